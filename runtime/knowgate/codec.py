@@ -1,0 +1,172 @@
+"""Records to JSON and back: one strict codec for bundles, assignments and the spool.
+
+A document is decoded by the record's own annotations. An unknown field, a missing one or a wrong type is refused
+by its path, because a silently ignored field is a threshold somebody believes to be in force.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+import types
+import typing
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, TypeVar, Union, cast
+from uuid import UUID
+
+from knowgate.errors import RecordInvalid
+
+T = TypeVar("T")
+Json = Any
+
+
+def encode(value: object) -> Json:
+    """A record as plain JSON values; times as ISO 8601, durations in seconds, ids and enums as text."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, (tuple, list)):
+        return [encode(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): encode(item) for key, item in value.items()}
+    return value
+
+
+def decode(kind: type[T], document: Json, path: str = "") -> T:
+    """A record of type `kind` from plain JSON values.
+
+    Raises RecordInvalid with the path of the first field that does not fit.
+    """
+    return cast(T, _decode(kind, document, path))
+
+
+def canonical(value: object) -> bytes:
+    """The one byte string of a record: keys sorted, no spaces, no NaN. What is hashed and signed."""
+    return json.dumps(encode(value), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _decode(kind: Any, value: Json, path: str) -> object:
+    origin = typing.get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return _decode_union(typing.get_args(kind), value, path)
+    if origin is tuple:
+        return _decode_tuple(typing.get_args(kind), value, path)
+    if origin is dict:
+        _expect(isinstance(value, dict), path, value, "an object is expected")
+        item_kind = typing.get_args(kind)[1]
+        return {str(key): _decode(item_kind, item, f"{path}.{key}") for key, item in value.items()}
+    if dataclasses.is_dataclass(kind):
+        return _decode_record(cast(type, kind), value, path)
+    return _decode_plain(kind, value, path)
+
+
+def _decode_union(kinds: tuple[Any, ...], value: Json, path: str) -> object:
+    if value is None:
+        _expect(type(None) in kinds, path, value, "a value is required")
+        return None
+    candidates = [kind for kind in kinds if kind is not type(None)]
+    if len(candidates) == 1:
+        return _decode(candidates[0], value, path)
+    # A tagged union: each record type names itself in a class constant `kind`.
+    tag = value.get("kind") if isinstance(value, dict) else None
+    for kind in candidates:
+        if _tag(kind) == tag:
+            return _decode(kind, value, path)
+    known = ", ".join(str(_tag(kind)) for kind in candidates)
+    raise RecordInvalid(f"{path}.kind".lstrip("."), tag, f"use one of {known}")
+
+
+def _tag(kind: type) -> object:
+    for field in dataclasses.fields(kind):
+        if field.name == "kind":
+            return encode(field.default)
+    return None
+
+
+def _decode_tuple(kinds: tuple[Any, ...], value: Json, path: str) -> tuple[object, ...]:
+    _expect(isinstance(value, (list, tuple)), path, value, "a list is expected")
+    return tuple(_decode(kinds[0], item, f"{path}[{index}]") for index, item in enumerate(value))
+
+
+@functools.cache
+def _fields(kind: type) -> tuple[tuple[str, Any, bool], ...]:
+    hints = typing.get_type_hints(kind)
+    return tuple(
+        (
+            field.name,
+            hints[field.name],
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
+        )
+        for field in dataclasses.fields(kind)
+        if field.init
+    )
+
+
+def _decode_record(kind: type, value: Json, path: str) -> object:
+    _expect(isinstance(value, dict), path, value, "an object is expected")
+    fields = _fields(kind)
+    unknown = sorted(set(value) - {field.name for field in dataclasses.fields(kind)})
+    _expect(
+        not unknown,
+        _join(path, unknown[0] if unknown else ""),
+        "present",
+        "this field is not known; remove it",
+    )
+    arguments = {}
+    for name, hint, required in fields:
+        if name in value:
+            arguments[name] = _decode(hint, value[name], _join(path, name))
+        else:
+            _expect(not required, _join(path, name), "missing", "this field is required")
+    try:
+        return kind(**arguments)
+    except RecordInvalid as error:
+        raise RecordInvalid(_join(path, error.field), error.value, error.cure) from None
+
+
+def _decode_plain(kind: Any, value: Json, path: str) -> object:
+    if kind is float:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        _expect(number and math.isfinite(value), path, value, "a finite number is expected")
+        return float(value)
+    if kind is int:
+        _expect(isinstance(value, int) and not isinstance(value, bool), path, value, "a whole number is expected")
+        return value
+    if kind in (str, bool):
+        _expect(isinstance(value, kind), path, value, f"a {kind.__name__} is expected")
+        return value
+    if kind is datetime:
+        return _decode_time(value, path)
+    if kind is timedelta:
+        return timedelta(seconds=cast(float, _decode_plain(float, value, path)))
+    try:
+        return kind(value)
+    except ValueError:
+        allowed = f"use one of {', '.join(item.value for item in kind)}" if issubclass(kind, Enum) else "malformed"
+        raise RecordInvalid(path, value, allowed) from None
+
+
+def _decode_time(value: Json, path: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise RecordInvalid(path, value, "an ISO 8601 time is expected, e.g. 2026-01-31T12:00:00Z") from None
+    _expect(time.tzinfo is not None, path, value, "the time is naive; add its offset, e.g. Z")
+    return time
+
+
+def _expect(fits: bool, path: str, value: Json, cure: str) -> None:
+    if not fits:
+        raise RecordInvalid(path or "document", value, cure)
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

@@ -1,0 +1,197 @@
+"""The heart: `decide(policy, signals) -> Verdict`.
+
+Serving, replay, simulation, certification and the promotion check all decide here, and nothing else decides. A
+policy holds one rule per non-last tier; a rule is a list of gates in the order in which they are reasons; a gate
+compares one signal with one threshold. `None` in place of a rule retains nothing at that tier.
+
+`retain_mask` is the same comparison over arrays (the property tests hold the two together): both go through `Gate.passes`,
+and NaN is how an array says "missing".
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from knowgate.errors import RecordInvalid
+from knowgate.records import Action, GateOutcome, Reason, Signals, Verdict
+
+Values = TypeVar("Values", float, npt.NDArray[np.float64])
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+
+
+class PolicyKind(StrEnum):
+    ESCALATE_ALL = "escalate_all"
+    P_T = "p_t"
+    P_IK = "p_ik"
+    GATES = "gates"
+    SCORE = "score"
+
+
+# The gates of each kind, in the order in which a failing one is the reason.
+GATES_OF: Mapping[PolicyKind, tuple[Reason, ...]] = {
+    PolicyKind.ESCALATE_ALL: (),
+    PolicyKind.P_T: (Reason.P_T,),
+    PolicyKind.P_IK: (Reason.P_IK,),
+    PolicyKind.GATES: (Reason.P_IK, Reason.P_T, Reason.OOD),
+    PolicyKind.SCORE: (Reason.SCORE,),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """One signal against one threshold: at least it, or, for `ood`, at most it."""
+
+    signal: Reason
+    threshold: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.threshold <= 1.0:
+            raise RecordInvalid("threshold", self.threshold, f"the {self.signal} threshold lies in [0, 1]")
+
+    def passes(self, value: Values) -> Values:
+        """Whether `value` passes; a NaN never does. Elementwise on arrays."""
+        if self.signal is Reason.OOD:
+            return value <= self.threshold  # type: ignore[return-value]
+        return value >= self.threshold  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """A rule of one kind for every non-last tier, and the certified policy for missing signals.
+
+    `rules[i]` are tier i's gates in order; None = tier i retains nothing. All rules hold the gates of `kind`
+    (`gates` may go without its `ood` gate).
+    """
+
+    kind: PolicyKind
+    rules: tuple[tuple[Gate, ...] | None, ...]
+    fallback: "Policy | None" = None
+
+    def __post_init__(self) -> None:
+        wanted = GATES_OF[self.kind]
+        for tier, rule in enumerate(self.rules):
+            if rule is None:
+                continue
+            held = tuple(gate.signal for gate in rule)
+            if held != wanted and not (self.kind is PolicyKind.GATES and held == wanted[:2]):
+                expected = ", ".join(wanted) or "no gates: use null"
+                raise RecordInvalid(f"rules[{tier}]", ", ".join(held), f"a {self.kind} rule holds {expected}")
+        if self.fallback is not None:
+            if self.fallback.fallback is not None:
+                raise RecordInvalid("fallback", "nested", "a fallback has no fallback of its own")
+            if len(self.fallback.rules) != len(self.rules):
+                raise RecordInvalid("fallback.rules", len(self.fallback.rules), f"give {len(self.rules)} rules")
+
+    @classmethod
+    def of(
+        cls,
+        kind: PolicyKind,
+        thresholds: "tuple[Mapping[str, float] | None, ...]",
+        fallback: "Policy | None" = None,
+    ) -> "Policy":
+        """A policy from one mapping of gate name to threshold per non-last tier (None retains nothing).
+
+        >>> Policy.of(PolicyKind.P_T, ({"p_t": 0.9},)).rules
+        ((Gate(signal=<Reason.P_T: 'p_t'>, threshold=0.9),),)
+        """
+        rules = tuple(_rule(kind, tier, row) for tier, row in enumerate(thresholds))
+        return cls(kind=kind, rules=rules, fallback=fallback)
+
+    @property
+    def thresholds(self) -> tuple[dict[str, float] | None, ...]:
+        """One mapping of gate name to threshold per non-last tier; None retains nothing."""
+        return tuple(
+            None if rule is None else {str(gate.signal): gate.threshold for gate in rule} for rule in self.rules
+        )
+
+
+def escalate_all(tiers: int) -> Policy:
+    """The policy that keeps nothing, for a cascade of `tiers` tiers."""
+    return Policy(kind=PolicyKind.ESCALATE_ALL, rules=(None,) * (tiers - 1))
+
+
+def decide(policy: Policy, signals: Signals, *, tier: int = 0, fault: Reason | None = None) -> Verdict:
+    """Whether to keep the answer of non-last tier `tier`, which showed `signals`.
+
+    `fault` is what the runtime found before any gate: without a bundle, expired or told to escalate everything, the
+    answer is to escalate; with a fingerprint mismatch the hidden-state signals must not be given, and the fallback
+    decides. A missing signal goes to the fallback too. A fault may cost money, never accuracy.
+
+    >>> policy = Policy.of(PolicyKind.GATES, ({"p_ik": 0.5, "p_t": 0.9, "ood": 0.99},))
+    >>> decide(policy, Signals(p_t=0.95, p_ik=0.7, ood=0.3)).action
+    <Action.RETAIN: 'retain'>
+    >>> decide(policy, Signals(p_t=0.95, p_ik=0.2, ood=0.3)).reason
+    <Reason.P_IK: 'p_ik'>
+    >>> decide(policy, Signals(p_t=0.95)).reason
+    <Reason.MISSING_SIGNAL: 'missing_signal'>
+    """
+    if fault is not None and fault is not Reason.FINGERPRINT_MISMATCH:
+        return Verdict(action=Action.ESCALATE, reason=fault)
+    rule = policy.rules[tier]
+    if rule is None:
+        return Verdict(action=Action.ESCALATE, reason=Reason.ESCALATE_ALL)
+    outcomes = tuple(_look(gate, signals) for gate in rule)
+    if any(outcome.value is None for outcome in outcomes):
+        return _decide_without(policy, signals, tier, fault or Reason.MISSING_SIGNAL, outcomes)
+    return _verdict(outcomes, fallback=False)
+
+
+def retain_mask(policy: Policy, signals: Mapping[str, FloatArray], *, tier: int = 0) -> BoolArray:
+    """`decide` over arrays: which rows tier `tier` retains.
+
+    `signals` maps gate names to float64 arrays of one shape [n], NaN = missing; a gate's absent array is all missing.
+    """
+    rows = len(next(iter(signals.values())))
+    rule = policy.rules[tier]
+    if rule is None:
+        return np.zeros(rows, dtype=bool)
+    columns = [signals.get(str(gate.signal), np.full(rows, np.nan)) for gate in rule]
+    missing = np.zeros(rows, dtype=bool)
+    passed = np.ones(rows, dtype=bool)
+    for gate, column in zip(rule, columns, strict=True):
+        missing |= ~np.isfinite(column)
+        passed &= gate.passes(column).astype(bool)
+    if policy.fallback is None:
+        return passed & ~missing
+    return np.where(missing, retain_mask(policy.fallback, signals, tier=tier), passed)
+
+
+def _rule(kind: PolicyKind, tier: int, row: Mapping[str, float] | None) -> tuple[Gate, ...] | None:
+    if row is None:
+        return None
+    unknown = sorted(set(row) - set(GATES_OF[kind]))
+    if unknown:
+        raise RecordInvalid(f"thresholds[{tier}].{unknown[0]}", row[unknown[0]], f"a {kind} rule has no such gate")
+    return tuple(Gate(signal=name, threshold=row[name]) for name in GATES_OF[kind] if name in row)
+
+
+def _look(gate: Gate, signals: Signals) -> GateOutcome:
+    value: float | None = getattr(signals, gate.signal)
+    passed = value is not None and bool(gate.passes(value))
+    return GateOutcome(gate=gate.signal, value=value, threshold=gate.threshold, passed=passed)
+
+
+def _verdict(outcomes: tuple[GateOutcome, ...], *, fallback: bool) -> Verdict:
+    for outcome in outcomes:
+        if not outcome.passed:
+            return Verdict(action=Action.ESCALATE, reason=outcome.gate, gates=outcomes, fallback=fallback)
+    return Verdict(action=Action.RETAIN, reason=None, gates=outcomes, fallback=fallback)
+
+
+def _decide_without(
+    policy: Policy, signals: Signals, tier: int, reason: Reason, outcomes: tuple[GateOutcome, ...]
+) -> Verdict:
+    """A signal is missing: the fallback decides where it can, else the query escalates for that reason."""
+    rule = policy.fallback.rules[tier] if policy.fallback is not None else None
+    if rule is None:
+        return Verdict(action=Action.ESCALATE, reason=reason, gates=outcomes)
+    seconds = tuple(_look(gate, signals) for gate in rule)
+    if any(outcome.value is None for outcome in seconds):
+        return Verdict(action=Action.ESCALATE, reason=reason, gates=outcomes + seconds)
+    verdict = _verdict(seconds, fallback=True)
+    return Verdict(action=verdict.action, reason=verdict.reason, gates=outcomes + seconds, fallback=True)

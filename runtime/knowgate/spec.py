@@ -1,0 +1,175 @@
+"""What a cascade is declared to be: tiers, dated prices, targets, label horizons, privacy.
+
+Declared in `cascade.toml`, kept versioned in the store, read by every floor above. The last tier is what a cascade
+is measured against.
+"""
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from knowgate.errors import RecordInvalid
+from knowgate.policy import PolicyKind
+from knowgate.records import LabelSource
+
+
+class Privacy(StrEnum):
+    """What is stored of prompts and answers. Splits need at least the keyed hash."""
+
+    NEVER = "never"
+    HASH = "hash"
+    FULL = "full"
+
+
+class TargetKind(StrEnum):
+    MAX_ACCURACY_DROP = "max_accuracy_drop"
+    RETAINED_ACCURACY = "retained_accuracy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a tier's tokens cost from `since` on."""
+
+    since: datetime
+    usd_per_million_tokens_in: float
+    usd_per_million_tokens_out: float
+
+    def __post_init__(self) -> None:
+        for name in ("usd_per_million_tokens_in", "usd_per_million_tokens_out"):
+            if not getattr(self, name) >= 0:
+                raise RecordInvalid(name, getattr(self, name), "a price is at least 0")
+        if self.since.tzinfo is None:
+            raise RecordInvalid("since", self.since.isoformat(), "the time is naive; add its offset, e.g. Z")
+
+    def cost_usd(self, tokens_in: int, tokens_out: int) -> float:
+        return (tokens_in * self.usd_per_million_tokens_in + tokens_out * self.usd_per_million_tokens_out) / 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierSpec:
+    """One model of a cascade."""
+
+    name: str
+    model: str  # a Hugging Face id, a local folder, or an API's model name
+    parameters: float  # for 2 · parameters · tokens floating-point operations
+    prices: tuple[Price, ...] = ()
+    revision: str = "main"
+    backend: str = "external"  # who runs it: external (the user's gateway), transformers, openai, vllm, sglang
+    endpoint: str | None = None
+    layers: tuple[int, ...] = ()  # whose hidden states are kept; empty = none, so there is no probe
+
+    def __post_init__(self) -> None:
+        if not self.parameters > 0:
+            raise RecordInvalid("parameters", self.parameters, "the number of parameters is above 0")
+        sinces = [price.since for price in self.prices]
+        if sinces != sorted(sinces):
+            raise RecordInvalid(
+                "prices", [since.isoformat() for since in sinces], "list prices by date, earliest first"
+            )
+
+    def price_at(self, time: datetime) -> Price | None:
+        """The price in force at `time`; None before the first one."""
+        held = [price for price in self.prices if price.since <= time]
+        return held[-1] if held else None
+
+    def gflops(self, tokens: int) -> float:
+        """2 · parameters · tokens / 10⁹ (prefill and decode alike)."""
+        return 2 * self.parameters * tokens / 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """What a certificate must promise."""
+
+    kind: TargetKind = TargetKind.MAX_ACCURACY_DROP
+    value: float = 0.02
+    delta: float = 0.1
+    rule: PolicyKind = PolicyKind.GATES
+    min_retained_share: float = 0.05  # retaining less than this is not worth a cascade: infeasible
+
+    def __post_init__(self) -> None:
+        for name in ("value", "delta", "min_retained_share"):
+            if not 0 < getattr(self, name) < 1:
+                raise RecordInvalid(name, getattr(self, name), "lies strictly between 0 and 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Horizons:
+    """How long labels of each source may take; a cohort older than `longest` is mature."""
+
+    gold: timedelta = timedelta(days=7)
+    human: timedelta = timedelta(days=7)
+    judge: timedelta = timedelta(days=1)
+    feedback: timedelta = timedelta(days=1)
+    sources: tuple[LabelSource, ...] = (LabelSource.GOLD,)  # the sources this cascade waits for
+
+    @property
+    def longest(self) -> timedelta:
+        return max(self.of(source) for source in self.sources)
+
+    def of(self, source: LabelSource) -> timedelta:
+        horizon: timedelta = getattr(self, source.value)
+        return horizon
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """How often each job has a window, and how much history a training window reads."""
+
+    train_every: timedelta = timedelta(days=7)
+    monitor_every: timedelta = timedelta(hours=1)
+    seal_every: timedelta = timedelta(minutes=10)
+    training_window: timedelta = timedelta(days=28)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarms:
+    """The false-alarm rate α that all of a cascade's alarms together hold, and the savings alarm's margin."""
+
+    alpha: float = 0.05
+    savings_margin: float = 0.05
+    max_tokens: int = 4096  # bounds a query's cost
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 1:
+            raise RecordInvalid("alpha", self.alpha, "lies strictly between 0 and 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CascadeSpec:
+    """A cascade as its owner declares it."""
+
+    name: str
+    tiers: tuple[TierSpec, ...]  # cheapest first
+    targets: Targets = field(default_factory=Targets)
+    horizons: Horizons = field(default_factory=Horizons)
+    schedule: Schedule = field(default_factory=Schedule)
+    alarms: Alarms = field(default_factory=Alarms)
+    exploration_rate: float = 0.05
+    vector_rate: float = 1.0  # share of decisions whose hidden states are shipped; the explored always are
+    privacy: Privacy = Privacy.HASH
+    webhooks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", self.name):
+            raise RecordInvalid("name", self.name, "use 1 to 63 of a-z, 0-9, - and _")
+        if len(self.tiers) < 2:
+            raise RecordInvalid("tiers", len(self.tiers), "a cascade has at least two tiers")
+        names = [tier.name for tier in self.tiers]
+        if len(set(names)) != len(names):
+            raise RecordInvalid("tiers", names, "every tier has a name of its own")
+        if not 0 < self.exploration_rate <= 1:
+            raise RecordInvalid("exploration_rate", self.exploration_rate, "above 0, or savings and risk go blind")
+        if not 0 <= self.vector_rate <= 1:
+            raise RecordInvalid("vector_rate", self.vector_rate, "lies in [0, 1]")
+        if self.targets.rule is PolicyKind.ESCALATE_ALL:
+            raise RecordInvalid("targets.rule", self.targets.rule, "choose p_t, p_ik, gates or score")
+
+    @property
+    def last(self) -> int:
+        return len(self.tiers) - 1
+
+    @property
+    def horizon(self) -> timedelta:
+        return self.horizons.longest
