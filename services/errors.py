@@ -1,0 +1,54 @@
+"""Every error of the services floor, drawn as a tree with the exit code that the command line gives it.
+
+    ServicesError             1  failed
+    ├── InputInvalid          2  a file, an option or a setting that cannot be used as it is
+    │   ├── SettingInvalid       a setting of the environment
+    │   ├── CascadeFileInvalid   a cascade.toml, with everything that is wrong in it
+    │   └── TableInvalid         an outcome table or a label file
+    └── Refused               3  the input is fine and the answer is no: a failed check, a certificate not given
+
+A message says what was wrong, with which value, and the cure.
+"""
+
+from typing import ClassVar
+
+
+class ServicesError(Exception):
+    """The base of every error raised by this package."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class InputInvalid(ServicesError):
+    """A file, an option or a setting that cannot be used as it is."""
+
+    exit_code = 2
+
+
+class SettingInvalid(InputInvalid):
+    """A setting of the environment holds a value that it cannot hold."""
+
+    def __init__(self, name: str, value: object, expected: str) -> None:
+        self.name = name
+        self.value = value
+        self.expected = expected
+        super().__init__(f"{name} is {value!r}: {expected}")
+
+
+class CascadeFileInvalid(InputInvalid):
+    """A `cascade.toml` that is not a cascade; one line per fault."""
+
+    def __init__(self, path: str, faults: tuple[str, ...]) -> None:
+        self.path = path
+        self.faults = faults
+        super().__init__("\n".join(f"{path}: {fault}" for fault in faults))
+
+
+class TableInvalid(InputInvalid):
+    """An outcome table or a label file with a cell, a column or a shape that cannot be used."""
+
+
+class Refused(ServicesError):
+    """The input is fine and the answer is no."""
+
+    exit_code = 3

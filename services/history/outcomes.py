@@ -1,0 +1,231 @@
+"""The outcome table: what every tier answered to every query, and whether it was right.
+
+It is read into numpy columns of shape [queries, tiers], because certification, simulation and import all ask
+"both tiers of this query". Queries keep the order of their first row: certificates need an order that was fixed
+before labels were looked at. A tier that did not run on a query leaves `ran` False there; a tier that no query ran
+is a hole in the cascade and is refused.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from services.errors import TableInvalid
+from services.history.columns import Columns, FloatArray, IntArray, ObjectArray, TimeArray
+from services.history.table_files import read_table, write_table
+
+BoolArray = npt.NDArray[np.bool_]
+Kind = TypeVar("Kind", bound=np.generic)
+
+TEXTS = ("query_id", "model", "slice", "prompt", "label_source", "role")
+KNOWN = (
+    "query_id",
+    "tier",
+    "model",
+    "p_t",
+    "p_ik",
+    "correct",
+    "slice",
+    "prompt",
+    "tokens_in",
+    "tokens_out",
+    "cost_usd",
+    "latency_ms",
+    "occurred_at",
+    "labelled_at",
+    "run_propensity",
+    "label_propensity",
+    "label_source",
+    "role",
+)
+ROLES = ("served", "superseded", "exploration")
+SOURCES = ("gold", "human", "judge", "feedback")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeTable:
+    """Outcomes of n queries on k tiers, tier 0 the cheapest. NaN, NaT and None say "unknown"."""
+
+    query_ids: ObjectArray  # [n] str, distinct
+    ran: BoolArray  # [n, k] whether the table has a row for this query and tier
+    model: ObjectArray  # [n, k] str where it ran
+    p_t: FloatArray  # [n, k] in [0, 1]
+    p_ik: FloatArray  # [n, k] in [0, 1]
+    correct: FloatArray  # [n, k] in [0, 1]
+    slice: ObjectArray  # [n] str or None
+    prompt: ObjectArray  # [n] str or None
+    tokens_in: FloatArray  # [n, k]
+    tokens_out: FloatArray  # [n, k]
+    cost_usd: FloatArray  # [n, k]
+    latency_ms: FloatArray  # [n, k]
+    occurred_at: TimeArray  # [n] datetime64[us], UTC
+    labelled_at: TimeArray  # [n, k] datetime64[us], UTC
+    run_propensity: FloatArray  # [n, k] in (0, 1]
+    label_propensity: FloatArray  # [n, k] in (0, 1]
+    label_source: ObjectArray  # [n, k] gold, human, judge, feedback or None
+    role: ObjectArray  # [n, k] served, superseded, exploration or None
+    ignored: tuple[str, ...] = ()  # columns of the file that no one reads
+
+    @property
+    def queries(self) -> int:
+        return int(self.ran.shape[0])
+
+    @property
+    def tiers(self) -> int:
+        return int(self.ran.shape[1])
+
+    @property
+    def complete(self) -> BoolArray:
+        """[n] whether every tier ran on the query."""
+        return np.asarray(self.ran.all(axis=1), dtype=np.bool_)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Each tier's model, the latest one where it was exchanged."""
+        last = self.queries - 1 - np.argmax(self.ran[::-1], axis=0)
+        return tuple(str(self.model[row, tier]) for tier, row in enumerate(last))
+
+
+def read_outcomes(path: str | Path, *, timezone: str | None = None) -> OutcomeTable:
+    """The outcome table in a Parquet, CSV or JSONL file.
+
+    `timezone` (an IANA name) says where times without an offset were written; without it they are refused.
+    Raises TableInvalid naming the column, row, value and cure: a NaN (null says unknown), a value outside its range,
+    a pair (query, tier) given twice, a tier that is nowhere, a query with two slices.
+    """
+    path = Path(path)
+    columns = Columns(table=read_table(path, text_columns=TEXTS), file=path.name)
+    query, query_ids = columns.codes("query_id")
+    tier = _tiers(columns)
+    grid = _Grid(columns=columns, query=query, tier=tier, shape=(len(query_ids), int(tier.max()) + 1))
+    ran = grid.place(np.ones(columns.rows, dtype=np.bool_), False)
+    _refuse_repeats(columns, query, tier, query_ids, grid.shape)
+    _refuse_holes(columns, ran)
+    return OutcomeTable(
+        query_ids=query_ids,
+        ran=ran,
+        model=grid.place(columns.texts("model", required=True), None),
+        p_t=grid.numbers("p_t", high=1.0),
+        p_ik=grid.numbers("p_ik", high=1.0),
+        correct=grid.numbers("correct", high=1.0),
+        slice=grid.per_query("slice"),
+        prompt=grid.per_query("prompt"),
+        tokens_in=grid.numbers("tokens_in", whole=True),
+        tokens_out=grid.numbers("tokens_out", whole=True),
+        cost_usd=grid.numbers("cost_usd"),
+        latency_ms=grid.numbers("latency_ms"),
+        occurred_at=grid.earliest("occurred_at", timezone),
+        labelled_at=grid.place(columns.times("labelled_at", timezone=timezone), np.datetime64("NaT")),
+        run_propensity=grid.numbers("run_propensity", high=1.0, above_low=True),
+        label_propensity=grid.numbers("label_propensity", high=1.0, above_low=True),
+        label_source=grid.words("label_source", SOURCES),
+        role=grid.words("role", ROLES),
+        ignored=tuple(name for name in columns.table.column_names if name not in KNOWN),
+    )
+
+
+def write_outcomes(outcomes: OutcomeTable, path: str | Path) -> None:
+    """Writes the table as Parquet, CSV or JSONL; columns that hold nothing are left out."""
+    query, tier = np.nonzero(outcomes.ran)
+    arrays = {"query_id": pa.array(outcomes.query_ids[query], pa.string()), "tier": pa.array(tier, pa.int8())}
+    for name in KNOWN[2:]:
+        values = getattr(outcomes, name)
+        cells = values[query] if values.ndim == 1 else values[query, tier]
+        column = _arrow(cells, whole=name.startswith("tokens"))
+        if name in ("model", "p_t", "p_ik", "correct") or column.null_count < len(column):
+            arrays[name] = column
+    write_table(pa.table(arrays), Path(path))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Grid:
+    """Where each row of the file lies in the arrays [queries, tiers]."""
+
+    columns: Columns
+    query: IntArray
+    tier: IntArray
+    shape: tuple[int, int]
+
+    def place(self, values: npt.NDArray[Kind], empty: object) -> npt.NDArray[Kind]:
+        placed: npt.NDArray[Kind] = np.full(self.shape, empty, dtype=values.dtype)
+        placed[self.query, self.tier] = values
+        return placed
+
+    def numbers(self, name: str, *, high: float = np.inf, above_low: bool = False, whole: bool = False) -> FloatArray:
+        return self.place(self.columns.numbers(name, high=high, above_low=above_low, whole=whole), np.nan)
+
+    def words(self, name: str, allowed: tuple[str, ...]) -> ObjectArray:
+        texts = self.columns.texts(name)
+        unknown = set(texts) - {None, *allowed}
+        if unknown:
+            row = next(row for row, text in enumerate(texts) if text in unknown)
+            raise self.columns.fault(name, row, texts[row], f"use one of {', '.join(allowed)}")
+        return self.place(texts, None)
+
+    def per_query(self, name: str) -> ObjectArray:
+        """The one text [n] that all rows of a query agree on; null agrees with everything."""
+        texts = self.columns.texts(name)
+        held = np.full(self.shape[0], None, dtype=object)
+        known = texts != np.array(None)
+        held[self.query[known][::-1]] = texts[known][::-1]
+        differs = known & (held[self.query] != texts)
+        if differs.any():
+            row = int(np.argmax(differs))
+            told = f"the query's other rows say {held[self.query[row]]!r}; make them one"
+            raise self.columns.fault(name, row, texts[row], told)
+        return held
+
+    def earliest(self, name: str, timezone: str | None) -> TimeArray:
+        """The query's earliest time [n]: tiers run one after another, the decision begins with the first."""
+        times = self.columns.times(name, timezone=timezone)
+        held = np.full(self.shape[0], np.iinfo(np.int64).max, dtype=np.int64)
+        known = ~np.isnat(times)
+        np.minimum.at(held, self.query[known], times[known].astype(np.int64))
+        unknown = held == np.iinfo(np.int64).max
+        return np.where(unknown, np.datetime64("NaT"), held.astype("datetime64[us]"))
+
+
+def _tiers(columns: Columns) -> IntArray:
+    if not columns.has("tier"):
+        columns.texts("tier", required=True)
+    tier = columns.numbers("tier", high=31, whole=True)
+    empty = np.isnan(tier)
+    if empty.any():
+        raise columns.fault("tier", int(np.argmax(empty)), None, "give the tier of every row; 0 is the cheapest")
+    return tier.astype(np.int64)
+
+
+def _refuse_repeats(
+    columns: Columns, query: IntArray, tier: IntArray, query_ids: ObjectArray, shape: tuple[int, int]
+) -> None:
+    place = query * shape[1] + tier
+    repeated = np.bincount(place, minlength=shape[0] * shape[1])[place] > 1
+    if repeated.any():
+        first = int(np.argmax(repeated))
+        second = first + 1 + int(np.argmax(place[first + 1 :] == place[first]))
+        pair = f"query {query_ids[query[first]]!r} on tier {tier[first]}"
+        raise TableInvalid(f"{columns.file}: rows {first + 1} and {second + 1} are both {pair}; keep one of them")
+
+
+def _refuse_holes(columns: Columns, ran: BoolArray) -> None:
+    if ran.shape[1] < 2:
+        raise TableInvalid(f"{columns.file} has tier 0 alone; a cascade has at least two: add the last tier's rows")
+    missing = np.flatnonzero(~ran.any(axis=0))
+    if missing.size:
+        raise TableInvalid(
+            f"{columns.file} has no row of tier {missing[0]} but some of tier {ran.shape[1] - 1}; "
+            "number tiers from 0 without a gap"
+        )
+
+
+def _arrow(cells: npt.NDArray[np.generic], *, whole: bool) -> pa.Array:
+    if cells.dtype == object:
+        return pa.array(cells, pa.string())
+    if np.issubdtype(cells.dtype, np.datetime64):
+        return pa.array(cells.astype("datetime64[us]")).cast(pa.timestamp("us", "UTC"))
+    column = pa.array(cells.astype(np.float64), mask=np.isnan(cells.astype(np.float64)))
+    return column.cast(pa.int64()) if whole else column
