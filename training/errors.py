@@ -1,0 +1,31 @@
+"""Every error that training raises, drawn as a tree.
+
+    TrainingError
+    ├── ModelStructureUnknown   a model whose decoder layers cannot be found for certain
+    ├── ExtractionRefused       a prompt, a layer or an option token that a model cannot be asked for
+    ├── TrainingRefused         settings or rows from which nothing can be learned in any sensible way
+    └── RegistryUnreachable     MLflow did not answer; the message stays in the outbox
+
+"Too few labels" and "no threshold keeps the promise" are outcomes of training and no errors. A message says what was
+wrong, with which value, and the cure.
+"""
+
+
+class TrainingError(Exception):
+    """The base of every error raised by this package."""
+
+
+class ModelStructureUnknown(TrainingError):
+    """The decoder layers of a model cannot be found for certain, so no hook is placed."""
+
+
+class ExtractionRefused(TrainingError, ValueError):
+    """A prompt, a layer or an option token that a model cannot be asked for."""
+
+
+class TrainingRefused(TrainingError, ValueError):
+    """Settings or rows from which nothing can be learned in any sensible way."""
+
+
+class RegistryUnreachable(TrainingError):
+    """MLflow did not answer, or answered with an error; its message stays in the outbox."""

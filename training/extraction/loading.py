@@ -1,0 +1,118 @@
+"""Load any Hugging Face causal model for reading: a local folder or a hub id, never code from the hub.
+
+The fingerprint of its hidden states is made here, from what was really loaded. The revision of a local folder is the
+hash of its files, so that a folder with new weights under its old name is another model.
+"""
+
+import hashlib
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from knowgate.records import Fingerprint
+from training.errors import ExtractionRefused, TrainingError
+from training.extraction.structure import decoder_layers
+
+POSITION = "last_prompt_token"
+_WEIGHTS_AND_CONFIG = ("*.safetensors", "config.json", "tokenizer*.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A causal model that is ready to be read."""
+
+    network: Any  # a transformers PreTrainedModel, in evaluation mode
+    tokenizer: Any
+    model: str  # the name that fingerprints carry
+    revision: str
+    chat: bool  # whether prompts go through the tokenizer's chat template
+    accepts: frozenset[str]  # the names of the forward pass's arguments
+
+    @property
+    def layers(self) -> int:
+        """The number of decoder blocks; layers are numbered 0 (embedding output) to this."""
+        return len(decoder_layers(self.network))
+
+    @property
+    def dtype(self) -> str:
+        return str(self.network.dtype).removeprefix("torch.")
+
+    def fingerprint(self, layer: int, *, normed: bool = False) -> Fingerprint:
+        """What a hidden state of `layer`, read from this model, is a hidden state of."""
+        if not 0 <= layer <= self.layers:
+            raise ExtractionRefused(f"layer is {layer}: {self.model} has layers 0 to {self.layers}")
+        template = (self.tokenizer.chat_template or "") if self.chat else ""
+        return Fingerprint(
+            model=self.model,
+            revision=self.revision,
+            dtype=self.dtype,
+            engine="transformers",
+            engine_version=transformers.__version__,
+            chat_template_sha256=hashlib.sha256(str(template).encode()).hexdigest(),
+            layer=layer,
+            position=POSITION,
+            normed=normed,
+        )
+
+
+def load_model(
+    source: str | Path,
+    *,
+    model: str | None = None,
+    revision: str | None = None,
+    dtype: str = "float32",
+    device: str = "cpu",
+    chat: bool | None = None,
+) -> LoadedModel:
+    """Load a causal model and its tokenizer.
+
+    `source` is a folder or a hub id; `model` the name to carry in fingerprints (the source itself if left out);
+    `chat` says whether prompts go through the chat template (left out: where the tokenizer has one).
+    Raises TrainingError where it cannot be loaded, ModelStructureUnknown where its layers cannot be found.
+    """
+    folder = Path(source)
+    local = folder.is_dir()
+    hub = {"revision": revision} if revision is not None and not local else {}
+    try:
+        network = AutoModelForCausalLM.from_pretrained(
+            str(source), dtype=getattr(torch, dtype), trust_remote_code=False, local_files_only=local, **hub
+        )
+        tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False, local_files_only=local, **hub)
+    except (OSError, ValueError, AttributeError) as error:
+        raise TrainingError(
+            f"model {source} could not be loaded ({error}): give a folder in the Hugging Face layout, or a hub id "
+            "that this machine can reach"
+        ) from error
+    return adopt(
+        network.to(device),
+        tokenizer,
+        model=model or str(source),
+        revision=revision or (_folder_sha256(folder) if local else str(network.config._commit_hash)),
+        chat=chat,
+    )
+
+
+def adopt(network: Any, tokenizer: Any, *, model: str, revision: str, chat: bool | None = None) -> LoadedModel:
+    """A model and tokenizer that are in memory already, ready to be read. Raises ModelStructureUnknown."""
+    decoder_layers(network)
+    return LoadedModel(
+        network=network.eval(),
+        tokenizer=tokenizer,
+        model=model,
+        revision=revision,
+        chat=bool(tokenizer.chat_template) if chat is None else chat,
+        accepts=frozenset(inspect.signature(network.forward).parameters),
+    )
+
+
+def _folder_sha256(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted({file for pattern in _WEIGHTS_AND_CONFIG for file in folder.glob(pattern)}):
+        with file.open("rb") as stream:
+            digest.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
