@@ -1,0 +1,287 @@
+"""What the control plane is told by its environment: the only module that reads it.
+
+Every setting is one row of `SETTINGS`: its variable, what it may hold, its default and what it is for. A bad value
+stops the start with its name, its value and what was expected. A secret may lie in a file named by `NAME_FILE`, so that
+it shows in no process list. The defaults make `knowgate serve` work in a fresh checkout, with everything under ./var.
+"""
+
+import ipaddress
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from services.durations import EXPECTED, parse_duration
+from services.errors import SettingInvalid
+
+PREFIX = "KNOWGATE_"
+
+
+class Auth(StrEnum):
+    """`on` asks every request for a token; `off` asks nobody, and binds to loopback only."""
+
+    ON = "on"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One variable of the environment."""
+
+    name: str  # with its prefix
+    default: str  # as one would write it; may name {data_dir}; empty = not set
+    expected: str
+    purpose: str
+    parse: Callable[[str], object]
+    secret: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings in force. Secrets do not show in its text."""
+
+    data_dir: Path
+    database_url: str
+    shards_url: str
+    mlflow_url: str
+    host: str
+    port: int
+    auth: Auth
+    max_body_bytes: int
+    assignment_lease: timedelta
+    log_level: str
+    hash_key: bytes | None = field(repr=False)
+    signing_key: bytes | None = field(repr=False)
+    webhook_secret: bytes | None = field(repr=False)
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        number = int(value)
+        if not low <= number <= high:
+            raise ValueError
+        return number
+
+    return parse
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if not value.startswith(schemes):
+            raise ValueError
+        return value
+
+    return parse
+
+
+def _positive_duration(value: str) -> timedelta:
+    duration = parse_duration(value)
+    if duration <= timedelta():
+        raise ValueError
+    return duration
+
+
+def _key(value: str) -> bytes:
+    key = value.encode()
+    if not 16 <= len(key) <= 64:
+        raise ValueError
+    return key
+
+
+def _secret(value: str) -> bytes:
+    if len(value) < 16:
+        raise ValueError
+    return value.encode()
+
+
+def _level(value: str) -> str:
+    if value not in ("debug", "info", "warning", "error"):
+        raise ValueError
+    return value
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        name="KNOWGATE_DATA_DIR",
+        default="var",
+        expected="a folder",
+        purpose="Where all lies that has no address of its own: the embedded database, shards, MLflow's data, keys.",
+        parse=Path,
+    ),
+    Setting(
+        name="KNOWGATE_DATABASE_URL",
+        default="sqlite:///{data_dir}/knowgate.db",
+        expected="an SQLAlchemy URL: sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME",
+        purpose="The database. It may carry a password, so it may also be given as a file.",
+        parse=_url("sqlite:///", "postgresql+psycopg://"),
+        secret=True,
+    ),
+    Setting(
+        name="KNOWGATE_SHARDS_URL",
+        default="{data_dir}/shards",
+        expected="a folder or an fsspec URL such as s3://bucket/prefix",
+        purpose="Where shipped hidden states are kept, in safetensors shards.",
+        parse=_text,
+    ),
+    Setting(
+        name="KNOWGATE_MLFLOW_URL",
+        default="sqlite:///{data_dir}/mlflow.db",
+        expected="a tracking URI: http(s)://…, sqlite:///FILE or postgresql+psycopg://…",
+        purpose="MLflow's tracking store or server. It being down delays registration and nothing else.",
+        parse=_url("sqlite:///", "postgresql+psycopg://", "http://", "https://"),
+    ),
+    Setting(
+        name="KNOWGATE_HOST",
+        default="127.0.0.1",
+        expected="an address or a host name to bind to",
+        purpose="Where the API listens. 0.0.0.0 listens everywhere.",
+        parse=_text,
+    ),
+    Setting(
+        name="KNOWGATE_PORT",
+        default="8420",
+        expected="a whole number from 1 to 65535",
+        purpose="The API's port.",
+        parse=_whole(1, 65535),
+    ),
+    Setting(
+        name="KNOWGATE_AUTH",
+        default="on",
+        expected="on, or off where KNOWGATE_HOST is a loopback address",
+        purpose="Whether requests must carry a token.",
+        parse=Auth,
+    ),
+    Setting(
+        name="KNOWGATE_MAX_BODY_BYTES",
+        default="67108864",
+        expected="a whole number from 1024 to 1073741824",
+        purpose="A larger request body is refused with 413.",
+        parse=_whole(1024, 1 << 30),
+    ),
+    Setting(
+        name="KNOWGATE_ASSIGNMENT_LEASE",
+        default="24h",
+        expected=EXPECTED,
+        purpose="How long a runtime may decide without word from the control plane; then it escalates everything.",
+        parse=_positive_duration,
+    ),
+    Setting(
+        name="KNOWGATE_LOG_LEVEL",
+        default="info",
+        expected="debug, info, warning or error",
+        purpose="What is written to standard error.",
+        parse=_level,
+    ),
+    Setting(
+        name="KNOWGATE_HASH_KEY",
+        default="",
+        expected="16 to 64 bytes of text",
+        purpose="The key of the prompts' keyed hashes. Not set: one is made once and kept in {data_dir}/hash.key.",
+        parse=_key,
+        secret=True,
+    ),
+    Setting(
+        name="KNOWGATE_SIGNING_KEY",
+        default="",
+        expected="an Ed25519 private key in PEM, or its 32 bytes in hex",
+        purpose="Signs assignments and bundles. Not set: they are served unsigned.",
+        parse=_secret,
+        secret=True,
+    ),
+    Setting(
+        name="KNOWGATE_WEBHOOK_SECRET",
+        default="",
+        expected="at least 16 characters",
+        purpose="Signs alert messages. Not set: they are sent unsigned.",
+        parse=_secret,
+        secret=True,
+    ),
+)
+
+
+def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings in `environ` (by default the process's own).
+
+    Raises SettingInvalid with the variable's name, its value and what was expected.
+    """
+    given = os.environ if environ is None else environ
+    data_dir = _text_of(SETTINGS[0], given) or SETTINGS[0].default
+    held = {_field(setting): _value_of(setting, given, data_dir) for setting in SETTINGS}
+    settings = Settings(**held)  # type: ignore[arg-type]
+    if settings.auth is Auth.OFF and not is_loopback(settings.host):
+        raise SettingInvalid("KNOWGATE_AUTH", "off", f"on, since KNOWGATE_HOST is {settings.host}, not loopback")
+    return settings
+
+
+def unknown_settings(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Variables that look like settings and are none: most often a slip of the pen."""
+    given = os.environ if environ is None else environ
+    known = {setting.name for setting in SETTINGS} | {f"{setting.name}_FILE" for setting in SETTINGS if setting.secret}
+    return tuple(sorted(name for name in given if name.startswith(PREFIX) and name not in known))
+
+
+def hash_key(settings: Settings) -> bytes:
+    """The key of prompt hashes: as set, or one made on first use and kept in the data folder, readable by its owner."""
+    if settings.hash_key is not None:
+        return settings.hash_key
+    path = settings.data_dir / "hash.key"
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"hash.key.{os.getpid()}")
+    if not path.exists():
+        # Linked into place whole: of two processes that start at once, both read the one that came first.
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_hex(32))
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+    return path.read_text().strip().encode()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a server bound to `host` is reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _field(setting: Setting) -> str:
+    return setting.name.removeprefix(PREFIX).lower()
+
+
+def _value_of(setting: Setting, environ: Mapping[str, str], data_dir: str) -> object:
+    text = _text_of(setting, environ)
+    if not text:
+        text = setting.default.format(data_dir=data_dir)
+    if not text:
+        return None
+    try:
+        return setting.parse(text)
+    except ValueError:
+        shown = "(not shown)" if setting.secret else text
+        raise SettingInvalid(setting.name, shown, f"{setting.expected} is expected") from None
+
+
+def _text_of(setting: Setting, environ: Mapping[str, str]) -> str:
+    given = environ.get(setting.name, "")
+    file = environ.get(f"{setting.name}_FILE", "") if setting.secret else ""
+    if given and file:
+        raise SettingInvalid(f"{setting.name}_FILE", file, f"set either it or {setting.name}, not both")
+    if not file:
+        return given
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingInvalid(f"{setting.name}_FILE", file, f"a readable text file is expected ({error})") from None

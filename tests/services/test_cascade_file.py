@@ -1,0 +1,150 @@
+"""A cascade file is taken whole or refused with everything that is wrong in it."""
+
+import dataclasses
+import re
+import typing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from knowgate.policy import PolicyKind
+from knowgate.records import LabelSource
+from knowgate.spec import CascadeSpec, Privacy
+from services.cascade_file import format_cascade, parse_cascade, read_cascade_file
+from services.durations import format_duration, parse_duration
+from services.errors import CascadeFileInvalid
+
+DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
+
+SMALLEST = """
+name = "support"
+[[tiers]]
+name = "small"
+model = "tiny"
+parameters = 8e9
+[[tiers]]
+name = "large"
+model = "huge"
+parameters = 70e9
+"""
+
+
+def faults_of(text: str) -> str:
+    with pytest.raises(CascadeFileInvalid) as caught:
+        parse_cascade(text)
+    return str(caught.value)
+
+
+def test_the_smallest_file_gets_every_default() -> None:
+    spec = parse_cascade(SMALLEST)
+    assert [tier.name for tier in spec.tiers] == ["small", "large"]
+    assert spec.exploration_rate == 0.05
+    assert spec.privacy is Privacy.HASH
+    assert spec.targets.rule is PolicyKind.GATES
+
+
+def test_the_documented_example_is_a_cascade() -> None:
+    example = re.findall(r"```toml\n(.*?)```", DOCS.read_text(), re.S)[0]
+    spec = parse_cascade(example)
+    assert spec.tiers[0].layers == (20, 28)
+    price = spec.tiers[0].price_at(datetime(2026, 3, 5, tzinfo=UTC))
+    assert price is not None and price.usd_per_million_tokens_in == 0.04
+    assert spec.horizons.sources == (LabelSource.GOLD, LabelSource.FEEDBACK)
+    assert spec.horizons.feedback == timedelta(hours=12)
+
+
+@pytest.mark.parametrize("text", [SMALLEST, re.findall(r"```toml\n(.*?)```", DOCS.read_text(), re.S)[0]])
+def test_a_cascade_written_out_is_read_back_the_same(text: str) -> None:
+    spec = parse_cascade(text)
+    assert parse_cascade(format_cascade(spec)) == spec
+
+
+def test_odd_text_survives_the_round_trip() -> None:
+    spec = parse_cascade(SMALLEST.replace('"tiny"', '"a\\"b\\\\c\\n\\u00e9"'))
+    assert parse_cascade(format_cascade(spec)).tiers[0].model == 'a"b\\c\né'
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("8e9", "0"), "tiers[0].parameters is 0.0: the number of parameters is above 0"),
+        (("8e9", '"many"'), "tiers[0].parameters is 'many': a finite number"),
+        (("8e9", "true"), "tiers[0].parameters is True: a finite number"),
+        (('"support"', '"Sup port"'), "name is 'Sup port': use 1 to 63"),
+        (('"large"', '"small"'), "tiers is ['small', 'small']: every tier has a name of its own"),
+        (('model = "huge"', ""), "tiers[1].model is missing: this key is required"),
+        (('model = "huge"', 'model = "huge"\nbackend = "magic"'), "tiers[1].backend is 'magic': use one of external"),
+        (('name = "support"', 'name = "support"\nprivacy = "some"'), "privacy is 'some': use one of never, hash, full"),
+        (('name = "support"', 'name = "support"\nexploration_rat = 0.1'), "did you mean exploration_rate?"),
+        (('name = "support"', 'name = "support"\nwebhooks = ["ftp://x"]'), "webhooks[0] is 'ftp://x'"),
+        (('name = "support"', 'name = "support"\ntargets = 3'), "targets is 3: a table is expected"),
+        (('name = "support"', "name = "), "it is not TOML"),
+    ],
+)
+def test_a_fault_is_told_by_its_path_its_value_and_the_cure(change: tuple[str, str], told: str) -> None:
+    assert told in faults_of(SMALLEST.replace(*change, 1) if change[0] != '"large"' else SMALLEST.replace(*change))
+
+
+def test_a_naive_price_date_is_refused_by_its_path() -> None:
+    price = "[[tiers.prices]]\nsince = 2026-01-31T00:00:00\n"
+    price += "usd_per_million_tokens_in = 1\nusd_per_million_tokens_out = 2\n"
+    assert "tiers[1].prices[0].since is 2026-01-31T00:00:00: the time is naive" in faults_of(SMALLEST + price)
+
+
+def test_durations_are_checked() -> None:
+    assert "horizons.gold is 'soon': a duration such as 7d" in faults_of(SMALLEST + '[horizons]\ngold = "soon"\n')
+    assert "horizons.gold is '0d': a duration above 0" in faults_of(SMALLEST + '[horizons]\ngold = "0d"\n')
+    assert "horizons.gold is 7: a duration such as" in faults_of(SMALLEST + "[horizons]\ngold = 7\n")
+    assert "horizons.sources is []" in faults_of(SMALLEST + "[horizons]\nsources = []\n")
+
+
+def test_all_faults_are_told_at_once() -> None:
+    told = faults_of(SMALLEST.replace("8e9", "-1") + '[horizons]\ngold = "soon"\n[targets]\ndelta = 2\n')
+    assert told.count("\n") == 2
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CascadeFileInvalid, match=r"nowhere\.toml"):
+        read_cascade_file(tmp_path / "nowhere.toml")
+
+
+def keys_of(kind: Any, path: str = "") -> dict[str, Any]:
+    """Every key of the file that has no sub-keys, by its dotted path."""
+    hints = typing.get_type_hints(kind)
+    keys: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        hint = hints[field.name]
+        inner = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else hint
+        name = f"{path}{field.name}"
+        if dataclasses.is_dataclass(inner):
+            keys.update(keys_of(inner, f"{name}."))
+            if inner is not hint and field.default is not dataclasses.MISSING:
+                keys[name] = field.default
+        else:
+            keys[name] = field.default
+    return keys
+
+
+def test_every_key_is_documented_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `([a-z_.]+)` \| (.+?) \|", DOCS.read_text(), re.M))
+    keys = keys_of(CascadeSpec)
+    assert set(rows) == set(keys)
+    for name, default in keys.items():
+        told = rows[name].strip("`")
+        if default is dataclasses.MISSING:
+            assert told == "required", name
+        elif default is None:
+            assert told == "not set", name
+        else:
+            held = format_duration(default) if isinstance(default, timedelta) else default
+            shown = list(held) if isinstance(held, tuple) else held
+            assert told.replace('"', "") == str(
+                [str(item) for item in shown] if isinstance(shown, list) else shown
+            ).replace("'", ""), name
+
+
+@pytest.mark.parametrize("text", ["7d", "12h", "10m", "30s", "1d12h", "0.5s"])
+def test_a_duration_is_written_as_it_was_read(text: str) -> None:
+    assert format_duration(parse_duration(text)) == text

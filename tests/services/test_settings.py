@@ -1,0 +1,100 @@
+"""The environment is read once, strictly, and secrets stay out of sight."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from services.errors import SettingInvalid
+from services.settings import SETTINGS, Auth, hash_key, read_settings, unknown_settings
+
+DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
+
+
+def test_an_empty_environment_gives_a_working_service_under_var() -> None:
+    settings = read_settings({})
+    assert settings.database_url == "sqlite:///var/knowgate.db"
+    assert settings.shards_url == "var/shards"
+    assert (settings.host, settings.auth) == ("127.0.0.1", Auth.ON)
+    assert settings.assignment_lease == timedelta(hours=24)
+
+
+def test_all_defaults_move_with_the_data_folder() -> None:
+    settings = read_settings({"KNOWGATE_DATA_DIR": "/srv/kg"})
+    assert settings.database_url == "sqlite:////srv/kg/knowgate.db"
+    assert settings.mlflow_url == "sqlite:////srv/kg/mlflow.db"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("KNOWGATE_PORT", "eighty", "1 to 65535"),
+        ("KNOWGATE_PORT", "0", "1 to 65535"),
+        ("KNOWGATE_AUTH", "maybe", "on, or off"),
+        ("KNOWGATE_MLFLOW_URL", "./mlruns", "tracking URI"),
+        ("KNOWGATE_MAX_BODY_BYTES", "10", "1024"),
+        ("KNOWGATE_ASSIGNMENT_LEASE", "0h", "a duration"),
+        ("KNOWGATE_LOG_LEVEL", "loud", "debug, info"),
+    ],
+)
+def test_a_bad_value_is_told_with_its_name_its_value_and_what_was_expected(
+    name: str, value: str, expected: str
+) -> None:
+    with pytest.raises(SettingInvalid, match=expected) as caught:
+        read_settings({name: value})
+    assert name in str(caught.value) and repr(value) in str(caught.value)
+
+
+def test_a_bad_secret_is_told_without_its_value() -> None:
+    with pytest.raises(SettingInvalid) as caught:
+        read_settings({"KNOWGATE_HASH_KEY": "hunter2"})
+    assert "KNOWGATE_HASH_KEY" in str(caught.value) and "hunter2" not in str(caught.value)
+
+
+def test_no_secret_shows_in_the_settings_text() -> None:
+    settings = read_settings({"KNOWGATE_SIGNING_KEY": "0123456789abcdef" * 4})
+    assert settings.signing_key == b"0123456789abcdef" * 4
+    assert "0123456789abcdef" not in repr(settings)
+
+
+def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("a secret of some length\n")
+    settings = read_settings({"KNOWGATE_HASH_KEY_FILE": str(tmp_path / "key")})
+    assert settings.hash_key == b"a secret of some length"
+
+
+def test_a_secret_given_twice_or_in_a_missing_file_stops_the_start(tmp_path: Path) -> None:
+    missing = {"KNOWGATE_HASH_KEY_FILE": str(tmp_path / "nowhere")}
+    with pytest.raises(SettingInvalid, match=r"KNOWGATE_HASH_KEY_FILE.*readable"):
+        read_settings(missing)
+    with pytest.raises(SettingInvalid, match="not both"):
+        read_settings(missing | {"KNOWGATE_HASH_KEY": "a secret of some length"})
+
+
+def test_auth_is_switched_off_on_loopback_only() -> None:
+    assert read_settings({"KNOWGATE_AUTH": "off", "KNOWGATE_HOST": "::1"}).auth is Auth.OFF
+    with pytest.raises(SettingInvalid, match=r"KNOWGATE_AUTH.*0\.0\.0\.0"):
+        read_settings({"KNOWGATE_AUTH": "off", "KNOWGATE_HOST": "0.0.0.0"})
+
+
+def test_a_hash_key_is_made_once_and_kept_for_its_owner(tmp_path: Path) -> None:
+    settings = read_settings({"KNOWGATE_DATA_DIR": str(tmp_path / "data")})
+    first = hash_key(settings)
+    assert 16 <= len(first) <= 64
+    assert hash_key(settings) == first
+    assert (tmp_path / "data" / "hash.key").stat().st_mode & 0o077 == 0
+
+
+def test_a_misspelt_variable_is_found() -> None:
+    assert unknown_settings({"KNOWGATE_DATABSE_URL": "x", "KNOWGATE_HASH_KEY_FILE": "y", "HOME": "/"}) == (
+        "KNOWGATE_DATABSE_URL",
+    )
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `(KNOWGATE_\w+)`(?: \(or `_FILE`\))? \| (.+?) \|", DOCS.read_text(), re.M))
+    assert set(rows) == {setting.name for setting in SETTINGS}
+    for setting in SETTINGS:
+        if setting.default:
+            assert rows[setting.name] == f"`{setting.default}`"
