@@ -22,6 +22,7 @@ BoolArray = npt.NDArray[np.bool_]
 Kind = TypeVar("Kind", bound=np.generic)
 
 TEXTS = ("query_id", "model", "slice", "prompt", "label_source", "role")
+TIMES = ("occurred_at", "labelled_at")
 KNOWN = (
     "query_id",
     "tier",
@@ -98,7 +99,7 @@ def read_outcomes(path: str | Path, *, timezone: str | None = None) -> OutcomeTa
     a pair (query, tier) given twice, a tier that is nowhere, a query with two slices.
     """
     path = Path(path)
-    columns = Columns(table=read_table(path, text_columns=TEXTS), file=path.name)
+    columns = Columns(table=read_table(path, text_columns=TEXTS, time_columns=TIMES), file=path.name)
     query, query_ids = columns.codes("query_id")
     tier = _tiers(columns)
     grid = _Grid(columns=columns, query=query, tier=tier, shape=(len(query_ids), int(tier.max()) + 1))

@@ -19,15 +19,18 @@ NULLS = ["", "null", "NULL", "nan", "NaN", "None"]
 SUFFIXES = (".parquet", ".csv", ".jsonl", ".ndjson")
 
 
-def read_table(path: Path, *, text_columns: tuple[str, ...] = ()) -> pa.Table:
-    """The file's rows as an Arrow table; `text_columns` are never guessed to be numbers or times.
+def read_table(path: Path, *, text_columns: tuple[str, ...] = (), time_columns: tuple[str, ...] = ()) -> pa.Table:
+    """The file's rows as an Arrow table.
+
+    In CSV `text_columns` are never guessed to be numbers or times. In JSONL `time_columns` stay text: Arrow's reader
+    would turn an offset into UTC and forget that it was there, so that a naive time could not be told.
 
     Raises TableInvalid for a file that is missing, of an unknown kind, malformed or without rows.
     """
     if path.suffix not in SUFFIXES:
         raise TableInvalid(f"{path}: {path.suffix or 'no suffix'!r} is not a table; use {', '.join(SUFFIXES)}")
     try:
-        table = _read(path, text_columns)
+        table = _read(path, text_columns, time_columns)
     except FileNotFoundError:
         raise TableInvalid(f"{path} is not there; check the path") from None
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
@@ -51,7 +54,7 @@ def write_table(table: pa.Table, path: Path) -> None:
         raise TableInvalid(f"{path}: {path.suffix or 'no suffix'!r} is not a table; use {', '.join(SUFFIXES)}")
 
 
-def _read(path: Path, text_columns: tuple[str, ...]) -> pa.Table:
+def _read(path: Path, text_columns: tuple[str, ...], time_columns: tuple[str, ...]) -> pa.Table:
     if path.suffix == ".parquet":
         return pyarrow.parquet.read_table(path)
     if path.suffix == ".csv":
@@ -63,7 +66,13 @@ def _read(path: Path, text_columns: tuple[str, ...]) -> pa.Table:
         parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
         return pyarrow.csv.read_csv(path, convert_options=convert, parse_options=parse)
     # JSON has types of its own: a number given for an id is taken and turned into text later.
-    return pyarrow.json.read_json(path, read_options=pyarrow.json.ReadOptions(block_size=64 << 20))
+    schema = pa.schema([(name, pa.string()) for name in time_columns])
+    table = pyarrow.json.read_json(
+        path,
+        read_options=pyarrow.json.ReadOptions(block_size=64 << 20),
+        parse_options=pyarrow.json.ParseOptions(explicit_schema=schema),
+    )
+    return table.drop_columns([name for name in time_columns if table.column(name).null_count == table.num_rows])
 
 
 def _write_lines(table: pa.Table, path: Path) -> None:
