@@ -1,0 +1,133 @@
+"""Bounds on a drop from weighted or fractional rows, by betting.
+
+The exact test needs X in {−1, 0, 1}. A row seen with propensity π counts (A/π)·X, which lies in
+[−1/π_min, 1/π_min], and a soft label is a fraction: there a bettor who wagers against "the drop is above ε" makes
+a wealth that grows past 1/δ with probability at most δ if it is true. The rows come in an order fixed before
+labels are seen (`fixed_order`), so that sorting a file cannot change a certificate.
+
+Source: Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting", JRSS-B 86 (2024) 1–27,
+section 4 (predictable plug-in bets, one-sided capital; Ville's inequality).
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from evidence.errors import InvalidInputError
+from evidence.inputs import FloatArray, IntArray, level, number, real_array
+
+_CAP = 0.75  # share of the wealth that a single row may cost at most
+
+
+def fixed_order(ids: Sequence[str], salt: str = "knowgate.certify.v1") -> IntArray:
+    """Row positions sorted by a keyed hash of the row's id: an order that no label and no file layout can touch.
+
+    Raises InvalidInputError where an id occurs twice: two rows of one query are not independent.
+
+    Examples:
+        >>> [["a", "b", "c"][i] for i in fixed_order(["a", "b", "c"])]
+        ['c', 'b', 'a']
+        >>> [["c", "a", "b"][i] for i in fixed_order(["c", "a", "b"])]
+        ['c', 'b', 'a']
+    """
+    if len(ids) == 0:
+        raise InvalidInputError("ids is empty; give at least one row")
+    if len(set(ids)) != len(ids):
+        twice = next(row for row, seen in _with_seen(ids) if seen)
+        raise InvalidInputError(f"ids holds {twice!r} twice; certify on one row per query")
+    keys = [hashlib.sha256(f"{salt}:{name}".encode()).digest() for name in ids]
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
+
+
+def log_capital(x: FloatArray, epsilon: float, delta: float, bound: float = 1.0) -> float:
+    """The largest log wealth reached against H0: E[X] > ε by rows x [n] in [−bound, bound], in their order.
+
+    Reject H0 at level δ where it is ≥ log(1/δ). The wealth grows with ε row by row, so bounds follow by bisection.
+
+    Examples:
+        >>> rows = np.tile([1.0, -1.0, 0.0, 0.0], 250)
+        >>> bool(log_capital(rows, 0.2, 0.1) > np.log(10) > log_capital(rows, 0.01, 0.1))
+        True
+    """
+    x, delta = real_array("x", x), level("delta", delta)
+    bound = _checked_bound(x, bound)
+    epsilon = number("epsilon", epsilon, low=-bound, high=bound)
+    return _log_capital((1.0 - x / bound) / 2.0, (1.0 - epsilon / bound) / 2.0, delta)
+
+
+def drop_refuted_by_betting(x: FloatArray, epsilon: float, delta: float, bound: float = 1.0) -> bool:
+    """True where H0: E[X] > ε is rejected at level δ by rows x in their fixed order.
+
+    Examples:
+        >>> drop_refuted_by_betting(np.zeros(500), 0.02, 0.1)
+        True
+    """
+    return log_capital(x, epsilon, delta, bound) >= math.log(1.0 / delta)
+
+
+def drop_exceeds_by_betting(x: FloatArray, epsilon: float, delta: float, bound: float = 1.0) -> bool:
+    """True where H0: E[X] ≤ ε is rejected at level δ: the mirrored bet.
+
+    Examples:
+        >>> drop_exceeds_by_betting(np.tile([1.0, 0.0], 100), 0.02, 0.1)
+        True
+    """
+    return drop_refuted_by_betting(-np.asarray(x, dtype=np.float64), -epsilon, delta, bound)
+
+
+def betting_upper_bound(x: FloatArray, delta: float, bound: float = 1.0) -> float:
+    """E[X] lies below this with confidence 1 − δ: the smallest refuted ε, by bisection to 1e-6 of the range.
+
+    Examples:
+        >>> round(betting_upper_bound(np.tile([1.0, -1.0, 0.0, 0.0], 250), 0.1), 3)
+        0.049
+    """
+    x, delta = real_array("x", x), level("delta", delta)
+    bound = _checked_bound(x, bound)
+    z, target = (1.0 - x / bound) / 2.0, math.log(1.0 / delta)
+    low, high = -bound, bound
+    while high - low > 1e-6 * bound:
+        middle = (low + high) / 2.0
+        refuted = _log_capital(z, (1.0 - middle / bound) / 2.0, delta) >= target
+        low, high = (low, middle) if refuted else (middle, high)
+    return high
+
+
+def betting_lower_bound(x: FloatArray, delta: float, bound: float = 1.0) -> float:
+    """E[X] lies above this with confidence 1 − δ.
+
+    Examples:
+        >>> round(betting_lower_bound(np.tile([1.0, -1.0, 0.0, 0.0], 250), 0.1), 3)
+        -0.047
+    """
+    return -betting_upper_bound(-np.asarray(x, dtype=np.float64), delta, bound)
+
+
+def _log_capital(z: FloatArray, m: float, delta: float) -> float:
+    """Wealth of the bets λ_i on z [n] in [0, 1] against E[z] < m; λ_i looks at rows before i only."""
+    if m <= 0.0:  # ε is the largest value possible: nothing is left to refute
+        return np.inf
+    i = np.arange(1, len(z) + 1)
+    mean = (0.5 + np.cumsum(z)) / (1 + i)
+    variance = (0.25 + np.cumsum((z - mean) ** 2)) / (1 + i)
+    before = np.concatenate([[0.25], variance[:-1]])
+    bet = np.minimum(np.sqrt(2.0 * np.log(1.0 / delta) / (len(z) * before)), _CAP / m)
+    return max(float(np.cumsum(np.log1p(bet * (z - m))).max()), 0.0)
+
+
+def _checked_bound(x: FloatArray, bound: float) -> float:
+    bound = number("bound", bound, low=0.0)
+    if bound == 0.0 or np.abs(x).max() > bound * (1.0 + 1e-12):
+        raise InvalidInputError(f"a row of x is {np.abs(x).max()}, beyond bound {bound}; give bound = 1 / π_min")
+    return bound
+
+
+def _with_seen(ids: Sequence[str]) -> list[tuple[str, bool]]:
+    seen: set[str] = set()
+    told: list[tuple[str, bool]] = []
+    for name in ids:
+        told.append((name, name in seen))
+        seen.add(name)
+    return told

@@ -1,0 +1,145 @@
+"""What certification knows of each query, and what it assumes where it knows nothing.
+
+X = retained · (correct_last − correct_kept). If both answers agree, X = 0 without a label. A row drawn by a coin counts
+with 1 / propensity. A row whose coin is unknown counts once, and if its outcome is missing it counts as the
+worst case, X = +1: missing labels can cost savings, never the guarantee.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from evidence.betting import fixed_order
+from evidence.errors import InvalidInputError, NotIdentifiedError
+from evidence.inputs import BoolArray, FloatArray, IntArray, flag_array, real_array, same_length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CertificationRows:
+    """Outcomes of n queries at every tier of a cascade.
+
+    Args: correct [n, tiers] in [0, 1], NaN = unknown; agrees [n, tiers − 1], the tier's answer equals the last
+    tier's; propensity [n] in (0, 1], the chance that this row's outcomes are known, NaN = no known coin; observed [n],
+    what that coin gave (required with a propensity); ids [n], unique per query.
+
+    Raises InvalidInputError on shapes or values out of range, NotIdentifiedError on a propensity of 0.
+
+    Examples:
+        >>> rows = CertificationRows(correct=[[1, 1], [0, 1], [float("nan"), 1]])
+        >>> rows.n, rows.tiers
+        (3, 2)
+        >>> rows.drops(np.array([0, 0, 0])).tolist()
+        [0.0, 1.0, 1.0]
+    """
+
+    correct: npt.ArrayLike
+    agrees: npt.ArrayLike | None = None
+    propensity: npt.ArrayLike | None = None
+    observed: npt.ArrayLike | None = None
+    ids: tuple[str, ...] | None = None
+    weighted: bool = field(init=False, default=False)  # rows count unequally; one constant coin leaves them equal
+    counted: BoolArray = field(init=False)  # [n] rows the test counts: all, or those that one constant coin showed
+    order: IntArray | None = field(init=False, default=None)  # of counted rows, where a test depends on it
+
+    def __post_init__(self) -> None:
+        correct = np.asarray(self.correct, dtype=np.float64)
+        if correct.ndim != 2 or correct.shape[0] == 0 or correct.shape[1] < 2:
+            raise InvalidInputError(f"correct has shape {correct.shape}, expected [n ≥ 1, tiers ≥ 2]")
+        real_array("correct", correct.ravel(), low=0.0, high=1.0, unknown_allowed=True)
+        object.__setattr__(self, "correct", correct)
+        if self.agrees is not None:
+            agrees = np.asarray(self.agrees, dtype=np.bool_)
+            if agrees.shape != (correct.shape[0], correct.shape[1] - 1):
+                raise InvalidInputError(f"agrees has shape {agrees.shape}; give a flag per row and non-last tier")
+            object.__setattr__(self, "agrees", agrees)
+        object.__setattr__(self, "counted", np.ones(correct.shape[0], dtype=np.bool_))
+        self._check_coins(correct)
+        if self.ids is not None:
+            same_length(correct=correct, ids=self.ids)
+        fractional = bool(((correct > 0.0) & (correct < 1.0)).any())
+        if self.weighted or fractional:
+            if self.ids is None:
+                raise InvalidInputError(
+                    "ids is None, but weighted or fractional rows are tested in an order fixed before labels are seen;"
+                    " give each row's id"
+                )
+            counted_ids = [name for name, counts in zip(self.ids, self.counted, strict=True) if counts]
+            object.__setattr__(self, "order", fixed_order(counted_ids))
+
+    def _check_coins(self, correct: FloatArray) -> None:
+        if self.propensity is None and self.observed is None:
+            return
+        if self.propensity is None or self.observed is None:
+            raise InvalidInputError("propensity and observed come together; give the coin's chance and what it gave")
+        propensity = real_array("propensity", self.propensity, low=0.0, high=1.0, unknown_allowed=True)
+        observed = flag_array("observed", self.observed)
+        same_length(correct=correct, propensity=propensity, observed=observed)
+        if (propensity == 0.0).any():
+            row = int(np.argmax(propensity == 0.0))
+            raise NotIdentifiedError(f"propensity[{row}] is 0: such rows are never seen; raise the rate above 0 there")
+        object.__setattr__(self, "propensity", propensity)
+        object.__setattr__(self, "observed", observed)
+        one_coin = bool(np.isfinite(propensity).all() and np.ptp(propensity) < 1e-12)
+        object.__setattr__(self, "weighted", not one_coin)
+        if one_coin:
+            object.__setattr__(self, "counted", observed)
+            if not observed.any():
+                raise InvalidInputError("observed is false in every row; certify once some outcomes are known")
+
+    @property
+    def n(self) -> int:
+        return len(self._correct)
+
+    @property
+    def tiers(self) -> int:
+        return int(self._correct.shape[1])
+
+    @property
+    def bound(self) -> float:
+        """The largest |X| of a weighted row: 1 / π_min."""
+        if not self.weighted:
+            return 1.0
+        return float(1.0 / np.nanmin(np.append(self._propensity, 1.0)))
+
+    def outcome(self, kept: IntArray) -> FloatArray:
+        """[n] unweighted X of each row under the kept tiers, NaN = unknown."""
+        rows, last = np.arange(self.n), self.tiers - 1
+        x = self._correct[:, last] - self._correct[rows, kept]
+        known_zero = kept == last
+        if self.agrees is not None:
+            agrees = np.asarray(self.agrees, dtype=np.bool_)
+            known_zero = known_zero | agrees[rows, np.minimum(kept, last - 1)]
+        return np.where(known_zero, 0.0, x)
+
+    def drops(self, kept: IntArray) -> FloatArray:
+        """[counted rows] X of each row, unknown = +1, weighted where rows are weighted."""
+        return self.weigh(np.nan_to_num(self.outcome(kept), nan=1.0))
+
+    def assumed_wrong(self, kept: IntArray) -> int:
+        """How many counted rows enter as the worst case for want of an outcome."""
+        unknown = np.isnan(self.outcome(kept)) & self.counted
+        if self.weighted:
+            unknown &= self._observed | np.isnan(self._propensity)
+        return int(unknown.sum())
+
+    def weigh(self, values: FloatArray) -> FloatArray:
+        """[counted rows] values (A/π)·v of rows with a coin, v of rows without one."""
+        if not self.weighted:
+            return values[self.counted]
+        coin = ~np.isnan(self._propensity)
+        weight = np.where(coin, self._observed / np.where(coin, self._propensity, 1.0), 1.0)
+        return values * weight
+
+    @property
+    def _correct(self) -> FloatArray:
+        return np.asarray(self.correct, dtype=np.float64)
+
+    @property
+    def _propensity(self) -> FloatArray:
+        return np.asarray(self.propensity, dtype=np.float64)
+
+    @property
+    def _observed(self) -> BoolArray:
+        return np.asarray(self.observed, dtype=np.bool_)
+

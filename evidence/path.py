@@ -1,0 +1,106 @@
+"""The path of candidates that a certification walks, fixed before any label is looked at.
+
+One gate has a natural order, from the highest threshold down, and its grid comes from scores alone. Several gates, or
+several tiers, need a one-dimensional path through the plane of thresholds: here the gates open together, at
+equal quantile levels of their signals, which again needs no label. A path learned from labels is as good, if
+those labels are of other rows (`certify_path(learned_on=…)` refuses the same ones).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from evidence.certificate import GateThreshold, Thresholds
+from evidence.errors import InvalidInputError
+from evidence.inputs import BoolArray, FloatArray, IntArray, count, flag_array, real_array, same_length
+
+GRID_POINTS = 240
+AT_MOST_GATES = frozenset({"ood"})  # gates that pass at or below their threshold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Candidate:
+    """A set of thresholds, and which tier each certification row would be kept at under it."""
+
+    thresholds: Thresholds
+    kept: IntArray  # [n], tier index; the last tier's = escalated to the end
+
+
+def candidates_of(path: Iterable[Thresholds], keep: Callable[[Thresholds], npt.ArrayLike]) -> Iterator[Candidate]:
+    """The candidates of a path; `keep` decides which tier each row is kept at (the policy function's job).
+
+    Examples:
+        >>> scores = np.array([0.2, 0.9])
+        >>> path = single_gate_path("p_t", scores, points=2)
+        >>> [c.kept.tolist() for c in candidates_of(path, lambda t: kept_tier([scores >= t[0][0].value]))]
+        [[1, 0], [0, 0]]
+    """
+    for thresholds in path:
+        yield Candidate(thresholds=thresholds, kept=np.asarray(keep(thresholds), dtype=np.int64))
+
+
+def kept_tier(retained: Sequence[npt.ArrayLike]) -> IntArray:
+    """[n] the first tier whose mask [n] retains the row, else the last tier (= the number of masks).
+
+    Examples:
+        >>> kept_tier([[True, False, False], [True, True, False]]).tolist()
+        [0, 1, 2]
+    """
+    if not retained:
+        raise InvalidInputError("retained is empty; give one mask per non-last tier")
+    masks: list[BoolArray] = [flag_array(f"retained[{tier}]", mask) for tier, mask in enumerate(retained)]
+    same_length(**{f"retained[{tier}]": mask for tier, mask in enumerate(masks)})
+    kept = np.full(len(masks[0]), len(masks), dtype=np.int64)
+    for tier in reversed(range(len(masks))):
+        kept[masks[tier]] = tier
+    return kept
+
+
+def single_gate_path(gate: str, scores: npt.ArrayLike, points: int = GRID_POINTS) -> list[Thresholds]:
+    """Thresholds of one gate from conservative to bold, at equally spaced quantiles of scores (NaN = missing).
+
+    Examples:
+        >>> [t[0][0].value for t in single_gate_path("p_t", [0.1, 0.5, 0.9, 0.9], points=4)]
+        [0.9, 0.5, 0.1]
+    """
+    return equal_quantile_path([{gate: scores}], points)
+
+
+def equal_quantile_path(
+    tiers: Sequence[Mapping[str, npt.ArrayLike]], points: int = GRID_POINTS
+) -> list[Thresholds]:
+    """Thresholds of several gates and tiers that open together: each signal [n] at the same quantile level.
+
+    Args: per non-last tier its signals by gate (NaN = missing; those rows escalate whatever the threshold).
+    Returns at most `points` distinct sets of thresholds, the most conservative first.
+
+    Examples:
+        >>> path = equal_quantile_path([{"p_ik": [0.2, 0.8], "ood": [0.3, 0.6]}], points=2)
+        >>> [(t[0][0].value, t[0][1].value) for t in path]
+        [(0.8, 0.3), (0.2, 0.6)]
+    """
+    points = count("points", points, low=1)
+    if not tiers or any(not signals for signals in tiers):
+        raise InvalidInputError("tiers has a tier without a signal; give at least one gate per non-last tier")
+    levels = np.arange(1, points + 1) / points
+    grids = [{gate: _grid(gate, values, levels) for gate, values in signals.items()} for signals in tiers]
+    path: list[Thresholds] = []
+    for at in range(points):
+        thresholds = tuple(
+            tuple(GateThreshold(gate=gate, value=float(grid[at])) for gate, grid in tier.items()) for tier in grids
+        )
+        if not path or thresholds != path[-1]:
+            path.append(thresholds)
+    return path
+
+
+def _grid(gate: str, values: npt.ArrayLike, levels: FloatArray) -> FloatArray:
+    """The signal's values at which shares `levels` of the rows pass the gate, conservative first."""
+    signal = real_array(gate, values, unknown_allowed=True)
+    known = np.sort(signal[~np.isnan(signal)])
+    if known.size == 0:
+        raise InvalidInputError(f"{gate} is missing in every row; certify a rule without this gate")
+    rank = np.ceil(levels * known.size - 1e-9).astype(np.int64)
+    return known[rank - 1] if gate in AT_MOST_GATES else known[known.size - rank]

@@ -1,0 +1,179 @@
+"""The walk from conservative to bold that chooses certified thresholds.
+
+1. Everything is fixed before the rows are looked at: path, grid, order of rows; and the rows taught nothing.
+2. Each candidate is tested at the full level δ. The first one that fails ends the walk, the last one that passed is
+   certified: a broken promise needs the first broken candidate to pass, which happens with probability ≤ δ.
+3. Where none passed, the rest of the path is tested the other way. If every candidate worth having (at least the
+   stated share retained) is shown to break the target, it is infeasible: wrong with probability ≤ δ too, because
+   one feasible candidate would have to fail its test. Else the evidence is insufficient, and what is missing is said.
+
+For a retained accuracy the walk starts where the test has a chance (`retained_rows_to_start`), which no label decides.
+
+Sources: fixed-sequence testing as in Angelopoulos et al., "Learn then Test" (arXiv 2110.01052), section 3; the
+least escalation as in arXiv 2606.29054.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from evidence.certificate import (
+    CandidateFigures,
+    Certification,
+    CertificationStatus,
+    CertificationTest,
+    Target,
+    TargetKind,
+)
+from evidence.certification_rows import CertificationRows
+from evidence.inputs import level, number
+from evidence.tally import Tally, tally_of_least_drop
+
+MIN_RETAINED_SHARE = 0.05
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What a walk has met so far."""
+
+    passed: Tally | None = None
+    stopped: Tally | None = None
+    considered: int = 0  # candidates worth having, from the first failure on
+    all_broken: bool = True
+    cheapest: Tally | None = None
+    cheapest_rows: int | None = None
+
+
+def walk_path(
+    tallies: Iterable[Tally], rows: CertificationRows, target: Target, delta: float, min_retained_share: float
+) -> Certification:
+    """The outcome of a walk over the evidence on each candidate, conservative first; see the module's steps."""
+    delta = level("delta", delta)
+    min_retained_share = number("min_retained_share", min_retained_share, low=0.0, high=1.0)
+    walk = _Progress()
+    for tally in tallies:
+        if tally.retained_share == 0.0:
+            continue  # escalate all: always true, and no thresholds to certify
+        if walk.stopped is None and _testable(tally, target, delta):
+            if _passes(tally, target, delta):
+                walk.passed = tally
+                continue
+            walk.stopped = tally
+        if walk.passed is not None:
+            break
+        if tally.retained_share >= min_retained_share:
+            _look_for_feasibility(walk, tally, target, delta)
+    if walk.passed is not None:
+        return _certified(walk.passed, walk.stopped, rows, target, delta, min_retained_share)
+    return _refused(walk, rows, target, delta, min_retained_share)
+
+
+def _look_for_feasibility(walk: _Progress, tally: Tally, target: Target, delta: float) -> None:
+    walk.considered += 1
+    walk.all_broken = walk.all_broken and _broken(tally, target, delta)
+    needed = _rows_needed(tally, target, delta, exact=False)
+    if needed is not None and (walk.cheapest_rows is None or needed < walk.cheapest_rows):
+        walk.cheapest, walk.cheapest_rows = tally, needed
+
+
+def _testable(tally: Tally, target: Target, delta: float) -> bool:
+    return target.kind is TargetKind.MAX_ACCURACY_DROP or tally.accuracy_testable(target.value, delta)
+
+
+def _passes(tally: Tally, target: Target, delta: float) -> bool:
+    if target.kind is TargetKind.MAX_ACCURACY_DROP:
+        return tally.drop_refuted(target.value, delta)
+    return tally.accuracy_shown(target.value, delta)
+
+
+def _broken(tally: Tally, target: Target, delta: float) -> bool:
+    if target.kind is TargetKind.MAX_ACCURACY_DROP:
+        return tally.drop_exceeds(target.value, delta)
+    return tally.accuracy_missed(target.value, delta)
+
+
+def _rows_needed(tally: Tally, target: Target, delta: float, *, exact: bool) -> int | None:
+    if target.kind is TargetKind.MAX_ACCURACY_DROP:
+        return tally.rows_for_drop(target.value, delta, exact=exact)
+    return tally.rows_for_accuracy(target.value, delta)
+
+
+def _test_of(rows: CertificationRows, target: Target) -> CertificationTest:
+    if target.kind is TargetKind.MAX_ACCURACY_DROP:
+        return CertificationTest.EXACT_DROP if rows.order is None else CertificationTest.BETTING_DROP
+    return CertificationTest.EXACT_BINOMIAL if rows.order is None else CertificationTest.BETTING_ACCURACY
+
+
+def _figures(tally: Tally, target: Target, delta: float) -> CandidateFigures:
+    return CandidateFigures(
+        thresholds=tally.thresholds,
+        retained_share=tally.retained_share,
+        estimated_drop=tally.estimated_drop,
+        drop_upper_bound=tally.drop_upper_bound(delta),
+        retained_accuracy=tally.retained_accuracy,
+        retained_accuracy_lower_bound=tally.accuracy_lower_bound(delta),
+    )
+
+
+def _certified(
+    passed: Tally, stopped: Tally | None, rows: CertificationRows, target: Target, delta: float, min_share: float
+) -> Certification:
+    figures = _figures(passed, target, delta)
+    shown = target.value if target.kind is TargetKind.MAX_ACCURACY_DROP else 1.0
+    return Certification(
+        status=CertificationStatus.CERTIFIED,
+        target=target,
+        delta=delta,
+        test=_test_of(rows, target),
+        n=passed.n,
+        thresholds=passed.thresholds,
+        retained_share=figures.retained_share,
+        estimated_drop=figures.estimated_drop,
+        drop_upper_bound=min(figures.drop_upper_bound, shown),  # the bound is solved to 1 % of a standard error
+        retained_accuracy=figures.retained_accuracy,
+        retained_accuracy_lower_bound=figures.retained_accuracy_lower_bound,
+        stopped_at=None if stopped is None else _figures(stopped, target, delta),
+        labels_needed=0,
+        least_escalation=None,
+        rows_assumed_wrong=passed.assumed_wrong,
+        min_retained_share=min_share,
+    )
+
+
+def _refused(
+    walk: _Progress, rows: CertificationRows, target: Target, delta: float, min_share: float
+) -> Certification:
+    infeasible = walk.considered > 0 and walk.all_broken
+    n = int(rows.counted.sum())
+    needed = None
+    if not infeasible and walk.cheapest is not None:
+        needed = _rows_needed(walk.cheapest, target, delta, exact=True)
+    return Certification(
+        status=CertificationStatus.INFEASIBLE if infeasible else CertificationStatus.INSUFFICIENT_EVIDENCE,
+        target=target,
+        delta=delta,
+        test=_test_of(rows, target),
+        n=n,
+        thresholds=(None,) * (rows.tiers - 1),
+        retained_share=0.0,
+        estimated_drop=0.0,
+        drop_upper_bound=0.0,
+        retained_accuracy=None,
+        retained_accuracy_lower_bound=None,
+        stopped_at=None if walk.stopped is None else _figures(walk.stopped, target, delta),
+        labels_needed=None if needed is None else max(1, needed - n),
+        least_escalation=_least_escalation(rows, target, delta),
+        rows_assumed_wrong=0 if walk.stopped is None else walk.stopped.assumed_wrong,
+        min_retained_share=min_share,
+    )
+
+
+def _least_escalation(rows: CertificationRows, target: Target, delta: float) -> float:
+    """The share that every rule, however clever, must escalate to meet the target: a lower bound at confidence 1 − δ.
+
+    Each escalation lowers the drop by at most 1, so max(0, p₊ − p₋ − ε); for an accuracy a of what is retained, at most
+    P(right)/a can be retained.
+    """
+    best = tally_of_least_drop(rows)
+    if target.kind is TargetKind.MAX_ACCURACY_DROP:
+        return max(0.0, best.drop_lower_bound(delta) - target.value)
+    return max(0.0, 1.0 - best.accuracy_upper_bound(delta) / target.value)
