@@ -22,9 +22,17 @@ Json = Any
 
 
 def encode(value: object) -> Json:
-    """A record as plain JSON values; times as ISO 8601, durations in seconds, ids and enums as text."""
+    """A record as plain JSON values; times as ISO 8601, durations in seconds, ids and enums as text.
+
+    A whole number in a float field is written as a float, as decoding would return it: a record has one canonical
+    form, whether it was built or read, or no signature over it would hold.
+    """
+    return _encode(value, False)
+
+
+def _encode(value: object, as_float: bool) -> Json:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {name: _encode(getattr(value, name), floats) for name, floats in _encoded_fields(type(value))}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, datetime):
@@ -34,10 +42,23 @@ def encode(value: object) -> Json:
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, (tuple, list)):
-        return [encode(item) for item in value]
+        return [_encode(item, as_float) for item in value]
     if isinstance(value, dict):
-        return {str(key): encode(item) for key, item in value.items()}
+        return {str(key): _encode(item, as_float) for key, item in value.items()}
+    if as_float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
     return value
+
+
+@functools.cache
+def _encoded_fields(kind: type) -> tuple[tuple[str, bool], ...]:
+    """The fields of a record, and whether each holds floats."""
+    hints = typing.get_type_hints(kind)
+    return tuple((field.name, _holds_floats(hints[field.name])) for field in dataclasses.fields(kind))
+
+
+def _holds_floats(hint: Any) -> bool:
+    return hint is float or any(_holds_floats(part) for part in typing.get_args(hint))
 
 
 def decode(kind: type[T], document: Json, path: str = "") -> T:
@@ -49,8 +70,43 @@ def decode(kind: type[T], document: Json, path: str = "") -> T:
 
 
 def canonical(value: object) -> bytes:
-    """The one byte string of a record: keys sorted, no spaces, no NaN. What is hashed and signed."""
-    return json.dumps(encode(value), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    """The one byte string of a record: keys sorted, no spaces, no NaN. What is hashed and signed.
+
+    Raises RecordInvalid where a number is not finite.
+    """
+    try:
+        return json.dumps(encode(value), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    except ValueError as error:
+        raise RecordInvalid("document", type(value).__name__, f"it has no canonical JSON: {error}") from error
+
+
+def parse(text: str | bytes) -> Json:
+    """Plain JSON values of a JSON text, read strictly: a key given twice, NaN and Infinity are refused.
+
+    Raises RecordInvalid.
+
+    >>> parse('{"share": 0.5}')
+    {'share': 0.5}
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+    except RecordInvalid:
+        raise
+    except (ValueError, RecursionError, TypeError) as error:
+        raise RecordInvalid("document", type(text).__name__, f"malformed JSON: {error}") from error
+
+
+def _unique_keys(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RecordInvalid(twice, "given twice", "give each field once")
+    return found
+
+
+def _refuse_constant(name: str) -> Json:
+    raise RecordInvalid("document", name, "JSON numbers are finite; leave the field out or write null")
 
 
 def _decode(kind: Any, value: Json, path: str) -> object:

@@ -1,0 +1,131 @@
+"""The bundle file: written once, named by its content, refused unless everything in it is as it must be.
+
+A bundle is one safetensors file: float32 tensors `tier/<i>/…`, and under `__metadata__` one key, `document`, whose
+value is the canonical JSON of a `BundleDocument`. Its id is the SHA-256 of the file. Nothing in it is executed, and
+the same models and document always give the same bytes.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save
+
+from knowgate import codec
+from knowgate.arrays import Float32Array
+from knowgate.bundle_documents import BundleDocument, CertificateDocument, CertificateStatus, TierDocument
+from knowgate.bundle_versions import SCHEMA, upgrade
+from knowgate.errors import BundleRefused, RecordInvalid
+from knowgate.tensors import tensor_names, tier_from_tensors, tier_tensors
+from knowgate.tier_models import TierModels
+
+__all__ = [
+    "SCHEMA",
+    "SIZE_LIMIT",
+    "Bundle",
+    "BundleDocument",
+    "CertificateDocument",
+    "CertificateStatus",
+    "TierDocument",
+    "TierModels",
+    "read_bundle",
+    "write_bundle",
+]
+
+SIZE_LIMIT = 64 * 2**20  # bytes
+METADATA_KEY = "document"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bundle:
+    """A document, the models it describes, and the very bytes that both came from."""
+
+    document: BundleDocument
+    tiers: tuple[TierModels | None, ...]  # per non-last tier; None = no probe there
+    content: bytes
+    id: str  # SHA-256 of `content`, in hex
+
+
+def write_bundle(document: BundleDocument, tiers: tuple[TierModels | None, ...]) -> Bundle:
+    """The bundle of `document` and its tiers' models; equal input gives equal bytes.
+
+    Raises BundleRefused where the two do not fit, or the file is over the size limit.
+    """
+    held = tuple(None if models is None else models.document for models in tiers)
+    if held != document.tiers:
+        raise BundleRefused("the models do not belong to the document's tiers: give each tier's models in order")
+    tensors: dict[str, Float32Array] = {}
+    for index, models in enumerate(tiers):
+        if models is not None:
+            tensors |= tier_tensors(index, models)
+    text = codec.canonical(document).decode()
+    return read_bundle(save(tensors, metadata={METADATA_KEY: text}))
+
+
+def read_bundle(content: bytes, *, expected_id: str | None = None) -> Bundle:
+    """The bundle in `content`, whose id must be `expected_id` where that is given.
+
+    Raises BundleRefused for anything that must not be served: another hash, a file over the size limit, one that is
+    truncated or not safetensors, an unknown version, a document that does not hold (thresholds outside [0, 1], parts
+    that do not fit, calibrators that are not monotone), tensors that are missing, left over, of a wrong shape or type,
+    or hold numbers that are not finite.
+    """
+    if len(content) > SIZE_LIMIT:
+        raise BundleRefused(f"the bundle has {len(content)} bytes: at most {SIZE_LIMIT} are read; use fewer components")
+    bundle_id = hashlib.sha256(content).hexdigest()
+    if expected_id is not None and bundle_id != expected_id:
+        raise BundleRefused(f"the bundle's SHA-256 is {bundle_id}, not {expected_id}: fetch it again")
+    document = _read_document(content)
+    tensors = _read_tensors(content)
+    _require_names(document, set(tensors))
+    tiers: list[TierModels | None] = []
+    for index, tier in enumerate(document.tiers):
+        try:
+            tiers.append(None if tier is None else tier_from_tensors(index, tier, tensors))
+        except RecordInvalid as error:
+            raise BundleRefused(f"tier {index}: {error}") from error
+    return Bundle(document=document, tiers=tuple(tiers), content=content, id=bundle_id)
+
+
+def _read_document(content: bytes) -> BundleDocument:
+    header_length = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or header_length > len(content) - 8:
+        raise BundleRefused(f"the file of {len(content)} bytes is truncated or not safetensors: fetch it again")
+    try:
+        header = codec.parse(content[8 : 8 + header_length])
+        metadata = header.get("__metadata__") if isinstance(header, dict) else None
+        if not isinstance(metadata, dict) or set(metadata) != {METADATA_KEY}:
+            raise BundleRefused(f"__metadata__ must hold {METADATA_KEY!r} and nothing else: this is not a bundle")
+        text = metadata[METADATA_KEY]
+        found = codec.parse(text)
+        if not isinstance(found, dict) or codec.canonical(found).decode() != text:
+            raise BundleRefused("the document is not one canonical JSON object: write bundles with write_bundle")
+        return codec.decode(BundleDocument, upgrade(found))
+    except RecordInvalid as error:
+        raise BundleRefused(f"the document does not hold: {error}") from error
+
+
+def _read_tensors(content: bytes) -> dict[str, Float32Array]:
+    try:
+        entries = deserialize(content)  # type: ignore[no-untyped-call]
+    except SafetensorError as error:
+        raise BundleRefused(f"the file is truncated or not safetensors ({error}): fetch it again") from error
+    tensors: dict[str, Float32Array] = {}
+    for name, entry in entries:
+        if entry["dtype"] != "F32":
+            raise BundleRefused(f"tensor {name} is of type {entry['dtype']}: float32 is expected")
+        tensors[name] = np.frombuffer(entry["data"], dtype="<f4").reshape(entry["shape"])
+    return tensors
+
+
+def _require_names(document: BundleDocument, held: set[str]) -> None:
+    wanted: set[str] = set()
+    for index, tier in enumerate(document.tiers):
+        if tier is not None:
+            wanted |= tensor_names(index, tier)
+    missing, extra = sorted(wanted - held), sorted(held - wanted)
+    if missing:
+        raise BundleRefused(f"tensor {missing[0]} is missing: write bundles with write_bundle")
+    if extra:
+        raise BundleRefused(f"tensor {extra[0]} belongs to no tier of the document: write bundles with write_bundle")

@@ -1,0 +1,79 @@
+"""From a hidden state to what probes see: the one implementation, in training and in serving.
+
+A hidden state is rounded to float16 first, because float16 is what is stored and shipped: the probe then sees the
+same numbers today and when the decision is replayed from its stored vector. Values beyond float16's range saturate
+(a few models have single activations that large), and a state that is not finite is refused.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from knowgate.arrays import Float32Array, own_float32, require_positive
+from knowgate.errors import RecordInvalid
+
+Float16Array = npt.NDArray[np.float16]
+FLOAT16_LARGEST = 65504.0
+
+
+def stored_vector(hidden: npt.ArrayLike) -> Float16Array:
+    """The float16 form in which a hidden state is stored and shipped.
+
+    `hidden`: floating-point [d] or [n, d] (bfloat16 comes as float32). Finite values saturate at ±65504.
+    Raises RecordInvalid for another shape or type, or for a value that is not finite.
+
+    >>> stored_vector([0.1, 1e6]).tolist()
+    [0.0999755859375, 65504.0]
+    """
+    array: npt.NDArray[Any] = np.asarray(hidden)
+    if array.ndim not in (1, 2) or array.shape[-1] == 0:
+        raise RecordInvalid("hidden.shape", array.shape, "give one hidden state [d] or several [n, d]")
+    if not np.issubdtype(array.dtype, np.floating):
+        raise RecordInvalid("hidden.dtype", str(array.dtype), "give floating-point numbers; bfloat16 as float32")
+    if not np.isfinite(array).all():
+        raise RecordInvalid("hidden", "not finite", "a state with NaN or infinity counts as missing; leave it out")
+    if array.dtype == np.float16:
+        same: Float16Array = array
+        return same
+    return np.clip(array, -FLOAT16_LARGEST, FLOAT16_LARGEST).astype(np.float16)
+
+
+def features(hidden: npt.ArrayLike) -> Float32Array:
+    """What probes see of a hidden state [d] or [n, d]: float32 of its shape, equal for the state and its stored form.
+
+    Raises RecordInvalid as `stored_vector` does.
+
+    >>> features(np.array([0.1, 2.0], dtype=np.float32)).tolist()
+    [0.0999755859375, 2.0]
+    >>> bool((features(stored_vector([0.1, 2.0])) == features([0.1, 2.0])).all())
+    True
+    """
+    return stored_vector(hidden).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Standardiser:
+    """Centres and scales features per dimension: (features - mean) / scale.
+
+    >>> Standardiser(mean=np.array([1.0, 2.0]), scale=np.array([2.0, 4.0])).apply(features([3.0, 2.0])).tolist()
+    [1.0, 0.0]
+    """
+
+    mean: Float32Array  # [d]
+    scale: Float32Array  # [d], above 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", own_float32("standardiser.mean", self.mean, (None,)))
+        object.__setattr__(self, "scale", own_float32("standardiser.scale", self.scale, self.mean.shape))
+        require_positive("standardiser.scale", self.scale)
+
+    @property
+    def dimension(self) -> int:
+        return len(self.mean)
+
+    def apply(self, x: Float32Array) -> Float32Array:
+        """Standardised float32 features, of the shape [d] or [n, d] that came in."""
+        standardised: Float32Array = (x - self.mean) / self.scale
+        return standardised
