@@ -17,6 +17,7 @@ from knowgate.errors import (
     KnowgateError,
     RecordInvalid,
     ServiceUnreachable,
+    SigningUnavailable,
     SpoolRefused,
 )
 from knowgate.features import Standardiser, features, stored_vector
@@ -79,6 +80,7 @@ __all__ = [
     "ScoreModel",
     "ServiceUnreachable",
     "Signals",
+    "SigningUnavailable",
     "SpoolRefused",
     "Standardiser",
     "TierDocument",

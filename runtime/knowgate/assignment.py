@@ -43,6 +43,10 @@ class Assignment:
             raise RecordInvalid("schema", self.schema, f"this runtime reads {SCHEMA}; upgrade one of the two")
         if self.generation < 0:
             raise RecordInvalid("generation", self.generation, "generations count from 0")
+        for name in ("issued_at", "valid_until"):
+            if getattr(self, name).tzinfo is None:
+                cure = "the time is naive; add its offset, e.g. Z"
+                raise RecordInvalid(name, getattr(self, name).isoformat(), cure)
         for name in ("exploration_rate", "share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise RecordInvalid(name, getattr(self, name), "lies in [0, 1]")

@@ -10,7 +10,7 @@ import json
 import math
 import types
 import typing
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, TypeVar, Union, cast
 from uuid import UUID
@@ -19,10 +19,11 @@ from knowgate.errors import RecordInvalid
 
 T = TypeVar("T")
 Json = Any
+_LARGEST_INTEGER = 2**63 - 1  # what a column of a database, or another language's JSON reader, holds
 
 
 def encode(value: object) -> Json:
-    """A record as plain JSON values; times as ISO 8601, durations in seconds, ids and enums as text.
+    """A record as plain JSON values; times as ISO 8601 in UTC, durations in seconds, ids and enums as text.
 
     A whole number in a float field is written as a float, as decoding would return it: a record has one canonical
     form, whether it was built or read, or no signature over it would hold.
@@ -36,7 +37,8 @@ def _encode(value: object, as_float: bool) -> Json:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, datetime):
-        return value.isoformat()
+        _expect(value.tzinfo is not None, "", value.isoformat(), "the time is naive; add its offset, e.g. Z")
+        return value.astimezone(UTC).isoformat()
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, UUID):
@@ -66,7 +68,10 @@ def decode(kind: type[T], document: Json, path: str = "") -> T:
 
     Raises RecordInvalid with the path of the first field that does not fit.
     """
-    return cast(T, _decode(kind, document, path))
+    try:
+        return cast(T, _decode(kind, document, path))
+    except RecursionError:
+        raise RecordInvalid(path or "document", "nested too deeply", "no record of this kind nests so deeply") from None
 
 
 def canonical(value: object) -> bytes:
@@ -118,7 +123,7 @@ def _decode(kind: Any, value: Json, path: str) -> object:
     if origin is dict:
         _expect(isinstance(value, dict), path, value, "an object is expected")
         item_kind = typing.get_args(kind)[1]
-        return {str(key): _decode(item_kind, item, f"{path}.{key}") for key, item in value.items()}
+        return {_decode_text(key, path): _decode(item_kind, item, f"{path}.{key}") for key, item in value.items()}
     if dataclasses.is_dataclass(kind):
         return _decode_record(cast(type, kind), value, path)
     return _decode_plain(kind, value, path)
@@ -148,6 +153,8 @@ def _tag(kind: type) -> object:
 
 
 def _decode_tuple(kinds: tuple[Any, ...], value: Json, path: str) -> tuple[object, ...]:
+    if len(kinds) != 2 or kinds[1] is not Ellipsis:
+        raise TypeError(f"{path}: the codec reads tuples of one type, tuple[X, ...], not tuple{list(kinds)}")
     _expect(isinstance(value, (list, tuple)), path, value, "a list is expected")
     return tuple(_decode(kinds[0], item, f"{path}[{index}]") for index, item in enumerate(value))
 
@@ -176,6 +183,10 @@ def _decode_record(kind: type, value: Json, path: str) -> object:
         "present",
         "this field is not known; remove it",
     )
+    for field in dataclasses.fields(kind):
+        if not field.init and field.name in value:
+            fixed = encode(field.default)
+            _expect(value[field.name] == fixed, _join(path, field.name), value[field.name], f"it is always {fixed!r}")
     arguments = {}
     for name, hint, required in fields:
         if name in value:
@@ -190,24 +201,61 @@ def _decode_record(kind: type, value: Json, path: str) -> object:
 
 def _decode_plain(kind: Any, value: Json, path: str) -> object:
     if kind is float:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        _expect(number and math.isfinite(value), path, value, "a finite number is expected")
+        whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST_INTEGER
+        fits = whole or (isinstance(value, float) and math.isfinite(value))
+        _expect(fits, path, value, "a finite number is expected")
         return float(value)
     if kind is int:
-        _expect(isinstance(value, int) and not isinstance(value, bool), path, value, "a whole number is expected")
+        whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST_INTEGER
+        _expect(whole, path, value, "a whole number of at most 64 bits is expected")
         return value
-    if kind in (str, bool):
-        _expect(isinstance(value, kind), path, value, f"a {kind.__name__} is expected")
+    if kind is bool:
+        _expect(isinstance(value, bool), path, value, "true or false is expected")
         return value
+    if kind is str:
+        return _decode_text(value, path)
     if kind is datetime:
         return _decode_time(value, path)
     if kind is timedelta:
-        return timedelta(seconds=cast(float, _decode_plain(float, value, path)))
+        return _decode_duration(value, path)
+    if kind is UUID:
+        return _decode_uuid(value, path)
     try:
         return kind(value)
     except ValueError:
-        allowed = f"use one of {', '.join(item.value for item in kind)}" if issubclass(kind, Enum) else "malformed"
-        raise RecordInvalid(path, value, allowed) from None
+        raise RecordInvalid(path, value, f"use one of {', '.join(str(item.value) for item in kind)}") from None
+
+
+def _decode_text(value: Json, path: str) -> str:
+    """A text that every store can hold: databases refuse NUL, and half a surrogate pair has no UTF-8."""
+    if not isinstance(value, str):
+        raise RecordInvalid(path or "document", value, "a text is expected")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise RecordInvalid(
+            path or "document", value, "half a surrogate pair is no text; repair its encoding"
+        ) from None
+    _expect("\0" not in value, path, value, "a text holds no NUL character; remove it")
+    return value
+
+
+def _decode_uuid(value: Json, path: str) -> UUID:
+    try:
+        found = UUID(value) if isinstance(value, str) else None
+    except ValueError:
+        found = None
+    if found is None or str(found) != value.lower():
+        raise RecordInvalid(path, value, "a UUID is expected, e.g. 019b76da-a800-7000-8000-000000000000")
+    return found
+
+
+def _decode_duration(value: Json, path: str) -> timedelta:
+    seconds = _decode_plain(float, value, path)
+    try:
+        return timedelta(seconds=cast(float, seconds))
+    except OverflowError:
+        raise RecordInvalid(path, value, "a duration in seconds is expected, of less than a billion days") from None
 
 
 def _decode_time(value: Json, path: str) -> datetime:
@@ -216,7 +264,10 @@ def _decode_time(value: Json, path: str) -> datetime:
     except (TypeError, ValueError):
         raise RecordInvalid(path, value, "an ISO 8601 time is expected, e.g. 2026-01-31T12:00:00Z") from None
     _expect(time.tzinfo is not None, path, value, "the time is naive; add its offset, e.g. Z")
-    return time
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise RecordInvalid(path, value, "a time between the years 1 and 9999 UTC is expected") from None
 
 
 def _expect(fits: bool, path: str, value: Json, cure: str) -> None:

@@ -5,6 +5,7 @@
     ├── BundleRefused         a bundle file that must not be served
     ├── AssignmentRefused     an assignment that must not come into force
     ├── SpoolRefused          a decision the spool cannot take
+    ├── SigningUnavailable    signatures are asked for without the extra that makes them
     └── ServiceUnreachable    the control plane did not answer, or answered with an error
 
 A message says what was wrong, with which value, and the cure.
@@ -37,5 +38,16 @@ class SpoolRefused(KnowgateError):
     """The spool is full or closed; the decision was not taken."""
 
 
+class SigningUnavailable(KnowgateError):
+    """Signatures are asked for, and `cryptography` is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__("cryptography is not installed: pip install 'knowgate[signing]', or take the keys away")
+
+
 class ServiceUnreachable(KnowgateError):
-    """The control plane did not answer, or answered with an error."""
+    """The control plane did not answer, or answered with an error; `status` is its HTTP status, None = no answer."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(message)

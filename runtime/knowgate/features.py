@@ -35,9 +35,9 @@ def stored_vector(hidden: npt.ArrayLike) -> Float16Array:
     if not np.isfinite(array).all():
         raise RecordInvalid("hidden", "not finite", "a state with NaN or infinity counts as missing; leave it out")
     if array.dtype == np.float16:
-        same: Float16Array = array
-        return same
-    return np.clip(array, -FLOAT16_LARGEST, FLOAT16_LARGEST).astype(np.float16)
+        return array
+    saturated: Float16Array = np.clip(array, -FLOAT16_LARGEST, FLOAT16_LARGEST).astype(np.float16)
+    return saturated
 
 
 def features(hidden: npt.ArrayLike) -> Float32Array:

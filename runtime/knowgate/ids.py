@@ -6,19 +6,21 @@ partitioned by month of the id alone.
 
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from knowgate.errors import RecordInvalid
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 def new_decision_id(now: datetime | None = None) -> UUID:
-    """A fresh UUIDv7, of `now` (aware) or of the clock.
+    """A fresh UUIDv7, of `now` (aware) or of the clock. Raises RecordInvalid for a naive time, or one before 1970.
 
     >>> decided_at(new_decision_id(datetime(2026, 1, 2, tzinfo=UTC)))
     datetime.datetime(2026, 1, 2, 0, 0, tzinfo=datetime.timezone.utc)
     """
-    millis = time.time_ns() // 1_000_000 if now is None else int(now.timestamp() * 1000)
+    millis = time.time_ns() // 1_000_000 if now is None else _millis(now)
     random = int.from_bytes(os.urandom(10), "big")
     value = (millis & (2**48 - 1)) << 80
     value |= 0x7 << 76 | (random >> 68 & 0xFFF) << 64
@@ -29,8 +31,19 @@ def new_decision_id(now: datetime | None = None) -> UUID:
 def decided_at(decision_id: UUID) -> datetime:
     """The time a UUIDv7 carries, in UTC, to the millisecond.
 
-    Raises RecordInvalid for a UUID of another version.
+    Raises RecordInvalid for a UUID of another version, or a time beyond the year 9999.
     """
     if decision_id.version != 7:
         raise RecordInvalid("decision_id", str(decision_id), "make ids with knowgate.new_decision_id (UUIDv7)")
-    return datetime.fromtimestamp((decision_id.int >> 80) / 1000, UTC)
+    try:
+        return _EPOCH + timedelta(milliseconds=decision_id.int >> 80)
+    except OverflowError:
+        raise RecordInvalid("decision_id", str(decision_id), "its time lies beyond the year 9999") from None
+
+
+def _millis(now: datetime) -> int:
+    if now.tzinfo is None:
+        raise RecordInvalid("now", now.isoformat(), "the time is naive; add its offset, e.g. Z")
+    if now < _EPOCH:
+        raise RecordInvalid("now", now.isoformat(), "a UUIDv7 counts from 1970")
+    return (now - _EPOCH) // timedelta(milliseconds=1)

@@ -4,11 +4,11 @@ Serving, replay, simulation, certification and the promotion check all decide he
 policy holds one rule per non-last tier; a rule is a list of gates in the order in which they are reasons; a gate
 compares one signal with one threshold. `None` in place of a rule retains nothing at that tier.
 
-`retain_mask` is the same comparison over arrays (the property tests hold the two together): both go through `Gate.passes`,
-and NaN is how an array says "missing".
+`retain_mask` is the same comparison over arrays (the property tests hold the two together): both go through
+`Gate.passes`, and NaN is how an array says "missing".
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
@@ -22,6 +22,7 @@ from knowgate.records import Action, GateOutcome, Reason, Signals, Verdict
 Values = TypeVar("Values", float, npt.NDArray[np.float64])
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 
 class PolicyKind(StrEnum):
@@ -78,7 +79,8 @@ class Policy:
             if rule is None:
                 continue
             held = tuple(gate.signal for gate in rule)
-            if held != wanted and not (self.kind is PolicyKind.GATES and held == wanted[:2]):
+            fits = held == wanted or (self.kind is PolicyKind.GATES and held == wanted[:2])
+            if not (held and fits):  # a rule without gates would retain everything
                 expected = ", ".join(wanted) or "no gates: use null"
                 raise RecordInvalid(f"rules[{tier}]", ", ".join(held), f"a {self.kind} rule holds {expected}")
         if self.fallback is not None:
@@ -159,6 +161,22 @@ def retain_mask(policy: Policy, signals: Mapping[str, FloatArray], *, tier: int 
     if policy.fallback is None:
         return passed & ~missing
     return np.where(missing, retain_mask(policy.fallback, signals, tier=tier), passed)
+
+
+def kept_tiers(policy: Policy, signals: Sequence[Mapping[str, FloatArray]]) -> IntArray:
+    """The tier whose answer each row keeps: the first that retains it, else the last.
+
+    `signals` holds per non-last tier what `retain_mask` takes, all of one length n. Returns int64 [n].
+
+    >>> policy = Policy.of(PolicyKind.P_T, ({"p_t": 0.9},))
+    >>> kept_tiers(policy, [{"p_t": np.array([0.95, 0.2, np.nan])}]).tolist()
+    [0, 1, 1]
+    """
+    last = len(policy.rules)
+    kept = np.full(len(next(iter(signals[0].values()))), last, dtype=np.int64)
+    for tier in reversed(range(last)):
+        kept[retain_mask(policy, signals[tier], tier=tier)] = tier
+    return kept
 
 
 def _rule(kind: PolicyKind, tier: int, row: Mapping[str, float] | None) -> tuple[Gate, ...] | None:
