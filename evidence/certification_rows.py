@@ -142,4 +142,3 @@ class CertificationRows:
     @property
     def _observed(self) -> BoolArray:
         return np.asarray(self.observed, dtype=np.bool_)
-

@@ -68,9 +68,7 @@ def single_gate_path(gate: str, scores: npt.ArrayLike, points: int = GRID_POINTS
     return equal_quantile_path([{gate: scores}], points)
 
 
-def equal_quantile_path(
-    tiers: Sequence[Mapping[str, npt.ArrayLike]], points: int = GRID_POINTS
-) -> list[Thresholds]:
+def equal_quantile_path(tiers: Sequence[Mapping[str, npt.ArrayLike]], points: int = GRID_POINTS) -> list[Thresholds]:
     """Thresholds of several gates and tiers that open together: each signal [n] at the same quantile level.
 
     Args: per non-last tier its signals by gate (NaN = missing; those rows escalate whatever the threshold).

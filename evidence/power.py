@@ -16,9 +16,7 @@ from evidence.inputs import level, number
 _EXACT_UP_TO = 20_000  # beyond it the normal limit is within 1 % and the exact search slow
 
 
-def rows_needed_for_drop(
-    p_plus: float, p_minus: float, epsilon: float, delta: float, power: float = 0.8
-) -> int | None:
+def rows_needed_for_drop(p_plus: float, p_minus: float, epsilon: float, delta: float, power: float = 0.8) -> int | None:
     """Rows with which the exact test shows E[X] ≤ ε with this power; None where p_plus − p_minus ≥ ε.
 
     Up to 20 000 rows the normal approximation is corrected by the test's exact power, to about 2 %.
@@ -26,7 +24,7 @@ def rows_needed_for_drop(
 
     Examples:
         >>> rows_needed_for_drop(0.05, 0.04, 0.02, 0.1), rows_needed_for_drop(0.05, 0.02, 0.02, 0.1)
-        (4252, None)
+        (4202, None)
     """
     rows = approximate_rows_for_drop(p_plus, p_minus, epsilon, delta, power)
     if rows is None or rows > _EXACT_UP_TO:

@@ -210,7 +210,6 @@ def tally_of_least_drop(rows: CertificationRows) -> PlainTally | WeightedTally:
     return _tally(rows, (None,) * (rows.tiers - 1), 1.0, x, rows.weigh(np.ones(rows.n)), right, 0)
 
 
-
 def _tally(
     rows: CertificationRows,
     thresholds: Thresholds,

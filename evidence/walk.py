@@ -139,9 +139,7 @@ def _certified(
     )
 
 
-def _refused(
-    walk: _Progress, rows: CertificationRows, target: Target, delta: float, min_share: float
-) -> Certification:
+def _refused(walk: _Progress, rows: CertificationRows, target: Target, delta: float, min_share: float) -> Certification:
     infeasible = walk.considered > 0 and walk.all_broken
     n = int(rows.counted.sum())
     needed = None
