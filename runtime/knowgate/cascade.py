@@ -1,0 +1,219 @@
+"""The cascade as the serving code sees it: rules on answers, explores, and logs every decision.
+
+What is in force is one immutable pair of assignment and bundles, held in one attribute: a watcher swaps it with one
+assignment, a query keeps the one it began with. A cascade without anything in force escalates everything, and so
+does one whose assignment has expired: a fault may cost money, never accuracy.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from uuid import UUID
+
+from knowgate import folder, ruling
+from knowgate.errors import RecordInvalid
+from knowgate.ids import new_decision_id
+from knowgate.intake import take_in
+from knowgate.pair import Pair
+from knowgate.privacy import SecretKey
+from knowgate.query import DecisionLog, NoSpool, Query, Setting
+from knowgate.records import Fingerprint
+from knowgate.ruling import Ruling
+from knowgate.spec import Privacy
+
+if TYPE_CHECKING:
+    from knowgate.watch import Watcher
+
+
+def utc_now() -> datetime:
+    """The default clock."""
+    return datetime.now(UTC)
+
+
+class CascadeOptions(TypedDict, total=False):
+    """What every way of making a cascade takes.
+
+    `hash_key`: 16 to 64 secret bytes, the same in all processes of a deployment; prompts are hashed and coins are
+    thrown with it. `privacy`: what is stored of prompts and answers; the default keeps keyed hashes. `vector_rate`:
+    the share of decisions whose hidden states are kept (explored ones always are). `models`: names of the tiers'
+    models, used until a bundle says them. `clock`: returns aware times.
+    """
+
+    hash_key: bytes | None
+    privacy: Privacy
+    vector_rate: float
+    models: Sequence[str]
+    spool: DecisionLog
+    clock: Callable[[], datetime]
+
+
+class Cascade:
+    """A cascade in one process; safe to share between threads.
+
+    >>> cascade = Cascade("trivia")
+    >>> str(cascade.decide(p_t=0.99).verdict.reason)
+    'no_bundle'
+    """
+
+    def __init__(self, name: str, pair: Pair | None = None, **options: Unpack[CascadeOptions]) -> None:
+        key = SecretKey(options.get("hash_key"))
+        privacy = Privacy(options.get("privacy", Privacy.HASH))
+        vector_rate = options.get("vector_rate", 1.0)
+        if not 0.0 <= vector_rate <= 1.0:
+            raise RecordInvalid("vector_rate", vector_rate, "lies in [0, 1]")
+        if "spool" in options and privacy is Privacy.HASH and not key.shared:
+            raise RecordInvalid("hash_key", None, "give the deployment's hash_key, or privacy=Privacy.NEVER")
+        self.setting = Setting(
+            name=name,
+            models=tuple(options.get("models", ())),
+            key=key,
+            privacy=privacy,
+            vector_rate=vector_rate,
+            log=options.get("spool", NoSpool()),
+        )
+        self._clock = options.get("clock", utc_now)
+        self._pair = pair
+        self._watcher: Watcher | None = None
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], *, public_key: str | None = None, **options: Unpack[CascadeOptions]
+    ) -> "Cascade":
+        """The cascade of a folder that holds `assignment.json` and the bundles it names; never changes afterwards.
+
+        With `public_key` (hex Ed25519), unsigned and wrongly signed files are refused. Raises AssignmentRefused or
+        BundleRefused.
+        """
+        pair = folder.read_pair(Path(path), public_key=public_key)
+        return cls(pair.assignment.cascade, pair, **options)
+
+    @classmethod
+    def watch(
+        cls,
+        source: str | os.PathLike[str],
+        *,
+        cascade: str | None = None,
+        token: str | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        public_key: str | None = None,
+        interval_s: float = 30.0,
+        runtime: str | None = None,
+        **options: Unpack[CascadeOptions],
+    ) -> "Cascade":
+        """A live cascade that follows its control plane (http…) or a folder; `close()` ends that.
+
+        Polls once before it returns, then every `interval_s` or so. Neither an unreachable source nor a refused
+        file raises: the last good pair of `cache` (a folder of this process's own) stays in force until it expires,
+        and without one everything escalates. `cascade` names it; for a folder that holds an assignment it may be
+        left out.
+        """
+        from knowgate.watch import Watcher, open_source
+
+        opened, name = open_source(source, cascade=cascade, token=token)
+        live = cls(name, **options)
+        live._watcher = Watcher(
+            opened,
+            cascade=name,
+            install=live.install,
+            public_key=public_key,
+            cache=None if cache is None else Path(cache),
+            interval_s=interval_s,
+            runtime=runtime,
+            clock=live._clock,
+        )
+        live._watcher.start()
+        return live
+
+    @property
+    def name(self) -> str:
+        return self.setting.name
+
+    @property
+    def pair(self) -> Pair | None:
+        """What is in force right now."""
+        return self._pair
+
+    @property
+    def watcher(self) -> "Watcher | None":
+        """What keeps this cascade up to date; None for one that was loaded."""
+        return self._watcher
+
+    def install(self, pair: Pair) -> None:
+        """Puts `pair` in force for every query opened from now on: one atomic attribute assignment."""
+        if pair.assignment.cascade != self.name:
+            raise RecordInvalid("assignment.cascade", pair.assignment.cascade, f"this is cascade {self.name!r}")
+        self._pair = pair
+
+    def decide(
+        self,
+        *,
+        tier: int = 0,
+        decision_id: UUID | None = None,
+        p_t: float | None = None,
+        hidden: Any = None,
+        fingerprint: Fingerprint | None = None,
+        tokens_in: int | None = None,
+        entropy: float | None = None,
+        slice: str | None = None,
+        now: datetime | None = None,
+    ) -> Ruling:
+        """Whether to keep non-last tier `tier`'s answer; records nothing.
+
+        Bad signals count as missing and never raise; `Ruling.note` says what was dropped. Raises RecordInvalid for
+        a tier out of range.
+        """
+        now = self._clock() if now is None else now
+        return ruling.rule(
+            self._pair,
+            self.setting.key,
+            tier=tier,
+            decision_id=new_decision_id(now) if decision_id is None else decision_id,
+            intake=take_in(p_t=p_t, hidden=hidden, tokens_in=tokens_in, entropy=entropy),
+            fingerprint=fingerprint,
+            slice=slice,
+            now=now,
+        )
+
+    def explores(self, decision_id: UUID) -> bool:
+        """Whether the exploration coin of this id falls, at the rate in force."""
+        return ruling.explores(self._pair, self.setting.key, decision_id)
+
+    def open(
+        self,
+        *,
+        prompt: str | None = None,
+        external_id: str | None = None,
+        slice: str | None = None,
+        decision_id: UUID | None = None,
+        now: datetime | None = None,
+    ) -> Query:
+        """Begins a query; see `Query`.
+
+        Raises RecordInvalid where the prompt is to be hashed and there is no `hash_key`.
+        """
+        now = self._clock() if now is None else now
+        return Query(
+            self.setting,
+            self._pair,
+            decision_id=new_decision_id(now) if decision_id is None else decision_id,
+            occurred_at=now,
+            prompt=prompt,
+            external_id=external_id,
+            slice=slice,
+        )
+
+    def close(self) -> None:
+        """Ends the watching, if there is any. The spool is its owner's to close."""
+        if self._watcher is not None:
+            self._watcher.close()
+
+    def __enter__(self) -> "Cascade":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

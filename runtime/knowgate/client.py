@@ -1,0 +1,209 @@
+"""The runtime's side of the HTTP API: what is sent to the control plane, what is fetched from it.
+
+Standard library only, and imported only when a request is made, so that `import knowgate` stays light. Anything but a
+2xx answer is a ServiceUnreachable that shows the service's own JSON error and carries the status. Redirects are not
+followed: the token must not travel to another host. The token is never logged, shown or put into a message.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import save
+
+from knowgate import codec
+from knowgate.errors import RecordInvalid, ServiceUnreachable
+from knowgate.records import Decision, Label
+
+HalfArray = npt.NDArray[np.float16]
+
+VECTORS_MEDIA_TYPE = "application/vnd.knowgate.safetensors"
+SIGNATURE_HEADER = "Knowgate-Signature"
+MAX_ANSWER_BYTES = 256 * 2**20  # larger answers are refused before they fill the memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A row of a batch that the service did not store; `index` counts from 0 within the batch."""
+
+    index: int
+    field: str
+    value: str
+    cure: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What the service did with a batch. All but the rejected rows are committed."""
+
+    stored: int
+    duplicates: int
+    waiting: int = 0  # labels that came before their decision
+    rejected: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledgement:
+    """A runtime's word on one assignment: in force, or refused and why."""
+
+    runtime: str
+    generation: int
+    bundle: str | None  # the champion's id
+    accepted: bool
+    reason: str | None
+    acknowledged_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """A body with its ETag and, for bundles, the detached signature (hex Ed25519 over the id)."""
+
+    content: bytes
+    etag: str | None
+    signature: str | None
+
+
+class Client:
+    """One control plane, as one bearer token sees it.
+
+    `url` is http(s)://host[:port][/prefix]; `timeout_s` bounds every wait on the socket.
+    """
+
+    def __init__(self, url: str, token: str | None = None, *, timeout_s: float = 10.0) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise RecordInvalid("url", url, "give http(s)://host[:port]")
+        if token is not None and not (token and token.isascii() and token.isprintable() and " " not in token):
+            raise RecordInvalid("token", "(not shown)", "a token is printable ASCII without spaces")
+        self.url = url.rstrip("/")
+        self.timeout_s = timeout_s
+        self._token = token
+
+    def __repr__(self) -> str:
+        return f"Client({self.url!r})"
+
+    def send_decisions(self, decisions: Sequence[Decision], vectors: Mapping[int, HalfArray] | None = None) -> Receipt:
+        """Hands over a batch; returns once the service has committed it.
+
+        `vectors[tier]` is fp16 [n, d]; an attempt's `vector` is a row of its own tier's array.
+        Raises ServiceUnreachable.
+        """
+        rows = [codec.encode(decision) for decision in decisions]
+        if vectors:
+            tensors = {f"vectors/{tier}": np.ascontiguousarray(array) for tier, array in vectors.items()}
+            body = save(tensors, metadata={"decisions": json.dumps(rows)})
+            return _receipt(self._call("POST", "/v1/decisions", body=body, media_type=VECTORS_MEDIA_TYPE).content)
+        return _receipt(self._post("/v1/decisions", {"decisions": rows}))
+
+    def send_labels(self, labels: Sequence[Label]) -> Receipt:
+        """Hands over labels; returns once the service has committed them. Raises ServiceUnreachable."""
+        return _receipt(self._post("/v1/labels", {"labels": [codec.encode(label) for label in labels]}))
+
+    def assignment(self, cascade: str, etag: str | None = None) -> Fetched | None:
+        """The assignment's JSON document; None when it is still the one of `etag`. Raises ServiceUnreachable."""
+        headers = {} if etag is None else {"If-None-Match": etag}
+        try:
+            return self._call("GET", f"/v1/cascades/{quote(cascade, safe='')}/assignment", headers=headers)
+        except ServiceUnreachable as error:
+            if error.status == 304 and etag is not None:
+                return None
+            raise
+
+    def bundle(self, bundle_id: str) -> Fetched:
+        """A bundle's file, unverified. Raises ServiceUnreachable."""
+        return self._call("GET", f"/v1/bundles/{quote(bundle_id, safe='')}")
+
+    def acknowledge(self, cascade: str, acknowledgement: Acknowledgement) -> None:
+        """Tells the service what became of an assignment here. Raises ServiceUnreachable."""
+        self._post(f"/v1/cascades/{quote(cascade, safe='')}/acknowledgements", codec.encode(acknowledgement))
+
+    def _post(self, path: str, document: object) -> bytes:
+        return self._call("POST", path, body=json.dumps(document).encode(), media_type="application/json").content
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        media_type: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Fetched:
+        import http.client
+        import urllib.error
+        import urllib.request
+
+        request = urllib.request.Request(self.url + path, data=body, method=method, headers=dict(headers or {}))
+        if media_type is not None:
+            request.add_header("Content-Type", media_type)
+        if self._token is not None:
+            # Unredirected: should a redirect ever be followed, the token stays behind.
+            request.add_unredirected_header("Authorization", f"Bearer {self._token}")
+        try:
+            with urllib.request.build_opener(_no_redirects()).open(request, timeout=self.timeout_s) as answer:
+                content = answer.read(MAX_ANSWER_BYTES + 1)
+                etag, signature = answer.headers.get("ETag"), answer.headers.get(SIGNATURE_HEADER)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise ServiceUnreachable(
+                    f"{method} {self.url}{path} was answered {error.code}: {_told(error)}", status=error.code
+                ) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise ServiceUnreachable(
+                f"{method} {self.url}{path} got no answer: {error}; check url and network"
+            ) from error
+        if len(content) > MAX_ANSWER_BYTES:
+            raise ServiceUnreachable(f"{method} {self.url}{path} was answered with more than {MAX_ANSWER_BYTES} bytes")
+        return Fetched(content=content, etag=etag, signature=signature)
+
+
+def _no_redirects() -> Any:
+    import urllib.request
+
+    class NoRedirects(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *_: object, **__: object) -> None:
+            return None
+
+    return NoRedirects()
+
+
+def _told(error: Any) -> str:
+    """The service's own words: the JSON error where there is one, else the start of the body."""
+    try:
+        text = error.read(4096).decode("utf-8", "replace")
+    except OSError:
+        return str(error.reason)
+    try:
+        told = json.loads(text)["error"]
+        return str(told["message"])
+    except (ValueError, KeyError, TypeError):
+        return text[:200].strip() or str(error.reason)
+
+
+def _receipt(content: bytes) -> Receipt:
+    try:
+        document = json.loads(content)
+        rejected = tuple(
+            Rejection(
+                index=int(row["index"]),
+                field=str(row.get("field", "")),
+                value=str(row.get("value", "")),
+                cure=str(row.get("cure", "")),
+            )
+            for row in document.get("rejected", ())
+        )
+        return Receipt(
+            stored=int(document["stored"]),
+            duplicates=int(document["duplicates"]),
+            waiting=int(document.get("waiting", 0)),
+            rejected=rejected,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ServiceUnreachable(
+            f"the service's receipt cannot be read ({error!r}); is the url a knowgate's?"
+        ) from error

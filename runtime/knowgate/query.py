@@ -1,0 +1,265 @@
+"""One query while it is served: gathers the attempts, becomes one Decision, and goes to the spool.
+
+A query sees one pair from beginning to end, whatever is swapped in meanwhile. Roles are given at the end: the last
+tier that ran in order is `served`, those before it `superseded`, and the last tier after a retained answer is
+`exploration`. Where the serving code raises before any answer could be served, nothing is recorded: there was no
+decision.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Protocol
+from uuid import UUID
+
+from knowgate.errors import RecordInvalid, SpoolRefused
+from knowgate.features import Float16Array
+from knowgate.intake import Intake, amount, take_in, whole
+from knowgate.pair import Pair
+from knowgate.privacy import Purpose, SecretKey, stored_text
+from knowgate.records import Action, Attempt, Decision, Fingerprint, Role, Signals, Verdict
+from knowgate.ruling import Ruling, bundle_for, explores, rule
+from knowgate.spec import Privacy
+
+UNKNOWN_MODEL = "unknown"  # no bundle, no `models`, and none named with the attempt
+
+
+class DecisionLog(Protocol):
+    """Where decisions go: a `Spool`, or `NoSpool`."""
+
+    def append(self, decision: Decision, vectors: Sequence[Float16Array] = ()) -> None: ...
+
+
+class NoSpool:
+    """Keeps nothing: for replays, simulations and sidecars that log elsewhere."""
+
+    def append(self, decision: Decision, vectors: Sequence[Float16Array] = ()) -> None:
+        """Takes the decision and forgets it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What a cascade is configured with; the same for all of its queries."""
+
+    name: str
+    models: tuple[str, ...]  # cheapest first; empty = known from the bundle only
+    key: SecretKey
+    privacy: Privacy
+    vector_rate: float
+    log: DecisionLog
+
+
+class Query:
+    """Made by `Cascade.open`; used as a context manager, or closed by hand. Belongs to one thread at a time."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        pair: Pair | None,
+        *,
+        decision_id: UUID,
+        occurred_at: datetime,
+        prompt: str | None,
+        external_id: str | None,
+        slice: str | None,
+    ) -> None:
+        if decision_id.version != 7:
+            raise RecordInvalid("decision_id", str(decision_id), "make ids with knowgate.new_decision_id (UUIDv7)")
+        self.decision_id = decision_id
+        self.decision: Decision | None = None  # once closed
+        self._setting = setting
+        self._pair = pair
+        self._bundle = bundle_for(pair, setting.key, decision_id)
+        self._occurred_at = occurred_at
+        self._external_id = None if external_id is None else str(external_id)
+        self._slice = None if slice is None else str(slice)
+        self._prompt = stored_text(prompt, privacy=setting.privacy, key=setting.key, purpose=Purpose.PROMPT)
+        self._attempts: list[Attempt] = []
+        self._vectors: list[Float16Array] = []
+        self._ruling: Ruling | None = None  # of the newest attempt
+        self._coin = explores(pair, setting.key, decision_id)
+        self._keeps_vectors = self._coin or setting.key.coin(Purpose.VECTOR, decision_id) < setting.vector_rate
+
+    @property
+    def last(self) -> int | None:
+        """The last tier; None while neither a bundle nor `models` says how many there are."""
+        models = self._models
+        return len(models) - 1 if models else None
+
+    @property
+    def explore(self) -> bool:
+        """Whether the last tier is to be run too, after a retained answer was served, to learn from."""
+        return self._ruling is not None and self._ruling.explore
+
+    def attempt(
+        self,
+        tier: int | None = None,
+        *,
+        answer: str | None = None,
+        p_t: float | None = None,
+        hidden: Any = None,
+        fingerprint: Fingerprint | None = None,
+        tokens_in: int | None = None,
+        entropy: float | None = None,
+        tokens_out: int | None = None,
+        latency_ms: float | None = None,
+        cost_usd: float | None = None,
+        model: str | None = None,
+    ) -> Ruling:
+        """Records that `tier` ran (None = the next one in order), and rules on its answer.
+
+        `hidden` is [d], as `knowgate.features` takes it; `entropy` in nats. Bad values count as missing, and the
+        ruling's note says so. On the last tier nothing is decided: its answer is always retained. Raises
+        RecordInvalid for a tier that neither an escalation nor the exploration coin called for.
+        """
+        tier = self._next_tier() if tier is None else tier
+        role = self._role_of(tier)
+        intake = take_in(p_t=p_t, hidden=hidden, tokens_in=tokens_in, entropy=entropy)
+        ruling = self._rule(tier, intake, fingerprint)
+        notes: list[str] = []
+        stored = stored_text(answer, privacy=self._setting.privacy, key=self._setting.key, purpose=Purpose.ANSWER)
+        self._attempts.append(
+            Attempt(
+                tier=tier,
+                role=role,
+                model=model or self._model(tier),
+                signals=ruling.signals,
+                verdict=None if tier == self.last else ruling.verdict,
+                fingerprint=fingerprint,
+                fault=None if tier == self.last else ruling.fault,
+                entropy=intake.entropy,
+                answer=stored.text if stored.text is not None else stored.hash,
+                run_propensity=self._rate if role is Role.EXPLORATION else 1.0,
+                tokens_in=intake.tokens_in,
+                tokens_out=whole("tokens_out", tokens_out, notes),
+                latency_ms=amount("latency_ms", latency_ms, notes),
+                cost_usd=amount("cost_usd", cost_usd, notes),
+                vector=self._keep(tier, intake, fingerprint),
+            )
+        )
+        self._ruling = replace(ruling, note="; ".join(filter(None, (ruling.note, *notes))) or None)
+        return self._ruling
+
+    def close(self) -> Decision:
+        """The decision, handed to the spool; closing again returns the same one.
+
+        A spool that refuses it has counted that; the query was served all the same. Raises RecordInvalid without
+        any attempt.
+        """
+        if self.decision is not None:
+            return self.decision
+        self.decision = Decision(
+            id=self.decision_id,
+            cascade=self._setting.name,
+            occurred_at=self._occurred_at,
+            attempts=self._with_roles(),
+            external_id=self._external_id,
+            slice=self._slice,
+            prompt=self._prompt.text,
+            prompt_hash=self._prompt.hash,
+            generation=None if self._pair is None else self._pair.assignment.generation,
+            bundle=None if self._bundle is None else self._bundle.id,
+            exploration_rate=self._rate,
+        )
+        # A refusal is counted in `spool.refused`; a full disk must not take the answer away from whoever asked.
+        with contextlib.suppress(SpoolRefused):
+            self._setting.log.append(self.decision, self._vectors)
+        return self.decision
+
+    def __enter__(self) -> "Query":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._attempts and (error is None or self._has_served()):
+            self.close()
+
+    @property
+    def _rate(self) -> float:
+        return 0.0 if self._pair is None else self._pair.assignment.exploration_rate
+
+    @property
+    def _models(self) -> tuple[str, ...]:
+        return self._setting.models if self._bundle is None else self._bundle.document.models
+
+    def _model(self, tier: int) -> str:
+        return self._models[tier] if self._models else UNKNOWN_MODEL
+
+    def _has_served(self) -> bool:
+        return any(
+            attempt.tier == self.last or (attempt.verdict is not None and attempt.verdict.retained)
+            for attempt in self._attempts
+        )
+
+    def _next_tier(self) -> int:
+        if not self._attempts:
+            return 0
+        if self.explore and self.last is not None:
+            return self.last
+        return self._attempts[-1].tier + 1
+
+    def _role_of(self, tier: int) -> Role:
+        """Exploration or not; who was superseded is known only at the end."""
+        if self.decision is not None:
+            raise RecordInvalid("tier", tier, "the query is closed; open another one")
+        if tier < 0 or (self.last is not None and tier > self.last):
+            raise RecordInvalid("tier", tier, f"this cascade has tiers 0 to {self.last}")
+        if self._attempts and tier <= self._attempts[-1].tier:
+            raise RecordInvalid("tier", tier, f"tier {self._attempts[-1].tier} ran already; give a later one")
+        if self._ruling is None or not self._ruling.retained:
+            return Role.SERVED
+        if self.explore and tier == self.last:
+            return Role.EXPLORATION
+        raise RecordInvalid(
+            "tier", tier, "an answer was retained; run another tier only where `explore` is True, the last"
+        )
+
+    def _rule(self, tier: int, intake: Intake, fingerprint: Fingerprint | None) -> Ruling:
+        if tier != self.last:
+            return rule(
+                self._pair,
+                self._setting.key,
+                tier=tier,
+                decision_id=self.decision_id,
+                intake=intake,
+                fingerprint=fingerprint,
+                slice=self._slice,
+                now=self._occurred_at,
+            )
+        return Ruling(
+            verdict=Verdict(action=Action.RETAIN, reason=None),
+            signals=Signals(p_t=intake.p_t),
+            fault=None,
+            bundle=None if self._bundle is None else self._bundle.id,
+            generation=None if self._pair is None else self._pair.assignment.generation,
+            decision_id=self.decision_id,
+            note="; ".join(intake.notes) or None,
+        )
+
+    def _keep(self, tier: int, intake: Intake, fingerprint: Fingerprint | None) -> int | None:
+        """The row of this attempt's vector among the decision's own; None when it is not kept."""
+        if intake.vector is None or not self._keeps_vectors:
+            return None
+        models = None if self._bundle is None or tier == self.last else self._bundle.tiers[tier]
+        claimed = models is not None and fingerprint == models.document.fingerprint
+        # With another fingerprint it is a redeployed model's, which is just what retraining needs; of another length
+        # than the model it claims to come from, it is not what it claims to be.
+        if claimed and models is not None and len(intake.vector) != models.document.dimension:
+            return None
+        self._vectors.append(intake.vector)
+        return len(self._vectors) - 1
+
+    def _with_roles(self) -> tuple[Attempt, ...]:
+        in_order = [attempt for attempt in self._attempts if attempt.role is not Role.EXPLORATION]
+        explored = [attempt for attempt in self._attempts if attempt.role is Role.EXPLORATION]
+        if not in_order:
+            raise RecordInvalid("attempts", 0, "no tier ran; call attempt() before close()")
+        *earlier, served = in_order
+        if self.last is None and earlier:
+            # Nobody said which tier is the last, but nothing came after this one: nothing was decided there.
+            served = replace(served, verdict=None, fault=None)
+        superseded = [replace(attempt, role=Role.SUPERSEDED) for attempt in earlier]
+        return (*superseded, served, *explored)
