@@ -5,7 +5,7 @@ order. What a figure means and where its formula comes from stands at its functi
 """
 
 from evidence.alarm_increments import risk_increments, risk_range, savings_increments, savings_range
-from evidence.alarms import AlarmRule, AlarmState, advance, open_watch, state_from_json, state_to_json
+from evidence.alarms import AlarmRule, AlarmState, advance_watch, open_watch, state_from_json, state_to_json
 from evidence.betting import (
     betting_lower_bound,
     betting_upper_bound,
@@ -26,7 +26,7 @@ from evidence.calibration import (
     Calibration,
     LabelFreeAccuracy,
     ReliabilityBin,
-    calibration,
+    calibration_of,
     hallucination_rate,
     label_free_accuracy,
     overconfidence,
@@ -58,7 +58,7 @@ from evidence.exact_drop import (
     drop_upper_bound,
 )
 from evidence.inputs import why_not_identified
-from evidence.ood_conservativeness import EscalationGap, OodConservativeness, escalation_gap, ood_conservativeness
+from evidence.ood_conservativeness import EscalationGap, OodConservativeness, escalation_gap, ood_conservativeness_of
 from evidence.paired import PairedComparison, compare_paired
 from evidence.path import Candidate, candidates_of, equal_quantile_path, kept_tier, single_gate_path
 from evidence.power import (
@@ -68,7 +68,7 @@ from evidence.power import (
     rows_needed_for_drop,
 )
 from evidence.quality import Figure, McNemar, auroc, macro_f1, mcnemar
-from evidence.savings import Savings, gflops, impute_last_cost, predictable_forecast, savings, usd
+from evidence.savings import Savings, gflops, impute_last_cost, predictable_forecast, savings_of, usd
 from evidence.shift_share import Cause, Part, SavingsChange, explain_savings_change
 from evidence.spending import alpha_for_start_month, delta_for_attempt
 
@@ -108,13 +108,13 @@ __all__ = [
     "Thresholds",
     "TokenCount",
     "TokenPrice",
-    "advance",
+    "advance_watch",
     "alpha_for_start_month",
     "approximate_rows_for_drop",
     "auroc",
     "betting_lower_bound",
     "betting_upper_bound",
-    "calibration",
+    "calibration_of",
     "candidates_of",
     "certify_path",
     "certify_single_gate",
@@ -145,7 +145,7 @@ __all__ = [
     "log_capital",
     "macro_f1",
     "mcnemar",
-    "ood_conservativeness",
+    "ood_conservativeness_of",
     "open_watch",
     "overconfidence",
     "predictable_forecast",
@@ -160,8 +160,8 @@ __all__ = [
     "rows_needed_for_accuracy",
     "rows_needed_for_betting",
     "rows_needed_for_drop",
-    "savings",
     "savings_increments",
+    "savings_of",
     "savings_range",
     "self_normalised",
     "single_gate_path",

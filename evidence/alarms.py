@@ -50,7 +50,7 @@ class AlarmRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmState:
-    """Where a watch stands; made by `open_watch`, moved on by `advance`, kept as JSON in between."""
+    """Where a watch stands; made by `open_watch`, moved on by `advance_watch`, kept as JSON in between."""
 
     rule: AlarmRule
     rows: int  # consumed so far
@@ -94,7 +94,7 @@ def open_watch(rule: AlarmRule) -> AlarmState:
     )
 
 
-def advance(state: AlarmState, increments: npt.ArrayLike, cycles: npt.ArrayLike) -> AlarmState:
+def advance_watch(state: AlarmState, increments: npt.ArrayLike, cycles: npt.ArrayLike) -> AlarmState:
     """The state after one more block of rows, in order of decision time.
 
     Args: increments D [n] in [low, high]; cycles [n], the whole daily cycle each row falls in (days since an epoch,
@@ -104,7 +104,7 @@ def advance(state: AlarmState, increments: npt.ArrayLike, cycles: npt.ArrayLike)
 
     Examples:
         >>> watch = open_watch(AlarmRule(name="risk", low=-1.0, high=1.0, alpha=0.05, starts=2))
-        >>> advance(watch, [0.5] * 99, [0] * 99).alarmed, advance(watch, [-0.5] * 99, [0] * 99).alarmed
+        >>> advance_watch(watch, [0.5] * 99, [0] * 99).alarmed, advance_watch(watch, [-0.5] * 99, [0] * 99).alarmed
         (True, False)
     """
     rule = state.rule

@@ -45,11 +45,11 @@ class LabelFreeAccuracy:
     assumption: str
 
 
-def calibration(scores: npt.ArrayLike, correct: npt.ArrayLike, bins: int = 15) -> Calibration:
+def calibration_of(scores: npt.ArrayLike, correct: npt.ArrayLike, bins: int = 15) -> Calibration:
     """Calibration of scores [n] in [0, 1] against correctness [n] in [0, 1].
 
     Examples:
-        >>> c = calibration([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1], bins=2)
+        >>> c = calibration_of([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1], bins=2)
         >>> round(c.expected_calibration_error, 3), round(c.brier, 3), round(c.in_the_large, 3)
         (0.15, 0.025, 0.0)
     """

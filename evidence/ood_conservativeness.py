@@ -44,7 +44,7 @@ class EscalationGap:
     labels: int
 
 
-def ood_conservativeness(
+def ood_conservativeness_of(
     other_gates_pass: npt.ArrayLike,
     ood_passes: npt.ArrayLike,
     correct_small: npt.ArrayLike,
@@ -58,7 +58,7 @@ def ood_conservativeness(
     extra_cost, what asking on beyond the small tier cost.
 
     Examples:
-        >>> o = ood_conservativeness([1, 1, 0, 1], [0, 0, 0, 1], [1, 0, 1, 1], [1, 1, 1, 1], [1.0] * 4, [2.0] * 4)
+        >>> o = ood_conservativeness_of([1, 1, 0, 1], [0, 0, 0, 1], [1, 0, 1, 1], [1, 1, 1, 1], [1.0] * 4, [2.0] * 4)
         >>> o.share, o.gain.value, o.needless_cost
         (0.5, 0.5, 2.0)
     """

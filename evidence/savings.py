@@ -59,7 +59,7 @@ def usd(
     return (tokens_in * price_in + tokens_out * price_out) / 1e6
 
 
-def savings(
+def savings_of(
     cost: npt.ArrayLike,
     cost_last: npt.ArrayLike,
     *,
@@ -73,7 +73,7 @@ def savings(
     Source: Cochran, Sampling Techniques (1977), sections 2.11 and 6.11. Raises InvalidInputError where ΣC_last is 0.
 
     Examples:
-        >>> s = savings([1.0, 1.0, 11.0, 1.0], [10.0, 10.0, 10.0, 10.0], exploration_cost=[10.0, 0, 0, 0])
+        >>> s = savings_of([1.0, 1.0, 11.0, 1.0], [10.0, 10.0, 10.0, 10.0], exploration_cost=[10.0, 0, 0, 0])
         >>> round(s.value, 3), round(s.after_exploration, 3)
         (0.65, 0.4)
     """

@@ -21,7 +21,7 @@ from math import factorial
 
 import numpy as np
 
-from evidence.cohort_costs import Cohort, World, answering_costs, gates_of, slice_names, world_of
+from evidence.cohort_costs import Cohort, World, answering_costs, gates_of, last_costs, slice_names, world_of
 from evidence.inputs import FloatArray
 
 
