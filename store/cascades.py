@@ -1,0 +1,65 @@
+"""Cascades as their owners declare them, every version kept.
+
+A version is never changed: a decision names the one whose prices filled its costs. Applying what is already in
+force makes no new version.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from knowgate import codec
+from knowgate.spec import CascadeSpec
+from store import dialects
+from store.errors import CascadeUnknown
+from store.tables import CascadeRow, CascadeVersionRow
+
+
+def apply_cascade(session: Session, spec: CascadeSpec, *, now: datetime) -> int:
+    """Put `spec` in force; its version, counted from 1. An unchanged spec keeps the version it has."""
+    dialects.lock(session, f"knowgate.cascade.{spec.name}")
+    version = session.scalar(select(CascadeRow.version).where(CascadeRow.name == spec.name))
+    if version is not None and cascade(session, spec.name) == spec:
+        return version
+    if version is None:
+        session.add(CascadeRow(name=spec.name, version=1, applied_at=now))
+        session.flush()
+    else:
+        session.execute(
+            update(CascadeRow).where(CascadeRow.name == spec.name).values(version=version + 1, applied_at=now)
+        )
+    fresh = (version or 0) + 1
+    session.add(CascadeVersionRow(cascade=spec.name, version=fresh, spec=codec.encode(spec), applied_at=now))
+    session.flush()
+    return fresh
+
+
+def cascade(session: Session, name: str) -> CascadeSpec:
+    """The spec in force. Raises CascadeUnknown."""
+    return versioned_cascade(session, name)[1]
+
+
+def cascade_version(session: Session, name: str) -> int:
+    """The version in force. Raises CascadeUnknown."""
+    return versioned_cascade(session, name)[0]
+
+
+def versioned_cascade(session: Session, name: str) -> tuple[int, CascadeSpec]:
+    """The version in force, and its spec. Raises CascadeUnknown."""
+    row = session.execute(
+        select(CascadeVersionRow.version, CascadeVersionRow.spec)
+        .join(
+            CascadeRow,
+            (CascadeRow.name == CascadeVersionRow.cascade) & (CascadeRow.version == CascadeVersionRow.version),
+        )
+        .where(CascadeRow.name == name)
+    ).one_or_none()
+    if row is None:
+        raise CascadeUnknown(name, cascade_names(session))
+    return row.version, codec.decode(CascadeSpec, row.spec)
+
+
+def cascade_names(session: Session) -> tuple[str, ...]:
+    """The names of all cascades, sorted."""
+    return tuple(session.scalars(select(CascadeRow.name).order_by(CascadeRow.name)))

@@ -1,0 +1,84 @@
+"""Claiming rows that are due, for deliveries and the outbox.
+
+A row is claimed by an UPDATE that says what it expects to find; the row count tells whether it found it. A claim is
+a lease: the row is due again when it runs out, so a worker that dies loses nothing. The number of attempts is the
+claim's token: a worker whose lease ran out cannot finish what another has taken over. What fails is tried again ever
+later, and in the end given up, with its last error.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, CursorResult, select, update
+from sqlalchemy.orm import Session
+
+from store.errors import ClaimLost
+from store.tables import DeliveryRow, OutboxRow
+
+Row = TypeVar("Row", DeliveryRow, OutboxRow)
+
+FIRST_RETRY = timedelta(seconds=30)
+LONGEST_RETRY = timedelta(hours=6)
+MAX_ATTEMPTS = 12  # about a day and a half of trying
+
+
+def retry_at(now: datetime, attempts: int) -> datetime:
+    """When to try again after `attempts` failures: twice as long each time, at most LONGEST_RETRY."""
+    return now + min(FIRST_RETRY * 2 ** min(attempts - 1, 32), LONGEST_RETRY)
+
+
+def claim_due(
+    session: Session,
+    model: type[Row],
+    *,
+    owner: str,
+    now: datetime,
+    lease: timedelta,
+    limit: int,
+    where: ColumnElement[bool] | None = None,
+) -> list[Row]:
+    """The rows due at `now` that this owner has claimed, longest due first, at most `limit`."""
+    due = select(model.id, model.attempts).where(model.due_at <= now).order_by(model.due_at, model.id).limit(limit)
+    if where is not None:
+        due = due.where(where)
+    claimed = []
+    for key, attempts in session.execute(due.with_for_update(skip_locked=True)).all():
+        taken = session.execute(
+            update(model)
+            .where(model.id == key, model.attempts == attempts, model.due_at <= now)
+            .values(attempts=attempts + 1, owner=owner, due_at=now + lease),
+            execution_options={"synchronize_session": False},
+        )
+        if changed(taken) == 1:
+            claimed.append(key)
+    rows = {row.id: row for row in session.scalars(_fresh(model, claimed))}
+    return [rows[key] for key in claimed]
+
+
+def finish(session: Session, model: type[Row], key: UUID, attempts: int, *, now: datetime, error: str | None) -> None:
+    """Say how a claimed row went; `error` None is done. Raises ClaimLost when another has taken it over."""
+    done_at = "delivered_at" if model is DeliveryRow else "done_at"
+    values: dict[str, Any] = {"owner": None, "last_error": error}
+    if error is None:
+        values |= {"due_at": None, done_at: now}
+    elif attempts >= MAX_ATTEMPTS:
+        values |= {"due_at": None, "failed_at": now}
+    else:
+        values |= {"due_at": retry_at(now, attempts)}
+    result = session.execute(
+        update(model).where(model.id == key, model.attempts == attempts, model.due_at.is_not(None)).values(**values),
+        execution_options={"synchronize_session": False},
+    )
+    if changed(result) != 1:
+        raise ClaimLost(f"{model.__tablename__} {key}", attempts)
+
+
+def changed(result: Any) -> int:
+    """How many rows an UPDATE or a DELETE met."""
+    count: int = result.rowcount if isinstance(result, CursorResult) else 0
+    return count
+
+
+def _fresh(model: type[Row], keys: list[UUID]) -> Any:
+    return select(model).where(model.id.in_(keys)).execution_options(populate_existing=True)

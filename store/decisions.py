@@ -1,0 +1,221 @@
+"""Decisions and their attempts: stored once, however often they are sent.
+
+A spool ships at least once, so a decision that is there already changes nothing. A decision belongs to the window of
+the time in its UUIDv7: the id alone says in which cohort, and on PostgreSQL in which partition, it lies; an
+`occurred_at` far from it is therefore refused. A row that cannot be stored is named and the others are stored.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from knowgate import codec
+from knowgate.ids import decided_at
+from knowgate.records import Decision, Fingerprint, Window
+from knowgate.spec import CascadeSpec
+from store import adoption, decision_rows, dialects, ledger, partitions
+from store.cascades import cascade_names, versioned_cascade
+from store.errors import CascadeUnknown, DecisionUnknown
+from store.rejections import Rejected
+from store.tables import AttemptRow, DecisionRow, FingerprintRow
+
+CLOCK_TOLERANCE = timedelta(hours=1)  # between the time in the id and `occurred_at`
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """What became of a batch of decisions."""
+
+    stored: tuple[UUID, ...]
+    duplicates: int  # were there already, or came twice in the batch; they changed nothing
+    rejected: tuple[Rejected, ...]
+    adopted: int  # labels that had waited for one of these decisions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredDecision:
+    """A decision with what the store knows beside it."""
+
+    decision: Decision
+    received_at: datetime
+    erased_at: datetime | None
+    spec_version: int  # of the cascade, whose prices filled the costs
+    gflops: tuple[float | None, ...]  # per attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Priced:
+    decision: Decision  # as stored
+    spec: CascadeSpec
+    version: int
+
+
+def add_decisions(session: Session, decisions: Sequence[Decision], *, received_at: datetime) -> Added:
+    """Store the decisions that are not there yet, with their attempts and ledger leaves, and adopt waiting labels.
+
+    Costs are filled from the prices in force at `occurred_at`; prompts and answers are kept as privacy allows.
+    """
+    priced, rejected = _admit(session, decisions)
+    for name in sorted({item.decision.cascade for item in priced.values()}):
+        adoption.hold_decisions(session, name)
+    partitions.ensure_partitions(session, partitions.months_of(priced, now=received_at))
+    # In order of id, so that two batches which share decisions wait for each other and never in a circle.
+    ordered = [priced[key] for key in sorted(priced)]
+    rows = [
+        decision_rows.decision_row(item.decision, version=item.version, received_at=received_at) for item in ordered
+    ]
+    stored = set(dialects.insert_new(session, DecisionRow, rows, returning="id"))
+    fresh = [item for item in ordered if item.decision.id in stored]
+    _add_attempts(session, fresh)
+    ledger.append_leaves(session, [_entry(item.decision) for item in fresh], now=received_at)
+    adopted = adoption.adopt(session, [item.decision for item in fresh])
+    return Added(
+        stored=tuple(item.decision.id for item in fresh),
+        duplicates=len(decisions) - len(rejected) - len(fresh),
+        rejected=rejected,
+        adopted=adopted,
+    )
+
+
+def decision(session: Session, decision_id: UUID) -> Decision:
+    """The decision of this id. Raises DecisionUnknown."""
+    return stored_decision(session, decision_id).decision
+
+
+def stored_decision(session: Session, decision_id: UUID) -> StoredDecision:
+    """The decision of this id, with what the store knows beside it. Raises DecisionUnknown."""
+    row = session.get(DecisionRow, decision_id)
+    if row is None:
+        raise DecisionUnknown(decision_id)
+    attempts = list(
+        session.scalars(select(AttemptRow).where(AttemptRow.decision_id == decision_id).order_by(AttemptRow.tier))
+    )
+    return StoredDecision(
+        decision=decision_rows.read_decision(row, attempts, _fingerprints(session)),
+        received_at=row.received_at,
+        erased_at=row.erased_at,
+        spec_version=row.spec_version,
+        gflops=tuple(attempt.gflops for attempt in attempts),
+    )
+
+
+def find_decision(session: Session, cascade: str, external_id: str) -> Decision | None:
+    """The newest decision of this external id; None when there is none."""
+    found = session.scalar(
+        select(DecisionRow.id)
+        .where(DecisionRow.cascade == cascade, DecisionRow.external_id == external_id)
+        .order_by(DecisionRow.id.desc())
+        .limit(1)
+    )
+    return None if found is None else decision(session, found)
+
+
+def decisions_between(
+    session: Session, cascade: str, window: Window, *, as_of: datetime | None = None
+) -> Iterator[Decision]:
+    """The cascade's decisions of a window of decision time, oldest first, read a page at a time.
+
+    With `as_of`, only those that had been received by then.
+    """
+    fingerprints = _fingerprints(session)
+    low, high = partitions.first_id(window.start), partitions.first_id(window.end)
+    after = DecisionRow.id >= low
+    while True:
+        query = select(DecisionRow).where(DecisionRow.cascade == cascade, after, DecisionRow.id < high)
+        if as_of is not None:
+            query = query.where(DecisionRow.received_at <= as_of)
+        rows = list(session.scalars(query.order_by(DecisionRow.id).limit(_PAGE)))
+        attempts: dict[UUID, list[AttemptRow]] = {row.id: [] for row in rows}
+        if rows:
+            for attempt in session.scalars(
+                select(AttemptRow)
+                .where(AttemptRow.decision_id.in_(list(attempts)))
+                .order_by(AttemptRow.decision_id, AttemptRow.tier)
+            ):
+                attempts[attempt.decision_id].append(attempt)
+        for row in rows:
+            yield decision_rows.read_decision(row, attempts[row.id], fingerprints)
+        for loaded in (*rows, *(attempt for group in attempts.values() for attempt in group)):
+            session.expunge(loaded)  # a long window must not pile up in the session
+        if len(rows) < _PAGE:
+            return
+        after = DecisionRow.id > rows[-1].id
+
+
+def _admit(session: Session, decisions: Sequence[Decision]) -> tuple[dict[UUID, _Priced], tuple[Rejected, ...]]:
+    specs: dict[str, tuple[int, CascadeSpec] | None] = {}
+    priced: dict[UUID, _Priced] = {}
+    rejected = []
+    for index, item in enumerate(decisions):
+        if item.cascade not in specs:
+            specs[item.cascade] = _spec(session, item.cascade)
+        found = specs[item.cascade]
+        if found is None:
+            known = ", ".join(cascade_names(session)) or "none"
+            cure = f"no such cascade (known: {known}); run `knowgate cascade apply` first"
+            rejected.append(Rejected(index=index, field="cascade", value=item.cascade, cure=cure))
+            continue
+        version, spec = found
+        fault = _fault(index, item, spec)
+        if fault is not None:
+            rejected.append(fault)
+        elif item.id not in priced:
+            priced[item.id] = _Priced(decision=decision_rows.as_stored(item, spec), spec=spec, version=version)
+    return priced, tuple(rejected)
+
+
+def _spec(session: Session, name: str) -> tuple[int, CascadeSpec] | None:
+    try:
+        return versioned_cascade(session, name)
+    except CascadeUnknown:
+        return None
+
+
+def _fault(index: int, item: Decision, spec: CascadeSpec) -> Rejected | None:
+    try:
+        carried = decided_at(item.id)
+    except (ValueError, OverflowError):
+        return Rejected(index=index, field="id", value=str(item.id), cure="its time lies beyond the year 9999")
+    if abs(carried - item.occurred_at) > CLOCK_TOLERANCE:
+        cure = f"the id carries {carried.isoformat()}; make it with new_decision_id(occurred_at)"
+        return Rejected(index=index, field="occurred_at", value=item.occurred_at.isoformat(), cure=cure)
+    for attempt in item.attempts:
+        if attempt.tier > spec.last:
+            cure = f"{spec.name} has tiers 0 to {spec.last}; apply a cascade that has more, or correct the tier"
+            return Rejected(index=index, field="attempts.tier", value=str(attempt.tier), cure=cure)
+    return None
+
+
+def _add_attempts(session: Session, fresh: Sequence[_Priced]) -> None:
+    kept: dict[str, Fingerprint] = {}
+    for item in fresh:
+        for attempt in item.decision.attempts:
+            if attempt.fingerprint is not None:
+                kept[decision_rows.fingerprint_id(attempt.fingerprint)] = attempt.fingerprint
+    dialects.insert_new(
+        session,
+        FingerprintRow,
+        [{"sha256": key, "document": codec.encode(kept[key])} for key in sorted(kept)],
+        returning="sha256",
+    )
+    rows = [
+        decision_rows.attempt_row(item.decision, attempt, item.spec)
+        for item in fresh
+        for attempt in item.decision.attempts
+    ]
+    dialects.insert_new(session, AttemptRow, rows, returning="tier")
+
+
+def _entry(item: Decision) -> ledger.Entry:
+    return ledger.Entry(
+        cascade=item.cascade, kind="decision", subject=str(item.id), payload=decision_rows.payload(item)
+    )
+
+
+def _fingerprints(session: Session) -> dict[str, Fingerprint]:
+    return {row.sha256: codec.decode(Fingerprint, row.document) for row in session.scalars(select(FingerprintRow))}

@@ -1,0 +1,87 @@
+"""Opening the database, and the two kinds of transaction there are.
+
+A writing transaction takes SQLite's write lock when it begins (BEGIN IMMEDIATE): one that begins as a reader and
+writes later can fail half-way with "database is locked", however long it waits. A reading transaction is one
+snapshot: what it reads first and what it reads last belong together.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.orm import Session
+
+from store.errors import UrlUnsupported
+
+BUSY_TIMEOUT_S = 30
+_READING = "knowgate_reading"  # the execution option that marks a reading transaction on SQLite
+
+
+def open_engine(url: str | URL, *, echo: bool = False) -> Engine:
+    """An engine for a `sqlite:///FILE` or a `postgresql+psycopg://` URL (`postgresql://` means the same).
+
+    SQLite's folder is made when it is missing. Raises UrlUnsupported for any other URL, and for SQLite in memory,
+    which no second connection could see.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise UrlUnsupported(str(url)) from error
+    backend = parsed.get_backend_name()
+    if backend == "sqlite" and parsed.database and parsed.database != ":memory:":
+        return _open_sqlite(parsed, echo)
+    if backend == "postgresql":
+        return _open_postgresql(parsed, echo)
+    raise UrlUnsupported(parsed.render_as_string())
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """A writing transaction: committed at the end of the block, rolled back by an exception."""
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Session]:
+    """A reading transaction over one snapshot; what it writes is refused by PostgreSQL and never kept."""
+    if engine.dialect.name == "sqlite":
+        bound = engine.execution_options(**{_READING: True})
+    else:
+        bound = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    with Session(bound, expire_on_commit=False) as session:
+        yield session
+
+
+def _open_sqlite(url: URL, echo: bool) -> Engine:
+    Path(str(url.database)).expanduser().resolve().parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, echo=echo, connect_args={"timeout": BUSY_TIMEOUT_S})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver begins nothing by itself; `_begin_sqlite` does
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")  # an acknowledged row survives a power cut
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reads = connection.get_execution_options().get(_READING, False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def _open_postgresql(url: URL, echo: bool) -> Engine:
+    return create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        echo=echo,
+        pool_pre_ping=True,
+        connect_args={"options": "-c timezone=UTC"},
+    )

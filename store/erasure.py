@@ -1,0 +1,102 @@
+"""Erasing one decision: everything personal goes, the numbers stay.
+
+Gone are prompt, its hash, answers, external id, where its vectors lie, labels that wait under its external id, and
+the salt and payload of every ledger leaf about it. Left are signals, verdicts, costs and correctness, so no figure
+and no certificate moves, and the leaf hashes, so every sealed root still verifies. The vectors themselves are in
+shards: the places returned are for the caller to overwrite.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import delete, or_, select, update
+from sqlalchemy.orm import Session
+
+from store import documents, ledger
+from store.claims import changed
+from store.errors import DecisionUnknown
+from store.tables import (
+    AttemptRow,
+    DecisionRow,
+    LabelRow,
+    LedgerLeafRow,
+    VectorPlaceRow,
+    VectorShardRow,
+    WaitingLabelRow,
+)
+from store.vectors import VectorPlace, read_place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erased:
+    """What was erased."""
+
+    decision_id: UUID
+    vectors: tuple[VectorPlace, ...]  # rows of shards that are to be overwritten
+    leaves: int  # of the ledger, that lost salt and payload
+
+
+def erase_decision(session: Session, decision_id: UUID, *, now: datetime) -> Erased:
+    """Erase what is personal of a decision, and say so in the ledger. Raises DecisionUnknown.
+
+    Erasing again changes nothing more. A copy that is sent later finds the id taken, and is dropped.
+    """
+    row = session.execute(
+        select(DecisionRow.cascade, DecisionRow.external_id, DecisionRow.erased_at).where(DecisionRow.id == decision_id)
+    ).one_or_none()
+    if row is None:
+        raise DecisionUnknown(decision_id)
+    if row.erased_at is not None:
+        return Erased(decision_id=decision_id, vectors=(), leaves=0)
+    subjects = [str(decision_id), *_label_subjects(session, decision_id)]
+    subjects += _drop_waiting(session, decision_id, row.cascade, row.external_id)
+    leaves = session.execute(
+        update(LedgerLeafRow)
+        .where(LedgerLeafRow.subject.in_(subjects), LedgerLeafRow.payload.is_not(None))
+        .values(salt=None, payload=None)
+    )
+    vectors = _drop_vectors(session, decision_id)
+    session.execute(update(AttemptRow).where(AttemptRow.decision_id == decision_id).values(answer=None))
+    session.execute(
+        update(DecisionRow)
+        .where(DecisionRow.id == decision_id)
+        .values(prompt=None, prompt_hash=None, external_id=None, erased_at=now)
+    )
+    note = documents.write({"decision": str(decision_id), "erased_at": now.isoformat()})
+    ledger.append_leaf(session, row.cascade, "erasure", str(decision_id), note, now=now)
+    return Erased(decision_id=decision_id, vectors=vectors, leaves=changed(leaves))
+
+
+def _label_subjects(session: Session, decision_id: UUID) -> list[str]:
+    query = select(LabelRow.arrival).where(LabelRow.decision_id == decision_id)
+    return [str(arrival) for arrival in session.scalars(query)]
+
+
+def _drop_waiting(session: Session, decision_id: UUID, cascade: str, external_id: str | None) -> list[str]:
+    named = WaitingLabelRow.decision_id == decision_id
+    if external_id is not None:
+        # Only where no other decision goes by this name: then the label is another's.
+        shared = session.scalar(
+            select(DecisionRow.id)
+            .where(
+                DecisionRow.cascade == cascade, DecisionRow.external_id == external_id, DecisionRow.id != decision_id
+            )
+            .limit(1)
+        )
+        if shared is None:
+            named = or_(named, (WaitingLabelRow.cascade == cascade) & (WaitingLabelRow.external_id == external_id))
+    dropped = session.scalars(delete(WaitingLabelRow).where(named).returning(WaitingLabelRow.arrival))
+    return [str(arrival) for arrival in dropped]
+
+
+def _drop_vectors(session: Session, decision_id: UUID) -> tuple[VectorPlace, ...]:
+    query = (
+        select(VectorPlaceRow, VectorShardRow)
+        .join(VectorShardRow, VectorShardRow.id == VectorPlaceRow.shard)
+        .where(VectorPlaceRow.decision_id == decision_id)
+        .order_by(VectorPlaceRow.tier)
+    )
+    places = tuple(read_place(place, shard) for place, shard in session.execute(query))
+    session.execute(delete(VectorPlaceRow).where(VectorPlaceRow.decision_id == decision_id))
+    return places

@@ -1,0 +1,102 @@
+"""Every error the store raises, drawn as a tree.
+
+    StoreError
+    ├── CascadeUnknown     no cascade of this name was applied
+    ├── DecisionUnknown    no decision of this id is stored
+    ├── BundleUnknown      no bundle of this id is stored
+    ├── BundleMismatch     a bundle's content does not hash to its id
+    ├── GenerationMoved    the assignment is no longer the one that was read
+    ├── ClaimLost          another worker took the job, message or delivery over
+    ├── AttemptTaken       another run already spent this certification attempt
+    ├── TokenNameTaken     a token of this name exists
+    ├── NaiveTime          a time without its offset
+    └── UrlUnsupported     a database URL this store cannot open
+
+A message says what was wrong, with which value, and the cure.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+
+class StoreError(Exception):
+    """The base of every error raised by this package."""
+
+
+class CascadeUnknown(StoreError):
+    """No cascade of this name was applied."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name = name
+        listed = ", ".join(known) or "none"
+        super().__init__(f"cascade {name!r} is not known (known: {listed}); run `knowgate cascade apply` first")
+
+
+class DecisionUnknown(StoreError):
+    """No decision of this id is stored."""
+
+    def __init__(self, decision_id: UUID) -> None:
+        self.decision_id = decision_id
+        super().__init__(f"decision {decision_id} is not stored; check the id, or wait until its spool is shipped")
+
+
+class BundleUnknown(StoreError):
+    """No bundle of this id is stored."""
+
+    def __init__(self, bundle_id: str) -> None:
+        self.bundle_id = bundle_id
+        super().__init__(f"bundle {bundle_id!r} is not stored; `knowgate bundle show` lists those that are")
+
+
+class BundleMismatch(StoreError):
+    """A bundle's content does not hash to its id."""
+
+    def __init__(self, bundle_id: str, found: str) -> None:
+        super().__init__(f"bundle {bundle_id!r} has content of SHA-256 {found}; send the file the id was made from")
+
+
+class GenerationMoved(StoreError):
+    """The assignment is no longer the one that was read."""
+
+    def __init__(self, cascade: str, expected: int | None, found: int | None) -> None:
+        self.expected = expected
+        self.found = found
+        super().__init__(
+            f"the assignment of {cascade!r} is at generation {found}, not {expected}; read it again and decide anew"
+        )
+
+
+class ClaimLost(StoreError):
+    """Another worker took over what this one had claimed."""
+
+    def __init__(self, what: str, token: int) -> None:
+        super().__init__(f"{what} is no longer held with token {token}; drop this result, its new owner makes its own")
+
+
+class AttemptTaken(StoreError):
+    """Another run already spent this certification attempt."""
+
+    def __init__(self, cascade: str, attempt: int) -> None:
+        super().__init__(f"attempt {attempt} of {cascade!r} is already spent; take next_attempt() and certify again")
+
+
+class TokenNameTaken(StoreError):
+    """A token of this name exists; names are how tokens are revoked."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"a token named {name!r} exists; choose another name (names of revoked tokens stay taken)")
+
+
+class NaiveTime(StoreError, ValueError):
+    """A time without its offset."""
+
+    def __init__(self, value: datetime) -> None:
+        super().__init__(f"time {value.isoformat()} is naive; add its offset, e.g. Z")
+
+
+class UrlUnsupported(StoreError):
+    """A database URL this store cannot open."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"database URL {url!r} is not supported; use sqlite:///FILE or postgresql+psycopg://…")

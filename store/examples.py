@@ -1,0 +1,229 @@
+"""The join: attempts with the label in force, as of a time. One statement, whatever the size of the window.
+
+The label in force is chosen by a window function: among labels made and received by `as_of`, the strongest source
+(gold > human > judge > feedback), and within it the latest arrival. A decision received after `as_of` is not there,
+so the same read gives the same rows whenever it is made.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Select, Subquery, case, func, select
+from sqlalchemy.orm import Session
+
+from knowgate.records import LabelSource, Window
+from store import partitions
+from store.tables import AttemptRow, DecisionRow, LabelRow, VectorPlaceRow, VectorShardRow
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Objects = npt.NDArray[np.object_]
+Times = npt.NDArray[np.datetime64]
+Booleans = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examples:
+    """Attempts as columns of equal length n, ordered by decision id and tier.
+
+    Floats are NaN where unknown, texts None, times NaT (all in UTC).
+    """
+
+    ids: Objects  # UUID of the decision
+    decision: Integers  # 0, 1, …: equal for the attempts of one decision; what pairs tiers
+    occurred_at: Times
+    tier: Integers
+    role: Objects
+    model: Objects
+    p_t: Floats
+    p_ik: Floats
+    score: Floats
+    ood: Floats
+    entropy: Floats
+    correct: Floats  # of the label in force
+    label_source: Objects
+    labelled_at: Times
+    label_received_at: Times
+    run_propensity: Floats
+    label_propensity: Floats  # of the label in force
+    exploration_rate: Floats  # in force when the decision was made
+    slice: Objects
+    prompt: Objects
+    prompt_hash: Objects
+    answer: Objects
+    tokens_in: Floats
+    tokens_out: Floats
+    latency_ms: Floats
+    cost_usd: Floats
+    gflops: Floats
+    retained: Booleans  # this attempt's verdict was to keep its answer
+    reason: Objects
+    shard: Objects  # URL of the shard with this attempt's vector
+    row: Integers  # within the shard; -1 = no vector
+    fingerprint: Objects  # SHA-256 of the attempt's fingerprint, a key of `store.fingerprints.fingerprints`
+    generation: Integers  # of the assignment in force; -1 = none
+    bundle: Objects
+
+    @property
+    def rows(self) -> int:
+        """The number n of attempts."""
+        return len(self.tier)
+
+    @property
+    def decisions(self) -> int:
+        """The number of decisions."""
+        return int(self.decision[-1]) + 1 if self.rows else 0
+
+    def at_tier(self, tier: int) -> Integers:
+        """Per decision the index of its attempt at `tier`; -1 where that did not run. Shape [decisions]."""
+        index = np.full(self.decisions, -1, dtype=np.int64)
+        at = np.flatnonzero(self.tier == tier)
+        index[self.decision[at]] = at
+        return index
+
+    def column_at(self, name: str, tier: int) -> Floats:
+        """Per decision a float column's value at `tier`; NaN where that did not run. Shape [decisions]."""
+        column: Floats = getattr(self, name)
+        index = self.at_tier(tier)
+        values = np.full(self.decisions, np.nan)
+        values[index >= 0] = column[index[index >= 0]]
+        return values
+
+
+def labelled(session: Session, cascade: str, window: Window, *, as_of: datetime) -> Examples:
+    """The attempts of a window of decision time with the label in force at `as_of`.
+
+    Unlabelled attempts are there too, with `correct` NaN: they stay in the denominator.
+    """
+    rows = session.execute(_query(cascade, window, as_of)).all()
+    columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) if rows else [()] * len(_COLUMNS)
+    arrays = {name: make(values) for (name, _, make), values in zip(_COLUMNS, columns, strict=True)}
+    ids = arrays["ids"]
+    fresh = np.ones(len(ids), dtype=bool)
+    fresh[1:] = ids[1:] != ids[:-1]
+    return Examples(decision=np.cumsum(fresh).astype(np.int64) - 1, **arrays)
+
+
+def _query(cascade: str, window: Window, as_of: datetime) -> Select[Any]:
+    low, high = partitions.first_id(window.start), partitions.first_id(window.end)
+    held = _labels_in_force(low, high, as_of)
+    columns = [column(held) for _, column, _ in _COLUMNS]
+    return (
+        select(*columns)
+        .select_from(DecisionRow)
+        .join(AttemptRow, AttemptRow.decision_id == DecisionRow.id)
+        .outerjoin(
+            held,
+            (held.c.decision_id == AttemptRow.decision_id) & (held.c.tier == AttemptRow.tier) & (held.c.place == 1),
+        )
+        .outerjoin(
+            VectorPlaceRow,
+            (VectorPlaceRow.decision_id == AttemptRow.decision_id)
+            & (VectorPlaceRow.tier == AttemptRow.tier)
+            & (VectorPlaceRow.decision_id >= low)
+            & (VectorPlaceRow.decision_id < high),
+        )
+        .outerjoin(VectorShardRow, VectorShardRow.id == VectorPlaceRow.shard)
+        .where(
+            DecisionRow.cascade == cascade,
+            DecisionRow.id >= low,
+            DecisionRow.id < high,
+            DecisionRow.received_at <= as_of,
+            # Said again of the attempt, so that its partitions are pruned too.
+            AttemptRow.decision_id >= low,
+            AttemptRow.decision_id < high,
+        )
+        .order_by(DecisionRow.id, AttemptRow.tier)
+    )
+
+
+def _labels_in_force(low: Any, high: Any, as_of: datetime) -> Subquery:
+    strength = case({source.value: rank for rank, source in enumerate(LabelSource)}, value=LabelRow.source)
+    place = func.row_number().over(
+        partition_by=(LabelRow.decision_id, LabelRow.tier),
+        order_by=(strength, LabelRow.received_at.desc(), LabelRow.arrival.desc()),
+    )
+    return (
+        select(
+            LabelRow.decision_id,
+            LabelRow.tier,
+            LabelRow.source,
+            LabelRow.correct,
+            LabelRow.labelled_at,
+            LabelRow.received_at,
+            LabelRow.label_propensity,
+            place.label("place"),
+        )
+        .where(
+            LabelRow.decision_id >= low,
+            LabelRow.decision_id < high,
+            LabelRow.labelled_at <= as_of,
+            LabelRow.received_at <= as_of,
+        )
+        .subquery()
+    )
+
+
+def _floats(values: tuple[Any, ...]) -> Floats:
+    return np.array(values, dtype=np.float64)  # None becomes NaN
+
+
+def _objects(values: tuple[Any, ...]) -> Objects:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def _times(values: tuple[Any, ...]) -> Times:
+    plain = [None if value is None else value.replace(tzinfo=None) for value in values]
+    return np.array(plain, dtype="datetime64[us]")
+
+
+def _integers(values: tuple[Any, ...]) -> Integers:
+    return np.array([-1 if value is None else value for value in values], dtype=np.int64)
+
+
+def _retained(values: tuple[Any, ...]) -> Booleans:
+    return np.array([value == "retain" for value in values], dtype=bool)
+
+
+_Column = tuple[str, Callable[[Subquery], Any], Callable[[tuple[Any, ...]], Any]]
+_COLUMNS: tuple[_Column, ...] = (
+    ("ids", lambda _: DecisionRow.id, _objects),
+    ("occurred_at", lambda _: DecisionRow.occurred_at, _times),
+    ("tier", lambda _: AttemptRow.tier, _integers),
+    ("role", lambda _: AttemptRow.role, _objects),
+    ("model", lambda _: AttemptRow.model, _objects),
+    ("p_t", lambda _: AttemptRow.p_t, _floats),
+    ("p_ik", lambda _: AttemptRow.p_ik, _floats),
+    ("score", lambda _: AttemptRow.score, _floats),
+    ("ood", lambda _: AttemptRow.ood, _floats),
+    ("entropy", lambda _: AttemptRow.entropy, _floats),
+    ("correct", lambda held: held.c.correct, _floats),
+    ("label_source", lambda held: held.c.source, _objects),
+    ("labelled_at", lambda held: held.c.labelled_at, _times),
+    ("label_received_at", lambda held: held.c.received_at, _times),
+    ("run_propensity", lambda _: AttemptRow.run_propensity, _floats),
+    ("label_propensity", lambda held: held.c.label_propensity, _floats),
+    ("exploration_rate", lambda _: DecisionRow.exploration_rate, _floats),
+    ("slice", lambda _: DecisionRow.slice, _objects),
+    ("prompt", lambda _: DecisionRow.prompt, _objects),
+    ("prompt_hash", lambda _: DecisionRow.prompt_hash, _objects),
+    ("answer", lambda _: AttemptRow.answer, _objects),
+    ("tokens_in", lambda _: AttemptRow.tokens_in, _floats),
+    ("tokens_out", lambda _: AttemptRow.tokens_out, _floats),
+    ("latency_ms", lambda _: AttemptRow.latency_ms, _floats),
+    ("cost_usd", lambda _: AttemptRow.cost_usd, _floats),
+    ("gflops", lambda _: AttemptRow.gflops, _floats),
+    ("retained", lambda _: AttemptRow.action, _retained),
+    ("reason", lambda _: AttemptRow.reason, _objects),
+    ("shard", lambda _: VectorShardRow.url, _objects),
+    ("row", lambda _: VectorPlaceRow.row, _integers),
+    ("fingerprint", lambda _: AttemptRow.fingerprint, _objects),
+    ("generation", lambda _: DecisionRow.generation, _integers),
+    ("bundle", lambda _: DecisionRow.bundle, _objects),
+)

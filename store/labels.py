@@ -1,0 +1,220 @@
+"""Labels: append-only statements about attempts, whatever order they arrive in.
+
+A label that repeats exactly changes nothing, by whichever name it came. Within a source a later arrival supersedes,
+between sources gold > human > judge > feedback (`store.examples` reads so); nothing is ever overwritten, so every
+read can be made as of a time. A label that comes before its decision waits for it.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from knowgate import codec
+from knowgate.records import Label, LabelSource, Window
+from store import adoption, dialects, ledger, partitions
+from store.adoption import Target, label_digest
+from store.cascades import cascade_names
+from store.rejections import Rejected
+from store.tables import DecisionRow, LabelRow, WaitingLabelRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelsAdded:
+    """What became of a batch of labels."""
+
+    stored: int
+    waiting: int  # for a decision that has not arrived yet
+    duplicates: int
+    rejected: tuple[Rejected, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredLabel:
+    """A label and the attempt it speaks of."""
+
+    id: UUID  # the subject of its ledger leaf
+    decision_id: UUID
+    tier: int
+    source: LabelSource
+    correct: float
+    labelled_at: datetime
+    received_at: datetime
+    label_propensity: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelDelays:
+    """How long labels took: seconds from decision to the first arrival, per attempt and source."""
+
+    source: npt.NDArray[np.object_]  # [n] LabelSource values as text
+    delay_s: npt.NDArray[np.float64]  # [n]
+
+
+def add_labels(session: Session, labels: Sequence[Label], *, received_at: datetime) -> LabelsAdded:
+    """Store labels with their ledger leaves; those whose decision is not there yet wait for it.
+
+    Within the batch a later label is a later arrival. Rejected are labels of an unknown cascade, of another cascade's
+    decision, and of a tier that did not run.
+    """
+    targets = _find(session, labels)
+    known = frozenset(cascade_names(session))
+    rows: list[dict[str, Any]] = []
+    waiting: list[dict[str, Any]] = []
+    rejected = []
+    said: dict[UUID, Label] = {}
+    for index, (label, target) in enumerate(zip(labels, targets, strict=True)):
+        fault = _fault(index, label, target, known)
+        if fault is not None:
+            rejected.append(fault)
+            continue
+        arrival = _arrival_id(received_at, index)
+        said[arrival] = label
+        if target is None:
+            waiting.append(_waiting_row(label, arrival, received_at))
+        else:
+            rows.append(_label_row(label, target, arrival, received_at))
+    stored = _insert(session, LabelRow, rows, ("decision_id", "tier", "source", "digest"))
+    kept = _insert(session, WaitingLabelRow, waiting, ("digest",))
+    entries = [_entry(arrival, said[arrival]) for arrival in sorted([*stored, *kept])]
+    ledger.append_leaves(session, entries, now=received_at)
+    duplicates = len(labels) - len(rejected) - len(stored) - len(kept)
+    return LabelsAdded(stored=len(stored), waiting=len(kept), duplicates=duplicates, rejected=tuple(rejected))
+
+
+def labels_of(session: Session, decision_id: UUID, *, as_of: datetime | None = None) -> tuple[StoredLabel, ...]:
+    """All labels of a decision's attempts in the order of their arrival; with `as_of`, those known by then."""
+    query = select(LabelRow).where(LabelRow.decision_id == decision_id)
+    if as_of is not None:
+        query = query.where(LabelRow.labelled_at <= as_of, LabelRow.received_at <= as_of)
+    rows = session.scalars(query.order_by(LabelRow.received_at, LabelRow.arrival))
+    return tuple(
+        StoredLabel(
+            id=row.arrival,
+            decision_id=row.decision_id,
+            tier=row.tier,
+            source=LabelSource(row.source),
+            correct=row.correct,
+            labelled_at=row.labelled_at,
+            received_at=row.received_at,
+            label_propensity=row.label_propensity,
+        )
+        for row in rows
+    )
+
+
+def waiting_count(session: Session, cascade: str) -> int:
+    """How many labels of this cascade wait for their decision."""
+    query = select(func.count()).select_from(WaitingLabelRow).where(WaitingLabelRow.cascade == cascade)
+    return session.execute(query).scalar_one()
+
+
+def label_delays(session: Session, cascade: str, window: Window, *, as_of: datetime) -> LabelDelays:
+    """How long the labels took that were known at `as_of`, for the decisions of a window of decision time."""
+    low, high = partitions.first_id(window.start), partitions.first_id(window.end)
+    query = (
+        select(LabelRow.source, DecisionRow.occurred_at, func.min(LabelRow.received_at))
+        .join(DecisionRow, DecisionRow.id == LabelRow.decision_id)
+        .where(
+            DecisionRow.cascade == cascade,
+            DecisionRow.id >= low,
+            DecisionRow.id < high,
+            LabelRow.decision_id >= low,
+            LabelRow.decision_id < high,
+            LabelRow.received_at <= as_of,
+            LabelRow.labelled_at <= as_of,
+        )
+        .group_by(LabelRow.decision_id, LabelRow.tier, LabelRow.source, DecisionRow.occurred_at)
+        .order_by(LabelRow.decision_id, LabelRow.tier, LabelRow.source)
+    )
+    rows = session.execute(query).all()
+    return LabelDelays(
+        source=np.array([row[0] for row in rows], dtype=object),
+        delay_s=np.array([(row[2] - row[1]).total_seconds() for row in rows], dtype=np.float64),
+    )
+
+
+def _find(session: Session, labels: Sequence[Label]) -> list[Target | None]:
+    targets = adoption.find_targets(session, labels)
+    missing = {label.cascade for label, target in zip(labels, targets, strict=True) if target is None}
+    if not missing or not dialects.is_postgresql(session):
+        return targets
+    for name in sorted(missing):
+        adoption.hold_labels(session, name)
+    return adoption.find_targets(session, labels)
+
+
+def _fault(index: int, label: Label, target: Target | None, known: frozenset[str]) -> Rejected | None:
+    if label.cascade not in known:
+        listed = ", ".join(sorted(known)) or "none"
+        cure = f"no such cascade (known: {listed}); run `knowgate cascade apply` first"
+        return Rejected(index=index, field="cascade", value=label.cascade, cure=cure)
+    if target is None:
+        return None
+    if target.cascade != label.cascade:
+        cure = f"decision {target.id} is one of {target.cascade}; name that cascade"
+        return Rejected(index=index, field="cascade", value=label.cascade, cure=cure)
+    if label.tier is not None and label.tier not in target.tiers:
+        ran = ", ".join(str(tier) for tier in sorted(target.tiers))
+        return Rejected(index=index, field="tier", value=str(label.tier), cure=f"only these tiers ran: {ran}")
+    return None
+
+
+def _insert(
+    session: Session, model: type[LabelRow | WaitingLabelRow], rows: list[dict[str, Any]], keys: tuple[str, ...]
+) -> list[UUID]:
+    # In order of the key, so that two batches which share labels wait for each other and never in a circle; the
+    # sort is stable, so the first of two equal labels in a batch is the one that is kept.
+    rows.sort(key=lambda row: tuple(row[key] for key in keys))
+    return dialects.insert_new(session, model, rows, returning="arrival")
+
+
+def _arrival_id(received_at: datetime, index: int) -> UUID:
+    """A UUIDv7 of `received_at` whose order within the millisecond is that of the batch."""
+    millis = int(received_at.timestamp() * 1000) & (2**48 - 1)
+    tail = (index & (2**24 - 1)) << 50 | int.from_bytes(os.urandom(7), "big") & (2**50 - 1)  # 74 bits
+    return UUID(int=millis << 80 | 0x7 << 76 | (tail >> 62) << 64 | 0b10 << 62 | tail & (2**62 - 1))
+
+
+def _label_row(label: Label, target: Target, arrival: UUID, received_at: datetime) -> dict[str, Any]:
+    return {
+        "decision_id": target.id,
+        "tier": target.served_tier if label.tier is None else label.tier,
+        "source": label.source.value,
+        "digest": label_digest(label.correct, label.labelled_at, label.label_propensity),
+        "arrival": arrival,
+        "correct": label.correct,
+        "labelled_at": label.labelled_at,
+        "received_at": received_at,
+        "label_propensity": label.label_propensity,
+    }
+
+
+def _waiting_row(label: Label, arrival: UUID, received_at: datetime) -> dict[str, Any]:
+    named = (label.cascade, str(label.decision_id), label.external_id, label.tier, label.source.value)
+    return {
+        "arrival": arrival,
+        "digest": label_digest(label.correct, label.labelled_at, label.label_propensity, *named),
+        "cascade": label.cascade,
+        "decision_id": label.decision_id,
+        "external_id": label.external_id,
+        "tier": label.tier,
+        "source": label.source.value,
+        "correct": label.correct,
+        "labelled_at": label.labelled_at,
+        "received_at": received_at,
+        "label_propensity": label.label_propensity,
+    }
+
+
+def _entry(arrival: UUID, label: Label) -> ledger.Entry:
+    return ledger.Entry(
+        cascade=label.cascade, kind="label", subject=str(arrival), payload=codec.canonical(label).decode()
+    )

@@ -1,0 +1,47 @@
+"""All tables, one file per aggregate."""
+
+from store.tables.alert import AlertRow, DeliveryRow
+from store.tables.assignment import AcknowledgementRow, AssignmentHistoryRow, AssignmentRow
+from store.tables.attempt import AttemptRow
+from store.tables.base import Base
+from store.tables.bundle import BundleRow
+from store.tables.cascade import CascadeRow, CascadeVersionRow
+from store.tables.certification import CertificationRow
+from store.tables.decision import DecisionRow, FingerprintRow
+from store.tables.job_run import JobRunRow
+from store.tables.label import LabelRow, WaitingLabelRow
+from store.tables.ledger import LedgerBatchRow, LedgerLeafRow
+from store.tables.monitoring import AlarmStateRow, CohortFigureRow, DriftReportRow
+from store.tables.outbox import OutboxRow
+from store.tables.promotion import PromotionRow
+from store.tables.token import TokenRow
+from store.tables.vector import VectorPlaceRow, VectorShardRow
+
+__all__ = [
+    "AcknowledgementRow",
+    "AlarmStateRow",
+    "AlertRow",
+    "AssignmentHistoryRow",
+    "AssignmentRow",
+    "AttemptRow",
+    "Base",
+    "BundleRow",
+    "CascadeRow",
+    "CascadeVersionRow",
+    "CertificationRow",
+    "CohortFigureRow",
+    "DecisionRow",
+    "DeliveryRow",
+    "DriftReportRow",
+    "FingerprintRow",
+    "JobRunRow",
+    "LabelRow",
+    "LedgerBatchRow",
+    "LedgerLeafRow",
+    "OutboxRow",
+    "PromotionRow",
+    "TokenRow",
+    "VectorPlaceRow",
+    "VectorShardRow",
+    "WaitingLabelRow",
+]

@@ -1,0 +1,54 @@
+"""Alerts and the messages about them: an alert is a row before it is a message."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from store.tables.base import Base, JsonType
+
+_OPEN = text("resolved_at IS NULL")
+
+
+class AlertRow(Base):
+    """One alert; at most one is open per cascade and rule."""
+
+    __tablename__ = "alert"
+    __table_args__ = (
+        Index("ix_alert_cascade_opened_at", "cascade", "opened_at"),
+        Index("uq_alert_open", "cascade", "rule", unique=True, postgresql_where=_OPEN, sqlite_where=_OPEN),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    cascade: Mapped[str] = mapped_column(ForeignKey("cascade.name"))
+    rule: Mapped[str]
+    cause: Mapped[str]
+    details: Mapped[Any] = mapped_column(JsonType)
+    opened_at: Mapped[datetime]
+    resolved_at: Mapped[datetime | None]
+    resolution: Mapped[str | None]
+
+
+class DeliveryRow(Base):
+    """One message about an alert to one webhook."""
+
+    __tablename__ = "delivery"
+    __table_args__ = (
+        UniqueConstraint("alert_id", "url", "event"),
+        Index("ix_delivery_due_at", "due_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    alert_id: Mapped[UUID] = mapped_column(ForeignKey("alert.id"))
+    url: Mapped[str]
+    event: Mapped[str]  # opened, resolved
+    payload: Mapped[str]
+    attempts: Mapped[int]  # also the token of a claim
+    owner: Mapped[str | None]
+    created_at: Mapped[datetime]
+    due_at: Mapped[datetime | None]  # None = delivered or given up
+    delivered_at: Mapped[datetime | None]
+    failed_at: Mapped[datetime | None]
+    last_error: Mapped[str | None]

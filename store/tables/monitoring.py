@@ -1,0 +1,57 @@
+"""What monitoring concluded: figures of cohorts, drift reports, and the state its alarms carry from run to run.
+
+The whole cascade is tier -1 and slice '' in a key, since a NULL in a key is equal to nothing.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey
+from sqlalchemy.orm import Mapped, mapped_column
+
+from store.tables.base import Base, JsonType
+
+
+class CohortFigureRow(Base):
+    """One figure of one cohort."""
+
+    __tablename__ = "cohort_figure"
+
+    cascade: Mapped[str] = mapped_column(ForeignKey("cascade.name"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    window_start: Mapped[datetime] = mapped_column(primary_key=True)
+    window_end: Mapped[datetime] = mapped_column(primary_key=True)
+    tier: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    slice: Mapped[str] = mapped_column(primary_key=True)
+    mature: Mapped[bool] = mapped_column(primary_key=True)
+    value: Mapped[float | None]
+    low: Mapped[float | None]
+    high: Mapped[float | None]
+    n: Mapped[int]
+    not_identified: Mapped[str | None]  # why there is no value
+    computed_at: Mapped[datetime]
+
+
+class DriftReportRow(Base):
+    """One drift report, as JSON; pages are rendered from it on demand."""
+
+    __tablename__ = "drift_report"
+
+    cascade: Mapped[str] = mapped_column(ForeignKey("cascade.name"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    window_start: Mapped[datetime] = mapped_column(primary_key=True)
+    window_end: Mapped[datetime] = mapped_column(primary_key=True)
+    tier: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    document: Mapped[Any] = mapped_column(JsonType)
+    computed_at: Mapped[datetime]
+
+
+class AlarmStateRow(Base):
+    """What a sequential alarm has accumulated so far."""
+
+    __tablename__ = "alarm_state"
+
+    cascade: Mapped[str] = mapped_column(ForeignKey("cascade.name"), primary_key=True)
+    rule: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[Any] = mapped_column(JsonType)
+    updated_at: Mapped[datetime]

@@ -1,0 +1,36 @@
+"""Where hidden states lie: safetensors shards under a URL, and the row of each attempt's vector in one."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from store.tables.base import Base
+
+
+class VectorShardRow(Base):
+    """One file of vectors of one dimension."""
+
+    __tablename__ = "vector_shard"
+    __table_args__ = (UniqueConstraint("url"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    cascade: Mapped[str] = mapped_column(ForeignKey("cascade.name"))
+    url: Mapped[str]
+    sha256: Mapped[str]
+    dimension: Mapped[int]
+    created_at: Mapped[datetime]
+
+
+class VectorPlaceRow(Base):
+    """One attempt's row in a shard."""
+
+    __tablename__ = "vector_row"
+    __table_args__ = ({"postgresql_partition_by": "RANGE (decision_id)"},)
+
+    decision_id: Mapped[UUID] = mapped_column(primary_key=True)
+    tier: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    shard: Mapped[UUID] = mapped_column(ForeignKey("vector_shard.id"), index=True)
+    row: Mapped[int]
+    sha256: Mapped[str]  # of the row's bytes
