@@ -1,0 +1,213 @@
+"""From the store's join to arrays: one row per decision, one column set per tier, vectors read from their shards.
+
+Decisions:
+- A window is read once. Every later step works on these arrays, so all steps see the same labels.
+- Only one fingerprint per tier teaches: that of the latest vector. Vectors of another model, layer or template are
+  other quantities, and the probe that is served next meets the latest ones.
+- Rows of a tier weigh 1 / (run_propensity · label_propensity) where known, cut at 20 so that one row never rules the
+  fit. (The cut may bias a probe a little; no certificate depends on it.)
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Engine
+
+from knowgate.features import features
+from knowgate.records import Fingerprint, Window
+from store.engine import reading
+from store.examples import Examples, labelled
+from store.fingerprints import fingerprints
+from store.shards import read_rows
+from training.extraction import Answerer
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+Texts = tuple[str | None, ...]
+LARGEST_WEIGHT = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TierColumns:
+    """What one tier did in each decision; where it did not run, everything is unknown (NaN, None, −1)."""
+
+    ran: BoolArray  # [n]
+    p_t: FloatArray  # [n]
+    entropy: FloatArray  # [n] nats
+    correct: FloatArray  # [n] in [0, 1]
+    run_propensity: FloatArray  # [n]
+    label_propensity: FloatArray  # [n]
+    tokens_in: FloatArray  # [n]
+    cost_usd: FloatArray  # [n]
+    gflops: FloatArray  # [n]
+    answers: Texts  # [n]
+    fingerprints: Texts  # [n] SHA-256 of the fingerprint
+    shards: Texts  # [n] URL
+    shard_rows: IntArray  # [n]
+
+    @property
+    def weight(self) -> FloatArray:
+        """[n] how much each row counts in learning."""
+        run = np.where(np.isfinite(self.run_propensity), self.run_propensity, 1.0)
+        label = np.where(np.isfinite(self.label_propensity), self.label_propensity, 1.0)
+        return np.minimum(1.0 / (run * label), LARGEST_WEIGHT)
+
+    def take(self, rows: BoolArray) -> "TierColumns":
+        """The columns of the chosen decisions."""
+        return TierColumns(
+            ran=self.ran[rows],
+            p_t=self.p_t[rows],
+            entropy=self.entropy[rows],
+            correct=self.correct[rows],
+            run_propensity=self.run_propensity[rows],
+            label_propensity=self.label_propensity[rows],
+            tokens_in=self.tokens_in[rows],
+            cost_usd=self.cost_usd[rows],
+            gflops=self.gflops[rows],
+            answers=_chosen(self.answers, rows),
+            fingerprints=_chosen(self.fingerprints, rows),
+            shards=_chosen(self.shards, rows),
+            shard_rows=self.shard_rows[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CascadeRows:
+    """The n decisions of a window, in order of their ids."""
+
+    ids: tuple[str, ...]
+    seconds: FloatArray  # [n] decision time, seconds since 1970 in UTC
+    slices: Texts
+    prompts: Texts
+    prompt_hashes: Texts
+    exploration_rate: FloatArray  # [n] in force when the decision was made
+    tiers: tuple[TierColumns, ...]  # cheapest first, the last tier too
+    fingerprints: Mapping[str, Fingerprint]
+
+    @property
+    def n(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: BoolArray) -> "CascadeRows":
+        """The chosen decisions, rows [n]."""
+        return CascadeRows(
+            ids=tuple(name for name, keep in zip(self.ids, rows, strict=True) if keep),
+            seconds=self.seconds[rows],
+            slices=_chosen(self.slices, rows),
+            prompts=_chosen(self.prompts, rows),
+            prompt_hashes=_chosen(self.prompt_hashes, rows),
+            exploration_rate=self.exploration_rate[rows],
+            tiers=tuple(tier.take(rows) for tier in self.tiers),
+            fingerprints=self.fingerprints,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TierVectors:
+    """Features of one tier: of the decisions that have them, per layer."""
+
+    fingerprints: tuple[Fingerprint, ...]  # one per layer
+    present: BoolArray  # [n] which decisions
+    x: npt.NDArray[np.float32]  # [present rows, layers, d]
+
+    def of(self, rows: BoolArray) -> npt.NDArray[np.float32]:
+        """Features of the chosen decisions, which must be present: [rows, layers, d]."""
+        return self.x[rows[self.present]]
+
+
+def read_window(engine: Engine, cascade: str, window: Window, *, as_of: datetime, tiers: int) -> CascadeRows:
+    """Everything a training run needs to know of a window, as it was known at `as_of`."""
+    with reading(engine) as session:
+        examples = labelled(session, cascade, window, as_of=as_of)
+        return cascade_rows(examples, tiers, fingerprints(session))
+
+
+def cascade_rows(examples: Examples, tiers: int, known: Mapping[str, Fingerprint]) -> CascadeRows:
+    """One row per decision from the store's one row per attempt."""
+    first = np.flatnonzero(np.diff(examples.decision, prepend=-1))
+    return CascadeRows(
+        ids=tuple(str(examples.ids[at]) for at in first),
+        seconds=examples.occurred_at[first].astype("datetime64[us]").astype(np.int64) / 1e6,
+        slices=tuple(examples.slice[first].tolist()),
+        prompts=tuple(examples.prompt[first].tolist()),
+        prompt_hashes=tuple(examples.prompt_hash[first].tolist()),
+        exploration_rate=examples.exploration_rate[first],
+        tiers=tuple(_tier(examples, tier) for tier in range(tiers)),
+        fingerprints=known,
+    )
+
+
+def stored_vectors(rows: CascadeRows, tier: int) -> TierVectors | None:
+    """The vectors that were shipped with the decisions; None where no attempt of this tier has one."""
+    columns = rows.tiers[tier]
+    held = np.array(
+        [url is not None and name is not None for url, name in zip(columns.shards, columns.fingerprints, strict=True)]
+    )
+    if not held.any():
+        return None
+    latest = max(np.flatnonzero(held), key=lambda row: (rows.seconds[row], rows.ids[row]))
+    chosen = columns.fingerprints[int(latest)]
+    present = held & np.array([name == chosen for name in columns.fingerprints])
+    places: dict[str, list[int]] = {}
+    for row in np.flatnonzero(present):
+        places.setdefault(str(columns.shards[row]), []).append(int(row))
+    at = np.cumsum(present) - 1
+    x: npt.NDArray[np.float32] | None = None
+    for url, members in places.items():
+        read = features(read_rows(url, columns.shard_rows[members].tolist()))
+        if x is None:
+            x = np.empty((int(present.sum()), 1, read.shape[1]), dtype=np.float32)
+        x[at[members], 0] = read
+    assert x is not None and chosen is not None
+    return TierVectors(fingerprints=(rows.fingerprints[chosen],), present=present, x=x)
+
+
+def extracted_vectors(rows: CascadeRows, tier: int, answerer: Answerer) -> TierVectors | None:
+    """The states of the answerer's layers for all prompts that are stored in full; None where none is.
+
+    This is how layers are compared: production ships one layer, the model itself can be asked for all of them.
+    """
+    present = rows.tiers[tier].ran & np.array([prompt is not None for prompt in rows.prompts], dtype=bool)
+    if not present.any():
+        return None
+    asked = [str(prompt) for prompt, keep in zip(rows.prompts, present, strict=True) if keep]
+    different = sorted(set(asked))
+    extraction = answerer.extract(different)
+    n, layers, d = extraction.hidden.shape
+    x = features(extraction.hidden.reshape(n * layers, d)).reshape(n, layers, d)
+    place = {prompt: at for at, prompt in enumerate(different)}
+    return TierVectors(fingerprints=extraction.fingerprints, present=present, x=x[[place[prompt] for prompt in asked]])
+
+
+def _tier(examples: Examples, tier: int) -> TierColumns:
+    index = examples.at_tier(tier)
+    ran = index >= 0
+
+    def texts(column: npt.NDArray[np.object_]) -> Texts:
+        return tuple(column[at] if at >= 0 else None for at in index)
+
+    shard_rows = np.full(len(index), -1, dtype=np.int64)
+    shard_rows[ran] = examples.row[index[ran]]
+    return TierColumns(
+        ran=ran,
+        p_t=examples.column_at("p_t", tier),
+        entropy=examples.column_at("entropy", tier),
+        correct=examples.column_at("correct", tier),
+        run_propensity=examples.column_at("run_propensity", tier),
+        label_propensity=examples.column_at("label_propensity", tier),
+        tokens_in=examples.column_at("tokens_in", tier),
+        cost_usd=examples.column_at("cost_usd", tier),
+        gflops=examples.column_at("gflops", tier),
+        answers=texts(examples.answer),
+        fingerprints=texts(examples.fingerprint),
+        shards=texts(examples.shard),
+        shard_rows=shard_rows,
+    )
+
+
+def _chosen(values: Texts, rows: BoolArray) -> Texts:
+    return tuple(value for value, keep in zip(values, rows, strict=True) if keep)
