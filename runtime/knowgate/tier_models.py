@@ -23,7 +23,7 @@ from knowgate.records import Signals
 
 # The most by which a replayed p_ik, score or ood may differ between machines, or between `signals` and
 # `signal_columns`: float32 products are summed in another order there.
-REPLAY_TOLERANCE = 1e-4
+REPLAY_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

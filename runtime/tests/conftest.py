@@ -1,0 +1,286 @@
+"""The cast of the runtime's tests: small real models, and a bundle of them."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from knowgate.assignment import Assignment, Mode
+from knowgate.bundle import Bundle, BundleDocument, TierDocument, TierModels, write_bundle
+from knowgate.calibrator import Isotonic, Platt
+from knowgate.features import Float16Array, Standardiser
+from knowgate.ids import new_decision_id
+from knowgate.ood import OodStatistics
+from knowgate.pair import Pair
+from knowgate.policy import Policy, PolicyKind
+from knowgate.probe import LinearProbe, MlpProbe, ProbeKind
+from knowgate.records import Attempt, Decision, Fingerprint, Role, Signals
+from knowgate.score import ScoreModel
+
+DIMENSION = 24
+
+# No test here depends on how fast the machine is.
+settings.register_profile("knowgate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("knowgate")
+
+
+def make_fingerprint(**changes: Any) -> Fingerprint:
+    fields: dict[str, Any] = {
+        "model": "small",
+        "revision": "abc",
+        "dtype": "float16",
+        "engine": "transformers",
+        "engine_version": "5",
+        "chat_template_sha256": "0" * 64,
+        "layer": 12,
+        "position": "last_prompt_token",
+        "normed": False,
+    }
+    return Fingerprint(**fields | changes)
+
+
+def make_tier_models(kind: ProbeKind = ProbeKind.LINEAR, *, ood: bool = True, dimension: int = DIMENSION) -> TierModels:
+    random = np.random.default_rng(7)
+    score_model = ScoreModel(
+        w_p_t=0.8,
+        w_p_ik=0.6,
+        w_entropy=-0.3,
+        intercept=0.1,
+        slices={"history": -0.4, "law": 0.2},
+        calibrator=Isotonic(knots=(-4.0, -1.0, 0.0, 1.5, 5.0), values=(0.05, 0.3, 0.4, 0.8, 0.97)),
+    )
+    document = TierDocument(
+        fingerprint=make_fingerprint(),
+        probe=kind,
+        dimension=dimension,
+        ik_calibrator=Platt(slope=0.9, intercept=-0.2),
+        score_model=score_model,
+        ood=ood,
+        validation_auroc=0.7,
+    )
+    linear = LinearProbe(weight=random.normal(size=dimension) / 5, bias=0.3)
+    hidden_layer = MlpProbe(
+        w1=random.normal(size=(6, dimension)) / 5, b1=random.normal(size=6), w2=random.normal(size=6), b2=-0.1
+    )
+    components = np.linalg.qr(random.normal(size=(dimension, 4)))[0].T
+    return TierModels(
+        document=document,
+        standardiser=Standardiser(mean=random.normal(size=dimension), scale=random.uniform(0.5, 2, size=dimension)),
+        probe=linear if kind is ProbeKind.LINEAR else hidden_layer,
+        ood=OodStatistics(
+            mean=random.normal(size=dimension) / 10,
+            components=components,
+            variances=np.array([4.0, 3.0, 2.0, 1.5]),
+            residual_variance=0.8,
+            length_slope=0.15,
+            length_intercept=2.5,
+            reference=np.linspace(-1.0, 1.5, 21),
+        )
+        if ood
+        else None,
+    )
+
+
+def make_document(tiers: tuple[TierModels | None, ...], **changes: Any) -> BundleDocument:
+    rule = {"p_ik": 0.5, "p_t": 0.9, "ood": 0.99}
+    no_probe = None
+    fields: dict[str, Any] = {
+        "cascade": "questions",
+        "models": (*(f"model-{index}" for index in range(len(tiers))), "largest"),
+        "tiers": tuple(None if models is None else models.document for models in tiers),
+        "policy": Policy.of(
+            PolicyKind.GATES,
+            tuple(no_probe if models is None else rule for models in tiers),
+            fallback=Policy.of(PolicyKind.P_T, tuple({"p_t": 0.97} for _ in tiers)),
+        ),
+        "code_version": "0.1.0",
+        "created_at": datetime(2026, 3, 1, tzinfo=UTC),
+        "rows": {"train": 800, "certify": 400},
+    }
+    return BundleDocument(**fields | changes)
+
+
+@pytest.fixture
+def tier_models() -> Callable[..., TierModels]:
+    return make_tier_models
+
+
+@pytest.fixture
+def bundle_document() -> Callable[..., BundleDocument]:
+    return make_document
+
+
+@pytest.fixture
+def fingerprint() -> Callable[..., Fingerprint]:
+    return make_fingerprint
+
+
+@pytest.fixture
+def bundle() -> Bundle:
+    """A bundle of three tiers: a linear probe, a tier without a probe, and the last one."""
+    tiers = (make_tier_models(), None)
+    return write_bundle(make_document(tiers), tiers)
+
+
+KEY = b"a key for tests, 32 bytes long.."
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+def make_small_bundle(*, p_t: float = 0.9, policy: Policy | None = None, **changes: Any) -> Bundle:
+    """Two tiers; retains what is above `p_t` and whose hidden state fits the probe, whatever it says."""
+    tiers = (make_tier_models(),)
+    policy = policy or Policy.of(
+        PolicyKind.GATES,
+        ({"p_ik": 0.0, "p_t": p_t, "ood": 1.0},),
+        fallback=Policy.of(PolicyKind.P_T, ({"p_t": 0.97},)),
+    )
+    return write_bundle(make_document(tiers, policy=policy, **changes), tiers)
+
+
+def make_assignment(champion: Bundle | None, challenger: Bundle | None = None, **changes: Any) -> Assignment:
+    fields: dict[str, Any] = {
+        "cascade": "questions",
+        "generation": 1,
+        "mode": Mode.ACTIVE,
+        "champion": None if champion is None else champion.id,
+        "challenger": None if challenger is None else challenger.id,
+        "exploration_rate": 0.25,
+        "issued_at": NOW,
+        "valid_until": NOW + timedelta(days=1),
+    }
+    return Assignment(**fields | changes)
+
+
+def make_pair(champion: Bundle | None = None, challenger: Bundle | None = None, **changes: Any) -> Pair:
+    champion = make_small_bundle() if champion is None else champion
+    return Pair(assignment=make_assignment(champion, challenger, **changes), champion=champion, challenger=challenger)
+
+
+def make_hidden(seed: int = 0, dimension: int = DIMENSION) -> Float16Array:
+    return np.random.default_rng(seed).normal(size=dimension).astype(np.float16)
+
+
+def make_decision(*, rows: tuple[int | None, ...] = (None,), **changes: Any) -> Decision:
+    """A decision of one attempt per entry of `rows`, which are the attempts' `vector`; the last one is served."""
+    fields: dict[str, Any] = {
+        "id": new_decision_id(NOW),
+        "cascade": "questions",
+        "occurred_at": NOW,
+        "attempts": tuple(
+            Attempt(
+                tier=tier,
+                role=Role.SERVED if tier == len(rows) - 1 else Role.SUPERSEDED,
+                model=f"model-{tier}",
+                signals=Signals(p_t=0.5),
+                vector=row,
+            )
+            for tier, row in enumerate(rows)
+        ),
+    }
+    return Decision(**fields | changes)
+
+
+@dataclass
+class ControlPlane:
+    """A real HTTP server on loopback that answers as it is told, and remembers what it was asked."""
+
+    url: str
+    answers: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)  # "GET /path" -> answer
+    asked: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+
+    def answer(self, request: str, body: bytes | object, *, status: int = 200, **headers: str) -> None:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.answers[request] = (status, named, content)
+
+    def bodies(self, request: str) -> list[bytes]:
+        return [body for asked, _, body in self.asked if asked == request]
+
+    def respond(self, request: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        self.asked.append((request, headers, body))
+        status, answered, content = self.answers.get(request, (404, {}, b'{"error": {"message": "not here"}}'))
+        if "ETag" in answered and headers.get("If-None-Match") == answered["ETag"]:
+            return 304, answered, b""
+        return status, answered, content
+
+
+@pytest.fixture
+def control_plane() -> Iterator[ControlPlane]:
+    class Handler(BaseHTTPRequestHandler):
+        def serve(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, headers, content = plane.respond(f"{self.command} {self.path}", dict(self.headers), body)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = serve
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    plane = ControlPlane(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield plane
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def small_bundle() -> Callable[..., Bundle]:
+    return make_small_bundle
+
+
+@pytest.fixture
+def assignment() -> Callable[..., Assignment]:
+    return make_assignment
+
+
+@pytest.fixture
+def pair() -> Callable[..., Pair]:
+    return make_pair
+
+
+@pytest.fixture
+def hidden() -> Callable[..., Float16Array]:
+    return make_hidden
+
+
+@pytest.fixture
+def decision() -> Callable[..., Decision]:
+    return make_decision
+
+
+@pytest.fixture
+def now() -> datetime:
+    return NOW
+
+
+@pytest.fixture
+def key() -> bytes:
+    return KEY
+
+
+@pytest.fixture(scope="module")
+def shared_bundle() -> Bundle:
+    """One bundle for all examples of a property; bundles are immutable."""
+    tiers = (make_tier_models(), None)
+    return write_bundle(make_document(tiers), tiers)
