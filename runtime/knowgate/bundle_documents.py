@@ -86,6 +86,29 @@ class CertificateDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonDocument:
+    """A challenger beside the champion on the rows that certified it, which neither has learned from."""
+
+    champion: str  # bundle id
+    passed: bool  # an accuracy loss above epsilon is refuted at level delta
+    harmful: bool  # one is shown
+    champion_broken: bool  # on these rows the champion's own drop against the last tier is shown to exceed epsilon
+    estimated_drop: float  # accuracy of the champion minus the challenger's
+    drop_upper_bound: float
+    epsilon: float
+    delta: float
+    test: str
+    n: int
+    savings_gain: float | None = None  # challenger minus champion, in shares of the last tier's cost
+
+    def __post_init__(self) -> None:
+        for name in ("estimated_drop", "drop_upper_bound", "savings_gain"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise RecordInvalid(name, value, "a finite number is expected; leave it out when unknown")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BundleDocument:
     """The JSON document of a bundle."""
 
@@ -96,6 +119,7 @@ class BundleDocument:
     code_version: str
     created_at: datetime
     certificate: CertificateDocument | None = None
+    comparison: ComparisonDocument | None = None  # with the champion at the time; None = nothing was retained then
     training_window: Window | None = None
     rows: dict[str, int] = field(default_factory=dict)  # what was read, by purpose: train, calibrate, certify …
     mlflow_run: str | None = None

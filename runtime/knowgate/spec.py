@@ -123,13 +123,21 @@ class Schedule:
     training_window: timedelta = timedelta(days=28)
 
 
+class OnRisk(StrEnum):
+    """What a risk alarm does beside telling people."""
+
+    ESCALATE_ALL = "escalate_all"  # nothing is retained until a newly certified bundle is promoted
+    ALERT = "alert"  # the champion goes on deciding
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarms:
-    """The false-alarm rate α that all of a cascade's alarms together hold, and the savings alarm's margin."""
+    """The false-alarm rate α that all of a cascade's alarms together hold, and what follows from them."""
 
     alpha: float = 0.05
     savings_margin: float = 0.05
     max_tokens: int = 4096  # bounds a query's cost
+    on_risk: OnRisk = OnRisk.ESCALATE_ALL  # a fault may cost money, never accuracy
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:

@@ -1,0 +1,127 @@
+"""Why a query went where it went: everything that decided it, in one record."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from knowgate import Decision, Window, codec
+from knowgate.bundle_documents import BundleDocument, CertificateDocument
+from knowgate.policy import Policy
+from services.audit.replay import Replay
+from services.audit.replay_stored import replay_decision
+from services.errors import InputInvalid
+from store import bundles, cascades, decisions, labels, ledger, merkle
+from store.labels import StoredLabel
+from store.ledger import Leaf, SealedBatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerPlace:
+    """Where the ledger holds a statement, and whether its proof leads to the sealed root."""
+
+    kind: str
+    hash: str
+    batch: int | None  # None = not sealed yet
+    root: str | None
+    proven: bool | None  # None = not sealed yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """One decision with all that it rests on."""
+
+    decision: Decision
+    received_at: datetime
+    erased_at: datetime | None
+    models: tuple[str, ...]  # every tier's name in the cascade as it was then
+    policy: Policy | None  # None = no bundle was in force
+    certificate: CertificateDocument | None
+    training_window: Window | None
+    bundle_created_at: datetime | None
+    labels: tuple[StoredLabel, ...]
+    replay: Replay
+    ledger: tuple[LedgerPlace, ...]
+
+
+def find_decision(session: Session, name: str, cascade: str | None) -> Decision:
+    """The decision whose id, or whose external id within `cascade`, is `name`.
+
+    Raises InputInvalid where there is none.
+    """
+    try:
+        return decisions.decision(session, UUID(name))
+    except ValueError:
+        pass
+    known = cascades.cascade_names(session)
+    found = [
+        decision
+        for searched in ((cascade,) if cascade else known)
+        if (decision := decisions.find_decision(session, searched, name)) is not None
+    ]
+    if not found:
+        raise InputInvalid(f"decision is {name!r}: no decision has this id or external id; it may not have arrived yet")
+    if len(found) > 1:
+        held = ", ".join(decision.cascade for decision in found)
+        raise InputInvalid(f"decision is {name!r}: the cascades {held} all have it; add --cascade")
+    return found[0]
+
+
+def explain(session: Session, decision: Decision) -> Explanation:
+    """Gather everything that decided `decision`, and decide it again."""
+    stored = decisions.stored_decision(session, decision.id)
+    document = _document(session, decision.bundle)
+    spec = cascades.cascade(session, decision.cascade)
+    return Explanation(
+        decision=decision,
+        received_at=stored.received_at,
+        erased_at=stored.erased_at,
+        models=tuple(tier.name for tier in spec.tiers),
+        policy=None if document is None else document.policy,
+        certificate=None if document is None else document.certificate,
+        training_window=None if document is None else document.training_window,
+        bundle_created_at=None if document is None else document.created_at,
+        labels=labels.labels_of(session, decision.id),
+        replay=replay_decision(session, decision),
+        ledger=tuple(_place(session, leaf) for leaf in ledger.leaves_of(session, str(decision.id))),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What an outsider needs to check one statement without the database: the leaf, its path, the chain's link."""
+
+    leaf: Leaf
+    path: tuple[tuple[str, str], ...]  # (side of the sibling, its hash in hex), from the leaf up
+    batch: SealedBatch | None  # None = not sealed yet
+
+
+def proofs(session: Session, subject: str) -> tuple[Proof, ...]:
+    """The inclusion proofs of every leaf that speaks of `subject`."""
+    return tuple(_proof(session, leaf) for leaf in ledger.leaves_of(session, subject))
+
+
+def _document(session: Session, bundle_id: str | None) -> BundleDocument | None:
+    if bundle_id is None:
+        return None
+    return codec.decode(BundleDocument, codec.parse(bundles.bundle(session, bundle_id).document))
+
+
+def _place(session: Session, leaf: Leaf) -> LedgerPlace:
+    proof = _proof(session, leaf)
+    if proof.batch is None:
+        return LedgerPlace(kind=leaf.kind, hash=leaf.hash, batch=None, root=None, proven=None)
+    steps = [merkle.Step(sibling=bytes.fromhex(sibling), left=side == "left") for side, sibling in proof.path]
+    proven = merkle.verify(bytes.fromhex(leaf.hash), steps, bytes.fromhex(proof.batch.root))
+    return LedgerPlace(kind=leaf.kind, hash=leaf.hash, batch=proof.batch.number, root=proof.batch.root, proven=proven)
+
+
+def _proof(session: Session, leaf: Leaf) -> Proof:
+    if leaf.batch is None:
+        return Proof(leaf=leaf, path=(), batch=None)
+    hashes = [item.hash for item in ledger.leaves(session, leaf.batch)]
+    steps = merkle.proof([bytes.fromhex(item) for item in hashes], hashes.index(leaf.hash))
+    batch = next(batch for batch in ledger.batches(session) if batch.number == leaf.batch)
+    path = tuple(("left" if step.left else "right", step.sibling.hex()) for step in steps)
+    return Proof(leaf=leaf, path=path, batch=batch)

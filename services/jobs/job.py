@@ -1,0 +1,169 @@
+"""What a job is, and the loop that runs the due ones.
+
+A windowed job has an effect once per cascade and window: the window is claimed in `job_run`, and the effect, the fence
+and the claim's end are one transaction, so a process that was killed or overtaken leaves nothing behind. A sweep
+has no windows: it works off rows that wait in the database, each of them claimed or guarded where it lies.
+
+The loop, per cascade:
+1. ask the job which windows are due, earliest first;
+2. claim the next one; if somebody else holds it, leave the cascade to them;
+3. run the job while a thread keeps the claim alive;
+4. on an error: say so, release the window for a later try, go on with the next cascade.
+"""
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from sqlalchemy import Engine
+
+from knowgate import Window
+from services.clock import Clock
+from services.settings import Settings
+from store import job_runs
+from store.engine import transaction
+from store.errors import ClaimLost
+from store.job_runs import Claim
+
+log = logging.getLogger("knowgate.jobs")
+
+RETRY_AFTER = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobContext:
+    """What every job is given."""
+
+    engine: Engine
+    settings: Settings
+    clock: Clock
+    owner: str  # names this process in claims
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOutcome:
+    """What came of one window."""
+
+    job: str
+    cascade: str
+    window: Window
+    outcome: str
+
+
+class WindowedJob(Protocol):
+    """A job that takes effect once per cascade and window."""
+
+    @property
+    def name(self) -> str: ...
+
+    def cascades(self, context: JobContext) -> Sequence[str]:
+        """Whose windows there are."""
+        ...
+
+    def due(self, context: JobContext, cascade: str) -> Iterable[Window]:
+        """The windows that have ended and were not finished, earliest first."""
+        ...
+
+    def run(self, context: JobContext, claim: Claim) -> str:
+        """Do it: fence, effect and finish in one transaction. Returns the outcome in a word or two."""
+        ...
+
+
+class Sweep(Protocol):
+    """A job that works off what waits in the database."""
+
+    @property
+    def name(self) -> str: ...
+
+    def run(self, context: JobContext) -> int:
+        """Do it; returns how many things were done."""
+        ...
+
+
+def run_due(context: JobContext, job: WindowedJob) -> tuple[JobOutcome, ...]:
+    """Run every due window of `job`, in order, and say what came of each."""
+    return tuple(outcome for cascade in job.cascades(context) for outcome in _run_cascade(context, job, cascade))
+
+
+def run_sweep(context: JobContext, sweep: Sweep) -> int:
+    """Run `sweep` once; an error is logged and leaves the rest to the next tick."""
+    try:
+        return sweep.run(context)
+    except Exception:
+        log.exception("sweep %s failed; it is tried again at the next tick", sweep.name)
+        return 0
+
+
+def _run_cascade(context: JobContext, job: WindowedJob, cascade: str) -> Iterator[JobOutcome]:
+    for window in job.due(context, cascade):
+        claim = _claim(context, job.name, cascade, window)
+        if claim is None:
+            return  # held elsewhere, or waiting for its retry: later windows wait for it
+        outcome = _run_claimed(context, job, claim)
+        yield JobOutcome(job=job.name, cascade=cascade, window=window, outcome=outcome or "failed")
+        if outcome is None:
+            return
+
+
+def _claim(context: JobContext, name: str, cascade: str, window: Window) -> Claim | None:
+    with transaction(context.engine) as session:
+        return job_runs.claim(
+            session,
+            name,
+            cascade,
+            window,
+            owner=context.owner,
+            lease=context.settings.job_lease,
+            now=context.clock.now(),
+        )
+
+
+def _run_claimed(context: JobContext, job: WindowedJob, claim: Claim) -> str | None:
+    """The outcome, or None when the run failed and its window was released."""
+    try:
+        with kept_alive(context, claim):
+            return job.run(context, claim)
+    except ClaimLost:
+        log.warning("%s of %s until %s was taken over", job.name, claim.cascade, claim.window.end.isoformat())
+        return None
+    except Exception as error:
+        log.exception("%s of %s until %s failed", job.name, claim.cascade, claim.window.end.isoformat())
+        _release(context, claim, f"{type(error).__name__}: {error}")
+        return None
+
+
+def _release(context: JobContext, claim: Claim, error: str) -> None:
+    try:
+        with transaction(context.engine) as session:
+            job_runs.release(session, claim, error=error, retry_at=context.clock.now() + RETRY_AFTER)
+    except ClaimLost:
+        log.info("%s of %s was already taken over", claim.job, claim.cascade)
+
+
+@contextmanager
+def kept_alive(context: JobContext, claim: Claim) -> Iterator[None]:
+    """Renew the claim's lease from a thread while the body runs."""
+    done = threading.Event()
+    every = context.settings.job_lease.total_seconds() / 3
+
+    def beat() -> None:
+        while not done.wait(every):
+            try:
+                with transaction(context.engine) as session:
+                    job_runs.heartbeat(session, claim, lease=context.settings.job_lease, now=context.clock.now())
+            except ClaimLost:
+                return  # the fence will tell the job itself
+            except Exception:
+                log.exception("the heartbeat of %s failed; it is tried again", claim.job)
+
+    thread = threading.Thread(target=beat, name=f"heartbeat-{claim.job}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,48 @@
+"""`seal`: closes the ledger's open leaves into a batch, every ten minutes, for all cascades together."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from knowgate import Window
+from services.jobs.job import JobContext
+from services.jobs.windows import EPOCH, last_due_window
+from store import job_runs, ledger
+from store.engine import reading, transaction
+from store.job_runs import Claim
+
+EVERY = timedelta(minutes=10)
+ALL_CASCADES = "*"  # the ledger is one chain
+
+
+class SealJob:
+    """One chain over all cascades; a missed window is made good by the next one."""
+
+    name = "seal"
+
+    def cascades(self, context: JobContext) -> Sequence[str]:
+        return (ALL_CASCADES,)
+
+    def due(self, context: JobContext, cascade: str) -> Iterable[Window]:
+        with reading(context.engine) as session:
+            done_until = job_runs.watermark(session, self.name, cascade) or EPOCH
+        window = last_due_window(every=EVERY, done_until=done_until, now=context.clock.now())
+        return () if window is None else (window,)
+
+    def run(self, context: JobContext, claim: Claim) -> str:
+        now = context.clock.now()
+        with transaction(context.engine) as session:
+            job_runs.fence(session, claim)
+            sealed = seal_all(session, now=now)
+            outcome = f"sealed {sealed} leaves"
+            job_runs.finish(session, claim, outcome, now=now)
+        return outcome
+
+
+def seal_all(session: Session, *, now: datetime) -> int:
+    """Seal until nothing is open; returns how many leaves were sealed."""
+    sealed = 0
+    while (batch := ledger.seal(session, now=now)) is not None:
+        sealed += batch.leaves
+    return sealed

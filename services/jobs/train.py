@@ -1,0 +1,88 @@
+"""`train`: starts the trainer as a process of its own and waits for it.
+
+A training window of decision time ends a label horizon before the job's window does, so that every row in it is
+mature; it is read as of the job's window end, so that a late or repeated run sees the same labels. The trainer
+publishes and ends the claim in one transaction; this side only starts it, passes on what it says and lets it be
+repeated when it died.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+
+from knowgate import Window
+from services.errors import ServicesError
+from services.jobs.job import JobContext
+from services.jobs.windows import last_due_window
+from store import cascades, decisions, job_runs
+from store.engine import reading
+from store.job_runs import Claim
+
+log = logging.getLogger("knowgate.jobs")
+
+
+class TrainingDied(ServicesError):
+    """The trainer ended without an outcome; its last words are in the message."""
+
+
+class TrainJob:
+    """Only the latest window counts: it reads all the history that the missed ones would have."""
+
+    name = "train"
+
+    def cascades(self, context: JobContext) -> Sequence[str]:
+        with reading(context.engine) as session:
+            return cascades.cascade_names(session)
+
+    def due(self, context: JobContext, cascade: str) -> Iterable[Window]:
+        with reading(context.engine) as session:
+            every = cascades.cascade(session, cascade).schedule.train_every
+            done_until = job_runs.watermark(session, self.name, cascade) or decisions.first_time(session, cascade)
+        if done_until is None:
+            return ()
+        window = last_due_window(every=every, done_until=done_until, now=context.clock.now())
+        return () if window is None else (window,)
+
+    def run(self, context: JobContext, claim: Claim) -> str:
+        command = [sys.executable, "-m", "training", "run", *trainer_arguments(context, claim)]
+        done = subprocess.run(command, capture_output=True, text=True, env=trainer_environment(context), check=False)
+        if done.returncode != 0:
+            raise TrainingDied(f"the trainer ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
+        return done.stdout.strip().splitlines()[-1]
+
+
+def training_window(context: JobContext, cascade: str, job_window: Window) -> Window:
+    """The decision time whose labels are all in by the end of `job_window`."""
+    with reading(context.engine) as session:
+        spec = cascades.cascade(session, cascade)
+    end = job_window.end - spec.horizon
+    return Window(start=end - spec.schedule.training_window, end=end)
+
+
+def trainer_arguments(context: JobContext, claim: Claim) -> list[str]:
+    window = training_window(context, claim.cascade, claim.window)
+    return [
+        f"--cascade={claim.cascade}",
+        f"--start={window.start.isoformat()}",
+        f"--end={window.end.isoformat()}",
+        f"--as-of={claim.window.end.isoformat()}",
+        f"--now={context.clock.now().isoformat()}",
+        f"--claim={claim.id}",
+        f"--owner={claim.owner}",
+        f"--token={claim.token}",
+    ]
+
+
+def trainer_environment(context: JobContext) -> dict[str, str]:
+    """Addresses travel in the environment: they may carry passwords, and arguments show in process lists."""
+    settings = context.settings
+    return {
+        **os.environ,
+        "KNOWGATE_DATABASE_URL": settings.database_url,
+        "KNOWGATE_SHARDS_URL": settings.shards_url,
+        "KNOWGATE_MLFLOW_URL": settings.mlflow_url,
+        "DO_NOT_TRACK": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
