@@ -25,7 +25,7 @@ MAX_ATTEMPTS = 12  # about a day and a half of trying
 
 def retry_at(now: datetime, attempts: int) -> datetime:
     """When to try again after `attempts` failures: twice as long each time, at most LONGEST_RETRY."""
-    return now + min(FIRST_RETRY * 2 ** min(attempts - 1, 32), LONGEST_RETRY)
+    return now + min(FIRST_RETRY * (1 << min(attempts - 1, 32)), LONGEST_RETRY)
 
 
 def claim_due(

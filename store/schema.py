@@ -13,8 +13,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, ForeignKeyConstraint
 from sqlalchemy.orm import Session
+from sqlalchemy.schema import SchemaItem
 
 from store import dialects, partitions
 from store.errors import StoreError
@@ -45,7 +46,7 @@ def check(engine: Engine) -> tuple[str, ...]:
         found = current_of(connection)
         if found != head():
             return (f"the schema is at revision {found}, the code needs {head()}: run `knowgate db upgrade`",)
-        context = MigrationContext.configure(connection, opts={"include_name": keeps_name, "compare_type": True})
+        context = MigrationContext.configure(connection, opts={"include_name": keeps_name, "include_object": keeps_object})
         return tuple(str(difference) for difference in compare_metadata(context, Base.metadata))
 
 
@@ -94,6 +95,13 @@ def _foreign_keys(connection: Connection, state: str) -> None:
     driver = connection.connection.driver_connection
     if driver is not None:
         driver.execute(f"PRAGMA foreign_keys = {state}")  # outside any transaction, else it changes nothing
+
+
+def keeps_object(item: SchemaItem, _name: str | None, _kind: str, _reflected: bool, _other: object) -> bool:
+    """Which objects Alembic compares: PostgreSQL lists a foreign key to a partitioned table once more per partition."""
+    if not isinstance(item, ForeignKeyConstraint):
+        return True
+    return not any(partitions.is_partition(element.target_fullname.split(".")[0]) for element in item.elements)
 
 
 def _configuration(connection: Connection) -> Config:

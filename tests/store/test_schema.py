@@ -1,0 +1,91 @@
+"""The schema: up, down, and equal to what the code believes in, on both databases."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL, Engine, inspect, text
+from sqlalchemy.orm import Session
+
+from store import partitions, schema
+from store.engine import open_engine
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def blank(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """A database without any table."""
+    if request.param == "sqlite":
+        engine = open_engine(f"sqlite:///{tmp_path / 'blank.db'}")
+    else:
+        engine = open_engine(request.getfixturevalue("postgresql_url"))
+        schema.downgrade(engine)
+    yield engine
+    engine.dispose()
+
+
+def test_a_migrated_database_is_what_the_code_believes_in(engine: Engine) -> None:
+    assert schema.check(engine) == ()
+    assert schema.current(engine) == schema.head()
+
+
+def test_a_missing_column_is_named(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE token ADD COLUMN surplus TEXT"))
+    assert ["surplus" in difference for difference in schema.check(engine)] == [True]
+
+
+def test_an_old_schema_is_named_with_its_cure(blank: Engine) -> None:
+    schema.upgrade(blank, "0003")
+    (difference,) = schema.check(blank)
+    assert "0003" in difference
+    assert "knowgate db upgrade" in difference
+
+
+def test_up_down_and_up_again_leaves_nothing_and_then_everything(blank: Engine) -> None:
+    schema.upgrade(blank)
+    schema.downgrade(blank)
+    assert set(inspect(blank).get_table_names()) == {"alembic_version"}
+    schema.upgrade(blank)
+    assert schema.check(blank) == ()
+
+
+def test_every_single_step_can_be_taken_back(blank: Engine) -> None:
+    for number in range(1, int(schema.head()) + 1):
+        schema.upgrade(blank, f"{number:04}")
+        schema.downgrade(blank, f"{number - 1:04}" if number > 1 else "base")
+        schema.upgrade(blank, f"{number:04}")
+    assert schema.check(blank) == ()
+
+
+def test_upgrading_again_changes_nothing(engine: Engine) -> None:
+    schema.upgrade(engine)
+    assert schema.check(engine) == ()
+
+
+def test_a_row_without_its_parent_undoes_the_migration(sqlite_url: str) -> None:
+    engine = open_engine(sqlite_url)
+    schema.downgrade(engine, "0011")
+    with engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.execute("PRAGMA foreign_keys = OFF")
+        driver.execute("INSERT INTO alarm_state VALUES ('nobody', 'risk', '{}', '2026-01-01 00:00:00.000000')")
+        driver.execute("PRAGMA foreign_keys = ON")
+    with pytest.raises(schema.StoreError, match="without its parent"):
+        schema.upgrade(engine)
+    assert schema.current(engine) == "0011"
+    engine.dispose()
+
+
+def test_the_large_tables_are_partitioned_from_the_first_migration_on(postgresql_url: str) -> None:
+    engine = open_engine(postgresql_url)
+    with Session(engine) as session:
+        names = partitions.partition_names(session)
+        parents = session.scalars(text("SELECT relname FROM pg_class WHERE relkind = 'p' ORDER BY relname")).all()
+    engine.dispose()
+    assert set(parents) == set(partitions.PARTITIONED)
+    months = partitions.months_ahead(datetime.now(UTC))
+    expected = {f"{table}_p{month:%Y%m}" for table in partitions.PARTITIONED for month in months}
+    assert set(names) == expected | {f"{table}_default" for table in partitions.PARTITIONED}
+
