@@ -7,6 +7,7 @@ it shows in no process list. The defaults make `knowgate serve` work in a fresh 
 
 import ipaddress
 import os
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ class Settings:
     assignment_lease: timedelta
     log_level: str
     hash_key: bytes | None = field(repr=False)
-    signing_key: bytes | None = field(repr=False)
+    signing_key: str | None = field(repr=False)  # lowercase hex
     webhook_secret: bytes | None = field(repr=False)
 
 
@@ -99,6 +100,12 @@ def _secret(value: str) -> bytes:
     if len(value) < 16:
         raise ValueError
     return value.encode()
+
+
+def _private_key(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", value.lower()):
+        raise ValueError
+    return value.lower()
 
 
 def _level(value: str) -> str:
@@ -190,9 +197,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="KNOWGATE_SIGNING_KEY",
         default="",
-        expected="an Ed25519 private key in PEM, or its 32 bytes in hex",
+        expected="an Ed25519 private key as 64 hex digits",
         purpose="Signs assignments and bundles. Not set: they are served unsigned.",
-        parse=_secret,
+        parse=_private_key,
         secret=True,
     ),
     Setting(
@@ -225,6 +232,12 @@ def unknown_settings(environ: Mapping[str, str] | None = None) -> tuple[str, ...
     given = os.environ if environ is None else environ
     known = {setting.name for setting in SETTINGS} | {f"{setting.name}_FILE" for setting in SETTINGS if setting.secret}
     return tuple(sorted(name for name in given if name.startswith(PREFIX) and name not in known))
+
+
+def silence_telemetry() -> None:
+    """Tells the libraries of this process and of those it starts to send nothing home."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 def hash_key(settings: Settings) -> bytes:

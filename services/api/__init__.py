@@ -1,0 +1,1 @@
+"""The HTTP API: decisions and labels in, verdicts, assignments and bundles out."""

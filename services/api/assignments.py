@@ -1,0 +1,102 @@
+"""What a runtime fetches and what it answers: the assignment in force, and its acknowledgement.
+
+An assignment is served as a lease. The store says what is in force; how long a runtime may go on without word from us
+is decided here, when it is served: `valid_until` is the start of the current half lease plus the lease, so a fresh
+answer holds for at least half of KNOWGATE_ASSIGNMENT_LEASE and at most for all of it. Within a half lease the document
+is the same on every process to the byte, so its ETag holds and polling costs a 304. Nothing is written. `issued_at`
+stays the swap's own, so a renewal is never older than what it renews. The signature is over the document as served.
+"""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from knowgate import codec, signing
+from knowgate.assignment import Assignment
+from knowgate.client import Acknowledgement as Acknowledged
+from services.api.auth import require
+from services.api.bodies import Body, parse_json, require_json
+from services.api.conditional import conditional_json
+from services.api.context import Context, InContext
+from services.api.errors import ApiError
+from services.api.openapi import body_of
+from services.api.rows import require_storable
+from services.api.wire import AcknowledgementReceipt
+from services.settings import Settings
+from store import assignments, cascades
+from store.engine import reading, transaction
+from store.tokens import TokenRole
+
+router = APIRouter(tags=["runtime"])
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@router.get(
+    "/v1/cascades/{name}/assignment",
+    summary="The assignment in force",
+    dependencies=[Depends(require(TokenRole.RUNTIME, TokenRole.READ))],
+    response_model=None,
+)
+def get_assignment(request: Request, name: str, context: InContext) -> Response:
+    """Which bundle decides, until when without word from here. Carries an ETag: ask with If-None-Match."""
+    served = leased_assignment(context, name)
+    if served is None:
+        cure = "nothing is assigned yet: everything escalates until a bundle is promoted"
+        raise ApiError(404, field="assignment", value=name, cure=cure)
+    return conditional_json(request, served)
+
+
+@router.post(
+    "/v1/cascades/{name}/acknowledgements",
+    summary="Acknowledge an assignment",
+    dependencies=[Depends(require(TokenRole.RUNTIME)), Depends(require_json)],
+    openapi_extra=body_of("Acknowledgement"),
+)
+def post_acknowledgement(name: str, body: Body, context: InContext) -> AcknowledgementReceipt:
+    """A runtime's word on an assignment: in force there, or refused and why."""
+    document = parse_json(body)
+    require_storable(document)
+    said = codec.decode(Acknowledged, document)
+    with transaction(context.engine) as session:
+        cascades.cascade_version(session, name)
+        assignments.add_acknowledgement(
+            session,
+            assignments.Acknowledgement(
+                cascade=name,
+                runtime=said.runtime,
+                generation=said.generation,
+                bundle=said.bundle,
+                accepted=said.accepted,
+                detail=said.reason,
+                at=said.acknowledged_at,
+            ),
+        )
+    return AcknowledgementReceipt(cascade=name, runtime=said.runtime, generation=said.generation)
+
+
+def leased_assignment(context: Context, name: str) -> Assignment | None:
+    """The assignment as it is served now: renewed, and signed where a key is set. Raises CascadeUnknown."""
+    with reading(context.engine) as session:
+        cascades.cascade_version(session, name)
+        held = assignments.assignment(session, name)
+    served = leased(held, context.settings, context.now())
+    key = context.settings.signing_key
+    return served if served is None or key is None else signing.sign_assignment(key, served)
+
+
+def leased(held: Assignment | None, settings: Settings, now: datetime) -> Assignment | None:
+    """The assignment of the store, renewed until the end of the current lease, unsigned."""
+    if held is None:
+        return None
+    return replace(held, valid_until=lease_end(now, settings.assignment_lease), signature=None)
+
+
+def lease_end(now: datetime, lease: timedelta) -> datetime:
+    """The end of a lease that is renewed every half lease.
+
+    >>> lease_end(datetime(2026, 1, 1, 13, tzinfo=UTC), timedelta(hours=24)).isoformat()
+    '2026-01-02T12:00:00+00:00'
+    """
+    half = lease / 2
+    return EPOCH + ((now - EPOCH) // half) * half + lease

@@ -1,0 +1,71 @@
+"""`GET /v1/cascades` and `/v1/cascades/{name}`: what is declared, and what is in force."""
+
+from fastapi import APIRouter, Depends, Request, Response
+from sqlalchemy.orm import Session
+
+from services.api.auth import require
+from services.api.conditional import conditional_json
+from services.api.context import InContext
+from services.api.wire import CascadeDetail, CascadeList, CascadeSummary, RuntimeState
+from store import alerts, assignments, cascades
+from store.engine import reading
+from store.tokens import TokenRole
+
+router = APIRouter(tags=["cascades"])
+
+
+@router.get(
+    "/v1/cascades",
+    summary="All cascades",
+    dependencies=[Depends(require(TokenRole.READ, TokenRole.RUNTIME))],
+    response_model=CascadeList,
+)
+def get_cascades(request: Request, context: InContext) -> Response:
+    """Every cascade with its tiers, its champion and its open alerts."""
+    with reading(context.engine) as session:
+        names = cascades.cascade_names(session)
+        found = CascadeList(cascades=tuple(summary_of(session, name) for name in names))
+    return conditional_json(request, found)
+
+
+@router.get(
+    "/v1/cascades/{name}",
+    summary="One cascade",
+    dependencies=[Depends(require(TokenRole.READ, TokenRole.RUNTIME))],
+    response_model=CascadeDetail,
+)
+def get_cascade(request: Request, name: str, context: InContext) -> Response:
+    """The specification in force, the assignment, and what each runtime last acknowledged."""
+    with reading(context.engine) as session:
+        detail = CascadeDetail(
+            summary=summary_of(session, name),
+            spec=cascades.cascade(session, name),
+            runtimes=tuple(
+                RuntimeState(
+                    runtime=said.runtime,
+                    generation=said.generation,
+                    bundle=said.bundle,
+                    accepted=said.accepted,
+                    detail=said.detail,
+                    at=said.at,
+                )
+                for said in assignments.acknowledgements(session, name)
+            ),
+        )
+    return conditional_json(request, detail)
+
+
+def summary_of(session: Session, name: str) -> CascadeSummary:
+    """A cascade in one line. Raises CascadeUnknown."""
+    spec = cascades.cascade(session, name)
+    held = assignments.assignment(session, name)
+    return CascadeSummary(
+        name=name,
+        version=cascades.cascade_version(session, name),
+        tiers=tuple(tier.name for tier in spec.tiers),
+        rule=spec.targets.rule,
+        generation=None if held is None else held.generation,
+        mode=None if held is None else held.mode.value,
+        champion=None if held is None else held.champion,
+        open_alerts=len(alerts.alerts(session, name, open_only=True)),
+    )

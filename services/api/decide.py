@@ -1,0 +1,99 @@
+"""`POST /v1/decide`: signals in, verdict out, for gateways in any language.
+
+The gateway runs the models; it asks here after each tier's attempt, serves or escalates as told, and ships the decision
+to `POST /v1/decisions` when it is through. Nothing is stored by this call. A signal that is missing or makes no sense
+escalates, as it does in a runtime: a fault may cost money, never accuracy.
+"""
+
+import base64
+import binascii
+
+import numpy as np
+import numpy.typing as npt
+from fastapi import APIRouter, Depends
+
+from knowgate import codec
+from knowgate.errors import RecordInvalid
+from knowgate.ids import new_decision_id
+from services.api.assignments import leased
+from services.api.auth import require
+from services.api.bodies import Body, parse_json, require_json
+from services.api.context import InContext
+from services.api.openapi import body_of
+from services.api.rows import require_storable
+from services.api.wire import DecideAnswer, DecideRequest
+from store import assignments, cascades
+from store.engine import reading
+from store.tokens import TokenRole
+
+router = APIRouter(tags=["decisions"])
+
+
+@router.post(
+    "/v1/decide",
+    summary="Rule on one attempt",
+    dependencies=[Depends(require(TokenRole.INGEST)), Depends(require_json)],
+    openapi_extra=body_of("DecideRequest"),
+)
+def post_decide(body: Body, context: InContext) -> DecideAnswer:
+    """Whether to keep the answer of a non-last tier, by the bundle that is in force.
+
+    `explore` true asks for one more thing: run the last tier as well, serve what was retained, and log the second
+    answer as an attempt with role `exploration`. Give the same `decision_id` for all tiers of one query.
+    """
+    document = parse_json(body)
+    require_storable({**document, "hidden_base64": None} if isinstance(document, dict) else document)
+    asked = codec.decode(DecideRequest, document)
+    now = context.now()
+    with reading(context.engine) as session:
+        spec = cascades.cascade(session, asked.cascade)
+        if not 0 <= asked.tier < spec.last:
+            told = f"{spec.name} decides at tiers 0 to {spec.last - 1}; the last tier's answer is always kept"
+            raise RecordInvalid("tier", asked.tier, told)
+        held = leased(assignments.assignment(session, asked.cascade), context.settings, now)
+        cascade = context.sidecars.cascade(session, asked.cascade, held)
+    ruling = cascade.decide(
+        tier=asked.tier,
+        decision_id=asked.decision_id or new_decision_id(now),
+        p_t=asked.p_t,
+        hidden=_hidden(asked),
+        fingerprint=asked.fingerprint,
+        tokens_in=asked.tokens_in,
+        entropy=asked.entropy,
+        slice=asked.slice,
+        now=now,
+    )
+    verdict = ruling.verdict
+    context.metrics.count_verdict(
+        asked.cascade, verdict.action.value, "" if verdict.reason is None else verdict.reason.value
+    )
+    return DecideAnswer(
+        cascade=asked.cascade,
+        decision_id=ruling.decision_id,
+        tier=asked.tier,
+        action=verdict.action,
+        reason=verdict.reason,
+        gates=verdict.gates,
+        fallback=verdict.fallback,
+        signals=ruling.signals,
+        fault=ruling.fault,
+        generation=ruling.generation,
+        bundle=ruling.bundle,
+        explore=ruling.explore,
+        exploration_rate=0.0 if held is None else held.exploration_rate,
+        note=ruling.note,
+    )
+
+
+def _hidden(asked: DecideRequest) -> npt.NDArray[np.float16] | npt.NDArray[np.float32] | None:
+    """The hidden state [d], in whichever of the two forms it was sent. Raises RecordInvalid."""
+    if asked.hidden_base64 is None:
+        return None if asked.hidden is None else np.asarray(asked.hidden, dtype=np.float32)
+    if asked.hidden is not None:
+        raise RecordInvalid("hidden_base64", "given beside hidden", "send the hidden state once")
+    try:
+        content = base64.b64decode(asked.hidden_base64, validate=True)
+        return np.frombuffer(content, dtype="<f2")
+    except (binascii.Error, ValueError):
+        told = f"{len(asked.hidden_base64)} characters"
+        raise RecordInvalid("hidden_base64", told, "base64 of little-endian float16 values is expected") from None

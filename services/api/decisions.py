@@ -1,0 +1,119 @@
+"""`POST /v1/decisions`: a batch of decisions, with or without their hidden states.
+
+Acknowledged means committed: the answer is made after the transaction has ended. The vectors of the rows that are
+new are written as shards inside that transaction and before its commit, so a row of the database never points at a
+file that is not there. A commit that fails leaves a file that nothing points at; it is named by its content, so the
+retry finds it again. A decision that was there already gets no vector a second time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import numpy as np
+from fastapi import APIRouter, Depends, Request
+from sqlalchemy.orm import Session
+
+from knowgate.records import Decision
+from knowgate.spec import Privacy
+from services.api.auth import require
+from services.api.bodies import JSON_TYPE, VECTORS_TYPE, Body, media_type, parse_json, rows_of
+from services.api.context import Context, InContext
+from services.api.errors import ApiError
+from services.api.openapi import body_of
+from services.api.privacy import kept
+from services.api.rows import Parsed, parse_decisions, reindexed
+from services.api.vectors_body import NO_VECTORS, Float16Array, Vectors, parse_vectors_body
+from services.api.wire import DecisionsReceipt
+from store import cascades
+from store.decisions import add_decisions
+from store.engine import transaction
+from store.errors import CascadeUnknown
+from store.shards import write_shard
+from store.tokens import TokenRole
+from store.vectors import VectorRow, add_shard
+
+router = APIRouter(tags=["decisions"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Vector:
+    decision: Decision
+    tier: int
+    values: Float16Array
+
+
+@router.post(
+    "/v1/decisions",
+    summary="Store a batch of decisions",
+    dependencies=[Depends(require(TokenRole.INGEST, TokenRole.RUNTIME))],
+    openapi_extra=body_of("DecisionBatch", vectors=True),
+)
+def post_decisions(request: Request, body: Body, context: InContext) -> DecisionsReceipt:
+    """Stores each decision once, however often it is sent; answers when all is committed.
+
+    A row that cannot be stored is listed under `rejected` with its place in the batch, its field, the value and the
+    cure; the others are stored. Send JSON, or one safetensors file that carries the hidden states too.
+    """
+    now = context.now()
+    if media_type(request) == VECTORS_TYPE:
+        rows, vectors = parse_vectors_body(body)
+    elif media_type(request) == JSON_TYPE:
+        rows, vectors = rows_of(parse_json(body), "decisions"), NO_VECTORS
+    else:
+        cure = f"send {JSON_TYPE} or {VECTORS_TYPE}"
+        raise ApiError(415, field="content-type", value=media_type(request), cure=cure)
+    parsed = parse_decisions(rows, now, vectors.check)
+    receipt = store_batch(context, parsed, vectors, now)
+    context.metrics.count_batch("decisions", receipt.stored, receipt.duplicates, len(receipt.rejected))
+    return receipt
+
+
+def store_batch(context: Context, parsed: Parsed[Decision], vectors: Vectors, now: datetime) -> DecisionsReceipt:
+    """Commits the batch in one transaction."""
+    with transaction(context.engine) as session:
+        decisions = _private(session, parsed.records, context)
+        added = add_decisions(session, decisions, received_at=now)
+        _store_vectors(session, _new_vectors(decisions, set(added.stored), vectors), context.settings.shards_url, now)
+    rejected = sorted((*parsed.rejected, *reindexed(added.rejected, parsed.indexes)), key=lambda row: row.index)
+    return DecisionsReceipt(
+        stored=len(added.stored), duplicates=added.duplicates, rejected=tuple(rejected), adopted=added.adopted
+    )
+
+
+def _private(session: Session, decisions: Sequence[Decision], context: Context) -> list[Decision]:
+    rules: dict[str, Privacy] = {}
+    for name in {decision.cascade for decision in decisions}:
+        try:
+            rules[name] = cascades.cascade(session, name).privacy
+        except CascadeUnknown:
+            rules[name] = Privacy.NEVER  # the store rejects the row
+    return [kept(decision, rules[decision.cascade], context.key) for decision in decisions]
+
+
+def _new_vectors(decisions: Sequence[Decision], stored: set[UUID], vectors: Vectors) -> list[_Vector]:
+    found = []
+    for decision in decisions:
+        if decision.id in stored:
+            stored.discard(decision.id)  # an id that came twice in the batch was stored as it came first
+            for attempt in decision.attempts:
+                values = vectors.row(attempt)
+                if values is not None:
+                    found.append(_Vector(decision=decision, tier=attempt.tier, values=values))
+    return found
+
+
+def _store_vectors(session: Session, vectors: Sequence[_Vector], base_url: str, now: datetime) -> None:
+    """One shard per cascade and dimension."""
+    groups: dict[tuple[str, int], list[_Vector]] = {}
+    for vector in vectors:
+        groups.setdefault((vector.decision.cascade, len(vector.values)), []).append(vector)
+    for (cascade, dimension), members in groups.items():
+        ids = [f"{member.decision.id}/{member.tier}" for member in members]
+        shard = write_shard(base_url, np.stack([member.values for member in members]), ids)
+        rows = [
+            VectorRow(decision_id=member.decision.id, tier=member.tier, row=row, sha256=shard.row_sha256[row])
+            for row, member in enumerate(members)
+        ]
+        add_shard(session, cascade, shard.url, shard.sha256, rows, dimension=dimension, now=now)

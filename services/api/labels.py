@@ -1,0 +1,42 @@
+"""`POST /v1/labels`: statements about answers, as they become known.
+
+A label names its decision by id or by the user's own external id; without a tier it speaks of the served answer. One
+that comes before its decision waits for it.
+"""
+
+from fastapi import APIRouter, Depends
+
+from services.api.auth import require
+from services.api.bodies import Body, parse_json, require_json, rows_of
+from services.api.context import InContext
+from services.api.openapi import body_of
+from services.api.rows import parse_labels, reindexed
+from services.api.wire import LabelsReceipt
+from store.engine import transaction
+from store.labels import add_labels
+from store.tokens import TokenRole
+
+router = APIRouter(tags=["labels"])
+
+
+@router.post(
+    "/v1/labels",
+    summary="Store a batch of labels",
+    dependencies=[Depends(require(TokenRole.INGEST)), Depends(require_json)],
+    openapi_extra=body_of("LabelBatch"),
+)
+def post_labels(body: Body, context: InContext) -> LabelsReceipt:
+    """Stores each label once; answers when all is committed.
+
+    Labels are append-only: within a source a later arrival supersedes an earlier one, between sources gold comes
+    before human, judge and feedback. A row that cannot be stored is listed under `rejected`; the others are stored.
+    """
+    now = context.now()
+    parsed = parse_labels(rows_of(parse_json(body), "labels"), now)
+    with transaction(context.engine) as session:
+        added = add_labels(session, parsed.records, received_at=now)
+    rejected = sorted((*parsed.rejected, *reindexed(added.rejected, parsed.indexes)), key=lambda row: row.index)
+    context.metrics.count_batch("labels", added.stored + added.waiting, added.duplicates, len(rejected))
+    return LabelsReceipt(
+        stored=added.stored, waiting=added.waiting, duplicates=added.duplicates, rejected=tuple(rejected)
+    )

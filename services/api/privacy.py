@@ -1,0 +1,33 @@
+"""What is kept of prompts and answers that arrive in full.
+
+A runtime hashes before it ships; a gateway in another language may send plain text. Where the cascade keeps hashes
+alone, the text is replaced here by its keyed hash, before it comes near the database.
+"""
+
+import re
+from dataclasses import replace
+
+from knowgate.privacy import Purpose, SecretKey, stored_text
+from knowgate.records import Attempt, Decision
+from knowgate.spec import Privacy
+
+_HASH = re.compile(r"[0-9a-f]{32}")  # what SecretKey.text_hash makes: hashed before it was sent
+
+
+def kept(decision: Decision, privacy: Privacy, key: SecretKey) -> Decision:
+    """The decision with as much of its texts as `privacy` lets be stored."""
+    prompt = stored_text(decision.prompt, privacy=privacy, key=key, purpose=Purpose.PROMPT)
+    given = None if privacy is Privacy.NEVER else decision.prompt_hash
+    return replace(
+        decision,
+        prompt=prompt.text,
+        prompt_hash=given or prompt.hash,
+        attempts=tuple(_kept_attempt(attempt, privacy, key) for attempt in decision.attempts),
+    )
+
+
+def _kept_attempt(attempt: Attempt, privacy: Privacy, key: SecretKey) -> Attempt:
+    if attempt.answer is None or (privacy is Privacy.HASH and _HASH.fullmatch(attempt.answer)):
+        return attempt
+    answer = stored_text(attempt.answer, privacy=privacy, key=key, purpose=Purpose.ANSWER)
+    return replace(attempt, answer=answer.text or answer.hash)

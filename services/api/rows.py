@@ -1,0 +1,104 @@
+"""Rows of a batch, one by one: a good row becomes a record, a bad one is named and the others go on.
+
+Beyond what the records check, a row must be one that both databases can hold, or one row would fail its whole batch
+at the commit: text without NUL and lone surrogates, short ids, whole numbers that fit, times that exist.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+from knowgate import codec
+from knowgate.errors import RecordInvalid
+from knowgate.ids import decided_at
+from knowgate.records import Decision, Label
+from services.api.errors import show
+from store.rejections import Rejected
+
+T = TypeVar("T")
+
+LONG_TEXTS = ("prompt", "answer")  # bounded by the body alone
+SHORT = 512  # characters of any other text
+WHOLE = 2**53  # what JSON carries exactly
+AHEAD = timedelta(days=1)  # how far a clock may run before ours
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed(Generic[T]):
+    """What became of a batch's rows."""
+
+    records: tuple[T, ...]
+    indexes: tuple[int, ...]  # of each record within the batch
+    rejected: tuple[Rejected, ...]
+
+
+def parse_decisions(rows: Sequence[Any], now: datetime, check: Callable[[Decision], None]) -> Parsed[Decision]:
+    """Decisions from their JSON rows; `check` raises RecordInvalid for what the batch knows better."""
+
+    def parse(row: Any) -> Decision:
+        decision = codec.decode(Decision, row)
+        _require_time("occurred_at", decision.occurred_at, now)
+        try:
+            _require_time("id", decided_at(decision.id), now)
+        except (ValueError, OverflowError):
+            raise RecordInvalid("id", str(decision.id), "its time is not one; use new_decision_id()") from None
+        check(decision)
+        return decision
+
+    return _parse(rows, parse)
+
+
+def parse_labels(rows: Sequence[Any], now: datetime) -> Parsed[Label]:
+    """Labels from their JSON rows."""
+
+    def parse(row: Any) -> Label:
+        label = codec.decode(Label, row)
+        _require_time("labelled_at", label.labelled_at, now)
+        return label
+
+    return _parse(rows, parse)
+
+
+def require_storable(value: Any, path: str = "") -> None:
+    """Raises RecordInvalid for text or a number that a database cannot hold."""
+    if isinstance(value, str):
+        long = path.rpartition(".")[2] in LONG_TEXTS
+        if "\x00" in value or any("\ud800" <= char <= "\udfff" for char in value):
+            raise RecordInvalid(path, value, "text without NUL characters and lone surrogates is expected")
+        if not long and len(value) > SHORT:
+            raise RecordInvalid(path, f"{len(value)} characters", f"at most {SHORT} characters are expected")
+    elif isinstance(value, int) and abs(value) > WHOLE:
+        raise RecordInvalid(path, value, "a smaller whole number is expected")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            require_storable(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            require_storable(item, f"{path}[{index}]")
+
+
+def reindexed(rejected: Sequence[Rejected], indexes: Sequence[int]) -> tuple[Rejected, ...]:
+    """The store's rejections, by their place in the batch as it was sent."""
+    return tuple(
+        Rejected(index=indexes[row.index], field=row.field, value=row.value, cure=row.cure) for row in rejected
+    )
+
+
+def _parse(rows: Sequence[Any], parse: Callable[[Any], T]) -> Parsed[T]:
+    records, indexes, rejected = [], [], []
+    for index, row in enumerate(rows):
+        try:
+            require_storable(row)
+            records.append(parse(row))
+            indexes.append(index)
+        except RecordInvalid as error:
+            rejected.append(Rejected(index=index, field=error.field, value=show(error.value), cure=error.cure))
+    return Parsed(records=tuple(records), indexes=tuple(indexes), rejected=tuple(rejected))
+
+
+def _require_time(name: str, time: datetime, now: datetime) -> None:
+    if not EARLIEST <= time <= now + AHEAD:
+        cure = f"a time between 2000 and now ({now.isoformat(timespec='seconds')}) is expected; check the clock"
+        raise RecordInvalid(name, time.isoformat(), cure)

@@ -1,0 +1,66 @@
+"""The cascades that `POST /v1/decide` rules with: the runtime's own, one per name, following the store.
+
+A ruling here and a ruling in a runtime are made by the same code from the same files. The bundles are read once per
+generation; the assignment is looked at on every call, which is one indexed row, so a promotion is in force at once.
+"""
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from knowgate.assignment import Assignment
+from knowgate.bundle import Bundle, read_bundle
+from knowgate.cascade import Cascade
+from knowgate.pair import Pair
+from store import bundles
+
+
+class Sidecars:
+    """The live cascades of one process."""
+
+    def __init__(self, *, hash_key: bytes, clock: Callable[[], datetime]) -> None:
+        self._hash_key = hash_key
+        self._clock = clock
+        self._live: dict[str, tuple[Assignment | None, Cascade]] = {}
+        self._bundles: dict[str, Bundle] = {}
+        self._lock = threading.Lock()
+
+    def cascade(self, session: Session, name: str, assignment: Assignment | None) -> Cascade:
+        """The cascade with `assignment` in force. Raises BundleUnknown, BundleRefused."""
+        with self._lock:
+            live = self._live.get(name)
+            if live is None or live[0] != assignment:
+                pair = self._pair(session, assignment)
+                live = assignment, Cascade(name, pair, hash_key=self._hash_key, clock=self._clock)
+                self._live[name] = live
+                self._forget()
+            return live[1]
+
+    def _pair(self, session: Session, assignment: Assignment | None) -> Pair | None:
+        if assignment is None:
+            return None
+        return Pair(
+            assignment=assignment,
+            champion=self._bundle(session, assignment.champion),
+            challenger=self._bundle(session, assignment.challenger),
+        )
+
+    def _bundle(self, session: Session, bundle_id: str | None) -> Bundle | None:
+        if bundle_id is None:
+            return None
+        if bundle_id not in self._bundles:
+            content = bundles.bundle_content(session, bundle_id)
+            self._bundles[bundle_id] = read_bundle(content, expected_id=bundle_id)
+        return self._bundles[bundle_id]
+
+    def _forget(self) -> None:
+        """Drops the bundles that no cascade decides with any more."""
+        named = {
+            bundle_id
+            for assignment, _ in self._live.values()
+            if assignment is not None
+            for bundle_id in (assignment.champion, assignment.challenger)
+        }
+        self._bundles = {bundle_id: bundle for bundle_id, bundle in self._bundles.items() if bundle_id in named}

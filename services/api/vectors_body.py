@@ -1,0 +1,85 @@
+"""A batch of decisions with its hidden states, as one safetensors file.
+
+The format holds numbers and text and cannot hold code: the header is JSON, the rest is tensors whose shapes the parser
+checks. `__metadata__["decisions"]` is the JSON list that the JSON body has; `vectors/<tier>` is float16 [n, d], or
+one tensor `vectors` for all tiers. An attempt's `vector` is its row.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from knowgate.errors import RecordInvalid
+from knowgate.records import Attempt, Decision
+from services.api.bodies import parse_json
+from services.api.errors import ApiError
+
+Float16Array = npt.NDArray[np.float16]
+SHARED = "vectors"
+_TENSOR = re.compile(r"vectors(/\d{1,2})?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vectors:
+    """The hidden states of a batch, by tensor name."""
+
+    tensors: Mapping[str, Float16Array]
+
+    def row(self, attempt: Attempt) -> Float16Array | None:
+        """The attempt's hidden state [d]; None where it says that it has none.
+
+        Raises RecordInvalid for a row that is not there or not finite.
+        """
+        if attempt.vector is None:
+            return None
+        field = f"attempts.{attempt.tier}.vector"
+        tensor = self.tensors.get(f"{SHARED}/{attempt.tier}", self.tensors.get(SHARED))
+        if tensor is None:
+            raise RecordInvalid(
+                field, attempt.vector, f"the batch has no tensor {SHARED}/{attempt.tier}; send it along"
+            )
+        if not 0 <= attempt.vector < len(tensor):
+            raise RecordInvalid(field, attempt.vector, f"a row from 0 to {len(tensor) - 1} is expected")
+        values: Float16Array = tensor[attempt.vector]
+        if not np.isfinite(values).all():
+            raise RecordInvalid(field, attempt.vector, "the vector holds NaN or infinity; send finite hidden states")
+        return values
+
+    def check(self, decision: Decision) -> None:
+        """Raises RecordInvalid where an attempt's vector cannot be stored."""
+        for attempt in decision.attempts:
+            self.row(attempt)
+
+
+NO_VECTORS = Vectors(tensors={})
+
+
+def parse_vectors_body(body: bytes) -> tuple[list[Any], Vectors]:
+    """The decisions' JSON rows and their vectors. Raises 400 for a body that is no such file."""
+    try:
+        tensors = load(body)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ApiError(400, field="body", value=str(error), cure="send a safetensors file") from None
+    # The parser has checked the header's length and its JSON.
+    header = parse_json(body[8 : 8 + int.from_bytes(body[:8], "little")])
+    text = header.get("__metadata__", {}).get("decisions")
+    if text is None:
+        raise ApiError(
+            400, field="__metadata__.decisions", value="missing", cure="put the JSON list of decisions there"
+        )
+    rows = parse_json(text.encode("utf-8", "surrogatepass"))
+    if not isinstance(rows, list):
+        raise ApiError(400, field="__metadata__.decisions", value=rows, cure="a JSON list is expected")
+    for name, tensor in tensors.items():
+        if not _TENSOR.fullmatch(name):
+            raise ApiError(400, field=name, value="present", cure=f"name tensors {SHARED}/<tier> or {SHARED}")
+        if tensor.dtype != np.float16 or tensor.ndim != 2 or 0 in tensor.shape:
+            told = f"{tensor.dtype} {list(tensor.shape)}"
+            raise ApiError(400, field=name, value=told, cure="float16 [n, d] is expected")
+    return rows, Vectors(tensors=tensors)

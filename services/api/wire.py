@@ -1,0 +1,117 @@
+"""What the API answers, as records. Requests are the runtime's own records; these are the answers to them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from knowgate.policy import PolicyKind
+from knowgate.records import Action, Fingerprint, GateOutcome, Reason, Signals
+from knowgate.spec import CascadeSpec
+from store.rejections import Rejected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionsReceipt:
+    """What became of a batch of decisions; all but the rejected ones are committed."""
+
+    stored: int
+    duplicates: int  # were there already; they changed nothing
+    rejected: tuple[Rejected, ...]
+    adopted: int = 0  # labels that had waited for these decisions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelsReceipt:
+    """What became of a batch of labels; all but the rejected ones are committed."""
+
+    stored: int
+    waiting: int  # came before their decision, and wait for it
+    duplicates: int
+    rejected: tuple[Rejected, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecideRequest:
+    """The signals of one attempt. Hidden states come as numbers or as base64 of little-endian float16."""
+
+    cascade: str
+    tier: int = 0
+    decision_id: UUID | None = None  # None = the service makes one
+    p_t: float | None = None
+    hidden: tuple[float, ...] | None = None
+    hidden_base64: str | None = None
+    fingerprint: Fingerprint | None = None
+    tokens_in: int | None = None
+    entropy: float | None = None
+    slice: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecideAnswer:
+    """The verdict, and all that `POST /v1/decisions` wants to know about it."""
+
+    cascade: str
+    decision_id: UUID
+    tier: int
+    action: Action
+    reason: Reason | None
+    gates: tuple[GateOutcome, ...]
+    fallback: bool
+    signals: Signals
+    fault: Reason | None
+    generation: int | None
+    bundle: str | None
+    explore: bool  # run the last tier too, as exploration, though the answer is retained
+    exploration_rate: float
+    note: str | None  # which inputs were dropped, and why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CascadeSummary:
+    """A cascade in the list."""
+
+    name: str
+    version: int
+    tiers: tuple[str, ...]
+    rule: PolicyKind
+    generation: int | None  # None = nothing assigned yet
+    mode: str | None
+    champion: str | None
+    open_alerts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CascadeList:
+    """All cascades, by name."""
+
+    cascades: tuple[CascadeSummary, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeState:
+    """What a runtime last said about the assignment it was given."""
+
+    runtime: str
+    generation: int
+    bundle: str | None
+    accepted: bool
+    detail: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CascadeDetail:
+    """A cascade with its whole specification and its runtimes."""
+
+    summary: CascadeSummary
+    spec: CascadeSpec
+    runtimes: tuple[RuntimeState, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcknowledgementReceipt:
+    """The acknowledgement is stored."""
+
+    cascade: str
+    runtime: str
+    generation: int

@@ -1,0 +1,52 @@
+"""The command `knowgate`.
+
+Commands import what they need when they run, so that `knowgate --help` costs nothing. A command ends with 0 when it is
+done, 1 when it failed, 2 for bad usage and 3 when the answer is no; an error of ours is told on standard error in one
+message, without a traceback. A new command is a file in services/commands and a line here.
+"""
+
+import sys
+
+import typer
+
+from knowgate.errors import KnowgateError
+from services.commands import cascade, certify, db, serve, token
+from services.errors import ServicesError
+from services.settings import silence_telemetry
+
+app = typer.Typer(
+    name="knowgate",
+    help="Keeps an LLM cascade honest: labels, probes, certificates, audits.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+app.add_typer(cascade.app, name="cascade")
+app.command("certify")(certify.certify)
+app.command("serve")(serve.serve)
+app.add_typer(db.app, name="db")
+app.add_typer(token.app, name="token")
+
+
+def main() -> None:
+    """Runs the command; the entry point of the installed script."""
+    silence_telemetry()
+    try:
+        app()
+    except Exception as error:
+        code = exit_code_of(error)
+        if code is None:
+            raise
+        typer.echo(f"knowgate: {error}", err=True)
+        sys.exit(code)
+
+
+def exit_code_of(error: Exception) -> int | None:
+    """How the process ends for an error of ours; None for one that is a fault and deserves its traceback."""
+    from evidence.errors import EvidenceError
+    from store.errors import StoreError
+
+    if isinstance(error, ServicesError):
+        return error.exit_code
+    return 1 if isinstance(error, (KnowgateError, StoreError, EvidenceError)) else None

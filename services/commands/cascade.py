@@ -1,0 +1,79 @@
+"""`knowgate cascade`: declare a cascade, look at one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Declare cascades and look at them.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What `apply` did."""
+
+    cascade: str
+    version: int
+    changed: bool
+
+
+@app.command()
+def apply(
+    file: Annotated[Path, typer.Argument(help="A cascade.toml; docs/configuration.md lists its keys.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check the file and put it in force as the cascade's next version; an unchanged file changes nothing."""
+    from services.cascade_file import read_cascade_file
+    from services.clock import SystemClock
+    from services.commands.printing import print_json
+    from services.database import open_database
+    from services.settings import read_settings
+    from store import cascades
+    from store.engine import transaction
+
+    spec = read_cascade_file(file)
+    with transaction(open_database(read_settings())) as session:
+        before = cascades.cascade_version(session, spec.name) if spec.name in cascades.cascade_names(session) else 0
+        version = cascades.apply_cascade(session, spec, now=SystemClock().now())
+    applied = Applied(cascade=spec.name, version=version, changed=version != before)
+    if as_json:
+        from knowgate import codec
+
+        print_json(codec.encode(applied))
+    elif applied.changed:
+        typer.echo(f"cascade {spec.name} is now at version {version}")
+    else:
+        typer.echo(f"cascade {spec.name} is unchanged, at version {version}")
+
+
+@app.command()
+def show(
+    name: Annotated[str | None, typer.Argument(help="The cascade; left out, all are listed.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print a cascade as a file that `apply` takes, with every key written out."""
+    from knowgate import codec
+    from services.cascade_file import format_cascade
+    from services.commands.printing import print_json
+    from services.database import open_database
+    from services.settings import read_settings
+    from store import cascades
+    from store.engine import reading
+
+    with reading(open_database(read_settings())) as session:
+        if name is None:
+            names = cascades.cascade_names(session)
+            if as_json:
+                print_json({"cascades": list(names)})
+            else:
+                typer.echo("\n".join(names) or "no cascade yet: `knowgate cascade apply FILE` declares one")
+            return
+        version, spec = cascades.cascade_version(session, name), cascades.cascade(session, name)
+    if as_json:
+        print_json({"version": version, "spec": codec.encode(spec)})
+    else:
+        typer.echo(f"# version {version}")
+        typer.echo(format_cascade(spec), nl=False)

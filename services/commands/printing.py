@@ -1,0 +1,54 @@
+"""How commands print: one JSON object with `--json`, else lines or a table for people."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from knowgate import codec
+
+
+def print_record(record: object, *, as_json: bool) -> None:
+    """A record, as JSON or as one line per field."""
+    document = codec.encode(record)
+    if as_json:
+        print_json(document)
+        return
+    width = max(len(name) for name in document)
+    for name, value in document.items():
+        typer.echo(f"{name:<{width}}  {_show(value)}")
+
+
+def print_rows(name: str, records: Sequence[object], *, as_json: bool, columns: Sequence[str]) -> None:
+    """Records, as `{name: [...]}` or as a table of some of their fields."""
+    rows = [codec.encode(record) for record in records]
+    if as_json:
+        print_json({name: rows})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(_show(row[column]) for column in columns))
+    Console().print(table)
+
+
+def print_json(document: object) -> None:
+    """One JSON value on standard output."""
+    typer.echo(json.dumps(document, ensure_ascii=False, allow_nan=False))
+
+
+def _show(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)

@@ -1,0 +1,53 @@
+"""`knowgate serve`: the HTTP API and the pages."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from services.settings import Settings
+
+
+def serve() -> None:
+    """Serve the API and the pages until interrupted. Host, port and the rest come from the environment."""
+    import logging
+
+    import uvicorn
+
+    from services.api.app import create_app
+    from services.database import open_database
+    from services.settings import read_settings
+
+    settings = read_settings()
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    engine = open_database(settings)
+    _greet(settings, engine)
+    uvicorn.run(
+        create_app(settings, engine),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=20,
+    )
+
+
+def _greet(settings: "Settings", engine: "Engine") -> None:
+    """Says where to look; on a fresh database it makes the first token, or nobody could ever sign in."""
+    from services.clock import SystemClock
+    from services.settings import Auth
+    from store.engine import transaction
+    from store.tokens import TokenRole, create_token, tokens
+
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    typer.echo(f"knowgate is at http://{host}:{settings.port}/ and describes its API at /docs", err=True)
+    if settings.auth is Auth.OFF:
+        typer.echo("nobody is asked for a token (KNOWGATE_AUTH=off)", err=True)
+        return
+    with transaction(engine) as session:
+        fresh = None if tokens(session) else create_token(session, "first-admin", TokenRole.ADMIN, SystemClock().now())
+    if fresh is not None:
+        typer.echo(f"the first token, shown this once (role admin): {fresh}", err=True)

@@ -1,0 +1,71 @@
+"""`knowgate token`: who may speak to the API."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Make, revoke and list the API's tokens.", no_args_is_help=True)
+
+
+class Role(StrEnum):
+    """What a token opens; the store's roles, without importing the store."""
+
+    INGEST = "ingest"
+    RUNTIME = "runtime"
+    READ = "read"
+    ADMIN = "admin"
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="A name to revoke it by.")],
+    role: Annotated[
+        Role,
+        typer.Option(
+            help="ingest: decisions, labels, decide; runtime: assignments, bundles, acknowledgements, decisions; "
+            "read: pages, cascades, metrics; admin: all."
+        ),
+    ],
+) -> None:
+    """Make a token and print it. It is shown this once: only its hash is kept."""
+    from services.clock import SystemClock
+    from services.database import open_database
+    from services.settings import read_settings
+    from store.engine import transaction
+    from store.tokens import TokenRole, create_token
+
+    with transaction(open_database(read_settings())) as session:
+        plaintext = create_token(session, name, TokenRole(role.value), SystemClock().now())
+    typer.echo(plaintext)
+
+
+@app.command()
+def revoke(name: Annotated[str, typer.Argument(help="The token's name.")]) -> None:
+    """Make a token worthless, within ten seconds everywhere."""
+    from services.clock import SystemClock
+    from services.database import open_database
+    from services.errors import InputInvalid
+    from services.settings import read_settings
+    from store.engine import transaction
+    from store.tokens import revoke_token
+
+    with transaction(open_database(read_settings())) as session:
+        revoked = revoke_token(session, name, now=SystemClock().now())
+    if not revoked:
+        raise InputInvalid(f"token {name!r} is not there or revoked already; `knowgate token list` shows all")
+    typer.echo(f"token {name} is revoked")
+
+
+@app.command("list")
+def list_tokens(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+    """List tokens by name, with their roles and when they were last used; never the tokens themselves."""
+    from services.commands.printing import print_rows
+    from services.database import open_database
+    from services.settings import read_settings
+    from store.engine import reading
+    from store.tokens import tokens
+
+    with reading(open_database(read_settings())) as session:
+        held = tokens(session)
+    print_rows("tokens", held, as_json=as_json, columns=("name", "role", "created_at", "last_used_at", "revoked_at"))

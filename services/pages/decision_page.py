@@ -1,0 +1,141 @@
+"""One decision's page: why the query went where it went.
+
+The sentences are made from the stored verdict alone: what the gates saw and what they were set to when it happened,
+not what today's bundle would say.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from knowgate.records import Attempt, Decision, GateOutcome, Reason, Role
+from knowgate.spec import CascadeSpec
+from store import bundles, cascades, decisions, labels, ledger
+from store.bundles import BundleRecord
+from store.decisions import StoredDecision
+from store.errors import BundleUnknown
+from store.labels import StoredLabel
+
+GATE_NAMES = {
+    Reason.P_T: "probability of the answer's token",
+    Reason.P_IK: "probe: chance of being right",
+    Reason.SCORE: "combined chance of being right",
+    Reason.OOD: "distance from what the probe has seen",
+}
+FAULTS = {
+    Reason.NO_BUNDLE: "no bundle was in force",
+    Reason.EXPIRED: "the assignment had expired",
+    Reason.ESCALATE_ALL: "the policy keeps nothing at this tier",
+    Reason.FINGERPRINT_MISMATCH: "the hidden state was not one that the probe was fitted on",
+    Reason.MISSING_SIGNAL: "a signal was missing",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptShown:
+    """One attempt with its story."""
+
+    attempt: Attempt
+    tier_name: str
+    story: str
+    gflops: float | None
+    labels: tuple[StoredLabel, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """One entry of the ledger about this decision."""
+
+    kind: str
+    hash: str
+    batch: int | None
+    erased: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionPage:
+    """All that the page shows."""
+
+    decision: Decision
+    stored: StoredDecision
+    attempts: tuple[AttemptShown, ...]
+    bundle: BundleRecord | None
+    certificate: dict[str, Any] | None
+    proofs: tuple[Proof, ...]
+
+
+def decision_page(session: Session, decision_id: UUID) -> DecisionPage:
+    """The page of one decision. Raises DecisionUnknown."""
+    stored = decisions.stored_decision(session, decision_id)
+    decision = stored.decision
+    spec = cascades.cascade(session, decision.cascade)
+    said = labels.labels_of(session, decision_id)
+    record = _bundle(session, decision.bundle)
+    return DecisionPage(
+        decision=decision,
+        stored=stored,
+        attempts=tuple(
+            AttemptShown(
+                attempt=attempt,
+                tier_name=_tier_name(spec, attempt.tier),
+                story=story(attempt, decision, spec),
+                gflops=gflops,
+                labels=tuple(label for label in said if label.tier == attempt.tier),
+            )
+            for attempt, gflops in zip(decision.attempts, stored.gflops, strict=True)
+        ),
+        bundle=record,
+        certificate=None if record is None else json.loads(record.document).get("certificate"),
+        proofs=tuple(
+            Proof(kind=leaf.kind, hash=leaf.hash, batch=leaf.batch, erased=leaf.payload is None)
+            for leaf in ledger.leaves_of(session, str(decision_id))
+        ),
+    )
+
+
+def story(attempt: Attempt, decision: Decision, spec: CascadeSpec) -> str:
+    """What happened at this attempt, in a sentence."""
+    verdict = attempt.verdict
+    if attempt.role is Role.EXPLORATION:
+        rate = f"with a chance of {decision.exploration_rate:.1%}" if decision.exploration_rate else "by chance"
+        return f"It ran {rate}, to learn from; its answer was not served."
+    if verdict is None:
+        return "It was the last tier to be asked, and its answer was served."
+    if verdict.retained:
+        gates = "every gate passed" if verdict.gates else "no gate stood against it"
+        by = " by the fallback policy, since a signal was missing" if verdict.fallback else ""
+        return f"Its answer was kept{by}: {gates}."
+    onwards = f"The query went on to {_tier_name(spec, attempt.tier + 1)}"
+    reason = verdict.reason
+    failed = next((gate for gate in verdict.gates if gate.gate is reason and not gate.passed), None)
+    if failed is not None:
+        return f"{onwards}: {gate_sentence(failed)}."
+    return f"{onwards}: {FAULTS.get(reason, 'no reason was logged') if reason is not None else 'no reason was logged'}."
+
+
+def gate_sentence(gate: GateOutcome) -> str:
+    """What one gate saw.
+
+    >>> gate_sentence(GateOutcome(gate=Reason.P_T, value=0.5, threshold=0.8, passed=False))
+    'p_t was 0.5000, at least 0.8000 is needed'
+    """
+    bound = "at most" if gate.gate is Reason.OOD else "at least"
+    value = "missing" if gate.value is None else f"{gate.value:.4f}"
+    needs = "is needed" if not gate.passed else "is asked for"
+    return f"{gate.gate} was {value}, {bound} {gate.threshold:.4f} {needs}"
+
+
+def _tier_name(spec: CascadeSpec, tier: int) -> str:
+    return spec.tiers[tier].name if tier < len(spec.tiers) else f"tier {tier}"
+
+
+def _bundle(session: Session, bundle_id: str | None) -> BundleRecord | None:
+    if bundle_id is None:
+        return None
+    try:
+        return bundles.bundle(session, bundle_id)
+    except BundleUnknown:
+        return None  # a runtime may serve a bundle that was made elsewhere

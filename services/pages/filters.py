@@ -1,0 +1,41 @@
+"""How templates write times, ids and amounts."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from services.durations import format_duration
+
+
+def time(value: datetime) -> str:
+    """A time in UTC to the minute."""
+    return f"{value:%Y-%m-%d %H:%M} UTC"
+
+
+def short(value: str | None) -> str:
+    """The start of a long hash."""
+    return "–" if value is None else value[:10]
+
+
+def number(value: float | None) -> str:
+    """An amount, or a dash."""
+    return "–" if value is None else f"{value:,.4g}"
+
+
+def share(value: float | None) -> str:
+    """A share of 1 in percent, or a dash."""
+    return "–" if value is None else f"{100 * value:.1f} %".replace("-", "−")
+
+
+def words(value: object) -> str:
+    """An identifier as words."""
+    return str(value).replace("_", " ")
+
+
+FILTERS: Mapping[str, Callable[..., str]] = {
+    "time": time,
+    "short": short,
+    "number": number,
+    "share": share,
+    "words": words,
+    "duration": format_duration,
+}

@@ -1,0 +1,163 @@
+"""The pages' addresses. Who may not look is sent to the sign-in page; nothing here changes anything but the cookie."""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from services.api.auth import COOKIE, has_page_access, may_read
+from services.api.bodies import Body
+from services.api.conditional import conditional
+from services.api.context import Context, InContext
+from services.pages import cascade_page, decision_page, overview
+from services.pages.decision_page import GATE_NAMES
+from services.pages.filters import FILTERS
+from services.settings import Auth
+from store.decisions import find_decision
+from store.engine import reading
+from store.errors import CascadeUnknown, DecisionUnknown
+
+router = APIRouter(include_in_schema=False)
+FOLDER = Path(__file__).parent
+SIGN_IN = "/sign-in"
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+
+
+@router.get("/")
+def get_overview(request: Request, context: InContext) -> Response:
+    """All cascades."""
+    if not has_page_access(request, context):
+        return RedirectResponse(SIGN_IN, status_code=303)
+    with reading(context.engine) as session:
+        found = overview.lines(session)
+    return _page(request, context, "overview.html", title="Cascades", lines=found)
+
+
+@router.get("/cascades/{name}")
+def get_cascade_page(request: Request, name: str, context: InContext) -> Response:
+    """One cascade."""
+    if not has_page_access(request, context):
+        return RedirectResponse(SIGN_IN, status_code=303)
+    try:
+        with reading(context.engine) as session:
+            page = cascade_page.cascade_page(session, name)
+    except CascadeUnknown as error:
+        return _problem(request, context, str(error))
+    return _page(request, context, "cascade.html", title=name, page=page)
+
+
+@router.get("/cascades/{name}/find")
+def find(request: Request, name: str, context: InContext, id: str = "") -> Response:
+    """Goes to the decision of this id or external id."""
+    if not has_page_access(request, context):
+        return RedirectResponse(SIGN_IN, status_code=303)
+    wanted = _uuid(id.strip())
+    if wanted is None and "\x00" not in id:
+        with reading(context.engine) as session:
+            decision = find_decision(session, name, id.strip())
+        wanted = None if decision is None else decision.id
+    if wanted is None:
+        return _problem(request, context, f"{name} has no decision with the id or external id {id!r}.")
+    return RedirectResponse(f"/decisions/{wanted}", status_code=303)
+
+
+@router.get("/decisions/{decision_id}")
+def get_decision_page(request: Request, decision_id: str, context: InContext) -> Response:
+    """One decision."""
+    if not has_page_access(request, context):
+        return RedirectResponse(SIGN_IN, status_code=303)
+    wanted = _uuid(decision_id)
+    if wanted is None:
+        return _problem(request, context, f"{decision_id!r} is not a decision's id.")
+    try:
+        with reading(context.engine) as session:
+            page = decision_page.decision_page(session, wanted)
+    except DecisionUnknown as error:
+        return _problem(request, context, str(error))
+    return _page(request, context, "decision.html", title="Decision", page=page, gate_names=GATE_NAMES)
+
+
+@router.get("/docs")
+def get_reference(request: Request, context: InContext) -> Response:
+    """The API's addresses, from its own description."""
+    document = request.app.openapi()
+    return _page(request, context, "reference.html", title="API", document=document)
+
+
+@router.get(SIGN_IN)
+def get_sign_in(request: Request, context: InContext) -> Response:
+    """Asks for a token."""
+    return _page(request, context, "sign_in.html", title="Sign in", refused=False)
+
+
+@router.post(SIGN_IN)
+def post_sign_in(request: Request, body: Body, context: InContext) -> Response:
+    """Keeps a good token in a cookie that scripts cannot read and other sites cannot send."""
+    token = parse_qs(body.decode("utf-8", "replace")).get("token", [""])[0].strip()
+    if not token or not may_read(context, token):
+        return _page(request, context, "sign_in.html", status=401, title="Sign in", refused=True)
+    response = RedirectResponse("/", status_code=303)
+    secure = request.url.scheme == "https"
+    response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure, max_age=30 * 86400)
+    return response
+
+
+@router.post("/sign-out")
+def post_sign_out() -> Response:
+    """Forgets the token."""
+    response = RedirectResponse(SIGN_IN, status_code=303)
+    response.delete_cookie(COOKIE)
+    return response
+
+
+@router.get("/style.css")
+def get_style(request: Request) -> Response:
+    """The one style sheet."""
+    return conditional(request, (FOLDER / "style.css").read_bytes(), media_type="text/css")
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("services.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    return environment
+
+
+def _page(
+    request: Request, context: Context, template: str, *, status: int = 200, title: str, **shown: Any
+) -> HTMLResponse:
+    html = (
+        _templates()
+        .get_template(template)
+        .render(
+            title=title, now=context.now(), path=request.url.path, signs_in=context.settings.auth is Auth.ON, **shown
+        )
+    )
+    return HTMLResponse(html, status_code=status, headers=HEADERS)
+
+
+def _problem(request: Request, context: Context, told: str) -> HTMLResponse:
+    return _page(request, context, "problem.html", status=404, title="Not found", told=told)
+
+
+def _uuid(text: str) -> UUID | None:
+    if not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
+        return None
+    return UUID(text)
