@@ -51,9 +51,10 @@ def critical_value(n: int, epsilon: float, delta: float) -> float:
     n = count("n", n, low=1)
     epsilon, delta = _checked_epsilon(epsilon), level("delta", delta)
     target = delta * (1.0 - _SIZE_MARGIN)
-    coarse = _discordance_grid(n, epsilon, 24)
+    points = 120 if n <= _WHOLE_UP_TO else 60  # the size is the smoother in p the more rows there are
+    coarse = _discordance_grid(n, epsilon, points // 5)
     worst = list(_worst_points(n, epsilon, float(-ndtri(delta)), coarse, keep=3))
-    fine = _discordance_grid(n, epsilon, 120)
+    fine = _discordance_grid(n, epsilon, points)
     while True:
         z = _smallest_z(n, epsilon, target, worst, float(-ndtri(delta)))
         candidates = _worst_points(n, epsilon, z, fine, keep=3)
@@ -252,8 +253,8 @@ def _smallest_z(n: int, epsilon: float, target: float, worst: list[float], start
     def holds(steps: int) -> bool:
         return all(_size_at(n, epsilon, steps * _Z_STEP, float(q)) <= target for q in worst)
 
-    low = int(start / _Z_STEP) - 500
-    high = int(start / _Z_STEP) + 600
+    reach = 500 if n <= _WHOLE_UP_TO else 100
+    low, high = int(start / _Z_STEP) - reach, int(start / _Z_STEP) + reach
     while holds(low):
         low, high = low - 2000, low
     while not holds(high):

@@ -32,8 +32,10 @@ def rows_needed_for_drop(p_plus: float, p_minus: float, epsilon: float, delta: f
     for _ in range(3):  # z is renewed where the search ended, and hardly moves any more
         z = critical_value(rows, epsilon, delta)
         rows = _fewest_rows(rows, epsilon, delta, p_plus, p_minus, power, z)
-        if rows > 2 * _EXACT_UP_TO or drop_test_power(rows, epsilon, delta, p_plus, p_minus) >= power:
-            break
+        if drop_test_power(rows, epsilon, delta, p_plus, p_minus) >= power:
+            return rows
+    while rows <= 2 * _EXACT_UP_TO and drop_test_power(rows, epsilon, delta, p_plus, p_minus) < power:
+        rows = math.ceil(1.01 * rows)
     return rows
 
 

@@ -14,7 +14,7 @@ from evidence import betting, binomial, exact_drop, power
 from evidence.certificate import Thresholds
 from evidence.certification_rows import CertificationRows
 from evidence.errors import InvalidInputError
-from evidence.inputs import FloatArray
+from evidence.inputs import BoolArray, FloatArray
 from evidence.path import Candidate
 
 
@@ -114,6 +114,7 @@ class WeightedTally:
     n: int
     retained_share: float
     x: FloatArray  # [n] weighted X
+    kept: BoolArray  # [n] by a tier that is not the last
     retained: FloatArray  # [n] weight where retained, else 0
     right: FloatArray  # [n] weight · correctness where retained, else 0
     bound: float
@@ -141,13 +142,20 @@ class WeightedTally:
         return betting.betting_lower_bound(self.x, delta, self.bound)
 
     def accuracy_testable(self, at_least: float, delta: float) -> bool:
-        return int(np.count_nonzero(self.retained)) >= binomial.retained_rows_to_start(at_least, delta)
+        # As for the binomial: from where the bet would be won at half the allowed share of errors.
+        half = (1.0 - at_least) / 2.0
+        rows = power.rows_needed_for_betting(self.bound * half * (1.0 - half), half, delta)
+        return rows is not None and int(self.kept.sum()) >= rows
 
     def accuracy_shown(self, at_least: float, delta: float) -> bool:
-        return betting.drop_refuted_by_betting(self._shortfall(at_least), 0.0, delta, self.bound)
+        return bool(self.kept.any()) and betting.drop_refuted_by_betting(
+            self._shortfall(at_least), 0.0, delta, self.bound
+        )
 
     def accuracy_missed(self, at_least: float, delta: float) -> bool:
-        return betting.drop_exceeds_by_betting(self._shortfall(at_least), 0.0, delta, self.bound)
+        return bool(self.kept.any()) and betting.drop_exceeds_by_betting(
+            self._shortfall(at_least), 0.0, delta, self.bound
+        )
 
     def accuracy_lower_bound(self, delta: float) -> float:
         low, high = 0.0, 1.0
@@ -167,12 +175,15 @@ class WeightedTally:
         return power.rows_needed_for_betting(float(self.x.var()), epsilon - self.estimated_drop, delta)
 
     def rows_for_accuracy(self, at_least: float, delta: float) -> int | None:
+        if not self.kept.any():
+            return None
         shortfall = self._shortfall(at_least)
-        return power.rows_needed_for_betting(float(shortfall.var()), -float(shortfall.mean()), delta)
+        rows = power.rows_needed_for_betting(float(shortfall.var()), -float(shortfall.mean()), delta)
+        return None if rows is None else int(np.ceil(rows * self.n / self.kept.sum()))
 
     def _shortfall(self, at_least: float) -> FloatArray:
-        """[n] retained · (at_least − correct), weighted: its mean is < 0 iff retained accuracy is > at_least."""
-        return self.retained * at_least - self.right
+        """[kept] (at_least − correct), weighted: its mean is below 0 iff retained accuracy is above at_least."""
+        return (self.retained * at_least - self.right)[self.kept]
 
 
 def tally_of(rows: CertificationRows, candidate: Candidate) -> PlainTally | WeightedTally:
@@ -184,16 +195,8 @@ def tally_of(rows: CertificationRows, candidate: Candidate) -> PlainTally | Weig
             f" {rows.tiers} for each of {rows.n} rows"
         )
     retained = kept < rows.tiers - 1
-    right = np.asarray(rows.correct, dtype=np.float64)[np.arange(rows.n), kept]
-    return _tally(
-        rows,
-        candidate.thresholds,
-        float(retained.mean()),
-        rows.drops(kept),
-        rows.weigh(retained.astype(np.float64)),
-        rows.weigh(np.where(retained, np.nan_to_num(right, nan=0.0), 0.0)),
-        rows.assumed_wrong(kept),
-    )
+    correct = np.nan_to_num(np.asarray(rows.correct, dtype=np.float64)[np.arange(rows.n), kept], nan=0.0)
+    return _tally(rows, candidate.thresholds, retained, rows.drops(kept), correct, rows.assumed_wrong(kept))
 
 
 def tally_of_least_drop(rows: CertificationRows) -> PlainTally | WeightedTally:
@@ -204,39 +207,42 @@ def tally_of_least_drop(rows: CertificationRows) -> PlainTally | WeightedTally:
     outcomes = [
         np.nan_to_num(rows.outcome(np.full(rows.n, tier, dtype=np.int64)), nan=-1.0) for tier in range(rows.tiers - 1)
     ]
-    x = rows.weigh(np.min(outcomes, axis=0))
-    correct = np.asarray(rows.correct, dtype=np.float64)[:, :-1]
-    right = rows.weigh(np.nan_to_num(correct, nan=1.0).max(axis=1))
-    return _tally(rows, (None,) * (rows.tiers - 1), 1.0, x, rows.weigh(np.ones(rows.n)), right, 0)
+    correct = np.nan_to_num(np.asarray(rows.correct, dtype=np.float64)[:, :-1], nan=1.0).max(axis=1)
+    everywhere = np.ones(rows.n, dtype=np.bool_)
+    return _tally(rows, (None,) * (rows.tiers - 1), everywhere, rows.weigh(np.min(outcomes, axis=0)), correct, 0)
 
 
 def _tally(
     rows: CertificationRows,
     thresholds: Thresholds,
-    retained_share: float,
+    kept: BoolArray,
     x: FloatArray,
-    retained: FloatArray,
-    right: FloatArray,
+    correct: FloatArray,
     assumed_wrong: int,
 ) -> PlainTally | WeightedTally:
-    """Counts where rows count equally and X is whole; else the values in the order that no label can touch."""
+    """Counts where rows count equally and X is whole; else the values in the order that no label can touch.
+
+    Args: kept [n], by a tier that is not the last; x [counted rows]; correct [n] of the answer kept.
+    """
+    weight, right = rows.weigh(kept.astype(np.float64)), rows.weigh(np.where(kept, correct, 0.0))
     if rows.order is None:
         return PlainTally(
             thresholds=thresholds,
             n=len(x),
-            retained_share=retained_share,
+            retained_share=float(kept.mean()),
             plus=int((x == 1.0).sum()),
             minus=int((x == -1.0).sum()),
-            retained=int(retained.sum()),
+            retained=int(weight.sum()),
             right=int(right.sum()),
             assumed_wrong=assumed_wrong,
         )
     return WeightedTally(
         thresholds=thresholds,
         n=len(x),
-        retained_share=retained_share,
+        retained_share=float(kept.mean()),
         x=x[rows.order],
-        retained=retained[rows.order],
+        kept=kept[rows.counted][rows.order],
+        retained=weight[rows.order],
         right=right[rows.order],
         bound=rows.bound,
         assumed_wrong=assumed_wrong,

@@ -145,6 +145,8 @@ def _refused(walk: _Progress, rows: CertificationRows, target: Target, delta: fl
     needed = None
     if not infeasible and walk.cheapest is not None:
         needed = _rows_needed(walk.cheapest, target, delta, exact=True)
+        first = None if walk.stopped is None else _rows_needed(walk.stopped, target, delta, exact=False)
+        needed = None if needed is None else max(needed, first or 0)  # the walk has to get past its first failure
     return Certification(
         status=CertificationStatus.INFEASIBLE if infeasible else CertificationStatus.INSUFFICIENT_EVIDENCE,
         target=target,

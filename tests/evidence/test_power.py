@@ -1,0 +1,59 @@
+"""Rows needed: enough of them, and not many more than enough."""
+
+import numpy as np
+import pytest
+
+from evidence import (
+    InvalidInputError,
+    approximate_rows_for_drop,
+    drop_refuted,
+    drop_test_power,
+    proportion_at_least,
+    rows_needed_for_accuracy,
+    rows_needed_for_betting,
+    rows_needed_for_drop,
+)
+
+
+@pytest.mark.parametrize(("p_plus", "p_minus"), [(0.05, 0.04), (0.03, 0.03), (0.02, 0.05)])
+def test_the_rows_reach_the_power_and_a_tenth_fewer_do_not(p_plus: float, p_minus: float) -> None:
+    n = rows_needed_for_drop(p_plus, p_minus, 0.02, 0.1)
+    assert n is not None
+    assert drop_test_power(n, 0.02, 0.1, p_plus, p_minus) >= 0.79
+    assert drop_test_power(int(n * 0.9), 0.02, 0.1, p_plus, p_minus) < 0.8
+
+
+def test_the_power_is_what_a_simulation_finds() -> None:
+    n = rows_needed_for_drop(0.03, 0.03, 0.02, 0.1)
+    assert n is not None
+    runs = 2000
+    counts = np.random.default_rng(4).multinomial(n, [0.03, 0.03, 0.94], size=runs)
+    rate = np.mean([drop_refuted(int(a), int(b), n, 0.02, 0.1) for a, b, _ in counts])
+    assert abs(rate - 0.8) < 0.02 + 2 * np.sqrt(0.16 / runs)
+
+
+def test_a_drop_at_the_target_can_never_be_shown_to_be_below_it() -> None:
+    assert rows_needed_for_drop(0.05, 0.03, 0.02, 0.1) is None
+    assert approximate_rows_for_drop(0.05, 0.01, 0.02, 0.1) is None
+    assert rows_needed_for_betting(0.1, 0.0, 0.1) is None
+    assert rows_needed_for_accuracy(0.95, 0.95, 0.1) is None
+
+
+def test_rare_disagreement_needs_few_rows() -> None:
+    n = rows_needed_for_drop(0.0, 0.0, 0.02, 0.1)
+    assert n is not None and drop_refuted(0, 0, n, 0.02, 0.1)
+    assert n < 200
+
+
+def test_rows_for_an_accuracy_reach_their_power() -> None:
+    n = rows_needed_for_accuracy(0.97, 0.95, 0.1)
+    assert n is not None
+    right = np.random.default_rng(9).binomial(n, 0.97, size=3000)
+    assert np.mean([proportion_at_least(int(k), n, 0.95, 0.1) for k in right]) > 0.77
+
+
+def test_bad_input_is_named() -> None:
+    with pytest.raises(InvalidInputError, match="p_plus is -0.1"):
+        rows_needed_for_drop(-0.1, 0.0, 0.02, 0.1)
+    with pytest.raises(InvalidInputError, match="gap is nan"):
+        rows_needed_for_betting(0.1, float("nan"), 0.1)
