@@ -1,16 +1,17 @@
 """The runtime of an LLM cascade: signals in, verdict out, every decision logged.
 
-Everything public is re-exported here. What needs the network (and so `ssl` and `http`) is imported on first use, so
-that `import knowgate` costs numpy and safetensors and nothing else.
+Everything public is re-exported here. What talks to disks and networks is imported on first use, so that
+`import knowgate` costs numpy and safetensors and nothing else.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from knowgate.assignment import Assignment, Mode, read_assignment
 from knowgate.bundle import Bundle, read_bundle, write_bundle
 from knowgate.bundle_documents import BundleDocument, CertificateDocument, CertificateStatus, TierDocument
 from knowgate.calibrator import Isotonic, Platt
+from knowgate.cascade import Cascade
 from knowgate.errors import (
     AssignmentRefused,
     BundleRefused,
@@ -23,8 +24,9 @@ from knowgate.errors import (
 from knowgate.features import Standardiser, features, stored_vector
 from knowgate.ids import decided_at, new_decision_id
 from knowgate.ood import OodStatistics
-from knowgate.policy import Gate, Policy, PolicyKind, decide, escalate_all, retain_mask
+from knowgate.policy import Gate, Policy, PolicyKind, decide, escalate_all, kept_tiers, retain_mask
 from knowgate.probe import LinearProbe, MlpProbe, ProbeKind
+from knowgate.query import Query
 from knowgate.records import (
     Action,
     Attempt,
@@ -39,12 +41,25 @@ from knowgate.records import (
     Verdict,
     Window,
 )
+from knowgate.ruling import Ruling
 from knowgate.score import ScoreModel
-from knowgate.spec import CascadeSpec, TierSpec
+from knowgate.spec import CascadeSpec, Privacy, TierSpec
 from knowgate.tier_models import REPLAY_TOLERANCE, TierModels
 
-# Public name -> its module, imported on first use. Type checkers need the same under TYPE_CHECKING.
-_LAZY: dict[str, str] = {}
+if TYPE_CHECKING:
+    from knowgate.client import Client
+    from knowgate.shipper import Shipper
+    from knowgate.spool import Overflow, Spool
+    from knowgate.watch import Watcher
+
+# The public names above that are imported on first use, and their modules.
+_LAZY = {
+    "Client": "knowgate.client",
+    "Overflow": "knowgate.spool",
+    "Shipper": "knowgate.shipper",
+    "Spool": "knowgate.spool",
+    "Watcher": "knowgate.watch",
+}
 
 __all__ = [
     "REPLAY_TOLERANCE",
@@ -55,9 +70,11 @@ __all__ = [
     "Bundle",
     "BundleDocument",
     "BundleRefused",
+    "Cascade",
     "CascadeSpec",
     "CertificateDocument",
     "CertificateStatus",
+    "Client",
     "Decision",
     "Fingerprint",
     "Gate",
@@ -70,28 +87,36 @@ __all__ = [
     "MlpProbe",
     "Mode",
     "OodStatistics",
+    "Overflow",
     "Platt",
     "Policy",
     "PolicyKind",
+    "Privacy",
     "ProbeKind",
+    "Query",
     "Reason",
     "RecordInvalid",
     "Role",
+    "Ruling",
     "ScoreModel",
     "ServiceUnreachable",
+    "Shipper",
     "Signals",
     "SigningUnavailable",
+    "Spool",
     "SpoolRefused",
     "Standardiser",
     "TierDocument",
     "TierModels",
     "TierSpec",
     "Verdict",
+    "Watcher",
     "Window",
     "decide",
     "decided_at",
     "escalate_all",
     "features",
+    "kept_tiers",
     "new_decision_id",
     "read_assignment",
     "read_bundle",
@@ -105,3 +130,7 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'knowgate' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -39,3 +39,10 @@ def test_every_public_name_is_there_and_sorted() -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     assert not hasattr(knowgate, "nothing_of_that_name")
+
+
+def test_a_name_that_is_imported_on_first_use_is_its_modules() -> None:
+    from knowgate.spool import Spool
+
+    assert knowgate.Spool is Spool
+    assert "Spool" in dir(knowgate)

@@ -1,0 +1,21 @@
+"""Every example of the runtime's README runs, and prints what the README says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_an_example_runs(example: str, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(example, "README.md", "exec"), {})
+    printed = capsys.readouterr().out.strip()
+    if printed:
+        assert f"This prints `{printed}`" in README
+
+
+def test_there_are_examples_to_run() -> None:
+    assert len(EXAMPLES) >= 2
