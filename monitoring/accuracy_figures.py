@@ -1,0 +1,79 @@
+"""What the labels say of the cascade: its accuracy, its last tier's, and the drop between the two.
+
+The drop is the mean of X over all decisions. On escalated ones X is 0 and needs no label, so it is the retained share
+times the mean X of the retained, which rests on the decisions where the last tier was run to explore.
+"""
+
+import numpy as np
+
+from monitoring.cohorts import Cohort
+from monitoring.estimates import Estimated, mean, of_part, stratified_mean, unidentified
+from monitoring.names import FigureName
+
+
+def accuracy_figures(cohort: Cohort) -> dict[FigureName, Estimated]:
+    """Accuracies, drop, and the label-free estimate beside them, over at least one decision."""
+    return {
+        FigureName.ACCURACY_CASCADE: accuracy_cascade(cohort),
+        FigureName.ACCURACY_LAST: accuracy_last(cohort),
+        FigureName.ACCURACY_RETAINED: accuracy_retained(cohort),
+        FigureName.DROP: drop(cohort),
+        FigureName.CBPE: cbpe(cohort),
+    }
+
+
+def accuracy_cascade(cohort: Cohort) -> Estimated:
+    """P(the kept answer is right), a stratum per tier that answered."""
+    rows = cohort.decisions
+    strata = "tier " + rows["kept_tier"].astype(str)
+    return stratified_mean(rows["correct_kept"], rows["kept_label_propensity"], strata, what="labels of kept answers")
+
+
+def accuracy_last(cohort: Cohort) -> Estimated:
+    """P(the last tier is right), on the decisions where it ran, weighted by the chance that it did."""
+    rows = cohort.decisions
+    return stratified_mean(
+        rows["correct_last"],
+        rows["run_propensity"] * rows["last_label_propensity"],
+        _verdicts(cohort),
+        what="labels of the last tier",
+    )
+
+
+def accuracy_retained(cohort: Cohort) -> Estimated:
+    """P(a kept answer of a tier before the last is right)."""
+    rows = cohort.decisions[cohort.decisions["retained"]]
+    if rows.empty:
+        return unidentified("nothing is retained")
+    strata = "tier " + rows["kept_tier"].astype(str)
+    return stratified_mean(rows["correct_kept"], rows["kept_label_propensity"], strata, what="labels of kept answers")
+
+
+def drop(cohort: Cohort) -> Estimated:
+    """E[X]: what accuracy is lost against always asking the last tier; negative = the cascade is better."""
+    rows = cohort.decisions
+    retained = rows[rows["retained"]]
+    if retained.empty:
+        return Estimated(n=len(rows), value=0.0, low=0.0, high=0.0)
+    inside = stratified_mean(
+        retained["x"],
+        retained["run_propensity"] * retained["label_propensity"],
+        np.full(len(retained), "retained"),
+        what="explored and labelled pairs",
+        reach=(-1.0, 1.0),
+    )
+    return of_part(inside, len(retained), len(rows))
+
+
+def cbpe(cohort: Cohort) -> Estimated:
+    """The mean calibrated score of what was retained: its accuracy as the scores themselves have it."""
+    kept = cohort.decisions[cohort.decisions["retained"]]
+    if kept.empty:
+        return unidentified("nothing is retained")
+    if kept["score"].isna().all():
+        return unidentified("no calibrated score is logged with the kept answers")
+    return mean(kept["score"])
+
+
+def _verdicts(cohort: Cohort) -> "np.typing.NDArray[np.str_]":
+    return np.where(cohort.decisions["retained"], "retained", "escalated")

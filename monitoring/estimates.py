@@ -1,0 +1,130 @@
+"""Means over a cohort of what was seen on some rows only, within strata whose sizes are known.
+
+How many queries were retained is known exactly; how many of them are labelled yet is no matter of chance while labels
+are under way. So a mean is taken within each stratum (Hájek weights 1 / propensity, `evidence.estimates`) and the
+strata are put together by their true shares: labels that come late on one side do not pull the figure to the other.
+
+An interval widens for few rows as Wilson's does (with the effective number of rows in place of n), since rows that all
+agree have a variance of 0 and still prove little. Where no estimate exists the answer is a reason, not a number.
+Sources: post-stratification, Cochran, Sampling Techniques (1977), section 5A.9; Wilson, JASA 22 (1927).
+"""
+
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+from evidence.estimates import self_normalised
+
+FloatArray = npt.NDArray[np.float64]
+
+CONFIDENCE = 0.95
+_Z = float(ndtri(0.5 + CONFIDENCE / 2.0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimated:
+    """A figure with its 95 % interval, or the reason why there is none."""
+
+    n: int  # rows it rests on
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    not_identified: str | None = None
+
+
+def unidentified(reason: str, n: int = 0) -> Estimated:
+    """No value, and why."""
+    return Estimated(n=n, not_identified=reason)
+
+
+def stratified_mean(
+    values: npt.ArrayLike,
+    propensity: npt.ArrayLike,
+    strata: npt.ArrayLike,
+    *,
+    what: str,
+    reach: tuple[float, float] = (0.0, 1.0),
+) -> Estimated:
+    """The mean of `values` [n] over all rows; NaN = not seen. `propensity` [n] counts where a value was seen, NaN =
+    unknown. `strata` [n] names groups whose shares are known; `reach` is the smallest and largest value possible.
+
+    >>> stratified_mean([1, 0, float("nan")], [1, 1, 1], ["a", "a", "a"], what="labels").value
+    0.5
+    >>> stratified_mean([1.0, float("nan")], [float("nan"), 1], ["a", "a"], what="labels").not_identified
+    '1 of 1 labels have an unknown propensity; send it with them'
+    """
+    seen_value = np.asarray(values, dtype=np.float64)
+    chance = np.asarray(propensity, dtype=np.float64)
+    groups = np.asarray(strata)
+    seen = ~np.isnan(seen_value)
+    total, used = len(seen_value), int(seen.sum())
+    if total == 0:
+        return unidentified("no decisions")
+    unknown = int((seen & np.isnan(chance)).sum())
+    if unknown:
+        return unidentified(f"{unknown} of {used} {what} have an unknown propensity; send it with them", used)
+    value, variance, between = 0.0, 0.0, 0.0
+    for group in np.unique(groups):
+        rows = groups == group
+        if not (rows & seen).any():
+            return unidentified(f"no {what} on the {int(rows.sum())} {group} decisions", used)
+        mean, half = _group_mean(seen_value[rows], seen[rows], chance[rows], reach)
+        share = float(rows.mean())
+        value += share * mean
+        variance += (share * half) ** 2
+        between += share * mean**2
+    half = sqrt(variance + _Z**2 * max(between - value**2, 0.0) / total)
+    return Estimated(n=used, value=value, low=max(value - half, reach[0]), high=min(value + half, reach[1]))
+
+
+def share(hits: int, n: int) -> Estimated:
+    """hits / n with Wilson's interval.
+
+    >>> share(0, 0).not_identified
+    'no decisions'
+    >>> round(share(1, 4).high, 3)
+    0.699
+    """
+    if n == 0:
+        return unidentified("no decisions")
+    p = hits / n
+    centre = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z / (1 + _Z**2 / n) * sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
+    return Estimated(n=n, value=p, low=max(0.0, min(centre - half, p)), high=min(1.0, max(centre + half, p)))
+
+
+def of_part(part: Estimated, hits: int, n: int) -> Estimated:
+    """The mean over n rows of a quantity that is `part` on average on `hits` of them and 0 on the others.
+
+    >>> of_part(Estimated(n=5, value=0.5, low=0.3, high=0.7), 10, 100).value
+    0.05
+    """
+    if n == 0 or part.value is None or part.low is None or part.high is None:
+        return part if n else unidentified("no decisions")
+    portion = hits / n
+    half = sqrt((portion * (part.high - part.low) / 2) ** 2 + (_Z * part.value) ** 2 * portion * (1 - portion) / n)
+    value = portion * part.value
+    return Estimated(n=part.n, value=value, low=value - half, high=value + half)
+
+
+def mean(values: npt.ArrayLike, reach: tuple[float, float] = (0.0, 1.0)) -> Estimated:
+    """The plain mean of known values [n]."""
+    known = np.asarray(values, dtype=np.float64)
+    known = known[~np.isnan(known)]
+    return stratified_mean(known, np.ones(len(known)), np.zeros(len(known)), what="values", reach=reach)
+
+
+def _group_mean(
+    values: FloatArray, seen: npt.NDArray[np.bool_], propensity: FloatArray, reach: tuple[float, float]
+) -> tuple[float, float]:
+    """A stratum's Hájek mean and the half width of its interval."""
+    chance = np.where(seen, propensity, 1.0)
+    estimate = self_normalised(values, seen, chance)
+    effective = max(estimate.effective_sample_size, 1.0)
+    error = estimate.standard_error if np.isfinite(estimate.standard_error) else (reach[1] - reach[0]) / 2.0
+    spread = (reach[1] - reach[0]) ** 2 * _Z**2 / (4 * effective**2)
+    half = _Z / (1 + _Z**2 / effective) * sqrt(error**2 + spread)
+    return estimate.value, half

@@ -1,0 +1,71 @@
+"""Every figure and every rule by name; docs/monitoring.md defines each, and a test holds the two together."""
+
+from enum import StrEnum
+
+from knowgate.records import Reason
+
+
+class FigureName(StrEnum):
+    """What is stored per cohort: of the whole cascade, of a slice, or of one tier."""
+
+    QUERIES = "queries"
+    RETAINED_SHARE = "retained_share"
+    ESCALATED_SHARE = "escalated_share"
+    ESCALATED_BY_P_IK = "escalated_share.p_ik"
+    ESCALATED_BY_P_T = "escalated_share.p_t"
+    ESCALATED_BY_SCORE = "escalated_share.score"
+    ESCALATED_BY_OOD = "escalated_share.ood"
+    ESCALATED_BY_MISSING_SIGNAL = "escalated_share.missing_signal"
+    ESCALATED_BY_FINGERPRINT = "escalated_share.fingerprint_mismatch"
+    ESCALATED_BY_NO_BUNDLE = "escalated_share.no_bundle"
+    ESCALATED_BY_EXPIRED = "escalated_share.expired"
+    ESCALATED_BY_ESCALATE_ALL = "escalated_share.escalate_all"
+    ACCURACY_CASCADE = "accuracy_cascade"
+    ACCURACY_LAST = "accuracy_last"
+    ACCURACY_RETAINED = "accuracy_retained"
+    DROP = "drop"
+    CBPE = "cbpe"
+    SAVINGS_USD = "savings_usd"
+    SAVINGS_GFLOPS = "savings_gflops"
+    SAVINGS_TOKENS = "savings_tokens"
+    EXPLORATION_COST_USD = "exploration_cost_usd"
+    EXPLORATION_COST_GFLOPS = "exploration_cost_gflops"
+    EXPLORATION_COST_TOKENS = "exploration_cost_tokens"
+    EXPLORED_SHARE = "explored_share"
+    LABEL_COVERAGE = "label_coverage"
+    LABELS_KNOWN = "labels_known"
+    LABELS_MATURE = "labels_mature"
+    LABELS_LATE = "labels_late"
+    LABELS_OVERDUE = "labels_overdue"
+    ACCURACY = "accuracy"
+    AUROC_P_T = "auroc_p_t"
+    AUROC_P_IK = "auroc_p_ik"
+    AUROC_SCORE = "auroc_score"
+    ECE = "ece"
+    BRIER = "brier"
+    CALIBRATION_IN_THE_LARGE = "calibration_in_the_large"
+    OVERCONFIDENCE = "overconfidence"
+    OOD_ONLY_SHARE = "ood_only_share"
+    OOD_GAIN = "ood_gain"
+    OOD_AS_GOOD = "ood_as_good"
+    OOD_NEEDLESS_USD = "ood_needless_usd"
+
+
+class Rule(StrEnum):
+    """What may raise an alert; at most one is open per cascade and rule."""
+
+    SAVINGS = "savings"
+    RISK = "risk"
+    OOD_CONSERVATIVENESS = "ood_conservativeness"
+    DRIFT = "drift"
+    OVERDUE_LABELS = "overdue_labels"
+    STALE_RUNTIME = "stale_runtime"
+
+
+def escalated_by(reason: Reason) -> FigureName:
+    """The figure that counts escalations for `reason`.
+
+    >>> escalated_by(Reason.OOD).value
+    'escalated_share.ood'
+    """
+    return FigureName(f"escalated_share.{reason.value}")

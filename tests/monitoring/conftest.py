@@ -1,0 +1,217 @@
+"""The cast of the monitoring tests: one cascade of two tiers, and decisions with what each tier said and cost."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from shutil import copyfile
+from threading import Thread
+from typing import Any
+
+import pytest
+from knowgate.ids import new_decision_id
+from knowgate.records import Action, Attempt, Decision, Label, LabelSource, Reason, Role, Signals, Verdict, Window
+from knowgate.spec import Alarms, CascadeSpec, Horizons, Price, Schedule, TierSpec
+from monitoring.cohorts import Cohort, cohort_of
+from store.cascades import apply_cascade
+from store.decisions import add_decisions
+from store.engine import open_engine, transaction
+from store.examples import labelled
+from store.labels import add_labels
+from store.schema import upgrade
+
+DAY = datetime(2026, 3, 2, tzinfo=UTC)
+EVERY = timedelta(hours=6)
+HORIZON = timedelta(days=2)
+
+
+def spec_of(**changes: Any) -> CascadeSpec:
+    """Tier `small` costs 1 USD per million tokens, `large` 10; a query has 10 tokens in and 0 out by default."""
+    price = {"since": datetime(2020, 1, 1, tzinfo=UTC)}
+    small = Price(usd_per_million_tokens_in=1.0, usd_per_million_tokens_out=1.0, **price)
+    large = Price(usd_per_million_tokens_in=10.0, usd_per_million_tokens_out=10.0, **price)
+    fields: dict[str, Any] = {
+        "name": "cities",
+        "tiers": (
+            TierSpec(name="small", model="small-model", parameters=1e6, prices=(small,)),
+            TierSpec(name="large", model="large-model", parameters=1e7, prices=(large,)),
+        ),
+        "horizons": Horizons(gold=HORIZON),
+        "schedule": Schedule(monitor_every=EVERY),
+        "alarms": Alarms(alpha=0.1, savings_margin=0.05, max_tokens=40),
+        "exploration_rate": 0.5,
+    }
+    return CascadeSpec(**(fields | changes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One query: what became of it, and what its labels say (None = no label)."""
+
+    at: datetime = DAY
+    reason: Reason | None = None  # None = retained
+    explored: bool = False
+    small: float | None = None  # correctness of the small tier's answer, as labelled
+    large: float | None = None
+    slice: str | None = None
+    p_t: float | None = 0.9
+    p_ik: float | None = 0.8
+    score: float | None = 0.8
+    ood: float | None = 0.3
+    tokens: int = 10
+    run_propensity: float | None = 0.5  # of the exploration
+    label_propensity: float | None = 1.0
+    labelled_after: timedelta = timedelta(hours=1)
+    answers: tuple[str | None, str | None] = (None, None)
+    bundle: str | None = None
+    generation: int | None = None
+
+
+def decision_of(asked: Asked, cascade: str = "cities") -> Decision:
+    signals = Signals(p_t=asked.p_t, p_ik=asked.p_ik, score=asked.score, ood=asked.ood)
+    retained = asked.reason is None
+    verdict = Verdict(action=Action.RETAIN if retained else Action.ESCALATE, reason=asked.reason)
+    attempts = [
+        Attempt(
+            tier=0,
+            role=Role.SERVED if retained else Role.SUPERSEDED,
+            model="small-model",
+            signals=signals,
+            verdict=verdict,
+            answer=asked.answers[0],
+            run_propensity=1.0,
+            tokens_in=asked.tokens,
+            tokens_out=0,
+        )
+    ]
+    if not retained or asked.explored:
+        attempts.append(
+            Attempt(
+                tier=1,
+                role=Role.EXPLORATION if retained else Role.SERVED,
+                model="large-model",
+                answer=asked.answers[1],
+                run_propensity=asked.run_propensity if retained else 1.0,
+                tokens_in=asked.tokens,
+                tokens_out=0,
+            )
+        )
+    return Decision(
+        id=new_decision_id(asked.at),
+        cascade=cascade,
+        occurred_at=asked.at,
+        attempts=tuple(attempts),
+        slice=asked.slice,
+        bundle=asked.bundle,
+        generation=asked.generation,
+        exploration_rate=0.5,
+    )
+
+
+def labels_of(asked: Asked, decision: Decision) -> list[Label]:
+    said = [(0, asked.small), (1, asked.large)]
+    return [
+        Label(
+            cascade=decision.cascade,
+            source=LabelSource.GOLD,
+            correct=correct,
+            labelled_at=asked.at + asked.labelled_after,
+            decision_id=decision.id,
+            tier=tier,
+            label_propensity=asked.label_propensity,
+        )
+        for tier, correct in said
+        if correct is not None
+    ]
+
+
+def store_asked(session: Any, asked: Sequence[Asked], cascade: str = "cities") -> list[Decision]:
+    """Through the real store: each decision received when it was made, each label when it was given."""
+    decisions = [decision_of(one, cascade) for one in asked]
+    for decision in decisions:
+        add_decisions(session, [decision], received_at=decision.occurred_at)
+    for one, decision in zip(asked, decisions, strict=True):
+        for label in labels_of(one, decision):
+            add_labels(session, [label], received_at=label.labelled_at)
+    return decisions
+
+
+@pytest.fixture(scope="session")
+def cast() -> Any:
+    """The names above, for tests: `cast.Asked(...)`, `cast.spec_of(...)`, `cast.DAY`."""
+
+    class Cast:
+        pass
+
+    holder = Cast()
+    for name in ("Asked", "spec_of", "decision_of", "labels_of", "store_asked", "DAY", "EVERY", "HORIZON"):
+        setattr(holder, name, globals()[name])
+    return holder
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy: migrating takes longer than most tests."""
+    path = tmp_path_factory.mktemp("template") / "empty.db"
+    engine = open_engine(f"sqlite:///{path}")
+    upgrade(engine)
+    engine.dispose()
+    return path
+
+
+@pytest.fixture
+def cohort(tmp_path: Path, empty_database: Path) -> Callable[..., Cohort]:
+    """Makes a cohort of queries by way of a store of its own: `cohort([Asked(...), …], as_of=…)`."""
+
+    def make(asked: Sequence[Asked], *, as_of: datetime = DAY + timedelta(days=30), **changes: Any) -> Cohort:
+        path = tmp_path / f"cohort-{len(list(tmp_path.iterdir()))}.db"
+        copyfile(empty_database, path)
+        engine = open_engine(f"sqlite:///{path}")
+        spec = spec_of(**changes)
+        window = Window(start=DAY, end=DAY + timedelta(days=1))
+        with transaction(engine) as session:
+            apply_cascade(session, spec, now=DAY - timedelta(days=1))
+            store_asked(session, asked)
+        with transaction(engine) as session:
+            examples = labelled(session, spec.name, window, as_of=as_of)
+        engine.dispose()
+        return cohort_of(examples, spec, window, as_of=as_of)
+
+    return make
+
+
+class _Receiver(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        server: Any = self.server
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        server.received.append((dict(self.headers.items()), body))
+        status = server.answers.pop(0) if server.answers else 200
+        self.send_response(status)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def receiver() -> Iterator[Any]:
+    """A webhook receiver on loopback: `.url`, `.received` (headers, body), `.answers` (statuses to give first)."""
+    with _running() as server:
+        yield server
+
+
+@contextmanager
+def _running() -> Iterator[Any]:
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), _Receiver)
+    server.received, server.answers = [], []
+    server.url = f"http://127.0.0.1:{server.server_address[1]}/hook"
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
