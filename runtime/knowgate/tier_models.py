@@ -118,15 +118,20 @@ class TierModels:
             if self.ood is None:
                 return logit, None
             statistic = self.ood.finish(products[stack.width :], square, tokens_in)
-        return logit, None if statistic is None or not math.isfinite(statistic) else self.ood.rank(statistic)
+            if statistic is not None and not math.isfinite(statistic):
+                return self._look_at_large(hidden, tokens_in)
+        return logit, None if statistic is None else self.ood.rank(statistic)
 
     def _look_at_large(self, hidden: npt.NDArray[np.floating], tokens_in: int | None) -> tuple[float, float | None]:
-        """`_look` where float16 saturates, or nothing is known because the state is not finite."""
+        """`_look` where float16 saturates, float32 overflows, or the state is not finite."""
         if not np.isfinite(hidden).all():
             return math.nan, None
-        x = self.standardiser.apply(features(hidden))
-        ood = None if self.ood is None else self.ood.percentile(x, tokens_in)
-        return self.probe.logit(x), ood if ood is not None and math.isfinite(ood) else None
+        x = self.standardiser.apply(features(hidden))[np.newaxis]
+        logit = float(self.probe.logits(x)[0])
+        if self.ood is None or tokens_in is None:
+            return logit, None
+        statistic = float(self.ood.statistics(x, np.array([float(tokens_in)]))[0])
+        return logit, self.ood.rank(statistic) if math.isfinite(statistic) else None
 
     def signal_columns(
         self,
@@ -145,12 +150,17 @@ class TierModels:
             raise RecordInvalid("hidden.shape", hidden.shape, f"this tier reads [n, {self.document.dimension}]")
         n = len(hidden)
         present = np.isfinite(hidden).all(axis=1)
-        x = self.standardiser.apply(features(hidden[present]))
         p_ik, ood = np.full(n, np.nan), np.full(n, np.nan)
-        p_ik[present] = self.document.ik_calibrator.probabilities(self.probe.logits(x))
-        if self.ood is not None and tokens_in is not None:
-            ood[present] = self.ood.percentiles(x, tokens_in[present])
+        with np.errstate(all="ignore"):  # what overflows is not finite, and counts as missing
+            x = self.standardiser.apply(features(hidden[present]))
+            p_ik[present] = self.document.ik_calibrator.probabilities(_finite(self.probe.logits(x)))
+            if self.ood is not None and tokens_in is not None:
+                ood[present] = self.ood.ranks(_finite(self.ood.statistics(x, tokens_in[present])))
         columns = {"p_t": p_t, "p_ik": p_ik, "ood": ood, "score": np.full(n, np.nan)}
         if self.document.score_model is not None:
             columns["score"] = self.document.score_model.scores(p_t=p_t, p_ik=p_ik, entropy=entropy, slices=slices)
         return columns
+
+
+def _finite(values: FloatArray) -> FloatArray:
+    return np.where(np.isfinite(values), values, np.nan)

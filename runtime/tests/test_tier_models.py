@@ -123,3 +123,19 @@ def test_models_that_do_not_fit_their_document_are_refused(tier_models: Make) ->
         replace(models, probe=tier_models(ProbeKind.MLP).probe)
     with pytest.raises(RecordInvalid, match="ood is False"):
         replace(models, ood=None)
+
+
+@KINDS
+def test_what_overflows_float32_is_the_same_alone_and_among_many(tier_models: Make, kind: ProbeKind) -> None:
+    models = tier_models(kind)
+    tiny = np.full(24, 1e-37, dtype=np.float32)
+    models = replace(models, standardiser=replace(models.standardiser, scale=tiny, mean=np.zeros(24)))
+    one = models.signals(p_t=0.8, hidden=HIDDEN[0], tokens_in=70, entropy=0.4)
+    many = models.signal_columns(
+        p_t=np.array([0.8]), hidden=HIDDEN[:1], tokens_in=np.array([70.0]), entropy=np.array([0.4])
+    )
+    for name in ("p_ik", "ood"):
+        value = getattr(one, name)
+        expected = math.nan if value is None else value
+        assert many[name][0] == pytest.approx(expected, nan_ok=True)
+    assert one.ood == 1.0
