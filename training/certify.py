@@ -10,7 +10,7 @@ Decisions:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,7 @@ class Certified:
     rows: CascadeRows  # those that were tested
     signals: tuple[Signals, ...]  # of those rows, per non-last tier
     kept: IntArray  # [tested rows] the tier that each is kept at
+    learned_nothing: bool  # the rule looks at p_t alone, so every row could be tested
     fallback: Certification | None = None  # of the policy for missing signals, where it was tested apart
 
     @property
@@ -64,14 +65,7 @@ def certify_policy(
     main = _certify(rows, tested, signals, targets, kind, (1 - FALLBACK_SHARE) * delta, path, kept_back)
     if main is None or (fallback is not None and fallback.certified and not main.certified):
         return fallback
-    return Certified(
-        policy=main.policy,
-        certification=main.certification,
-        rows=main.rows,
-        signals=main.signals,
-        kept=main.kept,
-        fallback=None if fallback is None else fallback.certification,
-    )
+    return replace(main, fallback=None if fallback is None else fallback.certification)
 
 
 def kept_at(policy: Policy, rows: CascadeRows, signals: Sequence[Signals]) -> IntArray:
@@ -112,7 +106,12 @@ def _certify(
     if certification.status is CertificationStatus.CERTIFIED:
         policy = policy_of(kind, certification.thresholds, fallback)
     return Certified(
-        policy=policy, certification=certification, rows=held, signals=shown, kept=kept_at(policy, held, shown)
+        policy=policy,
+        certification=certification,
+        rows=held,
+        signals=shown,
+        kept=kept_at(policy, held, shown),
+        learned_nothing=kind is PolicyKind.P_T,
     )
 
 

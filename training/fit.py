@@ -116,7 +116,6 @@ def fit_probe(
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
-            deterministic=True,
         )
         trainer.fit(problems, datamodule=rows)
     return _chosen(problems, validation, standardisers)

@@ -4,7 +4,7 @@ The demo's answering service and training both read models here, so a vector mea
 """
 
 from training.extraction.answerer import Answered, Answerer, Extraction, option_token_ids
-from training.extraction.loading import POSITION, LoadedModel, adopt, load_model
+from training.extraction.loading import POSITION, LoadedModel, adopt, load_model, load_tier
 
 __all__ = [
     "POSITION",
@@ -14,5 +14,6 @@ __all__ = [
     "LoadedModel",
     "adopt",
     "load_model",
+    "load_tier",
     "option_token_ids",
 ]

@@ -15,6 +15,7 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from knowgate.records import Fingerprint
+from knowgate.spec import TierSpec
 from training.errors import ExtractionRefused, TrainingError
 from training.extraction.structure import decoder_layers
 
@@ -116,3 +117,12 @@ def _folder_sha256(folder: Path) -> str:
         with file.open("rb") as stream:
             digest.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
+
+
+def load_tier(tier: TierSpec, *, device: str = "cpu") -> LoadedModel:
+    """The model that a tier declares; what serves it and what trains its probe load it here, so fingerprints agree.
+
+    A local folder's revision is its content's; the declared one counts for hub ids.
+    """
+    local = Path(tier.model).is_dir()
+    return load_model(tier.model, revision=None if local else tier.revision, device=device)

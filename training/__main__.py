@@ -1,0 +1,196 @@
+"""`python -m training`: what the scheduler starts, and what a person may. The last line is one JSON outcome.
+
+Exit status: 0 = there is an outcome (also "infeasible" and "insufficient_evidence"), 1 = it failed, 2 = bad usage,
+3 = the claim was lost to another trainer, which makes its own outcome.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from sqlalchemy import Engine
+
+from knowgate import codec
+from knowgate.errors import RecordInvalid
+from knowgate.records import Window
+from store.engine import open_engine, reading
+from store.errors import ClaimLost, StoreError
+from store.job_runs import Claim, job_runs
+from training.errors import TrainingError, TrainingRefused
+from training.settings import read_addresses
+
+if TYPE_CHECKING:  # what a command needs is imported by it: draining an outbox loads no torch
+    from training.extraction import Answerer
+
+DONE, FAILED, CLAIM_LOST = 0, 1, 3
+LEASE = timedelta(minutes=5)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        outcome = options.command(options)
+    except ClaimLost as lost:
+        print(f"knowgate training: {lost}", file=sys.stderr)  # noqa: T201
+        return CLAIM_LOST
+    except (TrainingError, StoreError, RecordInvalid) as error:
+        print(f"knowgate training: {error}", file=sys.stderr)  # noqa: T201
+        return FAILED
+    print(codec.canonical(outcome).decode(), flush=True)  # noqa: T201
+    return DONE
+
+
+def _run(options: argparse.Namespace) -> object:
+    from training.pipeline import TrainingSettings, train_window
+
+    addresses = read_addresses(os.environ, database_url=options.database_url)
+    engine = open_engine(addresses.database_url)
+    try:
+        return train_window(
+            engine,
+            options.cascade,
+            Window(start=options.start, end=options.end),
+            as_of=options.as_of,
+            claim=_claim(engine, options),
+            settings=TrainingSettings(lease=LEASE),
+            answerers=_answerers(engine, options.cascade),
+            clock=_clock(options.now),
+        )
+    finally:
+        engine.dispose()
+
+
+def _drain(options: argparse.Namespace) -> object:
+    from training.mlflow_outbox import drain_mlflow
+
+    addresses = read_addresses(os.environ, database_url=options.database_url, mlflow_url=options.mlflow_url)
+    if addresses.mlflow_url is None:
+        raise TrainingRefused("no MLflow is named: give --mlflow-url or set KNOWGATE_MLFLOW_URL")
+    engine = open_engine(addresses.database_url)
+    try:
+        return drain_mlflow(
+            engine, addresses.mlflow_url, owner=options.owner, clock=_clock(options.now), limit=options.limit
+        )
+    finally:
+        engine.dispose()
+
+
+def _extract(options: argparse.Namespace) -> object:
+    from training.extract_file import extract_file
+    from training.extraction import Answerer, load_model
+
+    loaded = load_model(options.model, revision=options.revision, dtype=options.dtype, device=options.device)
+    answerer = Answerer(
+        loaded, layers=options.layers, options=options.options, batch=options.batch, normed=options.normed
+    )
+    return extract_file(answerer, options.prompts, options.out, tier=options.tier)
+
+
+def _answerers(engine: Engine, cascade: str) -> "dict[int, Answerer]":
+    """Models of tiers that run in process and compare several layers: they are asked again, from stored prompts."""
+    from knowgate.spec import Privacy
+    from store.cascades import cascade as read_cascade
+
+    with reading(engine) as session:
+        spec = read_cascade(session, cascade)
+    wanted = [
+        (at, tier)
+        for at, tier in enumerate(spec.tiers[:-1])
+        if tier.backend == "transformers" and len(tier.layers) > 1 and spec.privacy is Privacy.FULL
+    ]
+    if not wanted:
+        return {}
+    from training.extraction import Answerer, load_tier
+
+    return {at: Answerer(load_tier(tier), layers=tier.layers) for at, tier in wanted}
+
+
+def _claim(engine: Engine, options: argparse.Namespace) -> Claim | None:
+    """The claim that the scheduler made for this process; None for a run by hand."""
+    if options.claim is None:
+        return None
+    if options.owner is None or options.token is None:
+        raise TrainingRefused("--claim is given without --owner and --token: give all three")
+    with reading(engine) as session:
+        found = [run for run in job_runs(session, options.cascade, limit=10_000) if run.id == options.claim]
+    if not found or found[0].token != options.token or found[0].finished_at is not None:
+        raise ClaimLost(f"claim {options.claim}", options.token)
+    run = found[0]
+    return Claim(
+        id=run.id,
+        job=run.job,
+        cascade=run.cascade,
+        window=run.window,
+        owner=options.owner,
+        token=options.token,
+        lease_until=run.lease_until,
+    )
+
+
+def _clock(now: datetime | None) -> Callable[[], datetime]:
+    """The scheduler's clock, carried on from the time it gave; the system's where it gave none."""
+    if now is None:
+        return lambda: datetime.now(UTC)
+    began = time.monotonic()
+    return lambda: now + timedelta(seconds=time.monotonic() - began)
+
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text} is naive; add its offset, e.g. Z")
+    return time
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description="Train, register and extract.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="train one window of one cascade")
+    run.set_defaults(command=_run)
+    run.add_argument("--cascade", required=True)
+    run.add_argument("--start", type=_time, required=True, help="start of the window of decision time")
+    run.add_argument(
+        "--end", type=_time, required=True, help="its end; younger decisions than the horizon are left out"
+    )
+    run.add_argument("--as-of", type=_time, required=True, help="labels known at this time count")
+    run.add_argument("--claim", type=UUID, help="id of the job run that this process works for")
+    run.add_argument("--owner", help="who claimed it")
+    run.add_argument("--token", type=int, help="the claim's fencing token")
+    drain = commands.add_parser("drain-mlflow", help="register in MLflow what was published")
+    drain.set_defaults(command=_drain)
+    drain.add_argument("--mlflow-url", help="else KNOWGATE_MLFLOW_URL")
+    drain.add_argument("--owner", default=f"drain-{os.getpid()}")
+    drain.add_argument("--limit", type=int, default=20, help="messages at most")
+    for command in (run, drain):
+        command.add_argument("--database-url", help="else KNOWGATE_DATABASE_URL")
+        command.add_argument("--now", type=_time, help="the caller's clock; else the system's")
+    _add_extract(commands.add_parser("extract", help="hidden states of a file of prompts"))
+    return parser
+
+
+def _add_extract(extract: argparse.ArgumentParser) -> None:
+    extract.set_defaults(command=_extract)
+    extract.add_argument("--model", required=True, help="a folder in the Hugging Face layout, or a hub id")
+    extract.add_argument("--prompts", type=Path, required=True, help="Parquet, CSV or JSONL with query_id and prompt")
+    extract.add_argument("--out", type=Path, required=True, help=".npz or .safetensors")
+    extract.add_argument("--tier", type=int, default=0)
+    extract.add_argument("--layers", type=int, nargs="+", help="all when left out; 0 is the embedding output")
+    extract.add_argument("--options", nargs="+", help="the allowed answers, one token each")
+    extract.add_argument("--batch", type=int, default=32)
+    extract.add_argument("--normed", action="store_true", help="apply the final norm")
+    extract.add_argument("--revision")
+    extract.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    extract.add_argument("--device", default="cpu")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+"""One window, from labelled decisions to a published bundle.
+
+Decisions:
+- Only mature decisions count: those for which every label that is waited for has had its horizon by `as_of`.
+- A cascade some of whose non-last tiers have no models of their own is certified with p_t: a rule needs its signals at
+  every tier, and p_t needs none.
+- Every attempt that tested something makes a bundle, also one that certified nothing: its policy escalates all, and
+  what was tried can be read there. "Insufficient evidence" and "infeasible" are outcomes.
+- The certificate's figures are taken from the certification rows after everything is decided.
+- Probes start from nothing. A former probe may have learned from prompts that certify now, so a warm start
+  (`training.fit.fit_probe`) is for callers who know that it has not.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+from sqlalchemy import Engine
+
+from evidence.spending import delta_for_attempt
+from knowgate.bundle import TierModels
+from knowgate.policy import PolicyKind
+from knowgate.records import Window
+from knowgate.spec import CascadeSpec, Targets
+from store.assignments import assignment
+from store.cascades import cascade as read_cascade
+from store.certifications import next_attempt
+from store.engine import reading
+from store.job_runs import Claim
+from training.certificates import certificate_of
+from training.certify import Certified, certify_policy
+from training.dataset import CascadeRows, TierVectors, extracted_vectors, read_window, stored_vectors
+from training.extraction import Answerer
+from training.heartbeat import kept_alive
+from training.learn import LearnedTier, learn_tier, signal_columns, with_document
+from training.paths import Signals
+from training.probe_module import FitSettings
+from training.publish import Draft, finish_without_effect, make_bundle, publish
+from training.records import TrainingOutcome, TrainingStatus
+from training.report import SignalQuality, cohort_savings, quality_of, signal_quality
+from training.run_report import run_report
+from training.splits import Part, Proportions, Split, split_rows
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSettings:
+    """How a window is trained."""
+
+    fit: FitSettings = field(default_factory=FitSettings)
+    proportions: Proportions = field(default_factory=Proportions)
+    lease: timedelta = timedelta(minutes=5)  # of the claim, renewed while the run works
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def train_window(
+    engine: Engine,
+    cascade: str,
+    window: Window,
+    *,
+    as_of: datetime,
+    claim: Claim | None = None,
+    settings: TrainingSettings | None = None,
+    answerers: Mapping[int, Answerer] | None = None,
+    clock: Callable[[], datetime] = _now,
+) -> TrainingOutcome:
+    """Train, certify and publish one window of decision time, with the labels known at `as_of`.
+
+    `claim` is ended in the publishing transaction; `answerers` are models, by tier, that are asked again for the states
+    of all their layers, which needs prompts stored in full. Raises store.errors.ClaimLost where another trainer has
+    taken the window over, CascadeUnknown for a cascade that was not applied.
+    """
+    settings = settings or TrainingSettings()
+    with kept_alive(engine, claim, lease=settings.lease, clock=clock):
+        spec, attempt, parent = _read_state(engine, cascade)
+        mature = _mature(window, as_of, spec)
+        rows = None if mature is None else read_window(engine, cascade, mature, as_of=as_of, tiers=len(spec.tiers))
+        if mature is None or rows is None or rows.n == 0:
+            return _no_data(engine, claim, cascade, 0, clock)
+        split = split_rows(rows.ids, rows.seconds, rows.prompt_hashes, settings.proportions)
+        vectors = [_vectors(rows, tier, answerers or {}) for tier in range(spec.last)]
+        learned = [learn_tier(rows, split, tier, vectors[tier], settings.fit) for tier in range(spec.last)]
+        signals = [_signals(rows, tier, one, vectors[tier]) for tier, one in enumerate(learned)]
+        targets, delta = spec.targets, delta_for_attempt(spec.targets.delta, attempt)
+        kind = _kind(targets, learned)
+        certified = certify_policy(rows, split, signals, targets, kind=kind, delta=delta)
+        if certified is None:
+            return _no_data(engine, claim, cascade, rows.n, clock)
+        return _publish(
+            engine,
+            _learned(spec, mature, rows, split, learned, signals, certified),
+            settings,
+            delta=delta,
+            attempt=attempt,
+            parent=parent,
+            as_of=as_of,
+            claim=claim,
+            now=clock(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Learned:
+    spec: CascadeSpec
+    window: Window
+    rows: CascadeRows
+    split: Split
+    tiers: list[LearnedTier | None]
+    judged_rows: CascadeRows  # rows that fitted nothing
+    judged_signals: tuple[Signals, ...]
+    certified: Certified
+
+
+def _publish(
+    engine: Engine,
+    run: _Learned,
+    settings: TrainingSettings,
+    *,
+    delta: float,
+    attempt: int,
+    parent: str | None,
+    as_of: datetime,
+    claim: Claim | None,
+    now: datetime,
+) -> TrainingOutcome:
+    certified = run.certified
+    qualities = signal_quality(run.judged_rows, run.judged_signals)
+    certificate = certificate_of(
+        certified,
+        run.spec.targets,
+        delta=delta,
+        attempt=attempt,
+        qualities=qualities,
+        savings=cohort_savings(certified.rows, certified.kept) if certified.certified else None,
+    )
+    counts = _counts(run)
+    bundle = make_bundle(
+        Draft(
+            spec=run.spec,
+            policy=certified.policy,
+            tiers=tuple(_judged(one, tier, qualities) for tier, one in enumerate(run.tiers)),
+            certificate=certificate,
+            window=run.window,
+            rows=counts,
+            parent=parent,
+            created_at=as_of,
+            code_version=code_version(),
+        )
+    )
+    outcome = TrainingOutcome(
+        status=TrainingStatus(certificate.status.value),
+        cascade=run.spec.name,
+        bundle=bundle.id,
+        certificate=certificate,
+        labels_needed=certified.certification.labels_needed,
+        rows=counts,
+    )
+    report = run_report(bundle, run.judged_rows, run.judged_signals, run.tiers, qualities, settings.fit)
+    publish(engine, bundle, report, outcome, claim=claim, now=now)
+    log.info("%s: %s, bundle %s", run.spec.name, outcome.status, bundle.id)
+    return outcome
+
+
+def code_version() -> str:
+    """The version of the control plane, with the commit where the deployment names it."""
+    try:
+        installed = version("knowgate-control")
+    except PackageNotFoundError:
+        installed = "unknown"
+    return installed
+
+
+def _read_state(engine: Engine, cascade: str) -> tuple[CascadeSpec, int, str | None]:
+    with reading(engine) as session:
+        in_force = assignment(session, cascade)
+        return (
+            read_cascade(session, cascade),
+            next_attempt(session, cascade),
+            None if in_force is None else in_force.champion,
+        )
+
+
+def _mature(window: Window, as_of: datetime, spec: CascadeSpec) -> Window | None:
+    """The part of the window whose labels have all had their horizon; None where there is none."""
+    end = min(window.end, as_of - spec.horizon)
+    return None if end <= window.start else Window(start=window.start, end=end)
+
+
+def _vectors(rows: CascadeRows, tier: int, answerers: Mapping[int, Answerer]) -> TierVectors | None:
+    if tier in answerers:
+        extracted = extracted_vectors(rows, tier, answerers[tier])
+        if extracted is not None:
+            return extracted
+    return stored_vectors(rows, tier)
+
+
+def _signals(rows: CascadeRows, tier: int, learned: LearnedTier | None, vectors: TierVectors | None) -> Signals:
+    if learned is None:
+        return signal_columns(rows, tier, None, None)
+    return signal_columns(rows, tier, learned.models, vectors, learned.fitted.layer)
+
+
+def _kind(targets: Targets, learned: list[LearnedTier | None]) -> PolicyKind:
+    """The configured rule where every tier has its signals, else p_t."""
+    for one in learned:
+        if one is None or (targets.rule is PolicyKind.SCORE and one.models.document.score_model is None):
+            return PolicyKind.P_T
+    return targets.rule
+
+
+def _learned(
+    spec: CascadeSpec,
+    window: Window,
+    rows: CascadeRows,
+    split: Split,
+    tiers: list[LearnedTier | None],
+    signals: Sequence[Signals],
+    certified: Certified,
+) -> _Learned:
+    """What was learned, beside the rows it is judged on: the certification part, or all if nothing was learned."""
+    held = split.rows(Part.CERTIFICATION) if any(tiers) else np.ones(rows.n, dtype=bool)
+    return _Learned(
+        spec=spec,
+        window=window,
+        rows=rows,
+        split=split,
+        tiers=tiers,
+        judged_rows=rows.take(held),
+        judged_signals=tuple({name: values[held] for name, values in shown.items()} for shown in signals),
+        certified=certified,
+    )
+
+
+def _judged(learned: LearnedTier | None, tier: int, qualities: Sequence[SignalQuality]) -> TierModels | None:
+    """The tier's models with their figures on rows that fitted nothing."""
+    if learned is None:
+        return None
+    quality = quality_of(qualities, "p_ik", tier)
+    if quality is None:
+        return learned.models
+    return with_document(
+        learned.models, validation_auroc=quality.auroc.value, validation_macro_f1=quality.macro_f1.value
+    )
+
+
+def _counts(run: _Learned) -> dict[str, int]:
+    counts = {"window": run.rows.n, "tested": run.certified.certification.n}
+    for part in Part:
+        counts[str(part)] = int(run.split.rows(part).sum())
+        counts[f"{part}_prompts"] = run.split.prompts[str(part)]
+    for tier, one in enumerate(run.tiers):
+        if one is not None:
+            counts |= {f"tier{tier}_{part}_labels": count for part, count in one.rows.items()}
+    return counts
+
+
+def _no_data(
+    engine: Engine, claim: Claim | None, cascade: str, rows: int, clock: Callable[[], datetime]
+) -> TrainingOutcome:
+    outcome = TrainingOutcome(status=TrainingStatus.NO_DATA, cascade=cascade, rows={"window": rows})
+    finish_without_effect(engine, claim, outcome, now=clock())
+    return outcome
