@@ -16,7 +16,7 @@ from services.api.openapi import install_openapi
 from services.api.sidecar import Sidecars
 from services.api.token_gate import TokenGate
 from services.clock import Clock, SystemClock
-from services.pages import routes as pages
+from services.pages.routes import router as pages
 from services.settings import Settings, hash_key
 
 log = logging.getLogger("knowgate.api")
@@ -46,7 +46,7 @@ def create_app(settings: Settings, engine: Engine, *, clock: Clock | None = None
         bundles.router,
         cascades.router,
         health.router,
-        pages.router,
+        pages,
     ):
         app.include_router(router)
     install_openapi(app)

@@ -119,6 +119,7 @@ def install_openapi(app: FastAPI) -> None:
                 schemas[name] = schema
             schemas["Error"] = _ERROR
             _describe_errors(document)
+            _restore_examples(document)
             app.openapi_schema = document
         return app.openapi_schema
 
@@ -137,6 +138,15 @@ _ERROR = {
         }
     },
 }
+
+
+def _restore_examples(document: dict[str, Any]) -> None:
+    """FastAPI drops what is null, and a verdict's reason may be null: the examples go in again, whole."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            content = operation.get("requestBody", {}).get("content", {}).get(JSON_TYPE)
+            if content is not None:
+                content["example"] = EXAMPLES[content["schema"]["$ref"].rpartition("/")[2]]
 
 
 def _describe_errors(document: dict[str, Any]) -> None:

@@ -1,0 +1,162 @@
+"""Who may ask for what; health, metrics and the API's description of itself."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+
+from knowgate import Decision, codec
+from services.api.token_gate import TokenGate
+from services.clock import SimulatedClock
+from services.settings import Auth, Settings
+from store import schema
+from store.engine import transaction
+from store.tokens import TokenRole, create_token, revoke_token
+
+ROUTES = {
+    ("POST", "/v1/decisions"): {"ingest", "runtime", "admin"},
+    ("POST", "/v1/labels"): {"ingest", "admin"},
+    ("POST", "/v1/decide"): {"ingest", "admin"},
+    ("GET", "/v1/cascades"): {"read", "runtime", "admin"},
+    ("GET", "/v1/cascades/trivia"): {"read", "runtime", "admin"},
+    ("GET", "/v1/cascades/trivia/assignment"): {"runtime", "read", "admin"},
+    ("POST", "/v1/cascades/trivia/acknowledgements"): {"runtime", "admin"},
+    ("GET", "/v1/bundles/00"): {"runtime", "read", "admin"},
+    ("GET", "/metrics"): {"read", "admin"},
+}
+
+
+@pytest.fixture
+def guarded(serve: Callable[[Settings], TestClient], settings: Settings) -> TestClient:
+    return serve(replace(settings, auth=Auth.ON))
+
+
+@pytest.fixture
+def tokens(engine: Engine, clock: SimulatedClock) -> dict[str, str]:
+    with transaction(engine) as session:
+        return {role.value: create_token(session, role.value, role, clock.now()) for role in TokenRole}
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_each_address_opens_to_its_roles_alone(
+    guarded: TestClient, tokens: dict[str, str], method: str, path: str
+) -> None:
+    for role, token in tokens.items():
+        status = guarded.request(method, path, headers=bearer(token)).status_code
+        assert (status not in (401, 403)) == (role in ROUTES[method, path]), (role, status)
+
+
+def test_every_address_but_the_health_checks_asks_for_a_token(guarded: TestClient) -> None:
+    document = guarded.get("/openapi.json").json()
+    for path, operations in document["paths"].items():
+        for method in operations:
+            response = guarded.request(method, path.replace("{name}", "trivia").replace("{bundle_id}", "00"))
+            expected = path not in ("/healthz", "/readyz")
+            assert (response.status_code == 401) == expected, path
+
+
+@pytest.mark.parametrize("header", [{}, bearer("kg_wrong"), bearer(""), {"Authorization": "Basic a2c="}])
+def test_without_a_good_token_the_answer_is_401_with_the_cure(guarded: TestClient, header: dict[str, str]) -> None:
+    response = guarded.get("/v1/cascades", headers=header)
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert response.json()["error"]["cure"]
+
+
+def test_a_wrong_role_is_403_and_names_the_right_ones(guarded: TestClient, tokens: dict[str, str]) -> None:
+    response = guarded.post("/v1/labels", json={"labels": []}, headers=bearer(tokens["read"]))
+    assert response.status_code == 403
+    assert response.json()["error"]["cure"] == "use a token with role ingest or admin"
+
+
+def test_a_revoked_token_is_worthless_once_it_is_forgotten(
+    engine: Engine, clock: SimulatedClock, tokens: dict[str, str]
+) -> None:
+    ticks: Iterator[float] = iter([0.0, 5.0, 20.0, 21.0])
+    gate = TokenGate(engine, keep_s=10.0, tick=lambda: next(ticks))
+    assert gate.verify(tokens["read"], clock.now()) is not None
+    with transaction(engine) as session:
+        assert revoke_token(session, "read", now=clock.now() + timedelta(seconds=1))
+    assert gate.verify(tokens["read"], clock.now()) is not None
+    assert gate.verify(tokens["read"], clock.now()) is None
+
+
+def test_without_auth_the_service_answers_to_a_loopback_name_alone(client: TestClient) -> None:
+    response = client.get("/v1/cascades", headers={"Host": "evil.example"})
+    assert response.status_code == 403
+    assert client.get("/v1/cascades", headers={"Host": "localhost:8420"}).status_code == 200
+
+
+def test_the_process_lives_and_is_ready(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "alive"}
+    assert client.get("/readyz").json() == {"status": "ready", "schema": schema.head()}
+
+
+def test_an_old_schema_is_not_ready_and_says_what_to_run(client: TestClient, engine: Engine) -> None:
+    schema.downgrade(engine, "-1")
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert "knowgate db upgrade" in response.json()["error"]["cure"]
+    assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.usefixtures("promoted")
+def test_metrics_count_rows_and_tell_generations(client: TestClient, decision: Callable[..., Decision]) -> None:
+    row = codec.encode(decision())
+    client.post("/v1/decisions", json={"decisions": [row, {}]})
+    client.post("/v1/decide", json={"cascade": "trivia", "p_t": 0.1})
+    client.get("/v1/cascades/with/no/such/address")
+    text = client.get("/metrics").text
+    assert 'knowgate_rows_total{kind="decisions",outcome="stored"} 1.0' in text
+    assert 'knowgate_rows_total{kind="decisions",outcome="rejected"} 1.0' in text
+    assert 'knowgate_assignment_generation{cascade="trivia"} 1.0' in text
+    assert 'knowgate_verdicts_total{action="escalate",cascade="trivia",reason="p_t"} 1.0' in text
+    assert 'route="(none)",status="404"' in text and "no/such" not in text
+
+
+def test_an_unknown_address_and_a_wrong_method_keep_the_error_shape(client: TestClient) -> None:
+    for response, status in ((client.get("/v1/nowhere"), 404), (client.get("/v1/labels"), 405)):
+        assert response.status_code == status
+        assert set(response.json()["error"]) == {"field", "value", "cure", "message"}
+
+
+def test_the_description_holds_every_schema_it_refers_to(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    assert {"Decision", "Attempt", "Label", "DecisionBatch", "DecideRequest", "Error"} <= set(schemas)
+
+    def references(value: Any) -> Iterator[str]:
+        if isinstance(value, dict):
+            if "$ref" in value:
+                yield value["$ref"]
+            for item in value.values():
+                yield from references(item)
+        elif isinstance(value, list):
+            for item in value:
+                yield from references(item)
+
+    for reference in references(document):
+        assert reference.removeprefix("#/components/schemas/") in schemas, reference
+
+
+@pytest.mark.usefixtures("trivia")
+def test_the_described_examples_are_accepted(client: TestClient, engine: Engine) -> None:
+    document = client.get("/openapi.json").json()
+    for path in ("/v1/decisions", "/v1/labels", "/v1/decide"):
+        example = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]
+        text = client.post(path, json=_renamed(example)).json()
+        assert not text.get("rejected") and "error" not in text, text
+
+
+def _renamed(example: Any) -> Any:
+    if isinstance(example, dict):
+        return {key: "trivia" if key == "cascade" else _renamed(value) for key, value in example.items()}
+    return [_renamed(item) for item in example] if isinstance(example, list) else example

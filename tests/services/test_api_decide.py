@@ -1,0 +1,141 @@
+"""The sidecar call rules as the runtime does, by what is in force at that moment."""
+
+import base64
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+
+from knowgate import Bundle, Fingerprint, Mode, codec
+from knowgate.cascade import Cascade
+from knowgate.pair import Pair
+from services.clock import SimulatedClock
+from store import assignments
+from store.engine import transaction
+
+Hidden = Callable[[float], str]
+PRINT = {
+    "model": "tiny",
+    "revision": "main",
+    "dtype": "float16",
+    "engine": "transformers",
+    "engine_version": "5",
+    "chat_template_sha256": "0" * 64,
+    "layer": 1,
+    "position": "last_prompt_token",
+    "normed": False,
+}
+
+
+def ask(client: TestClient, **fields: Any) -> Any:
+    return client.post("/v1/decide", json={"cascade": "trivia", **fields})
+
+
+@pytest.mark.usefixtures("trivia")
+def test_without_a_bundle_everything_escalates(client: TestClient) -> None:
+    answer = ask(client, p_t=0.99).json()
+    assert (answer["action"], answer["reason"]) == ("escalate", "no_bundle")
+    assert answer["generation"] is None and answer["bundle"] is None
+
+
+def test_what_the_gates_are_sure_of_is_kept(client: TestClient, promoted: Bundle, hidden_base64: Hidden) -> None:
+    answer = ask(client, p_t=0.9, hidden_base64=hidden_base64(2.0), fingerprint=PRINT).json()
+    assert (answer["action"], answer["reason"], answer["bundle"]) == ("retain", None, promoted.id)
+    assert answer["signals"]["p_ik"] == pytest.approx(1 / (1 + np.exp(-2.0)))
+    assert [gate["gate"] for gate in answer["gates"]] == ["p_ik", "p_t"]
+
+
+@pytest.mark.usefixtures("promoted")
+def test_the_first_gate_that_fails_is_the_reason(client: TestClient) -> None:
+    answer = ask(client, p_t=0.5, hidden=[-3.0, 0, 0, 0], fingerprint=PRINT).json()
+    assert (answer["action"], answer["reason"]) == ("escalate", "p_ik")
+
+
+@pytest.mark.usefixtures("promoted")
+def test_a_missing_or_foreign_hidden_state_goes_to_the_fallback(client: TestClient, hidden_base64: Hidden) -> None:
+    kept = ask(client, p_t=0.96).json()
+    assert (kept["action"], kept["fallback"]) == ("retain", True)
+    foreign = ask(client, p_t=0.9, hidden_base64=hidden_base64(2.0), fingerprint=PRINT | {"layer": 2}).json()
+    assert (foreign["action"], foreign["fault"]) == ("escalate", "fingerprint_mismatch")
+    assert "layer" in foreign["note"]
+
+
+@pytest.mark.usefixtures("promoted")
+def test_a_signal_that_makes_no_sense_escalates_and_is_told(client: TestClient) -> None:
+    answer = ask(client, p_t=1.7).json()
+    assert (answer["action"], answer["reason"]) == ("escalate", "missing_signal")
+    assert "p_t" in answer["note"]
+
+
+def test_the_service_and_a_runtime_rule_alike(
+    client: TestClient, promoted: Bundle, engine: Engine, clock: SimulatedClock
+) -> None:
+    with transaction(engine) as session:
+        held = assignments.assignment(session, "trivia")
+    assert held is not None
+    pair = Pair(assignment=replace(held, valid_until=clock.now() + timedelta(hours=1)), champion=promoted)
+    runtime = Cascade("trivia", pair, hash_key=b"a hash key for tests", clock=clock.now)
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        p_t, hidden = float(rng.random()), rng.normal(size=4).astype(np.float16)
+        sent = base64.b64encode(hidden.astype("<f2").tobytes()).decode()
+        answer = ask(client, p_t=p_t, hidden_base64=sent, fingerprint=PRINT).json()
+        ruling = runtime.decide(
+            decision_id=UUID(answer["decision_id"]),
+            p_t=p_t,
+            hidden=hidden,
+            fingerprint=codec.decode(Fingerprint, PRINT),
+        )
+        assert answer["action"] == ruling.verdict.action
+        assert answer["explore"] == ruling.explore
+        assert answer["signals"]["p_ik"] == ruling.signals.p_ik
+
+
+def test_exploration_falls_at_its_rate(client: TestClient, promoted: Bundle) -> None:
+    asked = [ask(client, p_t=0.99).json() for _ in range(120)]
+    assert all(answer["exploration_rate"] == 0.25 for answer in asked)
+    # 120 coins of 0.25: outside 8..55 once in ten million runs.
+    assert 8 <= sum(answer["explore"] for answer in asked) <= 55
+    again = ask(client, p_t=0.99, decision_id=asked[0]["decision_id"]).json()
+    assert again["explore"] == asked[0]["explore"]
+
+
+def test_a_new_generation_is_in_force_at_once(client: TestClient, promoted: Bundle, engine: Engine) -> None:
+    assert ask(client, p_t=0.99).json()["action"] == "retain"
+    with transaction(engine) as session:
+        held = assignments.assignment(session, "trivia")
+        assert held is not None
+        new = replace(held, generation=2, mode=Mode.ESCALATE_ALL)
+        assignments.swap_assignment(session, new, expected_generation=1, now=held.issued_at)
+    answer = ask(client, p_t=0.99).json()
+    assert (answer["action"], answer["reason"], answer["generation"]) == ("escalate", "escalate_all", 2)
+
+
+@pytest.mark.usefixtures("promoted")
+@pytest.mark.parametrize(
+    ("fields", "status", "field"),
+    [
+        ({"cascade": "unheard-of"}, 404, "cascade"),
+        ({"tier": 1}, 422, "tier"),
+        ({"tier": -1}, 422, "tier"),
+        ({"p_t": "high"}, 422, "p_t"),
+        ({"hidden_base64": "###"}, 422, "hidden_base64"),
+        ({"hidden_base64": "AAA="}, 200, None),
+        ({"hidden_base64": "AAAA"}, 422, "hidden_base64"),
+        ({"hidden_base64": "AAA=", "hidden": [0.0]}, 422, "hidden_base64"),
+        ({"surprise": 1}, 422, "surprise"),
+    ],
+)
+def test_a_question_that_cannot_be_answered_is_told(
+    client: TestClient, fields: dict[str, Any], status: int, field: str | None
+) -> None:
+    response = ask(client, **fields)
+    assert response.status_code == status
+    if field is not None:
+        assert response.json()["error"]["field"] == field

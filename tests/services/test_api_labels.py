@@ -1,0 +1,101 @@
+"""Labels over HTTP: by either id, for the served answer unless said otherwise, early or late."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+
+from knowgate import Decision, codec
+from services.clock import SimulatedClock
+from store import labels
+from store.engine import reading
+from store.labels import StoredLabel
+
+Make = Callable[..., Decision]
+
+
+def label(**fields: Any) -> dict[str, Any]:
+    return {"cascade": "trivia", "source": "gold", "correct": 1, "labelled_at": "2026-03-10T11:30:00Z"} | fields
+
+
+def post(client: TestClient, *rows: Any) -> Any:
+    return client.post("/v1/labels", json={"labels": list(rows)})
+
+
+def send(client: TestClient, decision: Decision) -> None:
+    assert client.post("/v1/decisions", json={"decisions": [codec.encode(decision)]}).json()["stored"] == 1
+
+
+def said(engine: Engine, decision: Decision) -> tuple[StoredLabel, ...]:
+    with reading(engine) as session:
+        return labels.labels_of(session, decision.id)
+
+
+@pytest.mark.usefixtures("trivia")
+def test_a_label_speaks_of_the_served_answer_unless_it_names_a_tier(
+    client: TestClient, engine: Engine, decision: Make
+) -> None:
+    sent = decision()
+    send(client, sent)
+    answer = post(client, label(decision_id=str(sent.id)), label(external_id="q0", tier=0, correct=0)).json()
+    assert answer == {"stored": 2, "waiting": 0, "duplicates": 0, "rejected": []}
+    assert {(row.tier, row.correct) for row in said(engine, sent)} == {(1, 1.0), (0, 0.0)}
+
+
+@pytest.mark.usefixtures("trivia")
+def test_a_label_that_comes_first_waits_for_its_decision(client: TestClient, engine: Engine, decision: Make) -> None:
+    sent = decision()
+    assert post(client, label(external_id="q0")).json()["waiting"] == 1
+    response = client.post("/v1/decisions", json={"decisions": [codec.encode(sent)]})
+    assert response.json()["adopted"] == 1
+    assert [row.correct for row in said(engine, sent)] == [1.0]
+
+
+@pytest.mark.usefixtures("trivia")
+def test_labels_are_received_when_they_arrive(
+    client: TestClient, engine: Engine, decision: Make, clock: SimulatedClock
+) -> None:
+    sent = decision()
+    send(client, sent)
+    clock.set(clock.now() + timedelta(days=3))
+    post(client, label(external_id="q0"))
+    assert said(engine, sent)[0].received_at == clock.now()
+
+
+@pytest.mark.usefixtures("trivia")
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"external_id": "q0", "correct": 1.2}, "correct"),
+        ({"external_id": "q0", "source": "mum"}, "source"),
+        ({"external_id": "q0", "labelled_at": "2026-03-10T11:30:00"}, "labelled_at"),
+        ({"external_id": "q0", "labelled_at": "2027-03-10T11:30:00Z"}, "labelled_at"),
+        ({"external_id": "q0", "label_propensity": 0}, "label_propensity"),
+        ({}, "decision_id"),
+        ({"external_id": "q0", "cascade": "unheard-of"}, "cascade"),
+    ],
+)
+def test_a_bad_label_is_named_and_the_good_ones_are_stored(
+    client: TestClient, decision: Make, fields: dict[str, Any], field: str
+) -> None:
+    send(client, decision())
+    answer = post(client, label(external_id="q0"), label(**fields)).json()
+    assert answer["stored"] == 1
+    assert [(row["index"], row["field"]) for row in answer["rejected"]] == [(1, field)]
+
+
+@pytest.mark.usefixtures("trivia")
+def test_a_label_sent_again_changes_nothing(client: TestClient, engine: Engine, decision: Make) -> None:
+    sent = decision()
+    send(client, sent)
+    post(client, label(external_id="q0"))
+    assert post(client, label(external_id="q0")).json()["duplicates"] == 1
+    assert len(said(engine, sent)) == 1
+
+
+def test_a_form_of_another_site_cannot_post_labels(client: TestClient) -> None:
+    response = client.post("/v1/labels", content=b'{"labels": []}', headers={"Content-Type": "text/plain"})
+    assert response.status_code == 415
