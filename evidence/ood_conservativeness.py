@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import rankdata
 
 from evidence.errors import InvalidInputError, NotIdentifiedError
 from evidence.estimates import Estimate, self_normalised
@@ -143,8 +144,7 @@ def _standardised(gone: BoolArray, out: BoolArray, weight: FloatArray, cells: np
 
 
 def _quantile_bins(values: FloatArray, bins: int) -> npt.NDArray[np.int64]:
-    """[n] the quantile bin of each value, 0 to bins − 1."""
+    """[n] the quantile bin of each value, 0 to bins − 1; equal values share the bin of their mean rank."""
     if bins < 1:
         raise InvalidInputError(f"bins is {bins}, expected at least 1; 5 is usual")
-    edges = np.quantile(values, np.arange(1, bins) / bins)
-    return np.searchsorted(edges, values, side="right").astype(np.int64)
+    return (bins * (rankdata(values) - 0.5) / len(values)).astype(np.int64)

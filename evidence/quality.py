@@ -7,11 +7,11 @@ Sources: DeLong, DeLong & Clarke-Pearson, Biometrics 44 (1988) (AUROC variance);
 52 (2022) (delta-method variance of macro-F1); McNemar, Psychometrika 12 (1947), exact binomial form.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtr, ndtri
+from scipy.special import bdtr, expit, logit, ndtri
 from scipy.stats import rankdata
 
 from evidence.errors import InvalidInputError
@@ -20,7 +20,7 @@ from evidence.inputs import BoolArray, FloatArray, flag_array, number, real_arra
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A figure with its normal interval, cut to [0, 1]."""
+    """A figure with its interval, within [0, 1]."""
 
     value: float
     standard_error: float
@@ -42,7 +42,7 @@ class McNemar:
 
 
 def auroc(scores: npt.ArrayLike, correct: npt.ArrayLike, *, confidence: float = 0.95) -> Figure:
-    """P(score of a right answer > score of a wrong one), ties counted half, with DeLong's interval.
+    """P(score of a right answer > score of a wrong one), ties counted half, with DeLong's variance.
 
     Args: scores [n], any real; correct [n], 0 or 1. Raises InvalidInputError where all are right or all are wrong.
 
@@ -59,7 +59,13 @@ def auroc(scores: npt.ArrayLike, correct: npt.ArrayLike, *, confidence: float = 
     above = (ranks[:m] - rankdata(positives)) / k  # share of wrong answers below each right one
     below = 1.0 - (ranks[m:] - rankdata(negatives)) / m
     variance = (above.var(ddof=1) / m if m > 1 else 0.25) + (below.var(ddof=1) / k if k > 1 else 0.25)
-    return _figure(float(above.mean()), float(np.sqrt(variance)), n, confidence)
+    value, error = float(above.mean()), float(np.sqrt(variance))
+    figure = _figure(value, error, n, confidence)
+    if not 0.0 < value < 1.0:
+        return figure
+    # Near 1 the plain interval is too short on one side; on the logit scale it covers (Pepe 2003, section 5.2).
+    reach = float(ndtri(0.5 + confidence / 2.0)) * error / (value * (1.0 - value))
+    return replace(figure, lower=float(expit(logit(value) - reach)), upper=float(expit(logit(value) + reach)))
 
 
 def macro_f1(predicted: npt.ArrayLike, correct: npt.ArrayLike, *, confidence: float = 0.95) -> Figure:

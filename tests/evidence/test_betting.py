@@ -37,7 +37,7 @@ def weighted_rows(rng: np.random.Generator, n: int) -> np.ndarray:
     """Rows with E[X] = .02 exactly, seen with a propensity that depends on the row."""
     x = rng.choice([1.0, -1.0, 0.0], p=[0.06, 0.04, 0.9], size=n)
     propensity = rng.choice([0.25, 0.5, 1.0], size=n)
-    return x * (rng.random(n) < propensity) / propensity
+    return np.asarray(x * (rng.random(n) < propensity) / propensity)
 
 
 def test_at_a_drop_of_exactly_epsilon_it_errs_at_most_delta() -> None:

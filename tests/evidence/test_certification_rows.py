@@ -1,5 +1,7 @@
 """What rows mean to a certification: known, unknown, weighted, drawn by one coin."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -18,19 +20,19 @@ def test_x_is_last_minus_kept_and_zero_where_the_last_tier_answers() -> None:
 
 
 def test_a_missing_label_counts_as_the_worst_case() -> None:
-    rows = CertificationRows(correct=[[NAN, 1], [1, NAN], [NAN, NAN], [1, 1]])
+    rows = CertificationRows(correct=np.array([[NAN, 1], [1, NAN], [NAN, NAN], [1, 1]]))
     assert rows.drops(small(4)).tolist() == [1.0, 1.0, 1.0, 0.0]
     assert rows.assumed_wrong(small(4)) == 3
 
 
 def test_answers_that_agree_need_no_label() -> None:
-    rows = CertificationRows(correct=[[NAN, NAN], [NAN, NAN]], agrees=[[True], [False]])
+    rows = CertificationRows(correct=np.full((2, 2), NAN), agrees=[[True], [False]])
     assert rows.drops(small(2)).tolist() == [0.0, 1.0]
     assert rows.assumed_wrong(small(2)) == 1
 
 
 def test_an_escalated_row_needs_no_label() -> None:
-    rows = CertificationRows(correct=[[NAN, NAN]])
+    rows = CertificationRows(correct=np.full((1, 2), NAN))
     assert rows.drops(np.array([1])).tolist() == [0.0]
 
 
@@ -42,7 +44,10 @@ def test_a_chain_takes_the_correctness_of_the_tier_that_is_kept() -> None:
 
 def test_rows_of_unequal_coins_are_weighted_and_unseen_ones_weigh_nothing() -> None:
     rows = CertificationRows(
-        correct=[[0, 1], [NAN, NAN], [0, 1]], propensity=[0.5, 0.25, 1.0], observed=[1, 0, 1], ids=("a", "b", "c")
+        correct=np.array([[0, 1], [NAN, NAN], [0, 1]]),
+        propensity=[0.5, 0.25, 1.0],
+        observed=[1, 0, 1],
+        ids=("a", "b", "c"),
     )
     assert rows.weighted
     assert rows.bound == 4.0
@@ -51,14 +56,14 @@ def test_rows_of_unequal_coins_are_weighted_and_unseen_ones_weigh_nothing() -> N
 
 
 def test_one_constant_coin_is_a_plain_sample_of_the_rows_it_showed() -> None:
-    rows = CertificationRows(correct=[[0, 1], [NAN, NAN], [1, 1]], propensity=[0.1] * 3, observed=[1, 0, 1])
+    rows = CertificationRows(correct=np.array([[0, 1], [NAN, NAN], [1, 1]]), propensity=[0.1] * 3, observed=[1, 0, 1])
     assert not rows.weighted
     assert rows.drops(small(3)).tolist() == [1.0, 0.0]
 
 
 def test_a_row_without_a_known_coin_counts_once_and_its_missing_label_as_the_worst_case() -> None:
     rows = CertificationRows(
-        correct=[[NAN, NAN], [1, 1]], propensity=[NAN, 0.5], observed=[False, True], ids=("a", "b")
+        correct=np.array([[NAN, NAN], [1, 1]]), propensity=[NAN, 0.5], observed=[False, True], ids=("a", "b")
     )
     assert rows.drops(small(2)).tolist() == [1.0, 0.0]
     assert rows.assumed_wrong(small(2)) == 1
@@ -88,6 +93,6 @@ def test_weighted_rows_need_ids_for_their_order() -> None:
         ({"correct": [[1, 1]], "ids": ("a", "b")}, "unequal numbers of rows"),
     ],
 )
-def test_bad_input_is_named(fields: dict[str, object], named: str) -> None:
+def test_bad_input_is_named(fields: dict[str, Any], named: str) -> None:
     with pytest.raises(InvalidInputError, match=named):
-        CertificationRows(**fields)  # type: ignore[arg-type]
+        CertificationRows(**fields)

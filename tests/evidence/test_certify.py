@@ -19,6 +19,7 @@ from evidence import (
     certify_path,
     certify_single_gate,
     compare_paired,
+    delta_for_attempt,
     drop_refuted,
     equal_quantile_path,
     kept_tier,
@@ -240,11 +241,11 @@ def test_soft_labels_are_certified_by_betting_for_an_accuracy_too() -> None:
     assert answer.retained_accuracy_lower_bound is not None and answer.retained_accuracy_lower_bound >= 0.89
 
 
-def test_two_hundred_thousand_rows_are_certified_from_one_sort() -> None:
-    scores, correct = traffic(np.random.default_rng(15), 200_000)
+def test_a_hundred_thousand_rows_are_certified_from_one_sort() -> None:
+    scores, correct = traffic(np.random.default_rng(15), 100_000)
     answer = certify_single_gate("p_t", scores, CertificationRows(correct=correct), DROP, 0.1)
     assert answer.status is CertificationStatus.CERTIFIED
-    assert answer.n == 200_000
+    assert answer.n == 100_000
 
 
 def true_drop(threshold: float, grid: np.ndarray) -> float:
@@ -273,7 +274,7 @@ def test_the_promise_is_broken_in_at_most_delta_of_all_certificates() -> None:
 
 def test_bad_input_is_named() -> None:
     rows = CertificationRows(correct=[[1, 1], [0, 1]])
-    with pytest.raises(InvalidInputError, match="delta is 0.9"):
+    with pytest.raises(InvalidInputError, match=r"delta is 0\.9"):
         certify_single_gate("p_t", [0.5, 0.6], rows, DROP, 0.9)
     with pytest.raises(InvalidInputError, match="scores has 1, rows has 2"):
         certify_single_gate("p_t", [0.5], rows, DROP, 0.1)
@@ -281,7 +282,7 @@ def test_bad_input_is_named() -> None:
         certify_single_gate("p_t", [0.5], CertificationRows(correct=[[1, 1, 1]]), DROP, 0.1)
     with pytest.raises(InvalidInputError, match="kept has shape"):
         certify_path(candidates_of([(None,)], lambda _: [0, 5]), rows, DROP, 0.1)
-    with pytest.raises(InvalidInputError, match="target value is 1.5"):
+    with pytest.raises(InvalidInputError, match=r"target value is 1\.5"):
         Target(kind=TargetKind.MAX_ACCURACY_DROP, value=1.5)
 
 
@@ -303,8 +304,6 @@ def test_a_challenger_is_compared_by_the_same_exact_test() -> None:
 @pytest.mark.slow
 def test_fifty_two_recertifications_that_adopt_what_is_bolder_keep_the_familys_promise() -> None:
     """Weekly, on overlapping windows of four weeks, the k-th attempt at 6δ/(π²k²)."""
-    from evidence import delta_for_attempt
-
     rng, families, weekly = np.random.default_rng(17), 100, 300
     grid = (np.arange(20_000) + 0.5) / 20_000
     broken = 0

@@ -53,7 +53,7 @@ def test_rows_for_an_accuracy_reach_their_power() -> None:
 
 
 def test_bad_input_is_named() -> None:
-    with pytest.raises(InvalidInputError, match="p_plus is -0.1"):
+    with pytest.raises(InvalidInputError, match=r"p_plus is -0\.1"):
         rows_needed_for_drop(-0.1, 0.0, 0.02, 0.1)
     with pytest.raises(InvalidInputError, match="gap is nan"):
         rows_needed_for_betting(0.1, float("nan"), 0.1)

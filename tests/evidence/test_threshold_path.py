@@ -3,12 +3,18 @@
 import numpy as np
 import pytest
 
-from evidence import InvalidInputError, candidates_of, equal_quantile_path, kept_tier, single_gate_path
+from evidence import InvalidInputError, Thresholds, candidates_of, equal_quantile_path, kept_tier, single_gate_path
 from evidence.certificate import GateThreshold
 
 
-def values(path: list, tier: int = 0, gate: int = 0) -> list[float]:
-    return [thresholds[tier][gate].value for thresholds in path]
+def gates(thresholds: Thresholds, tier: int = 0) -> tuple[GateThreshold, ...]:
+    held = thresholds[tier]
+    assert held is not None
+    return held
+
+
+def values(path: list[Thresholds], tier: int = 0, gate: int = 0) -> list[float]:
+    return [gates(thresholds, tier)[gate].value for thresholds in path]
 
 
 def test_one_gate_opens_from_the_highest_score_to_the_lowest() -> None:
@@ -29,14 +35,14 @@ def test_thresholds_are_scores_that_occur_and_each_occurs_once() -> None:
 def test_ood_opens_upwards_while_the_other_gates_open_downwards() -> None:
     rng = np.random.default_rng(1)
     path = equal_quantile_path([{"p_ik": rng.random(500), "p_t": rng.random(500), "ood": rng.random(500)}], points=50)
-    assert [gate.gate for gate in path[0][0]] == ["p_ik", "p_t", "ood"]
+    assert [gate.gate for gate in gates(path[0])] == ["p_ik", "p_t", "ood"]
     assert values(path, gate=0) == sorted(values(path, gate=0), reverse=True)
     assert values(path, gate=2) == sorted(values(path, gate=2))
 
 
 def test_a_chain_opens_all_its_tiers_together() -> None:
     path = equal_quantile_path([{"p_t": [0.1, 0.2, 0.3]}, {"p_t": [0.7, 0.8, 0.9]}], points=3)
-    assert [(t[0][0].value, t[1][0].value) for t in path] == [(0.3, 0.9), (0.2, 0.8), (0.1, 0.7)]
+    assert list(zip(values(path), values(path, tier=1), strict=True)) == [(0.3, 0.9), (0.2, 0.8), (0.1, 0.7)]
 
 
 def test_missing_scores_take_no_part_in_the_grid() -> None:

@@ -1,0 +1,106 @@
+"""Off-policy estimates: right where propensities are right, refused where they are not there."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from evidence import (
+    Estimate,
+    InvalidInputError,
+    NotIdentifiedError,
+    doubly_robust,
+    inverse_propensity,
+    joint_propensity,
+    self_normalised,
+    why_not_identified,
+)
+
+NAN = float("nan")
+
+
+def explored(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """p_t, values seen only where the coin fell, the coin, and a propensity that depends on p_t."""
+    p_t = rng.random(n)
+    right = (rng.random(n) < p_t).astype(float)
+    propensity = 0.1 + 0.8 * (1 - p_t)
+    seen = rng.random(n) < propensity
+    return p_t, np.where(seen, right, NAN), seen, propensity
+
+
+@pytest.mark.parametrize("estimator", [inverse_propensity, self_normalised])
+def test_inverse_weights_recover_the_mean_under_a_propensity_that_depends_on_p_t(
+    estimator: Callable[..., Estimate],
+) -> None:
+    _, values, seen, propensity = explored(np.random.default_rng(1), 20_000)
+    estimate = estimator(values, seen, propensity)
+    assert abs(estimate.value - 0.5) < 3 * estimate.standard_error
+    assert abs(np.nanmean(values) - 0.5) > 10 * estimate.standard_error  # without weights it is far off
+
+
+def test_a_good_forecast_makes_the_doubly_robust_estimate_the_narrowest() -> None:
+    p_t, values, seen, propensity = explored(np.random.default_rng(2), 20_000)
+    robust = doubly_robust(values, seen, propensity, p_t)
+    assert abs(robust.value - 0.5) < 3 * robust.standard_error
+    assert robust.standard_error < self_normalised(values, seen, propensity).standard_error
+    wrong = doubly_robust(values, seen, propensity, 1 - p_t)
+    assert abs(wrong.value - 0.5) < 3 * wrong.standard_error
+
+
+@pytest.mark.parametrize("estimator", [inverse_propensity, self_normalised])
+def test_the_intervals_cover(estimator: Callable[..., Estimate]) -> None:
+    rng, runs, covered = np.random.default_rng(3), 500, 0
+    for _ in range(runs):
+        _, values, seen, propensity = explored(rng, 500)
+        estimate = estimator(values, seen, propensity)
+        covered += estimate.lower <= 0.5 <= estimate.upper
+    assert abs(covered / runs - 0.95) < 0.02 + 2 * np.sqrt(0.05 * 0.95 / runs)
+
+
+def test_known_answers_by_hand() -> None:
+    values, seen, propensity = [1.0, 0.0, NAN, NAN], [1, 1, 0, 0], [0.5, 0.25, 0.5, 0.25]
+    assert inverse_propensity(values, seen, propensity).value == 0.5
+    assert self_normalised(values, seen, propensity).value == pytest.approx(1 / 3)
+    assert doubly_robust(values, seen, propensity, [0.5] * 4).value == pytest.approx(0.25)
+    assert self_normalised(values, seen, propensity).effective_sample_size == pytest.approx(36 / 20)
+
+
+def test_three_tiers_explored_by_the_next_tier_only_are_biased_and_by_the_last_are_right() -> None:
+    rng, n = np.random.default_rng(4), 20_000
+    small, middle, last = (rng.random(n) < share for share in (0.6, 0.7, 0.9))
+    seen = rng.random(n) < 0.3
+    truth = 0.3
+    by_last = self_normalised(np.where(seen, last * 1.0 - small, NAN), seen, np.full(n, 0.3))
+    by_next = self_normalised(np.where(seen, middle * 1.0 - small, NAN), seen, np.full(n, 0.3))
+    assert abs(by_last.value - truth) < 3 * by_last.standard_error
+    assert abs(by_next.value - truth) > 10 * by_next.standard_error
+
+
+def test_zero_and_unknown_propensities_are_refused_with_the_reason() -> None:
+    with pytest.raises(NotIdentifiedError, match="row 1 has propensity 0"):
+        inverse_propensity([1.0, NAN], [1, 0], [0.5, 0.0])
+    with pytest.raises(NotIdentifiedError, match="row 0 has an unknown propensity"):
+        self_normalised([1.0, NAN], [1, 0], [NAN, 0.5])
+    with pytest.raises(NotIdentifiedError, match="observed is false in every row"):
+        self_normalised([NAN], [0], [0.5])
+    assert why_not_identified([0.5, 0.0]) is not None
+    assert why_not_identified([0.5, 1.0]) is None
+
+
+def test_both_coins_make_the_joint_propensity() -> None:
+    assert joint_propensity([0.2, 1.0], [0.5, 1.0]).tolist() == [0.1, 1.0]
+    with pytest.raises(NotIdentifiedError, match="label_propensity: row 0"):
+        joint_propensity([0.5], [NAN])
+
+
+def test_bad_input_is_named() -> None:
+    with pytest.raises(InvalidInputError, match=r"values\[0\] is unknown although"):
+        inverse_propensity([NAN], [1], [0.5])
+    with pytest.raises(InvalidInputError, match="values is empty"):
+        inverse_propensity([], [], [])
+    with pytest.raises(InvalidInputError, match=r"propensity\[0\] is 1\.5"):
+        inverse_propensity([1.0], [1], [1.5])
+    with pytest.raises(InvalidInputError, match="unequal numbers of rows"):
+        inverse_propensity([1.0, 1.0], [1], [0.5])
+    with pytest.raises(InvalidInputError, match=r"observed\[0\] is 2"):
+        inverse_propensity([1.0], [2], [0.5])

@@ -1,0 +1,57 @@
+"""The package's manners: what it exports, and what it refuses at the door."""
+
+import inspect
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import evidence
+from evidence import EvidenceError
+from evidence.inputs import count, flag_array, level, number, real_array
+
+
+def test_everything_exported_exists_and_is_sorted() -> None:
+    assert list(evidence.__all__) == sorted(evidence.__all__)
+    assert all(hasattr(evidence, name) for name in evidence.__all__)
+
+
+def test_every_exported_function_has_a_runnable_example() -> None:
+    functions = [getattr(evidence, name) for name in evidence.__all__ if inspect.isroutine(getattr(evidence, name))]
+    assert functions
+    assert [f.__name__ for f in functions if ">>>" not in (inspect.getdoc(f) or "")] == []
+
+
+def test_every_error_is_an_evidence_error() -> None:
+    errors = [value for value in vars(evidence).values() if inspect.isclass(value) and issubclass(value, Exception)]
+    assert len(errors) == 4
+    assert all(issubclass(error, EvidenceError) for error in errors)
+
+
+def test_no_module_reaches_beyond_numpy_and_scipy() -> None:
+    folder = Path(str(evidence.__file__)).parent
+    allowed = {"numpy", "scipy", "evidence", *sys.stdlib_module_names}
+    for file in folder.glob("*.py"):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if line.startswith(("import ", "from ")):
+                assert line.split()[1].split(".")[0] in allowed, f"{file.name}: {line}"
+
+
+def test_each_check_names_argument_value_and_row() -> None:
+    for refused, told in [
+        (lambda: real_array("costs", ["x"]), "costs is not a sequence of numbers"),
+        (lambda: real_array("costs", [[1.0]]), "costs has 2 dimensions"),
+        (lambda: real_array("costs", [1.0, np.inf]), "costs[1] is inf"),
+        (lambda: flag_array("seen", [0, 3]), "seen[1] is 3.0"),
+        (lambda: flag_array("seen", np.zeros((0,), dtype=bool)), "seen has shape (0,)"),
+        (lambda: number("margin", float("inf")), "margin is inf"),
+        (lambda: level("delta", -0.1), "delta is -0.1"),
+        (lambda: count("n", 2), None),
+    ]:
+        if told is None:
+            refused()
+            continue
+        with pytest.raises(EvidenceError) as caught:
+            refused()
+        assert told in str(caught.value)
