@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from knowgate.ids import new_decision_id
@@ -31,6 +31,17 @@ class VectorPlace:
     url: str
     row: int
     sha256: str
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardRecord:
+    """One file of vectors."""
+
+    id: UUID
+    cascade: str
+    url: str
+    sha256: str  # hex, of the file
     dimension: int
 
 
