@@ -17,6 +17,7 @@ from knowgate.features import Float16Array, stored_vector
 
 # A probability summed in float32 may miss 1 by this much; further out it is no probability.
 ROUNDING = 1e-6
+LARGEST_WHOLE = 2.0**63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +61,13 @@ def whole(name: str, value: Any, notes: list[str]) -> int | None:
     number = amount(name, value, notes)
     if number is None:
         return None
-    try:
-        return operator.index(value)
-    except TypeError:
-        if number.is_integer():
-            return int(number)
-    notes.append(f"{name} is {number!r}: not a whole number")
+    if number < LARGEST_WHOLE:
+        try:
+            return operator.index(value)
+        except TypeError:
+            if number.is_integer():
+                return int(number)
+    notes.append(f"{name} is {number!r}: not a whole number of 63 bits")
     return None
 
 

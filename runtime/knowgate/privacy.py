@@ -51,7 +51,7 @@ class SecretKey:
         """32 hex digits; equal texts of one purpose have equal hashes. Raises RecordInvalid without a given key."""
         if not self.shared:
             raise RecordInvalid("hash_key", None, "give the deployment's hash_key, or privacy=Privacy.NEVER")
-        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=self._key, person=purpose)
+        digest = hashlib.blake2b(storable(text).encode(), digest_size=16, key=self._key, person=purpose)
         return digest.hexdigest()
 
     def coin(self, purpose: Purpose, decision_id: UUID) -> float:
@@ -77,4 +77,11 @@ def stored_text(text: str | None, *, privacy: Privacy, key: SecretKey, purpose: 
         return StoredText()
     if privacy is Privacy.HASH:
         return StoredText(hash=key.text_hash(purpose, text))
-    return StoredText(text=text, hash=key.text_hash(purpose, text) if key.shared else None)
+    return StoredText(text=storable(text), hash=key.text_hash(purpose, text) if key.shared else None)
+
+
+def storable(text: str) -> str:
+    """`text` with U+FFFD for what no database holds: NUL, and the halves of broken surrogate pairs."""
+    if "\0" not in text and text.isprintable():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")

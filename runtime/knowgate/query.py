@@ -18,7 +18,7 @@ from knowgate.errors import RecordInvalid, SpoolRefused
 from knowgate.features import Float16Array
 from knowgate.intake import Intake, amount, take_in, whole
 from knowgate.pair import Pair
-from knowgate.privacy import Purpose, SecretKey, stored_text
+from knowgate.privacy import Purpose, SecretKey, storable, stored_text
 from knowgate.records import Action, Attempt, Decision, Fingerprint, Role, Signals, Verdict
 from knowgate.ruling import Ruling, bundle_for, explores, rule
 from knowgate.spec import Privacy
@@ -73,8 +73,8 @@ class Query:
         self._pair = pair
         self._bundle = bundle_for(pair, setting.key, decision_id)
         self._occurred_at = occurred_at
-        self._external_id = None if external_id is None else str(external_id)
-        self._slice = None if slice is None else str(slice)
+        self._external_id = None if external_id is None else storable(str(external_id))
+        self._slice = None if slice is None else storable(str(slice))
         self._prompt = stored_text(prompt, privacy=setting.privacy, key=setting.key, purpose=Purpose.PROMPT)
         self._attempts: list[Attempt] = []
         self._vectors: list[Float16Array] = []
@@ -124,7 +124,7 @@ class Query:
             Attempt(
                 tier=tier,
                 role=role,
-                model=model or self._model(tier),
+                model=storable(model or self._model(tier)),
                 signals=ruling.signals,
                 verdict=None if tier == self.last else ruling.verdict,
                 fingerprint=fingerprint,

@@ -50,6 +50,12 @@ class _Parcel:
     vectors: tuple[Float16Array, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Refusal:
+    entry: Entry
+    reason: str
+
+
 class Shipper:
     """Ships one spool to one service, on a thread of its own.
 
@@ -103,15 +109,18 @@ class Shipper:
             if batch is None:
                 return False
             parcels: list[_Parcel] = []
+            unreadable: list[_Refusal] = []
             for count, entry in enumerate(batch.entries):
-                parcel = self._opened(entry)
-                if parcel is not None and not _fits(parcels, parcel):
-                    self._deliver(parcels)
+                parcel = _opened(entry)
+                if isinstance(parcel, _Refusal):
+                    unreadable.append(parcel)
+                    continue
+                if not _fits(parcels, parcel):
+                    self._settle(parcels, unreadable)
                     self.spool.acknowledge(batch, entries=count)
-                    parcels = []
-                if parcel is not None:
-                    parcels.append(parcel)
-            self._deliver(parcels)
+                    parcels, unreadable = [], []
+                parcels.append(parcel)
+            self._settle(parcels, unreadable)
             self.spool.acknowledge(batch, entries=len(batch.entries))
             return True
 
@@ -150,7 +159,7 @@ class Shipper:
         while not self._stopping.is_set():
             try:
                 self.spool.adopt()
-                if self.spool.wait_for_unshipped(1.0):
+                if self.spool.wait_for_unshipped(0.25):
                     self._hurried.wait(self.linger_s)
                     while not self._stopping.is_set() and self.ship_batch():
                         failures, self.last_error = 0, None
@@ -175,39 +184,39 @@ class Shipper:
         )
         self._hurried.wait(delay)
 
-    def _deliver(self, parcels: Sequence[_Parcel]) -> None:
+    def _settle(self, parcels: Sequence[_Parcel], unreadable: Sequence[_Refusal]) -> None:
+        """Delivers, and only then writes down what was refused: a batch that is tried again repeats no refusal."""
+        refused = [*unreadable, *self._deliver(parcels)]
+        for refusal in refused:
+            self._reject(refusal)
+        self.shipped += len(parcels) + len(unreadable) - len(refused)
+
+    def _deliver(self, parcels: Sequence[_Parcel]) -> list[_Refusal]:
         """Delivers these, or raises; a batch the service blames as a whole is halved until the culprit is alone."""
         if not parcels:
-            return
+            return []
         try:
             receipt = self.sink.send_decisions(*_packed(parcels))
         except ServiceUnreachable as error:
             if error.status not in POISON:
                 raise
             if len(parcels) == 1:
-                self._reject(parcels[0].entry, str(error))
-                return
+                return [_Refusal(entry=parcels[0].entry, reason=str(error))]
             middle = len(parcels) // 2
-            self._deliver(parcels[:middle])
-            self._deliver(parcels[middle:])
-            return
+            return self._deliver(parcels[:middle]) + self._deliver(parcels[middle:])
         if any(not 0 <= rejection.index < len(parcels) for rejection in receipt.rejected):
             raise ServiceUnreachable("the receipt rejects rows that were not sent; is the url a knowgate's?")
-        for rejection in receipt.rejected:
-            reason = f"{rejection.field} is {rejection.value}: {rejection.cure}"
-            self._reject(parcels[rejection.index].entry, reason)
-        self.shipped += len(parcels) - len(receipt.rejected)
+        return [
+            _Refusal(
+                entry=parcels[rejection.index].entry,
+                reason=f"{rejection.field} is {rejection.value}: {rejection.cure}",
+            )
+            for rejection in receipt.rejected
+        ]
 
-    def _opened(self, entry: Entry) -> _Parcel | None:
-        try:
-            return _Parcel(entry=entry, decision=entry.decision(), vectors=entry.vectors())
-        except (RecordInvalid, ValueError, KeyError) as error:
-            self._reject(entry, f"this version cannot read the entry: {error}")
-            return None
-
-    def _reject(self, entry: Entry, reason: str) -> None:
+    def _reject(self, refusal: _Refusal) -> None:
         """Moves an entry aside, fsynced before the segment is let go."""
-        row = {"at": datetime.now(UTC).isoformat(), "reason": reason, **_readable(entry)}
+        row = {"at": datetime.now(UTC).isoformat(), "reason": refusal.reason, **_readable(refusal.entry)}
         line = json.dumps(row).encode() + b"\n"
         path = self.spool.directory / "rejected.jsonl"
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -217,7 +226,16 @@ class Shipper:
         finally:
             os.close(descriptor)
         self.rejected += 1
-        logger.warning("a decision was rejected and kept in %s: %s", path, reason)
+        logger.warning("a decision was rejected and kept in %s: %s", path, refusal.reason)
+
+
+def _opened(entry: Entry) -> _Parcel | _Refusal:
+    try:
+        parcel = _Parcel(entry=entry, decision=entry.decision(), vectors=entry.vectors())
+        _by_tier(parcel)
+        return parcel
+    except (RecordInvalid, ValueError, KeyError, IndexError) as error:
+        return _Refusal(entry=entry, reason=f"this version cannot read the entry: {error}")
 
 
 def _readable(entry: Entry) -> dict[str, object]:

@@ -224,7 +224,7 @@ def control_plane() -> Iterator[ControlPlane]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = serve
+        do_GET = do_POST = serve  # noqa: N815  http.server calls them so
 
         def log_message(self, *_: object) -> None:
             pass
