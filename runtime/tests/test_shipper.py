@@ -224,7 +224,7 @@ def test_segments_of_a_dead_process_are_shipped_by_a_living_one(
     with Spool(tmp_path) as spool, Shipper(spool, service, linger_s=0) as shipper:
         orphan = segment.MAGIC + segment.framed(decision(external_id="orphan"))
         (tmp_path / "written").write_bytes(orphan)
-        (tmp_path / "written").rename(tmp_path / "999-abc.000000.segment")  # whole from the start, as a dead process's is
+        (tmp_path / "written").rename(tmp_path / "999-abc.000000.segment")  # whole from the start
         spool.adopt()
         assert shipper.drain(30)
     assert [item.external_id for item in service.decisions.values()] == ["orphan"]
