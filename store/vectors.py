@@ -85,6 +85,19 @@ def add_shard(
     return shard
 
 
+def shards(session: Session) -> tuple[ShardRecord, ...]:
+    """All files that vectors lie in, oldest first."""
+    return tuple(
+        ShardRecord(id=row.id, cascade=row.cascade, url=row.url, sha256=row.sha256, dimension=row.dimension)
+        for row in session.scalars(select(VectorShardRow).order_by(VectorShardRow.id))
+    )
+
+
+def move_shard(session: Session, shard: UUID, *, url: str, sha256: str) -> None:
+    """Point a shard at another file that holds its rows in the same places."""
+    session.execute(update(VectorShardRow).where(VectorShardRow.id == shard).values(url=url, sha256=sha256))
+
+
 def vector_rows(session: Session, cascade: str, tier: int, ids: Iterable[UUID]) -> dict[UUID, VectorPlace]:
     """Where the vectors of these decisions' attempts at `tier` lie; ids without one are left out."""
     places = {}
