@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from store import dialects, documents, ledger
 from store.claims import changed
 from store.errors import BundleMismatch, BundleUnknown
+from store.rejections import storable
 from store.tables import BundleRow
 
 
@@ -76,6 +77,8 @@ def add_bundle(
 
 def bundle(session: Session, bundle_id: str) -> BundleRecord:
     """A bundle without its content. Raises BundleUnknown."""
+    if not storable(bundle_id):
+        raise BundleUnknown(bundle_id)
     row = session.execute(_records().where(BundleRow.id == bundle_id)).one_or_none()
     if row is None:
         raise BundleUnknown(bundle_id)
@@ -84,6 +87,8 @@ def bundle(session: Session, bundle_id: str) -> BundleRecord:
 
 def bundle_content(session: Session, bundle_id: str) -> bytes:
     """The bundle's file. Raises BundleUnknown."""
+    if not storable(bundle_id):
+        raise BundleUnknown(bundle_id)
     content = session.scalar(select(BundleRow.content).where(BundleRow.id == bundle_id))
     if content is None:
         raise BundleUnknown(bundle_id)

@@ -13,6 +13,7 @@ from knowgate import codec
 from knowgate.spec import CascadeSpec
 from store import dialects
 from store.errors import CascadeUnknown
+from store.rejections import storable
 from store.tables import CascadeRow, CascadeVersionRow
 
 
@@ -47,6 +48,8 @@ def cascade_version(session: Session, name: str) -> int:
 
 def versioned_cascade(session: Session, name: str) -> tuple[int, CascadeSpec]:
     """The version in force, and its spec. Raises CascadeUnknown."""
+    if not storable(name):
+        raise CascadeUnknown(name, cascade_names(session))
     row = session.execute(
         select(CascadeVersionRow.version, CascadeVersionRow.spec)
         .join(

@@ -6,7 +6,7 @@ the time in its UUIDv7: the id alone says in which cohort, and on PostgreSQL in 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -14,13 +14,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from knowgate import codec
+from knowgate.errors import RecordInvalid
 from knowgate.ids import decided_at
 from knowgate.records import Decision, Fingerprint, Window
 from knowgate.spec import CascadeSpec
 from store import adoption, decision_rows, dialects, ledger, partitions
 from store.cascades import cascade_names, versioned_cascade
 from store.errors import CascadeUnknown, DecisionUnknown
-from store.rejections import Rejected
+from store.rejections import Rejected, find_unstorable, storable
 from store.tables import AttemptRow, DecisionRow, FingerprintRow
 
 CLOCK_TOLERANCE = timedelta(hours=1)  # between the time in the id and `occurred_at`
@@ -104,8 +105,26 @@ def stored_decision(session: Session, decision_id: UUID) -> StoredDecision:
     )
 
 
+def decisions_of(session: Session, ids: Sequence[UUID]) -> tuple[Decision, ...]:
+    """The decisions of these ids that are there, in order of their ids."""
+    rows = list(session.scalars(select(DecisionRow).where(DecisionRow.id.in_(ids)).order_by(DecisionRow.id)))
+    attempts = _attempts_of(session, [row.id for row in rows])
+    known = _fingerprints(session)
+    return tuple(decision_rows.read_decision(row, attempts[row.id], known) for row in rows)
+
+
+def first_time(session: Session, cascade: str) -> datetime | None:
+    """When the cascade's first decision was made; None before it."""
+    first = session.scalar(
+        select(DecisionRow.id).where(DecisionRow.cascade == cascade).order_by(DecisionRow.id).limit(1)
+    )
+    return None if first is None else decided_at(first)
+
+
 def find_decision(session: Session, cascade: str, external_id: str) -> Decision | None:
     """The newest decision of this external id; None when there is none."""
+    if not (storable(cascade) and storable(external_id)):
+        return None
     found = session.scalar(
         select(DecisionRow.id)
         .where(DecisionRow.cascade == cascade, DecisionRow.external_id == external_id)
@@ -130,14 +149,7 @@ def decisions_between(
         if as_of is not None:
             query = query.where(DecisionRow.received_at <= as_of)
         rows = list(session.scalars(query.order_by(DecisionRow.id).limit(_PAGE)))
-        attempts: dict[UUID, list[AttemptRow]] = {row.id: [] for row in rows}
-        if rows:
-            for attempt in session.scalars(
-                select(AttemptRow)
-                .where(AttemptRow.decision_id.in_(list(attempts)))
-                .order_by(AttemptRow.decision_id, AttemptRow.tier)
-            ):
-                attempts[attempt.decision_id].append(attempt)
+        attempts = _attempts_of(session, [row.id for row in rows])
         for row in rows:
             yield decision_rows.read_decision(row, attempts[row.id], fingerprints)
         for loaded in (*rows, *(attempt for group in attempts.values() for attempt in group)):
@@ -145,6 +157,15 @@ def decisions_between(
         if len(rows) < _PAGE:
             return
         after = DecisionRow.id > rows[-1].id
+
+
+def _attempts_of(session: Session, ids: Sequence[UUID]) -> dict[UUID, list[AttemptRow]]:
+    attempts: dict[UUID, list[AttemptRow]] = {item: [] for item in ids}
+    if ids:
+        query = select(AttemptRow).where(AttemptRow.decision_id.in_(ids))
+        for attempt in session.scalars(query.order_by(AttemptRow.decision_id, AttemptRow.tier)):
+            attempts[attempt.decision_id].append(attempt)
+    return attempts
 
 
 def _admit(session: Session, decisions: Sequence[Decision]) -> tuple[dict[UUID, _Priced], tuple[Rejected, ...]]:
@@ -179,8 +200,8 @@ def _spec(session: Session, name: str) -> tuple[int, CascadeSpec] | None:
 def _fault(index: int, item: Decision, spec: CascadeSpec) -> Rejected | None:
     try:
         carried = decided_at(item.id)
-    except (ValueError, OverflowError):
-        return Rejected(index=index, field="id", value=str(item.id), cure="its time lies beyond the year 9999")
+    except RecordInvalid as error:
+        return Rejected(index=index, field="id", value=str(item.id), cure=error.cure)
     if abs(carried - item.occurred_at) > CLOCK_TOLERANCE:
         cure = f"the id carries {carried.isoformat()}; make it with new_decision_id(occurred_at)"
         return Rejected(index=index, field="occurred_at", value=item.occurred_at.isoformat(), cure=cure)
@@ -188,7 +209,18 @@ def _fault(index: int, item: Decision, spec: CascadeSpec) -> Rejected | None:
         if attempt.tier > spec.last:
             cure = f"{spec.name} has tiers 0 to {spec.last}; apply a cascade that has more, or correct the tier"
             return Rejected(index=index, field="attempts.tier", value=str(attempt.tier), cure=cure)
-    return None
+    return find_unstorable(index, _named_values(item))
+
+
+def _named_values(item: Decision) -> Iterator[tuple[str, str | int | None]]:
+    for name in ("external_id", "slice", "prompt", "prompt_hash", "generation", "bundle"):
+        yield name, getattr(item, name)
+    for attempt in item.attempts:
+        for name in ("model", "answer", "tokens_in", "tokens_out"):
+            yield f"attempts.{name}", getattr(attempt, name)
+        if attempt.fingerprint is not None:
+            for field in fields(attempt.fingerprint):
+                yield f"attempts.fingerprint.{field.name}", getattr(attempt.fingerprint, field.name)
 
 
 def _add_attempts(session: Session, fresh: Sequence[_Priced]) -> None:

@@ -6,7 +6,7 @@ read can be made as of a time. A label that comes before its decision waits for 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,7 +22,7 @@ from knowgate.records import Label, LabelSource, Window
 from store import adoption, dialects, ledger, partitions
 from store.adoption import Target, label_digest
 from store.cascades import cascade_names
-from store.rejections import Rejected
+from store.rejections import Rejected, find_unstorable
 from store.tables import DecisionRow, LabelRow, WaitingLabelRow
 
 
@@ -64,14 +64,15 @@ def add_labels(session: Session, labels: Sequence[Label], *, received_at: dateti
     Within the batch a later label is a later arrival. Rejected are labels of an unknown cascade, of another cascade's
     decision, and of a tier that did not run.
     """
-    targets = _find(session, labels)
-    known = frozenset(cascade_names(session))
+    rejected = list(_inadmissible(session, labels))
+    bad = {row.index for row in rejected}
+    admitted = [(index, label) for index, label in enumerate(labels) if index not in bad]
+    targets = _find(session, [label for _, label in admitted])
     rows: list[dict[str, Any]] = []
     waiting: list[dict[str, Any]] = []
-    rejected = []
     said: dict[UUID, Label] = {}
-    for index, (label, target) in enumerate(zip(labels, targets, strict=True)):
-        fault = _fault(index, label, target, known)
+    for (index, label), target in zip(admitted, targets, strict=True):
+        fault = _fault(index, label, target)
         if fault is not None:
             rejected.append(fault)
             continue
@@ -86,7 +87,7 @@ def add_labels(session: Session, labels: Sequence[Label], *, received_at: dateti
     entries = [_entry(arrival, said[arrival]) for arrival in sorted([*stored, *kept])]
     ledger.append_leaves(session, entries, now=received_at)
     duplicates = len(labels) - len(rejected) - len(stored) - len(kept)
-    return LabelsAdded(stored=len(stored), waiting=len(kept), duplicates=duplicates, rejected=tuple(rejected))
+    return LabelsAdded(stored=len(stored), waiting=len(kept), duplicates=duplicates, rejected=_in_order(rejected))
 
 
 def labels_of(session: Session, decision_id: UUID, *, as_of: datetime | None = None) -> tuple[StoredLabel, ...]:
@@ -114,6 +115,24 @@ def waiting_count(session: Session, cascade: str) -> int:
     """How many labels of this cascade wait for their decision."""
     query = select(func.count()).select_from(WaitingLabelRow).where(WaitingLabelRow.cascade == cascade)
     return session.execute(query).scalar_one()
+
+
+def label_count(session: Session, cascade: str, window: Window, *, as_of: datetime) -> int:
+    """How many attempts of a window's decisions had a label at `as_of`."""
+    low, high = partitions.first_id(window.start), partitions.first_id(window.end)
+    labelled = (
+        select(LabelRow.decision_id, LabelRow.tier)
+        .join(DecisionRow, DecisionRow.id == LabelRow.decision_id)
+        .where(
+            DecisionRow.cascade == cascade,
+            LabelRow.decision_id >= low,
+            LabelRow.decision_id < high,
+            LabelRow.received_at <= as_of,
+        )
+        .distinct()
+        .subquery()
+    )
+    return session.execute(select(func.count()).select_from(labelled)).scalar_one()
 
 
 def label_delays(session: Session, cascade: str, window: Window, *, as_of: datetime) -> LabelDelays:
@@ -151,11 +170,24 @@ def _find(session: Session, labels: Sequence[Label]) -> list[Target | None]:
     return adoption.find_targets(session, labels)
 
 
-def _fault(index: int, label: Label, target: Target | None, known: frozenset[str]) -> Rejected | None:
-    if label.cascade not in known:
-        listed = ", ".join(sorted(known)) or "none"
-        cure = f"no such cascade (known: {listed}); run `knowgate cascade apply` first"
-        return Rejected(index=index, field="cascade", value=label.cascade, cure=cure)
+def _inadmissible(session: Session, labels: Sequence[Label]) -> Iterator[Rejected]:
+    """The labels that no decision need be looked for."""
+    known = cascade_names(session)
+    for index, label in enumerate(labels):
+        if label.cascade not in known:
+            cure = f"no such cascade (known: {', '.join(known) or 'none'}); run `knowgate cascade apply` first"
+            yield Rejected(index=index, field="cascade", value=ascii(label.cascade)[1:-1], cure=cure)
+            continue
+        unstorable = find_unstorable(index, (("external_id", label.external_id), ("tier", label.tier)))
+        if unstorable is not None:
+            yield unstorable
+
+
+def _in_order(rejected: Iterable[Rejected]) -> tuple[Rejected, ...]:
+    return tuple(sorted(rejected, key=lambda row: row.index))
+
+
+def _fault(index: int, label: Label, target: Target | None) -> Rejected | None:
     if target is None:
         return None
     if target.cascade != label.cascade:

@@ -1,6 +1,13 @@
-"""Rows of a batch that cannot be stored: named one by one, while the others are stored."""
+"""Rows of a batch that cannot be stored: named one by one, while the others are stored.
 
+Some texts and numbers that JSON can say no database column can hold. One of them would fail a whole statement, so
+they are looked for beforehand, and refused on both databases alike.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,3 +18,30 @@ class Rejected:
     field: str
     value: str | None
     cure: str
+
+
+def find_unstorable(index: int, fields: Iterable[tuple[str, str | int | None]]) -> Rejected | None:
+    """The first of these named values that no column can hold; None when all can be stored."""
+    for name, value in fields:
+        if isinstance(value, str):
+            cure = _text_cure(value)
+            if cure is not None:
+                return Rejected(index=index, field=name, value=ascii(value[:80]), cure=cure)
+        elif value is not None and value > LARGEST:
+            return Rejected(index=index, field=name, value=str(value), cure=f"whole numbers go up to {LARGEST}")
+    return None
+
+
+def storable(text: str) -> bool:
+    """Whether a column can hold this text; one that cannot is in no row, and must not be asked for."""
+    return _text_cure(text) is None
+
+
+def _text_cure(text: str) -> str | None:
+    if "\x00" in text:
+        return "a text holds no NUL character; remove it"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "half of a surrogate pair is no character; send valid Unicode"
+    return None

@@ -46,7 +46,9 @@ def check(engine: Engine) -> tuple[str, ...]:
         found = current_of(connection)
         if found != head():
             return (f"the schema is at revision {found}, the code needs {head()}: run `knowgate db upgrade`",)
-        context = MigrationContext.configure(connection, opts={"include_name": keeps_name, "include_object": keeps_object})
+        context = MigrationContext.configure(
+            connection, opts={"include_name": keeps_name, "include_object": keeps_object}
+        )
         return tuple(str(difference) for difference in compare_metadata(context, Base.metadata))
 
 

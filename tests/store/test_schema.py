@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL, Engine, inspect, text
+from sqlalchemy import Engine, inspect, text
 from sqlalchemy.orm import Session
 
 from store import partitions, schema
 from store.engine import open_engine
+from store.errors import StoreError
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -72,7 +73,7 @@ def test_a_row_without_its_parent_undoes_the_migration(sqlite_url: str) -> None:
         driver.execute("PRAGMA foreign_keys = OFF")
         driver.execute("INSERT INTO alarm_state VALUES ('nobody', 'risk', '{}', '2026-01-01 00:00:00.000000')")
         driver.execute("PRAGMA foreign_keys = ON")
-    with pytest.raises(schema.StoreError, match="without its parent"):
+    with pytest.raises(StoreError, match="without its parent"):
         schema.upgrade(engine)
     assert schema.current(engine) == "0011"
     engine.dispose()
@@ -88,4 +89,3 @@ def test_the_large_tables_are_partitioned_from_the_first_migration_on(postgresql
     months = partitions.months_ahead(datetime.now(UTC))
     expected = {f"{table}_p{month:%Y%m}" for table in partitions.PARTITIONED for month in months}
     assert set(names) == expected | {f"{table}_default" for table in partitions.PARTITIONED}
-
