@@ -1,0 +1,84 @@
+"""A running cascade against the running service: what it serves is stored, what is assigned reaches it."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uvicorn
+from sqlalchemy import Engine
+
+from knowgate import Assignment, Cascade, Client, Mode, Reason, Role, Shipper, Spool, signing
+from services.api.app import create_app
+from services.settings import Settings
+from store import assignments
+from store.decisions import decision as stored_decision
+from store.engine import reading, transaction
+
+KEY = b"a hash key for tests"
+
+
+@pytest.fixture
+def service(engine: Engine, settings: Settings) -> Iterator[tuple[str, str]]:
+    """The service's url, and the public key it signs with."""
+    keys = signing.new_key_pair()
+    app = create_app(replace(settings, signing_key=keys.private_key), engine)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}", keys.public_key
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.mark.usefixtures("trivia")
+def test_what_a_cascade_serves_is_stored_and_what_is_assigned_reaches_it(
+    tmp_path: Path, engine: Engine, service: tuple[str, str]
+) -> None:
+    url, public_key = service
+    spool = Spool(tmp_path / "spool")
+    shipper = Shipper(spool, Client(url), linger_s=0)
+    cascade = Cascade.watch(
+        url, cascade="trivia", cache=tmp_path / "cache", public_key=public_key, hash_key=KEY, spool=spool
+    )
+    with spool, shipper, cascade:
+        made = []
+        for number in range(5):
+            with cascade.open(external_id=f"q{number}", prompt="who?", slice="people") as query:
+                ruling = query.attempt(answer="a", p_t=0.9, hidden=np.ones(16, np.float32), tokens_in=9, tokens_out=1)
+                assert ruling.verdict.reason is Reason.NO_BUNDLE
+                query.attempt(answer="b", p_t=0.95, tokens_in=9, tokens_out=1)
+            made.append(query.close())
+        assert shipper.drain(30)
+        assert (shipper.shipped, shipper.rejected, spool.refused) == (5, 0, 0)
+        with reading(engine) as session:
+            held = [stored_decision(session, item.id) for item in made]
+        assert [item.external_id for item in held] == [f"q{number}" for number in range(5)]
+        assert [attempt.role for attempt in held[0].attempts] == [Role.SUPERSEDED, Role.SERVED]
+
+        now = datetime.now(UTC)
+        given = Assignment(
+            cascade="trivia",
+            generation=1,
+            mode=Mode.ESCALATE_ALL,
+            champion=None,
+            exploration_rate=0.1,
+            issued_at=now,
+            valid_until=now + timedelta(hours=1),
+        )
+        with transaction(engine) as session:
+            assignments.swap_assignment(session, given, expected_generation=None)
+        assert cascade.watcher is not None
+        cascade.watcher.poll()
+        assert cascade.watcher.last_error is None
+        assert cascade.pair is not None and cascade.pair.assignment.mode is Mode.ESCALATE_ALL
+        with reading(engine) as session:
+            (told,) = assignments.acknowledgements(session, "trivia")
+        assert (told.generation, told.accepted, told.runtime) == (1, True, cascade.watcher.runtime)
