@@ -21,17 +21,19 @@ import numpy as np
 from sqlalchemy import Engine
 
 from evidence.spending import delta_for_attempt
-from knowgate.bundle import TierModels
+from knowgate.bundle import Bundle, ComparisonDocument, TierModels, read_bundle
 from knowgate.policy import PolicyKind
 from knowgate.records import Window
 from knowgate.spec import CascadeSpec, Targets
 from store.assignments import assignment
+from store.bundles import bundle_content
 from store.cascades import cascade as read_cascade
 from store.certifications import next_attempt
 from store.engine import reading
 from store.job_runs import Claim
 from training.certificates import certificate_of
 from training.certify import Certified, certify_policy
+from training.compare import compare_with_champion
 from training.dataset import CascadeRows, TierVectors, extracted_vectors, read_window, stored_vectors
 from training.extraction import Answerer
 from training.heartbeat import kept_alive
@@ -79,7 +81,7 @@ def train_window(
     """
     settings = settings or TrainingSettings()
     with kept_alive(engine, claim, lease=settings.lease, clock=clock):
-        spec, attempt, parent = _read_state(engine, cascade)
+        spec, attempt, champion = _read_state(engine, cascade)
         mature = _mature(window, as_of, spec)
         rows = None if mature is None else read_window(engine, cascade, mature, as_of=as_of, tiers=len(spec.tiers))
         if mature is None or rows is None or rows.n == 0:
@@ -99,7 +101,8 @@ def train_window(
             settings,
             delta=delta,
             attempt=attempt,
-            parent=parent,
+            champion=champion,
+            comparison=_compare(rows, vectors, certified, champion, targets),
             as_of=as_of,
             claim=claim,
             now=clock(),
@@ -125,7 +128,8 @@ def _publish(
     *,
     delta: float,
     attempt: int,
-    parent: str | None,
+    champion: Bundle | None,
+    comparison: ComparisonDocument | None,
     as_of: datetime,
     claim: Claim | None,
     now: datetime,
@@ -149,7 +153,8 @@ def _publish(
             certificate=certificate,
             window=run.window,
             rows=counts,
-            parent=parent,
+            parent=None if champion is None else champion.id,
+            comparison=comparison,
             created_at=as_of,
             code_version=code_version(),
         )
@@ -177,14 +182,28 @@ def code_version() -> str:
     return installed
 
 
-def _read_state(engine: Engine, cascade: str) -> tuple[CascadeSpec, int, str | None]:
+def _read_state(engine: Engine, cascade: str) -> tuple[CascadeSpec, int, Bundle | None]:
+    """The cascade's spec, the attempt that comes next, and the bundle in force."""
     with reading(engine) as session:
+        spec, attempt = read_cascade(session, cascade), next_attempt(session, cascade)
         in_force = assignment(session, cascade)
-        return (
-            read_cascade(session, cascade),
-            next_attempt(session, cascade),
-            None if in_force is None else in_force.champion,
-        )
+        if in_force is None or in_force.champion is None:
+            return spec, attempt, None
+        content = bundle_content(session, in_force.champion)
+        return spec, attempt, read_bundle(content, expected_id=in_force.champion)
+
+
+def _compare(
+    rows: CascadeRows,
+    vectors: Sequence[TierVectors | None],
+    certified: Certified,
+    champion: Bundle | None,
+    targets: Targets,
+) -> ComparisonDocument | None:
+    """The paired comparison that the promotion check judges; None where there is nothing to compare."""
+    if champion is None or not certified.certified or len(champion.tiers) != len(vectors):
+        return None
+    return compare_with_champion(rows, vectors, certified, champion, targets)
 
 
 def _mature(window: Window, as_of: datetime, spec: CascadeSpec) -> Window | None:

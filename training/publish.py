@@ -11,7 +11,15 @@ from datetime import datetime
 from sqlalchemy import Engine
 
 from knowgate import codec
-from knowgate.bundle import Bundle, BundleDocument, CertificateDocument, CertificateStatus, TierModels, write_bundle
+from knowgate.bundle import (
+    Bundle,
+    BundleDocument,
+    CertificateDocument,
+    CertificateStatus,
+    ComparisonDocument,
+    TierModels,
+    write_bundle,
+)
 from knowgate.policy import Policy
 from knowgate.records import Window
 from knowgate.spec import CascadeSpec
@@ -38,6 +46,7 @@ class Draft:
     parent: str | None
     created_at: datetime
     code_version: str
+    comparison: ComparisonDocument | None = None  # with the bundle in force, where there is one
 
 
 def make_bundle(draft: Draft) -> Bundle:
@@ -48,6 +57,7 @@ def make_bundle(draft: Draft) -> Bundle:
         tiers=tuple(None if models is None else models.document for models in draft.tiers),
         policy=draft.policy,
         certificate=draft.certificate,
+        comparison=draft.comparison,
         training_window=draft.window,
         rows=draft.rows,
         code_version=draft.code_version,

@@ -1,41 +1,43 @@
-"""Tiny models of several families, made from a seed, and a tokenizer of letters."""
+"""Tiny models of several families, made from a seed, and a tokenizer of letters. Imports wait until they are used."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from tokenizers import Regex as TokenPattern
+from sqlalchemy import Engine
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    GPTNeoXConfig,
-    GPTNeoXForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+
+from store.engine import open_engine
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDE :?"
 SPECIAL = ["<pad>", "</s>"]
 
 
-def tokenizer_of_letters(padding_side: str = "left") -> PreTrainedTokenizerFast:
+def tokenizer_of_letters(padding_side: str = "left") -> "PreTrainedTokenizerFast":
+    from tokenizers import Regex
+    from transformers import PreTrainedTokenizerFast
+
     vocabulary = {token: index for index, token in enumerate([*SPECIAL, *LETTERS])}
     core = Tokenizer(models.WordLevel(vocab=vocabulary, unk_token="<pad>"))
-    core.pre_tokenizer = pre_tokenizers.Split(TokenPattern("."), behavior="isolated")
+    core.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
     core.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token="<pad>", eos_token="</s>", padding_side=padding_side
     )
 
 
-def model_of(family: str) -> PreTrainedModel:
+def model_of(family: str) -> "PreTrainedModel":
+    import torch
+
     size = len(SPECIAL) + len(LETTERS)
     ends = {"bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
     torch.manual_seed(7)
     if family == "gpt2":
+        from transformers import GPT2Config, GPT2LMHeadModel
+
         return GPT2LMHeadModel(GPT2Config(vocab_size=size, n_embd=16, n_layer=3, n_head=2, n_positions=64, **ends))
     shape = {
         "vocab_size": size,
@@ -46,20 +48,34 @@ def model_of(family: str) -> PreTrainedModel:
         "max_position_embeddings": 64,
     }
     if family == "gpt_neox":
+        from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
         return GPTNeoXForCausalLM(GPTNeoXConfig(**shape, **ends))
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     return LlamaForCausalLM(LlamaConfig(**shape, num_key_value_heads=2, initializer_range=0.5, **ends))
 
 
 @pytest.fixture(name="model_of")
-def model_of_fixture() -> Callable[[str], PreTrainedModel]:
+def model_of_fixture() -> "Callable[[str], PreTrainedModel]":
     return model_of
 
 
 @pytest.fixture(name="tokenizer_of_letters")
-def tokenizer_of_letters_fixture() -> Callable[..., PreTrainedTokenizerFast]:
+def tokenizer_of_letters_fixture() -> "Callable[..., PreTrainedTokenizerFast]":
     return tokenizer_of_letters
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
+    import torch
+
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
+    """An engine on an empty, migrated SQLite database of this test's own."""
+    opened = open_engine(sqlite_url)
+    yield opened
+    opened.dispose()

@@ -1,0 +1,421 @@
+"""A window from stored decisions to a published bundle, on a real database with real shards."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine
+
+from knowgate.assignment import Assignment, Mode
+from knowgate.bundle import read_bundle
+from knowgate.codec import decode
+from knowgate.ids import new_decision_id
+from knowgate.policy import Policy, PolicyKind
+from knowgate.records import (
+    Attempt,
+    Decision,
+    Fingerprint,
+    Label,
+    LabelSource,
+    Role,
+    Signals,
+    Window,
+)
+from knowgate.spec import CascadeSpec, Price, Privacy, Targets, TierSpec
+from store.assignments import swap_assignment
+from store.bundles import bundle_content, bundles
+from store.cascades import apply_cascade
+from store.certifications import certifications
+from store.decisions import add_decisions
+from store.engine import reading, transaction
+from store.errors import ClaimLost
+from store.job_runs import claim, finish, job_runs
+from store.labels import add_labels
+from store.ledger import unsealed
+from store.outbox import messages
+from store.shards import write_shard
+from store.vectors import VectorRow, add_shard
+from training.__main__ import main
+from training.extraction import Answerer, adopt
+from training.pipeline import TrainingSettings, train_window
+from training.probe_module import FitSettings
+from training.publish import MLFLOW_TOPIC
+from training.records import RunReport, TrainingOutcome, TrainingStatus
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+END = START + timedelta(days=10)
+AS_OF = END + timedelta(days=8)
+WINDOW = Window(start=START, end=END)
+QUICK = TrainingSettings(fit=FitSettings(max_epochs=20, patience=3))
+FINGERPRINT = Fingerprint(
+    model="small",
+    revision="1",
+    dtype="float32",
+    engine="transformers",
+    engine_version="5",
+    chat_template_sha256="0" * 64,
+    layer=3,
+    position="last_prompt_token",
+    normed=False,
+)
+
+
+def spec_of(rule: PolicyKind, **changes: Any) -> CascadeSpec:
+    since = START - timedelta(days=1)
+    price = Price(since=since, usd_per_million_tokens_in=1.0, usd_per_million_tokens_out=1.0)
+    dear = Price(since=since, usd_per_million_tokens_in=10.0, usd_per_million_tokens_out=10.0)
+    tiers = (
+        TierSpec(name="small", model="small", parameters=1e9, prices=(price,), layers=(3,)),
+        TierSpec(name="large", model="large", parameters=1e10, prices=(dear,)),
+    )
+    targets = Targets(rule=rule, value=0.05, delta=0.2)
+    return replace(CascadeSpec(name="facts", tiers=tiers, targets=targets), **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """What the synthetic models do. The small one knows iff `knows`; p_t sees half of that, the state the rest."""
+
+    n: int = 1500
+    large_accuracy: float = 0.97
+    exploration: float | None = None  # None = cold start: everything escalates
+    vectors: bool = True
+    seed: int = 0
+    signal: float = 3.0
+
+
+def seed_store(engine: Engine, spec: CascadeSpec, traffic: Traffic, shards: str) -> None:
+    draw = np.random.default_rng(traffic.seed)
+    a, b = draw.normal(size=traffic.n), draw.normal(size=traffic.n)
+    small = draw.random(traffic.n) < 1 / (1 + np.exp(-traffic.signal * (a + b)))
+    large = draw.random(traffic.n) < traffic.large_accuracy
+    p_t = 1 / (1 + np.exp(-2 * a))
+    states = draw.normal(size=(traffic.n, 8)).astype(np.float32)
+    states[:, 3] = b
+    explored = draw.random(traffic.n) < (traffic.exploration or 1.0)
+    decisions, labels = [], []
+    for row in range(traffic.n):
+        at = START + (END - START) * (row / traffic.n)
+        retained = traffic.exploration is not None and p_t[row] > 0.5
+        ran = not retained or explored[row]
+        attempts = [
+            Attempt(
+                tier=0,
+                role=Role.SERVED if retained else Role.SUPERSEDED,
+                model="small",
+                signals=Signals(p_t=float(p_t[row])),
+                fingerprint=FINGERPRINT if traffic.vectors else None,
+                entropy=float(1 - p_t[row]),
+                run_propensity=1.0,
+                tokens_in=int(draw.integers(5, 50)),
+                tokens_out=1,
+            )
+        ]
+        if ran:
+            role = Role.EXPLORATION if retained else Role.SERVED
+            propensity = traffic.exploration if retained else 1.0
+            attempts.append(
+                Attempt(tier=1, role=role, model="large", run_propensity=propensity, tokens_in=20, tokens_out=1)
+            )
+        decision = Decision(
+            id=new_decision_id(at),
+            cascade=spec.name,
+            occurred_at=at,
+            attempts=tuple(attempts),
+            prompt_hash=f"hash{row % 1300}",
+            exploration_rate=traffic.exploration or 0.0,
+        )
+        decisions.append(decision)
+        labels += [
+            Label(
+                cascade=spec.name,
+                source=LabelSource.GOLD,
+                correct=float(right[row]),
+                labelled_at=at + timedelta(days=1),
+                decision_id=decision.id,
+                tier=tier,
+            )
+            for tier, right in ((0, small), (1, large))
+            if tier == 0 or ran
+        ]
+    with transaction(engine) as session:
+        apply_cascade(session, spec, now=START)
+        assert not add_decisions(session, decisions, received_at=END).rejected
+        add_labels(session, labels, received_at=END + timedelta(days=1))
+        if traffic.vectors:
+            shard = write_shard(shards, states, [str(decision.id) for decision in decisions])
+            rows = [
+                VectorRow(decision_id=decision.id, tier=0, row=row, sha256=shard.row_sha256[row])
+                for row, decision in enumerate(decisions)
+            ]
+            add_shard(session, spec.name, shard.url, shard.sha256, rows, dimension=8, now=END)
+
+
+@pytest.fixture
+def seeded(sqlite_engine: Engine, tmp_path: Path) -> Iterator[Callable[..., Engine]]:
+    def seed(spec: CascadeSpec, traffic: Traffic) -> Engine:
+        seed_store(sqlite_engine, spec, traffic, f"file://{tmp_path}/shards")
+        return sqlite_engine
+
+    yield seed
+
+
+def _train(engine: Engine, **changes: Any) -> TrainingOutcome:
+    arguments: dict[str, Any] = {"as_of": AS_OF, "settings": QUICK, "clock": lambda: AS_OF}
+    return train_window(engine, "facts", WINDOW, **(arguments | changes))
+
+
+@pytest.mark.parametrize("rule", [PolicyKind.SCORE, PolicyKind.GATES])
+def test_a_cold_start_window_becomes_a_certified_bundle(seeded: Callable[..., Engine], rule: PolicyKind) -> None:
+    engine = seeded(spec_of(rule), Traffic())
+    outcome = _train(engine)
+    assert outcome.status is TrainingStatus.CERTIFIED
+    assert outcome.bundle is not None and outcome.certificate is not None
+    certificate = outcome.certificate
+    assert certificate.test == "exact_unconditional_score"
+    assert certificate.retained_share is not None and certificate.retained_share > 0.1
+    assert certificate.drop_upper_bound is not None and certificate.drop_upper_bound <= 0.05
+    assert certificate.savings is not None and certificate.savings > 0
+    assert certificate.p_t_auroc is not None and certificate.score_auroc is not None
+    assert certificate.score_auroc > certificate.p_t_auroc + 0.05
+    with reading(engine) as session:
+        bundle = read_bundle(bundle_content(session, outcome.bundle), expected_id=outcome.bundle)
+        (record,) = certifications(session, "facts")
+        (message,) = messages(session, MLFLOW_TOPIC)
+        kinds = {leaf.kind for leaf in unsealed(session, 100_000)}
+    assert bundle.document.policy.kind is rule
+    assert bundle.document.policy.fallback is not None
+    assert bundle.document.policy.fallback.kind is PolicyKind.P_T
+    models = bundle.tiers[0]
+    assert models is not None and models.document.fingerprint == FINGERPRINT
+    assert record.bundle == outcome.bundle and record.attempt == 1
+    assert {"bundle", "certification"} <= kinds
+    report = decode(RunReport, json.loads(message.payload))
+    assert report.bundle == outcome.bundle
+    assert any(figure.name == "tier0.score.gain_over_p_t" for figure in report.figures)
+
+
+def test_the_promise_holds_on_fresh_traffic(seeded: Callable[..., Engine]) -> None:
+    outcome = _train(engine := seeded(spec_of(PolicyKind.SCORE), Traffic()))
+    assert outcome.bundle is not None
+    with reading(engine) as session:
+        bundle = read_bundle(bundle_content(session, outcome.bundle))
+    draw = np.random.default_rng(99)
+    a, b = draw.normal(size=20_000), draw.normal(size=20_000)
+    states = draw.normal(size=(20_000, 8)).astype(np.float32)
+    states[:, 3] = b
+    right = 1 / (1 + np.exp(-3.0 * (a + b)))
+    models = bundle.tiers[0]
+    assert models is not None
+    p_t = 1 / (1 + np.exp(-2 * a))
+    shown = models.signal_columns(p_t=p_t, hidden=states, tokens_in=np.full(20_000, 20.0), entropy=1 - p_t)
+    rule = bundle.document.policy.rules[0]
+    assert rule is not None
+    kept = shown["score"] >= rule[0].threshold
+    assert (kept * (0.97 - right)).mean() <= 0.05
+
+
+def test_every_attempt_spends_less_and_is_recorded(seeded: Callable[..., Engine]) -> None:
+    engine = seeded(spec_of(PolicyKind.P_T), Traffic())
+    first, second = _train(engine), _train(engine)
+    assert first.certificate is not None and second.certificate is not None
+    assert first.certificate.attempt == 1 and second.certificate.attempt == 2
+    assert second.certificate.delta == pytest.approx(first.certificate.delta / 4)
+    assert first.bundle != second.bundle
+    with reading(engine) as session:
+        assert [one.attempt for one in certifications(session, "facts")] == [1, 2]
+
+
+def test_a_challenger_is_compared_with_the_bundle_in_force(seeded: Callable[..., Engine]) -> None:
+    engine = seeded(spec_of(PolicyKind.P_T), Traffic())
+    first = _train(engine)
+    with transaction(engine) as session:
+        swap_assignment(
+            session,
+            Assignment(
+                cascade="facts",
+                generation=1,
+                mode=Mode.ACTIVE,
+                champion=first.bundle,
+                exploration_rate=0.1,
+                issued_at=AS_OF,
+                valid_until=AS_OF + timedelta(days=1),
+            ),
+            expected_generation=None,
+            now=AS_OF,
+        )
+    second = _train(engine)
+    with reading(engine) as session:
+        document = read_bundle(bundle_content(session, str(second.bundle))).document
+    assert document.parent == first.bundle
+    assert document.comparison is not None and document.comparison.champion == first.bundle
+    assert document.comparison.passed and not document.comparison.harmful
+    # A smaller share of δ certifies a more cautious threshold, which keeps less and so saves less.
+    assert document.comparison.savings_gain is not None and document.comparison.savings_gain <= 0
+
+
+def test_a_cascade_without_hidden_states_is_certified_with_p_t_on_all_rows(seeded: Callable[..., Engine]) -> None:
+    engine = seeded(spec_of(PolicyKind.GATES), Traffic(vectors=False))
+    outcome = _train(engine)
+    assert outcome.status is TrainingStatus.CERTIFIED
+    assert outcome.certificate is not None and outcome.certificate.n == 1500
+    assert "nothing" in outcome.certificate.split
+    with reading(engine) as session:
+        bundle = read_bundle(bundle_content(session, str(outcome.bundle)))
+    assert bundle.tiers == (None,)
+    assert bundle.document.policy.kind is PolicyKind.P_T
+
+
+def test_explored_rows_are_weighed_by_their_propensity(seeded: Callable[..., Engine]) -> None:
+    engine = seeded(spec_of(PolicyKind.P_T), Traffic(exploration=0.5, n=2500))
+    outcome = _train(engine)
+    assert outcome.certificate is not None
+    assert outcome.certificate.test == "betting"
+
+
+def test_a_hopeless_small_model_is_infeasible_and_its_bundle_escalates_all(seeded: Callable[..., Engine]) -> None:
+    engine = seeded(
+        spec_of(PolicyKind.P_T, targets=Targets(rule=PolicyKind.P_T, value=0.001, delta=0.2, min_retained_share=0.5)),
+        Traffic(signal=0.0),
+    )
+    outcome = _train(engine)
+    assert outcome.status is TrainingStatus.INFEASIBLE
+    with reading(engine) as session:
+        (record,) = bundles(session, "facts")
+        policy = read_bundle(bundle_content(session, record.id)).document.policy
+    assert record.status == "infeasible"
+    assert policy == Policy(kind=PolicyKind.ESCALATE_ALL, rules=(None,))
+
+
+def test_few_labels_are_insufficient_evidence_with_the_number_that_would_do(seeded: Callable[..., Engine]) -> None:
+    engine = seeded(spec_of(PolicyKind.P_T, targets=Targets(rule=PolicyKind.P_T, value=0.01)), Traffic(n=150))
+    outcome = _train(engine)
+    assert outcome.status is TrainingStatus.INSUFFICIENT_EVIDENCE
+    assert outcome.labels_needed is None or outcome.labels_needed > 0
+
+
+def test_immature_and_empty_windows_test_nothing_and_spend_nothing(seeded: Callable[..., Engine]) -> None:
+    engine = seeded(spec_of(PolicyKind.P_T), Traffic(n=100))
+    assert _train(engine, as_of=START + timedelta(days=6)).status is TrainingStatus.NO_DATA
+    with reading(engine) as session:
+        assert certifications(session, "facts") == ()
+
+
+def test_the_claim_ends_in_the_publishing_transaction(seeded: Callable[..., Engine]) -> None:
+    engine = seeded(spec_of(PolicyKind.P_T), Traffic(n=400))
+    with transaction(engine) as session:
+        held = claim(session, "train", "facts", WINDOW, owner="a", lease=timedelta(minutes=5), now=AS_OF)
+    assert held is not None
+    outcome = _train(engine, claim=held)
+    with reading(engine) as session:
+        (run,) = job_runs(session, "facts")
+    assert run.finished_at is not None and run.outcome == str(outcome.status)
+
+
+def test_a_lost_claim_takes_no_effect(seeded: Callable[..., Engine]) -> None:
+    engine = seeded(spec_of(PolicyKind.P_T), Traffic(n=400))
+    later = AS_OF + timedelta(hours=1)
+    with transaction(engine) as session:
+        lost = claim(session, "train", "facts", WINDOW, owner="a", lease=timedelta(minutes=5), now=AS_OF)
+    with transaction(engine) as session:
+        won = claim(session, "train", "facts", WINDOW, owner="b", lease=timedelta(minutes=5), now=later)
+    assert lost is not None and won is not None and won.token == 2
+    with pytest.raises(ClaimLost):
+        _train(engine, claim=lost)
+    with reading(engine) as session:
+        assert bundles(session, "facts") == () and messages(session, MLFLOW_TOPIC) == ()
+    assert _train(engine, claim=won).bundle is not None
+    with transaction(engine) as session, pytest.raises(ClaimLost):
+        finish(session, lost, "certified", now=later)
+
+
+def test_the_same_window_gives_the_same_bundle_after_a_crash(
+    seeded: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left of a run that dies before its transaction ends, so the next one makes the same bundle."""
+    engine = seeded(spec_of(PolicyKind.SCORE), Traffic(n=900))
+    with transaction(engine) as session:
+        held = claim(session, "train", "facts", WINDOW, owner="a", lease=timedelta(minutes=5), now=AS_OF)
+    assert held is not None
+    dead = replace(held, token=7)
+    with pytest.raises(ClaimLost):
+        _train(engine, claim=dead)
+    first = _train(engine, claim=held)
+    with reading(engine) as session:
+        (record,) = bundles(session, "facts")
+        (attempt,) = certifications(session, "facts")
+    assert record.id == first.bundle and attempt.attempt == 1
+
+
+def test_all_layers_are_compared_where_the_model_can_be_asked_again(
+    sqlite_engine: Engine, model_of: Any, tokenizer_of_letters: Any
+) -> None:
+    """Prompts are stored in full: the model's own layers are compared, and one of them is chosen."""
+    answerer = Answerer(adopt(model_of("llama"), tokenizer_of_letters(), model="tiny", revision="1"))
+    draw = np.random.default_rng(0)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    prompts = [str(draw.choice(list(letters))) * 6 + ":" for _ in range(900)]
+    spec = spec_of(PolicyKind.SCORE, privacy=Privacy.FULL)
+    decisions, labels = [], []
+    for row, prompt in enumerate(prompts):
+        at = START + (END - START) * (row / len(prompts))
+        right = float((prompt[0] in letters[:13]) != (draw.random() < 0.05))
+        p_t = float(np.clip(0.5 + 0.2 * (right - 0.5) + 0.2 * draw.normal(), 0.05, 0.95))
+        attempts = (
+            Attempt(tier=0, role=Role.SUPERSEDED, model="small", signals=Signals(p_t=p_t), tokens_in=7, tokens_out=1),
+            Attempt(tier=1, role=Role.SERVED, model="large", run_propensity=1.0, tokens_in=7, tokens_out=1),
+        )
+        decision = Decision(
+            id=new_decision_id(at),
+            cascade="facts",
+            occurred_at=at,
+            attempts=attempts,
+            prompt=prompt,
+            prompt_hash=f"hash{row}",
+        )
+        decisions.append(decision)
+        labels += [
+            Label(
+                cascade="facts",
+                source=LabelSource.GOLD,
+                correct=correct,
+                labelled_at=at,
+                decision_id=decision.id,
+                tier=tier,
+            )
+            for tier, correct in ((0, right), (1, 1.0))
+        ]
+    with transaction(sqlite_engine) as session:
+        apply_cascade(session, spec, now=START)
+        add_decisions(session, decisions, received_at=END)
+        add_labels(session, labels, received_at=END)
+    outcome = _train(sqlite_engine, answerers={0: answerer})
+    assert outcome.certificate is not None and outcome.certificate.probe_auroc is not None
+    assert outcome.certificate.probe_auroc > 0.7
+    with reading(sqlite_engine) as session:
+        bundle = read_bundle(bundle_content(session, str(outcome.bundle)))
+        (message,) = messages(session, MLFLOW_TOPIC)
+    tier = bundle.document.tiers[0]
+    assert tier is not None and tier.fingerprint in answerer.fingerprints
+    assert tier.fingerprint.layer > 0  # the embedding of the last token, a colon, knows nothing
+    names = {figure.name for figure in decode(RunReport, json.loads(message.payload)).figures}
+    assert {f"tier0.layer{layer}.linear.auroc" for layer in range(4)} <= names
+
+
+def test_the_command_prints_one_json_outcome(
+    seeded: Callable[..., Engine], sqlite_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seeded(spec_of(PolicyKind.P_T), Traffic(n=400))
+    window = ["--cascade=facts", f"--start={START.isoformat()}", f"--end={END.isoformat()}"]
+    status = main(["run", *window, f"--as-of={AS_OF.isoformat()}", f"--database-url={sqlite_url}"])
+    said = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    assert status == 0
+    assert said["cascade"] == "facts" and said["status"] in set(TrainingStatus)
+    wrong = ["--cascade=none", *window[1:], f"--as-of={AS_OF.isoformat()}", f"--database-url={sqlite_url}"]
+    assert main(["run", *wrong]) == 1
+    assert "none" in capsys.readouterr().err

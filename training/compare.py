@@ -1,0 +1,96 @@
+"""A challenger beside the champion, on the rows that certified the challenger.
+
+Decisions:
+- The same test as for thresholds: X = correct_champion − correct_challenger of what each would have served, exact where
+  rows count equally, betting where they weigh. Where both keep the same tier, X = 0 whatever anybody answered, so such
+  a row needs neither a run nor a label, and counts once.
+- The level is the target's δ. A comparison is not part of the certificate's promise, which stands on its own.
+- Whether the champion's own promise is broken on these rows is tested too: a champion that broke its word may be
+  replaced by one that saves less.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from evidence.certification_rows import CertificationRows
+from evidence.path import Candidate
+from evidence.tally import Tally, tally_of
+from knowgate.bundle import Bundle, ComparisonDocument
+from knowgate.spec import TargetKind, Targets
+from training.certify import Certified, kept_at
+from training.dataset import CascadeRows, TierVectors
+from training.learn import signal_columns
+from training.outcomes import certification_rows
+from training.paths import Signals
+from training.report import cohort_savings
+
+IntArray = npt.NDArray[np.int64]
+
+
+def compare_with_champion(
+    rows: CascadeRows,
+    vectors: Sequence[TierVectors | None],
+    certified: Certified,
+    champion: Bundle,
+    targets: Targets,
+) -> ComparisonDocument:
+    """`rows` and `vectors` (per non-last tier) are of the whole window; the tested rows are compared."""
+    tested = np.isin(np.array(rows.ids), np.array(certified.rows.ids))
+    signals = [
+        {name: values[tested] for name, values in _champion_signals(rows, tier, champion, held).items()}
+        for tier, held in enumerate(vectors)
+    ]
+    held = certified.rows
+    kept = kept_at(champion.document.policy, held, signals)
+    known = certification_rows(held)
+    paired = _paired_tally(known, kept, certified.kept)
+    alone = tally_of(known, Candidate(thresholds=(None,) * (known.tiers - 1), kept=kept))
+    epsilon = targets.value if targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value
+    ours, theirs = cohort_savings(held, certified.kept), cohort_savings(held, kept)
+    passed = paired.drop_refuted(epsilon, targets.delta)
+    bound = paired.drop_upper_bound(targets.delta)
+    return ComparisonDocument(
+        champion=champion.id,
+        passed=passed,
+        harmful=paired.drop_exceeds(epsilon, targets.delta),
+        champion_broken=_broken(alone, targets),
+        estimated_drop=paired.estimated_drop,
+        drop_upper_bound=min(bound, epsilon) if passed else bound,  # the bound is solved to a share of its error
+        epsilon=epsilon,
+        delta=targets.delta,
+        test="betting" if known.weighted else "exact_unconditional_score",
+        n=held.n,
+        savings_gain=None if ours is None or theirs is None else ours.value - theirs.value,
+    )
+
+
+def _champion_signals(rows: CascadeRows, tier: int, champion: Bundle, vectors: TierVectors | None) -> Signals:
+    """What the champion would have seen; without vectors of its own fingerprint only P(T) is left to it."""
+    models = champion.tiers[tier]
+    if models is None or vectors is None or models.document.fingerprint not in vectors.fingerprints:
+        return signal_columns(rows, tier, None, None)
+    layer = vectors.fingerprints.index(models.document.fingerprint)
+    return signal_columns(rows, tier, models, vectors, layer)
+
+
+def _paired_tally(known: CertificationRows, champion_kept: IntArray, challenger_kept: IntArray) -> Tally:
+    """The evidence on X, with the challenger in the place of a kept tier and the champion in that of the last."""
+    at = np.arange(known.n)
+    correct = np.asarray(known.correct, dtype=np.float64)
+    same = champion_kept == challenger_kept
+    pair = CertificationRows(
+        correct=np.column_stack([correct[at, challenger_kept], correct[at, champion_kept]]),
+        agrees=same[:, None],
+        propensity=np.where(same, 1.0, np.asarray(known.propensity, dtype=np.float64)),
+        observed=same | np.asarray(known.observed, dtype=np.bool_),
+        ids=known.ids,
+    )
+    return tally_of(pair, Candidate(thresholds=(None,), kept=np.zeros(known.n, dtype=np.int64)))
+
+
+def _broken(alone: Tally, targets: Targets) -> bool:
+    if targets.kind is TargetKind.MAX_ACCURACY_DROP:
+        return alone.drop_exceeds(targets.value, targets.delta)
+    return alone.accuracy_missed(targets.value, targets.delta)
