@@ -46,6 +46,10 @@ class Cohort:
         """The decisions of one slice."""
         return self._where(self.decisions["slice"] == name, self.attempts["slice"] == name)
 
+    def of_bundle(self, bundle: str) -> "Cohort":
+        """The decisions that one bundle made."""
+        return self._where(self.decisions["bundle"] == bundle, self.attempts["bundle"] == bundle)
+
     def between(self, window: Window) -> "Cohort":
         """The decisions of a shorter window."""
         inside = [

@@ -31,15 +31,15 @@ _NAMES = ("role", "slice", "answer", "reason", "shard", "bundle")
 def pair_attempts(examples: Examples) -> pd.DataFrame:
     """One row per attempt, ordered by decision and tier.
 
-    Columns: id, decision (ordinal), occurred_at (aware), tier, role, slice, bundle, generation, reason (None = kept or
-    nothing decided), retained (this tier's verdict was to keep), p_t, p_ik, score, ood, entropy, correct,
+    Columns: id, decision (ordinal), occurred_at (aware; of the id), tier, role, slice, bundle, generation, reason (None
+    where kept or undecided), retained (this tier's verdict was to keep), p_t, p_ik, score, ood, entropy, correct,
     run_propensity, label_propensity, exploration_rate, answer, tokens_in, tokens_out, latency_ms, usd, gflops, tokens,
     label_received_at (aware), shard, row.
     """
     columns: dict[str, object] = {
         "id": examples.ids,
         "decision": examples.decision,
-        "occurred_at": pd.Series(examples.occurred_at).dt.tz_localize("UTC"),
+        "occurred_at": _decision_times(examples),
         "label_received_at": pd.Series(examples.label_received_at).dt.tz_localize("UTC"),
         "tier": examples.tier,
         "retained": examples.retained,
@@ -52,6 +52,12 @@ def pair_attempts(examples: Examples) -> pd.DataFrame:
     columns |= {name: getattr(examples, name) for name in _SIGNALS + _PLAIN}
     columns |= {name: pd.Series(getattr(examples, name), dtype=object) for name in _NAMES}
     return pd.DataFrame(columns)
+
+
+def _decision_times(examples: Examples) -> "pd.Series[pd.Timestamp]":
+    """The time in each decision's id: the one that windows are cut by, so that no row lies outside its window."""
+    millis = np.array([decision_id.int >> 80 for decision_id in examples.ids], dtype="datetime64[ms]")
+    return pd.Series(millis.astype("datetime64[us]")).dt.tz_localize("UTC")
 
 
 def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime) -> pd.DataFrame:

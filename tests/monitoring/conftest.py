@@ -5,12 +5,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import groupby
 from pathlib import Path
 from shutil import copyfile
 from threading import Thread
 from typing import Any
 
 import pytest
+
 from knowgate.ids import new_decision_id
 from knowgate.records import Action, Attempt, Decision, Label, LabelSource, Reason, Role, Signals, Verdict, Window
 from knowgate.spec import Alarms, CascadeSpec, Horizons, Price, Schedule, TierSpec
@@ -20,7 +22,6 @@ from store.decisions import add_decisions
 from store.engine import open_engine, transaction
 from store.examples import labelled
 from store.labels import add_labels
-from store.schema import upgrade
 
 DAY = datetime(2026, 3, 2, tzinfo=UTC)
 EVERY = timedelta(hours=6)
@@ -128,14 +129,21 @@ def labels_of(asked: Asked, decision: Decision) -> list[Label]:
 
 
 def store_asked(session: Any, asked: Sequence[Asked], cascade: str = "cities") -> list[Decision]:
-    """Through the real store: each decision received when it was made, each label when it was given."""
+    """Through the real store, by the hour: each decision in the hour it was made, each label in that it was given."""
     decisions = [decision_of(one, cascade) for one in asked]
-    for decision in decisions:
-        add_decisions(session, [decision], received_at=decision.occurred_at)
-    for one, decision in zip(asked, decisions, strict=True):
-        for label in labels_of(one, decision):
-            add_labels(session, [label], received_at=label.labelled_at)
+    for hour, batch in _by_hour(decisions, lambda decision: decision.occurred_at):
+        add_decisions(session, batch, received_at=hour)
+    labels = [label for one, decision in zip(asked, decisions, strict=True) for label in labels_of(one, decision)]
+    for hour, batch in _by_hour(labels, lambda label: label.labelled_at):
+        add_labels(session, batch, received_at=hour)
     return decisions
+
+
+def _by_hour(records: Sequence[Any], time: Callable[[Any], datetime]) -> list[tuple[datetime, list[Any]]]:
+    def hour(record: Any) -> datetime:
+        return time(record).replace(minute=0, second=0, microsecond=0)
+
+    return [(key, list(group)) for key, group in groupby(sorted(records, key=hour), key=hour)]
 
 
 @pytest.fixture(scope="session")
@@ -151,26 +159,18 @@ def cast() -> Any:
     return holder
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated SQLite file to copy: migrating takes longer than most tests."""
-    path = tmp_path_factory.mktemp("template") / "empty.db"
-    engine = open_engine(f"sqlite:///{path}")
-    upgrade(engine)
-    engine.dispose()
-    return path
-
-
 @pytest.fixture
-def cohort(tmp_path: Path, empty_database: Path) -> Callable[..., Cohort]:
+def cohort(tmp_path: Path, sqlite_template: Path) -> Callable[..., Cohort]:
     """Makes a cohort of queries by way of a store of its own: `cohort([Asked(...), …], as_of=…)`."""
 
-    def make(asked: Sequence[Asked], *, as_of: datetime = DAY + timedelta(days=30), **changes: Any) -> Cohort:
+    def make(
+        asked: Sequence[Asked], *, day: int = 0, as_of: datetime = DAY + timedelta(days=30), **changes: Any
+    ) -> Cohort:
         path = tmp_path / f"cohort-{len(list(tmp_path.iterdir()))}.db"
-        copyfile(empty_database, path)
+        copyfile(sqlite_template, path)
         engine = open_engine(f"sqlite:///{path}")
         spec = spec_of(**changes)
-        window = Window(start=DAY, end=DAY + timedelta(days=1))
+        window = Window(start=DAY + timedelta(days=day), end=DAY + timedelta(days=day + 1))
         with transaction(engine) as session:
             apply_cascade(session, spec, now=DAY - timedelta(days=1))
             store_asked(session, asked)

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+
 from knowgate.records import Reason
 from monitoring.figures import SLICES_AT_MOST, figures_of
 from monitoring.names import FigureName
@@ -146,9 +147,7 @@ def test_unevenly_labelled_sides_are_thinned_to_one_rate(cast, cohort):
     """Escalated rows carry a label with chance 1/4: the AUROC must not be that of the retained alone."""
     retained = [cast.Asked(small=1.0, score=0.9) for _ in range(200)]
     escalated = [
-        cast.Asked(
-            reason=Reason.SCORE, score=0.1, small=0.0 if i % 4 == 0 else None, label_propensity=0.25
-        )
+        cast.Asked(reason=Reason.SCORE, score=0.1, small=0.0 if i % 4 == 0 else None, label_propensity=0.25)
         for i in range(200)
     ]
     figures = named(cohort(retained + escalated), tier=0)

@@ -1,0 +1,91 @@
+"""Each alarm's next block: which windows it has not consumed yet, and why it rang if it did.
+
+Blocks follow each other without a gap: if a run was missed, the next one consumes what it left. The savings alarm
+takes everything up to the end of the window; the risk alarm everything up to the last end of a window that is older
+than the label horizon.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from knowgate.records import Window
+from monitoring.alarm_memory import AlarmMemory
+from monitoring.alarms import watch_risk, watch_savings
+from monitoring.causes import risk_cause, savings_cause
+from monitoring.cohorts import Cohort
+from monitoring.names import Rule
+from monitoring.reader import Champion, Reader
+from monitoring.rules import Judgement, judge_alarm
+
+CATCH_UP_AT_MOST = timedelta(days=31)  # what an alarm consumes in one run after an outage; the rest is skipped
+COMPARED_AT_MOST = timedelta(days=7)  # how far back "before" reaches when a cause is looked for
+RECENT = timedelta(days=1)  # what "now" is when a cause is looked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmFinding:
+    """An alarm after its block, and what the rule says."""
+
+    memory: AlarmMemory
+    judgement: Judgement
+
+
+def watch_alarms(reader: Reader, current: Cohort, champion: Champion) -> tuple[AlarmFinding, ...]:
+    """Both alarms, moved on by what they have not consumed yet; an alarm that is further already is left out."""
+    findings = (_savings(reader, current, champion), _risk(reader, current))
+    return tuple(finding for finding in findings if finding is not None)
+
+
+def mature_until(window: Window, horizon: timedelta, now: datetime) -> datetime:
+    """The last end of a window, counted back from `window` in its own length, that is older than the horizon.
+
+    >>> from datetime import UTC
+    >>> start = datetime(2026, 1, 10, tzinfo=UTC)
+    >>> day = Window(start=start, end=start + timedelta(days=1))
+    >>> mature_until(day, timedelta(days=2), day.end + timedelta(hours=1)).day
+    9
+    """
+    missing = window.end + horizon - now
+    blocks = max(0, -(-missing // window.length))
+    return window.end - blocks * window.length
+
+
+def _savings(reader: Reader, current: Cohort, champion: Champion) -> AlarmFinding | None:
+    memory = reader.memory(Rule.SAVINGS)
+    block = _block(memory, current.window.start, current.window.end)
+    if block is None:
+        return None
+    cohort = current if block == current.window else reader.cohort(block)
+    moved = watch_savings(memory, cohort, champion.promise)
+    opened = memory.families[0].opened_at if memory is not None and memory.families else block.start
+    return AlarmFinding(memory=moved, judgement=judge_alarm(moved, lambda: _why_savings(reader, moved, opened, block)))
+
+
+def _risk(reader: Reader, current: Cohort) -> AlarmFinding | None:
+    memory = reader.memory(Rule.RISK)
+    until = mature_until(current.window, reader.spec.horizon, reader.now)
+    block = _block(memory, until - current.window.length, until)
+    if block is None:
+        return None
+    moved = watch_risk(memory, reader.cohort(block))
+    opened = memory.families[0].opened_at if memory is not None and memory.families else block.start
+    compared = Window(start=min(max(opened, until - COMPARED_AT_MOST), block.start), end=until)
+    return AlarmFinding(memory=moved, judgement=judge_alarm(moved, lambda: risk_cause(reader.cohort(compared))))
+
+
+def _block(memory: AlarmMemory | None, start: datetime, end: datetime) -> Window | None:
+    """What is to be consumed up to `end`; None where that is done already."""
+    if memory is not None:
+        start = max(memory.consumed_until, end - CATCH_UP_AT_MOST)
+    return Window(start=start, end=end) if start < end else None
+
+
+def _why_savings(reader: Reader, memory: AlarmMemory, opened: datetime, block: Window) -> str:
+    """The last day beside the champion's days before it, since its family was opened."""
+    split = min(block.start, block.end - RECENT)
+    after = reader.cohort(Window(start=max(split, min(opened, block.start)), end=block.end))
+    start = max(opened, split - COMPARED_AT_MOST)
+    before = reader.cohort(Window(start=start, end=split)) if start < split else None
+    if before is not None and memory.basis is not None:
+        before = before.of_bundle(memory.basis)
+    return savings_cause(before, after, memory.unit or "usd")

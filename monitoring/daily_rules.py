@@ -1,0 +1,112 @@
+"""The rules that need a day of traffic: OOD conservativeness, drift, overdue labels.
+
+They look at the last whole day once per day, whatever the length of a monitoring window: an hour holds too few rows to
+tell a change from chance, and a drift report per hour would fill the database with charts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+
+from knowgate.bundle import Bundle
+from knowgate.records import Reason, Window
+from monitoring.causes import escalation_cause
+from monitoring.cohorts import Cohort
+from monitoring.drift import DriftRecord, compare
+from monitoring.names import FigureName, Rule
+from monitoring.ood_figures import ood_figures
+from monitoring.reader import Reader
+from monitoring.rules import Judgement, Standing, judge_drift, judge_ood, judge_overdue, worst
+from monitoring.signal_tables import current_table, reference_table
+
+DAY = timedelta(days=1)
+REFERENCE_AT_MOST = timedelta(days=7)  # the end of the training window; more rows change no conclusion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierDrift:
+    """One tier's drift on the day that `window` is."""
+
+    tier: int
+    window: Window
+    record: DriftRecord
+
+
+def day_of(window: Window) -> Window | None:
+    """The whole day, or longer window, that ends with `window`; None where no UTC day ends within it.
+
+    >>> from datetime import UTC, datetime
+    >>> noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    >>> day_of(Window(start=noon, end=noon + timedelta(hours=6))) is None
+    True
+    >>> day_of(Window(start=noon, end=noon + timedelta(hours=12))).start.isoformat()
+    '2026-01-01T00:00:00+00:00'
+    """
+    if window.start.astimezone(UTC).date() == window.end.astimezone(UTC).date():
+        return None
+    return Window(start=window.end - max(DAY, window.length), end=window.end)
+
+
+def find_drift(reader: Reader, champion: Bundle | None, day: Cohort) -> tuple[TierDrift, ...]:
+    """Each non-last tier's signals on `day` against the champion's training window; empty without one."""
+    training = champion.document.training_window if champion is not None else None
+    if champion is None or training is None:
+        return ()
+    start = max(training.start, training.end - REFERENCE_AT_MOST)
+    reference = reader.attempts(Window(start=start, end=training.end))
+    found = []
+    for tier, models in enumerate(champion.tiers):
+        before = reference[reference["tier"] == tier].reset_index(drop=True)
+        today = day.of_bundle(champion.id).attempts
+        today = today[today["tier"] == tier].reset_index(drop=True)
+        record = compare(reference_table(before, models), current_table(today, models))
+        if record is not None:
+            found.append(TierDrift(tier=tier, window=day.window, record=record))
+    return tuple(found)
+
+
+def judge_day(
+    champion: Bundle | None, day: Cohort, drift: tuple[TierDrift, ...], before: Callable[[], Cohort | None]
+) -> tuple[Judgement, ...]:
+    """OOD conservativeness and drift of a day, over all non-last tiers; `before` is read where a cause needs it."""
+    tiers = day.spec.tiers
+    records = {found.tier: found.record for found in drift}
+    drifting = [judge_drift(records.get(tier), tier=tiers[tier].name) for tier in range(day.spec.last)]
+    if champion is None:
+        return (worst(drifting),)
+    decided = day.of_bundle(champion.id)
+    thresholds = champion.document.policy.thresholds
+    gated = [
+        _judge_ood(decided, tier, (thresholds[tier] or {}).get(Reason.OOD.value), before)
+        for tier in range(day.spec.last)
+    ]
+    return worst(drifting), worst(gated)
+
+
+def judge_labels(mature_day: Cohort) -> Judgement:
+    """Whether the labels came that a mature day was to have.
+
+    What needs labels are the explored decisions, or, while nothing is retained, all of them. Of labels drawn by a coin
+    only the drawn share is expected; where their propensity is unknown nobody can say how many there should be.
+    """
+    rows = mature_day.decisions
+    needed = rows[rows["explored"]] if rows["retained"].any() else rows
+    labelled = needed["correct_kept"].notna() & (needed["correct_last"].notna() | ~needed["last_ran"])
+    propensity = needed.loc[labelled, "kept_label_propensity"]
+    if propensity.isna().any():
+        return Judgement(rule=Rule.OVERDUE_LABELS, standing=Standing.UNKNOWN)
+    expected = len(needed) * (float(propensity.mean()) if len(propensity) else 1.0)
+    return judge_overdue(int(labelled.sum()), expected, len(needed), mature_day.spec.horizon)
+
+
+def _judge_ood(decided: Cohort, tier: int, threshold: float | None, before: Callable[[], Cohort | None]) -> Judgement:
+    if decided.size == 0:
+        return Judgement(rule=Rule.OOD_CONSERVATIVENESS, standing=Standing.UNKNOWN)
+    figures = ood_figures(decided, tier)
+    return judge_ood(
+        figures[FigureName.OOD_ONLY_SHARE],
+        figures[FigureName.OOD_AS_GOOD],
+        threshold=threshold,
+        tier=decided.spec.tiers[tier].name,
+        cause=lambda: escalation_cause(before(), decided, only=Reason.OOD),
+    )

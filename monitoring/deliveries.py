@@ -1,0 +1,106 @@
+"""Messages about alerts, sent to the webhooks that a cascade declares: at least once, signed, tried again.
+
+1. Claim what is due, and commit: a second worker sees the claim.
+2. Send each message, without a transaction around it.
+3. Say how it went, each in a transaction of its own. What failed is due again later, twice as late each time; after a
+   day and a half it is given up, and the row keeps when and why. A message that can never be sent delays no other.
+
+A receiver checks `Knowgate-Signature: v1=<hex>`, the HMAC-SHA256 of `<Knowgate-Timestamp>.<body>` under the shared
+secret, and drops what it has seen before by `Knowgate-Delivery` (`verify_signature` does the first). Without a secret
+the signature header is left out. A redirect is an error: the address that was declared is the one that is trusted.
+"""
+
+import hmac
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+import httpx
+from sqlalchemy import Engine
+
+from store.deliveries import DeliveryRecord, claim_due_deliveries, finish_delivery
+from store.engine import transaction
+from store.errors import ClaimLost
+
+log = logging.getLogger("knowgate.deliveries")
+
+TIMEOUT_S = 10.0
+LEASE = timedelta(minutes=5)  # more than a batch takes when every receiver is silent
+BATCH = 20
+_TOLD_AT_MOST = 300  # characters of an error that are kept
+
+
+def deliver_due(engine: Engine, *, owner: str, secret: bytes | None, now: datetime) -> int:
+    """Send the messages that are due at `now`; how many were received. `owner` names this process in the claims."""
+    with transaction(engine) as session:
+        claimed = claim_due_deliveries(session, owner=owner, now=now, lease=LEASE, limit=BATCH)
+    received = 0
+    if not claimed:
+        return received
+    with httpx.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as client:
+        for delivery in claimed:
+            error = _send(client, delivery, secret, now)
+            received += error is None
+            _finish(engine, delivery, error, now)
+    return received
+
+
+def headers_of(delivery: DeliveryRecord, secret: bytes | None, now: datetime) -> Mapping[str, str]:
+    """The headers of one message at `now`."""
+    stamp = str(int(now.timestamp()))
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "knowgate",
+        "Knowgate-Event": delivery.event,
+        "Knowgate-Delivery": str(delivery.id),
+        "Knowgate-Timestamp": stamp,
+    }
+    if secret is not None:
+        headers["Knowgate-Signature"] = signature(secret, stamp, delivery.payload.encode())
+    return headers
+
+
+def signature(secret: bytes, timestamp: str, body: bytes) -> str:
+    """`v1=` and the hex HMAC-SHA256 of `timestamp.body`.
+
+    >>> signature(b"secret", "1767225600", b"{}")[:11]
+    'v1=fa7eaa06'
+    """
+    return "v1=" + hmac.new(secret, timestamp.encode() + b"." + body, sha256).hexdigest()
+
+
+def verify_signature(
+    secret: bytes,
+    *,
+    timestamp: str,
+    body: bytes,
+    given: str,
+    now: datetime,
+    tolerance: timedelta = timedelta(minutes=5),
+) -> bool:
+    """Whether a received message is ours, and not an old one sent again: what a receiver does."""
+    if not timestamp.isdecimal() or abs(now.timestamp() - int(timestamp)) > tolerance.total_seconds():
+        return False
+    return hmac.compare_digest(signature(secret, timestamp, body), given)
+
+
+def _send(client: httpx.Client, delivery: DeliveryRecord, secret: bytes | None, now: datetime) -> str | None:
+    """None when the receiver answered 2xx, else what went wrong."""
+    try:
+        answer = client.post(
+            delivery.url, content=delivery.payload.encode(), headers=dict(headers_of(delivery, secret, now))
+        )
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
+        return f"{type(error).__name__}: {error}"[:_TOLD_AT_MOST]
+    return None if answer.is_success else f"the receiver answered {answer.status_code}"
+
+
+def _finish(engine: Engine, delivery: DeliveryRecord, error: str | None, now: datetime) -> None:
+    if error is not None:
+        log.warning("message %s to %s failed at try %d: %s", delivery.id, delivery.url, delivery.attempts, error)
+    try:
+        with transaction(engine) as session:
+            finish_delivery(session, delivery, now=now, error=error)
+    except ClaimLost:
+        log.warning("message %s took longer than its lease; its new owner finishes it", delivery.id)

@@ -1,0 +1,152 @@
+"""Does today's traffic look like the traffic that the champion was made from? The only module that knows Evidently.
+
+Columns are compared one by one with the normed Wasserstein distance: the mean shift of the sorted values in reference
+standard deviations, readable and not blown up by many rows as a p-value is. On few rows chance alone moves it, so a
+column's threshold is 0.1, or 2/√rows where that is more.
+
+What is kept is Evidently's own snapshot as JSON, without the styling that it repeats in every chart (about a third of
+the size); the page of 4 MB is rendered from it on demand. Evidently takes seconds to import, so that happens
+when the first comparison is made.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from math import isfinite, sqrt
+from typing import Any
+
+import pandas as pd
+
+from monitoring.errors import DriftUnavailable
+
+METHOD = "wasserstein"
+THRESHOLD = 0.1  # reference standard deviations
+LEAST_ROWS = 50  # of a column on either side; with fewer it is left out
+MOST_ROWS = 5000  # per side, evenly spaced over time; more rows change no conclusion
+_DIGITS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnDrift:
+    """One column of today against the reference."""
+
+    column: str
+    score: float  # normed Wasserstein distance, in reference standard deviations
+    threshold: float
+    drifted: bool
+    reference_mean: float
+    current_mean: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftRecord:
+    """All columns that could be compared, and what is stored of it."""
+
+    columns: tuple[ColumnDrift, ...]
+    left_out: tuple[str, ...]  # columns with too few rows on one side
+    reference_rows: int
+    current_rows: int
+    document: str  # JSON: this record without itself, and Evidently's snapshot
+
+    @property
+    def drifted(self) -> tuple[ColumnDrift, ...]:
+        """The columns beyond their threshold, furthest first."""
+        return tuple(sorted((c for c in self.columns if c.drifted), key=lambda c: c.threshold / c.score))
+
+
+def compare(reference: pd.DataFrame, current: pd.DataFrame) -> DriftRecord | None:
+    """Compare the columns that both tables have (floats, NaN = missing); None where no column has enough rows.
+
+    Raises DriftUnavailable where Evidently fails.
+    """
+    reference, current = _thinned(reference), _thinned(current)
+    shared = [name for name in reference.columns if name in current.columns]
+    known = {name: min(int(reference[name].notna().sum()), int(current[name].notna().sum())) for name in shared}
+    columns = [name for name in shared if known[name] >= LEAST_ROWS]
+    if not columns:
+        return None
+    thresholds = {name: max(THRESHOLD, 2.0 / sqrt(known[name])) for name in columns}
+    scores, snapshot = _run_evidently(reference[columns], current[columns], thresholds)
+    compared = tuple(
+        ColumnDrift(
+            column=name,
+            score=scores[name],
+            threshold=thresholds[name],
+            drifted=scores[name] >= thresholds[name],
+            reference_mean=float(reference[name].mean()),
+            current_mean=float(current[name].mean()),
+        )
+        for name in columns
+    )
+    left_out = tuple(name for name in shared if name not in columns)
+    told = {
+        "columns": [asdict(column) for column in compared],
+        "left_out": left_out,
+        "reference_rows": len(reference),
+        "current_rows": len(current),
+        "evidently": snapshot,
+    }
+    return DriftRecord(
+        columns=compared,
+        left_out=left_out,
+        reference_rows=len(reference),
+        current_rows=len(current),
+        document=json.dumps(told, sort_keys=True, separators=(",", ":"), allow_nan=False),
+    )
+
+
+def render_html(document: str) -> str:
+    """Evidently's page of a stored report. Raises DriftUnavailable where the document is not one."""
+    _quiet()
+    from evidently.core.report import Snapshot
+
+    try:
+        snapshot = json.dumps(json.loads(document)["evidently"])
+        page: str = Snapshot.loads(snapshot).get_html_str(as_iframe=False)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DriftUnavailable(f"the stored document is no drift report ({error}); run the window again") from error
+    return page
+
+
+def _run_evidently(
+    reference: pd.DataFrame, current: pd.DataFrame, thresholds: dict[str, float]
+) -> tuple[dict[str, float], Any]:
+    """The score per column, and the snapshot as plain JSON values."""
+    _quiet()
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.metrics import ValueDrift
+
+    definition = DataDefinition(numerical_columns=list(thresholds))
+    metrics = [ValueDrift(column=name, method=METHOD, threshold=limit) for name, limit in thresholds.items()]
+    try:
+        snapshot = Report(metrics).run(
+            Dataset.from_pandas(current, data_definition=definition),
+            Dataset.from_pandas(reference, data_definition=definition),
+        )
+        values = {
+            metric["config"]["column"]: float(metric["value"]) for metric in json.loads(snapshot.json())["metrics"]
+        }
+        kept = _plain(json.loads(snapshot.dumps()))
+    except Exception as error:
+        raise DriftUnavailable(f"Evidently failed on {list(thresholds)}: {type(error).__name__}: {error}") from error
+    return values, kept
+
+
+def _plain(value: Any) -> Any:
+    """JSON values without plot templates, numbers to 5 digits; what is not finite becomes null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if key != "template"}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}") if isfinite(value) else None
+    return value
+
+
+def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
+    step = max(1, -(-len(rows) // MOST_ROWS))
+    return rows.iloc[::step].reset_index(drop=True)
+
+
+def _quiet() -> None:
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently phones home on import otherwise

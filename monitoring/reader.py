@@ -1,0 +1,114 @@
+"""What a run reads, and when: cohorts as of its own `now`, the champion, and the windows that have become mature.
+
+Reads need no common snapshot: everything joined is as of `now`, and what arrives meanwhile is later than that.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pandas as pd
+from sqlalchemy import Engine
+
+from knowgate.assignment import Assignment
+from knowgate.bundle import Bundle, read_bundle
+from knowgate.bundle_documents import CertificateStatus
+from knowgate.errors import BundleRefused
+from knowgate.records import Window
+from knowgate.spec import CascadeSpec
+from monitoring.alarm_memory import AlarmMemory, memory_from_json
+from monitoring.alarms import Promise
+from monitoring.cohorts import Cohort, cohort_of, is_mature
+from monitoring.names import FigureName, Rule
+from monitoring.pairing import pair_attempts
+from store import assignments, bundles
+from store.alarm_states import alarm_state
+from store.assignments import Acknowledgement
+from store.cascades import cascade as cascade_spec
+from store.engine import reading
+from store.errors import BundleUnknown
+from store.examples import labelled
+from store.figures import figures
+
+log = logging.getLogger("knowgate.monitoring")
+
+LOOK_BACK = timedelta(days=14)  # beyond the horizon: how long a window may wait for its mature figures
+MATURED_AT_ONCE = 50  # windows per run; the rest has its turn at the next one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Champion:
+    """What decides now."""
+
+    assignment: Assignment | None
+    bundle: Bundle | None  # None: none is assigned, or it cannot be read here
+
+    @property
+    def promise(self) -> Promise | None:
+        """What its certificate says of savings; None where it says nothing."""
+        certificate = self.bundle.document.certificate if self.bundle is not None else None
+        if self.assignment is None or self.bundle is None or certificate is None:
+            return None
+        if certificate.status is not CertificateStatus.CERTIFIED or certificate.savings_low is None:
+            return None
+        return Promise(
+            champion=self.bundle.id, challenger=self.assignment.challenger, savings_low=certificate.savings_low
+        )
+
+
+class Reader:
+    """One cascade's rows as of one time."""
+
+    def __init__(self, engine: Engine, cascade: str, *, now: datetime) -> None:
+        self._engine = engine
+        self.now = now
+        with reading(engine) as session:
+            self.spec: CascadeSpec = cascade_spec(session, cascade)
+
+    def cohort(self, window: Window) -> Cohort:
+        """The decisions of a window, labels as of now."""
+        with reading(self._engine) as session:
+            examples = labelled(session, self.spec.name, window, as_of=self.now)
+        return cohort_of(examples, self.spec, window, as_of=self.now)
+
+    def attempts(self, window: Window) -> pd.DataFrame:
+        """The attempts of a window alone, for columns that need no pairing."""
+        with reading(self._engine) as session:
+            return pair_attempts(labelled(session, self.spec.name, window, as_of=self.now))
+
+    def champion(self) -> Champion:
+        """The assignment in force, and the bundle it names."""
+        with reading(self._engine) as session:
+            held = assignments.assignment(session, self.spec.name)
+            if held is None or held.champion is None:
+                return Champion(assignment=held, bundle=None)
+            try:
+                bundle = read_bundle(bundles.bundle_content(session, held.champion), expected_id=held.champion)
+            except (BundleUnknown, BundleRefused) as error:
+                log.warning("the champion of %s cannot be read: %s", self.spec.name, error)
+                bundle = None
+        return Champion(assignment=held, bundle=bundle)
+
+    def memory(self, rule: Rule) -> AlarmMemory | None:
+        """What an alarm remembers; None before its first run."""
+        with reading(self._engine) as session:
+            text = alarm_state(session, self.spec.name, rule.value)
+        return None if text is None else memory_from_json(text)
+
+    def acknowledgements(self) -> tuple[Acknowledgement, ...]:
+        """What each runtime last said."""
+        with reading(self._engine) as session:
+            return tuple(assignments.acknowledgements(session, self.spec.name))
+
+    def matured(self) -> tuple[Window, ...]:
+        """Windows with immature figures alone that are mature by now, oldest first, at most `MATURED_AT_ONCE`."""
+        edge = self.now - self.spec.horizon
+        with reading(self._engine) as session:
+            rows = figures(
+                session, self.spec.name, names=[FigureName.QUERIES.value], since=edge - LOOK_BACK, until=edge
+            )
+        whole = [row for row in rows if row.tier is None and row.slice is None]
+        done = {row.window for row in whole if row.mature}
+        due = {row.window for row in whole} - done
+        ready = [window for window in due if is_mature(self.spec, window, self.now)]
+        return tuple(sorted(ready, key=lambda window: window.end)[:MATURED_AT_ONCE])

@@ -1,0 +1,161 @@
+"""When is something said? Pure functions of figures, alarms and acknowledgements to a judgement with a cause.
+
+A rule says `raised`, `clear`, or `unknown`: without enough rows it changes nothing, so that an alert is not resolved by
+a quiet night. The two alarms hold their false-alarm rate however often one looks (`monitoring.alarms`); the others
+are thresholds with a margin, each stated in docs/monitoring.md.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from knowgate.assignment import Assignment
+from monitoring.alarm_memory import AlarmMemory
+from monitoring.causes import drift_cause
+from monitoring.drift import DriftRecord
+from monitoring.estimates import Estimated
+from monitoring.names import Rule
+from store.assignments import Acknowledgement
+
+OOD_ROWS = 100  # decisions at the tier; with fewer the rule is silent
+OOD_MARGIN = 0.05  # beyond what reference traffic escalates by its own percentile
+FAR_DRIFT = 2.0  # thresholds; one column that far, or two columns at all
+OVERDUE_ROWS = 20  # decisions past the horizon that should be labelled
+OVERDUE_SHARE = 0.5  # of the labels that were to be there
+ACKNOWLEDGE_WITHIN = timedelta(hours=1)  # a generation older than this is expected everywhere
+FORGET_RUNTIME_AFTER = timedelta(days=7)  # one that is silent for this long is gone, not stale
+
+
+class Standing(StrEnum):
+    """`unknown` leaves an open alert open, and opens none."""
+
+    RAISED = "raised"
+    CLEAR = "clear"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What one rule says of one window."""
+
+    rule: Rule
+    standing: Standing
+    cause: str = ""  # in plain words: why it is raised, or why it is clear
+    details: Mapping[str, str | float] = field(default_factory=dict)
+
+
+def judge_alarm(memory: AlarmMemory, cause: Callable[[], str]) -> Judgement:
+    """The savings or the risk alarm after its last block; `cause` is asked if it rang in that block."""
+    if memory.raised_at is None:
+        return Judgement(rule=memory.rule, standing=Standing.CLEAR, cause=_why_quiet(memory))
+    if memory.raised_at != memory.consumed_until:
+        return Judgement(rule=memory.rule, standing=Standing.UNKNOWN, cause="still raised")
+    details: dict[str, str | float] = {"raised_at": memory.raised_at.isoformat()}
+    details |= {"basis": memory.basis} if memory.basis else {}
+    details |= {"unit": memory.unit} if memory.unit else {}
+    return Judgement(rule=memory.rule, standing=Standing.RAISED, cause=cause(), details=details)
+
+
+def judge_ood(
+    share: Estimated, as_good: Estimated, *, threshold: float | None, tier: str, cause: Callable[[], str]
+) -> Judgement:
+    """Whether the ood gate alone escalates more than the reference traffic would by chance, 1 − τ_ood, and a margin.
+
+    Raised only where the share's exact interval lies above that; clear where the share itself does not.
+    """
+    rule = Rule.OOD_CONSERVATIVENESS
+    if threshold is None or share.value is None or share.low is None or share.n < OOD_ROWS:
+        return Judgement(rule=rule, standing=Standing.UNKNOWN)
+    expected = 1.0 - threshold
+    if share.low <= expected + OOD_MARGIN:
+        clear = Standing.CLEAR if share.value <= expected + OOD_MARGIN else Standing.UNKNOWN
+        return Judgement(rule=rule, standing=clear, cause=f"the ood gate alone escalates {share.value:.1%}")
+    told = f"{cause()}; the ood gate alone escalates {share.value:.1%} at tier {tier}, expected {expected:.1%}"
+    if as_good.value is not None:
+        told += f"; on {as_good.value:.0%} of them the tier was as good as the last ({as_good.n} labels)"
+    details: dict[str, str | float] = {"tier": tier, "share": share.value, "low": share.low, "expected": expected}
+    return Judgement(rule=rule, standing=Standing.RAISED, cause=told, details=details)
+
+
+def judge_drift(record: DriftRecord | None, *, tier: str) -> Judgement:
+    """Raised where two columns drifted, or one by twice its threshold; clear where none did."""
+    if record is None:
+        return Judgement(rule=Rule.DRIFT, standing=Standing.UNKNOWN)
+    drifted = record.drifted
+    if not drifted:
+        return Judgement(rule=Rule.DRIFT, standing=Standing.CLEAR, cause="no column drifts")
+    far = drifted[0].score >= FAR_DRIFT * drifted[0].threshold
+    if len(drifted) < 2 and not far:
+        return Judgement(rule=Rule.DRIFT, standing=Standing.UNKNOWN)
+    details: dict[str, str | float] = {"tier": tier, "reference_rows": record.reference_rows}
+    details |= {column.column: column.score for column in drifted}
+    return Judgement(
+        rule=Rule.DRIFT, standing=Standing.RAISED, cause=f"at tier {tier} {drift_cause(record)}", details=details
+    )
+
+
+def judge_overdue(labelled: int, expected: float, decisions: int, horizon: timedelta) -> Judgement:
+    """Raised where fewer than half of the labels came that were to be there once the horizon had passed.
+
+    `decisions` were explored and need labels of both tiers; `expected` of them were to be drawn, `labelled` are.
+    """
+    rule = Rule.OVERDUE_LABELS
+    if decisions < OVERDUE_ROWS or expected <= 0.0:
+        return Judgement(rule=rule, standing=Standing.UNKNOWN)
+    if labelled >= OVERDUE_SHARE * expected:
+        return Judgement(rule=rule, standing=Standing.CLEAR, cause=f"{labelled} of {expected:.0f} labels are there")
+    hours = horizon.total_seconds() / 3600
+    return Judgement(
+        rule=rule,
+        standing=Standing.RAISED,
+        cause=(
+            f"{labelled} of {expected:.0f} labels came for {decisions} explored queries older than the horizon of"
+            f" {hours:.0f} hours; risk cannot be watched without them"
+        ),
+        details={"labelled": labelled, "expected": expected, "decisions": decisions},
+    )
+
+
+def judge_runtimes(
+    assignment: Assignment | None, acknowledgements: Sequence[Acknowledgement], *, now: datetime
+) -> Judgement:
+    """Raised where a runtime that was heard of lately refused the generation in force, or never took it up."""
+    rule = Rule.STALE_RUNTIME
+    if assignment is None:
+        return Judgement(rule=rule, standing=Standing.UNKNOWN)
+    known = [ack for ack in acknowledgements if now - ack.at <= FORGET_RUNTIME_AFTER]
+    late = now - assignment.issued_at > ACKNOWLEDGE_WITHIN
+    refusing = [ack for ack in known if not ack.accepted]
+    stale = [ack for ack in known if ack.accepted and ack.generation < assignment.generation and late]
+    if not refusing and not stale:
+        waits = not late and any(ack.generation < assignment.generation for ack in known)
+        standing = Standing.UNKNOWN if waits or not known else Standing.CLEAR
+        return Judgement(rule=rule, standing=standing, cause=f"generation {assignment.generation} is everywhere")
+    told = [f"{a.runtime} refused generation {assignment.generation} ({a.detail or 'no reason'})" for a in refusing]
+    told += [f"{a.runtime} serves generation {a.generation}, {assignment.generation} is in force" for a in stale]
+    return Judgement(
+        rule=rule,
+        standing=Standing.RAISED,
+        cause="; ".join(told[:5]) + (f"; and {len(told) - 5} more runtimes" if len(told) > 5 else ""),
+        details={"generation": assignment.generation, "runtimes": len(told)},
+    )
+
+
+def worst(judgements: Sequence[Judgement]) -> Judgement:
+    """One judgement of several tiers: raised where one is, clear where all are, else unknown.
+
+    >>> one = Judgement(rule=Rule.DRIFT, standing=Standing.CLEAR)
+    >>> worst([one, Judgement(rule=Rule.DRIFT, standing=Standing.UNKNOWN)]).standing.value
+    'unknown'
+    """
+    order = (Standing.RAISED, Standing.UNKNOWN, Standing.CLEAR)
+    return min(judgements, key=lambda judgement: order.index(judgement.standing))
+
+
+def _why_quiet(memory: AlarmMemory) -> str:
+    if memory.idle is not None:
+        return memory.idle
+    if memory.rule is Rule.SAVINGS:
+        return "savings are back at what the champion in force promises, or a new one is in force"
+    return "no harm is seen since the alarm"

@@ -1,0 +1,81 @@
+"""The columns in which drift is looked for: one tier's signals, token counts and leading PCA components.
+
+p_t and token counts are as logged. p_ik, score and ood come from a bundle's models, and training rows were logged
+under another bundle or none; so on the reference side they are computed from the stored vectors with the models of the
+bundle that decides now. PCA components are those of the bundle's OOD statistics, on both sides.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from knowgate.features import features
+from knowgate.tier_models import TierModels
+from store.shards import ShardRefused, read_rows
+
+FloatArray = npt.NDArray[np.float64]
+
+LOGGED = ("p_t", "tokens_in", "tokens_out")
+MADE = ("p_ik", "score", "ood")
+COMPONENTS = 5  # the leading ones; the rest is in ood
+MOST_VECTORS = 2000  # per side, evenly spaced: reading all of a month's vectors would take minutes
+
+
+def current_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.DataFrame:
+    """Today's columns of one tier's attempts: signals as logged, PCA components where vectors are there."""
+    table = attempts[[*LOGGED, *MADE]].astype(np.float64).reset_index(drop=True)
+    if models is None:
+        return table
+    rows, hidden = _vectors(attempts, models.document.dimension)
+    return table.join(pd.DataFrame(_components(hidden, models), index=rows))
+
+
+def reference_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.DataFrame:
+    """The reference columns of one tier's attempts, made with the models that decide now."""
+    table = attempts[list(LOGGED)].astype(np.float64).reset_index(drop=True)
+    if models is None:
+        return table
+    rows, hidden = _vectors(attempts, models.document.dimension)
+    made: dict[str, FloatArray] = {}
+    if len(rows):
+        held = attempts.iloc[rows]
+        signals = models.signal_columns(
+            p_t=held["p_t"].to_numpy(dtype=np.float64),
+            hidden=hidden,
+            tokens_in=held["tokens_in"].to_numpy(dtype=np.float64),
+            entropy=held["entropy"].to_numpy(dtype=np.float64),
+            slices=[None if pd.isna(name) else str(name) for name in held["slice"]],
+        )
+        made = {name: signals[name] for name in MADE}
+    return table.join(pd.DataFrame({**made, **_components(hidden, models)}, index=rows))
+
+
+def _vectors(attempts: pd.DataFrame, dimension: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]:
+    """Positions of attempts with a vector of this dimension, and the vectors. A shard that is gone is left out."""
+    held = np.flatnonzero(attempts["shard"].notna().to_numpy())
+    held = held[:: max(1, -(-len(held) // MOST_VECTORS))]
+    positions: list[npt.NDArray[np.int64]] = []
+    vectors: list[npt.NDArray[np.float16]] = []
+    places = attempts.iloc[held]
+    for url, group in places.groupby("shard").indices.items():
+        try:
+            read = read_rows(str(url), places["row"].to_numpy()[group].tolist())
+        except ShardRefused:
+            continue
+        if read.shape[1] == dimension:
+            positions.append(held[group])
+            vectors.append(read)
+    if not vectors:
+        return np.empty(0, dtype=np.int64), np.empty((0, dimension), dtype=np.float16)
+    return np.concatenate(positions), np.concatenate(vectors)
+
+
+def _components(hidden: npt.NDArray[np.float16], models: TierModels) -> Mapping[str, FloatArray]:
+    """`pca_1` … of vectors [n, d], in the order of the bundle's components."""
+    if models.ood is None or not len(hidden):
+        return {}
+    x = models.standardiser.apply(features(hidden)) - models.ood.mean
+    projected = (x @ models.ood.components[:COMPONENTS].T).astype(np.float64)
+    return {f"pca_{number + 1}": projected[:, number] for number in range(projected.shape[1])}

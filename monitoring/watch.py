@@ -1,0 +1,145 @@
+"""One window of one cascade, watched: what the scheduler's `monitor` job calls, in its own process.
+
+1. Figures of the window, immature, and of every window that has become mature since.
+2. The savings alarm consumes the window at once; the risk alarm what is older than the label horizon.
+3. Once a day: drift against the champion's training window, the OOD gate, labels that are overdue.
+4. Runtimes that do not serve the generation in force.
+5. Everything is written in one transaction behind the caller's fence: figures, reports, alarm states, alerts, and the
+   messages about them. A run that lost its claim writes nothing, and one that is repeated writes the same again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from knowgate.records import Window
+from monitoring.alarm_memory import AlarmMemory, memory_to_json
+from monitoring.alarm_watch import AlarmFinding, watch_alarms
+from monitoring.alerts import AlertChange, Event, settle
+from monitoring.cohorts import Cohort
+from monitoring.daily_rules import DAY, TierDrift, day_of, find_drift, judge_day, judge_labels
+from monitoring.figures import figures_of
+from monitoring.names import Rule
+from monitoring.reader import Champion, Reader
+from monitoring.rules import Judgement, judge_runtimes
+from store.alarm_states import put_alarm_state
+from store.drift_reports import DriftReport, put_report
+from store.engine import transaction
+from store.figures import FigureRow, put_figures
+
+REPORT_NAME = "drift"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchOutcome:
+    """What came of one window."""
+
+    cascade: str
+    window: Window
+    decisions: int
+    figures: int
+    matured: tuple[Window, ...]
+    reports: int
+    alerts: tuple[AlertChange, ...]
+
+    def __str__(self) -> str:
+        opened = sum(change.event is Event.OPENED for change in self.alerts)
+        resolved = len(self.alerts) - opened
+        return (
+            f"watched {self.decisions} decisions: {self.figures} figures, {len(self.matured)} matured cohorts,"
+            f" {self.reports} drift reports, {opened} alerts opened, {resolved} resolved"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Conclusions:
+    figures: tuple[FigureRow, ...]
+    drift: tuple[TierDrift, ...]
+    memories: tuple[AlarmMemory, ...]
+    judgements: tuple[Judgement, ...]
+
+
+def watch_window(
+    engine: Engine, cascade: str, window: Window, *, now: datetime, fence: Callable[[Session], None]
+) -> WatchOutcome:
+    """Watch the decisions of `window` as known at `now`. `fence` is called first in the transaction that writes, and
+    raises where the caller no longer holds the window (`store.job_runs.fence`).
+
+    Raises CascadeUnknown, and whatever `fence` raises; then nothing is written.
+    """
+    reader = Reader(engine, cascade, now=now)
+    current, matured = reader.cohort(window), [reader.cohort(due) for due in reader.matured() if due != window]
+    found = _conclude(reader, current, matured)
+    with transaction(engine) as session:
+        fence(session)
+        changes = _write(session, reader, found)
+    return WatchOutcome(
+        cascade=cascade,
+        window=window,
+        decisions=current.size,
+        figures=len(found.figures),
+        matured=tuple(cohort.window for cohort in matured),
+        reports=len(found.drift),
+        alerts=changes,
+    )
+
+
+def _conclude(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Conclusions:
+    champion = reader.champion()
+    alarms = watch_alarms(reader, current, champion)
+    drift, daily = _conclude_day(reader, current, champion, alarms)
+    runtimes = judge_runtimes(champion.assignment, reader.acknowledgements(), now=reader.now)
+    figures = tuple(row for cohort in (current, *matured) for row in figures_of(cohort, computed_at=reader.now))
+    return _Conclusions(
+        figures=figures,
+        drift=drift,
+        memories=tuple(finding.memory for finding in alarms),
+        judgements=(*(finding.judgement for finding in alarms), *daily, runtimes),
+    )
+
+
+def _conclude_day(
+    reader: Reader, current: Cohort, champion: Champion, alarms: tuple[AlarmFinding, ...]
+) -> tuple[tuple[TierDrift, ...], tuple[Judgement, ...]]:
+    day = day_of(current.window)
+    if day is None:
+        return (), ()
+    today = current if day == current.window else reader.cohort(day)
+    drift = find_drift(reader, champion.bundle, today)
+    judgements = judge_day(champion.bundle, today, drift, lambda: _week_before(reader, champion, day))
+    consumed = next((a.memory.consumed_until for a in alarms if a.memory.rule is Rule.RISK), None)
+    if consumed is not None:
+        judgements += (judge_labels(reader.cohort(Window(start=consumed - day.length, end=consumed))),)
+    return drift, judgements
+
+
+def _week_before(reader: Reader, champion: Champion, day: Window) -> Cohort | None:
+    """What the champion decided in the week before `day`."""
+    if champion.bundle is None:
+        return None
+    before = reader.cohort(Window(start=day.start - 7 * DAY, end=day.start)).of_bundle(champion.bundle.id)
+    return before if before.size else None
+
+
+def _write(session: Session, reader: Reader, found: _Conclusions) -> tuple[AlertChange, ...]:
+    spec, now = reader.spec, reader.now
+    put_figures(session, found.figures)
+    for memory in found.memories:
+        put_alarm_state(session, spec.name, memory.rule.value, memory_to_json(memory), now=now)
+    for drift in found.drift:
+        put_report(
+            session,
+            DriftReport(
+                cascade=spec.name,
+                window=drift.window,
+                tier=drift.tier,
+                name=REPORT_NAME,
+                document=drift.record.document,
+                computed_at=now,
+            ),
+        )
+    changes = (settle(session, spec, judgement, now=now) for judgement in found.judgements)
+    return tuple(change for change in changes if change is not None)

@@ -1,0 +1,180 @@
+"""Both alarms on planted harm and on healthy traffic; what they remember; what they never do twice."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from knowgate.records import Reason, Window
+from knowgate.spec import TargetKind, Targets
+from monitoring.alarm_memory import memory_from_json, memory_to_json
+from monitoring.alarms import Promise, risk_rows, watch_risk, watch_savings
+from monitoring.errors import AlarmStateInvalid
+
+PROMISE = Promise(champion="b1", challenger=None, savings_low=0.5)
+HOURS = 24
+
+
+def traffic(cast, *, retained, n, seed, bundle="b1", **changes):
+    """n queries over a day; `retained` of them kept (cost 10 against 100 of the last tier, in 1e-6 USD)."""
+    rng = np.random.default_rng(seed)
+    kept = rng.random(n) < retained
+    at = [cast.DAY + timedelta(seconds=float(s)) for s in np.sort(rng.random(n)) * 86_399]
+    explored = rng.random(n) < 0.5
+    return [
+        cast.Asked(at=t, reason=None if k else Reason.P_T, explored=bool(k and e), bundle=bundle, **changes)
+        for t, k, e in zip(at, kept, explored, strict=True)
+    ]
+
+
+def test_healthy_traffic_raises_no_savings_alarm(cast, cohort):
+    # Retaining 70 % saves 1 − (10 + 30)/100 = 60 %, above the promised 50 %.
+    memory = watch_savings(None, cohort(traffic(cast, retained=0.7, n=400, seed=1)), PROMISE)
+    assert memory.raised_at is None
+    assert memory.rows == 400
+    assert memory.unit == "usd"
+    assert memory.log_wealth < 1.0
+
+
+def test_a_planted_loss_of_savings_is_heard_within_the_day(cast, cohort):
+    # Retaining 10 % saves nothing: the loss is 50 points below the promise.
+    day = cohort(traffic(cast, retained=0.1, n=400, seed=2))
+    memory = watch_savings(None, day, PROMISE)
+    assert memory.raised_at == day.window.end
+    assert memory.families == ()
+
+
+def test_after_an_alarm_a_new_family_with_a_smaller_level_is_opened(cast, cohort):
+    loss = cohort(traffic(cast, retained=0.1, n=400, seed=2))
+    rung = watch_savings(None, loss, PROMISE)
+    first = watch_savings(None, cohort(traffic(cast, retained=0.7, n=50, seed=1)), PROMISE)
+    shifted = [replace(asked, at=asked.at + timedelta(days=1)) for asked in traffic(cast, retained=0.7, n=50, seed=3)]
+    again = watch_savings(rung, cohort(shifted, day=1), PROMISE)
+    assert again.families[-1].number == 2
+    assert again.families[-1].watch.rule.alpha == pytest.approx(first.families[-1].watch.rule.alpha / 4)
+    assert again.raised_at == rung.raised_at  # quiet for one day proves nothing
+
+
+def test_the_alarm_is_quiet_again_after_two_days_without_harm(cast, cohort):
+    memory = watch_savings(None, cohort(traffic(cast, retained=0.1, n=400, seed=2)), PROMISE)
+    for day in (1, 2, 3):
+        asked = [replace(one, at=one.at + timedelta(days=day)) for one in traffic(cast, retained=0.8, n=60, seed=day)]
+        start = cast.DAY + timedelta(days=day)
+        memory = watch_savings(
+            memory, _window(cohort, asked, Window(start=start, end=start + timedelta(days=1))), PROMISE
+        )
+    assert memory.raised_at is None
+
+
+def test_a_new_champion_opens_a_family_that_starts_with_its_first_decision(cast, cohort):
+    old = traffic(cast, retained=0.7, n=100, seed=1)
+    new = [
+        replace(one, bundle="b2" if one.at.hour >= 12 else "b1") for one in traffic(cast, retained=0.7, n=100, seed=4)
+    ]
+    memory = watch_savings(None, cohort(old), PROMISE)
+    memory = replace(memory, consumed_until=cast.DAY)
+    moved = watch_savings(memory, cohort(new), replace(PROMISE, champion="b2"))
+    assert moved.basis == "b2"
+    assert moved.families[-1].number == 2
+    assert moved.rows == sum(one.bundle == "b2" for one in new)
+
+
+def test_the_challengers_decisions_are_not_held_against_the_champion(cast, cohort):
+    mixed = traffic(cast, retained=0.7, n=100, seed=1) + traffic(cast, retained=0.0, n=50, seed=2, bundle="b9")
+    memory = watch_savings(None, cohort(mixed), replace(PROMISE, challenger="b9"))
+    assert memory.rows == 100
+
+
+def test_without_a_promise_the_alarm_waits_and_says_why(cast, cohort):
+    memory = watch_savings(None, cohort(traffic(cast, retained=0.1, n=50, seed=1)), None)
+    assert memory.families == ()
+    assert "certified" in memory.idle
+
+
+def test_without_prices_savings_are_watched_in_gflops(cast, cohort):
+    tiers = tuple(replace(tier, prices=()) for tier in cast.spec_of().tiers)
+    memory = watch_savings(None, cohort(traffic(cast, retained=0.1, n=400, seed=2), tiers=tiers), PROMISE)
+    assert memory.unit == "gflops"
+    assert memory.raised_at is not None
+
+
+def test_a_query_beyond_the_declared_bound_is_cut_and_counted(cast, cohort):
+    asked = [*traffic(cast, retained=0.7, n=50, seed=1), cast.Asked(bundle="b1", tokens=5000, reason=Reason.P_T)]
+    assert watch_savings(None, cohort(asked), PROMISE).cut_rows == 1
+
+
+def test_rows_are_consumed_once_and_blocks_do_not_matter(cast, cohort):
+    day = cohort(traffic(cast, retained=0.6, n=200, seed=5))
+    noon = cast.DAY + timedelta(hours=12)
+    halves = [Window(start=cast.DAY, end=noon), Window(start=noon, end=day.window.end)]
+    whole = watch_risk(None, day)
+    split = watch_risk(watch_risk(None, day.between(halves[0])), day.between(halves[1]))
+    assert split.families[-1].watch.rows == whole.families[-1].watch.rows
+    assert split.log_wealth == whole.log_wealth
+    assert watch_risk(whole, day).rows == whole.rows
+
+
+def test_the_memory_comes_back_from_json_bit_for_bit(cast, cohort):
+    memory = watch_savings(None, cohort(traffic(cast, retained=0.6, n=100, seed=5)), PROMISE)
+    assert memory_from_json(memory_to_json(memory)) == memory
+    with pytest.raises(AlarmStateInvalid, match="delete"):
+        memory_from_json('{"rule": "savings"}')
+
+
+def test_a_planted_drop_is_heard_by_the_risk_alarm(cast, cohort):
+    harmed = traffic(cast, retained=0.9, n=400, seed=6, small=0.0, large=1.0)
+    memory = watch_risk(None, cohort(harmed))
+    assert memory.raised_at is not None
+
+
+def test_harmless_answers_raise_no_risk_alarm(cast, cohort):
+    fine = traffic(cast, retained=0.9, n=400, seed=6, small=1.0, large=1.0)
+    memory = watch_risk(None, cohort(fine))
+    assert memory.raised_at is None
+    assert memory.least_propensity == 0.5
+
+
+def test_missing_labels_never_raise_an_alarm(cast, cohort):
+    """Half of the harmful pairs are labelled by whoever felt like it: the missing half counts as the best case."""
+    labelled = traffic(cast, retained=1.0, n=200, seed=6, small=0.0, large=1.0, label_propensity=None)
+    silent = traffic(cast, retained=1.0, n=300, seed=7)
+    assert watch_risk(None, cohort(labelled + silent)).raised_at is None
+
+
+def test_labels_drawn_by_a_coin_are_weighted_and_the_rest_left_out(cast, cohort):
+    drawn = [cast.Asked(explored=True, small=0.0, large=1.0, label_propensity=0.25) for _ in range(5)]
+    rest = [cast.Asked(explored=True) for _ in range(15)]
+    rows = cohort(drawn + rest).decisions
+    x, observed, propensity = risk_rows(rows, cast.spec_of())
+    assert observed.sum() == 5
+    assert set(x[observed]) == {1.0}
+    assert set(propensity[observed]) == {0.125}
+
+
+def test_an_unlogged_exploration_coin_stops_the_risk_alarm(cast, cohort):
+    memory = watch_risk(None, cohort([cast.Asked(explored=True, small=0.0, large=1.0, run_propensity=None)] * 3))
+    assert "run propensity" in memory.idle
+
+
+def test_a_target_of_retained_accuracy_watches_what_is_retained(cast, cohort):
+    targets = Targets(kind=TargetKind.RETAINED_ACCURACY, value=0.9)
+    wrong = traffic(cast, retained=0.5, n=200, seed=6, small=0.0)
+    right = traffic(cast, retained=0.5, n=200, seed=6, small=1.0)
+    assert watch_risk(None, cohort(wrong, targets=targets)).raised_at is not None
+    assert watch_risk(None, cohort(right, targets=targets)).raised_at is None
+
+
+@pytest.mark.slow
+def test_traffic_at_the_edge_of_the_promise_alarms_no_more_often_than_alpha(cast):
+    """The promise is met exactly, with margin 0: the worst case of "healthy". 200 runs, level .05 of α = .1."""
+    from evidence.alarms import AlarmRule, advance_watch, open_watch
+
+    rng, alarms = np.random.default_rng(11), 0
+    for _ in range(200):
+        # C is 100 with probability .4, else 10: mean 46 against 46 allowed of the last tier's 100.
+        cost = np.where(rng.random(3000) < 0.4, 100.0, 10.0)
+        increments = (cost - 46.0) / 100.0
+        watch = open_watch(AlarmRule(name="savings", low=-0.5, high=1.1, alpha=0.05, starts=31))
+        alarms += advance_watch(watch, increments, np.arange(3000) // 100).alarmed
+    assert alarms / 200 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 200)
