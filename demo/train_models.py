@@ -75,7 +75,7 @@ class Recipe:
 
 RECIPES = (
     Recipe(name="small", hidden=64, layers=2, heads=4, intermediate=176, epochs=26, learning_rate=4e-3),
-    Recipe(name="large", hidden=192, layers=4, heads=6, intermediate=512, epochs=26, learning_rate=2e-3),
+    Recipe(name="large", hidden=192, layers=4, heads=6, intermediate=512, epochs=16, learning_rate=1.2e-3),
 )
 
 

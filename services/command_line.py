@@ -10,7 +10,23 @@ import sys
 import typer
 
 from knowgate.errors import KnowgateError
-from services.commands import cascade, certify, db, serve, token
+from services.commands import (
+    audit,
+    backup,
+    bundle,
+    cascade,
+    certify,
+    db,
+    demo,
+    doctor,
+    erase,
+    history,
+    jobs,
+    labels,
+    serve,
+    simulate,
+    token,
+)
 from services.errors import ServicesError
 from services.settings import silence_telemetry
 
@@ -22,9 +38,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.command("demo", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(demo.demo)
 app.add_typer(cascade.app, name="cascade")
+app.command("simulate")(simulate.simulate)
+app.command("import")(history.import_history)
+app.command("export")(history.export_history)
+app.add_typer(labels.app, name="labels")
 app.command("certify")(certify.certify)
+app.command("train")(jobs.train)
+app.command("monitor")(jobs.monitor)
+app.command("promote")(jobs.promote)
+app.command("rollback")(jobs.rollback)
+app.add_typer(bundle.app, name="bundle")
+app.add_typer(audit.app, name="audit")
+app.command("doctor")(doctor.doctor)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
+app.command("erase")(erase.erase)
 app.command("serve")(serve.serve)
+app.command("scheduler")(jobs.scheduler)
 app.add_typer(db.app, name="db")
 app.add_typer(token.app, name="token")
 

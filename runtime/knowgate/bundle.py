@@ -14,7 +14,13 @@ from safetensors.numpy import save
 
 from knowgate import codec
 from knowgate.arrays import Float32Array
-from knowgate.bundle_documents import BundleDocument, CertificateDocument, CertificateStatus, TierDocument
+from knowgate.bundle_documents import (
+    BundleDocument,
+    CertificateDocument,
+    CertificateStatus,
+    ComparisonDocument,
+    TierDocument,
+)
 from knowgate.bundle_versions import SCHEMA, upgrade
 from knowgate.errors import BundleRefused, RecordInvalid
 from knowgate.tensors import tensor_names, tier_from_tensors, tier_tensors
@@ -26,6 +32,7 @@ __all__ = [
     "Bundle",
     "BundleDocument",
     "CertificateDocument",
+    "ComparisonDocument",
     "CertificateStatus",
     "TierDocument",
     "TierModels",

@@ -14,14 +14,16 @@ from knowgate.errors import RecordInvalid
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def new_decision_id(now: datetime | None = None) -> UUID:
+def new_decision_id(now: datetime | None = None, *, randomness: int | None = None) -> UUID:
     """A fresh UUIDv7, of `now` (aware) or of the clock. Raises RecordInvalid for a naive time, or one before 1970.
+
+    `randomness` (80 bits) makes a simulation's ids repeatable; whoever serves queries leaves it out.
 
     >>> decided_at(new_decision_id(datetime(2026, 1, 2, tzinfo=UTC)))
     datetime.datetime(2026, 1, 2, 0, 0, tzinfo=datetime.timezone.utc)
     """
     millis = time.time_ns() // 1_000_000 if now is None else _millis(now)
-    random = int.from_bytes(os.urandom(10), "big")
+    random = int.from_bytes(os.urandom(10), "big") if randomness is None else randomness
     value = (millis & (2**48 - 1)) << 80
     value |= 0x7 << 76 | (random >> 68 & 0xFFF) << 64
     value |= 0b10 << 62 | random & (2**62 - 1)

@@ -30,14 +30,17 @@ def apply(
     from services.clock import SystemClock
     from services.commands.printing import print_json
     from services.database import open_database
+    from services.rollout import declare
     from services.settings import read_settings
     from store import cascades
     from store.engine import transaction
 
     spec = read_cascade_file(file)
-    with transaction(open_database(read_settings())) as session:
+    settings = read_settings()
+    with transaction(open_database(settings)) as session:
         before = cascades.cascade_version(session, spec.name) if spec.name in cascades.cascade_names(session) else 0
         version = cascades.apply_cascade(session, spec, now=SystemClock().now())
+        declare(session, spec, settings, now=SystemClock().now())
     applied = Applied(cascade=spec.name, version=version, changed=version != before)
     if as_json:
         from knowgate import codec

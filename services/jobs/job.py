@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sqlalchemy import Engine
 
@@ -54,6 +54,7 @@ class JobOutcome:
     outcome: str
 
 
+@runtime_checkable
 class WindowedJob(Protocol):
     """A job that takes effect once per cascade and window."""
 

@@ -5,8 +5,9 @@ from sqlalchemy.orm import Session
 from knowgate import codec
 from knowgate.bundle_documents import BundleDocument
 from services import rollout
+from services.errors import Refused
 from services.jobs.job import JobContext
-from services.promotion import check_promotion
+from services.promotion import PromotionCheck, check_promotion
 from services.rollout import Why
 from store import assignments, bundles, cascades
 from store.bundles import BundleRecord, BundleStatus
@@ -33,11 +34,17 @@ def _judge_cascade(context: JobContext, cascade: str) -> int:
         for record in older:
             why = Why(reason=f"superseded by {newest.id[:12]}, which was trained later")
             rollout.refuse(session, assignments.assignment(session, cascade), record.id, why, now=context.clock.now())
-        _judge(session, context, newest)
+        judge_bundle(session, context, newest)
         return len(waiting)
 
 
-def _judge(session: Session, context: JobContext, record: BundleRecord) -> None:
+def judge_bundle(session: Session, context: JobContext, record: BundleRecord) -> PromotionCheck:
+    """Check one bundle, and put it in force or state why not.
+
+    Raises Refused for one that carries no certificate, or was judged before.
+    """
+    if record.status is not BundleStatus.CERTIFIED:
+        raise Refused(f"bundle {record.id[:12]} is {record.status}: only a certified one that nobody judged is judged")
     now = context.clock.now()
     held = assignments.assignment(session, record.cascade)
     if held is None:
@@ -48,3 +55,4 @@ def _judge(session: Session, context: JobContext, record: BundleRecord) -> None:
         rollout.promote(session, held, record.id, context.settings, why, now=now)
     else:
         rollout.refuse(session, held, record.id, why, now=now)
+    return check

@@ -1,0 +1,82 @@
+"""The story of a deployment, told by a real one on a simulated clock.
+
+Cold start, late labels, the first certified probe, savings, a shift of traffic, what is noticed of it and why, new
+labels, a new bundle, and the proof of every decision. What happens in each part is whatever the two models, the
+probe and the jobs do; this file only lets time pass and writes down what came of it.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from transformers import AutoConfig
+
+from demo.answers import MODELS, ModelPair
+from demo.facts import load_questions
+from demo.plan import LABELLING, SEED, START, demo_spec, queries
+from knowgate import CascadeSpec, codec
+from services.simulation.play import Played, Player, Progress
+from services.simulation.stage import Stage, simulated_settings
+from services.simulation.summary import Summary, summarise
+
+STEP = timedelta(hours=12)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What the demo ends with."""
+
+    summary: Summary
+    played: Played
+    directory: Path
+
+
+def tell(directory: Path, *, answered: Callable[[int, int], object], told: Callable[[Progress], None]) -> Told:
+    """Play the whole story in `directory`, which is emptied first.
+
+    `answered` hears (prompts answered, prompts in all) while the models work, `told` what happened in each step.
+    """
+    if directory.exists():
+        shutil.rmtree(directory)
+    spec = spec_of_pair()
+    questions = load_questions()
+    traffic = queries(list(questions))
+    wanted = {asked.prompt for asked in traffic}
+    asked_once = [question for question in questions if question.prompt in wanted]
+    total = len(spec.tiers) * len(asked_once)
+    pair = ModelPair(spec.tiers, asked_once, told=lambda count: answered(count, total))
+    with Stage(simulated_settings(directory, seed=SEED), spec, start=START) as stage:
+        player = Player(stage, pair, LABELLING, seed=SEED)
+
+        def step(progress: Progress) -> None:
+            pair.follow(stage.cascade)
+            told(progress)
+
+        player.play(traffic, every=STEP, told=step)
+        player.wait(stage.clock.now() + spec.horizon + timedelta(days=1), every=timedelta(days=1), told=step)
+        summary = summarise(stage, player.played)
+    (directory / "summary.json").write_bytes(codec.canonical(summary))
+    return Told(summary=summary, played=player.played, directory=directory)
+
+
+def spec_of_pair() -> CascadeSpec:
+    """The demo's cascade with the sizes that the committed models have."""
+    sizes = tuple(_parameters(MODELS / name) for name in ("small", "large"))
+    blocks = AutoConfig.from_pretrained(MODELS / "small").num_hidden_layers
+    return demo_spec((sizes[0], sizes[1]), tuple(range(blocks + 1)))
+
+
+def _parameters(folder: Path) -> float:
+    from safetensors import safe_open
+
+    with safe_open(folder / "model.safetensors", framework="np") as file:
+        shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 (not a dict)
+    total = 0
+    for shape in shapes:
+        count = 1
+        for size in shape:
+            count *= size
+        total += count
+    return float(total)

@@ -1,0 +1,103 @@
+"""`knowgate audit`: why a query went where it went, and that nobody changed the record since."""
+
+from typing import Annotated
+
+import typer
+
+from services.commands.options import AsJson, End, Start, aware
+
+app = typer.Typer(help="Explain, replay, verify and prove what was decided.", no_args_is_help=True)
+
+NamedDecision = Annotated[str, typer.Argument(help="A decision's id, or the user's own external id.")]
+InCascade = Annotated[str | None, typer.Option("--cascade", help="Where an external id is looked for.")]
+
+
+@app.command()
+def explain(decision: NamedDecision, cascade: InCascade = None, as_json: AsJson = False) -> None:
+    """Why one query went where it went: signals, gates, thresholds, bundle, certificate, labels, replay, ledger."""
+    from knowgate import codec
+    from services.audit import explain as explaining
+    from services.commands.explanation import explanation_lines
+    from services.commands.printing import print_json
+    from services.database import open_database
+    from services.errors import Refused
+    from services.settings import read_settings
+    from store.engine import reading
+
+    with reading(open_database(read_settings())) as session:
+        explanation = explaining.explain(session, explaining.find_decision(session, decision, cascade))
+    if as_json:
+        print_json(codec.encode(explanation))
+    else:
+        typer.echo("\n".join(explanation_lines(explanation)))
+    if not explanation.replay.matches:
+        raise Refused("the replay came out differently; see above")
+
+
+@app.command()
+def replay(
+    decision: Annotated[str | None, typer.Argument(help="One decision; left out, all of the cascade's.")] = None,
+    cascade: InCascade = None,
+    since: Start = None,
+    until: End = None,
+    as_json: AsJson = False,
+) -> None:
+    """Decide stored decisions again, from their signals and from their vectors. Exits with 3 on a mismatch."""
+    from datetime import UTC, datetime
+
+    from knowgate import Window
+    from services.audit.explain import find_decision
+    from services.audit.replay_stored import replay_decision, replay_window
+    from services.commands.printing import print_record
+    from services.database import open_database
+    from services.errors import InputInvalid, Refused
+    from services.jobs.windows import EPOCH
+    from services.settings import read_settings
+    from store.engine import reading
+
+    with reading(open_database(read_settings())) as session:
+        if decision is not None:
+            result = replay_decision(session, find_decision(session, decision, cascade))
+            print_record(result, as_json=as_json)
+            mismatches = len(result.mismatches)
+        elif cascade is not None:
+            window = Window(start=aware(since) or EPOCH, end=aware(until) or datetime.max.replace(tzinfo=UTC))
+            count = replay_window(session, cascade, window)
+            print_record(count, as_json=as_json)
+            mismatches = count.mismatches
+        else:
+            raise InputInvalid("nothing to replay: give a decision, or --cascade for all of its decisions")
+    if mismatches:
+        raise Refused(f"{mismatches} mismatches: see above")
+
+
+@app.command()
+def verify(as_json: AsJson = False) -> None:
+    """Check the whole ledger: chain, roots, leaves, and the rows they speak of. Exits with 3 on any problem."""
+    from services.audit.verify import verify_ledger
+    from services.commands.printing import print_record
+    from services.database import open_database
+    from services.errors import Refused
+    from services.settings import read_settings
+    from store.engine import reading
+
+    with reading(open_database(read_settings())) as session:
+        verification = verify_ledger(session)
+    print_record(verification, as_json=as_json)
+    if not verification.verified:
+        raise Refused("the ledger does not verify: see the problems above")
+
+
+@app.command()
+def export(decision: NamedDecision, cascade: InCascade = None) -> None:
+    """Print the proof of one decision as JSON: its leaf, the path to the sealed root, the chain's link."""
+    from knowgate import codec
+    from services.audit.explain import find_decision, proofs
+    from services.commands.printing import print_json
+    from services.database import open_database
+    from services.settings import read_settings
+    from store.engine import reading
+
+    with reading(open_database(read_settings())) as session:
+        found = find_decision(session, decision, cascade)
+        print_json({"decision": codec.encode(found), "proofs": codec.encode(proofs(session, str(found.id)))})

@@ -1,0 +1,28 @@
+"""`knowgate backup` and `knowgate restore`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def backup(folder: Annotated[Path, typer.Argument(help="A new folder, on a disk of its own if possible.")]) -> None:
+    """Copy database, vectors and hash key into a folder, with a checksum of each file. The service may go on."""
+    from services.backup import back_up
+    from services.clock import SystemClock
+    from services.database import open_database
+    from services.settings import read_settings
+
+    settings = read_settings()
+    manifest = back_up(settings, open_database(settings), folder, now=SystemClock().now())
+    size = sum(file.bytes for file in manifest.files)
+    typer.echo(f"{len(manifest.files)} files, {size / 1e6:.1f} MB, are in {folder}")
+
+
+def restore(folder: Annotated[Path, typer.Argument(help="A folder that `knowgate backup` wrote.")]) -> None:
+    """Bring a backup into an empty deployment: every checksum is verified before anything is written."""
+    from services.backup import restore as bring_back
+    from services.settings import read_settings
+
+    manifest = bring_back(read_settings(), folder)
+    typer.echo(f"the deployment of {manifest.created_at.isoformat(timespec='seconds')} is back")

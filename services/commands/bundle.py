@@ -1,0 +1,98 @@
+"""`knowgate bundle`: look at bundles, verify one, compare two."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from services.commands.options import AsJson
+
+app = typer.Typer(help="Look at bundles, verify one, compare two.", no_args_is_help=True)
+
+Named = Annotated[str, typer.Argument(help="An id, the start of one, or a .safetensors file.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What `verify` found."""
+
+    bundle: str
+    cascade: str
+    bytes: int
+    signed: bool | None  # None = no public key was given
+
+
+@app.command()
+def show(
+    named: Annotated[
+        str | None, typer.Argument(help="An id, the start of one, or a file; left out, all are listed.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what a bundle says about itself, or list all bundles."""
+    from knowgate import codec
+    from services.bundle_files import all_bundles, read_named
+    from services.commands.printing import print_json, print_record, print_rows
+    from services.database import open_database
+    from services.settings import read_settings
+    from store.engine import reading
+
+    with reading(open_database(read_settings())) as session:
+        if named is None:
+            columns = ("id", "cascade", "status", "created_at")
+            print_rows("bundles", all_bundles(session), as_json=as_json, columns=columns)
+            return
+        bundle = read_named(session, named)
+    if as_json:
+        print_json({"id": bundle.id, "document": codec.encode(bundle.document)})
+    else:
+        typer.echo(bundle.id)
+        print_record(bundle.document, as_json=False)
+
+
+@app.command()
+def verify(
+    named: Named,
+    public_key: Annotated[str | None, typer.Option(help="Also check the signature: the public key in hex.")] = None,
+    signature: Annotated[str | None, typer.Option(help="Of a file: its detached signature in hex.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a bundle as a runtime would: hash, document, tensors, signature. Exits with 3 when it is refused."""
+    from knowgate import read_bundle, signing
+    from knowgate.errors import BundleRefused
+    from services.bundle_files import bundle_bytes
+    from services.commands.printing import print_record
+    from services.database import open_database
+    from services.errors import Refused
+    from services.settings import read_settings
+    from store.bundles import bundle as stored_bundle
+    from store.engine import reading
+
+    with reading(open_database(read_settings())) as session:
+        expected, content = bundle_bytes(session, named)
+        if expected is not None and signature is None:
+            signature = stored_bundle(session, expected).signature
+    try:
+        bundle = read_bundle(content, expected_id=expected)
+        if public_key is not None:
+            signing.require_signed_bundle(public_key, bundle.id, signature)
+    except BundleRefused as error:
+        raise Refused(str(error)) from error
+    signed = None if public_key is None else True
+    print_record(
+        Verified(bundle=bundle.id, cascade=bundle.document.cascade, bytes=len(content), signed=signed), as_json=as_json
+    )
+
+
+@app.command()
+def diff(first: Named, second: Named, as_json: AsJson = False) -> None:
+    """Print where two bundles differ: documents key by key, tensors by their largest change."""
+    from services.bundle_files import differences, read_named
+    from services.commands.printing import print_rows
+    from services.database import open_database
+    from services.settings import read_settings
+    from store.engine import reading
+
+    with reading(open_database(read_settings())) as session:
+        found = differences(read_named(session, first), read_named(session, second))
+    print_rows("differences", found, as_json=as_json, columns=("where", "first", "second"))

@@ -1,0 +1,68 @@
+"""`knowgate erase`: a person's query, gone; the figures, as they were."""
+
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from services.commands.options import AsJson
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """What was erased."""
+
+    decision: UUID
+    vectors: int
+    ledger_entries: int
+    swept_files: int
+
+
+def erase(
+    decision: Annotated[str, typer.Argument(help="The decision's id, or, with --cascade, the user's own external id.")],
+    cascade: Annotated[str | None, typer.Option(help="Of which cascade the external id is.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Erase prompt, answers, external id and hidden states of a decision. Signals, costs and correctness stay.
+
+    The ledger keeps its hashes, so it still verifies. What is erased cannot be brought back, but from a backup.
+    """
+    from services.clock import SystemClock
+    from services.commands.printing import print_record
+    from services.database import open_database
+    from services.errors import InputInvalid
+    from services.settings import read_settings
+    from services.shard_files import blank_vectors, remove_files, sweep
+    from store.decisions import find_decision
+    from store.engine import reading, transaction
+    from store.erasure import erase_decision
+
+    settings = read_settings()
+    engine = open_database(settings)
+    if cascade is None:
+        try:
+            wanted = UUID(decision)
+        except ValueError:
+            raise InputInvalid(f"{decision!r} is no decision's id; with an external id, name its --cascade") from None
+    else:
+        with reading(engine) as session:
+            found = find_decision(session, cascade, decision)
+        if found is None:
+            raise InputInvalid(f"{cascade} has no decision with external id {decision!r}; check both")
+        wanted = found.id
+    if not yes:
+        typer.confirm(f"Erase decision {wanted}? It cannot be brought back", abort=True)
+    now = SystemClock().now()
+    with transaction(engine) as session:
+        erased = erase_decision(session, wanted, now=now)
+        old = blank_vectors(session, erased.vectors)
+    remove_files(old)
+    done = Erasure(
+        decision=wanted,
+        vectors=len(erased.vectors),
+        ledger_entries=erased.leaves,
+        swept_files=sweep(engine, settings.shards_url, now=now),
+    )
+    print_record(done, as_json=as_json)

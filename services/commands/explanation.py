@@ -1,0 +1,97 @@
+"""An explanation as lines for a person."""
+
+from collections.abc import Iterator
+
+from knowgate import Attempt, Policy
+from services.audit.explain import Explanation
+
+
+def explanation_lines(told: Explanation) -> list[str]:
+    """What was asked, what every tier showed, why it was kept or not, and what that rests on."""
+    return [*_head(told), *_attempts(told), *_grounds(told), *_proof(told)]
+
+
+def _head(told: Explanation) -> Iterator[str]:
+    decision = told.decision
+    yield f"decision {decision.id} of cascade {decision.cascade}, {decision.occurred_at.isoformat(timespec='seconds')}"
+    if decision.external_id is not None:
+        yield f"  external id  {decision.external_id}"
+    if decision.slice is not None:
+        yield f"  slice        {decision.slice}"
+    if told.erased_at is not None:
+        yield f"  erased on request, {told.erased_at.isoformat(timespec='seconds')}"
+    yield f"  served by    tier {decision.served.tier} ({_name(told, decision.served.tier)})"
+
+
+def _attempts(told: Explanation) -> Iterator[str]:
+    for attempt in told.decision.attempts:
+        yield ""
+        yield f"tier {attempt.tier} ({_name(told, attempt.tier)}): {attempt.role}{_cost(attempt)}"
+        verdict = attempt.verdict
+        if verdict is None:
+            yield "  nothing is decided here"
+            continue
+        yield f"  {verdict.action}{'' if verdict.reason is None else f', because of {verdict.reason}'}"
+        if attempt.fault is not None:
+            yield f"  fault        {attempt.fault}"
+        for gate in verdict.gates:
+            seen = "missing" if gate.value is None else f"{gate.value:.6f}"
+            sign = "≤" if gate.gate == "ood" else "≥"
+            yield f"  {gate.gate:<6} {seen:>9}  {sign} {gate.threshold:.6f}  {'passes' if gate.passed else 'fails'}"
+        if verdict.fallback:
+            yield "  a signal was missing: the certified fallback policy decided"
+
+
+def _grounds(told: Explanation) -> Iterator[str]:
+    yield ""
+    if told.policy is None:
+        yield "no bundle was in force: everything escalates"
+    else:
+        yield f"bundle {told.decision.bundle}"
+        yield f"  policy       {told.policy.kind}: {_thresholds(told.policy)}"
+        if told.training_window is not None:
+            start, end = told.training_window.start, told.training_window.end
+            yield f"  trained on   {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+        certificate = told.certificate
+        if certificate is not None:
+            yield (
+                f"  certificate  {certificate.status}: {certificate.target} {certificate.target_value}, "
+                f"attempt {certificate.attempt}, δ {certificate.delta:.4f} of {certificate.delta_family}, "
+                f"n {certificate.n}, {certificate.test}"
+            )
+    for label in told.labels:
+        yield (
+            f"label of tier {label.tier}: {label.correct:g} from {label.source}, "
+            f"{label.labelled_at.isoformat(timespec='seconds')}"
+        )
+
+
+def _proof(told: Explanation) -> Iterator[str]:
+    yield ""
+    replay = told.replay
+    how = "the same" if replay.matches else "DIFFERENTLY"
+    yield f"replay: {replay.attempts} verdicts from signals, {replay.vectors} from vectors too, came out {how}"
+    for mismatch in replay.mismatches:
+        yield f"  tier {mismatch.tier} {mismatch.what}: stored {mismatch.stored}, replayed {mismatch.replayed}"
+    for place in told.ledger:
+        if place.batch is None:
+            yield f"ledger: {place.kind} leaf {place.hash[:16]}…, not sealed yet"
+        else:
+            proven = "is under" if place.proven else "is NOT under"
+            yield f"ledger: {place.kind} leaf {place.hash[:16]}… {proven} the root of batch {place.batch}"
+
+
+def _name(told: Explanation, tier: int) -> str:
+    return told.models[tier] if tier < len(told.models) else "unknown"
+
+
+def _cost(attempt: Attempt) -> str:
+    return "" if attempt.cost_usd is None else f", {attempt.cost_usd:.3g} USD"
+
+
+def _thresholds(policy: Policy) -> str:
+    rules = []
+    for tier, rule in enumerate(policy.thresholds):
+        held = "nothing" if rule is None else ", ".join(f"{gate} {value:.4f}" for gate, value in rule.items())
+        rules.append(f"tier {tier} keeps {held}")
+    return "; ".join(rules)

@@ -1,0 +1,111 @@
+"""`knowgate import` and `knowgate export`: outcome tables in and out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from knowgate.records import LabelSource
+from services.commands.options import AsJson, Cascade, End, Start, Timezone, aware
+
+
+def import_history(
+    outcomes: Annotated[Path, typer.Argument(help="An outcome table: Parquet, CSV or JSONL.")],
+    cascade: Cascade,
+    hidden: Annotated[Path | None, typer.Option(help="Hidden states beside it: .npz or .safetensors.")] = None,
+    fingerprint: Annotated[
+        Path | None, typer.Option(help="With --hidden: a JSON file that says what they are hidden states of.")
+    ] = None,
+    source: Annotated[
+        LabelSource, typer.Option(help="Whose labels these are, where no column says.")
+    ] = LabelSource.GOLD,
+    start: Start = None,
+    end: End = None,
+    timezone: Timezone = None,
+    as_json: AsJson = False,
+) -> None:
+    """Store an outcome table as a cascade's history: decisions, labels, hidden states.
+
+    Run again, it changes nothing. Without a column occurred_at, --start and --end say when the queries happened.
+    """
+    from knowgate import codec
+    from knowgate.privacy import SecretKey
+    from knowgate.records import Fingerprint, Window
+    from services.clock import SystemClock
+    from services.commands.printing import print_record
+    from services.commands.progress import counting
+    from services.database import open_database
+    from services.errors import InputInvalid
+    from services.history.hidden_states import read_hidden_states
+    from services.history.import_outcomes import HiddenSource, import_outcomes, require_tiers
+    from services.history.outcomes import read_outcomes
+    from services.history.recorded_decisions import recorded_decisions
+    from services.settings import hash_key, read_settings
+    from store import cascades
+    from store.engine import reading
+
+    if (start is None) != (end is None) or (hidden is None) != (fingerprint is None):
+        raise InputInvalid("--start and --end, and --hidden and --fingerprint, go together: give both or neither")
+    settings = read_settings()
+    engine = open_database(settings)
+    table = read_outcomes(outcomes, timezone=timezone)
+    with reading(engine) as session:
+        require_tiers(table, cascades.cascade(session, cascade))
+    if table.ignored:
+        typer.echo(f"columns that nobody reads: {', '.join(table.ignored)}", err=True)
+    vectors = None
+    if hidden is not None and fingerprint is not None:
+        vectors = HiddenSource(
+            states=read_hidden_states(hidden, table),
+            fingerprint=codec.decode(Fingerprint, codec.parse(fingerprint.read_bytes())),
+            shards_url=settings.shards_url,
+        )
+    first, last = aware(start), aware(end)
+    span = None if first is None or last is None else Window(start=first, end=last)
+    rows = recorded_decisions(table, cascade, span=span, source=source)
+    with counting("importing", table.queries) as told:
+        done = import_outcomes(
+            engine,
+            rows,
+            cascade,
+            key=SecretKey(hash_key(settings)),
+            now=SystemClock().now(),
+            hidden=vectors,
+            told=told,
+        )
+    print_record(done, as_json=as_json)
+
+
+def export_history(
+    file: Annotated[Path, typer.Argument(help="The outcome table to write: Parquet, CSV or JSONL.")],
+    cascade: Cascade,
+    start: Start = None,
+    end: End = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="With the labels known at this time (ISO 8601); now if left out.")
+    ] = None,
+) -> None:
+    """Write a cascade's history as an outcome table; imported again, it gives the same decisions and labels."""
+    from datetime import UTC, datetime
+
+    from knowgate.records import Window
+    from services.clock import SystemClock
+    from services.database import open_database
+    from services.errors import InputInvalid
+    from services.history.export_outcomes import export_outcomes
+    from services.history.outcomes import write_outcomes
+    from services.settings import read_settings
+    from store.engine import reading
+
+    now = SystemClock().now()
+    try:
+        known_at = now if as_of is None else datetime.fromisoformat(as_of)
+    except ValueError:
+        raise InputInvalid(f"--as-of is {as_of!r}: a time such as 2026-01-31T12:00:00Z is expected") from None
+    if known_at.tzinfo is None:
+        raise InputInvalid(f"--as-of is {as_of!r}: the time is naive; add its offset, e.g. Z")
+    window = Window(start=aware(start) or datetime(2000, 1, 1, tzinfo=UTC), end=aware(end) or now)
+    with reading(open_database(read_settings())) as session:
+        table = export_outcomes(session, cascade, window, as_of=known_at)
+    write_outcomes(table, file)
+    typer.echo(f"{table.queries} queries on {table.tiers} tiers are in {file}", err=True)

@@ -1,0 +1,108 @@
+"""`knowgate scheduler`, `train`, `monitor`, `promote`, `rollback`: the jobs, at their times or at once."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.commands.options import AsJson, Cascade
+
+if TYPE_CHECKING:
+    from services.jobs.job import JobContext, JobOutcome
+
+
+def _context() -> "JobContext":
+    import logging
+    import os
+    import socket
+
+    from services.clock import SystemClock
+    from services.database import open_database
+    from services.jobs.job import JobContext
+    from services.settings import read_settings
+
+    settings = read_settings()
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    owner = f"{socket.gethostname()}-{os.getpid()}"
+    return JobContext(engine=open_database(settings), settings=settings, clock=SystemClock(), owner=owner)
+
+
+def scheduler() -> None:
+    """Run the scheduler until interrupted. Several may run side by side: no window takes effect twice."""
+    from services.scheduler import run_scheduler
+
+    run_scheduler(_context())
+
+
+def train(cascade: Cascade, as_json: AsJson = False) -> None:
+    """Train the latest window that is due, now; then judge what came of it."""
+    from services.jobs.job import run_due, run_sweep
+    from services.jobs.one_cascade import OneCascade
+    from services.jobs.promote import PromoteSweep
+    from services.jobs.train import TrainJob
+
+    context = _context()
+    outcomes = run_due(context, OneCascade(TrainJob(), cascade))
+    run_sweep(context, PromoteSweep())
+    _print_outcomes(outcomes, as_json, f"no training window of {cascade} is due: the latest is done, or under way")
+
+
+def monitor(cascade: Cascade, as_json: AsJson = False) -> None:
+    """Watch every window that is due, now: figures, drift, alarms."""
+    from services.jobs.job import run_due
+    from services.jobs.monitor import MonitorJob
+    from services.jobs.one_cascade import OneCascade
+
+    outcomes = run_due(_context(), OneCascade(MonitorJob(), cascade))
+    _print_outcomes(outcomes, as_json, f"no window of {cascade} is due")
+
+
+def promote(
+    bundle: Annotated[str, typer.Argument(help="The certified bundle's id, or the start of it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Judge one certified bundle now, and put it in force if it passes. Exits with 3 when it does not."""
+    from services.bundle_files import bundle_bytes
+    from services.commands.printing import print_record
+    from services.errors import InputInvalid, Refused
+    from services.jobs.promote import judge_bundle
+    from store import bundles
+    from store.engine import transaction
+
+    context = _context()
+    with transaction(context.engine) as session:
+        bundle_id, _ = bundle_bytes(session, bundle)
+        if bundle_id is None:
+            raise InputInvalid(f"bundle is {bundle!r}: only a stored bundle can be promoted; give its id")
+        check = judge_bundle(session, context, bundles.bundle(session, bundle_id))
+    print_record(check, as_json=as_json)
+    if not check.passed:
+        raise Refused(f"not promoted: {check.reason}")
+
+
+def rollback(
+    cascade: Cascade,
+    reason: Annotated[str, typer.Option(help="Why; it is kept in the promotion history and the ledger.")],
+    as_json: AsJson = False,
+) -> None:
+    """Put the champion before the present one back in force."""
+    from services import rollout
+    from services.commands.printing import print_record
+    from store.engine import transaction
+
+    context = _context()
+    with transaction(context.engine) as session:
+        now = context.clock.now()
+        fresh = rollout.roll_back(session, cascade, context.settings, rollout.Why(reason=reason), now=now)
+    print_record(fresh, as_json=as_json)
+
+
+def _print_outcomes(outcomes: "tuple[JobOutcome, ...]", as_json: bool, nothing: str) -> None:
+    from services.commands.printing import print_rows
+    from services.errors import ServicesError
+
+    if not outcomes and not as_json:
+        typer.echo(nothing)
+        return
+    print_rows("windows", outcomes, as_json=as_json, columns=("window", "outcome"))
+    if any(outcome.outcome == "failed" for outcome in outcomes):
+        raise ServicesError("a window failed: see the log above; it is tried again later")

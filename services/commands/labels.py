@@ -1,0 +1,126 @@
+"""`knowgate labels`: bring a file of labels in, ask which rows to label next."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from knowgate.records import LabelSource
+from services.commands.options import AsJson, Cascade, End, Start, Timezone, aware
+
+app = typer.Typer(help="Import labels, and choose the rows to label next.", no_args_is_help=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelsImported:
+    """What `labels import` did."""
+
+    cascade: str
+    stored: int
+    waiting: int
+    duplicates: int
+    rejected: int
+
+
+@app.command("import")
+def import_labels(
+    file: Annotated[Path, typer.Argument(help="CSV, JSONL or Parquet; a row per label.")],
+    cascade: Cascade,
+    mapping: Annotated[
+        str | None,
+        typer.Option("--map", help="field=column for columns of other names: correct=is_right,external_id=id"),
+    ] = None,
+    source: Annotated[LabelSource | None, typer.Option(help="Whose labels these are, where no column says.")] = None,
+    labelled_at: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%dT%H:%M:%S%z"], help="When they were made, where no column says."),
+    ] = None,
+    tier: Annotated[
+        int | None, typer.Option(min=0, help="Which answers they are of; the served ones if left out.")
+    ] = None,
+    timezone: Timezone = None,
+    as_json: AsJson = False,
+) -> None:
+    """Store the file's labels: decision_id or external_id, correct, labelled_at, source, tier, label_propensity.
+
+    A bad file stores nothing; rows that the cascade cannot take are named and exit with 1, the others are stored.
+    """
+    from services.clock import SystemClock
+    from services.commands.printing import print_record
+    from services.database import open_database
+    from services.history.label_files import LabelDefaults, parse_mapping, read_labels
+    from services.settings import read_settings
+    from store import cascades
+    from store.engine import transaction
+    from store.labels import add_labels
+
+    defaults = LabelDefaults(cascade=cascade, source=source, labelled_at=labelled_at, tier=tier)
+    labels = read_labels(file, defaults, mapping=parse_mapping(mapping), timezone=timezone)
+    with transaction(open_database(read_settings())) as session:
+        cascades.cascade(session, cascade)
+        added = add_labels(session, labels, received_at=SystemClock().now())
+    done = LabelsImported(
+        cascade=cascade,
+        stored=added.stored,
+        waiting=added.waiting,
+        duplicates=added.duplicates,
+        rejected=len(added.rejected),
+    )
+    print_record(done, as_json=as_json)
+    for row in added.rejected:
+        typer.echo(f"{file.name}: row {row.index + 1}: {row.field} is {row.value}: {row.cure}", err=True)
+    if added.rejected:
+        raise typer.Exit(1)
+
+
+@app.command()
+def queue(
+    cascade: Cascade,
+    rate: Annotated[float, typer.Option(min=0.0, max=1.0, help="The chance that a decision is drawn.")],
+    start: Start = None,
+    end: End = None,
+    agreements: Annotated[bool, typer.Option(help="Also rows whose answers are all the same.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many decisions.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a file that `labels import` takes once filled in.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List answers to label next, drawn by a fixed coin; each carries the propensity that its label is to carry."""
+    from datetime import timedelta
+
+    from knowgate.records import Window
+    from services.clock import SystemClock
+    from services.commands.printing import print_rows
+    from services.database import open_database
+    from services.errors import InputInvalid
+    from services.history.label_queue import label_queue
+    from services.settings import hash_key, read_settings
+    from store.engine import reading
+
+    if not rate > 0:
+        raise InputInvalid("--rate is 0: above 0, or no row is ever drawn")
+    settings, now = read_settings(), SystemClock().now()
+    until = aware(end) or now
+    window = Window(start=aware(start) or until - timedelta(days=28), end=until)
+    with reading(open_database(settings)) as session:
+        rows = label_queue(
+            session,
+            cascade,
+            window,
+            as_of=now,
+            rate=rate,
+            key=hash_key(settings),
+            agreements=agreements,
+            limit=limit,
+        )
+    if out is not None:
+        from services.history.label_queue_file import write_queue
+
+        write_queue(rows, out)
+        typer.echo(
+            f"{len(rows)} answers are in {out}; fill in `correct` and give it to `knowgate labels import`", err=True
+        )
+        return
+    columns = ("decision_id", "external_id", "tier", "model", "slice", "answer", "label_propensity")
+    print_rows("answers", rows, as_json=as_json, columns=columns)

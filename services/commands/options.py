@@ -1,0 +1,25 @@
+"""Options that several commands share, so that one word means one thing everywhere."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Cascade = Annotated[str, typer.Option("--cascade", help="The cascade's name.")]
+Timezone = Annotated[
+    str | None,
+    typer.Option(help="Where times without an offset were written, e.g. Europe/Paris; else they are refused."),
+]
+_FORMATS = ["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d"]
+Start = Annotated[
+    datetime | None, typer.Option(formats=_FORMATS, help="From this time on; a date begins at midnight UTC.")
+]
+End = Annotated[datetime | None, typer.Option(formats=_FORMATS, help="Until this time; a date begins at midnight UTC.")]
+
+
+def aware(time: datetime | None) -> datetime | None:
+    """A time of the command line in UTC; one without an offset can only be a date, which means midnight UTC."""
+    if time is None:
+        return None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
