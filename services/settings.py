@@ -53,6 +53,7 @@ class Settings:
     auth: Auth
     max_body_bytes: int
     assignment_lease: timedelta
+    job_lease: timedelta
     log_level: str
     hash_key: bytes | None = field(repr=False)
     signing_key: str | None = field(repr=False)  # lowercase hex
@@ -61,6 +62,11 @@ class Settings:
 
 def _text(value: str) -> str:
     return value
+
+
+def _place(value: str) -> str:
+    """A URL as it is, a folder as its full path: the database keeps it, and is read from other folders."""
+    return value if "://" in value else str(Path(value).absolute())
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
@@ -135,7 +141,7 @@ SETTINGS: tuple[Setting, ...] = (
         default="{data_dir}/shards",
         expected="a folder or an fsspec URL such as s3://bucket/prefix",
         purpose="Where shipped hidden states are kept, in safetensors shards.",
-        parse=_text,
+        parse=_place,
     ),
     Setting(
         name="KNOWGATE_MLFLOW_URL",
@@ -177,6 +183,13 @@ SETTINGS: tuple[Setting, ...] = (
         default="24h",
         expected=EXPECTED,
         purpose="How long a runtime may decide without word from the control plane; then it escalates everything.",
+        parse=_positive_duration,
+    ),
+    Setting(
+        name="KNOWGATE_JOB_LEASE",
+        default="2m",
+        expected=EXPECTED,
+        purpose="How long a job may be silent before another scheduler takes its window over.",
         parse=_positive_duration,
     ),
     Setting(
@@ -232,6 +245,11 @@ def unknown_settings(environ: Mapping[str, str] | None = None) -> tuple[str, ...
     given = os.environ if environ is None else environ
     known = {setting.name for setting in SETTINGS} | {f"{setting.name}_FILE" for setting in SETTINGS if setting.secret}
     return tuple(sorted(name for name in given if name.startswith(PREFIX) and name not in known))
+
+
+def child_environment(more: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that is started here: this one's, and `more`."""
+    return {**os.environ, **more}
 
 
 def silence_telemetry() -> None:

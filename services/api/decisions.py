@@ -22,10 +22,10 @@ from services.api.bodies import JSON_TYPE, VECTORS_TYPE, Body, media_type, parse
 from services.api.context import Context, InContext
 from services.api.errors import ApiError
 from services.api.openapi import body_of
-from services.api.privacy import kept
 from services.api.rows import Parsed, parse_decisions, reindexed
 from services.api.vectors_body import NO_VECTORS, Float16Array, Vectors, parse_vectors_body
 from services.api.wire import DecisionsReceipt
+from services.privacy import kept
 from store import cascades
 from store.decisions import add_decisions
 from store.engine import transaction

@@ -15,7 +15,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
 def test_an_empty_environment_gives_a_working_service_under_var() -> None:
     settings = read_settings({})
     assert settings.database_url == "sqlite:///var/knowgate.db"
-    assert settings.shards_url == "var/shards"
+    assert settings.shards_url == str(Path("var/shards").absolute())
     assert (settings.host, settings.auth) == ("127.0.0.1", Auth.ON)
     assert settings.assignment_lease == timedelta(hours=24)
 

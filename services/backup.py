@@ -1,0 +1,223 @@
+"""A deployment in a folder, and back: database, vectors, the key that was made here.
+
+    manifest.json       what the folder holds, each file with its SHA-256
+    database.sqlite     a snapshot (SQLite's own online copy), or
+    database.dump       a snapshot by pg_dump (PostgreSQL's custom format)
+    shards/…            the files that vectors lie in
+    hash.key            the hash key, where the deployment made its own
+
+The database comes first: a shard is written before it is referred to, so every shard of the snapshot is still there.
+The service may go on while a backup is made. MLflow's data are a projection of ours and are not part of it.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import quote
+
+import fsspec
+from sqlalchemy import URL, Engine, make_url
+
+from knowgate import codec
+from knowgate.errors import RecordInvalid
+from services.errors import InputInvalid, ServicesError
+from services.settings import Settings, child_environment
+from store import schema
+from store.engine import open_engine, reading, transaction
+from store.shards import verify_shard
+from store.vectors import move_shard, shards
+
+FORMAT = "knowgate.backup.v1"
+MANIFEST = "manifest.json"
+SQLITE, DUMP, KEY = "database.sqlite", "database.dump", "hash.key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackedFile:
+    """One file of a backup."""
+
+    path: str  # within the folder
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a backup holds."""
+
+    format: str
+    created_at: datetime
+    schema: str
+    database: str  # sqlite or postgresql
+    shards_url: str
+    files: tuple[BackedFile, ...]
+
+
+class BackupFailed(ServicesError):
+    """A tool that a backup needs failed or is not there."""
+
+
+def back_up(settings: Settings, engine: Engine, folder: Path, *, now: datetime) -> Manifest:
+    """Writes a backup into `folder`, which must be empty or new. Raises InputInvalid, BackupFailed."""
+    if folder.exists() and any(folder.iterdir()):
+        raise InputInvalid(f"{folder} is not empty; name a new folder for every backup")
+    folder.mkdir(parents=True, exist_ok=True)
+    revision = schema.current(engine)
+    if revision is None:
+        raise InputInvalid("the database is empty: there is nothing to back up")
+    sqlite = engine.dialect.name == "sqlite"
+    if sqlite:
+        _copy_sqlite(Path(str(engine.url.database)), folder / SQLITE)
+    else:
+        _run_tool("pg_dump", engine.url, "--format=custom", f"--file={folder / DUMP}")
+    _copy_shards(engine, settings.shards_url, folder)
+    key = settings.data_dir / KEY
+    if settings.hash_key is None and key.exists():
+        shutil.copy(key, folder / KEY)
+        (folder / KEY).chmod(0o600)
+    manifest = Manifest(
+        format=FORMAT,
+        created_at=now,
+        schema=revision,
+        database="sqlite" if sqlite else "postgresql",
+        shards_url=settings.shards_url,
+        files=tuple(_backed(folder, path) for path in sorted(folder.rglob("*")) if path.is_file()),
+    )
+    (folder / MANIFEST).write_text(json.dumps(codec.encode(manifest), indent=1))
+    return manifest
+
+
+def restore(settings: Settings, folder: Path) -> Manifest:
+    """Brings a verified backup into an empty deployment. Raises InputInvalid, BackupFailed."""
+    manifest = verified_manifest(folder)
+    url = make_url(settings.database_url)
+    if url.get_backend_name() != manifest.database:
+        raise InputInvalid(f"the backup is of {manifest.database}, KNOWGATE_DATABASE_URL of {url.get_backend_name()}")
+    _require_empty(url)
+    _put_shards(folder, settings.shards_url)
+    if (folder / KEY).exists() and settings.hash_key is None:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / KEY, settings.data_dir / KEY)
+        (settings.data_dir / KEY).chmod(0o600)
+    # The database comes last: without it nothing is restored, and the restore can be run again.
+    if manifest.database == "sqlite":
+        _put_sqlite(folder / SQLITE, Path(str(url.database)))
+    else:
+        _run_tool("pg_restore", url, "--exit-on-error", "--single-transaction", "--no-owner", str(folder / DUMP))
+    _point_shards(settings, manifest)
+    return manifest
+
+
+def verified_manifest(folder: Path) -> Manifest:
+    """The manifest of a backup whose every file is what it was. Raises InputInvalid."""
+    try:
+        manifest = codec.decode(Manifest, codec.parse((folder / MANIFEST).read_bytes()))
+    except (OSError, RecordInvalid) as error:
+        raise InputInvalid(f"{folder} is no backup: {error}") from error
+    if manifest.format != FORMAT:
+        raise InputInvalid(
+            f"the backup's format is {manifest.format!r}, {FORMAT} is read here; use the version that made it"
+        )
+    for file in manifest.files:
+        path = folder / file.path
+        if ".." in Path(file.path).parts or not path.is_file() or _sha256(path) != file.sha256:
+            raise InputInvalid(f"{path} is missing or changed since the backup was made; take another backup")
+    return manifest
+
+
+def _copy_sqlite(source: Path, target: Path) -> None:
+    from_file = f"file:{quote(str(source))}?mode=ro"
+    with closing(sqlite3.connect(from_file, uri=True)) as read, closing(sqlite3.connect(target)) as written:
+        read.backup(written)
+
+
+def _put_sqlite(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f".{target.name}.restored")
+    shutil.copy(source, fresh)
+    with fresh.open("rb+") as file:
+        os.fsync(file.fileno())
+    fresh.replace(target)
+
+
+def _copy_shards(engine: Engine, shards_url: str, folder: Path) -> None:
+    with reading(engine) as session:
+        held = shards(session)
+    for shard in held:
+        target = folder / "shards" / _within(shard.url, shards_url)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with fsspec.open(shard.url, "rb") as read, target.open("wb") as written:
+            shutil.copyfileobj(read, written)
+        if _sha256(target) != shard.sha256:
+            raise BackupFailed(f"{shard.url} is not what was written there; restore it from an earlier backup first")
+
+
+def _put_shards(folder: Path, shards_url: str) -> None:
+    root = folder / "shards"
+    for path in sorted(root.rglob("*.safetensors")):
+        url = f"{shards_url.rstrip('/')}/{path.relative_to(root).as_posix()}"
+        with path.open("rb") as read, fsspec.open(url, "wb", auto_mkdir=True) as written:
+            shutil.copyfileobj(read, written)
+
+
+def _point_shards(settings: Settings, manifest: Manifest) -> None:
+    """Points the database at the files where they are now, and makes sure that they are there."""
+    engine = open_engine(settings.database_url)
+    with transaction(engine) as session:
+        for shard in shards(session):
+            within = _within(shard.url, manifest.shards_url)
+            url = f"{settings.shards_url.rstrip('/')}/{within}"
+            if not verify_shard(url, shard.sha256):
+                raise BackupFailed(f"{url} did not arrive whole; empty the deployment and restore again")
+            if url != shard.url:
+                move_shard(session, shard.id, url=url, sha256=shard.sha256)
+    engine.dispose()
+
+
+def _within(url: str, base: str) -> str:
+    """A shard's path below the folder of shards: `ab/<sha256>.safetensors`, wherever that folder lies."""
+    return url.removeprefix(base.rstrip("/") + "/") if url.startswith(base) else "/".join(url.rsplit("/", 2)[1:])
+
+
+def _require_empty(url: URL) -> None:
+    shown = url.render_as_string(hide_password=True)
+    if url.get_backend_name() == "sqlite":
+        if Path(str(url.database)).exists():
+            raise InputInvalid(
+                f"{shown} exists; a backup is restored into an empty deployment: move the file away first"
+            )
+        return
+    engine = open_engine(url)
+    found = schema.current(engine)
+    engine.dispose()
+    if found is not None:
+        raise InputInvalid(f"{shown} has a schema already; a backup is restored into an empty database: make a new one")
+
+
+def _run_tool(tool: str, url: URL, *arguments: str) -> None:
+    """pg_dump or pg_restore; the password goes by the environment, where no process list shows it."""
+    if shutil.which(tool) is None:
+        raise BackupFailed(f"{tool} is not on the PATH; install PostgreSQL's client tools of the server's version")
+    plain = url.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
+    environment = child_environment({"PGPASSWORD": str(url.password)} if url.password else {})
+    done = subprocess.run(
+        [tool, f"--dbname={plain}", *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise BackupFailed(f"{tool} failed: {done.stderr.strip()[-500:]}")
+
+
+def _backed(folder: Path, path: Path) -> BackedFile:
+    return BackedFile(path=path.relative_to(folder).as_posix(), sha256=_sha256(path), bytes=path.stat().st_size)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

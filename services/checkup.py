@@ -1,0 +1,174 @@
+"""What `knowgate doctor` looks at: everything that can be wrong in a deployment without a message of its own.
+
+Each check answers with what it found and, where something is wrong, the cure. A check that cannot be made because an
+earlier one failed is left out: one cause, one line.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from importlib import metadata
+from pathlib import Path
+
+import fsspec
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from knowgate import signing
+from services.settings import Auth, Settings, is_loopback, unknown_settings
+from services.shard_files import orphans
+from store import alerts, assignments, cascades, job_runs, labels, schema
+from store.engine import open_engine, reading
+
+LEAST_FREE = 1 << 30  # bytes of free disk under which writing will soon fail
+PINNED = {"pandas": ((2, 2), (3, 1), "evidently 0.7 cannot be imported with it: install pandas >= 2.2, < 3.1")}
+
+
+class State(StrEnum):
+    OK = "ok"
+    NOTE = "note"  # works, and deserves a look
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one check found."""
+
+    check: str
+    state: State
+    found: str
+    cure: str | None = None
+
+
+def examine(settings: Settings, *, now: datetime) -> tuple[Finding, ...]:
+    """All findings, in the order in which they depend on each other."""
+    return tuple(_examine(settings, now))
+
+
+def _examine(settings: Settings, now: datetime) -> Iterator[Finding]:
+    yield from _environment(settings)
+    yield from _packages()
+    yield _disk(settings.data_dir)
+    yield _shards(settings.shards_url)
+    yield _signing(settings)
+    engine = open_engine(settings.database_url)
+    database = _database(engine)
+    yield database
+    if database.state is State.OK:
+        yield from _deployment(engine, settings, now)
+
+
+def _environment(settings: Settings) -> Iterator[Finding]:
+    for name in unknown_settings():
+        cure = "docs/configuration.md lists the settings there are; unset it, or correct its name"
+        yield Finding(check="environment", state=State.NOTE, found=f"{name} is no setting", cure=cure)
+    auth = f"auth {settings.auth}, host {settings.host}"
+    if settings.auth is Auth.ON and not is_loopback(settings.host):
+        cure = "put a proxy that speaks TLS before it: tokens travel in the clear otherwise"
+        yield Finding(check="access", state=State.NOTE, found=auth, cure=cure)
+    else:
+        yield Finding(check="access", state=State.OK, found=auth)
+
+
+def _packages() -> Iterator[Finding]:
+    for name, (low, high, cure) in PINNED.items():
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # the API's image goes without
+        parts = tuple(int(part) for part in version.split(".")[:2])
+        state = State.OK if low <= parts < high else State.BAD
+        yield Finding(
+            check="packages", state=state, found=f"{name} {version}", cure=None if state is State.OK else cure
+        )
+
+
+def _disk(data_dir: Path) -> Finding:
+    there = next(path for path in (data_dir.absolute(), *data_dir.absolute().parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        return Finding(
+            check="disk", state=State.BAD, found=f"{there} cannot be written", cure="give this user the folder"
+        )
+    free = shutil.disk_usage(there).free
+    found = f"{free / 1e9:.1f} GB free under {data_dir}"
+    if free < LEAST_FREE:
+        return Finding(check="disk", state=State.BAD, found=found, cure="free some space, or move KNOWGATE_DATA_DIR")
+    return Finding(check="disk", state=State.OK, found=found)
+
+
+def _shards(url: str) -> Finding:
+    probe = f"{url.rstrip('/')}/.doctor-{uuid.uuid4().hex}"
+    try:
+        with fsspec.open(probe, "wb", auto_mkdir=True) as file:
+            file.write(b"knowgate")
+        filesystem, path = fsspec.core.url_to_fs(probe)
+        filesystem.rm(path)
+    except (OSError, ValueError, ImportError) as error:
+        cure = "check KNOWGATE_SHARDS_URL, its credentials and its fsspec package"
+        return Finding(check="shards", state=State.BAD, found=f"{url}: {error}", cure=cure)
+    return Finding(check="shards", state=State.OK, found=f"{url} can be written")
+
+
+def _signing(settings: Settings) -> Finding:
+    if settings.signing_key is None:
+        cure = "set KNOWGATE_SIGNING_KEY, and give runtimes the public key, where the network between is not yours"
+        return Finding(check="signing", state=State.NOTE, found="assignments are served unsigned", cure=cure)
+    return Finding(check="signing", state=State.OK, found=f"public key {signing.public_key_of(settings.signing_key)}")
+
+
+def _database(engine: Engine) -> Finding:
+    shown = engine.url.render_as_string(hide_password=True)
+    try:
+        found, wanted = schema.current(engine), schema.head()
+    except OperationalError as error:
+        cure = "check KNOWGATE_DATABASE_URL and that the server runs"
+        return Finding(check="database", state=State.BAD, found=f"{shown}: {error.orig}", cure=cure)
+    if found != wanted:
+        told = f"{shown} is at revision {found or 'empty'}, the code needs {wanted}"
+        return Finding(check="database", state=State.BAD, found=told, cure="run `knowgate db upgrade`")
+    return Finding(check="database", state=State.OK, found=f"{shown} at revision {found}")
+
+
+def _deployment(engine: Engine, settings: Settings, now: datetime) -> Iterator[Finding]:
+    with reading(engine) as session:
+        names = cascades.cascade_names(session)
+        if not names:
+            cure = "declare one with `knowgate cascade apply`"
+            yield Finding(check="cascades", state=State.NOTE, found="no cascade yet", cure=cure)
+        for name in names:
+            spec = cascades.cascade(session, name)
+            held = assignments.assignment(session, name)
+            generation = None if held is None else held.generation
+            behind = [
+                said.runtime
+                for said in assignments.acknowledgements(session, name)
+                if not said.accepted or (generation is not None and said.generation < generation)
+            ]
+            watched = job_runs.watermark(session, "monitor", name)
+            late = watched is not None and now - watched > 3 * spec.schedule.monitor_every + timedelta(minutes=10)
+            yield from _cascade(name, behind, watched, late, len(alerts.alerts(session, name, open_only=True)))
+            waiting = labels.waiting_count(session, name)
+            if waiting:
+                cure = "their decisions have not arrived: check the spools, and the ids that labels carry"
+                yield Finding(check=name, state=State.NOTE, found=f"{waiting} labels wait", cure=cure)
+    lost = orphans(engine, settings.shards_url, now=now)
+    if lost:
+        cure = "left by a crash; the next `knowgate erase` removes them"
+        yield Finding(check="shards", state=State.NOTE, found=f"{len(lost)} files that nothing refers to", cure=cure)
+
+
+def _cascade(name: str, behind: list[str], watched: datetime | None, late: bool, open_alerts: int) -> Iterator[Finding]:
+    if behind:
+        cure = "see their refusals on the cascade's page, or whether they still run"
+        yield Finding(check=name, state=State.NOTE, found=f"runtimes behind: {', '.join(behind)}", cure=cure)
+    if late and watched is not None:
+        found = f"monitored until {watched.isoformat(timespec='minutes')}"
+        yield Finding(check=name, state=State.BAD, found=found, cure="is `knowgate scheduler` running?")
+    if open_alerts:
+        yield Finding(check=name, state=State.NOTE, found=f"{open_alerts} open alerts", cure="see the cascade's page")
+    if not behind and not late and not open_alerts:
+        yield Finding(check=name, state=State.OK, found="no alerts, every runtime up to date")

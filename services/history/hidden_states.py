@@ -1,0 +1,78 @@
+"""Hidden states beside an outcome table: `.npz` or `.safetensors` with `hidden` [n, d], `query_id`, `tier`.
+
+Neither format may carry code: an `.npz` is opened without pickle. Safetensors holds no text, so there the query ids are
+the JSON list `__metadata__["query_id"]`.
+"""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+
+from services.errors import TableInvalid
+from services.history.outcomes import OutcomeTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HiddenStates:
+    """Vectors of attempts of an outcome table."""
+
+    vectors: npt.NDArray[np.float16]  # [n, d]
+    row_of: dict[tuple[str, int], int]  # (query, tier) -> row
+
+    def of(self, query_id: str, tier: int) -> npt.NDArray[np.float16] | None:
+        """The attempt's vector [d], or None."""
+        row = self.row_of.get((query_id, tier))
+        return None if row is None else self.vectors[row]
+
+
+def read_hidden_states(path: Path, table: OutcomeTable) -> HiddenStates:
+    """The hidden states in the file, each of an attempt that the table has.
+
+    Raises TableInvalid naming what does not fit.
+    """
+    hidden, queries, tiers = _read(path)
+    if hidden.ndim != 2 or not np.issubdtype(hidden.dtype, np.floating):
+        raise TableInvalid(f"{path}: hidden is {hidden.dtype} {list(hidden.shape)}; floating point [n, d] is expected")
+    if not len(hidden) == len(queries) == len(tiers):
+        told = f"{len(hidden)} vectors, {len(queries)} query ids, {len(tiers)} tiers"
+        raise TableInvalid(f"{path} holds {told}; give one of each per row")
+    with np.errstate(over="ignore"):
+        vectors = hidden.astype(np.float16)
+    bad = ~np.isfinite(vectors).all(axis=1)
+    if bad.any():
+        raise TableInvalid(f"{path}: hidden[{int(np.argmax(bad))}] is not finite in float16; drop the row")
+    place = {str(query): row for row, query in enumerate(table.query_ids)}
+    row_of: dict[tuple[str, int], int] = {}
+    for row, (query, tier) in enumerate(zip(queries, tiers, strict=True)):
+        at = place.get(query)
+        if at is None or not 0 <= tier < table.tiers or not table.ran[at, tier]:
+            raise TableInvalid(f"{path}: row {row} is of query {query!r}, tier {tier}, which the table has not")
+        if (query, tier) in row_of:
+            raise TableInvalid(f"{path}: query {query!r}, tier {tier} has two vectors; keep one")
+        row_of[query, tier] = row
+    return HiddenStates(vectors=vectors, row_of=row_of)
+
+
+def _read(path: Path) -> tuple[npt.NDArray[np.generic], list[str], list[int]]:
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return arrays["hidden"], [str(query) for query in arrays["query_id"]], _whole(arrays["tier"])
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="numpy") as file:
+                queries = json.loads((file.metadata() or {})["query_id"])
+                return file.get_tensor("hidden"), [str(query) for query in queries], _whole(file.get_tensor("tier"))
+    except KeyError as error:
+        raise TableInvalid(f"{path} has no {error}; hidden, query_id and tier are expected") from None
+    except (OSError, ValueError, zipfile.BadZipFile, SafetensorError) as error:
+        raise TableInvalid(f"{path} cannot be read: {error}") from error
+    raise TableInvalid(f"{path}: {path.suffix or 'no suffix'!r} holds no hidden states; use .npz or .safetensors")
+
+
+def _whole(tiers: npt.NDArray[np.generic]) -> list[int]:
+    return [int(tier) for tier in tiers]

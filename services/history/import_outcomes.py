@@ -1,0 +1,166 @@
+"""`knowgate import`: an outcome table as history, a batch per transaction.
+
+Ids are made of the rows, so an import that was cut off is simply run again: what is there changes nothing.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
+
+import numpy as np
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from knowgate.privacy import SecretKey
+from knowgate.records import Decision, Fingerprint
+from knowgate.spec import CascadeSpec
+from services.errors import TableInvalid
+from services.history.hidden_states import HiddenStates
+from services.history.outcomes import OutcomeTable
+from services.history.recorded_decisions import Recorded
+from services.privacy import kept
+from store import cascades
+from store.decisions import add_decisions
+from store.engine import reading, transaction
+from store.labels import add_labels
+from store.rejections import Rejected
+from store.shards import write_shard
+from store.vectors import VectorRow, add_shard
+
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What an import did."""
+
+    cascade: str
+    decisions: int
+    duplicates: int
+    labels: int
+    vectors: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HiddenSource:
+    """Hidden states, what they are hidden states of, and where their shards go."""
+
+    states: HiddenStates
+    fingerprint: Fingerprint
+    shards_url: str
+
+
+def import_outcomes(
+    engine: Engine,
+    rows: Iterable[Recorded],
+    cascade: str,
+    *,
+    key: SecretKey,
+    now: datetime,
+    hidden: HiddenSource | None = None,
+    told: Callable[[int], None] = lambda _: None,
+) -> Imported:
+    """Stores the rows as history of `cascade`; `told` hears after each batch how many queries it held.
+
+    Raises CascadeUnknown, and TableInvalid for a row that the store refuses.
+    """
+    with reading(engine) as session:
+        spec = cascades.cascade(session, cascade)
+    done = Imported(cascade=cascade, decisions=0, duplicates=0, labels=0, vectors=0)
+    for batch in _batches(rows):
+        with transaction(engine) as session:
+            done = _add(done, _import_batch(session, batch, spec, key, now, hidden))
+        told(len(batch))
+    return done
+
+
+def require_tiers(table: OutcomeTable, spec: CascadeSpec) -> None:
+    """Raises TableInvalid where the table has more or fewer tiers than the cascade."""
+    if table.tiers != len(spec.tiers):
+        raise TableInvalid(
+            f"the table has {table.tiers} tiers and cascade {spec.name} has {len(spec.tiers)}; name the one it is of"
+        )
+
+
+def _import_batch(
+    session: Session,
+    batch: Sequence[Recorded],
+    spec: CascadeSpec,
+    key: SecretKey,
+    now: datetime,
+    hidden: HiddenSource | None,
+) -> Imported:
+    decisions = [kept(_printed(row.decision, hidden), spec.privacy, key) for row in batch]
+    added = add_decisions(session, decisions, received_at=now)
+    _require_all(added.rejected, batch)
+    vectors = 0
+    if hidden is not None:
+        fresh = set(added.stored)
+        vectors = _store_vectors(session, [row for row in batch if row.decision.id in fresh], hidden, now)
+    labels = add_labels(session, [label for row in batch for label in row.labels], received_at=now)
+    _require_all(labels.rejected, batch)
+    return Imported(
+        cascade=spec.name,
+        decisions=len(added.stored),
+        duplicates=added.duplicates,
+        labels=labels.stored,
+        vectors=vectors,
+    )
+
+
+def _printed(decision: Decision, hidden: HiddenSource | None) -> Decision:
+    """The decision whose attempts with hidden states carry the fingerprint."""
+    if hidden is None:
+        return decision
+    query = str(decision.external_id)
+    attempts = tuple(
+        attempt if hidden.states.of(query, attempt.tier) is None else replace(attempt, fingerprint=hidden.fingerprint)
+        for attempt in decision.attempts
+    )
+    return replace(decision, attempts=attempts)
+
+
+def _store_vectors(session: Session, batch: Sequence[Recorded], hidden: HiddenSource, now: datetime) -> int:
+    found = [
+        (row.decision, attempt.tier, vector)
+        for row in batch
+        for attempt in row.decision.attempts
+        if (vector := hidden.states.of(str(row.decision.external_id), attempt.tier)) is not None
+    ]
+    if not found:
+        return 0
+    ids = [f"{decision.id}/{tier}" for decision, tier, _ in found]
+    shard = write_shard(hidden.shards_url, np.stack([vector for _, _, vector in found]), ids)
+    rows = [
+        VectorRow(decision_id=decision.id, tier=tier, row=row, sha256=shard.row_sha256[row])
+        for row, (decision, tier, _) in enumerate(found)
+    ]
+    add_shard(session, found[0][0].cascade, shard.url, shard.sha256, rows, dimension=shard.dimension, now=now)
+    return len(rows)
+
+
+def _require_all(rejected: Sequence[Rejected], batch: Sequence[Recorded]) -> None:
+    """A history with holes is worse than none: the first row that is refused ends the import."""
+    if rejected:
+        first = rejected[0]
+        raise TableInvalid(
+            f"a row of the batch from query {batch[0].decision.external_id!r} on is refused: "
+            f"{first.field} is {first.value!r}: {first.cure}"
+        )
+
+
+def _batches(rows: Iterable[Recorded]) -> Iterator[list[Recorded]]:
+    remaining = iter(rows)
+    while batch := list(islice(remaining, BATCH)):
+        yield batch
+
+
+def _add(one: Imported, other: Imported) -> Imported:
+    return Imported(
+        cascade=one.cascade,
+        decisions=one.decisions + other.decisions,
+        duplicates=one.duplicates + other.duplicates,
+        labels=one.labels + other.labels,
+        vectors=one.vectors + other.vectors,
+    )
