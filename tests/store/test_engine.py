@@ -1,0 +1,105 @@
+"""Opening databases, and the two kinds of transaction."""
+
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import InternalError, OperationalError
+
+from store.cascades import apply_cascade, cascade_names
+from store.engine import open_engine, reading, transaction
+from store.errors import StoreError, UrlUnsupported
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://root:secret@localhost/x", "nonsense"])
+def test_a_url_that_cannot_be_opened_is_named_without_its_password(url: str) -> None:
+    with pytest.raises(UrlUnsupported, match="sqlite:///FILE or postgresql") as caught:
+        open_engine(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_sqlite_runs_in_wal_mode_with_foreign_keys_and_patience(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'new' / 'folder' / 'a.db'}")
+    with engine.connect() as connection:
+        settings = [
+            connection.execute(text(f"PRAGMA {name}")).scalar_one() for name in ("journal_mode", "foreign_keys")
+        ]
+        patience = connection.execute(text("PRAGMA busy_timeout")).scalar_one()
+    assert settings == ["wal", 1]
+    assert patience == 30_000
+    engine.dispose()
+
+
+def test_postgresql_is_reached_through_psycopg_in_utc(postgresql_url: str) -> None:
+    engine = open_engine(postgresql_url.replace("postgresql+psycopg", "postgresql"))
+    with engine.connect() as connection:
+        assert connection.execute(text("SHOW timezone")).scalar_one() == "UTC"
+    assert engine.driver == "psycopg"
+    engine.dispose()
+
+
+def test_a_transaction_commits_at_its_end(engine: Engine, cast: Any) -> None:
+    with transaction(engine) as session:
+        apply_cascade(session, cast.spec, now=cast.at(0))
+    with reading(engine) as session:
+        assert cascade_names(session) == ("geo",)
+
+
+def test_a_reading_transaction_keeps_nothing(engine: Engine, cast: Any) -> None:
+    try:
+        with reading(engine) as session:
+            apply_cascade(session, cast.spec, now=cast.at(0))
+    except (OperationalError, InternalError) as refused:
+        assert "read-only" in str(refused)
+    with reading(engine) as session:
+        assert cascade_names(session) == ()
+
+
+def test_a_reading_transaction_is_one_snapshot(engine: Engine, cast: Any) -> None:
+    def write() -> None:
+        with transaction(engine) as session:
+            apply_cascade(session, cast.spec, now=cast.at(0))
+
+    with reading(engine) as session:
+        assert cascade_names(session) == ()
+        writer = Thread(target=write)
+        writer.start()
+        writer.join()
+        assert cascade_names(session) == ()
+    with reading(engine) as session:
+        assert cascade_names(session) == ("geo",)
+
+
+def test_writers_in_parallel_wait_for_each_other(sqlite_url: str, cast: Any) -> None:
+    """Each reads before it writes: with a plain BEGIN the second would fail with "database is locked"."""
+    engine = open_engine(sqlite_url)
+    failures: list[Exception] = []
+
+    def write(rate: float) -> None:
+        from dataclasses import replace
+
+        try:
+            for _ in range(5):
+                with transaction(engine) as session:
+                    cascade_names(session)
+                    apply_cascade(session, replace(cast.spec, exploration_rate=rate), now=cast.at(0))
+        except OperationalError as error:
+            failures.append(error)
+
+    threads = [Thread(target=write, args=(rate,)) for rate in (0.1, 0.2, 0.3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    engine.dispose()
+
+
+def test_every_error_of_the_store_has_one_base() -> None:
+    from store import errors
+
+    kinds = [item for item in vars(errors).values() if isinstance(item, type) and issubclass(item, Exception)]
+    assert all(issubclass(kind, StoreError) for kind in kinds)
+    assert all(kind.__name__ in str(errors.__doc__) for kind in kinds)
