@@ -1,0 +1,133 @@
+"""The trainer as a process is used: its arguments, its exit status, its last line."""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+from sqlalchemy import Engine
+
+from knowgate.records import Window
+from knowgate.spec import CascadeSpec, TierSpec
+from store.cascades import apply_cascade
+from store.engine import reading, transaction
+from store.job_runs import claim, job_runs
+from training.__main__ import CLAIM_LOST, DONE, FAILED, main
+from training.errors import ExtractionRefused, TrainingRefused
+from training.extract_file import extract_file
+from training.extraction import Answerer, adopt
+from training.heartbeat import kept_alive
+from training.settings import read_addresses
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+WINDOW = Window(start=NOW - timedelta(days=7), end=NOW)
+SPEC = CascadeSpec(
+    name="facts",
+    tiers=(TierSpec(name="s", model="small", parameters=1e9), TierSpec(name="l", model="large", parameters=1e10)),
+)
+RUN = ["run", "--cascade=facts", f"--start={WINDOW.start.isoformat()}", f"--end={NOW.isoformat()}"]
+RUN += [f"--as-of={NOW.isoformat()}", f"--now={NOW.isoformat()}"]
+
+
+@pytest.fixture
+def applied(sqlite_engine: Engine) -> Engine:
+    with transaction(sqlite_engine) as session:
+        apply_cascade(session, SPEC, now=WINDOW.start)
+    return sqlite_engine
+
+
+def test_the_scheduler_hands_over_its_claim_and_the_trainer_ends_it(
+    applied: Engine, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KNOWGATE_DATABASE_URL", sqlite_url)
+    with transaction(applied) as session:
+        held = claim(session, "train", "facts", WINDOW, owner="scheduler", lease=timedelta(minutes=5), now=NOW)
+    assert held is not None
+    handed = [f"--claim={held.id}", f"--owner={held.owner}", f"--token={held.token}"]
+    assert main([*RUN, *handed]) == DONE
+    assert json.loads(capsys.readouterr().out)["status"] == "no_data"
+    with reading(applied) as session:
+        (run,) = job_runs(session, "facts")
+    assert run.outcome == "no_data"
+    assert main([*RUN, *handed]) == CLAIM_LOST  # a second process for a window that is done
+    assert "no longer held" in capsys.readouterr().err
+
+
+def test_what_is_missing_or_naive_is_named(
+    applied: Engine, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("KNOWGATE_DATABASE_URL", raising=False)
+    monkeypatch.delenv("KNOWGATE_MLFLOW_URL", raising=False)
+    assert main(RUN) == FAILED
+    assert "KNOWGATE_DATABASE_URL" in capsys.readouterr().err
+    assert main(["drain-mlflow", f"--database-url={sqlite_url}"]) == FAILED
+    assert "KNOWGATE_MLFLOW_URL" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as usage:
+        main([*RUN[:-1], "--now=2026-03-01T00:00:00"])
+    assert usage.value.code == 2
+    assert "naive" in capsys.readouterr().err
+
+
+def test_an_address_may_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("sqlite:///a.db\n", encoding="utf-8")
+    found = read_addresses({"KNOWGATE_DATABASE_URL_FILE": str(tmp_path / "url")})
+    assert found.database_url == "sqlite:///a.db" and found.mlflow_url is None
+    assert read_addresses({"KNOWGATE_DATABASE_URL": "x"}, database_url="y").database_url == "y"
+    with pytest.raises(TrainingRefused):
+        read_addresses({})
+
+
+def test_draining_an_outbox_loads_no_torch() -> None:
+    script = "import sys, training.__main__, training.mlflow_outbox; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_claim_is_kept_alive_while_its_run_works(applied: Engine) -> None:
+    with transaction(applied) as session:
+        held = claim(session, "train", "facts", WINDOW, owner="a", lease=timedelta(seconds=0.06), now=NOW)
+    later = NOW + timedelta(minutes=1)
+    with kept_alive(applied, held, lease=timedelta(seconds=0.06), clock=lambda: later):
+        for _ in range(200):
+            with reading(applied) as session:
+                (run,) = job_runs(session, "facts")
+            if run.heartbeat_at == later:
+                break
+    assert run.lease_until == later + timedelta(seconds=0.06)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_a_file_of_prompts_becomes_a_file_of_states(
+    tmp_path: Path, model_of: Any, tokenizer_of_letters: Any, suffix: str
+) -> None:
+    table = pa.table({"query_id": ["q1", "q1", "q2"], "tier": [0, 1, 0], "prompt": ["who?", "who?", "where is that:"]})
+    parquet.write_table(table, tmp_path / "prompts.parquet")
+    answerer = Answerer(adopt(model_of("llama"), tokenizer_of_letters(), model="tiny", revision="1"), layers=[2])
+    written = extract_file(answerer, tmp_path / "prompts.parquet", tmp_path / f"out{suffix}")
+    assert (written.queries, written.layers, written.dimension) == (2, (2,), 16)
+    if suffix == ".npz":
+        with np.load(written.path) as held:
+            hidden, ids = held["hidden"], held["query_id"].tolist()
+    else:
+        from safetensors import safe_open
+
+        with safe_open(written.path, "np") as file:
+            hidden, ids = file.get_tensor("hidden"), json.loads(file.metadata()["query_id"])
+    assert ids == ["q1", "q2"] and hidden.dtype == np.float16
+    np.testing.assert_allclose(hidden, answerer.extract(["who?", "where is that:"]).hidden[:, 0], rtol=1e-3)
+    assert [file.name for file in tmp_path.glob(".out*")] == []
+
+
+def test_a_file_without_prompts_is_refused_by_column(tmp_path: Path, model_of: Any, tokenizer_of_letters: Any) -> None:
+    parquet.write_table(pa.table({"query_id": ["q1"]}), tmp_path / "bare.parquet")
+    answerer = Answerer(adopt(model_of("llama"), tokenizer_of_letters(), model="tiny", revision="1"))
+    with pytest.raises(ExtractionRefused, match="'prompt'"):
+        extract_file(answerer, tmp_path / "bare.parquet", tmp_path / "out.npz")
+    with pytest.raises(ExtractionRefused, match=r"\.npz"):
+        extract_file(answerer, tmp_path / "bare.parquet", tmp_path / "out.txt")
