@@ -104,7 +104,6 @@ def _slice_cohort(name: str, decisions: int, attempts: pd.DataFrame, last: int) 
     answering = attempts[attempts["role"] != Role.EXPLORATION]
     sent = attempts[attempts["reason"].notna()]
     gone = Counter(zip(sent["tier"].tolist(), sent["reason"].tolist(), strict=True))
-    at_last = attempts[attempts["tier"] == last]
     return SliceCohort(
         slice=name,
         decisions=decisions,
@@ -112,7 +111,7 @@ def _slice_cohort(name: str, decisions: int, attempts: pd.DataFrame, last: int) 
             Escalation(tier=int(tier), gate=str(gate), decisions=count) for (tier, gate), count in sorted(gone.items())
         ),
         tokens_per_run=tuple(_tokens(answering[answering["tier"] == tier]) for tier in range(last + 1)),
-        last_tokens=_tokens(at_last if len(at_last) else attempts),
+        last_tokens=_last_tokens(attempts, last),
         exploration_runs=int(exploring.sum()),
         exploration_tokens=_tokens(attempts[exploring]),
     )
@@ -121,6 +120,20 @@ def _slice_cohort(name: str, decisions: int, attempts: pd.DataFrame, last: int) 
 def _tokens(runs: pd.DataFrame) -> TokenCount:
     means = runs[["tokens_in", "tokens_out"]].mean().fillna(0.0)
     return TokenCount(tokens_in=float(means["tokens_in"]), tokens_out=float(means["tokens_out"]))
+
+
+def _last_tokens(attempts: pd.DataFrame, last: int) -> TokenCount:
+    """Mean tokens had the last tier answered every decision: its own where it ran, elsewhere those of the first attempt
+    times the ratio seen where both ran. Escalated queries alone would speak for all, and they are the longer ones."""
+    first = attempts.drop_duplicates("decision").set_index("decision")
+    ran = attempts[attempts["tier"] == last].set_index("decision").reindex(first.index)
+    means = []
+    for name in ("tokens_in", "tokens_out"):
+        own = ran[name].astype(np.float64)
+        spent, beside = float(own.sum()), float(first.loc[own.notna(), name].sum())
+        ratio = spent / beside if beside > 0.0 else 1.0
+        means.append(float(own.fillna(first[name].fillna(0.0) * ratio).mean()))
+    return TokenCount(tokens_in=means[0], tokens_out=means[1])
 
 
 def _prices(cohort: Cohort, unit: str) -> tuple[TokenPrice, ...]:

@@ -60,10 +60,7 @@ def test_the_alarm_is_quiet_again_after_two_days_without_harm(cast, cohort):
     memory = watch_savings(None, cohort(traffic(cast, retained=0.1, n=400, seed=2)), PROMISE)
     for day in (1, 2, 3):
         asked = [replace(one, at=one.at + timedelta(days=day)) for one in traffic(cast, retained=0.8, n=60, seed=day)]
-        start = cast.DAY + timedelta(days=day)
-        memory = watch_savings(
-            memory, _window(cohort, asked, Window(start=start, end=start + timedelta(days=1))), PROMISE
-        )
+        memory = watch_savings(memory, cohort(asked, day=day), PROMISE)
     assert memory.raised_at is None
 
 

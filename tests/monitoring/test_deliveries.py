@@ -1,0 +1,128 @@
+"""Messages reach a real receiver on loopback, signed; what fails is tried again, and at last given up in sight."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from monitoring.alerts import settle
+from monitoring.deliveries import deliver_due, signature, verify_signature
+from monitoring.names import Rule
+from monitoring.rules import Judgement, Standing
+from store.alerts import alerts
+from store.cascades import apply_cascade
+from store.claims import MAX_ATTEMPTS
+from store.deliveries import deliveries
+from store.engine import reading, transaction
+
+SECRET = b"a shared secret"
+
+
+def raised(cause="savings fell"):
+    return Judgement(rule=Rule.SAVINGS, standing=Standing.RAISED, cause=cause, details={"share": 0.41})
+
+
+@pytest.fixture
+def spec(cast, engine, receiver):
+    spec = cast.spec_of(webhooks=(receiver.url,))
+    with transaction(engine) as session:
+        apply_cascade(session, spec, now=cast.DAY)
+    return spec
+
+
+def say(engine, spec, judgement, now):
+    with transaction(engine) as session:
+        return settle(session, spec, judgement, now=now)
+
+
+def messages(engine):
+    with reading(engine) as session:
+        return [message for alert in alerts(session) for message in deliveries(session, alert.id)]
+
+
+def test_an_alert_is_a_row_before_it_is_a_message(engine, spec, receiver, cast):
+    say(engine, spec, raised(), cast.DAY)
+    assert receiver.received == []
+    assert [m.event for m in messages(engine)] == ["opened"]
+    assert deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY) == 1
+    assert len(receiver.received) == 1
+    assert deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY + timedelta(hours=1)) == 0
+
+
+def test_the_signature_holds_over_what_was_received_and_over_nothing_else(engine, spec, receiver, cast):
+    say(engine, spec, raised(), cast.DAY)
+    deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY)
+    headers, body = receiver.received[0]
+    seal = {"timestamp": headers["Knowgate-Timestamp"], "given": headers["Knowgate-Signature"]}
+    assert verify_signature(SECRET, body=body, now=cast.DAY, **seal)
+    assert not verify_signature(b"another secret", body=body, now=cast.DAY, **seal)
+    assert not verify_signature(SECRET, body=body + b" ", now=cast.DAY, **seal)
+    assert not verify_signature(SECRET, body=body, now=cast.DAY + timedelta(hours=1), **seal)
+    told = json.loads(body)
+    assert (told["event"], told["alert"]["rule"], told["alert"]["cause"]) == ("opened", "savings", "savings fell")
+    assert told["alert"]["details"] == {"share": 0.41}
+
+
+def test_the_signature_is_hmac_sha256_over_timestamp_dot_body():
+    import hashlib
+    import hmac
+
+    expected = hmac.new(SECRET, b'1767225600.{"a":1}', hashlib.sha256).hexdigest()
+    assert signature(SECRET, "1767225600", b'{"a":1}') == f"v1={expected}"
+
+
+def test_a_message_is_tried_again_later_after_an_error(engine, spec, receiver, cast):
+    receiver.answers = [500]
+    say(engine, spec, raised(), cast.DAY)
+    assert deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY) == 0
+    message = messages(engine)[0]
+    assert message.last_error == "the receiver answered 500"
+    assert message.due_at > cast.DAY
+    assert deliver_due(engine, owner="w1", secret=SECRET, now=message.due_at - timedelta(seconds=1)) == 0
+    assert deliver_due(engine, owner="w1", secret=SECRET, now=message.due_at) == 1
+    first, second = receiver.received
+    assert first[0]["Knowgate-Delivery"] == second[0]["Knowgate-Delivery"]
+    assert first[1] == second[1]
+
+
+def test_a_poison_message_is_given_up_in_sight_and_delays_no_other(engine, cast, receiver):
+    spec = cast.spec_of(webhooks=("http://127.0.0.1:9/nobody", receiver.url))
+    with transaction(engine) as session:
+        apply_cascade(session, spec, now=cast.DAY)
+    say(engine, spec, raised(), cast.DAY)
+    now = cast.DAY
+    assert deliver_due(engine, owner="w1", secret=None, now=now) == 1
+    for _ in range(MAX_ATTEMPTS - 1):
+        now += timedelta(hours=7)
+        deliver_due(engine, owner="w1", secret=None, now=now)
+    poison = next(m for m in messages(engine) if "nobody" in m.url)
+    assert (poison.due_at, poison.delivered_at, poison.attempts) == (None, None, MAX_ATTEMPTS)
+    assert poison.failed_at == now
+    assert "ConnectError" in poison.last_error
+
+
+def test_a_redirect_is_an_error(engine, spec, receiver, cast):
+    receiver.answers = [302]
+    say(engine, spec, raised(), cast.DAY)
+    assert deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY) == 0
+    assert messages(engine)[0].last_error == "the receiver answered 302"
+
+
+def test_without_a_secret_the_message_is_unsigned(engine, spec, receiver, cast):
+    say(engine, spec, raised(), cast.DAY)
+    deliver_due(engine, owner="w1", secret=None, now=cast.DAY)
+    assert "Knowgate-Signature" not in receiver.received[0][0]
+
+
+def test_a_rule_that_stays_raised_sends_one_message_and_its_end_another(engine, spec, receiver, cast):
+    assert say(engine, spec, raised("first cause"), cast.DAY).event == "opened"
+    assert say(engine, spec, raised("second cause"), cast.DAY + timedelta(hours=1)) is None
+    unknown = Judgement(rule=Rule.SAVINGS, standing=Standing.UNKNOWN)
+    assert say(engine, spec, unknown, cast.DAY + timedelta(hours=2)) is None
+    clear = Judgement(rule=Rule.SAVINGS, standing=Standing.CLEAR, cause="savings are back")
+    assert say(engine, spec, clear, cast.DAY + timedelta(hours=3)).event == "resolved"
+    deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY + timedelta(hours=3))
+    told = [json.loads(body)["alert"] for _, body in receiver.received]
+    assert {alert["cause"] for alert in told} == {"first cause"}
+    assert [m.event for m in messages(engine)] == ["opened", "resolved"]
+    assert "savings are back" in {alert["resolution"] for alert in told}
