@@ -17,6 +17,7 @@ from sqlalchemy import URL, Engine, create_engine, make_url, text
 
 from store import schema
 from store.engine import open_engine
+from tests import servers
 
 _TEMPLATE = "knowgate_template"
 _numbers = itertools.count(1)
@@ -87,6 +88,13 @@ def engine(database_url: str) -> Iterator[Engine]:
     opened = open_engine(database_url)
     yield opened
     opened.dispose()
+
+
+@pytest.fixture(scope="session")
+def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running MLflow tracking server with a SQLite back end, for the whole session."""
+    with servers.mlflow_server(tmp_path_factory.mktemp("mlflow")) as url:
+        yield url
 
 
 def _run(url: URL, statement: str) -> None:
