@@ -1,8 +1,8 @@
 """Kill -9 at seeded moments: nothing acknowledged is lost, no window's job takes effect twice.
 
 A deployment runs on the real clock, with windows of seconds: the API, the scheduler and the trainers that it starts,
-each a process. A client sends decisions with vectors and labels, and writes down what was acknowledged. At seeded moments
-one of the three is killed with SIGKILL and, after a while, started again.
+each a process. A client sends decisions with vectors and labels, and writes down what was acknowledged. At seeded
+moments one of the three is killed with SIGKILL and, after a while, started again.
 """
 
 import os

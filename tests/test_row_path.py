@@ -68,9 +68,8 @@ def test_a_row_goes_the_whole_way(database_url: str, mlflow_url: str, tmp_path: 
     settings = replace(simulated_settings(tmp_path, seed=SEED), database_url=database_url, mlflow_url=mlflow_url)
     first_week = questions_at(START, days=7, per_day=350)
     second_week = questions_at(START + WEEK, days=2, per_day=350)
-    pair = ModelPair(
-        spec.tiers, [q for q in load_questions() if q.prompt in {a.prompt for a in first_week + second_week}]
-    )
+    asked = {query.prompt for query in first_week + second_week}
+    pair = ModelPair(spec.tiers, [question for question in load_questions() if question.prompt in asked])
     with Stage(settings, spec, start=START) as stage:
         player = Player(stage, pair, Labelling(median_delay=timedelta(hours=3)), seed=SEED)
         player.play(first_week, every=STEP)
@@ -86,7 +85,7 @@ def test_a_row_goes_the_whole_way(database_url: str, mlflow_url: str, tmp_path: 
 
 
 def check_stored_and_joined(stage: Stage, asked: list[Asked]) -> None:
-    """decide, spool, ingest, store, join: every query is there once, escalated for want of a bundle, with its labels."""
+    """decide, spool, ingest, store, join: each query is there once, escalated for want of a bundle, labelled."""
     with reading(stage.engine) as session:
         stored = list(decisions.decisions_between(session, stage.spec.name, EVERYTHING))
         joined = examples.labelled(session, stage.spec.name, EVERYTHING, as_of=stage.clock.now())
@@ -155,11 +154,10 @@ def check_watched(stage: Stage) -> None:
     with reading(stage.engine) as session:
         found = figures.figures(session, stage.spec.name)
         reports = drift_reports.reports(session, stage.spec.name)
-    saved = [
-        row for row in found if row.name == "savings_usd" and row.slice is None and row.window.start >= START + WEEK
-    ]
+    whole = [row for row in found if row.slice is None]
+    saved = [row for row in whole if row.name == "savings_usd" and row.window.start >= START + WEEK]
     assert saved and any(row.value is not None and row.value > 0 for row in saved)
-    accuracy = [row for row in found if row.name == "accuracy_cascade" and row.slice is None]
+    accuracy = [row for row in whole if row.name == "accuracy_cascade"]
     assert {row.mature for row in accuracy} == {True, False} or all(row.mature for row in accuracy)
     assert any(row.mature and row.value is not None for row in accuracy)
     assert reports and all(codec.parse(report.document.encode()) for report in reports)

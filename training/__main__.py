@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace) -> object:
             Window(start=options.start, end=options.end),
             as_of=options.as_of,
             claim=_claim(engine, options),
-            settings=TrainingSettings(lease=LEASE),
+            settings=TrainingSettings(lease=options.lease),
             answerers=_answerers(engine, options.cascade),
             clock=_clock(options.now),
         )
@@ -151,6 +151,12 @@ def _time(text: str) -> datetime:
     return time
 
 
+def _seconds(text: str) -> timedelta:
+    if not float(text) > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return timedelta(seconds=float(text))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description="Train, register and extract.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -165,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--claim", type=UUID, help="id of the job run that this process works for")
     run.add_argument("--owner", help="who claimed it")
     run.add_argument("--token", type=int, help="the claim's fencing token")
+    run.add_argument("--lease", type=_seconds, default=LEASE, help="seconds of silence before others take over")
     drain = commands.add_parser("drain-mlflow", help="register in MLflow what was published")
     drain.set_defaults(command=_drain)
     drain.add_argument("--mlflow-url", help="else KNOWGATE_MLFLOW_URL")

@@ -72,6 +72,7 @@ def trainer_arguments(context: JobContext, claim: Claim) -> list[str]:
         f"--claim={claim.id}",
         f"--owner={claim.owner}",
         f"--token={claim.token}",
+        f"--lease={context.settings.job_lease.total_seconds()}",
     ]
 
 
