@@ -27,10 +27,11 @@ from sqlalchemy import URL, Engine, make_url
 
 from knowgate import codec
 from knowgate.errors import RecordInvalid
+from services.database import closing_engine
 from services.errors import InputInvalid, ServicesError
 from services.settings import Settings, child_environment
 from store import schema
-from store.engine import open_engine, reading, transaction
+from store.engine import reading, transaction
 from store.shards import verify_shard
 from store.vectors import move_shard, shards
 
@@ -100,7 +101,7 @@ def restore(settings: Settings, folder: Path) -> Manifest:
     url = make_url(settings.database_url)
     if url.get_backend_name() != manifest.database:
         raise InputInvalid(f"the backup is of {manifest.database}, KNOWGATE_DATABASE_URL of {url.get_backend_name()}")
-    _require_empty(url)
+    _require_empty(settings, url)
     _put_shards(folder, settings.shards_url)
     if (folder / KEY).exists() and settings.hash_key is None:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
@@ -169,8 +170,7 @@ def _put_shards(folder: Path, shards_url: str) -> None:
 
 def _point_shards(settings: Settings, manifest: Manifest) -> None:
     """Points the database at the files where they are now, and makes sure that they are there."""
-    engine = open_engine(settings.database_url)
-    with transaction(engine) as session:
+    with closing_engine(settings) as engine, transaction(engine) as session:
         for shard in shards(session):
             within = _within(shard.url, manifest.shards_url)
             url = f"{settings.shards_url.rstrip('/')}/{within}"
@@ -178,7 +178,6 @@ def _point_shards(settings: Settings, manifest: Manifest) -> None:
                 raise BackupFailed(f"{url} did not arrive whole; empty the deployment and restore again")
             if url != shard.url:
                 move_shard(session, shard.id, url=url, sha256=shard.sha256)
-    engine.dispose()
 
 
 def _within(url: str, base: str) -> str:
@@ -186,7 +185,7 @@ def _within(url: str, base: str) -> str:
     return url.removeprefix(base.rstrip("/") + "/") if url.startswith(base) else "/".join(url.rsplit("/", 2)[1:])
 
 
-def _require_empty(url: URL) -> None:
+def _require_empty(settings: Settings, url: URL) -> None:
     shown = url.render_as_string(hide_password=True)
     if url.get_backend_name() == "sqlite":
         if Path(str(url.database)).exists():
@@ -194,9 +193,8 @@ def _require_empty(url: URL) -> None:
                 f"{shown} exists; a backup is restored into an empty deployment: move the file away first"
             )
         return
-    engine = open_engine(url)
-    found = schema.current(engine)
-    engine.dispose()
+    with closing_engine(settings) as engine:
+        found = schema.current(engine)
     if found is not None:
         raise InputInvalid(f"{shown} has a schema already; a backup is restored into an empty database: make a new one")
 

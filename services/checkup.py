@@ -19,10 +19,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from knowgate import signing
+from services.database import closing_engine
 from services.settings import Auth, Settings, is_loopback, unknown_settings
 from services.shard_files import orphans
 from store import alerts, assignments, cascades, job_runs, labels, schema
-from store.engine import open_engine, reading
+from store.engine import reading
 
 LEAST_FREE = 1 << 30  # bytes of free disk under which writing will soon fail
 PINNED = {"pandas": ((2, 2), (3, 1), "evidently 0.7 cannot be imported with it: install pandas >= 2.2, < 3.1")}
@@ -55,11 +56,11 @@ def _examine(settings: Settings, now: datetime) -> Iterator[Finding]:
     yield _disk(settings.data_dir)
     yield _shards(settings.shards_url)
     yield _signing(settings)
-    engine = open_engine(settings.database_url)
-    database = _database(engine)
-    yield database
-    if database.state is State.OK:
-        yield from _deployment(engine, settings, now)
+    with closing_engine(settings) as engine:
+        database = _database(engine)
+        yield database
+        if database.state is State.OK:
+            yield from _deployment(engine, settings, now)
 
 
 def _environment(settings: Settings) -> Iterator[Finding]:

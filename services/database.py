@@ -4,6 +4,9 @@ The embedded SQLite belongs to this checkout alone, so it is brought up to date 
 serve other processes of another version: its schema changes only by `knowgate db upgrade`; until then it is refused.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
@@ -13,17 +16,47 @@ from store import schema
 from store.engine import open_engine
 
 
-def open_database(settings: Settings) -> Engine:
-    """The engine, its schema the code's. Raises InputInvalid where it is not, or where nothing answers."""
+@contextmanager
+def database(settings: Settings) -> Iterator[Engine]:
+    """The deployment's database for the length of a block; its connections are closed at the end.
+
+    Raises InputInvalid where the schema is not the code's, or where nothing answers.
+    """
+    with closing_engine(settings) as engine:
+        _prepare(engine)
+        yield engine
+
+
+@contextmanager
+def closing_engine(settings: Settings) -> Iterator[Engine]:
+    """An engine for the length of a block, whatever the schema is."""
     engine = open_engine(settings.database_url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def open_database(settings: Settings) -> Engine:
+    """The same for a process's whole life; whoever asks disposes of it."""
+    engine = open_engine(settings.database_url)
+    try:
+        _prepare(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _prepare(engine: Engine) -> None:
     shown = engine.url.render_as_string(hide_password=True)
     try:
         found, wanted = schema.current(engine), schema.head()
         if found == wanted:
-            return engine
+            return
         if engine.dialect.name == "sqlite":
             schema.upgrade(engine)
-            return engine
+            return
     except OperationalError as error:
         cure = "check KNOWGATE_DATABASE_URL and that the server runs"
         raise InputInvalid(f"database {shown} does not answer: {error.orig}; {cure}") from error

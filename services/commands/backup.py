@@ -10,11 +10,12 @@ def backup(folder: Annotated[Path, typer.Argument(help="A new folder, on a disk 
     """Copy database, vectors and hash key into a folder, with a checksum of each file. The service may go on."""
     from services.backup import back_up
     from services.clock import SystemClock
-    from services.database import open_database
+    from services.database import database
     from services.settings import read_settings
 
     settings = read_settings()
-    manifest = back_up(settings, open_database(settings), folder, now=SystemClock().now())
+    with database(settings) as engine:
+        manifest = back_up(settings, engine, folder, now=SystemClock().now())
     size = sum(file.bytes for file in manifest.files)
     typer.echo(f"{len(manifest.files)} files, {size / 1e6:.1f} MB, are in {folder}")
 

@@ -33,11 +33,11 @@ def show(
     from knowgate import codec
     from services.bundle_files import all_bundles, read_named
     from services.commands.printing import print_json, print_record, print_rows
-    from services.database import open_database
+    from services.database import database
     from services.settings import read_settings
     from store.engine import reading
 
-    with reading(open_database(read_settings())) as session:
+    with database(read_settings()) as engine, reading(engine) as session:
         if named is None:
             columns = ("id", "cascade", "status", "created_at")
             print_rows("bundles", all_bundles(session), as_json=as_json, columns=columns)
@@ -62,13 +62,13 @@ def verify(
     from knowgate.errors import BundleRefused
     from services.bundle_files import bundle_bytes
     from services.commands.printing import print_record
-    from services.database import open_database
+    from services.database import database
     from services.errors import Refused
     from services.settings import read_settings
     from store.bundles import bundle as stored_bundle
     from store.engine import reading
 
-    with reading(open_database(read_settings())) as session:
+    with database(read_settings()) as engine, reading(engine) as session:
         expected, content = bundle_bytes(session, named)
         if expected is not None and signature is None:
             signature = stored_bundle(session, expected).signature
@@ -89,10 +89,10 @@ def diff(first: Named, second: Named, as_json: AsJson = False) -> None:
     """Print where two bundles differ: documents key by key, tensors by their largest change."""
     from services.bundle_files import differences, read_named
     from services.commands.printing import print_rows
-    from services.database import open_database
+    from services.database import database
     from services.settings import read_settings
     from store.engine import reading
 
-    with reading(open_database(read_settings())) as session:
+    with database(read_settings()) as engine, reading(engine) as session:
         found = differences(read_named(session, first), read_named(session, second))
     print_rows("differences", found, as_json=as_json, columns=("where", "first", "second"))

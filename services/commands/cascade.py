@@ -29,7 +29,7 @@ def apply(
     from services.cascade_file import read_cascade_file
     from services.clock import SystemClock
     from services.commands.printing import print_json
-    from services.database import open_database
+    from services.database import database
     from services.rollout import declare
     from services.settings import read_settings
     from store import cascades
@@ -37,7 +37,7 @@ def apply(
 
     spec = read_cascade_file(file)
     settings = read_settings()
-    with transaction(open_database(settings)) as session:
+    with database(settings) as engine, transaction(engine) as session:
         before = cascades.cascade_version(session, spec.name) if spec.name in cascades.cascade_names(session) else 0
         version = cascades.apply_cascade(session, spec, now=SystemClock().now())
         declare(session, spec, settings, now=SystemClock().now())
@@ -61,12 +61,12 @@ def show(
     from knowgate import codec
     from services.cascade_file import format_cascade
     from services.commands.printing import print_json
-    from services.database import open_database
+    from services.database import database
     from services.settings import read_settings
     from store import cascades
     from store.engine import reading
 
-    with reading(open_database(read_settings())) as session:
+    with database(read_settings()) as engine, reading(engine) as session:
         if name is None:
             names = cascades.cascade_names(session)
             if as_json:

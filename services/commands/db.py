@@ -8,25 +8,26 @@ app = typer.Typer(help="Bring the database's schema up to date, or compare it wi
 @app.command()
 def upgrade() -> None:
     """Bring the schema up to the code's revision. Safe to run at every start, from several processes."""
+    from services.database import closing_engine
     from services.settings import read_settings
     from store import schema
-    from store.engine import open_engine
 
-    engine = open_engine(read_settings().database_url)
-    before = schema.current(engine)
-    schema.upgrade(engine)
-    after = schema.current(engine)
+    with closing_engine(read_settings()) as engine:
+        before = schema.current(engine)
+        schema.upgrade(engine)
+        after = schema.current(engine)
     typer.echo(f"the schema is at revision {after}" + ("" if before == after else f" (was {before or 'empty'})"))
 
 
 @app.command()
 def check() -> None:
     """Compare the database's schema with the code's; exits with 1 when they differ."""
+    from services.database import closing_engine
     from services.settings import read_settings
     from store import schema
-    from store.engine import open_engine
 
-    differences = schema.check(open_engine(read_settings().database_url))
+    with closing_engine(read_settings()) as engine:
+        differences = schema.check(engine)
     for difference in differences:
         typer.echo(difference, err=True)
     if differences:

@@ -1,12 +1,15 @@
 """`knowgate erase`: a person's query, gone; the figures, as they were."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
 from services.commands.options import AsJson
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,38 +34,38 @@ def erase(
     """
     from services.clock import SystemClock
     from services.commands.printing import print_record
-    from services.database import open_database
-    from services.errors import InputInvalid
+    from services.database import database
     from services.settings import read_settings
     from services.shard_files import blank_vectors, remove_files, sweep
-    from store.decisions import find_decision
-    from store.engine import reading, transaction
+    from store.engine import transaction
     from store.erasure import erase_decision
 
-    settings = read_settings()
-    engine = open_database(settings)
+    settings, now = read_settings(), SystemClock().now()
+    with database(settings) as engine:
+        wanted = _named(engine, decision, cascade)
+        if not yes:
+            typer.confirm(f"Erase decision {wanted}? It cannot be brought back", abort=True)
+        with transaction(engine) as session:
+            erased = erase_decision(session, wanted, now=now)
+            old = blank_vectors(session, erased.vectors)
+        remove_files(old)
+        swept = sweep(engine, settings.shards_url, now=now)
+    done = Erasure(decision=wanted, vectors=len(erased.vectors), ledger_entries=erased.leaves, swept_files=swept)
+    print_record(done, as_json=as_json)
+
+
+def _named(engine: "Engine", decision: str, cascade: str | None) -> UUID:
+    from services.errors import InputInvalid
+    from store.decisions import find_decision
+    from store.engine import reading
+
     if cascade is None:
         try:
-            wanted = UUID(decision)
+            return UUID(decision)
         except ValueError:
             raise InputInvalid(f"{decision!r} is no decision's id; with an external id, name its --cascade") from None
-    else:
-        with reading(engine) as session:
-            found = find_decision(session, cascade, decision)
-        if found is None:
-            raise InputInvalid(f"{cascade} has no decision with external id {decision!r}; check both")
-        wanted = found.id
-    if not yes:
-        typer.confirm(f"Erase decision {wanted}? It cannot be brought back", abort=True)
-    now = SystemClock().now()
-    with transaction(engine) as session:
-        erased = erase_decision(session, wanted, now=now)
-        old = blank_vectors(session, erased.vectors)
-    remove_files(old)
-    done = Erasure(
-        decision=wanted,
-        vectors=len(erased.vectors),
-        ledger_entries=erased.leaves,
-        swept_files=sweep(engine, settings.shards_url, now=now),
-    )
-    print_record(done, as_json=as_json)
+    with reading(engine) as session:
+        found = find_decision(session, cascade, decision)
+    if found is None:
+        raise InputInvalid(f"{cascade} has no decision with external id {decision!r}; check both")
+    return found.id

@@ -34,7 +34,7 @@ def import_history(
     from services.clock import SystemClock
     from services.commands.printing import print_record
     from services.commands.progress import counting
-    from services.database import open_database
+    from services.database import database
     from services.errors import InputInvalid
     from services.history.hidden_states import read_hidden_states
     from services.history.import_outcomes import HiddenSource, import_outcomes, require_tiers
@@ -47,10 +47,7 @@ def import_history(
     if (start is None) != (end is None) or (hidden is None) != (fingerprint is None):
         raise InputInvalid("--start and --end, and --hidden and --fingerprint, go together: give both or neither")
     settings = read_settings()
-    engine = open_database(settings)
     table = read_outcomes(outcomes, timezone=timezone)
-    with reading(engine) as session:
-        require_tiers(table, cascades.cascade(session, cascade))
     if table.ignored:
         typer.echo(f"columns that nobody reads: {', '.join(table.ignored)}", err=True)
     vectors = None
@@ -63,7 +60,9 @@ def import_history(
     first, last = aware(start), aware(end)
     span = None if first is None or last is None else Window(start=first, end=last)
     rows = recorded_decisions(table, cascade, span=span, source=source)
-    with counting("importing", table.queries) as told:
+    with database(settings) as engine, counting("importing", table.queries) as told:
+        with reading(engine) as session:
+            require_tiers(table, cascades.cascade(session, cascade))
         done = import_outcomes(
             engine,
             rows,
@@ -90,7 +89,7 @@ def export_history(
 
     from knowgate.records import Window
     from services.clock import SystemClock
-    from services.database import open_database
+    from services.database import database
     from services.errors import InputInvalid
     from services.history.export_outcomes import export_outcomes
     from services.history.outcomes import write_outcomes
@@ -105,7 +104,7 @@ def export_history(
     if known_at.tzinfo is None:
         raise InputInvalid(f"--as-of is {as_of!r}: the time is naive; add its offset, e.g. Z")
     window = Window(start=aware(start) or datetime(2000, 1, 1, tzinfo=UTC), end=aware(end) or now)
-    with reading(open_database(read_settings())) as session:
+    with database(read_settings()) as engine, reading(engine) as session:
         table = export_outcomes(session, cascade, window, as_of=known_at)
     write_outcomes(table, file)
     typer.echo(f"{table.queries} queries on {table.tiers} tiers are in {file}", err=True)

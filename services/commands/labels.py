@@ -49,7 +49,7 @@ def import_labels(
     """
     from services.clock import SystemClock
     from services.commands.printing import print_record
-    from services.database import open_database
+    from services.database import database
     from services.history.label_files import LabelDefaults, parse_mapping, read_labels
     from services.settings import read_settings
     from store import cascades
@@ -58,7 +58,7 @@ def import_labels(
 
     defaults = LabelDefaults(cascade=cascade, source=source, labelled_at=labelled_at, tier=tier)
     labels = read_labels(file, defaults, mapping=parse_mapping(mapping), timezone=timezone)
-    with transaction(open_database(read_settings())) as session:
+    with database(read_settings()) as engine, transaction(engine) as session:
         cascades.cascade(session, cascade)
         added = add_labels(session, labels, received_at=SystemClock().now())
     done = LabelsImported(
@@ -92,7 +92,7 @@ def queue(
     from knowgate.records import Window
     from services.clock import SystemClock
     from services.commands.printing import print_rows
-    from services.database import open_database
+    from services.database import database
     from services.errors import InputInvalid
     from services.history.label_queue import label_queue
     from services.settings import hash_key, read_settings
@@ -103,7 +103,7 @@ def queue(
     settings, now = read_settings(), SystemClock().now()
     until = aware(end) or now
     window = Window(start=aware(start) or until - timedelta(days=28), end=until)
-    with reading(open_database(settings)) as session:
+    with database(settings) as engine, reading(engine) as session:
         rows = label_queue(
             session,
             cascade,

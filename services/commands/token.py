@@ -30,12 +30,12 @@ def create(
 ) -> None:
     """Make a token and print it. It is shown this once: only its hash is kept."""
     from services.clock import SystemClock
-    from services.database import open_database
+    from services.database import database
     from services.settings import read_settings
     from store.engine import transaction
     from store.tokens import TokenRole, create_token
 
-    with transaction(open_database(read_settings())) as session:
+    with database(read_settings()) as engine, transaction(engine) as session:
         plaintext = create_token(session, name, TokenRole(role.value), SystemClock().now())
     typer.echo(plaintext)
 
@@ -44,13 +44,13 @@ def create(
 def revoke(name: Annotated[str, typer.Argument(help="The token's name.")]) -> None:
     """Make a token worthless, within ten seconds everywhere."""
     from services.clock import SystemClock
-    from services.database import open_database
+    from services.database import database
     from services.errors import InputInvalid
     from services.settings import read_settings
     from store.engine import transaction
     from store.tokens import revoke_token
 
-    with transaction(open_database(read_settings())) as session:
+    with database(read_settings()) as engine, transaction(engine) as session:
         revoked = revoke_token(session, name, now=SystemClock().now())
     if not revoked:
         raise InputInvalid(f"token {name!r} is not there or revoked already; `knowgate token list` shows all")
@@ -61,11 +61,11 @@ def revoke(name: Annotated[str, typer.Argument(help="The token's name.")]) -> No
 def list_tokens(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """List tokens by name, with their roles and when they were last used; never the tokens themselves."""
     from services.commands.printing import print_rows
-    from services.database import open_database
+    from services.database import database
     from services.settings import read_settings
     from store.engine import reading
     from store.tokens import tokens
 
-    with reading(open_database(read_settings())) as session:
+    with database(read_settings()) as engine, reading(engine) as session:
         held = tokens(session)
     print_rows("tokens", held, as_json=as_json, columns=("name", "role", "created_at", "last_used_at", "revoked_at"))

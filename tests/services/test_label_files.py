@@ -1,0 +1,90 @@
+"""A user's own file of labels is mapped onto ours, or refused by column, row, value and cure."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from knowgate import LabelSource
+from services.errors import InputInvalid, TableInvalid
+from services.history.label_files import LabelDefaults, parse_mapping, read_labels
+
+DEFAULTS = LabelDefaults(cascade="trivia", source=LabelSource.HUMAN)
+ID = "019b76da-a800-7000-8000-000000000000"
+
+
+def write(folder: Path, text: str, name: str = "labels.csv") -> Path:
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def refusal(path: Path, defaults: LabelDefaults = DEFAULTS, **options: str) -> str:
+    with pytest.raises(TableInvalid) as caught:
+        read_labels(path, defaults, mapping=parse_mapping(options.pop("mapping", None)), **options)
+    return str(caught.value)
+
+
+def test_columns_go_by_their_own_names_or_by_mapped_ones(tmp_path: Path) -> None:
+    path = write(tmp_path, "id,is_right,when,p\n007,yes,2026-02-01T10:00:00Z,0.5\n".replace("yes", "true"))
+    mapping = parse_mapping("correct=is_right, external_id=id, labelled_at=when, label_propensity=p")
+    (label,) = read_labels(path, DEFAULTS, mapping=mapping)
+    assert (label.external_id, label.correct, label.label_propensity) == ("007", 1.0, 0.5)
+    assert label.source is LabelSource.HUMAN
+    assert label.labelled_at == datetime(2026, 2, 1, 10, tzinfo=UTC)
+    assert label.tier is None
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.jsonl"])
+def test_every_field_may_have_its_column(tmp_path: Path, name: str) -> None:
+    if name.endswith("csv"):
+        text = f"decision_id,tier,source,correct,labelled_at\n{ID},1,judge,0.25,2026-02-01T10:00:00+02:00\n"
+    else:
+        text = f'{{"decision_id": "{ID}", "tier": 1, "source": "judge", "correct": 0.25, '
+        text += '"labelled_at": "2026-02-01T10:00:00+02:00"}\n'
+    (label,) = read_labels(write(tmp_path, text, name), DEFAULTS, mapping={})
+    assert (str(label.decision_id), label.tier, label.source, label.correct) == (ID, 1, LabelSource.JUDGE, 0.25)
+    assert label.labelled_at == datetime(2026, 2, 1, 8, tzinfo=UTC)
+
+
+def test_a_naive_time_is_refused_unless_its_zone_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, "external_id,correct,labelled_at\nq,1,2026-07-01 12:00:00\n")
+    assert "column labelled_at, row 1" in refusal(path) and "--timezone" in refusal(path)
+    (label,) = read_labels(path, DEFAULTS, mapping={}, timezone="America/New_York")
+    assert label.labelled_at == datetime(2026, 7, 1, 16, tzinfo=UTC)
+
+
+def test_a_time_that_the_clocks_went_through_twice_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "external_id,correct,labelled_at\nq,1,2026-10-25 02:30:00\n")
+    assert "set back" in refusal(path, timezone="Europe/Paris")
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("q,1.5,2026-02-01T00:00:00Z", "column correct, row 1 is 1.5"),
+        ("q,,2026-02-01T00:00:00Z\nr,1,2026-02-01T00:00:00Z", "column correct, row 1 is empty: a label says"),
+        (",1,2026-02-01T00:00:00Z", "column decision_id, row 1"),
+        ("q,1,", "column labelled_at, row 1 is empty: map a column of times"),
+        ("q,1,yesterday", "column labelled_at, row 1 is 'yesterday'"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path: Path, rows: str, told: str) -> None:
+    assert told in refusal(write(tmp_path, f"external_id,correct,labelled_at\n{rows}\n"))
+
+
+def test_a_source_is_told_once_for_all_or_by_a_column(tmp_path: Path) -> None:
+    path = write(tmp_path, "external_id,correct,labelled_at\nq,1,2026-02-01T00:00:00Z\n")
+    assert "--source" in refusal(path, LabelDefaults(cascade="trivia"))
+    path = write(tmp_path, "external_id,correct,labelled_at,source\nq,1,2026-02-01T00:00:00Z,mum\n")
+    assert "column source, row 1 is 'mum': use one of gold" in refusal(path)
+
+
+def test_a_mapped_column_must_be_there(tmp_path: Path) -> None:
+    path = write(tmp_path, "external_id,correct,labelled_at\nq,1,2026-02-01T00:00:00Z\n")
+    assert "no column is_right; it has external_id, correct" in refusal(path, mapping="correct=is_right")
+
+
+@pytest.mark.parametrize("text", ["correct", "right=is_right", "correct=", "correct=a,correct=b"])
+def test_a_mapping_that_is_none_is_told(text: str) -> None:
+    with pytest.raises(InputInvalid, match="--map"):
+        parse_mapping(text)
