@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from knowgate.records import Fingerprint
 from knowgate.spec import TierSpec
@@ -79,6 +80,8 @@ def load_model(
     folder = Path(source)
     local = folder.is_dir()
     hub = {"revision": revision} if revision is not None and not local else {}
+    shows_progress = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # a trainer's stderr is a log
     try:
         network = AutoModelForCausalLM.from_pretrained(
             str(source), dtype=getattr(torch, dtype), trust_remote_code=False, local_files_only=local, **hub
@@ -89,6 +92,9 @@ def load_model(
             f"model {source} could not be loaded ({error}): give a folder in the Hugging Face layout, or a hub id "
             "that this machine can reach"
         ) from error
+    finally:
+        if shows_progress:
+            logging.enable_progress_bar()
     return adopt(
         network.to(device),
         tokenizer,
