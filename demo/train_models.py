@@ -204,7 +204,7 @@ def _make(
     recipe: Recipe, folder: Path, questions: Sequence[Question], asked: Sequence[Question], withheld: frozenset[str]
 ) -> dict[str, Any]:
     """Train, save and measure one model; returns its entry of the log."""
-    began = time.perf_counter()
+    began, computing = time.perf_counter(), time.process_time()
     tokenizer = build_tokenizer(questions)
     taught = [question for question in questions if question.question_id not in withheld]
     model, history = train(recipe, tokenizer, taught)
@@ -215,6 +215,7 @@ def _make(
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "bytes": sum(file.stat().st_size for file in folder.iterdir()),
         "wall_seconds": time.perf_counter() - began,
+        "cpu_seconds": time.process_time() - computing,
         "evaluation": measured,
     }
     _say(json.dumps(entry, indent=1))
