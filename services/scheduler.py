@@ -37,7 +37,7 @@ class Tick:
 TICKS: tuple[Tick, ...] = (
     Tick(job=MonitorJob(), every=timedelta(seconds=30)),
     Tick(job=RespondSweep(), every=timedelta(seconds=10)),
-    Tick(job=TrainJob(), every=timedelta(minutes=1)),
+    Tick(job=TrainJob(), every=timedelta(seconds=15)),
     Tick(job=PromoteSweep(), every=timedelta(seconds=10)),
     Tick(job=RegisterSweep(), every=timedelta(seconds=30)),
     Tick(job=DeliverSweep(), every=timedelta(seconds=5)),

@@ -6,7 +6,7 @@ label or a bundle that was altered by hand in its table is found by its leaf.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,9 +14,10 @@ from sqlalchemy.orm import Session
 
 from knowgate import codec
 from knowgate.records import Label
-from store import bundles, decision_rows, decisions, labels, ledger, merkle
-from store.errors import StoreError
+from store import bundles, ledger, merkle, subjects
+from store.errors import BundleUnknown
 from store.ledger import Leaf, SealedBatch
+from store.subjects import Statement
 
 PROBLEMS_SHOWN = 20
 
@@ -46,7 +47,7 @@ def verify_ledger(session: Session) -> Verification:
         entries += len(leaves)
         erased += sum(leaf.payload is None for leaf in leaves)
         problems += _batch_problems(batch, leaves)
-        problems += [problem for leaf in leaves for problem in _row_problems(session, leaf)]
+        problems += _row_problems(session, leaves)
     return Verification(
         batches=len(sealed),
         entries=entries,
@@ -82,37 +83,54 @@ def _batch_problems(batch: SealedBatch, leaves: tuple[Leaf, ...]) -> Iterator[st
                 yield f"the leaf of {leaf.kind} {leaf.subject} was altered"
 
 
-def _row_problems(session: Session, leaf: Leaf) -> Iterator[str]:
-    check = _ROW_CHECKS.get(leaf.kind)
-    if check is None or leaf.payload is None:
-        return
-    try:
-        same = check(session, leaf.subject, leaf.payload)
-    except StoreError as error:
-        yield f"{leaf.kind} {leaf.subject} is in the ledger and not in its table: {error}"
-        return
-    if not same:
-        yield f"{leaf.kind} {leaf.subject} does not say what its leaf says: the row was altered"
+def _row_problems(session: Session, leaves: Sequence[Leaf]) -> Iterator[str]:
+    """What the tables no longer say as these leaves do."""
+    told = {kind: [leaf for leaf in leaves if leaf.kind == kind and leaf.payload is not None] for kind in _ROW_CHECKS}
+    for kind, check in _ROW_CHECKS.items():
+        for leaf, same in check(session, told[kind]):
+            if same is None:
+                yield f"{kind} {leaf.subject} is in the ledger and not in its table"
+            elif not same:
+                yield f"{kind} {leaf.subject} does not say what its leaf says: the row was altered"
 
 
-def _same_decision(session: Session, subject: str, payload: str) -> bool:
-    return decision_rows.payload(decisions.decision(session, UUID(subject))) == payload
+Checked = Iterator[tuple[Leaf, bool | None]]  # whether the row says the same; None = there is no such row
 
 
-def _same_label(session: Session, subject: str, payload: str) -> bool:
-    said = codec.decode(Label, codec.parse(payload))
-    stored = labels.stored_label(session, UUID(subject))
-    if stored is None:
-        return labels.is_waiting(session, UUID(subject))
-    return (stored.source, stored.correct, stored.labelled_at) == (said.source, said.correct, said.labelled_at)
+def _check_decisions(session: Session, leaves: Sequence[Leaf]) -> Checked:
+    held = subjects.decision_payloads(session, [UUID(leaf.subject) for leaf in leaves])
+    for leaf in leaves:
+        found = held.get(UUID(leaf.subject))
+        yield leaf, None if found is None else found == leaf.payload
 
 
-def _same_bundle(session: Session, subject: str, payload: str) -> bool:
-    return hashlib.sha256(bundles.bundle_content(session, subject)).hexdigest() == subject
+def _check_labels(session: Session, leaves: Sequence[Leaf]) -> Checked:
+    held = subjects.label_statements(session, [UUID(leaf.subject) for leaf in leaves])
+    for leaf in leaves:
+        found = held.get(UUID(leaf.subject))
+        said = codec.decode(Label, codec.parse(leaf.payload or ""))
+        statement = Statement(
+            source=said.source.value,
+            correct=said.correct,
+            labelled_at=said.labelled_at,
+            label_propensity=said.label_propensity,
+        )
+        yield leaf, None if found is None else found == statement
 
 
-_ROW_CHECKS: dict[str, Callable[[Session, str, str], bool]] = {
-    "decision": _same_decision,
-    "label": _same_label,
-    "bundle": _same_bundle,
+def _check_bundles(session: Session, leaves: Sequence[Leaf]) -> Checked:
+    for leaf in leaves:
+        try:
+            content = bundles.bundle_content(session, leaf.subject)
+        except BundleUnknown:
+            yield leaf, None
+            continue
+        document = bundles.bundle(session, leaf.subject).document
+        yield leaf, hashlib.sha256(content).hexdigest() == leaf.subject and document == leaf.payload
+
+
+_ROW_CHECKS: dict[str, Callable[[Session, Sequence[Leaf]], Checked]] = {
+    "decision": _check_decisions,
+    "label": _check_labels,
+    "bundle": _check_bundles,
 }

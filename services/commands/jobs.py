@@ -22,6 +22,8 @@ def _context() -> "JobContext":
 
     settings = read_settings()
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for chatty in ("apscheduler", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     owner = f"{socket.gethostname()}-{os.getpid()}"
     return JobContext(engine=open_database(settings), settings=settings, clock=SystemClock(), owner=owner)
 

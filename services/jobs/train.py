@@ -6,11 +6,13 @@ publishes and ends the claim in one transaction; this side only starts it, passe
 repeated when it died.
 """
 
+import json
 import logging
 import os
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from knowgate import Window
 from services.errors import ServicesError
@@ -50,7 +52,20 @@ class TrainJob:
         done = subprocess.run(command, capture_output=True, text=True, env=trainer_environment(context), check=False)
         if done.returncode != 0:
             raise TrainingDied(f"the trainer ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
-        return done.stdout.strip().splitlines()[-1]
+        return _told(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def _told(outcome: dict[str, Any]) -> str:
+    """The trainer's outcome in a few words; all of it is in the bundle and its certificate."""
+    status, bundle, certificate = outcome["status"], outcome.get("bundle"), outcome.get("certificate")
+    if bundle is None or certificate is None:
+        return f"{status}, {outcome['rows'].get('window', 0)} mature decisions"
+    if status == "certified":
+        share, drop = certificate["retained_share"], certificate["drop_upper_bound"]
+        return f"{status}, bundle {bundle[:12]}: retains {share:.1%}, drop at most {drop:.4f}, n {certificate['n']}"
+    needed = outcome.get("labels_needed")
+    more = "" if needed is None else f", about {needed} more labelled decisions would settle it"
+    return f"{status}, attempt {certificate['attempt']}, n {certificate['n']}{more}"
 
 
 def training_window(context: JobContext, cascade: str, job_window: Window) -> Window:

@@ -1,0 +1,399 @@
+"""A deployment watched window by window, on both databases: healthy traffic, then a slice the probe has not seen.
+
+The champion is a real bundle with a real probe; its training window has vectors in real shards. Nothing is patched.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from knowgate import codec
+from knowgate.assignment import Assignment, Mode
+from knowgate.bundle import write_bundle
+from knowgate.bundle_documents import BundleDocument, CertificateDocument, CertificateStatus, TierDocument
+from knowgate.calibrator import Platt
+from knowgate.features import Standardiser
+from knowgate.ood import OodStatistics
+from knowgate.policy import Policy, PolicyKind
+from knowgate.probe import LinearProbe, ProbeKind
+from knowgate.records import Fingerprint, Label, LabelSource, Reason, Window
+from knowgate.spec import Alarms, TargetKind
+from knowgate.tier_models import TierModels
+from monitoring.daily_rules import DAY
+from monitoring.deliveries import deliver_due
+from monitoring.drift import render_html
+from monitoring.names import Rule
+from monitoring.watch import watch_window
+from store import job_runs
+from store.alarm_states import alarm_state
+from store.alerts import alerts
+from store.assignments import Acknowledgement, add_acknowledgement, swap_assignment
+from store.bundles import BundleStatus, add_bundle
+from store.cascades import apply_cascade
+from store.drift_reports import reports
+from store.engine import reading, transaction
+from store.errors import ClaimLost
+from store.figures import figures
+from store.labels import add_labels
+from store.shards import write_shard
+from store.vectors import VectorRow, add_shard
+
+DIMENSION = 6
+
+
+def no_fence(session: Any) -> None:
+    """A caller that holds its window."""
+
+
+@pytest.fixture
+def deployment(cast, engine, tmp_path, receiver):
+    """A cascade whose champion was trained on the day before `cast.DAY` and decides from that day on."""
+    return Deployment(cast=cast, engine=engine, folder=tmp_path, url=receiver.url).start()
+
+
+@dataclass(kw_only=True)
+class Deployment:
+    cast: Any
+    engine: Any
+    folder: Any
+    url: str
+    bundle: str = ""
+
+    def start(self) -> "Deployment":
+        alarms = Alarms(alpha=0.1, savings_margin=0.05, max_tokens=12)  # near what queries have: the alarm hears sooner
+        self.spec = self.cast.spec_of(webhooks=(self.url,), alarms=alarms)
+        start = self.cast.DAY - DAY
+        with transaction(self.engine) as session:
+            apply_cascade(session, self.spec, now=start)
+        asked = [
+            self.cast.Asked(
+                at=start + timedelta(minutes=5 * i),
+                reason=Reason.NO_BUNDLE,
+                p_t=p,
+                p_ik=None,
+                score=None,
+                ood=None,
+                small=1.0,
+                large=1.0,
+            )
+            for i, p in enumerate(np.random.default_rng(1).uniform(0.5, 1.0, 200))
+        ]
+        self.put(asked)
+        self.promote(generation=1, savings_low=0.5)
+        return self
+
+    def put(self, asked, *, strangeness=0.0):
+        """Store the queries with hidden states of their own, and the signals that the champion's models see in them."""
+        asked = list(asked)
+        strange = np.array([one.slice == "state_of" for one in asked])
+        hidden = np.random.default_rng(len(asked)).normal(0.0, 1.0, (len(asked), DIMENSION))
+        hidden += strangeness * strange[:, None]
+        asked = self.with_signals(asked, hidden) if self.bundle else asked
+        with transaction(self.engine) as session:
+            decisions = self.cast.store_asked(session, asked)
+            shard = write_shard(f"file://{self.folder}/shards", hidden, [str(d.id) for d in decisions])
+            rows = [
+                VectorRow(decision_id=d.id, tier=0, row=i, sha256=shard.row_sha256[i]) for i, d in enumerate(decisions)
+            ]
+            add_shard(
+                session, "cities", shard.url, shard.sha256, rows, dimension=DIMENSION, now=decisions[0].occurred_at
+            )
+        return decisions
+
+    def with_signals(self, asked, hidden):
+        made = MODELS.signal_columns(
+            p_t=np.array([one.p_t for one in asked]), hidden=hidden, tokens_in=np.full(len(asked), 10.0)
+        )
+        return [
+            replace(one, p_ik=float(p_ik), ood=float(ood), score=None)
+            for one, p_ik, ood in zip(asked, made["p_ik"], made["ood"], strict=True)
+        ]
+
+    def promote(self, *, generation, savings_low):
+        bundle = bundle_of(self.cast.DAY - DAY, self.cast.DAY, savings_low)
+        assignment = Assignment(
+            cascade="cities",
+            generation=generation,
+            mode=Mode.ACTIVE,
+            champion=bundle.id,
+            exploration_rate=0.5,
+            issued_at=self.cast.DAY,
+            valid_until=self.cast.DAY + 30 * DAY,
+        )
+        with transaction(self.engine) as session:
+            document = codec.canonical(bundle.document).decode()
+            add_bundle(session, bundle.id, "cities", document, bundle.content, BundleStatus.PROMOTED, self.cast.DAY)
+            swap_assignment(session, assignment, expected_generation=None, now=self.cast.DAY)
+        self.bundle = bundle.id
+
+    def day_of_traffic(self, day, *, strange=0.0, n=240, seed=0):
+        """n queries over a day; 75 % of the known ones retained, all strange ones stopped by the ood gate."""
+        rng = np.random.default_rng([day, seed])
+        for i in range(n):
+            at = self.cast.DAY + day * DAY + i * DAY / n
+            if rng.random() < strange:
+                yield self.cast.Asked(
+                    at=at,
+                    reason=Reason.OOD,
+                    slice="state_of",
+                    p_ik=0.2,
+                    ood=1.0,
+                    bundle=self.bundle,
+                    small=1.0,
+                    large=1.0,
+                )
+            else:
+                kept = rng.random() < 0.75
+                yield self.cast.Asked(
+                    at=at,
+                    reason=None if kept else Reason.P_IK,
+                    explored=kept and bool(rng.random() < 0.5),
+                    slice="country_of",
+                    p_t=float(rng.uniform(0.5, 1.0)),
+                    bundle=self.bundle,
+                    small=1.0,
+                    large=1.0,
+                )
+
+    def watch_day(self, day, fence=no_fence):
+        return [self.watch(day, quarter, fence) for quarter in range(4)]
+
+    def watch(self, day, quarter, fence=no_fence):
+        start = self.cast.DAY + day * DAY + quarter * self.cast.EVERY
+        window = Window(start=start, end=start + self.cast.EVERY)
+        return watch_window(self.engine, "cities", window, now=window.end + timedelta(minutes=1), fence=fence)
+
+    def alerts(self, **only):
+        with reading(self.engine) as session:
+            return {alert.rule: alert for alert in alerts(session, "cities", **only)}
+
+
+def models_of():
+    """A tier's models for standard normal hidden states, with the reference quantiles that such states really have."""
+    fingerprint = Fingerprint(
+        model="small-model",
+        revision="main",
+        dtype="float32",
+        engine="transformers",
+        engine_version="5",
+        chat_template_sha256="0" * 64,
+        layer=2,
+        position="last_prompt_token",
+        normed=False,
+    )
+    document = TierDocument(
+        fingerprint=fingerprint,
+        probe=ProbeKind.LINEAR,
+        dimension=DIMENSION,
+        ik_calibrator=Platt(slope=1.0, intercept=0.0),
+    )
+    ood = OodStatistics(
+        mean=np.zeros(DIMENSION),
+        components=np.eye(2, DIMENSION, dtype=np.float32),
+        variances=np.ones(2, dtype=np.float32),
+        residual_variance=1.0,
+        length_slope=0.0,
+        length_intercept=0.0,
+        reference=np.linspace(0.0, 1.0, 2, dtype=np.float32),
+    )
+    states = np.random.default_rng(0).normal(0.0, 1.0, (5000, DIMENSION)).astype(np.float32)
+    quantiles = np.quantile(ood.statistics(states, np.full(5000, 10.0)), np.linspace(0.0, 1.0, 100))
+    return TierModels(
+        document=document,
+        standardiser=Standardiser(mean=np.zeros(DIMENSION), scale=np.ones(DIMENSION)),
+        probe=LinearProbe(weight=np.float32([0.3] + [0.0] * (DIMENSION - 1)), bias=0.0),
+        ood=replace(ood, reference=quantiles.astype(np.float32)),
+    )
+
+
+MODELS = models_of()
+
+
+def bundle_of(start, end, savings_low):
+    certificate = CertificateDocument(
+        status=CertificateStatus.CERTIFIED,
+        target=TargetKind.MAX_ACCURACY_DROP,
+        target_value=0.02,
+        delta=0.05,
+        delta_family=0.1,
+        attempt=1,
+        test="exact_paired",
+        n=500,
+        cohort=Window(start=start, end=end),
+        split="time",
+        savings=savings_low + 0.05,
+        savings_low=savings_low,
+        savings_high=savings_low + 0.1,
+    )
+    document = BundleDocument(
+        cascade="cities",
+        models=("small-model", "large-model"),
+        tiers=(MODELS.document,),
+        policy=Policy.of(PolicyKind.GATES, ({"p_ik": 0.3, "p_t": 0.5, "ood": 0.99},)),
+        code_version="test",
+        created_at=end,
+        certificate=certificate,
+        training_window=Window(start=start, end=end),
+    )
+    return write_bundle(document, (MODELS,))
+
+
+def test_a_window_has_immature_figures_at_once_and_mature_ones_after_the_horizon(deployment):
+    deployment.put(deployment.day_of_traffic(0))
+    first = deployment.watch(0, 0)
+    assert first.matured == ()
+    with reading(deployment.engine) as session:
+        immature = figures(session, "cities", names=["accuracy_cascade"])
+    assert [row.mature for row in immature if row.slice is None and row.tier is None] == [False]
+    later = deployment.watch(2, 0)
+    assert later.matured == (first.window,)
+    with reading(deployment.engine) as session:
+        rows = figures(session, "cities", names=["accuracy_cascade"], mature=True)
+    mature = next(row for row in rows if row.slice is None and row.tier is None)
+    assert (mature.window, mature.value, mature.n) == (first.window, 1.0, 60)
+
+
+def test_a_slice_never_seen_is_detected_named_and_told(deployment, receiver):
+    deployment.put(deployment.day_of_traffic(0))
+    deployment.watch_day(0)
+    assert deployment.alerts() == {}
+    deployment.put(deployment.day_of_traffic(1, strange=0.6), strangeness=1.5)
+    changes = [change for outcome in deployment.watch_day(1) for change in outcome.alerts]
+    assert {change.rule for change in changes} == {Rule.SAVINGS, Rule.OOD_CONSERVATIVENESS, Rule.DRIFT}
+    told = deployment.alerts(open_only=True)
+    assert told["savings"].cause.startswith("escalations in slice state_of rose from 0 % to")
+    assert "gate ood" in told["savings"].cause
+    assert "savings went from" in told["savings"].cause
+    assert "on 100% of them the tier was as good as the last" in told["ood_conservativeness"].cause
+    assert "p_ik" in told["drift"].cause or "pca_1" in told["drift"].cause
+    assert deliver_due(deployment.engine, owner="w", secret=b"s", now=deployment.cast.DAY + 3 * DAY) == 3
+    assert {json.loads(body)["alert"]["rule"] for _, body in receiver.received} == set(told)
+
+
+def test_a_day_has_one_drift_report_that_renders(deployment):
+    deployment.put(deployment.day_of_traffic(0))
+    assert [outcome.reports for outcome in deployment.watch_day(0)] == [0, 0, 0, 1]
+    with reading(deployment.engine) as session:
+        (report,) = reports(session, "cities")
+    columns = {column["column"] for column in json.loads(report.document)["columns"]}
+    assert columns == {"p_t", "p_ik", "ood", "tokens_in", "tokens_out", "pca_1", "pca_2"}
+    assert report.tier == 0
+    assert "pca_1" in render_html(report.document)
+
+
+def test_a_run_that_lost_its_claim_writes_nothing(deployment):
+    deployment.put(deployment.day_of_traffic(0))
+
+    def lost(session):
+        raise ClaimLost("monitor", 1)
+
+    with pytest.raises(ClaimLost):
+        deployment.watch(0, 0, fence=lost)
+    with reading(deployment.engine) as session:
+        assert figures(session, "cities") == ()
+        assert alarm_state(session, "cities", "savings") is None
+
+
+def test_the_claim_ends_in_the_transaction_that_holds_the_effect(deployment):
+    deployment.put(deployment.day_of_traffic(0))
+    start = deployment.cast.DAY
+    window = Window(start=start, end=start + deployment.cast.EVERY)
+    hour = timedelta(hours=1)
+    with transaction(deployment.engine) as session:
+        claim = job_runs.claim(session, "monitor", "cities", window, owner="w", lease=hour, now=window.end)
+
+    def fence(session):
+        job_runs.fence(session, claim)
+        job_runs.finish(session, claim, "watched", now=window.end)
+
+    outcome = watch_window(deployment.engine, "cities", window, now=window.end, fence=fence)
+    assert str(outcome).startswith("watched 60 decisions: ")
+    with pytest.raises(ClaimLost):
+        watch_window(deployment.engine, "cities", window, now=window.end, fence=fence)
+
+
+def test_a_window_watched_twice_is_consumed_once(deployment):
+    deployment.put(deployment.day_of_traffic(0))
+    deployment.watch(0, 0)
+    once = states(deployment)
+    deployment.watch(0, 0)
+    assert states(deployment) == once
+
+
+def test_a_revision_after_consumption_changes_figures_and_never_the_process(deployment):
+    decisions = deployment.put(deployment.day_of_traffic(0))
+    deployment.watch_day(0)
+    deployment.watch_day(1)
+    deployment.watch(2, 0)  # the first window is past the horizon now
+    before = states(deployment)["risk"]
+    revised = deployment.cast.DAY + 2 * DAY + timedelta(hours=6, minutes=2)
+    labels = [
+        Label(
+            cascade="cities",
+            source=LabelSource.GOLD,
+            correct=0.0,
+            labelled_at=revised,
+            decision_id=decision.id,
+            tier=0,
+            label_propensity=1.0,
+        )
+        for decision in decisions[:60]
+    ]
+    with transaction(deployment.engine) as session:
+        add_labels(session, labels, received_at=revised)
+    deployment.watch(2, 0)
+    assert states(deployment)["risk"] == before
+    deployment.watch(2, 1)
+    assert (
+        json.loads(states(deployment)["risk"])["families"][0]["watch"]["rows"]
+        > (json.loads(before)["families"][0]["watch"]["rows"])
+    )
+
+
+def test_a_missed_window_is_consumed_by_the_next_run(deployment):
+    deployment.put(deployment.day_of_traffic(0))
+    deployment.watch(0, 0)
+    deployment.watch(0, 2)
+    state = json.loads(states(deployment)["savings"])
+    assert state["families"][0]["watch"]["rows"] == 180
+
+
+def test_a_stale_runtime_is_named_and_cleared_when_it_catches_up(deployment):
+    late = deployment.cast.DAY + timedelta(hours=5)
+
+    def acknowledge(generation, at):
+        ack = Acknowledgement(
+            cascade="cities", runtime="host-1", generation=generation, bundle=None, accepted=True, detail=None, at=at
+        )
+        with transaction(deployment.engine) as session:
+            add_acknowledgement(session, ack)
+
+    acknowledge(0, late)
+    deployment.watch(0, 0)
+    assert deployment.alerts()["stale_runtime"].cause == "host-1 serves generation 0, 1 is in force"
+    acknowledge(1, late + timedelta(hours=6))
+    deployment.watch(0, 1)
+    assert deployment.alerts()["stale_runtime"].resolved_at is not None
+
+
+def test_labels_that_never_come_are_said_to_be_overdue(deployment):
+    deployment.put(replace(one, small=None, large=None) for one in deployment.day_of_traffic(0))
+    deployment.watch_day(0)
+    deployment.watch_day(1)
+    changes = [change for outcome in deployment.watch_day(2) for change in outcome.alerts]
+    assert Rule.OVERDUE_LABELS in {change.rule for change in changes}
+    assert "0 of " in deployment.alerts()["overdue_labels"].cause
+
+
+def test_a_cascade_without_traffic_is_watched_in_peace(deployment):
+    outcome = deployment.watch(0, 0)
+    assert (outcome.decisions, outcome.alerts) == (0, ())
+
+
+def states(deployment):
+    with reading(deployment.engine) as session:
+        return {rule: alarm_state(session, "cities", rule) for rule in ("savings", "risk")}
