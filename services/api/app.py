@@ -24,7 +24,7 @@ log = logging.getLogger("knowgate.api")
 
 def create_app(settings: Settings, engine: Engine, *, clock: Clock | None = None) -> FastAPI:
     """The service over a migrated database. `clock` is the system's unless a simulated one is given."""
-    app = FastAPI(title="knowgate", version="0.1.0", redoc_url=None)
+    app = FastAPI(title="knowgate", version="0.1.0", docs_url=None, redoc_url=None)
     held = clock or SystemClock()
     key = hash_key(settings)
     app.state.context = Context(

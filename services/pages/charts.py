@@ -106,7 +106,7 @@ def tell(name: str, value: float) -> str:
     """
     if is_share(name):
         return f"{100 * value:.1f} %".replace("-", "−")
-    return f"{value:,.4g}".replace("-", "−")
+    return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}").replace("-", "−")
 
 
 def is_share(name: str) -> bool:

@@ -18,7 +18,9 @@ def short(value: str | None) -> str:
 
 def number(value: float | None) -> str:
     """An amount, or a dash."""
-    return "–" if value is None else f"{value:,.4g}"
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def share(value: float | None) -> str:

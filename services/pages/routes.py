@@ -1,15 +1,12 @@
 """The pages' addresses. Who may not look is sent to the sign-in page; nothing here changes anything but the cookie."""
 
 import re
-from functools import cache
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from services.api.auth import COOKIE, has_page_access, may_read
 from services.api.bodies import Body
@@ -17,14 +14,13 @@ from services.api.conditional import conditional
 from services.api.context import Context, InContext
 from services.pages import cascade_page, decision_page, overview
 from services.pages.decision_page import GATE_NAMES
-from services.pages.filters import FILTERS
+from services.pages.rendering import FOLDER, templates
 from services.settings import Auth
 from store.decisions import find_decision
 from store.engine import reading
 from store.errors import CascadeUnknown, DecisionUnknown
 
 router = APIRouter(include_in_schema=False)
-FOLDER = Path(__file__).parent
 SIGN_IN = "/sign-in"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
@@ -127,24 +123,11 @@ def get_style(request: Request) -> Response:
     return conditional(request, (FOLDER / "style.css").read_bytes(), media_type="text/css")
 
 
-@cache
-def _templates() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("services.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(FILTERS)
-    return environment
-
-
 def _page(
     request: Request, context: Context, template: str, *, status: int = 200, title: str, **shown: Any
 ) -> HTMLResponse:
     html = (
-        _templates()
+        templates()
         .get_template(template)
         .render(
             title=title, now=context.now(), path=request.url.path, signs_in=context.settings.auth is Auth.ON, **shown
