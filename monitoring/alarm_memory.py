@@ -8,7 +8,7 @@ the newest keeps watching, so that a loss at the turn of a month is not cut in t
 
 import json
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy.typing as npt
 
@@ -19,6 +19,7 @@ from knowgate.errors import RecordInvalid
 from monitoring.errors import AlarmStateInvalid
 from monitoring.names import Rule
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # daily cycles are counted from here
 STARTS = 31  # daily cycles at whose beginning a family opens a start
 KEPT_FAMILIES = 2
 ALARMS_SHARING_ALPHA = 2
@@ -45,6 +46,7 @@ class AlarmMemory:
     families_opened: int = 0
     families: tuple[Family, ...] = ()
     raised_at: datetime | None = None  # end of the block in which it rang; None = quiet, or quiet again
+    harm_since: datetime | None = None  # the day from which on the last alarm's harm was seen
     ratio: float = 1.0  # C_last beside its forecast so far
     ratio_rows: int = 0
     cut_rows: int = 0  # rows beyond the declared bounds, cut to them
@@ -102,8 +104,11 @@ def without_other_ranges(memory: AlarmMemory, low: float, high: float) -> AlarmM
 def consume(memory: AlarmMemory, increments: npt.ArrayLike, cycles: npt.ArrayLike, *, until: datetime) -> AlarmMemory:
     """Every family moved on by one block of rows. After an alarm all of them are closed."""
     moved = tuple(replace(family, watch=advance_watch(family.watch, increments, cycles)) for family in memory.families)
-    if any(family.watch.alarmed for family in moved):
-        return replace(memory, families=(), raised_at=until, consumed_until=until, idle=None)
+    rung = [family.watch for family in moved if family.watch.alarmed]
+    if rung:
+        return replace(
+            memory, families=(), raised_at=until, harm_since=_harm_since(rung[0]), consumed_until=until, idle=None
+        )
     quiet = memory.raised_at is not None and _is_quiet(moved[-1])
     return replace(
         memory,
@@ -112,6 +117,17 @@ def consume(memory: AlarmMemory, increments: npt.ArrayLike, cycles: npt.ArrayLik
         idle=None,
         raised_at=None if quiet else memory.raised_at,
     )
+
+
+def _harm_since(watch: AlarmState) -> datetime | None:
+    """The day of the start since which most has accumulated: a cumulative sum's estimate of where the change lies.
+
+    Source: Page, Biometrika 41 (1954).
+    """
+    if watch.first_cycle is None or not watch.growth_at_start:
+        return None
+    start = min(range(len(watch.growth_at_start)), key=lambda index: watch.growth_at_start[index])
+    return EPOCH + timedelta(days=watch.first_cycle + start)
 
 
 def _is_quiet(family: Family) -> bool:

@@ -18,8 +18,7 @@ from monitoring.reader import Champion, Reader
 from monitoring.rules import Judgement, judge_alarm
 
 CATCH_UP_AT_MOST = timedelta(days=31)  # what an alarm consumes in one run after an outage; the rest is skipped
-COMPARED_AT_MOST = timedelta(days=7)  # how far back "before" reaches when a cause is looked for
-RECENT = timedelta(days=1)  # what "now" is when a cause is looked for
+COMPARED_AT_MOST = timedelta(days=7)  # how long "before" and "now" are at most when a cause is looked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +68,9 @@ def _risk(reader: Reader, current: Cohort) -> AlarmFinding | None:
         return None
     moved = watch_risk(memory, reader.cohort(block))
     opened = memory.families[0].opened_at if memory is not None and memory.families else block.start
-    compared = Window(start=min(max(opened, until - COMPARED_AT_MOST), block.start), end=until)
-    return AlarmFinding(memory=moved, judgement=judge_alarm(moved, lambda: risk_cause(reader.cohort(compared))))
+    return AlarmFinding(
+        memory=moved, judgement=judge_alarm(moved, lambda: risk_cause(reader.cohort(_harmed(moved, opened, block))))
+    )
 
 
 def _block(memory: AlarmMemory | None, start: datetime, end: datetime) -> Window | None:
@@ -80,12 +80,18 @@ def _block(memory: AlarmMemory | None, start: datetime, end: datetime) -> Window
     return Window(start=start, end=end) if start < end else None
 
 
+def _harmed(memory: AlarmMemory, opened: datetime, block: Window) -> Window:
+    """The days in which the harm was seen, the last week of them at most."""
+    since = memory.harm_since if memory.harm_since is not None else block.start
+    since = min(max(since, opened, block.end - COMPARED_AT_MOST), block.start)
+    return Window(start=since, end=block.end)
+
+
 def _why_savings(reader: Reader, memory: AlarmMemory, opened: datetime, block: Window) -> str:
-    """The last day beside the champion's days before it, since its family was opened."""
-    split = min(block.start, block.end - RECENT)
-    after = reader.cohort(Window(start=max(split, min(opened, block.start)), end=block.end))
-    start = max(opened, split - COMPARED_AT_MOST)
-    before = reader.cohort(Window(start=start, end=split)) if start < split else None
+    """The days of the harm beside the champion's days before them, since its family was opened."""
+    harmed = _harmed(memory, opened, block)
+    start = max(opened, harmed.start - COMPARED_AT_MOST)
+    before = reader.cohort(Window(start=start, end=harmed.start)) if start < harmed.start else None
     if before is not None and memory.basis is not None:
         before = before.of_bundle(memory.basis)
-    return savings_cause(before, after, memory.unit or "usd")
+    return savings_cause(before, reader.cohort(harmed), memory.unit or "usd")

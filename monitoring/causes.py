@@ -51,7 +51,7 @@ def savings_cause(before: Cohort | None, after: Cohort, unit: str) -> str:
     except EvidenceError:
         return escalation_cause(before, after)
     account = ", ".join(f"{_told(name)} {_points(part)}" for name, part in _largest_losses(change))
-    told = f"savings went from {_percent(change.before)} to {_percent(change.after)} in {unit}"
+    told = f"savings net of exploration went from {_percent(change.before)} to {_percent(change.after)} in {unit}"
     told += f" ({account})" if account else ""
     return f"{_main_cause(change, before, after)}; {told}"
 

@@ -10,6 +10,7 @@ answer.
 """
 
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,9 @@ from monitoring.errors import CohortInvalid
 from store.examples import Examples
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+ObjectArray = npt.NDArray[np.object_]
 
 UNITS = ("usd", "gflops", "tokens")
 _SIGNALS = ("p_t", "p_ik", "score", "ood", "entropy")
@@ -72,27 +76,40 @@ def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime
     label_late (the kept answer's label came after the horizon), overdue (past the horizon and a label is missing).
     """
     _check(attempts, spec)
-    first = attempts.drop_duplicates("decision").set_index("decision")
-    frame = first[["id", "occurred_at", "slice", "bundle", "generation", "exploration_rate"]].copy()
-    kept = attempts[attempts["role"] == Role.SERVED].set_index("decision")
-    last = attempts[attempts["tier"] == spec.last].set_index("decision").reindex(frame.index)
-    frame["kept_tier"] = kept["tier"]
-    frame["retained"] = frame["kept_tier"] < spec.last
-    frame["reason"] = _last_reason(attempts, frame.index).where(~frame["retained"], None)
-    frame["last_ran"] = last["tier"].notna()
-    frame["explored"] = frame["last_ran"] & frame["retained"]
-    frame["run_propensity"] = np.select(
-        [~frame["retained"], frame["explored"]], [1.0, last["run_propensity"]], frame["exploration_rate"]
-    )
+    n = int(attempts["decision"].iloc[-1]) + 1 if len(attempts) else 0
+    ordinal, tier = attempts["decision"].to_numpy(), attempts["tier"].to_numpy()
+    role = attempts["role"].to_numpy(dtype=object)
+    first = np.flatnonzero(np.diff(ordinal, prepend=-1))
+    kept = np.flatnonzero(role == Role.SERVED)
+    last = np.full(n, -1)
+    last[ordinal[tier == spec.last]] = np.flatnonzero(tier == spec.last)
+    columns: dict[str, Any] = {
+        name: attempts[name].to_numpy()[first] for name in ("id", "slice", "bundle", "generation", "exploration_rate")
+    }
+    retained, last_ran = tier[kept] < spec.last, last >= 0
+    columns |= {
+        "occurred_at": attempts["occurred_at"].array[first],
+        "kept_tier": tier[kept],
+        "retained": retained,
+        "last_ran": last_ran,
+        "explored": last_ran & retained,
+        "reason": _last_reason(attempts, n, retained),
+        "score": _at(attempts, "score", kept),
+        "prompt_tokens": _at(attempts, "tokens_in", first),
+    }
+    coin = np.where(last_ran, _at(attempts, "run_propensity", last), columns["exploration_rate"])
+    columns["run_propensity"] = np.where(retained, coin, 1.0)
     for name, rows in (("kept", kept), ("last", last)):
-        frame[f"correct_{name}"] = rows["correct"].astype(np.float64)
-        frame[f"{name}_label_propensity"] = rows["label_propensity"].astype(np.float64)
-    frame["x"], frame["label_propensity"] = _difference(frame, kept["answer"], last["answer"])
-    frame["score"] = kept["score"]
-    frame["prompt_tokens"] = first["tokens_in"]
-    _add_costs(frame, attempts, first, last, spec)
-    received = kept["label_received_at"]
-    frame["label_late"] = received.notna() & (received > frame["occurred_at"] + spec.horizon)
+        columns[f"correct_{name}"] = _at(attempts, "correct", rows)
+        columns[f"{name}_label_propensity"] = _at(attempts, "label_propensity", rows)
+    answers = attempts["answer"].to_numpy(dtype=object)
+    same = np.array([a is not None and a == b for a, b in zip(answers[kept], answers[last], strict=True)], dtype=bool)
+    columns["x"], columns["label_propensity"] = _difference(columns, same)
+    for unit in UNITS:
+        columns |= _costs(attempts, spec, unit, first=first, last=last, exploration=role == Role.EXPLORATION)
+    frame = pd.DataFrame(columns)
+    received = pd.Series(attempts["label_received_at"].array[kept])
+    frame["label_late"] = received > frame["occurred_at"] + spec.horizon
     missing = frame["correct_kept"].isna() | (frame["last_ran"] & frame["correct_last"].isna())
     frame["overdue"] = missing & (frame["occurred_at"] + spec.horizon <= as_of)
     return frame.sort_values(["occurred_at", "id"], kind="stable").reset_index(drop=True)
@@ -106,53 +123,63 @@ def _check(attempts: pd.DataFrame, spec: CascadeSpec) -> None:
             f"decision {row['id']} has an attempt at tier {row['tier']}, {spec.name} has tiers 0 to {spec.last}:"
             " apply the cascade with the tiers that ran"
         )
-    served = attempts["role"].eq(Role.SERVED).groupby(attempts["decision"]).sum()
+    ordinal = attempts["decision"].to_numpy()
+    served = np.bincount(ordinal, attempts["role"].to_numpy(dtype=object) == Role.SERVED)
     if (served != 1).any():
-        ordinal = served[served != 1].index[0]
-        name = attempts.loc[attempts["decision"] == ordinal, "id"].iloc[0]
-        raise CohortInvalid(f"decision {name} has {served[ordinal]} served attempts, expected 1: send it whole")
+        wrong = int(np.argmax(served != 1))
+        name = attempts["id"].to_numpy()[np.argmax(ordinal == wrong)]
+        raise CohortInvalid(f"decision {name} has {int(served[wrong])} served attempts, expected 1: send it whole")
 
 
-def _last_reason(attempts: pd.DataFrame, index: "pd.Index[int]") -> "pd.Series[str]":
-    """Per decision the reason of the highest tier that gave one: why the last tier was asked."""
-    given = attempts[attempts["reason"].notna()].drop_duplicates("decision", keep="last").set_index("decision")
-    reason = given["reason"].reindex(index)
-    return reason.astype(object).where(reason.notna(), None)
+def _at(attempts: pd.DataFrame, name: str, rows: IntArray) -> FloatArray:
+    """A column's values at these rows [n]; NaN where the row is -1."""
+    values = attempts[name].to_numpy(dtype=np.float64)
+    return np.where(rows >= 0, values[rows], np.nan) if len(values) else np.empty(0)
 
 
-def _difference(
-    frame: pd.DataFrame, kept_answer: "pd.Series[str]", last_answer: "pd.Series[str]"
-) -> tuple[FloatArray, FloatArray]:
+def _last_reason(attempts: pd.DataFrame, n: int, retained: BoolArray) -> ObjectArray:
+    """Per decision the reason of the highest tier that gave one, why the last tier was asked; None where it was not."""
+    reasons = attempts["reason"].to_numpy(dtype=object)
+    given = np.flatnonzero([reason is not None for reason in reasons])
+    found = np.full(n, None, dtype=object)
+    found[attempts["decision"].to_numpy()[given]] = reasons[given]  # in order of tier, so that the highest stays
+    found[retained] = None
+    return found
+
+
+def _difference(columns: dict[str, Any], same: BoolArray) -> tuple[FloatArray, FloatArray]:
     """X and the propensity of its labels, both [n]."""
-    labelled = frame["correct_last"] - frame["correct_kept"]
-    same = frame["explored"] & kept_answer.notna() & (kept_answer == last_answer)
-    settled = ~frame["retained"] | same  # X is 0 whatever the labels say
-    x = np.select([settled, frame["explored"]], [0.0, labelled], np.nan)
-    both = frame[["kept_label_propensity", "last_label_propensity"]].min(axis=1, skipna=False)
+    settled = ~columns["retained"] | (columns["explored"] & same)  # X is 0 whatever the labels say
+    labelled = columns["correct_last"] - columns["correct_kept"]
+    x = np.select([settled, columns["explored"]], [0.0, labelled], np.nan)
+    both = np.minimum(columns["kept_label_propensity"], columns["last_label_propensity"])
     return x, np.where(settled, 1.0, both)
 
 
-def _add_costs(
-    frame: pd.DataFrame, attempts: pd.DataFrame, first: pd.DataFrame, last: pd.DataFrame, spec: CascadeSpec
-) -> None:
-    exploration = attempts["role"] == Role.EXPLORATION
-    for unit in UNITS:
-        # A sum over an unknown cost is unknown, hence no skipping of NaN.
-        answering = attempts[~exploration].groupby("decision")[unit].sum(min_count=1)
-        unknown = attempts.loc[~exploration & attempts[unit].isna(), "decision"].unique()
-        frame[unit] = answering.where(~answering.index.isin(unknown))
-        frame[f"exploration_{unit}"] = (
-            attempts[exploration].groupby("decision")[unit].sum().reindex(frame.index).fillna(0.0)
-        )
-        frame[f"last_{unit}"] = last[unit].astype(np.float64)
-        frame[f"expected_last_{unit}"] = _price_of_last(first, spec, unit)
+def _costs(
+    attempts: pd.DataFrame, spec: CascadeSpec, unit: str, *, first: IntArray, last: IntArray, exploration: BoolArray
+) -> dict[str, FloatArray]:
+    """The four cost columns of one unit, each [n]."""
+    ordinal, cost = attempts["decision"].to_numpy(), attempts[unit].to_numpy(dtype=np.float64)
+    n = len(first)
+    return {
+        # A sum over an unknown cost is unknown: NaN stays NaN here.
+        unit: _sums(ordinal, np.where(exploration, 0.0, cost), n),
+        f"exploration_{unit}": _sums(ordinal, np.where(exploration, np.nan_to_num(cost), 0.0), n),
+        f"last_{unit}": _at(attempts, unit, last),
+        f"expected_last_{unit}": _price_of_last(attempts.iloc[first], spec, unit),
+    }
+
+
+def _sums(ordinal: IntArray, values: FloatArray, n: int) -> FloatArray:
+    return np.bincount(ordinal, values, minlength=n).astype(np.float64)
 
 
 def _price_of_last(first: pd.DataFrame, spec: CascadeSpec, unit: str) -> FloatArray:
     """[n] what the last tier would cost on the tokens of the first attempt; NaN without tokens or price."""
     tier = spec.tiers[spec.last]
     tokens_in: FloatArray = first["tokens_in"].to_numpy(dtype=np.float64)
-    tokens_out: FloatArray = first["tokens_out"].fillna(0.0).to_numpy(dtype=np.float64)
+    tokens_out: FloatArray = np.nan_to_num(first["tokens_out"].to_numpy(dtype=np.float64))
     if unit == "tokens":
         return np.add(tokens_in, tokens_out)
     if unit == "gflops":
@@ -160,5 +187,4 @@ def _price_of_last(first: pd.DataFrame, spec: CascadeSpec, unit: str) -> FloatAr
     price = tier.price_at(first["occurred_at"].max().to_pydatetime()) if len(first) else None
     if price is None:
         return np.full(len(first), np.nan)
-    per_in, per_out = price.cost_usd(1, 0), price.cost_usd(0, 1)
-    return np.add(tokens_in * per_in, tokens_out * per_out)
+    return np.add(tokens_in * price.cost_usd(1, 0), tokens_out * price.cost_usd(0, 1))

@@ -51,7 +51,7 @@ def test_a_loss_of_savings_is_accounted_for_by_slice_and_gate(before, after):
     cause = savings_cause(before, after, "usd")
     assert cause.startswith("escalations in slice state_of rose from 0 % to 41 % of traffic; gate ood")
     # 1 − (1 + 10·.20)/10 = 70 % before, 1 − (1 + 10·.53)/10 = 37 % after.
-    assert "savings went from 70 % to 37 % in usd" in cause
+    assert "savings net of exploration went from 70 % to 37 % in usd" in cause
 
 
 def test_longer_answers_are_told_as_tokens(cast, cohort):
