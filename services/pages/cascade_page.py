@@ -11,7 +11,7 @@ from knowgate.spec import CascadeSpec
 from services.api.cascades import summary_of
 from services.api.wire import CascadeSummary
 from services.pages.charts import Chart, chart
-from services.pages.figures_shown import CHARTS, TILES, Shown, newest, shown, title_of
+from services.pages.figures_shown import CHARTS, TIER_CHARTS, TILES, Shown, newest, shown
 from store import alerts, assignments, bundles, cascades, certifications, figures, labels, promotions
 from store.alerts import AlertRecord
 from store.assignments import Acknowledgement
@@ -30,6 +30,14 @@ class SliceLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TableLine:
+    """The newest value of one figure of the cascade, or of one of its tiers."""
+
+    of: str
+    figure: Shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CascadePage:
     """All that the page shows."""
 
@@ -38,6 +46,7 @@ class CascadePage:
     assignment: Assignment | None
     tiles: tuple[Shown, ...]
     charts: tuple[Chart, ...]
+    table: tuple[TableLine, ...]  # every figure's newest value
     slices: tuple[SliceLine, ...]
     alerts: tuple[AlertRecord, ...]  # newest first
     promotions: tuple[PromotionRecord, ...]  # newest first
@@ -51,16 +60,18 @@ class CascadePage:
 def cascade_page(session: Session, name: str) -> CascadePage:
     """The page of one cascade. Raises CascadeUnknown."""
     summary = summary_of(session, name)
+    spec = cascades.cascade(session, name)
     rows = figures.figures(session, name)
     whole = [row for row in rows if row.tier is None and row.slice is None]
     decided = promotions.promotions(session, name)
     held = assignments.assignment(session, name)
     return CascadePage(
         summary=summary,
-        spec=cascades.cascade(session, name),
+        spec=spec,
         assignment=held,
         tiles=tuple(shown(newest(whole, figure), figure) for figure in TILES),
-        charts=_charts(whole, decided),
+        charts=_charts(rows, spec, decided),
+        table=_table(rows, spec),
         slices=_slices(rows),
         alerts=tuple(sorted(alerts.alerts(session, name), key=lambda alert: alert.opened_at, reverse=True)),
         promotions=decided[::-1],
@@ -81,16 +92,29 @@ def _champion(session: Session, held: Assignment | None) -> dict[str, Any] | Non
     return document
 
 
-def _charts(rows: list[FigureRow], decided: tuple[PromotionRecord, ...]) -> tuple[Chart, ...]:
+def _charts(rows: tuple[FigureRow, ...], spec: CascadeSpec, decided: tuple[PromotionRecord, ...]) -> tuple[Chart, ...]:
     marks = [row.decided_at for row in decided if row.outcome is not Outcome.REFUSED]
-    known = {name for _, names in CHARTS for name in names}
-    others = sorted({row.name for row in rows} - known)
-    wanted = (*CHARTS, *((title_of(name), (name,)) for name in others))
-    drawn = (
-        chart(title, {name: [row for row in rows if row.name == name] for name in names}, marks)
-        for title, names in wanted
-    )
+    whole = [row for row in rows if row.slice is None]
+    wanted: list[tuple[str, tuple[str, ...], int | None]] = [(title, names, None) for title, names in CHARTS]
+    for tier in range(spec.last):
+        wanted += [(f"{title}, {spec.tiers[tier].name}", names, tier) for title, names in TIER_CHARTS]
+    drawn = []
+    for title, names, of in wanted:
+        lines = {name: [row for row in whole if row.name == name and row.tier == of] for name in names}
+        # Of several reasons, those that never occurred would only lie on the axis.
+        seen = {name: held for name, held in lines.items() if len(names) < 3 or any(row.value for row in held)}
+        drawn.append(chart(title, seen, marks, legend=len(names) > 1))
     return tuple(found for found in drawn if found is not None)
+
+
+def _table(rows: tuple[FigureRow, ...], spec: CascadeSpec) -> tuple[TableLine, ...]:
+    keys = sorted({(-1 if row.tier is None else row.tier, row.name) for row in rows if row.slice is None})
+    lines = []
+    for tier, name in keys:
+        held = [row for row in rows if row.slice is None and (-1 if row.tier is None else row.tier) == tier]
+        of = "the cascade" if tier < 0 else spec.tiers[tier].name if tier <= spec.last else f"tier {tier}"
+        lines.append(TableLine(of=of, figure=shown(newest(held, name), name)))
+    return tuple(lines)
 
 
 def _slices(rows: tuple[FigureRow, ...]) -> tuple[SliceLine, ...]:

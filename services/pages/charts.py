@@ -5,14 +5,16 @@ a gap: a line drawn over it would be a figure nobody measured.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from store.figures import FigureRow
 
 WIDTH, HEIGHT = 460, 190
+SHARES = ("drop", "share", "rate", "coverage", "cbpe", "overconfidence")
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 24
+TONES = 4  # colours of the style sheet
 POINTS = 400  # more windows than this are thinned to the newest
 
 
@@ -30,7 +32,7 @@ class Series:
     """One line: unbroken stretches as SVG paths, a band between its bounds, and its points."""
 
     name: str
-    tone: int  # 0 the first colour, 1 the second
+    tone: int  # which of the style sheet's colours
     lines: tuple[str, ...]
     faint: tuple[str, ...]  # stretches that are not mature yet
     band: tuple[str, ...]
@@ -55,6 +57,7 @@ class Chart:
     y_ticks: tuple[Tick, ...]
     zero: float | None  # the y of 0, where it lies inside
     marks: tuple[Tick, ...]  # promotions
+    legend: bool  # whether the title leaves open which lines these are
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -76,9 +79,13 @@ class _Scale:
 
 
 def chart(
-    title: str, rows_by_name: dict[str, Sequence[FigureRow]], promoted_at: Sequence[datetime] = ()
+    title: str,
+    rows_by_name: Mapping[str, Sequence[FigureRow]],
+    promoted_at: Sequence[datetime] = (),
+    *,
+    legend: bool = False,
 ) -> Chart | None:
-    """The chart of one or two figures; None where neither has a value yet."""
+    """The chart of a few figures; None where none has a value yet."""
     kept = {name: _newest_windows(rows) for name, rows in rows_by_name.items()}
     known = [row for rows in kept.values() for row in rows if row.value is not None]
     if not known:
@@ -90,10 +97,11 @@ def chart(
     marks = [when for when in promoted_at if x.low <= when.timestamp() <= x.high]
     return Chart(
         title=title,
-        series=tuple(_series(name, tone, rows, x, y) for tone, (name, rows) in enumerate(kept.items())),
+        series=tuple(_series(name, tone % TONES, rows, x, y) for tone, (name, rows) in enumerate(kept.items())),
         x_ticks=_x_ticks(x),
         y_ticks=tuple(Tick(at=y(tick), text=tell(next(iter(kept)), tick)) for tick in ticks),
         zero=y(0.0) if ticks[0] < 0 < ticks[-1] else None,
+        legend=legend,
         marks=tuple(Tick(at=x(when.timestamp()), text=f"promotion {when:%d %b %H:%M}") for when in marks),
     )
 
@@ -111,7 +119,7 @@ def tell(name: str, value: float) -> str:
 
 def is_share(name: str) -> bool:
     """Whether the figure of this name is a share of 1."""
-    return any(part in name for part in ("savings", "accuracy", "drop", "share", "rate", "coverage", "ece"))
+    return name.partition(".")[0].endswith(SHARES) or name.startswith(("savings", "accuracy"))
 
 
 def nice_ticks(low: float, high: float, wanted: int = 4) -> list[float]:
@@ -150,7 +158,7 @@ def _time_scale(rows: Sequence[FigureRow]) -> _Scale:
 def _series(name: str, tone: int, rows: Sequence[FigureRow], x: _Scale, y: _Scale) -> Series:
     stretches = _stretches(rows)
     return Series(
-        name=name.replace("_", " "),
+        name=name.rpartition(".")[2].replace("_", " "),
         tone=tone,
         lines=tuple(_path(part, x, y) for part in stretches if part[-1].mature),
         faint=tuple(_path(part, x, y) for part in stretches if not part[-1].mature),

@@ -1,6 +1,6 @@
 """Which figures a page shows, in which order, and what they are called.
 
-A figure that monitoring stores and this list does not know is shown all the same, after the known ones.
+A few are tiles, some are charts, and every figure that is stored is in the table at the end, the unknown ones too.
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,23 @@ from services.pages.charts import tell
 from store.figures import FigureRow
 
 TILES = ("savings_usd", "savings_gflops", "drop", "accuracy_cascade", "retained_share")
+# A chart's title and its figures of the whole cascade.
 CHARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Savings, USD", ("savings_usd",)),
     ("Savings, GFLOPs", ("savings_gflops",)),
     ("Accuracy: the cascade, and its last tier alone", ("accuracy_cascade", "accuracy_last")),
     ("Drop against the last tier", ("drop",)),
     ("Retained and escalated", ("retained_share", "escalated_share")),
+    (
+        "Escalated by",
+        ("escalated_share.p_t", "escalated_share.p_ik", "escalated_share.score", "escalated_share.ood"),
+    ),
+    ("Labels known", ("label_coverage",)),
+)
+# The same for each non-last tier.
+TIER_CHARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("AUROC", ("auroc_p_t", "auroc_p_ik", "auroc_score")),
+    ("Calibration error", ("ece",)),
 )
 NAMES = {
     "savings_usd": "Savings, USD",
@@ -24,8 +35,15 @@ NAMES = {
     "drop": "Accuracy drop",
     "accuracy_cascade": "Accuracy",
     "accuracy_last": "Accuracy of the last tier",
+    "accuracy_retained": "Accuracy of what was retained",
     "retained_share": "Retained",
     "escalated_share": "Escalated",
+    "label_coverage": "Labels known",
+    "auroc_p_t": "AUROC of P(T)",
+    "auroc_p_ik": "AUROC of P(IK)",
+    "auroc_score": "AUROC of the score",
+    "ece": "Expected calibration error",
+    "cbpe": "Accuracy of what was retained, by its scores",
 }
 
 
@@ -43,7 +61,9 @@ class Shown:
 
 def title_of(name: str) -> str:
     """What a figure is called."""
-    return NAMES.get(name, name.replace("_", " ").capitalize())
+    base, _, reason = name.partition(".")
+    told = NAMES.get(base, base.replace("_", " ").capitalize())
+    return f"{told} by {reason.replace('_', ' ')}" if reason else told
 
 
 def newest(rows: Sequence[FigureRow], name: str) -> FigureRow | None:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
+from markupsafe import Markup, escape
+
 from services.durations import format_duration
 
 
@@ -33,11 +35,18 @@ def words(value: object) -> str:
     return str(value).replace("_", " ")
 
 
+def marked(value: str) -> Markup:
+    """Text whose `code` is set as code."""
+    parts = [escape(part) for part in value.split("`")]
+    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
+
+
 FILTERS: Mapping[str, Callable[..., str]] = {
     "time": time,
     "short": short,
     "number": number,
     "share": share,
     "words": words,
+    "marked": marked,
     "duration": format_duration,
 }

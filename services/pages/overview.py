@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from services.api.cascades import summary_of
 from services.api.wire import CascadeSummary
 from services.pages.charts import Chart, chart
-from services.pages.figures_shown import Shown, newest, shown
+from services.pages.figures_shown import Shown, newest, shown, title_of
 from store import cascades, figures
 
 COLUMNS = ("savings_usd", "drop", "retained_share")
@@ -40,5 +40,5 @@ def _line(session: Session, name: str) -> Line:
     return Line(
         summary=summary_of(session, name),
         figures=tuple(shown(newest(rows, figure), figure) for figure in (savings, *COLUMNS[1:])),
-        trend=chart(savings, {savings: [row for row in rows if row.name == savings]}),
+        trend=chart(title_of(savings), {savings: [row for row in rows if row.name == savings]}),
     )
