@@ -1,0 +1,49 @@
+"""What is said must be explained: every figure and rule has a row in docs/monitoring.md, and no row is of thin air."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import monitoring
+from monitoring.names import FigureName, Rule
+
+TEXT = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text()
+ROWS = re.findall(r"^\| `([^`]+)` \|", TEXT, flags=re.MULTILINE)
+HEADERS = {name for name in ROWS if name.startswith("Knowgate-")}
+
+
+def test_every_figure_and_every_rule_is_documented_once():
+    documented = [name for name in ROWS if name not in HEADERS]
+    assert sorted(documented) == sorted([*(name.value for name in FigureName), *(rule.value for rule in Rule)])
+
+
+def test_every_header_of_a_message_is_documented(cast):
+    from uuid import uuid4
+
+    from monitoring.deliveries import headers_of
+    from store.deliveries import DeliveryRecord
+
+    message = DeliveryRecord(
+        id=uuid4(),
+        alert_id=uuid4(),
+        url="http://127.0.0.1",
+        event="opened",
+        payload="{}",
+        attempts=1,
+        created_at=cast.DAY,
+        due_at=None,
+        delivered_at=None,
+        failed_at=None,
+        last_error=None,
+    )
+    sent = {name for name in headers_of(message, b"secret", cast.DAY) if name.startswith("Knowgate-")}
+    assert sent == HEADERS
+
+
+@pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(monitoring.__path__)])
+def test_every_example_runs(name):
+    assert doctest.testmod(importlib.import_module(f"monitoring.{name}")).failed == 0
