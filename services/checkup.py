@@ -55,6 +55,7 @@ def _examine(settings: Settings, now: datetime) -> Iterator[Finding]:
     yield from _packages()
     yield _disk(settings.data_dir)
     yield _shards(settings.shards_url)
+    yield from _mlflow(settings.mlflow_url)
     yield _signing(settings)
     with closing_engine(settings) as engine:
         database = _database(engine)
@@ -112,6 +113,19 @@ def _shards(url: str) -> Finding:
         cure = "check KNOWGATE_SHARDS_URL, its credentials and its fsspec package"
         return Finding(check="shards", state=State.BAD, found=f"{url}: {error}", cure=cure)
     return Finding(check="shards", state=State.OK, found=f"{url} can be written")
+
+
+def _mlflow(url: str) -> Iterator[Finding]:
+    if not url.startswith("http"):
+        return  # a file of ours, or a database that MLflow looks after
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=5):
+            yield Finding(check="mlflow", state=State.OK, found=f"{url} answers")
+    except (OSError, ValueError) as error:
+        cure = "registration waits in the outbox until it answers; nothing else does"
+        yield Finding(check="mlflow", state=State.NOTE, found=f"{url}: {error}", cure=cure)
 
 
 def _signing(settings: Settings) -> Finding:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy import Engine
 
-from store.engine import transaction
+from store.engine import reading, transaction
 from store.tokens import TokenRecord, verify_token
 
 KEEP_S = 10.0
@@ -36,8 +36,12 @@ class TokenGate:
             held = self._known.get(digest)
         if held is not None and self._tick() - held[0] < self._keep_s:
             return held[1]
-        with transaction(self._engine) as session:
-            record = verify_token(session, plaintext, now=now)
+        # Looked up first and noted as used after: a flood of wrong tokens must not queue for the write lock.
+        with reading(self._engine) as session:
+            record = verify_token(session, plaintext)
+        if record is not None:
+            with transaction(self._engine) as session:
+                record = verify_token(session, plaintext, now=now)
         with self._lock:
             if record is None:
                 self._known.pop(digest, None)
