@@ -9,8 +9,8 @@ from knowgate.policy import PolicyKind
 from knowgate.spec import Alarms, CascadeSpec, Horizons, Price, Privacy, Schedule, Targets, TierSpec
 from services.simulation.traffic import Asked, Labelling
 
-START = datetime(2026, 3, 2, tzinfo=UTC)
-SEED = 20260302
+START = datetime(2026, 3, 5, tzinfo=UTC)  # windows are aligned to the epoch, a Thursday
+SEED = 20260305
 QUERIES_PER_DAY = 700
 LABELLING = Labelling(share=0.9, median_delay=timedelta(hours=30), spread=0.5)
 HORIZON = timedelta(days=3)

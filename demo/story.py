@@ -5,6 +5,7 @@ labels, a new bundle, and the proof of every decision. What happens in each part
 probe and the jobs do; this file only lets time pass and writes down what came of it.
 """
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +17,14 @@ from transformers import AutoConfig
 from demo.answers import MODELS, ModelPair
 from demo.facts import load_questions
 from demo.plan import LABELLING, SEED, START, demo_spec, queries
+from demo.report import story_of
 from knowgate import CascadeSpec, codec
+from services.pages.report import render_report
 from services.simulation.play import Played, Player, Progress
 from services.simulation.stage import Stage, simulated_settings
 from services.simulation.summary import Summary, summarise
+from store import promotions
+from store.engine import reading
 
 STEP = timedelta(hours=12)
 
@@ -57,8 +62,17 @@ def tell(directory: Path, *, answered: Callable[[int, int], object], told: Calla
         player.play(traffic, every=STEP, told=step)
         player.wait(stage.clock.now() + spec.horizon + timedelta(days=1), every=timedelta(days=1), told=step)
         summary = summarise(stage, player.played)
-    (directory / "summary.json").write_bytes(codec.canonical(summary))
+        _write(stage, summary, player.played, directory)
     return Told(summary=summary, played=player.played, directory=directory)
+
+
+def _write(stage: Stage, summary: Summary, played: Played, directory: Path) -> None:
+    with reading(stage.engine) as session:
+        decided = promotions.promotions(session, stage.spec.name)
+        story = story_of(summary, played, decided)
+        html = render_report(session, stage.spec.name, now=stage.clock.now(), story=story)
+    (directory / "summary.json").write_text(json.dumps(codec.encode(summary), indent=2), encoding="utf-8")
+    (directory / "report.html").write_text(html, encoding="utf-8")
 
 
 def spec_of_pair() -> CascadeSpec:

@@ -23,6 +23,7 @@ from services.commands import (
     history,
     jobs,
     labels,
+    report,
     serve,
     simulate,
     token,
@@ -47,6 +48,7 @@ app.add_typer(labels.app, name="labels")
 app.command("certify")(certify.certify)
 app.command("train")(jobs.train)
 app.command("monitor")(jobs.monitor)
+app.command("report")(report.report)
 app.command("promote")(jobs.promote)
 app.command("rollback")(jobs.rollback)
 app.add_typer(bundle.app, name="bundle")

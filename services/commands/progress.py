@@ -11,8 +11,11 @@ QUIET = ("seal", "monitor")  # jobs whose outcomes say nothing that a spectator 
 
 
 @contextmanager
-def playing(queries: int) -> "Iterator[Callable[[Progress], None]]":
-    """A bar over `queries`, with the simulated day and what the jobs did; yields what a player tells after a block."""
+def playing(queries: int | None = None) -> "Iterator[Callable[[Progress], None]]":
+    """A bar over `queries` (None = not known yet), with the simulated day and what the jobs did.
+
+    Yields what a player tells after each block.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-START = datetime(2026, 1, 5, tzinfo=UTC)
+START = datetime(2026, 1, 1, tzinfo=UTC)  # windows are aligned to the epoch, a Thursday
 
 
 def simulate(

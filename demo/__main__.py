@@ -1,0 +1,43 @@
+"""`python -m demo`: plays the story, prints its table, and writes summary.json and report.html."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main() -> int:
+    """The exit status: 0 = played, replayed and verified."""
+    parser = argparse.ArgumentParser(prog="knowgate demo", description="The story of a deployment, in minutes.")
+    parser.add_argument("--directory", type=Path, default=Path("var/demo"), help="emptied first; var/demo by default")
+    options = parser.parse_args()
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Table
+
+    from demo.report import summary_lines
+    from demo.story import tell
+    from services.commands.progress import playing
+
+    console = Console(stderr=True)
+    console.print("Both models answer every question of the traffic, then time runs.")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bars, playing() as told:
+        asking = bars.add_task("answers", total=None)
+        done = tell(
+            options.directory,
+            answered=lambda count, total: bars.update(asking, advance=count, total=total),
+            told=told,
+        )
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for line in summary_lines(done.summary):
+        table.add_row(line.name, line.value, line.note)
+    Console().print(table)
+    console.print(f"\nwritten: {options.directory / 'summary.json'}, {options.directory / 'report.html'}")
+    console.print("to look around in a browser: make serve")
+    audit = done.summary.audit
+    return 0 if audit.verified and audit.mismatches == 0 else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

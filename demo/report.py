@@ -1,0 +1,161 @@
+"""The demo's page and table: what really happened, beside what the service could tell from its labels."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from demo.plan import CHAPTERS, START
+from knowgate import Window
+from services.pages.charts import Chart, chart
+from services.pages.report import Event, Line, Story
+from services.simulation.play import Played, Truth
+from services.simulation.summary import Summary
+from store.figures import FigureRow
+from store.promotions import Outcome, PromotionRecord
+
+LEAD = (
+    "Two small language models that really know places, a probe that really is trained, and a service that does what "
+    "it does in production; only the clock is simulated. Nothing below was tuned or edited: it is what happened."
+)
+
+
+def story_of(summary: Summary, played: Played, decided: Sequence[PromotionRecord]) -> Story:
+    """The demo as a page tells it."""
+    return Story(
+        title="The story of a deployment",
+        lead=LEAD,
+        lines=summary_lines(summary),
+        events=tuple(sorted(_events(summary, played, decided), key=lambda event: event.at)),
+        charts=_charts(played, [row.decided_at for row in decided if row.outcome is Outcome.PROMOTED]),
+    )
+
+
+def summary_lines(summary: Summary) -> tuple[Line, ...]:
+    """The figures of summary.json for people."""
+    accuracy, savings, auroc, labels, audit = (
+        summary.accuracy,
+        summary.savings,
+        summary.auroc,
+        summary.labels,
+        summary.audit,
+    )
+    statuses = ", ".join(bundle.status for bundle in summary.bundles)
+    return (
+        Line(name="queries", value=f"{summary.queries:,}", note=f"{summary.retained_share:.1%} kept by the small one"),
+        Line(
+            name="accuracy",
+            value=f"{accuracy.cascade:.2%}",
+            note=f"always large {accuracy.always_large:.2%}, always small {accuracy.always_small:.2%}",
+        ),
+        Line(
+            name="saved",
+            value=f"{savings.usd:.1%}",
+            note=f"of the large model's USD; {savings.gflops:.1%} of its GFLOPs; "
+            f"exploration cost {savings.exploration_usd:.1%} beside it",
+        ),
+        Line(
+            name="AUROC",
+            value=_known(auroc.score),
+            note=f"score; p_t alone {_known(auroc.p_t)}, p_ik {_known(auroc.p_ik)}",
+        ),
+        Line(name="bundles", value=str(len(summary.bundles)), note=statuses),
+        Line(name="alerts", value=str(len(summary.alerts)), note=", ".join(alert.rule for alert in summary.alerts)),
+        Line(
+            name="labels",
+            value=f"{labels.sent:,}",
+            note=f"{labels.late:,} came after the horizon, {labels.mature:,} speak of mature cohorts",
+        ),
+        Line(
+            name="audit",
+            value="verified" if audit.verified else "FAILED",
+            note=f"{audit.entries:,} ledger entries, {audit.replayed:,} decisions replayed, "
+            f"{audit.mismatches} mismatches",
+        ),
+    )
+
+
+def _events(summary: Summary, played: Played, decided: Sequence[PromotionRecord]) -> list[Event]:
+    found = []
+    start = START
+    for chapter in CHAPTERS:
+        found.append(Event(at=start, what="traffic", told=chapter.title))
+        start += timedelta(days=chapter.days)
+    found += [
+        Event(at=outcome.window.end, what="trained", told=outcome.outcome)
+        for outcome in played.outcomes
+        if outcome.job == "train"
+    ]
+    found += [
+        Event(at=row.decided_at, what=str(row.outcome).replace("_", " "), told=f"{_short(row.bundle)}: {row.reason}")
+        for row in decided
+    ]
+    for alert in summary.alerts:
+        found.append(Event(at=alert.opened_at, what="alert", told=f"{alert.rule}: {alert.cause}"))
+        if alert.resolved_at is not None:
+            found.append(Event(at=alert.resolved_at, what="resolved", told=alert.rule))
+    return found
+
+
+def _charts(played: Played, promoted: Sequence[datetime]) -> tuple[Chart, ...]:
+    days = _per_day(played)
+    wanted: tuple[tuple[str, dict[str, Callable[[Truth], float]]], ...] = (
+        (
+            "Accuracy: the cascade, and always the large model",
+            {
+                "accuracy_cascade": lambda truth: truth.share(truth.right_cascade),
+                "accuracy_large": lambda truth: truth.share(truth.right_last),
+            },
+        ),
+        (
+            "Savings in USD, exploration apart",
+            {"savings": lambda truth: 1.0 - truth.cost_usd / truth.cost_usd_last if truth.cost_usd_last else 0.0},
+        ),
+        (
+            "Kept by the small model, and its accuracy on everything",
+            {
+                "retained_share": lambda truth: truth.share(truth.retained),
+                "accuracy_small": lambda truth: truth.share(truth.right_first),
+            },
+        ),
+    )
+    drawn = (
+        chart(title, {name: _rows(name, days, value) for name, value in lines.items()}, promoted)
+        for title, lines in wanted
+    )
+    return tuple(found for found in drawn if found is not None)
+
+
+def _per_day(played: Played) -> list[tuple[datetime, Truth]]:
+    days: dict[datetime, Truth] = {}
+    for end, truth in played.blocks:
+        if truth.queries:
+            day = (end - timedelta(seconds=1)).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+            days[day] = truth if day not in days else _sum(days[day], truth)
+    return sorted(days.items())
+
+
+def _sum(first: Truth, second: Truth) -> Truth:
+    return replace(first, **{name: getattr(first, name) + getattr(second, name) for name in Truth.__slots__})
+
+
+def _rows(name: str, days: Sequence[tuple[datetime, Truth]], value: Callable[[Truth], float]) -> list[FigureRow]:
+    return [
+        FigureRow(
+            cascade="",
+            window=Window(start=end - timedelta(days=1), end=end),
+            name=name,
+            n=truth.queries,
+            mature=True,
+            computed_at=end,
+            value=value(truth),
+        )
+        for end, truth in days
+    ]
+
+
+def _known(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _short(bundle: str | None) -> str:
+    return "escalate all" if bundle is None else bundle[:12]

@@ -1,0 +1,26 @@
+"""`knowgate report`: a cascade's page as one HTML file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.commands.options import Cascade
+
+
+def report(
+    cascade: Cascade,
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
+) -> None:
+    """Write what the service knows of a cascade as one HTML file that needs no server."""
+    from services.clock import SystemClock
+    from services.database import open_database
+    from services.pages.report import render_report
+    from services.settings import read_settings
+    from store.engine import reading
+
+    with reading(open_database(read_settings())) as session:
+        html = render_report(session, cascade, now=SystemClock().now())
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(html, encoding="utf-8")
+    typer.echo(f"written to {out}")
