@@ -65,26 +65,25 @@ def test_labels_are_received_when_they_arrive(
     assert said(engine, sent)[0].received_at == clock.now()
 
 
-@pytest.mark.usefixtures("trivia")
-@pytest.mark.parametrize(
-    ("fields", "field"),
-    [
-        ({"external_id": "q0", "correct": 1.2}, "correct"),
-        ({"external_id": "q0", "source": "mum"}, "source"),
-        ({"external_id": "q0", "labelled_at": "2026-03-10T11:30:00"}, "labelled_at"),
-        ({"external_id": "q0", "labelled_at": "2027-03-10T11:30:00Z"}, "labelled_at"),
-        ({"external_id": "q0", "label_propensity": 0}, "label_propensity"),
-        ({}, "decision_id"),
-        ({"external_id": "q0", "cascade": "unheard-of"}, "cascade"),
-    ],
+BAD_LABELS: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"external_id": "q0", "correct": 1.2}, "correct"),
+    ({"external_id": "q0", "source": "mum"}, "source"),
+    ({"external_id": "q0", "labelled_at": "2026-03-10T11:30:00"}, "labelled_at"),
+    ({"external_id": "q0", "labelled_at": "2027-03-10T11:30:00Z"}, "labelled_at"),
+    ({"external_id": "q0", "label_propensity": 0}, "label_propensity"),
+    ({}, "decision_id"),
+    ({"external_id": "q0", "cascade": "unheard-of"}, "cascade"),
 )
-def test_a_bad_label_is_named_and_the_good_ones_are_stored(
-    client: TestClient, decision: Make, fields: dict[str, Any], field: str
-) -> None:
+
+
+@pytest.mark.usefixtures("trivia")
+def test_bad_labels_are_named_and_the_good_ones_are_stored(client: TestClient, decision: Make) -> None:
     send(client, decision())
-    answer = post(client, label(external_id="q0"), label(**fields)).json()
+    answer = post(client, *(label(**fields) for fields, _ in BAD_LABELS), label(external_id="q0")).json()
     assert answer["stored"] == 1
-    assert [(row["index"], row["field"]) for row in answer["rejected"]] == [(1, field)]
+    assert [(row["index"], row["field"]) for row in answer["rejected"]] == [
+        (index, field) for index, (_, field) in enumerate(BAD_LABELS)
+    ]
 
 
 @pytest.mark.usefixtures("trivia")
