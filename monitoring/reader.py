@@ -61,12 +61,18 @@ class Reader:
 
     def __init__(self, engine: Engine, cascade: str, *, now: datetime) -> None:
         self._engine = engine
+        self._cohorts: dict[Window, Cohort] = {}  # one run asks for a window more than once
         self.now = now
         with reading(engine) as session:
             self.spec: CascadeSpec = cascade_spec(session, cascade)
 
     def cohort(self, window: Window) -> Cohort:
         """The decisions of a window, labels as of now."""
+        if window not in self._cohorts:
+            self._cohorts[window] = self._read(window)
+        return self._cohorts[window]
+
+    def _read(self, window: Window) -> Cohort:
         with reading(self._engine) as session:
             examples = labelled(session, self.spec.name, window, as_of=self.now)
         return cohort_of(examples, self.spec, window, as_of=self.now)

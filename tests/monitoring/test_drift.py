@@ -50,7 +50,7 @@ def test_few_rows_need_a_larger_shift():
     reference = pd.DataFrame({"p_t": rng.normal(0.0, 1.0, 1000)})
     current = pd.DataFrame({"p_t": rng.normal(0.0, 1.0, 60)})
     found = compare(reference, current)
-    assert found.columns[0].threshold == pytest.approx(2 / np.sqrt(60))
+    assert found.columns[0].threshold == pytest.approx(2.5 / np.sqrt(60))
     assert not found.columns[0].drifted
 
 
