@@ -12,12 +12,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Select, Subquery, case, func, select
+from sqlalchemy import DateTime, Select, Subquery, case, func, select, type_coerce
 from sqlalchemy.orm import Session
 
 from knowgate.records import LabelSource, Window
-from store import partitions
+from store import dialects, partitions
 from store.tables import AttemptRow, DecisionRow, LabelRow, VectorPlaceRow, VectorShardRow
+from store.tables.base import UtcDateTime
+
+# The tables rather than the models: nothing here needs the ORM, which would walk every row twice.
+_DECISION = dialects.table_of(DecisionRow)
+_ATTEMPT = dialects.table_of(AttemptRow)
+_LABEL = dialects.table_of(LabelRow)
+_PLACE = dialects.table_of(VectorPlaceRow)
+_SHARD = dialects.table_of(VectorShardRow)
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -111,58 +119,63 @@ def labelled(session: Session, cascade: str, window: Window, *, as_of: datetime)
 def _query(cascade: str, window: Window, as_of: datetime) -> Select[Any]:
     low, high = partitions.first_id(window.start), partitions.first_id(window.end)
     held = _labels_in_force(low, high, as_of)
-    columns = [column(held) for _, column, _ in _COLUMNS]
+    columns = [_plain(column(held)) for _, column, _ in _COLUMNS]
     return (
         select(*columns)
-        .select_from(DecisionRow)
-        .join(AttemptRow, AttemptRow.decision_id == DecisionRow.id)
+        .select_from(_DECISION)
+        .join(_ATTEMPT, _ATTEMPT.c.decision_id == _DECISION.c.id)
         .outerjoin(
             held,
-            (held.c.decision_id == AttemptRow.decision_id) & (held.c.tier == AttemptRow.tier) & (held.c.place == 1),
+            (held.c.decision_id == _ATTEMPT.c.decision_id) & (held.c.tier == _ATTEMPT.c.tier) & (held.c.place == 1),
         )
         .outerjoin(
-            VectorPlaceRow,
-            (VectorPlaceRow.decision_id == AttemptRow.decision_id)
-            & (VectorPlaceRow.tier == AttemptRow.tier)
-            & (VectorPlaceRow.decision_id >= low)
-            & (VectorPlaceRow.decision_id < high),
+            _PLACE,
+            (_PLACE.c.decision_id == _ATTEMPT.c.decision_id)
+            & (_PLACE.c.tier == _ATTEMPT.c.tier)
+            & (_PLACE.c.decision_id >= low)
+            & (_PLACE.c.decision_id < high),
         )
-        .outerjoin(VectorShardRow, VectorShardRow.id == VectorPlaceRow.shard)
+        .outerjoin(_SHARD, _SHARD.c.id == _PLACE.c.shard)
         .where(
-            DecisionRow.cascade == cascade,
-            DecisionRow.id >= low,
-            DecisionRow.id < high,
-            DecisionRow.received_at <= as_of,
+            _DECISION.c.cascade == cascade,
+            _DECISION.c.id >= low,
+            _DECISION.c.id < high,
+            _DECISION.c.received_at <= as_of,
             # Said again of the attempt, so that its partitions are pruned too.
-            AttemptRow.decision_id >= low,
-            AttemptRow.decision_id < high,
+            _ATTEMPT.c.decision_id >= low,
+            _ATTEMPT.c.decision_id < high,
         )
-        .order_by(DecisionRow.id, AttemptRow.tier)
+        .order_by(_DECISION.c.id, _ATTEMPT.c.tier)
     )
+
+
+def _plain(column: Any) -> Any:
+    """Times as the driver reads them, all in UTC: arrays have no use for aware ones, and there are many."""
+    return type_coerce(column, DateTime(timezone=True)) if isinstance(column.type, UtcDateTime) else column
 
 
 def _labels_in_force(low: Any, high: Any, as_of: datetime) -> Subquery:
-    strength = case({source.value: rank for rank, source in enumerate(LabelSource)}, value=LabelRow.source)
+    strength = case({source.value: rank for rank, source in enumerate(LabelSource)}, value=_LABEL.c.source)
     place = func.row_number().over(
-        partition_by=(LabelRow.decision_id, LabelRow.tier),
-        order_by=(strength, LabelRow.received_at.desc(), LabelRow.arrival.desc()),
+        partition_by=(_LABEL.c.decision_id, _LABEL.c.tier),
+        order_by=(strength, _LABEL.c.received_at.desc(), _LABEL.c.arrival.desc()),
     )
     return (
         select(
-            LabelRow.decision_id,
-            LabelRow.tier,
-            LabelRow.source,
-            LabelRow.correct,
-            LabelRow.labelled_at,
-            LabelRow.received_at,
-            LabelRow.label_propensity,
+            _LABEL.c.decision_id,
+            _LABEL.c.tier,
+            _LABEL.c.source,
+            _LABEL.c.correct,
+            _LABEL.c.labelled_at,
+            _LABEL.c.received_at,
+            _LABEL.c.label_propensity,
             place.label("place"),
         )
         .where(
-            LabelRow.decision_id >= low,
-            LabelRow.decision_id < high,
-            LabelRow.labelled_at <= as_of,
-            LabelRow.received_at <= as_of,
+            _LABEL.c.decision_id >= low,
+            _LABEL.c.decision_id < high,
+            _LABEL.c.labelled_at <= as_of,
+            _LABEL.c.received_at <= as_of,
         )
         .subquery()
     )
@@ -193,37 +206,37 @@ def _retained(values: tuple[Any, ...]) -> Booleans:
 
 _Column = tuple[str, Callable[[Subquery], Any], Callable[[tuple[Any, ...]], Any]]
 _COLUMNS: tuple[_Column, ...] = (
-    ("ids", lambda _: DecisionRow.id, _objects),
-    ("occurred_at", lambda _: DecisionRow.occurred_at, _times),
-    ("tier", lambda _: AttemptRow.tier, _integers),
-    ("role", lambda _: AttemptRow.role, _objects),
-    ("model", lambda _: AttemptRow.model, _objects),
-    ("p_t", lambda _: AttemptRow.p_t, _floats),
-    ("p_ik", lambda _: AttemptRow.p_ik, _floats),
-    ("score", lambda _: AttemptRow.score, _floats),
-    ("ood", lambda _: AttemptRow.ood, _floats),
-    ("entropy", lambda _: AttemptRow.entropy, _floats),
+    ("ids", lambda _: _DECISION.c.id, _objects),
+    ("occurred_at", lambda _: _DECISION.c.occurred_at, _times),
+    ("tier", lambda _: _ATTEMPT.c.tier, _integers),
+    ("role", lambda _: _ATTEMPT.c.role, _objects),
+    ("model", lambda _: _ATTEMPT.c.model, _objects),
+    ("p_t", lambda _: _ATTEMPT.c.p_t, _floats),
+    ("p_ik", lambda _: _ATTEMPT.c.p_ik, _floats),
+    ("score", lambda _: _ATTEMPT.c.score, _floats),
+    ("ood", lambda _: _ATTEMPT.c.ood, _floats),
+    ("entropy", lambda _: _ATTEMPT.c.entropy, _floats),
     ("correct", lambda held: held.c.correct, _floats),
     ("label_source", lambda held: held.c.source, _objects),
     ("labelled_at", lambda held: held.c.labelled_at, _times),
     ("label_received_at", lambda held: held.c.received_at, _times),
-    ("run_propensity", lambda _: AttemptRow.run_propensity, _floats),
+    ("run_propensity", lambda _: _ATTEMPT.c.run_propensity, _floats),
     ("label_propensity", lambda held: held.c.label_propensity, _floats),
-    ("exploration_rate", lambda _: DecisionRow.exploration_rate, _floats),
-    ("slice", lambda _: DecisionRow.slice, _objects),
-    ("prompt", lambda _: DecisionRow.prompt, _objects),
-    ("prompt_hash", lambda _: DecisionRow.prompt_hash, _objects),
-    ("answer", lambda _: AttemptRow.answer, _objects),
-    ("tokens_in", lambda _: AttemptRow.tokens_in, _floats),
-    ("tokens_out", lambda _: AttemptRow.tokens_out, _floats),
-    ("latency_ms", lambda _: AttemptRow.latency_ms, _floats),
-    ("cost_usd", lambda _: AttemptRow.cost_usd, _floats),
-    ("gflops", lambda _: AttemptRow.gflops, _floats),
-    ("retained", lambda _: AttemptRow.action, _retained),
-    ("reason", lambda _: AttemptRow.reason, _objects),
-    ("shard", lambda _: VectorShardRow.url, _objects),
-    ("row", lambda _: VectorPlaceRow.row, _integers),
-    ("fingerprint", lambda _: AttemptRow.fingerprint, _objects),
-    ("generation", lambda _: DecisionRow.generation, _integers),
-    ("bundle", lambda _: DecisionRow.bundle, _objects),
+    ("exploration_rate", lambda _: _DECISION.c.exploration_rate, _floats),
+    ("slice", lambda _: _DECISION.c.slice, _objects),
+    ("prompt", lambda _: _DECISION.c.prompt, _objects),
+    ("prompt_hash", lambda _: _DECISION.c.prompt_hash, _objects),
+    ("answer", lambda _: _ATTEMPT.c.answer, _objects),
+    ("tokens_in", lambda _: _ATTEMPT.c.tokens_in, _floats),
+    ("tokens_out", lambda _: _ATTEMPT.c.tokens_out, _floats),
+    ("latency_ms", lambda _: _ATTEMPT.c.latency_ms, _floats),
+    ("cost_usd", lambda _: _ATTEMPT.c.cost_usd, _floats),
+    ("gflops", lambda _: _ATTEMPT.c.gflops, _floats),
+    ("retained", lambda _: _ATTEMPT.c.action, _retained),
+    ("reason", lambda _: _ATTEMPT.c.reason, _objects),
+    ("shard", lambda _: _SHARD.c.url, _objects),
+    ("row", lambda _: _PLACE.c.row, _integers),
+    ("fingerprint", lambda _: _ATTEMPT.c.fingerprint, _objects),
+    ("generation", lambda _: _DECISION.c.generation, _integers),
+    ("bundle", lambda _: _DECISION.c.bundle, _objects),
 )

@@ -163,6 +163,11 @@ def test_times_come_back_in_utc(session: Session, cast: Any) -> None:
     assert stored.tzinfo is UTC
 
 
+def test_a_batch_is_stored_in_order_of_id_so_that_two_never_wait_in_a_circle(session: Session, cast: Any) -> None:
+    sent = [cast.escalated(minutes) for minutes in (2, 0, 1)]
+    assert list(add_decisions(session, sent, received_at=cast.at(3)).stored) == sorted(item.id for item in sent)
+
+
 def test_batches_that_overlap_in_parallel_store_each_decision_once(geo: Engine, cast: Any) -> None:
     sent = [cast.escalated(index / 60) for index in range(300)]
     barrier = Barrier(4)

@@ -130,8 +130,8 @@ def test_the_label_in_force_is_the_strongest_source_and_in_it_the_latest_arrival
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_decisions_join_in_one_read(geo: Engine, cast: Any) -> None:
-    total, batch = 100_000, 5_000
+def test_a_window_of_twenty_thousand_decisions_joins_in_one_read(geo: Engine, cast: Any) -> None:
+    total, batch = 20_000, 5_000
     for start in range(0, total, batch):
         sent = [cast.escalated(index / 100) for index in range(start, start + batch)]
         labels = [cast.label(item, 2000, tier=tier) for item in sent for tier in (0, 1)]

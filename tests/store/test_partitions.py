@@ -105,9 +105,8 @@ def test_a_window_reads_the_partitions_it_needs_and_no_other(postgresql: Engine,
         )
         plan = "\n".join(session.execute(text(f"EXPLAIN {compiled}".replace(":", r"\:"))).scalars())
     assert "attempt_p202603" in plan
-    assert "attempt_p202602" not in plan
-    assert "label_p202604" not in plan
-    assert "vector_row_p202602" not in plan
+    for other in ("202602", "202604"):
+        assert [table for table in partitions.PARTITIONED if f"{table}_p{other}" in plan] == []
 
 
 def test_sqlite_has_no_partitions(sqlite_url: str) -> None:
