@@ -19,12 +19,12 @@ def explain(decision: NamedDecision, cascade: InCascade = None, as_json: AsJson 
     from services.audit import explain as explaining
     from services.commands.explanation import explanation_lines
     from services.commands.printing import print_json
-    from services.database import open_database
+    from services.database import database
     from services.errors import Refused
     from services.settings import read_settings
     from store.engine import reading
 
-    with reading(open_database(read_settings())) as session:
+    with database(read_settings()) as engine, reading(engine) as session:
         explanation = explaining.explain(session, explaining.find_decision(session, decision, cascade))
     if as_json:
         print_json(codec.encode(explanation))
@@ -49,13 +49,13 @@ def replay(
     from services.audit.explain import find_decision
     from services.audit.replay_stored import replay_decision, replay_window
     from services.commands.printing import print_record
-    from services.database import open_database
+    from services.database import database
     from services.errors import InputInvalid, Refused
     from services.jobs.windows import EPOCH
     from services.settings import read_settings
     from store.engine import reading
 
-    with reading(open_database(read_settings())) as session:
+    with database(read_settings()) as engine, reading(engine) as session:
         if decision is not None:
             result = replay_decision(session, find_decision(session, decision, cascade))
             print_record(result, as_json=as_json)
@@ -76,12 +76,12 @@ def verify(as_json: AsJson = False) -> None:
     """Check the whole ledger: chain, roots, leaves, and the rows they speak of. Exits with 3 on any problem."""
     from services.audit.verify import verify_ledger
     from services.commands.printing import print_record
-    from services.database import open_database
+    from services.database import database
     from services.errors import Refused
     from services.settings import read_settings
     from store.engine import reading
 
-    with reading(open_database(read_settings())) as session:
+    with database(read_settings()) as engine, reading(engine) as session:
         verification = verify_ledger(session)
     print_record(verification, as_json=as_json)
     if not verification.verified:
@@ -94,10 +94,10 @@ def export(decision: NamedDecision, cascade: InCascade = None) -> None:
     from knowgate import codec
     from services.audit.explain import find_decision, proofs
     from services.commands.printing import print_json
-    from services.database import open_database
+    from services.database import database
     from services.settings import read_settings
     from store.engine import reading
 
-    with reading(open_database(read_settings())) as session:
+    with database(read_settings()) as engine, reading(engine) as session:
         found = find_decision(session, decision, cascade)
         print_json({"decision": codec.encode(found), "proofs": codec.encode(proofs(session, str(found.id)))})

@@ -1,5 +1,7 @@
 """`knowgate scheduler`, `train`, `monitor`, `promote`, `rollback`: the jobs, at their times or at once."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,13 +12,15 @@ if TYPE_CHECKING:
     from services.jobs.job import JobContext, JobOutcome
 
 
-def _context() -> "JobContext":
+@contextmanager
+def _context() -> "Iterator[JobContext]":
+    """What jobs run with, as long as the block lasts."""
     import logging
     import os
     import socket
 
     from services.clock import SystemClock
-    from services.database import open_database
+    from services.database import database
     from services.jobs.job import JobContext
     from services.settings import read_settings
 
@@ -25,14 +29,16 @@ def _context() -> "JobContext":
     for chatty in ("apscheduler", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     owner = f"{socket.gethostname()}-{os.getpid()}"
-    return JobContext(engine=open_database(settings), settings=settings, clock=SystemClock(), owner=owner)
+    with database(settings) as engine:
+        yield JobContext(engine=engine, settings=settings, clock=SystemClock(), owner=owner)
 
 
 def scheduler() -> None:
     """Run the scheduler until interrupted. Several may run side by side: no window takes effect twice."""
     from services.scheduler import run_scheduler
 
-    run_scheduler(_context())
+    with _context() as context:
+        run_scheduler(context)
 
 
 def train(cascade: Cascade, as_json: AsJson = False) -> None:
@@ -42,9 +48,9 @@ def train(cascade: Cascade, as_json: AsJson = False) -> None:
     from services.jobs.promote import PromoteSweep
     from services.jobs.train import TrainJob
 
-    context = _context()
-    outcomes = run_due(context, OneCascade(TrainJob(), cascade))
-    run_sweep(context, PromoteSweep())
+    with _context() as context:
+        outcomes = run_due(context, OneCascade(TrainJob(), cascade))
+        run_sweep(context, PromoteSweep())
     _print_outcomes(outcomes, as_json, f"no training window of {cascade} is due: the latest is done, or under way")
 
 
@@ -54,7 +60,8 @@ def monitor(cascade: Cascade, as_json: AsJson = False) -> None:
     from services.jobs.monitor import MonitorJob
     from services.jobs.one_cascade import OneCascade
 
-    outcomes = run_due(_context(), OneCascade(MonitorJob(), cascade))
+    with _context() as context:
+        outcomes = run_due(context, OneCascade(MonitorJob(), cascade))
     _print_outcomes(outcomes, as_json, f"no window of {cascade} is due")
 
 
@@ -70,8 +77,7 @@ def promote(
     from store import bundles
     from store.engine import transaction
 
-    context = _context()
-    with transaction(context.engine) as session:
+    with _context() as context, transaction(context.engine) as session:
         bundle_id, _ = bundle_bytes(session, bundle)
         if bundle_id is None:
             raise InputInvalid(f"bundle is {bundle!r}: only a stored bundle can be promoted; give its id")
@@ -91,8 +97,7 @@ def rollback(
     from services.commands.printing import print_record
     from store.engine import transaction
 
-    context = _context()
-    with transaction(context.engine) as session:
+    with _context() as context, transaction(context.engine) as session:
         now = context.clock.now()
         fresh = rollout.roll_back(session, cascade, context.settings, rollout.Why(reason=reason), now=now)
     print_record(fresh, as_json=as_json)

@@ -14,12 +14,12 @@ def report(
 ) -> None:
     """Write what the service knows of a cascade as one HTML file that needs no server."""
     from services.clock import SystemClock
-    from services.database import open_database
+    from services.database import database
     from services.pages.report import render_report
     from services.settings import read_settings
     from store.engine import reading
 
-    with reading(open_database(read_settings())) as session:
+    with database(read_settings()) as engine, reading(engine) as session:
         html = render_report(session, cascade, now=SystemClock().now())
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(html, encoding="utf-8")
