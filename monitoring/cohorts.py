@@ -13,7 +13,7 @@ import pandas as pd
 
 from knowgate.records import Window
 from knowgate.spec import CascadeSpec
-from monitoring.pairing import pair_attempts, pair_decisions
+from monitoring.pairing import of_known_tiers, pair_attempts, pair_decisions
 from store.examples import Examples
 
 
@@ -69,9 +69,10 @@ class Cohort:
 def cohort_of(examples: Examples, spec: CascadeSpec, window: Window, *, as_of: datetime) -> Cohort:
     """The cohort of the attempts that `store.examples.labelled` joined for `window`, labels as of `as_of`.
 
-    Raises CohortInvalid where a decision's attempts cannot be paired, or name a tier that the cascade has not.
+    Decisions with a tier that the cascade no longer has are left out: they cannot be measured against its last one.
+    Raises CohortInvalid where a decision does not have exactly one served attempt.
     """
-    attempts = pair_attempts(examples)
+    attempts = of_known_tiers(pair_attempts(examples), spec)
     return Cohort(
         spec=spec,
         window=window,

@@ -4,6 +4,7 @@ They look at the last whole day once per day, whatever the length of a monitorin
 tell a change from chance, and a drift report per hour would fill the database with charts.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, timedelta
@@ -13,11 +14,14 @@ from knowgate.records import Reason, Window
 from monitoring.causes import escalation_cause
 from monitoring.cohorts import Cohort
 from monitoring.drift import DriftRecord, compare
+from monitoring.errors import DriftUnavailable
 from monitoring.names import FigureName, Rule
 from monitoring.ood_figures import ood_figures
 from monitoring.reader import Reader
 from monitoring.rules import Judgement, Standing, judge_drift, judge_ood, judge_overdue, worst
 from monitoring.signal_tables import current_table, reference_table
+
+log = logging.getLogger("knowgate.monitoring")
 
 DAY = timedelta(days=1)
 REFERENCE_AT_MOST = timedelta(days=7)  # the end of the training window; more rows change no conclusion
@@ -59,7 +63,12 @@ def find_drift(reader: Reader, champion: Bundle | None, day: Cohort) -> tuple[Ti
         before = reference[reference["tier"] == tier].reset_index(drop=True)
         today = day.of_bundle(champion.id).attempts
         today = today[today["tier"] == tier].reset_index(drop=True)
-        record = compare(reference_table(before, models), current_table(today, models))
+        try:
+            record = compare(reference_table(before, models), current_table(today, models))
+        except DriftUnavailable:
+            # Figures and alarms must not wait for a chart; the rule stays as it is without a report.
+            log.exception("no drift report on tier %d of %s", tier, day.spec.name)
+            continue
         if record is not None:
             found.append(TierDrift(tier=tier, window=day.window, record=record))
     return tuple(found)
@@ -75,9 +84,10 @@ def judge_day(
     if champion is None:
         return (worst(drifting),)
     decided = day.of_bundle(champion.id)
-    thresholds = champion.document.policy.thresholds
+    # A bundle made before a tier was added holds rules for fewer tiers than the cascade has now.
+    thresholds = dict(enumerate(champion.document.policy.thresholds))
     gated = [
-        _judge_ood(decided, tier, (thresholds[tier] or {}).get(Reason.OOD.value), before)
+        _judge_ood(decided, tier, (thresholds.get(tier) or {}).get(Reason.OOD.value), before)
         for tier in range(day.spec.last)
     ]
     return worst(drifting), worst(gated)

@@ -12,7 +12,7 @@ class MonitoringError(Exception):
 
 
 class CohortInvalid(MonitoringError, ValueError):
-    """Rows cannot be paired into decisions: an attempt without a served one, or a tier the cascade has not."""
+    """Rows cannot be paired into decisions: an attempt without a served one, or two."""
 
 
 class DriftUnavailable(MonitoringError):

@@ -9,6 +9,7 @@ Costs are counted three ways, the unit in the name. What exploration cost stands
 answer.
 """
 
+import logging
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +26,8 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 ObjectArray = npt.NDArray[np.object_]
+
+log = logging.getLogger("knowgate.monitoring")
 
 UNITS = ("usd", "gflops", "tokens")
 _SIGNALS = ("p_t", "p_ik", "score", "ood", "entropy")
@@ -64,6 +67,16 @@ def _decision_times(examples: Examples) -> "pd.Series[pd.Timestamp]":
     return pd.Series(millis.astype("datetime64[us]")).dt.tz_localize("UTC")
 
 
+def of_known_tiers(attempts: pd.DataFrame, spec: CascadeSpec) -> pd.DataFrame:
+    """The attempts of decisions that ran no tier beyond the cascade's last, their ordinals counted anew."""
+    beyond = attempts.loc[attempts["tier"] > spec.last, "decision"].unique()
+    if not len(beyond):
+        return attempts
+    log.warning("%d decisions of %s ran a tier it no longer has; they are left out", len(beyond), spec.name)
+    kept = attempts[~attempts["decision"].isin(beyond)].reset_index(drop=True)
+    return kept.assign(decision=np.unique(kept["decision"], return_inverse=True)[1])
+
+
 def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime) -> pd.DataFrame:
     """One row per decision, in order of decision time.
 
@@ -75,7 +88,7 @@ def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime
     tier's price of the tokens that the first attempt used: a forecast that has not seen the last tier);
     label_late (the kept answer's label came after the horizon), overdue (past the horizon and a label is missing).
     """
-    _check(attempts, spec)
+    _check(attempts)
     n = int(attempts["decision"].iloc[-1]) + 1 if len(attempts) else 0
     ordinal, tier = attempts["decision"].to_numpy(), attempts["tier"].to_numpy()
     role = attempts["role"].to_numpy(dtype=object)
@@ -115,14 +128,7 @@ def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime
     return frame.sort_values(["occurred_at", "id"], kind="stable").reset_index(drop=True)
 
 
-def _check(attempts: pd.DataFrame, spec: CascadeSpec) -> None:
-    beyond = attempts.loc[attempts["tier"] > spec.last]
-    if len(beyond):
-        row = beyond.iloc[0]
-        raise CohortInvalid(
-            f"decision {row['id']} has an attempt at tier {row['tier']}, {spec.name} has tiers 0 to {spec.last}:"
-            " apply the cascade with the tiers that ran"
-        )
+def _check(attempts: pd.DataFrame) -> None:
     ordinal = attempts["decision"].to_numpy()
     served = np.bincount(ordinal, attempts["role"].to_numpy(dtype=object) == Role.SERVED)
     if (served != 1).any():

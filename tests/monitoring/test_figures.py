@@ -216,3 +216,15 @@ def test_an_empty_window_has_one_figure(cohort):
 def test_every_figure_name_is_produced(ten):
     made = {row.name for row in figures_of(ten, computed_at=ten.as_of)}
     assert made == {name.value for name in FigureName}
+
+
+def test_decisions_of_a_tier_that_was_removed_are_left_out(cast, cohort):
+    from dataclasses import replace
+
+    from monitoring.pairing import of_known_tiers, pair_decisions
+
+    made = cohort([cast.Asked(reason=Reason.P_T), cast.Asked(), cast.Asked(reason=Reason.P_T), cast.Asked()])
+    deeper = made.attempts.assign(tier=made.attempts["tier"].where(made.attempts["decision"] != 0, 2))
+    left = of_known_tiers(deeper, made.spec)
+    assert len(pair_decisions(left, made.spec, as_of=made.as_of)) == 3
+    assert replace(made, attempts=left).attempts["decision"].max() == 2
