@@ -6,7 +6,6 @@ and may change with the next bundle.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +15,6 @@ from knowgate.spec import TierSpec
 from services.simulation.traffic import Answer, Asked
 from training.extraction import Answered, Answerer, load_tier
 
-MODELS = Path(__file__).parent / "models"
 BATCH = 256
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from transformers import AutoConfig
 
-from demo.answers import MODELS, ModelPair
+from demo.answers import ModelPair
 from demo.facts import load_questions
+from demo.pair import MODELS
 from demo.plan import LABELLING, SEED, START, demo_spec, queries
 from demo.report import story_of
 from knowgate import CascadeSpec, codec

@@ -67,7 +67,7 @@ def questions_at(start: datetime, days: int, per_day: int) -> list[Asked]:
 def test_a_row_goes_the_whole_way(database_url: str, mlflow_url: str, tmp_path: Path, spec: CascadeSpec) -> None:
     settings = replace(simulated_settings(tmp_path, seed=SEED), database_url=database_url, mlflow_url=mlflow_url)
     first_week = questions_at(START, days=7, per_day=350)
-    second_week = questions_at(START + WEEK, days=2, per_day=350)
+    second_week = questions_at(START + WEEK + timedelta(hours=1), days=2, per_day=350)
     asked = {query.prompt for query in first_week + second_week}
     pair = ModelPair(spec.tiers, [question for question in load_questions() if question.prompt in asked])
     with Stage(settings, spec, start=START) as stage:
@@ -75,6 +75,7 @@ def test_a_row_goes_the_whole_way(database_url: str, mlflow_url: str, tmp_path: 
         player.play(first_week, every=STEP)
         check_stored_and_joined(stage, first_week)
         bundle_id = check_trained_and_promoted(stage)
+        player.wait(stage.clock.now() + timedelta(hours=1), every=timedelta(hours=1))
         check_registered(stage, bundle_id, mlflow_url)
         check_pushed(stage, bundle_id)
         pair.follow(stage.cascade)
@@ -130,7 +131,9 @@ def check_registered(stage: Stage, bundle_id: str, mlflow_url: str) -> None:
         content = bundles.bundle_content(session, bundle_id)
     client = mlflow.MlflowClient(tracking_uri=mlflow_url)
     model = f"knowgate.{stage.spec.name}"
-    versions = [v for v in client.search_model_versions(f"name='{model}'") if v.tags.get("bundle") == bundle_id]
+    versions = [
+        v for v in client.search_model_versions(f"name='{model}'") if v.tags.get("knowgate.bundle") == bundle_id
+    ]
     assert len(versions) == 1
     assert client.get_model_version_by_alias(model, "champion").version == versions[0].version
     run = client.get_run(versions[0].run_id)

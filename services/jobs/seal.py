@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from knowgate import Window
 from services.jobs.job import JobContext
 from services.jobs.windows import EPOCH, last_due_window
-from store import job_runs, ledger
+from store import job_runs, ledger, partitions
 from store.engine import reading, transaction
 from store.job_runs import Claim
 
@@ -17,7 +17,10 @@ ALL_CASCADES = "*"  # the ledger is one chain
 
 
 class SealJob:
-    """One chain over all cascades; a missed window is made good by the next one."""
+    """One chain over all cascades; a missed window is made good by the next one.
+
+    It also makes the coming months' partitions, since it runs often and everywhere.
+    """
 
     name = "seal"
 
@@ -34,6 +37,7 @@ class SealJob:
         now = context.clock.now()
         with transaction(context.engine) as session:
             job_runs.fence(session, claim)
+            partitions.ensure_partitions(session, partitions.months_ahead(now))
             sealed = seal_all(session, now=now)
             outcome = f"sealed {sealed} leaves"
             job_runs.finish(session, claim, outcome, now=now)
