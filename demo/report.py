@@ -119,7 +119,12 @@ def _charts(played: Played, promoted: Sequence[datetime]) -> tuple[Chart, ...]:
         ),
     )
     drawn = (
-        chart(title, {name: _rows(name, days, value) for name, value in lines.items()}, promoted)
+        chart(
+            title,
+            {name: _rows(name, days, value) for name, value in lines.items()},
+            promoted,
+            legend=len(lines) > 1,
+        )
         for title, lines in wanted
     )
     return tuple(found for found in drawn if found is not None)
