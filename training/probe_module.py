@@ -26,9 +26,9 @@ class FitSettings:
     penalties: tuple[float, ...] = (0.03, 0.3, 3.0)  # λ of λ/2 · ‖w‖² beside the mean loss, linear probes
     mlp_penalties: tuple[float, ...] = (0.003, 0.03)  # of the probes with a hidden layer; empty = none of these
     mlp_units: int = 16
-    learning_rate: float = 0.001
-    mlp_learning_rate: float = 0.002
-    batch: int = 128
+    learning_rate: float = 0.003
+    mlp_learning_rate: float = 0.005
+    batch: int = 512
     max_epochs: int = 120
     patience: int = 8  # epochs without a better validation log-loss
     seed: int = 0
