@@ -62,9 +62,11 @@ def add_decisions(session: Session, decisions: Sequence[Decision], *, received_a
     Costs are filled from the prices in force at `occurred_at`; prompts and answers are kept as privacy allows.
     """
     priced, rejected = _admit(session, decisions)
+    # Before any other lock: making a partition waits for all who read the tables, and a label that reads them may be
+    # waiting for this cascade's lock.
+    partitions.ensure_partitions(session, partitions.months_of(priced, now=received_at))
     for name in sorted({item.decision.cascade for item in priced.values()}):
         adoption.hold_decisions(session, name)
-    partitions.ensure_partitions(session, partitions.months_of(priced, now=received_at))
     # In order of id, so that two batches which share decisions wait for each other and never in a circle.
     ordered = [priced[key] for key in sorted(priced)]
     rows = [

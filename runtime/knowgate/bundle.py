@@ -108,9 +108,21 @@ def _read_document(content: bytes) -> BundleDocument:
         found = codec.parse(text)
         if not isinstance(found, dict) or codec.canonical(found).decode() != text:
             raise BundleRefused("the document is not one canonical JSON object: write bundles with write_bundle")
-        return codec.decode(BundleDocument, upgrade(found))
+        document = codec.decode(BundleDocument, upgrade(found))
+        if not _says(codec.encode(document), found):
+            raise BundleRefused("the document writes a value in another form than write_bundle does: write it anew")
+        return document
     except RecordInvalid as error:
         raise BundleRefused(f"the document does not hold: {error}") from error
+
+
+def _says(written: object, found: object) -> bool:
+    """Whether every value of `found` is what this runtime would write; fields that `found` leaves out are not asked."""
+    if isinstance(found, dict) and isinstance(written, dict):
+        return all(_says(written.get(key), value) for key, value in found.items() if key != "schema")
+    if isinstance(found, list) and isinstance(written, list):
+        return len(found) == len(written) and all(map(_says, written, found))
+    return written == found
 
 
 def _read_tensors(content: bytes) -> dict[str, Float32Array]:
