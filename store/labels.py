@@ -64,6 +64,8 @@ def add_labels(session: Session, labels: Sequence[Label], *, received_at: dateti
     Within the batch a later label is a later arrival. Rejected are labels of an unknown cascade, of another cascade's
     decision, and of a tier that did not run.
     """
+    # Before the tables are read: whoever makes a partition waits for their readers, and must not hold what we need.
+    partitions.ensure_partitions(session, [partitions.month_of(received_at)])
     rejected = list(_inadmissible(session, labels))
     bad = {row.index for row in rejected}
     admitted = [(index, label) for index, label in enumerate(labels) if index not in bad]
