@@ -63,7 +63,7 @@ def demo_stand_ins(*, quick: bool) -> Iterator[StandIn]:
     """The demo's pair on the questions that its probe is taught, and on ones it has never seen."""
     from demo.facts import Family
 
-    asked = 2500 if quick else 8000
+    asked = 2500 if quick else 6000
     everyday = _demo_chain({str(Family.COUNTRY_OF): 1.0}, "places", asked, SEED)
     yield StandIn(key="demo", taught=teach_chain(everyday))
     elsewhere = {str(Family.STATE_OF): 0.5, str(Family.COUNTRY_OF_CYRILLIC): 0.5}
