@@ -31,15 +31,19 @@ def run(name: str, measure: Callable[[bool], Figures]) -> None:
     parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer rounds")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
-    machine = f"{platform.machine()}, {os.cpu_count()} cores"
     figures = dict(measure(options.quick))
-    result = Result(name=name, figures=figures, quick=options.quick, machine=machine, python=platform.python_version())
     if options.json:
-        sys.stdout.write(json.dumps(asdict(result)) + "\n")
+        sys.stdout.write(json.dumps(asdict(result(name, figures, quick=options.quick))) + "\n")
         return
     width = max(len(key) for key in figures)
     for key, value in figures.items():
         sys.stdout.write(f"{key:<{width}}  {value:.4g}\n" if isinstance(value, float) else f"{key:<{width}}  {value}\n")
+
+
+def result(name: str, figures: Figures, *, quick: bool) -> Result:
+    """Figures with where they were measured."""
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    return Result(name=name, figures=dict(figures), quick=quick, machine=machine, python=platform.python_version())
 
 
 def seconds_in_turn(things: Sequence[Callable[[], object]], rounds: int) -> list[float]:

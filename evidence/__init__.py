@@ -22,6 +22,7 @@ from evidence.binomial import (
     proportion_upper_bound,
     retained_rows_to_start,
 )
+from evidence.break_even import BreakEven, Waiting, break_even, cascade_costs, waiting
 from evidence.calibration import (
     Calibration,
     LabelFreeAccuracy,
@@ -70,11 +71,19 @@ from evidence.power import (
 from evidence.quality import Figure, McNemar, auroc, macro_f1, mcnemar
 from evidence.savings import Savings, gflops, impute_last_cost, predictable_forecast, savings_of, usd
 from evidence.shift_share import Cause, Part, SavingsChange, explain_savings_change
+from evidence.signal_worth import (
+    RetainableShares,
+    fewest_rows_to_certify,
+    perfect_kept,
+    retainable_shares,
+    worth_of_signal,
+)
 from evidence.spending import alpha_for_start_month, delta_for_attempt
 
 __all__ = [
     "AlarmRule",
     "AlarmState",
+    "BreakEven",
     "Calibration",
     "Candidate",
     "CandidateFigures",
@@ -100,6 +109,7 @@ __all__ = [
     "Part",
     "Proportion",
     "ReliabilityBin",
+    "RetainableShares",
     "Savings",
     "SavingsChange",
     "SliceCohort",
@@ -108,14 +118,17 @@ __all__ = [
     "Thresholds",
     "TokenCount",
     "TokenPrice",
+    "Waiting",
     "advance_watch",
     "alpha_for_start_month",
     "approximate_rows_for_drop",
     "auroc",
     "betting_lower_bound",
     "betting_upper_bound",
+    "break_even",
     "calibration_of",
     "candidates_of",
+    "cascade_costs",
     "certify_path",
     "certify_single_gate",
     "clopper_pearson",
@@ -134,6 +147,7 @@ __all__ = [
     "equal_quantile_path",
     "escalation_gap",
     "explain_savings_change",
+    "fewest_rows_to_certify",
     "fixed_order",
     "gflops",
     "hallucination_rate",
@@ -148,12 +162,14 @@ __all__ = [
     "ood_conservativeness_of",
     "open_watch",
     "overconfidence",
+    "perfect_kept",
     "predictable_forecast",
     "proportion_at_least",
     "proportion_lower_bound",
     "proportion_upper_bound",
     "refuse_overlap",
     "reliability_curve",
+    "retainable_shares",
     "retained_rows_to_start",
     "risk_increments",
     "risk_range",
@@ -169,5 +185,7 @@ __all__ = [
     "state_to_json",
     "thresholds_as_objects",
     "usd",
+    "waiting",
     "why_not_identified",
+    "worth_of_signal",
 ]

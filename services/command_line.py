@@ -11,6 +11,7 @@ import typer
 
 from knowgate.errors import KnowgateError
 from services.commands import (
+    advise,
     audit,
     backup,
     bundle,
@@ -46,6 +47,7 @@ app.command("import")(history.import_history)
 app.command("export")(history.export_history)
 app.add_typer(labels.app, name="labels")
 app.command("certify")(certify.certify)
+app.command("advise")(advise.advise)
 app.command("train")(jobs.train)
 app.command("monitor")(jobs.monitor)
 app.command("report")(report.report)

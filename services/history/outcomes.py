@@ -6,7 +6,7 @@ before labels were looked at. A tier that did not run on a query leaves `ran` Fa
 is a hole in the cascade and is refused.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -89,6 +89,14 @@ class OutcomeTable:
         """Each tier's model, the latest one where it was exchanged."""
         last = self.queries - 1 - np.argmax(self.ran[::-1], axis=0)
         return tuple(str(self.model[row, tier]) for tier, row in enumerate(last))
+
+    def of_tiers(self, tiers: tuple[int, ...]) -> "OutcomeTable":
+        """The same queries with these tiers alone, numbered anew; queries that none of them ran are left out."""
+        at = list(tiers)
+        rows = self.ran[:, at].any(axis=1)
+        columns = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "ignored"}
+        chosen = {name: values[rows] if values.ndim == 1 else values[rows][:, at] for name, values in columns.items()}
+        return replace(self, **chosen)
 
 
 def read_outcomes(path: str | Path, *, timezone: str | None = None) -> OutcomeTable:

@@ -1,0 +1,85 @@
+"""What a table's signals are worth: how they order answers, and how far thresholds on them seem to reach.
+
+"Seem": an estimate looks at the labels that it is judged by, so it is shown only where no certificate could be given.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from evidence import EvidenceError, Figure, auroc, equal_quantile_path, overconfidence, thresholds_as_objects
+from knowgate.policy import GATES_OF, BoolArray, FloatArray, Policy, PolicyKind, kept_tiers
+from services.history.outcomes import OutcomeTable
+
+WEAK_AUROC = 0.55  # an interval wholly below it: next to no order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalWorth:
+    """One signal of one tier on the queries whose answers are graded."""
+
+    tier: int
+    signal: str
+    distinct: int  # values; 1 = it says the same of every query
+    auroc: Figure | None  # None where all answers are right or all wrong
+    overconfidence: float | None  # wrong among answers with a signal of 0.9 and more; None where there is none
+
+    @property
+    def useless(self) -> bool:
+        return self.distinct < 2 or (self.auroc is not None and self.auroc.upper < WEAK_AUROC)
+
+    @property
+    def told(self) -> str:
+        if self.distinct < 2:
+            return f"{self.signal} is the same for every query"
+        if self.auroc is None:
+            return f"{self.signal} cannot be judged where all answers are right or all wrong"
+        return f"AUROC of {self.signal} {self.auroc.value:.3f} ({self.auroc.lower:.3f} to {self.auroc.upper:.3f})"
+
+
+def signal_arrays(table: OutcomeTable, rule: PolicyKind, rows: BoolArray) -> list[dict[str, FloatArray]]:
+    """Per non-last tier the signals of the rule's gates on the chosen rows, by gate name."""
+    gates = [str(gate) for gate in GATES_OF[rule] if gate != "ood"]
+    return [{gate: getattr(table, gate)[rows, tier] for gate in gates} for tier in range(table.tiers - 1)]
+
+
+def signals_worth(signals: list[dict[str, FloatArray]], correct: FloatArray) -> tuple[SignalWorth, ...]:
+    """What each signal says of its own tier's answers; a grade of a half and more counts as right."""
+    found = []
+    for tier, columns in enumerate(signals):
+        for name, values in columns.items():
+            known = np.isfinite(values)
+            seen, right = values[known], correct[known, tier] >= 0.5
+            found.append(
+                SignalWorth(
+                    tier=tier,
+                    signal=name,
+                    distinct=len(np.unique(seen)),
+                    auroc=auroc(seen, right) if right.any() and not right.all() else None,
+                    overconfidence=overconfidence(seen, right.astype(float), np.ones(len(seen), dtype=bool))
+                    if len(seen)
+                    else None,
+                )
+            )
+    return tuple(found)
+
+
+def boldest_estimated(
+    rule: PolicyKind, signals: list[dict[str, FloatArray]], correct: FloatArray, epsilon: float
+) -> Policy | None:
+    """The thresholds that retain most while the drop on these very rows is at most ε; None where none does."""
+    best: Policy | None = None
+    most = 0.0
+    try:
+        path = equal_quantile_path(signals)
+    except EvidenceError:  # a signal that no graded row has
+        return None
+    last = correct.shape[1] - 1
+    for thresholds in path:
+        policy = Policy.of(rule, tuple(thresholds_as_objects(thresholds)))
+        kept = kept_tiers(policy, signals)
+        drop = float((correct[:, last] - correct[np.arange(len(correct)), kept]).mean())
+        retained = float((kept < last).mean())
+        if drop <= epsilon and retained > most:
+            best, most = policy, retained
+    return best

@@ -1,0 +1,114 @@
+"""`knowgate advise OUTCOMES`: is a cascade worth it here?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from knowgate.policy import PolicyKind
+
+if TYPE_CHECKING:
+    from services.advice import Advice, CostAdvice
+
+
+def advise(
+    outcomes: Annotated[Path, typer.Argument(help="An outcome table: Parquet, CSV or JSONL.")],
+    prices: Annotated[
+        str | None,
+        typer.Option(help="USD per million tokens in/out per tier, e.g. 0.1/0.4,2.5/10; or a cascade.toml."),
+    ] = None,
+    parameters: Annotated[
+        str | None, typer.Option(help="Each tier's parameters, e.g. 8e9,70e9: compute beside money, or instead.")
+    ] = None,
+    latency: Annotated[
+        str | None, typer.Option(help="Each tier's milliseconds, e.g. 120,900; else the column latency_ms.")
+    ] = None,
+    max_latency: Annotated[float | None, typer.Option(help="The longest p95 that can be waited for, in ms.")] = None,
+    max_accuracy_drop: Annotated[float, typer.Option(help="The drop allowed against the last tier.")] = 0.02,
+    delta: Annotated[float, typer.Option(help="The chance that the promise is broken.")] = 0.1,
+    rule: Annotated[PolicyKind, typer.Option(help="p_t, p_ik or gates (p_ik and p_t).")] = PolicyKind.P_T,
+    min_retained_share: Annotated[float, typer.Option(help="Retaining less than this is not worth a cascade.")] = 0.05,
+    timezone: Annotated[str | None, typer.Option(help="Where times without an offset were written.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say whether a cascade is worth it: break-even of prices, latency, the signal's worth, labels needed.
+
+    Exits with 0 for a cascade or for labels to gather first, and with 3 for "do not".
+    """
+    from knowgate import codec
+    from services.advice import Question, Recommendation
+    from services.advice import advise as advice_of
+    from services.clock import SystemClock
+    from services.commands.printing import print_json
+    from services.history.outcomes import read_outcomes
+    from services.price_lists import read_latencies, read_rates
+
+    table = read_outcomes(outcomes, timezone=timezone)
+    rates = read_rates(prices, parameters, tiers=table.tiers, now=SystemClock().now())
+    question = Question(
+        max_accuracy_drop=max_accuracy_drop,
+        delta=delta,
+        rule=rule,
+        min_retained_share=min_retained_share,
+        max_latency_ms=max_latency,
+        latencies_ms=read_latencies(latency, tiers=table.tiers),
+    )
+    advice = advice_of(table, rates, question)
+    if as_json:
+        print_json(codec.encode(advice))
+    else:
+        for line in _lines(advice):
+            typer.echo(line)
+    if advice.recommendation is Recommendation.DO_NOT:
+        raise typer.Exit(3)
+
+
+_HEADS = {"cascade": "Use a cascade", "label_first": "Label first", "do_not": "Do not use a cascade here"}
+
+
+def _lines(advice: "Advice") -> list[str]:
+    shares = advice.shares
+    worth = "" if advice.worth is None else f" (worth {advice.worth:.2f} of 0 to 1)"
+    lines = [
+        f"{_HEADS[advice.recommendation]}: {advice.reason}.",
+        "",
+        f"queries       {advice.queries}, {advice.graded} of them with every tier's outcome",
+        f"certificate   {advice.certificate.status}, drop at most {advice.certificate.epsilon} with confidence "
+        f"{1 - advice.certificate.delta:g}",
+        f"thresholds    {advice.basis}",
+        f"labels        {_labels(advice)}",
+        f"retained      {advice.retained_share:.1%}; a coin may retain {shares.random:.1%}, a perfect signal "
+        f"{shares.perfect:.1%}{worth}",
+    ]
+    lines += [f"signal        tier {signal.tier}: {signal.told}" for signal in advice.signals]
+    lines += [line for cost in advice.costs for line in _cost_lines(cost)]
+    if advice.latency is not None:
+        wait = advice.latency
+        lines.append(
+            f"latency       mean {wait.mean_ms:.0f} ms, p95 {wait.p95_ms:.0f} ms; last tier alone "
+            f"{wait.last_mean_ms:.0f} and {wait.last_p95_ms:.0f} ms"
+        )
+    for chain in advice.shorter:
+        names = " → ".join(advice.models[tier] for tier in chain.tiers)
+        lines.append(f"shorter       {names}: {chain.status}, saves {chain.savings:.1%}")
+    lines += ["", "When not to use a cascade:"]
+    words = {True: "yes", False: "no", None: "unknown"}
+    lines += [f"  {words[case.applies]:<8}{case.name}: {case.finding}" for case in advice.cases]
+    return lines + [f"assumed: {assumption}" for assumption in advice.assumed]
+
+
+def _cost_lines(cost: "CostAdvice") -> list[str]:
+    at, saved = cost.break_even, cost.savings
+    factor = "" if at.price_factor is None else f", or if cheaper tiers cost {at.price_factor:.3g} times as much"
+    limit = f"{at.largest_escalation_share:.1%}" if at.largest_escalation_share > 0 else "no share at all"
+    return [
+        f"savings       {saved.value:.1%} {cost.unit} ({saved.lower:.1%} to {saved.upper:.1%}): {cost.per_query:.4g} a "
+        f"query for {cost.last_per_query:.4g}; a perfect signal {cost.perfect.savings:.1%}",
+        f"break-even    {at.escalation_share:.1%} escalate; nothing is saved above {limit}{factor}",
+    ]
+
+
+def _labels(advice: "Advice") -> str:
+    if advice.labels_needed is None:
+        return "no number of further labels is known to help"
+    return "enough" if advice.labels_needed == 0 else f"about {advice.labels_needed} further labelled queries"
