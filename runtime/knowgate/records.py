@@ -81,12 +81,11 @@ class Signals:
     def __post_init__(self) -> None:
         for name in ("p_t", "p_ik", "score", "ood"):
             value = getattr(self, name)
-            if value is None:
+            if value is None or 0.0 <= value <= 1.0:
                 continue
-            if not math.isfinite(value):
-                object.__setattr__(self, name, None)
-            elif not 0.0 <= value <= 1.0:
+            if math.isfinite(value):
                 raise RecordInvalid(name, value, "signals lie in [0, 1]")
+            object.__setattr__(self, name, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
