@@ -131,6 +131,7 @@ class Attempt:
     latency_ms: float | None = None
     cost_usd: float | None = None  # None = priced on arrival from the dated prices
     vector: int | None = None  # row of this attempt's hidden state in the batch's vectors
+    note: str | None = None  # what was dropped or failed, and why
 
     def __post_init__(self) -> None:
         _at_least("tier", self.tier, 0)
