@@ -35,7 +35,8 @@ def stored_vector(hidden: npt.ArrayLike) -> Float16Array:
         raise RecordInvalid("hidden.shape", array.shape, "give one hidden state [d] or several [n, d]")
     if not np.issubdtype(array.dtype, np.floating):
         raise RecordInvalid("hidden.dtype", str(array.dtype), "give floating-point numbers; bfloat16 as float32")
-    if not np.isfinite(array).all():
+    # float16 is looked at as float32, which takes a third of the time.
+    if not np.isfinite(widened(array) if array.dtype == np.float16 else array).all():
         raise RecordInvalid("hidden", "not finite", "a state with NaN or infinity counts as missing; leave it out")
     if array.dtype == np.float16:
         return array

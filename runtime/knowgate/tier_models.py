@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from knowgate.arrays import Float32Array, FloatArray, own_float32
+from knowgate.arrays import BoolArray, Float32Array, FloatArray, own_float32
 from knowgate.bundle_documents import TierDocument
 from knowgate.errors import RecordInvalid
-from knowgate.features import FLOAT16_LARGEST, Standardiser, features
+from knowgate.features import FLOAT16_LARGEST, Standardiser, features, widened
 from knowgate.ood import OodStatistics
 from knowgate.probe import MlpProbe, Probe
 from knowgate.records import Signals
@@ -24,6 +24,7 @@ from knowgate.records import Signals
 # The most by which a replayed p_ik, score or ood may differ between machines, or between `signals` and
 # `signal_columns`: float32 products are summed in another order there.
 REPLAY_TOLERANCE = 1e-5
+ROWS_AT_ONCE = 64  # a megabyte of float32 at 4096 dimensions: what one step wrote, the next finds in the cache
 FLOAT32_SAFE = 1e36  # float32 reaches 3.4e38; sums may be rounded on the way
 
 
@@ -162,6 +163,18 @@ class TierModels:
         statistic = float(self.ood.statistics(standardised, np.array([float(tokens_in)]))[0])
         return logit, self.ood.rank(statistic) if math.isfinite(statistic) else None
 
+    def _look_at_rows(
+        self, hidden: npt.NDArray[np.floating], tokens_in: FloatArray | None
+    ) -> tuple[FloatArray, FloatArray]:
+        """p_ik and ood of states [n, d], NaN where missing."""
+        p_ik, ood = np.full(len(hidden), np.nan), np.full(len(hidden), np.nan)
+        present, held = _present(hidden)
+        x = self.standardiser.apply(held)
+        p_ik[present] = self.document.ik_calibrator.probabilities(_finite(self.probe.logits(x)))
+        if self.ood is not None and tokens_in is not None:
+            ood[present] = self.ood.ranks(_finite(self.ood.statistics(x, tokens_in[present])))
+        return p_ik, ood
+
     def signal_columns(
         self,
         *,
@@ -178,17 +191,25 @@ class TierModels:
         if hidden.ndim != 2 or hidden.shape[1] != self.document.dimension:
             raise RecordInvalid("hidden.shape", hidden.shape, f"this tier reads [n, {self.document.dimension}]")
         n = len(hidden)
-        present = np.isfinite(hidden).all(axis=1)
         p_ik, ood = np.full(n, np.nan), np.full(n, np.nan)
         with np.errstate(all="ignore"):  # what overflows is not finite, and counts as missing
-            x = self.standardiser.apply(features(hidden[present]))
-            p_ik[present] = self.document.ik_calibrator.probabilities(_finite(self.probe.logits(x)))
-            if self.ood is not None and tokens_in is not None:
-                ood[present] = self.ood.ranks(_finite(self.ood.statistics(x, tokens_in[present])))
+            for start in range(0, n, ROWS_AT_ONCE):
+                rows = slice(start, start + ROWS_AT_ONCE)
+                lengths = None if tokens_in is None else tokens_in[rows]
+                p_ik[rows], ood[rows] = self._look_at_rows(hidden[rows], lengths)
         columns = {"p_t": p_t, "p_ik": p_ik, "ood": ood, "score": np.full(n, np.nan)}
         if self.document.score_model is not None:
             columns["score"] = self.document.score_model.scores(p_t=p_t, p_ik=p_ik, entropy=entropy, slices=slices)
         return columns
+
+
+def _present(hidden: npt.NDArray[np.floating]) -> tuple[BoolArray, Float32Array]:
+    """Which rows of states [n, d] are finite, and the features of those."""
+    wide = widened(hidden) if hidden.dtype == np.float16 else hidden
+    present: BoolArray = np.logical_and.reduce(np.isfinite(wide), axis=1)
+    held = wide if present.all() else wide[present]
+    # What was float16 and is finite is its features already.
+    return present, held if wide is not hidden else features(held)
 
 
 def _finite(values: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""`Cascade.answer`: tiers in order, failures that escalate, patience, circuits, and exploration behind the answer's back."""
+"""`Cascade.answer`: tiers in order, failures that escalate, patience, circuits, exploration after the answer."""
 
 import asyncio
 import threading

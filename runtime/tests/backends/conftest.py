@@ -140,7 +140,7 @@ def start() -> Iterator[Callable[..., Engine]]:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_POST(self) -> None:  # noqa: N802  http.server calls it so
+            def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 assert self.path == "/v1/chat/completions"
                 engine.act(self, body)
@@ -189,7 +189,9 @@ def vllm(folder: Path, *, after_s: float = 0.0, locks: bool = True, rows: int = 
 
     def act(handler: BaseHTTPRequestHandler, body: Document) -> None:
         path = folder / f"chatcmpl-{next(count)}.safetensors"
-        states = np.stack([np.stack([np.float32(state_of(row)), np.float32(state_of(row + 500))]) for row in range(rows)])
+        states = np.stack(
+            [np.stack([np.float32(state_of(row)), np.float32(state_of(row + 500))]) for row in range(rows)]
+        )
         held = {"hidden_states": states, "token_ids": np.arange(rows)} | tensors
         lock = None
         if locks:

@@ -36,7 +36,7 @@ class Kept:
 
 
 def bundle_of(tier_models: Make, bundle_document: Make, fingerprint: Fingerprint) -> Bundle:
-    """Two tiers whose probe belongs to `fingerprint`; keeps what has p_t of at least 0.9 and a state, whatever it says."""
+    """Two tiers whose probe belongs to `fingerprint`; keeps what has p_t of at least 0.9 and a state."""
     models = tier_models()
     models = replace(models, document=replace(models.document, fingerprint=fingerprint))
     policy = Policy.of(
@@ -84,9 +84,7 @@ def test_a_state_file_that_never_comes_goes_to_the_fallback(
     of_vllm = fingerprint(engine="vllm")
     said = acts.completion("B", p_t=0.98, kv_transfer_params={"hidden_states_path": "/x/gone.safetensors"})
     small, large = start(acts.answer(said)), start(acts.answer(acts.completion("LIMA")))
-    below = VLLMBackend(
-        small.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(12,), file_wait_s=0.02
-    )
+    below = VLLMBackend(small.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(12,), file_wait_s=0.02)
     with below, OpenAIBackend(large.url, "large") as above:
         cascade, kept = cascade_of(of_vllm, below, above)
         with cascade:

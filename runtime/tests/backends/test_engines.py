@@ -77,7 +77,9 @@ def test_sglangs_states_that_are_none_are_left_out_with_a_note(
 def test_vllms_state_is_taken_at_the_last_prompt_token_and_the_file_is_gone(
     start: Any, acts: Any, of_vllm: Any, tmp_path: Path, locks: bool
 ) -> None:
-    engine = start(acts.vllm(tmp_path, after_s=0.05, locks=locks, rows=23))  # three answer tokens beyond the prompt's 20
+    engine = start(
+        acts.vllm(tmp_path, after_s=0.05, locks=locks, rows=23)
+    )  # three answer tokens beyond the prompt's 20
     with VLLMBackend(engine.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(7, 12)) as backend:
         reply = backend.ask(QUESTION, timeout_s=5.0)
     assert reply.notes == ()
@@ -132,9 +134,7 @@ def test_a_file_that_is_not_there_or_not_ones_own_is_a_note(
     start: Any, acts: Any, of_vllm: Any, tmp_path: Path, path: Any
 ) -> None:
     engine = start(acts.answer(acts.completion("B", kv_transfer_params={"hidden_states_path": path})))
-    backend = VLLMBackend(
-        engine.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(12,), file_wait_s=0.05
-    )
+    backend = VLLMBackend(engine.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(12,), file_wait_s=0.05)
     with backend:
         reply = backend.ask(QUESTION, timeout_s=5.0)
     assert (reply.text, reply.hidden) == ("B", None)
