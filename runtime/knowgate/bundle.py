@@ -108,7 +108,13 @@ def _read_document(content: bytes) -> BundleDocument:
         found = codec.parse(text)
         if not isinstance(found, dict) or codec.canonical(found).decode() != text:
             raise BundleRefused("the document is not one canonical JSON object: write bundles with write_bundle")
-        return codec.decode(BundleDocument, upgrade(found))
+        document = codec.decode(BundleDocument, upgrade(found))
+        # Canonical JSON may still hold a time in another of its many spellings; the id would then not be the document's.
+        written = codec.encode(document)
+        for name in ("created_at", "training_window"):
+            if written[name] != found.get(name):
+                raise BundleRefused(f"{name} is {found.get(name)!r}, not {written[name]!r}: write it with write_bundle")
+        return document
     except RecordInvalid as error:
         raise BundleRefused(f"the document does not hold: {error}") from error
 
