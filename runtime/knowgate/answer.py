@@ -106,11 +106,16 @@ class Serving:
         """Logs the decision, now or once the exploration that it calls for is done."""
         if not query.explore:
             query.close()
-        elif self._room.acquire(blocking=False):
-            self._explorers.submit(self._explore, query, messages)
-        else:
+        elif not self._room.acquire(blocking=False):
             log.warning("exploration of %s left out: %d are waiting already", query.decision_id, MOST_EXPLORATIONS)
             query.close()
+        else:
+            try:
+                self._explorers.submit(self._explore, query, messages)
+            except RuntimeError:  # closed meanwhile; the answer is there all the same
+                log.warning("exploration of %s left out: the cascade is closed", query.decision_id)
+                self._room.release()
+                query.close()
 
     def _explore(self, query: Query, messages: Sequence[Message]) -> None:
         try:

@@ -109,7 +109,7 @@ def _read_document(content: bytes) -> BundleDocument:
         if not isinstance(found, dict) or codec.canonical(found).decode() != text:
             raise BundleRefused("the document is not one canonical JSON object: write bundles with write_bundle")
         document = codec.decode(BundleDocument, upgrade(found))
-        # Canonical JSON may still hold a time in another of its many spellings; the id would then not be the document's.
+        # Canonical JSON may still spell a time in another way; the id would then not be the document's.
         written = codec.encode(document)
         for name in ("created_at", "training_window"):
             if written[name] != found.get(name):

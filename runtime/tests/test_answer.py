@@ -223,6 +223,13 @@ def test_closing_waits_for_explorations(make: Make, kept: Kept, good: dict[str, 
     assert all(len(decision.attempts) == 2 for decision, _ in kept.rows)
 
 
+def test_a_closed_cascade_answers_and_leaves_explorations_out(make: Make, kept: Kept, good: dict[str, Any]) -> None:
+    cascade = make(InMemory("small", reply(**good)), InMemory("large", reply("LIMA")))
+    cascade.close()
+    assert cascade.answer(QUESTION, decision_id=coin(cascade, True)).text == "Lima"
+    assert [attempt.role for attempt in kept.rows[0][0].attempts] == [Role.SERVED]
+
+
 def test_an_exploration_that_fails_is_left_out_and_the_decision_is_logged(
     make: Make, ask: Make, kept: Kept, good: dict[str, Any]
 ) -> None:
