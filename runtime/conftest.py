@@ -2,4 +2,9 @@
 
 from importlib.util import find_spec
 
-collect_ignore = [] if find_spec("cryptography") else ["knowgate/signing.py"]
+_FILES_OF = {
+    "cryptography": ["knowgate/signing.py"],
+    "openai": [f"knowgate/backends/{name}.py" for name in ("endpoint", "openai", "sglang", "vllm")],
+    "transformers": ["knowgate/backends/transformers.py"],
+}
+collect_ignore = [file for extra, files in _FILES_OF.items() if not find_spec(extra) for file in files]

@@ -14,8 +14,10 @@ from knowgate.calibrator import Isotonic, Platt
 from knowgate.cascade import Cascade
 from knowgate.errors import (
     AssignmentRefused,
+    BackendFailed,
     BundleRefused,
     KnowgateError,
+    NoAnswer,
     RecordInvalid,
     ServiceUnreachable,
     SigningUnavailable,
@@ -47,6 +49,8 @@ from knowgate.spec import CascadeSpec, Privacy, TierSpec
 from knowgate.tier_models import REPLAY_TOLERANCE, TierModels
 
 if TYPE_CHECKING:
+    from knowgate.answer import Answer
+    from knowgate.backends.tries import Patience
     from knowgate.client import Client
     from knowgate.shipper import Shipper
     from knowgate.spool import Overflow, Spool
@@ -54,8 +58,10 @@ if TYPE_CHECKING:
 
 # The public names above that are imported on first use, and their modules.
 _LAZY = {
+    "Answer": "knowgate.answer",
     "Client": "knowgate.client",
     "Overflow": "knowgate.spool",
+    "Patience": "knowgate.backends.tries",
     "Shipper": "knowgate.shipper",
     "Spool": "knowgate.spool",
     "Watcher": "knowgate.watch",
@@ -64,9 +70,11 @@ _LAZY = {
 __all__ = [
     "REPLAY_TOLERANCE",
     "Action",
+    "Answer",
     "Assignment",
     "AssignmentRefused",
     "Attempt",
+    "BackendFailed",
     "Bundle",
     "BundleDocument",
     "BundleRefused",
@@ -86,8 +94,10 @@ __all__ = [
     "LinearProbe",
     "MlpProbe",
     "Mode",
+    "NoAnswer",
     "OodStatistics",
     "Overflow",
+    "Patience",
     "Platt",
     "Policy",
     "PolicyKind",

@@ -25,6 +25,9 @@ from knowgate.ruling import Ruling
 from knowgate.spec import Privacy
 
 if TYPE_CHECKING:
+    from knowgate.answer import Answer, Serving
+    from knowgate.backends.protocol import Backend, Message
+    from knowgate.backends.tries import Patience
     from knowgate.watch import Watcher
 
 
@@ -39,7 +42,8 @@ class CascadeOptions(TypedDict, total=False):
     `hash_key`: 16 to 64 secret bytes, the same in all processes of a deployment; prompts are hashed and coins are
     thrown with it. `privacy`: what is stored of prompts and answers; the default keeps keyed hashes. `vector_rate`:
     the share of decisions whose hidden states are kept (explored ones always are). `models`: names of the tiers'
-    models, used until a bundle says them. `clock`: returns aware times.
+    models, used until a bundle says them. `clock`: returns aware times. `backends`: who runs the tiers, cheapest first,
+    for `answer`; they stay their owner's to close. `patience`: how long tiers are waited for, one for all or one each.
     """
 
     hash_key: bytes | None
@@ -48,6 +52,8 @@ class CascadeOptions(TypedDict, total=False):
     models: Sequence[str]
     spool: DecisionLog
     clock: Callable[[], datetime]
+    backends: "Sequence[Backend]"
+    patience: "Patience | Sequence[Patience]"
 
 
 class Cascade:
@@ -66,9 +72,10 @@ class Cascade:
             raise RecordInvalid("vector_rate", vector_rate, "lies in [0, 1]")
         if "spool" in options and privacy is Privacy.HASH and not key.shared:
             raise RecordInvalid("hash_key", None, "give the deployment's hash_key, or privacy=Privacy.NEVER")
+        backends = options.get("backends", ())
         self.setting = Setting(
             name=name,
-            models=tuple(options.get("models", ())),
+            models=tuple(options.get("models", ())) or tuple(backend.model for backend in backends),
             key=key,
             privacy=privacy,
             vector_rate=vector_rate,
@@ -77,6 +84,7 @@ class Cascade:
         self._clock = options.get("clock", utc_now)
         self._pair = pair
         self._watcher: Watcher | None = None
+        self._serving = _serving(backends, options.get("patience"))
 
     @classmethod
     def load(
@@ -205,8 +213,53 @@ class Cascade:
             slice=slice,
         )
 
+    def answer(
+        self,
+        messages: "Sequence[Message]",
+        *,
+        slice: str | None = None,
+        external_id: str | None = None,
+        decision_id: UUID | None = None,
+    ) -> "Answer":
+        """Asks the tiers' back-ends, cheapest first, until an answer is kept, and logs the decision.
+
+        `messages` are those of the chat protocol. A tier that fails escalates; exploration runs in the background
+        after the answer was returned. Raises NoAnswer where the last tier fails, RecordInvalid without `backends`.
+        """
+        from knowgate.answer import answer
+
+        serving, query = self._begin(messages, slice, external_id, decision_id)
+        return answer(serving, query, messages)
+
+    async def answer_async(
+        self,
+        messages: "Sequence[Message]",
+        *,
+        slice: str | None = None,
+        external_id: str | None = None,
+        decision_id: UUID | None = None,
+    ) -> "Answer":
+        """`answer` on the running event loop, which it never blocks."""
+        from knowgate.answer_async import answer_async
+
+        serving, query = self._begin(messages, slice, external_id, decision_id)
+        return await answer_async(serving, query, messages)
+
+    def _begin(
+        self, messages: "Sequence[Message]", slice: str | None, external_id: str | None, decision_id: UUID | None
+    ) -> "tuple[Serving, Query]":
+        from knowgate.answer import prompt_of
+
+        if self._serving is None:
+            raise RecordInvalid("backends", None, "make the cascade with backends=[…], cheapest first")
+        prompt = prompt_of(messages) if self.setting.stores_texts else None
+        query = self.open(prompt=prompt, external_id=external_id, slice=slice, decision_id=decision_id)
+        return self._serving, query
+
     def close(self) -> None:
-        """Ends the watching, if there is any. The spool is its owner's to close."""
+        """Ends the watching and waits for explorations under way. Spool and back-ends are their owner's to close."""
+        if self._serving is not None:
+            self._serving.close()
         if self._watcher is not None:
             self._watcher.close()
 
@@ -217,3 +270,11 @@ class Cascade:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _serving(backends: "Sequence[Backend]", patience: "Patience | Sequence[Patience] | None") -> "Serving | None":
+    if not backends:
+        return None
+    from knowgate.answer import Serving
+
+    return Serving(backends, patience)

@@ -5,11 +5,15 @@
     ├── BundleRefused         a bundle file that must not be served
     ├── AssignmentRefused     an assignment that must not come into force
     ├── SpoolRefused          a decision the spool cannot take
+    ├── BackendFailed         one try of one back-end gave no reply
+    ├── NoAnswer              no tier gave a reply that may be served
     ├── SigningUnavailable    signatures are asked for without the extra that makes them
     └── ServiceUnreachable    the control plane did not answer, or answered with an error
 
 A message says what was wrong, with which value, and the cure.
 """
+
+from enum import StrEnum
 
 
 class KnowgateError(Exception):
@@ -36,6 +40,36 @@ class AssignmentRefused(KnowgateError):
 
 class SpoolRefused(KnowgateError):
     """The spool is full or closed; the decision was not taken."""
+
+
+class Failure(StrEnum):
+    """What became of a request to a back-end."""
+
+    UNREACHABLE = "unreachable"  # no connection, or it was cut
+    OVERLOADED = "overloaded"  # 429, 503, or a full queue
+    BROKEN = "broken"  # any other error of the server's own
+    TIMEOUT = "timeout"
+    GARBAGE = "garbage"  # answered, with what cannot be read
+    REFUSED = "refused"  # answered: this request will never do
+    CIRCUIT_OPEN = "circuit_open"  # not asked: it failed too often just now
+
+
+class BackendFailed(KnowgateError):
+    """One try of one back-end gave no reply; `failure` says how."""
+
+    def __init__(self, message: str, failure: Failure, *, retry_after_s: float | None = None) -> None:
+        self.failure = failure
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+    @property
+    def passes(self) -> bool:
+        """Whether the same request may do better a moment later, and repeating it costs nothing but time."""
+        return self.failure in (Failure.UNREACHABLE, Failure.OVERLOADED, Failure.BROKEN)
+
+
+class NoAnswer(KnowgateError):
+    """The last tier gave no reply, and no earlier tier's answer may be served."""
 
 
 class SigningUnavailable(KnowgateError):

@@ -48,4 +48,5 @@ def _millis(now: datetime) -> int:
         raise RecordInvalid("now", now.isoformat(), "the time is naive; add its offset, e.g. Z")
     if now < _EPOCH:
         raise RecordInvalid("now", now.isoformat(), "a UUIDv7 counts from 1970")
-    return (now - _EPOCH) // timedelta(milliseconds=1)
+    since = now - _EPOCH
+    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000

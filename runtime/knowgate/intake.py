@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from knowgate.arrays import Float32Array
 from knowgate.errors import RecordInvalid
-from knowgate.features import Float16Array, stored_vector
+from knowgate.features import Float16Array, stored_vector, widened
 
 # A probability summed in float32 may miss 1 by this much; further out it is no probability.
 ROUNDING = 1e-6
@@ -26,6 +27,7 @@ class Intake:
 
     p_t: float | None = None
     vector: Float16Array | None = None  # [d], a copy: the engine may reuse its buffer
+    features: Float32Array | None = None  # [d], the vector as `knowgate.features` gives it
     tokens_in: int | None = None
     entropy: float | None = None
     notes: tuple[str, ...] = ()
@@ -35,12 +37,14 @@ def take_in(*, p_t: Any = None, hidden: Any = None, tokens_in: Any = None, entro
     """Everything that holds of the four; never raises for a bad value.
 
     >>> take_in(p_t=1.7, entropy=0.3)
-    Intake(p_t=None, vector=None, tokens_in=None, entropy=0.3, notes=('p_t is 1.7: outside [0, 1]',))
+    Intake(p_t=None, vector=None, features=None, tokens_in=None, entropy=0.3, notes=('p_t is 1.7: outside [0, 1]',))
     """
     notes: list[str] = []
+    vector, features = (None, None) if hidden is None else _vector(hidden, notes)
     return Intake(
         p_t=_probability(p_t, notes),
-        vector=_vector(hidden, notes),
+        vector=vector,
+        features=features,
         tokens_in=whole("tokens_in", tokens_in, notes),
         entropy=amount("entropy", entropy, notes),
         notes=tuple(notes),
@@ -58,6 +62,8 @@ def amount(name: str, value: Any, notes: list[str]) -> float | None:
 
 def whole(name: str, value: Any, notes: list[str]) -> int | None:
     """A whole number of at least 0, or None with a note."""
+    if type(value) is int and 0 <= value < LARGEST_WHOLE:
+        return value
     number = amount(name, value, notes)
     if number is None:
         return None
@@ -78,30 +84,34 @@ def _probability(value: Any, notes: list[str]) -> float | None:
     if not -ROUNDING <= number <= 1.0 + ROUNDING:
         notes.append(f"p_t is {number!r}: outside [0, 1]")
         return None
-    return min(1.0, max(0.0, number))
+    return number if 0.0 <= number <= 1.0 else min(1.0, max(0.0, number))
 
 
-def _vector(hidden: Any, notes: list[str]) -> Float16Array | None:
-    if hidden is None:
-        return None
+def _vector(hidden: Any, notes: list[str]) -> tuple[Float16Array | None, Float32Array | None]:
+    if type(hidden) is np.ndarray and hidden.dtype == np.float16 and hidden.ndim == 1:
+        vector = hidden.copy()
+        features = widened(vector)
+        # No sum of float16 squares overflows float32, so this one number is finite exactly where every one is.
+        if len(vector) and math.isfinite(features.dot(features)):
+            return vector, features
     try:
         vector = np.array(stored_vector(hidden))
     except RecordInvalid as error:
         notes.append(str(error))
-        return None
+        return None, None
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         # What a tensor says that lives on a device, needs a gradient, or is bfloat16.
         notes.append(f"hidden is a {type(hidden).__name__} that numpy cannot read: {error}")
-        return None
+        return None, None
     if vector.ndim != 1:
         notes.append(f"hidden.shape is {vector.shape}: give one hidden state [d]")
-        return None
-    return vector
+        return None, None
+    return vector, widened(vector)
 
 
 def _number(name: str, value: Any, notes: list[str]) -> float | None:
-    if value is None:
-        return None
+    if value is None or (type(value) is float and math.isfinite(value)):
+        return value
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:

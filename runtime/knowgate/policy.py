@@ -137,9 +137,10 @@ def decide(policy: Policy, signals: Signals, *, tier: int = 0, fault: Reason | N
     rule = policy.rules[tier]
     if rule is None:
         return Verdict(action=Action.ESCALATE, reason=Reason.ESCALATE_ALL)
-    outcomes = tuple(_look(gate, signals) for gate in rule)
-    if any(outcome.value is None for outcome in outcomes):
-        return _decide_without(policy, signals, tier, fault or Reason.MISSING_SIGNAL, outcomes)
+    outcomes = _look(rule, signals)
+    for outcome in outcomes:
+        if outcome.value is None:
+            return _decide_without(policy, signals, tier, fault or Reason.MISSING_SIGNAL, outcomes)
     return _verdict(outcomes, fallback=False)
 
 
@@ -188,10 +189,13 @@ def _rule(kind: PolicyKind, tier: int, row: Mapping[str, float] | None) -> tuple
     return tuple(Gate(signal=name, threshold=row[name]) for name in GATES_OF[kind] if name in row)
 
 
-def _look(gate: Gate, signals: Signals) -> GateOutcome:
-    value: float | None = getattr(signals, gate.signal)
-    passed = value is not None and bool(gate.passes(value))
-    return GateOutcome(gate=gate.signal, value=value, threshold=gate.threshold, passed=passed)
+def _look(rule: tuple[Gate, ...], signals: Signals) -> tuple[GateOutcome, ...]:
+    outcomes = []
+    for gate in rule:
+        value: float | None = getattr(signals, gate.signal)
+        passed = value is not None and bool(gate.passes(value))
+        outcomes.append(GateOutcome(gate=gate.signal, value=value, threshold=gate.threshold, passed=passed))
+    return tuple(outcomes)
 
 
 def _verdict(outcomes: tuple[GateOutcome, ...], *, fallback: bool) -> Verdict:
@@ -208,7 +212,7 @@ def _decide_without(
     rule = policy.fallback.rules[tier] if policy.fallback is not None else None
     if rule is None:
         return Verdict(action=Action.ESCALATE, reason=reason, gates=outcomes)
-    seconds = tuple(_look(gate, signals) for gate in rule)
+    seconds = _look(rule, signals)
     if any(outcome.value is None for outcome in seconds):
         return Verdict(action=Action.ESCALATE, reason=reason, gates=outcomes + seconds)
     verdict = _verdict(seconds, fallback=True)

@@ -23,6 +23,7 @@ from knowgate.records import Action, Attempt, Decision, Fingerprint, Role, Signa
 from knowgate.ruling import Ruling, bundle_for, explores, rule
 from knowgate.spec import Privacy
 
+LONGEST_NOTE = 1000  # characters kept with an attempt
 UNKNOWN_MODEL = "unknown"  # no bundle, no `models`, and none named with the attempt
 
 
@@ -49,6 +50,11 @@ class Setting:
     privacy: Privacy
     vector_rate: float
     log: DecisionLog
+
+    @property
+    def stores_texts(self) -> bool:
+        """Whether prompts and answers can be taken: hashing them needs the deployment's key."""
+        return self.privacy is not Privacy.HASH or self.key.shared
 
 
 class Query:
@@ -89,6 +95,11 @@ class Query:
         return len(models) - 1 if models else None
 
     @property
+    def stores_texts(self) -> bool:
+        """Whether an answer's text can be taken."""
+        return self._setting.stores_texts
+
+    @property
     def explore(self) -> bool:
         """Whether the last tier is to be run too, after a retained answer was served, to learn from."""
         return self._ruling is not None and self._ruling.explore
@@ -107,10 +118,12 @@ class Query:
         latency_ms: float | None = None,
         cost_usd: float | None = None,
         model: str | None = None,
+        note: str | None = None,
     ) -> Ruling:
         """Records that `tier` ran (None = the next one in order), and rules on its answer.
 
-        `hidden` is [d], as `knowgate.features` takes it; `entropy` in nats. Bad values count as missing, and the
+        `hidden` is [d], as `knowgate.features` takes it; `entropy` in nats; `note` is kept with the attempt. Bad values
+        count as missing, and the
         ruling's note says so. On the last tier nothing is decided: its answer is always retained. Raises
         RecordInvalid for a tier that neither an escalation nor the exploration coin called for.
         """
@@ -118,7 +131,10 @@ class Query:
         role = self._role_of(tier)
         intake = take_in(p_t=p_t, hidden=hidden, tokens_in=tokens_in, entropy=entropy)
         ruling = self._rule(tier, intake, fingerprint)
-        notes: list[str] = []
+        measured: list[str] = []
+        counted, waited = whole("tokens_out", tokens_out, measured), amount("latency_ms", latency_ms, measured)
+        paid = amount("cost_usd", cost_usd, measured)
+        told = "; ".join(filter(None, (ruling.note, note, *measured))) or None
         stored = stored_text(answer, privacy=self._setting.privacy, key=self._setting.key, purpose=Purpose.ANSWER)
         self._attempts.append(
             Attempt(
@@ -133,13 +149,14 @@ class Query:
                 answer=stored.text if stored.text is not None else stored.hash,
                 run_propensity=self._rate if role is Role.EXPLORATION else 1.0,
                 tokens_in=intake.tokens_in,
-                tokens_out=whole("tokens_out", tokens_out, notes),
-                latency_ms=amount("latency_ms", latency_ms, notes),
-                cost_usd=amount("cost_usd", cost_usd, notes),
+                tokens_out=counted,
+                latency_ms=waited,
+                cost_usd=paid,
                 vector=self._keep(tier, intake, fingerprint),
+                note=None if told is None else storable(told[:LONGEST_NOTE]),
             )
         )
-        self._ruling = replace(ruling, note="; ".join(filter(None, (ruling.note, *notes))) or None)
+        self._ruling = replace(ruling, note=told)
         return self._ruling
 
     def close(self) -> Decision:

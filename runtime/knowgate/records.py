@@ -81,12 +81,11 @@ class Signals:
     def __post_init__(self) -> None:
         for name in ("p_t", "p_ik", "score", "ood"):
             value = getattr(self, name)
-            if value is None:
+            if value is None or 0.0 <= value <= 1.0:
                 continue
-            if not math.isfinite(value):
-                object.__setattr__(self, name, None)
-            elif not 0.0 <= value <= 1.0:
+            if math.isfinite(value):
                 raise RecordInvalid(name, value, "signals lie in [0, 1]")
+            object.__setattr__(self, name, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +131,7 @@ class Attempt:
     latency_ms: float | None = None
     cost_usd: float | None = None  # None = priced on arrival from the dated prices
     vector: int | None = None  # row of this attempt's hidden state in the batch's vectors
+    note: str | None = None  # what was dropped or failed, and why
 
     def __post_init__(self) -> None:
         _at_least("tier", self.tier, 0)

@@ -76,8 +76,9 @@ def rule(
     fault = _fault(pair, bundle, now)
     notes = list(intake.notes)
     models = None if bundle is None else bundle.tiers[tier]
-    signals = Signals(p_t=intake.p_t)
-    if models is not None:
+    if models is None:
+        signals = Signals(p_t=intake.p_t)
+    else:
         mismatched = not _meets(models, intake, fingerprint, notes)
         fault = fault or (Reason.FINGERPRINT_MISMATCH if mismatched else None)
         signals = _signals(models, intake, slice, notes, blind=mismatched)
@@ -113,7 +114,7 @@ def _meets(models: TierModels, intake: Intake, fingerprint: Fingerprint | None, 
         notes.append("fingerprint is None: a hidden state without one meets no probe")
         return False
     wanted = models.document.fingerprint
-    if fingerprint == wanted:
+    if fingerprint is wanted or fingerprint == wanted:
         return True
     differing = [
         f"fingerprint.{field.name} is {getattr(fingerprint, field.name)!r}, the probe's {getattr(wanted, field.name)!r}"
@@ -125,15 +126,13 @@ def _meets(models: TierModels, intake: Intake, fingerprint: Fingerprint | None, 
 
 
 def _signals(models: TierModels, intake: Intake, slice: str | None, notes: list[str], *, blind: bool) -> Signals:
-    vector = None if blind else intake.vector
+    x = None if blind else intake.features
     dimension = models.document.dimension
-    if vector is not None and len(vector) != dimension:
-        notes.append(f"hidden.shape is {vector.shape}: this tier reads ({dimension},)")
-        vector = None
+    if x is not None and len(x) != dimension:
+        notes.append(f"hidden.shape is {x.shape}: this tier reads ({dimension},)")
+        x = None
     try:
-        return models.signals(
-            p_t=intake.p_t, hidden=vector, tokens_in=intake.tokens_in, entropy=intake.entropy, slice=slice
-        )
+        return models.signals_of(x, p_t=intake.p_t, tokens_in=intake.tokens_in, entropy=intake.entropy, slice=slice)
     except (KnowgateError, ArithmeticError, ValueError) as error:
         notes.append(f"the signals could not be computed: {error}")
         return Signals(p_t=intake.p_t)

@@ -395,3 +395,11 @@ def test_arbitrary_bytes_are_refused(content: bytes) -> None:
         read_bundle(content)
     with pytest.raises(BundleRefused):
         read_bundle(len(content).to_bytes(8, "little") + content)
+
+
+@pytest.mark.parametrize("spelling", [b"2026-03-01 00:00:00+00:00", b"2026-03-01T00:00:00-00:00"])
+def test_a_time_in_another_spelling_is_refused(bundle: Bundle, spelling: bytes) -> None:
+    spoilt = bundle.content.replace(b"2026-03-01T00:00:00+00:00", spelling)
+    assert spoilt != bundle.content
+    with pytest.raises(BundleRefused, match="created_at"):
+        read_bundle(spoilt)

@@ -1,0 +1,195 @@
+"""One query through the tiers' back-ends: the cheapest first, the next one where an answer is not kept.
+
+A tier that fails is an escalation: it is recorded as an attempt without signals, whose reason is the missing signal and
+whose note says what happened, and the next tier is asked. Only where the last tier fails is there no answer, and an
+error. An answer that a gate did not pass is never served instead: a fault may cost money, never accuracy.
+
+Exploration runs after the answer was returned, in a thread of its own; the decision is logged when it is done. The
+steps are a generator, driven here by blocking calls and in `answer_async` by an event loop.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from random import Random
+from typing import TypeVar
+from uuid import UUID
+
+from knowgate.backends.circuit import Circuit
+from knowgate.backends.protocol import Backend, Message, Reply
+from knowgate.backends.tries import Ask, Patience, Pause, Tier, tries
+from knowgate.errors import BackendFailed, Failure, NoAnswer, RecordInvalid
+from knowgate.query import Query
+from knowgate.ruling import Ruling
+
+EXPLORERS = 4  # threads
+MOST_EXPLORATIONS = 256  # waiting or running; more would mean that the last tier cannot keep up
+
+T = TypeVar("T")
+
+log = logging.getLogger("knowgate.answer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a query was answered."""
+
+    text: str
+    tier: int  # whose answer it is
+    decision_id: UUID
+    reply: Reply  # of that tier
+    rulings: tuple[Ruling, ...]  # on every tier that was asked, in order
+    explores: bool  # the last tier runs in the background; the decision is logged when it is done
+
+
+AnswerSteps = Generator[Ask | Pause, Reply | BackendFailed | None, Answer]
+
+
+class Serving:
+    """The back-ends of a cascade, cheapest first, with what is remembered of each."""
+
+    def __init__(self, backends: Sequence[Backend], patience: Patience | Sequence[Patience] | None = None) -> None:
+        if len(backends) < 2:
+            raise RecordInvalid("backends", len(backends), "a cascade has at least two tiers")
+        if patience is None or isinstance(patience, Patience):
+            patience = [patience or Patience()] * len(backends)
+        if len(patience) != len(backends):
+            raise RecordInvalid("patience", len(patience), f"give one for all, or one for each of {len(backends)}")
+        self.tiers = tuple(
+            Tier(
+                backend=backend,
+                patience=patient,
+                circuit=Circuit(open_after=patient.open_after, open_for_s=patient.open_for_s),
+            )
+            for backend, patient in zip(backends, patience, strict=True)
+        )
+        self.random = Random()
+        self._explorers = ThreadPoolExecutor(EXPLORERS, thread_name_prefix="knowgate-exploration")
+        self._room = threading.BoundedSemaphore(MOST_EXPLORATIONS)
+
+    def steps(self, query: Query) -> AnswerSteps:
+        """The steps of answering; records an attempt per tier. Raises NoAnswer."""
+        if query.last != len(self.tiers) - 1:
+            raise RecordInvalid("backends", len(self.tiers), f"the bundle in force has tiers 0 to {query.last}")
+        rulings: list[Ruling] = []
+        for index, tier in enumerate(self.tiers):
+            last = index == query.last
+            began = time.perf_counter()
+            try:
+                reply = yield from tries(tier, last=last, random=self.random)
+            except BackendFailed as error:
+                if last:
+                    raise NoAnswer(
+                        f"the last tier, {tier.backend.model}, gave no answer: {error}; "
+                        f"decision {query.decision_id} is not recorded, ask again"
+                    ) from error
+                latency_ms = (time.perf_counter() - began) * 1e3
+                rulings.append(query.attempt(index, latency_ms=latency_ms, note=f"{error.failure}: {error}"))
+                continue
+            rulings.append(attempt(query, index, reply))
+            if rulings[-1].retained:
+                return Answer(
+                    text=reply.text,
+                    tier=index,
+                    decision_id=query.decision_id,
+                    reply=reply,
+                    rulings=tuple(rulings),
+                    explores=query.explore,
+                )
+        raise AssertionError("the last tier's answer is always retained")
+
+    def finish(self, query: Query, messages: Sequence[Message]) -> None:
+        """Logs the decision, now or once the exploration that it calls for is done."""
+        if not query.explore:
+            query.close()
+        elif not self._room.acquire(blocking=False):
+            log.warning("exploration of %s left out: %d are waiting already", query.decision_id, MOST_EXPLORATIONS)
+            query.close()
+        else:
+            try:
+                self._explorers.submit(self._explore, query, messages)
+            except RuntimeError:  # closed meanwhile; the answer is there all the same
+                log.warning("exploration of %s left out: the cascade is closed", query.decision_id)
+                self._room.release()
+                query.close()
+
+    def _explore(self, query: Query, messages: Sequence[Message]) -> None:
+        try:
+            reply = drive(tries(self.tiers[-1], last=True, random=self.random), messages)
+            attempt(query, len(self.tiers) - 1, reply)
+        except BackendFailed as error:
+            log.warning("exploration of %s failed: %s", query.decision_id, error)
+        finally:
+            query.close()
+            self._room.release()
+
+    def close(self) -> None:
+        """Waits for the explorations under way; their decisions are logged then."""
+        self._explorers.shutdown(wait=True)
+
+
+def answer(serving: Serving, query: Query, messages: Sequence[Message]) -> Answer:
+    """Answers one query with blocking calls. Raises NoAnswer."""
+    given = drive(serving.steps(query), messages)
+    serving.finish(query, messages)
+    return given
+
+
+def drive(steps: Generator[Ask | Pause, Reply | BackendFailed | None, T], messages: Sequence[Message]) -> T:
+    """What `steps` return, each taken with a blocking call."""
+    outcome: Reply | BackendFailed | None = None
+    while True:
+        try:
+            step = steps.send(outcome)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+            outcome = None
+            continue
+        try:
+            outcome = step.backend.ask(messages, timeout_s=step.timeout_s)
+        except BackendFailed as error:
+            outcome = error
+        except Exception as error:  # noqa: BLE001  whatever a back-end raises costs an escalation, not the query
+            outcome = unforeseen(step.backend, error)
+
+
+def unforeseen(backend: Backend, error: Exception) -> BackendFailed:
+    """An error that a back-end should not have raised, as one that it may."""
+    failed = BackendFailed(f"{backend.model} raised {error!r}", Failure.GARBAGE)
+    failed.__cause__ = error
+    return failed
+
+
+def attempt(query: Query, tier: int, reply: Reply) -> Ruling:
+    """Records what `tier` replied, and rules on it."""
+    return query.attempt(
+        tier,
+        answer=reply.text if query.stores_texts else None,
+        p_t=reply.p_t,
+        hidden=reply.hidden,
+        fingerprint=reply.fingerprint,
+        tokens_in=reply.tokens_in,
+        entropy=reply.entropy,
+        tokens_out=reply.tokens_out,
+        latency_ms=reply.latency_ms,
+        note="; ".join(reply.notes) or None,
+    )
+
+
+def prompt_of(messages: Sequence[Message]) -> str:
+    """What counts as the query's prompt: a lone message's text, else the whole conversation as canonical JSON."""
+    if not messages:
+        raise RecordInvalid("messages", list(messages), "give at least one message")
+    if len(messages) == 1 and isinstance(messages[0].get("content"), str):
+        return str(messages[0]["content"])
+    try:
+        return json.dumps([dict(message) for message in messages], sort_keys=True, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise RecordInvalid("messages", type(messages).__name__, f"give messages of plain JSON: {error}") from error

@@ -1,0 +1,31 @@
+"""Who runs the models of a cascade: one class per serving engine, each behind an extra of its own.
+
+Importing this package loads none of them. All of them answer the same question, `Backend.ask`, so that a cascade does
+not know which engines it has; a class of your own that answers it will do as well.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from knowgate.backends.protocol import Backend, Message, Reply
+
+if TYPE_CHECKING:
+    from knowgate.backends.openai import OpenAIBackend
+    from knowgate.backends.sglang import SGLangBackend
+    from knowgate.backends.vllm import VLLMBackend
+
+# Imported on first use. The in-process one is named here only, so that nothing below it can see torch.
+_LAZY = {
+    "OpenAIBackend": "knowgate.backends.openai",
+    "SGLangBackend": "knowgate.backends.sglang",
+    "TransformersBackend": "knowgate.backends.transformers",
+    "VLLMBackend": "knowgate.backends.vllm",
+}
+
+__all__ = ["Backend", "Message", "OpenAIBackend", "Reply", "SGLangBackend", "TransformersBackend", "VLLMBackend"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'knowgate.backends' has no attribute {name!r}")

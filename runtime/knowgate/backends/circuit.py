@@ -1,0 +1,51 @@
+"""Leaves a back-end alone that keeps failing: queries then escalate at once instead of waiting for it one by one.
+
+After `open_after` failures in a row the circuit opens. Once `open_for_s` have passed, one query at a time may try
+again; the first success closes it. A request that the server refused is an answer, not a failure.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+
+class Circuit:
+    """The state of one back-end; safe to share between threads.
+
+    >>> circuit = Circuit(open_after=1, open_for_s=10.0)
+    >>> circuit.failed()
+    >>> circuit.admits()
+    False
+    """
+
+    def __init__(self, *, open_after: int, open_for_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._open_after = open_after
+        self._open_for_s = open_for_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._next_try: float | None = None  # None = closed
+
+    def admits(self) -> bool:
+        """Whether to ask now; a True of an open circuit is the one try until `open_for_s` later."""
+        with self._lock:
+            if self._next_try is None:
+                return True
+            now = self._clock()
+            if now < self._next_try:
+                return False
+            self._next_try = now + self._open_for_s
+            return True
+
+    def succeeded(self) -> None:
+        """The back-end answered."""
+        with self._lock:
+            self._failures = 0
+            self._next_try = None
+
+    def failed(self) -> None:
+        """The back-end did not answer, or with what cannot be used."""
+        with self._lock:
+            self._failures += 1
+            if self._failures >= self._open_after:
+                self._next_try = self._clock() + self._open_for_s

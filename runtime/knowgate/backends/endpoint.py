@@ -1,0 +1,131 @@
+"""One chat endpoint over HTTP, through the official `openai` client: a body out, bytes or one kind of error back.
+
+The client makes the request, pools connections and names errors; its own retries are off, since only the cascade
+knows how much time a query has left. The body is read here, piece by piece, because a timeout of the socket alone
+lets a server that sends one byte a second hold a query for hours.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import httpx2
+import openai
+
+from knowgate.errors import BackendFailed, Failure, RecordInvalid
+
+CONNECT_S = 5.0  # a server that accepts no connection for so long is not there
+MAX_ANSWER_BYTES = 64 * 2**20
+SHOWN = 300  # characters of an error that a message shows
+
+
+class Endpoint:
+    """`url` is the API's root, e.g. http://host:8000/v1. Shared between threads and event loops."""
+
+    def __init__(self, url: str, api_key: str | None) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise RecordInvalid("url", url, "give the API's root, e.g. http://host:8000/v1")
+        self.url = url
+        self._key = api_key or "none"  # the client insists on one; servers of one's own ask for none
+        self._client = openai.OpenAI(base_url=url, api_key=self._key, max_retries=0)
+        # An event loop's connections are of no use to another one.
+        self._async: WeakKeyDictionary[asyncio.AbstractEventLoop, openai.AsyncOpenAI] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    def post(self, body: Mapping[str, Any], *, deadline: float) -> bytes:
+        """The answer to `body`, before `deadline` (of time.monotonic). Raises BackendFailed."""
+        with (
+            self._wrapped(),
+            self._client.chat.completions.with_streaming_response.create(**self._request(body, deadline)) as answer,
+        ):
+            content = bytearray()
+            for piece in answer.iter_bytes():
+                self._grow(content, piece, deadline)
+        return bytes(content)
+
+    async def post_async(self, body: Mapping[str, Any], *, deadline: float) -> bytes:
+        """`post`, on the running event loop."""
+        client = self._async_client()
+        with self._wrapped():
+            async with asyncio.timeout(deadline - time.monotonic()):
+                async with client.chat.completions.with_streaming_response.create(
+                    **self._request(body, deadline)
+                ) as answer:
+                    content = bytearray()
+                    async for piece in answer.iter_bytes():
+                        self._grow(content, piece, deadline)
+        return bytes(content)
+
+    def close(self) -> None:
+        """Closes the connections of `post`."""
+        self._client.close()
+
+    async def close_async(self) -> None:
+        """Closes the connections of this event loop."""
+        with self._lock:
+            client = self._async.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.close()
+
+    def _async_client(self) -> openai.AsyncOpenAI:
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if loop not in self._async:
+                self._async[loop] = openai.AsyncOpenAI(base_url=self.url, api_key=self._key, max_retries=0)
+            return self._async[loop]
+
+    def _request(self, body: Mapping[str, Any], deadline: float) -> dict[str, Any]:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise BackendFailed(f"{self.url}: no time was left to ask", Failure.TIMEOUT)
+        rest = {name: value for name, value in body.items() if name not in ("model", "messages")}
+        return {
+            "model": body["model"],
+            "messages": body["messages"],
+            "extra_body": rest,
+            "timeout": openai.Timeout(left, connect=min(left, CONNECT_S)),
+        }
+
+    def _grow(self, content: bytearray, piece: bytes, deadline: float) -> None:
+        content += piece
+        if time.monotonic() > deadline:
+            raise BackendFailed(f"{self.url}: the answer was still coming when time ran out", Failure.TIMEOUT)
+        if len(content) > MAX_ANSWER_BYTES:
+            raise BackendFailed(f"{self.url}: the answer is larger than {MAX_ANSWER_BYTES} bytes", Failure.GARBAGE)
+
+    @contextmanager
+    def _wrapped(self) -> Iterator[None]:
+        """Every error of the client, as one of ours."""
+        try:
+            yield
+        except openai.APIStatusError as error:
+            raise BackendFailed(
+                f"{self.url} answered {error.status_code}: {str(error)[:SHOWN]}",
+                _failure_of_status(error.status_code),
+                retry_after_s=_retry_after_s(error.response.headers),
+            ) from error
+        except (openai.APIConnectionError, httpx2.HTTPError, httpx2.StreamError) as error:
+            cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
+            timed_out = isinstance(cause, httpx2.TimeoutException) and not isinstance(cause, httpx2.ConnectTimeout)
+            failure = Failure.TIMEOUT if timed_out else Failure.UNREACHABLE
+            raise BackendFailed(f"{self.url} gave no answer ({cause!r})", failure) from error
+        except TimeoutError as error:
+            raise BackendFailed(f"{self.url} gave no answer in time", Failure.TIMEOUT) from error
+        except openai.OpenAIError as error:
+            raise BackendFailed(f"{self.url}: {str(error)[:SHOWN]}", Failure.GARBAGE) from error
+
+
+def _failure_of_status(status: int) -> Failure:
+    if status in (429, 503):
+        return Failure.OVERLOADED
+    return Failure.BROKEN if status >= 500 or status == 408 else Failure.REFUSED
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """The seconds a server asks for; a date is left to the back-off."""
+    value = headers.get("retry-after", "")
+    return float(value) if value.isdecimal() else None

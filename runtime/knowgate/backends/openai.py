@@ -1,0 +1,151 @@
+"""Any server that speaks the OpenAI chat protocol: text and log-probabilities, no hidden states (extra `openai`).
+
+The base of the engines that add to the protocol: what they do beyond one request is a plan, a generator that yields
+requests and blocking work. It is written once and driven twice, with and without an event loop.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from knowgate.backends.chat import Chat, read_chat
+from knowgate.backends.endpoint import Endpoint
+from knowgate.backends.protocol import Message, Reply
+from knowgate.errors import RecordInvalid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """A step of a plan: send this body; answered with the bytes that came."""
+
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A step of a plan: run what blocks; answered with what it returns."""
+
+    run: Callable[[], Any]
+
+
+Plan = Generator[Post | Work, Any, Reply]
+
+
+class OpenAIBackend:
+    """A model behind an OpenAI-compatible API.
+
+    `url` is the API's root (…/v1). `options`, the texts of the allowed answers, give the entropy over them.
+    `parameters` are added to every request and win over what is set here; None takes a field away. Close it, or use it
+    as a context manager (`async with` under an event loop).
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        api_key: str | None = None,
+        max_tokens: int = 256,
+        options: Sequence[str] = (),
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        if max_tokens < 1:
+            raise RecordInvalid("max_tokens", max_tokens, "an answer has at least one token")
+        self.model = model
+        self.max_tokens = max_tokens
+        self.options = tuple(options)
+        self._parameters = dict(parameters or {})
+        self._endpoint = Endpoint(url, api_key)
+
+    def ask(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
+        """One try, given up after `timeout_s`. Raises BackendFailed."""
+        deadline = time.monotonic() + timeout_s
+        plan = self._plan(messages, deadline)
+        given: Any = None
+        while True:
+            try:
+                step = plan.send(given)
+            except StopIteration as end:
+                reply: Reply = end.value
+                return reply
+            given = step.run() if isinstance(step, Work) else self._endpoint.post(step.body, deadline=deadline)
+
+    async def ask_async(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
+        """`ask`, on the running event loop."""
+        deadline = time.monotonic() + timeout_s
+        plan = self._plan(messages, deadline)
+        given: Any = None
+        while True:
+            try:
+                step = plan.send(given)
+            except StopIteration as end:
+                reply: Reply = end.value
+                return reply
+            if isinstance(step, Work):
+                given = await asyncio.to_thread(step.run)
+            else:
+                given = await self._endpoint.post_async(step.body, deadline=deadline)
+
+    def close(self) -> None:
+        """Closes the connections that `ask` opened."""
+        self._endpoint.close()
+
+    async def close_async(self) -> None:
+        """Closes the connections that `ask_async` opened on this event loop, and those of `ask`."""
+        await self._endpoint.close_async()
+        self._endpoint.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close_async()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._endpoint.url!r}, {self.model!r})"
+
+    def _plan(self, messages: Sequence[Message], deadline: float) -> Plan:
+        """What one try does; returns its reply. `deadline` is of time.monotonic."""
+        began = time.perf_counter()
+        content = yield Post(body=self._body(messages))
+        return reply_of(read_chat(content, options=self.options), began)
+
+    def _body(self, messages: Sequence[Message], **changes: Any) -> dict[str, Any]:
+        body = {
+            "model": self.model,
+            "messages": [dict(message) for message in messages],
+            "max_tokens": self.max_tokens,
+            "temperature": 0.0,
+            "logprobs": True,
+            "top_logprobs": min(20, max(5, 2 * len(self.options))) if self.options else None,
+        }
+        body |= changes | self._parameters
+        return {name: value for name, value in body.items() if value is not None}
+
+
+def reply_of(chat: Chat, began: float, **hidden: Any) -> Reply:
+    """The reply that `chat` amounts to; `began` is of time.perf_counter, `hidden` what else there is."""
+    notes = (*chat.notes, *hidden.pop("notes", ()))
+    return Reply(
+        text=chat.text,
+        p_t=chat.p_t,
+        entropy=chat.entropy,
+        tokens_in=chat.tokens_in,
+        tokens_out=chat.tokens_out,
+        latency_ms=(time.perf_counter() - began) * 1e3,
+        notes=notes,
+        **hidden,
+    )

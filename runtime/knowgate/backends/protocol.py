@@ -1,0 +1,54 @@
+"""What a cascade asks of a back-end, and what it gets: a reply with its signals, or one kind of error.
+
+A reply without signals is a reply: P(T) or the hidden state may be missing, a note says why, and the policy decides
+what that means. Only a text that did not come is a failure.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from knowgate.arrays import Float32Array
+from knowgate.errors import RecordInvalid
+from knowgate.records import Fingerprint
+
+LAST_PROMPT_TOKEN = "last_prompt_token"
+Message = Mapping[str, Any]  # a message of the chat protocol: role and content
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What one tier said to one query."""
+
+    text: str
+    p_t: float | None = None  # probability of the answer's first token
+    entropy: float | None = None  # nats; over the options where they are known
+    hidden: Float32Array | None = None  # [d], at the last prompt token
+    fingerprint: Fingerprint | None = None  # of `hidden`
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    latency_ms: float
+    notes: tuple[str, ...] = ()  # what is missing and why
+
+
+class Backend(Protocol):
+    """One model, as one engine serves it. Shared between threads."""
+
+    @property
+    def model(self) -> str:
+        """The model's name: what attempts carry until a bundle names it."""
+
+    def ask(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
+        """One try, given up after `timeout_s`; never repeats itself. Raises BackendFailed."""
+
+    async def ask_async(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
+        """`ask`, without blocking the event loop."""
+
+
+def require_engine(fingerprint: Fingerprint | None, *, engine: str, normed: bool) -> None:
+    """Raises RecordInvalid for a fingerprint that states of `engine` cannot have."""
+    if fingerprint is None:
+        return
+    for name, wanted in (("engine", engine), ("position", LAST_PROMPT_TOKEN), ("normed", normed)):
+        if getattr(fingerprint, name) != wanted:
+            raise RecordInvalid(f"fingerprint.{name}", getattr(fingerprint, name), f"{engine} gives {wanted!r} states")

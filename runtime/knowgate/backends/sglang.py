@@ -1,0 +1,73 @@
+"""SGLang: hidden states come back in the answer, of the last layer, after the final norm (extra `sglang`).
+
+The server is started with `--enable-return-hidden-states`; a request says `return_hidden_states: "last"`. While a
+longer answer is written, each step overwrites that one state, so the state of a finished answer belongs to its own
+last token and not to the prompt. P(IK) is read at the last prompt token. So an answer of more than one token takes two
+requests: the first writes one token and carries the state and P(T), the second writes the answer on the prefix that
+the server has cached by then.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from knowgate.arrays import Float32Array
+from knowgate.backends.chat import Chat, read_chat
+from knowgate.backends.openai import OpenAIBackend, Plan, Post, reply_of
+from knowgate.backends.protocol import Message, require_engine
+from knowgate.records import Fingerprint
+
+
+class SGLangBackend(OpenAIBackend):
+    """A model that SGLang serves; `fingerprint` says what its hidden states are, None leaves them out."""
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        fingerprint: Fingerprint | None,
+        api_key: str | None = None,
+        max_tokens: int = 256,
+        options: Sequence[str] = (),
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(url, model, api_key=api_key, max_tokens=max_tokens, options=options, parameters=parameters)
+        require_engine(fingerprint, engine="sglang", normed=True)
+        self.fingerprint = fingerprint
+
+    def _plan(self, messages: Sequence[Message], deadline: float) -> Plan:
+        if self.fingerprint is None:
+            return (yield from super()._plan(messages, deadline))
+        began = time.perf_counter()
+        content = yield Post(body=self._body(messages, max_tokens=1, return_hidden_states="last"))
+        first = read_chat(content, options=self.options)
+        notes = list(first.notes)
+        hidden = _state(first, notes)
+        whole = first
+        if self.max_tokens > 1 and first.finish_reason != "stop":
+            whole = read_chat((yield Post(body=self._body(messages, logprobs=None, top_logprobs=None))))
+        signals = replace(whole, p_t=first.p_t, entropy=first.entropy, tokens_in=first.tokens_in, notes=tuple(notes))
+        return reply_of(signals, began, hidden=hidden, fingerprint=None if hidden is None else self.fingerprint)
+
+
+def _state(chat: Chat, notes: list[str]) -> Float32Array | None:
+    """choices[0].hidden_states: one vector [d], or [1, d]."""
+    value = chat.choice.get("hidden_states")
+    if value is None:
+        notes.append("no hidden_states came: start the server with --enable-return-hidden-states")
+        return None
+    try:
+        state: Float32Array = np.asarray(value, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        notes.append(f"hidden_states are no numbers: {error}")
+        return None
+    if state.ndim == 2 and len(state) == 1:
+        state = state[0]
+    if state.ndim != 1 or not len(state):
+        notes.append(f"hidden_states have the shape {state.shape}: one state [d] is expected")
+        return None
+    return state

@@ -1,0 +1,100 @@
+"""How often, and for how long, one tier is asked: the tries of one query at one back-end.
+
+A generator of steps, so that it is written once and driven with and without an event loop. All tries of a tier share
+its `timeout_s`. Repeated is only what costs nothing but time: no connection, a cut one, an overloaded or broken server.
+A timeout has used the time up, garbage and refusals would come again.
+"""
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from itertools import count
+from random import Random
+
+from knowgate.backends.circuit import Circuit
+from knowgate.backends.protocol import Backend, Reply
+from knowgate.backoff import next_delay
+from knowgate.errors import BackendFailed, Failure, RecordInvalid
+
+JITTER = 0.5  # many queries fail together; they must not come back together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a tier may take, how often it is tried, and when it is left alone."""
+
+    timeout_s: float = 30.0  # all tries together
+    tries: int = 3
+    first_delay_s: float = 0.25  # doubles with every failure, off by up to half
+    longest_delay_s: float = 4.0
+    open_after: int = 5  # failures in a row
+    open_for_s: float = 15.0
+
+    def __post_init__(self) -> None:
+        for name in ("timeout_s", "tries", "first_delay_s", "longest_delay_s", "open_after", "open_for_s"):
+            if not getattr(self, name) > 0:
+                raise RecordInvalid(f"patience.{name}", getattr(self, name), "give a number above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A step: ask `backend` once; answered with its Reply or its BackendFailed."""
+
+    backend: Backend
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """A step: wait."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """One tier of a cascade at work."""
+
+    backend: Backend
+    patience: Patience
+    circuit: Circuit
+
+
+Steps = Generator[Ask | Pause, Reply | BackendFailed | None, Reply]
+
+
+def tries(tier: Tier, *, last: bool, random: Random) -> Steps:
+    """The steps of asking one tier; returns its reply. Raises BackendFailed.
+
+    The `last` tier is asked once even where its circuit is open: nobody else can answer.
+    """
+    patience, circuit = tier.patience, tier.circuit
+    is_open = not circuit.admits()
+    if is_open and not last:
+        raise BackendFailed(f"{tier.backend.model} failed too often just now: not asked", Failure.CIRCUIT_OPEN)
+    deadline = time.monotonic() + patience.timeout_s
+    for failures in count():
+        outcome = yield Ask(backend=tier.backend, timeout_s=max(0.001, deadline - time.monotonic()))
+        if isinstance(outcome, Reply):
+            circuit.succeeded()
+            return outcome
+        assert outcome is not None
+        if outcome.failure is Failure.REFUSED:
+            circuit.succeeded()
+        else:
+            circuit.failed()
+        delay = next_delay(
+            base_s=patience.first_delay_s,
+            failures=failures,
+            bound_s=patience.longest_delay_s,
+            jitter=JITTER,
+            random=random,
+        )
+        delay = max(delay, outcome.retry_after_s or 0.0)
+        used_up = failures + 1 >= patience.tries or time.monotonic() + delay >= deadline
+        if is_open or used_up or not outcome.passes:
+            raise outcome
+        yield Pause(seconds=delay)
+        if not circuit.admits():
+            raise outcome
+    raise AssertionError("count() does not end")

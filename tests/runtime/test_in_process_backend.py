@@ -1,0 +1,95 @@
+"""The in-process back-end reads of a real model what training reads of it: text, P(T), hidden state, fingerprint."""
+
+import asyncio
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from demo.pair import SMALL
+from knowgate.backends.transformers import TransformersBackend
+from knowgate.errors import BackendFailed, Failure, RecordInvalid
+from training.extraction import Answerer, LoadedModel, load_model
+
+PROMPTS = ["", "the", "capital of Peru"]
+
+
+@pytest.fixture(scope="module")
+def loaded() -> LoadedModel:
+    return load_model(SMALL, model="small")
+
+
+def question(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+@pytest.mark.parametrize("layer", [0, 1, -1])
+@pytest.mark.parametrize("tokens", [1, 4])
+def test_it_gives_what_training_reads(loaded: LoadedModel, layer: int, tokens: int) -> None:
+    layer = loaded.layers if layer < 0 else layer
+    answerer = Answerer(loaded, layers=(layer,), max_new_tokens=tokens)
+    fingerprint = loaded.fingerprint(layer)
+    backend = TransformersBackend(
+        loaded.network, loaded.tokenizer, model="small", fingerprint=fingerprint, max_new_tokens=tokens
+    )
+    for prompt in PROMPTS[1:]:
+        (expected,) = answerer.answer([prompt])
+        reply = backend.ask(question(prompt), timeout_s=30.0)
+        assert (reply.text, reply.tokens_in, reply.tokens_out) == (
+            expected.text,
+            expected.tokens_in,
+            expected.tokens_out,
+        )
+        assert reply.p_t == pytest.approx(expected.p_t, abs=1e-5)
+        assert reply.entropy == pytest.approx(expected.entropy, abs=1e-4)
+        assert reply.hidden is not None and reply.fingerprint == fingerprint
+        assert np.allclose(reply.hidden, expected.hidden[0], atol=1e-4)
+    assert len(list(loaded.network.modules())) and not _hooks(loaded)
+
+
+def test_on_an_event_loop_it_gives_the_same(loaded: LoadedModel) -> None:
+    backend = TransformersBackend(loaded.network, loaded.tokenizer, model="small", max_new_tokens=1)
+    reply = asyncio.run(backend.ask_async(question("the"), timeout_s=30.0))
+    assert reply.text == backend.ask(question("the"), timeout_s=30.0).text
+    assert reply.hidden is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dtype": "bfloat16"},
+        {"engine_version": "4.0"},
+        {"chat_template_sha256": "1" * 64},
+        {"engine": "vllm"},
+        {"normed": True},
+        {"layer": 99},
+        {"position": "mean"},
+    ],
+)
+def test_a_fingerprint_of_another_model_is_refused_when_it_is_made(
+    loaded: LoadedModel, changes: dict[str, object]
+) -> None:
+    with pytest.raises(RecordInvalid, match="fingerprint"):
+        TransformersBackend(
+            loaded.network, loaded.tokenizer, model="small", fingerprint=replace(loaded.fingerprint(1), **changes)
+        )
+
+
+def test_a_prompt_longer_than_the_context_is_refused_and_a_model_out_of_time_gives_up(loaded: LoadedModel) -> None:
+    backend = TransformersBackend(loaded.network, loaded.tokenizer, model="small", max_new_tokens=1)
+    with pytest.raises(BackendFailed) as caught:
+        backend.ask(question("the " * 5000), timeout_s=30.0)
+    assert caught.value.failure is Failure.REFUSED
+    with pytest.raises(BackendFailed) as caught:
+        backend.ask(question("the"), timeout_s=1e-6)
+    assert caught.value.failure is Failure.TIMEOUT
+
+
+def test_a_prompt_without_tokens_is_refused(loaded: LoadedModel) -> None:
+    backend = TransformersBackend(loaded.network, loaded.tokenizer, model="small", max_new_tokens=1)
+    with pytest.raises(BackendFailed, match="no tokens"):
+        backend.ask(question(""), timeout_s=30.0)
+
+
+def _hooks(loaded: LoadedModel) -> bool:
+    return any(module._forward_hooks for module in loaded.network.modules())
