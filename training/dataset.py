@@ -38,6 +38,7 @@ class TierColumns:
     ran: BoolArray  # [n]
     p_t: FloatArray  # [n]
     entropy: FloatArray  # [n] nats
+    margin: FloatArray  # [n] in [0, 1]
     correct: FloatArray  # [n] in [0, 1]
     run_propensity: FloatArray  # [n]
     label_propensity: FloatArray  # [n]
@@ -62,6 +63,7 @@ class TierColumns:
             ran=self.ran[rows],
             p_t=self.p_t[rows],
             entropy=self.entropy[rows],
+            margin=self.margin[rows],
             correct=self.correct[rows],
             run_propensity=self.run_propensity[rows],
             label_propensity=self.label_propensity[rows],
@@ -84,7 +86,7 @@ class CascadeRows:
     slices: Texts
     prompts: Texts
     prompt_hashes: Texts
-    exploration_rate: FloatArray  # [n] in force when the decision was made
+    exploration_rate: FloatArray  # [n] the row's own
     tiers: tuple[TierColumns, ...]  # cheapest first, the last tier too
     fingerprints: Mapping[str, Fingerprint]
 
@@ -196,6 +198,7 @@ def _tier(examples: Examples, tier: int) -> TierColumns:
         ran=ran,
         p_t=examples.column_at("p_t", tier),
         entropy=examples.column_at("entropy", tier),
+        margin=examples.column_at("margin", tier),
         correct=examples.column_at("correct", tier),
         run_propensity=examples.column_at("run_propensity", tier),
         label_propensity=examples.column_at("label_propensity", tier),

@@ -82,6 +82,7 @@ class TierModels:
         hidden: npt.NDArray[np.floating] | None = None,
         tokens_in: int | None = None,
         entropy: float | None = None,
+        margin: float | None = None,
         slice: str | None = None,
     ) -> Signals:
         """The signals of one attempt.
@@ -96,7 +97,7 @@ class TierModels:
             logit, ood = self._look(hidden, tokens_in)
             p_ik = self.document.ik_calibrator.probability(logit) if math.isfinite(logit) else None
         model = self.document.score_model
-        score = None if model is None else model.score(p_t=p_t, p_ik=p_ik, entropy=entropy, slice=slice)
+        score = None if model is None else model.score(p_t=p_t, p_ik=p_ik, entropy=entropy, margin=margin, slice=slice)
         return Signals(p_t=p_t, p_ik=p_ik, score=score, ood=ood)
 
     def _look(self, hidden: npt.NDArray[np.floating], tokens_in: int | None) -> tuple[float, float | None]:
@@ -140,6 +141,7 @@ class TierModels:
         hidden: npt.NDArray[np.floating],
         tokens_in: FloatArray | None = None,
         entropy: FloatArray | None = None,
+        margin: FloatArray | None = None,
         slices: Sequence[str | None] | None = None,
     ) -> dict[str, FloatArray]:
         """`signals` of n attempts, by gate name, each [n] with NaN where missing: what `retain_mask` takes.
@@ -158,7 +160,9 @@ class TierModels:
                 ood[present] = self.ood.ranks(_finite(self.ood.statistics(x, tokens_in[present])))
         columns = {"p_t": p_t, "p_ik": p_ik, "ood": ood, "score": np.full(n, np.nan)}
         if self.document.score_model is not None:
-            columns["score"] = self.document.score_model.scores(p_t=p_t, p_ik=p_ik, entropy=entropy, slices=slices)
+            columns["score"] = self.document.score_model.scores(
+                p_t=p_t, p_ik=p_ik, entropy=entropy, margin=margin, slices=slices
+            )
         return columns
 
 

@@ -27,6 +27,7 @@ class AttemptRow(Base):
     score: Mapped[float | None]
     ood: Mapped[float | None]
     entropy: Mapped[float | None]
+    margin: Mapped[float | None]
     action: Mapped[str | None]  # None = nothing was decided at this tier
     reason: Mapped[str | None]
     fallback: Mapped[bool | None]
