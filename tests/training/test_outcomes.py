@@ -25,6 +25,7 @@ def tier_of(n: int, **columns: Any) -> TierColumns:
         "ran": np.ones(n, dtype=bool),
         "p_t": np.full(n, NAN),
         "entropy": np.full(n, NAN),
+        "margin": np.full(n, NAN),
         "correct": np.full(n, NAN),
         "run_propensity": np.full(n, NAN),
         "label_propensity": np.full(n, NAN),
