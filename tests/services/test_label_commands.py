@@ -312,7 +312,7 @@ def test_an_immature_cohort_says_so(run: Run, traffic: tuple[Decision, ...]) -> 
 
 
 def test_delay_curves_know_how_long_each_answer_has_been_watched(run: Run, engine: Engine, spec: CascadeSpec) -> None:
-    """Half of the answers get a gold label after 30 hours; as of hour 66 most are too young to have been watched long."""
+    """Half of the answers get a gold label after 30 hours; as of hour 66 most have not been watched for so long."""
     as_of = START + timedelta(hours=66)
     made = [decided(row, 0.9, explored=False, answers=("yes", "yes")) for row in range(396)]
     with transaction(engine) as session:
