@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from evidence.binomial import Proportion, clopper_pearson
 from evidence.errors import InvalidInputError, NotIdentifiedError
@@ -27,7 +27,7 @@ from evidence.inputs import BoolArray, FloatArray, count, flag_array, number, pr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoweredEstimate:
-    """A mean from judge and gold labels, with its normal interval, and what either alone would have said."""
+    """A mean from judge and gold labels, with its interval, and what either alone would have said."""
 
     value: float
     standard_error: float
@@ -103,7 +103,9 @@ def prediction_powered(
     used = _tuned(a, b) if judge_share is None else number("judge_share", judge_share, low=0.0, high=1.0)
     confidence = number("confidence", confidence, low=0.0, high=0.9999)
     value, error = gold_mean - used * (judge_on_gold - judge_mean), _error(a - used * b, seen)
-    reach = float(ndtri(0.5 + confidence / 2.0)) * error
+    effective = float(weight.sum()) ** 2 / float((weight**2).sum())
+    # Student's t with the gold rows' degrees of freedom: a handful of them does not make a normal mean.
+    reach = float(stdtrit(max(effective - 1.0, 1.0), 0.5 + confidence / 2.0)) * error
     return PoweredEstimate(
         value=value,
         standard_error=error,
@@ -115,7 +117,7 @@ def prediction_powered(
         judge_alone=judge_mean,
         gold_alone=gold_mean,
         gold_alone_error=_error(a, seen),
-        effective_sample_size=float(weight.sum()) ** 2 / float((weight**2).sum()),
+        effective_sample_size=effective,
         confidence=confidence,
     )
 
