@@ -47,8 +47,17 @@ from evidence.certificate import (
 from evidence.certification_rows import CertificationRows
 from evidence.certify import certify_path, certify_single_gate, refuse_overlap
 from evidence.cohort_costs import Cohort, Escalation, SliceCohort, TokenCount, TokenPrice
+from evidence.delays import ArrivalPoint, arrival_curve
 from evidence.errors import EvidenceError, InvalidInputError, NotIdentifiedError, OverlapError
-from evidence.estimates import Estimate, doubly_robust, inverse_propensity, joint_propensity, self_normalised
+from evidence.estimates import (
+    ClippedEstimate,
+    Estimate,
+    clipped_inverse_propensity,
+    doubly_robust,
+    inverse_propensity,
+    joint_propensity,
+    self_normalised,
+)
 from evidence.exact_drop import (
     critical_value,
     drop_exceeds,
@@ -59,6 +68,7 @@ from evidence.exact_drop import (
     drop_upper_bound,
 )
 from evidence.inputs import why_not_identified
+from evidence.label_allocation import label_propensities
 from evidence.ood_conservativeness import EscalationGap, OodConservativeness, escalation_gap, ood_conservativeness_of
 from evidence.paired import PairedComparison, compare_paired
 from evidence.path import Candidate, candidates_of, equal_quantile_path, kept_tier, single_gate_path
@@ -68,7 +78,15 @@ from evidence.power import (
     rows_needed_for_betting,
     rows_needed_for_drop,
 )
-from evidence.quality import Figure, McNemar, auroc, macro_f1, mcnemar
+from evidence.prediction_powered import (
+    CorrectedShare,
+    JudgeErrors,
+    PoweredEstimate,
+    corrected_by_error_rates,
+    judge_errors,
+    prediction_powered,
+)
+from evidence.quality import AurocGain, Figure, McNemar, auroc, auroc_gain, macro_f1, mcnemar
 from evidence.savings import Savings, gflops, impute_last_cost, predictable_forecast, savings_of, usd
 from evidence.shift_share import Cause, Part, SavingsChange, explain_savings_change
 from evidence.signal_worth import (
@@ -83,6 +101,8 @@ from evidence.spending import alpha_for_start_month, delta_for_attempt
 __all__ = [
     "AlarmRule",
     "AlarmState",
+    "ArrivalPoint",
+    "AurocGain",
     "BreakEven",
     "Calibration",
     "Candidate",
@@ -92,7 +112,9 @@ __all__ = [
     "CertificationRows",
     "CertificationStatus",
     "CertificationTest",
+    "ClippedEstimate",
     "Cohort",
+    "CorrectedShare",
     "Escalation",
     "EscalationGap",
     "Estimate",
@@ -100,6 +122,7 @@ __all__ = [
     "Figure",
     "GateThreshold",
     "InvalidInputError",
+    "JudgeErrors",
     "LabelFreeAccuracy",
     "McNemar",
     "NotIdentifiedError",
@@ -107,6 +130,7 @@ __all__ = [
     "OverlapError",
     "PairedComparison",
     "Part",
+    "PoweredEstimate",
     "Proportion",
     "ReliabilityBin",
     "RetainableShares",
@@ -122,7 +146,9 @@ __all__ = [
     "advance_watch",
     "alpha_for_start_month",
     "approximate_rows_for_drop",
+    "arrival_curve",
     "auroc",
+    "auroc_gain",
     "betting_lower_bound",
     "betting_upper_bound",
     "break_even",
@@ -131,8 +157,10 @@ __all__ = [
     "cascade_costs",
     "certify_path",
     "certify_single_gate",
+    "clipped_inverse_propensity",
     "clopper_pearson",
     "compare_paired",
+    "corrected_by_error_rates",
     "critical_value",
     "delta_for_attempt",
     "doubly_robust",
@@ -154,8 +182,10 @@ __all__ = [
     "impute_last_cost",
     "inverse_propensity",
     "joint_propensity",
+    "judge_errors",
     "kept_tier",
     "label_free_accuracy",
+    "label_propensities",
     "log_capital",
     "macro_f1",
     "mcnemar",
@@ -164,6 +194,7 @@ __all__ = [
     "overconfidence",
     "perfect_kept",
     "predictable_forecast",
+    "prediction_powered",
     "proportion_at_least",
     "proportion_lower_bound",
     "proportion_upper_bound",

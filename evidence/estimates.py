@@ -2,10 +2,11 @@
 
 Three estimators of one mean. `inverse_propensity` is unbiased and noisy; `self_normalised` (Hájek) divides by the
 weights that fell and is the default for rates; `doubly_robust` corrects a forecast and is the least noisy where
-one exists. A propensity of zero or unknown means that no estimate exists: NotIdentifiedError.
+one exists. `clipped_inverse_propensity` trades noise for a bias, and says how large the bias can be. A propensity of
+zero or unknown means that no estimate exists: NotIdentifiedError.
 
 Sources: Horvitz & Thompson, JASA 47 (1952); Hájek in Godambe & Sprott (1971); Dudík, Langford & Li (arXiv 1103.4601);
-effective sample size: Kish, Survey Sampling (1965).
+clipping: Ionides, JCGS 17 (2008), Bottou et al., JMLR 14 (2013); effective sample size: Kish, Survey Sampling (1965).
 """
 
 from dataclasses import dataclass
@@ -30,6 +31,19 @@ class Estimate:
     observed: int  # rows whose value was seen
     effective_sample_size: float  # (Σw)² / Σw² of the seen rows
     confidence: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClippedEstimate:
+    """An estimate with cut weights. Its expectation misses the mean by something in [bias_low, bias_high]."""
+
+    estimate: Estimate  # its interval covers the expectation, not the mean
+    largest_weight: float
+    clipped_rows: int  # rows, seen or not, whose weight 1/π is cut
+    bias_low: float  # expectation − mean is at least this
+    bias_high: float  # and at most this
+    lower: float  # covers the mean: the interval moved by the worst bias on each side
+    upper: float
 
 
 def inverse_propensity(
@@ -80,6 +94,48 @@ def doubly_robust(
     forecast = real_array("forecast", forecast)
     same_length(values=values, forecast=forecast)
     return _estimate(forecast + weight * (values - forecast), seen, weight, confidence)
+
+
+def clipped_inverse_propensity(
+    values: npt.ArrayLike,
+    observed: npt.ArrayLike,
+    propensity: npt.ArrayLike,
+    *,
+    largest_weight: float,
+    low: float = 0.0,
+    high: float = 1.0,
+    confidence: float = 0.95,
+) -> ClippedEstimate:
+    """mean(A·min(1/π, M)·v) for values in [low, high]; values [n] are NaN where not observed.
+
+    A row with 1/π > M keeps only Mπ of its value on average, so the bias is −mean((1 − Mπ)₊ v): the propensities are
+    known for all rows, and the values lie in [low, high], so it is bounded without seeing any.
+
+    Examples:
+        >>> cut = clipped_inverse_propensity([1.0, float("nan")], [1, 0], [0.1, 1.0], largest_weight=5.0)
+        >>> cut.estimate.value, cut.bias_low, cut.bias_high
+        (2.5, -0.25, 0.0)
+    """
+    values, seen, weight = _checked(values, observed, propensity)
+    largest = number("largest_weight", largest_weight, low=1.0)
+    low, high = number("low", low), number("high", high)
+    outside = seen & ((values < low) | (values > high))
+    if low > high or outside.any():
+        row = int(np.argmax(outside))
+        raise InvalidInputError(f"values[{row}] is {values[row]!r}, outside [{low}, {high}]; give the range it lies in")
+    chance = propensity_array("propensity", propensity)
+    lost = np.maximum(0.0, 1.0 - largest * chance)
+    estimate = _estimate(np.minimum(weight, largest) * values, seen, np.minimum(weight, largest), confidence)
+    bias_low, bias_high = -float(lost.mean()) * high + 0.0, -float(lost.mean()) * low + 0.0
+    return ClippedEstimate(
+        estimate=estimate,
+        largest_weight=largest,
+        clipped_rows=int((lost > 0.0).sum()),
+        bias_low=bias_low,
+        bias_high=bias_high,
+        lower=estimate.lower - bias_high,
+        upper=estimate.upper - bias_low,
+    )
 
 
 def joint_propensity(run_propensity: npt.ArrayLike, label_propensity: npt.ArrayLike) -> FloatArray:

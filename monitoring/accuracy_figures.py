@@ -2,13 +2,22 @@
 
 The drop is the mean of X over all decisions. On escalated ones X is 0 and needs no label, so it is the retained share
 times the mean X of the retained, which rests on the decisions where the last tier was run to explore.
+
+A judge that labels everything and people who label a sample must not be averaged: the sample's weights stand for rows
+that the judge has labelled too, so its errors would count beside what they correct. Such a figure is not identified
+here; `knowgate labels estimate` corrects the judge by the sample.
 """
 
 import numpy as np
+import pandas as pd
 
+from knowgate.records import LabelSource
 from monitoring.cohorts import Cohort
 from monitoring.estimates import Estimated, mean, of_part, stratified_mean, unidentified
 from monitoring.names import FigureName
+
+MIXED = "labels of a sample stand beside a judge's or users'; `knowgate labels estimate` corrects one by the other"
+_TRUSTED = [LabelSource.GOLD.value, LabelSource.HUMAN.value]
 
 
 def accuracy_figures(cohort: Cohort) -> dict[FigureName, Estimated]:
@@ -25,6 +34,8 @@ def accuracy_figures(cohort: Cohort) -> dict[FigureName, Estimated]:
 def accuracy_cascade(cohort: Cohort) -> Estimated:
     """P(the kept answer is right), a stratum per tier that answered."""
     rows = cohort.decisions
+    if _mixed(rows, "kept"):
+        return unidentified(MIXED)
     strata = "tier " + rows["kept_tier"].astype(str)
     return stratified_mean(rows["correct_kept"], rows["kept_label_propensity"], strata, what="labels of kept answers")
 
@@ -32,6 +43,8 @@ def accuracy_cascade(cohort: Cohort) -> Estimated:
 def accuracy_last(cohort: Cohort) -> Estimated:
     """P(the last tier is right), on the decisions where it ran, weighted by the chance that it did."""
     rows = cohort.decisions
+    if _mixed(rows, "last"):
+        return unidentified(MIXED)
     return stratified_mean(
         rows["correct_last"],
         rows["run_propensity"] * rows["last_label_propensity"],
@@ -45,6 +58,8 @@ def accuracy_retained(cohort: Cohort) -> Estimated:
     rows = cohort.decisions[cohort.decisions["retained"]]
     if rows.empty:
         return unidentified("nothing is retained")
+    if _mixed(rows, "kept"):
+        return unidentified(MIXED)
     strata = "tier " + rows["kept_tier"].astype(str)
     return stratified_mean(rows["correct_kept"], rows["kept_label_propensity"], strata, what="labels of kept answers")
 
@@ -55,6 +70,9 @@ def drop(cohort: Cohort) -> Estimated:
     retained = rows[rows["retained"]]
     if retained.empty:
         return Estimated(n=len(rows), value=0.0, low=0.0, high=0.0)
+    explored = retained[retained["explored"]]
+    if _mixed(explored, "kept") or _mixed(explored, "last"):
+        return unidentified(MIXED)
     inside = stratified_mean(
         retained["x"],
         retained["run_propensity"] * retained["label_propensity"],
@@ -73,6 +91,13 @@ def cbpe(cohort: Cohort) -> Estimated:
     if kept["score"].isna().all():
         return unidentified("no calibrated score is logged with the kept answers")
     return mean(kept["score"])
+
+
+def _mixed(rows: pd.DataFrame, answer: str) -> bool:
+    """Whether gold or human labels drawn by a coin stand beside labels of other sources."""
+    source, chance = rows[f"{answer}_label_source"], rows[f"{answer}_label_propensity"]
+    sampled = source.isin(_TRUSTED) & (chance < 1.0)
+    return bool(sampled.any() and (source.notna() & ~source.isin(_TRUSTED)).any())
 
 
 def _verdicts(cohort: Cohort) -> "np.typing.NDArray[np.str_]":

@@ -32,7 +32,7 @@ log = logging.getLogger("knowgate.monitoring")
 UNITS = ("usd", "gflops", "tokens")
 _SIGNALS = ("p_t", "p_ik", "score", "ood", "entropy")
 _PLAIN = ("run_propensity", "label_propensity", "exploration_rate", "correct", "tokens_in", "tokens_out", "latency_ms")
-_NAMES = ("role", "slice", "answer", "reason", "shard", "bundle")
+_NAMES = ("role", "slice", "answer", "reason", "shard", "bundle", "label_source")
 
 
 def pair_attempts(examples: Examples) -> pd.DataFrame:
@@ -41,7 +41,7 @@ def pair_attempts(examples: Examples) -> pd.DataFrame:
     Columns: id, decision (ordinal), occurred_at (aware; of the id), tier, role, slice, bundle, generation, reason (None
     where kept or undecided), retained (this tier's verdict was to keep), p_t, p_ik, score, ood, entropy, correct,
     run_propensity, label_propensity, exploration_rate, answer, tokens_in, tokens_out, latency_ms, usd, gflops, tokens,
-    label_received_at (aware), shard, row.
+    label_received_at (aware), label_source, shard, row.
     """
     columns: dict[str, object] = {
         "id": examples.ids,
@@ -83,9 +83,10 @@ def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime
     Columns: id, occurred_at, slice, bundle, generation; kept_tier, retained (kept before the last tier), reason (why
     the last tier was asked; None where retained); last_ran, explored (the last tier ran though the query was retained),
     run_propensity (chance that the last tier ran: 1 where escalated), label_propensity (of X), correct_kept,
-    kept_label_propensity, correct_last, last_label_propensity, x; score (of the kept tier); prompt_tokens; per unit:
-    U (what answering cost), last_U (NaN where the last tier did not run), exploration_U; expected_last_U (the last
-    tier's price of the tokens that the first attempt used: a forecast that has not seen the last tier);
+    kept_label_propensity, kept_label_source, correct_last, last_label_propensity, last_label_source, x; score (of the
+    kept tier); prompt_tokens; per unit: U (what answering cost), last_U (NaN where the last tier did not run),
+    exploration_U; expected_last_U (the last tier's price of the tokens that the first attempt used: a forecast that has
+    not seen the last tier);
     label_late (the kept answer's label came after the horizon), overdue (past the horizon and a label is missing).
     """
     _check(attempts)
@@ -115,6 +116,7 @@ def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime
     for name, rows in (("kept", kept), ("last", last)):
         columns[f"correct_{name}"] = _at(attempts, "correct", rows)
         columns[f"{name}_label_propensity"] = _at(attempts, "label_propensity", rows)
+        columns[f"{name}_label_source"] = _object_at(attempts, "label_source", rows)
     answers = attempts["answer"].to_numpy(dtype=object)
     same = np.array([a is not None and a == b for a, b in zip(answers[kept], answers[last], strict=True)], dtype=bool)
     columns["x"], columns["label_propensity"] = _difference(columns, same)
@@ -141,6 +143,14 @@ def _at(attempts: pd.DataFrame, name: str, rows: IntArray) -> FloatArray:
     """A column's values at these rows [n]; NaN where the row is -1."""
     values = attempts[name].to_numpy(dtype=np.float64)
     return np.where(rows >= 0, values[rows], np.nan) if len(values) else np.empty(0)
+
+
+def _object_at(attempts: pd.DataFrame, name: str, rows: IntArray) -> ObjectArray:
+    """A text column's values at these rows [n]; None where the row is -1."""
+    values = attempts[name].to_numpy(dtype=object)
+    found = np.full(len(rows), None, dtype=object)
+    found[rows >= 0] = values[rows[rows >= 0]]
+    return found
 
 
 def _last_reason(attempts: pd.DataFrame, n: int, retained: BoolArray) -> ObjectArray:

@@ -5,6 +5,7 @@
     │   ├── SettingInvalid       a setting of the environment
     │   ├── CascadeFileInvalid   a cascade.toml, with everything that is wrong in it
     │   └── TableInvalid         an outcome table or a label file
+    ├── JudgeFailed           1  the endpoint of a judge did not answer, or not as a chat completion
     └── Refused               3  the input is fine and the answer is no: a failed check, a certificate not given
 
 A message says what was wrong, with which value, and the cure.
@@ -17,6 +18,10 @@ class ServicesError(Exception):
     """The base of every error raised by this package."""
 
     exit_code: ClassVar[int] = 1
+
+
+class JudgeFailed(ServicesError):
+    """The endpoint of a judge did not answer, or not as a chat completion does."""
 
 
 class InputInvalid(ServicesError):

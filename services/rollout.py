@@ -37,14 +37,21 @@ def declare(session: Session, spec: CascadeSpec, settings: Settings, *, now: dat
             mode=Mode.ACTIVE,
             champion=None,
             exploration_rate=spec.exploration_rate,
+            exploration_extra=spec.exploration_extra,
+            exploration_width=spec.exploration_width,
             issued_at=now,
             valid_until=now + settings.assignment_lease,
         )
         assignments.swap_assignment(session, first, expected_generation=None, now=now)
         return first
-    if held.exploration_rate == spec.exploration_rate:
+    exploration = {
+        "exploration_rate": spec.exploration_rate,
+        "exploration_extra": spec.exploration_extra,
+        "exploration_width": spec.exploration_width,
+    }
+    if all(getattr(held, name) == value for name, value in exploration.items()):
         return held
-    return _swap(session, held, now, settings.assignment_lease, exploration_rate=spec.exploration_rate)
+    return _swap(session, held, now, settings.assignment_lease, **exploration)
 
 
 def promote(session: Session, held: Assignment, bundle_id: str, settings: Settings, why: Why, *, now: datetime) -> None:

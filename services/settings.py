@@ -58,6 +58,7 @@ class Settings:
     hash_key: bytes | None = field(repr=False)
     signing_key: str | None = field(repr=False)  # lowercase hex
     webhook_secret: bytes | None = field(repr=False)
+    judge_api_key: str | None = field(default=None, repr=False)
 
 
 def _text(value: str) -> str:
@@ -106,6 +107,12 @@ def _secret(value: str) -> bytes:
     if len(value) < 16:
         raise ValueError
     return value.encode()
+
+
+def _bearer(value: str) -> str:
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError
+    return value
 
 
 def _private_key(value: str) -> str:
@@ -221,6 +228,14 @@ SETTINGS: tuple[Setting, ...] = (
         expected="at least 16 characters",
         purpose="Signs alert messages. Not set: they are sent unsigned.",
         parse=_secret,
+        secret=True,
+    ),
+    Setting(
+        name="KNOWGATE_JUDGE_API_KEY",
+        default="",
+        expected="text without spaces",
+        purpose="Sent as a bearer token to the endpoint that `knowgate labels grade` asks for verdicts.",
+        parse=_bearer,
         secret=True,
     ),
 )

@@ -52,13 +52,14 @@ class Examples:
     score: Floats
     ood: Floats
     entropy: Floats
+    margin: Floats
     correct: Floats  # of the label in force
     label_source: Objects
     labelled_at: Times
     label_received_at: Times
     run_propensity: Floats
     label_propensity: Floats  # of the label in force
-    exploration_rate: Floats  # in force when the decision was made
+    exploration_rate: Floats  # the row's own chance of a run of the last tier beside a retained answer
     slice: Objects
     prompt: Objects
     prompt_hash: Objects
@@ -216,6 +217,7 @@ _COLUMNS: tuple[_Column, ...] = (
     ("score", lambda _: _ATTEMPT.c.score, _floats),
     ("ood", lambda _: _ATTEMPT.c.ood, _floats),
     ("entropy", lambda _: _ATTEMPT.c.entropy, _floats),
+    ("margin", lambda _: _ATTEMPT.c.margin, _floats),
     ("correct", lambda held: held.c.correct, _floats),
     ("label_source", lambda held: held.c.source, _objects),
     ("labelled_at", lambda held: held.c.labelled_at, _times),

@@ -27,7 +27,7 @@ from training.errors import TrainingError, TrainingRefused
 from training.settings import read_addresses
 
 if TYPE_CHECKING:  # what a command needs is imported by it: draining an outbox loads no torch
-    from training.extraction import Answerer
+    from training.dataset import StateReader
 
 DONE, FAILED, CLAIM_LOST = 0, 1, 3
 LEASE = timedelta(minutes=5)
@@ -95,8 +95,8 @@ def _extract(options: argparse.Namespace) -> object:
     return extract_file(answerer, options.prompts, options.out, tier=options.tier)
 
 
-def _answerers(engine: Engine, cascade: str) -> "dict[int, Answerer]":
-    """Models of tiers that run in process and compare several layers: they are asked again, from stored prompts."""
+def _answerers(engine: Engine, cascade: str) -> "dict[int, StateReader]":
+    """What reads stored prompts again: encoders of black boxes, and models in process that compare several layers."""
     from knowgate.spec import Privacy
     from store.cascades import cascade as read_cascade
 
@@ -105,13 +105,20 @@ def _answerers(engine: Engine, cascade: str) -> "dict[int, Answerer]":
     wanted = [
         (at, tier)
         for at, tier in enumerate(spec.tiers[:-1])
-        if tier.backend == "transformers" and len(tier.layers) > 1 and spec.privacy is Privacy.FULL
+        if spec.privacy is Privacy.FULL
+        and (tier.encoder is not None or (tier.backend == "transformers" and len(tier.layers) > 1))
     ]
     if not wanted:
         return {}
     from training.extraction import Answerer, load_tier
+    from training.extraction.encoder import Encoder
 
-    return {at: Answerer(load_tier(tier), layers=tier.layers) for at, tier in wanted}
+    return {
+        at: Answerer(load_tier(tier), layers=tier.layers)
+        if tier.encoder is None
+        else Encoder(tier.encoder, layers=tier.layers or None)
+        for at, tier in wanted
+    }
 
 
 def _claim(engine: Engine, options: argparse.Namespace) -> Claim | None:

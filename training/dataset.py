@@ -8,9 +8,10 @@ Decisions:
   fit. (The cut may bias a probe a little; no certificate depends on it.)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +23,19 @@ from store.engine import reading
 from store.examples import Examples, labelled
 from store.fingerprints import fingerprints
 from store.shards import read_rows
-from training.extraction import Answerer
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 Texts = tuple[str | None, ...]
 LARGEST_WEIGHT = 20.0
+
+
+class StateReader(Protocol):
+    """What reads prompts again: the tier's own model (`Answerer`), or another one's body (`Encoder`)."""
+
+    def extract(self, prompts: Sequence[str], /) -> Any:
+        """`hidden` [n, layers, d], and `fingerprints`, one per layer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,6 +45,7 @@ class TierColumns:
     ran: BoolArray  # [n]
     p_t: FloatArray  # [n]
     entropy: FloatArray  # [n] nats
+    margin: FloatArray  # [n] in [0, 1]
     correct: FloatArray  # [n] in [0, 1]
     run_propensity: FloatArray  # [n]
     label_propensity: FloatArray  # [n]
@@ -62,6 +70,7 @@ class TierColumns:
             ran=self.ran[rows],
             p_t=self.p_t[rows],
             entropy=self.entropy[rows],
+            margin=self.margin[rows],
             correct=self.correct[rows],
             run_propensity=self.run_propensity[rows],
             label_propensity=self.label_propensity[rows],
@@ -84,7 +93,7 @@ class CascadeRows:
     slices: Texts
     prompts: Texts
     prompt_hashes: Texts
-    exploration_rate: FloatArray  # [n] in force when the decision was made
+    exploration_rate: FloatArray  # [n] the row's own
     tiers: tuple[TierColumns, ...]  # cheapest first, the last tier too
     fingerprints: Mapping[str, Fingerprint]
 
@@ -166,10 +175,11 @@ def stored_vectors(rows: CascadeRows, tier: int) -> TierVectors | None:
     return TierVectors(fingerprints=(rows.fingerprints[chosen],), present=present, x=x)
 
 
-def extracted_vectors(rows: CascadeRows, tier: int, answerer: Answerer) -> TierVectors | None:
+def extracted_vectors(rows: CascadeRows, tier: int, answerer: StateReader) -> TierVectors | None:
     """The states of the answerer's layers for all prompts that are stored in full; None where none is.
 
-    This is how layers are compared: production ships one layer, the model itself can be asked for all of them.
+    This is how layers are compared: production ships one layer, the model itself can be asked for all of them. It is
+    also how a black box gets a probe: an encoder reads its prompts.
     """
     present = rows.tiers[tier].ran & np.array([prompt is not None for prompt in rows.prompts], dtype=bool)
     if not present.any():
@@ -196,6 +206,7 @@ def _tier(examples: Examples, tier: int) -> TierColumns:
         ran=ran,
         p_t=examples.column_at("p_t", tier),
         entropy=examples.column_at("entropy", tier),
+        margin=examples.column_at("margin", tier),
         correct=examples.column_at("correct", tier),
         run_propensity=examples.column_at("run_propensity", tier),
         label_propensity=examples.column_at("label_propensity", tier),

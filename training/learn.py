@@ -94,7 +94,12 @@ def signal_columns(
     hidden = np.full((rows.n, models.document.dimension), np.nan, dtype=np.float32)
     hidden[vectors.present] = vectors.x[:, layer]
     return models.signal_columns(
-        p_t=columns.p_t, hidden=hidden, tokens_in=columns.tokens_in, entropy=columns.entropy, slices=rows.slices
+        p_t=columns.p_t,
+        hidden=hidden,
+        tokens_in=columns.tokens_in,
+        entropy=columns.entropy,
+        margin=columns.margin,
+        slices=rows.slices,
     )
 
 
@@ -116,6 +121,7 @@ def _signal_rows(rows: CascadeRows, tier: int, p_ik: FloatArray, chosen: BoolArr
         p_t=columns.p_t[kept],
         p_ik=p_ik[kept],
         entropy=columns.entropy[kept],
+        margin=columns.margin[kept],
         slices=tuple(name for name, keep in zip(rows.slices, kept, strict=True) if keep),
         y=columns.correct[kept],
         weight=columns.weight[kept],

@@ -1,8 +1,7 @@
 """What a training run says about its signals and its savings, on rows that taught nothing.
 
 P(T) alone always stands beside what was learned, each with an interval: a probe that adds nothing must look like it.
-The interval of a gain takes the two AUROCs as independent; on the same rows they are positively correlated, so it is
-too wide rather than too narrow.
+The interval of a gain is DeLong's for two signals on the same rows.
 """
 
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evidence.calibration import Calibration, calibration_of
-from evidence.quality import Figure, auroc, macro_f1
+from evidence.quality import AurocGain, Figure, auroc, auroc_gain, macro_f1
 from evidence.savings import Savings, impute_last_cost, predictable_forecast, savings_of
 from training.dataset import CascadeRows
 from training.paths import Signals
@@ -20,15 +19,6 @@ from training.paths import Signals
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 LEAST_ROWS = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gain:
-    """How much more a signal separates than P(T) alone."""
-
-    value: float  # AUROC − AUROC of P(T), on the same rows
-    lower: float
-    upper: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +30,7 @@ class SignalQuality:
     auroc: Figure
     macro_f1: Figure  # right predicted at 0.5 and above
     calibration: Calibration
-    gain: Gain | None  # over P(T); None for P(T) itself and where it is missing
+    gain: AurocGain | None  # over P(T); None for P(T) itself and where it is missing
 
 
 def signal_quality(rows: CascadeRows, signals: Sequence[Signals]) -> tuple[SignalQuality, ...]:
@@ -65,7 +55,7 @@ def signal_quality(rows: CascadeRows, signals: Sequence[Signals]) -> tuple[Signa
                     auroc=figure,
                     macro_f1=macro_f1(values[known] >= 0.5, right),
                     calibration=calibration_of(values[known], correct[known]),
-                    gain=None if name == "p_t" else _gain(figure, shown["p_t"][known], right),
+                    gain=None if name == "p_t" else _gain(values[known], shown["p_t"][known], right),
                 )
             )
     return tuple(found)
@@ -108,10 +98,5 @@ def _savings(rows: CascadeRows, kept: IntArray, costs: list[FloatArray]) -> Savi
     return savings_of(spent, cost_last, stratum=slices) if float(cost_last.sum()) > 0 else None
 
 
-def _gain(figure: Figure, p_t: FloatArray, right: npt.NDArray[np.bool_]) -> Gain | None:
-    if not np.isfinite(p_t).all():
-        return None
-    base = auroc(p_t, right)
-    value = figure.value - base.value
-    reach = 1.96 * float(np.hypot(figure.standard_error, base.standard_error))
-    return Gain(value=value, lower=value - reach, upper=value + reach)
+def _gain(values: FloatArray, p_t: FloatArray, right: npt.NDArray[np.bool_]) -> AurocGain | None:
+    return auroc_gain(values, p_t, right) if np.isfinite(p_t).all() else None

@@ -161,6 +161,7 @@ def _columns(answers: ModelAnswers) -> TierColumns:
         ran=np.ones(n, dtype=np.bool_),
         p_t=answers.p_t,
         entropy=answers.entropy,
+        margin=unknown,
         correct=answers.correct,
         run_propensity=np.ones(n),
         label_propensity=np.ones(n),

@@ -30,11 +30,13 @@ class Assignment:
     generation: int
     mode: Mode
     champion: str | None  # bundle id; None = no bundle yet, so everything escalates
-    exploration_rate: float
+    exploration_rate: float  # the floor: every retained query has at least this chance
     issued_at: datetime
     valid_until: datetime
     challenger: str | None = None
     share: float = 0.0  # of the decisions, by keyed hash of their id, that the challenger decides
+    exploration_extra: float = 0.0  # on top of the rate, at the threshold itself; see knowgate.exploration
+    exploration_width: float = 0.1  # distance from a threshold at which the extra has gone
     schema: str = SCHEMA
     signature: str | None = None  # hex Ed25519 over `signed_bytes`
 
@@ -47,9 +49,11 @@ class Assignment:
             if getattr(self, name).tzinfo is None:
                 cure = "the time is naive; add its offset, e.g. Z"
                 raise RecordInvalid(name, getattr(self, name).isoformat(), cure)
-        for name in ("exploration_rate", "share"):
+        for name in ("exploration_rate", "share", "exploration_extra"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise RecordInvalid(name, getattr(self, name), "lies in [0, 1]")
+        if not 0.0 < self.exploration_width <= 1.0:
+            raise RecordInvalid("exploration_width", self.exploration_width, "lies in (0, 1]")
         if self.share > 0 and self.challenger is None:
             raise RecordInvalid("challenger", None, "a share above 0 needs a challenger")
 

@@ -109,16 +109,8 @@ def _read_document(content: bytes) -> BundleDocument:
         if not isinstance(found, dict) or codec.canonical(found).decode() != text:
             raise BundleRefused("the document is not one canonical JSON object: write bundles with write_bundle")
         document = codec.decode(BundleDocument, upgrade(found))
-<<<<<<< HEAD
         if not _says(codec.encode(document), found):
             raise BundleRefused("the document writes a value in another form than write_bundle does: write it anew")
-=======
-        # Canonical JSON may still spell a time in another way; the id would then not be the document's.
-        written = codec.encode(document)
-        for name in ("created_at", "training_window"):
-            if written[name] != found.get(name):
-                raise BundleRefused(f"{name} is {found.get(name)!r}, not {written[name]!r}: write it with write_bundle")
->>>>>>> wt-backends
         return document
     except RecordInvalid as error:
         raise BundleRefused(f"the document does not hold: {error}") from error

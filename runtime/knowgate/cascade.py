@@ -165,6 +165,7 @@ class Cascade:
         fingerprint: Fingerprint | None = None,
         tokens_in: int | None = None,
         entropy: float | None = None,
+        margin: float | None = None,
         slice: str | None = None,
         now: datetime | None = None,
     ) -> Ruling:
@@ -179,14 +180,14 @@ class Cascade:
             self.setting.key,
             tier=tier,
             decision_id=new_decision_id(now) if decision_id is None else decision_id,
-            intake=take_in(p_t=p_t, hidden=hidden, tokens_in=tokens_in, entropy=entropy),
+            intake=take_in(p_t=p_t, hidden=hidden, tokens_in=tokens_in, entropy=entropy, margin=margin),
             fingerprint=fingerprint,
             slice=slice,
             now=now,
         )
 
     def explores(self, decision_id: UUID) -> bool:
-        """Whether the exploration coin of this id falls, at the rate in force."""
+        """Whether this id is explored whatever it shows: its coin falls below the floor of the rate in force."""
         return ruling.explores(self._pair, self.setting.key, decision_id)
 
     def open(

@@ -30,23 +30,27 @@ class Intake:
     features: Float32Array | None = None  # [d], the vector as `knowgate.features` gives it
     tokens_in: int | None = None
     entropy: float | None = None
+    margin: float | None = None
     notes: tuple[str, ...] = ()
 
 
-def take_in(*, p_t: Any = None, hidden: Any = None, tokens_in: Any = None, entropy: Any = None) -> Intake:
-    """Everything that holds of the four; never raises for a bad value.
+def take_in(
+    *, p_t: Any = None, hidden: Any = None, tokens_in: Any = None, entropy: Any = None, margin: Any = None
+) -> Intake:
+    """Everything that holds of the five; never raises for a bad value.
 
-    >>> take_in(p_t=1.7, entropy=0.3)
-    Intake(p_t=None, vector=None, features=None, tokens_in=None, entropy=0.3, notes=('p_t is 1.7: outside [0, 1]',))
+    >>> take_in(p_t=1.7, entropy=0.3).notes
+    ('p_t is 1.7: outside [0, 1]',)
     """
     notes: list[str] = []
     vector, features = (None, None) if hidden is None else _vector(hidden, notes)
     return Intake(
-        p_t=_probability(p_t, notes),
+        p_t=_probability("p_t", p_t, notes),
         vector=vector,
         features=features,
         tokens_in=whole("tokens_in", tokens_in, notes),
         entropy=amount("entropy", entropy, notes),
+        margin=_probability("margin", margin, notes),
         notes=tuple(notes),
     )
 
@@ -77,12 +81,12 @@ def whole(name: str, value: Any, notes: list[str]) -> int | None:
     return None
 
 
-def _probability(value: Any, notes: list[str]) -> float | None:
-    number = _number("p_t", value, notes)
+def _probability(name: str, value: Any, notes: list[str]) -> float | None:
+    number = _number(name, value, notes)
     if number is None:
         return None
     if not -ROUNDING <= number <= 1.0 + ROUNDING:
-        notes.append(f"p_t is {number!r}: outside [0, 1]")
+        notes.append(f"{name} is {number!r}: outside [0, 1]")
         return None
     return number if 0.0 <= number <= 1.0 else min(1.0, max(0.0, number))
 

@@ -15,12 +15,13 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from knowgate.errors import RecordInvalid, SpoolRefused
+from knowgate.exploration import coin_falls, largest_rate, row_rate
 from knowgate.features import Float16Array
 from knowgate.intake import Intake, amount, take_in, whole
 from knowgate.pair import Pair
 from knowgate.privacy import Purpose, SecretKey, storable, stored_text
 from knowgate.records import Action, Attempt, Decision, Fingerprint, Role, Signals, Verdict
-from knowgate.ruling import Ruling, bundle_for, explores, rule
+from knowgate.ruling import Ruling, bundle_for, rule
 from knowgate.spec import Privacy
 
 LONGEST_NOTE = 1000  # characters kept with an attempt
@@ -85,8 +86,10 @@ class Query:
         self._attempts: list[Attempt] = []
         self._vectors: list[Float16Array] = []
         self._ruling: Ruling | None = None  # of the newest attempt
-        self._coin = explores(pair, setting.key, decision_id)
-        self._keeps_vectors = self._coin or setting.key.coin(Purpose.VECTOR, decision_id) < setting.vector_rate
+        self._retained: Ruling | None = None  # the one that kept an answer before the last tier
+        # All that any signal could have explored: which vectors are kept must not depend on what they show.
+        may_explore = coin_falls(setting.key, decision_id, largest_rate(None if pair is None else pair.assignment))
+        self._keeps_vectors = may_explore or setting.key.coin(Purpose.VECTOR, decision_id) < setting.vector_rate
 
     @property
     def last(self) -> int | None:
@@ -114,6 +117,7 @@ class Query:
         fingerprint: Fingerprint | None = None,
         tokens_in: int | None = None,
         entropy: float | None = None,
+        margin: float | None = None,
         tokens_out: int | None = None,
         latency_ms: float | None = None,
         cost_usd: float | None = None,
@@ -122,14 +126,14 @@ class Query:
     ) -> Ruling:
         """Records that `tier` ran (None = the next one in order), and rules on its answer.
 
-        `hidden` is [d], as `knowgate.features` takes it; `entropy` in nats; `note` is kept with the attempt. Bad values
-        count as missing, and the
-        ruling's note says so. On the last tier nothing is decided: its answer is always retained. Raises
-        RecordInvalid for a tier that neither an escalation nor the exploration coin called for.
+        `hidden` is [d], as `knowgate.features` takes it; `entropy` in nats; `margin` is how much likelier the chosen
+        option is than the next; `note` is kept with the attempt. Bad values count as missing, and the ruling's note
+        says so. On the last tier nothing is decided: its answer is always retained. Raises RecordInvalid for a tier
+        that neither an escalation nor the exploration coin called for.
         """
         tier = self._next_tier() if tier is None else tier
         role = self._role_of(tier)
-        intake = take_in(p_t=p_t, hidden=hidden, tokens_in=tokens_in, entropy=entropy)
+        intake = take_in(p_t=p_t, hidden=hidden, tokens_in=tokens_in, entropy=entropy, margin=margin)
         ruling = self._rule(tier, intake, fingerprint)
         measured: list[str] = []
         counted, waited = whole("tokens_out", tokens_out, measured), amount("latency_ms", latency_ms, measured)
@@ -146,6 +150,7 @@ class Query:
                 fingerprint=fingerprint,
                 fault=None if tier == self.last else ruling.fault,
                 entropy=intake.entropy,
+                margin=intake.margin,
                 answer=stored.text if stored.text is not None else stored.hash,
                 run_propensity=self._rate if role is Role.EXPLORATION else 1.0,
                 tokens_in=intake.tokens_in,
@@ -157,6 +162,8 @@ class Query:
             )
         )
         self._ruling = replace(ruling, note=told)
+        if tier != self.last and ruling.retained:
+            self._retained = self._ruling
         return self._ruling
 
     def close(self) -> Decision:
@@ -196,7 +203,10 @@ class Query:
 
     @property
     def _rate(self) -> float:
-        return 0.0 if self._pair is None else self._pair.assignment.exploration_rate
+        """The chance that the last tier ran, or would have run, beside the retained answer; the floor without one."""
+        if self._retained is not None:
+            return self._retained.exploration_rate
+        return row_rate(None if self._pair is None else self._pair.assignment, None)
 
     @property
     def _models(self) -> tuple[str, ...]:

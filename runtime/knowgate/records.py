@@ -124,6 +124,7 @@ class Attempt:
     fingerprint: Fingerprint | None = None
     fault: Reason | None = None  # what the runtime found before the gates: fingerprint_mismatch, expired, ...
     entropy: float | None = None  # of the options' distribution, in nats
+    margin: float | None = None  # how much likelier the chosen option is than the next one, in [0, 1]
     answer: str | None = None  # as the cascade's privacy allows: the text, or its keyed hash
     run_propensity: float | None = None  # chance that this tier ran; None = unknown
     tokens_in: int | None = None
@@ -140,6 +141,8 @@ class Attempt:
         _at_least("latency_ms", self.latency_ms, 0)
         _at_least("cost_usd", self.cost_usd, 0)
         _at_least("entropy", self.entropy, 0)
+        if self.margin is not None and not 0.0 <= self.margin <= 1.0:
+            raise RecordInvalid("margin", self.margin, "a difference of probabilities in order lies in [0, 1]")
         _propensity("run_propensity", self.run_propensity)
 
 
@@ -157,6 +160,8 @@ class Decision:
     prompt_hash: str | None = None  # keyed hash
     generation: int | None = None  # of the assignment in force; None = none was
     bundle: str | None = None  # id of the bundle that decided
+    # The chance that the last tier ran, or would have run, beside this row's retained answer (knowgate.exploration);
+    # the assignment's floor where no answer was retained before the last tier.
     exploration_rate: float = 0.0
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from uuid import UUID
 from knowgate.assignment import Mode
 from knowgate.bundle import Bundle
 from knowgate.errors import KnowgateError, RecordInvalid
+from knowgate.exploration import coin_falls, row_rate
 from knowgate.intake import Intake
 from knowgate.pair import Pair
 from knowgate.policy import decide, escalate_all
@@ -35,6 +36,7 @@ class Ruling:
     generation: int | None
     decision_id: UUID
     explore: bool = False  # retained, and the last tier is to be run too, to learn from; its answer is not served
+    exploration_rate: float = 0.0  # the chance that `explore` was to be true, had the answer been retained
     note: str | None = None  # what was dropped and why
 
     @property
@@ -53,8 +55,8 @@ def bundle_for(pair: Pair | None, key: SecretKey, decision_id: UUID) -> Bundle |
 
 
 def explores(pair: Pair | None, key: SecretKey, decision_id: UUID) -> bool:
-    """The exploration coin of this id, at the rate in force; thrown without looking at any signal."""
-    return pair is not None and key.coin(Purpose.EXPLORATION, decision_id) < pair.assignment.exploration_rate
+    """Whether this id is explored whatever its answer shows: its coin falls below the floor in force."""
+    return pair is not None and coin_falls(key, decision_id, row_rate(pair.assignment, None))
 
 
 def rule(
@@ -84,6 +86,7 @@ def rule(
         signals = _signals(models, intake, slice, notes, blind=mismatched)
     policy = NOTHING_HELD if bundle is None else bundle.document.policy
     verdict = decide(policy, signals, tier=0 if bundle is None else tier, fault=fault)
+    rate = row_rate(None if pair is None else pair.assignment, verdict)
     return Ruling(
         verdict=verdict,
         signals=signals,
@@ -91,7 +94,8 @@ def rule(
         bundle=None if bundle is None else bundle.id,
         generation=None if pair is None else pair.assignment.generation,
         decision_id=decision_id,
-        explore=verdict.retained and explores(pair, key, decision_id),
+        explore=verdict.retained and coin_falls(key, decision_id, rate),
+        exploration_rate=rate,
         note="; ".join(notes) or None,
     )
 
@@ -132,7 +136,14 @@ def _signals(models: TierModels, intake: Intake, slice: str | None, notes: list[
         notes.append(f"hidden.shape is {x.shape}: this tier reads ({dimension},)")
         x = None
     try:
-        return models.signals_of(x, p_t=intake.p_t, tokens_in=intake.tokens_in, entropy=intake.entropy, slice=slice)
+        return models.signals_of(
+            x,
+            p_t=intake.p_t,
+            tokens_in=intake.tokens_in,
+            entropy=intake.entropy,
+            margin=intake.margin,
+            slice=slice,
+        )
     except (KnowgateError, ArithmeticError, ValueError) as error:
         notes.append(f"the signals could not be computed: {error}")
         return Signals(p_t=intake.p_t)

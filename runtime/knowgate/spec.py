@@ -22,6 +22,14 @@ class Privacy(StrEnum):
     FULL = "full"
 
 
+class PTKind(StrEnum):
+    """Which probability a tier's P(T) is. One tier sends one kind: thresholds of one kind mean nothing for another."""
+
+    OPTION = "option"  # of the chosen option's token, where the options are known
+    FIRST_TOKEN = "first_token"  # of the answer's first token
+    MEAN = "mean"  # the geometric mean over the answer's tokens: exp of their mean log-probability
+
+
 class TargetKind(StrEnum):
     MAX_ACCURACY_DROP = "max_accuracy_drop"
     RETAINED_ACCURACY = "retained_accuracy"
@@ -58,10 +66,14 @@ class TierSpec:
     backend: str = "external"  # who runs it: external (the user's gateway), transformers, openai, vllm, sglang
     endpoint: str | None = None
     layers: tuple[int, ...] = ()  # whose hidden states are kept; empty = none, so there is no probe
+    encoder: str | None = None  # a model whose hidden states the probe reads in place of a black box's own
+    p_t_kind: PTKind = PTKind.FIRST_TOKEN
 
     def __post_init__(self) -> None:
         if not self.parameters > 0:
             raise RecordInvalid("parameters", self.parameters, "the number of parameters is above 0")
+        if self.encoder is not None and not self.encoder:
+            raise RecordInvalid("encoder", self.encoder, "name a model or a folder, or leave it out")
         sinces = [price.since for price in self.prices]
         if sinces != sorted(sinces):
             raise RecordInvalid(
@@ -154,7 +166,9 @@ class CascadeSpec:
     horizons: Horizons = field(default_factory=Horizons)
     schedule: Schedule = field(default_factory=Schedule)
     alarms: Alarms = field(default_factory=Alarms)
-    exploration_rate: float = 0.05
+    exploration_rate: float = 0.05  # the floor
+    exploration_extra: float = 0.0  # more of it near a threshold; knowgate.exploration says how
+    exploration_width: float = 0.1
     vector_rate: float = 1.0  # share of decisions whose hidden states are shipped; the explored always are
     privacy: Privacy = Privacy.HASH
     webhooks: tuple[str, ...] = ()
@@ -169,6 +183,10 @@ class CascadeSpec:
             raise RecordInvalid("tiers", names, "every tier has a name of its own")
         if not 0 < self.exploration_rate <= 1:
             raise RecordInvalid("exploration_rate", self.exploration_rate, "above 0, or savings and risk go blind")
+        if not 0 <= self.exploration_extra <= 1:
+            raise RecordInvalid("exploration_extra", self.exploration_extra, "lies in [0, 1]")
+        if not 0 < self.exploration_width <= 1:
+            raise RecordInvalid("exploration_width", self.exploration_width, "lies in (0, 1]")
         if not 0 <= self.vector_rate <= 1:
             raise RecordInvalid("vector_rate", self.vector_rate, "lies in [0, 1]")
         if self.targets.rule is PolicyKind.ESCALATE_ALL:

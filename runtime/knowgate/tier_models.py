@@ -99,6 +99,7 @@ class TierModels:
         hidden: npt.NDArray[np.floating] | None = None,
         tokens_in: int | None = None,
         entropy: float | None = None,
+        margin: float | None = None,
         slice: str | None = None,
     ) -> Signals:
         """The signals of one attempt.
@@ -110,7 +111,7 @@ class TierModels:
         if hidden is not None and hidden.shape != (self.document.dimension,):
             raise RecordInvalid("hidden.shape", hidden.shape, f"this tier reads [{self.document.dimension}]")
         x = features(hidden) if hidden is not None and np.isfinite(hidden).all() else None
-        return self.signals_of(x, p_t=p_t, tokens_in=tokens_in, entropy=entropy, slice=slice)
+        return self.signals_of(x, p_t=p_t, tokens_in=tokens_in, entropy=entropy, margin=margin, slice=slice)
 
     def signals_of(
         self,
@@ -119,6 +120,7 @@ class TierModels:
         p_t: float | None,
         tokens_in: int | None,
         entropy: float | None,
+        margin: float | None,
         slice: str | None,
     ) -> Signals:
         """`signals` from `features(hidden)`, [d] of the document's dimension and finite; None = missing."""
@@ -128,7 +130,7 @@ class TierModels:
             logit, ood = self._look(x, tokens_in)
             p_ik = self.document.ik_calibrator.probability(logit) if math.isfinite(logit) else None
         model = self.document.score_model
-        score = None if model is None else model.score(p_t=p_t, p_ik=p_ik, entropy=entropy, slice=slice)
+        score = None if model is None else model.score(p_t=p_t, p_ik=p_ik, entropy=entropy, margin=margin, slice=slice)
         return Signals(p_t=p_t, p_ik=p_ik, score=score, ood=ood)
 
     def _look(self, x: Float32Array, tokens_in: int | None) -> tuple[float, float | None]:
@@ -182,6 +184,7 @@ class TierModels:
         hidden: npt.NDArray[np.floating],
         tokens_in: FloatArray | None = None,
         entropy: FloatArray | None = None,
+        margin: FloatArray | None = None,
         slices: Sequence[str | None] | None = None,
     ) -> dict[str, FloatArray]:
         """`signals` of n attempts, by gate name, each [n] with NaN where missing: what `retain_mask` takes.
@@ -199,7 +202,9 @@ class TierModels:
                 p_ik[rows], ood[rows] = self._look_at_rows(hidden[rows], lengths)
         columns = {"p_t": p_t, "p_ik": p_ik, "ood": ood, "score": np.full(n, np.nan)}
         if self.document.score_model is not None:
-            columns["score"] = self.document.score_model.scores(p_t=p_t, p_ik=p_ik, entropy=entropy, slices=slices)
+            columns["score"] = self.document.score_model.scores(
+                p_t=p_t, p_ik=p_ik, entropy=entropy, margin=margin, slices=slices
+            )
         return columns
 
 

@@ -60,6 +60,7 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
         fingerprint=asked.fingerprint,
         tokens_in=asked.tokens_in,
         entropy=asked.entropy,
+        margin=asked.margin,
         slice=asked.slice,
         now=now,
     )
@@ -80,7 +81,7 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
         generation=ruling.generation,
         bundle=ruling.bundle,
         explore=ruling.explore,
-        exploration_rate=0.0 if held is None else held.exploration_rate,
+        exploration_rate=ruling.exploration_rate,
         note=ruling.note,
     )
 

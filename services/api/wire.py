@@ -43,6 +43,7 @@ class DecideRequest:
     fingerprint: Fingerprint | None = None
     tokens_in: int | None = None
     entropy: float | None = None
+    margin: float | None = None
     slice: str | None = None
 
 
@@ -62,7 +63,7 @@ class DecideAnswer:
     generation: int | None
     bundle: str | None
     explore: bool  # run the last tier too, as exploration, though the answer is retained
-    exploration_rate: float
+    exploration_rate: float  # this row's own; a decision logs it
     note: str | None  # which inputs were dropped, and why
 
 

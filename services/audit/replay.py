@@ -73,6 +73,7 @@ def _from_vector(decision: Decision, attempt: Attempt, bundle: Bundle, vector: F
         hidden=vector,
         tokens_in=attempt.tokens_in,
         entropy=attempt.entropy,
+        margin=attempt.margin,
         slice=decision.slice,
     )
     found = [

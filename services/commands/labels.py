@@ -1,4 +1,4 @@
-"""`knowgate labels`: bring a file of labels in, ask which rows to label next."""
+"""`knowgate labels`: bring labels in, grade answers, ask which rows to label next, read what the labels say."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,9 +8,14 @@ from typing import Annotated
 import typer
 
 from knowgate.records import LabelSource
+from services.commands import label_figures, label_grading
 from services.commands.options import AsJson, Cascade, End, Start, Timezone, aware
+from services.history.label_aim import Aim
 
-app = typer.Typer(help="Import labels, and choose the rows to label next.", no_args_is_help=True)
+app = typer.Typer(help="Import, grade and estimate; choose the rows to label next.", no_args_is_help=True)
+app.command("grade")(label_grading.grade)
+app.command("delays")(label_figures.delays)
+app.command("estimate")(label_figures.estimate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +83,15 @@ def import_labels(
 @app.command()
 def queue(
     cascade: Cascade,
-    rate: Annotated[float, typer.Option(min=0.0, max=1.0, help="The chance that a decision is drawn.")],
+    rate: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="The chance that a decision is drawn, the same for all.")
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="Or: about so many decisions, with more chance where labels tell most.")
+    ] = None,
+    aim: Annotated[
+        Aim | None, typer.Option(help="What a budget is spent for; left out: what the cascade's target asks for.")
+    ] = None,
     start: Start = None,
     end: End = None,
     agreements: Annotated[bool, typer.Option(help="Also rows whose answers are all the same.")] = False,
@@ -98,8 +111,9 @@ def queue(
     from services.settings import hash_key, read_settings
     from store.engine import reading
 
-    if not rate > 0:
-        raise InputInvalid("--rate is 0: above 0, or no row is ever drawn")
+    for name, value in (("--rate", rate), ("--budget", budget)):
+        if value is not None and not value > 0:
+            raise InputInvalid(f"{name} is {value}: above 0, or no row is ever drawn")
     settings, now = read_settings(), SystemClock().now()
     until = aware(end) or now
     window = Window(start=aware(start) or until - timedelta(days=28), end=until)
@@ -110,6 +124,8 @@ def queue(
             window,
             as_of=now,
             rate=rate,
+            budget=budget,
+            aim=aim,
             key=hash_key(settings),
             agreements=agreements,
             limit=limit,

@@ -7,10 +7,15 @@ the truth, so such a row is left out unless it is asked for. Answers that somebo
 
 The coin of a decision never changes: drawn again at a higher rate, a window gives the same rows and more. A propensity
 holds for one rate per cohort, so choose it once.
+
+With a budget in place of a rate the chances differ, and are spent where labels tell most (`evidence.label_allocation`):
+an explored decision stands for 1 / run_propensity others, so its labels are worth that much more than those of an
+escalated one; and what lies near a threshold decides whether a bolder or a safer one would keep its promise. Where the
+drop is asked for, a decision whose last tier did not run, or ran by an unknown coin, tells nothing and is never drawn.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -18,12 +23,17 @@ from uuid import UUID
 import numpy as np
 from sqlalchemy.orm import Session
 
-from knowgate.records import Window
+from evidence.label_allocation import label_propensities
+from knowgate.records import Decision, Reason, Window
+from knowgate.spec import CascadeSpec, TargetKind
+from services.errors import InputInvalid
 from services.history.columns import IntArray
+from services.history.label_aim import Aim
 from store import cascades, decisions
 from store.examples import Examples, labelled
 
 PERSON = b"kg.label"
+FAR = 0.25  # the worth of a row far from every threshold, where one at a threshold has 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,34 +56,77 @@ def label_queue(
     window: Window,
     *,
     as_of: datetime,
-    rate: float,
     key: bytes,
+    rate: float | None = None,
+    budget: float | None = None,
+    aim: Aim | None = None,
     agreements: bool = False,
     limit: int | None = None,
 ) -> tuple[QueuedAnswer, ...]:
-    """Unlabelled answers of the decisions whose coin falls below `rate`, oldest first, at most `limit` decisions.
+    """Unlabelled answers of the decisions whose coin falls below their chance, oldest first, at most `limit` decisions.
 
-    Raises CascadeUnknown.
+    The chance is `rate` for all, or one of each decision's own that sum to `budget` decisions, spent for `aim` (None =
+    what the cascade's target asks for). Raises CascadeUnknown, and InputInvalid unless one of the two is given, or for
+    a limit on a budget: what it cut off would have been drawn and not labelled.
     """
-    cascades.cascade(session, cascade)
+    if (rate is None) == (budget is None):
+        raise InputInvalid("--rate and --budget: give one of the two")
+    if budget is not None and limit is not None:
+        raise InputInvalid(f"--limit {limit} on a budget would falsify its propensities; lower --budget instead")
+    spec = cascades.cascade(session, cascade)
     examples = labelled(session, cascade, window, as_of=as_of)
-    chosen = [
+    open_rows = [
         rows
         for rows in _by_decision(examples)
-        if label_coin(key, examples.ids[rows[0]]) < rate
-        and np.isnan(examples.correct[rows]).any()
-        and (agreements or not _agree(examples, rows))
+        if np.isnan(examples.correct[rows]).any() and (agreements or not _agree(examples, rows))
     ]
-    names = {
-        decision.id: decision.external_id
-        for decision in decisions.decisions_between(session, cascade, window, as_of=as_of)
-    }
+    held = {one.id: one for one in decisions.decisions_between(session, cascade, window, as_of=as_of)}
+    of_rows = [held[examples.ids[rows[0]]] for rows in open_rows]
+    chances = [rate or 0.0] * len(open_rows) if budget is None else _chances(of_rows, spec, budget, aim)
+    chosen = [
+        (rows, decision, chance)
+        for rows, decision, chance in zip(open_rows, of_rows, chances, strict=True)
+        if label_coin(key, decision.id) < chance
+    ]
     return tuple(
-        _queued(examples, row, names[examples.ids[row]], rate)
-        for rows in chosen[:limit]
+        _queued(examples, row, decision.external_id, chance)
+        for rows, decision, chance in chosen[:limit]
         for row in rows
         if np.isnan(examples.correct[row])
     )
+
+
+def worth(decision: Decision, spec: CascadeSpec, aim: Aim) -> float:
+    """How much the labels of one decision tell: 0 = nothing, 1 = of an escalated one at a threshold."""
+    tell = FAR + (1.0 - FAR) * _nearness(decision, spec.exploration_width)
+    if aim is Aim.ACCURACY:
+        return tell
+    last = next((attempt for attempt in decision.attempts if attempt.tier == spec.last), None)
+    if last is None or last.run_propensity is None or len(decision.attempts) < 2:
+        return 0.0
+    return tell / last.run_propensity
+
+
+def _chances(of_rows: Sequence[Decision], spec: CascadeSpec, budget: float, aim: Aim | None) -> list[float]:
+    drops = spec.targets.kind is TargetKind.MAX_ACCURACY_DROP
+    sought = aim or (Aim.DROP if drops else Aim.ACCURACY)
+    worths = [worth(decision, spec, sought) for decision in of_rows]
+    if not any(worths):
+        return [0.0] * len(of_rows)
+    chances: list[float] = label_propensities(worths, budget).tolist()
+    return chances
+
+
+def _nearness(decision: Decision, width: float) -> float:
+    """1 where a signal stands at the threshold it met, 0 from `width` on."""
+    distances = [
+        abs(gate.value - gate.threshold)
+        for attempt in decision.attempts
+        if attempt.verdict is not None
+        for gate in attempt.verdict.gates
+        if gate.value is not None and (gate.threshold < 1.0 if gate.gate is Reason.OOD else gate.threshold > 0.0)
+    ]
+    return max(0.0, 1.0 - min(distances) / width) if distances else 0.0
 
 
 def label_coin(key: bytes, decision_id: UUID) -> float:
@@ -92,7 +145,7 @@ def _agree(examples: Examples, rows: IntArray) -> bool:
     return len(rows) > 1 and len(answers) == 1 and None not in answers
 
 
-def _queued(examples: Examples, row: int, external_id: str | None, rate: float) -> QueuedAnswer:
+def _queued(examples: Examples, row: int, external_id: str | None, chance: float) -> QueuedAnswer:
     return QueuedAnswer(
         decision_id=examples.ids[row],
         external_id=external_id,
@@ -101,5 +154,5 @@ def _queued(examples: Examples, row: int, external_id: str | None, rate: float) 
         slice=examples.slice[row],
         prompt=examples.prompt[row],
         answer=examples.answer[row],
-        label_propensity=rate,
+        label_propensity=chance,
     )

@@ -27,6 +27,8 @@ class AttemptRow(Base):
     score: Mapped[float | None]
     ood: Mapped[float | None]
     entropy: Mapped[float | None]
+    margin: Mapped[float | None]
+    note: Mapped[str | None]
     action: Mapped[str | None]  # None = nothing was decided at this tier
     reason: Mapped[str | None]
     fallback: Mapped[bool | None]

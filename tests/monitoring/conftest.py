@@ -64,6 +64,7 @@ class Asked:
     tokens: int = 10
     run_propensity: float | None = 0.5  # of the exploration
     label_propensity: float | None = 1.0
+    source: LabelSource = LabelSource.GOLD
     labelled_after: timedelta = timedelta(hours=1)
     answers: tuple[str | None, str | None] = (None, None)
     bundle: str | None = None
@@ -116,7 +117,7 @@ def labels_of(asked: Asked, decision: Decision) -> list[Label]:
     return [
         Label(
             cascade=decision.cascade,
-            source=LabelSource.GOLD,
+            source=asked.source,
             correct=correct,
             labelled_at=asked.at + asked.labelled_after,
             decision_id=decision.id,

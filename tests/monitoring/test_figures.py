@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from knowgate.records import Reason
+from knowgate.records import LabelSource, Reason
 from monitoring.figures import SLICES_AT_MOST, figures_of
 from monitoring.names import FigureName
 
@@ -90,6 +90,17 @@ def test_an_unknown_label_propensity_is_not_identified_and_prints_nothing(cast, 
     for name in ("accuracy_cascade", "accuracy_last", "drop"):
         assert figures[name].value is None
         assert "unknown propensity" in figures[name].not_identified
+
+
+def test_a_sample_of_gold_labels_beside_a_judges_is_not_averaged(cast, cohort):
+    sampled = [cast.Asked(small=1.0, label_propensity=0.5), cast.Asked(small=0.0, label_propensity=0.5)]
+    judged = [cast.Asked(small=1.0, source=LabelSource.JUDGE)]
+    assert named(cohort(sampled))["accuracy_cascade"].value == 0.5
+    assert named(cohort(judged))["accuracy_cascade"].value == 1.0
+    mixed = named(cohort(sampled + judged))
+    for name in ("accuracy_cascade", "accuracy_retained"):
+        assert mixed[name].value is None
+        assert "labels estimate" in mixed[name].not_identified
 
 
 def test_an_unknown_exploration_coin_is_not_identified(cast, cohort):

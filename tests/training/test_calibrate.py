@@ -64,16 +64,21 @@ def test_one_class_alone_gives_a_probability_short_of_certainty() -> None:
         fit_calibrator(np.array([np.nan]), np.array([1.0]))
 
 
-def _signals(n: int, seed: int, *, entropy: bool = True) -> SignalRows:
-    """Two signals that know different things, an entropy that knows nothing, and a harder slice."""
+def _signals(n: int, seed: int, *, entropy: bool = True, margin: float | None = None) -> SignalRows:
+    """Two signals that know different things, an entropy that knows nothing, and a harder slice.
+
+    `margin` says how much of what the signals do not know a margin tells; None = there is none.
+    """
     draw = np.random.default_rng(seed)
     a, b = draw.normal(size=n), draw.normal(size=n)
     hard = draw.random(n) < 0.4
-    y = (draw.random(n) < 1 / (1 + np.exp(-(1.2 * a + 1.2 * b - 1.5 * hard + 0.5)))).astype(float)
+    c = draw.normal(size=n)
+    y = (draw.random(n) < 1 / (1 + np.exp(-(1.2 * a + 1.2 * b + (margin or 0) * c - 1.5 * hard + 0.5)))).astype(float)
     return SignalRows(
         p_t=1 / (1 + np.exp(-2 * a)),
         p_ik=1 / (1 + np.exp(-b)),
         entropy=draw.random(n) if entropy else np.full(n, np.nan),
+        margin=np.full(n, np.nan) if margin is None else 1 / (1 + np.exp(-c)),
         slices=tuple("hard" if one else "easy" for one in hard),
         y=y,
     )
@@ -95,6 +100,21 @@ def test_an_entropy_that_is_missing_gets_no_weight() -> None:
     model = fit_score(_signals(300, 0, entropy=False), _signals(300, 1))
     assert model is not None and model.w_entropy == 0.0
     assert model.score(p_t=0.9, p_ik=0.9) is not None
+
+
+def test_a_margin_gets_a_weight_only_where_it_helps() -> None:
+    helped = fit_score(_signals(800, 0, margin=1.5), _signals(800, 1, margin=1.5))
+    idle = fit_score(_signals(800, 0, margin=0.0), _signals(800, 1, margin=0.0))
+    assert helped is not None and helped.w_margin > 1.0
+    assert idle is not None and idle.w_margin == 0.0
+    assert helped.score(p_t=0.9, p_ik=0.9, entropy=0.3) is None  # its margin is missing
+    fresh = _signals(5000, 2, margin=1.5)
+    scores = helped.scores(
+        p_t=fresh.p_t, p_ik=fresh.p_ik, entropy=fresh.entropy, margin=fresh.margin, slices=fresh.slices
+    )
+    assert _error(scores, fresh.y) < 0.05
+    one = helped.score(p_t=fresh.p_t[0], p_ik=fresh.p_ik[0], entropy=fresh.entropy[0], margin=fresh.margin[0])
+    assert one is not None
 
 
 def test_too_few_rows_give_no_score() -> None:

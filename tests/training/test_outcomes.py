@@ -25,6 +25,7 @@ def tier_of(n: int, **columns: Any) -> TierColumns:
         "ran": np.ones(n, dtype=bool),
         "p_t": np.full(n, NAN),
         "entropy": np.full(n, NAN),
+        "margin": np.full(n, NAN),
         "correct": np.full(n, NAN),
         "run_propensity": np.full(n, NAN),
         "label_propensity": np.full(n, NAN),
@@ -52,6 +53,15 @@ def rows_of(*tiers: TierColumns, rate: float = 0.0, **columns: Any) -> CascadeRo
         "fingerprints": {},
     }
     return CascadeRows(**(known | columns))
+
+
+def test_each_row_that_was_not_explored_counts_with_its_own_rate() -> None:
+    ran = np.array([True, False, False])
+    small = tier_of(3, correct=np.array([1.0, 0.0, 1.0]))
+    large = tier_of(3, ran=ran, correct=np.array([1.0, NAN, NAN]), run_propensity=np.array([0.45, NAN, NAN]))
+    known = certification_rows(rows_of(small, large, exploration_rate=np.array([0.45, 0.3, 0.05])))
+    assert np.asarray(known.propensity).tolist() == [0.45, 0.3, 0.05]
+    assert np.asarray(known.observed).tolist() == [True, False, False]
 
 
 def test_a_cold_start_is_tested_exactly_whatever_propensities_were_logged() -> None:

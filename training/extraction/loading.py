@@ -99,7 +99,7 @@ def load_model(
         network.to(device),
         tokenizer,
         model=model or str(source),
-        revision=revision or (_folder_sha256(folder) if local else str(network.config._commit_hash)),
+        revision=revision or (folder_sha256(folder) if local else str(network.config._commit_hash)),
         chat=chat,
     )
 
@@ -117,7 +117,7 @@ def adopt(network: Any, tokenizer: Any, *, model: str, revision: str, chat: bool
     )
 
 
-def _folder_sha256(folder: Path) -> str:
+def folder_sha256(folder: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted({file for pattern in _WEIGHTS_AND_CONFIG for file in folder.glob(pattern)}):
         with file.open("rb") as stream:

@@ -1,0 +1,124 @@
+"""From a choice of grader to stored labels: what `knowgate labels grade` does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import httpx
+from sqlalchemy import Engine
+
+from knowgate.records import LabelSource, Window
+from knowgate.spec import CascadeSpec
+from services.clock import SystemClock
+from services.errors import InputInvalid
+from services.grading.candidates import Candidate, candidates
+from services.grading.exact_match import exact_match
+from services.grading.grader import Grader, Grading, batches, graded
+from services.grading.judge import Judge, read_template, refuse_unreadable
+from services.settings import Settings, hash_key
+from store import cascades
+from store.engine import reading, transaction
+from store.labels import add_labels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldFile:
+    """Known answers to compare with."""
+
+    path: Path
+    id_column: str
+    answer_column: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeAt:
+    """A judge to ask."""
+
+    endpoint: str
+    model: str
+    template: Path | None
+
+    def __post_init__(self) -> None:
+        if not self.endpoint.startswith(("http://", "https://")):
+            raise InputInvalid(f"--endpoint is {self.endpoint!r}: an http:// or https:// address is expected")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graded:
+    """What became of the candidates."""
+
+    cascade: str
+    source: LabelSource
+    candidates: int
+    stored: int
+    not_told: int  # the grader could not tell: no such query in the file, no text kept, or no verdict
+    right: int
+    label_propensity: float | None
+
+
+def run_grading(
+    engine: Engine,
+    settings: Settings,
+    cascade: str,
+    window: Window,
+    by: GoldFile | JudgeAt,
+    *,
+    now: datetime,
+    tier: int | None = None,
+    label_propensity: float | None = None,
+) -> Graded:
+    """Grade what the source has not labelled yet, a batch and a transaction at a time.
+
+    A propensity left out is 1 where all candidates can be graded, else unknown. Raises CascadeUnknown, TableInvalid,
+    JudgeFailed, and Refused where the cascade does not keep what the grader reads.
+    """
+    source = LabelSource.GOLD if isinstance(by, GoldFile) else LabelSource.JUDGE
+    with reading(engine) as session:
+        spec = cascades.cascade(session, cascade)
+        chosen = candidates(session, cascade, window, as_of=now, source=source, tier=tier)
+    stored = untold = right = 0
+    with httpx.Client(timeout=60.0) as client:
+        grader, gradable = _grader(by, spec, settings, client, chosen)
+        if label_propensity is None and gradable:
+            label_propensity = 1.0
+        grading = Grading(cascade=cascade, source=source, label_propensity=label_propensity)
+        for batch in batches(graded(chosen, grader, grading, now=now)):
+            made = [label for label in batch if label is not None]
+            untold += len(batch) - len(made)
+            right += sum(label.correct >= 0.5 for label in made)
+            with transaction(engine) as session:
+                stored += add_labels(session, made, received_at=SystemClock().now()).stored
+    return Graded(
+        cascade=cascade,
+        source=source,
+        candidates=len(chosen),
+        stored=stored,
+        not_told=untold,
+        right=right,
+        label_propensity=label_propensity,
+    )
+
+
+def _grader(
+    by: GoldFile | JudgeAt, spec: CascadeSpec, settings: Settings, client: httpx.Client, chosen: Sequence[Candidate]
+) -> tuple[Grader, bool]:
+    """The grader, and whether it can grade every candidate."""
+    if isinstance(by, GoldFile):
+        matched = exact_match(
+            by.path,
+            id_column=by.id_column,
+            answer_column=by.answer_column,
+            privacy=spec.privacy,
+            key=hash_key(settings),
+        )
+        return matched, all(matched.grade(one) is not None for one in chosen)
+    refuse_unreadable(spec.privacy)
+    judge = Judge(
+        endpoint=by.endpoint,
+        model=by.model,
+        client=client,
+        template=read_template(by.template),
+        api_key=settings.judge_api_key,
+    )
+    return judge, all(one.prompt is not None and one.answer is not None for one in chosen)

@@ -1,0 +1,129 @@
+"""A tier that shows no hidden states gets its probe from another model's."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine
+
+from knowgate.bundle import read_bundle
+from knowgate.ids import new_decision_id
+from knowgate.policy import PolicyKind
+from knowgate.records import Attempt, Decision, Label, LabelSource, Role, Signals
+from knowgate.spec import CascadeSpec, Privacy, Targets, TierSpec
+from store.bundles import bundle_content, bundles
+from store.cascades import apply_cascade
+from store.decisions import add_decisions
+from store.engine import reading, transaction
+from store.labels import add_labels
+from training.__main__ import main
+from training.errors import ExtractionRefused, TrainingError
+from training.extraction.encoder import POSITION, Encoder
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, model_of: Callable[[str], Any], tokenizer_of_letters: Callable[..., Any]) -> Path:
+    """A model on disk; its head is not what an encoder needs."""
+    model_of("llama").model.save_pretrained(tmp_path / "encoder")
+    tokenizer_of_letters("right").save_pretrained(tmp_path / "encoder")
+    return tmp_path / "encoder"
+
+
+def test_a_state_is_the_mean_over_the_prompts_own_tokens(folder: Path) -> None:
+    encoder = Encoder(folder, layers=[0, 3], batch=2)
+    apart = [encoder.extract([prompt]).hidden[0] for prompt in ("ab", "abcdef", "z")]
+    together = encoder.extract(["ab", "abcdef", "z"])
+    assert together.hidden.shape == (3, 2, 16)
+    np.testing.assert_allclose(together.hidden, np.stack(apart), atol=1e-5)  # padding counts for nothing
+    letters = encoder.extract(["a", "b", "ab"]).hidden[:, 0]
+    np.testing.assert_allclose(letters[2], (letters[0] + letters[1]) / 2, atol=1e-6)
+
+
+def test_the_fingerprint_names_the_encoder_and_its_layers(folder: Path) -> None:
+    encoder = Encoder(folder, layers=[1, 3])
+    assert [print.layer for print in encoder.fingerprints] == [1, 3]
+    assert {(print.model, print.position) for print in encoder.fingerprints} == {(str(folder), POSITION)}
+    assert [print.normed for print in encoder.fingerprints] == [False, True]
+    assert Encoder(folder).fingerprints == encoder.fingerprints[1:]  # the last layer unless told
+
+
+def test_what_cannot_be_read_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExtractionRefused, match="layers 0 to 3"):
+        Encoder(folder, layers=[4])
+    with pytest.raises(ExtractionRefused, match="prompts is empty"):
+        Encoder(folder).extract([])
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(TrainingError, match="could not be loaded"):
+        Encoder(tmp_path / "nothing")
+
+
+def spec_with(encoder: Path) -> CascadeSpec:
+    tiers = (
+        TierSpec(name="small", model="black-box", parameters=1e9, encoder=str(encoder), layers=(2, 3)),
+        TierSpec(name="large", model="large", parameters=1e10),
+    )
+    targets = Targets(rule=PolicyKind.SCORE, value=0.05, delta=0.2)
+    return CascadeSpec(name="facts", tiers=tiers, targets=targets, privacy=Privacy.FULL)
+
+
+def seed(engine: Engine, spec: CascadeSpec) -> None:
+    """A black box that is right on the first half of the alphabet, which its P(T) hardly says."""
+    draw, decisions, labels = np.random.default_rng(0), [], []
+    for row in range(900):
+        at = START + timedelta(minutes=row)
+        prompt = str(draw.choice(list(LETTERS))) * 6 + ":"
+        right = float((prompt[0] in LETTERS[:13]) != (draw.random() < 0.05))
+        p_t = float(np.clip(0.5 + 0.2 * (right - 0.5) + 0.2 * draw.normal(), 0.05, 0.95))
+        small = Attempt(tier=0, role=Role.SUPERSEDED, model="black-box", signals=Signals(p_t=p_t), tokens_in=7)
+        large = Attempt(tier=1, role=Role.SERVED, model="large", run_propensity=1.0, tokens_in=7)
+        decision = Decision(
+            id=new_decision_id(at),
+            cascade="facts",
+            occurred_at=at,
+            attempts=(small, large),
+            prompt=prompt,
+            prompt_hash=f"hash{row}",
+        )
+        decisions.append(decision)
+        labels += [
+            Label(
+                cascade="facts",
+                source=LabelSource.GOLD,
+                correct=correct,
+                labelled_at=at,
+                decision_id=decision.id,
+                tier=tier,
+            )
+            for tier, correct in ((0, right), (1, 1.0))
+        ]
+    with transaction(engine) as session:
+        apply_cascade(session, spec, now=START)
+        add_decisions(session, decisions, received_at=START + timedelta(days=1))
+        add_labels(session, labels, received_at=START + timedelta(days=1))
+
+
+def test_a_black_box_tier_is_trained_on_the_states_of_its_encoder(
+    sqlite_engine: Engine, sqlite_url: str, folder: Path
+) -> None:
+    seed(sqlite_engine, spec_with(folder))
+    end, as_of = START + timedelta(days=1), START + timedelta(days=30)
+    times = [f"--start={START.isoformat()}", f"--end={end.isoformat()}", f"--as-of={as_of.isoformat()}"]
+    assert main(["run", "--cascade=facts", *times, f"--database-url={sqlite_url}"]) == 0
+    with reading(sqlite_engine) as session:
+        (record,) = bundles(session, "facts")
+        bundle = read_bundle(bundle_content(session, record.id))
+    tier = bundle.document.tiers[0]
+    assert tier is not None and tier.fingerprint in Encoder(folder, layers=[2, 3]).fingerprints
+    certificate = bundle.document.certificate
+    assert certificate is not None and certificate.probe_auroc is not None and certificate.p_t_auroc is not None
+    assert certificate.probe_auroc > certificate.p_t_auroc
+    models = bundle.tiers[0]
+    assert models is not None  # and the runtime reads an encoder's state as it reads any other
+    state = Encoder(folder, layers=[tier.fingerprint.layer]).extract(["aaaaaa:"]).hidden[0, 0]
+    assert (models.signals(p_t=0.5, hidden=state, tokens_in=7).p_ik or 0.0) > 0.5
