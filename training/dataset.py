@@ -186,7 +186,7 @@ def extracted_vectors(rows: CascadeRows, tier: int, answerer: StateReader) -> Ti
         return None
     asked = [str(prompt) for prompt, keep in zip(rows.prompts, present, strict=True) if keep]
     different = sorted(set(asked))
-    extraction = answerer.extract(different)
+    extraction = answerer.states(different)
     n, layers, d = extraction.hidden.shape
     x = features(extraction.hidden.reshape(n * layers, d)).reshape(n, layers, d)
     place = {prompt: at for at, prompt in enumerate(different)}

@@ -1,17 +1,24 @@
-"""Hidden states, P(T) and answers of any Hugging Face causal model, in one pass.
+"""Hidden states, P(T) and answers of any Hugging Face causal model or encoder, in one pass.
 
 The demo's answering service and training both read models here, so a vector means the same in both.
 """
 
-from training.extraction.answerer import Answered, Answerer, Extraction, option_token_ids
+from training.extraction.answerer import Answered, Answerer, Extraction, States, option_token_ids
 from training.extraction.loading import POSITION, LoadedModel, adopt, load_model, load_tier
+from training.extraction.positions import FIRST, LAST, MEAN
+from training.extraction.tokens import Prompt
 
 __all__ = [
+    "FIRST",
+    "LAST",
+    "MEAN",
     "POSITION",
     "Answered",
     "Answerer",
     "Extraction",
     "LoadedModel",
+    "Prompt",
+    "States",
     "adopt",
     "load_model",
     "load_tier",

@@ -1,16 +1,17 @@
 """Ask a model and read it in the same pass: answer, P(T), option entropy and hidden states.
 
 Decisions:
-- Everything is read at the last prompt token, where the answer's first token is decided and where P(IK) was defined
-  (Kadavath et al. 2022). Hooks keep one vector per prompt and layer, never the states of all tokens.
+- Hooks keep one vector per prompt, layer and position, never the states of all tokens. Where only states are asked
+  for (`states`, `read`), the pass ends after the topmost wanted layer and no output head runs.
 - With option tokens the answer is the likeliest option and the entropy that of the options among themselves; P(T) is
   the chosen token's probability over the whole vocabulary either way, as an API would report it.
 - Longer answers are continued greedily in a second call; the signals stay those of the first token.
+- A state that is not finite is an error that names its prompt: it would poison a training set silently.
 """
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,11 @@ from knowgate.records import Fingerprint
 from training.errors import ExtractionRefused
 from training.extraction.batches import Batch, batches
 from training.extraction.loading import LoadedModel
-from training.extraction.structure import final_norm, watched
+from training.extraction.passes import Passes
+from training.extraction.positions import LAST, named_positions
+from training.extraction.tokens import Prompt, pad_id, token_ids
+
+CPU_TOKENS, GPU_TOKENS = 4096, 16_384  # of a batch: fills the device; more only costs memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,31 +38,43 @@ class Answered:
     token_id: int  # of the answer's first token
     p_t: float  # that token's probability
     entropy: float  # nats; over the options where given, else over the vocabulary
-    hidden: npt.NDArray[np.float32]  # [layers, d], in the order of the answerer's layers
+    hidden: npt.NDArray[np.float32]  # [layers × positions, d], in the order of the answerer's fingerprints
     tokens_in: int
     tokens_out: int
     latency_ms: float  # of the batch that this prompt was in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class States:
+    """Hidden states of some prompts."""
+
+    rows: tuple[int, ...]  # their places in the list of prompts
+    hidden: npt.NDArray[np.float32]  # [n, layers × positions, d]
+    tokens_in: npt.NDArray[np.int64]  # [n]
+    fingerprints: tuple[Fingerprint, ...]  # one per layer and position, layer by layer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Extraction:
     """What a list of prompts got, as arrays in the order of the prompts."""
 
-    hidden: npt.NDArray[np.float32]  # [n, layers, d]
+    hidden: npt.NDArray[np.float32]  # [n, layers × positions, d]
     p_t: npt.NDArray[np.float64]  # [n]
     entropy: npt.NDArray[np.float64]  # [n]
     token_ids: npt.NDArray[np.int64]  # [n]
     tokens_in: npt.NDArray[np.int64]  # [n]
     texts: tuple[str, ...]
-    fingerprints: tuple[Fingerprint, ...]  # one per layer
+    fingerprints: tuple[Fingerprint, ...]  # one per layer and position, layer by layer
 
 
 class Answerer:
     """A model together with what is read of it.
 
-    Arguments: `layers` to keep (None = all, embedding output included), `options` = the texts of the allowed answers
-    (each one token), `batch` prompts at a time, `normed` = apply the final norm to the kept states, `max_new_tokens`
-    of an answer. Raises ExtractionRefused for a layer or option that the model does not have.
+    Arguments: `layers` to keep (None = all, embedding output included), `positions` of the tokens to keep them at,
+    `options` = the texts of the allowed answers (each one token), `batch` = prompts at a time at most, `tokens` = padded
+    tokens at a time at most (None = by the device), `normed` = apply the final norm to the kept states,
+    `max_new_tokens` of an answer, `left` = put padding first (longer answers are written so anyway; vectors do not
+    depend on it). Raises ExtractionRefused for a layer, position or option that the model does not have.
     """
 
     def __init__(
@@ -65,34 +82,55 @@ class Answerer:
         loaded: LoadedModel,
         *,
         layers: Sequence[int] | None = None,
+        positions: Sequence[str] = (LAST,),
         options: Sequence[str] | None = None,
-        batch: int = 32,
+        batch: int | None = None,
+        tokens: int | None = None,
         normed: bool = False,
         max_new_tokens: int = 1,
+        left: bool = False,
     ) -> None:
         self.loaded = loaded
         self.layers = tuple(range(loaded.layers + 1)) if layers is None else tuple(sorted(set(layers)))
-        self.fingerprints = tuple(loaded.fingerprint(layer, normed=normed) for layer in self.layers)
+        if not self.layers:
+            raise ExtractionRefused("layers is empty: give at least one, or leave it out for all")
+        places = named_positions(positions)
+        self.positions = tuple(place.name for place in places)
+        self.fingerprints = tuple(
+            loaded.fingerprint(layer, normed=normed, position=name) for layer in self.layers for name in self.positions
+        )
+        self._shortest = max(place.shortest for place in places)
         self._options = None if options is None else torch.tensor(option_token_ids(loaded, options))
         self._batch = batch
-        self._norm = final_norm(loaded.network) if normed else None
+        on_cpu = loaded.network.device.type == "cpu"
+        self._budget = tokens if tokens is not None else CPU_TOKENS if on_cpu else GPU_TOKENS
         self._max_new_tokens = max_new_tokens
+        self._left = bool(left) or max_new_tokens > 1  # an answer is written where the prompt ends
+        self._states, self._answers = (
+            Passes(loaded, layers=self.layers, positions=places, normed=normed, logits=logits)
+            for logits in (False, True)
+        )
 
-    def answer(self, prompts: Sequence[str], *, progress: Callable[[int], object] = lambda _: None) -> list[Answered]:
+    def answer(
+        self, prompts: Sequence[Prompt], *, progress: Callable[[int], object] = lambda _: None
+    ) -> list[Answered]:
         """Answer each prompt; `progress` is told the number of prompts after every batch."""
-        tokens = [self._tokens(prompt) for prompt in prompts]
-        answered: list[Answered | None] = [None] * len(prompts)
-        left = self.loaded.tokenizer.padding_side == "left" or self._max_new_tokens > 1
-        for batch in batches(tokens, size=self._batch, pad_id=self._pad_id(), left=left):
-            for row, one in zip(batch.rows, self._answer_batch(batch), strict=True):
-                answered[row] = one
-            progress(len(batch.rows))
-        return [one for one in answered if one is not None]
+        answered: dict[int, Answered] = {}
+        for rows, some in self.answers(prompts):
+            answered.update(zip(rows, some, strict=True))
+            progress(len(rows))
+        return [answered[row] for row in range(len(prompts))]
 
-    def extract(self, prompts: Sequence[str], *, progress: Callable[[int], object] = lambda _: None) -> Extraction:
+    def answers(self, prompts: Sequence[Prompt]) -> Iterator[tuple[tuple[int, ...], list[Answered]]]:
+        """As `answer`, batch by batch as they are done: the prompts' places, and what they got."""
+        for batch in self._batches(prompts, written=self._max_new_tokens - 1):
+            yield batch.rows, self._answer_batch(batch)
+
+    def extract(
+        self, prompts: Sequence[Prompt], *, progress: Callable[[int], object] = lambda _: None
+    ) -> Extraction:
         """As `answer`, as arrays. Raises ExtractionRefused without prompts."""
-        if not prompts:
-            raise ExtractionRefused("prompts is empty: give at least one prompt")
+        _some(prompts)
         answered = self.answer(prompts, progress=progress)
         return Extraction(
             hidden=np.stack([one.hidden for one in answered]),
@@ -104,25 +142,44 @@ class Answerer:
             fingerprints=self.fingerprints,
         )
 
-    @torch.inference_mode()
+    def read(self, prompts: Sequence[Prompt]) -> Iterator[States]:
+        """Hidden states alone, batch by batch as they are done; memory holds one batch."""
+        for batch in self._batches(prompts, written=0):
+            states, _ = self._states.run(batch)
+            yield States(
+                rows=batch.rows,
+                hidden=self._finite(states, batch),
+                tokens_in=batch.lengths.numpy(),
+                fingerprints=self.fingerprints,
+            )
+
+    def states(self, prompts: Sequence[Prompt], *, progress: Callable[[int], object] = lambda _: None) -> States:
+        """Hidden states alone, of all prompts in their order. Raises ExtractionRefused without prompts."""
+        _some(prompts)
+        hidden: npt.NDArray[np.float32] | None = None
+        tokens_in = np.empty(len(prompts), dtype=np.int64)
+        for some in self.read(prompts):
+            if hidden is None:
+                hidden = np.empty((len(prompts), *some.hidden.shape[1:]), dtype=np.float32)
+            rows = list(some.rows)
+            hidden[rows], tokens_in[rows] = some.hidden, some.tokens_in
+            progress(len(rows))
+        assert hidden is not None
+        return States(
+            rows=tuple(range(len(prompts))), hidden=hidden, tokens_in=tokens_in, fingerprints=self.fingerprints
+        )
+
+    def _batches(self, prompts: Sequence[Prompt], *, written: int) -> Iterator[Batch]:
+        tokens = token_ids(self.loaded, prompts, shortest=self._shortest, written=written)
+        return batches(tokens, tokens=self._budget, size=self._batch, pad_id=pad_id(self.loaded), left=self._left)
+
     def _answer_batch(self, batch: Batch) -> list[Answered]:
         began = time.perf_counter()
-        seen: dict[int, Tensor] = {}
-        rows = torch.arange(len(batch.rows))
-
-        def keep(layer: int, hidden: Tensor) -> None:
-            seen[layer] = hidden[rows, batch.last.to(hidden.device)]
-
-        with watched(self.loaded.network, self.layers, keep):
-            logits = self._logits(batch)
-        states = torch.stack([seen[layer] for layer in self.layers], dim=1)  # [batch, layers, d]
-        if self._norm is not None:
-            states = self._norm(states)
+        states, logits = self._answers.run(batch)
+        assert logits is not None
+        hidden = self._finite(states, batch)
         chosen, p_t, entropy = _read_logits(logits, self._options)
         texts, tokens_out = self._texts(batch, chosen)
-        hidden = states.float().cpu().numpy()
-        if not np.isfinite(hidden).all():
-            raise ExtractionRefused(f"{self.loaded.model} gave hidden states that are not finite: load it in float32")
         latency_ms = (time.perf_counter() - began) * 1e3
         return [
             Answered(
@@ -131,31 +188,25 @@ class Answerer:
                 p_t=float(p_t[at]),
                 entropy=float(entropy[at]),
                 hidden=hidden[at],
-                tokens_in=int(batch.attention_mask[at].sum()),
+                tokens_in=int(batch.lengths[at]),
                 tokens_out=tokens_out[at],
                 latency_ms=latency_ms,
             )
             for at in range(len(batch.rows))
         ]
 
-    def _logits(self, batch: Batch) -> Tensor:
-        """The next-token logits of each prompt, float32 [batch, vocabulary]."""
-        device = self.loaded.network.device
-        places, at = torch.unique(batch.last, return_inverse=True)
-        inputs: dict[str, Tensor | bool] = {
-            "input_ids": batch.input_ids.to(device),
-            "attention_mask": batch.attention_mask.to(device),
-        }
-        if "position_ids" in self.loaded.accepts:
-            inputs["position_ids"] = batch.position_ids.to(device)
-        if "use_cache" in self.loaded.accepts:
-            inputs["use_cache"] = False
-        if "logits_to_keep" in self.loaded.accepts:  # the output head runs on the last tokens alone
-            inputs["logits_to_keep"] = places.to(device)
-        else:
-            at = batch.last
-        logits: Tensor = self.loaded.network(**inputs).logits
-        return logits.cpu()[torch.arange(len(batch.rows)), at].float()
+    def _finite(self, states: Tensor, batch: Batch) -> npt.NDArray[np.float32]:
+        hidden: npt.NDArray[np.float32] = states.numpy()
+        finite = np.isfinite(hidden).all(axis=2)
+        if not finite.all():
+            at, view = np.argwhere(~finite)[0]
+            value = hidden[at, view][~np.isfinite(hidden[at, view])][0]
+            cure = "look at its weights" if self.loaded.dtype == "float32" else "load it in float32"
+            raise ExtractionRefused(
+                f"prompt {batch.rows[at]} has {value} in its hidden state of layer {self.fingerprints[view].layer} of "
+                f"{self.loaded.model} ({self.loaded.dtype}): {cure}, or leave the prompt out"
+            )
+        return hidden
 
     def _texts(self, batch: Batch, chosen: Tensor) -> tuple[list[str], list[int]]:
         tokenizer = self.loaded.tokenizer
@@ -164,13 +215,14 @@ class Answerer:
         device = self.loaded.network.device
         ids = torch.cat([batch.input_ids, chosen[:, None]], dim=1).to(device)
         mask = torch.cat([batch.attention_mask, torch.ones_like(chosen)[:, None]], dim=1).to(device)
-        written = self.loaded.network.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=self._max_new_tokens - 1,
-            do_sample=False,
-            pad_token_id=self._pad_id(),
-        )[:, batch.input_ids.shape[1] :].cpu()
+        with self.loaded.lock:
+            written = self.loaded.network.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=self._max_new_tokens - 1,
+                do_sample=False,
+                pad_token_id=pad_id(self.loaded),
+            )[:, batch.input_ids.shape[1] :].cpu()
         ends = tokenizer.eos_token_id
         counts = [_until(row.tolist(), ends) for row in written]
         texts = [
@@ -178,23 +230,10 @@ class Answerer:
         ]
         return texts, counts
 
-    def _tokens(self, prompt: str) -> list[int]:
-        tokenizer = self.loaded.tokenizer
-        if self.loaded.chat:
-            prompt = tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-            )
-        tokens: list[int] = tokenizer(prompt, add_special_tokens=not self.loaded.chat)["input_ids"]
-        if not tokens:
-            raise ExtractionRefused(f"prompt {prompt!r} has no tokens: leave empty prompts out")
-        return tokens
 
-    def _pad_id(self) -> int:
-        tokenizer = self.loaded.tokenizer
-        for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-            if token is not None:
-                return int(token)
-        return 0  # hidden by the attention mask, so any token will do
+def _some(prompts: Sequence[Prompt]) -> None:
+    if not prompts:
+        raise ExtractionRefused("prompts is empty: give at least one prompt")
 
 
 def option_token_ids(loaded: LoadedModel, options: Sequence[str]) -> list[int]:

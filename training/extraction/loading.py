@@ -1,39 +1,43 @@
-"""Load any Hugging Face causal model for reading: a local folder or a hub id, never code from the hub.
+"""Load any Hugging Face causal model or encoder for reading: a local folder or a hub id, never code from the hub.
+
+What was saved as a causal model keeps its output head; an encoder, or a model saved without a head, is loaded bare.
 
 The fingerprint of its hidden states is made here, from what was really loaded. The revision of a local folder is the
 hash of its files, so that a folder with new weights under its old name is another model.
 """
 
 import hashlib
-import inspect
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
 
 from knowgate.records import Fingerprint
 from knowgate.spec import TierSpec
 from training.errors import ExtractionRefused, TrainingError
+from training.extraction.positions import LAST
 from training.extraction.structure import decoder_layers
 
-POSITION = "last_prompt_token"
+POSITION = LAST
 _WEIGHTS_AND_CONFIG = ("*.safetensors", "config.json", "tokenizer*.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
-    """A causal model that is ready to be read."""
+    """A causal model or an encoder that is ready to be read."""
 
     network: Any  # a transformers PreTrainedModel, in evaluation mode
     tokenizer: Any
     model: str  # the name that fingerprints carry
     revision: str
     chat: bool  # whether prompts go through the tokenizer's chat template
-    accepts: frozenset[str]  # the names of the forward pass's arguments
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)  # held by each pass
 
     @property
     def layers(self) -> int:
@@ -44,8 +48,8 @@ class LoadedModel:
     def dtype(self) -> str:
         return str(self.network.dtype).removeprefix("torch.")
 
-    def fingerprint(self, layer: int, *, normed: bool = False) -> Fingerprint:
-        """What a hidden state of `layer`, read from this model, is a hidden state of."""
+    def fingerprint(self, layer: int, *, normed: bool = False, position: str = POSITION) -> Fingerprint:
+        """What a hidden state of `layer` at `position`, read from this model, is a hidden state of."""
         if not 0 <= layer <= self.layers:
             raise ExtractionRefused(f"layer is {layer}: {self.model} has layers 0 to {self.layers}")
         template = (self.tokenizer.chat_template or "") if self.chat else ""
@@ -57,7 +61,7 @@ class LoadedModel:
             engine_version=transformers.__version__,
             chat_template_sha256=hashlib.sha256(str(template).encode()).hexdigest(),
             layer=layer,
-            position=POSITION,
+            position=position,
             normed=normed,
         )
 
@@ -71,10 +75,11 @@ def load_model(
     device: str = "cpu",
     chat: bool | None = None,
 ) -> LoadedModel:
-    """Load a causal model and its tokenizer.
+    """Load a causal model or an encoder, and its tokenizer.
 
     `source` is a folder or a hub id; `model` the name to carry in fingerprints (the source itself if left out);
-    `chat` says whether prompts go through the chat template (left out: where the tokenizer has one).
+    `chat` says whether prompts go through the chat template (left out: where the tokenizer has one); `device` "auto" is
+    a CUDA device where there is one, else the CPU.
     Raises TrainingError where it cannot be loaded, ModelStructureUnknown where its layers cannot be found.
     """
     folder = Path(source)
@@ -83,7 +88,8 @@ def load_model(
     shows_progress = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # a trainer's stderr is a log
     try:
-        network = AutoModelForCausalLM.from_pretrained(
+        config = AutoConfig.from_pretrained(str(source), trust_remote_code=False, local_files_only=local, **hub)
+        network = (AutoModelForCausalLM if _is_causal(config) else AutoModel).from_pretrained(
             str(source), dtype=getattr(torch, dtype), trust_remote_code=False, local_files_only=local, **hub
         )
         tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False, local_files_only=local, **hub)
@@ -96,11 +102,26 @@ def load_model(
         if shows_progress:
             logging.enable_progress_bar()
     return adopt(
-        network.to(device),
+        network.to(chosen_device(device)),
         tokenizer,
         model=model or str(source),
         revision=revision or (folder_sha256(folder) if local else str(network.config._commit_hash)),
         chat=chat,
+    )
+
+
+def chosen_device(device: str) -> str:
+    """"auto" is a CUDA device where there is one, else the CPU; any other name stays."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _is_causal(config: Any) -> bool:
+    saved_as = list(config.architectures or [])
+    known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+    return config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and (
+        not saved_as or any(name in known for name in saved_as)
     )
 
 
@@ -113,7 +134,6 @@ def adopt(network: Any, tokenizer: Any, *, model: str, revision: str, chat: bool
         model=model,
         revision=revision,
         chat=bool(tokenizer.chat_template) if chat is None else chat,
-        accepts=frozenset(inspect.signature(network.forward).parameters),
     )
 
 

@@ -1,12 +1,15 @@
 """Where a model keeps its decoder layers, found through its structure and never through its name.
 
-A decoder is a `ModuleList` of as many equal blocks as the configuration counts hidden layers. That holds for every
-family of causal models in transformers, new ones too. Where it holds for no list or for several, a wrong guess would
-give plausible vectors of the wrong layer, so that is an error and not a guess.
+A decoder (or a BERT-like encoder) is a `ModuleList` of as many equal blocks as the configuration counts hidden layers.
+That holds for every family of causal models in transformers, new ones too. Where it holds for no list or for several, a
+wrong guess would give plausible vectors of the wrong layer, so that is an error and not a guess.
+
+A pass that needs no layer above the topmost wanted one ends there, by an exception that leaves the forward pass: later
+blocks, final norm and output head never run, and the model is the same object before, during and after.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from torch import Tensor, nn
@@ -42,22 +45,36 @@ def final_norm(model: nn.Module) -> nn.Module:
     return found[0]
 
 
+class TopReached(BaseException):
+    """Leaves a forward pass once all that is wanted was seen; no model's own `except Exception` may swallow it."""
+
+
 @contextmanager
-def watched(model: nn.Module, layers: tuple[int, ...], see: Callable[[int, Tensor], None]) -> Iterator[None]:
+def watched(
+    model: nn.Module, layers: tuple[int, ...], see: Callable[[int, Tensor], None], *, stop: bool = False
+) -> Iterator[None]:
     """Call `see(layer, hidden [batch, tokens, d])` for each chosen layer while the model runs.
 
     Layer 0 is what enters the first block (the embedding output), layer i what leaves block i, before any final norm.
+    With `stop` the pass ends after the topmost of them, and so does the block under `with`.
     """
     blocks = decoder_layers(model)
-    with ExitStack() as stack:
+    top = max(layers) if stop else None
+
+    def seen(layer: int, hidden: Tensor) -> None:
+        see(layer, hidden)
+        if layer == top:
+            raise TopReached
+
+    with ExitStack() as stack, suppress(TopReached):
         for layer in layers:
             if layer == 0:
                 handle = blocks[0].register_forward_pre_hook(
-                    lambda _, arguments, named: see(0, _entering(arguments, named)), with_kwargs=True
+                    lambda _, arguments, named: seen(0, _entering(arguments, named)), with_kwargs=True
                 )
             else:
                 handle = blocks[layer - 1].register_forward_hook(
-                    lambda _, __, output, layer=layer: see(layer, _leaving(output))
+                    lambda _, __, output, layer=layer: seen(layer, _leaving(output))
                 )
             stack.callback(handle.remove)
         yield
