@@ -257,10 +257,10 @@ def work(network: Any, prompts: Prompts, layer: int) -> float:
     """The operations that the states need: matrix products of real tokens, causal attention; the topmost block's
     feed-forward part only for the last token."""
     block = network.model.layers[0]
-    weights = sum(weight.numel() for weight in block.parameters() if weight.ndim == 2)
-    narrow = sum(weight.numel() for weight in block.mlp.parameters()) + block.self_attn.o_proj.weight.numel()
+    weights = sum(int(weight.numel()) for weight in block.parameters() if weight.ndim == 2)
+    narrow = sum(int(weight.numel()) for weight in block.mlp.parameters()) + int(block.self_attn.o_proj.weight.numel())
     tokens = sum(map(len, prompts))
-    attention = sum(2.0 * len(prompt) ** 2 * network.config.hidden_size for prompt in prompts)
+    attention = sum(2.0 * len(prompt) ** 2 for prompt in prompts) * int(network.config.hidden_size)
     return 2.0 * tokens * (weights * layer - narrow) + 2.0 * len(prompts) * narrow + attention * layer
 
 

@@ -90,9 +90,22 @@ def _extract(options: argparse.Namespace) -> object:
 
     loaded = load_model(options.model, revision=options.revision, dtype=options.dtype, device=options.device)
     answerer = Answerer(
-        loaded, layers=options.layers, options=options.options, batch=options.batch, normed=options.normed
+        loaded,
+        layers=options.layers,
+        positions=options.positions,
+        options=options.options,
+        batch=options.batch,
+        tokens=options.tokens,
+        normed=options.normed,
     )
-    return extract_file(answerer, options.prompts, options.out, tier=options.tier)
+    return extract_file(
+        answerer,
+        options.prompts,
+        options.out,
+        tier=options.tier,
+        states_only=options.states_only,
+        part_prompts=options.part_prompts,
+    )
 
 
 def _answerers(engine: Engine, cascade: str) -> "dict[int, StateReader]":
@@ -199,11 +212,22 @@ def _add_extract(extract: argparse.ArgumentParser) -> None:
     extract.add_argument("--tier", type=int, default=0)
     extract.add_argument("--layers", type=int, nargs="+", help="all when left out; 0 is the embedding output")
     extract.add_argument("--options", nargs="+", help="the allowed answers, one token each")
-    extract.add_argument("--batch", type=int, default=32)
+    extract.add_argument(
+        "--positions",
+        nargs="+",
+        default=["last_prompt_token"],
+        help="last_prompt_token, last_prompt_token-K, first_token, mean_of_prompt",
+    )
+    extract.add_argument("--states-only", action="store_true", help="no answers and no P(T); an encoder has none")
+    extract.add_argument("--tokens", type=int, help="padded tokens of a batch at most; by the device when left out")
+    extract.add_argument("--batch", type=int, help="prompts of a batch at most")
+    extract.add_argument(
+        "--part-prompts", type=int, default=1024, help="prompts after which progress is safe from a kill"
+    )
     extract.add_argument("--normed", action="store_true", help="apply the final norm")
     extract.add_argument("--revision")
     extract.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
-    extract.add_argument("--device", default="cpu")
+    extract.add_argument("--device", default="auto", help="auto is a CUDA device where there is one, else cpu")
 
 
 if __name__ == "__main__":

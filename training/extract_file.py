@@ -1,31 +1,41 @@
 """`python -m training extract`: hidden states and signals of a file of prompts, as the interchange format has them.
 
 Reads `query_id` and `prompt` from Parquet, CSV or JSONL (an outcome table has both); writes one `.npz` or
-`.safetensors` with `hidden` [n, d] (or [n, layers, d] where several layers are asked for), `query_id`, `tier`, `p_t`
-and `entropy`. A query that stands there once per tier is asked once.
+`.safetensors` with `hidden` [n, d] (or [n, layers × positions, d] where several are asked for), `query_id`, `tier`, and
+unless only states are asked for `p_t` and `entropy`. A query that stands there once per tier is asked once.
+
+A killed run goes on where it was: what is done lies in parts beside the file, and a complete file of the same job is
+not computed again.
 """
 
-from collections.abc import Callable, Sequence
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import csv, json, parquet
-from safetensors.numpy import save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from knowgate import codec
 from knowgate.features import stored_vector
 from training.errors import ExtractionRefused
-from training.extraction import Answerer, Extraction
+from training.extract_parts import Parts, Tensors, job_of, rows_left, write_whole
+from training.extraction import Answerer
+from training.extraction.progress import Progress
+from training.extraction.tokens import token_ids
 
 _READERS: dict[str, Callable[[str], pa.Table]] = {
     ".parquet": parquet.read_table,
     ".csv": csv.read_csv,
     ".jsonl": json.read_json,
 }
+PART_PROMPTS = 1024  # in a part at least, and so lost by a kill at most (beside one batch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,21 +45,121 @@ class Extracted:
     path: str
     queries: int
     layers: tuple[int, ...]
+    positions: tuple[str, ...]
     dimension: int
+    resumed: int  # queries that an earlier run had done
 
 
-def extract_file(answerer: Answerer, prompts: Path, out: Path, *, tier: int = 0) -> Extracted:
-    """Extract every query's states. Raises ExtractionRefused for a file that cannot be read or written so."""
+def extract_file(
+    answerer: Answerer,
+    prompts: Path,
+    out: Path,
+    *,
+    tier: int = 0,
+    states_only: bool = False,
+    part_prompts: int = PART_PROMPTS,
+    stream: TextIO | None = None,
+) -> Extracted:
+    """Extract every query's states; progress goes to `stream` (stderr if left out).
+
+    Raises ExtractionRefused for a file that cannot be read or written so, or parts of another extraction.
+    """
     if out.suffix not in (".npz", ".safetensors"):
         raise ExtractionRefused(f"out is {out}: name a .npz or a .safetensors file")
     ids, texts = _read_prompts(prompts)
-    extraction = answerer.extract(texts)
+    if not ids:
+        raise ExtractionRefused(f"{prompts} has no rows: give at least one prompt")
+    job = job_of(ids, texts, list(answerer.fingerprints), list(answerer.option_texts), tier, states_only)
+    done = _complete(out, job)
+    if done is not None:
+        return _extracted(answerer, out, done, len(ids))
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.tmp{out.suffix}")
-    _write(temporary, ids, extraction, tier)
-    temporary.replace(out)
-    n, layers, dimension = extraction.hidden.shape
-    return Extracted(path=str(out), queries=n, layers=answerer.layers[:layers], dimension=dimension)
+    parts = Parts(out, job)
+    with parts.open():
+        before = parts.read()
+        rows = rows_left(len(ids), before)
+        for part in _parts(answerer, texts, rows, states_only, part_prompts, stream or sys.stderr):
+            parts.write(part)
+        tensors = parts.read()
+        assert tensors is not None
+        order = np.argsort(tensors.pop("rows"), kind="stable")
+        tensors = {name: tensor[order] for name, tensor in tensors.items()}
+        tensors["tier"] = np.full(len(ids), tier, dtype=np.int64)
+        _write(out, ids, tensors, answerer, job)
+        parts.remove()
+    return _extracted(answerer, out, tensors["hidden"].shape, len(ids) - len(rows))
+
+
+def _extracted(answerer: Answerer, out: Path, shape: Sequence[int], resumed: int) -> Extracted:
+    return Extracted(
+        path=str(out),
+        queries=shape[0],
+        layers=answerer.layers,
+        positions=answerer.positions,
+        dimension=shape[-1],
+        resumed=resumed,
+    )
+
+
+def _parts(
+    answerer: Answerer, texts: Sequence[str], rows: Sequence[int], states_only: bool, size: int, stream: TextIO
+) -> Iterator[Tensors]:
+    """What is left to do, at least `size` prompts at a time."""
+    prompts = token_ids(answerer.loaded, texts)
+    left = sum(len(prompts[row]) for row in rows)
+    progress = Progress(stream, prompts=len(rows), tokens=left, before=len(texts) - len(rows))
+    waiting: list[Tensors] = []
+    for tensors in _batches(answerer, prompts, rows, states_only):
+        waiting.append(tensors)
+        progress.add(len(tensors["rows"]), sum(len(prompts[row]) for row in tensors["rows"]))
+        if sum(len(part["rows"]) for part in waiting) >= size:
+            yield _joined(waiting)
+            waiting = []
+    if waiting:
+        yield _joined(waiting)
+
+
+def _batches(
+    answerer: Answerer, prompts: Sequence[Sequence[int]], rows: Sequence[int], states_only: bool
+) -> Iterator[Tensors]:
+    if states_only:
+        for states in answerer.read(prompts, rows=rows):
+            yield {"rows": np.array(states.rows, dtype=np.int64), "hidden": _stored(states.hidden)}
+        return
+    for places, answered in answerer.answers(prompts, rows=rows):
+        yield {
+            "rows": np.array(places, dtype=np.int64),
+            "hidden": _stored(np.stack([one.hidden for one in answered])),
+            "p_t": np.array([one.p_t for one in answered]),
+            "entropy": np.array([one.entropy for one in answered]),
+        }
+
+
+def _joined(parts: Sequence[Tensors]) -> Tensors:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _stored(hidden: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+    """float16 [n, d], or [n, layers × positions, d] where there are several."""
+    n, views, dimension = hidden.shape
+    stored = stored_vector(hidden.reshape(n * views, dimension))
+    return stored if views == 1 else stored.reshape(n, views, dimension)
+
+
+def _complete(out: Path, job: str) -> tuple[int, ...] | None:
+    """The shape of `hidden` in a file that this very job has written before; None for any other file or none."""
+    if not out.is_file():
+        return None
+    try:
+        if out.suffix == ".npz":
+            with np.load(out) as held:
+                same = "job" in held and str(held["job"]) == job
+                return tuple(held["hidden"].shape) if same else None
+        with safe_open(out, "np") as file:
+            same = (file.metadata() or {}).get("job") == job
+            return tuple(file.get_slice("hidden").get_shape()) if same else None
+    except (SafetensorError, OSError, ValueError, KeyError):
+        return None  # not a file of ours, and replaced as any other
 
 
 def _read_prompts(path: Path) -> tuple[list[str], list[str]]:
@@ -68,29 +178,20 @@ def _read_prompts(path: Path) -> tuple[list[str], list[str]]:
     return list(prompts), list(prompts.values())
 
 
-def _write(path: Path, ids: Sequence[str], extraction: Extraction, tier: int) -> None:
-    n, layers, dimension = extraction.hidden.shape
-    hidden = stored_vector(extraction.hidden.reshape(n * layers, dimension)).reshape(n, layers, dimension)
-    if layers == 1:
-        hidden = np.ascontiguousarray(hidden[:, 0])
-    tiers = np.full(n, tier, dtype=np.int64)
-    if path.suffix == ".npz":
-        np.savez(
-            path,
-            hidden=hidden,
-            query_id=np.array(ids),
-            tier=tiers,
-            p_t=extraction.p_t,
-            entropy=extraction.entropy,
-            fingerprints=np.array([codec.canonical(one).decode() for one in extraction.fingerprints]),
-        )
+def _write(out: Path, ids: Sequence[str], tensors: Tensors, answerer: Answerer, job: str) -> None:
+    if out.suffix == ".npz":
+        content = io.BytesIO()
+        names: dict[str, Any] = {
+            "query_id": np.array(ids),
+            "fingerprints": np.array([codec.canonical(one).decode() for one in answerer.fingerprints]),
+            "job": np.array(job),
+        }
+        np.savez(content, **(names | tensors))
+        write_whole(out, content.getvalue())
         return
-    metadata = {"query_id": codec.canonical(list(ids)).decode()}
-    metadata["fingerprints"] = codec.canonical(list(extraction.fingerprints)).decode()
-    tensors: dict[str, npt.NDArray[Any]] = {
-        "hidden": hidden,
-        "tier": tiers,
-        "p_t": extraction.p_t,
-        "entropy": extraction.entropy,
+    metadata = {
+        "query_id": codec.canonical(list(ids)).decode(),
+        "fingerprints": codec.canonical(list(answerer.fingerprints)).decode(),
+        "job": job,
     }
-    save_file(tensors, path, metadata=metadata)
+    write_whole(out, save(tensors, metadata=metadata))

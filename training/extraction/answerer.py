@@ -71,8 +71,8 @@ class Answerer:
     """A model together with what is read of it.
 
     Arguments: `layers` to keep (None = all, embedding output included), `positions` of the tokens to keep them at,
-    `options` = the texts of the allowed answers (each one token), `batch` = prompts at a time at most, `tokens` = padded
-    tokens at a time at most (None = by the device), `normed` = apply the final norm to the kept states,
+    `options` = the texts of the allowed answers (each one token), `batch` = prompts at a time at most, `tokens` =
+    padded tokens at a time at most (None = by the device), `normed` = apply the final norm to the kept states,
     `max_new_tokens` of an answer, `left` = put padding first (longer answers are written so anyway; vectors do not
     depend on it). Raises ExtractionRefused for a layer, position or option that the model does not have.
     """
@@ -100,6 +100,7 @@ class Answerer:
             loaded.fingerprint(layer, normed=normed, position=name) for layer in self.layers for name in self.positions
         )
         self._shortest = max(place.shortest for place in places)
+        self.option_texts = tuple(options or ())
         self._options = None if options is None else torch.tensor(option_token_ids(loaded, options))
         self._batch = batch
         on_cpu = loaded.network.device.type == "cpu"
@@ -121,14 +122,14 @@ class Answerer:
             progress(len(rows))
         return [answered[row] for row in range(len(prompts))]
 
-    def answers(self, prompts: Sequence[Prompt]) -> Iterator[tuple[tuple[int, ...], list[Answered]]]:
-        """As `answer`, batch by batch as they are done: the prompts' places, and what they got."""
-        for batch in self._batches(prompts, written=self._max_new_tokens - 1):
+    def answers(
+        self, prompts: Sequence[Prompt], *, rows: Sequence[int] | None = None
+    ) -> Iterator[tuple[tuple[int, ...], list[Answered]]]:
+        """As `answer`, batch by batch as they are done: the prompts' places, and what they got; `rows` None = all."""
+        for batch in self._batches(prompts, rows, written=self._max_new_tokens - 1):
             yield batch.rows, self._answer_batch(batch)
 
-    def extract(
-        self, prompts: Sequence[Prompt], *, progress: Callable[[int], object] = lambda _: None
-    ) -> Extraction:
+    def extract(self, prompts: Sequence[Prompt], *, progress: Callable[[int], object] = lambda _: None) -> Extraction:
         """As `answer`, as arrays. Raises ExtractionRefused without prompts."""
         _some(prompts)
         answered = self.answer(prompts, progress=progress)
@@ -142,9 +143,9 @@ class Answerer:
             fingerprints=self.fingerprints,
         )
 
-    def read(self, prompts: Sequence[Prompt]) -> Iterator[States]:
-        """Hidden states alone, batch by batch as they are done; memory holds one batch."""
-        for batch in self._batches(prompts, written=0):
+    def read(self, prompts: Sequence[Prompt], *, rows: Sequence[int] | None = None) -> Iterator[States]:
+        """Hidden states alone, batch by batch as they are done; memory holds one batch. `rows` None = all prompts."""
+        for batch in self._batches(prompts, rows, written=0):
             states, _ = self._states.run(batch)
             yield States(
                 rows=batch.rows,
@@ -169,9 +170,11 @@ class Answerer:
             rows=tuple(range(len(prompts))), hidden=hidden, tokens_in=tokens_in, fingerprints=self.fingerprints
         )
 
-    def _batches(self, prompts: Sequence[Prompt], *, written: int) -> Iterator[Batch]:
+    def _batches(self, prompts: Sequence[Prompt], rows: Sequence[int] | None, *, written: int) -> Iterator[Batch]:
         tokens = token_ids(self.loaded, prompts, shortest=self._shortest, written=written)
-        return batches(tokens, tokens=self._budget, size=self._batch, pad_id=pad_id(self.loaded), left=self._left)
+        return batches(
+            tokens, tokens=self._budget, size=self._batch, rows=rows, pad_id=pad_id(self.loaded), left=self._left
+        )
 
     def _answer_batch(self, batch: Batch) -> list[Answered]:
         began = time.perf_counter()

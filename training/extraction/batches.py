@@ -43,16 +43,24 @@ class Batch:
 
 
 def batches(
-    token_ids: Sequence[Sequence[int]], *, tokens: int, size: int | None = None, pad_id: int, left: bool
+    token_ids: Sequence[Sequence[int]],
+    *,
+    tokens: int,
+    size: int | None = None,
+    rows: Sequence[int] | None = None,
+    pad_id: int,
+    left: bool,
 ) -> Iterator[Batch]:
     """Batches of at most `tokens` padded tokens and `size` prompts (None = any number), longest first.
+
+    `rows` names the prompts that are wanted; None = all.
 
     Raises ExtractionRefused for a budget or a size below 1.
     """
     for name, value in (("tokens per batch", tokens), ("prompts per batch", size)):
         if value is not None and value < 1:
             raise ExtractionRefused(f"{name} is {value}: give 1 or more")
-    order = sorted(range(len(token_ids)), key=lambda row: (-len(token_ids[row]), row))
+    order = sorted(range(len(token_ids)) if rows is None else rows, key=lambda row: (-len(token_ids[row]), row))
     start = 0
     while start < len(order):
         longest = len(token_ids[order[start]])
@@ -64,8 +72,8 @@ def batches(
             if half_full and len(token_ids[order[end]]) < _SHORTEST_SHARE * longest:
                 break
             end += 1
-        rows = tuple(order[start:end])
-        yield pad(rows, [token_ids[row] for row in rows], pad_id, left)
+        chosen = tuple(order[start:end])
+        yield pad(chosen, [token_ids[row] for row in chosen], pad_id, left)
         start = end
 
 

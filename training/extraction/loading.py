@@ -111,7 +111,7 @@ def load_model(
 
 
 def chosen_device(device: str) -> str:
-    """"auto" is a CUDA device where there is one, else the CPU; any other name stays."""
+    """ "auto" is a CUDA device where there is one, else the CPU; any other name stays."""
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -2,7 +2,7 @@
 
 Decisions:
 - Without logits the pass ends after the topmost wanted layer, and the topmost block does its feed-forward part for
-  the one token that is read (see narrowing). With logits it runs through, and the output head sees one token per prompt.
+  the one token that is read (see narrowing). With logits it runs through, and the head sees one token per prompt.
 - No cache is built. Padding comes last, and a causal model then needs no mask: no token sees what follows it, so
   attention takes its fastest path. Whether a model is causal is tried, by changing a token and looking at those before.
 - Padding that comes first (longer answers are written that way) has a mask and positions counted from the first token.

@@ -1,0 +1,139 @@
+"""A killed extraction goes on where it was, computes no vector twice, and never mixes two jobs."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from transformers import BertConfig, BertForMaskedLM
+
+from training.errors import ExtractionRefused, TrainingError
+from training.extract_file import extract_file
+from training.extract_parts import Parts
+from training.extraction import FIRST, Answerer, load_model
+from training.extraction.progress import Progress
+
+COUNT = 150
+
+
+@pytest.fixture(name="folder")
+def folder_fixture(tmp_path: Path, model_of: Any, tokenizer_of_letters: Any) -> Path:
+    model_of("llama").save_pretrained(tmp_path / "model")
+    tokenizer_of_letters().save_pretrained(tmp_path / "model")
+    rows = [{"query_id": f"q{at}", "prompt": "abcdefghij"[: 1 + at % 10] + ":"} for at in range(COUNT)]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def answerer_of(folder: Path, layers: tuple[int, ...] = (2,)) -> Answerer:
+    return Answerer(load_model(folder / "model"), layers=layers, batch=1)
+
+
+def rows_read(answerer: Answerer) -> list[int]:
+    """Fills with the number of prompts of each real pass (what a model is tried with has 6 tokens of its own)."""
+    seen: list[int] = []
+    answerer.states(["ab"])  # tried now
+    answerer.loaded.network.get_input_embeddings().register_forward_hook(
+        lambda _, given, __: seen.append(given[0].shape[0])
+    )
+    return seen
+
+
+def test_a_killed_run_goes_on_and_computes_no_vector_twice(folder: Path) -> None:
+    command = [sys.executable, "-m", "training", "extract", "--model", str(folder / "model"), "--layers", "2"]
+    command += ["--prompts", str(folder / "prompts.jsonl"), "--out", str(folder / "out.safetensors")]
+    command += ["--batch", "1", "--part-prompts", "1", "--states-only", "--device", "cpu"]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    parts = folder / ".out.safetensors.parts"
+    while len(list(parts.glob("part-*"))) < 3 and running.poll() is None:
+        time.sleep(0.002)
+    running.send_signal(signal.SIGKILL)
+    _, said = running.communicate()
+    done = len(list(parts.glob("part-*")))
+    assert running.returncode == -signal.SIGKILL and 3 <= done < COUNT, said
+    assert not (folder / "out.safetensors").exists()
+
+    answerer = answerer_of(folder)
+    seen, said_now = rows_read(answerer), io.StringIO()
+    (parts / ".part-00000099.safetensors.tmp").write_bytes(b"half a part")  # what a kill may leave
+    written = extract_file(
+        answerer, folder / "prompts.jsonl", folder / "out.safetensors", states_only=True, stream=said_now
+    )
+    assert written.resumed == done and sum(seen) == COUNT - done
+    assert f"{COUNT}/{COUNT} prompts" in said_now.getvalue() and "left" in said_now.getvalue()
+    whole = extract_file(answerer_of(folder), folder / "prompts.jsonl", folder / "whole.safetensors", states_only=True)
+    assert whole.resumed == 0
+    resumed, at_once = (load_file(folder / f"{name}.safetensors") for name in ("out", "whole"))
+    assert set(resumed) == set(at_once) == {"hidden", "tier"}
+    np.testing.assert_array_equal(resumed["hidden"], at_once["hidden"])
+    assert list(folder.glob(".*")) == []
+
+    before = len(seen)
+    again = extract_file(answerer, folder / "prompts.jsonl", folder / "out.safetensors", states_only=True)
+    assert again.resumed == COUNT and len(seen) == before  # a complete file is not computed again
+
+
+def test_parts_of_another_job_and_a_file_in_work_are_refused(folder: Path) -> None:
+    out = folder / "out.npz"
+    with Parts(out, "a" * 64).open(), pytest.raises(ExtractionRefused, match="another process"):
+        extract_file(answerer_of(folder), folder / "prompts.jsonl", out)
+    with pytest.raises(ExtractionRefused, match="another extraction"):
+        extract_file(answerer_of(folder), folder / "prompts.jsonl", out)
+
+
+def test_a_part_that_the_disk_lost_is_asked_again(folder: Path) -> None:
+    parts = Parts(folder / "out.npz", "a" * 64)
+    with parts.open():
+        for row in range(3):
+            parts.write({"rows": np.array([row]), "hidden": np.ones((1, 4), dtype=np.float16)})
+        (folder / ".out.npz.parts" / "part-00000001.safetensors").write_bytes(b"torn")
+        held = parts.read()
+    assert held is not None and held["rows"].tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_another_layer_replaces_a_complete_file(folder: Path, suffix: str) -> None:
+    out = folder / f"out{suffix}"
+    first = extract_file(answerer_of(folder), folder / "prompts.jsonl", out)
+    assert extract_file(answerer_of(folder), folder / "prompts.jsonl", out).resumed == COUNT
+    other = extract_file(answerer_of(folder, (1, 2)), folder / "prompts.jsonl", out)
+    assert (first.resumed, other.resumed, other.layers) == (0, 0, (1, 2))
+
+
+def test_a_saved_encoder_is_loaded_bare_and_its_states_are_read(folder: Path, tokenizer_of_letters: Any) -> None:
+    network = BertForMaskedLM(
+        BertConfig(vocab_size=36, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
+    ).eval()
+    network.save_pretrained(folder / "bert")
+    tokenizer_of_letters().save_pretrained(folder / "bert")
+    answerer = Answerer(load_model(folder / "bert"), layers=[2], positions=[FIRST])
+    ids = answerer.loaded.tokenizer("abc", return_tensors="pt")["input_ids"]
+    expected = network.bert(ids).last_hidden_state[0, 0].detach().numpy()
+    np.testing.assert_allclose(answerer.states(["abc", "a"]).hidden[0, 0], expected, atol=1e-5)
+    with pytest.raises(TrainingError, match="encoder"):
+        extract_file(answerer, folder / "prompts.jsonl", folder / "out.npz")
+    written = extract_file(answerer, folder / "prompts.jsonl", folder / "states.npz", states_only=True)
+    assert written.positions == (FIRST,)
+
+
+def test_progress_tells_rate_and_time_left_in_tokens() -> None:
+    stream, now = io.StringIO(), [0.0]
+    progress = Progress(stream, prompts=4, tokens=400, before=2, clock=lambda: now[0])
+    now[0] = 1.0
+    progress.add(1, 100)  # too soon for another line in a log
+    now[0] = 20.0
+    progress.add(1, 100)
+    now[0] = 21.0
+    progress.add(2, 200)
+    assert stream.getvalue().splitlines() == [
+        "4/6 prompts, 0.1 prompts/s, 10 tokens/s, 0:20 left",
+        "6/6 prompts, 0.2 prompts/s, 19 tokens/s, 0:00 left",
+    ]
