@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("attempt", sa.Column("note", sa.String(), nullable=True))
+    op.add_column("attempt", sa.Column("note", sa.Text(), nullable=True))
 
 
 def downgrade() -> None:

@@ -109,20 +109,26 @@ def _read_document(content: bytes) -> BundleDocument:
         if not isinstance(found, dict) or codec.canonical(found).decode() != text:
             raise BundleRefused("the document is not one canonical JSON object: write bundles with write_bundle")
         document = codec.decode(BundleDocument, upgrade(found))
-        if not _says(codec.encode(document), found):
-            raise BundleRefused("the document writes a value in another form than write_bundle does: write it anew")
+        # Canonical JSON may still spell a time in another way; the id would then not be the document's.
+        other = _other_form(codec.encode(document), found, "")
+        if other is not None:
+            raise BundleRefused(f"{other} is not written as write_bundle writes it: write the bundle anew")
         return document
     except RecordInvalid as error:
         raise BundleRefused(f"the document does not hold: {error}") from error
 
 
-def _says(written: object, found: object) -> bool:
-    """Whether every value of `found` is what this runtime would write; fields that `found` leaves out are not asked."""
+def _other_form(written: object, found: object, path: str) -> str | None:
+    """The path of the first value of `found` that this runtime would write otherwise; fields left out are not asked."""
     if isinstance(found, dict) and isinstance(written, dict):
-        return all(_says(written.get(key), value) for key, value in found.items() if key != "schema")
-    if isinstance(found, list) and isinstance(written, list):
-        return len(found) == len(written) and all(map(_says, written, found))
-    return written == found
+        parts = (
+            (written.get(key), value, f"{path}.{key}".lstrip(".")) for key, value in found.items() if key != "schema"
+        )
+    elif isinstance(found, list) and isinstance(written, list) and len(found) == len(written):
+        parts = ((one, value, f"{path}[{at}]") for at, (one, value) in enumerate(zip(written, found, strict=True)))
+    else:
+        return None if written == found else path
+    return next((other for part in parts if (other := _other_form(*part)) is not None), None)
 
 
 def _read_tensors(content: bytes) -> dict[str, Float32Array]:
