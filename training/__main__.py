@@ -27,7 +27,7 @@ from training.errors import TrainingError, TrainingRefused
 from training.settings import read_addresses
 
 if TYPE_CHECKING:  # what a command needs is imported by it: draining an outbox loads no torch
-    from training.dataset import StateReader
+    from training.extraction import Answerer
 
 DONE, FAILED, CLAIM_LOST = 0, 1, 3
 LEASE = timedelta(minutes=5)
@@ -108,7 +108,7 @@ def _extract(options: argparse.Namespace) -> object:
     )
 
 
-def _answerers(engine: Engine, cascade: str) -> "dict[int, StateReader]":
+def _answerers(engine: Engine, cascade: str) -> "dict[int, Answerer]":
     """What reads stored prompts again: encoders of black boxes, and models in process that compare several layers."""
     from knowgate.spec import Privacy
     from store.cascades import cascade as read_cascade
@@ -123,13 +123,12 @@ def _answerers(engine: Engine, cascade: str) -> "dict[int, StateReader]":
     ]
     if not wanted:
         return {}
-    from training.extraction import Answerer, load_tier
-    from training.extraction.encoder import Encoder
+    from training.extraction import Answerer, encoder_of, load_tier
 
     return {
         at: Answerer(load_tier(tier), layers=tier.layers)
         if tier.encoder is None
-        else Encoder(tier.encoder, layers=tier.layers or None)
+        else encoder_of(tier.encoder, layers=tier.layers or None)
         for at, tier in wanted
     }
 

@@ -8,10 +8,9 @@ Decisions:
   fit. (The cut may bias a probe a little; no certificate depends on it.)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,19 +22,13 @@ from store.engine import reading
 from store.examples import Examples, labelled
 from store.fingerprints import fingerprints
 from store.shards import read_rows
+from training.extraction import Answerer
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 Texts = tuple[str | None, ...]
 LARGEST_WEIGHT = 20.0
-
-
-class StateReader(Protocol):
-    """What reads prompts again: the tier's own model (`Answerer`), or another one's body (`Encoder`)."""
-
-    def extract(self, prompts: Sequence[str], /) -> Any:
-        """`hidden` [n, layers, d], and `fingerprints`, one per layer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -175,7 +168,7 @@ def stored_vectors(rows: CascadeRows, tier: int) -> TierVectors | None:
     return TierVectors(fingerprints=(rows.fingerprints[chosen],), present=present, x=x)
 
 
-def extracted_vectors(rows: CascadeRows, tier: int, answerer: StateReader) -> TierVectors | None:
+def extracted_vectors(rows: CascadeRows, tier: int, answerer: Answerer) -> TierVectors | None:
     """The states of the answerer's layers for all prompts that are stored in full; None where none is.
 
     This is how layers are compared: production ships one layer, the model itself can be asked for all of them. It is

@@ -34,7 +34,8 @@ from store.job_runs import Claim
 from training.certificates import certificate_of
 from training.certify import Certified, certify_policy
 from training.compare import compare_with_champion
-from training.dataset import CascadeRows, StateReader, TierVectors, extracted_vectors, read_window, stored_vectors
+from training.dataset import CascadeRows, TierVectors, extracted_vectors, read_window, stored_vectors
+from training.extraction import Answerer
 from training.heartbeat import kept_alive
 from training.learn import LearnedTier, learn_tier, signal_columns, with_document
 from training.paths import Signals
@@ -69,7 +70,7 @@ def train_window(
     as_of: datetime,
     claim: Claim | None = None,
     settings: TrainingSettings | None = None,
-    answerers: Mapping[int, StateReader] | None = None,
+    answerers: Mapping[int, Answerer] | None = None,
     clock: Callable[[], datetime] = _now,
 ) -> TrainingOutcome:
     """Train, certify and publish one window of decision time, with the labels known at `as_of`.
@@ -212,7 +213,7 @@ def _mature(window: Window, as_of: datetime, spec: CascadeSpec) -> Window | None
     return None if end <= window.start else Window(start=window.start, end=end)
 
 
-def _vectors(rows: CascadeRows, tier: int, answerers: Mapping[int, StateReader]) -> TierVectors | None:
+def _vectors(rows: CascadeRows, tier: int, answerers: Mapping[int, Answerer]) -> TierVectors | None:
     if tier in answerers:
         extracted = extracted_vectors(rows, tier, answerers[tier])
         if extracted is not None:

@@ -3,7 +3,7 @@
 The demo's answering service and training both read models here, so a vector means the same in both.
 """
 
-from training.extraction.answerer import Answered, Answerer, Extraction, States, option_token_ids
+from training.extraction.answerer import Answered, Answerer, Extraction, States, encoder_of, option_token_ids
 from training.extraction.loading import POSITION, LoadedModel, adopt, load_model, load_tier
 from training.extraction.positions import FIRST, LAST, MEAN
 from training.extraction.tokens import Prompt
@@ -20,6 +20,7 @@ __all__ = [
     "Prompt",
     "States",
     "adopt",
+    "encoder_of",
     "load_model",
     "load_tier",
     "option_token_ids",

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +23,9 @@ from torch import Tensor
 from knowgate.records import Fingerprint
 from training.errors import ExtractionRefused
 from training.extraction.batches import Batch, batches
-from training.extraction.loading import LoadedModel
+from training.extraction.loading import LoadedModel, load_model
 from training.extraction.passes import Passes
-from training.extraction.positions import LAST, named_positions
+from training.extraction.positions import LAST, MEAN, named_positions
 from training.extraction.tokens import Prompt, pad_id, token_ids
 
 CPU_TOKENS, GPU_TOKENS = 4096, 16_384  # of a batch: fills the device; more only costs memory
@@ -267,3 +268,12 @@ def _read_logits(logits: Tensor, options: Tensor | None) -> tuple[Tensor, Tensor
 def _until(tokens: list[int], end: int | None) -> int:
     """How many tokens an answer has: up to and with the end token."""
     return tokens.index(end) + 1 if end is not None and end in tokens else len(tokens)
+
+
+def encoder_of(source: str | Path, *, layers: Sequence[int] | None = None) -> Answerer:
+    """Another model's states for a tier that shows none of its own: the mean over the prompt's tokens.
+
+    An encoder's last token means nothing in particular, and its first only where it was trained to. The fingerprint
+    names the encoder, so a probe fitted on one encoder's states meets no other's.
+    """
+    return Answerer(load_model(source), layers=layers, positions=(MEAN,))
