@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evidence import InvalidInputError, Thresholds, candidates_of, equal_quantile_path, kept_tier, single_gate_path
+from evidence import InvalidInputError, Thresholds, candidates_of, equal_quantile_path, single_gate_path
 from evidence.certificate import GateThreshold
 
 
@@ -62,10 +62,6 @@ def test_candidates_are_made_lazily_by_whoever_decides() -> None:
     assert first.kept.tolist() == [0, 1]
 
 
-def test_the_first_tier_that_retains_keeps_the_row() -> None:
-    assert kept_tier([[False, True, False], [True, True, False]]).tolist() == [1, 0, 2]
-
-
 def test_bad_input_is_named() -> None:
     with pytest.raises(InvalidInputError, match="p_t is missing in every row"):
         single_gate_path("p_t", [float("nan")])
@@ -75,5 +71,3 @@ def test_bad_input_is_named() -> None:
         single_gate_path("p_t", [0.5], points=0)
     with pytest.raises(InvalidInputError, match="tier without a signal"):
         equal_quantile_path([{}])
-    with pytest.raises(InvalidInputError, match="unequal"):
-        kept_tier([[True], [True, False]])
