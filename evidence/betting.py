@@ -54,9 +54,9 @@ def thinning_coins(ids: Sequence[str], salt: str = "knowgate.thin.v1") -> FloatA
 def _digests(ids: Sequence[str], salt: str) -> npt.NDArray[np.uint64]:
     """[n] the first eight bytes of each id's SHA-256, big-endian: they sort as the digests do."""
     key = f"{salt}:".encode()
-    return np.frombuffer(b"".join(hashlib.sha256(key + name.encode()).digest()[:8] for name in ids), dtype=">u8").astype(
-        np.uint64
-    )
+    return np.frombuffer(
+        b"".join(hashlib.sha256(key + name.encode()).digest()[:8] for name in ids), dtype=">u8"
+    ).astype(np.uint64)
 
 
 def log_capital(x: FloatArray, epsilon: float, delta: float, bound: float = 1.0) -> float:

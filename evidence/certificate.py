@@ -24,6 +24,7 @@ __all__ = [
     "thresholds_as_objects",
 ]
 
+
 class CertificationStatus(StrEnum):
     CERTIFIED = "certified"
     INFEASIBLE = "infeasible"

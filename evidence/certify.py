@@ -69,7 +69,7 @@ def certify_policy(
     """Certify the thresholds of a policy of `kind`, for any number of gates and tiers.
 
     Args: signals, per non-last tier its gates' values [n], NaN = missing (the fallback decides, else it escalates);
-    path, conservative first, all gates opening together at 240 equal quantile levels unless given.
+    path, conservative first, all gates opening together at 480 equal quantile levels unless given.
 
     Raises OverlapError where a certification row is among `learned_on`, InvalidInputError on bad input.
 
@@ -113,7 +113,7 @@ def certify_single_gate(
 ) -> Certification:
     """Certify one gate between two tiers: what `certify_policy` gives for two tiers and one gate.
 
-    Args: scores [n], NaN = missing (escalates); path, 240 quantiles of the scores unless given (of earlier traffic).
+    Args: scores [n], NaN = missing (escalates); path, 480 quantiles of the scores unless given (of earlier traffic).
 
     Examples:
         >>> from evidence.certificate import TargetKind

@@ -27,6 +27,7 @@ _SIZE_MARGIN = 1e-3
 _Z_STEP = 1e-4
 _WHOLE_UP_TO = 20_000  # up to this n the boundary is found for every d at once, above it where the mass is
 _TAIL_SD = 7.5  # binomial mass left out on either side: < 1e-12
+_SEARCH_TAIL_SD = 4.5  # while z is searched; what is left out, < 1e-5, counts as rejected
 _SAMPLED_MARGIN = 3e-3  # the share of δ given up where the search sums over a sample of its terms
 _SAMPLED_TERMS = 400
 
@@ -57,7 +58,7 @@ def critical_value(n: int, epsilon: float, delta: float) -> float:
     n = count("n", n, low=1)
     epsilon, delta = _checked_epsilon(epsilon), level("delta", delta)
     target = delta * (1.0 - (_SIZE_MARGIN if n <= _WHOLE_UP_TO else _SAMPLED_MARGIN))
-    points = 120 if n <= _WHOLE_UP_TO else 60  # the size is the smoother in p the more rows there are
+    points = 60
     coarse = _discordance_grid(n, epsilon, points // 5)
     worst = list(_worst_points(n, epsilon, float(-ndtri(delta)), coarse, keep=3))
     fine = _discordance_grid(n, epsilon, points)
@@ -114,8 +115,10 @@ def drop_upper_bound(plus: int, minus: int, n: int, delta: float) -> float:
     delta = level("delta", delta)
     estimate = (plus - minus) / n
     step = 0.01 * np.sqrt(max((plus + minus) / n - estimate**2, 1.0 / n) / n)
+    step = 10.0 ** np.floor(np.log10(2.0 * step))
     bound = _solve_statistic(plus, minus, n, float(-ndtri(delta)))
     bound = _solve_statistic(plus, minus, n, critical_value(n, _rounded(bound), delta))
+    bound = float(np.ceil(bound / step) * step)  # the step's multiples are met again in the cache
     while bound < 1.0 and not drop_refuted(plus, minus, n, bound, delta):
         bound += step
     return min(float(bound), 1.0)
@@ -126,7 +129,7 @@ def drop_lower_bound(plus: int, minus: int, n: int, delta: float) -> float:
 
     Examples:
         >>> round(drop_lower_bound(80, 10, 1000, 0.1), 4)
-        0.0584
+        0.0581
     """
     return -drop_upper_bound(minus, plus, n, delta)
 
@@ -169,7 +172,7 @@ def _checked_epsilon(epsilon: float) -> float:
 
 def _rounded(epsilon: float) -> float:
     # The critical value changes slowly with ε, and a rounded argument is met again in the cache.
-    return float(np.clip(np.round(epsilon, 4), -0.9999, 0.9999))
+    return float(np.clip(np.round(epsilon, 2), -0.99, 0.99))
 
 
 def _z(a: FloatArray, d: FloatArray, n: int, epsilon: float) -> FloatArray:
@@ -205,9 +208,11 @@ def _rejection_probability(
 ) -> float:
     """P(Z ≤ −z) where d ~ Bin(n, q) rows are discordant and each of them is +1 with probability share_plus.
 
-    Unless `whole`, of many terms an even sample stands for all.
+    Unless `whole`, terms in the tail count as rejected, and of many terms an even sample stands for all.
     """
-    half = _TAIL_SD * np.sqrt(n * q * (1.0 - q)) + 30.0
+    half = (
+        _TAIL_SD * np.sqrt(n * q * (1.0 - q)) + 30.0 if whole else _SEARCH_TAIL_SD * np.sqrt(n * q * (1.0 - q)) + 12.0
+    )
     first, last = max(0, int(n * q - half)), min(n, int(np.ceil(n * q + half)))
     if q <= 0.0 or q >= 1.0:
         first = last = 0 if q <= 0.0 else n
@@ -221,7 +226,9 @@ def _rejection_probability(
     inner = (k >= 0.0) & (k < d)
     cdf = (k >= d).astype(np.float64)
     cdf[inner] = betainc(d[inner] - k[inner], k[inner] + 1.0, 1.0 - share_plus)
-    return float(mass @ cdf) if step == 1 else float(mass @ cdf / mass.sum())
+    if whole:
+        return float(mass @ cdf)
+    return float(mass @ cdf + 1.0 - mass.sum()) if step == 1 else float(mass @ cdf / mass.sum())
 
 
 @lru_cache(maxsize=4)

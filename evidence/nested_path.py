@@ -1,8 +1,8 @@
 """The evidence on every candidate of a path at once, where each candidate retains whatever the one before it retains.
 
 A path that opens all its gates together is nested, so a row has one entry point per tier: the first candidate
-under which that tier retains it. `knowgate.policy.retain_mask` decides; each row is asked about eight candidates
-of 240 (bisection), and the counts of all candidates are sums over entry points. So a million rows cost a few passes
+under which that tier retains it. `knowgate.policy.retain_mask` decides; each row is asked about nine candidates
+of 480 (bisection), and the counts of all candidates are sums over entry points. So a million rows cost a few passes
 over them, for any number of gates and tiers.
 """
 
@@ -71,7 +71,9 @@ def entry_points(policies: Sequence[Policy], signals: Sequence[Signals]) -> IntA
     return entry
 
 
-def nested_tallies(path: Sequence[Thresholds], entry: IntArray, rows: CertificationRows, delta: float) -> Iterator[Tally]:
+def nested_tallies(
+    path: Sequence[Thresholds], entry: IntArray, rows: CertificationRows, delta: float
+) -> Iterator[Tally]:
     """The tallies of a nested path's candidates, in order, from the rows' entry points [n, tiers − 1]."""
     thinned = thinned_is_sharper(path, entry, rows, delta)
     counts = _Counts(len(path), entry, rows)
@@ -83,9 +85,7 @@ def nested_tallies(path: Sequence[Thresholds], entry: IntArray, rows: Certificat
             yield tally_of(rows, Candidate(thresholds=thresholds, kept=kept), delta)
 
 
-def thinned_is_sharper(
-    path: Sequence[Thresholds], entry: IntArray, rows: CertificationRows, delta: float
-) -> BoolArray:
+def thinned_is_sharper(path: Sequence[Thresholds], entry: IntArray, rows: CertificationRows, delta: float) -> BoolArray:
     """[candidates] whether counts are used: always where rows count equally, else as `CertificationRows` says."""
     if not rows.weighted:
         return np.full(len(path), rows.order is None)

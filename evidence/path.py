@@ -18,7 +18,7 @@ from evidence.inputs import FloatArray, IntArray, count, real_array
 from knowgate.policy import Gate, Policy, PolicyKind
 from knowgate.records import Reason
 
-GRID_POINTS = 240
+GRID_POINTS = 480  # finer retains more: docs/decisions/0061-sharper-tests.md
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -20,11 +20,11 @@ def values(path: list[Thresholds], tier: int = 0, gate: int = 0) -> list[float]:
 def test_one_gate_opens_from_the_highest_score_to_the_lowest() -> None:
     scores = np.random.default_rng(0).random(1000)
     path = single_gate_path("p_t", scores)
-    assert len(path) == 240
+    assert len(path) == 480
     assert values(path) == sorted(values(path), reverse=True)
     assert values(path)[-1] == scores.min()
     retained = [(scores >= value).mean() for value in values(path)]
-    assert retained == pytest.approx(np.arange(1, 241) / 240, abs=0.0011)
+    assert retained == pytest.approx(np.arange(1, 481) / 480, abs=0.0011)
 
 
 def test_thresholds_are_scores_that_occur_and_each_occurs_once() -> None:
