@@ -59,7 +59,7 @@ def log_of(scenario: str, population: Population, rows: npt.NDArray[np.int64], r
 def measure_scenario(
     scenario: str, population: Population, epsilon: float, delta: float, n: int, reps: int
 ) -> dict[str, float | int | str | None]:
-    """Share retained and violations of the certified threshold; bias of the estimate, in Monte-Carlo standard errors."""
+    """Share retained and violations of the certified threshold; bias of the estimate in standard errors."""
     rng = np.random.default_rng(np.random.SeedSequence([20260, SCENARIOS.index(scenario), population.n]))
     champion = Policy.of(PolicyKind.P_T, ({"p_t": float(np.quantile(population.p_t[:, 0], 1 - CHAMPION))},))
     truth = population.drop_of(kept_tiers(champion, [{"p_t": population.p_t[:, 0]}]))

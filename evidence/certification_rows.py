@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-
 from scipy.special import ndtri
 
 from evidence.betting import fixed_order, thinning_coins

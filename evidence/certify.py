@@ -7,7 +7,6 @@ a million rows take a second; a path that does not open so is walked candidate b
 
 from collections.abc import Collection, Iterable, Sequence
 
-import numpy as np
 import numpy.typing as npt
 
 from evidence import path as paths
@@ -39,6 +38,7 @@ def certify_path(
     Raises OverlapError where a certification row is among `learned_on`, InvalidInputError on bad input.
 
     Examples:
+        >>> import numpy as np
         >>> from evidence.certificate import TargetKind
         >>> rows = CertificationRows(correct=np.tile([[1, 1], [1, 1], [0, 1], [1, 1]], (500, 1)))
         >>> scores = np.tile([0.9, 0.8, 0.3, 0.7], 500)
@@ -74,6 +74,7 @@ def certify_policy(
     Raises OverlapError where a certification row is among `learned_on`, InvalidInputError on bad input.
 
     Examples:
+        >>> import numpy as np
         >>> from evidence.certificate import TargetKind
         >>> rows = CertificationRows(correct=np.tile([[1, 1], [1, 1], [0, 1], [1, 1]], (500, 1)))
         >>> signals = [{"p_ik": np.tile([0.9, 0.9, 0.2, 0.9], 500), "p_t": np.tile([0.9, 0.8, 0.3, 0.7], 500)}]
@@ -116,6 +117,7 @@ def certify_single_gate(
     Args: scores [n], NaN = missing (escalates); path, 480 quantiles of the scores unless given (of earlier traffic).
 
     Examples:
+        >>> import numpy as np
         >>> from evidence.certificate import TargetKind
         >>> rows = CertificationRows(correct=np.tile([[1, 1], [1, 1], [0, 1], [1, 1]], (500, 1)))
         >>> target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.02)

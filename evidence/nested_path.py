@@ -6,6 +6,7 @@ of 480 (bisection), and the counts of all candidates are sums over entry points.
 over them, for any number of gates and tiers.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ from evidence.certification_rows import CertificationRows
 from evidence.inputs import BoolArray, FloatArray, IntArray
 from evidence.path import Candidate
 from evidence.tally import PlainTally, Tally, tally_of
-from knowgate.policy import Policy, first_retaining, retain_mask
+from knowgate.policy import Gate, Policy, first_retaining, retain_mask
 
 Signals = Mapping[str, FloatArray]
 
@@ -32,14 +33,13 @@ def is_nested(policies: Sequence[Policy]) -> bool:
     return all(
         earlier.fallback == later.fallback
         and all(_opens(old, new) for old, new in zip(earlier.rules, later.rules, strict=True))
-        for earlier, later in zip(policies, policies[1:], strict=False)
+        for earlier, later in itertools.pairwise(policies)
     )
 
 
-def _opens(old: object, new: object) -> bool:
+def _opens(old: tuple[Gate, ...] | None, new: tuple[Gate, ...] | None) -> bool:
     if old is None or new is None:
         return old is None
-    assert isinstance(old, tuple) and isinstance(new, tuple)
     return [gate.signal for gate in old] == [gate.signal for gate in new] and all(
         bool(looser.passes(stricter.threshold)) for stricter, looser in zip(old, new, strict=True)
     )

@@ -1,8 +1,8 @@
 """What the certification rows say of one candidate, and the tests that may be made of it.
 
 Two kinds, one contract. A `PlainTally` holds counts of rows that count equally, X in {−1, 0, 1}, thinned to one rate
-where their coins differed: its tests are exact. A `WeightedTally` holds one weighted value per row in the fixed order: its tests bet. Nothing else in certification
-asks which kind it has.
+where their coins differed: its tests are exact. A `WeightedTally` holds one weighted value per row in the fixed
+order: its tests bet. Nothing else in certification asks which kind it has.
 """
 
 from dataclasses import dataclass
