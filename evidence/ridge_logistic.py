@@ -14,7 +14,7 @@ def ridge_logistic(x: FloatArray, y: FloatArray, weight: FloatArray, ridge: Floa
     Examples:
         >>> x = np.column_stack([np.ones(4), [-1.0, -1.0, 1.0, 1.0]])
         >>> ridge_logistic(x, np.array([0.0, 1.0, 1.0, 1.0]), np.ones(4), np.array([0.0, 1.0])).round(2).tolist()
-        [1.18, 0.53]
+        [1.18, 0.58]
     """
     beta = np.zeros(x.shape[1])
     ridge = ridge + 1e-9
