@@ -14,15 +14,12 @@ Biometrics 57 (2001) 478–483 (unconditional exact test on it).
 """
 
 from functools import lru_cache
-from typing import TypeVar
 
 import numpy as np
 from scipy.special import betainc, gammaln, ndtri, xlog1py, xlogy
 
 from evidence.errors import InvalidInputError
 from evidence.inputs import FloatArray, count, level, number
-
-Numbers = TypeVar("Numbers", np.float64, FloatArray)  # one count, or arrays of counts
 
 # The supremum over p is taken on a grid that is refined at its maxima. What it can still miss is far below
 # this share of δ, which is given up (tests/evidence/test_exact_drop.py looks on a much denser grid).
@@ -46,7 +43,7 @@ def drop_statistic(plus: int, minus: int, n: int, epsilon: float) -> float:
     """
     plus, minus, n = _checked_counts(plus, minus, n)
     epsilon = _checked_epsilon(epsilon)
-    return float(_z(np.float64(plus), np.float64(plus + minus), n, epsilon))
+    return float(_z(np.asarray(float(plus)), np.asarray(float(plus + minus)), n, epsilon))
 
 
 @lru_cache(maxsize=4096)
@@ -177,18 +174,19 @@ def _rounded(epsilon: float) -> float:
     return float(np.clip(np.round(epsilon, 2), -0.99, 0.99))
 
 
-def _z(a: Numbers, d: Numbers, n: int, epsilon: float) -> Numbers:
+def _z(a: FloatArray, d: FloatArray, n: int, epsilon: float) -> FloatArray:
     variance = 2.0 * _restricted_p(a, d, n, epsilon) + epsilon - epsilon**2
     safe = np.where(variance > 1e-15, variance, 1.0)
     return np.where(variance > 1e-15, (2.0 * a - d - n * epsilon) / np.sqrt(n * safe), 0.0)
 
 
-def _restricted_p(a: Numbers, d: Numbers, n: int, epsilon: float) -> Numbers:
+def _restricted_p(a: FloatArray, d: FloatArray, n: int, epsilon: float) -> FloatArray:
     """The maximum-likelihood P(X = −1) given E[X] = ε: the larger root of 2n·p² − B·p − b·ε·(1 − ε) = 0."""
     b = d - a
     linear = d * (1.0 - epsilon) - 2.0 * epsilon * (n - a)
     root = (linear + np.sqrt(np.maximum(linear**2 + 8.0 * n * b * epsilon * (1.0 - epsilon), 0.0))) / (4.0 * n)
-    return np.minimum(np.maximum(root, max(0.0, -epsilon)), (1.0 - epsilon) / 2.0)  # np.clip is slow on scalars
+    bounded = np.minimum(np.maximum(root, max(0.0, -epsilon)), (1.0 - epsilon) / 2.0)  # np.clip is slow on scalars
+    return np.asarray(bounded, dtype=np.float64)
 
 
 def _largest_rejecting(d: FloatArray, n: int, epsilon: float, z: float) -> FloatArray:
@@ -297,7 +295,7 @@ def _smallest_z(n: int, epsilon: float, target: float, worst: list[float], start
 
 def _solve_statistic(plus: int, minus: int, n: int, z: float) -> float:
     """The ε above the estimate at which Z = −z, by bisection (Z falls as ε grows)."""
-    a, d = np.float64(plus), np.float64(plus + minus)
+    a, d = np.asarray(float(plus)), np.asarray(float(plus + minus))
     low, high = (plus - minus) / n, 1.0 - 1e-9
     for _ in range(50):
         middle = (low + high) / 2.0

@@ -87,13 +87,12 @@ def _rows(table: OutcomeTable, tested: BoolArray) -> CertificationRows:
         return CertificationRows(correct=correct, ids=ids)
     # The chance that a whole row is known: every tier ran, and one coin labelled its answers. Without a known coin for
     # labels they were all owed: a row that ran is then observed, and a label that is missing there the worst case.
-    ran = table.ran.all(axis=1)
-    propensity, observed = np.ones(table.queries), ran
+    propensity, observed = np.ones(table.queries), table.complete
     if np.isfinite(table.run_propensity).any():
         propensity = np.prod(_coins(table.run_propensity, table.ran), axis=1)
     if np.isfinite(table.label_propensity).any():
         propensity = propensity * np.min(_coins(table.label_propensity, table.ran), axis=1)
-        observed = np.isfinite(table.correct).all(axis=1)
+        observed = np.asarray(np.isfinite(table.correct).all(axis=1), dtype=np.bool_)
     return CertificationRows(correct=correct, propensity=propensity[tested], observed=observed[tested], ids=ids)
 
 

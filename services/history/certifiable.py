@@ -8,7 +8,7 @@ from datetime import datetime
 
 import numpy as np
 
-from knowgate.policy import FloatArray
+from knowgate.policy import BoolArray, FloatArray
 from services.errors import TableInvalid
 from services.history.outcomes import OutcomeTable
 
@@ -55,7 +55,7 @@ def _refuse_the_future(table: OutcomeTable, now: datetime) -> None:
         ahead = np.asarray(times > limit, dtype=np.bool_)  # NaT is not
         if ahead.any():
             query = int(np.argwhere(ahead)[0][0])
-            first = times[query] if times.ndim == 1 else times[query][ahead[query]][0]
+            first = np.max(times[query])
             raise TableInvalid(
                 f"{name} of query {table.query_ids[query]!r} is {first}Z, after now ({now.isoformat()}):"
                 " correct the clock that wrote it, or its offset"
@@ -63,10 +63,10 @@ def _refuse_the_future(table: OutcomeTable, now: datetime) -> None:
 
 
 def _refuse_unknown_coins(table: OutcomeTable) -> None:
-    known = np.isfinite(table.run_propensity)
-    some = known.any(axis=0)
+    known: BoolArray = np.isfinite(table.run_propensity)
+    some: BoolArray = np.asarray(known.any(axis=0), dtype=np.bool_)
     for tier in range(table.tiers):
-        ran = table.ran[:, tier]
+        ran: BoolArray = table.ran[:, tier]
         if some[tier] and not known[ran, tier].all():
             query = table.query_ids[np.flatnonzero(ran & ~known[:, tier])[0]]
             raise TableInvalid(
