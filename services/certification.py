@@ -8,7 +8,6 @@ propensity says by what chance it was seen.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,9 @@ import numpy as np
 from evidence import Certification, CertificationRows, CertificationStatus, Target, certify_policy
 from evidence import thresholds_as_objects as as_objects
 from knowgate import codec
-from knowgate.policy import GATES_OF, BoolArray, FloatArray, PolicyKind
+from knowgate.policy import BoolArray, FloatArray, PolicyKind
 from services.errors import InputInvalid
-from services.history.certifiable import refuse_uncertifiable
+from services.history.certifiable import signals_of
 from services.history.outcomes import OutcomeTable
 from services.history.score_of_table import TableScore, learn_score
 
@@ -49,18 +48,20 @@ class CertifiedThresholds:
 
 
 def certify_table(
-    table: OutcomeTable, *, rule: PolicyKind, target: Target, delta: float, min_retained_share: float, now: datetime
+    table: OutcomeTable, *, rule: PolicyKind, target: Target, delta: float, min_retained_share: float
 ) -> CertifiedThresholds:
     """Certify `rule` on the table's rows.
 
-    Raises InputInvalid for a rule that nothing in a table can certify, TableInvalid for a table that could only
-    give an empty certificate: see `services.history.certifiable`.
+    Raises InputInvalid for a rule that nothing in a table can certify, or whose signal is nowhere in the table. What
+    else a table must not be, `services.history.certifiable` says.
     """
     if rule not in RULES:
         raise InputInvalid(f"rule is {rule}: an outcome table certifies {', '.join(RULES)}")
-    gates = tuple(str(gate) for gate in GATES_OF[rule] if gate != "ood")
-    looked_at = ("p_t",) if rule is PolicyKind.SCORE else gates
-    refuse_uncertifiable(table, looked_at, now)
+    gates = signals_of(rule)
+    for tier in range(table.tiers - 1):
+        for gate in gates:
+            if not np.isfinite(getattr(table, gate)[:, tier]).any():
+                raise InputInvalid(f"{gate} is empty for tier {tier}: fill the column or choose another --rule")
     learned = learn_score(table) if rule is PolicyKind.SCORE else None
     tested = np.ones(table.queries, dtype=np.bool_) if learned is None else ~learned.taught
     signals: Signals = (

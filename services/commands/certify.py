@@ -40,6 +40,7 @@ def certify(
     from services.clock import SystemClock
     from services.commands.printing import print_record
     from services.errors import InputInvalid
+    from services.history.certifiable import refuse_uncertifiable
     from services.history.outcomes import read_outcomes
 
     if max_accuracy_drop is not None and retained_accuracy is not None:
@@ -50,14 +51,10 @@ def certify(
         drop = 0.02 if max_accuracy_drop is None else max_accuracy_drop
         target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=drop)
     table = read_outcomes(outcomes, timezone=timezone)
-    answer = certify_table(
-        table if slice_name is None else table.of_slice(slice_name),
-        rule=rule,
-        target=target,
-        delta=delta,
-        min_retained_share=min_retained_share,
-        now=SystemClock().now(),
-    )
+    if slice_name is not None:
+        table = table.of_slice(slice_name)
+    refuse_uncertifiable(table, rule, SystemClock().now())
+    answer = certify_table(table, rule=rule, target=target, delta=delta, min_retained_share=min_retained_share)
     print_record(answer, as_json=as_json)
     if answer.status is not CertificationStatus.CERTIFIED:
         raise typer.Exit(3)

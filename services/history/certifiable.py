@@ -8,16 +8,24 @@ from datetime import datetime
 
 import numpy as np
 
-from knowgate.policy import BoolArray, FloatArray
+from knowgate.policy import GATES_OF, BoolArray, FloatArray, PolicyKind
+from knowgate.records import Reason
 from services.errors import TableInvalid
 from services.history.outcomes import OutcomeTable
 
 
-def refuse_uncertifiable(table: OutcomeTable, gates: tuple[str, ...], now: datetime) -> None:
+def signals_of(rule: PolicyKind) -> tuple[str, ...]:
+    """The columns of an outcome table that a rule cannot do without."""
+    if rule is PolicyKind.SCORE:
+        return ("p_t",)
+    return tuple(str(gate) for gate in GATES_OF[rule] if gate is not Reason.OOD)
+
+
+def refuse_uncertifiable(table: OutcomeTable, rule: PolicyKind, now: datetime) -> None:
     """Raises TableInvalid for signals or outcomes that are constant or absent, times ahead of `now`, runs without
     a known chance."""
     for tier in range(table.tiers - 1):
-        for gate in gates:
+        for gate in signals_of(rule):
             _refuse_constant(gate, tier, getattr(table, gate)[:, tier])
         _refuse_one_class(table, tier)
     if not np.isfinite(table.correct[:, -1]).any():
