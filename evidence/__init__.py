@@ -13,6 +13,7 @@ from evidence.betting import (
     drop_refuted_by_betting,
     fixed_order,
     log_capital,
+    thinning_coins,
 )
 from evidence.binomial import (
     Proportion,
@@ -45,7 +46,7 @@ from evidence.certificate import (
     thresholds_as_objects,
 )
 from evidence.certification_rows import CertificationRows
-from evidence.certify import certify_path, certify_single_gate, refuse_overlap
+from evidence.certify import certify_path, certify_policy, certify_single_gate, refuse_overlap
 from evidence.cohort_costs import Cohort, Escalation, SliceCohort, TokenCount, TokenPrice
 from evidence.delays import ArrivalPoint, arrival_curve
 from evidence.errors import EvidenceError, InvalidInputError, NotIdentifiedError, OverlapError
@@ -71,7 +72,7 @@ from evidence.inputs import why_not_identified
 from evidence.label_allocation import label_propensities
 from evidence.ood_conservativeness import EscalationGap, OodConservativeness, escalation_gap, ood_conservativeness_of
 from evidence.paired import PairedComparison, compare_paired
-from evidence.path import Candidate, candidates_of, equal_quantile_path, kept_tier, single_gate_path
+from evidence.path import Candidate, candidates_of, equal_quantile_path, policy_at, single_gate_path
 from evidence.power import (
     approximate_rows_for_drop,
     rows_needed_for_accuracy,
@@ -156,6 +157,7 @@ __all__ = [
     "candidates_of",
     "cascade_costs",
     "certify_path",
+    "certify_policy",
     "certify_single_gate",
     "clipped_inverse_propensity",
     "clopper_pearson",
@@ -183,7 +185,6 @@ __all__ = [
     "inverse_propensity",
     "joint_propensity",
     "judge_errors",
-    "kept_tier",
     "label_free_accuracy",
     "label_propensities",
     "log_capital",
@@ -193,6 +194,7 @@ __all__ = [
     "open_watch",
     "overconfidence",
     "perfect_kept",
+    "policy_at",
     "predictable_forecast",
     "prediction_powered",
     "proportion_at_least",
@@ -214,6 +216,7 @@ __all__ = [
     "single_gate_path",
     "state_from_json",
     "state_to_json",
+    "thinning_coins",
     "thresholds_as_objects",
     "usd",
     "waiting",

@@ -10,11 +10,19 @@ from typing import TypeAlias
 
 from evidence.errors import InvalidInputError
 from evidence.inputs import number
+from knowgate.spec import TargetKind
 
-
-class TargetKind(StrEnum):
-    MAX_ACCURACY_DROP = "max_accuracy_drop"  # the cascade's accuracy is at most `value` below its last tier's
-    RETAINED_ACCURACY = "retained_accuracy"  # retained answers are right at least `value` of the time
+__all__ = [
+    "CandidateFigures",
+    "Certification",
+    "CertificationStatus",
+    "CertificationTest",
+    "GateThreshold",
+    "Target",
+    "TargetKind",
+    "Thresholds",
+    "thresholds_as_objects",
+]
 
 
 class CertificationStatus(StrEnum):
@@ -25,8 +33,10 @@ class CertificationStatus(StrEnum):
 
 class CertificationTest(StrEnum):
     EXACT_DROP = "exact_unconditional_score"  # unweighted rows, X in {−1, 0, 1}
-    BETTING_DROP = "betting"  # weighted or fractional rows
+    THINNED_DROP = "thinned_exact_unconditional_score"  # weighted rows, thinned to one rate before labels are seen
+    BETTING_DROP = "betting"  # fractional rows, and weighted ones where thinning would waste more
     EXACT_BINOMIAL = "exact_binomial"  # retained accuracy of unweighted rows
+    THINNED_BINOMIAL = "thinned_exact_binomial"
     BETTING_ACCURACY = "betting_retained_accuracy"  # retained accuracy of weighted or fractional rows
 
 
@@ -40,7 +50,9 @@ class Target:
     """
 
     kind: TargetKind
-    value: float  # a share in (0, 1): the drop allowed, or the accuracy asked for
+    # A share in (0, 1): how far the cascade's accuracy may lie below its last tier's, or how often a retained
+    # answer must be right.
+    value: float
 
     def __post_init__(self) -> None:
         number("target value", self.value)

@@ -1,22 +1,24 @@
-"""The two doors to certified thresholds: any path of candidates, and one gate between two tiers.
+"""The doors to certified thresholds: a policy's gates over signals, one gate between two tiers, any list of candidates.
 
-Both only gather the evidence on each candidate; `evidence.walk` decides. One gate has a door of its own because its
-candidates are nested: sorted once, a million rows and 240 thresholds are a few cumulative sums.
+All only gather the evidence on each candidate; `evidence.walk` decides which is certified, and `knowgate.policy` what
+a candidate retains. Where a path opens step by step, its candidates are tallied together (`evidence.nested_path`), so
+a million rows take a second; a path that does not open so is walked candidate by candidate.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-import numpy as np
 import numpy.typing as npt
 
 from evidence import path as paths
 from evidence.certificate import Certification, Target, Thresholds
 from evidence.certification_rows import CertificationRows
 from evidence.errors import InvalidInputError, OverlapError
-from evidence.inputs import FloatArray, real_array, same_length
-from evidence.path import Candidate
-from evidence.tally import PlainTally, tally_of
+from evidence.inputs import level, real_array, same_length
+from evidence.nested_path import Signals, entry_points, is_nested, nested_tallies
+from evidence.path import Candidate, policy_at
+from evidence.tally import tally_of
 from evidence.walk import MIN_RETAINED_SHARE, walk_path
+from knowgate.policy import Policy, PolicyKind, kept_tiers
 
 
 def certify_path(
@@ -36,18 +38,67 @@ def certify_path(
     Raises OverlapError where a certification row is among `learned_on`, InvalidInputError on bad input.
 
     Examples:
+        >>> import numpy as np
         >>> from evidence.certificate import TargetKind
         >>> rows = CertificationRows(correct=np.tile([[1, 1], [1, 1], [0, 1], [1, 1]], (500, 1)))
         >>> scores = np.tile([0.9, 0.8, 0.3, 0.7], 500)
         >>> path = paths.single_gate_path("p_t", scores)
-        >>> keep = lambda thresholds: paths.kept_tier([scores >= thresholds[0][0].value])
+        >>> keep = lambda thresholds: kept_tiers(policy_at(PolicyKind.P_T, thresholds), [{"p_t": scores}])
         >>> target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.02)
         >>> answer = certify_path(paths.candidates_of(path, keep), rows, target, 0.1)
         >>> answer.status.value, answer.thresholds[0][0].value, answer.retained_share
         ('certified', 0.7, 0.75)
     """
     refuse_overlap(rows.ids, learned_on)
-    return walk_path((tally_of(rows, candidate) for candidate in candidates), rows, target, delta, min_retained_share)
+    tallies = (tally_of(rows, candidate, delta) for candidate in candidates)
+    return walk_path(tallies, rows, target, level("delta", delta), min_retained_share)
+
+
+def certify_policy(
+    kind: PolicyKind,
+    signals: Sequence[Signals],
+    rows: CertificationRows,
+    target: Target,
+    delta: float,
+    *,
+    path: Sequence[Thresholds] | None = None,
+    fallback: Policy | None = None,
+    min_retained_share: float = MIN_RETAINED_SHARE,
+    learned_on: Collection[str] = frozenset(),
+) -> Certification:
+    """Certify the thresholds of a policy of `kind`, for any number of gates and tiers.
+
+    Args: signals, per non-last tier its gates' values [n], NaN = missing (the fallback decides, else it escalates);
+    path, conservative first, all gates opening together at 480 equal quantile levels unless given.
+
+    Raises OverlapError where a certification row is among `learned_on`, InvalidInputError on bad input.
+
+    Examples:
+        >>> import numpy as np
+        >>> from evidence.certificate import TargetKind
+        >>> rows = CertificationRows(correct=np.tile([[1, 1], [1, 1], [0, 1], [1, 1]], (500, 1)))
+        >>> signals = [{"p_ik": np.tile([0.9, 0.9, 0.2, 0.9], 500), "p_t": np.tile([0.9, 0.8, 0.3, 0.7], 500)}]
+        >>> target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.02)
+        >>> answer = certify_policy(PolicyKind.GATES, signals, rows, target, 0.1)
+        >>> answer.status.value, answer.retained_share
+        ('certified', 0.75)
+    """
+    delta = level("delta", delta)
+    refuse_overlap(rows.ids, learned_on)
+    for tier, shown in enumerate(signals):
+        same_length(rows=rows.counted, **{f"{gate} of tier {tier}": column for gate, column in shown.items()})
+    if len(signals) != rows.tiers - 1:
+        raise InvalidInputError(f"signals are of {len(signals)} tiers, rows of {rows.tiers}; give all but the last's")
+    path = paths.equal_quantile_path(signals) if path is None else path
+    policies = [policy_at(kind, thresholds, fallback) for thresholds in path]
+    if is_nested(policies):
+        tallies = nested_tallies(path, entry_points(policies, signals), rows, delta)
+        return walk_path(tallies, rows, target, delta, min_retained_share)
+    candidates = (
+        Candidate(thresholds=thresholds, kept=kept_tiers(policy, signals))
+        for thresholds, policy in zip(path, policies, strict=True)
+    )
+    return certify_path(candidates, rows, target, delta, min_retained_share=min_retained_share)
 
 
 def certify_single_gate(
@@ -61,11 +112,12 @@ def certify_single_gate(
     min_retained_share: float = MIN_RETAINED_SHARE,
     learned_on: Collection[str] = frozenset(),
 ) -> Certification:
-    """Certify one gate between two tiers: what `certify_path` gives, from one sort, so a million rows take seconds.
+    """Certify one gate between two tiers: what `certify_policy` gives for two tiers and one gate.
 
-    Args: scores [n], NaN = missing (escalates); path, 240 quantiles of the scores unless given (of earlier traffic).
+    Args: scores [n], NaN = missing (escalates); path, 480 quantiles of the scores unless given (of earlier traffic).
 
     Examples:
+        >>> import numpy as np
         >>> from evidence.certificate import TargetKind
         >>> rows = CertificationRows(correct=np.tile([[1, 1], [1, 1], [0, 1], [1, 1]], (500, 1)))
         >>> target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.02)
@@ -76,15 +128,17 @@ def certify_single_gate(
     scores = real_array("scores", scores, unknown_allowed=True)
     same_length(scores=scores, rows=rows.counted)
     if rows.tiers != 2:
-        raise InvalidInputError(f"rows has {rows.tiers} tiers, expected 2; use certify_path for a longer chain")
-    refuse_overlap(rows.ids, learned_on)
-    path = paths.single_gate_path(gate, scores) if path is None else path
-    if rows.order is None:
-        return walk_path(_sorted_tallies(gate, scores, rows, path), rows, target, delta, min_retained_share)
-    sign = -1.0 if gate in paths.AT_MOST_GATES else 1.0
-    masks = (sign * scores >= sign * _only_threshold(gate, at) for at in path)
-    candidates = (Candidate(thresholds=at, kept=np.where(mask, 0, 1)) for at, mask in zip(path, masks, strict=True))
-    return walk_path((tally_of(rows, candidate) for candidate in candidates), rows, target, delta, min_retained_share)
+        raise InvalidInputError(f"rows has {rows.tiers} tiers, expected 2; use certify_policy for a longer chain")
+    return certify_policy(
+        PolicyKind(gate),
+        [{gate: scores}],
+        rows,
+        target,
+        delta,
+        path=path,
+        min_retained_share=min_retained_share,
+        learned_on=learned_on,
+    )
 
 
 def refuse_overlap(certification_ids: Collection[str] | None, learned_on: Collection[str]) -> None:
@@ -103,48 +157,3 @@ def refuse_overlap(certification_ids: Collection[str] | None, learned_on: Collec
             f"{len(both)} certification rows, {min(both)!r} among them, were learned on; certify on rows that"
             " nothing was learned on (an ordering learned on its own rows breaks its promise with probability .76)"
         )
-
-
-def _sorted_tallies(
-    gate: str, scores: FloatArray, rows: CertificationRows, path: Sequence[Thresholds]
-) -> Iterator[PlainTally]:
-    """Tallies of one gate by cumulative sums over rows sorted by score."""
-    sign = -1.0 if gate in paths.AT_MOST_GATES else 1.0
-    key = np.where(np.isnan(scores), np.inf, -sign * scores)  # ascending = conservative first; missing never passes
-    everything = np.sort(key)
-    order = np.argsort(key[rows.counted], kind="stable")
-    counted_key = key[rows.counted][order]
-    retain_all = np.zeros(rows.n, dtype=np.int64)
-    outcome = rows.outcome(retain_all)[rows.counted][order]
-    right = np.nan_to_num(np.asarray(rows.correct, dtype=np.float64)[rows.counted, 0][order], nan=0.0)
-    unknown = np.isnan(outcome)
-    sums = {
-        name: np.concatenate([[0], np.cumsum(flags)])
-        for name, flags in {
-            "plus": unknown | (outcome == 1.0),
-            "minus": outcome == -1.0,
-            "right": right == 1.0,
-            "unknown": unknown,
-        }.items()
-    }
-    for thresholds in path:
-        edge = -sign * _only_threshold(gate, thresholds)
-        kept = int(np.searchsorted(counted_key, edge, side="right"))
-        yield PlainTally(
-            thresholds=thresholds,
-            n=len(counted_key),
-            retained_share=int(np.searchsorted(everything, edge, side="right")) / rows.n,
-            plus=int(sums["plus"][kept]),
-            minus=int(sums["minus"][kept]),
-            retained=kept,
-            right=int(sums["right"][kept]),
-            assumed_wrong=int(sums["unknown"][kept]),
-        )
-
-
-def _only_threshold(gate: str, thresholds: Thresholds) -> float:
-    """The threshold of the one gate; infinitely strict where the tier retains nothing."""
-    if len(thresholds) != 1 or (thresholds[0] is not None and [g.gate for g in thresholds[0]] != [gate]):
-        raise InvalidInputError(f"path holds {thresholds}, expected the one gate {gate} of one tier; use certify_path")
-    strictest = -np.inf if gate in paths.AT_MOST_GATES else np.inf
-    return strictest if thresholds[0] is None else thresholds[0][0].value

@@ -5,6 +5,10 @@ test statistic is Tango's score statistic for paired proportions, with the disco
 Its normal limit errs in small samples, so the critical value is unconditional and exact: the smallest z
 whose rejection probability is ≤ δ at every p. Fixed n: looking again after more rows voids the promise.
 
+Above 20 000 rows the search for z sums over every s-th number of discordant rows only (the terms are smooth in it up
+to the lattice's jitter, for which 0.3 % of δ is given up), and the z that it finds is then raised until the full
+sum holds at the worst points. A million rows take half a second instead of several.
+
 Sources: Tango, Statistics in Medicine 17 (1998) 891–908 (statistic and restricted estimate); Hsueh, Liu, Chen,
 Biometrics 57 (2001) 478–483 (unconditional exact test on it).
 """
@@ -23,6 +27,9 @@ _SIZE_MARGIN = 1e-3
 _Z_STEP = 1e-4
 _WHOLE_UP_TO = 20_000  # up to this n the boundary is found for every d at once, above it where the mass is
 _TAIL_SD = 7.5  # binomial mass left out on either side: < 1e-12
+_SEARCH_TAIL_SD = 4.5  # while z is searched; what is left out, < 1e-5, counts as rejected
+_SAMPLED_MARGIN = 3e-3  # the share of δ given up where the search sums over a sample of its terms
+_SAMPLED_TERMS = 400
 
 
 def drop_statistic(plus: int, minus: int, n: int, epsilon: float) -> float:
@@ -36,8 +43,7 @@ def drop_statistic(plus: int, minus: int, n: int, epsilon: float) -> float:
     """
     plus, minus, n = _checked_counts(plus, minus, n)
     epsilon = _checked_epsilon(epsilon)
-    a = np.array([float(plus)])
-    return float(_z(a, np.array([float(plus + minus)]), n, epsilon)[0])
+    return float(_z(np.asarray(float(plus)), np.asarray(float(plus + minus)), n, epsilon))
 
 
 @lru_cache(maxsize=4096)
@@ -50,8 +56,8 @@ def critical_value(n: int, epsilon: float, delta: float) -> float:
     """
     n = count("n", n, low=1)
     epsilon, delta = _checked_epsilon(epsilon), level("delta", delta)
-    target = delta * (1.0 - _SIZE_MARGIN)
-    points = 120 if n <= _WHOLE_UP_TO else 60  # the size is the smoother in p the more rows there are
+    target = delta * (1.0 - (_SIZE_MARGIN if n <= _WHOLE_UP_TO else _SAMPLED_MARGIN))
+    points = 60
     coarse = _discordance_grid(n, epsilon, points // 5)
     worst = list(_worst_points(n, epsilon, float(-ndtri(delta)), coarse, keep=3))
     fine = _discordance_grid(n, epsilon, points)
@@ -61,8 +67,17 @@ def critical_value(n: int, epsilon: float, delta: float) -> float:
         refined = [_local_maximum(n, epsilon, z, q, fine) for q in candidates]
         violating = [q for q in refined if _size_at(n, epsilon, z, q) > target]
         if not violating:
-            return round(z, 4)
+            return round(z if n <= _WHOLE_UP_TO else _raised_until_exact(n, epsilon, delta, z, [*worst, *refined]), 4)
         worst.extend(violating)
+
+
+def _raised_until_exact(n: int, epsilon: float, delta: float, z: float, worst: list[float]) -> float:
+    """z, raised in steps until the full sum over all terms holds the level at each of the worst points."""
+    target = delta * (1.0 - _SIZE_MARGIN)
+    for q in worst:
+        while _size_at(n, epsilon, z, q, whole=True) > target:
+            z += _Z_STEP
+    return z
 
 
 def drop_refuted(plus: int, minus: int, n: int, epsilon: float, delta: float) -> bool:
@@ -99,8 +114,10 @@ def drop_upper_bound(plus: int, minus: int, n: int, delta: float) -> float:
     delta = level("delta", delta)
     estimate = (plus - minus) / n
     step = 0.01 * np.sqrt(max((plus + minus) / n - estimate**2, 1.0 / n) / n)
+    step = 10.0 ** np.floor(np.log10(2.0 * step))
     bound = _solve_statistic(plus, minus, n, float(-ndtri(delta)))
     bound = _solve_statistic(plus, minus, n, critical_value(n, _rounded(bound), delta))
+    bound = float(np.ceil(bound / step) * step)  # the step's multiples are met again in the cache
     while bound < 1.0 and not drop_refuted(plus, minus, n, bound, delta):
         bound += step
     return min(float(bound), 1.0)
@@ -111,7 +128,7 @@ def drop_lower_bound(plus: int, minus: int, n: int, delta: float) -> float:
 
     Examples:
         >>> round(drop_lower_bound(80, 10, 1000, 0.1), 4)
-        0.0584
+        0.0581
     """
     return -drop_upper_bound(minus, plus, n, delta)
 
@@ -154,7 +171,7 @@ def _checked_epsilon(epsilon: float) -> float:
 
 def _rounded(epsilon: float) -> float:
     # The critical value changes slowly with ε, and a rounded argument is met again in the cache.
-    return float(np.clip(np.round(epsilon, 4), -0.9999, 0.9999))
+    return float(np.clip(np.round(epsilon, 2), -0.99, 0.99))
 
 
 def _z(a: FloatArray, d: FloatArray, n: int, epsilon: float) -> FloatArray:
@@ -168,7 +185,8 @@ def _restricted_p(a: FloatArray, d: FloatArray, n: int, epsilon: float) -> Float
     b = d - a
     linear = d * (1.0 - epsilon) - 2.0 * epsilon * (n - a)
     root = (linear + np.sqrt(np.maximum(linear**2 + 8.0 * n * b * epsilon * (1.0 - epsilon), 0.0))) / (4.0 * n)
-    return np.clip(root, max(0.0, -epsilon), (1.0 - epsilon) / 2.0)
+    bounded = np.minimum(np.maximum(root, max(0.0, -epsilon)), (1.0 - epsilon) / 2.0)  # np.clip is slow on scalars
+    return np.asarray(bounded, dtype=np.float64)
 
 
 def _largest_rejecting(d: FloatArray, n: int, epsilon: float, z: float) -> FloatArray:
@@ -185,13 +203,21 @@ def _largest_rejecting(d: FloatArray, n: int, epsilon: float, z: float) -> Float
     return k
 
 
-def _rejection_probability(n: int, epsilon: float, z: float, q: float, share_plus: float) -> float:
-    """P(Z ≤ −z) where d ~ Bin(n, q) rows are discordant and each of them is +1 with probability share_plus."""
-    half = _TAIL_SD * np.sqrt(n * q * (1.0 - q)) + 30.0
+def _rejection_probability(
+    n: int, epsilon: float, z: float, q: float, share_plus: float, *, whole: bool = True
+) -> float:
+    """P(Z ≤ −z) where d ~ Bin(n, q) rows are discordant and each of them is +1 with probability share_plus.
+
+    Unless `whole`, terms in the tail count as rejected, and of many terms an even sample stands for all.
+    """
+    half = (
+        _TAIL_SD * np.sqrt(n * q * (1.0 - q)) + 30.0 if whole else _SEARCH_TAIL_SD * np.sqrt(n * q * (1.0 - q)) + 12.0
+    )
     first, last = max(0, int(n * q - half)), min(n, int(np.ceil(n * q + half)))
     if q <= 0.0 or q >= 1.0:
         first = last = 0 if q <= 0.0 else n
-    d = np.arange(first, last + 1, dtype=np.float64)
+    step = 1 if whole or n <= _WHOLE_UP_TO else max(1, (last - first) // _SAMPLED_TERMS) | 1  # odd: both parities
+    d = np.arange(first, last + 1, step, dtype=np.float64)
     if n <= _WHOLE_UP_TO:
         k, log_choose = _boundary(n, epsilon, z)[first : last + 1], _log_choose(n)[first : last + 1]
     else:
@@ -200,7 +226,9 @@ def _rejection_probability(n: int, epsilon: float, z: float, q: float, share_plu
     inner = (k >= 0.0) & (k < d)
     cdf = (k >= d).astype(np.float64)
     cdf[inner] = betainc(d[inner] - k[inner], k[inner] + 1.0, 1.0 - share_plus)
-    return float(mass @ cdf)
+    if whole:
+        return float(mass @ cdf)
+    return float(mass @ cdf + 1.0 - mass.sum()) if step == 1 else float(mass @ cdf / mass.sum())
 
 
 @lru_cache(maxsize=4)
@@ -217,10 +245,10 @@ def _log_choose_at(n: int, d: FloatArray) -> FloatArray:
     return np.asarray(gammaln(n + 1.0) - gammaln(d + 1.0) - gammaln(n - d + 1.0), dtype=np.float64)
 
 
-def _size_at(n: int, epsilon: float, z: float, q: float) -> float:
+def _size_at(n: int, epsilon: float, z: float, q: float, *, whole: bool = False) -> float:
     """The probability of a false rejection on the boundary E[X] = ε at discordance q = 2p + ε."""
     share_plus = (q + epsilon) / (2.0 * q) if q > 0.0 else 0.5
-    return _rejection_probability(n, epsilon, z, q, share_plus)
+    return _rejection_probability(n, epsilon, z, q, share_plus, whole=whole)
 
 
 def _discordance_grid(n: int, epsilon: float, points: int) -> FloatArray:
@@ -267,9 +295,9 @@ def _smallest_z(n: int, epsilon: float, target: float, worst: list[float], start
 
 def _solve_statistic(plus: int, minus: int, n: int, z: float) -> float:
     """The ε above the estimate at which Z = −z, by bisection (Z falls as ε grows)."""
-    a, d = np.array([float(plus)]), np.array([float(plus + minus)])
+    a, d = np.asarray(float(plus)), np.asarray(float(plus + minus))
     low, high = (plus - minus) / n, 1.0 - 1e-9
     for _ in range(50):
         middle = (low + high) / 2.0
-        low, high = (low, middle) if _z(a, d, n, middle)[0] <= -z else (middle, high)
+        low, high = (low, middle) if _z(a, d, n, middle) <= -z else (middle, high)
     return high

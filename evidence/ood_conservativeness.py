@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from evidence.errors import InvalidInputError, NotIdentifiedError
 from evidence.estimates import Estimate, self_normalised
 from evidence.inputs import BoolArray, FloatArray, flag_array, propensity_array, real_array, same_length
+from evidence.ranks import average_ranks as rankdata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

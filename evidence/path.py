@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evidence.certificate import GateThreshold, Thresholds
+from evidence.certificate import GateThreshold, Thresholds, thresholds_as_objects
 from evidence.errors import InvalidInputError
-from evidence.inputs import BoolArray, FloatArray, IntArray, count, flag_array, real_array, same_length
+from evidence.inputs import FloatArray, IntArray, count, real_array
+from knowgate.policy import Gate, Policy, PolicyKind
+from knowgate.records import Reason
 
-GRID_POINTS = 240
-AT_MOST_GATES = frozenset({"ood"})  # gates that pass at or below their threshold
+GRID_POINTS = 480  # finer retains more: docs/decisions/0061-sharper-tests.md
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,33 +30,28 @@ class Candidate:
 
 
 def candidates_of(path: Iterable[Thresholds], keep: Callable[[Thresholds], npt.ArrayLike]) -> Iterator[Candidate]:
-    """The candidates of a path; `keep` decides which tier each row is kept at (the policy function's job).
+    """The candidates of a path; `keep` tells which tier each row is kept at, by `knowgate.policy.kept_tiers`.
 
     Examples:
-        >>> scores = np.array([0.2, 0.9])
-        >>> path = single_gate_path("p_t", scores, points=2)
-        >>> [c.kept.tolist() for c in candidates_of(path, lambda t: kept_tier([scores >= t[0][0].value]))]
+        >>> from knowgate.policy import PolicyKind, kept_tiers
+        >>> signals = [{"p_t": np.array([0.2, 0.9])}]
+        >>> path = equal_quantile_path(signals, points=2)
+        >>> keep = lambda thresholds: kept_tiers(policy_at(PolicyKind.P_T, thresholds), signals)
+        >>> [c.kept.tolist() for c in candidates_of(path, keep)]
         [[1, 0], [0, 0]]
     """
     for thresholds in path:
         yield Candidate(thresholds=thresholds, kept=np.asarray(keep(thresholds), dtype=np.int64))
 
 
-def kept_tier(retained: Sequence[npt.ArrayLike]) -> IntArray:
-    """[n] the first tier whose mask [n] retains the row, else the last tier (= the number of masks).
+def policy_at(kind: PolicyKind, thresholds: Thresholds, fallback: Policy | None = None) -> Policy:
+    """The policy of `kind` with a candidate's thresholds.
 
     Examples:
-        >>> kept_tier([[True, False, False], [True, True, False]]).tolist()
-        [0, 1, 2]
+        >>> policy_at(PolicyKind.P_T, ((GateThreshold(gate="p_t", value=0.9),), None)).thresholds
+        ({'p_t': 0.9}, None)
     """
-    if not retained:
-        raise InvalidInputError("retained is empty; give one mask per non-last tier")
-    masks: list[BoolArray] = [flag_array(f"retained[{tier}]", mask) for tier, mask in enumerate(retained)]
-    same_length(**{f"retained[{tier}]": mask for tier, mask in enumerate(masks)})
-    kept = np.full(len(masks[0]), len(masks), dtype=np.int64)
-    for tier in reversed(range(len(masks))):
-        kept[masks[tier]] = tier
-    return kept
+    return Policy.of(kind, tuple(thresholds_as_objects(thresholds)), fallback)
 
 
 def single_gate_path(gate: str, scores: npt.ArrayLike, points: int = GRID_POINTS) -> list[Thresholds]:
@@ -101,4 +97,9 @@ def _grid(gate: str, values: npt.ArrayLike, levels: FloatArray) -> FloatArray:
     if known.size == 0:
         raise InvalidInputError(f"{gate} is missing in every row; certify a rule without this gate")
     rank = np.ceil(levels * known.size - 1e-9).astype(np.int64)
-    return known[rank - 1] if gate in AT_MOST_GATES else known[known.size - rank]
+    return known[known.size - rank] if _passes_above(gate) else known[rank - 1]
+
+
+def _passes_above(gate: str) -> bool:
+    """Whether the gate passes values above its threshold: the policy's own comparison is asked."""
+    return bool(Gate(signal=Reason(gate), threshold=0.0).passes(1.0))

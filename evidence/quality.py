@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtr, expit, logit, ndtri
-from scipy.stats import rankdata
 
 from evidence.errors import InvalidInputError
 from evidence.inputs import BoolArray, FloatArray, flag_array, number, real_array, same_length
+from evidence.ranks import average_ranks as rankdata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """What the certification rows say of one candidate, and the tests that may be made of it.
 
-Two kinds, one contract. A `PlainTally` holds counts of rows that count equally, X in {−1, 0, 1}: its tests are exact.
-A `WeightedTally` holds one weighted value per row in the fixed order: its tests bet. Nothing else in certification
-asks which kind it has.
+Two kinds, one contract. A `PlainTally` holds counts of rows that count equally, X in {−1, 0, 1}, thinned to one rate
+where their coins differed: its tests are exact. A `WeightedTally` holds one weighted value per row in the fixed
+order: its tests bet. Nothing else in certification asks which kind it has.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from evidence import betting, binomial, exact_drop, power
-from evidence.certificate import Thresholds
+from evidence.certificate import CertificationTest, TargetKind, Thresholds
 from evidence.certification_rows import CertificationRows
 from evidence.errors import InvalidInputError
 from evidence.inputs import BoolArray, FloatArray
@@ -34,6 +34,7 @@ class Tally(Protocol):
     @property
     def retained_accuracy(self) -> float | None: ...
 
+    def test_of(self, kind: TargetKind) -> CertificationTest: ...
     def drop_refuted(self, epsilon: float, delta: float) -> bool: ...
     def drop_exceeds(self, epsilon: float, delta: float) -> bool: ...
     def drop_upper_bound(self, delta: float) -> float: ...
@@ -59,10 +60,16 @@ class PlainTally:
     retained: int  # counted rows kept by a tier that is not the last
     right: int  # of those, known to be right
     assumed_wrong: int
+    thinned: bool = False  # the rows are what thinning left of a weighted sample
 
     @property
     def estimated_drop(self) -> float:
         return (self.plus - self.minus) / self.n
+
+    def test_of(self, kind: TargetKind) -> CertificationTest:
+        if kind is TargetKind.MAX_ACCURACY_DROP:
+            return CertificationTest.THINNED_DROP if self.thinned else CertificationTest.EXACT_DROP
+        return CertificationTest.THINNED_BINOMIAL if self.thinned else CertificationTest.EXACT_BINOMIAL
 
     @property
     def retained_accuracy(self) -> float | None:
@@ -123,6 +130,10 @@ class WeightedTally:
     @property
     def estimated_drop(self) -> float:
         return float(self.x.mean())
+
+    def test_of(self, kind: TargetKind) -> CertificationTest:
+        drop = kind is TargetKind.MAX_ACCURACY_DROP
+        return CertificationTest.BETTING_DROP if drop else CertificationTest.BETTING_ACCURACY
 
     @property
     def retained_accuracy(self) -> float | None:
@@ -186,8 +197,11 @@ class WeightedTally:
         return (self.retained * at_least - self.right)[self.kept]
 
 
-def tally_of(rows: CertificationRows, candidate: Candidate) -> PlainTally | WeightedTally:
-    """The evidence of the rows on one candidate; its kept tiers [n] must lie in [0, tiers)."""
+def tally_of(rows: CertificationRows, candidate: Candidate, delta: float) -> PlainTally | WeightedTally:
+    """The evidence of the rows on one candidate; its kept tiers [n] must lie in [0, tiers).
+
+    `delta` decides, before any label is looked at, whether weighted rows are thinned or bet on.
+    """
     kept = candidate.kept
     if kept.shape != (rows.n,) or kept.min() < 0 or kept.max() >= rows.tiers:
         raise InvalidInputError(
@@ -196,10 +210,11 @@ def tally_of(rows: CertificationRows, candidate: Candidate) -> PlainTally | Weig
         )
     retained = kept < rows.tiers - 1
     correct = np.nan_to_num(np.asarray(rows.correct, dtype=np.float64)[np.arange(rows.n), kept], nan=0.0)
-    return _tally(rows, candidate.thresholds, retained, rows.drops(kept), correct, rows.assumed_wrong(kept))
+    outcome = rows.outcome(kept)
+    return _tally(rows, candidate.thresholds, retained, outcome, 1.0, correct, delta)
 
 
-def tally_of_least_drop(rows: CertificationRows) -> PlainTally | WeightedTally:
+def tally_of_least_drop(rows: CertificationRows, delta: float) -> PlainTally | WeightedTally:
     """The rows under the best tier that each query could have been kept at: no rule that retains all does better.
 
     Unknown outcomes count as X = −1, so that a lower bound of this drop is one whatever they are.
@@ -209,41 +224,47 @@ def tally_of_least_drop(rows: CertificationRows) -> PlainTally | WeightedTally:
     ]
     correct = np.nan_to_num(np.asarray(rows.correct, dtype=np.float64)[:, :-1], nan=1.0).max(axis=1)
     everywhere = np.ones(rows.n, dtype=np.bool_)
-    return _tally(rows, (None,) * (rows.tiers - 1), everywhere, rows.weigh(np.min(outcomes, axis=0)), correct, 0)
+    return _tally(rows, (None,) * (rows.tiers - 1), everywhere, np.min(outcomes, axis=0), -1.0, correct, delta)
 
 
 def _tally(
     rows: CertificationRows,
     thresholds: Thresholds,
     kept: BoolArray,
-    x: FloatArray,
+    outcome: FloatArray,
+    unknown_as: float,
     correct: FloatArray,
-    assumed_wrong: int,
+    delta: float,
 ) -> PlainTally | WeightedTally:
     """Counts where rows count equally and X is whole; else the values in the order that no label can touch.
 
-    Args: kept [n], by a tier that is not the last; x [counted rows]; correct [n] of the answer kept.
+    Args: kept [n], by a tier that is not the last; outcome [n], X with NaN = unknown; correct [n] of the answer kept.
     """
-    weight, right = rows.weigh(kept.astype(np.float64)), rows.weigh(np.where(kept, correct, 0.0))
-    if rows.order is None:
+    unknown = np.isnan(outcome)
+    x = np.where(unknown, unknown_as, outcome)
+    mean_weight = float(rows.row_weight[kept].mean()) if kept.any() else 1.0
+    if rows.order is None or bool(rows.thinning_is_sharper(mean_weight, delta)):
+        equal = rows.equal
         return PlainTally(
             thresholds=thresholds,
-            n=len(x),
+            n=int(equal.sum()),
             retained_share=float(kept.mean()),
-            plus=int((x == 1.0).sum()),
-            minus=int((x == -1.0).sum()),
-            retained=int(weight.sum()),
-            right=int(right.sum()),
-            assumed_wrong=assumed_wrong,
+            plus=int((x[equal] == 1.0).sum()),
+            minus=int((x[equal] == -1.0).sum()),
+            retained=int(kept[equal].sum()),
+            right=int((kept & (correct == 1.0))[equal].sum()),
+            assumed_wrong=int(unknown[equal].sum()),
+            thinned=rows.weighted,
         )
+    assert rows.order is not None
     return WeightedTally(
         thresholds=thresholds,
-        n=len(x),
+        n=int(rows.counted.sum()),
         retained_share=float(kept.mean()),
-        x=x[rows.order],
+        x=rows.weigh(x)[rows.order],
         kept=kept[rows.counted][rows.order],
-        retained=weight[rows.order],
-        right=right[rows.order],
+        retained=rows.weigh(kept.astype(np.float64))[rows.order],
+        right=rows.weigh(np.where(kept, correct, 0.0))[rows.order],
         bound=rows.bound,
-        assumed_wrong=assumed_wrong,
+        assumed_wrong=int((unknown & rows.seen).sum()),
     )

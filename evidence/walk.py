@@ -13,6 +13,7 @@ Sources: fixed-sequence testing as in Angelopoulos et al., "Learn then Test" (ar
 least escalation as in arXiv 2606.29054.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -20,7 +21,6 @@ from evidence.certificate import (
     CandidateFigures,
     Certification,
     CertificationStatus,
-    CertificationTest,
     Target,
     TargetKind,
 )
@@ -97,12 +97,6 @@ def _rows_needed(tally: Tally, target: Target, delta: float, *, exact: bool) -> 
     return tally.rows_for_accuracy(target.value, delta)
 
 
-def _test_of(rows: CertificationRows, target: Target) -> CertificationTest:
-    if target.kind is TargetKind.MAX_ACCURACY_DROP:
-        return CertificationTest.EXACT_DROP if rows.order is None else CertificationTest.BETTING_DROP
-    return CertificationTest.EXACT_BINOMIAL if rows.order is None else CertificationTest.BETTING_ACCURACY
-
-
 def _figures(tally: Tally, target: Target, delta: float) -> CandidateFigures:
     return CandidateFigures(
         thresholds=tally.thresholds,
@@ -123,7 +117,7 @@ def _certified(
         status=CertificationStatus.CERTIFIED,
         target=target,
         delta=delta,
-        test=_test_of(rows, target),
+        test=passed.test_of(target.kind),
         n=passed.n,
         thresholds=passed.thresholds,
         retained_share=figures.retained_share,
@@ -141,7 +135,8 @@ def _certified(
 
 def _refused(walk: _Progress, rows: CertificationRows, target: Target, delta: float, min_share: float) -> Certification:
     infeasible = walk.considered > 0 and walk.all_broken
-    n = int(rows.counted.sum())
+    best = tally_of_least_drop(rows, delta)
+    tested = walk.stopped or walk.cheapest or best
     needed = None
     if not infeasible and walk.cheapest is not None:
         needed = _rows_needed(walk.cheapest, target, delta, exact=True)
@@ -151,8 +146,8 @@ def _refused(walk: _Progress, rows: CertificationRows, target: Target, delta: fl
         status=CertificationStatus.INFEASIBLE if infeasible else CertificationStatus.INSUFFICIENT_EVIDENCE,
         target=target,
         delta=delta,
-        test=_test_of(rows, target),
-        n=n,
+        test=tested.test_of(target.kind),
+        n=tested.n,
         thresholds=(None,) * (rows.tiers - 1),
         retained_share=0.0,
         estimated_drop=0.0,
@@ -160,20 +155,20 @@ def _refused(walk: _Progress, rows: CertificationRows, target: Target, delta: fl
         retained_accuracy=None,
         retained_accuracy_lower_bound=None,
         stopped_at=None if walk.stopped is None else _figures(walk.stopped, target, delta),
-        labels_needed=None if needed is None else max(1, needed - n),
-        least_escalation=_least_escalation(rows, target, delta),
+        # Of the rows that were paid for, a test may use only some: more are needed in that proportion.
+        labels_needed=None if needed is None else max(1, math.ceil((needed - tested.n) * rows.known / tested.n)),
+        least_escalation=_least_escalation(best, target, delta),
         rows_assumed_wrong=0 if walk.stopped is None else walk.stopped.assumed_wrong,
         min_retained_share=min_share,
     )
 
 
-def _least_escalation(rows: CertificationRows, target: Target, delta: float) -> float:
+def _least_escalation(best: Tally, target: Target, delta: float) -> float:
     """The share that every rule, however clever, must escalate to meet the target: a lower bound at confidence 1 − δ.
 
     Each escalation lowers the drop by at most 1, so max(0, p₊ − p₋ − ε); for an accuracy a of what is retained, at most
     P(right)/a can be retained.
     """
-    best = tally_of_least_drop(rows)
     if target.kind is TargetKind.MAX_ACCURACY_DROP:
         return max(0.0, best.drop_lower_bound(delta) - target.value)
     return max(0.0, 1.0 - best.accuracy_upper_bound(delta) / target.value)

@@ -114,6 +114,8 @@ def advise(table: OutcomeTable, rates: Sequence[TierRates], question: Question) 
 
     Raises InputInvalid where nothing prices the tiers, or no query has every tier's outcome.
     """
+    if question.rule is PolicyKind.SCORE:
+        raise InputInvalid("rule is score: advice looks at the table's own columns; use p_t, p_ik or gates")
     graded: BoolArray = np.asarray(np.isfinite(table.correct).all(axis=1))
     fewest = fewest_rows_to_certify(question.max_accuracy_drop, question.delta)
     if not graded.any():

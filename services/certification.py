@@ -1,32 +1,28 @@
 """Certified thresholds from an outcome table: what `knowgate certify` computes.
 
-The path of candidates comes from scores alone, so no row is spent on learning it: one gate is walked from the
+The path of candidates comes from signals alone, so no row is spent on learning it: one gate is walked from the
 highest threshold down, several gates or tiers open together at equal quantile levels. `knowgate.policy`
-decides which rows a candidate retains. A query whose last tier or label is missing counts as the worst case, unless
-its propensities say by what chance it was seen.
+decides which rows a candidate retains. A `score` has to be learned first: a hashed half of the rows teaches it and
+the other half certifies, and the answer says so. A label that is missing counts as the worst case, unless its
+propensity says by what chance it was seen.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from evidence import (
-    Candidate,
-    Certification,
-    CertificationRows,
-    CertificationStatus,
-    Target,
-    Thresholds,
-    certify_path,
-    certify_single_gate,
-    equal_quantile_path,
-    thresholds_as_objects,
-)
-from knowgate.policy import GATES_OF, BoolArray, FloatArray, Policy, PolicyKind, kept_tiers
+from evidence import Certification, CertificationRows, CertificationStatus, Target, certify_policy
+from evidence import thresholds_as_objects as as_objects
+from knowgate import codec
+from knowgate.policy import BoolArray, FloatArray, PolicyKind
 from services.errors import InputInvalid
+from services.history.certifiable import signals_of
 from services.history.outcomes import OutcomeTable
+from services.history.score_of_table import TableScore, learn_score
 
-RULES = (PolicyKind.P_T, PolicyKind.P_IK, PolicyKind.GATES)
+RULES = (PolicyKind.P_T, PolicyKind.P_IK, PolicyKind.GATES, PolicyKind.SCORE)
+Signals = list[dict[str, FloatArray]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +43,8 @@ class CertifiedThresholds:
     retained_accuracy: float | None
     retained_accuracy_lower_bound: float | None
     rows_assumed_wrong: int  # retained without a known outcome: counted as the worst case
+    learned_on: int  # queries kept out of the test because they taught the score
+    score: list[dict[str, Any]] | None  # per non-last tier the weights that the thresholds are on
 
 
 def certify_table(
@@ -54,46 +52,49 @@ def certify_table(
 ) -> CertifiedThresholds:
     """Certify `rule` on the table's rows.
 
-    Raises InputInvalid where a signal that the rule needs is nowhere in the table, or for a rule that has to be
-    learned (`score`): a table has no other rows to learn it on than those that must stay untouched.
+    Raises InputInvalid for a rule that nothing in a table can certify, or whose signal is nowhere in the table. What
+    else a table must not be, `services.history.certifiable` says.
     """
-    signals = _signals(table, rule)
-    rows = _rows(table)
-    if table.tiers == 2 and len(signals[0]) == 1:
-        (gate, scores), *_ = signals[0].items()
-        answer = certify_single_gate(gate, scores, rows, target, delta, min_retained_share=min_retained_share)
-    else:
-        candidates = (_candidate(rule, signals, thresholds) for thresholds in equal_quantile_path(signals))
-        answer = certify_path(candidates, rows, target, delta, min_retained_share=min_retained_share)
-    return _printed(answer)
-
-
-def _signals(table: OutcomeTable, rule: PolicyKind) -> list[dict[str, FloatArray]]:
-    """Per non-last tier the columns that the rule's gates look at."""
     if rule not in RULES:
-        raise InputInvalid(f"rule is {rule}: an outcome table certifies {', '.join(RULES)}; train to get a score")
-    gates = [str(gate) for gate in GATES_OF[rule] if gate != "ood"]
-    columns = [{gate: getattr(table, gate)[:, tier] for gate in gates} for tier in range(table.tiers - 1)]
-    for tier, column in enumerate(columns):
-        for gate, values in column.items():
-            if not np.isfinite(values).any():
+        raise InputInvalid(f"rule is {rule}: an outcome table certifies {', '.join(RULES)}")
+    gates = signals_of(rule)
+    for tier in range(table.tiers - 1):
+        for gate in gates:
+            if not np.isfinite(getattr(table, gate)[:, tier]).any():
                 raise InputInvalid(f"{gate} is empty for tier {tier}: fill the column or choose another --rule")
-    return columns
-
-
-def _rows(table: OutcomeTable) -> CertificationRows:
-    ids = tuple(str(query) for query in table.query_ids)
-    if not (np.isfinite(table.run_propensity).any() or np.isfinite(table.label_propensity).any()):
-        return CertificationRows(correct=table.correct, ids=ids)
-    # The chance that a whole row is known: every tier ran, and one coin labelled its answers.
-    run = np.prod(_coins(table.run_propensity, table.ran), axis=1)
-    propensity = run * np.min(_coins(table.label_propensity, table.ran), axis=1)
-    return CertificationRows(
-        correct=table.correct,
-        propensity=propensity,
-        observed=np.isfinite(table.correct).all(axis=1),
-        ids=ids,
+    learned = learn_score(table) if rule is PolicyKind.SCORE else None
+    tested = np.ones(table.queries, dtype=np.bool_) if learned is None else ~learned.taught
+    signals: Signals = (
+        [{gate: getattr(table, gate)[tested, tier] for gate in gates} for tier in range(table.tiers - 1)]
+        if learned is None
+        else [{"score": scores[tested]} for scores in learned.scores]
     )
+    answer = certify_policy(
+        rule,
+        signals,
+        _rows(table, tested),
+        target,
+        delta,
+        min_retained_share=min_retained_share,
+        learned_on=() if learned is None else {str(query) for query in table.query_ids[learned.taught]},
+    )
+    return _printed(answer, learned)
+
+
+def _rows(table: OutcomeTable, tested: BoolArray) -> CertificationRows:
+    ids = tuple(str(query) for query in table.query_ids[tested])
+    correct = table.correct[tested]
+    if not (np.isfinite(table.run_propensity).any() or np.isfinite(table.label_propensity).any()):
+        return CertificationRows(correct=correct, ids=ids)
+    # The chance that a whole row is known: every tier ran, and one coin labelled its answers. Without a known coin for
+    # labels they were all owed: a row that ran is then observed, and a label that is missing there the worst case.
+    propensity, observed = np.ones(table.queries), table.complete
+    if np.isfinite(table.run_propensity).any():
+        propensity = np.prod(_coins(table.run_propensity, table.ran), axis=1)
+    if np.isfinite(table.label_propensity).any():
+        propensity = propensity * np.min(_coins(table.label_propensity, table.ran), axis=1)
+        observed = np.asarray(np.isfinite(table.correct).all(axis=1), dtype=np.bool_)
+    return CertificationRows(correct=correct, propensity=propensity[tested], observed=observed[tested], ids=ids)
 
 
 def _coins(propensity: FloatArray, ran: BoolArray) -> FloatArray:
@@ -110,15 +111,10 @@ def _coins(propensity: FloatArray, ran: BoolArray) -> FloatArray:
     return filled
 
 
-def _candidate(rule: PolicyKind, signals: list[dict[str, FloatArray]], thresholds: Thresholds) -> Candidate:
-    policy = Policy.of(rule, tuple(thresholds_as_objects(thresholds)))
-    return Candidate(thresholds=thresholds, kept=kept_tiers(policy, signals))
-
-
-def _printed(answer: Certification) -> CertifiedThresholds:
+def _printed(answer: Certification, learned: TableScore | None) -> CertifiedThresholds:
     return CertifiedThresholds(
         status=answer.status,
-        thresholds=thresholds_as_objects(answer.thresholds),
+        thresholds=as_objects(answer.thresholds),
         retained_share=answer.retained_share,
         estimated_drop=answer.estimated_drop,
         drop_upper_bound=answer.drop_upper_bound,
@@ -131,4 +127,6 @@ def _printed(answer: Certification) -> CertifiedThresholds:
         retained_accuracy=answer.retained_accuracy,
         retained_accuracy_lower_bound=answer.retained_accuracy_lower_bound,
         rows_assumed_wrong=answer.rows_assumed_wrong,
+        learned_on=0 if learned is None else int(learned.taught.sum()),
+        score=None if learned is None else [codec.encode(model) for model in learned.models],
     )

@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import isotonic_regression
 
+from evidence.ridge_logistic import ridge_logistic as _ridge_logistic
 from knowgate.calibrator import Calibrator, Isotonic, Platt
 from knowgate.logistic import logits as logits_of
-from knowgate.logistic import sigmoids
 from knowgate.score import ScoreModel
 from training.errors import TrainingRefused
 
@@ -189,27 +189,3 @@ def _offsets(rows: SignalRows, kept: BoolArray, slices: list[str]) -> FloatArray
     """[n, slices] 1 where a row belongs to the slice."""
     names = np.array([name or "" for name, keep in zip(rows.slices, kept, strict=True) if keep])
     return np.array([names == name for name in slices], dtype=np.float64).reshape(len(slices), len(names)).T
-
-
-def _ridge_logistic(x: FloatArray, y: FloatArray, weight: FloatArray, ridge: FloatArray) -> FloatArray:
-    """Weights [p] that maximise Σ w·(y log σ + (1 − y) log(1 − σ)) − ½ Σ ridge·β², by damped Newton steps."""
-    beta = np.zeros(x.shape[1])
-    ridge = ridge + 1e-9
-
-    def loss(at: FloatArray) -> float:
-        eta = x @ at
-        return float((weight * (np.logaddexp(0.0, eta) - y * eta)).sum() + 0.5 * (ridge * at**2).sum())
-
-    current = loss(beta)
-    for _ in range(100):
-        p = sigmoids(x @ beta)
-        gradient = x.T @ (weight * (p - y)) + ridge * beta
-        hessian = (x * (weight * p * (1 - p))[:, None]).T @ x + np.diag(ridge)
-        step = np.linalg.solve(hessian + 1e-9 * np.eye(len(beta)), gradient)
-        size = 1.0
-        while (reached := loss(beta - size * step)) > current and size > 1e-6:
-            size /= 2
-        beta, before, current = beta - size * step, current, min(reached, current)
-        if before - current < 1e-10 * (1.0 + abs(current)):
-            break
-    return beta

@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from evidence.certificate import Certification, CertificationStatus, Target, TargetKind, Thresholds
+from evidence.certificate import Certification, CertificationStatus, Target, Thresholds
 from evidence.certification_rows import CertificationRows
 from evidence.certify import certify_path, refuse_overlap
-from evidence.path import candidates_of, kept_tier
-from knowgate.policy import Policy, PolicyKind, escalate_all, retain_mask
-from knowgate.spec import Targets
+from evidence.path import candidates_of
+from knowgate.policy import Policy, PolicyKind, escalate_all, first_retaining, retain_mask
+from knowgate.spec import TargetKind, Targets
 from training.dataset import CascadeRows
 from training.outcomes import certification_rows
 from training.paths import Signals, learn_speed, path_of, policy_of
@@ -77,7 +77,7 @@ def kept_at(policy: Policy, rows: CascadeRows, signals: Sequence[Signals]) -> In
         np.where(rows.tiers[tier].ran, retain_mask(policy, shown, tier=tier), policy.rules[tier] is not None)
         for tier, shown in enumerate(signals)
     ]
-    return kept_tier(masks)
+    return first_retaining(masks)
 
 
 def _certify(
@@ -98,7 +98,7 @@ def _certify(
     certification = certify_path(
         candidates_of(path, lambda thresholds: kept_at(policy_of(kind, thresholds, fallback), held, shown)),
         known,
-        Target(kind=TargetKind(targets.kind), value=targets.value),
+        Target(kind=targets.kind, value=targets.value),
         delta,
         min_retained_share=targets.min_retained_share,
     )
@@ -132,7 +132,7 @@ def _path(
     if kind is PolicyKind.GATES:
         taught = split.rows(Part.VALIDATION, Part.CALIBRATION)
         first = {name: values[taught] for name, values in signals[0].items()}
-        allowed = targets.value if targets.kind.value == TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value
+        allowed = targets.value if targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value
         speed = learn_speed(first, rows.tiers[0].correct[taught], rows.tiers[-1].correct[taught], allowed)
     return path_of(kind, unlabelled, speed)
 

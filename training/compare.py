@@ -45,8 +45,8 @@ def compare_with_champion(
     held = certified.rows
     kept = kept_at(champion.document.policy, held, signals)
     known = certification_rows(held)
-    paired = _paired_tally(known, kept, certified.kept)
-    alone = tally_of(known, Candidate(thresholds=(None,) * (known.tiers - 1), kept=kept))
+    paired = _paired_tally(known, kept, certified.kept, targets.delta)
+    alone = tally_of(known, Candidate(thresholds=(None,) * (known.tiers - 1), kept=kept), targets.delta)
     epsilon = targets.value if targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value
     ours, theirs = cohort_savings(held, certified.kept), cohort_savings(held, kept)
     passed = paired.drop_refuted(epsilon, targets.delta)
@@ -60,7 +60,7 @@ def compare_with_champion(
         drop_upper_bound=min(bound, epsilon) if passed else bound,  # the bound is solved to a share of its error
         epsilon=epsilon,
         delta=targets.delta,
-        test="betting" if known.weighted else "exact_unconditional_score",
+        test=paired.test_of(TargetKind.MAX_ACCURACY_DROP).value,
         n=held.n,
         savings_gain=None if ours is None or theirs is None else ours.value - theirs.value,
     )
@@ -75,7 +75,7 @@ def _champion_signals(rows: CascadeRows, tier: int, champion: Bundle, vectors: T
     return signal_columns(rows, tier, models, vectors, layer)
 
 
-def _paired_tally(known: CertificationRows, champion_kept: IntArray, challenger_kept: IntArray) -> Tally:
+def _paired_tally(known: CertificationRows, champion_kept: IntArray, challenger_kept: IntArray, delta: float) -> Tally:
     """The evidence on X, with the challenger in the place of a kept tier and the champion in that of the last."""
     at = np.arange(known.n)
     correct = np.asarray(known.correct, dtype=np.float64)
@@ -87,7 +87,7 @@ def _paired_tally(known: CertificationRows, champion_kept: IntArray, challenger_
         observed=same | np.asarray(known.observed, dtype=np.bool_),
         ids=known.ids,
     )
-    return tally_of(pair, Candidate(thresholds=(None,), kept=np.zeros(known.n, dtype=np.int64)))
+    return tally_of(pair, Candidate(thresholds=(None,), kept=np.zeros(known.n, dtype=np.int64)), delta)
 
 
 def _broken(alone: Tally, targets: Targets) -> bool:

@@ -173,10 +173,18 @@ def kept_tiers(policy: Policy, signals: Sequence[Mapping[str, FloatArray]]) -> I
     >>> kept_tiers(policy, [{"p_t": np.array([0.95, 0.2, np.nan])}]).tolist()
     [0, 1, 1]
     """
-    last = len(policy.rules)
-    kept = np.full(len(next(iter(signals[0].values()))), last, dtype=np.int64)
-    for tier in reversed(range(last)):
-        kept[retain_mask(policy, signals[tier], tier=tier)] = tier
+    return first_retaining([retain_mask(policy, shown, tier=tier) for tier, shown in enumerate(signals)])
+
+
+def first_retaining(masks: Sequence[BoolArray]) -> IntArray:
+    """int64 [n]: the first tier whose mask [n] retains the row, else the last tier (= the number of masks).
+
+    >>> first_retaining([np.array([True, False, False]), np.array([True, True, False])]).tolist()
+    [0, 1, 2]
+    """
+    kept = np.full(len(masks[0]), len(masks), dtype=np.int64)
+    for tier in reversed(range(len(masks))):
+        kept[masks[tier]] = tier
     return kept
 
 

@@ -31,8 +31,8 @@ class PTKind(StrEnum):
 
 
 class TargetKind(StrEnum):
-    MAX_ACCURACY_DROP = "max_accuracy_drop"
-    RETAINED_ACCURACY = "retained_accuracy"
+    MAX_ACCURACY_DROP = "max_accuracy_drop"  # the cascade's accuracy is at most `value` below its last tier's
+    RETAINED_ACCURACY = "retained_accuracy"  # retained answers are right at least `value` of the time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,8 +20,14 @@ def certify(
         float | None, typer.Option(help="Instead: how often a retained answer must be right.")
     ] = None,
     delta: Annotated[float, typer.Option(help="The chance that the promise is broken.")] = 0.1,
-    rule: Annotated[PolicyKind, typer.Option(help="p_t, p_ik or gates (p_ik and p_t).")] = PolicyKind.P_T,
+    rule: Annotated[
+        PolicyKind,
+        typer.Option(help="p_t, p_ik, gates (p_ik and p_t), or score (learned on a hashed half of the queries)."),
+    ] = PolicyKind.P_T,
     min_retained_share: Annotated[float, typer.Option(help="Retaining less than this is not worth a cascade.")] = 0.05,
+    slice_name: Annotated[
+        str | None, typer.Option("--slice", help="Certify the queries of this slice alone, and for it alone.")
+    ] = None,
     timezone: Annotated[str | None, typer.Option(help="Where times without an offset were written.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -31,8 +37,10 @@ def certify(
     """
     from evidence import CertificationStatus, Target, TargetKind
     from services.certification import certify_table
+    from services.clock import SystemClock
     from services.commands.printing import print_record
     from services.errors import InputInvalid
+    from services.history.certifiable import refuse_uncertifiable
     from services.history.outcomes import read_outcomes
 
     if max_accuracy_drop is not None and retained_accuracy is not None:
@@ -43,6 +51,9 @@ def certify(
         drop = 0.02 if max_accuracy_drop is None else max_accuracy_drop
         target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=drop)
     table = read_outcomes(outcomes, timezone=timezone)
+    if slice_name is not None:
+        table = table.of_slice(slice_name)
+    refuse_uncertifiable(table, rule, SystemClock().now())
     answer = certify_table(table, rule=rule, target=target, delta=delta, min_retained_share=min_retained_share)
     print_record(answer, as_json=as_json)
     if answer.status is not CertificationStatus.CERTIFIED:

@@ -71,6 +71,17 @@ class OutcomeTable:
     role: ObjectArray  # [n, k] served, superseded, exploration or None
     ignored: tuple[str, ...] = ()  # columns of the file that no one reads
 
+    def of_slice(self, name: str) -> "OutcomeTable":
+        """The rows of the queries of one slice; raises TableInvalid where it holds fewer than two."""
+        chosen = np.flatnonzero(self.slice == name)
+        if chosen.size == 0:
+            held = ", ".join(sorted({str(other) for other in self.slice if other is not None})) or "none"
+            raise TableInvalid(f"there is no slice {name!r}; the table has {held}")
+        if chosen.size == 1:
+            raise TableInvalid(f"slice {name!r} holds 1 query; one outcome certifies nothing: choose a larger slice")
+        rows = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "ignored"}
+        return replace(self, **{column: values[chosen] for column, values in rows.items()})
+
     @property
     def queries(self) -> int:
         return int(self.ran.shape[0])

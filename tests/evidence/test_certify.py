@@ -22,10 +22,10 @@ from evidence import (
     delta_for_attempt,
     drop_refuted,
     equal_quantile_path,
-    kept_tier,
     single_gate_path,
     thresholds_as_objects,
 )
+from knowgate.policy import first_retaining
 
 DROP = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.02)
 
@@ -42,7 +42,7 @@ def keep_by(scores: np.ndarray) -> Callable[[Thresholds], np.ndarray]:
     def keep(thresholds: Thresholds) -> np.ndarray:
         gates = thresholds[0]
         assert gates is not None
-        return kept_tier([scores >= gates[0].value])
+        return first_retaining([scores >= gates[0].value])
 
     return keep
 
@@ -165,7 +165,7 @@ def test_two_gates_walk_a_path_through_their_plane() -> None:
     def keep(thresholds: Thresholds) -> np.ndarray:
         gates = thresholds[0]
         assert gates is not None
-        return kept_tier([(p_ik >= gates[0].value) & (scores >= gates[1].value)])
+        return first_retaining([(p_ik >= gates[0].value) & (scores >= gates[1].value)])
 
     path = equal_quantile_path([{"p_ik": p_ik, "p_t": scores}])
     answer = certify_path(candidates_of(path, keep), CertificationRows(correct=correct), DROP, 0.1)
@@ -183,7 +183,7 @@ def test_a_chain_of_three_tiers_is_certified_as_a_whole() -> None:
     def keep(thresholds: Thresholds) -> np.ndarray:
         first, second = thresholds
         assert first is not None and second is not None
-        return kept_tier([low >= first[0].value, high >= second[0].value])
+        return first_retaining([low >= first[0].value, high >= second[0].value])
 
     path = equal_quantile_path([{"p_t": low}, {"p_t": high}])
     answer = certify_path(candidates_of(path, keep), rows, DROP, 0.1)
@@ -215,13 +215,29 @@ def test_a_retained_accuracy_out_of_reach_is_infeasible() -> None:
     assert answer.least_escalation is not None and 0.3 < answer.least_escalation < 0.4
 
 
-def test_weighted_rows_are_certified_by_betting() -> None:
+def test_weighted_rows_are_thinned_to_one_rate_and_certified_exactly() -> None:
     rng = np.random.default_rng(13)
     scores, correct = traffic(rng, 6000)
     propensity = np.where(scores > 0.9, 0.5, 1.0)
     observed = rng.random(6000) < propensity
     correct[~observed] = np.nan
     ids = tuple(f"q{i}" for i in range(6000))
+    rows = CertificationRows(correct=correct, propensity=propensity, observed=observed, ids=ids)
+    target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.05)
+    answer = certify_single_gate("p_t", scores, rows, target, 0.1)
+    assert answer.status is CertificationStatus.CERTIFIED
+    assert answer.test is CertificationTest.THINNED_DROP
+    assert 2900 < answer.n < 3100  # every row of the table, at the rate of the rarest coin
+    assert answer.drop_upper_bound <= 0.05
+
+
+def test_weighted_rows_are_bet_on_where_thinning_would_waste_more() -> None:
+    rng = np.random.default_rng(13)
+    scores, correct = traffic(rng, 20_000)
+    propensity = np.where(rng.random(20_000) < 0.02, 0.05, 1.0)
+    observed = rng.random(20_000) < propensity
+    correct[~observed] = np.nan
+    ids = tuple(f"q{i}" for i in range(20_000))
     rows = CertificationRows(correct=correct, propensity=propensity, observed=observed, ids=ids)
     target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.05)
     answer = certify_single_gate("p_t", scores, rows, target, 0.1)

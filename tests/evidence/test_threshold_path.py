@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evidence import InvalidInputError, Thresholds, candidates_of, equal_quantile_path, kept_tier, single_gate_path
+from evidence import InvalidInputError, Thresholds, candidates_of, equal_quantile_path, single_gate_path
 from evidence.certificate import GateThreshold
 
 
@@ -20,11 +20,11 @@ def values(path: list[Thresholds], tier: int = 0, gate: int = 0) -> list[float]:
 def test_one_gate_opens_from_the_highest_score_to_the_lowest() -> None:
     scores = np.random.default_rng(0).random(1000)
     path = single_gate_path("p_t", scores)
-    assert len(path) == 240
+    assert len(path) == 480
     assert values(path) == sorted(values(path), reverse=True)
     assert values(path)[-1] == scores.min()
     retained = [(scores >= value).mean() for value in values(path)]
-    assert retained == pytest.approx(np.arange(1, 241) / 240, abs=0.0011)
+    assert retained == pytest.approx(np.arange(1, 481) / 480, abs=0.0011)
 
 
 def test_thresholds_are_scores_that_occur_and_each_occurs_once() -> None:
@@ -62,10 +62,6 @@ def test_candidates_are_made_lazily_by_whoever_decides() -> None:
     assert first.kept.tolist() == [0, 1]
 
 
-def test_the_first_tier_that_retains_keeps_the_row() -> None:
-    assert kept_tier([[False, True, False], [True, True, False]]).tolist() == [1, 0, 2]
-
-
 def test_bad_input_is_named() -> None:
     with pytest.raises(InvalidInputError, match="p_t is missing in every row"):
         single_gate_path("p_t", [float("nan")])
@@ -75,5 +71,3 @@ def test_bad_input_is_named() -> None:
         single_gate_path("p_t", [0.5], points=0)
     with pytest.raises(InvalidInputError, match="tier without a signal"):
         equal_quantile_path([{}])
-    with pytest.raises(InvalidInputError, match="unequal"):
-        kept_tier([[True], [True, False]])

@@ -275,7 +275,7 @@ def test_explored_rows_are_weighed_by_their_propensity(seeded: Callable[..., Eng
     engine = seeded(spec_of(PolicyKind.P_T), Traffic(exploration=0.5, n=2500))
     outcome = _train(engine)
     assert outcome.certificate is not None
-    assert outcome.certificate.test == "betting"
+    assert outcome.certificate.test == "thinned_exact_unconditional_score"
 
 
 def test_a_hopeless_small_model_is_infeasible_and_its_bundle_escalates_all(seeded: Callable[..., Engine]) -> None:
