@@ -288,14 +288,17 @@ def wait_for_a_trainer(deployment: Deployment, rng: random.Random) -> None:
 def wait_for_training(database_url: str) -> None:
     """Until a window has been trained after all, so that the killed ones were taken over."""
     engine = open_engine(database_url)
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline:
-        with reading(engine) as session:
-            if certifications.certifications(session, "killed"):
-                engine.dispose()
+    try:
+        deadline = time.monotonic() + 180
+        while time.monotonic() < deadline:
+            with reading(engine) as session:
+                trained = bool(certifications.certifications(session, "killed"))
+            if trained:
                 return
-        time.sleep(0.5)
-    raise AssertionError("no window was trained within 180 s")
+            time.sleep(0.5)
+        raise AssertionError("no window was trained within 180 s")
+    finally:
+        engine.dispose()
 
 
 def check_nothing_is_lost(engine: Engine, acknowledged: Acknowledged) -> None:
