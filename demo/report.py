@@ -15,7 +15,7 @@ from store.promotions import Outcome, PromotionRecord
 
 LEAD = (
     "Two small language models that really know places, a probe that really is trained, and a service that does what "
-    "it does in production; only the clock is simulated. Nothing below was tuned or edited: it is what happened."
+    "it does in production; only the clock is simulated. Nothing below is edited: it is what happened."
 )
 
 

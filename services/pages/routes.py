@@ -117,6 +117,12 @@ def post_sign_out() -> Response:
     return response
 
 
+@router.get("/icon.svg")
+def get_icon(request: Request) -> Response:
+    """The gate."""
+    return conditional(request, (FOLDER / "icon.svg").read_bytes(), media_type="image/svg+xml")
+
+
 @router.get("/style.css")
 def get_style(request: Request) -> Response:
     """The one style sheet."""

@@ -1,0 +1,49 @@
+"""The files in deploy/ parse, and name only settings, commands and metrics that exist."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from sqlalchemy import Engine
+
+from services.api.metrics import Metrics
+from services.settings import SETTINGS
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
+
+
+def test_every_setting_named_exists() -> None:
+    known = {setting.name for setting in SETTINGS}
+    named = {name for path in FILES for name in re.findall(r"KNOWGATE_[A-Z_]+", path.read_text(encoding="utf-8"))}
+    assert named and named <= known
+
+
+def test_compose_starts_the_services_after_the_schema_is_up_to_date() -> None:
+    document = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+    services = document["services"]
+    assert set(services) == {"database", "mlflow", "upgrade", "api", "scheduler"}
+    for name in ("api", "scheduler"):
+        assert services[name]["depends_on"] == {"upgrade": {"condition": "service_completed_successfully"}}
+    stages = re.findall(r"^FROM \S+ AS (\S+)", (DEPLOY / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert {service["build"]["target"] for service in services.values() if "build" in service} <= set(stages)
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.suffix == ".service" or path.name == "Dockerfile"])
+def test_every_command_started_exists(path: Path) -> None:
+    started = re.findall(r'knowgate"?,? "?(serve|scheduler|[a-z]+)', path.read_text(encoding="utf-8"))
+    commands = [name for name in started if name in ("serve", "scheduler")]
+    assert commands
+    for command in commands:
+        subprocess.run([sys.executable, "-m", "services", command, "--help"], check=True, capture_output=True)
+
+
+def test_every_metric_of_the_rules_is_exported(engine: Engine) -> None:
+    exported = Metrics().exposition(engine)[0].decode()
+    rules = (DEPLOY / "prometheus" / "rules.yml").read_text(encoding="utf-8")
+    assert yaml.safe_load(rules)["groups"]
+    for metric in set(re.findall(r"\b(knowgate_[a-z_]+)", rules)):
+        assert f"# TYPE {metric.removesuffix('_total')}" in exported, metric
