@@ -71,7 +71,6 @@ from evidence.exact_drop import (
 from evidence.inputs import why_not_identified
 from evidence.label_allocation import label_propensities
 from evidence.ood_conservativeness import EscalationGap, OodConservativeness, escalation_gap, ood_conservativeness_of
-from evidence.paired import PairedComparison, compare_paired
 from evidence.path import Candidate, candidates_of, equal_quantile_path, policy_at, single_gate_path
 from evidence.power import (
     approximate_rows_for_drop,
@@ -129,7 +128,6 @@ __all__ = [
     "NotIdentifiedError",
     "OodConservativeness",
     "OverlapError",
-    "PairedComparison",
     "Part",
     "PoweredEstimate",
     "Proportion",
@@ -161,7 +159,6 @@ __all__ = [
     "certify_single_gate",
     "clipped_inverse_propensity",
     "clopper_pearson",
-    "compare_paired",
     "corrected_by_error_rates",
     "critical_value",
     "delta_for_attempt",

@@ -108,6 +108,14 @@ def stop(session: Session, held: Assignment, settings: Settings, why: Why, *, no
     return fresh
 
 
+def champion_since(session: Session, held: Assignment) -> datetime | None:
+    """When the present champion came into force; None where no promotion says so."""
+    for record in reversed(promotions.promotions(session, held.cascade)):
+        if record.outcome is not Outcome.REFUSED and record.bundle == held.champion:
+            return record.decided_at
+    return None
+
+
 def previous_champion(session: Session, held: Assignment) -> str | None:
     """The bundle that decided before the present champion was promoted; None where there was none."""
     for record in reversed(promotions.promotions(session, held.cascade)):
@@ -156,4 +164,4 @@ def _record(
 
 
 def _json(check: object) -> str:
-    return codec.canonical(check).decode()
+    return "{}" if check is None else codec.canonical(check).decode()

@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from knowgate import codec
+from knowgate.errors import RecordInvalid
 from knowgate.records import Label
 from store import bundles, ledger, merkle, subjects
 from store.errors import BundleUnknown
@@ -108,14 +109,21 @@ def _check_labels(session: Session, leaves: Sequence[Leaf]) -> Checked:
     held = subjects.label_statements(session, [UUID(leaf.subject) for leaf in leaves])
     for leaf in leaves:
         found = held.get(UUID(leaf.subject))
+        yield leaf, None if found is None else found == _stated(leaf)
+
+
+def _stated(leaf: Leaf) -> Statement | None:
+    """What a label's leaf says; None where it no longer is a label."""
+    try:
         said = codec.decode(Label, codec.parse(leaf.payload or ""))
-        statement = Statement(
-            source=said.source.value,
-            correct=said.correct,
-            labelled_at=said.labelled_at,
-            label_propensity=said.label_propensity,
-        )
-        yield leaf, None if found is None else found == statement
+    except RecordInvalid:
+        return None
+    return Statement(
+        source=said.source.value,
+        correct=said.correct,
+        labelled_at=said.labelled_at,
+        label_propensity=said.label_propensity,
+    )
 
 
 def _check_bundles(session: Session, leaves: Sequence[Leaf]) -> Checked:

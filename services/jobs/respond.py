@@ -24,7 +24,8 @@ class RespondSweep:
                     continue
                 if held is None or held.champion is None or held.mode is Mode.ESCALATE_ALL:
                     continue
-                if held.issued_at >= alert.opened_at:
+                since = rollout.champion_since(session, held)
+                if since is not None and since >= alert.opened_at:
                     continue  # the alarm speaks of a champion that no longer decides
                 why = Why(reason=f"risk alarm: {alert.cause}")
                 rollout.stop(session, held, context.settings, why, now=context.clock.now())

@@ -18,7 +18,6 @@ from evidence import (
     candidates_of,
     certify_path,
     certify_single_gate,
-    compare_paired,
     delta_for_attempt,
     drop_refuted,
     equal_quantile_path,
@@ -300,21 +299,6 @@ def test_bad_input_is_named() -> None:
         certify_path(candidates_of([(None,)], lambda _: [0, 5]), rows, DROP, 0.1)
     with pytest.raises(InvalidInputError, match=r"target value is 1\.5"):
         Target(kind=TargetKind.MAX_ACCURACY_DROP, value=1.5)
-
-
-def test_a_challenger_is_compared_by_the_same_exact_test() -> None:
-    champion = np.array([1.0] * 900 + [0.0] * 100)
-    better = np.array([1.0] * 890 + [0.0] * 10 + [1.0] * 15 + [0.0] * 85)
-    good = compare_paired(champion, better, 0.02, 0.1)
-    assert good.passed and not good.harmful
-    assert (good.champion_only_right, good.challenger_only_right) == (10, 15)
-    worse = compare_paired(champion, np.array([1.0] * 850 + [0.0] * 150), 0.02, 0.1)
-    assert not worse.passed and worse.harmful
-    assert worse.drop_upper_bound > worse.estimated_drop == 0.05
-    unknown = compare_paired([float("nan")] * 500, [float("nan")] * 500, 0.02, 0.1)
-    assert unknown.harmful and unknown.rows_assumed_wrong == 500
-    same = compare_paired([float("nan")] * 500, [float("nan")] * 500, 0.02, 0.1, same_answer=[True] * 500)
-    assert same.passed and same.rows_assumed_wrong == 0
 
 
 @pytest.mark.slow
