@@ -1,15 +1,15 @@
 """The command `knowgate`.
 
 Commands import what they need when they run, so that `knowgate --help` costs nothing. A command ends with 0 when it is
-done, 1 when it failed, 2 for bad usage and 3 when the answer is no; an error of ours is told on standard error in one
-message, without a traceback. A new command is a file in services/commands and a line here.
+done, 1 when it failed, 2 for bad usage (an unknown cascade too) and 3 when the answer is no; an error of ours is told
+on standard error in one message, without a traceback. A new command is a file in services/commands and a line here.
 """
 
 import sys
 
 import typer
 
-from knowgate.errors import KnowgateError
+from knowgate.errors import KnowgateError, RecordInvalid
 from services.commands import (
     advise,
     audit,
@@ -80,9 +80,11 @@ def main() -> None:
 
 def exit_code_of(error: Exception) -> int | None:
     """How the process ends for an error of ours; None for one that is a fault and deserves its traceback."""
-    from evidence.errors import EvidenceError
-    from store.errors import StoreError
+    from evidence.errors import EvidenceError, InvalidInputError
+    from store.errors import CascadeUnknown, StoreError
 
     if isinstance(error, ServicesError):
         return error.exit_code
-    return 1 if isinstance(error, (KnowgateError, StoreError, EvidenceError)) else None
+    if isinstance(error, (RecordInvalid, InvalidInputError, CascadeUnknown)):
+        return 2  # a value or a name that was given cannot be used
+    return 1 if isinstance(error, (KnowgateError, StoreError, EvidenceError, OSError)) else None

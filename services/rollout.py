@@ -14,7 +14,7 @@ from knowgate.assignment import Assignment, Mode
 from knowgate.spec import CascadeSpec
 from services.errors import Refused
 from services.settings import Settings
-from store import assignments, bundles, promotions
+from store import assignments, bundles, cascades, promotions
 from store.bundles import BundleStatus
 from store.promotions import Outcome, PromotionRecord
 
@@ -89,6 +89,7 @@ def roll_back(session: Session, cascade: str, settings: Settings, why: Why, *, n
 
     Raises Refused where the cascade has no champion.
     """
+    cascades.cascade_version(session, cascade)
     held = assignments.assignment(session, cascade)
     if held is None or held.champion is None:
         raise Refused(f"cascade {cascade} has no champion: there is nothing to roll back")

@@ -182,7 +182,11 @@ class CascadeSpec:
         if len(set(names)) != len(names):
             raise RecordInvalid("tiers", names, "every tier has a name of its own")
         if not 0 < self.exploration_rate <= 1:
-            raise RecordInvalid("exploration_rate", self.exploration_rate, "above 0, or savings and risk go blind")
+            raise RecordInvalid(
+                "exploration_rate",
+                self.exploration_rate,
+                "lies in (0, 1]: at 0, risk goes blind",
+            )
         if not 0 <= self.exploration_extra <= 1:
             raise RecordInvalid("exploration_extra", self.exploration_extra, "lies in [0, 1]")
         if not 0 < self.exploration_width <= 1:

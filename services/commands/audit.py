@@ -53,6 +53,7 @@ def replay(
     from services.errors import InputInvalid, Refused
     from services.jobs.windows import EPOCH
     from services.settings import read_settings
+    from store.cascades import cascade_version
     from store.engine import reading
 
     with database(read_settings()) as engine, reading(engine) as session:
@@ -61,6 +62,7 @@ def replay(
             print_record(result, as_json=as_json)
             mismatches = len(result.mismatches)
         elif cascade is not None:
+            cascade_version(session, cascade)
             window = Window(start=aware(since) or EPOCH, end=aware(until) or datetime.max.replace(tzinfo=UTC))
             count = replay_window(session, cascade, window)
             print_record(count, as_json=as_json)

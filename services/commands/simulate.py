@@ -41,15 +41,12 @@ def simulate(
     from services.errors import InputInvalid, Refused
     from services.history.outcomes import read_outcomes
     from services.simulation.play import Player
-    from services.simulation.recorded import Recorded, recorded_spec, supported_rule
+    from services.simulation.recorded import Recorded, parsed_sizes, recorded_spec, supported_rule
     from services.simulation.stage import Stage, simulated_settings
     from services.simulation.summary import summarise
     from services.simulation.traffic import Labelling
 
-    if directory is None:
-        Path("var/simulate").mkdir(parents=True, exist_ok=True)
-        directory = Path(tempfile.mkdtemp(prefix="run-", dir="var/simulate"))
-    elif directory.exists() and any(directory.iterdir()):
+    if directory is not None and directory.exists() and any(directory.iterdir()):
         raise InputInvalid(f"--directory is {directory}: it is not empty; a simulation begins with a fresh one")
     if not (0 < label_share <= 1 and days > 0 and label_delay_hours > 0):
         raise InputInvalid("--label-share lies in (0, 1]; --days and --label-delay-hours are above 0")
@@ -62,10 +59,13 @@ def simulate(
         targets=Targets(value=max_accuracy_drop, delta=delta, rule=supported_rule(table, PolicyKind(rule))),
         exploration_rate=exploration,
         horizon=3 * labelling.median_delay,
-        parameters=None if parameters is None else tuple(float(size) for size in parameters.split(",")),
+        parameters=None if parameters is None else parsed_sizes(parameters),
         since=START,
     )
     queries = recorded.queries(START, days)
+    if directory is None:
+        Path("var/simulate").mkdir(parents=True, exist_ok=True)
+        directory = Path(tempfile.mkdtemp(prefix="run-", dir="var/simulate"))
     with Stage(simulated_settings(directory, seed=seed), spec, start=START) as stage:
         player = Player(stage, recorded, labelling, seed=seed)
         with playing(len(queries)) as told:

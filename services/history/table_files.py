@@ -15,7 +15,7 @@ import pyarrow.parquet
 
 from services.errors import TableInvalid
 
-NULLS = ["", "null", "NULL", "nan", "NaN", "None"]
+NULLS = ["", "null", "NULL", "None"]
 SUFFIXES = (".parquet", ".csv", ".jsonl", ".ndjson")
 
 

@@ -93,6 +93,14 @@ def recorded_spec(
     )
 
 
+def parsed_sizes(text: str) -> tuple[float, ...]:
+    """Each tier's parameters from "8e9,70e9". Raises InputInvalid."""
+    try:
+        return tuple(float(size) for size in text.split(","))
+    except ValueError:
+        raise InputInvalid(f"--parameters is {text!r}: give one number per tier, e.g. 8e9,70e9") from None
+
+
 def supported_rule(table: OutcomeTable, rule: PolicyKind) -> PolicyKind:
     """`rule`, where the table's signals allow it: recorded outcomes carry no hidden states, so only p_t is left."""
     if rule is not PolicyKind.P_T:

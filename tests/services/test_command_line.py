@@ -84,9 +84,9 @@ def test_help_loads_nothing_heavy() -> None:
         (ServicesError("x"), 1),
         (InputInvalid("x"), 2),
         (Refused("x"), 3),
-        (RecordInvalid("x", 1, "y"), 1),
+        (RecordInvalid("x", 1, "y"), 2),
         (SigningUnavailable(), 1),
-        (CascadeUnknown("x", ()), 1),
+        (CascadeUnknown("x", ()), 2),
         (KeyError("x"), None),
     ],
 )
@@ -126,7 +126,7 @@ def test_a_cascade_is_applied_once_and_shown_as_it_was_written(run: Run, cascade
     again.write_text(run("cascade", "show", "trivia").stdout)
     assert "unchanged, at version 1" in run("cascade", "apply", str(again)).stdout
     assert printed(run("cascade", "show", "--json")) == {"cascades": ["trivia"]}
-    run("cascade", "show", "unheard-of", code=1)
+    run("cascade", "show", "unheard-of", code=2)
 
 
 def test_a_bad_cascade_file_is_bad_usage(run: Run, cascade_toml: Path) -> None:
@@ -150,7 +150,7 @@ def test_history_goes_in_and_comes_out(run: Run, cascade_toml: Path, outcomes_cs
 def test_history_without_times_or_of_an_unknown_cascade_is_told(
     run: Run, cascade_toml: Path, outcomes_csv: Path
 ) -> None:
-    run("import", str(outcomes_csv), "--cascade", "trivia", code=1)
+    run("import", str(outcomes_csv), "--cascade", "trivia", code=2)
     run("cascade", "apply", str(cascade_toml))
     run("import", str(outcomes_csv), "--cascade", "trivia", code=2)
     run("import", str(outcomes_csv), "--cascade", "trivia", "--start", "2026-02-01", code=2)
@@ -174,7 +174,7 @@ def test_labels_are_imported_with_a_mapping(
     with reading(engine) as session:
         (label,) = labels.labels_of(session, sent.id)
     assert label.labelled_at == datetime(2026, 3, 10, 11, tzinfo=UTC)
-    run("labels", "import", str(path), "--cascade", "unheard-of", *mapping, "--timezone", "UTC", code=1)
+    run("labels", "import", str(path), "--cascade", "unheard-of", *mapping, "--timezone", "UTC", code=2)
 
 
 @pytest.fixture
