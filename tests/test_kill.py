@@ -327,5 +327,5 @@ def check_nothing_happened_twice(engine: Engine) -> None:
     with_effect = [run for run in trained if run.outcome != "no_data"]
     assert len(effects) == len(with_effect) > 0, "one attempt per trained window"
     assert [effect.attempt for effect in effects] == list(range(1, len(effects) + 1)), "δ was spent once per attempt"
-    windows = Counter((row.window.start, row.window.end, row.tier, row.slice) for row in made)
+    windows = Counter((row.window.start, row.window.end, row.tier, row.slice, row.mature) for row in made)
     assert set(windows.values()) == {1} and len({run.window.start for run in watched}) == len(watched)
