@@ -73,6 +73,7 @@ def test_a_bundle_is_signed_over_its_id(keys: KeyPair, bundle: Bundle) -> None:
 def test_a_signed_assignment_survives_the_wire(keys: KeyPair) -> None:
     signed = sign_assignment(keys.private_key, ASSIGNMENT)
     received = read_assignment(codec.parse(codec.canonical(signed)))
+    assert received == signed
     require_signed_assignment(keys.public_key, received, served_generation=None)
     require_signed_assignment(keys.public_key, received, served_generation=3)
 
