@@ -23,6 +23,7 @@ from knowgate.records import Window
 from store.engine import open_engine, reading
 from store.errors import ClaimLost, StoreError
 from store.job_runs import Claim, job_runs
+from training.engines import EngineKind, RaySettings
 from training.errors import TrainingError, TrainingRefused
 from training.settings import read_addresses
 
@@ -85,19 +86,31 @@ def _drain(options: argparse.Namespace) -> object:
 
 
 def _extract(options: argparse.Namespace) -> object:
+    from training.engines.extraction import ExtractionEngine
+    from training.engines.local import LocalExtraction
     from training.extract_file import extract_file
-    from training.extraction import Answerer, load_model
+    from training.extraction.recipe import AnswererRecipe
 
-    loaded = load_model(options.model, revision=options.revision, dtype=options.dtype, device=options.device)
-    answerer = Answerer(
-        loaded,
-        layers=options.layers,
-        positions=options.positions,
-        options=options.options,
+    recipe = AnswererRecipe(
+        source=options.model,
+        revision=options.revision,
+        dtype=options.dtype,
+        device=options.device,
+        layers=None if options.layers is None else tuple(options.layers),
+        positions=tuple(options.positions),
+        options=None if options.options is None else tuple(options.options),
         batch=options.batch,
         tokens=options.tokens,
         normed=options.normed,
     )
+    engine: ExtractionEngine
+    if options.engine is EngineKind.RAY:
+        from training.engines.ray_extraction import RayExtraction
+
+        engine = cluster = RayExtraction(recipe, _ray_settings(options))
+        answerer = cluster.planned()
+    else:
+        engine, answerer = LocalExtraction(), recipe.make()
     return extract_file(
         answerer,
         options.prompts,
@@ -105,6 +118,17 @@ def _extract(options: argparse.Namespace) -> object:
         tier=options.tier,
         states_only=options.states_only,
         part_prompts=options.part_prompts,
+        engine=engine,
+        parts_url=options.parts_url,
+    )
+
+
+def _ray_settings(options: argparse.Namespace) -> RaySettings:
+    return RaySettings(
+        address=options.ray_address,
+        workers=options.workers,
+        cpus=options.cpus_per_worker,
+        gpus=options.gpus_per_worker,
     )
 
 
@@ -223,10 +247,24 @@ def _add_extract(extract: argparse.ArgumentParser) -> None:
     extract.add_argument(
         "--part-prompts", type=int, default=1024, help="prompts after which progress is safe from a kill"
     )
+    extract.add_argument(
+        "--parts-url", help="a folder or an fsspec URL for what is done so far; beside the result when left out"
+    )
+    _add_engine(extract)
     extract.add_argument("--normed", action="store_true", help="apply the final norm")
     extract.add_argument("--revision")
     extract.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
     extract.add_argument("--device", default="auto", help="auto is a CUDA device where there is one, else cpu")
+
+
+def _add_engine(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--engine", type=EngineKind, choices=list(EngineKind), default=EngineKind.LOCAL, help="who computes"
+    )
+    command.add_argument("--ray-address", default="auto", help="host:port of the head node, auto, or local")
+    command.add_argument("--workers", type=int, default=1, help="processes on the cluster")
+    command.add_argument("--cpus-per-worker", type=float, default=1.0)
+    command.add_argument("--gpus-per-worker", type=float, default=0.0, help="above 0: it computes on CUDA")
 
 
 if __name__ == "__main__":

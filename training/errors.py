@@ -4,6 +4,7 @@
     ├── ModelStructureUnknown   a model whose decoder layers cannot be found for certain
     ├── ExtractionRefused       a prompt, a layer or an option token that a model cannot be asked for
     ├── TrainingRefused         settings or rows from which nothing can be learned in any sensible way
+    ├── EngineUnavailable       a cluster that is not there, or lost more than it could make good
     └── RegistryUnreachable     MLflow did not answer; the message stays in the outbox
 
 "Too few labels" and "no threshold keeps the promise" are outcomes of training and no errors. A message says what was
@@ -25,6 +26,10 @@ class ExtractionRefused(TrainingError, ValueError):
 
 class TrainingRefused(TrainingError, ValueError):
     """Settings or rows from which nothing can be learned in any sensible way."""
+
+
+class EngineUnavailable(TrainingError):
+    """Work was to be done on a cluster that is not there, or that lost more workers than it could make good."""
 
 
 class RegistryUnreachable(TrainingError):

@@ -4,26 +4,26 @@ Reads `query_id` and `prompt` from Parquet, CSV or JSONL (an outcome table has b
 `.safetensors` with `hidden` [n, d] (or [n, layers × positions, d] where several are asked for), `query_id`, `tier`, and
 unless only states are asked for `p_t` and `entropy`. A query that stands there once per tier is asked once.
 
-A killed run goes on where it was: what is done lies in parts beside the file, and a complete file of the same job is
-not computed again.
+A killed run goes on where it was, also with another engine: what is done lies in parts beside the file, and a complete
+file of the same job is not computed again.
 """
 
 import io
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import csv, json, parquet
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from knowgate import codec
-from knowgate.features import stored_vector
+from training.engines.extraction import ExtractionEngine, Work
+from training.engines.local import LocalExtraction
 from training.errors import ExtractionRefused
 from training.extract_parts import Parts, Tensors, job_of, rows_left, write_whole
 from training.extraction import Answerer
@@ -59,10 +59,15 @@ def extract_file(
     states_only: bool = False,
     part_prompts: int = PART_PROMPTS,
     stream: TextIO | None = None,
+    engine: ExtractionEngine | None = None,
+    parts_url: str | None = None,
 ) -> Extracted:
     """Extract every query's states; progress goes to `stream` (stderr if left out).
 
-    Raises ExtractionRefused for a file that cannot be read or written so, or parts of another extraction.
+    `engine` computes them (this process if left out); `parts_url` is where it keeps what is done until the file is
+    complete (a folder beside `out` if left out).
+    Raises ExtractionRefused for a file that cannot be read or written so, or parts of another extraction; and what the
+    engine raises.
     """
     if out.suffix not in (".npz", ".safetensors"):
         raise ExtractionRefused(f"out is {out}: name a .npz or a .safetensors file")
@@ -74,16 +79,18 @@ def extract_file(
     if done is not None:
         return _extracted(answerer, out, done, len(ids))
     out.parent.mkdir(parents=True, exist_ok=True)
-    parts = Parts(out, job)
+    parts = Parts(out, job, parts_url)
     with parts.open():
-        before = parts.read()
-        rows = rows_left(len(ids), before)
-        for part in _parts(answerer, texts, rows, states_only, part_prompts, stream or sys.stderr):
-            parts.write(part)
-        tensors = parts.read()
-        assert tensors is not None
-        order = np.argsort(tensors.pop("rows"), kind="stable")
-        tensors = {name: tensor[order] for name, tensor in tensors.items()}
+        rows = rows_left(len(ids), parts.read())
+        work = Work(
+            prompts=token_ids(answerer.loaded, texts), rows=rows, states_only=states_only, part_prompts=part_prompts
+        )
+        progress = Progress(
+            stream or sys.stderr, prompts=len(rows), tokens=work.tokens_of(rows), before=len(ids) - len(rows)
+        )
+        (engine or LocalExtraction()).write_parts(answerer, work, parts.folder, progress)
+        tensors = _whole(parts, len(ids))
+        del tensors["rows"]
         tensors["tier"] = np.full(len(ids), tier, dtype=np.int64)
         _write(out, ids, tensors, answerer, job)
         parts.remove()
@@ -101,49 +108,16 @@ def _extracted(answerer: Answerer, out: Path, shape: Sequence[int], resumed: int
     )
 
 
-def _parts(
-    answerer: Answerer, texts: Sequence[str], rows: Sequence[int], states_only: bool, size: int, stream: TextIO
-) -> Iterator[Tensors]:
-    """What is left to do, at least `size` prompts at a time."""
-    prompts = token_ids(answerer.loaded, texts)
-    left = sum(len(prompts[row]) for row in rows)
-    progress = Progress(stream, prompts=len(rows), tokens=left, before=len(texts) - len(rows))
-    waiting: list[Tensors] = []
-    for tensors in _batches(answerer, prompts, rows, states_only):
-        waiting.append(tensors)
-        progress.add(len(tensors["rows"]), sum(len(prompts[row]) for row in tensors["rows"]))
-        if sum(len(part["rows"]) for part in waiting) >= size:
-            yield _joined(waiting)
-            waiting = []
-    if waiting:
-        yield _joined(waiting)
-
-
-def _batches(
-    answerer: Answerer, prompts: Sequence[Sequence[int]], rows: Sequence[int], states_only: bool
-) -> Iterator[Tensors]:
-    if states_only:
-        for states in answerer.read(prompts, rows=rows):
-            yield {"rows": np.array(states.rows, dtype=np.int64), "hidden": _stored(states.hidden)}
-        return
-    for places, answered in answerer.answers(prompts, rows=rows):
-        yield {
-            "rows": np.array(places, dtype=np.int64),
-            "hidden": _stored(np.stack([one.hidden for one in answered])),
-            "p_t": np.array([one.p_t for one in answered]),
-            "entropy": np.array([one.entropy for one in answered]),
-        }
-
-
-def _joined(parts: Sequence[Tensors]) -> Tensors:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _stored(hidden: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
-    """float16 [n, d], or [n, layers × positions, d] where there are several."""
-    n, views, dimension = hidden.shape
-    stored = stored_vector(hidden.reshape(n * views, dimension))
-    return stored if views == 1 else stored.reshape(n, views, dimension)
+def _whole(parts: Parts, count: int) -> Tensors:
+    """The parts together. Raises ExtractionRefused where some of `count` prompts are in none."""
+    tensors = parts.read()
+    lost = rows_left(count, tensors)
+    if tensors is None or lost:
+        raise ExtractionRefused(
+            f"{len(lost)} of {count} prompts are in no part under {parts.folder.url} though they were done: it lost "
+            "what it took; look at that storage, and start the same command again"
+        )
+    return tensors
 
 
 def _complete(out: Path, job: str) -> tuple[int, ...] | None:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -17,7 +18,7 @@ from transformers import BertConfig, BertForMaskedLM
 
 from training.errors import ExtractionRefused, TrainingError
 from training.extract_file import extract_file
-from training.extract_parts import Parts
+from training.extract_parts import PartFolder, Parts
 from training.extraction import FIRST, Answerer, load_model
 from training.extraction.progress import Progress
 
@@ -89,12 +90,39 @@ def test_parts_of_another_job_and_a_file_in_work_are_refused(folder: Path) -> No
         extract_file(answerer_of(folder), folder / "prompts.jsonl", out)
 
 
+def test_what_two_workers_did_counts_once_and_another_jobs_part_never(folder: Path) -> None:
+    parts = Parts(folder / "out.npz", "a" * 64)
+    other = PartFolder(url=parts.folder.url, job="b" * 64)
+    with parts.open():
+        for writer, rows in ((parts, [4, 1]), (parts, [4, 1]), (parts, [1, 2]), (other, [3])):
+            writer.write({"rows": np.array(rows), "hidden": np.array(rows, dtype=np.float16)[:, None]})
+        held = parts.read()
+    assert held is not None and held["rows"].tolist() == held["hidden"][:, 0].tolist() == [1, 2, 4]
+    assert len(list((folder / ".out.npz.parts").glob("part-*"))) == 3  # the same prompts are the same file
+
+
+def test_parts_may_lie_under_any_url_that_fsspec_knows(folder: Path) -> None:
+    url = f"memory://{folder.name}/parts"
+    with Parts(folder / "out.npz", "a" * 64, url).open(), pytest.raises(ExtractionRefused, match="another process"):
+        extract_file(answerer_of(folder), folder / "prompts.jsonl", folder / "out.npz", parts_url=url)
+    with pytest.raises(ExtractionRefused, match=f"{url} holds parts of another extraction"):
+        extract_file(answerer_of(folder), folder / "prompts.jsonl", folder / "out.npz", parts_url=url)
+    with pytest.raises(ExtractionRefused, match="cannot be kept under nowhere://x"):
+        extract_file(answerer_of(folder), folder / "prompts.jsonl", folder / "out.npz", parts_url="nowhere://x")
+    done = extract_file(answerer_of(folder), folder / "prompts.jsonl", folder / "out.npz", parts_url=f"{url}2")
+    assert done.queries == COUNT and not fsspec.url_to_fs(f"{url}2")[0].exists(f"{url}2")
+    assert list(folder.glob(".out*")) == []
+
+
 def test_a_part_that_the_disk_lost_is_asked_again(folder: Path) -> None:
     parts = Parts(folder / "out.npz", "a" * 64)
     with parts.open():
-        for row in range(3):
+        for row in (0, 2):
             parts.write({"rows": np.array([row]), "hidden": np.ones((1, 4), dtype=np.float16)})
-        (folder / ".out.npz.parts" / "part-00000001.safetensors").write_bytes(b"torn")
+        whole = set((folder / ".out.npz.parts").glob("part-*"))
+        parts.write({"rows": np.array([1]), "hidden": np.ones((1, 4), dtype=np.float16)})
+        (torn,) = set((folder / ".out.npz.parts").glob("part-*")) - whole
+        torn.write_bytes(b"torn")
         held = parts.read()
     assert held is not None and held["rows"].tolist() == [0, 2]
 

@@ -107,7 +107,7 @@ class Answerer:
         on_cpu = loaded.network.device.type == "cpu"
         self._budget = tokens if tokens is not None else CPU_TOKENS if on_cpu else GPU_TOKENS
         self._max_new_tokens = max_new_tokens
-        self._left = bool(left) or max_new_tokens > 1  # an answer is written where the prompt ends
+        self.left = bool(left) or max_new_tokens > 1  # an answer is written where the prompt ends
         self._states, self._answers = (
             Passes(loaded, layers=self.layers, positions=places, normed=normed, logits=logits)
             for logits in (False, True)
@@ -127,8 +127,8 @@ class Answerer:
         self, prompts: Sequence[Prompt], *, rows: Sequence[int] | None = None
     ) -> Iterator[tuple[tuple[int, ...], list[Answered]]]:
         """As `answer`, batch by batch as they are done: the prompts' places, and what they got; `rows` None = all."""
-        for batch in self._batches(prompts, rows, written=self._max_new_tokens - 1):
-            yield batch.rows, self._answer_batch(batch)
+        for batch in self.batches(prompts, rows=rows):
+            yield batch.rows, self.answer_batch(batch)
 
     def extract(self, prompts: Sequence[Prompt], *, progress: Callable[[int], object] = lambda _: None) -> Extraction:
         """As `answer`, as arrays. Raises ExtractionRefused without prompts."""
@@ -146,14 +146,8 @@ class Answerer:
 
     def read(self, prompts: Sequence[Prompt], *, rows: Sequence[int] | None = None) -> Iterator[States]:
         """Hidden states alone, batch by batch as they are done; memory holds one batch. `rows` None = all prompts."""
-        for batch in self._batches(prompts, rows, written=0):
-            states, _ = self._states.run(batch)
-            yield States(
-                rows=batch.rows,
-                hidden=self._finite(states, batch),
-                tokens_in=batch.lengths.numpy(),
-                fingerprints=self.fingerprints,
-            )
+        for batch in self.batches(prompts, rows=rows, states_only=True):
+            yield self.read_batch(batch)
 
     def states(self, prompts: Sequence[Prompt], *, progress: Callable[[int], object] = lambda _: None) -> States:
         """Hidden states alone, of all prompts in their order. Raises ExtractionRefused without prompts."""
@@ -171,13 +165,28 @@ class Answerer:
             rows=tuple(range(len(prompts))), hidden=hidden, tokens_in=tokens_in, fingerprints=self.fingerprints
         )
 
-    def _batches(self, prompts: Sequence[Prompt], rows: Sequence[int] | None, *, written: int) -> Iterator[Batch]:
+    def batches(
+        self, prompts: Sequence[Prompt], *, rows: Sequence[int] | None = None, states_only: bool = False
+    ) -> Iterator[Batch]:
+        """The batches that `answers` (or `read`) goes through, the same in any process. Raises ExtractionRefused."""
+        written = 0 if states_only else self._max_new_tokens - 1
         tokens = token_ids(self.loaded, prompts, shortest=self._shortest, written=written)
         return batches(
-            tokens, tokens=self._budget, size=self._batch, rows=rows, pad_id=pad_id(self.loaded), left=self._left
+            tokens, tokens=self._budget, size=self._batch, rows=rows, pad_id=pad_id(self.loaded), left=self.left
         )
 
-    def _answer_batch(self, batch: Batch) -> list[Answered]:
+    def read_batch(self, batch: Batch) -> States:
+        """Hidden states of one batch. Raises ExtractionRefused where one is not finite."""
+        states, _ = self._states.run(batch)
+        return States(
+            rows=batch.rows,
+            hidden=self._finite(states, batch),
+            tokens_in=batch.lengths.numpy(),
+            fingerprints=self.fingerprints,
+        )
+
+    def answer_batch(self, batch: Batch) -> list[Answered]:
+        """Answers to one batch, in its order. Raises ExtractionRefused where a state is not finite."""
         began = time.perf_counter()
         states, logits = self._answers.run(batch)
         assert logits is not None

@@ -74,12 +74,14 @@ def load_model(
     dtype: str = "float32",
     device: str = "cpu",
     chat: bool | None = None,
+    weights: bool = True,
 ) -> LoadedModel:
     """Load a causal model or an encoder, and its tokenizer.
 
     `source` is a folder or a hub id; `model` the name to carry in fingerprints (the source itself if left out);
     `chat` says whether prompts go through the chat template (left out: where the tokenizer has one); `device` "auto" is
-    a CUDA device where there is one, else the CPU.
+    a CUDA device where there is one, else the CPU. Without `weights` the network is a plan of itself on torch's meta
+    device, in any device's stead: it has structure, context and fingerprints, costs no memory and computes nothing.
     Raises TrainingError where it cannot be loaded, ModelStructureUnknown where its layers cannot be found.
     """
     folder = Path(source)
@@ -89,9 +91,14 @@ def load_model(
     logging.disable_progress_bar()  # a trainer's stderr is a log
     try:
         config = AutoConfig.from_pretrained(str(source), trust_remote_code=False, local_files_only=local, **hub)
-        network = (AutoModelForCausalLM if _is_causal(config) else AutoModel).from_pretrained(
-            str(source), dtype=getattr(torch, dtype), trust_remote_code=False, local_files_only=local, **hub
-        )
+        kind = AutoModelForCausalLM if _is_causal(config) else AutoModel
+        if weights:
+            network = kind.from_pretrained(
+                str(source), dtype=getattr(torch, dtype), trust_remote_code=False, local_files_only=local, **hub
+            )
+        else:
+            with torch.device("meta"):
+                network = kind.from_config(config, dtype=getattr(torch, dtype), trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False, local_files_only=local, **hub)
     except (OSError, ValueError, AttributeError) as error:
         raise TrainingError(
@@ -102,7 +109,7 @@ def load_model(
         if shows_progress:
             logging.enable_progress_bar()
     return adopt(
-        network.to(chosen_device(device)),
+        network.to(chosen_device(device)) if weights else network,
         tokenizer,
         model=model or str(source),
         revision=revision or (folder_sha256(folder) if local else str(network.config._commit_hash)),
