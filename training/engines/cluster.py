@@ -11,6 +11,7 @@ Decisions:
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from training.engines.choice import RaySettings
 from training.errors import EngineUnavailable, TrainingError
 
 _LOGGERS = ("ray", "ray.data", "ray.train")
+_CONNECT_S = 10.0
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_IMPORT_WARNING": "1"}
 
 
@@ -75,8 +77,11 @@ def _imported() -> ModuleType:
 
 
 def _connect(ray: ModuleType, settings: RaySettings) -> None:
+    host, _, port = settings.address.removeprefix("ray://").rpartition(":")
     code = [str(Path(str(module.__file__)).parent) for module in (knowgate, training)]
     try:
+        if port.isdigit():  # Ray itself would try for a minute
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
         ray.init(
             address=settings.address,
             include_dashboard=False if settings.address == "local" else None,
@@ -84,7 +89,7 @@ def _connect(ray: ModuleType, settings: RaySettings) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise EngineUnavailable(
             f"no Ray cluster is reached at {settings.address!r} ({_last_line(error)}): give the head node's host:port "
             '(see `ray start --head`), or "local" for a cluster on this machine alone'

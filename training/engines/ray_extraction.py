@@ -15,6 +15,7 @@ Decisions:
 
 import math
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from types import ModuleType
@@ -72,22 +73,27 @@ class RayExtraction:
         items = [_item(part, work) for part in parts_of(answerer, work, size)]
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars, context.print_on_execution_start = False, False
-        dataset = ray.data.from_arrow(items).map_batches(
-            _Reader,
-            fn_constructor_kwargs={
-                "recipe": self._recipe,
-                "fingerprints": answerer.fingerprints,
-                "folder": folder,
-                "states_only": work.states_only,
-            },
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=min(settings.workers, len(items)), max_tasks_in_flight_per_actor=2),
-            num_cpus=settings.cpus,
-            num_gpus=settings.gpus,
-            max_restarts=-1,
-            max_task_retries=DEATHS_PER_PART,
-        )
+        with warnings.catch_warnings():
+            # Bounded retries have no other spelling yet; without a bound, a part that kills its actors never ends.
+            warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+            dataset = ray.data.from_arrow(items).map_batches(
+                _Reader,
+                fn_constructor_kwargs={
+                    "recipe": self._recipe,
+                    "fingerprints": answerer.fingerprints,
+                    "folder": folder,
+                    "states_only": work.states_only,
+                },
+                batch_size=1,
+                batch_format="pyarrow",
+                compute=ray.data.ActorPoolStrategy(
+                    size=min(settings.workers, len(items)), max_tasks_in_flight_per_actor=2
+                ),
+                num_cpus=settings.cpus,
+                num_gpus=settings.gpus,
+                max_restarts=-1,
+                max_task_retries=DEATHS_PER_PART,
+            )
         for receipts in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             yield from receipts.to_pylist()
 
