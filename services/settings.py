@@ -59,6 +59,11 @@ class Settings:
     signing_key: str | None = field(repr=False)  # lowercase hex
     webhook_secret: bytes | None = field(repr=False)
     judge_api_key: str | None = field(default=None, repr=False)
+    training_engine: str = "local"
+    ray_address: str = "auto"
+    ray_workers: int = 1
+    ray_cpus_per_worker: float = 1.0
+    ray_gpus_per_worker: float = 0.0
 
 
 def _text(value: str) -> str:
@@ -119,6 +124,19 @@ def _private_key(value: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{64}", value.lower()):
         raise ValueError
     return value.lower()
+
+
+def _amount(value: str) -> float:
+    number = float(value)
+    if not 0.0 <= number < float("inf"):
+        raise ValueError
+    return number
+
+
+def _engine(value: str) -> str:
+    if value not in ("local", "ray"):
+        raise ValueError
+    return value
 
 
 def _level(value: str) -> str:
@@ -237,6 +255,41 @@ SETTINGS: tuple[Setting, ...] = (
         purpose="Sent as a bearer token to the endpoint that `knowgate labels grade` asks for verdicts.",
         parse=_bearer,
         secret=True,
+    ),
+    Setting(
+        name="KNOWGATE_TRAINING_ENGINE",
+        default="local",
+        expected="local or ray",
+        purpose="Who fits probes: the trainer's own process, or the workers of a Ray cluster.",
+        parse=_engine,
+    ),
+    Setting(
+        name="KNOWGATE_RAY_ADDRESS",
+        default="auto",
+        expected="host:port of the head node, ray://host:port, auto or local",
+        purpose="The Ray cluster.",
+        parse=_text,
+    ),
+    Setting(
+        name="KNOWGATE_RAY_WORKERS",
+        default="1",
+        expected="a whole number from 1 to 10000",
+        purpose="How many processes of the cluster share a fit.",
+        parse=_whole(1, 10_000),
+    ),
+    Setting(
+        name="KNOWGATE_RAY_CPUS_PER_WORKER",
+        default="1",
+        expected="a number of at least 0",
+        purpose="CPUs of the cluster that each of them takes, and its threads.",
+        parse=_amount,
+    ),
+    Setting(
+        name="KNOWGATE_RAY_GPUS_PER_WORKER",
+        default="0",
+        expected="a number of at least 0",
+        purpose="GPUs of the cluster that each of them takes; 0: it computes on the CPU.",
+        parse=_amount,
     ),
 )
 

@@ -23,12 +23,13 @@ from knowgate.records import Window
 from store.engine import open_engine, reading
 from store.errors import ClaimLost, StoreError
 from store.job_runs import Claim, job_runs
-from training.engines import EngineKind, RaySettings
+from training.engines.arguments import add_engine, chosen_cluster
 from training.errors import TrainingError, TrainingRefused
 from training.settings import read_addresses
 
 if TYPE_CHECKING:  # what a command needs is imported by it: draining an outbox loads no torch
     from training.extraction import Answerer
+    from training.learn import Fit
 
 DONE, FAILED, CLAIM_LOST = 0, 1, 3
 LEASE = timedelta(minutes=5)
@@ -65,6 +66,7 @@ def _run(options: argparse.Namespace) -> object:
             settings=TrainingSettings(lease=options.lease),
             answerers=_answerers(engine, options.cascade),
             clock=_clock(options.now),
+            fit=_fit(options),
         )
     finally:
         engine.dispose()
@@ -104,13 +106,14 @@ def _extract(options: argparse.Namespace) -> object:
         normed=options.normed,
     )
     engine: ExtractionEngine
-    if options.engine is EngineKind.RAY:
+    ray = chosen_cluster(options)
+    if ray is None:
+        engine, answerer = LocalExtraction(), recipe.make()
+    else:
         from training.engines.ray_extraction import RayExtraction
 
-        engine = cluster = RayExtraction(recipe, _ray_settings(options))
+        engine = cluster = RayExtraction(recipe, ray)
         answerer = cluster.planned()
-    else:
-        engine, answerer = LocalExtraction(), recipe.make()
     return extract_file(
         answerer,
         options.prompts,
@@ -123,13 +126,16 @@ def _extract(options: argparse.Namespace) -> object:
     )
 
 
-def _ray_settings(options: argparse.Namespace) -> RaySettings:
-    return RaySettings(
-        address=options.ray_address,
-        workers=options.workers,
-        cpus=options.cpus_per_worker,
-        gpus=options.gpus_per_worker,
-    )
+def _fit(options: argparse.Namespace) -> "Fit":
+    """What fits the probes: this process, or the workers of a cluster."""
+    ray = chosen_cluster(options)
+    if ray is None:
+        from training.fit import fit_probe
+
+        return fit_probe
+    from training.engines.ray_training import RayFit
+
+    return RayFit(ray)
 
 
 def _answerers(engine: Engine, cascade: str) -> "dict[int, Answerer]":
@@ -214,6 +220,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--claim", type=UUID, help="id of the job run that this process works for")
     run.add_argument("--owner", help="who claimed it")
     run.add_argument("--token", type=int, help="the claim's fencing token")
+    add_engine(run)
     run.add_argument("--lease", type=_seconds, default=LEASE, help="seconds of silence before others take over")
     drain = commands.add_parser("drain-mlflow", help="register in MLflow what was published")
     drain.set_defaults(command=_drain)
@@ -250,21 +257,11 @@ def _add_extract(extract: argparse.ArgumentParser) -> None:
     extract.add_argument(
         "--parts-url", help="a folder or an fsspec URL for what is done so far; beside the result when left out"
     )
-    _add_engine(extract)
+    add_engine(extract)
     extract.add_argument("--normed", action="store_true", help="apply the final norm")
     extract.add_argument("--revision")
     extract.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
     extract.add_argument("--device", default="auto", help="auto is a CUDA device where there is one, else cpu")
-
-
-def _add_engine(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--engine", type=EngineKind, choices=list(EngineKind), default=EngineKind.LOCAL, help="who computes"
-    )
-    command.add_argument("--ray-address", default="auto", help="host:port of the head node, auto, or local")
-    command.add_argument("--workers", type=int, default=1, help="processes on the cluster")
-    command.add_argument("--cpus-per-worker", type=float, default=1.0)
-    command.add_argument("--gpus-per-worker", type=float, default=0.0, help="above 0: it computes on CUDA")
 
 
 if __name__ == "__main__":

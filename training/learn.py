@@ -3,7 +3,7 @@
 A tier without enough labelled vectors gets no models: it is then served with p_t alone, which needs none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from training.splits import Part, Split
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+Fit = Callable[[ProbeRows, ProbeRows, FitSettings], FittedProbe]  # fit rows, validation rows; here or on a cluster
 LEAST_LABELS: Mapping[Part, int] = {Part.FIT: 60, Part.VALIDATION: 20, Part.CALIBRATION: 20}
 
 
@@ -34,7 +35,13 @@ class LearnedTier:
 
 
 def learn_tier(
-    rows: CascadeRows, split: Split, tier: int, vectors: TierVectors | None, settings: FitSettings
+    rows: CascadeRows,
+    split: Split,
+    tier: int,
+    vectors: TierVectors | None,
+    settings: FitSettings,
+    *,
+    fit: Fit = fit_probe,
 ) -> LearnedTier | None:
     """The models of non-last tier `tier`; None where its labelled vectors are too few or of one class."""
     if vectors is None:
@@ -46,7 +53,7 @@ def learn_tier(
         return None
     if any(np.unique(columns.correct[parts[part]] >= 0.5).size < 2 for part in parts):
         return None
-    fitted = fit_probe(
+    fitted = fit(
         _probe_rows(rows, tier, vectors, parts[Part.FIT]),
         _probe_rows(rows, tier, vectors, parts[Part.VALIDATION]),
         settings,

@@ -36,8 +36,9 @@ from training.certify import Certified, certify_policy
 from training.compare import compare_with_champion
 from training.dataset import CascadeRows, TierVectors, extracted_vectors, read_window, stored_vectors
 from training.extraction import Answerer
+from training.fit import fit_probe
 from training.heartbeat import kept_alive
-from training.learn import LearnedTier, learn_tier, signal_columns, with_document
+from training.learn import Fit, LearnedTier, learn_tier, signal_columns, with_document
 from training.paths import Signals
 from training.probe_module import FitSettings
 from training.publish import Draft, finish_without_effect, make_bundle, publish
@@ -72,11 +73,13 @@ def train_window(
     settings: TrainingSettings | None = None,
     answerers: Mapping[int, Answerer] | None = None,
     clock: Callable[[], datetime] = _now,
+    fit: Fit = fit_probe,
 ) -> TrainingOutcome:
     """Train, certify and publish one window of decision time, with the labels known at `as_of`.
 
     `claim` is ended in the publishing transaction; `answerers` are models, by tier, that are asked again for the states
-    of all their layers, or encoders that read in their stead; both need prompts stored in full. Raises
+    of all their layers, or encoders that read in their stead; both need prompts stored in full. `fit` is what fits the
+    probes, here or on a cluster. Raises
     store.errors.ClaimLost where another trainer has taken the window over, CascadeUnknown for a cascade that was not
     applied.
     """
@@ -89,7 +92,7 @@ def train_window(
             return _no_data(engine, claim, cascade, 0, clock)
         split = split_rows(rows.ids, rows.seconds, rows.prompt_hashes, settings.proportions)
         vectors = [_vectors(rows, tier, answerers or {}) for tier in range(spec.last)]
-        learned = [learn_tier(rows, split, tier, vectors[tier], settings.fit) for tier in range(spec.last)]
+        learned = [learn_tier(rows, split, tier, vectors[tier], settings.fit, fit=fit) for tier in range(spec.last)]
         signals = [_signals(rows, tier, one, vectors[tier]) for tier, one in enumerate(learned)]
         targets, delta = spec.targets, delta_for_attempt(spec.targets.delta, attempt)
         kind = _kind(targets, learned)

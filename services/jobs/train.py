@@ -99,6 +99,11 @@ def trainer_environment(context: JobContext) -> dict[str, str]:
         "KNOWGATE_DATABASE_URL": settings.database_url,
         "KNOWGATE_SHARDS_URL": settings.shards_url,
         "KNOWGATE_MLFLOW_URL": settings.mlflow_url,
+        "KNOWGATE_TRAINING_ENGINE": settings.training_engine,
+        "KNOWGATE_RAY_ADDRESS": settings.ray_address,
+        "KNOWGATE_RAY_WORKERS": str(settings.ray_workers),
+        "KNOWGATE_RAY_CPUS_PER_WORKER": str(settings.ray_cpus_per_worker),
+        "KNOWGATE_RAY_GPUS_PER_WORKER": str(settings.ray_gpus_per_worker),
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }

@@ -36,6 +36,10 @@ def test_all_defaults_move_with_the_data_folder() -> None:
         ("KNOWGATE_MAX_BODY_BYTES", "10", "1024"),
         ("KNOWGATE_ASSIGNMENT_LEASE", "0h", "a duration"),
         ("KNOWGATE_LOG_LEVEL", "loud", "debug, info"),
+        ("KNOWGATE_TRAINING_ENGINE", "spark", "local or ray"),
+        ("KNOWGATE_RAY_WORKERS", "0", "1 to 10000"),
+        ("KNOWGATE_RAY_GPUS_PER_WORKER", "-1", "at least 0"),
+        ("KNOWGATE_RAY_CPUS_PER_WORKER", "inf", "at least 0"),
     ],
 )
 def test_a_bad_value_is_told_with_its_name_its_value_and_what_was_expected(

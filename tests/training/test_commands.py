@@ -19,11 +19,12 @@ from store.cascades import apply_cascade
 from store.engine import reading, transaction
 from store.job_runs import claim, job_runs
 from training.__main__ import CLAIM_LOST, DONE, FAILED, main
+from training.engines import RaySettings
 from training.errors import ExtractionRefused, TrainingRefused
 from training.extract_file import extract_file
 from training.extraction import Answerer, adopt
 from training.heartbeat import kept_alive
-from training.settings import read_addresses
+from training.settings import read_addresses, read_engine
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 WINDOW = Window(start=NOW - timedelta(days=7), end=NOW)
@@ -81,6 +82,29 @@ def test_an_address_may_come_from_a_file(tmp_path: Path) -> None:
     assert read_addresses({"KNOWGATE_DATABASE_URL": "x"}, database_url="y").database_url == "y"
     with pytest.raises(TrainingRefused):
         read_addresses({})
+
+
+def test_the_engine_is_local_unless_an_option_or_the_environment_names_a_cluster() -> None:
+    assert read_engine({}) is None and read_engine({"KNOWGATE_TRAINING_ENGINE": "ray"}, engine="local") is None
+    named = {"KNOWGATE_RAY_ADDRESS": "head:6379", "KNOWGATE_RAY_WORKERS": "3", "KNOWGATE_RAY_GPUS_PER_WORKER": "0.5"}
+    assert read_engine(named) is None
+    assert read_engine(named, engine="ray") == RaySettings(address="head:6379", workers=3, gpus=0.5)
+    assert read_engine(named, engine="ray", workers=5, gpus=0.0) == RaySettings(address="head:6379", workers=5)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"KNOWGATE_TRAINING_ENGINE": "spark"}, "'spark': give one of local, ray"),
+        ({"KNOWGATE_RAY_WORKERS": "2.5"}, "KNOWGATE_RAY_WORKERS is '2.5'"),
+        ({"KNOWGATE_RAY_WORKERS": "0"}, "workers is 0"),
+        ({"KNOWGATE_RAY_CPUS_PER_WORKER": "0"}, "0.0 CPUs and 0.0 GPUs"),
+        ({"KNOWGATE_RAY_GPUS_PER_WORKER": "-1"}, "-1.0 GPUs"),
+    ],
+)
+def test_an_engine_that_cannot_be_is_refused(environment: dict[str, str], said: str) -> None:
+    with pytest.raises(TrainingRefused, match=said):
+        read_engine({"KNOWGATE_TRAINING_ENGINE": "ray"} | environment)
 
 
 def test_draining_an_outbox_loads_no_torch() -> None:

@@ -5,15 +5,17 @@ Decisions:
   another version of this project than the one that asked.
 - A process that is connected already (a notebook, a test) keeps its connection; one that is not leaves the cluster as
   it found it.
-- What Ray says goes to its own logs. A worker's refusal is carried back as a value, so that it is the same message as
-  without a cluster; whatever else goes wrong is one EngineUnavailable with the cause's last line.
+- What Ray says goes to its own logs and to stderr: stdout is for the outcome.
+- A worker's refusal is carried back as a value, so that it is the same message as without a cluster; whatever else goes
+  wrong is one EngineUnavailable with the cause's last line.
 """
 
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 
@@ -36,7 +38,7 @@ def connected(settings: RaySettings, doing: str) -> Iterator[ModuleType]:
     try:
         if ours:
             _connect(ray, settings)
-        with _quiet():
+        with _quiet(), redirect_stdout(sys.stderr):
             yield ray
     except (ray.exceptions.RayError, ConnectionError, TimeoutError) as error:
         raise EngineUnavailable(
@@ -70,7 +72,7 @@ def _imported() -> ModuleType:
     except ImportError as error:
         raise EngineUnavailable(
             f"the engine is ray and Ray cannot be imported ({error}): install the extra, pip install "
-            "'knowgate-control[ray]', or use --engine local"
+            "'knowgate-control[ray]', or use the engine local"
         ) from error
     imported: ModuleType = ray
     return imported
