@@ -266,7 +266,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="KNOWGATE_RAY_ADDRESS",
         default="auto",
-        expected="host:port of the head node, ray://host:port, auto or local",
+        expected="host:port of the head node, auto or local",
         purpose="The Ray cluster.",
         parse=_text,
     ),

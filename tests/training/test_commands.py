@@ -98,6 +98,7 @@ def test_the_engine_is_local_unless_an_option_or_the_environment_names_a_cluster
         ({"KNOWGATE_TRAINING_ENGINE": "spark"}, "'spark': give one of local, ray"),
         ({"KNOWGATE_RAY_WORKERS": "2.5"}, "KNOWGATE_RAY_WORKERS is '2.5'"),
         ({"KNOWGATE_RAY_WORKERS": "0"}, "workers is 0"),
+        ({"KNOWGATE_RAY_ADDRESS": "ray://head:10001"}, "a machine that belongs to the cluster"),
         ({"KNOWGATE_RAY_CPUS_PER_WORKER": "0"}, "0.0 CPUs and 0.0 GPUs"),
         ({"KNOWGATE_RAY_GPUS_PER_WORKER": "-1"}, "-1.0 GPUs"),
     ],

@@ -15,7 +15,9 @@ class EngineKind(StrEnum):
 class RaySettings:
     """A cluster, and the workers that it is asked for."""
 
-    address: str = "auto"  # host:port of the head node, ray://host:port, "local" for one on this machine, or "auto"
+    address: str = (
+        "auto"  # host:port of the head node, "auto" for the one this machine belongs to, "local" = here alone
+    )
     workers: int = 1  # processes, each with a model, or a share of the rows, of its own
     cpus: float = 1.0  # per worker; also its threads
     gpus: float = 0.0  # per worker; above 0, it computes on CUDA
@@ -25,5 +27,8 @@ class RaySettings:
             raise TrainingRefused(f"the number of workers is {self.workers}: give 1 or more")
         if not (self.cpus >= 0 and self.gpus >= 0 and self.cpus + self.gpus > 0):
             raise TrainingRefused(f"a worker is given {self.cpus} CPUs and {self.gpus} GPUs: give it some of either")
-        if not self.address:
-            raise TrainingRefused('the Ray address is empty: give host:port, ray://host:port, "auto" or "local"')
+        if not self.address or "://" in self.address:
+            raise TrainingRefused(
+                f"the Ray address is {self.address!r}: give the head node's host:port, auto or local, on a machine that "
+                "belongs to the cluster (Ray's client protocol carries neither Ray Data nor Ray Train)"
+            )

@@ -79,7 +79,7 @@ def _imported() -> ModuleType:
 
 
 def _connect(ray: ModuleType, settings: RaySettings) -> None:
-    host, _, port = settings.address.removeprefix("ray://").rpartition(":")
+    host, _, port = settings.address.rpartition(":")
     code = [str(Path(str(module.__file__)).parent) for module in (knowgate, training)]
     try:
         if port.isdigit():  # Ray itself would try for a minute

@@ -70,14 +70,14 @@ class RayExtraction:
         settings = self._settings
         spread = math.ceil(len(work.rows) / (settings.workers * PARTS_PER_WORKER))
         size = max(1, min(work.part_prompts, spread))
-        items = [_item(part, work) for part in parts_of(answerer, work, size)]
+        items = [item_of(part, work) for part in parts_of(answerer, work, size)]
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars, context.print_on_execution_start = False, False
         with warnings.catch_warnings():
             # Bounded retries have no other spelling yet; without a bound, a part that kills its actors never ends.
             warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
             dataset = ray.data.from_arrow(items).map_batches(
-                _Reader,
+                PartReader,
                 fn_constructor_kwargs={
                     "recipe": self._recipe,
                     "fingerprints": answerer.fingerprints,
@@ -98,7 +98,7 @@ class RayExtraction:
             yield from receipts.to_pylist()
 
 
-class _Reader:
+class PartReader:
     """One actor: a model, read and answering part by part."""
 
     def __init__(
@@ -140,7 +140,8 @@ class _Reader:
 _RECEIPT = pa.schema([("prompts", pa.int64()), ("tokens", pa.int64()), ("refusal", pa.string()), ("kind", pa.string())])
 
 
-def _item(part: list[Batch], work: Work) -> pa.Table:
+def item_of(part: list[Batch], work: Work) -> pa.Table:
+    """What an actor is told of one part, one row."""
     rows = [list(batch.rows) for batch in part]
     tokens = [[list(work.prompts[row]) for row in batch] for batch in rows]
     return pa.Table.from_pylist([{"rows": rows, "tokens": tokens}], schema=_ITEM)

@@ -20,7 +20,8 @@ from training.engines.choice import RaySettings
 from training.engines.cluster import connected
 from training.errors import EngineUnavailable, TrainingError
 from training.fit import FittedProbe, ProbeRows, fit_probe
-from training.probe_module import FitSettings
+from training.probe_settings import FitSettings
+from training.row_blocks import StreamedRows
 from training.trainer import TrainerSettings, trainer
 
 LOST_GROUPS = 1  # how often a fit starts over; machines that were taken away by their cloud do not count
@@ -32,8 +33,13 @@ class RayFit:
     def __init__(self, settings: RaySettings) -> None:
         self._settings = settings
 
-    def __call__(self, fit: ProbeRows, validation: ProbeRows, settings: FitSettings) -> FittedProbe:
-        """Fit all problems and choose one. Raises what `fit_probe` raises, and EngineUnavailable."""
+    def __call__(
+        self, fit: ProbeRows | StreamedRows, validation: ProbeRows | StreamedRows, settings: FitSettings
+    ) -> FittedProbe:
+        """Fit all problems and choose one; each worker opens streamed rows for itself.
+
+        Raises what `fit_probe` raises, and EngineUnavailable.
+        """
         on = TrainerSettings(
             accelerator="gpu" if self._settings.gpus else "cpu",
             devices="auto",  # Ray shows a worker its own, and tells how many workers there are

@@ -22,7 +22,7 @@ from transformers import T5Config, T5Model
 from training.engines.choice import RaySettings
 from training.engines.extraction import Work
 from training.engines.local import LocalExtraction
-from training.engines.ray_extraction import RayExtraction, _item, _Reader
+from training.engines.ray_extraction import PartReader, RayExtraction, item_of
 from training.errors import EngineUnavailable, ExtractionRefused, ModelStructureUnknown
 from training.extract_file import extract_file
 from training.extract_parts import PartFolder, Parts
@@ -186,8 +186,8 @@ def receipt(recipe: AnswererRecipe, folder: PartFolder, **changes: Any) -> dict[
     work = Work(prompts=prompts, rows=range(3), states_only=True, part_prompts=3)
     part = list(plan.batches(prompts, states_only=True))
     fingerprints = tuple(replace(one, **changes) for one in plan.fingerprints)
-    reader = _Reader(recipe=recipe, fingerprints=fingerprints, folder=folder, states_only=True)
-    (said,) = reader(pa.concat_tables([_item(part, work)])).to_pylist()
+    reader = PartReader(recipe=recipe, fingerprints=fingerprints, folder=folder, states_only=True)
+    (said,) = reader(pa.concat_tables([item_of(part, work)])).to_pylist()
     return said
 
 
