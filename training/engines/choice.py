@@ -15,9 +15,7 @@ class EngineKind(StrEnum):
 class RaySettings:
     """A cluster, and the workers that it is asked for."""
 
-    address: str = (
-        "auto"  # host:port of the head node, "auto" for the one this machine belongs to, "local" = here alone
-    )
+    address: str = "auto"  # host:port of the head node, "auto" = the one this machine is of, "local" = here alone
     workers: int = 1  # processes, each with a model, or a share of the rows, of its own
     cpus: float = 1.0  # per worker; also its threads
     gpus: float = 0.0  # per worker; above 0, it computes on CUDA
@@ -29,6 +27,6 @@ class RaySettings:
             raise TrainingRefused(f"a worker is given {self.cpus} CPUs and {self.gpus} GPUs: give it some of either")
         if not self.address or "://" in self.address:
             raise TrainingRefused(
-                f"the Ray address is {self.address!r}: give the head node's host:port, auto or local, on a machine that "
-                "belongs to the cluster (Ray's client protocol carries neither Ray Data nor Ray Train)"
+                f"the Ray address is {self.address!r}: give the head node's host:port, auto or local, on a machine "
+                "that belongs to the cluster (Ray's client protocol carries neither Ray Data nor Ray Train)"
             )

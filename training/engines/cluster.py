@@ -1,8 +1,7 @@
 """The one place that reaches a Ray cluster: imports Ray, connects, and turns its errors into ours.
 
 Decisions:
-- The code that workers run is this process's own, sent along: a node needs an image with the libraries, and cannot run
-  another version of this project than the one that asked.
+- This process's own code is sent along: a node needs an image with the libraries, and none with this project.
 - A process that is connected already (a notebook, a test) keeps its connection; one that is not leaves the cluster as
   it found it.
 - What Ray says goes to its own logs and to stderr: stdout is for the outcome.
@@ -35,19 +34,19 @@ def connected(settings: RaySettings, doing: str) -> Iterator[ModuleType]:
     """The module `ray`, connected while the block runs. Raises EngineUnavailable, also for what Ray raises in it."""
     ray = _imported()
     ours = not ray.is_initialized()
-    try:
-        if ours:
-            _connect(ray, settings)
-        with _quiet(), redirect_stdout(sys.stderr):
+    with _quiet(), redirect_stdout(sys.stderr):
+        try:
+            if ours:
+                _connect(ray, settings)
             yield ray
-    except (ray.exceptions.RayError, ConnectionError, TimeoutError) as error:
-        raise EngineUnavailable(
-            f"the Ray cluster did not finish {doing} ({type(error).__name__}: {_last_line(error)}): what is done is "
-            "kept; look at its logs and its nodes, and start the same command again"
-        ) from error
-    finally:
-        if ours:
-            ray.shutdown()
+        except (ray.exceptions.RayError, ConnectionError, TimeoutError) as error:
+            raise EngineUnavailable(
+                f"the Ray cluster did not finish {doing} ({type(error).__name__}: {_last_line(error)}): what is done is "
+                "kept; look at its logs and its nodes, and start the same command again"
+            ) from error
+        finally:
+            if ours:
+                ray.shutdown()
 
 
 def refusal_of(error: TrainingError) -> dict[str, str]:
