@@ -41,8 +41,8 @@ def connected(settings: RaySettings, doing: str) -> Iterator[ModuleType]:
             yield ray
         except (ray.exceptions.RayError, ConnectionError, TimeoutError) as error:
             raise EngineUnavailable(
-                f"the Ray cluster did not finish {doing} ({type(error).__name__}: {_last_line(error)}): what is done is "
-                "kept; look at its logs and its nodes, and start the same command again"
+                f"the Ray cluster did not finish {doing} ({type(error).__name__}: {_last_line(error)}): what is done "
+                "is kept; look at its logs and its nodes, and start the same command again"
             ) from error
         finally:
             if ours:
