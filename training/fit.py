@@ -11,6 +11,7 @@ Decisions:
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +22,9 @@ from knowgate.features import Standardiser
 from knowgate.probe import LinearProbe, MlpProbe, Probe, ProbeKind
 from training.data_module import LinearRowsModule, MlpRowsModule, read_all
 from training.errors import TrainingRefused
-from training.linear_module import FormerProbe, LinearProblems
+from training.linear_module import LinearProblems
 from training.mlp_module import MlpProblems
+from training.probe_passes import FormerProbe
 from training.probe_settings import FitSettings
 from training.row_blocks import ArrayBlocks, StreamedRows, checked_weight
 from training.trainer import TrainerFactory, quiet_lightning, trainer
@@ -95,6 +97,14 @@ class FittedLinear:
     figures: tuple[ProblemFigures, ...]  # layer by layer, penalties in their order
     passes: npt.NDArray[np.int64]  # [layers]
     curves: Float32Array  # [2, looks, layers, penalties] training and validation loss; NaN after a group's last look
+
+
+class FitProbe(Protocol):
+    """`fit_probe`, or what does the same elsewhere."""
+
+    def __call__(
+        self, fit: ProbeRows, validation: ProbeRows, settings: FitSettings, *, warm_start: Former | None = None
+    ) -> FittedProbe: ...
 
 
 def fit_probe(

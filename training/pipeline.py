@@ -7,8 +7,8 @@ Decisions:
 - Every attempt that tested something makes a bundle, also one that certified nothing: its policy escalates all, and
   what was tried can be read there. "Insufficient evidence" and "infeasible" are outcomes.
 - The certificate's figures are taken from the certification rows after everything is decided.
-- Probes start from nothing. A former probe may have learned from prompts that certify now, so a warm start
-  (`training.fit.fit_probe`) is for callers who know that it has not.
+- Probes start from nothing unless `warm_start` is set. A former probe may have learned from prompts that certify now;
+  linear probes end at the same optimum within their tolerance wherever they start, and that much is what it may tell.
 """
 
 import logging
@@ -36,9 +36,9 @@ from training.certify import Certified, certify_policy
 from training.compare import compare_with_champion
 from training.dataset import CascadeRows, TierVectors, extracted_vectors, read_window, stored_vectors
 from training.extraction import Answerer
-from training.fit import fit_probe
+from training.fit import FitProbe, fit_probe
 from training.heartbeat import kept_alive
-from training.learn import Fit, LearnedTier, learn_tier, signal_columns, with_document
+from training.learn import LearnedTier, learn_tier, signal_columns, with_document
 from training.paths import Signals
 from training.probe_settings import FitSettings
 from training.publish import Draft, finish_without_effect, make_bundle, publish
@@ -57,6 +57,7 @@ class TrainingSettings:
     fit: FitSettings = field(default_factory=FitSettings)
     proportions: Proportions = field(default_factory=Proportions)
     lease: timedelta = timedelta(minutes=5)  # of the claim, renewed while the run works
+    warm_start: bool = False  # linear probes start from the champion's, at the layer whose fingerprint is the same
 
 
 def _now() -> datetime:
@@ -73,7 +74,7 @@ def train_window(
     settings: TrainingSettings | None = None,
     answerers: Mapping[int, Answerer] | None = None,
     clock: Callable[[], datetime] = _now,
-    fit: Fit = fit_probe,
+    fit: FitProbe = fit_probe,
 ) -> TrainingOutcome:
     """Train, certify and publish one window of decision time, with the labels known at `as_of`.
 
@@ -92,7 +93,11 @@ def train_window(
             return _no_data(engine, claim, cascade, 0, clock)
         split = split_rows(rows.ids, rows.seconds, rows.prompt_hashes, settings.proportions)
         vectors = [_vectors(rows, tier, answerers or {}) for tier in range(spec.last)]
-        learned = [learn_tier(rows, split, tier, vectors[tier], settings.fit, fit=fit) for tier in range(spec.last)]
+        former = _former(champion, spec.last) if settings.warm_start else [None] * spec.last
+        learned = [
+            learn_tier(rows, split, tier, vectors[tier], settings.fit, former[tier], fit=fit)
+            for tier in range(spec.last)
+        ]
         signals = [_signals(rows, tier, one, vectors[tier]) for tier, one in enumerate(learned)]
         targets, delta = spec.targets, delta_for_attempt(spec.targets.delta, attempt)
         kind = _kind(targets, learned)
@@ -208,6 +213,11 @@ def _compare(
     if champion is None or not certified.certified or len(champion.tiers) != len(vectors):
         return None
     return compare_with_champion(rows, vectors, certified, champion, targets)
+
+
+def _former(champion: Bundle | None, tiers: int) -> list[TierModels | None]:
+    """The champion's models by tier; none where it is of another chain."""
+    return list(champion.tiers) if champion is not None and len(champion.tiers) == tiers else [None] * tiers
 
 
 def _mature(window: Window, as_of: datetime, spec: CascadeSpec) -> Window | None:

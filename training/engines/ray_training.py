@@ -19,7 +19,7 @@ import lightning
 from training.engines.choice import RaySettings
 from training.engines.cluster import connected
 from training.errors import EngineUnavailable, TrainingError
-from training.fit import FittedProbe, ProbeRows, fit_probe
+from training.fit import FittedProbe, Former, ProbeRows, fit_probe
 from training.probe_settings import FitSettings
 from training.row_blocks import StreamedRows
 from training.trainer import TrainerSettings, trainer
@@ -34,7 +34,12 @@ class RayFit:
         self._settings = settings
 
     def __call__(
-        self, fit: ProbeRows | StreamedRows, validation: ProbeRows | StreamedRows, settings: FitSettings
+        self,
+        fit: ProbeRows | StreamedRows,
+        validation: ProbeRows | StreamedRows,
+        settings: FitSettings,
+        *,
+        warm_start: Former | None = None,
     ) -> FittedProbe:
         """Fit all problems and choose one; each worker opens streamed rows for itself.
 
@@ -50,6 +55,7 @@ class RayFit:
                 "fit": ray.put(fit),
                 "validation": ray.put(validation),
                 "settings": replace(settings, trainer=on),
+                "warm_start": warm_start,
             }
             fitted: FittedProbe = self._run(ray, given, folder)
         return fitted
@@ -87,7 +93,7 @@ def _fit_on_worker(given: dict[str, Any]) -> FittedProbe | None:
         return prepared
 
     fit, validation = ray.get([given["fit"], given["validation"]])
-    fitted = fit_probe(fit, validation, given["settings"], make_trainer=make_trainer)
+    fitted = fit_probe(fit, validation, given["settings"], warm_start=given["warm_start"], make_trainer=make_trainer)
     return fitted if ray.train.get_context().get_world_rank() == 0 else None
 
 
