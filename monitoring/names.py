@@ -37,6 +37,7 @@ class FigureName(StrEnum):
     LABELS_MATURE = "labels_mature"
     LABELS_LATE = "labels_late"
     LABELS_OVERDUE = "labels_overdue"
+    UNDECLARED_SHARE = "undeclared_share"
     ACCURACY = "accuracy"
     AUROC_P_T = "auroc_p_t"
     AUROC_P_IK = "auroc_p_ik"
@@ -60,6 +61,7 @@ class Rule(StrEnum):
     DRIFT = "drift"
     OVERDUE_LABELS = "overdue_labels"
     STALE_RUNTIME = "stale_runtime"
+    UNDECLARED_MODEL = "undeclared_model"
 
 
 def escalated_by(reason: Reason) -> FigureName:

@@ -142,6 +142,30 @@ def judge_runtimes(
     )
 
 
+def judge_models(attempts: int, undeclared: Mapping[tuple[str, str, str], int]) -> Judgement:
+    """Raised where any attempt ran another model than its tier declares.
+
+    `undeclared` counts them by the tier's name, the model that ran and the one that is declared. Nothing
+    is learned or certified from such attempts, so even a few deserve a look.
+    """
+    rule = Rule.UNDECLARED_MODEL
+    if not attempts:
+        return Judgement(rule=rule, standing=Standing.UNKNOWN)
+    if not undeclared:
+        return Judgement(rule=rule, standing=Standing.CLEAR, cause="every attempt ran the model that is declared")
+    count = sum(undeclared.values())
+    told = [
+        f"{number} attempts at tier {tier} ran {model!r}, {declared!r} is declared"
+        for (tier, model, declared), number in sorted(undeclared.items(), key=lambda item: -item[1])
+    ]
+    return Judgement(
+        rule=rule,
+        standing=Standing.RAISED,
+        cause="; ".join(told[:3]) + "; nothing is learned from them: correct what the gateway sends, or cascade.toml",
+        details={"attempts": attempts, "undeclared": count},
+    )
+
+
 def worst(judgements: Sequence[Judgement]) -> Judgement:
     """One judgement of several tiers: raised where one is, clear where all are, else unknown.
 

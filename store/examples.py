@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from knowgate.records import LabelSource, Window
 from store import dialects, partitions
-from store.tables import AttemptRow, DecisionRow, LabelRow, VectorPlaceRow, VectorShardRow
+from store.tables import AttemptRow, DecisionRow, FingerprintRow, LabelRow, VectorPlaceRow, VectorShardRow
 from store.tables.base import UtcDateTime
 
 # The tables rather than the models: nothing here needs the ORM, which would walk every row twice.
@@ -26,6 +26,7 @@ _ATTEMPT = dialects.table_of(AttemptRow)
 _LABEL = dialects.table_of(LabelRow)
 _PLACE = dialects.table_of(VectorPlaceRow)
 _SHARD = dialects.table_of(VectorShardRow)
+_FINGERPRINT = dialects.table_of(FingerprintRow)
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -73,6 +74,7 @@ class Examples:
     reason: Objects
     shard: Objects  # URL of the shard with this attempt's vector
     row: Integers  # within the shard; -1 = no vector
+    revision: Objects  # of the model that the attempt's fingerprint names; None without one
     fingerprint: Objects  # SHA-256 of the attempt's fingerprint, a key of `store.fingerprints.fingerprints`
     generation: Integers  # of the assignment in force; -1 = none
     bundle: Objects
@@ -137,6 +139,7 @@ def _query(cascade: str, window: Window, as_of: datetime) -> Select[Any]:
             & (_PLACE.c.decision_id < high),
         )
         .outerjoin(_SHARD, _SHARD.c.id == _PLACE.c.shard)
+        .outerjoin(_FINGERPRINT, _FINGERPRINT.c.sha256 == _ATTEMPT.c.fingerprint)
         .where(
             _DECISION.c.cascade == cascade,
             _DECISION.c.id >= low,
@@ -238,6 +241,7 @@ _COLUMNS: tuple[_Column, ...] = (
     ("reason", lambda _: _ATTEMPT.c.reason, _objects),
     ("shard", lambda _: _SHARD.c.url, _objects),
     ("row", lambda _: _PLACE.c.row, _integers),
+    ("revision", lambda _: _FINGERPRINT.c.document["revision"].as_string(), _objects),
     ("fingerprint", lambda _: _ATTEMPT.c.fingerprint, _objects),
     ("generation", lambda _: _DECISION.c.generation, _integers),
     ("bundle", lambda _: _DECISION.c.bundle, _objects),

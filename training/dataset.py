@@ -4,6 +4,9 @@ Decisions:
 - A window is read once. Every later step works on these arrays, so all steps see the same labels.
 - Only one fingerprint per tier teaches: that of the latest vector. Vectors of another model, layer or template are
   other quantities, and the probe that is served next meets the latest ones.
+- An attempt of a model that the cascade does not declare teaches nothing. Where the first tier ran another model the
+  decision is left out: that was settled before the query was seen. Where a later tier did, leaving the decision out
+  would favour what is retained, so its outcome there is unknown, which certification takes for the worst case.
 - Rows of a tier weigh 1 / (run_propensity · label_propensity) where known, cut at 20 so that one row never rules the
   fit. (The cut may bias a probe a little; no certificate depends on it.)
 """
@@ -18,10 +21,12 @@ from sqlalchemy import Engine
 
 from knowgate.features import features
 from knowgate.records import Fingerprint, Window
+from knowgate.spec import CascadeSpec
 from store.engine import reading
 from store.examples import Examples, labelled
 from store.fingerprints import fingerprints
 from store.shards import read_rows
+from store.undeclared import undeclared
 from training.extraction import Answerer
 
 FloatArray = npt.NDArray[np.float64]
@@ -89,6 +94,7 @@ class CascadeRows:
     exploration_rate: FloatArray  # [n] the row's own
     tiers: tuple[TierColumns, ...]  # cheapest first, the last tier too
     fingerprints: Mapping[str, Fingerprint]
+    undeclared: int = 0  # decisions of the window that ran a model which the cascade does not declare
 
     @property
     def n(self) -> int:
@@ -105,6 +111,7 @@ class CascadeRows:
             exploration_rate=self.exploration_rate[rows],
             tiers=tuple(tier.take(rows) for tier in self.tiers),
             fingerprints=self.fingerprints,
+            undeclared=self.undeclared,
         )
 
 
@@ -121,26 +128,30 @@ class TierVectors:
         return self.x[rows[self.present]]
 
 
-def read_window(engine: Engine, cascade: str, window: Window, *, as_of: datetime, tiers: int) -> CascadeRows:
+def read_window(engine: Engine, spec: CascadeSpec, window: Window, *, as_of: datetime) -> CascadeRows:
     """Everything a training run needs to know of a window, as it was known at `as_of`."""
     with reading(engine) as session:
-        examples = labelled(session, cascade, window, as_of=as_of)
-        return cascade_rows(examples, tiers, fingerprints(session))
+        examples = labelled(session, spec.name, window, as_of=as_of)
+        return cascade_rows(examples, spec, fingerprints(session))
 
 
-def cascade_rows(examples: Examples, tiers: int, known: Mapping[str, Fingerprint]) -> CascadeRows:
+def cascade_rows(examples: Examples, spec: CascadeSpec, known: Mapping[str, Fingerprint]) -> CascadeRows:
     """One row per decision from the store's one row per attempt."""
     first = np.flatnonzero(np.diff(examples.decision, prepend=-1))
-    return CascadeRows(
+    foreign = undeclared(examples, spec)
+    rows = CascadeRows(
         ids=tuple(str(examples.ids[at]) for at in first),
         seconds=examples.occurred_at[first].astype("datetime64[us]").astype(np.int64) / 1e6,
         slices=tuple(examples.slice[first].tolist()),
         prompts=tuple(examples.prompt[first].tolist()),
         prompt_hashes=tuple(examples.prompt_hash[first].tolist()),
         exploration_rate=examples.exploration_rate[first],
-        tiers=tuple(_tier(examples, tier) for tier in range(tiers)),
+        tiers=tuple(_tier(examples, tier, foreign, spec.last) for tier in range(spec.last + 1)),
         fingerprints=known,
+        undeclared=len(np.unique(examples.decision[foreign])),
     )
+    begun = examples.at_tier(0)
+    return rows.take(~((begun >= 0) & foreign[begun])) if foreign.any() else rows
 
 
 def stored_vectors(rows: CascadeRows, tier: int) -> TierVectors | None:
@@ -186,23 +197,30 @@ def extracted_vectors(rows: CascadeRows, tier: int, answerer: Answerer) -> TierV
     return TierVectors(fingerprints=extraction.fingerprints, present=present, x=x[[place[prompt] for prompt in asked]])
 
 
-def _tier(examples: Examples, tier: int) -> TierColumns:
+def _tier(examples: Examples, tier: int, foreign: BoolArray, last: int) -> TierColumns:
     index = examples.at_tier(tier)
     ran = index >= 0
+    other = ran.copy()  # ran another model than is declared
+    other[ran] = foreign[index[ran]]
+    told = ran & ~other
 
     def texts(column: npt.NDArray[np.object_]) -> Texts:
-        return tuple(column[at] if at >= 0 else None for at in index)
+        return tuple(column[at] if tells else None for at, tells in zip(index, told, strict=True))
+
+    def signals(name: str) -> FloatArray:
+        return np.where(told, examples.column_at(name, tier), np.nan)
 
     shard_rows = np.full(len(index), -1, dtype=np.int64)
-    shard_rows[ran] = examples.row[index[ran]]
+    shard_rows[told] = examples.row[index[told]]
     return TierColumns(
-        ran=ran,
-        p_t=examples.column_at("p_t", tier),
-        entropy=examples.column_at("entropy", tier),
-        margin=examples.column_at("margin", tier),
-        correct=examples.column_at("correct", tier),
+        # In the middle, a tier that did not run may have kept anything; the last one's coin is known to have fallen.
+        ran=ran if tier == last else told,
+        p_t=signals("p_t"),
+        entropy=signals("entropy"),
+        margin=signals("margin"),
+        correct=signals("correct"),
         run_propensity=examples.column_at("run_propensity", tier),
-        label_propensity=examples.column_at("label_propensity", tier),
+        label_propensity=signals("label_propensity"),
         tokens_in=examples.column_at("tokens_in", tier),
         cost_usd=examples.column_at("cost_usd", tier),
         gflops=examples.column_at("gflops", tier),

@@ -84,9 +84,11 @@ def train_window(
     with kept_alive(engine, claim, lease=settings.lease, clock=clock):
         spec, attempt, champion = _read_state(engine, cascade)
         mature = _mature(window, as_of, spec)
-        rows = None if mature is None else read_window(engine, cascade, mature, as_of=as_of, tiers=len(spec.tiers))
+        rows = None if mature is None else read_window(engine, spec, mature, as_of=as_of)
         if mature is None or rows is None or rows.n == 0:
             return _no_data(engine, claim, cascade, 0, clock)
+        if rows.undeclared:
+            log.warning("%s: %d decisions ran undeclared models and teach nothing", cascade, rows.undeclared)
         split = split_rows(rows.ids, rows.seconds, rows.prompt_hashes, settings.proportions)
         vectors = [_vectors(rows, tier, answerers or {}) for tier in range(spec.last)]
         learned = [learn_tier(rows, split, tier, vectors[tier], settings.fit) for tier in range(spec.last)]
@@ -272,6 +274,8 @@ def _judged(learned: LearnedTier | None, tier: int, qualities: Sequence[SignalQu
 
 def _counts(run: _Learned) -> dict[str, int]:
     counts = {"window": run.rows.n, "tested": run.certified.certification.n}
+    if run.rows.undeclared:
+        counts["undeclared"] = run.rows.undeclared
     for part in Part:
         counts[str(part)] = int(run.split.rows(part).sum())
         counts[f"{part}_prompts"] = run.split.prompts[str(part)]

@@ -13,6 +13,8 @@ from knowgate.errors import RecordInvalid
 from knowgate.policy import PolicyKind
 from knowgate.records import LabelSource
 
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
 
 class Privacy(StrEnum):
     """What is stored of prompts and answers. Splits need at least the keyed hash."""
@@ -79,6 +81,17 @@ class TierSpec:
             raise RecordInvalid(
                 "prices", [since.isoformat() for since in sinces], "list prices by date, earliest first"
             )
+
+    def declares(self, model: str, revision: str | None = None) -> bool:
+        """Whether an attempt of `model`, with hidden states of `revision` (None = not known), is of this tier.
+
+        Revisions are compared where both are commits: a branch, a tag or a folder names no fixed weights. An encoder's
+        revision says nothing of the tier's own model.
+        """
+        if model != self.model:
+            return False
+        commits = all(_COMMIT.fullmatch(text or "") for text in (revision, self.revision))
+        return self.encoder is not None or not commits or revision == self.revision
 
     def price_at(self, time: datetime) -> Price | None:
         """The price in force at `time`; None before the first one."""

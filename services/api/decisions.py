@@ -6,6 +6,7 @@ file that is not there. A commit that fails leaves a file that nothing points at
 retry finds it again. A decision that was there already gets no vector a second time.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,6 +36,7 @@ from store.tokens import TokenRole
 from store.vectors import VectorRow, add_shard
 
 router = APIRouter(tags=["decisions"])
+log = logging.getLogger("knowgate.api")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,9 @@ def post_decisions(request: Request, body: Body, context: InContext) -> Decision
     """Stores each decision once, however often it is sent; answers when all is committed.
 
     A row that cannot be stored is listed under `rejected` with its place in the batch, its field, the value and the
-    cure; the others are stored. Send JSON, or one safetensors file that carries the hidden states too.
+    cure; the others are stored. Attempts of a model that the cascade does not declare are stored and counted under
+    `undeclared`: nothing is learned or certified from them. Send JSON, or one
+    safetensors file that carries the hidden states too.
     """
     now = context.now()
     if media_type(request) == VECTORS_TYPE:
@@ -67,6 +71,9 @@ def post_decisions(request: Request, body: Body, context: InContext) -> Decision
     parsed = parse_decisions(rows, now, vectors.check)
     receipt = store_batch(context, parsed, vectors, now)
     context.metrics.count_batch("decisions", receipt.stored, receipt.duplicates, len(receipt.rejected))
+    for found in receipt.undeclared:
+        context.metrics.count_undeclared(found.cascade, found.tier, found.attempts)
+        log.warning("%s", found)
     return receipt
 
 
@@ -78,7 +85,11 @@ def store_batch(context: Context, parsed: Parsed[Decision], vectors: Vectors, no
         _store_vectors(session, _new_vectors(decisions, set(added.stored), vectors), context.settings.shards_url, now)
     rejected = sorted((*parsed.rejected, *reindexed(added.rejected, parsed.indexes)), key=lambda row: row.index)
     return DecisionsReceipt(
-        stored=len(added.stored), duplicates=added.duplicates, rejected=tuple(rejected), adopted=added.adopted
+        stored=len(added.stored),
+        duplicates=added.duplicates,
+        rejected=tuple(rejected),
+        adopted=added.adopted,
+        undeclared=added.undeclared,
     )
 
 

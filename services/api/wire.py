@@ -8,6 +8,7 @@ from knowgate.policy import PolicyKind
 from knowgate.records import Action, Fingerprint, GateOutcome, Reason, Signals
 from knowgate.spec import CascadeSpec
 from store.rejections import Rejected
+from store.undeclared import Undeclared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +19,7 @@ class DecisionsReceipt:
     duplicates: int  # were there already; they changed nothing
     rejected: tuple[Rejected, ...]
     adopted: int = 0  # labels that had waited for these decisions
+    undeclared: tuple[Undeclared, ...] = ()  # stored, but of models that the cascade does not declare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

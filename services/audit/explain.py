@@ -15,6 +15,7 @@ from services.errors import InputInvalid
 from store import bundles, cascades, decisions, labels, ledger, merkle
 from store.labels import StoredLabel
 from store.ledger import Leaf, SealedBatch
+from store.undeclared import Undeclared, undeclared_models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,8 @@ class Explanation:
     decision: Decision
     received_at: datetime
     erased_at: datetime | None
-    models: tuple[str, ...]  # every tier's name in the cascade as it was then
+    models: tuple[str, ...]  # every tier's name in the cascade as it is now
+    undeclared: tuple[Undeclared, ...]  # attempts of another model than the cascade declares now
     policy: Policy | None  # None = no bundle was in force
     certificate: CertificateDocument | None
     training_window: Window | None
@@ -78,6 +80,7 @@ def explain(session: Session, decision: Decision) -> Explanation:
         received_at=stored.received_at,
         erased_at=stored.erased_at,
         models=tuple(tier.name for tier in spec.tiers),
+        undeclared=undeclared_models([(decision, spec)]),
         policy=None if document is None else document.policy,
         certificate=None if document is None else document.certificate,
         training_window=None if document is None else document.training_window,

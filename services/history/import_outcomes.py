@@ -40,6 +40,7 @@ class Imported:
     duplicates: int
     labels: int
     vectors: int
+    undeclared: int  # attempts of models that the cascade does not declare; nothing is learned from them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ def import_outcomes(
     """
     with reading(engine) as session:
         spec = cascades.cascade(session, cascade)
-    done = Imported(cascade=cascade, decisions=0, duplicates=0, labels=0, vectors=0)
+    done = Imported(cascade=cascade, decisions=0, duplicates=0, labels=0, vectors=0, undeclared=0)
     for batch in _batches(rows):
         with transaction(engine) as session:
             done = _add(done, _import_batch(session, batch, spec, key, now, hidden))
@@ -106,6 +107,7 @@ def _import_batch(
         duplicates=added.duplicates,
         labels=labels.stored,
         vectors=vectors,
+        undeclared=sum(found.attempts for found in added.undeclared),
     )
 
 
@@ -163,4 +165,5 @@ def _add(one: Imported, other: Imported) -> Imported:
         duplicates=one.duplicates + other.duplicates,
         labels=one.labels + other.labels,
         vectors=one.vectors + other.vectors,
+        undeclared=one.undeclared + other.undeclared,
     )

@@ -18,6 +18,7 @@ from store.bundles import BundleRecord
 from store.decisions import StoredDecision
 from store.errors import BundleUnknown
 from store.labels import StoredLabel
+from store.undeclared import undeclared_models
 
 GATE_NAMES = {
     Reason.P_T: "probability of the answer's token",
@@ -41,6 +42,7 @@ class AttemptShown:
     attempt: Attempt
     tier_name: str
     story: str
+    undeclared: str | None  # the model that the cascade declares, where the attempt ran another one
     gflops: float | None
     labels: tuple[StoredLabel, ...]
 
@@ -74,6 +76,7 @@ def decision_page(session: Session, decision_id: UUID) -> DecisionPage:
     spec = cascades.cascade(session, decision.cascade)
     said = labels.labels_of(session, decision_id)
     record = _bundle(session, decision.bundle)
+    declared = {found.tier: found.declared for found in undeclared_models([(decision, spec)])}
     return DecisionPage(
         decision=decision,
         stored=stored,
@@ -82,6 +85,7 @@ def decision_page(session: Session, decision_id: UUID) -> DecisionPage:
                 attempt=attempt,
                 tier_name=_tier_name(spec, attempt.tier),
                 story=story(attempt, decision, spec),
+                undeclared=declared.get(attempt.tier),
                 gflops=gflops,
                 labels=tuple(label for label in said if label.tier == attempt.tier),
             )

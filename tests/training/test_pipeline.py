@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select, update
 
 from knowgate.assignment import Assignment, Mode
 from knowgate.bundle import read_bundle
@@ -39,8 +39,10 @@ from store.labels import add_labels
 from store.ledger import unsealed
 from store.outbox import messages
 from store.shards import write_shard
+from store.tables import AttemptRow
 from store.vectors import VectorRow, add_shard
 from training.__main__ import main
+from training.dataset import read_window
 from training.extraction import Answerer, adopt
 from training.pipeline import TrainingSettings, train_window
 from training.probe_module import FitSettings
@@ -419,3 +421,42 @@ def test_the_command_prints_one_json_outcome(
     wrong = ["--cascade=none", *window[1:], f"--as-of={AS_OF.isoformat()}", f"--database-url={sqlite_url}"]
     assert main(["run", *wrong]) == 1
     assert "none" in capsys.readouterr().err
+
+
+def _rename(engine: Engine, tier: int, every: int) -> None:
+    """Makes every n-th attempt of a tier one of another model, as an old replica would."""
+    with transaction(engine) as session:
+        ids = session.scalars(select(AttemptRow.decision_id).where(AttemptRow.tier == tier)).all()
+        session.execute(
+            update(AttemptRow)
+            .where(AttemptRow.tier == tier, AttemptRow.decision_id.in_(ids[::every]))
+            .values(model="another")
+        )
+
+
+def test_decisions_begun_by_an_undeclared_model_teach_and_certify_nothing(seeded: Callable[..., Engine]) -> None:
+    spec = spec_of(PolicyKind.P_T)
+    engine = seeded(spec, Traffic(n=400, vectors=False))
+    whole = read_window(engine, spec, WINDOW, as_of=AS_OF)
+    _rename(engine, 0, every=4)
+    rows = read_window(engine, spec, WINDOW, as_of=AS_OF)
+    assert (whole.n, whole.undeclared, rows.n, rows.undeclared) == (400, 0, 300, 100)
+    assert _train(engine).rows["undeclared"] == 100
+    _rename(engine, 0, every=1)
+    assert _train(engine).status is TrainingStatus.NO_DATA
+
+
+def test_an_undeclared_last_tier_counts_as_the_worst_case(seeded: Callable[..., Engine]) -> None:
+    """Left out, its rows would favour what is retained; with their outcome unknown the promise holds."""
+    spec = spec_of(PolicyKind.P_T)
+    engine = seeded(spec, Traffic(vectors=False))
+    before = _train(engine).certificate
+    _rename(engine, 1, every=2)
+    rows = read_window(engine, spec, WINDOW, as_of=AS_OF)
+    assert rows.n == Traffic().n and int(np.isnan(rows.tiers[1].correct).sum()) == rows.n // 2
+    assert rows.tiers[1].ran.all()
+    after = _train(engine).certificate
+    assert before is not None and after is not None
+    assert before.retained_share is not None and before.retained_share > 0.2
+    # Half of what is retained counts as lost, so at a drop of 5 points no more than a tenth can be.
+    assert (after.retained_share or 0.0) <= 0.1
