@@ -126,6 +126,14 @@ def first_time(session: Session, cascade: str) -> datetime | None:
     return None if first is None else decided_at(first)
 
 
+def last_time(session: Session, cascade: str) -> datetime | None:
+    """When the cascade's newest decision was made; None before the first."""
+    last = session.scalar(
+        select(DecisionRow.id).where(DecisionRow.cascade == cascade).order_by(DecisionRow.id.desc()).limit(1)
+    )
+    return None if last is None else decided_at(last)
+
+
 def find_decision(session: Session, cascade: str, external_id: str) -> Decision | None:
     """The newest decision of this external id; None when there is none."""
     if not (storable(cascade) and storable(external_id)):

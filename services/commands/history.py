@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from knowgate.records import LabelSource
-from services.commands.options import AsJson, Cascade, End, Start, Timezone, aware
+from services.commands.options import AsJson, Cascade, End, Start, Timezone, aware, require_folder
 
 
 def import_history(
@@ -96,6 +96,7 @@ def export_history(
     from services.settings import read_settings
     from store.engine import reading
 
+    require_folder(file, "FILE")
     now = SystemClock().now()
     try:
         known_at = now if as_of is None else datetime.fromisoformat(as_of)
