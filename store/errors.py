@@ -29,8 +29,8 @@ class CascadeUnknown(StoreError):
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
         self.name = name
-        listed = ", ".join(known) or "none"
-        super().__init__(f"cascade {name!r} is not known (known: {listed}); run `knowgate cascade apply` first")
+        self.cure = f"no such cascade (known: {', '.join(known) or 'none'}); run `knowgate cascade apply` first"
+        super().__init__(f"cascade is {name!r}: {self.cure}")
 
 
 class DecisionUnknown(StoreError):
@@ -38,7 +38,8 @@ class DecisionUnknown(StoreError):
 
     def __init__(self, decision_id: UUID) -> None:
         self.decision_id = decision_id
-        super().__init__(f"decision {decision_id} is not stored; check the id, or wait until its spool is shipped")
+        self.cure = "no such decision is stored; check the id, or wait until its spool is shipped"
+        super().__init__(f"decision is {decision_id}: {self.cure}")
 
 
 class BundleUnknown(StoreError):
@@ -46,7 +47,8 @@ class BundleUnknown(StoreError):
 
     def __init__(self, bundle_id: str) -> None:
         self.bundle_id = bundle_id
-        super().__init__(f"bundle {bundle_id!r} is not stored; `knowgate bundle show` lists those that are")
+        self.cure = "no such bundle is stored; `knowgate bundle show` lists those that are"
+        super().__init__(f"bundle is {bundle_id!r}: {self.cure}")
 
 
 class BundleMismatch(StoreError):

@@ -77,11 +77,11 @@ async def _record_invalid(_: Request, error: Any) -> JSONResponse:
 
 async def _store_error(request: Request, error: Any) -> JSONResponse:
     if isinstance(error, CascadeUnknown):
-        return answer(ApiError(404, field="cascade", value=error.name, cure=str(error)))
+        return answer(ApiError(404, field="cascade", value=error.name, cure=error.cure))
     if isinstance(error, DecisionUnknown):
-        return answer(ApiError(404, field="decision", value=str(error.decision_id), cure=str(error)))
+        return answer(ApiError(404, field="decision", value=str(error.decision_id), cure=error.cure))
     if isinstance(error, BundleUnknown):
-        return answer(ApiError(404, field="bundle", value=error.bundle_id, cure=str(error)))
+        return answer(ApiError(404, field="bundle", value=error.bundle_id, cure=error.cure))
     return answer(ApiError(409, field="request", value=request.url.path, cure=str(error)))
 
 

@@ -24,14 +24,19 @@ def signals_of(rule: PolicyKind) -> tuple[str, ...]:
 def refuse_uncertifiable(table: OutcomeTable, rule: PolicyKind, now: datetime) -> None:
     """Raises TableInvalid for signals or outcomes that are constant or absent, times ahead of `now`, runs without
     a known chance."""
+    refuse_untelling(table, rule)
+    _refuse_the_future(table, now)
+    _refuse_unknown_coins(table)
+
+
+def refuse_untelling(table: OutcomeTable, rule: PolicyKind) -> None:
+    """Raises TableInvalid for signals or outcomes that are constant or absent: nothing can be learned from them."""
     for tier in range(table.tiers - 1):
         for gate in signals_of(rule):
             _refuse_constant(gate, tier, getattr(table, gate)[:, tier])
         _refuse_one_class(table, tier)
     if not np.isfinite(table.correct[:, -1]).any():
         raise TableInvalid(f"correct is empty for tier {table.tiers - 1}, the last: label its answers")
-    _refuse_the_future(table, now)
-    _refuse_unknown_coins(table)
 
 
 def _refuse_constant(gate: str, tier: int, values: FloatArray) -> None:

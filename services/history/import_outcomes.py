@@ -13,10 +13,10 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from knowgate.privacy import SecretKey
-from knowgate.records import Decision, Fingerprint
+from knowgate.records import Decision
 from knowgate.spec import CascadeSpec
 from services.errors import TableInvalid
-from services.history.hidden_states import HiddenStates
+from services.history.hidden_states import HiddenSource
 from services.history.outcomes import OutcomeTable
 from services.history.recorded_decisions import Recorded
 from services.privacy import kept
@@ -41,15 +41,6 @@ class Imported:
     labels: int
     vectors: int
     undeclared: int  # attempts of models that the cascade does not declare; nothing is learned from them
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HiddenSource:
-    """Hidden states, what they are hidden states of, and where their shards go."""
-
-    states: HiddenStates
-    fingerprint: Fingerprint
-    shards_url: str
 
 
 def import_outcomes(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from services.errors import TableInvalid
-from services.history.columns import Columns, FloatArray, IntArray, ObjectArray, TimeArray
+from services.history.columns import Columns, FloatArray, IntArray, ObjectArray, TimeArray, require_zone
 from services.history.table_files import read_table, write_table
 
 BoolArray = npt.NDArray[np.bool_]
@@ -117,6 +117,7 @@ def read_outcomes(path: str | Path, *, timezone: str | None = None) -> OutcomeTa
     Raises TableInvalid naming the column, row, value and cure: a NaN (null says unknown), a value outside its range,
     a pair (query, tier) given twice, a tier that is nowhere, a query with two slices.
     """
+    require_zone(timezone)
     path = Path(path)
     columns = Columns(table=read_table(path, text_columns=TEXTS, time_columns=TIMES), file=path.name)
     query, query_ids = columns.codes("query_id")

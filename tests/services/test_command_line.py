@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ from typer.testing import CliRunner, Result
 
 from knowgate import Bundle, CascadeSpec, Decision, SigningUnavailable, Window, signing
 from knowgate.errors import RecordInvalid
+from knowgate.policy import PolicyKind
 from services.command_line import app, exit_code_of
 from services.errors import InputInvalid, Refused, ServicesError
 from services.history.label_queue import label_coin
 from services.history.outcomes import read_outcomes
+from services.settings import read_settings
+from services.simulation.of_table import Wanted, prepared
 from store import decisions, job_runs, labels, ledger, vectors
 from store.decisions import add_decisions
 from store.engine import reading, transaction
@@ -390,6 +394,63 @@ def test_a_file_to_write_in_a_folder_that_is_not_there_is_refused_before_any_wor
         assert f"the folder {nowhere} is not there; make it" in told
     assert not nowhere.parent.exists()
     assert "that is a folder" in str(run("report", "--cascade", trivia, "--out", str(tmp_path), code=2).exception)
+
+
+@pytest.mark.parametrize(
+    ("cells", "options", "told"),
+    [
+        ("0.5,{odd}", (), "p_t is 0.5 in every row of tier 0"),
+        ("0.{row},1", (), "all 20 labelled answers of tier 0 are right"),
+        ("0.{row},{odd}", ("--days", "nan"), "--days is nan"),
+        ("0.{row},{odd}", ("--days", "1e300"), "--days is 1e+300"),
+        ("0.{row},{odd}", ("--seed", "-1"), "--seed is -1"),
+        ("0.{row},{odd}", ("--rule", "gates"), "--rule is gates"),
+        ("0.{row},{odd}", ("--exploration", "0"), "exploration_rate is 0.0"),
+        ("0.{row},{odd}", ("--label-share", "0"), "--label-share is 0"),
+    ],
+)
+def test_a_simulation_that_would_show_nothing_is_refused_before_it_begins(
+    run: Run, tmp_path: Path, cells: str, options: tuple[str, ...], told: str
+) -> None:
+    rows = "".join(
+        f"q{row},{tier},m{tier}-1b,{cells.format(row=row + 10, odd=(row + tier) % 2)}\n"
+        for row in range(20)
+        for tier in (0, 1)
+    )
+    path = tmp_path / "played.csv"
+    path.write_text("query_id,tier,model,p_t,correct\n" + rows)
+    assert told in str(run("simulate", str(path), *options, code=2).exception)
+    assert not (tmp_path / "data" / "simulate").exists()
+
+
+def test_a_simulation_lies_in_the_data_folder_unless_another_is_named(tmp_path: Path) -> None:
+    settings = read_settings({"KNOWGATE_DATA_DIR": str(tmp_path / "data")})
+    path = tmp_path / "played.csv"
+    path.write_text(
+        "query_id,tier,model,p_t,correct\n"
+        + "".join(f"q{row},{tier},m{tier}-1b,0.{row + 10},{row % 2}\n" for row in range(9) for tier in (0, 1))
+    )
+    wanted = Wanted(
+        directory=None,
+        max_accuracy_drop=0.02,
+        delta=0.1,
+        rule=PolicyKind.P_T,
+        days=1,
+        exploration_rate=0.1,
+        label_share=1.0,
+        label_delay_hours=1,
+        parameters=None,
+        seed=0,
+    )
+    setting = prepared(read_outcomes(path), wanted, settings)
+    assert setting.directory.parent == tmp_path / "data" / "simulate" and setting.directory.is_dir()
+    with pytest.raises(InputInvalid, match="is not there; make it"):
+        prepared(read_outcomes(path), replace(wanted, directory=tmp_path / "no" / "such"), settings)
+
+
+def test_an_import_of_undeclared_models_is_stored_and_said(run: Run, trivia: str, outcomes_csv: Path) -> None:
+    result = run("import", str(outcomes_csv), "--cascade", trivia, "--start", "2026-01-01", "--end", "2026-01-02")
+    assert "40 attempts are of undeclared models" in result.stderr and "knowgate cascade show trivia" in result.stderr
 
 
 def test_the_schema_is_checked_and_brought_up(run: Run, engine: Engine) -> None:

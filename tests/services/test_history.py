@@ -15,8 +15,8 @@ from knowgate import Fingerprint, LabelSource, Role, Window, decided_at
 from knowgate.privacy import SecretKey
 from services.errors import InputInvalid, TableInvalid
 from services.history.export_outcomes import export_outcomes
-from services.history.hidden_states import HiddenStates, read_hidden_states
-from services.history.import_outcomes import HiddenSource, Imported, import_outcomes, require_tiers
+from services.history.hidden_states import HiddenSource, HiddenStates, read_hidden_states
+from services.history.import_outcomes import Imported, import_outcomes, require_tiers
 from services.history.outcomes import KNOWN, OutcomeTable, read_outcomes, write_outcomes
 from services.history.recorded_decisions import Recorded, recorded_decisions
 from store import cascades, decisions, labels, shards, vectors
