@@ -17,8 +17,9 @@ from typing import Any
 from knowgate import Window
 from services.errors import ServicesError
 from services.jobs.job import JobContext
+from services.jobs.timetable import every_cascade, standing
 from services.jobs.windows import last_due_window
-from store import cascades, decisions, job_runs
+from store import cascades
 from store.engine import reading
 from store.job_runs import Claim
 
@@ -35,16 +36,14 @@ class TrainJob:
     name = "train"
 
     def cascades(self, context: JobContext) -> Sequence[str]:
-        with reading(context.engine) as session:
-            return cascades.cascade_names(session)
+        return every_cascade(context)
 
     def due(self, context: JobContext, cascade: str) -> Iterable[Window]:
-        with reading(context.engine) as session:
-            every = cascades.cascade(session, cascade).schedule.train_every
-            done_until = job_runs.watermark(session, self.name, cascade) or decisions.first_time(session, cascade)
-        if done_until is None:
+        found = standing(context, self.name, cascade)
+        if found is None:
             return ()
-        window = last_due_window(every=every, done_until=done_until, now=context.clock.now())
+        schedule, done_until = found
+        window = last_due_window(every=schedule.train_every, done_until=done_until, now=context.clock.now())
         return () if window is None else (window,)
 
     def run(self, context: JobContext, claim: Claim) -> str:
