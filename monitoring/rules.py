@@ -54,6 +54,8 @@ def judge_alarm(memory: AlarmMemory, cause: Callable[[], str]) -> Judgement:
     details: dict[str, str | float] = {"raised_at": memory.raised_at.isoformat()}
     details |= {"basis": memory.basis} if memory.basis else {}
     details |= {"unit": memory.unit} if memory.unit else {}
+    if memory.rule is Rule.SAVINGS:  # what the forecast rests on: docs/decisions/0090
+        details |= {"forecast_ratio": memory.ratio, "forecast_rows": memory.ratio_rows}
     return Judgement(rule=memory.rule, standing=Standing.RAISED, cause=cause(), details=details)
 
 
