@@ -74,6 +74,7 @@ class Examples:
     reason: Objects
     shard: Objects  # URL of the shard with this attempt's vector
     row: Integers  # within the shard; -1 = no vector
+    dimension: Integers  # of the vector; -1 = no vector
     revision: Objects  # of the model that the attempt's fingerprint names; None without one
     fingerprint: Objects  # SHA-256 of the attempt's fingerprint, a key of `store.fingerprints.fingerprints`
     generation: Integers  # of the assignment in force; -1 = none
@@ -241,6 +242,7 @@ _COLUMNS: tuple[_Column, ...] = (
     ("reason", lambda _: _ATTEMPT.c.reason, _objects),
     ("shard", lambda _: _SHARD.c.url, _objects),
     ("row", lambda _: _PLACE.c.row, _integers),
+    ("dimension", lambda _: _SHARD.c.dimension, _integers),
     ("revision", lambda _: _FINGERPRINT.c.document["revision"].as_string(), _objects),
     ("fingerprint", lambda _: _ATTEMPT.c.fingerprint, _objects),
     ("generation", lambda _: _DECISION.c.generation, _integers),

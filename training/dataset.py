@@ -3,7 +3,8 @@
 Decisions:
 - A window is read once. Every later step works on these arrays, so all steps see the same labels.
 - Only one fingerprint per tier teaches: that of the latest vector. Vectors of another model, layer or template are
-  other quantities, and the probe that is served next meets the latest ones.
+  other quantities, and the probe that is served next meets the latest ones. A vector of another size under the same
+  fingerprint is a sender's fault: the size that most have teaches, the others are left out and counted in the log.
 - An attempt of a model that the cascade does not declare teaches nothing. Where the first tier ran another model the
   decision is left out: that was settled before the query was seen. Where a later tier did, leaving the decision out
   would favour what is retained, so its outcome there is unknown, which certification takes for the worst case.
@@ -11,6 +12,7 @@ Decisions:
   fit. (The cut may bias a probe a little; no certificate depends on it.)
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,6 +37,8 @@ IntArray = npt.NDArray[np.int64]
 Texts = tuple[str | None, ...]
 LARGEST_WEIGHT = 20.0
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TierColumns:
@@ -54,6 +58,7 @@ class TierColumns:
     fingerprints: Texts  # [n] SHA-256 of the fingerprint
     shards: Texts  # [n] URL
     shard_rows: IntArray  # [n]
+    dimensions: IntArray  # [n] of the vectors; -1 = none
 
     @property
     def weight(self) -> FloatArray:
@@ -79,6 +84,7 @@ class TierColumns:
             fingerprints=_chosen(self.fingerprints, rows),
             shards=_chosen(self.shards, rows),
             shard_rows=self.shard_rows[rows],
+            dimensions=self.dimensions[rows],
         )
 
 
@@ -164,7 +170,7 @@ def stored_vectors(rows: CascadeRows, tier: int) -> TierVectors | None:
         return None
     latest = max(np.flatnonzero(held), key=lambda row: (rows.seconds[row], rows.ids[row]))
     chosen = columns.fingerprints[int(latest)]
-    present = held & np.array([name == chosen for name in columns.fingerprints])
+    present = _of_usual_size(held & np.array([name == chosen for name in columns.fingerprints]), columns.dimensions)
     places: dict[str, list[int]] = {}
     for row in np.flatnonzero(present):
         places.setdefault(str(columns.shards[row]), []).append(int(row))
@@ -177,6 +183,16 @@ def stored_vectors(rows: CascadeRows, tier: int) -> TierVectors | None:
         x[at[members], 0] = read
     assert x is not None and chosen is not None
     return TierVectors(fingerprints=(rows.fingerprints[chosen],), present=present, x=x)
+
+
+def _of_usual_size(present: BoolArray, dimensions: IntArray) -> BoolArray:
+    """[n] those of the size that most have."""
+    sizes, counts = np.unique(dimensions[present], return_counts=True)
+    if len(sizes) == 1:
+        return present
+    usual = sizes[np.argmax(counts)]
+    log.warning("%d vectors have other than %d numbers and teach nothing", counts.sum() - counts.max(), usual)
+    return np.asarray(present & (dimensions == usual), dtype=np.bool_)
 
 
 def extracted_vectors(rows: CascadeRows, tier: int, answerer: Answerer) -> TierVectors | None:
@@ -212,6 +228,8 @@ def _tier(examples: Examples, tier: int, foreign: BoolArray, last: int) -> TierC
 
     shard_rows = np.full(len(index), -1, dtype=np.int64)
     shard_rows[told] = examples.row[index[told]]
+    dimensions = np.full(len(index), -1, dtype=np.int64)
+    dimensions[told] = examples.dimension[index[told]]
     return TierColumns(
         # In the middle, a tier that did not run may have kept anything; the last one's coin is known to have fallen.
         ran=ran if tier == last else told,
@@ -228,6 +246,7 @@ def _tier(examples: Examples, tier: int, foreign: BoolArray, last: int) -> TierC
         fingerprints=texts(examples.fingerprint),
         shards=texts(examples.shard),
         shard_rows=shard_rows,
+        dimensions=dimensions,
     )
 
 

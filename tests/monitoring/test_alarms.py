@@ -179,8 +179,10 @@ def test_traffic_at_the_edge_of_the_promise_alarms_no_more_often_than_alpha(cast
 
 
 def savings_alarms(forecast_error, *, runs=60, n=2800):
-    """The share of runs that alarm at a level of .025. The promise of 50 % is kept exactly, the margin is 5 points, 60 % are
-    retained; what is retained would cost the last tier more than its forecast by `forecast_error` of its cost."""
+    """The share of runs that alarm at a level of .025. The promise of 50 % is kept exactly, the margin is 5 points.
+
+    60 % are retained, and would cost the last tier more than their forecast by `forecast_error` of that cost.
+    """
     from evidence.alarm_increments import savings_increments, savings_range
     from evidence.alarms import AlarmRule, advance_watch, open_watch
 
@@ -198,7 +200,7 @@ def savings_alarms(forecast_error, *, runs=60, n=2800):
 
 
 def test_the_savings_alarm_holds_its_rate_while_the_forecast_errs_by_less_than_the_margin_allows():
-    """The bound is margin / (retained share · (1 − promise + margin)) = .05 / (.6 · .55) = .15 of the last tier's cost."""
+    """The bound is margin / (retained share · (1 − promise + margin)) = .05 / (.6 · .55) = .15 of the cost."""
     assert savings_alarms(0.14) <= 0.025 + 2 * np.sqrt(0.025 * 0.975 / 60)
     assert savings_alarms(0.30) > 0.5
 

@@ -42,7 +42,7 @@ from store.shards import write_shard
 from store.tables import AttemptRow
 from store.vectors import VectorRow, add_shard
 from training.__main__ import main
-from training.dataset import read_window
+from training.dataset import read_window, stored_vectors
 from training.extraction import Answerer, adopt
 from training.pipeline import TrainingSettings, train_window
 from training.probe_module import FitSettings
@@ -460,3 +460,25 @@ def test_an_undeclared_last_tier_counts_as_the_worst_case(seeded: Callable[..., 
     assert before.retained_share is not None and before.retained_share > 0.2
     # Half of what is retained counts as lost, so at a drop of 5 points no more than a tenth can be.
     assert (after.retained_share or 0.0) <= 0.1
+
+
+def test_a_vector_of_another_size_teaches_nothing_and_stops_nothing(
+    seeded: Callable[..., Engine], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = spec_of(PolicyKind.SCORE)
+    engine = seeded(spec, Traffic(n=40))
+    at = END - timedelta(minutes=1)  # the newest of all: its size must not become the rule
+    odd = Decision(
+        id=new_decision_id(at),
+        cascade=spec.name,
+        occurred_at=at,
+        attempts=(Attempt(tier=0, role=Role.SERVED, model="small", fingerprint=FINGERPRINT),),
+    )
+    with transaction(engine) as session:
+        assert not add_decisions(session, [odd], received_at=END).rejected
+        shard = write_shard(f"file://{tmp_path}/shards", np.ones((1, 5), np.float16), [str(odd.id)])
+        place = VectorRow(decision_id=odd.id, tier=0, row=0, sha256=shard.row_sha256[0])
+        add_shard(session, spec.name, shard.url, shard.sha256, [place], dimension=5, now=END)
+    vectors = stored_vectors(read_window(engine, spec, WINDOW, as_of=AS_OF), 0)
+    assert vectors is not None and vectors.x.shape == (40, 1, 8)
+    assert "1 vectors have other than 8 numbers" in caplog.text
