@@ -11,6 +11,7 @@ not computed again.
 import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -73,9 +74,10 @@ def extract_file(
     done = _complete(out, job)
     if done is not None:
         return _extracted(answerer, out, done, len(ids))
-    out.parent.mkdir(parents=True, exist_ok=True)
+    if not out.parent.is_dir():
+        raise ExtractionRefused(f"out is {out}: the folder {out.parent} is not there; make it, or name another")
     parts = Parts(out, job)
-    with parts.open():
+    with parts.open(), _named(prompts, ids):
         before = parts.read()
         rows = rows_left(len(ids), before)
         for part in _parts(answerer, texts, rows, states_only, part_prompts, stream or sys.stderr):
@@ -88,6 +90,17 @@ def extract_file(
         _write(out, ids, tensors, answerer, job)
         parts.remove()
     return _extracted(answerer, out, tensors["hidden"].shape, len(ids) - len(rows))
+
+
+@contextmanager
+def _named(prompts: Path, ids: Sequence[str]) -> Iterator[None]:
+    """Whoever wrote the file knows a prompt by its query's id; what was done before it is kept for the next run."""
+    try:
+        yield
+    except ExtractionRefused as error:
+        if error.row is None:
+            raise
+        raise ExtractionRefused(f"{prompts}: query {ids[error.row]!r}: {error}", row=error.row) from error
 
 
 def _extracted(answerer: Answerer, out: Path, shape: Sequence[int], resumed: int) -> Extracted:
@@ -109,12 +122,17 @@ def _parts(
     left = sum(len(prompts[row]) for row in rows)
     progress = Progress(stream, prompts=len(rows), tokens=left, before=len(texts) - len(rows))
     waiting: list[Tensors] = []
-    for tensors in _batches(answerer, prompts, rows, states_only):
-        waiting.append(tensors)
-        progress.add(len(tensors["rows"]), sum(len(prompts[row]) for row in tensors["rows"]))
-        if sum(len(part["rows"]) for part in waiting) >= size:
+    try:
+        for tensors in _batches(answerer, prompts, rows, states_only):
+            waiting.append(tensors)
+            progress.add(len(tensors["rows"]), sum(len(prompts[row]) for row in tensors["rows"]))
+            if sum(len(part["rows"]) for part in waiting) >= size:
+                yield _joined(waiting)
+                waiting = []
+    except ExtractionRefused:
+        if waiting:
             yield _joined(waiting)
-            waiting = []
+        raise
     if waiting:
         yield _joined(waiting)
 
@@ -166,15 +184,22 @@ def _read_prompts(path: Path) -> tuple[list[str], list[str]]:
     reader = _READERS.get(path.suffix)
     if reader is None or not path.is_file():
         raise ExtractionRefused(f"prompts is {path}: name an existing {', '.join(_READERS)} file")
-    table = reader(str(path))
+    try:
+        table = reader(str(path))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
+        raise ExtractionRefused(f"prompts is {path}: it cannot be read ({error}); write it again") from error
     missing = [name for name in ("query_id", "prompt") if name not in table.column_names]
     if missing:
         raise ExtractionRefused(f"{path} has no column {missing[0]!r} ({', '.join(table.column_names)}): add it")
+    for name in ("query_id", "prompt"):
+        if pa.types.is_binary(table.schema.field(name).type):  # what Arrow makes of text in another encoding
+            raise ExtractionRefused(f"{path}: column {name} is not UTF-8; save the file as UTF-8")
     prompts: dict[str, str] = {}
     for query, prompt in zip(table["query_id"].to_pylist(), table["prompt"].to_pylist(), strict=True):
         if prompt is None or query is None:
             raise ExtractionRefused(f"query {query!r} in {path} has no prompt: leave such rows out")
-        prompts.setdefault(str(query), str(prompt))
+        if prompts.setdefault(str(query), str(prompt)) != str(prompt):
+            raise ExtractionRefused(f"{path}: query {query!r} has two different prompts: give each its own query_id")
     return list(prompts), list(prompts.values())
 
 

@@ -71,7 +71,7 @@ class Parts:
     def _claim(self) -> None:
         named = self._folder / "job"
         held = named.read_text(encoding="ascii") if named.exists() else None
-        if held is None:
+        if held is None or not any(self._folder.glob("part-*")):  # a job that did nothing keeps nobody out
             write_whole(named, self._job.encode())
         elif held != self._job:
             raise ExtractionRefused(

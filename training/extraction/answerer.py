@@ -208,7 +208,8 @@ class Answerer:
             cure = "look at its weights" if self.loaded.dtype == "float32" else "load it in float32"
             raise ExtractionRefused(
                 f"prompt {batch.rows[at]} has {value} in its hidden state of layer {self.fingerprints[view].layer} of "
-                f"{self.loaded.model} ({self.loaded.dtype}): {cure}, or leave the prompt out"
+                f"{self.loaded.model} ({self.loaded.dtype}): {cure}, or leave the prompt out",
+                row=batch.rows[at],
             )
         return hidden
 
