@@ -21,6 +21,7 @@ from services.commands import (
     demo,
     doctor,
     erase,
+    gateway,
     history,
     jobs,
     labels,
@@ -60,6 +61,7 @@ app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("erase")(erase.erase)
 app.command("serve")(serve.serve)
+app.command("gateway")(gateway.gateway)
 app.command("scheduler")(jobs.scheduler)
 app.add_typer(db.app, name="db")
 app.add_typer(token.app, name="token")

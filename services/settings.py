@@ -59,6 +59,8 @@ class Settings:
     signing_key: str | None = field(repr=False)  # lowercase hex
     webhook_secret: bytes | None = field(repr=False)
     judge_api_key: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    gateway_key: str | None = field(default=None, repr=False)
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -169,6 +171,22 @@ SETTINGS: tuple[Setting, ...] = (
         default="",
         expected="text without spaces",
         purpose="Sent as a bearer token to the endpoint that `knowgate labels grade` asks for verdicts.",
+        parse=setting_values.bearer,
+        secret=True,
+    ),
+    Setting(
+        name="KNOWGATE_TOKEN",
+        default="",
+        expected="text without spaces",
+        purpose="What `knowgate gateway` shows the control plane: a token of role runtime.",
+        parse=setting_values.bearer,
+        secret=True,
+    ),
+    Setting(
+        name="KNOWGATE_GATEWAY_KEY",
+        default="",
+        expected="text without spaces",
+        purpose="What callers of `knowgate gateway` show as their API key. Not set: it serves this machine alone.",
         parse=setting_values.bearer,
         secret=True,
     ),
