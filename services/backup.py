@@ -67,9 +67,14 @@ class BackupFailed(ServicesError):
 
 def back_up(settings: Settings, engine: Engine, folder: Path, *, now: datetime) -> Manifest:
     """Writes a backup into `folder`, which must be empty or new. Raises InputInvalid, BackupFailed."""
-    if folder.exists() and any(folder.iterdir()):
-        raise InputInvalid(f"{folder} is not empty; name a new folder for every backup")
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputInvalid(f"{folder} is there and holds something; name a new folder for every backup")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputInvalid(
+            f"{folder} cannot be made ({error.strerror}); name a folder that this user may make"
+        ) from None
     revision = schema.current(engine)
     if revision is None:
         raise InputInvalid("the database is empty: there is nothing to back up")
