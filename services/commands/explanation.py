@@ -30,6 +30,8 @@ def _attempts(told: Explanation) -> Iterator[str]:
         for found in told.undeclared:
             if found.tier == attempt.tier:
                 yield f"  model        {found.model}; {found.declared} is declared, so nothing is learned from it"
+        if attempt.note is not None:
+            yield f"  note         {attempt.note}"
         verdict = attempt.verdict
         if verdict is None:
             yield "  nothing is decided here"

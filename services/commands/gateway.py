@@ -44,6 +44,7 @@ def gateway(
 
     settings = read_settings()
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would tell of every request to a tier
     url = control or f"http://{settings.host}:{settings.port}"
     keys = _files("--key-file", key_file, lambda content: content.decode().strip())
     said = _files("--fingerprint", fingerprint, lambda content: codec.decode(Fingerprint, codec.parse(content)))

@@ -106,6 +106,8 @@ def story(attempt: Attempt, decision: Decision, spec: CascadeSpec) -> str:
     if attempt.role is Role.EXPLORATION:
         rate = f"with a chance of {decision.exploration_rate:.1%}" if decision.exploration_rate else "by chance"
         return f"It ran {rate}, to learn from; its answer was not served."
+    if verdict is None and attempt.role is Role.SUPERSEDED:
+        return f"The query went on to {_tier_name(spec, attempt.tier + 1)}; whoever sent the decision logged no reason."
     if verdict is None:
         return "It was the last tier to be asked, and its answer was served."
     if verdict.retained:

@@ -84,16 +84,19 @@ def test_an_undeclared_model_is_stored_and_named_in_the_receipt_the_figures_and_
 ) -> None:
     sent = decision()
     small, large = sent.attempts
-    sent = replace(sent, attempts=(replace(small, model="tinny"), large))
+    sent = replace(sent, attempts=(replace(small, model="tinny", verdict=None, note="it was slow"), large))
     receipt = post(client, sent, decision(1)).json()
     assert (receipt["stored"], receipt["rejected"]) == (2, [])
     named = {"cascade": "trivia", "tier": 0, "model": "tinny", "declared": "tiny", "attempts": 1}
     assert receipt["undeclared"] == [named]
     assert stored(engine, sent.id).attempts[0].model == "tinny"
     assert 'knowgate_undeclared_attempts_total{cascade="trivia",tier="0"} 1.0' in client.get("/metrics").text
-    assert "undeclared model" in client.get(f"/decisions/{sent.id}").text
+    page = client.get(f"/decisions/{sent.id}").text
+    assert "undeclared model" in page and "it was slow" in page
+    assert "went on to large; whoever sent the decision logged no reason" in page
     with reading(engine) as session:
         lines = explanation_lines(explain(session, stored(engine, sent.id)))
+    assert "  note         it was slow" in lines
     assert "  model        tinny; tiny is declared, so nothing is learned from it" in lines
 
 

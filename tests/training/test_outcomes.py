@@ -36,6 +36,7 @@ def tier_of(n: int, **columns: Any) -> TierColumns:
         "fingerprints": (None,) * n,
         "shards": (None,) * n,
         "shard_rows": np.full(n, -1),
+        "dimensions": np.full(n, -1),
     }
     return TierColumns(**(known | columns))
 
