@@ -28,7 +28,6 @@ def print_rows(name: str, records: Sequence[object], *, as_json: bool, columns: 
         return
     if not rows:
         typer.echo("none", err=True)
-        return
     from rich.console import Console
     from rich.table import Table
 
