@@ -12,6 +12,7 @@ Decisions:
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 from weakref import WeakKeyDictionary
 
 import torch
@@ -27,7 +28,7 @@ _packed_weights: WeakKeyDictionary[nn.Linear, Tensor] = WeakKeyDictionary()
 def packable(blocks: Iterable[nn.Module], *, most_bytes: float | None = None) -> tuple[nn.Linear, ...]:
     """The linear modules of these blocks that can be packed here; () where oneDNN is missing or the copies would
     take more than `most_bytes` (None = a fifth of this machine's memory)."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch._C._has_mkldnn:
         return ()
     found = [module for block in blocks for module in block.modules() if _can_be_packed(module)]
     most = (
@@ -52,7 +53,7 @@ def packed(modules: Iterable[nn.Linear]) -> Iterator[None]:
             module.__dict__.pop("forward", None)
 
 
-def _can_be_packed(module: nn.Module) -> bool:
+def _can_be_packed(module: nn.Module) -> TypeGuard[nn.Linear]:
     # someone who has put a forward of their own on the instance means it
     if type(module) is not nn.Linear or "forward" in module.__dict__:
         return False
