@@ -48,7 +48,7 @@ class OodStatistics:
     length_intercept: float
     reference: Float32Array  # [q]: the statistic's quantiles in the reference rows, at levels 0, 1/(q-1), …, 1
     _quantiles: tuple[float, ...] = field(init=False, repr=False)
-    _precisions: Float32Array = field(init=False, repr=False)  # [k], 1 / variances
+    _sums: Float32Array = field(init=False, repr=False)  # [2, k]: ones, and 1 / variances
 
     def __post_init__(self) -> None:
         own = object.__setattr__
@@ -67,7 +67,8 @@ class OodStatistics:
         if not off <= ORTHONORMAL_WITHIN:
             raise RecordInvalid("ood.components", float(off), f"rows are orthonormal within {ORTHONORMAL_WITHIN}")
         own(self, "_quantiles", tuple(self.reference.tolist()))
-        own(self, "_precisions", own_float32("1 / ood.variances", 1 / self.variances.astype(np.float64), (None,)))
+        precisions = own_float32("1 / ood.variances", 1 / self.variances.astype(np.float64), (None,))
+        own(self, "_sums", np.stack([np.ones_like(precisions), precisions]))
 
     @property
     def dimension(self) -> int:
@@ -87,8 +88,8 @@ class OodStatistics:
         """The statistic, from one centred state's products with the components [k] and its squared length."""
         if tokens_in is None or tokens_in < 1:
             return None
-        rest = max(square - float(projections.dot(projections)), 0.0)
-        distance = float((projections * projections).dot(self._precisions)) + rest / self.residual_variance
+        explained, along = self._sums.dot(projections * projections).tolist()
+        distance = along + max(square - explained, 0.0) / self.residual_variance
         adjustment = self.length_intercept + self.length_slope * math.log(tokens_in)
         return math.log(max(distance, SMALLEST_DISTANCE)) - adjustment
 

@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from knowgate.construction import gate_outcome, verdict
 from knowgate.errors import RecordInvalid
 from knowgate.records import Action, GateOutcome, Reason, Signals, Verdict
 
@@ -200,17 +201,18 @@ def _rule(kind: PolicyKind, tier: int, row: Mapping[str, float] | None) -> tuple
 def _look(rule: tuple[Gate, ...], signals: Signals) -> tuple[GateOutcome, ...]:
     outcomes = []
     for gate in rule:
-        value: float | None = getattr(signals, gate.signal)
+        signal = gate.signal
+        value: float | None = getattr(signals, signal)
         passed = value is not None and bool(gate.passes(value))
-        outcomes.append(GateOutcome(gate=gate.signal, value=value, threshold=gate.threshold, passed=passed))
+        outcomes.append(gate_outcome(signal, value, gate.threshold, passed))
     return tuple(outcomes)
 
 
 def _verdict(outcomes: tuple[GateOutcome, ...], *, fallback: bool) -> Verdict:
     for outcome in outcomes:
         if not outcome.passed:
-            return Verdict(action=Action.ESCALATE, reason=outcome.gate, gates=outcomes, fallback=fallback)
-    return Verdict(action=Action.RETAIN, reason=None, gates=outcomes, fallback=fallback)
+            return verdict(Action.ESCALATE, outcome.gate, outcomes, fallback)
+    return verdict(Action.RETAIN, None, outcomes, fallback)
 
 
 def _decide_without(
@@ -223,5 +225,5 @@ def _decide_without(
     seconds = _look(rule, signals)
     if any(outcome.value is None for outcome in seconds):
         return Verdict(action=Action.ESCALATE, reason=reason, gates=outcomes + seconds)
-    verdict = _verdict(seconds, fallback=True)
-    return Verdict(action=verdict.action, reason=verdict.reason, gates=outcomes + seconds, fallback=True)
+    second = _verdict(seconds, fallback=True)
+    return Verdict(action=second.action, reason=second.reason, gates=outcomes + seconds, fallback=True)

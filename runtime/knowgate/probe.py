@@ -52,8 +52,8 @@ class LinearProbe:
         return replace(self, bias=self.bias + float(self.weight.astype(np.float64) @ centre))
 
     def finish(self, products: Float32Array) -> float:
-        """The logit, from the first layer's products with one state, [1]."""
-        return float(products[0]) + self.bias
+        """The logit, from the first layer's products with one state, [1] (more may lie behind them)."""
+        return products.item(0) + self.bias
 
     def logit(self, x: Float32Array) -> float:
         """The logit of one standardised state [d]."""
@@ -103,8 +103,8 @@ class MlpProbe:
         return replace(self, b1=(self.b1 + shift).astype(np.float32))
 
     def finish(self, products: Float32Array) -> float:
-        """The logit, from the first layer's products with one state, [h]."""
-        units = products + self.b1
+        """The logit, from the first layer's products with one state, [h] (more may lie behind them)."""
+        units = products[: len(self.b1)] + self.b1
         np.maximum(units, 0, out=units)
         return float(self.w2.dot(units)) + self.b2
 

@@ -13,13 +13,14 @@ from uuid import UUID
 
 from knowgate.assignment import Mode
 from knowgate.bundle import Bundle
+from knowgate.construction import new, setters
 from knowgate.errors import KnowgateError, RecordInvalid
 from knowgate.exploration import coin_falls, row_rate
 from knowgate.intake import Intake
 from knowgate.pair import Pair
 from knowgate.policy import decide, escalate_all
 from knowgate.privacy import Purpose, SecretKey
-from knowgate.records import Fingerprint, Reason, Signals, Verdict
+from knowgate.records import Action, Fingerprint, Reason, Signals, Verdict
 from knowgate.tier_models import TierModels
 
 NOTHING_HELD = escalate_all(2)
@@ -43,6 +44,10 @@ class Ruling:
     def retained(self) -> bool:
         """Whether this tier's answer is the one to serve."""
         return self.verdict.retained
+
+
+(_set_verdict, _set_signals, _set_fault, _set_bundle, _set_generation, _set_decision_id, _set_explore,
+ _set_exploration_rate, _set_note) = setters(Ruling)
 
 
 def bundle_for(pair: Pair | None, key: SecretKey, decision_id: UUID) -> Bundle | None:
@@ -87,17 +92,17 @@ def rule(
     policy = NOTHING_HELD if bundle is None else bundle.document.policy
     verdict = decide(policy, signals, tier=0 if bundle is None else tier, fault=fault)
     rate = row_rate(None if pair is None else pair.assignment, verdict)
-    return Ruling(
-        verdict=verdict,
-        signals=signals,
-        fault=fault,
-        bundle=None if bundle is None else bundle.id,
-        generation=None if pair is None else pair.assignment.generation,
-        decision_id=decision_id,
-        explore=verdict.retained and coin_falls(key, decision_id, rate),
-        exploration_rate=rate,
-        note="; ".join(notes) or None,
-    )
+    ruling = new(Ruling)
+    _set_verdict(ruling, verdict)
+    _set_signals(ruling, signals)
+    _set_fault(ruling, fault)
+    _set_bundle(ruling, None if bundle is None else bundle.id)
+    _set_generation(ruling, None if pair is None else pair.assignment.generation)
+    _set_decision_id(ruling, decision_id)
+    _set_explore(ruling, verdict.action is Action.RETAIN and coin_falls(key, decision_id, rate))
+    _set_exploration_rate(ruling, rate)
+    _set_note(ruling, "; ".join(notes) if notes else None)
+    return ruling
 
 
 def _fault(pair: Pair | None, bundle: Bundle | None, now: datetime) -> Reason | None:

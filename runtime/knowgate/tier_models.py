@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from knowgate.arrays import BoolArray, Float32Array, FloatArray, own_float32
 from knowgate.bundle_documents import TierDocument
+from knowgate.construction import signals
 from knowgate.errors import RecordInvalid
 from knowgate.features import FLOAT16_LARGEST, Standardiser, features, widened
 from knowgate.ood import OodStatistics
@@ -131,7 +132,7 @@ class TierModels:
             p_ik = self.document.ik_calibrator.probability(logit) if math.isfinite(logit) else None
         model = self.document.score_model
         score = None if model is None else model.score(p_t=p_t, p_ik=p_ik, entropy=entropy, margin=margin, slice=slice)
-        return Signals(p_t=p_t, p_ik=p_ik, score=score, ood=ood)
+        return signals(p_t, p_ik, score, ood)
 
     def _look(self, x: Float32Array, tokens_in: int | None) -> tuple[float, float | None]:
         """The probe's logit (not finite where float32 overflows for good) and the OOD percentile of one state."""
@@ -153,8 +154,7 @@ class TierModels:
         if self.ood is None:
             return stack.probe.finish(products), None
         square = float(centred.dot(centred))
-        logit = stack.probe.finish(products[: stack.width])
-        return logit, self.ood.finish(products[stack.width :], square, tokens_in)
+        return stack.probe.finish(products), self.ood.finish(products[stack.width :], square, tokens_in)
 
     def _look_at_large(self, x: Float32Array, tokens_in: int | None) -> tuple[float, float | None]:
         """`_look` where float32 overflows once states are centred: standardised first, as arrays are."""
