@@ -11,26 +11,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knowgate.arrays import Float32Array, own_float32, require_positive
+from knowgate.arrays import BoolArray, Float32Array, own_float32, require_positive
 from knowgate.errors import RecordInvalid
 
 Float16Array = npt.NDArray[np.float16]
 FLOAT16 = np.dtype(np.float16)
 FLOAT16_LARGEST = 65504.0
-_FLOAT32, _INT16, _INT32, _UINT16 = (np.dtype(kind) for kind in (np.float32, np.int16, np.int32, np.uint16))
-# All float16 numbers as float32, by their bits: for one state, looking them up takes half the time of converting them.
-with np.errstate(invalid="ignore"):
-    _FLOAT32_OF = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
+_FLOAT32, _INT16, _INT32 = np.dtype(np.float32), np.dtype(np.int16), np.dtype(np.int32)
 
-# A float16 moved 13 bits up has its fields where a float32 has them: the sign (after the copies of it that widening an
-# integer makes are masked out), five bits of an exponent, and the mantissa. Only the exponent's bias is 112 too small.
+# A float16 moved 13 bits up has its fields where a float32 has them: the sign (once the copies that widening an
+# integer makes of it are masked out), five bits of an exponent, the mantissa. Only the exponent's bias is 112 short.
 _MANTISSA_SHIFT = np.int32(23 - 10)
 _FIELDS = np.uint32(0x8FFFE000).astype(np.int32)
-_BIAS = np.float32(2.0 ** (127 - 15))
-# Read so, infinities and NaNs are numbers from ±65536 on, and the sum of a state's squares (rounding never takes a sum
-# of positive numbers below one of them) reaches this wherever one is.
-_LEAST_NOT_FINITE_SQUARED = 65536.0**2
-# Nought where this thread's processor takes denormal numbers for nought, as some libraries tell it to.
+RAISED_BY = np.float32(2.0 ** (127 - 15))
+_EXPONENT = np.int16(0x7C00)  # all ones in an infinity or a NaN, and in nothing else
+NOT_FINITE_FROM = 65536.0  # what `scaled` takes infinities and NaNs for is at least this large
+# Their product is nought where this thread's processor takes denormal numbers for nought, as some libraries tell it to.
 _DENORMAL, _RAISED = 5e-324, 2.0**1000
 
 
@@ -48,10 +44,9 @@ def stored_vector(hidden: npt.ArrayLike) -> Float16Array:
         raise RecordInvalid("hidden.shape", array.shape, "give one hidden state [d] or several [n, d]")
     if not np.issubdtype(array.dtype, np.floating):
         raise RecordInvalid("hidden.dtype", str(array.dtype), "give floating-point numbers; bfloat16 as float32")
-    # float16 is looked at as float32, which takes a third of the time.
-    if not np.isfinite(widened(array) if array.dtype == np.float16 else array).all():
+    if not (finite_states(array) if array.dtype == FLOAT16 else np.isfinite(array)).all():
         raise RecordInvalid("hidden", "not finite", "a state with NaN or infinity counts as missing; leave it out")
-    if array.dtype == np.float16:
+    if array.dtype == FLOAT16:
         return array
     saturated: Float16Array = np.clip(array, -FLOAT16_LARGEST, FLOAT16_LARGEST).astype(np.float16)
     return saturated
@@ -67,32 +62,31 @@ def features(hidden: npt.ArrayLike) -> Float32Array:
     >>> bool((features(stored_vector([0.1, 2.0])) == features([0.1, 2.0])).all())
     True
     """
-    return widened(stored_vector(hidden))
+    return scaled(stored_vector(hidden), RAISED_BY)
 
 
-def widened(vector: Float16Array) -> Float32Array:
-    """A float16 array as float32 of its shape: the same numbers, NaN and infinities too."""
-    wide: Float32Array = _FLOAT32_OF.take(vector.view(_UINT16), mode="wrap")
-    return wide
+def scaled(vector: Float16Array, raised: Float32Array | np.float32) -> Float32Array:
+    """`features(vector) * factor` in one, bit for bit, where `raised` is factor * RAISED_BY; vector [d] or [n, d].
 
-
-def finite_features(vector: Float16Array) -> Float32Array | None:
-    """`features` of a float16 state [d], or None where it is not finite.
-
-    The same numbers as `widened` gives, by four passes that the processor takes many numbers at a time in, where
-    looking each number up goes one by one and pushes the probe's weights out of the cache.
+    numpy converts float16 one number at a time. The three passes over whole numbers here work on many at once, and
+    the multiplication that corrects the exponent's bias is the one that scales. Infinities and NaNs come out as numbers
+    of at least NOT_FINITE_FROM * factor: whoever may be given any looks for them.
     """
-    if _DENORMAL * _RAISED == 0.0:  # the product with the bias would lose the smallest numbers
-        wide = widened(vector)
-        return wide if np.isfinite(wide).all() else None
+    if _DENORMAL * _RAISED == 0.0:  # numbers with too small an exponent would be lost here
+        unraised: Float32Array = vector.astype(_FLOAT32) * (raised / RAISED_BY)
+        return unraised
     bits = vector.view(_INT16).astype(_INT32)
     bits <<= _MANTISSA_SHIFT
     bits &= _FIELDS
-    wide = bits.view(_FLOAT32)
-    wide *= _BIAS
-    if wide.dot(wide) < _LEAST_NOT_FINITE_SQUARED or np.isfinite(widened(vector)).all():
-        return wide
-    return None
+    numbers = bits.view(_FLOAT32)
+    numbers *= raised
+    return numbers
+
+
+def finite_states(vector: Float16Array) -> BoolArray:
+    """Whether the state [d] is finite, or which of the states [n, d] are."""
+    finite: BoolArray = (vector.view(_INT16) & _EXPONENT).max(axis=-1) < _EXPONENT
+    return finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

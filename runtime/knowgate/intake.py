@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from knowgate.arrays import Float32Array
 from knowgate.errors import RecordInvalid
-from knowgate.features import FLOAT16, Float16Array, finite_features, stored_vector, widened
+from knowgate.features import FLOAT16, Float16Array, stored_vector
 
 # A probability summed in float32 may miss 1 by this much; further out it is no probability.
 ROUNDING = 1e-6
@@ -30,11 +29,21 @@ class Intake:
 
     p_t: float | None
     vector: Float16Array | None  # [d]; may be the engine's own buffer: whoever keeps it copies it
-    features: Float32Array | None  # [d], the vector as `knowgate.features` gives it
     tokens_in: int | None
     entropy: float | None
     margin: float | None
     notes: list[str]
+    settled: bool  # whether it is known that the vector is finite, or that there is none
+
+    def settle(self) -> None:
+        """Drops a vector that is not finite: for where no probe looked at it, which finds that out by the way."""
+        if not self.settled and self.vector is not None:
+            try:
+                stored_vector(self.vector)
+            except RecordInvalid as error:
+                self.notes.append(str(error))
+                self.vector = None
+        self.settled = True
 
 
 def take_in(
@@ -46,16 +55,17 @@ def take_in(
     ['p_t is 1.7: outside [0, 1]']
     """
     notes: list[str] = []
-    vector, features = (None, None) if hidden is None else _vector(hidden, notes)
+    settled = not (type(hidden) is np.ndarray and hidden.dtype == FLOAT16 and hidden.ndim == 1 and len(hidden))
+    vector = _vector(hidden, notes) if settled else hidden
     return Intake(
         # What nearly every caller hands in passes here; everything else is looked at closely.
         p_t if type(p_t) is float and 0.0 <= p_t <= 1.0 else _probability("p_t", p_t, notes),
         vector,
-        features,
         whole("tokens_in", tokens_in, notes),
         None if entropy is None else amount("entropy", entropy, notes),
         None if margin is None else _probability("margin", margin, notes),
         notes,
+        settled,
     )
 
 
@@ -95,24 +105,22 @@ def _probability(name: str, value: Any, notes: list[str]) -> float | None:
     return number if 0.0 <= number <= 1.0 else min(1.0, max(0.0, number))
 
 
-def _vector(hidden: Any, notes: list[str]) -> tuple[Float16Array | None, Float32Array | None]:
-    if type(hidden) is np.ndarray and hidden.dtype == FLOAT16 and hidden.ndim == 1 and len(hidden):
-        features = finite_features(hidden)
-        if features is not None:
-            return hidden, features
+def _vector(hidden: Any, notes: list[str]) -> Float16Array | None:
+    if hidden is None:
+        return None
     try:
         vector = stored_vector(hidden)
     except RecordInvalid as error:
         notes.append(str(error))
-        return None, None
+        return None
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         # What a tensor says that lives on a device, needs a gradient, or is bfloat16.
         notes.append(f"hidden is a {type(hidden).__name__} that numpy cannot read: {error}")
-        return None, None
+        return None
     if vector.ndim != 1:
         notes.append(f"hidden.shape is {vector.shape}: give one hidden state [d]")
-        return None, None
-    return vector, widened(vector)
+        return None
+    return vector
 
 
 def _number(name: str, value: Any, notes: list[str]) -> float | None:

@@ -55,6 +55,10 @@ class LinearProbe:
         """The logit, from the first layer's products with one state, [1] (more may lie behind them)."""
         return products.item(0) + self.bias
 
+    def finish_rows(self, products: Float32Array) -> FloatArray:
+        """`finish` of n states: products [n, 1], logits [n]."""
+        return products[:, 0].astype(np.float64) + self.bias
+
     def logit(self, x: Float32Array) -> float:
         """The logit of one standardised state [d]."""
         return self.finish(self.first_layer @ x)
@@ -108,15 +112,20 @@ class MlpProbe:
         np.maximum(units, 0, out=units)
         return float(self.w2.dot(units)) + self.b2
 
+    def finish_rows(self, products: Float32Array) -> FloatArray:
+        """`finish` of n states: products [n, h], logits [n]."""
+        units = products[:, : len(self.b1)] + self.b1
+        np.maximum(units, 0, out=units)
+        logits: FloatArray = (units @ self.w2).astype(np.float64) + self.b2
+        return logits
+
     def logit(self, x: Float32Array) -> float:
         """The logit of one standardised state [d]."""
         return self.finish(self.w1 @ x)
 
     def logits(self, x: Float32Array) -> FloatArray:
         """The logits [n] of standardised states [n, d]."""
-        units = np.maximum(x @ self.w1.T + self.b1, np.float32(0))
-        logits: FloatArray = (units @ self.w2).astype(np.float64) + self.b2
-        return logits
+        return self.finish_rows(x @ self.w1.T)
 
 
 Probe = LinearProbe | MlpProbe

@@ -256,6 +256,7 @@ class Query:
                 slice=self._slice,
                 now=self._occurred_at,
             )
+        intake.settle()
         return Ruling(
             verdict=Verdict(action=Action.RETAIN, reason=None),
             signals=Signals(p_t=intake.p_t),
