@@ -21,8 +21,9 @@ _FLOAT32, _INT16, _INT32 = np.dtype(np.float32), np.dtype(np.int16), np.dtype(np
 
 # A float16 moved 13 bits up has its fields where a float32 has them: the sign (once the copies that widening an
 # integer makes of it are masked out), five bits of an exponent, the mantissa. Only the exponent's bias is 112 short.
-_MANTISSA_SHIFT = np.int32(23 - 10)
-_FIELDS = np.uint32(0x8FFFE000).astype(np.int32)
+# Arrays without dimensions, as numpy makes an array of every scalar it is given, every time.
+_MANTISSA_SHIFT = np.array(23 - 10, dtype=np.int32)
+_FIELDS = np.array(0x8FFFE000, dtype=np.uint32).view(np.int32)
 RAISED_BY = np.float32(2.0 ** (127 - 15))
 _EXPONENT = np.int16(0x7C00)  # all ones in an infinity or a NaN, and in nothing else
 NOT_FINITE_FROM = 65536.0  # what `scaled` takes infinities and NaNs for is at least this large

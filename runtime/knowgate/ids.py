@@ -55,7 +55,7 @@ def _uuid(value: int) -> UUID:
 def _millis(now: datetime) -> int:
     if now.tzinfo is None:
         raise RecordInvalid("now", now.isoformat(), "the time is naive; add its offset, e.g. Z")
-    if now < _EPOCH:
-        raise RecordInvalid("now", now.isoformat(), "a UUIDv7 counts from 1970")
     since = now - _EPOCH
+    if since.days < 0:
+        raise RecordInvalid("now", now.isoformat(), "a UUIDv7 counts from 1970")
     return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000

@@ -27,6 +27,8 @@ class Purpose(bytes, Enum):
     CHALLENGER = b"kg.challenger"
     VECTOR = b"kg.vector"
 
+    __hash__ = bytes.__hash__  # of the value, as `==` is; an enum's own is a function call, once for every coin
+
 
 class SecretKey:
     """The deployment's hash key.

@@ -89,7 +89,8 @@ def rule(
     if now.tzinfo is None:
         raise RecordInvalid("now", now.isoformat(), "the time is naive; give an aware one")
     bundle = bundle_for(pair, key, decision_id)
-    _require_tier(bundle, tier)
+    if bundle is None or not 0 <= tier < len(bundle.tiers):
+        _require_tier(bundle, tier)
     fault = _fault(pair, bundle, now)
     models = None if bundle is None else bundle.tiers[tier]
     if models is None:
