@@ -19,6 +19,7 @@ from knowgate.ood import OodStatistics
 from knowgate.probe import MlpProbe, Probe
 
 FLOAT32_SAFE = 1e36  # float32 reaches 3.4e38; sums may be rounded on the way
+MOST_RAISED = 2.0**126
 ROUNDED = 0.999  # more than float32 may take off a sum of squares
 
 
@@ -26,7 +27,8 @@ ROUNDED = 0.999  # more than float32 may take off a sum of squares
 class Stack:
     """One tier's first linear step; made by `of`."""
 
-    raised_scale: Float32Array  # [d], 1 / scale in the form that `scaled` takes
+    raised: Float32Array  # [d], 1 / scale in the form that `scaled` takes, as far as float32 holds it
+    rest: Float32Array | None  # [d], the factor that it lacks then; None = nothing
     shift: Float32Array  # [d], in standardised units
     matrix: Float32Array  # [h + k, d]: the probe's first layer, then the OOD components
     width: int  # h
@@ -43,11 +45,14 @@ class Stack:
         matrix = first if ood is None else np.concatenate([first, ood.components])
         # NaNs come out of `scaled` at up to twice NOT_FINITE_FROM.
         reached = 2 * NOT_FINITE_FROM * inverse + np.abs(shift)
-        if not _is_bounded(reached, matrix, probe, ood) or float(inverse.max()) * float(RAISED_BY) > FLOAT32_SAFE:
+        if not _is_bounded(reached, matrix, probe, ood):
             return None
+        wanted = inverse * float(RAISED_BY)
+        raised = np.minimum(wanted, MOST_RAISED)
         least = float((NOT_FINITE_FROM * inverse - np.abs(shift)).min())
         return cls(
-            raised_scale=own_float32("1 / standardiser.scale", inverse * float(RAISED_BY), (None,)),
+            raised=own_float32("1 / standardiser.scale", raised, (None,)),
+            rest=None if (raised == wanted).all() else own_float32("rest", wanted / raised, (None,)),
             shift=own_float32("standardiser.mean / scale + ood.mean", shift, (None,)),
             matrix=own_float32("stack", matrix, (None, None)),
             width=len(first),
@@ -57,7 +62,9 @@ class Stack:
 
     def centred(self, vectors: Float16Array) -> Float32Array:
         """float16 states [d] or [n, d], standardised, less the OOD mean."""
-        states = scaled(vectors, self.raised_scale)
+        states = scaled(vectors, self.raised)
+        if self.rest is not None:
+            states *= self.rest
         states -= self.shift
         return states
 

@@ -133,6 +133,7 @@ class TierModels:
     def _look_at_large(self, vectors: Float16Array, tokens_in: FloatArray) -> tuple[FloatArray, FloatArray]:
         """`_look_at_rows` where float32 may overflow: step by step, and what is not finite is missing."""
         x = self.standardiser.apply(vectors.astype(np.float32))
+        x[~finite_states(vectors)] = np.nan  # a rectified unit makes a zero of an infinity
         p_ik = self.document.ik_calibrator.probabilities(_finite(self.probe.logits(x)))
         if self.ood is None:
             return p_ik, np.full(len(vectors), np.nan)
