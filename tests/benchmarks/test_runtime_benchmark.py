@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from benchmarks import runtime
+from benchmarks import runtime, runtime_cascade
 from knowgate import Action, ProbeKind
 
-STATES = np.random.default_rng(0).normal(size=(runtime.VECTORS, runtime.DIMENSION)).astype(np.float16)
+STATES = np.random.default_rng(0).normal(size=(runtime.VECTORS, runtime_cascade.DIMENSION)).astype(np.float16)
 
 
 @pytest.mark.parametrize("kind", list(ProbeKind))
 def test_a_timed_call_is_a_whole_decision_with_every_gate(kind: ProbeKind) -> None:
-    cascade = runtime.cascade_of(runtime.models_of(kind, STATES))
+    cascade = runtime_cascade.cascade_of(runtime_cascade.models_of(kind, STATES))
     decide = runtime.decides(cascade, STATES)
     rulings = [decide(at) for at in range(runtime.VECTORS)]
     assert all(len(ruling.verdict.gates) == 3 and ruling.note is None for ruling in rulings)
@@ -23,7 +23,7 @@ def test_a_timed_call_is_a_whole_decision_with_every_gate(kind: ProbeKind) -> No
 
 
 def test_the_peers_compute_the_same_probability() -> None:
-    models = runtime.models_of(ProbeKind.LINEAR, STATES)
+    models = runtime_cascade.models_of(ProbeKind.LINEAR, STATES)
     model = runtime.sklearn_model(models)
     runtime.require_same(models, model, STATES[0])
     expected = model.predict_proba(STATES.astype(np.float32))[:, 1]
