@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from knowgate.construction import gate_outcome, verdict
 from knowgate.errors import RecordInvalid
 from knowgate.records import Action, GateOutcome, Reason, Signals, Verdict
 
@@ -32,6 +33,8 @@ class PolicyKind(StrEnum):
     GATES = "gates"
     SCORE = "score"
 
+
+_AT_MOST = Reason.OOD  # the one signal whose low values are good
 
 # The gates of each kind, in the order in which a failing one is the reason.
 GATES_OF: Mapping[PolicyKind, tuple[Reason, ...]] = {
@@ -56,7 +59,7 @@ class Gate:
 
     def passes(self, value: Values) -> Values:
         """Whether `value` passes; a NaN never does. Elementwise on arrays."""
-        if self.signal is Reason.OOD:
+        if self.signal is _AT_MOST:
             return value <= self.threshold  # type: ignore[return-value]
         return value >= self.threshold  # type: ignore[return-value]
 
@@ -139,9 +142,11 @@ def decide(policy: Policy, signals: Signals, *, tier: int = 0, fault: Reason | N
         return Verdict(action=Action.ESCALATE, reason=Reason.ESCALATE_ALL)
     outcomes = _look(rule, signals)
     for outcome in outcomes:
-        if outcome.value is None:
-            return _decide_without(policy, signals, tier, fault or Reason.MISSING_SIGNAL, outcomes)
-    return _verdict(outcomes, fallback=False)
+        if not outcome.passed:  # one that is missing passes nothing
+            if any(outcome.value is None for outcome in outcomes):
+                return _decide_without(policy, signals, tier, fault or Reason.MISSING_SIGNAL, outcomes)
+            return verdict(Action.ESCALATE, outcome.gate, outcomes, False)
+    return verdict(Action.RETAIN, None, outcomes, False)
 
 
 def retain_mask(policy: Policy, signals: Mapping[str, FloatArray], *, tier: int = 0) -> BoolArray:
@@ -200,17 +205,11 @@ def _rule(kind: PolicyKind, tier: int, row: Mapping[str, float] | None) -> tuple
 def _look(rule: tuple[Gate, ...], signals: Signals) -> tuple[GateOutcome, ...]:
     outcomes = []
     for gate in rule:
-        value: float | None = getattr(signals, gate.signal)
+        signal = gate.signal
+        value: float | None = getattr(signals, signal)
         passed = value is not None and bool(gate.passes(value))
-        outcomes.append(GateOutcome(gate=gate.signal, value=value, threshold=gate.threshold, passed=passed))
+        outcomes.append(gate_outcome(signal, value, gate.threshold, passed))
     return tuple(outcomes)
-
-
-def _verdict(outcomes: tuple[GateOutcome, ...], *, fallback: bool) -> Verdict:
-    for outcome in outcomes:
-        if not outcome.passed:
-            return Verdict(action=Action.ESCALATE, reason=outcome.gate, gates=outcomes, fallback=fallback)
-    return Verdict(action=Action.RETAIN, reason=None, gates=outcomes, fallback=fallback)
 
 
 def _decide_without(
@@ -223,5 +222,6 @@ def _decide_without(
     seconds = _look(rule, signals)
     if any(outcome.value is None for outcome in seconds):
         return Verdict(action=Action.ESCALATE, reason=reason, gates=outcomes + seconds)
-    verdict = _verdict(seconds, fallback=True)
-    return Verdict(action=verdict.action, reason=verdict.reason, gates=outcomes + seconds, fallback=True)
+    failed = next((outcome.gate for outcome in seconds if not outcome.passed), None)
+    action = Action.RETAIN if failed is None else Action.ESCALATE
+    return Verdict(action=action, reason=failed, gates=outcomes + seconds, fallback=True)

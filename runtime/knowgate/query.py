@@ -256,6 +256,7 @@ class Query:
                 slice=self._slice,
                 now=self._occurred_at,
             )
+        intake.settle()
         return Ruling(
             verdict=Verdict(action=Action.RETAIN, reason=None),
             signals=Signals(p_t=intake.p_t),
@@ -276,7 +277,7 @@ class Query:
         # than the model it claims to come from, it is not what it claims to be.
         if claimed and models is not None and len(intake.vector) != models.document.dimension:
             return None
-        self._vectors.append(intake.vector)
+        self._vectors.append(intake.vector.copy())  # the engine may reuse its buffer
         return len(self._vectors) - 1
 
     def _with_roles(self) -> tuple[Attempt, ...]:

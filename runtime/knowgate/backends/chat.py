@@ -100,7 +100,9 @@ def _count(usage: Json, name: str) -> int | None:
 
 
 def _is_number(value: Json) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+    if isinstance(value, int):  # one of four hundred digits is no float
+        return not isinstance(value, bool) and abs(value) < 2**63
+    return isinstance(value, float) and not math.isnan(value)
 
 
 def _garbage(content: bytes, why: str) -> BackendFailed:

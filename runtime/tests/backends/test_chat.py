@@ -50,7 +50,7 @@ def test_a_body_without_a_text_is_garbage(content: bytes) -> None:
 @pytest.mark.parametrize(
     "logprobs",
     [None, {}, {"content": []}, {"content": [None]}, {"content": [{}]}, 7]
-    + [{"content": [{"logprob": value}]} for value in ("-0.1", 0.3, math.nan, True, None)],
+    + [{"content": [{"logprob": value}]} for value in ("-0.1", 0.3, math.nan, True, None, -(10**400))],
 )
 def test_a_log_probability_that_is_none_leaves_p_t_out_and_says_so(acts: Any, logprobs: Any) -> None:
     chat = read_chat(json.dumps(acts.completion("B", choice={"logprobs": logprobs})).encode())
