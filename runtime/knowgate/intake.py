@@ -15,6 +15,7 @@ import numpy as np
 from knowgate.arrays import Float32Array
 from knowgate.errors import RecordInvalid
 from knowgate.features import Float16Array, stored_vector, widened
+from knowgate.records import PTKind
 
 # A probability summed in float32 may miss 1 by this much; further out it is no probability.
 ROUNDING = 1e-6
@@ -26,6 +27,7 @@ class Intake:
     """One attempt's inputs as far as they hold. None = missing; `notes` say what was dropped and why."""
 
     p_t: float | None = None
+    p_t_kind: PTKind | None = None  # None = the tier's own, as declared
     vector: Float16Array | None = None  # [d], a copy: the engine may reuse its buffer
     features: Float32Array | None = None  # [d], the vector as `knowgate.features` gives it
     tokens_in: int | None = None
@@ -35,17 +37,31 @@ class Intake:
 
 
 def take_in(
-    *, p_t: Any = None, hidden: Any = None, tokens_in: Any = None, entropy: Any = None, margin: Any = None
+    *,
+    p_t: Any = None,
+    p_t_kind: Any = None,
+    hidden: Any = None,
+    tokens_in: Any = None,
+    entropy: Any = None,
+    margin: Any = None,
 ) -> Intake:
-    """Everything that holds of the five; never raises for a bad value.
+    """Everything that holds of the six; never raises for a bad value. A P(T) of an unknown kind is no P(T).
 
     >>> take_in(p_t=1.7, entropy=0.3).notes
     ('p_t is 1.7: outside [0, 1]',)
     """
     notes: list[str] = []
     vector, features = (None, None) if hidden is None else _vector(hidden, notes)
+    p_t = _probability("p_t", p_t, notes)
+    if p_t_kind is not None and type(p_t_kind) is not PTKind:
+        try:
+            p_t_kind = PTKind(p_t_kind)
+        except ValueError:
+            notes.append(f"p_t_kind is {p_t_kind!r}: use one of {', '.join(PTKind)}; p_t is left out")
+            p_t = p_t_kind = None
     return Intake(
-        p_t=_probability("p_t", p_t, notes),
+        p_t=p_t,
+        p_t_kind=p_t_kind,
         vector=vector,
         features=features,
         tokens_in=whole("tokens_in", tokens_in, notes),
