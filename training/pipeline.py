@@ -139,7 +139,8 @@ def _publish(
     now: datetime,
 ) -> TrainingOutcome:
     certified = run.certified
-    qualities = signal_quality(run.judged_rows, run.judged_signals)
+    share = certified.certification.retained_share if certified.certified else None
+    qualities = signal_quality(run.judged_rows, run.judged_signals, share=share)
     certificate = certificate_of(
         certified,
         run.spec.targets,

@@ -63,8 +63,8 @@ class SignalGain:
     accuracy: float  # of what is retained then
     accuracy_low: float
     accuracy_high: float
-    at_accuracy: float  # what P(T) retains at `at_share` is right so often
-    share: float  # of the rows, retained at that accuracy
+    at_wrong: float  # share of the rows that P(T) retains then and that are wrong
+    share: float  # of the rows, retained with as many wrong ones
     share_low: float
     share_high: float
 

@@ -120,7 +120,10 @@ def _in_process(tier: TierSpec, place: str, fingerprint: Fingerprint | None, lay
     loading = _module(place, "transformers", "loading")
     # A local folder's revision is its content's; the declared one counts for hub ids.
     revision = None if Path(tier.model).is_dir() else tier.revision
-    loaded = loading.load(tier.model, revision=revision)
+    try:
+        loaded = loading.load(tier.model, revision=revision)
+    except RecordInvalid as error:
+        raise RecordInvalid(f"{place}.{error.field}", error.value, error.cure) from error
     own: Fingerprint | None = None
     if tier.layers and tier.encoder is None:
         own = loading.fingerprint_of(
