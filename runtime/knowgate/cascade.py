@@ -7,6 +7,7 @@ does one whose assignment has expired: a fault may cost money, never accuracy.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -245,6 +246,7 @@ class Cascade:
         encoders = encoders_of(spec)
         self._owned = backends_of(spec, pair=self._pair, fingerprints=fingerprints, folder=folder)
         self._serving = _serving(self._owned, self._patience, encoders)
+        self.setting = replace(self.setting, models=tuple(tier.model for tier in spec.tiers))
 
     def answer(
         self,
