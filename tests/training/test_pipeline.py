@@ -236,6 +236,33 @@ def test_decisions_whose_p_t_is_of_another_kind_are_left_out_and_counted(seeded:
     assert bundle.document.rows["p_t_of_another_kind"] == 1000
 
 
+def test_a_champion_of_another_kind_would_have_kept_nothing(seeded: Callable[..., Engine]) -> None:
+    spec = spec_of(PolicyKind.P_T)
+    engine = seeded(spec, Traffic(vectors=False))
+    first = _train(engine)
+    assert first.status is TrainingStatus.CERTIFIED and first.bundle is not None
+    given = Assignment(
+        cascade="facts",
+        generation=1,
+        mode=Mode.ACTIVE,
+        champion=first.bundle,
+        exploration_rate=0.1,
+        issued_at=AS_OF,
+        valid_until=AS_OF + timedelta(days=1),
+    )
+    with transaction(engine) as session:
+        swap_assignment(session, given, expected_generation=None)
+        session.execute(text("UPDATE attempt SET p_t_kind = 'mean' WHERE tier = 0"))
+        mean = replace(spec, tiers=(replace(spec.tiers[0], p_t_kind=PTKind.MEAN), spec.tiers[1]))
+        apply_cascade(session, mean, now=AS_OF)
+    second = _train(engine)
+    assert second.status is TrainingStatus.CERTIFIED and second.bundle is not None
+    with reading(engine) as session:
+        comparison = read_bundle(bundle_content(session, second.bundle)).document.comparison
+    assert comparison is not None and comparison.savings_gain is not None
+    assert comparison.savings_gain > 0.05  # the same thresholds on the same numbers, but of another kind
+
+
 def test_a_window_of_another_kind_altogether_tests_nothing_and_says_why(seeded: Callable[..., Engine]) -> None:
     spec = spec_of(PolicyKind.P_T)
     engine = seeded(spec, Traffic(n=200, vectors=False))
