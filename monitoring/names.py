@@ -17,6 +17,7 @@ class FigureName(StrEnum):
     ESCALATED_BY_OOD = "escalated_share.ood"
     ESCALATED_BY_MISSING_SIGNAL = "escalated_share.missing_signal"
     ESCALATED_BY_FINGERPRINT = "escalated_share.fingerprint_mismatch"
+    ESCALATED_BY_P_T_KIND = "escalated_share.p_t_kind_mismatch"
     ESCALATED_BY_NO_BUNDLE = "escalated_share.no_bundle"
     ESCALATED_BY_EXPIRED = "escalated_share.expired"
     ESCALATED_BY_ESCALATE_ALL = "escalated_share.escalate_all"

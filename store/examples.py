@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from knowgate.records import LabelSource, Window
 from store import dialects, partitions
+from store.cascades import declared_p_t_kinds
 from store.tables import AttemptRow, DecisionRow, FingerprintRow, LabelRow, VectorPlaceRow, VectorShardRow
 from store.tables.base import UtcDateTime
 
@@ -54,6 +55,7 @@ class Examples:
     ood: Floats
     entropy: Floats
     margin: Floats
+    p_t_kind: Objects  # which probability p_t is: as it was sent, else as the cascade declared it then
     correct: Floats  # of the label in force
     label_source: Objects
     labelled_at: Times
@@ -114,10 +116,24 @@ def labelled(session: Session, cascade: str, window: Window, *, as_of: datetime)
     rows = session.execute(_query(cascade, window, as_of)).all()
     columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) if rows else [()] * len(_COLUMNS)
     arrays = {name: make(values) for (name, _, make), values in zip(_COLUMNS, columns, strict=True)}
+    arrays["p_t_kind"] = _kinds(session, cascade, arrays)
     ids = arrays["ids"]
     fresh = np.ones(len(ids), dtype=bool)
     fresh[1:] = ids[1:] != ids[:-1]
     return Examples(decision=np.cumsum(fresh).astype(np.int64) - 1, **arrays)
+
+
+def _kinds(session: Session, cascade: str, arrays: dict[str, Any]) -> Objects:
+    """The kinds of P(T), those that nobody sent filled in from the cascade's versions that the decisions name."""
+    sent, versions = arrays["p_t_kind"], arrays.pop("spec_version")
+    unsaid = np.flatnonzero([kind is None for kind in sent])
+    if not len(unsaid):
+        return np.asarray(sent, dtype=object)
+    declared = declared_p_t_kinds(session, cascade)
+    filled = np.array(sent, dtype=object)
+    for at in unsaid:
+        filled[at] = declared.get((int(versions[at]), int(arrays["tier"][at])))
+    return filled
 
 
 def _query(cascade: str, window: Window, as_of: datetime) -> Select[Any]:
@@ -222,6 +238,8 @@ _COLUMNS: tuple[_Column, ...] = (
     ("ood", lambda _: _ATTEMPT.c.ood, _floats),
     ("entropy", lambda _: _ATTEMPT.c.entropy, _floats),
     ("margin", lambda _: _ATTEMPT.c.margin, _floats),
+    ("p_t_kind", lambda _: _ATTEMPT.c.p_t_kind, _objects),
+    ("spec_version", lambda _: _DECISION.c.spec_version, _integers),
     ("correct", lambda held: held.c.correct, _floats),
     ("label_source", lambda held: held.c.source, _objects),
     ("labelled_at", lambda held: held.c.labelled_at, _times),

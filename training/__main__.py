@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 
 from knowgate import codec
 from knowgate.errors import RecordInvalid
-from knowgate.records import Window
+from knowgate.records import PTKind, Window
 from store.engine import open_engine, reading
 from store.errors import ClaimLost, StoreError
 from store.job_runs import Claim, job_runs
@@ -97,6 +97,8 @@ def _extract(options: argparse.Namespace) -> object:
         batch=options.batch,
         tokens=options.tokens,
         normed=options.normed,
+        max_new_tokens=options.max_new_tokens,
+        p_t_kind=options.p_t_kind,
     )
     return extract_file(
         answerer,
@@ -223,6 +225,12 @@ def _add_extract(extract: argparse.ArgumentParser) -> None:
     extract.add_argument(
         "--part-prompts", type=int, default=1024, help="prompts after which progress is safe from a kill"
     )
+    extract.add_argument(
+        "--p-t-kind",
+        type=PTKind,
+        help="option (the default with --options), first_token (the default without) or mean",
+    )
+    extract.add_argument("--max-new-tokens", type=int, default=1, help="of an answer")
     extract.add_argument("--normed", action="store_true", help="apply the final norm")
     extract.add_argument("--revision")
     extract.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])

@@ -8,13 +8,16 @@ Decisions:
 - An attempt of a model that the cascade does not declare teaches nothing. Where the first tier ran another model the
   decision is left out: that was settled before the query was seen. Where a later tier did, leaving the decision out
   would favour what is retained, so its outcome there is unknown, which certification takes for the worst case.
+- Decisions whose P(T) is of another kind than the cascade declares now, at any tier that a rule decides at, are left
+  out whole and counted: thresholds of one kind mean nothing for another, and a row without its P(T) would count as one
+  that escalates.
 - Rows of a tier weigh 1 / (run_propensity · label_propensity) where known, cut at 20 so that one row never rules the
   fit. (The cut may bias a probe a little; no certificate depends on it.)
 """
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -22,7 +25,7 @@ import numpy.typing as npt
 from sqlalchemy import Engine
 
 from knowgate.features import features
-from knowgate.records import Fingerprint, Window
+from knowgate.records import Fingerprint, PTKind, Window
 from knowgate.spec import CascadeSpec
 from store.engine import reading
 from store.examples import Examples, labelled
@@ -101,6 +104,8 @@ class CascadeRows:
     tiers: tuple[TierColumns, ...]  # cheapest first, the last tier too
     fingerprints: Mapping[str, Fingerprint]
     undeclared: int = 0  # decisions of the window that ran a model which the cascade does not declare
+    p_t_kinds: tuple[PTKind, ...] = ()  # per non-last tier, of every P(T) here
+    of_another_kind: int = 0  # decisions that were left out since their P(T) is of another kind
 
     @property
     def n(self) -> int:
@@ -118,6 +123,8 @@ class CascadeRows:
             tiers=tuple(tier.take(rows) for tier in self.tiers),
             fingerprints=self.fingerprints,
             undeclared=self.undeclared,
+            p_t_kinds=self.p_t_kinds,
+            of_another_kind=self.of_another_kind,
         )
 
 
@@ -135,10 +142,27 @@ class TierVectors:
 
 
 def read_window(engine: Engine, spec: CascadeSpec, window: Window, *, as_of: datetime) -> CascadeRows:
-    """Everything a training run needs to know of a window, as it was known at `as_of`."""
+    """Everything a training run needs to know of a window, as it was known at `as_of`.
+
+    Decisions with a P(T) of another kind than the cascade declares are left out.
+    """
+    kinds = [tier.p_t_kind for tier in spec.tiers[:-1]]
     with reading(engine) as session:
         examples = labelled(session, spec.name, window, as_of=as_of)
-        return cascade_rows(examples, spec, fingerprints(session))
+        rows = cascade_rows(examples, spec, fingerprints(session))
+    others = _of_another_kind(examples, kinds)
+    same = np.array([name not in others for name in rows.ids], dtype=np.bool_)
+    return replace(rows.take(same), p_t_kinds=tuple(kinds), of_another_kind=int((~same).sum()))
+
+
+def _of_another_kind(examples: Examples, kinds: Sequence[PTKind]) -> set[str]:
+    """The ids of decisions in which the P(T) of some non-last tier is of another kind."""
+    shown = zip(examples.ids, examples.tier, examples.p_t, examples.p_t_kind, strict=True)
+    return {
+        str(name)
+        for name, tier, p_t, kind in shown
+        if tier < len(kinds) and np.isfinite(p_t) and kind != kinds[int(tier)]
+    }
 
 
 def cascade_rows(examples: Examples, spec: CascadeSpec, known: Mapping[str, Fingerprint]) -> CascadeRows:

@@ -2,7 +2,8 @@
 
 Reads `query_id` and `prompt` from Parquet, CSV or JSONL (an outcome table has both); writes one `.npz` or
 `.safetensors` with `hidden` [n, d] (or [n, layers × positions, d] where several are asked for), `query_id`, `tier`, and
-unless only states are asked for `p_t` and `entropy`. A query that stands there once per tier is asked once.
+unless only states are asked for `p_t`, its kind, `entropy`, and with options `margin`. A query that stands there once
+per tier is asked once.
 
 A killed run goes on where it was: what is done lies in parts beside the file, and a complete file of the same job is
 not computed again.
@@ -27,7 +28,7 @@ from knowgate import codec
 from knowgate.features import stored_vector
 from training.errors import ExtractionRefused
 from training.extract_parts import Parts, Tensors, job_of, rows_left, write_whole
-from training.extraction import Answerer
+from training.extraction import Answered, Answerer
 from training.extraction.progress import Progress
 from training.extraction.tokens import token_ids
 
@@ -70,7 +71,8 @@ def extract_file(
     ids, texts = _read_prompts(prompts)
     if not ids:
         raise ExtractionRefused(f"{prompts} has no rows: give at least one prompt")
-    job = job_of(ids, texts, list(answerer.fingerprints), list(answerer.option_texts), tier, states_only)
+    asked = [list(answerer.option_texts), str(answerer.p_t_kind), answerer.max_new_tokens]
+    job = job_of(ids, texts, list(answerer.fingerprints), asked, tier, states_only)
     done = _complete(out, job)
     if done is not None:
         return _extracted(answerer, out, done, len(ids))
@@ -145,12 +147,19 @@ def _batches(
             yield {"rows": np.array(states.rows, dtype=np.int64), "hidden": _stored(states.hidden)}
         return
     for places, answered in answerer.answers(prompts, rows=rows):
-        yield {
+        tensors: Tensors = {
             "rows": np.array(places, dtype=np.int64),
             "hidden": _stored(np.stack([one.hidden for one in answered])),
             "p_t": np.array([one.p_t for one in answered]),
             "entropy": np.array([one.entropy for one in answered]),
         }
+        yield tensors | _margins(answered)
+
+
+def _margins(answered: Sequence[Answered]) -> Tensors:
+    """Of the likeliest option over the next one; nothing where no options were given."""
+    margins = [one.margin for one in answered if one.margin is not None]
+    return {"margin": np.array(margins)} if margins else {}
 
 
 def _joined(parts: Sequence[Tensors]) -> Tensors:
@@ -210,6 +219,7 @@ def _write(out: Path, ids: Sequence[str], tensors: Tensors, answerer: Answerer, 
             "query_id": np.array(ids),
             "fingerprints": np.array([codec.canonical(one).decode() for one in answerer.fingerprints]),
             "job": np.array(job),
+            "p_t_kind": np.array(str(answerer.p_t_kind)),
         }
         np.savez(content, **(names | tensors))
         write_whole(out, content.getvalue())
@@ -218,5 +228,6 @@ def _write(out: Path, ids: Sequence[str], tensors: Tensors, answerer: Answerer, 
         "query_id": codec.canonical(list(ids)).decode(),
         "fingerprints": codec.canonical(list(answerer.fingerprints)).decode(),
         "job": job,
+        "p_t_kind": str(answerer.p_t_kind),
     }
     write_whole(out, save(tensors, metadata=metadata))

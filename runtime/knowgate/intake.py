@@ -14,6 +14,7 @@ import numpy as np
 
 from knowgate.errors import RecordInvalid
 from knowgate.features import FLOAT16, Float16Array, stored_vector
+from knowgate.records import PTKind
 
 # A probability summed in float32 may miss 1 by this much; further out it is no probability.
 ROUNDING = 1e-6
@@ -28,6 +29,7 @@ class Intake:
     """
 
     p_t: float | None
+    p_t_kind: PTKind | None  # None = the tier's own, as declared
     vector: Float16Array | None  # [d]; may be the engine's own buffer: whoever keeps it copies it
     tokens_in: int | None
     entropy: float | None
@@ -47,9 +49,15 @@ class Intake:
 
 
 def take_in(
-    *, p_t: Any = None, hidden: Any = None, tokens_in: Any = None, entropy: Any = None, margin: Any = None
+    *,
+    p_t: Any = None,
+    p_t_kind: Any = None,
+    hidden: Any = None,
+    tokens_in: Any = None,
+    entropy: Any = None,
+    margin: Any = None,
 ) -> Intake:
-    """Everything that holds of the five; never raises for a bad value.
+    """Everything that holds of the six; never raises for a bad value. A P(T) of an unknown kind is no P(T).
 
     >>> take_in(p_t=1.7, entropy=0.3).notes
     ['p_t is 1.7: outside [0, 1]']
@@ -57,9 +65,17 @@ def take_in(
     notes: list[str] = []
     settled = not (type(hidden) is np.ndarray and hidden.dtype == FLOAT16 and hidden.ndim == 1 and len(hidden))
     vector = _vector(hidden, notes) if settled else hidden
+    # What nearly every caller hands in passes here; everything else is looked at closely.
+    p_t = p_t if type(p_t) is float and 0.0 <= p_t <= 1.0 else _probability("p_t", p_t, notes)
+    if p_t_kind is not None and type(p_t_kind) is not PTKind:
+        try:
+            p_t_kind = PTKind(p_t_kind)
+        except ValueError:
+            notes.append(f"p_t_kind is {p_t_kind!r}: use one of {', '.join(PTKind)}; p_t is left out")
+            p_t = p_t_kind = None
     return Intake(
-        # What nearly every caller hands in passes here; everything else is looked at closely.
-        p_t if type(p_t) is float and 0.0 <= p_t <= 1.0 else _probability("p_t", p_t, notes),
+        p_t,
+        p_t_kind,
         vector,
         whole("tokens_in", tokens_in, notes),
         None if entropy is None else amount("entropy", entropy, notes),

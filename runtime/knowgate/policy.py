@@ -9,7 +9,7 @@ compares one signal with one threshold. `None` in place of a rule retains nothin
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
@@ -44,6 +44,10 @@ GATES_OF: Mapping[PolicyKind, tuple[Reason, ...]] = {
     PolicyKind.GATES: (Reason.P_IK, Reason.P_T, Reason.OOD),
     PolicyKind.SCORE: (Reason.SCORE,),
 }
+
+
+# Faults that take some signals away and leave the rest to the gates.
+WITHHOLDING = (Reason.FINGERPRINT_MISMATCH, Reason.P_T_KIND_MISMATCH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +129,8 @@ def decide(policy: Policy, signals: Signals, *, tier: int = 0, fault: Reason | N
 
     `fault` is what the runtime found before any gate: without a bundle, expired or told to escalate everything, the
     answer is to escalate; with a fingerprint mismatch the hidden-state signals must not be given, and the fallback
-    decides. A missing signal goes to the fallback too. A fault may cost money, never accuracy.
+    decides. With a P(T) of another kind than the thresholds were certified for, P(T) and score count as missing. A
+    missing signal goes to the fallback too. A fault may cost money, never accuracy.
 
     >>> policy = Policy.of(PolicyKind.GATES, ({"p_ik": 0.5, "p_t": 0.9, "ood": 0.99},))
     >>> decide(policy, Signals(p_t=0.95, p_ik=0.7, ood=0.3)).action
@@ -135,8 +140,10 @@ def decide(policy: Policy, signals: Signals, *, tier: int = 0, fault: Reason | N
     >>> decide(policy, Signals(p_t=0.95)).reason
     <Reason.MISSING_SIGNAL: 'missing_signal'>
     """
-    if fault is not None and fault is not Reason.FINGERPRINT_MISMATCH:
+    if fault is not None and fault not in WITHHOLDING:
         return Verdict(action=Action.ESCALATE, reason=fault)
+    if fault is Reason.P_T_KIND_MISMATCH:
+        signals = replace(signals, p_t=None, score=None)
     rule = policy.rules[tier]
     if rule is None:
         return Verdict(action=Action.ESCALATE, reason=Reason.ESCALATE_ALL)

@@ -19,7 +19,7 @@ from knowgate.exploration import coin_falls, row_rate
 from knowgate.features import Float16Array
 from knowgate.intake import Intake
 from knowgate.pair import Pair
-from knowgate.policy import decide, escalate_all
+from knowgate.policy import WITHHOLDING, decide, escalate_all
 from knowgate.privacy import Purpose, SecretKey
 from knowgate.records import Action, Fingerprint, Reason, Signals, Verdict
 from knowgate.tier_models import NOTHING_SEEN, Seen, TierModels
@@ -102,6 +102,12 @@ def rule(
         fault = fault or Reason.FINGERPRINT_MISMATCH
     if not intake.settled:
         intake.settle()
+    if bundle is not None and intake.p_t_kind is not None and intake.p_t is not None:
+        wanted = bundle.document.p_t_kinds[tier]
+        if intake.p_t_kind is not wanted:
+            intake.notes.append(f"p_t_kind is {intake.p_t_kind}: the bundle's thresholds are for {wanted}")
+            signals = dataclasses.replace(signals, score=None)  # kept as seen, for training; compared with nothing
+            fault = Reason.P_T_KIND_MISMATCH if fault is None or fault in WITHHOLDING else fault
     policy = NOTHING_HELD if bundle is None else bundle.document.policy
     verdict = decide(policy, signals, tier=0 if bundle is None else tier, fault=fault)
     rate = row_rate(None if pair is None else pair.assignment, verdict)

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from knowgate.errors import RecordInvalid
 from knowgate.policy import PolicyKind
-from knowgate.records import LabelSource
+from knowgate.records import LabelSource, PTKind
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -22,14 +22,6 @@ class Privacy(StrEnum):
     NEVER = "never"
     HASH = "hash"
     FULL = "full"
-
-
-class PTKind(StrEnum):
-    """Which probability a tier's P(T) is. One tier sends one kind: thresholds of one kind mean nothing for another."""
-
-    OPTION = "option"  # of the chosen option's token, where the options are known
-    FIRST_TOKEN = "first_token"  # of the answer's first token
-    MEAN = "mean"  # the geometric mean over the answer's tokens: exp of their mean log-probability
 
 
 class TargetKind(StrEnum):
@@ -70,8 +62,20 @@ class TierSpec:
     layers: tuple[int, ...] = ()  # whose hidden states are kept; empty = none, so there is no probe
     encoder: str | None = None  # a model whose hidden states the probe reads in place of a black box's own
     p_t_kind: PTKind = PTKind.FIRST_TOKEN
+    options: tuple[str, ...] = ()  # the texts of the allowed answers, where they are known
+    max_tokens: int = 256  # of an answer
+    api_key_variable: str | None = None  # the environment variable that holds the endpoint's key; never the key
 
     def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise RecordInvalid("max_tokens", self.max_tokens, "an answer has at least one token")
+        if self.options and len(set(self.options)) < max(2, len(self.options)):
+            raise RecordInvalid("options", list(self.options), "give at least two answers, each once, or none")
+        if self.api_key_variable is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.api_key_variable):
+            cure = "name the environment variable that holds the key; the key itself has no place here"
+            raise RecordInvalid("api_key_variable", "(not shown)", cure)
+        if self.p_t_kind is PTKind.OPTION and not self.options and self.backend != "external":
+            raise RecordInvalid("p_t_kind", self.p_t_kind.value, f"backend {self.backend} has to know the options")
         if not self.parameters > 0:
             raise RecordInvalid("parameters", self.parameters, "the number of parameters is above 0")
         if self.encoder is not None and not self.encoder:

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from knowgate import Decision, Window, codec
+from knowgate import Decision, Window
+from knowgate.bundle import read_document
 from knowgate.bundle_documents import BundleDocument, CertificateDocument
 from knowgate.policy import Policy
 from services.audit.replay import Replay
@@ -108,7 +109,7 @@ def proofs(session: Session, subject: str) -> tuple[Proof, ...]:
 def _document(session: Session, bundle_id: str | None) -> BundleDocument | None:
     if bundle_id is None:
         return None
-    return codec.decode(BundleDocument, codec.parse(bundles.bundle(session, bundle_id).document))
+    return read_document(bundles.bundle(session, bundle_id).document)
 
 
 def _place(session: Session, leaf: Leaf) -> LedgerPlace:

@@ -58,13 +58,31 @@ def _told(outcome: dict[str, Any]) -> str:
     """The trainer's outcome in a few words; all of it is in the bundle and its certificate."""
     status, bundle, certificate = outcome["status"], outcome.get("bundle"), outcome.get("certificate")
     if bundle is None or certificate is None:
-        return f"{status}, {outcome['rows'].get('window', 0)} mature decisions"
+        return f"{status}, {outcome['rows'].get('window', 0)} mature decisions{_left_out(outcome)}"
     if status == "certified":
         share, drop = certificate["retained_share"], certificate["drop_upper_bound"]
-        return f"{status}, bundle {bundle[:12]}: retains {share:.1%}, drop at most {drop:.4f}, n {certificate['n']}"
+        told = f"{status}, bundle {bundle[:12]}: retains {share:.1%}, drop at most {drop:.4f}, n {certificate['n']}"
+        return told + _gains(outcome) + _left_out(outcome)
     needed = outcome.get("labels_needed")
     more = "" if needed is None else f", about {needed} more labelled decisions would settle it"
-    return f"{status}, attempt {certificate['attempt']}, n {certificate['n']}{more}"
+    return (
+        f"{status}, attempt {certificate['attempt']}, n {certificate['n']}{more}{_gains(outcome)}{_left_out(outcome)}"
+    )
+
+
+def _gains(outcome: dict[str, Any]) -> str:
+    """What each learned signal adds to P(T) alone."""
+    return "".join(
+        f"; tier {gain['tier']} {gain['signal']} over P(T): AUROC {gain['auroc']:+.3f} "
+        f"[{gain['auroc_low']:+.3f}, {gain['auroc_high']:+.3f}], accuracy of {gain['at_share']:.0%} retained "
+        f"{gain['accuracy']:+.3f} [{gain['accuracy_low']:+.3f}, {gain['accuracy_high']:+.3f}]"
+        for gain in outcome["certificate"].get("gains", ())
+    )
+
+
+def _left_out(outcome: dict[str, Any]) -> str:
+    other = outcome["rows"].get("p_t_of_another_kind", 0)
+    return f"; {other} decisions left out, their P(T) is of another kind" if other else ""
 
 
 def training_window(context: JobContext, cascade: str, job_window: Window) -> Window:

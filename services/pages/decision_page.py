@@ -30,6 +30,7 @@ FAULTS = {
     Reason.NO_BUNDLE: "no bundle was in force",
     Reason.EXPIRED: "the assignment had expired",
     Reason.ESCALATE_ALL: "the policy keeps nothing at this tier",
+    Reason.P_T_KIND_MISMATCH: "P(T) was of another kind than the thresholds are for",
     Reason.FINGERPRINT_MISMATCH: "the hidden state was not one that the probe was fitted on",
     Reason.MISSING_SIGNAL: "a signal was missing",
 }

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, select, text, update
 
+from knowgate import codec
 from knowgate.assignment import Assignment, Mode
-from knowgate.bundle import read_bundle
+from knowgate.bundle import CertificateDocument, read_bundle
 from knowgate.codec import decode
 from knowgate.ids import new_decision_id
 from knowgate.policy import Policy, PolicyKind
@@ -22,6 +23,7 @@ from knowgate.records import (
     Fingerprint,
     Label,
     LabelSource,
+    PTKind,
     Role,
     Signals,
     Window,
@@ -199,7 +201,77 @@ def test_a_cold_start_window_becomes_a_certified_bundle(seeded: Callable[..., En
     assert {"bundle", "certification"} <= kinds
     report = decode(RunReport, json.loads(message.payload))
     assert report.bundle == outcome.bundle
-    assert any(figure.name == "tier0.score.gain_over_p_t" for figure in report.figures)
+    names = {figure.name for figure in report.figures if figure.low is not None}
+    assert {f"tier0.score.{gain}_over_p_t" for gain in ("gain", "accuracy_gain", "share_gain")} <= names
+    gains = {gain.signal: gain for gain in certificate.gains}
+    assert 0 < gains["score"].auroc_low < gains["score"].auroc < gains["score"].auroc_high
+    assert gains["score"].accuracy > 0 and gains["score"].at_share == certificate.retained_share
+    assert codec.decode(CertificateDocument, codec.parse(record.document)).gains == certificate.gains
+    assert bundle.document.certificate == certificate
+    assert bundle.document.p_t_kinds == (PTKind.FIRST_TOKEN,)
+
+
+def test_decisions_whose_p_t_is_of_another_kind_are_left_out_and_counted(seeded: Callable[..., Engine]) -> None:
+    spec = spec_of(PolicyKind.P_T)
+    engine = seeded(spec, Traffic(vectors=False))
+    with transaction(engine) as session:  # the serving code changed what it measures on the way
+        changed = session.execute(
+            text(
+                "UPDATE attempt SET p_t_kind = 'mean' WHERE tier = 0 AND decision_id IN "
+                "(SELECT id FROM decision ORDER BY id DESC LIMIT 500)"
+            )
+        ).rowcount
+    assert changed == 500
+    first = _train(engine)
+    assert (first.rows["window"], first.rows["p_t_of_another_kind"]) == (1000, 500)
+    with transaction(engine) as session:
+        mean = replace(spec, tiers=(replace(spec.tiers[0], p_t_kind=PTKind.MEAN), spec.tiers[1]))
+        apply_cascade(session, mean, now=AS_OF)
+    second = _train(engine)
+    assert (second.rows["window"], second.rows["p_t_of_another_kind"]) == (500, 1000)
+    assert second.bundle is not None
+    with reading(engine) as session:
+        bundle = read_bundle(bundle_content(session, second.bundle))
+    assert bundle.document.p_t_kinds == (PTKind.MEAN,)
+    assert bundle.document.rows["p_t_of_another_kind"] == 1000
+
+
+def test_a_champion_of_another_kind_would_have_kept_nothing(seeded: Callable[..., Engine]) -> None:
+    spec = spec_of(PolicyKind.P_T)
+    engine = seeded(spec, Traffic(vectors=False))
+    first = _train(engine)
+    assert first.status is TrainingStatus.CERTIFIED and first.bundle is not None
+    given = Assignment(
+        cascade="facts",
+        generation=1,
+        mode=Mode.ACTIVE,
+        champion=first.bundle,
+        exploration_rate=0.1,
+        issued_at=AS_OF,
+        valid_until=AS_OF + timedelta(days=1),
+    )
+    with transaction(engine) as session:
+        swap_assignment(session, given, expected_generation=None)
+        session.execute(text("UPDATE attempt SET p_t_kind = 'mean' WHERE tier = 0"))
+        mean = replace(spec, tiers=(replace(spec.tiers[0], p_t_kind=PTKind.MEAN), spec.tiers[1]))
+        apply_cascade(session, mean, now=AS_OF)
+    second = _train(engine)
+    assert second.status is TrainingStatus.CERTIFIED and second.bundle is not None
+    with reading(engine) as session:
+        comparison = read_bundle(bundle_content(session, second.bundle)).document.comparison
+    assert comparison is not None and comparison.savings_gain is not None
+    assert comparison.savings_gain > 0.05  # the same thresholds on the same numbers, but of another kind
+
+
+def test_a_window_of_another_kind_altogether_tests_nothing_and_says_why(seeded: Callable[..., Engine]) -> None:
+    spec = spec_of(PolicyKind.P_T)
+    engine = seeded(spec, Traffic(n=200, vectors=False))
+    with transaction(engine) as session:
+        option = replace(spec, tiers=(replace(spec.tiers[0], p_t_kind=PTKind.OPTION), spec.tiers[1]))
+        apply_cascade(session, option, now=AS_OF)
+    outcome = _train(engine)
+    assert outcome.status is TrainingStatus.NO_DATA
+    assert outcome.rows == {"window": 0, "p_t_of_another_kind": 200}
 
 
 def test_the_promise_holds_on_fresh_traffic(seeded: Callable[..., Engine]) -> None:
