@@ -193,9 +193,9 @@ def _deployment(engine: Engine, settings: Settings, now: datetime) -> Iterator[F
             if waiting:
                 cure = "their decisions have not arrived: check the spools, and the ids that labels carry"
                 yield Finding(check=name, state=State.NOTE, found=f"{waiting} labels wait", cure=cure)
-    lost = orphans(engine, settings.shards_url, now=now)
+    lost = orphans(engine, settings.shards_url, now=now, older_than=settings.shard_grace)
     if lost:
-        cure = "left by a crash; the next `knowgate erase` removes them"
+        cure = "left by a crash; `knowgate vectors sweep` removes them, and the scheduler every hour"
         yield Finding(check="shards", state=State.NOTE, found=f"{len(lost)} files that nothing refers to", cure=cure)
 
 
