@@ -99,14 +99,15 @@ def next_merge(uses: Sequence[ShardUse], shard_bytes: int) -> tuple[ShardUse, ..
 
     for _, group in groupby(sorted(uses, key=kind), key=kind):
         members = list(group)
-        chosen = {use.shard.id for use in members if use.dead or use.nameable}
+        nameable = {use.shard.id for use in members if use.nameable}
+        chosen = nameable or {use.shard.id for use in members if use.dead}
         small = sorted(
             (use for use in members if _size(use) < shard_bytes // 2), key=lambda use: (_size(use), use.shard.id)
         )
         sizes = np.array([_size(use) for use in small])
         before = np.cumsum(sizes) - sizes
         fitting = np.flatnonzero((sizes <= before) & (np.arange(len(small)) > 0))
-        if len(fitting):
+        if len(fitting) and not nameable:
             chosen |= {use.shard.id for use in small[: int(fitting[-1]) + 1]}
         if chosen:
             return tuple(sorted((use for use in members if use.shard.id in chosen), key=lambda use: use.shard.id))
@@ -178,9 +179,10 @@ def _fitting(chosen: Sequence[ShardUse], rows: Sequence[LiveRow], most: int) -> 
     ordered = sorted(rows, key=lambda row: (place[row.shard], row.row))
     if not ordered:
         return [], None
-    # A shard that says nothing may hold rows of several: those of the first one come first.
-    name = said[ordered[0].shard] or ordered[0].fingerprint
-    return [row for row in ordered if (said[row.shard] or row.fingerprint) == name][:most], name
+    # A shard that says nothing may hold rows of several, and of none: those that can be named go first.
+    named = [(row, said[row.shard] or row.fingerprint) for row in ordered]
+    name = next((name for _, name in named if name is not None), None)
+    return [row for row, own in named if own == name][:most], name
 
 
 def _read(

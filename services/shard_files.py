@@ -63,17 +63,21 @@ def blank_vectors(session: Session, places: Sequence[VectorPlace]) -> tuple[str,
     return tuple(old)
 
 
-def remove_leftovers(session: Session, shards_url: str, decision: UUID, *, now: datetime) -> int:
+def remove_leftovers(
+    session: Session, shards_url: str, decision: UUID, *, now: datetime, spare: Sequence[str] = ()
+) -> int:
     """Removes files that no attempt's vector is read from and that hold one of this decision; how many.
 
-    The caller holds the files alone. A leftover that cannot be read is among them: nobody can say that it does not
+    The caller holds the files alone. Not removed are the URLs in `spare`: those that this very transaction lets go of,
+    and that are referred to again should it fail. A leftover that cannot be read is among them: nobody can say that it does not
     hold one. So are temporary files, and uploads that never ended. Raises ShardRefused.
     """
     held = {path_of(shard.url): shard for shard in shards(session, superseded=True)}
+    spared = {path_of(url) for url in spare}
     wanted = [
         file
         for file in files_under(shards_url)
-        if file.temporary or (_unread(held.get(file.path)) and _may_hold(file, decision))
+        if file.temporary or (file.path not in spared and _unread(held.get(file.path)) and _may_hold(file, decision))
     ]
     gone = [shard.id for file in wanted if (shard := held.get(file.path)) is not None]
     if gone:

@@ -119,19 +119,20 @@ class RowReader:
         return out
 
     def blocks(self, size: int, *, first: int = 0, end: int | None = None) -> Iterator[RowBlock]:
-        """All rows from `first` to `end` in order, at most `size` at a time; a block never crosses two shards.
+        """All rows from `first` to `end` in order, at most `size` at a time.
 
-        Where rows follow one another in a file, a block is a view of it. Raises ShardRefused.
+        Where rows follow one another in a file for long, a block is a view of it and ends with it; else it is gathered.
+        Raises ShardRefused.
         """
         if size < 1:
             raise ShardRefused(f"size is {size}: a block has at least one row")
         last = len(self) if end is None else min(end, len(self))
         breaks = np.flatnonzero((np.diff(self._shard_of[first:last]) != 0) | (np.diff(self._rows[first:last]) != 1))
-        bounds = [first, *(first + breaks + 1).tolist(), last]
+        bounds = np.array([first, *(first + breaks + 1).tolist(), last])
         begin = first
         while begin < last:
             stop = min(begin + size, last)
-            run_end = bounds[int(np.searchsorted(bounds, begin, side="right"))]
+            run_end = int(bounds[np.searchsorted(bounds, begin, side="right")])
             if run_end < stop and run_end - begin < size // 2:
                 yield RowBlock(first=begin, hidden=self.read(np.arange(begin, stop)))  # scattered rows: gathered
                 begin = stop

@@ -50,7 +50,7 @@ def erase(
             hold_files(session, alone=True)
             erased = erase_decision(session, wanted, now=now)
             old = blank_vectors(session, erased.vectors)
-            leftovers = remove_leftovers(session, settings.shards_url, wanted, now=now)
+            leftovers = remove_leftovers(session, settings.shards_url, wanted, now=now, spare=old)
         remove_files(old)
     done = Erasure(
         decision=wanted, vectors=len(erased.vectors), ledger_entries=erased.leaves, removed_files=len(old) + leftovers
