@@ -69,8 +69,8 @@ def remove_leftovers(
     """Removes files that no attempt's vector is read from and that hold one of this decision; how many.
 
     The caller holds the files alone. Not removed are the URLs in `spare`: those that this very transaction lets go of,
-    and that are referred to again should it fail. A leftover that cannot be read is among them: nobody can say that it does not
-    hold one. So are temporary files, and uploads that never ended. Raises ShardRefused.
+    and that are referred to again should it fail. A leftover that cannot be read is removed too: nobody can say that it
+    does not hold one. So are temporary files, and uploads that never ended. Raises ShardRefused.
     """
     held = {path_of(shard.url): shard for shard in shards(session, superseded=True)}
     spared = {path_of(url) for url in spare}

@@ -34,7 +34,8 @@ from store.shard_storage import Place
 
 IntArray = npt.NDArray[np.int64]
 _CHUNK = 512  # rows that are asked for ahead at a time
-_SCATTER = 32  # rows copied twice at a time, while they are in the processor's cache
+_LONG_ROW = 2048  # bytes from which on copying a row costs more than asking for it
+_SCATTER = 64  # shorter rows copied twice at a time, while they are in the processor's cache
 _PROBES = 8  # rows whose presence in the page cache speaks for their chunk
 _GAP_BYTES = 1 << 18  # fetching what lies between two ranges costs less than a request of its own
 
@@ -121,14 +122,19 @@ class MappedShard:
         return self._fetched(np.arange(first, end))
 
     def ask_ahead(self, first: int, end: int) -> None:
-        """Let the disk begin to read these rows; returns at once."""
-        if self._place.local and first < end:
-            self._mapped()
-            assert self._descriptor is not None
-            width = self.dimension * ITEM_BYTES
-            start, length = self._header.offset + first * width, (end - first) * width
-            if hasattr(os, "posix_fadvise"):  # not everywhere; without it the disk is merely asked later
-                os.posix_fadvise(self._descriptor, start, length, os.POSIX_FADV_WILLNEED)
+        """Let the disk begin to read these rows, where they are not in the page cache; returns at once."""
+        if not self._place.local or first >= end:
+            return
+        self._mapped()
+        if not self._present(np.linspace(first, end - 1, _PROBES).astype(np.int64)):
+            self._ask(first, end)
+
+    def _ask(self, first: int, end: int) -> None:
+        assert self._descriptor is not None
+        width = self.dimension * ITEM_BYTES
+        start, length = self._header.offset + first * width, (end - first) * width
+        if hasattr(os, "posix_fadvise"):  # not everywhere; without it the disk is merely asked later
+            os.posix_fadvise(self._descriptor, start, length, os.POSIX_FADV_WILLNEED)
 
     def _open(self) -> npt.NDArray[Any]:
         path = Path(self._place.path)
@@ -151,9 +157,12 @@ class MappedShard:
             chunk, places = rows[start : start + _CHUNK], at[start : start + _CHUNK]
             if not self._present(chunk):
                 for row in chunk.tolist():
-                    self.ask_ahead(row, row + 1)
+                    self._ask(row, row + 1)
             if consecutive:
                 np.take(held, chunk, axis=0, out=out[places[0] : places[0] + len(chunk)], mode="clip")
+                continue
+            if self.dimension * ITEM_BYTES >= _LONG_ROW:
+                _copy_long(out, places, held, chunk)
                 continue
             for piece in range(0, len(chunk), _SCATTER):
                 out[places[piece : piece + _SCATTER]] = held[chunk[piece : piece + _SCATTER]]
@@ -185,6 +194,14 @@ class MappedShard:
             return np.empty((0, self.dimension), dtype=np.float16)
         read = np.frombuffer(b"".join(parts), dtype="<f2").reshape(-1, self.dimension)
         return read[np.concatenate([np.arange(first, end) for first, end in runs]).searchsorted(rows)]
+
+
+def _copy_long(out: Float16Array, at: IntArray, held: npt.NDArray[Any], rows: IntArray) -> None:
+    """`out[at] = held[rows]`, each row copied once; numpy would gather them first and then scatter the copy."""
+    width = held.shape[1] * ITEM_BYTES
+    target, source = out.data.cast("B"), held.data.cast("B")
+    for to, begin in zip((at * width).tolist(), (rows * width).tolist(), strict=True):
+        target[to : to + width] = source[begin : begin + width]
 
 
 def checked_header(url: str, *, fingerprint: Fingerprint | None = None, dimension: int | None = None) -> ShardHeader:

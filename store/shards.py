@@ -12,6 +12,7 @@ Decisions:
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,8 @@ from store.shard_format import ERASED, ITEM_BYTES, Float16Array, header_bytes
 
 SHARD_BYTES = 1 << 28  # 256 MiB: long enough for sequential reading, short enough to be written anew
 _VERIFY_BYTES = 1 << 20
+_LOOKED_AT = 64  # rows
+_EXPONENT = np.uint16(0x7C00)  # of a float16; all its bits are set where it is not finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,22 +55,18 @@ def write_shard(
         raise ShardRefused(f"hidden has shape {rows.shape}: give vectors [n, d] with at least one row")
     if len(ids) != len(rows) or len(set(ids)) != len(ids):
         raise ShardRefused(f"ids are {len(ids)} ({len(set(ids))} different) for {len(rows)} rows: give each row one id")
-    finite = np.isfinite(rows).all(axis=1)
-    if not finite.all():
-        first = int(np.argmin(finite))
+    first = _first_endless(rows)
+    if first is not None:
         cure = "clip with knowgate.features.stored_vector first"
         raise ShardRefused(f"hidden is not finite in float16 at row {first} ({ids[first]}): {cure}")
     parts = (memoryview(header_bytes(rows.shape, ids, fingerprint)), rows.view(np.uint8).data.cast("B"))
-    sha256 = hashlib.sha256(parts[0])
-    sha256.update(parts[1])
-    url = shard_storage.shard_url(base_url, sha256.hexdigest())
+    with ThreadPoolExecutor(1) as pool:  # hashing lets go of the interpreter's lock: the two run side by side
+        whole = pool.submit(_sha256, parts)
+        row_sha256 = tuple(hashlib.sha256(row).hexdigest() for row in rows)
+        sha256 = whole.result()
+    url = shard_storage.shard_url(base_url, sha256)
     shard_storage.put(url, parts)
-    return WrittenShard(
-        url=url,
-        sha256=sha256.hexdigest(),
-        dimension=rows.shape[1],
-        row_sha256=tuple(hashlib.sha256(row).hexdigest() for row in rows),
-    )
+    return WrittenShard(url=url, sha256=sha256, dimension=rows.shape[1], row_sha256=row_sha256)
 
 
 def rows_of_one(dimension: int, shard_bytes: int = SHARD_BYTES) -> int:
@@ -116,6 +115,22 @@ def blank_rows(url: str, rows: Sequence[int]) -> WrittenShard:
         held[row] = 0
         ids[row] = f"{ERASED}{row}"
     return write_shard(shard_storage.base_of(url), held, ids, fingerprint=fingerprint)
+
+
+def _first_endless(rows: Float16Array) -> int | None:
+    """The first row that is not finite. By its bits and a few rows at a time: np.isfinite takes three times as long."""
+    for start in range(0, len(rows), _LOOKED_AT):
+        endless = (rows[start : start + _LOOKED_AT].view("<u2") & _EXPONENT) == _EXPONENT
+        if endless.any():
+            return start + int(np.argmax(endless.any(axis=1)))
+    return None
+
+
+def _sha256(parts: Sequence[memoryview]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def remove_shard(url: str) -> None:

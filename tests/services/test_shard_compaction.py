@@ -106,9 +106,7 @@ def test_fingerprints_dimensions_and_cascades_are_never_mixed(trivia_engine: Eng
     held = []
     for seed in range(12):
         kind, dimension = kinds[seed % 3]
-        held += push(
-            trivia_engine, base, 2, seed=seed, fingerprint=kind, shard_fingerprint=kind, dimension=dimension
-        )
+        held += push(trivia_engine, base, 2, seed=seed, fingerprint=kind, shard_fingerprint=kind, dimension=dimension)
     compact(trivia_engine, base, shard_bytes=1 << 20, now=NOW)
     assert len(records(trivia_engine)) == 3
     for dimension in (8, 4):
