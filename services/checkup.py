@@ -21,7 +21,7 @@ import fsspec
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import DatabaseError
 
-from knowgate import signing
+from knowgate import CascadeSpec, signing
 from services.database import closing_engine
 from services.settings import Auth, Settings, is_loopback, unknown_settings
 from services.shard_files import orphans
@@ -185,6 +185,7 @@ def _deployment(engine: Engine, settings: Settings, now: datetime) -> Iterator[F
             ]
             watched = job_runs.watermark(session, "monitor", name)
             late = watched is not None and now - watched > 3 * spec.schedule.monitor_every + timedelta(minutes=10)
+            yield from _retention(spec, settings.vector_retention)
             yield from _cascade(name, behind, len(alerts.alerts(session, name, open_only=True)))
             if late and watched is not None:
                 yield _unwatched(name, watched, decisions.last_time(session, name))
@@ -197,6 +198,15 @@ def _deployment(engine: Engine, settings: Settings, now: datetime) -> Iterator[F
     if lost:
         cure = "left by a crash; `knowgate vectors sweep` removes them, and the scheduler every hour"
         yield Finding(check="shards", state=State.NOTE, found=f"{len(lost)} files that nothing refers to", cure=cure)
+
+
+def _retention(spec: CascadeSpec, retention: timedelta | None) -> Iterator[Finding]:
+    """The cascade's own retention was checked when it was applied."""
+    needed = spec.schedule.training_window + spec.horizon
+    if spec.vector_retention is None and retention is not None and retention < needed:
+        found = f"vectors are forgotten after {retention}, training reads them {needed} back"
+        cure = "lengthen KNOWGATE_VECTOR_RETENTION, or shorten schedule.training_window"
+        yield Finding(check=spec.name, state=State.NOTE, found=found, cure=cure)
 
 
 def _cascade(name: str, behind: list[str], open_alerts: int) -> Iterator[Finding]:

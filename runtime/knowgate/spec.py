@@ -207,10 +207,11 @@ class CascadeSpec:
             raise RecordInvalid("exploration_width", self.exploration_width, "lies in (0, 1]")
         if not 0 <= self.vector_rate <= 1:
             raise RecordInvalid("vector_rate", self.vector_rate, "lies in [0, 1]")
-        needed = self.schedule.training_window + self.horizon
-        if self.vector_retention is not None and self.vector_retention < needed:
-            cure = f"training reads vectors {needed} back; keep them so long, or shorten schedule.training_window"
-            raise RecordInvalid("vector_retention", str(self.vector_retention), cure)
+        if self.vector_retention is not None and self.horizons.sources:
+            needed = self.schedule.training_window + self.horizon
+            if self.vector_retention < needed:
+                cure = f"training reads vectors {needed} back; keep them so long, or shorten schedule.training_window"
+                raise RecordInvalid("vector_retention", str(self.vector_retention), cure)
         if self.targets.rule is PolicyKind.ESCALATE_ALL:
             raise RecordInvalid("targets.rule", self.targets.rule, "choose p_t, p_ik, gates or score")
 
