@@ -68,7 +68,7 @@ class Written:
 
 def write(folder: Path, n: int) -> Written:
     """Write both; the vectors are different rows of one block of random ones, each with its number in it."""
-    block = np.random.default_rng(0).normal(size=(BLOCK, DIMENSION)).astype(np.float16)
+    block = np.random.default_rng(0).normal(size=(min(n, BLOCK), DIMENSION)).astype(np.float16)
     urls: list[str] = []
     rows: list[npt.NDArray[np.int64]] = []
     seconds = 0.0

@@ -17,7 +17,6 @@ from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 
-import fsspec
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import DatabaseError
 
@@ -25,8 +24,9 @@ from knowgate import CascadeSpec, signing
 from services.database import closing_engine
 from services.settings import Auth, Settings, is_loopback, unknown_settings
 from services.shard_files import orphans
-from store import alerts, assignments, cascades, decisions, job_runs, labels, schema
+from store import alerts, assignments, cascades, decisions, job_runs, labels, schema, shard_storage
 from store.engine import reading
+from store.errors import ShardRefused
 
 LEAST_FREE = 1 << 30  # bytes of free disk under which writing will soon fail
 PINNED = {"pandas": ((2, 2), (3, 1), "evidently 0.7 cannot be imported with it: install pandas >= 2.2, < 3.1")}
@@ -57,7 +57,8 @@ def _examine(settings: Settings, now: datetime) -> Iterator[Finding]:
     yield from _environment(settings)
     yield from _packages()
     yield _disk(settings.data_dir)
-    yield _shards(settings.shards_url)
+    shards = _shards(settings.shards_url)
+    yield shards
     yield from _mlflow(settings.mlflow_url)
     yield _signing(settings)
     if not _is_there(settings.database_url):
@@ -70,6 +71,8 @@ def _examine(settings: Settings, now: datetime) -> Iterator[Finding]:
         yield database
         if database.state is State.OK:
             yield from _deployment(engine, settings, now)
+            if shards.state is State.OK:
+                yield from _leftovers(engine, settings, now)
 
 
 def _environment(settings: Settings) -> Iterator[Finding]:
@@ -120,15 +123,13 @@ def _shards(url: str) -> Finding:
     fresh = [] if "://" in url else [path for path in (folder, *folder.parents) if not path.exists()]
     probe = f"{url.rstrip('/')}/.doctor-{uuid.uuid4().hex}"
     try:
-        with fsspec.open(probe, "wb", auto_mkdir=True) as file:
-            file.write(b"knowgate")
-        filesystem, path = fsspec.core.url_to_fs(probe)
-        filesystem.rm(path)
+        shard_storage.put(probe, [memoryview(b"knowgate")])
+        shard_storage.remove(probe)
         for made in fresh:
             made.rmdir()  # looking leaves nothing behind
-    except (OSError, ValueError, ImportError) as error:
+    except (ShardRefused, OSError) as error:
         cure = "check KNOWGATE_SHARDS_URL, its credentials and its fsspec package"
-        return Finding(check="shards", state=State.BAD, found=f"{url}: {error}", cure=cure)
+        return Finding(check="shards", state=State.BAD, found=str(error), cure=cure)
     return Finding(check="shards", state=State.OK, found=f"{url} can be written")
 
 
@@ -194,6 +195,9 @@ def _deployment(engine: Engine, settings: Settings, now: datetime) -> Iterator[F
             if waiting:
                 cure = "their decisions have not arrived: check the spools, and the ids that labels carry"
                 yield Finding(check=name, state=State.NOTE, found=f"{waiting} labels wait", cure=cure)
+
+
+def _leftovers(engine: Engine, settings: Settings, now: datetime) -> Iterator[Finding]:
     lost = orphans(engine, settings.shards_url, now=now, older_than=settings.shard_grace)
     if lost:
         cure = "left by a crash; `knowgate vectors sweep` removes them, and the scheduler every hour"

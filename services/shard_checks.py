@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-import numpy as np
 from sqlalchemy import Engine
 
 from knowgate.records import Fingerprint
@@ -18,7 +17,7 @@ from services.vector_intake import vector_name
 from store.engine import reading
 from store.errors import ShardRefused
 from store.fingerprints import fingerprints
-from store.row_reader import require_hash
+from store.row_reader import require_stored
 from store.shard_format import require_fingerprint
 from store.shard_moves import LiveRow, live_rows
 from store.shards import MappedShard, shard_ids, verify_shard
@@ -92,14 +91,12 @@ def _row_problems(
     for row in rows:
         try:
             (vector,) = opened.read([row.row])
-            require_hash(shard.url, row.row, vector, row.sha256)
+            require_stored(shard.url, row.row, vector, row.sha256)
             attempt = None if row.fingerprint is None else known[row.fingerprint]
             require_fingerprint(f"row {row.row} of {shard.url}", opened.fingerprint, attempt)
         except ShardRefused as error:
             yield str(error)
             continue
-        if not np.isfinite(vector).all():
-            yield f"row {row.row} of {shard.url} is not finite: erase its decision {row.decision_id}, or send it anew"
         expected = vector_name(row.decision_id, row.tier)
         if ids and ids[row.row] not in (expected, str(row.decision_id)):
             yield f"row {row.row} of {shard.url} is of {ids[row.row]}, not of {expected}: {_RESTORE}"

@@ -28,7 +28,7 @@ from store import shard_moves
 from store.engine import transaction
 from store.errors import RowsMoved, ShardRefused
 from store.fingerprints import fingerprints
-from store.row_reader import require_hash
+from store.row_reader import require_stored
 from store.shard_format import ITEM_BYTES, Float16Array, require_fingerprint
 from store.shard_moves import LiveRow, ShardUse
 from store.shards import MappedShard, rows_of_one, write_shard
@@ -204,7 +204,7 @@ def _read(
                 row = rows[place]
                 named = None if row.fingerprint is None else known[row.fingerprint]
                 require_fingerprint(f"row {row.row} of {use.shard.url}, by its attempt,", named, fingerprint)
-                require_hash(use.shard.url, row.row, hidden[place], row.sha256)
+                require_stored(use.shard.url, row.row, hidden[place], row.sha256)
         except ShardRefused as error:
             raise _Damaged(use.shard.id, str(error)) from error
     return hidden

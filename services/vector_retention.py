@@ -1,7 +1,7 @@
 """Retention: vectors of old decisions are forgotten, and their bytes with the next compaction and sweep.
 
 Only vectors. Decisions, attempts and labels stay: they are the evidence that certificates and the ledger speak of, a
-thousandth of the size, and `knowgate erase` takes what is personal in them. The limit is a whole day, so that a shard
+small part of the size, and `knowgate erase` takes what is personal in them. The limit is a whole day, so that a shard
 that lies across it is written anew once a day and not once an hour.
 """
 

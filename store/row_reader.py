@@ -5,8 +5,8 @@ Decisions:
   business but the reader's. Rows that are asked for together are read shard by shard, each shard in one go.
 - Every shard's header is checked when the reader is made: a missing, damaged or foreign shard is refused by name
   before the first batch, not in the middle of an epoch. Nothing is left out: a row is read as stored, or refused.
-- With hashes, each row is compared with its own when it is first read. The hash comes from SQL, so a shard that was
-  changed, or swapped for another of the same shape, is found at the row.
+- With hashes, each row is compared with its own, and must be finite, when it is first read. The hash comes from SQL, so
+  a shard that was changed, or swapped for another of the same shape, is found at the row.
 - A bounded number of shards is open at a time. A reader that is sent to another process opens them there anew.
 """
 
@@ -164,15 +164,17 @@ class RowReader:
         for number, row in zip(numbers.tolist(), hidden, strict=True):
             if not self._verified[number]:
                 url, place = self._urls[self._shard_of[number]], int(self._rows[number])
-                require_hash(url, place, row, self._sha256[number])
+                require_stored(url, place, row, self._sha256[number])
                 self._verified[number] = True
 
 
-def require_hash(url: str, row: int, vector: Float16Array, sha256: str) -> None:
-    """Raises ShardRefused where a row's bytes are not those that were stored."""
+def require_stored(url: str, row: int, vector: Float16Array, sha256: str) -> None:
+    """Raises ShardRefused where a row's bytes are not those that were stored, or could never have been."""
     found = hashlib.sha256(np.ascontiguousarray(vector).data).hexdigest()
     if found != sha256:
         raise ShardRefused(
             f"row {row} of {url} has SHA-256 {found[:12]}…, {sha256[:12]}… was stored: "
             f"the shard was changed or swapped; restore it from a backup"
         )
+    if not np.isfinite(vector).all():
+        raise ShardRefused(f"row {row} of {url} is not finite: erase its decision, since write_shard never wrote it")

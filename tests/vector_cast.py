@@ -16,7 +16,7 @@ from services.vector_intake import NewVector, store_vectors
 from store.cascades import apply_cascade
 from store.decisions import add_decisions
 from store.engine import reading, transaction
-from store.row_reader import require_hash
+from store.row_reader import require_stored
 from store.shards import read_rows
 from store.vectors import VectorPlace, hold_files, vector_rows
 
@@ -94,7 +94,7 @@ def check_readable(engine: Engine, held: Sequence[Held]) -> None:
         rows = read_rows(url, [found[one.id].row for one in members])
         np.testing.assert_array_equal(rows, np.stack([one.values for one in members]))
         for one, row in zip(members, rows, strict=True):
-            require_hash(url, found[one.id].row, row, found[one.id].sha256)
+            require_stored(url, found[one.id].row, row, found[one.id].sha256)
 
 
 def files_with(folder: Path, values: npt.NDArray[np.float16]) -> list[Path]:

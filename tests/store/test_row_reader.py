@@ -1,5 +1,6 @@
 """Many shards read as one table: any rows in any order, blocks that cover all, and nothing but what was stored."""
 
+import hashlib
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
 from store.errors import FingerprintDiffers, ShardRefused
 from store.shards import MappedShard, RowReader, remove_shard, write_shard
@@ -151,3 +153,23 @@ def test_a_row_that_there_is_not_is_named(tmp_path: Path) -> None:
         RowReader([table.urls[0]], [9]).read([0])
     with MappedShard(table.urls[0]) as shard, pytest.raises(ShardRefused, match="rows 2 to 5"):
         shard.block(2, 5)
+
+
+def test_rows_of_thousands_of_dimensions_are_copied_right_too(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(90, 1500)).astype(np.float16)
+    written = [write_shard(str(tmp_path), values[at : at + 30], [str(row) for row in range(30)]) for at in (0, 30, 60)]
+    reader = RowReader([shard.url for shard in written for _ in range(30)], list(range(30)) * 3)
+    wanted = np.random.default_rng(1).integers(0, 90, 1500)
+    np.testing.assert_array_equal(reader.read(wanted), values[wanted])
+
+
+def test_a_row_that_is_not_finite_is_refused_though_its_hash_is_right(tmp_path: Path) -> None:
+    values = np.ones((3, D), dtype=np.float16)
+    values[1, 2] = np.nan
+    path = tmp_path / "foreign.safetensors"
+    path.write_bytes(save({"hidden": values}))
+    hashes = [hashlib.sha256(row).hexdigest() for row in values]
+    reader = RowReader([str(path)] * 3, [0, 1, 2], sha256=hashes)
+    assert len(reader.read([0, 2])) == 2
+    with pytest.raises(ShardRefused, match=rf"row 1 of {path} is not finite"):
+        reader.read([1])
