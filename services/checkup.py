@@ -17,16 +17,16 @@ from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 
-import fsspec
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import DatabaseError
 
-from knowgate import signing
+from knowgate import CascadeSpec, signing
 from services.database import closing_engine
 from services.settings import Auth, Settings, is_loopback, unknown_settings
 from services.shard_files import orphans
-from store import alerts, assignments, cascades, decisions, job_runs, labels, schema
+from store import alerts, assignments, cascades, decisions, job_runs, labels, schema, shard_storage
 from store.engine import reading
+from store.errors import ShardRefused
 
 LEAST_FREE = 1 << 30  # bytes of free disk under which writing will soon fail
 PINNED = {"pandas": ((2, 2), (3, 1), "evidently 0.7 cannot be imported with it: install pandas >= 2.2, < 3.1")}
@@ -57,7 +57,8 @@ def _examine(settings: Settings, now: datetime) -> Iterator[Finding]:
     yield from _environment(settings)
     yield from _packages()
     yield _disk(settings.data_dir)
-    yield _shards(settings.shards_url)
+    shards = _shards(settings.shards_url)
+    yield shards
     yield from _mlflow(settings.mlflow_url)
     yield _signing(settings)
     if not _is_there(settings.database_url):
@@ -70,6 +71,8 @@ def _examine(settings: Settings, now: datetime) -> Iterator[Finding]:
         yield database
         if database.state is State.OK:
             yield from _deployment(engine, settings, now)
+            if shards.state is State.OK:
+                yield from _leftovers(engine, settings, now)
 
 
 def _environment(settings: Settings) -> Iterator[Finding]:
@@ -120,15 +123,13 @@ def _shards(url: str) -> Finding:
     fresh = [] if "://" in url else [path for path in (folder, *folder.parents) if not path.exists()]
     probe = f"{url.rstrip('/')}/.doctor-{uuid.uuid4().hex}"
     try:
-        with fsspec.open(probe, "wb", auto_mkdir=True) as file:
-            file.write(b"knowgate")
-        filesystem, path = fsspec.core.url_to_fs(probe)
-        filesystem.rm(path)
+        shard_storage.put(probe, [memoryview(b"knowgate")])
+        shard_storage.remove(probe)
         for made in fresh:
             made.rmdir()  # looking leaves nothing behind
-    except (OSError, ValueError, ImportError) as error:
+    except (ShardRefused, OSError) as error:
         cure = "check KNOWGATE_SHARDS_URL, its credentials and its fsspec package"
-        return Finding(check="shards", state=State.BAD, found=f"{url}: {error}", cure=cure)
+        return Finding(check="shards", state=State.BAD, found=str(error), cure=cure)
     return Finding(check="shards", state=State.OK, found=f"{url} can be written")
 
 
@@ -185,6 +186,7 @@ def _deployment(engine: Engine, settings: Settings, now: datetime) -> Iterator[F
             ]
             watched = job_runs.watermark(session, "monitor", name)
             late = watched is not None and now - watched > 3 * spec.schedule.monitor_every + timedelta(minutes=10)
+            yield from _retention(spec, settings.vector_retention)
             yield from _cascade(name, behind, len(alerts.alerts(session, name, open_only=True)))
             if late and watched is not None:
                 yield _unwatched(name, watched, decisions.last_time(session, name))
@@ -193,10 +195,22 @@ def _deployment(engine: Engine, settings: Settings, now: datetime) -> Iterator[F
             if waiting:
                 cure = "their decisions have not arrived: check the spools, and the ids that labels carry"
                 yield Finding(check=name, state=State.NOTE, found=f"{waiting} labels wait", cure=cure)
-    lost = orphans(engine, settings.shards_url, now=now)
+
+
+def _leftovers(engine: Engine, settings: Settings, now: datetime) -> Iterator[Finding]:
+    lost = orphans(engine, settings.shards_url, now=now, older_than=settings.shard_grace)
     if lost:
-        cure = "left by a crash; the next `knowgate erase` removes them"
+        cure = "left by a crash; `knowgate vectors sweep` removes them, and the scheduler every hour"
         yield Finding(check="shards", state=State.NOTE, found=f"{len(lost)} files that nothing refers to", cure=cure)
+
+
+def _retention(spec: CascadeSpec, retention: timedelta | None) -> Iterator[Finding]:
+    """The cascade's own retention was checked when it was applied."""
+    needed = spec.schedule.training_window + spec.horizon
+    if spec.vector_retention is None and retention is not None and retention < needed:
+        found = f"vectors are forgotten after {retention}, training reads them {needed} back"
+        cure = "lengthen KNOWGATE_VECTOR_RETENTION, or shorten schedule.training_window"
+        yield Finding(check=spec.name, state=State.NOTE, found=found, cure=cure)
 
 
 def _cascade(name: str, behind: list[str], open_alerts: int) -> Iterator[Finding]:

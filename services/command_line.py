@@ -29,6 +29,7 @@ from services.commands import (
     serve,
     simulate,
     token,
+    vectors,
 )
 from services.errors import ServicesError
 from services.settings import silence_telemetry
@@ -60,6 +61,7 @@ app.command("doctor")(doctor.doctor)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("erase")(erase.erase)
+app.add_typer(vectors.app, name="vectors")
 app.command("serve")(serve.serve)
 app.command("gateway")(gateway.gateway)
 app.command("scheduler")(jobs.scheduler)

@@ -43,6 +43,13 @@ def positive_duration(value: str) -> timedelta:
     return duration
 
 
+def retention(value: str) -> timedelta:
+    duration = parse_duration(value)
+    if duration < timedelta(days=1):
+        raise ValueError
+    return duration
+
+
 def key(value: str) -> bytes:
     encoded = value.encode()
     if not 16 <= len(encoded) <= 64:

@@ -47,6 +47,9 @@ class Settings:
     data_dir: Path
     database_url: str
     shards_url: str
+    shard_bytes: int
+    shard_grace: timedelta
+    vector_retention: timedelta | None  # None = for ever
     mlflow_url: str
     host: str
     port: int
@@ -85,6 +88,27 @@ SETTINGS: tuple[Setting, ...] = (
         expected="a folder or an fsspec URL such as s3://bucket/prefix",
         purpose="Where shipped hidden states are kept, in safetensors shards.",
         parse=setting_values.place,
+    ),
+    Setting(
+        name="KNOWGATE_SHARD_BYTES",
+        default="268435456",
+        expected="a whole number from 65536 to 4294967296",
+        purpose="No shard holds more bytes of vectors; compaction merges smaller ones up to it.",
+        parse=setting_values.whole(1 << 16, 1 << 32),
+    ),
+    Setting(
+        name="KNOWGATE_SHARD_GRACE",
+        default="24h",
+        expected=EXPECTED,
+        purpose="How long a shard that nothing refers to stays, for those who still read it.",
+        parse=setting_values.positive_duration,
+    ),
+    Setting(
+        name="KNOWGATE_VECTOR_RETENTION",
+        default="",
+        expected="a duration of at least 1d",
+        purpose="Vectors of older decisions are forgotten, where the cascade says nothing else. Not set: never.",
+        parse=setting_values.retention,
     ),
     Setting(
         name="KNOWGATE_MLFLOW_URL",

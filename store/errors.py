@@ -10,6 +10,9 @@
     ├── AttemptTaken       another run already spent this certification attempt
     ├── TokenNameTaken     a token of this name exists
     ├── NaiveTime          a time without its offset
+    ├── ShardRefused       a shard that cannot be written or read as asked
+    │   └── FingerprintDiffers  its vectors are hidden states of something else
+    ├── RowsMoved          rows of a shard are no longer where they were read
     └── UrlUnsupported     a database URL this store cannot open
 
 A message says what was wrong, with which value, and the cure.
@@ -102,3 +105,27 @@ class UrlUnsupported(StoreError):
 
     def __init__(self, url: str) -> None:
         super().__init__(f"database URL {url!r} is not supported; use sqlite:///FILE or postgresql+psycopg://…")
+
+
+class ShardRefused(StoreError, ValueError):
+    """A shard that cannot be written or read as asked; the message names it, what was wrong and the cure."""
+
+
+class FingerprintDiffers(ShardRefused):
+    """The vectors are hidden states of something else than what was asked for."""
+
+    def __init__(self, where: str, field: str, expected: object, found: object) -> None:
+        self.field = field
+        self.expected = expected
+        self.found = found
+        super().__init__(
+            f"{where} has fingerprint.{field} {found!r}, {expected!r} is expected: "
+            f"read vectors of one model, layer and template together, or extract them anew"
+        )
+
+
+class RowsMoved(StoreError):
+    """Rows of a shard are no longer where they were read: somebody erased or moved them meanwhile."""
+
+    def __init__(self, expected: int, found: int) -> None:
+        super().__init__(f"{found} of {expected} rows were still where they were read; read them again and start anew")

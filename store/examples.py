@@ -78,6 +78,7 @@ class Examples:
     row: Integers  # within the shard; -1 = no vector
     dimension: Integers  # of the vector; -1 = no vector
     revision: Objects  # of the model that the attempt's fingerprint names; None without one
+    vector_sha256: Objects  # of the row's bytes
     fingerprint: Objects  # SHA-256 of the attempt's fingerprint, a key of `store.fingerprints.fingerprints`
     generation: Integers  # of the assignment in force; -1 = none
     bundle: Objects
@@ -262,6 +263,7 @@ _COLUMNS: tuple[_Column, ...] = (
     ("row", lambda _: _PLACE.c.row, _integers),
     ("dimension", lambda _: _SHARD.c.dimension, _integers),
     ("revision", lambda _: _FINGERPRINT.c.document["revision"].as_string(), _objects),
+    ("vector_sha256", lambda _: _PLACE.c.sha256, _objects),
     ("fingerprint", lambda _: _ATTEMPT.c.fingerprint, _objects),
     ("generation", lambda _: _DECISION.c.generation, _integers),
     ("bundle", lambda _: _DECISION.c.bundle, _objects),

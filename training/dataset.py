@@ -30,7 +30,7 @@ from knowgate.spec import CascadeSpec
 from store.engine import reading
 from store.examples import Examples, labelled
 from store.fingerprints import fingerprints
-from store.shards import read_rows
+from store.shards import RowReader
 from store.undeclared import undeclared
 from training.extraction import Answerer
 
@@ -39,6 +39,7 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 Texts = tuple[str | None, ...]
 LARGEST_WEIGHT = 20.0
+BLOCK_ROWS = 4096  # read at a time
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class TierColumns:
     shards: Texts  # [n] URL
     shard_rows: IntArray  # [n]
     dimensions: IntArray  # [n] of the vectors; -1 = none
+    vector_sha256: Texts = ()  # [n] of the vectors' bytes; empty = not compared
 
     @property
     def weight(self) -> FloatArray:
@@ -88,6 +90,7 @@ class TierColumns:
             shards=_chosen(self.shards, rows),
             shard_rows=self.shard_rows[rows],
             dimensions=self.dimensions[rows],
+            vector_sha256=_chosen(self.vector_sha256, rows),
         )
 
 
@@ -184,8 +187,22 @@ def cascade_rows(examples: Examples, spec: CascadeSpec, known: Mapping[str, Fing
     return rows.take(~((begun >= 0) & foreign[begun])) if foreign.any() else rows
 
 
-def stored_vectors(rows: CascadeRows, tier: int) -> TierVectors | None:
-    """The vectors that were shipped with the decisions; None where no attempt of this tier has one."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredVectors:
+    """The shipped vectors of one tier, where they lie: nothing is read yet."""
+
+    fingerprint: Fingerprint
+    present: BoolArray  # [n] which decisions have one
+    reader: RowReader  # row i is the i-th decision that has one
+
+
+def open_vectors(rows: CascadeRows, tier: int) -> StoredVectors | None:
+    """A reader of the vectors that were shipped with the decisions; None where no attempt of this tier has one.
+
+    Raises ShardRefused for a shard that is missing, damaged or of another fingerprint than its rows in SQL, and when
+    a row is read that is not what was stored: a hole would bias what is learned from the rest. Left out, and counted in
+    the log, are only vectors of another size than most have.
+    """
     columns = rows.tiers[tier]
     held = np.array(
         [url is not None and name is not None for url, name in zip(columns.shards, columns.fingerprints, strict=True)]
@@ -193,20 +210,31 @@ def stored_vectors(rows: CascadeRows, tier: int) -> TierVectors | None:
     if not held.any():
         return None
     latest = max(np.flatnonzero(held), key=lambda row: (rows.seconds[row], rows.ids[row]))
-    chosen = columns.fingerprints[int(latest)]
+    chosen = str(columns.fingerprints[int(latest)])
     present = _of_usual_size(held & np.array([name == chosen for name in columns.fingerprints]), columns.dimensions)
-    places: dict[str, list[int]] = {}
-    for row in np.flatnonzero(present):
-        places.setdefault(str(columns.shards[row]), []).append(int(row))
-    at = np.cumsum(present) - 1
-    x: npt.NDArray[np.float32] | None = None
-    for url, members in places.items():
-        read = features(read_rows(url, columns.shard_rows[members].tolist()))
-        if x is None:
-            x = np.empty((int(present.sum()), 1, read.shape[1]), dtype=np.float32)
-        x[at[members], 0] = read
-    assert x is not None and chosen is not None
-    return TierVectors(fingerprints=(rows.fingerprints[chosen],), present=present, x=x)
+    hashes = [str(value) for value in _chosen(columns.vector_sha256, present)]
+    reader = RowReader(
+        [str(url) for url in _chosen(columns.shards, present)],
+        columns.shard_rows[present],
+        sha256=hashes or None,
+        fingerprint=rows.fingerprints[chosen],
+    )
+    return StoredVectors(fingerprint=rows.fingerprints[chosen], present=present, reader=reader)
+
+
+def stored_vectors(rows: CascadeRows, tier: int) -> TierVectors | None:
+    """The vectors that were shipped with the decisions, all in memory; None where no attempt of this tier has one.
+
+    Raises ShardRefused as `open_vectors` does.
+    """
+    stored = open_vectors(rows, tier)
+    if stored is None:
+        return None
+    with stored.reader as reader:
+        x = np.empty((len(reader), 1, reader.dimension), dtype=np.float32)
+        for block in reader.blocks(BLOCK_ROWS):
+            x[block.first : block.end, 0] = features(block.hidden)
+    return TierVectors(fingerprints=(stored.fingerprint,), present=stored.present, x=x)
 
 
 def _of_usual_size(present: BoolArray, dimensions: IntArray) -> BoolArray:
@@ -271,8 +299,11 @@ def _tier(examples: Examples, tier: int, foreign: BoolArray, last: int) -> TierC
         shards=texts(examples.shard),
         shard_rows=shard_rows,
         dimensions=dimensions,
+        vector_sha256=texts(examples.vector_sha256),
     )
 
 
 def _chosen(values: Texts, rows: BoolArray) -> Texts:
+    if not values:
+        return ()
     return tuple(value for value, keep in zip(values, rows, strict=True) if keep)

@@ -187,6 +187,7 @@ class CascadeSpec:
     exploration_extra: float = 0.0  # more of it near a threshold; knowgate.exploration says how
     exploration_width: float = 0.1
     vector_rate: float = 1.0  # share of decisions whose hidden states are shipped; the explored always are
+    vector_retention: timedelta | None = None  # vectors of older decisions are forgotten; None = the deployment says
     privacy: Privacy = Privacy.HASH
     webhooks: tuple[str, ...] = ()
 
@@ -210,6 +211,11 @@ class CascadeSpec:
             raise RecordInvalid("exploration_width", self.exploration_width, "lies in (0, 1]")
         if not 0 <= self.vector_rate <= 1:
             raise RecordInvalid("vector_rate", self.vector_rate, "lies in [0, 1]")
+        if self.vector_retention is not None and self.horizons.sources:
+            needed = self.schedule.training_window + self.horizon
+            if self.vector_retention < needed:
+                cure = f"training reads vectors {needed} back; keep them so long, or shorten schedule.training_window"
+                raise RecordInvalid("vector_retention", str(self.vector_retention), cure)
         if self.targets.rule is PolicyKind.ESCALATE_ALL:
             raise RecordInvalid("targets.rule", self.targets.rule, "choose p_t, p_ik, gates or score")
 

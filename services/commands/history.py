@@ -49,7 +49,7 @@ def import_history(
         typer.echo(f"columns that nobody reads: {', '.join(table.ignored)}", err=True)
     vectors = None
     if hidden is not None and fingerprint is not None:
-        vectors = hidden_source(hidden, fingerprint, table, settings.shards_url)
+        vectors = hidden_source(hidden, fingerprint, table, settings.shards_url, settings.shard_bytes)
     rows = recorded_decisions(table, cascade, span=span, source=source)
     with database(settings) as engine, counting("importing", table.queries) as told:
         with reading(engine) as session:

@@ -18,6 +18,7 @@ from knowgate.errors import RecordInvalid
 from knowgate.records import Fingerprint
 from services.errors import TableInvalid
 from services.history.outcomes import OutcomeTable
+from store.shards import SHARD_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +41,12 @@ class HiddenSource:
     states: HiddenStates
     fingerprint: Fingerprint
     shards_url: str
+    shard_bytes: int = SHARD_BYTES  # a shard is never larger
 
 
-def hidden_source(path: Path, fingerprint: Path, table: OutcomeTable, shards_url: str) -> HiddenSource:
+def hidden_source(
+    path: Path, fingerprint: Path, table: OutcomeTable, shards_url: str, shard_bytes: int = SHARD_BYTES
+) -> HiddenSource:
     """Both files, read and checked. Raises TableInvalid."""
     try:
         said = codec.decode(Fingerprint, codec.parse(fingerprint.read_bytes()))
@@ -52,7 +56,8 @@ def hidden_source(path: Path, fingerprint: Path, table: OutcomeTable, shards_url
         raise TableInvalid(
             f"--fingerprint is {fingerprint}: {error}; docs/outcome_tables.md shows what the file holds"
         ) from None
-    return HiddenSource(states=read_hidden_states(path, table), fingerprint=said, shards_url=shards_url)
+    states = read_hidden_states(path, table)
+    return HiddenSource(states=states, fingerprint=said, shards_url=shards_url, shard_bytes=shard_bytes)
 
 
 def read_hidden_states(path: Path, table: OutcomeTable) -> HiddenStates:
