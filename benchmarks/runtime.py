@@ -1,20 +1,24 @@
 """What one decision costs, beside what only computing the probability costs elsewhere.
 
-One whole `Cascade.decide` (checks of every input, float16 features, standardiser, probe, calibrator, an
-out-of-distribution percentile with 16 components, a policy with three gates, coins; no spool) on a float16 vector of
-4096 dimensions. Beside it, the bare probability from the same weights: scikit-learn's `predict_proba`, a torch linear
-layer, an MLflow pyfunc. All in one process on one thread, in blocks of calls in turn, so that all meet the same
-weather; percentiles are over calls.
+One whole `Cascade.decide` (checks of every input, features, standardiser, probe, calibrator, an out-of-distribution
+percentile with 16 components, a policy with three gates, an id, coins; no spool) on a float16 vector of 4096
+dimensions, another one for every call. Nearly all answers are retained, which costs more than escalating, as the
+exploration coin is thrown too. Beside it, the bare probability from the same weights: scikit-learn's `predict_proba`,
+a torch linear layer, an MLflow pyfunc. All in one process on one thread, in blocks of calls in turn, so that all meet
+the same weather; percentiles are over a round's calls, and each figure is the median over the rounds.
+
+Batches are float16 rows too: ours gives all signals and the policy's verdict per row, the others the probability.
+Importing is measured in fresh processes with compiled bytecode, as an installed package has it.
 """
 
 import gc
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,122 +26,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.shape import Figures, run
-from knowgate import (
-    Assignment,
-    BundleDocument,
-    Cascade,
-    Fingerprint,
-    LinearProbe,
-    MlpProbe,
-    Mode,
-    OodStatistics,
-    Platt,
-    Policy,
-    PolicyKind,
-    ProbeKind,
-    Standardiser,
-    TierDocument,
-    TierModels,
-    retain_mask,
-    write_bundle,
-)
-from knowgate.pair import Pair
+from benchmarks.runtime_cascade import COMPONENTS, DIMENSION, FINGERPRINT, LENGTH, Half, cascade_of, models_of
+from benchmarks.shape import Figures, run, seconds_in_turn
+from knowgate import Cascade, LinearProbe, ProbeKind, TierModels, retain_mask
 
-DIMENSION, COMPONENTS, HIDDEN_UNITS = 4096, 16, 64
 VECTORS = 64  # as many states as are asked about in rotation
 BLOCK = 50  # calls of one kind before the next kind's turn
-IMPORT = "import time; began = time.perf_counter(); import {module}; print(time.perf_counter() - began)"
-FINGERPRINT = Fingerprint(
-    model="small",
-    revision="main",
-    dtype="bfloat16",
-    engine="vllm",
-    engine_version="1",
-    chat_template_sha256="0" * 64,
-    layer=20,
-    position="last_prompt_token",
-    normed=False,
-)
-Call = Callable[[int], object]
-Half = npt.NDArray[np.float16]
+BATCHES = (32, 1024)  # rows
+IMPORT = "import time; {before}; began = time.perf_counter(); import {module}; print(time.perf_counter() - began)"
+Call = Callable[[int], Any]
+Predict = Callable[[Half], object]  # float16 rows [n, d]
 
 
-def normal(random: np.random.Generator, *shape: int, scale: float = 1.0) -> npt.NDArray[np.float32]:
-    """Normal numbers in float32."""
-    return (random.normal(size=shape) * scale).astype(np.float32)
-
-
-def cascade_of(kind: ProbeKind) -> tuple[Cascade, TierModels]:
-    """A cascade with one probe of `kind` in force."""
-    random = np.random.default_rng(7)
-    document = TierDocument(
-        fingerprint=FINGERPRINT,
-        probe=kind,
-        dimension=DIMENSION,
-        ik_calibrator=Platt(slope=1.0, intercept=0.0),
-        score_model=None,
-        ood=True,
-        validation_auroc=0.7,
-    )
-    linear = LinearProbe(weight=normal(random, DIMENSION, scale=1 / 64), bias=0.1)
-    layers = MlpProbe(
-        w1=normal(random, HIDDEN_UNITS, DIMENSION, scale=1 / 64),
-        b1=normal(random, HIDDEN_UNITS),
-        w2=normal(random, HIDDEN_UNITS, scale=1 / 8),
-        b2=0.1,
-    )
-    models = TierModels(
-        document=document,
-        standardiser=Standardiser(
-            mean=normal(random, DIMENSION), scale=random.uniform(0.5, 2, size=DIMENSION).astype(np.float32)
-        ),
-        probe=linear if kind is ProbeKind.LINEAR else layers,
-        ood=OodStatistics(
-            mean=normal(random, DIMENSION, scale=0.1),
-            components=np.linalg.qr(normal(random, DIMENSION, COMPONENTS))[0].T,
-            variances=np.full(COMPONENTS, 4.0, dtype=np.float32),
-            residual_variance=1.0,
-            length_slope=0.1,
-            length_intercept=8.0,
-            reference=np.linspace(-1.0, 2.0, 101, dtype=np.float32),
-        ),
-    )
-    policy = Policy.of(
-        PolicyKind.GATES,
-        ({"p_ik": 0.5, "p_t": 0.9, "ood": 0.99},),
-        fallback=Policy.of(PolicyKind.P_T, ({"p_t": 0.97},)),
-    )
-    now = datetime.now(UTC)
-    bundle = write_bundle(
-        BundleDocument(
-            cascade="benchmark",
-            models=("small", "large"),
-            tiers=(document,),
-            policy=policy,
-            code_version="0",
-            created_at=now,
-            rows={"train": 1, "certify": 1},
-        ),
-        (models,),
-    )
-    assignment = Assignment(
-        cascade="benchmark",
-        generation=1,
-        mode=Mode.ACTIVE,
-        champion=bundle.id,
-        challenger=None,
-        exploration_rate=0.05,
-        issued_at=now,
-        valid_until=now + timedelta(days=1),
-    )
-    pair = Pair(assignment=assignment, champion=bundle, challenger=None)
-    return Cascade("benchmark", pair, hash_key=bytes(32)), models
-
-
-def decides(cascade: Cascade, states: Sequence[Half]) -> Call:
+def decides(cascade: Cascade, states: Half) -> Call:
     """One whole decision about the `at`-th state."""
-    return lambda at: cascade.decide(p_t=0.95, hidden=states[at], fingerprint=FINGERPRINT, tokens_in=100)
+    rows = [state.copy() for state in states]
+    return lambda at: cascade.decide(p_t=0.95, hidden=rows[at], fingerprint=FINGERPRINT, tokens_in=LENGTH)
 
 
 def sklearn_model(models: TierModels) -> Any:
@@ -154,7 +58,12 @@ def sklearn_model(models: TierModels) -> Any:
     return model
 
 
-def torch_layer(model: Any, states: Sequence[Half]) -> Call:
+def sklearn_of(model: Any) -> Predict:
+    """Its probabilities of float16 rows."""
+    return lambda rows: model.predict_proba(rows.astype(np.float32))
+
+
+def torch_of(model: Any) -> Predict:
     """The same weights as a torch layer."""
     import torch
 
@@ -164,28 +73,33 @@ def torch_layer(model: Any, states: Sequence[Half]) -> Call:
         layer.weight.copy_(torch.from_numpy(model.coef_).float())
         layer.bias.copy_(torch.from_numpy(model.intercept_).float())
 
-    def probability(at: int) -> float:
+    def probabilities(rows: Half) -> object:
         with torch.inference_mode():
-            return float(torch.sigmoid(layer(torch.from_numpy(states[at]).float())))
+            return torch.sigmoid(layer(torch.from_numpy(rows).float())).tolist()
 
-    return probability
+    return probabilities
 
 
-def mlflow_pyfunc(model: Any, states: Sequence[Half], folder: Path) -> Call:
+def mlflow_of(model: Any, folder: Path) -> Predict:
     """The same model, saved and loaded again by MLflow."""
     import mlflow
 
     path = folder / "model"
     mlflow.sklearn.save_model(model, str(path), pyfunc_predict_fn="predict_proba", pip_requirements=["scikit-learn"])
     loaded = mlflow.pyfunc.load_model(str(path))
-    rows = [state.astype(np.float32)[np.newaxis] for state in states]
-    return lambda at: loaded.predict(rows[at])
+    return lambda rows: loaded.predict(rows.astype(np.float32))
 
 
-def microseconds(calls: Sequence[Call], rounds: int) -> list[npt.NDArray[np.float64]]:
-    """What each call took, in blocks in turn."""
+def one_row(predict: Predict, states: Half) -> Call:
+    """The probability of the `at`-th state."""
+    rows = [state[np.newaxis].copy() for state in states]
+    return lambda at: predict(rows[at])
+
+
+def microseconds(calls: Sequence[Call], blocks: int) -> list[npt.NDArray[np.float64]]:
+    """What each call took in one round, in blocks in turn."""
     taken: list[list[float]] = [[] for _ in calls]
-    for _ in range(rounds):
+    for _ in range(blocks):
         for call, times in zip(calls, taken, strict=True):
             gc.collect()
             call(0)
@@ -196,70 +110,92 @@ def microseconds(calls: Sequence[Call], rounds: int) -> list[npt.NDArray[np.floa
     return [np.array(times) for times in taken]
 
 
-def rows_per_second(decide_all: Callable[[], object], rows: int, rounds: int) -> float:
-    """The median rate of a batch."""
-    taken = []
-    for _ in range(rounds + 1):
-        began = time.perf_counter()
-        decide_all()
-        taken.append(time.perf_counter() - began)
-    return rows / statistics.median(taken[1:])
+def single_figures(calls: Mapping[str, Call], rounds: int, blocks: int) -> dict[str, float]:
+    """The percentiles of every call, each the median over the rounds."""
+    measured = [microseconds(list(calls.values()), blocks) for _ in range(rounds)]
+    return {
+        f"p{percent}_us_{name}": statistics.median(float(np.percentile(one[at], percent)) for one in measured)
+        for at, name in enumerate(calls)
+        for percent in (10, 50, 99)
+    }
 
 
-def import_ms(module: str, rounds: int) -> float:
-    """The median time that importing `module` takes a fresh process."""
-    command = [sys.executable, "-c", IMPORT.format(module=module)]
-    seconds = [float(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(rounds)]
-    return statistics.median(seconds) * 1e3
+def batch_figures(predicts: Mapping[str, Predict], states: Half, rounds: int) -> dict[str, float]:
+    """Microseconds per row of a batch, for every size."""
+    figures: dict[str, float] = {}
+    for rows in BATCHES:
+        batch = np.tile(states, (-(-rows // VECTORS), 1))[:rows]
+        seconds = seconds_in_turn([partial(predict, batch) for predict in predicts.values()], rounds)
+        figures |= {
+            f"us_per_row_batch_{rows}_{name}": 1e6 * one / rows for name, one in zip(predicts, seconds, strict=True)
+        }
+    return figures
 
 
-def decide_batch(models: TierModels, cascade: Cascade, states: Half) -> object:
-    """Signals and gates of all rows."""
+def import_ms(module: str, rounds: int, *, before: str = "pass") -> float:
+    """The median time that importing `module` takes a fresh process which ran `before`; its bytecode is compiled."""
+    command = [sys.executable, "-c", IMPORT.format(module=module, before=before)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    seconds = [
+        float(subprocess.run(command, capture_output=True, check=True, env=environment).stdout)
+        for _ in range(rounds + 1)  # the first one writes the bytecode
+    ]
+    return statistics.median(seconds[1:]) * 1e3
+
+
+def verdicts_of(cascade: Cascade) -> Predict:
+    """Signals and the policy's verdict of all rows."""
     assert cascade.pair is not None and cascade.pair.champion is not None
-    n = len(states)
-    signals = models.signal_columns(p_t=np.full(n, 0.95), hidden=states, tokens_in=np.full(n, 100.0))
-    return retain_mask(cascade.pair.champion.document.policy, signals)
+    bundle = cascade.pair.champion
+    models, policy = bundle.tiers[0], bundle.document.policy
+    assert models is not None
+
+    def retained(rows: Half) -> object:
+        n = len(rows)
+        shown = models.signal_columns(p_t=np.full(n, 0.95), hidden=rows, tokens_in=np.full(n, float(LENGTH)))
+        return retain_mask(policy, shown)
+
+    return retained
+
+
+def require_same(models: TierModels, model: Any, state: npt.NDArray[np.float16]) -> None:
+    """Raises AssertionError where the peers do not compute our probability."""
+    expected = models.signals(p_t=0.95, hidden=state, tokens_in=LENGTH).p_ik
+    probability = float(model.predict_proba(state.astype(np.float32)[np.newaxis])[0, 1])
+    if expected is None or abs(expected - probability) > 1e-4:
+        raise AssertionError(f"the peers do not compute the same: {expected} and {probability}")
 
 
 def measure(quick: bool) -> Figures:
-    random = np.random.default_rng(0)
-    states = [random.normal(size=DIMENSION).astype(np.float16) for _ in range(VECTORS)]
-    rounds = 6 if quick else 60
-    linear, models = cascade_of(ProbeKind.LINEAR)
-    layered, _ = cascade_of(ProbeKind.MLP)
-    model = sklearn_model(models)
-    expected = models.signals(p_t=0.95, hidden=states[0], tokens_in=100).p_ik
-    probability = float(model.predict_proba(states[0].astype(np.float32)[np.newaxis])[0, 1])
-    if expected is None or abs(expected - probability) > 1e-4:
-        raise AssertionError(f"the peers do not compute the same: {expected} and {probability}")
+    states = np.random.default_rng(0).normal(size=(VECTORS, DIMENSION)).astype(np.float16)
+    linear, layered = (models_of(kind, states) for kind in (ProbeKind.LINEAR, ProbeKind.MLP))
+    linear_cascade, layered_cascade = cascade_of(linear), cascade_of(layered)
+    model = sklearn_model(linear)
+    require_same(linear, model, states[0])
+    rounds = 3 if quick else 9
+    decide = decides(linear_cascade, states)
     with tempfile.TemporaryDirectory() as folder:
-        calls = [
-            decides(linear, states),
-            decides(layered, states),
-            lambda at: model.predict_proba(states[at].astype(np.float32)[np.newaxis]),
-            torch_layer(model, states),
-            mlflow_pyfunc(model, states, Path(folder)),
-        ]
-        ours, mlp, sklearn, torch, mlflow = microseconds(calls, rounds)
-    batch = np.stack([states[at % VECTORS] for at in range(512 if quick else 4096)])
-    turns = 3 if quick else 9
+        peers = {
+            "sklearn": sklearn_of(model),
+            "torch": torch_of(model),
+            "mlflow_pyfunc": mlflow_of(model, Path(folder)),
+        }
+        calls = {"linear_fp16": decide, "mlp_fp16": decides(layered_cascade, states)}
+        calls |= {name: one_row(predict, states) for name, predict in peers.items()}
+        single = single_figures(calls, rounds, blocks=3 if quick else 12)
+        ours = {"linear": verdicts_of(linear_cascade), "mlp": verdicts_of(layered_cascade)}
+        batches = batch_figures(ours | peers, states, rounds=9 if quick else 45)
     return {
-        "p50_us_linear_fp16": float(np.median(ours)),
-        "p10_us_linear_fp16": float(np.percentile(ours, 10)),
-        "p99_us_linear_fp16": float(np.percentile(ours, 99)),
-        "p50_us_mlp_fp16": float(np.median(mlp)),
-        "p99_us_mlp_fp16": float(np.percentile(mlp, 99)),
-        "p50_us_sklearn": float(np.median(sklearn)),
-        "p50_us_torch": float(np.median(torch)),
-        "p50_us_mlflow_pyfunc": float(np.median(mlflow)),
-        "ratio_vs_sklearn": float(np.median(sklearn) / np.median(ours)),
-        "batch_rows_per_s": rows_per_second(partial(decide_batch, models, linear, batch), len(batch), turns),
-        "batch_rows_per_s_sklearn": rows_per_second(lambda: model.predict_proba(batch), len(batch), turns),
-        "import_ms": import_ms("knowgate", turns),
-        "import_ms_numpy_safetensors": import_ms("numpy, safetensors.numpy", turns),
+        **single,
+        "ratio_vs_sklearn": single["p50_us_sklearn"] / single["p50_us_linear_fp16"],
+        **batches,
+        "import_ms": import_ms("knowgate", rounds),
+        "import_ms_numpy_safetensors": import_ms("numpy, safetensors.numpy", rounds),
+        "import_ms_beyond_numpy_safetensors": import_ms("knowgate", rounds, before="import numpy, safetensors.numpy"),
+        "retained_share": float(np.mean([decide(at).retained for at in range(VECTORS)])),
         "dimension": DIMENSION,
         "ood_components": COMPONENTS,
-        "calls": len(ours),
+        "calls": rounds * BLOCK * (3 if quick else 12),
     }
 
 

@@ -89,6 +89,7 @@ from evidence.prediction_powered import (
 from evidence.quality import AurocGain, Figure, McNemar, auroc, auroc_gain, macro_f1, mcnemar
 from evidence.savings import Savings, gflops, impute_last_cost, predictable_forecast, savings_of, usd
 from evidence.shift_share import Cause, Part, SavingsChange, explain_savings_change
+from evidence.signal_gain import Difference, Gain, gain_document, signal_gain
 from evidence.signal_worth import (
     RetainableShares,
     fewest_rows_to_certify,
@@ -115,11 +116,13 @@ __all__ = [
     "ClippedEstimate",
     "Cohort",
     "CorrectedShare",
+    "Difference",
     "Escalation",
     "EscalationGap",
     "Estimate",
     "EvidenceError",
     "Figure",
+    "Gain",
     "GateThreshold",
     "InvalidInputError",
     "JudgeErrors",
@@ -176,6 +179,7 @@ __all__ = [
     "explain_savings_change",
     "fewest_rows_to_certify",
     "fixed_order",
+    "gain_document",
     "gflops",
     "hallucination_rate",
     "impute_last_cost",
@@ -210,6 +214,7 @@ __all__ = [
     "savings_of",
     "savings_range",
     "self_normalised",
+    "signal_gain",
     "single_gate_path",
     "state_from_json",
     "state_to_json",

@@ -71,7 +71,8 @@ def same_length(**arrays: Sequence[object] | npt.NDArray[np.generic]) -> int:
 def number(name: str, value: float, *, low: float = -np.inf, high: float = np.inf) -> float:
     """`value` as a finite float in [low, high]."""
     if not (np.isfinite(value) and low <= value <= high):
-        raise InvalidInputError(f"{name} is {value}, expected a finite number in [{low}, {high}]; correct it")
+        within = f" in [{low}, {high}]" if np.isfinite([low, high]).any() else ""
+        raise InvalidInputError(f"{name} is {value}, expected a finite number{within}; correct it")
     return float(value)
 
 

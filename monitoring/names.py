@@ -17,6 +17,7 @@ class FigureName(StrEnum):
     ESCALATED_BY_OOD = "escalated_share.ood"
     ESCALATED_BY_MISSING_SIGNAL = "escalated_share.missing_signal"
     ESCALATED_BY_FINGERPRINT = "escalated_share.fingerprint_mismatch"
+    ESCALATED_BY_P_T_KIND = "escalated_share.p_t_kind_mismatch"
     ESCALATED_BY_NO_BUNDLE = "escalated_share.no_bundle"
     ESCALATED_BY_EXPIRED = "escalated_share.expired"
     ESCALATED_BY_ESCALATE_ALL = "escalated_share.escalate_all"
@@ -37,6 +38,7 @@ class FigureName(StrEnum):
     LABELS_MATURE = "labels_mature"
     LABELS_LATE = "labels_late"
     LABELS_OVERDUE = "labels_overdue"
+    UNDECLARED_SHARE = "undeclared_share"
     ACCURACY = "accuracy"
     AUROC_P_T = "auroc_p_t"
     AUROC_P_IK = "auroc_p_ik"
@@ -60,6 +62,7 @@ class Rule(StrEnum):
     DRIFT = "drift"
     OVERDUE_LABELS = "overdue_labels"
     STALE_RUNTIME = "stale_runtime"
+    UNDECLARED_MODEL = "undeclared_model"
 
 
 def escalated_by(reason: Reason) -> FigureName:

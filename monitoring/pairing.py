@@ -32,16 +32,16 @@ log = logging.getLogger("knowgate.monitoring")
 UNITS = ("usd", "gflops", "tokens")
 _SIGNALS = ("p_t", "p_ik", "score", "ood", "entropy")
 _PLAIN = ("run_propensity", "label_propensity", "exploration_rate", "correct", "tokens_in", "tokens_out", "latency_ms")
-_NAMES = ("role", "slice", "answer", "reason", "shard", "bundle", "label_source")
+_NAMES = ("role", "model", "revision", "slice", "answer", "reason", "shard", "bundle", "label_source")
 
 
 def pair_attempts(examples: Examples) -> pd.DataFrame:
     """One row per attempt, ordered by decision and tier.
 
-    Columns: id, decision (ordinal), occurred_at (aware; of the id), tier, role, slice, bundle, generation, reason (None
-    where kept or undecided), retained (this tier's verdict was to keep), p_t, p_ik, score, ood, entropy, correct,
-    run_propensity, label_propensity, exploration_rate, answer, tokens_in, tokens_out, latency_ms, usd, gflops, tokens,
-    label_received_at (aware), label_source, shard, row.
+    Columns: id, decision (ordinal), occurred_at (aware; of the id), tier, role, model, revision (None where nobody
+    said), slice, bundle, generation, reason (None where kept or undecided), retained (this tier's verdict was to
+    keep), p_t, p_ik, score, ood, entropy, correct, run_propensity, label_propensity, exploration_rate, answer,
+    tokens_in, tokens_out, latency_ms, usd, gflops, tokens, label_received_at (aware), label_source, shard, row.
     """
     columns: dict[str, object] = {
         "id": examples.ids,

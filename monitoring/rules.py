@@ -54,6 +54,8 @@ def judge_alarm(memory: AlarmMemory, cause: Callable[[], str]) -> Judgement:
     details: dict[str, str | float] = {"raised_at": memory.raised_at.isoformat()}
     details |= {"basis": memory.basis} if memory.basis else {}
     details |= {"unit": memory.unit} if memory.unit else {}
+    if memory.rule is Rule.SAVINGS:  # what the forecast rests on: docs/decisions/0090
+        details |= {"forecast_ratio": memory.ratio, "forecast_rows": memory.ratio_rows}
     return Judgement(rule=memory.rule, standing=Standing.RAISED, cause=cause(), details=details)
 
 
@@ -139,6 +141,30 @@ def judge_runtimes(
         standing=Standing.RAISED,
         cause="; ".join(told[:5]) + (f"; and {len(told) - 5} more runtimes" if len(told) > 5 else ""),
         details={"generation": assignment.generation, "runtimes": len(told)},
+    )
+
+
+def judge_models(attempts: int, undeclared: Mapping[tuple[str, str, str], int]) -> Judgement:
+    """Raised where any attempt ran another model than its tier declares.
+
+    `undeclared` counts them by the tier's name, the model that ran and the one that is declared. Nothing
+    is learned or certified from such attempts, so even a few deserve a look.
+    """
+    rule = Rule.UNDECLARED_MODEL
+    if not attempts:
+        return Judgement(rule=rule, standing=Standing.UNKNOWN)
+    if not undeclared:
+        return Judgement(rule=rule, standing=Standing.CLEAR, cause="every attempt ran the model that is declared")
+    count = sum(undeclared.values())
+    told = [
+        f"{number} attempts at tier {tier} ran {model!r}, {declared!r} is declared"
+        for (tier, model, declared), number in sorted(undeclared.items(), key=lambda item: -item[1])
+    ]
+    return Judgement(
+        rule=rule,
+        standing=Standing.RAISED,
+        cause="; ".join(told[:3]) + "; nothing is learned from them: correct what the gateway sends, or cascade.toml",
+        details={"attempts": attempts, "undeclared": count},
     )
 
 

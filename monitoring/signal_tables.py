@@ -5,6 +5,7 @@ under another bundle or none; so on the reference side they are computed from th
 bundle that decides now. PCA components are those of the bundle's OOD statistics, on both sides.
 """
 
+import logging
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,6 +15,8 @@ import pandas as pd
 from knowgate.features import features
 from knowgate.tier_models import TierModels
 from store.shards import ShardRefused, read_rows
+
+log = logging.getLogger("knowgate.monitoring")
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -53,7 +56,10 @@ def reference_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.Dat
 
 
 def _vectors(attempts: pd.DataFrame, dimension: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]:
-    """Positions of attempts with a vector of this dimension, and the vectors. A shard that is gone is left out."""
+    """Positions of attempts with a vector of this dimension, and the vectors.
+
+    A shard that cannot be read, or is of another dimension, is left out of the picture, and the log says how many.
+    """
     held = np.flatnonzero(attempts["shard"].notna().to_numpy())
     held = held[:: max(1, -(-len(held) // MOST_VECTORS))]
     positions: list[npt.NDArray[np.int64]] = []
@@ -62,11 +68,15 @@ def _vectors(attempts: pd.DataFrame, dimension: int) -> tuple[npt.NDArray[np.int
     for url, group in places.groupby("shard").indices.items():
         try:
             read = read_rows(str(url), places["row"].to_numpy()[group].tolist())
-        except ShardRefused:
+        except ShardRefused as error:
+            log.warning("%d vectors are left out of drift: %s", len(group), error)
             continue
-        if read.shape[1] == dimension:
-            positions.append(held[group])
-            vectors.append(read)
+        if read.shape[1] != dimension:
+            told = "%d vectors are left out of drift: %s has dimension %d, the bundle in force %d"
+            log.warning(told, len(group), url, read.shape[1], dimension)
+            continue
+        positions.append(held[group])
+        vectors.append(read)
     if not vectors:
         return np.empty(0, dtype=np.int64), np.empty((0, dimension), dtype=np.float16)
     return np.concatenate(positions), np.concatenate(vectors)

@@ -17,10 +17,12 @@ from evidence.calibration import calibration_of
 from evidence.errors import EvidenceError
 from evidence.quality import auroc
 from knowgate.records import Reason
+from knowgate.spec import CascadeSpec
 from monitoring.cohorts import Cohort
 from monitoring.estimates import Estimated, mean, share, stratified_mean, unidentified
 from monitoring.names import FigureName, escalated_by
 from monitoring.ood_figures import ood_figures
+from store.undeclared import is_undeclared
 
 OVERCONFIDENT_FROM = 0.9  # a retained answer with at least this score claims to be sure
 
@@ -30,6 +32,7 @@ def tier_figures(cohort: Cohort, tier: int) -> dict[FigureName, Estimated]:
     rows = cohort.attempts[cohort.attempts["tier"] == tier]
     figures = {
         FigureName.QUERIES: Estimated(n=len(rows), value=float(len(rows))),
+        FigureName.UNDECLARED_SHARE: share(int(undeclared_attempts(cohort.spec, rows).sum()), len(rows)),
         FigureName.ACCURACY: _tier_accuracy(rows),
     }
     if tier == cohort.spec.last or rows.empty:
@@ -40,6 +43,11 @@ def tier_figures(cohort: Cohort, tier: int) -> dict[FigureName, Estimated]:
     figures[FigureName.ESCALATED_SHARE] = share(n - kept, n)
     figures |= {escalated_by(reason): share(int(reasons.get(reason.value, 0)), n) for reason in Reason}
     return figures | signal_figures(rows) | ood_figures(cohort, tier)
+
+
+def undeclared_attempts(spec: CascadeSpec, rows: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """[n] which of these attempts ran another model than `spec` declares for their tier."""
+    return is_undeclared(rows["tier"].tolist(), rows["model"].tolist(), rows["revision"].tolist(), spec)
 
 
 def signal_figures(rows: pd.DataFrame) -> dict[FigureName, Estimated]:

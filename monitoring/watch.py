@@ -3,7 +3,7 @@
 1. Figures of the window, immature, and of every window that has become mature since.
 2. The savings alarm consumes the window at once; the risk alarm what is older than the label horizon.
 3. Once a day: drift against the champion's training window, the OOD gate, labels that are overdue.
-4. Runtimes that do not serve the generation in force.
+4. Runtimes that do not serve the generation in force, and attempts of models that the cascade does not declare.
 5. Everything is written in one transaction behind the caller's fence: figures, reports, alarm states, alerts, and the
    messages about them. A run that lost its claim writes nothing, and one that is repeated writes the same again.
 """
@@ -22,6 +22,7 @@ from monitoring.alerts import AlertChange, Event, settle
 from monitoring.cohorts import Cohort
 from monitoring.daily_rules import DAY, TierDrift, day_of, find_drift, judge_day, judge_labels
 from monitoring.figures import figures_of
+from monitoring.models import judge_cohort_models
 from monitoring.names import Rule
 from monitoring.reader import Champion, Reader
 from monitoring.rules import Judgement, judge_runtimes
@@ -97,7 +98,7 @@ def _conclude(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Conclu
         figures=figures,
         drift=drift,
         memories=tuple(finding.memory for finding in alarms),
-        judgements=(*(finding.judgement for finding in alarms), *daily, runtimes),
+        judgements=(*(finding.judgement for finding in alarms), *daily, runtimes, judge_cohort_models(current)),
     )
 
 

@@ -32,6 +32,8 @@ from services.errors import InputInvalid, ServicesError
 from services.settings import Settings, child_environment
 from store import schema
 from store.engine import reading, transaction
+from store.shard_moves import forget_superseded
+from store.shard_storage import exists
 from store.shards import verify_shard
 from store.vectors import move_shard, shards
 
@@ -67,9 +69,14 @@ class BackupFailed(ServicesError):
 
 def back_up(settings: Settings, engine: Engine, folder: Path, *, now: datetime) -> Manifest:
     """Writes a backup into `folder`, which must be empty or new. Raises InputInvalid, BackupFailed."""
-    if folder.exists() and any(folder.iterdir()):
-        raise InputInvalid(f"{folder} is not empty; name a new folder for every backup")
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputInvalid(f"{folder} is there and holds something; name a new folder for every backup")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputInvalid(
+            f"{folder} cannot be made ({error.strerror}); name a folder that this user may make"
+        ) from None
     revision = schema.current(engine)
     if revision is None:
         raise InputInvalid("the database is empty: there is nothing to back up")
@@ -149,9 +156,12 @@ def _put_sqlite(source: Path, target: Path) -> None:
 
 
 def _copy_shards(engine: Engine, shards_url: str, folder: Path) -> None:
+    # Superseded ones too: what was merged since the snapshot is read in its old place from it.
     with reading(engine) as session:
-        held = shards(session)
+        held = shards(session, superseded=True)
     for shard in held:
+        if shard.superseded_at is not None and not exists(shard.url):
+            continue
         target = folder / "shards" / _within(shard.url, shards_url)
         target.parent.mkdir(parents=True, exist_ok=True)
         with fsspec.open(shard.url, "rb") as read, target.open("wb") as written:
@@ -169,8 +179,12 @@ def _put_shards(folder: Path, shards_url: str) -> None:
 
 
 def _point_shards(settings: Settings, manifest: Manifest) -> None:
-    """Points the database at the files where they are now, and makes sure that they are there."""
+    """Points the database at the files where they are now, and makes sure that they are there.
+
+    Superseded shards are forgotten: their URLs are those of the deployment that was backed up, whose files are its own.
+    """
     with closing_engine(settings) as engine, transaction(engine) as session:
+        forget_superseded(session)
         for shard in shards(session):
             within = _within(shard.url, manifest.shards_url)
             url = f"{settings.shards_url.rstrip('/')}/{within}"

@@ -1,4 +1,4 @@
-"""`cascade.toml` to a cascade's specification and back.
+"""`cascade.toml` to a cascade's specification; `services.cascade_text` writes it back.
 
 The file has the records' own shape, so a key is documented where its field is. All that is wrong is collected and
 told at once, each by its path (`tiers[1].prices[0].since`), its value and the cure, because a file is edited once
@@ -11,15 +11,15 @@ import math
 import tomllib
 import types
 import typing
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Any, cast
 
 from knowgate.errors import RecordInvalid
-from knowgate.spec import CascadeSpec
-from services.durations import EXPECTED, format_duration, parse_duration
+from knowgate.spec import CascadeSpec, Horizons, TierSpec
+from services.durations import EXPECTED, parse_duration
 from services.errors import CascadeFileInvalid
 
 BACKENDS = ("external", "transformers", "openai", "vllm", "sglang")
@@ -32,8 +32,14 @@ def read_cascade_file(path: str | Path) -> CascadeSpec:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CascadeFileInvalid(str(path), (f"it cannot be read ({error}); check the path",)) from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        told = (
+            f"line {line} holds the byte {error.object[error.start]:#04x}, which is not UTF-8: save the file as UTF-8"
+        )
+        raise CascadeFileInvalid(str(path), (told,)) from None
+    except OSError as error:
+        raise CascadeFileInvalid(str(path), (f"it cannot be read ({error.strerror}): check the path",)) from None
     return parse_cascade(text, name=str(path))
 
 
@@ -45,18 +51,9 @@ def parse_cascade(text: str, *, name: str = "cascade.toml") -> CascadeSpec:
         raise CascadeFileInvalid(name, (f"it is not TOML: {error}",)) from None
     faults: list[str] = []
     spec = _Reader(faults=faults).record(CascadeSpec, document, "")
-    if isinstance(spec, CascadeSpec):
-        faults.extend(_further_faults(spec))
     if faults:
         raise CascadeFileInvalid(name, tuple(faults))
     return cast(CascadeSpec, spec)
-
-
-def format_cascade(spec: CascadeSpec) -> str:
-    """The TOML text that declares `spec`, with every key written out."""
-    lines: list[str] = []
-    _format_table(spec, "", lines)
-    return "\n".join(lines).strip() + "\n"
 
 
 class _Bad:
@@ -64,15 +61,20 @@ class _Bad:
 
 
 BAD = _Bad()
+STAND_IN_URL = "http://stand-in"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Reader:
+    """Reads tables into records. Where a value cannot be used it is told and a stand-in takes its place, so that what
+    else is wrong is found in the same pass; a file with faults is refused in the end, stand-ins and all."""
+
     faults: list[str]
 
     def record(self, kind: type, table: object, path: str) -> object:
         if not isinstance(table, dict):
-            return self._bad(path, table, "a table is expected")
+            self._bad(path, table, "a table is expected")
+            return _stand_in_record(kind, path)
         hints = typing.get_type_hints(kind)
         fields = {field.name: field for field in dataclasses.fields(kind)}
         for key in table:
@@ -82,15 +84,11 @@ class _Reader:
                 self._bad(_join(path, key), table[key], f"this key is not known; {cure}")
         arguments = {name: self.value(hints[name], table[name], _join(path, name)) for name in fields if name in table}
         for name, field in fields.items():
-            required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-            if required and name not in table:
+            if _required(field) and name not in table:
                 arguments[name] = self._bad(_join(path, name), None, "this key is required")
-        if any(value is BAD for value in arguments.values()):
-            return BAD
-        try:
-            return kind(**arguments)
-        except RecordInvalid as error:
-            return self._bad(_join(path, error.field), error.value, error.cure)
+            if arguments.get(name) is BAD:
+                arguments[name] = _stand_in(kind, field, path)
+        return self._made(kind, arguments, path)
 
     def value(self, kind: Any, value: object, path: str) -> object:
         if typing.get_origin(kind) is types.UnionType:
@@ -98,15 +96,43 @@ class _Reader:
         if typing.get_origin(kind) is tuple:
             if not isinstance(value, list):
                 return self._bad(path, value, "a list is expected")
-            item_kind = typing.get_args(kind)[0]
-            items = [self.value(item_kind, item, f"{path}[{index}]") for index, item in enumerate(value)]
-            return BAD if any(item is BAD for item in items) else tuple(items)
+            return self._items(typing.get_args(kind)[0], value, path)
         if dataclasses.is_dataclass(kind):
             return self.record(cast(type, kind), value, path)
         try:
             return _READERS[kind](value) if kind in _READERS else _read_enum(kind, value)
         except ValueError as error:
             return self._bad(path, value, str(error))
+
+    def _items(self, kind: Any, values: list[object], path: str) -> tuple[object, ...]:
+        """The list's items; those with faults are left out, but tiers, whose number counts."""
+        items = []
+        for index, value in enumerate(values):
+            before = len(self.faults)
+            item = self.value(kind, value, f"{path}[{index}]")
+            if len(self.faults) == before or kind is TierSpec:
+                items.append(item)
+            elif kind is str:
+                items.append(STAND_IN_URL)  # holds the place, so that later ones keep their number
+        return tuple(items)
+
+    def _made(self, kind: type, arguments: dict[str, object], path: str) -> object:
+        fields = {field.name: field for field in dataclasses.fields(kind)}
+        told: set[str] = set()
+        while True:
+            try:
+                record = kind(**arguments)
+                break
+            except RecordInvalid as error:
+                self._bad(_join(path, error.field), error.value, error.cure)
+                name = error.field.partition(".")[0]
+                if name in told:
+                    return _stand_in_record(kind, path)
+                told.add(name)
+                arguments[name] = _stand_in(kind, fields[name], path)
+        for name, value, cure in _FURTHER.get(kind, _nothing_further)(record):
+            self._bad(_join(path, name), value, cure)
+        return record
 
     def _bad(self, path: str, value: object, cure: str) -> object:
         told = "missing" if value is None else _tell(value)
@@ -174,58 +200,61 @@ _READERS: dict[Any, Callable[[object], object]] = {
 }
 
 
-def _further_faults(spec: CascadeSpec) -> list[str]:
+Fault = tuple[str, object, str]  # field, value, cure
+
+
+def _further_of_tier(tier: TierSpec) -> Iterator[Fault]:
     """What the record allows and a file must not say."""
-    faults = []
-    for index, tier in enumerate(spec.tiers):
-        if tier.backend not in BACKENDS:
-            faults.append(f"tiers[{index}].backend is {tier.backend!r}: use one of {', '.join(BACKENDS)}")
-        if any(layer < 0 for layer in tier.layers):
-            faults.append(f"tiers[{index}].layers is {list(tier.layers)}: layers count from 0, the embedding output")
-    if not spec.horizons.sources:
-        faults.append("horizons.sources is []: name at least one source of labels")
+    for name in ("name", "model"):
+        if not getattr(tier, name).strip():
+            yield name, getattr(tier, name), f"give the tier's {name}"
+    if tier.backend not in BACKENDS:
+        yield "backend", tier.backend, f"use one of {', '.join(BACKENDS)}"
+    if any(layer < 0 for layer in tier.layers):
+        yield "layers", list(tier.layers), "layers count from 0, the embedding output"
+    if len(set(tier.layers)) != len(tier.layers):
+        yield "layers", list(tier.layers), "name every layer once"
+
+
+def _further_of_horizons(horizons: Horizons) -> Iterator[Fault]:
+    if not horizons.sources:
+        yield "sources", [], "name at least one source of labels"
+
+
+def _further_of_cascade(spec: CascadeSpec) -> Iterator[Fault]:
     for index, url in enumerate(spec.webhooks):
         if not url.startswith(("http://", "https://")):
-            faults.append(f"webhooks[{index}] is {url!r}: an http:// or https:// address is expected")
-    return faults
+            yield f"webhooks[{index}]", url, "an http:// or https:// address is expected"
 
 
-def _format_table(record: Any, path: str, lines: list[str]) -> None:
-    """Plain keys first, then sub-tables: TOML would read a key below a sub-table's head as the sub-table's."""
-    later: list[tuple[str, object]] = []
-    for field in dataclasses.fields(record):
-        value = getattr(record, field.name)
-        nested = dataclasses.is_dataclass(value) or (
-            isinstance(value, tuple) and any(dataclasses.is_dataclass(item) for item in value)
-        )
-        if nested:
-            later.append((_join(path, field.name), value))
-        elif value is not None:
-            lines.append(f"{field.name} = {_format_value(value)}")
-    for name, value in later:
-        if isinstance(value, tuple):
-            for item in value:
-                lines.extend(("", f"[[{name}]]"))
-                _format_table(item, name, lines)
-        else:
-            lines.extend(("", f"[{name}]"))
-            _format_table(value, name, lines)
+def _nothing_further(_: object) -> Iterator[Fault]:
+    return iter(())
 
 
-def _format_value(value: object) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(_format_value(item) for item in value)}]"
-    if isinstance(value, Enum):
-        return _quote(str(value.value))
-    if isinstance(value, str):
-        return _quote(value)
-    if isinstance(value, timedelta):
-        return _quote(format_duration(value))
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return repr(value)
+_FURTHER: dict[type, Callable[[Any], Iterator[Fault]]] = {
+    TierSpec: _further_of_tier,
+    Horizons: _further_of_horizons,
+    CascadeSpec: _further_of_cascade,
+}
 
 
-def _quote(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(char if char >= " " and char != "\x7f" else f"\\u{ord(char):04x}" for char in escaped) + '"'
+def _required(field: "dataclasses.Field[Any]") -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _stand_in(kind: type, field: "dataclasses.Field[Any]", path: str) -> object:
+    """A value that the field can hold, for one that was told already."""
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    if field.name == "tiers":
+        return tuple(_stand_in_record(TierSpec, f"{path}[{index}]") for index in range(2))
+    if kind is TierSpec:  # each of its own name, so that none is told to have another's
+        return 1.0 if field.name == "parameters" else f"{field.name} of {path}"
+    return {"name": "stand-in", "since": datetime(2000, 1, 1, tzinfo=UTC)}.get(field.name, 1.0)
+
+
+def _stand_in_record(kind: type, path: str) -> object:
+    needed = [field for field in dataclasses.fields(kind) if _required(field)]
+    return kind(**{field.name: _stand_in(kind, field, path) for field in needed})

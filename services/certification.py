@@ -12,9 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from evidence import Certification, CertificationRows, CertificationStatus, Target, certify_policy
+from evidence import (
+    Certification,
+    CertificationRows,
+    CertificationStatus,
+    Target,
+    certify_policy,
+    gain_document,
+    signal_gain,
+)
 from evidence import thresholds_as_objects as as_objects
 from knowgate import codec
+from knowgate.bundle_documents import SignalGain
 from knowgate.policy import BoolArray, FloatArray, PolicyKind
 from services.errors import InputInvalid
 from services.history.certifiable import signals_of
@@ -22,6 +31,8 @@ from services.history.outcomes import OutcomeTable
 from services.history.score_of_table import TableScore, learn_score
 
 RULES = (PolicyKind.P_T, PolicyKind.P_IK, PolicyKind.GATES, PolicyKind.SCORE)
+FEWEST_COMPARED = 20  # labelled rows that show both signals
+COMPARED_AT = 0.5  # the retained share at which signals are compared where nothing is certified
 Signals = list[dict[str, FloatArray]]
 
 
@@ -45,6 +56,7 @@ class CertifiedThresholds:
     rows_assumed_wrong: int  # retained without a known outcome: counted as the worst case
     learned_on: int  # queries kept out of the test because they taught the score
     score: list[dict[str, Any]] | None  # per non-last tier the weights that the thresholds are on
+    gains: list[dict[str, Any]]  # of each signal that the rule looks at over P(T) alone, on the labelled tested rows
 
 
 def certify_table(
@@ -78,7 +90,22 @@ def certify_table(
         min_retained_share=min_retained_share,
         learned_on=() if learned is None else {str(query) for query in table.query_ids[learned.taught]},
     )
-    return _printed(answer, learned)
+    return _printed(answer, learned, _gains(table, tested, signals, answer.retained_share))
+
+
+def _gains(table: OutcomeTable, tested: BoolArray, signals: Signals, share: float) -> tuple[SignalGain, ...]:
+    """What p_ik and score add to P(T) where the table has it too; at the certified share, or at a half."""
+    found = []
+    for tier, shown in enumerate(signals):
+        p_t, correct = table.p_t[tested, tier], table.correct[tested, tier]
+        for name in ("p_ik", "score"):
+            values = shown.get(name, np.full(len(p_t), np.nan))
+            known = np.isfinite(values) & np.isfinite(p_t) & np.isfinite(correct)
+            right = correct[known] >= 0.5
+            if known.sum() >= FEWEST_COMPARED and right.any() and not right.all():
+                gain = signal_gain(values[known], p_t[known], right, share=share or COMPARED_AT)
+                found.append(gain_document(tier, name, gain))
+    return tuple(found)
 
 
 def _rows(table: OutcomeTable, tested: BoolArray) -> CertificationRows:
@@ -111,7 +138,7 @@ def _coins(propensity: FloatArray, ran: BoolArray) -> FloatArray:
     return filled
 
 
-def _printed(answer: Certification, learned: TableScore | None) -> CertifiedThresholds:
+def _printed(answer: Certification, learned: TableScore | None, gains: tuple[SignalGain, ...]) -> CertifiedThresholds:
     return CertifiedThresholds(
         status=answer.status,
         thresholds=as_objects(answer.thresholds),
@@ -129,4 +156,5 @@ def _printed(answer: Certification, learned: TableScore | None) -> CertifiedThre
         rows_assumed_wrong=answer.rows_assumed_wrong,
         learned_on=0 if learned is None else int(learned.taught.sum()),
         score=None if learned is None else [codec.encode(model) for model in learned.models],
+        gains=[codec.encode(gain) for gain in gains],
     )

@@ -2,6 +2,9 @@
 
 Each check answers with what it found and, where something is wrong, the cure. A check that cannot be made because an
 earlier one failed is left out: one cause, one line.
+
+What does not run is not broken: a fresh folder, or a deployment that is stopped and gets no traffic, is a note. Traffic
+that nobody watches, and a job that failed at its last try, are bad.
 """
 
 import os
@@ -14,16 +17,16 @@ from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 
-import fsspec
-from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Engine, make_url
+from sqlalchemy.exc import DatabaseError
 
-from knowgate import signing
+from knowgate import CascadeSpec, signing
 from services.database import closing_engine
 from services.settings import Auth, Settings, is_loopback, unknown_settings
 from services.shard_files import orphans
-from store import alerts, assignments, cascades, job_runs, labels, schema
+from store import alerts, assignments, cascades, decisions, job_runs, labels, schema, shard_storage
 from store.engine import reading
+from store.errors import ShardRefused
 
 LEAST_FREE = 1 << 30  # bytes of free disk under which writing will soon fail
 PINNED = {"pandas": ((2, 2), (3, 1), "evidently 0.7 cannot be imported with it: install pandas >= 2.2, < 3.1")}
@@ -31,7 +34,7 @@ PINNED = {"pandas": ((2, 2), (3, 1), "evidently 0.7 cannot be imported with it: 
 
 class State(StrEnum):
     OK = "ok"
-    NOTE = "note"  # works, and deserves a look
+    NOTE = "note"  # works, or waits to be started, and deserves a look
     BAD = "bad"
 
 
@@ -54,14 +57,22 @@ def _examine(settings: Settings, now: datetime) -> Iterator[Finding]:
     yield from _environment(settings)
     yield from _packages()
     yield _disk(settings.data_dir)
-    yield _shards(settings.shards_url)
+    shards = _shards(settings.shards_url)
+    yield shards
     yield from _mlflow(settings.mlflow_url)
     yield _signing(settings)
+    if not _is_there(settings.database_url):
+        cure = "the first command that needs it makes it, or `knowgate demo` plays a whole deployment"
+        shown = make_url(settings.database_url).render_as_string(hide_password=True)
+        yield Finding(check="database", state=State.NOTE, found=f"{shown} is not there yet", cure=cure)
+        return
     with closing_engine(settings) as engine:
         database = _database(engine)
         yield database
         if database.state is State.OK:
             yield from _deployment(engine, settings, now)
+            if shards.state is State.OK:
+                yield from _leftovers(engine, settings, now)
 
 
 def _environment(settings: Settings) -> Iterator[Finding]:
@@ -102,16 +113,23 @@ def _disk(data_dir: Path) -> Finding:
     return Finding(check="disk", state=State.OK, found=found)
 
 
+def _is_there(database_url: str) -> bool:
+    url = make_url(database_url)
+    return url.get_backend_name() != "sqlite" or Path(str(url.database)).exists()
+
+
 def _shards(url: str) -> Finding:
+    folder = Path(url)
+    fresh = [] if "://" in url else [path for path in (folder, *folder.parents) if not path.exists()]
     probe = f"{url.rstrip('/')}/.doctor-{uuid.uuid4().hex}"
     try:
-        with fsspec.open(probe, "wb", auto_mkdir=True) as file:
-            file.write(b"knowgate")
-        filesystem, path = fsspec.core.url_to_fs(probe)
-        filesystem.rm(path)
-    except (OSError, ValueError, ImportError) as error:
+        shard_storage.put(probe, [memoryview(b"knowgate")])
+        shard_storage.remove(probe)
+        for made in fresh:
+            made.rmdir()  # looking leaves nothing behind
+    except (ShardRefused, OSError) as error:
         cure = "check KNOWGATE_SHARDS_URL, its credentials and its fsspec package"
-        return Finding(check="shards", state=State.BAD, found=f"{url}: {error}", cure=cure)
+        return Finding(check="shards", state=State.BAD, found=str(error), cure=cure)
     return Finding(check="shards", state=State.OK, found=f"{url} can be written")
 
 
@@ -139,11 +157,14 @@ def _database(engine: Engine) -> Finding:
     shown = engine.url.render_as_string(hide_password=True)
     try:
         found, wanted = schema.current(engine), schema.head()
-    except OperationalError as error:
-        cure = "check KNOWGATE_DATABASE_URL and that the server runs"
+    except DatabaseError as error:
+        cure = "check KNOWGATE_DATABASE_URL, and that the server runs or the file is a database"
         return Finding(check="database", state=State.BAD, found=f"{shown}: {error.orig}", cure=cure)
     if found != wanted:
         told = f"{shown} is at revision {found or 'empty'}, the code needs {wanted}"
+        if engine.dialect.name == "sqlite" and found in (None, *schema.former()):
+            cure = "the next command brings it up to date"
+            return Finding(check="database", state=State.NOTE, found=told, cure=cure)
         return Finding(check="database", state=State.BAD, found=told, cure="run `knowgate db upgrade`")
     return Finding(check="database", state=State.OK, found=f"{shown} at revision {found}")
 
@@ -165,25 +186,57 @@ def _deployment(engine: Engine, settings: Settings, now: datetime) -> Iterator[F
             ]
             watched = job_runs.watermark(session, "monitor", name)
             late = watched is not None and now - watched > 3 * spec.schedule.monitor_every + timedelta(minutes=10)
-            yield from _cascade(name, behind, watched, late, len(alerts.alerts(session, name, open_only=True)))
+            yield from _retention(spec, settings.vector_retention)
+            yield from _cascade(name, behind, len(alerts.alerts(session, name, open_only=True)))
+            if late and watched is not None:
+                yield _unwatched(name, watched, decisions.last_time(session, name))
+            yield from _failing(name, job_runs.failing(session, name))
             waiting = labels.waiting_count(session, name)
             if waiting:
                 cure = "their decisions have not arrived: check the spools, and the ids that labels carry"
                 yield Finding(check=name, state=State.NOTE, found=f"{waiting} labels wait", cure=cure)
-    lost = orphans(engine, settings.shards_url, now=now)
+
+
+def _leftovers(engine: Engine, settings: Settings, now: datetime) -> Iterator[Finding]:
+    lost = orphans(engine, settings.shards_url, now=now, older_than=settings.shard_grace)
     if lost:
-        cure = "left by a crash; the next `knowgate erase` removes them"
+        cure = "left by a crash; `knowgate vectors sweep` removes them, and the scheduler every hour"
         yield Finding(check="shards", state=State.NOTE, found=f"{len(lost)} files that nothing refers to", cure=cure)
 
 
-def _cascade(name: str, behind: list[str], watched: datetime | None, late: bool, open_alerts: int) -> Iterator[Finding]:
+def _retention(spec: CascadeSpec, retention: timedelta | None) -> Iterator[Finding]:
+    """The cascade's own retention was checked when it was applied."""
+    needed = spec.schedule.training_window + spec.horizon
+    if spec.vector_retention is None and retention is not None and retention < needed:
+        found = f"vectors are forgotten after {retention}, training reads them {needed} back"
+        cure = "lengthen KNOWGATE_VECTOR_RETENTION, or shorten schedule.training_window"
+        yield Finding(check=spec.name, state=State.NOTE, found=found, cure=cure)
+
+
+def _cascade(name: str, behind: list[str], open_alerts: int) -> Iterator[Finding]:
     if behind:
         cure = "see their refusals on the cascade's page, or whether they still run"
         yield Finding(check=name, state=State.NOTE, found=f"runtimes behind: {', '.join(behind)}", cure=cure)
-    if late and watched is not None:
-        found = f"monitored until {watched.isoformat(timespec='minutes')}"
-        yield Finding(check=name, state=State.BAD, found=found, cure="is `knowgate scheduler` running?")
     if open_alerts:
         yield Finding(check=name, state=State.NOTE, found=f"{open_alerts} open alerts", cure="see the cascade's page")
-    if not behind and not late and not open_alerts:
+    if not behind and not open_alerts:
         yield Finding(check=name, state=State.OK, found="no alerts, every runtime up to date")
+
+
+def _unwatched(name: str, watched: datetime, newest: datetime | None) -> Finding:
+    """A scheduler that stands still: bad where traffic goes by unwatched, else only not running."""
+    found = f"watched until {watched.isoformat(timespec='minutes')}"
+    if newest is not None and newest > watched:
+        found += f", decisions come until {newest.isoformat(timespec='minutes')}"
+        cure = "start `knowgate scheduler`, or see in its log why it stands still"
+        return Finding(check=name, state=State.BAD, found=found, cure=cure)
+    cure = "no traffic since; start `knowgate scheduler` before there is"
+    return Finding(check=name, state=State.NOTE, found=found + ": the scheduler is not running", cure=cure)
+
+
+def _failing(name: str, failed: tuple[job_runs.JobRun, ...]) -> Iterator[Finding]:
+    for run in failed:
+        window = run.window.end.isoformat(timespec="minutes")
+        found = f"{run.job} until {window} failed {run.token} times: {run.last_error}"
+        cure = "it is tried again at every tick, and later windows wait; the scheduler's log says more"
+        yield Finding(check=name, state=State.BAD, found=found, cure=cure)

@@ -21,6 +21,7 @@ from services.commands import (
     demo,
     doctor,
     erase,
+    gateway,
     history,
     jobs,
     labels,
@@ -28,6 +29,7 @@ from services.commands import (
     serve,
     simulate,
     token,
+    vectors,
 )
 from services.errors import ServicesError
 from services.settings import silence_telemetry
@@ -59,7 +61,9 @@ app.command("doctor")(doctor.doctor)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("erase")(erase.erase)
+app.add_typer(vectors.app, name="vectors")
 app.command("serve")(serve.serve)
+app.command("gateway")(gateway.gateway)
 app.command("scheduler")(jobs.scheduler)
 app.add_typer(db.app, name="db")
 app.add_typer(token.app, name="token")

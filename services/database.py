@@ -4,16 +4,20 @@ The embedded SQLite belongs to this checkout alone, so it is brought up to date 
 serve other processes of another version: its schema changes only by `knowgate db upgrade`; until then it is refused.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Engine, make_url
+from sqlalchemy.exc import DatabaseError
 
 from services.errors import InputInvalid
 from services.settings import Settings
 from store import schema
 from store.engine import open_engine
+
+log = logging.getLogger("knowgate.database")
 
 
 @contextmanager
@@ -22,6 +26,10 @@ def database(settings: Settings) -> Iterator[Engine]:
 
     Raises InputInvalid where the schema is not the code's, or where nothing answers.
     """
+    url = make_url(settings.database_url)
+    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+        # Most often the first command; now and then one that was given in another folder than was meant.
+        log.warning("a new database is made: %s (KNOWGATE_DATA_DIR says where)", url.database)
     with closing_engine(settings) as engine:
         _prepare(engine)
         yield engine
@@ -57,7 +65,7 @@ def _prepare(engine: Engine) -> None:
         if engine.dialect.name == "sqlite":
             schema.upgrade(engine)
             return
-    except OperationalError as error:
-        cure = "check KNOWGATE_DATABASE_URL and that the server runs"
+    except DatabaseError as error:
+        cure = "check KNOWGATE_DATABASE_URL, and that the server runs or the file is a database"
         raise InputInvalid(f"database {shown} does not answer: {error.orig}; {cure}") from error
     raise InputInvalid(f"database {shown} is at revision {found}, the code needs {wanted}: run `knowgate db upgrade`")

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from services.jobs.compact import CompactJob
 from services.jobs.deliver import DeliverSweep
 from services.jobs.job import JobContext, JobOutcome, Sweep, WindowedJob, run_due, run_sweep
 from services.jobs.monitor import MonitorJob
@@ -42,6 +43,7 @@ TICKS: tuple[Tick, ...] = (
     Tick(job=RegisterSweep(), every=timedelta(seconds=30)),
     Tick(job=DeliverSweep(), every=timedelta(seconds=5)),
     Tick(job=SealJob(), every=timedelta(seconds=30)),
+    Tick(job=CompactJob(), every=timedelta(minutes=1)),
 )
 
 

@@ -7,7 +7,6 @@ it shows in no process list. The defaults make `knowgate serve` work in a fresh 
 
 import ipaddress
 import os
-import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,8 @@ from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from services.durations import EXPECTED, parse_duration
+from services import setting_values
+from services.durations import EXPECTED
 from services.errors import SettingInvalid
 
 PREFIX = "KNOWGATE_"
@@ -47,6 +47,9 @@ class Settings:
     data_dir: Path
     database_url: str
     shards_url: str
+    shard_bytes: int
+    shard_grace: timedelta
+    vector_retention: timedelta | None  # None = for ever
     mlflow_url: str
     host: str
     port: int
@@ -59,90 +62,13 @@ class Settings:
     signing_key: str | None = field(repr=False)  # lowercase hex
     webhook_secret: bytes | None = field(repr=False)
     judge_api_key: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    gateway_key: str | None = field(default=None, repr=False)
     training_engine: str = "local"
     ray_address: str = "auto"
     ray_workers: int = 1
     ray_cpus_per_worker: float = 1.0
     ray_gpus_per_worker: float = 0.0
-
-
-def _text(value: str) -> str:
-    return value
-
-
-def _place(value: str) -> str:
-    """A URL as it is, a folder as its full path: the database keeps it, and is read from other folders."""
-    return value if "://" in value else str(Path(value).absolute())
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        number = int(value)
-        if not low <= number <= high:
-            raise ValueError
-        return number
-
-    return parse
-
-
-def _url(*schemes: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if not value.startswith(schemes):
-            raise ValueError
-        return value
-
-    return parse
-
-
-def _positive_duration(value: str) -> timedelta:
-    duration = parse_duration(value)
-    if duration <= timedelta():
-        raise ValueError
-    return duration
-
-
-def _key(value: str) -> bytes:
-    key = value.encode()
-    if not 16 <= len(key) <= 64:
-        raise ValueError
-    return key
-
-
-def _secret(value: str) -> bytes:
-    if len(value) < 16:
-        raise ValueError
-    return value.encode()
-
-
-def _bearer(value: str) -> str:
-    if not value.isascii() or not value.isprintable() or " " in value:
-        raise ValueError
-    return value
-
-
-def _private_key(value: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{64}", value.lower()):
-        raise ValueError
-    return value.lower()
-
-
-def _amount(value: str) -> float:
-    number = float(value)
-    if not 0.0 <= number < float("inf"):
-        raise ValueError
-    return number
-
-
-def _engine(value: str) -> str:
-    if value not in ("local", "ray"):
-        raise ValueError
-    return value
-
-
-def _level(value: str) -> str:
-    if value not in ("debug", "info", "warning", "error"):
-        raise ValueError
-    return value
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -158,7 +84,7 @@ SETTINGS: tuple[Setting, ...] = (
         default="sqlite:///{data_dir}/knowgate.db",
         expected="an SQLAlchemy URL: sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME",
         purpose="The database. It may carry a password, so it may also be given as a file.",
-        parse=_url("sqlite:///", "postgresql+psycopg://"),
+        parse=setting_values.url("sqlite:///", "postgresql+psycopg://"),
         secret=True,
     ),
     Setting(
@@ -166,28 +92,49 @@ SETTINGS: tuple[Setting, ...] = (
         default="{data_dir}/shards",
         expected="a folder or an fsspec URL such as s3://bucket/prefix",
         purpose="Where shipped hidden states are kept, in safetensors shards.",
-        parse=_place,
+        parse=setting_values.place,
+    ),
+    Setting(
+        name="KNOWGATE_SHARD_BYTES",
+        default="268435456",
+        expected="a whole number from 65536 to 4294967296",
+        purpose="No shard holds more bytes of vectors; compaction merges smaller ones up to it.",
+        parse=setting_values.whole(1 << 16, 1 << 32),
+    ),
+    Setting(
+        name="KNOWGATE_SHARD_GRACE",
+        default="24h",
+        expected=EXPECTED,
+        purpose="How long a shard that nothing refers to stays, for those who still read it.",
+        parse=setting_values.positive_duration,
+    ),
+    Setting(
+        name="KNOWGATE_VECTOR_RETENTION",
+        default="",
+        expected="a duration of at least 1d",
+        purpose="Vectors of older decisions are forgotten, where the cascade says nothing else. Not set: never.",
+        parse=setting_values.retention,
     ),
     Setting(
         name="KNOWGATE_MLFLOW_URL",
         default="sqlite:///{data_dir}/mlflow.db",
         expected="a tracking URI: http(s)://…, sqlite:///FILE or postgresql+psycopg://…",
         purpose="MLflow's tracking store or server. It being down delays registration and nothing else.",
-        parse=_url("sqlite:///", "postgresql+psycopg://", "http://", "https://"),
+        parse=setting_values.url("sqlite:///", "postgresql+psycopg://", "http://", "https://"),
     ),
     Setting(
         name="KNOWGATE_HOST",
         default="127.0.0.1",
         expected="an address or a host name to bind to",
         purpose="Where the API listens. 0.0.0.0 listens everywhere.",
-        parse=_text,
+        parse=setting_values.text,
     ),
     Setting(
         name="KNOWGATE_PORT",
         default="8420",
         expected="a whole number from 1 to 65535",
         purpose="The API's port.",
-        parse=_whole(1, 65535),
+        parse=setting_values.whole(1, 65535),
     ),
     Setting(
         name="KNOWGATE_AUTH",
@@ -201,35 +148,35 @@ SETTINGS: tuple[Setting, ...] = (
         default="67108864",
         expected="a whole number from 1024 to 1073741824",
         purpose="A larger request body is refused with 413.",
-        parse=_whole(1024, 1 << 30),
+        parse=setting_values.whole(1024, 1 << 30),
     ),
     Setting(
         name="KNOWGATE_ASSIGNMENT_LEASE",
         default="24h",
         expected=EXPECTED,
         purpose="How long a runtime may decide without word from the control plane; then it escalates everything.",
-        parse=_positive_duration,
+        parse=setting_values.positive_duration,
     ),
     Setting(
         name="KNOWGATE_JOB_LEASE",
         default="2m",
         expected=EXPECTED,
         purpose="How long a job may be silent before another scheduler takes its window over.",
-        parse=_positive_duration,
+        parse=setting_values.positive_duration,
     ),
     Setting(
         name="KNOWGATE_LOG_LEVEL",
         default="info",
         expected="debug, info, warning or error",
         purpose="What is written to standard error.",
-        parse=_level,
+        parse=setting_values.level,
     ),
     Setting(
         name="KNOWGATE_HASH_KEY",
         default="",
         expected="16 to 64 bytes of text",
         purpose="The key of the prompts' keyed hashes. Not set: one is made once and kept in {data_dir}/hash.key.",
-        parse=_key,
+        parse=setting_values.key,
         secret=True,
     ),
     Setting(
@@ -237,7 +184,7 @@ SETTINGS: tuple[Setting, ...] = (
         default="",
         expected="an Ed25519 private key as 64 hex digits",
         purpose="Signs assignments and bundles. Not set: they are served unsigned.",
-        parse=_private_key,
+        parse=setting_values.private_key,
         secret=True,
     ),
     Setting(
@@ -245,7 +192,7 @@ SETTINGS: tuple[Setting, ...] = (
         default="",
         expected="at least 16 characters",
         purpose="Signs alert messages. Not set: they are sent unsigned.",
-        parse=_secret,
+        parse=setting_values.secret,
         secret=True,
     ),
     Setting(
@@ -253,7 +200,23 @@ SETTINGS: tuple[Setting, ...] = (
         default="",
         expected="text without spaces",
         purpose="Sent as a bearer token to the endpoint that `knowgate labels grade` asks for verdicts.",
-        parse=_bearer,
+        parse=setting_values.bearer,
+        secret=True,
+    ),
+    Setting(
+        name="KNOWGATE_TOKEN",
+        default="",
+        expected="text without spaces",
+        purpose="What `knowgate gateway` shows the control plane: a token of role runtime.",
+        parse=setting_values.bearer,
+        secret=True,
+    ),
+    Setting(
+        name="KNOWGATE_GATEWAY_KEY",
+        default="",
+        expected="text without spaces",
+        purpose="What callers of `knowgate gateway` show as their API key. Not set: it serves this machine alone.",
+        parse=setting_values.bearer,
         secret=True,
     ),
     Setting(
@@ -261,35 +224,35 @@ SETTINGS: tuple[Setting, ...] = (
         default="local",
         expected="local or ray",
         purpose="Who fits probes: the trainer's own process, or the workers of a Ray cluster.",
-        parse=_engine,
+        parse=setting_values.engine,
     ),
     Setting(
         name="KNOWGATE_RAY_ADDRESS",
         default="auto",
         expected="host:port of the head node, auto or local",
         purpose="The Ray cluster.",
-        parse=_text,
+        parse=setting_values.text,
     ),
     Setting(
         name="KNOWGATE_RAY_WORKERS",
         default="1",
         expected="a whole number from 1 to 10000",
         purpose="How many processes of the cluster share a fit.",
-        parse=_whole(1, 10_000),
+        parse=setting_values.whole(1, 10_000),
     ),
     Setting(
         name="KNOWGATE_RAY_CPUS_PER_WORKER",
         default="1",
         expected="a number of at least 0",
         purpose="CPUs of the cluster that each of them takes, and its threads.",
-        parse=_amount,
+        parse=setting_values.amount,
     ),
     Setting(
         name="KNOWGATE_RAY_GPUS_PER_WORKER",
         default="0",
         expected="a number of at least 0",
         purpose="GPUs of the cluster that each of them takes; 0: it computes on the CPU.",
-        parse=_amount,
+        parse=setting_values.amount,
     ),
 )
 

@@ -63,6 +63,18 @@ def versioned_cascade(session: Session, name: str) -> tuple[int, CascadeSpec]:
     return row.version, codec.decode(CascadeSpec, row.spec)
 
 
+def declared_p_t_kinds(session: Session, name: str) -> dict[tuple[int, int], str]:
+    """By version and tier, which probability that tier was declared to send as P(T)."""
+    rows = session.execute(
+        select(CascadeVersionRow.version, CascadeVersionRow.spec).where(CascadeVersionRow.cascade == name)
+    )
+    return {
+        (row.version, tier): declared.p_t_kind.value
+        for row in rows
+        for tier, declared in enumerate(codec.decode(CascadeSpec, row.spec).tiers)
+    }
+
+
 def cascade_names(session: Session) -> tuple[str, ...]:
     """The names of all cascades, sorted."""
     return tuple(session.scalars(select(CascadeRow.name).order_by(CascadeRow.name)))

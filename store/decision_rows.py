@@ -19,6 +19,7 @@ from knowgate.records import (
     Decision,
     Fingerprint,
     GateOutcome,
+    PTKind,
     Reason,
     Role,
     Signals,
@@ -82,6 +83,7 @@ def attempt_row(decision: Decision, attempt: Attempt, spec: CascadeSpec) -> dict
         "ood": attempt.signals.ood,
         "entropy": attempt.entropy,
         "margin": attempt.margin,
+        "p_t_kind": None if attempt.p_t_kind is None else attempt.p_t_kind.value,
         "note": attempt.note,
         "action": None if verdict is None else verdict.action.value,
         "reason": None if verdict is None or verdict.reason is None else verdict.reason.value,
@@ -126,7 +128,8 @@ def read_decision(
 def payload(decision: Decision) -> str:
     """What the ledger says about a decision: the canonical JSON of the record as stored.
 
-    Equal to `codec.canonical`, written out since every decision passes here: the general way takes ten times as long.
+    Equal to `codec.canonical`, but that what nobody said about the kind of P(T) is left out: leaves from before there
+    were kinds hold. Written out since every decision passes here: the general way takes ten times as long.
     """
     document = {name: getattr(decision, name) for name in _DECISION_FIELDS}
     document["id"] = str(decision.id)
@@ -137,6 +140,8 @@ def payload(decision: Decision) -> str:
 
 def _attempt_document(attempt: Attempt) -> dict[str, Any]:
     document = {name: getattr(attempt, name) for name in _ATTEMPT_FIELDS}
+    if attempt.p_t_kind is None:
+        del document["p_t_kind"]
     document["signals"] = {name: getattr(attempt.signals, name) for name in _SIGNALS_FIELDS}
     if attempt.fingerprint is not None:
         document["fingerprint"] = {name: getattr(attempt.fingerprint, name) for name in _FINGERPRINT_FIELDS}
@@ -190,6 +195,7 @@ def _read_attempt(row: AttemptRow, fingerprints: Mapping[str, Fingerprint]) -> A
         fault=None if row.fault is None else Reason(row.fault),
         entropy=row.entropy,
         margin=row.margin,
+        p_t_kind=None if row.p_t_kind is None else PTKind(row.p_t_kind),
         note=row.note,
         answer=row.answer,
         run_propensity=row.run_propensity,

@@ -23,6 +23,7 @@ from store.cascades import cascade_names, versioned_cascade
 from store.errors import CascadeUnknown, DecisionUnknown
 from store.rejections import Rejected, find_unstorable, storable
 from store.tables import AttemptRow, DecisionRow, FingerprintRow
+from store.undeclared import Undeclared, undeclared_models
 
 CLOCK_TOLERANCE = timedelta(hours=1)  # between the time in the id and `occurred_at`
 _PAGE = 1000
@@ -36,6 +37,7 @@ class Added:
     duplicates: int  # were there already, or came twice in the batch; they changed nothing
     rejected: tuple[Rejected, ...]
     adopted: int  # labels that had waited for one of these decisions
+    undeclared: tuple[Undeclared, ...] = ()  # of the stored ones; facts, so kept, but nothing is learned from them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,7 @@ def add_decisions(session: Session, decisions: Sequence[Decision], *, received_a
         duplicates=len(decisions) - len(rejected) - len(fresh),
         rejected=rejected,
         adopted=adopted,
+        undeclared=undeclared_models((item.decision, item.spec) for item in fresh),
     )
 
 
@@ -121,6 +124,14 @@ def first_time(session: Session, cascade: str) -> datetime | None:
         select(DecisionRow.id).where(DecisionRow.cascade == cascade).order_by(DecisionRow.id).limit(1)
     )
     return None if first is None else decided_at(first)
+
+
+def last_time(session: Session, cascade: str) -> datetime | None:
+    """When the cascade's newest decision was made; None before the first."""
+    last = session.scalar(
+        select(DecisionRow.id).where(DecisionRow.cascade == cascade).order_by(DecisionRow.id.desc()).limit(1)
+    )
+    return None if last is None else decided_at(last)
 
 
 def find_decision(session: Session, cascade: str, external_id: str) -> Decision | None:

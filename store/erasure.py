@@ -22,10 +22,9 @@ from store.tables import (
     LabelRow,
     LedgerLeafRow,
     VectorPlaceRow,
-    VectorShardRow,
     WaitingLabelRow,
 )
-from store.vectors import VectorPlace, read_place
+from store.vectors import VectorPlace, held_shards
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,12 +90,22 @@ def _drop_waiting(session: Session, decision_id: UUID, cascade: str, external_id
 
 
 def _drop_vectors(session: Session, decision_id: UUID) -> tuple[VectorPlace, ...]:
-    query = (
-        select(VectorPlaceRow, VectorShardRow)
-        .join(VectorShardRow, VectorShardRow.id == VectorPlaceRow.shard)
+    # Deleted and told in one statement: a row that is just being moved is told where it was moved to.
+    gone = session.execute(
+        delete(VectorPlaceRow)
         .where(VectorPlaceRow.decision_id == decision_id)
-        .order_by(VectorPlaceRow.tier)
+        .returning(VectorPlaceRow.tier, VectorPlaceRow.shard, VectorPlaceRow.row, VectorPlaceRow.sha256),
+        execution_options={"synchronize_session": False},
+    ).all()
+    held = {shard.id: shard for shard in held_shards(session, {row.shard for row in gone})}
+    return tuple(
+        VectorPlace(
+            shard=row.shard,
+            url=held[row.shard].url,
+            row=row.row,
+            sha256=row.sha256,
+            dimension=held[row.shard].dimension,
+            fingerprint=held[row.shard].fingerprint,
+        )
+        for row in sorted(gone, key=lambda row: row.tier)
     )
-    places = tuple(read_place(place, shard) for place, shard in session.execute(query))
-    session.execute(delete(VectorPlaceRow).where(VectorPlaceRow.decision_id == decision_id))
-    return places

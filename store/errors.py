@@ -10,6 +10,9 @@
     ├── AttemptTaken       another run already spent this certification attempt
     ├── TokenNameTaken     a token of this name exists
     ├── NaiveTime          a time without its offset
+    ├── ShardRefused       a shard that cannot be written or read as asked
+    │   └── FingerprintDiffers  its vectors are hidden states of something else
+    ├── RowsMoved          rows of a shard are no longer where they were read
     └── UrlUnsupported     a database URL this store cannot open
 
 A message says what was wrong, with which value, and the cure.
@@ -29,8 +32,8 @@ class CascadeUnknown(StoreError):
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
         self.name = name
-        listed = ", ".join(known) or "none"
-        super().__init__(f"cascade {name!r} is not known (known: {listed}); run `knowgate cascade apply` first")
+        self.cure = f"no such cascade (known: {', '.join(known) or 'none'}); run `knowgate cascade apply` first"
+        super().__init__(f"cascade is {name!r}: {self.cure}")
 
 
 class DecisionUnknown(StoreError):
@@ -38,7 +41,8 @@ class DecisionUnknown(StoreError):
 
     def __init__(self, decision_id: UUID) -> None:
         self.decision_id = decision_id
-        super().__init__(f"decision {decision_id} is not stored; check the id, or wait until its spool is shipped")
+        self.cure = "no such decision is stored; check the id, or wait until its spool is shipped"
+        super().__init__(f"decision is {decision_id}: {self.cure}")
 
 
 class BundleUnknown(StoreError):
@@ -46,7 +50,8 @@ class BundleUnknown(StoreError):
 
     def __init__(self, bundle_id: str) -> None:
         self.bundle_id = bundle_id
-        super().__init__(f"bundle {bundle_id!r} is not stored; `knowgate bundle show` lists those that are")
+        self.cure = "no such bundle is stored; `knowgate bundle show` lists those that are"
+        super().__init__(f"bundle is {bundle_id!r}: {self.cure}")
 
 
 class BundleMismatch(StoreError):
@@ -100,3 +105,27 @@ class UrlUnsupported(StoreError):
 
     def __init__(self, url: str) -> None:
         super().__init__(f"database URL {url!r} is not supported; use sqlite:///FILE or postgresql+psycopg://…")
+
+
+class ShardRefused(StoreError, ValueError):
+    """A shard that cannot be written or read as asked; the message names it, what was wrong and the cure."""
+
+
+class FingerprintDiffers(ShardRefused):
+    """The vectors are hidden states of something else than what was asked for."""
+
+    def __init__(self, where: str, field: str, expected: object, found: object) -> None:
+        self.field = field
+        self.expected = expected
+        self.found = found
+        super().__init__(
+            f"{where} has fingerprint.{field} {found!r}, {expected!r} is expected: "
+            f"read vectors of one model, layer and template together, or extract them anew"
+        )
+
+
+class RowsMoved(StoreError):
+    """Rows of a shard are no longer where they were read: somebody erased or moved them meanwhile."""
+
+    def __init__(self, expected: int, found: int) -> None:
+        super().__init__(f"{found} of {expected} rows were still where they were read; read them again and start anew")

@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 
 from knowgate.records import LabelSource, Window
 from store import dialects, partitions
-from store.tables import AttemptRow, DecisionRow, LabelRow, VectorPlaceRow, VectorShardRow
+from store.cascades import declared_p_t_kinds
+from store.tables import AttemptRow, DecisionRow, FingerprintRow, LabelRow, VectorPlaceRow, VectorShardRow
 from store.tables.base import UtcDateTime
 
 # The tables rather than the models: nothing here needs the ORM, which would walk every row twice.
@@ -26,6 +27,7 @@ _ATTEMPT = dialects.table_of(AttemptRow)
 _LABEL = dialects.table_of(LabelRow)
 _PLACE = dialects.table_of(VectorPlaceRow)
 _SHARD = dialects.table_of(VectorShardRow)
+_FINGERPRINT = dialects.table_of(FingerprintRow)
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -53,6 +55,7 @@ class Examples:
     ood: Floats
     entropy: Floats
     margin: Floats
+    p_t_kind: Objects  # which probability p_t is: as it was sent, else as the cascade declared it then
     correct: Floats  # of the label in force
     label_source: Objects
     labelled_at: Times
@@ -73,6 +76,9 @@ class Examples:
     reason: Objects
     shard: Objects  # URL of the shard with this attempt's vector
     row: Integers  # within the shard; -1 = no vector
+    dimension: Integers  # of the vector; -1 = no vector
+    revision: Objects  # of the model that the attempt's fingerprint names; None without one
+    vector_sha256: Objects  # of the row's bytes
     fingerprint: Objects  # SHA-256 of the attempt's fingerprint, a key of `store.fingerprints.fingerprints`
     generation: Integers  # of the assignment in force; -1 = none
     bundle: Objects
@@ -111,10 +117,24 @@ def labelled(session: Session, cascade: str, window: Window, *, as_of: datetime)
     rows = session.execute(_query(cascade, window, as_of)).all()
     columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) if rows else [()] * len(_COLUMNS)
     arrays = {name: make(values) for (name, _, make), values in zip(_COLUMNS, columns, strict=True)}
+    arrays["p_t_kind"] = _kinds(session, cascade, arrays)
     ids = arrays["ids"]
     fresh = np.ones(len(ids), dtype=bool)
     fresh[1:] = ids[1:] != ids[:-1]
     return Examples(decision=np.cumsum(fresh).astype(np.int64) - 1, **arrays)
+
+
+def _kinds(session: Session, cascade: str, arrays: dict[str, Any]) -> Objects:
+    """The kinds of P(T), those that nobody sent filled in from the cascade's versions that the decisions name."""
+    sent, versions = arrays["p_t_kind"], arrays.pop("spec_version")
+    unsaid = np.flatnonzero([kind is None for kind in sent])
+    if not len(unsaid):
+        return np.asarray(sent, dtype=object)
+    declared = declared_p_t_kinds(session, cascade)
+    filled = np.array(sent, dtype=object)
+    for at in unsaid:
+        filled[at] = declared.get((int(versions[at]), int(arrays["tier"][at])))
+    return filled
 
 
 def _query(cascade: str, window: Window, as_of: datetime) -> Select[Any]:
@@ -137,6 +157,7 @@ def _query(cascade: str, window: Window, as_of: datetime) -> Select[Any]:
             & (_PLACE.c.decision_id < high),
         )
         .outerjoin(_SHARD, _SHARD.c.id == _PLACE.c.shard)
+        .outerjoin(_FINGERPRINT, _FINGERPRINT.c.sha256 == _ATTEMPT.c.fingerprint)
         .where(
             _DECISION.c.cascade == cascade,
             _DECISION.c.id >= low,
@@ -218,6 +239,8 @@ _COLUMNS: tuple[_Column, ...] = (
     ("ood", lambda _: _ATTEMPT.c.ood, _floats),
     ("entropy", lambda _: _ATTEMPT.c.entropy, _floats),
     ("margin", lambda _: _ATTEMPT.c.margin, _floats),
+    ("p_t_kind", lambda _: _ATTEMPT.c.p_t_kind, _objects),
+    ("spec_version", lambda _: _DECISION.c.spec_version, _integers),
     ("correct", lambda held: held.c.correct, _floats),
     ("label_source", lambda held: held.c.source, _objects),
     ("labelled_at", lambda held: held.c.labelled_at, _times),
@@ -238,6 +261,9 @@ _COLUMNS: tuple[_Column, ...] = (
     ("reason", lambda _: _ATTEMPT.c.reason, _objects),
     ("shard", lambda _: _SHARD.c.url, _objects),
     ("row", lambda _: _PLACE.c.row, _integers),
+    ("dimension", lambda _: _SHARD.c.dimension, _integers),
+    ("revision", lambda _: _FINGERPRINT.c.document["revision"].as_string(), _objects),
+    ("vector_sha256", lambda _: _PLACE.c.sha256, _objects),
     ("fingerprint", lambda _: _ATTEMPT.c.fingerprint, _objects),
     ("generation", lambda _: _DECISION.c.generation, _integers),
     ("bundle", lambda _: _DECISION.c.bundle, _objects),

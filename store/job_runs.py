@@ -145,6 +145,13 @@ def job_runs(
     )
 
 
+def failing(session: Session, cascade: str) -> tuple[JobRun, ...]:
+    """The windows whose last try failed and after which none is finished yet, newest first."""
+    failed = [run for run in job_runs(session, cascade) if run.finished_at is None and run.last_error is not None]
+    done = {job: watermark(session, job, cascade) for job in {run.job for run in failed}}
+    return tuple(run for run in failed if (until := done[run.job]) is None or run.window.end > until)
+
+
 def _take_over(
     session: Session, job: str, cascade: str, window: Window, owner: str, lease: timedelta, now: datetime
 ) -> tuple[UUID, int] | None:

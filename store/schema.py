@@ -72,6 +72,12 @@ def keeps_name(name: str | None, kind: str, _parents: object) -> bool:
     return not (kind == "table" and name is not None and partitions.is_partition(name))
 
 
+def former() -> tuple[str, ...]:
+    """The revisions before the one that the code needs, newest first; from each of them `upgrade` leads to it."""
+    script = ScriptDirectory(str(MIGRATIONS))
+    return tuple(step.revision for step in script.walk_revisions() if step.revision != head())
+
+
 @contextmanager
 def _migrating(engine: Engine) -> Iterator[Connection]:
     """One transaction, alone: two processes that start together must not both migrate.

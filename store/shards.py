@@ -1,36 +1,34 @@
-"""Vector shards: float16 hidden states in safetensors files under an fsspec URL.
+"""Vector shards: float16 hidden states in safetensors files of bounded size under an fsspec URL.
 
 Decisions:
-- A shard holds one tensor, `hidden` [n, d] float16, and the rows' ids in its metadata. SQL holds (shard, row, sha256).
+- SQL holds (shard, row, sha256); a file holds the vectors, whose they are, and what they are hidden states of
+  (`store.shard_format`).
 - A shard is named by the SHA-256 of its content. Writing it twice therefore changes nothing, and a name that exists is
-  a shard that is whole: it is written under a temporary name, synced and renamed.
-- Rows are read at random through their offsets, without reading the file around them.
-- Erasure overwrites rows with zeros in a new shard, so that row numbers stay.
+  a shard that is whole (`store.shard_storage`).
+- Rows are read at random through a mapped file, without reading the file around them (`store.mapped_shards`,
+  `store.row_reader`).
+- Erasure overwrites rows with zeros in a new shard, so that row numbers stay. Compaction leaves such rows behind.
 """
 
 import hashlib
-import json
-import os
-import uuid
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import fsspec
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save
 
-from store.errors import StoreError
+from knowgate.records import Fingerprint
+from store import shard_storage
+from store.errors import FingerprintDiffers, ShardRefused
+from store.mapped_shards import MappedShard, shard_ids
+from store.row_reader import RowBlock, RowReader
+from store.shard_format import ERASED, ITEM_BYTES, Float16Array, header_bytes
 
-Float16Array = npt.NDArray[np.float16]
-TENSOR = "hidden"
-_HEADER_LIMIT = 100_000_000  # the format's own limit
-
-
-class ShardRefused(StoreError, ValueError):
-    """A shard that cannot be written or read as asked; the message names it, what was wrong and the cure."""
+SHARD_BYTES = 1 << 28  # 256 MiB: long enough for sequential reading, short enough to be written anew
+_VERIFY_BYTES = 1 << 20
+_LOOKED_AT = 64  # rows
+_EXPONENT = np.uint16(0x7C00)  # of a float16; all its bits are set where it is not finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,58 +41,63 @@ class WrittenShard:
     row_sha256: tuple[str, ...]  # hex, of each row's 2·d bytes, little-endian
 
 
-def write_shard(base_url: str, hidden: npt.ArrayLike, ids: Sequence[str]) -> WrittenShard:
+def write_shard(
+    base_url: str, hidden: npt.ArrayLike, ids: Sequence[str], *, fingerprint: Fingerprint | None = None
+) -> WrittenShard:
     """Write vectors [n, d] as one shard under `base_url`; `ids[i]` names row i and is unique.
 
-    Values are stored as float16 and must be finite there. Raises ShardRefused.
+    `fingerprint` says what all of them are hidden states of. Values are stored as float16 and must be finite there.
+    Raises ShardRefused.
     """
     with np.errstate(over="ignore"):
-        rows: Float16Array = np.ascontiguousarray(np.asarray(hidden).astype("<f2"))
+        rows: Float16Array = np.ascontiguousarray(np.asarray(hidden).astype("<f2", copy=False))
     if rows.ndim != 2 or rows.size == 0:
         raise ShardRefused(f"hidden has shape {rows.shape}: give vectors [n, d] with at least one row")
     if len(ids) != len(rows) or len(set(ids)) != len(ids):
         raise ShardRefused(f"ids are {len(ids)} ({len(set(ids))} different) for {len(rows)} rows: give each row one id")
-    if not np.isfinite(rows).all():
-        raise ShardRefused("hidden is not finite in float16: clip with knowgate.features.stored_vector first")
-    content = save({TENSOR: rows}, metadata={"ids": json.dumps(list(ids))})
-    return _put(base_url, content, rows)
+    first = _first_endless(rows)
+    if first is not None:
+        cure = "clip with knowgate.features.stored_vector first"
+        raise ShardRefused(f"hidden is not finite in float16 at row {first} ({ids[first]}): {cure}")
+    parts = (memoryview(header_bytes(rows.shape, ids, fingerprint)), rows.view(np.uint8).data.cast("B"))
+    with ThreadPoolExecutor(1) as pool:  # hashing lets go of the interpreter's lock: the two run side by side
+        whole = pool.submit(_sha256, parts)
+        row_sha256 = tuple(hashlib.sha256(row).hexdigest() for row in rows)
+        sha256 = whole.result()
+    url = shard_storage.shard_url(base_url, sha256)
+    shard_storage.put(url, parts)
+    return WrittenShard(url=url, sha256=sha256, dimension=rows.shape[1], row_sha256=row_sha256)
 
 
-def read_rows(url: str, rows: Sequence[int]) -> Float16Array:
-    """Rows of a shard, float16 [len(rows), d], in the order asked for. Raises ShardRefused."""
-    filesystem, path = _locate(url)
-    offset, (count, dimension), _ = _header(filesystem, path, url)
-    wanted = np.asarray(rows, dtype=np.int64)
-    if wanted.size == 0:
-        return np.empty((0, dimension), dtype=np.float16)
-    if wanted.min() < 0 or wanted.max() >= count:
-        raise ShardRefused(f"row {int(wanted.max())} of {url} does not exist: it has rows 0 to {count - 1}")
-    if _is_local(filesystem):
-        held = np.memmap(path, dtype="<f2", mode="r", offset=offset, shape=(count, dimension))
-        return np.asarray(held[wanted])
-    width = 2 * dimension
-    runs = list(_runs(np.unique(wanted)))
-    parts: list[bytes] = filesystem.cat_ranges(
-        [path] * len(runs), [offset + first * width for first, _ in runs], [offset + end * width for _, end in runs]
-    )
-    read = np.frombuffer(b"".join(parts), dtype="<f2").reshape(-1, dimension)
-    return read[np.searchsorted(np.unique(wanted), wanted)]
+def rows_of_one(dimension: int, shard_bytes: int = SHARD_BYTES) -> int:
+    """How many vectors a shard of at most `shard_bytes` holds; at least one."""
+    return max(1, shard_bytes // (ITEM_BYTES * dimension))
 
 
-def shard_ids(url: str) -> tuple[str, ...]:
-    """The ids of a shard's rows, in their order. Raises ShardRefused."""
-    filesystem, path = _locate(url)
-    return tuple(json.loads(_header(filesystem, path, url)[2].get("ids", "[]")))
+def cut(count: int, dimension: int, shard_bytes: int = SHARD_BYTES) -> Iterator[slice]:
+    """`count` vectors in runs that fit a shard each."""
+    step = rows_of_one(dimension, shard_bytes)
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
+
+
+def read_rows(url: str, rows: Sequence[int], *, fingerprint: Fingerprint | None = None) -> Float16Array:
+    """Rows of a shard, float16 [len(rows), d], in the order asked for.
+
+    Raises ShardRefused, and FingerprintDiffers where it is not of the `fingerprint` that was given.
+    """
+    with MappedShard(url, fingerprint=fingerprint) as shard:
+        return shard.read(rows)
 
 
 def verify_shard(url: str, sha256: str) -> bool:
-    """Whether the file under `url` still has this SHA-256; False where it is gone."""
-    filesystem, path = _locate(url)
-    if not filesystem.exists(path):
+    """Whether the file under `url` still has this SHA-256; False where it is gone. Raises ShardRefused."""
+    if not shard_storage.exists(url):
         return False
+    place = shard_storage.locate(url)
     digest = hashlib.sha256()
-    with filesystem.open(path, "rb") as stream:
-        while chunk := stream.read(1 << 20):
+    with place.filesystem.open(place.path, "rb") as stream:
+        while chunk := stream.read(_VERIFY_BYTES):
             digest.update(chunk)
     return digest.hexdigest() == sha256
 
@@ -105,80 +108,51 @@ def blank_rows(url: str, rows: Sequence[int]) -> WrittenShard:
     The old shard stays too: the caller moves its references in a transaction and calls `remove_shard` once that is
     committed, so that no crash leaves a reference to a shard that is gone. Raises ShardRefused.
     """
-    filesystem, path = _locate(url)
-    _, (count, _), _ = _header(filesystem, path, url)
-    held = np.array(read_rows(url, range(count)))
-    ids = list(shard_ids(url))
+    with MappedShard(url) as shard:
+        held, fingerprint = np.array(shard.block(0, len(shard))), shard.fingerprint
+    ids = list(shard_ids(url)) or [f"row/{row}" for row in range(len(held))]
     for row in rows:
         held[row] = 0
-        ids[row] = f"erased/{row}"
-    return write_shard(url.rpartition("/")[0].rpartition("/")[0], held, ids)
+        ids[row] = f"{ERASED}{row}"
+    return write_shard(shard_storage.base_of(url), held, ids, fingerprint=fingerprint)
+
+
+def _first_endless(rows: Float16Array) -> int | None:
+    """The first row that is not finite. By its bits and a few rows at a time: np.isfinite takes three times as long."""
+    for start in range(0, len(rows), _LOOKED_AT):
+        endless = (rows[start : start + _LOOKED_AT].view("<u2") & _EXPONENT) == _EXPONENT
+        if endless.any():
+            return start + int(np.argmax(endless.any(axis=1)))
+    return None
+
+
+def _sha256(parts: Sequence[memoryview]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def remove_shard(url: str) -> None:
     """Remove a shard that nothing refers to; nothing happens where it is gone already."""
-    filesystem, path = _locate(url)
-    if filesystem.exists(path):
-        filesystem.rm(path)
+    shard_storage.remove(url)
 
 
-def _put(base_url: str, content: bytes, rows: Float16Array) -> WrittenShard:
-    sha256 = hashlib.sha256(content).hexdigest()
-    url = f"{base_url.rstrip('/')}/{sha256[:2]}/{sha256}.safetensors"
-    filesystem, path = _locate(url)
-    if not filesystem.exists(path):
-        folder = path.rpartition("/")[0]
-        filesystem.makedirs(folder, exist_ok=True)
-        if _is_local(filesystem):
-            _put_local(Path(path), content)
-        else:
-            filesystem.pipe_file(path, content)  # an object store's put is all or nothing
-    return WrittenShard(
-        url=url,
-        sha256=sha256,
-        dimension=rows.shape[1],
-        row_sha256=tuple(hashlib.sha256(row.tobytes()).hexdigest() for row in rows),
-    )
-
-
-def _put_local(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-
-
-def _locate(url: str) -> tuple[Any, str]:
-    filesystem, path = fsspec.core.url_to_fs(url)
-    return filesystem, str(path)
-
-
-def _is_local(filesystem: Any) -> bool:
-    return "file" in filesystem.protocol
-
-
-def _header(filesystem: Any, path: str, url: str) -> tuple[int, tuple[int, int], dict[str, str]]:
-    """Offset of the first row, shape [n, d] and metadata."""
-    try:
-        length = int.from_bytes(filesystem.cat_file(path, start=0, end=8), "little")
-        if not 0 < length <= _HEADER_LIMIT:
-            raise ShardRefused(f"{url} is not a safetensors file: restore it from a backup")
-        header = json.loads(filesystem.cat_file(path, start=8, end=8 + length))
-        tensor = header[TENSOR]
-        count, dimension = (int(size) for size in tensor["shape"])
-    except FileNotFoundError as error:
-        raise ShardRefused(f"{url} does not exist: restore the shards beside the database") from error
-    except (ValueError, KeyError) as error:
-        raise ShardRefused(f"{url} is not a vector shard ({error}): restore it from a backup") from error
-    if tensor["dtype"] != "F16":
-        raise ShardRefused(f"{url} holds {tensor['dtype']}, F16 is expected: write it with write_shard")
-    return 8 + length + int(tensor["data_offsets"][0]), (count, dimension), header.get("__metadata__", {})
-
-
-def _runs(rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Sorted distinct rows as half-open runs."""
-    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
-    for run in np.split(rows, breaks):
-        yield int(run[0]), int(run[-1]) + 1
+__all__ = [
+    "SHARD_BYTES",
+    "FingerprintDiffers",
+    "Float16Array",
+    "MappedShard",
+    "RowBlock",
+    "RowReader",
+    "ShardRefused",
+    "WrittenShard",
+    "blank_rows",
+    "cut",
+    "read_rows",
+    "remove_shard",
+    "rows_of_one",
+    "shard_ids",
+    "verify_shard",
+    "write_shard",
+]

@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 
 from knowgate import codec
 from knowgate.errors import RecordInvalid
-from knowgate.records import Window
+from knowgate.records import PTKind, Window
 from store.engine import open_engine, reading
 from store.errors import ClaimLost, StoreError
 from store.job_runs import Claim, job_runs
@@ -120,6 +120,8 @@ def _extract(options: argparse.Namespace) -> object:
         batch=options.batch,
         tokens=options.tokens,
         normed=options.normed,
+        max_new_tokens=options.max_new_tokens,
+        p_t_kind=options.p_t_kind,
     )
     engine: ExtractionEngine
     ray = chosen_cluster(options)
@@ -278,6 +280,12 @@ def _add_extract(extract: argparse.ArgumentParser) -> None:
         "--parts-url", help="a folder or an fsspec URL for what is done so far; beside the result when left out"
     )
     add_engine(extract)
+    extract.add_argument(
+        "--p-t-kind",
+        type=PTKind,
+        help="option (the default with --options), first_token (the default without) or mean",
+    )
+    extract.add_argument("--max-new-tokens", type=int, default=1, help="of an answer")
     extract.add_argument("--normed", action="store_true", help="apply the final norm")
     extract.add_argument("--revision")
     extract.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])

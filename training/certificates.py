@@ -9,7 +9,7 @@ from knowgate.policy import PolicyKind
 from knowgate.records import Window
 from knowgate.spec import Targets
 from training.certify import Certified
-from training.report import SignalQuality, quality_of
+from training.report import SignalQuality, gains_of, quality_of
 
 APART = "rows disjoint by decision and by prompt from all that was learned; recent half of the window, 3 prompts in 4"
 NOTHING_LEARNED = "p_t learns nothing, so every row of the window was tested"
@@ -49,6 +49,7 @@ def certificate_of(
         probe_auroc=values["p_ik"],
         p_t_auroc=values["p_t"],
         score_auroc=values["score"],
+        gains=gains_of(qualities),
     )
 
 

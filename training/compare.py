@@ -67,12 +67,19 @@ def compare_with_champion(
 
 
 def _champion_signals(rows: CascadeRows, tier: int, champion: Bundle, vectors: TierVectors | None) -> Signals:
-    """What the champion would have seen; without vectors of its own fingerprint only P(T) is left to it."""
+    """What the champion would have seen; without vectors of its own fingerprint only P(T) is left to it.
+
+    A P(T) of another kind than its own it would not have looked at.
+    """
     models = champion.tiers[tier]
     if models is None or vectors is None or models.document.fingerprint not in vectors.fingerprints:
-        return signal_columns(rows, tier, None, None)
-    layer = vectors.fingerprints.index(models.document.fingerprint)
-    return signal_columns(rows, tier, models, vectors, layer)
+        seen = signal_columns(rows, tier, None, None)
+    else:
+        seen = signal_columns(rows, tier, models, vectors, vectors.fingerprints.index(models.document.fingerprint))
+    if rows.p_t_kinds and rows.p_t_kinds[tier] is not champion.document.p_t_kinds[tier]:
+        unknown = np.full(rows.n, np.nan)
+        seen |= {"p_t": unknown, "score": unknown}
+    return seen
 
 
 def _paired_tally(known: CertificationRows, champion_kept: IntArray, challenger_kept: IntArray, delta: float) -> Tally:

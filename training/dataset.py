@@ -3,13 +3,21 @@
 Decisions:
 - A window is read once. Every later step works on these arrays, so all steps see the same labels.
 - Only one fingerprint per tier teaches: that of the latest vector. Vectors of another model, layer or template are
-  other quantities, and the probe that is served next meets the latest ones.
+  other quantities, and the probe that is served next meets the latest ones. A vector of another size under the same
+  fingerprint is a sender's fault: the size that most have teaches, the others are left out and counted in the log.
+- An attempt of a model that the cascade does not declare teaches nothing. Where the first tier ran another model the
+  decision is left out: that was settled before the query was seen. Where a later tier did, leaving the decision out
+  would favour what is retained, so its outcome there is unknown, which certification takes for the worst case.
+- Decisions whose P(T) is of another kind than the cascade declares now, at any tier that a rule decides at, are left
+  out whole and counted: thresholds of one kind mean nothing for another, and a row without its P(T) would count as one
+  that escalates.
 - Rows of a tier weigh 1 / (run_propensity · label_propensity) where known, cut at 20 so that one row never rules the
   fit. (The cut may bias a probe a little; no certificate depends on it.)
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -17,11 +25,13 @@ import numpy.typing as npt
 from sqlalchemy import Engine
 
 from knowgate.features import features
-from knowgate.records import Fingerprint, Window
+from knowgate.records import Fingerprint, PTKind, Window
+from knowgate.spec import CascadeSpec
 from store.engine import reading
 from store.examples import Examples, labelled
 from store.fingerprints import fingerprints
-from store.shards import read_rows
+from store.shards import RowReader
+from store.undeclared import undeclared
 from training.extraction import Answerer
 
 FloatArray = npt.NDArray[np.float64]
@@ -29,6 +39,9 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 Texts = tuple[str | None, ...]
 LARGEST_WEIGHT = 20.0
+BLOCK_ROWS = 4096  # read at a time
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,6 +62,8 @@ class TierColumns:
     fingerprints: Texts  # [n] SHA-256 of the fingerprint
     shards: Texts  # [n] URL
     shard_rows: IntArray  # [n]
+    dimensions: IntArray  # [n] of the vectors; -1 = none
+    vector_sha256: Texts = ()  # [n] of the vectors' bytes; empty = not compared
 
     @property
     def weight(self) -> FloatArray:
@@ -74,6 +89,8 @@ class TierColumns:
             fingerprints=_chosen(self.fingerprints, rows),
             shards=_chosen(self.shards, rows),
             shard_rows=self.shard_rows[rows],
+            dimensions=self.dimensions[rows],
+            vector_sha256=_chosen(self.vector_sha256, rows),
         )
 
 
@@ -89,6 +106,9 @@ class CascadeRows:
     exploration_rate: FloatArray  # [n] the row's own
     tiers: tuple[TierColumns, ...]  # cheapest first, the last tier too
     fingerprints: Mapping[str, Fingerprint]
+    undeclared: int = 0  # decisions of the window that ran a model which the cascade does not declare
+    p_t_kinds: tuple[PTKind, ...] = ()  # per non-last tier, of every P(T) here
+    of_another_kind: int = 0  # decisions that were left out since their P(T) is of another kind
 
     @property
     def n(self) -> int:
@@ -105,6 +125,9 @@ class CascadeRows:
             exploration_rate=self.exploration_rate[rows],
             tiers=tuple(tier.take(rows) for tier in self.tiers),
             fingerprints=self.fingerprints,
+            undeclared=self.undeclared,
+            p_t_kinds=self.p_t_kinds,
+            of_another_kind=self.of_another_kind,
         )
 
 
@@ -121,30 +144,65 @@ class TierVectors:
         return self.x[rows[self.present]]
 
 
-def read_window(engine: Engine, cascade: str, window: Window, *, as_of: datetime, tiers: int) -> CascadeRows:
-    """Everything a training run needs to know of a window, as it was known at `as_of`."""
+def read_window(engine: Engine, spec: CascadeSpec, window: Window, *, as_of: datetime) -> CascadeRows:
+    """Everything a training run needs to know of a window, as it was known at `as_of`.
+
+    Decisions with a P(T) of another kind than the cascade declares are left out.
+    """
+    kinds = [tier.p_t_kind for tier in spec.tiers[:-1]]
     with reading(engine) as session:
-        examples = labelled(session, cascade, window, as_of=as_of)
-        return cascade_rows(examples, tiers, fingerprints(session))
+        examples = labelled(session, spec.name, window, as_of=as_of)
+        rows = cascade_rows(examples, spec, fingerprints(session))
+    others = _of_another_kind(examples, kinds)
+    same = np.array([name not in others for name in rows.ids], dtype=np.bool_)
+    return replace(rows.take(same), p_t_kinds=tuple(kinds), of_another_kind=int((~same).sum()))
 
 
-def cascade_rows(examples: Examples, tiers: int, known: Mapping[str, Fingerprint]) -> CascadeRows:
+def _of_another_kind(examples: Examples, kinds: Sequence[PTKind]) -> set[str]:
+    """The ids of decisions in which the P(T) of some non-last tier is of another kind."""
+    shown = zip(examples.ids, examples.tier, examples.p_t, examples.p_t_kind, strict=True)
+    return {
+        str(name)
+        for name, tier, p_t, kind in shown
+        if tier < len(kinds) and np.isfinite(p_t) and kind != kinds[int(tier)]
+    }
+
+
+def cascade_rows(examples: Examples, spec: CascadeSpec, known: Mapping[str, Fingerprint]) -> CascadeRows:
     """One row per decision from the store's one row per attempt."""
     first = np.flatnonzero(np.diff(examples.decision, prepend=-1))
-    return CascadeRows(
+    foreign = undeclared(examples, spec)
+    rows = CascadeRows(
         ids=tuple(str(examples.ids[at]) for at in first),
         seconds=examples.occurred_at[first].astype("datetime64[us]").astype(np.int64) / 1e6,
         slices=tuple(examples.slice[first].tolist()),
         prompts=tuple(examples.prompt[first].tolist()),
         prompt_hashes=tuple(examples.prompt_hash[first].tolist()),
         exploration_rate=examples.exploration_rate[first],
-        tiers=tuple(_tier(examples, tier) for tier in range(tiers)),
+        tiers=tuple(_tier(examples, tier, foreign, spec.last) for tier in range(spec.last + 1)),
         fingerprints=known,
+        undeclared=len(np.unique(examples.decision[foreign])),
     )
+    begun = examples.at_tier(0)
+    return rows.take(~((begun >= 0) & foreign[begun])) if foreign.any() else rows
 
 
-def stored_vectors(rows: CascadeRows, tier: int) -> TierVectors | None:
-    """The vectors that were shipped with the decisions; None where no attempt of this tier has one."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredVectors:
+    """The shipped vectors of one tier, where they lie: nothing is read yet."""
+
+    fingerprint: Fingerprint
+    present: BoolArray  # [n] which decisions have one
+    reader: RowReader  # row i is the i-th decision that has one
+
+
+def open_vectors(rows: CascadeRows, tier: int) -> StoredVectors | None:
+    """A reader of the vectors that were shipped with the decisions; None where no attempt of this tier has one.
+
+    Raises ShardRefused for a shard that is missing, damaged or of another fingerprint than its rows in SQL, and when
+    a row is read that is not what was stored: a hole would bias what is learned from the rest. Left out, and counted in
+    the log, are only vectors of another size than most have.
+    """
     columns = rows.tiers[tier]
     held = np.array(
         [url is not None and name is not None for url, name in zip(columns.shards, columns.fingerprints, strict=True)]
@@ -152,20 +210,41 @@ def stored_vectors(rows: CascadeRows, tier: int) -> TierVectors | None:
     if not held.any():
         return None
     latest = max(np.flatnonzero(held), key=lambda row: (rows.seconds[row], rows.ids[row]))
-    chosen = columns.fingerprints[int(latest)]
-    present = held & np.array([name == chosen for name in columns.fingerprints])
-    places: dict[str, list[int]] = {}
-    for row in np.flatnonzero(present):
-        places.setdefault(str(columns.shards[row]), []).append(int(row))
-    at = np.cumsum(present) - 1
-    x: npt.NDArray[np.float32] | None = None
-    for url, members in places.items():
-        read = features(read_rows(url, columns.shard_rows[members].tolist()))
-        if x is None:
-            x = np.empty((int(present.sum()), 1, read.shape[1]), dtype=np.float32)
-        x[at[members], 0] = read
-    assert x is not None and chosen is not None
-    return TierVectors(fingerprints=(rows.fingerprints[chosen],), present=present, x=x)
+    chosen = str(columns.fingerprints[int(latest)])
+    present = _of_usual_size(held & np.array([name == chosen for name in columns.fingerprints]), columns.dimensions)
+    hashes = [str(value) for value in _chosen(columns.vector_sha256, present)]
+    reader = RowReader(
+        [str(url) for url in _chosen(columns.shards, present)],
+        columns.shard_rows[present],
+        sha256=hashes or None,
+        fingerprint=rows.fingerprints[chosen],
+    )
+    return StoredVectors(fingerprint=rows.fingerprints[chosen], present=present, reader=reader)
+
+
+def stored_vectors(rows: CascadeRows, tier: int) -> TierVectors | None:
+    """The vectors that were shipped with the decisions, all in memory; None where no attempt of this tier has one.
+
+    Raises ShardRefused as `open_vectors` does.
+    """
+    stored = open_vectors(rows, tier)
+    if stored is None:
+        return None
+    with stored.reader as reader:
+        x = np.empty((len(reader), 1, reader.dimension), dtype=np.float32)
+        for block in reader.blocks(BLOCK_ROWS):
+            x[block.first : block.end, 0] = features(block.hidden)
+    return TierVectors(fingerprints=(stored.fingerprint,), present=stored.present, x=x)
+
+
+def _of_usual_size(present: BoolArray, dimensions: IntArray) -> BoolArray:
+    """[n] those of the size that most have."""
+    sizes, counts = np.unique(dimensions[present], return_counts=True)
+    if len(sizes) == 1:
+        return present
+    usual = sizes[np.argmax(counts)]
+    log.warning("%d vectors have other than %d numbers and teach nothing", counts.sum() - counts.max(), usual)
+    return np.asarray(present & (dimensions == usual), dtype=np.bool_)
 
 
 def extracted_vectors(rows: CascadeRows, tier: int, answerer: Answerer) -> TierVectors | None:
@@ -186,23 +265,32 @@ def extracted_vectors(rows: CascadeRows, tier: int, answerer: Answerer) -> TierV
     return TierVectors(fingerprints=extraction.fingerprints, present=present, x=x[[place[prompt] for prompt in asked]])
 
 
-def _tier(examples: Examples, tier: int) -> TierColumns:
+def _tier(examples: Examples, tier: int, foreign: BoolArray, last: int) -> TierColumns:
     index = examples.at_tier(tier)
     ran = index >= 0
+    other = ran.copy()  # ran another model than is declared
+    other[ran] = foreign[index[ran]]
+    told = ran & ~other
 
     def texts(column: npt.NDArray[np.object_]) -> Texts:
-        return tuple(column[at] if at >= 0 else None for at in index)
+        return tuple(column[at] if tells else None for at, tells in zip(index, told, strict=True))
+
+    def signals(name: str) -> FloatArray:
+        return np.where(told, examples.column_at(name, tier), np.nan)
 
     shard_rows = np.full(len(index), -1, dtype=np.int64)
-    shard_rows[ran] = examples.row[index[ran]]
+    shard_rows[told] = examples.row[index[told]]
+    dimensions = np.full(len(index), -1, dtype=np.int64)
+    dimensions[told] = examples.dimension[index[told]]
     return TierColumns(
-        ran=ran,
-        p_t=examples.column_at("p_t", tier),
-        entropy=examples.column_at("entropy", tier),
-        margin=examples.column_at("margin", tier),
-        correct=examples.column_at("correct", tier),
+        # In the middle, a tier that did not run may have kept anything; the last one's coin is known to have fallen.
+        ran=ran if tier == last else told,
+        p_t=signals("p_t"),
+        entropy=signals("entropy"),
+        margin=signals("margin"),
+        correct=signals("correct"),
         run_propensity=examples.column_at("run_propensity", tier),
-        label_propensity=examples.column_at("label_propensity", tier),
+        label_propensity=signals("label_propensity"),
         tokens_in=examples.column_at("tokens_in", tier),
         cost_usd=examples.column_at("cost_usd", tier),
         gflops=examples.column_at("gflops", tier),
@@ -210,8 +298,12 @@ def _tier(examples: Examples, tier: int) -> TierColumns:
         fingerprints=texts(examples.fingerprint),
         shards=texts(examples.shard),
         shard_rows=shard_rows,
+        dimensions=dimensions,
+        vector_sha256=texts(examples.vector_sha256),
     )
 
 
 def _chosen(values: Texts, rows: BoolArray) -> Texts:
+    if not values:
+        return ()
     return tuple(value for value, keep in zip(values, rows, strict=True) if keep)

@@ -21,7 +21,11 @@ class ModelStructureUnknown(TrainingError):
 
 
 class ExtractionRefused(TrainingError, ValueError):
-    """A prompt, a layer or an option token that a model cannot be asked for."""
+    """A prompt, a layer or an option token that a model cannot be asked for; `row` is the prompt's, where one is."""
+
+    def __init__(self, message: str, *, row: int | None = None) -> None:
+        self.row = row
+        super().__init__(message)
 
 
 class TrainingRefused(TrainingError, ValueError):

@@ -2,7 +2,8 @@
 
 Reads `query_id` and `prompt` from Parquet, CSV or JSONL (an outcome table has both); writes one `.npz` or
 `.safetensors` with `hidden` [n, d] (or [n, layers × positions, d] where several are asked for), `query_id`, `tier`, and
-unless only states are asked for `p_t` and `entropy`. A query that stands there once per tier is asked once.
+unless only states are asked for `p_t`, its kind, `entropy`, and with options `margin`. A query that stands there once
+per tier is asked once.
 
 A killed run goes on where it was, also with another engine: what is done lies in parts beside the file, and a complete
 file of the same job is not computed again.
@@ -10,7 +11,8 @@ file of the same job is not computed again.
 
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -74,13 +76,15 @@ def extract_file(
     ids, texts = _read_prompts(prompts)
     if not ids:
         raise ExtractionRefused(f"{prompts} has no rows: give at least one prompt")
-    job = job_of(ids, texts, list(answerer.fingerprints), list(answerer.option_texts), tier, states_only)
+    asked = [list(answerer.option_texts), str(answerer.p_t_kind), answerer.max_new_tokens]
+    job = job_of(ids, texts, list(answerer.fingerprints), asked, tier, states_only)
     done = _complete(out, job)
     if done is not None:
         return _extracted(answerer, out, done, len(ids))
-    out.parent.mkdir(parents=True, exist_ok=True)
+    if not out.parent.is_dir():
+        raise ExtractionRefused(f"out is {out}: the folder {out.parent} is not there; make it, or name another")
     parts = Parts(out, job, parts_url)
-    with parts.open():
+    with parts.open(), _named(prompts, ids):
         rows = rows_left(len(ids), parts.read())
         work = Work(
             prompts=token_ids(answerer.loaded, texts), rows=rows, states_only=states_only, part_prompts=part_prompts
@@ -95,6 +99,17 @@ def extract_file(
         _write(out, ids, tensors, answerer, job)
         parts.remove()
     return _extracted(answerer, out, tensors["hidden"].shape, len(ids) - len(rows))
+
+
+@contextmanager
+def _named(prompts: Path, ids: Sequence[str]) -> Iterator[None]:
+    """Whoever wrote the file knows a prompt by its query's id; what was done before it is kept for the next run."""
+    try:
+        yield
+    except ExtractionRefused as error:
+        if error.row is None:
+            raise
+        raise ExtractionRefused(f"{prompts}: query {ids[error.row]!r}: {error}", row=error.row) from error
 
 
 def _extracted(answerer: Answerer, out: Path, shape: Sequence[int], resumed: int) -> Extracted:
@@ -140,15 +155,22 @@ def _read_prompts(path: Path) -> tuple[list[str], list[str]]:
     reader = _READERS.get(path.suffix)
     if reader is None or not path.is_file():
         raise ExtractionRefused(f"prompts is {path}: name an existing {', '.join(_READERS)} file")
-    table = reader(str(path))
+    try:
+        table = reader(str(path))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
+        raise ExtractionRefused(f"prompts is {path}: it cannot be read ({error}); write it again") from error
     missing = [name for name in ("query_id", "prompt") if name not in table.column_names]
     if missing:
         raise ExtractionRefused(f"{path} has no column {missing[0]!r} ({', '.join(table.column_names)}): add it")
+    for name in ("query_id", "prompt"):
+        if pa.types.is_binary(table.schema.field(name).type):  # what Arrow makes of text in another encoding
+            raise ExtractionRefused(f"{path}: column {name} is not UTF-8; save the file as UTF-8")
     prompts: dict[str, str] = {}
     for query, prompt in zip(table["query_id"].to_pylist(), table["prompt"].to_pylist(), strict=True):
         if prompt is None or query is None:
             raise ExtractionRefused(f"query {query!r} in {path} has no prompt: leave such rows out")
-        prompts.setdefault(str(query), str(prompt))
+        if prompts.setdefault(str(query), str(prompt)) != str(prompt):
+            raise ExtractionRefused(f"{path}: query {query!r} has two different prompts: give each its own query_id")
     return list(prompts), list(prompts.values())
 
 
@@ -159,6 +181,7 @@ def _write(out: Path, ids: Sequence[str], tensors: Tensors, answerer: Answerer, 
             "query_id": np.array(ids),
             "fingerprints": np.array([codec.canonical(one).decode() for one in answerer.fingerprints]),
             "job": np.array(job),
+            "p_t_kind": np.array(str(answerer.p_t_kind)),
         }
         np.savez(content, **(names | tensors))
         write_whole(out, content.getvalue())
@@ -167,5 +190,6 @@ def _write(out: Path, ids: Sequence[str], tensors: Tensors, answerer: Answerer, 
         "query_id": codec.canonical(list(ids)).decode(),
         "fingerprints": codec.canonical(list(answerer.fingerprints)).decode(),
         "job": job,
+        "p_t_kind": str(answerer.p_t_kind),
     }
     write_whole(out, save(tensors, metadata=metadata))

@@ -48,6 +48,8 @@ class PartFolder:
         """Make the folder this job's. Raises ExtractionRefused where it is another's, or cannot be made."""
         try:
             held = self._claimed_by()
+            if held != self.job and not self._names("*"):  # a job that did nothing keeps nobody out
+                held = None
             if held is None:
                 filesystem, path = self._place(_JOB)
                 filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
@@ -82,10 +84,7 @@ class PartFolder:
 
     def read(self) -> Tensors | None:
         """All that is done, each prompt once and in their order; None where nothing is."""
-        filesystem, folder = fsspec.url_to_fs(self.url)
-        found = filesystem.glob(f"{folder}/{self._named(None)}")
-        names = sorted(str(path).rpartition("/")[2] for path in found)
-        parts = [part for part in map(self._read, names) if part is not None]
+        parts = [part for part in map(self._read, self._names(self.job[:16])) if part is not None]
         if not parts:
             return None
         joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -122,9 +121,14 @@ class PartFolder:
         else:
             filesystem.pipe_file(path, content)
 
-    def _named(self, rows: Sequence[int] | None) -> str:
-        """The name of these prompts' part; None = a pattern for all of the job's."""
-        prompts = "*" if rows is None else hashlib.sha256(codec.canonical(list(rows))).hexdigest()[:32]
+    def _names(self, job: str) -> list[str]:
+        """The parts that are there, of a job (16 digits of it) or of any ("*")."""
+        filesystem, folder = fsspec.url_to_fs(self.url)
+        return sorted(str(path).rpartition("/")[2] for path in filesystem.glob(f"{folder}/part-{job}-*.safetensors"))
+
+    def _named(self, rows: Sequence[int]) -> str:
+        """The name of these prompts' part."""
+        prompts = hashlib.sha256(codec.canonical(list(rows))).hexdigest()[:32]
         return f"part-{self.job[:16]}-{prompts}.safetensors"
 
     def _place(self, name: str) -> tuple[Any, str]:

@@ -6,6 +6,7 @@ Decisions:
   every tier, and p_t needs none.
 - Every attempt that tested something makes a bundle, also one that certified nothing: its policy escalates all, and
   what was tried can be read there. "Insufficient evidence" and "infeasible" are outcomes.
+- P(T) is of one kind per tier, the cascade's: the bundle names it, and a runtime that is sent another escalates.
 - The certificate's figures are taken from the certification rows after everything is decided.
 - Probes start from nothing unless `warm_start` is set. A former probe may have learned from prompts that certify now;
   linear probes end at the same optimum within their tolerance wherever they start, and that much is what it may tell.
@@ -88,9 +89,11 @@ def train_window(
     with kept_alive(engine, claim, lease=settings.lease, clock=clock):
         spec, attempt, champion = _read_state(engine, cascade)
         mature = _mature(window, as_of, spec)
-        rows = None if mature is None else read_window(engine, cascade, mature, as_of=as_of, tiers=len(spec.tiers))
+        rows = None if mature is None else _read_rows(engine, spec, mature, as_of)
         if mature is None or rows is None or rows.n == 0:
-            return _no_data(engine, claim, cascade, 0, clock)
+            return _no_data(engine, claim, cascade, rows, clock)
+        if rows.undeclared:
+            log.warning("%s: %d decisions ran undeclared models and teach nothing", cascade, rows.undeclared)
         split = split_rows(rows.ids, rows.seconds, rows.prompt_hashes, settings.proportions)
         vectors = [_vectors(rows, tier, answerers or {}) for tier in range(spec.last)]
         former = _former(champion, spec.last) if settings.warm_start else [None] * spec.last
@@ -103,7 +106,7 @@ def train_window(
         kind = _kind(targets, learned)
         certified = certify_policy(rows, split, signals, targets, kind=kind, delta=delta)
         if certified is None:
-            return _no_data(engine, claim, cascade, rows.n, clock)
+            return _no_data(engine, claim, cascade, rows, clock)
         return _publish(
             engine,
             _learned(spec, mature, rows, split, learned, signals, certified),
@@ -144,7 +147,8 @@ def _publish(
     now: datetime,
 ) -> TrainingOutcome:
     certified = run.certified
-    qualities = signal_quality(run.judged_rows, run.judged_signals)
+    share = certified.certification.retained_share if certified.certified else None
+    qualities = signal_quality(run.judged_rows, run.judged_signals, share=share)
     certificate = certificate_of(
         certified,
         run.spec.targets,
@@ -220,6 +224,13 @@ def _former(champion: Bundle | None, tiers: int) -> list[TierModels | None]:
     return list(champion.tiers) if champion is not None and len(champion.tiers) == tiers else [None] * tiers
 
 
+def _read_rows(engine: Engine, spec: CascadeSpec, window: Window, as_of: datetime) -> CascadeRows:
+    rows = read_window(engine, spec, window, as_of=as_of)
+    if rows.of_another_kind:
+        log.warning("%s: %d decisions left out, their P(T) is of another kind", spec.name, rows.of_another_kind)
+    return rows
+
+
 def _mature(window: Window, as_of: datetime, spec: CascadeSpec) -> Window | None:
     """The part of the window whose labels have all had their horizon; None where there is none."""
     end = min(window.end, as_of - spec.horizon)
@@ -284,7 +295,9 @@ def _judged(learned: LearnedTier | None, tier: int, qualities: Sequence[SignalQu
 
 
 def _counts(run: _Learned) -> dict[str, int]:
-    counts = {"window": run.rows.n, "tested": run.certified.certification.n}
+    counts = {"window": run.rows.n, "tested": run.certified.certification.n} | _left_out(run.rows)
+    if run.rows.undeclared:
+        counts["undeclared"] = run.rows.undeclared
     for part in Part:
         counts[str(part)] = int(run.split.rows(part).sum())
         counts[f"{part}_prompts"] = run.split.prompts[str(part)]
@@ -294,9 +307,15 @@ def _counts(run: _Learned) -> dict[str, int]:
     return counts
 
 
+def _left_out(rows: CascadeRows) -> dict[str, int]:
+    """Decisions that the window holds beside those that were read."""
+    return {"p_t_of_another_kind": rows.of_another_kind} if rows.of_another_kind else {}
+
+
 def _no_data(
-    engine: Engine, claim: Claim | None, cascade: str, rows: int, clock: Callable[[], datetime]
+    engine: Engine, claim: Claim | None, cascade: str, rows: CascadeRows | None, clock: Callable[[], datetime]
 ) -> TrainingOutcome:
-    outcome = TrainingOutcome(status=TrainingStatus.NO_DATA, cascade=cascade, rows={"window": rows})
+    counts = {"window": 0 if rows is None else rows.n} | ({} if rows is None else _left_out(rows))
+    outcome = TrainingOutcome(status=TrainingStatus.NO_DATA, cascade=cascade, rows=counts)
     finish_without_effect(engine, claim, outcome, now=clock())
     return outcome

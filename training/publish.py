@@ -63,6 +63,7 @@ def make_bundle(draft: Draft) -> Bundle:
         code_version=draft.code_version,
         parent=draft.parent,
         created_at=draft.created_at,
+        p_t_kinds=tuple(tier.p_t_kind for tier in draft.spec.tiers[:-1]),
     )
     return write_bundle(document, draft.tiers)
 

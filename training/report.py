@@ -1,7 +1,7 @@
 """What a training run says about its signals and its savings, on rows that taught nothing.
 
 P(T) alone always stands beside what was learned, each with an interval: a probe that adds nothing must look like it.
-The interval of a gain is DeLong's for two signals on the same rows.
+The gain over P(T) is told three ways, each with an interval for two signals on the same rows (evidence.signal_gain).
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from evidence.calibration import Calibration, calibration_of
-from evidence.quality import AurocGain, Figure, auroc, auroc_gain, macro_f1
+from evidence.quality import Figure, auroc, macro_f1
 from evidence.savings import Savings, impute_last_cost, predictable_forecast, savings_of
+from evidence.signal_gain import Gain, gain_document, signal_gain
+from knowgate.bundle import SignalGain
 from training.dataset import CascadeRows
 from training.paths import Signals
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 LEAST_ROWS = 20
+COMPARED_AT = 0.5  # the share of the rows that is retained in a comparison of signals, where no certificate names one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,13 +33,16 @@ class SignalQuality:
     auroc: Figure
     macro_f1: Figure  # right predicted at 0.5 and above
     calibration: Calibration
-    gain: AurocGain | None  # over P(T); None for P(T) itself and where it is missing
+    gain: Gain | None  # over P(T); None for P(T) itself, and where not enough rows show both
 
 
-def signal_quality(rows: CascadeRows, signals: Sequence[Signals]) -> tuple[SignalQuality, ...]:
+def signal_quality(
+    rows: CascadeRows, signals: Sequence[Signals], *, share: float | None = None
+) -> tuple[SignalQuality, ...]:
     """Every signal of every non-last tier, over the rows [n] where it and the label are known.
 
-    Signals with fewer than 20 such rows, or rows of one class, are left out.
+    `share` is the retained share at which a signal is compared with P(T), over the rows that show both (None or 0 = a
+    half). Signals with fewer than 20 such rows, or rows of one class, are left out.
     """
     found: list[SignalQuality] = []
     for tier, shown in enumerate(signals):
@@ -55,7 +61,7 @@ def signal_quality(rows: CascadeRows, signals: Sequence[Signals]) -> tuple[Signa
                     auroc=figure,
                     macro_f1=macro_f1(values[known] >= 0.5, right),
                     calibration=calibration_of(values[known], correct[known]),
-                    gain=None if name == "p_t" else _gain(values[known], shown["p_t"][known], right),
+                    gain=None if name == "p_t" else _gain(values, shown["p_t"], correct, share or COMPARED_AT),
                 )
             )
     return tuple(found)
@@ -98,5 +104,15 @@ def _savings(rows: CascadeRows, kept: IntArray, costs: list[FloatArray]) -> Savi
     return savings_of(spent, cost_last, stratum=slices) if float(cost_last.sum()) > 0 else None
 
 
-def _gain(values: FloatArray, p_t: FloatArray, right: npt.NDArray[np.bool_]) -> AurocGain | None:
-    return auroc_gain(values, p_t, right) if np.isfinite(p_t).all() else None
+def gains_of(qualities: Sequence[SignalQuality]) -> tuple[SignalGain, ...]:
+    """The gains as a certificate carries them."""
+    return tuple(gain_document(one.tier, one.signal, one.gain) for one in qualities if one.gain is not None)
+
+
+def _gain(values: FloatArray, p_t: FloatArray, correct: FloatArray, share: float) -> Gain | None:
+    """Over the labelled rows that show both signals."""
+    known = np.isfinite(values) & np.isfinite(p_t) & np.isfinite(correct)
+    right = correct[known] >= 0.5
+    if known.sum() < LEAST_ROWS or right.all() or not right.any():
+        return None
+    return signal_gain(values[known], p_t[known], right, share=share)

@@ -127,8 +127,10 @@ def _quality_figures(qualities: Sequence[SignalQuality]) -> list[Figure]:
         figures.append(Figure(name=f"{prefix}.ece", value=one.calibration.expected_calibration_error))
         figures.append(Figure(name=f"{prefix}.brier", value=one.calibration.brier))
         if one.gain is not None:
-            gain = one.gain
+            gain = one.gain.auroc
             figures.append(Figure(name=f"{prefix}.gain_over_p_t", value=gain.value, low=gain.lower, high=gain.upper))
+            for name, more in (("accuracy_gain_over_p_t", one.gain.accuracy), ("share_gain_over_p_t", one.gain.share)):
+                figures.append(Figure(name=f"{prefix}.{name}", value=more.value, low=more.lower, high=more.upper))
     return figures
 
 

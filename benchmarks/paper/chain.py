@@ -172,4 +172,5 @@ def _columns(answers: ModelAnswers) -> TierColumns:
         fingerprints=nothing,
         shards=nothing,
         shard_rows=np.full(n, -1, dtype=np.int64),
+        dimensions=np.full(n, -1, dtype=np.int64),
     )

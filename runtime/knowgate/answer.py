@@ -12,16 +12,16 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TypeVar
 from uuid import UUID
 
 from knowgate.backends.circuit import Circuit
-from knowgate.backends.protocol import Backend, Message, Reply
-from knowgate.backends.tries import Ask, Patience, Pause, Tier, tries
+from knowgate.backends.protocol import Backend, Encoder, Message, Reply
+from knowgate.backends.tries import Ask, Patience, Pause, Read, Tier, tries
 from knowgate.errors import BackendFailed, Failure, NoAnswer, RecordInvalid
 from knowgate.query import Query
 from knowgate.ruling import Ruling
@@ -46,26 +46,36 @@ class Answer:
     explores: bool  # the last tier runs in the background; the decision is logged when it is done
 
 
-AnswerSteps = Generator[Ask | Pause, Reply | BackendFailed | None, Answer]
+AnswerSteps = Generator[Ask | Pause | Read, Reply | BackendFailed | None, Answer]
 
 
 class Serving:
     """The back-ends of a cascade, cheapest first, with what is remembered of each."""
 
-    def __init__(self, backends: Sequence[Backend], patience: Patience | Sequence[Patience] | None = None) -> None:
+    def __init__(
+        self,
+        backends: Sequence[Backend],
+        patience: Patience | Sequence[Patience] | None = None,
+        encoders: Mapping[int, Encoder] | None = None,
+    ) -> None:
         if len(backends) < 2:
             raise RecordInvalid("backends", len(backends), "a cascade has at least two tiers")
         if patience is None or isinstance(patience, Patience):
             patience = [patience or Patience()] * len(backends)
         if len(patience) != len(backends):
             raise RecordInvalid("patience", len(patience), f"give one for all, or one for each of {len(backends)}")
+        encoders = encoders or {}
+        beyond = [tier for tier in encoders if not 0 <= tier < len(backends) - 1]
+        if beyond:
+            raise RecordInvalid("encoders", beyond[0], f"encoders are for the tiers 0 to {len(backends) - 2}")
         self.tiers = tuple(
             Tier(
                 backend=backend,
                 patience=patient,
                 circuit=Circuit(open_after=patient.open_after, open_for_s=patient.open_for_s),
+                encoder=encoders.get(index),
             )
-            for backend, patient in zip(backends, patience, strict=True)
+            for index, (backend, patient) in enumerate(zip(backends, patience, strict=True))
         )
         self.random = Random()
         self._explorers = ThreadPoolExecutor(EXPLORERS, thread_name_prefix="knowgate-exploration")
@@ -90,6 +100,10 @@ class Serving:
                 latency_ms = (time.perf_counter() - began) * 1e3
                 rulings.append(query.attempt(index, latency_ms=latency_ms, note=f"{error.failure}: {error}"))
                 continue
+            if tier.encoder is not None and reply.hidden is None:
+                read = yield Read(encoder=tier.encoder, layer=query.probe_layer(index), reply=reply)
+                assert isinstance(read, Reply)
+                reply = read
             rulings.append(attempt(query, index, reply))
             if rulings[-1].retained:
                 return Answer(
@@ -139,7 +153,7 @@ def answer(serving: Serving, query: Query, messages: Sequence[Message]) -> Answe
     return given
 
 
-def drive(steps: Generator[Ask | Pause, Reply | BackendFailed | None, T], messages: Sequence[Message]) -> T:
+def drive(steps: Generator[Ask | Pause | Read, Reply | BackendFailed | None, T], messages: Sequence[Message]) -> T:
     """What `steps` return, each taken with a blocking call."""
     outcome: Reply | BackendFailed | None = None
     while True:
@@ -152,12 +166,24 @@ def drive(steps: Generator[Ask | Pause, Reply | BackendFailed | None, T], messag
             time.sleep(step.seconds)
             outcome = None
             continue
+        if isinstance(step, Read):
+            outcome = with_state(step, messages)
+            continue
         try:
             outcome = step.backend.ask(messages, timeout_s=step.timeout_s)
         except BackendFailed as error:
             outcome = error
         except Exception as error:  # noqa: BLE001  whatever a back-end raises costs an escalation, not the query
             outcome = unforeseen(step.backend, error)
+
+
+def with_state(step: Read, messages: Sequence[Message]) -> Reply:
+    """The step's reply with the encoder's state of the prompt; without one, and with a note, where that fails."""
+    try:
+        encoded = step.encoder(prompt_of(messages), layer=step.layer)
+        return replace(step.reply, hidden=encoded.hidden, fingerprint=encoded.fingerprint)
+    except Exception as error:  # noqa: BLE001  whatever an encoder raises costs a signal, not the query
+        return replace(step.reply, notes=(*step.reply.notes, f"the encoder gave no hidden state: {error}"))
 
 
 def unforeseen(backend: Backend, error: Exception) -> BackendFailed:
@@ -173,10 +199,12 @@ def attempt(query: Query, tier: int, reply: Reply) -> Ruling:
         tier,
         answer=reply.text if query.stores_texts else None,
         p_t=reply.p_t,
+        p_t_kind=reply.p_t_kind,
         hidden=reply.hidden,
         fingerprint=reply.fingerprint,
         tokens_in=reply.tokens_in,
         entropy=reply.entropy,
+        margin=reply.margin,
         tokens_out=reply.tokens_out,
         latency_ms=reply.latency_ms,
         note="; ".join(reply.notes) or None,

@@ -7,9 +7,9 @@ for the disk, so that is done in a thread.
 import asyncio
 from collections.abc import Sequence
 
-from knowgate.answer import Answer, Serving, unforeseen
+from knowgate.answer import Answer, Serving, unforeseen, with_state
 from knowgate.backends.protocol import Message, Reply
-from knowgate.backends.tries import Ask, Pause
+from knowgate.backends.tries import Ask, Pause, Read
 from knowgate.errors import BackendFailed, Failure
 from knowgate.query import Query
 
@@ -29,6 +29,8 @@ async def answer_async(serving: Serving, query: Query, messages: Sequence[Messag
         if isinstance(step, Pause):
             await asyncio.sleep(step.seconds)
             outcome = None
+        elif isinstance(step, Read):
+            outcome = await asyncio.to_thread(with_state, step, messages)
         else:
             outcome = await _ask(step, messages)
     # Shielded: the answer is there, so the decision is logged even where the caller has gone.

@@ -19,6 +19,7 @@ from knowgate.bundle_documents import (
     CertificateDocument,
     CertificateStatus,
     ComparisonDocument,
+    SignalGain,
     TierDocument,
 )
 from knowgate.bundle_versions import SCHEMA, upgrade
@@ -34,9 +35,11 @@ __all__ = [
     "CertificateDocument",
     "CertificateStatus",
     "ComparisonDocument",
+    "SignalGain",
     "TierDocument",
     "TierModels",
     "read_bundle",
+    "read_document",
     "write_bundle",
 ]
 
@@ -108,7 +111,7 @@ def _read_document(content: bytes) -> BundleDocument:
         found = codec.parse(text)
         if not isinstance(found, dict) or codec.canonical(found).decode() != text:
             raise BundleRefused("the document is not one canonical JSON object: write bundles with write_bundle")
-        document = codec.decode(BundleDocument, upgrade(found))
+        document = _decoded(found)
         # Canonical JSON may still spell a time in another way; the id would then not be the document's.
         other = _other_form(codec.encode(document), found, "")
         if other is not None:
@@ -116,6 +119,18 @@ def _read_document(content: bytes) -> BundleDocument:
         return document
     except RecordInvalid as error:
         raise BundleRefused(f"the document does not hold: {error}") from error
+
+
+def read_document(text: str | bytes) -> BundleDocument:
+    """A bundle's document from its JSON alone, as stores keep it, of any version that is read here.
+
+    Raises BundleRefused for a version that is not, RecordInvalid for what does not hold.
+    """
+    return _decoded(codec.parse(text))
+
+
+def _decoded(found: dict[str, object]) -> BundleDocument:
+    return codec.decode(BundleDocument, upgrade(found))
 
 
 def _other_form(written: object, found: object, path: str) -> str | None:

@@ -15,7 +15,7 @@ from knowgate.calibrator import Calibrator
 from knowgate.errors import RecordInvalid
 from knowgate.policy import Policy
 from knowgate.probe import ProbeKind
-from knowgate.records import Fingerprint, Reason, Window
+from knowgate.records import Fingerprint, PTKind, Reason, Window
 from knowgate.score import ScoreModel
 from knowgate.spec import TargetKind
 
@@ -47,6 +47,29 @@ class TierDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignalGain:
+    """What a learned signal of one tier adds to P(T) alone, on the same rows, which taught it nothing.
+
+    Each figure is the signal's minus P(T)'s, with a 95 % interval; `evidence.signal_gain` says how they are made.
+    """
+
+    tier: int
+    signal: str  # p_ik or score
+    n: int  # labelled rows that show both
+    auroc: float
+    auroc_low: float
+    auroc_high: float
+    at_share: float  # the share of the rows that is retained by either
+    accuracy: float  # of what is retained then
+    accuracy_low: float
+    accuracy_high: float
+    at_wrong: float  # share of the rows that P(T) retains then and that are wrong
+    share: float  # of the rows, retained with as many wrong ones
+    share_low: float
+    share_high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateDocument:
     """What the policy is guaranteed, and what was seen on the cohort that guaranteed it."""
 
@@ -69,6 +92,7 @@ class CertificateDocument:
     probe_auroc: float | None = None
     p_t_auroc: float | None = None
     score_auroc: float | None = None
+    gains: tuple[SignalGain, ...] = ()  # of each learned signal over P(T) alone
 
     def __post_init__(self) -> None:
         for name in ("target_value", "delta", "delta_family"):
@@ -124,6 +148,7 @@ class BundleDocument:
     rows: dict[str, int] = field(default_factory=dict)  # what was read, by purpose: train, calibrate, certify …
     mlflow_run: str | None = None
     parent: str | None = None  # id of the bundle it was trained to replace
+    p_t_kinds: tuple[PTKind, ...] = ()  # per non-last tier, of the P(T) its thresholds are for; () = first_token
     schema: str = SCHEMA
 
     def __post_init__(self) -> None:
@@ -140,6 +165,10 @@ class BundleDocument:
             raise RecordInvalid("tiers", len(self.tiers), f"{len(self.models)} models have {non_last} non-last tiers")
         if len(self.policy.rules) != non_last:
             raise RecordInvalid("policy.rules", len(self.policy.rules), f"give one rule for each of {non_last} tiers")
+        if not self.p_t_kinds:
+            object.__setattr__(self, "p_t_kinds", (PTKind.FIRST_TOKEN,) * non_last)
+        if len(self.p_t_kinds) != non_last:
+            raise RecordInvalid("p_t_kinds", len(self.p_t_kinds), f"give one for each of {non_last} non-last tiers")
         for name, count in self.rows.items():
             if count < 0:
                 raise RecordInvalid(f"rows.{name}", count, "a number of rows is at least 0")

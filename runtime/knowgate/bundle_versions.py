@@ -15,11 +15,27 @@ Json = Any
 Upgrade = Callable[[dict[str, Json]], dict[str, Json]]
 
 MAJOR = 1
-MINOR = 0
-SCHEMA = "knowgate.bundle.v1"
+MINOR = 1
+FAMILY = f"knowgate.bundle.v{MAJOR}"
+SCHEMA = f"{FAMILY}.{MINOR}"
+
+
+def add_p_t_kinds(document: dict[str, Json]) -> dict[str, Json]:
+    """Version 1.0 to 1.1, which says of which kind each tier's P(T) is.
+
+    Until then the first token's was the only one that any back-end measured. A tier that sends another kind now
+    escalates, with that reason, until a bundle is trained on it.
+
+    >>> add_p_t_kinds({"schema": "knowgate.bundle.v1", "models": ["a", "b", "c"]})["p_t_kinds"]
+    ['first_token', 'first_token']
+    """
+    models = document.get("models")
+    tiers = len(models) - 1 if isinstance(models, list) else 0
+    return document | {"schema": "knowgate.bundle.v1.1", "p_t_kinds": ["first_token"] * tiers}
+
 
 # Minor version -> the function that turns its document into one of the next minor version.
-UPGRADES: Mapping[int, Upgrade] = {}
+UPGRADES: Mapping[int, Upgrade] = {0: add_p_t_kinds}
 
 
 def minor_version(schema: object) -> int:
@@ -44,7 +60,7 @@ def upgrade(
     if held > current:
         raise BundleRefused(
             f"schema is {document['schema']!r}: it is newer than this runtime, which reads minor version {current} "
-            f"of {SCHEMA}; upgrade the runtime"
+            f"of {FAMILY}; upgrade the runtime"
         )
     for minor in range(held, current):
         if minor not in steps:

@@ -6,7 +6,8 @@ does one whose assignment has expired: a fault may cost money, never accuracy.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -26,8 +27,9 @@ from knowgate.spec import Privacy
 
 if TYPE_CHECKING:
     from knowgate.answer import Answer, Serving
-    from knowgate.backends.protocol import Backend, Message
+    from knowgate.backends.protocol import Backend, Encoder, Message
     from knowgate.backends.tries import Patience
+    from knowgate.spec import CascadeSpec
     from knowgate.watch import Watcher
 
 
@@ -43,7 +45,8 @@ class CascadeOptions(TypedDict, total=False):
     thrown with it. `privacy`: what is stored of prompts and answers; the default keeps keyed hashes. `vector_rate`:
     the share of decisions whose hidden states are kept (explored ones always are). `models`: names of the tiers'
     models, used until a bundle says them. `clock`: returns aware times. `backends`: who runs the tiers, cheapest first,
-    for `answer`; they stay their owner's to close. `patience`: how long tiers are waited for, one for all or one each.
+    for `answer`; they stay their owner's to close. `encoders`: by tier, what reads prompts for a probe where the
+    back-end shows no hidden states. `patience`: how long tiers are waited for, one for all or one each.
     """
 
     hash_key: bytes | None
@@ -53,6 +56,7 @@ class CascadeOptions(TypedDict, total=False):
     spool: DecisionLog
     clock: Callable[[], datetime]
     backends: "Sequence[Backend]"
+    encoders: "Mapping[int, Encoder]"
     patience: "Patience | Sequence[Patience]"
 
 
@@ -84,7 +88,9 @@ class Cascade:
         self._clock = options.get("clock", utc_now)
         self._pair = pair
         self._watcher: Watcher | None = None
-        self._serving = _serving(backends, options.get("patience"))
+        self._patience = options.get("patience")
+        self._serving = _serving(backends, self._patience, options.get("encoders"))
+        self._owned: tuple[Any, ...] = ()  # back-ends made here, and closed here
 
     @classmethod
     def load(
@@ -161,6 +167,7 @@ class Cascade:
         tier: int = 0,
         decision_id: UUID | None = None,
         p_t: float | None = None,
+        p_t_kind: str | None = None,
         hidden: Any = None,
         fingerprint: Fingerprint | None = None,
         tokens_in: int | None = None,
@@ -171,6 +178,7 @@ class Cascade:
     ) -> Ruling:
         """Whether to keep non-last tier `tier`'s answer; records nothing.
 
+        `p_t_kind` (a `PTKind`) says which probability `p_t` is; left out, it is the one that the cascade declares.
         Bad signals count as missing and never raise; `Ruling.note` says what was dropped. Raises RecordInvalid for
         a tier out of range.
         """
@@ -180,7 +188,9 @@ class Cascade:
             self.setting.key,
             tier=tier,
             decision_id=new_decision_id(now) if decision_id is None else decision_id,
-            intake=take_in(p_t=p_t, hidden=hidden, tokens_in=tokens_in, entropy=entropy, margin=margin),
+            intake=take_in(
+                p_t=p_t, p_t_kind=p_t_kind, hidden=hidden, tokens_in=tokens_in, entropy=entropy, margin=margin
+            ),
             fingerprint=fingerprint,
             slice=slice,
             now=now,
@@ -213,6 +223,30 @@ class Cascade:
             external_id=external_id,
             slice=slice,
         )
+
+    def run_tiers(
+        self,
+        spec: "CascadeSpec",
+        *,
+        fingerprints: Mapping[str, Fingerprint] | None = None,
+        folder: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Makes the back-ends and encoders that `spec` declares, for `answer`; `close` closes them.
+
+        `fingerprints` say, by tier, what the states of SGLang and vLLM are, `folder` where vLLM writes them
+        (`knowgate.backends.from_spec`). A model in this process reads the layer of the probe in force, so call this
+        once the cascade has its pair. Raises RecordInvalid.
+        """
+        from knowgate.backends.factory import backends_of, encoders_of
+
+        if spec.name != self.name:
+            raise RecordInvalid("spec.name", spec.name, f"this is cascade {self.name!r}")
+        if self._serving is not None:
+            raise RecordInvalid("spec", spec.name, "the cascade has its back-ends already")
+        encoders = encoders_of(spec)
+        self._owned = backends_of(spec, pair=self._pair, fingerprints=fingerprints, folder=folder)
+        self._serving = _serving(self._owned, self._patience, encoders)
+        self.setting = replace(self.setting, models=tuple(tier.model for tier in spec.tiers))
 
     def answer(
         self,
@@ -252,15 +286,22 @@ class Cascade:
         from knowgate.answer import prompt_of
 
         if self._serving is None:
-            raise RecordInvalid("backends", None, "make the cascade with backends=[…], cheapest first")
+            cure = "make the cascade with backends=[…], cheapest first, or call run_tiers(spec)"
+            raise RecordInvalid("backends", None, cure)
         prompt = prompt_of(messages) if self.setting.stores_texts else None
         query = self.open(prompt=prompt, external_id=external_id, slice=slice, decision_id=decision_id)
         return self._serving, query
 
     def close(self) -> None:
-        """Ends the watching and waits for explorations under way. Spool and back-ends are their owner's to close."""
+        """Ends the watching and waits for explorations under way.
+
+        The spool is its owner's to close, and so are back-ends, but for those that `run_tiers` made.
+        """
         if self._serving is not None:
             self._serving.close()
+        for backend in self._owned:
+            if hasattr(backend, "close"):
+                backend.close()
         if self._watcher is not None:
             self._watcher.close()
 
@@ -273,9 +314,13 @@ class Cascade:
         self.close()
 
 
-def _serving(backends: "Sequence[Backend]", patience: "Patience | Sequence[Patience] | None") -> "Serving | None":
+def _serving(
+    backends: "Sequence[Backend]",
+    patience: "Patience | Sequence[Patience] | None",
+    encoders: "Mapping[int, Encoder] | None",
+) -> "Serving | None":
     if not backends:
         return None
     from knowgate.answer import Serving
 
-    return Serving(backends, patience)
+    return Serving(backends, patience, encoders)

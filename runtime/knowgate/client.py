@@ -17,8 +17,9 @@ import numpy.typing as npt
 from safetensors.numpy import save
 
 from knowgate import codec
-from knowgate.errors import RecordInvalid, ServiceUnreachable
+from knowgate.errors import KnowgateError, RecordInvalid, ServiceUnreachable
 from knowgate.records import Decision, Label
+from knowgate.spec import CascadeSpec
 
 HalfArray = npt.NDArray[np.float16]
 
@@ -113,6 +114,16 @@ class Client:
             if error.status == 304 and etag is not None:
                 return None
             raise
+
+    def cascade_spec(self, cascade: str) -> CascadeSpec:
+        """The cascade as it is declared: what `Cascade.run_tiers` takes. Raises ServiceUnreachable."""
+        content = self._call("GET", f"/v1/cascades/{quote(cascade, safe='')}").content
+        try:
+            return codec.decode(CascadeSpec, codec.parse(content)["spec"])
+        except (KnowgateError, KeyError, TypeError) as error:
+            raise ServiceUnreachable(
+                f"{self.url}: the declaration of {cascade!r} cannot be read ({error!r}); is the runtime as new as it?"
+            ) from error
 
     def bundle(self, bundle_id: str) -> Fetched:
         """A bundle's file, unverified. Raises ServiceUnreachable."""

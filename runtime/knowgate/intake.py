@@ -12,46 +12,76 @@ from typing import Any
 
 import numpy as np
 
-from knowgate.arrays import Float32Array
 from knowgate.errors import RecordInvalid
-from knowgate.features import Float16Array, stored_vector, widened
+from knowgate.features import FLOAT16, Float16Array, stored_vector
+from knowgate.records import PTKind
 
 # A probability summed in float32 may miss 1 by this much; further out it is no probability.
 ROUNDING = 1e-6
 LARGEST_WHOLE = 2.0**63
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class Intake:
-    """One attempt's inputs as far as they hold. None = missing; `notes` say what was dropped and why."""
+    """One attempt's inputs as far as they hold. None = missing; `notes` say what was dropped and why.
 
-    p_t: float | None = None
-    vector: Float16Array | None = None  # [d], a copy: the engine may reuse its buffer
-    features: Float32Array | None = None  # [d], the vector as `knowgate.features` gives it
-    tokens_in: int | None = None
-    entropy: float | None = None
-    margin: float | None = None
-    notes: tuple[str, ...] = ()
+    Lives within one call and leaves the package nowhere, so it is spared what being frozen costs: a microsecond.
+    """
+
+    p_t: float | None
+    p_t_kind: PTKind | None  # None = the tier's own, as declared
+    vector: Float16Array | None  # [d]; may be the engine's own buffer: whoever keeps it copies it
+    tokens_in: int | None
+    entropy: float | None
+    margin: float | None
+    notes: list[str]
+    settled: bool  # whether it is known that the vector is finite, or that there is none
+
+    def settle(self) -> None:
+        """Drops a vector that is not finite: for where no probe looked at it, which finds that out by the way."""
+        if not self.settled and self.vector is not None:
+            try:
+                stored_vector(self.vector)
+            except RecordInvalid as error:
+                self.notes.append(str(error))
+                self.vector = None
+        self.settled = True
 
 
 def take_in(
-    *, p_t: Any = None, hidden: Any = None, tokens_in: Any = None, entropy: Any = None, margin: Any = None
+    *,
+    p_t: Any = None,
+    p_t_kind: Any = None,
+    hidden: Any = None,
+    tokens_in: Any = None,
+    entropy: Any = None,
+    margin: Any = None,
 ) -> Intake:
-    """Everything that holds of the five; never raises for a bad value.
+    """Everything that holds of the six; never raises for a bad value. A P(T) of an unknown kind is no P(T).
 
     >>> take_in(p_t=1.7, entropy=0.3).notes
-    ('p_t is 1.7: outside [0, 1]',)
+    ['p_t is 1.7: outside [0, 1]']
     """
     notes: list[str] = []
-    vector, features = (None, None) if hidden is None else _vector(hidden, notes)
+    settled = not (type(hidden) is np.ndarray and hidden.dtype == FLOAT16 and hidden.ndim == 1 and len(hidden))
+    vector = _vector(hidden, notes) if settled else hidden
+    # What nearly every caller hands in passes here; everything else is looked at closely.
+    p_t = p_t if type(p_t) is float and 0.0 <= p_t <= 1.0 else _probability("p_t", p_t, notes)
+    if p_t_kind is not None and type(p_t_kind) is not PTKind:
+        try:
+            p_t_kind = PTKind(p_t_kind)
+        except ValueError:
+            notes.append(f"p_t_kind is {p_t_kind!r}: use one of {', '.join(PTKind)}; p_t is left out")
+            p_t = p_t_kind = None
     return Intake(
-        p_t=_probability("p_t", p_t, notes),
-        vector=vector,
-        features=features,
-        tokens_in=whole("tokens_in", tokens_in, notes),
-        entropy=amount("entropy", entropy, notes),
-        margin=_probability("margin", margin, notes),
-        notes=tuple(notes),
+        p_t,
+        p_t_kind,
+        vector,
+        whole("tokens_in", tokens_in, notes),
+        None if entropy is None else amount("entropy", entropy, notes),
+        None if margin is None else _probability("margin", margin, notes),
+        notes,
+        settled,
     )
 
 
@@ -91,26 +121,22 @@ def _probability(name: str, value: Any, notes: list[str]) -> float | None:
     return number if 0.0 <= number <= 1.0 else min(1.0, max(0.0, number))
 
 
-def _vector(hidden: Any, notes: list[str]) -> tuple[Float16Array | None, Float32Array | None]:
-    if type(hidden) is np.ndarray and hidden.dtype == np.float16 and hidden.ndim == 1:
-        vector = hidden.copy()
-        features = widened(vector)
-        # No sum of float16 squares overflows float32, so this one number is finite exactly where every one is.
-        if len(vector) and math.isfinite(features.dot(features)):
-            return vector, features
+def _vector(hidden: Any, notes: list[str]) -> Float16Array | None:
+    if hidden is None:
+        return None
     try:
-        vector = np.array(stored_vector(hidden))
+        vector = stored_vector(hidden)
     except RecordInvalid as error:
         notes.append(str(error))
-        return None, None
+        return None
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         # What a tensor says that lives on a device, needs a gradient, or is bfloat16.
         notes.append(f"hidden is a {type(hidden).__name__} that numpy cannot read: {error}")
-        return None, None
+        return None
     if vector.ndim != 1:
         notes.append(f"hidden.shape is {vector.shape}: give one hidden state [d]")
-        return None, None
-    return vector, widened(vector)
+        return None
+    return vector
 
 
 def _number(name: str, value: Any, notes: list[str]) -> float | None:

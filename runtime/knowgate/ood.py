@@ -48,7 +48,7 @@ class OodStatistics:
     length_intercept: float
     reference: Float32Array  # [q]: the statistic's quantiles in the reference rows, at levels 0, 1/(q-1), …, 1
     _quantiles: tuple[float, ...] = field(init=False, repr=False)
-    _precisions: Float32Array = field(init=False, repr=False)  # [k], 1 / variances
+    _sums: Float32Array = field(init=False, repr=False)  # [2, k]: ones, and 1 / variances
 
     def __post_init__(self) -> None:
         own = object.__setattr__
@@ -67,7 +67,8 @@ class OodStatistics:
         if not off <= ORTHONORMAL_WITHIN:
             raise RecordInvalid("ood.components", float(off), f"rows are orthonormal within {ORTHONORMAL_WITHIN}")
         own(self, "_quantiles", tuple(self.reference.tolist()))
-        own(self, "_precisions", own_float32("1 / ood.variances", 1 / self.variances.astype(np.float64), (None,)))
+        precisions = own_float32("1 / ood.variances", 1 / self.variances.astype(np.float64), (None,))
+        own(self, "_sums", np.stack([np.ones_like(precisions), precisions]))
 
     @property
     def dimension(self) -> int:
@@ -77,30 +78,41 @@ class OodStatistics:
         """The statistic before its length adjustment, [n], of standardised states [n, d]."""
         centred = x - self.mean
         projections = (centred @ self.components.T).astype(np.float64)  # [n, k]
-        squares = np.einsum("nd,nd->n", centred, centred, dtype=np.float64)
-        rest = np.maximum(squares - (projections**2).sum(axis=1), 0.0)
-        distance = (projections**2 / self.variances).sum(axis=1) + rest / self.residual_variance
-        result: FloatArray = np.log(np.maximum(distance, SMALLEST_DISTANCE))
-        return result
+        return self._log_distances(projections, np.einsum("nd,nd->n", centred, centred, dtype=np.float64))
 
-    def finish(self, projections: Float32Array, square: float, tokens_in: int | None) -> float | None:
+    def finish(self, projections: Float32Array, square: float, tokens_in: int) -> float:
         """The statistic, from one centred state's products with the components [k] and its squared length."""
-        if tokens_in is None or tokens_in < 1:
-            return None
-        rest = max(square - float(projections.dot(projections)), 0.0)
-        distance = float((projections * projections).dot(self._precisions)) + rest / self.residual_variance
+        explained, along = self._sums.dot(projections * projections).tolist()
+        distance = along + max(square - explained, 0.0) / self.residual_variance
         adjustment = self.length_intercept + self.length_slope * math.log(tokens_in)
         return math.log(max(distance, SMALLEST_DISTANCE)) - adjustment
 
+    def finish_rows(self, projections: Float32Array, squares: Float32Array, tokens_in: FloatArray) -> FloatArray:
+        """`finish` of n states: [n, k], [n] and [n]; NaN where tokens_in is not above 0."""
+        raw = self._log_distances(projections.astype(np.float64), squares.astype(np.float64))
+        return raw - self._by_length(tokens_in)
+
     def statistic(self, x: Float32Array, tokens_in: int | None) -> float | None:
         """The length-adjusted statistic of one standardised state [d]; None without tokens_in."""
+        if tokens_in is None or tokens_in < 1:
+            return None
         centred = x - self.mean
         return self.finish(self.components @ centred, float(centred @ centred), tokens_in)
 
     def statistics(self, x: Float32Array, tokens_in: FloatArray) -> FloatArray:
         """The length-adjusted statistics [n] of standardised states [n, d]; NaN where tokens_in [n] is not above 0."""
+        return self.raw(x) - self._by_length(tokens_in)
+
+    def _log_distances(self, projections: FloatArray, squares: FloatArray) -> FloatArray:
+        along = projections**2
+        rest = np.maximum(squares - along.sum(axis=1), 0.0)
+        distance = (along / self.variances).sum(axis=1) + rest / self.residual_variance
+        result: FloatArray = np.log(np.maximum(distance, SMALLEST_DISTANCE))
+        return result
+
+    def _by_length(self, tokens_in: FloatArray) -> FloatArray:
         lengths = np.log(np.where(tokens_in >= 1, tokens_in, np.nan))
-        result: FloatArray = self.raw(x) - (self.length_intercept + self.length_slope * lengths)
+        result: FloatArray = self.length_intercept + self.length_slope * lengths
         return result
 
     def rank(self, statistic: float) -> float:

@@ -9,13 +9,14 @@ compares one signal with one threshold. `None` in place of a rule retains nothin
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from knowgate.construction import gate_outcome, verdict
 from knowgate.errors import RecordInvalid
 from knowgate.records import Action, GateOutcome, Reason, Signals, Verdict
 
@@ -33,6 +34,8 @@ class PolicyKind(StrEnum):
     SCORE = "score"
 
 
+_AT_MOST = Reason.OOD  # the one signal whose low values are good
+
 # The gates of each kind, in the order in which a failing one is the reason.
 GATES_OF: Mapping[PolicyKind, tuple[Reason, ...]] = {
     PolicyKind.ESCALATE_ALL: (),
@@ -41,6 +44,10 @@ GATES_OF: Mapping[PolicyKind, tuple[Reason, ...]] = {
     PolicyKind.GATES: (Reason.P_IK, Reason.P_T, Reason.OOD),
     PolicyKind.SCORE: (Reason.SCORE,),
 }
+
+
+# Faults that take some signals away and leave the rest to the gates.
+WITHHOLDING = (Reason.FINGERPRINT_MISMATCH, Reason.P_T_KIND_MISMATCH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +63,7 @@ class Gate:
 
     def passes(self, value: Values) -> Values:
         """Whether `value` passes; a NaN never does. Elementwise on arrays."""
-        if self.signal is Reason.OOD:
+        if self.signal is _AT_MOST:
             return value <= self.threshold  # type: ignore[return-value]
         return value >= self.threshold  # type: ignore[return-value]
 
@@ -122,7 +129,8 @@ def decide(policy: Policy, signals: Signals, *, tier: int = 0, fault: Reason | N
 
     `fault` is what the runtime found before any gate: without a bundle, expired or told to escalate everything, the
     answer is to escalate; with a fingerprint mismatch the hidden-state signals must not be given, and the fallback
-    decides. A missing signal goes to the fallback too. A fault may cost money, never accuracy.
+    decides. With a P(T) of another kind than the thresholds were certified for, P(T) and score count as missing. A
+    missing signal goes to the fallback too. A fault may cost money, never accuracy.
 
     >>> policy = Policy.of(PolicyKind.GATES, ({"p_ik": 0.5, "p_t": 0.9, "ood": 0.99},))
     >>> decide(policy, Signals(p_t=0.95, p_ik=0.7, ood=0.3)).action
@@ -132,16 +140,20 @@ def decide(policy: Policy, signals: Signals, *, tier: int = 0, fault: Reason | N
     >>> decide(policy, Signals(p_t=0.95)).reason
     <Reason.MISSING_SIGNAL: 'missing_signal'>
     """
-    if fault is not None and fault is not Reason.FINGERPRINT_MISMATCH:
+    if fault is not None and fault not in WITHHOLDING:
         return Verdict(action=Action.ESCALATE, reason=fault)
+    if fault is Reason.P_T_KIND_MISMATCH:
+        signals = replace(signals, p_t=None, score=None)
     rule = policy.rules[tier]
     if rule is None:
         return Verdict(action=Action.ESCALATE, reason=Reason.ESCALATE_ALL)
     outcomes = _look(rule, signals)
     for outcome in outcomes:
-        if outcome.value is None:
-            return _decide_without(policy, signals, tier, fault or Reason.MISSING_SIGNAL, outcomes)
-    return _verdict(outcomes, fallback=False)
+        if not outcome.passed:  # one that is missing passes nothing
+            if any(outcome.value is None for outcome in outcomes):
+                return _decide_without(policy, signals, tier, fault or Reason.MISSING_SIGNAL, outcomes)
+            return verdict(Action.ESCALATE, outcome.gate, outcomes, False)
+    return verdict(Action.RETAIN, None, outcomes, False)
 
 
 def retain_mask(policy: Policy, signals: Mapping[str, FloatArray], *, tier: int = 0) -> BoolArray:
@@ -200,17 +212,11 @@ def _rule(kind: PolicyKind, tier: int, row: Mapping[str, float] | None) -> tuple
 def _look(rule: tuple[Gate, ...], signals: Signals) -> tuple[GateOutcome, ...]:
     outcomes = []
     for gate in rule:
-        value: float | None = getattr(signals, gate.signal)
+        signal = gate.signal
+        value: float | None = getattr(signals, signal)
         passed = value is not None and bool(gate.passes(value))
-        outcomes.append(GateOutcome(gate=gate.signal, value=value, threshold=gate.threshold, passed=passed))
+        outcomes.append(gate_outcome(signal, value, gate.threshold, passed))
     return tuple(outcomes)
-
-
-def _verdict(outcomes: tuple[GateOutcome, ...], *, fallback: bool) -> Verdict:
-    for outcome in outcomes:
-        if not outcome.passed:
-            return Verdict(action=Action.ESCALATE, reason=outcome.gate, gates=outcomes, fallback=fallback)
-    return Verdict(action=Action.RETAIN, reason=None, gates=outcomes, fallback=fallback)
 
 
 def _decide_without(
@@ -223,5 +229,6 @@ def _decide_without(
     seconds = _look(rule, signals)
     if any(outcome.value is None for outcome in seconds):
         return Verdict(action=Action.ESCALATE, reason=reason, gates=outcomes + seconds)
-    verdict = _verdict(seconds, fallback=True)
-    return Verdict(action=verdict.action, reason=verdict.reason, gates=outcomes + seconds, fallback=True)
+    failed = next((outcome.gate for outcome in seconds if not outcome.passed), None)
+    action = Action.RETAIN if failed is None else Action.ESCALATE
+    return Verdict(action=action, reason=failed, gates=outcomes + seconds, fallback=True)

@@ -52,8 +52,12 @@ class LinearProbe:
         return replace(self, bias=self.bias + float(self.weight.astype(np.float64) @ centre))
 
     def finish(self, products: Float32Array) -> float:
-        """The logit, from the first layer's products with one state, [1]."""
-        return float(products[0]) + self.bias
+        """The logit, from the first layer's products with one state, [1] (more may lie behind them)."""
+        return products.item(0) + self.bias
+
+    def finish_rows(self, products: Float32Array) -> FloatArray:
+        """`finish` of n states: products [n, 1], logits [n]."""
+        return products[:, 0].astype(np.float64) + self.bias
 
     def logit(self, x: Float32Array) -> float:
         """The logit of one standardised state [d]."""
@@ -103,10 +107,17 @@ class MlpProbe:
         return replace(self, b1=(self.b1 + shift).astype(np.float32))
 
     def finish(self, products: Float32Array) -> float:
-        """The logit, from the first layer's products with one state, [h]."""
-        units = products + self.b1
+        """The logit, from the first layer's products with one state, [h] (more may lie behind them)."""
+        units = products[: len(self.b1)] + self.b1
         np.maximum(units, 0, out=units)
         return float(self.w2.dot(units)) + self.b2
+
+    def finish_rows(self, products: Float32Array) -> FloatArray:
+        """`finish` of n states: products [n, h], logits [n]."""
+        units = products[:, : len(self.b1)] + self.b1
+        np.maximum(units, 0, out=units)
+        logits: FloatArray = (units @ self.w2).astype(np.float64) + self.b2
+        return logits
 
     def logit(self, x: Float32Array) -> float:
         """The logit of one standardised state [d]."""
@@ -114,9 +125,7 @@ class MlpProbe:
 
     def logits(self, x: Float32Array) -> FloatArray:
         """The logits [n] of standardised states [n, d]."""
-        units = np.maximum(x @ self.w1.T + self.b1, np.float32(0))
-        logits: FloatArray = (units @ self.w2).astype(np.float64) + self.b2
-        return logits
+        return self.finish_rows(x @ self.w1.T)
 
 
 Probe = LinearProbe | MlpProbe

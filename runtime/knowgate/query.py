@@ -102,6 +102,11 @@ class Query:
         """Whether an answer's text can be taken."""
         return self._setting.stores_texts
 
+    def probe_layer(self, tier: int) -> int | None:
+        """The layer that the probe of non-last tier `tier` reads; None while there is no probe."""
+        models = None if self._bundle is None else self._bundle.tiers[tier]
+        return None if models is None else models.document.fingerprint.layer
+
     @property
     def explore(self) -> bool:
         """Whether the last tier is to be run too, after a retained answer was served, to learn from."""
@@ -113,6 +118,7 @@ class Query:
         *,
         answer: str | None = None,
         p_t: float | None = None,
+        p_t_kind: str | None = None,
         hidden: Any = None,
         fingerprint: Fingerprint | None = None,
         tokens_in: int | None = None,
@@ -126,14 +132,15 @@ class Query:
     ) -> Ruling:
         """Records that `tier` ran (None = the next one in order), and rules on its answer.
 
-        `hidden` is [d], as `knowgate.features` takes it; `entropy` in nats; `margin` is how much likelier the chosen
+        `hidden` is [d], as `knowgate.features` takes it; `p_t_kind` (a `PTKind`) says which probability `p_t` is, left
+        out it is the one that the cascade declares; `entropy` in nats; `margin` is how much likelier the likeliest
         option is than the next; `note` is kept with the attempt. Bad values count as missing, and the ruling's note
         says so. On the last tier nothing is decided: its answer is always retained. Raises RecordInvalid for a tier
         that neither an escalation nor the exploration coin called for.
         """
         tier = self._next_tier() if tier is None else tier
         role = self._role_of(tier)
-        intake = take_in(p_t=p_t, hidden=hidden, tokens_in=tokens_in, entropy=entropy, margin=margin)
+        intake = take_in(p_t=p_t, p_t_kind=p_t_kind, hidden=hidden, tokens_in=tokens_in, entropy=entropy, margin=margin)
         ruling = self._rule(tier, intake, fingerprint)
         measured: list[str] = []
         counted, waited = whole("tokens_out", tokens_out, measured), amount("latency_ms", latency_ms, measured)
@@ -151,6 +158,7 @@ class Query:
                 fault=None if tier == self.last else ruling.fault,
                 entropy=intake.entropy,
                 margin=intake.margin,
+                p_t_kind=intake.p_t_kind,
                 answer=stored.text if stored.text is not None else stored.hash,
                 run_propensity=self._rate if role is Role.EXPLORATION else 1.0,
                 tokens_in=intake.tokens_in,
@@ -256,6 +264,7 @@ class Query:
                 slice=self._slice,
                 now=self._occurred_at,
             )
+        intake.settle()
         return Ruling(
             verdict=Verdict(action=Action.RETAIN, reason=None),
             signals=Signals(p_t=intake.p_t),
@@ -276,7 +285,7 @@ class Query:
         # than the model it claims to come from, it is not what it claims to be.
         if claimed and models is not None and len(intake.vector) != models.document.dimension:
             return None
-        self._vectors.append(intake.vector)
+        self._vectors.append(intake.vector.copy())  # the engine may reuse its buffer
         return len(self._vectors) - 1
 
     def _with_roles(self) -> tuple[Attempt, ...]:

@@ -36,6 +36,7 @@ class Reason(StrEnum):
     OOD = "ood"
     MISSING_SIGNAL = "missing_signal"
     FINGERPRINT_MISMATCH = "fingerprint_mismatch"
+    P_T_KIND_MISMATCH = "p_t_kind_mismatch"
     NO_BUNDLE = "no_bundle"
     EXPIRED = "expired"
     ESCALATE_ALL = "escalate_all"
@@ -48,6 +49,14 @@ class LabelSource(StrEnum):
     HUMAN = "human"
     JUDGE = "judge"
     FEEDBACK = "feedback"
+
+
+class PTKind(StrEnum):
+    """Which probability a tier's P(T) is. One tier sends one kind: thresholds of one kind mean nothing for another."""
+
+    OPTION = "option"  # of the chosen option's token over the whole vocabulary, where the options are known
+    FIRST_TOKEN = "first_token"  # of the answer's first token
+    MEAN = "mean"  # the geometric mean over the answer's tokens: exp of their mean log-probability
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +133,8 @@ class Attempt:
     fingerprint: Fingerprint | None = None
     fault: Reason | None = None  # what the runtime found before the gates: fingerprint_mismatch, expired, ...
     entropy: float | None = None  # of the options' distribution, in nats
-    margin: float | None = None  # how much likelier the chosen option is than the next one, in [0, 1]
+    margin: float | None = None  # how much likelier the likeliest option is than the next one, in [0, 1]
+    p_t_kind: PTKind | None = None  # of `signals.p_t`; None = the one that the cascade declared at the time
     answer: str | None = None  # as the cascade's privacy allows: the text, or its keyed hash
     run_propensity: float | None = None  # chance that this tier ran; None = unknown
     tokens_in: int | None = None

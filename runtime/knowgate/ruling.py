@@ -13,14 +13,16 @@ from uuid import UUID
 
 from knowgate.assignment import Mode
 from knowgate.bundle import Bundle
+from knowgate.construction import new, setters
 from knowgate.errors import KnowgateError, RecordInvalid
 from knowgate.exploration import coin_falls, row_rate
+from knowgate.features import Float16Array
 from knowgate.intake import Intake
 from knowgate.pair import Pair
-from knowgate.policy import decide, escalate_all
+from knowgate.policy import WITHHOLDING, decide, escalate_all
 from knowgate.privacy import Purpose, SecretKey
-from knowgate.records import Fingerprint, Reason, Signals, Verdict
-from knowgate.tier_models import TierModels
+from knowgate.records import Action, Fingerprint, Reason, Signals, Verdict
+from knowgate.tier_models import NOTHING_SEEN, Seen, TierModels
 
 NOTHING_HELD = escalate_all(2)
 
@@ -43,6 +45,19 @@ class Ruling:
     def retained(self) -> bool:
         """Whether this tier's answer is the one to serve."""
         return self.verdict.retained
+
+
+(
+    _set_verdict,
+    _set_signals,
+    _set_fault,
+    _set_bundle,
+    _set_generation,
+    _set_decision_id,
+    _set_explore,
+    _set_exploration_rate,
+    _set_note,
+) = setters(Ruling)
 
 
 def bundle_for(pair: Pair | None, key: SecretKey, decision_id: UUID) -> Bundle | None:
@@ -74,30 +89,39 @@ def rule(
     if now.tzinfo is None:
         raise RecordInvalid("now", now.isoformat(), "the time is naive; give an aware one")
     bundle = bundle_for(pair, key, decision_id)
-    _require_tier(bundle, tier)
+    if bundle is None or not 0 <= tier < len(bundle.tiers):
+        _require_tier(bundle, tier)
     fault = _fault(pair, bundle, now)
-    notes = list(intake.notes)
     models = None if bundle is None else bundle.tiers[tier]
     if models is None:
         signals = Signals(p_t=intake.p_t)
+    elif _meets(models, intake, fingerprint):
+        signals = _signals(models, intake, slice, intake.vector)
     else:
-        mismatched = not _meets(models, intake, fingerprint, notes)
-        fault = fault or (Reason.FINGERPRINT_MISMATCH if mismatched else None)
-        signals = _signals(models, intake, slice, notes, blind=mismatched)
+        signals = _signals(models, intake, slice, None)
+        fault = fault or Reason.FINGERPRINT_MISMATCH
+    if not intake.settled:
+        intake.settle()
+    if bundle is not None and intake.p_t_kind is not None and intake.p_t is not None:
+        wanted = bundle.document.p_t_kinds[tier]
+        if intake.p_t_kind is not wanted:
+            intake.notes.append(f"p_t_kind is {intake.p_t_kind}: the bundle's thresholds are for {wanted}")
+            signals = dataclasses.replace(signals, score=None)  # kept as seen, for training; compared with nothing
+            fault = Reason.P_T_KIND_MISMATCH if fault is None or fault in WITHHOLDING else fault
     policy = NOTHING_HELD if bundle is None else bundle.document.policy
     verdict = decide(policy, signals, tier=0 if bundle is None else tier, fault=fault)
     rate = row_rate(None if pair is None else pair.assignment, verdict)
-    return Ruling(
-        verdict=verdict,
-        signals=signals,
-        fault=fault,
-        bundle=None if bundle is None else bundle.id,
-        generation=None if pair is None else pair.assignment.generation,
-        decision_id=decision_id,
-        explore=verdict.retained and coin_falls(key, decision_id, rate),
-        exploration_rate=rate,
-        note="; ".join(notes) or None,
-    )
+    ruling = new(Ruling)
+    _set_verdict(ruling, verdict)
+    _set_signals(ruling, signals)
+    _set_fault(ruling, fault)
+    _set_bundle(ruling, None if bundle is None else bundle.id)
+    _set_generation(ruling, None if pair is None else pair.assignment.generation)
+    _set_decision_id(ruling, decision_id)
+    _set_explore(ruling, verdict.action is Action.RETAIN and coin_falls(key, decision_id, rate))
+    _set_exploration_rate(ruling, rate)
+    _set_note(ruling, "; ".join(intake.notes) if intake.notes else None)
+    return ruling
 
 
 def _fault(pair: Pair | None, bundle: Bundle | None, now: datetime) -> Reason | None:
@@ -110,43 +134,48 @@ def _fault(pair: Pair | None, bundle: Bundle | None, now: datetime) -> Reason | 
     return Reason.NO_BUNDLE if bundle is None else None
 
 
-def _meets(models: TierModels, intake: Intake, fingerprint: Fingerprint | None, notes: list[str]) -> bool:
+def _meets(models: TierModels, intake: Intake, fingerprint: Fingerprint | None) -> bool:
     """Whether what was seen comes from the very model, layer and token the probe was fitted on."""
+    wanted = models.document.fingerprint
+    if fingerprint is wanted:
+        return True
     if fingerprint is None:
+        intake.settle()
         if intake.vector is None:
             return True
-        notes.append("fingerprint is None: a hidden state without one meets no probe")
+        intake.notes.append("fingerprint is None: a hidden state without one meets no probe")
         return False
-    wanted = models.document.fingerprint
-    if fingerprint is wanted or fingerprint == wanted:
+    if fingerprint == wanted:
         return True
-    differing = [
+    intake.notes.extend(
         f"fingerprint.{field.name} is {getattr(fingerprint, field.name)!r}, the probe's {getattr(wanted, field.name)!r}"
         for field in dataclasses.fields(wanted)
         if getattr(fingerprint, field.name) != getattr(wanted, field.name)
-    ]
-    notes.extend(differing)
+    )
     return False
 
 
-def _signals(models: TierModels, intake: Intake, slice: str | None, notes: list[str], *, blind: bool) -> Signals:
-    x = None if blind else intake.features
-    dimension = models.document.dimension
-    if x is not None and len(x) != dimension:
-        notes.append(f"hidden.shape is {x.shape}: this tier reads ({dimension},)")
-        x = None
+def _signals(models: TierModels, intake: Intake, slice: str | None, vector: Float16Array | None) -> Signals:
     try:
-        return models.signals_of(
-            x,
-            p_t=intake.p_t,
-            tokens_in=intake.tokens_in,
-            entropy=intake.entropy,
-            margin=intake.margin,
-            slice=slice,
-        )
+        seen = NOTHING_SEEN if vector is None else _look(models, intake, vector)
+        return models.signals_of(seen, p_t=intake.p_t, entropy=intake.entropy, margin=intake.margin, slice=slice)
     except (KnowgateError, ArithmeticError, ValueError) as error:
-        notes.append(f"the signals could not be computed: {error}")
+        intake.notes.append(f"the signals could not be computed: {error}")
         return Signals(p_t=intake.p_t)
+
+
+def _look(models: TierModels, intake: Intake, vector: Float16Array) -> Seen:
+    dimension = models.document.dimension
+    if len(vector) != dimension:
+        intake.settle()
+        if intake.vector is not None:
+            intake.notes.append(f"hidden.shape is {vector.shape}: this tier reads ({dimension},)")
+        return NOTHING_SEEN
+    seen = models.look(vector, intake.tokens_in)
+    if seen is None:
+        return NOTHING_SEEN
+    intake.settled = True
+    return seen
 
 
 def _require_tier(bundle: Bundle | None, tier: int) -> None:

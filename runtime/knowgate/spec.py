@@ -11,7 +11,9 @@ from enum import StrEnum
 
 from knowgate.errors import RecordInvalid
 from knowgate.policy import PolicyKind
-from knowgate.records import LabelSource
+from knowgate.records import LabelSource, PTKind
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class Privacy(StrEnum):
@@ -20,14 +22,6 @@ class Privacy(StrEnum):
     NEVER = "never"
     HASH = "hash"
     FULL = "full"
-
-
-class PTKind(StrEnum):
-    """Which probability a tier's P(T) is. One tier sends one kind: thresholds of one kind mean nothing for another."""
-
-    OPTION = "option"  # of the chosen option's token, where the options are known
-    FIRST_TOKEN = "first_token"  # of the answer's first token
-    MEAN = "mean"  # the geometric mean over the answer's tokens: exp of their mean log-probability
 
 
 class TargetKind(StrEnum):
@@ -68,8 +62,20 @@ class TierSpec:
     layers: tuple[int, ...] = ()  # whose hidden states are kept; empty = none, so there is no probe
     encoder: str | None = None  # a model whose hidden states the probe reads in place of a black box's own
     p_t_kind: PTKind = PTKind.FIRST_TOKEN
+    options: tuple[str, ...] = ()  # the texts of the allowed answers, where they are known
+    max_tokens: int = 256  # of an answer
+    api_key_variable: str | None = None  # the environment variable that holds the endpoint's key; never the key
 
     def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise RecordInvalid("max_tokens", self.max_tokens, "an answer has at least one token")
+        if self.options and len(set(self.options)) < max(2, len(self.options)):
+            raise RecordInvalid("options", list(self.options), "give at least two answers, each once, or none")
+        if self.api_key_variable is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.api_key_variable):
+            cure = "name the environment variable that holds the key; the key itself has no place here"
+            raise RecordInvalid("api_key_variable", "(not shown)", cure)
+        if self.p_t_kind is PTKind.OPTION and not self.options and self.backend != "external":
+            raise RecordInvalid("p_t_kind", self.p_t_kind.value, f"backend {self.backend} has to know the options")
         if not self.parameters > 0:
             raise RecordInvalid("parameters", self.parameters, "the number of parameters is above 0")
         if self.encoder is not None and not self.encoder:
@@ -79,6 +85,17 @@ class TierSpec:
             raise RecordInvalid(
                 "prices", [since.isoformat() for since in sinces], "list prices by date, earliest first"
             )
+
+    def declares(self, model: str, revision: str | None = None) -> bool:
+        """Whether an attempt of `model`, with hidden states of `revision` (None = not known), is of this tier.
+
+        Revisions are compared where both are commits: a branch, a tag or a folder names no fixed weights. An encoder's
+        revision says nothing of the tier's own model.
+        """
+        if model != self.model:
+            return False
+        commits = all(_COMMIT.fullmatch(text or "") for text in (revision, self.revision))
+        return self.encoder is not None or not commits or revision == self.revision
 
     def price_at(self, time: datetime) -> Price | None:
         """The price in force at `time`; None before the first one."""
@@ -170,6 +187,7 @@ class CascadeSpec:
     exploration_extra: float = 0.0  # more of it near a threshold; knowgate.exploration says how
     exploration_width: float = 0.1
     vector_rate: float = 1.0  # share of decisions whose hidden states are shipped; the explored always are
+    vector_retention: timedelta | None = None  # vectors of older decisions are forgotten; None = the deployment says
     privacy: Privacy = Privacy.HASH
     webhooks: tuple[str, ...] = ()
 
@@ -193,6 +211,11 @@ class CascadeSpec:
             raise RecordInvalid("exploration_width", self.exploration_width, "lies in (0, 1]")
         if not 0 <= self.vector_rate <= 1:
             raise RecordInvalid("vector_rate", self.vector_rate, "lies in [0, 1]")
+        if self.vector_retention is not None and self.horizons.sources:
+            needed = self.schedule.training_window + self.horizon
+            if self.vector_retention < needed:
+                cure = f"training reads vectors {needed} back; keep them so long, or shorten schedule.training_window"
+                raise RecordInvalid("vector_retention", str(self.vector_retention), cure)
         if self.targets.rule is PolicyKind.ESCALATE_ALL:
             raise RecordInvalid("targets.rule", self.targets.rule, "choose p_t, p_ik, gates or score")
 

@@ -13,59 +13,23 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from knowgate.arrays import BoolArray, Float32Array, FloatArray, own_float32
+from knowgate.arrays import Float32Array, FloatArray
 from knowgate.bundle_documents import TierDocument
+from knowgate.construction import signals
 from knowgate.errors import RecordInvalid
-from knowgate.features import FLOAT16_LARGEST, Standardiser, features, widened
+from knowgate.features import FLOAT16, Float16Array, Standardiser, finite_states, stored_vector
 from knowgate.ood import OodStatistics
-from knowgate.probe import MlpProbe, Probe
+from knowgate.probe import Probe
 from knowgate.records import Signals
+from knowgate.stack import Stack
+
+Seen = tuple[float | None, float | None]  # p_ik and ood
+NOTHING_SEEN: Seen = (None, None)
 
 # The most by which a replayed p_ik, score or ood may differ between machines, or between `signals` and
 # `signal_columns`: float32 products are summed in another order there.
 REPLAY_TOLERANCE = 1e-5
 ROWS_AT_ONCE = 64  # a megabyte of float32 at 4096 dimensions: what one step wrote, the next finds in the cache
-FLOAT32_SAFE = 1e36  # float32 reaches 3.4e38; sums may be rounded on the way
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Stack:
-    """The first linear step of all models of a tier, as one matrix-vector product."""
-
-    inverse_scale: Float32Array  # [d]
-    shift: Float32Array  # [d], in standardised units
-    matrix: Float32Array  # [h + k, d]: the probe's first layer, then the OOD components
-    width: int  # h
-    probe: Probe  # for states that lack the OOD mean
-    bounded: bool  # no float16 state can overflow float32 anywhere in these models
-
-    @classmethod
-    def of(cls, standardiser: Standardiser, probe: Probe, ood: OodStatistics | None) -> "_Stack":
-        mean = standardiser.mean.astype(np.float64)
-        scale = standardiser.scale.astype(np.float64)
-        centre = np.zeros_like(mean) if ood is None else ood.mean.astype(np.float64)
-        first = probe.first_layer
-        shift = mean / scale + centre
-        matrix = first if ood is None else np.concatenate([first, ood.components])
-        return cls(
-            inverse_scale=own_float32("1 / standardiser.scale", 1 / scale, (None,)),
-            shift=own_float32("standardiser.mean / scale + ood.mean", shift, (None,)),
-            matrix=matrix,
-            width=len(first),
-            probe=probe.shifted(centre),
-            bounded=_is_bounded(FLOAT16_LARGEST / scale + np.abs(shift), matrix, probe, ood),
-        )
-
-
-def _is_bounded(largest: FloatArray, matrix: Float32Array, probe: Probe, ood: OodStatistics | None) -> bool:
-    """Whether float32 holds every intermediate result for states of at most `largest` [d] in standardised units."""
-    product = float((np.abs(matrix.astype(np.float64)) @ largest).max())
-    reached = [float(largest @ largest), product]
-    if isinstance(probe, MlpProbe):
-        reached.append(float(np.abs(probe.w2).sum(dtype=np.float64)) * (product + float(np.abs(probe.b1).max())))
-    if ood is not None:
-        reached.append(len(ood.components) * product**2 / min(1.0, float(ood.variances.min())))
-    return max(reached) < FLOAT32_SAFE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -76,7 +40,7 @@ class TierModels:
     standardiser: Standardiser
     probe: Probe
     ood: OodStatistics | None = None
-    _stack: _Stack = field(init=False, repr=False)
+    _stack: Stack | None = field(init=False, repr=False)  # None = float32 may overflow: step by step
 
     def __post_init__(self) -> None:
         wanted = self.document.dimension
@@ -90,7 +54,7 @@ class TierModels:
             raise RecordInvalid("probe", self.probe.kind.value, f"the tier's document says {self.document.probe}")
         if (self.ood is not None) != self.document.ood:
             raise RecordInvalid("ood", self.ood is not None, f"the tier's document says {self.document.ood}")
-        object.__setattr__(self, "_stack", _Stack.of(self.standardiser, self.probe, self.ood))
+        object.__setattr__(self, "_stack", Stack.of(self.standardiser, self.probe, self.ood))
 
     def signals(
         self,
@@ -108,74 +72,72 @@ class TierModels:
         is None: p_ik and ood without a finite `hidden`, ood without `tokens_in`, score without p_t or p_ik.
         Raises RecordInvalid for a hidden state of another shape, or a p_t outside [0, 1].
         """
-        if hidden is not None and hidden.shape != (self.document.dimension,):
-            raise RecordInvalid("hidden.shape", hidden.shape, f"this tier reads [{self.document.dimension}]")
-        x = features(hidden) if hidden is not None and np.isfinite(hidden).all() else None
-        return self.signals_of(x, p_t=p_t, tokens_in=tokens_in, entropy=entropy, margin=margin, slice=slice)
+        seen = NOTHING_SEEN
+        if hidden is not None:
+            if hidden.shape != (self.document.dimension,):
+                raise RecordInvalid("hidden.shape", hidden.shape, f"this tier reads [{self.document.dimension}]")
+            if np.isfinite(hidden).all():
+                seen = self.look(stored_vector(hidden), tokens_in) or NOTHING_SEEN
+        return self.signals_of(seen, p_t=p_t, entropy=entropy, margin=margin, slice=slice)
+
+    def look(self, vector: Float16Array, tokens_in: int | None) -> Seen | None:
+        """What one state [d], as it is stored, shows; None where it is not finite."""
+        stack = self._stack
+        if stack is None:
+            return self._look_closely(vector, tokens_in)
+        centred = stack.centred(vector)
+        square = centred.dot(centred).item()
+        if not square < stack.finite_below and not finite_states(vector):
+            return None
+        products = stack.matrix.dot(centred)
+        p_ik = self.document.ik_calibrator.probability(stack.probe.finish(products))
+        if self.ood is None or tokens_in is None or tokens_in < 1:
+            return p_ik, None
+        return p_ik, self.ood.rank(self.ood.finish(products[stack.width :], square, tokens_in))
+
+    def _look_closely(self, vector: Float16Array, tokens_in: int | None) -> Seen | None:
+        """`look` where float32 may overflow."""
+        if not finite_states(vector):
+            return None
+        lengths = np.array([math.nan if tokens_in is None else float(tokens_in)])
+        with np.errstate(all="ignore"):
+            p_ik, ood = (column.item() for column in self._look_at_large(vector[np.newaxis], lengths))
+        return p_ik if math.isfinite(p_ik) else None, ood if math.isfinite(ood) else None
 
     def signals_of(
-        self,
-        x: Float32Array | None,
-        *,
-        p_t: float | None,
-        tokens_in: int | None,
-        entropy: float | None,
-        margin: float | None,
-        slice: str | None,
+        self, seen: Seen, *, p_t: float | None, entropy: float | None, margin: float | None, slice: str | None
     ) -> Signals:
-        """`signals` from `features(hidden)`, [d] of the document's dimension and finite; None = missing."""
-        p_ik: float | None = None
-        ood: float | None = None
-        if x is not None:
-            logit, ood = self._look(x, tokens_in)
-            p_ik = self.document.ik_calibrator.probability(logit) if math.isfinite(logit) else None
+        """All signals of one attempt whose state showed `seen`."""
+        p_ik, ood = seen
         model = self.document.score_model
         score = None if model is None else model.score(p_t=p_t, p_ik=p_ik, entropy=entropy, margin=margin, slice=slice)
-        return Signals(p_t=p_t, p_ik=p_ik, score=score, ood=ood)
+        return signals(p_t, p_ik, score, ood)
 
-    def _look(self, x: Float32Array, tokens_in: int | None) -> tuple[float, float | None]:
-        """The probe's logit (not finite where float32 overflows for good) and the OOD percentile of one state."""
-        if self._stack.bounded:
-            logit, statistic = self._multiply(x, tokens_in)
-        else:
-            with np.errstate(all="ignore"):
-                logit, statistic = self._multiply(x, tokens_in)
-                if not math.isfinite(logit) or (statistic is not None and not math.isfinite(statistic)):
-                    return self._look_at_large(x, tokens_in)
-        return logit, None if statistic is None or self.ood is None else self.ood.rank(statistic)
-
-    def _multiply(self, x: Float32Array, tokens_in: int | None) -> tuple[float, float | None]:
-        """The probe's logit and the OOD statistic from one matrix-vector product."""
-        stack = self._stack
-        centred = x * stack.inverse_scale
-        centred -= stack.shift
-        products = stack.matrix.dot(centred)
-        if self.ood is None:
-            return stack.probe.finish(products), None
-        square = float(centred.dot(centred))
-        logit = stack.probe.finish(products[: stack.width])
-        return logit, self.ood.finish(products[stack.width :], square, tokens_in)
-
-    def _look_at_large(self, x: Float32Array, tokens_in: int | None) -> tuple[float, float | None]:
-        """`_look` where float32 overflows once states are centred: standardised first, as arrays are."""
-        standardised = self.standardiser.apply(x)[np.newaxis]
-        logit = float(self.probe.logits(standardised)[0])
-        if self.ood is None or tokens_in is None:
-            return logit, None
-        statistic = float(self.ood.statistics(standardised, np.array([float(tokens_in)]))[0])
-        return logit, self.ood.rank(statistic) if math.isfinite(statistic) else None
-
-    def _look_at_rows(
-        self, hidden: npt.NDArray[np.floating], tokens_in: FloatArray | None
-    ) -> tuple[FloatArray, FloatArray]:
+    def _look_at_rows(self, vectors: Float16Array, tokens_in: FloatArray) -> tuple[FloatArray, FloatArray]:
         """p_ik and ood of states [n, d], NaN where missing."""
-        p_ik, ood = np.full(len(hidden), np.nan), np.full(len(hidden), np.nan)
-        present, held = _present(hidden)
-        x = self.standardiser.apply(held)
-        p_ik[present] = self.document.ik_calibrator.probabilities(_finite(self.probe.logits(x)))
-        if self.ood is not None and tokens_in is not None:
-            ood[present] = self.ood.ranks(_finite(self.ood.statistics(x, tokens_in[present])))
-        return p_ik, ood
+        stack = self._stack
+        if stack is None:
+            return self._look_at_large(vectors, tokens_in)
+        centred = stack.centred(vectors)
+        squares: Float32Array = np.vecdot(centred, centred)
+        doubtful = ~(squares < stack.finite_below)
+        if doubtful.any():
+            squares[doubtful] = np.where(finite_states(vectors[doubtful]), squares[doubtful], np.nan)
+        products = centred @ stack.matrix.T
+        products[np.isnan(squares)] = np.nan
+        p_ik = self.document.ik_calibrator.probabilities(stack.probe.finish_rows(products))
+        if self.ood is None:
+            return p_ik, np.full(len(vectors), np.nan)
+        return p_ik, self.ood.ranks(self.ood.finish_rows(products[:, stack.width :], squares, tokens_in))
+
+    def _look_at_large(self, vectors: Float16Array, tokens_in: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """`_look_at_rows` where float32 may overflow: step by step, and what is not finite is missing."""
+        x = self.standardiser.apply(vectors.astype(np.float32))
+        x[~finite_states(vectors)] = np.nan  # a rectified unit makes a zero of an infinity
+        p_ik = self.document.ik_calibrator.probabilities(_finite(self.probe.logits(x)))
+        if self.ood is None:
+            return p_ik, np.full(len(vectors), np.nan)
+        return p_ik, self.ood.ranks(_finite(self.ood.statistics(x, tokens_in)))
 
     def signal_columns(
         self,
@@ -194,12 +156,12 @@ class TierModels:
         if hidden.ndim != 2 or hidden.shape[1] != self.document.dimension:
             raise RecordInvalid("hidden.shape", hidden.shape, f"this tier reads [n, {self.document.dimension}]")
         n = len(hidden)
-        p_ik, ood = np.full(n, np.nan), np.full(n, np.nan)
+        lengths = np.full(n, np.nan) if tokens_in is None else tokens_in
+        p_ik, ood = np.empty(n), np.empty(n)
         with np.errstate(all="ignore"):  # what overflows is not finite, and counts as missing
             for start in range(0, n, ROWS_AT_ONCE):
                 rows = slice(start, start + ROWS_AT_ONCE)
-                lengths = None if tokens_in is None else tokens_in[rows]
-                p_ik[rows], ood[rows] = self._look_at_rows(hidden[rows], lengths)
+                p_ik[rows], ood[rows] = self._look_at_rows(_stored_rows(hidden[rows]), lengths[rows])
         columns = {"p_t": p_t, "p_ik": p_ik, "ood": ood, "score": np.full(n, np.nan)}
         if self.document.score_model is not None:
             columns["score"] = self.document.score_model.scores(
@@ -208,13 +170,14 @@ class TierModels:
         return columns
 
 
-def _present(hidden: npt.NDArray[np.floating]) -> tuple[BoolArray, Float32Array]:
-    """Which rows of states [n, d] are finite, and the features of those."""
-    wide = widened(hidden) if hidden.dtype == np.float16 else hidden
-    present: BoolArray = np.logical_and.reduce(np.isfinite(wide), axis=1)
-    held = wide if present.all() else wide[present]
-    # What was float16 and is finite is its features already.
-    return present, held if wide is not hidden else features(held)
+def _stored_rows(hidden: npt.NDArray[np.floating]) -> Float16Array:
+    """States [n, d] as they are stored; rows that are not finite as rows of NaN."""
+    if hidden.dtype == FLOAT16:
+        return hidden
+    finite = np.isfinite(hidden).all(axis=1)
+    rows: Float16Array = np.full(hidden.shape, np.nan, dtype=np.float16)
+    rows[finite] = stored_vector(hidden[finite])
+    return rows
 
 
 def _finite(values: FloatArray) -> FloatArray:

@@ -177,7 +177,7 @@ def test_safetensors_without_a_document_are_refused(bundle: Bundle) -> None:
     [
         ("knowgate.bundle.v2", "reads major version 1"),
         ("knowgate.bundle.v0", "reads major version 1"),
-        ("knowgate.bundle.v1.1", "newer than this runtime"),
+        ("knowgate.bundle.v1.2", "newer than this runtime"),
         ("knowgate.assignment.v1", "not a bundle"),
         (None, "not a bundle"),
         (1, "not a bundle"),

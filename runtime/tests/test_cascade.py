@@ -1,5 +1,6 @@
 """A cascade rules on answers; whatever is wrong, it escalates and says why."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -271,3 +272,82 @@ def _build(pair: Make, fingerprint: Make, now: datetime) -> None:
 
 def _module_cascade() -> tuple[Cascade, Fingerprint]:
     return _built[0]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda state: state,
+        lambda state: state.astype(np.float32),
+        lambda state: state.astype(np.float64),
+        lambda state: state.astype(">f2"),
+        lambda state: state.tolist(),
+        lambda state: np.repeat(state, 3)[::3],
+        lambda state: state[::-1].copy()[::-1],
+        lambda state: np.tile(state[:, np.newaxis], (1, 4))[:, 2],
+        lambda state: memoryview(state.astype(np.float32)),
+        np.ma.array,
+    ],
+)
+def test_a_state_decides_the_same_in_whatever_form_it_comes(
+    ask: Callable[..., Ruling], hidden: Make, form: Callable[[Any], Any]
+) -> None:
+    expected = ask(hidden=hidden())
+    ruling = ask(hidden=form(hidden()), decision_id=expected.decision_id)
+    assert (ruling, ruling.note) == (expected, None)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("fault", [None, "fingerprint", "no fingerprint", "no bundle"])
+def test_a_state_that_is_not_finite_escalates_for_the_same_reason_in_every_type(
+    ask: Callable[..., Ruling], cascade: Cascade, hidden: Make, fingerprint: Make, value: float, kind: type, fault: Any
+) -> None:
+    state = hidden().astype(kind)
+    state[5] = value
+    changes = {
+        None: {},
+        "fingerprint": {"fingerprint": fingerprint(layer=3)},
+        "no fingerprint": {"fingerprint": None},
+        "no bundle": {},
+    }[fault]
+    if fault == "no bundle":
+        ruling = Cascade("questions").decide(p_t=0.95, hidden=state)
+    else:
+        ruling = ask(hidden=state, **changes)
+    reasons = {"fingerprint": Reason.FINGERPRINT_MISMATCH, "no bundle": Reason.NO_BUNDLE}
+    # The fallback looks at p_t, which is too low for it.
+    assert (ruling.retained, ruling.verdict.fallback) == (False, fault != "no bundle")
+    assert ruling.fault is reasons.get(fault)
+    assert (ruling.signals.p_ik, ruling.signals.ood) == (None, None)
+    assert ruling.note is not None and "hidden is 'not finite'" in ruling.note
+
+
+def test_threads_that_decide_while_pairs_are_swapped_see_one_pair_each_time(
+    cascade: Cascade, ask: Callable[..., Ruling], pair: Make, small_bundle: Make
+) -> None:
+    strict = small_bundle(p_t=0.99)
+    pairs = [pair(generation=2), pair(strict, generation=3)]
+    rulings: list[Ruling] = []
+    done = threading.Event()
+
+    def decide_on() -> None:
+        while not done.is_set():
+            rulings.append(ask())
+
+    threads = [threading.Thread(target=decide_on) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for at in range(400):
+        cascade.install(pairs[at % 2])
+    done.set()
+    for thread in threads:
+        thread.join()
+    cascade.install(pairs[0])
+    expected = ask()
+    assert {(2, True), (3, False)} >= {
+        (ruling.generation, ruling.retained) for ruling in rulings if ruling.generation > 1
+    }
+    for ruling in rulings:
+        assert (ruling.bundle == strict.id) == (ruling.generation == 3)
+        assert ruling.signals == expected.signals

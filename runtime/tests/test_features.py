@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from knowgate.errors import RecordInvalid
-from knowgate.features import FLOAT16_LARGEST, Standardiser, features, stored_vector
+from knowgate.features import FLOAT16_LARGEST, Standardiser, features, finite_states, stored_vector
 
 STATES = hnp.arrays(
     st.sampled_from([np.float16, np.float32, np.float64]),
@@ -69,3 +69,17 @@ def test_a_model_owns_its_numbers() -> None:
     assert held.mean.tolist() == [0, 0]
     with pytest.raises(ValueError, match="read-only"):
         held.mean[0] = 1
+
+
+def test_every_float16_number_is_its_float32_bit_for_bit() -> None:
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    finite = every[np.isfinite(every)]
+    assert features(finite).tobytes() == finite.astype(np.float32).tobytes()
+    assert [bool(finite_states(every[[at]])) for at in range(2**16)] == np.isfinite(every).tolist()
+
+
+@pytest.mark.parametrize("step", [1, 3, -1])
+def test_a_state_may_lie_anyhow_in_memory(step: int) -> None:
+    numbers = np.random.default_rng(1).normal(size=(4, 30)).astype(np.float16)
+    for state in (numbers[1, ::step], numbers[:, 3], numbers.T[3:9, ::step], numbers.astype(">f2")[2]):
+        assert features(state).tolist() == np.ascontiguousarray(state).astype(np.float32).tolist()

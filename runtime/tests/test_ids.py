@@ -1,5 +1,7 @@
 """Decision ids carry their time and sort by it."""
 
+import copy
+import pickle
 from datetime import UTC, datetime, timedelta
 from uuid import RFC_4122, UUID, uuid4
 
@@ -48,3 +50,17 @@ def test_only_the_time_of_a_uuid7_can_be_read() -> None:
         decided_at(uuid4())
     with pytest.raises(RecordInvalid, match="9999"):
         decided_at(UUID("ffffffff-ffff-7fff-bfff-ffffffffffff"))
+
+
+def test_an_id_is_a_uuid_like_any_other() -> None:
+    made = new_decision_id()
+    plain = UUID(int=made.int)
+    assert (made, hash(made), str(made), made.version, made.variant) == (
+        plain,
+        hash(plain),
+        str(plain),
+        7,
+        plain.variant,
+    )
+    assert pickle.loads(pickle.dumps(made)) == copy.deepcopy(made) == plain
+    assert made.is_safe is plain.is_safe

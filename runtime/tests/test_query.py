@@ -277,6 +277,16 @@ def test_the_kept_vector_is_the_float16_that_the_probe_saw(
     assert np.array_equal(vector, good["hidden"])
 
 
+def test_the_kept_vector_is_a_copy_because_engines_reuse_their_buffers(
+    make_cascade: Callable[..., Cascade], kept: Kept, good: dict[str, Any]
+) -> None:
+    buffer = good["hidden"].copy()
+    with make_cascade().open() as query:
+        query.attempt(**good | {"hidden": buffer})
+        buffer[:] = 7
+    assert np.array_equal(kept.rows[0][1][0], good["hidden"])
+
+
 def test_a_redeployed_models_vector_is_kept_for_retraining_and_a_malformed_one_is_not(
     make_cascade: Callable[..., Cascade], kept: Kept, good: dict[str, Any], hidden: Make, fingerprint: Make
 ) -> None:

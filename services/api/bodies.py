@@ -19,10 +19,14 @@ VECTORS_TYPE = "application/vnd.knowgate.safetensors"
 
 async def read_body(request: Request, context: InContext) -> bytes:
     """The body's bytes. Raises 413 past the limit, 415 for a compressed one."""
+    return await read_limited(request, context.settings.max_body_bytes)
+
+
+async def read_limited(request: Request, limit: int) -> bytes:
+    """The same for a server of other settings."""
     encoding = request.headers.get("content-encoding", "identity")
     if encoding != "identity":
         raise ApiError(415, field="content-encoding", value=encoding, cure="send the body uncompressed")
-    limit = context.settings.max_body_bytes
     length = request.headers.get("content-length", "0")
     if length.isdigit() and int(length) > limit:
         raise _too_large(length, limit)

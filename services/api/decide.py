@@ -56,6 +56,7 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
         tier=asked.tier,
         decision_id=asked.decision_id or new_decision_id(now),
         p_t=asked.p_t,
+        p_t_kind=asked.p_t_kind,
         hidden=_hidden(asked),
         fingerprint=asked.fingerprint,
         tokens_in=asked.tokens_in,

@@ -6,12 +6,11 @@ file that is not there. A commit that fails leaves a file that nothing points at
 retry finds it again. A decision that was there already gets no vector a second time.
 """
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import numpy as np
 from fastapi import APIRouter, Depends, Request
 from sqlalchemy.orm import Session
 
@@ -23,25 +22,19 @@ from services.api.context import Context, InContext
 from services.api.errors import ApiError
 from services.api.openapi import body_of
 from services.api.rows import Parsed, parse_decisions, reindexed
-from services.api.vectors_body import NO_VECTORS, Float16Array, Vectors, parse_vectors_body
+from services.api.vectors_body import NO_VECTORS, Vectors, parse_vectors_body
 from services.api.wire import DecisionsReceipt
 from services.privacy import kept
+from services.vector_intake import NewVector, store_vectors
 from store import cascades
 from store.decisions import add_decisions
 from store.engine import transaction
 from store.errors import CascadeUnknown
-from store.shards import write_shard
 from store.tokens import TokenRole
-from store.vectors import VectorRow, add_shard
+from store.vectors import hold_files
 
 router = APIRouter(tags=["decisions"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Vector:
-    decision: Decision
-    tier: int
-    values: Float16Array
+log = logging.getLogger("knowgate.api")
 
 
 @router.post(
@@ -54,7 +47,9 @@ def post_decisions(request: Request, body: Body, context: InContext) -> Decision
     """Stores each decision once, however often it is sent; answers when all is committed.
 
     A row that cannot be stored is listed under `rejected` with its place in the batch, its field, the value and the
-    cure; the others are stored. Send JSON, or one safetensors file that carries the hidden states too.
+    cure; the others are stored. Attempts of a model that the cascade does not declare are stored and counted under
+    `undeclared`: nothing is learned or certified from them. Send JSON, or one
+    safetensors file that carries the hidden states too.
     """
     now = context.now()
     if media_type(request) == VECTORS_TYPE:
@@ -67,18 +62,29 @@ def post_decisions(request: Request, body: Body, context: InContext) -> Decision
     parsed = parse_decisions(rows, now, vectors.check)
     receipt = store_batch(context, parsed, vectors, now)
     context.metrics.count_batch("decisions", receipt.stored, receipt.duplicates, len(receipt.rejected))
+    for found in receipt.undeclared:
+        context.metrics.count_undeclared(found.cascade, found.tier, found.attempts)
+        log.warning("%s", found)
     return receipt
 
 
 def store_batch(context: Context, parsed: Parsed[Decision], vectors: Vectors, now: datetime) -> DecisionsReceipt:
     """Commits the batch in one transaction."""
     with transaction(context.engine) as session:
+        if vectors.tensors:
+            hold_files(session)
         decisions = _private(session, parsed.records, context)
         added = add_decisions(session, decisions, received_at=now)
-        _store_vectors(session, _new_vectors(decisions, set(added.stored), vectors), context.settings.shards_url, now)
+        new = _new_vectors(decisions, set(added.stored), vectors)
+        settings = context.settings
+        store_vectors(session, new, settings.shards_url, now=now, shard_bytes=settings.shard_bytes)
     rejected = sorted((*parsed.rejected, *reindexed(added.rejected, parsed.indexes)), key=lambda row: row.index)
     return DecisionsReceipt(
-        stored=len(added.stored), duplicates=added.duplicates, rejected=tuple(rejected), adopted=added.adopted
+        stored=len(added.stored),
+        duplicates=added.duplicates,
+        rejected=tuple(rejected),
+        adopted=added.adopted,
+        undeclared=added.undeclared,
     )
 
 
@@ -92,7 +98,7 @@ def _private(session: Session, decisions: Sequence[Decision], context: Context) 
     return [kept(decision, rules[decision.cascade], context.key) for decision in decisions]
 
 
-def _new_vectors(decisions: Sequence[Decision], stored: set[UUID], vectors: Vectors) -> list[_Vector]:
+def _new_vectors(decisions: Sequence[Decision], stored: set[UUID], vectors: Vectors) -> list[NewVector]:
     found = []
     for decision in decisions:
         if decision.id in stored:
@@ -100,20 +106,13 @@ def _new_vectors(decisions: Sequence[Decision], stored: set[UUID], vectors: Vect
             for attempt in decision.attempts:
                 values = vectors.row(attempt)
                 if values is not None:
-                    found.append(_Vector(decision=decision, tier=attempt.tier, values=values))
+                    found.append(
+                        NewVector(
+                            cascade=decision.cascade,
+                            decision_id=decision.id,
+                            tier=attempt.tier,
+                            fingerprint=attempt.fingerprint,
+                            values=values,
+                        )
+                    )
     return found
-
-
-def _store_vectors(session: Session, vectors: Sequence[_Vector], base_url: str, now: datetime) -> None:
-    """One shard per cascade and dimension."""
-    groups: dict[tuple[str, int], list[_Vector]] = {}
-    for vector in vectors:
-        groups.setdefault((vector.decision.cascade, len(vector.values)), []).append(vector)
-    for (cascade, dimension), members in groups.items():
-        ids = [f"{member.decision.id}/{member.tier}" for member in members]
-        shard = write_shard(base_url, np.stack([member.values for member in members]), ids)
-        rows = [
-            VectorRow(decision_id=member.decision.id, tier=member.tier, row=row, sha256=shard.row_sha256[row])
-            for row, member in enumerate(members)
-        ]
-        add_shard(session, cascade, shard.url, shard.sha256, rows, dimension=dimension, now=now)

@@ -3,7 +3,8 @@
     {"error": {"field": …, "value": …, "cure": …, "message": …}}
 
 A caller's mistake names the field, the value and the cure. A failure of ours says so without its inside, which goes
-to the log. 503 stands for "try again": the database did not answer, and nothing was acknowledged.
+to the log. 503 stands for "try again": the database or the place of the shards did not answer, and nothing was
+acknowledged.
 """
 
 import json
@@ -19,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from knowgate.errors import RecordInvalid
-from store.errors import BundleUnknown, CascadeUnknown, DecisionUnknown, StoreError
+from store.errors import BundleUnknown, CascadeUnknown, DecisionUnknown, ShardRefused, StoreError
 
 log = logging.getLogger("knowgate.api")
 
@@ -60,6 +61,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RecordInvalid, _record_invalid)
     app.add_exception_handler(StoreError, _store_error)
+    app.add_exception_handler(ShardRefused, _shards_away)
     app.add_exception_handler(OperationalError, _database_away)
     app.add_exception_handler(PoolTimeout, _database_away)
     app.add_exception_handler(RequestValidationError, _request_invalid)
@@ -77,11 +79,11 @@ async def _record_invalid(_: Request, error: Any) -> JSONResponse:
 
 async def _store_error(request: Request, error: Any) -> JSONResponse:
     if isinstance(error, CascadeUnknown):
-        return answer(ApiError(404, field="cascade", value=error.name, cure=str(error)))
+        return answer(ApiError(404, field="cascade", value=error.name, cure=error.cure))
     if isinstance(error, DecisionUnknown):
-        return answer(ApiError(404, field="decision", value=str(error.decision_id), cure=str(error)))
+        return answer(ApiError(404, field="decision", value=str(error.decision_id), cure=error.cure))
     if isinstance(error, BundleUnknown):
-        return answer(ApiError(404, field="bundle", value=error.bundle_id, cure=str(error)))
+        return answer(ApiError(404, field="bundle", value=error.bundle_id, cure=error.cure))
     return answer(ApiError(409, field="request", value=request.url.path, cure=str(error)))
 
 
@@ -90,6 +92,12 @@ async def _database_away(request: Request, error: Any) -> JSONResponse:
     log.error("the database did not answer %s: %s", request.url.path, cause)
     cure = "nothing was stored; send the request again in a few seconds"
     return answer(ApiError(503, field="database", value="not answering", cure=cure, headers={"Retry-After": "5"}))
+
+
+async def _shards_away(request: Request, error: Any) -> JSONResponse:
+    log.error("shards could not be written or read for %s: %s", request.url.path, error)
+    cure = "nothing was stored; send the request again in a few seconds"
+    return answer(ApiError(503, field="shards", value="not written", cure=cure, headers={"Retry-After": "5"}))
 
 
 async def _request_invalid(_: Request, error: Any) -> JSONResponse:

@@ -36,6 +36,12 @@ class Metrics:
             buckets=BUCKETS_S,
             registry=self._registry,
         )
+        self._undeclared = Counter(
+            "knowgate_undeclared_attempts",
+            "Attempts received of a model that the cascade does not declare.",
+            ["cascade", "tier"],
+            registry=self._registry,
+        )
         self._verdicts = Counter(
             "knowgate_verdicts",
             "Verdicts given by /v1/decide.",
@@ -47,6 +53,10 @@ class Metrics:
         """Counts the rows of one batch."""
         for outcome, count in (("stored", stored), ("duplicate", duplicates), ("rejected", rejected)):
             self._rows.labels(kind=kind, outcome=outcome).inc(count)
+
+    def count_undeclared(self, cascade: str, tier: int, attempts: int) -> None:
+        """Counts attempts of one batch that ran another model than the tier declares."""
+        self._undeclared.labels(cascade=cascade, tier=str(tier)).inc(attempts)
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts one answered request."""

@@ -5,9 +5,10 @@ from datetime import datetime
 from uuid import UUID
 
 from knowgate.policy import PolicyKind
-from knowgate.records import Action, Fingerprint, GateOutcome, Reason, Signals
+from knowgate.records import Action, Fingerprint, GateOutcome, PTKind, Reason, Signals
 from knowgate.spec import CascadeSpec
 from store.rejections import Rejected
+from store.undeclared import Undeclared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +19,7 @@ class DecisionsReceipt:
     duplicates: int  # were there already; they changed nothing
     rejected: tuple[Rejected, ...]
     adopted: int = 0  # labels that had waited for these decisions
+    undeclared: tuple[Undeclared, ...] = ()  # stored, but of models that the cascade does not declare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,7 @@ class DecideRequest:
     tier: int = 0
     decision_id: UUID | None = None  # None = the service makes one
     p_t: float | None = None
+    p_t_kind: PTKind | None = None  # None = the one that the cascade declares
     hidden: tuple[float, ...] | None = None
     hidden_base64: str | None = None
     fingerprint: Fingerprint | None = None

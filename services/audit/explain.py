@@ -6,7 +6,8 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from knowgate import Decision, Window, codec
+from knowgate import Decision, Window
+from knowgate.bundle import read_document
 from knowgate.bundle_documents import BundleDocument, CertificateDocument
 from knowgate.policy import Policy
 from services.audit.replay import Replay
@@ -15,6 +16,7 @@ from services.errors import InputInvalid
 from store import bundles, cascades, decisions, labels, ledger, merkle
 from store.labels import StoredLabel
 from store.ledger import Leaf, SealedBatch
+from store.undeclared import Undeclared, undeclared_models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,8 @@ class Explanation:
     decision: Decision
     received_at: datetime
     erased_at: datetime | None
-    models: tuple[str, ...]  # every tier's name in the cascade as it was then
+    models: tuple[str, ...]  # every tier's name in the cascade as it is now
+    undeclared: tuple[Undeclared, ...]  # attempts of another model than the cascade declares now
     policy: Policy | None  # None = no bundle was in force
     certificate: CertificateDocument | None
     training_window: Window | None
@@ -78,6 +81,7 @@ def explain(session: Session, decision: Decision) -> Explanation:
         received_at=stored.received_at,
         erased_at=stored.erased_at,
         models=tuple(tier.name for tier in spec.tiers),
+        undeclared=undeclared_models([(decision, spec)]),
         policy=None if document is None else document.policy,
         certificate=None if document is None else document.certificate,
         training_window=None if document is None else document.training_window,
@@ -105,7 +109,7 @@ def proofs(session: Session, subject: str) -> tuple[Proof, ...]:
 def _document(session: Session, bundle_id: str | None) -> BundleDocument | None:
     if bundle_id is None:
         return None
-    return codec.decode(BundleDocument, codec.parse(bundles.bundle(session, bundle_id).document))
+    return read_document(bundles.bundle(session, bundle_id).document)
 
 
 def _place(session: Session, leaf: Leaf) -> LedgerPlace:

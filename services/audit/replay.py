@@ -51,7 +51,7 @@ def replay(decision: Decision, bundle: Bundle | None, vectors: Mapping[int, Floa
     for attempt in decided:
         mismatches += _from_signals(attempt, bundle)
         vector = vectors.get(attempt.tier)
-        if vector is not None and bundle is not None and attempt.fault is not Reason.FINGERPRINT_MISMATCH:
+        if vector is not None and bundle is not None and _met(attempt, bundle):
             recomputed += 1
             mismatches += _from_vector(decision, attempt, bundle, vector)
     return Replay(decision_id=str(decision.id), attempts=len(decided), vectors=recomputed, mismatches=tuple(mismatches))
@@ -68,8 +68,9 @@ def _from_vector(decision: Decision, attempt: Attempt, bundle: Bundle, vector: F
     models = bundle.tiers[attempt.tier]
     if models is None:
         return []
+    other_kind = attempt.fault is Reason.P_T_KIND_MISMATCH  # its P(T) was looked at by nothing
     signals = models.signals(
-        p_t=attempt.signals.p_t,
+        p_t=None if other_kind else attempt.signals.p_t,
         hidden=vector,
         tokens_in=attempt.tokens_in,
         entropy=attempt.entropy,
@@ -79,13 +80,22 @@ def _from_vector(decision: Decision, attempt: Attempt, bundle: Bundle, vector: F
     found = [
         Mismatch(tier=attempt.tier, what=name, stored=str(stored), replayed=str(again))
         for name in SIGNALS
-        if not _close(stored := getattr(attempt.signals, name), again := getattr(signals, name))
+        if not (other_kind and name == "p_t")
+        and not _close(stored := getattr(attempt.signals, name), again := getattr(signals, name))
     ]
     verdict = _decide(attempt, signals, bundle)
     if attempt.verdict is not None and verdict.action is not attempt.verdict.action and not _marginal(verdict):
         stored_action = str(attempt.verdict.action)
         found.append(Mismatch(tier=attempt.tier, what="action", stored=stored_action, replayed=str(verdict.action)))
     return found
+
+
+def _met(attempt: Attempt, bundle: Bundle) -> bool:
+    """Whether the probe looked at the attempt's hidden state."""
+    if attempt.fault is not Reason.P_T_KIND_MISMATCH:  # of two mismatches that one is the reason
+        return attempt.fault is not Reason.FINGERPRINT_MISMATCH
+    models = bundle.tiers[attempt.tier]
+    return models is not None and attempt.fingerprint == models.document.fingerprint
 
 
 def _decide(attempt: Attempt, signals: Signals, bundle: Bundle | None) -> Verdict:

@@ -59,7 +59,7 @@ def show(
 ) -> None:
     """Print a cascade as a file that `apply` takes, with every key written out."""
     from knowgate import codec
-    from services.cascade_file import format_cascade
+    from services.cascade_text import format_cascade
     from services.commands.printing import print_json
     from services.database import database
     from services.settings import read_settings

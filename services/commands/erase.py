@@ -19,7 +19,7 @@ class Erasure:
     decision: UUID
     vectors: int
     ledger_entries: int
-    swept_files: int
+    removed_files: int  # shards, old ones and leftovers, that held a vector of it
 
 
 def erase(
@@ -36,9 +36,10 @@ def erase(
     from services.commands.printing import print_record
     from services.database import database
     from services.settings import read_settings
-    from services.shard_files import blank_vectors, remove_files, sweep
+    from services.shard_files import blank_vectors, remove_files, remove_leftovers
     from store.engine import transaction
     from store.erasure import erase_decision
+    from store.vectors import hold_files
 
     settings, now = read_settings(), SystemClock().now()
     with database(settings) as engine:
@@ -46,11 +47,14 @@ def erase(
         if not yes:
             typer.confirm(f"Erase decision {wanted}? It cannot be brought back", abort=True)
         with transaction(engine) as session:
+            hold_files(session, alone=True)
             erased = erase_decision(session, wanted, now=now)
             old = blank_vectors(session, erased.vectors)
+            leftovers = remove_leftovers(session, settings.shards_url, wanted, now=now, spare=old)
         remove_files(old)
-        swept = sweep(engine, settings.shards_url, now=now)
-    done = Erasure(decision=wanted, vectors=len(erased.vectors), ledger_entries=erased.leaves, swept_files=swept)
+    done = Erasure(
+        decision=wanted, vectors=len(erased.vectors), ledger_entries=erased.leaves, removed_files=len(old) + leftovers
+    )
     print_record(done, as_json=as_json)
 
 

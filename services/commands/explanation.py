@@ -27,6 +27,11 @@ def _attempts(told: Explanation) -> Iterator[str]:
     for attempt in told.decision.attempts:
         yield ""
         yield f"tier {attempt.tier} ({_name(told, attempt.tier)}): {attempt.role}{_cost(attempt)}"
+        for found in told.undeclared:
+            if found.tier == attempt.tier:
+                yield f"  model        {found.model}; {found.declared} is declared, so nothing is learned from it"
+        if attempt.note is not None:
+            yield f"  note         {attempt.note}"
         verdict = attempt.verdict
         if verdict is None:
             yield "  nothing is decided here"

@@ -1,12 +1,13 @@
 """`knowgate import` and `knowgate export`: outcome tables in and out."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from knowgate.records import LabelSource
-from services.commands.options import AsJson, Cascade, End, Start, Timezone, aware
+from knowgate.records import LabelSource, Window
+from services.commands.options import AsJson, Cascade, End, Start, Timezone, aware, require_folder
 
 
 def import_history(
@@ -28,37 +29,27 @@ def import_history(
 
     Run again, it changes nothing. Without a column occurred_at, --start and --end say when the queries happened.
     """
-    from knowgate import codec
     from knowgate.privacy import SecretKey
-    from knowgate.records import Fingerprint, Window
     from services.clock import SystemClock
     from services.commands.printing import print_record
     from services.commands.progress import counting
     from services.database import database
-    from services.errors import InputInvalid
-    from services.history.hidden_states import read_hidden_states
-    from services.history.import_outcomes import HiddenSource, import_outcomes, require_tiers
+    from services.history.hidden_states import hidden_source
+    from services.history.import_outcomes import import_outcomes, require_tiers
     from services.history.outcomes import read_outcomes
     from services.history.recorded_decisions import recorded_decisions
     from services.settings import hash_key, read_settings
     from store import cascades
     from store.engine import reading
 
-    if (start is None) != (end is None) or (hidden is None) != (fingerprint is None):
-        raise InputInvalid("--start and --end, and --hidden and --fingerprint, go together: give both or neither")
-    settings = read_settings()
+    settings, span = read_settings(), _span(start, end)
+    _require_both("--hidden", hidden, "--fingerprint", fingerprint)
     table = read_outcomes(outcomes, timezone=timezone)
     if table.ignored:
         typer.echo(f"columns that nobody reads: {', '.join(table.ignored)}", err=True)
     vectors = None
     if hidden is not None and fingerprint is not None:
-        vectors = HiddenSource(
-            states=read_hidden_states(hidden, table),
-            fingerprint=codec.decode(Fingerprint, codec.parse(fingerprint.read_bytes())),
-            shards_url=settings.shards_url,
-        )
-    first, last = aware(start), aware(end)
-    span = None if first is None or last is None else Window(start=first, end=last)
+        vectors = hidden_source(hidden, fingerprint, table, settings.shards_url, settings.shard_bytes)
     rows = recorded_decisions(table, cascade, span=span, source=source)
     with database(settings) as engine, counting("importing", table.queries) as told:
         with reading(engine) as session:
@@ -73,6 +64,24 @@ def import_history(
             told=told,
         )
     print_record(done, as_json=as_json)
+    if done.undeclared:
+        cure = f"`knowgate cascade show {cascade}` tells the declared ones; correct the column model, or cascade.toml"
+        found = f"{done.undeclared} attempts are of undeclared models: nothing is learned from them"
+        typer.echo(f"{found}; {cure}", err=True)
+
+
+def _span(start: datetime | None, end: datetime | None) -> Window | None:
+    _require_both("--start", start, "--end", end)
+    first, last = aware(start), aware(end)
+    return None if first is None or last is None else Window(start=first, end=last)
+
+
+def _require_both(name: str, value: object, other: str, other_value: object) -> None:
+    from services.errors import InputInvalid
+
+    if (value is None) != (other_value is None):
+        missing, given = (name, other) if value is None else (other, name)
+        raise InputInvalid(f"{missing} is not given, but {given} is: give both or neither")
 
 
 def export_history(
@@ -85,9 +94,8 @@ def export_history(
     ] = None,
 ) -> None:
     """Write a cascade's history as an outcome table; imported again, it gives the same decisions and labels."""
-    from datetime import UTC, datetime
+    from datetime import UTC
 
-    from knowgate.records import Window
     from services.clock import SystemClock
     from services.database import database
     from services.errors import InputInvalid
@@ -96,6 +104,7 @@ def export_history(
     from services.settings import read_settings
     from store.engine import reading
 
+    require_folder(file, "FILE")
     now = SystemClock().now()
     try:
         known_at = now if as_of is None else datetime.fromisoformat(as_of)

@@ -9,7 +9,7 @@ import typer
 
 from knowgate.records import LabelSource
 from services.commands import label_figures, label_grading
-from services.commands.options import AsJson, Cascade, End, Start, Timezone, aware
+from services.commands.options import AsJson, Cascade, End, Start, Timezone, aware, require_folder
 from services.history.label_aim import Aim
 
 app = typer.Typer(help="Import, grade and estimate; choose the rows to label next.", no_args_is_help=True)
@@ -111,6 +111,8 @@ def queue(
     from services.settings import hash_key, read_settings
     from store.engine import reading
 
+    if out is not None:
+        require_folder(out, "--out")
     for name, value in (("--rate", rate), ("--budget", budget)):
         if value is not None and not value > 0:
             raise InputInvalid(f"{name} is {value}: above 0, or no row is ever drawn")

@@ -1,6 +1,7 @@
 """Options that several commands share, so that one word means one thing everywhere."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +17,19 @@ Start = Annotated[
     datetime | None, typer.Option(formats=_FORMATS, help="From this time on; a date begins at midnight UTC.")
 ]
 End = Annotated[datetime | None, typer.Option(formats=_FORMATS, help="Until this time; a date begins at midnight UTC.")]
+
+
+def require_folder(path: Path, name: str) -> None:
+    """Refuses a file to write whose folder is not there, before any work is done: a slip must not make folders.
+
+    Raises InputInvalid.
+    """
+    from services.errors import InputInvalid
+
+    if path.is_dir():
+        raise InputInvalid(f"{name} is {path}: that is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise InputInvalid(f"{name} is {path}: the folder {path.parent} is not there; make it, or name another")
 
 
 def aware(time: datetime | None) -> datetime | None:

@@ -26,6 +26,8 @@ def print_rows(name: str, records: Sequence[object], *, as_json: bool, columns: 
     if as_json:
         print_json({name: rows})
         return
+    if not rows:
+        typer.echo("none", err=True)
     from rich.console import Console
     from rich.table import Table
 
@@ -49,6 +51,8 @@ def _show(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, dict) and set(value) == {"start", "end"}:  # a window
+        return f"{value['start']} to {value['end']}"
     if isinstance(value, (dict, list)):
         return json.dumps(value, ensure_ascii=False)
     return str(value)

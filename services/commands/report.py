@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from services.commands.options import Cascade
+from services.commands.options import Cascade, require_folder
 
 
 def report(
@@ -19,8 +19,8 @@ def report(
     from services.settings import read_settings
     from store.engine import reading
 
+    require_folder(out, "--out")
     with database(read_settings()) as engine, reading(engine) as session:
         html = render_report(session, cascade, now=SystemClock().now())
-    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(html, encoding="utf-8")
     typer.echo(f"written to {out}")

@@ -22,16 +22,33 @@ def signals_of(rule: PolicyKind) -> tuple[str, ...]:
 
 
 def refuse_uncertifiable(table: OutcomeTable, rule: PolicyKind, now: datetime) -> None:
-    """Raises TableInvalid for signals or outcomes that are constant or absent, times ahead of `now`, runs without
-    a known chance."""
+    """Raises TableInvalid for P(T) of several kinds, signals or outcomes that are constant or absent, times ahead of
+    `now`, runs without a known chance."""
+    refuse_untelling(table, rule)
+    _refuse_the_future(table, now)
+    _refuse_unknown_coins(table)
+
+
+def refuse_untelling(table: OutcomeTable, rule: PolicyKind) -> None:
+    """Raises TableInvalid for P(T) of several kinds, or signals or outcomes that are constant or absent."""
     for tier in range(table.tiers - 1):
+        if "p_t" in signals_of(rule):
+            _refuse_mixed_kinds(tier, table)
         for gate in signals_of(rule):
             _refuse_constant(gate, tier, getattr(table, gate)[:, tier])
         _refuse_one_class(table, tier)
     if not np.isfinite(table.correct[:, -1]).any():
         raise TableInvalid(f"correct is empty for tier {table.tiers - 1}, the last: label its answers")
-    _refuse_the_future(table, now)
-    _refuse_unknown_coins(table)
+
+
+def _refuse_mixed_kinds(tier: int, table: OutcomeTable) -> None:
+    held = table.p_t_kind[np.isfinite(table.p_t[:, tier]), tier]
+    kinds = {"none said" if kind is None else str(kind) for kind in held}
+    if len(kinds) > 1:
+        raise TableInvalid(
+            f"p_t_kind of tier {tier} is {' and '.join(sorted(kinds))}: thresholds of one kind of P(T) mean nothing for"
+            " another; certify the rows of one kind alone"
+        )
 
 
 def _refuse_constant(gate: str, tier: int, values: FloatArray) -> None:

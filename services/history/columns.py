@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from services.errors import TableInvalid
+from services.errors import InputInvalid, TableInvalid
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -102,14 +102,19 @@ class Columns:
         return utc.cast(pa.timestamp("us")).to_numpy().astype("datetime64[us]")  # type: ignore[no-any-return]
 
     def fault(self, name: str, row: int, value: object, cure: str) -> TableInvalid:
-        """What is wrong with one cell; `row` counts from 0 here and from 1 in the message."""
+        """What is wrong with one cell, or that its column is not there; `row` counts from 0 here, from 1 when told."""
+        if name not in self.table.column_names:
+            return self.missing(name, cure)
         told = "empty" if value is None else repr(value)
         return TableInvalid(f"{self.file}: column {name}, row {row + 1} is {told}: {cure}")
 
+    def missing(self, name: str, cure: str) -> TableInvalid:
+        """What is said of a column that is not there."""
+        return TableInvalid(f"{self.file} has no column {name}; it has {', '.join(self.table.column_names)}: {cure}")
+
     def _require(self, name: str) -> None:
         if name not in self.table.column_names:
-            held = ", ".join(self.table.column_names)
-            raise TableInvalid(f"{self.file} has no column {name}; it has {held}: add or rename it")
+            raise self.missing(name, "add or rename it")
         if not self.has(name):
             raise TableInvalid(f"{self.file}: column {name} is empty in every row; fill it")
 
@@ -167,6 +172,16 @@ class Columns:
                 except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
                     raise self.fault(name, row, cell.as_py(), f"{expected} is expected") from error
             raise TableInvalid(f"{self.file}: column {name}: {error}; {expected} is expected") from error
+
+
+def require_zone(timezone: str | None) -> None:
+    """Raises InputInvalid for a zone that is none, also where no time needs one: it may need one tomorrow."""
+    if timezone is None:
+        return
+    try:
+        pc.assume_timezone(pa.scalar(0, pa.timestamp("us")), timezone)
+    except (pa.ArrowInvalid, pa.ArrowKeyError):
+        raise InputInvalid(f"--timezone is {timezone!r}: name an IANA zone, e.g. Europe/Paris") from None
 
 
 def _either(cell: Any, naive: pa.DataType) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from knowgate.records import Window
 from services.errors import InputInvalid
 from services.history.columns import FloatArray, IntArray, ObjectArray
-from services.history.outcomes import OutcomeTable
+from services.history.outcomes import BoolArray, OutcomeTable
 from store import cascades, decisions
 from store.examples import Examples, labelled
 
@@ -37,6 +37,9 @@ def export_outcomes(session: Session, cascade: str, window: Window, *, as_of: da
         model=grid.objects(examples.model),
         p_t=grid.numbers(examples.p_t),
         p_ik=grid.numbers(examples.p_ik),
+        entropy=grid.numbers(examples.entropy),
+        margin=grid.numbers(examples.margin),
+        p_t_kind=grid.objects(_where(np.isfinite(examples.p_t), examples.p_t_kind)),
         correct=grid.numbers(examples.correct),
         slice=grid.per_query(examples.slice),
         prompt=grid.per_query(examples.prompt),
@@ -64,6 +67,13 @@ def _names(session: Session, cascade: str, window: Window, as_of: datetime) -> d
         if name is not None:
             seen[name] = seen.get(name, 0) + 1
     return {key: str(key) if name is None or seen[name] > 1 else name for key, name in named.items()}
+
+
+def _where(known: BoolArray, values: ObjectArray) -> ObjectArray:
+    """The values where they are known, None elsewhere."""
+    held = np.full(len(values), None, dtype=object)
+    held[known] = values[known]
+    return held
 
 
 class _Grid:

@@ -13,8 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
+from knowgate import codec
+from knowgate.errors import RecordInvalid
+from knowgate.records import Fingerprint
 from services.errors import TableInvalid
 from services.history.outcomes import OutcomeTable
+from store.shards import SHARD_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,32 @@ class HiddenStates:
         """The attempt's vector [d], or None."""
         row = self.row_of.get((query_id, tier))
         return None if row is None else self.vectors[row]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HiddenSource:
+    """Hidden states, what they are hidden states of, and where their shards go."""
+
+    states: HiddenStates
+    fingerprint: Fingerprint
+    shards_url: str
+    shard_bytes: int = SHARD_BYTES  # a shard is never larger
+
+
+def hidden_source(
+    path: Path, fingerprint: Path, table: OutcomeTable, shards_url: str, shard_bytes: int = SHARD_BYTES
+) -> HiddenSource:
+    """Both files, read and checked. Raises TableInvalid."""
+    try:
+        said = codec.decode(Fingerprint, codec.parse(fingerprint.read_bytes()))
+    except OSError as error:
+        raise TableInvalid(f"--fingerprint is {fingerprint}: it cannot be read ({error.strerror})") from None
+    except RecordInvalid as error:
+        raise TableInvalid(
+            f"--fingerprint is {fingerprint}: {error}; docs/outcome_tables.md shows what the file holds"
+        ) from None
+    states = read_hidden_states(path, table)
+    return HiddenSource(states=states, fingerprint=said, shards_url=shards_url, shard_bytes=shard_bytes)
 
 
 def read_hidden_states(path: Path, table: OutcomeTable) -> HiddenStates:

@@ -8,25 +8,24 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 
-import numpy as np
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from knowgate.privacy import SecretKey
-from knowgate.records import Decision, Fingerprint
+from knowgate.records import Decision
 from knowgate.spec import CascadeSpec
 from services.errors import TableInvalid
-from services.history.hidden_states import HiddenStates
+from services.history.hidden_states import HiddenSource
 from services.history.outcomes import OutcomeTable
 from services.history.recorded_decisions import Recorded
 from services.privacy import kept
+from services.vector_intake import NewVector, store_vectors
 from store import cascades
 from store.decisions import add_decisions
 from store.engine import reading, transaction
 from store.labels import add_labels
 from store.rejections import Rejected
-from store.shards import write_shard
-from store.vectors import VectorRow, add_shard
+from store.vectors import hold_files
 
 BATCH = 500
 
@@ -40,15 +39,7 @@ class Imported:
     duplicates: int
     labels: int
     vectors: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HiddenSource:
-    """Hidden states, what they are hidden states of, and where their shards go."""
-
-    states: HiddenStates
-    fingerprint: Fingerprint
-    shards_url: str
+    undeclared: int  # attempts of models that the cascade does not declare; nothing is learned from them
 
 
 def import_outcomes(
@@ -67,7 +58,7 @@ def import_outcomes(
     """
     with reading(engine) as session:
         spec = cascades.cascade(session, cascade)
-    done = Imported(cascade=cascade, decisions=0, duplicates=0, labels=0, vectors=0)
+    done = Imported(cascade=cascade, decisions=0, duplicates=0, labels=0, vectors=0, undeclared=0)
     for batch in _batches(rows):
         with transaction(engine) as session:
             done = _add(done, _import_batch(session, batch, spec, key, now, hidden))
@@ -91,13 +82,16 @@ def _import_batch(
     now: datetime,
     hidden: HiddenSource | None,
 ) -> Imported:
+    if hidden is not None:
+        hold_files(session)
     decisions = [kept(_printed(row.decision, hidden), spec.privacy, key) for row in batch]
     added = add_decisions(session, decisions, received_at=now)
     _require_all(added.rejected, batch)
     vectors = 0
     if hidden is not None:
         fresh = set(added.stored)
-        vectors = _store_vectors(session, [row for row in batch if row.decision.id in fresh], hidden, now)
+        found = _new_vectors([row for row in batch if row.decision.id in fresh], hidden)
+        vectors = store_vectors(session, found, hidden.shards_url, now=now, shard_bytes=hidden.shard_bytes)
     labels = add_labels(session, [label for row in batch for label in row.labels], received_at=now)
     _require_all(labels.rejected, batch)
     return Imported(
@@ -106,6 +100,7 @@ def _import_batch(
         duplicates=added.duplicates,
         labels=labels.stored,
         vectors=vectors,
+        undeclared=sum(found.attempts for found in added.undeclared),
     )
 
 
@@ -121,23 +116,19 @@ def _printed(decision: Decision, hidden: HiddenSource | None) -> Decision:
     return replace(decision, attempts=attempts)
 
 
-def _store_vectors(session: Session, batch: Sequence[Recorded], hidden: HiddenSource, now: datetime) -> int:
-    found = [
-        (row.decision, attempt.tier, vector)
+def _new_vectors(batch: Sequence[Recorded], hidden: HiddenSource) -> list[NewVector]:
+    return [
+        NewVector(
+            cascade=row.decision.cascade,
+            decision_id=row.decision.id,
+            tier=attempt.tier,
+            fingerprint=hidden.fingerprint,
+            values=vector,
+        )
         for row in batch
         for attempt in row.decision.attempts
         if (vector := hidden.states.of(str(row.decision.external_id), attempt.tier)) is not None
     ]
-    if not found:
-        return 0
-    ids = [f"{decision.id}/{tier}" for decision, tier, _ in found]
-    shard = write_shard(hidden.shards_url, np.stack([vector for _, _, vector in found]), ids)
-    rows = [
-        VectorRow(decision_id=decision.id, tier=tier, row=row, sha256=shard.row_sha256[row])
-        for row, (decision, tier, _) in enumerate(found)
-    ]
-    add_shard(session, found[0][0].cascade, shard.url, shard.sha256, rows, dimension=shard.dimension, now=now)
-    return len(rows)
 
 
 def _require_all(rejected: Sequence[Rejected], batch: Sequence[Recorded]) -> None:
@@ -163,4 +154,5 @@ def _add(one: Imported, other: Imported) -> Imported:
         duplicates=one.duplicates + other.duplicates,
         labels=one.labels + other.labels,
         vectors=one.vectors + other.vectors,
+        undeclared=one.undeclared + other.undeclared,
     )

@@ -15,7 +15,7 @@ import numpy as np
 from knowgate.errors import RecordInvalid
 from knowgate.records import Label, LabelSource
 from services.errors import InputInvalid, TableInvalid
-from services.history.columns import Columns
+from services.history.columns import Columns, require_zone
 from services.history.table_files import read_table
 
 FIELDS = ("decision_id", "external_id", "tier", "source", "correct", "labelled_at", "label_propensity")
@@ -50,6 +50,7 @@ def read_labels(
     path: str | Path, defaults: LabelDefaults, *, mapping: Mapping[str, str], timezone: str | None = None
 ) -> tuple[Label, ...]:
     """The file's labels. Raises TableInvalid naming the column, row, value and cure."""
+    require_zone(timezone)
     path = Path(path)
     names = {field: mapping.get(field, field) for field in FIELDS}
     texts = tuple(names[field] for field in ("decision_id", "external_id", "source"))
@@ -65,6 +66,12 @@ def read_labels(
 def _labels(
     columns: Columns, names: Mapping[str, str], defaults: LabelDefaults, timezone: str | None
 ) -> tuple[Label, ...]:
+    held = columns.table.column_names
+    if names["decision_id"] not in held and names["external_id"] not in held:
+        told = f"{names['decision_id']} or {names['external_id']}"
+        raise columns.missing(told, "say with --map external_id=COLUMN which one names the decision")
+    if names["correct"] not in held:
+        raise columns.missing(names["correct"], "say with --map correct=COLUMN which one tells right from wrong")
     correct = columns.numbers(names["correct"], high=1.0)
     ids, externals = columns.texts(names["decision_id"]), columns.texts(names["external_id"])
     sources = columns.texts(names["source"])
@@ -92,7 +99,10 @@ def _labels(
                 )
             )
         except RecordInvalid as error:
-            raise columns.fault(names.get(error.field, error.field), row, error.value, error.cure) from None
+            field = error.field
+            if field == "decision_id" and names[field] not in held:
+                field = "external_id"  # the file names its decisions by these alone
+            raise columns.fault(names.get(field, field), row, error.value, error.cure) from None
     return tuple(labels)
 
 

@@ -6,7 +6,7 @@ before labels were looked at. A tier that did not run on a query leaves `ran` Fa
 is a hole in the cascade and is refused.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,14 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from knowgate.records import PTKind
 from services.errors import TableInvalid
-from services.history.columns import Columns, FloatArray, IntArray, ObjectArray, TimeArray
+from services.history.columns import Columns, FloatArray, IntArray, ObjectArray, TimeArray, require_zone
 from services.history.table_files import read_table, write_table
 
 BoolArray = npt.NDArray[np.bool_]
 Kind = TypeVar("Kind", bound=np.generic)
 
-TEXTS = ("query_id", "model", "slice", "prompt", "label_source", "role")
+TEXTS = ("query_id", "model", "slice", "prompt", "label_source", "role", "p_t_kind")
 TIMES = ("occurred_at", "labelled_at")
 KNOWN = (
     "query_id",
@@ -29,6 +30,9 @@ KNOWN = (
     "model",
     "p_t",
     "p_ik",
+    "entropy",
+    "margin",
+    "p_t_kind",
     "correct",
     "slice",
     "prompt",
@@ -44,6 +48,7 @@ KNOWN = (
     "role",
 )
 ROLES = ("served", "superseded", "exploration")
+P_T_KINDS = tuple(str(kind) for kind in PTKind)
 SOURCES = ("gold", "human", "judge", "feedback")
 
 
@@ -70,6 +75,15 @@ class OutcomeTable:
     label_source: ObjectArray  # [n, k] gold, human, judge, feedback or None
     role: ObjectArray  # [n, k] served, superseded, exploration or None
     ignored: tuple[str, ...] = ()  # columns of the file that no one reads
+    entropy: FloatArray = field(default_factory=lambda: np.empty(0))  # [n, k] nats; left out = unknown
+    margin: FloatArray = field(default_factory=lambda: np.empty(0))  # [n, k] in [0, 1]; left out = unknown
+    p_t_kind: ObjectArray = field(default_factory=lambda: np.empty(0, dtype=object))  # [n, k] a PTKind or None
+
+    def __post_init__(self) -> None:
+        for name, empty in (("entropy", np.nan), ("margin", np.nan), ("p_t_kind", None)):
+            held = getattr(self, name)
+            if held.size == 0:
+                object.__setattr__(self, name, np.full(self.ran.shape, empty, dtype=held.dtype))
 
     def of_slice(self, name: str) -> "OutcomeTable":
         """The rows of the queries of one slice; raises TableInvalid where it holds fewer than two."""
@@ -117,6 +131,7 @@ def read_outcomes(path: str | Path, *, timezone: str | None = None) -> OutcomeTa
     Raises TableInvalid naming the column, row, value and cure: a NaN (null says unknown), a value outside its range,
     a pair (query, tier) given twice, a tier that is nowhere, a query with two slices.
     """
+    require_zone(timezone)
     path = Path(path)
     columns = Columns(table=read_table(path, text_columns=TEXTS, time_columns=TIMES), file=path.name)
     query, query_ids = columns.codes("query_id")
@@ -131,6 +146,9 @@ def read_outcomes(path: str | Path, *, timezone: str | None = None) -> OutcomeTa
         model=grid.place(columns.texts("model", required=True), None),
         p_t=grid.numbers("p_t", high=1.0),
         p_ik=grid.numbers("p_ik", high=1.0),
+        entropy=grid.numbers("entropy"),
+        margin=grid.numbers("margin", high=1.0),
+        p_t_kind=grid.words("p_t_kind", P_T_KINDS),
         correct=grid.numbers("correct", high=1.0),
         slice=grid.per_query("slice"),
         prompt=grid.per_query("prompt"),

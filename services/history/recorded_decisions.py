@@ -24,7 +24,19 @@ from uuid import UUID
 import numpy as np
 
 from knowgate.errors import RecordInvalid
-from knowgate.records import Action, Attempt, Decision, Label, LabelSource, Reason, Role, Signals, Verdict, Window
+from knowgate.records import (
+    Action,
+    Attempt,
+    Decision,
+    Label,
+    LabelSource,
+    PTKind,
+    Reason,
+    Role,
+    Signals,
+    Verdict,
+    Window,
+)
 from services.errors import TableInvalid
 from services.history.columns import FloatArray
 from services.history.outcomes import OutcomeTable
@@ -133,6 +145,9 @@ class _Reader:
             signals=Signals(p_t=_known(table.p_t[row, tier]), p_ik=_known(table.p_ik[row, tier])),
             verdict=UNDECIDED if superseded else None,
             fault=Reason.NO_BUNDLE if superseded else None,
+            entropy=_known(table.entropy[row, tier]),
+            margin=_known(table.margin[row, tier]),
+            p_t_kind=None if table.p_t_kind[row, tier] is None else PTKind(table.p_t_kind[row, tier]),
             run_propensity=_known(self.run_propensity[row, tier]),
             tokens_in=_whole(table.tokens_in[row, tier]),
             tokens_out=_whole(table.tokens_out[row, tier]),

@@ -1,8 +1,9 @@
 """A score learned on one half of an outcome table, so that the other half can certify it.
 
 A row's half is a keyed hash of its query id: fixed before any label is looked at, and the same whatever the file's
-order. Per non-last tier the score is a ridge logistic regression on logit p_t, logit p_ik where the table has it, and
-an offset for each slice of at least 30 taught rows. At most 50 000 rows teach; more would not change the weights.
+order. Per non-last tier the score is a ridge logistic regression on logit p_t, on logit p_ik, entropy and margin where
+the table has them (the latter two on practically all rows), and an offset for each slice of at least 30 taught rows. At
+most 50 000 rows teach; more would not change the weights.
 """
 
 from collections import Counter
@@ -23,6 +24,8 @@ LEARNING_SHARE = 0.5
 LEARNING_ROWS = 50_000
 FEWEST_ROWS = 30  # labelled rows of each outcome that a score is learned from; also of a slice with its own offset
 SIGNAL_RIDGE, SLICE_RIDGE = 1.0, 10.0
+SIGNAL_KNOWN = 0.99  # share of the rows with P(T), for entropy and margin
+LOGITS = ("p_t", "p_ik")
 SALT = "knowgate.learn.v1"
 
 
@@ -47,7 +50,8 @@ def learn_score(table: OutcomeTable) -> TableScore:
 
 
 def _fit(table: OutcomeTable, tier: int, learning: BoolArray) -> ScoreModel:
-    signals = np.column_stack([logits(column) for column in _columns(table, tier)])
+    columns = _columns(table, tier)
+    signals = np.column_stack([logits(values) if name in LOGITS else values for name, values in columns.items()])
     known = learning & np.isfinite(signals).all(axis=1) & np.isfinite(table.correct[:, tier])
     right = float(table.correct[known, tier].sum())
     fewest = min(right, float(known.sum()) - right)
@@ -66,10 +70,12 @@ def _fit(table: OutcomeTable, tier: int, learning: BoolArray) -> ScoreModel:
     ridge = np.concatenate([[0.0], np.full(len(centre), SIGNAL_RIDGE), np.full(len(slices), SLICE_RIDGE)])
     beta = ridge_logistic(design, table.correct[known, tier], np.ones(len(design)), ridge)
     weights = beta[1 : 1 + len(centre)] / spread
+    weight_of = dict(zip(columns, weights.tolist(), strict=True))
     return ScoreModel(
-        w_p_t=float(weights[0]),
-        w_p_ik=float(weights[1]) if len(weights) > 1 else 0.0,
-        w_entropy=0.0,
+        w_p_t=weight_of["p_t"],
+        w_p_ik=weight_of.get("p_ik", 0.0),
+        w_entropy=weight_of.get("entropy", 0.0),
+        w_margin=weight_of.get("margin", 0.0),
         intercept=float(beta[0] - weights @ centre),
         slices=dict(zip(slices, beta[1 + len(centre) :].tolist(), strict=True)),
         calibrator=Platt(slope=1.0, intercept=0.0),
@@ -78,13 +84,26 @@ def _fit(table: OutcomeTable, tier: int, learning: BoolArray) -> ScoreModel:
 
 def _scores(model: ScoreModel, table: OutcomeTable, tier: int) -> FloatArray:
     columns = _columns(table, tier)
-    p_ik = columns[1] if len(columns) > 1 else np.full(table.queries, 0.5)  # its weight is 0
+    p_ik = columns.get("p_ik", np.full(table.queries, 0.5))  # its weight is 0 where the table has none
     slices = table.slice.tolist() if model.slices else None
-    return model.scores(p_t=columns[0], p_ik=p_ik, slices=slices)
+    return model.scores(
+        p_t=columns["p_t"],
+        p_ik=p_ik,
+        entropy=columns.get("entropy"),
+        margin=columns.get("margin"),
+        slices=slices,
+    )
 
 
-def _columns(table: OutcomeTable, tier: int) -> list[FloatArray]:
-    held = [table.p_t[:, tier]]
+def _columns(table: OutcomeTable, tier: int) -> dict[str, FloatArray]:
+    """The signals that a score is learned on; a row without one of them would have no score."""
+    held = {"p_t": table.p_t[:, tier]}
     if np.isfinite(table.p_ik[:, tier]).any():
-        held.append(table.p_ik[:, tier])
+        held["p_ik"] = table.p_ik[:, tier]
+    shows = np.isfinite(held["p_t"])
+    for name in ("entropy", "margin"):
+        values: FloatArray = getattr(table, name)[:, tier]
+        known = np.isfinite(values)
+        if known[shows].sum() >= SIGNAL_KNOWN * max(1, shows.sum()) and np.ptp(values[known]) > 0:
+            held[name] = values
     return held

@@ -34,6 +34,8 @@ def read_table(path: Path, *, text_columns: tuple[str, ...] = (), time_columns: 
     except FileNotFoundError:
         raise TableInvalid(f"{path} is not there; check the path") from None
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
+        if path.suffix != ".parquet" and path.is_file():
+            _refuse_other_encodings(path)
         raise TableInvalid(f"{path} cannot be read: {error}; write it again as Parquet, CSV or JSONL") from error
     if table.num_rows == 0:
         raise TableInvalid(f"{path} has no rows; give at least one")
@@ -58,6 +60,7 @@ def _read(path: Path, text_columns: tuple[str, ...], time_columns: tuple[str, ..
     if path.suffix == ".parquet":
         return pyarrow.parquet.read_table(path)
     if path.suffix == ".csv":
+        _refuse_other_separators(path)
         convert = pyarrow.csv.ConvertOptions(
             null_values=NULLS,
             strings_can_be_null=True,
@@ -73,6 +76,29 @@ def _read(path: Path, text_columns: tuple[str, ...], time_columns: tuple[str, ..
         parse_options=pyarrow.json.ParseOptions(explicit_schema=schema),
     )
     return table.drop_columns([name for name in time_columns if table.column(name).null_count == table.num_rows])
+
+
+def _refuse_other_separators(path: Path) -> None:
+    """A CSV without a comma in its head but with a semicolon or a tab is one that a spreadsheet wrote its own way."""
+    with path.open("rb") as file:
+        head = file.readline(1 << 16)
+    for separator, name in ((b";", "semicolons"), (b"\t", "tabs")):
+        if separator in head and b"," not in head:
+            raise TableInvalid(
+                f"{path}: its columns are separated by {name}; write it again with commas and decimal points"
+            )
+
+
+def _refuse_other_encodings(path: Path) -> None:
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                byte = f"{line[error.start]:#04x}"
+                raise TableInvalid(
+                    f"{path}: line {number} holds the byte {byte}, which is not UTF-8; save the file as UTF-8"
+                ) from None
 
 
 def _write_lines(table: pa.Table, path: Path) -> None:

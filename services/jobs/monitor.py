@@ -7,9 +7,9 @@ from sqlalchemy.orm import Session
 
 from knowgate import Window
 from services.jobs.job import JobContext
+from services.jobs.timetable import every_cascade, standing
 from services.jobs.windows import due_windows
-from store import cascades, decisions, job_runs
-from store.engine import reading
+from store import job_runs
 from store.job_runs import Claim
 
 WINDOWS_PER_TICK = 500  # a scheduler that comes back after a long time lets other jobs have their turn
@@ -21,16 +21,16 @@ class MonitorJob:
     name = "monitor"
 
     def cascades(self, context: JobContext) -> Sequence[str]:
-        with reading(context.engine) as session:
-            return cascades.cascade_names(session)
+        return every_cascade(context)
 
     def due(self, context: JobContext, cascade: str) -> Iterable[Window]:
-        with reading(context.engine) as session:
-            every = cascades.cascade(session, cascade).schedule.monitor_every
-            done_until = job_runs.watermark(session, self.name, cascade) or decisions.first_time(session, cascade)
-        if done_until is None:
+        found = standing(context, self.name, cascade)
+        if found is None:
             return ()
-        return islice(due_windows(every=every, done_until=done_until, now=context.clock.now()), WINDOWS_PER_TICK)
+        schedule, done_until = found
+        return islice(
+            due_windows(every=schedule.monitor_every, done_until=done_until, now=context.clock.now()), WINDOWS_PER_TICK
+        )
 
     def run(self, context: JobContext, claim: Claim) -> str:
         from monitoring.watch import watch_window  # pandas and scipy: not for every command

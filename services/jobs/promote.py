@@ -2,8 +2,7 @@
 
 from sqlalchemy.orm import Session
 
-from knowgate import codec
-from knowgate.bundle_documents import BundleDocument
+from knowgate.bundle import read_document
 from services import rollout
 from services.errors import Refused
 from services.jobs.job import JobContext
@@ -49,7 +48,7 @@ def judge_bundle(session: Session, context: JobContext, record: BundleRecord) ->
     held = assignments.assignment(session, record.cascade)
     if held is None:
         held = rollout.declare(session, cascades.cascade(session, record.cascade), context.settings, now=now)
-    check = check_promotion(codec.decode(BundleDocument, codec.parse(record.document)), held)
+    check = check_promotion(read_document(record.document), held)
     why = Why(reason=check.reason, check=check)
     if check.passed:
         rollout.promote(session, held, record.id, context.settings, why, now=now)

@@ -17,8 +17,9 @@ from typing import Any
 from knowgate import Window
 from services.errors import ServicesError
 from services.jobs.job import JobContext
+from services.jobs.timetable import every_cascade, standing
 from services.jobs.windows import last_due_window
-from store import cascades, decisions, job_runs
+from store import cascades
 from store.engine import reading
 from store.job_runs import Claim
 
@@ -35,16 +36,14 @@ class TrainJob:
     name = "train"
 
     def cascades(self, context: JobContext) -> Sequence[str]:
-        with reading(context.engine) as session:
-            return cascades.cascade_names(session)
+        return every_cascade(context)
 
     def due(self, context: JobContext, cascade: str) -> Iterable[Window]:
-        with reading(context.engine) as session:
-            every = cascades.cascade(session, cascade).schedule.train_every
-            done_until = job_runs.watermark(session, self.name, cascade) or decisions.first_time(session, cascade)
-        if done_until is None:
+        found = standing(context, self.name, cascade)
+        if found is None:
             return ()
-        window = last_due_window(every=every, done_until=done_until, now=context.clock.now())
+        schedule, done_until = found
+        window = last_due_window(every=schedule.train_every, done_until=done_until, now=context.clock.now())
         return () if window is None else (window,)
 
     def run(self, context: JobContext, claim: Claim) -> str:
@@ -59,13 +58,31 @@ def _told(outcome: dict[str, Any]) -> str:
     """The trainer's outcome in a few words; all of it is in the bundle and its certificate."""
     status, bundle, certificate = outcome["status"], outcome.get("bundle"), outcome.get("certificate")
     if bundle is None or certificate is None:
-        return f"{status}, {outcome['rows'].get('window', 0)} mature decisions"
+        return f"{status}, {outcome['rows'].get('window', 0)} mature decisions{_left_out(outcome)}"
     if status == "certified":
         share, drop = certificate["retained_share"], certificate["drop_upper_bound"]
-        return f"{status}, bundle {bundle[:12]}: retains {share:.1%}, drop at most {drop:.4f}, n {certificate['n']}"
+        told = f"{status}, bundle {bundle[:12]}: retains {share:.1%}, drop at most {drop:.4f}, n {certificate['n']}"
+        return told + _gains(outcome) + _left_out(outcome)
     needed = outcome.get("labels_needed")
     more = "" if needed is None else f", about {needed} more labelled decisions would settle it"
-    return f"{status}, attempt {certificate['attempt']}, n {certificate['n']}{more}"
+    return (
+        f"{status}, attempt {certificate['attempt']}, n {certificate['n']}{more}{_gains(outcome)}{_left_out(outcome)}"
+    )
+
+
+def _gains(outcome: dict[str, Any]) -> str:
+    """What each learned signal adds to P(T) alone."""
+    return "".join(
+        f"; tier {gain['tier']} {gain['signal']} over P(T): AUROC {gain['auroc']:+.3f} "
+        f"[{gain['auroc_low']:+.3f}, {gain['auroc_high']:+.3f}], accuracy of {gain['at_share']:.0%} retained "
+        f"{gain['accuracy']:+.3f} [{gain['accuracy_low']:+.3f}, {gain['accuracy_high']:+.3f}]"
+        for gain in outcome["certificate"].get("gains", ())
+    )
+
+
+def _left_out(outcome: dict[str, Any]) -> str:
+    other = outcome["rows"].get("p_t_of_another_kind", 0)
+    return f"; {other} decisions left out, their P(T) is of another kind" if other else ""
 
 
 def training_window(context: JobContext, cascade: str, job_window: Window) -> Window:

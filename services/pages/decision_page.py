@@ -18,6 +18,7 @@ from store.bundles import BundleRecord
 from store.decisions import StoredDecision
 from store.errors import BundleUnknown
 from store.labels import StoredLabel
+from store.undeclared import undeclared_models
 
 GATE_NAMES = {
     Reason.P_T: "probability of the answer's token",
@@ -29,6 +30,7 @@ FAULTS = {
     Reason.NO_BUNDLE: "no bundle was in force",
     Reason.EXPIRED: "the assignment had expired",
     Reason.ESCALATE_ALL: "the policy keeps nothing at this tier",
+    Reason.P_T_KIND_MISMATCH: "P(T) was of another kind than the thresholds are for",
     Reason.FINGERPRINT_MISMATCH: "the hidden state was not one that the probe was fitted on",
     Reason.MISSING_SIGNAL: "a signal was missing",
 }
@@ -41,6 +43,7 @@ class AttemptShown:
     attempt: Attempt
     tier_name: str
     story: str
+    undeclared: str | None  # the model that the cascade declares, where the attempt ran another one
     gflops: float | None
     labels: tuple[StoredLabel, ...]
 
@@ -74,6 +77,7 @@ def decision_page(session: Session, decision_id: UUID) -> DecisionPage:
     spec = cascades.cascade(session, decision.cascade)
     said = labels.labels_of(session, decision_id)
     record = _bundle(session, decision.bundle)
+    declared = {found.tier: found.declared for found in undeclared_models([(decision, spec)])}
     return DecisionPage(
         decision=decision,
         stored=stored,
@@ -82,6 +86,7 @@ def decision_page(session: Session, decision_id: UUID) -> DecisionPage:
                 attempt=attempt,
                 tier_name=_tier_name(spec, attempt.tier),
                 story=story(attempt, decision, spec),
+                undeclared=declared.get(attempt.tier),
                 gflops=gflops,
                 labels=tuple(label for label in said if label.tier == attempt.tier),
             )
@@ -102,6 +107,8 @@ def story(attempt: Attempt, decision: Decision, spec: CascadeSpec) -> str:
     if attempt.role is Role.EXPLORATION:
         rate = f"with a chance of {decision.exploration_rate:.1%}" if decision.exploration_rate else "by chance"
         return f"It ran {rate}, to learn from; its answer was not served."
+    if verdict is None and attempt.role is Role.SUPERSEDED:
+        return f"The query went on to {_tier_name(spec, attempt.tier + 1)}; whoever sent the decision logged no reason."
     if verdict is None:
         return "It was the last tier to be asked, and its answer was served."
     if verdict.retained:

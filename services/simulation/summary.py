@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from knowgate import Window, codec
-from knowgate.bundle_documents import BundleDocument, CertificateDocument
+from knowgate import Window
+from knowgate.bundle import read_document
+from knowgate.bundle_documents import CertificateDocument
 from services.audit.replay_stored import replay_window
 from services.audit.verify import verify_ledger
 from services.jobs.windows import EPOCH
@@ -156,7 +157,7 @@ def _auroc(lines: tuple[BundleLine, ...]) -> Auroc:
 
 
 def _bundle_line(record: bundles.BundleRecord) -> BundleLine:
-    document = codec.decode(BundleDocument, codec.parse(record.document))
+    document = read_document(record.document)
     return BundleLine(
         id=record.id, status=str(record.status), certificate=document.certificate, created_at=record.created_at
     )

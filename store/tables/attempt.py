@@ -28,6 +28,7 @@ class AttemptRow(Base):
     ood: Mapped[float | None]
     entropy: Mapped[float | None]
     margin: Mapped[float | None]
+    p_t_kind: Mapped[str | None]  # None = what the cascade declared in the version that the decision names
     note: Mapped[str | None]
     action: Mapped[str | None]  # None = nothing was decided at this tier
     reason: Mapped[str | None]

@@ -10,7 +10,7 @@ from store.tables.base import Base
 
 
 class VectorShardRow(Base):
-    """One file of vectors of one dimension."""
+    """One file of vectors of one dimension and one fingerprint."""
 
     __tablename__ = "vector_shard"
     __table_args__ = (UniqueConstraint("url"),)
@@ -21,6 +21,9 @@ class VectorShardRow(Base):
     sha256: Mapped[str]
     dimension: Mapped[int]
     created_at: Mapped[datetime]
+    fingerprint: Mapped[str | None] = mapped_column(ForeignKey("fingerprint.sha256"))  # None = not known, or mixed
+    rows: Mapped[int]  # that hold a vector; those that nothing refers to are dropped by compaction
+    superseded_at: Mapped[datetime | None]  # nothing refers to it since; the file stays a while for its readers
 
 
 class VectorPlaceRow(Base):

@@ -11,6 +11,7 @@ from knowgate.spec import TargetKind, Targets
 from monitoring.alarm_memory import memory_from_json, memory_to_json
 from monitoring.alarms import Promise, risk_rows, watch_risk, watch_savings
 from monitoring.errors import AlarmStateInvalid
+from monitoring.rules import judge_alarm
 
 PROMISE = Promise(champion="b1", challenger=None, savings_low=0.5)
 HOURS = 24
@@ -175,3 +176,36 @@ def test_traffic_at_the_edge_of_the_promise_alarms_no_more_often_than_alpha(cast
         watch = open_watch(AlarmRule(name="savings", low=-0.5, high=1.1, alpha=0.05, starts=31))
         alarms += advance_watch(watch, increments, np.arange(3000) // 100).alarmed
     assert alarms / 200 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 200)
+
+
+def savings_alarms(forecast_error, *, runs=60, n=2800):
+    """The share of runs that alarm at a level of .025. The promise of 50 % is kept exactly, the margin is 5 points.
+
+    60 % are retained, and would cost the last tier more than their forecast by `forecast_error` of that cost.
+    """
+    from evidence.alarm_increments import savings_increments, savings_range
+    from evidence.alarms import AlarmRule, advance_watch, open_watch
+
+    rng, alarms = np.random.default_rng(1), 0
+    low, high = savings_range(275.0, 250.0, 0.5, 0.05)
+    for _ in range(runs):
+        retained = rng.random(n) < 0.6
+        last = 100.0 * rng.lognormal(-0.02, 0.2, n)
+        cost = np.where(retained, last / 10, last / 10 + last)
+        expected = np.where(retained, last * (1.0 - forecast_error), last)
+        increments = np.clip(savings_increments(cost, np.minimum(expected, 250.0), 0.5, 0.05), low, high)
+        watch = open_watch(AlarmRule(name="savings", low=low / 250, high=high / 250, alpha=0.025, starts=31))
+        alarms += advance_watch(watch, increments / 250, np.arange(n) // 100).alarmed
+    return alarms / runs
+
+
+def test_the_savings_alarm_holds_its_rate_while_the_forecast_errs_by_less_than_the_margin_allows():
+    """The bound is margin / (retained share · (1 − promise + margin)) = .05 / (.6 · .55) = .15 of the cost."""
+    assert savings_alarms(0.14) <= 0.025 + 2 * np.sqrt(0.025 * 0.975 / 60)
+    assert savings_alarms(0.30) > 0.5
+
+
+def test_the_alert_says_what_the_forecast_rests_on(cast, cohort):
+    day = cohort(traffic(cast, retained=0.1, n=400, seed=2))
+    details = judge_alarm(watch_savings(None, day, PROMISE), lambda: "less is retained").details
+    assert details["forecast_ratio"] == pytest.approx(1.0) and details["forecast_rows"] > 300

@@ -13,6 +13,7 @@ from monitoring.rules import (
     Standing,
     judge_alarm,
     judge_drift,
+    judge_models,
     judge_ood,
     judge_overdue,
     judge_runtimes,
@@ -145,3 +146,11 @@ def test_a_runtime_that_refuses_is_named_at_once_with_its_reason():
 def test_a_runtime_that_is_gone_is_forgotten():
     gone = acknowledged(1, at=NOW - timedelta(days=30))
     assert judge_runtimes(assigned(), [gone, acknowledged(5)], now=NOW).standing is Standing.CLEAR
+
+
+def test_one_attempt_of_another_model_is_enough_and_both_models_are_named():
+    assert judge_models(0, {}).standing is Standing.UNKNOWN
+    assert judge_models(5, {}).standing is Standing.CLEAR
+    raised = judge_models(5, {("small", "tinny", "tiny"): 2})
+    assert raised.standing is Standing.RAISED
+    assert "2 attempts at tier small ran 'tinny', 'tiny' is declared" in raised.cause

@@ -34,6 +34,7 @@ from store.alerts import alerts
 from store.assignments import Acknowledgement, add_acknowledgement, swap_assignment
 from store.bundles import BundleStatus, add_bundle
 from store.cascades import apply_cascade
+from store.decisions import add_decisions
 from store.drift_reports import reports
 from store.engine import open_engine, reading, transaction
 from store.errors import ClaimLost
@@ -405,3 +406,30 @@ def test_a_cascade_without_traffic_is_watched_in_peace(deployment):
 def states(deployment):
     with reading(deployment.engine) as session:
         return {rule: alarm_state(session, "cities", rule) for rule in ("savings", "risk")}
+
+
+def test_undeclared_models_are_counted_and_opened_as_an_alert_until_a_window_without_them(cast, sqlite_url):
+    engine = open_engine(sqlite_url)
+    spec = cast.spec_of()
+    asked = [cast.Asked(at=cast.DAY + hours * timedelta(hours=1), explored=True) for hours in range(12)]
+    decisions = [cast.decision_of(one) for one in asked]
+    small, large = decisions[0].attempts
+    decisions[0] = replace(decisions[0], attempts=(replace(small, model="other"), large))
+    with transaction(engine) as session:
+        apply_cascade(session, spec, now=cast.DAY)
+        add_decisions(session, decisions, received_at=cast.DAY + timedelta(hours=12))
+    for start in (cast.DAY, cast.DAY + cast.EVERY):
+        window = Window(start=start, end=start + cast.EVERY)
+        watch_window(engine, "cities", window, now=cast.DAY + timedelta(hours=13), fence=no_fence)
+        with reading(engine) as session:
+            (alert,) = [one for one in alerts(session, "cities") if one.rule == Rule.UNDECLARED_MODEL]
+        if start == cast.DAY:
+            assert alert.resolved_at is None and "tier small ran 'other', 'small-model' is declared" in alert.cause
+    assert alert.resolved_at is not None
+    with reading(engine) as session:
+        shares = {
+            (row.window.start, row.tier): row.value for row in figures(session, "cities", names=["undeclared_share"])
+        }
+    engine.dispose()
+    assert shares[cast.DAY, 0] == pytest.approx(1 / 6) and shares[cast.DAY, 1] == 0.0
+    assert shares[cast.DAY + cast.EVERY, 0] == 0.0

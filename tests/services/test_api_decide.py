@@ -67,6 +67,15 @@ def test_a_missing_or_foreign_hidden_state_goes_to_the_fallback(client: TestClie
 
 
 @pytest.mark.usefixtures("promoted")
+def test_a_p_t_of_another_kind_than_the_thresholds_escalates(client: TestClient) -> None:
+    assert ask(client, p_t=0.99, p_t_kind="first_token").json()["action"] == "retain"
+    answer = ask(client, p_t=0.99, p_t_kind="mean").json()
+    assert (answer["action"], answer["reason"]) == ("escalate", "p_t_kind_mismatch")
+    assert answer["fault"] == "p_t_kind_mismatch"
+    assert "thresholds are for first_token" in answer["note"]
+
+
+@pytest.mark.usefixtures("promoted")
 def test_a_signal_that_makes_no_sense_escalates_and_is_told(client: TestClient) -> None:
     answer = ask(client, p_t=1.7).json()
     assert (answer["action"], answer["reason"]) == ("escalate", "missing_signal")
@@ -122,6 +131,7 @@ ODD_QUESTIONS: tuple[tuple[dict[str, Any], int, str | None], ...] = (
     ({"tier": 1}, 422, "tier"),
     ({"tier": -1}, 422, "tier"),
     ({"p_t": "high"}, 422, "p_t"),
+    ({"p_t_kind": "median"}, 422, "p_t_kind"),
     ({"hidden_base64": "###"}, 422, "hidden_base64"),
     ({"hidden_base64": "AAA="}, 200, None),
     ({"hidden_base64": "AAAA"}, 422, "hidden_base64"),

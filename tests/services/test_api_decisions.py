@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,8 @@ from safetensors.numpy import save
 from sqlalchemy import Engine
 
 from knowgate import Decision, codec
+from services.audit.explain import explain
+from services.commands.explanation import explanation_lines
 from services.settings import Settings
 from store import decisions, shards, vectors
 from store.engine import reading
@@ -44,7 +47,7 @@ def test_what_is_acknowledged_is_stored_and_priced(client: TestClient, engine: E
     sent = decision()
     response = post(client, sent)
     assert response.status_code == 200
-    assert response.json() == {"stored": 1, "duplicates": 0, "rejected": [], "adopted": 0}
+    assert response.json() == {"stored": 1, "duplicates": 0, "rejected": [], "adopted": 0, "undeclared": []}
     kept = stored(engine, sent.id)
     assert kept.external_id == "q0"
     assert kept.attempts[0].cost_usd == pytest.approx((100 * 1 + 1 * 2) / 1e6)
@@ -73,6 +76,28 @@ def test_one_bad_row_is_named_and_the_good_ones_are_stored(client: TestClient, e
     ]
     assert "lie in [0, 1]" in answer["rejected"][0]["cure"]
     assert stored(engine, good[2].id).external_id == "q2"
+
+
+@pytest.mark.usefixtures("trivia")
+def test_an_undeclared_model_is_stored_and_named_in_the_receipt_the_figures_and_the_page(
+    client: TestClient, engine: Engine, decision: Make
+) -> None:
+    sent = decision()
+    small, large = sent.attempts
+    sent = replace(sent, attempts=(replace(small, model="tinny", verdict=None, note="it was slow"), large))
+    receipt = post(client, sent, decision(1)).json()
+    assert (receipt["stored"], receipt["rejected"]) == (2, [])
+    named = {"cascade": "trivia", "tier": 0, "model": "tinny", "declared": "tiny", "attempts": 1}
+    assert receipt["undeclared"] == [named]
+    assert stored(engine, sent.id).attempts[0].model == "tinny"
+    assert 'knowgate_undeclared_attempts_total{cascade="trivia",tier="0"} 1.0' in client.get("/metrics").text
+    page = client.get(f"/decisions/{sent.id}").text
+    assert "undeclared model" in page and "it was slow" in page
+    assert "went on to large; whoever sent the decision logged no reason" in page
+    with reading(engine) as session:
+        lines = explanation_lines(explain(session, stored(engine, sent.id)))
+    assert "  note         it was slow" in lines
+    assert "  model        tinny; tiny is declared, so nothing is learned from it" in lines
 
 
 BAD_ROWS: tuple[tuple[dict[str, Any], str], ...] = (

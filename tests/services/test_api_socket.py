@@ -89,5 +89,5 @@ def test_a_refusal_reaches_the_runtime_in_words(address: str, token: Callable[[T
     with pytest.raises(ServiceUnreachable, match="use a token with role ingest or admin") as caught:
         reader.send_labels([])
     assert caught.value.status == 403
-    with pytest.raises(ServiceUnreachable, match="is not known"):
+    with pytest.raises(ServiceUnreachable, match="no such cascade"):
         reader.assignment("unheard-of")

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from importlib import util
 from pathlib import Path
 
@@ -117,7 +118,7 @@ def test_a_backup_goes_into_a_folder_of_its_own(
     engine: Engine, deployed: Settings, stored: Decision, tmp_path: Path
 ) -> None:
     back_up(deployed, engine, tmp_path / "backup", now=stored.occurred_at)
-    with pytest.raises(InputInvalid, match="not empty"):
+    with pytest.raises(InputInvalid, match="holds something"):
         back_up(deployed, engine, tmp_path / "backup", now=stored.occurred_at)
 
 
@@ -151,3 +152,11 @@ def test_a_manifest_cannot_name_a_file_outside_its_folder(tmp_path: Path) -> Non
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InputInvalid, match="missing or changed"):
         verified_manifest(folder)
+
+
+def test_a_file_where_the_backup_was_to_be_is_refused(engine: Engine, settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("something")
+    with pytest.raises(InputInvalid, match="name a new folder"):
+        back_up(settings, engine, tmp_path / "taken", now=datetime.now(UTC))
+    with pytest.raises(InputInvalid, match="cannot be made"):
+        back_up(settings, engine, tmp_path / "taken" / "below", now=datetime.now(UTC))

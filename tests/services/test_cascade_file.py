@@ -12,7 +12,8 @@ import pytest
 from knowgate.policy import PolicyKind
 from knowgate.records import LabelSource
 from knowgate.spec import CascadeSpec, Privacy
-from services.cascade_file import format_cascade, parse_cascade, read_cascade_file
+from services.cascade_file import parse_cascade, read_cascade_file
+from services.cascade_text import format_cascade
 from services.durations import format_duration, parse_duration
 from services.errors import CascadeFileInvalid
 
@@ -103,6 +104,100 @@ def test_durations_are_checked() -> None:
 def test_all_faults_are_told_at_once() -> None:
     told = faults_of(SMALLEST.replace("8e9", "-1") + '[horizons]\ngold = "soon"\n[targets]\ndelta = 2\n')
     assert told.count("\n") == 2
+
+
+FAULTY = """
+name = "Sup port"
+exploration_rate = 7
+privacy = "some"
+webhooks = [5, "ftp://x"]
+[[tiers]]
+name = ""
+model = " "
+parameters = -1
+backend = "magic"
+layers = [3, 3, -1]
+[[tiers.prices]]
+since = 2026-01-31T00:00:00
+usd_per_million_tokens_in = -1
+usd_per_million_tokens_out = 2
+[[tiers]]
+name = "large"
+prices = 3
+[targets]
+value = 3
+delta = 2
+rule = "escalate_all"
+[horizons]
+gold = "soon"
+sources = []
+[schedule]
+monitor_every = "now"
+[alarms]
+alpha = 5
+"""
+
+
+def test_one_look_finds_every_fault_of_a_file_whatever_else_is_wrong_in_it() -> None:
+    told = {line.split(" is ", 1)[0].removeprefix("cascade.toml: ") for line in faults_of(FAULTY).splitlines()}
+    assert told == {
+        "name",
+        "exploration_rate",
+        "privacy",
+        "webhooks[0]",
+        "webhooks[1]",
+        "tiers[0].name",
+        "tiers[0].model",
+        "tiers[0].parameters",
+        "tiers[0].backend",
+        "tiers[0].layers",
+        "tiers[0].prices[0].since",
+        "tiers[0].prices[0].usd_per_million_tokens_in",
+        "tiers[1].model",
+        "tiers[1].parameters",
+        "tiers[1].prices",
+        "targets.value",
+        "targets.delta",
+        "targets.rule",
+        "horizons.gold",
+        "horizons.sources",
+        "schedule.monitor_every",
+        "alarms.alpha",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("", "name"),
+        ("tiers = []", "tiers"),
+        ('name = "x"\ntiers = [1, 2]', "tiers[0]"),
+        ('name = "x"\n[[tiers]]\nname = "a"\nmodel = "m"\nparameters = 1', "tiers"),
+    ],
+)
+def test_a_file_without_the_least_is_refused_by_what_is_missing(text: str, field: str) -> None:
+    assert f"cascade.toml: {field} is " in faults_of(text)
+
+
+def test_a_fault_of_one_key_accuses_no_other() -> None:
+    """What stands in for a bad value is never told of itself."""
+    assert faults_of(SMALLEST.replace('"small"', "7")).count("\n") == 0
+    prices = (
+        "prices = [{ since = 2026-01-01T00:00:00Z, usd_per_million_tokens_in = 1, usd_per_million_tokens_out = 1 },"
+    )
+    prices += "{ since = 5, usd_per_million_tokens_in = 1, usd_per_million_tokens_out = 1 }]"
+    assert faults_of(SMALLEST + prices) == (
+        "cascade.toml: tiers[1].prices[1].since is 5: a time without quotes is expected, e.g. 2026-01-31T00:00:00Z"
+    )
+
+
+def test_a_file_that_is_not_utf8_is_told_so_and_not_to_check_its_path(tmp_path: Path) -> None:
+    file = tmp_path / "cascade.toml"
+    file.write_bytes(SMALLEST.replace("support", "caf\u00e9").encode("latin-1"))
+    with pytest.raises(
+        CascadeFileInvalid, match="line 2 holds the byte 0xe9, which is not UTF-8: save the file as UTF-8"
+    ):
+        read_cascade_file(file)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -85,6 +85,38 @@ def test_a_score_is_learned_on_other_queries_than_certify_it_and_it_says_so(tmp_
     assert json.loads(plain.stdout)["learned_on"] == 0
 
 
+def test_what_the_score_adds_to_p_t_stands_beside_its_thresholds(tmp_path: Path, columns: Columns) -> None:
+    rng = np.random.default_rng(9)
+    right = np.array(columns["correct"][:N])
+    columns["p_ik"] = [*np.clip(0.5 + 0.3 * (right - 0.5) + 0.2 * rng.standard_normal(N), 0, 1).tolist(), *[None] * N]
+    columns["entropy"] = [*(0.7 - 0.4 * right + 0.2 * rng.random(N)).tolist(), *[None] * N]
+    columns["margin"] = [*rng.random(N).tolist(), *[None] * N]
+    _, result = run(tmp_path, columns, "--rule", "score", "--max-accuracy-drop", "0.05")
+    answer = json.loads(result.stdout)
+    (gain,) = answer["gains"]
+    assert (gain["tier"], gain["signal"], gain["at_share"]) == (0, "score", answer["retained_share"])
+    assert gain["n"] == answer["n"]
+    assert 0 < gain["auroc_low"] < gain["auroc"] < gain["auroc_high"]
+    assert gain["accuracy_low"] <= gain["accuracy"] <= gain["accuracy_high"]
+    assert gain["share_low"] <= gain["share"] <= gain["share_high"]
+    assert answer["score"][0]["w_entropy"] < 0
+    assert answer["score"][0]["w_margin"] != 0
+    _, gates = run(tmp_path, columns, "--rule", "gates", "--max-accuracy-drop", "0.05")
+    assert [one["signal"] for one in json.loads(gates.stdout)["gains"]] == ["p_ik"]
+    _, plain = run(tmp_path, columns, "--rule", "p_t", "--max-accuracy-drop", "0.05")
+    assert json.loads(plain.stdout)["gains"] == []
+
+
+@pytest.mark.parametrize("rule", ["p_t", "gates", "score"])
+def test_p_t_of_several_kinds_is_refused(tmp_path: Path, columns: Columns, rule: str) -> None:
+    columns["p_t_kind"] = ["mean"] * N + [None] * N
+    assert run(tmp_path, columns, "--rule", rule, "--max-accuracy-drop", "0.05")[0] == 0
+    columns["p_t_kind"][7] = "option"
+    assert "p_t_kind of tier 0 is mean and option" in refusal(tmp_path, columns, "--rule", rule)
+    columns["p_t_kind"][7] = None
+    assert "p_t_kind of tier 0 is mean and none said" in refusal(tmp_path, columns, "--rule", rule)
+
+
 def test_the_certificate_does_not_depend_on_the_order_of_the_file(tmp_path: Path, columns: Columns) -> None:
     _, first = run(tmp_path, columns, "--rule", "score", "--max-accuracy-drop", "0.05")
     order = np.argsort(columns["correct"], kind="stable")

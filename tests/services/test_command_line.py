@@ -1,9 +1,11 @@
 """The command line: exit codes, messages, and a whole small deployment run by commands alone."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,16 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner, Result
 
-from knowgate import Bundle, CascadeSpec, Decision, SigningUnavailable, signing
+from knowgate import Bundle, CascadeSpec, Decision, SigningUnavailable, Window, signing
 from knowgate.errors import RecordInvalid
+from knowgate.policy import PolicyKind
 from services.command_line import app, exit_code_of
 from services.errors import InputInvalid, Refused, ServicesError
 from services.history.label_queue import label_coin
 from services.history.outcomes import read_outcomes
-from store import decisions, labels, ledger, vectors
+from services.settings import read_settings
+from services.simulation.of_table import Wanted, prepared
+from store import decisions, job_runs, labels, ledger, vectors
 from store.decisions import add_decisions
 from store.engine import reading, transaction
 from store.errors import CascadeUnknown
@@ -311,6 +316,142 @@ def test_the_doctor_names_what_is_wrong(
     monkeypatch.setenv("KNOWGATE_SHARDS_URL", "/proc/nowhere")
     bad = [row for row in printed(run("doctor", "--json", code=1))["findings"] if row["state"] == "bad"]
     assert [row["check"] for row in bad] == ["shards"] and bad[0]["cure"]
+
+
+def test_a_fresh_folder_and_a_stopped_deployment_are_not_broken(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fresh = tmp_path / "fresh"
+    monkeypatch.setenv("KNOWGATE_DATA_DIR", str(fresh))
+    monkeypatch.delenv("KNOWGATE_DATABASE_URL")
+    states = {row["check"]: row["state"] for row in printed(run("doctor", "--json"))["findings"]}
+    assert states["database"] == "note" and "bad" not in states.values()
+    assert not fresh.exists()  # looking makes nothing
+    fresh.mkdir()
+    (fresh / "knowgate.db").write_bytes(b"no database at all" * 100)
+    bad = [row for row in printed(run("doctor", "--json", code=1))["findings"] if row["state"] == "bad"]
+    assert [row["check"] for row in bad] == ["database"] and "not a database" in bad[0]["found"]
+    assert "or the file is a database" in str(run("cascade", "show", code=2).exception)
+
+
+def watched(engine: Engine, cascade: str, until: datetime) -> None:
+    """One finished window of the monitor job."""
+    window = Window(start=until - timedelta(hours=1), end=until)
+    with transaction(engine) as session:
+        held = job_runs.claim(session, "monitor", cascade, window, owner="test", lease=timedelta(minutes=1), now=until)
+        assert held is not None
+        job_runs.finish(session, held, "watched", now=until)
+
+
+def test_a_scheduler_that_stands_still_is_a_note_without_traffic_and_bad_with_it(
+    run: Run, engine: Engine, trivia: str, decision: Callable[..., Decision]
+) -> None:
+    newest = decision()
+    watched(engine, trivia, newest.occurred_at - timedelta(days=1))
+    notes = [row for row in printed(run("doctor", "--json"))["findings"] if row["check"] == trivia]
+    assert [row["state"] for row in notes][-1] == "note" and "not running" in notes[-1]["found"]
+    with transaction(engine) as session:
+        add_decisions(session, [newest], received_at=newest.occurred_at)
+    bad = [row for row in printed(run("doctor", "--json", code=1))["findings"] if row["state"] == "bad"]
+    assert "decisions come until" in bad[0]["found"] and "knowgate scheduler" in bad[0]["cure"]
+
+
+def test_a_job_that_failed_at_its_last_try_is_bad_until_a_later_window_is_done(
+    run: Run, engine: Engine, trivia: str
+) -> None:
+    now = datetime.now(UTC)
+    window = Window(start=now - timedelta(hours=2), end=now - timedelta(hours=1))
+    with transaction(engine) as session:
+        held = job_runs.claim(session, "monitor", trivia, window, owner="t", lease=timedelta(minutes=1), now=now)
+        assert held is not None
+        job_runs.release(session, held, error="OSError: disk is full", retry_at=now)
+    bad = [row for row in printed(run("doctor", "--json", code=1))["findings"] if row["state"] == "bad"]
+    assert "disk is full" in bad[0]["found"] and "monitor until" in bad[0]["found"]
+    watched(engine, trivia, now)
+    run("doctor", "--json")
+
+
+def test_a_port_that_is_taken_is_told_before_a_token_is_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("KNOWGATE_PORT", str(port))
+        result = run("serve", code=1)
+    assert str(result.exception).startswith(f"KNOWGATE_PORT is {port}: something listens there already")
+    assert "kg_" not in result.output and not printed(run("token", "list", "--json"))["tokens"]
+    monkeypatch.setenv("KNOWGATE_HOST", "no.such.host.invalid")
+    assert "KNOWGATE_HOST is no.such.host.invalid: this machine knows" in str(run("serve", code=1).exception)
+
+
+def test_a_file_to_write_in_a_folder_that_is_not_there_is_refused_before_any_work(
+    run: Run, trivia: str, tmp_path: Path
+) -> None:
+    nowhere = tmp_path / "no" / "such"
+    for command in (
+        ("report", "--cascade", trivia, "--out", str(nowhere / "report.html")),
+        ("export", str(nowhere / "outcomes.csv"), "--cascade", trivia),
+        ("labels", "queue", "--cascade", trivia, "--rate", "1", "--out", str(nowhere / "queue.csv")),
+    ):
+        told = str(run(*command, code=2).exception)
+        assert f"the folder {nowhere} is not there; make it" in told
+    assert not nowhere.parent.exists()
+    assert "that is a folder" in str(run("report", "--cascade", trivia, "--out", str(tmp_path), code=2).exception)
+
+
+@pytest.mark.parametrize(
+    ("cells", "options", "told"),
+    [
+        ("0.5,{odd}", (), "p_t is 0.5 in every row of tier 0"),
+        ("0.{row},1", (), "all 20 labelled answers of tier 0 are right"),
+        ("0.{row},{odd}", ("--days", "nan"), "--days is nan"),
+        ("0.{row},{odd}", ("--days", "1e300"), "--days is 1e+300"),
+        ("0.{row},{odd}", ("--seed", "-1"), "--seed is -1"),
+        ("0.{row},{odd}", ("--rule", "gates"), "--rule is gates"),
+        ("0.{row},{odd}", ("--exploration", "0"), "exploration_rate is 0.0"),
+        ("0.{row},{odd}", ("--label-share", "0"), "--label-share is 0"),
+    ],
+)
+def test_a_simulation_that_would_show_nothing_is_refused_before_it_begins(
+    run: Run, tmp_path: Path, cells: str, options: tuple[str, ...], told: str
+) -> None:
+    rows = "".join(
+        f"q{row},{tier},m{tier}-1b,{cells.format(row=row + 10, odd=(row + tier) % 2)}\n"
+        for row in range(20)
+        for tier in (0, 1)
+    )
+    path = tmp_path / "played.csv"
+    path.write_text("query_id,tier,model,p_t,correct\n" + rows)
+    assert told in str(run("simulate", str(path), *options, code=2).exception)
+    assert not (tmp_path / "data" / "simulate").exists()
+
+
+def test_a_simulation_lies_in_the_data_folder_unless_another_is_named(tmp_path: Path) -> None:
+    settings = read_settings({"KNOWGATE_DATA_DIR": str(tmp_path / "data")})
+    path = tmp_path / "played.csv"
+    path.write_text(
+        "query_id,tier,model,p_t,correct\n"
+        + "".join(f"q{row},{tier},m{tier}-1b,0.{row + 10},{row % 2}\n" for row in range(9) for tier in (0, 1))
+    )
+    wanted = Wanted(
+        directory=None,
+        max_accuracy_drop=0.02,
+        delta=0.1,
+        rule=PolicyKind.P_T,
+        days=1,
+        exploration_rate=0.1,
+        label_share=1.0,
+        label_delay_hours=1,
+        parameters=None,
+        seed=0,
+    )
+    setting = prepared(read_outcomes(path), wanted, settings)
+    assert setting.directory.parent == tmp_path / "data" / "simulate" and setting.directory.is_dir()
+    with pytest.raises(InputInvalid, match="is not there; make it"):
+        prepared(read_outcomes(path), replace(wanted, directory=tmp_path / "no" / "such"), settings)
+
+
+def test_an_import_of_undeclared_models_is_stored_and_said(run: Run, trivia: str, outcomes_csv: Path) -> None:
+    result = run("import", str(outcomes_csv), "--cascade", trivia, "--start", "2026-01-01", "--end", "2026-01-02")
+    assert "40 attempts are of undeclared models" in result.stderr and "knowgate cascade show trivia" in result.stderr
 
 
 def test_the_schema_is_checked_and_brought_up(run: Run, engine: Engine) -> None:

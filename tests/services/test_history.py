@@ -15,8 +15,8 @@ from knowgate import Fingerprint, LabelSource, Role, Window, decided_at
 from knowgate.privacy import SecretKey
 from services.errors import InputInvalid, TableInvalid
 from services.history.export_outcomes import export_outcomes
-from services.history.hidden_states import HiddenStates, read_hidden_states
-from services.history.import_outcomes import HiddenSource, Imported, import_outcomes, require_tiers
+from services.history.hidden_states import HiddenSource, HiddenStates, read_hidden_states
+from services.history.import_outcomes import Imported, import_outcomes, require_tiers
 from services.history.outcomes import KNOWN, OutcomeTable, read_outcomes, write_outcomes
 from services.history.recorded_decisions import Recorded, recorded_decisions
 from store import cascades, decisions, labels, shards, vectors
@@ -29,12 +29,13 @@ NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 KEY = SecretKey(b"a hash key for tests")
 
 FULL = (
-    "query_id,tier,model,p_t,correct,slice,occurred_at,labelled_at,run_propensity,label_propensity,label_source,role\n"
-    "a,0,tiny,0.91,1,law,2026-02-01T00:00:00Z,2026-02-02T00:00:00Z,1,0.5,human,superseded\n"
-    "a,1,huge,0.99,1,law,2026-02-01T00:00:00Z,2026-02-02T00:00:00Z,1,0.5,human,served\n"
-    "b,0,tiny,0.4,,art,2026-02-01T01:00:00.25Z,,1,,,served\n"
-    "b,1,huge,,0,art,2026-02-01T01:00:00.25Z,2026-02-01T02:00:00Z,0.25,1,gold,exploration\n"
-    "c,0,tiny,0.95,,,2026-02-02T00:00:00Z,,1,,,served\n"
+    "query_id,tier,model,p_t,entropy,margin,p_t_kind,correct,slice,occurred_at,labelled_at,run_propensity,"
+    "label_propensity,label_source,role\n"
+    "a,0,tiny,0.91,0.2,0.85,option,1,law,2026-02-01T00:00:00Z,2026-02-02T00:00:00Z,1,0.5,human,superseded\n"
+    "a,1,huge,0.99,,,first_token,1,law,2026-02-01T00:00:00Z,2026-02-02T00:00:00Z,1,0.5,human,served\n"
+    "b,0,tiny,0.4,1.1,0.1,option,,art,2026-02-01T01:00:00.25Z,,1,,,served\n"
+    "b,1,huge,,,,,0,art,2026-02-01T01:00:00.25Z,2026-02-01T02:00:00Z,0.25,1,gold,exploration\n"
+    "c,0,tiny,0.95,,,mean,,,2026-02-02T00:00:00Z,,1,,,served\n"
 )
 
 
@@ -146,6 +147,18 @@ def test_history_exported_is_the_table_that_was_imported(
     for name in (*(name for name in KNOWN if name not in ("query_id", "tier", "cost_usd")), "query_ids", "ran"):
         one, other = getattr(given, name), getattr(again, name)
         assert ((one == other) | ((one != one) & (other != other))).all(), name
+
+
+@pytest.mark.usefixtures("trivia")
+def test_a_kind_of_p_t_that_nobody_said_is_exported_as_the_cascade_declared_it(
+    engine: Engine, complete: OutcomeTable
+) -> None:
+    store(engine, recorded_decisions(complete, "trivia", span=SPAN))
+    with reading(engine) as session:
+        exported = export_outcomes(session, "trivia", SPAN, as_of=NOW)
+    shows = np.isfinite(exported.p_t)
+    assert set(exported.p_t_kind[shows]) == {"first_token"}
+    assert all(kind is None for kind in exported.p_t_kind[~shows])
 
 
 @pytest.mark.usefixtures("trivia")

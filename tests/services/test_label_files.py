@@ -63,7 +63,7 @@ def test_a_time_that_the_clocks_went_through_twice_is_refused(tmp_path: Path) ->
     [
         ("q,1.5,2026-02-01T00:00:00Z", "column correct, row 1 is 1.5"),
         ("q,,2026-02-01T00:00:00Z\nr,1,2026-02-01T00:00:00Z", "column correct, row 1 is empty: a label says"),
-        (",1,2026-02-01T00:00:00Z", "column decision_id, row 1"),
+        (",1,2026-02-01T00:00:00Z", "column external_id, row 1 is empty: give either"),
         ("q,1,", "column labelled_at, row 1 is empty: map a column of times"),
         ("q,1,yesterday", "column labelled_at, row 1 is 'yesterday'"),
     ],
@@ -88,3 +88,39 @@ def test_a_mapped_column_must_be_there(tmp_path: Path) -> None:
 def test_a_mapping_that_is_none_is_told(text: str) -> None:
     with pytest.raises(InputInvalid, match="--map"):
         parse_mapping(text)
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        ("external_id,right", "has no column correct; it has external_id, right: say with --map correct=COLUMN"),
+        ("correct,id", "has no column decision_id or external_id; it has correct, id: say with --map"),
+        ("external_id,correct", "has no column labelled_at; it has external_id, correct: map a column of times"),
+    ],
+)
+def test_a_column_that_is_not_there_is_not_told_as_an_empty_cell(tmp_path: Path, head: str, told: str) -> None:
+    assert told in refusal(write(tmp_path, f"{head}\n1,1\n"))
+
+
+def test_a_zone_that_is_none_is_refused_also_where_no_time_needs_it(tmp_path: Path) -> None:
+    path = write(tmp_path, "external_id,correct,labelled_at\na,1,2026-01-01T00:00:00Z\n")
+    assert len(read_labels(path, DEFAULTS, mapping={}, timezone="Europe/Paris")) == 1
+    with pytest.raises(InputInvalid, match="--timezone is 'Mars/Olympus'"):
+        read_labels(path, DEFAULTS, mapping={}, timezone="Mars/Olympus")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"external_id;correct\na;1\n", "its columns are separated by semicolons"),
+        (b"external_id\tcorrect\na\t1\n", "its columns are separated by tabs"),
+        ("external_id,correct\ncaf\u00e9,1\n".encode("latin-1"), "line 2 holds the byte 0xe9, which is not UTF-8"),
+        ("external_id,correct\na,1\n".encode("utf-16"), "line 1 holds the byte 0xff, which is not UTF-8"),
+    ],
+)
+def test_a_file_that_a_spreadsheet_wrote_its_own_way_is_told_what_is_odd(
+    tmp_path: Path, content: bytes, told: str
+) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes(content)
+    assert told in refusal(path)

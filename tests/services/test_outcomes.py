@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from services.errors import TableInvalid
+from services.errors import InputInvalid, TableInvalid
 from services.history.outcomes import KNOWN, OutcomeTable, read_outcomes, write_outcomes
 
 HEAD = "query_id,tier,model,p_t,correct"
@@ -121,7 +121,7 @@ def test_a_naive_time_is_refused_unless_its_zone_is_told(tmp_path: Path) -> None
     assert "column occurred_at, row 1" in refusal(path) and "--timezone" in refusal(path)
     table = read_outcomes(path, timezone="Europe/Paris")
     assert table.occurred_at[0] == np.datetime64("2026-07-01T10:00:00")
-    with pytest.raises(TableInvalid, match="Mars"):
+    with pytest.raises(InputInvalid, match="Mars"):
         read_outcomes(path, timezone="Mars/Olympus")
 
 

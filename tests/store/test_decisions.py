@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from knowgate import codec
 from knowgate.ids import new_decision_id
-from knowgate.records import Decision
+from knowgate.records import Decision, PTKind
 from knowgate.spec import Privacy
 from store import ledger
 from store.cascades import apply_cascade
@@ -111,9 +111,20 @@ def test_prompts_are_kept_as_the_cascades_privacy_allows(session: Session, cast:
 
 def test_the_ledger_says_exactly_what_is_stored(session: Session, cast: Any) -> None:
     sent = cast.retained(external_id="q-1")
+    sent = replace(sent, attempts=tuple(replace(each, p_t_kind=PTKind.MEAN) for each in sent.attempts))
     add_decisions(session, [sent], received_at=cast.at(1))
     (leaf,) = ledger.leaves_of(session, str(sent.id))
     assert leaf.payload == codec.canonical(decision(session, sent.id)).decode()
+
+
+def test_a_leaf_from_before_there_were_kinds_of_p_t_still_holds(session: Session, cast: Any) -> None:
+    sent = cast.retained(external_id="q-1")
+    add_decisions(session, [sent], received_at=cast.at(1))
+    (leaf,) = ledger.leaves_of(session, str(sent.id))
+    said = codec.encode(decision(session, sent.id))
+    for attempt in said["attempts"]:
+        assert attempt.pop("p_t_kind") is None
+    assert leaf.payload == codec.canonical(said).decode()
 
 
 def test_an_unknown_decision_is_named(session: Session, cast: Any) -> None:

@@ -84,7 +84,9 @@ def test_a_killed_run_goes_on_and_computes_no_vector_twice(folder: Path) -> None
 
 def test_parts_of_another_job_and_a_file_in_work_are_refused(folder: Path) -> None:
     out = folder / "out.npz"
-    with Parts(out, "a" * 64).open(), pytest.raises(ExtractionRefused, match="another process"):
+    other = Parts(out, "a" * 64)
+    with other.open(), pytest.raises(ExtractionRefused, match="another process"):
+        other.write({"rows": np.array([0])})
         extract_file(answerer_of(folder), folder / "prompts.jsonl", out)
     with pytest.raises(ExtractionRefused, match="another extraction"):
         extract_file(answerer_of(folder), folder / "prompts.jsonl", out)
@@ -103,7 +105,9 @@ def test_what_two_workers_did_counts_once_and_another_jobs_part_never(folder: Pa
 
 def test_parts_may_lie_under_any_url_that_fsspec_knows(folder: Path) -> None:
     url = f"memory://{folder.name}/parts"
-    with Parts(folder / "out.npz", "a" * 64, url).open(), pytest.raises(ExtractionRefused, match="another process"):
+    other = Parts(folder / "out.npz", "a" * 64, url)
+    with other.open(), pytest.raises(ExtractionRefused, match="another process"):
+        other.write({"rows": np.array([0])})
         extract_file(answerer_of(folder), folder / "prompts.jsonl", folder / "out.npz", parts_url=url)
     with pytest.raises(ExtractionRefused, match=f"{url} holds parts of another extraction"):
         extract_file(answerer_of(folder), folder / "prompts.jsonl", folder / "out.npz", parts_url=url)

@@ -14,7 +14,7 @@ from training.certify import certify_policy, kept_at
 from training.dataset import CascadeRows, TierColumns
 from training.outcomes import certification_rows, label_coin
 from training.paths import learn_speed, path_of, policy_of
-from training.report import cohort_savings, signal_quality
+from training.report import cohort_savings, gains_of, signal_quality
 from training.splits import Part, Split
 
 NAN = np.nan
@@ -36,6 +36,7 @@ def tier_of(n: int, **columns: Any) -> TierColumns:
         "fingerprints": (None,) * n,
         "shards": (None,) * n,
         "shard_rows": np.full(n, -1),
+        "dimensions": np.full(n, -1),
     }
     return TierColumns(**(known | columns))
 
@@ -235,6 +236,9 @@ def test_p_t_alone_stands_beside_every_learned_signal() -> None:
     assert set(found) == {"p_t", "p_ik", "score"}
     gain = found["score"].gain
     assert found["p_t"].gain is None and gain is not None
-    assert gain.lower > 0 and gain.lower < gain.value < gain.upper
+    for more in (gain.auroc, gain.accuracy, gain.share):
+        assert 0 < more.lower < more.value < more.upper
     useless = found["p_ik"].gain
-    assert useless is not None and useless.lower < 0 < useless.upper
+    assert useless is not None and useless.auroc.lower < 0 < useless.auroc.upper
+    (told, _) = gains_of(signal_quality(rows, [signals], share=0.3))
+    assert (told.signal, told.at_share) == ("p_ik", 0.3)

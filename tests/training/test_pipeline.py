@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select, text, update
 
+from knowgate import codec
 from knowgate.assignment import Assignment, Mode
-from knowgate.bundle import read_bundle
+from knowgate.bundle import CertificateDocument, read_bundle
 from knowgate.codec import decode
 from knowgate.ids import new_decision_id
 from knowgate.policy import Policy, PolicyKind
@@ -22,6 +23,7 @@ from knowgate.records import (
     Fingerprint,
     Label,
     LabelSource,
+    PTKind,
     Role,
     Signals,
     Window,
@@ -39,8 +41,10 @@ from store.labels import add_labels
 from store.ledger import unsealed
 from store.outbox import messages
 from store.shards import write_shard
+from store.tables import AttemptRow
 from store.vectors import VectorRow, add_shard
 from training.__main__ import main
+from training.dataset import read_window, stored_vectors
 from training.extraction import Answerer, adopt
 from training.learn import former_probes
 from training.pipeline import TrainingSettings, train_window
@@ -198,7 +202,77 @@ def test_a_cold_start_window_becomes_a_certified_bundle(seeded: Callable[..., En
     assert {"bundle", "certification"} <= kinds
     report = decode(RunReport, json.loads(message.payload))
     assert report.bundle == outcome.bundle
-    assert any(figure.name == "tier0.score.gain_over_p_t" for figure in report.figures)
+    names = {figure.name for figure in report.figures if figure.low is not None}
+    assert {f"tier0.score.{gain}_over_p_t" for gain in ("gain", "accuracy_gain", "share_gain")} <= names
+    gains = {gain.signal: gain for gain in certificate.gains}
+    assert 0 < gains["score"].auroc_low < gains["score"].auroc < gains["score"].auroc_high
+    assert gains["score"].accuracy > 0 and gains["score"].at_share == certificate.retained_share
+    assert codec.decode(CertificateDocument, codec.parse(record.document)).gains == certificate.gains
+    assert bundle.document.certificate == certificate
+    assert bundle.document.p_t_kinds == (PTKind.FIRST_TOKEN,)
+
+
+def test_decisions_whose_p_t_is_of_another_kind_are_left_out_and_counted(seeded: Callable[..., Engine]) -> None:
+    spec = spec_of(PolicyKind.P_T)
+    engine = seeded(spec, Traffic(vectors=False))
+    with transaction(engine) as session:  # the serving code changed what it measures on the way
+        changed = session.execute(
+            text(
+                "UPDATE attempt SET p_t_kind = 'mean' WHERE tier = 0 AND decision_id IN "
+                "(SELECT id FROM decision ORDER BY id DESC LIMIT 500)"
+            )
+        ).rowcount
+    assert changed == 500
+    first = _train(engine)
+    assert (first.rows["window"], first.rows["p_t_of_another_kind"]) == (1000, 500)
+    with transaction(engine) as session:
+        mean = replace(spec, tiers=(replace(spec.tiers[0], p_t_kind=PTKind.MEAN), spec.tiers[1]))
+        apply_cascade(session, mean, now=AS_OF)
+    second = _train(engine)
+    assert (second.rows["window"], second.rows["p_t_of_another_kind"]) == (500, 1000)
+    assert second.bundle is not None
+    with reading(engine) as session:
+        bundle = read_bundle(bundle_content(session, second.bundle))
+    assert bundle.document.p_t_kinds == (PTKind.MEAN,)
+    assert bundle.document.rows["p_t_of_another_kind"] == 1000
+
+
+def test_a_champion_of_another_kind_would_have_kept_nothing(seeded: Callable[..., Engine]) -> None:
+    spec = spec_of(PolicyKind.P_T)
+    engine = seeded(spec, Traffic(vectors=False))
+    first = _train(engine)
+    assert first.status is TrainingStatus.CERTIFIED and first.bundle is not None
+    given = Assignment(
+        cascade="facts",
+        generation=1,
+        mode=Mode.ACTIVE,
+        champion=first.bundle,
+        exploration_rate=0.1,
+        issued_at=AS_OF,
+        valid_until=AS_OF + timedelta(days=1),
+    )
+    with transaction(engine) as session:
+        swap_assignment(session, given, expected_generation=None)
+        session.execute(text("UPDATE attempt SET p_t_kind = 'mean' WHERE tier = 0"))
+        mean = replace(spec, tiers=(replace(spec.tiers[0], p_t_kind=PTKind.MEAN), spec.tiers[1]))
+        apply_cascade(session, mean, now=AS_OF)
+    second = _train(engine)
+    assert second.status is TrainingStatus.CERTIFIED and second.bundle is not None
+    with reading(engine) as session:
+        comparison = read_bundle(bundle_content(session, second.bundle)).document.comparison
+    assert comparison is not None and comparison.savings_gain is not None
+    assert comparison.savings_gain > 0.05  # the same thresholds on the same numbers, but of another kind
+
+
+def test_a_window_of_another_kind_altogether_tests_nothing_and_says_why(seeded: Callable[..., Engine]) -> None:
+    spec = spec_of(PolicyKind.P_T)
+    engine = seeded(spec, Traffic(n=200, vectors=False))
+    with transaction(engine) as session:
+        option = replace(spec, tiers=(replace(spec.tiers[0], p_t_kind=PTKind.OPTION), spec.tiers[1]))
+        apply_cascade(session, option, now=AS_OF)
+    outcome = _train(engine)
+    assert outcome.status is TrainingStatus.NO_DATA
+    assert outcome.rows == {"window": 0, "p_t_of_another_kind": 200}
 
 
 def test_the_promise_holds_on_fresh_traffic(seeded: Callable[..., Engine]) -> None:
@@ -428,3 +502,64 @@ def test_the_command_prints_one_json_outcome(
     wrong = ["--cascade=none", *window[1:], f"--as-of={AS_OF.isoformat()}", f"--database-url={sqlite_url}"]
     assert main(["run", *wrong]) == 1
     assert "none" in capsys.readouterr().err
+
+
+def _rename(engine: Engine, tier: int, every: int) -> None:
+    """Makes every n-th attempt of a tier one of another model, as an old replica would."""
+    with transaction(engine) as session:
+        ids = session.scalars(select(AttemptRow.decision_id).where(AttemptRow.tier == tier)).all()
+        session.execute(
+            update(AttemptRow)
+            .where(AttemptRow.tier == tier, AttemptRow.decision_id.in_(ids[::every]))
+            .values(model="another")
+        )
+
+
+def test_decisions_begun_by_an_undeclared_model_teach_and_certify_nothing(seeded: Callable[..., Engine]) -> None:
+    spec = spec_of(PolicyKind.P_T)
+    engine = seeded(spec, Traffic(n=400, vectors=False))
+    whole = read_window(engine, spec, WINDOW, as_of=AS_OF)
+    _rename(engine, 0, every=4)
+    rows = read_window(engine, spec, WINDOW, as_of=AS_OF)
+    assert (whole.n, whole.undeclared, rows.n, rows.undeclared) == (400, 0, 300, 100)
+    assert _train(engine).rows["undeclared"] == 100
+    _rename(engine, 0, every=1)
+    assert _train(engine).status is TrainingStatus.NO_DATA
+
+
+def test_an_undeclared_last_tier_counts_as_the_worst_case(seeded: Callable[..., Engine]) -> None:
+    """Left out, its rows would favour what is retained; with their outcome unknown the promise holds."""
+    spec = spec_of(PolicyKind.P_T)
+    engine = seeded(spec, Traffic(vectors=False))
+    before = _train(engine).certificate
+    _rename(engine, 1, every=2)
+    rows = read_window(engine, spec, WINDOW, as_of=AS_OF)
+    assert rows.n == Traffic().n and int(np.isnan(rows.tiers[1].correct).sum()) == rows.n // 2
+    assert rows.tiers[1].ran.all()
+    after = _train(engine).certificate
+    assert before is not None and after is not None
+    assert before.retained_share is not None and before.retained_share > 0.2
+    # Half of what is retained counts as lost, so at a drop of 5 points no more than a tenth can be.
+    assert (after.retained_share or 0.0) <= 0.1
+
+
+def test_a_vector_of_another_size_teaches_nothing_and_stops_nothing(
+    seeded: Callable[..., Engine], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = spec_of(PolicyKind.SCORE)
+    engine = seeded(spec, Traffic(n=40))
+    at = END - timedelta(minutes=1)  # the newest of all: its size must not become the rule
+    odd = Decision(
+        id=new_decision_id(at),
+        cascade=spec.name,
+        occurred_at=at,
+        attempts=(Attempt(tier=0, role=Role.SERVED, model="small", fingerprint=FINGERPRINT),),
+    )
+    with transaction(engine) as session:
+        assert not add_decisions(session, [odd], received_at=END).rejected
+        shard = write_shard(f"file://{tmp_path}/shards", np.ones((1, 5), np.float16), [str(odd.id)])
+        place = VectorRow(decision_id=odd.id, tier=0, row=0, sha256=shard.row_sha256[0])
+        add_shard(session, spec.name, shard.url, shard.sha256, [place], dimension=5, now=END)
+    vectors = stored_vectors(read_window(engine, spec, WINDOW, as_of=AS_OF), 0)
+    assert vectors is not None and vectors.x.shape == (40, 1, 8)
+    assert "1 vectors have other than 8 numbers" in caplog.text

@@ -22,7 +22,7 @@ import knowgate
 import training
 from training import errors
 from training.engines.choice import RaySettings
-from training.errors import EngineUnavailable, TrainingError
+from training.errors import EngineUnavailable, ExtractionRefused, TrainingError
 
 _LOGGERS = ("ray", "ray.data", "ray.train")
 _CONNECT_S = 10.0
@@ -49,13 +49,15 @@ def connected(settings: RaySettings, doing: str) -> Iterator[ModuleType]:
                 ray.shutdown()
 
 
-def refusal_of(error: TrainingError) -> dict[str, str]:
+def refusal_of(error: TrainingError) -> dict[str, str | int | None]:
     """A worker's refusal as a value that travels."""
-    return {"refusal": str(error), "kind": type(error).__name__}
+    return {"refusal": str(error), "kind": type(error).__name__, "row": getattr(error, "row", None)}
 
 
-def refused(refusal: str, kind: str) -> TrainingError:
+def refused(refusal: str, kind: str, row: int | None) -> TrainingError:
     """The error that `refusal_of` was told of."""
+    if row is not None:
+        return ExtractionRefused(refusal, row=row)
     found = getattr(errors, kind, TrainingError)
     made: TrainingError = found(refusal)
     return made

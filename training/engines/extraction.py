@@ -1,10 +1,10 @@
 """What an extraction engine is asked for: the parts of some prompts, in a folder of parts, wherever they are computed.
 
-Every engine goes through the same batches and calls `tensors_of` on each, so a part is the same whoever wrote it, and a
+Every engine goes through the same batches and calls `write_part` on them, so a part is the same whoever wrote it, and a
 run that one engine began another may finish.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,17 +55,36 @@ def tensors_of(answerer: Answerer, batch: Batch, *, states_only: bool) -> Tensor
     if states_only:
         return {"rows": rows, "hidden": _stored(answerer.read_batch(batch).hidden)}
     answered = answerer.answer_batch(batch)
-    return {
+    margins = [one.margin for one in answered if one.margin is not None]  # of the likeliest option over the next one
+    tensors: Tensors = {
         "rows": rows,
         "hidden": _stored(np.stack([one.hidden for one in answered])),
         "p_t": np.array([one.p_t for one in answered]),
         "entropy": np.array([one.entropy for one in answered]),
     }
+    return tensors | ({"margin": np.array(margins)} if margins else {})
 
 
-def joined(batches: Sequence[Tensors]) -> Tensors:
-    """One part of what several batches got."""
-    return {name: np.concatenate([one[name] for one in batches]) for name in batches[0]}
+def write_part(
+    answerer: Answerer,
+    part: Iterable[Batch],
+    folder: PartFolder,
+    *,
+    states_only: bool,
+    tell: Callable[[Batch], object] = lambda _: None,
+) -> None:
+    """Write one part of these batches; `tell` is told of each. What came before a refused prompt is written too.
+
+    Raises ExtractionRefused.
+    """
+    done: list[Tensors] = []
+    try:
+        for batch in part:
+            done.append(tensors_of(answerer, batch, states_only=states_only))
+            tell(batch)
+    finally:
+        if done:
+            folder.write({name: np.concatenate([one[name] for one in done]) for name in done[0]})
 
 
 def _stored(hidden: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:

@@ -26,9 +26,9 @@ import pyarrow as pa
 from knowgate.records import Fingerprint
 from training.engines.choice import RaySettings
 from training.engines.cluster import connected, refusal_of, refused
-from training.engines.extraction import Work, joined, parts_of, tensors_of
+from training.engines.extraction import Work, parts_of, write_part
 from training.errors import ExtractionRefused, TrainingError
-from training.extract_parts import PartFolder, Tensors
+from training.extract_parts import PartFolder
 from training.extraction import Answerer
 from training.extraction.batches import Batch, pad
 from training.extraction.progress import Progress
@@ -61,7 +61,7 @@ class RayExtraction:
         with connected(self._settings, "the extraction") as ray:
             for receipt in self._receipts(ray, answerer, work, folder):
                 if receipt["refusal"] is not None:
-                    raise refused(receipt["refusal"], receipt["kind"])
+                    raise refused(receipt["refusal"], receipt["kind"], receipt["row"])
                 progress.add(receipt["prompts"], receipt["tokens"])
 
     def _receipts(
@@ -126,18 +126,26 @@ class PartReader:
                 raise self._refusal
             rows = [row for batch in item["rows"] for row in batch]
             if not self._folder.holds(rows):
-                batches = zip(item["rows"], item["tokens"], strict=True)
-                self._folder.write(joined([self._tensors(*batch) for batch in batches]))
+                fill, left = pad_id(self._answerer.loaded), self._answerer.left
+                batches = (
+                    pad(tuple(some), tokens, fill, left)
+                    for some, tokens in zip(item["rows"], item["tokens"], strict=True)
+                )
+                write_part(self._answerer, batches, self._folder, states_only=self._states_only)
         except TrainingError as error:
             return refusal_of(error)
         return {"prompts": len(rows), "tokens": sum(len(prompt) for batch in item["tokens"] for prompt in batch)}
 
-    def _tensors(self, rows: list[int], tokens: list[list[int]]) -> Tensors:
-        batch = pad(tuple(rows), tokens, pad_id(self._answerer.loaded), self._answerer.left)
-        return tensors_of(self._answerer, batch, states_only=self._states_only)
 
-
-_RECEIPT = pa.schema([("prompts", pa.int64()), ("tokens", pa.int64()), ("refusal", pa.string()), ("kind", pa.string())])
+_RECEIPT = pa.schema(
+    [
+        ("prompts", pa.int64()),
+        ("tokens", pa.int64()),
+        ("refusal", pa.string()),
+        ("kind", pa.string()),
+        ("row", pa.int64()),
+    ]
+)
 
 
 def item_of(part: list[Batch], work: Work) -> pa.Table:

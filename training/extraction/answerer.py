@@ -5,7 +5,9 @@ Decisions:
   for (`states`, `read`), the pass ends after the topmost wanted layer and no output head runs.
 - With option tokens the answer is the likeliest option and the entropy that of the options among themselves; P(T) is
   the chosen token's probability over the whole vocabulary either way, as an API would report it.
-- Longer answers are continued greedily in a second call; the signals stay those of the first token.
+- P(T) is of one kind (`knowgate.p_t`): the chosen option's where options are given, else the first token's, or the
+  mean over the answer's tokens. Longer answers are continued greedily in a second call; entropy and margin stay those
+  of the first token, and so does P(T) unless it is the mean, which is gathered as the tokens are written.
 - A state that is not finite is an error that names its prompt: it would poison a training set silently.
 """
 
@@ -20,13 +22,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from knowgate.records import Fingerprint
+from knowgate.p_t import mean_p_t
+from knowgate.records import Fingerprint, PTKind
 from training.errors import ExtractionRefused
 from training.extraction.batches import Batch, batches
 from training.extraction.loading import LoadedModel, load_model
 from training.extraction.passes import Passes
 from training.extraction.positions import LAST, MEAN, named_positions
 from training.extraction.tokens import Prompt, pad_id, token_ids
+from training.extraction.written import gathered
 
 CPU_TOKENS, GPU_TOKENS = 4096, 16_384  # of a batch: fills the device; more only costs memory
 
@@ -37,12 +41,14 @@ class Answered:
 
     text: str
     token_id: int  # of the answer's first token
-    p_t: float  # that token's probability
+    p_t: float  # of the answerer's kind: that token's probability, or the mean over the answer's tokens
     entropy: float  # nats; over the options where given, else over the vocabulary
     hidden: npt.NDArray[np.float32]  # [layers × positions, d], in the order of the answerer's fingerprints
     tokens_in: int
     tokens_out: int
     latency_ms: float  # of the batch that this prompt was in
+    margin: float | None = None  # of the likeliest option over the next one; None without options
+    p_t_kind: PTKind = PTKind.FIRST_TOKEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +72,8 @@ class Extraction:
     tokens_in: npt.NDArray[np.int64]  # [n]
     texts: tuple[str, ...]
     fingerprints: tuple[Fingerprint, ...]  # one per layer and position, layer by layer
+    margin: npt.NDArray[np.float64]  # [n], NaN without options
+    p_t_kind: PTKind
 
 
 class Answerer:
@@ -74,7 +82,8 @@ class Answerer:
     Arguments: `layers` to keep (None = all, embedding output included), `positions` of the tokens to keep them at,
     `options` = the texts of the allowed answers (each one token), `batch` = prompts at a time at most, `tokens` =
     padded tokens at a time at most (None = by the device), `normed` = apply the final norm to the kept states,
-    `max_new_tokens` of an answer, `left` = put padding first (longer answers are written so anyway; vectors do not
+    `max_new_tokens` of an answer, `p_t_kind` = which probability is given as P(T) (None = `option` where there are
+    options, else `first_token`), `left` = put padding first (longer answers are written so anyway; vectors do not
     depend on it). Raises ExtractionRefused for a layer, position or option that the model does not have.
     """
 
@@ -90,6 +99,7 @@ class Answerer:
         normed: bool = False,
         max_new_tokens: int = 1,
         left: bool = False,
+        p_t_kind: PTKind | None = None,
     ) -> None:
         self.loaded = loaded
         self.layers = tuple(range(loaded.layers + 1)) if layers is None else tuple(sorted(set(layers)))
@@ -103,10 +113,13 @@ class Answerer:
         self._shortest = max(place.shortest for place in places)
         self.option_texts = tuple(options or ())
         self._options = None if options is None else torch.tensor(option_token_ids(loaded, options))
+        if p_t_kind is PTKind.OPTION and not self.option_texts:
+            raise ExtractionRefused("p_t_kind is option: give the options, or use first_token or mean")
+        self.p_t_kind = p_t_kind or (PTKind.OPTION if self.option_texts else PTKind.FIRST_TOKEN)
         self._batch = batch
         on_cpu = loaded.network.device.type == "cpu"
         self._budget = tokens if tokens is not None else CPU_TOKENS if on_cpu else GPU_TOKENS
-        self._max_new_tokens = max_new_tokens
+        self.max_new_tokens = max_new_tokens
         self.left = bool(left) or max_new_tokens > 1  # an answer is written where the prompt ends
         self._states, self._answers = (
             Passes(loaded, layers=self.layers, positions=places, normed=normed, logits=logits)
@@ -142,6 +155,8 @@ class Answerer:
             tokens_in=np.array([one.tokens_in for one in answered], dtype=np.int64),
             texts=tuple(one.text for one in answered),
             fingerprints=self.fingerprints,
+            margin=np.array([np.nan if one.margin is None else one.margin for one in answered]),
+            p_t_kind=self.p_t_kind,
         )
 
     def read(self, prompts: Sequence[Prompt], *, rows: Sequence[int] | None = None) -> Iterator[States]:
@@ -169,7 +184,7 @@ class Answerer:
         self, prompts: Sequence[Prompt], *, rows: Sequence[int] | None = None, states_only: bool = False
     ) -> Iterator[Batch]:
         """The batches that `answers` (or `read`) goes through, the same in any process. Raises ExtractionRefused."""
-        written = 0 if states_only else self._max_new_tokens - 1
+        written = 0 if states_only else self.max_new_tokens - 1
         tokens = token_ids(self.loaded, prompts, shortest=self._shortest, written=written)
         return batches(
             tokens, tokens=self._budget, size=self._batch, rows=rows, pad_id=pad_id(self.loaded), left=self.left
@@ -191,19 +206,21 @@ class Answerer:
         states, logits = self._answers.run(batch)
         assert logits is not None
         hidden = self._finite(states, batch)
-        chosen, p_t, entropy = _read_logits(logits, self._options)
-        texts, tokens_out = self._texts(batch, chosen)
+        chosen, p_t, entropy, margin = _read_logits(logits, self._options)
+        texts, tokens_out, means = self._texts(batch, chosen, p_t.log())
         latency_ms = (time.perf_counter() - began) * 1e3
         return [
             Answered(
                 text=texts[at],
                 token_id=int(chosen[at]),
-                p_t=float(p_t[at]),
+                p_t=float(p_t[at]) if self.p_t_kind is not PTKind.MEAN else means[at],
                 entropy=float(entropy[at]),
                 hidden=hidden[at],
                 tokens_in=int(batch.lengths[at]),
                 tokens_out=tokens_out[at],
                 latency_ms=latency_ms,
+                margin=None if margin is None else float(margin[at]),
+                p_t_kind=self.p_t_kind,
             )
             for at in range(len(batch.rows))
         ]
@@ -217,31 +234,44 @@ class Answerer:
             cure = "look at its weights" if self.loaded.dtype == "float32" else "load it in float32"
             raise ExtractionRefused(
                 f"prompt {batch.rows[at]} has {value} in its hidden state of layer {self.fingerprints[view].layer} of "
-                f"{self.loaded.model} ({self.loaded.dtype}): {cure}, or leave the prompt out"
+                f"{self.loaded.model} ({self.loaded.dtype}): {cure}, or leave the prompt out",
+                row=batch.rows[at],
             )
         return hidden
 
-    def _texts(self, batch: Batch, chosen: Tensor) -> tuple[list[str], list[int]]:
+    def _texts(self, batch: Batch, chosen: Tensor, log_p: Tensor) -> tuple[list[str], list[int], list[float]]:
+        """Each answer's text, its tokens, and the geometric mean of their probabilities (where that is wanted).
+
+        `chosen` [batch] are the first tokens, `log_p` [batch] their log-probabilities.
+        """
         tokenizer = self.loaded.tokenizer
-        if self._max_new_tokens == 1:
-            return tokenizer.batch_decode(chosen[:, None], skip_special_tokens=True), [1] * len(chosen)
+        if self.max_new_tokens == 1:
+            texts = tokenizer.batch_decode(chosen[:, None], skip_special_tokens=True)
+            return texts, [1] * len(chosen), [mean_p_t([value]) for value in log_p.tolist()]
         device = self.loaded.network.device
         ids = torch.cat([batch.input_ids, chosen[:, None]], dim=1).to(device)
         mask = torch.cat([batch.attention_mask, torch.ones_like(chosen)[:, None]], dim=1).to(device)
-        with self.loaded.lock:
+        steps: list[Tensor] = []
+        with self.loaded.lock, gathered(self.loaded.network, steps, wanted=self.p_t_kind is PTKind.MEAN) as more:
             written = self.loaded.network.generate(
                 input_ids=ids,
                 attention_mask=mask,
-                max_new_tokens=self._max_new_tokens - 1,
+                max_new_tokens=self.max_new_tokens - 1,
                 do_sample=False,
                 pad_token_id=pad_id(self.loaded),
+                **more,
             )[:, batch.input_ids.shape[1] :].cpu()
         ends = tokenizer.eos_token_id
         counts = [_until(row.tolist(), ends) for row in written]
         texts = [
             tokenizer.decode(row[:count], skip_special_tokens=True) for row, count in zip(written, counts, strict=True)
         ]
-        return texts, counts
+        each = torch.stack([log_p, *steps], dim=1).tolist()
+        means = [
+            mean_p_t(values[: max(1, count - int(row[count - 1] == ends))])
+            for values, row, count in zip(each, written.tolist(), counts, strict=True)
+        ]
+        return texts, counts, means
 
 
 def _some(prompts: Sequence[Prompt]) -> None:
@@ -261,17 +291,20 @@ def option_token_ids(loaded: LoadedModel, options: Sequence[str]) -> list[int]:
     return ids
 
 
-def _read_logits(logits: Tensor, options: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The chosen token, its probability and the entropy in nats, each [batch]."""
+def _read_logits(logits: Tensor, options: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """The chosen token, its probability, the entropy in nats and the options' margin, each [batch]."""
     log_p = logits.log_softmax(-1)
+    margin: Tensor | None = None
     if options is None:
         chosen, among = log_p.argmax(-1), log_p
     else:
         among = log_p[:, options].log_softmax(-1)
         chosen = options[among.argmax(-1)]
+        likeliest = log_p[:, options].exp().topk(2, dim=-1).values
+        margin = (likeliest[:, 0] - likeliest[:, 1]).clamp(0.0, 1.0)
     terms = torch.where(among > -math.inf, among.exp() * among, 0.0)
     p_t = log_p.gather(1, chosen[:, None])[:, 0].exp()
-    return chosen, p_t.clamp(max=1.0), (-terms.sum(-1)).clamp(min=0.0)
+    return chosen, p_t.clamp(max=1.0), (-terms.sum(-1)).clamp(min=0.0), margin
 
 
 def _until(tokens: list[int], end: int | None) -> int:

@@ -2,22 +2,19 @@
 
 What was saved as a causal model keeps its output head; an encoder, or a model saved without a head, is loaded bare.
 
-The fingerprint of its hidden states is made here, from what was really loaded. The revision of a local folder is the
-hash of its files, so that a folder with new weights under its old name is another model.
+The runtime's own loader does it (`knowgate.backends.loading`), and names the hidden states, so that what trains a probe
+and what serves it agree.
 """
 
-import hashlib
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-from transformers.utils import logging
 
+from knowgate.backends import loading
+from knowgate.errors import RecordInvalid
 from knowgate.records import Fingerprint
 from knowgate.spec import TierSpec
 from training.errors import ExtractionRefused, TrainingError
@@ -25,7 +22,6 @@ from training.extraction.positions import LAST
 from training.extraction.structure import decoder_layers
 
 POSITION = LAST
-_WEIGHTS_AND_CONFIG = ("*.safetensors", "config.json", "tokenizer*.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,17 +48,15 @@ class LoadedModel:
         """What a hidden state of `layer` at `position`, read from this model, is a hidden state of."""
         if not 0 <= layer <= self.layers:
             raise ExtractionRefused(f"layer is {layer}: {self.model} has layers 0 to {self.layers}")
-        template = (self.tokenizer.chat_template or "") if self.chat else ""
-        return Fingerprint(
+        return loading.fingerprint_of(
+            self.network,
+            self.tokenizer,
             model=self.model,
             revision=self.revision,
-            dtype=self.dtype,
-            engine="transformers",
-            engine_version=transformers.__version__,
-            chat_template_sha256=hashlib.sha256(str(template).encode()).hexdigest(),
             layer=layer,
             position=position,
             normed=normed,
+            chat=self.chat,
         )
 
 
@@ -84,35 +78,15 @@ def load_model(
     device, in any device's stead: it has structure, context and fingerprints, costs no memory and computes nothing.
     Raises TrainingError where it cannot be loaded, ModelStructureUnknown where its layers cannot be found.
     """
-    folder = Path(source)
-    local = folder.is_dir()
-    hub = {"revision": revision} if revision is not None and not local else {}
-    shows_progress = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # a trainer's stderr is a log
     try:
-        config = AutoConfig.from_pretrained(str(source), trust_remote_code=False, local_files_only=local, **hub)
-        kind = AutoModelForCausalLM if _is_causal(config) else AutoModel
-        if weights:
-            network = kind.from_pretrained(
-                str(source), dtype=getattr(torch, dtype), trust_remote_code=False, local_files_only=local, **hub
-            )
-        else:
-            with torch.device("meta"):
-                network = kind.from_config(config, dtype=getattr(torch, dtype), trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False, local_files_only=local, **hub)
-    except (OSError, ValueError, AttributeError) as error:
-        raise TrainingError(
-            f"model {source} could not be loaded ({error}): give a folder in the Hugging Face layout, or a hub id "
-            "that this machine can reach"
-        ) from error
-    finally:
-        if shows_progress:
-            logging.enable_progress_bar()
+        found = loading.load(source, revision=revision, dtype=dtype, weights=weights)
+    except RecordInvalid as error:
+        raise TrainingError(f"model {source} could not be loaded: {error.cure}") from error
     return adopt(
-        network.to(chosen_device(device)) if weights else network,
-        tokenizer,
+        found.network.to(chosen_device(device)) if weights else found.network,
+        found.tokenizer,
         model=model or str(source),
-        revision=revision or (folder_sha256(folder) if local else str(network.config._commit_hash)),
+        revision=found.revision,
         chat=chat,
     )
 
@@ -122,14 +96,6 @@ def chosen_device(device: str) -> str:
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _is_causal(config: Any) -> bool:
-    saved_as = list(config.architectures or [])
-    known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
-    return config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and (
-        not saved_as or any(name in known for name in saved_as)
-    )
 
 
 def adopt(network: Any, tokenizer: Any, *, model: str, revision: str, chat: bool | None = None) -> LoadedModel:
@@ -142,14 +108,6 @@ def adopt(network: Any, tokenizer: Any, *, model: str, revision: str, chat: bool
         revision=revision,
         chat=bool(tokenizer.chat_template) if chat is None else chat,
     )
-
-
-def folder_sha256(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted({file for pattern in _WEIGHTS_AND_CONFIG for file in folder.glob(pattern)}):
-        with file.open("rb") as stream:
-            digest.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
 
 
 def load_tier(tier: TierSpec, *, device: str = "cpu") -> LoadedModel:

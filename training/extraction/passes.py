@@ -3,6 +3,7 @@
 Decisions:
 - Without logits the pass ends after the topmost wanted layer, and the topmost block does its feed-forward part for
   the one token that is read (see narrowing). With logits it runs through, and the head sees one token per prompt.
+- On a CPU in float32 the products run on packed weights (see packed).
 - No cache is built. Padding comes last, and a causal model then needs no mask: no token sees what follows it, so
   attention takes its fastest path. Whether a model is causal is tried, by changing a token and looking at those before.
 - Padding that comes first (longer answers are written that way) has a mask and positions counted from the first token.
@@ -20,6 +21,7 @@ from training.errors import ExtractionRefused
 from training.extraction.batches import Batch, pad
 from training.extraction.loading import LoadedModel
 from training.extraction.narrowing import Call, narrowable, narrowed
+from training.extraction.packed import packable, packed
 from training.extraction.positions import LAST, MEAN, Position
 from training.extraction.structure import decoder_layers, final_norm, watched
 
@@ -46,6 +48,7 @@ class Passes:
         self._top = loaded.layers if logits else max(layers)
         self._causal: bool | None = None  # tried before the first pass
         self._narrow: tuple[str, ...] = ()
+        self._linear = packable(decoder_layers(loaded.network)[: self._top])
 
     @torch.inference_mode()
     def run(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
@@ -53,7 +56,8 @@ class Passes:
         with self.loaded.lock:
             if self._causal is None:
                 self._try()
-            states, logits = self._run(batch)
+            with packed(self._linear):
+                states, logits = self._run(batch)
         return states.float().cpu(), None if logits is None else logits.float().cpu()
 
     def _run(self, batch: Batch) -> tuple[Tensor, Tensor | None]:

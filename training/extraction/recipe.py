@@ -5,6 +5,7 @@ A loaded model holds a lock and gigabytes, and is never sent anywhere. What is s
 
 from dataclasses import dataclass
 
+from knowgate.records import PTKind
 from training.extraction.answerer import CPU_TOKENS, GPU_TOKENS, Answerer
 from training.extraction.loading import chosen_device, load_model
 from training.extraction.positions import LAST
@@ -24,6 +25,8 @@ class AnswererRecipe:
     batch: int | None = None
     tokens: int | None = None
     normed: bool = False
+    max_new_tokens: int = 1
+    p_t_kind: PTKind | None = None
 
     def make(self) -> Answerer:
         """Load the model. Raises what `load_model` and `Answerer` raise."""
@@ -44,4 +47,6 @@ class AnswererRecipe:
             batch=self.batch,
             tokens=self.tokens if self.tokens is not None else CPU_TOKENS if on_cpu else GPU_TOKENS,
             normed=self.normed,
+            max_new_tokens=self.max_new_tokens,
+            p_t_kind=self.p_t_kind,
         )

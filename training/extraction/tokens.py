@@ -30,22 +30,25 @@ def token_ids(
     vocabulary = loaded.network.get_input_embeddings().num_embeddings
     for at, found in enumerate(tokens):
         if not found:
-            raise ExtractionRefused(f"prompt {at} ({prompts[at]!r}) has no tokens: leave empty prompts out")
+            raise ExtractionRefused(f"prompt {at} ({prompts[at]!r}) has no tokens: leave empty prompts out", row=at)
         if longest is not None and len(found) + written > longest:
             answer = f" and an answer of up to {written} more" if written else ""
             raise ExtractionRefused(
                 f"prompt {at} has {len(found)} tokens{answer}, the context of {loaded.model} holds {longest}: shorten "
-                "the prompt or leave it out; it is not cut, since its hidden state would be another prompt's"
+                "the prompt or leave it out; it is not cut, since its hidden state would be another prompt's",
+                row=at,
             )
         if len(found) < shortest:
             raise ExtractionRefused(
                 f"prompt {at} has {len(found)} tokens, the wanted positions need {shortest}: leave it out, or read a "
-                "position nearer to the last token"
+                "position nearer to the last token",
+                row=at,
             )
         if min(found) < 0 or max(found) >= vocabulary:
             raise ExtractionRefused(
                 f"prompt {at} has token {max(found, key=abs)}, {loaded.model} has embeddings for 0 to "
-                f"{vocabulary - 1}: use the model's own tokenizer"
+                f"{vocabulary - 1}: use the model's own tokenizer",
+                row=at,
             )
     return tokens
 

@@ -7,22 +7,38 @@ not know which engines it has; a class of your own that answers it will do as we
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from knowgate.backends.protocol import Backend, Message, Reply
+from knowgate.backends.factory import backends_of, encoders_of, from_spec
+from knowgate.backends.protocol import Backend, Encoded, Encoder, Message, Reply
 
 if TYPE_CHECKING:
     from knowgate.backends.openai import OpenAIBackend
     from knowgate.backends.sglang import SGLangBackend
     from knowgate.backends.vllm import VLLMBackend
 
-# Imported on first use. The in-process one is named here only, so that nothing below it can see torch.
+# Imported on first use. Those in this process are named here only, so that nothing below them can see torch.
 _LAZY = {
     "OpenAIBackend": "knowgate.backends.openai",
     "SGLangBackend": "knowgate.backends.sglang",
     "TransformersBackend": "knowgate.backends.transformers",
+    "TransformersEncoder": "knowgate.backends.encoder",
     "VLLMBackend": "knowgate.backends.vllm",
 }
 
-__all__ = ["Backend", "Message", "OpenAIBackend", "Reply", "SGLangBackend", "TransformersBackend", "VLLMBackend"]
+__all__ = [
+    "Backend",
+    "Encoded",
+    "Encoder",
+    "Message",
+    "OpenAIBackend",
+    "Reply",
+    "SGLangBackend",
+    "TransformersBackend",
+    "TransformersEncoder",
+    "VLLMBackend",
+    "backends_of",
+    "encoders_of",
+    "from_spec",
+]
 
 
 def __getattr__(name: str) -> Any:

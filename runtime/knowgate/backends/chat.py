@@ -1,17 +1,18 @@
 """What the body of a chat completion says, read with suspicion.
 
-P(T) is the probability of the answer's first token: it is where the answer is decided, and where P(IK) is read. The
-text is all that is needed; a body without one cannot be used. Log-probabilities or counts that are absent or no
-numbers are left out with a note.
+The text is all that is needed; a body without one cannot be used. Log-probabilities or counts that are absent or no
+numbers are left out with a note, and so is a P(T) of the wanted kind that the answer does not have: another kind never
+takes its place.
 """
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from knowgate.backends.answer_tokens import read_signals
 from knowgate.errors import BackendFailed, Failure
+from knowgate.records import PTKind
 
 Json = Any
 SHOWN = 200  # characters of a body that a message shows
@@ -24,6 +25,7 @@ class Chat:
     text: str
     p_t: float | None
     entropy: float | None  # nats, of the options among themselves
+    margin: float | None  # of the likeliest option over the next one
     tokens_in: int | None
     tokens_out: int | None
     finish_reason: str | None
@@ -32,8 +34,11 @@ class Chat:
     document: Json
 
 
-def read_chat(content: bytes, *, options: Sequence[str] = ()) -> Chat:
-    """The completion in `content`. Raises BackendFailed (garbage) where there is no text in it."""
+def read_chat(content: bytes, *, options: Sequence[str] = (), p_t_kind: PTKind | None = PTKind.FIRST_TOKEN) -> Chat:
+    """The completion in `content`, with a P(T) of this kind (None = none is wanted).
+
+    Raises BackendFailed (garbage) where there is no text in it.
+    """
     try:
         document = json.loads(content)
         choice = document["choices"][0]
@@ -43,12 +48,13 @@ def read_chat(content: bytes, *, options: Sequence[str] = ()) -> Chat:
     if not isinstance(text, str):
         raise _garbage(content, "choices[0].message.content is no text")
     notes: list[str] = []
-    first = _first_token(choice, notes)
+    signals = read_signals(choice, text, p_t_kind, options, notes)
     usage = document.get("usage")
     return Chat(
         text=text,
-        p_t=_probability(first.get("logprob"), notes) if first is not None else None,
-        entropy=_entropy(first.get("top_logprobs"), options, notes) if first is not None and options else None,
+        p_t=signals.p_t,
+        entropy=signals.entropy,
+        margin=signals.margin,
         tokens_in=_count(usage, "prompt_tokens"),
         tokens_out=_count(usage, "completion_tokens"),
         finish_reason=str(choice.get("finish_reason")),
@@ -58,49 +64,9 @@ def read_chat(content: bytes, *, options: Sequence[str] = ()) -> Chat:
     )
 
 
-def _first_token(choice: Json, notes: list[str]) -> dict[str, Json] | None:
-    try:
-        first = choice["logprobs"]["content"][0]
-    except (KeyError, IndexError, TypeError):
-        notes.append("no logprobs came: p_t is missing; serve the model with logprobs")
-        return None
-    if isinstance(first, dict):
-        return first
-    notes.append("choices[0].logprobs.content[0] is no object: p_t is missing")
-    return None
-
-
-def _probability(logprob: Json, notes: list[str]) -> float | None:
-    if not _is_number(logprob) or not logprob <= 1e-6:
-        notes.append(f"logprob is {logprob!r}: no log-probability, p_t is missing")
-        return None
-    return math.exp(min(logprob, 0.0))
-
-
-def _entropy(top: Json, options: Sequence[str], notes: list[str]) -> float | None:
-    """Of the options among themselves; needs the log-probability of each."""
-    found: dict[str, float] = {}
-    for entry in top if isinstance(top, list) else ():
-        if isinstance(entry, dict) and _is_number(entry.get("logprob")):
-            token = str(entry.get("token")).strip()
-            found[token] = max(found.get(token, -math.inf), float(entry["logprob"]))
-    missing = [option for option in options if not math.isfinite(found.get(option, -math.inf))]
-    if missing:
-        notes.append(f"top_logprobs lack {', '.join(missing)}: entropy is missing")
-        return None
-    highest = max(found[option] for option in options)
-    weights = [math.exp(found[option] - highest) for option in options]
-    shares = [weight / sum(weights) for weight in weights]
-    return max(0.0, -sum(share * math.log(share) for share in shares if share > 0))
-
-
 def _count(usage: Json, name: str) -> int | None:
     value = usage.get(name) if isinstance(usage, dict) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def _is_number(value: Json) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
 
 
 def _garbage(content: bytes, why: str) -> BackendFailed:

@@ -1,8 +1,8 @@
 """One chat endpoint over HTTP, through the official `openai` client: a body out, bytes or one kind of error back.
 
 The client makes the request, pools connections and names errors; its own retries are off, since only the cascade
-knows how much time a query has left. The body is read here, piece by piece, because a timeout of the socket alone
-lets a server that sends one byte a second hold a query for hours.
+knows how much time a query has left. A timeout of the socket alone lets a server that sends one byte a second hold a
+query for hours, so requests run on an event loop, which can give one up anywhere: the caller's, or a thread's.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 import httpx2
 import openai
 
+from knowgate.backends.loop_thread import LoopThread
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
 
 CONNECT_S = 5.0  # a server that accepts no connection for so long is not there
@@ -31,21 +32,14 @@ class Endpoint:
             raise RecordInvalid("url", url, "give the API's root, e.g. http://host:8000/v1")
         self.url = url
         self._key = api_key or "none"  # the client insists on one; servers of one's own ask for none
-        self._client = openai.OpenAI(base_url=url, api_key=self._key, max_retries=0)
+        self._thread = LoopThread()
         # An event loop's connections are of no use to another one.
         self._async: WeakKeyDictionary[asyncio.AbstractEventLoop, openai.AsyncOpenAI] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
     def post(self, body: Mapping[str, Any], *, deadline: float) -> bytes:
         """The answer to `body`, before `deadline` (of time.monotonic). Raises BackendFailed."""
-        with (
-            self._wrapped(),
-            self._client.chat.completions.with_streaming_response.create(**self._request(body, deadline)) as answer,
-        ):
-            content = bytearray()
-            for piece in answer.iter_bytes():
-                self._grow(content, piece, deadline)
-        return bytes(content)
+        return self._thread.run(lambda: self.post_async(body, deadline=deadline))
 
     async def post_async(self, body: Mapping[str, Any], *, deadline: float) -> bytes:
         """`post`, on the running event loop."""
@@ -62,7 +56,7 @@ class Endpoint:
 
     def close(self) -> None:
         """Closes the connections of `post`."""
-        self._client.close()
+        self._thread.close(self.close_async)
 
     async def close_async(self) -> None:
         """Closes the connections of this event loop."""

@@ -13,8 +13,9 @@ from typing import Any, Self
 
 from knowgate.backends.chat import Chat, read_chat
 from knowgate.backends.endpoint import Endpoint
-from knowgate.backends.protocol import Message, Reply
+from knowgate.backends.protocol import Message, Reply, require_kind
 from knowgate.errors import RecordInvalid
+from knowgate.records import PTKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,9 @@ Plan = Generator[Post | Work, Any, Reply]
 class OpenAIBackend:
     """A model behind an OpenAI-compatible API.
 
-    `url` is the API's root (…/v1). `options`, the texts of the allowed answers, give the entropy over them.
+    `url` is the API's root (…/v1). `options`, the texts of the allowed answers, give entropy and margin over them.
+    `p_t_kind` is the probability that is given as P(T), None asks for no log-probabilities; one that cannot be given is
+    refused with RecordInvalid.
     `parameters` are added to every request and win over what is set here; None takes a field away. Close it, or use it
     as a context manager (`async with` under an event loop).
     """
@@ -50,11 +53,17 @@ class OpenAIBackend:
         api_key: str | None = None,
         max_tokens: int = 256,
         options: Sequence[str] = (),
+        p_t_kind: PTKind | None = PTKind.FIRST_TOKEN,
         parameters: Mapping[str, Any] | None = None,
     ) -> None:
         if max_tokens < 1:
             raise RecordInvalid("max_tokens", max_tokens, "an answer has at least one token")
+        require_kind(p_t_kind, options)
+        if p_t_kind is not None and not (parameters or {}).get("logprobs", True):
+            cure = "parameters take logprobs away, and every P(T) with them: leave them on, or give p_t_kind=None"
+            raise RecordInvalid("p_t_kind", str(p_t_kind), cure)
         self.model = model
+        self.p_t_kind = None if p_t_kind is None else PTKind(p_t_kind)
         self.max_tokens = max_tokens
         self.options = tuple(options)
         self._parameters = dict(parameters or {})
@@ -121,7 +130,7 @@ class OpenAIBackend:
         """What one try does; returns its reply. `deadline` is of time.monotonic."""
         began = time.perf_counter()
         content = yield Post(body=self._body(messages))
-        return reply_of(read_chat(content, options=self.options), began)
+        return self._reply(self._read(content), began)
 
     def _body(self, messages: Sequence[Message], **changes: Any) -> dict[str, Any]:
         body = {
@@ -129,23 +138,27 @@ class OpenAIBackend:
             "messages": [dict(message) for message in messages],
             "max_tokens": self.max_tokens,
             "temperature": 0.0,
-            "logprobs": True,
-            "top_logprobs": min(20, max(5, 2 * len(self.options))) if self.options else None,
+            "logprobs": None if self.p_t_kind is None else True,
+            "top_logprobs": min(20, max(5, 2 * len(self.options))) if self.options and self.p_t_kind else None,
         }
         body |= changes | self._parameters
         return {name: value for name, value in body.items() if value is not None}
 
+    def _read(self, content: bytes) -> Chat:
+        return read_chat(content, options=self.options, p_t_kind=self.p_t_kind)
 
-def reply_of(chat: Chat, began: float, **hidden: Any) -> Reply:
-    """The reply that `chat` amounts to; `began` is of time.perf_counter, `hidden` what else there is."""
-    notes = (*chat.notes, *hidden.pop("notes", ()))
-    return Reply(
-        text=chat.text,
-        p_t=chat.p_t,
-        entropy=chat.entropy,
-        tokens_in=chat.tokens_in,
-        tokens_out=chat.tokens_out,
-        latency_ms=(time.perf_counter() - began) * 1e3,
-        notes=notes,
-        **hidden,
-    )
+    def _reply(self, chat: Chat, began: float, **hidden: Any) -> Reply:
+        """The reply that `chat` amounts to; `began` is of time.perf_counter, `hidden` what else there is."""
+        notes = (*chat.notes, *hidden.pop("notes", ()))
+        return Reply(
+            text=chat.text,
+            p_t=chat.p_t,
+            p_t_kind=self.p_t_kind,
+            entropy=chat.entropy,
+            margin=chat.margin,
+            tokens_in=chat.tokens_in,
+            tokens_out=chat.tokens_out,
+            latency_ms=(time.perf_counter() - began) * 1e3,
+            notes=notes,
+            **hidden,
+        )

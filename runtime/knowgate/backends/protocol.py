@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 from knowgate.arrays import Float32Array
 from knowgate.errors import RecordInvalid
-from knowgate.records import Fingerprint
+from knowgate.records import Fingerprint, PTKind
 
 LAST_PROMPT_TOKEN = "last_prompt_token"
+MEAN_OF_PROMPT = "mean_of_prompt"
 Message = Mapping[str, Any]  # a message of the chat protocol: role and content
 
 
@@ -21,8 +22,10 @@ class Reply:
     """What one tier said to one query."""
 
     text: str
-    p_t: float | None = None  # probability of the answer's first token
+    p_t: float | None = None  # of the kind that the back-end was set up for
+    p_t_kind: PTKind | None = None  # that kind; None = as the cascade declares it
     entropy: float | None = None  # nats; over the options where they are known
+    margin: float | None = None  # of the likeliest option over the next one, where they are known
     hidden: Float32Array | None = None  # [d], at the last prompt token
     fingerprint: Fingerprint | None = None  # of `hidden`
     tokens_in: int | None = None
@@ -43,6 +46,27 @@ class Backend(Protocol):
 
     async def ask_async(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
         """`ask`, without blocking the event loop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """What an encoder read of one prompt."""
+
+    hidden: Float32Array  # [d]
+    fingerprint: Fingerprint  # of `hidden`
+
+
+class Encoder(Protocol):
+    """Reads prompts for a tier whose back-end shows no hidden states; any callable will do. Shared between threads."""
+
+    def __call__(self, prompt: str, *, layer: int | None) -> Encoded:
+        """The prompt's state at `layer` (None = one of its own choice). What it raises costs the signal alone."""
+
+
+def require_kind(kind: PTKind | None, options: Sequence[str]) -> None:
+    """Raises RecordInvalid for a kind of P(T) that cannot be given: that of an option where the options are unknown."""
+    if kind is PTKind.OPTION and len(options) < 2:
+        raise RecordInvalid("p_t_kind", kind.value, "give the options: without them no option's probability is known")
 
 
 def require_engine(fingerprint: Fingerprint | None, *, engine: str, normed: bool) -> None:

@@ -3,8 +3,8 @@
 The server is started with `--enable-return-hidden-states`; a request says `return_hidden_states: "last"`. While a
 longer answer is written, each step overwrites that one state, so the state of a finished answer belongs to its own
 last token and not to the prompt. P(IK) is read at the last prompt token. So an answer of more than one token takes two
-requests: the first writes one token and carries the state and P(T), the second writes the answer on the prefix that
-the server has cached by then.
+requests: the first writes one token and carries the state and the first token's P(T), the second writes the answer on
+the prefix that the server has cached by then. A P(T) of another kind is the whole answer's, and comes with the second.
 """
 
 import time
@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from knowgate.arrays import Float32Array
-from knowgate.backends.chat import Chat, read_chat
-from knowgate.backends.openai import OpenAIBackend, Plan, Post, reply_of
+from knowgate.backends.chat import Chat
+from knowgate.backends.openai import OpenAIBackend, Plan, Post
 from knowgate.backends.protocol import Message, require_engine
-from knowgate.records import Fingerprint
+from knowgate.records import Fingerprint, PTKind
 
 
 class SGLangBackend(OpenAIBackend):
@@ -33,9 +33,18 @@ class SGLangBackend(OpenAIBackend):
         api_key: str | None = None,
         max_tokens: int = 256,
         options: Sequence[str] = (),
+        p_t_kind: PTKind | None = PTKind.FIRST_TOKEN,
         parameters: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(url, model, api_key=api_key, max_tokens=max_tokens, options=options, parameters=parameters)
+        super().__init__(
+            url,
+            model,
+            api_key=api_key,
+            max_tokens=max_tokens,
+            options=options,
+            p_t_kind=p_t_kind,
+            parameters=parameters,
+        )
         require_engine(fingerprint, engine="sglang", normed=True)
         self.fingerprint = fingerprint
 
@@ -44,14 +53,25 @@ class SGLangBackend(OpenAIBackend):
             return (yield from super()._plan(messages, deadline))
         began = time.perf_counter()
         content = yield Post(body=self._body(messages, max_tokens=1, return_hidden_states="last"))
-        first = read_chat(content, options=self.options)
-        notes = list(first.notes)
-        hidden = _state(first, notes)
-        whole = first
+        first = self._read(content)
+        unread: list[str] = []
+        hidden = _state(first, unread)
+        told = first
         if self.max_tokens > 1 and first.finish_reason != "stop":
-            whole = read_chat((yield Post(body=self._body(messages, logprobs=None, top_logprobs=None))))
-        signals = replace(whole, p_t=first.p_t, entropy=first.entropy, tokens_in=first.tokens_in, notes=tuple(notes))
-        return reply_of(signals, began, hidden=hidden, fingerprint=None if hidden is None else self.fingerprint)
+            of_first = self.p_t_kind in (None, PTKind.FIRST_TOKEN)
+            without = {"logprobs": None, "top_logprobs": None} if of_first else {}
+            whole = self._read((yield Post(body=self._body(messages, **without))))
+            signals = first if of_first else whole
+            told = replace(
+                whole,
+                p_t=signals.p_t,
+                entropy=signals.entropy,
+                margin=signals.margin,
+                tokens_in=first.tokens_in,
+                notes=signals.notes,
+            )
+        fingerprint = None if hidden is None else self.fingerprint
+        return self._reply(told, began, hidden=hidden, fingerprint=fingerprint, notes=unread)
 
 
 def _state(chat: Chat, notes: list[str]) -> Float32Array | None:

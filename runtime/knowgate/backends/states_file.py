@@ -96,7 +96,7 @@ def _header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
     try:
         header = json.loads(file.read(length))
         ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise StatesUnreadable(f"the header is no safetensors header: {error!r}") from error
     if size < 8 + length + max(ends, default=0):
         raise _Incomplete(f"{size} bytes")
@@ -110,7 +110,8 @@ def _row(
         dtype, (tokens, written, d) = header[name]["dtype"], header[name]["shape"]
         begin, end = header[name]["data_offsets"]
         item = ITEM_BYTES[dtype]
-        fits = min(begin, tokens, written, d) >= 0 and end - begin == math.prod((tokens, written, d, item))
+        whole = all(type(number) is int for number in (begin, end, tokens, written, d))
+        fits = whole and min(begin, tokens, written, d) >= 0 and end - begin == math.prod((tokens, written, d, item))
     except (KeyError, ValueError, TypeError) as error:
         raise StatesUnreadable(f"no {name} [tokens, layers, d] in bf16, fp16 or fp32: {error!r}") from error
     if not fits or written != layers:

@@ -3,11 +3,11 @@
 One `generate` call answers; a hook on the wanted block keeps the state at the last prompt token, so the vector is
 what training reads: what leaves block n, before the final norm. The fingerprint comes from outside, usually from the
 bundle, and is held against the model that was loaded: another dtype, template or library version is refused when the
-back-end is made, not when its vectors have long been wrong.
+back-end is made, not when its vectors have long been wrong. With `options` the answer's first token is the likeliest of
+them, as in training.
 """
 
 import asyncio
-import hashlib
 import threading
 import time
 from collections.abc import Sequence
@@ -16,19 +16,22 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers
 
 from knowgate.arrays import Float32Array
-from knowgate.backends.protocol import Message, Reply, require_engine
+from knowgate.backends.blocks import require_layer, watching
+from knowgate.backends.loading import fingerprint_of
+from knowgate.backends.protocol import LAST_PROMPT_TOKEN, Message, Reply, require_engine, require_kind
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
-from knowgate.records import Fingerprint
+from knowgate.p_t import mean_p_t, option_figures
+from knowgate.records import Fingerprint, PTKind
 
 
 class TransformersBackend:
     """`network` (a causal model, in evaluation mode) and its `tokenizer`; one query at a time.
 
-    `fingerprint` says what its hidden states are, None leaves them out. Raises RecordInvalid where the loaded model
-    is another one than the fingerprint's.
+    `fingerprint` says what its hidden states are, None leaves them out. `options` are the texts of the allowed answers,
+    each one token. Raises RecordInvalid where the loaded model is another one than the fingerprint's, for an option of
+    several tokens, and for a kind of P(T) that cannot be given.
     """
 
     def __init__(
@@ -39,14 +42,21 @@ class TransformersBackend:
         model: str,
         fingerprint: Fingerprint | None = None,
         max_new_tokens: int = 256,
+        options: Sequence[str] = (),
+        p_t_kind: PTKind | None = PTKind.FIRST_TOKEN,
     ) -> None:
+        require_kind(p_t_kind, options)
         self.model = model
         self.fingerprint = fingerprint
+        self.options = tuple(options)
+        self.p_t_kind = None if p_t_kind is None else PTKind(p_t_kind)
         self._network = network.eval()
         self._tokenizer = tokenizer
         self._max_new_tokens = max_new_tokens
         self._lock = threading.Lock()
-        self._watched = None if fingerprint is None else _watched(network, tokenizer, fingerprint)
+        self._option_ids = _option_ids(tokenizer, self.options)
+        if fingerprint is not None:
+            _require_fingerprint(network, tokenizer, fingerprint)
 
     def ask(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
         """One try; the model stops after `timeout_s`. Raises BackendFailed."""
@@ -81,23 +91,64 @@ class TransformersBackend:
                 return_dict_in_generate=True,
                 output_logits=True,
                 pad_token_id=self._tokenizer.pad_token_id or self._tokenizer.eos_token_id or 0,
+                **self._constraint(int(ids.shape[1])),
             )
         latency_ms = (time.perf_counter() - began) * 1e3
         if latency_ms > timeout_s * 1e3:
             raise BackendFailed(f"{self.model} was still writing after {timeout_s:.3g} s", Failure.TIMEOUT)
-        tokens = written.sequences[0, ids.shape[1] :]
-        log_p = written.logits[0][0].float().log_softmax(-1)
+        tokens = written.sequences[0, ids.shape[1] :].tolist()
+        first = written.logits[0][0].float().log_softmax(-1)
+        entropy, margin = self._figures(first)
         hidden = _as_numpy(seen)
         return Reply(
             text=self._tokenizer.decode(tokens, skip_special_tokens=True),
-            p_t=min(1.0, float(log_p[tokens[0]].exp())),
-            entropy=max(0.0, float(torch.special.entr(log_p.exp()).sum())),
+            p_t=self._p_t(tokens, written.logits, first),
+            p_t_kind=self.p_t_kind,
+            entropy=entropy,
+            margin=margin,
             hidden=hidden,
             fingerprint=None if hidden is None else self.fingerprint,
             tokens_in=int(ids.shape[1]),
             tokens_out=len(tokens),
             latency_ms=latency_ms,
         )
+
+    def _p_t(self, tokens: list[int], logits: Sequence[torch.Tensor], first: torch.Tensor) -> float | None:
+        if self.p_t_kind is None:
+            return None
+        if self.p_t_kind is not PTKind.MEAN:  # with options the first token is the chosen one
+            return min(1.0, float(first[tokens[0]].exp()))
+        counted = max(1, len(tokens) - (tokens[-1] in self._ends()))
+        return mean_p_t(
+            [
+                float(step[0].float().log_softmax(-1)[token])
+                for step, token in zip(logits[:counted], tokens, strict=False)
+            ]
+        )
+
+    def _figures(self, first: torch.Tensor) -> tuple[float, float | None]:
+        """Entropy and margin over the options; without options the entropy is that of the vocabulary."""
+        if not self._option_ids:
+            return max(0.0, float(torch.special.entr(first.exp()).sum())), None
+        figures = option_figures(first[self._option_ids].exp().tolist())
+        assert figures.entropy is not None
+        return figures.entropy, figures.margin
+
+    def _constraint(self, prompt: int) -> dict[str, Any]:
+        """What makes the likeliest option the answer's first token."""
+        if not self._option_ids:
+            return {}
+        everything = list(range(self._network.get_input_embeddings().num_embeddings))
+
+        def allowed(_: int, written: torch.Tensor) -> list[int]:
+            return self._option_ids if len(written) == prompt else everything
+
+        return {"prefix_allowed_tokens_fn": allowed}
+
+    def _ends(self) -> set[int]:
+        ends = self._network.generation_config.eos_token_id
+        named = [self._tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
+        return {end for end in named if end is not None}
 
     def _encode(self, messages: Sequence[Message]) -> torch.Tensor:
         """The prompt's tokens [1, n]: through the chat template, or, without one, the messages' texts as they are."""
@@ -114,48 +165,44 @@ class TransformersBackend:
 
     def _watching(self, seen: list[torch.Tensor]) -> AbstractContextManager[Any]:
         """Keeps the state at the last prompt token: the first pass is the prompt's."""
-        if self._watched is None:
+        if self.fingerprint is None:
             return nullcontext()
 
-        def keep(_: Any, __: Any, output: Any) -> None:
+        def keep(states: torch.Tensor) -> None:
             if not seen:
-                seen.append((output[0] if isinstance(output, tuple) else output)[0, -1])
+                seen.append(states[0, -1])
 
-        handle: AbstractContextManager[Any] = self._watched.register_forward_hook(keep)
-        return handle
+        return watching(self._network, self.fingerprint.layer, keep)
 
 
-def _watched(network: Any, tokenizer: Any, fingerprint: Fingerprint) -> Any:
-    """The module whose output is the fingerprint's state. Raises RecordInvalid."""
+def _option_ids(tokenizer: Any, options: Sequence[str]) -> list[int]:
+    """The token of each option. Raises RecordInvalid for one that is not one token of its own."""
+    tokens = [tokenizer(option, add_special_tokens=False)["input_ids"] for option in options]
+    for option, token in zip(options, tokens, strict=True):
+        if len(token) != 1:
+            raise RecordInvalid("options", option, f"it is {len(token)} tokens of the loaded model: give one of one")
+    ids = [int(token[0]) for token in tokens]
+    if len(set(ids)) != len(ids):
+        raise RecordInvalid("options", list(options), f"they are the tokens {ids}: give options that differ")
+    return ids
+
+
+def _require_fingerprint(network: Any, tokenizer: Any, fingerprint: Fingerprint) -> None:
+    """Raises RecordInvalid where the loaded model's states are not the fingerprint's."""
     require_engine(fingerprint, engine="transformers", normed=False)
-    template = str(tokenizer.chat_template or "")
-    loaded = {
-        "dtype": str(network.dtype).removeprefix("torch."),
-        "engine_version": transformers.__version__,
-        "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest(),
-    }
-    for name, value in loaded.items():
-        if getattr(fingerprint, name) != value:
-            raise RecordInvalid(f"fingerprint.{name}", getattr(fingerprint, name), f"the loaded model has {value!r}")
-    if fingerprint.layer == 0:
-        return network.get_input_embeddings()
-    blocks = _blocks(network)
-    if not 1 <= fingerprint.layer <= len(blocks):
-        raise RecordInvalid("fingerprint.layer", fingerprint.layer, f"the loaded model has layers 0 to {len(blocks)}")
-    return blocks[fingerprint.layer - 1]
-
-
-def _blocks(network: Any) -> Any:
-    """The one outermost list of as many modules as the configuration counts layers; found by structure, not name."""
-    wanted = network.config.get_text_config(decoder=True).num_hidden_layers
-    found: dict[str, Any] = {}
-    for name, module in network.named_modules():
-        nested = any(name.startswith(f"{outer}.") for outer in found)
-        if isinstance(module, torch.nn.ModuleList) and len(module) == wanted and not nested:
-            found[name] = module
-    if len(found) != 1:
-        raise RecordInvalid("network", type(network).__name__, f"{len(found)} lists of {wanted} blocks: give no layer")
-    return next(iter(found.values()))
+    loaded = fingerprint_of(
+        network,
+        tokenizer,
+        model=fingerprint.model,
+        revision=fingerprint.revision,
+        layer=fingerprint.layer,
+        position=LAST_PROMPT_TOKEN,
+    )
+    for name in ("dtype", "engine_version", "chat_template_sha256"):
+        if getattr(fingerprint, name) != getattr(loaded, name):
+            cure = f"the loaded model has {getattr(loaded, name)!r}"
+            raise RecordInvalid(f"fingerprint.{name}", getattr(fingerprint, name), cure)
+    require_layer(network, fingerprint.layer)
 
 
 def _as_numpy(seen: list[torch.Tensor]) -> Float32Array | None:

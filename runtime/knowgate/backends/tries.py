@@ -12,7 +12,7 @@ from itertools import count
 from random import Random
 
 from knowgate.backends.circuit import Circuit
-from knowgate.backends.protocol import Backend, Reply
+from knowgate.backends.protocol import Backend, Encoder, Reply
 from knowgate.backoff import next_delay
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
 
@@ -52,12 +52,22 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """A step: let `encoder` read the prompt, since `reply` has no hidden state; answered with the reply that has it."""
+
+    encoder: Encoder
+    layer: int | None  # that the probe in force reads
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tier:
     """One tier of a cascade at work."""
 
     backend: Backend
     patience: Patience
     circuit: Circuit
+    encoder: Encoder | None = None
 
 
 Steps = Generator[Ask | Pause, Reply | BackendFailed | None, Reply]

@@ -14,12 +14,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from knowgate.arrays import Float32Array
-from knowgate.backends.chat import Chat, read_chat
-from knowgate.backends.openai import OpenAIBackend, Plan, Post, Work, reply_of
+from knowgate.backends.chat import Chat
+from knowgate.backends.openai import OpenAIBackend, Plan, Post, Work
 from knowgate.backends.protocol import Message, require_engine
 from knowgate.backends.states_file import LOCK_SUFFIX, StatesUnreadable, take_row
 from knowgate.errors import RecordInvalid
-from knowgate.records import Fingerprint
+from knowgate.records import Fingerprint, PTKind
 
 SUFFIX = ".safetensors"
 
@@ -44,9 +44,18 @@ class VLLMBackend(OpenAIBackend):
         api_key: str | None = None,
         max_tokens: int = 256,
         options: Sequence[str] = (),
+        p_t_kind: PTKind | None = PTKind.FIRST_TOKEN,
         parameters: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(url, model, api_key=api_key, max_tokens=max_tokens, options=options, parameters=parameters)
+        super().__init__(
+            url,
+            model,
+            api_key=api_key,
+            max_tokens=max_tokens,
+            options=options,
+            p_t_kind=p_t_kind,
+            parameters=parameters,
+        )
         require_engine(fingerprint, engine="vllm", normed=False)
         if fingerprint is not None and folder is None:
             raise RecordInvalid("folder", folder, "give the server's shared_storage_path")
@@ -73,11 +82,11 @@ class VLLMBackend(OpenAIBackend):
         if self.fingerprint is None:
             return (yield from super()._plan(messages, deadline))
         began = time.perf_counter()
-        chat = read_chat((yield Post(body=self._body(messages))), options=self.options)
+        chat = self._read((yield Post(body=self._body(messages))))
         notes: list[str] = []
         hidden = yield Work(run=partial(self._take, chat, deadline, notes))
         fingerprint = None if hidden is None else self.fingerprint
-        return reply_of(chat, began, hidden=hidden, fingerprint=fingerprint, notes=notes)
+        return self._reply(chat, began, hidden=hidden, fingerprint=fingerprint, notes=notes)
 
     def _take(self, chat: Chat, deadline: float, notes: list[str]) -> Float32Array | None:
         assert self.fingerprint is not None

@@ -4,6 +4,8 @@ import fcntl
 import json
 import math
 import os
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -105,6 +107,53 @@ def dripping(handler: BaseHTTPRequestHandler, _: Document) -> None:
             handler.wfile.write(b" ")
             handler.wfile.flush()
             time.sleep(0.01)
+
+
+def dripping_head(handler: BaseHTTPRequestHandler, _: Document) -> None:
+    """`dripping`, from the first line of the head on."""
+    with suppress(OSError):
+        handler.wfile.write(b"HTTP/1.1 200 OK")
+        for count in range(1000):
+            handler.wfile.write(b"X" if count % 40 else b"\r\nX-Padding: ")
+            handler.wfile.flush()
+            time.sleep(0.01)
+    handler.close_connection = True
+
+
+def chunked_and_cut(handler: BaseHTTPRequestHandler, _: Document) -> None:
+    """A chunked body without its last chunk."""
+    content = json.dumps(completion()).encode()
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/json")
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    handler.wfile.write(b"%x\r\n%b\r\n" % (len(content), content))
+    handler.close_connection = True
+
+
+def resetting(handler: BaseHTTPRequestHandler, _: Document) -> None:
+    """Resets the connection in the middle of the body."""
+    content = json.dumps(completion()).encode()
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(content)))
+    handler.end_headers()
+    handler.wfile.write(content[:20])
+    handler.wfile.flush()
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.connection.close()
+    handler.close_connection = True
+
+
+def flooding(handler: BaseHTTPRequestHandler, _: Document) -> None:
+    """Answers with 100 MB."""
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/json")
+    handler.send_header("Content-Length", str(100 * 2**20))
+    handler.end_headers()
+    with suppress(OSError):
+        for _ in range(100):
+            handler.wfile.write(b" " * 2**20)
+    handler.close_connection = True
 
 
 def silent(handler: BaseHTTPRequestHandler, _: Document) -> None:
@@ -218,7 +267,11 @@ def acts() -> Any:
         failing=failing,
         closing=closing,
         cutting=cutting,
+        chunked_and_cut=chunked_and_cut,
         dripping=dripping,
+        dripping_head=dripping_head,
+        flooding=flooding,
+        resetting=resetting,
         silent=silent,
         sglang=sglang,
         vllm=vllm,

@@ -20,9 +20,11 @@ def test_text_p_t_and_counts_are_read(acts: Any) -> None:
 def test_the_entropy_is_that_of_the_options_among_themselves(acts: Any) -> None:
     chat = read_chat(json.dumps(acts.completion("B", p_t=0.5)).encode(), options=("B", "C"))
     assert chat.entropy == pytest.approx(math.log(2))
-    lacking = read_chat(json.dumps(acts.completion("B")).encode(), options=("A", "B"))
-    assert lacking.entropy is None
-    assert "top_logprobs lack A" in lacking.notes[0]
+    lacking = read_chat(json.dumps(acts.completion("X", p_t=0.5)).encode(), options=("A", "B"))
+    assert (lacking.entropy, lacking.margin) == (None, None)
+    assert "top_logprobs lack A, B" in lacking.notes[0]
+    nothing_left = read_chat(json.dumps(acts.completion("B", p_t=0.95)).encode(), options=("A", "B"))
+    assert nothing_left.entropy == pytest.approx(0.0, abs=1e-4)  # B and C are likely, A is what they leave
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,7 @@ def test_a_body_without_a_text_is_garbage(content: bytes) -> None:
 @pytest.mark.parametrize(
     "logprobs",
     [None, {}, {"content": []}, {"content": [None]}, {"content": [{}]}, 7]
-    + [{"content": [{"logprob": value}]} for value in ("-0.1", 0.3, math.nan, True, None)],
+    + [{"content": [{"logprob": value}]} for value in ("-0.1", 0.3, math.nan, True, None, -(10**400))],
 )
 def test_a_log_probability_that_is_none_leaves_p_t_out_and_says_so(acts: Any, logprobs: Any) -> None:
     chat = read_chat(json.dumps(acts.completion("B", choice={"logprobs": logprobs})).encode())

@@ -97,7 +97,7 @@ def test_nobody_at_the_port_may_be_tried_again(event_loop: bool) -> None:
     assert caught.value.failure is Failure.UNREACHABLE
 
 
-@pytest.mark.parametrize("way", ["silent", "dripping"])
+@pytest.mark.parametrize("way", ["silent", "dripping", "dripping_head"])
 def test_a_slow_server_is_given_up_when_time_runs_out(start: Any, acts: Any, event_loop: bool, way: str) -> None:
     engine = start(getattr(acts, way))
     with pytest.raises(BackendFailed) as caught:

@@ -68,6 +68,9 @@ def test_a_file_that_is_still_growing_is_waited_for(tmp_path: Path) -> None:
         {"hidden_states": {"dtype": "F32", "shape": [-1, -1, 4], "data_offsets": [0, 16]}},
         {"hidden_states": {"dtype": "F32", "shape": [0, 1, 4], "data_offsets": [0, 0]}},
         {"hidden_states": {"dtype": "F32", "shape": [1, 1, 4], "data_offsets": [-16, 0]}},
+        {"hidden_states": {"dtype": "F32", "shape": [1.0, 1.0, 4.0], "data_offsets": [0, 16]}},
+        {"hidden_states": {"dtype": "F32", "shape": [1, 1, 4], "data_offsets": [0, float("inf")]}},
+        {"hidden_states": {"dtype": ["F32"], "shape": [1, 1, 4], "data_offsets": [0, 16]}},
         {"hidden_states": {"dtype": "F32", "shape": [1, 1, 4], "data_offsets": [0, 16000]}},
     ],
 )

@@ -1,0 +1,26 @@
+"""Whether the models that ran are those that the cascade declares: a count per tier and model, put to the rule.
+
+Figures and the two alarms count such attempts like any other, since they speak of what was served. What is taught and
+certified speaks of the declared models, and leaves them out.
+"""
+
+from monitoring.cohorts import Cohort
+from monitoring.rules import Judgement, judge_models
+from monitoring.tier_figures import undeclared_attempts
+
+
+def judge_cohort_models(cohort: Cohort) -> Judgement:
+    """The judgement of one window's attempts."""
+    tiers = cohort.spec.tiers
+    found = cohort.attempts[undeclared_attempts(cohort.spec, cohort.attempts)]
+    counts: dict[tuple[str, str, str], int] = {}
+    for tier, model, revision in zip(found["tier"], found["model"], found["revision"], strict=True):
+        declared = tiers[tier]
+        same = model == declared.model
+        key = (
+            declared.name,
+            f"{model}@{revision}" if same else str(model),
+            f"{declared.model}@{declared.revision}" if same else declared.model,
+        )
+        counts[key] = counts.get(key, 0) + 1
+    return judge_models(len(cohort.attempts), counts)

@@ -1,0 +1,191 @@
+"""Back-ends from a cascade's declaration: who runs each tier, where, and under which key.
+
+Decisions:
+- Nothing is guessed. A back-end, extra, endpoint, key, folder or fingerprint that is missing is an error that names
+  the tier, when the back-end is made and not when a query needs it.
+- A key lies in the environment, under the name that the tier gives (or in the file that NAME_FILE names). A declaration
+  travels through the control plane, and a bundle is copied everywhere: neither may hold it.
+- What a remote engine's states are, only who runs it can say: SGLang and vLLM give states where a fingerprint is handed
+  in. A model in this process is looked at, and named as training names it.
+- Each engine is imported when a tier wants it.
+"""
+
+import os
+from collections.abc import Mapping
+from importlib import import_module
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from knowgate.backends.protocol import LAST_PROMPT_TOKEN, Backend, Encoder
+from knowgate.errors import RecordInvalid
+from knowgate.records import Fingerprint
+from knowgate.spec import CascadeSpec, TierSpec
+
+if TYPE_CHECKING:
+    from knowgate.pair import Pair
+
+KINDS = ("openai", "sglang", "vllm", "transformers")
+
+
+def from_spec(
+    tier: TierSpec,
+    *,
+    fingerprint: Fingerprint | None = None,
+    layer: int | None = None,
+    environment: Mapping[str, str] | None = None,
+    folder: str | PathLike[str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> Backend:
+    """The back-end that runs `tier` as it is declared.
+
+    `fingerprint` says what its hidden states are. A model in this process names them itself and refuses another name;
+    `layer` is the one of its declared layers that is read (None = the last). `environment` (None = the process's)
+    holds the key, `folder` is where a vLLM server writes its states, `parameters` are added to every request. Raises
+    RecordInvalid.
+    """
+    place = f"tiers.{tier.name}"
+    if tier.backend not in KINDS:
+        told = "your own gateway runs it" if tier.backend == "external" else "it is not known"
+        raise RecordInvalid(f"{place}.backend", tier.backend, f"{told}: use one of {', '.join(KINDS)}")
+    if tier.backend == "transformers":
+        return _in_process(tier, place, fingerprint, layer)
+    if tier.endpoint is None:
+        raise RecordInvalid(f"{place}.endpoint", None, "give the API's root, e.g. http://host:8000/v1")
+    given: dict[str, Any] = {
+        "api_key": _key(tier, place, os.environ if environment is None else environment),
+        "max_tokens": tier.max_tokens,
+        "options": tier.options,
+        "p_t_kind": tier.p_t_kind,
+        "parameters": parameters,
+    }
+    if tier.backend in ("sglang", "vllm"):
+        given["fingerprint"] = fingerprint
+    elif fingerprint is not None:
+        raise RecordInvalid(f"{place}.fingerprint", fingerprint.engine, "openai endpoints give no hidden states")
+    if tier.backend == "vllm" and fingerprint is not None:
+        given |= {"folder": folder, "layers": tier.layers}
+    name = {"openai": "OpenAIBackend", "sglang": "SGLangBackend", "vllm": "VLLMBackend"}[tier.backend]
+    return _made(place, tier.backend, name, tier.endpoint, tier.model, **given)  # type: ignore[no-any-return]
+
+
+def backends_of(
+    spec: CascadeSpec,
+    *,
+    pair: "Pair | None" = None,
+    fingerprints: Mapping[str, Fingerprint] | None = None,
+    environment: Mapping[str, str] | None = None,
+    folder: str | PathLike[str] | None = None,
+) -> tuple[Backend, ...]:
+    """`from_spec` of every tier, cheapest first; `fingerprints` by the tiers' names. Raises RecordInvalid.
+
+    A model in this process reads the layer that the champion of `pair` was trained on, where the tier declares it.
+    """
+    named = dict(fingerprints or {})
+    unknown = sorted(set(named) - {tier.name for tier in spec.tiers})
+    if unknown:
+        raise RecordInvalid("fingerprints", unknown[0], f"use one of {', '.join(tier.name for tier in spec.tiers)}")
+    return tuple(
+        from_spec(
+            tier,
+            fingerprint=named.get(tier.name),
+            layer=_probe_layer(pair, at, tier),
+            environment=environment,
+            folder=folder,
+        )
+        for at, tier in enumerate(spec.tiers)
+    )
+
+
+def encoders_of(spec: CascadeSpec) -> dict[int, Encoder]:
+    """By tier the encoder that reads prompts for a non-last tier that declares one. Raises RecordInvalid."""
+    return {
+        at: _made(f"tiers.{tier.name}", "transformers", "TransformersEncoder", tier.encoder, layers=tier.layers)
+        for at, tier in enumerate(spec.tiers[:-1])
+        if tier.encoder is not None
+    }
+
+
+def _probe_layer(pair: "Pair | None", at: int, tier: TierSpec) -> int | None:
+    """The layer that the champion's probe of this tier reads; None where there is none, or the tier lacks it."""
+    champion = None if pair is None else pair.champion
+    if champion is None or at >= len(champion.tiers):
+        return None
+    models = champion.tiers[at]
+    layer = None if models is None else models.document.fingerprint.layer
+    return layer if layer in tier.layers else None
+
+
+def _in_process(tier: TierSpec, place: str, fingerprint: Fingerprint | None, layer: int | None) -> Backend:
+    loading = _module(place, "transformers", "loading")
+    # A local folder's revision is its content's; the declared one counts for hub ids.
+    revision = None if Path(tier.model).is_dir() else tier.revision
+    try:
+        loaded = loading.load(tier.model, revision=revision)
+    except RecordInvalid as error:
+        raise RecordInvalid(f"{place}.{error.field}", error.value, error.cure) from error
+    own: Fingerprint | None = None
+    if tier.layers and tier.encoder is None:
+        own = loading.fingerprint_of(
+            loaded.network,
+            loaded.tokenizer,
+            model=tier.model,
+            revision=loaded.revision,
+            layer=layer if layer is not None else max(tier.layers) if fingerprint is None else fingerprint.layer,
+            position=LAST_PROMPT_TOKEN,
+        )
+    if fingerprint is not None and own != fingerprint:
+        raise RecordInvalid(f"{place}.fingerprint", fingerprint, f"the loaded model's is {own}; leave it out")
+    return _made(  # type: ignore[no-any-return]
+        place,
+        "transformers",
+        "TransformersBackend",
+        loaded.network,
+        loaded.tokenizer,
+        model=tier.model,
+        fingerprint=own,
+        max_new_tokens=tier.max_tokens,
+        options=tier.options,
+        p_t_kind=tier.p_t_kind,
+    )
+
+
+def _key(tier: TierSpec, place: str, environment: Mapping[str, str]) -> str | None:
+    name = tier.api_key_variable
+    if name is None:
+        return None
+    file = environment.get(f"{name}_FILE")
+    try:
+        value = Path(file).read_text(encoding="utf-8").strip() if file else environment.get(name, "")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordInvalid(f"{name}_FILE", file, f"it cannot be read ({error}); {place} needs its key") from error
+    if not value:
+        raise RecordInvalid(f"{place}.api_key_variable", name, f"set {name}, or {name}_FILE, in the environment")
+    return value
+
+
+_MODULES = {
+    "OpenAIBackend": "openai",
+    "SGLangBackend": "sglang",
+    "VLLMBackend": "vllm",
+    "TransformersBackend": "transformers",
+    "TransformersEncoder": "encoder",
+}
+
+
+def _made(place: str, extra: str, name: str, *arguments: Any, **named: Any) -> Any:
+    """An instance of the class `name`; what it refuses is refused with the tier's name."""
+    made = getattr(_module(place, extra, _MODULES[name]), name)
+    try:
+        return made(*arguments, **named)
+    except RecordInvalid as error:
+        raise RecordInvalid(f"{place}.{error.field}", error.value, error.cure) from error
+
+
+def _module(place: str, extra: str, name: str) -> Any:
+    """A module of this package, by name only, so that nothing below the back-ends can see an engine."""
+    try:
+        return import_module(f"knowgate.backends.{name}")
+    except ImportError as error:
+        cure = f"its extra is not installed ({error}): pip install 'knowgate[{extra}]'"
+        raise RecordInvalid(f"{place}.backend", extra, cure) from error

@@ -1,0 +1,108 @@
+"""Load any Hugging Face causal model or encoder: a local folder or a hub id, never code from the hub.
+
+What was saved as a causal model keeps its output head; an encoder, or a model saved without a head, is loaded bare. The
+revision of a local folder is the hash of its files, so that a folder with new weights under its old name is another
+model. Training and serving load here, so that their fingerprints agree.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.utils import logging
+
+from knowgate.errors import RecordInvalid
+from knowgate.records import Fingerprint
+
+_WEIGHTS_AND_CONFIG = ("*.safetensors", "config.json", "tokenizer*.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A model as it was found, on the CPU."""
+
+    network: Any  # a transformers PreTrainedModel, in evaluation mode
+    tokenizer: Any
+    revision: str
+
+
+def load(source: str | Path, *, revision: str | None = None, dtype: str = "float32", weights: bool = True) -> Loaded:
+    """The model in a folder, or of a hub id (at `revision`), and its tokenizer. Raises RecordInvalid.
+
+    Without `weights` the network is a plan of itself on torch's meta device.
+    """
+    folder = Path(source)
+    local = folder.is_dir()
+    hub = {"revision": revision} if revision is not None and not local else {}
+    shows_progress = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # a service's stderr is a log
+    try:
+        config = AutoConfig.from_pretrained(str(source), trust_remote_code=False, local_files_only=local, **hub)
+        kind = AutoModelForCausalLM if _is_causal(config) else AutoModel
+        if weights:
+            network = kind.from_pretrained(
+                str(source), dtype=getattr(torch, dtype), trust_remote_code=False, local_files_only=local, **hub
+            )
+        else:
+            with torch.device("meta"):
+                network = kind.from_config(config, dtype=getattr(torch, dtype), trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False, local_files_only=local, **hub)
+    except (OSError, ValueError, AttributeError) as error:
+        raise RecordInvalid(
+            "model",
+            str(source),
+            f"it could not be loaded ({error}): give a folder in the Hugging Face layout, or a hub id that this "
+            "machine can reach",
+        ) from error
+    finally:
+        if shows_progress:
+            logging.enable_progress_bar()
+    found = revision or (folder_sha256(folder) if local else str(network.config._commit_hash))
+    return Loaded(network=network.eval(), tokenizer=tokenizer, revision=found)
+
+
+def fingerprint_of(
+    network: Any,
+    tokenizer: Any,
+    *,
+    model: str,
+    revision: str,
+    layer: int,
+    position: str,
+    normed: bool = False,
+    chat: bool = True,
+) -> Fingerprint:
+    """What a hidden state of a model in this process is a hidden state of; `chat` = prompts go through its template."""
+    return Fingerprint(
+        model=model,
+        revision=revision,
+        dtype=str(network.dtype).removeprefix("torch."),
+        engine="transformers",
+        engine_version=transformers.__version__,
+        chat_template_sha256=hashlib.sha256(str((tokenizer.chat_template or "") if chat else "").encode()).hexdigest(),
+        layer=layer,
+        position=position,
+        normed=normed,
+    )
+
+
+def folder_sha256(folder: Path) -> str:
+    """The hash of a model folder's weights, configuration and tokenizer."""
+    digest = hashlib.sha256()
+    for file in sorted({file for pattern in _WEIGHTS_AND_CONFIG for file in folder.glob(pattern)}):
+        with file.open("rb") as stream:
+            digest.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _is_causal(config: Any) -> bool:
+    saved_as = list(config.architectures or [])
+    known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+    return config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and (
+        not saved_as or any(name in known for name in saved_as)
+    )

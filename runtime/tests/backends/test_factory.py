@@ -1,0 +1,171 @@
+"""Back-ends as a cascade declares them: built whole or refused by the tier's name; served over real sockets."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("openai")
+
+from knowgate import Cascade, Client, codec
+from knowgate.backends import OpenAIBackend, SGLangBackend, VLLMBackend, backends_of, from_spec
+from knowgate.errors import RecordInvalid, ServiceUnreachable
+from knowgate.policy import Policy, PolicyKind
+from knowgate.records import PTKind
+from knowgate.spec import CascadeSpec, TierSpec
+
+Make = Callable[..., Any]
+QUESTION = [{"role": "user", "content": "Capital of Peru?"}]
+URL = "http://127.0.0.1:9/v1"
+
+
+def tier(**changes: Any) -> TierSpec:
+    fields = {"name": "small", "model": "small-8b", "parameters": 8e9, "backend": "openai", "endpoint": URL}
+    return TierSpec(**fields | changes)
+
+
+def spec_of(*tiers: TierSpec) -> CascadeSpec:
+    return CascadeSpec(name="questions", tiers=tiers)
+
+
+def test_each_kind_gives_its_back_end_as_declared(fingerprint: Make, tmp_path: Path) -> None:
+    plain = from_spec(tier(options=("A", "B"), p_t_kind=PTKind.OPTION, max_tokens=3))
+    assert isinstance(plain, OpenAIBackend)
+    assert (plain.model, plain.max_tokens, plain.options, plain.p_t_kind) == ("small-8b", 3, ("A", "B"), PTKind.OPTION)
+    of_sglang, of_vllm = fingerprint(engine="sglang", normed=True), fingerprint(engine="vllm")
+    sglang = from_spec(tier(backend="sglang", p_t_kind=PTKind.MEAN), fingerprint=of_sglang)
+    assert isinstance(sglang, SGLangBackend)
+    assert (sglang.fingerprint, sglang.p_t_kind) == (of_sglang, PTKind.MEAN)
+    vllm = from_spec(tier(backend="vllm", layers=(7, 12)), fingerprint=of_vllm, folder=tmp_path)
+    assert isinstance(vllm, VLLMBackend)
+    assert (vllm.fingerprint, vllm.layers) == (of_vllm, (7, 12))
+    assert from_spec(tier(backend="vllm", layers=(12,))).fingerprint is None  # nobody said what its states are
+
+
+@pytest.mark.parametrize(
+    ("changes", "named", "told"),
+    [
+        ({"backend": "external"}, {}, "tiers.small.backend is 'external': your own gateway runs it"),
+        ({"backend": "llama.cpp"}, {}, "tiers.small.backend is 'llama.cpp': it is not known"),
+        ({"endpoint": None}, {}, "tiers.small.endpoint is None: give the API's root"),
+        ({"endpoint": "host:8000"}, {}, "tiers.small.url is 'host:8000': give the API's root"),
+        ({"api_key_variable": "SMALL_KEY"}, {}, "tiers.small.api_key_variable is 'SMALL_KEY': set SMALL_KEY"),
+        ({"api_key_variable": "K"}, {"environment": {"K_FILE": "/nowhere/key"}}, "K_FILE is '/nowhere/key'"),
+    ],
+)
+def test_what_is_missing_is_named_with_its_tier(changes: Any, named: Any, told: str) -> None:
+    with pytest.raises(RecordInvalid, match=re.escape(told)):
+        from_spec(tier(**changes), **{"environment": {}} | named)
+
+
+def test_a_fingerprint_where_it_does_not_belong_is_refused(fingerprint: Make) -> None:
+    with pytest.raises(RecordInvalid, match="openai endpoints give no hidden states"):
+        from_spec(tier(), fingerprint=fingerprint())
+    with pytest.raises(RecordInvalid, match=re.escape("tiers.small.folder is None")):
+        from_spec(tier(backend="vllm", layers=(12,)), fingerprint=fingerprint(engine="vllm"))
+    with pytest.raises(RecordInvalid, match="use one of small, large"):
+        backends_of(spec_of(tier(), tier(name="large")), fingerprints={"smal": fingerprint()})
+
+
+WITHOUT_EXTRA = """
+import sys
+sys.modules["openai"] = None  # as where it is not installed
+from knowgate.backends import from_spec
+from knowgate.spec import TierSpec
+from_spec(TierSpec(name="small", model="m", parameters=1.0, backend="vllm", endpoint="http://127.0.0.1:9/v1"))
+"""
+
+
+def test_a_missing_extra_is_named() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_EXTRA], capture_output=True, text=True, check=False)
+    assert "tiers.small.backend is 'vllm': its extra is not installed" in done.stderr
+    assert "pip install 'knowgate[vllm]'" in done.stderr
+
+
+def test_a_declaration_holds_no_key() -> None:
+    with pytest.raises(RecordInvalid, match="the key itself has no place here") as caught:
+        tier(api_key_variable="sk-secret-123")
+    assert "sk-secret" not in str(caught.value)
+    with pytest.raises(RecordInvalid, match="p_t_kind is 'option'"):
+        tier(p_t_kind=PTKind.OPTION)
+    with pytest.raises(RecordInvalid, match="at least two answers"):
+        tier(options=("A",))
+
+
+def test_the_key_comes_from_the_environment_or_a_file(start: Any, acts: Any, tmp_path: Path) -> None:
+    engine = start(acts.answer(acts.completion("B")))
+    file = tmp_path / "key"
+    file.write_text("sk-file\n")
+    declared = tier(endpoint=engine.url, api_key_variable="SMALL_KEY")
+    for environment in ({"SMALL_KEY": "sk-env"}, {"SMALL_KEY_FILE": str(file)}):
+        backend = from_spec(declared, environment=environment)
+        backend.ask(QUESTION, timeout_s=5.0)
+        backend.close()
+    assert [headers["authorization"] for headers in engine.headers] == ["Bearer sk-env", "Bearer sk-file"]
+
+
+def test_a_cascade_runs_the_tiers_that_its_control_plane_declares(
+    start: Any,
+    acts: Any,
+    control_plane: Any,
+    bundle_document: Make,
+    small_bundle: Make,
+    pair: Make,
+    key: bytes,
+    now: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small, large = start(acts.answer(acts.completion("B", p_t=0.6))), start(acts.answer(acts.completion("LIMA")))
+    monkeypatch.setenv("LARGE_KEY", "sk-large")
+    spec = spec_of(
+        tier(endpoint=small.url, p_t_kind=PTKind.MEAN),
+        tier(name="large", model="large-70b", endpoint=large.url, api_key_variable="LARGE_KEY", max_tokens=5),
+    )
+    control_plane.answer("GET /v1/cascades/questions", {"summary": {}, "spec": codec.encode(spec), "runtimes": []})
+    declared = Client(control_plane.url, "kg_t").cascade_spec("questions")
+    assert declared == spec
+    policy = Policy.of(PolicyKind.P_T, ({"p_t": 0.9},))
+    held = pair(small_bundle(policy=policy, p_t_kinds=(PTKind.MEAN,)), exploration_rate=0.0)
+    with Cascade("questions", held, hash_key=key, clock=lambda: now) as cascade:
+        with pytest.raises(RecordInvalid, match="run_tiers"):
+            cascade.answer(QUESTION)
+        cascade.run_tiers(declared)
+        answer = cascade.answer(QUESTION)
+        with pytest.raises(RecordInvalid, match="has its back-ends already"):
+            cascade.run_tiers(declared)
+    assert (answer.text, answer.tier, answer.rulings[0].verdict.reason) == ("LIMA", 1, "p_t")
+    assert (large.asked[0]["max_tokens"], large.headers[0]["authorization"]) == (5, "Bearer sk-large")
+    with Cascade("other", hash_key=key) as other, pytest.raises(RecordInvalid, match="this is cascade 'other'"):
+        other.run_tiers(declared)
+
+
+def test_a_tier_declared_to_send_another_kind_than_the_bundles_escalates(
+    start: Any, acts: Any, small_bundle: Make, pair: Make, key: bytes, now: Any
+) -> None:
+    small, large = start(acts.answer(acts.completion("B", p_t=0.99))), start(acts.answer(acts.completion("LIMA")))
+    spec = spec_of(tier(endpoint=small.url, p_t_kind=PTKind.MEAN), tier(name="large", endpoint=large.url))
+    held = pair(small_bundle(policy=Policy.of(PolicyKind.P_T, ({"p_t": 0.9},))), exploration_rate=0.0)
+    with Cascade("questions", held, hash_key=key, clock=lambda: now) as cascade:
+        cascade.run_tiers(spec)
+        answer = cascade.answer(QUESTION)
+    assert (answer.text, answer.rulings[0].verdict.reason) == ("LIMA", "p_t_kind_mismatch")
+
+
+def test_a_declaration_that_cannot_be_read_says_so(control_plane: Any) -> None:
+    for body in ({"summary": {}}, [], {"spec": {"name": "x"}}):
+        control_plane.answer("GET /v1/cascades/questions", body)
+        with pytest.raises(ServiceUnreachable, match="cannot be read"):
+            Client(control_plane.url).cascade_spec("questions")
+
+
+def test_the_spec_of_before_has_the_new_fields_defaults() -> None:
+    document = codec.encode(spec_of(tier(), tier(name="large")))
+    for each in document["tiers"]:
+        for name in ("options", "max_tokens", "api_key_variable"):
+            del each[name]
+    assert codec.decode(CascadeSpec, document) == replace(spec_of(tier(), tier(name="large")))

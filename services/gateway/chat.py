@@ -1,0 +1,153 @@
+"""Chat completions in and out: what a request may ask, and how an answer is told.
+
+A cascade answers as it is declared and certified, so a request says what is asked and nothing about how: `temperature`
+or `max_tokens` of a caller's own would be another model than the one whose thresholds were certified, and are refused
+by name. What the protocol has no word for stands in `knowgate`, beside the fields that every client knows.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from knowgate.answer import Answer
+from services.api.errors import ApiError
+
+SLICE, EXTERNAL_ID = "slice", "external_id"
+READ = ("model", "messages", "stream", "stream_options", "metadata")
+UNHEEDED = {"n": (1, None), "user": None, "store": (False, None), "safety_identifier": None}  # None = any value
+ROLES = ("system", "developer", "user", "assistant")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chat:
+    """One request that can be answered."""
+
+    messages: tuple[dict[str, Any], ...]
+    slice: str | None
+    external_id: str | None
+    stream: bool
+    usage_in_stream: bool
+
+
+def read_chat_request(document: Any, cascade: str) -> Chat:
+    """The request in a parsed body. Raises ApiError 400, or 404 for another model than the cascade."""
+    if not isinstance(document, dict):
+        raise ApiError(400, field="body", value=document, cure="send a JSON object with model and messages")
+    if document.get("model") != cascade:
+        cure = f"this gateway serves the cascade {cascade!r}: send its name as model"
+        raise ApiError(404, field="model", value=document.get("model"), cure=cure)
+    for name, value in document.items():
+        if name in READ or (name in UNHEEDED and (UNHEEDED[name] is None or value in (UNHEEDED[name] or ()))):
+            continue
+        cure = "a cascade answers as it is declared and certified: leave it out"
+        raise ApiError(400, field=name, value=value, cure=cure)
+    stream, options = document.get("stream") or False, document.get("stream_options") or {}
+    if not isinstance(stream, bool) or not isinstance(options, dict):
+        raise ApiError(400, field="stream", value=stream, cure="send true or false, and stream_options as an object")
+    return Chat(
+        messages=_messages(document.get("messages")),
+        **_metadata(document.get("metadata")),
+        stream=stream,
+        usage_in_stream=options.get("include_usage") is True,
+    )
+
+
+def completion(answer: Answer, *, cascade: str, tiers: tuple[str, ...], model: str) -> dict[str, Any]:
+    """The answer as a chat completion; `model` is that of the tier that answered."""
+    message = {"role": "assistant", "content": answer.text, "refusal": None}
+    document = _head(answer, "chat.completion", model)
+    document["choices"] = [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}]
+    usage = _usage(answer)
+    return document | ({} if usage is None else {"usage": usage}) | {"knowgate": _told(answer, cascade, tiers)}
+
+
+def completion_chunks(
+    answer: Answer, *, cascade: str, tiers: tuple[str, ...], model: str, with_usage: bool
+) -> Iterator[str]:
+    """The same as server-sent events. The whole text is one chunk: a tier's answer is kept or not as a whole."""
+    head = _head(answer, "chat.completion.chunk", model)
+    delta = {"role": "assistant", "content": answer.text}
+    told = {"knowgate": _told(answer, cascade, tiers)}
+    parts = [head | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} | told]
+    parts.append(head | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    if with_usage:
+        parts.append(head | {"choices": [], "usage": _usage(answer)})
+    for part in parts:
+        yield f"data: {json.dumps(part, ensure_ascii=False)}\n\n"
+    yield "data: [DONE]\n\n"
+
+
+def headers_of(answer: Answer) -> dict[str, str]:
+    """Which tier answered and why, for whoever reads headers alone."""
+    return {
+        "Knowgate-Decision": str(answer.decision_id),
+        "Knowgate-Tier": str(answer.tier),
+        "Knowgate-Reason": _reason(answer),
+    }
+
+
+def _reason(answer: Answer) -> str:
+    """Why this tier answered: the reason of the escalation that led to it, or that the first tier's answer was kept."""
+    before = [ruling.verdict.reason for ruling in answer.rulings[:-1]]
+    return "retained" if not before or before[-1] is None else before[-1].value
+
+
+def _head(answer: Answer, kind: str, model: str) -> dict[str, Any]:
+    return {"id": f"chatcmpl-{answer.decision_id}", "object": kind, "created": int(time.time()), "model": model}
+
+
+def _usage(answer: Answer) -> dict[str, int] | None:
+    """Of the tier that answered; None where it did not count."""
+    tokens_in, tokens_out = answer.reply.tokens_in, answer.reply.tokens_out
+    if tokens_in is None or tokens_out is None:
+        return None
+    return {"prompt_tokens": tokens_in, "completion_tokens": tokens_out, "total_tokens": tokens_in + tokens_out}
+
+
+def _told(answer: Answer, cascade: str, tiers: tuple[str, ...]) -> dict[str, Any]:
+    last = answer.rulings[-1]
+    return {
+        "cascade": cascade,
+        "decision_id": str(answer.decision_id),
+        "tier": answer.tier,
+        "tier_name": tiers[answer.tier],
+        "reason": _reason(answer),
+        "generation": last.generation,
+        "bundle": last.bundle,
+        "explores": answer.explores,
+        "attempts": [
+            {
+                "tier": tier,
+                "action": ruling.verdict.action.value,
+                "reason": None if ruling.verdict.reason is None else ruling.verdict.reason.value,
+                "fallback": ruling.verdict.fallback,
+                "note": ruling.note,
+            }
+            for tier, ruling in enumerate(answer.rulings)
+        ],
+    }
+
+
+def _messages(given: Any) -> tuple[dict[str, Any], ...]:
+    if not isinstance(given, list) or not given:
+        raise ApiError(400, field="messages", value=given, cure="send a list of at least one message")
+    for at, message in enumerate(given):
+        if not isinstance(message, dict) or message.get("role") not in ROLES:
+            raise ApiError(400, field=f"messages[{at}]", value=message, cure=f"give a role of {', '.join(ROLES)}")
+        content = message.get("content")
+        if not isinstance(content, str) and not (isinstance(content, list) and content):
+            raise ApiError(400, field=f"messages[{at}].content", value=content, cure="give text, or a list of parts")
+    return tuple(given)
+
+
+def _metadata(given: Any) -> dict[str, str | None]:
+    held = {} if given is None else given
+    if not isinstance(held, dict):
+        raise ApiError(400, field="metadata", value=given, cure="send an object of texts")
+    for name in (SLICE, EXTERNAL_ID):
+        value = held.get(name)
+        if value is not None and not (isinstance(value, str) and 0 < len(value) <= 512):
+            raise ApiError(400, field=f"metadata.{name}", value=value, cure="a text of 1 to 512 characters is expected")
+    return {SLICE: held.get(SLICE), EXTERNAL_ID: held.get(EXTERNAL_ID)}

@@ -1,0 +1,60 @@
+"""`compact`: forgets, merges and sweeps vectors, every hour, for all cascades together."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from sqlalchemy.orm import Session
+
+from knowgate import Window
+from services.jobs.job import JobContext
+from services.jobs.seal import ALL_CASCADES
+from services.jobs.windows import EPOCH, last_due_window
+from services.shard_upkeep import keep_up
+from store import job_runs
+from store.engine import reading, transaction
+from store.job_runs import Claim
+
+log = logging.getLogger("knowgate.jobs")
+
+EVERY = timedelta(hours=1)
+
+
+class CompactJob:
+    """All cascades' shards lie under one URL; a missed window is made good by the next one.
+
+    Each shard is merged in a transaction of its own, and each of them is fenced: one that was overtaken moves nothing.
+    """
+
+    name = "compact"
+
+    def cascades(self, context: JobContext) -> Sequence[str]:
+        return (ALL_CASCADES,)
+
+    def due(self, context: JobContext, cascade: str) -> Iterable[Window]:
+        with reading(context.engine) as session:
+            done_until = job_runs.watermark(session, self.name, cascade) or EPOCH
+        window = last_due_window(every=EVERY, done_until=done_until, now=context.clock.now())
+        return () if window is None else (window,)
+
+    def run(self, context: JobContext, claim: Claim) -> str:
+        now = context.clock.now()
+
+        def guard(session: Session) -> None:
+            job_runs.fence(session, claim)
+
+        done = keep_up(context.engine, context.settings, now=now, guard=guard)
+        for why in done.compacted.damaged:
+            log.error("a shard is left as it is: %s", why)
+        told = [
+            f"forgot {done.forgotten} vectors",
+            f"merged {done.compacted.merged} shards into {done.compacted.written}",
+            f"removed {done.swept.superseded + done.swept.orphans + done.swept.unfinished} files",
+        ]
+        if done.compacted.damaged:
+            told.append(f"{len(done.compacted.damaged)} damaged: `knowgate vectors verify` names them")
+        outcome = ", ".join(told)
+        with transaction(context.engine) as session:
+            job_runs.fence(session, claim)
+            job_runs.finish(session, claim, outcome, now=now)
+        return outcome

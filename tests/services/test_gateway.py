@@ -1,0 +1,309 @@
+"""The gateway between the official client, a running control plane, and small servers as tiers, all on real sockets."""
+
+import json
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+import uvicorn
+from sqlalchemy import Engine
+from typer.testing import CliRunner
+
+from knowgate import Assignment, Bundle, BundleDocument, Mode, Policy, PolicyKind, codec, write_bundle
+from services.api.app import create_app
+from services.cascade_file import parse_cascade
+from services.command_line import app as command_line
+from services.commands.gateway import _files
+from services.errors import InputInvalid
+from services.gateway.app import create_gateway
+from services.gateway.run import live
+from services.gateway.tiers import ControlPlaneSilent, declared_cascade, tier_backends
+from services.settings import Settings
+from store import assignments, bundles, cascades, decisions
+from store.bundles import BundleStatus
+from store.engine import open_engine, reading, transaction
+
+KEY = "a-key-of-the-gateway"
+ASKED = [{"role": "user", "content": "Which city?"}]
+
+
+@dataclass
+class Tier:
+    """A server that answers `text`, sure of it by `p_t`; or fails with `status`."""
+
+    url: str
+    text: str
+    p_t: float
+    status: int = 200
+    asked: int = 0
+
+
+@contextmanager
+def tier_server(text: str, p_t: float) -> Iterator[Tier]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            tier.asked += 1
+            token = {"token": tier.text, "logprob": math.log(tier.p_t), "bytes": None, "top_logprobs": []}
+            choice = {
+                "index": 0,
+                "message": {"role": "assistant", "content": tier.text},
+                "logprobs": {"content": [token]},
+                "finish_reason": "stop",
+            }
+            usage = {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}
+            content = json.dumps(
+                {"id": "x", "object": "chat.completion", "created": 1, "model": "m"}
+                | {"choices": [choice], "usage": usage}
+            ).encode()
+            self.send_response(tier.status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    tier = Tier(f"http://127.0.0.1:{server.server_port}/v1", text, p_t)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield tier
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+@dataclass
+class World:
+    """What a test needs of a running gateway."""
+
+    client: openai.OpenAI
+    engine: Engine
+    small: Tier
+    large: Tier
+    url: str
+    control: str
+    settings: Settings
+
+
+def declare(engine: Engine, small: str, large: str, settings: Settings) -> None:
+    now = datetime.now(UTC)
+    spec = parse_cascade(
+        f"""
+        name = "trivia"
+        exploration_rate = 0.001
+        [[tiers]]
+        name = "small"
+        model = "tiny"
+        parameters = 1e9
+        backend = "openai"
+        endpoint = "{small}"
+        [[tiers]]
+        name = "large"
+        model = "huge"
+        parameters = 1e10
+        backend = "openai"
+        endpoint = "{large}"
+        """
+    )
+    bundle: Bundle = write_bundle(
+        BundleDocument(
+            cascade="trivia",
+            tiers=(None,),
+            models=("tiny", "huge"),
+            policy=Policy.of(PolicyKind.P_T, ({"p_t": 0.8},)),
+            certificate=None,
+            training_window=None,
+            rows={},
+            mlflow_run=None,
+            code_version="test",
+            parent=None,
+            created_at=now,
+        ),
+        (None,),
+    )
+    with transaction(engine) as session:
+        cascades.apply_cascade(session, spec, now=now)
+        document = codec.canonical(bundle.document)
+        bundles.add_bundle(session, bundle.id, "trivia", document, bundle.content, BundleStatus.PROMOTED, now)
+        first = Assignment(
+            cascade="trivia",
+            generation=1,
+            mode=Mode.ACTIVE,
+            champion=bundle.id,
+            exploration_rate=0.001,
+            issued_at=now,
+            valid_until=now + timedelta(hours=1),
+        )
+        assignments.swap_assignment(session, first, expected_generation=None, now=now)
+
+
+@pytest.fixture
+def world(sqlite_url: str, settings: Settings) -> Iterator[World]:
+    settings = replace(settings, gateway_key=KEY)
+    with ExitStack() as stack:
+        engine = open_engine(sqlite_url)
+        stack.callback(engine.dispose)
+        small, large = (stack.enter_context(tier_server(text, p_t)) for text, p_t in (("Lima", 0.9), ("Quito", 0.7)))
+        declare(engine, small.url, large.url, settings)
+        control = stack.enter_context(served(create_app(settings, engine)))
+        spec = declared_cascade(control, "trivia", None)
+        backends = tier_backends(spec, keys={}, fingerprints={}, states_folder=None)
+        serving = stack.enter_context(live(settings, control, spec, backends))
+        url = stack.enter_context(served(create_gateway(serving)))
+        client = stack.enter_context(openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0))
+        yield World(client, engine, small, large, url, control, settings)
+
+
+def stored(world: World, external_id: str) -> Any:
+    """The decision, once it is shipped."""
+    for _ in range(500):
+        with reading(world.engine) as session:
+            found = decisions.find_decision(session, "trivia", external_id)
+        if found is not None:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"{external_id} was not shipped")
+
+
+def test_the_official_client_is_answered_by_the_tier_whose_answer_is_kept_and_told_why(world: World) -> None:
+    raw = world.client.chat.completions.with_raw_response.create(
+        model="trivia",
+        messages=ASKED,
+        metadata={"slice": "cities", "external_id": "q-1"},  # type: ignore[arg-type]
+    )
+    answer = raw.parse()
+    assert answer.choices[0].message.content == "Lima" and answer.model == "tiny"
+    assert answer.usage is not None and answer.usage.total_tokens == 8
+    assert (raw.headers["knowgate-tier"], raw.headers["knowgate-reason"]) == ("0", "retained")
+    told = answer.model_extra["knowgate"]  # type: ignore[index]
+    assert (told["tier_name"], told["generation"], world.large.asked) == ("small", 1, 0)
+    decision = stored(world, "q-1")
+    assert str(decision.id) == raw.headers["knowgate-decision"] == told["decision_id"]
+    assert (decision.slice, decision.served.model, decision.served.signals.p_t) == (
+        "cities",
+        "tiny",
+        pytest.approx(0.9),
+    )
+
+
+def test_an_unsure_answer_goes_to_the_larger_tier_and_the_reason_is_told(world: World) -> None:
+    world.small.p_t = 0.4
+    raw = world.client.chat.completions.with_raw_response.create(
+        model="trivia",
+        messages=ASKED,
+        metadata={"external_id": "q-2"},  # type: ignore[arg-type]
+    )
+    assert raw.parse().choices[0].message.content == "Quito"
+    assert (raw.headers["knowgate-tier"], raw.headers["knowgate-reason"]) == ("1", "p_t")
+    assert [attempt.model for attempt in stored(world, "q-2").attempts] == ["tiny", "huge"]
+
+
+def test_a_failed_tier_escalates_and_a_failed_last_one_is_an_error_that_records_nothing(world: World) -> None:
+    world.small.status = 400
+    raw = world.client.chat.completions.with_raw_response.create(model="trivia", messages=ASKED)  # type: ignore[arg-type]
+    assert raw.headers["knowgate-reason"] == "missing_signal"
+    world.large.status = 400
+    with pytest.raises(openai.APIStatusError) as caught:
+        world.client.chat.completions.create(model="trivia", messages=ASKED)  # type: ignore[arg-type]
+    assert caught.value.status_code == 502 and "gave no answer" in str(caught.value)
+
+
+def test_a_stream_is_one_chunk_that_the_client_puts_together(world: World) -> None:
+    events = list(
+        world.client.chat.completions.create(
+            model="trivia",
+            messages=ASKED,
+            stream=True,
+            stream_options={"include_usage": True},  # type: ignore[arg-type]
+        )
+    )
+    assert "".join(event.choices[0].delta.content or "" for event in events if event.choices) == "Lima"
+    assert events[-1].usage is not None and events[-1].usage.total_tokens == 8
+    assert [event.choices[0].finish_reason for event in events if event.choices] == [None, "stop"]
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "param"),
+    [
+        ({"model": "another"}, 404, "model"),
+        ({"messages": []}, 400, "messages"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, 400, "messages[0]"),
+        ({"messages": [{"role": "user", "content": 5}]}, 400, "messages[0].content"),
+        ({"temperature": 0.7}, 400, "temperature"),
+        ({"n": 2}, 400, "n"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, 400, "tools"),
+        ({"metadata": {"slice": "x\x00"}}, 400, "slice"),
+        ({"metadata": {"external_id": ""}}, 400, "metadata.external_id"),
+    ],
+)
+def test_what_a_cascade_cannot_answer_is_refused_by_field(
+    world: World, change: dict[str, Any], status: int, param: str
+) -> None:
+    with pytest.raises(openai.APIStatusError) as caught:
+        world.client.chat.completions.create(**({"model": "trivia", "messages": ASKED} | change))
+    assert (caught.value.status_code, caught.value.param) == (status, param)  # type: ignore[attr-defined]
+    assert world.small.asked == 0
+
+
+def test_nobody_asks_without_the_key_and_the_models_are_the_cascade(world: World) -> None:
+    assert [model.id for model in world.client.models.list()] == ["trivia"]
+    stranger = openai.OpenAI(base_url=f"{world.url}/v1", api_key="another", max_retries=0)
+    with stranger, pytest.raises(openai.AuthenticationError):
+        stranger.chat.completions.create(model="trivia", messages=ASKED)  # type: ignore[arg-type]
+
+
+def test_a_cascade_that_is_not_declared_or_a_control_plane_that_is_away_is_told(world: World) -> None:
+    with pytest.raises(ControlPlaneSilent, match=r"404 .* no such cascade"):
+        declared_cascade(world.control, "unheard-of", None)
+    with pytest.raises(ControlPlaneSilent, match="does it run"):
+        declared_cascade("http://127.0.0.1:9", "trivia", None)
+
+
+def test_tiers_that_a_gateway_cannot_ask_are_refused_by_name(tmp_path: Path, run_cli: Callable[..., str]) -> None:
+    spec = parse_cascade(
+        'name = "x"\n[[tiers]]\nname = "a"\nmodel = "m"\nparameters = 1\nbackend = "openai"\n'
+        '[[tiers]]\nname = "b"\nmodel = "n"\nparameters = 2\n'
+    )
+    with pytest.raises(InputInvalid, match="tier a: endpoint is missing"):
+        tier_backends(spec, keys={}, fingerprints={}, states_folder=None)
+    with pytest.raises(InputInvalid, match="--key-file names the tier 'c': x has a, b"):
+        tier_backends(spec, keys={"c": "k"}, fingerprints={}, states_folder=None)
+    with pytest.raises(InputInvalid, match="write TIER=FILE"):
+        _files("--key-file", ["small"], bytes.decode)
+    with pytest.raises(InputInvalid, match="the file cannot be used"):
+        _files("--key-file", [f"small={tmp_path / 'nowhere'}"], bytes.decode)
+    assert "--host is 0.0.0.0: set KNOWGATE_GATEWAY_KEY" in run_cli("gateway", "--cascade", "x", "--host", "0.0.0.0")
+
+
+@pytest.fixture
+def run_cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., str]:
+    monkeypatch.setenv("KNOWGATE_DATA_DIR", str(tmp_path / "data"))
+    return lambda *arguments: str(CliRunner().invoke(command_line, arguments).exception)
