@@ -8,13 +8,8 @@ Decisions:
 - The layer is never assumed: on small data the last one can win, on others a middle one.
 """
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import lightning
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -25,6 +20,7 @@ from knowgate.probe import LinearProbe, MlpProbe, Probe, ProbeKind
 from training.data_module import ProbeRowsModule, RowsAtOnce
 from training.errors import TrainingRefused
 from training.probe_module import FitSettings, ProbeProblems
+from training.trainer import TrainerFactory, quiet_lightning, trainer
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
@@ -88,11 +84,13 @@ def fit_probe(
     settings: FitSettings | None = None,
     *,
     warm_start: tuple[Standardiser, LinearProbe] | None = None,
+    make_trainer: TrainerFactory = trainer,
 ) -> FittedProbe:
     """Fit all problems in one run and choose one.
 
     `warm_start` starts the linear probes from a former one of one-layer rows. Use it only where what that one has
-    learned from is disjoint from the rows that will certify. Raises TrainingRefused for rows that do not match.
+    learned from is disjoint from the rows that will certify. `make_trainer` builds the Lightning Trainer: a cluster's
+    worker gives its own. Raises TrainingRefused for rows that do not match.
     """
     settings = settings or FitSettings()
     if fit.x.shape[1:] != validation.x.shape[1:]:
@@ -106,37 +104,8 @@ def fit_probe(
         _tensors(fit, standardisers), _tensors(validation, standardisers), batch=settings.batch, seed=settings.seed
     )
     with quiet_lightning():
-        trainer = lightning.Trainer(
-            accelerator="cpu",
-            devices=1,
-            max_epochs=settings.max_epochs,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-        )
-        trainer.fit(problems, datamodule=rows)
+        make_trainer(settings.trainer, max_epochs=settings.max_epochs).fit(problems, datamodule=rows)
     return _chosen(problems, validation, standardisers)
-
-
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Lightning without its greetings and its advice about workers: rows are in memory."""
-    names = ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.pytorch")
-    before = {name: logging.getLogger(name).level for name in names}
-    try:
-        for name in names:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=UserWarning, module=r"lightning\..*")
-            warnings.filterwarnings("ignore", category=DeprecationWarning)
-            warnings.filterwarnings("ignore", category=FutureWarning)
-            yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
 
 
 def auroc(scores: FloatArray, y: FloatArray, weight: FloatArray | None = None) -> float | None:

@@ -9,12 +9,14 @@ Decisions:
 - Nothing touches the global random state; the same seed gives the same probes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import lightning
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from training.trainer import TrainerSettings
 
 TrainBatch = tuple[Tensor, Tensor, Tensor]  # x [batch, layers, d], y [batch], weight [batch]
 
@@ -32,6 +34,7 @@ class FitSettings:
     max_epochs: int = 120
     patience: int = 8  # epochs without a better validation log-loss
     seed: int = 0
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)  # where it runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
