@@ -15,7 +15,7 @@ from training.calibrate import SignalRows, fit_calibrator, fit_score
 from training.dataset import CascadeRows, TierVectors
 from training.fit import FittedProbe, ProbeRows, fit_probe
 from training.ood import fit_ood
-from training.probe_module import FitSettings
+from training.probe_settings import FitSettings
 from training.splits import Part, Split
 
 FloatArray = npt.NDArray[np.float64]

@@ -40,7 +40,7 @@ from training.extraction import Answerer
 from training.heartbeat import kept_alive
 from training.learn import LearnedTier, learn_tier, signal_columns, with_document
 from training.paths import Signals
-from training.probe_module import FitSettings
+from training.probe_settings import FitSettings
 from training.publish import Draft, finish_without_effect, make_bundle, publish
 from training.records import TrainingOutcome, TrainingStatus
 from training.report import SignalQuality, cohort_savings, quality_of, signal_quality

@@ -47,7 +47,7 @@ from training.__main__ import main
 from training.dataset import read_window, stored_vectors
 from training.extraction import Answerer, adopt
 from training.pipeline import TrainingSettings, train_window
-from training.probe_module import FitSettings
+from training.probe_settings import FitSettings
 from training.publish import MLFLOW_TOPIC
 from training.records import RunReport, TrainingOutcome, TrainingStatus
 
