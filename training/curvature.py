@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 EXTRA_DIRECTIONS = 10  # drawn beyond the rank, which makes the kept ones accurate
-SHIFT = 1e-6  # of the trace, so that the factorisation exists
+SHIFT = 1e-6  # of the trace, added to every variance while they are found
+RESOLVED = 1e-9  # of the largest variance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,7 +36,20 @@ class Curvature:
         return gradient / flat + torch.bmm(along / curved - along / flat, self.directions.mT)
 
 
-def test_directions(dimension: int, rank: int, seed: int) -> Tensor:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Steer:
+    """A gradient [layers, problems, d + 1], the bias last, turned into a direction uphill."""
+
+    curvature: Curvature
+    penalties: Tensor  # [problems]
+    slope: float  # the mean of p(1 − p) where a descent starts
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        weights = self.curvature.solve(gradient[..., :-1], self.penalties, self.slope)
+        return torch.cat([weights, gradient[..., -1:] / self.slope], dim=-1)
+
+
+def drawn_directions(dimension: int, rank: int, seed: int) -> Tensor:
     """Random orthonormal directions [d, min(d, rank + 10)]; all of space where that is no more."""
     wanted = rank + EXTRA_DIRECTIONS
     if dimension <= wanted:
@@ -52,9 +66,11 @@ def curvature_of(images: Tensor, directions: Tensor, traces: Tensor, rank: int) 
     shift = SHIFT * traces.double().clamp_min(1e-12)
     shifted = images.double() + shift[:, None, None] * directions.double()
     core = directions.double().mT @ shifted
-    eye = torch.eye(drawn, dtype=torch.float64, device=images.device)
-    factor = torch.linalg.cholesky((core + core.mT) / 2 + 1e-12 * traces.double().clamp_min(1.0)[:, None, None] * eye)
-    half = torch.linalg.solve_triangular(factor, shifted.mT, upper=False)  # [layers, drawn, d]
+    sizes, axes = torch.linalg.eigh((core + core.mT) / 2)
+    # Directions in which the sample shows nothing are left out rather than divided by rounding.
+    shown = sizes > RESOLVED * sizes[:, -1:]
+    inverse = torch.where(shown, sizes.clamp_min(1e-300).rsqrt(), 0.0)
+    half = (shifted @ axes * inverse[:, None, :]).mT  # [layers, drawn, d]
     values, vectors = torch.linalg.eigh(half @ half.mT)
     values, vectors = values.flip(-1)[:, :kept].clamp_min(1e-12), vectors.flip(-1)[:, :, :kept]
     found = half.mT @ vectors / values.sqrt()[:, None, :]

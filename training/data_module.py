@@ -16,8 +16,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from training.linear_module import LinearProblems, PassKind, RowBlock
+from training.linear_module import LinearProblems
 from training.mlp_module import RowBatch
+from training.probe_passes import PassKind, RowBlock
 from training.probe_settings import FitSettings
 from training.row_blocks import StreamedRows, cut, share_of
 

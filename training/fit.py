@@ -21,8 +21,9 @@ from knowgate.features import Standardiser
 from knowgate.probe import LinearProbe, MlpProbe, Probe, ProbeKind
 from training.data_module import LinearRowsModule, MlpRowsModule, read_all
 from training.errors import TrainingRefused
-from training.linear_module import FormerProbe, LinearProblems
+from training.linear_module import LinearProblems
 from training.mlp_module import MlpProblems
+from training.probe_passes import FormerProbe
 from training.probe_settings import FitSettings
 from training.row_blocks import ArrayBlocks, StreamedRows, checked_weight
 from training.trainer import TrainerFactory, quiet_lightning, trainer

@@ -8,64 +8,31 @@ Decisions:
   chooses, and not by the moment at which a descent was stopped: a warm start changes how long it takes, not the probe.
 - No standardised copy exists. A block is centred in a buffer that stays in the processor's cache, the scale is folded
   into the weights, and both products of a block (logits, gradient) are taken while it is there.
-- Under mixed precision the products of a block are taken in bfloat16 until that is fine enough no longer, then in
-  float32: the curvature and the first steps need no more, and the end is the same probe. Sums are always float32.
+- Under mixed precision the products of the descent are taken in bfloat16 until that is fine enough no longer, then in
+  float32: the first steps need no more, and the end is the same probe. Sums are always float32.
 - Several processes share the rows; the sums of a pass are added up, so each of them takes the same step.
 - What comes out is the module's extra state, tensors alone: it is what a strategy that spawns processes brings home.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.curvature import Curvature, curvature_of, test_directions
+from training.curvature import Steer, curvature_of, drawn_directions
 from training.descent import Descent
 from training.errors import TrainingRefused
+from training.probe_passes import FormerProbe, Pass, PassKind, RowBlock, not_finite
 from training.probe_settings import FitSettings
+from training.row_blocks import cut
 
 SMALLEST_SCALE = 1e-6  # a feature that never varies is centred and left at that
 CACHE_VALUES = 1 << 21  # float32 numbers of a piece of a block: 8 MB stay in a processor's cache
 COARSE = 100.0  # tolerances; above it, half precision tells a gradient well enough
-
-
-class PassKind(StrEnum):
-    STATISTICS = "statistics"
-    CURVATURE = "curvature"
-    DESCENT = "descent"
-    VALIDATION = "validation"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pass:
-    """What the next epoch reads."""
-
-    kind: PassKind
-    layers: tuple[int, ...]
-
-
-class RowBlock(NamedTuple):
-    """Rows of one layer, as they come from the data module."""
-
-    layer: int
-    start: int  # the first row's place among the pass's rows
-    x: Tensor  # [b, d] float16 or float32
-    y: Tensor  # [b]
-    weight: Tensor  # [b], of mean 1 over all rows
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FormerProbe:
-    """A linear probe in terms of raw features: logit = weight · x + bias."""
-
-    weight: Tensor  # [d] float64
-    bias: float
 
 
 class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
@@ -97,18 +64,14 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
         self.logits = torch.zeros(self.layers, problems, validation_rows)
         self.curves = torch.full((2, 0, self.layers, problems), torch.nan)  # training and validation loss, by look
         self.passes = torch.zeros(self.layers, dtype=torch.long)
-        self._groups = [
-            tuple(range(at, min(at + settings.layers_at_once(self.dimension), self.layers)))
-            for at in range(0, self.layers, settings.layers_at_once(self.dimension))
-        ]
+        together = settings.layers_at_once(self.dimension)
+        self._groups = [tuple(range(start, stop)) for start, stop in cut(0, self.layers, together)]
         self._group = 0
         self.next = Pass(kind=PassKind.STATISTICS, layers=self._groups[0])
         self._coarse = False
         self._buffer = torch.empty(0, self.dimension)
         self._since_look = 0
         self._looks: list[tuple[Tensor, Tensor]] = []
-
-    # What Lightning calls
 
     def configure_optimizers(self) -> None:
         return None
@@ -123,7 +86,7 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
                 self._sums = torch.zeros(layers, 2, self.dimension, dtype=torch.float64, device=here)
                 self._shift: dict[int, Tensor] = {}
             case PassKind.CURVATURE:
-                self._directions = test_directions(self.dimension, self.settings.rank, self.settings.seed).to(here)
+                self._directions = drawn_directions(self.dimension, self.settings.rank, self.settings.seed).to(here)
                 drawn = self._directions.shape[1]
                 self._sums = torch.zeros(layers, self.dimension, drawn, device=here)
                 self._traces = torch.zeros(layers, 2, device=here)
@@ -142,13 +105,7 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
             PassKind.DESCENT: self._add_descent,
             PassKind.VALIDATION: self._add_validation,
         }[self.next.kind]
-        rows = max(64, CACHE_VALUES // self.dimension) if self.device.type == "cpu" else len(block.y)
-        for at in range(0, len(block.y), rows):
-            piece = slice(at, at + rows)
-            add(
-                RowBlock(block.layer, block.start + at, block.x[piece], block.y[piece], block.weight[piece]),
-                self._place[block.layer],
-            )
+        add(self._pieces(block), block.layer, self._place[block.layer])
 
     @torch.no_grad()
     def on_train_epoch_end(self) -> None:
@@ -172,18 +129,16 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
         for name in self._RESULTS:
             setattr(self, name, state[name])
 
-    # The passes
-
-    def _add_statistics(self, block: RowBlock, at: int) -> None:
-        x = block.x.float()
-        if block.layer not in self._shift:
+    def _add_statistics(self, pieces: Iterator[RowBlock], layer: int, at: int) -> None:
+        if layer not in self._shift:
             # Any point near the rows does: sums of squares around it keep their digits.
-            self._shift[block.layer] = self.trainer.datamodule.first_rows(block.layer).to(x).mean(0)
-        x = x - self._shift[block.layer]
-        sums = torch.stack([block.weight @ x, block.weight @ x.square_()])
-        if not bool(torch.isfinite(sums).all()):
-            raise TrainingRefused(_not_finite(block, "fit"))
-        self._sums[at] += sums
+            self._shift[layer] = self.trainer.datamodule.first_rows(layer).to(self.device).mean(0)
+        for block in pieces:
+            x = block.x.float() - self._shift[layer]
+            sums = torch.stack([block.weight @ x, block.weight @ x.square_()])
+            if not bool(torch.isfinite(sums).all()):
+                raise TrainingRefused(not_finite(block, "fit"))
+            self._sums[at] += sums
 
     def _end_statistics(self) -> None:
         sums = self._total(self._sums) / self.rows
@@ -199,11 +154,13 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
         else:
             self._next_group()
 
-    def _add_curvature(self, block: RowBlock, at: int) -> None:
-        x = (self._centred(block, at) / self._here_scale[at]) * block.weight.sqrt()[:, None]
-        self._sums[at] += torch.mm(x.T, torch.mm(x, self._directions)).float()
-        self._traces[at, 0] += x.square().sum()
-        self._traces[at, 1] += block.weight.sum()
+    def _add_curvature(self, pieces: Iterator[RowBlock], _: int, at: int) -> None:
+        with torch.autocast(self.device.type, enabled=False):
+            for block in pieces:
+                x = self._centred(block, at).div_(self._here_scale[at]).mul_(block.weight.sqrt()[:, None])
+                self._sums[at].addmm_(x.T, torch.mm(x, self._directions))
+                self._traces[at, 0] += x.square().sum()
+                self._traces[at, 1] += block.weight.sum()
 
     def _end_curvature(self) -> None:
         traces = self._total(self._traces)
@@ -214,7 +171,7 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
         self._descent = Descent(
             self._start(),
             penalties,
-            _Steer(curvature, penalties, self._slope),
+            Steer(curvature=curvature, penalties=penalties, slope=self._slope),
             tolerance=self.settings.tolerance,
             memory=self.settings.memory,
         )
@@ -222,17 +179,21 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
         self._since_look, self._looks = 0, []
         self.next = Pass(kind=PassKind.DESCENT, layers=self.next.layers)
 
-    def _add_descent(self, block: RowBlock, at: int) -> None:
-        here = self._groups[self._group].index(block.layer)
+    def _add_descent(self, pieces: Iterator[RowBlock], layer: int, at: int) -> None:
+        here = self._groups[self._group].index(layer)
         problems = self._descent.active[here].nonzero()[:, 0]
         trial = self._descent.trial[here, problems]
-        x = self._centred(block, here)
+        weights, bias = trial[:, :-1] / self._here_scale[here], trial[:, -1:]
+        gradient, slope = torch.zeros_like(weights), torch.zeros_like(bias)
         with self._products():
-            z = torch.mm(trial[:, :-1] / self._here_scale[here], x.T).float() + trial[:, -1:]
-            self._losses[at, problems] += (block.weight * (functional.softplus(z) - block.y * z)).sum(1).double()
-            residual = block.weight * (torch.sigmoid(z) - block.y)
-            self._sums[at, problems, :-1] += torch.mm(residual, x).float()
-        self._sums[at, problems, -1] += residual.sum(1)
+            for block in pieces:
+                x = self._centred(block, here)
+                z = torch.mm(weights, x.T).float() + bias
+                self._losses[at, problems] += ((functional.softplus(z) - block.y * z) @ block.weight).double()
+                residual = block.weight * (torch.sigmoid(z) - block.y)
+                gradient += torch.mm(residual, x)
+                slope += residual.sum(1, keepdim=True)
+        self._sums[at, problems] += torch.cat([gradient, slope], dim=1)
 
     def _end_descent(self) -> None:
         layers = self._groups[self._group]
@@ -270,13 +231,14 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
             self._coarse = False
             descent.restart()
 
-    def _add_validation(self, block: RowBlock, at: int) -> None:
-        weights = self._descent.at[at]
+    def _add_validation(self, pieces: Iterator[RowBlock], _: int, at: int) -> None:
+        weights, bias = self._descent.at[at, :, :-1] / self._here_scale[at], self._descent.at[at, :, -1:]
         with torch.autocast(self.device.type, enabled=False):
-            z = torch.mm(weights[:, :-1] / self._here_scale[at], self._centred(block, at).T) + weights[:, -1:]
-        if not bool(torch.isfinite(z).all()):
-            raise TrainingRefused(_not_finite(block, "validation"))
-        self._sums[at, :, block.start : block.start + len(block.y)] = z
+            for block in pieces:
+                z = torch.mm(weights, self._centred(block, at).T) + bias
+                if not bool(torch.isfinite(z).all()):
+                    raise TrainingRefused(not_finite(block, "validation"))
+                self._sums[at, :, block.start : block.start + len(block.y)] = z
 
     def _end_validation(self) -> None:
         layers, logits = self._groups[self._group], self._total(self._sums)
@@ -295,8 +257,6 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
         self.logits[held] = logits.cpu()
         self._keep_curves(held)
         self._next_group()
-
-    # Between the passes
 
     def _next_group(self) -> None:
         self._group += 1
@@ -326,6 +286,13 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
                 start[at, :, -1] = former.bias + float(former.weight @ self.mean[layer].double())
         return start.to(self.device)
 
+    def _pieces(self, block: RowBlock) -> Iterator[RowBlock]:
+        """The block in pieces that a processor's cache holds; whole on other devices."""
+        rows = max(64, CACHE_VALUES // self.dimension) if self.device.type == "cpu" else len(block.y)
+        for start, stop in cut(0, len(block.y), rows):
+            piece = slice(start, stop)
+            yield RowBlock(block.layer, block.start + start, block.x[piece], block.y[piece], block.weight[piece])
+
     def _centred(self, block: RowBlock, at: int) -> Tensor:
         """The block's features less their means, float32, in a buffer that the next block overwrites."""
         if len(self._buffer) < len(block.y) or self._buffer.device != self.device:
@@ -339,18 +306,3 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
         """The sum over all processes."""
         total: Tensor = self.trainer.strategy.reduce(sums, reduce_op="sum")
         return total
-
-
-class _Steer:
-    def __init__(self, curvature: Curvature, penalties: Tensor, slope: float) -> None:
-        self._curvature, self._penalties, self._slope = curvature, penalties, slope
-
-    def __call__(self, gradient: Tensor) -> Tensor:
-        weights = self._curvature.solve(gradient[..., :-1], self._penalties, self._slope)
-        return torch.cat([weights, gradient[..., -1:] / self._slope], dim=-1)
-
-
-def _not_finite(block: RowBlock, which: str) -> str:
-    bad = (~torch.isfinite(block.x.float())).any(1).nonzero()[:, 0]
-    row = f"row {block.start + int(bad[0])}" if len(bad) else "a row"
-    return f"{row} of the {which} rows is not finite at layer {block.layer}: leave it out, or extract it again"

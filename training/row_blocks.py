@@ -57,6 +57,7 @@ class MappedBlocks:
     layer_first: bool  # [layers, n, d] in place of [n, layers, d]
     first: int = 0  # the first row that counts
     end: int | None = None  # the row behind the last that counts; None = all
+    layers: tuple[int, ...] = ()  # of the file's, those that count; empty = all
 
     def _mapped(self) -> npt.NDArray[Any]:
         try:
@@ -71,10 +72,10 @@ class MappedBlocks:
     @property
     def shape(self) -> tuple[int, int, int]:
         n, layers, d = self._mapped()[self.first : self.end].shape
-        return n, layers, d
+        return n, len(self.layers) or layers, d
 
     def read(self, start: int, stop: int, layer: int) -> Block:
-        return self._mapped()[self.first : self.end][start:stop, layer]
+        return self._mapped()[self.first : self.end][start:stop, self.layers[layer] if self.layers else layer]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
