@@ -1,8 +1,8 @@
 """Linear probes of many layers at five penalties: ours beside scikit-learn, on the same rows and the same objective.
 
 The rows are made layer by layer from a seed: correlated features of uneven scales and offsets, with a spectrum that
-falls like k^-1.2 (recorded hidden states fall like k^-1.2 to k^-1.5), of which one direction, differing by layer in strength,
-tells correctness. They lie in one float16 file [layers, rows, d]; the last fifth of the rows are validation rows.
+falls like k^-1.2 (recorded hidden states fall like k^-1.2 to k^-1.5), of which one direction, differing by layer in
+strength, tells correctness. They lie in one float16 file [layers, rows, d]; the last fifth of the rows validates.
 
 - scikit-learn, for each layer: read it, standardise it in float32, `LogisticRegression(lbfgs, tol=1e-4)` for each of
   five C in a loop. `max_iter` is 1000, so that it reaches its tolerance; `ratio_vs_sklearn_100` is what the ratio would
