@@ -28,6 +28,7 @@ from training.settings import read_addresses
 
 if TYPE_CHECKING:  # what a command needs is imported by it: draining an outbox loads no torch
     from training.extraction import Answerer
+    from training.trainer import TrainerSettings
 
 DONE, FAILED, CLAIM_LOST = 0, 1, 3
 LEASE = timedelta(minutes=5)
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> object:
     from training.pipeline import TrainingSettings, train_window
+    from training.probe_settings import FitSettings
 
     addresses = read_addresses(os.environ, database_url=options.database_url)
     engine = open_engine(addresses.database_url)
@@ -61,12 +63,26 @@ def _run(options: argparse.Namespace) -> object:
             Window(start=options.start, end=options.end),
             as_of=options.as_of,
             claim=_claim(engine, options),
-            settings=TrainingSettings(lease=options.lease),
+            settings=TrainingSettings(
+                lease=options.lease, warm_start=options.warm_start, fit=FitSettings(trainer=_trainer(options))
+            ),
             answerers=_answerers(engine, options.cascade),
             clock=_clock(options.now),
         )
     finally:
         engine.dispose()
+
+
+def _trainer(options: argparse.Namespace) -> "TrainerSettings":
+    """Several processes are spawned within the fit: everything around it, publishing above all, happens once."""
+    from training.trainer import TrainerSettings
+
+    return TrainerSettings(
+        accelerator=options.accelerator,
+        devices=options.devices,
+        precision=options.precision,
+        strategy="auto" if options.devices == 1 else "ddp_spawn",
+    )
 
 
 def _drain(options: argparse.Namespace) -> object:
@@ -193,6 +209,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--owner", help="who claimed it")
     run.add_argument("--token", type=int, help="the claim's fencing token")
     run.add_argument("--lease", type=_seconds, default=LEASE, help="seconds of silence before others take over")
+    run.add_argument("--warm-start", action="store_true", help="start linear probes from the champion's")
+    run.add_argument("--accelerator", default="cpu", help="cpu, gpu or auto")
+    run.add_argument("--devices", type=int, default=1, help="processes that share the rows, one per device")
+    run.add_argument("--precision", default="32-true", help="or bf16-mixed, where the device pays for it")
     drain = commands.add_parser("drain-mlflow", help="register in MLflow what was published")
     drain.set_defaults(command=_drain)
     drain.add_argument("--mlflow-url", help="else KNOWGATE_MLFLOW_URL")

@@ -6,30 +6,32 @@ Decisions:
   hundredth are noise at the usual row counts: among those a linear probe wins over one with a hidden layer (arXiv
   2606.02628 finds the two that close), and then the lowest log-loss.
 - The layer is never assumed: on small data the last one can win, on others a middle one.
+- Rows may be in memory or streamed: the fit is the same. Rows from which nothing can be learned are refused by name.
 """
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import lightning
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from knowgate.features import Standardiser
 from knowgate.probe import LinearProbe, MlpProbe, Probe, ProbeKind
-from training.data_module import ProbeRowsModule, RowsAtOnce
+from training.data_module import LinearRowsModule, MlpRowsModule, read_all
 from training.errors import TrainingRefused
-from training.probe_module import FitSettings, ProbeProblems
+from training.linear_module import LinearProblems
+from training.mlp_module import MlpProblems
+from training.probe_passes import FormerProbe
+from training.probe_settings import FitSettings
+from training.row_blocks import ArrayBlocks, StreamedRows, checked_weight
+from training.trainer import TrainerFactory, quiet_lightning, trainer
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
+Former = Mapping[int, tuple[Standardiser, LinearProbe]]  # by layer of the rows
 AUROC_NOISE = 0.01
-SMALLEST_SCALE = 1e-6  # a feature that never varies is centred and left at that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,12 +47,11 @@ class ProbeRows:
             raise TrainingRefused(
                 f"x is {self.x.shape} for {len(self.y)} labels: give features [n, layers, d] with n > 0"
             )
-        if not (np.isfinite(self.y).all() and ((self.y >= 0) & (self.y <= 1)).all()):
-            raise TrainingRefused("a label is outside [0, 1] or unknown: fit on labelled rows")
-        if self.weight.size == 0:
-            object.__setattr__(self, "weight", np.ones(len(self.y)))
-        if len(self.weight) != len(self.y) or not (np.isfinite(self.weight) & (self.weight > 0)).all():
-            raise TrainingRefused("weight must be finite and above 0, one per row: leave rows of propensity 0 out")
+        object.__setattr__(self, "weight", checked_weight(self.y, self.weight))
+
+    @property
+    def streamed(self) -> StreamedRows:
+        return StreamedRows(x=ArrayBlocks(x=self.x), y=self.y, weight=self.weight)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,7 @@ class ProblemFigures:
     penalty: float
     auroc: float | None  # None where the validation rows hold one class only
     log_loss: float  # nats
+    converged: bool = True  # False: a linear probe that ran out of passes; its figures are of where it stood
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,70 +75,98 @@ class FittedProbe:
     probe: Probe
     chosen: ProblemFigures
     all_figures: tuple[ProblemFigures, ...]
-    training_curve: FloatArray  # [epochs] of the chosen problem, nats
-    validation_curve: FloatArray  # [epochs]
-    epochs: int
+    training_curve: FloatArray  # [looks] of the chosen problem, nats, the penalty left out
+    validation_curve: FloatArray  # [looks]
+    epochs: int  # passes over the fit rows that the chosen problem's layer took
 
     def logits(self, x: Float32Array) -> FloatArray:
         """The chosen probe's logits [n] of features [n, layers, d]."""
         return self.probe.logits(self.standardiser.apply(x[:, self.layer]))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FittedLinear:
+    """All linear probes of a fit: what `fit_probe` chooses from."""
+
+    weight: Float32Array  # [layers, penalties, d], of standardised features
+    bias: Float32Array  # [layers, penalties]
+    mean: Float32Array  # [layers, d]
+    scale: Float32Array  # [layers, d]
+    logits: Float32Array  # [layers, penalties, n] of the validation rows
+    figures: tuple[ProblemFigures, ...]  # layer by layer, penalties in their order
+    passes: npt.NDArray[np.int64]  # [layers]
+    curves: Float32Array  # [2, looks, layers, penalties] training and validation loss; NaN after a group's last look
+
+
 def fit_probe(
-    fit: ProbeRows,
-    validation: ProbeRows,
+    fit: ProbeRows | StreamedRows,
+    validation: ProbeRows | StreamedRows,
     settings: FitSettings | None = None,
     *,
-    warm_start: tuple[Standardiser, LinearProbe] | None = None,
+    warm_start: Former | None = None,
+    make_trainer: TrainerFactory = trainer,
 ) -> FittedProbe:
-    """Fit all problems in one run and choose one.
+    """Fit all problems and choose one.
 
-    `warm_start` starts the linear probes from a former one of one-layer rows. Use it only where what that one has
-    learned from is disjoint from the rows that will certify. Raises TrainingRefused for rows that do not match.
+    `warm_start` starts the linear probes of some layers from former ones. The optimum they reach is the same within the
+    tolerance; use it only where even that much may depend on what the former probe has learned from. `make_trainer`
+    builds the Lightning Trainer: a cluster's worker gives its own. Every process of a distributed fit calls this with
+    the same rows, and gets the same probe. Raises TrainingRefused for rows that do not match or cannot teach.
     """
     settings = settings or FitSettings()
-    if fit.x.shape[1:] != validation.x.shape[1:]:
-        raise TrainingRefused(
-            f"fit rows are {fit.x.shape[1:]}, validation rows {validation.x.shape[1:]}: use one tier's"
-        )
-    standardisers = [_standardiser(fit, layer) for layer in range(fit.x.shape[1])]
-    problems = ProbeProblems(fit.x.shape[1], fit.x.shape[2], settings)
-    _start(problems, fit, standardisers, warm_start)
-    rows = ProbeRowsModule(
-        _tensors(fit, standardisers), _tensors(validation, standardisers), batch=settings.batch, seed=settings.seed
-    )
+    fit, validation = _streamed(fit), _streamed(validation)
+    linear = fit_linear(fit, validation, settings, warm_start=warm_start, make_trainer=make_trainer)
+    if not settings.mlp_penalties:
+        return _fitted(linear, None, linear.figures)
+    problems = MlpProblems(torch.from_numpy(linear.mean), torch.from_numpy(linear.scale), _rate(fit), settings)
     with quiet_lightning():
-        trainer = lightning.Trainer(
-            accelerator="cpu",
-            devices=1,
-            max_epochs=settings.max_epochs,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-        )
-        trainer.fit(problems, datamodule=rows)
-    return _chosen(problems, validation, standardisers)
+        running = make_trainer(settings.trainer, max_epochs=settings.max_epochs)
+        running.fit(problems, datamodule=MlpRowsModule(fit, validation, settings))
+    return _fitted(linear, problems, (*linear.figures, *_mlp_figures(problems, validation, settings)))
 
 
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Lightning without its greetings and its advice about workers: rows are in memory."""
-    names = ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.pytorch")
-    before = {name: logging.getLogger(name).level for name in names}
-    try:
-        for name in names:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=UserWarning, module=r"lightning\..*")
-            warnings.filterwarnings("ignore", category=DeprecationWarning)
-            warnings.filterwarnings("ignore", category=FutureWarning)
-            yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
+def fit_linear(
+    fit: StreamedRows,
+    validation: StreamedRows,
+    settings: FitSettings,
+    *,
+    warm_start: Former | None = None,
+    make_trainer: TrainerFactory = trainer,
+) -> FittedLinear:
+    """All linear probes, and the features' means and scales. Raises TrainingRefused as `fit_probe` does."""
+    _refuse_what_cannot_teach(fit, validation)
+    problems = LinearProblems(fit.shape, validation.shape[0], _rate(fit), settings, _former(warm_start, fit.shape))
+    with quiet_lightning():
+        try:
+            running = make_trainer(settings.trainer, max_epochs=-1)
+            running.fit(problems, datamodule=LinearRowsModule(fit, validation, settings))
+        except ProcessRaisedException as error:
+            raise TrainingRefused(f"a process of the fit failed: {str(error).strip().splitlines()[-1]}") from error
+    logits = problems.logits.numpy()
+    figures = []
+    for layer in range(problems.layers):
+        for at, penalty in enumerate(settings.penalties):
+            scores = logits[layer, at].astype(np.float64)
+            figures.append(
+                ProblemFigures(
+                    layer=layer,
+                    kind=ProbeKind.LINEAR,
+                    penalty=penalty,
+                    auroc=auroc(scores, validation.y, validation.weight),
+                    log_loss=log_loss(scores, validation.y, validation.weight),
+                    converged=bool(problems.converged[layer, at]),
+                )
+            )
+    return FittedLinear(
+        weight=problems.weight.detach().cpu().numpy(),
+        bias=problems.bias.numpy(),
+        mean=problems.mean.numpy(),
+        scale=problems.scale.numpy(),
+        logits=logits,
+        figures=tuple(figures),
+        passes=problems.passes.numpy(),
+        curves=problems.curves.numpy(),
+    )
 
 
 def auroc(scores: FloatArray, y: FloatArray, weight: FloatArray | None = None) -> float | None:
@@ -154,76 +184,9 @@ def auroc(scores: FloatArray, y: FloatArray, weight: FloatArray | None = None) -
     return float((right_at * (below + 0.5 * wrong_at)).sum() / (right.sum() * wrong.sum()))
 
 
-def _standardiser(rows: ProbeRows, layer: int) -> Standardiser:
-    x, weight = rows.x[:, layer].astype(np.float64), rows.weight / rows.weight.sum()
-    mean = weight @ x
-    scale = np.sqrt(weight @ (x - mean) ** 2)
-    return Standardiser(
-        mean=mean.astype(np.float32), scale=np.where(scale > SMALLEST_SCALE, scale, 1.0).astype(np.float32)
-    )
-
-
-def _tensors(rows: ProbeRows, standardisers: list[Standardiser]) -> RowsAtOnce:
-    x = np.stack([one.apply(rows.x[:, layer]) for layer, one in enumerate(standardisers)], axis=1)
-    weight = rows.weight / rows.weight.mean()
-    return RowsAtOnce(
-        torch.from_numpy(x),
-        torch.from_numpy(rows.y.astype(np.float32)),
-        torch.from_numpy(weight.astype(np.float32)),
-    )
-
-
-@torch.no_grad()
-def _start(
-    problems: ProbeProblems,
-    fit: ProbeRows,
-    standardisers: list[Standardiser],
-    warm_start: tuple[Standardiser, LinearProbe] | None,
-) -> None:
-    """Start from the base rate, or from a former probe carried over to the new standardisation."""
-    rate = float(np.clip(np.average(fit.y, weights=fit.weight), 0.01, 0.99))
-    problems.bias.fill_(float(np.log(rate / (1 - rate))))
-    problems.b2.fill_(float(np.log(rate / (1 - rate))))
-    if warm_start is not None:
-        before, probe = warm_start
-        if len(standardisers) != 1 or before.dimension != standardisers[0].dimension:
-            raise TrainingRefused(f"the former probe is of dimension {before.dimension}: warm-start the same one layer")
-        now = standardisers[0]
-        raw = probe.weight / before.scale
-        problems.weight.copy_(torch.from_numpy(raw * now.scale).expand_as(problems.weight))
-        problems.bias.fill_(probe.bias + float(raw @ (now.mean - before.mean)))
-
-
-def _chosen(problems: ProbeProblems, validation: ProbeRows, standardisers: list[Standardiser]) -> FittedProbe:
-    settings = problems.settings
-    x = np.stack([one.apply(validation.x[:, layer]) for layer, one in enumerate(standardisers)], axis=1)
-    logits = problems.best_logits(torch.from_numpy(x)).numpy().astype(np.float64)
-    kinds = [(ProbeKind.LINEAR, settings.penalties), (ProbeKind.MLP, settings.mlp_penalties)]
-    labels = [
-        (layer, kind, penalty) for kind, penalties in kinds for layer in range(problems.layers) for penalty in penalties
-    ]
-    figures = tuple(
-        ProblemFigures(
-            layer=layer,
-            kind=kind,
-            penalty=penalty,
-            auroc=auroc(logits[:, at], validation.y, validation.weight),
-            log_loss=float(problems.best_loss[at]),
-        )
-        for at, (layer, kind, penalty) in enumerate(labels)
-    )
-    at = choose(figures)
-    curves = problems.curves
-    return FittedProbe(
-        layer=figures[at].layer,
-        standardiser=standardisers[figures[at].layer],
-        probe=_probe_of(problems, at),
-        chosen=figures[at],
-        all_figures=figures,
-        training_curve=curves.training[:, at].double().numpy(),
-        validation_curve=curves.validation[:, at].double().numpy(),
-        epochs=len(curves.validation),
-    )
+def log_loss(logits: FloatArray, y: FloatArray, weight: FloatArray) -> float:
+    """The weighted mean binary cross-entropy in nats."""
+    return float(np.average(np.logaddexp(0.0, logits) - y * logits, weights=weight))
 
 
 def choose(figures: tuple[ProblemFigures, ...]) -> int:
@@ -234,16 +197,75 @@ def choose(figures: tuple[ProblemFigures, ...]) -> int:
     return min(linear or near, key=lambda at: figures[at].log_loss)
 
 
-def _probe_of(problems: ProbeProblems, at: int) -> Probe:
-    best: dict[str, Tensor] = problems.best
-    linear = best["bias"].numel()
-    if at < linear:
-        layer, row = divmod(at, best["bias"].shape[1])
-        return LinearProbe(weight=best["weight"][layer, row].numpy(), bias=float(best["bias"][layer, row]))
-    layer, row = divmod(at - linear, best["b2"].shape[1])
-    return MlpProbe(
-        w1=best["w1"][layer, row].numpy(),
-        b1=best["b1"][layer, row].numpy(),
-        w2=best["w2"][layer, row].numpy(),
-        b2=float(best["b2"][layer, row]),
+def _streamed(rows: ProbeRows | StreamedRows) -> StreamedRows:
+    return rows.streamed if isinstance(rows, ProbeRows) else rows
+
+
+def _rate(rows: StreamedRows) -> float:
+    return float(np.average(rows.y, weights=rows.weight))
+
+
+def _refuse_what_cannot_teach(fit: StreamedRows, validation: StreamedRows) -> None:
+    if fit.shape[1:] != validation.shape[1:]:
+        raise TrainingRefused(f"fit rows are {fit.shape[1:]}, validation rows {validation.shape[1:]}: use one tier's")
+    if not 0.0 < _rate(fit) < 1.0:
+        raise TrainingRefused(
+            f"the fit rows are all {'right' if _rate(fit) > 0 else 'wrong'}: a probe needs both kinds"
+        )
+
+
+def _former(warm_start: Former | None, shape: tuple[int, int, int]) -> dict[int, FormerProbe]:
+    _, layers, dimension = shape
+    found = {}
+    for layer, (standardiser, probe) in (warm_start or {}).items():
+        if not 0 <= layer < layers or probe.dimension != dimension or standardiser.dimension != dimension:
+            raise TrainingRefused(
+                f"the former probe of layer {layer} is of dimension {standardiser.dimension}, the rows have "
+                f"{layers} layers of {dimension}: start from one of the same layer"
+            )
+        raw = probe.weight.astype(np.float64) / standardiser.scale
+        found[layer] = FormerProbe(
+            weight=torch.from_numpy(raw), bias=probe.bias - float(raw @ standardiser.mean.astype(np.float64))
+        )
+    return found
+
+
+def _mlp_figures(problems: MlpProblems, validation: StreamedRows, settings: FitSettings) -> tuple[ProblemFigures, ...]:
+    logits = torch.cat([problems.best_logits(x) for x in read_all(validation, settings)]).double().numpy()
+    return tuple(
+        ProblemFigures(
+            layer=layer,
+            kind=ProbeKind.MLP,
+            penalty=penalty,
+            auroc=auroc(logits[:, layer, at], validation.y, validation.weight),
+            log_loss=float(problems.best_loss[layer, at]),
+        )
+        for layer in range(logits.shape[1])
+        for at, penalty in enumerate(settings.mlp_penalties)
+    )
+
+
+def _fitted(linear: FittedLinear, mlp: MlpProblems | None, figures: tuple[ProblemFigures, ...]) -> FittedProbe:
+    place = choose(figures)
+    chosen = figures[place]
+    if chosen.kind is ProbeKind.LINEAR:
+        layer, at = divmod(place, linear.bias.shape[1])
+        probe: Probe = LinearProbe(weight=linear.weight[layer, at], bias=float(linear.bias[layer, at]))
+        curves, epochs = linear.curves[:, :, layer, at], int(linear.passes[layer])
+    else:
+        assert mlp is not None
+        layer, at = divmod(place - len(linear.figures), mlp.best_loss.shape[1])
+        best = {name: value[layer, at].numpy() for name, value in mlp.best.items()}
+        probe = MlpProbe(w1=best["w1"], b1=best["b1"], w2=best["w2"], b2=float(best["b2"]))
+        curves, epochs = mlp.curves[:, :, layer, at].cpu().numpy(), mlp.curves.shape[1]
+    seen = np.isfinite(curves).all(0)
+    return FittedProbe(
+        layer=layer,
+        standardiser=Standardiser(mean=linear.mean[layer], scale=linear.scale[layer]),
+        probe=probe,
+        chosen=chosen,
+        all_figures=figures,
+        training_curve=curves[0, seen].astype(np.float64),
+        validation_curve=curves[1, seen].astype(np.float64),
+        epochs=epochs,
     )

@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from knowgate.bundle import TierDocument, TierModels
+from knowgate.probe import LinearProbe
 from knowgate.records import Fingerprint
 from training.calibrate import SignalRows, fit_calibrator, fit_score
 from training.dataset import CascadeRows, TierVectors
-from training.fit import FittedProbe, ProbeRows, fit_probe
+from training.fit import FittedProbe, Former, ProbeRows, fit_probe
 from training.ood import fit_ood
-from training.probe_module import FitSettings
+from training.probe_settings import FitSettings
 from training.splits import Part, Split
 
 FloatArray = npt.NDArray[np.float64]
@@ -34,9 +35,17 @@ class LearnedTier:
 
 
 def learn_tier(
-    rows: CascadeRows, split: Split, tier: int, vectors: TierVectors | None, settings: FitSettings
+    rows: CascadeRows,
+    split: Split,
+    tier: int,
+    vectors: TierVectors | None,
+    settings: FitSettings,
+    former: TierModels | None = None,
 ) -> LearnedTier | None:
-    """The models of non-last tier `tier`; None where its labelled vectors are too few or of one class."""
+    """The models of non-last tier `tier`; None where its labelled vectors are too few or of one class.
+
+    `former` models start the linear probes of the layers whose fingerprint is theirs.
+    """
     if vectors is None:
         return None
     columns = rows.tiers[tier]
@@ -50,6 +59,7 @@ def learn_tier(
         _probe_rows(rows, tier, vectors, parts[Part.FIT]),
         _probe_rows(rows, tier, vectors, parts[Part.VALIDATION]),
         settings,
+        warm_start=former_probes(former, vectors.fingerprints),
     )
     calibrated = parts[Part.CALIBRATION]
     calibrator = fit_calibrator(
@@ -107,6 +117,14 @@ def with_document(models: TierModels, **changes: object) -> TierModels:
     """The same models under a document with these fields changed."""
     document = replace(models.document, **changes)  # type: ignore[arg-type]
     return TierModels(document=document, standardiser=models.standardiser, probe=models.probe, ood=models.ood)
+
+
+def former_probes(former: TierModels | None, fingerprints: tuple[Fingerprint, ...]) -> Former:
+    """A former linear probe by each layer that has its fingerprint; one of another kind or layer starts nothing."""
+    if former is None or not isinstance(former.probe, LinearProbe):
+        return {}
+    held = (former.standardiser, former.probe)
+    return {at: held for at, one in enumerate(fingerprints) if one == former.document.fingerprint}
 
 
 def _probe_rows(rows: CascadeRows, tier: int, vectors: TierVectors, chosen: BoolArray) -> ProbeRows:

@@ -8,8 +8,8 @@ Decisions:
   what was tried can be read there. "Insufficient evidence" and "infeasible" are outcomes.
 - P(T) is of one kind per tier, the cascade's: the bundle names it, and a runtime that is sent another escalates.
 - The certificate's figures are taken from the certification rows after everything is decided.
-- Probes start from nothing. A former probe may have learned from prompts that certify now, so a warm start
-  (`training.fit.fit_probe`) is for callers who know that it has not.
+- Probes start from nothing unless `warm_start` is set. A former probe may have learned from prompts that certify now;
+  linear probes end at the same optimum within their tolerance wherever they start, and that much is what it may tell.
 """
 
 import logging
@@ -40,7 +40,7 @@ from training.extraction import Answerer
 from training.heartbeat import kept_alive
 from training.learn import LearnedTier, learn_tier, signal_columns, with_document
 from training.paths import Signals
-from training.probe_module import FitSettings
+from training.probe_settings import FitSettings
 from training.publish import Draft, finish_without_effect, make_bundle, publish
 from training.records import TrainingOutcome, TrainingStatus
 from training.report import SignalQuality, cohort_savings, quality_of, signal_quality
@@ -57,6 +57,7 @@ class TrainingSettings:
     fit: FitSettings = field(default_factory=FitSettings)
     proportions: Proportions = field(default_factory=Proportions)
     lease: timedelta = timedelta(minutes=5)  # of the claim, renewed while the run works
+    warm_start: bool = False  # linear probes start from the champion's, at the layer whose fingerprint is the same
 
 
 def _now() -> datetime:
@@ -92,7 +93,10 @@ def train_window(
             log.warning("%s: %d decisions ran undeclared models and teach nothing", cascade, rows.undeclared)
         split = split_rows(rows.ids, rows.seconds, rows.prompt_hashes, settings.proportions)
         vectors = [_vectors(rows, tier, answerers or {}) for tier in range(spec.last)]
-        learned = [learn_tier(rows, split, tier, vectors[tier], settings.fit) for tier in range(spec.last)]
+        former = _former(champion, spec.last) if settings.warm_start else [None] * spec.last
+        learned = [
+            learn_tier(rows, split, tier, vectors[tier], settings.fit, former[tier]) for tier in range(spec.last)
+        ]
         signals = [_signals(rows, tier, one, vectors[tier]) for tier, one in enumerate(learned)]
         targets, delta = spec.targets, delta_for_attempt(spec.targets.delta, attempt)
         kind = _kind(targets, learned)
@@ -216,6 +220,11 @@ def _read_rows(engine: Engine, spec: CascadeSpec, window: Window, as_of: datetim
     if rows.of_another_kind:
         log.warning("%s: %d decisions left out, their P(T) is of another kind", spec.name, rows.of_another_kind)
     return rows
+
+
+def _former(champion: Bundle | None, tiers: int) -> list[TierModels | None]:
+    """The champion's models by tier; none where it is of another chain."""
+    return list(champion.tiers) if champion is not None and len(champion.tiers) == tiers else [None] * tiers
 
 
 def _mature(window: Window, as_of: datetime, spec: CascadeSpec) -> Window | None:

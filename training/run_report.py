@@ -10,7 +10,7 @@ from knowgate.probe import ProbeKind
 from training.dataset import CascadeRows
 from training.learn import LearnedTier
 from training.paths import Signals
-from training.probe_module import FitSettings
+from training.probe_settings import FitSettings
 from training.records import Curve, Figure, ReliabilityPoint, RiskPoint, RunReport, SignalReport
 from training.report import SignalQuality
 

@@ -18,7 +18,7 @@ from evidence import macro_f1
 from knowgate.features import features
 from training.dataset import CascadeRows, TierColumns, TierVectors
 from training.learn import LearnedTier, learn_tier, signal_columns
-from training.probe_module import FitSettings
+from training.probe_settings import FitSettings
 from training.splits import Part, Proportions, Split, split_rows
 
 HALVES = Proportions(recent=1.0, certification_of_recent=0.5)

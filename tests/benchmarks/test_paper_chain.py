@@ -16,7 +16,7 @@ from benchmarks.paper.reproduce import reproduce
 from benchmarks.paper.stand_ins import StandIn
 from benchmarks.paper.table import render
 from knowgate.records import Fingerprint
-from training.probe_module import FitSettings
+from training.probe_settings import FitSettings
 
 QUICK = FitSettings(penalties=(0.3,), mlp_penalties=(), max_epochs=25)
 FINGERPRINT = Fingerprint(

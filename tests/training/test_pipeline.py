@@ -46,8 +46,9 @@ from store.vectors import VectorRow, add_shard
 from training.__main__ import main
 from training.dataset import read_window, stored_vectors
 from training.extraction import Answerer, adopt
+from training.learn import former_probes
 from training.pipeline import TrainingSettings, train_window
-from training.probe_module import FitSettings
+from training.probe_settings import FitSettings
 from training.publish import MLFLOW_TOPIC
 from training.records import RunReport, TrainingOutcome, TrainingStatus
 
@@ -331,6 +332,14 @@ def test_a_challenger_is_compared_with_the_bundle_in_force(seeded: Callable[...,
     assert document.comparison.passed and not document.comparison.harmful
     # A smaller share of δ certifies a more cautious threshold, which keeps less and so saves less.
     assert document.comparison.savings_gain is not None and document.comparison.savings_gain <= 0
+    third = _train(engine, settings=replace(QUICK, warm_start=True))
+    with reading(engine) as session:
+        cold, warm = (read_bundle(bundle_content(session, str(one.bundle))).tiers[0] for one in (second, third))
+    assert cold is not None and warm is not None
+    np.testing.assert_allclose(warm.probe.first_layer, cold.probe.first_layer, atol=0.01)
+    elsewhere = replace(cold.document.fingerprint, layer=99)
+    assert set(former_probes(cold, (elsewhere, cold.document.fingerprint))) == {1}
+    assert former_probes(None, (elsewhere,)) == {}
 
 
 def test_a_cascade_without_hidden_states_is_certified_with_p_t_on_all_rows(seeded: Callable[..., Engine]) -> None:

@@ -1,0 +1,153 @@
+"""Rows that a probe learns from, read block by block: arrays, mapped files and vector shards look the same.
+
+Decisions:
+- A fit never asks for all rows at once, so a data set may be larger than memory; what is mapped is kept by the system's
+  page cache as far as it goes, and costs this process nothing.
+- A block is of one layer. A layer's rows are contiguous where they were stored layer by layer, and strided otherwise.
+- Every source can be pickled: processes of a distributed fit open the files for themselves.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from store.shards import read_rows
+from training.errors import TrainingRefused
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+Block = npt.NDArray[Any]  # [rows, d], float16 or float32
+
+
+class RowBlocks(Protocol):
+    """Features of n rows at several layers, of which any range can be read."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """rows, layers, dimension"""
+
+    def read(self, start: int, stop: int, layer: int) -> Block:
+        """Rows `start` to `stop` of one layer, [stop - start, d], float16 or float32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ArrayBlocks:
+    """Rows in memory."""
+
+    x: npt.NDArray[Any]  # [n, layers, d]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        n, layers, d = self.x.shape
+        return n, layers, d
+
+    def read(self, start: int, stop: int, layer: int) -> Block:
+        return self.x[start:stop, layer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MappedBlocks:
+    """Rows of a `.npy` file of float16 or float32 that is mapped, never loaded."""
+
+    path: Path
+    layer_first: bool  # [layers, n, d] in place of [n, layers, d]
+    first: int = 0  # the first row that counts
+    end: int | None = None  # the row behind the last that counts; None = all
+    layers: tuple[int, ...] = ()  # of the file's, those that count; empty = all
+
+    def _mapped(self) -> npt.NDArray[Any]:
+        try:
+            # Copy on write: torch takes writable arrays only, and nothing is ever written.
+            held: npt.NDArray[Any] = np.load(self.path, mmap_mode="c", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise TrainingRefused(f"{self.path} cannot be mapped ({error}): give a whole .npy file") from error
+        if held.ndim != 3 or held.dtype not in (np.dtype(np.float16), np.dtype(np.float32)):
+            raise TrainingRefused(f"{self.path} holds {held.dtype} {held.shape}: give float16 or float32 of three axes")
+        return held.transpose(1, 0, 2) if self.layer_first else held
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        n, layers, d = self._mapped()[self.first : self.end].shape
+        return n, len(self.layers) or layers, d
+
+    def read(self, start: int, stop: int, layer: int) -> Block:
+        return self._mapped()[self.first : self.end][start:stop, self.layers[layer] if self.layers else layer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardBlocks:
+    """Rows that lie in vector shards, one list of places per layer."""
+
+    places: tuple[tuple[tuple[str, int], ...], ...]  # layer → row → (shard's URL, row in the shard)
+    dimension: int
+
+    def __post_init__(self) -> None:
+        if not self.places or len({len(rows) for rows in self.places}) != 1 or not self.places[0]:
+            counts = [len(rows) for rows in self.places]
+            raise TrainingRefused(f"the layers have {counts} rows: give each layer the same rows, at least one")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return len(self.places[0]), len(self.places), self.dimension
+
+    def read(self, start: int, stop: int, layer: int) -> Block:
+        members: dict[str, list[int]] = {}
+        wanted = self.places[layer][start:stop]
+        for at, (url, _) in enumerate(wanted):
+            members.setdefault(url, []).append(at)
+        block = np.empty((len(wanted), self.dimension), dtype=np.float16)
+        for url, here in members.items():
+            read = read_rows(url, [wanted[at][1] for at in here])
+            if read.shape[1] != self.dimension:
+                raise TrainingRefused(f"{url} holds {read.shape[1]} dimensions, {self.dimension} are expected")
+            block[here] = read
+        return block
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StreamedRows:
+    """Rows of one tier that are read as they are needed; features as `knowgate.features` takes them."""
+
+    x: RowBlocks  # n rows
+    y: FloatArray  # [n] correctness in [0, 1]
+    weight: FloatArray = field(default_factory=lambda: np.empty(0))  # [n] above 0; empty = all 1
+
+    def __post_init__(self) -> None:
+        n = self.x.shape[0]
+        if len(self.y) != n or n == 0:
+            raise TrainingRefused(f"x has {n} rows for {len(self.y)} labels: give one label per row, at least one")
+        object.__setattr__(self, "weight", checked_weight(self.y, self.weight))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """rows, layers, dimension"""
+        return self.x.shape
+
+
+def checked_weight(y: FloatArray, weight: FloatArray) -> FloatArray:
+    """The weights [n], 1 where none are given. Raises TrainingRefused for labels or weights that cannot be."""
+    if not (np.isfinite(y).all() and ((y >= 0) & (y <= 1)).all()):
+        raise TrainingRefused("a label is outside [0, 1] or unknown: fit on labelled rows")
+    if weight.size == 0:
+        return np.ones(len(y))
+    if len(weight) != len(y) or not (np.isfinite(weight) & (weight > 0)).all():
+        raise TrainingRefused("weight must be finite and above 0, one per row: leave rows of propensity 0 out")
+    return weight
+
+
+def share_of(rank: int, ranks: int, rows: int) -> tuple[int, int]:
+    """The rows, from and to, that one of several processes reads: contiguous, and equal but for one row."""
+    return rows * rank // ranks, rows * (rank + 1) // ranks
+
+
+def cut(start: int, stop: int, length: int) -> Sequence[tuple[int, int]]:
+    """`start` to `stop` in pieces of at most `length`.
+
+    >>> cut(0, 5, 2)
+    [(0, 2), (2, 4), (4, 5)]
+    """
+    return [(at, min(at + length, stop)) for at in range(start, stop, length)]
