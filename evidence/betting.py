@@ -108,9 +108,7 @@ def drop_exceeds_by_betting(
     return drop_refuted_by_betting(-np.asarray(x, dtype=np.float64), -epsilon, delta, bound, variance_guess)
 
 
-def betting_upper_bound(
-    x: FloatArray, delta: float, bound: float = 1.0, variance_guess: float | None = None
-) -> float:
+def betting_upper_bound(x: FloatArray, delta: float, bound: float = 1.0, variance_guess: float | None = None) -> float:
     """E[X] lies below this with confidence 1 − δ: the smallest refuted ε, by bisection to 1e-6 of the range.
 
     Examples:
@@ -128,9 +126,7 @@ def betting_upper_bound(
     return high
 
 
-def betting_lower_bound(
-    x: FloatArray, delta: float, bound: float = 1.0, variance_guess: float | None = None
-) -> float:
+def betting_lower_bound(x: FloatArray, delta: float, bound: float = 1.0, variance_guess: float | None = None) -> float:
     """E[X] lies above this with confidence 1 − δ.
 
     Examples:

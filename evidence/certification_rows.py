@@ -224,7 +224,7 @@ class CertificationRows:
     @property
     def ran_weight(self) -> FloatArray:
         """[n] R/ρ; 0 for a row without a known coin, which no forecast enters."""
-        return np.where(self.ran, 1.0 / self._run_propensity, 0.0)
+        return np.where(np.asarray(self.ran, dtype=np.bool_), 1.0 / self._run_propensity, 0.0)
 
     def forecast_of(self, kept: IntArray) -> FloatArray:
         """[n] the forecast X under the kept tiers: 0 where X is known to be 0, or where a verdict is missing."""

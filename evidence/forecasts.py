@@ -4,8 +4,8 @@ A judge's or a user's label is a forecast f of what a trusted label would say. A
 
     λ·(R/ρ)·f + (A/π)·(v − λ·f)
 
-with v the true value, R whether the answers ran (chance ρ), A whether a trusted label was drawn (chance π ≤ ρ). Its mean
-is that of v for every f and every λ, if neither has seen whether A fell: so a judge however bad breaks no promise,
+with v the true value, R whether the answers ran (chance ρ), A whether a trusted label was drawn (chance π ≤ ρ). Its
+mean is that of v for every f and every λ, if neither has seen whether A fell: so a judge however bad breaks no promise,
 it only widens what must be shown. λ in [0, 1] is tuned row by row on the trusted labels before it, in the order that
 no label can touch, so that the bet stays fair; it starts from what an assumed error rate of the judge implies.
 
@@ -114,7 +114,7 @@ def refuse_coin_in_forecasts(forecast: FloatArray, ran: BoolArray, drawn: BoolAr
     open_rows = ran & (chance > 0.0) & (chance < 1.0)
     if not open_rows.any():
         return
-    has = np.isfinite(forecast[open_rows]).all(axis=1).astype(np.float64)
+    has: FloatArray = np.asarray(np.isfinite(forecast[open_rows]).all(axis=1), dtype=np.float64)
     centred = has - has.mean()
     off = float((centred * (drawn[open_rows] - chance[open_rows])).sum())
     error = float(np.sqrt((centred**2 * chance[open_rows] * (1.0 - chance[open_rows])).sum()))

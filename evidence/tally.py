@@ -1,7 +1,7 @@
 """What the certification rows say of one candidate, and the tests that may be made of it.
 
-One contract, and two kinds. A `PlainTally` holds counts of rows that count equally, X in {−1, 0, 1}, thinned to one rate
-where their coins differed: its tests are exact. A `WeightedTally` holds one weighted value per row in the fixed
+One contract, and two kinds. A `PlainTally` holds counts of rows that count equally, X in {−1, 0, 1}, thinned to one
+rate where their coins differed: its tests are exact. A `WeightedTally` holds one weighted value per row in the fixed
 order: its tests bet. A third, the `ForecastTally`, stands where a judge's forecasts are corrected. Nothing else in
 certification asks which kind it has.
 """
