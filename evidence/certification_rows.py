@@ -33,8 +33,8 @@ class CertificationRows:
     tier's; propensity [n] in (0, 1], the chance that this row's outcomes are known, NaN = no known coin; observed [n],
     what that coin gave (required with a propensity); ids [n], unique per query; forecast [n, tiers] in [0, 1], what a
     judge says of each answer, NaN = nothing (`evidence.forecasts`), with run_propensity [n], the part of the propensity
-    that the tiers ran, ran [n], whether they did (both 1 where left out), and forecast_error, how often a verdict of the
-    judge is assumed to be wrong: learned from other rows, and no promise rests on it.
+    that the tiers ran, ran [n], whether they did (both 1 where left out), and forecast_error, how often a verdict of
+    the judge is assumed to be wrong: learned from other rows, and no promise rests on it.
 
     Raises InvalidInputError on shapes or values out of range, NotIdentifiedError on a propensity of 0.
 

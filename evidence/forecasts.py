@@ -1,4 +1,4 @@
-"""Forecasts of correctness in a certificate: how they enter, how much of them, and what they may be assumed to be worth.
+"""Forecasts of correctness in a certificate: how they enter, how much of them, and what they may be worth.
 
 A judge's or a user's label is a forecast f of what a trusted label would say. A row counts
 

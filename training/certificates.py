@@ -9,6 +9,7 @@ from knowgate.policy import PolicyKind
 from knowgate.records import Window
 from knowgate.spec import Targets
 from training.certify import Certified
+from training.label_basis import label_basis
 from training.report import SignalQuality, quality_of
 
 APART = "rows disjoint by decision and by prompt from all that was learned; recent half of the window, 3 prompts in 4"
@@ -49,6 +50,7 @@ def certificate_of(
         probe_auroc=values["p_ik"],
         p_t_auroc=values["p_t"],
         score_auroc=values["score"],
+        label_basis=label_basis(certified, targets.trusted),
     )
 
 

@@ -10,6 +10,7 @@ Decisions:
   would favour what is retained, so its outcome there is unknown, which certification takes for the worst case.
 - Rows of a tier weigh 1 / (run_propensity · label_propensity) where known, cut at 20 so that one row never rules the
   fit. (The cut may bias a probe a little; no certificate depends on it.)
+- `correct` is what trusted sources say; what the others say stands apart as a forecast.
 """
 
 import logging
@@ -59,6 +60,9 @@ class TierColumns:
     shards: Texts  # [n] URL
     shard_rows: IntArray  # [n]
     dimensions: IntArray  # [n] of the vectors; -1 = none
+    forecast: FloatArray | None = None  # [n] in [0, 1], what a source that is not trusted says; None = no such labels
+    sources: Texts = ()  # [n] of `correct`; empty = not told
+    forecast_sources: Texts = ()  # [n] of `forecast`
 
     @property
     def weight(self) -> FloatArray:
@@ -85,6 +89,9 @@ class TierColumns:
             shards=_chosen(self.shards, rows),
             shard_rows=self.shard_rows[rows],
             dimensions=self.dimensions[rows],
+            forecast=None if self.forecast is None else self.forecast[rows],
+            sources=_chosen(self.sources, rows) if self.sources else (),
+            forecast_sources=_chosen(self.forecast_sources, rows) if self.forecast_sources else (),
         )
 
 
@@ -137,7 +144,7 @@ class TierVectors:
 def read_window(engine: Engine, spec: CascadeSpec, window: Window, *, as_of: datetime) -> CascadeRows:
     """Everything a training run needs to know of a window, as it was known at `as_of`."""
     with reading(engine) as session:
-        examples = labelled(session, spec.name, window, as_of=as_of)
+        examples = labelled(session, spec.name, window, as_of=as_of, trusted=spec.targets.trusted)
         return cascade_rows(examples, spec, fingerprints(session))
 
 
@@ -247,6 +254,9 @@ def _tier(examples: Examples, tier: int, foreign: BoolArray, last: int) -> TierC
         shards=texts(examples.shard),
         shard_rows=shard_rows,
         dimensions=dimensions,
+        forecast=examples.column_at("forecast", tier) if np.isfinite(examples.forecast).any() else None,
+        sources=texts(examples.label_source),
+        forecast_sources=texts(examples.forecast_source),
     )
 
 

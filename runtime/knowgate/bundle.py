@@ -19,6 +19,7 @@ from knowgate.bundle_documents import (
     CertificateDocument,
     CertificateStatus,
     ComparisonDocument,
+    LabelBasis,
     TierDocument,
 )
 from knowgate.bundle_versions import SCHEMA, upgrade
@@ -34,6 +35,7 @@ __all__ = [
     "CertificateDocument",
     "CertificateStatus",
     "ComparisonDocument",
+    "LabelBasis",
     "TierDocument",
     "TierModels",
     "read_bundle",

@@ -56,10 +56,10 @@ def test_the_stronger_source_is_in_force_in_whatever_order_labels_come(
 def test_a_label_made_after_the_time_asked_for_is_not_known_then(session: Session, cast: Any) -> None:
     sent = cast.retained()
     add_decisions(session, [sent], received_at=cast.at(1))
-    add_labels(session, [cast.label(sent, 90)], received_at=cast.at(30))  # its maker's clock is ahead
-    assert np.isnan(labelled(session, "geo", cast.window(), as_of=cast.at(60)).correct[0])
-    assert labels_by_source(session, "geo", cast.window(), as_of=cast.at(60)).source.shape == (0,)
-    assert labelled(session, "geo", cast.window(), as_of=cast.at(90)).correct[0] == 1.0
+    add_labels(session, [cast.label(sent, 30.9)], received_at=cast.at(30))  # its maker's clock is ahead
+    assert np.isnan(labelled(session, "geo", cast.window(), as_of=cast.at(30.5)).correct[0])
+    assert labels_by_source(session, "geo", cast.window(), as_of=cast.at(30.5)).source.shape == (0,)
+    assert labelled(session, "geo", cast.window(), as_of=cast.at(31)).correct[0] == 1.0
 
 
 def test_a_cohort_is_as_old_as_the_slowest_source_that_is_waited_for() -> None:
