@@ -254,7 +254,7 @@ def _tier(examples: Examples, tier: int, foreign: BoolArray, last: int) -> TierC
         shards=texts(examples.shard),
         shard_rows=shard_rows,
         dimensions=dimensions,
-        forecast=examples.column_at("forecast", tier) if np.isfinite(examples.forecast).any() else None,
+        forecast=signals("forecast") if np.isfinite(examples.forecast).any() else None,
         sources=texts(examples.label_source),
         forecast_sources=texts(examples.forecast_source),
     )
