@@ -23,7 +23,7 @@ import numpy.typing as npt
 from evidence.errors import InvalidInputError
 from evidence.inputs import FloatArray, IntArray, level, number, real_array
 
-_CAP = 0.75  # share of the wealth that a single row may cost at most
+LARGEST_BET = 0.75  # share of the wealth that a single row may cost at most
 _GUESS_ROWS = 1.0 / 8.0  # a guess of the variance counts as this share of the rows
 
 
@@ -145,7 +145,7 @@ def _log_capital(z: FloatArray, m: float, delta: float, guess: float | None) -> 
     first, rows = (0.25, 1.0) if guess is None else (guess, max(1.0, _GUESS_ROWS * len(z)))
     variance = (rows * first + np.cumsum((z - mean) ** 2)) / (rows + i)
     before = np.concatenate([[first], variance[:-1]])
-    bet = np.minimum(np.sqrt(2.0 * np.log(1.0 / delta) / (len(z) * before)), _CAP / m)
+    bet = np.minimum(np.sqrt(2.0 * np.log(1.0 / delta) / (len(z) * before)), LARGEST_BET / m)
     return max(float(np.cumsum(np.log1p(bet * (z - m))).max()), 0.0)
 
 

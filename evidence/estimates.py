@@ -128,9 +128,9 @@ def clipped_inverse_propensity(
     """mean(A·min(1/π, M)·v) for values in [low, high]; values [n] are NaN where not observed.
 
     A row with 1/π > M keeps only Mπ of its value on average, so the bias is −mean((1 − Mπ)₊ v). The values lie in
-    [low, high], so it is bounded without seeing any, by the mass cut from each row at its own propensity. A row that was
-    not observed may lack it (NaN, never drawn, nothing logged): then `least_propensity` says what it is at least, and
-    bounds what is cut there; without one nothing does, and all of such a row counts as cut.
+    [low, high], so it is bounded without seeing any, by the mass cut from each row at its own propensity. A row that
+    was not observed may lack it (NaN: nothing is logged of what is not drawn): then `least_propensity` says what it is
+    at least, and bounds what is cut there; without one nothing does, and all of such a row counts as cut.
 
     Examples:
         >>> cut = clipped_inverse_propensity([1.0, float("nan")], [1, 0], [0.1, 1.0], largest_weight=5.0)

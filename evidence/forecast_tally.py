@@ -53,6 +53,7 @@ class ForecastTally:
     drawn_weight: FloatArray  # [n] A/π
     ran_weight: FloatArray  # [n] R/ρ
     bound: float
+    accuracy_bound: float
     unknown: int  # drawn rows without the label that was to be there
 
     @property
@@ -120,7 +121,7 @@ class ForecastTally:
             return self.plain.accuracy_shown(at_least, delta)
         guess = self.accuracy_plan.variance_guess
         return bool(self.kept.any()) and betting.drop_refuted_by_betting(
-            self._shortfall(at_least), 0.0, delta, self.bound, guess
+            self._shortfall(at_least), 0.0, delta, self.accuracy_bound, guess
         )
 
     def accuracy_missed(self, at_least: float, delta: float) -> bool:
@@ -128,7 +129,7 @@ class ForecastTally:
             return self.plain.accuracy_missed(at_least, delta)
         guess = self.accuracy_plan.variance_guess
         return bool(self.kept.any()) and betting.drop_exceeds_by_betting(
-            self._shortfall(at_least), 0.0, delta, self.bound, guess
+            self._shortfall(at_least), 0.0, delta, self.accuracy_bound, guess
         )
 
     def accuracy_lower_bound(self, delta: float) -> float:
@@ -192,8 +193,8 @@ def forecast_tally(
         plain=plain,
         thresholds=plain.thresholds,
         retained_share=plain.retained_share,
-        drop_plan=_plan(rows, open_rows, drop, delta),
-        accuracy_plan=_plan(rows, retained, accuracy, delta, among=retained),
+        drop_plan=_plan(rows, open_rows, drop, delta, rows.corrected_bound),
+        accuracy_plan=_plan(rows, retained, accuracy, delta, rows.bound, among=retained),
         x=x[order],
         x_forecast=guessed[order],
         kept=retained[order],
@@ -202,14 +203,27 @@ def forecast_tally(
         drawn_weight=rows.drawn_weight[order],
         ran_weight=ran_weight[order],
         bound=rows.corrected_bound,
+        # A shortfall and its forecast lie in an interval of length 1 around 0, so no count is beyond 1/π.
+        accuracy_bound=rows.bound,
         unknown=int((np.isnan(rows.outcome(kept)) & rows.seen).sum()),
     )
 
 
 def _plan(
-    rows: CertificationRows, open_rows: BoolArray, worth: Worth, delta: float, among: BoolArray | None = None
+    rows: CertificationRows,
+    open_rows: BoolArray,
+    worth: Worth,
+    delta: float,
+    bound: float,
+    among: BoolArray | None = None,
 ) -> Plan:
-    """Which test is expected to need less, over all rows or those `among` which it is made."""
+    """Which test is expected to need less, over all rows or those `among` which it is made.
+
+    A mean of verdicts is bet on only if the judge's error was measured: unlike a difference of two verdicts it does not
+    show by itself how often they are wrong. And never where so few rows are left that bets would have to be larger than
+    the rows' range allows.
+    """
+    measured = rows.forecast_error is not None or among is None
     held = np.ones(rows.n, dtype=np.bool_) if among is None else among
     if not open_rows.any():
         return Plan(bet=False, first_share=worth.share, variance_guess=worth.residual)
@@ -222,7 +236,9 @@ def _plan(
     )
     exact = float(ndtri(delta)) ** 2 * rows.bound * worth.square * portion
     bet = _BET_COST * 2.0 * float(np.log(1.0 / delta)) * spread
-    return Plan(bet=bet < exact, first_share=worth.share, variance_guess=spread)
+    wanted = float(np.sqrt(2.0 * np.log(1.0 / delta) / (held.sum() * spread)))  # the bet, per unit of X
+    usable = measured and wanted <= betting.LARGEST_BET / bound
+    return Plan(bet=usable and bet < exact, first_share=worth.share, variance_guess=spread)
 
 
 def _last_true(holds: Callable[[float], bool]) -> float:

@@ -18,8 +18,8 @@ from monitoring.estimates import Estimated, Forecasts, mean, of_part, stratified
 from monitoring.names import FigureName
 
 MIXED = (
-    "labels of a sample stand beside a judge's or users' that are trusted too; take those out of targets.trusted, and one"
-    " corrects the other (`knowgate labels estimate` does so at once)"
+    "labels of a sample stand beside a judge's or users' that are trusted too; take those out of targets.trusted, and"
+    " one corrects the other (`knowgate labels estimate` does so at once)"
 )
 _TRUSTED = [LabelSource.GOLD.value, LabelSource.HUMAN.value]
 

@@ -126,8 +126,8 @@ def _readings(column: _Column, rows: pd.DataFrame, largest_weight: float) -> lis
         return [_none(column.figure, "naive", n, "no gold or human label tells of it")]
     naive = float(column.values[seen].mean())
     readings = [LabelEstimate(figure=column.figure, method="naive", value=naive, decisions=n, labels=known)]
-    # A census needs no coin. Of rows not seen the chance is not logged: the bound of the bias takes none of them to have
-    # had a smaller one than the smallest that was.
+    # A census needs no coin. Of rows not seen the chance is not logged: the bound of the bias takes none of them to
+    # have had a smaller one than the smallest that was.
     chance = np.ones(n) if seen.all() and np.isnan(column.propensity).all() else column.propensity
     unknown = int(np.isnan(chance[seen]).sum())
     if unknown:

@@ -135,8 +135,8 @@ def store_asked(session: Any, asked: Sequence[Asked], cascade: str = "cities") -
     for hour, batch in _by_hour(decisions, lambda decision: decision.occurred_at):
         add_decisions(session, batch, received_at=hour)
     labels = [label for one, decision in zip(asked, decisions, strict=True) for label in labels_of(one, decision)]
-    for hour, batch in _by_hour(labels, lambda label: label.labelled_at):
-        add_labels(session, batch, received_at=hour)
+    for _, batch in _by_hour(labels, lambda label: label.labelled_at):
+        add_labels(session, batch, received_at=max(label.labelled_at for label in batch))
     return decisions
 
 
