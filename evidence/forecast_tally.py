@@ -22,9 +22,9 @@ from evidence.inputs import BoolArray, FloatArray, IntArray
 if TYPE_CHECKING:
     from evidence.tally import Tally
 
-# The bet may be won anywhere on the way, so it needs fewer rows than its width of sqrt(2·log(1/δ)) says. Chosen on
-# simulated rows; a wrong value costs power alone.
-_BET_COST = 0.8
+# The bet may be won anywhere on the way, so that it needs less than its width at the end. Chosen on simulated rows; a
+# wrong value costs power alone.
+_BET_WIDTH = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,8 +220,7 @@ def _plan(
     """Which test is expected to need less, over all rows or those `among` which it is made.
 
     A mean of verdicts is bet on only if the judge's error was measured: unlike a difference of two verdicts it does not
-    show by itself how often they are wrong. And never where so few rows are left that bets would have to be larger than
-    the rows' range allows.
+    show by itself how often they are wrong.
     """
     measured = rows.forecast_error is not None or among is None
     held = np.ones(rows.n, dtype=np.bool_) if among is None else among
@@ -234,11 +233,12 @@ def _plan(
         worth.residual * float(rows.row_weight[open_rows].mean())
         + max(worth.square - worth.residual, 0.0) * float((ran**2).mean())
     )
-    exact = float(ndtri(delta)) ** 2 * rows.bound * worth.square * portion
-    bet = _BET_COST * 2.0 * float(np.log(1.0 / delta)) * spread
-    wanted = float(np.sqrt(2.0 * np.log(1.0 / delta) / (held.sum() * spread)))  # the bet, per unit of X
-    usable = measured and wanted <= betting.LARGEST_BET / bound
-    return Plan(bet=usable and bet < exact, first_share=worth.share, variance_guess=spread)
+    # How far below ε the mean has to lie: for the exact test, and for bets no larger than the rows' range allows.
+    n, level = int(held.sum()), float(np.log(1.0 / delta))
+    exact = abs(float(ndtri(delta))) * float(np.sqrt(rows.bound * worth.square * portion / n))
+    size = min(float(np.sqrt(2.0 * level / (n * spread))), betting.LARGEST_BET / bound)
+    bet = _BET_WIDTH * (level / (n * size) + size * spread / 2.0)
+    return Plan(bet=measured and bet < exact, first_share=worth.share, variance_guess=spread)
 
 
 def _last_true(holds: Callable[[float], bool]) -> float:

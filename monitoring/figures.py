@@ -47,8 +47,8 @@ def cascade_figures(cohort: Cohort) -> Named:
     }
     reasons = decisions["reason"].value_counts()
     figures |= {escalated_by(reason): share(int(reasons.get(reason.value, 0)), n) for reason in Reason}
-    judged = judge_figures(cohort.attempts) if cohort.attempts["forecast"].notna().any() else {}
-    return figures | accuracy_figures(cohort) | judged | cost_figures(cohort) | label_figures(cohort)
+    figures |= accuracy_figures(cohort) | judge_figures(cohort.attempts)
+    return figures | cost_figures(cohort) | label_figures(cohort)
 
 
 def label_figures(cohort: Cohort) -> Named:

@@ -189,8 +189,8 @@ def _deployment(engine: Engine, settings: Settings, now: datetime) -> Iterator[F
             if late and watched is not None:
                 yield _unwatched(name, watched, decisions.last_time(session, name))
             yield from _failing(name, job_runs.failing(session, name))
-            held = labels.waiting_counts(session, name)
-            parked = ", ".join(f"{one.labels} {one.reason}" for one in held if one.reason is not None)
+            kinds = labels.waiting_counts(session, name)
+            parked = ", ".join(f"{one.labels} {one.reason}" for one in kinds if one.reason is not None)
             waiting = labels.waiting_count(session, name)
             if waiting:
                 cure = "their decisions have not arrived: check the spools, and the ids that labels carry"
