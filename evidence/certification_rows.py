@@ -54,7 +54,7 @@ class CertificationRows:
     forecast: npt.ArrayLike | None = None
     ran: npt.ArrayLike | None = None
     run_propensity: npt.ArrayLike | None = None
-    forecast_error: float | None = None
+    forecast_error: npt.ArrayLike | None = None  # one number
     weighted: bool = field(init=False, default=False)  # rows count unequally; one constant coin leaves them equal
     counted: BoolArray = field(init=False)  # [n] rows the test counts: all, or those that one constant coin showed
     order: IntArray | None = field(init=False, default=None)  # of counted rows, where a test depends on it

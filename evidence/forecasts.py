@@ -17,9 +17,10 @@ Robins, Rotnitzky & Zhao, JASA 89 (1994).
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from evidence.errors import InvalidInputError, NotIdentifiedError
-from evidence.inputs import BoolArray, FloatArray
+from evidence.inputs import BoolArray, FloatArray, number
 
 ASSUMED_ERROR = 0.1  # of a judge that nobody has measured: decides between tests and sizes the first bets, nothing more
 _TAUGHT_BY = 10.0  # how many trusted labels the assumption counts as
@@ -96,13 +97,14 @@ def _worth(square: float, product: float, forecast_square: float) -> Worth:
     return Worth(square=square, residual=residual, share=min(product / forecast_square, 1.0))
 
 
-def checked_error(error: float | None) -> float:
+def checked_error(error: npt.ArrayLike | None) -> float:
     """The error rate assumed of each verdict; one of a half or more would tell nothing."""
     if error is None:
         return ASSUMED_ERROR
-    if not 0.0 <= error < 0.5:
-        raise InvalidInputError(f"forecast_error is {error}, expected a share in [0, 0.5); leave it out when unknown")
-    return float(error)
+    value = number("forecast_error", float(np.asarray(error, dtype=np.float64)))
+    if not 0.0 <= value < 0.5:
+        raise InvalidInputError(f"forecast_error is {value}, expected a share in [0, 0.5); leave it out when unknown")
+    return value
 
 
 def refuse_coin_in_forecasts(forecast: FloatArray, ran: BoolArray, drawn: BoolArray, chance: FloatArray) -> None:

@@ -20,6 +20,7 @@ from evidence import (
     risk_range,
 )
 from evidence.alarms import AlarmRule, advance_watch, open_watch
+from evidence.forecast_tally import ForecastTally
 from evidence.forecasts import corrected
 from evidence.path import Candidate
 from evidence.tally import Tally, tally_of
@@ -121,6 +122,7 @@ def test_its_estimate_is_unbiased_under_run_and_label_coins_whatever_the_judge()
             run_propensity=run_at,
         )
         tally = everything_kept(rows, 0.1)
+        assert isinstance(tally, ForecastTally)
         means.append(tally._drop()[0].mean())
     error = np.std(means) / np.sqrt(len(means))
     assert abs(np.mean(means) - 0.04) < 3 * error
