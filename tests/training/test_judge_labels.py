@@ -44,6 +44,7 @@ def judged_rows(*, gold: float = 0.3, up: float = 0.2) -> CascadeRows:
                 fingerprints=(None,) * N,
                 shards=(None,) * N,
                 shard_rows=np.full(N, -1),
+                dimensions=np.full(N, -1),
                 forecast=judge,
                 sources=tuple(LabelSource.GOLD if one else None for one in drawn),
                 forecast_sources=(LabelSource.JUDGE,) * N,
