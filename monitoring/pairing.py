@@ -53,8 +53,8 @@ def pair_attempts(examples: Examples) -> pd.DataFrame:
     Columns: id, decision (ordinal), occurred_at (aware; of the id), tier, role, model, revision (None where nobody
     said), slice, bundle, generation, reason (None where kept or undecided), retained (this tier's verdict was to
     keep), p_t, p_ik, score, ood, entropy, correct, run_propensity, label_propensity, exploration_rate, answer,
-    tokens_in, tokens_out, latency_ms, usd, gflops, tokens, label_received_at (aware), label_source, shard, row; forecast
-    and forecast_source (what a source that is not trusted says of the answer, beside `correct`).
+    tokens_in, tokens_out, latency_ms, usd, gflops, tokens, label_received_at (aware), label_source, shard, row;
+    forecast and forecast_source (what a source that is not trusted says of the answer, beside `correct`).
     """
     columns: dict[str, object] = {
         "id": examples.ids,
