@@ -42,8 +42,8 @@ def from_spec(
 
     `fingerprint` says what its hidden states are. A model in this process names them itself and refuses another name;
     `layer` is the one of its declared layers that is read (None = the last). `api_key` goes before the one that
-    `environment` (None = the process's) holds under the declared name. `folder` is where a vLLM server writes its states, `parameters` are added to every request. Raises
-    RecordInvalid.
+    `environment` (None = the process's) holds under the declared name. `folder` is where a vLLM server writes its
+    states, `parameters` are added to every request. Raises RecordInvalid.
     """
     place = f"tiers.{tier.name}"
     if tier.backend not in KINDS:
