@@ -20,11 +20,14 @@ def risk_increments(
     epsilon: float,
     least_propensity: float,
     forecast: npt.ArrayLike | None = None,
+    forecast_weight: npt.ArrayLike | None = None,
 ) -> FloatArray:
-    """[n] D = π_min·(g + (A/π)(X − g)) − π_min·ε.
+    """[n] D = π_min·(W·g + (A/π)(X − g)) − π_min·ε, with W = R/ρ; every observed row has R = 1.
 
     Args: x, X where observed (NaN elsewhere; a mature row whose label is missing for unknown reasons counts as observed
-    with X = −1, propensity 1); propensity, joint of run and label; forecast g in [−1, 1], of earlier rows, 0 if none.
+    with X = −1, propensity 1); propensity, joint of run and label; forecast g in [−1, 1] that has not seen the coin for
+    labels, 0 if none: of earlier rows, or what a judge says of the row's own answers. These must have run for that, by
+    a coin of chance ρ ≥ π with outcome R: forecast_weight is R/ρ, 1 for a forecast that needs no run.
 
     Examples:
         >>> risk_increments([1.0, float("nan")], [1, 0], [0.5, 0.5], 0.02, 0.5).tolist()
@@ -33,14 +36,19 @@ def risk_increments(
     x = real_array("x", x, low=-1.0, high=1.0, unknown_allowed=True)
     seen, chance = flag_array("observed", observed), propensity_array("propensity", propensity)
     guess = np.zeros(len(x)) if forecast is None else real_array("forecast", forecast, low=-1.0, high=1.0)
-    same_length(x=x, observed=seen, propensity=chance, forecast=guess)
+    ran = np.ones(len(x)) if forecast_weight is None else real_array("forecast_weight", forecast_weight, low=0.0)
+    same_length(x=x, observed=seen, propensity=chance, forecast=guess, forecast_weight=ran)
     least = number("least_propensity", least_propensity, low=1e-9, high=1.0)
     _refuse_lower(chance, least)
+    wrong = seen & ((ran < 1.0 - 1e-12) | (ran * chance > 1.0 + 1e-9))
+    if wrong.any() or (ran * least > 1.0 + 1e-9).any():
+        row = int(np.argmax(wrong | (ran * least > 1.0 + 1e-9)))
+        raise InvalidInputError(f"forecast_weight[{row}] is {ran[row]}; it is R/ρ with ρ ≥ π, and R = 1 where observed")
     if (seen & np.isnan(x)).any():
         row = int(np.argmax(seen & np.isnan(x)))
         raise InvalidInputError(f"x[{row}] is unknown although observed; in a risk alarm a missing label counts as −1")
     residual = np.where(seen, (np.where(seen, x, 0.0) - guess) / chance, 0.0)
-    return least * (guess + residual) - least * number("epsilon", epsilon, low=0.0, high=1.0)
+    return least * (ran * guess + residual) - least * number("epsilon", epsilon, low=0.0, high=1.0)
 
 
 def risk_range(epsilon: float, least_propensity: float, largest_forecast: float = 0.0) -> tuple[float, float]:

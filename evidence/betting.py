@@ -5,6 +5,10 @@ The exact test needs X in {−1, 0, 1}. A row seen with propensity π counts (A/
 a wealth that grows past 1/δ with probability at most δ if it is true. The rows come in an order fixed before
 labels are seen (`fixed_order`), so that sorting a file cannot change a certificate.
 
+Bets are sized by the variance seen so far. Where the rows' range is far wider than their spread (few gold labels, each
+counting 1/π), that takes long to be learned: a caller who can guess the variance without looking at a label may say so
+(`variance_guess`). A wrong guess costs power and nothing else, since any bet fixed beforehand is fair.
+
 Source: Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting", JRSS-B 86 (2024) 1–27,
 section 4 (predictable plug-in bets, one-sided capital; Ville's inequality).
 """
@@ -19,7 +23,8 @@ import numpy.typing as npt
 from evidence.errors import InvalidInputError
 from evidence.inputs import FloatArray, IntArray, level, number, real_array
 
-_CAP = 0.75  # share of the wealth that a single row may cost at most
+LARGEST_BET = 0.75  # share of the wealth that a single row may cost at most
+_GUESS_ROWS = 1.0 / 8.0  # a guess of the variance counts as this share of the rows
 
 
 def fixed_order(ids: Sequence[str], salt: str = "knowgate.certify.v1") -> IntArray:
@@ -59,10 +64,13 @@ def _digests(ids: Sequence[str], salt: str) -> npt.NDArray[np.uint64]:
     ).astype(np.uint64)
 
 
-def log_capital(x: FloatArray, epsilon: float, delta: float, bound: float = 1.0) -> float:
+def log_capital(
+    x: FloatArray, epsilon: float, delta: float, bound: float = 1.0, variance_guess: float | None = None
+) -> float:
     """The largest log wealth reached against H0: E[X] > ε by rows x [n] in [−bound, bound], in their order.
 
     Reject H0 at level δ where it is ≥ log(1/δ). The wealth grows with ε row by row, so bounds follow by bisection.
+    `variance_guess`, of X, must be made without any label of these rows.
 
     Examples:
         >>> rows = np.tile([1.0, -1.0, 0.0, 0.0], 250)
@@ -72,30 +80,35 @@ def log_capital(x: FloatArray, epsilon: float, delta: float, bound: float = 1.0)
     x, delta = real_array("x", x), level("delta", delta)
     bound = _checked_bound(x, bound)
     epsilon = number("epsilon", epsilon, low=-bound, high=bound)
-    return _log_capital((1.0 - x / bound) / 2.0, (1.0 - epsilon / bound) / 2.0, delta)
+    guess = _scaled(variance_guess, bound)
+    return _log_capital((1.0 - x / bound) / 2.0, (1.0 - epsilon / bound) / 2.0, delta, guess)
 
 
-def drop_refuted_by_betting(x: FloatArray, epsilon: float, delta: float, bound: float = 1.0) -> bool:
+def drop_refuted_by_betting(
+    x: FloatArray, epsilon: float, delta: float, bound: float = 1.0, variance_guess: float | None = None
+) -> bool:
     """True where H0: E[X] > ε is rejected at level δ by rows x in their fixed order.
 
     Examples:
         >>> drop_refuted_by_betting(np.zeros(500), 0.02, 0.1)
         True
     """
-    return log_capital(x, epsilon, delta, bound) >= math.log(1.0 / delta)
+    return log_capital(x, epsilon, delta, bound, variance_guess) >= math.log(1.0 / delta)
 
 
-def drop_exceeds_by_betting(x: FloatArray, epsilon: float, delta: float, bound: float = 1.0) -> bool:
+def drop_exceeds_by_betting(
+    x: FloatArray, epsilon: float, delta: float, bound: float = 1.0, variance_guess: float | None = None
+) -> bool:
     """True where H0: E[X] ≤ ε is rejected at level δ: the mirrored bet.
 
     Examples:
         >>> drop_exceeds_by_betting(np.tile([1.0, 0.0], 100), 0.02, 0.1)
         True
     """
-    return drop_refuted_by_betting(-np.asarray(x, dtype=np.float64), -epsilon, delta, bound)
+    return drop_refuted_by_betting(-np.asarray(x, dtype=np.float64), -epsilon, delta, bound, variance_guess)
 
 
-def betting_upper_bound(x: FloatArray, delta: float, bound: float = 1.0) -> float:
+def betting_upper_bound(x: FloatArray, delta: float, bound: float = 1.0, variance_guess: float | None = None) -> float:
     """E[X] lies below this with confidence 1 − δ: the smallest refuted ε, by bisection to 1e-6 of the range.
 
     Examples:
@@ -104,35 +117,43 @@ def betting_upper_bound(x: FloatArray, delta: float, bound: float = 1.0) -> floa
     """
     x, delta = real_array("x", x), level("delta", delta)
     bound = _checked_bound(x, bound)
-    z, target = (1.0 - x / bound) / 2.0, math.log(1.0 / delta)
+    z, target, guess = (1.0 - x / bound) / 2.0, math.log(1.0 / delta), _scaled(variance_guess, bound)
     low, high = -bound, bound
     while high - low > 1e-6 * bound:
         middle = (low + high) / 2.0
-        refuted = _log_capital(z, (1.0 - middle / bound) / 2.0, delta) >= target
+        refuted = _log_capital(z, (1.0 - middle / bound) / 2.0, delta, guess) >= target
         low, high = (low, middle) if refuted else (middle, high)
     return high
 
 
-def betting_lower_bound(x: FloatArray, delta: float, bound: float = 1.0) -> float:
+def betting_lower_bound(x: FloatArray, delta: float, bound: float = 1.0, variance_guess: float | None = None) -> float:
     """E[X] lies above this with confidence 1 − δ.
 
     Examples:
         >>> round(betting_lower_bound(np.tile([1.0, -1.0, 0.0, 0.0], 250), 0.1), 3)
         -0.047
     """
-    return -betting_upper_bound(-np.asarray(x, dtype=np.float64), delta, bound)
+    return -betting_upper_bound(-np.asarray(x, dtype=np.float64), delta, bound, variance_guess)
 
 
-def _log_capital(z: FloatArray, m: float, delta: float) -> float:
+def _log_capital(z: FloatArray, m: float, delta: float, guess: float | None) -> float:
     """Wealth of the bets λ_i on z [n] in [0, 1] against E[z] < m; λ_i looks at rows before i only."""
     if m <= 0.0:  # ε is the largest value possible: nothing is left to refute
         return np.inf
     i = np.arange(1, len(z) + 1)
     mean = (0.5 + np.cumsum(z)) / (1 + i)
-    variance = (0.25 + np.cumsum((z - mean) ** 2)) / (1 + i)
-    before = np.concatenate([[0.25], variance[:-1]])
-    bet = np.minimum(np.sqrt(2.0 * np.log(1.0 / delta) / (len(z) * before)), _CAP / m)
+    first, rows = (0.25, 1.0) if guess is None else (guess, max(1.0, _GUESS_ROWS * len(z)))
+    variance = (rows * first + np.cumsum((z - mean) ** 2)) / (rows + i)
+    before = np.concatenate([[first], variance[:-1]])
+    bet = np.minimum(np.sqrt(2.0 * np.log(1.0 / delta) / (len(z) * before)), LARGEST_BET / m)
     return max(float(np.cumsum(np.log1p(bet * (z - m))).max()), 0.0)
+
+
+def _scaled(variance_guess: float | None, bound: float) -> float | None:
+    """A guess of the variance of X as one of z = (1 − X/bound)/2; never so small that the first bets are wild."""
+    if variance_guess is None:
+        return None
+    return max(number("variance_guess", variance_guess, low=0.0) / (4.0 * bound * bound), 1e-9)
 
 
 def _checked_bound(x: FloatArray, bound: float) -> float:

@@ -38,6 +38,8 @@ class CertificationTest(StrEnum):
     EXACT_BINOMIAL = "exact_binomial"  # retained accuracy of unweighted rows
     THINNED_BINOMIAL = "thinned_exact_binomial"
     BETTING_ACCURACY = "betting_retained_accuracy"  # retained accuracy of weighted or fractional rows
+    CORRECTED_DROP = "betting_corrected_forecasts"  # forecasts on all rows, corrected by labels drawn by coin
+    CORRECTED_ACCURACY = "betting_corrected_forecasts_retained_accuracy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,8 @@ class Certification:
     least_escalation: float | None  # any rule must escalate at least this share (lower bound); None if certified
     rows_assumed_wrong: int  # retained rows without a known outcome, counted as the worst case
     min_retained_share: float  # candidates below it do not count against feasibility
+    rows_forecast: int = 0  # counted rows that enter by a forecast alone: no trusted label tells of them
+    forecast_share: float | None = None  # how much of the forecasts was used in the end, in [0, 1]; None = none were
 
     @property
     def epsilon(self) -> float | None:

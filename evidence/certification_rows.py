@@ -8,7 +8,8 @@ Rows of unequal coins are thinned: a second coin, drawn from the row's id, keeps
 π_min/π. What is left was seen at one rate, so it is a plain sample and the exact test holds for it. That throws rows
 away, and is still sharper than betting on the weights, whose width grows with sqrt(2·log(1/δ)) where the exact
 test's grows with z_δ (2.15 against 1.28 at δ = 0.1), unless the rows of rare coins are few among those retained.
-Neither coin has seen a label, so which of the two tests is used can be decided row weights in hand.
+Neither coin has seen a label, so which of the two tests is used can be decided row weights in hand. Rows may carry
+forecasts, which trusted labels correct (`evidence.forecasts`): then there is a third way to count them.
 Source: thinning is rejection sampling from the observed to the uniform design (von Neumann 1951).
 """
 
@@ -20,6 +21,7 @@ from scipy.special import ndtri
 
 from evidence.betting import fixed_order, thinning_coins
 from evidence.errors import InvalidInputError, NotIdentifiedError
+from evidence.forecasts import checked_error, refuse_coin_in_forecasts
 from evidence.inputs import BoolArray, FloatArray, IntArray, flag_array, real_array, same_length
 
 
@@ -29,7 +31,10 @@ class CertificationRows:
 
     Args: correct [n, tiers] in [0, 1], NaN = unknown; agrees [n, tiers − 1], the tier's answer equals the last
     tier's; propensity [n] in (0, 1], the chance that this row's outcomes are known, NaN = no known coin; observed [n],
-    what that coin gave (required with a propensity); ids [n], unique per query.
+    what that coin gave (required with a propensity); ids [n], unique per query; forecast [n, tiers] in [0, 1], what a
+    judge says of each answer, NaN = nothing (`evidence.forecasts`), with run_propensity [n], the part of the propensity
+    that the tiers ran, ran [n], whether they did (both 1 where left out), and forecast_error, how often a verdict of
+    the judge is assumed to be wrong: learned from other rows, and no promise rests on it.
 
     Raises InvalidInputError on shapes or values out of range, NotIdentifiedError on a propensity of 0.
 
@@ -46,6 +51,10 @@ class CertificationRows:
     propensity: npt.ArrayLike | None = None
     observed: npt.ArrayLike | None = None
     ids: tuple[str, ...] | None = None
+    forecast: npt.ArrayLike | None = None
+    ran: npt.ArrayLike | None = None
+    run_propensity: npt.ArrayLike | None = None
+    forecast_error: npt.ArrayLike | None = None  # one number
     weighted: bool = field(init=False, default=False)  # rows count unequally; one constant coin leaves them equal
     counted: BoolArray = field(init=False)  # [n] rows the test counts: all, or those that one constant coin showed
     order: IntArray | None = field(init=False, default=None)  # of counted rows, where a test depends on it
@@ -65,6 +74,7 @@ class CertificationRows:
             object.__setattr__(self, "agrees", agrees)
         object.__setattr__(self, "counted", np.ones(correct.shape[0], dtype=np.bool_))
         self._check_coins(correct)
+        self._check_forecasts(correct)
         if self.ids is not None:
             same_length(correct=correct, ids=self.ids)
         fractional = bool(((correct > 0.0) & (correct < 1.0)).any())
@@ -113,12 +123,38 @@ class CertificationRows:
             raise NotIdentifiedError(f"propensity[{row}] is 0: such rows are never seen; raise the rate above 0 there")
         object.__setattr__(self, "propensity", propensity)
         object.__setattr__(self, "observed", observed)
-        one_coin = bool(np.isfinite(propensity).all() and np.ptp(propensity) < 1e-12)
+        one_coin = bool(np.isfinite(propensity).all() and np.ptp(propensity) < 1e-12) and self.forecast is None
         object.__setattr__(self, "weighted", not one_coin)
         if one_coin:
             object.__setattr__(self, "counted", observed)
             if not observed.any():
                 raise InvalidInputError("observed is false in every row; certify once some outcomes are known")
+
+    def _check_forecasts(self, correct: FloatArray) -> None:
+        if self.forecast is None:
+            return
+        forecast = np.asarray(self.forecast, dtype=np.float64)
+        if forecast.shape != correct.shape:
+            raise InvalidInputError(f"forecast has shape {forecast.shape}, correct {correct.shape}; make them equal")
+        real_array("forecast", forecast.ravel(), low=0.0, high=1.0, unknown_allowed=True)
+        if self.propensity is None or not np.isfinite(self._propensity).any():
+            raise NotIdentifiedError(
+                "forecasts can be corrected only by trusted labels of a known propensity, and none has one; draw them"
+                " with `knowgate labels queue`"
+            )
+        ran = np.ones(len(correct), dtype=np.bool_) if self.ran is None else flag_array("ran", self.ran)
+        chance = np.ones(len(correct)) if self.run_propensity is None else self.run_propensity
+        chance = real_array("run_propensity", chance, low=0.0, high=1.0, unknown_allowed=True)
+        same_length(correct=correct, ran=ran, run_propensity=chance)
+        coin = np.isfinite(self._propensity) & np.isfinite(chance)
+        if (chance[coin] < self._propensity[coin] * (1.0 - 1e-9)).any() or (self._observed & coin & ~ran).any():
+            raise InvalidInputError("a row was labelled by a likelier coin than it ran; propensity includes the run's")
+        checked_error(self.forecast_error)
+        object.__setattr__(self, "forecast", forecast)
+        object.__setattr__(self, "ran", ran & coin)
+        object.__setattr__(self, "run_propensity", np.where(coin, chance, 1.0))
+        labelled = np.where(coin, self._propensity / np.where(coin, chance, 1.0), 0.0)
+        refuse_coin_in_forecasts(forecast, ran & coin, self._observed, np.minimum(labelled, 1.0))
 
     @property
     def n(self) -> int:
@@ -148,12 +184,15 @@ class CertificationRows:
     def outcome(self, kept: IntArray) -> FloatArray:
         """[n] unweighted X of each row under the kept tiers, NaN = unknown."""
         rows, last = np.arange(self.n), self.tiers - 1
-        x = self._correct[:, last] - self._correct[rows, kept]
-        known_zero = kept == last
-        if self.agrees is not None:
-            agrees = np.asarray(self.agrees, dtype=np.bool_)
-            known_zero = known_zero | agrees[rows, np.minimum(kept, last - 1)]
-        return np.where(known_zero, 0.0, x)
+        return np.where(self.settled(kept), 0.0, self._correct[:, last] - self._correct[rows, kept])
+
+    def settled(self, kept: IntArray) -> BoolArray:
+        """[n] whether X is 0 whatever the labels say: escalated to the last tier, or of the same answer as its."""
+        last = self.tiers - 1
+        if self.agrees is None:
+            return np.asarray(kept == last, dtype=np.bool_)
+        agrees = np.asarray(self.agrees, dtype=np.bool_)
+        return np.asarray((kept == last) | agrees[np.arange(self.n), np.minimum(kept, last - 1)], dtype=np.bool_)
 
     def drops(self, kept: IntArray) -> FloatArray:
         """[counted rows] X of each row, unknown = +1, weighted where rows are weighted."""
@@ -167,9 +206,35 @@ class CertificationRows:
         """[counted rows] values (A/π)·v of rows with a coin, v of rows without one."""
         if not self.weighted:
             return values[self.counted]
-        coin = ~np.isnan(self._propensity)
-        weight = np.where(coin, self._observed / np.where(coin, self._propensity, 1.0), 1.0)
-        return values * weight
+        return values * self.drawn_weight
+
+    @property
+    def corrected_bound(self) -> float:
+        """The largest |count| of a row whose forecast is corrected: 2/π − 1/ρ, for a forecast that is all wrong."""
+        coin = np.isfinite(self._propensity)
+        reach = 2.0 / self._propensity[coin] - 1.0 / self._run_propensity[coin]
+        return float(max(reach.max(initial=1.0), 1.0))
+
+    @property
+    def drawn_weight(self) -> FloatArray:
+        """[n] A/π; 1 for a row without a known coin."""
+        coin = np.isfinite(self._propensity)
+        return np.where(coin, self._observed / np.where(coin, self._propensity, 1.0), 1.0)
+
+    @property
+    def ran_weight(self) -> FloatArray:
+        """[n] R/ρ; 0 for a row without a known coin, which no forecast enters."""
+        return np.where(np.asarray(self.ran, dtype=np.bool_), 1.0 / self._run_propensity, 0.0)
+
+    def forecast_of(self, kept: IntArray) -> FloatArray:
+        """[n] the forecast X under the kept tiers: 0 where X is known to be 0, or where a verdict is missing."""
+        forecast, rows, last = np.asarray(self.forecast, dtype=np.float64), np.arange(self.n), self.tiers - 1
+        x = np.nan_to_num(forecast[:, last] - forecast[rows, kept], nan=0.0)
+        return np.where(self.settled(kept), 0.0, x)
+
+    @property
+    def _run_propensity(self) -> FloatArray:
+        return np.asarray(self.run_propensity, dtype=np.float64)
 
     @property
     def _correct(self) -> FloatArray:

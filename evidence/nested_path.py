@@ -75,6 +75,10 @@ def nested_tallies(
     path: Sequence[Thresholds], entry: IntArray, rows: CertificationRows, delta: float
 ) -> Iterator[Tally]:
     """The tallies of a nested path's candidates, in order, from the rows' entry points [n, tiers − 1]."""
+    if rows.forecast is not None:
+        for at, thresholds in enumerate(path):
+            yield tally_of(rows, Candidate(thresholds=thresholds, kept=first_retaining(list((entry <= at).T))), delta)
+        return
     thinned = thinned_is_sharper(path, entry, rows, delta)
     counts = _Counts(len(path), entry, rows)
     for at, thresholds in enumerate(path):

@@ -70,6 +70,7 @@ def prediction_powered(
     propensity: npt.ArrayLike,
     *,
     judge_share: float | None = None,
+    weight: npt.ArrayLike | None = None,
     confidence: float = 0.95,
 ) -> PoweredEstimate:
     """mean_w(gold) − λ·(mean_w(judge) − mean(judge)), mean_w over the gold rows with weights 1/π (Hájek).
@@ -87,23 +88,25 @@ def prediction_powered(
     judge = real_array("judge", judge, low=0.0, high=1.0)
     gold = real_array("gold", gold, low=0.0, high=1.0, unknown_allowed=True)
     seen, chance = flag_array("observed", observed), propensity_array("propensity", propensity)
-    n = same_length(judge=judge, gold=gold, observed=seen, propensity=chance)
+    standing = np.ones(len(judge)) if weight is None else real_array("weight", weight, low=0.0)
+    n = same_length(judge=judge, gold=gold, observed=seen, propensity=chance, weight=standing)
     _gold_known(gold, seen)
-    weight = seen / chance
-    share_of_all = weight / weight.mean()
+    counts = standing / standing.mean()
+    drawn = standing * seen / chance
+    share_of_all = drawn / drawn.mean()
     true = np.where(seen, gold, 0.0)
     gold_mean, judge_mean, judge_on_gold = (
         float((share_of_all * true).mean()),
-        float(judge.mean()),
+        float((counts * judge).mean()),
         float((share_of_all * judge).mean()),
     )
     # Per row the influence of the gold mean, and of the judge's error on the gold rows: the estimate is a − λ·b.
     a = share_of_all * (true - gold_mean)
-    b = share_of_all * (judge - judge_on_gold) - (judge - judge_mean)
+    b = share_of_all * (judge - judge_on_gold) - counts * (judge - judge_mean)
     used = _tuned(a, b) if judge_share is None else number("judge_share", judge_share, low=0.0, high=1.0)
     confidence = number("confidence", confidence, low=0.0, high=0.9999)
     value, error = gold_mean - used * (judge_on_gold - judge_mean), _error(a - used * b, seen)
-    effective = float(weight.sum()) ** 2 / float((weight**2).sum())
+    effective = float(drawn.sum()) ** 2 / float((drawn**2).sum())
     # Student's t with the gold rows' degrees of freedom: a handful of them does not make a normal mean.
     reach = float(stdtrit(max(effective - 1.0, 1.0), 0.5 + confidence / 2.0)) * error
     return PoweredEstimate(

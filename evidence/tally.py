@@ -1,8 +1,9 @@
 """What the certification rows say of one candidate, and the tests that may be made of it.
 
-Two kinds, one contract. A `PlainTally` holds counts of rows that count equally, X in {−1, 0, 1}, thinned to one rate
-where their coins differed: its tests are exact. A `WeightedTally` holds one weighted value per row in the fixed
-order: its tests bet. Nothing else in certification asks which kind it has.
+One contract, and two kinds. A `PlainTally` holds counts of rows that count equally, X in {−1, 0, 1}, thinned to one
+rate where their coins differed: its tests are exact. A `WeightedTally` holds one weighted value per row in the fixed
+order: its tests bet. A third, the `ForecastTally`, stands where a judge's forecasts are corrected. Nothing else in
+certification asks which kind it has.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from evidence import betting, binomial, exact_drop, power
 from evidence.certificate import CertificationTest, TargetKind, Thresholds
 from evidence.certification_rows import CertificationRows
 from evidence.errors import InvalidInputError
+from evidence.forecast_tally import forecast_tally
 from evidence.inputs import BoolArray, FloatArray
 from evidence.path import Candidate
 
@@ -33,6 +35,10 @@ class Tally(Protocol):
     def estimated_drop(self) -> float: ...
     @property
     def retained_accuracy(self) -> float | None: ...
+    @property
+    def rows_forecast(self) -> int: ...
+    @property
+    def forecast_share(self) -> float | None: ...
 
     def test_of(self, kind: TargetKind) -> CertificationTest: ...
     def drop_refuted(self, epsilon: float, delta: float) -> bool: ...
@@ -61,6 +67,8 @@ class PlainTally:
     right: int  # of those, known to be right
     assumed_wrong: int
     thinned: bool = False  # the rows are what thinning left of a weighted sample
+    rows_forecast: int = 0  # never: forecasts enter a ForecastTally
+    forecast_share: float | None = None
 
     @property
     def estimated_drop(self) -> float:
@@ -126,6 +134,8 @@ class WeightedTally:
     right: FloatArray  # [n] weight · correctness where retained, else 0
     bound: float
     assumed_wrong: int
+    rows_forecast: int = 0  # never: forecasts enter a ForecastTally
+    forecast_share: float | None = None
 
     @property
     def estimated_drop(self) -> float:
@@ -197,10 +207,10 @@ class WeightedTally:
         return (self.retained * at_least - self.right)[self.kept]
 
 
-def tally_of(rows: CertificationRows, candidate: Candidate, delta: float) -> PlainTally | WeightedTally:
+def tally_of(rows: CertificationRows, candidate: Candidate, delta: float) -> Tally:
     """The evidence of the rows on one candidate; its kept tiers [n] must lie in [0, tiers).
 
-    `delta` decides, before any label is looked at, whether weighted rows are thinned or bet on.
+    `delta` decides, before any label is looked at, whether weighted rows are thinned or bet on, and forecasts used.
     """
     kept = candidate.kept
     if kept.shape != (rows.n,) or kept.min() < 0 or kept.max() >= rows.tiers:
@@ -211,7 +221,10 @@ def tally_of(rows: CertificationRows, candidate: Candidate, delta: float) -> Pla
     retained = kept < rows.tiers - 1
     correct = np.nan_to_num(np.asarray(rows.correct, dtype=np.float64)[np.arange(rows.n), kept], nan=0.0)
     outcome = rows.outcome(kept)
-    return _tally(rows, candidate.thresholds, retained, outcome, 1.0, correct, delta)
+    tally = _tally(rows, candidate.thresholds, retained, outcome, 1.0, correct, delta)
+    if rows.forecast is None:
+        return tally
+    return forecast_tally(rows, tally, kept, np.nan_to_num(outcome, nan=1.0), correct, delta)
 
 
 def tally_of_least_drop(rows: CertificationRows, delta: float) -> PlainTally | WeightedTally:

@@ -130,6 +130,8 @@ def _certified(
         least_escalation=None,
         rows_assumed_wrong=passed.assumed_wrong,
         min_retained_share=min_share,
+        rows_forecast=passed.rows_forecast,
+        forecast_share=passed.forecast_share,
     )
 
 
@@ -160,6 +162,8 @@ def _refused(walk: _Progress, rows: CertificationRows, target: Target, delta: fl
         least_escalation=_least_escalation(best, target, delta),
         rows_assumed_wrong=0 if walk.stopped is None else walk.stopped.assumed_wrong,
         min_retained_share=min_share,
+        rows_forecast=0 if walk.stopped is None else walk.stopped.rows_forecast,
+        forecast_share=None if walk.stopped is None else walk.stopped.forecast_share,
     )
 
 

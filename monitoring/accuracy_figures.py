@@ -3,9 +3,10 @@
 The drop is the mean of X over all decisions. On escalated ones X is 0 and needs no label, so it is the retained share
 times the mean X of the retained, which rests on the decisions where the last tier was run to explore.
 
-A judge that labels everything and people who label a sample must not be averaged: the sample's weights stand for rows
-that the judge has labelled too, so its errors would count beside what they correct. Such a figure is not identified
-here; `knowgate labels estimate` corrects the judge by the sample.
+What sources that are not trusted say (a judge, users) is a forecast here, which trusted labels drawn by coin correct
+(prediction-powered, `monitoring.estimates`); alone it makes no figure. Where a cascade trusts its judge, the judge's
+labels and those of a sample must not be averaged: the sample's weights stand for rows that the judge has labelled too,
+so its errors would count beside what they correct. Such a figure is not identified.
 """
 
 import numpy as np
@@ -13,10 +14,13 @@ import pandas as pd
 
 from knowgate.records import LabelSource
 from monitoring.cohorts import Cohort
-from monitoring.estimates import Estimated, mean, of_part, stratified_mean, unidentified
+from monitoring.estimates import Estimated, Forecasts, mean, of_part, stratified_mean, unidentified
 from monitoring.names import FigureName
 
-MIXED = "labels of a sample stand beside a judge's or users'; `knowgate labels estimate` corrects one by the other"
+MIXED = (
+    "labels of a sample stand beside a judge's or users' that are trusted too; take those out of targets.trusted, and"
+    " one corrects the other (`knowgate labels estimate` does so at once)"
+)
 _TRUSTED = [LabelSource.GOLD.value, LabelSource.HUMAN.value]
 
 
@@ -37,7 +41,13 @@ def accuracy_cascade(cohort: Cohort) -> Estimated:
     if _mixed(rows, "kept"):
         return unidentified(MIXED)
     strata = "tier " + rows["kept_tier"].astype(str)
-    return stratified_mean(rows["correct_kept"], rows["kept_label_propensity"], strata, what="labels of kept answers")
+    return stratified_mean(
+        rows["correct_kept"],
+        rows["kept_label_propensity"],
+        strata,
+        what="labels of kept answers",
+        forecasts=_forecasts(rows, "forecast_kept"),
+    )
 
 
 def accuracy_last(cohort: Cohort) -> Estimated:
@@ -50,6 +60,7 @@ def accuracy_last(cohort: Cohort) -> Estimated:
         rows["run_propensity"] * rows["last_label_propensity"],
         _verdicts(cohort),
         what="labels of the last tier",
+        forecasts=_forecasts(rows, "forecast_last", rows["last_ran"]),
     )
 
 
@@ -61,7 +72,13 @@ def accuracy_retained(cohort: Cohort) -> Estimated:
     if _mixed(rows, "kept"):
         return unidentified(MIXED)
     strata = "tier " + rows["kept_tier"].astype(str)
-    return stratified_mean(rows["correct_kept"], rows["kept_label_propensity"], strata, what="labels of kept answers")
+    return stratified_mean(
+        rows["correct_kept"],
+        rows["kept_label_propensity"],
+        strata,
+        what="labels of kept answers",
+        forecasts=_forecasts(rows, "forecast_kept"),
+    )
 
 
 def drop(cohort: Cohort) -> Estimated:
@@ -79,6 +96,7 @@ def drop(cohort: Cohort) -> Estimated:
         np.full(len(retained), "retained"),
         what="explored and labelled pairs",
         reach=(-1.0, 1.0),
+        forecasts=_forecasts(retained, "forecast_x", retained["explored"]),
     )
     return of_part(inside, len(retained), len(rows))
 
@@ -98,6 +116,17 @@ def _mixed(rows: pd.DataFrame, answer: str) -> bool:
     source, chance = rows[f"{answer}_label_source"], rows[f"{answer}_label_propensity"]
     sampled = source.isin(_TRUSTED) & (chance < 1.0)
     return bool(sampled.any() and (source.notna() & ~source.isin(_TRUSTED)).any())
+
+
+def _forecasts(rows: pd.DataFrame, column: str, ran: "pd.Series[bool] | None" = None) -> Forecasts | None:
+    """A column of forecasts with the coin of the run that they needed; None where there are none."""
+    values = rows[column].to_numpy(dtype=np.float64)
+    if not rows[["forecast_kept", "forecast_last"]].notna().to_numpy().any():
+        return None
+    if ran is None:
+        return Forecasts(values=values, ran=np.ones(len(rows), dtype=bool), run_propensity=np.ones(len(rows)))
+    chance = rows["run_propensity"].to_numpy(dtype=np.float64)
+    return Forecasts(values=values, ran=ran.to_numpy(dtype=bool), run_propensity=chance)
 
 
 def _verdicts(cohort: Cohort) -> "np.typing.NDArray[np.str_]":

@@ -8,6 +8,8 @@ turns hours into weeks; what the forecast may err by is what the declared margin
 Risk needs labels: a window is consumed once it is older than the label horizon. What counts is E[X] against the target,
 whatever champion decided. A label that is missing for unknown reasons counts as X = −1: it may cost an alarm its power,
 never raise one. A later revision of a label changes figures, never an alarm that has consumed the row.
+What a source that is not trusted says (a judge) enters as a forecast g of the row's own X, three quarters of it: it was
+made whether or not the coin for trusted labels fell, so the increment's mean is that of X, however bad the judge.
 """
 
 from dataclasses import dataclass, replace
@@ -26,6 +28,8 @@ from monitoring.names import Rule
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+
+FORECAST_SHARE = 0.75  # of a judge's forecast: about what a judge that errs on one answer in eight is worth
 
 _EPOCH = pd.Timestamp(0, tz="UTC")
 
@@ -71,7 +75,7 @@ def watch_risk(memory: AlarmMemory | None, cohort: Cohort) -> AlarmMemory:
     basis = f"{spec.targets.kind.value} {spec.targets.value}"
     memory = memory or AlarmMemory(rule=Rule.RISK, consumed_until=cohort.window.start)
     if memory.basis != basis:
-        memory = replace(memory, basis=basis, families=(), raised_at=None, least_propensity=None)
+        memory = replace(memory, basis=basis, families=(), raised_at=None, least_propensity=None, forecast_share=0.0)
     rows = _unconsumed(cohort, memory)
     if not memory.families and memory.raised_at is None:
         rows = _from_first(rows, rows["retained"].to_numpy(dtype=bool))
@@ -83,13 +87,18 @@ def watch_risk(memory: AlarmMemory | None, cohort: Cohort) -> AlarmMemory:
         return _idle(memory, until, "an exploration has an unknown run propensity")
     x, observed, propensity = risk_rows(rows, spec)
     rate = spec.exploration_rate if spec.targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0
-    least = min(float(propensity[observed].min(initial=1.0)), rate)
+    guess, weight = risk_forecasts(rows, spec, observed)
+    ran_at = 1.0 / float(weight.max(initial=1.0))
+    least = min(float(propensity[observed].min(initial=1.0)), rate, ran_at)
     if memory.least_propensity is None or least < memory.least_propensity:
         memory = replace(memory, least_propensity=least)
     bound = float(memory.least_propensity or least)
     harm = spec.targets.value if spec.targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - spec.targets.value
-    low, high = risk_range(harm, bound)
-    increments = risk_increments(x, observed, np.where(observed, propensity, 1.0), harm, bound)
+    if guess.any():
+        memory = replace(memory, forecast_share=FORECAST_SHARE)
+    low, high = risk_range(harm, bound, memory.forecast_share)
+    chance = np.where(observed, propensity, 1.0)
+    increments = risk_increments(x, observed, chance, harm, bound, guess, weight)
     return _consume(memory, increments, rows, spec, (low, high), until)
 
 
@@ -113,6 +122,23 @@ def risk_rows(rows: pd.DataFrame, spec: CascadeSpec) -> tuple[FloatArray, BoolAr
     observed = known if by_coin else ran
     x = np.where(known, value, harmless)
     return np.where(observed, x, np.nan), observed, chance * np.where(drawn, label, 1.0)
+
+
+def risk_forecasts(rows: pd.DataFrame, spec: CascadeSpec, observed: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """g and the weight R/ρ of the run that it needed, each [n]; g is 0 where nothing was said, or every label was owed.
+
+    Without a coin for labels every row that ran is observed, and a forecast would cancel out.
+    """
+    retained_accuracy = spec.targets.kind is TargetKind.RETAINED_ACCURACY
+    said = rows["forecast_kept" if retained_accuracy else "forecast_x"].to_numpy(dtype=np.float64)
+    value = 1.0 - said if retained_accuracy else said
+    ran = np.ones(len(rows), dtype=bool) if retained_accuracy else rows["last_ran"].to_numpy(dtype=bool)
+    chance = np.ones(len(rows)) if retained_accuracy else rows["run_propensity"].to_numpy(dtype=np.float64)
+    usable = ran & np.isfinite(chance)
+    if bool((observed == ran).all()):
+        return np.zeros(len(rows)), np.ones(len(rows))
+    guess = np.where(usable, FORECAST_SHARE * np.nan_to_num(value, nan=0.0), 0.0)
+    return guess, np.where(usable, 1.0 / np.where(usable, chance, 1.0), 0.0)
 
 
 def _consume_savings(

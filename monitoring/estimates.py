@@ -9,18 +9,20 @@ agree have a variance of 0 and still prove little. Where no estimate exists the 
 Sources: post-stratification, Cochran, Sampling Techniques (1977), section 5A.9; Wilson, JASA 22 (1927).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from evidence.estimates import self_normalised
+from evidence.estimates import Estimate, self_normalised
+from evidence.prediction_powered import PoweredEstimate, prediction_powered
 
 FloatArray = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
+LEAST_GOLD = 10  # trusted labels in a stratum from which on they correct a judge there
 _Z = float(ndtri(0.5 + CONFIDENCE / 2.0))
 
 
@@ -35,6 +37,15 @@ class Estimated:
     not_identified: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Forecasts:
+    """What sources that are not trusted say of the rows [n], NaN = nothing, where the answers ran by a known coin."""
+
+    values: FloatArray  # [n]
+    ran: npt.NDArray[np.bool_]  # [n]
+    run_propensity: FloatArray  # [n]
+
+
 def unidentified(reason: str, n: int = 0) -> Estimated:
     """No value, and why."""
     return Estimated(n=n, not_identified=reason)
@@ -47,9 +58,11 @@ def stratified_mean(
     *,
     what: str,
     reach: tuple[float, float] = (0.0, 1.0),
+    forecasts: Forecasts | None = None,
 ) -> Estimated:
     """The mean of `values` [n] over all rows; NaN = not seen. `propensity` [n] counts where a value was seen, NaN =
     unknown. `strata` [n] names groups whose shares are known; `reach` is the smallest and largest value possible.
+    `forecasts` are corrected by the values in every stratum where they speak of all rows that ran.
 
     >>> stratified_mean([1, 0, float("nan")], [1, 1, 1], ["a", "a", "a"], what="labels").value
     0.5
@@ -70,8 +83,11 @@ def stratified_mean(
     for group in np.unique(groups):
         rows = groups == group
         if not (rows & seen).any():
-            return unidentified(f"no {what} on the {int(rows.sum())} {group} decisions", used)
-        mean, half = _group_mean(seen_value[rows], seen[rows], chance[rows], reach)
+            told = f"no {what} on the {int(rows.sum())} {group} decisions"
+            spoken = 0 if forecasts is None else int(np.isfinite(forecasts.values[rows]).sum())
+            more = f"; {spoken} labels of sources that are not trusted are forecasts, and need some to correct them"
+            return unidentified(told + (more if spoken else ""), used)
+        mean, half = _group_mean(seen_value[rows], seen[rows], chance[rows], reach, _within(forecasts, rows))
         share = float(rows.mean())
         value += share * mean
         variance += (share * half) ** 2
@@ -117,12 +133,36 @@ def mean(values: npt.ArrayLike, reach: tuple[float, float] = (0.0, 1.0)) -> Esti
     return stratified_mean(known, np.ones(len(known)), np.zeros(len(known)), what="values", reach=reach)
 
 
+def _within(forecasts: Forecasts | None, rows: npt.NDArray[np.bool_]) -> Forecasts | None:
+    """The forecasts of a stratum; None unless they speak of all its rows that ran, each by a known coin."""
+    if forecasts is None:
+        return None
+    values, ran, chance = forecasts.values[rows], forecasts.ran[rows], forecasts.run_propensity[rows]
+    whole = ran.any() and np.isfinite(values[ran]).all() and np.isfinite(chance[ran]).all()
+    return Forecasts(values=values, ran=ran, run_propensity=chance) if whole else None
+
+
 def _group_mean(
-    values: FloatArray, seen: npt.NDArray[np.bool_], propensity: FloatArray, reach: tuple[float, float]
+    values: FloatArray,
+    seen: npt.NDArray[np.bool_],
+    propensity: FloatArray,
+    reach: tuple[float, float],
+    forecasts: Forecasts | None,
 ) -> tuple[float, float]:
-    """A stratum's Hájek mean and the half width of its interval."""
+    """A stratum's Hájek mean, or its prediction-powered one, and the half width of its interval."""
     chance = np.where(seen, propensity, 1.0)
-    estimate = self_normalised(values, seen, chance)
+    estimate: Estimate | PoweredEstimate = self_normalised(values, seen, chance)
+    if forecasts is not None and int(seen.sum()) >= LEAST_GOLD and bool((seen & forecasts.ran == seen).all()):
+        ran, low, width = forecasts.ran, reach[0], reach[1] - reach[0]
+        label = np.minimum(chance[ran] / np.where(seen[ran], forecasts.run_propensity[ran], 1.0), 1.0)
+        powered = prediction_powered(
+            (forecasts.values[ran] - low) / width,
+            (values[ran] - low) / width,
+            seen[ran],
+            label,
+            weight=1.0 / forecasts.run_propensity[ran],
+        )
+        estimate = replace(powered, value=low + width * powered.value, standard_error=width * powered.standard_error)
     effective = max(estimate.effective_sample_size, 1.0)
     error = estimate.standard_error if np.isfinite(estimate.standard_error) else (reach[1] - reach[0]) / 2.0
     spread = (reach[1] - reach[0]) ** 2 * _Z**2 / (4 * effective**2)

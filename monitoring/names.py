@@ -26,6 +26,8 @@ class FigureName(StrEnum):
     ACCURACY_RETAINED = "accuracy_retained"
     DROP = "drop"
     CBPE = "cbpe"
+    JUDGE_WRONG_CALLED_RIGHT = "judge_wrong_called_right"
+    JUDGE_RIGHT_CALLED_WRONG = "judge_right_called_wrong"
     SAVINGS_USD = "savings_usd"
     SAVINGS_GFLOPS = "savings_gflops"
     SAVINGS_TOKENS = "savings_tokens"
@@ -61,6 +63,7 @@ class Rule(StrEnum):
     OOD_CONSERVATIVENESS = "ood_conservativeness"
     DRIFT = "drift"
     OVERDUE_LABELS = "overdue_labels"
+    JUDGE_DRIFT = "judge_drift"
     STALE_RUNTIME = "stale_runtime"
     UNDECLARED_MODEL = "undeclared_model"
 

@@ -31,8 +31,20 @@ log = logging.getLogger("knowgate.monitoring")
 
 UNITS = ("usd", "gflops", "tokens")
 _SIGNALS = ("p_t", "p_ik", "score", "ood", "entropy")
-_PLAIN = ("run_propensity", "label_propensity", "exploration_rate", "correct", "tokens_in", "tokens_out", "latency_ms")
-_NAMES = ("role", "model", "revision", "slice", "answer", "reason", "shard", "bundle", "label_source")
+_PLAIN = ("run_propensity", "label_propensity", "exploration_rate", "correct", "forecast")
+_COUNTS = ("tokens_in", "tokens_out", "latency_ms")
+_NAMES = (
+    "role",
+    "model",
+    "revision",
+    "slice",
+    "answer",
+    "reason",
+    "shard",
+    "bundle",
+    "label_source",
+    "forecast_source",
+)
 
 
 def pair_attempts(examples: Examples) -> pd.DataFrame:
@@ -41,7 +53,8 @@ def pair_attempts(examples: Examples) -> pd.DataFrame:
     Columns: id, decision (ordinal), occurred_at (aware; of the id), tier, role, model, revision (None where nobody
     said), slice, bundle, generation, reason (None where kept or undecided), retained (this tier's verdict was to
     keep), p_t, p_ik, score, ood, entropy, correct, run_propensity, label_propensity, exploration_rate, answer,
-    tokens_in, tokens_out, latency_ms, usd, gflops, tokens, label_received_at (aware), label_source, shard, row.
+    tokens_in, tokens_out, latency_ms, usd, gflops, tokens, label_received_at (aware), label_source, shard, row;
+    forecast and forecast_source (what a source that is not trusted says of the answer, beside `correct`).
     """
     columns: dict[str, object] = {
         "id": examples.ids,
@@ -56,7 +69,7 @@ def pair_attempts(examples: Examples) -> pd.DataFrame:
         "gflops": examples.gflops,
         "tokens": examples.tokens_in + examples.tokens_out,
     }
-    columns |= {name: getattr(examples, name) for name in _SIGNALS + _PLAIN}
+    columns |= {name: getattr(examples, name) for name in _SIGNALS + _PLAIN + _COUNTS}
     columns |= {name: pd.Series(getattr(examples, name), dtype=object) for name in _NAMES}
     return pd.DataFrame(columns)
 
@@ -83,8 +96,9 @@ def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime
     Columns: id, occurred_at, slice, bundle, generation; kept_tier, retained (kept before the last tier), reason (why
     the last tier was asked; None where retained); last_ran, explored (the last tier ran though the query was retained),
     run_propensity (chance that the last tier ran: 1 where escalated), label_propensity (of X), correct_kept,
-    kept_label_propensity, kept_label_source, correct_last, last_label_propensity, last_label_source, x; score (of the
-    kept tier); prompt_tokens; per unit: U (what answering cost), last_U (NaN where the last tier did not run),
+    kept_label_propensity, kept_label_source, correct_last, last_label_propensity, last_label_source, x;
+    forecast_kept, forecast_last, forecast_x (what sources say that are not trusted); score (of the kept tier);
+    prompt_tokens; per unit: U (what answering cost), last_U (NaN where the last tier did not run),
     exploration_U; expected_last_U (the last tier's price of the tokens that the first attempt used: a forecast that has
     not seen the last tier);
     label_late (the kept answer's label came after the horizon), overdue (past the horizon and a label is missing).
@@ -115,11 +129,13 @@ def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime
     columns["run_propensity"] = np.where(retained, coin, 1.0)
     for name, rows in (("kept", kept), ("last", last)):
         columns[f"correct_{name}"] = _at(attempts, "correct", rows)
+        columns[f"forecast_{name}"] = _at(attempts, "forecast", rows)
         columns[f"{name}_label_propensity"] = _at(attempts, "label_propensity", rows)
         columns[f"{name}_label_source"] = _object_at(attempts, "label_source", rows)
     answers = attempts["answer"].to_numpy(dtype=object)
     same = np.array([a is not None and a == b for a, b in zip(answers[kept], answers[last], strict=True)], dtype=bool)
-    columns["x"], columns["label_propensity"] = _difference(columns, same)
+    columns["x"], columns["label_propensity"] = _difference(columns, same, "correct")
+    columns["forecast_x"], _ = _difference(columns, same, "forecast")
     for unit in UNITS:
         columns |= _costs(attempts, spec, unit, first=first, last=last, exploration=role == Role.EXPLORATION)
     frame = pd.DataFrame(columns)
@@ -163,10 +179,10 @@ def _last_reason(attempts: pd.DataFrame, n: int, retained: BoolArray) -> ObjectA
     return found
 
 
-def _difference(columns: dict[str, Any], same: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """X and the propensity of its labels, both [n]."""
+def _difference(columns: dict[str, Any], same: BoolArray, told: str) -> tuple[FloatArray, FloatArray]:
+    """X as `told` by labels or forecasts, and the propensity of its labels, both [n]."""
     settled = ~columns["retained"] | (columns["explored"] & same)  # X is 0 whatever the labels say
-    labelled = columns["correct_last"] - columns["correct_kept"]
+    labelled = columns[f"{told}_last"] - columns[f"{told}_kept"]
     x = np.select([settled, columns["explored"]], [0.0, labelled], np.nan)
     both = np.minimum(columns["kept_label_propensity"], columns["last_label_propensity"])
     return x, np.where(settled, 1.0, both)

@@ -19,6 +19,7 @@ from knowgate.spec import CascadeSpec
 from monitoring.alarm_memory import AlarmMemory, memory_from_json
 from monitoring.alarms import Promise
 from monitoring.cohorts import Cohort, cohort_of, is_mature
+from monitoring.judges import measured_errors
 from monitoring.names import FigureName, Rule
 from monitoring.pairing import pair_attempts
 from store import assignments, bundles
@@ -29,6 +30,8 @@ from store.engine import reading
 from store.errors import BundleUnknown
 from store.examples import labelled
 from store.figures import figures
+from store.graders import GraderError
+from store.label_sources import labels_by_source
 
 log = logging.getLogger("knowgate.monitoring")
 
@@ -74,13 +77,24 @@ class Reader:
 
     def _read(self, window: Window) -> Cohort:
         with reading(self._engine) as session:
-            examples = labelled(session, self.spec.name, window, as_of=self.now)
+            examples = labelled(session, self.spec.name, window, as_of=self.now, trusted=self.spec.targets.trusted)
         return cohort_of(examples, self.spec, window, as_of=self.now)
 
     def attempts(self, window: Window) -> pd.DataFrame:
         """The attempts of a window alone, for columns that need no pairing."""
         with reading(self._engine) as session:
-            return pair_attempts(labelled(session, self.spec.name, window, as_of=self.now))
+            trusted = self.spec.targets.trusted
+            return pair_attempts(labelled(session, self.spec.name, window, as_of=self.now, trusted=trusted))
+
+    def grader_errors(self, window: Window) -> tuple[GraderError, ...]:
+        """How often each grader erred on the window's answers, as it is known now."""
+        with reading(self._engine) as session:
+            return measured_errors(
+                labels_by_source(session, self.spec.name, window, as_of=self.now),
+                self.spec.targets.trusted,
+                window,
+                measured_at=self.now,
+            )
 
     def champion(self) -> Champion:
         """The assignment in force, and the bundle it names."""

@@ -2,7 +2,8 @@
 
 1. Figures of the window, immature, and of every window that has become mature since.
 2. The savings alarm consumes the window at once; the risk alarm what is older than the label horizon.
-3. Once a day: drift against the champion's training window, the OOD gate, labels that are overdue.
+3. Once a day: drift against the champion's training window, the OOD gate, labels that are overdue, how often graders
+   err and whether that got worse.
 4. Runtimes that do not serve the generation in force, and attempts of models that the cascade does not declare.
 5. Everything is written in one transaction behind the caller's fence: figures, reports, alarm states, alerts, and the
    messages about them. A run that lost its claim writes nothing, and one that is repeated writes the same again.
@@ -22,6 +23,7 @@ from monitoring.alerts import AlertChange, Event, settle
 from monitoring.cohorts import Cohort
 from monitoring.daily_rules import DAY, TierDrift, day_of, find_drift, judge_day, judge_labels
 from monitoring.figures import figures_of
+from monitoring.judges import judge_drift_of_judge
 from monitoring.models import judge_cohort_models
 from monitoring.names import Rule
 from monitoring.reader import Champion, Reader
@@ -30,6 +32,7 @@ from store.alarm_states import put_alarm_state
 from store.drift_reports import DriftReport, put_report
 from store.engine import transaction
 from store.figures import FigureRow, put_figures
+from store.graders import GraderError, add_error
 
 REPORT_NAME = "drift"
 
@@ -61,6 +64,7 @@ class _Conclusions:
     drift: tuple[TierDrift, ...]
     memories: tuple[AlarmMemory, ...]
     judgements: tuple[Judgement, ...]
+    graders: tuple[GraderError, ...]
 
 
 def watch_window(
@@ -91,7 +95,7 @@ def watch_window(
 def _conclude(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Conclusions:
     champion = reader.champion()
     alarms = watch_alarms(reader, current, champion)
-    drift, daily = _conclude_day(reader, current, champion, alarms)
+    drift, daily, graders = _conclude_day(reader, current, champion, alarms)
     runtimes = judge_runtimes(champion.assignment, reader.acknowledgements(), now=reader.now)
     figures = tuple(row for cohort in (current, *matured) for row in figures_of(cohort, computed_at=reader.now))
     return _Conclusions(
@@ -99,22 +103,29 @@ def _conclude(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Conclu
         drift=drift,
         memories=tuple(finding.memory for finding in alarms),
         judgements=(*(finding.judgement for finding in alarms), *daily, runtimes, judge_cohort_models(current)),
+        graders=graders,
     )
 
 
 def _conclude_day(
     reader: Reader, current: Cohort, champion: Champion, alarms: tuple[AlarmFinding, ...]
-) -> tuple[tuple[TierDrift, ...], tuple[Judgement, ...]]:
+) -> tuple[tuple[TierDrift, ...], tuple[Judgement, ...], tuple[GraderError, ...]]:
     day = day_of(current.window)
     if day is None:
-        return (), ()
+        return (), (), ()
     today = current if day == current.window else reader.cohort(day)
     drift = find_drift(reader, champion.bundle, today)
     judgements = judge_day(champion.bundle, today, drift, lambda: _week_before(reader, champion, day))
     consumed = next((a.memory.consumed_until for a in alarms if a.memory.rule is Rule.RISK), None)
-    if consumed is not None:
-        judgements += (judge_labels(reader.cohort(Window(start=consumed - day.length, end=consumed))),)
-    return drift, judgements
+    if consumed is None:
+        return drift, judgements, ()
+    week, month = (Window(start=consumed - days * DAY, end=consumed) for days in (7, 28))
+    earlier = Window(start=month.start, end=week.start)
+    judgements += (
+        judge_labels(reader.cohort(Window(start=consumed - day.length, end=consumed))),
+        judge_drift_of_judge(reader.attempts(week), reader.attempts(earlier)),
+    )
+    return drift, judgements, reader.grader_errors(month)
 
 
 def _week_before(reader: Reader, champion: Champion, day: Window) -> Cohort | None:
@@ -128,6 +139,8 @@ def _week_before(reader: Reader, champion: Champion, day: Window) -> Cohort | No
 def _write(session: Session, reader: Reader, found: _Conclusions) -> tuple[AlertChange, ...]:
     spec, now = reader.spec, reader.now
     put_figures(session, found.figures)
+    for error in found.graders:
+        add_error(session, spec.name, error)
     for memory in found.memories:
         put_alarm_state(session, spec.name, memory.rule.value, memory_to_json(memory), now=now)
     for drift in found.drift:

@@ -191,10 +191,13 @@ def _deployment(engine: Engine, settings: Settings, now: datetime) -> Iterator[F
             if late and watched is not None:
                 yield _unwatched(name, watched, decisions.last_time(session, name))
             yield from _failing(name, job_runs.failing(session, name))
+            kinds = labels.waiting_counts(session, name)
+            parked = ", ".join(f"{one.labels} {one.reason}" for one in kinds if one.reason is not None)
             waiting = labels.waiting_count(session, name)
             if waiting:
                 cure = "their decisions have not arrived: check the spools, and the ids that labels carry"
-                yield Finding(check=name, state=State.NOTE, found=f"{waiting} labels wait", cure=cure)
+                found = f"{waiting} labels wait" + (f", parked of them: {parked}" if parked else "")
+                yield Finding(check=name, state=State.NOTE, found=found, cure=cure)
 
 
 def _leftovers(engine: Engine, settings: Settings, now: datetime) -> Iterator[Finding]:

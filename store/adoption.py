@@ -1,8 +1,8 @@
 """Which attempt a label speaks of, and labels that wait until it is there.
 
 A label names its decision by id, or by the user's external id. Where an external id was used more than once, the
-label speaks of the newest decision at or before the time it was made; where all are later (a gold answer known
-beforehand), of the earliest. A label without a tier speaks of the served one.
+label speaks of the newest decision at or before the time it was made; where all are later, of the earliest, and as
+it cannot be true of that it is refused, or parked if it came first. A label without a tier speaks of the served one.
 
 On PostgreSQL a label could look for a decision that another transaction has not committed yet, and that decision
 for the label: neither would see the other. So a label that finds nothing takes its cascade's lock, which waits for
@@ -12,12 +12,12 @@ all decisions under way, and looks again.
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from knowgate.records import Decision, Label
@@ -26,6 +26,7 @@ from store.tables import AttemptRow, DecisionRow, LabelRow, WaitingLabelRow
 
 T = TypeVar("T")
 _CHUNK = 5000  # ids in one IN list
+CLOCKS_DIFFER = timedelta(minutes=1)  # what two machines' clocks may differ by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +73,17 @@ def choose(targets: Iterable[Target], labelled_at: datetime) -> Target | None:
     return ordered[0] if ordered else None
 
 
-def label_digest(correct: float, labelled_at: datetime, label_propensity: float | None, *names: object) -> str:
+def too_early(target: Target, labelled_at: datetime) -> bool:
+    """Whether a label was made before its decision, beyond what clocks may differ by."""
+    return labelled_at < target.occurred_at - CLOCKS_DIFFER
+
+
+def label_digest(
+    correct: float, labelled_at: datetime, label_propensity: float | None, *names: object, grader: str | None = None
+) -> str:
     """What tells one statement from another: equal for a label that repeats exactly."""
-    stated = (float(correct), labelled_at.astimezone(UTC).isoformat(), label_propensity, *names)
+    by = () if grader is None else (grader,)  # nothing where none is told, as of the labels before graders had names
+    stated = (float(correct), labelled_at.astimezone(UTC).isoformat(), label_propensity, *names, *by)
     return hashlib.sha256(repr(stated).encode()).hexdigest()[:32]
 
 
@@ -88,16 +97,20 @@ def adopt(session: Session, decisions: Sequence[Decision]) -> int:
     for item in decisions:
         if item.external_id is not None:
             by_external.setdefault((item.cascade, item.external_id), []).append(targets[item.id])
-    rows, moved = [], []
+    rows, moved, parked = [], [], dict[str, list[UUID]]()
     for row in waiting:
         target = (
             targets.get(row.decision_id)
             if row.decision_id is not None
             else choose(by_external.get((row.cascade, str(row.external_id)), []), row.labelled_at)
         )
-        tier = None if target is None else target.served_tier if row.tier is None else row.tier
-        if target is None or target.cascade != row.cascade or tier not in target.tiers:
-            continue  # speaks of a tier that did not run: it stays where it is
+        if target is None:
+            continue
+        tier = target.served_tier if row.tier is None else row.tier
+        reason = _why_parked(row, target, tier)
+        if reason is not None:
+            parked.setdefault(reason, []).append(row.arrival)
+            continue
         rows.append(_label_row(row, target.id, tier))
         moved.append(row.arrival)
     dialects.insert_new(session, LabelRow, rows, returning="arrival")
@@ -106,7 +119,27 @@ def adopt(session: Session, decisions: Sequence[Decision]) -> int:
             delete(WaitingLabelRow).where(WaitingLabelRow.arrival.in_(chunk)),
             execution_options={"synchronize_session": False},
         )
+    for reason, arrivals in sorted(parked.items()):
+        for chunk in chunks(arrivals):
+            session.execute(
+                update(WaitingLabelRow).where(WaitingLabelRow.arrival.in_(chunk)).values(parked=reason),
+                execution_options={"synchronize_session": False},
+            )
     return len(moved)
+
+
+def _why_parked(row: WaitingLabelRow, target: Target, tier: int) -> str | None:
+    """Why a decision that a waiting label names does not take it up; None where it does.
+
+    It stays: by an external id it may speak of another decision that is still under way.
+    """
+    if target.cascade != row.cascade:
+        return "the decision is of another cascade"
+    if tier not in target.tiers:
+        return f"tier {tier} did not run"
+    if too_early(target, row.labelled_at):
+        return "made before its decision"
+    return None
 
 
 def chunks(items: Iterable[T]) -> Iterator[list[T]]:
@@ -167,17 +200,18 @@ def _waiting_for(session: Session, decisions: Sequence[Decision]) -> list[Waitin
     return [found[key] for key in sorted(found)]
 
 
-def _label_row(row: WaitingLabelRow, decision_id: UUID, tier: int | None) -> dict[str, Any]:
+def _label_row(row: WaitingLabelRow, decision_id: UUID, tier: int) -> dict[str, Any]:
     return {
         "decision_id": decision_id,
         "tier": tier,
         "source": row.source,
-        "digest": label_digest(row.correct, row.labelled_at, row.label_propensity),
+        "digest": label_digest(row.correct, row.labelled_at, row.label_propensity, grader=row.grader),
         "arrival": row.arrival,
         "correct": row.correct,
         "labelled_at": row.labelled_at,
         "received_at": row.received_at,
         "label_propensity": row.label_propensity,
+        "grader": row.grader,
     }
 
 

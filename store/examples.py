@@ -3,16 +3,19 @@
 The label in force is chosen by a window function: among labels made and received by `as_of`, the strongest source
 (gold > human > judge > feedback), and within it the latest arrival. A decision received after `as_of` is not there,
 so the same read gives the same rows whenever it is made.
+
+Told which sources are trusted, the join takes `correct` from those alone and puts the strongest of the others beside it
+as `forecast`: a judge's verdict then stands also where a gold label does, or it could not be corrected by it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import DateTime, Select, Subquery, case, func, select, type_coerce
+from sqlalchemy import DateTime, Select, Subquery, case, func, null, select, type_coerce
 from sqlalchemy.orm import Session
 
 from knowgate.records import LabelSource, Window
@@ -62,6 +65,8 @@ class Examples:
     label_received_at: Times
     run_propensity: Floats
     label_propensity: Floats  # of the label in force
+    forecast: Floats  # what the strongest source that is not trusted says; NaN where every source is
+    forecast_source: Objects
     exploration_rate: Floats  # the row's own chance of a run of the last tier beside a retained answer
     slice: Objects
     prompt: Objects
@@ -109,14 +114,22 @@ class Examples:
         return values
 
 
-def labelled(session: Session, cascade: str, window: Window, *, as_of: datetime) -> Examples:
-    """The attempts of a window of decision time with the label in force at `as_of`.
+def labelled(
+    session: Session,
+    cascade: str,
+    window: Window,
+    *,
+    as_of: datetime,
+    trusted: Collection[LabelSource] = tuple(LabelSource),
+) -> Examples:
+    """The attempts of a window of decision time with the label in force at `as_of`, of the sources that are trusted.
 
     Unlabelled attempts are there too, with `correct` NaN: they stay in the denominator.
     """
-    rows = session.execute(_query(cascade, window, as_of)).all()
-    columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) if rows else [()] * len(_COLUMNS)
-    arrays = {name: make(values) for (name, _, make), values in zip(_COLUMNS, columns, strict=True)}
+    rows = session.execute(_query(cascade, window, as_of, trusted)).all()
+    columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) if rows else [()] * (len(_COLUMNS) + 2)
+    arrays = {name: make(values) for (name, _, make), values in zip(_COLUMNS, columns[:-2], strict=True)}
+    arrays |= {"forecast": _floats(columns[-2]), "forecast_source": _objects(columns[-1])}
     arrays["p_t_kind"] = _kinds(session, cascade, arrays)
     ids = arrays["ids"]
     fresh = np.ones(len(ids), dtype=bool)
@@ -137,11 +150,14 @@ def _kinds(session: Session, cascade: str, arrays: dict[str, Any]) -> Objects:
     return filled
 
 
-def _query(cascade: str, window: Window, as_of: datetime) -> Select[Any]:
+def _query(cascade: str, window: Window, as_of: datetime, trusted: Collection[LabelSource]) -> Select[Any]:
     low, high = partitions.first_id(window.start), partitions.first_id(window.end)
-    held = _labels_in_force(low, high, as_of)
+    others = [source for source in LabelSource if source not in trusted]
+    held = _labels_in_force(low, high, as_of, trusted)
+    foreseen = _labels_in_force(low, high, as_of, others)
     columns = [_plain(column(held)) for _, column, _ in _COLUMNS]
-    return (
+    columns += [foreseen.c.correct, foreseen.c.source] if others else [null(), null()]
+    joined = (
         select(*columns)
         .select_from(_DECISION)
         .join(_ATTEMPT, _ATTEMPT.c.decision_id == _DECISION.c.id)
@@ -149,7 +165,16 @@ def _query(cascade: str, window: Window, as_of: datetime) -> Select[Any]:
             held,
             (held.c.decision_id == _ATTEMPT.c.decision_id) & (held.c.tier == _ATTEMPT.c.tier) & (held.c.place == 1),
         )
-        .outerjoin(
+    )
+    if others:
+        joined = joined.outerjoin(
+            foreseen,
+            (foreseen.c.decision_id == _ATTEMPT.c.decision_id)
+            & (foreseen.c.tier == _ATTEMPT.c.tier)
+            & (foreseen.c.place == 1),
+        )
+    return (
+        joined.outerjoin(
             _PLACE,
             (_PLACE.c.decision_id == _ATTEMPT.c.decision_id)
             & (_PLACE.c.tier == _ATTEMPT.c.tier)
@@ -176,7 +201,7 @@ def _plain(column: Any) -> Any:
     return type_coerce(column, DateTime(timezone=True)) if isinstance(column.type, UtcDateTime) else column
 
 
-def _labels_in_force(low: Any, high: Any, as_of: datetime) -> Subquery:
+def _labels_in_force(low: Any, high: Any, as_of: datetime, sources: Collection[LabelSource]) -> Subquery:
     strength = case({source.value: rank for rank, source in enumerate(LabelSource)}, value=_LABEL.c.source)
     place = func.row_number().over(
         partition_by=(_LABEL.c.decision_id, _LABEL.c.tier),
@@ -198,6 +223,7 @@ def _labels_in_force(low: Any, high: Any, as_of: datetime) -> Subquery:
             _LABEL.c.decision_id < high,
             _LABEL.c.labelled_at <= as_of,
             _LABEL.c.received_at <= as_of,
+            _LABEL.c.source.in_([source.value for source in sources]),
         )
         .subquery()
     )

@@ -27,6 +27,7 @@ class SourcedLabels:
     correct: npt.NDArray[np.float64]  # [n] of the source's latest label
     label_propensity: npt.NDArray[np.float64]  # [n] NaN = unknown
     first_delay_s: npt.NDArray[np.float64]  # [n] from the decision to the source's first label
+    grader: npt.NDArray[np.object_]  # [n] who made it, in which version; None = not told
 
 
 def labels_by_source(session: Session, cascade: str, window: Window, *, as_of: datetime) -> SourcedLabels:
@@ -43,6 +44,7 @@ def labels_by_source(session: Session, cascade: str, window: Window, *, as_of: d
             LabelRow.source,
             LabelRow.correct,
             LabelRow.label_propensity,
+            LabelRow.grader,
             first.label("first_received_at"),
             place.label("place"),
         )
@@ -67,13 +69,15 @@ def labels_by_source(session: Session, cascade: str, window: Window, *, as_of: d
         .order_by(held.c.decision_id, held.c.tier, held.c.source)
     )
     rows = session.execute(query).all()
-    ids, sources = np.empty(len(rows), dtype=object), np.empty(len(rows), dtype=object)
+    ids, sources, by = (np.empty(len(rows), dtype=object) for _ in range(3))
     ids[:] = [row.decision_id for row in rows]
     sources[:] = [row.source for row in rows]
+    by[:] = [row.grader for row in rows]
     return SourcedLabels(
         decision_id=ids,
         tier=np.array([row.tier for row in rows], dtype=np.int64),
         source=sources,
+        grader=by,
         correct=np.array([row.correct for row in rows], dtype=np.float64),
         label_propensity=np.array([row.label_propensity for row in rows], dtype=np.float64),
         first_delay_s=np.array(

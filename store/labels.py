@@ -3,10 +3,14 @@
 A label that repeats exactly changes nothing, by whichever name it came. Within a source a later arrival supersedes,
 between sources gold > human > judge > feedback (`store.examples` reads so); nothing is ever overwritten, so every
 read can be made as of a time. A label that comes before its decision waits for it.
+
+What cannot be true is refused: a label made in the future, or before the decision it speaks of was made; one of a
+tier that the cascade does not have, or that did not run. Where that shows only when the decision arrives, the label is
+parked with the reason, and counted (`waiting_counts`).
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,7 +25,8 @@ from knowgate import codec
 from knowgate.records import Label, LabelSource, Window
 from store import adoption, dialects, ledger, partitions
 from store.adoption import Target, label_digest
-from store.cascades import cascade_names
+from store.cascades import cascade, cascade_names
+from store.graders import note_graders
 from store.rejections import Rejected, find_unstorable
 from store.tables import DecisionRow, LabelRow, WaitingLabelRow
 
@@ -37,6 +42,15 @@ class LabelsAdded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Labels that no decision has taken up."""
+
+    reason: str | None  # why they are parked; None = their decision has not arrived yet
+    labels: int
+    oldest: datetime  # arrival of the first of them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredLabel:
     """A label and the attempt it speaks of."""
 
@@ -48,6 +62,7 @@ class StoredLabel:
     labelled_at: datetime
     received_at: datetime
     label_propensity: float | None
+    grader: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,19 +77,20 @@ def add_labels(session: Session, labels: Sequence[Label], *, received_at: dateti
     """Store labels with their ledger leaves; those whose decision is not there yet wait for it.
 
     Within the batch a later label is a later arrival. Rejected are labels of an unknown cascade, of another cascade's
-    decision, and of a tier that did not run.
+    decision, of a tier that did not run or is none of the cascade's, made after `received_at` or before their decision.
     """
     # Before the tables are read: whoever makes a partition waits for their readers, and must not hold what we need.
     partitions.ensure_partitions(session, [partitions.month_of(received_at)])
-    rejected = list(_inadmissible(session, labels))
+    rejected = list(_inadmissible(session, labels, received_at))
     bad = {row.index for row in rejected}
     admitted = [(index, label) for index, label in enumerate(labels) if index not in bad]
     targets = _find(session, [label for _, label in admitted])
+    lasts = {name: cascade(session, name).last for name in sorted({label.cascade for _, label in admitted})}
     rows: list[dict[str, Any]] = []
     waiting: list[dict[str, Any]] = []
     said: dict[UUID, Label] = {}
     for (index, label), target in zip(admitted, targets, strict=True):
-        fault = _fault(index, label, target)
+        fault = _fault(index, label, target, lasts)
         if fault is not None:
             rejected.append(fault)
             continue
@@ -84,6 +100,7 @@ def add_labels(session: Session, labels: Sequence[Label], *, received_at: dateti
             waiting.append(_waiting_row(label, arrival, received_at))
         else:
             rows.append(_label_row(label, target, arrival, received_at))
+    note_graders(session, said.values(), now=received_at)
     stored = _insert(session, LabelRow, rows, ("decision_id", "tier", "source", "digest"))
     kept = _insert(session, WaitingLabelRow, waiting, ("digest",))
     entries = [_entry(arrival, said[arrival]) for arrival in sorted([*stored, *kept])]
@@ -108,15 +125,28 @@ def labels_of(session: Session, decision_id: UUID, *, as_of: datetime | None = N
             labelled_at=row.labelled_at,
             received_at=row.received_at,
             label_propensity=row.label_propensity,
+            grader=row.grader,
         )
         for row in rows
     )
 
 
 def waiting_count(session: Session, cascade: str) -> int:
-    """How many labels of this cascade wait for their decision."""
+    """How many labels of this cascade wait for their decision, or are parked."""
     query = select(func.count()).select_from(WaitingLabelRow).where(WaitingLabelRow.cascade == cascade)
     return session.execute(query).scalar_one()
+
+
+def waiting_counts(session: Session, cascade: str) -> tuple[Waiting, ...]:
+    """How many labels of this cascade no decision has taken up, by the reason; the most frequent first."""
+    count = func.count()
+    query = (
+        select(WaitingLabelRow.parked, count, func.min(WaitingLabelRow.received_at))
+        .where(WaitingLabelRow.cascade == cascade)
+        .group_by(WaitingLabelRow.parked)
+        .order_by(count.desc(), WaitingLabelRow.parked)
+    )
+    return tuple(Waiting(reason=row[0], labels=row[1], oldest=row[2]) for row in session.execute(query))
 
 
 def label_count(session: Session, cascade: str, window: Window, *, as_of: datetime) -> int:
@@ -172,7 +202,7 @@ def _find(session: Session, labels: Sequence[Label]) -> list[Target | None]:
     return adoption.find_targets(session, labels)
 
 
-def _inadmissible(session: Session, labels: Sequence[Label]) -> Iterator[Rejected]:
+def _inadmissible(session: Session, labels: Sequence[Label], received_at: datetime) -> Iterator[Rejected]:
     """The labels that no decision need be looked for."""
     known = cascade_names(session)
     for index, label in enumerate(labels):
@@ -180,24 +210,35 @@ def _inadmissible(session: Session, labels: Sequence[Label]) -> Iterator[Rejecte
             cure = f"no such cascade (known: {', '.join(known) or 'none'}); run `knowgate cascade apply` first"
             yield Rejected(index=index, field="cascade", value=ascii(label.cascade)[1:-1], cure=cure)
             continue
-        unstorable = find_unstorable(index, (("external_id", label.external_id), ("tier", label.tier)))
+        named = (("external_id", label.external_id), ("tier", label.tier), ("grader", label.grader))
+        unstorable = find_unstorable(index, named)
         if unstorable is not None:
             yield unstorable
+        elif label.labelled_at > received_at + adoption.CLOCKS_DIFFER:
+            cure = f"it is after now ({received_at.isoformat()}); correct the clock that wrote it, or its offset"
+            yield Rejected(index=index, field="labelled_at", value=label.labelled_at.isoformat(), cure=cure)
 
 
 def _in_order(rejected: Iterable[Rejected]) -> tuple[Rejected, ...]:
     return tuple(sorted(rejected, key=lambda row: row.index))
 
 
-def _fault(index: int, label: Label, target: Target | None) -> Rejected | None:
+def _fault(index: int, label: Label, target: Target | None, lasts: Mapping[str, int]) -> Rejected | None:
     if target is None:
-        return None
+        last = lasts[label.cascade]
+        if label.tier is None or label.tier <= last:
+            return None
+        cure = f"cascade {label.cascade} has the tiers 0 to {last}; name one of them"
+        return Rejected(index=index, field="tier", value=str(label.tier), cure=cure)
     if target.cascade != label.cascade:
         cure = f"decision {target.id} is one of {target.cascade}; name that cascade"
         return Rejected(index=index, field="cascade", value=label.cascade, cure=cure)
     if label.tier is not None and label.tier not in target.tiers:
         ran = ", ".join(str(tier) for tier in sorted(target.tiers))
         return Rejected(index=index, field="tier", value=str(label.tier), cure=f"only these tiers ran: {ran}")
+    if adoption.too_early(target, label.labelled_at):
+        cure = f"decision {target.id} is of {target.occurred_at.isoformat()}, so nobody could judge its answer before"
+        return Rejected(index=index, field="labelled_at", value=label.labelled_at.isoformat(), cure=cure)
     return None
 
 
@@ -222,12 +263,13 @@ def _label_row(label: Label, target: Target, arrival: UUID, received_at: datetim
         "decision_id": target.id,
         "tier": target.served_tier if label.tier is None else label.tier,
         "source": label.source.value,
-        "digest": label_digest(label.correct, label.labelled_at, label.label_propensity),
+        "digest": label_digest(label.correct, label.labelled_at, label.label_propensity, grader=label.grader),
         "arrival": arrival,
         "correct": label.correct,
         "labelled_at": label.labelled_at,
         "received_at": received_at,
         "label_propensity": label.label_propensity,
+        "grader": label.grader,
     }
 
 
@@ -235,7 +277,7 @@ def _waiting_row(label: Label, arrival: UUID, received_at: datetime) -> dict[str
     named = (label.cascade, str(label.decision_id), label.external_id, label.tier, label.source.value)
     return {
         "arrival": arrival,
-        "digest": label_digest(label.correct, label.labelled_at, label.label_propensity, *named),
+        "digest": label_digest(label.correct, label.labelled_at, label.label_propensity, *named, grader=label.grader),
         "cascade": label.cascade,
         "decision_id": label.decision_id,
         "external_id": label.external_id,
@@ -245,6 +287,8 @@ def _waiting_row(label: Label, arrival: UUID, received_at: datetime) -> dict[str
         "labelled_at": label.labelled_at,
         "received_at": received_at,
         "label_propensity": label.label_propensity,
+        "grader": label.grader,
+        "parked": None,
     }
 
 

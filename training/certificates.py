@@ -9,6 +9,7 @@ from knowgate.policy import PolicyKind
 from knowgate.records import Window
 from knowgate.spec import Targets
 from training.certify import Certified
+from training.label_basis import label_basis
 from training.report import SignalQuality, gains_of, quality_of
 
 APART = "rows disjoint by decision and by prompt from all that was learned; recent half of the window, 3 prompts in 4"
@@ -50,6 +51,7 @@ def certificate_of(
         p_t_auroc=values["p_t"],
         score_auroc=values["score"],
         gains=gains_of(qualities),
+        label_basis=label_basis(certified, targets.trusted),
     )
 
 

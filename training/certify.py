@@ -22,7 +22,7 @@ from evidence.path import candidates_of
 from knowgate.policy import Policy, PolicyKind, escalate_all, first_retaining, retain_mask
 from knowgate.spec import TargetKind, Targets
 from training.dataset import CascadeRows
-from training.outcomes import certification_rows
+from training.outcomes import certification_rows, forecast_error_on
 from training.paths import Signals, learn_speed, path_of, policy_of
 from training.splits import Part, Split
 
@@ -92,7 +92,7 @@ def _certify(
 ) -> Certified | None:
     held = rows.take(tested)
     shown = tuple({name: values[tested] for name, values in tier.items()} for tier in signals)
-    known = _testable(held)
+    known = _testable(held, forecast_error_on(rows, ~tested))
     if known is None or not path:
         return None
     certification = certify_path(
@@ -115,12 +115,12 @@ def _certify(
     )
 
 
-def _testable(rows: CascadeRows) -> CertificationRows | None:
+def _testable(rows: CascadeRows, forecast_error: float | None) -> CertificationRows | None:
     """The rows as evidence sees them; None where no row's outcomes are known at all."""
     last = rows.tiers[-1]
     if rows.n == 0 or not (last.ran & np.isfinite(last.correct)).any():
         return None
-    return certification_rows(rows)
+    return certification_rows(rows, forecast_error)
 
 
 def _path(

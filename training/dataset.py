@@ -13,6 +13,7 @@ Decisions:
   that escalates.
 - Rows of a tier weigh 1 / (run_propensity · label_propensity) where known, cut at 20 so that one row never rules the
   fit. (The cut may bias a probe a little; no certificate depends on it.)
+- `correct` is what trusted sources say; what the others say stands apart as a forecast.
 """
 
 import logging
@@ -64,6 +65,9 @@ class TierColumns:
     shard_rows: IntArray  # [n]
     dimensions: IntArray  # [n] of the vectors; -1 = none
     vector_sha256: Texts = ()  # [n] of the vectors' bytes; empty = not compared
+    forecast: FloatArray | None = None  # [n] in [0, 1], what a source that is not trusted says; None = no such labels
+    sources: Texts = ()  # [n] of `correct`; empty = not told
+    forecast_sources: Texts = ()  # [n] of `forecast`
 
     @property
     def weight(self) -> FloatArray:
@@ -91,6 +95,9 @@ class TierColumns:
             shard_rows=self.shard_rows[rows],
             dimensions=self.dimensions[rows],
             vector_sha256=_chosen(self.vector_sha256, rows),
+            forecast=None if self.forecast is None else self.forecast[rows],
+            sources=_chosen(self.sources, rows) if self.sources else (),
+            forecast_sources=_chosen(self.forecast_sources, rows) if self.forecast_sources else (),
         )
 
 
@@ -151,7 +158,7 @@ def read_window(engine: Engine, spec: CascadeSpec, window: Window, *, as_of: dat
     """
     kinds = [tier.p_t_kind for tier in spec.tiers[:-1]]
     with reading(engine) as session:
-        examples = labelled(session, spec.name, window, as_of=as_of)
+        examples = labelled(session, spec.name, window, as_of=as_of, trusted=spec.targets.trusted)
         rows = cascade_rows(examples, spec, fingerprints(session))
     others = _of_another_kind(examples, kinds)
     same = np.array([name not in others for name in rows.ids], dtype=np.bool_)
@@ -300,6 +307,9 @@ def _tier(examples: Examples, tier: int, foreign: BoolArray, last: int) -> TierC
         shard_rows=shard_rows,
         dimensions=dimensions,
         vector_sha256=texts(examples.vector_sha256),
+        forecast=signals("forecast") if np.isfinite(examples.forecast).any() else None,
+        sources=texts(examples.label_source),
+        forecast_sources=texts(examples.forecast_source),
     )
 
 

@@ -17,6 +17,7 @@ from training.dataset import CascadeRows, TierVectors
 from training.fit import FitProbe, FittedProbe, Former, ProbeRows, fit_probe
 from training.ood import fit_ood
 from training.probe_settings import FitSettings
+from training.soft_labels import fitting_labels
 from training.splits import Part, Split
 
 FloatArray = npt.NDArray[np.float64]
@@ -51,14 +52,16 @@ def learn_tier(
     if vectors is None:
         return None
     columns = rows.tiers[tier]
+    taught, weight = fitting_labels(columns, split.rows(Part.FIT))
     usable = vectors.present & np.isfinite(columns.correct)
     parts = {part: usable & split.rows(part) for part in LEAST_LABELS}
+    parts[Part.FIT] = vectors.present & np.isfinite(taught) & split.rows(Part.FIT)
     if any(int(parts[part].sum()) < least for part, least in LEAST_LABELS.items()):
         return None
-    if any(np.unique(columns.correct[parts[part]] >= 0.5).size < 2 for part in parts):
+    if any(np.unique(taught[parts[part]] >= 0.5).size < 2 for part in parts):
         return None
     fitted = fit(
-        _probe_rows(rows, tier, vectors, parts[Part.FIT]),
+        ProbeRows(x=vectors.of(parts[Part.FIT]), y=taught[parts[Part.FIT]], weight=weight[parts[Part.FIT]]),
         _probe_rows(rows, tier, vectors, parts[Part.VALIDATION]),
         settings,
         warm_start=former_probes(former, vectors.fingerprints),

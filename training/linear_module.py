@@ -99,24 +99,13 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
     @torch.no_grad()
     def training_step(self, block: RowBlock, _: int) -> None:
         """Add one block to the sums of the pass."""
-        add = {
-            PassKind.STATISTICS: self._add_statistics,
-            PassKind.CURVATURE: self._add_curvature,
-            PassKind.DESCENT: self._add_descent,
-            PassKind.VALIDATION: self._add_validation,
-        }[self.next.kind]
-        add(self._pieces(block), block.layer, self._place[block.layer])
+        with self._products():
+            getattr(self, f"_add_{self.next.kind}")(self._pieces(block), block.layer, self._place[block.layer])
 
     @torch.no_grad()
     def on_train_epoch_end(self) -> None:
         """Add up over the processes, take the step, and say what the next pass is."""
-        end = {
-            PassKind.STATISTICS: self._end_statistics,
-            PassKind.CURVATURE: self._end_curvature,
-            PassKind.DESCENT: self._end_descent,
-            PassKind.VALIDATION: self._end_validation,
-        }[self.next.kind]
-        end()
+        getattr(self, f"_end_{self.next.kind}")()
 
     # What comes home from processes that were spawned
 
@@ -155,12 +144,11 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
             self._next_group()
 
     def _add_curvature(self, pieces: Iterator[RowBlock], _: int, at: int) -> None:
-        with torch.autocast(self.device.type, enabled=False):
-            for block in pieces:
-                x = self._centred(block, at).div_(self._here_scale[at]).mul_(block.weight.sqrt()[:, None])
-                self._sums[at].addmm_(x.T, torch.mm(x, self._directions))
-                self._traces[at, 0] += x.square().sum()
-                self._traces[at, 1] += block.weight.sum()
+        for block in pieces:
+            x = self._centred(block, at).div_(self._here_scale[at]).mul_(block.weight.sqrt()[:, None])
+            self._sums[at].addmm_(x.T, torch.mm(x, self._directions))
+            self._traces[at, 0] += x.square().sum()
+            self._traces[at, 1] += block.weight.sum()
 
     def _end_curvature(self) -> None:
         traces = self._total(self._traces)
@@ -185,14 +173,13 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
         trial = self._descent.trial[here, problems]
         weights, bias = trial[:, :-1] / self._here_scale[here], trial[:, -1:]
         gradient, slope = torch.zeros_like(weights), torch.zeros_like(bias)
-        with self._products():
-            for block in pieces:
-                x = self._centred(block, here)
-                z = torch.mm(weights, x.T).float() + bias
-                self._losses[at, problems] += ((functional.softplus(z) - block.y * z) @ block.weight).double()
-                residual = block.weight * (torch.sigmoid(z) - block.y)
-                gradient += torch.mm(residual, x)
-                slope += residual.sum(1, keepdim=True)
+        for block in pieces:
+            x = self._centred(block, here)
+            z = torch.mm(weights, x.T).float() + bias
+            self._losses[at, problems] += ((functional.softplus(z) - block.y * z) @ block.weight).double()
+            residual = block.weight * (torch.sigmoid(z) - block.y)
+            gradient += torch.mm(residual, x)
+            slope += residual.sum(1, keepdim=True)
         self._sums[at, problems] += torch.cat([gradient, slope], dim=1)
 
     def _end_descent(self) -> None:
@@ -233,12 +220,11 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
 
     def _add_validation(self, pieces: Iterator[RowBlock], _: int, at: int) -> None:
         weights, bias = self._descent.at[at, :, :-1] / self._here_scale[at], self._descent.at[at, :, -1:]
-        with torch.autocast(self.device.type, enabled=False):
-            for block in pieces:
-                z = torch.mm(weights, self._centred(block, at).T) + bias
-                if not bool(torch.isfinite(z).all()):
-                    raise TrainingRefused(not_finite(block, "validation"))
-                self._sums[at, :, block.start : block.start + len(block.y)] = z
+        for block in pieces:
+            z = torch.mm(weights, self._centred(block, at).T) + bias
+            if not bool(torch.isfinite(z).all()):
+                raise TrainingRefused(not_finite(block, "validation"))
+            self._sums[at, :, block.start : block.start + len(block.y)] = z
 
     def _end_validation(self) -> None:
         layers, logits = self._groups[self._group], self._total(self._sums)
@@ -300,7 +286,9 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
         return self._buffer[: len(block.y)].copy_(block.x).sub_(self._here_mean[at])
 
     def _products(self) -> AbstractContextManager[Any]:
-        return nullcontext() if self._coarse else torch.autocast(self.device.type, enabled=False)
+        """The trainer's precision for the first steps of a descent, float32 for everything else."""
+        coarse = self._coarse and self.next.kind is PassKind.DESCENT
+        return nullcontext() if coarse else torch.autocast(self.device.type, enabled=False)
 
     def _total(self, sums: Tensor) -> Tensor:
         """The sum over all processes."""

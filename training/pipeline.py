@@ -219,16 +219,16 @@ def _compare(
     return compare_with_champion(rows, vectors, certified, champion, targets)
 
 
-def _former(champion: Bundle | None, tiers: int) -> list[TierModels | None]:
-    """The champion's models by tier; none where it is of another chain."""
-    return list(champion.tiers) if champion is not None and len(champion.tiers) == tiers else [None] * tiers
-
-
 def _read_rows(engine: Engine, spec: CascadeSpec, window: Window, as_of: datetime) -> CascadeRows:
     rows = read_window(engine, spec, window, as_of=as_of)
     if rows.of_another_kind:
         log.warning("%s: %d decisions left out, their P(T) is of another kind", spec.name, rows.of_another_kind)
     return rows
+
+
+def _former(champion: Bundle | None, tiers: int) -> list[TierModels | None]:
+    """The champion's models by tier; none where it is of another chain."""
+    return list(champion.tiers) if champion is not None and len(champion.tiers) == tiers else [None] * tiers
 
 
 def _mature(window: Window, as_of: datetime, spec: CascadeSpec) -> Window | None:

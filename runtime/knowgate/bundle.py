@@ -19,6 +19,7 @@ from knowgate.bundle_documents import (
     CertificateDocument,
     CertificateStatus,
     ComparisonDocument,
+    LabelBasis,
     SignalGain,
     TierDocument,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "CertificateDocument",
     "CertificateStatus",
     "ComparisonDocument",
+    "LabelBasis",
     "SignalGain",
     "TierDocument",
     "TierModels",

@@ -15,7 +15,7 @@ from knowgate.calibrator import Calibrator
 from knowgate.errors import RecordInvalid
 from knowgate.policy import Policy
 from knowgate.probe import ProbeKind
-from knowgate.records import Fingerprint, PTKind, Reason, Window
+from knowgate.records import Fingerprint, LabelSource, PTKind, Reason, Window
 from knowgate.score import ScoreModel
 from knowgate.spec import TargetKind
 
@@ -70,6 +70,23 @@ class SignalGain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LabelBasis:
+    """Whose labels a certificate rests on."""
+
+    trusted: tuple[LabelSource, ...]  # whose labels count as the truth
+    labels: dict[str, int]  # of trusted sources on the tested rows, by source
+    forecasts: dict[str, int]  # of the others, which trusted labels correct
+    rows_forecast: int = 0  # rows that enter by a forecast alone
+    forecast_share: float | None = None  # how much of the forecasts was used, in [0, 1]; None = none were
+    forecasts_left_out: str | None = None  # why they could not be used
+
+    @property
+    def agreement_with(self) -> tuple[LabelSource, ...]:
+        """Sources that are trusted though they err: the promise is then agreement with them, not being right."""
+        return tuple(source for source in self.trusted if source in (LabelSource.JUDGE, LabelSource.FEEDBACK))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateDocument:
     """What the policy is guaranteed, and what was seen on the cohort that guaranteed it."""
 
@@ -93,6 +110,7 @@ class CertificateDocument:
     p_t_auroc: float | None = None
     score_auroc: float | None = None
     gains: tuple[SignalGain, ...] = ()  # of each learned signal over P(T) alone
+    label_basis: LabelBasis | None = None  # None = a certificate made before it was told
 
     def __post_init__(self) -> None:
         for name in ("target_value", "delta", "delta_family"):

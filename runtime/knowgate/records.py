@@ -205,6 +205,7 @@ class Label:
     external_id: str | None = None
     tier: int | None = None  # None = the served one
     label_propensity: float | None = None  # chance that this row is labelled, given its answers; None = unknown
+    grader: str | None = None  # which machine said so, in which version: "name@version"; None = not told
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.correct) and 0.0 <= self.correct <= 1.0):
@@ -212,6 +213,8 @@ class Label:
         _aware("labelled_at", self.labelled_at)
         _propensity("label_propensity", self.label_propensity)
         _at_least("tier", self.tier, 0)
+        if self.grader is not None and not 0 < len(self.grader) <= 200:
+            raise RecordInvalid("grader", self.grader, "a name of 1 to 200 characters is expected, or none")
         if (self.decision_id is None) == (self.external_id is None):
             raise RecordInvalid("decision_id", self.decision_id, "give either decision_id or external_id")
 

@@ -116,11 +116,15 @@ class Targets:
     delta: float = 0.1
     rule: PolicyKind = PolicyKind.GATES
     min_retained_share: float = 0.05  # retaining less than this is not worth a cascade: infeasible
+    # Whose labels a promise may rest on. Those of the others are forecasts, which trusted labels correct.
+    trusted: tuple[LabelSource, ...] = (LabelSource.GOLD, LabelSource.HUMAN)
 
     def __post_init__(self) -> None:
         for name in ("value", "delta", "min_retained_share"):
             if not 0 < getattr(self, name) < 1:
                 raise RecordInvalid(name, getattr(self, name), "lies strictly between 0 and 1")
+        if not self.trusted:
+            raise RecordInvalid("trusted", "[]", "name at least one source of labels, e.g. gold")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from services.audit.replay import Replay
 from services.audit.replay_stored import replay_decision
 from services.errors import InputInvalid
 from store import bundles, cascades, decisions, labels, ledger, merkle
+from store.graders import GraderError, graders
 from store.labels import StoredLabel
 from store.ledger import Leaf, SealedBatch
 from store.undeclared import Undeclared, undeclared_models
@@ -31,6 +32,15 @@ class LedgerPlace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KnownGrader:
+    """A grader as it was known when its label came."""
+
+    label: UUID
+    grader: str
+    error: GraderError | None  # its latest measurement by then; None = nobody had measured it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """One decision with all that it rests on."""
 
@@ -44,6 +54,7 @@ class Explanation:
     training_window: Window | None
     bundle_created_at: datetime | None
     labels: tuple[StoredLabel, ...]
+    graders: tuple[KnownGrader, ...]  # per label of a machine, what was known of it when the label came
     replay: Replay
     ledger: tuple[LedgerPlace, ...]
 
@@ -76,6 +87,7 @@ def explain(session: Session, decision: Decision) -> Explanation:
     stored = decisions.stored_decision(session, decision.id)
     document = _document(session, decision.bundle)
     spec = cascades.cascade(session, decision.cascade)
+    said = labels.labels_of(session, decision.id)
     return Explanation(
         decision=decision,
         received_at=stored.received_at,
@@ -86,7 +98,8 @@ def explain(session: Session, decision: Decision) -> Explanation:
         certificate=None if document is None else document.certificate,
         training_window=None if document is None else document.training_window,
         bundle_created_at=None if document is None else document.created_at,
-        labels=labels.labels_of(session, decision.id),
+        labels=said,
+        graders=tuple(_known(session, decision.cascade, label) for label in said if label.grader is not None),
         replay=replay_decision(session, decision),
         ledger=tuple(_place(session, leaf) for leaf in ledger.leaves_of(session, str(decision.id))),
     )
@@ -104,6 +117,12 @@ class Proof:
 def proofs(session: Session, subject: str) -> tuple[Proof, ...]:
     """The inclusion proofs of every leaf that speaks of `subject`."""
     return tuple(_proof(session, leaf) for leaf in ledger.leaves_of(session, subject))
+
+
+def _known(session: Session, cascade: str, label: StoredLabel) -> KnownGrader:
+    seen = graders(session, cascade, as_of=label.received_at)
+    error = next((one.error for one in seen if one.name == label.grader), None)
+    return KnownGrader(label=label.id, grader=str(label.grader), error=error)
 
 
 def _document(session: Session, bundle_id: str | None) -> BundleDocument | None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from knowgate.policy import PolicyKind
+from knowgate.records import LabelSource
 
 
 def certify(
@@ -28,6 +29,12 @@ def certify(
     slice_name: Annotated[
         str | None, typer.Option("--slice", help="Certify the queries of this slice alone, and for it alone.")
     ] = None,
+    trust: Annotated[
+        list[LabelSource] | None,
+        typer.Option(
+            help="Also take this source's labels for the truth. Of a judge: the promise is agreement with it."
+        ),
+    ] = None,
     timezone: Annotated[str | None, typer.Option(help="Where times without an offset were written.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -36,7 +43,7 @@ def certify(
     Exits with 0 when certified and with 3 when not: infeasible, or insufficient evidence.
     """
     from evidence import CertificationStatus, Target, TargetKind
-    from services.certification import certify_table
+    from services.certification import TRUSTED, certify_table
     from services.clock import SystemClock
     from services.commands.printing import print_record
     from services.errors import InputInvalid
@@ -53,8 +60,16 @@ def certify(
     table = read_outcomes(outcomes, timezone=timezone)
     if slice_name is not None:
         table = table.of_slice(slice_name)
+    trusted = tuple(source for source in LabelSource if source in TRUSTED or source in (trust or ()))
+    table = table.trusting(trusted)
     refuse_uncertifiable(table, rule, SystemClock().now())
-    answer = certify_table(table, rule=rule, target=target, delta=delta, min_retained_share=min_retained_share)
+    answer = certify_table(
+        table, rule=rule, target=target, delta=delta, min_retained_share=min_retained_share, trusted=trusted
+    )
     print_record(answer, as_json=as_json)
+    if answer.promise.startswith("agreement"):
+        typer.echo(f"this is about {answer.promise}", err=True)
+    if answer.label_basis.forecasts_left_out is not None:
+        typer.echo(answer.label_basis.forecasts_left_out, err=True)
     if answer.status is not CertificationStatus.CERTIFIED:
         raise typer.Exit(3)

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from knowgate import Attempt, Policy
-from services.audit.explain import Explanation
+from knowgate.bundle import LabelBasis
+from services.audit.explain import Explanation, KnownGrader
 
 
 def explanation_lines(told: Explanation) -> list[str]:
@@ -64,11 +65,35 @@ def _grounds(told: Explanation) -> Iterator[str]:
                 f"attempt {certificate.attempt}, δ {certificate.delta:.4f} of {certificate.delta_family}, "
                 f"n {certificate.n}, {certificate.test}"
             )
+            if certificate.label_basis is not None:
+                yield f"  rests on     {_resting(certificate.label_basis)}"
     for label in told.labels:
         yield (
             f"label of tier {label.tier}: {label.correct:g} from {label.source}, "
             f"{label.labelled_at.isoformat(timespec='seconds')}"
         )
+    for known in told.graders:
+        yield f"  by {known.grader}, {_how_good(known)}"
+
+
+def _resting(basis: LabelBasis) -> str:
+    counted = ", ".join(f"{count} {source}" for source, count in basis.labels.items()) or "no"
+    told = f"{counted} labels"
+    if basis.rows_forecast:
+        told += f", and corrected forecasts on {basis.rows_forecast} rows"
+    if basis.agreement_with:
+        told += f"; trusted though they err: {', '.join(basis.agreement_with)}, so it is about agreement with them"
+    return told
+
+
+def _how_good(known: KnownGrader) -> str:
+    error = known.error
+    if error is None:
+        return "whose error nobody had measured then"
+    return (
+        f"which then had called {error.wrong_called_right} of {error.wrong} wrong answers right and"
+        f" {error.right_called_wrong} of {error.right} right ones wrong"
+    )
 
 
 def _proof(told: Explanation) -> Iterator[str]:

@@ -81,6 +81,22 @@ def import_labels(
 
 
 @app.command()
+def waiting(cascade: Cascade, as_json: AsJson = False) -> None:
+    """Count the labels that no decision has taken up: still waiting, or parked and why."""
+    from services.commands.printing import print_rows
+    from services.database import database
+    from services.settings import read_settings
+    from store import cascades
+    from store.engine import reading
+    from store.labels import waiting_counts
+
+    with database(read_settings()) as engine, reading(engine) as session:
+        cascades.cascade(session, cascade)
+        rows = waiting_counts(session, cascade)
+    print_rows("waiting", rows, as_json=as_json, columns=("reason", "labels", "oldest"))
+
+
+@app.command()
 def queue(
     cascade: Cascade,
     rate: Annotated[

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from knowgate.backends.protocol import Backend
+from knowgate.backends import Backend, encoders_of
 from knowgate.cascade import Cascade
 from knowgate.client import Client
 from knowgate.shipper import Shipper
@@ -55,6 +55,7 @@ def live(settings: Settings, url: str, spec: CascadeSpec, backends: Sequence[Bac
             models=[tier.model for tier in spec.tiers],
             spool=spool,
             backends=backends,
+            encoders=encoders_of(spec),
         ) as cascade,
     ):
         yield Serving(

@@ -1,7 +1,8 @@
 """What a gateway needs of its cascade: the declaration, from the control plane, and a back-end per tier.
 
 Every tier must have an endpoint of its own here: a model in this process would make the gateway as heavy as the model.
-Keys come from files, never from the declaration, which travels everywhere.
+Keys come from files or from the environment variable that the tier names, never from the declaration, which travels
+everywhere.
 """
 
 import json
@@ -12,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from knowgate import codec
-from knowgate.backends.protocol import Backend
+from knowgate.backends import Backend, from_spec
 from knowgate.errors import RecordInvalid
 from knowgate.records import Fingerprint
 from knowgate.spec import CascadeSpec, TierSpec
@@ -66,23 +67,10 @@ def _backend(tier: TierSpec, key: str | None, fingerprint: Fingerprint | None, f
         raise InputInvalid(
             f"tier {tier.name}: backend is {tier.backend!r}: a gateway asks openai, sglang or vllm; serve the model so"
         )
-    if tier.endpoint is None:
-        raise InputInvalid(f"tier {tier.name}: endpoint is missing: declare the API's root, e.g. http://host:8000/v1")
     try:
-        from knowgate.backends import OpenAIBackend, SGLangBackend, VLLMBackend
-
-        if tier.backend == "openai":
-            return OpenAIBackend(tier.endpoint, tier.model, api_key=key)
-        if tier.backend == "sglang":
-            return SGLangBackend(tier.endpoint, tier.model, fingerprint=fingerprint, api_key=key)
-        layers = tier.layers if fingerprint is not None else ()
-        return VLLMBackend(
-            tier.endpoint, tier.model, fingerprint=fingerprint, folder=folder, layers=layers, api_key=key
-        )
-    except ImportError as error:
-        raise InputInvalid(f"tier {tier.name}: {error}: pip install 'knowgate[{tier.backend}]'") from None
-    except RecordInvalid as error:
-        raise InputInvalid(f"tier {tier.name}: {error}") from None
+        return from_spec(tier, fingerprint=fingerprint, api_key=key, folder=folder)
+    except (RecordInvalid, ImportError) as error:
+        raise InputInvalid(str(error)) from None
 
 
 def _message(body: str) -> str:

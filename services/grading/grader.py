@@ -27,6 +27,7 @@ class Grading:
     cascade: str
     source: LabelSource
     label_propensity: float | None
+    grader: str | None = None  # name@version, which the labels carry
 
 
 def graded(
@@ -46,6 +47,7 @@ def graded(
                 decision_id=candidate.decision_id,
                 tier=candidate.tier,
                 label_propensity=grading.label_propensity,
+                grader=grading.grader,
             )
         )
 

@@ -6,6 +6,7 @@ that is neither word is no verdict. Replies are asked for at temperature 0, whic
 none of them right.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,16 @@ class Judge:
     client: httpx.Client
     template: str = TEMPLATE
     api_key: str | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What its labels say made them: the model, and a hash of all that decides its verdicts but the model itself.
+
+        >>> Judge(endpoint="http://a/v1", model="m", client=httpx.Client()).name
+        'm@2cd18e6c98d0'
+        """
+        decides = "\x00".join((self.endpoint.rstrip("/"), self.template, str(MAX_TOKENS)))
+        return f"{self.model[:150]}@{hashlib.sha256(decides.encode()).hexdigest()[:12]}"
 
     def grade(self, candidate: Candidate) -> float | None:
         """1 or 0 as the judge's first verdict word says; None without a prompt, an answer or a verdict."""

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from knowgate.records import LabelSource, Window
 from knowgate.spec import CascadeSpec
+from monitoring.judges import measured_errors
 from services.clock import SystemClock
 from services.errors import InputInvalid
 from services.grading.candidates import Candidate, candidates
@@ -19,6 +20,8 @@ from services.grading.judge import Judge, read_template, refuse_unreadable
 from services.settings import Settings, hash_key
 from store import cascades
 from store.engine import reading, transaction
+from store.graders import GraderError, add_error
+from store.label_sources import labels_by_source
 from store.labels import add_labels
 
 
@@ -55,6 +58,8 @@ class Graded:
     not_told: int  # the grader could not tell: no such query in the file, no text kept, or no verdict
     right: int
     label_propensity: float | None
+    grader: str | None  # name@version of a judge
+    error: GraderError | None  # how often it errs, measured now; None = no trusted label speaks of what it judged
 
 
 def run_grading(
@@ -82,13 +87,15 @@ def run_grading(
         grader, gradable = _grader(by, spec, settings, client, chosen)
         if label_propensity is None and gradable:
             label_propensity = 1.0
-        grading = Grading(cascade=cascade, source=source, label_propensity=label_propensity)
+        name = grader.name if isinstance(grader, Judge) else None
+        grading = Grading(cascade=cascade, source=source, label_propensity=label_propensity, grader=name)
         for batch in batches(graded(chosen, grader, grading, now=now)):
             made = [label for label in batch if label is not None]
             untold += len(batch) - len(made)
             right += sum(label.correct >= 0.5 for label in made)
             with transaction(engine) as session:
                 stored += add_labels(session, made, received_at=SystemClock().now()).stored
+    error = None if name is None else _measure(engine, spec, window, name)
     return Graded(
         cascade=cascade,
         source=source,
@@ -97,7 +104,21 @@ def run_grading(
         not_told=untold,
         right=right,
         label_propensity=label_propensity,
+        grader=name,
+        error=error,
     )
+
+
+def _measure(engine: Engine, spec: CascadeSpec, window: Window, name: str) -> GraderError | None:
+    """The judge's error rates on the window, kept with its other measurements."""
+    now = SystemClock().now()
+    with transaction(engine) as session:
+        labels = labels_by_source(session, spec.name, window, as_of=now)
+        measured = measured_errors(labels, spec.targets.trusted, window, measured_at=now)
+        found = next((error for error in measured if error.grader == name), None)
+        if found is not None:
+            add_error(session, spec.name, found)
+    return found
 
 
 def _grader(

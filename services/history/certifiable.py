@@ -10,7 +10,7 @@ import numpy as np
 
 from knowgate.policy import GATES_OF, BoolArray, FloatArray, PolicyKind
 from knowgate.records import Reason
-from services.errors import TableInvalid
+from services.errors import Refused, TableInvalid
 from services.history.outcomes import OutcomeTable
 
 
@@ -24,6 +24,11 @@ def signals_of(rule: PolicyKind) -> tuple[str, ...]:
 def refuse_uncertifiable(table: OutcomeTable, rule: PolicyKind, now: datetime) -> None:
     """Raises TableInvalid for P(T) of several kinds, signals or outcomes that are constant or absent, times ahead of
     `now`, runs without a known chance."""
+    if np.isfinite(table.forecast).any() and not np.isfinite(table.correct).any():
+        raise Refused(
+            "not identified: the table has labels of sources that are not trusted and none of gold or human; label a"
+            " sample drawn by `knowgate labels queue`, or say --trust and certify agreement with that source"
+        )
     refuse_untelling(table, rule)
     _refuse_the_future(table, now)
     _refuse_unknown_coins(table)

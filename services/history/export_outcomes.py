@@ -21,10 +21,12 @@ from store.examples import Examples, labelled
 def export_outcomes(session: Session, cascade: str, window: Window, *, as_of: datetime) -> OutcomeTable:
     """The cascade's decisions of a window of decision time, with the labels in force as of `as_of`.
 
+    What sources say that the cascade does not trust is the column `forecast`.
+
     Raises CascadeUnknown, and InputInvalid where the window has no decision.
     """
     spec = cascades.cascade(session, cascade)
-    examples = labelled(session, cascade, window, as_of=as_of)
+    examples = labelled(session, cascade, window, as_of=as_of, trusted=spec.targets.trusted)
     if examples.rows == 0:
         raise InputInvalid(
             f"{cascade} has no decision from {window.start.isoformat()} to {window.end.isoformat()}; widen the window"
@@ -53,6 +55,7 @@ def export_outcomes(session: Session, cascade: str, window: Window, *, as_of: da
         label_propensity=grid.numbers(examples.label_propensity),
         label_source=grid.objects(examples.label_source),
         role=grid.objects(examples.role),
+        forecast=grid.numbers(examples.forecast),
     )
 
 

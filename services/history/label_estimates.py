@@ -6,7 +6,7 @@ row says "not identified" and why. Labels of a judge or of users are never taken
 that the gold and human labels correct.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -22,15 +22,14 @@ from evidence.estimates import (
     inverse_propensity,
     self_normalised,
 )
-from evidence.prediction_powered import JudgeErrors, judge_errors, prediction_powered
+from evidence.prediction_powered import JudgeErrors, corrected_by_error_rates, judge_errors, prediction_powered
 from knowgate.records import LabelSource, Window
 from monitoring.cohorts import cohort_of
 from store import cascades
-from store.examples import Examples, labelled
+from store.examples import labelled
 from store.label_sources import SourcedLabels, labels_by_source
 
 FloatArray = npt.NDArray[np.float64]
-TRUSTED = (LabelSource.GOLD, LabelSource.HUMAN)
 ACCURACY, DROP = "accuracy_cascade", "drop"
 
 
@@ -80,7 +79,7 @@ def label_estimates(
 ) -> LabelEstimates:
     """The estimates of accuracy and drop in a window of decision time. Raises CascadeUnknown."""
     spec = cascades.cascade(session, cascade)
-    examples = _trusted(labelled(session, cascade, window, as_of=as_of))
+    examples = labelled(session, cascade, window, as_of=as_of, trusted=spec.targets.trusted)
     cohort = cohort_of(examples, spec, window, as_of=as_of)
     sourced = labels_by_source(session, cascade, window, as_of=as_of)
     rows = cohort.decisions
@@ -91,8 +90,8 @@ def label_estimates(
         gold, judge = (accuracy.values, accuracy.propensity), _judged(rows, sourced)
         for column in (accuracy, dropped):
             estimates.extend(_readings(column, rows, largest_weight))
-        estimates.append(_powered(gold, judge))
         judged = _judge_errors(gold, judge)
+        estimates += [_powered(gold, judge), _by_error_rates(judge, judged)]
     return LabelEstimates(
         cascade=cascade,
         start=window.start,
@@ -101,16 +100,6 @@ def label_estimates(
         mature=cohort.mature,
         estimates=tuple(estimates),
         judge=judged,
-    )
-
-
-def _trusted(examples: Examples) -> Examples:
-    """The attempts with gold and human labels alone; those are in force wherever they are."""
-    other = ~np.isin(examples.label_source.astype(str), [str(source.value) for source in TRUSTED])
-    return replace(
-        examples,
-        correct=np.where(other, np.nan, examples.correct),
-        label_propensity=np.where(other, np.nan, examples.label_propensity),
     )
 
 
@@ -137,17 +126,27 @@ def _readings(column: _Column, rows: pd.DataFrame, largest_weight: float) -> lis
         return [_none(column.figure, "naive", n, "no gold or human label tells of it")]
     naive = float(column.values[seen].mean())
     readings = [LabelEstimate(figure=column.figure, method="naive", value=naive, decisions=n, labels=known)]
-    # A census needs no coin. Of rows not seen the chance is not logged: the smallest one that was bounds the bias.
+    # A census needs no coin. Of rows not seen the chance is not logged: the bound of the bias takes none of them to
+    # have had a smaller one than the smallest that was.
     chance = np.ones(n) if seen.all() and np.isnan(column.propensity).all() else column.propensity
     unknown = int(np.isnan(chance[seen]).sum())
     if unknown:
         why = f"{unknown} of {known} have an unknown propensity; draw rows with `knowgate labels queue`"
         return [*readings, _none(column.figure, "self_normalised", n, why, known)]
-    chance = np.where(seen, chance, chance[seen].min())
-    for method, estimator in (("inverse_propensity", inverse_propensity), ("self_normalised", self_normalised)):
-        readings.append(_row(column.figure, method, estimator(column.values, seen, chance)))
+    logged = np.where(seen, chance, np.nan)
+    least = float(chance[seen].min())
+    chance = np.where(seen, chance, least)
+    readings.append(_row(column.figure, "inverse_propensity", inverse_propensity(column.values, seen, chance)))
+    normalised = self_normalised(column.values, seen, chance, reach=(column.low, 1.0))
+    readings.append(_row(column.figure, "self_normalised", normalised))
     cut = clipped_inverse_propensity(
-        column.values, seen, chance, largest_weight=largest_weight, low=column.low, high=1.0
+        column.values,
+        seen,
+        logged,
+        largest_weight=largest_weight,
+        low=column.low,
+        high=1.0,
+        least_propensity=least,
     )
     readings.append(
         LabelEstimate(
@@ -202,6 +201,37 @@ def _powered(gold: tuple[FloatArray, FloatArray], judge: FloatArray) -> LabelEst
         labels=powered.gold,
         effective_sample_size=powered.effective_sample_size,
         judge_share=powered.judge_share,
+    )
+
+
+def _by_error_rates(judge: FloatArray, errors: JudgeErrors | None) -> LabelEstimate:
+    """The judge's share of right answers, put right by its two measured error rates (Rogan and Gladen)."""
+    method, said = "error_rates", judge[~np.isnan(judge)]
+    if errors is None or errors.wrong_called_right is None or errors.right_called_wrong is None:
+        why = (
+            "the judge's error rates are not known: trusted labels of both right and wrong answers it judged are needed"
+        )
+        return _none(ACCURACY, method, len(judge), why)
+    wrong, right = errors.wrong_called_right, errors.right_called_wrong
+    try:
+        corrected = corrected_by_error_rates(
+            int((said >= 0.5).sum()),
+            len(said),
+            wrong_called_right=wrong.value,
+            right_called_wrong=right.value,
+            compared_wrong=wrong.n,
+            compared_right=right.n,
+        )
+    except EvidenceError as error:
+        return _none(ACCURACY, method, len(judge), str(error), errors.compared)
+    return LabelEstimate(
+        figure=ACCURACY,
+        method=method,
+        value=corrected.value,
+        low=corrected.lower,
+        high=corrected.upper,
+        decisions=len(judge),
+        labels=errors.compared,
     )
 
 

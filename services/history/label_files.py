@@ -18,7 +18,7 @@ from services.errors import InputInvalid, TableInvalid
 from services.history.columns import Columns, require_zone
 from services.history.table_files import read_table
 
-FIELDS = ("decision_id", "external_id", "tier", "source", "correct", "labelled_at", "label_propensity")
+FIELDS = ("decision_id", "external_id", "tier", "source", "correct", "labelled_at", "label_propensity", "grader")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ def read_labels(
     require_zone(timezone)
     path = Path(path)
     names = {field: mapping.get(field, field) for field in FIELDS}
-    texts = tuple(names[field] for field in ("decision_id", "external_id", "source"))
+    texts = tuple(names[field] for field in ("decision_id", "external_id", "source", "grader"))
     table = read_table(path, text_columns=texts, time_columns=(names["labelled_at"],))
     columns = Columns(table=table, file=path.name)
     missing = [column for column in mapping.values() if column not in table.column_names]
@@ -74,7 +74,7 @@ def _labels(
         raise columns.missing(names["correct"], "say with --map correct=COLUMN which one tells right from wrong")
     correct = columns.numbers(names["correct"], high=1.0)
     ids, externals = columns.texts(names["decision_id"]), columns.texts(names["external_id"])
-    sources = columns.texts(names["source"])
+    sources, graders = columns.texts(names["source"]), columns.texts(names["grader"])
     tiers = columns.numbers(names["tier"], high=31, whole=True)
     propensities = columns.numbers(names["label_propensity"], high=1.0, above_low=True)
     times = columns.times(names["labelled_at"], timezone=timezone)
@@ -96,6 +96,7 @@ def _labels(
                     external_id=externals[row] if ids[row] is None else None,
                     tier=defaults.tier if np.isnan(tiers[row]) else int(tiers[row]),
                     label_propensity=None if np.isnan(propensities[row]) else float(propensities[row]),
+                    grader=graders[row],
                 )
             )
         except RecordInvalid as error:

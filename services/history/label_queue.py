@@ -3,7 +3,8 @@
 A label helps an estimate only when the chance that it was made is known, so rows are drawn by a keyed coin and not by
 whoever looks interesting; the propensity goes with the row and comes back with its label. All answers of one decision
 are drawn together: the drop compares them. Where every answer of a decision is the same text the drop is 0 whatever
-the truth, so such a row is left out unless it is asked for. Answers that somebody has labelled are left out too.
+the truth, so such a row is left out unless it is asked for. Answers that a trusted source has labelled are left out
+too; what a judge has said of them waits for a trusted label to correct it.
 
 The coin of a decision never changes: drawn again at a higher rate, a window gives the same rows and more. A propensity
 holds for one rate per cohort, so choose it once.
@@ -74,7 +75,7 @@ def label_queue(
     if budget is not None and limit is not None:
         raise InputInvalid(f"--limit {limit} on a budget would falsify its propensities; lower --budget instead")
     spec = cascades.cascade(session, cascade)
-    examples = labelled(session, cascade, window, as_of=as_of)
+    examples = labelled(session, cascade, window, as_of=as_of, trusted=spec.targets.trusted)
     open_rows = [
         rows
         for rows in _by_decision(examples)

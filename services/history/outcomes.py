@@ -6,6 +6,7 @@ before labels were looked at. A tier that did not run on a query leaves `ran` Fa
 is a hole in the cascade and is refused.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from knowgate.records import PTKind
+from knowgate.records import LabelSource, PTKind
 from services.errors import TableInvalid
 from services.history.columns import Columns, FloatArray, IntArray, ObjectArray, TimeArray, require_zone
 from services.history.table_files import read_table, write_table
@@ -46,6 +47,7 @@ KNOWN = (
     "label_propensity",
     "label_source",
     "role",
+    "forecast",
 )
 ROLES = ("served", "superseded", "exploration")
 P_T_KINDS = tuple(str(kind) for kind in PTKind)
@@ -74,6 +76,7 @@ class OutcomeTable:
     label_propensity: FloatArray  # [n, k] in (0, 1]
     label_source: ObjectArray  # [n, k] gold, human, judge, feedback or None
     role: ObjectArray  # [n, k] served, superseded, exploration or None
+    forecast: FloatArray  # [n, k] in [0, 1], what a judge or users say, beside what `correct` says
     ignored: tuple[str, ...] = ()  # columns of the file that no one reads
     entropy: FloatArray = field(default_factory=lambda: np.empty(0))  # [n, k] nats; left out = unknown
     margin: FloatArray = field(default_factory=lambda: np.empty(0))  # [n, k] in [0, 1]; left out = unknown
@@ -95,6 +98,22 @@ class OutcomeTable:
             raise TableInvalid(f"slice {name!r} holds 1 query; one outcome certifies nothing: choose a larger slice")
         rows = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "ignored"}
         return replace(self, **{column: values[chosen] for column, values in rows.items()})
+
+    def trusting(self, trusted: Collection[LabelSource]) -> "OutcomeTable":
+        """The table whose `correct` holds labels of these sources alone; those of the others become forecasts.
+
+        A label without a source is taken for gold, or for what the table's reader says it is.
+        """
+        named = [source.value for source in LabelSource if source not in trusted]
+        moved = np.isin(self.label_source.astype(str), named) & np.isfinite(self.correct)
+        if not moved.any():
+            return self
+        return replace(
+            self,
+            correct=np.where(moved, np.nan, self.correct),
+            label_propensity=np.where(moved, np.nan, self.label_propensity),
+            forecast=np.where(moved & np.isnan(self.forecast), self.correct, self.forecast),
+        )
 
     @property
     def queries(self) -> int:
@@ -162,6 +181,7 @@ def read_outcomes(path: str | Path, *, timezone: str | None = None) -> OutcomeTa
         label_propensity=grid.numbers("label_propensity", high=1.0, above_low=True),
         label_source=grid.words("label_source", SOURCES),
         role=grid.words("role", ROLES),
+        forecast=grid.numbers("forecast", high=1.0),
         ignored=tuple(name for name in columns.table.column_names if name not in KNOWN),
     )
 

@@ -9,6 +9,7 @@ What a table does not say is filled in by these rules, and by no guess beyond th
 - The exploration rate: the one propensity below 1 that the last tier's runs have; 0 where there is none, or several.
 - Times: the column `occurred_at`, else evenly over the span that was given. A label without a time of its own was made
   when its query was served.
+- What the column `forecast` says is a judge's label, made when its query was served.
 - Ids: made of cascade, query and time, so that the same table imported again changes nothing.
 
 A superseded attempt carries the verdict that it had, an escalation without a bundle; a served one carries none, since
@@ -117,7 +118,8 @@ class _Reader:
         except RecordInvalid as error:
             raise TableInvalid(f"query {query!r}: {error}") from error
         labels = tuple(self._label(row, tier, decision) for tier in tiers if np.isfinite(table.correct[row, tier]))
-        return Recorded(row=row, decision=decision, labels=labels)
+        foreseen = tuple(self._judged(row, tier, decision) for tier in tiers if np.isfinite(table.forecast[row, tier]))
+        return Recorded(row=row, decision=decision, labels=labels + foreseen)
 
     def _roles(self, row: int, tiers: list[int]) -> list[tuple[int, Role]]:
         given = self.table.role[row]
@@ -153,6 +155,16 @@ class _Reader:
             tokens_out=_whole(table.tokens_out[row, tier]),
             latency_ms=_known(table.latency_ms[row, tier]),
             cost_usd=_known(table.cost_usd[row, tier]),
+        )
+
+    def _judged(self, row: int, tier: int, decision: Decision) -> Label:
+        return Label(
+            cascade=self.cascade,
+            source=LabelSource.JUDGE,
+            correct=float(self.table.forecast[row, tier]),
+            labelled_at=decision.occurred_at,
+            decision_id=decision.id,
+            tier=tier,
         )
 
     def _label(self, row: int, tier: int, decision: Decision) -> Label:

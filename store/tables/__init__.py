@@ -8,6 +8,7 @@ from store.tables.bundle import BundleRow
 from store.tables.cascade import CascadeRow, CascadeVersionRow
 from store.tables.certification import CertificationRow
 from store.tables.decision import DecisionRow, FingerprintRow
+from store.tables.grader import GraderErrorRow, GraderRow
 from store.tables.job_run import JobRunRow
 from store.tables.label import LabelRow, WaitingLabelRow
 from store.tables.ledger import LedgerBatchRow, LedgerLeafRow
@@ -34,6 +35,8 @@ __all__ = [
     "DeliveryRow",
     "DriftReportRow",
     "FingerprintRow",
+    "GraderErrorRow",
+    "GraderRow",
     "JobRunRow",
     "LabelRow",
     "LedgerBatchRow",

@@ -35,6 +35,7 @@ class LabelRow(Base):
     labelled_at: Mapped[datetime]
     received_at: Mapped[datetime]
     label_propensity: Mapped[float | None]
+    grader: Mapped[str | None]  # a name in `grader`; without a foreign key, as labels are partitioned
 
 
 class WaitingLabelRow(Base):
@@ -60,3 +61,5 @@ class WaitingLabelRow(Base):
     labelled_at: Mapped[datetime]
     received_at: Mapped[datetime]
     label_propensity: Mapped[float | None]
+    grader: Mapped[str | None]
+    parked: Mapped[str | None]  # why it will not be adopted by the decision it names; None = that is not there yet

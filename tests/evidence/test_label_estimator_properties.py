@@ -218,3 +218,34 @@ def test_error_rates_are_undone(share: float, up: float, down: float) -> None:
 def test_a_judge_worse_than_a_coin_is_refused(up: float, down: float) -> None:
     with pytest.raises(NotIdentifiedError):
         corrected_by_error_rates(5, 10, wrong_called_right=up, right_called_wrong=down)
+
+
+@given(st.integers(1, 6), st.data())
+def test_the_stated_bias_holds_where_rows_not_drawn_log_no_propensity(n: int, data: st.DataObject) -> None:
+    """Propensities vary, values are of either sign, and of what was not drawn only a least chance is known."""
+    low, high = sorted(data.draw(st.tuples(st.floats(-1, 1), st.floats(-1, 1))))
+    values = data.draw(arrays.arrays(float, n, elements=st.floats(low, high)))
+    chance = data.draw(arrays.arrays(float, n, elements=st.floats(0.05, 1.0)))
+    largest = data.draw(st.floats(1.0, 10.0))
+    expected = least_low = most_high = 0.0
+    for throw in range(2**n):
+        seen = np.array([throw >> row & 1 for row in range(n)], dtype=bool)
+        likely = float(np.where(seen, chance, 1 - chance).prod())
+        cut = clipped_inverse_propensity(
+            np.where(seen, values, np.nan),
+            seen,
+            np.where(seen, chance, np.nan),
+            largest_weight=largest,
+            low=low,
+            high=high,
+            least_propensity=float(chance.min()),
+        )
+        expected += likely * cut.estimate.value
+        least_low, most_high = max(least_low, -cut.bias_low), max(most_high, cut.bias_high)
+        assert cut.bias_low <= cut.bias_high
+    bias = expected - values.mean()
+    assert -least_low - 1e-9 <= bias <= most_high + 1e-9 or low > 0 or high < 0
+    whole = clipped_inverse_propensity(
+        values, np.ones(n), chance, largest_weight=largest, low=low, high=high, least_propensity=0.0
+    )
+    assert whole.bias_low - 1e-9 <= bias <= whole.bias_high + 1e-9  # every propensity is known

@@ -117,3 +117,41 @@ def test_what_cannot_be_told_is_refused() -> None:
         corrected_by_error_rates(5, 10, wrong_called_right=0.6, right_called_wrong=0.4)
     with pytest.raises(InvalidInputError, match="called_right is 11 of 10"):
         corrected_by_error_rates(11, 10, wrong_called_right=0.1, right_called_wrong=0.1)
+
+
+def test_intervals_from_measured_error_rates_cover() -> None:
+    rng, runs, covered = np.random.default_rng(14), 500, 0
+    for _ in range(runs):
+        verdict, gold, seen, _ = judged(rng, 2000, up=0.2, down=0.05, rate=0.2)
+        errors = judge_errors(verdict[seen] >= 0.5, gold[seen] >= 0.5)
+        up, down = errors.wrong_called_right, errors.right_called_wrong
+        assert up is not None and down is not None
+        corrected = corrected_by_error_rates(
+            int(verdict.sum()),
+            2000,
+            wrong_called_right=up.value,
+            right_called_wrong=down.value,
+            compared_wrong=up.n,
+            compared_right=down.n,
+        )
+        covered += corrected.lower <= 0.7 <= corrected.upper
+    assert covered / runs >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / runs)
+
+
+def test_rows_of_unequal_standing_weigh_and_their_intervals_cover() -> None:
+    """Answers that ran by a coin stand for those that did not: 1 / ρ each, gold labels drawn among them."""
+    rng, runs, covered, off = np.random.default_rng(15), 500, 0, []
+    for _ in range(runs):
+        hard = rng.random(3000) < 0.5
+        run = np.where(hard, 0.8, 0.3)
+        ran = rng.random(3000) < run
+        truth = rng.random(3000) < np.where(hard, 0.5, 0.9)
+        verdict = np.where(truth, rng.random(3000) >= 0.05, rng.random(3000) < 0.2)
+        seen = ran & (rng.random(3000) < 0.25)
+        powered = prediction_powered(
+            verdict[ran], np.where(seen, truth, NAN)[ran], seen[ran], np.full(int(ran.sum()), 0.25), weight=1 / run[ran]
+        )
+        covered += powered.lower <= 0.7 <= powered.upper
+        off.append(powered.value - 0.7)
+    assert covered / runs >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / runs)
+    assert abs(np.mean(off)) < 3 * np.std(off) / np.sqrt(runs)

@@ -69,6 +69,7 @@ class Asked:
     answers: tuple[str | None, str | None] = (None, None)
     bundle: str | None = None
     generation: int | None = None
+    judge: tuple[float | None, float | None] = (None, None)  # what a judge says of either answer
 
 
 def decision_of(asked: Asked, cascade: str = "cities") -> Decision:
@@ -114,7 +115,20 @@ def decision_of(asked: Asked, cascade: str = "cities") -> Decision:
 
 def labels_of(asked: Asked, decision: Decision) -> list[Label]:
     said = [(0, asked.small), (1, asked.large)]
-    return [
+    judged = [
+        Label(
+            cascade=decision.cascade,
+            source=LabelSource.JUDGE,
+            correct=verdict,
+            labelled_at=asked.at + asked.labelled_after,
+            decision_id=decision.id,
+            tier=tier,
+            grader="judge@1",
+        )
+        for tier, verdict in enumerate(asked.judge)
+        if verdict is not None
+    ]
+    return judged + [
         Label(
             cascade=decision.cascade,
             source=asked.source,
@@ -135,8 +149,8 @@ def store_asked(session: Any, asked: Sequence[Asked], cascade: str = "cities") -
     for hour, batch in _by_hour(decisions, lambda decision: decision.occurred_at):
         add_decisions(session, batch, received_at=hour)
     labels = [label for one, decision in zip(asked, decisions, strict=True) for label in labels_of(one, decision)]
-    for hour, batch in _by_hour(labels, lambda label: label.labelled_at):
-        add_labels(session, batch, received_at=hour)
+    for _, batch in _by_hour(labels, lambda label: label.labelled_at):
+        add_labels(session, batch, received_at=max(label.labelled_at for label in batch))
     return decisions
 
 
@@ -162,10 +176,18 @@ def cast() -> Any:
 
 @pytest.fixture
 def cohort(tmp_path: Path, sqlite_template: Path) -> Callable[..., Cohort]:
-    """Makes a cohort of queries by way of a store of its own: `cohort([Asked(...), …], as_of=…)`."""
+    """Makes a cohort of queries by way of a store of its own: `cohort([Asked(...), …], as_of=…)`.
+
+    `judged` takes gold and human labels for the truth, and a judge's for forecasts.
+    """
 
     def make(
-        asked: Sequence[Asked], *, day: int = 0, as_of: datetime = DAY + timedelta(days=30), **changes: Any
+        asked: Sequence[Asked],
+        *,
+        day: int = 0,
+        as_of: datetime = DAY + timedelta(days=30),
+        judged: bool = False,
+        **changes: Any,
     ) -> Cohort:
         path = tmp_path / f"cohort-{len(list(tmp_path.iterdir()))}.db"
         copyfile(sqlite_template, path)
@@ -176,7 +198,8 @@ def cohort(tmp_path: Path, sqlite_template: Path) -> Callable[..., Cohort]:
             apply_cascade(session, spec, now=DAY - timedelta(days=1))
             store_asked(session, asked)
         with transaction(engine) as session:
-            examples = labelled(session, spec.name, window, as_of=as_of)
+            trusted = spec.targets.trusted if judged else tuple(LabelSource)
+            examples = labelled(session, spec.name, window, as_of=as_of, trusted=trusted)
         engine.dispose()
         return cohort_of(examples, spec, window, as_of=as_of)
 

@@ -292,7 +292,7 @@ def test_tiers_that_a_gateway_cannot_ask_are_refused_by_name(tmp_path: Path, run
         'name = "x"\n[[tiers]]\nname = "a"\nmodel = "m"\nparameters = 1\nbackend = "openai"\n'
         '[[tiers]]\nname = "b"\nmodel = "n"\nparameters = 2\n'
     )
-    with pytest.raises(InputInvalid, match="tier a: endpoint is missing"):
+    with pytest.raises(InputInvalid, match=r"tiers\.a\.endpoint is None: give the API's root"):
         tier_backends(spec, keys={}, fingerprints={}, states_folder=None)
     with pytest.raises(InputInvalid, match="--key-file names the tier 'c': x has a, b"):
         tier_backends(spec, keys={"c": "k"}, fingerprints={}, states_folder=None)

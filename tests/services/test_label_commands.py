@@ -268,6 +268,17 @@ def test_a_judge_is_corrected_by_a_gold_subsample(
     assert powered["labels"] == len(gold) == rows["naive"]["labels"]
     assert said["judge"]["compared"] == len(gold)
     assert said["judge"]["right_called_wrong"]["value"] == pytest.approx(0.1, abs=0.09)
+    by_rates = rows["error_rates"]
+    assert by_rates["low"] < truth < by_rates["high"] and by_rates["labels"] == len(gold)
+    again = run("grade", *at(judge))
+    assert again["candidates"] == 0
+    assert again["grader"].startswith("judge-1@")
+    assert again["error"]["right"] + again["error"]["wrong"] == len(gold)  # measured once gold labels are there
+    open_rows = run("queue", "--rate", "1", "--aim", "accuracy")["answers"]
+    labelled = {str(label.decision_id) for label in gold}
+    asked = {row["decision_id"] for row in open_rows}
+    assert asked - labelled  # what only a judge has labelled still waits for a trusted label
+    assert run("waiting")["waiting"] == []
     assert rows["clipped at 20"]["bias_low"] == 0.0  # no weight is above 1 / .3
     assert rows["doubly_robust"]["not_identified"].startswith("no calibrated score")
 

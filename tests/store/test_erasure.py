@@ -1,6 +1,7 @@
 """Erasure: what is personal is gone everywhere, what is counted stays, and the roots verify."""
 
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -98,8 +99,9 @@ def test_a_copy_sent_after_erasure_brings_nothing_back(session: Session, cast: A
 
 def test_a_label_waiting_for_a_tier_that_did_not_run_goes_too(session: Session, cast: Any) -> None:
     sent = cast.retained(external_id="q-personal")
-    add_labels(session, [cast.label("q-personal", tier=5)], received_at=cast.at(0))
-    add_decisions(session, [sent], received_at=cast.at(1))
+    sent = replace(sent, attempts=sent.attempts[:1])
+    add_labels(session, [cast.label("q-personal", tier=1)], received_at=cast.at(61))
+    add_decisions(session, [sent], received_at=cast.at(62))
     assert waiting_count(session, "geo") == 1
     erase_decision(session, sent.id, now=cast.at(2))
     assert waiting_count(session, "geo") == 0

@@ -76,8 +76,8 @@ def test_a_decision_received_later_is_not_there_yet(session: Session, cast: Any)
 def test_a_label_counts_once_it_is_both_made_and_received(session: Session, cast: Any) -> None:
     sent = cast.retained()
     add_decisions(session, [sent], received_at=cast.at(1))
-    add_labels(session, [cast.label(sent, 50)], received_at=cast.at(40))  # dated ahead of its arrival
-    known = [labelled(session, "geo", cast.window(), as_of=cast.at(at)).correct[0] for at in (39, 45, 50)]
+    add_labels(session, [cast.label(sent, 40.9)], received_at=cast.at(40))  # dated ahead of its arrival
+    known = [labelled(session, "geo", cast.window(), as_of=cast.at(at)).correct[0] for at in (39, 40.5, 41)]
     np.testing.assert_array_equal(known, [np.nan, np.nan, 1.0])
 
 

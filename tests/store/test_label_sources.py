@@ -56,10 +56,10 @@ def test_the_stronger_source_is_in_force_in_whatever_order_labels_come(
 def test_a_label_made_after_the_time_asked_for_is_not_known_then(session: Session, cast: Any) -> None:
     sent = cast.retained()
     add_decisions(session, [sent], received_at=cast.at(1))
-    add_labels(session, [cast.label(sent, 90)], received_at=cast.at(30))  # its maker's clock is ahead
-    assert np.isnan(labelled(session, "geo", cast.window(), as_of=cast.at(60)).correct[0])
-    assert labels_by_source(session, "geo", cast.window(), as_of=cast.at(60)).source.shape == (0,)
-    assert labelled(session, "geo", cast.window(), as_of=cast.at(90)).correct[0] == 1.0
+    add_labels(session, [cast.label(sent, 30.9)], received_at=cast.at(30))  # its maker's clock is ahead
+    assert np.isnan(labelled(session, "geo", cast.window(), as_of=cast.at(30.5)).correct[0])
+    assert labels_by_source(session, "geo", cast.window(), as_of=cast.at(30.5)).source.shape == (0,)
+    assert labelled(session, "geo", cast.window(), as_of=cast.at(31)).correct[0] == 1.0
 
 
 def test_a_cohort_is_as_old_as_the_slowest_source_that_is_waited_for() -> None:
@@ -68,3 +68,25 @@ def test_a_cohort_is_as_old_as_the_slowest_source_that_is_waited_for() -> None:
     )
     assert horizons.longest == timedelta(days=1)
     assert Horizons(sources=(LabelSource.FEEDBACK, LabelSource.GOLD)).longest == timedelta(days=7)
+
+
+def test_what_is_not_trusted_stands_beside_as_a_forecast(session: Session, cast: Any) -> None:
+    sent = cast.retained()
+    add_decisions(session, [sent], received_at=cast.at(1))
+    judge, feedback = LabelSource.JUDGE, LabelSource.FEEDBACK
+    labels = [
+        cast.label(sent, 5, source=judge, correct=0.0),
+        cast.label(sent, 6, source=feedback, correct=0.5),
+        cast.label(sent, 7, correct=1.0),
+    ]
+    add_labels(session, labels, received_at=cast.at(10))
+    trusted = (LabelSource.GOLD, LabelSource.HUMAN)
+    examples = labelled(session, "geo", cast.window(), as_of=cast.at(20), trusted=trusted)
+    assert (examples.correct[0], examples.forecast[0], examples.forecast_source[0]) == (1.0, 0.0, "judge")
+    assert np.isnan(examples.forecast[1]) and np.isnan(examples.correct[1])
+    early = labelled(session, "geo", cast.window(), as_of=cast.at(6.5), trusted=trusted)
+    assert np.isnan(early.forecast[0])  # received later
+    everything = labelled(session, "geo", cast.window(), as_of=cast.at(20))
+    assert everything.correct[0] == 1.0 and np.isnan(everything.forecast).all()
+    of_users = labelled(session, "geo", cast.window(), as_of=cast.at(20), trusted=(feedback,))
+    assert (of_users.correct[0], of_users.forecast[0], of_users.forecast_source[0]) == (0.5, 1.0, "gold")

@@ -13,7 +13,8 @@ from store import ledger
 from store.cascades import apply_cascade
 from store.decisions import add_decisions
 from store.engine import reading, transaction
-from store.labels import add_labels, label_delays, labels_of, waiting_count
+from store.graders import GraderError, add_error, graders
+from store.labels import add_labels, label_delays, labels_of, waiting_count, waiting_counts
 
 
 def test_a_label_without_a_tier_speaks_of_the_served_one(session: Session, cast: Any) -> None:
@@ -88,8 +89,9 @@ def test_a_repeated_external_id_means_the_newest_decision_at_the_labels_time(ses
     first, second = cast.retained(10, external_id="q"), cast.retained(20, external_id="q")
     add_decisions(session, [first, second], received_at=cast.at(21))
     labels = [cast.label("q", 15, correct=0.15), cast.label("q", 25, correct=0.25), cast.label("q", 5, correct=0.05)]
-    add_labels(session, labels, received_at=cast.at(30))
-    assert [label.correct for label in labels_of(session, first.id)] == [0.15, 0.05]
+    added = add_labels(session, labels, received_at=cast.at(30))
+    assert [(row.index, row.field, row.value) for row in added.rejected] == [(2, "labelled_at", cast.at(5).isoformat())]
+    assert [label.correct for label in labels_of(session, first.id)] == [0.15]
     assert [label.correct for label in labels_of(session, second.id)] == [0.25]
 
 
@@ -99,6 +101,67 @@ def test_a_label_of_a_tier_that_did_not_run_is_named(session: Session, cast: Any
     added = add_labels(session, [cast.label(sent, tier=2), cast.label(sent, tier=1)], received_at=cast.at(61))
     assert added.stored == 1
     assert [(row.index, row.field, row.value) for row in added.rejected] == [(0, "tier", "2")]
+
+
+def test_a_label_of_a_tier_that_the_cascade_lacks_does_not_wait_for_its_decision(session: Session, cast: Any) -> None:
+    added = add_labels(session, [cast.label("q", tier=2), cast.label("q", tier=1)], received_at=cast.at(61))
+    assert added.waiting == 1
+    (refused,) = added.rejected
+    assert (refused.index, refused.field, refused.value) == (0, "tier", "2")
+    assert "0 to 1" in refused.cure
+
+
+def test_a_label_made_before_its_decision_or_after_now_is_named(session: Session, cast: Any) -> None:
+    sent = cast.retained(10, external_id="q")
+    add_decisions(session, [sent], received_at=cast.at(11))
+    labels = [cast.label(sent, 8), cast.label(sent, 9.5), cast.label(sent, 70), cast.label("other", 70)]
+    added = add_labels(session, labels, received_at=cast.at(61))
+    assert [label.labelled_at for label in labels_of(session, sent.id)] == [cast.at(9.5)]  # clocks differ a little
+    assert [(row.index, row.field, row.value) for row in added.rejected] == [
+        (0, "labelled_at", cast.at(8).isoformat()),
+        (2, "labelled_at", cast.at(70).isoformat()),
+        (3, "labelled_at", cast.at(70).isoformat()),
+    ]
+    assert "nobody could judge its answer before" in added.rejected[0].cure
+    assert "correct the clock" in added.rejected[1].cure
+
+
+def test_a_waiting_label_that_its_decision_cannot_take_is_parked_with_the_reason(session: Session, cast: Any) -> None:
+    sent, named = cast.escalated(10), cast.retained(10, external_id="q")
+    alone = replace(named, attempts=named.attempts[:1])
+    early = [cast.label(sent, 5), cast.label("q", 15, tier=1), cast.label("q", 15), cast.label("away", 15)]
+    assert add_labels(session, early, received_at=cast.at(20)).waiting == 4
+    assert add_decisions(session, [sent, alone], received_at=cast.at(21)).adopted == 1
+    found = {one.reason: one.labels for one in waiting_counts(session, "geo")}
+    assert found == {None: 1, "made before its decision": 1, "tier 1 did not run": 1}
+    assert waiting_count(session, "geo") == 3
+
+
+def test_a_grader_is_noted_once_and_its_labels_name_it(session: Session, cast: Any) -> None:
+    sent = cast.retained(0, external_id="q")
+    judged = replace(cast.label(sent, source=LabelSource.JUDGE), grader="judge@1")
+    add_labels(session, [replace(judged, decision_id=None, external_id="q")], received_at=cast.at(61))
+    add_decisions(session, [sent], received_at=cast.at(62))
+    again = replace(judged, labelled_at=cast.at(61))
+    other = replace(again, grader="judge@2")  # the same verdict of another version is another label
+    assert add_labels(session, [again, other, other], received_at=cast.at(63)).stored == 2
+    assert [label.grader for label in labels_of(session, sent.id)] == ["judge@1", "judge@1", "judge@2"]
+    error = GraderError(
+        grader="judge@1",
+        measured_at=cast.at(70),
+        window=cast.window(),
+        wrong=20,
+        wrong_called_right=3,
+        right=80,
+        right_called_wrong=2,
+    )
+    add_error(session, "geo", error)
+    add_error(session, "geo", replace(error, measured_at=cast.at(80), wrong_called_right=5))
+    (first, second) = graders(session, "geo", as_of=cast.at(75))
+    assert (first.name, first.source, first.first_seen_at, first.error) == ("judge@1", "judge", cast.at(61), error)
+    assert second.error is None  # never measured
+    (first, _) = graders(session, "geo", as_of=cast.at(90))
+    assert first.error is not None and first.error.wrong_called_right == 5
 
 
 def test_a_label_of_an_unknown_or_another_cascade_is_named(session: Session, cast: Any) -> None:

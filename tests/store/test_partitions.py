@@ -11,6 +11,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from knowgate.ids import new_decision_id
+from knowgate.records import LabelSource
 from store import partitions, schema
 from store.cascades import apply_cascade
 from store.decisions import add_decisions, decision
@@ -100,7 +101,7 @@ def test_a_window_reads_the_partitions_it_needs_and_no_other(postgresql: Engine,
 
     with transaction(postgresql) as session:
         partitions.ensure_partitions(session, [date(2026, month, 1) for month in (1, 2, 3, 4)])
-        compiled = _query("geo", cast.window(), cast.at(0)).compile(
+        compiled = _query("geo", cast.window(), cast.at(0), (LabelSource.GOLD,)).compile(
             session.get_bind(), compile_kwargs={"literal_binds": True}
         )
         plan = "\n".join(session.execute(text(f"EXPLAIN {compiled}".replace(":", r"\:"))).scalars())

@@ -33,6 +33,7 @@ def from_spec(
     *,
     fingerprint: Fingerprint | None = None,
     layer: int | None = None,
+    api_key: str | None = None,
     environment: Mapping[str, str] | None = None,
     folder: str | PathLike[str] | None = None,
     parameters: Mapping[str, Any] | None = None,
@@ -40,9 +41,9 @@ def from_spec(
     """The back-end that runs `tier` as it is declared.
 
     `fingerprint` says what its hidden states are. A model in this process names them itself and refuses another name;
-    `layer` is the one of its declared layers that is read (None = the last). `environment` (None = the process's)
-    holds the key, `folder` is where a vLLM server writes its states, `parameters` are added to every request. Raises
-    RecordInvalid.
+    `layer` is the one of its declared layers that is read (None = the last). `api_key` goes before the one that
+    `environment` (None = the process's) holds under the declared name. `folder` is where a vLLM server writes its
+    states, `parameters` are added to every request. Raises RecordInvalid.
     """
     place = f"tiers.{tier.name}"
     if tier.backend not in KINDS:
@@ -53,7 +54,7 @@ def from_spec(
     if tier.endpoint is None:
         raise RecordInvalid(f"{place}.endpoint", None, "give the API's root, e.g. http://host:8000/v1")
     given: dict[str, Any] = {
-        "api_key": _key(tier, place, os.environ if environment is None else environment),
+        "api_key": api_key or _key(tier, place, os.environ if environment is None else environment),
         "max_tokens": tier.max_tokens,
         "options": tier.options,
         "p_t_kind": tier.p_t_kind,
