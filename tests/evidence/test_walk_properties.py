@@ -251,3 +251,18 @@ def test_a_path_learned_on_other_rows_is_walked_as_it_is(seed: int) -> None:
         assert answer.retained_share == masks[len(masks) - len(passed) + expected - 1].mean()
     with pytest.raises(OverlapError):
         certify_path(candidates, rows, DROP, 0.1, learned_on={"q3"})
+
+
+def test_a_first_failure_is_final_also_where_a_bolder_candidate_would_pass() -> None:
+    """Walking on would be a second try at the same level: here the first candidate keeps the lost rows alone."""
+    x = np.repeat([1.0, -1.0], [40, 80])
+    rows = CertificationRows(correct=np.column_stack([x <= 0, x >= 0]).astype(float))
+    bold = np.zeros(120, dtype=np.int64)
+    candidates = [
+        Candidate(thresholds=((GateThreshold(gate="p_t", value=at),),), kept=kept)
+        for at, kept in ((0.9, np.where(x > 0, 0, 1)), (0.1, bold))
+    ]
+    assert certify_path(candidates[1:], rows, DROP, 0.1).status is CertificationStatus.CERTIFIED
+    answer = certify_path(candidates, rows, DROP, 0.1)
+    assert answer.status is not CertificationStatus.CERTIFIED
+    assert answer.stopped_at is not None and answer.stopped_at.retained_share == pytest.approx(1 / 3)
