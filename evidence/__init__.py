@@ -93,8 +93,11 @@ from evidence.signal_gain import Difference, Gain, gain_document, signal_gain
 from evidence.signal_worth import (
     RetainableShares,
     fewest_rows_to_certify,
+    fewest_rows_to_show_accuracy,
     perfect_kept,
+    perfect_kept_at_accuracy,
     retainable_shares,
+    retainable_shares_at_accuracy,
     worth_of_signal,
 )
 from evidence.spending import alpha_for_start_month, delta_for_attempt
@@ -178,6 +181,7 @@ __all__ = [
     "escalation_gap",
     "explain_savings_change",
     "fewest_rows_to_certify",
+    "fewest_rows_to_show_accuracy",
     "fixed_order",
     "gain_document",
     "gflops",
@@ -195,6 +199,7 @@ __all__ = [
     "open_watch",
     "overconfidence",
     "perfect_kept",
+    "perfect_kept_at_accuracy",
     "policy_at",
     "predictable_forecast",
     "prediction_powered",
@@ -204,6 +209,7 @@ __all__ = [
     "refuse_overlap",
     "reliability_curve",
     "retainable_shares",
+    "retainable_shares_at_accuracy",
     "retained_rows_to_start",
     "risk_increments",
     "risk_range",

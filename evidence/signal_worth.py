@@ -3,8 +3,12 @@
 AUROC says how well a signal orders answers; what a cascade lives on is the share that it may retain within its target.
 Without a signal that share is what a coin may retain; with a perfect one it is everything but the queries that must be
 escalated. A signal is worth what it adds to the coin, as a part of what a perfect one would add.
+
+Where the target is the accuracy of what is retained, a coin may retain all or nothing, and a perfect signal every right
+answer with as many wrong ones as the target leaves room for.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +23,7 @@ MOST_ROWS_LOOKED_AT = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetainableShares:
-    """Shares of the queries that may be retained with a mean drop of at most ε on these rows."""
+    """Shares of the queries that may be retained within the target on these rows."""
 
     random: float  # by a coin between the last tier and the best cheaper one
     perfect: float  # by a signal that knows which tiers are right
@@ -65,6 +69,40 @@ def perfect_kept(correct: npt.ArrayLike, epsilon: float) -> IntArray:
     return kept
 
 
+def retainable_shares_at_accuracy(correct: npt.ArrayLike, at_least: float) -> RetainableShares:
+    """What no signal and a perfect signal may retain, where a retained answer has to be right `at_least` so often.
+
+    Examples:
+        >>> shares = retainable_shares_at_accuracy([[1, 1]] * 6 + [[0, 1]] * 3 + [[1, 0]], 0.875)
+        >>> shares.random, shares.perfect
+        (0.0, 0.8)
+    """
+    right = _graded(correct)
+    best = float(right[:, :-1].mean(axis=0).max())
+    return RetainableShares(
+        random=1.0 if best >= number("at_least", at_least, low=0.0, high=1.0) else 0.0,
+        perfect=float((perfect_kept_at_accuracy(right, at_least) < right.shape[1] - 1).mean()),
+        drop_of_retaining_all=round(float(right[:, -1].mean()) - best, 12),
+    )
+
+
+def perfect_kept_at_accuracy(correct: npt.ArrayLike, at_least: float) -> IntArray:
+    """[n] the tier that a perfect signal keeps: the best cheaper answers first, while their mean is `at_least`.
+
+    Examples:
+        >>> perfect_kept_at_accuracy([[0, 1], [1, 1], [0, 0]], 0.5).tolist()
+        [0, 0, 1]
+    """
+    right = _graded(correct)
+    best, graded = right[:, :-1].argmax(axis=1), right[:, :-1].max(axis=1)
+    order = np.argsort(-graded, kind="stable")
+    mean = np.cumsum(graded[order]) / np.arange(1, len(graded) + 1)
+    retained = order[mean >= number("at_least", at_least, low=0.0, high=1.0) - 1e-9]
+    kept = np.full(len(right), right.shape[1] - 1, dtype=np.int64)
+    kept[retained] = best[retained]
+    return kept
+
+
 def worth_of_signal(retained: float, shares: RetainableShares) -> float | None:
     """How far a signal gets from the coin (0) to the perfect signal (1); None where the coin retains all that can be.
 
@@ -95,6 +133,19 @@ def fewest_rows_to_certify(epsilon: float, delta: float) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if drop_refuted(0, 0, middle, epsilon, delta) else (middle, high)
     return high
+
+
+def fewest_rows_to_show_accuracy(at_least: float, delta: float) -> int:
+    """The fewest labelled retained rows with which an accuracy can be shown: all of them right, a^n ≤ δ.
+
+    Examples:
+        >>> fewest_rows_to_show_accuracy(0.95, 0.1)  # as test_binomial knows: 44 do not
+        45
+    """
+    at_least, delta = number("at_least", at_least, low=0.0, high=1.0), level("delta", delta)
+    if not 0.0 < at_least < 1.0:
+        raise InvalidInputError(f"at_least is {at_least}, expected an accuracy in (0, 1); no n can show certainty")
+    return math.ceil(math.log(delta) / math.log(at_least))
 
 
 def _graded(correct: npt.ArrayLike) -> FloatArray:

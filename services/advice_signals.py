@@ -7,8 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evidence import EvidenceError, Figure, auroc, equal_quantile_path, overconfidence, thresholds_as_objects
-from knowgate.policy import GATES_OF, BoolArray, FloatArray, Policy, PolicyKind, kept_tiers
+from evidence import (
+    EvidenceError,
+    Figure,
+    Target,
+    TargetKind,
+    auroc,
+    equal_quantile_path,
+    overconfidence,
+    thresholds_as_objects,
+)
+from knowgate.policy import GATES_OF, BoolArray, FloatArray, IntArray, Policy, PolicyKind, kept_tiers
 from services.history.outcomes import OutcomeTable
 
 WEAK_AUROC = 0.55  # an interval wholly below it: next to no order
@@ -25,8 +34,11 @@ class SignalWorth:
     overconfidence: float | None  # wrong among answers with a signal of 0.9 and more; None where there is none
 
     @property
-    def useless(self) -> bool:
-        return self.distinct < 2 or (self.auroc is not None and self.auroc.upper < WEAK_AUROC)
+    def useless(self) -> bool | None:
+        """None where answers that are all right or all wrong cannot tell."""
+        if self.distinct < 2:
+            return True
+        return None if self.auroc is None else self.auroc.upper < WEAK_AUROC
 
     @property
     def told(self) -> str:
@@ -65,9 +77,9 @@ def signals_worth(signals: list[dict[str, FloatArray]], correct: FloatArray) -> 
 
 
 def boldest_estimated(
-    rule: PolicyKind, signals: list[dict[str, FloatArray]], correct: FloatArray, epsilon: float
+    rule: PolicyKind, signals: list[dict[str, FloatArray]], correct: FloatArray, target: Target
 ) -> Policy | None:
-    """The thresholds that retain most while the drop on these very rows is at most ε; None where none does."""
+    """The thresholds that retain most while these very rows keep the target; None where none does."""
     best: Policy | None = None
     most = 0.0
     try:
@@ -78,8 +90,15 @@ def boldest_estimated(
     for thresholds in path:
         policy = Policy.of(rule, tuple(thresholds_as_objects(thresholds)))
         kept = kept_tiers(policy, signals)
-        drop = float((correct[:, last] - correct[np.arange(len(correct)), kept]).mean())
         retained = float((kept < last).mean())
-        if drop <= epsilon and retained > most:
+        if retained > most and _keeps(target, kept, correct):
             best, most = policy, retained
     return best
+
+
+def _keeps(target: Target, kept: IntArray, correct: FloatArray) -> bool:
+    """Whether these rows keep the target, at least one of them retained."""
+    answer, last = correct[np.arange(len(correct)), kept], correct.shape[1] - 1
+    if target.kind is TargetKind.MAX_ACCURACY_DROP:
+        return bool((correct[:, last] - answer).mean() <= target.value)
+    return bool(answer[kept < last].mean() >= target.value)

@@ -12,7 +12,7 @@ Whoever trusts a judge nevertheless is told what is promised then: agreement wit
 
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from evidence import (
     Target,
     certify_policy,
     gain_document,
+    refuse_overlap,
     signal_gain,
 )
 from evidence import thresholds_as_objects as as_objects
@@ -67,6 +68,9 @@ class CertifiedThresholds:
     gains: list[dict[str, Any]]  # of each signal that the rule looks at over P(T) alone, on the labelled tested rows
     promise: str  # in words: what a certificate would say, and of what it would not
     label_basis: LabelBasis  # whose labels it rests on, and how much on forecasts
+    delta_family: float | None = None  # what all attempts of its family may spend together
+    attempt: int | None = None  # k of the family; None where the family is this attempt alone
+    unread_columns: tuple[str, ...] = ()  # of the table, that nothing reads
 
 
 def certify_table(
@@ -92,6 +96,8 @@ def certify_table(
             if not np.isfinite(getattr(table, gate)[:, tier]).any():
                 raise InputInvalid(f"{gate} is empty for tier {tier}: fill the column or choose another --rule")
     learned = learn_score(table) if rule is PolicyKind.SCORE else None
+    if learned is not None:
+        refuse_overlap(_prompts(table, ~learned.taught), _prompts(table, learned.taught))
     tested = np.ones(table.queries, dtype=np.bool_) if learned is None else ~learned.taught
     signals: Signals = (
         [{gate: getattr(table, gate)[tested, tier] for gate in gates} for tier in range(table.tiers - 1)]
@@ -113,7 +119,12 @@ def certify_table(
         learned_on=() if learned is None else {str(query) for query in table.query_ids[learned.taught]},
     )
     gains = _gains(table, tested, signals, answer.retained_share)
-    return _printed(answer, learned, gains, _basis(table, tested, answer, trusted, left_out))
+    printed = _printed(answer, learned, gains, _basis(table, tested, answer, trusted, left_out))
+    return replace(printed, unread_columns=table.ignored)
+
+
+def _prompts(table: OutcomeTable, rows: BoolArray) -> set[str]:
+    return {str(prompt) for prompt in table.prompt[rows] if prompt is not None}
 
 
 def _gains(table: OutcomeTable, tested: BoolArray, signals: Signals, share: float) -> tuple[SignalGain, ...]:

@@ -59,6 +59,8 @@ class ChainFigures:
     mcnemar_p: float  # the cascade against its last tier on the same questions
     retained_share: float
     savings: float | None  # of GFLOPs; None where a size is undisclosed
+    gflops: float | None  # per question, of every tier asked; None where sizes or tokens were not recorded
+    gflops_last: float | None  # per question, when the last tier is asked everything
     last_tokens_out: float | None  # the last tier's output tokens per question, in the cascade
     last_tokens_out_alone: float | None  # and when asked everything
     hallucination: float  # wrong and not abstained
@@ -105,6 +107,7 @@ def measure(taught: TaughtChain, rule: Rule) -> ChainFigures:
     silent = np.column_stack([tier.abstained for tier in chain.tiers])[rows]
     tokens_out = chain.tiers[last].tokens_out[rows]
     tokens_known = bool(np.isfinite(tokens_out).all())
+    compute = _compute(taught, rows) if tokens_known else None
     return ChainFigures(
         n=len(rows),
         accuracy=float(ours.mean()),
@@ -113,6 +116,8 @@ def measure(taught: TaughtChain, rule: Rule) -> ChainFigures:
         mcnemar_p=mcnemar(ours, alone).p_value,
         retained_share=float((kept < last).mean()),
         savings=_savings(taught, rows, kept),
+        gflops=None if compute is None else float(cascade_costs(compute, kept).mean()),
+        gflops_last=None if compute is None else float(compute[:, -1].mean()),
         last_tokens_out=float(np.where(kept == last, tokens_out, 0.0).mean()) if tokens_known else None,
         last_tokens_out_alone=float(tokens_out.mean()) if tokens_known else None,
         hallucination=hallucination_rate(ours, silent[np.arange(len(rows)), kept]),
@@ -144,14 +149,19 @@ def sweep(taught: TaughtChain) -> tuple[SweepPoint, ...]:
 
 
 def _savings(taught: TaughtChain, rows: IntArray, kept: IntArray) -> float | None:
+    compute = _compute(taught, rows)
+    return None if compute is None else savings_of(cascade_costs(compute, kept), compute[:, -1]).value
+
+
+def _compute(taught: TaughtChain, rows: IntArray) -> FloatArray | None:
+    """[rows, tiers] GFLOPs of each question at each tier; None where a size is undisclosed or tokens are unknown."""
     columns = []
     for tier in taught.chain.tiers:
         tokens = (tier.tokens_in + np.nan_to_num(tier.tokens_out))[rows]
         if tier.parameters is None or not np.isfinite(tokens).all():
             return None
         columns.append(gflops(tier.parameters, tokens))
-    costs = np.column_stack(columns)
-    return savings_of(cascade_costs(costs, kept), costs[:, -1]).value
+    return np.column_stack(columns)
 
 
 def _tier_figures(taught: TaughtChain, tier: int, rows: IntArray, kept: IntArray) -> TierFigures:

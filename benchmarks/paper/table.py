@@ -14,6 +14,8 @@ NAMES: Mapping[str, str] = {
     "accuracy_drop": "drop",
     "mcnemar_p": "McNemar p",
     "savings": "compute saved",
+    "gflops": "GFLOPs a question",
+    "gflops_last": "of",
     "last_tokens_out": "last tier's output tokens",
     "hallucination": "hallucination",
     "macro_f1_p_ik": "macro-F1",
@@ -70,7 +72,7 @@ def _row(figures: Mapping[str, Value], setting: Setting) -> str:
             *(name for name in told if name not in ("accuracy", "mcnemar_p")),
         ]
         told += [] if "savings" in told else ["savings"]
-        told += ["retained_share"]
+        told += ["gflops", "gflops_last", "retained_share"]
     probes_only = "macro_f1_p_ik" in names
     keys = [f"{key}{way}" for key in STANDS_IN.get(setting.key, ()) for way in ("", "" if probes_only else TUNED)]
     told += ["macro_f1_tuned"] if probes_only else []
@@ -86,7 +88,7 @@ def _cell(figures: Mapping[str, Value], head: str, names: Sequence[str]) -> str:
         value = figures.get(f"{head}.{name}")
         if isinstance(value, (int, float)):
             parts.append(f"{NAMES[name]} {_shown(name, value)}")
-    return ", ".join(parts)
+    return ", ".join(parts).replace(", of ", " of ")
 
 
 def _shown(name: str, value: float) -> str:
@@ -94,6 +96,8 @@ def _shown(name: str, value: float) -> str:
         return f"{value:.2f}" if value >= 0.005 else "< .01"
     if name == "last_tokens_out":
         return f"{value:.2f}"
+    if name.startswith("gflops"):
+        return f"{value:.3g}"
     return f"{100 * value:.2f} %"
 
 

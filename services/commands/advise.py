@@ -8,7 +8,8 @@ import typer
 from knowgate.policy import PolicyKind
 
 if TYPE_CHECKING:
-    from services.advice import Advice, CostAdvice
+    from services.advice import Advice
+    from services.advice_reasons import CostAdvice
 
 
 def advise(
@@ -24,7 +25,12 @@ def advise(
         str | None, typer.Option(help="Each tier's milliseconds, e.g. 120,900; else the column latency_ms.")
     ] = None,
     max_latency: Annotated[float | None, typer.Option(help="The longest p95 that can be waited for, in ms.")] = None,
-    max_accuracy_drop: Annotated[float, typer.Option(help="The drop allowed against the last tier.")] = 0.02,
+    max_accuracy_drop: Annotated[
+        float | None, typer.Option(help="The drop allowed against the last tier; 0.02 unless another target is given.")
+    ] = None,
+    retained_accuracy: Annotated[
+        float | None, typer.Option(help="Instead: how often a retained answer must be right.")
+    ] = None,
     delta: Annotated[float, typer.Option(help="The chance that the promise is broken.")] = 0.1,
     rule: Annotated[PolicyKind, typer.Option(help="p_t, p_ik or gates (p_ik and p_t).")] = PolicyKind.P_T,
     min_retained_share: Annotated[float, typer.Option(help="Retaining less than this is not worth a cascade.")] = 0.05,
@@ -36,17 +42,21 @@ def advise(
     Exits with 0 for a cascade or for labels to gather first, and with 3 for "do not".
     """
     from knowgate import codec
-    from services.advice import Question, Recommendation
     from services.advice import advise as advice_of
+    from services.advice_reasons import Question, Recommendation
     from services.clock import SystemClock
     from services.commands.printing import print_json
+    from services.errors import InputInvalid
     from services.history.outcomes import read_outcomes
     from services.price_lists import read_latencies, read_rates
 
+    if max_accuracy_drop is not None and retained_accuracy is not None:
+        raise InputInvalid("--max-accuracy-drop and --retained-accuracy are two targets: give one")
     table = read_outcomes(outcomes, timezone=timezone)
     rates = read_rates(prices, parameters, tiers=table.tiers, now=SystemClock().now())
     question = Question(
-        max_accuracy_drop=max_accuracy_drop,
+        max_accuracy_drop=0.02 if max_accuracy_drop is None else max_accuracy_drop,
+        retained_accuracy=retained_accuracy,
         delta=delta,
         rule=rule,
         min_retained_share=min_retained_share,
@@ -73,7 +83,7 @@ def _lines(advice: "Advice") -> list[str]:
         f"{_HEADS[advice.recommendation]}: {advice.reason}.",
         "",
         f"queries       {advice.queries}, {advice.graded} of them with every tier's outcome",
-        f"certificate   {advice.certificate.status}, drop at most {advice.certificate.epsilon} with confidence "
+        f"certificate   {advice.certificate.status}, {_promise(advice)} with confidence "
         f"{1 - advice.certificate.delta:g}",
         f"thresholds    {advice.basis}",
         f"labels        {_labels(advice)}",
@@ -95,6 +105,12 @@ def _lines(advice: "Advice") -> list[str]:
     words = {True: "yes", False: "no", None: "unknown"}
     lines += [f"  {words[case.applies]:<8}{case.name}: {case.finding}" for case in advice.cases]
     return lines + [f"assumed: {assumption}" for assumption in advice.assumed]
+
+
+def _promise(advice: "Advice") -> str:
+    if advice.certificate.epsilon is None:
+        return f"retained answers right at least {advice.target.value:g} of the time"
+    return f"drop at most {advice.certificate.epsilon}"
 
 
 def _cost_lines(cost: "CostAdvice") -> list[str]:

@@ -1,12 +1,21 @@
 """`knowgate certify OUTCOMES`: thresholds with a guarantee, from an outcome table."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
 from knowgate.policy import PolicyKind
 from knowgate.records import LabelSource
+
+if TYPE_CHECKING:
+    from evidence import Target
+    from services.certification import CertifiedThresholds
+    from services.history.outcomes import OutcomeTable
+
+CertifyAt: TypeAlias = "Callable[..., CertifiedThresholds]"  # of delta alone, everything else is settled
 
 
 def certify(
@@ -20,7 +29,15 @@ def certify(
     retained_accuracy: Annotated[
         float | None, typer.Option(help="Instead: how often a retained answer must be right.")
     ] = None,
-    delta: Annotated[float, typer.Option(help="The chance that the promise is broken.")] = 0.1,
+    delta: Annotated[
+        float | None, typer.Option(help="The chance that the promise is broken, over all attempts; 0.1 unless given.")
+    ] = None,
+    attempt: Annotated[
+        int | None, typer.Option(help="Which attempt on this promise it is, from 1: it may use 6δ/(π²k²).")
+    ] = None,
+    cascade: Annotated[
+        str | None, typer.Option(help="Take δ from this cascade's account, and write the attempt into the ledger.")
+    ] = None,
     rule: Annotated[
         PolicyKind,
         typer.Option(help="p_t, p_ik, gates (p_ik and p_t), or score (learned on a hashed half of the queries)."),
@@ -42,30 +59,29 @@ def certify(
 
     Exits with 0 when certified and with 3 when not: infeasible, or insufficient evidence.
     """
-    from evidence import CertificationStatus, Target, TargetKind
+    from evidence import CertificationStatus
     from services.certification import TRUSTED, certify_table
     from services.clock import SystemClock
     from services.commands.printing import print_record
-    from services.errors import InputInvalid
     from services.history.certifiable import refuse_uncertifiable
     from services.history.outcomes import read_outcomes
 
-    if max_accuracy_drop is not None and retained_accuracy is not None:
-        raise InputInvalid("--max-accuracy-drop and --retained-accuracy are two targets: give one")
-    if retained_accuracy is not None:
-        target = Target(kind=TargetKind.RETAINED_ACCURACY, value=retained_accuracy)
-    else:
-        drop = 0.02 if max_accuracy_drop is None else max_accuracy_drop
-        target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=drop)
+    target = _target(max_accuracy_drop, retained_accuracy)
     table = read_outcomes(outcomes, timezone=timezone)
+    if table.ignored:
+        typer.echo(f"columns that nobody reads: {', '.join(table.ignored)}", err=True)
     if slice_name is not None:
         table = table.of_slice(slice_name)
     trusted = tuple(source for source in LabelSource if source in TRUSTED or source in (trust or ()))
     table = table.trusting(trusted)
     refuse_uncertifiable(table, rule, SystemClock().now())
-    answer = certify_table(
-        table, rule=rule, target=target, delta=delta, min_retained_share=min_retained_share, trusted=trusted
+    certify_at = partial(
+        certify_table, table, rule=rule, target=target, min_retained_share=min_retained_share, trusted=trusted
     )
+    if cascade is not None:
+        answer = _on_account(certify_at, cascade, table, target, delta, attempt)
+    else:
+        answer = _at_stated_level(certify_at, delta, attempt)
     print_record(answer, as_json=as_json)
     if answer.promise.startswith("agreement"):
         typer.echo(f"this is about {answer.promise}", err=True)
@@ -73,3 +89,50 @@ def certify(
         typer.echo(answer.label_basis.forecasts_left_out, err=True)
     if answer.status is not CertificationStatus.CERTIFIED:
         raise typer.Exit(3)
+
+
+def _target(max_accuracy_drop: float | None, retained_accuracy: float | None) -> "Target":
+    from evidence import Target, TargetKind
+    from services.errors import InputInvalid
+
+    if max_accuracy_drop is not None and retained_accuracy is not None:
+        raise InputInvalid("--max-accuracy-drop and --retained-accuracy are two targets: give one")
+    if retained_accuracy is not None:
+        return Target(kind=TargetKind.RETAINED_ACCURACY, value=retained_accuracy)
+    return Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.02 if max_accuracy_drop is None else max_accuracy_drop)
+
+
+def _at_stated_level(certify_at: CertifyAt, delta: float | None, attempt: int | None) -> "CertifiedThresholds":
+    from services.delta_account import at_level, stated_level
+
+    level = stated_level(0.1 if delta is None else delta, attempt)
+    return at_level(certify_at(delta=level.delta), level)
+
+
+def _on_account(
+    certify_at: CertifyAt,
+    cascade: str,
+    table: "OutcomeTable",
+    target: "Target",
+    delta: float | None,
+    attempt: int | None,
+) -> "CertifiedThresholds":
+    """The attempt is written before its answer is shown: what was seen has been paid for."""
+    from services.clock import SystemClock
+    from services.database import database
+    from services.delta_account import at_level, cascade_level, record_attempt
+    from services.errors import InputInvalid
+    from services.settings import read_settings
+    from store.engine import reading, transaction
+
+    if delta is not None or attempt is not None:
+        raise InputInvalid(
+            "--cascade counts the attempts and has the delta of its targets: leave out --delta, --attempt"
+        )
+    with database(read_settings()) as engine:
+        with reading(engine) as session:
+            level = cascade_level(session, cascade)
+        answer = at_level(certify_at(delta=level.delta), level)
+        with transaction(engine) as session:
+            record_attempt(session, cascade, table, target, answer, now=SystemClock().now())
+    return answer

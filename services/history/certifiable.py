@@ -4,6 +4,7 @@ A certificate on broken input is worse than none: each check names what is wrong
 not among them (they count as the worst case), but a tier that ran on some queries by an unlogged choice is.
 """
 
+from collections import Counter
 from datetime import datetime
 
 import numpy as np
@@ -22,14 +23,15 @@ def signals_of(rule: PolicyKind) -> tuple[str, ...]:
 
 
 def refuse_uncertifiable(table: OutcomeTable, rule: PolicyKind, now: datetime) -> None:
-    """Raises TableInvalid for P(T) of several kinds, signals or outcomes that are constant or absent, times ahead of
-    `now`, runs without a known chance."""
+    """Raises TableInvalid for P(T) of several kinds, signals or outcomes that are constant or absent, several models in
+    one tier, times ahead of `now`, runs without a known chance."""
     if np.isfinite(table.forecast).any() and not np.isfinite(table.correct).any():
         raise Refused(
             "not identified: the table has labels of sources that are not trusted and none of gold or human; label a"
             " sample drawn by `knowgate labels queue`, or say --trust and certify agreement with that source"
         )
     refuse_untelling(table, rule)
+    _refuse_mixed_models(table)
     _refuse_the_future(table, now)
     _refuse_unknown_coins(table)
 
@@ -42,8 +44,7 @@ def refuse_untelling(table: OutcomeTable, rule: PolicyKind) -> None:
         for gate in signals_of(rule):
             _refuse_constant(gate, tier, getattr(table, gate)[:, tier])
         _refuse_one_class(table, tier)
-    if not np.isfinite(table.correct[:, -1]).any():
-        raise TableInvalid(f"correct is empty for tier {table.tiers - 1}, the last: label its answers")
+    _refuse_a_wrong_last_tier(table)
 
 
 def _refuse_mixed_kinds(tier: int, table: OutcomeTable) -> None:
@@ -77,6 +78,29 @@ def _refuse_one_class(table: OutcomeTable, tier: int) -> None:
             f"all {known.size} labelled answers of tier {tier} are {told}: one class tells nothing of thresholds;"
             " check the grader, or give more labels"
         )
+
+
+def _refuse_a_wrong_last_tier(table: OutcomeTable) -> None:
+    """All right may be what the labels mean (agreement with it); all wrong would let everything be retained."""
+    known = table.correct[:, -1][np.isfinite(table.correct[:, -1])]
+    if known.size == 0:
+        raise TableInvalid(f"correct is empty for tier {table.tiers - 1}, the last: label its answers")
+    if known.max() == 0.0:
+        raise TableInvalid(
+            f"all {known.size} labelled answers of tier {table.tiers - 1}, the last, are wrong: nothing can be lost"
+            " against it; check the grader"
+        )
+
+
+def _refuse_mixed_models(table: OutcomeTable) -> None:
+    for tier in range(table.tiers):
+        held = Counter(table.model[table.ran[:, tier], tier])
+        if len(held) > 1:
+            told = ", ".join(f"{name} on {rows} queries" for name, rows in held.most_common(4))
+            raise TableInvalid(
+                f"model of tier {tier} is not one: {told}; a certificate speaks of one model per tier, so certify"
+                " each model's queries alone, or give one name if it is one model"
+            )
 
 
 def _refuse_the_future(table: OutcomeTable, now: datetime) -> None:

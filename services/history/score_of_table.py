@@ -1,9 +1,10 @@
 """A score learned on one half of an outcome table, so that the other half can certify it.
 
-A row's half is a keyed hash of its query id: fixed before any label is looked at, and the same whatever the file's
-order. Per non-last tier the score is a ridge logistic regression on logit p_t, on logit p_ik, entropy and margin where
-the table has them (the latter two on practically all rows), and an offset for each slice of at least 30 taught rows. At
-most 50 000 rows teach; more would not change the weights.
+A row's half is a keyed hash of its prompt, or of its query id where the table has no prompt: fixed before any label is
+looked at, the same whatever the file's order, and a prompt asked twice is wholly in one half. Per non-last tier the
+score is a ridge logistic regression on logit p_t, on logit p_ik, entropy and margin where the table has them (the
+latter two on practically all rows), and an offset for each slice of at least 30 taught rows. At most 50 000 rows teach;
+more would not change the weights.
 """
 
 from collections import Counter
@@ -40,7 +41,8 @@ class TableScore:
 
 def learn_score(table: OutcomeTable) -> TableScore:
     """Raises TableInvalid where a tier has too few labelled rows of either outcome to learn from."""
-    coins = thinning_coins([str(query) for query in table.query_ids], SALT)
+    asked = zip(table.query_ids, table.prompt, strict=True)
+    coins = thinning_coins([str(query) if prompt is None else str(prompt) for query, prompt in asked], SALT)
     taught = coins < LEARNING_SHARE
     enough = LEARNING_ROWS / max(1, table.queries)
     learning = coins < min(LEARNING_SHARE, enough)

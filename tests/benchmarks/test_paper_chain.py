@@ -108,6 +108,8 @@ def test_the_rule_is_the_papers_and_nothing_that_taught_is_asked() -> None:
     assert tier.auroc_p_ik is not None and tier.auroc_p_ik > 0.8 and tier.probed_layer == 4
     assert figures.retained_share == pytest.approx((kept[taught.asked] == 0).mean())
     assert figures.savings == pytest.approx(figures.retained_share - 0.1)  # the small model costs a tenth
+    assert figures.gflops_last == pytest.approx(2 * 10e9 * 100 / 1e9)  # 2 · parameters · tokens
+    assert figures.gflops == pytest.approx(figures.gflops_last * (1 - figures.savings))
     assert figures.accuracy_drop == pytest.approx(figures.accuracy_last - figures.accuracy)
     assert figures.last_tokens_out == pytest.approx(1 - figures.retained_share)
     assert figures.hallucination == pytest.approx(1 - figures.accuracy)
@@ -156,6 +158,10 @@ def test_three_tiers_and_an_undisclosed_size() -> None:
     assert len(figures.tiers) == 2 and figures.savings is not None
     undisclosed = measure(teach_chain(chain_of([small, replace(large(), parameters=None)])), Rule(p_ik=None))
     assert undisclosed.savings is None and undisclosed.last_tokens_out is not None
+    assert undisclosed.gflops is None
+    unknown_tokens = replace(large(), tokens_out=np.full(1200, np.nan))
+    recorded = measure(teach_chain(chain_of([small, unknown_tokens])), Rule(p_ik=None))
+    assert recorded.savings is not None and recorded.gflops is None and recorded.gflops_last is None
 
 
 def test_the_table_is_filled_from_gathered_answers_and_names_what_it_lacks(tmp_path: Path) -> None:

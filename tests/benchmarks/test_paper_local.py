@@ -1,10 +1,18 @@
-"""Real models are asked the way they expect: letters as their tokenizer spells them, no reasoning block, in words."""
+"""Real models are asked the way they expect: letters as their tokenizer spells them, no reasoning block, in words.
+
+By their hub names, models and data sets come from a cache in the hub's own layout, with no network at all.
+"""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.paper.__main__ import main
@@ -15,6 +23,8 @@ from benchmarks.paper.local import answer_locally, layers_to_keep, load, spelled
 from benchmarks.paper.questions import choice_question, open_question
 from services.history.outcomes import read_outcomes
 
+ROOT = Path(__file__).resolve().parents[2]
+REVISION = "0123456789abcdef0123456789abcdef01234567"
 WORDS = ["<pad>", "</s>", "<head>", "<think>", " A", " B", " C", " D", "A", "B", "C", "D", "Answer:", "Paris", "other"]
 CHAT = (
     "{{ messages[0]['content'] }}{%- if add_generation_prompt %}<head>"
@@ -143,3 +153,71 @@ def test_the_commands_go_from_a_data_set_file_to_figures_and_an_outcome_table(tm
     assert figures["n"] == 30 and "sweep.one_two.without_p_ik.0.90.accuracy" in figures
     assert main(["sweep", "--answers", str(out), "--data", "mmlu", "--chain", "one,three"]) == 1
     assert "gather them" in capsys.readouterr().err
+
+
+def snapshot(cache: Path, kind: str, repository: str) -> Path:
+    """The folder where the cache keeps the files of a repository's main revision."""
+    held = cache / f"{kind}s--{repository.replace('/', '--')}"
+    (held / "refs").mkdir(parents=True)
+    (held / "refs" / "main").write_text(REVISION)
+    folder = held / "snapshots" / REVISION
+    folder.mkdir(parents=True)
+    return folder
+
+
+def offline(cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m benchmarks.paper …` with this cache and without a network."""
+    environment = os.environ | {
+        "HF_HUB_CACHE": str(cache),
+        "HF_HOME": str(cache),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "runtime"), str(ROOT)]),
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks.paper", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        check=False,
+    )
+
+
+def cached_data_set(cache: Path, data_set: str) -> None:
+    """The data set's file in its published format, two questions long, where the hub would put it."""
+    if data_set == "mmlu":
+        folder = snapshot(cache, "dataset", "cais/mmlu") / "all"
+        folder.mkdir()
+        rows = {"question": ["1?", "2?"], "subject": ["s", "s"], "choices": [list("1234")] * 2, "answer": [0, 1]}
+        pq.write_table(pa.table(rows), folder / "test-00000-of-00001.parquet")
+    elif data_set == "gpqa":
+        head = ["Question", "Correct Answer", *(f"Incorrect Answer {at}" for at in (1, 2, 3)), "Subdomain"]
+        lines = [",".join(head), "1?,a,b,c,d,Optics", "2?,a,b,c,d,Optics"]
+        (snapshot(cache, "dataset", "Idavidrein/gpqa") / "gpqa_main.csv").write_text("\n".join(lines) + "\n")
+    else:
+        aliases = json.dumps(["Paris"]).replace('"', '""')
+        lines = ["question\tpossible_answers\tprop", f'1?\t"{aliases}"\tcapital', f'2?\t"{aliases}"\tcapital']
+        (snapshot(cache, "dataset", "akariasai/PopQA") / "test.tsv").write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data_set", ["mmlu", "gpqa", "popqa"])
+def test_a_model_and_a_data_set_are_found_by_their_hub_names(tmp_path: Path, data_set: str) -> None:
+    cache, out = tmp_path / "hub", tmp_path / "answers"
+    saved_model(snapshot(cache, "model", "meta-llama/Llama-3.1-8B-Instruct"))
+    cached_data_set(cache, data_set)
+    done = offline(cache, "answers", "--model", "llama-3.1-8b", "--data", data_set, "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    answers = read_answers(out, data_set, "llama-3.1-8b")
+    assert answers is not None
+    assert (len(answers.ids), answers.parameters) == (2, 8.03e9)
+    assert answers.hidden is not None
+    assert {one.revision for one in answers.fingerprints} == {REVISION}
+
+
+def test_what_the_cache_lacks_is_named_with_the_cure(tmp_path: Path) -> None:
+    done = offline(tmp_path / "empty", "answers", "--model", "llama-3.1-8b", "--data", "gpqa", "--out", str(tmp_path))
+    assert done.returncode == 1
+    assert "gpqa_main.csv of Idavidrein/gpqa could not be fetched" in done.stderr
+    assert "download it and give --file" in done.stderr

@@ -33,6 +33,14 @@ def test_the_capital_equals_its_definition_bet_by_bet() -> None:
     assert log_capital(x, 0.3, 0.1, bound=2.0) == pytest.approx(capital_by_hand(x, 0.3, 0.1, 2.0))
 
 
+def test_few_rows_bet_at_most_three_quarters_of_the_wealth() -> None:
+    x = np.array([-2.0, -2.0, 0.0, -2.0])
+    assert log_capital(x, 0.3, 0.1, bound=2.0) == pytest.approx(capital_by_hand(x, 0.3, 0.1, 2.0))
+    assert log_capital(x[:1], 0.0, 0.1, bound=2.0) == pytest.approx(
+        np.log1p(0.75 / 0.5 * (1.0 - 0.5))
+    )  # z = 1 against m = ½
+
+
 def weighted_rows(rng: np.random.Generator, n: int) -> np.ndarray:
     """Rows with E[X] = .02 exactly, seen with a propensity that depends on the row."""
     x = rng.choice([1.0, -1.0, 0.0], p=[0.06, 0.04, 0.9], size=n)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from services.advice import Advice, Question, Recommendation, advise
+from services.advice import Advice, advise
+from services.advice_reasons import Question, Recommendation
 from services.command_line import app
 from services.errors import InputInvalid
 from services.history.outcomes import OutcomeTable, read_outcomes
@@ -74,6 +75,45 @@ def test_a_signal_without_order_is_no_ground_for_a_cascade(tmp_path: Path, signa
     assert given.recommendation is Recommendation.DO_NOT
     assert given.cases[2].applies
     assert given.worth is None or given.worth < 0.1
+
+
+def test_the_accuracy_of_what_is_retained_may_be_the_target(tmp_path: Path) -> None:
+    path = table(tmp_path)
+    given = advice(path, retained_accuracy=0.95)
+    assert given.recommendation is Recommendation.CASCADE
+    assert given.certificate.epsilon is None
+    assert (given.certificate.retained_accuracy_lower_bound or 0.0) >= 0.95
+    # The small model is right on three fifths; with a perfect signal a twentieth of what is retained may be wrong.
+    assert 0.55 < given.retained_share <= given.shares.perfect == pytest.approx(0.6 / 0.95, abs=0.02)
+    assert given.shares.random == 0.0
+    stricter = advice(path, retained_accuracy=0.99)
+    assert stricter.retained_share < given.retained_share
+
+
+def test_an_accuracy_that_the_small_model_has_alone_needs_no_cascade(tmp_path: Path) -> None:
+    given = advice(table(tmp_path), retained_accuracy=0.5)
+    assert given.recommendation is Recommendation.DO_NOT
+    assert "right at least 5" in given.reason and "use it alone" in given.reason
+
+
+def test_too_few_labels_for_an_accuracy_say_how_many_are_needed(tmp_path: Path) -> None:
+    given = advice(table(tmp_path, n=12), retained_accuracy=0.99)
+    assert given.recommendation is Recommendation.LABEL_FIRST
+    assert given.labels_needed is not None and given.labels_needed >= 229 - 12
+
+
+@pytest.mark.parametrize("right", [0, 1])
+def test_where_all_answers_are_alike_the_signals_cannot_be_judged(tmp_path: Path, right: int) -> None:
+    """One class says nothing of a signal: unknown, neither weak nor strong."""
+    path = tmp_path / "outcomes.csv"
+    lines = [f"q{at},{tier},m{tier},0.{at % 9 + 1},{right if tier == 0 else 1}" for at in range(9) for tier in (0, 1)]
+    path.write_text("query_id,tier,model,p_t,correct\n" + "\n".join(lines) + "\n")
+    given = advice(path)
+    assert given.recommendation is not Recommendation.CASCADE
+    assert given.cases[2].applies is (None if right == 0 else False)  # right alone keeps the promise without a signal
+    assert "cannot be judged" in given.cases[2].finding
+    shown = CliRunner().invoke(app, ["advise", str(path), "--prices", CHEAP]).stdout
+    assert ("unknown the signals are weak" in shown) is (right == 0)
 
 
 def test_a_small_model_that_keeps_the_promise_alone_needs_no_cascade(tmp_path: Path) -> None:
@@ -162,6 +202,14 @@ def test_the_prices_in_force_are_read_from_a_cascade_file(tmp_path: Path) -> Non
     small, large = read_rates(str(path), None, tiers=2, now=NOW)
     assert small == TierRates(usd_per_million_in=3.0, usd_per_million_out=3.0, parameters=1e9)
     assert not large.priced
+
+
+def test_two_targets_are_refused_and_one_is_printed(tmp_path: Path) -> None:
+    path = str(table(tmp_path))
+    both = CliRunner().invoke(app, ["advise", path, "--max-accuracy-drop", "0.02", "--retained-accuracy", "0.9"])
+    assert isinstance(both.exception, InputInvalid)
+    shown = CliRunner().invoke(app, ["advise", path, "--prices", CHEAP, "--retained-accuracy", "0.95"]).stdout
+    assert "certified, retained answers right at least 0.95 of the time with confidence 0.9" in shown
 
 
 def test_the_command_exits_with_three_for_do_not_and_prints_one_object(tmp_path: Path) -> None:

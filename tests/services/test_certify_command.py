@@ -159,6 +159,53 @@ def test_one_class_in_the_small_tier_alone_is_refused(tmp_path: Path, columns: C
     assert "one class" in refusal(tmp_path, columns)
 
 
+def test_a_last_tier_that_is_always_wrong_is_refused(tmp_path: Path, columns: Columns) -> None:
+    """Against it nothing can be lost, so everything would be certified."""
+    columns["correct"][N:] = [0.0] * N
+    assert "the last, are wrong" in refusal(tmp_path, columns)
+
+
+def test_labels_that_say_whether_an_answer_agrees_with_the_last_tier_are_certified(
+    tmp_path: Path, columns: Columns
+) -> None:
+    columns["correct"][N:] = [1.0] * N
+    code, result = run(tmp_path, columns, "--max-accuracy-drop", "0.05")
+    assert code == 0
+    assert json.loads(result.stdout)["status"] == "certified"
+
+
+@pytest.mark.parametrize("tier", [0, 1])
+def test_two_models_in_one_tier_are_refused(tmp_path: Path, columns: Columns, tier: int) -> None:
+    columns["model"][tier * N : tier * N + 40] = ["another"] * 40
+    assert f"model of tier {tier} is not one: m{tier} on 2960 queries, another on 40" in refusal(tmp_path, columns)
+
+
+def test_a_slice_of_one_model_is_certified_out_of_a_mixed_table(tmp_path: Path, columns: Columns) -> None:
+    columns["model"][:1000] = ["another"] * 1000
+    columns["slice"] = [*["a"] * 1000, *["b"] * (N - 1000)] * 2
+    assert "is not one" in refusal(tmp_path, columns)
+    code, _ = run(tmp_path, columns, "--slice", "b", "--max-accuracy-drop", "0.05")
+    assert code == 0
+
+
+def test_columns_that_nobody_reads_are_named(tmp_path: Path, columns: Columns) -> None:
+    """A misspelt propensity is no propensity: it has to show."""
+    columns["label_propensty"] = [0.5] * (2 * N)
+    _, result = run(tmp_path, columns, "--max-accuracy-drop", "0.05")
+    assert json.loads(result.stdout)["unread_columns"] == ["label_propensty"]
+    assert "columns that nobody reads: label_propensty" in result.stderr
+
+
+def test_a_prompt_asked_twice_teaches_or_certifies_and_never_both(tmp_path: Path, columns: Columns) -> None:
+    columns["prompt"] = [f"prompt {i // 3}" for i in range(N)] * 2
+    code, result = run(tmp_path, columns, "--rule", "score", "--max-accuracy-drop", "0.05")
+    assert code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert answer["learned_on"] % 3 == 0
+    assert 0.4 * N < answer["learned_on"] < 0.6 * N
+    assert answer["n"] + answer["learned_on"] == N
+
+
 def test_a_query_given_twice_is_refused(tmp_path: Path, columns: Columns) -> None:
     columns["query_id"][5] = "q4"
     assert "are both query 'q4' on tier 0" in refusal(tmp_path, columns)
@@ -199,6 +246,33 @@ def test_a_slice_of_one_is_refused(tmp_path: Path, columns: Columns) -> None:
     columns["slice"] = [*["rare"], *["common"] * (N - 1)] * 2
     assert "slice 'rare' holds 1 query" in refusal(tmp_path, columns, "--slice", "rare")
     assert "there is no slice 'absent'" in refusal(tmp_path, columns, "--slice", "absent")
+
+
+@pytest.mark.parametrize("rule", ["p_t", "p_ik", "gates", "score"])
+@pytest.mark.parametrize("kind", ["drop", "accuracy"])
+def test_no_rule_and_no_target_certifies_spoiled_tables(tmp_path: Path, rule: str, kind: str) -> None:
+    target = ["--max-accuracy-drop", "0.3"] if kind == "drop" else ["--retained-accuracy", "0.3"]
+    for spoil in (_constant_signals, _one_query, _noise_of_a_few):
+        columns = healthy(2)
+        spoil(columns)
+        refusal(tmp_path, columns, "--rule", rule, *target)
+
+
+def _constant_signals(columns: Columns) -> None:
+    columns["p_t"][:N] = [0.7] * N
+    columns["p_ik"][:N] = [0.7] * N
+
+
+def _one_query(columns: Columns) -> None:
+    for name in columns:
+        columns[name] = [columns[name][0], columns[name][N]]
+
+
+def _noise_of_a_few(columns: Columns) -> None:
+    """Three queries, one of them wrong: whatever the rule, too little to show anything."""
+    for name in columns:
+        columns[name] = [*columns[name][:3], *columns[name][N : N + 3]]
+    columns["correct"] = [1.0, 0.0, 1.0, 1.0, 1.0, 1.0]
 
 
 def test_a_slice_is_certified_alone(tmp_path: Path, columns: Columns) -> None:

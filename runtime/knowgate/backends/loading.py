@@ -14,7 +14,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-from transformers.utils import logging
+from transformers.utils import cached_file, logging
 
 from knowgate.errors import RecordInvalid
 from knowgate.records import Fingerprint
@@ -62,7 +62,7 @@ def load(source: str | Path, *, revision: str | None = None, dtype: str = "float
     finally:
         if shows_progress:
             logging.enable_progress_bar()
-    found = revision or (folder_sha256(folder) if local else str(network.config._commit_hash))
+    found = revision or (folder_sha256(folder) if local else _hub_revision(str(source)))
     return Loaded(network=network.eval(), tokenizer=tokenizer, revision=found)
 
 
@@ -98,6 +98,11 @@ def folder_sha256(folder: Path) -> str:
         with file.open("rb") as stream:
             digest.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
+
+
+def _hub_revision(source: str) -> str:
+    """The commit that a hub id was loaded at: the snapshot that its files lie in. The library's own note is gone."""
+    return Path(str(cached_file(source, "config.json", local_files_only=True))).parent.name
 
 
 def _is_causal(config: Any) -> bool:

@@ -1,0 +1,73 @@
+"""The certification benchmark chooses what the product chooses, and its rivals what their formulas say."""
+
+import numpy as np
+import pytest
+
+from benchmarks.certify_ours import certified, coins
+from benchmarks.certify_populations import Population, synthetic
+from benchmarks.certify_rivals import Candidates, at_thresholds, loss_under, rival_path, rivals
+from benchmarks.certify_weighted import CHAMPION, SCENARIOS, champion_of, kept_under, log_of, measure_scenario
+
+
+def population(tiers: int, n: int = 3000) -> Population:
+    rng = np.random.default_rng(tiers)
+    p_t = (1 - 0.7 * rng.random((n, tiers - 1)) ** 2).round(3)  # with ties
+    small = rng.random((n, tiers - 1)) < p_t
+    return Population(
+        name=f"made_{tiers}", p_t=p_t, correct=np.column_stack([small, rng.random(n) < 0.93]).astype(float)
+    )
+
+
+@pytest.mark.parametrize("tiers", [2, 3, 4])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_cut_down_walk_is_held_to_the_product(scenario: str, tiers: int) -> None:
+    """It raises where `certify_policy` chooses otherwise."""
+    held = population(tiers)
+    rng = np.random.default_rng(1)
+    ids = tuple(str(i) for i in range(3000))
+    log = log_of(scenario, held, champion_of(held), rng.integers(0, 3000, 3000), rng)
+    assert certified(log.sample(ids, coins(ids)), 0.1, 0.1, held_to_product=True) is not None
+
+
+def test_a_walk_that_chose_otherwise_would_be_caught() -> None:
+    held = population(2)
+    ids = tuple(str(i) for i in range(3000))
+    rng = np.random.default_rng(1)
+    log = log_of("exploration_10", held, champion_of(held), np.arange(3000), rng)
+    other_coins = coins(tuple(f"other-{i}" for i in range(3000)))
+    log.propensity[:1500] *= 0.9  # so that the coins decide
+    with pytest.raises(AssertionError, match="the cut-down walk"):
+        certified(log.sample(ids, other_coins), 0.1, 0.1, held_to_product=True)
+
+
+@pytest.mark.parametrize("tiers", [2, 3])
+def test_a_champion_keeps_its_share(tiers: int) -> None:
+    held = population(tiers)
+    kept = kept_under(at_thresholds(champion_of(held)), held.p_t)
+    assert abs((kept < tiers - 1).mean() - CHAMPION) < 0.01
+
+
+def test_rivals_stop_at_their_first_failure() -> None:
+    held = population(2)
+    candidates = Candidates(rival_path(held.p_t), lambda policy: loss_under(policy, held.p_t, held.correct))
+    at = {name: candidates.boldest(passes) for name, passes in rivals(0.05, 0.1).items()}
+    chosen = {name: 2.0 if policy is None else policy.thresholds[0]["p_t"] for name, policy in at.items()}  # type: ignore[index]
+    assert chosen["plug_in"] < chosen["reference"] < chosen["hoeffding"]
+    bold = loss_under(at_thresholds([chosen["plug_in"]]), held.p_t, held.correct)
+    assert bold.mean() <= 0.05
+
+
+def test_a_scenario_tells_both_readings() -> None:
+    told = measure_scenario("missing_by_score", population(2), 0.05, 0.1, 3000, 40)
+    assert abs(float(told["bias_in_errors"] or 0.0)) < 4 < abs(float(told["naive_off_in_errors"] or 0.0))
+    assert float(told["naive_share"] or 0.0) > float(told["share"] or 0.0) > 0.2
+    feedback = measure_scenario("served_feedback_only", population(2), 0.05, 0.1, 3000, 5)
+    assert feedback["estimate"] is None
+    assert feedback["naive_violations"] == 1.0
+
+
+def test_the_populations_built_to_hurt_have_the_drop_they_say() -> None:
+    for made in synthetic(0.02):
+        everything = made.drop_of(np.zeros(made.n, dtype=np.int64))
+        expected = {"ties": 0.02, "exactly_epsilon": 0.02, "rare_large_losses": 0.02}.get(made.name)
+        assert expected is None or everything == pytest.approx(expected, abs=1e-9)
