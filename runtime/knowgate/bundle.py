@@ -104,8 +104,11 @@ def _read_document(content: bytes) -> BundleDocument:
     header_length = int.from_bytes(content[:8], "little")
     if len(content) < 8 or header_length > len(content) - 8:
         raise BundleRefused(f"the file of {len(content)} bytes is truncated or not safetensors: fetch it again")
+    written = content[8 : 8 + header_length]
+    if not written.rstrip(b" ").endswith(b"}"):
+        raise BundleRefused("the header is not JSON padded with spaces, as safetensors has it: fetch the bundle again")
     try:
-        header = codec.parse(content[8 : 8 + header_length])
+        header = codec.parse(written)
         metadata = header.get("__metadata__") if isinstance(header, dict) else None
         if not isinstance(metadata, dict) or set(metadata) != {METADATA_KEY}:
             raise BundleRefused(f"__metadata__ must hold {METADATA_KEY!r} and nothing else: this is not a bundle")

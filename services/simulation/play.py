@@ -94,6 +94,7 @@ class Player:
             self.stage.clock.set(asked.at)
             self._serve(asked, truth)
         self.stage.ship()
+        self.stage.clock.set(end)  # a label is refused before its time has come
         self.stage.label(self._due(end))
         outcomes = self.stage.advance(end)
         _add(self.played.total, truth)
