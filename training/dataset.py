@@ -34,13 +34,13 @@ from store.fingerprints import fingerprints
 from store.shards import RowReader
 from store.undeclared import undeclared
 from training.extraction import Answerer
+from training.row_blocks import ArrayBlocks, ShardBlocks, TakenBlocks
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 Texts = tuple[str | None, ...]
 LARGEST_WEIGHT = 20.0
-BLOCK_ROWS = 4096  # read at a time
 
 log = logging.getLogger(__name__)
 
@@ -140,15 +140,15 @@ class CascadeRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TierVectors:
-    """Features of one tier: of the decisions that have them, per layer."""
+    """Features of one tier: of the decisions that have them, per layer. Not all of them need fit the memory."""
 
     fingerprints: tuple[Fingerprint, ...]  # one per layer
     present: BoolArray  # [n] which decisions
-    x: npt.NDArray[np.float32]  # [present rows, layers, d]
+    rows: TakenBlocks  # of the decisions that are present, in their order
 
-    def of(self, rows: BoolArray) -> npt.NDArray[np.float32]:
-        """Features of the chosen decisions, which must be present: [rows, layers, d]."""
-        return self.x[rows[self.present]]
+    def of(self, chosen: BoolArray) -> TakenBlocks:
+        """The rows of the chosen decisions, which must be present."""
+        return self.rows.take(np.flatnonzero(chosen[self.present]))
 
 
 def read_window(engine: Engine, spec: CascadeSpec, window: Window, *, as_of: datetime) -> CascadeRows:
@@ -230,18 +230,16 @@ def open_vectors(rows: CascadeRows, tier: int) -> StoredVectors | None:
 
 
 def stored_vectors(rows: CascadeRows, tier: int) -> TierVectors | None:
-    """The vectors that were shipped with the decisions, all in memory; None where no attempt of this tier has one.
+    """The vectors that were shipped with the decisions, read as they are needed; None where no attempt has one.
 
     Raises ShardRefused as `open_vectors` does.
     """
     stored = open_vectors(rows, tier)
     if stored is None:
         return None
-    with stored.reader as reader:
-        x = np.empty((len(reader), 1, reader.dimension), dtype=np.float32)
-        for block in reader.blocks(BLOCK_ROWS):
-            x[block.first : block.end, 0] = features(block.hidden)
-    return TierVectors(fingerprints=(stored.fingerprint,), present=stored.present, x=x)
+    return TierVectors(
+        fingerprints=(stored.fingerprint,), present=stored.present, rows=ShardBlocks(readers=(stored.reader,))
+    )
 
 
 def _of_usual_size(present: BoolArray, dimensions: IntArray) -> BoolArray:
@@ -269,7 +267,8 @@ def extracted_vectors(rows: CascadeRows, tier: int, answerer: Answerer) -> TierV
     n, layers, d = extraction.hidden.shape
     x = features(extraction.hidden.reshape(n * layers, d)).reshape(n, layers, d)
     place = {prompt: at for at, prompt in enumerate(different)}
-    return TierVectors(fingerprints=extraction.fingerprints, present=present, x=x[[place[prompt] for prompt in asked]])
+    asked_for = ArrayBlocks(x=x[[place[prompt] for prompt in asked]])
+    return TierVectors(fingerprints=extraction.fingerprints, present=present, rows=asked_for)
 
 
 def _tier(examples: Examples, tier: int, foreign: BoolArray, last: int) -> TierColumns:

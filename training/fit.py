@@ -26,7 +26,7 @@ from training.linear_module import LinearProblems
 from training.mlp_module import MlpProblems
 from training.probe_passes import FormerProbe
 from training.probe_settings import FitSettings
-from training.row_blocks import ArrayBlocks, StreamedRows, checked_weight
+from training.row_blocks import ArrayBlocks, RowBlocks, StreamedRows, checked_weight, layer_features
 from training.trainer import TrainerFactory, quiet_lightning, trainer
 
 FloatArray = npt.NDArray[np.float64]
@@ -80,9 +80,15 @@ class FittedProbe:
     validation_curve: FloatArray  # [looks]
     epochs: int  # passes over the fit rows that the chosen problem's layer took
 
-    def logits(self, x: Float32Array) -> FloatArray:
-        """The chosen probe's logits [n] of features [n, layers, d]."""
-        return self.probe.logits(self.standardiser.apply(x[:, self.layer]))
+    def logits(self, rows: RowBlocks) -> FloatArray:
+        """The chosen probe's logits [n]."""
+        blocks = layer_features(rows, self.layer)
+        return np.concatenate([self.probe.logits(self.standardiser.apply(x)) for x in blocks])
+
+    def standardised(self, rows: RowBlocks) -> Float32Array:
+        """The chosen layer's features [n, d] as the probe sees them, all in memory."""
+        empty = np.empty((0, rows.shape[2]), dtype=np.float32)
+        return np.concatenate([empty, *(self.standardiser.apply(x) for x in layer_features(rows, self.layer))])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -103,7 +109,7 @@ class FitProbe(Protocol):
     """`fit_probe`, or what does the same elsewhere."""
 
     def __call__(
-        self, fit: ProbeRows, validation: ProbeRows, settings: FitSettings, *, warm_start: Former | None = None
+        self, fit: StreamedRows, validation: StreamedRows, settings: FitSettings, *, warm_start: Former | None = None
     ) -> FittedProbe: ...
 
 

@@ -1,6 +1,8 @@
 """Everything that is learned of one tier: probe, calibrator, score, OOD statistics, from rows that will not certify.
 
-A tier without enough labelled vectors gets no models: it is then served with p_t alone, which needs none.
+Decisions:
+- A tier without enough labelled vectors gets no models: it is then served with p_t alone, which needs none.
+- Vectors are read in blocks, so a window's need not fit the memory.
 """
 
 from collections.abc import Mapping
@@ -14,14 +16,16 @@ from knowgate.probe import LinearProbe
 from knowgate.records import Fingerprint
 from training.calibrate import SignalRows, fit_calibrator, fit_score
 from training.dataset import CascadeRows, TierVectors
-from training.fit import FitProbe, FittedProbe, Former, ProbeRows, fit_probe
+from training.fit import FitProbe, FittedProbe, Former, fit_probe
 from training.ood import fit_ood
 from training.probe_settings import FitSettings
+from training.row_blocks import ROWS_AT_ONCE, StreamedRows, cut, layer_features
 from training.soft_labels import fitting_labels
 from training.splits import Part, Split
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+MOST_OOD_ROWS = 8192  # states that shape, and are, the reference: 16 components and 101 quantiles need no more
 LEAST_LABELS: Mapping[Part, int] = {Part.FIT: 60, Part.VALIDATION: 20, Part.CALIBRATION: 20}
 
 
@@ -61,7 +65,7 @@ def learn_tier(
     if any(np.unique(taught[parts[part]] >= 0.5).size < 2 for part in parts):
         return None
     fitted = fit(
-        ProbeRows(x=vectors.of(parts[Part.FIT]), y=taught[parts[Part.FIT]], weight=weight[parts[Part.FIT]]),
+        StreamedRows(x=vectors.of(parts[Part.FIT]), y=taught[parts[Part.FIT]], weight=weight[parts[Part.FIT]]),
         _probe_rows(rows, tier, vectors, parts[Part.VALIDATION]),
         settings,
         warm_start=former_probes(former, vectors.fingerprints),
@@ -70,12 +74,11 @@ def learn_tier(
     calibrator = fit_calibrator(
         fitted.logits(vectors.of(calibrated)), columns.correct[calibrated], columns.weight[calibrated]
     )
-    # States need no label to say what traffic looks like, so every state of the part serves as reference.
-    seen = vectors.present & split.rows(Part.CALIBRATION)
+    # States need no label to say what traffic looks like, so any state of the part may serve as reference.
+    shaping = spread_out(vectors.present & split.rows(Part.FIT))
+    seen = spread_out(vectors.present & split.rows(Part.CALIBRATION))
     ood = fit_ood(
-        fitted.standardiser.apply(vectors.of(vectors.present & split.rows(Part.FIT))[:, fitted.layer]),
-        fitted.standardiser.apply(vectors.of(seen)[:, fitted.layer]),
-        columns.tokens_in[seen],
+        fitted.standardised(vectors.of(shaping)), fitted.standardised(vectors.of(seen)), columns.tokens_in[seen]
     )
     document = TierDocument(
         fingerprint=vectors.fingerprints[fitted.layer],
@@ -106,16 +109,35 @@ def signal_columns(
     unknown = np.full(rows.n, np.nan)
     if models is None or vectors is None:
         return {"p_t": columns.p_t, "p_ik": unknown, "ood": unknown, "score": unknown}
-    hidden = np.full((rows.n, models.document.dimension), np.nan, dtype=np.float32)
-    hidden[vectors.present] = vectors.x[:, layer]
-    return models.signal_columns(
-        p_t=columns.p_t,
-        hidden=hidden,
-        tokens_in=columns.tokens_in,
-        entropy=columns.entropy,
-        margin=columns.margin,
-        slices=rows.slices,
-    )
+    number = np.cumsum(vectors.present) - 1  # which vector is the decision's
+    parts = []
+    for start, stop in cut(0, rows.n, ROWS_AT_ONCE):
+        hidden = np.full((stop - start, models.document.dimension), np.nan, dtype=np.float32)
+        here, present = slice(start, stop), vectors.present[start:stop]
+        if present.any():
+            held = vectors.rows.take(number[here][present])
+            hidden[present] = next(layer_features(held, layer, size=stop - start))
+        parts.append(
+            models.signal_columns(
+                p_t=columns.p_t[here],
+                hidden=hidden,
+                tokens_in=columns.tokens_in[here],
+                entropy=columns.entropy[here],
+                margin=columns.margin[here],
+                slices=rows.slices[here],
+            )
+        )
+    return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else {"p_t": unknown})}
+
+
+def spread_out(chosen: BoolArray, most: int = MOST_OOD_ROWS) -> BoolArray:
+    """`chosen`, or `most` of it at equal distances."""
+    numbers = np.flatnonzero(chosen)
+    if len(numbers) <= most:
+        return chosen
+    kept = np.zeros_like(chosen)
+    kept[numbers[np.linspace(0, len(numbers) - 1, most).astype(np.int64)]] = True
+    return kept
 
 
 def with_document(models: TierModels, **changes: object) -> TierModels:
@@ -132,9 +154,9 @@ def former_probes(former: TierModels | None, fingerprints: tuple[Fingerprint, ..
     return {at: held for at, one in enumerate(fingerprints) if one == former.document.fingerprint}
 
 
-def _probe_rows(rows: CascadeRows, tier: int, vectors: TierVectors, chosen: BoolArray) -> ProbeRows:
+def _probe_rows(rows: CascadeRows, tier: int, vectors: TierVectors, chosen: BoolArray) -> StreamedRows:
     columns = rows.tiers[tier]
-    return ProbeRows(x=vectors.of(chosen), y=columns.correct[chosen], weight=columns.weight[chosen])
+    return StreamedRows(x=vectors.of(chosen), y=columns.correct[chosen], weight=columns.weight[chosen])
 
 
 def _signal_rows(rows: CascadeRows, tier: int, p_ik: FloatArray, chosen: BoolArray) -> SignalRows:

@@ -7,7 +7,7 @@ Decisions:
 - Every source can be pickled: processes of a distributed fit open the files for themselves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,12 +15,15 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from store.shards import read_rows
+from knowgate.features import features
+from store.shards import RowReader
 from training.errors import TrainingRefused
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+Float32Array = npt.NDArray[np.float32]
 Block = npt.NDArray[Any]  # [rows, d], float16 or float32
+ROWS_AT_ONCE = 4096
 
 
 class RowBlocks(Protocol):
@@ -34,6 +37,13 @@ class RowBlocks(Protocol):
         """Rows `start` to `stop` of one layer, [stop - start, d], float16 or float32."""
 
 
+class TakenBlocks(RowBlocks, Protocol):
+    """Such rows, of which any can be chosen."""
+
+    def take(self, rows: IntArray) -> "TakenBlocks":
+        """The rows of these numbers, in this order."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ArrayBlocks:
     """Rows in memory."""
@@ -44,6 +54,9 @@ class ArrayBlocks:
     def shape(self) -> tuple[int, int, int]:
         n, layers, d = self.x.shape
         return n, layers, d
+
+    def take(self, rows: IntArray) -> "ArrayBlocks":
+        return ArrayBlocks(x=self.x[rows])
 
     def read(self, start: int, stop: int, layer: int) -> Block:
         return self.x[start:stop, layer]
@@ -78,34 +91,29 @@ class MappedBlocks:
         return self._mapped()[self.first : self.end][start:stop, self.layers[layer] if self.layers else layer]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ShardBlocks:
-    """Rows that lie in vector shards, one list of places per layer."""
+    """Rows that lie in vector shards, one reader per layer; each row is compared with its hash where there is one."""
 
-    places: tuple[tuple[tuple[str, int], ...], ...]  # layer → row → (shard's URL, row in the shard)
-    dimension: int
+    readers: tuple[RowReader, ...]  # per layer, of the same rows
+    numbers: IntArray | None = None  # of the readers' rows, those that count, in their order; None = all
 
     def __post_init__(self) -> None:
-        if not self.places or len({len(rows) for rows in self.places}) != 1 or not self.places[0]:
-            counts = [len(rows) for rows in self.places]
-            raise TrainingRefused(f"the layers have {counts} rows: give each layer the same rows, at least one")
+        if len({(len(reader), reader.dimension) for reader in self.readers}) != 1:
+            shapes = [(len(reader), reader.dimension) for reader in self.readers]
+            raise TrainingRefused(f"the layers are of (rows, dimension) {shapes}: give each layer the same rows")
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return len(self.places[0]), len(self.places), self.dimension
+        first = self.readers[0]
+        return len(first) if self.numbers is None else len(self.numbers), len(self.readers), first.dimension
+
+    def take(self, rows: IntArray) -> "ShardBlocks":
+        return ShardBlocks(readers=self.readers, numbers=rows if self.numbers is None else self.numbers[rows])
 
     def read(self, start: int, stop: int, layer: int) -> Block:
-        members: dict[str, list[int]] = {}
-        wanted = self.places[layer][start:stop]
-        for at, (url, _) in enumerate(wanted):
-            members.setdefault(url, []).append(at)
-        block = np.empty((len(wanted), self.dimension), dtype=np.float16)
-        for url, here in members.items():
-            read = read_rows(url, [wanted[at][1] for at in here])
-            if read.shape[1] != self.dimension:
-                raise TrainingRefused(f"{url} holds {read.shape[1]} dimensions, {self.dimension} are expected")
-            block[here] = read
-        return block
+        numbers = np.arange(start, stop) if self.numbers is None else self.numbers[start:stop]
+        return self.readers[layer].read(numbers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -126,6 +134,14 @@ class StreamedRows:
     def shape(self) -> tuple[int, int, int]:
         """rows, layers, dimension"""
         return self.x.shape
+
+
+def layer_features(rows: RowBlocks, layer: int, *, size: int = ROWS_AT_ONCE) -> Iterator[Float32Array]:
+    """The features [at most `size`, d] of one layer, from the first row to the last."""
+    for start, stop in cut(0, rows.shape[0], size):
+        read = rows.read(start, stop, layer)
+        # Rows of float32 have been through this; what was stored has not.
+        yield features(read) if read.dtype == np.float16 else read
 
 
 def checked_weight(y: FloatArray, weight: FloatArray) -> FloatArray:

@@ -19,6 +19,7 @@ from knowgate.features import features
 from training.dataset import CascadeRows, TierColumns, TierVectors
 from training.learn import LearnedTier, learn_tier, signal_columns
 from training.probe_settings import FitSettings
+from training.row_blocks import ArrayBlocks
 from training.splits import Part, Proportions, Split, split_rows
 
 HALVES = Proportions(recent=1.0, certification_of_recent=0.5)
@@ -137,7 +138,7 @@ def _vectors(answers: ModelAnswers) -> TierVectors | None:
         return None
     n, layers, d = answers.hidden.shape
     x = features(answers.hidden.reshape(n * layers, d)).reshape(n, layers, d)
-    return TierVectors(fingerprints=answers.fingerprints, present=np.ones(n, dtype=np.bool_), x=x)
+    return TierVectors(fingerprints=answers.fingerprints, present=np.ones(n, dtype=np.bool_), rows=ArrayBlocks(x=x))
 
 
 def _rows(chain: Chain) -> CascadeRows:

@@ -8,6 +8,7 @@ from knowgate.probe import LinearProbe, ProbeKind
 from training.errors import TrainingRefused
 from training.fit import ProbeRows, ProblemFigures, auroc, choose, fit_probe
 from training.probe_settings import FitSettings
+from training.row_blocks import ArrayBlocks
 
 QUICK = FitSettings(max_epochs=25, patience=4)
 
@@ -25,7 +26,7 @@ def test_the_layer_that_knows_is_found_and_a_linear_probe_suffices() -> None:
     assert fitted.layer == 2
     assert fitted.probe.kind is ProbeKind.LINEAR
     fresh = _planted(1000, seed=2)
-    assert (auroc(fitted.logits(fresh.x), fresh.y) or 0) > 0.8
+    assert (auroc(fitted.logits(ArrayBlocks(x=fresh.x)), fresh.y) or 0) > 0.8
     assert 0 < len(fitted.training_curve) == len(fitted.validation_curve) <= fitted.epochs
     assert len(fitted.all_figures) == 4 * (len(QUICK.penalties) + len(QUICK.mlp_penalties))
 
@@ -50,8 +51,10 @@ def test_the_same_seed_gives_the_same_probe_bit_for_bit() -> None:
 def test_the_runtime_probe_gives_the_logits_that_validation_saw() -> None:
     validation = _planted(150, seed=1)
     fitted = fit_probe(_planted(300), validation, QUICK)
-    assert auroc(fitted.logits(validation.x), validation.y) == pytest.approx(fitted.chosen.auroc, abs=1e-6)
-    p = 1 / (1 + np.exp(-fitted.logits(validation.x)))
+    assert auroc(fitted.logits(ArrayBlocks(x=validation.x)), validation.y) == pytest.approx(
+        fitted.chosen.auroc, abs=1e-6
+    )
+    p = 1 / (1 + np.exp(-fitted.logits(ArrayBlocks(x=validation.x))))
     log_loss = -np.mean(validation.y * np.log(p) + (1 - validation.y) * np.log(1 - p))
     assert log_loss == pytest.approx(fitted.chosen.log_loss, abs=1e-4)
 
@@ -73,7 +76,7 @@ def test_soft_labels_are_taken_as_they_are() -> None:
     x = draw.normal(size=(400, 1, 4)).astype(np.float32)
     y = 1 / (1 + np.exp(-x[:, 0, 0].astype(np.float64)))
     fitted = fit_probe(ProbeRows(x=x[:300], y=y[:300]), ProbeRows(x=x[300:], y=y[300:]), QUICK)
-    assert np.corrcoef(fitted.logits(x), x[:, 0, 0])[0, 1] > 0.95
+    assert np.corrcoef(fitted.logits(ArrayBlocks(x=x)), x[:, 0, 0])[0, 1] > 0.95
 
 
 def test_a_warm_start_begins_where_the_former_probe_stood() -> None:
@@ -83,7 +86,7 @@ def test_a_warm_start_begins_where_the_former_probe_stood() -> None:
     once = FitSettings(max_epochs=1, mlp_penalties=(), penalties=(cold.chosen.penalty,))
     warm = fit_probe(rows, validation, once, warm_start={0: (cold.standardiser, cold.probe)})
     assert warm.chosen.converged and not fit_probe(rows, validation, once).chosen.converged
-    np.testing.assert_allclose(warm.logits(validation.x), cold.logits(validation.x), atol=1e-3)
+    np.testing.assert_allclose(*(one.logits(ArrayBlocks(x=validation.x)) for one in (warm, cold)), atol=1e-3)
     other = Standardiser(mean=np.zeros(3), scale=np.ones(3))
     with pytest.raises(TrainingRefused, match="dimension 3"):
         fit_probe(rows, validation, once, warm_start={0: (other, LinearProbe(weight=np.ones(3), bias=0.0))})

@@ -11,7 +11,7 @@ import pytest
 
 from knowgate.features import Standardiser
 from knowgate.probe import LinearProbe
-from store.shards import write_shard
+from store.shards import RowReader, write_shard
 from training.errors import TrainingRefused
 from training.fit import FittedLinear, ProbeRows, fit_linear, fit_probe
 from training.probe_settings import FitSettings
@@ -94,11 +94,13 @@ def test_mapped_files_and_shards_give_the_probe_of_the_rows_in_memory(tmp_path: 
     mapped = MappedBlocks(path=tmp_path / "rows.npy", layer_first=True, first=7)
     one = MappedBlocks(path=tmp_path / "rows.npy", layer_first=True, first=7, layers=(2,))
     assert one.shape == (150, 1, 24) and (one.read(3, 5, 0) == x[3:5, 2]).all()
-    places = []
+    readers = []
     for layer in range(3):
         urls = [write_shard(tmp_path.as_uri(), x[at::2, layer], [f"{at}/{row}" for row in range(75)]) for at in (0, 1)]
-        places.append(tuple((urls[row % 2].url, row // 2) for row in range(150)))
-    for blocks in (mapped, ShardBlocks(places=tuple(places), dimension=24)):
+        readers.append(RowReader([urls[row % 2].url for row in range(150)], [row // 2 for row in range(150)]))
+    shards = ShardBlocks(readers=tuple(readers))
+    doubled = np.repeat(np.arange(150), 2)
+    for blocks in (mapped, shards, shards.take(doubled).take(np.arange(0, 300, 2))):
         again = pickle.loads(pickle.dumps(blocks))
         assert_same(held, fit_linear(StreamedRows(x=again, y=y, weight=weight), validation, LINEAR), atol=0.0)
 
@@ -151,7 +153,7 @@ def test_two_processes_find_what_one_finds(mlp: tuple[float, ...]) -> None:
         assert mine.log_loss == pytest.approx(theirs.log_loss, abs=2e-3)
         assert mine.auroc == pytest.approx(theirs.auroc, abs=2e-3)
     x = np.stack([validation.x.read(0, 101, layer) for layer in range(3)], axis=1).astype(np.float32)
-    np.testing.assert_allclose(one.logits(x), two.logits(x), atol=0.02)
+    np.testing.assert_allclose(*(fitted.logits(ArrayBlocks(x=x)) for fitted in (one, two)), atol=0.02)
 
 
 def test_a_vector_that_is_not_finite_is_named() -> None:
@@ -202,12 +204,12 @@ def test_files_and_shards_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "flat.npy", np.ones((3, 4)))
     with pytest.raises(TrainingRefused, match="three axes"):
         StreamedRows(x=MappedBlocks(path=tmp_path / "flat.npy", layer_first=False), y=np.ones(3))
-    shard = write_shard(tmp_path.as_uri(), np.ones((2, 5)), ["a", "b"])
-    wrong = ShardBlocks(places=(((shard.url, 0), (shard.url, 1)),), dimension=6)
-    with pytest.raises(TrainingRefused, match="5 dimensions, 6 are expected"):
-        fit_linear(StreamedRows(x=wrong, y=np.array([0.0, 1.0])), StreamedRows(x=wrong, y=np.ones(2)), LINEAR)
-    with pytest.raises(TrainingRefused, match="the layers have"):
-        ShardBlocks(places=(), dimension=6)
+    five, six = (write_shard(tmp_path.as_uri(), np.ones((2, d)), ["a", "b"]) for d in (5, 6))
+    readers = tuple(RowReader([shard.url] * 2, [0, 1]) for shard in (five, six))
+    with pytest.raises(TrainingRefused, match=r"\[\(2, 5\), \(2, 6\)\]: give each layer the same rows"):
+        ShardBlocks(readers=readers)
+    with pytest.raises(TrainingRefused, match="give each layer the same rows"):
+        ShardBlocks(readers=())
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:

@@ -561,5 +561,5 @@ def test_a_vector_of_another_size_teaches_nothing_and_stops_nothing(
         place = VectorRow(decision_id=odd.id, tier=0, row=0, sha256=shard.row_sha256[0])
         add_shard(session, spec.name, shard.url, shard.sha256, [place], dimension=5, now=END)
     vectors = stored_vectors(read_window(engine, spec, WINDOW, as_of=AS_OF), 0)
-    assert vectors is not None and vectors.x.shape == (40, 1, 8)
+    assert vectors is not None and vectors.rows.shape == (40, 1, 8)
     assert "1 vectors have other than 8 numbers" in caplog.text

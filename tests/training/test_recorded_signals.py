@@ -9,6 +9,7 @@ import pytest
 
 from knowgate.features import features
 from training.fit import ProbeRows, auroc, fit_probe
+from training.row_blocks import ArrayBlocks
 
 RECORDED = Path(os.environ.get("KNOWGATE_RECORDED_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
 
@@ -32,5 +33,5 @@ def test_a_probe_knows_what_a_real_model_knows(name: str, at_least: float) -> No
         rest = np.flatnonzero(fold != held)
         taught, checked = rest[len(rest) // 4 :], rest[: len(rest) // 4]
         fitted = fit_probe(ProbeRows(x=x[taught][:, None], y=y[taught]), ProbeRows(x=x[checked][:, None], y=y[checked]))
-        reached.append(auroc(fitted.logits(x[fold == held][:, None]), y[fold == held]))
+        reached.append(auroc(fitted.logits(ArrayBlocks(x=x[fold == held][:, None])), y[fold == held]))
     assert np.mean([one for one in reached if one is not None]) > at_least
