@@ -44,6 +44,7 @@ _NAMES = (
     "bundle",
     "label_source",
     "forecast_source",
+    "p_t_kind",
 )
 
 
@@ -54,7 +55,7 @@ def pair_attempts(examples: Examples) -> pd.DataFrame:
     said), slice, bundle, generation, reason (None where kept or undecided), retained (this tier's verdict was to
     keep), p_t, p_ik, score, ood, entropy, correct, run_propensity, label_propensity, exploration_rate, answer,
     tokens_in, tokens_out, latency_ms, usd, gflops, tokens, label_received_at (aware), label_source, shard, row;
-    forecast and forecast_source (what a source that is not trusted says of the answer, beside `correct`).
+    forecast and forecast_source (what a source that is not trusted says of the answer, beside `correct`); p_t_kind.
     """
     columns: dict[str, object] = {
         "id": examples.ids,
@@ -88,6 +89,13 @@ def of_known_tiers(attempts: pd.DataFrame, spec: CascadeSpec) -> pd.DataFrame:
     log.warning("%d decisions of %s ran a tier it no longer has; they are left out", len(beyond), spec.name)
     kept = attempts[~attempts["decision"].isin(beyond)].reset_index(drop=True)
     return kept.assign(decision=np.unique(kept["decision"], return_inverse=True)[1])
+
+
+def of_declared_kind(attempts: pd.DataFrame, spec: CascadeSpec) -> pd.DataFrame:
+    """The same attempts without a P(T) of another kind than their tier declares: the two mean different things."""
+    declared = np.array([str(tier.p_t_kind) for tier in spec.tiers], dtype=object)[attempts["tier"].to_numpy()]
+    other = attempts["p_t_kind"].notna().to_numpy() & (attempts["p_t_kind"].to_numpy(dtype=object) != declared)
+    return attempts.assign(p_t=attempts["p_t"].mask(other)) if other.any() else attempts
 
 
 def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime) -> pd.DataFrame:

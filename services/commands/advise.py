@@ -47,12 +47,15 @@ def advise(
     from services.clock import SystemClock
     from services.commands.printing import print_json
     from services.errors import InputInvalid
+    from services.history.certifiable import refuse_mixed_kinds
     from services.history.outcomes import read_outcomes
     from services.price_lists import read_latencies, read_rates
 
     if max_accuracy_drop is not None and retained_accuracy is not None:
         raise InputInvalid("--max-accuracy-drop and --retained-accuracy are two targets: give one")
     table = read_outcomes(outcomes, timezone=timezone)
+    for tier in range(table.tiers - 1):
+        refuse_mixed_kinds(tier, table)
     rates = read_rates(prices, parameters, tiers=table.tiers, now=SystemClock().now())
     question = Question(
         max_accuracy_drop=0.02 if max_accuracy_drop is None else max_accuracy_drop,

@@ -40,20 +40,21 @@ def refuse_untelling(table: OutcomeTable, rule: PolicyKind) -> None:
     """Raises TableInvalid for P(T) of several kinds, or signals or outcomes that are constant or absent."""
     for tier in range(table.tiers - 1):
         if "p_t" in signals_of(rule):
-            _refuse_mixed_kinds(tier, table)
+            refuse_mixed_kinds(tier, table)
         for gate in signals_of(rule):
             _refuse_constant(gate, tier, getattr(table, gate)[:, tier])
         _refuse_one_class(table, tier)
     _refuse_a_wrong_last_tier(table)
 
 
-def _refuse_mixed_kinds(tier: int, table: OutcomeTable) -> None:
+def refuse_mixed_kinds(tier: int, table: OutcomeTable) -> None:
+    """Raises TableInvalid where the P(T) of one tier is of several kinds."""
     held = table.p_t_kind[np.isfinite(table.p_t[:, tier]), tier]
     kinds = {"none said" if kind is None else str(kind) for kind in held}
     if len(kinds) > 1:
         raise TableInvalid(
             f"p_t_kind of tier {tier} is {' and '.join(sorted(kinds))}: thresholds of one kind of P(T) mean nothing for"
-            " another; certify the rows of one kind alone"
+            " another; keep the rows of one kind alone"
         )
 
 

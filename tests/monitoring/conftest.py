@@ -14,7 +14,19 @@ from typing import Any
 import pytest
 
 from knowgate.ids import new_decision_id
-from knowgate.records import Action, Attempt, Decision, Label, LabelSource, Reason, Role, Signals, Verdict, Window
+from knowgate.records import (
+    Action,
+    Attempt,
+    Decision,
+    Label,
+    LabelSource,
+    PTKind,
+    Reason,
+    Role,
+    Signals,
+    Verdict,
+    Window,
+)
 from knowgate.spec import Alarms, CascadeSpec, Horizons, Price, Schedule, TierSpec
 from monitoring.cohorts import Cohort, cohort_of
 from store.cascades import apply_cascade
@@ -58,6 +70,7 @@ class Asked:
     large: float | None = None
     slice: str | None = None
     p_t: float | None = 0.9
+    p_t_kind: PTKind | None = None  # None = as declared
     p_ik: float | None = 0.8
     score: float | None = 0.8
     ood: float | None = 0.3
@@ -82,6 +95,7 @@ def decision_of(asked: Asked, cascade: str = "cities") -> Decision:
             role=Role.SERVED if retained else Role.SUPERSEDED,
             model="small-model",
             signals=signals,
+            p_t_kind=asked.p_t_kind,
             verdict=verdict,
             answer=asked.answers[0],
             run_propensity=1.0,

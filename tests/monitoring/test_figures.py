@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from knowgate.records import LabelSource, Reason
+from knowgate.records import LabelSource, PTKind, Reason
 from monitoring.figures import SLICES_AT_MOST, figures_of
 from monitoring.names import FigureName
 
@@ -239,3 +239,15 @@ def test_decisions_of_a_tier_that_was_removed_are_left_out(cast, cohort):
     left = of_known_tiers(deeper, made.spec)
     assert len(pair_decisions(left, made.spec, as_of=made.as_of)) == 3
     assert replace(made, attempts=left).attempts["decision"].max() == 2
+
+
+def test_p_t_of_another_kind_is_no_p_t(cast, cohort):
+    kinds = (PTKind.FIRST_TOKEN, PTKind.MEAN, None)
+    found = cohort(
+        [
+            cast.Asked(at=cast.DAY + timedelta(minutes=at), p_t=0.2 + at / 10, p_t_kind=kind)
+            for at, kind in enumerate(kinds)
+        ]
+    )
+    assert found.attempts["p_t"].isna().tolist() == [False, True, False]
+    assert found.attempts["p_t"].dropna().tolist() == [0.2, 0.4]

@@ -220,3 +220,11 @@ def test_the_command_exits_with_three_for_do_not_and_prints_one_object(tmp_path:
     refused = CliRunner().invoke(app, ["advise", path, "--prices", "3/12,2.5/10"])
     assert refused.exit_code == 3
     assert refused.stdout.startswith("Do not use a cascade here: at these prices")
+
+
+def test_p_t_of_several_kinds_is_not_advised_on(tmp_path: Path) -> None:
+    path = tmp_path / "outcomes.csv"
+    rows = [f"q{at},{tier},m{tier},0.{at % 9 + 1},1,{'mean' if at else 'option'}" for at in range(9) for tier in (0, 1)]
+    path.write_text("query_id,tier,model,p_t,correct,p_t_kind\n" + "\n".join(rows) + "\n")
+    result = CliRunner().invoke(app, ["advise", str(path), "--prices", CHEAP])
+    assert result.exit_code != 0 and "p_t_kind of tier 0 is mean and option" in str(result.exception)
