@@ -29,6 +29,8 @@ def add_p_t_kinds(document: dict[str, Json]) -> dict[str, Json]:
     >>> add_p_t_kinds({"schema": "knowgate.bundle.v1", "models": ["a", "b", "c"]})["p_t_kinds"]
     ['first_token', 'first_token']
     """
+    if "p_t_kinds" in document:
+        raise BundleRefused(f"schema is {document['schema']!r}, which has no p_t_kinds: the file was changed; fetch it")
     models = document.get("models")
     tiers = len(models) - 1 if isinstance(models, list) else 0
     return document | {"schema": "knowgate.bundle.v1.1", "p_t_kinds": ["first_token"] * tiers}

@@ -56,3 +56,5 @@ def test_a_bundle_without_kinds_of_p_t_is_taken_to_be_of_the_first_token() -> No
     old = {"schema": "knowgate.bundle.v1", "models": ["small", "middle", "large"]}
     assert upgrade(old) == old | {"schema": SCHEMA, "p_t_kinds": ["first_token", "first_token"]}
     assert [step.__name__ for step in UPGRADES.values()] == ["add_p_t_kinds"]
+    with pytest.raises(BundleRefused, match="which has no p_t_kinds"):
+        upgrade(old | {"p_t_kinds": ["mean", "mean"]})
