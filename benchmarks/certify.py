@@ -86,6 +86,7 @@ def _summary(figures: Flat, reps: int) -> Flat:
         "plug_in_violation_max": max(all_of(".plug_in_violations")),
         "bias_max_in_errors": max(bias, default=None),
         "coverage_of_95_min": min(all_of(".coverage_of_95"), default=None),
+        "coverage_of_95_min_inverse_propensity": min(all_of(".coverage_of_95_inverse_propensity"), default=None),
     }
 
 

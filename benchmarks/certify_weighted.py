@@ -31,6 +31,7 @@ from benchmarks.certify_rivals import (
 )
 from evidence import NotIdentifiedError, doubly_robust, inverse_propensity
 from knowgate.policy import Policy
+from monitoring.estimates import Estimated, of_part, stratified_mean
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -144,7 +145,8 @@ class _Estimates:
     def __init__(self, truth: float) -> None:
         self.truth = truth
         self.plain, self.robust, self.naive = list[float](), list[float](), list[float]()
-        self.covered = 0
+        self.shown = list[float]()  # the figure that monitoring shows
+        self.covered, self.plain_covered = 0, 0
 
     def add(self, log: Log) -> None:
         last = log.correct.shape[1] - 1
@@ -158,7 +160,12 @@ class _Estimates:
         robust = doubly_robust(np.where(log.observed, x, np.nan), log.observed, log.propensity, forecast)
         self.plain.append(told.value)
         self.robust.append(robust.value)
-        self.covered += told.lower <= self.truth <= told.upper
+        self.plain_covered += told.lower <= self.truth <= told.upper
+        shown = _shown(log, x, last)
+        if shown.value is None or shown.low is None or shown.high is None:
+            return
+        self.shown.append(shown.value)
+        self.covered += shown.low <= self.truth <= shown.high
 
     def figures(self) -> dict[str, float | int | str | None]:
         """The means, and how many Monte-Carlo standard errors they lie off; None: not identified."""
@@ -171,8 +178,24 @@ class _Estimates:
             "bias_in_errors": _in_errors(self.plain, self.truth) if known else None,
             "doubly_robust_bias_in_errors": _in_errors(self.robust, self.truth) if known else None,
             "doubly_robust_error_ratio": float(np.std(self.robust) / np.std(self.plain)) if known else None,
-            "coverage_of_95": self.covered / len(self.plain) if known else None,
+            "figure_bias_in_errors": _in_errors(self.shown, self.truth) if self.shown else None,
+            "figures_shown": len(self.shown),  # of the logs; the others say that nothing explored is known
+            "coverage_of_95": self.covered / len(self.shown) if self.shown else None,
+            "coverage_of_95_inverse_propensity": self.plain_covered / len(self.plain) if known else None,
         }
+
+
+def _shown(log: Log, x: FloatArray, last: int) -> Estimated:
+    """The drop as monitoring shows it: the retained share times the mean of X where the answer was retained."""
+    retained = log.kept < last
+    part = stratified_mean(
+        np.where(log.observed, x, np.nan)[retained],
+        log.propensity[retained],
+        np.zeros(int(retained.sum())),
+        what="labels",
+        reach=(-1.0, 1.0),
+    )
+    return of_part(part, int(retained.sum()), len(retained))
 
 
 def _in_errors(values: list[float], truth: float) -> float:
