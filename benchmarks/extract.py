@@ -6,7 +6,8 @@
 
 The three take turns batch by batch, so that a shared machine's weather is the same for all; a ratio is one sum of
 seconds over the other. Peak memory is what the largest batch of each adds to the process that holds the model,
-measured in a fresh process each. Where there is a GPU, an 8B Llama shape in bfloat16 is read too: `mfu` is the share of
+measured in a fresh process each. `ratio_compiled` is how much faster ours is again with compiled blocks, once
+`compile_seconds` are spent. Where there is a GPU, an 8B Llama shape in bfloat16 is read too: `mfu` is the share of
 this device's own large matrix product that the work on real tokens reaches.
 """
 
@@ -25,7 +26,7 @@ import numpy.typing as npt
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from benchmarks.shape import Figures, run
+from benchmarks.shape import Figures, run, seconds_in_turn
 from training.extraction import Answerer, LoadedModel, adopt
 
 Vectors = npt.NDArray[np.float32]
@@ -78,7 +79,17 @@ def measure(quick: bool) -> Figures:
         figures[f"tokens_per_s_{name}"] = tokens / spent
     for name in ways:
         figures[f"peak_mb_{name}"] = peak_mb(name, shape)
-    return figures | gpu_figures(quick)
+    return figures | compiled_figures(network, prompts[: shape.prompts // 4], shape.layer) | gpu_figures(quick)
+
+
+def compiled_figures(network: Any, prompts: Prompts, layer: int) -> Figures:
+    """What `compiled=True` costs at first, and how much faster it is from then on."""
+    usual, compiled = (Answerer(adopted(network), layers=[layer], compiled=on) for on in (False, True))
+    began = time.perf_counter()
+    compiled.states(prompts)
+    first = time.perf_counter() - began
+    ours, theirs = seconds_in_turn([lambda: usual.states(prompts), lambda: compiled.states(prompts)], rounds=3)
+    return {"compile_seconds": first - theirs, "ratio_compiled": ours / theirs}
 
 
 def plain(network: Any, prompts: Prompts, batches: Sequence[list[int]], layer: int) -> Steps:

@@ -122,6 +122,7 @@ def _extract(options: argparse.Namespace) -> object:
         normed=options.normed,
         max_new_tokens=options.max_new_tokens,
         p_t_kind=options.p_t_kind,
+        compiled=options.compile,
     )
     engine: ExtractionEngine
     ray = chosen_cluster(options)
@@ -286,6 +287,7 @@ def _add_extract(extract: argparse.ArgumentParser) -> None:
         help="option (the default with --options), first_token (the default without) or mean",
     )
     extract.add_argument("--max-new-tokens", type=int, default=1, help="of an answer")
+    extract.add_argument("--compile", action="store_true", help="compile the model's blocks first; for long runs")
     extract.add_argument("--normed", action="store_true", help="apply the final norm")
     extract.add_argument("--revision")
     extract.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])

@@ -84,7 +84,8 @@ class Answerer:
     padded tokens at a time at most (None = by the device), `normed` = apply the final norm to the kept states,
     `max_new_tokens` of an answer, `p_t_kind` = which probability is given as P(T) (None = `option` where there are
     options, else `first_token`), `left` = put padding first (longer answers are written so anyway; vectors do not
-    depend on it). Raises ExtractionRefused for a layer, position or option that the model does not have.
+    depend on it), `compiled` = run all blocks but the topmost through `torch.compile`. Raises ExtractionRefused for a
+    layer, position or option that the model does not have.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Answerer:
         max_new_tokens: int = 1,
         left: bool = False,
         p_t_kind: PTKind | None = None,
+        compiled: bool = False,
     ) -> None:
         self.loaded = loaded
         self.layers = tuple(range(loaded.layers + 1)) if layers is None else tuple(sorted(set(layers)))
@@ -122,7 +124,7 @@ class Answerer:
         self.max_new_tokens = max_new_tokens
         self.left = bool(left) or max_new_tokens > 1  # an answer is written where the prompt ends
         self._states, self._answers = (
-            Passes(loaded, layers=self.layers, positions=places, normed=normed, logits=logits)
+            Passes(loaded, layers=self.layers, positions=places, normed=normed, logits=logits, compile_blocks=compiled)
             for logits in (False, True)
         )
 

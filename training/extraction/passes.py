@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from training.errors import ExtractionRefused
 from training.extraction.batches import Batch, pad
+from training.extraction.compiled import compiled
 from training.extraction.loading import LoadedModel
 from training.extraction.narrowing import Call, narrowable, narrowed
 from training.extraction.packed import packable, packed
@@ -39,6 +40,7 @@ class Passes:
         positions: tuple[Position, ...],
         normed: bool,
         logits: bool,
+        compile_blocks: bool = False,
     ) -> None:
         self.loaded = loaded
         self._layers = layers
@@ -48,7 +50,9 @@ class Passes:
         self._top = loaded.layers if logits else max(layers)
         self._causal: bool | None = None  # tried before the first pass
         self._narrow: tuple[str, ...] = ()
-        self._linear = packable(decoder_layers(loaded.network)[: self._top])
+        blocks = decoder_layers(loaded.network)[: self._top]
+        self._compiled = tuple(blocks[:-1]) if compile_blocks else ()
+        self._linear = packable(blocks[len(self._compiled) :])  # a compiled block brings its own products
 
     @torch.inference_mode()
     def run(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
@@ -56,7 +60,7 @@ class Passes:
         with self.loaded.lock:
             if self._causal is None:
                 self._try()
-            with packed(self._linear):
+            with packed(self._linear), compiled(self._compiled):
                 states, logits = self._run(batch)
         return states.float().cpu(), None if logits is None else logits.float().cpu()
 

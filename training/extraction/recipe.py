@@ -27,6 +27,7 @@ class AnswererRecipe:
     normed: bool = False
     max_new_tokens: int = 1
     p_t_kind: PTKind | None = None
+    compiled: bool = False
 
     def make(self) -> Answerer:
         """Load the model. Raises what `load_model` and `Answerer` raise."""
@@ -49,4 +50,5 @@ class AnswererRecipe:
             normed=self.normed,
             max_new_tokens=self.max_new_tokens,
             p_t_kind=self.p_t_kind,
+            compiled=self.compiled,
         )
