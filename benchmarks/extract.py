@@ -82,7 +82,7 @@ def measure(quick: bool) -> Figures:
     return figures | compiled_figures(network, prompts[: shape.prompts // 4], shape.layer) | gpu_figures(quick)
 
 
-def compiled_figures(network: Any, prompts: Prompts, layer: int) -> Figures:
+def compiled_figures(network: Any, prompts: Prompts, layer: int) -> dict[str, float | int | str | None]:
     """What `compiled=True` costs at first, and how much faster it is from then on."""
     usual, compiled = (Answerer(adopted(network), layers=[layer], compiled=on) for on in (False, True))
     began = time.perf_counter()
