@@ -109,6 +109,7 @@ def _by_product(sample: Sample, path: FloatArray, epsilon: float, delta: float) 
         Target(kind=TargetKind.MAX_ACCURACY_DROP, value=epsilon),
         delta,
         path=[tuple((GateThreshold(gate="p_t", value=float(tier)),) for tier in at) for at in path],
+        min_retained_share=0.0,  # what is not worth having is the operator's to say
     )
     if answer.status is not CertificationStatus.CERTIFIED:
         return None

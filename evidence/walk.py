@@ -3,8 +3,8 @@
 1. Everything is fixed before the rows are looked at: path, grid, order of rows; and the rows taught nothing.
 2. Each candidate is tested at the full level δ. The first one that fails ends the walk, the last one that passed is
    certified: a broken promise needs the first broken candidate to pass, which happens with probability ≤ δ.
-3. Where none passed, the rest of the path is tested the other way. If every candidate worth having (at least the
-   stated share retained) is shown to break the target, it is infeasible: wrong with probability ≤ δ too, because
+3. Where none worth having (at least the stated share retained) passed, the rest of the path is tested the other way. If
+   every candidate worth having is shown to break the target, it is infeasible: wrong with probability ≤ δ too, because
    one feasible candidate would have to fail its test. Else the evidence is insufficient, and what is missing is said.
 
 For a retained accuracy the walk starts where the test has a chance (`retained_rows_to_start`), which no label decides.
@@ -58,11 +58,11 @@ def walk_path(
                 walk.passed = tally
                 continue
             walk.stopped = tally
-        if walk.passed is not None:
+        if walk.passed is not None and walk.passed.retained_share >= min_retained_share:
             break
         if tally.retained_share >= min_retained_share:
             _look_for_feasibility(walk, tally, target, delta)
-    if walk.passed is not None:
+    if walk.passed is not None and walk.passed.retained_share >= min_retained_share:
         return _certified(walk.passed, walk.stopped, rows, target, delta, min_retained_share)
     return _refused(walk, rows, target, delta, min_retained_share)
 
@@ -136,7 +136,8 @@ def _certified(
 
 
 def _refused(walk: _Progress, rows: CertificationRows, target: Target, delta: float, min_share: float) -> Certification:
-    infeasible = walk.considered > 0 and walk.all_broken
+    none_retains_enough = walk.passed is not None and walk.considered == 0  # what passed retains too little, as all do
+    infeasible = (walk.considered > 0 and walk.all_broken) or none_retains_enough
     best = tally_of_least_drop(rows, delta)
     tested = walk.stopped or walk.cheapest or best
     needed = None

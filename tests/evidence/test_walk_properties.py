@@ -16,6 +16,7 @@ from evidence import (
     betting_lower_bound,
     certify_path,
     certify_policy,
+    certify_single_gate,
     drop_lower_bound,
     drop_refuted,
     equal_quantile_path,
@@ -268,3 +269,21 @@ def test_a_first_failure_is_final_also_where_a_bolder_candidate_would_pass() -> 
     answer = certify_path(candidates, rows, DROP, 0.1)
     assert answer.status is not CertificationStatus.CERTIFIED
     assert answer.stopped_at is not None and answer.stopped_at.retained_share == pytest.approx(1 / 3)
+
+
+def test_what_passes_and_retains_less_than_is_worth_having_is_not_certified() -> None:
+    draw = np.random.default_rng(5)
+    p_t = draw.random(3000)
+    small = (draw.random(3000) < np.where(p_t > 0.7, 1.0, 0.5)).astype(float)
+    rows = CertificationRows(correct=np.column_stack([small, np.ones(3000)]))
+    target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.02)
+    found = {
+        least: certify_single_gate("p_t", p_t, rows, target, 0.1, min_retained_share=least)
+        for least in (0.1, 0.45, 0.9)
+    }
+    assert found[0.1].status is CertificationStatus.CERTIFIED and 0.28 < found[0.1].retained_share < 0.35
+    for least in (0.45, 0.9):
+        assert found[least].status is CertificationStatus.INFEASIBLE
+        assert found[least].retained_share == 0.0 and found[least].thresholds == (None,)
+    near = certify_single_gate("p_t", p_t, rows, target, 0.1, min_retained_share=found[0.1].retained_share + 0.005)
+    assert near.status is CertificationStatus.INSUFFICIENT_EVIDENCE and near.labels_needed
