@@ -91,6 +91,10 @@ def advise(table: OutcomeTable, rates: Sequence[TierRates], question: Question) 
     retained = float((kept < table.tiers - 1).mean())
     worth = signals_worth(signals, table.correct[graded])
     latency = _latency(table, graded, kept, question)
+    if latency is None and question.max_latency_ms is not None:
+        raise InputInvalid(
+            f"max_latency is {question.max_latency_ms:g} ms and no latency is known: give --latency or fill latency_ms"
+        )
     labels = certificate.labels_needed
     if certificate.status is CertificationStatus.INSUFFICIENT_EVIDENCE and certificate.n < fewest:
         labels = max(labels or 0, fewest - certificate.n)

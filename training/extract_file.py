@@ -71,6 +71,11 @@ def extract_file(
     Raises ExtractionRefused for a file that cannot be read or written so, or parts of another extraction; and what the
     engine raises.
     """
+    if tier < 0 or part_prompts < 1:
+        name, value, least = ("tier", tier, 0) if tier < 0 else ("part_prompts", part_prompts, 1)
+        raise ExtractionRefused(f"{name} is {value}: give at least {least}")
+    if states_only and answerer.option_texts:
+        raise ExtractionRefused("options are given and nothing is answered: leave out --options or --states-only")
     if out.suffix not in (".npz", ".safetensors"):
         raise ExtractionRefused(f"out is {out}: name a .npz or a .safetensors file")
     ids, texts = _read_prompts(prompts)
@@ -81,6 +86,8 @@ def extract_file(
     done = _complete(out, job)
     if done is not None:
         return _extracted(answerer, out, done, len(ids))
+    if out.exists():
+        raise ExtractionRefused(f"out is {out}: it exists, from other prompts or options; remove it or name another")
     if not out.parent.is_dir():
         raise ExtractionRefused(f"out is {out}: the folder {out.parent} is not there; make it, or name another")
     parts = Parts(out, job, parts_url)
@@ -148,7 +155,7 @@ def _complete(out: Path, job: str) -> tuple[int, ...] | None:
             same = (file.metadata() or {}).get("job") == job
             return tuple(file.get_slice("hidden").get_shape()) if same else None
     except (SafetensorError, OSError, ValueError, KeyError):
-        return None  # not a file of ours, and replaced as any other
+        return None  # not a file of ours
 
 
 def _read_prompts(path: Path) -> tuple[list[str], list[str]]:

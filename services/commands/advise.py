@@ -82,6 +82,8 @@ _HEADS = {"cascade": "Use a cascade", "label_first": "Label first", "do_not": "D
 def _lines(advice: "Advice") -> list[str]:
     shares = advice.shares
     worth = "" if advice.worth is None else f" (worth {advice.worth:.2f} of 0 to 1)"
+    if advice.worth is not None and advice.worth < 0:
+        worth = " (here the thresholds do worse than a coin)"
     lines = [
         f"{_HEADS[advice.recommendation]}: {advice.reason}.",
         "",

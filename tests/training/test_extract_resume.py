@@ -20,6 +20,7 @@ from training.errors import ExtractionRefused, TrainingError
 from training.extract_file import extract_file
 from training.extract_parts import PartFolder, Parts
 from training.extraction import FIRST, Answerer, load_model
+from training.extraction.loading import chosen_device
 from training.extraction.progress import Progress
 
 COUNT = 150
@@ -132,12 +133,14 @@ def test_a_part_that_the_disk_lost_is_asked_again(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
-def test_another_layer_replaces_a_complete_file(folder: Path, suffix: str) -> None:
+def test_a_complete_file_of_another_layer_is_left_as_it_is(folder: Path, suffix: str) -> None:
     out = folder / f"out{suffix}"
     first = extract_file(answerer_of(folder), folder / "prompts.jsonl", out)
     assert extract_file(answerer_of(folder), folder / "prompts.jsonl", out).resumed == COUNT
-    other = extract_file(answerer_of(folder, (1, 2)), folder / "prompts.jsonl", out)
-    assert (first.resumed, other.resumed, other.layers) == (0, 0, (1, 2))
+    held = out.read_bytes()
+    with pytest.raises(ExtractionRefused, match="it exists, from other prompts or options"):
+        extract_file(answerer_of(folder, (1, 2)), folder / "prompts.jsonl", out)
+    assert first.resumed == 0 and out.read_bytes() == held
 
 
 def test_a_saved_encoder_is_loaded_bare_and_its_states_are_read(folder: Path, tokenizer_of_letters: Any) -> None:
@@ -169,3 +172,19 @@ def test_progress_tells_rate_and_time_left_in_tokens() -> None:
         "4/6 prompts, 0.1 prompts/s, 10 tokens/s, 0:20 left",
         "6/6 prompts, 0.2 prompts/s, 19 tokens/s, 0:00 left",
     ]
+
+
+def test_what_cannot_be_done_is_refused_before_any_work(folder: Path) -> None:
+    prompts, out = folder / "prompts.jsonl", folder / "out.npz"
+    with pytest.raises(ExtractionRefused, match="tier is -1: give at least 0"):
+        extract_file(answerer_of(folder), prompts, out, tier=-1)
+    with pytest.raises(ExtractionRefused, match="part_prompts is 0: give at least 1"):
+        extract_file(answerer_of(folder), prompts, out, part_prompts=0)
+    with pytest.raises(ExtractionRefused, match="max_new_tokens is 0"):
+        Answerer(answerer_of(folder).loaded, max_new_tokens=0)
+    with pytest.raises(ExtractionRefused, match="device is 'abacus': use auto, cpu or cuda"):
+        chosen_device("abacus")
+    out.write_bytes(b"labels that somebody filled in")
+    with pytest.raises(ExtractionRefused, match="it exists, from other prompts or options"):
+        extract_file(answerer_of(folder), prompts, out)
+    assert out.read_bytes() == b"labels that somebody filled in"

@@ -118,6 +118,8 @@ class Answerer:
         if p_t_kind is PTKind.OPTION and not self.option_texts:
             raise ExtractionRefused("p_t_kind is option: give the options, or use first_token or mean")
         self.p_t_kind = p_t_kind or (PTKind.OPTION if self.option_texts else PTKind.FIRST_TOKEN)
+        if max_new_tokens < 1:
+            raise ExtractionRefused(f"max_new_tokens is {max_new_tokens}: an answer has at least 1")
         self._batch = batch
         on_cpu = loaded.network.device.type == "cpu"
         self._budget = tokens if tokens is not None else CPU_TOKENS if on_cpu else GPU_TOKENS

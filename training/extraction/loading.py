@@ -92,10 +92,19 @@ def load_model(
 
 
 def chosen_device(device: str) -> str:
-    """ "auto" is a CUDA device where there is one, else the CPU; any other name stays."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """ "auto" is a CUDA device where there is one, else the CPU; any other name stays.
+
+    Raises ExtractionRefused for a device that is none, or that is not here.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ExtractionRefused(f"device is {device!r}: use auto, cpu or cuda") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ExtractionRefused(f"device is {device!r}: there is no CUDA device here; use cpu or auto")
+    return device
 
 
 def adopt(network: Any, tokenizer: Any, *, model: str, revision: str, chat: bool | None = None) -> LoadedModel:
