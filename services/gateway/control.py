@@ -52,8 +52,7 @@ def declared_cascade(url: str, name: str, token: str | None) -> CascadeSpec:
             told = _message(error.read(2000).decode("utf-8", "replace"))
         if error.code == 404:
             raise CascadeNotDeclared(
-                f"--cascade is {name!r}: {url} answered 404 ({told}); "
-                "name a cascade that it has, or declare it with `knowgate cascade apply`"
+                f"--cascade is {name!r}: {url} answered 404 ({told}); name one that it has declared"
             ) from None
         raise ControlPlaneSilent(f"{url} answered {error.code} to the question what {name} is: {told}") from None
     except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
