@@ -188,7 +188,8 @@ def with_state(step: Read, messages: Sequence[Message]) -> Reply:
 
 def unforeseen(backend: Backend, error: Exception) -> BackendFailed:
     """An error that a back-end should not have raised, as one that it may."""
-    failed = BackendFailed(f"{backend.model} raised {error!r}", Failure.GARBAGE)
+    failure = Failure.UNSENDABLE if isinstance(error, UnicodeEncodeError) else Failure.GARBAGE
+    failed = BackendFailed(f"{backend.model} raised {error!r}", failure)
     failed.__cause__ = error
     return failed
 

@@ -51,6 +51,7 @@ class Failure(StrEnum):
     TIMEOUT = "timeout"
     GARBAGE = "garbage"  # answered, with what cannot be read
     REFUSED = "refused"  # answered: this request will never do
+    UNSENDABLE = "unsendable"  # not asked: this request cannot be written, e.g. half a surrogate pair
     CIRCUIT_OPEN = "circuit_open"  # not asked: it failed too often just now
 
 

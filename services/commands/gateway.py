@@ -37,15 +37,16 @@ def gateway(
 
     from knowgate import codec
     from knowgate.records import Fingerprint
+    from services.gateway.control import control_url, declared_cascade
     from services.gateway.run import run_gateway
-    from services.gateway.tiers import declared_cascade, tier_backends
+    from services.gateway.tiers import tier_backends
     from services.listening import listening
     from services.settings import read_settings
 
     settings = read_settings()
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would tell of every request to a tier
-    url = control or f"http://{settings.host}:{settings.port}"
+    url = control_url(control, settings)
     keys = _files("--key-file", key_file, lambda content: content.decode().strip())
     said = _files("--fingerprint", fingerprint, lambda content: codec.decode(Fingerprint, codec.parse(content)))
     _require_key(host, settings.gateway_key)

@@ -5,24 +5,26 @@ nothing is recorded; the client's own retry asks again. The decision is in the s
 """
 
 import hmac
+import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
+from starlette.exceptions import HTTPException
 
 from knowgate.backends.protocol import Backend
 from knowgate.cascade import Cascade
 from knowgate.errors import NoAnswer, RecordInvalid
 from knowgate.shipper import Shipper
-from services.api.bodies import parse_json, read_limited
+from services.api.bodies import read_limited
 from services.api.errors import ApiError
-from services.api.rows import require_storable
-from services.gateway.chat import completion, completion_chunks, headers_of, read_chat_request
+from services.gateway.body import parse_body
+from services.gateway.chat import completion, completion_chunks, headers_of, read_chat_request, require_model
 from services.settings import is_loopback
 
 log = logging.getLogger("knowgate.gateway")
@@ -56,9 +58,11 @@ def create_gateway(serving: Serving) -> FastAPI:
     app.add_exception_handler(ApiError, _refused)
     app.add_exception_handler(RecordInvalid, _invalid)
     app.add_exception_handler(NoAnswer, _no_answer)
+    app.add_exception_handler(HTTPException, _no_such_address)
     app.add_exception_handler(Exception, _failed)
     app.post("/v1/chat/completions")(post_chat)
     app.get("/v1/models")(get_models)
+    app.get("/v1/models/{model:path}")(get_model)
     app.get("/healthz")(get_health)
     return app
 
@@ -67,9 +71,8 @@ async def post_chat(request: Request) -> Response:
     """Answers one conversation; whole, or as events where `stream` is true."""
     serving: Serving = request.app.state.serving
     _require_caller(request, serving.key)
-    document = parse_json(await read_limited(request, serving.max_body_bytes))
+    document = parse_body(await read_limited(request, serving.max_body_bytes))
     asked = read_chat_request(document, serving.cascade.name)
-    require_storable({"external_id": asked.external_id, "slice": asked.slice})
     answer = await serving.cascade.answer_async(asked.messages, slice=asked.slice, external_id=asked.external_id)
     told: dict[str, Any] = {
         "cascade": serving.cascade.name,
@@ -80,22 +83,29 @@ async def post_chat(request: Request) -> Response:
     if asked.stream:
         events = completion_chunks(answer, **told, with_usage=asked.usage_in_stream)
         return StreamingResponse(events, media_type="text/event-stream", headers=headers)
-    return JSONResponse(completion(answer, **told), headers=headers)
+    return _json(completion(answer, **told), headers=headers)
 
 
 async def get_models(request: Request) -> Response:
     """The one model there is: the cascade."""
     serving: Serving = request.app.state.serving
     _require_caller(request, serving.key)
-    model = {"id": serving.cascade.name, "object": "model", "created": 0, "owned_by": "knowgate"}
-    return JSONResponse({"object": "list", "data": [model]})
+    return _json({"object": "list", "data": [_model(serving)]})
+
+
+async def get_model(request: Request, model: str) -> Response:
+    """The cascade by its name. Raises 404 for any other."""
+    serving: Serving = request.app.state.serving
+    _require_caller(request, serving.key)
+    require_model(model, serving.cascade.name)
+    return _json(_model(serving))
 
 
 async def get_health(request: Request) -> Response:
     """What is in force, and whether decisions are shipped."""
     serving: Serving = request.app.state.serving
     pair, shipper = serving.cascade.pair, serving.shipper
-    return JSONResponse(
+    return _json(
         {
             "generation": None if pair is None else pair.assignment.generation,
             "shipped": shipper.shipped,
@@ -119,25 +129,46 @@ def _require_caller(request: Request, key: str | None) -> None:
         raise ApiError(401, field="authorization", value="(not shown)", cure="send the gateway's key as the API key")
 
 
-def _error(status: int, message: str, kind: str, param: str | None = None) -> JSONResponse:
-    return JSONResponse({"error": {"message": message, "type": kind, "param": param, "code": None}}, status_code=status)
+def _model(serving: Serving) -> dict[str, Any]:
+    return {"id": serving.cascade.name, "object": "model", "created": 0, "owned_by": "knowgate"}
 
 
-async def _refused(_: Request, error: Any) -> JSONResponse:
+def _json(document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A document in ASCII, so that half a surrogate pair in a tier's answer, or in what an error shows, is no fault."""
+    content = json.dumps(document, allow_nan=False)
+    return Response(content, status_code=status, headers=headers, media_type="application/json")
+
+
+def _error(
+    status: int, message: str, kind: str, param: str | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    told = {"message": message, "type": kind, "param": param, "code": None}
+    return _json({"error": told}, status=status, headers=headers)
+
+
+async def _refused(_: Request, error: Any) -> Response:
     return _error(error.status, str(error), "invalid_request_error", error.field)
 
 
-async def _invalid(_: Request, error: Any) -> JSONResponse:
+async def _invalid(_: Request, error: Any) -> Response:
     if error.field == "backends":  # the cascade in force has other tiers than this process was started with
         return _error(503, f"{error}; start the gateway anew", "server_error")
     return _error(400, str(error), "invalid_request_error", error.field)
 
 
-async def _no_answer(_: Request, error: Any) -> JSONResponse:
+async def _no_such_address(request: Request, error: Any) -> Response:
+    known = "POST /v1/chat/completions, GET /v1/models, GET /v1/models/{id} and GET /healthz"
+    field, value = ("method", request.method) if error.status_code == 405 else ("path", request.url.path)
+    cures = {404: f"no such address here; there are {known}", 405: f"no such method at this address; there are {known}"}
+    told = ApiError(error.status_code, field=field, value=value, cure=cures.get(error.status_code, str(error.detail)))
+    return _error(told.status, str(told), "invalid_request_error", field, error.headers)
+
+
+async def _no_answer(_: Request, error: Any) -> Response:
     log.error("%s", error)
     return _error(502, str(error), "server_error")
 
 
-async def _failed(request: Request, error: Any) -> JSONResponse:
+async def _failed(request: Request, error: Any) -> Response:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return _error(500, "this is a fault of the gateway; its log says more", "server_error")

@@ -15,6 +15,7 @@ from knowgate.answer import Answer
 from services.api.errors import ApiError
 
 SLICE, EXTERNAL_ID = "slice", "external_id"
+METADATA = (SLICE, EXTERNAL_ID)
 READ = ("model", "messages", "stream", "stream_options", "metadata")
 UNHEEDED = {"n": (1, None), "user": None, "store": (False, None), "safety_identifier": None}  # None = any value
 ROLES = ("system", "developer", "user", "assistant")
@@ -35,9 +36,7 @@ def read_chat_request(document: Any, cascade: str) -> Chat:
     """The request in a parsed body. Raises ApiError 400, or 404 for another model than the cascade."""
     if not isinstance(document, dict):
         raise ApiError(400, field="body", value=document, cure="send a JSON object with model and messages")
-    if document.get("model") != cascade:
-        cure = f"this gateway serves the cascade {cascade!r}: send its name as model"
-        raise ApiError(404, field="model", value=document.get("model"), cure=cure)
+    require_model(document.get("model"), cascade)
     for name, value in document.items():
         if name in READ or (name in UNHEEDED and (UNHEEDED[name] is None or value in (UNHEEDED[name] or ()))):
             continue
@@ -52,6 +51,13 @@ def read_chat_request(document: Any, cascade: str) -> Chat:
         stream=stream,
         usage_in_stream=options.get("include_usage") is True,
     )
+
+
+def require_model(model: Any, cascade: str) -> None:
+    """Raises ApiError 404 for another model than the cascade."""
+    if model != cascade:
+        cure = f"this gateway serves the cascade {cascade!r}: send its name as model"
+        raise ApiError(404, field="model", value=model, cure=cure)
 
 
 def completion(answer: Answer, *, cascade: str, tiers: tuple[str, ...], model: str) -> dict[str, Any]:
@@ -75,7 +81,7 @@ def completion_chunks(
     if with_usage:
         parts.append(head | {"choices": [], "usage": _usage(answer)})
     for part in parts:
-        yield f"data: {json.dumps(part, ensure_ascii=False)}\n\n"
+        yield f"data: {json.dumps(part)}\n\n"  # ASCII: a tier may answer with half a surrogate pair
     yield "data: [DONE]\n\n"
 
 
@@ -146,7 +152,11 @@ def _metadata(given: Any) -> dict[str, str | None]:
     held = {} if given is None else given
     if not isinstance(held, dict):
         raise ApiError(400, field="metadata", value=given, cure="send an object of texts")
-    for name in (SLICE, EXTERNAL_ID):
+    for name in held:
+        if name not in METADATA:
+            cure = f"metadata holds {' and '.join(METADATA)} alone: leave it out, or mend its name"
+            raise ApiError(400, field=f"metadata.{name}", value=held[name], cure=cure)
+    for name in METADATA:
         value = held.get(name)
         if value is not None and not (isinstance(value, str) and 0 < len(value) <= 512):
             raise ApiError(400, field=f"metadata.{name}", value=value, cure="a text of 1 to 512 characters is expected")

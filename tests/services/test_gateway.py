@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 import uvicorn
@@ -22,17 +23,20 @@ from knowgate import Assignment, Bundle, BundleDocument, Mode, Policy, PolicyKin
 from services.api.app import create_app
 from services.cascade_file import parse_cascade
 from services.command_line import app as command_line
+from services.command_line import exit_code_of
 from services.commands.gateway import _files
 from services.errors import InputInvalid
 from services.gateway.app import create_gateway
+from services.gateway.control import CascadeNotDeclared, ControlPlaneSilent, control_url, declared_cascade
 from services.gateway.run import live
-from services.gateway.tiers import ControlPlaneSilent, declared_cascade, tier_backends
+from services.gateway.tiers import tier_backends
 from services.settings import Settings
 from store import assignments, bundles, cascades, decisions
 from store.bundles import BundleStatus
 from store.engine import open_engine, reading, transaction
 
 KEY = "a-key-of-the-gateway"
+Run = Callable[..., BaseException | None]  # the command line; what it raised
 ASKED = [{"role": "user", "content": "Which city?"}]
 
 
@@ -260,7 +264,9 @@ def test_a_stream_is_one_chunk_that_the_client_puts_together(world: World) -> No
         ({"temperature": 0.7}, 400, "temperature"),
         ({"n": 2}, 400, "n"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, 400, "tools"),
-        ({"metadata": {"slice": "x\x00"}}, 400, "slice"),
+        ({"metadata": {"slice": "x\x00"}}, 400, "metadata.slice"),
+        ({"metadata": {"slcie": "cities"}}, 400, "metadata.slcie"),
+        ({"messages": [{"role": "user", "content": "nul \x00"}]}, 400, "messages[0].content"),
         ({"metadata": {"external_id": ""}}, 400, "metadata.external_id"),
     ],
 )
@@ -273,6 +279,81 @@ def test_what_a_cascade_cannot_answer_is_refused_by_field(
     assert world.small.asked == 0
 
 
+def sent(world: World, content: str | bytes) -> httpx2.Response:
+    """The answer to a body as it is."""
+    headers = {"Authorization": f"Bearer {KEY}"}
+    return httpx2.post(f"{world.url}/v1/chat/completions", content=content, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "told"),
+    [
+        (r'{"messages": [{"role": "user", "content": "\ud800x"}]}', "messages[0].content", "lone surrogates"),
+        (r'{"messages": [{"role": "\ud800x", "content": "x"}]}', "messages[0].role", "lone surrogates"),
+        (r'{"messages": [{"role": "user", "content": "x", "\ud800x": 1}]}', "a key of messages[0]", "surrogates"),
+        ('{"messages": [{"role": "user", "content": [{"text": "\\u0000"}]}]}', "messages[0].content[0].text", "NUL"),
+        ('{"messages": [{"role": "user", "content": [1e999]}]}', "messages[0].content[0]", "too large"),
+        ('{"messages": ' + "[" * 99 + "]" * 99 + "}", "messages", "nested too deep"),
+        ("[" * 50_000, "body", "nested too deep"),
+        (r'{"\ud800x": 1, "\ud800x": 2}', "\ud800x", "give each field once"),
+        ('{"model": "trivia",\n "messages": oh}', "body", "Expecting value at line 2, column 14"),
+        ("", "body", "Expecting value at line 1, column 1"),
+        (b'{"model": "\xff"}', "body", "byte 11 is not UTF-8"),
+        ('{"n": NaN}', "body", "finite"),
+        ('{"n": ' + "9" * 5000 + "}", "body", "5007 bytes"),
+    ],
+)
+def test_a_body_that_no_tier_can_be_sent_is_refused_with_its_place(
+    world: World, body: str | bytes, param: str, told: str
+) -> None:
+    for _ in range(6):  # more often than failures open a circuit
+        answer = sent(world, body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"], error["param"]) == (400, "invalid_request_error", param)
+    assert told in error["message"] and '"bytes"' not in error["message"]
+    assert (world.small.asked, world.large.asked) == (0, 0)
+    world.client.chat.completions.create(model="trivia", messages=ASKED)  # type: ignore[arg-type]
+    assert (world.small.asked, world.large.asked) == (1, 0)
+
+
+def test_half_a_surrogate_pair_in_a_tiers_answer_reaches_the_caller(world: World) -> None:
+    world.small.text = "\ud800x"
+    for stream in (False, True):
+        answer = sent(world, json.dumps({"model": "trivia", "messages": ASKED, "stream": stream}))
+        assert answer.status_code == 200 and r"\ud800x" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "param"),
+    [
+        ("GET", "/nope", 404, "path"),
+        ("POST", "/v1/completions", 404, "path"),
+        ("GET", "/v1/chat/completions", 405, "method"),
+        ("GET", "/v1/models/another", 404, "model"),
+        ("DELETE", "/v1/models/trivia", 405, "method"),
+    ],
+)
+def test_what_is_not_there_is_told_in_the_shape_that_clients_read(
+    world: World, method: str, path: str, status: int, param: str
+) -> None:
+    answer = httpx2.request(method, f"{world.url}{path}", headers={"Authorization": f"Bearer {KEY}"})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"], error["param"]) == (status, "invalid_request_error", param)
+    assert ("allow" in answer.headers) == (status == 405)
+
+
+def test_the_cascade_is_found_by_its_name_with_the_key_alone(world: World) -> None:
+    assert world.client.models.retrieve("trivia").id == "trivia"
+    with pytest.raises(openai.NotFoundError, match="send its name as model"):
+        world.client.models.retrieve("gpt-4o")
+    assert httpx2.get(f"{world.url}/v1/models/trivia").status_code == 401
+
+
+def test_who_asks_is_taken_and_not_heeded(world: World) -> None:
+    world.client.chat.completions.create(model="trivia", messages=ASKED, user="u-1")  # type: ignore[arg-type]
+    assert world.small.asked == 1
+
+
 def test_nobody_asks_without_the_key_and_the_models_are_the_cascade(world: World) -> None:
     assert [model.id for model in world.client.models.list()] == ["trivia"]
     stranger = openai.OpenAI(base_url=f"{world.url}/v1", api_key="another", max_retries=0)
@@ -281,13 +362,28 @@ def test_nobody_asks_without_the_key_and_the_models_are_the_cascade(world: World
 
 
 def test_a_cascade_that_is_not_declared_or_a_control_plane_that_is_away_is_told(world: World) -> None:
-    with pytest.raises(ControlPlaneSilent, match=r"404 .* no such cascade"):
+    with pytest.raises(CascadeNotDeclared, match=r"--cascade is 'unheard-of': .* 404 .*no such cascade") as caught:
         declared_cascade(world.control, "unheard-of", None)
+    assert exit_code_of(caught.value) == 2
     with pytest.raises(ControlPlaneSilent, match="does it run"):
         declared_cascade("http://127.0.0.1:9", "trivia", None)
 
 
-def test_tiers_that_a_gateway_cannot_ask_are_refused_by_name(tmp_path: Path, run_cli: Callable[..., str]) -> None:
+@pytest.mark.parametrize(
+    "url", ["xx", "", "ftp://h", "http://", "http://[::1", "http://h:port", "http://h/?x=1", "http://a b"]
+)
+def test_an_address_that_is_none_is_refused_before_anything_is_asked(run_command: Run, url: str) -> None:
+    error = run_command("gateway", "--cascade", "x", "--control", url)
+    assert isinstance(error, InputInvalid) and exit_code_of(error) == 2
+    assert str(error) == f"--control is {url!r}: give the control plane's address as http(s)://host[:port]"
+
+
+def test_without_an_address_that_of_the_settings_is_asked(settings: Settings) -> None:
+    assert control_url(None, replace(settings, host="::1", port=9)) == "http://[::1]:9"
+    assert control_url("https://control/prefix", settings) == "https://control/prefix"
+
+
+def test_tiers_that_a_gateway_cannot_ask_are_refused_by_name(tmp_path: Path, run_command: Run) -> None:
     spec = parse_cascade(
         'name = "x"\n[[tiers]]\nname = "a"\nmodel = "m"\nparameters = 1\nbackend = "openai"\n'
         '[[tiers]]\nname = "b"\nmodel = "n"\nparameters = 2\n'
@@ -300,10 +396,11 @@ def test_tiers_that_a_gateway_cannot_ask_are_refused_by_name(tmp_path: Path, run
         _files("--key-file", ["small"], bytes.decode)
     with pytest.raises(InputInvalid, match="the file cannot be used"):
         _files("--key-file", [f"small={tmp_path / 'nowhere'}"], bytes.decode)
-    assert "--host is 0.0.0.0: set KNOWGATE_GATEWAY_KEY" in run_cli("gateway", "--cascade", "x", "--host", "0.0.0.0")
+    error = run_command("gateway", "--cascade", "x", "--host", "0.0.0.0")
+    assert "--host is 0.0.0.0: set KNOWGATE_GATEWAY_KEY" in str(error)
 
 
 @pytest.fixture
-def run_cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., str]:
+def run_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     monkeypatch.setenv("KNOWGATE_DATA_DIR", str(tmp_path / "data"))
-    return lambda *arguments: str(CliRunner().invoke(command_line, arguments).exception)
+    return lambda *arguments: CliRunner().invoke(command_line, arguments).exception

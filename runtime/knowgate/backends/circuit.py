@@ -1,7 +1,8 @@
 """Leaves a back-end alone that keeps failing: queries then escalate at once instead of waiting for it one by one.
 
 After `open_after` failures in a row the circuit opens. Once `open_for_s` have passed, one query at a time may try
-again; the first success closes it. A request that the server refused is an answer, not a failure.
+again; the first success closes it. A request that the server refused is an answer, not a failure, and one that
+cannot be sent is neither.
 """
 
 import threading

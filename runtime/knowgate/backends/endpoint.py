@@ -107,6 +107,8 @@ class Endpoint:
             timed_out = isinstance(cause, httpx2.TimeoutException) and not isinstance(cause, httpx2.ConnectTimeout)
             failure = Failure.TIMEOUT if timed_out else Failure.UNREACHABLE
             raise BackendFailed(f"{self.url} gave no answer ({cause!r})", failure) from error
+        except UnicodeEncodeError as error:
+            raise BackendFailed(f"{self.url} was not asked: {_unsendable(error)}", Failure.UNSENDABLE) from error
         except TimeoutError as error:
             raise BackendFailed(f"{self.url} gave no answer in time", Failure.TIMEOUT) from error
         except openai.OpenAIError as error:
@@ -117,6 +119,11 @@ def _failure_of_status(status: int) -> Failure:
     if status in (429, 503):
         return Failure.OVERLOADED
     return Failure.BROKEN if status >= 500 or status == 408 else Failure.REFUSED
+
+
+def _unsendable(error: UnicodeEncodeError) -> str:
+    """What a body holds that UTF-8 does not, without the body."""
+    return f"the messages hold {error.object[error.start : error.end][:8]!a}, which is no text; repair its encoding"
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:

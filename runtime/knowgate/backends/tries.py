@@ -91,7 +91,7 @@ def tries(tier: Tier, *, last: bool, random: Random) -> Steps:
         assert outcome is not None
         if outcome.failure is Failure.REFUSED:
             circuit.succeeded()
-        else:
+        elif outcome.failure is not Failure.UNSENDABLE:  # that says nothing of the server
             circuit.failed()
         delay = next_delay(
             base_s=patience.first_delay_s,
