@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from knowgate import codec
+from knowgate.errors import RecordInvalid
 from knowgate.spec import CascadeSpec
 from store import dialects
 from store.errors import CascadeUnknown
@@ -21,7 +22,7 @@ def apply_cascade(session: Session, spec: CascadeSpec, *, now: datetime) -> int:
     """Put `spec` in force; its version, counted from 1. An unchanged spec keeps the version it has."""
     dialects.lock(session, f"knowgate.cascade.{spec.name}")
     version = session.scalar(select(CascadeRow.version).where(CascadeRow.name == spec.name))
-    if version is not None and cascade(session, spec.name) == spec:
+    if version is not None and _in_force(session, spec.name) == spec:
         return version
     if version is None:
         session.add(CascadeRow(name=spec.name, version=1, applied_at=now))
@@ -34,6 +35,14 @@ def apply_cascade(session: Session, spec: CascadeSpec, *, now: datetime) -> int:
     session.add(CascadeVersionRow(cascade=spec.name, version=fresh, spec=codec.encode(spec), applied_at=now))
     session.flush()
     return fresh
+
+
+def _in_force(session: Session, name: str) -> CascadeSpec | None:
+    """The spec in force; None where it holds a value that is refused by now, so that a mended one can replace it."""
+    try:
+        return cascade(session, name)
+    except RecordInvalid:
+        return None
 
 
 def cascade(session: Session, name: str) -> CascadeSpec:
