@@ -5,6 +5,7 @@ force makes no new version.
 """
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -52,11 +53,17 @@ def cascade(session: Session, name: str) -> CascadeSpec:
 
 def cascade_version(session: Session, name: str) -> int:
     """The version in force. Raises CascadeUnknown."""
-    return versioned_cascade(session, name)[0]
+    return _stored(session, name)[0]
 
 
 def versioned_cascade(session: Session, name: str) -> tuple[int, CascadeSpec]:
     """The version in force, and its spec. Raises CascadeUnknown."""
+    version, document = _stored(session, name)
+    return version, codec.decode(CascadeSpec, document)
+
+
+def _stored(session: Session, name: str) -> tuple[int, Any]:
+    """The version in force, and its spec as it is stored."""
     if not storable(name):
         raise CascadeUnknown(name, cascade_names(session))
     row = session.execute(
@@ -69,7 +76,7 @@ def versioned_cascade(session: Session, name: str) -> tuple[int, CascadeSpec]:
     ).one_or_none()
     if row is None:
         raise CascadeUnknown(name, cascade_names(session))
-    return row.version, codec.decode(CascadeSpec, row.spec)
+    return row.version, row.spec
 
 
 def declared_p_t_kinds(session: Session, name: str) -> dict[tuple[int, int], str]:
