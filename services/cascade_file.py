@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from knowgate.errors import RecordInvalid
-from knowgate.spec import CascadeSpec, Horizons, TierSpec
+from knowgate.policy import PolicyKind
+from knowgate.spec import RULES, CascadeSpec, Horizons, TierSpec
 from services.durations import EXPECTED, parse_duration
 from services.errors import CascadeFileInvalid
 
@@ -141,6 +142,7 @@ class _Reader:
 
 
 def _tell(value: object) -> str:
+    value = value.value if isinstance(value, Enum) else value
     text = value.isoformat() if isinstance(value, datetime) else repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
@@ -191,7 +193,14 @@ def _read_enum(kind: type[Enum], value: object) -> Enum:
         raise ValueError(f"use one of {', '.join(str(item.value) for item in kind)}") from None
 
 
+def _read_rule(value: object) -> PolicyKind:
+    if not isinstance(value, str) or value not in RULES:
+        raise ValueError(f"use one of {', '.join(RULES)}")
+    return PolicyKind(value)
+
+
 _READERS: dict[Any, Callable[[object], object]] = {
+    PolicyKind: _read_rule,
     str: _read_text,
     float: _read_number,
     int: _read_whole,

@@ -33,12 +33,12 @@ from knowgate import codec
 from knowgate.bundle import LabelBasis, SignalGain
 from knowgate.policy import BoolArray, FloatArray, PolicyKind
 from knowgate.records import LabelSource
+from knowgate.spec import RULES
 from services.errors import InputInvalid, Refused
 from services.history.certifiable import signals_of
 from services.history.outcomes import OutcomeTable
 from services.history.score_of_table import TableScore, learn_score
 
-RULES = (PolicyKind.P_T, PolicyKind.P_IK, PolicyKind.GATES, PolicyKind.SCORE)
 FEWEST_COMPARED = 20  # labelled rows that show both signals
 COMPARED_AT = 0.5  # the retained share at which signals are compared where nothing is certified
 TRUSTED = (LabelSource.GOLD, LabelSource.HUMAN)

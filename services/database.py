@@ -26,13 +26,26 @@ def database(settings: Settings) -> Iterator[Engine]:
 
     Raises InputInvalid where the schema is not the code's, or where nothing answers.
     """
-    url = make_url(settings.database_url)
-    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+    if _is_missing(settings):
         # Most often the first command; now and then one that was given in another folder than was meant.
-        log.warning("a new database is made: %s (KNOWGATE_DATA_DIR says where)", url.database)
+        log.warning(
+            "a new database is made: %s (KNOWGATE_DATA_DIR says where)", make_url(settings.database_url).database
+        )
     with closing_engine(settings) as engine:
         _prepare(engine)
         yield engine
+
+
+def require_database(settings: Settings) -> None:
+    """Refuses an embedded database that is not there, for commands that only make sense on what was stored before.
+
+    Raises InputInvalid.
+    """
+    if _is_missing(settings):
+        raise InputInvalid(
+            f"database {settings.database_url} is not there: run `knowgate cascade apply` first, or set"
+            " KNOWGATE_DATA_DIR to the folder that holds it"
+        )
 
 
 @contextmanager
@@ -54,6 +67,11 @@ def open_database(settings: Settings) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+def _is_missing(settings: Settings) -> bool:
+    url = make_url(settings.database_url)
+    return url.get_backend_name() == "sqlite" and bool(url.database) and not Path(url.database or "").exists()
 
 
 def _prepare(engine: Engine) -> None:

@@ -5,11 +5,13 @@ force makes no new version.
 """
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from knowgate import codec
+from knowgate.errors import RecordInvalid
 from knowgate.spec import CascadeSpec
 from store import dialects
 from store.errors import CascadeUnknown
@@ -21,7 +23,7 @@ def apply_cascade(session: Session, spec: CascadeSpec, *, now: datetime) -> int:
     """Put `spec` in force; its version, counted from 1. An unchanged spec keeps the version it has."""
     dialects.lock(session, f"knowgate.cascade.{spec.name}")
     version = session.scalar(select(CascadeRow.version).where(CascadeRow.name == spec.name))
-    if version is not None and cascade(session, spec.name) == spec:
+    if version is not None and _in_force(session, spec.name) == spec:
         return version
     if version is None:
         session.add(CascadeRow(name=spec.name, version=1, applied_at=now))
@@ -36,6 +38,14 @@ def apply_cascade(session: Session, spec: CascadeSpec, *, now: datetime) -> int:
     return fresh
 
 
+def _in_force(session: Session, name: str) -> CascadeSpec | None:
+    """The spec in force; None where it holds a value that is refused by now, so that a mended one can replace it."""
+    try:
+        return cascade(session, name)
+    except RecordInvalid:
+        return None
+
+
 def cascade(session: Session, name: str) -> CascadeSpec:
     """The spec in force. Raises CascadeUnknown."""
     return versioned_cascade(session, name)[1]
@@ -43,11 +53,17 @@ def cascade(session: Session, name: str) -> CascadeSpec:
 
 def cascade_version(session: Session, name: str) -> int:
     """The version in force. Raises CascadeUnknown."""
-    return versioned_cascade(session, name)[0]
+    return _stored(session, name)[0]
 
 
 def versioned_cascade(session: Session, name: str) -> tuple[int, CascadeSpec]:
     """The version in force, and its spec. Raises CascadeUnknown."""
+    version, document = _stored(session, name)
+    return version, codec.decode(CascadeSpec, document)
+
+
+def _stored(session: Session, name: str) -> tuple[int, Any]:
+    """The version in force, and its spec as it is stored."""
     if not storable(name):
         raise CascadeUnknown(name, cascade_names(session))
     row = session.execute(
@@ -60,7 +76,7 @@ def versioned_cascade(session: Session, name: str) -> tuple[int, CascadeSpec]:
     ).one_or_none()
     if row is None:
         raise CascadeUnknown(name, cascade_names(session))
-    return row.version, codec.decode(CascadeSpec, row.spec)
+    return row.version, row.spec
 
 
 def declared_p_t_kinds(session: Session, name: str) -> dict[tuple[int, int], str]:

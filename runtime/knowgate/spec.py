@@ -14,6 +14,8 @@ from knowgate.policy import PolicyKind
 from knowgate.records import LabelSource, PTKind
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+RULES = (PolicyKind.P_T, PolicyKind.P_IK, PolicyKind.GATES, PolicyKind.SCORE)  # what can be certified
+LARGEST_DELTA = 0.5  # a certificate that errs more often than a coin tells nothing
 
 
 class Privacy(StrEnum):
@@ -123,6 +125,8 @@ class Targets:
         for name in ("value", "delta", "min_retained_share"):
             if not 0 < getattr(self, name) < 1:
                 raise RecordInvalid(name, getattr(self, name), "lies strictly between 0 and 1")
+        if self.delta > LARGEST_DELTA:
+            raise RecordInvalid("delta", self.delta, f"lies above 0 and is at most {LARGEST_DELTA}; 0.1 is usual")
         if not self.trusted:
             raise RecordInvalid("trusted", "[]", "name at least one source of labels, e.g. gold")
 
@@ -221,7 +225,7 @@ class CascadeSpec:
                 cure = f"training reads vectors {needed} back; keep them so long, or shorten schedule.training_window"
                 raise RecordInvalid("vector_retention", str(self.vector_retention), cure)
         if self.targets.rule is PolicyKind.ESCALATE_ALL:
-            raise RecordInvalid("targets.rule", self.targets.rule, "choose p_t, p_ik, gates or score")
+            raise RecordInvalid("targets.rule", self.targets.rule.value, f"use one of {', '.join(RULES)}")
 
     @property
     def last(self) -> int:

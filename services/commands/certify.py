@@ -1,21 +1,20 @@
 """`knowgate certify OUTCOMES`: thresholds with a guarantee, from an outcome table."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from knowgate.policy import PolicyKind
 from knowgate.records import LabelSource
+from services.commands.options import certified_rule
 
 if TYPE_CHECKING:
     from evidence import Target
+    from knowgate.spec import CascadeSpec
     from services.certification import CertifiedThresholds
+    from services.delta_account import Level
     from services.history.outcomes import OutcomeTable
-
-CertifyAt: TypeAlias = "Callable[..., CertifiedThresholds]"  # of delta alone, everything else is settled
 
 
 def certify(
@@ -40,7 +39,11 @@ def certify(
     ] = None,
     rule: Annotated[
         PolicyKind,
-        typer.Option(help="p_t, p_ik, gates (p_ik and p_t), or score (learned on a hashed half of the queries)."),
+        typer.Option(
+            parser=certified_rule,
+            metavar="RULE",
+            help="p_t, p_ik, gates (p_ik and p_t), or score (learned on a hashed half of the queries).",
+        ),
     ] = PolicyKind.P_T,
     min_retained_share: Annotated[float, typer.Option(help="Retaining less than this is not worth a cascade.")] = 0.05,
     slice_name: Annotated[
@@ -63,10 +66,14 @@ def certify(
     from services.certification import TRUSTED, certify_table
     from services.clock import SystemClock
     from services.commands.printing import print_record
+    from services.delta_account import at_level, stated_level
     from services.history.certifiable import refuse_uncertifiable
+    from services.history.of_cascade import of_cascade
     from services.history.outcomes import read_outcomes
 
     target = _target(max_accuracy_drop, retained_accuracy)
+    if cascade is not None:
+        _refuse_a_second_account(delta, attempt)
     table = read_outcomes(outcomes, timezone=timezone)
     if table.ignored:
         typer.echo(f"columns that nobody reads: {', '.join(table.ignored)}", err=True)
@@ -74,14 +81,23 @@ def certify(
         table = table.of_slice(slice_name)
     trusted = tuple(source for source in LabelSource if source in TRUSTED or source in (trust or ()))
     table = table.trusting(trusted)
-    refuse_uncertifiable(table, rule, SystemClock().now())
-    certify_at = partial(
-        certify_table, table, rule=rule, target=target, min_retained_share=min_retained_share, trusted=trusted
-    )
     if cascade is not None:
-        answer = _on_account(certify_at, cascade, table, target, delta, attempt)
+        spec, level = _declared(cascade)
+        table = of_cascade(table, spec)
     else:
-        answer = _at_stated_level(certify_at, delta, attempt)
+        level = stated_level(0.1 if delta is None else delta, attempt)
+    refuse_uncertifiable(table, rule, SystemClock().now())
+    certified = certify_table(
+        table,
+        rule=rule,
+        target=target,
+        delta=level.delta,
+        min_retained_share=min_retained_share,
+        trusted=trusted,
+    )
+    answer = at_level(certified, level)
+    if cascade is not None:
+        _record(cascade, table, target, answer)
     print_record(answer, as_json=as_json)
     if answer.promise.startswith("agreement"):
         typer.echo(f"this is about {answer.promise}", err=True)
@@ -102,37 +118,39 @@ def _target(max_accuracy_drop: float | None, retained_accuracy: float | None) ->
     return Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.02 if max_accuracy_drop is None else max_accuracy_drop)
 
 
-def _at_stated_level(certify_at: CertifyAt, delta: float | None, attempt: int | None) -> "CertifiedThresholds":
-    from services.delta_account import at_level, stated_level
+def _refuse_a_second_account(delta: float | None, attempt: int | None) -> None:
+    from services.errors import InputInvalid
 
-    level = stated_level(0.1 if delta is None else delta, attempt)
-    return at_level(certify_at(delta=level.delta), level)
+    given = [(name, value) for name, value in (("--delta", delta), ("--attempt", attempt)) if value is not None]
+    if given:
+        told = " and ".join(f"{name} is {value:g}" for name, value in given)
+        raise InputInvalid(
+            f"{told}, and --cascade counts the attempts and has the delta of its targets:"
+            f" leave out {' and '.join(name for name, _ in given)}"
+        )
 
 
-def _on_account(
-    certify_at: CertifyAt,
-    cascade: str,
-    table: "OutcomeTable",
-    target: "Target",
-    delta: float | None,
-    attempt: int | None,
-) -> "CertifiedThresholds":
+def _declared(cascade: str) -> "tuple[CascadeSpec, Level]":
+    """The cascade, and what its next attempt may use."""
+    from services.database import database, require_database
+    from services.delta_account import cascade_level
+    from services.settings import read_settings
+    from store import cascades
+    from store.engine import reading
+
+    settings = read_settings()
+    require_database(settings)
+    with database(settings) as engine, reading(engine) as session:
+        return cascades.cascade(session, cascade), cascade_level(session, cascade)
+
+
+def _record(cascade: str, table: "OutcomeTable", target: "Target", answer: "CertifiedThresholds") -> None:
     """The attempt is written before its answer is shown: what was seen has been paid for."""
     from services.clock import SystemClock
     from services.database import database
-    from services.delta_account import at_level, cascade_level, record_attempt
-    from services.errors import InputInvalid
+    from services.delta_account import record_attempt
     from services.settings import read_settings
-    from store.engine import reading, transaction
+    from store.engine import transaction
 
-    if delta is not None or attempt is not None:
-        raise InputInvalid(
-            "--cascade counts the attempts and has the delta of its targets: leave out --delta, --attempt"
-        )
-    with database(read_settings()) as engine:
-        with reading(engine) as session:
-            level = cascade_level(session, cascade)
-        answer = at_level(certify_at(delta=level.delta), level)
-        with transaction(engine) as session:
-            record_attempt(session, cascade, table, target, answer, now=SystemClock().now())
-    return answer
+    with database(read_settings()) as engine, transaction(engine) as session:
+        record_attempt(session, cascade, table, target, answer, now=SystemClock().now())

@@ -111,7 +111,7 @@ def queue(
     start: Start = None,
     end: End = None,
     agreements: Annotated[bool, typer.Option(help="Also rows whose answers are all the same.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most this many decisions.")] = None,
+    limit: Annotated[int | None, typer.Option(hidden=True, help="Refused: what it cuts off was drawn.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write a file that `labels import` takes once filled in.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -129,6 +129,15 @@ def queue(
 
     if out is not None:
         require_folder(out, "--out")
+        if out.exists():
+            raise InputInvalid(
+                f"--out is {out}: that file is there and may have been filled in; give another name, or remove it"
+            )
+    if limit is not None:
+        raise InputInvalid(
+            f"--limit is {limit}: what it cut off would have been drawn and not labelled, which falsifies every"
+            " propensity; lower --rate or --budget instead"
+        )
     for name, value in (("--rate", rate), ("--budget", budget)):
         if value is not None and not value > 0:
             raise InputInvalid(f"{name} is {value}: above 0, or no row is ever drawn")
@@ -146,7 +155,6 @@ def queue(
             aim=aim,
             key=hash_key(settings),
             agreements=agreements,
-            limit=limit,
         )
     if out is not None:
         from services.history.label_queue_file import write_queue

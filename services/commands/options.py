@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from knowgate.policy import PolicyKind
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Cascade = Annotated[str, typer.Option("--cascade", help="The cascade's name.")]
 Timezone = Annotated[
@@ -30,6 +32,16 @@ def require_folder(path: Path, name: str) -> None:
         raise InputInvalid(f"{name} is {path}: that is a folder; name a file in it")
     if not path.parent.is_dir():
         raise InputInvalid(f"{name} is {path}: the folder {path.parent} is not there; make it, or name another")
+
+
+def certified_rule(text: str) -> PolicyKind:
+    """The rule of this name that a table can certify. Raises InputInvalid."""
+    from knowgate.spec import RULES
+    from services.errors import InputInvalid
+
+    if text not in RULES:
+        raise InputInvalid(f"--rule is {str(text)!r}: use one of {', '.join(RULES)}")
+    return PolicyKind(text)
 
 
 def aware(time: datetime | None) -> datetime | None:

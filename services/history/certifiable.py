@@ -12,6 +12,7 @@ import numpy as np
 from knowgate.policy import GATES_OF, BoolArray, FloatArray, PolicyKind
 from knowgate.records import Reason
 from services.errors import Refused, TableInvalid
+from services.history.contradictions import refuse_contradictions
 from services.history.outcomes import OutcomeTable
 
 
@@ -24,7 +25,8 @@ def signals_of(rule: PolicyKind) -> tuple[str, ...]:
 
 def refuse_uncertifiable(table: OutcomeTable, rule: PolicyKind, now: datetime) -> None:
     """Raises TableInvalid for P(T) of several kinds, signals or outcomes that are constant or absent, several models in
-    one tier, times ahead of `now`, runs without a known chance."""
+    one tier, times ahead of `now`, labels older than their question, runs without a known chance, and chances or roles
+    that the rows contradict."""
     if np.isfinite(table.forecast).any() and not np.isfinite(table.correct).any():
         raise Refused(
             "not identified: the table has labels of sources that are not trusted and none of gold or human; label a"
@@ -33,7 +35,9 @@ def refuse_uncertifiable(table: OutcomeTable, rule: PolicyKind, now: datetime) -
     refuse_untelling(table, rule)
     _refuse_mixed_models(table)
     _refuse_the_future(table, now)
+    _refuse_labels_before_their_question(table)
     _refuse_unknown_coins(table)
+    refuse_contradictions(table)
 
 
 def refuse_untelling(table: OutcomeTable, rule: PolicyKind) -> None:
@@ -115,6 +119,17 @@ def _refuse_the_future(table: OutcomeTable, now: datetime) -> None:
                 f"{name} of query {table.query_ids[query]!r} is {first}Z, after now ({now.isoformat()}):"
                 " correct the clock that wrote it, or its offset"
             )
+
+
+def _refuse_labels_before_their_question(table: OutcomeTable) -> None:
+    early = np.argwhere(table.labelled_at < table.occurred_at[:, np.newaxis])  # NaT is not
+    if early.size:
+        query, tier = early[0]
+        raise TableInvalid(
+            f"labelled_at of query {table.query_ids[query]!r} on tier {tier} is {table.labelled_at[query, tier]}Z,"
+            f" before the query was asked (occurred_at {table.occurred_at[query]}Z): correct the clock that wrote"
+            " either, or its offset"
+        )
 
 
 def _refuse_unknown_coins(table: OutcomeTable) -> None:

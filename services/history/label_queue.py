@@ -62,18 +62,14 @@ def label_queue(
     budget: float | None = None,
     aim: Aim | None = None,
     agreements: bool = False,
-    limit: int | None = None,
 ) -> tuple[QueuedAnswer, ...]:
-    """Unlabelled answers of the decisions whose coin falls below their chance, oldest first, at most `limit` decisions.
+    """Unlabelled answers of the decisions whose coin falls below their chance, oldest first.
 
     The chance is `rate` for all, or one of each decision's own that sum to `budget` decisions, spent for `aim` (None =
-    what the cascade's target asks for). Raises CascadeUnknown, and InputInvalid unless one of the two is given, or for
-    a limit on a budget: what it cut off would have been drawn and not labelled.
+    what the cascade's target asks for). Raises CascadeUnknown, and InputInvalid unless one of the two is given.
     """
     if (rate is None) == (budget is None):
         raise InputInvalid("--rate and --budget: give one of the two")
-    if budget is not None and limit is not None:
-        raise InputInvalid(f"--limit {limit} on a budget would falsify its propensities; lower --budget instead")
     spec = cascades.cascade(session, cascade)
     examples = labelled(session, cascade, window, as_of=as_of, trusted=spec.targets.trusted)
     open_rows = [
@@ -91,7 +87,7 @@ def label_queue(
     ]
     return tuple(
         _queued(examples, row, decision.external_id, chance)
-        for rows, decision, chance in chosen[:limit]
+        for rows, decision, chance in chosen
         for row in rows
         if np.isnan(examples.correct[row])
     )

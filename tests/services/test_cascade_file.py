@@ -243,3 +243,18 @@ def test_every_key_is_documented_with_its_default() -> None:
 @pytest.mark.parametrize("text", ["7d", "12h", "10m", "30s", "1d12h", "0.5s"])
 def test_a_duration_is_written_as_it_was_read(text: str) -> None:
     assert format_duration(parse_duration(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("delta = 0.51", "targets.delta is 0.51: lies above 0 and is at most 0.5"),
+        ('rule = "abc"', "targets.rule is 'abc': use one of p_t, p_ik, gates, score"),
+        ('rule = "escalate_all"', "targets.rule is 'escalate_all': use one of p_t, p_ik, gates, score"),
+        ("rule = []", "targets.rule is []: use one of p_t, p_ik, gates, score"),
+    ],
+)
+def test_targets_that_nothing_can_certify_are_refused(line: str, told: str) -> None:
+    faults = faults_of(f"{SMALLEST}[targets]\n{line}\n")
+    assert told in faults
+    assert "PolicyKind" not in faults and len(faults.splitlines()) == 1

@@ -9,13 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from services.command_line import app, exit_code_of
 from services.database import database
 from services.settings import read_settings
 from store import certifications, ledger
-from store.engine import reading
+from store.engine import reading, transaction
+from store.tables import CascadeVersionRow
 
 N = 1500
 CASCADE = """
@@ -125,7 +127,9 @@ def test_an_unknown_cascade_and_a_second_delta_are_refused(outcomes: Path, deplo
     for option in (("--delta", "0.1"), ("--attempt", "2")):
         code, message = refused(outcomes, "--cascade", "trivia", *option)
         assert code == 2
-        assert "leave out --delta, --attempt" in message
+        other = "--attempt" if option[0] == "--delta" else "--delta"
+        assert message.startswith(f"{option[0]} is {option[1]}, and --cascade counts")
+        assert message.endswith(f"leave out {option[0]}") and other not in message
 
 
 def test_attempts_are_dated_by_the_queries_where_the_table_says_when(outcomes: Path, deployment: Path) -> None:
@@ -138,3 +142,69 @@ def test_attempts_are_dated_by_the_queries_where_the_table_says_when(outcomes: P
         window = certifications.certifications(session, "trivia")[0].window
     assert window.start.isoformat() == "2026-01-01T00:00:00+00:00"
     assert window.length.total_seconds() == pytest.approx(60 * (N - 1), abs=1e-3)
+
+
+def respelt(outcomes: Path, **columns: list[Any]) -> None:
+    table = pq.read_table(outcomes).to_pydict() | columns
+    pq.write_table(pa.table(table), outcomes)
+
+
+def attempts() -> int:
+    with database(read_settings()) as engine, reading(engine) as session:
+        return len(certifications.certifications(session, "trivia"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"model": ["m0"] * N + ["m2"] * N}, "model of tier 1 is 'm2', and cascade 'trivia' declares 'm1'"),
+        (
+            {"p_t_kind": ["mean"] * N + [None] * N},
+            "p_t_kind of query 'q0' on tier 0 is 'mean', and cascade 'trivia' declares 'first_token'",
+        ),
+        (
+            {"p_t_kind": [None] * (N - 1) + ["option"] + [None] * N},
+            f"p_t_kind of query 'q{N - 1}' on tier 0 is 'option'",
+        ),
+    ],
+)
+def test_a_table_that_is_not_the_cascades_spends_nothing(
+    outcomes: Path, deployment: Path, columns: dict[str, list[Any]], told: str
+) -> None:
+    respelt(outcomes, **columns)
+    code, message = refused(outcomes, "--cascade", "trivia")
+    assert code == 2
+    assert told in message
+    assert attempts() == 0
+
+
+def test_a_table_of_another_number_of_tiers_spends_nothing(outcomes: Path, deployment: Path) -> None:
+    table = pq.read_table(outcomes)
+    third = table.slice(N).set_column(1, "tier", pa.array([2] * N))
+    pq.write_table(pa.concat_tables([table, third]), outcomes)
+    code, message = refused(outcomes, "--cascade", "trivia")
+    assert code == 2
+    assert "tier goes from 0 to 2 in the table, and cascade 'trivia' has 2 tiers" in message
+    assert attempts() == 0
+
+
+def test_an_empty_kind_of_p_t_is_the_one_that_the_cascade_declares(outcomes: Path, deployment: Path) -> None:
+    respelt(outcomes, p_t_kind=[None, "first_token"] * (N // 2) + [None] * N)
+    code, answer = certify(outcomes, "--cascade", "trivia", "--max-accuracy-drop", "0.05")
+    assert (code, answer["status"]) == (0, "certified")
+
+
+def test_a_mistyped_cascade_makes_no_database(outcomes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KNOWGATE_DATA_DIR", str(tmp_path / "nowhere"))
+    code, message = refused(outcomes, "--cascade", "trivai")
+    assert code == 2
+    assert "is not there: run `knowgate cascade apply` first, or set KNOWGATE_DATA_DIR" in message
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_stored_delta_that_is_refused_by_now_can_be_mended(deployment: Path) -> None:
+    with database(read_settings()) as engine, transaction(engine) as session:
+        row = session.scalars(select(CascadeVersionRow)).one()
+        row.spec = row.spec | {"targets": row.spec["targets"] | {"delta": 0.7}}
+    assert CliRunner().invoke(app, ["cascade", "apply", str(deployment / "cascade.toml")]).exit_code == 0
+    assert CliRunner().invoke(app, ["cascade", "show", "trivia"]).exit_code == 0

@@ -312,3 +312,46 @@ def test_too_few_labels_for_a_score_are_refused(tmp_path: Path, columns: Columns
     few = [*range(60), *range(N, N + 60)]
     small = {name: [values[i] for i in few] for name, values in columns.items()}
     assert "30 are needed" in refusal(tmp_path, small, "--rule", "score")
+
+
+def test_a_label_made_before_its_question_was_asked_is_refused(tmp_path: Path, columns: Columns) -> None:
+    asked = datetime(2026, 1, 1, tzinfo=UTC)
+    columns["occurred_at"] = [asked] * (2 * N)
+    columns["labelled_at"] = [asked] * (2 * N)
+    assert run(tmp_path, columns, "--max-accuracy-drop", "0.05")[0] == 0
+    columns["labelled_at"][N + 4] = asked - timedelta(seconds=1)
+    told = refusal(tmp_path, columns)
+    assert "labelled_at of query 'q4' on tier 1 is 2025-12-31T23:59:59" in told
+    assert "before the query was asked (occurred_at 2026-01-01T00:00:00" in told
+
+
+@pytest.mark.parametrize(("name", "told"), [("label_propensity", "is labelled"), ("run_propensity", "ran")])
+def test_a_coin_that_never_fell_against_a_row_is_refused(
+    tmp_path: Path, columns: Columns, name: str, told: str
+) -> None:
+    columns[name] = [0.5] * (2 * N)
+    message = refusal(tmp_path, columns)
+    assert f"{name} of tier 0 is 0.5 at the least, yet every one of its {N} queries {told}" in message
+    assert "leave the column out if there was no coin" in message
+    columns[name] = [1.0] * (2 * N)
+    assert run(tmp_path, columns, "--max-accuracy-drop", "0.05")[0] == 0
+    columns[name] = [0.9999] * (2 * N)  # all of them by a chance of 0.74
+    assert run(tmp_path, columns, "--max-accuracy-drop", "0.05")[0] == 0
+
+
+def test_a_coin_that_fell_against_a_row_is_believed(tmp_path: Path, columns: Columns) -> None:
+    columns["label_propensity"] = [0.99] * (2 * N)
+    columns["correct"][7] = columns["correct"][N + 7] = None
+    assert run(tmp_path, columns, "--max-accuracy-drop", "0.1")[0] == 0
+
+
+def test_a_query_that_was_served_twice_is_refused(tmp_path: Path, columns: Columns) -> None:
+    columns["role"] = ["superseded"] * N + ["served"] * N
+    assert run(tmp_path, columns, "--max-accuracy-drop", "0.05")[0] == 0
+    columns["role"][3] = "served"
+    assert "role of query 'q3' is 'served' on tiers 0 and 1" in refusal(tmp_path, columns)
+
+
+@pytest.mark.parametrize("rule", ["xx", "escalate_all"])
+def test_a_rule_that_certifies_nothing_is_told_those_that_do(tmp_path: Path, columns: Columns, rule: str) -> None:
+    assert refusal(tmp_path, columns, "--rule", rule) == f"--rule is '{rule}': use one of p_t, p_ik, gates, score"

@@ -396,4 +396,15 @@ def test_agreements_are_skipped_and_the_budgets_chances_are_the_coins(
 def test_rate_or_budget_and_no_limit_on_a_budget(run: Run, traffic: tuple[Decision, ...]) -> None:
     run("queue", code=2)
     run("queue", "--rate", "0.5", "--budget", "5", code=2)
-    assert "falsify" in run("queue", "--budget", "5", "--limit", "2", code=2)
+    for drawn in (("--budget", "5"), ("--rate", "0.5")):
+        assert "--limit is 2" in run("queue", *drawn, "--limit", "2", code=2)
+
+
+def test_a_queue_that_people_may_have_filled_in_is_not_overwritten(
+    run: Run, traffic: tuple[Decision, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "queue.csv"
+    out.write_text("filled in")
+    told = run("queue", "--rate", "0.5", "--out", str(out), code=2)
+    assert told.startswith(f"--out is {out}: that file is there")
+    assert out.read_text() == "filled in"
