@@ -161,7 +161,10 @@ def queue(
 
         write_queue(rows, out)
         typer.echo(
-            f"{len(rows)} answers are in {out}; fill in `correct` and give it to `knowgate labels import`", err=True
+            f"{len(rows)} answers are in {out}: fill in `correct`, leave out rows that stay empty, and say whose labels"
+            " they are and of when:"
+            f" `knowgate labels import {out} --cascade {cascade} --source human --labelled-at TIME`",
+            err=True,
         )
         return
     columns = ("decision_id", "external_id", "tier", "model", "slice", "answer", "label_propensity")
