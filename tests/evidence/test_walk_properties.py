@@ -14,6 +14,7 @@ from evidence import (
     Target,
     TargetKind,
     betting_lower_bound,
+    betting_upper_bound,
     certify_path,
     certify_policy,
     certify_single_gate,
@@ -213,7 +214,8 @@ def test_weighted_and_plain_tallies_agree_where_both_apply(seed: int, low: float
     x = np.where(kept == 0, correct[:, 1] - correct[:, 0], 0.0)
     assert told.estimated_drop == pytest.approx((rows.seen * x / chance).mean(), abs=1e-6)
     assert told.drop_lower_bound(0.1) == betting_lower_bound(told.x, 0.1, told.bound)
-    assert told.drop_lower_bound(0.1) <= told.estimated_drop + 1e-6 <= told.drop_upper_bound(0.1) + 2e-6
+    # Either bound may once in a while exclude the mean itself: a bet that was won stays won, whatever rows follow.
+    assert told.drop_upper_bound(0.1) == betting_upper_bound(told.x, 0.1, told.bound)
     plain = tally_of(CertificationRows(correct=correct), Candidate(thresholds=(None,), kept=kept), 0.1)
     assert isinstance(plain, PlainTally)
     assert plain.estimated_drop == pytest.approx(x.mean())
