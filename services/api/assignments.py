@@ -8,7 +8,7 @@ stays the swap's own, so a renewal is never older than what it renews. The signa
 """
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from fastapi import APIRouter, Depends, Request, Response
 
@@ -23,13 +23,13 @@ from services.api.errors import ApiError
 from services.api.openapi import body_of
 from services.api.rows import require_storable
 from services.api.wire import AcknowledgementReceipt
+from services.jobs.windows import floor_time
 from services.settings import Settings
 from store import assignments, cascades
 from store.engine import reading, transaction
 from store.tokens import TokenRole
 
 router = APIRouter(tags=["runtime"])
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @router.get(
@@ -95,8 +95,8 @@ def leased(held: Assignment | None, settings: Settings, now: datetime) -> Assign
 def lease_end(now: datetime, lease: timedelta) -> datetime:
     """The end of a lease that is renewed every half lease.
 
-    >>> lease_end(datetime(2026, 1, 1, 13, tzinfo=UTC), timedelta(hours=24)).isoformat()
+    >>> lease_end(datetime.fromisoformat("2026-01-01T13:00:00+00:00"), timedelta(hours=24)).isoformat()
     '2026-01-02T12:00:00+00:00'
     """
     half = lease / 2
-    return EPOCH + ((now - EPOCH) // half) * half + lease
+    return floor_time(now, half) + lease

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from services.simulation.play import Progress
 
-QUIET = ("seal", "monitor")  # jobs whose outcomes say nothing that a spectator waits for
+QUIET = ("seal", "monitor", "compact")  # jobs whose outcomes say nothing that a spectator waits for
 
 
 @contextmanager

@@ -8,11 +8,10 @@ from sqlalchemy.orm import Session
 
 from knowgate import Window
 from services.jobs.job import JobContext
-from services.jobs.seal import ALL_CASCADES
-from services.jobs.windows import EPOCH, last_due_window
+from services.jobs.timetable import ALL_CASCADES, last_due
 from services.shard_upkeep import keep_up
 from store import job_runs
-from store.engine import reading, transaction
+from store.engine import transaction
 from store.job_runs import Claim
 
 log = logging.getLogger("knowgate.jobs")
@@ -32,10 +31,7 @@ class CompactJob:
         return (ALL_CASCADES,)
 
     def due(self, context: JobContext, cascade: str) -> Iterable[Window]:
-        with reading(context.engine) as session:
-            done_until = job_runs.watermark(session, self.name, cascade) or EPOCH
-        window = last_due_window(every=EVERY, done_until=done_until, now=context.clock.now())
-        return () if window is None else (window,)
+        return last_due(context, self.name, every=EVERY)
 
     def run(self, context: JobContext, claim: Claim) -> str:
         now = context.clock.now()
