@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from evidence import BreakEven, CertificationStatus, RetainableShares, Savings, Target, TargetKind, Waiting
+from evidence import BreakEven, CertificationStatus, RetainableShares, Savings, Target, Waiting
 from knowgate.policy import PolicyKind
 from services.advice_signals import SignalWorth
 from services.certification import CertifiedThresholds
@@ -25,19 +25,12 @@ class Recommendation(StrEnum):
 class Question:
     """What is asked of the table."""
 
-    max_accuracy_drop: float = 0.02
-    retained_accuracy: float | None = None  # in its place: how often a retained answer must be right
+    target: Target
     delta: float = 0.1
     rule: PolicyKind = PolicyKind.P_T
     min_retained_share: float = 0.05
     max_latency_ms: float | None = None  # the longest p95 that the caller can wait
     latencies_ms: tuple[float, ...] | None = None  # per tier, where the table has none
-
-    @property
-    def target(self) -> Target:
-        if self.retained_accuracy is not None:
-            return Target(kind=TargetKind.RETAINED_ACCURACY, value=self.retained_accuracy)
-        return Target(kind=TargetKind.MAX_ACCURACY_DROP, value=self.max_accuracy_drop)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from knowgate.policy import PolicyKind
+from services.commands.options import stated_target
 
 if TYPE_CHECKING:
     from services.advice import Advice
@@ -46,20 +47,17 @@ def advise(
     from services.advice_reasons import Question, Recommendation
     from services.clock import SystemClock
     from services.commands.printing import print_json
-    from services.errors import InputInvalid
     from services.history.certifiable import refuse_mixed_kinds
     from services.history.outcomes import read_outcomes
     from services.price_lists import read_latencies, read_rates
 
-    if max_accuracy_drop is not None and retained_accuracy is not None:
-        raise InputInvalid("--max-accuracy-drop and --retained-accuracy are two targets: give one")
+    target = stated_target(max_accuracy_drop, retained_accuracy)
     table = read_outcomes(outcomes, timezone=timezone)
     for tier in range(table.tiers - 1):
         refuse_mixed_kinds(tier, table)
     rates = read_rates(prices, parameters, tiers=table.tiers, now=SystemClock().now())
     question = Question(
-        max_accuracy_drop=0.02 if max_accuracy_drop is None else max_accuracy_drop,
-        retained_accuracy=retained_accuracy,
+        target=target,
         delta=delta,
         rule=rule,
         min_retained_share=min_retained_share,

@@ -7,7 +7,7 @@ import typer
 
 from knowgate.policy import PolicyKind
 from knowgate.records import LabelSource
-from services.commands.options import certified_rule
+from services.commands.options import certified_rule, stated_target
 
 if TYPE_CHECKING:
     from evidence import Target
@@ -65,22 +65,15 @@ def certify(
     from evidence import CertificationStatus
     from services.certification import TRUSTED, certify_table
     from services.clock import SystemClock
-    from services.commands.printing import print_record
     from services.delta_account import at_level, stated_level
     from services.history.certifiable import refuse_uncertifiable
     from services.history.of_cascade import of_cascade
-    from services.history.outcomes import read_outcomes
 
-    target = _target(max_accuracy_drop, retained_accuracy)
+    target = stated_target(max_accuracy_drop, retained_accuracy)
     if cascade is not None:
         _refuse_a_second_account(delta, attempt)
-    table = read_outcomes(outcomes, timezone=timezone)
-    if table.ignored:
-        typer.echo(f"columns that nobody reads: {', '.join(table.ignored)}", err=True)
-    if slice_name is not None:
-        table = table.of_slice(slice_name)
     trusted = tuple(source for source in LabelSource if source in TRUSTED or source in (trust or ()))
-    table = table.trusting(trusted)
+    table = _table(outcomes, timezone, slice_name).trusting(trusted)
     if cascade is not None:
         spec, level = _declared(cascade)
         table = of_cascade(table, spec)
@@ -98,24 +91,30 @@ def certify(
     answer = at_level(certified, level)
     if cascade is not None:
         _record(cascade, table, target, answer)
+    _tell(answer, as_json=as_json)
+    if answer.status is not CertificationStatus.CERTIFIED:
+        raise typer.Exit(3)
+
+
+def _table(outcomes: Path, timezone: str | None, slice_name: str | None) -> "OutcomeTable":
+    """The table, or one slice of it; columns that nobody reads are named."""
+    from services.history.outcomes import read_outcomes
+
+    table = read_outcomes(outcomes, timezone=timezone)
+    if table.ignored:
+        typer.echo(f"columns that nobody reads: {', '.join(table.ignored)}", err=True)
+    return table if slice_name is None else table.of_slice(slice_name)
+
+
+def _tell(answer: "CertifiedThresholds", *, as_json: bool) -> None:
+    """The answer on stdout, what it is not about beside it."""
+    from services.commands.printing import print_record
+
     print_record(answer, as_json=as_json)
     if answer.promise.startswith("agreement"):
         typer.echo(f"this is about {answer.promise}", err=True)
     if answer.label_basis.forecasts_left_out is not None:
         typer.echo(answer.label_basis.forecasts_left_out, err=True)
-    if answer.status is not CertificationStatus.CERTIFIED:
-        raise typer.Exit(3)
-
-
-def _target(max_accuracy_drop: float | None, retained_accuracy: float | None) -> "Target":
-    from evidence import Target, TargetKind
-    from services.errors import InputInvalid
-
-    if max_accuracy_drop is not None and retained_accuracy is not None:
-        raise InputInvalid("--max-accuracy-drop and --retained-accuracy are two targets: give one")
-    if retained_accuracy is not None:
-        return Target(kind=TargetKind.RETAINED_ACCURACY, value=retained_accuracy)
-    return Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.02 if max_accuracy_drop is None else max_accuracy_drop)
 
 
 def _refuse_a_second_account(delta: float | None, attempt: int | None) -> None:

@@ -1,9 +1,10 @@
 """`knowgate labels`: bring labels in, grade answers, ask which rows to label next, read what the labels say."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from knowgate.records import LabelSource
 from services.commands import label_figures, label_grading
 from services.commands.options import AsJson, Cascade, End, Start, Timezone, aware, require_folder
 from services.history.label_aim import Aim
+
+if TYPE_CHECKING:
+    from services.history.label_queue import QueuedAnswer
 
 app = typer.Typer(help="Import, grade and estimate; choose the rows to label next.", no_args_is_help=True)
 app.command("grade")(label_grading.grade)
@@ -111,7 +115,6 @@ def queue(
     start: Start = None,
     end: End = None,
     agreements: Annotated[bool, typer.Option(help="Also rows whose answers are all the same.")] = False,
-    limit: Annotated[int | None, typer.Option(hidden=True, help="Refused: what it cuts off was drawn.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write a file that `labels import` takes once filled in.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -128,16 +131,7 @@ def queue(
     from store.engine import reading
 
     if out is not None:
-        require_folder(out, "--out")
-        if out.exists():
-            raise InputInvalid(
-                f"--out is {out}: that file is there and may have been filled in; give another name, or remove it"
-            )
-    if limit is not None:
-        raise InputInvalid(
-            f"--limit is {limit}: what it cut off would have been drawn and not labelled, which falsifies every"
-            " propensity; lower --rate or --budget instead"
-        )
+        _require_new(out)
     for name, value in (("--rate", rate), ("--budget", budget)):
         if value is not None and not value > 0:
             raise InputInvalid(f"{name} is {value}: above 0, or no row is ever drawn")
@@ -157,15 +151,28 @@ def queue(
             agreements=agreements,
         )
     if out is not None:
-        from services.history.label_queue_file import write_queue
-
-        write_queue(rows, out)
-        typer.echo(
-            f"{len(rows)} answers are in {out}: fill in `correct`, leave out rows that stay empty, and say whose labels"
-            " they are and of when:"
-            f" `knowgate labels import {out} --cascade {cascade} --source human --labelled-at TIME`",
-            err=True,
-        )
+        _write_queue(rows, out, cascade)
         return
     columns = ("decision_id", "external_id", "tier", "model", "slice", "answer", "label_propensity")
     print_rows("answers", rows, as_json=as_json, columns=columns)
+
+
+def _require_new(out: Path) -> None:
+    from services.errors import InputInvalid
+
+    require_folder(out, "--out")
+    if out.exists():
+        raise InputInvalid(
+            f"--out is {out}: that file is there and may have been filled in; give another name, or remove it"
+        )
+
+
+def _write_queue(rows: "Sequence[QueuedAnswer]", out: Path, cascade: str) -> None:
+    from services.history.label_queue_file import write_queue
+
+    write_queue(rows, out)
+    typer.echo(
+        f"{len(rows)} answers are in {out}: fill in `correct`, leave out rows that stay empty, and say whose labels"
+        f" they are and of when:\n  knowgate labels import {out} --cascade {cascade} --source human --labelled-at TIME",
+        err=True,
+    )

@@ -2,11 +2,14 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from knowgate.policy import PolicyKind
+
+if TYPE_CHECKING:
+    from evidence import Target
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Cascade = Annotated[str, typer.Option("--cascade", help="The cascade's name.")]
@@ -32,6 +35,18 @@ def require_folder(path: Path, name: str) -> None:
         raise InputInvalid(f"{name} is {path}: that is a folder; name a file in it")
     if not path.parent.is_dir():
         raise InputInvalid(f"{name} is {path}: the folder {path.parent} is not there; make it, or name another")
+
+
+def stated_target(max_accuracy_drop: float | None, retained_accuracy: float | None) -> "Target":
+    """The promise that is asked for; a drop of two points where nothing is. Raises InputInvalid for both at once."""
+    from evidence import Target, TargetKind
+    from services.errors import InputInvalid
+
+    if max_accuracy_drop is not None and retained_accuracy is not None:
+        raise InputInvalid("--max-accuracy-drop and --retained-accuracy are two targets: give one")
+    if retained_accuracy is not None:
+        return Target(kind=TargetKind.RETAINED_ACCURACY, value=retained_accuracy)
+    return Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.02 if max_accuracy_drop is None else max_accuracy_drop)
 
 
 def certified_rule(text: str) -> PolicyKind:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from evidence import Target, TargetKind
 from services.advice import Advice, advise
 from services.advice_reasons import Question, Recommendation
 from services.command_line import app
@@ -18,6 +19,7 @@ from services.price_lists import TierRates, read_latencies, read_rates
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 CHEAP = "0.1/0.4,2.5/10"
+TWO_POINTS = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.02)
 
 
 def table(folder: Path, *, n: int = 4000, signal: str = "good", tiers: int = 2, small: float = 0.6) -> Path:
@@ -35,9 +37,13 @@ def table(folder: Path, *, n: int = 4000, signal: str = "good", tiers: int = 2, 
     return path
 
 
-def advice(path: Path, prices: str = CHEAP, **asked: Any) -> Advice:
+def accuracy(value: float) -> Target:
+    return Target(kind=TargetKind.RETAINED_ACCURACY, value=value)
+
+
+def advice(path: Path, prices: str = CHEAP, target: Target = TWO_POINTS, **asked: Any) -> Advice:
     outcomes: OutcomeTable = read_outcomes(path)
-    return advise(outcomes, read_rates(prices, None, tiers=outcomes.tiers, now=NOW), Question(**asked))
+    return advise(outcomes, read_rates(prices, None, tiers=outcomes.tiers, now=NOW), Question(target=target, **asked))
 
 
 def test_a_good_signal_at_cheap_prices_is_worth_a_cascade(tmp_path: Path) -> None:
@@ -79,25 +85,25 @@ def test_a_signal_without_order_is_no_ground_for_a_cascade(tmp_path: Path, signa
 
 def test_the_accuracy_of_what_is_retained_may_be_the_target(tmp_path: Path) -> None:
     path = table(tmp_path)
-    given = advice(path, retained_accuracy=0.95)
+    given = advice(path, target=accuracy(0.95))
     assert given.recommendation is Recommendation.CASCADE
     assert given.certificate.epsilon is None
     assert (given.certificate.retained_accuracy_lower_bound or 0.0) >= 0.95
     # The small model is right on three fifths; with a perfect signal a twentieth of what is retained may be wrong.
     assert 0.55 < given.retained_share <= given.shares.perfect == pytest.approx(0.6 / 0.95, abs=0.02)
     assert given.shares.random == 0.0
-    stricter = advice(path, retained_accuracy=0.99)
+    stricter = advice(path, target=accuracy(0.99))
     assert stricter.retained_share < given.retained_share
 
 
 def test_an_accuracy_that_the_small_model_has_alone_needs_no_cascade(tmp_path: Path) -> None:
-    given = advice(table(tmp_path), retained_accuracy=0.5)
+    given = advice(table(tmp_path), target=accuracy(0.5))
     assert given.recommendation is Recommendation.DO_NOT
     assert "right at least 5" in given.reason and "use it alone" in given.reason
 
 
 def test_too_few_labels_for_an_accuracy_say_how_many_are_needed(tmp_path: Path) -> None:
-    given = advice(table(tmp_path, n=12), retained_accuracy=0.99)
+    given = advice(table(tmp_path, n=12), target=accuracy(0.99))
     assert given.recommendation is Recommendation.LABEL_FIRST
     assert given.labels_needed is not None and given.labels_needed >= 229 - 12
 
@@ -160,11 +166,11 @@ def test_compute_can_stand_in_for_prices_and_the_assumed_tokens_are_told(tmp_pat
     lines = [f"q{at},{tier},m,0.{at % 9 + 1},{int(at % 9 > 2 or tier)}" for at in range(900) for tier in (0, 1)]
     path.write_text("query_id,tier,model,p_t,correct\n" + "\n".join(lines) + "\n")
     outcomes = read_outcomes(path)
-    given = advise(outcomes, read_rates(None, "8e9,70e9", tiers=2, now=NOW), Question())
+    given = advise(outcomes, read_rates(None, "8e9,70e9", tiers=2, now=NOW), Question(target=TWO_POINTS))
     assert given.costs[0].unit == "gflops" and given.costs[0].break_even.overhead == pytest.approx(8 / 70)
     assert given.assumed[0] == "tokens_in of tier 0, 1 is not recorded: 200 for every query"
     with pytest.raises(InputInvalid, match="nothing says what the tiers cost"):
-        advise(outcomes, (TierRates(), TierRates()), Question())
+        advise(outcomes, (TierRates(), TierRates()), Question(target=TWO_POINTS))
 
 
 @pytest.mark.parametrize(
