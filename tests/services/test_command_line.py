@@ -136,7 +136,10 @@ def test_a_cascade_is_applied_once_and_shown_as_it_was_written(run: Run, cascade
 
 def test_a_bad_cascade_file_is_bad_usage(run: Run, cascade_toml: Path) -> None:
     cascade_toml.write_text("name = 3")
-    run("cascade", "apply", str(cascade_toml), code=2)
+    told = run("cascade", "apply", str(cascade_toml), code=2)
+    assert "name is 3" in str(told.exception)
+    assert "tiers" in str(told.exception)  # all faults at once
+    run("cascade", "show", "trivia", code=2)  # and nothing was stored
 
 
 def test_history_goes_in_and_comes_out(run: Run, cascade_toml: Path, outcomes_csv: Path, tmp_path: Path) -> None:
@@ -155,11 +158,16 @@ def test_history_goes_in_and_comes_out(run: Run, cascade_toml: Path, outcomes_cs
 def test_history_without_times_or_of_an_unknown_cascade_is_told(
     run: Run, cascade_toml: Path, outcomes_csv: Path
 ) -> None:
-    run("import", str(outcomes_csv), "--cascade", "trivia", code=2)
+    def refused(*arguments: str) -> str:
+        return str(run(*arguments, "--cascade", "trivia", code=2).exception)
+
+    held = outcomes_csv.read_bytes()
+    assert "trivia" in refused("import", str(outcomes_csv), "--start", "2026-02-01", "--end", "2026-02-02")
     run("cascade", "apply", str(cascade_toml))
-    run("import", str(outcomes_csv), "--cascade", "trivia", code=2)
-    run("import", str(outcomes_csv), "--cascade", "trivia", "--start", "2026-02-01", code=2)
-    run("export", str(outcomes_csv), "--cascade", "trivia", code=2)
+    assert "--start and --end" in refused("import", str(outcomes_csv))
+    assert "--end is not given" in refused("import", str(outcomes_csv), "--start", "2026-02-01")
+    assert "no decision" in refused("export", str(outcomes_csv))
+    assert outcomes_csv.read_bytes() == held
 
 
 def test_labels_are_imported_with_a_mapping(

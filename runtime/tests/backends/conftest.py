@@ -144,15 +144,21 @@ def resetting(handler: BaseHTTPRequestHandler, _: Document) -> None:
     handler.close_connection = True
 
 
+flooded: list[int] = []  # MB that each flood got rid of
+
+
 def flooding(handler: BaseHTTPRequestHandler, _: Document) -> None:
-    """Answers with 100 MB."""
+    """Answers with 100 MB, and notes how many of them were taken."""
     handler.send_response(200)
     handler.send_header("Content-Type", "application/json")
     handler.send_header("Content-Length", str(100 * 2**20))
     handler.end_headers()
+    taken = 0
     with suppress(OSError):
         for _ in range(100):
             handler.wfile.write(b" " * 2**20)
+            taken += 1
+    flooded.append(taken)
     handler.close_connection = True
 
 
@@ -271,6 +277,7 @@ def acts() -> Any:
         dripping=dripping,
         dripping_head=dripping_head,
         flooding=flooding,
+        flooded=flooded,
         resetting=resetting,
         silent=silent,
         sglang=sglang,

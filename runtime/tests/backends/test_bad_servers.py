@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -145,10 +146,16 @@ def test_a_slow_answer_is_waited_for_until_the_tiers_time_is_up(
 def test_an_answer_of_a_hundred_megabytes_is_not_read_to_its_end(
     start: Any, acts: Any, answered: Make, event_loop: bool
 ) -> None:
+    acts.flooded.clear()
     small, large = start(acts.flooding), start(acts.answer(acts.completion("LIMA")))
     below, above = OpenAIBackend(small.url, "small"), OpenAIBackend(large.url, "large")
     text, decision = answered(below, above, event_loop=event_loop, patience=Patience(timeout_s=60.0, tries=2))
     require_escalated(text, decision, "larger than")
+    deadline = time.monotonic() + 10.0
+    while not acts.flooded and time.monotonic() < deadline:  # the server hears of the closed socket in its own time
+        time.sleep(0.01)
+    assert acts.flooded and max(acts.flooded) < 100
+    assert len(small.asked) == 1  # and is not asked for it again
 
 
 @pytest.mark.parametrize(("status", "kind"), [(500, "broken"), (502, "broken"), (429, "overloaded")])
@@ -183,6 +190,7 @@ def test_a_text_without_a_log_probability_is_not_believed(
     below, above = OpenAIBackend(small.url, "small"), OpenAIBackend(large.url, "large")
     text, decision = answered(below, above, event_loop=event_loop)
     require_escalated(text, decision, "p_t is missing")
+    assert decision.attempts[0].signals.p_t is None
 
 
 def states(rows: int = 20, dimension: int = 24, fill: float = 0.5) -> dict[str, np.ndarray]:
