@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.runtime_cascade import COMPONENTS, DIMENSION, FINGERPRINT, LENGTH, Half, cascade_of, models_of
-from benchmarks.shape import Figures, run, seconds_in_turn
+from benchmarks.runtime_cascade import COMPONENTS, DIMENSION, LENGTH, Half, cascade_of, models_of
+from benchmarks.shape import FINGERPRINT, Figures, run, seconds_in_turn
 from knowgate import Cascade, LinearProbe, ProbeKind, TierModels, retain_mask
 
 VECTORS = 64  # as many states as are asked about in rotation

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.shape import FINGERPRINT
 from knowgate import (
     Assignment,
     BundleDocument,
     Cascade,
-    Fingerprint,
     LinearProbe,
     MlpProbe,
     Mode,
@@ -30,17 +30,6 @@ from knowgate.pair import Pair
 DIMENSION, COMPONENTS, HIDDEN_UNITS = 4096, 16, 64
 LENGTH = 100  # tokens of every prompt
 Half = npt.NDArray[np.float16]
-FINGERPRINT = Fingerprint(
-    model="small",
-    revision="main",
-    dtype="bfloat16",
-    engine="vllm",
-    engine_version="1",
-    chat_template_sha256="0" * 64,
-    layer=20,
-    position="last_prompt_token",
-    normed=False,
-)
 
 
 def normal(random: np.random.Generator, *shape: int, scale: float = 1.0) -> npt.NDArray[np.float32]:

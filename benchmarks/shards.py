@@ -26,8 +26,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.shape import Figures, run
-from knowgate.records import Fingerprint
+from benchmarks.shape import FINGERPRINT, Figures, run
 from store.shards import RowReader, cut, write_shard
 
 Half = npt.NDArray[np.float16]
@@ -38,17 +37,6 @@ ROWS, QUICK_ROWS = 1_000_000, 65_536
 ROUNDS, QUICK_ROUNDS = 5, 3
 BATCH, BATCHES = 1024, 4  # random rows asked for together, and how many times
 BLOCK = 4096  # rows of a block in order
-FINGERPRINT = Fingerprint(
-    model="small",
-    revision="main",
-    dtype="bfloat16",
-    engine="vllm",
-    engine_version="1",
-    chat_template_sha256="0" * 64,
-    layer=20,
-    position="last_prompt_token",
-    normed=False,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

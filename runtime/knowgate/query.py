@@ -142,10 +142,8 @@ class Query:
         role = self._role_of(tier)
         intake = take_in(p_t=p_t, p_t_kind=p_t_kind, hidden=hidden, tokens_in=tokens_in, entropy=entropy, margin=margin)
         ruling = self._rule(tier, intake, fingerprint)
-        measured: list[str] = []
-        counted, waited = whole("tokens_out", tokens_out, measured), amount("latency_ms", latency_ms, measured)
-        paid = amount("cost_usd", cost_usd, measured)
-        told = "; ".join(filter(None, (ruling.note, note, *measured))) or None
+        counted, waited, paid, dropped = _measured(tokens_out, latency_ms, cost_usd)
+        told = "; ".join(filter(None, (ruling.note, note, *dropped))) or None
         stored = stored_text(answer, privacy=self._setting.privacy, key=self._setting.key, purpose=Purpose.ANSWER)
         self._attempts.append(
             Attempt(
@@ -299,3 +297,12 @@ class Query:
             served = replace(served, verdict=None, fault=None)
         superseded = [replace(attempt, role=Role.SUPERSEDED) for attempt in earlier]
         return (*superseded, served, *explored)
+
+
+def _measured(
+    tokens_out: Any, latency_ms: Any, cost_usd: Any
+) -> tuple[int | None, float | None, float | None, list[str]]:
+    """What an attempt was measured to take, as far as it can be believed, and notes on what cannot."""
+    notes: list[str] = []
+    counted, waited = whole("tokens_out", tokens_out, notes), amount("latency_ms", latency_ms, notes)
+    return counted, waited, amount("cost_usd", cost_usd, notes), notes

@@ -1,13 +1,21 @@
 """Tiny models of several families, made from a seed, and a tokenizer of letters. Imports wait until they are used."""
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from sqlalchemy import Engine
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from store.engine import open_engine
+from knowgate.ids import new_decision_id
+from knowgate.records import Attempt, Decision, Label, LabelSource, Role, Signals
+from knowgate.spec import CascadeSpec
+from store.cascades import apply_cascade
+from store.decisions import add_decisions
+from store.engine import open_engine, transaction
+from store.labels import add_labels
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -79,3 +87,40 @@ def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
     opened = open_engine(sqlite_url)
     yield opened
     opened.dispose()
+
+
+@pytest.fixture
+def store_letters() -> Callable[..., None]:
+    """Stores 900 questions, text and all, of a small model that is right on the first half of the alphabet, which its
+    P(T) hardly says: `store_letters(engine, spec, start, end)`."""
+    return _store_letters
+
+
+def _store_letters(engine: Engine, spec: CascadeSpec, start: datetime, end: datetime, count: int = 900) -> None:
+    draw, decisions, labels = np.random.default_rng(0), [], []
+    small, large = (tier.model for tier in spec.tiers)
+    ran = {"tokens_in": 7, "tokens_out": 1}
+    for row in range(count):
+        at = start + (end - start) * (row / count)
+        prompt = str(draw.choice(list(LETTERS[:26]))) * 6 + ":"
+        right = float((prompt[0] in LETTERS[:13]) != (draw.random() < 0.05))
+        p_t = float(np.clip(0.5 + 0.2 * (right - 0.5) + 0.2 * draw.normal(), 0.05, 0.95))
+        attempts = (
+            Attempt(tier=0, role=Role.SUPERSEDED, model=small, signals=Signals(p_t=p_t), **ran),
+            Attempt(tier=1, role=Role.SERVED, model=large, run_propensity=1.0, **ran),
+        )
+        decision = Decision(
+            id=new_decision_id(at),
+            cascade=spec.name,
+            occurred_at=at,
+            attempts=attempts,
+            prompt=prompt,
+            prompt_hash=f"hash{row}",
+        )
+        decisions.append(decision)
+        about = {"cascade": spec.name, "source": LabelSource.GOLD, "labelled_at": at, "decision_id": decision.id}
+        labels += [Label(tier=tier, correct=correct, **about) for tier, correct in ((0, right), (1, 1.0))]
+    with transaction(engine) as session:
+        apply_cascade(session, spec, now=start)
+        add_decisions(session, decisions, received_at=end)
+        add_labels(session, labels, received_at=end)

@@ -10,21 +10,15 @@ import pytest
 from sqlalchemy import Engine
 
 from knowgate.bundle import read_bundle
-from knowgate.ids import new_decision_id
 from knowgate.policy import PolicyKind
-from knowgate.records import Attempt, Decision, Label, LabelSource, Role, Signals
 from knowgate.spec import CascadeSpec, Privacy, Targets, TierSpec
 from store.bundles import bundle_content, bundles
-from store.cascades import apply_cascade
-from store.decisions import add_decisions
-from store.engine import reading, transaction
-from store.labels import add_labels
+from store.engine import reading
 from training.__main__ import main
 from training.errors import ExtractionRefused, TrainingError
 from training.extraction import MEAN, encoder_of
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @pytest.fixture
@@ -71,47 +65,11 @@ def spec_with(encoder: Path) -> CascadeSpec:
     return CascadeSpec(name="facts", tiers=tiers, targets=targets, privacy=Privacy.FULL)
 
 
-def seed(engine: Engine, spec: CascadeSpec) -> None:
-    """A black box that is right on the first half of the alphabet, which its P(T) hardly says."""
-    draw, decisions, labels = np.random.default_rng(0), [], []
-    for row in range(900):
-        at = START + timedelta(minutes=row)
-        prompt = str(draw.choice(list(LETTERS))) * 6 + ":"
-        right = float((prompt[0] in LETTERS[:13]) != (draw.random() < 0.05))
-        p_t = float(np.clip(0.5 + 0.2 * (right - 0.5) + 0.2 * draw.normal(), 0.05, 0.95))
-        small = Attempt(tier=0, role=Role.SUPERSEDED, model="black-box", signals=Signals(p_t=p_t), tokens_in=7)
-        large = Attempt(tier=1, role=Role.SERVED, model="large", run_propensity=1.0, tokens_in=7)
-        decision = Decision(
-            id=new_decision_id(at),
-            cascade="facts",
-            occurred_at=at,
-            attempts=(small, large),
-            prompt=prompt,
-            prompt_hash=f"hash{row}",
-        )
-        decisions.append(decision)
-        labels += [
-            Label(
-                cascade="facts",
-                source=LabelSource.GOLD,
-                correct=correct,
-                labelled_at=at,
-                decision_id=decision.id,
-                tier=tier,
-            )
-            for tier, correct in ((0, right), (1, 1.0))
-        ]
-    with transaction(engine) as session:
-        apply_cascade(session, spec, now=START)
-        add_decisions(session, decisions, received_at=START + timedelta(days=1))
-        add_labels(session, labels, received_at=START + timedelta(days=1))
-
-
 def test_a_black_box_tier_is_trained_on_the_states_of_its_encoder(
-    sqlite_engine: Engine, sqlite_url: str, folder: Path
+    sqlite_engine: Engine, sqlite_url: str, folder: Path, store_letters: Callable[..., None]
 ) -> None:
-    seed(sqlite_engine, spec_with(folder))
     end, as_of = START + timedelta(days=1), START + timedelta(days=30)
+    store_letters(sqlite_engine, spec_with(folder), START, end)
     times = [f"--start={START.isoformat()}", f"--end={end.isoformat()}", f"--as-of={as_of.isoformat()}"]
     assert main(["run", "--cascade=facts", *times, f"--database-url={sqlite_url}"]) == 0
     with reading(sqlite_engine) as session:

@@ -436,47 +436,11 @@ def test_the_same_window_gives_the_same_bundle_after_a_crash(
 
 
 def test_all_layers_are_compared_where_the_model_can_be_asked_again(
-    sqlite_engine: Engine, model_of: Any, tokenizer_of_letters: Any
+    sqlite_engine: Engine, model_of: Any, tokenizer_of_letters: Any, store_letters: Callable[..., None]
 ) -> None:
     """Prompts are stored in full: the model's own layers are compared, and one of them is chosen."""
     answerer = Answerer(adopt(model_of("llama"), tokenizer_of_letters(), model="tiny", revision="1"))
-    draw = np.random.default_rng(0)
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    prompts = [str(draw.choice(list(letters))) * 6 + ":" for _ in range(900)]
-    spec = spec_of(PolicyKind.SCORE, privacy=Privacy.FULL)
-    decisions, labels = [], []
-    for row, prompt in enumerate(prompts):
-        at = START + (END - START) * (row / len(prompts))
-        right = float((prompt[0] in letters[:13]) != (draw.random() < 0.05))
-        p_t = float(np.clip(0.5 + 0.2 * (right - 0.5) + 0.2 * draw.normal(), 0.05, 0.95))
-        attempts = (
-            Attempt(tier=0, role=Role.SUPERSEDED, model="small", signals=Signals(p_t=p_t), tokens_in=7, tokens_out=1),
-            Attempt(tier=1, role=Role.SERVED, model="large", run_propensity=1.0, tokens_in=7, tokens_out=1),
-        )
-        decision = Decision(
-            id=new_decision_id(at),
-            cascade="facts",
-            occurred_at=at,
-            attempts=attempts,
-            prompt=prompt,
-            prompt_hash=f"hash{row}",
-        )
-        decisions.append(decision)
-        labels += [
-            Label(
-                cascade="facts",
-                source=LabelSource.GOLD,
-                correct=correct,
-                labelled_at=at,
-                decision_id=decision.id,
-                tier=tier,
-            )
-            for tier, correct in ((0, right), (1, 1.0))
-        ]
-    with transaction(sqlite_engine) as session:
-        apply_cascade(session, spec, now=START)
-        add_decisions(session, decisions, received_at=END)
-        add_labels(session, labels, received_at=END)
+    store_letters(sqlite_engine, spec_of(PolicyKind.SCORE, privacy=Privacy.FULL), START, END)
     outcome = _train(sqlite_engine, answerers={0: answerer})
     assert outcome.certificate is not None and outcome.certificate.probe_auroc is not None
     assert outcome.certificate.probe_auroc > 0.7
