@@ -6,17 +6,15 @@ Decisions:
   rows every few steps and at the end. Groups are as large as the memory limit allows.
 - A problem is descended to its optimum. How much a probe may follow its rows is said by the penalty, which validation
   chooses, and not by the moment at which a descent was stopped: a warm start changes how long it takes, not the probe.
-- No standardised copy exists. A block is centred in a buffer that stays in the processor's cache, the scale is folded
-  into the weights, and both products of a block (logits, gradient) are taken while it is there.
+- No standardised copy exists. A piece of a block is centred in a buffer that stays in the processor's cache, the scale
+  is folded into the weights, and both products of a piece (logits, gradient) are taken while it is there.
 - Under mixed precision the products of the descent are taken in bfloat16 until that is fine enough no longer, then in
   float32: the first steps need no more, and the end is the same probe. Sums are always float32.
 - Several processes share the rows; the sums of a pass are added up, so each of them takes the same step.
 - What comes out is the module's extra state, tensors alone: it is what a strategy that spawns processes brings home.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import lightning
 import torch
@@ -29,9 +27,10 @@ from training.errors import TrainingRefused
 from training.probe_passes import FormerProbe, Pass, PassKind, RowBlock, not_finite
 from training.probe_settings import FitSettings
 from training.row_blocks import cut
+from training.row_threads import RowThreads, Sums
 
 SMALLEST_SCALE = 1e-6  # a feature that never varies is centred and left at that
-CACHE_VALUES = 1 << 21  # float32 numbers of a piece of a block: 8 MB stay in a processor's cache
+CACHE_VALUES = 1 << 20  # float32 numbers of a piece of a block: 4 MB stay in a processor's cache
 COARSE = 100.0  # tolerances; above it, half precision tells a gradient well enough
 
 
@@ -69,12 +68,17 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
         self._group = 0
         self.next = Pass(kind=PassKind.STATISTICS, layers=self._groups[0])
         self._coarse = False
-        self._buffer = torch.empty(0, self.dimension)
         self._since_look = 0
         self._looks: list[tuple[Tensor, Tensor]] = []
 
     def configure_optimizers(self) -> None:
         return None
+
+    def on_fit_start(self) -> None:
+        self._threads = RowThreads(torch.get_num_threads() if self.device.type == "cpu" else 1)
+
+    def on_fit_end(self) -> None:
+        self._threads.close()
 
     @torch.no_grad()
     def on_train_epoch_start(self) -> None:
@@ -99,7 +103,7 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
     @torch.no_grad()
     def training_step(self, block: RowBlock, _: int) -> None:
         """Add one block to the sums of the pass."""
-        with self._products():
+        with torch.autocast(self.device.type, enabled=False):
             getattr(self, f"_add_{self.next.kind}")(self._pieces(block), block.layer, self._place[block.layer])
 
     @torch.no_grad()
@@ -118,16 +122,21 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
         for name in self._RESULTS:
             setattr(self, name, state[name])
 
-    def _add_statistics(self, pieces: Iterator[RowBlock], layer: int, at: int) -> None:
+    def _add_statistics(self, pieces: Sequence[RowBlock], layer: int, at: int) -> None:
         if layer not in self._shift:
             # Any point near the rows does: sums of squares around it keep their digits.
             self._shift[layer] = self.trainer.datamodule.first_rows(layer).to(self.device).mean(0)
-        for block in pieces:
-            x = block.x.float() - self._shift[layer]
-            sums = torch.stack([block.weight @ x, block.weight @ x.square_()])
-            if not bool(torch.isfinite(sums).all()):
-                raise TrainingRefused(not_finite(block, "fit"))
-            self._sums[at] += sums
+
+        def sums(pieces: Sequence[RowBlock]) -> Sums:
+            total = torch.zeros_like(self._sums[at])
+            for piece, x in self._centred(pieces, self._shift[layer]):
+                found = torch.stack([piece.weight @ x, piece.weight @ x.square_()])
+                if not bool(torch.isfinite(found).all()):
+                    raise TrainingRefused(not_finite(piece, "fit"))
+                total += found
+            return (total,)
+
+        self._sums[at] += self._threads.sums(pieces, sums)[0]
 
     def _end_statistics(self) -> None:
         sums = self._total(self._sums) / self.rows
@@ -143,12 +152,13 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
         else:
             self._next_group()
 
-    def _add_curvature(self, pieces: Iterator[RowBlock], _: int, at: int) -> None:
-        for block in pieces:
-            x = self._centred(block, at).div_(self._here_scale[at]).mul_(block.weight.sqrt()[:, None])
+    def _add_curvature(self, pieces: Sequence[RowBlock], _: int, at: int) -> None:
+        # These products are large: one after the other, with all cores on each, and no second copy of the sums.
+        for piece, x in self._centred(pieces, self._here_mean[at]):
+            x.div_(self._here_scale[at]).mul_(piece.weight.sqrt()[:, None])
             self._sums[at].addmm_(x.T, torch.mm(x, self._directions))
             self._traces[at, 0] += x.square().sum()
-            self._traces[at, 1] += block.weight.sum()
+            self._traces[at, 1] += piece.weight.sum()
 
     def _end_curvature(self) -> None:
         traces = self._total(self._traces)
@@ -167,20 +177,26 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
         self._since_look, self._looks = 0, []
         self.next = Pass(kind=PassKind.DESCENT, layers=self.next.layers)
 
-    def _add_descent(self, pieces: Iterator[RowBlock], layer: int, at: int) -> None:
+    def _add_descent(self, pieces: Sequence[RowBlock], layer: int, at: int) -> None:
         here = self._groups[self._group].index(layer)
         problems = self._descent.active[here].nonzero()[:, 0]
         trial = self._descent.trial[here, problems]
         weights, bias = trial[:, :-1] / self._here_scale[here], trial[:, -1:]
-        gradient, slope = torch.zeros_like(weights), torch.zeros_like(bias)
-        for block in pieces:
-            x = self._centred(block, here)
-            z = torch.mm(weights, x.T).float() + bias
-            self._losses[at, problems] += ((functional.softplus(z) - block.y * z) @ block.weight).double()
-            residual = block.weight * (torch.sigmoid(z) - block.y)
-            gradient += torch.mm(residual, x)
-            slope += residual.sum(1, keepdim=True)
+
+        def sums(pieces: Sequence[RowBlock]) -> Sums:
+            gradient, slope = torch.zeros_like(weights), torch.zeros_like(bias)
+            losses = torch.zeros(len(weights), dtype=torch.float64, device=self.device)
+            for piece, x in self._centred(pieces, self._here_mean[here]):
+                z = torch.mm(x, weights.T).T.float() + bias  # a few columns are quicker than a few rows
+                losses += ((functional.softplus(z) - piece.y * z) @ piece.weight).double()
+                residual = piece.weight * (torch.sigmoid(z) - piece.y)
+                gradient += torch.mm(residual, x)
+                slope += residual.sum(1, keepdim=True)
+            return gradient, slope, losses
+
+        gradient, slope, losses = self._threads.sums(pieces, self._with_products(sums))
         self._sums[at, problems] += torch.cat([gradient, slope], dim=1)
+        self._losses[at, problems] += losses
 
     def _end_descent(self) -> None:
         layers = self._groups[self._group]
@@ -218,13 +234,13 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
             self._coarse = False
             descent.restart()
 
-    def _add_validation(self, pieces: Iterator[RowBlock], _: int, at: int) -> None:
+    def _add_validation(self, pieces: Sequence[RowBlock], _: int, at: int) -> None:
         weights, bias = self._descent.at[at, :, :-1] / self._here_scale[at], self._descent.at[at, :, -1:]
-        for block in pieces:
-            z = torch.mm(weights, self._centred(block, at).T) + bias
+        for piece, x in self._centred(pieces, self._here_mean[at]):
+            z = torch.mm(x, weights.T).T + bias
             if not bool(torch.isfinite(z).all()):
-                raise TrainingRefused(not_finite(block, "validation"))
-            self._sums[at, :, block.start : block.start + len(block.y)] = z
+                raise TrainingRefused(not_finite(piece, "validation"))
+            self._sums[at, :, piece.start : piece.start + len(piece.y)] = z
 
     def _end_validation(self) -> None:
         layers, logits = self._groups[self._group], self._total(self._sums)
@@ -272,23 +288,28 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
                 start[at, :, -1] = former.bias + float(former.weight @ self.mean[layer].double())
         return start.to(self.device)
 
-    def _pieces(self, block: RowBlock) -> Iterator[RowBlock]:
+    def _pieces(self, block: RowBlock) -> list[RowBlock]:
         """The block in pieces that a processor's cache holds; whole on other devices."""
         rows = max(64, CACHE_VALUES // self.dimension) if self.device.type == "cpu" else len(block.y)
-        for start, stop in cut(0, len(block.y), rows):
-            piece = slice(start, stop)
-            yield RowBlock(block.layer, block.start + start, block.x[piece], block.y[piece], block.weight[piece])
+        pieces = [slice(start, stop) for start, stop in cut(0, len(block.y), rows)]
+        return [
+            RowBlock(block.layer, block.start + at.start, block.x[at], block.y[at], block.weight[at]) for at in pieces
+        ]
 
-    def _centred(self, block: RowBlock, at: int) -> Tensor:
-        """The block's features less their means, float32, in a buffer that the next block overwrites."""
-        if len(self._buffer) < len(block.y) or self._buffer.device != self.device:
-            self._buffer = torch.empty(len(block.y), self.dimension, device=self.device)
-        return self._buffer[: len(block.y)].copy_(block.x).sub_(self._here_mean[at])
+    def _with_products(self, sums: Callable[[Sequence[RowBlock]], Sums]) -> Callable[[Sequence[RowBlock]], Sums]:
+        """In the precision of this pass; a thread knows nothing of what its caller has told torch."""
 
-    def _products(self) -> AbstractContextManager[Any]:
-        """The trainer's precision for the first steps of a descent, float32 for everything else."""
-        coarse = self._coarse and self.next.kind is PassKind.DESCENT
-        return nullcontext() if coarse else torch.autocast(self.device.type, enabled=False)
+        def told(pieces: Sequence[RowBlock]) -> Sums:
+            with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self._coarse):
+                return sums(pieces)
+
+        return told
+
+    def _centred(self, pieces: Sequence[RowBlock], centre: Tensor) -> Iterator[tuple[RowBlock, Tensor]]:
+        """Each piece with its features less the centre [d], float32, in a buffer that the next piece overwrites."""
+        buffer = torch.empty(len(pieces[0].y), self.dimension, device=self.device)
+        for piece in pieces:
+            yield piece, buffer[: len(piece.y)].copy_(piece.x).sub_(centre)
 
     def _total(self, sums: Tensor) -> Tensor:
         """The sum over all processes."""

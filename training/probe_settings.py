@@ -21,7 +21,7 @@ class FitSettings:
     tolerance: float = 1e-4  # largest component of a linear probe's gradient, features standardised
     memory: int = 20  # steps that a descent remembers
     rank: int = 512  # directions in which a descent knows the curvature
-    sample: int = 6144  # rows that these are found on
+    sample: int = 4096  # rows that these are found on
     look_every: int = 5  # steps of a descent between two looks at the validation rows
     memory_mb: int = 2048  # of the state of linear probes; more layers than fit are fitted in turn
     block_mb: int = 64  # of rows read at once

@@ -62,7 +62,7 @@ class ArrayBlocks:
         return self.x[start:stop, layer]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class MappedBlocks:
     """Rows of a `.npy` file of float16 or float32 that is mapped, never loaded."""
 
@@ -71,8 +71,19 @@ class MappedBlocks:
     first: int = 0  # the first row that counts
     end: int | None = None  # the row behind the last that counts; None = all
     layers: tuple[int, ...] = ()  # of the file's, those that count; empty = all
+    _held: list[npt.NDArray[Any]] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __getstate__(self) -> Any:
+        """Without the mapping, which no other process can use."""
+        return {**vars(self), "_held": []}
 
     def _mapped(self) -> npt.NDArray[Any]:
+        """The file [n, layers, d], mapped once: pages that were read stay where this process finds them."""
+        if not self._held:
+            self._held.append(self._map())
+        return self._held[0]
+
+    def _map(self) -> npt.NDArray[Any]:
         try:
             # Copy on write: torch takes writable arrays only, and nothing is ever written.
             held: npt.NDArray[Any] = np.load(self.path, mmap_mode="c", allow_pickle=False)

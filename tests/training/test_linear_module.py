@@ -2,16 +2,19 @@
 
 import itertools
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 from knowgate.features import Standardiser
 from knowgate.probe import LinearProbe
 from store.shards import RowReader, write_shard
+from training import linear_module
 from training.errors import TrainingRefused
 from training.fit import FittedLinear, ProbeRows, fit_linear, fit_probe
 from training.probe_settings import FitSettings
@@ -84,6 +87,23 @@ def test_groups_blocks_and_looks_change_nothing(changes: dict[str, int]) -> None
     whole = fit_linear(rows, validation, LINEAR)
     parted = FitSettings(penalties=LINEAR.penalties, mlp_penalties=(), tolerance=1e-5, **changes)
     assert_same(whole, fit_linear(rows, validation, parted))
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_threads_that_share_the_rows_find_what_one_finds(monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+    rows, validation = streamed(900), streamed(300, seed=1)
+    settings = replace(LINEAR, trainer=TrainerSettings(precision=precision))
+    alone = fit_linear(rows, validation, settings)
+    monkeypatch.setattr(linear_module, "CACHE_VALUES", 70 * 24)  # pieces of 70 rows
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        shared, again = fit_linear(rows, validation, settings), fit_linear(rows, validation, settings)
+    finally:
+        torch.set_num_threads(before)
+    assert_same(shared, alone)
+    assert gradients(shared, rows, LINEAR.penalties).max() <= 1.5e-5
+    assert (shared.weight == again.weight).all() and (shared.logits == again.logits).all()
 
 
 def test_mapped_files_and_shards_give_the_probe_of_the_rows_in_memory(tmp_path: Path) -> None:

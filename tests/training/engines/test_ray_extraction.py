@@ -226,6 +226,7 @@ def test_a_missing_extra_is_told_with_its_cure(folder: Path) -> None:
     assert done.returncode == 1 and "knowgate-control[ray]" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_one_process_needs_no_ray(folder: Path) -> None:
     script = "import sys; from training.__main__ import main; main(sys.argv[1:]); print('ray' in sys.modules)"
     asked = [sys.executable, "-c", script, *command(folder)[3:]]
