@@ -16,14 +16,17 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from knowgate.errors import RecordInvalid
 from knowgate.policy import PolicyKind
-from knowgate.spec import RULES, CascadeSpec, Horizons, TierSpec
+from knowgate.spec import RULES, Alarms, CascadeSpec, Horizons, Targets, TierSpec
 from services.durations import EXPECTED, parse_duration
 from services.errors import CascadeFileInvalid
 
 BACKENDS = ("external", "transformers", "openai", "vllm", "sglang")
+REMOTE = ("openai", "vllm", "sglang")
+LARGEST_ALPHA = 0.5  # an alarm that is false more often than a coin tells nothing
 
 
 def read_cascade_file(path: str | Path) -> CascadeSpec:
@@ -219,6 +222,10 @@ def _further_of_tier(tier: TierSpec) -> Iterator[Fault]:
             yield name, getattr(tier, name), f"give the tier's {name}"
     if tier.backend not in BACKENDS:
         yield "backend", tier.backend, f"use one of {', '.join(BACKENDS)}"
+    if tier.backend in REMOTE and tier.endpoint is None:
+        yield "endpoint", None, f"backend {tier.backend} is asked somewhere: give its root, e.g. http://host:8000/v1"
+    if tier.endpoint is not None and not _is_address(tier.endpoint):
+        yield "endpoint", tier.endpoint, "an http:// or https:// address is expected, e.g. http://host:8000/v1"
     if any(layer < 0 for layer in tier.layers):
         yield "layers", list(tier.layers), "layers count from 0, the embedding output"
     if len(set(tier.layers)) != len(tier.layers):
@@ -228,12 +235,33 @@ def _further_of_tier(tier: TierSpec) -> Iterator[Fault]:
 def _further_of_horizons(horizons: Horizons) -> Iterator[Fault]:
     if not horizons.sources:
         yield "sources", [], "name at least one source of labels"
+    if len(set(horizons.sources)) != len(horizons.sources):
+        yield "sources", [source.value for source in horizons.sources], "name every source once"
 
 
 def _further_of_cascade(spec: CascadeSpec) -> Iterator[Fault]:
     for index, url in enumerate(spec.webhooks):
-        if not url.startswith(("http://", "https://")):
+        if not _is_address(url):
             yield f"webhooks[{index}]", url, "an http:// or https:// address is expected"
+
+
+def _further_of_alarms(alarms: Alarms) -> Iterator[Fault]:
+    if alarms.alpha > LARGEST_ALPHA:
+        yield "alpha", alarms.alpha, f"lies above 0 and is at most {LARGEST_ALPHA}; 0.05 is usual"
+
+
+def _further_of_targets(targets: Targets) -> Iterator[Fault]:
+    if len(set(targets.trusted)) != len(targets.trusted):
+        yield "trusted", [source.value for source in targets.trusted], "name every source once"
+
+
+def _is_address(url: str) -> bool:
+    """Whether it is an http(s) URL with a host and a port that can be."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port that is no number, brackets that do not close
+        return False
 
 
 def _nothing_further(_: object) -> Iterator[Fault]:
@@ -243,6 +271,8 @@ def _nothing_further(_: object) -> Iterator[Fault]:
 _FURTHER: dict[type, Callable[[Any], Iterator[Fault]]] = {
     TierSpec: _further_of_tier,
     Horizons: _further_of_horizons,
+    Alarms: _further_of_alarms,
+    Targets: _further_of_targets,
     CascadeSpec: _further_of_cascade,
 }
 

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DatabaseError
 from knowgate import CascadeSpec, signing
 from services.database import closing_engine
 from services.settings import Auth, Settings, is_loopback, unknown_settings
-from services.shard_files import orphans
+from services.shard_files import missing, orphans
 from store import alerts, assignments, cascades, decisions, job_runs, labels, schema, shard_storage
 from store.engine import reading
 from store.errors import ShardRefused
@@ -72,6 +72,7 @@ def _examine(settings: Settings, now: datetime) -> Iterator[Finding]:
         if database.state is State.OK:
             yield from _deployment(engine, settings, now)
             if shards.state is State.OK:
+                yield from _lost(engine, settings)
                 yield from _leftovers(engine, settings, now)
 
 
@@ -198,6 +199,15 @@ def _deployment(engine: Engine, settings: Settings, now: datetime) -> Iterator[F
                 cure = "their decisions have not arrived: check the spools, and the ids that labels carry"
                 found = f"{waiting} labels wait" + (f", parked of them: {parked}" if parked else "")
                 yield Finding(check=name, state=State.NOTE, found=found, cure=cure)
+
+
+def _lost(engine: Engine, settings: Settings) -> Iterator[Finding]:
+    """Whether a file that vectors are read from is gone; whether it is whole, `vectors verify` says."""
+    gone = missing(engine, settings.shards_url)
+    if gone:
+        cure = "restore them from a backup; `knowgate vectors verify` names every one, and training stops at them"
+        found = f"{len(gone)} shards that vectors are read from are gone, e.g. {gone[0]}"
+        yield Finding(check="shards", state=State.BAD, found=found, cure=cure)
 
 
 def _leftovers(engine: Engine, settings: Settings, now: datetime) -> Iterator[Finding]:

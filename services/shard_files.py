@@ -104,6 +104,21 @@ def orphans(engine: Engine, shards_url: str, *, now: datetime, older_than: timed
         return _unreferred(session, files, before=now - older_than)
 
 
+def missing(engine: Engine, shards_url: str) -> tuple[str, ...]:
+    """The URLs of shards that vectors are read from and whose files are gone."""
+    with reading(engine) as session:
+        held = shards(session)
+    # Listed after the references were read: a file that comes in between is no fault. One listing tells of most; only
+    # those that it does not have (another place, a shard that was just erased from) are asked for one by one.
+    there = {file.path for file in files_under(shards_url)}
+    gone = [shard for shard in held if path_of(shard.url) not in there and not exists(shard.url)]
+    if not gone:
+        return ()
+    with reading(engine) as session:  # as it is now: a shard that was moved meanwhile is not gone
+        urls = {shard.url for shard in shards(session)}
+    return tuple(shard.url for shard in gone if shard.url in urls)
+
+
 def sweep(engine: Engine, shards_url: str, *, now: datetime, grace: timedelta, guard: Guard = unguarded) -> Swept:
     """Removes superseded shards and orphans that are older than `grace`. Raises ShardRefused."""
     before = now - grace

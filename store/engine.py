@@ -56,6 +56,21 @@ def reading(engine: Engine) -> Iterator[Session]:
         yield session
 
 
+def forget_past(engine: Engine) -> bool:
+    """Leave nothing of what was overwritten in SQLite's log; whether that could be done, for somebody may be reading.
+
+    PostgreSQL keeps old versions of rows until it vacuums, and its log until it is recycled: there this does nothing.
+    """
+    if engine.dialect.name != "sqlite":
+        return True
+    connection = engine.raw_connection()
+    try:
+        busy, _, _ = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.close()
+    return not busy
+
+
 def _open_sqlite(url: URL, echo: bool) -> Engine:
     Path(str(url.database)).expanduser().resolve().parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, echo=echo, connect_args={"timeout": BUSY_TIMEOUT_S})
@@ -70,6 +85,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")  # an acknowledged row survives a power cut
     cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten: an erased prompt must not be left
     cursor.close()
 
 

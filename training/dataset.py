@@ -20,12 +20,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Engine
 
-from knowgate.features import features
 from knowgate.records import Fingerprint, PTKind, Window
 from knowgate.spec import CascadeSpec
 from store.engine import reading
@@ -34,7 +34,8 @@ from store.fingerprints import fingerprints
 from store.shards import RowReader
 from store.undeclared import undeclared
 from training.extraction import Answerer
-from training.row_blocks import ArrayBlocks, ShardBlocks, TakenBlocks
+from training.own_states import own_states
+from training.row_blocks import ShardBlocks, TakenBlocks
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -252,23 +253,17 @@ def _of_usual_size(present: BoolArray, dimensions: IntArray) -> BoolArray:
     return np.asarray(present & (dimensions == usual), dtype=np.bool_)
 
 
-def extracted_vectors(rows: CascadeRows, tier: int, answerer: Answerer) -> TierVectors | None:
+def extracted_vectors(rows: CascadeRows, tier: int, answerer: Answerer, folder: Path) -> TierVectors | None:
     """The states of the answerer's layers for all prompts that are stored in full; None where none is.
 
     This is how layers are compared: production ships one layer, the model itself can be asked for all of them. It is
-    also how a black box gets a probe: an encoder reads its prompts.
+    also how a black box gets a probe: an encoder reads its prompts. The states lie in `folder`. Raises as `own_states`.
     """
     present = rows.tiers[tier].ran & np.array([prompt is not None for prompt in rows.prompts], dtype=bool)
     if not present.any():
         return None
     asked = [str(prompt) for prompt, keep in zip(rows.prompts, present, strict=True) if keep]
-    different = sorted(set(asked))
-    extraction = answerer.states(different)
-    n, layers, d = extraction.hidden.shape
-    x = features(extraction.hidden.reshape(n * layers, d)).reshape(n, layers, d)
-    place = {prompt: at for at, prompt in enumerate(different)}
-    asked_for = ArrayBlocks(x=x[[place[prompt] for prompt in asked]])
-    return TierVectors(fingerprints=extraction.fingerprints, present=present, rows=asked_for)
+    return TierVectors(fingerprints=answerer.fingerprints, present=present, rows=own_states(answerer, asked, folder))
 
 
 def _tier(examples: Examples, tier: int, foreign: BoolArray, last: int) -> TierColumns:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import numpy as np
 from sqlalchemy import Engine
@@ -40,6 +41,7 @@ from training.extraction import Answerer
 from training.fit import FitProbe, fit_probe
 from training.heartbeat import kept_alive
 from training.learn import LearnedTier, learn_tier, signal_columns, with_document
+from training.own_states import scratch_folder
 from training.paths import Signals
 from training.probe_settings import FitSettings
 from training.publish import Draft, finish_without_effect, make_bundle, publish
@@ -86,7 +88,7 @@ def train_window(
     applied.
     """
     settings = settings or TrainingSettings()
-    with kept_alive(engine, claim, lease=settings.lease, clock=clock):
+    with kept_alive(engine, claim, lease=settings.lease, clock=clock), scratch_folder() as folder:
         spec, attempt, champion = _read_state(engine, cascade)
         mature = _mature(window, as_of, spec)
         rows = None if mature is None else _read_rows(engine, spec, mature, as_of)
@@ -95,7 +97,7 @@ def train_window(
         if rows.undeclared:
             log.warning("%s: %d decisions ran undeclared models and teach nothing", cascade, rows.undeclared)
         split = split_rows(rows.ids, rows.seconds, rows.prompt_hashes, settings.proportions)
-        vectors = [_vectors(rows, tier, answerers or {}) for tier in range(spec.last)]
+        vectors = [_vectors(rows, tier, answerers or {}, folder) for tier in range(spec.last)]
         former = _former(champion, spec.last) if settings.warm_start else [None] * spec.last
         learned = [
             learn_tier(rows, split, tier, vectors[tier], settings.fit, former[tier], fit=fit)
@@ -237,9 +239,9 @@ def _mature(window: Window, as_of: datetime, spec: CascadeSpec) -> Window | None
     return None if end <= window.start else Window(start=window.start, end=end)
 
 
-def _vectors(rows: CascadeRows, tier: int, answerers: Mapping[int, Answerer]) -> TierVectors | None:
+def _vectors(rows: CascadeRows, tier: int, answerers: Mapping[int, Answerer], folder: Path) -> TierVectors | None:
     if tier in answerers:
-        extracted = extracted_vectors(rows, tier, answerers[tier])
+        extracted = extracted_vectors(rows, tier, answerers[tier], folder)
         if extracted is not None:
             return extracted
     return stored_vectors(rows, tier)

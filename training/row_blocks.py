@@ -8,7 +8,7 @@ Decisions:
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,6 +71,7 @@ class MappedBlocks:
     first: int = 0  # the first row that counts
     end: int | None = None  # the row behind the last that counts; None = all
     layers: tuple[int, ...] = ()  # of the file's, those that count; empty = all
+    numbers: IntArray | None = None  # of the rows that are left, those that count, in their order; None = all
     _held: list[npt.NDArray[Any]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __getstate__(self) -> Any:
@@ -88,7 +89,9 @@ class MappedBlocks:
             # Copy on write: torch takes writable arrays only, and nothing is ever written.
             held: npt.NDArray[Any] = np.load(self.path, mmap_mode="c", allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise TrainingRefused(f"{self.path} cannot be mapped ({error}): give a whole .npy file") from error
+            raise TrainingRefused(
+                f"{self.path} cannot be mapped ({error}): give a whole .npy file, on a cluster one that all see"
+            ) from error
         if held.ndim != 3 or held.dtype not in (np.dtype(np.float16), np.dtype(np.float32)):
             raise TrainingRefused(f"{self.path} holds {held.dtype} {held.shape}: give float16 or float32 of three axes")
         return held.transpose(1, 0, 2) if self.layer_first else held
@@ -96,10 +99,14 @@ class MappedBlocks:
     @property
     def shape(self) -> tuple[int, int, int]:
         n, layers, d = self._mapped()[self.first : self.end].shape
-        return n, len(self.layers) or layers, d
+        return n if self.numbers is None else len(self.numbers), len(self.layers) or layers, d
+
+    def take(self, rows: IntArray) -> "MappedBlocks":
+        return replace(self, numbers=rows if self.numbers is None else self.numbers[rows])
 
     def read(self, start: int, stop: int, layer: int) -> Block:
-        return self._mapped()[self.first : self.end][start:stop, self.layers[layer] if self.layers else layer]
+        rows = slice(start, stop) if self.numbers is None else self.numbers[start:stop]
+        return self._mapped()[self.first : self.end][rows, self.layers[layer] if self.layers else layer]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

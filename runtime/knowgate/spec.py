@@ -222,8 +222,9 @@ class CascadeSpec:
         if self.vector_retention is not None and self.horizons.sources:
             needed = self.schedule.training_window + self.horizon
             if self.vector_retention < needed:
-                cure = f"training reads vectors {needed} back; keep them so long, or shorten schedule.training_window"
-                raise RecordInvalid("vector_retention", str(self.vector_retention), cure)
+                kept, back = (f"{span / timedelta(days=1):g} days" for span in (self.vector_retention, needed))
+                cure = f"training reads vectors {back} back; keep them so long, or shorten schedule.training_window"
+                raise RecordInvalid("vector_retention", kept, cure)
         if self.targets.rule is PolicyKind.ESCALATE_ALL:
             raise RecordInvalid("targets.rule", self.targets.rule.value, f"use one of {', '.join(RULES)}")
 

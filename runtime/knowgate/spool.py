@@ -5,6 +5,9 @@ once for all of it (group commit); `append` returns when that is done, so what w
 power cut. Segments of processes that died are adopted, cut behind their last whole entry, and shipped with the
 rest.
 
+A segment ends when it is full or `segment_seconds` old, whichever comes first. A segment that has ended is deleted once
+the service has all of it, so nobody's prompt lies on this disk much longer than it has to.
+
 The spool never grows past `max_bytes` (per process, adopted segments included). When it is full, the overflow
 policy says what gives way: `drop_newest` refuses the new decision with SpoolRefused and counts it in `refused`,
 since a cascade must go on serving while its control plane is down; `block` waits for the shipper, for those who
@@ -15,6 +18,7 @@ import atexit
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,7 +56,8 @@ class _Pending:
 class Spool:
     """A folder of segments, open for this process.
 
-    `max_bytes` bounds what this process holds; `segment_bytes`, at most a quarter of it, is where a segment ends.
+    `max_bytes` bounds what this process holds; a segment ends at `segment_bytes`, at most a quarter of it, or at an age
+    of `segment_seconds`.
     `durable=False` lets `append` return before the fsync: a crash then loses the last moments.
     A spool does not survive a fork; open one in every process. Needs flock, so a local POSIX file system.
     """
@@ -63,15 +68,19 @@ class Spool:
         *,
         max_bytes: int = 2**30,
         segment_bytes: int = 16 * 2**20,
+        segment_seconds: float = 600.0,
         overflow: Overflow = Overflow.DROP_NEWEST,
         durable: bool = True,
     ) -> None:
         if not 0 < segment_bytes <= max_bytes // 4:
             raise RecordInvalid("segment_bytes", segment_bytes, f"at most a quarter of max_bytes, {max_bytes // 4}")
+        if not segment_seconds > 0:
+            raise RecordInvalid("segment_seconds", segment_seconds, "lies above 0; 600 is usual")
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.max_bytes = max_bytes
         self.segment_bytes = segment_bytes
+        self.segment_seconds = segment_seconds
         self.overflow = Overflow(overflow)
         self.durable = durable
         self.refused = 0  # decisions that were not taken since this spool was opened
@@ -85,6 +94,7 @@ class Spool:
         self._closing = False
         self._finished = False  # the writer thread is through
         self._active: tuple[OpenSegment, int] | None = None  # with its file descriptor; the writer thread's own
+        self._ends_at = 0.0  # when the active segment is old, on the monotonic clock
         self._numbers = 0
         self._backlog = Backlog(self.directory)
         self._backlog.adopt()
@@ -211,7 +221,8 @@ class Spool:
         while True:
             with self._changed:
                 while not self._pending and not self._closing:
-                    self._work.wait()
+                    self._work.wait(self._seconds_left())
+                    self._seal_old()
                 group, self._pending = self._pending, []
             if not group:
                 break
@@ -239,6 +250,7 @@ class Spool:
             # After a failed write or fsync nobody knows what the file holds behind `size`: it is not used again.
             if error is not None or (self._active is not None and self._active[0].size >= self.segment_bytes):
                 self._seal_active()
+            self._seal_old()
             self._waiting_bytes -= len(content)
             for item in group:
                 item.done, item.error = True, error
@@ -256,10 +268,19 @@ class Spool:
         start = len(segment.MAGIC)
         with self._changed:
             self._active = OpenSegment(path=path, size=start, shipped=start, sealed=False), descriptor
+            self._ends_at = time.monotonic() + self.segment_seconds
             self._backlog.add(self._active[0])
         _write_all(descriptor, segment.MAGIC)
         _sync_directory(self.directory)
         return descriptor
+
+    def _seconds_left(self) -> float | None:
+        """Until the active segment is old; None where there is none."""
+        return None if self._active is None else max(0.0, self._ends_at - time.monotonic())
+
+    def _seal_old(self) -> None:
+        if self._seconds_left() == 0.0:
+            self._seal_active()
 
     def _seal_active(self) -> None:
         if self._active is not None:

@@ -211,6 +211,30 @@ def test_bytes_that_the_disk_lost_are_set_aside_and_the_rest_goes_on(tmp_path: P
         assert ids(read_all(spool)) == [str(last.id)]
 
 
+def test_a_segment_that_is_old_ends_and_leaves_the_disk_once_it_is_shipped(tmp_path: Path, decision: Make) -> None:
+    def left() -> list[Path]:
+        return list(tmp_path.glob("*.segment"))
+
+    def wait_until(number: int) -> None:
+        deadline = time.monotonic() + 30
+        while len(left()) != number and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(left()) == number
+
+    with Spool(tmp_path, segment_seconds=0.2) as spool:
+        first, second = decision(), decision()
+        spool.append(first)
+        assert ids(read_all(spool)) == [str(first.id)]
+        wait_until(0)
+        spool.append(second)
+        time.sleep(0.4)  # its segment has ended, and stays until the service has it
+        assert len(left()) == 1
+        assert ids(read_all(spool)) == [str(second.id)]
+        assert left() == []
+    with pytest.raises(RecordInvalid, match="segment_seconds"):
+        Spool(tmp_path, segment_seconds=0)
+
+
 def test_a_segment_size_that_could_fill_the_spool_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordInvalid, match="segment_bytes"):
         Spool(tmp_path, max_bytes=1000, segment_bytes=500)

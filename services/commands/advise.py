@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from knowgate.policy import PolicyKind
-from services.commands.options import stated_target
+from services.commands.options import certified_rule, stated_target
 
 if TYPE_CHECKING:
     from services.advice import Advice
@@ -33,7 +33,10 @@ def advise(
         float | None, typer.Option(help="Instead: how often a retained answer must be right.")
     ] = None,
     delta: Annotated[float, typer.Option(help="The chance that the promise is broken.")] = 0.1,
-    rule: Annotated[PolicyKind, typer.Option(help="p_t, p_ik or gates (p_ik and p_t).")] = PolicyKind.P_T,
+    rule: Annotated[
+        PolicyKind,
+        typer.Option(parser=certified_rule, metavar="RULE", help="p_t, p_ik or gates (p_ik and p_t)."),
+    ] = PolicyKind.P_T,
     min_retained_share: Annotated[float, typer.Option(help="Retaining less than this is not worth a cascade.")] = 0.05,
     timezone: Annotated[str | None, typer.Option(help="Where times without an offset were written.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

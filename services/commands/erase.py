@@ -37,7 +37,7 @@ def erase(
     from services.database import database
     from services.settings import read_settings
     from services.shard_files import blank_vectors, remove_files, remove_leftovers
-    from store.engine import transaction
+    from store.engine import forget_past, transaction
     from store.erasure import erase_decision
     from store.vectors import hold_files
 
@@ -52,6 +52,11 @@ def erase(
             old = blank_vectors(session, erased.vectors)
             leftovers = remove_leftovers(session, settings.shards_url, wanted, now=now, spare=old)
         remove_files(old)
+        if not forget_past(engine):
+            typer.echo(
+                "the database's log still holds what was erased, since somebody reads an older state: run it again",
+                err=True,
+            )
     done = Erasure(
         decision=wanted, vectors=len(erased.vectors), ledger_entries=erased.leaves, removed_files=len(old) + leftovers
     )

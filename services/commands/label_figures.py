@@ -68,7 +68,7 @@ def estimate(
         return
     if not found.mature:
         typer.echo("immature: labels that are still under way may change every figure", err=True)
-    columns = ("figure", "method", "value", "low", "high", "decisions", "labels", "effective_sample_size")
+    columns = ("figure", "method", "value", "low", "high", "decisions", "known", "effective_sample_size")
     print_rows("estimates", found.estimates, as_json=False, columns=(*columns, "not_identified"))
     if found.judge is not None:
         print_rows(

@@ -8,6 +8,8 @@ import typer
 
 from knowgate import codec
 
+PIPED_WIDTH = 1000  # of a table that no terminal shows: nothing is folded for a file or a pager
+
 
 def print_record(record: object, *, as_json: bool) -> None:
     """A record, as JSON or as one line per field."""
@@ -36,7 +38,10 @@ def print_rows(name: str, records: Sequence[object], *, as_json: bool, columns: 
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(_show(row[column]) for column in columns))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    console.print(table)
 
 
 def print_json(document: object) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from knowgate.policy import PolicyKind
+from services.commands.options import certified_rule
 
 
 def simulate(
@@ -16,7 +17,10 @@ def simulate(
     ] = None,
     max_accuracy_drop: Annotated[float, typer.Option(help="The drop allowed against the last tier.")] = 0.02,
     delta: Annotated[float, typer.Option(help="The chance that a promise is broken, over all attempts.")] = 0.1,
-    rule: Annotated[PolicyKind, typer.Option(help="p_t: recorded outcomes carry no hidden states.")] = PolicyKind.P_T,
+    rule: Annotated[
+        PolicyKind,
+        typer.Option(parser=certified_rule, metavar="RULE", help="p_t: recorded outcomes carry no hidden states."),
+    ] = PolicyKind.P_T,
     days: Annotated[float, typer.Option(help="How long the traffic takes.")] = 28,
     exploration: Annotated[float, typer.Option(help="Share of retained queries that the last tier runs on too.")] = 0.1,
     label_share: Annotated[float, typer.Option(help="Share of the decisions that are labelled, by coin.")] = 1.0,

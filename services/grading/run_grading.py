@@ -55,6 +55,7 @@ class Graded:
     source: LabelSource
     candidates: int
     stored: int
+    without_answer: int  # of the candidates, those whose answer is not stored, so that nothing can read it
     not_told: int  # the grader could not tell: no such query in the file, no text kept, or no verdict
     right: int
     label_propensity: float | None
@@ -100,6 +101,7 @@ def run_grading(
         cascade=cascade,
         source=source,
         candidates=len(chosen),
+        without_answer=sum(one.answer is None for one in chosen),
         stored=stored,
         not_told=untold,
         right=right,

@@ -43,7 +43,7 @@ class LabelEstimate:
     low: float | None = None
     high: float | None = None
     decisions: int = 0
-    labels: int = 0  # decisions whose value is known
+    known: int = 0  # decisions whose value is known; of one that escalated the drop is 0 without a label
     effective_sample_size: float | None = None
     bias_low: float | None = None  # of a clipped estimate: the expectation misses the truth by this at least
     bias_high: float | None = None  # and by this at most; low and high allow for it
@@ -125,7 +125,7 @@ def _readings(column: _Column, rows: pd.DataFrame, largest_weight: float) -> lis
     if not known:
         return [_none(column.figure, "naive", n, "no gold or human label tells of it")]
     naive = float(column.values[seen].mean())
-    readings = [LabelEstimate(figure=column.figure, method="naive", value=naive, decisions=n, labels=known)]
+    readings = [LabelEstimate(figure=column.figure, method="naive", value=naive, decisions=n, known=known)]
     # A census needs no coin. Of rows not seen the chance is not logged: the bound of the bias takes none of them to
     # have had a smaller one than the smallest that was.
     chance = np.ones(n) if seen.all() and np.isnan(column.propensity).all() else column.propensity
@@ -156,7 +156,7 @@ def _readings(column: _Column, rows: pd.DataFrame, largest_weight: float) -> lis
             low=cut.lower,
             high=cut.upper,
             decisions=n,
-            labels=known,
+            known=known,
             effective_sample_size=cut.estimate.effective_sample_size,
             bias_low=cut.bias_low,
             bias_high=cut.bias_high,
@@ -198,7 +198,7 @@ def _powered(gold: tuple[FloatArray, FloatArray], judge: FloatArray) -> LabelEst
         low=powered.lower,
         high=powered.upper,
         decisions=n,
-        labels=powered.gold,
+        known=powered.gold,
         effective_sample_size=powered.effective_sample_size,
         judge_share=powered.judge_share,
     )
@@ -231,7 +231,7 @@ def _by_error_rates(judge: FloatArray, errors: JudgeErrors | None) -> LabelEstim
         low=corrected.lower,
         high=corrected.upper,
         decisions=len(judge),
-        labels=errors.compared,
+        known=errors.compared,
     )
 
 
@@ -257,10 +257,10 @@ def _row(figure: str, method: str, estimate: Estimate) -> LabelEstimate:
         low=estimate.lower if finite else None,
         high=estimate.upper if finite else None,
         decisions=estimate.n,
-        labels=estimate.observed,
+        known=estimate.observed,
         effective_sample_size=estimate.effective_sample_size,
     )
 
 
-def _none(figure: str, method: str, n: int, why: str, labels: int = 0) -> LabelEstimate:
-    return LabelEstimate(figure=figure, method=method, decisions=n, labels=labels, not_identified=why)
+def _none(figure: str, method: str, n: int, why: str, known: int = 0) -> LabelEstimate:
+    return LabelEstimate(figure=figure, method=method, decisions=n, known=known, not_identified=why)

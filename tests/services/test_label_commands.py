@@ -144,6 +144,7 @@ def test_answers_are_graded_by_exact_match_once(run: Run, traffic: tuple[Decisio
     assert done["stored"] == done["candidates"] == len(answers)
     assert done["right"] == sum(answer in ("yes", "Yes.") for answer in answers)
     assert (done["source"], done["label_propensity"], done["not_told"]) == ("gold", 1.0, 0)
+    assert done["without_answer"] == 0
     assert run("grade", "--gold", str(path))["candidates"] == 0
 
 
@@ -265,11 +266,11 @@ def test_a_judge_is_corrected_by_a_gold_subsample(
     powered = rows["prediction_powered"]
     assert powered["low"] < truth < powered["high"]
     assert powered["high"] - powered["low"] < rows["self_normalised"]["high"] - rows["self_normalised"]["low"]
-    assert powered["labels"] == len(gold) == rows["naive"]["labels"]
+    assert powered["known"] == len(gold) == rows["naive"]["known"]
     assert said["judge"]["compared"] == len(gold)
     assert said["judge"]["right_called_wrong"]["value"] == pytest.approx(0.1, abs=0.09)
     by_rates = rows["error_rates"]
-    assert by_rates["low"] < truth < by_rates["high"] and by_rates["labels"] == len(gold)
+    assert by_rates["low"] < truth < by_rates["high"] and by_rates["known"] == len(gold)
     again = run("grade", *at(judge))
     assert again["candidates"] == 0
     assert again["grader"].startswith("judge-1@")

@@ -72,6 +72,15 @@ def test_no_byte_is_left_in_live_merged_superseded_orphaned_or_unfinished_files(
     assert run("erase", str(target.id), "--yes")["removed_files"] == 0
 
 
+def test_the_doctor_notices_a_shard_that_is_gone(run: Run, engine: Engine, base: str) -> None:
+    held = [one for seed in range(2) for one in push(engine, base, 2, seed=seed)]
+    assert [one for one in run("doctor")["findings"] if one["check"] == "shards" and one["state"] == "bad"] == []
+    gone = Path(places(engine, held[:1])[held[0].id].url)
+    gone.unlink()
+    (bad,) = [one for one in run("doctor", code=1)["findings"] if one["state"] == "bad"]
+    assert bad["found"] == f"1 shards that vectors are read from are gone, e.g. {gone}"
+
+
 def test_an_erasure_that_died_before_it_removed_the_old_file_is_finished_by_running_it_again(
     run: Run, engine: Engine, base: str
 ) -> None:

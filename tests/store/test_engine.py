@@ -1,5 +1,6 @@
 """Opening databases, and the two kinds of transaction."""
 
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -8,8 +9,11 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import InternalError, OperationalError
 
+from store import schema
 from store.cascades import apply_cascade, cascade_names
-from store.engine import open_engine, reading, transaction
+from store.decisions import add_decisions
+from store.engine import forget_past, open_engine, reading, transaction
+from store.erasure import erase_decision
 from store.errors import StoreError, UrlUnsupported
 
 
@@ -29,6 +33,41 @@ def test_sqlite_runs_in_wal_mode_with_foreign_keys_and_patience(tmp_path: Path) 
         patience = connection.execute(text("PRAGMA busy_timeout")).scalar_one()
     assert settings == ["wal", 1]
     assert patience == 30_000
+    engine.dispose()
+
+
+def test_what_was_erased_is_in_no_file_of_the_database(tmp_path: Path, cast: Any) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'a.db'}")
+    schema.upgrade(engine)
+    secret = "Fernweh " * 2000  # more than a page
+
+    def files_with_it() -> list[str]:
+        return [path.name for path in tmp_path.iterdir() if b"Fernweh" in path.read_bytes()]
+
+    sent = replace(cast.retained(), prompt=secret)
+    with transaction(engine) as session:
+        apply_cascade(session, cast.spec, now=cast.at(0))
+        add_decisions(session, [sent], received_at=cast.at(1))
+    assert files_with_it() != []
+    with transaction(engine) as session:
+        erase_decision(session, sent.id, now=cast.at(2))
+    assert forget_past(engine)
+    assert files_with_it() == []
+    engine.dispose()
+
+
+def test_a_log_that_somebody_reads_from_is_told_to_be_left(tmp_path: Path, cast: Any) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'a.db'}")
+    schema.upgrade(engine)
+    impatient = engine.raw_connection()
+    impatient.cursor().execute("PRAGMA busy_timeout = 10")
+    with reading(engine) as session:
+        assert cascade_names(session) == ()
+        impatient.close()  # back to the pool, whence the next connection comes
+        with transaction(engine) as writing:
+            apply_cascade(writing, cast.spec, now=cast.at(0))
+        assert not forget_past(engine)
+    assert forget_past(engine)
     engine.dispose()
 
 
