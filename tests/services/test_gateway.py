@@ -385,9 +385,11 @@ def test_without_an_address_that_of_the_settings_is_asked(settings: Settings) ->
 
 def test_tiers_that_a_gateway_cannot_ask_are_refused_by_name(tmp_path: Path, run_command: Run) -> None:
     spec = parse_cascade(
-        'name = "x"\n[[tiers]]\nname = "a"\nmodel = "m"\nparameters = 1\nbackend = "openai"\n'
+        'name = "x"\n[[tiers]]\nname = "a"\nmodel = "m"\nparameters = 1\n'
         '[[tiers]]\nname = "b"\nmodel = "n"\nparameters = 2\n'
     )
+    # A file must name the endpoint; a declaration that was applied before it had to may not.
+    spec = replace(spec, tiers=(replace(spec.tiers[0], backend="openai"), spec.tiers[1]))
     with pytest.raises(InputInvalid, match=r"tiers\.a\.endpoint is None: give the API's root"):
         tier_backends(spec, keys={}, fingerprints={}, states_folder=None)
     with pytest.raises(InputInvalid, match="--key-file names the tier 'c': x has a, b"):

@@ -219,6 +219,7 @@ def test_a_cluster_that_is_not_there_is_told_with_its_cure(folder: Path, recipe:
         extract_file(engine.planned(), folder / "prompts.jsonl", folder / "out.npz", engine=engine)
 
 
+@pytest.mark.slow
 def test_a_missing_extra_is_told_with_its_cure(folder: Path) -> None:
     script = "import sys; sys.modules['ray'] = None; from training.__main__ import main; sys.exit(main(sys.argv[1:]))"
     asked = [sys.executable, "-c", script, *command(folder, "--engine", "ray")[3:]]
