@@ -14,13 +14,14 @@ Decisions:
 - What comes out is the module's extra state, tensors alone: it is what a strategy that spawns processes brings home.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import lightning
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.block_pieces import centred, pieces_of
 from training.curvature import Steer, curvature_of, drawn_directions
 from training.descent import Descent
 from training.errors import TrainingRefused
@@ -30,7 +31,6 @@ from training.row_blocks import cut
 from training.row_threads import RowThreads, Sums
 
 SMALLEST_SCALE = 1e-6  # a feature that never varies is centred and left at that
-CACHE_VALUES = 1 << 20  # float32 numbers of a piece of a block: 4 MB stay in a processor's cache
 COARSE = 100.0  # tolerances; above it, half precision tells a gradient well enough
 
 
@@ -104,7 +104,7 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
     def training_step(self, block: RowBlock, _: int) -> None:
         """Add one block to the sums of the pass."""
         with torch.autocast(self.device.type, enabled=False):
-            getattr(self, f"_add_{self.next.kind}")(self._pieces(block), block.layer, self._place[block.layer])
+            getattr(self, f"_add_{self.next.kind}")(pieces_of(block), block.layer, self._place[block.layer])
 
     @torch.no_grad()
     def on_train_epoch_end(self) -> None:
@@ -129,7 +129,7 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
 
         def sums(pieces: Sequence[RowBlock]) -> Sums:
             total = torch.zeros_like(self._sums[at])
-            for piece, x in self._centred(pieces, self._shift[layer]):
+            for piece, x in centred(pieces, self._shift[layer]):
                 found = torch.stack([piece.weight @ x, piece.weight @ x.square_()])
                 if not bool(torch.isfinite(found).all()):
                     raise TrainingRefused(not_finite(piece, "fit"))
@@ -154,7 +154,7 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
 
     def _add_curvature(self, pieces: Sequence[RowBlock], _: int, at: int) -> None:
         # These products are large: one after the other, with all cores on each, and no second copy of the sums.
-        for piece, x in self._centred(pieces, self._here_mean[at]):
+        for piece, x in centred(pieces, self._here_mean[at]):
             x.div_(self._here_scale[at]).mul_(piece.weight.sqrt()[:, None])
             self._sums[at].addmm_(x.T, torch.mm(x, self._directions))
             self._traces[at, 0] += x.square().sum()
@@ -186,7 +186,7 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
         def sums(pieces: Sequence[RowBlock]) -> Sums:
             gradient, slope = torch.zeros_like(weights), torch.zeros_like(bias)
             losses = torch.zeros(len(weights), dtype=torch.float64, device=self.device)
-            for piece, x in self._centred(pieces, self._here_mean[here]):
+            for piece, x in centred(pieces, self._here_mean[here]):
                 z = torch.mm(x, weights.T).T.float() + bias  # a few columns are quicker than a few rows
                 losses += ((functional.softplus(z) - piece.y * z) @ piece.weight).double()
                 residual = piece.weight * (torch.sigmoid(z) - piece.y)
@@ -236,7 +236,7 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
 
     def _add_validation(self, pieces: Sequence[RowBlock], _: int, at: int) -> None:
         weights, bias = self._descent.at[at, :, :-1] / self._here_scale[at], self._descent.at[at, :, -1:]
-        for piece, x in self._centred(pieces, self._here_mean[at]):
+        for piece, x in centred(pieces, self._here_mean[at]):
             z = torch.mm(x, weights.T).T + bias
             if not bool(torch.isfinite(z).all()):
                 raise TrainingRefused(not_finite(piece, "validation"))
@@ -288,14 +288,6 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
                 start[at, :, -1] = former.bias + float(former.weight @ self.mean[layer].double())
         return start.to(self.device)
 
-    def _pieces(self, block: RowBlock) -> list[RowBlock]:
-        """The block in pieces that a processor's cache holds; whole on other devices."""
-        rows = max(64, CACHE_VALUES // self.dimension) if self.device.type == "cpu" else len(block.y)
-        pieces = [slice(start, stop) for start, stop in cut(0, len(block.y), rows)]
-        return [
-            RowBlock(block.layer, block.start + at.start, block.x[at], block.y[at], block.weight[at]) for at in pieces
-        ]
-
     def _with_products(self, sums: Callable[[Sequence[RowBlock]], Sums]) -> Callable[[Sequence[RowBlock]], Sums]:
         """In the precision of this pass; a thread knows nothing of what its caller has told torch."""
 
@@ -304,12 +296,6 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
                 return sums(pieces)
 
         return told
-
-    def _centred(self, pieces: Sequence[RowBlock], centre: Tensor) -> Iterator[tuple[RowBlock, Tensor]]:
-        """Each piece with its features less the centre [d], float32, in a buffer that the next piece overwrites."""
-        buffer = torch.empty(len(pieces[0].y), self.dimension, device=self.device)
-        for piece in pieces:
-            yield piece, buffer[: len(piece.y)].copy_(piece.x).sub_(centre)
 
     def _total(self, sums: Tensor) -> Tensor:
         """The sum over all processes."""

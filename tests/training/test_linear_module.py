@@ -14,7 +14,7 @@ import torch
 from knowgate.features import Standardiser
 from knowgate.probe import LinearProbe
 from store.shards import RowReader, write_shard
-from training import linear_module
+from training import block_pieces
 from training.errors import TrainingRefused
 from training.fit import FittedLinear, ProbeRows, fit_linear, fit_probe
 from training.probe_settings import FitSettings
@@ -94,7 +94,7 @@ def test_threads_that_share_the_rows_find_what_one_finds(monkeypatch: pytest.Mon
     rows, validation = streamed(900), streamed(300, seed=1)
     settings = replace(LINEAR, trainer=TrainerSettings(precision=precision))
     alone = fit_linear(rows, validation, settings)
-    monkeypatch.setattr(linear_module, "CACHE_VALUES", 70 * 24)  # pieces of 70 rows
+    monkeypatch.setattr(block_pieces, "CACHE_VALUES", 70 * 24)  # pieces of 70 rows
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
