@@ -46,11 +46,11 @@ def blank_vectors(session: Session, places: Sequence[VectorPlace]) -> tuple[str,
     """Writes each shard anew without these rows and points the store at it; the old files' URLs.
 
     The caller holds the files alone, commits, and then removes the old ones. A shard whose file is gone has nothing
-    left to erase. Raises ShardRefused for one that cannot be read.
+    left to erase. Raises ShardRefused for one that cannot be read, or whose rows are not what was stored.
     """
-    rows: dict[UUID, list[int]] = {}
+    rows: dict[UUID, dict[int, str]] = {}
     for place in places:
-        rows.setdefault(place.shard, []).append(place.row)
+        rows.setdefault(place.shard, {})[place.row] = place.sha256
     old = []
     for shard in held_shards(session, rows):
         if not exists(shard.url):

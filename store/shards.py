@@ -11,7 +11,7 @@ Decisions:
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -102,16 +102,23 @@ def verify_shard(url: str, sha256: str) -> bool:
     return digest.hexdigest() == sha256
 
 
-def blank_rows(url: str, rows: Sequence[int]) -> WrittenShard:
+def blank_rows(url: str, rows: Mapping[int, str]) -> WrittenShard:
     """Write a copy of a shard with these rows zeroed and their ids blank. Row numbers stay.
 
-    The old shard stays too: the caller moves its references in a transaction and calls `remove_shard` once that is
-    committed, so that no crash leaves a reference to a shard that is gone. Raises ShardRefused.
+    `rows` says by number what SHA-256 each has. The old shard stays too: the caller moves its
+    references in a transaction and calls `remove_shard` once that is committed, so that no crash leaves a reference to
+    a shard that is gone. Raises ShardRefused, also for a row that is not what was stored: zeros in its place would
+    destroy another's vector and leave the one that was meant.
     """
     with MappedShard(url) as shard:
         held, fingerprint = np.array(shard.block(0, len(shard))), shard.fingerprint
     ids = list(shard_ids(url)) or [f"row/{row}" for row in range(len(held))]
-    for row in rows:
+    for row, sha256 in rows.items():
+        if row >= len(held) or hashlib.sha256(held[row].tobytes()).hexdigest() != sha256:
+            raise ShardRefused(
+                f"row {row} of {url} is not the vector that was stored, so it is not known what to erase: restore the "
+                "file from a backup (`knowgate vectors verify` names every such row), then erase again"
+            )
         held[row] = 0
         ids[row] = f"{ERASED}{row}"
     return write_shard(shard_storage.base_of(url), held, ids, fingerprint=fingerprint)

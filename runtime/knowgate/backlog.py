@@ -88,8 +88,14 @@ class Backlog:
         if item is None:
             return
         item.shipped = batch.entries[entries - 1].end
-        segment.write_offset(item.path, item.shipped)
-        self._remove_if_shipped(item)
+        if item.sealed and item.shipped >= item.size:
+            self._remove_if_shipped(item)  # first of all: on a full disk it is what makes room again
+            return
+        try:
+            segment.write_offset(item.path, item.shipped)
+        except OSError as failure:
+            # Only a crash would tell the difference: the service is then sent again what it has, and drops it.
+            logger.warning("how far %s is shipped cannot be written down: %s", item.path, failure)
 
     def release(self) -> None:
         """Lets go of every segment; what is left is anybody's."""

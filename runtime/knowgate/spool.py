@@ -57,7 +57,7 @@ class Spool:
     """A folder of segments, open for this process.
 
     `max_bytes` bounds what this process holds; a segment ends at `segment_bytes`, at most a quarter of it, or at an age
-    of `segment_seconds`.
+    of `segment_seconds` (infinite: never).
     `durable=False` lets `append` return before the fsync: a crash then loses the last moments.
     A spool does not survive a fork; open one in every process. Needs flock, so a local POSIX file system.
     """
@@ -218,6 +218,15 @@ class Spool:
             raise SpoolRefused("the spool is closed; append before close()")
 
     def _write_groups(self) -> None:
+        try:
+            self._write_until_closed()
+        finally:  # whatever ends the writer, nobody waits for it
+            with self._changed:
+                self._finished = True
+                self._changed.notify_all()
+                self._seal_active()
+
+    def _write_until_closed(self) -> None:
         while True:
             with self._changed:
                 while not self._pending and not self._closing:
@@ -227,10 +236,6 @@ class Spool:
             if not group:
                 break
             self._commit(group)
-        with self._changed:
-            self._seal_active()
-            self._finished = True
-            self._changed.notify_all()
 
     def _commit(self, group: list[_Pending]) -> None:
         content = b"".join(item.frame for item in group)
@@ -275,8 +280,10 @@ class Spool:
         return descriptor
 
     def _seconds_left(self) -> float | None:
-        """Until the active segment is old; None where there is none."""
-        return None if self._active is None else max(0.0, self._ends_at - time.monotonic())
+        """Until the active segment is old, or as long as one can wait; None where there is none."""
+        if self._active is None:
+            return None
+        return min(max(0.0, self._ends_at - time.monotonic()), threading.TIMEOUT_MAX)
 
     def _seal_old(self) -> None:
         if self._seconds_left() == 0.0:

@@ -235,6 +235,44 @@ def test_a_segment_that_is_old_ends_and_leaves_the_disk_once_it_is_shipped(tmp_p
         Spool(tmp_path, segment_seconds=0)
 
 
+@pytest.mark.parametrize("seconds", [float("inf"), 1e12])
+def test_a_segment_that_never_gets_old_takes_decisions_all_the_same(
+    tmp_path: Path, decision: Make, seconds: float
+) -> None:
+    with Spool(tmp_path, segment_seconds=seconds) as spool:
+        for _ in range(3):
+            spool.append(decision())
+        assert len(read_all(spool)) == 3
+
+
+def test_a_disk_that_is_full_has_room_again_once_the_service_has_everything(
+    tmp_path: Path, decision: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(segment, "write_offset", full)
+    with Spool(tmp_path, segment_bytes=1000, max_bytes=2**20) as spool:
+        for _ in range(20):
+            spool.append(decision())
+        assert len(read_all(spool)) == 20
+        assert len(list(tmp_path.glob("*.segment"))) <= 1
+        spool.append(decision())
+        assert len(read_all(spool)) == 1
+
+
+def test_a_writer_that_dies_lets_nobody_wait(tmp_path: Path, decision: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    with Spool(tmp_path) as spool:
+        monkeypatch.setattr(spool, "_commit", broken)
+        for _ in range(2):
+            with pytest.raises(SpoolRefused, match="did not reach the disk"):
+                spool.append(decision())
+
+
 def test_a_segment_size_that_could_fill_the_spool_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordInvalid, match="segment_bytes"):
         Spool(tmp_path, max_bytes=1000, segment_bytes=500)

@@ -20,6 +20,7 @@ class Erasure:
     vectors: int
     ledger_entries: int
     removed_files: int  # shards, old ones and leftovers, that held a vector of it
+    log_emptied: bool  # False = SQLite's log still holds what was erased
 
 
 def erase(
@@ -31,6 +32,7 @@ def erase(
     """Erase prompt, answers, external id and hidden states of a decision. Signals, costs and correctness stay.
 
     The ledger keeps its hashes, so it still verifies. What is erased cannot be brought back, but from a backup.
+    Ends with 1 where something of it is still in a file; the same command then finishes it.
     """
     from services.clock import SystemClock
     from services.commands.printing import print_record
@@ -52,15 +54,19 @@ def erase(
             old = blank_vectors(session, erased.vectors)
             leftovers = remove_leftovers(session, settings.shards_url, wanted, now=now, spare=old)
         remove_files(old)
-        if not forget_past(engine):
-            typer.echo(
-                "the database's log still holds what was erased, since somebody reads an older state: run it again",
-                err=True,
-            )
+        emptied = forget_past(engine)
     done = Erasure(
-        decision=wanted, vectors=len(erased.vectors), ledger_entries=erased.leaves, removed_files=len(old) + leftovers
+        decision=wanted,
+        vectors=len(erased.vectors),
+        ledger_entries=erased.leaves,
+        removed_files=len(old) + leftovers,
+        log_emptied=emptied,
     )
     print_record(done, as_json=as_json)
+    if not emptied:
+        told = "the database's log still holds what was erased, since somebody reads an older state: run it again"
+        typer.echo(told, err=True)
+        raise typer.Exit(1)
 
 
 def _named(engine: "Engine", decision: str, cascade: str | None) -> UUID:

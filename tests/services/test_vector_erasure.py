@@ -17,6 +17,7 @@ from services.shard_compaction import compact
 from services.vector_intake import vector_name
 from store.engine import transaction
 from store.erasure import erase_decision
+from store.errors import ShardRefused
 from store.shards import write_shard
 from store.vectors import hold_files
 from tests.vector_cast import DEEPER, NOW, Held, apply_trivia, check_readable, files_with, places, push
@@ -42,6 +43,13 @@ def run(engine: Engine, base: str, monkeypatch: pytest.MonkeyPatch) -> Run:
         return json.loads(result.stdout) if result.stdout else None
 
     return start
+
+
+def run_command(*arguments: str) -> None:
+    """As a command, for its refusal."""
+    result = CliRunner().invoke(app, [*arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
 
 
 def test_no_byte_is_left_in_live_merged_superseded_orphaned_or_unfinished_files(
@@ -72,6 +80,37 @@ def test_no_byte_is_left_in_live_merged_superseded_orphaned_or_unfinished_files(
     assert run("erase", str(target.id), "--yes")["removed_files"] == 0
 
 
+def test_shards_that_were_swapped_are_refused_and_nothing_is_erased(run: Run, engine: Engine, base: str) -> None:
+    held = [one for seed in range(2) for one in push(engine, base, 2, seed=seed)]
+    first, other = (Path(places(engine, [one])[one.id].url) for one in (held[0], held[2]))
+    swapped = first.read_bytes(), other.read_bytes()
+    first.write_bytes(swapped[1])
+    other.write_bytes(swapped[0])
+    with pytest.raises(ShardRefused, match="is not the vector that was stored, so it is not known what to erase"):
+        run_command("erase", str(held[0].id), "--yes")
+    first.write_bytes(swapped[0])
+    other.write_bytes(swapped[1])
+    assert run("erase", str(held[0].id), "--yes")["vectors"] == 1
+    assert files_with(Path(base), held[0].values) == []
+    check_readable(engine, held[1:])
+
+
+def test_what_cannot_be_emptied_now_ends_with_1_and_is_finished_by_running_it_again(
+    run: Run, engine: Engine, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (held,) = push(engine, base, 1, seed=0)
+    with monkeypatch.context() as patched:
+        patched.setattr("store.engine.forget_past", lambda _: False)  # as where somebody reads an older state
+        assert run("erase", str(held.id), "--yes", code=1)["log_emptied"] is False
+    assert run("erase", str(held.id), "--yes") == {
+        "decision": str(held.id),
+        "vectors": 0,
+        "ledger_entries": 0,
+        "removed_files": 0,
+        "log_emptied": True,
+    }
+
+
 def test_the_doctor_notices_a_shard_that_is_gone(run: Run, engine: Engine, base: str) -> None:
     held = [one for seed in range(2) for one in push(engine, base, 2, seed=seed)]
     assert [one for one in run("doctor")["findings"] if one["check"] == "shards" and one["state"] == "bad"] == []
@@ -96,6 +135,7 @@ def test_an_erasure_that_died_before_it_removed_the_old_file_is_finished_by_runn
         "vectors": 0,
         "ledger_entries": 0,
         "removed_files": 1,
+        "log_emptied": True,
     }
     assert files_with(Path(base), held[0].values) == []
     check_readable(engine, held[1:])
