@@ -22,6 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from knowgate.backends.greedy import ends_of, greedy
 from knowgate.p_t import mean_p_t
 from knowgate.records import Fingerprint, PTKind
 from training.errors import ExtractionRefused
@@ -210,7 +211,7 @@ class Answerer:
         states, logits = self._answers.run(batch)
         assert logits is not None
         hidden = self._finite(states, batch)
-        chosen, p_t, entropy, margin = _read_logits(logits, self._options)
+        chosen, p_t, entropy, margin = _read_logits(self._finite_logits(logits, batch), self._options)
         texts, tokens_out, means = self._texts(batch, chosen, p_t.log())
         latency_ms = (time.perf_counter() - began) * 1e3
         return [
@@ -243,6 +244,18 @@ class Answerer:
             )
         return hidden
 
+    def _finite_logits(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The logits [batch, vocabulary]; -inf is a token that the model never gives."""
+        broken = (torch.isnan(logits) | torch.isposinf(logits)).any(1) | torch.isneginf(logits).all(1)
+        if bool(broken.any()):
+            at = int(broken.nonzero()[0, 0])
+            raise ExtractionRefused(
+                f"prompt {batch.rows[at]} gets no probabilities from {self.loaded.model} ({self.loaded.dtype}): its "
+                "logits are not finite. Look at the weights of its last layers and its head, or read states only",
+                row=batch.rows[at],
+            )
+        return logits
+
     def _texts(self, batch: Batch, chosen: Tensor, log_p: Tensor) -> tuple[list[str], list[int], list[float]]:
         """Each answer's text, its tokens, and the geometric mean of their probabilities (where that is wanted).
 
@@ -256,23 +269,26 @@ class Answerer:
         ids = torch.cat([batch.input_ids, chosen[:, None]], dim=1).to(device)
         mask = torch.cat([batch.attention_mask, torch.ones_like(chosen)[:, None]], dim=1).to(device)
         steps: list[Tensor] = []
-        with self.loaded.lock, gathered(self.loaded.network, steps, wanted=self.p_t_kind is PTKind.MEAN) as more:
+        with (
+            self.loaded.lock,
+            greedy(self.loaded.network, tokenizer),
+            gathered(self.loaded.network, steps, wanted=self.p_t_kind is PTKind.MEAN) as more,
+        ):
             written = self.loaded.network.generate(
                 input_ids=ids,
                 attention_mask=mask,
                 max_new_tokens=self.max_new_tokens - 1,
-                do_sample=False,
                 pad_token_id=pad_id(self.loaded),
                 **more,
             )[:, batch.input_ids.shape[1] :].cpu()
-        ends = tokenizer.eos_token_id
+        ends = ends_of(self.loaded.network, tokenizer)
         counts = [_until(row.tolist(), ends) for row in written]
         texts = [
             tokenizer.decode(row[:count], skip_special_tokens=True) for row, count in zip(written, counts, strict=True)
         ]
         each = torch.stack([log_p, *steps], dim=1).tolist()
         means = [
-            mean_p_t(values[: max(1, count - int(row[count - 1] == ends))])
+            mean_p_t(values[: max(1, count - int(row[count - 1] in ends))])
             for values, row, count in zip(each, written.tolist(), counts, strict=True)
         ]
         return texts, counts, means
@@ -311,9 +327,9 @@ def _read_logits(logits: Tensor, options: Tensor | None) -> tuple[Tensor, Tensor
     return chosen, p_t.clamp(max=1.0), (-terms.sum(-1)).clamp(min=0.0), margin
 
 
-def _until(tokens: list[int], end: int | None) -> int:
-    """How many tokens an answer has: up to and with the end token."""
-    return tokens.index(end) + 1 if end is not None and end in tokens else len(tokens)
+def _until(tokens: list[int], ends: frozenset[int]) -> int:
+    """How many tokens an answer has: up to and with the first that ends it."""
+    return next((at + 1 for at, token in enumerate(tokens) if token in ends), len(tokens))
 
 
 def encoder_of(source: str | Path, *, layers: Sequence[int] | None = None) -> Answerer:

@@ -81,7 +81,7 @@ def load_model(
     try:
         found = loading.load(source, revision=revision, dtype=dtype, weights=weights)
     except RecordInvalid as error:
-        raise TrainingError(f"model {source} could not be loaded: {error.cure}") from error
+        raise TrainingError(f"model is {str(source)!r}: {error.cure}") from error
     return adopt(
         found.network.to(chosen_device(device)) if weights else found.network,
         found.tokenizer,
@@ -102,6 +102,8 @@ def chosen_device(device: str) -> str:
         kind = torch.device(device).type
     except RuntimeError as error:
         raise ExtractionRefused(f"device is {device!r}: use auto, cpu or cuda") from error
+    if kind not in ("cpu", "cuda"):
+        raise ExtractionRefused(f"device is {device!r}: use auto, cpu or cuda")
     if kind == "cuda" and not torch.cuda.is_available():
         raise ExtractionRefused(f"device is {device!r}: there is no CUDA device here; use cpu or auto")
     return device

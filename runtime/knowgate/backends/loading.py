@@ -6,12 +6,14 @@ model. Training and serving load here, so that their fingerprints agree.
 """
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import cached_file, logging
@@ -19,7 +21,9 @@ from transformers.utils import cached_file, logging
 from knowgate.errors import RecordInvalid
 from knowgate.records import Fingerprint
 
-_WEIGHTS_AND_CONFIG = ("*.safetensors", "config.json", "tokenizer*.json")
+# All that says what a model computes, in every layout; a README or a picture beside them changes nothing.
+_WEIGHTS_AND_CONFIG = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model", "*.jinja")
+_UNREAD = "pooler."  # what an encoder may lack: nobody reads it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +49,20 @@ def load(source: str | Path, *, revision: str | None = None, dtype: str = "float
         config = AutoConfig.from_pretrained(str(source), trust_remote_code=False, local_files_only=local, **hub)
         kind = AutoModelForCausalLM if _is_causal(config) else AutoModel
         if weights:
-            network = kind.from_pretrained(
-                str(source), dtype=getattr(torch, dtype), trust_remote_code=False, local_files_only=local, **hub
+            network, told = kind.from_pretrained(
+                str(source),
+                dtype=getattr(torch, dtype),
+                trust_remote_code=False,
+                local_files_only=local,
+                output_loading_info=True,
+                **hub,
             )
+            _require_whole(str(source), told["missing_keys"])
         else:
             with torch.device("meta"):
                 network = kind.from_config(config, dtype=getattr(torch, dtype), trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False, local_files_only=local, **hub)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
         raise RecordInvalid(
             "model",
             str(source),
@@ -98,6 +108,14 @@ def folder_sha256(folder: Path) -> str:
         with file.open("rb") as stream:
             digest.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
+
+
+def _require_whole(source: str, missing: Collection[str]) -> None:
+    """Raises RecordInvalid where weights are missing: they would be drawn at random, at each loading others."""
+    lacking = sorted(name for name in missing if not name.startswith(_UNREAD))
+    if lacking:
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise RecordInvalid("model", source, f"it has no weights for {lacking[0]}{more}: give all of its files")
 
 
 def _hub_revision(source: str) -> str:

@@ -19,6 +19,7 @@ import torch
 
 from knowgate.arrays import Float32Array
 from knowgate.backends.blocks import require_layer, watching
+from knowgate.backends.greedy import ends_of, greedy
 from knowgate.backends.loading import fingerprint_of
 from knowgate.backends.protocol import LAST_PROMPT_TOKEN, Message, Reply, require_engine, require_kind
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
@@ -81,12 +82,11 @@ class TransformersBackend:
         if limit is not None and ids.shape[1] >= limit:
             raise ValueError(f"the prompt has {ids.shape[1]} tokens, the context holds {limit}")
         seen: list[torch.Tensor] = []
-        with self._watching(seen):
+        with self._watching(seen), greedy(self._network, self._tokenizer):
             written = self._network.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=self._max_new_tokens,
-                do_sample=False,
                 max_time=max(0.001, timeout_s - (time.perf_counter() - began)),
                 return_dict_in_generate=True,
                 output_logits=True,
@@ -118,7 +118,7 @@ class TransformersBackend:
             return None
         if self.p_t_kind is not PTKind.MEAN:  # with options the first token is the chosen one
             return min(1.0, float(first[tokens[0]].exp()))
-        counted = max(1, len(tokens) - (tokens[-1] in self._ends()))
+        counted = max(1, len(tokens) - (tokens[-1] in ends_of(self._network, self._tokenizer)))
         return mean_p_t(
             [
                 float(step[0].float().log_softmax(-1)[token])
@@ -144,11 +144,6 @@ class TransformersBackend:
             return self._option_ids if len(written) == prompt else everything
 
         return {"prefix_allowed_tokens_fn": allowed}
-
-    def _ends(self) -> set[int]:
-        ends = self._network.generation_config.eos_token_id
-        named = [self._tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
-        return {end for end in named if end is not None}
 
     def _encode(self, messages: Sequence[Message]) -> torch.Tensor:
         """The prompt's tokens [1, n]: through the chat template, or, without one, the messages' texts as they are."""
