@@ -225,8 +225,8 @@ def _written(info: dict[str, Any]) -> datetime:
 def _told(url: str, what: str) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError as error:
-        raise ShardRefused(f"{url} does not exist: restore the shards beside the database") from error
     except _FAILURES as error:
+        if isinstance(error, FileNotFoundError) and what != "written":
+            raise ShardRefused(f"{url} does not exist: restore the shards beside the database") from error
         cure = "check KNOWGATE_SHARDS_URL, its credentials and that its server answers"
         raise ShardRefused(f"{url} cannot be {what} ({error}): {cure}") from error

@@ -44,6 +44,9 @@ class ProbeRows:
     weight: FloatArray = field(default_factory=lambda: np.empty(0))  # [n] above 0; empty = all 1
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "y", np.asarray(self.y, dtype=np.float64))
+        if self.y.ndim != 1:
+            raise TrainingRefused(f"y has the shape {self.y.shape}: give one label per row, [n]")
         if self.x.ndim != 3 or len(self.y) != len(self.x) or len(self.y) == 0:
             raise TrainingRefused(
                 f"x is {self.x.shape} for {len(self.y)} labels: give features [n, layers, d] with n > 0"

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from training.errors import TrainingRefused
 from training.trainer import TrainerSettings
 
+_LEAST_1 = ("batch", "max_epochs", "memory", "rank", "sample", "look_every", "memory_mb", "block_mb", "mlp_units")
+_WHOLE = dict.fromkeys(_LEAST_1, 1) | {"patience": 0, "seed": 0}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitSettings:
@@ -31,11 +34,13 @@ class FitSettings:
         for name in ("penalties", "mlp_penalties"):
             if not all(0.0 < penalty < float("inf") for penalty in getattr(self, name)):
                 raise TrainingRefused(f"{name} are {getattr(self, name)}: give finite numbers above 0")
-        for name in ("batch", "max_epochs", "memory", "rank", "sample", "look_every", "memory_mb", "block_mb"):
-            if getattr(self, name) < 1:
-                raise TrainingRefused(f"{name} is {getattr(self, name)}: give at least 1")
-        if not self.tolerance > 0.0:
-            raise TrainingRefused(f"tolerance is {self.tolerance}: give a number above 0")
+        for name, least in _WHOLE.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise TrainingRefused(f"{name} is {value}: give a whole number of at least {least}")
+        for name in ("tolerance", "mlp_learning_rate"):
+            if not 0.0 < getattr(self, name) < float("inf"):
+                raise TrainingRefused(f"{name} is {getattr(self, name)}: give a finite number above 0")
 
     def layers_at_once(self, dimension: int) -> int:
         """How many layers' linear probes the memory limit holds at once; at least one."""

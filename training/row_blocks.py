@@ -56,7 +56,7 @@ class ArrayBlocks:
         return n, layers, d
 
     def take(self, rows: IntArray) -> "ArrayBlocks":
-        return ArrayBlocks(x=self.x[rows])
+        return ArrayBlocks(x=self.x[row_numbers(rows, len(self.x))])
 
     def read(self, start: int, stop: int, layer: int) -> Block:
         return self.x[start:stop, layer]
@@ -88,13 +88,19 @@ class MappedBlocks:
         try:
             # Copy on write: torch takes writable arrays only, and nothing is ever written.
             held: npt.NDArray[Any] = np.load(self.path, mmap_mode="c", allow_pickle=False)
-        except (OSError, ValueError) as error:
+            if not isinstance(held, np.ndarray):
+                raise ValueError("it is an archive of several arrays")
+        except (OSError, ValueError, EOFError) as error:
             raise TrainingRefused(
                 f"{self.path} cannot be mapped ({error}): give a whole .npy file, on a cluster one that all see"
             ) from error
         if held.ndim != 3 or held.dtype not in (np.dtype(np.float16), np.dtype(np.float32)):
             raise TrainingRefused(f"{self.path} holds {held.dtype} {held.shape}: give float16 or float32 of three axes")
-        return held.transpose(1, 0, 2) if self.layer_first else held
+        rows = held.transpose(1, 0, 2) if self.layer_first else held
+        wrong = [layer for layer in self.layers if not 0 <= layer < rows.shape[1]]
+        if wrong:
+            raise TrainingRefused(f"layers has {wrong[0]}: {self.path} holds layers 0 to {rows.shape[1] - 1}")
+        return rows
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -102,6 +108,7 @@ class MappedBlocks:
         return n if self.numbers is None else len(self.numbers), len(self.layers) or layers, d
 
     def take(self, rows: IntArray) -> "MappedBlocks":
+        rows = row_numbers(rows, self.shape[0])
         return replace(self, numbers=rows if self.numbers is None else self.numbers[rows])
 
     def read(self, start: int, stop: int, layer: int) -> Block:
@@ -127,6 +134,7 @@ class ShardBlocks:
         return len(first) if self.numbers is None else len(self.numbers), len(self.readers), first.dimension
 
     def take(self, rows: IntArray) -> "ShardBlocks":
+        rows = row_numbers(rows, self.shape[0])
         return ShardBlocks(readers=self.readers, numbers=rows if self.numbers is None else self.numbers[rows])
 
     def read(self, start: int, stop: int, layer: int) -> Block:
@@ -144,6 +152,9 @@ class StreamedRows:
 
     def __post_init__(self) -> None:
         n = self.x.shape[0]
+        object.__setattr__(self, "y", np.asarray(self.y, dtype=np.float64))
+        if self.y.ndim != 1:
+            raise TrainingRefused(f"y has the shape {self.y.shape}: give one label per row, [n]")
         if len(self.y) != n or n == 0:
             raise TrainingRefused(f"x has {n} rows for {len(self.y)} labels: give one label per row, at least one")
         object.__setattr__(self, "weight", checked_weight(self.y, self.weight))
@@ -152,6 +163,18 @@ class StreamedRows:
     def shape(self) -> tuple[int, int, int]:
         """rows, layers, dimension"""
         return self.x.shape
+
+
+def row_numbers(rows: npt.ArrayLike, n: int) -> IntArray:
+    """The numbers of some of `n` rows, as they were given. Raises TrainingRefused for what is no such list."""
+    numbers = np.asarray(rows)
+    if numbers.ndim != 1 or (numbers.size and not np.issubdtype(numbers.dtype, np.integer)):
+        raise TrainingRefused(
+            f"rows are {numbers.dtype} {numbers.shape}: give whole numbers; of a mask, np.flatnonzero"
+        )
+    if numbers.size and not (numbers.min() >= 0 and numbers.max() < n):
+        raise TrainingRefused(f"rows go from {numbers.min()} to {numbers.max()}: give numbers from 0 to {n - 1}")
+    return numbers.astype(np.int64)
 
 
 def layer_features(rows: RowBlocks, layer: int, *, size: int = ROWS_AT_ONCE) -> Iterator[Float32Array]:

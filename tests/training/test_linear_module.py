@@ -221,6 +221,11 @@ def test_files_and_shards_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(TrainingRefused, match="cannot be mapped"):
         StreamedRows(x=MappedBlocks(path=tmp_path / "cut.npy", layer_first=False), y=np.ones(1))
+    (tmp_path / "empty.npy").write_bytes(b"")
+    np.savez(tmp_path / "several.npz", np.ones(3))
+    for name in ("empty.npy", "several.npz", "missing.npy"):
+        with pytest.raises(TrainingRefused, match=f"{name} cannot be mapped"):
+            StreamedRows(x=MappedBlocks(path=tmp_path / name, layer_first=False), y=np.ones(1))
     np.save(tmp_path / "flat.npy", np.ones((3, 4)))
     with pytest.raises(TrainingRefused, match="three axes"):
         StreamedRows(x=MappedBlocks(path=tmp_path / "flat.npy", layer_first=False), y=np.ones(3))
@@ -230,6 +235,36 @@ def test_files_and_shards_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ShardBlocks(readers=readers)
     with pytest.raises(TrainingRefused, match="give each layer the same rows"):
         ShardBlocks(readers=())
+
+
+def test_rows_are_named_by_whole_numbers_that_are_there(tmp_path: Path) -> None:
+    x, y, _ = states(5)
+    np.save(tmp_path / "rows.npy", x)
+    shard = write_shard(tmp_path.as_uri(), np.ones((5, 4)), [f"{row}" for row in range(5)])
+    shards = ShardBlocks(readers=(RowReader([shard.url] * 5, list(range(5))),))
+    for rows in (ArrayBlocks(x=x), MappedBlocks(path=tmp_path / "rows.npy", layer_first=False), shards):
+        assert rows.take(np.array([4, 0])).shape[0] == 2 and rows.take(np.array([], dtype=np.int64)).shape[0] == 0
+        with pytest.raises(TrainingRefused, match=r"of a mask, np\.flatnonzero"):
+            rows.take(np.ones(5, dtype=bool))  # type: ignore[arg-type]
+        for numbers in ([-1, 2], [0, 5]):
+            with pytest.raises(TrainingRefused, match="give numbers from 0 to 4"):
+                rows.take(np.array(numbers))
+    with pytest.raises(TrainingRefused, match=r"layers has 3: .* holds layers 0 to 2"):
+        StreamedRows(x=MappedBlocks(path=tmp_path / "rows.npy", layer_first=False, layers=(3, 0)), y=y)
+    for make in (lambda y: StreamedRows(x=ArrayBlocks(x=x), y=y), lambda y: ProbeRows(x=x.astype(np.float32), y=y)):
+        assert make(y.tolist()).y.dtype == np.float64
+        with pytest.raises(TrainingRefused, match=r"y has the shape \(5, 1\)"):
+            make(y[:, None])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"mlp_units": 0}, {"patience": -1}, {"seed": -1}, {"mlp_learning_rate": -1.0}, {"max_epochs": 2.5}, {"rank": 0}],
+)
+def test_settings_are_looked_at_by_name(change: dict[str, Any]) -> None:
+    ((name, value),) = change.items()
+    with pytest.raises(TrainingRefused, match=f"{name} is {value}"):
+        FitSettings(**change)
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
