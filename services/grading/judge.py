@@ -67,6 +67,8 @@ class Judge:
         response = self._post(address, body, headers)
         try:
             content = response.json()["choices"][0]["message"]["content"]
+        except RecursionError:
+            return ""  # nested beyond reading: a whim of the model's rather than another service, so one verdict less
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise JudgeFailed(
                 f"{address} did not answer with a chat completion ({error!r}); check --endpoint"
