@@ -7,7 +7,9 @@ per message. An unknown key is refused: a silently ignored `exploration_rat` is 
 
 import dataclasses
 import difflib
+import json
 import math
+import re
 import tomllib
 import types
 import typing
@@ -15,17 +17,20 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Any, cast
-from urllib.parse import urlsplit
+from typing import Any, TypeVar, cast
 
+from knowgate import codec
 from knowgate.errors import RecordInvalid
 from knowgate.policy import PolicyKind
 from knowgate.spec import RULES, Alarms, CascadeSpec, Horizons, Targets, TierSpec
+from services import addresses
 from services.durations import EXPECTED, parse_duration
 from services.errors import CascadeFileInvalid
 
+T = TypeVar("T")
 BACKENDS = ("external", "transformers", "openai", "vllm", "sglang")
 REMOTE = ("openai", "vllm", "sglang")
+SHOWN = 80  # characters of a key or a value that a message shows
 LARGEST_ALPHA = 0.5  # an alarm that is false more often than a coin tells nothing
 
 
@@ -53,11 +58,27 @@ def parse_cascade(text: str, *, name: str = "cascade.toml") -> CascadeSpec:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise CascadeFileInvalid(name, (f"it is not TOML: {error}",)) from None
+    except RecursionError:
+        told = "it nests too deeply to be read: lists and tables of a cascade nest three deep"
+        raise CascadeFileInvalid(name, (told,)) from None
+    except ValueError:  # Python's own limit, below which reading a number takes no time to speak of
+        told = "it holds a whole number of thousands of digits: whole numbers have at most 64 bits"
+        raise CascadeFileInvalid(name, (told,)) from None
     faults: list[str] = []
-    spec = _Reader(faults=faults).record(CascadeSpec, document, "")
+    spec = cast(CascadeSpec, _Reader(faults=faults).record(CascadeSpec, document, ""))
+    if not faults:
+        faults.extend(_unreadable_later(spec))
     if faults:
         raise CascadeFileInvalid(name, tuple(faults))
-    return cast(CascadeSpec, spec)
+    return spec
+
+
+def _unreadable_later(spec: CascadeSpec) -> Iterator[str]:
+    """What a deployment that keeps this cascade could not read back: a net under all that is checked by name."""
+    try:
+        codec.decode(CascadeSpec, codec.encode(spec))
+    except RecordInvalid as error:
+        yield f"{error.field} is {_tell(error.value)}: {error.cure}"
 
 
 class _Bad:
@@ -85,7 +106,7 @@ class _Reader:
             if key not in fields:
                 near = difflib.get_close_matches(key, fields, n=1)
                 cure = f"did you mean {near[0]}?" if near else f"use one of {', '.join(fields)}"
-                self._bad(_join(path, key), table[key], f"this key is not known; {cure}")
+                self._bad(_join(path, _tell_key(key)), table[key], f"this key is not known; {cure}")
         arguments = {name: self.value(hints[name], table[name], _join(path, name)) for name in fields if name in table}
         for name, field in fields.items():
             if _required(field) and name not in table:
@@ -146,8 +167,19 @@ class _Reader:
 
 def _tell(value: object) -> str:
     value = value.value if isinstance(value, Enum) else value
-    text = value.isoformat() if isinstance(value, datetime) else repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    try:
+        return _cut(value.isoformat() if isinstance(value, datetime) else repr(value))
+    except (RecursionError, ValueError):  # nested by dotted keys, or a number whose digits nobody has written
+        return "too long to show"
+
+
+def _tell_key(key: str) -> str:
+    """A key as the file has to write it: an empty one would not be seen without quotes."""
+    return _cut(key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
 def _join(path: str, name: str) -> str:
@@ -157,19 +189,26 @@ def _join(path: str, name: str) -> str:
 def _read_text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("text in quotes is expected")
-    return value
+    return _as_kept(str, value)
 
 
 def _read_number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError("a finite number is expected")
-    return float(value)
+    expected = "a finite number is expected"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(expected)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(expected) from None
+    if not math.isfinite(number):
+        raise ValueError(expected)
+    return number
 
 
 def _read_whole(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError("a whole number is expected")
-    return value
+    return _as_kept(int, value)
 
 
 def _read_time(value: object) -> datetime:
@@ -177,7 +216,18 @@ def _read_time(value: object) -> datetime:
         raise ValueError("a time without quotes is expected, e.g. 2026-01-31T00:00:00Z")
     if value.tzinfo is None:
         raise ValueError("the time is naive; add its offset, e.g. 2026-01-31T00:00:00Z")
-    return value
+    return _as_kept(datetime, value.isoformat())
+
+
+def _as_kept(kind: type[T], value: object) -> T:
+    """The value as it comes back from where cascades are kept, by the same rules as there.
+
+    Raises ValueError with the cure.
+    """
+    try:
+        return codec.decode(kind, value)
+    except RecordInvalid as error:
+        raise ValueError(error.cure) from None
 
 
 def _read_duration(value: object) -> timedelta:
@@ -224,12 +274,16 @@ def _further_of_tier(tier: TierSpec) -> Iterator[Fault]:
         yield "backend", tier.backend, f"use one of {', '.join(BACKENDS)}"
     if tier.backend in REMOTE and tier.endpoint is None:
         yield "endpoint", None, f"backend {tier.backend} is asked somewhere: give its root, e.g. http://host:8000/v1"
-    if tier.endpoint is not None and not _is_address(tier.endpoint):
-        yield "endpoint", tier.endpoint, "an http:// or https:// address is expected, e.g. http://host:8000/v1"
+    if tier.endpoint is not None:
+        yield from _further_of_address("endpoint", tier.endpoint, "name the variable of its key in api_key_variable")
     if any(layer < 0 for layer in tier.layers):
         yield "layers", list(tier.layers), "layers count from 0, the embedding output"
     if len(set(tier.layers)) != len(tier.layers):
         yield "layers", list(tier.layers), "name every layer once"
+    sinces = [price.since for price in tier.prices]
+    if len(set(sinces)) != len(sinces):
+        cure = "two prices hold from the same time, so that one is never asked: keep one of them"
+        yield "prices", [since.isoformat() for since in sinces], cure
 
 
 def _further_of_horizons(horizons: Horizons) -> Iterator[Fault]:
@@ -241,13 +295,16 @@ def _further_of_horizons(horizons: Horizons) -> Iterator[Fault]:
 
 def _further_of_cascade(spec: CascadeSpec) -> Iterator[Fault]:
     for index, url in enumerate(spec.webhooks):
-        if not _is_address(url):
-            yield f"webhooks[{index}]", url, "an http:// or https:// address is expected"
+        yield from _further_of_address(f"webhooks[{index}]", url, "messages are signed with KNOWGATE_WEBHOOK_SECRET")
 
 
 def _further_of_alarms(alarms: Alarms) -> Iterator[Fault]:
     if alarms.alpha > LARGEST_ALPHA:
         yield "alpha", alarms.alpha, f"lies above 0 and is at most {LARGEST_ALPHA}; 0.05 is usual"
+    if not 0 < alarms.savings_margin < 1:
+        yield "savings_margin", alarms.savings_margin, "lies strictly between 0 and 1; 0.05 is usual"
+    if alarms.max_tokens < 1:
+        yield "max_tokens", alarms.max_tokens, "a query takes at least one token"
 
 
 def _further_of_targets(targets: Targets) -> Iterator[Fault]:
@@ -255,13 +312,12 @@ def _further_of_targets(targets: Targets) -> Iterator[Fault]:
         yield "trusted", [source.value for source in targets.trusted], "name every source once"
 
 
-def _is_address(url: str) -> bool:
-    """Whether it is an http(s) URL with a host and a port that can be."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:  # a port that is no number, brackets that do not close
-        return False
+def _further_of_address(name: str, url: str, instead: str) -> Iterator[Fault]:
+    """`instead` says what to do where credentials stand in it, which are then not shown."""
+    if addresses.holds_credentials(url):
+        yield name, "(not shown)", f"user and password have no place in a declaration; {instead}"
+    elif not addresses.is_address(url):
+        yield name, url, addresses.EXPECTED
 
 
 def _nothing_further(_: object) -> Iterator[Fault]:
@@ -283,6 +339,8 @@ def _required(field: "dataclasses.Field[Any]") -> bool:
 
 def _stand_in(kind: type, field: "dataclasses.Field[Any]", path: str) -> object:
     """A value that the field can hold, for one that was told already."""
+    if field.name == "endpoint":
+        return STAND_IN_URL  # none at all would be told to be missing
     if field.default is not dataclasses.MISSING:
         return field.default
     if field.default_factory is not dataclasses.MISSING:

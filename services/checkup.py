@@ -19,8 +19,10 @@ from pathlib import Path
 
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import DatabaseError
+from sqlalchemy.orm import Session
 
 from knowgate import CascadeSpec, signing
+from knowgate.errors import RecordInvalid
 from services.database import closing_engine
 from services.settings import Auth, Settings, is_loopback, unknown_settings
 from services.shard_files import missing, orphans
@@ -177,28 +179,42 @@ def _deployment(engine: Engine, settings: Settings, now: datetime) -> Iterator[F
             cure = "declare one with `knowgate cascade apply`"
             yield Finding(check="cascades", state=State.NOTE, found="no cascade yet", cure=cure)
         for name in names:
-            spec = cascades.cascade(session, name)
-            held = assignments.assignment(session, name)
-            generation = None if held is None else held.generation
-            behind = [
-                said.runtime
-                for said in assignments.acknowledgements(session, name)
-                if not said.accepted or (generation is not None and said.generation < generation)
-            ]
-            watched = job_runs.watermark(session, "monitor", name)
-            late = watched is not None and now - watched > 3 * spec.schedule.monitor_every + timedelta(minutes=10)
-            yield from _retention(spec, settings.vector_retention)
-            yield from _cascade(name, behind, len(alerts.alerts(session, name, open_only=True)))
-            if late and watched is not None:
-                yield _unwatched(name, watched, decisions.last_time(session, name))
-            yield from _failing(name, job_runs.failing(session, name))
-            kinds = labels.waiting_counts(session, name)
-            parked = ", ".join(f"{one.labels} {one.reason}" for one in kinds if one.reason is not None)
-            waiting = labels.waiting_count(session, name)
-            if waiting:
-                cure = "their decisions have not arrived: check the spools, and the ids that labels carry"
-                found = f"{waiting} labels wait" + (f", parked of them: {parked}" if parked else "")
-                yield Finding(check=name, state=State.NOTE, found=found, cure=cure)
+            yield from _declared(session, name, settings, now)
+
+
+def _declared(session: Session, name: str, settings: Settings, now: datetime) -> Iterator[Finding]:
+    """One cascade's findings; one that was stored before its values were refused hides none of the others'."""
+    try:
+        found = tuple(_of_cascade(session, cascades.cascade(session, name), settings, now))
+    except (RecordInvalid, OverflowError) as error:
+        cure = "apply a good file again: `knowgate cascade apply FILE`; until then its jobs stand still"
+        found = (Finding(check=name, state=State.BAD, found=f"this cascade cannot be read: {error}", cure=cure),)
+    yield from found
+
+
+def _of_cascade(session: Session, spec: CascadeSpec, settings: Settings, now: datetime) -> Iterator[Finding]:
+    name = spec.name
+    held = assignments.assignment(session, name)
+    generation = None if held is None else held.generation
+    behind = [
+        said.runtime
+        for said in assignments.acknowledgements(session, name)
+        if not said.accepted or (generation is not None and said.generation < generation)
+    ]
+    watched = job_runs.watermark(session, "monitor", name)
+    late = watched is not None and now - watched > 3 * spec.schedule.monitor_every + timedelta(minutes=10)
+    yield from _retention(spec, settings.vector_retention)
+    yield from _cascade(name, behind, len(alerts.alerts(session, name, open_only=True)))
+    if late and watched is not None:
+        yield _unwatched(name, watched, decisions.last_time(session, name))
+    yield from _failing(name, job_runs.failing(session, name))
+    kinds = labels.waiting_counts(session, name)
+    parked = ", ".join(f"{one.labels} {one.reason}" for one in kinds if one.reason is not None)
+    waiting = labels.waiting_count(session, name)
+    if waiting:
+        cure = "their decisions have not arrived: check the spools, and the ids that labels carry"
+        found = f"{waiting} labels wait" + (f", parked of them: {parked}" if parked else "")
+        yield Finding(check=name, state=State.NOTE, found=found, cure=cure)
 
 
 def _lost(engine: Engine, settings: Settings) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from services import setting_values
-from services.durations import EXPECTED
+from services.durations import A_DURATION
 from services.errors import SettingInvalid
 
 PREFIX = "KNOWGATE_"
@@ -104,14 +104,14 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="KNOWGATE_SHARD_GRACE",
         default="24h",
-        expected=EXPECTED,
+        expected=A_DURATION,
         purpose="How long a shard that nothing refers to stays, for those who still read it.",
         parse=setting_values.positive_duration,
     ),
     Setting(
         name="KNOWGATE_VECTOR_RETENTION",
         default="",
-        expected="a duration of at least 1d",
+        expected="a duration from 1d to 3650d",
         purpose="Vectors of older decisions are forgotten, where the cascade says nothing else. Not set: never.",
         parse=setting_values.retention,
     ),
@@ -153,14 +153,14 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="KNOWGATE_ASSIGNMENT_LEASE",
         default="24h",
-        expected=EXPECTED,
+        expected=A_DURATION,
         purpose="How long a runtime may decide without word from the control plane; then it escalates everything.",
         parse=setting_values.positive_duration,
     ),
     Setting(
         name="KNOWGATE_JOB_LEASE",
         default="2m",
-        expected=EXPECTED,
+        expected=A_DURATION,
         purpose="How long a job may be silent before another scheduler takes its window over.",
         parse=setting_values.positive_duration,
     ),

@@ -5,14 +5,18 @@ small part of the size, and `knowgate erase` takes what is personal in them. The
 that lies across it is written anew once a day and not once an hour.
 """
 
+import logging
 from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
+from knowgate.errors import RecordInvalid
 from services.jobs.windows import floor_time
 from services.shard_files import Guard, unguarded
 from store import cascades, shard_moves
 from store.engine import reading, transaction
+
+log = logging.getLogger("knowgate.vectors")
 
 DAY = timedelta(days=1)
 
@@ -20,16 +24,25 @@ DAY = timedelta(days=1)
 def forget_expired(engine: Engine, retention: timedelta | None, *, now: datetime, guard: Guard = unguarded) -> int:
     """Forget the vectors that are older than their cascade, or else `retention`, allows; how many. None = for ever."""
     with reading(engine) as session:
-        kept = {name: cascades.cascade(session, name).vector_retention for name in cascades.cascade_names(session)}
+        names = cascades.cascade_names(session)
     forgotten = 0
-    for cascade, own in kept.items():
-        limit = own or retention
-        if limit is None:
-            continue
-        before = floor_time(now - limit, DAY)
-        while some := _forget_some(engine, cascade, before, guard):
+    for cascade in names:
+        before = _limit(engine, cascade, retention, now)
+        while before is not None and (some := _forget_some(engine, cascade, before, guard)):
             forgotten += some
     return forgotten
+
+
+def _limit(engine: Engine, cascade: str, retention: timedelta | None, now: datetime) -> datetime | None:
+    """The time before which vectors are forgotten; None = they stay, as those of a cascade that nobody can read do:
+    it may have asked for longer than the deployment does, and what is forgotten does not come back."""
+    try:
+        with reading(engine) as session:
+            kept = cascades.cascade(session, cascade).vector_retention or retention
+        return None if kept is None else floor_time(now - kept, DAY)
+    except (RecordInvalid, OverflowError) as error:
+        log.error("no vectors of %s are forgotten: it cannot be read (%s): apply a good file again", cascade, error)
+        return None
 
 
 def _forget_some(engine: Engine, cascade: str, before: datetime, guard: Guard) -> int:

@@ -1,11 +1,14 @@
 """`knowgate labels delays` and `knowgate labels estimate`: how late labels come, and what they say."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from services.commands.options import AsJson, Cascade, End, Start, aware
+
+if TYPE_CHECKING:
+    from evidence.binomial import Proportion
 
 AsOf = Annotated[
     datetime | None,
@@ -68,9 +71,15 @@ def estimate(
         return
     if not found.mature:
         typer.echo("immature: labels that are still under way may change every figure", err=True)
-    columns = ("figure", "method", "value", "low", "high", "decisions", "known", "effective_sample_size")
+    columns = ("figure", "method", "value", "low", "high", "decisions", "erased", "known", "effective_sample_size")
     print_rows("estimates", found.estimates, as_json=False, columns=(*columns, "not_identified"))
     if found.judge is not None:
-        print_rows(
-            "judge", [found.judge], as_json=False, columns=("wrong_called_right", "right_called_wrong", "compared")
-        )
+        rates = {
+            name: _with_interval(getattr(found.judge, name)) for name in ("wrong_called_right", "right_called_wrong")
+        }
+        told = {**rates, "compared": found.judge.compared}
+        print_rows("judge", [told], as_json=False, columns=tuple(told))
+
+
+def _with_interval(share: "Proportion | None") -> str | None:
+    return None if share is None else f"{share.value:.2g} ({share.lower:.2g} to {share.upper:.2g})"

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from knowgate.records import LabelSource, Window
 from store import cascades, decisions
+from store.erased import erased_between
 from store.examples import labelled
 from store.label_sources import labels_by_source
 
@@ -27,11 +28,15 @@ class Candidate:
 def candidates(
     session: Session, cascade: str, window: Window, *, as_of: datetime, source: LabelSource, tier: int | None = None
 ) -> tuple[Candidate, ...]:
-    """The window's answers that `source` has said nothing of at `as_of`, of all tiers or one. Raises CascadeUnknown."""
+    """The window's answers that `source` has said nothing of at `as_of`, of all tiers or one. Raises CascadeUnknown.
+
+    An erased decision has no answer to grade, and its owner wants none graded: it is left out, as if it had not been.
+    """
     cascades.cascade(session, cascade)
     examples = labelled(session, cascade, window, as_of=as_of)
     labels = labels_by_source(session, cascade, window, as_of=as_of)
     said = {(labels.decision_id[row], int(labels.tier[row])) for row in np.flatnonzero(labels.source == source.value)}
+    erased = erased_between(session, cascade, window)
     externals = {one.id: one.external_id for one in decisions.decisions_between(session, cascade, window, as_of=as_of)}
     return tuple(
         Candidate(
@@ -42,5 +47,7 @@ def candidates(
             answer=examples.answer[row],
         )
         for row in range(examples.rows)
-        if (examples.ids[row], int(examples.tier[row])) not in said and tier in (None, int(examples.tier[row]))
+        if examples.ids[row] not in erased
+        and (examples.ids[row], int(examples.tier[row])) not in said
+        and tier in (None, int(examples.tier[row]))
     )

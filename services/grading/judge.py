@@ -44,7 +44,7 @@ class Judge:
         """What its labels say made them: the model, and a hash of all that decides its verdicts but the model itself.
 
         >>> Judge(endpoint="http://a/v1", model="m", client=httpx.Client()).name
-        'm@2cd18e6c98d0'
+        'm@e89877aeb168'
         """
         decides = "\x00".join((self.endpoint.rstrip("/"), self.template, str(MAX_TOKENS)))
         return f"{self.model[:150]}@{hashlib.sha256(decides.encode()).hexdigest()[:12]}"
@@ -67,6 +67,8 @@ class Judge:
         response = self._post(address, body, headers)
         try:
             content = response.json()["choices"][0]["message"]["content"]
+        except RecursionError:
+            return ""  # nested beyond reading: a whim of the model's rather than another service, so one verdict less
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise JudgeFailed(
                 f"{address} did not answer with a chat completion ({error!r}); check --endpoint"

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from knowgate.records import LabelSource, Window
 from knowgate.spec import CascadeSpec
 from monitoring.judges import measured_errors
+from services import addresses
 from services.clock import SystemClock
 from services.errors import InputInvalid
 from services.grading.candidates import Candidate, candidates
@@ -43,8 +44,12 @@ class JudgeAt:
     template: Path | None
 
     def __post_init__(self) -> None:
-        if not self.endpoint.startswith(("http://", "https://")):
-            raise InputInvalid(f"--endpoint is {self.endpoint!r}: an http:// or https:// address is expected")
+        if addresses.holds_credentials(self.endpoint):
+            raise InputInvalid(
+                "--endpoint is (not shown): it holds user or password; set KNOWGATE_JUDGE_API_KEY instead"
+            )
+        if not addresses.is_address(self.endpoint):
+            raise InputInvalid(f"--endpoint is {self.endpoint!r}: {addresses.EXPECTED}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

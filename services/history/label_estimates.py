@@ -6,8 +6,9 @@ row says "not identified" and why. Labels of a judge or of users are never taken
 that the gold and human labels correct.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,8 @@ from evidence.prediction_powered import JudgeErrors, corrected_by_error_rates, j
 from knowgate.records import LabelSource, Window
 from monitoring.cohorts import cohort_of
 from store import cascades
-from store.examples import labelled
+from store.erased import erased_between
+from store.examples import Examples, labelled
 from store.label_sources import SourcedLabels, labels_by_source
 
 FloatArray = npt.NDArray[np.float64]
@@ -43,6 +45,7 @@ class LabelEstimate:
     low: float | None = None
     high: float | None = None
     decisions: int = 0
+    erased: int = 0  # left out beside them: erased before anything was said of them, so that nothing ever will be
     known: int = 0  # decisions whose value is known; of one that escalated the drop is 0 without a label
     effective_sample_size: float | None = None
     bias_low: float | None = None  # of a clipped estimate: the expectation misses the truth by this at least
@@ -82,7 +85,8 @@ def label_estimates(
     examples = labelled(session, cascade, window, as_of=as_of, trusted=spec.targets.trusted)
     cohort = cohort_of(examples, spec, window, as_of=as_of)
     sourced = labels_by_source(session, cascade, window, as_of=as_of)
-    rows = cohort.decisions
+    erased = erased_between(session, cascade, window)
+    rows = _within_reach(cohort.decisions, examples, erased)
     estimates: list[LabelEstimate] = []
     judged = None
     if len(rows):
@@ -91,16 +95,32 @@ def label_estimates(
         for column in (accuracy, dropped):
             estimates.extend(_readings(column, rows, largest_weight))
         judged = _judge_errors(gold, judge)
-        estimates += [_powered(gold, judge), _by_error_rates(judge, judged)]
+        readable = ~(rows["id"].isin(erased).to_numpy(dtype=bool) & np.isnan(judge))
+        powered = _powered((gold[0][readable], gold[1][readable]), judge[readable])
+        estimates += [powered, _by_error_rates(judge, judged)]
     return LabelEstimates(
         cascade=cascade,
         start=window.start,
         end=window.end,
         as_of=as_of,
         mature=cohort.mature,
-        estimates=tuple(estimates),
+        estimates=tuple(replace(one, erased=cohort.size - one.decisions) for one in estimates),
         judge=judged,
     )
+
+
+def _within_reach(rows: pd.DataFrame, examples: Examples, erased: frozenset[UUID]) -> pd.DataFrame:
+    """The decisions that labels speak for.
+
+    Where labels were drawn by coin that is all: the drawn stand for the others, whatever was erased since. Who labels
+    all there is cannot label what was erased before; counted, it would pull every weighted mean towards 0. What has
+    its label stays, so that an erasure moves no figure.
+    """
+    labelled = ~np.isnan(examples.correct)
+    if not (examples.label_propensity[labelled] == 1.0).all():
+        return rows
+    lost = erased.difference(examples.ids[labelled])
+    return rows[~rows["id"].isin(lost)].reset_index(drop=True)
 
 
 def _columns(rows: pd.DataFrame) -> tuple[_Column, _Column]:

@@ -8,7 +8,8 @@ The loop, per cascade:
 1. ask the job which windows are due, earliest first;
 2. claim the next one; if somebody else holds it, leave the cascade to them;
 3. run the job while a thread keeps the claim alive;
-4. on an error: say so, release the window for a later try, go on with the next cascade.
+4. on an error: say so, release the window for a later try, go on with the next cascade; so too where step 1 fails,
+   as it does for a cascade that cannot be read.
 """
 
 import logging
@@ -22,6 +23,7 @@ from typing import Protocol, runtime_checkable
 from sqlalchemy import Engine
 
 from knowgate import Window
+from knowgate.errors import RecordInvalid
 from services.clock import Clock
 from services.settings import Settings
 from store import job_runs
@@ -86,8 +88,14 @@ class Sweep(Protocol):
 
 
 def run_due(context: JobContext, job: WindowedJob) -> tuple[JobOutcome, ...]:
-    """Run every due window of `job`, in order, and say what came of each."""
-    return tuple(outcome for cascade in job.cascades(context) for outcome in _run_cascade(context, job, cascade))
+    """Run every due window of `job`, in order, and say what came of each.
+
+    A cascade whose windows cannot be told is left out for the sake of the others; where it is the only one, its error
+    is raised, so that a command which named it does not say that nothing was due.
+    """
+    names = job.cascades(context)
+    run = _run_cascade if len(names) == 1 else _run_beside_others
+    return tuple(outcome for cascade in names for outcome in run(context, job, cascade))
 
 
 def run_sweep(context: JobContext, sweep: Sweep) -> int:
@@ -97,6 +105,15 @@ def run_sweep(context: JobContext, sweep: Sweep) -> int:
     except Exception:
         log.exception("sweep %s failed; it is tried again at the next tick", sweep.name)
         return 0
+
+
+def _run_beside_others(context: JobContext, job: WindowedJob, cascade: str) -> Iterator[JobOutcome]:
+    try:
+        yield from _run_cascade(context, job, cascade)
+    except RecordInvalid as error:
+        log.error("%s leaves out %s, which cannot be read (%s): apply a good file again", job.name, cascade, error)
+    except Exception:
+        log.exception("%s of %s failed before a window; it is tried again at the next tick", job.name, cascade)
 
 
 def _run_cascade(context: JobContext, job: WindowedJob, cascade: str) -> Iterator[JobOutcome]:

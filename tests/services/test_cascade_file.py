@@ -1,6 +1,7 @@
 """A cascade file is taken whole or refused with everything that is wrong in it."""
 
 import dataclasses
+import json
 import re
 import typing
 from datetime import UTC, datetime, timedelta
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from knowgate.backends.endpoint import Endpoint
 from knowgate.policy import PolicyKind
 from knowgate.records import LabelSource
 from knowgate.spec import CascadeSpec, Privacy
+from services import cascade_file
 from services.cascade_file import parse_cascade, read_cascade_file
 from services.cascade_text import format_cascade
 from services.durations import format_duration, parse_duration
@@ -90,6 +93,11 @@ def test_odd_text_survives_the_round_trip() -> None:
             ('name = "support"', 'name = "support"\nvector_retention = "36h"'),
             "vector_retention is '1.5 days': training",
         ),
+        (('"tiny"', '"ti\\u0000ny"'), "tiers[0].model is 'ti\\x00ny': a text holds no NUL character; remove it"),
+        (('name = "support"', 'name = "support"\n"" = 3'), '"" is 3: this key is not known; use one of name, '),
+        (('name = "support"', 'name = "support"\nalarms.max_tokens = 0'), "alarms.max_tokens is 0: a query takes at"),
+        (('name = "support"', 'name = "support"\nalarms.savings_margin = 1.0'), "alarms.savings_margin is 1.0: lies"),
+        (('name = "support"', 'name = "support"\nalarms.savings_margin = -1'), "alarms.savings_margin is -1.0: lies"),
         (('name = "support"', 'name = "support"\ntargets = 3'), "targets is 3: a table is expected"),
         (('name = "support"', "name = "), "it is not TOML"),
     ],
@@ -102,6 +110,96 @@ def test_a_naive_price_date_is_refused_by_its_path() -> None:
     price = "[[tiers.prices]]\nsince = 2026-01-31T00:00:00\n"
     price += "usd_per_million_tokens_in = 1\nusd_per_million_tokens_out = 2\n"
     assert "tiers[1].prices[0].since is 2026-01-31T00:00:00: the time is naive" in faults_of(SMALLEST + price)
+
+
+PRICE = "{ since = %s, usd_per_million_tokens_in = 1, usd_per_million_tokens_out = 1 }"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (SMALLEST.replace("8e9", "1" + 400 * "0"), "tiers[0].parameters is 10000"),
+        (SMALLEST.replace("8e9", "1" + 5000 * "0"), "it holds a whole number of thousands of digits: whole numbers"),
+        (SMALLEST.replace("8e9", "0x1" + 5000 * "0"), "tiers[0].parameters is too long to show: a finite number"),
+        (SMALLEST + "layers = " + 20_000 * "[", "it nests too deeply to be read"),
+        (".".join(3_000 * ["a"]) + " = 1" + SMALLEST, "a is too long to show: this key is not known"),
+        (f"{SMALLEST}layers = [99999999999999999999]", "tiers[1].layers[0] is 99999999999999999999: a whole number of"),
+        (f"{SMALLEST}[alarms]\nmax_tokens = {26 * '9'}", f"alarms.max_tokens is {26 * '9'}: a whole number of at most"),
+        (
+            f"{SMALLEST}prices = [{PRICE % '0001-01-01T00:00:00+14:00'}]",
+            "tiers[1].prices[0].since is 0001-01-01T00:00:00+14:00: a time between the years 1 and 9999 UTC",
+        ),
+        (
+            f"{SMALLEST}prices = [{PRICE % '9999-12-31T23:59:59-14:00'}]",
+            "tiers[1].prices[0].since is 9999-12-31T23:59:59-14:00: a time between the years 1 and 9999 UTC",
+        ),
+        (
+            f"{SMALLEST}prices = [{PRICE % '2026-01-01T00:00:00Z'}, {PRICE % '2026-01-01T01:00:00+01:00'}]",
+            "tiers[1].prices is ['2026-01-01T00:00:00+00:00', '2026-01-01T00:00:00+00:00']: two prices hold from the",
+        ),
+        (f"{SMALLEST}endpoint = 5", "tiers[1].endpoint is 5: text in quotes is expected"),
+        (f'{SMALLEST}backend = "vllm"\nendpoint = 5', "tiers[1].endpoint is 5: text in quotes is expected"),
+    ],
+    ids=range(12),
+)
+def test_what_no_deployment_could_read_back_is_one_fault(text: str, told: str) -> None:
+    faults = faults_of(text)
+    assert faults.startswith(f"cascade.toml: {told}") and faults.count("\n") == 0
+
+
+def test_a_file_counts_as_read_only_if_what_is_kept_of_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cascade_file._READERS, str, str)
+    assert faults_of(SMALLEST.replace("tiny", "ti\\u0000ny")) == (
+        "cascade.toml: tiers[0].model is 'ti\\x00ny': a text holds no NUL character; remove it"
+    )
+
+
+NO_ADDRESSES = (
+    "",
+    " http://h",
+    "http://h ",
+    "http://a b",
+    "http://h/\t",
+    "http://h/\0",
+    "http://h/\u2028",
+    "HTTP://h",
+    "http://.",
+    "http://...",
+    "http://a..b",
+    "http://%zz",
+    "http://h%41",
+    "http://h%",
+    "http://[::1",
+    "http://h:abc/v1",
+    "http://h:0",
+    "http://h:99999",
+    "http://h\\x",
+    "http:///v1",
+    "http://xn--0.",
+)
+
+
+@pytest.mark.parametrize("url", NO_ADDRESSES)
+def test_what_is_no_address_is_refused_where_it_is_declared(url: str) -> None:
+    written = json.dumps(url)
+    if "\0" not in url:
+        assert "tiers[1].endpoint is" in faults_of(f"{SMALLEST}endpoint = {written}\n")
+    assert "webhooks[0] is" in faults_of(f"webhooks = [{written}]\n{SMALLEST}")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://h", "https://h.example:8000/v1", "http://127.0.0.1:80", "http://[::1]:80/v1", "http://my_host./v1"]
+)
+def test_an_address_that_is_declared_is_one_that_a_tier_takes(url: str) -> None:
+    endpoint = parse_cascade(f"{SMALLEST}endpoint = {json.dumps(url)}\n").tiers[1].endpoint
+    assert endpoint == url and Endpoint(endpoint, None).url == url
+
+
+@pytest.mark.parametrize("url", ["http://user:hunter2@h", "http://hunter2@h/v1", "http://u:hunter2@[::1"])
+def test_a_key_in_an_address_is_refused_and_not_shown(url: str) -> None:
+    told = faults_of(f'webhooks = ["{url}"]\n{SMALLEST}endpoint = "{url}"\n')
+    assert "tiers[1].endpoint is '(not shown)': user and password have no place in a declaration" in told
+    assert "api_key_variable" in told and "hunter2" not in told and told.count("\n") == 1
 
 
 def test_durations_are_checked() -> None:
@@ -250,7 +348,19 @@ def test_every_key_is_documented_with_its_default() -> None:
             ).replace("'", ""), name
 
 
-@pytest.mark.parametrize("text", ["7d", "12h", "10m", "30s", "1d12h", "0.5s"])
+@pytest.mark.parametrize("text", ["1000000000d", "999999999d", "3651d", 400 * "9" + "d", "3650d1s", "0.0001s"])
+def test_a_duration_that_nothing_can_reckon_with_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"a duration of at (most 3650d \(10 years\)|least 0.001s) is expected"):
+        parse_duration(text)
+    assert "horizons.gold is" in faults_of(f'{SMALLEST}[horizons]\ngold = "{text}"\n')
+
+
+def test_a_short_duration_is_written_in_decimals() -> None:
+    assert format_duration(timedelta(microseconds=1)) == "0.000001s"
+    assert format_duration(timedelta(days=3, milliseconds=1)) == "259200.001s"
+
+
+@pytest.mark.parametrize("text", ["7d", "12h", "10m", "30s", "1d12h", "0.5s", "0.001s", "3650d", "86400.001s"])
 def test_a_duration_is_written_as_it_was_read(text: str) -> None:
     assert format_duration(parse_duration(text)) == text
 

@@ -1,6 +1,7 @@
 """Labels on the command line: graded, drawn within a budget, counted by age, and read in every way."""
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -27,6 +28,7 @@ from services.history.label_queue import label_queue, worth
 from store.cascades import apply_cascade
 from store.decisions import add_decisions
 from store.engine import reading, transaction
+from store.erasure import erase_decision
 from store.labels import add_labels
 
 KEY = "a hash key for tests"
@@ -178,6 +180,7 @@ class JudgeServer(ThreadingHTTPServer):
         self.keys: set[str | None] = set()
         self.fails_with: int | None = None
         self.reply: str | None = None
+        self.raw: bytes | None = None
 
 
 class _Answering(BaseHTTPRequestHandler):
@@ -196,7 +199,7 @@ class _Answering(BaseHTTPRequestHandler):
         failed = self.server.fails_with
         self.send_response(failed or (200 if self.path == "/v1/chat/completions" else 404))
         self.end_headers()
-        self.wfile.write(b"busy" if failed else answer)
+        self.wfile.write(b"busy" if failed else self.server.raw or answer)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Says nothing."""
@@ -282,6 +285,94 @@ def test_a_judge_is_corrected_by_a_gold_subsample(
     assert run("waiting")["waiting"] == []
     assert rows["clipped at 20"]["bias_low"] == 0.0  # no weight is above 1 / .3
     assert rows["doubly_robust"]["not_identified"].startswith("no calibrated score")
+
+
+def erase(engine: Engine, traffic: tuple[Decision, ...]) -> None:
+    with transaction(engine) as session:
+        for decision in traffic:
+            erase_decision(session, decision.id, now=NOW)
+
+
+def test_erased_decisions_are_no_candidates_and_spoil_no_figure(
+    run: Run, engine: Engine, traffic: tuple[Decision, ...], judge: JudgeServer, tmp_path: Path
+) -> None:
+    erase(engine, traffic[::4])
+    left = [decision for row, decision in enumerate(traffic) if row % 4]
+    for grader in (("--gold", str(gold_file(tmp_path, range(400)))), at(judge)):
+        done = run("grade", *grader)
+        assert done["candidates"] == done["stored"] == sum(len(decision.attempts) for decision in left)
+        assert (done["without_answer"], done["label_propensity"]) == (0, 1.0)
+    truth = np.mean([str(decision.served.answer).casefold().startswith("yes") for decision in left])
+    rows = {row["method"]: row for row in run("estimate")["estimates"] if row["figure"] == "accuracy_cascade"}
+    for method in ("naive", "inverse_propensity", "self_normalised", "prediction_powered"):
+        assert rows[method]["not_identified"] is None
+        assert rows[method]["value"] == pytest.approx(truth)
+        assert (rows[method]["decisions"], rows[method]["erased"]) == (300, 100)
+
+
+def test_an_erasure_moves_no_figure_of_what_was_labelled_before(
+    run: Run, engine: Engine, traffic: tuple[Decision, ...], judge: JudgeServer, tmp_path: Path
+) -> None:
+    for grader in (("--gold", str(gold_file(tmp_path, range(400)))), at(judge)):
+        run("grade", *grader)
+    before = run("estimate")["estimates"]
+    erase(engine, traffic[::4])
+    assert run("estimate")["estimates"] == before
+
+
+def test_a_judge_needs_no_label_of_what_was_erased(
+    run: Run, engine: Engine, traffic: tuple[Decision, ...], judge: JudgeServer
+) -> None:
+    """Gold labels were drawn by coin before the erasure, and the judge came after it."""
+    gold = [
+        Label(
+            cascade="trivia",
+            source=LabelSource.GOLD,
+            correct=float(str(decision.served.answer).casefold().startswith("yes")),
+            labelled_at=NOW - timedelta(hours=1),
+            decision_id=decision.id,
+            tier=decision.served.tier,
+            label_propensity=0.5,
+        )
+        for decision in traffic[::2]
+    ]
+    with transaction(engine) as session:
+        add_labels(session, gold, received_at=NOW)
+    erase(engine, traffic[::4])
+    run("grade", *at(judge))
+    rows = {row["method"]: row for row in run("estimate")["estimates"] if row["figure"] == "accuracy_cascade"}
+    powered, normalised = rows["prediction_powered"], rows["self_normalised"]
+    assert powered["not_identified"] is None
+    assert (powered["decisions"], powered["erased"], powered["known"]) == (300, 100, 100)
+    assert (normalised["decisions"], normalised["erased"], normalised["known"]) == (400, 0, 200)
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://h:abc/v1", "HTTP://h", "http://", "http://...", "http://a b"])
+def test_a_judge_at_no_address_is_refused_before_it_is_asked(run: Run, url: str) -> None:
+    assert run("grade", "--endpoint", url, "--model", "m", code=2) == (
+        f"--endpoint is {url!r}: an http:// or https:// address is expected, e.g. http://host:8000/v1"
+    )
+    told = run("grade", "--endpoint", "http://user:hunter2@h/v1", "--model", "m", code=2)
+    assert "KNOWGATE_JUDGE_API_KEY" in told and "hunter2" not in told
+
+
+def test_a_judge_that_nests_beyond_reading_gives_no_verdict(
+    run: Run, traffic: tuple[Decision, ...], judge: JudgeServer
+) -> None:
+    judge.raw = b"[" * 100_000
+    day = (START + timedelta(hours=1)).isoformat(timespec="seconds")
+    done = run("grade", *at(judge), "--end", day, "--tier", "0")
+    assert (done["candidates"], done["stored"], done["not_told"]) == (6, 0, 6)
+
+
+def test_a_judges_rates_are_printed_for_people(
+    run: Run, traffic: tuple[Decision, ...], judge: JudgeServer, tmp_path: Path
+) -> None:
+    for grader in (("--gold", str(gold_file(tmp_path, range(400)))), at(judge)):
+        run("grade", *grader)
+    printed = CliRunner().invoke(app, ["labels", "estimate", "--cascade", "trivia"]).stdout
+    assert re.search(r"\b0\.\d+ \(0\.\d+ to 0\.\d+\) +0\.\d+ \(0\.\d+ to 0\.\d+\) +400", printed)
+    assert "{" not in printed
 
 
 def test_the_weighted_drop_is_right_where_the_naive_one_is_not(

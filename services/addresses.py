@@ -1,0 +1,40 @@
+"""Addresses that a declaration or an option may name: what the clients that are to ask there take as well.
+
+Refused where they are written, since later each would be a request that fails, with nobody there to correct it.
+"""
+
+import re
+from urllib.parse import urlsplit
+
+import httpx
+
+EXPECTED = "an http:// or https:// address is expected, e.g. http://host:8000/v1"
+
+
+def is_address(url: str) -> bool:
+    """Whether it is an http(s) URL, its scheme in lower case, with a host and a port that can be.
+
+    >>> is_address("http://host:8000/v1"), is_address("HTTP://host"), is_address("http://...")
+    (True, False, False)
+    """
+    if not url.startswith(("http://", "https://")) or not url.isprintable() or re.search(r"[\s\\]", url):
+        return False
+    try:
+        parts = urlsplit(url)
+        return _is_host(parts.hostname or "") and parts.port != 0 and bool(httpx.URL(url).host)
+    except (ValueError, httpx.InvalidURL):  # a port that is no number, brackets that do not close
+        return False
+
+
+def holds_credentials(url: str) -> bool:
+    """Whether a user or a password stands before the host; told of what is no address too, since it must not be shown.
+
+    >>> holds_credentials("http://user:pw@host/v1"), holds_credentials("http://host/@")
+    (True, False)
+    """
+    return "@" in re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0]
+
+
+def _is_host(host: str) -> bool:
+    """An IPv6 address, or names between dots. A percent sign has a place in the former's zone alone."""
+    return ":" in host or ("%" not in host and all(host.removesuffix(".").split(".")))
