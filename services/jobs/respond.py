@@ -1,6 +1,9 @@
 """`respond`: what an open risk alarm does. A fault may cost money, never accuracy: the cascade stops retaining."""
 
+from sqlalchemy.orm import Session
+
 from knowgate.assignment import Mode
+from knowgate.errors import RecordInvalid
 from knowgate.spec import OnRisk
 from services import rollout
 from services.jobs.job import JobContext
@@ -19,8 +22,7 @@ class RespondSweep:
             stopped = 0
             for alert in alerts.alerts(session, open_only=True):
                 held = assignments.assignment(session, alert.cascade)
-                spec = cascades.cascade(session, alert.cascade)
-                if alert.rule != "risk" or spec.alarms.on_risk is not OnRisk.ESCALATE_ALL:
+                if alert.rule != "risk" or not _stops(session, alert.cascade):
                     continue
                 if held is None or held.champion is None or held.mode is Mode.ESCALATE_ALL:
                     continue
@@ -31,3 +33,11 @@ class RespondSweep:
                 rollout.stop(session, held, context.settings, why, now=context.clock.now())
                 stopped += 1
             return stopped
+
+
+def _stops(session: Session, cascade: str) -> bool:
+    """Whether the cascade asks to be stopped; one whose declaration cannot be read is, and keeps no other from it."""
+    try:
+        return cascades.cascade(session, cascade).alarms.on_risk is OnRisk.ESCALATE_ALL
+    except RecordInvalid:
+        return True
