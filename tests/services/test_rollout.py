@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from knowgate import Assignment, Bundle, Mode, codec, write_bundle
 from knowgate.bundle_documents import CertificateDocument, CertificateStatus, ComparisonDocument
@@ -25,6 +25,7 @@ from store.bundles import BundleStatus
 from store.engine import reading, transaction
 from store.errors import GenerationMoved
 from store.promotions import Outcome
+from store.tables import CascadeVersionRow
 
 
 @pytest.fixture
@@ -183,6 +184,18 @@ def test_who_only_wants_to_be_told_is_only_told(
     raise_risk(engine, clock)
     assert RespondSweep().run(context) == 0
     assert in_force(engine).champion == promoted.id
+
+
+def test_a_declaration_that_cannot_be_read_says_nothing_against_stopping(
+    engine: Engine, context: JobContext, promoted: Bundle, clock: SimulatedClock
+) -> None:
+    with transaction(engine) as session:
+        told = codec.encode(cascades.cascade(session, "trivia"))
+        told["alarms"] = {"on_risk": "alert", "max_tokens": 10**26}
+        session.execute(update(CascadeVersionRow).values(spec=told))
+    raise_risk(engine, clock)
+    assert RespondSweep().run(context) == 1
+    assert in_force(engine).mode is Mode.ESCALATE_ALL
 
 
 def test_rolling_back_restores_the_champion_before(
