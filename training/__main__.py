@@ -121,7 +121,7 @@ def _extract(options: argparse.Namespace) -> object:
         tokens=options.tokens,
         normed=options.normed,
         max_new_tokens=options.max_new_tokens,
-        p_t_kind=options.p_t_kind,
+        p_t_kind=None if options.p_t_kind is None else PTKind(options.p_t_kind),
         compiled=options.compile,
     )
     engine: ExtractionEngine
@@ -278,12 +278,13 @@ def _add_extract(extract: argparse.ArgumentParser) -> None:
         "--part-prompts", type=int, default=1024, help="prompts after which progress is safe from a kill"
     )
     extract.add_argument(
-        "--parts-url", help="a folder or an fsspec URL for what is done so far; beside the result when left out"
+        "--parts-url",
+        help="a folder or an fsspec URL that is to hold what is done so far; beside the result if left out",
     )
     add_engine(extract)
     extract.add_argument(
         "--p-t-kind",
-        type=PTKind,
+        choices=[str(kind) for kind in PTKind],
         help="option (the default with --options), first_token (the default without) or mean",
     )
     extract.add_argument("--max-new-tokens", type=int, default=1, help="of an answer")

@@ -10,16 +10,19 @@ file of the same job is not computed again.
 """
 
 import io
+import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as shortly
 from typing import Any, TextIO
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import csv, json, parquet
+from pyarrow import csv, parquet
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -32,11 +35,9 @@ from training.extraction import Answerer
 from training.extraction.progress import Progress
 from training.extraction.tokens import token_ids
 
-_READERS: dict[str, Callable[[str], pa.Table]] = {
-    ".parquet": parquet.read_table,
-    ".csv": csv.read_csv,
-    ".jsonl": json.read_json,
-}
+Rows = Iterable[tuple[object, object]]  # query_id and prompt, as the file has them
+_COLUMNS = ("query_id", "prompt")
+_CSV_BLOCK = 64 << 20  # bytes read at once, so the longest row
 PART_PROMPTS = 1024  # in a part at least, and so lost by a kill at most (beside one batch)
 
 
@@ -67,7 +68,7 @@ def extract_file(
     """Extract every query's states; progress goes to `stream` (stderr if left out).
 
     `engine` computes them (this process if left out); `parts_url` is where it keeps what is done until the file is
-    complete (a folder beside `out` if left out).
+    complete (a folder beside `out` if left out), in a folder under it that is this extraction's own.
     Raises ExtractionRefused for a file that cannot be read or written so, or parts of another extraction; and what the
     engine raises.
     """
@@ -78,6 +79,8 @@ def extract_file(
         raise ExtractionRefused("options are given and nothing is answered: leave out --options or --states-only")
     if out.suffix not in (".npz", ".safetensors"):
         raise ExtractionRefused(f"out is {out}: name a .npz or a .safetensors file")
+    if parts_url is not None and not parts_url.rpartition("://")[2].strip():
+        raise ExtractionRefused(f"parts_url is {parts_url!r}: name a folder or an fsspec URL, or leave it out")
     ids, texts = _read_prompts(prompts)
     if not ids:
         raise ExtractionRefused(f"{prompts} has no rows: give at least one prompt")
@@ -86,10 +89,6 @@ def extract_file(
     done = _complete(out, job)
     if done is not None:
         return _extracted(answerer, out, done, len(ids))
-    if out.exists():
-        raise ExtractionRefused(f"out is {out}: it exists, from other prompts or options; remove it or name another")
-    if not out.parent.is_dir():
-        raise ExtractionRefused(f"out is {out}: the folder {out.parent} is not there; make it, or name another")
     parts = Parts(out, job, parts_url)
     with parts.open(), _named(prompts, ids):
         rows = rows_left(len(ids), parts.read())
@@ -103,7 +102,7 @@ def extract_file(
         tensors = _whole(parts, len(ids))
         del tensors["rows"]
         tensors["tier"] = np.full(len(ids), tier, dtype=np.int64)
-        _write(out, ids, tensors, answerer, job)
+        _write(out, _content(out.suffix, ids, tensors, answerer, job))
         parts.remove()
     return _extracted(answerer, out, tensors["hidden"].shape, len(ids) - len(rows))
 
@@ -143,46 +142,149 @@ def _whole(parts: Parts, count: int) -> Tensors:
 
 
 def _complete(out: Path, job: str) -> tuple[int, ...] | None:
-    """The shape of `hidden` in a file that this very job has written before; None for any other file or none."""
-    if not out.is_file():
-        return None
+    """The shape of `hidden` in a file that this very job has written before; None where the name is free.
+
+    Raises ExtractionRefused for a file of anything else, a damaged one, and a place where none can be.
+    """
     try:
-        if out.suffix == ".npz":
-            with np.load(out) as held:
-                same = "job" in held and str(held["job"]) == job
-                return tuple(held["hidden"].shape) if same else None
-        with safe_open(out, "np") as file:
-            same = (file.metadata() or {}).get("job") == job
-            return tuple(file.get_slice("hidden").get_shape()) if same else None
-    except (SafetensorError, OSError, ValueError, KeyError):
-        return None  # not a file of ours
+        there = out.exists()
+        if not there and not out.parent.is_dir():
+            raise ExtractionRefused(f"out is {out}: the folder {out.parent} is not there; make it, or name another")
+        shape = (_shape_in_npz if out.suffix == ".npz" else _shape_in_safetensors)(out, job) if there else None
+    except ExtractionRefused:
+        raise
+    except (SafetensorError, OSError, ValueError, KeyError, EOFError, BadZipFile, NotImplementedError) as error:
+        raise ExtractionRefused(
+            f"out is {out}: it cannot be read as a result ({error}); remove it or name another"
+        ) from error
+    if there and shape is None:
+        raise ExtractionRefused(f"out is {out}: it exists, from other prompts or options; remove it or name another")
+    return shape
+
+
+def _shape_in_npz(out: Path, job: str) -> tuple[int, ...] | None:
+    """None for another job's file."""
+    if not is_zipfile(out):
+        raise BadZipFile("it is no whole archive")
+    with np.load(out) as held:
+        if "job" not in held or str(held["job"]) != job:
+            return None
+        shapes = {name: held[name].shape for name in held.files}  # all are read: so their checksums are compared
+        return tuple(shapes["hidden"])
+
+
+def _shape_in_safetensors(out: Path, job: str) -> tuple[int, ...] | None:
+    """None for another job's file."""
+    with safe_open(out, "np") as file:
+        same = (file.metadata() or {}).get("job") == job
+        return tuple(file.get_slice("hidden").get_shape()) if same else None
 
 
 def _read_prompts(path: Path) -> tuple[list[str], list[str]]:
+    """The distinct queries and their prompts, in the file's order. Raises ExtractionRefused."""
     reader = _READERS.get(path.suffix)
     if reader is None or not path.is_file():
         raise ExtractionRefused(f"prompts is {path}: name an existing {', '.join(_READERS)} file")
-    try:
-        table = reader(str(path))
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
-        raise ExtractionRefused(f"prompts is {path}: it cannot be read ({error}); write it again") from error
-    missing = [name for name in ("query_id", "prompt") if name not in table.column_names]
-    if missing:
-        raise ExtractionRefused(f"{path} has no column {missing[0]!r} ({', '.join(table.column_names)}): add it")
-    for name in ("query_id", "prompt"):
-        if pa.types.is_binary(table.schema.field(name).type):  # what Arrow makes of text in another encoding
-            raise ExtractionRefused(f"{path}: column {name} is not UTF-8; save the file as UTF-8")
     prompts: dict[str, str] = {}
-    for query, prompt in zip(table["query_id"].to_pylist(), table["prompt"].to_pylist(), strict=True):
-        if prompt is None or query is None:
-            raise ExtractionRefused(f"query {query!r} in {path} has no prompt: leave such rows out")
-        if prompts.setdefault(str(query), str(prompt)) != str(prompt):
-            raise ExtractionRefused(f"{path}: query {query!r} has two different prompts: give each its own query_id")
+    try:
+        for number, (query, prompt) in enumerate(reader(path), start=1):
+            name, text = _checked(path, number, query, prompt)
+            if prompts.setdefault(name, text) != text:
+                raise ExtractionRefused(f"{path}: query {name!r} has two different prompts: give each its own query_id")
+    except UnicodeError as error:
+        raise ExtractionRefused(f"{path} is not UTF-8 ({error}): save the file as UTF-8") from error
+    except (pa.ArrowException, OSError) as error:
+        raise ExtractionRefused(f"prompts is {path}: it cannot be read ({error}); write it again") from error
     return list(prompts), list(prompts.values())
 
 
-def _write(out: Path, ids: Sequence[str], tensors: Tensors, answerer: Answerer, job: str) -> None:
-    if out.suffix == ".npz":
+def _checked(path: Path, number: int, query: object, prompt: object) -> tuple[str, str]:
+    """A row's query and prompt, as text. Only a whole number has one spelling, so only it may stand for its text."""
+    if query is None or query == "":
+        raise ExtractionRefused(f"{path}: row {number} has no query_id: give it one, or leave the row out")
+    if isinstance(query, int) and not isinstance(query, bool):
+        query = str(query)
+    if not isinstance(query, str):
+        raise ExtractionRefused(f"{path}: row {number}: query_id is {shortly(query)}: write it as text")
+    if prompt is None:
+        raise ExtractionRefused(f"{path}: query {query!r} has no prompt: leave such rows out")
+    if not isinstance(prompt, str):
+        raise ExtractionRefused(f"{path}: query {query!r}: prompt is {shortly(prompt)}: write it as text")
+    for text in (query, prompt):
+        text.encode()  # half a surrogate pair, which JSON may spell, is no text
+    return query, prompt
+
+
+def _rows_of_parquet(path: Path) -> Rows:
+    file = parquet.ParquetFile(path)  # an outcome table may carry much besides: only two columns are read
+    _refuse_columns(path, file.schema_arrow.names)
+    table = file.read(columns=list(_COLUMNS))
+    for name in _COLUMNS:
+        if pa.types.is_binary(table.schema.field(name).type):
+            raise ExtractionRefused(f"{path}: column {name} holds bytes: write it as text")
+    return zip(*(table[name].to_pylist() for name in _COLUMNS), strict=True)
+
+
+def _rows_of_csv(path: Path) -> Rows:
+    """CSV carries no types, and a guess would take `001` for 1 and `true` for True: both columns stay as they are."""
+    table = csv.read_csv(
+        path,
+        read_options=csv.ReadOptions(block_size=_CSV_BLOCK),
+        parse_options=csv.ParseOptions(newlines_in_values=True),  # else a block may end within a prompt
+        convert_options=csv.ConvertOptions(column_types=dict.fromkeys(_COLUMNS, pa.binary())),
+    )
+    _refuse_columns(path, table.column_names)
+    return zip(*([cell.decode() for cell in table[name].to_pylist()] for name in _COLUMNS), strict=True)
+
+
+def _rows_of_jsonl(path: Path) -> Rows:
+    """Read line by line: a reader of whole columns makes times of texts that look like one."""
+    with path.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                row = _object_in(path, number, line)
+                yield row.get("query_id"), row.get("prompt")
+
+
+def _object_in(path: Path, number: int, line: str) -> dict[str, object]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ExtractionRefused(f"{path}: line {number} is no JSON ({error}): write it again") from error
+    if not isinstance(row, dict):
+        raise ExtractionRefused(
+            f"{path}: line {number} is {shortly(row)}: write an object with {' and '.join(_COLUMNS)}"
+        )
+    return row
+
+
+def _refuse_columns(path: Path, names: Sequence[str]) -> None:
+    for name in _COLUMNS:
+        if name not in names:
+            raise ExtractionRefused(f"{path} has no column {name!r} ({', '.join(names)}): add it")
+        if names.count(name) > 1:
+            raise ExtractionRefused(f"{path} has {names.count(name)} columns {name!r}: keep one, or rename the others")
+
+
+_READERS: dict[str, Callable[[Path], Rows]] = {
+    ".parquet": _rows_of_parquet,
+    ".csv": _rows_of_csv,
+    ".jsonl": _rows_of_jsonl,
+}
+
+
+def _write(out: Path, content: bytes) -> None:
+    try:
+        write_whole(out, content)
+    except OSError as error:
+        raise ExtractionRefused(
+            f"out is {out}: it cannot be written ({error}); see to its disk and start the same command again, nothing "
+            "done is lost"
+        ) from error
+
+
+def _content(suffix: str, ids: Sequence[str], tensors: Tensors, answerer: Answerer, job: str) -> bytes:
+    if suffix == ".npz":
         content = io.BytesIO()
         names: dict[str, Any] = {
             "query_id": np.array(ids),
@@ -191,12 +293,11 @@ def _write(out: Path, ids: Sequence[str], tensors: Tensors, answerer: Answerer, 
             "p_t_kind": np.array(str(answerer.p_t_kind)),
         }
         np.savez(content, **(names | tensors))
-        write_whole(out, content.getvalue())
-        return
+        return content.getvalue()
     metadata = {
         "query_id": codec.canonical(list(ids)).decode(),
         "fingerprints": codec.canonical(list(answerer.fingerprints)).decode(),
         "job": job,
         "p_t_kind": str(answerer.p_t_kind),
     }
-    write_whole(out, save(tensors, metadata=metadata))
+    return save(tensors, metadata=metadata)

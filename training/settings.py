@@ -51,7 +51,7 @@ def read_engine(
 ) -> RaySettings | None:
     """The cluster that computes, as given, else as the environment has it; None = this process does.
 
-    Raises TrainingRefused for a value that cannot be.
+    Raises TrainingRefused for a value that cannot be, or a file that cannot be read.
     """
     kind = engine or _from(environment, ENGINE) or EngineKind.LOCAL
     if kind not in list(EngineKind):
@@ -77,6 +77,11 @@ def _number(environment: Mapping[str, str], name: str, otherwise: Number, kind: 
 
 def _from(environment: Mapping[str, str], name: str) -> str | None:
     file = environment.get(f"{name}_FILE")
-    if file:
+    if not file:
+        return environment.get(name) or None
+    try:
         return Path(file).read_text(encoding="utf-8").strip() or None
-    return environment.get(name) or None
+    except (OSError, ValueError) as error:
+        raise TrainingRefused(
+            f"{name}_FILE is {file!r}: it cannot be read ({error}); name a text file, or set {name}"
+        ) from error

@@ -82,6 +82,10 @@ def test_an_address_may_come_from_a_file(tmp_path: Path) -> None:
     assert read_addresses({"KNOWGATE_DATABASE_URL": "x"}, database_url="y").database_url == "y"
     with pytest.raises(TrainingRefused):
         read_addresses({})
+    (tmp_path / "bytes").write_bytes(b"\xff")
+    for file in (tmp_path / "none", tmp_path, tmp_path / "bytes"):
+        with pytest.raises(TrainingRefused, match=f"ENGINE_FILE is '{file}': it cannot be read .*name a text file, or"):
+            read_engine({"KNOWGATE_TRAINING_ENGINE_FILE": str(file)})
 
 
 def test_the_engine_is_local_unless_an_option_or_the_environment_names_a_cluster() -> None:
@@ -106,6 +110,16 @@ def test_the_engine_is_local_unless_an_option_or_the_environment_names_a_cluster
 def test_an_engine_that_cannot_be_is_refused(environment: dict[str, str], said: str) -> None:
     with pytest.raises(TrainingRefused, match=said):
         read_engine({"KNOWGATE_TRAINING_ENGINE": "ray"} | environment)
+
+
+@pytest.mark.parametrize(
+    ("option", "choices"), [("--engine", "local, ray"), ("--p-t-kind", "option, first_token, mean")]
+)
+def test_choices_are_listed_as_they_are_typed(option: str, choices: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as usage:
+        main(["extract", "--model=m", "--prompts=p.csv", "--out=o.npz", option, "foo"])
+    told = capsys.readouterr().err.replace("'", "")
+    assert usage.value.code == 2 and f"invalid choice: foo (choose from {choices})" in told and "<" not in told
 
 
 def test_draining_an_outbox_loads_no_torch() -> None:

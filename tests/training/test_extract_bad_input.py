@@ -1,14 +1,20 @@
 """Bad input through `python -m training extract`: a clear error by query, value and cure, and nothing done is lost."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
+from pyarrow import parquet
 from safetensors.numpy import load_file
 
+from training import extract_file
 from training.__main__ import main
+from training.errors import ExtractionRefused
+from training.extract_parts import PartFolder
 
 PROMPTS = {"q1": "abc:", "q2": "de:", "q3": "fghij:"}
 
@@ -80,3 +86,94 @@ def test_an_empty_prompt_a_missing_folder_and_a_file_of_another_encoding_are_tol
     command = ["extract", "--model", str(folder / "model"), "--prompts", str(folder / "latin.csv")]
     assert main([*command, "--out", str(folder / "out.npz"), "--device", "cpu"]) == 1
     assert "latin.csv" in (told := capsys.readouterr().err) and "UTF" in told
+
+
+def read(path: Path, content: str) -> dict[str, str]:
+    path.write_text(content, encoding="utf-8")
+    return dict(zip(*extract_file._read_prompts(path), strict=True))
+
+
+def test_line_breaks_in_a_long_csv_make_no_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extract_file, "_CSV_BLOCK", 1 << 20, raising=False)  # several of them in this file
+    prompts = {f"{at:05}": f'first line of {at}\nx,"second" line\n' + "word " * 40 for at in range(8000)}
+    cells = {name: text.replace('"', '""') for name, text in prompts.items()}
+    rows = "".join(f'{name},"{text}"\n' for name, text in cells.items())
+    assert len(rows) > 1 << 20 and read(tmp_path / "p.csv", "query_id,prompt\n" + rows) == prompts
+
+
+def test_texts_of_a_csv_stay_as_they_were_written(tmp_path: Path) -> None:
+    for name, text in {"001": "1.10", "1.10": "true", "true": "2026-01-01 00:00:00", "2026-01-01": "None"}.items():
+        assert read(tmp_path / "p.csv", f"query_id,prompt\n{name},{text}\n") == {name: text}
+
+
+def test_texts_of_jsonl_stay_as_they_were_written(tmp_path: Path) -> None:
+    lines = [
+        '{"query_id": "2026-01-01T00:00:00+02:00", "prompt": "2026-01-01 00:00:00", "other": [1]}',
+        '{"query_id": 7, "prompt": "1.10"}',
+        "",
+        '{"query_id": "007", "prompt": "null"}',
+    ]
+    assert read(tmp_path / "p.jsonl", "\n".join(lines)) == {
+        "2026-01-01T00:00:00+02:00": "2026-01-01 00:00:00",
+        "7": "1.10",
+        "007": "null",
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ('{"query_id": null, "prompt": "w1"}', r"row 1 has no query_id: give it one"),
+        ('{"prompt": "w1"}', r"row 1 has no query_id"),
+        ('{"query_id": "", "prompt": "w1"}', r"row 1 has no query_id"),
+        ('{"query_id": "q1"}', r"query 'q1' has no prompt: leave such rows out"),
+        ('{"query_id": "q1", "prompt": ["a"]}', r"query 'q1': prompt is \['a'\]: write it as text"),
+        ('{"query_id": "q1", "prompt": 5}', r"query 'q1': prompt is 5: write it as text"),
+        ('{"query_id": 1.5, "prompt": "a"}', r"row 1: query_id is 1.5: write it as text"),
+        ('{"query_id": true, "prompt": "a"}', r"row 1: query_id is True: write it as text"),
+        ('["q1", "a"]', r"line 1 is \['q1', 'a'\]: write an object with query_id and prompt"),
+        ('{"query_id": "q1", "prompt": "a"', r"line 1 is no JSON \(.*\): write it again"),
+        ('{"query_id": "q1", "prompt": "\\ud83d"}', r"is not UTF-8 \(.*surrogates.*\): save the file as UTF-8"),
+    ],
+)
+def test_what_is_no_text_is_refused_by_name(tmp_path: Path, row: str, said: str) -> None:
+    with pytest.raises(ExtractionRefused, match=said):
+        read(tmp_path / "p.jsonl", row)
+
+
+def test_columns_of_parquet_and_csv_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ExtractionRefused, match="has 2 columns 'prompt': keep one, or rename the others"):
+        read(tmp_path / "p.csv", "query_id,prompt,prompt\nq1,a,b\n")
+    for name, columns, said in (
+        ("prompt", {"query_id": [1], "prompt": [["a"]]}, r"query '1': prompt is \['a'\]: write it as text"),
+        ("query_id", {"query_id": [1.0], "prompt": ["a"]}, r"row 1: query_id is 1.0: write it as text"),
+        ("bytes", {"query_id": ["1"], "prompt": [b"a"]}, r"column prompt holds bytes: write it as text"),
+    ):
+        parquet.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+        with pytest.raises(ExtractionRefused, match=said):
+            extract_file._read_prompts(tmp_path / f"{name}.parquet")
+    parquet.write_table(pa.table([["q"], ["a"], ["b"]], names=["query_id", "prompt", "prompt"]), tmp_path / "2.parquet")
+    with pytest.raises(ExtractionRefused, match="has 2 columns 'prompt'"):
+        extract_file._read_prompts(tmp_path / "2.parquet")
+
+
+def test_a_place_that_cannot_be_written_is_told_before_any_work(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert extract(folder, PROMPTS, "/proc/x.npz") == 1
+    told = capsys.readouterr().err
+    assert "out is /proc/x.npz: nothing can be written beside it" in told and "in a folder that can be" in told
+    assert extract(folder, PROMPTS, "a" * 300 + ".npz") == 1
+    assert "name another" in (told := capsys.readouterr().err) and "prompts/s" not in told
+
+
+def test_parts_without_credentials_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("s3fs").S3FileSystem.clear_instance_cache()
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    parts = PartFolder(url="s3://bucket/prefix", job="a" * 64)
+    with pytest.raises(ExtractionRefused, match=r"kept under s3://bucket/prefix \(.*credentials.*\): .*give its cred"):
+        parts.claim()

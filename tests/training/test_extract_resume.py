@@ -1,5 +1,6 @@
 """A killed extraction goes on where it was, computes no vector twice, and never mixes two jobs."""
 
+import errno
 import io
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 from safetensors.numpy import load_file
 from transformers import BertConfig, BertForMaskedLM
 
+from training import extract_parts
 from training.errors import ExtractionRefused, TrainingError
 from training.extract_file import extract_file
 from training.extract_parts import PartFolder, Parts
@@ -110,13 +112,90 @@ def test_parts_may_lie_under_any_url_that_fsspec_knows(folder: Path) -> None:
     with other.open(), pytest.raises(ExtractionRefused, match="another process"):
         other.write({"rows": np.array([0])})
         extract_file(answerer_of(folder), folder / "prompts.jsonl", folder / "out.npz", parts_url=url)
-    with pytest.raises(ExtractionRefused, match=f"{url} holds parts of another extraction"):
-        extract_file(answerer_of(folder), folder / "prompts.jsonl", folder / "out.npz", parts_url=url)
     with pytest.raises(ExtractionRefused, match="cannot be kept under nowhere://x"):
         extract_file(answerer_of(folder), folder / "prompts.jsonl", folder / "out.npz", parts_url="nowhere://x")
-    done = extract_file(answerer_of(folder), folder / "prompts.jsonl", folder / "out.npz", parts_url=f"{url}2")
-    assert done.queries == COUNT and not fsspec.url_to_fs(f"{url}2")[0].exists(f"{url}2")
+    done = extract_file(answerer_of(folder), folder / "prompts.jsonl", folder / "out.npz", parts_url=url)
+    assert done.queries == COUNT and done.resumed == 0
+    kept = fsspec.url_to_fs(url)[0].find(url)  # jobs share a prefix: none reads or removes another's
+    assert sorted(path.rpartition("/")[0] for path in kept) == [f"/{folder.name}/parts/knowgate-parts-{'a' * 16}"] * 2
     assert list(folder.glob(".out*")) == []
+
+
+def test_of_a_folder_for_parts_only_what_the_job_wrote_is_removed(folder: Path) -> None:
+    shared = folder / "shared"
+    own = shared / f"knowgate-parts-{'a' * 16}"
+    parts = Parts(shared / "out.npz", "a" * 64, f"{shared}/")
+    (shared / "others").mkdir(parents=True)
+    (shared / "labels.csv").write_text("of somebody")
+    with parts.open():
+        parts.write({"rows": np.array([0])})
+        (own / f".part-{'a' * 16}-9.safetensors.0.tmp").write_bytes(b"half a part")  # what a kill may leave
+        (own / "notes.txt").write_text("of somebody")
+        parts.remove()
+    assert {str(path.relative_to(shared)) for path in shared.rglob("*")} == {
+        *("others", "labels.csv", own.name, f"{own.name}/notes.txt")
+    }
+    (own / "notes.txt").unlink()
+    own.rmdir()
+    parts.remove()  # all is gone already
+    done = extract_file(answerer_of(folder), folder / "prompts.jsonl", shared / "out.npz", parts_url=str(shared))
+    assert done.queries == COUNT and {path.name for path in shared.iterdir()} == {"others", "labels.csv", "out.npz"}
+
+
+def test_what_is_done_before_the_disk_is_full_is_not_done_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts, out = folder / "prompts.jsonl", folder / "out.npz"
+    whole, written = extract_parts.write_whole, []
+
+    def write_three(path: Path, content: bytes) -> None:
+        if len(written) == 4:  # the job's name, and three parts
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        whole(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(extract_parts, "write_whole", write_three)
+        with pytest.raises(
+            ExtractionRefused, match=r"parts cannot be written under .*No space left.*what is done is kept"
+        ):
+            extract_file(answerer_of(folder), prompts, out, part_prompts=10)
+    with monkeypatch.context() as patch:
+        patch.setattr("training.extract_file.write_whole", write_three)
+        with pytest.raises(ExtractionRefused, match=r"out is .*cannot be written \(.*No space left.*start the same"):
+            extract_file(answerer_of(folder), prompts, out)
+    assert extract_file(answerer_of(folder), prompts, out).resumed == COUNT
+    assert list(folder.glob(".*")) == []
+
+
+def test_half_a_file_is_not_left_on_a_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        extract_parts.write_whole(folder / "out.npz", b"content")
+    assert list(folder.glob("*out.npz*")) == []
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+@pytest.mark.parametrize("kept", [0, 100, -20])
+def test_a_damaged_result_is_told_as_one_and_left_as_it_is(folder: Path, suffix: str, kept: int) -> None:
+    out = folder / f"out{suffix}"
+    extract_file(answerer_of(folder), folder / "prompts.jsonl", out, states_only=True)
+    torn = out.read_bytes()[:kept]
+    out.write_bytes(torn)
+    with pytest.raises(ExtractionRefused, match=r"out is .*cannot be read as a result .*remove it or name another"):
+        extract_file(answerer_of(folder), folder / "prompts.jsonl", out, states_only=True)
+    assert out.read_bytes() == torn
+
+
+def test_a_flipped_byte_in_a_result_is_noticed(folder: Path) -> None:
+    out = folder / "out.npz"
+    extract_file(answerer_of(folder), folder / "prompts.jsonl", out)
+    content = bytearray(out.read_bytes())
+    content[content.index(b"entropy.npy") + 200] ^= 1
+    out.write_bytes(content)
+    with pytest.raises(ExtractionRefused, match=r"cannot be read as a result \(Bad CRC-32"):
+        extract_file(answerer_of(folder), folder / "prompts.jsonl", out)
 
 
 def test_a_part_that_the_disk_lost_is_asked_again(folder: Path) -> None:
@@ -180,11 +259,14 @@ def test_what_cannot_be_done_is_refused_before_any_work(folder: Path) -> None:
         extract_file(answerer_of(folder), prompts, out, tier=-1)
     with pytest.raises(ExtractionRefused, match="part_prompts is 0: give at least 1"):
         extract_file(answerer_of(folder), prompts, out, part_prompts=0)
+    for nowhere in ("", " ", "s3://"):
+        with pytest.raises(ExtractionRefused, match=f"parts_url is '{nowhere}': name a folder or an fsspec URL"):
+            extract_file(answerer_of(folder), prompts, out, parts_url=nowhere)
     with pytest.raises(ExtractionRefused, match="max_new_tokens is 0"):
         Answerer(answerer_of(folder).loaded, max_new_tokens=0)
     with pytest.raises(ExtractionRefused, match="device is 'abacus': use auto, cpu or cuda"):
         chosen_device("abacus")
     out.write_bytes(b"labels that somebody filled in")
-    with pytest.raises(ExtractionRefused, match="it exists, from other prompts or options"):
+    with pytest.raises(ExtractionRefused, match="cannot be read as a result"):
         extract_file(answerer_of(folder), prompts, out)
     assert out.read_bytes() == b"labels that somebody filled in"

@@ -9,7 +9,9 @@ from training.settings import ENGINE, RAY_ADDRESS, RAY_CPUS, RAY_GPUS, RAY_WORKE
 
 def add_engine(command: argparse.ArgumentParser) -> None:
     """Let a command be given an engine."""
-    command.add_argument("--engine", choices=list(EngineKind), help=f"who computes; else {ENGINE}, or local")
+    command.add_argument(
+        "--engine", choices=[str(kind) for kind in EngineKind], help=f"who computes; else {ENGINE}, or local"
+    )
     command.add_argument(
         "--ray-address", help=f"host:port of the head node, auto or local; else {RAY_ADDRESS}, or auto"
     )
