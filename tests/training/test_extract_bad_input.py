@@ -15,6 +15,7 @@ from training import extract_file
 from training.__main__ import main
 from training.errors import ExtractionRefused
 from training.extract_parts import PartFolder
+from training.prompt_files import read_prompts
 
 PROMPTS = {"q1": "abc:", "q2": "de:", "q3": "fghij:"}
 
@@ -90,7 +91,7 @@ def test_an_empty_prompt_a_missing_folder_and_a_file_of_another_encoding_are_tol
 
 def read(path: Path, content: str) -> dict[str, str]:
     path.write_text(content, encoding="utf-8")
-    return dict(zip(*extract_file._read_prompts(path), strict=True))
+    return dict(zip(*read_prompts(path), strict=True))
 
 
 def test_line_breaks_in_a_long_csv_make_no_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,10 +152,10 @@ def test_columns_of_parquet_and_csv_are_refused_by_name(tmp_path: Path) -> None:
     ):
         parquet.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
         with pytest.raises(ExtractionRefused, match=said):
-            extract_file._read_prompts(tmp_path / f"{name}.parquet")
+            read_prompts(tmp_path / f"{name}.parquet")
     parquet.write_table(pa.table([["q"], ["a"], ["b"]], names=["query_id", "prompt", "prompt"]), tmp_path / "2.parquet")
     with pytest.raises(ExtractionRefused, match="has 2 columns 'prompt'"):
-        extract_file._read_prompts(tmp_path / "2.parquet")
+        read_prompts(tmp_path / "2.parquet")
 
 
 def test_a_place_that_cannot_be_written_is_told_before_any_work(

@@ -40,7 +40,7 @@ def final_norm(model: nn.Module) -> nn.Module:
     if len(found) != 1:
         raise ModelStructureUnknown(
             f"{type(model).__name__} has {len(found)} norms beside its decoder layers, one is expected: "
-            "extract with normed=False"
+            "leave normed out (on the command line --normed)"
         )
     return found[0]
 
