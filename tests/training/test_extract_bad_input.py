@@ -11,7 +11,7 @@ import torch
 from pyarrow import parquet
 from safetensors.numpy import load_file
 
-from training import extract_file
+from training import prompt_files
 from training.__main__ import main
 from training.errors import ExtractionRefused
 from training.extract_parts import PartFolder
@@ -95,7 +95,7 @@ def read(path: Path, content: str) -> dict[str, str]:
 
 
 def test_line_breaks_in_a_long_csv_make_no_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extract_file, "_CSV_BLOCK", 1 << 20, raising=False)  # several of them in this file
+    monkeypatch.setattr(prompt_files, "_CSV_BLOCK", 1 << 20)  # several of them in this file
     prompts = {f"{at:05}": f'first line of {at}\nx,"second" line\n' + "word " * 40 for at in range(8000)}
     cells = {name: text.replace('"', '""') for name, text in prompts.items()}
     rows = "".join(f'{name},"{text}"\n' for name, text in cells.items())
