@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from random import Random
 from typing import TypeVar
@@ -80,6 +80,8 @@ class Serving:
         self.random = Random()
         self._explorers = ThreadPoolExecutor(EXPLORERS, thread_name_prefix="knowgate-exploration")
         self._room = threading.BoundedSemaphore(MOST_EXPLORATIONS)
+        self._exploring: set[Future[None]] = set()
+        self._given_up = threading.Event()
 
     def steps(self, query: Query) -> AnswerSteps:
         """The steps of answering; records an attempt per tier. Raises NoAnswer."""
@@ -125,7 +127,9 @@ class Serving:
             query.close()
         else:
             try:
-                self._explorers.submit(self._explore, query, messages)
+                exploration = self._explorers.submit(self._explore, query, messages)
+                self._exploring.add(exploration)
+                exploration.add_done_callback(self._exploring.discard)
             except RuntimeError:  # closed meanwhile; the answer is there all the same
                 log.warning("exploration of %s left out: the cascade is closed", query.decision_id)
                 self._room.release()
@@ -133,7 +137,7 @@ class Serving:
 
     def _explore(self, query: Query, messages: Sequence[Message]) -> None:
         try:
-            reply = drive(tries(self.tiers[-1], last=True, random=self.random), messages)
+            reply = drive(tries(self.tiers[-1], last=True, random=self.random), messages, self._given_up)
             attempt(query, len(self.tiers) - 1, reply)
         except BackendFailed as error:
             log.warning("exploration of %s failed: %s", query.decision_id, error)
@@ -141,9 +145,18 @@ class Serving:
             query.close()
             self._room.release()
 
-    def close(self) -> None:
-        """Waits for the explorations under way; their decisions are logged then."""
-        self._explorers.shutdown(wait=True)
+    def close(self, *, within_s: float | None = None) -> None:
+        """Waits for the explorations under way; their decisions are logged then.
+
+        Those that take longer than `within_s` are given up: none is asked for any more, and one that waits for its
+        tier ends with that. Their decisions are logged without them.
+        """
+        if within_s is None:
+            self._explorers.shutdown(wait=True)
+            return
+        self._explorers.shutdown(wait=False)
+        wait(tuple(self._exploring), timeout=within_s)
+        self._given_up.set()
 
 
 def answer(serving: Serving, query: Query, messages: Sequence[Message]) -> Answer:
@@ -153,8 +166,13 @@ def answer(serving: Serving, query: Query, messages: Sequence[Message]) -> Answe
     return given
 
 
-def drive(steps: Generator[Ask | Pause | Read, Reply | BackendFailed | None, T], messages: Sequence[Message]) -> T:
-    """What `steps` return, each taken with a blocking call."""
+def drive(
+    steps: Generator[Ask | Pause | Read, Reply | BackendFailed | None, T],
+    messages: Sequence[Message],
+    given_up: threading.Event | None = None,
+) -> T:
+    """What `steps` return, each taken with a blocking call. Raises BackendFailed once `given_up` is set."""
+    given_up = given_up or threading.Event()
     outcome: Reply | BackendFailed | None = None
     while True:
         try:
@@ -162,8 +180,10 @@ def drive(steps: Generator[Ask | Pause | Read, Reply | BackendFailed | None, T],
         except StopIteration as end:
             result: T = end.value
             return result
+        if given_up.is_set():
+            raise BackendFailed("given up, since the cascade is closed", Failure.UNREACHABLE)
         if isinstance(step, Pause):
-            time.sleep(step.seconds)
+            given_up.wait(step.seconds)
             outcome = None
             continue
         if isinstance(step, Read):

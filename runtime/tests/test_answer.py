@@ -223,6 +223,20 @@ def test_closing_waits_for_explorations(make: Make, kept: Kept, good: dict[str, 
     assert all(len(decision.attempts) == 2 for decision, _ in kept.rows)
 
 
+def test_explorations_that_take_too_long_are_given_up_and_their_decisions_logged(
+    make: Make, kept: Kept, good: dict[str, Any]
+) -> None:
+    small, large = InMemory("small", reply(**good)), InMemory("large", failed())  # a failure that is tried again
+    large.gate.clear()
+    with make(small, large) as cascade:
+        for _ in range(20):
+            cascade.answer(QUESTION, decision_id=coin(cascade, True))
+        cascade.close(within_s=0.0)
+        large.gate.set()
+    assert [len(decision.attempts) for decision, _ in kept.rows] == [1] * 20
+    assert large.asked <= 4  # those that were under way, once each
+
+
 def test_a_closed_cascade_answers_and_leaves_explorations_out(make: Make, kept: Kept, good: dict[str, Any]) -> None:
     cascade = make(InMemory("small", reply(**good)), InMemory("large", reply("LIMA")))
     cascade.close()

@@ -2,11 +2,16 @@
 
 import json
 import math
+import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -42,13 +47,15 @@ ASKED = [{"role": "user", "content": "Which city?"}]
 
 @dataclass
 class Tier:
-    """A server that answers `text`, sure of it by `p_t`; or fails with `status`."""
+    """A server that answers `text`, sure of it by `p_t`, once its gate is open; or fails with `status`."""
 
     url: str
     text: str
     p_t: float
     status: int = 200
     asked: int = 0
+    finish_reason: str = "stop"
+    gate: threading.Event = field(default_factory=threading.Event)
 
 
 @contextmanager
@@ -59,12 +66,13 @@ def tier_server(text: str, p_t: float) -> Iterator[Tier]:
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             tier.asked += 1
+            tier.gate.wait()
             token = {"token": tier.text, "logprob": math.log(tier.p_t), "bytes": None, "top_logprobs": []}
             choice = {
                 "index": 0,
                 "message": {"role": "assistant", "content": tier.text},
                 "logprobs": {"content": [token]},
-                "finish_reason": "stop",
+                "finish_reason": tier.finish_reason,
             }
             usage = {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}
             content = json.dumps(
@@ -75,7 +83,8 @@ def tier_server(text: str, p_t: float) -> Iterator[Tier]:
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            with suppress(OSError):  # whoever asked may have gone
+                self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -83,9 +92,11 @@ def tier_server(text: str, p_t: float) -> Iterator[Tier]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     tier = Tier(f"http://127.0.0.1:{server.server_port}/v1", text, p_t)
+    tier.gate.set()
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield tier
+    tier.gate.set()
     server.shutdown()
     thread.join()
     server.server_close()
@@ -400,6 +411,65 @@ def test_tiers_that_a_gateway_cannot_ask_are_refused_by_name(tmp_path: Path, run
         _files("--key-file", [f"small={tmp_path / 'nowhere'}"], bytes.decode)
     error = run_command("gateway", "--cascade", "x", "--host", "0.0.0.0")
     assert "--host is 0.0.0.0: set KNOWGATE_GATEWAY_KEY" in str(error)
+
+
+@contextmanager
+def gateway_process(world: World, data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`knowgate gateway` as a process of its own, once it says that it serves, and where."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", "from services.command_line import main; main()", "gateway"]
+    process = subprocess.Popen(
+        [*command, "--cascade", "trivia", "--control", world.control, "--port", str(port)],
+        env=os.environ | {"KNOWGATE_DATA_DIR": str(data_dir), "KNOWGATE_GATEWAY_KEY": KEY},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        told = process.stderr.readline()
+        assert "is model 'trivia'" in told, told + process.stderr.read()
+        yield process, f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def explore_everything(world: World) -> None:
+    now = datetime.now(UTC)
+    with transaction(world.engine) as session:
+        held = assignments.assignment(session, "trivia")
+        assert held is not None
+        every = replace(held, generation=2, exploration_rate=1.0)
+        assignments.swap_assignment(session, every, expected_generation=1, now=now)
+
+
+@pytest.mark.parametrize(
+    ("number", "ends", "roles"),
+    [(signal.SIGTERM, True, ["served", "exploration"]), (signal.SIGINT, False, ["served"])],
+)
+def test_a_signal_ends_explorations_and_drains_before_the_process_ends(
+    world: World, tmp_path: Path, number: int, ends: bool, roles: list[str]
+) -> None:
+    explore_everything(world)
+    world.large.gate.clear()
+    with gateway_process(world, tmp_path / "data") as (process, url):
+        with openai.OpenAI(base_url=url, api_key=KEY, max_retries=3) as client:
+            client.chat.completions.create(
+                model="trivia",
+                messages=ASKED,  # type: ignore[arg-type]
+                metadata={"external_id": "q-9"},
+            )
+        while not world.large.asked:  # the exploration is under way
+            time.sleep(0.01)
+        process.send_signal(number)
+        if ends:
+            world.large.gate.set()
+        assert process.wait(90) == 0
+    with reading(world.engine) as session:
+        decision = decisions.find_decision(session, "trivia", "q-9")
+    assert decision is not None and [str(attempt.role) for attempt in decision.attempts] == roles
+    assert not list((tmp_path / "data").glob("gateway/trivia/spool/*.segment"))
 
 
 @pytest.fixture

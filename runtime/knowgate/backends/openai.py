@@ -99,13 +99,13 @@ class OpenAIBackend:
                 given = await self._endpoint.post_async(step.body, deadline=deadline)
 
     def close(self) -> None:
-        """Closes the connections that `ask` opened."""
+        """Closes the connections of `ask` and `ask_async`; a query that waits for one fails with BackendFailed."""
         self._endpoint.close()
 
     async def close_async(self) -> None:
-        """Closes the connections that `ask_async` opened on this event loop, and those of `ask`."""
+        """`close`, on the running event loop, which it never blocks."""
         await self._endpoint.close_async()
-        self._endpoint.close()
+        await asyncio.to_thread(self._endpoint.close)  # it waits for other threads
 
     def __enter__(self) -> Self:
         return self
