@@ -2,7 +2,8 @@
 
 A tier that fails is an escalation: it is recorded as an attempt without signals, whose reason is the missing signal and
 whose note says what happened, and the next tier is asked. Only where the last tier fails is there no answer, and an
-error. An answer that a gate did not pass is never served instead: a fault may cost money, never accuracy.
+error. An answer that a gate did not pass is never served instead: a fault may cost money, never accuracy. So it is with
+an answer that was cut off, filtered or is empty: how sure a tier was of half an answer says nothing of the whole.
 
 Exploration runs after the answer was returned, in a thread of its own; the decision is logged when it is done. The
 steps are a generator, driven here by blocking calls and in `answer_async` by an event loop.
@@ -20,7 +21,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from knowgate.backends.circuit import Circuit
-from knowgate.backends.protocol import Backend, Encoder, Message, Reply
+from knowgate.backends.protocol import Backend, Encoder, Finish, Message, Reply
 from knowgate.backends.tries import Ask, Patience, Pause, Read, Tier, tries
 from knowgate.errors import BackendFailed, Failure, NoAnswer, RecordInvalid
 from knowgate.query import Query
@@ -101,6 +102,10 @@ class Serving:
                     ) from error
                 latency_ms = (time.perf_counter() - began) * 1e3
                 rulings.append(query.attempt(index, latency_ms=latency_ms, note=f"{error.failure}: {error}"))
+                continue
+            lack = None if last else lack_of(reply)
+            if lack is not None:
+                rulings.append(attempt(query, index, without_signals(reply, lack)))
                 continue
             if tier.encoder is not None and reply.hidden is None:
                 read = yield Read(encoder=tier.encoder, layer=query.probe_layer(index), reply=reply)
@@ -212,6 +217,24 @@ def unforeseen(backend: Backend, error: Exception) -> BackendFailed:
     failed = BackendFailed(f"{backend.model} raised {error!r}", failure)
     failed.__cause__ = error
     return failed
+
+
+def lack_of(reply: Reply) -> str | None:
+    """Why no signal speaks for this reply, since it is no whole answer; None for one that is."""
+    if reply.finish is Finish.FILTERED:
+        return "content_filter: the answer was filtered, its signals are left out"
+    if not reply.text.strip():
+        return "empty: the answer has no text, its signals are left out"
+    if reply.finish is Finish.LENGTH and not reply.enough:
+        return "length: the answer was cut off at its limit of tokens, its signals are left out"
+    return None
+
+
+def without_signals(reply: Reply, note: str) -> Reply:
+    """The reply with nothing that a policy could keep it for."""
+    return replace(
+        reply, p_t=None, entropy=None, margin=None, hidden=None, fingerprint=None, notes=(note, *reply.notes)
+    )
 
 
 def attempt(query: Query, tier: int, reply: Reply) -> Ruling:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from knowgate.backends.answer_tokens import says_option
 from knowgate.backends.chat import Chat, read_chat
 from knowgate.backends.endpoint import Endpoint
 from knowgate.backends.protocol import Message, Reply, require_kind
@@ -144,6 +145,11 @@ class OpenAIBackend:
         body |= changes | self._parameters
         return {name: value for name, value in body.items() if value is not None}
 
+    def _is_of_one_token(self) -> bool:
+        """Whether answers are meant to be one token, which every engine calls cut off."""
+        sent = {"max_tokens": self.max_tokens} | self._parameters
+        return 1 in (sent.get("max_tokens"), sent.get("max_completion_tokens"))
+
     def _read(self, content: bytes) -> Chat:
         return read_chat(content, options=self.options, p_t_kind=self.p_t_kind)
 
@@ -152,6 +158,8 @@ class OpenAIBackend:
         notes = (*chat.notes, *hidden.pop("notes", ()))
         return Reply(
             text=chat.text,
+            finish=chat.finish,
+            enough=self._is_of_one_token() or says_option(chat.text, self.options),
             p_t=chat.p_t,
             p_t_kind=self.p_t_kind,
             entropy=chat.entropy,

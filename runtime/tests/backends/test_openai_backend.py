@@ -145,6 +145,24 @@ def test_a_back_end_outlives_its_event_loop(start: Any, acts: Any) -> None:
     assert [asyncio.run(once()), asyncio.run(once())] == ["B", "B"]
 
 
+@pytest.mark.parametrize(
+    ("text", "settings", "enough"),
+    [
+        ("B because of", {}, False),
+        ("**B** because of", {"options": ("A", "B")}, True),
+        ("Because of", {"options": ("A", "B")}, False),
+        ("B", {"max_tokens": 1}, True),
+        ("B", {"parameters": {"max_tokens": None, "max_completion_tokens": 1}}, True),
+    ],
+)
+def test_an_answer_that_was_cut_off_is_told_and_is_enough_where_an_option_or_one_token_was_asked_for(
+    start: Any, acts: Any, event_loop: bool, text: str, settings: Any, enough: bool
+) -> None:
+    engine = start(acts.answer(acts.completion(text, choice={"finish_reason": "length"})))
+    reply = ask(OpenAIBackend(engine.url, "small", **settings), event_loop=event_loop)
+    assert (reply.text, reply.finish, reply.enough) == (text, "length", enough)
+
+
 def test_closing_fails_what_is_under_way_instead_of_leaving_it_to_wait(start: Any, acts: Any) -> None:
     arrived, gate = threading.Event(), threading.Event()
 
