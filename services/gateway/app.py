@@ -1,7 +1,8 @@
 """The server: `POST /v1/chat/completions` from a live cascade, in the shapes that OpenAI's clients read.
 
 Errors have OpenAI's shape, and name field, value and cure within it. Where no tier may answer the status is 502 and
-nothing is recorded; the client's own retry asks again. The decision is in the spool before the answer is sent.
+nothing is recorded; the client's own retry asks again. The decision is in the spool before the answer is sent, but for
+an explored one, which is spooled when its exploration is done, and for one that a full spool does not take.
 """
 
 import hmac

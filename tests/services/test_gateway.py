@@ -265,6 +265,18 @@ def test_a_stream_is_one_chunk_that_the_client_puts_together(world: World) -> No
     assert [event.choices[0].finish_reason for event in events if event.choices] == [None, "stop"]
 
 
+def test_an_answer_that_was_cut_off_goes_to_the_larger_tier_and_why_that_ended_is_told(world: World) -> None:
+    world.small.finish_reason = "length"
+    raw = world.client.chat.completions.with_raw_response.create(model="trivia", messages=ASKED)  # type: ignore[arg-type]
+    assert (raw.parse().choices[0].message.content, raw.headers["knowgate-reason"]) == ("Quito", "missing_signal")
+    assert raw.parse().choices[0].finish_reason == "stop"
+    world.large.finish_reason = "length"
+    answer = world.client.chat.completions.create(model="trivia", messages=ASKED)  # type: ignore[arg-type]
+    assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("Quito", "length")
+    events = world.client.chat.completions.create(model="trivia", messages=ASKED, stream=True)  # type: ignore[arg-type]
+    assert [event.choices[0].finish_reason for event in events] == [None, "length"]
+
+
 @pytest.mark.parametrize(
     ("change", "status", "param"),
     [
@@ -279,6 +291,9 @@ def test_a_stream_is_one_chunk_that_the_client_puts_together(world: World) -> No
         ({"metadata": {"slcie": "cities"}}, 400, "metadata.slcie"),
         ({"messages": [{"role": "user", "content": "nul \x00"}]}, 400, "messages[0].content"),
         ({"metadata": {"external_id": ""}}, 400, "metadata.external_id"),
+        ({"extra_body": {"stream": "yes"}}, 400, "stream"),
+        ({"extra_body": {"stream_options": [1]}}, 400, "stream_options"),
+        ({"extra_body": {"stream_options": []}}, 400, "stream_options"),
     ],
 )
 def test_what_a_cascade_cannot_answer_is_refused_by_field(
@@ -413,14 +428,24 @@ def test_tiers_that_a_gateway_cannot_ask_are_refused_by_name(tmp_path: Path, run
     assert "--host is 0.0.0.0: set KNOWGATE_GATEWAY_KEY" in str(error)
 
 
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
+def command_of(world: World, port: int) -> list[str]:
+    """`knowgate gateway`, in a process of its own."""
+    runs = [sys.executable, "-c", "from services.command_line import main; main()"]
+    return [*runs, "gateway", "--cascade", "trivia", "--control", world.control, "--port", str(port)]
+
+
 @contextmanager
 def gateway_process(world: World, data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`knowgate gateway` as a process of its own, once it says that it serves, and where."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-c", "from services.command_line import main; main()", "gateway"]
+    port = unused_port()
     process = subprocess.Popen(
-        [*command, "--cascade", "trivia", "--control", world.control, "--port", str(port)],
+        command_of(world, port),
         env=os.environ | {"KNOWGATE_DATA_DIR": str(data_dir), "KNOWGATE_GATEWAY_KEY": KEY},
         stderr=subprocess.PIPE,
         text=True,
@@ -453,7 +478,7 @@ def test_a_signal_ends_explorations_and_drains_before_the_process_ends(
 ) -> None:
     explore_everything(world)
     world.large.gate.clear()
-    with gateway_process(world, tmp_path / "data") as (process, url):
+    with gateway_process(world, tmp_path / "own") as (process, url):
         with openai.OpenAI(base_url=url, api_key=KEY, max_retries=3) as client:
             client.chat.completions.create(
                 model="trivia",
@@ -469,7 +494,27 @@ def test_a_signal_ends_explorations_and_drains_before_the_process_ends(
     with reading(world.engine) as session:
         decision = decisions.find_decision(session, "trivia", "q-9")
     assert decision is not None and [str(attempt.role) for attempt in decision.attempts] == roles
-    assert not list((tmp_path / "data").glob("gateway/trivia/spool/*.segment"))
+    assert not list((tmp_path / "own").glob("gateway/trivia/spool/*.segment"))
+
+
+@pytest.mark.parametrize("taken", ["own", "own/gateway/trivia", "own/gateway/trivia/spool"])
+def test_a_data_folder_that_cannot_be_used_is_told_by_its_setting_before_anything_is_served(
+    world: World, tmp_path: Path, taken: str
+) -> None:
+    path = tmp_path / taken
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("no folder")
+    ended = subprocess.run(
+        command_of(world, unused_port()),
+        env=os.environ | {"KNOWGATE_DATA_DIR": str(tmp_path / "own"), "KNOWGATE_GATEWAY_KEY": KEY},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert f"KNOWGATE_DATA_DIR is '{tmp_path / 'own'}': a folder is expected" in ended.stderr
+    assert str(path) in ended.stderr and "is model" not in ended.stderr and "Traceback" not in ended.stderr
 
 
 @pytest.fixture
