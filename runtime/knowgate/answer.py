@@ -2,7 +2,8 @@
 
 A tier that fails is an escalation: it is recorded as an attempt without signals, whose reason is the missing signal and
 whose note says what happened, and the next tier is asked. Only where the last tier fails is there no answer, and an
-error. An answer that a gate did not pass is never served instead: a fault may cost money, never accuracy.
+error. An answer that a gate did not pass is never served instead: a fault may cost money, never accuracy. So it is with
+an answer that was cut off, filtered or is empty: how sure a tier was of half an answer says nothing of the whole.
 
 Exploration runs after the answer was returned, in a thread of its own; the decision is logged when it is done. The
 steps are a generator, driven here by blocking calls and in `answer_async` by an event loop.
@@ -13,14 +14,14 @@ import logging
 import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from random import Random
 from typing import TypeVar
 from uuid import UUID
 
 from knowgate.backends.circuit import Circuit
-from knowgate.backends.protocol import Backend, Encoder, Message, Reply
+from knowgate.backends.protocol import Backend, Encoder, Finish, Message, Reply
 from knowgate.backends.tries import Ask, Patience, Pause, Read, Tier, tries
 from knowgate.errors import BackendFailed, Failure, NoAnswer, RecordInvalid
 from knowgate.query import Query
@@ -80,6 +81,8 @@ class Serving:
         self.random = Random()
         self._explorers = ThreadPoolExecutor(EXPLORERS, thread_name_prefix="knowgate-exploration")
         self._room = threading.BoundedSemaphore(MOST_EXPLORATIONS)
+        self._exploring: set[Future[None]] = set()
+        self._given_up = threading.Event()
 
     def steps(self, query: Query) -> AnswerSteps:
         """The steps of answering; records an attempt per tier. Raises NoAnswer."""
@@ -99,6 +102,10 @@ class Serving:
                     ) from error
                 latency_ms = (time.perf_counter() - began) * 1e3
                 rulings.append(query.attempt(index, latency_ms=latency_ms, note=f"{error.failure}: {error}"))
+                continue
+            lack = None if last else lack_of(reply)
+            if lack is not None:
+                rulings.append(attempt(query, index, without_signals(reply, lack)))
                 continue
             if tier.encoder is not None and reply.hidden is None:
                 read = yield Read(encoder=tier.encoder, layer=query.probe_layer(index), reply=reply)
@@ -125,7 +132,9 @@ class Serving:
             query.close()
         else:
             try:
-                self._explorers.submit(self._explore, query, messages)
+                exploration = self._explorers.submit(self._explore, query, messages)
+                self._exploring.add(exploration)
+                exploration.add_done_callback(self._exploring.discard)
             except RuntimeError:  # closed meanwhile; the answer is there all the same
                 log.warning("exploration of %s left out: the cascade is closed", query.decision_id)
                 self._room.release()
@@ -133,7 +142,7 @@ class Serving:
 
     def _explore(self, query: Query, messages: Sequence[Message]) -> None:
         try:
-            reply = drive(tries(self.tiers[-1], last=True, random=self.random), messages)
+            reply = drive(tries(self.tiers[-1], last=True, random=self.random), messages, self._given_up)
             attempt(query, len(self.tiers) - 1, reply)
         except BackendFailed as error:
             log.warning("exploration of %s failed: %s", query.decision_id, error)
@@ -141,9 +150,18 @@ class Serving:
             query.close()
             self._room.release()
 
-    def close(self) -> None:
-        """Waits for the explorations under way; their decisions are logged then."""
-        self._explorers.shutdown(wait=True)
+    def close(self, *, within_s: float | None = None) -> None:
+        """Waits for the explorations under way; their decisions are logged then.
+
+        Those that take longer than `within_s` are given up: none is asked for any more, and one that waits for its
+        tier ends with that. Their decisions are logged without them.
+        """
+        if within_s is None:
+            self._explorers.shutdown(wait=True)
+            return
+        self._explorers.shutdown(wait=False)
+        wait(tuple(self._exploring), timeout=within_s)
+        self._given_up.set()
 
 
 def answer(serving: Serving, query: Query, messages: Sequence[Message]) -> Answer:
@@ -153,8 +171,13 @@ def answer(serving: Serving, query: Query, messages: Sequence[Message]) -> Answe
     return given
 
 
-def drive(steps: Generator[Ask | Pause | Read, Reply | BackendFailed | None, T], messages: Sequence[Message]) -> T:
-    """What `steps` return, each taken with a blocking call."""
+def drive(
+    steps: Generator[Ask | Pause | Read, Reply | BackendFailed | None, T],
+    messages: Sequence[Message],
+    given_up: threading.Event | None = None,
+) -> T:
+    """What `steps` return, each taken with a blocking call. Raises BackendFailed once `given_up` is set."""
+    given_up = given_up or threading.Event()
     outcome: Reply | BackendFailed | None = None
     while True:
         try:
@@ -162,8 +185,10 @@ def drive(steps: Generator[Ask | Pause | Read, Reply | BackendFailed | None, T],
         except StopIteration as end:
             result: T = end.value
             return result
+        if given_up.is_set():
+            raise BackendFailed("given up, since the cascade is closed", Failure.UNREACHABLE)
         if isinstance(step, Pause):
-            time.sleep(step.seconds)
+            given_up.wait(step.seconds)
             outcome = None
             continue
         if isinstance(step, Read):
@@ -192,6 +217,24 @@ def unforeseen(backend: Backend, error: Exception) -> BackendFailed:
     failed = BackendFailed(f"{backend.model} raised {error!r}", failure)
     failed.__cause__ = error
     return failed
+
+
+def lack_of(reply: Reply) -> str | None:
+    """Why no signal speaks for this reply, since it is no whole answer; None for one that is."""
+    if reply.finish is Finish.FILTERED:
+        return "content_filter: the answer was filtered, its signals are left out"
+    if not reply.text.strip():
+        return "empty: the answer has no text, its signals are left out"
+    if reply.finish is Finish.LENGTH and not reply.enough:
+        return "length: the answer was cut off at its limit of tokens, its signals are left out"
+    return None
+
+
+def without_signals(reply: Reply, note: str) -> Reply:
+    """The reply with nothing that a policy could keep it for."""
+    return replace(
+        reply, p_t=None, entropy=None, margin=None, hidden=None, fingerprint=None, notes=(note, *reply.notes)
+    )
 
 
 def attempt(query: Query, tier: int, reply: Reply) -> Ruling:

@@ -292,16 +292,36 @@ class Cascade:
         query = self.open(prompt=prompt, external_id=external_id, slice=slice, decision_id=decision_id)
         return self._serving, query
 
-    def close(self) -> None:
+    def close(self, *, within_s: float | None = None) -> None:
         """Ends the watching and waits for explorations under way.
 
-        The spool is its owner's to close, and so are back-ends, but for those that `run_tiers` made.
+        The spool is its owner's to close, and so are back-ends, but for those that `run_tiers` made. Explorations that
+        take longer than `within_s` are given up, and their decisions logged without them. One that waits for a
+        back-end of yours ends when you close that; `close` again then waits for it.
         """
-        if self._serving is not None:
-            self._serving.close()
+        self._end(within_s)
         for backend in self._owned:
             if hasattr(backend, "close"):
                 backend.close()
+        if self._owned:
+            self._end(None)
+
+    async def close_async(self, *, within_s: float | None = None) -> None:
+        """`close` on the running event loop, which it never blocks."""
+        import asyncio
+
+        await asyncio.to_thread(self._end, within_s)
+        for backend in self._owned:
+            if hasattr(backend, "close_async"):
+                await backend.close_async()
+            elif hasattr(backend, "close"):
+                await asyncio.to_thread(backend.close)
+        if self._owned:
+            await asyncio.to_thread(self._end, None)
+
+    def _end(self, within_s: float | None) -> None:
+        if self._serving is not None:
+            self._serving.close(within_s=within_s)
         if self._watcher is not None:
             self._watcher.close()
 
@@ -312,6 +332,14 @@ class Cascade:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    async def __aenter__(self) -> "Cascade":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close_async()
 
 
 def _serving(

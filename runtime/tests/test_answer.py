@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from knowgate.answer import Answer
-from knowgate.backends.protocol import Message, Reply
+from knowgate.backends.protocol import Finish, Message, Reply
 from knowgate.backends.tries import Patience
 from knowgate.cascade import Cascade
 from knowgate.errors import BackendFailed, Failure, NoAnswer, RecordInvalid, SpoolRefused
@@ -223,6 +223,20 @@ def test_closing_waits_for_explorations(make: Make, kept: Kept, good: dict[str, 
     assert all(len(decision.attempts) == 2 for decision, _ in kept.rows)
 
 
+def test_explorations_that_take_too_long_are_given_up_and_their_decisions_logged(
+    make: Make, kept: Kept, good: dict[str, Any]
+) -> None:
+    small, large = InMemory("small", reply(**good)), InMemory("large", failed())  # a failure that is tried again
+    large.gate.clear()
+    with make(small, large) as cascade:
+        for _ in range(20):
+            cascade.answer(QUESTION, decision_id=coin(cascade, True))
+        cascade.close(within_s=0.0)
+        large.gate.set()
+    assert [len(decision.attempts) for decision, _ in kept.rows] == [1] * 20
+    assert large.asked <= 4  # those that were under way, once each
+
+
 def test_a_closed_cascade_answers_and_leaves_explorations_out(make: Make, kept: Kept, good: dict[str, Any]) -> None:
     cascade = make(InMemory("small", reply(**good)), InMemory("large", reply("LIMA")))
     cascade.close()
@@ -259,6 +273,46 @@ def test_what_a_reply_lacks_is_noted_with_the_attempt(make: Make, ask: Make, kep
     first = kept.rows[0][0].attempts[0]
     assert first.verdict is not None and first.verdict.reason is Reason.MISSING_SIGNAL
     assert first.note == "no logprobs came"
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({"finish": Finish.LENGTH}, "length: the answer was cut off"),
+        ({"finish": Finish.FILTERED}, "content_filter: the answer was filtered"),
+        ({"finish": Finish.FILTERED, "enough": True}, "content_filter: the answer was filtered"),
+        ({"text": ""}, "empty: the answer has no text"),
+        ({"text": " \n", "finish": Finish.STOP}, "empty: the answer has no text"),
+    ],
+)
+def test_what_is_no_whole_answer_escalates_however_sure_the_tier_was_of_it(
+    make: Make, ask: Make, kept: Kept, good: dict[str, Any], changes: dict[str, Any], note: str
+) -> None:
+    small, large = InMemory("small", reply(**good | changes)), InMemory("large", reply("LIMA"))
+    with make(small, large) as cascade:
+        assert ask(cascade).text == "LIMA"
+    first = kept.rows[0][0].attempts[0]
+    assert first.verdict is not None and first.verdict.reason is Reason.MISSING_SIGNAL
+    assert (first.signals.p_t, first.signals.p_ik, first.vector, first.tokens_out) == (None, None, None, 1)
+    assert first.note is not None and first.note.startswith(note)
+
+
+@pytest.mark.parametrize("changes", [{"finish": Finish.STOP}, {"finish": Finish.LENGTH, "enough": True}])
+def test_an_answer_that_says_all_it_was_asked_for_is_kept(
+    make: Make, ask: Make, good: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    with make(InMemory("small", reply(**good | changes)), InMemory("large", reply("LIMA"))) as cascade:
+        assert ask(cascade).text == "Lima"
+
+
+@pytest.mark.parametrize("changes", [{"finish": Finish.LENGTH}, {"finish": Finish.FILTERED, "text": ""}])
+def test_the_last_tiers_answer_is_passed_on_as_it_is(
+    make: Make, ask: Make, kept: Kept, changes: dict[str, Any]
+) -> None:
+    small, large = InMemory("small", reply(p_t=0.2)), InMemory("large", reply(**{"text": "LIMA"} | changes))
+    with make(small, large) as cascade:
+        answer = ask(cascade)
+    assert (answer.tier, answer.reply.finish, len(kept.rows)) == (1, changes["finish"], 1)
 
 
 def test_before_the_first_bundle_everything_escalates_to_the_last_tier(key: bytes, kept: Kept) -> None:

@@ -53,8 +53,8 @@ def gateway(
     with listening(host, port, host_name="--host", port_name="--port") as bound:
         spec = declared_cascade(url, cascade, settings.token)
         backends = tier_backends(spec, keys=keys, fingerprints=said, states_folder=states_folder)
-        typer.echo(f"cascade {cascade} is model {cascade!r} at http://{host}:{port}/v1", err=True)
-        run_gateway(settings, url, spec, backends, bound)
+        told = f"cascade {cascade} is model {cascade!r} at http://{host}:{port}/v1"
+        run_gateway(settings, url, spec, backends, bound, serves=lambda: typer.echo(told, err=True))
 
 
 def _require_key(host: str, key: str | None) -> None:

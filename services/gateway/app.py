@@ -1,7 +1,8 @@
 """The server: `POST /v1/chat/completions` from a live cascade, in the shapes that OpenAI's clients read.
 
 Errors have OpenAI's shape, and name field, value and cure within it. Where no tier may answer the status is 502 and
-nothing is recorded; the client's own retry asks again. The decision is in the spool before the answer is sent.
+nothing is recorded; the client's own retry asks again. The decision is in the spool before the answer is sent, but for
+an explored one, which is spooled when its exploration is done, and for one that a full spool does not take.
 """
 
 import hmac
@@ -27,6 +28,8 @@ from services.gateway.body import parse_body
 from services.gateway.chat import completion, completion_chunks, headers_of, read_chat_request, require_model
 from services.settings import is_loopback
 
+EXPLORATIONS_END_WITHIN_S = 5.0  # supervisors kill after 10 to 30 s; an exploration less is a label less, no answer
+
 log = logging.getLogger("knowgate.gateway")
 
 
@@ -43,11 +46,15 @@ class Serving:
 
 
 def create_gateway(serving: Serving) -> FastAPI:
-    """The application over a live cascade; it closes the back-ends' connections of its event loop at its end."""
+    """The application over a live cascade, which it closes at its end.
+
+    Explorations ask the same back-ends, so they end first, and those are closed then.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await serving.cascade.close_async(within_s=EXPLORATIONS_END_WITHIN_S)
         for backend in serving.backends:
             close = getattr(backend, "close_async", None)
             if close is not None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from knowgate.answer import Answer
+from knowgate.backends.protocol import Finish
 from services.api.errors import ApiError
 
 SLICE, EXTERNAL_ID = "slice", "external_id"
@@ -42,14 +43,18 @@ def read_chat_request(document: Any, cascade: str) -> Chat:
             continue
         cure = "a cascade answers as it is declared and certified: leave it out"
         raise ApiError(400, field=name, value=value, cure=cure)
-    stream, options = document.get("stream") or False, document.get("stream_options") or {}
-    if not isinstance(stream, bool) or not isinstance(options, dict):
-        raise ApiError(400, field="stream", value=stream, cure="send true or false, and stream_options as an object")
+    stream, options = document.get("stream"), document.get("stream_options")
+    if stream is not None and not isinstance(stream, bool):
+        raise ApiError(400, field="stream", value=stream, cure="send true or false")
+    if options is not None and not isinstance(options, dict):
+        raise ApiError(
+            400, field="stream_options", value=options, cure='send an object, such as {"include_usage": true}'
+        )
     return Chat(
         messages=_messages(document.get("messages")),
         **_metadata(document.get("metadata")),
-        stream=stream,
-        usage_in_stream=options.get("include_usage") is True,
+        stream=stream is True,
+        usage_in_stream=options is not None and options.get("include_usage") is True,
     )
 
 
@@ -64,7 +69,7 @@ def completion(answer: Answer, *, cascade: str, tiers: tuple[str, ...], model: s
     """The answer as a chat completion; `model` is that of the tier that answered."""
     message = {"role": "assistant", "content": answer.text, "refusal": None}
     document = _head(answer, "chat.completion", model)
-    document["choices"] = [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}]
+    document["choices"] = [{"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(answer)}]
     usage = _usage(answer)
     return document | ({} if usage is None else {"usage": usage}) | {"knowgate": _told(answer, cascade, tiers)}
 
@@ -77,7 +82,7 @@ def completion_chunks(
     delta = {"role": "assistant", "content": answer.text}
     told = {"knowgate": _told(answer, cascade, tiers)}
     parts = [head | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} | told]
-    parts.append(head | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    parts.append(head | {"choices": [{"index": 0, "delta": {}, "finish_reason": _finish_reason(answer)}]})
     if with_usage:
         parts.append(head | {"choices": [], "usage": _usage(answer)})
     for part in parts:
@@ -98,6 +103,11 @@ def _reason(answer: Answer) -> str:
     """Why this tier answered: the reason of the escalation that led to it, or that the first tier's answer was kept."""
     before = [ruling.verdict.reason for ruling in answer.rulings[:-1]]
     return "retained" if not before or before[-1] is None else before[-1].value
+
+
+def _finish_reason(answer: Answer) -> str:
+    """Why the tier that answered stopped; where it did not tell, it had said all."""
+    return str(answer.reply.finish or Finish.STOP)
 
 
 def _head(answer: Answer, kind: str, model: str) -> dict[str, Any]:

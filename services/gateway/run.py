@@ -1,12 +1,19 @@
 """A gateway's life: spool, shipper and live cascade around one server, closed in the order in which they depend.
 
-On SIGTERM the server finishes what is under way, explorations end, and the shipper drains; what it cannot ship in time
-stays in the spool and is shipped by the next start.
+On SIGTERM or SIGINT the server finishes what is under way, explorations end or are given up, and the shipper drains;
+what it cannot ship in time stays in the spool and is shipped by the next start. The process then ends with 0: it did
+what it was told. All that takes some 35 s at most. A further signal does not cut it short: decisions that
+were answered would be lost.
 """
 
+import signal
 import socket
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from types import FrameType
 
 import uvicorn
 
@@ -16,15 +23,22 @@ from knowgate.client import Client
 from knowgate.shipper import Shipper
 from knowgate.spec import CascadeSpec
 from knowgate.spool import Spool
+from services.errors import SettingInvalid
 from services.gateway.app import Serving, create_gateway
 from services.settings import Settings, hash_key
 
 
 def run_gateway(
-    settings: Settings, url: str, spec: CascadeSpec, backends: Sequence[Backend], bound: socket.socket
+    settings: Settings,
+    url: str,
+    spec: CascadeSpec,
+    backends: Sequence[Backend],
+    bound: socket.socket,
+    *,
+    serves: Callable[[], None],
 ) -> None:
-    """Serves until interrupted."""
-    with live(settings, url, spec, backends) as serving:
+    """Serves until interrupted; calls `serves` once nothing but the server is left to start."""
+    with ended_by_signals(), live(settings, url, spec, backends) as serving:
         config = uvicorn.Config(
             create_gateway(serving),
             log_level="warning",
@@ -32,16 +46,51 @@ def run_gateway(
             server_header=False,
             timeout_graceful_shutdown=20,
         )
+        serves()
         uvicorn.Server(config).run(sockets=[bound])
 
 
 @contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """The first SIGTERM or SIGINT leaves the block as an exit with 0, so that what it holds is closed.
+
+    While its server runs, uvicorn takes signals itself; once it has ended it raises them anew for whoever handled them
+    before. The default handler would end the process there, with decisions that were answered and are not spooled.
+    """
+    told = False
+
+    def leave(_: int, __: FrameType | None) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            raise SystemExit(0)
+
+    if threading.current_thread() is not threading.main_thread():  # no other thread may handle signals
+        yield
+        return
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def live(settings: Settings, url: str, spec: CascadeSpec, backends: Sequence[Backend]) -> Iterator[Serving]:
-    """The cascade as it follows its control plane, with a spool of its own under the data folder."""
+    """The cascade as it follows its control plane, with a spool of its own under the data folder.
+
+    Raises SettingInvalid where that folder cannot be used.
+    """
     folder = settings.data_dir / "gateway" / spec.name
     client = Client(url, settings.token)
+    with _faults_of_the_data_folder(settings):
+        key = hash_key(settings)
+        for name in ("spool", "bundles"):
+            _require_writable(folder / name)
+        opened = Spool(folder / "spool")
     with (
-        Spool(folder / "spool") as spool,
+        opened as spool,
         Shipper(spool, client) as shipper,
         Cascade.watch(
             url,
@@ -49,7 +98,7 @@ def live(settings: Settings, url: str, spec: CascadeSpec, backends: Sequence[Bac
             token=settings.token,
             cache=folder / "bundles",
             runtime=f"gateway-{socket.gethostname()}",
-            hash_key=hash_key(settings),
+            hash_key=key,
             privacy=spec.privacy,
             vector_rate=spec.vector_rate,
             models=[tier.model for tier in spec.tiers],
@@ -57,6 +106,7 @@ def live(settings: Settings, url: str, spec: CascadeSpec, backends: Sequence[Bac
             backends=backends,
             encoders=encoders_of(spec),
         ) as cascade,
+        _closing(cascade, backends),
     ):
         yield Serving(
             cascade=cascade,
@@ -66,3 +116,34 @@ def live(settings: Settings, url: str, spec: CascadeSpec, backends: Sequence[Bac
             max_body_bytes=settings.max_body_bytes,
             key=settings.gateway_key,
         )
+
+
+@contextmanager
+def _closing(cascade: Cascade, backends: Sequence[Backend]) -> Iterator[None]:
+    """Gives up, at its end, what a server that ended in order has closed already: nothing waits for a tier then."""
+    try:
+        yield
+    finally:
+        cascade.close(within_s=0.0)
+        for backend in backends:
+            close = getattr(backend, "close", None)
+            if close is not None:
+                close()
+
+
+@contextmanager
+def _faults_of_the_data_folder(settings: Settings) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or settings.data_dir
+        cure = f"a folder is expected that this user may write in, and {where} cannot be used ({error.strerror})"
+        raise SettingInvalid(
+            "KNOWGATE_DATA_DIR", str(settings.data_dir), f"{cure}; free that path, or name another folder"
+        ) from error
+
+
+def _require_writable(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=folder):
+        pass

@@ -2,11 +2,16 @@
 
 import json
 import math
+import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -42,13 +47,15 @@ ASKED = [{"role": "user", "content": "Which city?"}]
 
 @dataclass
 class Tier:
-    """A server that answers `text`, sure of it by `p_t`; or fails with `status`."""
+    """A server that answers `text`, sure of it by `p_t`, once its gate is open; or fails with `status`."""
 
     url: str
     text: str
     p_t: float
     status: int = 200
     asked: int = 0
+    finish_reason: str = "stop"
+    gate: threading.Event = field(default_factory=threading.Event)
 
 
 @contextmanager
@@ -59,12 +66,13 @@ def tier_server(text: str, p_t: float) -> Iterator[Tier]:
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             tier.asked += 1
+            tier.gate.wait()
             token = {"token": tier.text, "logprob": math.log(tier.p_t), "bytes": None, "top_logprobs": []}
             choice = {
                 "index": 0,
                 "message": {"role": "assistant", "content": tier.text},
                 "logprobs": {"content": [token]},
-                "finish_reason": "stop",
+                "finish_reason": tier.finish_reason,
             }
             usage = {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}
             content = json.dumps(
@@ -75,7 +83,8 @@ def tier_server(text: str, p_t: float) -> Iterator[Tier]:
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            with suppress(OSError):  # whoever asked may have gone
+                self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -83,9 +92,11 @@ def tier_server(text: str, p_t: float) -> Iterator[Tier]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     tier = Tier(f"http://127.0.0.1:{server.server_port}/v1", text, p_t)
+    tier.gate.set()
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield tier
+    tier.gate.set()
     server.shutdown()
     thread.join()
     server.server_close()
@@ -254,6 +265,18 @@ def test_a_stream_is_one_chunk_that_the_client_puts_together(world: World) -> No
     assert [event.choices[0].finish_reason for event in events if event.choices] == [None, "stop"]
 
 
+def test_an_answer_that_was_cut_off_goes_to_the_larger_tier_and_why_that_ended_is_told(world: World) -> None:
+    world.small.finish_reason = "length"
+    raw = world.client.chat.completions.with_raw_response.create(model="trivia", messages=ASKED)  # type: ignore[arg-type]
+    assert (raw.parse().choices[0].message.content, raw.headers["knowgate-reason"]) == ("Quito", "missing_signal")
+    assert raw.parse().choices[0].finish_reason == "stop"
+    world.large.finish_reason = "length"
+    answer = world.client.chat.completions.create(model="trivia", messages=ASKED)  # type: ignore[arg-type]
+    assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("Quito", "length")
+    events = world.client.chat.completions.create(model="trivia", messages=ASKED, stream=True)  # type: ignore[arg-type]
+    assert [event.choices[0].finish_reason for event in events] == [None, "length"]
+
+
 @pytest.mark.parametrize(
     ("change", "status", "param"),
     [
@@ -268,6 +291,9 @@ def test_a_stream_is_one_chunk_that_the_client_puts_together(world: World) -> No
         ({"metadata": {"slcie": "cities"}}, 400, "metadata.slcie"),
         ({"messages": [{"role": "user", "content": "nul \x00"}]}, 400, "messages[0].content"),
         ({"metadata": {"external_id": ""}}, 400, "metadata.external_id"),
+        ({"extra_body": {"stream": "yes"}}, 400, "stream"),
+        ({"extra_body": {"stream_options": [1]}}, 400, "stream_options"),
+        ({"extra_body": {"stream_options": []}}, 400, "stream_options"),
     ],
 )
 def test_what_a_cascade_cannot_answer_is_refused_by_field(
@@ -400,6 +426,95 @@ def test_tiers_that_a_gateway_cannot_ask_are_refused_by_name(tmp_path: Path, run
         _files("--key-file", [f"small={tmp_path / 'nowhere'}"], bytes.decode)
     error = run_command("gateway", "--cascade", "x", "--host", "0.0.0.0")
     assert "--host is 0.0.0.0: set KNOWGATE_GATEWAY_KEY" in str(error)
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
+def command_of(world: World, port: int) -> list[str]:
+    """`knowgate gateway`, in a process of its own."""
+    runs = [sys.executable, "-c", "from services.command_line import main; main()"]
+    return [*runs, "gateway", "--cascade", "trivia", "--control", world.control, "--port", str(port)]
+
+
+@contextmanager
+def gateway_process(world: World, data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`knowgate gateway` as a process of its own, once it says that it serves, and where."""
+    port = unused_port()
+    process = subprocess.Popen(
+        command_of(world, port),
+        env=os.environ | {"KNOWGATE_DATA_DIR": str(data_dir), "KNOWGATE_GATEWAY_KEY": KEY},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        told = process.stderr.readline()
+        assert "is model 'trivia'" in told, told + process.stderr.read()
+        yield process, f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def explore_everything(world: World) -> None:
+    now = datetime.now(UTC)
+    with transaction(world.engine) as session:
+        held = assignments.assignment(session, "trivia")
+        assert held is not None
+        every = replace(held, generation=2, exploration_rate=1.0)
+        assignments.swap_assignment(session, every, expected_generation=1, now=now)
+
+
+@pytest.mark.parametrize(
+    ("number", "ends", "roles"),
+    [(signal.SIGTERM, True, ["served", "exploration"]), (signal.SIGINT, False, ["served"])],
+)
+def test_a_signal_ends_explorations_and_drains_before_the_process_ends(
+    world: World, tmp_path: Path, number: int, ends: bool, roles: list[str]
+) -> None:
+    explore_everything(world)
+    world.large.gate.clear()
+    with gateway_process(world, tmp_path / "own") as (process, url):
+        with openai.OpenAI(base_url=url, api_key=KEY, max_retries=3) as client:
+            client.chat.completions.create(
+                model="trivia",
+                messages=ASKED,  # type: ignore[arg-type]
+                metadata={"external_id": "q-9"},
+            )
+        while not world.large.asked:  # the exploration is under way
+            time.sleep(0.01)
+        process.send_signal(number)
+        if ends:
+            world.large.gate.set()
+        assert process.wait(90) == 0
+    with reading(world.engine) as session:
+        decision = decisions.find_decision(session, "trivia", "q-9")
+    assert decision is not None and [str(attempt.role) for attempt in decision.attempts] == roles
+    assert not list((tmp_path / "own").glob("gateway/trivia/spool/*.segment"))
+
+
+@pytest.mark.parametrize("taken", ["own", "own/gateway/trivia", "own/gateway/trivia/spool"])
+def test_a_data_folder_that_cannot_be_used_is_told_by_its_setting_before_anything_is_served(
+    world: World, tmp_path: Path, taken: str
+) -> None:
+    path = tmp_path / taken
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("no folder")
+    ended = subprocess.run(
+        command_of(world, unused_port()),
+        env=os.environ | {"KNOWGATE_DATA_DIR": str(tmp_path / "own"), "KNOWGATE_GATEWAY_KEY": KEY},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert f"KNOWGATE_DATA_DIR is '{tmp_path / 'own'}': a folder is expected" in ended.stderr
+    assert str(path) in ended.stderr and "is model" not in ended.stderr and "Traceback" not in ended.stderr
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from knowgate.backends.factory import backends_of, encoders_of, from_spec
-from knowgate.backends.protocol import Backend, Encoded, Encoder, Message, Reply
+from knowgate.backends.protocol import Backend, Encoded, Encoder, Finish, Message, Reply
 
 if TYPE_CHECKING:
     from knowgate.backends.openai import OpenAIBackend
@@ -28,6 +28,7 @@ __all__ = [
     "Backend",
     "Encoded",
     "Encoder",
+    "Finish",
     "Message",
     "OpenAIBackend",
     "Reply",

@@ -45,6 +45,13 @@ def read_signals(
     )
 
 
+def says_option(text: str, options: Sequence[str]) -> bool:
+    """Whether an answer begins with one of the options, so that whatever follows changes nothing."""
+    word = text.lstrip(MARKS)
+    bare = [option.strip(MARKS) for option in options]
+    return any(option and word.startswith(option) and not word[len(option) :][:1].isalnum() for option in bare)
+
+
 def _p_t(
     kind: PTKind,
     tokens: list[dict[str, Json]],

@@ -1,6 +1,7 @@
 """What the body of a chat completion says, read with suspicion.
 
-The text is all that is needed; a body without one cannot be used. Log-probabilities or counts that are absent or no
+The text is all that is needed; a body without one cannot be used, but for one whose text a filter took: that is an
+empty answer, and no fault of the server's. Log-probabilities or counts that are absent or no
 numbers are left out with a note, and so is a P(T) of the wanted kind that the answer does not have: another kind never
 takes its place.
 """
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from knowgate.backends.answer_tokens import read_signals
+from knowgate.backends.protocol import Finish
 from knowgate.errors import BackendFailed, Failure
 from knowgate.records import PTKind
 
@@ -28,7 +30,7 @@ class Chat:
     margin: float | None  # of the likeliest option over the next one
     tokens_in: int | None
     tokens_out: int | None
-    finish_reason: str | None
+    finish: Finish | None
     notes: tuple[str, ...]
     choice: Json  # choices[0], for an engine's own fields
     document: Json
@@ -42,9 +44,12 @@ def read_chat(content: bytes, *, options: Sequence[str] = (), p_t_kind: PTKind |
     try:
         document = json.loads(content)
         choice = document["choices"][0]
+        finish = _finish(choice)
         text = choice["message"]["content"]
     except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise _garbage(content, repr(error)) from error
+    if text is None and finish is Finish.FILTERED:
+        text = ""
     if not isinstance(text, str):
         raise _garbage(content, "choices[0].message.content is no text")
     notes: list[str] = []
@@ -57,11 +62,16 @@ def read_chat(content: bytes, *, options: Sequence[str] = (), p_t_kind: PTKind |
         margin=signals.margin,
         tokens_in=_count(usage, "prompt_tokens"),
         tokens_out=_count(usage, "completion_tokens"),
-        finish_reason=str(choice.get("finish_reason")),
+        finish=finish,
         notes=tuple(notes),
         choice=choice,
         document=document,
     )
+
+
+def _finish(choice: Json) -> Finish | None:
+    told = choice.get("finish_reason") if isinstance(choice, dict) else None
+    return Finish(told) if isinstance(told, str) and told in tuple(Finish) else None
 
 
 def _count(usage: Json, name: str) -> int | None:

@@ -9,7 +9,8 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,6 +23,7 @@ from knowgate.errors import BackendFailed, Failure, RecordInvalid
 CONNECT_S = 5.0  # a server that accepts no connection for so long is not there
 MAX_ANSWER_BYTES = 64 * 2**20
 SHOWN = 300  # characters of an error that a message shows
+CLOSED_WITHIN_S = 5.0  # what another thread's event loop may take to close its connections
 
 
 class Endpoint:
@@ -36,6 +38,7 @@ class Endpoint:
         # An event loop's connections are of no use to another one.
         self._async: WeakKeyDictionary[asyncio.AbstractEventLoop, openai.AsyncOpenAI] = WeakKeyDictionary()
         self._lock = threading.Lock()
+        self._closing: set[asyncio.Task[None]] = set()  # an event loop alone would not keep them
 
     def post(self, body: Mapping[str, Any], *, deadline: float) -> bytes:
         """The answer to `body`, before `deadline` (of time.monotonic). Raises BackendFailed."""
@@ -55,8 +58,13 @@ class Endpoint:
         return bytes(content)
 
     def close(self) -> None:
-        """Closes the connections of `post`."""
+        """Closes the connections of `post`, and those that event loops still hold; what waits for them fails."""
         self._thread.close(self.close_async)
+        with self._lock:
+            held = tuple(self._async.items())
+            self._async.clear()
+        for loop, client in held:
+            self._close_on(loop, client)
 
     async def close_async(self) -> None:
         """Closes the connections of this event loop."""
@@ -64,6 +72,21 @@ class Endpoint:
             client = self._async.pop(asyncio.get_running_loop(), None)
         if client is not None:
             await client.close()
+
+    def _close_on(self, loop: asyncio.AbstractEventLoop, client: openai.AsyncOpenAI) -> None:
+        """Closes `client` on the loop it belongs to; one that has ended took its connections along."""
+        here = _running_loop()
+        if loop.is_closed():
+            return
+        if loop is here:  # it cannot be waited for by whoever runs on it
+            task = loop.create_task(client.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        elif loop.is_running():
+            with suppress(TimeoutError, CancelledError):
+                asyncio.run_coroutine_threadsafe(client.close(), loop).result(CLOSED_WITHIN_S)
+        elif here is None:
+            loop.run_until_complete(client.close())
 
     def _async_client(self) -> openai.AsyncOpenAI:
         loop = asyncio.get_running_loop()
@@ -113,6 +136,13 @@ class Endpoint:
             raise BackendFailed(f"{self.url} gave no answer in time", Failure.TIMEOUT) from error
         except openai.OpenAIError as error:
             raise BackendFailed(f"{self.url}: {str(error)[:SHOWN]}", Failure.GARBAGE) from error
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _failure_of_status(status: int) -> Failure:

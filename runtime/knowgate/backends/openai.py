@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from knowgate.backends.answer_tokens import says_option
 from knowgate.backends.chat import Chat, read_chat
 from knowgate.backends.endpoint import Endpoint
 from knowgate.backends.protocol import Message, Reply, require_kind
@@ -99,13 +100,13 @@ class OpenAIBackend:
                 given = await self._endpoint.post_async(step.body, deadline=deadline)
 
     def close(self) -> None:
-        """Closes the connections that `ask` opened."""
+        """Closes the connections of `ask` and `ask_async`; a query that waits for one fails with BackendFailed."""
         self._endpoint.close()
 
     async def close_async(self) -> None:
-        """Closes the connections that `ask_async` opened on this event loop, and those of `ask`."""
+        """`close`, on the running event loop, which it never blocks."""
         await self._endpoint.close_async()
-        self._endpoint.close()
+        await asyncio.to_thread(self._endpoint.close)  # it waits for other threads
 
     def __enter__(self) -> Self:
         return self
@@ -144,6 +145,11 @@ class OpenAIBackend:
         body |= changes | self._parameters
         return {name: value for name, value in body.items() if value is not None}
 
+    def _is_of_one_token(self) -> bool:
+        """Whether answers are meant to be one token, which every engine calls cut off."""
+        sent = {"max_tokens": self.max_tokens} | self._parameters
+        return 1 in (sent.get("max_tokens"), sent.get("max_completion_tokens"))
+
     def _read(self, content: bytes) -> Chat:
         return read_chat(content, options=self.options, p_t_kind=self.p_t_kind)
 
@@ -152,6 +158,8 @@ class OpenAIBackend:
         notes = (*chat.notes, *hidden.pop("notes", ()))
         return Reply(
             text=chat.text,
+            finish=chat.finish,
+            enough=self._is_of_one_token() or says_option(chat.text, self.options),
             p_t=chat.p_t,
             p_t_kind=self.p_t_kind,
             entropy=chat.entropy,

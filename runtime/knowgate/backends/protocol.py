@@ -6,6 +6,7 @@ what that means. Only a text that did not come is a failure.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 from knowgate.arrays import Float32Array
@@ -17,11 +18,21 @@ MEAN_OF_PROMPT = "mean_of_prompt"
 Message = Mapping[str, Any]  # a message of the chat protocol: role and content
 
 
+class Finish(StrEnum):
+    """Why a tier stopped writing, in the words of the chat protocol."""
+
+    STOP = "stop"  # it had said all
+    LENGTH = "length"  # it was cut off at its limit of tokens
+    FILTERED = "content_filter"  # something between it and us took text away
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """What one tier said to one query."""
 
     text: str
+    finish: Finish | None = None  # None = not told
+    enough: bool = False  # cut off, it says all the same what was asked for: an option, or one token
     p_t: float | None = None  # of the kind that the back-end was set up for
     p_t_kind: PTKind | None = None  # that kind; None = as the cascade declares it
     entropy: float | None = None  # nats; over the options where they are known

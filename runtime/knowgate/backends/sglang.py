@@ -17,7 +17,7 @@ import numpy as np
 from knowgate.arrays import Float32Array
 from knowgate.backends.chat import Chat
 from knowgate.backends.openai import OpenAIBackend, Plan, Post
-from knowgate.backends.protocol import Message, require_engine
+from knowgate.backends.protocol import Finish, Message, require_engine
 from knowgate.records import Fingerprint, PTKind
 
 
@@ -57,7 +57,7 @@ class SGLangBackend(OpenAIBackend):
         unread: list[str] = []
         hidden = _state(first, unread)
         told = first
-        if self.max_tokens > 1 and first.finish_reason != "stop":
+        if self.max_tokens > 1 and first.finish is not Finish.STOP:
             of_first = self.p_t_kind in (None, PTKind.FIRST_TOKEN)
             without = {"logprobs": None, "top_logprobs": None} if of_first else {}
             whole = self._read((yield Post(body=self._body(messages, **without))))

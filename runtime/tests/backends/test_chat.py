@@ -12,7 +12,7 @@ from knowgate.errors import BackendFailed, Failure
 
 def test_text_p_t_and_counts_are_read(acts: Any) -> None:
     chat = read_chat(json.dumps(acts.completion("B it is", p_t=0.8)).encode())
-    assert (chat.text, chat.tokens_in, chat.tokens_out, chat.finish_reason) == ("B it is", 20, 3, "stop")
+    assert (chat.text, chat.tokens_in, chat.tokens_out, chat.finish) == ("B it is", 20, 3, "stop")
     assert chat.p_t == pytest.approx(0.8)
     assert chat.notes == ()
 
@@ -64,3 +64,14 @@ def test_a_log_probability_that_is_none_leaves_p_t_out_and_says_so(acts: Any, lo
 def test_counts_that_are_none_are_left_out(acts: Any, usage: Any) -> None:
     chat = read_chat(json.dumps(acts.completion("B", usage=usage)).encode())
     assert (chat.tokens_in, chat.tokens_out) == (None, None)
+
+
+@pytest.mark.parametrize("told", ["tool_calls", None, 5, ["stop"]])
+def test_an_end_that_is_not_known_is_not_told(acts: Any, told: Any) -> None:
+    assert read_chat(json.dumps(acts.completion(choice={"finish_reason": told})).encode()).finish is None
+
+
+def test_a_text_that_a_filter_took_is_an_empty_answer(acts: Any) -> None:
+    body = acts.completion(choice={"finish_reason": "content_filter", "message": {"content": None}, "logprobs": None})
+    chat = read_chat(json.dumps(body).encode())
+    assert (chat.text, chat.finish, chat.p_t) == ("", "content_filter", None)

@@ -1,5 +1,6 @@
 """Back-ends as a cascade declares them: built whole or refused by the tier's name; served over real sockets."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -142,6 +143,31 @@ def test_a_cascade_runs_the_tiers_that_its_control_plane_declares(
     assert (large.asked[0]["max_tokens"], large.headers[0]["authorization"]) == (5, "Bearer sk-large")
     with Cascade("other", hash_key=key) as other, pytest.raises(RecordInvalid, match="this is cascade 'other'"):
         other.run_tiers(declared)
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+def test_a_closed_cascade_has_closed_the_connections_of_both_ways_of_asking(
+    start: Any, acts: Any, key: bytes, blocking: bool
+) -> None:
+    engine = start(acts.answer(acts.completion("LIMA")))
+    spec = spec_of(tier(endpoint=engine.url), tier(name="large", model="large-70b", endpoint=engine.url))
+
+    async def asked() -> list[bool]:
+        cascade = Cascade("questions", hash_key=key)
+        cascade.run_tiers(spec)
+        cascade.answer(QUESTION)
+        await cascade.answer_async(QUESTION)
+        endpoints = [backend._endpoint for backend in cascade._owned]
+        clients = [client for endpoint in endpoints for client in endpoint._async.values()]
+        assert len(clients) == 4  # two tiers, asked with and without an event loop
+        if blocking:
+            cascade.close()
+            await asyncio.gather(*(task for endpoint in endpoints for task in endpoint._closing))
+        else:
+            await cascade.close_async()
+        return [client.is_closed() for client in clients]
+
+    assert asyncio.run(asked()) == [True] * 4
 
 
 def test_a_tier_declared_to_send_another_kind_than_the_bundles_escalates(

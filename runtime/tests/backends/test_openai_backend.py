@@ -1,6 +1,7 @@
 """An OpenAI-compatible server over real sockets, through the official client: replies, and every way to have none."""
 
 import asyncio
+import threading
 import time
 from typing import Any
 
@@ -142,6 +143,63 @@ def test_a_back_end_outlives_its_event_loop(start: Any, acts: Any) -> None:
         return reply.text
 
     assert [asyncio.run(once()), asyncio.run(once())] == ["B", "B"]
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "enough"),
+    [
+        ("B because of", {}, False),
+        ("**B** because of", {"options": ("A", "B")}, True),
+        ("Because of", {"options": ("A", "B")}, False),
+        ("B", {"max_tokens": 1}, True),
+        ("B", {"parameters": {"max_tokens": None, "max_completion_tokens": 1}}, True),
+    ],
+)
+def test_an_answer_that_was_cut_off_is_told_and_is_enough_where_an_option_or_one_token_was_asked_for(
+    start: Any, acts: Any, event_loop: bool, text: str, settings: Any, enough: bool
+) -> None:
+    engine = start(acts.answer(acts.completion(text, choice={"finish_reason": "length"})))
+    reply = ask(OpenAIBackend(engine.url, "small", **settings), event_loop=event_loop)
+    assert (reply.text, reply.finish, reply.enough) == (text, "length", enough)
+
+
+def test_closing_fails_what_is_under_way_instead_of_leaving_it_to_wait(start: Any, acts: Any) -> None:
+    arrived, gate = threading.Event(), threading.Event()
+
+    def holds(handler: Any, body: Any) -> None:
+        arrived.set()
+        gate.wait()
+        handler.close_connection = True
+
+    backend = OpenAIBackend(start(holds).url, "small")
+    failures: list[BaseException] = []
+
+    def asks() -> None:
+        try:
+            backend.ask(QUESTION, timeout_s=3600.0)
+        except BackendFailed as error:
+            failures.append(error)
+
+    asker = threading.Thread(target=asks, daemon=True)
+    asker.start()
+    assert arrived.wait(30)
+    backend.close()
+    asker.join(30)
+    gate.set()
+    assert ["closed while it was asked" in str(error) for error in failures] == [True]
+
+
+def test_closing_on_another_thread_takes_an_event_loops_connections_along(start: Any, acts: Any) -> None:
+    engine = start(acts.answer(acts.completion()))
+    backend = OpenAIBackend(engine.url, "small")
+
+    async def asked() -> bool:
+        await backend.ask_async(QUESTION, timeout_s=30.0)
+        (client,) = backend._endpoint._async.values()
+        await asyncio.to_thread(backend.close)
+        return client.is_closed()
+
+    assert asyncio.run(asked())
 
 
 def test_an_url_without_a_scheme_is_refused() -> None:
