@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from demo.pair import SMALL
+from knowgate.backends.protocol import Finish
 from knowgate.backends.transformers import TransformersBackend
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
 from training.extraction import Answerer, LoadedModel, load_model
@@ -45,6 +46,19 @@ def test_it_gives_what_training_reads(loaded: LoadedModel, layer: int, tokens: i
         assert reply.hidden is not None and reply.fingerprint == fingerprint
         assert np.allclose(reply.hidden, expected.hidden[0], atol=1e-4)
     assert len(list(loaded.network.modules())) and not _hooks(loaded)
+
+
+@pytest.mark.parametrize(("tokens", "finish", "enough"), [(1, Finish.LENGTH, True), (3, Finish.LENGTH, False)])
+def test_it_says_why_it_stopped(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, tokens: int, finish: Finish, enough: bool
+) -> None:
+    backend = TransformersBackend(loaded.network, loaded.tokenizer, model="small", max_new_tokens=tokens)
+    reply = backend.ask(question("the"), timeout_s=30.0)
+    assert (reply.tokens_out, reply.finish, reply.enough) == (tokens, finish, enough)
+    written = loaded.tokenizer(reply.text, add_special_tokens=False)["input_ids"]
+    monkeypatch.setattr(loaded.network.generation_config, "eos_token_id", [written[0]])
+    ended = backend.ask(question("the"), timeout_s=30.0)
+    assert (ended.tokens_out, ended.finish) == (1, Finish.STOP)
 
 
 def test_on_an_event_loop_it_gives_the_same(loaded: LoadedModel) -> None:

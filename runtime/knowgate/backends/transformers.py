@@ -21,7 +21,7 @@ from knowgate.arrays import Float32Array
 from knowgate.backends.blocks import require_layer, watching
 from knowgate.backends.greedy import ends_of, greedy
 from knowgate.backends.loading import fingerprint_of
-from knowgate.backends.protocol import LAST_PROMPT_TOKEN, Message, Reply, require_engine, require_kind
+from knowgate.backends.protocol import LAST_PROMPT_TOKEN, Finish, Message, Reply, require_engine, require_kind
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
 from knowgate.p_t import mean_p_t, option_figures
 from knowgate.records import Fingerprint, PTKind
@@ -110,6 +110,8 @@ class TransformersBackend:
             fingerprint=None if hidden is None else self.fingerprint,
             tokens_in=int(ids.shape[1]),
             tokens_out=len(tokens),
+            finish=Finish.STOP if tokens[-1] in ends_of(self._network, self._tokenizer) else Finish.LENGTH,
+            enough=bool(self._option_ids) or self._max_new_tokens == 1,
             latency_ms=latency_ms,
         )
 
