@@ -175,7 +175,7 @@ def test_the_commands_compact_sweep_and_verify(
     done = run("vectors", "compact")
     assert (done["merged"], done["written"], done["moved"], done["damaged"]) == (4, 1, 9, [])
     assert run("vectors", "sweep") == {"superseded": 0, "orphans": 0, "unfinished": 0}
-    monkeypatch.setenv("KNOWGATE_SHARD_GRACE", "0.0001s")
+    monkeypatch.setenv("KNOWGATE_SHARD_GRACE", "0.001s")
     assert run("vectors", "sweep")["superseded"] == 4
     assert files_with(Path(base), old[0].values) == []
     check_readable(engine, held)
