@@ -44,6 +44,7 @@ def test_a_signal_adds_nothing_to_itself_and_takes_what_another_adds(seed: int, 
     assert again.accuracy == there.accuracy  # order alone counts
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     def drawn(random: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         latent = random.normal(size=n)

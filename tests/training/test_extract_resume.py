@@ -51,6 +51,7 @@ def rows_read(answerer: Answerer) -> list[int]:
     return seen
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_computes_no_vector_twice(folder: Path) -> None:
     command = [sys.executable, "-m", "training", "extract", "--model", str(folder / "model"), "--layers", "2"]
     command += ["--prompts", str(folder / "prompts.jsonl"), "--out", str(folder / "out.safetensors")]
