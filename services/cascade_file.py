@@ -22,16 +22,13 @@ from typing import Any, TypeVar, cast
 from knowgate import codec
 from knowgate.errors import RecordInvalid
 from knowgate.policy import PolicyKind
-from knowgate.spec import RULES, Alarms, CascadeSpec, Horizons, Targets, TierSpec
-from services import addresses
+from knowgate.spec import RULES, CascadeSpec, TierSpec
+from services.cascade_faults import further_faults
 from services.durations import EXPECTED, parse_duration
 from services.errors import CascadeFileInvalid
 
 T = TypeVar("T")
-BACKENDS = ("external", "transformers", "openai", "vllm", "sglang")
-REMOTE = ("openai", "vllm", "sglang")
 SHOWN = 80  # characters of a key or a value that a message shows
-LARGEST_ALPHA = 0.5  # an alarm that is false more often than a coin tells nothing
 
 
 def read_cascade_file(path: str | Path) -> CascadeSpec:
@@ -155,7 +152,7 @@ class _Reader:
                     return _stand_in_record(kind, path)
                 told.add(name)
                 arguments[name] = _stand_in(kind, fields[name], path)
-        for name, value, cure in _FURTHER.get(kind, _nothing_further)(record):
+        for name, value, cure in further_faults(record):
             self._bad(_join(path, name), value, cure)
         return record
 
@@ -259,77 +256,6 @@ _READERS: dict[Any, Callable[[object], object]] = {
     int: _read_whole,
     datetime: _read_time,
     timedelta: _read_duration,
-}
-
-
-Fault = tuple[str, object, str]  # field, value, cure
-
-
-def _further_of_tier(tier: TierSpec) -> Iterator[Fault]:
-    """What the record allows and a file must not say."""
-    for name in ("name", "model"):
-        if not getattr(tier, name).strip():
-            yield name, getattr(tier, name), f"give the tier's {name}"
-    if tier.backend not in BACKENDS:
-        yield "backend", tier.backend, f"use one of {', '.join(BACKENDS)}"
-    if tier.backend in REMOTE and tier.endpoint is None:
-        yield "endpoint", None, f"backend {tier.backend} is asked somewhere: give its root, e.g. http://host:8000/v1"
-    if tier.endpoint is not None:
-        yield from _further_of_address("endpoint", tier.endpoint, "name the variable of its key in api_key_variable")
-    if any(layer < 0 for layer in tier.layers):
-        yield "layers", list(tier.layers), "layers count from 0, the embedding output"
-    if len(set(tier.layers)) != len(tier.layers):
-        yield "layers", list(tier.layers), "name every layer once"
-    sinces = [price.since for price in tier.prices]
-    if len(set(sinces)) != len(sinces):
-        cure = "two prices hold from the same time, so that one is never asked: keep one of them"
-        yield "prices", [since.isoformat() for since in sinces], cure
-
-
-def _further_of_horizons(horizons: Horizons) -> Iterator[Fault]:
-    if not horizons.sources:
-        yield "sources", [], "name at least one source of labels"
-    if len(set(horizons.sources)) != len(horizons.sources):
-        yield "sources", [source.value for source in horizons.sources], "name every source once"
-
-
-def _further_of_cascade(spec: CascadeSpec) -> Iterator[Fault]:
-    for index, url in enumerate(spec.webhooks):
-        yield from _further_of_address(f"webhooks[{index}]", url, "messages are signed with KNOWGATE_WEBHOOK_SECRET")
-
-
-def _further_of_alarms(alarms: Alarms) -> Iterator[Fault]:
-    if alarms.alpha > LARGEST_ALPHA:
-        yield "alpha", alarms.alpha, f"lies above 0 and is at most {LARGEST_ALPHA}; 0.05 is usual"
-    if not 0 < alarms.savings_margin < 1:
-        yield "savings_margin", alarms.savings_margin, "lies strictly between 0 and 1; 0.05 is usual"
-    if alarms.max_tokens < 1:
-        yield "max_tokens", alarms.max_tokens, "a query takes at least one token"
-
-
-def _further_of_targets(targets: Targets) -> Iterator[Fault]:
-    if len(set(targets.trusted)) != len(targets.trusted):
-        yield "trusted", [source.value for source in targets.trusted], "name every source once"
-
-
-def _further_of_address(name: str, url: str, instead: str) -> Iterator[Fault]:
-    """`instead` says what to do where credentials stand in it, which are then not shown."""
-    if addresses.holds_credentials(url):
-        yield name, "(not shown)", f"user and password have no place in a declaration; {instead}"
-    elif not addresses.is_address(url):
-        yield name, url, addresses.EXPECTED
-
-
-def _nothing_further(_: object) -> Iterator[Fault]:
-    return iter(())
-
-
-_FURTHER: dict[type, Callable[[Any], Iterator[Fault]]] = {
-    TierSpec: _further_of_tier,
-    Horizons: _further_of_horizons,
-    Alarms: _further_of_alarms,
-    Targets: _further_of_targets,
-    CascadeSpec: _further_of_cascade,
 }
 
 

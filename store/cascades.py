@@ -4,6 +4,7 @@ A version is never changed: a decision names the one whose prices filled its cos
 force makes no new version.
 """
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -80,15 +81,19 @@ def _stored(session: Session, name: str) -> tuple[int, Any]:
 
 
 def declared_p_t_kinds(session: Session, name: str) -> dict[tuple[int, int], str]:
-    """By version and tier, which probability that tier was declared to send as P(T)."""
+    """By version and tier, which probability that tier was declared to send as P(T).
+
+    A version that holds a value which is refused by now tells nothing of its tiers, and hides no other version's.
+    """
     rows = session.execute(
         select(CascadeVersionRow.version, CascadeVersionRow.spec).where(CascadeVersionRow.cascade == name)
     )
-    return {
-        (row.version, tier): declared.p_t_kind.value
-        for row in rows
-        for tier, declared in enumerate(codec.decode(CascadeSpec, row.spec).tiers)
-    }
+    declared: dict[tuple[int, int], str] = {}
+    for row in rows:
+        with suppress(RecordInvalid):
+            tiers = codec.decode(CascadeSpec, row.spec).tiers
+            declared |= {(row.version, at): tier.p_t_kind.value for at, tier in enumerate(tiers)}
+    return declared
 
 
 def cascade_names(session: Session) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from training.linear_module import LinearProblems
 from training.mlp_module import MlpProblems
 from training.probe_passes import FormerProbe
 from training.probe_settings import FitSettings
-from training.row_blocks import ArrayBlocks, RowBlocks, StreamedRows, checked_weight, layer_features
+from training.row_blocks import ArrayBlocks, RowBlocks, StreamedRows, checked_shape, checked_weight, layer_features
 from training.trainer import TrainerFactory, quiet_lightning, trainer
 
 FloatArray = npt.NDArray[np.float64]
@@ -44,9 +44,7 @@ class ProbeRows:
     weight: FloatArray = field(default_factory=lambda: np.empty(0))  # [n] above 0; empty = all 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "y", np.asarray(self.y, dtype=np.float64))
-        if self.y.ndim != 1:
-            raise TrainingRefused(f"y has the shape {self.y.shape}: give one label per row, [n]")
+        object.__setattr__(self, "y", checked_shape(self.y))
         if self.x.ndim != 3 or len(self.y) != len(self.x) or len(self.y) == 0:
             raise TrainingRefused(
                 f"x is {self.x.shape} for {len(self.y)} labels: give features [n, layers, d] with n > 0"

@@ -152,9 +152,7 @@ class StreamedRows:
 
     def __post_init__(self) -> None:
         n = self.x.shape[0]
-        object.__setattr__(self, "y", np.asarray(self.y, dtype=np.float64))
-        if self.y.ndim != 1:
-            raise TrainingRefused(f"y has the shape {self.y.shape}: give one label per row, [n]")
+        object.__setattr__(self, "y", checked_shape(self.y))
         if len(self.y) != n or n == 0:
             raise TrainingRefused(f"x has {n} rows for {len(self.y)} labels: give one label per row, at least one")
         object.__setattr__(self, "weight", checked_weight(self.y, self.weight))
@@ -183,6 +181,14 @@ def layer_features(rows: RowBlocks, layer: int, *, size: int = ROWS_AT_ONCE) -> 
         read = rows.read(start, stop, layer)
         # Rows of float32 have been through this; what was stored has not.
         yield features(read) if read.dtype == np.float16 else read
+
+
+def checked_shape(y: npt.ArrayLike) -> FloatArray:
+    """The labels as numbers [n]. Raises TrainingRefused for another shape."""
+    labels = np.asarray(y, dtype=np.float64)
+    if labels.ndim != 1:
+        raise TrainingRefused(f"y has the shape {labels.shape}: give one label per row, [n]")
+    return labels
 
 
 def checked_weight(y: FloatArray, weight: FloatArray) -> FloatArray:

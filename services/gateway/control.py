@@ -4,10 +4,11 @@ import http.client
 import json
 import urllib.error
 import urllib.request
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from knowgate import codec
 from knowgate.spec import CascadeSpec
+from services import addresses
 from services.errors import InputInvalid, ServicesError
 from services.settings import Settings
 
@@ -27,14 +28,9 @@ def control_url(given: str | None, settings: Settings) -> str:
     if given is None:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         return f"http://{host}:{settings.port}"
-    try:
-        parts = urlsplit(given)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        usable = usable and not (parts.query or parts.fragment or parts.username) and given.isascii()
-        usable = usable and given.isprintable() and " " not in given
-    except ValueError:  # brackets that do not close, or a port that is no number
-        usable = False
-    if not usable:
+    scheme, mark, rest = given.partition("://")
+    usable = addresses.is_address(f"{scheme.lower()}{mark}{rest}") and given.isascii()
+    if not usable or addresses.holds_credentials(given) or set(rest) & set("?#"):  # a root has no query, no fragment
         raise InputInvalid(f"--control is {given!r}: give the control plane's address as http(s)://host[:port]")
     return given
 

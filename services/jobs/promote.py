@@ -1,8 +1,11 @@
 """`promote`: judges every certified bundle that nobody has judged, and puts the one that passes in force."""
 
+import logging
+
 from sqlalchemy.orm import Session
 
 from knowgate.bundle import read_document
+from knowgate.errors import RecordInvalid
 from services import rollout
 from services.errors import Refused
 from services.jobs.job import JobContext
@@ -11,6 +14,8 @@ from services.rollout import Why
 from store import assignments, bundles, cascades
 from store.bundles import BundleRecord, BundleStatus
 from store.engine import reading, transaction
+
+log = logging.getLogger("knowgate.jobs")
 
 
 class PromoteSweep:
@@ -21,7 +26,16 @@ class PromoteSweep:
     def run(self, context: JobContext) -> int:
         with reading(context.engine) as session:
             names = cascades.cascade_names(session)
-        return sum(_judge_cascade(context, name) for name in names)
+        return sum(_judge_or_leave(context, name) for name in names)
+
+
+def _judge_or_leave(context: JobContext, cascade: str) -> int:
+    """A cascade that cannot be read waits for a good file, and no other waits for it."""
+    try:
+        return _judge_cascade(context, cascade)
+    except RecordInvalid as error:
+        log.error("no bundle of %s is judged: it cannot be read (%s): apply a good file again", cascade, error)
+        return 0
 
 
 def _judge_cascade(context: JobContext, cascade: str) -> int:

@@ -99,6 +99,28 @@ def test_the_first_certified_bundle_is_promoted_and_recorded(
     assert PromoteSweep().run(context) == 0, "what was judged is not judged again"
 
 
+@pytest.mark.usefixtures("trivia")
+def test_a_bundle_of_a_cascade_that_cannot_be_read_waits_for_a_good_file(
+    engine: Engine,
+    context: JobContext,
+    bundle: Bundle,
+    certificate: CertificateDocument,
+    clock: SimulatedClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made = stored(engine, bundle, clock, certificate=certificate)
+    with transaction(engine) as session:
+        good = cascades.cascade(session, "trivia")
+        told = codec.encode(good) | {"alarms": {"max_tokens": 10**26}}
+        session.execute(update(CascadeVersionRow).values(spec=told))
+    assert PromoteSweep().run(context) == 0
+    assert "no bundle of trivia is judged" in caplog.text and "alarms.max_tokens" in caplog.text
+    with transaction(engine) as session:
+        cascades.apply_cascade(session, good, now=clock.now())
+    assert PromoteSweep().run(context) == 1
+    assert in_force(engine).champion == made.id
+
+
 def test_of_two_waiting_bundles_only_the_newer_is_judged_on_its_merits(
     engine: Engine,
     context: JobContext,

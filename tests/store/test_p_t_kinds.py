@@ -4,13 +4,15 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
+from knowgate import codec
 from knowgate.records import PTKind, Window
 from store.cascades import apply_cascade, declared_p_t_kinds
 from store.decisions import add_decisions, decision
 from store.examples import labelled
+from store.tables import CascadeVersionRow
 
 
 def declared(spec: Any, kind: PTKind) -> Any:
@@ -43,3 +45,16 @@ def test_what_nobody_said_is_what_the_version_of_the_time_declared(session: Sess
     assert found == ["first_token", "mean", "option", "option"]
     versions = {version for version, _ in declared_p_t_kinds(session, cast.spec.name)}
     assert len(versions) >= 2
+
+
+def test_a_version_that_cannot_be_read_hides_no_other_versions_kinds(session: Session, cast: Any) -> None:
+    apply_cascade(session, declared(cast.spec, PTKind.MEAN), now=cast.at(0))
+    add_decisions(session, [cast.retained(external_id="q-0")], received_at=cast.at(1))
+    spoilt = codec.encode(cast.spec) | {"alarms": {"max_tokens": 10**26}}  # as one applied before it was refused
+    session.execute(update(CascadeVersionRow).values(spec=spoilt))
+    apply_cascade(session, declared(cast.spec, PTKind.FIRST_TOKEN), now=cast.at(2))
+    add_decisions(session, [cast.retained(external_id="q-1")], received_at=cast.at(3))
+    assert set(declared_p_t_kinds(session, cast.spec.name).values()) == {"first_token"}
+    everything = Window(start=cast.at(0) - timedelta(days=2), end=cast.at(0) + timedelta(days=30))
+    examples = labelled(session, cast.spec.name, everything, as_of=cast.at(0) + timedelta(days=30))
+    assert set(examples.p_t_kind[examples.tier == 0]) == {None, "first_token"}
