@@ -75,6 +75,17 @@ Thresholds: TypeAlias = tuple[tuple[GateThreshold, ...] | None, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """What the test of one candidate against one target rests on."""
+
+    test: CertificationTest
+    n: int  # rows the test counted
+    assumed_wrong: int  # of those, kept ones without a known outcome, counted as the worst case
+    rows_forecast: int = 0  # of those, rows that enter by a forecast alone
+    forecast_share: float | None = None  # how much of the forecasts was used in the end; None = none were
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateFigures:
     """How one candidate did on the certification rows."""
 

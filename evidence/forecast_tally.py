@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from evidence import betting, power
-from evidence.certificate import CertificationTest, TargetKind, Thresholds
+from evidence.certificate import Basis, CertificationTest, Target, TargetKind, Thresholds
 from evidence.certification_rows import CertificationRows
 from evidence.forecasts import Worth, checked_error, corrected, worth_of_difference, worth_of_verdict
 from evidence.inputs import BoolArray, FloatArray, IntArray
@@ -56,23 +56,23 @@ class ForecastTally:
     accuracy_bound: float
     unknown: int  # drawn rows without the label that was to be there
 
-    @property
-    def n(self) -> int:
-        return len(self.x) if self.drop_plan.bet else self.plain.n
-
-    @property
-    def assumed_wrong(self) -> int:
-        return self.unknown if self.drop_plan.bet else self.plain.assumed_wrong
-
-    @property
-    def rows_forecast(self) -> int:
-        if not self.drop_plan.bet:
-            return 0
-        return int(((self.drawn_weight == 0.0) & (self.ran_weight > 0.0) & self.kept).sum())
-
-    @property
-    def forecast_share(self) -> float | None:
-        return self._drop()[1] if self.drop_plan.bet else None
+    def basis_of(self, target: Target) -> Basis:
+        """Of the test that decides on this target: the drop and the retained accuracy each have a plan of their own."""
+        if target.kind is TargetKind.MAX_ACCURACY_DROP:
+            bet, test, entered = self.drop_plan.bet, CertificationTest.CORRECTED_DROP, self.kept
+        else:
+            bet, test = self.accuracy_plan.bet, CertificationTest.CORRECTED_ACCURACY
+            entered = self.kept & np.isfinite(self.right_forecast)
+        if not bet:
+            return self.plain.basis_of(target)
+        corrections = self._drop() if test is CertificationTest.CORRECTED_DROP else self._shortfall(target.value)
+        return Basis(
+            test=test,
+            n=len(self.x),
+            assumed_wrong=self.unknown,
+            rows_forecast=int(((self.drawn_weight == 0.0) & (self.ran_weight > 0.0) & entered).sum()),
+            forecast_share=corrections[1],
+        )
 
     @property
     def estimated_drop(self) -> float:
@@ -82,12 +82,7 @@ class ForecastTally:
     def retained_accuracy(self) -> float | None:
         if not self.accuracy_plan.bet:
             return self.plain.retained_accuracy
-        return min(max(-float(self._shortfall(0.0).mean()), 0.0), 1.0) if self.kept.any() else None
-
-    def test_of(self, kind: TargetKind) -> CertificationTest:
-        if kind is TargetKind.MAX_ACCURACY_DROP:
-            return CertificationTest.CORRECTED_DROP if self.drop_plan.bet else self.plain.test_of(kind)
-        return CertificationTest.CORRECTED_ACCURACY if self.accuracy_plan.bet else self.plain.test_of(kind)
+        return min(max(-float(self._shortfall(0.0)[0].mean()), 0.0), 1.0) if self.kept.any() else None
 
     def drop_refuted(self, epsilon: float, delta: float) -> bool:
         if not self.drop_plan.bet:
@@ -121,7 +116,7 @@ class ForecastTally:
             return self.plain.accuracy_shown(at_least, delta)
         guess = self.accuracy_plan.variance_guess
         return bool(self.kept.any()) and betting.drop_refuted_by_betting(
-            self._shortfall(at_least), 0.0, delta, self.accuracy_bound, guess
+            self._shortfall(at_least)[0], 0.0, delta, self.accuracy_bound, guess
         )
 
     def accuracy_missed(self, at_least: float, delta: float) -> bool:
@@ -129,7 +124,7 @@ class ForecastTally:
             return self.plain.accuracy_missed(at_least, delta)
         guess = self.accuracy_plan.variance_guess
         return bool(self.kept.any()) and betting.drop_exceeds_by_betting(
-            self._shortfall(at_least), 0.0, delta, self.accuracy_bound, guess
+            self._shortfall(at_least)[0], 0.0, delta, self.accuracy_bound, guess
         )
 
     def accuracy_lower_bound(self, delta: float) -> float:
@@ -153,7 +148,7 @@ class ForecastTally:
             return self.plain.rows_for_accuracy(at_least, delta)
         if not self.kept.any():
             return None
-        counts = self._shortfall(at_least)
+        counts = self._shortfall(at_least)[0]
         rows = power.rows_needed_for_betting(float(counts.var()), -float(counts.mean()), delta)
         return None if rows is None else int(np.ceil(rows * len(self.x) / self.kept.sum()))
 
@@ -164,11 +159,12 @@ class ForecastTally:
     def _drop(self) -> tuple[FloatArray, float]:
         return corrected(self.x, self.x_forecast, self.drawn_weight, self.ran_weight, self.drop_plan.first_share)
 
-    def _shortfall(self, at_least: float) -> FloatArray:
-        """[kept] what `at_least` − correct counts as: below 0 on average iff retained accuracy is above at_least."""
+    def _shortfall(self, at_least: float) -> tuple[FloatArray, float]:
+        """[kept] what `at_least` − correct counts as: below 0 on average iff retained accuracy is above at_least; and
+        the share of the forecasts that was used in the end."""
         forecast = np.nan_to_num(at_least - self.right_forecast, nan=0.0)[self.kept]
         value, weights = at_least - self.right[self.kept], (self.drawn_weight[self.kept], self.ran_weight[self.kept])
-        return corrected(value, forecast, *weights, self.accuracy_plan.first_share)[0]
+        return corrected(value, forecast, *weights, self.accuracy_plan.first_share)
 
 
 def forecast_tally(

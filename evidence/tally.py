@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from evidence import betting, binomial, exact_drop, power
-from evidence.certificate import CertificationTest, TargetKind, Thresholds
+from evidence.certificate import Basis, CertificationTest, Target, TargetKind, Thresholds
 from evidence.certification_rows import CertificationRows
 from evidence.errors import InvalidInputError
 from evidence.forecast_tally import forecast_tally
@@ -26,21 +26,13 @@ class Tally(Protocol):
     @property
     def thresholds(self) -> Thresholds: ...
     @property
-    def n(self) -> int: ...
-    @property
     def retained_share(self) -> float: ...
-    @property
-    def assumed_wrong(self) -> int: ...
     @property
     def estimated_drop(self) -> float: ...
     @property
     def retained_accuracy(self) -> float | None: ...
-    @property
-    def rows_forecast(self) -> int: ...
-    @property
-    def forecast_share(self) -> float | None: ...
 
-    def test_of(self, kind: TargetKind) -> CertificationTest: ...
+    def basis_of(self, target: Target) -> Basis: ...
     def drop_refuted(self, epsilon: float, delta: float) -> bool: ...
     def drop_exceeds(self, epsilon: float, delta: float) -> bool: ...
     def drop_upper_bound(self, delta: float) -> float: ...
@@ -67,17 +59,17 @@ class PlainTally:
     right: int  # of those, known to be right
     assumed_wrong: int
     thinned: bool = False  # the rows are what thinning left of a weighted sample
-    rows_forecast: int = 0  # never: forecasts enter a ForecastTally
-    forecast_share: float | None = None
 
     @property
     def estimated_drop(self) -> float:
         return (self.plus - self.minus) / self.n
 
-    def test_of(self, kind: TargetKind) -> CertificationTest:
-        if kind is TargetKind.MAX_ACCURACY_DROP:
-            return CertificationTest.THINNED_DROP if self.thinned else CertificationTest.EXACT_DROP
-        return CertificationTest.THINNED_BINOMIAL if self.thinned else CertificationTest.EXACT_BINOMIAL
+    def basis_of(self, target: Target) -> Basis:
+        if target.kind is TargetKind.MAX_ACCURACY_DROP:
+            test = CertificationTest.THINNED_DROP if self.thinned else CertificationTest.EXACT_DROP
+        else:
+            test = CertificationTest.THINNED_BINOMIAL if self.thinned else CertificationTest.EXACT_BINOMIAL
+        return Basis(test=test, n=self.n, assumed_wrong=self.assumed_wrong)
 
     @property
     def retained_accuracy(self) -> float | None:
@@ -134,16 +126,15 @@ class WeightedTally:
     right: FloatArray  # [n] weight · correctness where retained, else 0
     bound: float
     assumed_wrong: int
-    rows_forecast: int = 0  # never: forecasts enter a ForecastTally
-    forecast_share: float | None = None
 
     @property
     def estimated_drop(self) -> float:
         return float(self.x.mean())
 
-    def test_of(self, kind: TargetKind) -> CertificationTest:
-        drop = kind is TargetKind.MAX_ACCURACY_DROP
-        return CertificationTest.BETTING_DROP if drop else CertificationTest.BETTING_ACCURACY
+    def basis_of(self, target: Target) -> Basis:
+        drop = target.kind is TargetKind.MAX_ACCURACY_DROP
+        test = CertificationTest.BETTING_DROP if drop else CertificationTest.BETTING_ACCURACY
+        return Basis(test=test, n=self.n, assumed_wrong=self.assumed_wrong)
 
     @property
     def retained_accuracy(self) -> float | None:

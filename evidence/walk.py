@@ -111,14 +111,14 @@ def _figures(tally: Tally, target: Target, delta: float) -> CandidateFigures:
 def _certified(
     passed: Tally, stopped: Tally | None, rows: CertificationRows, target: Target, delta: float, min_share: float
 ) -> Certification:
-    figures = _figures(passed, target, delta)
+    figures, basis = _figures(passed, target, delta), passed.basis_of(target)
     shown = target.value if target.kind is TargetKind.MAX_ACCURACY_DROP else 1.0
     return Certification(
         status=CertificationStatus.CERTIFIED,
         target=target,
         delta=delta,
-        test=passed.test_of(target.kind),
-        n=passed.n,
+        test=basis.test,
+        n=basis.n,
         thresholds=passed.thresholds,
         retained_share=figures.retained_share,
         estimated_drop=figures.estimated_drop,
@@ -128,10 +128,10 @@ def _certified(
         stopped_at=None if stopped is None else _figures(stopped, target, delta),
         labels_needed=0,
         least_escalation=None,
-        rows_assumed_wrong=passed.assumed_wrong,
+        rows_assumed_wrong=basis.assumed_wrong,
         min_retained_share=min_share,
-        rows_forecast=passed.rows_forecast,
-        forecast_share=passed.forecast_share,
+        rows_forecast=basis.rows_forecast,
+        forecast_share=basis.forecast_share,
     )
 
 
@@ -139,7 +139,8 @@ def _refused(walk: _Progress, rows: CertificationRows, target: Target, delta: fl
     none_retains_enough = walk.passed is not None and walk.considered == 0  # what passed retains too little, as all do
     infeasible = (walk.considered > 0 and walk.all_broken) or none_retains_enough
     best = tally_of_least_drop(rows, delta)
-    tested = walk.stopped or walk.cheapest or best
+    basis = (walk.stopped or walk.cheapest or best).basis_of(target)
+    failed = None if walk.stopped is None else basis
     needed = None
     if not infeasible and walk.cheapest is not None:
         needed = _rows_needed(walk.cheapest, target, delta, exact=True)
@@ -149,8 +150,8 @@ def _refused(walk: _Progress, rows: CertificationRows, target: Target, delta: fl
         status=CertificationStatus.INFEASIBLE if infeasible else CertificationStatus.INSUFFICIENT_EVIDENCE,
         target=target,
         delta=delta,
-        test=tested.test_of(target.kind),
-        n=tested.n,
+        test=basis.test,
+        n=basis.n,
         thresholds=(None,) * (rows.tiers - 1),
         retained_share=0.0,
         estimated_drop=0.0,
@@ -159,12 +160,12 @@ def _refused(walk: _Progress, rows: CertificationRows, target: Target, delta: fl
         retained_accuracy_lower_bound=None,
         stopped_at=None if walk.stopped is None else _figures(walk.stopped, target, delta),
         # Of the rows that were paid for, a test may use only some: more are needed in that proportion.
-        labels_needed=None if needed is None else max(1, math.ceil((needed - tested.n) * rows.known / tested.n)),
+        labels_needed=None if needed is None else max(1, math.ceil((needed - basis.n) * rows.known / basis.n)),
         least_escalation=_least_escalation(best, target, delta),
-        rows_assumed_wrong=0 if walk.stopped is None else walk.stopped.assumed_wrong,
+        rows_assumed_wrong=0 if failed is None else failed.assumed_wrong,
         min_retained_share=min_share,
-        rows_forecast=0 if walk.stopped is None else walk.stopped.rows_forecast,
-        forecast_share=None if walk.stopped is None else walk.stopped.forecast_share,
+        rows_forecast=0 if failed is None else failed.rows_forecast,
+        forecast_share=None if failed is None else failed.forecast_share,
     )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from evidence.certificate import Target
 from evidence.certification_rows import CertificationRows
 from evidence.path import Candidate
 from evidence.tally import Tally, tally_of
@@ -48,6 +49,7 @@ def compare_with_champion(
     paired = _paired_tally(known, kept, certified.kept, targets.delta)
     alone = tally_of(known, Candidate(thresholds=(None,) * (known.tiers - 1), kept=kept), targets.delta)
     epsilon = targets.value if targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value
+    drop = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=epsilon)
     ours, theirs = cohort_savings(held, certified.kept), cohort_savings(held, kept)
     passed = paired.drop_refuted(epsilon, targets.delta)
     bound = paired.drop_upper_bound(targets.delta)
@@ -60,7 +62,7 @@ def compare_with_champion(
         drop_upper_bound=min(bound, epsilon) if passed else bound,  # the bound is solved to a share of its error
         epsilon=epsilon,
         delta=targets.delta,
-        test=paired.test_of(TargetKind.MAX_ACCURACY_DROP).value,
+        test=paired.basis_of(drop).test.value,
         n=held.n,
         savings_gain=None if ours is None or theirs is None else ours.value - theirs.value,
     )

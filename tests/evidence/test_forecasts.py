@@ -1,6 +1,7 @@
 """A judge's labels in a certificate: forecasts that trusted labels correct, so that no judge breaks a promise."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,9 +21,12 @@ from evidence import (
     risk_range,
 )
 from evidence.alarms import AlarmRule, advance_watch, open_watch
-from evidence.forecast_tally import ForecastTally
+from evidence.betting import log_capital
+from evidence.certificate import Basis
+from evidence.forecast_tally import ForecastTally, Plan
 from evidence.forecasts import corrected
 from evidence.path import Candidate
+from evidence.power import rows_needed_for_betting
 from evidence.tally import Tally, tally_of
 from knowgate.policy import PolicyKind
 
@@ -83,7 +87,7 @@ def test_a_lenient_judge_breaks_the_naive_promise_and_not_the_corrected_one(up: 
         traffic = Traffic(rng, 4000, 0.055, 0.015, up, 0.1)
         naive += everything_kept(traffic.naive(), delta).drop_refuted(0.04, delta)
         tally = everything_kept(traffic.rows(forecasts=True), delta)
-        bets += tally.test_of(TargetKind.MAX_ACCURACY_DROP) is CertificationTest.CORRECTED_DROP
+        bets += tally.basis_of(DROP).test is CertificationTest.CORRECTED_DROP
         fixed += tally.drop_refuted(0.04, delta)
     error = np.sqrt(delta * (1 - delta) / runs)
     assert fixed / runs <= delta + 2 * error
@@ -170,25 +174,152 @@ def test_retained_accuracy_is_certified_with_a_judge_and_not_by_one_that_lies() 
 
 
 def test_a_chain_of_three_tiers_is_certified_as_a_whole() -> None:
-    rng, n = np.random.default_rng(21), 5000
+    rng, n = np.random.default_rng(21), 4000
     signals = rng.random((2, n))
     chance = np.column_stack([0.75 + 0.24 * signals[0], 0.85 + 0.14 * signals[1], np.full(n, 0.95)])
     truth = (rng.random((n, 3)) < chance).astype(float)
-    drawn = rng.random(n) < 0.2
+    drawn = rng.random(n) < 0.1
     rows = CertificationRows(
         correct=np.where(drawn[:, None], truth, NAN),
-        propensity=np.full(n, 0.2),
+        propensity=np.full(n, 0.1),
         observed=drawn,
         ids=tuple(str(row) for row in range(n)),
-        forecast=judged(rng, truth, up=0.15, down=0.02),
-        forecast_error=0.04,
+        forecast=judged(rng, truth, up=0.05, down=0.02),
+        forecast_error=0.02,
     )
     shown = [{"p_t": column} for column in signals]
     answer = certify_policy(PolicyKind.P_T, shown, rows, DROP, 0.1)
     assert answer.status.value == "certified"
     assert answer.drop_upper_bound <= 0.05
-    if answer.test is CertificationTest.CORRECTED_DROP:
-        assert answer.n == n and answer.rows_forecast > 0 and answer.forecast_share is not None
+    assert (answer.test, answer.n) == (CertificationTest.CORRECTED_DROP, n)
+    assert n / 2 < answer.rows_forecast < n - drawn.sum()
+    assert answer.forecast_share is not None and 0.5 < answer.forecast_share <= 1.0
+
+
+def agreeing(rng: np.random.Generator, n: int, *, error: float | None) -> tuple[np.ndarray, CertificationRows]:
+    """Two tiers that hardly ever differ, a judge that errs on 3 % of verdicts, gold labels for a tenth of the rows."""
+    signal = rng.random(n)
+    kept = (rng.random(n) < 0.6 + 0.39 * signal).astype(float)
+    truth = np.column_stack([kept, np.where(rng.random(n) < 0.03, 1.0 - kept, kept)])
+    drawn = rng.random(n) < 0.1
+    rows = CertificationRows(
+        correct=np.where(drawn[:, None], truth, NAN),
+        agrees=(truth[:, :1] == truth[:, 1:]),
+        propensity=np.full(n, 0.1),
+        observed=drawn,
+        ids=tuple(str(row) for row in range(n)),
+        forecast=np.where(rng.random((n, 2)) < 0.03, 1.0 - truth, truth),
+        forecast_error=error,
+    )
+    return signal, rows
+
+
+def test_a_certificate_of_accuracy_counts_the_rows_of_the_test_that_gave_it() -> None:
+    """For the drop trusted labels alone are sharper here, for retained accuracy the judge is: each has its own test."""
+    signal, rows = agreeing(np.random.default_rng(0), 6000, error=0.03)
+    target = Target(kind=TargetKind.RETAINED_ACCURACY, value=0.8)
+    answer = certify_single_gate("p_t", signal, rows, target, 0.1)
+    assert (answer.status.value, answer.test) == ("certified", CertificationTest.CORRECTED_ACCURACY)
+    kept = signal >= answer.thresholds[0][0].value  # type: ignore[index]
+    assert (answer.n, answer.rows_forecast) == (6000, int((kept & ~rows.seen).sum()))
+    assert answer.forecast_share is not None and 0.5 < answer.forecast_share <= 1.0
+    assert everything_kept(rows, 0.1).basis_of(DROP) == Basis(
+        test=CertificationTest.THINNED_DROP, n=int(rows.seen.sum()), assumed_wrong=0
+    )
+
+
+def test_forecasts_that_only_the_drop_uses_are_not_counted_for_accuracy() -> None:
+    """Nobody measured the judge, so that its verdicts enter differences of two and no mean of one."""
+    rng, n = np.random.default_rng(3), 3000
+    kept = (rng.random(n) < 0.5).astype(float)
+    truth = np.column_stack([kept, np.where(rng.random(n) < 0.8, 1.0 - kept, kept)])
+    drawn = rng.random(n) < 0.1
+    rows = CertificationRows(
+        correct=np.where(drawn[:, None], truth, NAN),
+        propensity=np.full(n, 0.1),
+        observed=drawn,
+        ids=tuple(str(row) for row in range(n)),
+        forecast=truth,
+    )
+    tally, gold = everything_kept(rows, 0.1), int(drawn.sum())
+    accuracy = tally.basis_of(Target(kind=TargetKind.RETAINED_ACCURACY, value=0.4))
+    assert (accuracy.test, accuracy.n, accuracy.rows_forecast, accuracy.forecast_share) == (
+        CertificationTest.THINNED_BINOMIAL,
+        gold,
+        0,
+        None,
+    )
+    drop = tally.basis_of(DROP)
+    assert (drop.test, drop.n, drop.rows_forecast) == (CertificationTest.CORRECTED_DROP, n, n - gold)
+
+
+@pytest.fixture(scope="module")
+def betted() -> ForecastTally:
+    """400 rows on which both targets are bet on: half of the gold labels are drawn, and the judge errs on some 3 %."""
+    rng, n = np.random.default_rng(11), 400
+    truth = (rng.random((n, 2)) < [0.8, 0.8]).astype(float)
+    drawn = rng.random(n) < 0.5
+    rows = CertificationRows(
+        correct=np.where(drawn[:, None], truth, NAN),
+        propensity=np.full(n, 0.5),
+        observed=drawn,
+        ids=tuple(str(row) for row in range(n)),
+        forecast=np.where(rng.random((n, 2)) < 0.03, 1.0 - truth, truth),
+        forecast_error=0.03,
+    )
+    tally = everything_kept(rows, 0.1)
+    assert isinstance(tally, ForecastTally)
+    bet = Plan(bet=True, first_share=0.9, variance_guess=0.3)
+    return replace(tally, drop_plan=bet, accuracy_plan=replace(bet, variance_guess=0.2))
+
+
+def wins(counts: np.ndarray, mean: float, delta: float, bound: float, guess: float) -> bool:
+    """A bet against "E > mean" whose wealth reaches 1/δ: what every corrected test is by definition."""
+    return bool(log_capital(counts, mean, delta, bound, guess) >= np.log(1.0 / delta))
+
+
+LEVELS = (0.02, 0.1, 0.2)
+
+
+@pytest.mark.parametrize("delta", LEVELS)
+def test_a_corrected_drop_is_tested_and_bounded_at_its_own_level(betted: ForecastTally, delta: float) -> None:
+    counts, _ = corrected(betted.x, betted.x_forecast, betted.drawn_weight, betted.ran_weight, 0.9)
+    upper, lower = betted.drop_upper_bound(delta), betted.drop_lower_bound(delta)
+    assert -1.0 < lower < counts.mean() < upper < 1.0
+    assert betted.estimated_drop == pytest.approx(counts.mean())
+    for at in (*np.linspace(-0.2, 0.2, 41), upper - 1e-4, upper + 1e-4, lower - 1e-4, lower + 1e-4):
+        above, below = wins(counts, at, delta, 3.0, 0.3), wins(-counts, -at, delta, 3.0, 0.3)
+        assert (betted.drop_refuted(at, delta), betted.drop_exceeds(at, delta)) == (above, below)
+        assert (above, below) == (at > upper, at < lower)
+
+
+@pytest.mark.parametrize("delta", LEVELS)
+def test_a_corrected_accuracy_is_tested_and_bounded_at_its_own_level(betted: ForecastTally, delta: float) -> None:
+    def counts(at_least: float) -> np.ndarray:
+        value, forecast = at_least - betted.right, at_least - betted.right_forecast
+        return corrected(value, forecast, betted.drawn_weight, betted.ran_weight, 0.9)[0]
+
+    upper, lower = betted.accuracy_upper_bound(delta), betted.accuracy_lower_bound(delta)
+    assert betted.retained_accuracy is not None
+    assert 0.5 < lower < betted.retained_accuracy < upper < 1.0
+    for at in (*np.linspace(0.5, 0.99, 50), upper - 1e-4, upper + 1e-4, lower - 1e-4, lower + 1e-4):
+        shown, missed = wins(counts(at), 0.0, delta, 2.0, 0.2), wins(-counts(at), 0.0, delta, 2.0, 0.2)
+        assert (betted.accuracy_shown(at, delta), betted.accuracy_missed(at, delta)) == (shown, missed)
+        assert (shown, missed) == (at < lower, at > upper)
+
+
+@pytest.mark.parametrize("delta", LEVELS)
+def test_the_rows_that_a_corrected_bet_needs_follow_from_its_level(betted: ForecastTally, delta: float) -> None:
+    counts = betted._drop()[0]
+    needed = rows_needed_for_betting(counts.var(), 0.1 - counts.mean(), delta)
+    assert betted.rows_for_drop(0.1, delta, exact=True) == betted.rows_for_drop(0.1, delta, exact=False) == needed
+    shortfall = betted._shortfall(0.6)[0]
+    assert betted.rows_for_accuracy(0.6, delta) == rows_needed_for_betting(shortfall.var(), -shortfall.mean(), delta)
+    start = rows_needed_for_betting(0.2, 0.1, delta)  # from where the bet is won at half the errors that .8 allows
+    assert start is not None
+    assert betted.accuracy_testable(0.8, delta) is (start <= 400)
+    fewer = replace(betted, kept=np.arange(400) < start - 1)
+    assert fewer.accuracy_testable(0.8, delta) is False
 
 
 def small(**changes: object) -> CertificationRows:

@@ -96,6 +96,12 @@ def test_bad_input_is_named() -> None:
         savings_of([1.0], [0.0])
     with pytest.raises(InvalidInputError, match="cost has 1, cost_last has 2"):
         savings_of([1.0], [1.0, 1.0])
+    with pytest.raises(InvalidInputError, match="cost has 2, exploration_cost has 1"):
+        savings_of([1.0, 1.0], [1.0, 1.0], exploration_cost=[1.0])
+    with pytest.raises(InvalidInputError, match="cost has 2, stratum has 3"):
+        savings_of([1.0, 1.0], [1.0, 1.0], stratum=["a", "a", "b"])
+    with pytest.raises(InvalidInputError, match="propensity has 1, cost_last has 2"):
+        impute_last_cost([1.0, 1.0], [True, False], [0.5], [1.0, NAN])
     with pytest.raises(NotIdentifiedError, match="propensity 0"):
         impute_last_cost([1.0], [False], [0.0], [NAN])
     with pytest.raises(InvalidInputError, match=r"cost_last\[0\] is unknown although"):

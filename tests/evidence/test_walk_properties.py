@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from evidence import (
     Certification,
@@ -26,6 +27,7 @@ from evidence import (
     retained_rows_to_start,
     single_gate_path,
 )
+from evidence.betting import log_capital
 from evidence.path import Candidate
 from evidence.tally import PlainTally, WeightedTally, tally_of, tally_of_least_drop
 from knowgate.policy import Policy, PolicyKind, kept_tiers
@@ -289,3 +291,34 @@ def test_what_passes_and_retains_less_than_is_worth_having_is_not_certified() ->
         assert found[least].retained_share == 0.0 and found[least].thresholds == (None,)
     near = certify_single_gate("p_t", p_t, rows, target, 0.1, min_retained_share=found[0.1].retained_share + 0.005)
     assert near.status is CertificationStatus.INSUFFICIENT_EVIDENCE and near.labels_needed
+
+
+@pytest.mark.parametrize("delta", [0.02, 0.1, 0.2])
+def test_the_bounds_of_accuracy_are_those_of_its_tests_at_their_level(delta: float) -> None:
+    """Counts by the binomial's tails, weighted rows by where their own bet turns."""
+    rng, n = np.random.default_rng(31), 400
+    correct = (rng.random((n, 2)) < 0.8).astype(float)
+    kept = np.zeros(n, dtype=np.int64)
+    ids = tuple(str(row) for row in range(n))
+    everything = Candidate(thresholds=(None,), kept=kept)
+    plain = tally_of(CertificationRows(correct=correct), everything, delta)
+    right, low, high = (
+        int(correct[:, 0].sum()),
+        plain.accuracy_lower_bound(delta),
+        plain.accuracy_upper_bound(delta),
+    )
+    assert low < right / n < high
+    assert binom.cdf(right, n, high) == pytest.approx(delta, rel=1e-3)
+    assert binom.sf(right - 1, n, low) == pytest.approx(delta, rel=1e-3)
+    assert plain.accuracy_missed(high + 1e-6, delta) and not plain.accuracy_missed(high - 1e-6, delta)
+    chance = np.where(np.arange(n) % 2 == 0, 0.5, 1.0)
+    soft = np.where(correct == 1.0, 0.9, correct)  # fractions are bet on
+    rows = CertificationRows(correct=soft, ids=ids, propensity=chance, observed=rng.random(n) < chance)
+    bet = tally_of(rows, everything, delta)
+    assert isinstance(bet, WeightedTally)
+    low, high = bet.accuracy_lower_bound(delta), bet.accuracy_upper_bound(delta)
+    assert bet.retained_accuracy is not None and 0.0 < low < bet.retained_accuracy < high < 1.0
+    for at in (low - 1e-4, low + 1e-4, high - 1e-4, high + 1e-4):
+        counts = at * bet.retained - bet.right
+        assert (log_capital(counts, 0.0, delta, bet.bound) >= np.log(1 / delta)) == (at < low)
+        assert (log_capital(-counts, 0.0, delta, bet.bound) >= np.log(1 / delta)) == (at > high)

@@ -36,6 +36,18 @@ def judged(*, up: float = 0.15, rate: float = RATE) -> Columns:
     }
 
 
+def at_odds() -> Columns:
+    """The same shape, but where one tier is right the other mostly is not: there forecasts are worth a bet."""
+    rng, columns = np.random.default_rng(7), judged(rate=0.1)
+    small = rng.random(N) < np.array(columns["p_t"][:N])
+    truth = np.concatenate([small, np.where(rng.random(N) < 0.8, ~small, small)])
+    drawn = [one is not None for one in columns["correct"]]
+    return columns | {
+        "correct": [float(right) if one else None for right, one in zip(truth, drawn, strict=True)],
+        "forecast": (truth | (rng.random(2 * N) < 0.03)).astype(float).tolist(),
+    }
+
+
 def run(tmp_path: Path, columns: Columns, *options: str) -> tuple[int, Result]:
     path = tmp_path / "outcomes.parquet"
     pq.write_table(pa.table(columns), path)
@@ -68,15 +80,26 @@ def test_a_certificate_counts_its_labels_and_says_what_it_promises(tmp_path: Pat
     assert basis["forecasts"] == {"judge": 2 * N}
     assert 0 < basis["labels"]["gold"] < N
     assert answer["promise"] == "being right, as gold and human labels tell"
-    if answer["test"] == "betting_corrected_forecasts":
-        assert answer["n"] == N and basis["rows_forecast"] > 0
+    drawn = sum(one is not None for one in judged()["correct"]) // 2
+    assert (answer["test"], answer["n"], basis["rows_forecast"]) == ("thinned_exact_unconditional_score", drawn, 0)
+
+
+def test_a_certificate_by_corrected_forecasts_counts_the_rows_it_looked_at(tmp_path: Path) -> None:
+    columns = at_odds()
+    code, result = run(tmp_path, columns)
+    answer = json.loads(result.stdout)
+    assert (code, answer["status"], answer["test"]) == (0, "certified", "betting_corrected_forecasts")
+    drawn = sum(one is not None for one in columns["correct"]) // 2
+    basis = answer["label_basis"]
+    assert (answer["n"], answer["retained_share"], basis["rows_forecast"]) == (N, 1.0, N - drawn)
+    assert 0.5 < basis["forecast_share"] <= 1.0
 
 
 def test_a_slice_is_certified_with_its_forecasts_alone(tmp_path: Path) -> None:
     code, result = run(tmp_path, judged(rate=0.5), "--slice", "a")
     answer = json.loads(result.stdout)
     assert answer["label_basis"]["forecasts"] == {"judge": N}
-    assert code in (0, 3)
+    assert (code, answer["status"]) == (0, "certified")
 
 
 def test_a_judge_alone_certifies_nothing_unless_it_is_trusted(tmp_path: Path) -> None:
@@ -104,8 +127,10 @@ def test_gold_labels_of_an_unknown_propensity_correct_nothing(tmp_path: Path) ->
     columns = judged() | {"label_propensity": [None] * 2 * N}
     code, result = run(tmp_path, columns)
     answer = json.loads(result.stdout)
-    assert code in (0, 3)
-    assert answer["retained_share"] < 0.08  # every row without a gold label is the worst case: hardly any can be kept
+    assert (code, answer["status"]) == (0, "certified")
+    assert (
+        0.05 <= answer["retained_share"] < 0.08
+    )  # every row without a gold label is the worst case: hardly any can be kept
     assert answer["label_basis"]["rows_forecast"] == 0
     assert "not identified" in answer["label_basis"]["forecasts_left_out"]
     assert "not identified" in result.stderr
