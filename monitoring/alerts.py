@@ -48,11 +48,12 @@ def settle(session: Session, spec: CascadeSpec, judgement: Judgement, *, now: da
     return None
 
 
-def message(record: AlertRecord, event: Event) -> str:
-    """The JSON body of a message, to the byte."""
+def message(record: AlertRecord, event: Event, number: int) -> str:
+    """The JSON body of an alert's `number`-th message to one webhook, to the byte."""
     told = {
         "schema": SCHEMA,
         "event": event.value,
+        "sequence": number,
         "alert": {
             "id": str(record.id),
             "cascade": record.cascade,
@@ -93,4 +94,4 @@ def _announce(session: Session, spec: CascadeSpec, record: AlertRecord, event: E
     if record.id is None:
         return
     for url in spec.webhooks:
-        add_delivery(session, record.id, url, event.value, message(record, event), now=now)
+        add_delivery(session, record.id, url, event.value, lambda number: message(record, event, number), now=now)

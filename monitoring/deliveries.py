@@ -3,7 +3,8 @@
 1. Claim what is due, and commit: a second worker sees the claim.
 2. Send each message, without a transaction around it.
 3. Say how it went, each in a transaction of its own. What failed is due again later, twice as late each time; after a
-   day and a half it is given up, and the row keeps when and why. A message that can never be sent delays no other.
+   day and a half it is given up, and the row keeps when and why. A message that cannot be sent delays none but those
+   of the same alert to the same receiver, which hears of it in the order of events.
 
 A receiver checks `Knowgate-Signature: v1=<hex>`, the HMAC-SHA256 of `<Knowgate-Timestamp>.<body>` under the shared
 secret, and drops what it has seen before by `Knowgate-Delivery` (`verify_signature` does the first). Without a secret

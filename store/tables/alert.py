@@ -36,13 +36,14 @@ class DeliveryRow(Base):
 
     __tablename__ = "delivery"
     __table_args__ = (
-        UniqueConstraint("alert_id", "url", "event"),
+        UniqueConstraint("alert_id", "url", "number"),
         Index("ix_delivery_due_at", "due_at"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     alert_id: Mapped[UUID] = mapped_column(ForeignKey("alert.id"))
     url: Mapped[str]
+    number: Mapped[int]  # of this alert's messages to this webhook, from 1: the order in which they are sent
     event: Mapped[str]  # opened, resolved
     payload: Mapped[str]
     attempts: Mapped[int]  # also the token of a claim

@@ -121,8 +121,35 @@ def test_a_rule_that_stays_raised_sends_one_message_and_its_end_another(engine, 
     assert say(engine, spec, unknown, cast.DAY + timedelta(hours=2)) is None
     clear = Judgement(rule=Rule.SAVINGS, standing=Standing.CLEAR, cause="savings are back")
     assert say(engine, spec, clear, cast.DAY + timedelta(hours=3)).event == "resolved"
-    deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY + timedelta(hours=3))
+    for _ in range(2):
+        assert deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY + timedelta(hours=3)) == 1
     told = [json.loads(body)["alert"] for _, body in receiver.received]
     assert {alert["cause"] for alert in told} == {"first cause"}
     assert [m.event for m in messages(engine)] == ["opened", "resolved"]
     assert "savings are back" in {alert["resolution"] for alert in told}
+
+
+def test_a_receiver_that_was_down_hears_of_an_alert_in_the_order_of_events(engine, spec, receiver, cast):
+    receiver.answers = [500, 200, 200]
+    say(engine, spec, raised(), cast.DAY)
+    deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY)
+    say(engine, spec, Judgement(rule=Rule.SAVINGS, standing=Standing.CLEAR, cause="back"), cast.DAY)
+    assert deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY) == 0  # it waits for what came before
+    later = cast.DAY + timedelta(seconds=30)
+    assert [deliver_due(engine, owner="w1", secret=SECRET, now=later) for _ in range(3)] == [1, 1, 0]
+    bodies = [json.loads(body) for _, body in receiver.received]
+    assert [(body["event"], body["sequence"]) for body in bodies] == [("opened", 1), ("opened", 1), ("resolved", 2)]
+
+
+def test_a_receiver_that_is_down_holds_up_its_own_messages_of_that_alert_alone(engine, cast, receiver):
+    spec = cast.spec_of(webhooks=("http://127.0.0.1:9/nobody", receiver.url))
+    with transaction(engine) as session:
+        apply_cascade(session, spec, now=cast.DAY)
+    for rule in (Rule.SAVINGS, Rule.DRIFT):
+        for standing in (Standing.RAISED, Standing.CLEAR):
+            say(engine, spec, Judgement(rule=rule, standing=standing, cause="because"), cast.DAY)
+    received = sum(deliver_due(engine, owner="w1", secret=None, now=cast.DAY) for _ in range(3))
+    assert received == 4
+    bodies = [json.loads(body) for _, body in receiver.received]
+    for rule in ("savings", "drift"):
+        assert [body["event"] for body in bodies if body["alert"]["rule"] == rule] == ["opened", "resolved"]

@@ -31,6 +31,7 @@ def test_every_header_of_a_message_is_documented(cast):
         id=uuid4(),
         alert_id=uuid4(),
         url="http://127.0.0.1",
+        number=1,
         event="opened",
         payload="{}",
         attempts=1,

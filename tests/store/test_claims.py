@@ -53,17 +53,77 @@ def test_alerts_opened_in_parallel_are_one(geo: Engine, cast: Any) -> None:
     assert len(set(opened)) == 1
 
 
-def test_a_message_is_written_once_per_webhook_and_event(session: Session, cast: Any) -> None:
+def body(number: int) -> str:
+    return f'{{"sequence":{number}}}'
+
+
+def test_the_messages_of_an_alert_are_numbered_per_webhook(session: Session, cast: Any) -> None:
     alert = alert_of(session, cast)
-    assert add_delivery(session, alert, "https://a", "opened", "{}", now=cast.at(0)) is not None
-    assert add_delivery(session, alert, "https://a", "opened", "{}", now=cast.at(1)) is None
-    assert add_delivery(session, alert, "https://b", "opened", "{}", now=cast.at(1)) is not None
-    assert [item.url for item in deliveries(session, alert)] == ["https://a", "https://b"]
+    for url, event in (("https://a", "opened"), ("https://b", "opened"), ("https://a", "resolved")):
+        add_delivery(session, alert, url, event, body, now=cast.at(0))
+    told = [(item.url, item.number, item.event, item.payload) for item in deliveries(session, alert)]
+    assert sorted(told) == [
+        ("https://a", 1, "opened", '{"sequence":1}'),
+        ("https://a", 2, "resolved", '{"sequence":2}'),
+        ("https://b", 1, "opened", '{"sequence":1}'),
+    ]
+
+
+def test_a_message_waits_for_its_alerts_earlier_ones_to_the_same_webhook_alone(session: Session, cast: Any) -> None:
+    alert = alert_of(session, cast)
+    for url in ("https://a", "https://b"):
+        for event in ("opened", "again", "resolved"):
+            add_delivery(session, alert, url, event, body, now=cast.at(0))
+
+    def claim(minutes: float) -> dict[str, DeliveryRecord]:
+        held = claim_due_deliveries(session, owner="a", now=cast.at(minutes), lease=LEASE)
+        return {f"{item.url[-1]} {item.event}": item for item in held}
+
+    first = claim(0)
+    assert sorted(first) == ["a opened", "b opened"]
+    assert claim(0.5) == {}  # both are under way
+    finish_delivery(session, first["a opened"], now=cast.at(0.5), error="refused")
+    finish_delivery(session, first["b opened"], now=cast.at(0.5))
+    second = claim(0.5)
+    assert sorted(second) == ["b again"]
+    finish_delivery(session, second["b again"], now=cast.at(0.5))
+    assert sorted(claim(0.6)) == ["b resolved"]
+
+
+def test_a_message_that_is_given_up_lets_the_later_ones_go(session: Session, cast: Any) -> None:
+    alert = alert_of(session, cast)
+    add_delivery(session, alert, "https://a", "opened", body, now=cast.at(0))
+    add_delivery(session, alert, "https://a", "resolved", body, now=cast.at(0))
+    for day in range(claims.MAX_ATTEMPTS):
+        (held,) = claim_due_deliveries(session, owner="a", now=cast.at(day * 1440), lease=LEASE)
+        assert held.event == "opened"
+        finish_delivery(session, held, now=cast.at(day * 1440), error="refused")
+    (held,) = claim_due_deliveries(session, owner="a", now=cast.at(day * 1440), lease=LEASE)
+    assert held.event == "resolved"
+
+
+def test_messages_written_in_parallel_have_a_number_each(geo: Engine, cast: Any) -> None:
+    barrier = Barrier(4)
+    with transaction(geo) as session:
+        alert = alert_of(session, cast)
+
+    def write() -> None:
+        barrier.wait()
+        with transaction(geo) as session:
+            add_delivery(session, alert, "https://a", "opened", body, now=cast.at(0))
+
+    threads = [Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with transaction(geo) as session:
+        assert [item.number for item in deliveries(session, alert)] == [1, 2, 3, 4]
 
 
 def test_a_delivery_is_claimed_by_one_and_done_once(session: Session, cast: Any) -> None:
     alert = alert_of(session, cast)
-    add_delivery(session, alert, "https://a", "opened", "{}", now=cast.at(0))
+    add_delivery(session, alert, "https://a", "opened", body, now=cast.at(0))
     (held,) = claim_due_deliveries(session, owner="a", now=cast.at(0), lease=LEASE)
     assert held.attempts == 1
     assert claim_due_deliveries(session, owner="b", now=cast.at(0.5), lease=LEASE) == ()
@@ -75,7 +135,7 @@ def test_a_delivery_is_claimed_by_one_and_done_once(session: Session, cast: Any)
 
 def test_what_fails_is_tried_ever_later_and_given_up(session: Session, cast: Any) -> None:
     alert = alert_of(session, cast)
-    add_delivery(session, alert, "https://a", "opened", "{}", now=cast.at(0))
+    add_delivery(session, alert, "https://a", "opened", body, now=cast.at(0))
     now = cast.at(0)
     waits = []
     for _ in range(claims.MAX_ATTEMPTS):
@@ -117,7 +177,7 @@ def test_workers_in_parallel_share_the_messages_and_never_one_message(geo: Engin
     with transaction(geo) as session:
         alert = alert_of(session, cast)
         for index in range(30):
-            add_delivery(session, alert, f"https://{index}", "opened", "{}", now=cast.at(0))
+            add_delivery(session, alert, f"https://{index}", "opened", body, now=cast.at(0))
     barrier = Barrier(3)
     claimed: list[DeliveryRecord] = []
 

@@ -1,15 +1,17 @@
 """The schema: up, down, and equal to what the code believes in, on both databases."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, MetaData, inspect, text
 from sqlalchemy.orm import Session
 
 from store import partitions, schema
+from store.deliveries import deliveries
 from store.engine import open_engine
 from store.errors import StoreError
 
@@ -92,3 +94,31 @@ def test_the_large_tables_are_partitioned_from_the_first_migration_on(postgresql
     months = partitions.months_ahead(datetime.now(UTC))
     expected = {f"{table}_p{month:%Y%m}" for table in partitions.PARTITIONED for month in months}
     assert set(names) == expected | {f"{table}_default" for table in partitions.PARTITIONED}
+
+
+def test_messages_from_before_they_were_numbered_keep_their_order(blank: Engine) -> None:
+    revision = ScriptDirectory(str(schema.MIGRATIONS)).get_revision("0025")
+    assert revision is not None
+    schema.upgrade(blank, str(revision.down_revision))
+    postgresql = blank.dialect.name == "postgresql"
+
+    def key(number: int) -> UUID | str:
+        return UUID(int=number) if postgresql else UUID(int=number).hex
+
+    noon, known = datetime(2026, 1, 1, 12, tzinfo=UTC), MetaData()
+    known.reflect(blank, only=["cascade", "alert", "delivery"])
+    alert = {"id": key(1), "cascade": "geo", "rule": "risk", "cause": "harm", "details": {}, "opened_at": noon}
+    sent = {"alert_id": key(1), "payload": "{}", "attempts": 0}
+    rows = [  # in no order
+        sent | {"id": key(5), "url": "https://a", "event": "resolved", "created_at": noon + timedelta(hours=1)},
+        sent | {"id": key(3), "url": "https://a", "event": "opened", "created_at": noon},
+        sent | {"id": key(4), "url": "https://b", "event": "opened", "created_at": noon},
+    ]
+    with blank.begin() as connection:
+        connection.execute(known.tables["cascade"].insert(), {"name": "geo", "version": 1, "applied_at": noon})
+        connection.execute(known.tables["alert"].insert(), alert)
+        connection.execute(known.tables["delivery"].insert(), rows)
+    schema.upgrade(blank)
+    with Session(blank) as session:
+        told = [(item.url, item.number, item.event) for item in deliveries(session, UUID(int=1))]
+    assert sorted(told) == [("https://a", 1, "opened"), ("https://a", 2, "resolved"), ("https://b", 1, "opened")]
