@@ -25,6 +25,7 @@ from knowgate.bundle_documents import (
 )
 from knowgate.bundle_versions import SCHEMA, upgrade
 from knowgate.errors import BundleRefused, RecordInvalid
+from knowgate.tensor_file import require_tensor_file
 from knowgate.tensors import tensor_names, tier_from_tensors, tier_tensors
 from knowgate.tier_models import TierModels
 
@@ -101,16 +102,12 @@ def read_bundle(content: bytes, *, expected_id: str | None = None) -> Bundle:
 
 
 def _read_document(content: bytes) -> BundleDocument:
-    header_length = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or header_length > len(content) - 8:
-        raise BundleRefused(f"the file of {len(content)} bytes is truncated or not safetensors: fetch it again")
-    written = content[8 : 8 + header_length]
-    if not written.rstrip(b" ").endswith(b"}"):
-        raise BundleRefused("the header is not JSON padded with spaces, as safetensors has it: fetch the bundle again")
     try:
-        header = codec.parse(written)
-        metadata = header.get("__metadata__") if isinstance(header, dict) else None
-        if not isinstance(metadata, dict) or set(metadata) != {METADATA_KEY}:
+        metadata = require_tensor_file(content).metadata
+    except RecordInvalid as error:
+        raise BundleRefused(f"the file is truncated, damaged or not safetensors ({error}): fetch it again") from error
+    try:
+        if set(metadata) != {METADATA_KEY}:
             raise BundleRefused(f"__metadata__ must hold {METADATA_KEY!r} and nothing else: this is not a bundle")
         text = metadata[METADATA_KEY]
         found = codec.parse(text)

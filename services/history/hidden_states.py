@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from knowgate import codec
 from knowgate.errors import RecordInvalid
 from knowgate.records import Fingerprint
+from knowgate.tensor_file import LENGTH_BYTES, header_length, parse_header, require_size
 from services.errors import TableInvalid
 from services.history.outcomes import OutcomeTable
 from store.shards import SHARD_BYTES
@@ -94,6 +95,7 @@ def _read(path: Path) -> tuple[npt.NDArray[np.generic], list[str], list[int]]:
             with np.load(path, allow_pickle=False) as arrays:
                 return arrays["hidden"], [str(query) for query in arrays["query_id"]], _whole(arrays["tier"])
         if path.suffix == ".safetensors":
+            _require_header(path)
             with safe_open(path, framework="numpy") as file:
                 queries = json.loads((file.metadata() or {})["query_id"])
                 return file.get_tensor("hidden"), [str(query) for query in queries], _whole(file.get_tensor("tier"))
@@ -102,6 +104,13 @@ def _read(path: Path) -> tuple[npt.NDArray[np.generic], list[str], list[int]]:
     except (OSError, ValueError, zipfile.BadZipFile, SafetensorError) as error:
         raise TableInvalid(f"{path} cannot be read: {error}") from error
     raise TableInvalid(f"{path}: {path.suffix or 'no suffix'!r} holds no hidden states; use .npz or .safetensors")
+
+
+def _require_header(path: Path) -> None:
+    """Raises RecordInvalid for a file that is not what its header says, and for a name given twice."""
+    with path.open("rb") as file:
+        header = parse_header(file.read(header_length(file.read(LENGTH_BYTES))))
+    require_size(header, path.stat().st_size)
 
 
 def _whole(tiers: npt.NDArray[np.generic]) -> list[int]:

@@ -64,7 +64,7 @@ def from_spec(
         given["fingerprint"] = fingerprint
     elif fingerprint is not None:
         raise RecordInvalid(f"{place}.fingerprint", fingerprint.engine, "openai endpoints give no hidden states")
-    if tier.backend == "vllm" and fingerprint is not None:
+    if tier.backend == "vllm":  # it writes files for every request, and they are to go where nobody reads them, too
         given |= {"folder": folder, "layers": tier.layers}
     name = {"openai": "OpenAIBackend", "sglang": "SGLangBackend", "vllm": "VLLMBackend"}[tier.backend]
     return _made(place, tier.backend, name, tier.endpoint, tier.model, **given)  # type: ignore[no-any-return]

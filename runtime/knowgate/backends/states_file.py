@@ -1,30 +1,46 @@
 """One row out of a file of hidden states, which is deleted whatever becomes of the reading.
 
-The file is safetensors: `hidden_states` [tokens, layers, d] in bf16, fp16 or fp32. Engines keep a block's output and
-its residual stream apart; where the writer has not added them, the file holds `residual` of the same shape, and the
-state is their sum in float32. Only the wanted row is read: a prompt of 8000 tokens is 64 MB a layer, a row is 8 KB.
+The file is safetensors: `hidden_states` [tokens, layers, d] in bf16, fp16 or fp32, its layers in ascending order, and
+`token_ids` [tokens]. Engines keep a block's output and its residual stream apart; where the writer has not added them,
+the file holds `residual` of the same shape, and the state is their sum in float32. Only the wanted row is read: a
+prompt of 8000 tokens is 64 MB a layer, a row is 8 KB.
+
+The state of the last prompt token is the last row only where the file holds the prompt's tokens, all of them and no
+others: with a prefix taken from a cache it holds fewer, with generated tokens more. So rows, token ids and the prompt's
+tokens as the server counted them must agree, or there is no state.
 
 The writer holds an exclusive lock on `<file>.lock` until the file is complete. Without that lock an incomplete file is
 told by its length, and looked at again until the deadline.
 """
 
-import json
-import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from tempfile import TemporaryFile
+from typing import BinaryIO
 
 import numpy as np
 
 from knowgate.arrays import Float32Array
-from knowgate.errors import KnowgateError
+from knowgate.errors import KnowgateError, RecordInvalid
+from knowgate.tensor_file import (
+    ITEM_BYTES,
+    LENGTH_BYTES,
+    TensorEntry,
+    TensorHeader,
+    header_length,
+    parse_header,
+    require_size,
+)
 
+SUFFIX = ".safetensors"
 LOCK_SUFFIX = ".lock"
 LOOK_AGAIN_S = 0.002
 MAX_HEADER_BYTES = 2**20
-ITEM_BYTES = {"F16": 2, "BF16": 2, "F32": 4}
+STATES, RESIDUAL, TOKENS = "hidden_states", "residual", "token_ids"
+STATE_TYPES = ("F16", "BF16", "F32")
 
 
 class StatesUnreadable(KnowgateError):
@@ -35,27 +51,94 @@ class _Incomplete(Exception):
     """The writer is not done."""
 
 
-def take_row(path: Path, *, row: int | None, layer: int, layers: int, deadline: float) -> Float32Array:
-    """The state [d] of token `row` (None = the last one) and the `layer`-th of `layers`; the file is deleted.
+def take_state(path: Path, *, prompt_tokens: int | None, layer: int, layers: int, deadline: float) -> Float32Array:
+    """The state [d] of the last prompt token at the `layer`-th of `layers` in ascending order; the file is deleted.
 
-    Waits for a file that is being written until `deadline` (of time.monotonic). Raises StatesUnreadable.
+    `prompt_tokens` is how many tokens the server counted. Waits for a file that is being written until `deadline` (of
+    time.monotonic). Raises StatesUnreadable.
     """
     try:
         while True:
             try:
                 with _locked(path), path.open("rb") as file:
-                    return _read(file, path.stat().st_size, row=row, layer=layer, layers=layers)
+                    state = _read(file, path.stat().st_size, prompt_tokens, layer=layer, layers=layers)
+                break
             except (_Incomplete, FileNotFoundError) as error:
                 if time.monotonic() >= deadline:
                     why = "is not there" if isinstance(error, FileNotFoundError) else f"is incomplete ({error})"
                     raise StatesUnreadable(f"{path.name} {why}; is {path.parent} the server's folder?") from error
                 time.sleep(LOOK_AGAIN_S)
+    except PermissionError as error:
+        raise StatesUnreadable(f"{path.name} cannot be read: {_whose(path)}") from error
     except OSError as error:
         raise StatesUnreadable(f"{path.name} cannot be read: {error}") from error
+    except RecordInvalid as error:
+        raise StatesUnreadable(f"{path.name} is no file of hidden states: {error}") from error
     finally:
-        for left in (path, path.with_name(path.name + LOCK_SUFFIX)):
-            with suppress(OSError):
-                left.unlink()
+        discard(path)
+    return state
+
+
+def discard(path: Path) -> None:
+    """Deletes a file of states and its lock, where they are there."""
+    for left in (path, path.with_name(path.name + LOCK_SUFFIX)):
+        with suppress(OSError):
+            left.unlink()
+
+
+def discard_left_overs(folder: Path, *, older_than_s: float) -> int:
+    """Deletes the files of requests that nobody took; returns how many. Files of other tensors stay."""
+    removed = 0
+    for path in folder.glob(f"*{SUFFIX}*"):
+        with suppress(OSError):
+            if path.lstat().st_mtime >= time.time() - older_than_s:
+                continue
+            if path.name.endswith(SUFFIX) and not _is_of_another_kind(path):
+                path.unlink()
+                removed += 1
+            elif path.name.endswith(SUFFIX + LOCK_SUFFIX):
+                path.unlink()
+    return removed
+
+
+def require_folder(folder: Path) -> None:
+    """Raises RecordInvalid where `folder` is there and its files can be neither read nor deleted by this process.
+
+    The server makes it where it is missing; it writes files that only its own user may read.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise RecordInvalid("folder", str(folder), "it is no folder; give the server's shared_storage_path")
+    try:
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        cure = f"states that are read are deleted, and here they cannot be ({error.strerror}): {_whose(folder)}"
+        raise RecordInvalid("folder", str(folder), cure) from error
+    for path in folder.glob(f"*{SUFFIX}"):
+        if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise RecordInvalid("folder", str(folder), f"it holds {path.name}, which cannot be read: {_whose(path)}")
+
+
+def _whose(path: Path) -> str:
+    """Whose file this is, and what to do about it."""
+    try:
+        held = path.stat()
+        said = f"it is of user {held.st_uid} with mode {held.st_mode & 0o7777:04o}"
+    except OSError as error:
+        said = f"its owner is not known ({error.strerror})"
+    return f"{said}, and this process is of user {os.geteuid()}: run the server and this process as one user"
+
+
+def _is_of_another_kind(path: Path) -> bool:
+    """Whether this is a safetensors file without states, such as a model's weights in a folder named by mistake."""
+    with path.open("rb") as file:
+        try:
+            length = header_length(file.read(LENGTH_BYTES))
+            return length > MAX_HEADER_BYTES or STATES not in parse_header(file.read(length)).entries
+        except RecordInvalid:  # cut off, or damaged
+            return False
 
 
 @contextmanager
@@ -76,51 +159,68 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _read(file: BinaryIO, size: int, *, row: int | None, layer: int, layers: int) -> Float32Array:
-    header, start = _header(file, size)
-    state = _row(file, header, start, "hidden_states", row=row, layer=layer, layers=layers)
-    if "residual" in header:
-        residual = _row(file, header, start, "residual", row=row, layer=layer, layers=layers)
-        if residual.shape != state.shape:
-            raise StatesUnreadable(f"residual is {residual.shape}, hidden_states {state.shape}: shapes must agree")
-        state = state + residual
+def _read(file: BinaryIO, size: int, prompt_tokens: int | None, *, layer: int, layers: int) -> Float32Array:
+    header = _header(file, size)
+    entry = _states(header, STATES)
+    tokens, written, _ = entry.shape
+    if written != layers:
+        raise StatesUnreadable(f"{STATES} holds {written} layers; {layers} layers are configured")
+    _require_the_prompt(header, tokens, prompt_tokens)
+    state = _last_row(file, header, entry, layer)
+    if RESIDUAL in header.entries:
+        residual = _states(header, RESIDUAL)
+        if residual.shape != entry.shape:
+            raise StatesUnreadable(f"{RESIDUAL} is {residual.shape}, {STATES} {entry.shape}: shapes must agree")
+        with np.errstate(over="ignore", invalid="ignore"):
+            state = state + _last_row(file, header, residual, layer)
+    if not np.isfinite(state).all():
+        raise StatesUnreadable(f"the state of the last prompt token is not finite in {STATES}")
     return state
 
 
-def _header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
-    length = int.from_bytes(file.read(8), "little")
-    if size < 8 or (length <= MAX_HEADER_BYTES and size < 8 + length):
+def _header(file: BinaryIO, size: int) -> TensorHeader:
+    if size < LENGTH_BYTES:
         raise _Incomplete(f"{size} bytes")
+    length = header_length(file.read(LENGTH_BYTES))
     if length > MAX_HEADER_BYTES:
-        raise StatesUnreadable(f"the header claims {length} bytes: not a safetensors file")
-    try:
-        header = json.loads(file.read(length))
-        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise StatesUnreadable(f"the header is no safetensors header: {error!r}") from error
-    if size < 8 + length + max(ends, default=0):
+        raise StatesUnreadable(f"the header claims {length} bytes: not a file of hidden states")
+    if size < LENGTH_BYTES + length:
+        raise _Incomplete(f"{size} bytes, cut off within its header")
+    header = parse_header(file.read(length))
+    if size < header.size:
         raise _Incomplete(f"{size} bytes")
-    return header, 8 + length
+    require_size(header, size)
+    return header
 
 
-def _row(
-    file: BinaryIO, header: dict[str, Any], start: int, name: str, *, row: int | None, layer: int, layers: int
-) -> Float32Array:
-    try:
-        dtype, (tokens, written, d) = header[name]["dtype"], header[name]["shape"]
-        begin, end = header[name]["data_offsets"]
-        item = ITEM_BYTES[dtype]
-        whole = all(type(number) is int for number in (begin, end, tokens, written, d))
-        fits = whole and min(begin, tokens, written, d) >= 0 and end - begin == math.prod((tokens, written, d, item))
-    except (KeyError, ValueError, TypeError) as error:
-        raise StatesUnreadable(f"no {name} [tokens, layers, d] in bf16, fp16 or fp32: {error!r}") from error
-    if not fits or written != layers:
-        raise StatesUnreadable(f"{name} holds {written} layers in {end - begin} bytes; {layers} layers are configured")
-    at = tokens - 1 if row is None else row
-    if not 0 <= at < tokens:
-        raise StatesUnreadable(f"{name} holds {tokens} tokens, the prompt has {at + 1}; is prefix caching on?")
-    file.seek(start + begin + (at * layers + layer) * d * item)
-    return _as_float32(file.read(d * item), dtype)
+def _states(header: TensorHeader, name: str) -> TensorEntry:
+    entry = header.entries.get(name)
+    if entry is None or entry.dtype not in STATE_TYPES or len(entry.shape) != 3 or 0 in entry.shape:
+        given = "missing" if entry is None else f"{entry.dtype} {list(entry.shape)}"
+        raise StatesUnreadable(f"{name} is {given}: [tokens, layers, d] in bf16, fp16 or fp32 is expected")
+    return entry
+
+
+def _require_the_prompt(header: TensorHeader, rows: int, prompt_tokens: int | None) -> None:
+    """Raises StatesUnreadable where the rows may be of other tokens than the prompt's."""
+    ids = header.entries.get(TOKENS)
+    if ids is None or ids.dtype not in ("I64", "I32", "U32") or len(ids.shape) != 1:
+        given = "missing" if ids is None else f"{ids.dtype} {list(ids.shape)}"
+        raise StatesUnreadable(f"{TOKENS} is {given}: whole numbers [tokens] are expected, to tell the rows by")
+    if ids.shape[0] != rows:
+        raise StatesUnreadable(f"{STATES} holds {rows} tokens, {TOKENS} names {ids.shape[0]}: they must agree")
+    if prompt_tokens is None:
+        raise StatesUnreadable(f"the answer does not say how many tokens the prompt has; {STATES} holds {rows} tokens")
+    if rows != prompt_tokens:
+        why = "is prefix caching on?" if rows < prompt_tokens else "the last is not the prompt's last"
+        raise StatesUnreadable(f"{STATES} holds {rows} tokens, the prompt has {prompt_tokens}: {why}")
+
+
+def _last_row(file: BinaryIO, header: TensorHeader, entry: TensorEntry, layer: int) -> Float32Array:
+    tokens, layers, d = entry.shape
+    item = ITEM_BYTES[entry.dtype]
+    file.seek(header.start + entry.begin + ((tokens - 1) * layers + layer) * d * item)
+    return _as_float32(file.read(d * item), entry.dtype)
 
 
 def _as_float32(content: bytes, dtype: str) -> Float32Array:

@@ -3,12 +3,17 @@
 The server runs with the speculative method `extract_hidden_states` and the connector `ExampleHiddenStatesConnector`,
 and names the file in `kv_transfer_params.hidden_states_path` of its answer. Server and client share the folder
 (`/dev/shm/…` on one host). Only the file's name is believed: it is looked up in the folder given here, so neither a
-mount elsewhere nor a hostile path reaches another file. Layer n is what leaves block n, before the final norm.
+mount elsewhere nor a hostile path reaches another file. Layer n is what leaves block n, before the final norm; the
+server writes its layers in ascending order, whatever order it was given them in.
+
+A file is written for every request, whether or not anybody wants states. So it is deleted after every answer, and what
+queries leave behind that ran out of time is swept away, at most once a minute.
 """
 
+import json
+import logging
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,19 +22,29 @@ from knowgate.arrays import Float32Array
 from knowgate.backends.chat import Chat
 from knowgate.backends.openai import OpenAIBackend, Plan, Post, Work
 from knowgate.backends.protocol import Message, require_engine
-from knowgate.backends.states_file import LOCK_SUFFIX, StatesUnreadable, take_row
-from knowgate.errors import RecordInvalid
+from knowgate.backends.states_file import (
+    SUFFIX,
+    StatesUnreadable,
+    discard,
+    discard_left_overs,
+    require_folder,
+    take_state,
+)
+from knowgate.errors import BackendFailed, RecordInvalid
 from knowgate.records import Fingerprint, PTKind
 
-SUFFIX = ".safetensors"
+SWEEP_EVERY_S = 60.0
+
+log = logging.getLogger("knowgate.backends")
 
 
 class VLLMBackend(OpenAIBackend):
     """A model that vLLM serves; `fingerprint` says what its hidden states are, None leaves them out.
 
-    `folder` is the server's `shared_storage_path` as this process sees it, `layers` its
-    `eagle_aux_hidden_state_layer_ids` in their order: the file does not say which layers it holds.
-    The file may come `file_wait_s` after the answer.
+    `folder` is the server's `shared_storage_path` as this process sees it; give it without a fingerprint too, or the
+    files pile up. `layers` are its `eagle_aux_hidden_state_layer_ids`, in any order: the file does not say which layers
+    it holds. The file may come `file_wait_s` after the answer; one that nobody took is deleted `left_over_s` after it
+    was written. Raises RecordInvalid for a folder whose files this process may not read and delete.
     """
 
     def __init__(
@@ -41,6 +56,7 @@ class VLLMBackend(OpenAIBackend):
         folder: str | Path | None = None,
         layers: Sequence[int] = (),
         file_wait_s: float = 2.0,
+        left_over_s: float = 600.0,
         api_key: str | None = None,
         max_tokens: int = 256,
         options: Sequence[str] = (),
@@ -61,39 +77,47 @@ class VLLMBackend(OpenAIBackend):
             raise RecordInvalid("folder", folder, "give the server's shared_storage_path")
         if fingerprint is not None and fingerprint.layer not in layers:
             raise RecordInvalid("layers", tuple(layers), f"the server does not write layer {fingerprint.layer}")
+        if len(set(layers)) != len(layers):
+            raise RecordInvalid("layers", tuple(layers), "name every layer once")
+        if folder is not None:
+            require_folder(Path(folder))
         self.fingerprint = fingerprint
-        self.layers = tuple(layers)
-        self._folder = Path(folder or ".")
+        self.layers = tuple(sorted(layers))
+        self._folder = None if folder is None else Path(folder)
         self._file_wait_s = file_wait_s
+        self._left_over_s = left_over_s
+        self._swept_at = float("-inf")  # of time.monotonic
+        self._warned = False
 
     def remove_left_overs(self, *, older_than_s: float) -> int:
         """Deletes files nobody took, such as those of queries that timed out; returns how many states went."""
-        removed = 0
-        for path in self._folder.glob(f"*{SUFFIX}*"):
-            with suppress(FileNotFoundError):
-                if path.name.endswith((SUFFIX, SUFFIX + LOCK_SUFFIX)) and (
-                    path.lstat().st_mtime < time.time() - older_than_s
-                ):
-                    path.unlink()
-                    removed += path.name.endswith(SUFFIX)
-        return removed
+        return 0 if self._folder is None else discard_left_overs(self._folder, older_than_s=older_than_s)
 
     def _plan(self, messages: Sequence[Message], deadline: float) -> Plan:
-        if self.fingerprint is None:
-            return (yield from super()._plan(messages, deadline))
         began = time.perf_counter()
-        chat = self._read((yield Post(body=self._body(messages))))
+        if self._folder is not None and time.monotonic() >= self._swept_at + SWEEP_EVERY_S:
+            self._swept_at = time.monotonic()
+            yield Work(run=partial(self.remove_left_overs, older_than_s=self._left_over_s))
+        content = yield Post(body=self._body(messages))
+        try:
+            chat = self._read(content)
+        except BackendFailed:
+            yield Work(run=partial(self._discard, _document(content)))
+            raise
+        if self.fingerprint is None:
+            yield Work(run=partial(self._discard, chat.document))
+            return self._reply(chat, began)
         notes: list[str] = []
         hidden = yield Work(run=partial(self._take, chat, deadline, notes))
         fingerprint = None if hidden is None else self.fingerprint
         return self._reply(chat, began, hidden=hidden, fingerprint=fingerprint, notes=notes)
 
     def _take(self, chat: Chat, deadline: float, notes: list[str]) -> Float32Array | None:
-        assert self.fingerprint is not None
+        assert self.fingerprint is not None and self._folder is not None
         try:
-            return take_row(
-                self._folder / _file_name(chat),
-                row=None if chat.tokens_in is None else chat.tokens_in - 1,
+            return take_state(
+                self._folder / _file_name(chat.document),
+                prompt_tokens=chat.tokens_in,
                 layer=self.layers.index(self.fingerprint.layer),
                 layers=len(self.layers),
                 deadline=min(deadline, time.monotonic() + self._file_wait_s),
@@ -102,9 +126,30 @@ class VLLMBackend(OpenAIBackend):
             notes.append(f"the hidden state is missing: {error}")
             return None
 
+    def _discard(self, document: Any) -> None:
+        """Deletes the file of an answer whose states nobody wants."""
+        try:
+            name = _file_name(document)
+        except StatesUnreadable:  # the server writes none
+            return
+        if self._folder is not None:
+            discard(self._folder / name)
+        elif not self._warned:
+            self._warned = True
+            cure = "give its folder, so that they are deleted, or serve without extract_hidden_states"
+            log.warning("%s writes hidden states that nobody reads (%s): %s", self.model, name, cure)
 
-def _file_name(chat: Chat) -> str:
-    transfer = chat.document.get("kv_transfer_params")
+
+def _document(content: bytes) -> Any:
+    """What an answer that is no chat completion says; None where it is no JSON."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _file_name(document: Any) -> str:
+    transfer = document.get("kv_transfer_params") if isinstance(document, dict) else None
     path = transfer.get("hidden_states_path") if isinstance(transfer, dict) else None
     name = PurePosixPath(path).name if isinstance(path, str) and "\0" not in path else ""
     if not name.endswith(SUFFIX):

@@ -238,26 +238,47 @@ def sglang(**changes: Any) -> Act:
     return act
 
 
-def vllm(folder: Path, *, after_s: float = 0.0, locks: bool = True, rows: int = 20, **tensors: Any) -> Act:
-    """vLLM with the example connector: answers with the file's path, and writes the file under its lock meanwhile."""
+def state_at(layer: int, row: int) -> list[float]:
+    """What the fake vLLM writes for a token at a layer."""
+    return state_of(1000 * layer + row)
+
+
+def vllm(
+    folder: Path,
+    *,
+    layers: tuple[int, ...] = (12, 7),
+    after_s: float = 0.0,
+    locks: bool = True,
+    rows: int = 20,
+    tokens: int | None = None,
+    answers: Any = None,
+    **tensors: Any,
+) -> Act:
+    """vLLM with the example connector: answers with the file's path, and writes the file under its lock meanwhile.
+
+    As vLLM does, it writes `layers` in ascending order, whatever order it was given them in.
+    """
     count = iter(range(1000))
 
     def act(handler: BaseHTTPRequestHandler, body: Document) -> None:
         path = folder / f"chatcmpl-{next(count)}.safetensors"
         states = np.stack(
-            [np.stack([np.float32(state_of(row)), np.float32(state_of(row + 500))]) for row in range(rows)]
+            [np.stack([np.float32(state_at(layer, row)) for layer in sorted(layers)]) for row in range(rows)]
         )
-        held = {"hidden_states": states, "token_ids": np.arange(rows)} | tensors
+        held = {"hidden_states": states, "token_ids": np.arange(rows if tokens is None else tokens)} | tensors
         lock = None
         if locks:
             lock = os.open(f"{path}.lock", os.O_CREAT | os.O_WRONLY)
             fcntl.flock(lock, fcntl.LOCK_EX)
         named = f"/somewhere/in/the/container/{path.name}"
-        answer(completion("B", kv_transfer_params={"hidden_states_path": named}))(handler, body)
-        time.sleep(after_s)
-        save_file({name: tensor for name, tensor in held.items() if tensor is not None}, path)
-        if lock is not None:
-            os.close(lock)
+        said = completion("B", kv_transfer_params={"hidden_states_path": named})
+        try:
+            answer(said | (answers or {}))(handler, body)
+        finally:  # it writes, whatever became of whoever asked
+            time.sleep(after_s)
+            save_file({name: tensor for name, tensor in held.items() if tensor is not None}, path)
+            if lock is not None:
+                os.close(lock)
 
     return act
 
@@ -283,4 +304,5 @@ def acts() -> Any:
         sglang=sglang,
         vllm=vllm,
         state_of=state_of,
+        state_at=state_at,
     )

@@ -194,18 +194,19 @@ def test_a_text_without_a_log_probability_is_not_believed(
 
 
 def states(rows: int = 20, dimension: int = 24, fill: float = 0.5) -> dict[str, np.ndarray]:
-    return {"hidden_states": np.full((rows, 1, dimension), fill, dtype=np.float32)}
+    held = np.full((rows, 1, dimension), fill, dtype=np.float32)
+    return {"hidden_states": held, "token_ids": np.arange(rows)}
 
 
 @pytest.mark.parametrize(
     ("held", "named", "note"),
     [
         (None, "gone.safetensors", "is not there"),
-        (states(fill=np.nan), "a.safetensors", "hidden is 'not finite'"),
-        (states(fill=np.inf), "a.safetensors", "hidden is 'not finite'"),
+        (states(fill=np.nan), "a.safetensors", "is not finite"),
+        (states(fill=np.inf), "a.safetensors", "is not finite"),
         (states(dimension=23), "a.safetensors", "this tier reads (24,)"),
         (states(rows=3), "a.safetensors", "holds 3 tokens"),
-        ({"other": np.zeros(3, dtype=np.float32)}, "a.safetensors", "no hidden_states"),
+        ({"other": np.zeros(3, dtype=np.float32)}, "a.safetensors", "hidden_states is missing"),
         (states(), "../outside.safetensors", "is not there"),
     ],
 )

@@ -1,17 +1,22 @@
 """SGLang and vLLM give the state at the last prompt token, whatever else they do, or a note that says why not."""
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 pytest.importorskip("openai")
 
 from knowgate.backends import SGLangBackend, VLLMBackend
+from knowgate.backends.states_file import StatesUnreadable, take_state
 from knowgate.errors import BackendFailed, RecordInvalid
 
 QUESTION = [{"role": "user", "content": "Capital of Peru?"}]
@@ -77,14 +82,12 @@ def test_sglangs_states_that_are_none_are_left_out_with_a_note(
 def test_vllms_state_is_taken_at_the_last_prompt_token_and_the_file_is_gone(
     start: Any, acts: Any, of_vllm: Any, tmp_path: Path, locks: bool
 ) -> None:
-    engine = start(
-        acts.vllm(tmp_path, after_s=0.05, locks=locks, rows=23)
-    )  # three answer tokens beyond the prompt's 20
+    engine = start(acts.vllm(tmp_path, after_s=0.05, locks=locks))
     with VLLMBackend(engine.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(7, 12)) as backend:
         reply = backend.ask(QUESTION, timeout_s=5.0)
     assert reply.notes == ()
     assert reply.hidden is not None
-    assert reply.hidden.tolist() == acts.state_of(19 + 500)
+    assert reply.hidden.tolist() == acts.state_at(12, 19)
     assert (reply.text, reply.fingerprint) == ("B", of_vllm)
     assert list(tmp_path.iterdir()) == []
 
@@ -98,7 +101,7 @@ def test_vllm_on_an_event_loop_gives_the_same(start: Any, acts: Any, of_vllm: An
             return await backend.ask_async(QUESTION, timeout_s=5.0)
 
     reply = asyncio.run(asked())
-    assert reply.hidden.tolist() == acts.state_of(19)
+    assert reply.hidden.tolist() == acts.state_at(12, 19)
 
 
 def test_a_residual_stream_kept_apart_is_added(start: Any, acts: Any, of_vllm: Any, tmp_path: Path) -> None:
@@ -107,16 +110,68 @@ def test_a_residual_stream_kept_apart_is_added(start: Any, acts: Any, of_vllm: A
     with VLLMBackend(engine.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(12, 7)) as backend:
         reply = backend.ask(QUESTION, timeout_s=5.0)
     assert reply.hidden is not None
-    assert np.array_equal(reply.hidden, np.float32(acts.state_of(19)) + np.float32(0.5))
+    assert np.array_equal(reply.hidden, np.float32(acts.state_at(12, 19)) + np.float32(0.5))
 
 
-def test_a_prompt_longer_than_the_file_is_a_note(start: Any, acts: Any, of_vllm: Any, tmp_path: Path) -> None:
-    engine = start(acts.vllm(tmp_path, rows=5))
+@pytest.mark.parametrize("configured", [(7, 12), (12, 7)])
+@pytest.mark.parametrize("layer", [7, 12])
+def test_vllms_layers_are_told_apart_in_whatever_order_they_were_named(
+    start: Any, acts: Any, fingerprint: Make, tmp_path: Path, configured: tuple[int, ...], layer: int
+) -> None:
+    engine = start(acts.vllm(tmp_path, layers=(12, 7)))
+    wanted = fingerprint(engine="vllm", layer=layer)
+    with VLLMBackend(engine.url, "small", fingerprint=wanted, folder=tmp_path, layers=configured) as backend:
+        reply = backend.ask(QUESTION, timeout_s=5.0)
+    assert reply.hidden is not None
+    assert reply.hidden.tolist() == acts.state_at(layer, 19)
+
+
+def test_four_layers_in_any_order_are_each_their_own(start: Any, acts: Any, fingerprint: Make, tmp_path: Path) -> None:
+    engine = start(acts.vllm(tmp_path, layers=(28, 2, 31, 9)))
+    for layer in (2, 9, 28, 31):
+        wanted = fingerprint(engine="vllm", layer=layer)
+        with VLLMBackend(engine.url, "small", fingerprint=wanted, folder=tmp_path, layers=(31, 28, 2, 9)) as backend:
+            reply = backend.ask(QUESTION, timeout_s=5.0)
+        assert reply.hidden is not None
+        assert reply.hidden.tolist() == acts.state_at(layer, 19)
+
+
+@pytest.mark.parametrize(
+    ("written", "note"),
+    [
+        ({"rows": 5}, "holds 5 tokens, the prompt has 20: is prefix caching on?"),
+        ({"rows": 1}, "holds 1 tokens, the prompt has 20"),
+        ({"rows": 23}, "holds 23 tokens, the prompt has 20: the last is not the prompt's last"),
+        ({"rows": 20, "tokens": 23}, "holds 20 tokens, token_ids names 23"),
+        ({"rows": 23, "tokens": 20}, "holds 23 tokens, token_ids names 20"),
+        ({"token_ids": None}, "token_ids is missing"),
+        ({"token_ids": np.zeros((20, 1), dtype=np.int64)}, "token_ids is I64 [20, 1]"),
+        ({"token_ids": np.zeros(20, dtype=np.float32)}, "token_ids is F32 [20]"),
+        ({"answers": {"usage": None}}, "does not say how many tokens the prompt has"),
+        ({"answers": {"usage": {"prompt_tokens": "20"}}}, "does not say how many tokens the prompt has"),
+        ({"answers": {"usage": {"prompt_tokens": 19}}}, "holds 20 tokens, the prompt has 19"),
+    ],
+)
+def test_no_state_is_taken_unless_rows_token_ids_and_the_prompts_tokens_agree(
+    start: Any, acts: Any, of_vllm: Any, tmp_path: Path, written: dict[str, Any], note: str
+) -> None:
+    engine = start(acts.vllm(tmp_path, **written))
     with VLLMBackend(engine.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(12, 7)) as backend:
         reply = backend.ask(QUESTION, timeout_s=5.0)
-    assert (reply.text, reply.hidden) == ("B", None)
-    assert "holds 5 tokens" in reply.notes[0]
+    assert (reply.text, reply.hidden, reply.fingerprint) == ("B", None, None)
+    assert note in reply.notes[0]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_a_state_that_is_not_finite_is_none(start: Any, acts: Any, of_vllm: Any, tmp_path: Path, layer: int) -> None:
+    states = np.ones((20, 2, 24), dtype=np.float32)
+    states[19, layer, 3] = np.nan
+    engine = start(acts.vllm(tmp_path, hidden_states=states))
+    with VLLMBackend(engine.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(12, 7)) as backend:
+        reply = backend.ask(QUESTION, timeout_s=5.0)
+    assert (reply.hidden is None) == (layer == 1)  # the probe's layer is the second in ascending order
+    assert layer == 0 or "not finite" in reply.notes[0]
 
 
 def test_other_layers_than_configured_are_a_note_and_never_the_wrong_layer(
@@ -164,6 +219,131 @@ def test_files_nobody_took_can_be_removed(of_vllm: Any, tmp_path: Path) -> None:
         assert backend.remove_left_overs(older_than_s=3600) == 0
         assert backend.remove_left_overs(older_than_s=-1) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_files_are_deleted_where_nobody_wants_states(start: Any, acts: Any, tmp_path: Path) -> None:
+    said = acts.completion("B", kv_transfer_params={"hidden_states_path": "/in/the/container/chatcmpl-1.safetensors"})
+
+    def write_and_answer(handler: Any, body: Any) -> None:
+        save_file({"hidden_states": np.zeros((1, 1, 1), dtype=np.float32)}, tmp_path / "chatcmpl-1.safetensors")
+        (tmp_path / "chatcmpl-1.safetensors.lock").touch()
+        acts.answer(said)(handler, body)
+
+    engine = start(write_and_answer)
+    with VLLMBackend(engine.url, "small", fingerprint=None, folder=tmp_path) as backend:
+        for _ in range(3):
+            reply = backend.ask(QUESTION, timeout_s=5.0)
+            assert (reply.text, reply.hidden, reply.notes, list(tmp_path.iterdir())) == ("B", None, (), [])
+
+
+def test_without_a_folder_that_files_pile_up_is_said_once(
+    start: Any, acts: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = start(acts.vllm(tmp_path, locks=False))
+    with VLLMBackend(engine.url, "small", fingerprint=None) as backend:
+        for _ in range(3):
+            backend.ask(QUESTION, timeout_s=5.0)
+    (record,) = caplog.records
+    assert "writes hidden states that nobody reads" in record.getMessage()
+
+
+def test_a_file_whose_answer_is_no_completion_is_deleted(start: Any, acts: Any, of_vllm: Any, tmp_path: Path) -> None:
+    (tmp_path / "chatcmpl-7.safetensors").write_bytes(b"states")
+    engine = start(acts.answer({"kv_transfer_params": {"hidden_states_path": "/in/chatcmpl-7.safetensors"}}))
+    backend = VLLMBackend(engine.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(12, 7))
+    with backend, pytest.raises(BackendFailed, match="no chat completion"):
+        backend.ask(QUESTION, timeout_s=5.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("with_fingerprint", [True, False])
+def test_what_queries_left_that_ran_out_of_time_is_swept_when_the_tier_is_next_asked(
+    start: Any, acts: Any, of_vllm: Any, tmp_path: Path, with_fingerprint: bool
+) -> None:
+    for name in ("chatcmpl-1", "chatcmpl-2"):
+        (tmp_path / f"{name}.safetensors").write_bytes(b"cut off")
+        (tmp_path / f"{name}.safetensors.lock").write_bytes(b"")
+        for suffix in (".safetensors", ".safetensors.lock"):
+            os.utime(tmp_path / f"{name}{suffix}", (1.0, 1.0))
+    save_file({"hidden_states": np.zeros((1, 1, 1), dtype=np.float32)}, tmp_path / "renamed.safetensors")
+    save_file({"lm_head.weight": np.zeros((1, 1), dtype=np.float32)}, tmp_path / "model.safetensors")
+    (tmp_path / "chatcmpl-3.safetensors").write_bytes(b"of a query that is under way")
+    for name in ("renamed", "model"):
+        os.utime(tmp_path / f"{name}.safetensors", (1.0, 1.0))
+    engine = start(acts.answer(acts.completion("B")))
+    backend = VLLMBackend(
+        engine.url,
+        "small",
+        fingerprint=of_vllm if with_fingerprint else None,
+        folder=tmp_path,
+        layers=(12,),
+    )
+    with backend:
+        backend.ask(QUESTION, timeout_s=5.0)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["chatcmpl-3.safetensors", "model.safetensors"]  # weights in a folder named by mistake stay
+
+
+def test_a_query_that_ran_out_of_time_sweeps_all_the_same(start: Any, acts: Any, of_vllm: Any, tmp_path: Path) -> None:
+    (tmp_path / "chatcmpl-1.safetensors").write_bytes(b"cut off")
+    os.utime(tmp_path / "chatcmpl-1.safetensors", (1.0, 1.0))
+    engine = start(acts.silent)
+    backend = VLLMBackend(engine.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(12,))
+    with backend, pytest.raises(BackendFailed):
+        backend.ask(QUESTION, timeout_s=0.05)
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """The process as a user who may read its own files alone; where it is such a one already, nothing changes."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody may write in."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
+
+
+def test_states_that_another_user_wrote_are_refused_at_the_start_with_the_cure(of_vllm: Any, open_folder: Path) -> None:
+    path = open_folder / "chatcmpl-1.safetensors"
+    path.write_bytes(b"states")
+    path.chmod(0o600 if os.geteuid() == 0 else 0o000)
+    with another_user(), pytest.raises(RecordInvalid, match=r"with mode 0[06]00.*as one user"):
+        VLLMBackend("http://127.0.0.1:9/v1", "small", fingerprint=of_vllm, folder=open_folder, layers=(12,))
+
+
+def test_states_that_another_user_writes_are_a_note_with_the_cure(open_folder: Path) -> None:
+    path = open_folder / "chatcmpl-1.safetensors"
+    save_file({"hidden_states": np.zeros((1, 1, 1), dtype=np.float32)}, path)
+    path.chmod(0o600 if os.geteuid() == 0 else 0o000)
+    with another_user(), pytest.raises(StatesUnreadable, match=r"with mode 0[06]00.*as one user"):
+        take_state(path, prompt_tokens=1, layer=0, layers=1, deadline=0.0)
+
+
+def test_a_folder_in_which_nothing_can_be_deleted_is_refused(of_vllm: Any, open_folder: Path) -> None:
+    open_folder.chmod(0o555)
+    with another_user(), pytest.raises(RecordInvalid, match=r"states that are read are deleted.*as one user"):
+        VLLMBackend("http://127.0.0.1:9/v1", "small", fingerprint=of_vllm, folder=open_folder, layers=(12,))
+    open_folder.chmod(0o777)
+    (open_folder / "file").write_bytes(b"")
+    with pytest.raises(RecordInvalid, match="it is no folder"):
+        VLLMBackend("http://127.0.0.1:9/v1", "small", fingerprint=None, folder=open_folder / "file")
+
+
+def test_a_layer_named_twice_is_refused(of_vllm: Any, tmp_path: Path) -> None:
+    with pytest.raises(RecordInvalid, match="name every layer once"):
+        VLLMBackend("http://127.0.0.1:9/v1", "small", fingerprint=of_vllm, folder=tmp_path, layers=(12, 7, 12))
 
 
 def test_a_fingerprint_that_the_engine_cannot_have_is_refused(of_sglang: Any, of_vllm: Any, tmp_path: Path) -> None:
