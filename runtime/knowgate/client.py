@@ -46,6 +46,7 @@ class Receipt:
     duplicates: int
     waiting: int = 0  # labels that came before their decision
     rejected: tuple[Rejection, ...] = ()
+    vectors_dropped: int = 0  # hidden states with NaN or infinity; their decisions were stored without them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +214,7 @@ def _receipt(content: bytes) -> Receipt:
             duplicates=int(document["duplicates"]),
             waiting=int(document.get("waiting", 0)),
             rejected=rejected,
+            vectors_dropped=int(document.get("vectors_dropped", 0)),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ServiceUnreachable(

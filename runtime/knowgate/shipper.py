@@ -88,6 +88,7 @@ class Shipper:
         self.drain_s = drain_s
         self.shipped = 0  # decisions the service has taken since this shipper was made
         self.rejected = 0  # decisions that went to rejected.jsonl
+        self.vectors_dropped = 0  # hidden states that were not finite; their decisions were shipped without them
         self.last_error: str | None = None  # of the last try; None = it went well
         self._random = Random()
         self._shipping = threading.Lock()
@@ -204,6 +205,9 @@ class Shipper:
                 return [_Refusal(entry=parcels[0].entry, reason=str(error))]
             middle = len(parcels) // 2
             return self._deliver(parcels[:middle]) + self._deliver(parcels[middle:])
+        if receipt.vectors_dropped:
+            self.vectors_dropped += receipt.vectors_dropped
+            logger.warning("%d hidden states hold NaN or infinity and were left out", receipt.vectors_dropped)
         if any(not 0 <= rejection.index < len(parcels) for rejection in receipt.rejected):
             raise ServiceUnreachable("the receipt rejects rows that were not sent; is the url a knowgate's?")
         return [

@@ -53,7 +53,10 @@ class Service:
                 for attempt in decision.attempts
                 if attempt.vector is not None
             }
-        return Receipt(stored=len(decisions) - len(rejected), duplicates=0, rejected=tuple(rejected))
+        dropped = sum(int((~np.isfinite(hidden).all(axis=1)).sum()) for hidden in (vectors or {}).values())
+        return Receipt(
+            stored=len(decisions) - len(rejected), duplicates=0, rejected=tuple(rejected), vectors_dropped=dropped
+        )
 
 
 @pytest.fixture
@@ -82,6 +85,18 @@ def test_vectors_are_counted_anew_within_each_batch(tmp_path: Path, service: Ser
         ship_all(Shipper(spool, service, batch_entries=3))
     assert service.batches == [3, 3, 1]
     assert service.vectors == expected
+
+
+def test_a_state_that_is_not_finite_is_shipped_with_its_decision_and_counted(
+    tmp_path: Path, service: Service, decision: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Spool(tmp_path) as spool:
+        for value in (1.0, np.nan, np.inf):
+            spool.append(decision(rows=(0,)), [np.full(4, value, np.float16)])
+        shipper = Shipper(spool, service)
+        ship_all(shipper)
+    assert (shipper.shipped, shipper.rejected, shipper.vectors_dropped) == (3, 0, 2)
+    assert "2 hidden states hold NaN or infinity" in caplog.text
 
 
 def test_vectors_of_another_length_get_a_batch_of_their_own(tmp_path: Path, service: Service, decision: Make) -> None:

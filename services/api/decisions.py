@@ -14,7 +14,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from sqlalchemy.orm import Session
 
-from knowgate.records import Decision
+from knowgate.records import Attempt, Decision
 from knowgate.spec import Privacy
 from services.api.auth import require
 from services.api.bodies import JSON_TYPE, VECTORS_TYPE, Body, media_type, parse_json, rows_of
@@ -22,7 +22,7 @@ from services.api.context import Context, InContext
 from services.api.errors import ApiError
 from services.api.openapi import body_of
 from services.api.rows import Parsed, parse_decisions, reindexed
-from services.api.vectors_body import NO_VECTORS, Vectors, parse_vectors_body
+from services.api.vectors_body import NO_VECTORS, Float16Array, Vectors, parse_vectors_body
 from services.api.wire import DecisionsReceipt
 from services.privacy import kept
 from services.vector_intake import NewVector, store_vectors
@@ -49,7 +49,8 @@ def post_decisions(request: Request, body: Body, context: InContext) -> Decision
     A row that cannot be stored is listed under `rejected` with its place in the batch, its field, the value and the
     cure; the others are stored. Attempts of a model that the cascade does not declare are stored and counted under
     `undeclared`: nothing is learned or certified from them. Send JSON, or one
-    safetensors file that carries the hidden states too.
+    safetensors file that carries the hidden states too; one with NaN or infinity is left out and counted under
+    `vectors_dropped`, its decision is stored.
     """
     now = context.now()
     if media_type(request) == VECTORS_TYPE:
@@ -62,6 +63,8 @@ def post_decisions(request: Request, body: Body, context: InContext) -> Decision
     parsed = parse_decisions(rows, now, vectors.check)
     receipt = store_batch(context, parsed, vectors, now)
     context.metrics.count_batch("decisions", receipt.stored, receipt.duplicates, len(receipt.rejected))
+    if receipt.vectors_dropped:
+        log.warning("%d hidden states hold NaN or infinity and are left out: see the engine", receipt.vectors_dropped)
     for found in receipt.undeclared:
         context.metrics.count_undeclared(found.cascade, found.tier, found.attempts)
         log.warning("%s", found)
@@ -75,7 +78,7 @@ def store_batch(context: Context, parsed: Parsed[Decision], vectors: Vectors, no
             hold_files(session)
         decisions = _private(session, parsed.records, context)
         added = add_decisions(session, decisions, received_at=now)
-        new = _new_vectors(decisions, set(added.stored), vectors)
+        new, dropped = _new_vectors(decisions, set(added.stored), vectors)
         settings = context.settings
         store_vectors(session, new, settings.shards_url, now=now, shard_bytes=settings.shard_bytes)
     rejected = sorted((*parsed.rejected, *reindexed(added.rejected, parsed.indexes)), key=lambda row: row.index)
@@ -85,6 +88,7 @@ def store_batch(context: Context, parsed: Parsed[Decision], vectors: Vectors, no
         rejected=tuple(rejected),
         adopted=added.adopted,
         undeclared=added.undeclared,
+        vectors_dropped=dropped,
     )
 
 
@@ -98,21 +102,27 @@ def _private(session: Session, decisions: Sequence[Decision], context: Context) 
     return [kept(decision, rules[decision.cascade], context.key) for decision in decisions]
 
 
-def _new_vectors(decisions: Sequence[Decision], stored: set[UUID], vectors: Vectors) -> list[NewVector]:
-    found = []
+def _new_vectors(decisions: Sequence[Decision], stored: set[UUID], vectors: Vectors) -> tuple[list[NewVector], int]:
+    """The vectors of the decisions that are new, and how many more were sent that are not finite."""
+    new, dropped = [], 0
     for decision in decisions:
-        if decision.id in stored:
-            stored.discard(decision.id)  # an id that came twice in the batch was stored as it came first
-            for attempt in decision.attempts:
-                values = vectors.row(attempt)
-                if values is not None:
-                    found.append(
-                        NewVector(
-                            cascade=decision.cascade,
-                            decision_id=decision.id,
-                            tier=attempt.tier,
-                            fingerprint=attempt.fingerprint,
-                            values=values,
-                        )
-                    )
-    return found
+        if decision.id not in stored:
+            continue
+        stored.discard(decision.id)  # an id that came twice in the batch was stored as it came first
+        for attempt in decision.attempts:
+            values = vectors.row(attempt)
+            if values is not None:
+                new.append(_new_vector(decision, attempt, values))
+            elif attempt.vector is not None:
+                dropped += 1
+    return new, dropped
+
+
+def _new_vector(decision: Decision, attempt: Attempt, values: Float16Array) -> NewVector:
+    return NewVector(
+        cascade=decision.cascade,
+        decision_id=decision.id,
+        tier=attempt.tier,
+        fingerprint=attempt.fingerprint,
+        values=values,
+    )

@@ -32,9 +32,10 @@ class Vectors:
     tensors: Mapping[str, Float16Array]
 
     def row(self, attempt: Attempt) -> Float16Array | None:
-        """The attempt's hidden state [d]; None where it says that it has none.
+        """The attempt's hidden state [d]; None where it says that it has none, or where what was sent is not finite.
 
-        Raises RecordInvalid for a row that is not there or not finite.
+        A vector with NaN or infinity is a fault of the engine's, and costs the vector: the decision happened all the
+        same. Raises RecordInvalid for a row that is not there: that one can still be sent.
         """
         if attempt.vector is None:
             return None
@@ -47,9 +48,7 @@ class Vectors:
         if not 0 <= attempt.vector < len(tensor):
             raise RecordInvalid(field, attempt.vector, f"a row from 0 to {len(tensor) - 1} is expected")
         values: Float16Array = tensor[attempt.vector]
-        if not np.isfinite(values).all():
-            raise RecordInvalid(field, attempt.vector, "the vector holds NaN or infinity; send finite hidden states")
-        return values
+        return values if np.isfinite(values).all() else None
 
     def check(self, decision: Decision) -> None:
         """Raises RecordInvalid where an attempt's vector cannot be stored."""

@@ -20,6 +20,7 @@ class DecisionsReceipt:
     rejected: tuple[Rejected, ...]
     adopted: int = 0  # labels that had waited for these decisions
     undeclared: tuple[Undeclared, ...] = ()  # stored, but of models that the cascade does not declare
+    vectors_dropped: int = 0  # hidden states with NaN or infinity; their decisions are stored without them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,6 +82,15 @@ def test_a_signal_that_makes_no_sense_escalates_and_is_told(client: TestClient) 
     assert "p_t" in answer["note"]
 
 
+@pytest.mark.usefixtures("promoted")
+def test_a_hidden_state_that_is_not_finite_counts_as_missing(client: TestClient) -> None:
+    for wrong in (np.nan, np.inf):
+        state = base64.b64encode(np.array([2.0, wrong, 0.0, 0.0], dtype="<f2").tobytes()).decode()
+        answer = ask(client, p_t=0.9, hidden_base64=state, fingerprint=PRINT).json()
+        assert (answer["action"], answer["fallback"], answer["signals"]["p_ik"]) == ("escalate", True, None)
+        assert "not finite" in answer["note"]
+
+
 def test_the_service_and_a_runtime_rule_alike(
     client: TestClient, promoted: Bundle, engine: Engine, clock: SimulatedClock
 ) -> None:

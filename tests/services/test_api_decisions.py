@@ -47,7 +47,14 @@ def test_what_is_acknowledged_is_stored_and_priced(client: TestClient, engine: E
     sent = decision()
     response = post(client, sent)
     assert response.status_code == 200
-    assert response.json() == {"stored": 1, "duplicates": 0, "rejected": [], "adopted": 0, "undeclared": []}
+    assert response.json() == {
+        "stored": 1,
+        "duplicates": 0,
+        "rejected": [],
+        "adopted": 0,
+        "undeclared": [],
+        "vectors_dropped": 0,
+    }
     kept = stored(engine, sent.id)
     assert kept.external_id == "q0"
     assert kept.attempts[0].cost_usd == pytest.approx((100 * 1 + 1 * 2) / 1e6)
@@ -225,12 +232,41 @@ def test_a_duplicate_batch_gets_no_vector_a_second_time(
 
 
 @pytest.mark.usefixtures("trivia")
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_a_hidden_state_that_is_not_finite_costs_the_vector_and_not_the_decision(
+    client: TestClient, engine: Engine, settings: Settings, decision: Make, wrong: float
+) -> None:
+    hidden = np.arange(12, dtype=np.float16).reshape(3, 4)
+    hidden[1, 2] = wrong
+    rows = [decision(index, vector=index) for index in range(3)]
+    receipt = post_vectors(client, rows, {"vectors/0": hidden}).json()
+    assert (receipt["stored"], receipt["rejected"], receipt["vectors_dropped"]) == (3, [], 1)
+    with reading(engine) as session:
+        places = vectors.vector_rows(session, "trivia", 0, [row.id for row in rows])
+    kept = [places[rows[index].id] for index in (0, 2)]
+    assert len(places) == 2
+    assert shards.read_rows(kept[0].url, [place.row for place in kept]).tolist() == hidden[[0, 2]].tolist()
+    assert stored(engine, rows[1].id).external_id == "q1"
+    again = post_vectors(client, rows, {"vectors/0": hidden}).json()
+    assert (again["duplicates"], again["vectors_dropped"]) == (3, 0)
+
+
+@pytest.mark.usefixtures("trivia")
+def test_a_batch_of_nothing_but_broken_states_writes_no_shard(
+    client: TestClient, settings: Settings, decision: Make
+) -> None:
+    rows = [decision(index, vector=index) for index in range(2)]
+    receipt = post_vectors(client, rows, {"vectors": np.full((2, 4), np.nan, np.float16)}).json()
+    assert (receipt["stored"], receipt["vectors_dropped"]) == (2, 2)
+    assert vector_files(settings) == []
+
+
+@pytest.mark.usefixtures("trivia")
 def test_a_row_whose_vector_is_not_there_is_named_and_leaves_no_file(
     client: TestClient, settings: Settings, decision: Make
 ) -> None:
     hidden = np.ones((2, 4), np.float16)
-    hidden[1] = np.nan
-    rows = [decision(1, vector=7), decision(2, vector=1)]
+    rows = [decision(1, vector=7), decision(2, vector=2)]
     answer = post_vectors(client, rows, {"vectors/0": hidden}).json()
     assert [(row["index"], row["field"]) for row in answer["rejected"]] == [
         (0, "attempts.0.vector"),
