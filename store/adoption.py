@@ -12,7 +12,7 @@ all decisions under way, and looks again.
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
@@ -22,11 +22,12 @@ from sqlalchemy.orm import Session
 
 from knowgate.records import Decision, Label
 from store import dialects
+from store.clocks import CLOCKS_DIFFER
+from store.statements import CONTRADICTS, contradicting
 from store.tables import AttemptRow, DecisionRow, LabelRow, WaitingLabelRow
 
 T = TypeVar("T")
 _CHUNK = 5000  # ids in one IN list
-CLOCKS_DIFFER = timedelta(minutes=1)  # what two machines' clocks may differ by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +98,8 @@ def adopt(session: Session, decisions: Sequence[Decision]) -> int:
     for item in decisions:
         if item.external_id is not None:
             by_external.setdefault((item.cascade, item.external_id), []).append(targets[item.id])
-    rows, moved, parked = [], [], dict[str, list[UUID]]()
+    rows: list[dict[str, Any]] = []
+    parked: dict[str, list[UUID]] = {}
     for row in waiting:
         target = (
             targets.get(row.decision_id)
@@ -112,7 +114,10 @@ def adopt(session: Session, decisions: Sequence[Decision]) -> int:
             parked.setdefault(reason, []).append(row.arrival)
             continue
         rows.append(_label_row(row, target.id, tier))
-        moved.append(row.arrival)
+    against = contradicting(rows)
+    parked |= {CONTRADICTS: sorted(against)} if against else {}
+    rows = [row for row in rows if row["arrival"] not in against]
+    moved = [row["arrival"] for row in rows]
     dialects.insert_new(session, LabelRow, rows, returning="arrival")
     for chunk in chunks(moved):
         session.execute(

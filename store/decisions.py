@@ -20,6 +20,7 @@ from knowgate.records import Decision, Fingerprint, Window
 from knowgate.spec import CascadeSpec
 from store import adoption, decision_rows, dialects, ledger, partitions
 from store.cascades import cascade_names, versioned_cascade
+from store.clocks import ahead, ahead_cure
 from store.errors import CascadeUnknown, DecisionUnknown
 from store.rejections import Rejected, find_unstorable, storable
 from store.tables import AttemptRow, DecisionRow, FingerprintRow
@@ -63,7 +64,7 @@ def add_decisions(session: Session, decisions: Sequence[Decision], *, received_a
 
     Costs are filled from the prices in force at `occurred_at`; prompts and answers are kept as privacy allows.
     """
-    priced, rejected = _admit(session, decisions)
+    priced, rejected = _admit(session, decisions, received_at)
     # Before any other lock: making a partition waits for all who read the tables, and a label that reads them may be
     # waiting for this cascade's lock.
     partitions.ensure_partitions(session, partitions.months_of(priced, now=received_at))
@@ -181,7 +182,9 @@ def _attempts_of(session: Session, ids: Sequence[UUID]) -> dict[UUID, list[Attem
     return attempts
 
 
-def _admit(session: Session, decisions: Sequence[Decision]) -> tuple[dict[UUID, _Priced], tuple[Rejected, ...]]:
+def _admit(
+    session: Session, decisions: Sequence[Decision], now: datetime
+) -> tuple[dict[UUID, _Priced], tuple[Rejected, ...]]:
     specs: dict[str, tuple[int, CascadeSpec] | None] = {}
     priced: dict[UUID, _Priced] = {}
     rejected = []
@@ -195,7 +198,7 @@ def _admit(session: Session, decisions: Sequence[Decision]) -> tuple[dict[UUID, 
             rejected.append(Rejected(index=index, field="cascade", value=item.cascade, cure=cure))
             continue
         version, spec = found
-        fault = _fault(index, item, spec)
+        fault = _fault(index, item, spec, now)
         if fault is not None:
             rejected.append(fault)
         elif item.id not in priced:
@@ -210,13 +213,16 @@ def _spec(session: Session, name: str) -> tuple[int, CascadeSpec] | None:
         return None
 
 
-def _fault(index: int, item: Decision, spec: CascadeSpec) -> Rejected | None:
+def _fault(index: int, item: Decision, spec: CascadeSpec, now: datetime) -> Rejected | None:
     try:
         carried = decided_at(item.id)
     except RecordInvalid as error:
         return Rejected(index=index, field="id", value=str(item.id), cure=error.cure)
     if abs(carried - item.occurred_at) > CLOCK_TOLERANCE:
         cure = f"the id carries {carried.isoformat()}; make it with new_decision_id(occurred_at)"
+        return Rejected(index=index, field="occurred_at", value=item.occurred_at.isoformat(), cure=cure)
+    if ahead(max(carried, item.occurred_at), now):
+        cure = ahead_cure(now)
         return Rejected(index=index, field="occurred_at", value=item.occurred_at.isoformat(), cure=cure)
     for attempt in item.attempts:
         if attempt.tier > spec.last:

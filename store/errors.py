@@ -12,6 +12,7 @@
     ├── NaiveTime          a time without its offset
     ├── ShardRefused       a shard that cannot be written or read as asked
     │   └── FingerprintDiffers  its vectors are hidden states of something else
+    ├── FileRefused        a user's file of rows that cannot be read as it stands
     ├── RowsMoved          rows of a shard are no longer where they were read
     └── UrlUnsupported     a database URL this store cannot open
 
@@ -52,6 +53,10 @@ class BundleUnknown(StoreError):
         self.bundle_id = bundle_id
         self.cure = "no such bundle is stored; `knowgate bundle show` lists those that are"
         super().__init__(f"bundle is {bundle_id!r}: {self.cure}")
+
+
+class FileRefused(StoreError):
+    """A user's file of rows, or a line or a cell of it, cannot be read as it stands."""
 
 
 class BundleMismatch(StoreError):

@@ -1,8 +1,8 @@
 """The join: attempts with the label in force, as of a time. One statement, whatever the size of the window.
 
 The label in force is chosen by a window function: among labels made and received by `as_of`, the strongest source
-(gold > human > judge > feedback), and within it the latest arrival. A decision received after `as_of` is not there,
-so the same read gives the same rows whenever it is made.
+(gold > human > judge > feedback), and within it the newest statement: the one made last, whenever it came. A decision
+received after `as_of` is not there, so the same read gives the same rows whenever it is made.
 
 Told which sources are trusted, the join takes `correct` from those alone and puts the strongest of the others beside it
 as `forecast`: a judge's verdict then stands also where a gold label does, or it could not be corrected by it.
@@ -205,7 +205,12 @@ def _labels_in_force(low: Any, high: Any, as_of: datetime, sources: Collection[L
     strength = case({source.value: rank for rank, source in enumerate(LabelSource)}, value=_LABEL.c.source)
     place = func.row_number().over(
         partition_by=(_LABEL.c.decision_id, _LABEL.c.tier),
-        order_by=(strength, _LABEL.c.received_at.desc(), _LABEL.c.arrival.desc()),
+        order_by=(
+            strength,
+            _LABEL.c.labelled_at.desc(),
+            _LABEL.c.received_at.desc(),
+            _LABEL.c.arrival.desc(),
+        ),
     )
     return (
         select(

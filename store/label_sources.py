@@ -1,7 +1,7 @@
 """Labels per source: what each kind of labeller says of the same answer, side by side.
 
 The label in force hides a judge's verdict behind a gold label (`store.examples`), which is right for figures; to know
-how often the judge errs both must be seen. Within a source the latest arrival counts, as everywhere.
+how often the judge errs both must be seen. Within a source the newest statement counts, as everywhere.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ def labels_by_source(session: Session, cascade: str, window: Window, *, as_of: d
     """The labels of a window of decision time, made and received by `as_of`."""
     low, high = partitions.first_id(window.start), partitions.first_id(window.end)
     of_one = (LabelRow.decision_id, LabelRow.tier, LabelRow.source)
-    latest = (LabelRow.received_at.desc(), LabelRow.arrival.desc())
+    latest = (LabelRow.labelled_at.desc(), LabelRow.received_at.desc(), LabelRow.arrival.desc())
     place = func.row_number().over(partition_by=of_one, order_by=latest)
     first = func.min(LabelRow.received_at).over(partition_by=of_one)
     held = (

@@ -1,12 +1,13 @@
 """Labels: append-only statements about attempts, whatever order they arrive in.
 
-A label that repeats exactly changes nothing, by whichever name it came. Within a source a later arrival supersedes,
-between sources gold > human > judge > feedback (`store.examples` reads so); nothing is ever overwritten, so every
-read can be made as of a time. A label that comes before its decision waits for it.
+A label that repeats exactly changes nothing, by whichever name it came. Within a source the newest statement is in
+force (by the time it was made, whenever it came), between sources gold > human > judge > feedback (`store.examples`
+reads so); nothing is ever overwritten, so every read can be made as of a time. A label that comes before its decision
+waits for it.
 
 What cannot be true is refused: a label made in the future, or before the decision it speaks of was made; one of a
-tier that the cascade does not have, or that did not run. Where that shows only when the decision arrives, the label is
-parked with the reason, and counted (`waiting_counts`).
+tier that the cascade does not have, or that did not run; and two that contradict each other (`store.statements`). Where
+that shows only when the decision arrives, the label is parked with the reason, and counted (`waiting_counts`).
 """
 
 import os
@@ -23,9 +24,10 @@ from sqlalchemy.orm import Session
 
 from knowgate import codec
 from knowgate.records import Label, LabelSource, Window
-from store import adoption, dialects, ledger, partitions
+from store import adoption, dialects, ledger, partitions, statements
 from store.adoption import Target, label_digest
 from store.cascades import cascade, cascade_names
+from store.clocks import ahead, ahead_cure
 from store.graders import note_graders
 from store.rejections import Rejected, find_unstorable
 from store.tables import DecisionRow, LabelRow, WaitingLabelRow
@@ -77,29 +79,35 @@ def add_labels(session: Session, labels: Sequence[Label], *, received_at: dateti
     """Store labels with their ledger leaves; those whose decision is not there yet wait for it.
 
     Within the batch a later label is a later arrival. Rejected are labels of an unknown cascade, of another cascade's
-    decision, of a tier that did not run or is none of the cascade's, made after `received_at` or before their decision.
+    decision, of a tier that did not run or is none of the cascade's, made after `received_at` or before their decision,
+    and those that contradict another of their source, attempt and time.
     """
     # Before the tables are read: whoever makes a partition waits for their readers, and must not hold what we need.
     partitions.ensure_partitions(session, [partitions.month_of(received_at)])
     rejected = list(_inadmissible(session, labels, received_at))
     bad = {row.index for row in rejected}
     admitted = [(index, label) for index, label in enumerate(labels) if index not in bad]
+    statements.hold_statements(session, {label.cascade for _, label in admitted})
     targets = _find(session, [label for _, label in admitted])
     lasts = {name: cascade(session, name).last for name in sorted({label.cascade for _, label in admitted})}
     rows: list[dict[str, Any]] = []
     waiting: list[dict[str, Any]] = []
     said: dict[UUID, Label] = {}
+    indexes: dict[UUID, int] = {}
     for (index, label), target in zip(admitted, targets, strict=True):
         fault = _fault(index, label, target, lasts)
         if fault is not None:
             rejected.append(fault)
             continue
         arrival = _arrival_id(received_at, index)
-        said[arrival] = label
+        said[arrival], indexes[arrival] = label, index
         if target is None:
             waiting.append(_waiting_row(label, arrival, received_at))
         else:
             rows.append(_label_row(label, target, arrival, received_at))
+    against = statements.contradicted(session, rows, waiting)
+    rejected += [_contradiction(indexes[arrival], said.pop(arrival), other) for arrival, other in against.items()]
+    rows, waiting = ([row for row in kept if row["arrival"] in said] for kept in (rows, waiting))
     note_graders(session, said.values(), now=received_at)
     stored = _insert(session, LabelRow, rows, ("decision_id", "tier", "source", "digest"))
     kept = _insert(session, WaitingLabelRow, waiting, ("digest",))
@@ -214,8 +222,8 @@ def _inadmissible(session: Session, labels: Sequence[Label], received_at: dateti
         unstorable = find_unstorable(index, named)
         if unstorable is not None:
             yield unstorable
-        elif label.labelled_at > received_at + adoption.CLOCKS_DIFFER:
-            cure = f"it is after now ({received_at.isoformat()}); correct the clock that wrote it, or its offset"
+        elif ahead(label.labelled_at, received_at):
+            cure = ahead_cure(received_at)
             yield Rejected(index=index, field="labelled_at", value=label.labelled_at.isoformat(), cure=cure)
 
 
@@ -240,6 +248,14 @@ def _fault(index: int, label: Label, target: Target | None, lasts: Mapping[str, 
         cure = f"decision {target.id} is of {target.occurred_at.isoformat()}, so nobody could judge its answer before"
         return Rejected(index=index, field="labelled_at", value=label.labelled_at.isoformat(), cure=cure)
     return None
+
+
+def _contradiction(index: int, label: Label, other: str) -> Rejected:
+    cure = (
+        f"another {label.source.value} label of this answer, made at the same time ({label.labelled_at.isoformat()}),"
+        f" says {other}: keep one, or give a correction its own, later labelled_at"
+    )
+    return Rejected(index=index, field="correct", value=f"{label.correct:g}", cure=cure)
 
 
 def _insert(

@@ -28,8 +28,9 @@ router = APIRouter(tags=["labels"])
 def post_labels(body: Body, context: InContext) -> LabelsReceipt:
     """Stores each label once; answers when all is committed.
 
-    Labels are append-only: within a source a later arrival supersedes an earlier one, between sources gold comes
-    before human, judge and feedback. A row that cannot be stored is listed under `rejected`; the others are stored.
+    Labels are append-only: within a source the newest statement (by `labelled_at`) is in force, between sources gold
+    comes before human, judge and feedback. Two of one source, answer and time that differ are refused. A row that
+    cannot be stored is listed under `rejected`; the others are stored.
     """
     now = context.now()
     parsed = parse_labels(rows_of(parse_json(body), "labels"), now)

@@ -6,7 +6,7 @@ at the commit: text without NUL and lone surrogates, short ids, whole numbers th
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from knowgate import codec
@@ -14,6 +14,7 @@ from knowgate.errors import RecordInvalid
 from knowgate.ids import decided_at
 from knowgate.records import Decision, Label
 from services.api.errors import show
+from store.clocks import ahead
 from store.rejections import Rejected
 
 T = TypeVar("T")
@@ -21,7 +22,6 @@ T = TypeVar("T")
 LONG_TEXTS = ("prompt", "answer")  # bounded by the body alone
 SHORT = 512  # characters of any other text
 WHOLE = 2**53  # what JSON carries exactly
-AHEAD = timedelta(days=1)  # how far a clock may run before ours
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -99,6 +99,6 @@ def _parse(rows: Sequence[Any], parse: Callable[[Any], T]) -> Parsed[T]:
 
 
 def _require_time(name: str, time: datetime, now: datetime) -> None:
-    if not EARLIEST <= time <= now + AHEAD:
+    if time < EARLIEST or ahead(time, now):
         cure = f"a time between 2000 and now ({now.isoformat(timespec='seconds')}) is expected; check the clock"
         raise RecordInvalid(name, time.isoformat(), cure)

@@ -55,7 +55,7 @@ def advise(
     from services.price_lists import read_latencies, read_rates
 
     target = stated_target(max_accuracy_drop, retained_accuracy)
-    table = read_outcomes(outcomes, timezone=timezone)
+    table = read_outcomes(outcomes, timezone=timezone, now=SystemClock().now())
     for tier in range(table.tiers - 1):
         refuse_mixed_kinds(tier, table)
     rates = read_rates(prices, parameters, tiers=table.tiers, now=SystemClock().now())

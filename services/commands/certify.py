@@ -98,9 +98,12 @@ def certify(
 
 def _table(outcomes: Path, timezone: str | None, slice_name: str | None) -> "OutcomeTable":
     """The table, or one slice of it; columns that nobody reads are named."""
+    from services.clock import SystemClock
+    from services.commands.printing import tell_lines
     from services.history.outcomes import read_outcomes
 
-    table = read_outcomes(outcomes, timezone=timezone)
+    table = read_outcomes(outcomes, timezone=timezone, now=SystemClock().now())
+    tell_lines(outcomes, table.rows_read, table.lines_in_file)
     if table.ignored:
         typer.echo(f"columns that nobody reads: {', '.join(table.ignored)}", err=True)
     return table if slice_name is None else table.of_slice(slice_name)

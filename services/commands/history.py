@@ -29,9 +29,11 @@ def import_history(
 
     Run again, it changes nothing. Without a column occurred_at, --start and --end say when the queries happened.
     """
+    from dataclasses import replace
+
     from knowgate.privacy import SecretKey
     from services.clock import SystemClock
-    from services.commands.printing import print_record
+    from services.commands.printing import print_record, tell_lines
     from services.commands.progress import counting
     from services.database import database
     from services.history.hidden_states import hidden_source
@@ -44,7 +46,9 @@ def import_history(
 
     settings, span = read_settings(), _span(start, end)
     _require_both("--hidden", hidden, "--fingerprint", fingerprint)
-    table = read_outcomes(outcomes, timezone=timezone)
+    now = SystemClock().now()
+    table = read_outcomes(outcomes, timezone=timezone, now=now)
+    tell_lines(outcomes, table.rows_read, table.lines_in_file)
     if table.ignored:
         typer.echo(f"columns that nobody reads: {', '.join(table.ignored)}", err=True)
     vectors = None
@@ -63,6 +67,7 @@ def import_history(
             hidden=vectors,
             told=told,
         )
+    done = replace(done, rows_read=table.rows_read, lines_in_file=table.lines_in_file)
     print_record(done, as_json=as_json)
     if done.undeclared:
         cure = f"`knowgate cascade show {cascade}` tells the declared ones; correct the column model, or cascade.toml"

@@ -27,6 +27,8 @@ class LabelsImported:
     """What `labels import` did."""
 
     cascade: str
+    rows_read: int
+    lines_in_file: int | None  # None where it has none (Parquet)
     stored: int
     waiting: int
     duplicates: int
@@ -39,7 +41,10 @@ def import_labels(
     cascade: Cascade,
     mapping: Annotated[
         str | None,
-        typer.Option("--map", help="field=column for columns of other names: correct=is_right,external_id=id"),
+        typer.Option(
+            "--map",
+            help="field=column for columns of other names: correct=is_right,external_id=id; field= leaves one out.",
+        ),
     ] = None,
     source: Annotated[LabelSource | None, typer.Option(help="Whose labels these are, where no column says.")] = None,
     labelled_at: Annotated[
@@ -57,7 +62,7 @@ def import_labels(
     A bad file stores nothing; rows that the cascade cannot take are named and exit with 1, the others are stored.
     """
     from services.clock import SystemClock
-    from services.commands.printing import print_record
+    from services.commands.printing import print_record, tell_lines
     from services.database import database
     from services.history.label_files import LabelDefaults, parse_mapping, read_labels
     from services.settings import read_settings
@@ -66,20 +71,26 @@ def import_labels(
     from store.labels import add_labels
 
     defaults = LabelDefaults(cascade=cascade, source=source, labelled_at=labelled_at, tier=tier)
-    labels = read_labels(file, defaults, mapping=parse_mapping(mapping), timezone=timezone)
+    now = SystemClock().now()
+    read = read_labels(file, defaults, mapping=parse_mapping(mapping), timezone=timezone, now=now)
     with database(read_settings()) as engine, transaction(engine) as session:
         cascades.cascade(session, cascade)
-        added = add_labels(session, labels, received_at=SystemClock().now())
+        added = add_labels(session, read.labels, received_at=SystemClock().now())
     done = LabelsImported(
         cascade=cascade,
+        rows_read=len(read.labels),
+        lines_in_file=read.lines_in_file,
         stored=added.stored,
         waiting=added.waiting,
         duplicates=added.duplicates,
         rejected=len(added.rejected),
     )
     print_record(done, as_json=as_json)
+    tell_lines(file, len(read.labels), read.lines_in_file)
     for row in added.rejected:
-        typer.echo(f"{file.name}: row {row.index + 1}: {row.field} is {row.value}: {row.cure}", err=True)
+        line = read.lines_of[row.index]
+        place = f"row {row.index + 1}" + ("" if line is None else f" (line {line})")
+        typer.echo(f"{file.name}: {place}: {row.field} is {row.value}: {row.cure}", err=True)
     if added.rejected:
         raise typer.Exit(1)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -42,6 +43,17 @@ def print_rows(name: str, records: Sequence[object], *, as_json: bool, columns: 
     if not console.is_terminal:
         console.width = PIPED_WIDTH
     console.print(table)
+
+
+def tell_lines(file: Path, rows: int, lines: int | None) -> None:
+    """Says, beside the output, how many lines of a file are no row of their own: a stray quote may have eaten some."""
+    heads = 1 if file.suffix == ".csv" else 0
+    if lines is not None and lines - heads > rows:
+        within = lines - heads - rows
+        typer.echo(
+            f"{file.name}: {rows} rows read, {lines} lines in the file: {within} lie within quoted texts or are empty",
+            err=True,
+        )
 
 
 def print_json(document: object) -> None:

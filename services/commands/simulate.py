@@ -36,6 +36,7 @@ def simulate(
 
     Ends with 0 when the ledger verifies and every decision replays, whatever was certified.
     """
+    from services.clock import SystemClock
     from services.commands.printing import print_record
     from services.commands.progress import playing
     from services.errors import Refused
@@ -55,7 +56,7 @@ def simulate(
         parameters=parameters,
         seed=seed,
     )
-    setting = prepared(read_outcomes(outcomes, timezone=timezone), wanted, read_settings())
+    setting = prepared(read_outcomes(outcomes, timezone=timezone, now=SystemClock().now()), wanted, read_settings())
     with playing(len(setting.queries)) as told:
         summary = play_table(setting, told)
     print_record(summary, as_json=as_json)

@@ -15,8 +15,8 @@ from knowgate.privacy import Purpose, SecretKey
 from knowgate.spec import Privacy
 from services.errors import Refused, TableInvalid
 from services.grading.candidates import Candidate
-from services.history.columns import Columns
-from services.history.table_files import read_table
+from services.history.table_files import read_columns
+from store.files import Wanted
 
 EDGES = " \t\r\n.,;:!?\"'()[]{}"
 
@@ -45,14 +45,13 @@ def exact_match(path: Path, *, id_column: str, answer_column: str, privacy: Priv
     """The grader of a gold file. Raises TableInvalid, and Refused where the cascade keeps no answers."""
     if privacy is Privacy.NEVER:
         raise Refused('the cascade keeps no answers (privacy = "never"); there is nothing to compare')
-    table = read_table(path, text_columns=(id_column, answer_column))
+    columns = read_columns(path, Wanted(texts=(id_column, answer_column)))
     for name in (id_column, answer_column):
-        if name not in table.column_names:
-            held = ", ".join(table.column_names)
+        if name not in columns.names:
+            held = ", ".join(columns.names)
             raise TableInvalid(
                 f"{path.name} has no column {name}; it has {held}: name it with --id-column or --answer-column"
             )
-    columns = Columns(table=table, file=path.name)
     found: dict[str, set[str]] = {}
     for row, (name, answer) in enumerate(zip(columns.texts(id_column), columns.texts(answer_column), strict=True)):
         if name is None or answer is None:

@@ -93,12 +93,12 @@ def _read(path: Path) -> tuple[npt.NDArray[np.generic], list[str], list[int]]:
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
-                return arrays["hidden"], [str(query) for query in arrays["query_id"]], _whole(arrays["tier"])
+                return arrays["hidden"], _names(path, arrays["query_id"].tolist()), _whole(path, arrays["tier"])
         if path.suffix == ".safetensors":
             _require_header(path)
             with safe_open(path, framework="numpy") as file:
                 queries = json.loads((file.metadata() or {})["query_id"])
-                return file.get_tensor("hidden"), [str(query) for query in queries], _whole(file.get_tensor("tier"))
+                return file.get_tensor("hidden"), _names(path, queries), _whole(path, file.get_tensor("tier"))
     except KeyError as error:
         raise TableInvalid(f"{path} has no {error}; hidden, query_id and tier are expected") from None
     except (OSError, ValueError, zipfile.BadZipFile, SafetensorError) as error:
@@ -113,5 +113,17 @@ def _require_header(path: Path) -> None:
     require_size(header, path.stat().st_size)
 
 
-def _whole(tiers: npt.NDArray[np.generic]) -> list[int]:
+def _names(path: Path, queries: object) -> list[str]:
+    """Ids as text; a whole number has one spelling, so it stands for its digits."""
+    if not isinstance(queries, list):
+        raise TableInvalid(f"{path}: query_id is {str(queries)[:40]!r}; a list of texts is expected")
+    odd = next((query for query in queries if type(query) not in (str, int)), None)
+    if odd is not None:
+        raise TableInvalid(f"{path}: query_id holds {odd!r}, which has more than one spelling; write it as text")
+    return [str(query) for query in queries]
+
+
+def _whole(path: Path, tiers: npt.NDArray[np.generic]) -> list[int]:
+    if not np.issubdtype(tiers.dtype, np.integer):
+        raise TableInvalid(f"{path}: tier is {tiers.dtype}; whole numbers are expected")
     return [int(tier) for tier in tiers]

@@ -40,6 +40,8 @@ class Imported:
     labels: int
     vectors: int
     undeclared: int  # attempts of models that the cascade does not declare; nothing is learned from them
+    rows_read: int = 0  # of the file that the rows came from
+    lines_in_file: int | None = None  # None where it has none (Parquet)
 
 
 def import_outcomes(

@@ -1,10 +1,12 @@
 """`knowgate labels import`: a user's own file of labels, its columns mapped to ours.
 
-A mapping says `field=column` for each field whose column goes by another name. Times without an offset are refused
-unless the zone is named in which they were written.
+A mapping says `field=column` for each field whose column goes by another name, and `field=` to leave out a column that
+goes by a field's name and means something else. Times without an offset are refused unless the zone is named in which
+they were written. Two rows of one source that say different things of one answer at one time contradict each other, and
+no order of theirs says which is right: such a file is refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +17,23 @@ import numpy as np
 from knowgate.errors import RecordInvalid
 from knowgate.records import Label, LabelSource
 from services.errors import InputInvalid, TableInvalid
-from services.history.columns import Columns, require_zone
-from services.history.table_files import read_table
+from services.history.columns import Columns
+from services.history.table_files import read_columns
+from services.history.times import Zone
+from store.files import Wanted
+from store.statements import contradict, told
 
 FIELDS = ("decision_id", "external_id", "tier", "source", "correct", "labelled_at", "label_propensity", "grader")
+MAY_BE_LEFT_OUT = ("tier", "source", "labelled_at", "label_propensity", "grader")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelFile:
+    """The labels of a file, in its order, and how much of it they are."""
+
+    labels: tuple[Label, ...]
+    lines_of: tuple[int | None, ...]  # per label the line that its row begins at
+    lines_in_file: int | None  # None where it has none (Parquet)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,45 +46,89 @@ class LabelDefaults:
     tier: int | None = None
 
 
-def parse_mapping(text: str | None) -> dict[str, str]:
-    """`correct=is_right,external_id=id` as a mapping from field to column. Raises InputInvalid."""
-    mapping = {}
+def parse_mapping(text: str | None) -> dict[str, str | None]:
+    """`correct=is_right,source=` as a mapping from field to column, None for a field without one.
+
+    Raises InputInvalid.
+    """
+    mapping: dict[str, str | None] = {}
     for part in (text or "").split(","):
         if not part.strip():
             continue
-        field, _, column = (piece.strip() for piece in part.partition("="))
-        if field not in FIELDS or not column:
-            raise InputInvalid(f"--map {part.strip()!r}: write field=column, the field one of {', '.join(FIELDS)}")
+        field, equals, column = (piece.strip() for piece in part.partition("="))
+        if field not in FIELDS or not equals or (not column and field not in MAY_BE_LEFT_OUT):
+            raise InputInvalid(
+                f"--map {part.strip()!r}: write field=column, the field one of {', '.join(FIELDS)}; field= leaves out"
+                f" the column of that name ({', '.join(MAY_BE_LEFT_OUT)})"
+            )
         if field in mapping:
             raise InputInvalid(f"--map names {field} twice; give it once")
-        mapping[field] = column
+        mapping[field] = column or None
     return mapping
 
 
 def read_labels(
-    path: str | Path, defaults: LabelDefaults, *, mapping: Mapping[str, str], timezone: str | None = None
-) -> tuple[Label, ...]:
-    """The file's labels. Raises TableInvalid naming the column, row, value and cure."""
-    require_zone(timezone)
+    path: str | Path,
+    defaults: LabelDefaults,
+    *,
+    mapping: Mapping[str, str | None],
+    timezone: str | None = None,
+    now: datetime | None = None,
+) -> LabelFile:
+    """The file's labels; `now` is what a date of the day that is not over stands for.
+
+    Raises TableInvalid naming the column, row, line, value and cure.
+    """
+    zone = Zone(name=timezone, now=now)
     path = Path(path)
-    names = {field: mapping.get(field, field) for field in FIELDS}
-    texts = tuple(names[field] for field in ("decision_id", "external_id", "source", "grader"))
-    table = read_table(path, text_columns=texts, time_columns=(names["labelled_at"],))
-    columns = Columns(table=table, file=path.name)
-    missing = [column for column in mapping.values() if column not in table.column_names]
+    names = {field: mapping.get(field, field) or "" for field in FIELDS}
+    columns = read_columns(path, _wanted(names))
+    missing = [column for column in mapping.values() if column is not None and column not in columns.names]
     if missing:
-        held = ", ".join(table.column_names)
+        held = ", ".join(columns.names)
         raise TableInvalid(f"{path.name} has no column {missing[0]}; it has {held}: correct --map")
-    return _labels(columns, names, defaults, timezone)
+    labels = _labels(columns, names, defaults, zone)
+    _refuse_contradictions(columns, labels)
+    return LabelFile(
+        labels=labels,
+        lines_of=tuple(columns.source.line(row) for row in range(columns.rows)),
+        lines_in_file=columns.source.lines,
+    )
 
 
-def _labels(
-    columns: Columns, names: Mapping[str, str], defaults: LabelDefaults, timezone: str | None
-) -> tuple[Label, ...]:
-    held = columns.table.column_names
+def _wanted(names: Mapping[str, str]) -> Wanted:
+    def of(*fields: str) -> tuple[str, ...]:
+        return tuple(names[field] for field in fields if names[field])
+
+    return Wanted(
+        texts=of("decision_id", "external_id", "source", "grader"),
+        numbers=of("tier", "label_propensity"),
+        truths=of("correct"),
+        times=of("labelled_at"),
+    )
+
+
+def _refuse_contradictions(columns: Columns, labels: Sequence[Label]) -> None:
+    """Names by different ids may still mean one decision: the store, which knows, looks again."""
+    said: dict[tuple[object, ...], int] = {}
+    for row, label in enumerate(labels):
+        of_one = (label.decision_id, label.external_id, label.tier, label.source, label.labelled_at)
+        first = said.setdefault(of_one, row)
+        if contradict(labels[first], label):
+            before, after = (told(one.correct, one.label_propensity, one.grader) for one in (labels[first], label))
+            one, other = columns.place(first), columns.place(row)
+            raise TableInvalid(
+                f"{columns.file}: {one} and {other} contradict each other: both are the {label.source.value} label of"
+                f" {label.external_id or label.decision_id} at {label.labelled_at.isoformat()}, and say"
+                f" {before} and {after}; keep one, or give a correction its own, later labelled_at"
+            )
+
+
+def _labels(columns: Columns, names: Mapping[str, str], defaults: LabelDefaults, zone: Zone) -> tuple[Label, ...]:
+    held = columns.names
     if names["decision_id"] not in held and names["external_id"] not in held:
-        told = f"{names['decision_id']} or {names['external_id']}"
-        raise columns.missing(told, "say with --map external_id=COLUMN which one names the decision")
+        either = f"{names['decision_id']} or {names['external_id']}"
+        raise columns.missing(either, "say with --map external_id=COLUMN which one names the decision")
     if names["correct"] not in held:
         raise columns.missing(names["correct"], "say with --map correct=COLUMN which one tells right from wrong")
     correct = columns.numbers(names["correct"], high=1.0)
@@ -77,7 +136,7 @@ def _labels(
     sources, graders = columns.texts(names["source"]), columns.texts(names["grader"])
     tiers = columns.numbers(names["tier"], high=31, whole=True)
     propensities = columns.numbers(names["label_propensity"], high=1.0, above_low=True)
-    times = columns.times(names["labelled_at"], timezone=timezone)
+    times = columns.times(names["labelled_at"], zone)
     if np.isnan(correct).any():
         row = int(np.argmax(np.isnan(correct)))
         raise columns.fault(
@@ -103,7 +162,7 @@ def _labels(
             field = error.field
             if field == "decision_id" and names[field] not in held:
                 field = "external_id"  # the file names its decisions by these alone
-            raise columns.fault(names.get(field, field), row, error.value, error.cure) from None
+            raise columns.fault(names.get(field) or field, row, error.value, error.cure) from None
     return tuple(labels)
 
 
@@ -115,7 +174,8 @@ def _source(given: str | None, defaults: LabelDefaults) -> LabelSource:
     try:
         return LabelSource(given)
     except ValueError:
-        raise RecordInvalid("source", given, f"use one of {', '.join(LabelSource)}") from None
+        cure = f"use one of {', '.join(LabelSource)}, or leave the column out with --map source= and say --source"
+        raise RecordInvalid("source", given, cure) from None
 
 
 def _time(given: np.datetime64, defaults: LabelDefaults) -> datetime:

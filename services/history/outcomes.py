@@ -8,8 +8,9 @@ is a hole in the cascade and is refused.
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +18,17 @@ import pyarrow as pa
 
 from knowgate.records import LabelSource, PTKind
 from services.errors import TableInvalid
-from services.history.columns import Columns, FloatArray, IntArray, ObjectArray, TimeArray, require_zone
-from services.history.table_files import read_table, write_table
+from services.history.columns import Columns, FloatArray, IntArray, ObjectArray
+from services.history.table_files import read_columns, write_table
+from services.history.times import TimeArray, Zone
+from store.files import Wanted
 
 BoolArray = npt.NDArray[np.bool_]
 Kind = TypeVar("Kind", bound=np.generic)
 
 TEXTS = ("query_id", "model", "slice", "prompt", "label_source", "role", "p_t_kind")
 TIMES = ("occurred_at", "labelled_at")
+TRUTHS = ("correct", "forecast")
 KNOWN = (
     "query_id",
     "tier",
@@ -48,6 +52,12 @@ KNOWN = (
     "label_source",
     "role",
     "forecast",
+)
+WANTED = Wanted(
+    texts=TEXTS,
+    numbers=tuple(name for name in KNOWN if name not in (*TEXTS, *TIMES, *TRUTHS)),
+    truths=TRUTHS,
+    times=TIMES,
 )
 ROLES = ("served", "superseded", "exploration")
 P_T_KINDS = tuple(str(kind) for kind in PTKind)
@@ -78,6 +88,8 @@ class OutcomeTable:
     role: ObjectArray  # [n, k] served, superseded, exploration or None
     forecast: FloatArray  # [n, k] in [0, 1], what a judge or users say, beside what `correct` says
     ignored: tuple[str, ...] = ()  # columns of the file that no one reads
+    rows_read: int = 0  # of the file
+    lines_in_file: int | None = None  # None where it has none (Parquet), or no file was read
     entropy: FloatArray = field(default_factory=lambda: np.empty(0))  # [n, k] nats; left out = unknown
     margin: FloatArray = field(default_factory=lambda: np.empty(0))  # [n, k] in [0, 1]; left out = unknown
     p_t_kind: ObjectArray = field(default_factory=lambda: np.empty(0, dtype=object))  # [n, k] a PTKind or None
@@ -88,6 +100,11 @@ class OutcomeTable:
             if held.size == 0:
                 object.__setattr__(self, name, np.full(self.ran.shape, empty, dtype=held.dtype))
 
+    @property
+    def _arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        about = ("ignored", "rows_read", "lines_in_file")  # the file rather than its queries
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in about}
+
     def of_slice(self, name: str) -> "OutcomeTable":
         """The rows of the queries of one slice; raises TableInvalid where it holds fewer than two."""
         chosen = np.flatnonzero(self.slice == name)
@@ -96,8 +113,8 @@ class OutcomeTable:
             raise TableInvalid(f"there is no slice {name!r}; the table has {held}")
         if chosen.size == 1:
             raise TableInvalid(f"slice {name!r} holds 1 query; one outcome certifies nothing: choose a larger slice")
-        rows = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "ignored"}
-        return replace(self, **{column: values[chosen] for column, values in rows.items()})
+        rows: dict[str, Any] = {column: values[chosen] for column, values in self._arrays.items()}
+        return replace(self, **rows)
 
     def trusting(self, trusted: Collection[LabelSource]) -> "OutcomeTable":
         """The table whose `correct` holds labels of these sources alone; those of the others become forecasts.
@@ -138,21 +155,22 @@ class OutcomeTable:
         """The same queries with these tiers alone, numbered anew; queries that none of them ran are left out."""
         at = list(tiers)
         rows = self.ran[:, at].any(axis=1)
-        columns = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "ignored"}
-        chosen = {name: values[rows] if values.ndim == 1 else values[rows][:, at] for name, values in columns.items()}
+        chosen: dict[str, Any] = {
+            name: values[rows] if values.ndim == 1 else values[rows][:, at] for name, values in self._arrays.items()
+        }
         return replace(self, **chosen)
 
 
-def read_outcomes(path: str | Path, *, timezone: str | None = None) -> OutcomeTable:
+def read_outcomes(path: str | Path, *, timezone: str | None = None, now: datetime | None = None) -> OutcomeTable:
     """The outcome table in a Parquet, CSV or JSONL file.
 
     `timezone` (an IANA name) says where times without an offset were written; without it they are refused.
+    `now` is what a date of the day that is not over stands for.
     Raises TableInvalid naming the column, row, value and cure: a NaN (null says unknown), a value outside its range,
     a pair (query, tier) given twice, a tier that is nowhere, a query with two slices.
     """
-    require_zone(timezone)
-    path = Path(path)
-    columns = Columns(table=read_table(path, text_columns=TEXTS, time_columns=TIMES), file=path.name)
+    zone = Zone(name=timezone, now=now)
+    columns = read_columns(Path(path), WANTED)
     query, query_ids = columns.codes("query_id")
     tier = _tiers(columns)
     grid = _Grid(columns=columns, query=query, tier=tier, shape=(len(query_ids), int(tier.max()) + 1))
@@ -175,14 +193,16 @@ def read_outcomes(path: str | Path, *, timezone: str | None = None) -> OutcomeTa
         tokens_out=grid.numbers("tokens_out", whole=True),
         cost_usd=grid.numbers("cost_usd"),
         latency_ms=grid.numbers("latency_ms"),
-        occurred_at=grid.earliest("occurred_at", timezone),
-        labelled_at=grid.place(columns.times("labelled_at", timezone=timezone), np.datetime64("NaT")),
+        occurred_at=grid.earliest("occurred_at", zone),
+        labelled_at=grid.place(columns.times("labelled_at", zone), np.datetime64("NaT")),
         run_propensity=grid.numbers("run_propensity", high=1.0, above_low=True),
         label_propensity=grid.numbers("label_propensity", high=1.0, above_low=True),
         label_source=grid.words("label_source", SOURCES),
         role=grid.words("role", ROLES),
         forecast=grid.numbers("forecast", high=1.0),
-        ignored=tuple(name for name in columns.table.column_names if name not in KNOWN),
+        ignored=tuple(name for name in columns.names if name not in KNOWN),
+        rows_read=columns.rows,
+        lines_in_file=columns.source.lines,
     )
 
 
@@ -237,9 +257,9 @@ class _Grid:
             raise self.columns.fault(name, row, texts[row], told)
         return held
 
-    def earliest(self, name: str, timezone: str | None) -> TimeArray:
+    def earliest(self, name: str, zone: Zone) -> TimeArray:
         """The query's earliest time [n]: tiers run one after another, the decision begins with the first."""
-        times = self.columns.times(name, timezone=timezone)
+        times = self.columns.times(name, zone)
         held = np.full(self.shape[0], np.iinfo(np.int64).max, dtype=np.int64)
         known = ~np.isnat(times)
         np.minimum.at(held, self.query[known], times[known].astype(np.int64))
@@ -266,7 +286,15 @@ def _refuse_repeats(
         first = int(np.argmax(repeated))
         second = first + 1 + int(np.argmax(place[first + 1 :] == place[first]))
         pair = f"query {query_ids[query[first]]!r} on tier {tier[first]}"
-        raise TableInvalid(f"{columns.file}: rows {first + 1} and {second + 1} are both {pair}; keep one of them")
+        raise TableInvalid(
+            f"{columns.file}: rows {first + 1} and {second + 1} are both {pair}; keep one of them"
+            f"{_lines(columns, first, second)}"
+        )
+
+
+def _lines(columns: Columns, first: int, second: int) -> str:
+    one, other = columns.source.line(first), columns.source.line(second)
+    return "" if one is None else f" (lines {one} and {other})"
 
 
 def _refuse_holes(columns: Columns, ran: BoolArray) -> None:

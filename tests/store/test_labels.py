@@ -5,6 +5,7 @@ from threading import Barrier, Thread
 from typing import Any
 
 import numpy as np
+import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -13,7 +14,9 @@ from store import ledger
 from store.cascades import apply_cascade
 from store.decisions import add_decisions
 from store.engine import reading, transaction
+from store.examples import labelled
 from store.graders import GraderError, add_error, graders
+from store.label_sources import labels_by_source
 from store.labels import add_labels, label_delays, labels_of, waiting_count, waiting_counts
 
 
@@ -48,7 +51,7 @@ def test_a_label_said_twice_in_a_batch_is_stored_once(session: Session, cast: An
 def test_a_changed_mind_is_a_further_label(session: Session, cast: Any) -> None:
     sent = cast.retained()
     add_decisions(session, [sent], received_at=cast.at(1))
-    labels = [cast.label(sent, correct=1.0), cast.label(sent, correct=0.0), cast.label(sent, correct=0.5)]
+    labels = [cast.label(sent, 58, correct=1.0), cast.label(sent, 59, correct=0.0), cast.label(sent, correct=0.5)]
     add_labels(session, labels, received_at=cast.at(61))
     assert [label.correct for label in labels_of(session, sent.id)] == [1.0, 0.0, 0.5]
 
@@ -244,3 +247,131 @@ def test_a_label_waits_for_a_decision_whose_transaction_is_still_open(postgresql
     with reading(opened) as session:
         assert len(labels_of(session, sent.id)) == 1
     opened.dispose()
+
+
+def in_force(session: Session, cast: Any) -> list[float]:
+    found = labelled(session, "geo", cast.window(), as_of=cast.at(600))
+    by_source = labels_by_source(session, "geo", cast.window(), as_of=cast.at(600))
+    known = [float(value) for value in found.correct[np.isfinite(found.correct)]]
+    assert known == by_source.correct.tolist()
+    return known
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_an_older_statement_never_supersedes_a_newer_one_whenever_it_comes(
+    session: Session, cast: Any, waits: bool
+) -> None:
+    sent = cast.retained(external_id="q")
+    if not waits:
+        add_decisions(session, [sent], received_at=cast.at(1))
+    first, revised = cast.label("q", 10), cast.label("q", 20, correct=0.0)
+    for at, label in ((70, first), (71, revised), (72, replace(first, grader="anna")), (73, cast.label("q", 15))):
+        add_labels(session, [label], received_at=cast.at(at))
+    if waits:
+        assert add_decisions(session, [sent], received_at=cast.at(80)).adopted == 4
+    assert in_force(session, cast) == [0.0]
+    assert len(labels_of(session, sent.id)) == 4
+
+
+@pytest.mark.parametrize("graders", [(None, None), ("anna", "bert"), (None, "bert")])
+def test_two_labels_of_a_batch_that_contradict_each_other_are_both_refused(
+    session: Session, cast: Any, graders: tuple[str | None, str | None]
+) -> None:
+    sent, other = cast.retained(external_id="q"), cast.retained(1)
+    add_decisions(session, [sent, other], received_at=cast.at(2))
+    batch = [cast.label(other), cast.label("q", grader=graders[0]), cast.label(sent, correct=0.0, grader=graders[1])]
+    added = add_labels(session, batch, received_at=cast.at(61))
+    assert (added.stored, [(row.index, row.field) for row in added.rejected]) == (1, [(1, "correct"), (2, "correct")])
+    assert "says correct 0" in added.rejected[0].cure and "later labelled_at" in added.rejected[0].cure
+    assert labels_of(session, sent.id) == ()
+
+
+def test_a_label_that_contradicts_a_stored_one_is_refused_and_a_later_correction_is_not(
+    session: Session, cast: Any
+) -> None:
+    sent = cast.retained()
+    add_decisions(session, [sent], received_at=cast.at(1))
+    add_labels(session, [cast.label(sent, label_propensity=0.5)], received_at=cast.at(61))
+    against = [cast.label(sent, correct=0.25), cast.label(sent, label_propensity=0.4), cast.label(sent, grader="anna")]
+    added = add_labels(session, against, received_at=cast.at(62))
+    assert ([row.index for row in added.rejected], added.stored) == ([0, 1], 1)
+    again = add_labels(session, [cast.label(sent, label_propensity=0.5)], received_at=cast.at(63))
+    assert (again.duplicates, again.rejected) == (1, ())
+    fine = [
+        cast.label(sent, 61, correct=0.25),
+        cast.label(sent, correct=0.0, source=LabelSource.HUMAN),
+    ]
+    assert add_labels(session, fine, received_at=cast.at(64)).stored == 2
+    assert in_force_gold(session, cast) == 0.25
+
+
+def in_force_gold(session: Session, cast: Any) -> float:
+    return float(labelled(session, "geo", cast.window(), as_of=cast.at(600)).correct[0])
+
+
+def test_a_waiting_label_that_contradicts_a_waiting_one_is_refused(session: Session, cast: Any) -> None:
+    add_labels(session, [cast.label("q")], received_at=cast.at(61))
+    added = add_labels(session, [cast.label("q", correct=0.0), cast.label("q")], received_at=cast.at(62))
+    assert ([row.index for row in added.rejected], added.duplicates) == ([0], 1)
+    assert waiting_count(session, "geo") == 1
+
+
+def test_waiting_labels_that_prove_to_speak_of_one_answer_and_contradict_are_parked(
+    session: Session, cast: Any
+) -> None:
+    sent = cast.retained(external_id="q")
+    named = [cast.label("q"), cast.label(sent, correct=0.0), cast.label("q", 61, source=LabelSource.HUMAN)]
+    assert add_labels(session, named, received_at=cast.at(62)).waiting == 3
+    assert add_decisions(session, [sent], received_at=cast.at(63)).adopted == 1
+    assert [label.source for label in labels_of(session, sent.id)] == [LabelSource.HUMAN]
+    (parked,) = waiting_counts(session, "geo")
+    assert (parked.reason, parked.labels) == ("another label of its source and time says otherwise", 2)
+
+
+def test_labels_of_two_transactions_at_once_cannot_contradict_each_other(geo: Engine, cast: Any) -> None:
+    sent = cast.retained()
+    with transaction(geo) as session:
+        add_decisions(session, [sent], received_at=cast.at(1))
+    barrier = Barrier(4)
+    refused: list[int] = []
+
+    def say(correct: float) -> None:
+        barrier.wait()
+        with transaction(geo) as session:
+            added = add_labels(session, [cast.label(sent, correct=correct)], received_at=cast.at(61))
+            refused.append(len(added.rejected))
+
+    threads = [Thread(target=say, args=(correct,)) for correct in (0.0, 0.25, 0.5, 1.0)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with reading(geo) as session:
+        assert len(labels_of(session, sent.id)) == 1
+    assert sum(refused) == 3
+
+
+def test_a_decision_ahead_of_the_clock_is_refused_as_its_labels_are(session: Session, cast: Any) -> None:
+    near, far = cast.retained(0.9), cast.retained(120)
+    added = add_decisions(session, [near, far], received_at=cast.at(0))
+    assert added.stored == (near.id,)
+    assert [(row.index, row.field) for row in added.rejected] == [(1, "occurred_at")]
+    assert "it is after now" in added.rejected[0].cure
+    labels = [cast.label(near, 0.5), cast.label(far, 0.5), cast.label(near, 1.5)]
+    taken = add_labels(session, labels, received_at=cast.at(0))
+    assert (taken.stored, taken.waiting, [row.index for row in taken.rejected]) == (1, 1, [2])
+
+
+def test_a_waiting_label_is_not_taken_by_a_decision_of_another_cascade(session: Session, cast: Any) -> None:
+    apply_cascade(session, replace(cast.spec, name="law"), now=cast.at(0))
+    theirs, ours = cast.retained(cascade="law", external_id="q"), cast.retained(1, external_id="q")
+    by_id = cast.label(theirs)  # of cascade geo, which the decision is not of
+    assert add_labels(session, [by_id, cast.label("q")], received_at=cast.at(61)).waiting == 2
+    assert add_decisions(session, [theirs], received_at=cast.at(62)).adopted == 0
+    assert labels_of(session, theirs.id) == ()
+    assert {row.reason: row.labels for row in waiting_counts(session, "geo")} == {
+        None: 1,
+        "the decision is of another cascade": 1,
+    }
+    assert add_decisions(session, [ours], received_at=cast.at(63)).adopted == 1
+    assert len(labels_of(session, ours.id)) == 1

@@ -11,7 +11,6 @@ import torch
 from pyarrow import parquet
 from safetensors.numpy import load_file
 
-from training import prompt_files
 from training.__main__ import main
 from training.errors import ExtractionRefused
 from training.extract_parts import PartFolder
@@ -94,8 +93,7 @@ def read(path: Path, content: str) -> dict[str, str]:
     return dict(zip(*read_prompts(path), strict=True))
 
 
-def test_line_breaks_in_a_long_csv_make_no_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prompt_files, "_CSV_BLOCK", 1 << 20)  # several of them in this file
+def test_line_breaks_in_a_long_csv_make_no_rows(tmp_path: Path) -> None:
     prompts = {f"{at:05}": f'first line of {at}\nx,"second" line\n' + "word " * 40 for at in range(8000)}
     cells = {name: text.replace('"', '""') for name, text in prompts.items()}
     rows = "".join(f'{name},"{text}"\n' for name, text in cells.items())
@@ -125,16 +123,18 @@ def test_texts_of_jsonl_stay_as_they_were_written(tmp_path: Path) -> None:
     ("row", "said"),
     [
         ('{"query_id": null, "prompt": "w1"}', r"row 1 has no query_id: give it one"),
-        ('{"prompt": "w1"}', r"row 1 has no query_id"),
+        ('{"prompt": "w1"}', r"has no column 'query_id' \(prompt\): add it"),
+        ('{"query_id": "q0", "prompt": "w0"}\n\n{"prompt": "w1"}', r"row 2 has no query_id.*\(line 3\)"),
         ('{"query_id": "", "prompt": "w1"}', r"row 1 has no query_id"),
-        ('{"query_id": "q1"}', r"query 'q1' has no prompt: leave such rows out"),
-        ('{"query_id": "q1", "prompt": ["a"]}', r"query 'q1': prompt is \['a'\]: write it as text"),
-        ('{"query_id": "q1", "prompt": 5}', r"query 'q1': prompt is 5: write it as text"),
-        ('{"query_id": 1.5, "prompt": "a"}', r"row 1: query_id is 1.5: write it as text"),
-        ('{"query_id": true, "prompt": "a"}', r"row 1: query_id is True: write it as text"),
-        ('["q1", "a"]', r"line 1 is \['q1', 'a'\]: write an object with query_id and prompt"),
+        ('{"query_id": "q1", "prompt": null}', r"query 'q1' has no prompt: leave such rows out"),
+        ('{"query_id": "q1", "prompt": ["a"]}', r"line 1: column prompt, row 1 is \['a'\]: write it as text"),
+        ('{"query_id": "q1", "prompt": 5.0}', r"column prompt, row 1 is 5.0: it has more than one spelling"),
+        ('{"query_id": 1.5, "prompt": "a"}', r'column query_id, row 1 is 1.5: .*: write it as text, e.g. "1.5"'),
+        ('{"query_id": true, "prompt": "a"}', r"column query_id, row 1 is True: write it as text"),
+        ('["q1", "a"]', r"line 1 is \['q1', 'a'\]: write an object"),
+        ('{"query_id": "q1", "query_id": "q2", "prompt": "a"}', r"line 1 is no JSON \(it names 'query_id' twice"),
         ('{"query_id": "q1", "prompt": "a"', r"line 1 is no JSON \(.*\): write it again"),
-        ('{"query_id": "q1", "prompt": "\\ud83d"}', r"is not UTF-8 \(.*surrogates.*\): save the file as UTF-8"),
+        ('{"query_id": "q1", "prompt": "\\ud83d"}', r"half of a surrogate pair is no character, so no UTF-8"),
     ],
 )
 def test_what_is_no_text_is_refused_by_name(tmp_path: Path, row: str, said: str) -> None:
@@ -143,18 +143,22 @@ def test_what_is_no_text_is_refused_by_name(tmp_path: Path, row: str, said: str)
 
 
 def test_columns_of_parquet_and_csv_are_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ExtractionRefused, match="has 2 columns 'prompt': keep one, or rename the others"):
+    with pytest.raises(ExtractionRefused, match=r"names a column twice \(query_id, prompt, prompt\); rename one"):
         read(tmp_path / "p.csv", "query_id,prompt,prompt\nq1,a,b\n")
     for name, columns, said in (
-        ("prompt", {"query_id": [1], "prompt": [["a"]]}, r"query '1': prompt is \['a'\]: write it as text"),
-        ("query_id", {"query_id": [1.0], "prompt": ["a"]}, r"row 1: query_id is 1.0: write it as text"),
-        ("bytes", {"query_id": ["1"], "prompt": [b"a"]}, r"column prompt holds bytes: write it as text"),
+        (
+            "prompt",
+            {"query_id": [1], "prompt": [["a"]]},
+            r"column prompt holds list<element: string>, .*: write it as text",
+        ),
+        ("query_id", {"query_id": [1.0], "prompt": ["a"]}, r"column query_id holds double, .*: write it as text"),
+        ("bytes", {"query_id": ["1"], "prompt": [b"a"]}, r"column prompt holds binary, .*: write it as text"),
     ):
         parquet.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
         with pytest.raises(ExtractionRefused, match=said):
             read_prompts(tmp_path / f"{name}.parquet")
     parquet.write_table(pa.table([["q"], ["a"], ["b"]], names=["query_id", "prompt", "prompt"]), tmp_path / "2.parquet")
-    with pytest.raises(ExtractionRefused, match="has 2 columns 'prompt'"):
+    with pytest.raises(ExtractionRefused, match=r"names a column twice \(query_id, prompt, prompt\)"):
         read_prompts(tmp_path / "2.parquet")
 
 

@@ -1,0 +1,96 @@
+"""CSV as RFC 4180 has it: a row that departs from it is refused with its line, never joined with its neighbours.
+
+A quote may open a cell, close it, or stand twice for itself; anywhere else it says that texts were written without
+quoting, and then nobody knows where a row ends. Python's reader finds the ends of rows, strictly; what it lets pass (a
+quote within a cell that none opened) is looked for in those rows that hold a quote at all.
+"""
+
+import csv
+import re
+from collections.abc import Iterator
+from typing import TextIO
+
+from store.errors import FileRefused
+from store.files.wanted import at_line
+
+CELL = r'(?:"[^"]*+(?:""[^"]*+)*+"|[^",\r\n]*+)'
+RECORD = re.compile(rf"{CELL}(?:,{CELL})*+")
+LONGEST = 64 << 20  # characters of a cell
+RUN_ROWS, RUN_CHARACTERS = 16_384, 8 << 20  # of a run, so that memory is bounded by the columns that are kept
+OTHER_SEPARATORS = ((";", "semicolons"), ("\t", "tabs"), ("|", "bars"))
+MISMATCH = ": its quotes do not match; put a text with commas, quotes or line breaks in quotes, and write a quote twice"
+
+
+class CsvRows:
+    """The head and the rows of an open file, a run at a time."""
+
+    def __init__(self, stream: TextIO, file: str) -> None:
+        csv.field_size_limit(LONGEST)
+        self.lines = 0  # read so far
+        self._file = file
+        self._quoted: list[str] = []  # lines of the row under way, where it holds a quote
+        self._characters = 0
+        self._reader = csv.reader(self._watched(stream), strict=True)
+        self.names = self._head()
+
+    def runs(self) -> Iterator[tuple[list[list[str]], list[int]]]:
+        """Rows with the line that each begins at, as many at a time as fit a run."""
+        width = len(self.names)
+        rows: list[list[str]] = []
+        starts: list[int] = []
+        start = self._reader.line_num + 1
+        try:
+            for row in self._reader:
+                if self._quoted:
+                    self._check_quotes(start)
+                if row:
+                    if len(row) != width:
+                        cure = "quote a text that holds a comma" if len(row) > width else "write every cell, also empty"
+                        raise at_line(self._file, start, f" has {len(row)} cells and the head {width}: {cure}")
+                    rows.append(row)
+                    starts.append(start)
+                    if len(rows) == RUN_ROWS or self._characters > RUN_CHARACTERS:
+                        yield rows, starts
+                        rows, starts, self._characters = [], [], 0
+                start = self._reader.line_num + 1
+        except csv.Error as error:
+            raise self._mismatch(start, error) from error
+        self.lines = self._reader.line_num
+        yield rows, starts
+
+    def _head(self) -> list[str]:
+        try:
+            names = next(self._reader, [])
+        except csv.Error as error:
+            raise self._mismatch(1, error) from error
+        if self._quoted:
+            self._check_quotes(1)
+        elif names and names[0].startswith("sep="):
+            raise at_line(self._file, 1, f" is {','.join(names)!r}, which only spreadsheets read: remove that line")
+        for separator, name in OTHER_SEPARATORS:
+            if len(names) == 1 and separator in names[0]:
+                raise FileRefused(
+                    f"{self._file}: its columns are separated by {name}; write it again with commas and decimal points"
+                )
+        return names
+
+    def _watched(self, stream: TextIO) -> Iterator[str]:
+        """The lines, those of a row with a quote kept until the row ends."""
+        for number, line in enumerate(stream, start=1):
+            if "\0" in line:
+                raise at_line(self._file, number, " holds a NUL character: save the file as text in UTF-8")
+            if self._quoted or '"' in line:
+                self._quoted.append(line)
+            self._characters += len(line)
+            yield line
+
+    def _check_quotes(self, start: int) -> None:
+        text = "".join(self._quoted).rstrip("\r\n")
+        self._quoted.clear()
+        if RECORD.fullmatch(text) is None:
+            raise at_line(self._file, start, MISMATCH)
+
+    def _mismatch(self, start: int, error: csv.Error) -> FileRefused:
+        if "field limit" in str(error):
+            return at_line(self._file, start, f" begins a text longer than {LONGEST} characters, or one never closed")
+        return at_line(self._file, start, MISMATCH)

@@ -1,0 +1,74 @@
+"""JSON lines, one object each: what JSON does not have (NaN, a name twice) is refused with its line."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+from store.files.wanted import at_line
+
+RUN_ROWS, RUN_CHARACTERS = 16_384, 8 << 20  # of a run, so that memory is bounded by the columns that are kept
+
+
+class JsonlRows:
+    """The objects of an open file, a run at a time; `names` grows by what they name."""
+
+    def __init__(self, stream: TextIO, file: str) -> None:
+        self.lines = 0  # read so far
+        self.names: list[str] = []
+        self._file = file
+        self._stream = stream
+
+    def runs(self) -> Iterator[tuple[list[dict[str, Any]], list[int]]]:
+        """Objects with their lines, as many at a time as fit a run."""
+        rows: list[dict[str, Any]] = []
+        starts: list[int] = []
+        characters = 0
+        for line in self._stream:
+            self.lines += 1
+            if line.isspace():
+                continue
+            rows.append(self._object(line))
+            starts.append(self.lines)
+            characters += len(line)
+            if len(rows) == RUN_ROWS or characters > RUN_CHARACTERS:
+                self._name(rows)
+                yield rows, starts
+                rows, starts, characters = [], [], 0
+        self._name(rows)
+        yield rows, starts
+
+    def _object(self, line: str) -> dict[str, Any]:
+        try:
+            row = _DECODER.decode(line)
+        except (ValueError, RecursionError) as error:
+            raise at_line(
+                self._file, self.lines, f" is no JSON ({error}): write it again, it cannot be read"
+            ) from error
+        if not isinstance(row, dict):
+            raise at_line(self._file, self.lines, f" is {str(row)[:80]}: write an object, a name for each column")
+        return row
+
+    def _name(self, rows: list[dict[str, Any]]) -> None:
+        for names in dict.fromkeys(map(tuple, rows)):
+            self.names += [name for name in names if name not in self.names]
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    held = dict(pairs)
+    if len(held) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it names {twice!r} twice")
+    return held
+
+
+def _whole(text: str) -> float:
+    """Minus nought is the one whole number with two spellings, so it may not stand for a text."""
+    return -0.0 if text == "-0" else int(text)
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number of JSON; write null where it is unknown")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=_whole, parse_constant=_no_number)

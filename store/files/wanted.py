@@ -1,0 +1,57 @@
+"""Which columns of a user's file are read, and what is said of a place in it that cannot be."""
+
+from dataclasses import dataclass
+
+from store.errors import FileRefused
+
+NULL_WORDS = ("null", "NULL", "None")  # where a number or a time is expected; in a column of texts they are texts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The columns that are read, by what they hold. Of all others the name alone is kept."""
+
+    texts: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    truths: tuple[str, ...] = ()  # numbers in whose place true and false may stand
+    times: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them."""
+        return tuple(dict.fromkeys((*self.texts, *self.numbers, *self.truths, *self.times)))
+
+
+class CellRefused(Exception):
+    """One cell of a run of rows cannot be read; the reader knows which row and line that is."""
+
+    def __init__(self, index: int, value: object, cure: str) -> None:
+        self.index = index
+        self.value = value
+        self.cure = cure
+        super().__init__(cure)
+
+
+def at_line(file: str, line: int, fault: str) -> FileRefused:
+    """What is wrong with one line, counted from 1."""
+    return FileRefused(f"{file}: line {line}{fault}")
+
+
+def at_cell(file: str, name: str, row: int, line: int | None, value: object, cure: str) -> FileRefused:
+    """What is wrong with one cell; `row` counts from 0 here, from 1 where it is shown."""
+    return FileRefused(cell_fault(file, name, row, line, value, cure))
+
+
+def cell_fault(file: str, name: str, row: int, line: int | None, value: object, cure: str) -> str:
+    """The sentence that names a cell by column, row and line.
+
+    >>> cell_fault("a.csv", "p_t", 3, 5, "high", "a number is expected")
+    "a.csv: line 5: column p_t, row 4 is 'high': a number is expected"
+    """
+    at = "" if line is None else f" line {line}:"
+    shown = "empty" if value is None else _short(repr(value))
+    return f"{file}:{at} column {name}, row {row + 1} is {shown}: {cure}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 120 else f"{text[:100]}… ({len(text)} characters)"
