@@ -47,6 +47,15 @@ class Answer:
     explores: bool  # the last tier runs in the background; the decision is logged when it is done
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abandoned:
+    """What one tier was asked for queries whose callers left before they were answered. No decision tells of it."""
+
+    runs: int = 0  # one that was broken off counts, without tokens: nobody knows how many it took
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
 AnswerSteps = Generator[Ask | Pause | Read, Reply | BackendFailed | None, Answer]
 
 
@@ -79,13 +88,16 @@ class Serving:
             for index, (backend, patient) in enumerate(zip(backends, patience, strict=True))
         )
         self.random = Random()
+        self.left = 0  # queries whose callers left before they were answered
+        self.abandoned = (Abandoned(),) * len(backends)  # by tier
+        self._booking = threading.Lock()
         self._explorers = ThreadPoolExecutor(EXPLORERS, thread_name_prefix="knowgate-exploration")
         self._room = threading.BoundedSemaphore(MOST_EXPLORATIONS)
         self._exploring: set[Future[None]] = set()
         self._given_up = threading.Event()
 
-    def steps(self, query: Query) -> AnswerSteps:
-        """The steps of answering; records an attempt per tier. Raises NoAnswer."""
+    def steps(self, query: Query, messages: Sequence[Message] | None = None) -> AnswerSteps:
+        """The steps of answering `messages`; records an attempt per tier. Raises NoAnswer."""
         if query.last != len(self.tiers) - 1:
             raise RecordInvalid("backends", len(self.tiers), f"the bundle in force has tiers 0 to {query.last}")
         rulings: list[Ruling] = []
@@ -93,12 +105,13 @@ class Serving:
             last = index == query.last
             began = time.perf_counter()
             try:
-                reply = yield from tries(tier, last=last, random=self.random)
+                reply = yield from tries(tier, last=last, random=self.random, messages=messages)
             except BackendFailed as error:
                 if last:
                     raise NoAnswer(
                         f"the last tier, {tier.backend.model}, gave no answer: {error}; "
-                        f"decision {query.decision_id} is not recorded, ask again"
+                        f"decision {query.decision_id} is not recorded, ask again",
+                        error,
                     ) from error
                 latency_ms = (time.perf_counter() - began) * 1e3
                 rulings.append(query.attempt(index, latency_ms=latency_ms, note=f"{error.failure}: {error}"))
@@ -140,9 +153,29 @@ class Serving:
                 self._room.release()
                 query.close()
 
+    def abandon(self, query: Query) -> None:
+        """Books what a query took whose caller has left; it becomes no decision, since nothing was served."""
+        attempts = query.attempts
+        with self._booking:
+            self.left += 1
+            booked = list(self.abandoned)
+            for run in attempts:
+                before = booked[run.tier]
+                booked[run.tier] = Abandoned(
+                    runs=before.runs + 1,
+                    tokens_in=before.tokens_in + (run.tokens_in or 0),
+                    tokens_out=before.tokens_out + (run.tokens_out or 0),
+                )
+            under_way = len(attempts)  # the tier whose answer nobody waits for any more
+            if under_way < len(booked):
+                booked[under_way] = replace(booked[under_way], runs=booked[under_way].runs + 1)
+            self.abandoned = tuple(booked)
+        log.info("decision %s is abandoned at tier %d: its caller has left", query.decision_id, under_way)
+
     def _explore(self, query: Query, messages: Sequence[Message]) -> None:
         try:
-            reply = drive(tries(self.tiers[-1], last=True, random=self.random), messages, self._given_up)
+            steps = tries(self.tiers[-1], last=True, random=self.random, messages=messages)
+            reply = drive(steps, messages, self._given_up)
             attempt(query, len(self.tiers) - 1, reply)
         except BackendFailed as error:
             log.warning("exploration of %s failed: %s", query.decision_id, error)
@@ -166,7 +199,7 @@ class Serving:
 
 def answer(serving: Serving, query: Query, messages: Sequence[Message]) -> Answer:
     """Answers one query with blocking calls. Raises NoAnswer."""
-    given = drive(serving.steps(query), messages)
+    given = drive(serving.steps(query, messages), messages)
     serving.finish(query, messages)
     return given
 
@@ -221,6 +254,10 @@ def unforeseen(backend: Backend, error: Exception) -> BackendFailed:
 
 def lack_of(reply: Reply) -> str | None:
     """Why no signal speaks for this reply, since it is no whole answer; None for one that is."""
+    if reply.refusal is not None:
+        return "refusal: the model refused to answer, its signals are left out"
+    if reply.tool_calls:
+        return "tool_calls: the answer calls tools, its signals are left out"
     if reply.finish is Finish.FILTERED:
         return "content_filter: the answer was filtered, its signals are left out"
     if not reply.text.strip():
@@ -241,7 +278,7 @@ def attempt(query: Query, tier: int, reply: Reply) -> Ruling:
     """Records what `tier` replied, and rules on it."""
     return query.attempt(
         tier,
-        answer=reply.text if query.stores_texts else None,
+        answer=(reply.text or reply.refusal or "") if query.stores_texts else None,
         p_t=reply.p_t,
         p_t_kind=reply.p_t_kind,
         hidden=reply.hidden,

@@ -1,5 +1,7 @@
 """`answer` on an event loop: no call blocks it, and a cancelled query takes nothing with it.
 
+Cancelling is how a caller leaves: the request under way is broken off, no further tier is asked, and what was spent is
+booked as abandoned. Nothing was served, so no decision is recorded.
 A safety net of a second beyond each timeout catches a back-end that does not keep its own. Logging a decision waits
 for the disk, so that is done in a thread.
 """
@@ -7,7 +9,7 @@ for the disk, so that is done in a thread.
 import asyncio
 from collections.abc import Sequence
 
-from knowgate.answer import Answer, Serving, unforeseen, with_state
+from knowgate.answer import Answer, AnswerSteps, Serving, unforeseen, with_state
 from knowgate.backends.protocol import Message, Reply
 from knowgate.backends.tries import Ask, Pause, Read
 from knowgate.errors import BackendFailed, Failure
@@ -18,14 +20,25 @@ GRACE_S = 1.0
 
 async def answer_async(serving: Serving, query: Query, messages: Sequence[Message]) -> Answer:
     """Answers one query. Raises NoAnswer."""
-    steps = serving.steps(query)
+    try:
+        given = await _answered(serving.steps(query, messages), messages)
+    except asyncio.CancelledError:
+        serving.abandon(query)
+        raise
+    # Shielded: the answer is there, so the decision is logged even where the caller has gone.
+    await asyncio.shield(asyncio.to_thread(serving.finish, query, messages))
+    return given
+
+
+async def _answered(steps: AnswerSteps, messages: Sequence[Message]) -> Answer:
+    """What the steps return, each taken without blocking the event loop."""
     outcome: Reply | BackendFailed | None = None
     while True:
         try:
             step = steps.send(outcome)
         except StopIteration as end:
             given: Answer = end.value
-            break
+            return given
         if isinstance(step, Pause):
             await asyncio.sleep(step.seconds)
             outcome = None
@@ -33,9 +46,6 @@ async def answer_async(serving: Serving, query: Query, messages: Sequence[Messag
             outcome = await asyncio.to_thread(with_state, step, messages)
         else:
             outcome = await _ask(step, messages)
-    # Shielded: the answer is there, so the decision is logged even where the caller has gone.
-    await asyncio.shield(asyncio.to_thread(serving.finish, query, messages))
-    return given
 
 
 async def _ask(step: Ask, messages: Sequence[Message]) -> Reply | BackendFailed:

@@ -155,6 +155,11 @@ class Cascade:
         """What keeps this cascade up to date; None for one that was loaded."""
         return self._watcher
 
+    @property
+    def serving(self) -> "Serving | None":
+        """The back-ends at work, and what was spent on queries whose callers left; None without back-ends."""
+        return self._serving
+
     def install(self, pair: Pair) -> None:
         """Puts `pair` in force for every query opened from now on: one atomic attribute assignment."""
         if pair.assignment.cascade != self.name:

@@ -13,6 +13,7 @@
 A message says what was wrong, with which value, and the cure.
 """
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -55,13 +56,40 @@ class Failure(StrEnum):
     CIRCUIT_OPEN = "circuit_open"  # not asked: it failed too often just now
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSaid:
+    """What a server answered in place of a completion, in the words of the chat protocol."""
+
+    status: int
+    message: str
+    type: str | None = None
+    param: str | None = None
+    code: str | None = None
+
+
 class BackendFailed(KnowgateError):
     """One try of one back-end gave no reply; `failure` says how."""
 
-    def __init__(self, message: str, failure: Failure, *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        failure: Failure,
+        *,
+        retry_after_s: float | None = None,
+        said: ServerSaid | None = None,
+        reached: bool | None = None,
+    ) -> None:
         self.failure = failure
         self.retry_after_s = retry_after_s
+        self.said = said  # None = no answer of the server's own
+        # Whether somebody took the request; else its failure is no fault of its own. None = as the failure says.
+        self.reached = failure is not Failure.UNREACHABLE if reached is None else reached
         super().__init__(message)
+
+    @property
+    def may_be_the_requests(self) -> bool:
+        """Whether this one request may be to blame, so that others may do well."""
+        return self.reached and self.failure is not Failure.OVERLOADED
 
     @property
     def passes(self) -> bool:
@@ -70,7 +98,11 @@ class BackendFailed(KnowgateError):
 
 
 class NoAnswer(KnowgateError):
-    """The last tier gave no reply, and no earlier tier's answer may be served."""
+    """The last tier gave no reply, and no earlier tier's answer may be served; `failed` says what became of it."""
+
+    def __init__(self, message: str, failed: BackendFailed | None = None) -> None:
+        self.failed = failed
+        super().__init__(message)
 
 
 class SigningUnavailable(KnowgateError):

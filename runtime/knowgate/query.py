@@ -98,6 +98,11 @@ class Query:
         return len(models) - 1 if models else None
 
     @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """What ran so far, in order; roles are given at the end."""
+        return tuple(self._attempts)
+
+    @property
     def stores_texts(self) -> bool:
         """Whether an answer's text can be taken."""
         return self._setting.stores_texts

@@ -34,6 +34,11 @@ def failed(failure: Failure = Failure.BROKEN) -> BackendFailed:
     return BackendFailed("status 500", failure)
 
 
+def another(number: int) -> list[dict[str, str]]:
+    """A prompt of its own."""
+    return [{"role": "user", "content": f"Question {number}?"}]
+
+
 class InMemory:
     """A back-end that acts as its script says; the last entry goes on for ever."""
 
@@ -92,11 +97,11 @@ def make(pair: Make, key: bytes, now: datetime, kept: Kept) -> Make:
 def ask(request: pytest.FixtureRequest) -> Callable[..., Answer]:
     """Answers one query that is not explored, unless an id is given."""
 
-    def asked(cascade: Cascade, decision_id: UUID | None = None, **named: Any) -> Answer:
+    def asked(cascade: Cascade, decision_id: UUID | None = None, messages: Any = QUESTION, **named: Any) -> Answer:
         given = decision_id or coin(cascade, False)
         if request.param:
-            return asyncio.run(cascade.answer_async(QUESTION, decision_id=given, **named))
-        return cascade.answer(QUESTION, decision_id=given, **named)
+            return asyncio.run(cascade.answer_async(messages, decision_id=given, **named))
+        return cascade.answer(messages, decision_id=given, **named)
 
     return asked
 
@@ -181,19 +186,104 @@ def test_tries_end_when_the_tiers_time_would_run_out(make: Make, ask: Make) -> N
 def test_a_circuit_opens_and_the_small_tier_is_left_alone(make: Make, ask: Make, kept: Kept) -> None:
     small, large = InMemory("small", failed()), InMemory("large", reply("LIMA"))
     with make(small, large) as cascade:
-        answers = [ask(cascade).text for _ in range(5)]
-    assert answers == ["LIMA"] * 5
-    assert small.asked == 4  # three tries and one more open it
+        answers = [ask(cascade, messages=another(number)).text for number in range(6)]
+    assert answers == ["LIMA"] * 6
+    assert small.asked == 12  # three tries each of four queries, which open it
     assert "circuit_open" in (kept.rows[-1][0].attempts[0].note or "")
 
 
-def test_the_last_tier_is_asked_once_even_where_its_circuit_is_open(make: Make, ask: Make) -> None:
-    small, large = InMemory("small", reply(p_t=0.1)), InMemory("large", *[failed()] * 6, reply("LIMA"))
+@pytest.mark.parametrize("failure", [Failure.BROKEN, Failure.GARBAGE, Failure.TIMEOUT])
+def test_one_prompt_that_breaks_the_small_tier_leaves_it_to_everybody_else(
+    make: Make, ask: Make, failure: Failure, good: dict[str, Any]
+) -> None:
+    times = 20 * (3 if failure is Failure.BROKEN else 1)  # only a broken server is asked again at once
+    small, large = InMemory("small", *[failed(failure)] * times, reply(**good)), InMemory("large", reply("LIMA"))
     with make(small, large) as cascade:
-        for _ in range(4):
+        assert [ask(cascade, messages=another(0)).text for _ in range(20)] == ["LIMA"] * 20
+        assert ask(cascade, messages=another(1)).text == "Lima"
+
+
+@pytest.mark.parametrize("failure", [Failure.UNREACHABLE, Failure.OVERLOADED])
+def test_a_server_that_is_not_there_is_left_alone_whoever_asks(make: Make, ask: Make, failure: Failure) -> None:
+    small, large = InMemory("small", failed(failure)), InMemory("large", reply("LIMA"))
+    with make(small, large) as cascade:
+        for _ in range(6):
+            ask(cascade)
+    assert small.asked == 12  # three tries each of four queries, which open it
+
+
+class Waiting:
+    """A back-end whose answer never comes."""
+
+    model = "waiting"
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.given_up = False
+
+    def ask(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
+        raise AssertionError("it is asked on the event loop")
+
+    async def ask_async(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
+        self.asked.set()
+        try:
+            return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+        except asyncio.CancelledError:
+            self.given_up = True
+            raise
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_caller_that_leaves_ends_the_work_records_nothing_and_what_it_took_is_booked(
+    make: Make, kept: Kept, at: int
+) -> None:
+    async def left() -> tuple[Waiting, InMemory, Any]:
+        waiting, other = Waiting(), InMemory("other", reply(p_t=0.1))
+        async with make(*([other, waiting] if at else [waiting, other])) as cascade:
+            asking = asyncio.create_task(cascade.answer_async(QUESTION, decision_id=coin(cascade, False)))
+            await waiting.asked.wait()
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            return waiting, other, cascade.serving
+
+    waiting, other, serving = asyncio.run(left())
+    assert (waiting.given_up, other.asked, kept.rows) == (True, at, [])
+    assert (serving.left, [tier.runs for tier in serving.abandoned]) == (1, [1, at])
+    assert [tier.tokens_in for tier in serving.abandoned] == [20 * at, 0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({"text": "", "refusal": "I cannot help with that."}, "refusal: the model refused to answer"),
+        ({"text": "", "tool_calls": ({"type": "function"},)}, "tool_calls: the answer calls tools"),
+        ({"text": "Let me look.", "tool_calls": ({"type": "function"},)}, "tool_calls: the answer calls tools"),
+    ],
+)
+def test_a_refusal_or_a_call_of_tools_is_kept_of_the_last_tier_alone(
+    make: Make, ask: Make, kept: Kept, good: dict[str, Any], changes: dict[str, Any], note: str
+) -> None:
+    small, large = (
+        InMemory("small", reply(**good | changes)),
+        InMemory("large", reply(**changes | {"text": ""})),
+    )
+    with make(small, large) as cascade:
+        answer = ask(cascade)
+    first, served = kept.rows[0][0].attempts
+    assert (answer.tier, served.role, first.signals.p_t) == (1, Role.SERVED, None)
+    assert first.verdict is not None and first.verdict.reason is Reason.MISSING_SIGNAL
+    assert (first.note or "").startswith(note)
+    assert (answer.reply.refusal, answer.reply.tool_calls) == (changes.get("refusal"), changes.get("tool_calls", ()))
+
+
+def test_the_last_tier_is_asked_once_even_where_its_circuit_is_open(make: Make, ask: Make) -> None:
+    small, large = InMemory("small", reply(p_t=0.1)), InMemory("large", *[failed()] * 14, reply("LIMA"))
+    with make(small, large) as cascade:
+        for number in range(6):
             with pytest.raises(NoAnswer):
-                ask(cascade)
-        assert large.asked == 6  # 3 and 1, then once each
+                ask(cascade, messages=another(number))
+        assert large.asked == 14  # 3 each of four queries, then once each
         assert ask(cascade).text == "LIMA"
         assert ask(cascade).text == "LIMA"
 

@@ -1,13 +1,16 @@
 """The server: `POST /v1/chat/completions` from a live cascade, in the shapes that OpenAI's clients read.
 
-Errors have OpenAI's shape, and name field, value and cure within it. Where no tier may answer the status is 502 and
-nothing is recorded; the client's own retry asks again. The decision is in the spool before the answer is sent, but for
-an explored one, which is spooled when its exploration is done, and for one that a full spool does not take.
+Errors have OpenAI's shape, and name field, value and cure within it. Where no tier may answer nothing is recorded. What
+the last tier says of the request itself (too long, too many) is handed on with its status; else it is 502 or 503, and
+the client's own retry asks again. When a client leaves, the work for it ends. The decision is in the spool before the
+answer is sent, but for an explored one, which is spooled when its exploration is done, and for one that a full spool
+does not take.
 """
 
 import hmac
 import json
 import logging
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,17 +20,23 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from knowgate.backends.protocol import Backend
 from knowgate.cascade import Cascade
-from knowgate.errors import NoAnswer, RecordInvalid
+from knowgate.errors import Failure, NoAnswer, RecordInvalid
 from knowgate.shipper import Shipper
+from knowgate.spec import CascadeSpec
 from services.api.bodies import read_limited
 from services.api.errors import ApiError
+from services.gateway.abandoned import abandoned_of
 from services.gateway.body import parse_body
 from services.gateway.chat import completion, completion_chunks, headers_of, read_chat_request, require_model
+from services.gateway.presence import CallerLeft, while_present
 from services.settings import is_loopback
 
+THE_REQUESTS = (400, 413, 422, 429)  # statuses of the last tier that speak of the request, not of the tier
+CLIENT_CLOSED = 499  # nobody reads it
 EXPLORATIONS_END_WITHIN_S = 5.0  # supervisors kill after 10 to 30 s; an exploration less is a label less, no answer
 
 log = logging.getLogger("knowgate.gateway")
@@ -38,7 +47,7 @@ class Serving:
     """A live cascade and what it answers with."""
 
     cascade: Cascade
-    tiers: tuple[str, ...]  # names, cheapest first
+    spec: CascadeSpec  # as it was declared when the gateway started
     backends: Sequence[Backend]
     shipper: Shipper
     max_body_bytes: int
@@ -65,6 +74,8 @@ def create_gateway(serving: Serving) -> FastAPI:
     app.add_exception_handler(ApiError, _refused)
     app.add_exception_handler(RecordInvalid, _invalid)
     app.add_exception_handler(NoAnswer, _no_answer)
+    app.add_exception_handler(CallerLeft, _left)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(HTTPException, _no_such_address)
     app.add_exception_handler(Exception, _failed)
     app.post("/v1/chat/completions")(post_chat)
@@ -80,10 +91,11 @@ async def post_chat(request: Request) -> Response:
     _require_caller(request, serving.key)
     document = parse_body(await read_limited(request, serving.max_body_bytes))
     asked = read_chat_request(document, serving.cascade.name)
-    answer = await serving.cascade.answer_async(asked.messages, slice=asked.slice, external_id=asked.external_id)
+    work = serving.cascade.answer_async(asked.messages, slice=asked.slice, external_id=asked.external_id)
+    answer = await while_present(request, work)
     told: dict[str, Any] = {
         "cascade": serving.cascade.name,
-        "tiers": serving.tiers,
+        "tiers": tuple(tier.name for tier in serving.spec.tiers),
         "model": serving.backends[answer.tier].model,
     }
     headers = headers_of(answer)
@@ -119,6 +131,7 @@ async def get_health(request: Request) -> Response:
             "rejected": shipper.rejected,
             "not_spooled": shipper.spool.refused,
             "shipping_waits": shipper.last_error,
+            "abandoned": abandoned_of(serving.cascade, serving.spec),
         }
     )
 
@@ -147,10 +160,15 @@ def _json(document: Any, *, status: int = 200, headers: Mapping[str, str] | None
 
 
 def _error(
-    status: int, message: str, kind: str, param: str | None = None, headers: Mapping[str, str] | None = None
+    status: int,
+    message: str,
+    kind: str,
+    param: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    code: str | None = None,
 ) -> Response:
-    told = {"message": message, "type": kind, "param": param, "code": None}
-    return _json({"error": told}, status=status, headers=headers)
+    error = {"message": message, "type": kind, "param": param, "code": code}
+    return _json({"error": error}, status=status, headers=headers)
 
 
 async def _refused(_: Request, error: Any) -> Response:
@@ -173,7 +191,20 @@ async def _no_such_address(request: Request, error: Any) -> Response:
 
 async def _no_answer(_: Request, error: Any) -> Response:
     log.error("%s", error)
-    return _error(502, str(error), "server_error")
+    failed = error.failed
+    if failed is None:
+        return _error(502, str(error), "server_error")
+    again = {} if failed.retry_after_s is None else {"Retry-After": str(math.ceil(failed.retry_after_s))}
+    said = failed.said
+    if said is not None and said.status in THE_REQUESTS:
+        kind = said.type or ("rate_limit_error" if said.status == 429 else "invalid_request_error")
+        return _error(said.status, said.message, kind, said.param, again, said.code)
+    return _error(503 if failed.failure is Failure.OVERLOADED else 502, str(error), "server_error", headers=again)
+
+
+async def _left(request: Request, _: Any) -> Response:
+    log.debug("%s %s: the caller left", request.method, request.url.path)
+    return Response(status_code=CLIENT_CLOSED)
 
 
 async def _failed(request: Request, error: Any) -> Response:

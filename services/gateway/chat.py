@@ -67,7 +67,7 @@ def require_model(model: Any, cascade: str) -> None:
 
 def completion(answer: Answer, *, cascade: str, tiers: tuple[str, ...], model: str) -> dict[str, Any]:
     """The answer as a chat completion; `model` is that of the tier that answered."""
-    message = {"role": "assistant", "content": answer.text, "refusal": None}
+    message = {"role": "assistant"} | _said(answer)
     document = _head(answer, "chat.completion", model)
     document["choices"] = [{"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(answer)}]
     usage = _usage(answer)
@@ -79,7 +79,9 @@ def completion_chunks(
 ) -> Iterator[str]:
     """The same as server-sent events. The whole text is one chunk: a tier's answer is kept or not as a whole."""
     head = _head(answer, "chat.completion.chunk", model)
-    delta = {"role": "assistant", "content": answer.text}
+    delta = {"role": "assistant"} | _said(answer)
+    if "tool_calls" in delta:
+        delta["tool_calls"] = [{"index": at} | call for at, call in enumerate(delta["tool_calls"])]
     told = {"knowgate": _told(answer, cascade, tiers)}
     parts = [head | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} | told]
     parts.append(head | {"choices": [{"index": 0, "delta": {}, "finish_reason": _finish_reason(answer)}]})
@@ -105,8 +107,18 @@ def _reason(answer: Answer) -> str:
     return "retained" if not before or before[-1] is None else before[-1].value
 
 
+def _said(answer: Answer) -> dict[str, Any]:
+    """What the tier that answered said: a text, a refusal or calls of tools."""
+    reply = answer.reply
+    nothing = not answer.text and (reply.refusal is not None or bool(reply.tool_calls))
+    message: dict[str, Any] = {"content": None if nothing else answer.text, "refusal": reply.refusal}
+    return message | ({"tool_calls": [dict(call) for call in reply.tool_calls]} if reply.tool_calls else {})
+
+
 def _finish_reason(answer: Answer) -> str:
     """Why the tier that answered stopped; where it did not tell, it had said all."""
+    if answer.reply.finish is None and answer.reply.tool_calls:
+        return "tool_calls"
     return str(answer.reply.finish or Finish.STOP)
 
 

@@ -110,7 +110,7 @@ def live(settings: Settings, url: str, spec: CascadeSpec, backends: Sequence[Bac
     ):
         yield Serving(
             cascade=cascade,
-            tiers=tuple(tier.name for tier in spec.tiers),
+            spec=spec,
             backends=backends,
             shipper=shipper,
             max_body_bytes=settings.max_body_bytes,

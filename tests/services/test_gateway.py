@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -55,7 +56,11 @@ class Tier:
     status: int = 200
     asked: int = 0
     finish_reason: str = "stop"
+    message: dict[str, Any] | None = None  # in place of one that holds `text`
+    body: dict[str, Any] | None = None  # in place of a completion
+    headers: dict[str, str] = field(default_factory=dict)
     gate: threading.Event = field(default_factory=threading.Event)
+    left: threading.Event = field(default_factory=threading.Event)  # whoever asked broke the request off
 
 
 @contextmanager
@@ -66,22 +71,27 @@ def tier_server(text: str, p_t: float) -> Iterator[Tier]:
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             tier.asked += 1
-            tier.gate.wait()
+            while not tier.gate.wait(0.005):
+                if select.select([self.connection], [], [], 0)[0] and not self.connection.recv(1, socket.MSG_PEEK):
+                    tier.left.set()
+                    self.close_connection = True
+                    return
             token = {"token": tier.text, "logprob": math.log(tier.p_t), "bytes": None, "top_logprobs": []}
             choice = {
                 "index": 0,
-                "message": {"role": "assistant", "content": tier.text},
+                "message": {"role": "assistant"} | (tier.message or {"content": tier.text}),
                 "logprobs": {"content": [token]},
                 "finish_reason": tier.finish_reason,
             }
             usage = {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}
-            content = json.dumps(
-                {"id": "x", "object": "chat.completion", "created": 1, "model": "m"}
-                | {"choices": [choice], "usage": usage}
-            ).encode()
+            completion = {"id": "x", "object": "chat.completion", "created": 1, "model": "m"}
+            completion |= {"choices": [choice], "usage": usage}
+            content = json.dumps(completion if tier.body is None else tier.body).encode()
             self.send_response(tier.status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
+            for name, value in tier.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             with suppress(OSError):  # whoever asked may have gone
                 self.wfile.write(content)
@@ -140,6 +150,9 @@ def declare(engine: Engine, small: str, large: str, settings: Settings) -> None:
         parameters = 1e9
         backend = "openai"
         endpoint = "{small}"
+        prices = [
+            {{ since = 2020-01-01T00:00:00Z, usd_per_million_tokens_in = 1.0, usd_per_million_tokens_out = 2.0 }}
+        ]
         [[tiers]]
         name = "large"
         model = "huge"
@@ -245,10 +258,191 @@ def test_a_failed_tier_escalates_and_a_failed_last_one_is_an_error_that_records_
     world.small.status = 400
     raw = world.client.chat.completions.with_raw_response.create(model="trivia", messages=ASKED)  # type: ignore[arg-type]
     assert raw.headers["knowgate-reason"] == "missing_signal"
-    world.large.status = 400
+    world.large.status = 401
     with pytest.raises(openai.APIStatusError) as caught:
         world.client.chat.completions.create(model="trivia", messages=ASKED)  # type: ignore[arg-type]
     assert caught.value.status_code == 502 and "gave no answer" in str(caught.value)
+
+
+TOO_LONG = {
+    "message": "This model's maximum context length is 8192 tokens.",
+    "type": "invalid_request_error",
+    "param": "messages",
+    "code": "context_length_exceeded",
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "headers"),
+    [
+        (400, TOO_LONG, {}),
+        (413, {"message": "too large", "type": "invalid_request_error", "param": None, "code": None}, {}),
+        (422, {"message": "no such image", "type": "invalid_request_error", "param": "messages", "code": None}, {}),
+        (429, {"message": "slow down", "type": "tokens", "param": None, "code": "rate_limit_exceeded"}, {}),
+        (429, {"message": "slow down", "type": "tokens", "param": None, "code": None}, {"Retry-After": "60"}),
+    ],
+)
+def test_what_the_last_tier_says_of_the_request_reaches_the_caller_as_it_is(
+    world: World, status: int, error: dict[str, Any], headers: dict[str, str]
+) -> None:
+    world.small.p_t = 0.4
+    world.large.status, world.large.body, world.large.headers = status, {"error": error}, headers
+    answer = sent(world, json.dumps({"model": "trivia", "messages": ASKED}))
+    assert (answer.status_code, answer.json()["error"]) == (status, error)
+    assert answer.headers.get("retry-after") == headers.get("Retry-After")
+
+
+def test_a_time_to_come_back_reaches_the_caller_as_seconds(world: World) -> None:
+    world.small.p_t = 0.4
+    at = (datetime.now(UTC) + timedelta(minutes=5)).strftime("%a, %d %b %Y %H:%M:%S GMT")
+    world.large.status, world.large.body, world.large.headers = 429, {"error": {"message": "x"}}, {"Retry-After": at}
+    answer = sent(world, json.dumps({"model": "trivia", "messages": ASKED}))
+    assert answer.status_code == 429 and 200 < int(answer.headers["retry-after"]) <= 300
+    assert answer.json()["error"]["type"] == "rate_limit_error"
+
+
+@pytest.mark.parametrize(
+    ("status", "told"), [(500, 502), (502, 502), (503, 503), (504, 502), (401, 502), (403, 502), (404, 502)]
+)
+def test_what_is_the_last_tiers_own_fault_is_the_gateways(world: World, status: int, told: int) -> None:
+    world.small.p_t = 0.4
+    world.large.status, world.large.headers = status, {"Retry-After": "60"}  # longer than a tier is waited for
+    answer = sent(world, json.dumps({"model": "trivia", "messages": ASKED}))
+    assert (answer.status_code, answer.json()["error"]["type"]) == (told, "server_error")
+
+
+CALL = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("message", "note"),
+    [
+        ({"content": None, "refusal": "I cannot help with that."}, "refusal"),
+        ({"content": None, "tool_calls": [CALL]}, "tool_calls"),
+        ({"content": None, "reasoning_content": "A user wants"}, "empty"),
+        ({"content": [{"type": "text", "text": ""}]}, "empty"),
+    ],
+)
+def test_an_answer_that_is_no_text_goes_to_the_larger_tier_and_leaves_the_small_one_in_use(
+    world: World, message: dict[str, Any], note: str
+) -> None:
+    world.small.message = message
+    for number in range(8):  # more often than failures open a circuit
+        asked = [{"role": "user", "content": f"Which city is number {number}?"}]
+        answer = world.client.chat.completions.create(model="trivia", messages=asked)  # type: ignore[arg-type]
+        assert answer.choices[0].message.content == "Quito"
+        assert answer.model_extra["knowgate"]["attempts"][0]["note"].startswith(note)  # type: ignore[index]
+    assert world.small.asked == 8
+    world.small.message = None
+    assert world.client.chat.completions.create(model="trivia", messages=ASKED).model == "tiny"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_last_tiers_refusal_and_calls_of_tools_are_handed_on(world: World, stream: bool) -> None:
+    world.small.p_t = 0.4
+    world.large.message = {"content": None, "refusal": "I cannot help with that."}
+    refused = said_by(world, stream)
+    assert (refused["content"], refused["refusal"]) == (None, "I cannot help with that.")
+    world.large.message = {"content": None, "tool_calls": [CALL]}
+    world.large.finish_reason = "tool_calls"
+    called = said_by(world, stream)
+    assert (called["content"], called["tool_calls"][0]["function"]) == (None, CALL["function"])
+    assert called["finish_reason"] == "tool_calls"
+    world.large.message, world.large.finish_reason = {"content": None}, "length"
+    assert (said_by(world, stream)["content"], said_by(world, stream)["finish_reason"]) == ("", "length")
+
+
+def said_by(world: World, stream: bool) -> dict[str, Any]:
+    """The message that a caller is answered with, and why it ended."""
+    answer = sent(world, json.dumps({"model": "trivia", "messages": ASKED, "stream": stream}))
+    if not stream:
+        (choice,) = answer.json()["choices"]
+        return choice["message"] | {"finish_reason": choice["finish_reason"]}  # type: ignore[no-any-return]
+    events = [json.loads(line[6:]) for line in answer.text.split("\n\n") if line.startswith("data: {")]
+    return events[0]["choices"][0]["delta"] | {"finish_reason": events[1]["choices"][0]["finish_reason"]}  # type: ignore[no-any-return]
+
+
+def test_a_text_in_parts_is_kept_like_any_other(world: World) -> None:
+    world.small.message = {"content": [{"type": "text", "text": "Li"}, {"type": "text", "text": "ma"}]}
+    answer = world.client.chat.completions.create(model="trivia", messages=ASKED)  # type: ignore[arg-type]
+    assert (answer.choices[0].message.content, answer.model) == ("Lima", "tiny")
+
+
+def test_one_prompt_that_breaks_the_small_tier_leaves_it_to_everybody_else(world: World) -> None:
+    poison = [{"role": "user", "content": "poison"}]
+    world.small.status = 500
+    world.small.body, world.small.headers = {"error": {"message": "internal"}}, {"Retry-After": "60"}
+    for _ in range(7):
+        answer = world.client.chat.completions.create(model="trivia", messages=poison)  # type: ignore[arg-type]
+        assert answer.model == "huge"
+    world.small.status, world.small.body = 200, None
+    assert world.client.chat.completions.create(model="trivia", messages=ASKED).model == "tiny"  # type: ignore[arg-type]
+
+
+def abandoned(world: World, queries: int) -> Any:
+    """What is told of queries whose callers left, once there are so many."""
+    for _ in range(500):
+        spent = httpx2.get(f"{world.url}/healthz").json()["abandoned"]
+        if spent["queries"] >= queries:
+            break
+        time.sleep(0.02)
+    assert spent["queries"] == queries
+    return spent
+
+
+def left_by_its_caller(world: World, external_id: str) -> None:
+    with pytest.raises(openai.APITimeoutError):
+        world.client.with_options(timeout=0.2).chat.completions.create(
+            model="trivia",
+            messages=ASKED,  # type: ignore[arg-type]
+            metadata={"external_id": external_id},
+        )
+
+
+def test_when_the_caller_leaves_the_tier_is_broken_off_the_next_is_not_asked_and_nothing_is_served(
+    world: World,
+) -> None:
+    world.small.gate.clear()
+    left_by_its_caller(world, "q-left")
+    assert world.small.left.wait(10)
+    world.small.gate.set()
+    world.client.chat.completions.create(
+        model="trivia",
+        messages=ASKED,  # type: ignore[arg-type]
+        metadata={"external_id": "q-stays"},
+    )
+    stored(world, "q-stays")
+    with reading(world.engine) as session:
+        assert decisions.find_decision(session, "trivia", "q-left") is None
+    assert (world.small.asked, world.large.asked) == (2, 0)
+    spent = abandoned(world, 1)
+    assert [(tier["tier"], tier["runs"], tier["tokens_in"]) for tier in spent["tiers"]] == [
+        ("small", 1, 0),
+        ("large", 0, 0),
+    ]
+
+
+def test_what_the_small_tier_took_before_its_caller_left_is_booked_as_abandoned(world: World) -> None:
+    world.small.p_t = 0.4
+    world.large.gate.clear()
+    for retry in range(3):
+        left_by_its_caller(world, "q-retried")
+        assert world.large.left.wait(10)
+        world.large.left.clear()
+        assert world.large.asked == retry + 1
+    spent = abandoned(world, 3)
+    assert [tier["runs"] for tier in spent["tiers"]] == [3, 3]
+    small, large = spent["tiers"]
+    assert (small["tokens_in"], small["tokens_out"], small["cost_usd"]) == (21, 3, pytest.approx(27e-6))
+    assert (large["tokens_in"], large["tokens_out"], large["cost_usd"]) == (0, 0, None)
+    world.large.gate.set()
+    world.client.chat.completions.create(
+        model="trivia",
+        messages=ASKED,  # type: ignore[arg-type]
+        metadata={"external_id": "q-retried"},
+    )
+    assert stored(world, "q-retried").served.model == "huge"
+    assert httpx2.get(f"{world.url}/healthz").json()["shipped"] == 1
 
 
 def test_a_stream_is_one_chunk_that_the_client_puts_together(world: World) -> None:

@@ -1,17 +1,18 @@
 """What the body of a chat completion says, read with suspicion.
 
-The text is all that is needed; a body without one cannot be used, but for one whose text a filter took: that is an
-empty answer, and no fault of the server's. Log-probabilities or counts that are absent or no
+A message is all that is needed; a body without one cannot be used. A message without a text is an answer all the same,
+and no fault of the server's: a refusal, a call of tools, or an empty one, since a filter took the text or the limit of
+tokens was used up on reasoning. A text in parts is joined. Log-probabilities or counts that are absent or no
 numbers are left out with a note, and so is a P(T) of the wanted kind that the answer does not have: another kind never
 takes its place.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from knowgate.backends.answer_tokens import read_signals
+from knowgate.backends.answer_tokens import TokenSignals, read_signals
 from knowgate.backends.protocol import Finish
 from knowgate.errors import BackendFailed, Failure
 from knowgate.records import PTKind
@@ -25,6 +26,8 @@ class Chat:
     """The parts of a chat completion that every engine gives."""
 
     text: str
+    refusal: str | None
+    tool_calls: tuple[Json, ...]
     p_t: float | None
     entropy: float | None  # nats, of the options among themselves
     margin: float | None  # of the likeliest option over the next one
@@ -39,24 +42,23 @@ class Chat:
 def read_chat(content: bytes, *, options: Sequence[str] = (), p_t_kind: PTKind | None = PTKind.FIRST_TOKEN) -> Chat:
     """The completion in `content`, with a P(T) of this kind (None = none is wanted).
 
-    Raises BackendFailed (garbage) where there is no text in it.
+    Raises BackendFailed (garbage) where there is no message in it.
     """
     try:
         document = json.loads(content)
         choice = document["choices"][0]
         finish = _finish(choice)
-        text = choice["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
-        raise _garbage(content, repr(error)) from error
-    if text is None and finish is Finish.FILTERED:
-        text = ""
-    if not isinstance(text, str):
-        raise _garbage(content, "choices[0].message.content is no text")
-    notes: list[str] = []
-    signals = read_signals(choice, text, p_t_kind, options, notes)
-    usage = document.get("usage")
+        message = _message(choice["message"])
+        usage = document.get("usage")
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+        raise _garbage(content, str(error) if isinstance(error, _NoMessage) else repr(error)) from error
+    notes = list(message.notes)
+    text = message.text or ""
+    signals = TokenSignals() if message.is_no_text else _signals(choice, text, p_t_kind, options, notes)
     return Chat(
         text=text,
+        refusal=message.refusal,
+        tool_calls=message.tool_calls,
         p_t=signals.p_t,
         entropy=signals.entropy,
         margin=signals.margin,
@@ -67,6 +69,70 @@ def read_chat(content: bytes, *, options: Sequence[str] = (), p_t_kind: PTKind |
         choice=choice,
         document=document,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Message:
+    text: str | None  # None = there is none
+    refusal: str | None = None
+    tool_calls: tuple[Json, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_no_text(self) -> bool:
+        """Whether no token's probability speaks for a text."""
+        return self.refusal is not None or self.text is None
+
+
+class _NoMessage(ValueError):
+    """There is no message in a body."""
+
+
+def _message(message: Json) -> _Message:
+    """What `choices[0].message` says. Raises _NoMessage."""
+    if not isinstance(message, dict):
+        raise _NoMessage("choices[0].message is no object")
+    content, refusal = message.get("content"), message.get("refusal")
+    calls = message.get("tool_calls") or message.get("function_call") or []
+    calls = tuple(call for call in (calls if isinstance(calls, list) else [calls]) if isinstance(call, dict))
+    said = refusal if isinstance(refusal, str) and refusal else None
+    notes: list[str] = []
+    if isinstance(content, list):
+        content, of_parts = _joined(content, notes)
+        said = said or of_parts
+    elif content is None and (len(message) > ("role" in message)):  # a message with no field at all is none
+        if not calls and said is None:
+            reasoned = any(message.get(name) for name in ("reasoning_content", "reasoning"))
+            notes.append("content is null" + (": all that was written is reasoning" if reasoned else ""))
+        return _Message(text=None, refusal=said, tool_calls=calls, notes=notes)
+    if not isinstance(content, str):
+        raise _NoMessage("choices[0].message.content is no text")
+    return _Message(text=content, refusal=said, tool_calls=calls, notes=notes)
+
+
+def _joined(parts: list[Json], notes: list[str]) -> tuple[str, str | None]:
+    """The text of a content in parts, and the refusal among them. Raises _NoMessage."""
+    texts, refusals = [], []
+    for part in parts:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind in ("text", "output_text") and isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        elif kind == "refusal" and isinstance(part.get("refusal"), str):
+            refusals.append(part["refusal"])
+        elif isinstance(kind, str):
+            notes.append(f"a part of the type {kind[:SHOWN]!r} is left out")
+        else:
+            raise _NoMessage("choices[0].message.content holds what is no part")
+    return "".join(texts), "".join(refusals) or None
+
+
+def _signals(choice: Json, text: str, kind: PTKind | None, options: Sequence[str], notes: list[str]) -> TokenSignals:
+    """The signals of the answer's tokens; whatever a server put there costs the signals alone, never the answer."""
+    try:
+        return read_signals(choice, text, kind, options, notes)
+    except (ArithmeticError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        notes.append(f"the logprobs cannot be read ({error!r}): p_t is missing")
+        return TokenSignals()
 
 
 def _finish(choice: Json) -> Finish | None:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,11 +20,12 @@ import httpx2
 import openai
 
 from knowgate.backends.loop_thread import LoopThread
-from knowgate.errors import BackendFailed, Failure, RecordInvalid
+from knowgate.errors import BackendFailed, Failure, RecordInvalid, ServerSaid
 
 CONNECT_S = 5.0  # a server that accepts no connection for so long is not there
 MAX_ANSWER_BYTES = 64 * 2**20
 SHOWN = 300  # characters of an error that a message shows
+SHOWN_OF_SERVER = 2000  # characters of a server's own message that is handed on
 CLOSED_WITHIN_S = 5.0  # what another thread's event loop may take to close its connections
 
 
@@ -124,12 +127,14 @@ class Endpoint:
                 f"{self.url} answered {error.status_code}: {str(error)[:SHOWN]}",
                 _failure_of_status(error.status_code),
                 retry_after_s=_retry_after_s(error.response.headers),
+                said=_said(error),
             ) from error
         except (openai.APIConnectionError, httpx2.HTTPError, httpx2.StreamError) as error:
             cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
             timed_out = isinstance(cause, httpx2.TimeoutException) and not isinstance(cause, httpx2.ConnectTimeout)
             failure = Failure.TIMEOUT if timed_out else Failure.UNREACHABLE
-            raise BackendFailed(f"{self.url} gave no answer ({cause!r})", failure) from error
+            reached = not isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout)
+            raise BackendFailed(f"{self.url} gave no answer ({cause!r})", failure, reached=reached) from error
         except UnicodeEncodeError as error:
             raise BackendFailed(f"{self.url} was not asked: {_unsendable(error)}", Failure.UNSENDABLE) from error
         except TimeoutError as error:
@@ -157,6 +162,28 @@ def _unsendable(error: UnicodeEncodeError) -> str:
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """The seconds a server asks for; a date is left to the back-off."""
-    value = headers.get("retry-after", "")
-    return float(value) if value.isdecimal() else None
+    """The seconds a server asks for, told as a number or as a time."""
+    value = headers.get("retry-after", "").strip()
+    if value.isdecimal() and len(value) < 10:
+        return float(value)
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):  # no time, or a naive one
+        return None
+
+
+def _said(error: openai.APIStatusError) -> ServerSaid:
+    """The server's own words, where it has the protocol's shape; else the beginning of what it sent."""
+    body = error.body if isinstance(error.body, dict) else {}
+    message = body.get("message")
+    return ServerSaid(
+        status=error.status_code,
+        message=(message if isinstance(message, str) and message else str(error))[:SHOWN_OF_SERVER],
+        type=_text(body.get("type")),
+        param=_text(body.get("param")),
+        code=_text(body.get("code")),
+    )
+
+
+def _text(value: Any) -> str | None:
+    return str(value)[:SHOWN] if isinstance(value, str | int) and not isinstance(value, bool) else None

@@ -159,6 +159,8 @@ class OpenAIBackend:
         return Reply(
             text=chat.text,
             finish=chat.finish,
+            refusal=chat.refusal,
+            tool_calls=chat.tool_calls,
             enough=self._is_of_one_token() or says_option(chat.text, self.options),
             p_t=chat.p_t,
             p_t_kind=self.p_t_kind,

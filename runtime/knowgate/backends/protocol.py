@@ -32,6 +32,8 @@ class Reply:
 
     text: str
     finish: Finish | None = None  # None = not told
+    refusal: str | None = None  # what the model said in place of an answer
+    tool_calls: tuple[Mapping[str, Any], ...] = ()  # what it wants to be run, in place of an answer or beside it
     enough: bool = False  # cut off, it says all the same what was asked for: an option, or one token
     p_t: float | None = None  # of the kind that the back-end was set up for
     p_t_kind: PTKind | None = None  # that kind; None = as the cascade declares it

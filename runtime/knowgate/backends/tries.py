@@ -6,13 +6,13 @@ A timeout has used the time up, garbage and refusals would come again.
 """
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from random import Random
 
 from knowgate.backends.circuit import Circuit
-from knowgate.backends.protocol import Backend, Encoder, Reply
+from knowgate.backends.protocol import Backend, Encoder, Message, Reply
 from knowgate.backoff import next_delay
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
 
@@ -27,7 +27,7 @@ class Patience:
     tries: int = 3
     first_delay_s: float = 0.25  # doubles with every failure, off by up to half
     longest_delay_s: float = 4.0
-    open_after: int = 5  # failures in a row
+    open_after: int = 5  # queries in a row that failed; those that may be a prompt's own fault, of as many prompts
     open_for_s: float = 15.0
 
     def __post_init__(self) -> None:
@@ -73,9 +73,10 @@ class Tier:
 Steps = Generator[Ask | Pause, Reply | BackendFailed | None, Reply]
 
 
-def tries(tier: Tier, *, last: bool, random: Random) -> Steps:
+def tries(tier: Tier, *, last: bool, random: Random, messages: Sequence[Message] | None = None) -> Steps:
     """The steps of asking one tier; returns its reply. Raises BackendFailed.
 
+    `messages` are those that are asked, to tell one prompt that fails from many; None = every query is another prompt.
     The `last` tier is asked once even where its circuit is open: nobody else can answer.
     """
     patience, circuit = tier.patience, tier.circuit
@@ -89,10 +90,6 @@ def tries(tier: Tier, *, last: bool, random: Random) -> Steps:
             circuit.succeeded()
             return outcome
         assert outcome is not None
-        if outcome.failure is Failure.REFUSED:
-            circuit.succeeded()
-        elif outcome.failure is not Failure.UNSENDABLE:  # that says nothing of the server
-            circuit.failed()
         delay = next_delay(
             base_s=patience.first_delay_s,
             failures=failures,
@@ -103,8 +100,18 @@ def tries(tier: Tier, *, last: bool, random: Random) -> Steps:
         delay = max(delay, outcome.retry_after_s or 0.0)
         used_up = failures + 1 >= patience.tries or time.monotonic() + delay >= deadline
         if is_open or used_up or not outcome.passes:
+            _count(circuit, outcome, messages)
             raise outcome
         yield Pause(seconds=delay)
         if not circuit.admits():
             raise outcome
     raise AssertionError("count() does not end")
+
+
+def _count(circuit: Circuit, failed: BackendFailed, messages: Sequence[Message] | None) -> None:
+    """Tells the circuit what one query came to, after its last try."""
+    if failed.failure is Failure.REFUSED:
+        circuit.succeeded()
+    elif failed.failure is not Failure.UNSENDABLE:  # that says nothing of the server
+        its_own = failed.may_be_the_requests and messages is not None
+        circuit.failed(of=hash(repr(messages)) if its_own else None)

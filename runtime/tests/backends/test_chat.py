@@ -36,7 +36,11 @@ def test_the_entropy_is_that_of_the_options_among_themselves(acts: Any) -> None:
         b"[]",
         b"null",
         b'{"choices": []}',
-        b'{"choices": [{"message": {"content": null}}]}',
+        b'{"choices": [{"message": {}}]}',
+        b'{"choices": [{"message": null}]}',
+        b'{"choices": [{"message": {"content": {"text": "B"}}}]}',
+        b'{"choices": [{"message": {"content": ["B"]}}]}',
+        b'{"choices": [{"message": {"content": [{"text": "B"}]}}]}',
         b'{"choices": [{"message": {"content": 7}}]}',
         b'{"choices": [7]}',
         b"[" * 100_000,
@@ -75,3 +79,79 @@ def test_a_text_that_a_filter_took_is_an_empty_answer(acts: Any) -> None:
     body = acts.completion(choice={"finish_reason": "content_filter", "message": {"content": None}, "logprobs": None})
     chat = read_chat(json.dumps(body).encode())
     assert (chat.text, chat.finish, chat.p_t) == ("", "content_filter", None)
+
+
+def said(acts: Any, message: Any, **choice: Any) -> Any:
+    body = acts.completion(choice={"message": {"role": "assistant"} | message} | choice)
+    return read_chat(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("message", "note"),
+    [
+        ({"content": None}, "content is null"),
+        ({"content": None, "reasoning_content": "A user wants"}, "all that was written is reasoning"),
+        ({"content": None, "reasoning": "A user wants"}, "all that was written is reasoning"),
+        ({"reasoning_content": "A user wants"}, "all that was written is reasoning"),
+    ],
+)
+def test_a_message_without_a_text_is_an_empty_answer_with_a_note(acts: Any, message: Any, note: str) -> None:
+    chat = said(acts, message, finish_reason="length")
+    assert (chat.text, chat.p_t, chat.refusal, chat.tool_calls, chat.finish) == ("", None, None, (), "length")
+    assert note in chat.notes[0]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": None, "refusal": "I cannot help with that."},
+        {"content": "", "refusal": "I cannot help with that."},
+        {"refusal": "I cannot help with that.", "tool_calls": []},
+        {"content": [{"type": "refusal", "refusal": "I cannot help with that."}]},
+    ],
+)
+def test_a_refusal_is_an_answer_of_its_own_kind(acts: Any, message: Any) -> None:
+    chat = said(acts, message, logprobs=None)
+    assert (chat.text, chat.refusal, chat.p_t) == ("", "I cannot help with that.", None)
+
+
+CALL = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("message", "text", "calls"),
+    [
+        ({"content": None, "tool_calls": [CALL]}, "", (CALL,)),
+        ({"tool_calls": [CALL, CALL]}, "", (CALL, CALL)),
+        ({"content": "Let me look.", "tool_calls": [CALL]}, "Let me look.", (CALL,)),
+        ({"content": None, "function_call": CALL["function"]}, "", (CALL["function"],)),
+        ({"content": "B", "tool_calls": []}, "B", ()),
+        ({"content": "B", "tool_calls": None, "function_call": None, "refusal": None}, "B", ()),
+    ],
+)
+def test_calls_of_tools_are_an_answer_of_their_own_kind(acts: Any, message: Any, text: str, calls: Any) -> None:
+    chat = said(acts, message)
+    assert (chat.text, chat.tool_calls) == (text, calls)
+
+
+def test_a_text_in_parts_is_joined_and_keeps_its_signals(acts: Any) -> None:
+    parts = [{"type": "text", "text": "B"}, {"type": "text", "text": " it is"}]
+    chat = read_chat(json.dumps(acts.completion("B it is", p_t=0.8, choice={"message": {"content": parts}})).encode())
+    assert (chat.text, chat.notes) == ("B it is", ())
+    assert chat.p_t == pytest.approx(0.8)
+
+
+def test_parts_that_are_no_text_are_left_out_with_a_note(acts: Any) -> None:
+    chat = said(acts, {"content": [{"type": "image_url", "image_url": {}}, {"type": "text", "text": "B"}]})
+    assert chat.text == "B"
+    assert "a part of the type 'image_url' is left out" in chat.notes[0]
+    assert said(acts, {"content": []}).text == ""
+
+
+@pytest.mark.parametrize(
+    "top", [[None], [{"token": None, "logprob": None}], "x", [{"token": "B", "logprob": "-1"}], {}]
+)
+def test_whatever_stands_among_the_log_probabilities_the_text_is_read(acts: Any, top: Any) -> None:
+    body = acts.completion("B")
+    body["choices"][0]["logprobs"]["content"][0]["top_logprobs"] = top
+    assert read_chat(json.dumps(body).encode(), options=("A", "B")).text == "B"
