@@ -57,6 +57,7 @@ class Settings:
     max_body_bytes: int
     assignment_lease: timedelta
     job_lease: timedelta
+    job_limit: timedelta
     log_level: str
     hash_key: bytes | None = field(repr=False)
     signing_key: str | None = field(repr=False)  # lowercase hex
@@ -162,6 +163,13 @@ SETTINGS: tuple[Setting, ...] = (
         default="2m",
         expected=A_DURATION,
         purpose="How long a job may be silent before another scheduler takes its window over.",
+        parse=setting_values.positive_duration,
+    ),
+    Setting(
+        name="KNOWGATE_JOB_LIMIT",
+        default="12h",
+        expected=A_DURATION,
+        purpose="How long a job may take; a training that hangs is ended then, and its window is tried again.",
         parse=setting_values.positive_duration,
     ),
     Setting(

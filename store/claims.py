@@ -4,13 +4,15 @@ A row is claimed by an UPDATE that says what it expects to find; the row count t
 a lease: the row is due again when it runs out, so a worker that dies loses nothing. The number of attempts is the
 claim's token: a worker whose lease ran out cannot finish what another has taken over. What fails is tried again ever
 later, and in the end given up, with its last error.
+
+What is due later than it can be was written before the clock was set back: it is due anew, by the clock there is.
 """
 
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, select, update
+from sqlalchemy import ColumnElement, CursorResult, case, literal, select, update
 from sqlalchemy.orm import Session
 
 from store.errors import ClaimLost
@@ -21,6 +23,7 @@ Row = TypeVar("Row", DeliveryRow, OutboxRow)
 FIRST_RETRY = timedelta(seconds=30)
 LONGEST_RETRY = timedelta(hours=6)
 MAX_ATTEMPTS = 12  # about a day and a half of trying
+CLOCKS_DIFFER = timedelta(seconds=5)  # by less, between hosts, a clock was not set back
 
 
 def retry_at(now: datetime, attempts: int) -> datetime:
@@ -39,6 +42,7 @@ def claim_due(
     where: ColumnElement[bool] | None = None,
 ) -> list[Row]:
     """The rows due at `now` that this owner has claimed, longest due first, at most `limit`."""
+    _follow_clock(session, model, now, lease)
     due = select(model.id, model.attempts).where(model.due_at <= now).order_by(model.due_at, model.id).limit(limit)
     if where is not None:
         due = due.where(where)
@@ -72,6 +76,21 @@ def finish(session: Session, model: type[Row], key: UUID, attempts: int, *, now:
     )
     if changed(result) != 1:
         raise ClaimLost(f"{model.__tablename__} {key}", attempts)
+
+
+def _follow_clock(session: Session, model: type[Row], now: datetime, lease: timedelta) -> None:
+    """Make due what waits for longer than its attempts can have asked for; what is claimed keeps a whole lease."""
+    kind = model.due_at.type
+    waits = {0: now} | {made: retry_at(now, made) for made in range(1, MAX_ATTEMPTS + 1)}
+    latest = case(
+        {made: literal(max(at, now + lease if made else now) + CLOCKS_DIFFER, kind) for made, at in waits.items()},
+        value=model.attempts,
+    )
+    fresh = case((model.owner.is_(None), literal(now, kind)), else_=literal(now + lease, kind))
+    session.execute(
+        update(model).where(model.due_at > latest).values(due_at=fresh),
+        execution_options={"synchronize_session": False},
+    )
 
 
 def changed(result: Any) -> int:

@@ -127,6 +127,17 @@ def first_time(session: Session, cascade: str) -> datetime | None:
     return None if first is None else decided_at(first)
 
 
+def next_time(session: Session, cascade: str, since: datetime) -> datetime | None:
+    """When the cascade's first decision at or after `since` was made; None where there is none."""
+    coming = session.scalar(
+        select(DecisionRow.id)
+        .where(DecisionRow.cascade == cascade, DecisionRow.id >= partitions.first_id(since))
+        .order_by(DecisionRow.id)
+        .limit(1)
+    )
+    return None if coming is None else decided_at(coming)
+
+
 def last_time(session: Session, cascade: str) -> datetime | None:
     """When the cascade's newest decision was made; None before the first."""
     last = session.scalar(

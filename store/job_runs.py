@@ -6,6 +6,8 @@
 3. The effect's own transaction first calls `fence`, which locks the row and refuses an old token, and at its end
    calls `finish`. So the effect and the fact that it happened commit together or not at all.
 4. A window that is finished can never be claimed again. Watermarks say which windows are due.
+5. A heartbeat later than now was written before the clock was set back. Its lease lasts as long as it was to last, from
+   now on: a live owner renews it in time, and a dead one holds nothing for as long as the clock went back.
 """
 
 from dataclasses import dataclass, replace
@@ -21,6 +23,8 @@ from store import dialects
 from store.claims import changed
 from store.errors import ClaimLost
 from store.tables import JobRunRow
+
+CLOCKS_DIFFER = timedelta(seconds=5)  # by less, between hosts, a clock was not set back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,8 @@ def claim(
         "last_error": None,
     }
     made = dialects.insert_new(session, JobRunRow, [row], returning="id")
+    if not made:
+        _follow_clock(session, job, cascade, window, now)
     taken = (made[0], 1) if made else _take_over(session, job, cascade, window, owner, lease, now)
     if taken is None:
         return None
@@ -103,16 +109,22 @@ def finish(session: Session, held: Claim, outcome: str, *, now: datetime) -> Non
     _change(session, held, {"finished_at": now, "outcome": outcome})
 
 
-def release(session: Session, held: Claim, *, error: str, retry_at: datetime) -> None:
-    """Give the claim back after a failure; from `retry_at` on it can be taken over. Raises ClaimLost."""
+def release(session: Session, held: Claim, *, error: str | None, retry_at: datetime) -> None:
+    """Give the claim back unfinished; from `retry_at` on it can be taken over. `error` None: it did not fail, its
+    worker was stopped. Raises ClaimLost."""
     _change(session, held, {"lease_until": retry_at, "last_error": error})
 
 
-def watermark(session: Session, job: str, cascade: str) -> datetime | None:
-    """The end of the last finished window; None before the first."""
+def watermark(session: Session, job: str, cascade: str, *, until: datetime | None = None) -> datetime | None:
+    """The end of the last finished window; None before the first.
+
+    Windows that end after `until` do not count: they were finished by a clock that has been set back since.
+    """
     query = select(func.max(JobRunRow.window_end)).where(
         JobRunRow.job == job, JobRunRow.cascade == cascade, JobRunRow.finished_at.is_not(None)
     )
+    if until is not None:
+        query = query.where(JobRunRow.window_end <= until)
     return session.execute(query).scalar_one()
 
 
@@ -170,6 +182,28 @@ def _take_over(
         execution_options={"synchronize_session": False},
     ).one_or_none()
     return None if row is None else (row.id, row.token)
+
+
+def _follow_clock(session: Session, job: str, cascade: str, window: Window, now: datetime) -> None:
+    """Let a lease of a later clock run from now on; see the module's point 5."""
+    query = select(JobRunRow.id, JobRunRow.heartbeat_at, JobRunRow.lease_until).where(
+        JobRunRow.job == job,
+        JobRunRow.cascade == cascade,
+        JobRunRow.window_start == window.start,
+        JobRunRow.window_end == window.end,
+        JobRunRow.finished_at.is_(None),
+        JobRunRow.heartbeat_at > now + CLOCKS_DIFFER,
+    )
+    row = session.execute(query).one_or_none()
+    if row is None:
+        return
+    left = max(row.lease_until - row.heartbeat_at, timedelta())
+    session.execute(
+        update(JobRunRow)
+        .where(JobRunRow.id == row.id, JobRunRow.heartbeat_at == row.heartbeat_at)
+        .values(heartbeat_at=now, lease_until=now + left),
+        execution_options={"synchronize_session": False},
+    )
 
 
 def _change(session: Session, held: Claim, values: dict[str, object]) -> None:

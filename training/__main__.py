@@ -5,6 +5,7 @@ Exit status: 0 = there is an outcome (also "infeasible" and "insufficient_eviden
 """
 
 import argparse
+import faulthandler
 import logging
 import os
 import sys
@@ -58,6 +59,9 @@ def _run(options: argparse.Namespace) -> object:
 
     addresses = read_addresses(os.environ, database_url=options.database_url)
     engine = open_engine(addresses.database_url)
+    if options.limit is not None:
+        # From C, so that it also ends a process that hangs in a library; where each thread stood is said first.
+        faulthandler.dump_traceback_later(options.limit.total_seconds(), exit=True)
     try:
         return train_window(
             engine,
@@ -73,6 +77,7 @@ def _run(options: argparse.Namespace) -> object:
             fit=_fit(options),
         )
     finally:
+        faulthandler.cancel_dump_traceback_later()
         engine.dispose()
 
 
@@ -241,6 +246,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--token", type=int, help="the claim's fencing token")
     add_engine(run)
     run.add_argument("--lease", type=_seconds, default=LEASE, help="seconds of silence before others take over")
+    run.add_argument("--limit", type=_seconds, help="seconds after which a training that has not ended ends itself")
     run.add_argument("--warm-start", action="store_true", help="start linear probes from the champion's")
     run.add_argument("--accelerator", default="cpu", help="cpu, gpu or auto")
     run.add_argument("--devices", type=int, default=1, help="processes that share the rows, one per device")

@@ -1,4 +1,7 @@
-"""`compact`: forgets, merges and sweeps vectors, every hour, for all cascades together."""
+"""`compact`: the upkeep of what is stored, every hour, for all cascades together.
+
+The coming months' partitions are made; vectors are forgotten, merged and swept.
+"""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -7,10 +10,10 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from knowgate import Window
-from services.jobs.job import JobContext
+from services.jobs.job import JobContext, raise_if_stopping
 from services.jobs.timetable import ALL_CASCADES, last_due
 from services.shard_upkeep import keep_up
-from store import job_runs
+from store import job_runs, partitions
 from store.engine import transaction
 from store.job_runs import Claim
 
@@ -37,8 +40,12 @@ class CompactJob:
         now = context.clock.now()
 
         def guard(session: Session) -> None:
+            raise_if_stopping(context)
             job_runs.fence(session, claim)
 
+        with transaction(context.engine) as session:
+            guard(session)
+            partitions.ensure_partitions(session, partitions.months_ahead(now))
         done = keep_up(context.engine, context.settings, now=now, guard=guard)
         for why in done.compacted.damaged:
             log.error("a shard is left as it is: %s", why)

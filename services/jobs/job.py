@@ -7,17 +7,19 @@ has no windows: it works off rows that wait in the database, each of them claime
 The loop, per cascade:
 1. ask the job which windows are due, earliest first;
 2. claim the next one; if somebody else holds it, leave the cascade to them;
-3. run the job while a thread keeps the claim alive;
+3. run the job while a thread keeps the claim alive, for as long as a job may take and no longer;
 4. on an error: say so, release the window for a later try, go on with the next cascade; so too where step 1 fails,
-   as it does for a cascade that cannot be read.
+   as it does for a cascade that cannot be read;
+5. when the scheduler is to stop: begin nothing more, and give the window back at once.
 """
 
 import logging
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
 from sqlalchemy import Engine
@@ -25,6 +27,8 @@ from sqlalchemy import Engine
 from knowgate import Window
 from knowgate.errors import RecordInvalid
 from services.clock import Clock
+from services.durations import format_duration
+from services.errors import ServicesError
 from services.settings import Settings
 from store import job_runs
 from store.engine import transaction
@@ -34,6 +38,7 @@ from store.job_runs import Claim
 log = logging.getLogger("knowgate.jobs")
 
 RETRY_AFTER = timedelta(minutes=1)
+FAILED = "failed"  # the outcome of a window whose run came to none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +49,17 @@ class JobContext:
     settings: Settings
     clock: Clock
     owner: str  # names this process in claims
+    stopping: threading.Event = field(default_factory=threading.Event)  # set: end in an orderly way, and soon
+
+
+class JobStopped(ServicesError):
+    """The job was ended because its process is to stop; its window is anybody's at once."""
+
+
+def raise_if_stopping(context: JobContext) -> None:
+    """Raises JobStopped where the process is to stop: what a long job asks between its steps."""
+    if context.stopping.is_set():
+        raise JobStopped("this process is to stop")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,13 +114,16 @@ def run_due(context: JobContext, job: WindowedJob) -> tuple[JobOutcome, ...]:
     return tuple(outcome for cascade in names for outcome in run(context, job, cascade))
 
 
-def run_sweep(context: JobContext, sweep: Sweep) -> int:
-    """Run `sweep` once; an error is logged and leaves the rest to the next tick."""
+def run_sweep(context: JobContext, sweep: Sweep) -> int | None:
+    """Run `sweep` once; None where it failed, which is logged and leaves the rest to the next tick."""
     try:
         return sweep.run(context)
+    except JobStopped:
+        log.info("sweep %s was stopped; what it left waits for the next one", sweep.name)
+        return 0
     except Exception:
         log.exception("sweep %s failed; it is tried again at the next tick", sweep.name)
-        return 0
+        return None
 
 
 def _run_beside_others(context: JobContext, job: WindowedJob, cascade: str) -> Iterator[JobOutcome]:
@@ -118,11 +137,13 @@ def _run_beside_others(context: JobContext, job: WindowedJob, cascade: str) -> I
 
 def _run_cascade(context: JobContext, job: WindowedJob, cascade: str) -> Iterator[JobOutcome]:
     for window in job.due(context, cascade):
+        if context.stopping.is_set():
+            return
         claim = _claim(context, job.name, cascade, window)
         if claim is None:
             return  # held elsewhere, or waiting for its retry: later windows wait for it
         outcome = _run_claimed(context, job, claim)
-        yield JobOutcome(job=job.name, cascade=cascade, window=window, outcome=outcome or "failed")
+        yield JobOutcome(job=job.name, cascade=cascade, window=window, outcome=outcome or FAILED)
         if outcome is None:
             return
 
@@ -141,35 +162,47 @@ def _claim(context: JobContext, name: str, cascade: str, window: Window) -> Clai
 
 
 def _run_claimed(context: JobContext, job: WindowedJob, claim: Claim) -> str | None:
-    """The outcome, or None when the run failed and its window was released."""
+    """The outcome, or None when the run came to none and its window was released."""
     try:
         with kept_alive(context, claim):
             return job.run(context, claim)
+    except (JobStopped, KeyboardInterrupt) as stopped:
+        log.info("%s of %s until %s was stopped", job.name, claim.cascade, claim.window.end.isoformat())
+        _release(context, claim, None, retry_at=context.clock.now())
+        if isinstance(stopped, KeyboardInterrupt):
+            raise
+        return None
     except ClaimLost:
         log.warning("%s of %s until %s was taken over", job.name, claim.cascade, claim.window.end.isoformat())
         return None
     except Exception as error:
         log.exception("%s of %s until %s failed", job.name, claim.cascade, claim.window.end.isoformat())
-        _release(context, claim, f"{type(error).__name__}: {error}")
+        _release(context, claim, f"{type(error).__name__}: {error}", retry_at=context.clock.now() + RETRY_AFTER)
         return None
 
 
-def _release(context: JobContext, claim: Claim, error: str) -> None:
+def _release(context: JobContext, claim: Claim, error: str | None, *, retry_at: datetime) -> None:
     try:
         with transaction(context.engine) as session:
-            job_runs.release(session, claim, error=error, retry_at=context.clock.now() + RETRY_AFTER)
+            job_runs.release(session, claim, error=error, retry_at=retry_at)
     except ClaimLost:
         log.info("%s of %s was already taken over", claim.job, claim.cascade)
 
 
 @contextmanager
 def kept_alive(context: JobContext, claim: Claim) -> Iterator[None]:
-    """Renew the claim's lease from a thread while the body runs."""
+    """Renew the claim's lease from a thread while the body runs; one that hangs loses it in the end."""
     done = threading.Event()
     every = context.settings.job_lease.total_seconds() / 3
+    limit = context.settings.job_limit
+    ends_at = time.monotonic() + limit.total_seconds()
 
     def beat() -> None:
         while not done.wait(every):
+            if time.monotonic() >= ends_at:
+                told = "%s of %s has run for %s (KNOWGATE_JOB_LIMIT): it is left to another scheduler"
+                log.error(told, claim.job, claim.cascade, format_duration(limit))
+                return
             try:
                 with transaction(context.engine) as session:
                     job_runs.heartbeat(session, claim, lease=context.settings.job_lease, now=context.clock.now())

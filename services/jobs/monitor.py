@@ -1,6 +1,7 @@
 """`monitor`: turns each window of decision time into figures, drift reports and alarms."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from itertools import islice
 
 from sqlalchemy.orm import Session
@@ -8,15 +9,18 @@ from sqlalchemy.orm import Session
 from knowgate import Window
 from services.jobs.job import JobContext
 from services.jobs.timetable import every_cascade, standing
-from services.jobs.windows import due_windows
-from store import job_runs
+from services.jobs.windows import eventful_windows
+from store import decisions, job_runs
+from store.engine import reading
 from store.job_runs import Claim
 
 WINDOWS_PER_TICK = 500  # a scheduler that comes back after a long time lets other jobs have their turn
+LOOKED_BACK = timedelta(days=28)  # beyond the label horizon: the longest that a daily rule compares
 
 
 class MonitorJob:
-    """Windows are watched one by one, in order: the alarms consume time once."""
+    """Windows are watched one by one, in order: the alarms consume time once. Empty ones from which nothing can follow
+    are passed over."""
 
     name = "monitor"
 
@@ -27,10 +31,20 @@ class MonitorJob:
         found = standing(context, self.name, cascade)
         if found is None:
             return ()
-        schedule, done_until = found
-        return islice(
-            due_windows(every=schedule.monitor_every, done_until=done_until, now=context.clock.now()), WINDOWS_PER_TICK
+        spec, done_until = found
+
+        def next_decision(since: datetime) -> datetime | None:
+            with reading(context.engine) as session:
+                return decisions.next_time(session, cascade, since)
+
+        windows = eventful_windows(
+            every=spec.schedule.monitor_every,
+            done_until=done_until,
+            now=context.clock.now(),
+            echo=LOOKED_BACK + spec.horizon,
+            next_decision=next_decision,
         )
+        return islice(windows, WINDOWS_PER_TICK)
 
     def run(self, context: JobContext, claim: Claim) -> str:
         from monitoring.watch import watch_window  # pandas and scipy: not for every command

@@ -3,15 +3,17 @@
 Nothing waits for it: a bundle is trained, judged and served from our store while MLflow is down.
 """
 
-import subprocess
 import sys
+from datetime import timedelta
 
+from services.jobs.child import run_child
 from services.jobs.job import JobContext
-from services.jobs.train import TrainingDied, trainer_environment
+from services.jobs.train import TrainingDied, last_words, trainer_environment
 from store import outbox
 from store.engine import reading
 
 TOPIC = "mlflow"
+LIMIT = timedelta(minutes=10)  # as long as its claims last, should MLflow never answer
 
 
 class RegisterSweep:
@@ -29,7 +31,7 @@ class RegisterSweep:
             return 0
         arguments = [f"--owner={context.owner}", f"--now={now.isoformat()}"]
         command = [sys.executable, "-m", "training", "drain-mlflow", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, env=trainer_environment(context), check=False)
-        if done.returncode != 0:
-            raise TrainingDied(f"registration ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
+        done = run_child(context, command, environment=trainer_environment(context), limit=LIMIT)
+        if done.status != 0:
+            raise TrainingDied(f"registration ended with {done.status}: {last_words(done.errors)}")
         return due

@@ -1,25 +1,20 @@
-"""`seal`: closes the ledger's open leaves into a batch, every ten minutes, for all cascades together."""
+"""`seal`: closes the ledger's open leaves into a batch, for all cascades together, every `schedule.seal_every`."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from knowgate import Window
 from services.jobs.job import JobContext
-from services.jobs.timetable import ALL_CASCADES, last_due
-from store import job_runs, ledger, partitions
+from services.jobs.timetable import ALL_CASCADES, last_due, seal_every
+from store import job_runs, ledger
 from store.engine import transaction
 from store.job_runs import Claim
 
-EVERY = timedelta(minutes=10)
-
 
 class SealJob:
-    """One chain over all cascades; a missed window is made good by the next one.
-
-    It also makes the coming months' partitions, since it runs often and everywhere.
-    """
+    """One chain over all cascades; a missed window is made good by the next one."""
 
     name = "seal"
 
@@ -27,13 +22,12 @@ class SealJob:
         return (ALL_CASCADES,)
 
     def due(self, context: JobContext, cascade: str) -> Iterable[Window]:
-        return last_due(context, self.name, every=EVERY)
+        return last_due(context, self.name, every=seal_every(context))
 
     def run(self, context: JobContext, claim: Claim) -> str:
         now = context.clock.now()
         with transaction(context.engine) as session:
             job_runs.fence(session, claim)
-            partitions.ensure_partitions(session, partitions.months_ahead(now))
             sealed = seal_all(session, now=now)
             outcome = f"sealed {sealed} leaves"
             job_runs.finish(session, claim, outcome, now=now)

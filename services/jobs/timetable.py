@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from knowgate.errors import RecordInvalid
 from knowgate.records import Window
-from knowgate.spec import Schedule
+from knowgate.spec import CascadeSpec, Schedule
 from services.jobs.job import JobContext
 from services.jobs.windows import EPOCH, last_due_window
 from store import cascades, decisions, job_runs
@@ -19,18 +20,35 @@ def every_cascade(context: JobContext) -> Sequence[str]:
         return cascades.cascade_names(session)
 
 
-def standing(context: JobContext, job: str, cascade: str) -> tuple[Schedule, datetime] | None:
-    """The cascade's schedule, and the end of the last finished window of `job`, or the first decision's time before
+def standing(context: JobContext, job: str, cascade: str) -> tuple[CascadeSpec, datetime] | None:
+    """The cascade, and the end of the last finished window of `job`, or the first decision's time before
     there is one; None before the first decision."""
     with reading(context.engine) as session:
-        schedule = cascades.cascade(session, cascade).schedule
-        done_until = job_runs.watermark(session, job, cascade) or decisions.first_time(session, cascade)
-    return None if done_until is None else (schedule, done_until)
+        spec = cascades.cascade(session, cascade)
+        done_until = job_runs.watermark(session, job, cascade, until=context.clock.now())
+        done_until = done_until or decisions.first_time(session, cascade)
+    return None if done_until is None else (spec, done_until)
+
+
+def seal_every(context: JobContext) -> timedelta:
+    """How often the one ledger of all cascades is sealed: as often as the one asks that asks most.
+
+    A cascade that cannot be read asks for the default, as if it had said nothing.
+    """
+    asked = []
+    with reading(context.engine) as session:
+        for name in cascades.cascade_names(session):
+            try:
+                asked.append(cascades.cascade(session, name).schedule.seal_every)
+            except RecordInvalid:
+                asked.append(Schedule().seal_every)
+    return min(asked, default=Schedule().seal_every)
 
 
 def last_due(context: JobContext, job: str, *, every: timedelta) -> tuple[Window, ...]:
     """The latest due window of `job` over all cascades together, which makes good every missed one; () before it."""
+    now = context.clock.now()
     with reading(context.engine) as session:
-        done_until = job_runs.watermark(session, job, ALL_CASCADES) or EPOCH
-    window = last_due_window(every=every, done_until=done_until, now=context.clock.now())
+        done_until = job_runs.watermark(session, job, ALL_CASCADES, until=now) or EPOCH
+    window = last_due_window(every=every, done_until=done_until, now=now)
     return () if window is None else (window,)

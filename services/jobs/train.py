@@ -1,21 +1,25 @@
-"""`train`: starts the trainer as a process of its own and waits for it.
+"""`train`: starts the trainer as a process of its own and waits for it, for as long as a job may take.
 
 A training window of decision time ends a label horizon before the job's window does, so that every row in it is
 mature; it is read as of the job's window end, so that a late or repeated run sees the same labels. The trainer
 publishes and ends the claim in one transaction; this side only starts it, passes on what it says and lets it be
 repeated when it died.
+
+The trainer knows the limit too and ends itself, with the place where it stood in its last words: its scheduler may be
+gone by then. A little later it is ended from here.
 """
 
 import json
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
 from knowgate import Window
 from services.errors import ServicesError
+from services.jobs.child import run_child
 from services.jobs.job import JobContext
 from services.jobs.timetable import every_cascade, standing
 from services.jobs.windows import last_due_window
@@ -24,6 +28,9 @@ from store.engine import reading
 from store.job_runs import Claim
 
 log = logging.getLogger("knowgate.jobs")
+
+TOLD_AT_MOST = 2000  # characters of what a process said that are kept
+GRACE = timedelta(seconds=10)  # for a trainer that ends itself at its limit
 
 
 class TrainingDied(ServicesError):
@@ -42,16 +49,24 @@ class TrainJob:
         found = standing(context, self.name, cascade)
         if found is None:
             return ()
-        schedule, done_until = found
-        window = last_due_window(every=schedule.train_every, done_until=done_until, now=context.clock.now())
+        spec, done_until = found
+        window = last_due_window(every=spec.schedule.train_every, done_until=done_until, now=context.clock.now())
         return () if window is None else (window,)
 
     def run(self, context: JobContext, claim: Claim) -> str:
         command = [sys.executable, "-m", "training", "run", *trainer_arguments(context, claim)]
-        done = subprocess.run(command, capture_output=True, text=True, env=trainer_environment(context), check=False)
-        if done.returncode != 0:
-            raise TrainingDied(f"the trainer ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
-        return _told(json.loads(done.stdout.strip().splitlines()[-1]))
+        limit = context.settings.job_limit + GRACE
+        done = run_child(context, command, environment=trainer_environment(context), limit=limit)
+        if done.status != 0:
+            raise TrainingDied(f"the trainer ended with {done.status}: {last_words(done.errors)}")
+        return _told(json.loads(done.output.strip().splitlines()[-1]))
+
+
+def last_words(errors: str) -> str:
+    """The end of what a process wrote; of one that came to its time limit, where it stood, which it says first."""
+    text = errors.strip()
+    stood = text.rfind("Timeout (")
+    return text[-TOLD_AT_MOST:] if stood < 0 else text[stood : stood + TOLD_AT_MOST]
 
 
 def _told(outcome: dict[str, Any]) -> str:
@@ -105,6 +120,7 @@ def trainer_arguments(context: JobContext, claim: Claim) -> list[str]:
         f"--owner={claim.owner}",
         f"--token={claim.token}",
         f"--lease={context.settings.job_lease.total_seconds()}",
+        f"--limit={context.settings.job_limit.total_seconds()}",
     ]
 
 

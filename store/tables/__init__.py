@@ -10,6 +10,7 @@ from store.tables.certification import CertificationRow
 from store.tables.decision import DecisionRow, FingerprintRow
 from store.tables.grader import GraderErrorRow, GraderRow
 from store.tables.job_run import JobRunRow
+from store.tables.job_tick import JobTickRow
 from store.tables.label import LabelRow, WaitingLabelRow
 from store.tables.ledger import LedgerBatchRow, LedgerLeafRow
 from store.tables.monitoring import AlarmStateRow, CohortFigureRow, DriftReportRow
@@ -38,6 +39,7 @@ __all__ = [
     "GraderErrorRow",
     "GraderRow",
     "JobRunRow",
+    "JobTickRow",
     "LabelRow",
     "LedgerBatchRow",
     "LedgerLeafRow",

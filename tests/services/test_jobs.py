@@ -1,29 +1,36 @@
 """Jobs: due windows follow from what is finished; an effect is single; a failure is released and tried again."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, update
 
-from knowgate import Window, codec
+from knowgate import Decision, Window, codec, new_decision_id
 from knowgate.errors import RecordInvalid
+from knowgate.spec import Schedule
+from services.cascade_file import parse_cascade
 from services.checkup import State, examine
 from services.clock import SimulatedClock
 from services.jobs.job import RETRY_AFTER, JobContext, run_due
+from services.jobs.monitor import MonitorJob
 from services.jobs.one_cascade import OneCascade
 from services.jobs.seal import SealJob
-from services.jobs.windows import due_windows, floor_time, last_due_window
+from services.jobs.timetable import seal_every
+from services.jobs.train import TrainJob, training_window
+from services.jobs.windows import due_windows, eventful_windows, floor_time, last_due_window
 from services.settings import Settings
 from services.vector_retention import forget_expired
-from store import cascades, job_runs, ledger, shard_moves
+from store import cascades, decisions, figures, job_runs, ledger, shard_moves
 from store.engine import reading, transaction
 from store.job_runs import Claim
 from store.tables import CascadeVersionRow
+from tests.services.conftest import CASCADE
 
 HOUR = timedelta(hours=1)
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -137,6 +144,106 @@ def test_due_windows_are_aligned_whole_and_gapless(start: datetime, minutes: int
 
 
 @pytest.mark.usefixtures("trivia")
+@given(
+    times,
+    st.lists(st.integers(0, 70 * 24 * 60), max_size=5),
+    st.sampled_from([timedelta(minutes=7), HOUR, 7 * HOUR, timedelta(days=1), timedelta(days=10)]),
+    st.integers(0, 30),
+)
+@hypothesis.settings(deadline=None)
+def test_no_window_from_which_something_can_follow_is_passed_over(
+    start: datetime, minutes: list[int], every: timedelta, echo_days: int
+) -> None:
+    decided = sorted([start, *(start + timedelta(minutes=minute) for minute in minutes)])
+    now, echo = start + timedelta(days=60), timedelta(days=echo_days)
+    every_due = list(due_windows(every=every, done_until=start, now=now))
+    found = list(
+        eventful_windows(
+            every=every,
+            done_until=start,
+            now=now,
+            echo=echo,
+            next_decision=lambda since: next((time for time in decided if time >= since), None),
+        )
+    )
+    assert sorted(set(found), key=lambda window: window.end) == found, "in order, each once"
+    assert set(found) <= set(every_due)
+    seen = set(found)
+    for window in every_due:
+        holds = any(window.start <= time < window.end for time in decided)
+        ends_day = window.start.date() != window.end.date()
+        echoes = any(time < window.end <= time + echo for time in decided)
+        if holds or (ends_day and echoes) or window == every_due[-1]:
+            assert window in seen, window
+    assert len(found) <= 1 + len(decided) * (3 + echo_days)
+
+
+@pytest.mark.usefixtures("trivia")
+def test_today_is_watched_at_once_though_the_first_decision_is_ten_years_old(
+    context: JobContext, clock: SimulatedClock, decision: Callable[..., Decision]
+) -> None:
+    long_ago = NOW - timedelta(days=3652)
+    first, last = (
+        decision(0, id=new_decision_id(when), occurred_at=when) for when in (long_ago, NOW - timedelta(minutes=30))
+    )
+    with transaction(context.engine) as session:
+        decisions.add_decisions(session, [first, last], received_at=NOW)
+    clock.set(NOW + timedelta(minutes=20))
+    watched = [outcome.window for outcome in run_due(context, MonitorJob())]
+    assert watched[0].start <= long_ago < watched[0].end and watched[-1].end == NOW
+    assert len(watched) < 50
+    assert run_due(context, MonitorJob()) == ()
+    with reading(context.engine) as session:
+        queries = figures.figures(session, "trivia", names=["queries"])
+    counted = {row.window.end: row.value for row in queries if row.tier is None and row.slice is None}
+    assert counted[watched[0].end] == 1 and counted[NOW] == 1
+
+
+def test_the_ledger_is_sealed_as_often_as_the_most_eager_cascade_asks(
+    context: JobContext, clock: SimulatedClock
+) -> None:
+    def seals_within(length: timedelta) -> int:
+        """How often a leaf that comes every half minute is sealed."""
+        seals = 0
+        for _ in range(length // timedelta(seconds=30)):
+            clock.set(clock.now() + timedelta(seconds=30))
+            with transaction(context.engine) as session:
+                ledger.append_leaf(session, "trivia", "note", "x", "{}", now=clock.now())
+            seals += len(run_due(context, SealJob()))
+        return seals
+
+    apply(context, "lazy", 'seal_every = "1d"')
+    assert seals_within(timedelta(minutes=30)) == 1, "a new database is sealed once, and then daily"
+    apply(context, "usual", "")
+    assert seals_within(timedelta(minutes=30)) == 4, "at once, and at 40, 50 and 0"
+    apply(context, "eager", 'seal_every = "2m"')
+    assert seals_within(timedelta(minutes=30)) == 15
+
+
+@pytest.mark.parametrize("key", [field.name for field in fields(Schedule)])
+def test_every_key_of_the_schedule_has_an_effect(
+    context: JobContext, clock: SimulatedClock, decision: Callable[..., Decision], key: str
+) -> None:
+    def windows() -> object:
+        """What a day of the cascade's jobs works on, and the window that training reads."""
+        (watched, *_), (learned, *_) = (list(job.due(context, "trivia")) for job in (MonitorJob(), TrainJob()))
+        return watched.length, learned.length, seal_every(context), training_window(context, "trivia", learned).length
+
+    apply(context, "trivia", "")
+    with transaction(context.engine) as session:
+        decisions.add_decisions(session, [decision()], received_at=NOW)
+    clock.set(NOW + timedelta(days=20))
+    before = windows()
+    apply(context, "trivia", f'{key} = "5m"')
+    assert windows() != before
+
+
+def apply(context: JobContext, name: str, schedule: str) -> None:
+    text = CASCADE.replace('name = "trivia"', f'name = "{name}"') + f"[schedule]\n{schedule}"
+    with transaction(context.engine) as session:
+        cascades.apply_cascade(session, parse_cascade(text), now=context.clock.now())
+
+
 def test_every_window_takes_effect_once(context: JobContext) -> None:
     job = CountingJob()
     assert [outcome.outcome for outcome in run_due(context, job)] == ["counted", "counted"]

@@ -194,3 +194,31 @@ def test_workers_in_parallel_share_the_messages_and_never_one_message(geo: Engin
         thread.join()
     assert len(claimed) == 30
     assert len({item.id for item in claimed}) == 30
+
+
+def test_messages_do_not_wait_for_a_clock_that_was_set_back(session: Session, cast: Any) -> None:
+    alert = alert_of(session, cast, 600)
+    for number in range(3):
+        add_delivery(session, alert, f"https://{number}", "opened", body, now=cast.at(600))
+
+    def claimed(minutes: float) -> dict[str, DeliveryRecord]:
+        found = claim_due_deliveries(session, owner="a", now=cast.at(minutes), lease=LEASE)
+        return {delivery.url: delivery for delivery in found}
+
+    first = claimed(600)
+    for tries in range(4):  # the first has failed four times, the second is under way, the third is sent
+        finish_delivery(session, first["https://0"], now=cast.at(600 + tries), error="silence")
+        if tries < 3:
+            first |= claimed(600 + tries + 2 ** (tries - 1))
+    finish_delivery(session, first["https://2"], now=cast.at(601))
+    assert set(claimed(540)) == {"https://0"}, "what failed is due, what is under way keeps its lease"
+    assert set(claimed(541)) == {"https://0", "https://1"}
+    assert claimed(541.5) == {}
+
+
+def test_a_message_written_before_the_clock_was_set_back_is_sent(session: Session, cast: Any) -> None:
+    add_message(session, "mlflow", "key", "{}", now=cast.at(600))
+    (message,) = claim_messages(session, "mlflow", owner="a", now=cast.at(540), lease=LEASE)
+    finish_message(session, message, now=cast.at(540), error="down")
+    assert claim_messages(session, "mlflow", owner="a", now=cast.at(540.4), lease=LEASE) == ()
+    assert len(claim_messages(session, "mlflow", owner="a", now=cast.at(540.5), lease=LEASE)) == 1

@@ -91,6 +91,37 @@ def test_a_finished_window_is_never_claimed_again(session: Session, cast: Any) -
     assert (run.outcome, run.finished_at) == ("certified", cast.at(61))
 
 
+@pytest.mark.parametrize("back", [60, 24 * 60, 0.2])
+def test_a_lease_of_a_clock_that_was_set_back_ends_after_its_own_length(
+    session: Session, cast: Any, back: float
+) -> None:
+    first = take(session, cast, "a", 60)
+    assert first is not None
+    now = 60 - back
+    assert take(session, cast, "b", now) is None, "its owner may be alive and renew it"
+    renewed = heartbeat(session, first, lease=LEASE, now=cast.at(now + 1))
+    assert renewed.lease_until == cast.at(now + 6)
+    assert take(session, cast, "b", now + 5.9) is None
+    second = take(session, cast, "b", now + 6)
+    assert second is not None and second.token == 2
+
+
+def test_a_retry_is_not_put_off_by_a_clock_that_was_set_back(session: Session, cast: Any) -> None:
+    held = take(session, cast, "a", 60)
+    assert held is not None
+    release(session, held, error="no luck", retry_at=cast.at(61))
+    assert take(session, cast, "b", 0) is None
+    assert take(session, cast, "b", 1) is not None
+
+
+def test_windows_of_a_later_clock_do_not_count_as_done(session: Session, cast: Any) -> None:
+    held = take(session, cast, "a", 60)
+    assert held is not None
+    finish(session, held, "certified", now=cast.at(60))
+    assert watermark(session, "train", "geo", until=cast.at(59)) is None
+    assert watermark(session, "train", "geo", until=cast.at(60)) == cast.at(60) == watermark(session, "train", "geo")
+
+
 def test_what_is_released_is_tried_again_at_its_time(session: Session, cast: Any) -> None:
     held = take(session, cast, "a", 60)
     assert held is not None
