@@ -5,12 +5,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 
 def free_port() -> int:
@@ -56,6 +58,28 @@ def end_group(process: "subprocess.Popen[bytes]") -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+@contextmanager
+def served(app: Any, **bounds: Any) -> Iterator[int]:
+    """An application as it is served, on a thread of this process; `bounds` of its connections. Yields its port."""
+    import uvicorn
+
+    from services.serving import BoundedProtocol, server_config
+
+    bound = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(server_config(app, protocol=type("Bounds", (BoundedProtocol,), bounds)))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    port: int = bound.getsockname()[1]
+    try:
+        yield port
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 @contextmanager

@@ -199,7 +199,7 @@ def _told(error: Any) -> str:
 
 def _receipt(content: bytes) -> Receipt:
     try:
-        document = json.loads(content)
+        document = codec.parse(content)
         rejected = tuple(
             Rejection(
                 index=int(row["index"]),

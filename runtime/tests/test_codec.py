@@ -165,6 +165,34 @@ def test_json_that_two_readers_might_read_differently_is_refused(text: str | byt
         codec.parse(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{" + ",".join(f'"k{n}":1' for n in [*range(3000), 7]) + "}", "k7 is 'given twice'"),
+        ("{" + ",".join(f'"k{n}":1' for n in range(5000)) + "}", "an object of 5000 fields"),
+        ('[{"' + "x" * 1025 + '":1}]', "a name of 1025 characters"),
+        ('{"a":1,"rules":' + "[" * 64 + "1" + "]" * 64 + "}", "rules is 'nested too deep'"),
+        ('{"a":' * 65 + "1" + "}" * 65, "a is 'nested too deep'"),
+        ("[" * 65 + "]" * 65, "document is 'nested too deep'"),
+    ],
+)
+def test_json_of_many_fields_long_names_or_many_levels_is_refused(text: str, told: str) -> None:
+    for written in (text, text.encode()):
+        with pytest.raises(RecordInvalid, match=told):
+            codec.parse(written)
+    assert codec.parse("[" * 63 + "]" * 63)
+
+
+def test_values_are_counted_and_what_stands_within_strings_is_none() -> None:
+    for text in ("[1,2,3,4]", "[[],[]]", '[{"a":1},{}]', r'["a", "\"", "\\", "b,,,,"]'):
+        assert codec.parse(text, most_values=5) == json.loads(text)
+        for written in (text, text.encode()):
+            with pytest.raises(RecordInvalid, match="more than 4 values"):
+                codec.parse(written, most_values=4)
+    with pytest.raises(RecordInvalid, match="malformed"):
+        codec.parse('["' + '\\",' * 100_000, most_values=3)  # a string left open is passed over once
+
+
 def test_a_document_nested_beyond_any_record_is_refused() -> None:
     from knowgate.policy import Policy
 

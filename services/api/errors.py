@@ -12,18 +12,20 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from knowgate.errors import RecordInvalid
 from store.errors import BundleUnknown, CascadeUnknown, DecisionUnknown, ShardRefused, StoreError
 
 log = logging.getLogger("knowgate.api")
 
+LEFT = 499  # for the count of requests: the client has gone, and no answer reaches it
 SHOWN = 200  # characters of a value that an error repeats
 
 
@@ -66,6 +68,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(PoolTimeout, _database_away)
     app.add_exception_handler(RequestValidationError, _request_invalid)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, client_left)
     app.add_exception_handler(Exception, _failure)
 
 
@@ -111,6 +114,12 @@ async def _http_error(request: Request, error: Any) -> JSONResponse:
     cure = cures.get(error.status_code, str(error.detail))
     field, value = ("method", request.method) if error.status_code == 405 else ("path", request.url.path)
     return answer(ApiError(error.status_code, field=field, value=value, cure=cure, headers=error.headers))
+
+
+async def client_left(request: Request, _: Any) -> Response:
+    """Nobody's fault: a client that hangs up while it sends, or while it is being answered."""
+    log.debug("%s %s: the client hung up", request.method, request.url.path)
+    return Response(status_code=LEFT)
 
 
 async def _failure(request: Request, error: Any) -> JSONResponse:

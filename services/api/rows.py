@@ -61,22 +61,31 @@ def parse_labels(rows: Sequence[Any], now: datetime) -> Parsed[Label]:
     return _parse(rows, parse)
 
 
-def require_storable(value: Any, path: str = "") -> None:
+def require_storable(value: Any) -> None:
     """Raises RecordInvalid for text or a number that a database cannot hold."""
+    fault = _fault_in(value, "")
+    if fault is not None:
+        raise RecordInvalid(fault.field.removeprefix("."), fault.value, fault.cure)
+
+
+def _fault_in(value: Any, name: str) -> RecordInvalid | None:
+    """The first fault within what stands under `name`. A path is made for a fault alone: names are the sender's."""
     if isinstance(value, str):
-        long = path.rpartition(".")[2] in LONG_TEXTS
         if "\x00" in value or any("\ud800" <= char <= "\udfff" for char in value):
-            raise RecordInvalid(path, value, "text without NUL characters and lone surrogates is expected")
-        if not long and len(value) > SHORT:
-            raise RecordInvalid(path, f"{len(value)} characters", f"at most {SHORT} characters are expected")
+            return RecordInvalid("", value, "text without NUL characters and lone surrogates is expected")
+        if name not in LONG_TEXTS and len(value) > SHORT:
+            return RecordInvalid("", f"{len(value)} characters", f"at most {SHORT} characters are expected")
     elif isinstance(value, int) and abs(value) > WHOLE:
-        raise RecordInvalid(path, value, "a smaller whole number is expected")
+        return RecordInvalid("", value, "a smaller whole number is expected")
     elif isinstance(value, dict):
         for key, item in value.items():
-            require_storable(item, f"{path}.{key}" if path else key)
+            if (fault := _fault_in(item, key)) is not None:
+                return RecordInvalid(f".{key}{fault.field}", fault.value, fault.cure)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            require_storable(item, f"{path}[{index}]")
+            if (fault := _fault_in(item, "")) is not None:
+                return RecordInvalid(f"[{index}]{fault.field}", fault.value, fault.cure)
+    return None
 
 
 def reindexed(rejected: Sequence[Rejected], indexes: Sequence[int]) -> tuple[Rejected, ...]:

@@ -17,7 +17,7 @@ from safetensors.numpy import load
 
 from knowgate.errors import RecordInvalid
 from knowgate.records import Attempt, Decision
-from services.api.bodies import parse_json
+from services.api.bodies import few_rows, parse_json
 from services.api.errors import ApiError
 
 Float16Array = npt.NDArray[np.float16]
@@ -81,4 +81,4 @@ def parse_vectors_body(body: bytes) -> tuple[list[Any], Vectors]:
         if tensor.dtype != np.float16 or tensor.ndim != 2 or 0 in tensor.shape:
             told = f"{tensor.dtype} {list(tensor.shape)}"
             raise ApiError(400, field=name, value=told, cure="float16 [n, d] is expected")
-    return rows, Vectors(tensors=tensors)
+    return few_rows(rows, "decisions"), Vectors(tensors=tensors)

@@ -19,6 +19,7 @@ def serve() -> None:
     from services.api.app import create_app
     from services.database import open_database
     from services.listening import listening
+    from services.serving import server_config
     from services.settings import read_settings
 
     settings = read_settings()
@@ -26,14 +27,7 @@ def serve() -> None:
     with listening(settings.host, settings.port, host_name="KNOWGATE_HOST", port_name="KNOWGATE_PORT") as bound:
         engine = open_database(settings)
         _greet(settings, engine)
-        config = uvicorn.Config(
-            create_app(settings, engine),
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=20,
-        )
-        uvicorn.Server(config).run(sockets=[bound])
+        uvicorn.Server(server_config(create_app(settings, engine))).run(sockets=[bound])
 
 
 def _greet(settings: "Settings", engine: "Engine") -> None:

@@ -28,15 +28,14 @@ from knowgate.errors import Failure, NoAnswer, RecordInvalid
 from knowgate.shipper import Shipper
 from knowgate.spec import CascadeSpec
 from services.api.bodies import read_limited
-from services.api.errors import ApiError
+from services.api.errors import ApiError, client_left
 from services.gateway.abandoned import abandoned_of
-from services.gateway.body import parse_body
+from services.gateway.body import parsed_body
 from services.gateway.chat import completion, completion_chunks, headers_of, read_chat_request, require_model
 from services.gateway.presence import CallerLeft, while_present
 from services.settings import is_loopback
 
 THE_REQUESTS = (400, 413, 422, 429)  # statuses of the last tier that speak of the request, not of the tier
-CLIENT_CLOSED = 499  # nobody reads it
 EXPLORATIONS_END_WITHIN_S = 5.0  # supervisors kill after 10 to 30 s; an exploration less is a label less, no answer
 
 log = logging.getLogger("knowgate.gateway")
@@ -74,9 +73,9 @@ def create_gateway(serving: Serving) -> FastAPI:
     app.add_exception_handler(ApiError, _refused)
     app.add_exception_handler(RecordInvalid, _invalid)
     app.add_exception_handler(NoAnswer, _no_answer)
-    app.add_exception_handler(CallerLeft, _left)
-    app.add_exception_handler(ClientDisconnect, _left)
+    app.add_exception_handler(CallerLeft, client_left)
     app.add_exception_handler(HTTPException, _no_such_address)
+    app.add_exception_handler(ClientDisconnect, client_left)
     app.add_exception_handler(Exception, _failed)
     app.post("/v1/chat/completions")(post_chat)
     app.get("/v1/models")(get_models)
@@ -89,7 +88,7 @@ async def post_chat(request: Request) -> Response:
     """Answers one conversation; whole, or as events where `stream` is true."""
     serving: Serving = request.app.state.serving
     _require_caller(request, serving.key)
-    document = parse_body(await read_limited(request, serving.max_body_bytes))
+    document = await parsed_body(await read_limited(request, serving.max_body_bytes))
     asked = read_chat_request(document, serving.cascade.name)
     work = serving.cascade.answer_async(asked.messages, slice=asked.slice, external_id=asked.external_id)
     answer = await while_present(request, work)
@@ -200,11 +199,6 @@ async def _no_answer(_: Request, error: Any) -> Response:
         kind = said.type or ("rate_limit_error" if said.status == 429 else "invalid_request_error")
         return _error(said.status, said.message, kind, said.param, again, said.code)
     return _error(503 if failed.failure is Failure.OVERLOADED else 502, str(error), "server_error", headers=again)
-
-
-async def _left(request: Request, _: Any) -> Response:
-    log.debug("%s %s: the caller left", request.method, request.url.path)
-    return Response(status_code=CLIENT_CLOSED)
 
 
 async def _failed(request: Request, error: Any) -> Response:

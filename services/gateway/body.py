@@ -2,23 +2,32 @@
 
 import json
 import math
+from dataclasses import dataclass, replace
 from typing import Any
+
+from starlette.concurrency import run_in_threadpool
 
 from knowgate import codec
 from knowgate.errors import RecordInvalid
 from services.api.errors import ApiError
 
-DEEPEST = 64  # levels of lists and objects within each other
+MOST_VALUES = 100_000  # of one conversation
+SMALL = 1 << 14  # bytes that are parsed where they arrive; more would keep every other caller waiting
 NEAR = 20  # characters of a malformed body that an error shows on either side
+
+
+async def parsed_body(content: bytes) -> Any:
+    """`parse_body`, beside the event loop where the body is not small."""
+    return parse_body(content) if len(content) <= SMALL else await run_in_threadpool(parse_body, content)
 
 
 def parse_body(content: bytes) -> Any:
     """The JSON value. Raises ApiError 400."""
     try:
-        document = codec.parse(content)
+        document = codec.parse(content, most_values=MOST_VALUES)
     except RecordInvalid as error:
         raise _malformed(content, error) from None
-    _require_text(document, "", 0)
+    _require_text(document)
     return document
 
 
@@ -31,32 +40,42 @@ def _malformed(content: bytes, error: RecordInvalid) -> ApiError:
     if isinstance(cause, UnicodeDecodeError):
         near = ascii(content[max(0, cause.start - NEAR) : cause.start + NEAR])
         return ApiError(400, field="body", value=near, cure=f"byte {cause.start} is not UTF-8: send JSON in UTF-8")
-    if isinstance(cause, RecursionError):
-        return _too_deep("body")
-    if cause is not None:
+    if isinstance(cause, ValueError):
         return ApiError(400, field="body", value=f"{len(content)} bytes", cure=f"send valid JSON: {cause}")
     return ApiError(400, field="body" if error.field == "document" else error.field, value=error.value, cure=error.cure)
 
 
-def _require_text(value: Any, path: str, depth: int) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fault:
+    path: str  # within the body, with a mark before each step
+    value: object
+    cure: str
+    of_key: bool = False
+
+
+def _require_text(value: Any) -> None:
     """Raises ApiError 400 for what no request to a tier can hold: it would fail there, and be taken for the tier's."""
-    if depth > DEEPEST:
-        raise _too_deep(path)
+    fault = _fault_in(value)
+    if fault is not None:
+        place = fault.path.removeprefix(".") or "body"
+        raise ApiError(400, field=f"a key of {place}" if fault.of_key else place, value=fault.value, cure=fault.cure)
+
+
+def _fault_in(value: Any) -> _Fault | None:
+    """The first fault within `value`. A path is made for a fault alone: names are the caller's, and may be long."""
     if isinstance(value, str):
         if "\x00" in value or any("\ud800" <= char <= "\udfff" for char in value):
-            cure = "send text without NUL characters and lone surrogates"
-            raise ApiError(400, field=path or "body", value=value, cure=cure)
+            return _Fault(path="", value=value, cure="send text without NUL characters and lone surrogates")
     elif isinstance(value, float) and not math.isfinite(value):
-        raise ApiError(400, field=path or "body", value=str(value), cure="send a number that is not too large")
+        return _Fault(path="", value=str(value), cure="send a number that is not too large")
     elif isinstance(value, dict):
         for key, item in value.items():
-            _require_text(key, f"a key of {path or 'body'}", depth)
-            _require_text(item, f"{path}.{key}" if path else key, depth + 1)
+            if (fault := _fault_in(key)) is not None:
+                return replace(fault, of_key=True)
+            if (fault := _fault_in(item)) is not None:
+                return replace(fault, path=f".{key}{fault.path}")
     elif isinstance(value, list):
         for at, item in enumerate(value):
-            _require_text(item, f"{path}[{at}]", depth + 1)
-
-
-def _too_deep(path: str) -> ApiError:
-    cure = f"send lists and objects of at most {DEEPEST} levels"
-    return ApiError(400, field=path.partition(".")[0].partition("[")[0] or "body", value="nested too deep", cure=cure)
+            if (fault := _fault_in(item)) is not None:
+                return replace(fault, path=f"[{at}]{fault.path}")
+    return None

@@ -13,6 +13,7 @@ from services.errors import InputInvalid, ServicesError
 from services.settings import Settings
 
 WAIT_S = 10.0
+MOST_BYTES = 2**22  # of a declaration
 
 
 class ControlPlaneSilent(ServicesError):
@@ -42,7 +43,7 @@ def declared_cascade(url: str, name: str, token: str | None) -> CascadeSpec:
         request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
         with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
-            return codec.decode(CascadeSpec, json.load(answer)["spec"])
+            return codec.decode(CascadeSpec, codec.parse(answer.read(MOST_BYTES))["spec"])
     except urllib.error.HTTPError as error:
         with error:
             told = _message(error.read(2000).decode("utf-8", "replace"))

@@ -25,6 +25,7 @@ from knowgate.spec import CascadeSpec
 from knowgate.spool import Spool
 from services.errors import SettingInvalid
 from services.gateway.app import Serving, create_gateway
+from services.serving import server_config
 from services.settings import Settings, hash_key
 
 
@@ -39,15 +40,9 @@ def run_gateway(
 ) -> None:
     """Serves until interrupted; calls `serves` once nothing but the server is left to start."""
     with ended_by_signals(), live(settings, url, spec, backends) as serving:
-        config = uvicorn.Config(
-            create_gateway(serving),
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=20,
-        )
+        server = uvicorn.Server(server_config(create_gateway(serving)))
         serves()
-        uvicorn.Server(config).run(sockets=[bound])
+        server.run(sockets=[bound])
 
 
 @contextmanager

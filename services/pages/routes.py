@@ -2,14 +2,13 @@
 
 import re
 from typing import Any
-from urllib.parse import parse_qs
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from services.api.auth import COOKIE, has_page_access, may_read
-from services.api.bodies import Body
+from services.api.bodies import Form
 from services.api.conditional import conditional
 from services.api.context import Context, InContext
 from services.pages import cascade_page, decision_page, overview
@@ -98,9 +97,9 @@ def get_sign_in(request: Request, context: InContext) -> Response:
 
 
 @router.post(SIGN_IN)
-def post_sign_in(request: Request, body: Body, context: InContext) -> Response:
+def post_sign_in(request: Request, form: Form, context: InContext) -> Response:
     """Keeps a good token in a cookie that scripts cannot read and other sites cannot send."""
-    token = parse_qs(body.decode("utf-8", "replace")).get("token", [""])[0].strip()
+    token = form.get("token", "").strip()
     if not token or not may_read(context, token):
         return _page(request, context, "sign_in.html", status=401, title="Sign in", refused=True)
     response = RedirectResponse("/", status_code=303)

@@ -1,0 +1,116 @@
+"""How a server of ours speaks to the network: what it waits for, how long, and for how many at once.
+
+One process serves everybody from one event loop, and anybody may connect before a token is asked for. So a request's
+head is bounded in bytes and in time, connections are bounded in number, and where there are too many, the one that has
+been waited for longest gives way: a crowd of half-open connections keeps nobody out. A body's bytes and time are
+bounded where it is read (services/api/bodies.py).
+
+h11 is named: httptools, which uvicorn takes where it is installed, knows no bound on a head.
+"""
+
+import asyncio
+import itertools
+import resource
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+MOST_HEAD_BYTES = 64 * 2**10
+MOST_CONNECTIONS = 2000  # and at most half of the files that this process may open
+
+_turns = itertools.count()  # the event loop's clock stands still while it takes a crowd in
+
+
+class BoundedProtocol(H11Protocol):
+    """One connection that is closed when it keeps us waiting."""
+
+    head_s = 10.0  # from the connection, or from the first byte behind an answer, to the whole head
+    stalled_s = 60.0  # for a client that does not read its answer
+    most_connections = MOST_CONNECTIONS
+
+    waiting_since: int | None = None  # a number that grows; None = it is being answered, or its keep-alive time runs
+    _patience: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Waits for a head from now on; the longest waiting connection gives way where there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > self.most_connections:
+            _longest_waiting(self).abort()
+        if not transport.is_closing():
+            self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """What came may have completed what is waited for."""
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is waited for any more."""
+        super().connection_lost(exc)
+        self._wait_no_more()
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        super().pause_writing()
+        if self._stalled is None:
+            self._stalled = self.loop.call_later(self.stalled_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def abort(self) -> None:
+        """Closes at once; the event loop tells `connection_lost` a moment later, and it no longer counts by then."""
+        self._wait_no_more()
+        self.connections.discard(self)
+        self.transport.abort()
+
+    def _watch(self) -> None:
+        """The time runs while a head is not whole, or a body goes on that nobody reads since its answer is out."""
+        theirs = self.conn.their_state
+        unread = theirs is h11.SEND_BODY and self.conn.our_state in (h11.DONE, h11.MUST_CLOSE, h11.CLOSED)
+        if theirs is not h11.IDLE and not unread:
+            self._wait_no_more()
+        elif self._patience is None:
+            self.waiting_since = next(_turns)
+            self._patience = self.loop.call_later(self.head_s, self.abort)
+
+    def _wait_no_more(self) -> None:
+        self.waiting_since = None
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+
+def _longest_waiting(newcomer: BoundedProtocol) -> BoundedProtocol:
+    """Whom a newcomer takes the place of; itself where every other connection is being answered."""
+    waiting = [
+        (one.waiting_since, one)
+        for one in newcomer.connections
+        if isinstance(one, BoundedProtocol) and one.waiting_since is not None
+    ]
+    return min(waiting)[1] if waiting else newcomer
+
+
+def server_config(app: Any, *, protocol: type[BoundedProtocol] = BoundedProtocol) -> uvicorn.Config:
+    """What the API and the gateway serve with. `protocol`: one of other bounds, for tests."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files != resource.RLIM_INFINITY and files // 2 < protocol.most_connections:
+        protocol = type("BoundedProtocol", (protocol,), {"most_connections": files // 2})
+    return uvicorn.Config(
+        app,
+        http=protocol,
+        ws="none",
+        h11_max_incomplete_event_size=MOST_HEAD_BYTES,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=20,
+    )
