@@ -56,6 +56,7 @@ from evidence.estimates import (
     clipped_inverse_propensity,
     doubly_robust,
     inverse_propensity,
+    joint_label_propensity,
     joint_propensity,
     self_normalised,
 )
@@ -188,6 +189,7 @@ __all__ = [
     "hallucination_rate",
     "impute_last_cost",
     "inverse_propensity",
+    "joint_label_propensity",
     "joint_propensity",
     "judge_errors",
     "label_free_accuracy",

@@ -177,6 +177,26 @@ def joint_propensity(run_propensity: npt.ArrayLike, label_propensity: npt.ArrayL
     return ran * labelled
 
 
+def joint_label_propensity(label_propensity: npt.ArrayLike, apart: npt.ArrayLike) -> FloatArray:
+    """[n] the chance that all answers of a decision are labelled: the one place where labels of tiers are put together.
+
+    Args: label_propensity [n, k] of a decision's answers, NaN = unknown, 1 where no label is needed; apart, of all
+    decisions or [n], whether each answer was drawn by a coin of its own. One coin labels every answer whose chance lies
+    above what fell, so all of them with the smallest chance; coins apart label all of them with the product.
+
+    Examples:
+        >>> joint_label_propensity([[0.5, 0.8]], False).tolist(), joint_label_propensity([[0.5, 0.8]], True).tolist()
+        ([0.5], [0.4])
+    """
+    chances = np.asarray(label_propensity, dtype=np.float64)
+    if chances.ndim != 2:
+        raise InvalidInputError(f"label_propensity has shape {chances.shape}, expected [decisions, tiers]")
+    if (chances < 0.0).any() or (chances > 1.0).any():
+        raise InvalidInputError("label_propensity has a chance outside [0, 1]; give what the coin's was")
+    joint: FloatArray = np.where(np.asarray(apart, dtype=np.bool_), chances.prod(axis=1), chances.min(axis=1))
+    return joint
+
+
 def _checked(
     values: npt.ArrayLike, observed: npt.ArrayLike, propensity: npt.ArrayLike
 ) -> tuple[FloatArray, BoolArray, FloatArray]:

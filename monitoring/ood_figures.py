@@ -15,6 +15,7 @@ from knowgate.records import Reason
 from monitoring.cohorts import Cohort
 from monitoring.estimates import Estimated, unidentified
 from monitoring.names import FigureName
+from monitoring.pairing import both_labelled
 
 _LABELLED = (FigureName.OOD_GAIN, FigureName.OOD_AS_GOOD, FigureName.OOD_NEEDLESS_USD)
 
@@ -35,8 +36,10 @@ def _labelled_figures(
     small: pd.DataFrame, last: pd.DataFrame, only: npt.NDArray[np.bool_]
 ) -> dict[FigureName, Estimated]:
     known = (small["correct"].notna() & last["correct"].notna()).to_numpy()
-    pair = np.fmin(
-        small["label_propensity"].to_numpy(dtype=np.float64), last["label_propensity"].to_numpy(dtype=np.float64)
+    pair = both_labelled(
+        small["label_propensity"].to_numpy(dtype=np.float64),
+        last["label_propensity"].to_numpy(dtype=np.float64),
+        small["label_coin"].to_numpy(dtype=object),
     )
     result = ood_conservativeness_of(
         only | small["retained"].to_numpy(dtype=bool),

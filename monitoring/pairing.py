@@ -1,9 +1,9 @@
 """Attempts to decisions: the one place where the tiers of a decision are put side by side.
 
 X = retained · (correct_last − correct_kept). It is 0 where the query escalated, 0 without a label where both answers
-are the same, and unknown (NaN) where the last tier did not run or a label is missing. Both tiers' labels come from one
-draw of that decision, so of their two label propensities the smaller one counts. A null propensity stays NaN: a
-figure that needs it says "not identified".
+are the same, and unknown (NaN) where the last tier did not run or a label is missing. The chance that both tiers'
+labels are there follows from how the cascade declares that they are drawn (`both_labelled`). A null propensity stays
+NaN: a figure that needs it says "not identified".
 
 Costs are counted three ways, the unit in the name. What exploration cost stands apart: it is paid to learn, not to
 answer.
@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from evidence.estimates import joint_label_propensity
 from knowgate.records import Role
-from knowgate.spec import CascadeSpec
+from knowgate.spec import CascadeSpec, LabelCoin
 from monitoring.errors import CohortInvalid
 from store.examples import Examples
 
@@ -45,6 +46,7 @@ _NAMES = (
     "label_source",
     "forecast_source",
     "p_t_kind",
+    "label_coin",
 )
 
 
@@ -55,7 +57,8 @@ def pair_attempts(examples: Examples) -> pd.DataFrame:
     said), slice, bundle, generation, reason (None where kept or undecided), retained (this tier's verdict was to
     keep), p_t, p_ik, score, ood, entropy, correct, run_propensity, label_propensity, exploration_rate, answer,
     tokens_in, tokens_out, latency_ms, usd, gflops, tokens, label_received_at (aware), label_source, shard, row;
-    forecast and forecast_source (what a source that is not trusted says of the answer, beside `correct`); p_t_kind.
+    forecast and forecast_source (what a source that is not trusted says of the answer, beside `correct`); p_t_kind;
+    label_coin.
     """
     columns: dict[str, object] = {
         "id": examples.ids,
@@ -120,7 +123,8 @@ def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime
     last = np.full(n, -1)
     last[ordinal[tier == spec.last]] = np.flatnonzero(tier == spec.last)
     columns: dict[str, Any] = {
-        name: attempts[name].to_numpy()[first] for name in ("id", "slice", "bundle", "generation", "exploration_rate")
+        name: attempts[name].to_numpy()[first]
+        for name in ("id", "slice", "bundle", "generation", "exploration_rate", "label_coin")
     }
     retained, last_ran = tier[kept] < spec.last, last >= 0
     columns |= {
@@ -192,8 +196,13 @@ def _difference(columns: dict[str, Any], same: BoolArray, told: str) -> tuple[Fl
     settled = ~columns["retained"] | (columns["explored"] & same)  # X is 0 whatever the labels say
     labelled = columns[f"{told}_last"] - columns[f"{told}_kept"]
     x = np.select([settled, columns["explored"]], [0.0, labelled], np.nan)
-    both = np.minimum(columns["kept_label_propensity"], columns["last_label_propensity"])
+    both = both_labelled(columns["kept_label_propensity"], columns["last_label_propensity"], columns["label_coin"])
     return x, np.where(settled, 1.0, both)
+
+
+def both_labelled(kept: FloatArray, last: FloatArray, coin: ObjectArray) -> FloatArray:
+    """[n] the chance that the labels of a decision's two answers are there, drawn as its `label_coin` says."""
+    return joint_label_propensity(np.column_stack([kept, last]), coin == LabelCoin.ATTEMPT)
 
 
 def _costs(

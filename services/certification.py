@@ -29,6 +29,7 @@ from evidence import (
 )
 from evidence import thresholds_as_objects as as_objects
 from evidence.errors import NotIdentifiedError
+from evidence.estimates import joint_label_propensity
 from knowgate import codec
 from knowgate.bundle import LabelBasis, SignalGain
 from knowgate.policy import BoolArray, FloatArray, PolicyKind
@@ -106,7 +107,7 @@ def certify_table(
     )
     left_out = _forecasts_left_out(table)
     try:
-        rows = _rows(table, tested, with_forecasts=left_out is None)
+        rows = rows_of_table(table, tested, with_forecasts=left_out is None)
     except NotIdentifiedError as error:
         raise Refused(f"not identified: {error}") from error
     answer = certify_policy(
@@ -192,7 +193,8 @@ def _basis(
     )
 
 
-def _rows(table: OutcomeTable, tested: BoolArray, *, with_forecasts: bool) -> CertificationRows:
+def rows_of_table(table: OutcomeTable, tested: BoolArray, *, with_forecasts: bool) -> CertificationRows:
+    """The `tested` [n] queries of the table as certification sees them."""
     ids = tuple(str(query) for query in table.query_ids[tested])
     correct = table.correct[tested]
     if not (np.isfinite(table.run_propensity).any() or np.isfinite(table.label_propensity).any()):
@@ -204,7 +206,7 @@ def _rows(table: OutcomeTable, tested: BoolArray, *, with_forecasts: bool) -> Ce
         run = np.prod(_coins(table.run_propensity, table.ran), axis=1)
     propensity = run
     if np.isfinite(table.label_propensity).any():
-        propensity = propensity * np.min(_label_coins(table), axis=1)
+        propensity = propensity * joint_label_propensity(_label_coins(table), table.coins_apart)
         observed = np.asarray(np.isfinite(table.correct).all(axis=1), dtype=np.bool_)
     if not with_forecasts or not np.isfinite(table.forecast).any():
         return CertificationRows(correct=correct, propensity=propensity[tested], observed=observed[tested], ids=ids)

@@ -96,6 +96,19 @@ def declared_p_t_kinds(session: Session, name: str) -> dict[tuple[int, int], str
     return declared
 
 
+def declared_label_coins(session: Session, name: str) -> dict[int, str]:
+    """By version, how the labels of one decision's answers were declared to be drawn.
+
+    A version that cannot be read is left out.
+    """
+    query = select(CascadeVersionRow.version, CascadeVersionRow.spec).where(CascadeVersionRow.cascade == name)
+    declared: dict[int, str] = {}
+    for row in session.execute(query):
+        with suppress(RecordInvalid):
+            declared[row.version] = codec.decode(CascadeSpec, row.spec).label_coin.value
+    return declared
+
+
 def cascade_names(session: Session) -> tuple[str, ...]:
     """The names of all cascades, sorted."""
     return tuple(session.scalars(select(CascadeRow.name).order_by(CascadeRow.name)))

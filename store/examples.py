@@ -19,8 +19,9 @@ from sqlalchemy import DateTime, Select, Subquery, case, func, null, select, typ
 from sqlalchemy.orm import Session
 
 from knowgate.records import LabelSource, Window
+from knowgate.spec import LabelCoin
 from store import dialects, partitions
-from store.cascades import declared_p_t_kinds
+from store.cascades import declared_label_coins, declared_p_t_kinds
 from store.tables import AttemptRow, DecisionRow, FingerprintRow, LabelRow, VectorPlaceRow, VectorShardRow
 from store.tables.base import UtcDateTime
 
@@ -65,6 +66,7 @@ class Examples:
     label_received_at: Times
     run_propensity: Floats
     label_propensity: Floats  # of the label in force
+    label_coin: Objects  # how labels of this decision are drawn, as the cascade declared it then
     forecast: Floats  # what the strongest source that is not trusted says; NaN where every source is
     forecast_source: Objects
     exploration_rate: Floats  # the row's own chance of a run of the last tier beside a retained answer
@@ -130,16 +132,24 @@ def labelled(
     columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) if rows else [()] * (len(_COLUMNS) + 2)
     arrays = {name: make(values) for (name, _, make), values in zip(_COLUMNS, columns[:-2], strict=True)}
     arrays |= {"forecast": _floats(columns[-2]), "forecast_source": _objects(columns[-1])}
-    arrays["p_t_kind"] = _kinds(session, cascade, arrays)
+    versions = arrays.pop("spec_version")
+    arrays["p_t_kind"] = _kinds(session, cascade, arrays, versions)
+    arrays["label_coin"] = _label_coins(session, cascade, versions)
     ids = arrays["ids"]
     fresh = np.ones(len(ids), dtype=bool)
     fresh[1:] = ids[1:] != ids[:-1]
     return Examples(decision=np.cumsum(fresh).astype(np.int64) - 1, **arrays)
 
 
-def _kinds(session: Session, cascade: str, arrays: dict[str, Any]) -> Objects:
+def _label_coins(session: Session, cascade: str, versions: Integers) -> Objects:
+    """How labels were drawn, by the versions that the decisions name; a version that says nothing means one coin."""
+    declared = declared_label_coins(session, cascade) if len(versions) else {}
+    return _objects(tuple(declared.get(int(version), LabelCoin.DECISION.value) for version in versions))
+
+
+def _kinds(session: Session, cascade: str, arrays: dict[str, Any], versions: Integers) -> Objects:
     """The kinds of P(T), those that nobody sent filled in from the cascade's versions that the decisions name."""
-    sent, versions = arrays["p_t_kind"], arrays.pop("spec_version")
+    sent = arrays["p_t_kind"]
     unsaid = np.flatnonzero([kind is None for kind in sent])
     if not len(unsaid):
         return np.asarray(sent, dtype=object)

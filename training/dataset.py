@@ -27,7 +27,7 @@ import numpy.typing as npt
 from sqlalchemy import Engine
 
 from knowgate.records import Fingerprint, PTKind, Window
-from knowgate.spec import CascadeSpec
+from knowgate.spec import CascadeSpec, LabelCoin
 from store.engine import reading
 from store.examples import Examples, labelled
 from store.fingerprints import fingerprints
@@ -115,6 +115,7 @@ class CascadeRows:
     tiers: tuple[TierColumns, ...]  # cheapest first, the last tier too
     fingerprints: Mapping[str, Fingerprint]
     undeclared: int = 0  # decisions of the window that ran a model which the cascade does not declare
+    coins_apart: BoolArray | None = None  # [n] each answer's label was drawn by its own coin; None = one per decision
     p_t_kinds: tuple[PTKind, ...] = ()  # per non-last tier, of every P(T) here
     of_another_kind: int = 0  # decisions that were left out since their P(T) is of another kind
 
@@ -134,6 +135,7 @@ class CascadeRows:
             tiers=tuple(tier.take(rows) for tier in self.tiers),
             fingerprints=self.fingerprints,
             undeclared=self.undeclared,
+            coins_apart=None if self.coins_apart is None else self.coins_apart[rows],
             p_t_kinds=self.p_t_kinds,
             of_another_kind=self.of_another_kind,
         )
@@ -190,6 +192,7 @@ def cascade_rows(examples: Examples, spec: CascadeSpec, known: Mapping[str, Fing
         tiers=tuple(_tier(examples, tier, foreign, spec.last) for tier in range(spec.last + 1)),
         fingerprints=known,
         undeclared=len(np.unique(examples.decision[foreign])),
+        coins_apart=np.asarray(examples.label_coin[first] == LabelCoin.ATTEMPT, dtype=np.bool_),
     )
     begun = examples.at_tier(0)
     return rows.take(~((begun >= 0) & foreign[begun])) if foreign.any() else rows

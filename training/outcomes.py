@@ -4,8 +4,9 @@ Decisions, all on the side of caution:
 - Where the last tier did not run, the coin that could have run it is the decision's exploration rate. A rate of 0, or
   a run whose propensity nobody logged, is no coin: the row counts once, and as the worst case where its outcome is
   missing. If the last tier ran on every row, it ran with certainty, whatever was logged.
-- Labels drawn by coin (a known propensity on every label, some below 1) weigh; a row that was not drawn then counts as
-  not observed. Otherwise every label was owed, and one that is missing is the worst case.
+- Labels drawn by coin (a known propensity on every label, some below 1) weigh, those of a decision together as the
+  cascade declares that they are drawn; a row that was not drawn then counts as not observed. Otherwise every label
+  was owed, and one that is missing is the worst case.
 - A tier in the middle that did not run may have kept anything: such a row counts as kept there, outcome unknown.
 - Labels of sources that are not trusted are forecasts. Trusted labels drawn by a known coin correct them; where no such
   coin is known they are left out, and it is said why.
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evidence.certification_rows import CertificationRows
+from evidence.estimates import joint_label_propensity
 from training.dataset import CascadeRows, TierColumns
 
 FloatArray = npt.NDArray[np.float64]
@@ -25,6 +27,7 @@ NO_COIN = (
     "not identified: trusted labels have no known label_propensity below 1, so nothing says how to correct the labels"
     " of other sources, and they are left out; draw trusted labels with `knowgate labels queue`"
 )
+_SAME = 1e-12  # chances this near to each other are one
 LEAST_COMPARED = 30  # answers with a trusted label and a forecast, before an error rate is read from them
 
 
@@ -99,30 +102,30 @@ def _coin(rows: CascadeRows, agrees: BoolArray, run: FloatArray) -> tuple[FloatA
     label = label_coin(rows)
     if label is None:
         return run, observed
-    settled = agrees.all(axis=1)  # X = 0 without any label
+    settled = agrees.all(axis=1)  # X = 0 without any label: such a row is known as soon as its tiers have run
     drawn = np.isfinite(label)
-    known = label[drawn]
-    label = np.where(drawn, label, known.min())
-    return np.where(settled & ~drawn, run, run * label), observed & (drawn | settled)
+    label = np.where(drawn, label, label[drawn].min())
+    return np.where(settled, run, run * label), observed & (drawn | settled)
 
 
 def label_coin(rows: CascadeRows) -> FloatArray | None:
-    """[n] the chance that a row was labelled, NaN where it was not; None unless labels were drawn by a known coin.
+    """[n] the chance that a row's answers were all labelled, NaN where they were not drawn; None unless labels were
+    drawn by a known coin.
 
-    The tiers of one decision are labelled by one draw where their propensities are equal, else by independent ones.
+    An answer without a label has no logged chance. Of one coin for the decision it is that of its other answers, or the
+    tier's smallest where tiers differ; a row of which the least likely answer is labelled was drawn, and a label
+    that is missing there is owed. Coins apart fall by themselves: a row is drawn where all of its answers are labelled.
     """
-    labelled = [np.isfinite(tier.correct) for tier in rows.tiers]
-    anywhere = np.logical_or.reduce(labelled)
-    propensities = [
-        np.where(has, tier.label_propensity, np.nan) for tier, has in zip(rows.tiers, labelled, strict=True)
-    ]
-    held = np.concatenate([p[has] for p, has in zip(propensities, labelled, strict=True)])
-    if held.size == 0 or not np.isfinite(held).all() or (held >= 1.0).all():
+    ran = np.column_stack([tier.ran for tier in rows.tiers])
+    labelled = np.column_stack([np.isfinite(tier.correct) for tier in rows.tiers])
+    chance = np.where(labelled, np.column_stack([tier.label_propensity for tier in rows.tiers]), np.inf)
+    logged = chance[labelled]
+    if logged.size == 0 or not np.isfinite(logged).all() or (logged >= 1.0).all():
         return None
-    joint = np.ones(rows.n)
-    previous = np.ones(rows.n)
-    for propensity, has in zip(propensities, labelled, strict=True):
-        fresh = has & (np.abs(propensity - previous) > 1e-12)
-        joint = np.where(fresh, joint * propensity, joint)
-        previous = np.where(has, propensity, previous)
-    return np.where(anywhere, joint, np.nan)
+    apart = np.zeros(rows.n, dtype=np.bool_) if rows.coins_apart is None else rows.coins_apart
+    own, of_tier = chance.min(axis=1, keepdims=True), chance.min(axis=0, keepdims=True)
+    differs = (labelled & (np.abs(chance - np.minimum(own, 1.0)) > _SAME)).any()
+    unlogged = np.minimum(np.where(differs | apart[:, None], of_tier, own), 1.0)
+    joint = joint_label_propensity(np.where(labelled, chance, np.where(ran, unlogged, 1.0)), apart)
+    drawn = np.where(apart, (labelled | ~ran).all(axis=1), own[:, 0] <= joint + _SAME)
+    return np.where(drawn & labelled.any(axis=1), joint, np.nan)

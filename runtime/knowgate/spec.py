@@ -160,6 +160,13 @@ class Schedule:
     training_window: timedelta = timedelta(days=28)
 
 
+class LabelCoin(StrEnum):
+    """How it is drawn which answers of one decision are labelled: what their label propensities mean together."""
+
+    DECISION = "decision"  # one coin for all: the chance of all labels is the smallest of theirs
+    ATTEMPT = "attempt"  # a coin for each answer: it is their product
+
+
 class OnRisk(StrEnum):
     """What a risk alarm does beside telling people."""
 
@@ -197,6 +204,7 @@ class CascadeSpec:
     vector_rate: float = 1.0  # share of decisions whose hidden states are shipped; the explored always are
     vector_retention: timedelta | None = None  # vectors of older decisions are forgotten; None = the deployment says
     privacy: Privacy = Privacy.HASH
+    label_coin: LabelCoin = LabelCoin.DECISION  # as `knowgate labels queue` draws
     webhooks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -37,7 +37,7 @@ def import_history(
     from services.commands.progress import counting
     from services.database import database
     from services.history.hidden_states import hidden_source
-    from services.history.import_outcomes import import_outcomes, require_tiers
+    from services.history.import_outcomes import import_outcomes, require_label_coin, require_tiers
     from services.history.outcomes import read_outcomes
     from services.history.recorded_decisions import recorded_decisions
     from services.settings import hash_key, read_settings
@@ -57,7 +57,9 @@ def import_history(
     rows = recorded_decisions(table, cascade, span=span, source=source)
     with database(settings) as engine, counting("importing", table.queries) as told:
         with reading(engine) as session:
-            require_tiers(table, cascades.cascade(session, cascade))
+            spec = cascades.cascade(session, cascade)
+        require_tiers(table, spec)
+        require_label_coin(table, spec)
         done = import_outcomes(
             engine,
             rows,

@@ -11,6 +11,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from knowgate.records import Window
+from knowgate.spec import LabelCoin
 from services.errors import InputInvalid
 from services.history.columns import FloatArray, IntArray, ObjectArray
 from services.history.outcomes import BoolArray, OutcomeTable
@@ -56,6 +57,7 @@ def export_outcomes(session: Session, cascade: str, window: Window, *, as_of: da
         label_source=grid.objects(examples.label_source),
         role=grid.objects(examples.role),
         forecast=grid.numbers(examples.forecast),
+        label_coin=_told_coins(grid.per_query(examples.label_coin)),
     )
 
 
@@ -70,6 +72,11 @@ def _names(session: Session, cascade: str, window: Window, as_of: datetime) -> d
         if name is not None:
             seen[name] = seen.get(name, 0) + 1
     return {key: str(key) if name is None or seen[name] > 1 else name for key, name in named.items()}
+
+
+def _told_coins(coins: ObjectArray) -> ObjectArray:
+    """The coins of labels, where any is not the usual one: what goes without saying is no column."""
+    return coins if (coins == LabelCoin.ATTEMPT).any() else np.full(len(coins), None, dtype=object)
 
 
 def _where(known: BoolArray, values: ObjectArray) -> ObjectArray:

@@ -76,6 +76,19 @@ def require_tiers(table: OutcomeTable, spec: CascadeSpec) -> None:
         )
 
 
+def require_label_coin(table: OutcomeTable, spec: CascadeSpec) -> None:
+    """Raises TableInvalid where the table's labels were drawn in another way than the cascade declares.
+
+    Stored decisions take the declaration's word for it, so labels drawn otherwise would weigh what they do not.
+    """
+    other = [str(coin) for coin in table.label_coin if coin is not None and coin != spec.label_coin]
+    if other:
+        raise TableInvalid(
+            f"label_coin of {len(other)} queries is {other[0]!r}, and cascade {spec.name} declares"
+            f" {spec.label_coin.value!r}: set label_coin in its file and apply it before these are imported"
+        )
+
+
 def _import_batch(
     session: Session,
     batch: Sequence[Recorded],

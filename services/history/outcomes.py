@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from knowgate.records import LabelSource, PTKind
+from knowgate.spec import LabelCoin
 from services.errors import TableInvalid
 from services.history.columns import Columns, FloatArray, IntArray, ObjectArray
 from services.history.table_files import read_columns, write_table
@@ -26,7 +27,7 @@ from store.files import Wanted
 BoolArray = npt.NDArray[np.bool_]
 Kind = TypeVar("Kind", bound=np.generic)
 
-TEXTS = ("query_id", "model", "slice", "prompt", "label_source", "role", "p_t_kind")
+TEXTS = ("query_id", "model", "slice", "prompt", "label_source", "role", "p_t_kind", "label_coin")
 TIMES = ("occurred_at", "labelled_at")
 TRUTHS = ("correct", "forecast")
 KNOWN = (
@@ -52,6 +53,7 @@ KNOWN = (
     "label_source",
     "role",
     "forecast",
+    "label_coin",
 )
 WANTED = Wanted(
     texts=TEXTS,
@@ -61,6 +63,7 @@ WANTED = Wanted(
 )
 ROLES = ("served", "superseded", "exploration")
 P_T_KINDS = tuple(str(kind) for kind in PTKind)
+LABEL_COINS = tuple(str(coin) for coin in LabelCoin)
 SOURCES = ("gold", "human", "judge", "feedback")
 
 
@@ -93,12 +96,15 @@ class OutcomeTable:
     entropy: FloatArray = field(default_factory=lambda: np.empty(0))  # [n, k] nats; left out = unknown
     margin: FloatArray = field(default_factory=lambda: np.empty(0))  # [n, k] in [0, 1]; left out = unknown
     p_t_kind: ObjectArray = field(default_factory=lambda: np.empty(0, dtype=object))  # [n, k] a PTKind or None
+    label_coin: ObjectArray = field(default_factory=lambda: np.empty(0, dtype=object))  # [n] a LabelCoin or None
 
     def __post_init__(self) -> None:
         for name, empty in (("entropy", np.nan), ("margin", np.nan), ("p_t_kind", None)):
             held = getattr(self, name)
             if held.size == 0:
                 object.__setattr__(self, name, np.full(self.ran.shape, empty, dtype=held.dtype))
+        if self.label_coin.size == 0:
+            object.__setattr__(self, "label_coin", np.full(self.queries, None, dtype=object))
 
     @property
     def _arrays(self) -> dict[str, npt.NDArray[np.generic]]:
@@ -139,6 +145,16 @@ class OutcomeTable:
     @property
     def tiers(self) -> int:
         return int(self.ran.shape[1])
+
+    @property
+    def coins_apart(self) -> BoolArray:
+        """[n] whether each answer's label was drawn by a coin of its own; else one coin drew those of the query.
+
+        A query that says nothing, as one without labels may, goes with the others where they are of one mind.
+        """
+        apart = np.asarray(self.label_coin == LabelCoin.ATTEMPT, dtype=np.bool_)
+        silent = np.array([coin is None for coin in self.label_coin], dtype=np.bool_)
+        return apart | silent if apart.any() and (apart | silent).all() else apart
 
     @property
     def complete(self) -> BoolArray:
@@ -200,6 +216,7 @@ def read_outcomes(path: str | Path, *, timezone: str | None = None, now: datetim
         label_source=grid.words("label_source", SOURCES),
         role=grid.words("role", ROLES),
         forecast=grid.numbers("forecast", high=1.0),
+        label_coin=grid.per_query("label_coin", LABEL_COINS),
         ignored=tuple(name for name in columns.names if name not in KNOWN),
         rows_read=columns.rows,
         lines_in_file=columns.source.lines,
@@ -237,16 +254,19 @@ class _Grid:
         return self.place(self.columns.numbers(name, high=high, above_low=above_low, whole=whole), np.nan)
 
     def words(self, name: str, allowed: tuple[str, ...]) -> ObjectArray:
+        return self.place(self._words(name, allowed), None)
+
+    def _words(self, name: str, allowed: tuple[str, ...]) -> ObjectArray:
         texts = self.columns.texts(name)
         unknown = set(texts) - {None, *allowed}
         if unknown:
             row = next(row for row, text in enumerate(texts) if text in unknown)
             raise self.columns.fault(name, row, texts[row], f"use one of {', '.join(allowed)}")
-        return self.place(texts, None)
+        return texts
 
-    def per_query(self, name: str) -> ObjectArray:
+    def per_query(self, name: str, allowed: tuple[str, ...] | None = None) -> ObjectArray:
         """The one text [n] that all rows of a query agree on; null agrees with everything."""
-        texts = self.columns.texts(name)
+        texts = self.columns.texts(name) if allowed is None else self._words(name, allowed)
         held = np.full(self.shape[0], None, dtype=object)
         known = texts != np.array(None)
         held[self.query[known][::-1]] = texts[known][::-1]

@@ -1,6 +1,7 @@
 """What is assumed where nothing is known: never anything in a candidate's favour."""
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,12 +110,36 @@ def test_labels_drawn_by_coin_weigh_and_the_undrawn_are_not_observed() -> None:
     assert known.drops(np.zeros(4, dtype=int)).tolist() == [1.0, 0.0]
 
 
-def test_tiers_labelled_by_different_coins_weigh_their_product() -> None:
+def test_labels_of_one_coin_weigh_the_smallest_chance_and_those_of_coins_apart_the_product() -> None:
     small = tier_of(2, correct=np.array([0.0, 1.0]), label_propensity=np.array([0.5, 0.5]))
     large = tier_of(2, correct=np.array([1.0, 1.0]), label_propensity=np.array([0.2, 0.5]))
-    coin = label_coin(rows_of(small, large))
-    assert coin is not None
-    np.testing.assert_allclose(coin, [0.1, 0.5])
+    np.testing.assert_allclose(label_coin(rows_of(small, large)), [0.2, 0.5])
+    apart = rows_of(small, large, coins_apart=np.array([True, False]))
+    np.testing.assert_allclose(label_coin(apart), [0.1, 0.5])
+
+
+def test_an_answer_that_its_coin_did_not_draw_leaves_its_row_out_and_an_owed_one_does_not() -> None:
+    """Chances .5 and .8: the last row has only the label that comes oftener, so the rarer one need not have fallen."""
+    small = tier_of(4, correct=np.array([0.0, NAN, 1.0, NAN]), label_propensity=np.array([0.5, NAN, 0.5, NAN]))
+    large = tier_of(4, correct=np.array([1.0, NAN, NAN, 1.0]), label_propensity=np.array([0.8, NAN, NAN, 0.8]))
+    np.testing.assert_allclose(label_coin(rows_of(small, large)), [0.5, NAN, 0.5, NAN])  # the third: owed
+    apart = label_coin(rows_of(small, large, coins_apart=np.ones(4, dtype=bool)))
+    np.testing.assert_allclose(apart, [0.4, NAN, NAN, NAN])
+    even = replace(large, label_propensity=np.array([0.5, NAN, NAN, 0.5]))
+    np.testing.assert_allclose(label_coin(rows_of(small, even)), [0.5, NAN, 0.5, 0.5])
+
+
+def test_a_row_of_equal_answers_is_known_by_its_run_alone_whether_its_label_was_drawn_or_not() -> None:
+    """Else such rows, which lose nothing, would be seen oftener than their weight says, and hide what others lose."""
+    coin = np.array([0.5, NAN, 0.5, NAN])
+    answers = ("yes", "yes", "yes", "yes")
+    small = tier_of(4, correct=np.array([1.0, NAN, 1.0, NAN]), label_propensity=coin, answers=answers)
+    large = tier_of(
+        4, correct=np.array([1.0, NAN, 0.0, NAN]), label_propensity=coin, answers=("yes", "yes", "no", "no")
+    )
+    known = certification_rows(rows_of(small, large))
+    assert np.asarray(known.propensity).tolist() == [1.0, 1.0, 0.5, 0.5]
+    assert np.asarray(known.observed).tolist() == [True, True, True, False]
 
 
 def test_labels_that_were_owed_have_no_coin() -> None:
