@@ -44,13 +44,17 @@ def mean_p_t(log_probabilities: Sequence[float]) -> float:
 def option_figures(known: Sequence[float], *, missing: int = 0, most: float = 0.0) -> OptionFigures:
     """Entropy and margin over `known` probabilities of answers, and `missing` others of at most `most` each.
 
-    >>> option_figures([0.6, 0.2, 0.1, 0.1]).margin
-    0.4
+    A known one below `most` is taken for a missing one: that widens the bounds, and keeps them simple.
+
+    >>> option_figures([0.5, 0.25, 0.125, 0.125]).margin
+    0.25
     >>> option_figures([0.9, 0.05], missing=2, most=0.04).entropy is None
     True
-    >>> option_figures([0.9999], missing=3, most=1e-5)
-    OptionFigures(entropy=0.00018768..., margin=0.999895)
+    >>> option_figures([0.9999], missing=3, most=1e-5).margin
+    0.999895
     """
+    likely = [mass for mass in known if mass >= most or not missing]
+    known, missing = likely, missing + len(known) - len(likely)
     if not known or len(known) + missing < 2:
         return OptionFigures(entropy=None, margin=None)
     return OptionFigures(

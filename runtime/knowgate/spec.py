@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from knowgate.errors import RecordInvalid
+from knowgate.options import require_options
 from knowgate.policy import PolicyKind
 from knowgate.records import LabelSource, PTKind
 
@@ -73,6 +74,7 @@ class TierSpec:
             raise RecordInvalid("max_tokens", self.max_tokens, "an answer has at least one token")
         if self.options and len(set(self.options)) < max(2, len(self.options)):
             raise RecordInvalid("options", list(self.options), "give at least two answers, each once, or none")
+        require_options(self.options)
         if self.api_key_variable is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.api_key_variable):
             cure = "name the environment variable that holds the key; the key itself has no place here"
             raise RecordInvalid("api_key_variable", "(not shown)", cure)

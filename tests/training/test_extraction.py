@@ -80,7 +80,8 @@ def test_a_longer_answer_keeps_the_signals_of_its_first_token(answerer_of: Any) 
     short = answerer_of("llama").answer(PROMPTS)
     long = answerer_of("llama", "right", max_new_tokens=4).answer(PROMPTS)
     for one, other in zip(short, long, strict=True):
-        assert other.p_t == pytest.approx(one.p_t, abs=1e-5)
+        if one.text.strip():  # else the first token with text is a later one
+            assert other.p_t == pytest.approx(one.p_t, abs=1e-5)
         assert other.text.startswith(one.text)
         assert 1 <= other.tokens_out <= 4
 

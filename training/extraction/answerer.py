@@ -3,15 +3,15 @@
 Decisions:
 - Hooks keep one vector per prompt, layer and position, never the states of all tokens. Where only states are asked
   for (`states`, `read`), the pass ends after the topmost wanted layer and no output head runs.
-- With option tokens the answer is the likeliest option and the entropy that of the options among themselves; P(T) is
-  the chosen token's probability over the whole vocabulary either way, as an API would report it.
+- With options the answer begins with the likeliest one, its spellings summed. P(T), entropy and margin are read from
+  the tokens as serving reads them, at an endpoint or in process (`knowgate.backends.answer_tokens`), so what is missing
+  there is NaN here. Without options the entropy is that of the vocabulary at the first token.
 - P(T) is of one kind (`knowgate.p_t`): the chosen option's where options are given, else the first token's, or the
-  mean over the answer's tokens. Longer answers are continued greedily in a second call; entropy and margin stay those
-  of the first token, and so does P(T) unless it is the mean, which is gathered as the tokens are written.
+  mean over the answer's tokens. Longer answers are continued greedily in a second call; the tokens' probabilities are
+  gathered as they are written.
 - A state that is not finite is an error that names its prompt: it would poison a training set silently.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,11 +22,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from knowgate.backends.alignment import Ended
+from knowgate.backends.answer_tokens import TokenSignals, read_signals
 from knowgate.backends.greedy import ends_of, greedy
-from knowgate.p_t import mean_p_t
+from knowgate.backends.protocol import Finish
+from knowgate.backends.written import Spellings, written_tokens
 from knowgate.records import Fingerprint, PTKind
 from training.errors import ExtractionRefused
 from training.extraction.batches import Batch, batches
+from training.extraction.first_tokens import FirstTokens, first_tokens, option_token_ids, or_nan
 from training.extraction.loading import LoadedModel, load_model
 from training.extraction.passes import Passes
 from training.extraction.positions import LAST, MEAN, named_positions
@@ -42,13 +46,13 @@ class Answered:
 
     text: str
     token_id: int  # of the answer's first token
-    p_t: float  # of the answerer's kind: that token's probability, or the mean over the answer's tokens
-    entropy: float  # nats; over the options where given, else over the vocabulary
+    p_t: float  # of the answerer's kind; NaN = missing
+    entropy: float  # nats; over the options where given (NaN = missing), else over the vocabulary
     hidden: npt.NDArray[np.float32]  # [layers × positions, d], in the order of the answerer's fingerprints
     tokens_in: int
     tokens_out: int
     latency_ms: float  # of the batch that this prompt was in
-    margin: float | None = None  # of the likeliest option over the next one; None without options
+    margin: float | None = None  # of the likeliest option over the next one (NaN = missing); None without options
     p_t_kind: PTKind = PTKind.FIRST_TOKEN
 
 
@@ -115,7 +119,8 @@ class Answerer:
         )
         self._shortest = max(place.shortest for place in places)
         self.option_texts = tuple(options or ())
-        self._options = None if options is None else torch.tensor(option_token_ids(loaded, options))
+        own = () if options is None else option_token_ids(loaded, options)
+        self._spellings = Spellings(loaded.tokenizer, self.option_texts, own) if own else None
         if p_t_kind is PTKind.OPTION and not self.option_texts:
             raise ExtractionRefused("p_t_kind is option: give the options, or use first_token or mean")
         self.p_t_kind = p_t_kind or (PTKind.OPTION if self.option_texts else PTKind.FIRST_TOKEN)
@@ -211,20 +216,21 @@ class Answerer:
         states, logits = self._answers.run(batch)
         assert logits is not None
         hidden = self._finite(states, batch)
-        chosen, p_t, entropy, margin = _read_logits(self._finite_logits(logits, batch), self._options)
-        texts, tokens_out, means = self._texts(batch, chosen, p_t.log())
+        first = first_tokens(self._finite_logits(logits, batch), self._spellings)
+        texts, ids, numbers = self._written(batch, first)
+        read = [self._read(*row) for row in zip(texts, ids, numbers, first.listed, strict=True)]
         latency_ms = (time.perf_counter() - began) * 1e3
         return [
             Answered(
                 text=texts[at],
-                token_id=int(chosen[at]),
-                p_t=float(p_t[at]) if self.p_t_kind is not PTKind.MEAN else means[at],
-                entropy=float(entropy[at]),
+                token_id=ids[at][0],
+                p_t=or_nan(read[at].p_t),
+                entropy=or_nan(read[at].entropy) if first.entropy is None else float(first.entropy[at]),
                 hidden=hidden[at],
                 tokens_in=int(batch.lengths[at]),
-                tokens_out=tokens_out[at],
+                tokens_out=len(ids[at]),
                 latency_ms=latency_ms,
-                margin=None if margin is None else float(margin[at]),
+                margin=None if self._spellings is None else or_nan(read[at].margin),
                 p_t_kind=self.p_t_kind,
             )
             for at in range(len(batch.rows))
@@ -256,75 +262,53 @@ class Answerer:
             )
         return logits
 
-    def _texts(self, batch: Batch, chosen: Tensor, log_p: Tensor) -> tuple[list[str], list[int], list[float]]:
-        """Each answer's text, its tokens, and the geometric mean of their probabilities (where that is wanted).
-
-        `chosen` [batch] are the first tokens, `log_p` [batch] their log-probabilities.
-        """
-        tokenizer = self.loaded.tokenizer
+    def _written(self, batch: Batch, first: FirstTokens) -> tuple[list[str], list[list[int]], list[list[float]]]:
+        """Each answer's text, its tokens up to and with the one that ends it, and their log-probabilities."""
+        tokenizer, chosen = self.loaded.tokenizer, first.chosen
         if self.max_new_tokens == 1:
-            texts = tokenizer.batch_decode(chosen[:, None], skip_special_tokens=True)
-            return texts, [1] * len(chosen), [mean_p_t([value]) for value in log_p.tolist()]
+            ids = chosen[:, None].tolist()
+            return tokenizer.batch_decode(ids, skip_special_tokens=True), ids, first.log_p[:, None].tolist()
         device = self.loaded.network.device
-        ids = torch.cat([batch.input_ids, chosen[:, None]], dim=1).to(device)
+        given = torch.cat([batch.input_ids, chosen[:, None]], dim=1).to(device)
         mask = torch.cat([batch.attention_mask, torch.ones_like(chosen)[:, None]], dim=1).to(device)
         steps: list[Tensor] = []
         with (
             self.loaded.lock,
             greedy(self.loaded.network, tokenizer),
-            gathered(self.loaded.network, steps, wanted=self.p_t_kind is PTKind.MEAN) as more,
+            gathered(self.loaded.network, steps) as more,
         ):
             written = self.loaded.network.generate(
-                input_ids=ids,
+                input_ids=given,
                 attention_mask=mask,
                 max_new_tokens=self.max_new_tokens - 1,
                 pad_token_id=pad_id(self.loaded),
                 **more,
             )[:, batch.input_ids.shape[1] :].cpu()
         ends = ends_of(self.loaded.network, tokenizer)
-        counts = [_until(row.tolist(), ends) for row in written]
-        texts = [
-            tokenizer.decode(row[:count], skip_special_tokens=True) for row, count in zip(written, counts, strict=True)
-        ]
-        each = torch.stack([log_p, *steps], dim=1).tolist()
-        means = [
-            mean_p_t(values[: max(1, count - int(row[count - 1] in ends))])
-            for values, row, count in zip(each, written.tolist(), counts, strict=True)
-        ]
-        return texts, counts, means
+        ids = [row[: _until(row, ends)] for row in written.tolist()]
+        texts = [tokenizer.decode(row, skip_special_tokens=True) for row in ids]
+        numbers = torch.stack([first.log_p, *steps], dim=1).tolist()
+        return texts, ids, [values[: len(row)] for values, row in zip(numbers, ids, strict=True)]
+
+    def _read(self, text: str, ids: list[int], numbers: list[float], listed: list[float]) -> TokenSignals:
+        """What the tokens of one answer show; `listed` are the log-probabilities of the options' spellings."""
+        ended = ids[-1] in ends_of(self.loaded.network, self.loaded.tokenizer)
+        whole = ended or (self.max_new_tokens == 1 and self._spellings is not None)
+        spellings = None if self._spellings is None else self._spellings.listed(listed)
+        signals = read_signals(
+            written_tokens(self.loaded.tokenizer, ids, numbers, spellings),
+            text,
+            kind=self.p_t_kind,
+            options=self.option_texts,
+            ended=Ended(finish=Finish.STOP if whole else Finish.LENGTH),
+            notes=[],
+        )
+        return signals or TokenSignals()
 
 
 def _some(prompts: Sequence[Prompt]) -> None:
     if not prompts:
         raise ExtractionRefused("prompts is empty: give at least one prompt")
-
-
-def option_token_ids(loaded: LoadedModel, options: Sequence[str]) -> list[int]:
-    """The token of each allowed answer. Raises ExtractionRefused unless each is one token, and all differ."""
-    tokens = [loaded.tokenizer(option, add_special_tokens=False)["input_ids"] for option in options]
-    for option, token in zip(options, tokens, strict=True):
-        if len(token) != 1:
-            raise ExtractionRefused(f"option {option!r} is {len(token)} tokens of {loaded.model}: one is expected")
-    ids = [int(token[0]) for token in tokens]
-    if len(set(ids)) != len(ids) or len(ids) < 2:
-        raise ExtractionRefused(f"options {list(options)} are tokens {ids}: give at least two that differ")
-    return ids
-
-
-def _read_logits(logits: Tensor, options: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """The chosen token, its probability, the entropy in nats and the options' margin, each [batch]."""
-    log_p = logits.log_softmax(-1)
-    margin: Tensor | None = None
-    if options is None:
-        chosen, among = log_p.argmax(-1), log_p
-    else:
-        among = log_p[:, options].log_softmax(-1)
-        chosen = options[among.argmax(-1)]
-        likeliest = log_p[:, options].exp().topk(2, dim=-1).values
-        margin = (likeliest[:, 0] - likeliest[:, 1]).clamp(0.0, 1.0)
-    terms = torch.where(among > -math.inf, among.exp() * among, 0.0)
-    p_t = log_p.gather(1, chosen[:, None])[:, 0].exp()
-    return chosen, p_t.clamp(max=1.0), (-terms.sum(-1)).clamp(min=0.0), margin
 
 
 def _until(tokens: list[int], ends: frozenset[int]) -> int:

@@ -30,14 +30,11 @@ class _Gatherer:
 
 
 @contextmanager
-def gathered(network: Any, steps: list[Tensor], *, wanted: bool) -> Iterator[dict[str, Any]]:
-    """What `generate` is to be given so that `steps` gets a [batch] of log-probabilities per token; {} unless wanted.
+def gathered(network: Any, steps: list[Tensor]) -> Iterator[dict[str, Any]]:
+    """What `generate` is to be given so that `steps` gets a [batch] of log-probabilities per token.
 
     Of a row that has ended, what follows its end means nothing.
     """
-    if not wanted:
-        yield {}
-        return
     gatherer = _Gatherer(steps)
     handle = network.register_forward_hook(gatherer.see)
     try:

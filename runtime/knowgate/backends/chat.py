@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from knowgate.backends.answer_tokens import TokenSignals, read_signals
+from knowgate.backends.alignment import Ended
+from knowgate.backends.answer_tokens import TokenSignals
+from knowgate.backends.logprobs import listed_signals
 from knowgate.backends.protocol import Finish
 from knowgate.errors import BackendFailed, Failure
 from knowgate.records import PTKind
@@ -39,8 +41,14 @@ class Chat:
     document: Json
 
 
-def read_chat(content: bytes, *, options: Sequence[str] = (), p_t_kind: PTKind | None = PTKind.FIRST_TOKEN) -> Chat:
-    """The completion in `content`, with a P(T) of this kind (None = none is wanted).
+def read_chat(
+    content: bytes,
+    *,
+    options: Sequence[str] = (),
+    p_t_kind: PTKind | None = PTKind.FIRST_TOKEN,
+    stops: Sequence[str] = (),
+) -> Chat:
+    """The completion in `content`, with a P(T) of this kind (None = none is wanted); `stops` = the stop strings sent.
 
     Raises BackendFailed (garbage) where there is no message in it.
     """
@@ -54,7 +62,8 @@ def read_chat(content: bytes, *, options: Sequence[str] = (), p_t_kind: PTKind |
         raise _garbage(content, str(error) if isinstance(error, _NoMessage) else repr(error)) from error
     notes = list(message.notes)
     text = message.text or ""
-    signals = TokenSignals() if message.is_no_text else _signals(choice, text, p_t_kind, options, notes)
+    kind = None if message.is_no_text else p_t_kind
+    signals = _signals(choice, text, kind, options, _ended(choice, finish, stops), notes)
     return Chat(
         text=text,
         refusal=message.refusal,
@@ -126,13 +135,25 @@ def _joined(parts: list[Json], notes: list[str]) -> tuple[str, str | None]:
     return "".join(texts), "".join(refusals) or None
 
 
-def _signals(choice: Json, text: str, kind: PTKind | None, options: Sequence[str], notes: list[str]) -> TokenSignals:
+def _signals(
+    choice: Json, text: str, kind: PTKind | None, options: Sequence[str], ended: Ended, notes: list[str]
+) -> TokenSignals:
     """The signals of the answer's tokens; whatever a server put there costs the signals alone, never the answer."""
     try:
-        return read_signals(choice, text, kind, options, notes)
+        return TokenSignals() if kind is None else listed_signals(choice, text, kind, options, ended, notes)
     except (ArithmeticError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         notes.append(f"the logprobs cannot be read ({error!r}): p_t is missing")
         return TokenSignals()
+
+
+def _ended(choice: Json, finish: Finish | None, stops: Sequence[str]) -> Ended:
+    thought = [choice["message"].get(name) for name in ("reasoning_content", "reasoning")]
+    named = [choice.get(name) for name in ("stop_reason", "matched_stop")]  # of vLLM, of SGLang
+    return Ended(
+        finish=finish,
+        reasoning=next((one for one in thought if isinstance(one, str)), ""),
+        stops=(*stops, *(one for one in named if isinstance(one, str))),
+    )
 
 
 def _finish(choice: Json) -> Finish | None:

@@ -5,11 +5,11 @@ and how likely it was, while P(T) is the probability of the likeliest. They are 
 What ends an answer is the model's own business and is kept: its settings and its tokenizer may name different tokens.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessorList
 
 
 def ends_of(network: Any, tokenizer: Any) -> frozenset[int]:
@@ -17,6 +17,11 @@ def ends_of(network: Any, tokenizer: Any) -> frozenset[int]:
     ends = network.generation_config.eos_token_id
     named = [tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
     return frozenset(end for end in named if end is not None)
+
+
+def processors(*some: Callable[[Any, Any], Any]) -> Any:
+    """Logits processors, in the form that `generate` takes."""
+    return LogitsProcessorList(some)
 
 
 @contextmanager

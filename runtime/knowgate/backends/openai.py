@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from knowgate.backends.answer_tokens import says_option
+from knowgate.backends.alignment import answer_of
 from knowgate.backends.chat import Chat, read_chat
 from knowgate.backends.endpoint import Endpoint
 from knowgate.backends.protocol import Message, Reply, require_kind
 from knowgate.errors import RecordInvalid
+from knowgate.options import option_of
 from knowgate.records import PTKind
 
 
@@ -140,10 +141,19 @@ class OpenAIBackend:
             "max_tokens": self.max_tokens,
             "temperature": 0.0,
             "logprobs": None if self.p_t_kind is None else True,
-            "top_logprobs": min(20, max(5, 2 * len(self.options))) if self.options and self.p_t_kind else None,
+            "top_logprobs": None if self.p_t_kind is None else self._top_logprobs(),
         }
         body |= changes | self._parameters
         return {name: value for name, value in body.items() if value is not None}
+
+    def _top_logprobs(self) -> int:
+        """How many tokens are to be listed: those of the options, or a second one, which shows that they are real."""
+        return min(20, max(5, 2 * len(self.options))) if self.options else 2
+
+    def _stops(self) -> tuple[str, ...]:
+        """The stop strings that a request names; they are cut off from the text, and listed all the same."""
+        stop = self._parameters.get("stop")
+        return tuple(one for one in ([stop] if isinstance(stop, str) else stop or ()) if isinstance(one, str))
 
     def _is_of_one_token(self) -> bool:
         """Whether answers are meant to be one token, which every engine calls cut off."""
@@ -151,7 +161,7 @@ class OpenAIBackend:
         return 1 in (sent.get("max_tokens"), sent.get("max_completion_tokens"))
 
     def _read(self, content: bytes) -> Chat:
-        return read_chat(content, options=self.options, p_t_kind=self.p_t_kind)
+        return read_chat(content, options=self.options, p_t_kind=self.p_t_kind, stops=self._stops())
 
     def _reply(self, chat: Chat, began: float, **hidden: Any) -> Reply:
         """The reply that `chat` amounts to; `began` is of time.perf_counter, `hidden` what else there is."""
@@ -161,7 +171,7 @@ class OpenAIBackend:
             finish=chat.finish,
             refusal=chat.refusal,
             tool_calls=chat.tool_calls,
-            enough=self._is_of_one_token() or says_option(chat.text, self.options),
+            enough=self._is_of_one_token() or option_of(answer_of(chat.text) or "", self.options) is not None,
             p_t=chat.p_t,
             p_t_kind=self.p_t_kind,
             entropy=chat.entropy,

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from knowgate.arrays import Float32Array
 from knowgate.errors import RecordInvalid
+from knowgate.options import require_options
 from knowgate.records import Fingerprint, PTKind
 
 LAST_PROMPT_TOKEN = "last_prompt_token"
@@ -77,7 +78,9 @@ class Encoder(Protocol):
 
 
 def require_kind(kind: PTKind | None, options: Sequence[str]) -> None:
-    """Raises RecordInvalid for a kind of P(T) that cannot be given: that of an option where the options are unknown."""
+    """Raises RecordInvalid for a kind of P(T) that cannot be given, that of an option where the options are unknown,
+    and for options that cannot be told apart."""
+    require_options(options)
     if kind is PTKind.OPTION and len(options) < 2:
         raise RecordInvalid("p_t_kind", kind.value, "give the options: without them no option's probability is known")
 

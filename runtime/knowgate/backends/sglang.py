@@ -3,8 +3,9 @@
 The server is started with `--enable-return-hidden-states`; a request says `return_hidden_states: "last"`. While a
 longer answer is written, each step overwrites that one state, so the state of a finished answer belongs to its own
 last token and not to the prompt. P(IK) is read at the last prompt token. So an answer of more than one token takes two
-requests: the first writes one token and carries the state and the first token's P(T), the second writes the answer on
-the prefix that the server has cached by then. A P(T) of another kind is the whole answer's, and comes with the second.
+requests: the first writes one token and carries the state, the second writes the answer on the prefix that the server
+has cached by then. P(T), entropy and margin are read from the answer that is served: only a whole one shows which of
+its tokens are the answer's.
 """
 
 import time
@@ -56,22 +57,12 @@ class SGLangBackend(OpenAIBackend):
         first = self._read(content)
         unread: list[str] = []
         hidden = _state(first, unread)
-        told = first
+        answered = first
         if self.max_tokens > 1 and first.finish is not Finish.STOP:
-            of_first = self.p_t_kind in (None, PTKind.FIRST_TOKEN)
-            without = {"logprobs": None, "top_logprobs": None} if of_first else {}
-            whole = self._read((yield Post(body=self._body(messages, **without))))
-            signals = first if of_first else whole
-            told = replace(
-                whole,
-                p_t=signals.p_t,
-                entropy=signals.entropy,
-                margin=signals.margin,
-                tokens_in=first.tokens_in,
-                notes=signals.notes,
-            )
+            whole = self._read((yield Post(body=self._body(messages))))
+            answered = replace(whole, tokens_in=first.tokens_in)
         fingerprint = None if hidden is None else self.fingerprint
-        return self._reply(told, began, hidden=hidden, fingerprint=fingerprint, notes=unread)
+        return self._reply(answered, began, hidden=hidden, fingerprint=fingerprint, notes=unread)
 
 
 def _state(chat: Chat, notes: list[str]) -> Float32Array | None:

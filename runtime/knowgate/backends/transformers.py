@@ -4,7 +4,7 @@ One `generate` call answers; a hook on the wanted block keeps the state at the l
 what training reads: what leaves block n, before the final norm. The fingerprint comes from outside, usually from the
 bundle, and is held against the model that was loaded: another dtype, template or library version is refused when the
 back-end is made, not when its vectors have long been wrong. With `options` the answer's first token is the likeliest of
-them, as in training.
+them, as in training. P(T), entropy and margin are read as they are at an endpoint (`answer_tokens`).
 """
 
 import asyncio
@@ -12,18 +12,22 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from knowgate.arrays import Float32Array
+from knowgate.backends.alignment import Ended, answer_of
+from knowgate.backends.answer_tokens import NOT_ALIGNED, TokenSignals, read_signals
 from knowgate.backends.blocks import require_layer, watching
-from knowgate.backends.greedy import ends_of, greedy
+from knowgate.backends.greedy import ends_of, greedy, processors
 from knowgate.backends.loading import fingerprint_of
 from knowgate.backends.protocol import LAST_PROMPT_TOKEN, Finish, Message, Reply, require_engine, require_kind
+from knowgate.backends.written import LikeliestOption, Spellings, written_tokens
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
-from knowgate.p_t import mean_p_t, option_figures
+from knowgate.options import option_of
 from knowgate.records import Fingerprint, PTKind
 
 
@@ -55,7 +59,8 @@ class TransformersBackend:
         self._tokenizer = tokenizer
         self._max_new_tokens = max_new_tokens
         self._lock = threading.Lock()
-        self._option_ids = _option_ids(tokenizer, self.options)
+        own = _option_ids(tokenizer, self.options)
+        self._spellings = Spellings(tokenizer, self.options, own) if own else None
         if fingerprint is not None:
             _require_fingerprint(network, tokenizer, fingerprint)
 
@@ -97,55 +102,62 @@ class TransformersBackend:
         if latency_ms > timeout_s * 1e3:
             raise BackendFailed(f"{self.model} was still writing after {timeout_s:.3g} s", Failure.TIMEOUT)
         tokens = written.sequences[0, ids.shape[1] :].tolist()
-        first = written.logits[0][0].float().log_softmax(-1)
-        entropy, margin = self._figures(first)
+        text = self._tokenizer.decode(tokens, skip_special_tokens=True)
+        finish = Finish.STOP if tokens[-1] in ends_of(self._network, self._tokenizer) else Finish.LENGTH
+        notes: list[str] = []
+        signals = self._signals(tokens, written.logits, text, finish, notes)
         hidden = _as_numpy(seen)
         return Reply(
-            text=self._tokenizer.decode(tokens, skip_special_tokens=True),
-            p_t=self._p_t(tokens, written.logits, first),
+            text=text,
+            p_t=signals.p_t,
             p_t_kind=self.p_t_kind,
-            entropy=entropy,
-            margin=margin,
+            entropy=signals.entropy,
+            margin=signals.margin,
             hidden=hidden,
             fingerprint=None if hidden is None else self.fingerprint,
             tokens_in=int(ids.shape[1]),
             tokens_out=len(tokens),
-            finish=Finish.STOP if tokens[-1] in ends_of(self._network, self._tokenizer) else Finish.LENGTH,
-            enough=bool(self._option_ids) or self._max_new_tokens == 1,
+            finish=finish,
+            enough=self._max_new_tokens == 1 or option_of(answer_of(text) or "", self.options) is not None,
             latency_ms=latency_ms,
+            notes=tuple(notes),
         )
 
-    def _p_t(self, tokens: list[int], logits: Sequence[torch.Tensor], first: torch.Tensor) -> float | None:
-        if self.p_t_kind is None:
-            return None
-        if self.p_t_kind is not PTKind.MEAN:  # with options the first token is the chosen one
-            return min(1.0, float(first[tokens[0]].exp()))
-        counted = max(1, len(tokens) - (tokens[-1] in ends_of(self._network, self._tokenizer)))
-        return mean_p_t(
-            [
-                float(step[0].float().log_softmax(-1)[token])
-                for step, token in zip(logits[:counted], tokens, strict=False)
-            ]
+    def _signals(
+        self, tokens: list[int], logits: Sequence[torch.Tensor], text: str, finish: Finish, notes: list[str]
+    ) -> TokenSignals:
+        """P(T), entropy and margin; without options the entropy is that of the vocabulary at the first token."""
+        first = logits[0][0].float().log_softmax(-1)
+        if self._spellings is None:
+            listed, entropy = None, max(0.0, float(torch.special.entr(first.exp()).sum()))
+        else:
+            listed, entropy = self._spellings.listed(first[list(self._spellings.tokens)].tolist()), None
+        if self.p_t_kind is None and listed is None:
+            return TokenSignals(entropy=entropy)
+        each = [float(step[0].float().log_softmax(-1)[token]) for step, token in zip(logits, tokens, strict=True)]
+        one_option = self._spellings is not None and self._max_new_tokens == 1
+        signals = read_signals(
+            written_tokens(self._tokenizer, tokens, each, listed),
+            text,
+            kind=self.p_t_kind or PTKind.FIRST_TOKEN,
+            options=self.options,
+            ended=Ended(finish=Finish.STOP if one_option else finish),
+            notes=notes,
         )
-
-    def _figures(self, first: torch.Tensor) -> tuple[float, float | None]:
-        """Entropy and margin over the options; without options the entropy is that of the vocabulary."""
-        if not self._option_ids:
-            return max(0.0, float(torch.special.entr(first.exp()).sum())), None
-        figures = option_figures(first[self._option_ids].exp().tolist())
-        assert figures.entropy is not None
-        return figures.entropy, figures.margin
+        if signals is None:
+            notes.append(NOT_ALIGNED)
+            return TokenSignals(entropy=entropy)
+        return replace(
+            signals,
+            p_t=None if self.p_t_kind is None else signals.p_t,
+            entropy=signals.entropy if entropy is None else entropy,
+        )
 
     def _constraint(self, prompt: int) -> dict[str, Any]:
         """What makes the likeliest option the answer's first token."""
-        if not self._option_ids:
+        if self._spellings is None:
             return {}
-        everything = list(range(self._network.get_input_embeddings().num_embeddings))
-
-        def allowed(_: int, written: torch.Tensor) -> list[int]:
-            return self._option_ids if len(written) == prompt else everything
-
-        return {"prefix_allowed_tokens_fn": allowed}
+        return {"logits_processor": processors(LikeliestOption(self._spellings, prompt))}
 
     def _encode(self, messages: Sequence[Message]) -> torch.Tensor:
         """The prompt's tokens [1, n]: through the chat template, or, without one, the messages' texts as they are."""

@@ -193,6 +193,34 @@ def test_a_text_without_a_log_probability_is_not_believed(
     assert decision.attempts[0].signals.p_t is None
 
 
+@pytest.mark.parametrize(
+    ("reply", "note"),
+    [
+        ("thought_listed", None),  # its tokens are told apart, and the answer's own is unlikely
+        ("thought_without_opening", None),
+        ("thought_without_end", "empty: the answer has no text"),
+        ("sentinel", "raw_logprobs"),
+        ("minus_infinity", "raw_logprobs"),
+        ("nan", "logprob is nan"),
+        ("null", "logprob is None"),
+    ],
+)
+def test_sure_numbers_of_other_tokens_or_of_no_model_keep_no_answer(
+    start: Any, acts: Any, answered: Make, event_loop: bool, reply: str, note: str | None
+) -> None:
+    golden = (Path(__file__).parent / "golden" / f"{reply}.json").read_bytes()
+    small, large = start(acts.answer(golden)), start(acts.answer(acts.completion("LIMA")))
+    below, above = OpenAIBackend(small.url, "small"), OpenAIBackend(large.url, "large")
+    text, decision = answered(below, above, event_loop=event_loop)
+    first = decision.attempts[0]
+    assert text == "LIMA"
+    if note is None:
+        assert (first.signals.p_t, first.verdict.reason) == (pytest.approx(0.2, abs=1e-6), Reason.P_T)
+    else:
+        require_escalated(text, decision, note)
+        assert first.signals.p_t is None
+
+
 def states(rows: int = 20, dimension: int = 24, fill: float = 0.5) -> dict[str, np.ndarray]:
     held = np.full((rows, 1, dimension), fill, dtype=np.float32)
     return {"hidden_states": held, "token_ids": np.arange(rows)}

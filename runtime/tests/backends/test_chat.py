@@ -20,9 +20,11 @@ def test_text_p_t_and_counts_are_read(acts: Any) -> None:
 def test_the_entropy_is_that_of_the_options_among_themselves(acts: Any) -> None:
     chat = read_chat(json.dumps(acts.completion("B", p_t=0.5)).encode(), options=("B", "C"))
     assert chat.entropy == pytest.approx(math.log(2))
-    lacking = read_chat(json.dumps(acts.completion("X", p_t=0.5)).encode(), options=("A", "B"))
+    document = acts.completion("B", p_t=0.5)
+    document["choices"][0]["logprobs"]["content"][0]["top_logprobs"][1]["logprob"] = math.log(0.2)
+    lacking = read_chat(json.dumps(document).encode(), options=("A", "B", "D"))
     assert (lacking.entropy, lacking.margin) == (None, None)
-    assert "top_logprobs lack A, B" in lacking.notes[0]
+    assert lacking.notes == ("top_logprobs lack A, D: entropy and margin are missing",)
     nothing_left = read_chat(json.dumps(acts.completion("B", p_t=0.95)).encode(), options=("A", "B"))
     assert nothing_left.entropy == pytest.approx(0.0, abs=1e-4)  # B and C are likely, A is what they leave
 

@@ -88,7 +88,7 @@ def test_an_answer_that_is_no_option_has_no_option_probability(start: Any, acts:
     engine = start(said(acts, "The answer is A", *tokens))
     reply = reply_of(engine.url, PTKind.OPTION, options=("A", "B"))
     assert (reply.p_t, reply.p_t_kind) == (None, PTKind.OPTION)
-    assert "'The', which is no option" in reply.notes[-1]
+    assert "'The answer is A' is no option" in reply.notes[-1]
 
 
 def test_a_mean_with_a_hole_is_missing(start: Any, acts: Any) -> None:
@@ -137,7 +137,8 @@ def test_a_kind_that_cannot_be_given_is_refused_by_name(fingerprint: Make, tmp_p
 def test_sglang_takes_the_whole_answers_p_t_from_the_whole_answer(
     start: Any, acts: Any, fingerprint: Make, kind: PTKind
 ) -> None:
-    tokens = [entry("B", 0.9, {"B": 0.9, "A": 0.05}), entry(" because", 0.4), entry(" of", 0.5)]
+    text = "B.)"
+    tokens = [entry("B", 0.9, {"B": 0.9, "A": 0.05}), entry(".", 0.4), entry(")", 0.5)]
 
     def engine_act(handler: Any, body: Any) -> None:
         one = body["max_tokens"] == 1
@@ -146,7 +147,7 @@ def test_sglang_takes_the_whole_answers_p_t_from_the_whole_answer(
             choice["hidden_states"] = acts.state_of(0 if one else 1)
         shown = tokens[:1] if one else tokens
         choice["logprobs"] = {"content": shown} if body.get("logprobs") else None
-        acts.answer(acts.completion("B" if one else "B because of", choice=choice))(handler, body)
+        acts.answer(acts.completion("B" if one else text, choice=choice))(handler, body)
 
     engine = start(engine_act)
     of_sglang = fingerprint(engine="sglang", normed=True)
@@ -155,7 +156,7 @@ def test_sglang_takes_the_whole_answers_p_t_from_the_whole_answer(
     expected = {PTKind.MEAN: (0.9 * 0.4 * 0.5) ** (1 / 3)}.get(kind, 0.9)
     assert (reply.p_t, reply.margin) == (pytest.approx(expected), pytest.approx(0.85))
     assert reply.hidden is not None and reply.hidden.tolist() == acts.state_of(0)
-    assert ("logprobs" in engine.asked[1]) == (kind is not PTKind.FIRST_TOKEN)
+    assert engine.asked[1]["logprobs"] is True  # the second request writes the answer that is served
 
 
 def test_vllm_gives_the_mean_beside_its_state(start: Any, acts: Any, fingerprint: Make, tmp_path: Path) -> None:

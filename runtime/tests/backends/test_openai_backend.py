@@ -46,6 +46,7 @@ def test_a_reply_carries_text_p_t_tokens_and_latency(start: Any, acts: Any, even
         "max_tokens": 7,
         "temperature": 0.0,
         "logprobs": True,
+        "top_logprobs": 2,
     }
     assert engine.headers[0]["authorization"] == "Bearer sk-1"
 
@@ -149,7 +150,10 @@ def test_a_back_end_outlives_its_event_loop(start: Any, acts: Any) -> None:
     ("text", "settings", "enough"),
     [
         ("B because of", {}, False),
-        ("**B** because of", {"options": ("A", "B")}, True),
+        ("**B**.", {"options": ("A", "B")}, True),
+        ("**B** because of", {"options": ("A", "B")}, False),
+        ("A lot of people", {"options": ("A", "B")}, False),
+        ("<think>Or A?</think>B", {"options": ("A", "B")}, True),
         ("Because of", {"options": ("A", "B")}, False),
         ("B", {"max_tokens": 1}, True),
         ("B", {"parameters": {"max_tokens": None, "max_completion_tokens": 1}}, True),

@@ -1,0 +1,190 @@
+"""Which of the listed tokens are the answer's: those whose bytes are the bytes of its text.
+
+Decisions:
+- Spaces are not compared: servers trim an answer, and many show tokens without their leading space. So the first token
+  of an answer is its first one with text.
+- What stands before the answer has to be explained: nothing, or reasoning, known by the marker that closes it or by
+  being the reply's own `reasoning_content`. The same marker within the text parts the reasoning from the answer.
+- What stands behind it has to be explained as well: tokens that end an answer, a stop string that was cut off, half a
+  character. A stop string that nobody named is believed where the answer ended by itself (`stop`) and it starts a new
+  line or has no letter or digit: else the tokens go on in words that the text does not have.
+- Tokens that show U+FFFD for a part of a character stand for any characters beyond ASCII in their place.
+- Two ways to align are none.
+"""
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from knowgate.backends.protocol import Finish
+from knowgate.backends.tokens import SPACES, encoded, squeezed
+
+OPENING = ("<think>", "<thinking>", "<thought>", "<reasoning>", "<seed:think>", "[THINK]", "◁think▷")
+CLOSING = ("</think>", "</thinking>", "</thought>", "</reasoning>", "</seed:think>", "[/THINK]", "◁/think▷")
+_OPENING = tuple(map(encoded, OPENING))
+_CLOSING = (*map(encoded, CLOSING), b"<|message|>")  # the last one opens a message of gpt-oss
+_END = re.compile(rb"<\|[^<>|]{1,60}\|>|<\xef\xbd\x9c.{1,60}\xef\xbd\x9c>|</?s>|<(?:eos|pad|end_of_turn|end)>|\[EOS\]")
+_REPLACED = "�"
+
+Span = tuple[int, int]  # the first token, and the one behind the last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What a reply says of itself beside its text and tokens."""
+
+    finish: Finish | None = None
+    reasoning: str = ""  # what the model thought, where the reply shows it apart from its text
+    stops: tuple[str, ...] = ()  # the stop strings that are known
+
+
+def answer_of(text: str) -> str | None:
+    """What `text` says behind its reasoning; None where it is reasoning without an end.
+
+    >>> answer_of("<think>B or C?</think> B"), answer_of("B"), answer_of("<think>B or")
+    (' B', 'B', None)
+    """
+    began = text.lstrip().startswith(OPENING)
+    closed = [(text.find(mark), mark) for mark in CLOSING if mark in text]
+    if not closed:
+        return None if began else text
+    at, mark = min(closed)
+    if began or not any(opening in text[:at] for opening in OPENING):
+        return text[at + len(mark) :]
+    return text
+
+
+def align(texts: Sequence[bytes], answer: str, ended: Ended) -> Span | None:
+    """The tokens of `texts` that are the answer's; None where they are not known.
+
+    >>> align([b" B", b"</s>"], "B", Ended()), align([b"B", b" or", b" C"], "B", Ended())
+    ((0, 1), None)
+    """
+    wanted = squeezed(encoded(answer))
+    bare = [squeezed(text) for text in texts]
+    offsets = [0, *accumulate(map(len, bare))]
+    listed = b"".join(bare)
+    if not wanted:
+        return _blank(texts)
+    starts = list(_starts(bare, offsets, listed, ended))
+    spans = {span for start in starts for span in _exact(texts, start, offsets, listed, wanted, ended)}
+    if not spans:
+        spans = {span for start in starts for span in _illegible(texts, start, offsets, listed, wanted)}
+    return spans.pop() if len(spans) == 1 else None
+
+
+def _blank(texts: Sequence[bytes]) -> Span | None:
+    """The tokens of an answer without text: spaces, or an end alone."""
+    ends = [_ends(text) for text in texts]
+    if not texts or not all(end or not squeezed(text) for text, end in zip(texts, ends, strict=True)):
+        return None
+    return 0, max(1, next((at for at, end in enumerate(ends) if end), len(texts)))
+
+
+def _starts(bare: Sequence[bytes], offsets: Sequence[int], listed: bytes, ended: Ended) -> Iterator[int]:
+    """The tokens that the answer may begin with, by what stands before them."""
+    thought = _without_markers(squeezed(encoded(ended.reasoning)))
+    longest = max(map(len, _CLOSING))
+    for at, text in enumerate(bare):
+        before = offsets[at]
+        if not text:
+            continue
+        closed = listed[max(0, before - longest) : before].endswith(_CLOSING)
+        if before == 0 or closed or (thought and _without_markers(listed[:before]) == thought):
+            yield at
+
+
+def _without_markers(text: bytes) -> bytes:
+    for mark in _OPENING:
+        text = text.removeprefix(mark)
+    for mark in _CLOSING:
+        text = text.removesuffix(mark)
+    return text
+
+
+def _exact(
+    texts: Sequence[bytes], start: int, offsets: Sequence[int], listed: bytes, wanted: bytes, ended: Ended
+) -> Iterator[Span]:
+    if not listed.startswith(wanted, offsets[start]):
+        return
+    reached = offsets[start] + len(wanted)
+    end = bisect_left(offsets, reached, lo=start)
+    cut = _behind(texts[end - 1], reached - offsets[end - 1])
+    if _is_explained(cut, texts[end:], ended):
+        yield _with_first_bytes(texts, start, listed[offsets[start]]), end
+
+
+def _illegible(
+    texts: Sequence[bytes], start: int, offsets: Sequence[int], listed: bytes, wanted: bytes
+) -> Iterator[Span]:
+    end = len(texts)
+    while end > start and _ends(texts[end - 1]):
+        end -= 1
+    shown = listed[offsets[start] : offsets[end]].decode("utf-8", "replace")
+    if _REPLACED in shown and _may_be(shown, wanted.decode("utf-8", "replace")):
+        yield start, end
+
+
+def _may_be(shown: str, wanted: str) -> bool:
+    """Whether `wanted` is `shown` with each run of U+FFFD read as some characters beyond ASCII."""
+    first, *pieces = re.split(f"{_REPLACED}+", shown)
+    if not wanted.startswith(first):
+        return False
+    at = len(first)
+    for place, piece in enumerate(pieces):
+        last = place == len(pieces) - 1
+        behind = len(wanted) - len(piece) if last else wanted.find(piece, at + 1)
+        gap = wanted[at : max(behind, 0)]
+        if not gap or any(character.isascii() for character in gap) or not wanted.startswith(piece, behind):
+            return False
+        at = behind + len(piece)
+    return True
+
+
+def _with_first_bytes(texts: Sequence[bytes], start: int, first: int) -> int:
+    """`start`, or the tokens before it that show nothing since they are the first bytes of its first character."""
+    while first >= 0x80 and start > 0 and not texts[start - 1]:
+        start -= 1
+    return start
+
+
+def _behind(text: bytes, used: int) -> bytes:
+    """What a token holds behind its first `used` bytes that are no spaces."""
+    for at, byte in enumerate(text):
+        if used == 0:
+            return text[at:]
+        used -= byte not in SPACES
+    return b""
+
+
+def _is_explained(cut: bytes, behind: Sequence[bytes], ended: Ended) -> bool:
+    """Whether the answer may have ended here: `cut` is the rest of its last token, `behind` the tokens that follow."""
+    if not cut and all(map(_ends, behind)):
+        return True
+    more = list(behind)
+    while more and _ends(more[-1]):
+        more.pop()
+    rest = cut + b"".join(more)
+    words = rest.lstrip(SPACES)
+    if not words or any(text.startswith(encoded(stop)) for stop in ended.stops if stop for text in (rest, words)):
+        return True
+    if _is_half_a_character(words):
+        return True
+    new_line = rest.lstrip(b" \t")[:1] in (b"\n", b"\r")
+    letters = any(character.isalnum() for character in words.decode("utf-8", "replace"))
+    return ended.finish is Finish.STOP and (new_line or not letters)
+
+
+def _ends(text: bytes) -> bool:
+    """Whether a token shows no text, or is one that engines list at an answer's end."""
+    return not text or _END.fullmatch(text.strip(SPACES)) is not None
+
+
+def _is_half_a_character(rest: bytes) -> bool:
+    try:
+        rest.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start == 0 and error.reason == "unexpected end of data"
+    return False

@@ -1,0 +1,170 @@
+"""The probability of the chosen option, and entropy and margin of all options, from the tokens of one answer.
+
+Decisions:
+- The answer is an option by `knowgate.options`, or it has no option probability.
+- An option of several tokens has the product of their probabilities. Marks before it are none of them.
+- Its spellings are summed: at each of its tokens, whatever is listed there and would have completed the same option
+  (`A`, ` A`, `A.`, `(A`) is added, each once. A token that only begins an option counts for nothing, since what would
+  have followed is not shown.
+- What the other options have is what is listed of them in the same way. One of which nothing complete is listed has at
+  most what begins it, and what a token that is not listed may have; `knowgate.p_t` bounds the figures with that.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from knowgate.backends.alignment import Ended, Span
+from knowgate.backends.protocol import Finish
+from knowgate.backends.tokens import Token, encoded, squeezed
+from knowgate.options import MARKS, bare, option_of
+from knowgate.p_t import OptionFigures, option_figures
+
+NOTHING = OptionFigures(entropy=None, margin=None)
+SAME = 1e-3  # by which two statements of one log-probability differ at most
+SLACK = 1e-3  # of an option's probability that may be unknown where it counts as known
+SHOWN = 40  # characters of an answer that a note shows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionReading:
+    """What the tokens say of the options; `lack` is why they say nothing."""
+
+    p_t: float | None = None
+    figures: OptionFigures = NOTHING
+    lacking: tuple[str, ...] = ()  # the options whose probability is not shown
+    lack: str | None = None
+
+
+@dataclass(slots=True)
+class _Mass:
+    """What is known of one option's probability."""
+
+    text: bytes  # without spaces and marks
+    complete: float = 0.0
+    begun: float = 0.0  # of listed tokens that only begin it
+    unlisted: float = 0.0  # the most that tokens which are not listed may add
+
+
+@dataclass(slots=True)
+class _Masses:
+    """What is known of all options, position by position along the answer's own tokens."""
+
+    of: dict[str, _Mass]
+    so_far: float = 1.0  # the probability of the tokens that were walked
+    spelt: bytes = b""  # by them, of the option
+    begun: bool = False  # whether there were any
+
+    def see(self, token: Token) -> None:
+        """What else might have stood in this token's place."""
+        own = _own(token)
+        for at, entry in enumerate(token.listed or ()):
+            if at != own:
+                self._count(entry.text, self.so_far * math.exp(entry.logprob))
+        for mass in self.possible():
+            mass.unlisted += self.so_far * (1.0 if token.listed is None else token.unlisted)
+
+    def step(self, token: Token, spelt: bytes) -> None:
+        """Goes past a token, behind which this much of the option is spelt."""
+        assert token.logprob is not None
+        self.so_far *= math.exp(token.logprob)
+        self.spelt, self.begun = spelt, True
+
+    def _count(self, text: bytes, probability: float) -> None:
+        shown = squeezed(text)
+        for mass in self.possible():
+            rest = mass.text[len(self.spelt) :]
+            without = _stripped(shown, leading=not self.begun)
+            if rest in (without, shown):
+                mass.complete += probability
+            elif 0 < len(begins := shown if self.begun else _left(shown)) < len(rest) and rest.startswith(begins):
+                mass.begun += probability
+
+    def possible(self) -> list[_Mass]:
+        """The options that begin with what is spelt, and go on."""
+        return [
+            mass for mass in self.of.values() if mass.text.startswith(self.spelt) and len(mass.text) > len(self.spelt)
+        ]
+
+
+def read_option(
+    tokens: Sequence[Token], span: Span, answer: str, options: Sequence[str], ended: Ended
+) -> OptionReading:
+    """What `tokens`, of which `span` wrote `answer`, say of the options."""
+    shown = repr(answer.strip()[:SHOWN])
+    chosen = option_of(answer, options)
+    if chosen is None:
+        return OptionReading(lack=f"the answer {shown} is no option")
+    own = _path(tokens, span, answer)
+    if own is None:
+        return OptionReading(lack=f"the tokens of the option {shown} are not legible")
+    (first, behind), spelt = own
+    path = tokens[first:behind]
+    faults = [token.fault for token in path if token.logprob is None]
+    if faults:
+        return OptionReading(lack=faults[0])
+    masses = _Masses(of={option: _Mass(text=squeezed(encoded(bare(option)))) for option in options})
+    for token, text in zip(path, spelt, strict=True):
+        masses.see(token)
+        masses.step(token, text)
+    if masses.possible():  # options that the answer might have gone on to
+        if behind == len(tokens) and ended.finish is Finish.LENGTH:
+            return OptionReading(lack=f"the answer {shown} was cut off where it might have become a longer option")
+        masses.see(tokens[behind] if behind < len(tokens) else Token(text=b"", logprob=None))
+    masses.of[chosen].complete += masses.so_far
+    listed = all(token.listed is not None for token in path)
+    figures, lacking = _figures(masses, chosen) if listed else (NOTHING, tuple(options))
+    return OptionReading(p_t=min(1.0, masses.of[chosen].complete), figures=figures, lacking=lacking)
+
+
+def _path(tokens: Sequence[Token], span: Span, answer: str) -> tuple[Span, list[bytes]] | None:
+    """The option's own tokens, and how much of it is spelt behind each; None where its bytes are not shown."""
+    core = squeezed(encoded(bare(answer)))
+    begin = len(squeezed(encoded(answer[: answer.index(bare(answer))])))
+    texts = [squeezed(token.text) for token in tokens[span[0] : span[1]]]
+    if not b"".join(texts).startswith(core, begin):
+        return None
+    first, at, spelt = -1, 0, []
+    for place, text in enumerate(texts):
+        at += len(text)
+        if first < 0 and at <= begin:
+            continue
+        first = place if first < 0 else first
+        spelt.append(core[: at - begin])
+        if at >= begin + len(core):
+            return (span[0] + first, span[0] + place + 1), spelt
+    return None
+
+
+def _figures(masses: _Masses, chosen: str) -> tuple[OptionFigures, tuple[str, ...]]:
+    """Entropy and margin, and the options of whose probability there is only a bound."""
+    known = {option: mass.complete for option, mass in masses.of.items() if mass.complete > 0 and mass.begun <= SLACK}
+    lacking = tuple(option for option in masses.of if option not in known)
+    if chosen not in known:
+        return NOTHING, lacking
+    most = max(
+        (mass.complete + mass.begun + mass.unlisted for mass in map(masses.of.get, lacking) if mass), default=0.0
+    )
+    return option_figures(list(known.values()), missing=len(lacking), most=min(1.0, most)), lacking
+
+
+def _own(token: Token) -> int | None:
+    """The place of the token itself in its list."""
+    if token.logprob is None:
+        return None
+    same = [
+        at
+        for at, entry in enumerate(token.listed or ())
+        if abs(entry.logprob - token.logprob) <= SAME and squeezed(entry.text) == squeezed(token.text)
+    ]
+    exact = [at for at in same if token.listed is not None and token.listed[at].text == token.text]
+    return next(iter(exact or same), None)
+
+
+def _stripped(text: bytes, *, leading: bool) -> bytes:
+    shown = text.decode("utf-8", "surrogateescape").rstrip(MARKS)
+    return (shown.lstrip(MARKS) if leading else shown).encode("utf-8", "surrogateescape")
+
+
+def _left(text: bytes) -> bytes:
+    return text.decode("utf-8", "surrogateescape").lstrip(MARKS).encode("utf-8", "surrogateescape")

@@ -1,0 +1,86 @@
+"""The tokens that a model in this process wrote, in the form that endpoints list theirs, and the spellings of options.
+
+Serving and extraction both read an answer through these, so that its P(T), entropy and margin are those that
+`answer_tokens` reads of the same tokens at an endpoint.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from knowgate.backends.tokens import Listed, Token, encoded
+from knowgate.options import bare
+
+REPLACED = "�"
+
+
+class Spellings:
+    """The tokens that spell each option: its own, and every other that differs from it by spaces and marks alone.
+
+    `own` are the options' tokens as the tokenizer writes them, one for each.
+    """
+
+    def __init__(self, tokenizer: Any, options: Sequence[str], own: Sequence[int]) -> None:
+        self.own = tuple(own)
+        self.of: list[list[int]] = [[token] for token in own]
+        place = {bare(option): at for at, option in enumerate(options)}
+        texts = tokenizer.batch_decode([[token] for token in range(len(tokenizer))], skip_special_tokens=True)
+        for token, text in enumerate(texts):
+            at = place.get(bare(text)) if bare(text) else None
+            if at is not None and token not in self.own:
+                self.of[at].append(token)
+        self.tokens = tuple(token for tokens in self.of for token in tokens)
+        self._texts = [encoded(bare(option)) for option, tokens in zip(options, self.of, strict=True) for _ in tokens]
+
+    def listed(self, log_probabilities: Sequence[float]) -> tuple[Listed, ...]:
+        """Those of `tokens`, in their order, as the list of the token that they are the alternatives of."""
+        return tuple(
+            Listed(text=text, logprob=number) for text, number in zip(self._texts, log_probabilities, strict=True)
+        )
+
+    def likeliest(self, logits: Any) -> int:
+        """The likeliest option's place, its spellings summed; `logits` [vocabulary] is a tensor."""
+        sums = [float(logits[tokens].float().logsumexp(-1)) for tokens in self.of]
+        return max(range(len(sums)), key=sums.__getitem__)
+
+
+class LikeliestOption:
+    """A logits processor of `generate`: the first token behind the prompt is the likeliest option's own."""
+
+    def __init__(self, spellings: Spellings, prompt: int) -> None:
+        self._spellings = spellings
+        self._prompt = prompt
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        if input_ids.shape[1] != self._prompt:
+            return scores
+        allowed = scores.new_full(scores.shape, float("-inf"))
+        for row in range(len(scores)):
+            token = self._spellings.own[self._spellings.likeliest(scores[row])]
+            allowed[row, token] = 0.0
+        return allowed
+
+
+def written_tokens(
+    tokenizer: Any, ids: Sequence[int], log_probabilities: Sequence[float], listed: tuple[Listed, ...] | None
+) -> list[Token]:
+    """The tokens `ids`; `listed` are the options' spellings in the place of the first one."""
+    texts = token_texts(lambda some: tokenizer.decode(some, skip_special_tokens=True), ids)
+    return [
+        Token(text=text, logprob=min(0.0, number), listed=listed if place == 0 else None, unlisted=0.0)
+        for place, (text, number) in enumerate(zip(texts, log_probabilities, strict=True))
+    ]
+
+
+def token_texts(decode: Callable[[Sequence[int]], str], ids: Sequence[int]) -> list[bytes]:
+    """What each token adds to the text of all. A character of several tokens gives each of them some of its bytes."""
+    texts: list[bytes] = []
+    begin = known = 0  # decoded from `begin`, as the next token may need the one before it; up to `known` given away
+    for end in range(1, len(ids) + 1):
+        before, now = decode(ids[begin:known]), decode(ids[begin:end])
+        if now.endswith(REPLACED) and end < len(ids):
+            continue
+        added, pending = encoded(now[len(before) :]), end - known
+        texts.extend(added[at : at + 1] for at in range(pending - 1))
+        texts.append(added[pending - 1 :])
+        begin, known = known, end
+    return texts

@@ -1,0 +1,190 @@
+"""The tokens of a reply are those whose bytes are its text; what cannot be aligned has no signals."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from knowgate.backends.alignment import Ended, align
+from knowgate.backends.chat import Chat, read_chat
+from knowgate.backends.protocol import Finish
+from knowgate.records import PTKind
+
+GOLDEN = Path(__file__).parent / "golden"
+NOT_ALIGNED = "the logprobs are of other tokens than the answer's text: p_t is missing"
+STOPPED = Ended(finish=Finish.STOP)
+Entry = dict[str, Any]
+
+
+def golden(name: str, kind: PTKind = PTKind.FIRST_TOKEN, options: str = "") -> Chat:
+    return read_chat((GOLDEN / f"{name}.json").read_bytes(), options=options, p_t_kind=kind)
+
+
+def chat_of(text: str, *tokens: Entry, kind: PTKind = PTKind.MEAN, stops: tuple[str, ...] = (), **choice: Any) -> Chat:
+    message = {"role": "assistant", "content": text} | choice.pop("message", {})
+    said = {"message": message, "finish_reason": "stop", "logprobs": {"content": list(tokens)}} | choice
+    return read_chat(
+        json.dumps({"choices": [said, {"message": {"content": "C"}}]}).encode(), p_t_kind=kind, stops=stops
+    )
+
+
+def entry(token: str, p: float, raw: bytes | None = None) -> Entry:
+    return {"token": token, "logprob": math.log(p), "bytes": None if raw is None else list(raw), "top_logprobs": []}
+
+
+THOUGHT = (entry("A", 0.999), entry(" or", 0.9), entry(" B", 0.9))
+
+
+@pytest.mark.parametrize("kind", list(PTKind))
+@pytest.mark.parametrize("name", ["thought_listed", "thought_without_opening"])
+def test_what_a_model_thought_is_no_part_of_its_answer(name: str, kind: PTKind) -> None:
+    chat = golden(name, kind, "ABCD")
+    assert chat.p_t == pytest.approx(0.2, abs=1e-6)
+    assert chat.margin == pytest.approx(0.1, abs=1e-6)  # A is likelier than C, and neither was chosen
+    assert chat.notes == ()
+
+
+def test_an_answer_that_is_all_thought_has_no_signals() -> None:
+    for kind in PTKind:
+        chat = golden("thought_without_end", kind, "ABCD")
+        assert (chat.text, chat.p_t, chat.entropy, chat.notes) == ("", None, None, (NOT_ALIGNED,))
+
+
+@pytest.mark.parametrize(
+    ("text", "thought"),
+    [
+        ("B", (entry("<think>", 0.9), *THOUGHT, entry("</think>", 0.9), entry("\n\n", 0.9))),
+        ("B", (*THOUGHT, entry("</", 0.9), entry("think", 0.9), entry(">\n\n", 0.9))),
+        ("<think>A or B</think>\n\nB", (entry("<think>", 0.9), *THOUGHT, entry("</think>", 0.9), entry("\n\n", 0.9))),
+        ("B", (entry("B", 0.9), entry("</think>", 0.9))),  # it begins as the answer does
+        ("A or B</think>B", (*THOUGHT, entry("</think>", 0.9))),
+        ("B", (entry("[THINK]", 0.9), *THOUGHT, entry("[/THINK]", 0.9))),
+        ("B", (entry("<|channel|>", 0.9), entry("final", 0.9), entry("<|message|>", 0.9))),
+    ],
+)
+def test_reasoning_ends_at_its_marker_wherever_it_is_shown(text: str, thought: tuple[Entry, ...]) -> None:
+    for kind in (PTKind.FIRST_TOKEN, PTKind.MEAN):
+        assert chat_of(text, *thought, entry("B", 0.25), entry("</s>", 0.9), kind=kind).p_t == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_reasoning_that_a_reply_shows_apart_is_known_without_a_marker(name: str) -> None:
+    shown = chat_of("B", *THOUGHT, entry("B", 0.25), message={name: "A or B"})
+    assert shown.p_t == pytest.approx(0.25)
+    other = chat_of("C", *THOUGHT, entry("C", 0.25), message={name: "A and B"})
+    assert (other.p_t, other.notes) == (None, (NOT_ALIGNED,))
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("B", ["A", " user", " B"]),  # words before it that nothing explains
+        ("B", ["B", " or", " C"]),  # words behind it
+        ("Lima", ["L", "im"]),
+        ("Lima", ["Cusco"]),
+        ("Lima", ["token_id:17"]),
+        ("<think>B", ["<think>", "B"]),
+        ("", ["B"]),
+    ],
+)
+def test_what_cannot_be_aligned_has_no_signals(text: str, tokens: list[str]) -> None:
+    for kind in (PTKind.FIRST_TOKEN, PTKind.MEAN):
+        chat = chat_of(text, *(entry(token, 0.9) for token in tokens), kind=kind)
+        assert (chat.p_t, chat.notes) == (None, (NOT_ALIGNED,))
+
+
+@pytest.mark.parametrize("broken", [None, 7, {}, {"token": None, "logprob": -0.1}])
+def test_a_token_that_is_none_breaks_the_alignment(broken: Any) -> None:
+    chat = chat_of("Lima it is", entry("Lima", 0.9), broken, entry(" is", 0.9))
+    assert (chat.p_t, chat.notes) == (None, (NOT_ALIGNED,))
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "counted"),
+    [
+        ("B", ["B", ""], 1),
+        ("B", ["B", "<|im_end|>", "<|endoftext|>"], 1),
+        ("B", [" B", "</s>"], 1),
+        (" B", ["B", "<｜end▁of▁sentence｜>"], 1),
+        ("B", ["\n", " B", "\n\n"], 1),
+        ("Lima it is", ["Lima", "it", "is"], 3),  # tokens are shown without their spaces
+        ("Lima it is", ["Lima", "▁it", "▁is"], 3),
+        ("Lima it is", ["Lima", "Ġit", "Ġis"], 3),
+        ("yes", ["yes", "###"], 1),  # a stop string that nobody named
+        ("yes", ["yes", "\nQ", "uestion"], 1),
+        ("yes", ["yes", "."], 1),
+        ("is Par", [" is", " Par", "is"], None),
+    ],
+)
+def test_ends_spaces_and_stop_strings_are_no_part_of_an_answer(
+    text: str, tokens: list[str], counted: int | None
+) -> None:
+    chat = chat_of(text, *(entry(token, 0.9**at) for at, token in enumerate(tokens, 1)))
+    first = next(at for at, token in enumerate(tokens, 1) if token.strip())
+    expected = None if counted is None else math.prod(0.9**at for at in range(first, first + counted)) ** (1 / counted)
+    assert chat.p_t == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize(
+    "named", [{"stops": ("is",)}, {"stop_reason": "is"}, {"matched_stop": "is"}, {"stops": ("xyz", " is the")}]
+)
+def test_a_stop_string_that_was_sent_or_named_is_cut_off(named: Any) -> None:
+    tokens = [entry("Lima", 0.9), entry(" is", 0.5), entry(" the", 0.5)]
+    assert chat_of("Lima", *tokens, **named).p_t == pytest.approx(0.9)
+    assert chat_of("Lima", *tokens, finish_reason="length").p_t is None
+
+
+def test_a_token_that_a_stop_string_cut_counts_as_a_whole() -> None:
+    assert chat_of("Li", entry("L", 0.9), entry("ima", 0.4), stops=("ma",)).p_t == pytest.approx(0.36**0.5)
+
+
+SMILE = "🙂".encode()
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        [entry("x", 0.9, SMILE[:2]), entry("y", 0.4, SMILE[2:])],
+        [entry("\\xf0\\x9f", 0.9), entry("\\x99\\x82", 0.4)],
+        [entry("bytes:\\xf0\\x9f", 0.9), entry("bytes:\\x99\\x82", 0.4)],
+        [entry("�", 0.9), entry("�", 0.4)],
+        [entry("�", 0.9, "�".encode()), entry("�", 0.4, "�".encode())],
+        [entry("", 0.9, b""), entry("🙂", 0.4, SMILE)],
+    ],
+)
+def test_a_character_of_several_tokens_has_all_of_them(tokens: list[Entry]) -> None:
+    assert chat_of("🙂", *tokens, entry("</s>", 0.5)).p_t == pytest.approx(0.36**0.5)
+    assert chat_of("🙂", *tokens, kind=PTKind.FIRST_TOKEN).p_t == pytest.approx(0.9)
+
+
+def test_bytes_of_a_tokenizer_are_read_and_other_letters_are_none() -> None:
+    assert chat_of("é", entry("<0xC3>", 0.9), entry("<0xA9>", 0.4)).p_t == pytest.approx(0.36**0.5)
+    assert chat_of("日x本", entry("�", 0.9), entry("本", 0.9)).p_t is None  # an x is no part of another letter
+    assert chat_of("日本", entry("�", 0.9), entry("語", 0.9)).p_t is None
+
+
+@pytest.mark.parametrize("text", ["é", "é�"])
+def test_an_answer_that_was_cut_off_in_a_character_keeps_its_tokens(text: str) -> None:
+    tokens = [entry("é", 0.4, "é".encode()), entry("x", 0.9, SMILE[:3])]
+    chat = chat_of(text, *tokens, finish_reason="length", kind=PTKind.FIRST_TOKEN)
+    assert chat.p_t == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("text", ["", "\n"])
+def test_an_answer_without_a_text_has_the_probability_of_saying_nothing(text: str) -> None:
+    assert chat_of(text, entry("</s>", 0.7)).p_t == pytest.approx(0.7)
+
+
+def test_a_long_answer_of_letters_that_are_not_shown_is_aligned_at_once() -> None:
+    texts = ["�".encode()] * 6000
+    assert align(texts, "語" * 2000, STOPPED) == (0, 6000)
+    assert align([*texts, b"x"], "語" * 2000, STOPPED) is None
+
+
+def test_real_answers_of_llama_cpp_are_aligned() -> None:
+    first = golden("llama_cpp_stop")
+    assert (first.p_t, first.notes) == (pytest.approx(math.exp(-1.4032869338989258)), ())
+    logs = [-1.4032869, -0.5612894, -0.0321803, -0.0388333, -0.1212232, -0.0816115, -0.3051585]
+    assert golden("llama_cpp_stop", PTKind.MEAN).p_t == pytest.approx(math.exp(sum(logs) / 7))
