@@ -92,10 +92,10 @@ def train_window(
         spec, attempt, champion = _read_state(engine, cascade)
         mature = _mature(window, as_of, spec)
         rows = None if mature is None else _read_rows(engine, spec, mature, as_of)
+        if rows is not None and rows.undeclared:
+            log.warning("%s: %d decisions ran undeclared models and teach nothing", cascade, rows.undeclared)
         if mature is None or rows is None or rows.n == 0:
             return _no_data(engine, claim, cascade, rows, clock)
-        if rows.undeclared:
-            log.warning("%s: %d decisions ran undeclared models and teach nothing", cascade, rows.undeclared)
         split = split_rows(rows.ids, rows.seconds, rows.prompt_hashes, settings.proportions)
         vectors = [_vectors(rows, tier, answerers or {}, folder) for tier in range(spec.last)]
         former = _former(champion, spec.last) if settings.warm_start else [None] * spec.last
@@ -298,8 +298,6 @@ def _judged(learned: LearnedTier | None, tier: int, qualities: Sequence[SignalQu
 
 def _counts(run: _Learned) -> dict[str, int]:
     counts = {"window": run.rows.n, "tested": run.certified.certification.n} | _left_out(run.rows)
-    if run.rows.undeclared:
-        counts["undeclared"] = run.rows.undeclared
     for part in Part:
         counts[str(part)] = int(run.split.rows(part).sum())
         counts[f"{part}_prompts"] = run.split.prompts[str(part)]
@@ -311,7 +309,8 @@ def _counts(run: _Learned) -> dict[str, int]:
 
 def _left_out(rows: CascadeRows) -> dict[str, int]:
     """Decisions that the window holds beside those that were read."""
-    return {"p_t_of_another_kind": rows.of_another_kind} if rows.of_another_kind else {}
+    left_out = {"undeclared": rows.undeclared, "p_t_of_another_kind": rows.of_another_kind}
+    return {reason: count for reason, count in left_out.items() if count}
 
 
 def _no_data(

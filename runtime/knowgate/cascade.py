@@ -44,9 +44,10 @@ class CascadeOptions(TypedDict, total=False):
     `hash_key`: 16 to 64 secret bytes, the same in all processes of a deployment; prompts are hashed and coins are
     thrown with it. `privacy`: what is stored of prompts and answers; the default keeps keyed hashes. `vector_rate`:
     the share of decisions whose hidden states are kept (explored ones always are). `models`: names of the tiers'
-    models, used until a bundle says them. `clock`: returns aware times. `backends`: who runs the tiers, cheapest first,
-    for `answer`; they stay their owner's to close. `encoders`: by tier, what reads prompts for a probe where the
-    back-end shows no hidden states. `patience`: how long tiers are waited for, one for all or one each.
+    models, used until a bundle says them; left out, `Cascade.watch` takes those that the control plane declares.
+    `clock`: returns aware times. `backends`: who runs the tiers, cheapest first, for `answer`; they stay their
+    owner's to close. `encoders`: by tier, what reads prompts for a probe where the back-end shows no hidden states.
+    `patience`: how long tiers are waited for, one for all or one each.
     """
 
     hash_key: bytes | None
@@ -137,6 +138,7 @@ class Cascade:
             interval_s=interval_s,
             runtime=runtime,
             clock=live._clock,
+            declare=None if live.setting.models else live._take_models,
         )
         live._watcher.start()
         return live
@@ -165,6 +167,10 @@ class Cascade:
         if pair.assignment.cascade != self.name:
             raise RecordInvalid("assignment.cascade", pair.assignment.cascade, f"this is cascade {self.name!r}")
         self._pair = pair
+
+    def _take_models(self, models: tuple[str, ...]) -> None:
+        if not self.setting.models:
+            self.setting = replace(self.setting, models=models)
 
     def decide(
         self,

@@ -39,6 +39,17 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Undeclared:
+    """So many attempts of a batch were of another model than the cascade declares: nothing is learned from them."""
+
+    cascade: str
+    tier: int
+    model: str
+    declared: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """What the service did with a batch. All but the rejected rows are committed."""
 
@@ -46,6 +57,7 @@ class Receipt:
     duplicates: int
     waiting: int = 0  # labels that came before their decision
     rejected: tuple[Rejection, ...] = ()
+    undeclared: tuple[Undeclared, ...] = ()  # stored all the same
     vectors_dropped: int = 0  # hidden states with NaN or infinity; their decisions were stored without them
 
 
@@ -209,11 +221,22 @@ def _receipt(content: bytes) -> Receipt:
             )
             for row in document.get("rejected", ())
         )
+        undeclared = tuple(
+            Undeclared(
+                cascade=str(found["cascade"]),
+                tier=int(found["tier"]),
+                model=str(found["model"]),
+                declared=str(found["declared"]),
+                attempts=int(found["attempts"]),
+            )
+            for found in document.get("undeclared", ())
+        )
         return Receipt(
             stored=int(document["stored"]),
             duplicates=int(document["duplicates"]),
             waiting=int(document.get("waiting", 0)),
             rejected=rejected,
+            undeclared=undeclared,
             vectors_dropped=int(document.get("vectors_dropped", 0)),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:

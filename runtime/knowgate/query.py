@@ -7,6 +7,8 @@ decision.
 """
 
 import contextlib
+import functools
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -23,6 +25,8 @@ from knowgate.privacy import Purpose, SecretKey, storable, stored_text
 from knowgate.records import Action, Attempt, Decision, Fingerprint, Role, Signals, Verdict
 from knowgate.ruling import Ruling, bundle_for, rule
 from knowgate.spec import Privacy
+
+log = logging.getLogger("knowgate.query")
 
 LONGEST_NOTE = 1000  # characters kept with an attempt
 UNKNOWN_MODEL = "unknown"  # no bundle, no `models`, and none named with the attempt
@@ -198,6 +202,8 @@ class Query:
             bundle=None if self._bundle is None else self._bundle.id,
             exploration_rate=self._rate,
         )
+        if any(attempt.model == UNKNOWN_MODEL for attempt in self.decision.attempts):
+            _warn_of_unknown_models(self._setting.name)
         # A refusal is counted in `spool.refused`; a full disk must not take the answer away from whoever asked.
         with contextlib.suppress(SpoolRefused):
             self._setting.log.append(self.decision, self._vectors)
@@ -302,6 +308,17 @@ class Query:
             served = replace(served, verdict=None, fault=None)
         superseded = [replace(attempt, role=Role.SUPERSEDED) for attempt in earlier]
         return (*superseded, served, *explored)
+
+
+@functools.cache
+def _warn_of_unknown_models(cascade: str) -> None:
+    """Once per cascade and process: every decision would say the same."""
+    log.warning(
+        "cascade %s: nobody says which models its tiers run, so attempts are logged as of %r and teach nothing: give "
+        "models=(…), cheapest first, or follow a control plane that declares the cascade",
+        cascade,
+        UNKNOWN_MODEL,
+    )
 
 
 def _measured(

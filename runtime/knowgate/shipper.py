@@ -22,7 +22,7 @@ from typing import Protocol
 import numpy as np
 
 from knowgate.backoff import next_delay
-from knowgate.client import Receipt
+from knowgate.client import Receipt, Undeclared
 from knowgate.errors import RecordInvalid, ServiceUnreachable
 from knowgate.features import Float16Array
 from knowgate.records import Decision
@@ -32,6 +32,7 @@ from knowgate.spool import Spool
 logger = logging.getLogger(__name__)
 
 POISON = frozenset({400, 413, 422})  # statuses that blame the batch, not the moment
+MOST_CAUSES = 100  # of undeclared attempts that are logged
 DRAINING_RETRY_S = 0.25
 
 
@@ -88,6 +89,8 @@ class Shipper:
         self.drain_s = drain_s
         self.shipped = 0  # decisions the service has taken since this shipper was made
         self.rejected = 0  # decisions that went to rejected.jsonl
+        self.undeclared = 0  # attempts of other models than are declared: stored, and nothing is learned from them
+        self._causes: set[tuple[str, int, str, str]] = set()  # of those, as they were logged
         self.vectors_dropped = 0  # hidden states that were not finite; their decisions were shipped without them
         self.last_error: str | None = None  # of the last try; None = it went well
         self._random = Random()
@@ -205,6 +208,7 @@ class Shipper:
                 return [_Refusal(entry=parcels[0].entry, reason=str(error))]
             middle = len(parcels) // 2
             return self._deliver(parcels[:middle]) + self._deliver(parcels[middle:])
+        self._tell_undeclared(receipt.undeclared)
         if receipt.vectors_dropped:
             self.vectors_dropped += receipt.vectors_dropped
             logger.warning("%d hidden states hold NaN or infinity and were left out", receipt.vectors_dropped)
@@ -217,6 +221,19 @@ class Shipper:
             )
             for rejection in receipt.rejected
         ]
+
+    def _tell_undeclared(self, undeclared: Sequence[Undeclared]) -> None:
+        """Counts them, and logs each cause once: the next batch would only say the same."""
+        for found in undeclared:
+            self.undeclared += found.attempts
+            cause = (found.cascade, found.tier, found.model, found.declared)
+            if cause not in self._causes and len(self._causes) < MOST_CAUSES:
+                self._causes.add(cause)
+                logger.error(
+                    "cascade %s, tier %d: attempts are of the model %r, and %r is declared: they are stored and teach "
+                    "nothing; correct `models`, or cascade.toml",
+                    *cause,
+                )
 
     def _reject(self, refusal: _Refusal) -> None:
         """Moves an entry aside, fsynced before the segment is let go."""

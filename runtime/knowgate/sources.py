@@ -1,7 +1,7 @@
 """Where a watcher looks: a control plane over HTTP, or a folder that something else keeps up to date.
 
-Both answer the same three questions (what is assigned, what is in this bundle, and did you hear what became of it),
-so a watcher does not know which it has.
+Both answer the same questions (what is assigned, what is in this bundle, did you hear what became of it, and which
+models are declared), so a watcher does not know which it has.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from knowgate.folder import BundleFile
 
 
 class Source(Protocol):
-    """What a watcher polls. All three may raise ServiceUnreachable."""
+    """What a watcher polls. All may raise ServiceUnreachable."""
 
     def assignment(self, cascade: str, etag: str | None = None) -> Fetched | None:
         """The assignment's JSON; None when it is still the one of `etag`."""
@@ -25,6 +25,9 @@ class Source(Protocol):
 
     def acknowledge(self, cascade: str, acknowledgement: Acknowledgement) -> None:
         """Tells the source what became of an assignment."""
+
+    def models(self, cascade: str) -> tuple[str, ...]:
+        """The tiers' models as the cascade is declared, cheapest first; empty = the source does not know."""
 
 
 class ServiceSource:
@@ -42,6 +45,9 @@ class ServiceSource:
 
     def acknowledge(self, cascade: str, acknowledgement: Acknowledgement) -> None:
         self._client.acknowledge(cascade, acknowledgement)
+
+    def models(self, cascade: str) -> tuple[str, ...]:
+        return tuple(tier.model for tier in self._client.cascade_spec(cascade).tiers)
 
 
 class FolderSource:
@@ -72,3 +78,7 @@ class FolderSource:
 
     def acknowledge(self, cascade: str, acknowledgement: Acknowledgement) -> None:
         """Nobody listens behind a folder."""
+
+    def models(self, cascade: str) -> tuple[str, ...]:
+        """A folder holds no declaration."""
+        return ()

@@ -6,7 +6,9 @@ One poll, step by step:
 3. find its bundles: in force already, in the cache, else fetched by id; verify hash, content, signature;
 4. swap the pair in, one attribute assignment;
 5. keep it in the cache, bundles first, so that a restart without network serves on;
-6. acknowledge generation and bundle; a refusal is acknowledged with its reason.
+6. acknowledge generation and bundle; a refusal is acknowledged with its reason;
+7. where nobody named the tiers' models, take them from the declaration, once: without a bundle attempts would else be
+   of no known model, and teach nothing.
 Any step may fail; then what was in force stays in force, until it expires.
 
 The next poll comes after the interval ± 20 %; after failures the wait doubles, up to a bound.
@@ -68,7 +70,10 @@ def open_source(
 
 
 class Watcher:
-    """Keeps one cascade's pair up to date. `install` is called with every pair that comes into force."""
+    """Keeps one cascade's pair up to date. `install` is called with every pair that comes into force.
+
+    `declare`, where given, is called once with the models that the cascade's declaration names, cheapest first.
+    """
 
     def __init__(
         self,
@@ -82,6 +87,7 @@ class Watcher:
         interval_s: float = 30.0,
         backoff_bound_s: float = 300.0,
         runtime: str | None = None,
+        declare: Callable[[tuple[str, ...]], None] | None = None,
     ) -> None:
         if not interval_s > 0:
             raise RecordInvalid("interval_s", interval_s, "seconds between polls, above 0")
@@ -95,6 +101,8 @@ class Watcher:
         self._cache = cache
         self._interval_s = interval_s
         self._backoff_bound_s = max(backoff_bound_s, interval_s)
+        self._declare = declare  # None = the models are known
+        self._undeclared: str | None = None  # why they are not known yet, as it was logged last
         self._pair: Pair | None = None
         self._fetched: dict[str, folder.BundleFile] = {}  # verified, not kept yet
         self._etag: str | None = None
@@ -134,6 +142,8 @@ class Watcher:
                 polled, self.last_error = Polled.NOTHING_ASSIGNED if nothing else Polled.UNREACHABLE, str(error)
                 logger.warning("the watch goes on with what it has: %s", error)
             self._send_acknowledgement()
+            if self._declare is not None and polled is not Polled.UNREACHABLE:
+                self._take_models(self._declare)
             return polled
 
     def _run(self, failures: int) -> None:
@@ -223,6 +233,19 @@ class Watcher:
             return
         self._pair = pair
         self._install(pair)
+
+    def _take_models(self, declare: Callable[[tuple[str, ...]], None]) -> None:
+        """Asks for the declared models; where they do not come, the next poll asks again."""
+        try:
+            models = self._source.models(self._cascade)
+        except ServiceUnreachable as error:
+            if str(error) != self._undeclared:
+                self._undeclared = str(error)
+                logger.warning("the declared models are not known, so attempts teach nothing: %s", error)
+            return
+        if models:
+            declare(models)
+        self._declare = None
 
     def _acknowledge(self, generation: int | None, bundle: str | None, *, reason: str | None) -> None:
         key = (generation, bundle, reason)

@@ -164,6 +164,25 @@ def test_a_query_that_fails_after_an_answer_was_served_is_a_decision(
     assert [attempt.role for attempt in kept.rows[0][0].attempts] == [Role.SERVED]
 
 
+def test_an_escalated_query_that_fails_after_the_last_tier_answered_is_a_decision(
+    make_cascade: Callable[..., Cascade], kept: Kept, good: dict[str, Any]
+) -> None:
+    with pytest.raises(TimeoutError), make_cascade().open() as query:
+        query.attempt(**good | {"p_t": 0.1})
+        query.attempt(p_t=0.99)
+        raise TimeoutError  # the answer is out; what its caller did with it failed
+    assert [attempt.role for attempt in kept.rows[0][0].attempts] == [Role.SUPERSEDED, Role.SERVED]
+
+
+def test_attempts_of_no_known_model_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    cascade = Cascade("of no known models")
+    for _ in range(3):
+        with cascade.open() as query:
+            query.attempt(p_t=0.9)
+    (record,) = caplog.records
+    assert "nobody says which models its tiers run" in record.getMessage()
+
+
 def test_a_query_without_an_attempt_leaves_nothing_behind(make_cascade: Callable[..., Cascade], kept: Kept) -> None:
     with make_cascade().open() as query:
         pass

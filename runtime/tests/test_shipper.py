@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load
 
-from knowgate.client import Client, Receipt, Rejection
+from knowgate.client import Client, Receipt, Rejection, Undeclared
 from knowgate.errors import ServiceUnreachable
 from knowgate.features import Float16Array
 from knowgate.records import Decision
@@ -33,6 +34,7 @@ class Service:
         self.failures: list[int | None] = []  # statuses of the next answers; None = no answer
         self.poison: set[str] = set()  # external ids that spoil the whole batch they are in
         self.unwanted: set[str] = set()  # external ids that are rejected by index
+        self.undeclared: tuple[Undeclared, ...] = ()  # that each receipt tells of
 
     def send_decisions(
         self, decisions: Sequence[Decision], vectors: Mapping[int, Float16Array] | None = None
@@ -55,7 +57,11 @@ class Service:
             }
         dropped = sum(int((~np.isfinite(hidden).all(axis=1)).sum()) for hidden in (vectors or {}).values())
         return Receipt(
-            stored=len(decisions) - len(rejected), duplicates=0, rejected=tuple(rejected), vectors_dropped=dropped
+            stored=len(decisions) - len(rejected),
+            duplicates=0,
+            rejected=tuple(rejected),
+            undeclared=self.undeclared,
+            vectors_dropped=dropped,
         )
 
 
@@ -97,6 +103,24 @@ def test_a_state_that_is_not_finite_is_shipped_with_its_decision_and_counted(
         ship_all(shipper)
     assert (shipper.shipped, shipper.rejected, shipper.vectors_dropped) == (3, 0, 2)
     assert "2 hidden states hold NaN or infinity" in caplog.text
+
+
+def test_attempts_of_undeclared_models_are_counted_and_logged_once_per_cause(
+    tmp_path: Path, service: Service, decision: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = Undeclared(cascade="questions", tier=0, model="unknown", declared="small", attempts=1)
+    service.undeclared = (one, replace(one, tier=1, declared="large"))
+    with Spool(tmp_path) as spool:
+        for _ in range(5):
+            spool.append(decision())
+        shipper = Shipper(spool, service, batch_entries=1)
+        ship_all(shipper)
+    assert (shipper.shipped, shipper.undeclared) == (5, 10)
+    told = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert [record.getMessage().split(":")[0] for record in told] == [
+        "cascade questions, tier 0",
+        "cascade questions, tier 1",
+    ]
 
 
 def test_vectors_of_another_length_get_a_batch_of_their_own(tmp_path: Path, service: Service, decision: Make) -> None:

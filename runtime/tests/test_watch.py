@@ -21,6 +21,7 @@ from knowgate.folder import read_pair, write_pair
 from knowgate.pair import Pair
 from knowgate.records import Reason
 from knowgate.sources import FolderSource, ServiceSource
+from knowgate.spec import CascadeSpec, TierSpec
 from knowgate.watch import Polled, Watcher
 
 Make = Callable[..., Any]
@@ -398,3 +399,95 @@ def test_the_wait_between_polls_doubles_up_to_its_bound_and_is_jittered() -> Non
         delays = [next_delay(base_s=30, failures=failures, bound_s=300, random=random) for _ in range(200)]
         assert expected * 0.8 <= min(delays) < expected * 0.85
         assert expected * 1.15 < max(delays) <= expected * 1.2
+
+
+DECLARATION = "GET /v1/cascades/questions"
+
+
+def declare(control_plane: Any, *models: str) -> None:
+    tiers = tuple(TierSpec(name=f"tier{at}", model=model, parameters=1.0) for at, model in enumerate(models))
+    spec = CascadeSpec(name="questions", tiers=tiers)
+    control_plane.answer(DECLARATION, {"summary": {}, "spec": codec.encode(spec), "runtimes": []})
+
+
+def test_the_declared_models_are_taken_once_whether_or_not_anything_is_assigned(
+    watcher: Make, control_plane: Any
+) -> None:
+    taken: list[tuple[str, ...]] = []
+    watching = watcher(declare=taken.append)
+    assert watching.poll() is Polled.NOTHING_ASSIGNED  # and the declaration is not there yet
+    assert taken == []
+    declare(control_plane, "small", "large")
+    assert [watching.poll() for _ in range(3)] == [Polled.NOTHING_ASSIGNED] * 3
+    assert taken == [("small", "large")]
+    assert len(control_plane.bodies(DECLARATION)) == 2
+
+
+def test_why_the_declared_models_are_not_known_is_logged_once(
+    watcher: Make, control_plane: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    control_plane.answer(DECLARATION, {"error": {"message": "this token may not read it"}}, status=403)
+    watching = watcher(declare=lambda models: None)
+    for _ in range(3):
+        watching.poll()
+    assert caplog.text.count("this token may not read it") == 1
+
+
+def test_attempts_of_a_watched_cascade_are_of_the_declared_models_unless_others_are_named(
+    control_plane: Any, now: datetime
+) -> None:
+    declare(control_plane, "small", "large")
+    for options, expected in (({}, ("small", "large")), ({"models": ("mine", "yours")}, ("mine", "yours"))):
+        watched = Cascade.watch(control_plane.url, cascade="questions", clock=lambda: now, **options)  # type: ignore[arg-type]
+        with watched as cascade, cascade.open() as query:
+            query.attempt(p_t=0.9)
+            query.attempt(p_t=0.9)
+        assert query.decision is not None
+        assert tuple(attempt.model for attempt in query.decision.attempts) == expected
+
+
+class Failing:
+    """A source that holds nothing at first, and then raises what no source should."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.often = threading.Event()
+
+    def assignment(self, cascade: str, etag: str | None = None) -> None:
+        self.asked += 1
+        if self.asked > 4:
+            self.often.set()
+        if self.asked > 1:
+            raise ZeroDivisionError("what no source should raise")
+
+    def bundle_file(self, bundle_id: str) -> Any:
+        raise AssertionError("nothing is assigned")
+
+    def acknowledge(self, cascade: str, acknowledgement: Acknowledgement) -> None:
+        raise AssertionError("nothing is assigned")
+
+    def models(self, cascade: str) -> tuple[str, ...]:
+        return ()
+
+
+def test_an_error_that_nobody_foresaw_does_not_end_the_watching(
+    installed: Installed, now: datetime, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Failing()
+    watching = Watcher(
+        source, cascade="questions", install=installed, clock=lambda: now, interval_s=0.001, backoff_bound_s=0.001
+    )
+    watching.start()
+    assert source.often.wait(30)
+    watching.close()
+    assert "a poll failed" in caplog.text
+
+
+@pytest.mark.parametrize(("interval_s", "bound_s", "longest"), [(2.0, 50.0, 50.0), (80.0, 50.0, 80.0)])
+def test_the_wait_after_many_failures_is_the_bound_or_the_interval_if_that_is_longer(
+    watcher: Make, interval_s: float, bound_s: float, longest: float
+) -> None:
+    watching = watcher(interval_s=interval_s, backoff_bound_s=bound_s)
+    delays = [watching._delay(failures) for failures in (20, 100, 5000) for _ in range(50)]
+    assert longest * 0.8 <= min(delays) < longest < max(delays) <= longest * 1.2
+    assert max(watching._delay(0) for _ in range(50)) <= interval_s * 1.2

@@ -129,6 +129,7 @@ async def get_health(request: Request) -> Response:
             "shipped": shipper.shipped,
             "rejected": shipper.rejected,
             "not_spooled": shipper.spool.refused,
+            "undeclared": shipper.undeclared,
             "shipping_waits": shipper.last_error,
             "abandoned": abandoned_of(serving.cascade, serving.spec),
         }

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from knowgate import Assignment, Cascade, Client, Mode, Reason, Role, Shipper, Spool, signing
 from services.api.app import create_app
 from services.settings import Settings
-from store import assignments
+from store import assignments, cascades
 from store.decisions import decision as stored_decision
 from store.engine import reading, transaction
 
@@ -62,6 +62,10 @@ def test_what_a_cascade_serves_is_stored_and_what_is_assigned_reaches_it(
             held = [stored_decision(session, item.id) for item in made]
         assert [item.external_id for item in held] == [f"q{number}" for number in range(5)]
         assert [attempt.role for attempt in held[0].attempts] == [Role.SUPERSEDED, Role.SERVED]
+        with reading(engine) as session:
+            declared = [tier.model for tier in cascades.cascade(session, "trivia").tiers]
+        assert [attempt.model for attempt in held[0].attempts] == declared  # though the runtime was told of no models
+        assert shipper.undeclared == 0
 
         now = datetime.now(UTC)
         given = Assignment(
@@ -82,3 +86,18 @@ def test_what_a_cascade_serves_is_stored_and_what_is_assigned_reaches_it(
         with reading(engine) as session:
             (told,) = assignments.acknowledgements(session, "trivia")
         assert (told.generation, told.accepted, told.runtime) == (1, True, cascade.watcher.runtime)
+
+
+@pytest.mark.usefixtures("trivia")
+def test_a_runtime_of_other_models_than_are_declared_says_so(
+    tmp_path: Path, service: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    url, _ = service
+    with Spool(tmp_path / "spool") as spool, Shipper(spool, Client(url), linger_s=0) as shipper:
+        watched = Cascade.watch(url, cascade="trivia", hash_key=KEY, spool=spool, models=("mine", "yours"))
+        with watched as cascade, cascade.open(external_id="q") as query:
+            query.attempt(answer="a", p_t=0.9)
+            query.attempt(answer="b", p_t=0.9)
+        assert shipper.drain(30)
+    assert shipper.undeclared == 2
+    assert "tier 0: attempts are of the model 'mine'" in caplog.text

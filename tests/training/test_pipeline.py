@@ -488,7 +488,8 @@ def test_decisions_begun_by_an_undeclared_model_teach_and_certify_nothing(seeded
     assert (whole.n, whole.undeclared, rows.n, rows.undeclared) == (400, 0, 300, 100)
     assert _train(engine).rows["undeclared"] == 100
     _rename(engine, 0, every=1)
-    assert _train(engine).status is TrainingStatus.NO_DATA
+    nothing = _train(engine)
+    assert (nothing.status, nothing.rows) == (TrainingStatus.NO_DATA, {"window": 0, "undeclared": 400})
 
 
 def test_an_undeclared_last_tier_counts_as_the_worst_case(seeded: Callable[..., Engine]) -> None:
