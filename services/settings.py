@@ -50,6 +50,7 @@ class Settings:
     shard_bytes: int
     shard_grace: timedelta
     vector_retention: timedelta | None  # None = for ever
+    heads_url: str
     mlflow_url: str
     host: str
     port: int
@@ -115,6 +116,13 @@ SETTINGS: tuple[Setting, ...] = (
         expected="a duration from 1d to 3650d",
         purpose="Vectors of older decisions are forgotten, where the cascade says nothing else. Not set: never.",
         parse=setting_values.retention,
+    ),
+    Setting(
+        name="KNOWGATE_HEADS_URL",
+        default="{data_dir}/heads",
+        expected="a folder or an fsspec URL such as s3://bucket/prefix",
+        purpose="Where the ledger's signed heads are put at every seal. Best where the database's owner cannot write.",
+        parse=setting_values.place,
     ),
     Setting(
         name="KNOWGATE_MLFLOW_URL",

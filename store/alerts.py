@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from knowgate.ids import new_decision_id
-from store import dialects, documents, ledger
+from store import dialects, documents
 from store.tables import AlertRow
 
 _IS_OPEN = AlertRow.resolved_at.is_(None)
@@ -45,21 +45,18 @@ def open_alert(session: Session, record: AlertRecord) -> UUID:
     if not made:
         query = select(AlertRow.id).where(AlertRow.cascade == record.cascade, AlertRow.rule == record.rule, _IS_OPEN)
         return session.execute(query).scalar_one()
-    ledger.append_record(session, record.cascade, "alert", str(key), record, now=record.opened_at)
     return key
 
 
 def resolve_alert(session: Session, cascade: str, rule: str, *, resolution: str, now: datetime) -> UUID | None:
     """Resolve the rule's open alert; its id, or None when none is open."""
-    key = session.scalar(
+    key: UUID | None = session.scalar(
         update(AlertRow)
         .where(AlertRow.cascade == cascade, AlertRow.rule == rule, _IS_OPEN)
         .values(resolved_at=now, resolution=resolution)
         .returning(AlertRow.id),
         execution_options={"synchronize_session": False},
     )
-    if key is not None:
-        ledger.append_leaf(session, cascade, "alert", str(key), documents.write({"resolution": resolution}), now=now)
     return key
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from knowgate import codec
 from knowgate.assignment import Assignment
-from store import dialects, ledger
+from store import dialects
 from store.claims import changed
 from store.errors import GenerationMoved
 from store.tables import AcknowledgementRow, AssignmentHistoryRow, AssignmentRow
@@ -69,8 +69,6 @@ def swap_assignment(
         query = select(AssignmentRow.generation).where(AssignmentRow.cascade == new.cascade)
         raise GenerationMoved(new.cascade, expected_generation, session.scalar(query))
     dialects.insert_new(session, AssignmentHistoryRow, [row], returning="generation")
-    subject = f"{new.cascade}/{new.generation}"
-    ledger.append_record(session, new.cascade, "assignment", subject, new, now=swapped_at)
 
 
 def assignment_history(session: Session, cascade: str) -> tuple[Assignment, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Row, Select, select, update
 from sqlalchemy.orm import Session
 
-from store import dialects, documents, ledger
+from store import dialects, documents
 from store.claims import changed
 from store.errors import BundleMismatch, BundleUnknown
 from store.rejections import storable
@@ -69,10 +69,7 @@ def add_bundle(
         "signature": signature,
         "created_at": now,
     }
-    if not dialects.insert_new(session, BundleRow, [row], returning="id"):
-        return False
-    ledger.append_leaf(session, cascade, "bundle", bundle_id, documents.write(document), now=now)
-    return True
+    return bool(dialects.insert_new(session, BundleRow, [row], returning="id"))
 
 
 def bundle(session: Session, bundle_id: str) -> BundleRecord:

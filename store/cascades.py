@@ -27,15 +27,15 @@ def apply_cascade(session: Session, spec: CascadeSpec, *, now: datetime) -> int:
     if version is not None and _in_force(session, spec.name) == spec:
         return version
     if version is None:
-        session.add(CascadeRow(name=spec.name, version=1, applied_at=now))
-        session.flush()
+        row = {"name": spec.name, "version": 1, "applied_at": now}
+        dialects.insert_new(session, CascadeRow, [row], returning="name")
     else:
         session.execute(
             update(CascadeRow).where(CascadeRow.name == spec.name).values(version=version + 1, applied_at=now)
         )
     fresh = (version or 0) + 1
-    session.add(CascadeVersionRow(cascade=spec.name, version=fresh, spec=codec.encode(spec), applied_at=now))
-    session.flush()
+    declared = {"cascade": spec.name, "version": fresh, "spec": codec.encode(spec), "applied_at": now}
+    dialects.insert_new(session, CascadeVersionRow, [declared], returning="version")
     return fresh
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from knowgate.ids import new_decision_id
 from knowgate.records import Window
-from store import dialects, documents, ledger
+from store import dialects, documents
 from store.errors import AttemptTaken
 from store.tables import CertificationRow
 
@@ -64,7 +64,6 @@ def add_certification(session: Session, record: CertificationRecord) -> UUID:
     }
     if not dialects.insert_new(session, CertificationRow, [row], returning="id"):
         raise AttemptTaken(record.cascade, record.attempt)
-    ledger.append_record(session, record.cascade, "certification", str(key), record, now=record.decided_at)
     return key
 
 

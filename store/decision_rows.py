@@ -1,14 +1,12 @@
 """Decisions and attempts to rows and back: what is kept of a record, what is filled in, what is left out.
 
 Costs and GFLOPs that the sender did not give are filled from the cascade's dated prices. Prompts and answers are
-kept as the cascade's privacy allows, whatever was sent. The payload of the ledger is the record as it is stored, so
-`knowgate audit` can compare the two.
+kept as the cascade's privacy allows, whatever was sent.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -123,46 +121,6 @@ def read_decision(
         bundle=row.bundle,
         exploration_rate=row.exploration_rate,
     )
-
-
-def payload(decision: Decision) -> str:
-    """What the ledger says about a decision: the canonical JSON of the record as stored.
-
-    Equal to `codec.canonical`, but that what nobody said about the kind of P(T) is left out: leaves from before there
-    were kinds hold. Written out since every decision passes here: the general way takes ten times as long.
-    """
-    document = {name: getattr(decision, name) for name in _DECISION_FIELDS}
-    document["id"] = str(decision.id)
-    document["occurred_at"] = decision.occurred_at.isoformat()
-    document["attempts"] = [_attempt_document(attempt) for attempt in decision.attempts]
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _attempt_document(attempt: Attempt) -> dict[str, Any]:
-    document = {name: getattr(attempt, name) for name in _ATTEMPT_FIELDS}
-    if attempt.p_t_kind is None:
-        del document["p_t_kind"]
-    document["signals"] = {name: getattr(attempt.signals, name) for name in _SIGNALS_FIELDS}
-    if attempt.fingerprint is not None:
-        document["fingerprint"] = {name: getattr(attempt.fingerprint, name) for name in _FINGERPRINT_FIELDS}
-    if attempt.verdict is not None:
-        document["verdict"] = {name: getattr(attempt.verdict, name) for name in _VERDICT_FIELDS}
-        document["verdict"]["gates"] = [
-            {name: getattr(gate, name) for name in _GATE_FIELDS} for gate in attempt.verdict.gates
-        ]
-    return document
-
-
-def _names(kind: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
-
-
-_DECISION_FIELDS = _names(Decision)
-_ATTEMPT_FIELDS = _names(Attempt)
-_SIGNALS_FIELDS = _names(Signals)
-_FINGERPRINT_FIELDS = _names(Fingerprint)
-_VERDICT_FIELDS = _names(Verdict)
-_GATE_FIELDS = _names(GateOutcome)
 
 
 def _cost(attempt: Attempt, tier: TierSpec, occurred_at: datetime) -> float | None:

@@ -8,6 +8,7 @@ the time in its UUIDv7: the id alone says in which cohort, and on PostgreSQL in 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -18,7 +19,7 @@ from knowgate.errors import RecordInvalid
 from knowgate.ids import decided_at
 from knowgate.records import Decision, Fingerprint, Window
 from knowgate.spec import CascadeSpec
-from store import adoption, decision_rows, dialects, ledger, partitions
+from store import adoption, coverage, decision_rows, dialects, leaves, partitions
 from store.cascades import cascade_names, versioned_cascade
 from store.clocks import ahead, ahead_cure
 from store.errors import CascadeUnknown, DecisionUnknown
@@ -67,7 +68,8 @@ def add_decisions(session: Session, decisions: Sequence[Decision], *, received_a
     priced, rejected = _admit(session, decisions, received_at)
     # Before any other lock: making a partition waits for all who read the tables, and a label that reads them may be
     # waiting for this cascade's lock.
-    partitions.ensure_partitions(session, partitions.months_of(priced, now=received_at))
+    months = partitions.months_of(priced, now=received_at) | {partitions.month_of(received_at)}
+    partitions.ensure_partitions(session, months)
     for name in sorted({item.decision.cascade for item in priced.values()}):
         adoption.hold_decisions(session, name)
     # In order of id, so that two batches which share decisions wait for each other and never in a circle.
@@ -75,10 +77,11 @@ def add_decisions(session: Session, decisions: Sequence[Decision], *, received_a
     rows = [
         decision_rows.decision_row(item.decision, version=item.version, received_at=received_at) for item in ordered
     ]
-    stored = set(dialects.insert_new(session, DecisionRow, rows, returning="id"))
+    stored = set(dialects.insert_new(session, DecisionRow, rows, returning="id", noted=False))
     fresh = [item for item in ordered if item.decision.id in stored]
-    _add_attempts(session, fresh)
-    ledger.append_leaves(session, [_entry(item.decision) for item in fresh], now=received_at)
+    attempts = _add_attempts(session, fresh)
+    made = [row for row in rows if row["id"] in stored]
+    leaves.note_new(session, coverage.of_model(DecisionRow), made, parts=attempts, now=received_at)
     adopted = adoption.adopt(session, [item.decision for item in fresh])
     return Added(
         stored=tuple(item.decision.id for item in fresh),
@@ -253,7 +256,8 @@ def _named_values(item: Decision) -> Iterator[tuple[str, str | int | None]]:
                 yield f"attempts.fingerprint.{field.name}", getattr(attempt.fingerprint, field.name)
 
 
-def _add_attempts(session: Session, fresh: Sequence[_Priced]) -> None:
+def _add_attempts(session: Session, fresh: Sequence[_Priced]) -> dict[UUID, list[dict[str, Any]]]:
+    """Store the attempts of these decisions; their rows."""
     kept: dict[str, Fingerprint] = {}
     for item in fresh:
         for attempt in item.decision.attempts:
@@ -265,18 +269,14 @@ def _add_attempts(session: Session, fresh: Sequence[_Priced]) -> None:
         [{"sha256": key, "document": codec.encode(kept[key])} for key in sorted(kept)],
         returning="sha256",
     )
-    rows = [
-        decision_rows.attempt_row(item.decision, attempt, item.spec)
+    rows = {
+        item.decision.id: [
+            decision_rows.attempt_row(item.decision, attempt, item.spec) for attempt in item.decision.attempts
+        ]
         for item in fresh
-        for attempt in item.decision.attempts
-    ]
-    dialects.insert_new(session, AttemptRow, rows, returning="tier")
-
-
-def _entry(item: Decision) -> ledger.Entry:
-    return ledger.Entry(
-        cascade=item.cascade, kind="decision", subject=str(item.id), payload=decision_rows.payload(item)
-    )
+    }
+    dialects.insert_new(session, AttemptRow, [row for group in rows.values() for row in group], returning="tier")
+    return rows
 
 
 def _fingerprints(session: Session) -> dict[str, Fingerprint]:

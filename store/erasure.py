@@ -1,9 +1,10 @@
 """Erasing one decision: everything personal goes, the numbers stay.
 
 Gone are prompt, its hash, answers, external id, where its vectors lie, labels that wait under its external id, and
-the salt and payload of every ledger leaf about it. Left are signals, verdicts, costs and correctness, so no figure
-and no certificate moves, and the leaf hashes, so every sealed root still verifies. The vectors themselves are in
-shards: the places returned are for the caller to overwrite.
+the salt and payload of every ledger leaf that may hold one of these. Left are signals, verdicts, costs and correctness,
+so no figure and no certificate moves, and the leaf hashes, so every sealed root still verifies. A new leaf states what
+is left, and one of kind `erasure` names the leaves that were emptied: an empty leaf that none names was tampered with.
+The vectors themselves are in shards: the places returned are for the caller to overwrite.
 """
 
 from dataclasses import dataclass
@@ -13,8 +14,7 @@ from uuid import UUID
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from store import documents, ledger
-from store.claims import changed
+from store import coverage, documents, leaves, ledger, merkle
 from store.errors import DecisionUnknown
 from store.tables import (
     AttemptRow,
@@ -48,26 +48,46 @@ def erase_decision(session: Session, decision_id: UUID, *, now: datetime) -> Era
         raise DecisionUnknown(decision_id)
     if row.erased_at is not None:
         return Erased(decision_id=decision_id, vectors=(), leaves=0)
-    subjects = [str(decision_id), *_label_subjects(session, decision_id)]
+    subjects = [str(decision_id), *_label_arrivals(session, decision_id)]
     subjects += _drop_waiting(session, decision_id, row.cascade, row.external_id)
-    leaves = session.execute(
-        update(LedgerLeafRow)
-        .where(LedgerLeafRow.subject.in_(subjects), LedgerLeafRow.payload.is_not(None))
-        .values(salt=None, payload=None)
-    )
     vectors = _drop_vectors(session, decision_id)
-    session.execute(update(AttemptRow).where(AttemptRow.decision_id == decision_id).values(answer=None))
-    session.execute(
+    emptied = _empty_leaves(session, subjects)
+    _clear(session, decision_id, now)
+    leaves.note_stored(session, coverage.of_model(DecisionRow), [(decision_id,)], now=now)
+    note = {"decision": str(decision_id), "erased_at": now.isoformat(), "leaves": emptied}
+    ledger.append_leaf(session, row.cascade, "erasure", str(decision_id), documents.write(note), now=now)
+    return Erased(decision_id=decision_id, vectors=vectors, leaves=len(emptied))
+
+
+def _clear(session: Session, decision_id: UUID, now: datetime) -> None:
+    unnoted = {"noted": False}  # one leaf for both, and none that states what is cleared next
+    answers = update(AttemptRow).where(AttemptRow.decision_id == decision_id).values(answer=None)
+    session.execute(answers, execution_options=unnoted)
+    personal = (
         update(DecisionRow)
         .where(DecisionRow.id == decision_id)
         .values(prompt=None, prompt_hash=None, external_id=None, erased_at=now)
     )
-    note = documents.write({"decision": str(decision_id), "erased_at": now.isoformat()})
-    ledger.append_leaf(session, row.cascade, "erasure", str(decision_id), note, now=now)
-    return Erased(decision_id=decision_id, vectors=vectors, leaves=changed(leaves))
+    session.execute(personal, execution_options=unnoted)
 
 
-def _label_subjects(session: Session, decision_id: UUID) -> list[str]:
+def _empty_leaves(session: Session, subjects: list[str]) -> list[str]:
+    """Take salt and payload of the leaves that speak of these subjects; the leaves' hashes."""
+    emptied = []
+    query = select(LedgerLeafRow).where(LedgerLeafRow.subject.in_(subjects), LedgerLeafRow.payload.is_not(None))
+    for leaf in session.scalars(query.order_by(LedgerLeafRow.id)).all():
+        if leaf.payload == leaves.GONE or leaf.kind == "erasure":
+            continue
+        assert leaf.salt is not None and leaf.payload is not None
+        leaf.content = merkle.content_hash(bytes.fromhex(leaf.salt), leaf.payload.encode()).hex()
+        leaf.salt = leaf.payload = None
+        emptied.append(leaf.hash)
+    session.flush()
+    return emptied
+
+
+def _label_arrivals(session: Session, decision_id: UUID) -> list[str]:
+    """What waiting labels and labels of the former version of leaves go by in the ledger."""
     query = select(LabelRow.arrival).where(LabelRow.decision_id == decision_id)
     return [str(arrival) for arrival in session.scalars(query)]
 

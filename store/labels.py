@@ -22,9 +22,8 @@ import numpy.typing as npt
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from knowgate import codec
 from knowgate.records import Label, LabelSource, Window
-from store import adoption, dialects, ledger, partitions, statements
+from store import adoption, dialects, partitions, statements
 from store.adoption import Target, label_digest
 from store.cascades import cascade, cascade_names
 from store.clocks import ahead, ahead_cure
@@ -56,7 +55,7 @@ class Waiting:
 class StoredLabel:
     """A label and the attempt it speaks of."""
 
-    id: UUID  # the subject of its ledger leaf
+    id: UUID  # its arrival
     decision_id: UUID
     tier: int
     source: LabelSource
@@ -111,8 +110,6 @@ def add_labels(session: Session, labels: Sequence[Label], *, received_at: dateti
     note_graders(session, said.values(), now=received_at)
     stored = _insert(session, LabelRow, rows, ("decision_id", "tier", "source", "digest"))
     kept = _insert(session, WaitingLabelRow, waiting, ("digest",))
-    entries = [_entry(arrival, said[arrival]) for arrival in sorted([*stored, *kept])]
-    ledger.append_leaves(session, entries, now=received_at)
     duplicates = len(labels) - len(rejected) - len(stored) - len(kept)
     return LabelsAdded(stored=len(stored), waiting=len(kept), duplicates=duplicates, rejected=_in_order(rejected))
 
@@ -306,9 +303,3 @@ def _waiting_row(label: Label, arrival: UUID, received_at: datetime) -> dict[str
         "grader": label.grader,
         "parked": None,
     }
-
-
-def _entry(arrival: UUID, label: Label) -> ledger.Entry:
-    return ledger.Entry(
-        cascade=label.cascade, kind="label", subject=str(arrival), payload=codec.canonical(label).decode()
-    )

@@ -5,32 +5,16 @@ chain over rows would serialise ingestion. Sealing takes what is not sealed yet,
 the Merkle root to the batch before. Erasure takes a leaf's salt and payload; its hash stays, and the root holds.
 """
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from knowgate import codec
-from knowgate.ids import new_decision_id
 from store import dialects, merkle, partitions
+from store.leaves import Entry, append
 from store.tables import LedgerBatchRow, LedgerLeafRow
-
-SALT_BYTES = 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """What a leaf is to say: `payload` is canonical JSON, `subject` the id of the row it speaks of."""
-
-    cascade: str
-    kind: str  # decision, label, bundle, certification, promotion, assignment, alert, erasure
-    subject: str
-    payload: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +22,15 @@ class Leaf:
     """One statement of the ledger."""
 
     id: UUID
+    version: int
     cascade: str
     kind: str
     subject: str
-    hash: str  # hex SHA-256 over salt and payload
+    revision: int  # of the leaves of one row, from 1
+    hash: str  # hex SHA-256
     salt: str | None  # hex; None = erased
     payload: str | None
+    content: str | None  # hex SHA-256 over salt and payload, where these were erased
     batch: int | None  # None = not sealed yet
 
 
@@ -62,27 +49,21 @@ class SealedBatch:
 def append_leaf(
     session: Session, cascade: str, kind: str, subject_id: str, payload_json: str | bytes, *, now: datetime
 ) -> UUID:
-    """Write one leaf; its id."""
+    """Write a leaf that speaks of no table's row; its id."""
     payload = payload_json.decode() if isinstance(payload_json, bytes) else payload_json
+    partitions.ensure_partitions(session, [partitions.month_of(now)])
     entry = Entry(cascade=cascade, kind=kind, subject=subject_id, payload=payload)
-    return append_leaves(session, [entry], now=now)[0]
+    return append(session, [entry], now=now)[0]
 
 
-def append_record(session: Session, cascade: str, kind: str, subject_id: str, record: object, *, now: datetime) -> UUID:
-    """Write one leaf whose payload is a record's canonical JSON; its id."""
-    return append_leaf(session, cascade, kind, subject_id, codec.canonical(record), now=now)
-
-
-def append_leaves(session: Session, entries: Sequence[Entry], *, now: datetime) -> tuple[UUID, ...]:
-    """Write one leaf per entry, in a few statements; their ids."""
-    rows = [_row(entry, now) for entry in entries]
-    partitions.ensure_partitions(session, partitions.months_of([row["id"] for row in rows[:1]], now=now))
-    dialects.insert_new(session, LedgerLeafRow, rows, returning="id")
-    return tuple(row["id"] for row in rows)
+def unsealed_count(session: Session) -> int:
+    """How many leaves no batch holds yet."""
+    query = select(func.count()).select_from(LedgerLeafRow).where(LedgerLeafRow.batch.is_(None))
+    return session.execute(query).scalar_one()
 
 
 def unsealed(session: Session, limit: int = 1000) -> tuple[Leaf, ...]:
-    """The oldest leaves that no batch holds yet."""
+    """The oldest leaves that no batch holds yet, at most `limit`."""
     query = select(LedgerLeafRow).where(LedgerLeafRow.batch.is_(None)).order_by(LedgerLeafRow.id).limit(limit)
     return tuple(_leaf(row) for row in session.scalars(query))
 
@@ -120,6 +101,11 @@ def batches(session: Session) -> tuple[SealedBatch, ...]:
     return tuple(_batch(row) for row in session.scalars(select(LedgerBatchRow).order_by(LedgerBatchRow.number)))
 
 
+def batch_hashes(session: Session) -> tuple[str, ...]:
+    """The hashes of all sealed batches, oldest first: what a head is made of."""
+    return tuple(session.scalars(select(LedgerBatchRow.hash).order_by(LedgerBatchRow.number)))
+
+
 def leaves(session: Session, batch: int) -> tuple[Leaf, ...]:
     """A batch's leaves in the order its root was made over: by leaf hash."""
     query = select(LedgerLeafRow).where(LedgerLeafRow.batch == batch)
@@ -129,33 +115,26 @@ def leaves(session: Session, batch: int) -> tuple[Leaf, ...]:
 
 def leaves_of(session: Session, subject_id: str) -> tuple[Leaf, ...]:
     """All leaves that speak of one row, oldest first."""
-    query = select(LedgerLeafRow).where(LedgerLeafRow.subject == subject_id).order_by(LedgerLeafRow.id)
+    query = (
+        select(LedgerLeafRow)
+        .where(LedgerLeafRow.subject == subject_id)
+        .order_by(LedgerLeafRow.revision, LedgerLeafRow.id)
+    )
     return tuple(_leaf(row) for row in session.scalars(query))
-
-
-def _row(entry: Entry, now: datetime) -> dict[str, Any]:
-    salt = os.urandom(SALT_BYTES)
-    return {
-        "id": new_decision_id(now),
-        "cascade": entry.cascade,
-        "kind": entry.kind,
-        "subject": entry.subject,
-        "hash": merkle.leaf_hash(salt, entry.payload.encode()).hex(),
-        "salt": salt.hex(),
-        "payload": entry.payload,
-        "batch": None,
-    }
 
 
 def _leaf(row: LedgerLeafRow) -> Leaf:
     return Leaf(
         id=row.id,
+        version=row.version,
         cascade=row.cascade,
         kind=row.kind,
         subject=row.subject,
+        revision=row.revision,
         hash=row.hash,
         salt=row.salt,
         payload=row.payload,
+        content=row.content,
         batch=row.batch,
     )
 

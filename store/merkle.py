@@ -2,8 +2,9 @@
 
 The tree is that of RFC 6962 (section 2.1): an inner node is SHA-256(0x01 || left || right), a leaf of the tree is
 SHA-256(0x00 || leaf hash), and a tree of n leaves splits at the largest power of two below n. The prefixes keep a
-node from being passed off as a leaf. A leaf hash is SHA-256(salt || payload): without the salt nobody can tell by
-guessing what an erased payload said.
+node from being passed off as a leaf. What a leaf says is hashed with a salt, SHA-256(salt || payload): without the salt
+nobody can tell by guessing what an erased payload said. A leaf's hash is over that and over what it speaks of, so that
+this holds when payload and salt are gone.
 """
 
 import hashlib
@@ -22,9 +23,14 @@ class Step:
     left: bool
 
 
-def leaf_hash(salt: bytes, payload: bytes) -> bytes:
-    """What stands for one statement."""
+def content_hash(salt: bytes, payload: bytes) -> bytes:
+    """What stands for the payload of a leaf; of the leaves of the former version, the whole leaf hash."""
     return hashlib.sha256(salt + payload).digest()
+
+
+def leaf_hash(header: bytes, content: bytes) -> bytes:
+    """What stands for one statement: what it speaks of, and the hash of what it says."""
+    return hashlib.sha256(b"knowgate.leaf.v2\n" + header + b"\n" + content).digest()
 
 
 def root(hashes: Sequence[bytes]) -> bytes:

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from knowgate.ids import new_decision_id
-from store import documents, ledger
+from store import dialects, documents
 from store.tables import PromotionRow
 
 
@@ -36,21 +36,18 @@ class PromotionRecord:
 def add_promotion(session: Session, record: PromotionRecord) -> UUID:
     """Store it with its ledger leaf; its id."""
     key = new_decision_id(record.decided_at)
-    session.add(
-        PromotionRow(
-            id=key,
-            cascade=record.cascade,
-            bundle=record.bundle,
-            previous=record.previous,
-            outcome=Outcome(record.outcome).value,
-            reason=record.reason,
-            check=documents.parse(record.check),
-            generation=record.generation,
-            decided_at=record.decided_at,
-        )
-    )
-    session.flush()
-    ledger.append_record(session, record.cascade, "promotion", str(key), record, now=record.decided_at)
+    row = {
+        "id": key,
+        "cascade": record.cascade,
+        "bundle": record.bundle,
+        "previous": record.previous,
+        "outcome": Outcome(record.outcome).value,
+        "reason": record.reason,
+        "promotion_check": documents.parse(record.check),
+        "generation": record.generation,
+        "decided_at": record.decided_at,
+    }
+    dialects.insert_new(session, PromotionRow, [row], returning="id")
     return key
 
 

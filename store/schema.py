@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, ForeignKeyConstraint
 from sqlalchemy.orm import Session
 from sqlalchemy.schema import SchemaItem
 
-from store import dialects, partitions
+from store import dialects, partitions, upgrade_leaves
 from store.errors import StoreError
 from store.tables import Base
 
@@ -26,12 +26,18 @@ _LOCK = "knowgate.schema"
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Bring the schema up to `revision`, and make the coming months' partitions. Safe to run at every start."""
+    """Bring the schema up to `revision`, make the coming months' partitions, and state what has no leaf yet.
+
+    Safe to run at every start.
+    """
     with _migrating(engine) as connection:
         command.upgrade(_configuration(connection), revision)
         if current_of(connection) == head():
             with Session(connection) as session:
-                partitions.ensure_partitions(session, partitions.months_ahead(datetime.now(UTC)))
+                now = datetime.now(UTC)
+                partitions.ensure_partitions(session, partitions.months_ahead(now))
+                upgrade_leaves.state_once(session, now=now)
+                session.flush()
 
 
 def downgrade(engine: Engine, revision: str = "base") -> None:

@@ -18,7 +18,7 @@ from sqlalchemy import bindparam, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from knowgate.ids import new_decision_id
-from store import dialects, partitions
+from store import coverage, dialects, leaves, partitions
 from store.claims import changed
 from store.errors import RowsMoved
 from store.tables import AttemptRow, VectorPlaceRow, VectorShardRow
@@ -161,10 +161,11 @@ def move_rows(session: Session, rows: Sequence[LiveRow], shard: UUID) -> None:
         }
         for at, row in enumerate(rows)
     ]
-    session.execute(statement, moves, execution_options={"synchronize_session": False})
+    session.execute(statement, moves, execution_options={"synchronize_session": False, "noted": False})
     arrived = session.scalar(select(func.count()).where(VectorPlaceRow.shard == shard)) or 0
     if arrived != len(rows):
         raise RowsMoved(len(rows), arrived)
+    _note(session, {shard, *(row.shard for row in rows)})
 
 
 def supersede_empty(session: Session, shards: Iterable[UUID], *, now: datetime) -> int:
@@ -200,16 +201,22 @@ def forget_superseded(
 def forget_vectors(session: Session, cascade: str, *, before: datetime) -> int:
     """Forget where some of the vectors lie that are of decisions before this time; how many, 0 when none is left."""
     old = (
-        select(VectorPlaceRow.decision_id, VectorPlaceRow.tier)
+        select(VectorPlaceRow.decision_id, VectorPlaceRow.tier, VectorPlaceRow.shard)
         .join(VectorShardRow, VectorShardRow.id == VectorPlaceRow.shard)
         .where(VectorShardRow.cascade == cascade, VectorPlaceRow.decision_id < partitions.first_id(before))
         .order_by(VectorPlaceRow.decision_id, VectorPlaceRow.tier)
         .limit(_FORGOTTEN_AT_ONCE)
     )
-    keys = [tuple(row) for row in session.execute(old)]
+    keys = session.execute(old).all()
     statement = delete(_PLACE).where(
         _PLACE.c.decision_id == bindparam("of_decision"), _PLACE.c.tier == bindparam("of_tier")
     )
     if keys:
-        session.execute(statement, [{"of_decision": decision, "of_tier": tier} for decision, tier in keys])
+        named = [{"of_decision": row.decision_id, "of_tier": row.tier} for row in keys]
+        session.execute(statement, named, execution_options={"noted": False})
+        _note(session, [row.shard for row in keys])
     return len(keys)
+
+
+def _note(session: Session, shards: Iterable[UUID]) -> None:
+    leaves.note_stored(session, coverage.of_model(VectorShardRow), [(shard,) for shard in sorted(set(shards))])

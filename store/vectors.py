@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from knowgate.ids import new_decision_id
 from knowgate.records import Fingerprint
-from store import adoption, dialects, partitions
+from store import adoption, coverage, dialects, leaves, partitions
 from store.fingerprints import add_fingerprint, fingerprints
 from store.shard_format import require_fingerprint
 from store.tables import AttemptRow, DecisionRow, VectorPlaceRow, VectorShardRow
@@ -102,6 +102,7 @@ def add_shard(
             }
         ],
         returning="id",
+        noted=False,
     )
     if not made:
         return session.execute(select(VectorShardRow.id).where(VectorShardRow.url == url)).scalar_one()
@@ -117,6 +118,7 @@ def add_shard(
         for row in sorted(rows, key=lambda row: (row.decision_id, row.tier))
     ]
     dialects.insert_new(session, VectorPlaceRow, placed, returning="row")
+    leaves.note_stored(session, coverage.of_model(VectorShardRow), [(shard,)])
     return shard
 
 

@@ -195,4 +195,4 @@ def check_proven(stage: Stage, bundle_id: str) -> None:
         connection.execute(text("UPDATE attempt SET p_t = 0.123 WHERE tier = 0 AND role = 'served'"))
     with reading(stage.engine) as session:
         found = verify_ledger(session)
-    assert not found.verified and "was altered" in found.problems[0]
+    assert not found.verified and "was altered" in str(found.problems[0])

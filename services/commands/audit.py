@@ -74,20 +74,69 @@ def replay(
 
 
 @app.command()
-def verify(as_json: AsJson = False) -> None:
-    """Check the whole ledger: chain, roots, leaves, and the rows they speak of. Exits with 3 on any problem."""
+def verify(
+    head: Annotated[
+        str | None, typer.Option(help="An exported head, a file or an fsspec URL, that the database must lead to.")
+    ] = None,
+    public_key: Annotated[
+        str | None,
+        typer.Option(help="Whose signature the head must carry, in hex; by default that of the signing key."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the whole ledger: chain, roots, leaves, and every row against its leaf. Exits with 3 on any problem."""
+    from knowgate import codec
+    from knowgate.signing import public_key_of
+    from services.audit.heads import read_head
     from services.audit.verify import verify_ledger
-    from services.commands.printing import print_record
+    from services.commands.explanation import verification_lines
+    from services.commands.printing import print_json
     from services.database import database
-    from services.errors import Refused
+    from services.errors import InputInvalid, Refused
     from services.settings import read_settings
     from store.engine import reading
 
-    with database(read_settings()) as engine, reading(engine) as session:
-        verification = verify_ledger(session)
-    print_record(verification, as_json=as_json)
+    if public_key is not None and head is None:
+        raise InputInvalid("--public-key is whose signature a head must carry: give --head too")
+    settings = read_settings()
+    exported = None if head is None else read_head(head)
+    if exported is not None and public_key is None and settings.signing_key is not None:
+        public_key = public_key_of(settings.signing_key)
+    with database(settings) as engine, reading(engine) as session:
+        verification = verify_ledger(session, head=exported, public_key=public_key)
+    if as_json:
+        print_json(codec.encode(verification))
+    else:
+        typer.echo("\n".join(verification_lines(verification)))
+        if exported is not None and public_key is None:
+            typer.echo("the head's signature was not checked: give --public-key", err=True)
     if not verification.verified:
         raise Refused("the ledger does not verify: see the problems above")
+
+
+@app.command()
+def head(
+    out: Annotated[str | None, typer.Option(help="Write it to this file or fsspec URL instead.")] = None,
+) -> None:
+    """Print the ledger's signed head: what all batches sealed so far lead to, for `audit verify --head`."""
+    from services.audit.head_export import put_head
+    from services.audit.heads import head_of
+    from services.database import database
+    from services.errors import Refused
+    from services.settings import read_settings
+    from store import ledger
+    from store.engine import reading
+
+    settings = read_settings()
+    with database(settings) as engine, reading(engine) as session:
+        hashes = ledger.batch_hashes(session)
+    if not hashes:
+        raise Refused("nothing is sealed yet: the scheduler seals every ten minutes")
+    made = head_of(hashes, settings.signing_key)
+    if out is None:
+        typer.echo(made.note, nl=False)
+    else:
+        put_head(made, out)
 
 
 @app.command()

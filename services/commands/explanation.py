@@ -5,11 +5,31 @@ from collections.abc import Iterator
 from knowgate import Attempt, Policy
 from knowgate.bundle import LabelBasis
 from services.audit.explain import Explanation, KnownGrader
+from services.audit.findings import CHECKS
+from services.audit.verify import Verification
 
 
 def explanation_lines(told: Explanation) -> list[str]:
     """What was asked, what every tier showed, why it was kept or not, and what that rests on."""
     return [*_head(told), *_attempts(told), *_grounds(told), *_proof(told)]
+
+
+def verification_lines(verification: Verification) -> list[str]:
+    """Every check with what it was over, then every problem."""
+    lines = [
+        f"{'FAILED ' if check.problems else 'ok     '} {check.name:<8} {check.checked:>9,}  {CHECKS[check.name]}"
+        for check in verification.checks
+    ]
+    lines.append(
+        f"{verification.batches:,} batches, {verification.entries:,} sealed leaves, {verification.unsealed:,} unsealed,"
+        f" {verification.erased:,} erased"
+    )
+    for check in verification.checks:
+        shown = [problem for problem in verification.problems if problem.check == check.name]
+        lines += [f"{check.name}: {problem}" for problem in shown]
+        if check.problems > len(shown):
+            lines.append(f"{check.name}: and {check.problems - len(shown):,} more")
+    return lines
 
 
 def _head(told: Explanation) -> Iterator[str]:

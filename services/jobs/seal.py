@@ -1,4 +1,9 @@
-"""`seal`: closes the ledger's open leaves into a batch, for all cascades together, every `schedule.seal_every`."""
+"""`seal`: closes the ledger's open leaves into a batch, for all cascades together, every `schedule.seal_every`,
+and exports the signed head of what is sealed.
+
+The head is written after the commit. Where that fails the seal stands, the log says so, and the next one is written in
+its place: a head speaks of all batches before it.
+"""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -6,6 +11,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from knowgate import Window
+from services.audit.head_export import export_head
 from services.jobs.job import JobContext
 from services.jobs.timetable import ALL_CASCADES, last_due, seal_every
 from store import job_runs, ledger
@@ -31,6 +37,7 @@ class SealJob:
             sealed = seal_all(session, now=now)
             outcome = f"sealed {sealed} leaves"
             job_runs.finish(session, claim, outcome, now=now)
+        export_head(context.engine, context.settings)
         return outcome
 
 

@@ -15,23 +15,26 @@ _UNSEALED = text("batch IS NULL")
 
 
 class LedgerLeafRow(Base):
-    """One statement; erasure takes `salt` and `payload` and leaves the hash."""
+    """One statement; erasure takes `salt` and `payload` and leaves the hashes."""
 
     __tablename__ = "ledger_leaf"
     __table_args__ = (
-        Index("ix_ledger_leaf_subject", "subject"),
+        Index("ix_ledger_leaf_subject", "subject", "kind", "revision"),
         Index("ix_ledger_leaf_batch", "batch"),
         Index("ix_ledger_leaf_unsealed", "id", postgresql_where=_UNSEALED, sqlite_where=_UNSEALED),
         {"postgresql_partition_by": "RANGE (id)"},
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
+    version: Mapped[int]  # 1 = its hash is over salt and payload alone
     cascade: Mapped[str]
-    kind: Mapped[str]  # decision, label, bundle, certification, promotion, alert, …
-    subject: Mapped[str]  # id of the row it speaks of
-    hash: Mapped[str]  # hex SHA-256 over salt and payload
+    kind: Mapped[str]  # the name of the table it speaks of, erasure or upgrade
+    subject: Mapped[str]  # the primary key of the row it speaks of
+    revision: Mapped[int]  # of the leaves of one row, from 1
+    hash: Mapped[str]  # hex SHA-256
     salt: Mapped[str | None]
     payload: Mapped[str | None]  # canonical JSON
+    content: Mapped[str | None]  # hex SHA-256 over salt and payload, kept where these were erased
     batch: Mapped[int | None]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -15,6 +16,8 @@ from knowgate import Decision, Window, codec, new_decision_id
 from knowgate.errors import RecordInvalid
 from knowgate.spec import Schedule
 from services.cascade_file import parse_cascade
+from services.audit.heads import read_head
+from services.audit.verify import verify_ledger
 from services.checkup import State, examine
 from services.clock import SimulatedClock
 from services.jobs.job import RETRY_AFTER, JobContext, run_due
@@ -282,7 +285,29 @@ def test_a_window_that_somebody_holds_is_left_to_them_until_their_lease_ends(
 def test_sealing_leaves_nothing_open(context: JobContext, clock: SimulatedClock) -> None:
     with transaction(context.engine) as session:
         ledger.append_leaf(session, "trivia", "note", "x", "{}", now=clock.now())
+        open_before = ledger.unsealed_count(session)
     (outcome,) = run_due(context, SealJob())
-    assert outcome.outcome == "sealed 1 leaves"
+    assert outcome.outcome == f"sealed {open_before} leaves"
     with reading(context.engine) as session:
         assert ledger.unsealed(session) == ()
+        verification = verify_ledger(session, head=read_head(str(only_file(context.settings.heads_url))))
+    assert verification.verified
+
+
+def only_file(folder: str) -> Path:
+    (file,) = Path(folder).iterdir()
+    return file
+
+
+@pytest.mark.usefixtures("trivia")
+def test_a_head_that_cannot_be_put_away_keeps_nothing_from_being_sealed(
+    context: JobContext, clock: SimulatedClock, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    (tmp_path / "in_the_way").write_text("a file")
+    settings = replace(context.settings, heads_url=str(tmp_path / "in_the_way"))
+    (outcome,) = run_due(replace(context, settings=settings), SealJob())
+    assert outcome.outcome.startswith("sealed")
+    assert "KNOWGATE_HEADS_URL" in caplog.text
+    clock.set(clock.now() + timedelta(minutes=11))
+    run_due(context, SealJob())
+    assert only_file(context.settings.heads_url).name.startswith("000000000001-")

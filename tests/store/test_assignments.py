@@ -56,7 +56,7 @@ def test_a_swap_must_name_the_generation_in_force(session: Session, cast: Any) -
         swap_assignment(session, generation(8, cast.at(1)), expected_generation=7)
     swap_assignment(session, generation(2, cast.at(1)), expected_generation=1)
     assert [item.generation for item in assignment_history(session, "geo")] == [1, 2]
-    assert [leaf.kind for leaf in ledger.leaves_of(session, "geo/2")] == ["assignment"]
+    assert [leaf.kind for leaf in ledger.leaves_of(session, "geo/2")] == ["assignment_history"]
 
 
 def test_generations_never_go_back(session: Session, cast: Any) -> None:

@@ -1,6 +1,7 @@
 """Erasure: what is personal is gone everywhere, what is counted stays, and the roots verify."""
 
 import dataclasses
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -35,7 +36,7 @@ def test_nothing_personal_is_left_in_any_table(session: Session, cast: Any) -> N
     for fact in PERSONAL:
         assert fact in everything(session)
     erased = erase_decision(session, sent.id, now=cast.at(70))
-    assert erased.leaves == 2
+    assert erased.leaves == 1
     session.flush()
     left = everything(session)
     assert [fact for fact in PERSONAL if fact in left] == []
@@ -61,12 +62,18 @@ def test_sealed_roots_still_verify(session: Session, cast: Any) -> None:
     add_decisions(session, sent, received_at=cast.at(4))
     batch = ledger.seal(session, now=cast.at(5))
     assert batch is not None
+    fell_in = [leaf for leaf in ledger.leaves(session, batch.number) if leaf.kind == "decision"]
     erase_decision(session, sent[1].id, now=cast.at(6))
     leaves = ledger.leaves(session, batch.number)
     assert merkle.root([bytes.fromhex(leaf.hash) for leaf in leaves]).hex() == batch.root
-    assert sorted(leaf.payload is None for leaf in leaves) == [False, False, True]
+    emptied = [leaf for leaf in leaves if leaf.payload is None]
+    assert [leaf.subject for leaf in emptied] == [str(sent[1].id)]
+    assert len(fell_in) == 3
     assert [leaf.salt is None for leaf in leaves] == [leaf.payload is None for leaf in leaves]
-    assert [leaf.kind for leaf in ledger.leaves_of(session, str(sent[1].id))] == ["decision", "erasure"]
+    about = {(leaf.kind, leaf.revision): leaf for leaf in ledger.leaves_of(session, str(sent[1].id))}
+    assert about.keys() == {("decision", 1), ("decision", 2), ("erasure", 1)}
+    assert json.loads(about["erasure", 1].payload or "")["leaves"] == [emptied[0].hash]
+    assert "prompt" not in json.loads(about["decision", 2].payload or "")
 
 
 def test_the_vectors_places_are_handed_over_and_forgotten(session: Session, cast: Any) -> None:

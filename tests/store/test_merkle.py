@@ -53,8 +53,14 @@ def test_a_proof_of_a_leaf_that_is_not_there_is_refused() -> None:
         merkle.proof([b"a" * 32, b"b" * 32], 2)
 
 
-def test_a_leaf_is_salt_then_payload() -> None:
-    assert merkle.leaf_hash(b"salt", b"payload") == hashlib.sha256(b"saltpayload").digest()
+def test_what_a_leaf_says_is_hashed_salt_then_payload() -> None:
+    assert merkle.content_hash(b"salt", b"payload") == hashlib.sha256(b"saltpayload").digest()
+
+
+def test_a_leafs_hash_covers_what_it_speaks_of() -> None:
+    content = merkle.content_hash(b"salt", b"payload")
+    stated = b"knowgate.leaf.v2\n" + b"header" + b"\n" + content
+    assert merkle.leaf_hash(b"header", content) == hashlib.sha256(stated).digest()
 
 
 def test_the_chain_covers_everything_a_batch_states() -> None:

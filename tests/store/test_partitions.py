@@ -60,7 +60,7 @@ def test_a_month_is_made_when_its_first_decision_arrives(postgresql: Engine, cas
             assert rows_in(session, f"{table}_p202501") == rows_in(session, f"{table}_p202502")
         assert rows_in(session, "decision_p202501") == 1
         assert rows_in(session, "decision_default") == 0
-        assert rows_in(session, "ledger_leaf_p202502") == 2
+        assert rows_in(session, "ledger_leaf_p202502") == 2  # a decision's leaf is of the time it came
     assert schema.check(postgresql) == ()
 
 

@@ -1,0 +1,138 @@
+"""Signed heads: what the whole ledger was at a seal, kept where whoever can change the database cannot.
+
+A head is a C2SP checkpoint (tlog-checkpoint) in a signed note: the origin, the number of sealed batches, and the RFC
+6962 root over their hashes; the signature is Ed25519 by the key that signs bundles. It says all that there was before
+it: a batch that was cut off, and a root or a row that was altered and its chain computed anew, no longer lead to it.
+Without a key the note carries no signature: then it is worth what its place is worth.
+"""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import fsspec
+
+from knowgate import signing
+from services.audit.findings import Findings
+from services.errors import InputInvalid
+from store import merkle
+from store.leaf_reading import RawBatch
+
+ORIGIN = "knowgate.ledger"  # also the name of the key
+_ED25519 = b"\x01"
+_KEY_ID_BYTES = 4
+_SIGNATURE = "\N{EM DASH} "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What the ledger was when so many batches were sealed."""
+
+    batches: int
+    root: bytes  # over the batches' hashes
+    last: str  # hex hash of the last batch: a head's name in its folder
+    signature: bytes | None = None  # None = not signed
+    key_id: bytes | None = None
+
+    @property
+    def text(self) -> str:
+        """What is signed: the lines of a checkpoint."""
+        return f"{ORIGIN}\n{self.batches}\n{base64.b64encode(self.root).decode()}\nbatch {self.last}\n"
+
+    @property
+    def note(self) -> str:
+        """The file."""
+        if self.signature is None or self.key_id is None:
+            return f"{self.text}\n"
+        signed = base64.b64encode(self.key_id + self.signature).decode()
+        return f"{self.text}\n{_SIGNATURE}{ORIGIN} {signed}\n"
+
+    @property
+    def name(self) -> str:
+        """Where it lies in its folder: never the place of another head, so none is ever overwritten."""
+        return f"{self.batches:012d}-{self.last[:16]}.head"
+
+
+def head_of(hashes: Sequence[str], signing_key: str | None) -> Head:
+    """The head over the hashes of all batches so far, signed where there is a key."""
+    root = merkle.root([bytes.fromhex(item) for item in hashes])
+    head = Head(batches=len(hashes), root=root, last=hashes[-1] if hashes else merkle.GENESIS)
+    if signing_key is None:
+        return head
+    signature = bytes.fromhex(signing.sign(signing_key, head.text.encode()))
+    key_id = _key_id(signing.public_key_of(signing_key))
+    return Head(batches=head.batches, root=root, last=head.last, signature=signature, key_id=key_id)
+
+
+def read_head(place: str) -> Head:
+    """The head in a file, or at an fsspec URL. Raises InputInvalid for what is none."""
+    try:
+        with fsspec.open(place, "rb") as file:
+            note = file.read(10_000).decode()
+        return parse_head(note)
+    except (OSError, ValueError, ImportError) as error:
+        raise InputInvalid(f"{place} is no head of a ledger: {error}") from error
+
+
+def parse_head(note: str) -> Head:
+    """The head of a note. Raises ValueError."""
+    text, separator, signatures = note.partition("\n\n")
+    lines = text.split("\n")
+    if not separator or len(lines) != 4 or lines[0] != ORIGIN or not lines[3].startswith("batch "):
+        raise ValueError(f"a note of four lines is expected, the first of them {ORIGIN}")
+    root = _base64(lines[2])
+    if len(root) != 32 or not lines[1].isdecimal() or lines[1] != str(int(lines[1])):
+        raise ValueError("its second line is a number of batches, its third a SHA-256 in base64")
+    signature, key_id = None, None
+    for line in signatures.splitlines():
+        name, _, signed = line.removeprefix(_SIGNATURE).partition(" ")
+        if line.startswith(_SIGNATURE) and name == ORIGIN:
+            held = _base64(signed)
+            key_id, signature = held[:_KEY_ID_BYTES], held[_KEY_ID_BYTES:]
+    return Head(
+        batches=int(lines[1]), root=root, last=lines[3].removeprefix("batch "), signature=signature, key_id=key_id
+    )
+
+
+def verifier_key(public_key: str) -> str:
+    """The public key as tools for signed notes take it."""
+    held = base64.b64encode(_ED25519 + bytes.fromhex(public_key)).decode()
+    return f"{ORIGIN}+{_key_id(public_key).hex()}+{held}"
+
+
+def check_signature(found: Findings, head: Head, public_key: str) -> None:
+    """A head that is not signed by the key is a problem."""
+    if head.signature is None:
+        found.problem("head", "head", head.batches, "it is not signed")
+    elif not signing.verify(public_key, head.text.encode(), head.signature.hex()):
+        found.problem("head", "head", head.batches, "its signature is not this key's over what it says")
+
+
+def check_head(found: Findings, sealed: Sequence[RawBatch], head: Head) -> None:
+    """Whether the database's first batches are those that the head was made of."""
+    found.checked("head", 1)
+    if len(sealed) < head.batches:
+        missing = f"{len(sealed)} batches are there, the head was made of {head.batches}: the last ones were cut off"
+        found.problem("head", "ledger_batch", head.batches, missing)
+        return
+    hashes = [str(batch.hash) for batch in sealed[: head.batches]]
+    try:
+        root = merkle.root([bytes.fromhex(item) for item in hashes])
+    except ValueError:
+        root = b""
+    if root != head.root or (hashes and hashes[-1] != head.last):
+        found.problem("head", "ledger_batch", head.batches, "the batches up to here are not those of the head")
+
+
+def _key_id(public_key: str) -> bytes:
+    named = ORIGIN.encode() + b"\n" + _ED25519 + bytes.fromhex(public_key)
+    return hashlib.sha256(named).digest()[:_KEY_ID_BYTES]
+
+
+def _base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"{text[:20]!r} is no base64") from error

@@ -1,0 +1,147 @@
+"""The ledger's own checks: batches in their chain, roots over leaves, leaves over what they say.
+
+All leaves are read once, batch after batch. An emptied leaf has to be named by an erasure or by the upgrade, which are
+leaves themselves; a leaf of the former version has to be one of those that were there at the upgrade.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from services.audit.findings import Findings
+from services.audit.verify_rows import check_subjects
+from store import coverage, former_leaves, merkle
+from store.leaf_reading import FORMER, RawBatch, RawLeaf, raw_leaves
+from store.upgrade_leaves import UPGRADE
+
+ERASURE = "erasure"
+_LEAF, _BATCH = "ledger_leaf", "ledger_batch"
+
+
+@dataclass(slots=True)
+class LeavesRead:
+    """What the pass over all leaves saw."""
+
+    sealed: int = 0
+    unsealed: int = 0
+    erased: int = 0
+    former: int = 0  # leaves of the former version
+    former_labels: set[str] = field(default_factory=set)  # arrivals that those of labels speak of
+    _emptied: dict[str, str] = field(default_factory=dict)  # hash of an emptied leaf: its id
+    _named: set[str] = field(default_factory=set)  # hashes that erasures and the upgrade name
+    _former_then: int = 0  # what the upgrade says of `former`
+
+
+def check_batches(found: Findings, sealed: Sequence[RawBatch]) -> None:
+    """The chain: numbers from 1, each batch linked to the one before, each hash over what the batch says."""
+    previous = merkle.GENESIS
+    for expected, batch in enumerate(sealed, start=1):
+        if batch.number != expected:
+            found.problem("batches", _BATCH, expected, f"it is missing: batch {batch.number} follows")
+            break
+        if batch.previous != previous:
+            found.problem("batches", _BATCH, batch.number, "it is not chained to the batch before")
+        if (fault := batch.fault()) is not None:
+            found.problem("batches", _BATCH, batch.number, fault)
+        previous = batch.hash
+    found.checked("batches", len(sealed))
+
+
+def check_leaves(session: Session, found: Findings, sealed: Sequence[RawBatch]) -> LeavesRead:
+    """Roots, hashes and kinds; that every leaf's row is there, or was taken away on purpose."""
+    read, roots = LeavesRead(), _Roots(found, sealed)
+    for page in raw_leaves(session):
+        for leaf in page:
+            _check_leaf(found, read, leaf)
+            roots.add(leaf)
+        check_subjects(session, found, page)
+        found.checked("leaves", len(page))
+    roots.end()
+    for hashed, key in read._emptied.items():
+        if hashed not in read._named:
+            found.problem("leaves", _LEAF, key, "it is empty, and no erasure names it")
+    if read.former != read._former_then:
+        said = f"{read.former} leaves are of the former version, {read._former_then} were there at the upgrade"
+        found.problem("leaves", _LEAF, "former", said)
+    return read
+
+
+def _check_leaf(found: Findings, read: LeavesRead, leaf: RawLeaf) -> None:
+    if leaf.batch is None:
+        read.unsealed += 1
+    else:
+        read.sealed += 1
+    if (fault := leaf.fault()) is not None:
+        found.problem("leaves", _LEAF, leaf.id, f"the leaf of {leaf.kind} {leaf.subject} was altered: {fault}")
+        return
+    if leaf.version == FORMER:
+        read.former += 1
+        known = leaf.kind in former_leaves.KINDS
+        if leaf.kind == "label" and not leaf.emptied:
+            read.former_labels.add(leaf.subject)
+    else:
+        known = leaf.kind in (ERASURE, UPGRADE) or coverage.of_kind(leaf.kind) is not None
+    if not known:
+        found.problem("leaves", _LEAF, leaf.id, f"its kind is {leaf.kind!r}, which there is not")
+    if leaf.emptied:
+        read.erased += 1
+        read._emptied[leaf.hash] = str(leaf.id)
+    else:
+        _check_payload(found, read, leaf)
+
+
+def _check_payload(found: Findings, read: LeavesRead, leaf: RawLeaf) -> None:
+    try:
+        said = json.loads(leaf.payload)
+        if leaf.kind in (ERASURE, UPGRADE) and leaf.version != FORMER:
+            read._named.update(said["leaves"])
+        if leaf.kind == UPGRADE:
+            read._former_then += said["former"]
+    except (ValueError, KeyError, TypeError) as error:
+        found.problem("leaves", _LEAF, leaf.id, f"its payload is none of {leaf.kind}: {error!r}")
+
+
+class _Roots:
+    """Makes each batch's root of its leaves, which come one batch after the other."""
+
+    def __init__(self, found: Findings, sealed: Iterable[RawBatch]) -> None:
+        self._found = found
+        self._open: dict[Any, RawBatch] = {batch.number: batch for batch in sealed}
+        self._number: Any = None
+        self._hashes: list[str] = []
+        self._unreadable = False
+
+    def add(self, leaf: RawLeaf) -> None:
+        if leaf.batch is None:
+            return
+        if leaf.batch != self._number:
+            self._close()
+            self._number = leaf.batch
+        self._hashes.append(str(leaf.hash))
+
+    def end(self) -> None:
+        self._close()
+        for batch in self._open.values():
+            self._found.problem("roots", _BATCH, batch.number, f"it has no leaves, it was sealed over {batch.leaves}")
+
+    def _close(self) -> None:
+        hashes, self._hashes = self._hashes, []
+        if self._number is None:
+            return
+        batch = self._open.pop(self._number, None)
+        self._found.checked("roots", 1)
+        if batch is None:
+            self._found.problem("roots", _BATCH, self._number, f"{len(hashes)} leaves name it, and it is not there")
+            return
+        if len(hashes) != batch.leaves:
+            said = f"{len(hashes)} leaves name it, it was sealed over {batch.leaves}"
+            self._found.problem("roots", _BATCH, batch.number, said)
+        try:
+            root = merkle.root([bytes.fromhex(item) for item in sorted(hashes)]).hex()
+        except ValueError:
+            root = None
+        if root != batch.root:
+            self._found.problem("roots", _BATCH, batch.number, "its root is not over its leaves")

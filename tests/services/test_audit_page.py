@@ -1,0 +1,23 @@
+"""The page about the ledger says what is not covered, all of it and nothing else."""
+
+import re
+from pathlib import Path
+
+from services.audit.findings import CHECKS
+from store.coverage import NOT_COVERED, RESIDUES
+
+PAGE = (Path(__file__).parents[2] / "docs" / "audit.md").read_text()
+
+
+def test_the_page_lists_what_no_leaf_covers() -> None:
+    listed = re.findall(r"^\| `(\w+\.[\w*]+)` \| (.+) \|$", PAGE, re.M)
+    assert listed == [(f"{gap.table}.{gap.column}", gap.why) for gap in NOT_COVERED]
+
+
+def test_the_page_lists_what_no_verification_finds() -> None:
+    assert dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", PAGE, re.M)) == RESIDUES
+
+
+def test_the_page_shows_the_checks_as_they_are_printed() -> None:
+    shown = re.findall(r"^ok +(\w+) +\d+  (.+)$", PAGE, re.M)
+    assert shown == [(name, text) for name, text in CHECKS.items() if name != "head"]
