@@ -285,9 +285,7 @@ def _watched(made: Deployment) -> None:
                 cascade=NAME, rule=rule, cause=f"{rule} fell", details='{"drop":0.07}', opened_at=made.at(3)
             )
             opened = alerts.open_alert(session, record)
-            deliveries.add_delivery(
-                session, opened, made.spec.webhooks[0], "opened", _message, now=made.at(3)
-            )
+            deliveries.add_delivery(session, opened, made.spec.webhooks[0], "opened", _message, now=made.at(3))
             alarm_states.put_alarm_state(session, NAME, rule, '{"wealth":1.5}', now=made.at(3))
             alarm_states.put_alarm_state(session, NAME, rule, '{"wealth":2.5}', now=made.at(3.1))
             report = drift_reports.DriftReport(
