@@ -158,11 +158,7 @@ def _cover(model: type[Base]) -> Cover:
 
 COVERED: tuple[Cover, ...] = tuple(
     sorted(
-        (
-            _cover(mapper.class_)
-            for mapper in Base.registry.mappers
-            if table_of(mapper.class_).name not in _WITHOUT
-        ),
+        (_cover(mapper.class_) for mapper in Base.registry.mappers if table_of(mapper.class_).name not in _WITHOUT),
         key=lambda cover: cover.kind,
     )
 )

@@ -15,9 +15,9 @@ from sqlalchemy import Engine, update
 from knowgate import Decision, Window, codec, new_decision_id
 from knowgate.errors import RecordInvalid
 from knowgate.spec import Schedule
-from services.cascade_file import parse_cascade
 from services.audit.heads import read_head
 from services.audit.verify import verify_ledger
+from services.cascade_file import parse_cascade
 from services.checkup import State, examine
 from services.clock import SimulatedClock
 from services.jobs.job import RETRY_AFTER, JobContext, run_due
