@@ -3,7 +3,8 @@
 1. A raised judgement opens the rule's alert, unless one is open: the first cause stands.
 2. Each webhook of the cascade gets a delivery row in the same transaction; what is sent, and when, is
    `monitoring.deliveries`' business. So no crash loses a message and none is sent for an alert that does not exist.
-3. A clear judgement resolves the alert, with a second message. An unknown one changes nothing.
+3. A clear judgement resolves the alert, with a second message, if it looked at what the alert is about. An unknown one
+   changes nothing.
 """
 
 import json
@@ -44,6 +45,8 @@ def settle(session: Session, spec: CascadeSpec, judgement: Judgement, *, now: da
     if judgement.standing is Standing.RAISED and open_now is None:
         return _open(session, spec, judgement, now)
     if judgement.standing is Standing.CLEAR and open_now is not None:
+        if not judgement.speaks_of(json.loads(open_now.details)):
+            return None  # what the alert is about was not looked at
         return _resolve(session, spec, judgement, open_now, now)
     return None
 

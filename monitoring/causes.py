@@ -79,11 +79,16 @@ def risk_cause(after: Cohort) -> str:
 def drift_cause(record: DriftRecord) -> str:
     """The columns that moved, furthest first."""
     told = [
+        f"{one.column} is missing in {one.current_share:.0%} of attempts, before in {one.reference_share:.0%}"
+        for one in record.missing
+        if one.drifted
+    ]
+    moved = [
         f"{c.column} moved by {c.score:.2f} reference standard deviations"
         f" (mean {c.reference_mean:.3g} → {c.current_mean:.3g})"
         for c in record.drifted[:3]
     ]
-    more = len(record.drifted) - len(told)
+    more, told = len(record.drifted) - len(moved), told + moved
     return "; ".join(told) + (f"; and {more} more columns" if more > 0 else "")
 
 

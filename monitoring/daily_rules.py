@@ -19,7 +19,7 @@ from monitoring.names import FigureName, Rule
 from monitoring.ood_figures import ood_figures
 from monitoring.reader import Reader
 from monitoring.rules import Judgement, Standing, judge_drift, judge_ood, judge_overdue, worst
-from monitoring.signal_tables import current_table, reference_table
+from monitoring.signal_tables import current_table, missing_shifts, reference_table
 
 log = logging.getLogger("knowgate.monitoring")
 
@@ -64,7 +64,8 @@ def find_drift(reader: Reader, champion: Bundle | None, day: Cohort) -> tuple[Ti
         today = day.of_bundle(champion.id).attempts
         today = today[today["tier"] == tier].reset_index(drop=True)
         try:
-            record = compare(reference_table(before, models), current_table(today, models))
+            table = reference_table(before, models)
+            record = compare(table, current_table(today, models), missing_shifts(before, table, today))
         except DriftUnavailable:
             # Figures and alarms must not wait for a chart; the rule stays as it is without a report.
             log.exception("no drift report on tier %d of %s", tier, day.spec.name)
@@ -80,7 +81,8 @@ def judge_day(
     """OOD conservativeness and drift of a day, over all non-last tiers; `before` is read where a cause needs it."""
     tiers = day.spec.tiers
     records = {found.tier: found.record for found in drift}
-    drifting = [judge_drift(records.get(tier), tier=tiers[tier].name) for tier in range(day.spec.last)]
+    name = None if champion is None else champion.id
+    drifting = [judge_drift(records.get(tier), tier=tiers[tier].name, champion=name) for tier in range(day.spec.last)]
     if champion is None:
         return (worst(drifting),)
     decided = day.of_bundle(champion.id)

@@ -2,7 +2,10 @@
 
 Columns are compared one by one with the normed Wasserstein distance: the mean shift of the sorted values in reference
 standard deviations, readable and not blown up by many rows as a p-value is. On few rows chance alone moves it, so a
-column's threshold is 0.1, or 2.5/√rows where that is more.
+column's threshold is 0.1, or 2.5/√rows where that is more. A column that hardly varies in the reference is measured
+against a least spread, or any difference at all would be many deviations.
+
+What is missing has no value to compare, so how often each column is missing is compared beside its values.
 
 What is kept is Evidently's own snapshot as JSON, without what it says twice (styling in every chart, charts in every
 metric), a quarter of its size; the page of 4 MB is rendered from it on demand. Evidently takes seconds to import, so
@@ -22,7 +25,10 @@ from monitoring.errors import DriftUnavailable
 METHOD = "wasserstein"
 THRESHOLD = 0.1  # reference standard deviations
 LEAST_ROWS = 50  # of a column on either side; with fewer it is left out
+LEAST_SPREAD = 0.05  # of a reference column, and the same share of its mean where that is above 1
+MISSING_MORE = 0.05  # of a side's attempts: a column that is missing in so many more than before drifts
 MOST_ROWS = 5000  # per side, evenly spaced over time; more rows change no conclusion
+EVIDENTLY_LEAST = 0.001  # the smallest standard deviation that Evidently divides by
 _DIGITS = 5
 
 
@@ -39,6 +45,20 @@ class ColumnDrift:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MissingShift:
+    """How often one column is missing, today beside the reference."""
+
+    column: str
+    reference_share: float
+    current_share: float
+    threshold: float  # by which the share may rise
+
+    @property
+    def drifted(self) -> bool:
+        return self.current_share - self.reference_share >= self.threshold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DriftRecord:
     """All columns that could be compared, and what is stored of it."""
 
@@ -47,6 +67,7 @@ class DriftRecord:
     reference_rows: int
     current_rows: int
     document: str  # JSON: this record without itself, and Evidently's snapshot
+    missing: tuple[MissingShift, ...] = ()
 
     @property
     def drifted(self) -> tuple[ColumnDrift, ...]:
@@ -54,8 +75,31 @@ class DriftRecord:
         return tuple(sorted((c for c in self.columns if c.drifted), key=lambda c: c.threshold / c.score))
 
 
-def compare(reference: pd.DataFrame, current: pd.DataFrame) -> DriftRecord | None:
-    """Compare the columns that both tables have (floats, NaN = missing); None where no column has enough rows.
+def missing_shift(column: str, reference: tuple[int, int], current: tuple[int, int]) -> MissingShift | None:
+    """A column's (missing, rows) on both sides, compared; None where a side has too few rows.
+
+    >>> missing_shift("p_t", (0, 500), (400, 400)).drifted
+    True
+    >>> missing_shift("p_t", (20, 500), (18, 400)).drifted
+    False
+    """
+    (absent, before), (gone, now) = reference, current
+    if min(before, now) < LEAST_ROWS:
+        return None
+    together = (absent + gone) / (before + now)
+    chance = 2.5 * sqrt(together * (1.0 - together) * (1.0 / before + 1.0 / now))
+    return MissingShift(
+        column=column,
+        reference_share=absent / before,
+        current_share=gone / now,
+        threshold=max(MISSING_MORE, chance),
+    )
+
+
+def compare(
+    reference: pd.DataFrame, current: pd.DataFrame, missing: tuple[MissingShift, ...] = ()
+) -> DriftRecord | None:
+    """Compare the columns that both tables have (floats, NaN = missing); None where there is nothing to compare.
 
     Raises DriftUnavailable where Evidently fails.
     """
@@ -63,10 +107,14 @@ def compare(reference: pd.DataFrame, current: pd.DataFrame) -> DriftRecord | Non
     shared = [name for name in reference.columns if name in current.columns]
     known = {name: min(int(reference[name].notna().sum()), int(current[name].notna().sum())) for name in shared}
     columns = [name for name in shared if known[name] >= LEAST_ROWS]
-    if not columns:
+    if not columns and not missing:
         return None
     thresholds = {name: max(THRESHOLD, 2.5 / sqrt(known[name])) for name in columns}
-    scores, snapshot = _run_evidently(reference[columns], current[columns], thresholds)
+    widened = {name: _widened(reference[name]) for name in columns}
+    # Evidently's own page is to say the same: its scores are larger by as much as its thresholds are.
+    theirs = {name: limit * widened[name] for name, limit in thresholds.items()}
+    raw, snapshot = _run_evidently(reference[columns], current[columns], theirs) if columns else ({}, None)
+    scores = {name: raw[name] / widened[name] for name in columns}
     compared = tuple(
         ColumnDrift(
             column=name,
@@ -82,6 +130,7 @@ def compare(reference: pd.DataFrame, current: pd.DataFrame) -> DriftRecord | Non
     told = {
         "columns": [asdict(column) for column in compared],
         "left_out": left_out,
+        "missing": [asdict(shift) for shift in missing],
         "reference_rows": len(reference),
         "current_rows": len(current),
         "evidently": snapshot,
@@ -92,6 +141,7 @@ def compare(reference: pd.DataFrame, current: pd.DataFrame) -> DriftRecord | Non
         reference_rows=len(reference),
         current_rows=len(current),
         document=json.dumps(told, sort_keys=True, separators=(",", ":"), allow_nan=False),
+        missing=missing,
     )
 
 
@@ -143,6 +193,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}") if isfinite(value) else None
     return value
+
+
+def _widened(reference: "pd.Series[float]") -> float:
+    """How many times Evidently's norm of a column the least spread is that is measured against; 1 where it varies."""
+    spread, norm = float(reference.std(ddof=0)), EVIDENTLY_LEAST
+    return max(spread, LEAST_SPREAD * max(1.0, abs(float(reference.mean())))) / max(spread, norm)
 
 
 def _thinned(rows: pd.DataFrame) -> pd.DataFrame:

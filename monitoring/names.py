@@ -41,6 +41,13 @@ class FigureName(StrEnum):
     LABELS_LATE = "labels_late"
     LABELS_OVERDUE = "labels_overdue"
     UNDECLARED_SHARE = "undeclared_share"
+    MISSING_P_T = "missing_share.p_t"
+    MISSING_P_IK = "missing_share.p_ik"
+    MISSING_SCORE = "missing_share.score"
+    MISSING_OOD = "missing_share.ood"
+    MISSING_ENTROPY = "missing_share.entropy"
+    MISSING_TOKENS_IN = "missing_share.tokens_in"
+    MISSING_TOKENS_OUT = "missing_share.tokens_out"
     ACCURACY = "accuracy"
     AUROC_P_T = "auroc_p_t"
     AUROC_P_IK = "auroc_p_ik"
@@ -66,6 +73,16 @@ class Rule(StrEnum):
     JUDGE_DRIFT = "judge_drift"
     STALE_RUNTIME = "stale_runtime"
     UNDECLARED_MODEL = "undeclared_model"
+    CONSTANT_SIGNAL = "constant_signal"
+
+
+def missing_of(column: str) -> FigureName:
+    """The figure that says how often a column of attempts is missing.
+
+    >>> missing_of("p_t").value
+    'missing_share.p_t'
+    """
+    return FigureName(f"missing_share.{column}")
 
 
 def escalated_by(reason: Reason) -> FigureName:

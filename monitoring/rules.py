@@ -6,7 +6,7 @@ are thresholds with a margin, each stated in docs/monitoring.md.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -16,6 +16,7 @@ from monitoring.causes import drift_cause
 from monitoring.drift import DriftRecord
 from monitoring.estimates import Estimated
 from monitoring.names import Rule
+from monitoring.signal_tables import SignalSpread
 from store.assignments import Acknowledgement
 
 OOD_ROWS = 100  # decisions at the tier; with fewer the rule is silent
@@ -24,6 +25,16 @@ FAR_DRIFT = 2.0  # thresholds; one column that far, or two columns at all
 OVERDUE_ROWS = 20  # decisions past the horizon that should be labelled
 OVERDUE_SHARE = 0.5  # of the labels that were to be there
 ACKNOWLEDGE_WITHIN = timedelta(hours=1)  # a generation older than this is expected everywhere
+# What makes a signal one value, and what to do about it.
+_CONSTANT_TOKENS = (
+    "the engine reports its sampler's log-probabilities, which are certain of what was chosen, not the model's own; set"
+    " them (vLLM: --logprobs-mode raw_logprobs) and escalate all until they vary"
+)
+_CONSTANT_STATE = (
+    "it is made of hidden states that are all alike, or scored by a damaged bundle; check the layer and position that"
+    " the engine returns"
+)
+_CONSTANT_CURE = {"p_t": _CONSTANT_TOKENS, "entropy": _CONSTANT_TOKENS}
 FORGET_RUNTIME_AFTER = timedelta(days=7)  # one that is silent for this long is gone, not stale
 
 
@@ -43,6 +54,18 @@ class Judgement:
     standing: Standing
     cause: str = ""  # in plain words: why it is raised, or why it is clear
     details: Mapping[str, str | float] = field(default_factory=dict)
+    # What was looked at, where a rule looks at several things: a clear word resolves no alert about anything else, and
+    # an alert names what it is about in its details, under `columns`. None = the rule looks at one thing.
+    covers: frozenset[str] | None = None
+
+    def speaks_of(self, details: Mapping[str, object]) -> bool:
+        """Whether this judgement looked at all that an alert with these details is about.
+
+        What is compared with another champion's training window is another question: the former one is closed then.
+        """
+        if self.covers is None or details.get("champion") != self.details.get("champion"):
+            return True
+        return {name for name in str(details.get("columns", "")).split(", ") if name} <= self.covers
 
 
 def judge_alarm(memory: AlarmMemory, cause: Callable[[], str]) -> Judgement:
@@ -80,21 +103,45 @@ def judge_ood(
     return Judgement(rule=rule, standing=Standing.RAISED, cause=told, details=details)
 
 
-def judge_drift(record: DriftRecord | None, *, tier: str) -> Judgement:
-    """Raised where two columns drifted, or one by twice its threshold; clear where none did."""
+def judge_drift(record: DriftRecord | None, *, tier: str, champion: str | None = None) -> Judgement:
+    """Raised where a column went missing, two columns drifted, or one by twice its threshold; clear where none did."""
     if record is None:
         return Judgement(rule=Rule.DRIFT, standing=Standing.UNKNOWN)
-    drifted = record.drifted
-    if not drifted:
-        return Judgement(rule=Rule.DRIFT, standing=Standing.CLEAR, cause="no column drifts")
-    far = drifted[0].score >= FAR_DRIFT * drifted[0].threshold
-    if len(drifted) < 2 and not far:
+    drifted, gone = record.drifted, [shift for shift in record.missing if shift.drifted]
+    compared = [column.column for column in record.columns] + [f"missing.{one.column}" for one in record.missing]
+    covers = frozenset(f"{tier}.{name}" for name in compared)
+    details: dict[str, str | float] = {} if champion is None else {"champion": champion}
+    if not drifted and not gone:
+        clear = "no column drifts"
+        return Judgement(rule=Rule.DRIFT, standing=Standing.CLEAR, cause=clear, details=details, covers=covers)
+    far = bool(drifted) and drifted[0].score >= FAR_DRIFT * drifted[0].threshold
+    if len(drifted) < 2 and not far and not gone:
         return Judgement(rule=Rule.DRIFT, standing=Standing.UNKNOWN)
-    details: dict[str, str | float] = {"tier": tier, "reference_rows": record.reference_rows}
+    about = [f"{tier}.missing.{one.column}" for one in gone] + [f"{tier}.{column.column}" for column in drifted]
+    details |= {"tier": tier, "reference_rows": record.reference_rows, "columns": ", ".join(about)}
     details |= {column.column: column.score for column in drifted}
-    return Judgement(
-        rule=Rule.DRIFT, standing=Standing.RAISED, cause=f"at tier {tier} {drift_cause(record)}", details=details
-    )
+    details |= {f"missing.{one.column}": one.current_share for one in gone}
+    cause = f"at tier {tier} {drift_cause(record)}"
+    return Judgement(rule=Rule.DRIFT, standing=Standing.RAISED, cause=cause, details=details, covers=covers)
+
+
+def judge_constant(spreads: Sequence[SignalSpread]) -> Judgement:
+    """Raised where a signal that at least 20 attempts have is one value in all of them: it then tells nothing.
+
+    Nothing retained by such a signal is retained for a reason, so one window is enough.
+    """
+    rule, covers = Rule.CONSTANT_SIGNAL, frozenset(f"{one.tier}.{one.signal}" for one in spreads)
+    constant = [one for one in spreads if one.constant]
+    if not spreads:
+        return Judgement(rule=rule, standing=Standing.UNKNOWN)
+    if not constant:
+        return Judgement(rule=rule, standing=Standing.CLEAR, cause="every signal varies", covers=covers)
+    told = [f"{one.signal} is {one.low:.6g} in all {one.attempts} attempts at tier {one.tier}" for one in constant]
+    cures = [_CONSTANT_CURE.get(signal, _CONSTANT_STATE) for signal in dict.fromkeys(one.signal for one in constant)]
+    details: dict[str, str | float] = {"columns": ", ".join(f"{one.tier}.{one.signal}" for one in constant)}
+    details |= {f"{one.tier}.{one.signal}": one.low for one in constant}
+    cause = f"{'; '.join(told)}: {'; '.join(dict.fromkeys(cures))}"
+    return Judgement(rule=rule, standing=Standing.RAISED, cause=cause, details=details, covers=covers)
 
 
 def judge_overdue(labelled: int, expected: float, decisions: int, horizon: timedelta) -> Judgement:
@@ -176,7 +223,9 @@ def worst(judgements: Sequence[Judgement]) -> Judgement:
     'unknown'
     """
     order = (Standing.RAISED, Standing.UNKNOWN, Standing.CLEAR)
-    return min(judgements, key=lambda judgement: order.index(judgement.standing))
+    found = min(judgements, key=lambda judgement: order.index(judgement.standing))
+    parts = [judgement.covers for judgement in judgements if judgement.covers is not None]
+    return replace(found, covers=frozenset().union(*parts) if parts else None)
 
 
 def _why_quiet(memory: AlarmMemory) -> str:

@@ -7,6 +7,7 @@ bundle that decides now. PCA components are those of the bundle's OOD statistics
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import pandas as pd
 
 from knowgate.features import features
 from knowgate.tier_models import TierModels
+from monitoring.drift import MissingShift, missing_shift
 from store.shards import ShardRefused, read_rows
 
 log = logging.getLogger("knowgate.monitoring")
@@ -22,8 +24,57 @@ FloatArray = npt.NDArray[np.float64]
 
 LOGGED = ("p_t", "tokens_in", "tokens_out")
 MADE = ("p_ik", "score", "ood")
+WATCHED = ("p_t", "p_ik", "score", "ood", "entropy", "tokens_in", "tokens_out")  # may go missing
+SIGNALS = ("p_t", "p_ik", "score", "ood", "entropy")  # must not be one value
+LEAST_ATTEMPTS = 20  # with a signal; fewer may well be alike
+_SAME = 1e-9  # values this near to each other are one
 COMPONENTS = 5  # the leading ones; the rest is in ood
 MOST_VECTORS = 2000  # per side, evenly spaced: reading all of a month's vectors would take minutes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalSpread:
+    """How one signal of one tier varied over some attempts, enough to say so."""
+
+    tier: str  # its name
+    signal: str
+    attempts: int  # that have it
+    low: float
+    high: float
+
+    @property
+    def constant(self) -> bool:
+        return self.high - self.low <= _SAME
+
+
+def signal_spreads(attempts: pd.DataFrame, tier: str) -> tuple[SignalSpread, ...]:
+    """The signals of one tier's attempts that at least 20 of them have."""
+    known = {name: attempts[name].dropna().to_numpy(dtype=np.float64) for name in SIGNALS}
+    return tuple(
+        SignalSpread(tier=tier, signal=name, attempts=len(v), low=float(v.min()), high=float(v.max()))
+        for name, v in known.items()
+        if len(v) >= LEAST_ATTEMPTS
+    )
+
+
+def missing_shares(attempts: pd.DataFrame) -> Mapping[str, tuple[int, int]]:
+    """Per column in how many attempts it is missing, of how many."""
+    return {name: (int(attempts[name].isna().sum()), len(attempts)) for name in WATCHED}
+
+
+def missing_shifts(before: pd.DataFrame, reference: pd.DataFrame, today: pd.DataFrame) -> tuple[MissingShift, ...]:
+    """How often columns are missing today beside the training window, `before` [attempts] as `reference` has it.
+
+    What a bundle makes is made there from the stored vectors, so it is counted where it could be made: on the rows that
+    have any of it. Where nothing could be made (no vector is stored), there is no reference.
+    """
+    then, now = dict(missing_shares(before)), missing_shares(today)
+    made = [name for name in MADE if name in reference.columns]
+    rows = reference[made].notna().any(axis=1) if made else pd.Series(dtype=bool)
+    for name in MADE:
+        then[name] = (int(reference.loc[rows, name].isna().sum()), int(rows.sum())) if name in made else (0, 0)
+    shifts = (missing_shift(name, then[name], now[name]) for name in WATCHED)
+    return tuple(shift for shift in shifts if shift is not None)
 
 
 def current_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.DataFrame:

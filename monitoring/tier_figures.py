@@ -20,8 +20,9 @@ from knowgate.records import Reason
 from knowgate.spec import CascadeSpec
 from monitoring.cohorts import Cohort
 from monitoring.estimates import Estimated, mean, share, stratified_mean, unidentified
-from monitoring.names import FigureName, escalated_by
+from monitoring.names import FigureName, escalated_by, missing_of
 from monitoring.ood_figures import ood_figures
+from monitoring.signal_tables import missing_shares
 from store.undeclared import is_undeclared
 
 OVERCONFIDENT_FROM = 0.9  # a retained answer with at least this score claims to be sure
@@ -42,6 +43,7 @@ def tier_figures(cohort: Cohort, tier: int) -> dict[FigureName, Estimated]:
     figures[FigureName.RETAINED_SHARE] = share(kept, n)
     figures[FigureName.ESCALATED_SHARE] = share(n - kept, n)
     figures |= {escalated_by(reason): share(int(reasons.get(reason.value, 0)), n) for reason in Reason}
+    figures |= {missing_of(name): share(gone, n) for name, (gone, n) in missing_shares(rows).items()}
     return figures | signal_figures(rows) | ood_figures(cohort, tier)
 
 

@@ -27,7 +27,8 @@ from monitoring.judges import judge_drift_of_judge
 from monitoring.models import judge_cohort_models
 from monitoring.names import Rule
 from monitoring.reader import Champion, Reader
-from monitoring.rules import Judgement, judge_runtimes
+from monitoring.rules import Judgement, judge_constant, judge_runtimes
+from monitoring.signal_tables import SignalSpread, signal_spreads
 from store.alarm_states import put_alarm_state
 from store.drift_reports import DriftReport, put_report
 from store.engine import transaction
@@ -102,9 +103,22 @@ def _conclude(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Conclu
         figures=figures,
         drift=drift,
         memories=tuple(finding.memory for finding in alarms),
-        judgements=(*(finding.judgement for finding in alarms), *daily, runtimes, judge_cohort_models(current)),
+        judgements=(
+            *(finding.judgement for finding in alarms),
+            *daily,
+            runtimes,
+            judge_cohort_models(current),
+            judge_constant(spreads_of(current)),
+        ),
         graders=graders,
     )
+
+
+def spreads_of(cohort: Cohort) -> tuple[SignalSpread, ...]:
+    """How the signals of every non-last tier varied over a cohort."""
+    names = [tier.name for tier in cohort.spec.tiers[:-1]]
+    rows = (cohort.attempts[cohort.attempts["tier"] == tier] for tier in range(len(names)))
+    return tuple(spread for part, name in zip(rows, names, strict=True) for spread in signal_spreads(part, name))
 
 
 def _conclude_day(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitoring.drift import LEAST_ROWS, compare, render_html
+from monitoring.drift import LEAST_ROWS, MissingShift, compare, missing_shift, render_html
 from monitoring.errors import DriftUnavailable
 
 
@@ -52,6 +52,48 @@ def test_few_rows_need_a_larger_shift():
     found = compare(reference, current)
     assert found.columns[0].threshold == pytest.approx(2.5 / np.sqrt(60))
     assert not found.columns[0].drifted
+
+
+@pytest.mark.parametrize("signal", ["p_t", "p_ik", "ood"])
+def test_a_tiny_difference_is_no_drift_where_the_reference_hardly_varies(signal):
+    rng = np.random.default_rng(5)
+    certain = pd.DataFrame({signal: np.full(400, 1.0)})
+    for other in (np.full(400, 0.999), 0.999 + 0.001 * rng.random(400), np.full(400, 1.0)):
+        found = compare(certain, pd.DataFrame({signal: other}))
+        assert not found.columns[0].drifted
+        assert found.columns[0].score < 0.05
+    assert compare(certain, pd.DataFrame({signal: np.full(400, 0.9)})).columns[0].drifted
+    lengths = pd.DataFrame({"tokens_in": np.full(400, 900.0)})
+    assert not compare(lengths, pd.DataFrame({"tokens_in": np.full(400, 901.0)})).columns[0].drifted
+    assert compare(lengths, pd.DataFrame({"tokens_in": np.full(400, 1200.0)})).columns[0].drifted
+
+
+def test_columns_that_are_missing_everywhere_are_a_report_of_their_own():
+    nothing = pd.DataFrame({"p_t": np.full(200, np.nan)})
+    gone = MissingShift(column="p_t", reference_share=0.0, current_share=1.0, threshold=0.05)
+    found = compare(pd.DataFrame({"p_t": np.random.default_rng(6).random(200)}), nothing, (gone,))
+    assert (found.columns, found.left_out, found.missing) == ((), ("p_t",), (gone,))
+    assert json.loads(found.document)["missing"][0]["current_share"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "drifts"),
+    [
+        ((0, 400), (400, 400), True),
+        ((0, 400), (24, 400), True),
+        ((0, 400), (16, 400), False),  # less than a twentieth
+        ((40, 400), (48, 400), False),
+        ((400, 400), (0, 400), False),  # it came back
+        ((5, 60), (10, 60), False),  # as chance will have it
+    ],
+)
+def test_a_column_drifts_where_it_is_missing_oftener_than_before(before, now, drifts):
+    assert missing_shift("p_t", before, now).drifted is drifts
+
+
+def test_too_few_attempts_say_nothing_of_what_is_missing():
+    assert missing_shift("p_t", (0, LEAST_ROWS - 1), (100, 100)) is None
+    assert missing_shift("p_t", (0, 100), (LEAST_ROWS - 1, LEAST_ROWS - 1)) is None
 
 
 def test_without_enough_rows_there_is_no_report():

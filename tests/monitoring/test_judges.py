@@ -105,6 +105,11 @@ def test_a_judge_that_gets_worse_is_told_and_one_that_does_not_is_not():
     worse = judge_drift_of_judge(attempts(45, 200), before)
     assert worse.standing is Standing.RAISED
     assert "22.5%" in worse.cause and "5.0%" in worse.cause
+    assert {name: round(float(value), 3) for name, value in worse.details.items()} == {
+        "error": 0.225,
+        "low": 0.154,
+        "before": 0.05,
+    }
     assert judge_drift_of_judge(attempts(11, 200), before).standing is Standing.CLEAR
     assert judge_drift_of_judge(attempts(20, 200), before).standing is Standing.UNKNOWN
     assert judge_drift_of_judge(attempts(20, 29), before).standing is Standing.UNKNOWN

@@ -1,23 +1,29 @@
 """Each rule says raised, clear or unknown; unknown never resolves an alert."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from knowgate.assignment import Assignment, Mode
 from monitoring.alarm_memory import AlarmMemory
-from monitoring.drift import ColumnDrift, DriftRecord
+from monitoring.drift import ColumnDrift, DriftRecord, MissingShift
 from monitoring.estimates import Estimated, unidentified
 from monitoring.names import Rule
 from monitoring.rules import (
     Standing,
     judge_alarm,
+    judge_constant,
     judge_drift,
     judge_models,
     judge_ood,
     judge_overdue,
     judge_runtimes,
+    worst,
 )
+from monitoring.signal_tables import SignalSpread, signal_spreads
 from store.assignments import Acknowledgement
 
 NOW = datetime(2026, 3, 10, tzinfo=UTC)
@@ -106,6 +112,76 @@ def test_a_policy_without_an_ood_gate_is_not_judged_by_it():
 )
 def test_drift_is_two_columns_or_one_far_away(scores, standing):
     assert judge_drift(drifted(*scores), tier="small").standing is standing
+
+
+def test_a_column_that_went_missing_is_told_alone_and_first():
+    gone = MissingShift(column="p_t", reference_share=0.01, current_share=1.0, threshold=0.05)
+    judged = judge_drift(replace(drifted(0.02, 0.15), missing=(gone,)), tier="small", champion="b1")
+    assert judged.standing is Standing.RAISED
+    assert judged.cause.startswith("at tier small p_t is missing in 100% of attempts, before in 1%; c1 moved by 0.15")
+    assert dict(judged.details) == {
+        "champion": "b1",
+        "tier": "small",
+        "reference_rows": 500,
+        "columns": "small.missing.p_t, small.c1",
+        "c1": 0.15,
+        "missing.p_t": 1.0,
+    }
+    steady = replace(gone, current_share=0.02)
+    assert judge_drift(replace(drifted(0.02), missing=(steady,)), tier="small").standing is Standing.CLEAR
+
+
+def test_drift_that_was_raised_says_by_how_much_each_column_moved():
+    judged = judge_drift(drifted(0.15, 0.02, 0.32), tier="small")
+    assert dict(judged.details) == {
+        "tier": "small",
+        "reference_rows": 500,
+        "columns": "small.c2, small.c0",
+        "c0": 0.15,
+        "c2": 0.32,
+    }
+
+
+def test_a_clear_word_speaks_of_what_was_looked_at_alone():
+    about = {"columns": "small.c0, small.c1", "champion": "b1"}
+    both, one = (judge_drift(drifted(*scores), tier="small", champion="b1") for scores in ((0.0, 0.0), (0.0,)))
+    assert both.speaks_of(about) and not one.speaks_of(about)
+    assert not judge_drift(drifted(0.0, 0.0), tier="middle", champion="b1").speaks_of(about)
+    assert judge_drift(drifted(0.0), tier="small", champion="b2").speaks_of(about)  # of another training window
+    assert worst([one, judge_drift(drifted(0.0, 0.0), tier="small", champion="b1")]).speaks_of(about)
+    assert judge_models(1, {}).speaks_of(about)
+
+
+def spread(signal, low, high, attempts=20):
+    return SignalSpread(tier="small", signal=signal, attempts=attempts, low=low, high=high)
+
+
+def test_a_signal_that_is_one_value_is_told_with_its_cure():
+    judged = judge_constant([spread("p_t", 1.0, 1.0), spread("entropy", 0.0, 0.0), spread("p_ik", 0.2, 0.9)])
+    assert judged.standing is Standing.RAISED
+    assert "p_t is 1 in all 20 attempts at tier small; entropy is 0" in judged.cause
+    assert judged.cause.count("--logprobs-mode raw_logprobs") == 1
+    assert judged.details["columns"] == "small.p_t, small.entropy"
+    state = judge_constant([spread("p_ik", 0.5, 0.5)])
+    assert "hidden states" in state.cause and "logprobs" not in state.cause
+
+
+def test_signals_that_vary_resolve_alerts_about_themselves_alone():
+    about = judge_constant([spread("p_t", 1.0, 1.0)]).details
+    varied = judge_constant([spread("p_t", 0.999, 1.0)])
+    assert varied.standing is Standing.CLEAR and varied.speaks_of(about)
+    assert not judge_constant([spread("entropy", 0.1, 0.2)]).speaks_of(about)
+    assert judge_constant([]).standing is Standing.UNKNOWN
+
+
+def test_twenty_attempts_with_a_signal_are_enough_to_say_that_it_is_constant_and_nineteen_are_not():
+    rows = pd.DataFrame(dict.fromkeys(("p_t", "p_ik", "score", "ood", "entropy"), [np.nan] * 25))
+    rows.loc[:18, "p_t"] = 0.98
+    assert signal_spreads(rows, "small") == ()
+    rows.loc[19, "p_t"] = 0.98
+    assert signal_spreads(rows, "small") == (spread("p_t", 0.98, 0.98),)
+    rows.loc[20, "p_t"] = 0.97
+    assert not signal_spreads(rows, "small")[0].constant
 
 
 def test_no_drift_report_is_unknown():

@@ -115,7 +115,7 @@ class Deployment:
 
     def with_signals(self, asked, hidden):
         made = MODELS.signal_columns(
-            p_t=np.array([one.p_t for one in asked]), hidden=hidden, tokens_in=np.full(len(asked), 10.0)
+            p_t=np.array([one.p_t for one in asked], dtype=float), hidden=hidden, tokens_in=np.full(len(asked), 10.0)
         )
         return [
             replace(one, p_ik=float(p_ik), ood=float(ood), score=None)
@@ -292,6 +292,50 @@ def test_a_day_has_one_drift_report_that_renders(deployment):
     assert columns == {"p_t", "p_ik", "ood", "tokens_in", "tokens_out", "pca_1", "pca_2"}
     assert report.tier == 0
     assert "pca_1" in render_html(report.document)
+
+
+def test_a_p_t_that_is_missing_in_every_attempt_of_a_day_is_told_and_no_later_silence_resolves_it(deployment):
+    deployment.put(deployment.day_of_traffic(0))
+    deployment.watch_day(0)
+    assert deployment.alerts() == {}
+    deployment.put([replace(one, p_t=None) for one in deployment.day_of_traffic(1)])
+    deployment.watch_day(1)
+    raised = deployment.alerts(open_only=True)["drift"]
+    assert raised.cause.startswith("at tier small p_t is missing in 100% of attempts, before in 0%")
+    with reading(deployment.engine) as session:
+        shares = figures(session, "cities", names=["missing_share.p_t"])
+    assert {row.value for row in shares if row.tier == 0} == {0.0, 1.0}
+    deployment.put(deployment.day_of_traffic(2, n=30))  # too few to compare
+    deployment.watch_day(2)
+    deployment.watch_day(3)  # nobody asks
+    assert "drift" in deployment.alerts(open_only=True)
+    deployment.put(deployment.day_of_traffic(4))
+    deployment.watch_day(4)
+    assert "drift" not in deployment.alerts(open_only=True)
+
+
+def test_a_drift_is_not_resolved_by_a_day_on_which_its_column_was_not_there(deployment):
+    deployment.put(deployment.day_of_traffic(0))
+    deployment.watch_day(0)
+    deployment.put([replace(one, p_t=one.p_t / 2) for one in deployment.day_of_traffic(1)])
+    deployment.watch_day(1)
+    assert "p_t moved by" in deployment.alerts(open_only=True)["drift"].cause
+    few = [replace(one, p_t=one.p_t if i % 4 == 0 else None) for i, one in enumerate(deployment.day_of_traffic(2))]
+    deployment.put(few)
+    deployment.watch_day(2)
+    assert "p_t moved by" in deployment.alerts(open_only=True)["drift"].cause
+
+
+def test_a_window_of_one_value_of_p_t_is_told_within_that_window(deployment):
+    steady = [replace(one, p_t=1.0) for one in deployment.day_of_traffic(0)]
+    deployment.put(steady[:40])
+    (change,) = deployment.watch(0, 0).alerts
+    assert (change.rule, change.event) == (Rule.CONSTANT_SIGNAL, "opened")
+    assert "p_t is 1 in all 40 attempts at tier small" in change.cause
+    assert deployment.watch(0, 1).alerts == ()  # an empty window resolves nothing
+    deployment.put(list(deployment.day_of_traffic(0))[80:120])
+    (change,) = deployment.watch(0, 2).alerts
+    assert (change.rule, change.event) == (Rule.CONSTANT_SIGNAL, "resolved")
 
 
 def test_a_run_that_lost_its_claim_writes_nothing(everywhere):
