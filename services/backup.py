@@ -10,14 +10,12 @@ The database comes first: a shard is written before it is referred to, so every 
 The service may go on while a backup is made. MLflow's data are a projection of ours and are not part of it.
 """
 
-import hashlib
 import json
 import os
 import shutil
 import sqlite3
 import subprocess
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -26,7 +24,18 @@ import fsspec
 from sqlalchemy import URL, Engine, make_url
 
 from knowgate import codec
-from knowgate.errors import RecordInvalid
+from services.backup_manifest import (
+    DUMP,
+    FORMAT,
+    KEY,
+    MANIFEST,
+    SHARDS,
+    SQLITE,
+    Manifest,
+    backed,
+    sha256_of,
+    verified_manifest,
+)
 from services.database import closing_engine
 from services.errors import InputInvalid, ServicesError
 from services.settings import Settings, child_environment
@@ -36,31 +45,6 @@ from store.shard_moves import forget_superseded
 from store.shard_storage import exists
 from store.shards import verify_shard
 from store.vectors import move_shard, shards
-
-FORMAT = "knowgate.backup.v1"
-MANIFEST = "manifest.json"
-SQLITE, DUMP, KEY = "database.sqlite", "database.dump", "hash.key"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackedFile:
-    """One file of a backup."""
-
-    path: str  # within the folder
-    sha256: str
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """What a backup holds."""
-
-    format: str
-    created_at: datetime
-    schema: str
-    database: str  # sqlite or postgresql
-    shards_url: str
-    files: tuple[BackedFile, ...]
 
 
 class BackupFailed(ServicesError):
@@ -96,7 +80,7 @@ def back_up(settings: Settings, engine: Engine, folder: Path, *, now: datetime) 
         schema=revision,
         database="sqlite" if sqlite else "postgresql",
         shards_url=settings.shards_url,
-        files=tuple(_backed(folder, path) for path in sorted(folder.rglob("*")) if path.is_file()),
+        files=backed(folder),
     )
     (folder / MANIFEST).write_text(json.dumps(codec.encode(manifest), indent=1))
     return manifest
@@ -109,7 +93,7 @@ def restore(settings: Settings, folder: Path) -> Manifest:
     if url.get_backend_name() != manifest.database:
         raise InputInvalid(f"the backup is of {manifest.database}, KNOWGATE_DATABASE_URL of {url.get_backend_name()}")
     _require_empty(settings, url)
-    _put_shards(folder, settings.shards_url)
+    _put_shards(folder, manifest, settings.shards_url)
     if (folder / KEY).exists() and settings.hash_key is None:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / KEY, settings.data_dir / KEY)
@@ -120,23 +104,6 @@ def restore(settings: Settings, folder: Path) -> Manifest:
     else:
         _run_tool("pg_restore", url, "--exit-on-error", "--single-transaction", "--no-owner", str(folder / DUMP))
     _point_shards(settings, manifest)
-    return manifest
-
-
-def verified_manifest(folder: Path) -> Manifest:
-    """The manifest of a backup whose every file is what it was. Raises InputInvalid."""
-    try:
-        manifest = codec.decode(Manifest, codec.parse((folder / MANIFEST).read_bytes()))
-    except (OSError, RecordInvalid) as error:
-        raise InputInvalid(f"{folder} is no backup: {error}") from error
-    if manifest.format != FORMAT:
-        raise InputInvalid(
-            f"the backup's format is {manifest.format!r}, {FORMAT} is read here; use the version that made it"
-        )
-    for file in manifest.files:
-        path = folder / file.path
-        if ".." in Path(file.path).parts or not path.is_file() or _sha256(path) != file.sha256:
-            raise InputInvalid(f"{path} is missing or changed since the backup was made; take another backup")
     return manifest
 
 
@@ -162,19 +129,21 @@ def _copy_shards(engine: Engine, shards_url: str, folder: Path) -> None:
     for shard in held:
         if shard.superseded_at is not None and not exists(shard.url):
             continue
-        target = folder / "shards" / _within(shard.url, shards_url)
+        target = folder / SHARDS / _within(shard.url, shards_url)
         target.parent.mkdir(parents=True, exist_ok=True)
         with fsspec.open(shard.url, "rb") as read, target.open("wb") as written:
             shutil.copyfileobj(read, written)
-        if _sha256(target) != shard.sha256:
+        if sha256_of(target) != shard.sha256:
             raise BackupFailed(f"{shard.url} is not what was written there; restore it from an earlier backup first")
 
 
-def _put_shards(folder: Path, shards_url: str) -> None:
-    root = folder / "shards"
-    for path in sorted(root.rglob("*.safetensors")):
-        url = f"{shards_url.rstrip('/')}/{path.relative_to(root).as_posix()}"
-        with path.open("rb") as read, fsspec.open(url, "wb", auto_mkdir=True) as written:
+def _put_shards(folder: Path, manifest: Manifest, shards_url: str) -> None:
+    for file in manifest.files:
+        within = file.path.removeprefix(f"{SHARDS}/")
+        if within == file.path:
+            continue
+        url = f"{shards_url.rstrip('/')}/{within}"
+        with (folder / file.path).open("rb") as read, fsspec.open(url, "wb", auto_mkdir=True) as written:
             shutil.copyfileobj(read, written)
 
 
@@ -183,10 +152,13 @@ def _point_shards(settings: Settings, manifest: Manifest) -> None:
 
     Superseded shards are forgotten: their URLs are those of the deployment that was backed up, whose files are its own.
     """
+    listed = {file.path for file in manifest.files}
     with closing_engine(settings) as engine, transaction(engine) as session:
         forget_superseded(session)
         for shard in shards(session):
             within = _within(shard.url, manifest.shards_url)
+            if f"{SHARDS}/{within}" not in listed:
+                raise BackupFailed(f"{shard.url} is not in the backup, and vectors lie in it; restore another one")
             url = f"{settings.shards_url.rstrip('/')}/{within}"
             if not verify_shard(url, shard.sha256):
                 raise BackupFailed(f"{url} did not arrive whole; empty the deployment and restore again")
@@ -196,7 +168,11 @@ def _point_shards(settings: Settings, manifest: Manifest) -> None:
 
 def _within(url: str, base: str) -> str:
     """A shard's path below the folder of shards: `ab/<sha256>.safetensors`, wherever that folder lies."""
-    return url.removeprefix(base.rstrip("/") + "/") if url.startswith(base) else "/".join(url.rsplit("/", 2)[1:])
+    root = base.rstrip("/") + "/"
+    within = url.removeprefix(root) if url.startswith(root) else "/".join(url.rsplit("/", 2)[1:])
+    if ".." in within.split("/") or within.startswith("/"):
+        raise BackupFailed(f"{url} leads out of the folder of shards; correct the row, or restore another backup")
+    return within
 
 
 def _require_empty(settings: Settings, url: URL) -> None:
@@ -224,12 +200,3 @@ def _run_tool(tool: str, url: URL, *arguments: str) -> None:
     )
     if done.returncode != 0:
         raise BackupFailed(f"{tool} failed: {done.stderr.strip()[-500:]}")
-
-
-def _backed(folder: Path, path: Path) -> BackedFile:
-    return BackedFile(path=path.relative_to(folder).as_posix(), sha256=_sha256(path), bytes=path.stat().st_size)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

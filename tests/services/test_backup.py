@@ -1,5 +1,6 @@
 """A backup holds everything; a restored deployment is the one that was backed up, or nothing at all."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from safetensors.numpy import save
 from sqlalchemy import URL, Engine, create_engine, text
 
 from knowgate import Decision, codec
-from services.backup import BackupFailed, back_up, restore, verified_manifest
+from services.backup import BackupFailed, back_up, restore
+from services.backup_manifest import verified_manifest
 from services.errors import InputInvalid
 from services.settings import Settings, hash_key
 from store import decisions, shards, vectors
@@ -142,16 +145,98 @@ def test_a_manifest_cannot_name_a_file_outside_its_folder(tmp_path: Path) -> Non
         "database": "sqlite",
         "shards_url": "x",
         "files": [
+            {"path": "database.sqlite", "sha256": "0", "bytes": 1},
             {
                 "path": "../secret",
                 "sha256": "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881",
                 "bytes": 1,
-            }
+            },
         ],
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InputInvalid, match="missing or changed"):
         verified_manifest(folder)
+
+
+def listed(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Writes the manifest anew, changed."""
+    document = json.loads((folder / "manifest.json").read_text())
+    change(document)
+    (folder / "manifest.json").write_text(json.dumps(document))
+
+
+def entry(folder: Path, path: str) -> dict[str, Any]:
+    content = (folder / path).read_bytes()
+    return {"path": path, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+
+
+def test_a_manifest_without_its_files_restores_nothing(
+    engine: Engine, deployed: Settings, elsewhere: Settings, stored: Decision, tmp_path: Path
+) -> None:
+    folder = tmp_path / "backup"
+    back_up(deployed, engine, folder, now=stored.occurred_at)
+    whole = (folder / "manifest.json").read_text()
+    for change, told in (
+        (lambda document: document.update(files=[]), "no file of its database"),
+        (lambda document: document.update(database="oracle"), "no file of its database"),
+        (lambda document: document["files"].pop(-1), "not in the backup's manifest"),
+        (lambda document: document["files"].append(document["files"][0]), "twice"),
+        (lambda document: document["files"][0].update(bytes=1), "missing or changed"),
+        (lambda document: document["files"].append(entry(folder, "manifest.json")), "missing or changed"),
+    ):
+        listed(folder, change)
+        with pytest.raises(InputInvalid, match=told):
+            restore(elsewhere, folder)
+        (folder / "manifest.json").write_text(whole)
+    assert not elsewhere.data_dir.exists()
+    restore(elsewhere, folder)
+
+
+def test_a_backup_that_holds_a_link_or_a_file_of_its_own_restores_nothing(
+    engine: Engine, deployed: Settings, elsewhere: Settings, stored: Decision, tmp_path: Path
+) -> None:
+    folder = tmp_path / "backup"
+    back_up(deployed, engine, folder, now=stored.occurred_at)
+    secret = tmp_path / "secret"
+    secret.write_text("root:x:0:0")
+    (secret_folder := tmp_path / "secrets").mkdir()
+    (secret_folder / "a.safetensors").write_text("root:x:0:0")
+    link = folder / "shards" / "a.safetensors"
+    for target, told in ((secret, "is a link"), (secret_folder, "is a link"), (tmp_path / "nowhere", "is a link")):
+        link.symlink_to(target)
+        with pytest.raises(InputInvalid, match=told):
+            restore(elsewhere, folder)
+        link.unlink()
+    link.symlink_to(secret)
+    listed(folder, lambda document: document["files"].append(entry(folder, "shards/a.safetensors")))
+    with pytest.raises(InputInvalid, match="is a link"):
+        restore(elsewhere, folder)
+    link.unlink()
+    os.mkfifo(link)
+    with pytest.raises(InputInvalid, match="a link or a device"):
+        restore(elsewhere, folder)
+    link.unlink()
+    link.write_text("beside")
+    listed(folder, lambda document: document["files"].pop(-1))
+    with pytest.raises(InputInvalid, match="not in the backup's manifest"):
+        restore(elsewhere, folder)
+    assert not elsewhere.data_dir.exists()
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/hostname", "shards/../../secret.safetensors", "shards//x.safetensors", "shards/x", "./hash.key", ""]
+)
+def test_a_name_that_no_backup_writes_is_refused(
+    engine: Engine, deployed: Settings, elsewhere: Settings, stored: Decision, tmp_path: Path, path: str
+) -> None:
+    folder = tmp_path / "backup"
+    back_up(deployed, engine, folder, now=stored.occurred_at)
+    (tmp_path / "secret.safetensors").write_text("x")
+    named = {"path": path, "sha256": hashlib.sha256(b"x").hexdigest(), "bytes": 1}
+    listed(folder, lambda document: document["files"].append(named))
+    with pytest.raises(InputInvalid, match="missing or changed"):
+        restore(elsewhere, folder)
+    assert not elsewhere.data_dir.exists()
 
 
 def test_a_file_where_the_backup_was_to_be_is_refused(engine: Engine, settings: Settings, tmp_path: Path) -> None:
