@@ -20,6 +20,7 @@ from hashlib import sha256
 import httpx
 from sqlalchemy import Engine
 
+from knowgate.shown import masked, shown_url
 from store.deliveries import DeliveryRecord, claim_due_deliveries, finish_delivery
 from store.engine import transaction
 from store.errors import ClaimLost
@@ -93,13 +94,16 @@ def _send(client: httpx.Client, delivery: DeliveryRecord, secret: bytes | None, 
             delivery.url, content=delivery.payload.encode(), headers=dict(headers_of(delivery, secret, now))
         )
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
-        return f"{type(error).__name__}: {error}"[:_TOLD_AT_MOST]
+        told = f"{type(error).__name__}: {error}".replace(delivery.url, shown_url(delivery.url))
+        return masked(told)[:_TOLD_AT_MOST]
     return None if answer.is_success else f"the receiver answered {answer.status_code}"
 
 
 def _finish(engine: Engine, delivery: DeliveryRecord, error: str | None, now: datetime) -> None:
     if error is not None:
-        log.warning("message %s to %s failed at try %d: %s", delivery.id, delivery.url, delivery.attempts, error)
+        log.warning(
+            "message %s to %s failed at try %d: %s", delivery.id, shown_url(delivery.url), delivery.attempts, error
+        )
     try:
         with transaction(engine) as session:
             finish_delivery(session, delivery, now=now, error=error)

@@ -24,6 +24,7 @@ import fsspec
 from sqlalchemy import URL, Engine, make_url
 
 from knowgate import codec
+from knowgate.shown import shown_url
 from services.backup_manifest import (
     DUMP,
     FORMAT,
@@ -176,7 +177,7 @@ def _within(url: str, base: str) -> str:
 
 
 def _require_empty(settings: Settings, url: URL) -> None:
-    shown = url.render_as_string(hide_password=True)
+    shown = shown_url(url.render_as_string(hide_password=False))
     if url.get_backend_name() == "sqlite":
         if Path(str(url.database)).exists():
             raise InputInvalid(

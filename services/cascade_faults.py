@@ -6,6 +6,7 @@ The records keep what every floor relies on; here is what only whoever writes a 
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from knowgate.shown import MARK, shown_url
 from knowgate.spec import Alarms, CascadeSpec, Horizons, Targets, TierSpec
 from services import addresses
 
@@ -65,8 +66,10 @@ def _of_address(name: str, url: str, instead: str) -> Iterator[Fault]:
     """`instead` says what to do where credentials stand in it, which are then not shown."""
     if addresses.holds_credentials(url):
         yield name, "(not shown)", f"user and password have no place in a declaration; {instead}"
+    elif MARK in url:
+        yield name, shown_url(url), "this is how an address is shown: give the whole of it"
     elif not addresses.is_address(url):
-        yield name, url, addresses.EXPECTED
+        yield name, shown_url(url), addresses.EXPECTED
 
 
 _OF_KIND: dict[type, Callable[[Any], Iterator[Fault]]] = {

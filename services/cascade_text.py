@@ -5,8 +5,14 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
+from knowgate.shown import shown_url
 from knowgate.spec import CascadeSpec
 from services.durations import format_duration
+
+
+def without_secrets(spec: CascadeSpec) -> CascadeSpec:
+    """The specification as it may be shown to anybody: of the webhooks their hosts alone."""
+    return dataclasses.replace(spec, webhooks=tuple(shown_url(url) for url in spec.webhooks))
 
 
 def format_cascade(spec: CascadeSpec) -> str:

@@ -11,7 +11,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from importlib import metadata
@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 
 from knowgate import CascadeSpec, signing
 from knowgate.errors import RecordInvalid
+from knowgate.shown import masked, shown_url
 from services.database import closing_engine
 from services.settings import Auth, Settings, is_loopback, unknown_settings
 from services.shard_files import missing, orphans
@@ -52,7 +53,7 @@ class Finding:
 
 def examine(settings: Settings, *, now: datetime) -> tuple[Finding, ...]:
     """All findings, in the order in which they depend on each other."""
-    return tuple(_examine(settings, now))
+    return tuple(replace(one, found=masked(one.found)) for one in _examine(settings, now))
 
 
 def _examine(settings: Settings, now: datetime) -> Iterator[Finding]:
@@ -65,7 +66,7 @@ def _examine(settings: Settings, now: datetime) -> Iterator[Finding]:
     yield _signing(settings)
     if not _is_there(settings.database_url):
         cure = "the first command that needs it makes it, or `knowgate demo` plays a whole deployment"
-        shown = make_url(settings.database_url).render_as_string(hide_password=True)
+        shown = shown_url(settings.database_url)
         yield Finding(check="database", state=State.NOTE, found=f"{shown} is not there yet", cure=cure)
         return
     with closing_engine(settings) as engine:
@@ -133,7 +134,7 @@ def _shards(url: str) -> Finding:
     except (ShardRefused, OSError) as error:
         cure = "check KNOWGATE_SHARDS_URL, its credentials and its fsspec package"
         return Finding(check="shards", state=State.BAD, found=str(error), cure=cure)
-    return Finding(check="shards", state=State.OK, found=f"{url} can be written")
+    return Finding(check="shards", state=State.OK, found=f"{shown_url(url)} can be written")
 
 
 def _mlflow(url: str) -> Iterator[Finding]:
@@ -143,10 +144,10 @@ def _mlflow(url: str) -> Iterator[Finding]:
 
     try:
         with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=5):
-            yield Finding(check="mlflow", state=State.OK, found=f"{url} answers")
+            yield Finding(check="mlflow", state=State.OK, found=f"{shown_url(url)} answers")
     except (OSError, ValueError) as error:
         cure = "registration waits in the outbox until it answers; nothing else does"
-        yield Finding(check="mlflow", state=State.NOTE, found=f"{url}: {error}", cure=cure)
+        yield Finding(check="mlflow", state=State.NOTE, found=f"{shown_url(url)}: {error}", cure=cure)
 
 
 def _signing(settings: Settings) -> Finding:
@@ -157,7 +158,7 @@ def _signing(settings: Settings) -> Finding:
 
 
 def _database(engine: Engine) -> Finding:
-    shown = engine.url.render_as_string(hide_password=True)
+    shown = shown_url(engine.url.render_as_string(hide_password=False))
     try:
         found, wanted = schema.current(engine), schema.head()
     except DatabaseError as error:

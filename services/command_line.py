@@ -6,10 +6,12 @@ on standard error in one message, without a traceback. A new command is a file i
 """
 
 import sys
+import traceback
 
 import typer
 
 from knowgate.errors import KnowgateError, RecordInvalid
+from knowgate.shown import masked
 from services.commands import (
     advise,
     audit,
@@ -74,12 +76,11 @@ def main() -> None:
     silence_telemetry()
     try:
         app()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # a fault too is told with no secret of an address
         code = exit_code_of(error)
-        if code is None:
-            raise
-        typer.echo(f"knowgate: {error}", err=True)
-        sys.exit(code)
+        told = traceback.format_exc() if code is None else f"knowgate: {error}"
+        typer.echo(masked(told), err=True)
+        sys.exit(1 if code is None else code)
 
 
 def exit_code_of(error: Exception) -> int | None:

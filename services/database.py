@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import DatabaseError
 
+from knowgate.shown import shown_url
 from services.errors import InputInvalid
 from services.settings import Settings
 from store import schema
@@ -43,7 +44,7 @@ def require_database(settings: Settings) -> None:
     """
     if _is_missing(settings):
         raise InputInvalid(
-            f"database {settings.database_url} is not there: run `knowgate cascade apply` first, or set"
+            f"database {shown_url(settings.database_url)} is not there: run `knowgate cascade apply` first, or set"
             " KNOWGATE_DATA_DIR to the folder that holds it"
         )
 
@@ -75,7 +76,7 @@ def _is_missing(settings: Settings) -> bool:
 
 
 def _prepare(engine: Engine) -> None:
-    shown = engine.url.render_as_string(hide_password=True)
+    shown = shown_url(engine.url.render_as_string(hide_password=False))
     try:
         found, wanted = schema.current(engine), schema.head()
         if found == wanted:

@@ -109,6 +109,7 @@ def server_config(app: Any, *, protocol: type[BoundedProtocol] = BoundedProtocol
         http=protocol,
         ws="none",
         h11_max_incomplete_event_size=MOST_HEAD_BYTES,
+        log_config=None,  # its lines go where ours go, and are masked as ours are
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from services.durations import parse_duration
 
@@ -31,6 +32,7 @@ def url(*schemes: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         if not value.startswith(schemes):
             raise ValueError
+        _ = urlsplit(value).port  # a password whose marks are not percent-encoded stands where the port should
         return value
 
     return parse

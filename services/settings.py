@@ -14,6 +14,7 @@ from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 
+from knowgate.shown import shown_url
 from services import setting_values
 from services.durations import A_DURATION
 from services.errors import SettingInvalid
@@ -42,16 +43,16 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings in force. Secrets do not show in its text."""
+    """The settings in force. Secrets do not show in its text, nor do addresses that may carry one."""
 
     data_dir: Path
-    database_url: str
-    shards_url: str
+    database_url: str = field(repr=False)
+    shards_url: str = field(repr=False)
     shard_bytes: int
     shard_grace: timedelta
     vector_retention: timedelta | None  # None = for ever
-    heads_url: str
-    mlflow_url: str
+    heads_url: str = field(repr=False)
+    mlflow_url: str = field(repr=False)
     host: str
     port: int
     auth: Auth
@@ -348,7 +349,7 @@ def _value_of(setting: Setting, environ: Mapping[str, str], data_dir: str) -> ob
     try:
         return setting.parse(text)
     except ValueError:
-        shown = "(not shown)" if setting.secret else text
+        shown = "(not shown)" if setting.secret else shown_url(text)
         raise SettingInvalid(setting.name, shown, f"{setting.expected} is expected") from None
 
 

@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, CursorResult, case, literal, select, update
 from sqlalchemy.orm import Session
 
+from knowgate.shown import masked
 from store.errors import ClaimLost
 from store.tables import DeliveryRow, OutboxRow
 
@@ -63,7 +64,7 @@ def claim_due(
 def finish(session: Session, model: type[Row], key: UUID, attempts: int, *, now: datetime, error: str | None) -> None:
     """Say how a claimed row went; `error` None is done. Raises ClaimLost when another has taken it over."""
     done_at = "delivered_at" if model is DeliveryRow else "done_at"
-    values: dict[str, Any] = {"owner": None, "last_error": error}
+    values: dict[str, Any] = {"owner": None, "last_error": None if error is None else masked(error)}
     if error is None:
         values |= {"due_at": None, done_at: now}
     elif attempts >= MAX_ATTEMPTS:

@@ -14,6 +14,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session
 
+from knowgate.shown import shown_url
 from store.errors import UrlUnsupported
 
 BUSY_TIMEOUT_S = 30
@@ -29,13 +30,13 @@ def open_engine(url: str | URL, *, echo: bool = False) -> Engine:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise UrlUnsupported(str(url)) from error
+        raise UrlUnsupported(shown_url(str(url))) from error
     backend = parsed.get_backend_name()
     if backend == "sqlite" and parsed.database and parsed.database != ":memory:":
         return _open_sqlite(parsed, echo)
     if backend == "postgresql":
         return _open_postgresql(parsed, echo)
-    raise UrlUnsupported(parsed.render_as_string())
+    raise UrlUnsupported(shown_url(parsed.render_as_string(hide_password=False)))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from knowgate.ids import new_decision_id
 from knowgate.records import Window
+from knowgate.shown import masked
 from store import dialects
 from store.claims import changed
 from store.errors import ClaimLost
@@ -112,7 +113,7 @@ def finish(session: Session, held: Claim, outcome: str, *, now: datetime) -> Non
 def release(session: Session, held: Claim, *, error: str | None, retry_at: datetime) -> None:
     """Give the claim back unfinished; from `retry_at` on it can be taken over. `error` None: it did not fail, its
     worker was stopped. Raises ClaimLost."""
-    _change(session, held, {"lease_until": retry_at, "last_error": error})
+    _change(session, held, {"lease_until": retry_at, "last_error": None if error is None else masked(error)})
 
 
 def watermark(session: Session, job: str, cascade: str, *, until: datetime | None = None) -> datetime | None:

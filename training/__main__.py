@@ -21,6 +21,7 @@ from sqlalchemy import Engine
 from knowgate import codec
 from knowgate.errors import RecordInvalid
 from knowgate.records import PTKind, Window
+from knowgate.shown import MaskingFormatter, masked
 from store.engine import open_engine, reading
 from store.errors import ClaimLost, StoreError
 from store.job_runs import Claim, job_runs
@@ -40,14 +41,16 @@ LEASE = timedelta(minutes=5)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(MaskingFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
         outcome = options.command(options)
     except ClaimLost as lost:
         print(f"knowgate training: {lost}", file=sys.stderr)  # noqa: T201
         return CLAIM_LOST
     except (TrainingError, StoreError, RecordInvalid) as error:
-        print(f"knowgate training: {error}", file=sys.stderr)  # noqa: T201
+        print(f"knowgate training: {masked(str(error))}", file=sys.stderr)  # noqa: T201
         return FAILED
     print(codec.canonical(outcome).decode(), flush=True)  # noqa: T201
     return DONE

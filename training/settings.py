@@ -5,7 +5,7 @@ The scheduler hands addresses over in the environment: they may carry passwords,
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,8 +26,8 @@ _VARIABLES = {
 class Addresses:
     """Where the database and the model registry are."""
 
-    database_url: str
-    mlflow_url: str | None  # None = nothing is registered; messages wait in the outbox
+    database_url: str = field(repr=False)
+    mlflow_url: str | None = field(repr=False)  # None = nothing is registered; messages wait in the outbox
 
 
 def read_addresses(

@@ -39,6 +39,14 @@ def require(*roles: TokenRole) -> Callable[..., None]:
     return check
 
 
+def is_admin(request: Request, context: InContext) -> bool:
+    """Whether whoever asks may see secrets; with KNOWGATE_AUTH=off that is everybody who is let in."""
+    if context.settings.auth is Auth.OFF:
+        return True
+    record = context.tokens.verify(request.headers.get("authorization", "").partition(" ")[2].strip(), context.now())
+    return record is not None and record.role is TokenRole.ADMIN
+
+
 def has_page_access(request: Request, context: InContext) -> bool:
     """Whether the browser's cookie (or a bearer token) may look at pages."""
     if context.settings.auth is Auth.OFF:

@@ -1,12 +1,15 @@
 """`GET /v1/cascades` and `/v1/cascades/{name}`: what is declared, and what is in force."""
 
+from typing import Annotated
+
 from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.orm import Session
 
-from services.api.auth import require
+from services.api.auth import is_admin, require
 from services.api.conditional import conditional_json
 from services.api.context import InContext
 from services.api.wire import CascadeDetail, CascadeList, CascadeSummary, RuntimeState
+from services.cascade_text import without_secrets
 from store import alerts, assignments, cascades
 from store.engine import reading
 from store.tokens import TokenRole
@@ -34,12 +37,16 @@ def get_cascades(request: Request, context: InContext) -> Response:
     dependencies=[Depends(require(TokenRole.READ, TokenRole.RUNTIME))],
     response_model=CascadeDetail,
 )
-def get_cascade(request: Request, name: str, context: InContext) -> Response:
-    """The specification in force, the assignment, and what each runtime last acknowledged."""
+def get_cascade(request: Request, name: str, context: InContext, admin: Annotated[bool, Depends(is_admin)]) -> Response:
+    """The specification in force, the assignment, and what each runtime last acknowledged.
+
+    Whoever knows the address of a webhook may post to it: only role admin sees more of it than its host.
+    """
     with reading(context.engine) as session:
+        spec = cascades.cascade(session, name)
         detail = CascadeDetail(
             summary=summary_of(session, name),
-            spec=cascades.cascade(session, name),
+            spec=spec if admin else without_secrets(spec),
             runtimes=tuple(
                 RuntimeState(
                     runtime=said.runtime,

@@ -55,11 +55,15 @@ def apply(
 @app.command()
 def show(
     name: Annotated[str | None, typer.Argument(help="The cascade; left out, all are listed.")] = None,
+    secrets: Annotated[bool, typer.Option("--secrets", help="Show the whole addresses of webhooks.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print a cascade as a file that `apply` takes, with every key written out."""
+    """Print a cascade as a file, with every key written out.
+
+    Of the addresses of webhooks the hosts alone are shown, which `apply` does not take; with --secrets it takes all.
+    """
     from knowgate import codec
-    from services.cascade_text import format_cascade
+    from services.cascade_text import format_cascade, without_secrets
     from services.commands.printing import print_json
     from services.database import database
     from services.settings import read_settings
@@ -75,6 +79,7 @@ def show(
                 typer.echo("\n".join(names) or "no cascade yet: `knowgate cascade apply FILE` declares one")
             return
         version, spec = cascades.cascade_version(session, name), cascades.cascade(session, name)
+    spec = spec if secrets else without_secrets(spec)
     if as_json:
         print_json({"version": version, "spec": codec.encode(spec)})
     else:

@@ -41,10 +41,11 @@ def gateway(
     from services.gateway.run import run_gateway
     from services.gateway.tiers import tier_backends
     from services.listening import listening
+    from services.logs import start_logging
     from services.settings import read_settings
 
     settings = read_settings()
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    start_logging(settings.log_level)
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would tell of every request to a tier
     url = control_url(control, settings)
     keys = _files("--key-file", key_file, lambda content: content.decode().strip())

@@ -23,10 +23,11 @@ def _context() -> "Iterator[JobContext]":
     from services.clock import SystemClock
     from services.database import database
     from services.jobs.job import JobContext
+    from services.logs import start_logging
     from services.settings import read_settings
 
     settings = read_settings()
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    start_logging(settings.log_level)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     owner = f"{socket.gethostname()}-{os.getpid()}"
     with database(settings) as engine:

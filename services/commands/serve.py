@@ -12,18 +12,17 @@ if TYPE_CHECKING:
 
 def serve() -> None:
     """Serve the API and the pages until interrupted. Host, port and the rest come from the environment."""
-    import logging
-
     import uvicorn
 
     from services.api.app import create_app
     from services.database import open_database
     from services.listening import listening
+    from services.logs import start_logging
     from services.serving import server_config
     from services.settings import read_settings
 
     settings = read_settings()
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    start_logging(settings.log_level)
     with listening(settings.host, settings.port, host_name="KNOWGATE_HOST", port_name="KNOWGATE_PORT") as bound:
         engine = open_database(settings)
         _greet(settings, engine)

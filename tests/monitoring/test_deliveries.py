@@ -153,3 +153,15 @@ def test_a_receiver_that_is_down_holds_up_its_own_messages_of_that_alert_alone(e
     bodies = [json.loads(body) for _, body in receiver.received]
     for rule in ("savings", "drift"):
         assert [body["event"] for body in bodies if body["alert"]["rule"] == rule] == ["opened", "resolved"]
+
+
+def test_a_failed_message_shows_no_more_of_its_webhook_than_the_host(engine, cast, receiver, caplog):
+    receiver.answers[:] = [500]
+    secret = receiver.url + "/hunter2?token=hunter2"
+    spec = cast.spec_of(webhooks=(secret, "http://127.0.0.1:9/hunter2"))
+    with transaction(engine) as session:
+        apply_cascade(session, spec, now=cast.DAY)
+    say(engine, spec, raised(), cast.DAY)
+    deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY)
+    told = caplog.text + "".join(str(message.last_error) for message in messages(engine))
+    assert "http://127.0.0.1" in told and "hunter2" not in told

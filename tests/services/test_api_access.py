@@ -9,13 +9,17 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from knowgate import Decision, codec
+from knowgate import CascadeSpec, Decision, codec
 from services.api.token_gate import TokenGate
+from services.cascade_file import parse_cascade
+from services.cascade_text import format_cascade, without_secrets
 from services.clock import SimulatedClock
+from services.errors import InputInvalid
 from services.settings import Auth, Settings
-from store import schema
+from store import cascades, schema
 from store.engine import transaction
 from store.tokens import TokenRole, create_token, revoke_token
+from tests.services.conftest import CASCADE
 
 ROUTES = {
     ("POST", "/v1/decisions"): {"ingest", "runtime", "admin"},
@@ -159,3 +163,21 @@ def _renamed(example: Any) -> Any:
     if isinstance(example, dict):
         return {key: "trivia" if key == "cascade" else _renamed(value) for key, value in example.items()}
     return [_renamed(item) for item in example] if isinstance(example, list) else example
+
+
+def test_the_address_of_a_webhook_is_shown_to_admins_alone(
+    guarded: TestClient, tokens: dict[str, str], engine: Engine, clock: SimulatedClock
+) -> None:
+    spec = parse_cascade('webhooks = ["https://hooks.example.com/services/T0/hunter2"]\n' + CASCADE)
+    with transaction(engine) as session:
+        cascades.apply_cascade(session, spec, now=clock.now())
+    for role in ("read", "runtime"):
+        answer = guarded.get("/v1/cascades/trivia", headers=bearer(tokens[role]))
+        assert answer.json()["spec"]["webhooks"] == ["https://hooks.example.com/…"]
+        assert codec.decode(CascadeSpec, answer.json()["spec"]).tiers == spec.tiers
+    assert guarded.get("/v1/cascades/trivia", headers=bearer(tokens["admin"])).json()["spec"]["webhooks"] == list(
+        spec.webhooks
+    )
+    with pytest.raises(InputInvalid, match="how an address is shown"):
+        parse_cascade(format_cascade(without_secrets(spec)))
+    assert parse_cascade(format_cascade(spec)) == spec

@@ -1,11 +1,12 @@
 """The environment is read once, strictly, and secrets stay out of sight."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from services.checkup import examine
 from services.errors import SettingInvalid
 from services.settings import SETTINGS, Auth, hash_key, read_settings, unknown_settings
 
@@ -63,6 +64,38 @@ def test_no_secret_shows_in_the_settings_text() -> None:
     settings = read_settings({"KNOWGATE_SIGNING_KEY": "0123456789abcdef" * 4})
     assert settings.signing_key == "0123456789abcdef" * 4
     assert "0123456789abcdef" not in repr(settings)
+
+
+def test_no_address_with_a_password_shows_in_the_settings_text_or_a_refusal() -> None:
+    given = {
+        "KNOWGATE_DATABASE_URL": "postgresql+psycopg://me:hunter2@db/knowgate",
+        "KNOWGATE_MLFLOW_URL": "https://me:hunter2@mlflow/?token=hunter2",
+        "KNOWGATE_SHARDS_URL": "s3://key:hunter2@bucket/x",
+    }
+    assert "hunter2" not in repr(read_settings(given)) + str(read_settings(given))
+    for name, value in {
+        "KNOWGATE_DATABASE_URL": "mysql://me:hunter2@db/x",
+        "KNOWGATE_MLFLOW_URL": "ftp://me:hunter2@mlflow",
+    }.items():
+        with pytest.raises(SettingInvalid, match=name) as caught:
+            read_settings({name: value})
+        assert "hunter2" not in str(caught.value)
+    with pytest.raises(SettingInvalid, match="not shown"):  # a slash in a password wants to be written %2F
+        read_settings({"KNOWGATE_DATABASE_URL": "postgresql+psycopg://me:hunter2/x@db/knowgate"})
+
+
+def test_the_doctor_shows_no_password_of_an_address(tmp_path: Path) -> None:
+    given = {
+        "KNOWGATE_DATA_DIR": str(tmp_path),
+        "KNOWGATE_DATABASE_URL": "postgresql+psycopg://me:hunter2@127.0.0.1:9/knowgate?sslpassword=hunter2",
+        "KNOWGATE_MLFLOW_URL": "http://me:hunter2@127.0.0.1:9/mlflow?token=hunter2",
+        "KNOWGATE_SHARDS_URL": "unheardof://key:hunter2@bucket/x",
+    }
+    findings = examine(read_settings(given), now=datetime(2026, 3, 1, tzinfo=UTC))
+    told = " ".join(str(finding) for finding in findings)
+    assert "hunter2" not in told
+    for place in ("***@127.0.0.1:9/knowgate", "http://***@127.0.0.1:9/…", "***@bucket"):
+        assert place in told, told
 
 
 def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
