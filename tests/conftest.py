@@ -17,6 +17,7 @@ from sqlalchemy import URL, Engine, create_engine, make_url, text
 
 from store import schema
 from store.engine import open_engine
+from tests import llama_cpp as llama
 from tests import servers
 
 _TEMPLATE = "knowgate_template"
@@ -94,6 +95,15 @@ def engine(database_url: str) -> Iterator[Engine]:
 def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A running MLflow tracking server with a SQLite back end, for the whole session."""
     with servers.mlflow_server(tmp_path_factory.mktemp("mlflow")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def llama_cpp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The API's root of a real llama.cpp server with a real model, for the whole session; skips where there is none."""
+    if llama.model_file() is None:
+        pytest.skip(llama.MISSING)
+    with servers.llama_cpp_server(tmp_path_factory.mktemp("llama_cpp")) as url:
         yield url
 
 

@@ -95,3 +95,13 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         url = f"http://127.0.0.1:{port}"
         wait_until_answering(f"{url}/health", process, within_s=120)
         yield url
+
+
+@contextmanager
+def llama_cpp_server(folder: Path) -> Iterator[str]:
+    """A llama.cpp server with its model; yields the root of its API."""
+    port = free_port()
+    command = [sys.executable, "-m", "tests.llama_cpp", str(port)]
+    with running(command, environment={}, log=folder / "llama_cpp.log") as process:
+        wait_until_answering(f"http://127.0.0.1:{port}/health", process, within_s=120)
+        yield f"http://127.0.0.1:{port}/v1"

@@ -294,9 +294,9 @@ class Answerer:
         """What the tokens of one answer show; `listed` are the log-probabilities of the options' spellings."""
         ended = ids[-1] in ends_of(self.loaded.network, self.loaded.tokenizer)
         whole = ended or (self.max_new_tokens == 1 and self._spellings is not None)
-        spellings = None if self._spellings is None else self._spellings.listed(listed)
+        others = None if self._spellings is None else self._spellings.others(listed, ids[0])
         signals = read_signals(
-            written_tokens(self.loaded.tokenizer, ids, numbers, spellings),
+            written_tokens(self.loaded.tokenizer, ids, numbers, others),
             text,
             kind=self.p_t_kind,
             options=self.option_texts,

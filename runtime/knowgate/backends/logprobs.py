@@ -6,6 +6,8 @@ Decisions:
   `--logprobs-mode raw_logprobs` gives the model's own). So these spoil a token: an entry of its list that is no
   log-probability or is below any that a double can hold, a list whose probabilities exceed 1, the same entry twice, and
   a number that its own list contradicts.
+- llama.cpp shows a character of several tokens as one, with the number of its last token alone: its list then holds
+  bytes that go on with a character. That is no probability of the character.
 - A log-probability of exactly 0 is believed where something shows that the model did think of others: a finite entry in
   its list, or another token of the answer with less.
 - A token's bytes count before its text. Where they do not align, the text is read as tokenizers write it (`▁`, `Ġ`,
@@ -80,26 +82,46 @@ def _token(entry: dict[str, Json], text_of: Callable[[dict[str, Json]], bytes]) 
             value = one.get("logprob") if isinstance(one, dict) else one
             return _without(text, f"top_logprobs hold {_shown(value)}, no log-probability of the model; {RAW}")
         listed.append(Listed(text=text_of(one), logprob=number))
-    fault = _contradiction(text, logprob, listed)
+    own = _own(text, logprob, listed)
+    fault = _contradiction(text, logprob, listed, own)
     if fault is not None:
         return _without(text, fault)
-    return Token(text=text, logprob=logprob, listed=tuple(listed), unlisted=_unlisted(listed))
+    others = tuple(one for at, one in enumerate(listed) if at != own)
+    return Token(text=text, logprob=logprob, others=others, unlisted=_unlisted(listed))
 
 
-def _contradiction(text: bytes, logprob: float, listed: Sequence[Listed]) -> str | None:
+def _own(text: bytes, logprob: float, listed: Sequence[Listed]) -> int | None:
+    """The place of a token itself in its list: of its very text, or of its text but for spaces and with its number."""
+    by_distance = sorted(range(len(listed)), key=lambda at: abs(listed[at].logprob - logprob))
+    exact = [at for at in by_distance if listed[at].text == text]
+    alike = [
+        at
+        for at in by_distance
+        if squeezed(listed[at].text) == squeezed(text) and abs(listed[at].logprob - logprob) <= SAME
+    ]
+    return next(iter(exact or alike), None)
+
+
+def _contradiction(text: bytes, logprob: float, listed: Sequence[Listed], own: int | None) -> str | None:
     """Why these are not the probabilities of the tokens in one place; None where they may be."""
     total = math.fsum(math.exp(one.logprob) for one in listed)
     if total > 1.0 + TOLERANCE:
         return f"top_logprobs are probabilities of {total:.4g} together; {RAW}"
     if len(set(listed)) < len(listed):
         return "top_logprobs hold one entry twice"
-    own = [one.logprob for one in listed if one.text == text]
-    own = own or [one.logprob for one in listed if squeezed(one.text) == squeezed(text)]
-    if own and min(abs(one - logprob) for one in own) > SAME:
-        return f"logprob is {logprob:.6g}, and {own[0]:.6g} in top_logprobs"
-    if not own and logprob > min(one.logprob for one in listed) + SAME:
+    likeliest = max(listed, key=lambda one: one.logprob)
+    if _goes_on(likeliest.text) and text and not _goes_on(text):
+        return "logprob is that of a character's last part"
+    if own is not None and abs(listed[own].logprob - logprob) > SAME:
+        return f"logprob is {logprob:.6g}, and {listed[own].logprob:.6g} in top_logprobs"
+    if own is None and logprob > min(one.logprob for one in listed) + SAME:
         return f"logprob is {logprob:.6g}, and top_logprobs hold less likely tokens and not this one"
     return None
+
+
+def _goes_on(text: bytes) -> bool:
+    """Whether a token begins within a character."""
+    return 0x80 <= text[0] < 0xC0 if text else False
 
 
 def _unlisted(listed: Sequence[Listed]) -> float:
@@ -114,8 +136,7 @@ def _proven(tokens: list[Token]) -> list[Token]:
         return tokens
     fault = f"every logprob is 0 and no other token is listed: no log-probabilities of the model; {RAW}"
     return [
-        _without(token.text, fault) if token.logprob is not None and len(token.listed or ()) < 2 else token
-        for token in tokens
+        _without(token.text, fault) if token.logprob is not None and not token.others else token for token in tokens
     ]
 
 

@@ -21,7 +21,6 @@ from knowgate.options import MARKS, bare, option_of
 from knowgate.p_t import OptionFigures, option_figures
 
 NOTHING = OptionFigures(entropy=None, margin=None)
-SAME = 1e-3  # by which two statements of one log-probability differ at most
 SLACK = 1e-3  # of an option's probability that may be unknown where it counts as known
 SHOWN = 40  # characters of an answer that a note shows
 
@@ -57,12 +56,10 @@ class _Masses:
 
     def see(self, token: Token) -> None:
         """What else might have stood in this token's place."""
-        own = _own(token)
-        for at, entry in enumerate(token.listed or ()):
-            if at != own:
-                self._count(entry.text, self.so_far * math.exp(entry.logprob))
+        for other in token.others or ():
+            self._count(other.text, self.so_far * math.exp(other.logprob))
         for mass in self.possible():
-            mass.unlisted += self.so_far * (1.0 if token.listed is None else token.unlisted)
+            mass.unlisted += self.so_far * (1.0 if token.others is None else token.unlisted)
 
     def step(self, token: Token, spelt: bytes) -> None:
         """Goes past a token, behind which this much of the option is spelt."""
@@ -112,7 +109,7 @@ def read_option(
             return OptionReading(lack=f"the answer {shown} was cut off where it might have become a longer option")
         masses.see(tokens[behind] if behind < len(tokens) else Token(text=b"", logprob=None))
     masses.of[chosen].complete += masses.so_far
-    listed = all(token.listed is not None for token in path)
+    listed = all(token.others is not None for token in path)
     figures, lacking = _figures(masses, chosen) if listed else (NOTHING, tuple(options))
     return OptionReading(p_t=min(1.0, masses.of[chosen].complete), figures=figures, lacking=lacking)
 
@@ -146,19 +143,6 @@ def _figures(masses: _Masses, chosen: str) -> tuple[OptionFigures, tuple[str, ..
         (mass.complete + mass.begun + mass.unlisted for mass in map(masses.of.get, lacking) if mass), default=0.0
     )
     return option_figures(list(known.values()), missing=len(lacking), most=min(1.0, most)), lacking
-
-
-def _own(token: Token) -> int | None:
-    """The place of the token itself in its list."""
-    if token.logprob is None:
-        return None
-    same = [
-        at
-        for at, entry in enumerate(token.listed or ())
-        if abs(entry.logprob - token.logprob) <= SAME and squeezed(entry.text) == squeezed(token.text)
-    ]
-    exact = [at for at in same if token.listed is not None and token.listed[at].text == token.text]
-    return next(iter(exact or same), None)
 
 
 def _stripped(text: bytes, *, leading: bool) -> bytes:

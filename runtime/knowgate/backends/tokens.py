@@ -7,7 +7,7 @@ SPACES = b" \t\r\n\v\f"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A token that might have stood in a token's place, or that very token."""
+    """A token that might have stood in another one's place."""
 
     text: bytes
     logprob: float
@@ -19,7 +19,7 @@ class Token:
 
     text: bytes  # what it adds to the answer, in UTF-8, perhaps a part of a character; empty for an end
     logprob: float | None  # None = there is none of the model's
-    listed: tuple[Listed, ...] | None = None  # None = not shown
+    others: tuple[Listed, ...] | None = None  # what else is listed in its place; None = nothing is shown
     unlisted: float = 1.0  # the most that a token which is not listed may have; 0 where all that matter are listed
     fault: str | None = None  # why there is no log-probability
 

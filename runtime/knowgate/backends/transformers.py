@@ -129,15 +129,15 @@ class TransformersBackend:
         """P(T), entropy and margin; without options the entropy is that of the vocabulary at the first token."""
         first = logits[0][0].float().log_softmax(-1)
         if self._spellings is None:
-            listed, entropy = None, max(0.0, float(torch.special.entr(first.exp()).sum()))
+            others, entropy = None, max(0.0, float(torch.special.entr(first.exp()).sum()))
         else:
-            listed, entropy = self._spellings.listed(first[list(self._spellings.tokens)].tolist()), None
-        if self.p_t_kind is None and listed is None:
+            others, entropy = self._spellings.others(first[list(self._spellings.tokens)].tolist(), tokens[0]), None
+        if self.p_t_kind is None and others is None:
             return TokenSignals(entropy=entropy)
         each = [float(step[0].float().log_softmax(-1)[token]) for step, token in zip(logits, tokens, strict=True)]
         one_option = self._spellings is not None and self._max_new_tokens == 1
         signals = read_signals(
-            written_tokens(self._tokenizer, tokens, each, listed),
+            written_tokens(self._tokenizer, tokens, each, others),
             text,
             kind=self.p_t_kind or PTKind.FIRST_TOKEN,
             options=self.options,

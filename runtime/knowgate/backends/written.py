@@ -31,10 +31,12 @@ class Spellings:
         self.tokens = tuple(token for tokens in self.of for token in tokens)
         self._texts = [encoded(bare(option)) for option, tokens in zip(options, self.of, strict=True) for _ in tokens]
 
-    def listed(self, log_probabilities: Sequence[float]) -> tuple[Listed, ...]:
-        """Those of `tokens`, in their order, as the list of the token that they are the alternatives of."""
+    def others(self, log_probabilities: Sequence[float], written: int) -> tuple[Listed, ...]:
+        """What else might have stood in the place of the token `written`; the numbers are those of `tokens`."""
         return tuple(
-            Listed(text=text, logprob=number) for text, number in zip(self._texts, log_probabilities, strict=True)
+            Listed(text=text, logprob=number)
+            for token, text, number in zip(self.tokens, self._texts, log_probabilities, strict=True)
+            if token != written
         )
 
     def likeliest(self, logits: Any) -> int:
@@ -61,12 +63,12 @@ class LikeliestOption:
 
 
 def written_tokens(
-    tokenizer: Any, ids: Sequence[int], log_probabilities: Sequence[float], listed: tuple[Listed, ...] | None
+    tokenizer: Any, ids: Sequence[int], log_probabilities: Sequence[float], others: tuple[Listed, ...] | None
 ) -> list[Token]:
-    """The tokens `ids`; `listed` are the options' spellings in the place of the first one."""
+    """The tokens `ids`; `others` are the options' spellings that might have stood in the place of the first one."""
     texts = token_texts(lambda some: tokenizer.decode(some, skip_special_tokens=True), ids)
     return [
-        Token(text=text, logprob=min(0.0, number), listed=listed if place == 0 else None, unlisted=0.0)
+        Token(text=text, logprob=min(0.0, number), others=others if place == 0 else None, unlisted=0.0)
         for place, (text, number) in enumerate(zip(texts, log_probabilities, strict=True))
     ]
 

@@ -88,6 +88,31 @@ def test_a_log_probability_of_nothing_is_believed_where_another_token_has_less()
     assert chat_of(0.0, None, options="", more=[sure[0] | {"logprob": 0.0}]).p_t is None
 
 
+def test_a_letter_of_several_tokens_that_is_shown_as_one_has_only_its_last_parts_number() -> None:
+    """As llama.cpp writes it: the list is that of the letter's last byte."""
+    parts = [{"token": "�", "bytes": [byte], "logprob": number} for byte, number in ((165, -0.1), (169, -3.0))]
+    token = {"token": "日", "bytes": list("日".encode()), "logprob": -0.1, "top_logprobs": parts}
+    unlikely = token | {"logprob": -9.0}
+    for one in (token, unlikely):
+        choice = {"message": {"content": "日"}, "finish_reason": "stop", "logprobs": {"content": [one]}}
+        chat = read_chat(json.dumps({"choices": [choice]}).encode())
+        assert (chat.p_t, chat.notes) == (None, ("logprob is that of a character's last part: p_t is missing",))
+    part = {"token": "�", "bytes": [165], "logprob": -0.1, "top_logprobs": parts}
+    begin = {"token": "�", "bytes": [230, 151], "logprob": -0.2, "top_logprobs": []}
+    choice = {"message": {"content": "日"}, "finish_reason": "stop", "logprobs": {"content": [begin, part]}}
+    whole = read_chat(json.dumps({"choices": [choice]}).encode(), p_t_kind=PTKind.MEAN)
+    assert whole.p_t == pytest.approx(math.exp(-0.15))
+
+
+def test_a_token_that_is_not_listed_is_less_likely_than_those_of_the_same_letters_that_are() -> None:
+    other_spelling = {"token": " B", "logprob": -14.5, "bytes": [32, 66]}
+    top = [{"token": one, "logprob": number, "bytes": None} for one, number in A_LETTER]
+    choice = {"message": {"content": "B"}, "finish_reason": "stop"}
+    body = json.dumps({"choices": [choice | {"logprobs": {"content": [other_spelling | {"top_logprobs": top}]}}]})
+    chat = read_chat(body.encode(), options="ABCD", p_t_kind=PTKind.OPTION)
+    assert chat.p_t == pytest.approx(math.exp(-0.1) + math.exp(-14.5))
+
+
 def test_half_precision_and_rounding_are_no_contradictions() -> None:
     halves = (("B", -0.512), ("A", -0.914))  # 1.0002 together
     assert chat_of(-0.5117, halves).p_t == pytest.approx(0.5995, abs=1e-4)
