@@ -16,11 +16,11 @@ def judge_cohort_models(cohort: Cohort) -> Judgement:
     counts: dict[tuple[str, str, str], int] = {}
     for tier, model, revision in zip(found["tier"], found["model"], found["revision"], strict=True):
         declared = tiers[tier]
-        same = model == declared.model
+        same = model == declared.named_model
         key = (
             declared.name,
             f"{model}@{revision}" if same else str(model),
-            f"{declared.model}@{declared.revision}" if same else declared.model,
+            f"{declared.named_model}@{declared.revision}" if same else declared.named_model,
         )
         counts[key] = counts.get(key, 0) + 1
     return judge_models(len(cohort.attempts), counts)

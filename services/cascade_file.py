@@ -115,6 +115,8 @@ class _Reader:
     def value(self, kind: Any, value: object, path: str) -> object:
         if typing.get_origin(kind) is types.UnionType:
             return self.value(next(k for k in typing.get_args(kind) if k is not type(None)), value, path)
+        if typing.get_origin(kind) is dict:
+            return self._free(kind, value, path)
         if typing.get_origin(kind) is tuple:
             if not isinstance(value, list):
                 return self._bad(path, value, "a list is expected")
@@ -125,6 +127,13 @@ class _Reader:
             return _READERS[kind](value) if kind in _READERS else _read_enum(kind, value)
         except ValueError as error:
             return self._bad(path, value, str(error))
+
+    def _free(self, kind: Any, value: object, path: str) -> object:
+        """A table whose keys are another program's."""
+        try:
+            return codec.decode(kind, value, path)
+        except RecordInvalid as error:
+            return self._bad(error.field, error.value, error.cure)
 
     def _items(self, kind: Any, values: list[object], path: str) -> tuple[object, ...]:
         """The list's items; those with faults are left out, but tiers, whose number counts."""

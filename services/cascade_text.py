@@ -45,7 +45,11 @@ def _format_table(record: Any, path: str, lines: list[str]) -> None:
 
 
 def _format_value(value: object) -> str:
-    if isinstance(value, tuple):
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{_quote(name)} = {_format_value(item)}' for name, item in value.items())} }}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (tuple, list)):
         return f"[{', '.join(_format_value(item) for item in value)}]"
     if isinstance(value, Enum):
         return _quote(str(value.value))

@@ -41,7 +41,7 @@ def undeclared_models(decisions: Iterable[tuple[Decision, CascadeSpec]]) -> tupl
             if attempt.tier > spec.last:
                 continue  # the cascade was shortened since
             tier = spec.tiers[attempt.tier]
-            said, declared = attempt.model, tier.model
+            said, declared = attempt.model, tier.named_model
             revision = None if attempt.fingerprint is None else attempt.fingerprint.revision
             if not tier.declares(attempt.model, revision):
                 if said == declared:

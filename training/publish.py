@@ -53,7 +53,7 @@ def make_bundle(draft: Draft) -> Bundle:
     """The bundle of a draft. The same draft gives the same bytes, and so the same id."""
     document = BundleDocument(
         cascade=draft.spec.name,
-        models=tuple(tier.model for tier in draft.spec.tiers),
+        models=tuple(tier.named_model for tier in draft.spec.tiers),
         tiers=tuple(None if models is None else models.document for models in draft.tiers),
         policy=draft.policy,
         certificate=draft.certificate,

@@ -248,7 +248,7 @@ class Cascade:
         (`knowgate.backends.from_spec`). A model in this process reads the layer of the probe in force, so call this
         once the cascade has its pair. Raises RecordInvalid.
         """
-        from knowgate.backends.factory import backends_of, encoders_of
+        from knowgate.backends.factory import backends_of, encoders_of, patience_of
 
         if spec.name != self.name:
             raise RecordInvalid("spec.name", spec.name, f"this is cascade {self.name!r}")
@@ -256,8 +256,8 @@ class Cascade:
             raise RecordInvalid("spec", spec.name, "the cascade has its back-ends already")
         encoders = encoders_of(spec)
         self._owned = backends_of(spec, pair=self._pair, fingerprints=fingerprints, folder=folder)
-        self._serving = _serving(self._owned, self._patience, encoders)
-        self.setting = replace(self.setting, models=tuple(tier.model for tier in spec.tiers))
+        self._serving = _serving(self._owned, patience_of(spec, self._patience), encoders)
+        self.setting = replace(self.setting, models=tuple(tier.named_model for tier in spec.tiers))
 
     def answer(
         self,

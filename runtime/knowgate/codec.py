@@ -175,6 +175,8 @@ def _decode(kind: Any, value: Json, path: str) -> object:
         return _decode_union(typing.get_args(kind), value, path)
     if origin is tuple:
         return _decode_tuple(typing.get_args(kind), value, path)
+    if kind is Any:
+        return _decode_json(value, path)
     if origin is dict:
         _expect(isinstance(value, dict), path, value, "an object is expected")
         item_kind = typing.get_args(kind)[1]
@@ -252,6 +254,18 @@ def _decode_record(kind: type, value: Json, path: str) -> object:
         return kind(**arguments)
     except RecordInvalid as error:
         raise RecordInvalid(_join(path, error.field), error.value, error.cure) from None
+
+
+def _decode_json(value: Json, path: str) -> Json:
+    """A value of no fixed kind, as every store and server can be sent it; null is none."""
+    if isinstance(value, dict):
+        return {_decode_text(key, path): _decode_json(item, _join(path, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_decode_json(item, f"{path}[{at}]") for at, item in enumerate(value)]
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return _decode_plain(kind, value, path)
+    raise RecordInvalid(path, value, "a text, a number, true, false, a list or a table is expected")
 
 
 def _decode_plain(kind: Any, value: Json, path: str) -> object:

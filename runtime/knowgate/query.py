@@ -23,6 +23,7 @@ from knowgate.intake import Intake, amount, take_in, whole
 from knowgate.pair import Pair
 from knowgate.privacy import Purpose, SecretKey, storable, stored_text
 from knowgate.records import Action, Attempt, Decision, Fingerprint, Role, Signals, Verdict
+from knowgate.request import parameters_named
 from knowgate.ruling import Ruling, bundle_for, rule
 from knowgate.spec import Privacy
 
@@ -230,7 +231,16 @@ class Query:
         return self._setting.models if self._bundle is None else self._bundle.document.models
 
     def _model(self, tier: int) -> str:
+        if self._is_given_otherwise(tier):
+            return self._setting.models[tier]
         return self._models[tier] if self._models else UNKNOWN_MODEL
+
+    def _is_given_otherwise(self, tier: int) -> bool:
+        """Whether the tier's model is given other request parameters here than those that the bundle knows it by."""
+        own, certified = self._setting.models, self._models
+        if self._bundle is None or not own or max(tier, 0) >= min(len(own), len(certified)):
+            return False
+        return parameters_named(own[tier]) != parameters_named(certified[tier])
 
     def _has_served(self) -> bool:
         return any(
@@ -272,6 +282,7 @@ class Query:
                 fingerprint=fingerprint,
                 slice=self._slice,
                 now=self._occurred_at,
+                given_otherwise=self._is_given_otherwise(tier),
             )
         intake.settle()
         return Ruling(

@@ -84,14 +84,23 @@ def rule(
     fingerprint: Fingerprint | None,
     slice: str | None,
     now: datetime,
+    given_otherwise: bool = False,
 ) -> Ruling:
-    """The ruling on non-last tier `tier`. Raises RecordInvalid for a tier out of range or a naive `now`."""
+    """The ruling on non-last tier `tier`.
+
+    `given_otherwise` = the tier's model is given other request parameters than the bundle was certified for, which
+    makes it another model, and the bundle none for it. Raises RecordInvalid for a tier out of range or a naive
+    `now`.
+    """
     if now.tzinfo is None:
         raise RecordInvalid("now", now.isoformat(), "the time is naive; give an aware one")
     bundle = bundle_for(pair, key, decision_id)
     if bundle is None or not 0 <= tier < len(bundle.tiers):
         _require_tier(bundle, tier)
     fault = _fault(pair, bundle, now)
+    if given_otherwise and fault is None:
+        intake.notes.append("request: the bundle was certified for other request parameters")
+        fault = Reason.NO_BUNDLE
     models = None if bundle is None else bundle.tiers[tier]
     if models is None:
         signals = Signals(p_t=intake.p_t)

@@ -47,7 +47,7 @@ class ServiceSource:
         self._client.acknowledge(cascade, acknowledgement)
 
     def models(self, cascade: str) -> tuple[str, ...]:
-        return tuple(tier.model for tier in self._client.cascade_spec(cascade).tiers)
+        return tuple(tier.named_model for tier in self._client.cascade_spec(cascade).tiers)
 
 
 class FolderSource:

@@ -8,11 +8,13 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from knowgate.errors import RecordInvalid
 from knowgate.options import require_options
 from knowgate.policy import PolicyKind
 from knowgate.records import LabelSource, PTKind
+from knowgate.request import named_model, require_request
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 RULES = (PolicyKind.P_T, PolicyKind.P_IK, PolicyKind.GATES, PolicyKind.SCORE)  # what can be certified
@@ -68,8 +70,15 @@ class TierSpec:
     options: tuple[str, ...] = ()  # the texts of the allowed answers, where they are known
     max_tokens: int = 256  # of an answer
     api_key_variable: str | None = None  # the environment variable that holds the endpoint's key; never the key
+    request: dict[str, Any] = field(
+        default_factory=dict
+    )  # what its model is given with every request (knowgate.request)
+    timeout: timedelta | None = None  # of an answer, all tries together; None = what serves it says
 
     def __post_init__(self) -> None:
+        require_request(self.request, self.backend)
+        if self.timeout is not None and not self.timeout > timedelta():
+            raise RecordInvalid("timeout", self.timeout.total_seconds(), "a duration above 0 is expected")
         if self.max_tokens < 1:
             raise RecordInvalid("max_tokens", self.max_tokens, "an answer has at least one token")
         if self.options and len(set(self.options)) < max(2, len(self.options)):
@@ -90,13 +99,18 @@ class TierSpec:
                 "prices", [since.isoformat() for since in sinces], "list prices by date, earliest first"
             )
 
+    @property
+    def named_model(self) -> str:
+        """The model's name with its request parameters: what attempts and bundles carry."""
+        return named_model(self.model, self.request)
+
     def declares(self, model: str, revision: str | None = None) -> bool:
         """Whether an attempt of `model`, with hidden states of `revision` (None = not known), is of this tier.
 
         Revisions are compared where both are commits: a branch, a tag or a folder names no fixed weights. An encoder's
         revision says nothing of the tier's own model.
         """
-        if model != self.model:
+        if model != self.named_model:
             return False
         commits = all(_COMMIT.fullmatch(text or "") for text in (revision, self.revision))
         return self.encoder is not None or not commits or revision == self.revision

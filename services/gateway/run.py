@@ -18,6 +18,7 @@ from types import FrameType
 import uvicorn
 
 from knowgate.backends import Backend, encoders_of
+from knowgate.backends.factory import patience_of
 from knowgate.cascade import Cascade
 from knowgate.client import Client
 from knowgate.shipper import Shipper
@@ -96,10 +97,11 @@ def live(settings: Settings, url: str, spec: CascadeSpec, backends: Sequence[Bac
             hash_key=key,
             privacy=spec.privacy,
             vector_rate=spec.vector_rate,
-            models=[tier.model for tier in spec.tiers],
+            models=[tier.named_model for tier in spec.tiers],
             spool=spool,
             backends=backends,
             encoders=encoders_of(spec),
+            patience=patience_of(spec),
         ) as cascade,
         _closing(cascade, backends),
     ):

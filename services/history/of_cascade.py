@@ -45,6 +45,6 @@ def _refuse_another_model(table: OutcomeTable, tier: int, spec: CascadeSpec) -> 
     for model in dict.fromkeys(table.model[table.ran[:, tier], tier]):
         if not declared.declares(str(model)):
             raise TableInvalid(
-                f"model of tier {tier} is {str(model)!r}, and cascade {spec.name!r} declares {declared.model!r}: keep"
-                " the declared model's rows alone, or correct the model in the cascade's file and apply it"
+                f"model of tier {tier} is {str(model)!r}, and cascade {spec.name!r} declares {declared.named_model!r}:"
+                " keep the declared model's rows alone, or correct the model in the cascade's file and apply it"
             )

@@ -1,6 +1,7 @@
 """The in-process back-end reads of a real model what training reads of it: text, P(T), hidden state, fingerprint."""
 
 import asyncio
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from demo.pair import SMALL
 from knowgate.backends.protocol import Finish
 from knowgate.backends.transformers import TransformersBackend
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
-from training.extraction import Answerer, LoadedModel, load_model
+from training.extraction import Answerer, LoadedModel, adopt, load_model
 
 PROMPTS = ["", "the", "capital of Peru"]
 
@@ -103,6 +104,70 @@ def test_a_prompt_without_tokens_is_refused(loaded: LoadedModel) -> None:
     backend = TransformersBackend(loaded.network, loaded.tokenizer, model="small", max_new_tokens=1)
     with pytest.raises(BackendFailed, match="no tokens"):
         backend.ask(question(""), timeout_s=30.0)
+
+
+TEMPLATE = (
+    "{% for message in messages %}{{ message.content }}{% endfor %}"
+    "{% if enable_thinking is not defined or enable_thinking %} the think{% endif %}{% if persona %} of{% endif %}"
+)
+
+
+@pytest.fixture
+def thinking(loaded: LoadedModel) -> LoadedModel:
+    """A model whose template lets it think unless it is told not to."""
+    tokenizer = copy.deepcopy(loaded.tokenizer)
+    tokenizer.chat_template = TEMPLATE
+    return adopt(loaded.network, tokenizer, model="small", revision="r")
+
+
+def test_thinking_is_off_where_the_template_knows_it_and_nobody_says_otherwise(thinking: LoadedModel) -> None:
+    plain = thinking.tokenizer(PROMPTS[2], add_special_tokens=False)["input_ids"]
+    silent, thinks, persona = (
+        TransformersBackend(
+            thinking.network, thinking.tokenizer, model="small", max_new_tokens=1, chat_template_kwargs=declared
+        ).ask(question(PROMPTS[2]), timeout_s=30.0)
+        for declared in (None, {"enable_thinking": True}, {"persona": "clerk"})
+    )
+    assert silent.tokens_in == len(plain)
+    assert thinks.tokens_in is not None and thinks.tokens_in > len(plain)
+    assert persona.tokens_in is not None and len(plain) < persona.tokens_in < thinks.tokens_in
+
+
+@pytest.mark.parametrize("declared", [{}, {"enable_thinking": True}, {"persona": "clerk"}])
+def test_training_and_serving_read_the_same_through_a_template_that_is_given_something(
+    thinking: LoadedModel, declared: dict[str, object]
+) -> None:
+    trained = replace(thinking, template=declared)
+    (expected,) = Answerer(trained, layers=(1,), max_new_tokens=1).answer([PROMPTS[2]])
+    backend = TransformersBackend(
+        thinking.network,
+        thinking.tokenizer,
+        model="small",
+        fingerprint=trained.fingerprint(1),
+        max_new_tokens=1,
+        chat_template_kwargs=declared,
+    )
+    reply = backend.ask(question(PROMPTS[2]), timeout_s=30.0)
+    assert reply.tokens_in == expected.tokens_in
+    assert reply.hidden is not None and np.allclose(reply.hidden, expected.hidden[0], atol=1e-4)
+
+
+def test_states_of_another_template_setting_are_of_another_fingerprint(
+    thinking: LoadedModel, loaded: LoadedModel
+) -> None:
+    settings: list[dict[str, object]] = [{}, {"enable_thinking": True}, {"persona": "clerk"}]
+    found = {replace(thinking, template=declared).fingerprint(1).chat_template_sha256 for declared in settings}
+    assert len(found) == 3
+    said = replace(thinking, template={"enable_thinking": False})
+    assert said.fingerprint(1) == thinking.fingerprint(1)  # what is the default may be said
+    with pytest.raises(RecordInvalid, match="chat_template_sha256"):
+        TransformersBackend(
+            thinking.network,
+            thinking.tokenizer,
+            model="small",
+            fingerprint=thinking.fingerprint(1),
+            chat_template_kwargs={"enable_thinking": True},
+        )
 
 
 def _hooks(loaded: LoadedModel) -> bool:

@@ -326,7 +326,8 @@ def keys_of(kind: Any, path: str = "") -> dict[str, Any]:
             if inner is not hint and field.default is not dataclasses.MISSING:
                 keys[name] = field.default
         else:
-            keys[name] = field.default
+            made = field.default_factory
+            keys[name] = field.default if made is dataclasses.MISSING else made()
     return keys
 
 
@@ -379,3 +380,40 @@ def test_targets_that_nothing_can_certify_are_refused(line: str, told: str) -> N
     faults = faults_of(f"{SMALLEST}[targets]\n{line}\n")
     assert told in faults
     assert "PolicyKind" not in faults and len(faults.splitlines()) == 1
+
+
+WITH_REQUEST = SMALLEST.replace(
+    'model = "tiny"',
+    """model = "tiny"
+backend = "openai"
+endpoint = "http://host/v1"
+timeout = "1m30s"
+request = { top_k = 1, stop = ["a", "b"], "odd name" = { deep = { yes = true, part = 0.5 } } }
+""",
+)
+
+
+def test_request_parameters_and_a_time_limit_are_read_and_written_again() -> None:
+    spec = parse_cascade(WITH_REQUEST)
+    tier = spec.tiers[0]
+    assert tier.request == {"top_k": 1, "stop": ["a", "b"], "odd name": {"deep": {"yes": True, "part": 0.5}}}
+    assert tier.timeout == timedelta(seconds=90) and spec.tiers[1].timeout is None
+    assert parse_cascade(format_cascade(spec)) == spec
+    as_a_table = f'{SMALLEST}backend = "openai"\nendpoint = "http://host/v1"\n[tiers.request]\ntop_k = 1\n'
+    assert parse_cascade(as_a_table).tiers[1].request == {"top_k": 1}
+
+
+@pytest.mark.parametrize(
+    ("request_", "told"),
+    [
+        ("{ stream = true }", "tiers[0].request.stream is True: one whole answer is asked for"),
+        ("7", "tiers[0].request is 7: an object is expected"),
+        ("{ at = 2026-01-01T00:00:00Z }", "tiers[0].request.at is"),
+        ("{ a = nan }", "tiers[0].request.a is nan: a finite number"),
+        ("{ chat_template_kwargs = 1 }", "tiers[0].request.chat_template_kwargs is 1: a table is expected"),
+    ],
+)
+def test_a_request_that_cannot_be_sent_is_told_with_its_place(request_: str, told: str) -> None:
+    line = next(line for line in WITH_REQUEST.splitlines() if line.startswith("request"))
+    assert told in faults_of(WITH_REQUEST.replace(line, f"request = {request_}"))
+    assert "your own gateway runs this tier" in faults_of(SMALLEST + "request = { top_k = 1 }")

@@ -7,6 +7,7 @@ and what serves it agree.
 """
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from knowgate.backends import loading
 from knowgate.errors import RecordInvalid
 from knowgate.records import Fingerprint
+from knowgate.request import template_of
 from knowgate.spec import TierSpec
 from training.errors import ExtractionRefused, TrainingError
 from training.extraction.positions import LAST
@@ -33,6 +35,7 @@ class LoadedModel:
     model: str  # the name that fingerprints carry
     revision: str
     chat: bool  # whether prompts go through the tokenizer's chat template
+    template: Mapping[str, Any] = field(default_factory=dict)  # what that is given beside the messages, as declared
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)  # held by each pass
 
     @property
@@ -57,6 +60,7 @@ class LoadedModel:
             position=position,
             normed=normed,
             chat=self.chat,
+            declared=self.template,
         )
 
 
@@ -69,14 +73,16 @@ def load_model(
     device: str = "cpu",
     chat: bool | None = None,
     weights: bool = True,
+    template: Mapping[str, Any] | None = None,
 ) -> LoadedModel:
     """Load a causal model or an encoder, and its tokenizer.
 
     `source` is a folder or a hub id; `model` the name to carry in fingerprints (the source itself if left out);
-    `chat` says whether prompts go through the chat template (left out: where the tokenizer has one); `device` "auto" is
-    a CUDA device where there is one, else the CPU. Without `weights` the network is a plan of itself on torch's meta
-    device, in any device's stead: it has structure, context and fingerprints, costs no memory and computes nothing.
-    Raises TrainingError where it cannot be loaded, ModelStructureUnknown where its layers cannot be found.
+    `chat` says whether prompts go through the chat template (left out: where the tokenizer has one); `device`
+    "auto" is a CUDA device where there is one, else the CPU; `template` is what that template is given beside the
+    messages. Without `weights` the network is a plan of itself on torch's meta device, in any device's stead: it
+    has structure, context and fingerprints, costs no memory and computes nothing. Raises TrainingError where it
+    cannot be loaded, ModelStructureUnknown where its layers cannot be found.
     """
     try:
         found = loading.load(source, revision=revision, dtype=dtype, weights=weights)
@@ -88,6 +94,7 @@ def load_model(
         model=model or str(source),
         revision=found.revision,
         chat=chat,
+        template=template,
     )
 
 
@@ -109,7 +116,15 @@ def chosen_device(device: str) -> str:
     return device
 
 
-def adopt(network: Any, tokenizer: Any, *, model: str, revision: str, chat: bool | None = None) -> LoadedModel:
+def adopt(
+    network: Any,
+    tokenizer: Any,
+    *,
+    model: str,
+    revision: str,
+    chat: bool | None = None,
+    template: Mapping[str, Any] | None = None,
+) -> LoadedModel:
     """A model and tokenizer that are in memory already, ready to be read. Raises ModelStructureUnknown."""
     decoder_layers(network)
     return LoadedModel(
@@ -118,6 +133,7 @@ def adopt(network: Any, tokenizer: Any, *, model: str, revision: str, chat: bool
         model=model,
         revision=revision,
         chat=bool(tokenizer.chat_template) if chat is None else chat,
+        template=dict(template or {}),
     )
 
 
@@ -127,4 +143,9 @@ def load_tier(tier: TierSpec, *, device: str = "cpu") -> LoadedModel:
     A local folder's revision is its content's; the declared one counts for hub ids.
     """
     local = Path(tier.model).is_dir()
-    return load_model(tier.model, revision=None if local else tier.revision, device=device)
+    return load_model(
+        tier.model,
+        revision=None if local else tier.revision,
+        device=device,
+        template=template_of(tier.request),
+    )

@@ -8,6 +8,7 @@ would look like any other.
 from collections.abc import Sequence
 from typing import Any
 
+from knowgate.backends.loading import through_template
 from training.errors import ExtractionRefused
 from training.extraction.loading import LoadedModel
 
@@ -74,11 +75,7 @@ def _encode(loaded: LoadedModel, texts: list[str]) -> list[list[int]]:
     if not texts:
         return []
     if loaded.chat:
-        texts = [
-            loaded.tokenizer.apply_chat_template(
-                [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-            )
-            for text in texts
-        ]
+        asked = [[{"role": "user", "content": text}] for text in texts]
+        texts = [through_template(loaded.tokenizer, messages, loaded.template) for messages in asked]
     encoded = loaded.tokenizer(texts, add_special_tokens=not loaded.chat, verbose=False)["input_ids"]
     return [list(found) for found in encoded]

@@ -16,7 +16,7 @@ import torch
 
 from knowgate.arrays import Float32Array
 from knowgate.backends.blocks import Enough, require_layer, watching
-from knowgate.backends.loading import fingerprint_of, load
+from knowgate.backends.loading import fingerprint_of, load, through_template
 from knowgate.backends.protocol import MEAN_OF_PROMPT, Encoded
 from knowgate.errors import RecordInvalid
 
@@ -60,8 +60,7 @@ class TransformersEncoder:
         chat = bool(self._tokenizer.chat_template)
         text = prompt
         if chat:
-            message = [{"role": "user", "content": prompt}]
-            text = self._tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+            text = through_template(self._tokenizer, [{"role": "user", "content": prompt}])
         found = self._tokenizer(text, add_special_tokens=not chat, verbose=False)["input_ids"]
         config = self._network.config.get_text_config()
         limits = [getattr(config, "max_position_embeddings", None), self._tokenizer.model_max_length]

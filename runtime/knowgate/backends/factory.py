@@ -11,7 +11,8 @@ Decisions:
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
@@ -20,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 from knowgate.backends.protocol import LAST_PROMPT_TOKEN, Backend, Encoder
 from knowgate.errors import RecordInvalid
 from knowgate.records import Fingerprint
+from knowgate.request import TEMPLATE, THINKING, body_of, of_request, template_of
 from knowgate.spec import CascadeSpec, TierSpec
 
 if TYPE_CHECKING:
+    from knowgate.backends.tries import Patience
     from knowgate.pair import Pair
 
 KINDS = ("openai", "sglang", "vllm", "transformers")
@@ -40,10 +43,11 @@ def from_spec(
 ) -> Backend:
     """The back-end that runs `tier` as it is declared.
 
-    `fingerprint` says what its hidden states are. A model in this process names them itself and refuses another name;
-    `layer` is the one of its declared layers that is read (None = the last). `api_key` goes before the one that
-    `environment` (None = the process's) holds under the declared name. `folder` is where a vLLM server writes its
-    states, `parameters` are added to every request. Raises RecordInvalid.
+    `fingerprint` says what its hidden states are; the tier's `request` becomes part of it. A model in this process
+    names them itself and refuses another name; `layer` is the one of its declared layers that is read (None = the
+    last). `api_key` goes before the one that `environment` (None = the process's) holds under the declared name.
+    `folder` is where a vLLM server writes its states, `parameters` are added to every request, after those that
+    the tier declares. Raises RecordInvalid.
     """
     place = f"tiers.{tier.name}"
     if tier.backend not in KINDS:
@@ -53,12 +57,15 @@ def from_spec(
         return _in_process(tier, place, fingerprint, layer)
     if tier.endpoint is None:
         raise RecordInvalid(f"{place}.endpoint", None, "give the API's root, e.g. http://host:8000/v1")
+    if fingerprint is not None:
+        stamped = of_request(fingerprint.chat_template_sha256, tier.request)
+        fingerprint = replace(fingerprint, chat_template_sha256=stamped)
     given: dict[str, Any] = {
         "api_key": api_key or _key(tier, place, os.environ if environment is None else environment),
         "max_tokens": tier.max_tokens,
         "options": tier.options,
         "p_t_kind": tier.p_t_kind,
-        "parameters": parameters,
+        "parameters": _parameters(tier) | dict(parameters or {}),
     }
     if tier.backend in ("sglang", "vllm"):
         given["fingerprint"] = fingerprint
@@ -107,6 +114,35 @@ def encoders_of(spec: CascadeSpec) -> dict[int, Encoder]:
     }
 
 
+def patience_of(spec: CascadeSpec, patience: "Patience | Sequence[Patience] | None" = None) -> "Sequence[Patience]":
+    """How long each tier is waited for: what is given, with the time that the tier declares."""
+    from knowgate.backends.tries import Patience
+
+    given = (
+        [patience or Patience()] * len(spec.tiers) if patience is None or isinstance(patience, Patience) else patience
+    )
+    if len(given) != len(spec.tiers):
+        return given  # refused where it is used
+    return tuple(
+        one if tier.timeout is None else replace(one, timeout_s=tier.timeout.total_seconds())
+        for one, tier in zip(given, spec.tiers, strict=True)
+    )
+
+
+def _parameters(tier: TierSpec) -> dict[str, Any]:
+    """What a server is sent for this tier. Thinking is off unless the tier says otherwise, where servers know the word.
+
+    vLLM and SGLang hand it to the chat template, and a template that does not know it lets it be. Other servers refuse
+    fields they do not know, so there it is sent where it is declared.
+    """
+    body = body_of(tier.request)
+    if "max_completion_tokens" in body:  # the newer word, which some servers take in place of the older one alone
+        body["max_tokens"] = None
+    if tier.backend in ("vllm", "sglang"):
+        body[TEMPLATE] = {THINKING: False} | template_of(tier.request)
+    return body
+
+
 def _probe_layer(pair: "Pair | None", at: int, tier: TierSpec) -> int | None:
     """The layer that the champion's probe of this tier reads; None where there is none, or the tier lacks it."""
     champion = None if pair is None else pair.champion
@@ -134,6 +170,7 @@ def _in_process(tier: TierSpec, place: str, fingerprint: Fingerprint | None, lay
             revision=loaded.revision,
             layer=layer if layer is not None else max(tier.layers) if fingerprint is None else fingerprint.layer,
             position=LAST_PROMPT_TOKEN,
+            declared=template_of(tier.request),
         )
     if fingerprint is not None and own != fingerprint:
         raise RecordInvalid(f"{place}.fingerprint", fingerprint, f"the loaded model's is {own}; leave it out")
@@ -146,6 +183,7 @@ def _in_process(tier: TierSpec, place: str, fingerprint: Fingerprint | None, lay
         model=tier.model,
         fingerprint=own,
         max_new_tokens=tier.max_tokens,
+        chat_template_kwargs=template_of(tier.request),
         options=tier.options,
         p_t_kind=tier.p_t_kind,
     )

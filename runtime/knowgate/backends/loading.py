@@ -6,7 +6,7 @@ model. Training and serving load here, so that their fingerprints agree.
 """
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokeni
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import cached_file, logging
 
+from knowgate import codec
 from knowgate.errors import RecordInvalid
 from knowgate.records import Fingerprint
+from knowgate.request import THINKING
 
 # All that says what a model computes, in every layout; a README or a picture beside them changes nothing.
 _WEIGHTS_AND_CONFIG = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model", "*.jinja")
@@ -86,19 +88,48 @@ def fingerprint_of(
     position: str,
     normed: bool = False,
     chat: bool = True,
+    declared: Mapping[str, Any] | None = None,
 ) -> Fingerprint:
-    """What a hidden state of a model in this process is a hidden state of; `chat` = prompts go through its template."""
+    """What a hidden state of a model in this process is a hidden state of; `chat` = prompts go through its template.
+
+    `declared` is what the template is given beside the messages, as in `through_template`.
+    """
     return Fingerprint(
         model=model,
         revision=revision,
         dtype=str(network.dtype).removeprefix("torch."),
         engine="transformers",
         engine_version=transformers.__version__,
-        chat_template_sha256=hashlib.sha256(str((tokenizer.chat_template or "") if chat else "").encode()).hexdigest(),
+        chat_template_sha256=_template_sha256(tokenizer, declared) if chat else hashlib.sha256(b"").hexdigest(),
         layer=layer,
         position=position,
         normed=normed,
     )
+
+
+def template_settings(tokenizer: Any, declared: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What the chat template is given beside the messages: as declared, and thinking off where it knows the word.
+
+    A model that thinks first shows at its first token how sure it is of beginning to think, and of no answer.
+    """
+    off = {THINKING: False} if THINKING in str(tokenizer.chat_template or "") else {}
+    return off | dict(declared or {})
+
+
+def through_template(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], declared: Mapping[str, Any] | None = None
+) -> str:
+    """The prompt's text as the model reads it: training, serving and encoders all go through here."""
+    settings = template_settings(tokenizer, declared)
+    return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True, **settings))
+
+
+def _template_sha256(tokenizer: Any, declared: Mapping[str, Any] | None) -> str:
+    """The hash of the template, and of what it is given where that is anything."""
+    text = str(tokenizer.chat_template or "")
+    settings = template_settings(tokenizer, declared) if text else {}
+    given = f"\0{codec.canonical(settings).decode()}" if settings else ""
+    return hashlib.sha256(f"{text}{given}".encode()).hexdigest()
 
 
 def folder_sha256(folder: Path) -> str:

@@ -10,7 +10,7 @@ them, as in training. P(T), entropy and margin are read as they are at an endpoi
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -23,7 +23,7 @@ from knowgate.backends.alignment import Ended, answer_of
 from knowgate.backends.answer_tokens import NOT_ALIGNED, TokenSignals, read_signals
 from knowgate.backends.blocks import require_layer, watching
 from knowgate.backends.greedy import ends_of, greedy, processors
-from knowgate.backends.loading import fingerprint_of
+from knowgate.backends.loading import fingerprint_of, through_template
 from knowgate.backends.protocol import LAST_PROMPT_TOKEN, Finish, Message, Reply, require_engine, require_kind
 from knowgate.backends.written import LikeliestOption, Spellings, written_tokens
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
@@ -34,9 +34,10 @@ from knowgate.records import Fingerprint, PTKind
 class TransformersBackend:
     """`network` (a causal model, in evaluation mode) and its `tokenizer`; one query at a time.
 
-    `fingerprint` says what its hidden states are, None leaves them out. `options` are the texts of the allowed answers,
-    each one token. Raises RecordInvalid where the loaded model is another one than the fingerprint's, for an option of
-    several tokens, and for a kind of P(T) that cannot be given.
+    `fingerprint` says what its hidden states are, None leaves them out. `options` are the texts of the allowed
+    answers, each one token; `chat_template_kwargs` are given to its chat template, which is told not to think
+    where it knows how and they do not say. Raises RecordInvalid where the loaded model is another one than the
+    fingerprint's, for an option of several tokens, and for a kind of P(T) that cannot be given.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class TransformersBackend:
         max_new_tokens: int = 256,
         options: Sequence[str] = (),
         p_t_kind: PTKind | None = PTKind.FIRST_TOKEN,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         require_kind(p_t_kind, options)
         self.model = model
@@ -58,11 +60,12 @@ class TransformersBackend:
         self._network = network.eval()
         self._tokenizer = tokenizer
         self._max_new_tokens = max_new_tokens
+        self._declared = dict(chat_template_kwargs or {})
         self._lock = threading.Lock()
         own = _option_ids(tokenizer, self.options)
         self._spellings = Spellings(tokenizer, self.options, own) if own else None
         if fingerprint is not None:
-            _require_fingerprint(network, tokenizer, fingerprint)
+            _require_fingerprint(network, tokenizer, fingerprint, self._declared)
 
     def ask(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
         """One try; the model stops after `timeout_s`. Raises BackendFailed."""
@@ -162,7 +165,7 @@ class TransformersBackend:
     def _encode(self, messages: Sequence[Message]) -> torch.Tensor:
         """The prompt's tokens [1, n]: through the chat template, or, without one, the messages' texts as they are."""
         if self._tokenizer.chat_template:
-            text = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+            text = through_template(self._tokenizer, messages, self._declared)
             special = False
         else:
             text, special = "\n".join(str(message["content"]) for message in messages), True
@@ -196,7 +199,7 @@ def _option_ids(tokenizer: Any, options: Sequence[str]) -> list[int]:
     return ids
 
 
-def _require_fingerprint(network: Any, tokenizer: Any, fingerprint: Fingerprint) -> None:
+def _require_fingerprint(network: Any, tokenizer: Any, fingerprint: Fingerprint, declared: Mapping[str, Any]) -> None:
     """Raises RecordInvalid where the loaded model's states are not the fingerprint's."""
     require_engine(fingerprint, engine="transformers", normed=False)
     loaded = fingerprint_of(
@@ -206,6 +209,7 @@ def _require_fingerprint(network: Any, tokenizer: Any, fingerprint: Fingerprint)
         revision=fingerprint.revision,
         layer=fingerprint.layer,
         position=LAST_PROMPT_TOKEN,
+        declared=declared,
     )
     for name in ("dtype", "engine_version", "chat_template_sha256"):
         if getattr(fingerprint, name) != getattr(loaded, name):

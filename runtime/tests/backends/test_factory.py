@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ pytest.importorskip("openai")
 
 from knowgate import Cascade, Client, codec
 from knowgate.backends import OpenAIBackend, SGLangBackend, VLLMBackend, backends_of, from_spec
+from knowgate.backends.factory import patience_of
+from knowgate.backends.tries import Patience
 from knowgate.errors import RecordInvalid, ServiceUnreachable
 from knowgate.policy import Policy, PolicyKind
 from knowgate.records import PTKind
@@ -195,3 +198,93 @@ def test_the_spec_of_before_has_the_new_fields_defaults() -> None:
         for name in ("options", "max_tokens", "api_key_variable"):
             del each[name]
     assert codec.decode(CascadeSpec, document) == replace(spec_of(tier(), tier(name="large")))
+
+
+def body_sent(start: Any, acts: Any, **changes: Any) -> dict[str, Any]:
+    engine = start(acts.answer(acts.completion("B")))
+    backend = from_spec(tier(endpoint=engine.url, **changes))
+    backend.ask(QUESTION, timeout_s=5.0)
+    backend.close()
+    body: dict[str, Any] = engine.asked[0]
+    return body
+
+
+@pytest.mark.parametrize(
+    ("changes", "sent"),
+    [
+        ({}, None),  # an API that does not know the word may refuse it
+        ({"request": {"chat_template_kwargs": {"enable_thinking": False}}}, {"enable_thinking": False}),
+        ({"backend": "vllm"}, {"enable_thinking": False}),
+        ({"backend": "sglang"}, {"enable_thinking": False}),
+        (
+            {"backend": "vllm", "request": {"chat_template_kwargs": {"enable_thinking": True}}},
+            {"enable_thinking": True},
+        ),
+        (
+            {"backend": "vllm", "request": {"extra_body": {"chat_template_kwargs": {"persona": "clerk"}}}},
+            {"enable_thinking": False, "persona": "clerk"},
+        ),
+    ],
+)
+def test_thinking_is_off_unless_declared_where_servers_know_the_word(
+    start: Any, acts: Any, changes: dict[str, Any], sent: Any
+) -> None:
+    assert body_sent(start, acts, **changes).get("chat_template_kwargs") == sent
+
+
+def test_what_a_tier_declares_is_sent_with_every_request(start: Any, acts: Any) -> None:
+    request = {"top_k": 1, "reasoning_effort": "none", "extra_body": {"cache_salt": "x"}}
+    body = body_sent(start, acts, request=request, max_tokens=9)
+    assert (body["top_k"], body["reasoning_effort"], body["cache_salt"], body["max_tokens"]) == (1, "none", "x", 9)
+    assert "extra_body" not in body
+    newer = body_sent(start, acts, request={"max_completion_tokens": 90})
+    assert newer["max_completion_tokens"] == 90 and "max_tokens" not in newer
+
+
+def test_states_that_were_read_with_other_parameters_are_of_another_fingerprint(
+    fingerprint: Make, tmp_path: Path
+) -> None:
+    given = fingerprint(engine="vllm")
+    made = [
+        from_spec(tier(backend="vllm", layers=(12,), request=request), fingerprint=given, folder=tmp_path)
+        for request in ({}, {"top_k": 1}, {"top_k": 2})
+    ]
+    found = [backend.fingerprint for backend in made]  # type: ignore[attr-defined]
+    assert found[0] == given
+    assert len({one.chat_template_sha256 for one in found}) == 3
+
+
+def test_each_tiers_time_limit_is_its_declared_one_and_the_rest_of_its_patience_is_kept() -> None:
+    spec = spec_of(tier(timeout=timedelta(seconds=7)), tier(name="large"))
+    assert patience_of(spec) == (Patience(timeout_s=7.0), Patience())
+    assert patience_of(spec, Patience(timeout_s=3.0, tries=1)) == (
+        Patience(timeout_s=7.0, tries=1),
+        Patience(timeout_s=3.0, tries=1),
+    )
+    each = [Patience(tries=1), Patience(tries=2)]
+    assert patience_of(spec, each) == (Patience(tries=1, timeout_s=7.0), Patience(tries=2))
+
+
+def test_a_declared_time_limit_ends_the_waiting_and_escalates(start: Any, acts: Any, key: bytes, now: Any) -> None:
+    small, large = start(acts.silent), start(acts.answer(acts.completion("LIMA")))
+    spec = spec_of(
+        tier(endpoint=small.url, timeout=timedelta(seconds=0.05)), tier(name="large", endpoint=large.url, model="l")
+    )
+    with Cascade("questions", hash_key=key, clock=lambda: now) as cascade:
+        cascade.run_tiers(spec)
+        answer = cascade.answer(QUESTION)
+    assert answer.text == "LIMA" and (answer.rulings[0].note or "").startswith("timeout")
+
+
+def test_attempts_are_of_the_model_with_its_declared_parameters(
+    start: Any, acts: Any, small_bundle: Make, pair: Make, key: bytes, now: Any
+) -> None:
+    small, large = start(acts.answer(acts.completion("B", p_t=0.99))), start(acts.answer(acts.completion("LIMA")))
+    spec = spec_of(tier(endpoint=small.url, request={"top_k": 1}), tier(name="large", endpoint=large.url))
+    policy = Policy.of(PolicyKind.P_T, ({"p_t": 0.9},))
+    for models, text in ((("small-8b", "l"), "LIMA"), ((spec.tiers[0].named_model, "l"), "B")):
+        held = pair(small_bundle(policy=policy, models=models), exploration_rate=0.0)
+        with Cascade("questions", held, hash_key=key, clock=lambda: now) as cascade:
+            cascade.run_tiers(spec)
+            assert cascade.answer(QUESTION).text == text
+    assert small.asked[0]["model"] == "small-8b"  # the server knows it by its own name
