@@ -27,7 +27,7 @@ from store.alarm_states import alarm_state
 from store.assignments import Acknowledgement
 from store.cascades import cascade as cascade_spec
 from store.engine import reading
-from store.errors import BundleUnknown
+from store.errors import BundleDamaged, BundleUnknown
 from store.examples import labelled
 from store.figures import figures
 from store.graders import GraderError
@@ -104,7 +104,7 @@ class Reader:
                 return Champion(assignment=held, bundle=None)
             try:
                 bundle = read_bundle(bundles.bundle_content(session, held.champion), expected_id=held.champion)
-            except (BundleUnknown, BundleRefused) as error:
+            except (BundleUnknown, BundleDamaged, BundleRefused) as error:
                 log.warning("the champion of %s cannot be read: %s", self.spec.name, error)
                 bundle = None
         return Champion(assignment=held, bundle=bundle)

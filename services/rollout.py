@@ -126,6 +126,8 @@ def previous_champion(session: Session, held: Assignment) -> str | None:
 
 
 def _swap(session: Session, held: Assignment, now: datetime, lease: timedelta, **changes: object) -> Assignment:
+    if changes.get("champion") is not None:
+        bundles.bundle_content(session, str(changes["champion"]))  # a damaged one decides nothing: refused by name
     fresh = replace(
         held,
         generation=held.generation + 1,

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from store import dialects, documents
 from store.claims import changed
-from store.errors import BundleMismatch, BundleUnknown
+from store.errors import BundleDamaged, BundleMismatch, BundleUnknown
 from store.rejections import storable
 from store.tables import BundleRow
 
@@ -73,22 +73,28 @@ def add_bundle(
 
 
 def bundle(session: Session, bundle_id: str) -> BundleRecord:
-    """A bundle without its content. Raises BundleUnknown."""
+    """A bundle without its content. Raises BundleUnknown, BundleDamaged."""
     if not storable(bundle_id):
         raise BundleUnknown(bundle_id)
-    row = session.execute(_records().where(BundleRow.id == bundle_id)).one_or_none()
+    try:
+        row = session.execute(_records().where(BundleRow.id == bundle_id)).one_or_none()
+    except ValueError as error:  # what a column of JSON says of what is none
+        raise BundleDamaged(bundle_id, f"its document is no JSON ({error})") from error
     if row is None:
         raise BundleUnknown(bundle_id)
     return _record(row)
 
 
 def bundle_content(session: Session, bundle_id: str) -> bytes:
-    """The bundle's file. Raises BundleUnknown."""
+    """The bundle's file, which is what was stored. Raises BundleUnknown, BundleDamaged."""
     if not storable(bundle_id):
         raise BundleUnknown(bundle_id)
     content = session.scalar(select(BundleRow.content).where(BundleRow.id == bundle_id))
     if content is None:
         raise BundleUnknown(bundle_id)
+    found = hashlib.sha256(content).hexdigest()
+    if found != bundle_id:
+        raise BundleDamaged(bundle_id, f"its content has the SHA-256 {found}")
     return bytes(content)
 
 

@@ -55,6 +55,18 @@ class BundleUnknown(StoreError):
         super().__init__(f"bundle is {bundle_id!r}: {self.cure}")
 
 
+class BundleDamaged(StoreError):
+    """A stored bundle is no longer what was stored."""
+
+    def __init__(self, bundle_id: str, found: str) -> None:
+        self.bundle_id = bundle_id
+        self.found = found
+        self.cure = (
+            "restore the database from a backup, or put another bundle in force (`knowgate rollback`, `knowgate train`)"
+        )
+        super().__init__(f"bundle {bundle_id} is damaged in the database, {found}: {self.cure}")
+
+
 class FileRefused(StoreError):
     """A user's file of rows, or a line or a cell of it, cannot be read as it stands."""
 

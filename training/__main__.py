@@ -19,7 +19,7 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from knowgate import codec
-from knowgate.errors import RecordInvalid
+from knowgate.errors import KnowgateError
 from knowgate.records import PTKind, Window
 from knowgate.shown import MaskingFormatter, masked
 from store.engine import open_engine, reading
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ClaimLost as lost:
         print(f"knowgate training: {lost}", file=sys.stderr)  # noqa: T201
         return CLAIM_LOST
-    except (TrainingError, StoreError, RecordInvalid) as error:
+    except (TrainingError, StoreError, KnowgateError) as error:
         print(f"knowgate training: {masked(str(error))}", file=sys.stderr)  # noqa: T201
         return FAILED
     print(codec.canonical(outcome).decode(), flush=True)  # noqa: T201

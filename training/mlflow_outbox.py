@@ -21,7 +21,7 @@ from store.bundles import bundle_content
 from store.cascades import cascade_names
 from store.documents import parse
 from store.engine import reading, transaction
-from store.errors import BundleUnknown, ClaimLost
+from store.errors import BundleDamaged, BundleUnknown, ClaimLost
 from store.outbox import OutboxMessage, claim_messages, finish_message
 from store.promotions import Outcome, promotions
 from training.errors import RegistryUnreachable
@@ -73,7 +73,7 @@ def _carry_out(engine: Engine, registry: Registry, message: OutboxMessage, clock
         with reading(engine) as session:
             content = bundle_content(session, report.bundle)
         registry.register(report, content)
-    except (RegistryUnreachable, BundleUnknown) as failure:
+    except (RegistryUnreachable, BundleUnknown, BundleDamaged) as failure:
         error = str(failure)
     _finish(engine, message, clock(), error)
     return error

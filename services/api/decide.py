@@ -51,8 +51,8 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
             told = f"{spec.name} decides at tiers 0 to {spec.last - 1}; the last tier's answer is always kept"
             raise RecordInvalid("tier", asked.tier, told)
         held = leased(assignments.assignment(session, asked.cascade), context.settings, now)
-        cascade = context.sidecars.cascade(session, asked.cascade, held)
-    ruling = cascade.decide(
+        sidecar = context.sidecars.cascade(session, asked.cascade, held)
+    ruling = sidecar.cascade.decide(
         tier=asked.tier,
         decision_id=asked.decision_id or new_decision_id(now),
         p_t=asked.p_t,
@@ -83,7 +83,7 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
         bundle=ruling.bundle,
         explore=ruling.explore,
         exploration_rate=ruling.exploration_rate,
-        note=ruling.note,
+        note="; ".join(told for told in (sidecar.fault, ruling.note) if told) or None,
     )
 
 

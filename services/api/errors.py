@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from knowgate.errors import RecordInvalid
-from store.errors import BundleUnknown, CascadeUnknown, DecisionUnknown, ShardRefused, StoreError
+from store.errors import BundleDamaged, BundleUnknown, CascadeUnknown, DecisionUnknown, ShardRefused, StoreError
 
 log = logging.getLogger("knowgate.api")
 
@@ -87,6 +87,9 @@ async def _store_error(request: Request, error: Any) -> JSONResponse:
         return answer(ApiError(404, field="decision", value=str(error.decision_id), cure=error.cure))
     if isinstance(error, BundleUnknown):
         return answer(ApiError(404, field="bundle", value=error.bundle_id, cure=error.cure))
+    if isinstance(error, BundleDamaged):
+        log.error("%s %s: %s", request.method, request.url.path, error)
+        return answer(ApiError(503, field="bundle", value=error.bundle_id, cure=f"{error.found}: {error.cure}"))
     return answer(ApiError(409, field="request", value=request.url.path, cure=str(error)))
 
 

@@ -4,17 +4,35 @@ A ruling here and a ruling in a runtime are made by the same code from the same 
 generation; the assignment is looked at on every call, which is one indexed row, so a promotion is in force at once.
 """
 
+import logging
 import threading
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
 from knowgate.assignment import Assignment
 from knowgate.bundle import Bundle, read_bundle
 from knowgate.cascade import Cascade
+from knowgate.errors import KnowgateError
 from knowgate.pair import Pair
 from store import bundles
+from store.errors import StoreError
+
+log = logging.getLogger("knowgate.api")
+
+RETRY = timedelta(minutes=1)  # until a bundle that could not be read is read again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sidecar:
+    """One live cascade, and why it has no bundle where it should have one."""
+
+    assignment: Assignment | None
+    cascade: Cascade
+    fault: str | None
+    made_at: datetime
 
 
 class Sidecars:
@@ -23,20 +41,31 @@ class Sidecars:
     def __init__(self, *, hash_key: bytes, clock: Callable[[], datetime]) -> None:
         self._hash_key = hash_key
         self._clock = clock
-        self._live: dict[str, tuple[Assignment | None, Cascade]] = {}
+        self._live: dict[str, Sidecar] = {}
         self._bundles: dict[str, Bundle] = {}
         self._lock = threading.Lock()
 
-    def cascade(self, session: Session, name: str, assignment: Assignment | None) -> Cascade:
-        """The cascade with `assignment` in force. Raises BundleUnknown, BundleRefused."""
+    def cascade(self, session: Session, name: str, assignment: Assignment | None) -> Sidecar:
+        """The cascade with `assignment` in force; without a bundle, and so escalating, where one cannot be read."""
         with self._lock:
             live = self._live.get(name)
-            if live is None or live[0] != assignment:
-                pair = self._pair(session, assignment)
-                live = assignment, Cascade(name, pair, hash_key=self._hash_key, clock=self._clock)
-                self._live[name] = live
+            if live is None or live.assignment != assignment or self._is_worth_a_try(live):
+                live = self._live[name] = self._made(session, name, assignment)
                 self._forget()
-            return live[1]
+            return live
+
+    def _is_worth_a_try(self, live: Sidecar) -> bool:
+        return live.fault is not None and not live.made_at <= self._clock() < live.made_at + RETRY
+
+    def _made(self, session: Session, name: str, assignment: Assignment | None) -> Sidecar:
+        pair, fault = None, None
+        try:
+            pair = self._pair(session, assignment)
+        except (KnowgateError, StoreError) as error:
+            fault = str(error)
+            log.error("%s escalates everything: %s", name, error)
+        cascade = Cascade(name, pair, hash_key=self._hash_key, clock=self._clock)
+        return Sidecar(assignment=assignment, cascade=cascade, fault=fault, made_at=self._clock())
 
     def _pair(self, session: Session, assignment: Assignment | None) -> Pair | None:
         if assignment is None:
@@ -59,7 +88,7 @@ class Sidecars:
         """Drops the bundles that no cascade decides with any more."""
         named = {
             bundle_id
-            for assignment, _ in self._live.values()
+            for assignment in (live.assignment for live in self._live.values())
             if assignment is not None
             for bundle_id in (assignment.champion, assignment.challenger)
         }

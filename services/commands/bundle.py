@@ -67,9 +67,13 @@ def verify(
     from services.settings import read_settings
     from store.bundles import bundle as stored_bundle
     from store.engine import reading
+    from store.errors import BundleDamaged
 
     with database(read_settings()) as engine, reading(engine) as session:
-        expected, content = bundle_bytes(session, named)
+        try:
+            expected, content = bundle_bytes(session, named)
+        except BundleDamaged as error:
+            raise Refused(str(error)) from error
         if expected is not None and signature is None:
             signature = stored_bundle(session, expected).signature
     try:

@@ -1,6 +1,7 @@
 """`promote`: judges every certified bundle that nobody has judged, and puts the one that passes in force."""
 
 import logging
+from dataclasses import replace
 
 from sqlalchemy.orm import Session
 
@@ -14,6 +15,7 @@ from services.rollout import Why
 from store import assignments, bundles, cascades
 from store.bundles import BundleRecord, BundleStatus
 from store.engine import reading, transaction
+from store.errors import BundleDamaged
 
 log = logging.getLogger("knowgate.jobs")
 
@@ -63,6 +65,10 @@ def judge_bundle(session: Session, context: JobContext, record: BundleRecord) ->
     if held is None:
         held = rollout.declare(session, cascades.cascade(session, record.cascade), context.settings, now=now)
     check = check_promotion(read_document(record.document), held)
+    try:
+        bundles.bundle_content(session, record.id)
+    except BundleDamaged as error:
+        check = replace(check, passed=False, reason=str(error))
     why = Why(reason=check.reason, check=check)
     if check.passed:
         rollout.promote(session, held, record.id, context.settings, why, now=now)

@@ -17,7 +17,7 @@ from services.pages.rendering import FOLDER, templates
 from services.settings import Auth
 from store.decisions import find_decision
 from store.engine import reading
-from store.errors import CascadeUnknown, DecisionUnknown
+from store.errors import BundleDamaged, CascadeUnknown, DecisionUnknown
 
 router = APIRouter(include_in_schema=False)
 SIGN_IN = "/sign-in"
@@ -47,7 +47,7 @@ def get_cascade_page(request: Request, name: str, context: InContext) -> Respons
     try:
         with reading(context.engine) as session:
             page = cascade_page.cascade_page(session, name)
-    except CascadeUnknown as error:
+    except (CascadeUnknown, BundleDamaged) as error:
         return _problem(request, context, str(error))
     return _page(request, context, "cascade.html", title=name, page=page)
 
@@ -78,7 +78,7 @@ def get_decision_page(request: Request, decision_id: str, context: InContext) ->
     try:
         with reading(context.engine) as session:
             page = decision_page.decision_page(session, wanted)
-    except DecisionUnknown as error:
+    except (DecisionUnknown, BundleDamaged) as error:
         return _problem(request, context, str(error))
     return _page(request, context, "decision.html", title="Decision", page=page, gate_names=GATE_NAMES)
 

@@ -10,14 +10,15 @@ from uuid import UUID
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from knowgate import Bundle, Fingerprint, Mode, codec
 from knowgate.cascade import Cascade
 from knowgate.pair import Pair
 from services.clock import SimulatedClock
-from store import assignments
-from store.engine import transaction
+from store import assignments, bundles
+from store.engine import reading, transaction
+from store.errors import BundleDamaged
 
 Hidden = Callable[[float], str]
 PRINT = {
@@ -156,3 +157,39 @@ def test_a_question_that_cannot_be_answered_is_told(client: TestClient) -> None:
         assert response.status_code == status, fields
         if field is not None:
             assert response.json()["error"]["field"] == field
+
+
+def damaged(content: bytes, bit: int) -> bytes:
+    return content[: bit // 8] + bytes([content[bit // 8] ^ (1 << bit % 8)]) + content[bit // 8 + 1 :]
+
+
+@pytest.mark.parametrize("bit", [0, 70, 8 * 400 + 3, -5])
+def test_a_damaged_bundle_decides_nothing_and_is_named(
+    client: TestClient,
+    engine: Engine,
+    promoted: Bundle,
+    clock: SimulatedClock,
+    caplog: pytest.LogCaptureFixture,
+    bit: int,
+) -> None:
+    def store(content: bytes) -> None:
+        with transaction(engine) as session:
+            session.execute(
+                text("UPDATE bundle SET content = :content WHERE id = :id"), {"content": content, "id": promoted.id}
+            )
+
+    store(damaged(promoted.content, bit % (8 * len(promoted.content))))
+    answer = ask(client, p_t=0.99)
+    assert answer.status_code == 200
+    told = answer.json()
+    assert (told["action"], told["reason"], told["bundle"]) == ("escalate", "no_bundle", None)
+    assert promoted.id in told["note"] and "backup" in told["note"]
+    assert promoted.id in caplog.text
+    fetched = client.get(f"/v1/bundles/{promoted.id}")
+    assert (fetched.status_code, fetched.json()["error"]["field"]) == (503, "bundle")
+    assert client.get("/cascades/trivia").status_code == 200
+    with reading(engine) as session, pytest.raises(BundleDamaged, match=promoted.id):
+        bundles.bundle_content(session, promoted.id)
+    store(promoted.content)
+    clock.set(clock.now() + timedelta(minutes=2))
+    assert ask(client, p_t=0.99).json()["bundle"] == promoted.id

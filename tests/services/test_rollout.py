@@ -23,9 +23,9 @@ from store import alerts, assignments, bundles, cascades, promotions
 from store.alerts import AlertRecord
 from store.bundles import BundleStatus
 from store.engine import reading, transaction
-from store.errors import GenerationMoved
+from store.errors import BundleDamaged, GenerationMoved
 from store.promotions import Outcome
-from store.tables import CascadeVersionRow
+from store.tables import BundleRow, CascadeVersionRow
 
 
 @pytest.fixture
@@ -218,6 +218,38 @@ def test_a_declaration_that_cannot_be_read_says_nothing_against_stopping(
     raise_risk(engine, clock)
     assert RespondSweep().run(context) == 1
     assert in_force(engine).mode is Mode.ESCALATE_ALL
+
+
+def test_a_damaged_bundle_is_not_put_in_force(
+    engine: Engine,
+    context: JobContext,
+    promoted: Bundle,
+    certificate: CertificateDocument,
+    comparison: ComparisonDocument,
+    clock: SimulatedClock,
+) -> None:
+    def damage(bundle: Bundle) -> None:
+        with transaction(engine) as session:
+            session.execute(update(BundleRow).where(BundleRow.id == bundle.id).values(content=bundle.content[:-1]))
+
+    fresh = stored(engine, promoted, clock, certificate=certificate)
+    with transaction(engine) as session:
+        rollout.promote(session, in_force(engine), fresh.id, context.settings, Why(reason="test"), now=clock.now())
+    damage(promoted)
+    with transaction(engine) as session, pytest.raises(BundleDamaged, match=promoted.id):
+        rollout.roll_back(session, "trivia", context.settings, Why(reason="worse"), now=clock.now())
+    assert in_force(engine).champion == fresh.id
+    waiting = stored(
+        engine, promoted, clock, certificate=certificate, comparison=replace(comparison, champion=fresh.id)
+    )
+    damage(waiting)
+    assert PromoteSweep().run(context) == 1
+    assert in_force(engine).champion == fresh.id
+    with reading(engine) as session:
+        assert bundles.bundle(session, waiting.id).status is BundleStatus.REFUSED
+        assert any(
+            row.bundle == waiting.id and "damaged" in row.reason for row in promotions.promotions(session, "trivia")
+        )
 
 
 def test_rolling_back_restores_the_champion_before(
