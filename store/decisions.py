@@ -21,7 +21,6 @@ from knowgate.records import Decision, Fingerprint, Window
 from knowgate.spec import CascadeSpec
 from store import adoption, coverage, decision_rows, dialects, leaves, partitions
 from store.cascades import cascade_names, versioned_cascade
-from store.clocks import ahead, ahead_cure
 from store.errors import CascadeUnknown, DecisionUnknown
 from store.rejections import Rejected, find_unstorable, storable
 from store.tables import AttemptRow, DecisionRow, FingerprintRow
@@ -65,7 +64,7 @@ def add_decisions(session: Session, decisions: Sequence[Decision], *, received_a
 
     Costs are filled from the prices in force at `occurred_at`; prompts and answers are kept as privacy allows.
     """
-    priced, rejected = _admit(session, decisions, received_at)
+    priced, rejected = _admit(session, decisions)
     # Before any other lock: making a partition waits for all who read the tables, and a label that reads them may be
     # waiting for this cascade's lock.
     months = partitions.months_of(priced, now=received_at) | {partitions.month_of(received_at)}
@@ -162,6 +161,13 @@ def find_decision(session: Session, cascade: str, external_id: str) -> Decision 
     return None if found is None else decision(session, found)
 
 
+def external_ids(session: Session, cascade: str) -> Iterator[str]:
+    """The external ids of the cascade's decisions, one after another and never all at once."""
+    query = select(DecisionRow.external_id).where(DecisionRow.cascade == cascade, DecisionRow.external_id.is_not(None))
+    for name in session.scalars(query.execution_options(yield_per=10_000)):
+        yield str(name)
+
+
 def decisions_between(
     session: Session, cascade: str, window: Window, *, as_of: datetime | None = None
 ) -> Iterator[Decision]:
@@ -196,9 +202,7 @@ def _attempts_of(session: Session, ids: Sequence[UUID]) -> dict[UUID, list[Attem
     return attempts
 
 
-def _admit(
-    session: Session, decisions: Sequence[Decision], now: datetime
-) -> tuple[dict[UUID, _Priced], tuple[Rejected, ...]]:
+def _admit(session: Session, decisions: Sequence[Decision]) -> tuple[dict[UUID, _Priced], tuple[Rejected, ...]]:
     specs: dict[str, tuple[int, CascadeSpec] | None] = {}
     priced: dict[UUID, _Priced] = {}
     rejected = []
@@ -212,7 +216,7 @@ def _admit(
             rejected.append(Rejected(index=index, field="cascade", value=item.cascade, cure=cure))
             continue
         version, spec = found
-        fault = _fault(index, item, spec, now)
+        fault = _fault(index, item, spec)
         if fault is not None:
             rejected.append(fault)
         elif item.id not in priced:
@@ -227,16 +231,13 @@ def _spec(session: Session, name: str) -> tuple[int, CascadeSpec] | None:
         return None
 
 
-def _fault(index: int, item: Decision, spec: CascadeSpec, now: datetime) -> Rejected | None:
+def _fault(index: int, item: Decision, spec: CascadeSpec) -> Rejected | None:
     try:
         carried = decided_at(item.id)
     except RecordInvalid as error:
         return Rejected(index=index, field="id", value=str(item.id), cure=error.cure)
     if abs(carried - item.occurred_at) > CLOCK_TOLERANCE:
         cure = f"the id carries {carried.isoformat()}; make it with new_decision_id(occurred_at)"
-        return Rejected(index=index, field="occurred_at", value=item.occurred_at.isoformat(), cure=cure)
-    if ahead(max(carried, item.occurred_at), now):
-        cure = ahead_cure(now)
         return Rejected(index=index, field="occurred_at", value=item.occurred_at.isoformat(), cure=cure)
     for attempt in item.attempts:
         if attempt.tier > spec.last:

@@ -154,6 +154,14 @@ def waiting_counts(session: Session, cascade: str) -> tuple[Waiting, ...]:
     return tuple(Waiting(reason=row[0], labels=row[1], oldest=row[2]) for row in session.execute(query))
 
 
+def waiting_external_ids(session: Session, cascade: str) -> frozenset[str]:
+    """The external ids that labels of this cascade wait for; parked ones wait for nothing."""
+    query = select(WaitingLabelRow.external_id).where(
+        WaitingLabelRow.cascade == cascade, WaitingLabelRow.external_id.is_not(None), WaitingLabelRow.parked.is_(None)
+    )
+    return frozenset(str(name) for name in session.scalars(query.distinct()))
+
+
 def label_count(session: Session, cascade: str, window: Window, *, as_of: datetime) -> int:
     """How many attempts of a window's decisions had a label at `as_of`."""
     low, high = partitions.first_id(window.start), partitions.first_id(window.end)

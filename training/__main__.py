@@ -115,6 +115,7 @@ def _extract(options: argparse.Namespace) -> object:
     from training.engines.extraction import ExtractionEngine
     from training.engines.local import LocalExtraction
     from training.extract_file import extract_file
+    from training.extraction.positions import LAST
     from training.extraction.recipe import AnswererRecipe
 
     recipe = AnswererRecipe(
@@ -123,7 +124,7 @@ def _extract(options: argparse.Namespace) -> object:
         dtype=options.dtype,
         device=options.device,
         layers=None if options.layers is None else tuple(options.layers),
-        positions=tuple(options.positions),
+        positions=(LAST,) if options.positions is None else tuple(options.positions),
         options=None if options.options is None else tuple(options.options),
         batch=options.batch,
         tokens=options.tokens,
@@ -266,19 +267,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_several(parser: argparse.ArgumentParser, name: str, *, help: str, type: Callable[[str], object] = str) -> None:
+    """An option of several values: given at once or one by one, all of them count."""
+    parser.add_argument(name, type=type, nargs="+", action="extend", help=f"{help}; several, or given repeatedly")
+
+
 def _add_extract(extract: argparse.ArgumentParser) -> None:
     extract.set_defaults(command=_extract)
     extract.add_argument("--model", required=True, help="a folder in the Hugging Face layout, or a hub id")
     extract.add_argument("--prompts", type=Path, required=True, help="Parquet, CSV or JSONL with query_id and prompt")
     extract.add_argument("--out", type=Path, required=True, help=".npz or .safetensors")
     extract.add_argument("--tier", type=int, default=0)
-    extract.add_argument("--layers", type=int, nargs="+", help="all when left out; 0 is the embedding output")
-    extract.add_argument("--options", nargs="+", help="the allowed answers, one token each")
-    extract.add_argument(
+    _add_several(extract, "--layers", type=int, help="all when left out; 0 is the embedding output")
+    _add_several(extract, "--options", help="the allowed answers, one token each")
+    _add_several(
+        extract,
         "--positions",
-        nargs="+",
-        default=["last_prompt_token"],
-        help="last_prompt_token, last_prompt_token-K, first_token, mean_of_prompt",
+        help="last_prompt_token (when left out), last_prompt_token-K, first_token, mean_of_prompt",
     )
     extract.add_argument("--states-only", action="store_true", help="no answers and no P(T); an encoder has none")
     extract.add_argument("--tokens", type=int, help="padded tokens of a batch at most; by the device when left out")

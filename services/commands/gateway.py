@@ -76,6 +76,8 @@ def _files(option: str, given: Sequence[str] | None, read: Callable[[bytes], T])
         tier, _, path = text.partition("=")
         if not tier or not path:
             raise InputInvalid(f"{option} is {text!r}: write TIER=FILE")
+        if tier in held:
+            raise InputInvalid(f"{option} is {text!r}: tier {tier} has a file already; give one per tier")
         try:
             held[tier] = read(Path(path).read_bytes())
         except (OSError, UnicodeDecodeError, RecordInvalid) as error:

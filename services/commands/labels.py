@@ -14,6 +14,7 @@ from services.commands.options import AsJson, Cascade, End, Start, Timezone, awa
 from services.history.label_aim import Aim
 
 if TYPE_CHECKING:
+    from knowgate.spec import Privacy
     from services.history.label_queue import QueuedAnswer
 
 app = typer.Typer(help="Import, grade and estimate; choose the rows to label next.", no_args_is_help=True)
@@ -97,18 +98,34 @@ def import_labels(
 
 @app.command()
 def waiting(cascade: Cascade, as_json: AsJson = False) -> None:
-    """Count the labels that no decision has taken up: still waiting, or parked and why."""
-    from services.commands.printing import print_rows
+    """Count the labels that no decision has taken up: still waiting, or parked and why.
+
+    External ids that wait and look like one of a stored decision are named: it may be meant.
+    """
+    from dataclasses import replace
+
+    from knowgate import codec
+    from services.commands.printing import print_json, print_rows
     from services.database import database
+    from services.history.near_misses import near_misses
     from services.settings import read_settings
     from store import cascades
+    from store.decisions import external_ids
     from store.engine import reading
-    from store.labels import waiting_counts
+    from store.labels import waiting_counts, waiting_external_ids
 
     with database(read_settings()) as engine, reading(engine) as session:
         cascades.cascade(session, cascade)
         rows = waiting_counts(session, cascade)
-    print_rows("waiting", rows, as_json=as_json, columns=("reason", "labels", "oldest"))
+        near = near_misses(waiting_external_ids(session, cascade), external_ids(session, cascade))
+    if as_json:
+        print_json({"waiting": codec.encode(rows), "near_misses": codec.encode(near)})
+        return
+    print_rows("waiting", rows, as_json=False, columns=("reason", "labels", "oldest"))
+    if near:
+        typer.echo("external ids that wait, and stored ones that look like them:")
+        shown = [replace(one, waiting=ascii(one.waiting), stored=ascii(one.stored)) for one in near]
+        print_rows("near_misses", shown, as_json=False, columns=("waiting", "stored", "differ_by"))
 
 
 @app.command()
@@ -133,12 +150,14 @@ def queue(
     from datetime import timedelta
 
     from knowgate.records import Window
+    from knowgate.spec import Privacy
     from services.clock import SystemClock
     from services.commands.printing import print_rows
     from services.database import database
     from services.errors import InputInvalid
     from services.history.label_queue import label_queue
     from services.settings import hash_key, read_settings
+    from store import cascades
     from store.engine import reading
 
     if out is not None:
@@ -161,11 +180,23 @@ def queue(
             key=hash_key(settings),
             agreements=agreements,
         )
+        privacy = cascades.cascade(session, cascade).privacy
+    if privacy is not Privacy.FULL:
+        typer.echo(_what_is_kept(privacy), err=True)
     if out is not None:
         _write_queue(rows, out, cascade)
         return
     columns = ("decision_id", "external_id", "tier", "model", "slice", "answer", "label_propensity")
     print_rows("answers", rows, as_json=as_json, columns=columns)
+
+
+def _what_is_kept(privacy: "Privacy") -> str:
+    """What a row of the queue lacks where the cascade does not keep texts in full."""
+    answers = "answers are keyed hashes" if privacy.value == "hash" else "answers are not stored"
+    return (
+        f'prompts are not stored and {answers} (privacy = "{privacy.value}"): find the texts where the queries come'
+        ' from, by external_id; `privacy = "full"` keeps them here'
+    )
 
 
 def _require_new(out: Path) -> None:

@@ -21,6 +21,7 @@ from services.history.recorded_decisions import Recorded
 from services.privacy import kept
 from services.vector_intake import NewVector, store_vectors
 from store import cascades
+from store.clocks import ahead, ahead_cure
 from store.decisions import add_decisions
 from store.engine import reading, transaction
 from store.labels import add_labels
@@ -99,6 +100,7 @@ def _import_batch(
 ) -> Imported:
     if hidden is not None:
         hold_files(session)
+    _require_past(batch, now)
     decisions = [kept(_printed(row.decision, hidden), spec.privacy, key) for row in batch]
     added = add_decisions(session, decisions, received_at=now)
     _require_all(added.rejected, batch)
@@ -117,6 +119,14 @@ def _import_batch(
         vectors=vectors,
         undeclared=sum(found.attempts for found in added.undeclared),
     )
+
+
+def _require_past(batch: Sequence[Recorded], now: datetime) -> None:
+    """A decision that has not been made yet is one of a wrong clock, and its labels would be refused for it."""
+    late = next((row.decision for row in batch if ahead(row.decision.occurred_at, now)), None)
+    if late is not None:
+        when = late.occurred_at.isoformat()
+        raise TableInvalid(f"occurred_at of query {late.external_id!r} is {when}: {ahead_cure(now)}")
 
 
 def _printed(decision: Decision, hidden: HiddenSource | None) -> Decision:

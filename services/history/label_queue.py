@@ -4,7 +4,9 @@ A label helps an estimate only when the chance that it was made is known, so row
 whoever looks interesting; the propensity goes with the row and comes back with its label. All answers of one decision
 are drawn together: the drop compares them. Where every answer of a decision is the same text the drop is 0 whatever
 the truth, so such a row is left out unless it is asked for. Answers that a trusted source has labelled are left out
-too; what a judge has said of them waits for a trusted label to correct it.
+too; what a judge has said of them waits for a trusted label to correct it. Left out as well is what teaches
+nothing: answers of models that the cascade does not declare (a decision whose first tier ran one is left out whole, as
+in training) and erased decisions.
 
 The coin of a decision never changes: drawn again at a higher rate, a window gives the same rows and more. A propensity
 holds for one rate per cohort, so choose it once.
@@ -22,6 +24,7 @@ from datetime import datetime
 from uuid import UUID
 
 import numpy as np
+import numpy.typing as npt
 from sqlalchemy.orm import Session
 
 from evidence.label_allocation import label_propensities
@@ -31,7 +34,9 @@ from services.errors import InputInvalid
 from services.history.columns import IntArray
 from services.history.label_aim import Aim
 from store import cascades, decisions
+from store.erased import erased_between
 from store.examples import Examples, labelled
+from store.undeclared import undeclared
 
 PERSON = b"kg.label"
 FAR = 0.25  # the worth of a row far from every threshold, where one at a threshold has 1
@@ -72,14 +77,19 @@ def label_queue(
         raise InputInvalid("--rate and --budget: give one of the two")
     spec = cascades.cascade(session, cascade)
     examples = labelled(session, cascade, window, as_of=as_of, trusted=spec.targets.trusted)
+    teaching = _teaching(session, examples, spec, window)
     open_rows = [
         rows
-        for rows in _by_decision(examples)
+        for rows in (rows[teaching[rows]] for rows in _by_decision(examples))
         if np.isnan(examples.correct[rows]).any() and (agreements or not _agree(examples, rows))
     ]
     held = {one.id: one for one in decisions.decisions_between(session, cascade, window, as_of=as_of)}
     of_rows = [held[examples.ids[rows[0]]] for rows in open_rows]
-    chances = [rate or 0.0] * len(open_rows) if budget is None else _chances(of_rows, spec, budget, aim)
+    if budget is None:
+        chances = [rate or 0.0] * len(open_rows)
+    else:
+        whole = [spec.last in examples.tier[rows] for rows in open_rows]
+        chances = _chances(of_rows, whole, spec, budget, aim)
     chosen = [
         (rows, decision, chance)
         for rows, decision, chance in zip(open_rows, of_rows, chances, strict=True)
@@ -104,10 +114,26 @@ def worth(decision: Decision, spec: CascadeSpec, aim: Aim) -> float:
     return tell / last.run_propensity
 
 
-def _chances(of_rows: Sequence[Decision], spec: CascadeSpec, budget: float, aim: Aim | None) -> list[float]:
+def _teaching(session: Session, examples: Examples, spec: CascadeSpec, window: Window) -> npt.NDArray[np.bool_]:
+    """[n] whether a label of the attempt would teach anything."""
+    foreign = undeclared(examples, spec)
+    begun = examples.at_tier(0)
+    astray = (begun >= 0) & foreign[begun] if examples.rows else np.zeros(0, dtype=np.bool_)
+    erased = erased_between(session, spec.name, window)
+    gone = np.fromiter((one in erased for one in examples.ids), dtype=np.bool_, count=examples.rows)
+    return np.asarray(~foreign & ~gone & ~astray[examples.decision], dtype=np.bool_)
+
+
+def _chances(
+    of_rows: Sequence[Decision], whole: Sequence[bool], spec: CascadeSpec, budget: float, aim: Aim | None
+) -> list[float]:
+    """Chances that sum to the budget; `whole` says whose last tier's answer teaches: without it a drop is unknown."""
     drops = spec.targets.kind is TargetKind.MAX_ACCURACY_DROP
     sought = aim or (Aim.DROP if drops else Aim.ACCURACY)
-    worths = [worth(decision, spec, sought) for decision in of_rows]
+    worths = [
+        worth(decision, spec, sought) if last or sought is Aim.ACCURACY else 0.0
+        for decision, last in zip(of_rows, whole, strict=True)
+    ]
     if not any(worths):
         return [0.0] * len(of_rows)
     chances: list[float] = label_propensities(worths, budget).tolist()

@@ -14,6 +14,7 @@ def write_queue(rows: Sequence[QueuedAnswer], path: Path) -> None:
     table = pa.table(
         {
             "decision_id": pa.array([str(row.decision_id) for row in rows], pa.string()),
+            "external_id": pa.array([row.external_id for row in rows], pa.string()),
             "tier": pa.array([row.tier for row in rows], pa.int8()),
             "model": pa.array([row.model for row in rows], pa.string()),
             "slice": pa.array([row.slice for row in rows], pa.string()),

@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from knowgate import Decision, codec
+from knowgate import Decision, codec, new_decision_id
 from services.clock import SimulatedClock
 from store import labels
 from store.engine import reading
@@ -98,3 +98,36 @@ def test_a_label_sent_again_changes_nothing(client: TestClient, engine: Engine, 
 def test_a_form_of_another_site_cannot_post_labels(client: TestClient) -> None:
     response = client.post("/v1/labels", content=b'{"labels": []}', headers={"Content-Type": "text/plain"})
     assert response.status_code == 415
+
+
+@pytest.mark.usefixtures("trivia")
+@pytest.mark.parametrize(("ahead", "taken"), [(30, True), (90, False), (2 * 3600, False), (23 * 3600, False)])
+def test_decisions_and_labels_may_be_as_far_ahead_of_the_clock_as_each_other(
+    client: TestClient, clock: SimulatedClock, decision: Make, ahead: int, taken: bool
+) -> None:
+    at = clock.now() + timedelta(seconds=ahead)
+    sent = decision(id=new_decision_id(at), occurred_at=at)
+    receipt = client.post("/v1/decisions", json={"decisions": [codec.encode(sent)]}).json()
+    assert receipt["stored"] == int(taken)
+    assert [row["field"] for row in receipt["rejected"]] == ([] if taken else ["occurred_at"])
+    made = post(client, label(decision_id=str(sent.id), labelled_at=at.isoformat())).json()
+    assert (made["stored"], len(made["rejected"])) == ((1, 0) if taken else (0, 1))
+    if taken:  # who labels at once, by a clock that is right, is not taken for a prophet
+        now = post(client, label(decision_id=str(sent.id), labelled_at=clock.now().isoformat(), correct=0)).json()
+        assert (now["stored"], now["rejected"]) == (1, [])
+
+
+@pytest.mark.usefixtures("trivia")
+def test_labels_that_contradict_each_other_are_named_by_their_place_in_the_batch(
+    client: TestClient, engine: Engine, decision: Make
+) -> None:
+    sent = decision()
+    send(client, sent)
+    rows = [label(), label(external_id="q0"), label(decision_id=str(sent.id), correct=0, grader="anna")]
+    made = post(client, *rows).json()
+    assert [(row["index"], row["field"]) for row in made["rejected"]] == [
+        (0, "decision_id"),
+        (1, "correct"),
+        (2, "correct"),
+    ]
+    assert said(engine, sent) == ()

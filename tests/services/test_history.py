@@ -133,6 +133,27 @@ def test_an_imported_table_is_there_once_however_often_it_comes(engine: Engine, 
 
 
 @pytest.mark.usefixtures("trivia")
+def test_a_query_of_tomorrow_is_not_imported(engine: Engine, table: Callable[[str], OutcomeTable]) -> None:
+    when = (NOW + timedelta(hours=2)).isoformat()
+    rows = "".join(f"q,{tier},m{tier},0.5,{when}\n" for tier in (0, 1))
+    outcomes = table("query_id,tier,model,p_t,occurred_at\n" + rows)
+    with pytest.raises(TableInvalid, match=r"occurred_at of query 'q' is .*: it is after now .*; correct the clock"):
+        store(engine, recorded_decisions(outcomes, "trivia"))
+
+
+@pytest.mark.usefixtures("trivia")
+def test_a_correction_needs_a_time_of_its_own(engine: Engine, table: Callable[[str], OutcomeTable]) -> None:
+    head = "query_id,tier,model,p_t,correct,labelled_at\n"
+    first = table(head + "q,0,m0,0.5,1,2026-01-02T00:00:00Z\nq,1,m1,0.5,1,\n")
+    other = table(head + "q,0,m0,0.5,0,2026-01-02T00:00:00Z\nq,1,m1,0.5,1,\n")
+    later = table(head + "q,0,m0,0.5,0,2026-01-03T00:00:00Z\nq,1,m1,0.5,1,\n")
+    store(engine, recorded_decisions(first, "trivia", span=SPAN))
+    with pytest.raises(TableInvalid, match=r"correct is 0: another gold label of this answer.*later labelled_at"):
+        store(engine, recorded_decisions(other, "trivia", span=SPAN))
+    assert store(engine, recorded_decisions(later, "trivia", span=SPAN)).labels == 1
+
+
+@pytest.mark.usefixtures("trivia")
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
 def test_history_exported_is_the_table_that_was_imported(
     engine: Engine, table: Callable[[str], OutcomeTable], tmp_path: Path, suffix: str

@@ -355,17 +355,6 @@ def test_labels_of_two_transactions_at_once_cannot_contradict_each_other(geo: En
     assert sum(refused) == 3
 
 
-def test_a_decision_ahead_of_the_clock_is_refused_as_its_labels_are(session: Session, cast: Any) -> None:
-    near, far = cast.retained(0.9), cast.retained(120)
-    added = add_decisions(session, [near, far], received_at=cast.at(0))
-    assert added.stored == (near.id,)
-    assert [(row.index, row.field) for row in added.rejected] == [(1, "occurred_at")]
-    assert "it is after now" in added.rejected[0].cure
-    labels = [cast.label(near, 0.5), cast.label(far, 0.5), cast.label(near, 1.5)]
-    taken = add_labels(session, labels, received_at=cast.at(0))
-    assert (taken.stored, taken.waiting, [row.index for row in taken.rejected]) == (1, 1, [2])
-
-
 def test_a_waiting_label_is_not_taken_by_a_decision_of_another_cascade(session: Session, cast: Any) -> None:
     apply_cascade(session, replace(cast.spec, name="law"), now=cast.at(0))
     theirs, ours = cast.retained(cascade="law", external_id="q"), cast.retained(1, external_id="q")

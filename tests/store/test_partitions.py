@@ -65,15 +65,15 @@ def test_a_month_is_made_when_its_first_decision_arrives(postgresql: Engine, cas
 
 
 def test_a_decision_of_no_partition_is_kept_in_the_default_one(postgresql: Engine, cast: Any) -> None:
-    stray = sent_at(cast, datetime(2011, 5, 5, tzinfo=UTC))
+    stray = sent_at(cast, datetime(2099, 5, 5, tzinfo=UTC))
     with transaction(postgresql) as session:
         added = add_decisions(session, [stray], received_at=cast.at(0))
         assert added.stored == (stray.id,)
         assert rows_in(session, "decision_default") == 1
-    later = sent_at(cast, datetime(2011, 5, 6, tzinfo=UTC))
+    later = sent_at(cast, datetime(2099, 5, 6, tzinfo=UTC))
     with transaction(postgresql) as session:
-        # By this clock the month is near; it has a row in the default partition, so it stays there, and nothing fails.
-        assert add_decisions(session, [later], received_at=datetime(2011, 5, 6, tzinfo=UTC)).stored == (later.id,)
+        # The month has come; it has a row in the default partition, so it stays there, and nothing fails.
+        assert add_decisions(session, [later], received_at=datetime(2099, 5, 6, tzinfo=UTC)).stored == (later.id,)
         assert rows_in(session, "decision_default") == 2
         assert decision(session, stray.id).id == stray.id
 

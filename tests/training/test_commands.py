@@ -170,3 +170,21 @@ def test_a_file_without_prompts_is_refused_by_column(tmp_path: Path, model_of: A
         extract_file(answerer, tmp_path / "bare.parquet", tmp_path / "out.npz")
     with pytest.raises(ExtractionRefused, match=r"\.npz"):
         extract_file(answerer, tmp_path / "bare.parquet", tmp_path / "out.txt")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["--layers", "0", "--layers", "1", "2"], ["--layers", "0", "1", "2"], ["--layers=0", "--layers=1", "--layers=2"]],
+)
+def test_an_option_of_several_values_takes_all_of_them_however_they_are_given(
+    tmp_path: Path, model_of: Any, tokenizer_of_letters: Any, given: list[str]
+) -> None:
+    model_of("llama").save_pretrained(tmp_path / "model")
+    tokenizer_of_letters().save_pretrained(tmp_path / "model")
+    (tmp_path / "p.csv").write_text("query_id,prompt\nq1,abc:\n")
+    command = ["extract", "--model", str(tmp_path / "model"), "--prompts", str(tmp_path / "p.csv"), "--device", "cpu"]
+    command += ["--out", str(tmp_path / "out.npz"), "--states-only", *given]
+    command += ["--positions", "first_token", "--positions", "last_prompt_token"]
+    assert main(command) == 0
+    with np.load(tmp_path / "out.npz") as held:
+        assert held["hidden"].shape == (1, 6, 16)
