@@ -144,11 +144,11 @@ def test_a_query_of_tomorrow_is_not_imported(engine: Engine, table: Callable[[st
 @pytest.mark.usefixtures("trivia")
 def test_a_correction_needs_a_time_of_its_own(engine: Engine, table: Callable[[str], OutcomeTable]) -> None:
     head = "query_id,tier,model,p_t,correct,labelled_at\n"
-    first = table(head + "q,0,m0,0.5,1,2026-01-02T00:00:00Z\nq,1,m1,0.5,1,\n")
-    other = table(head + "q,0,m0,0.5,0,2026-01-02T00:00:00Z\nq,1,m1,0.5,1,\n")
-    later = table(head + "q,0,m0,0.5,0,2026-01-03T00:00:00Z\nq,1,m1,0.5,1,\n")
+    first = table(head + "q,0,m0,0.5,1,2026-03-02T00:00:00Z\nq,1,m1,0.5,1,\n")
+    other = table(head + "q,0,m0,0.5,0,2026-03-02T00:00:00Z\nq,1,m1,0.5,1,\n")
+    later = table(head + "q,0,m0,0.5,0,2026-03-03T00:00:00Z\nq,1,m1,0.5,1,\n")
     store(engine, recorded_decisions(first, "trivia", span=SPAN))
-    with pytest.raises(TableInvalid, match=r"correct is 0: another gold label of this answer.*later labelled_at"):
+    with pytest.raises(TableInvalid, match=r"correct is '0': another gold label of this answer.*later labelled_at"):
         store(engine, recorded_decisions(other, "trivia", span=SPAN))
     assert store(engine, recorded_decisions(later, "trivia", span=SPAN)).labels == 1
 
