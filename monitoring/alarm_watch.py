@@ -13,6 +13,7 @@ from monitoring.alarm_memory import AlarmMemory
 from monitoring.alarms import watch_risk, watch_savings
 from monitoring.causes import risk_cause, savings_cause
 from monitoring.cohorts import Cohort
+from monitoring.late import Lateness
 from monitoring.names import Rule
 from monitoring.reader import Champion, Reader
 from monitoring.rules import Judgement, judge_alarm
@@ -29,9 +30,9 @@ class AlarmFinding:
     judgement: Judgement
 
 
-def watch_alarms(reader: Reader, current: Cohort, champion: Champion) -> tuple[AlarmFinding, ...]:
+def watch_alarms(reader: Reader, current: Cohort, champion: Champion, lateness: Lateness) -> tuple[AlarmFinding, ...]:
     """Both alarms, moved on by what they have not consumed yet; an alarm that is further already is left out."""
-    findings = (_savings(reader, current, champion), _risk(reader, current))
+    findings = (_savings(reader, current, champion, lateness), _risk(reader, current, lateness))
     return tuple(finding for finding in findings if finding is not None)
 
 
@@ -49,7 +50,7 @@ def mature_until(window: Window, horizon: timedelta, now: datetime) -> datetime:
     return window.end - blocks * window.length
 
 
-def _savings(reader: Reader, current: Cohort, champion: Champion) -> AlarmFinding | None:
+def _savings(reader: Reader, current: Cohort, champion: Champion, lateness: Lateness) -> AlarmFinding | None:
     memory = reader.memory(Rule.SAVINGS)
     block = _block(memory, current.window.start, current.window.end)
     if block is None:
@@ -57,10 +58,12 @@ def _savings(reader: Reader, current: Cohort, champion: Champion) -> AlarmFindin
     cohort = current if block == current.window else reader.cohort(block)
     moved = watch_savings(memory, cohort, champion.promise)
     opened = memory.families[0].opened_at if memory is not None and memory.families else block.start
-    return AlarmFinding(memory=moved, judgement=judge_alarm(moved, lambda: _why_savings(reader, moved, opened, block)))
+    late = lateness.total(mature=False, since=opened, until=block.end)
+    judgement = judge_alarm(moved, lambda: _why_savings(reader, moved, opened, block), late=late)
+    return AlarmFinding(memory=moved, judgement=judgement)
 
 
-def _risk(reader: Reader, current: Cohort) -> AlarmFinding | None:
+def _risk(reader: Reader, current: Cohort, lateness: Lateness) -> AlarmFinding | None:
     memory = reader.memory(Rule.RISK)
     until = mature_until(current.window, reader.spec.horizon, reader.now)
     block = _block(memory, until - current.window.length, until)
@@ -68,9 +71,9 @@ def _risk(reader: Reader, current: Cohort) -> AlarmFinding | None:
         return None
     moved = watch_risk(memory, reader.cohort(block))
     opened = memory.families[0].opened_at if memory is not None and memory.families else block.start
-    return AlarmFinding(
-        memory=moved, judgement=judge_alarm(moved, lambda: risk_cause(reader.cohort(_harmed(moved, opened, block))))
-    )
+    late = lateness.total(mature=True, since=opened, until=block.end)
+    judgement = judge_alarm(moved, lambda: risk_cause(reader.cohort(_harmed(moved, opened, block))), late=late)
+    return AlarmFinding(memory=moved, judgement=judgement)
 
 
 def _block(memory: AlarmMemory | None, start: datetime, end: datetime) -> Window | None:

@@ -40,6 +40,7 @@ class FigureName(StrEnum):
     LABELS_MATURE = "labels_mature"
     LABELS_LATE = "labels_late"
     LABELS_OVERDUE = "labels_overdue"
+    LATE_DECISIONS = "late_decisions"
     UNDECLARED_SHARE = "undeclared_share"
     MISSING_P_T = "missing_share.p_t"
     MISSING_P_IK = "missing_share.p_ik"
@@ -74,6 +75,7 @@ class Rule(StrEnum):
     STALE_RUNTIME = "stale_runtime"
     UNDECLARED_MODEL = "undeclared_model"
     CONSTANT_SIGNAL = "constant_signal"
+    LATE_DECISIONS = "late_decisions"
 
 
 def missing_of(column: str) -> FigureName:

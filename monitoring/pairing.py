@@ -54,9 +54,9 @@ def pair_attempts(examples: Examples) -> pd.DataFrame:
     """One row per attempt, ordered by decision and tier.
 
     Columns: id, decision (ordinal), occurred_at (aware; of the id), tier, role, model, revision (None where nobody
-    said), slice, bundle, generation, reason (None where kept or undecided), retained (this tier's verdict was to
-    keep), p_t, p_ik, score, ood, entropy, correct, run_propensity, label_propensity, exploration_rate, answer,
-    tokens_in, tokens_out, latency_ms, usd, gflops, tokens, label_received_at (aware), label_source, shard, row;
+    said), received_at (aware), slice, bundle, generation, reason (None where kept or undecided), retained (this tier's
+    verdict was to keep), p_t, p_ik, score, ood, entropy, correct, run_propensity, label_propensity, exploration_rate,
+    answer, tokens_in, tokens_out, latency_ms, usd, gflops, tokens, label_received_at (aware), label_source, shard, row;
     forecast and forecast_source (what a source that is not trusted says of the answer, beside `correct`); p_t_kind;
     label_coin.
     """
@@ -64,6 +64,7 @@ def pair_attempts(examples: Examples) -> pd.DataFrame:
         "id": examples.ids,
         "decision": examples.decision,
         "occurred_at": _decision_times(examples),
+        "received_at": pd.Series(examples.received_at).dt.tz_localize("UTC"),
         "label_received_at": pd.Series(examples.label_received_at).dt.tz_localize("UTC"),
         "tier": examples.tier,
         "retained": examples.retained,
@@ -104,10 +105,10 @@ def of_declared_kind(attempts: pd.DataFrame, spec: CascadeSpec) -> pd.DataFrame:
 def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime) -> pd.DataFrame:
     """One row per decision, in order of decision time.
 
-    Columns: id, occurred_at, slice, bundle, generation; kept_tier, retained (kept before the last tier), reason (why
-    the last tier was asked; None where retained); last_ran, explored (the last tier ran though the query was retained),
-    run_propensity (chance that the last tier ran: 1 where escalated), label_propensity (of X), correct_kept,
-    kept_label_propensity, kept_label_source, correct_last, last_label_propensity, last_label_source, x;
+    Columns: id, occurred_at, received_at, slice, bundle, generation; kept_tier, retained (kept before the last tier),
+    reason (why the last tier was asked; None where retained); last_ran, explored (the last tier ran though the query
+    was retained), run_propensity (chance that the last tier ran: 1 where escalated), label_propensity (of X),
+    correct_kept, kept_label_propensity, kept_label_source, correct_last, last_label_propensity, last_label_source, x;
     forecast_kept, forecast_last, forecast_x (what sources say that are not trusted); score (of the kept tier);
     prompt_tokens; per unit: U (what answering cost), last_U (NaN where the last tier did not run),
     exploration_U; expected_last_U (the last tier's price of the tokens that the first attempt used: a forecast that has
@@ -129,6 +130,7 @@ def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime
     retained, last_ran = tier[kept] < spec.last, last >= 0
     columns |= {
         "occurred_at": attempts["occurred_at"].array[first],
+        "received_at": attempts["received_at"].array[first],
         "kept_tier": tier[kept],
         "retained": retained,
         "last_ran": last_ran,

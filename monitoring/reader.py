@@ -4,6 +4,7 @@ Reads need no common snapshot: everything joined is as of `now`, and what arrive
 """
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,12 +21,14 @@ from monitoring.alarm_memory import AlarmMemory, memory_from_json
 from monitoring.alarms import Promise
 from monitoring.cohorts import Cohort, cohort_of, is_mature
 from monitoring.judges import measured_errors
+from monitoring.late import OVERLAP, Lateness, lateness_of
 from monitoring.names import FigureName, Rule
 from monitoring.pairing import pair_attempts
 from store import assignments, bundles
 from store.alarm_states import alarm_state
 from store.assignments import Acknowledgement
 from store.cascades import cascade as cascade_spec
+from store.decisions import late_times
 from store.engine import reading
 from store.errors import BundleDamaged, BundleUnknown
 from store.examples import labelled
@@ -119,6 +122,25 @@ class Reader:
         """What each runtime last said."""
         with reading(self._engine) as session:
             return tuple(assignments.acknowledgements(session, self.spec.name))
+
+    def lateness(self, current: Window) -> tuple[Lateness, tuple[Window, ...]]:
+        """What is known of late decisions, and the windows that some have come to since the last run."""
+        back, name = LOOK_BACK + self.spec.horizon, FigureName.LATE_DECISIONS.value
+        with reading(self._engine) as session:
+            rows = figures(session, self.spec.name, names=[name], since=self.now - back)
+            last = lateness_of(rows).last_watched()
+            if last is None:
+                return lateness_of(rows), ()
+            made = late_times(session, self.spec.name, since=last - OVERLAP, until=self.now, made_before=current.start)
+            if made and made[0] < self.now - back:
+                rows = figures(session, self.spec.name, names=[name], since=made[0])
+        known = lateness_of(rows)
+        return known, known.touched_by(made, current.length)
+
+    def again(self, windows: tuple[Window, ...]) -> Iterator[Cohort]:
+        """The cohorts of windows that are computed again, one at a time: there may be many after an outage."""
+        for window in windows:
+            yield self._read(window)
 
     def matured(self) -> tuple[Window, ...]:
         """Windows with immature figures alone that are mature by now, oldest first, at most `MATURED_AT_ONCE`."""

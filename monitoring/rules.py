@@ -18,10 +18,13 @@ from monitoring.estimates import Estimated
 from monitoring.names import Rule
 from monitoring.signal_tables import SignalSpread
 from store.assignments import Acknowledgement
+from store.figures import FigureRow
 
 OOD_ROWS = 100  # decisions at the tier; with fewer the rule is silent
 OOD_MARGIN = 0.05  # beyond what reference traffic escalates by its own percentile
 FAR_DRIFT = 2.0  # thresholds; one column that far, or two columns at all
+LATE_ROWS = 20  # decisions that came after their window was watched
+LATE_SHARE = 0.01  # of the decisions of those windows; the last seconds of a window always come a little late
 OVERDUE_ROWS = 20  # decisions past the horizon that should be labelled
 OVERDUE_SHARE = 0.5  # of the labels that were to be there
 ACKNOWLEDGE_WITHIN = timedelta(hours=1)  # a generation older than this is expected everywhere
@@ -68,8 +71,11 @@ class Judgement:
         return {name for name in str(details.get("columns", "")).split(", ") if name} <= self.covers
 
 
-def judge_alarm(memory: AlarmMemory, cause: Callable[[], str]) -> Judgement:
-    """The savings or the risk alarm after its last block; `cause` is asked if it rang in that block."""
+def judge_alarm(memory: AlarmMemory, cause: Callable[[], str], *, late: int = 0) -> Judgement:
+    """The savings or the risk alarm after its last block; `cause` is asked if it rang in that block.
+
+    `late` decisions of the time it has watched came after it had passed.
+    """
     if memory.raised_at is None:
         return Judgement(rule=memory.rule, standing=Standing.CLEAR, cause=_why_quiet(memory))
     if memory.raised_at != memory.consumed_until:
@@ -79,7 +85,11 @@ def judge_alarm(memory: AlarmMemory, cause: Callable[[], str]) -> Judgement:
     details |= {"unit": memory.unit} if memory.unit else {}
     if memory.rule is Rule.SAVINGS:  # what the forecast rests on: docs/decisions/0090
         details |= {"forecast_ratio": memory.ratio, "forecast_rows": memory.ratio_rows}
-    return Judgement(rule=memory.rule, standing=Standing.RAISED, cause=cause(), details=details)
+    told = cause()
+    if late:
+        details |= {"late_decisions": late}
+        told += f"; {late} decisions of that time came too late to be heard"
+    return Judgement(rule=memory.rule, standing=Standing.RAISED, cause=told, details=details)
 
 
 def judge_ood(
@@ -163,6 +173,28 @@ def judge_overdue(labelled: int, expected: float, decisions: int, horizon: timed
             f" {hours:.0f} hours; risk cannot be watched without them"
         ),
         details={"labelled": labelled, "expected": expected, "decisions": decisions},
+    )
+
+
+def judge_late(rows: Sequence[FigureRow]) -> Judgement:
+    """Raised where many decisions came after their window was watched; a row of `late_decisions` per window."""
+    rule, total = Rule.LATE_DECISIONS, sum(row.n for row in rows)
+    late = [row for row in rows if row.value]
+    count = int(sum(row.value or 0.0 for row in late))
+    if not total:
+        return Judgement(rule=rule, standing=Standing.UNKNOWN)
+    if count < max(LATE_ROWS, LATE_SHARE * total):
+        return Judgement(rule=rule, standing=Standing.CLEAR, cause=f"{count} of {total} decisions came late")
+    first, last = min(row.window.start for row in late), max(row.window.end for row in late)
+    return Judgement(
+        rule=rule,
+        standing=Standing.RAISED,
+        cause=(
+            f"{count} of {total} decisions came after their window was watched, those of {first:%Y-%m-%d %H:%M} to"
+            f" {last:%Y-%m-%d %H:%M} UTC: figures are computed again, the savings alarm has not heard them; see whether"
+            " a runtime was cut off or the service was down"
+        ),
+        details={"late": count, "decisions": total, "from": first.isoformat(), "to": last.isoformat()},
     )
 
 

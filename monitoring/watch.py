@@ -1,6 +1,7 @@
 """One window of one cascade, watched: what the scheduler's `monitor` job calls, in its own process.
 
-1. Figures of the window, immature, and of every window that has become mature since.
+1. Figures of the window, immature, of every window that has become mature since, and of those that decisions have come
+   to after they were watched (`monitoring.late`).
 2. The savings alarm consumes the window at once; the risk alarm what is older than the label horizon.
 3. Once a day: drift against the champion's training window, the OOD gate, labels that are overdue, how often graders
    err and whether that got worse.
@@ -12,6 +13,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -24,10 +26,11 @@ from monitoring.cohorts import Cohort
 from monitoring.daily_rules import DAY, TierDrift, day_of, find_drift, judge_day, judge_labels
 from monitoring.figures import figures_of
 from monitoring.judges import judge_drift_of_judge
+from monitoring.late import Lateness
 from monitoring.models import judge_cohort_models
 from monitoring.names import Rule
 from monitoring.reader import Champion, Reader
-from monitoring.rules import Judgement, judge_constant, judge_runtimes
+from monitoring.rules import Judgement, Standing, judge_constant, judge_late, judge_runtimes
 from monitoring.signal_tables import SignalSpread, signal_spreads
 from store.alarm_states import put_alarm_state
 from store.drift_reports import DriftReport, put_report
@@ -47,6 +50,7 @@ class WatchOutcome:
     decisions: int
     figures: int
     matured: tuple[Window, ...]
+    again: tuple[Window, ...]  # computed again, since decisions came late
     reports: int
     alerts: tuple[AlertChange, ...]
 
@@ -55,7 +59,8 @@ class WatchOutcome:
         resolved = len(self.alerts) - opened
         return (
             f"watched {self.decisions} decisions: {self.figures} figures, {len(self.matured)} matured cohorts,"
-            f" {self.reports} drift reports, {opened} alerts opened, {resolved} resolved"
+            f" {len(self.again)} cohorts again, {self.reports} drift reports, {opened} alerts opened,"
+            f" {resolved} resolved"
         )
 
 
@@ -66,6 +71,17 @@ class _Conclusions:
     memories: tuple[AlarmMemory, ...]
     judgements: tuple[Judgement, ...]
     graders: tuple[GraderError, ...]
+    again: tuple[Window, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Again:
+    """What decisions that came late have changed."""
+
+    lateness: Lateness
+    windows: tuple[Window, ...]
+    figures: tuple[FigureRow, ...]
+    raised: tuple[Judgement, ...]  # by rules that look at single windows
 
 
 def watch_window(
@@ -88,30 +104,66 @@ def watch_window(
         decisions=current.size,
         figures=len(found.figures),
         matured=tuple(cohort.window for cohort in matured),
+        again=found.again,
         reports=len(found.drift),
         alerts=changes,
     )
 
 
 def _conclude(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Conclusions:
-    champion = reader.champion()
-    alarms = watch_alarms(reader, current, champion)
+    champion, late = reader.champion(), _compute_again(reader, current, matured)
+    alarms = watch_alarms(reader, current, champion, late.lateness)
     drift, daily, graders = _conclude_day(reader, current, champion, alarms)
     runtimes = judge_runtimes(champion.assignment, reader.acknowledgements(), now=reader.now)
     figures = tuple(row for cohort in (current, *matured) for row in figures_of(cohort, computed_at=reader.now))
+    day = current.window.end - DAY
+    lately = [
+        row
+        for (window, mature), row in late.lateness.rows.items()
+        if not mature and window.end <= current.window.end and (window.end > day or window in late.windows)
+    ]
     return _Conclusions(
-        figures=figures,
+        figures=(*figures, *late.figures),
         drift=drift,
         memories=tuple(finding.memory for finding in alarms),
         judgements=(
             *(finding.judgement for finding in alarms),
             *daily,
             runtimes,
-            judge_cohort_models(current),
-            judge_constant(spreads_of(current)),
+            *(_either(judgement, late.raised) for judgement in _of_one_window(current)),
+            judge_late(lately),
         ),
         graders=graders,
+        again=late.windows,
     )
+
+
+def _compute_again(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Again:
+    """The windows that late decisions touch, one after the other: their figures, and what rules say of them."""
+    lateness, touched = reader.lateness(current.window)
+    first, known = {cohort.window for cohort in (current, *matured)}, lateness
+    windows = tuple(window for window in touched if window not in first)
+    rows: list[FigureRow] = []
+    raised: list[Judgement] = []
+    for cohort in chain((current, *matured), reader.again(windows)):
+        lateness = lateness.counted(cohort, watched_at=reader.now if cohort.window in first else None)
+        if cohort.window not in first:
+            rows += figures_of(cohort, computed_at=reader.now)
+            raised += [said for said in _of_one_window(cohort) if said.standing is Standing.RAISED]
+    rows += [row for key, row in lateness.rows.items() if known.rows.get(key) != row]
+    return _Again(lateness=lateness, windows=windows, figures=tuple(rows), raised=tuple(raised))
+
+
+def _of_one_window(cohort: Cohort) -> tuple[Judgement, ...]:
+    """What the rules say that look at one window at a time."""
+    return judge_cohort_models(cohort), judge_constant(spreads_of(cohort))
+
+
+def _either(judgement: Judgement, raised: tuple[Judgement, ...]) -> Judgement:
+    """The judgement, or what its rule says of a window that decisions came late to, where that is raised."""
+    if judgement.standing is Standing.RAISED:
+        return judgement
+    return next((late for late in raised if late.rule is judgement.rule), judgement)
 
 
 def spreads_of(cohort: Cohort) -> tuple[SignalSpread, ...]:

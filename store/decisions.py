@@ -140,6 +140,23 @@ def next_time(session: Session, cascade: str, since: datetime) -> datetime | Non
     return None if coming is None else decided_at(coming)
 
 
+def late_times(
+    session: Session, cascade: str, *, since: datetime, until: datetime, made_before: datetime
+) -> tuple[datetime, ...]:
+    """When the decisions were made that arrived after `since` and by `until`, of those made before `made_before`."""
+    arrived = session.scalars(
+        select(DecisionRow.id)
+        .where(
+            DecisionRow.cascade == cascade,
+            DecisionRow.received_at > since,
+            DecisionRow.received_at <= until,
+            DecisionRow.id < partitions.first_id(made_before),
+        )
+        .order_by(DecisionRow.id)
+    )
+    return tuple(decided_at(decision_id) for decision_id in arrived)
+
+
 def last_time(session: Session, cascade: str) -> datetime | None:
     """When the cascade's newest decision was made; None before the first."""
     last = session.scalar(

@@ -50,6 +50,7 @@ class Examples:
     ids: Objects  # UUID of the decision
     decision: Integers  # 0, 1, …: equal for the attempts of one decision; what pairs tiers
     occurred_at: Times
+    received_at: Times  # when the decision arrived
     tier: Integers
     role: Objects
     model: Objects
@@ -271,6 +272,7 @@ _Column = tuple[str, Callable[[Subquery], Any], Callable[[tuple[Any, ...]], Any]
 _COLUMNS: tuple[_Column, ...] = (
     ("ids", lambda _: _DECISION.c.id, _objects),
     ("occurred_at", lambda _: _DECISION.c.occurred_at, _times),
+    ("received_at", lambda _: _DECISION.c.received_at, _times),
     ("tier", lambda _: _ATTEMPT.c.tier, _integers),
     ("role", lambda _: _ATTEMPT.c.role, _objects),
     ("model", lambda _: _ATTEMPT.c.model, _objects),

@@ -20,6 +20,7 @@ class DecisionRow(Base):
     __table_args__ = (
         Index("ix_decision_cascade_id", "cascade", "id"),
         Index("ix_decision_cascade_external_id", "cascade", "external_id"),
+        Index("ix_decision_cascade_received_at", "cascade", "received_at"),
         {"postgresql_partition_by": "RANGE (id)"},
     )
 

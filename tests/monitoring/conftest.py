@@ -157,14 +157,19 @@ def labels_of(asked: Asked, decision: Decision) -> list[Label]:
     ]
 
 
-def store_asked(session: Any, asked: Sequence[Asked], cascade: str = "cities") -> list[Decision]:
-    """Through the real store, by the hour: each decision at the end of the hour it was made in, each label likewise."""
+def store_asked(
+    session: Any, asked: Sequence[Asked], cascade: str = "cities", *, received_at: datetime | None = None
+) -> list[Decision]:
+    """Through the real store, by the hour: each decision at the end of the hour it was made in, each label likewise.
+
+    With `received_at` all come then.
+    """
     decisions = [decision_of(one, cascade) for one in asked]
     for _, batch in _by_hour(decisions, lambda decision: decision.occurred_at):
-        add_decisions(session, batch, received_at=max(decision.occurred_at for decision in batch))
+        add_decisions(session, batch, received_at=received_at or max(decision.occurred_at for decision in batch))
     labels = [label for one, decision in zip(asked, decisions, strict=True) for label in labels_of(one, decision)]
     for _, batch in _by_hour(labels, lambda label: label.labelled_at):
-        add_labels(session, batch, received_at=max(label.labelled_at for label in batch))
+        add_labels(session, batch, received_at=received_at or max(label.labelled_at for label in batch))
     return decisions
 
 

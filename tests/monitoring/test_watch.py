@@ -95,7 +95,7 @@ class Deployment:
         self.promote(generation=1, savings_low=0.5)
         return self
 
-    def put(self, asked, *, strangeness=0.0):
+    def put(self, asked, *, strangeness=0.0, received_at=None):
         """Store the queries with hidden states of their own, and the signals that the champion's models see in them."""
         asked = list(asked)
         strange = np.array([one.slice == "state_of" for one in asked])
@@ -103,7 +103,7 @@ class Deployment:
         hidden += strangeness * strange[:, None]
         asked = self.with_signals(asked, hidden) if self.bundle else asked
         with transaction(self.engine) as session:
-            decisions = self.cast.store_asked(session, asked)
+            decisions = self.cast.store_asked(session, asked, received_at=received_at)
             shard = write_shard(f"file://{self.folder}/shards", hidden, [str(d.id) for d in decisions])
             rows = [
                 VectorRow(decision_id=d.id, tier=0, row=i, sha256=shard.row_sha256[i]) for i, d in enumerate(decisions)
@@ -175,6 +175,10 @@ class Deployment:
         start = self.cast.DAY + day * DAY + quarter * self.cast.EVERY
         window = Window(start=start, end=start + self.cast.EVERY)
         return watch_window(self.engine, "cities", window, now=window.end + timedelta(minutes=1), fence=fence)
+
+    def state(self, rule):
+        with reading(self.engine) as session:
+            return json.loads(alarm_state(session, "cities", rule.value))
 
     def alerts(self, **only):
         with reading(self.engine) as session:
@@ -477,3 +481,109 @@ def test_undeclared_models_are_counted_and_opened_as_an_alert_until_a_window_wit
     engine.dispose()
     assert shares[cast.DAY, 0] == pytest.approx(1 / 6) and shares[cast.DAY, 1] == 0.0
     assert shares[cast.DAY + cast.EVERY, 0] == 0.0
+
+
+def figure(deployment, name, window, *, mature=False):
+    with reading(deployment.engine) as session:
+        rows = figures(session, "cities", names=[name], mature=mature)
+    found = [row for row in rows if row.window == window and row.tier is None and row.slice is None]
+    return found[0].value if found else None
+
+
+def test_decisions_that_come_after_their_window_was_watched_are_in_its_figures_and_counted(everywhere):
+    traffic = list(everywhere.day_of_traffic(0))  # 40 a window
+    everywhere.put(traffic[:10])
+    first = everywhere.watch(0, 0)
+    assert figure(everywhere, "queries", first.window) == 10
+    state = everywhere.state(Rule.SAVINGS)
+    everywhere.put(traffic[10:40], received_at=first.window.end + timedelta(hours=5))
+    second = everywhere.watch(0, 1)
+    assert second.again == (first.window,)
+    assert figure(everywhere, "queries", first.window) == 40
+    assert figure(everywhere, "late_decisions", first.window) == 30
+    assert figure(everywhere, "late_decisions", second.window) == 0
+    (change,) = second.alerts
+    assert (change.rule, change.event) == (Rule.LATE_DECISIONS, "opened")
+    assert "30 of 40 decisions came after their window was watched, those of 2026-03-02 00:00 to" in change.cause
+    assert everywhere.state(Rule.SAVINGS)["families"] == state["families"]  # what it has passed it has passed
+    assert everywhere.watch(0, 2).again == ()
+
+
+def test_a_window_that_is_computed_again_rings_no_alarm_twice_and_loses_no_ring(deployment):
+    deployment.put(deployment.day_of_traffic(0))
+    deployment.watch_day(0)
+    strange = list(deployment.day_of_traffic(1, strange=0.7, n=600))
+    deployment.put([one for at, one in enumerate(strange) if at % 5], strangeness=1.5)
+    rung = [change for outcome in deployment.watch_day(1) for change in outcome.alerts if change.rule is Rule.SAVINGS]
+    assert [change.event for change in rung] == ["opened"]
+    day_after = deployment.cast.DAY + 2 * DAY
+    deployment.put(strange[::5], strangeness=1.5, received_at=day_after + timedelta(hours=1))
+    before = deployment.state(Rule.SAVINGS)
+    later = deployment.watch(2, 0)
+    assert len(later.again) == 4
+    assert not [change for change in later.alerts if change.rule is Rule.SAVINGS]
+    after = deployment.state(Rule.SAVINGS)
+    assert (after["raised_at"], after["families"]) == (before["raised_at"], before["families"])
+    assert "savings" in deployment.alerts(open_only=True)
+
+
+def test_an_alarm_that_rings_says_how_many_decisions_came_too_late_for_it(deployment):
+    deployment.put(deployment.day_of_traffic(0))
+    deployment.watch_day(0)
+    strange = list(deployment.day_of_traffic(1, strange=0.7, n=600))
+    deployment.put([*strange[:50], *strange[100:]], strangeness=1.5)
+    deployment.watch(1, 0)
+    soon = deployment.cast.DAY + DAY + 1.5 * deployment.cast.EVERY
+    deployment.put(strange[50:100], strangeness=1.5, received_at=soon)
+    for quarter in (1, 2, 3):
+        deployment.watch(1, quarter)
+    raised = deployment.alerts()["savings"]
+    assert json.loads(raised.details)["late_decisions"] == 50
+    assert raised.cause.endswith("50 decisions of that time came too late to be heard")
+    assert deployment.alerts()["late_decisions"].cause.startswith("50 of")
+
+
+def test_what_comes_after_a_cohort_was_mature_is_in_its_mature_figures_and_too_late_for_the_risk_alarm(deployment):
+    traffic = list(deployment.day_of_traffic(0))
+    deployment.put(traffic[:20])
+    first = deployment.watch(0, 0)
+    deployment.watch(2, 0)  # the horizon has passed
+    assert figure(deployment, "queries", first.window, mature=True) == 20
+    deployment.put(traffic[20:40], received_at=deployment.cast.DAY + 2 * DAY + timedelta(hours=8))
+    again = deployment.watch(2, 1)
+    assert again.again == (first.window,)
+    assert figure(deployment, "queries", first.window, mature=True) == 40
+    assert figure(deployment, "late_decisions", first.window, mature=True) == 20
+    assert figure(deployment, "late_decisions", first.window) == 20
+
+
+def test_decisions_of_a_window_that_was_passed_over_have_figures_and_history_of_before_is_nobodys(deployment):
+    deployment.put(list(deployment.day_of_traffic(0))[:40])
+    deployment.watch(0, 0)
+    deployment.watch(0, 3)  # the two between were empty, and passed over
+    late = deployment.cast.DAY + DAY + timedelta(hours=1)
+    deployment.put(list(deployment.day_of_traffic(0))[60:70], received_at=late)
+    history = [replace(one, at=one.at - 3 * DAY) for one in list(deployment.day_of_traffic(0))[:5]]
+    deployment.put(history, received_at=late)
+    outcome = deployment.watch(1, 0)
+    start = deployment.cast.DAY + deployment.cast.EVERY
+    passed_over = Window(start=start, end=start + deployment.cast.EVERY)
+    assert outcome.again == (passed_over,)
+    assert figure(deployment, "queries", passed_over) == 10
+    assert figure(deployment, "late_decisions", passed_over) == 10
+
+
+def test_a_model_that_nobody_declared_is_heard_of_in_decisions_that_come_late(deployment):
+    traffic = list(deployment.day_of_traffic(0))
+    deployment.put(traffic[:39])
+    deployment.watch(0, 0)
+    decision = deployment.cast.decision_of(traffic[39])
+    small = replace(decision.attempts[0], model="another-model")
+    with transaction(deployment.engine) as session:
+        add_decisions(
+            session,
+            [replace(decision, attempts=(small, *decision.attempts[1:]))],
+            received_at=deployment.cast.DAY + 1.5 * deployment.cast.EVERY,
+        )
+    (change,) = deployment.watch(0, 1).alerts
+    assert (change.rule, change.event) == (Rule.UNDECLARED_MODEL, "opened")
