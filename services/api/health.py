@@ -1,5 +1,10 @@
-"""Whether the process lives, whether it can do its work, and its figures for Prometheus."""
+"""Whether the process lives, whether it can do its work, and its figures for Prometheus.
 
+Neither of the first two waits for the threads that requests are worked off in: all of them may be waiting for a locked
+database, and a process that is ended for that would be no better off after its start.
+"""
+
+import anyio.to_thread
 from fastapi import APIRouter, Depends, Response
 
 from services.api.auth import require
@@ -7,21 +12,30 @@ from services.api.context import InContext
 from services.api.errors import ApiError
 from store.tokens import TokenRole
 
+READY_WITHIN_S = 2.0  # as long as probes commonly wait is three seconds or more
+
 router = APIRouter(tags=["health"])
+_lookers = anyio.CapacityLimiter(4)  # threads of its own: those of requests may all be taken
 
 
 @router.get("/healthz", summary="The process lives")
-def get_healthz() -> dict[str, str]:
+async def get_healthz() -> dict[str, str]:
     """Answers as long as the process does; looks at nothing else."""
     return {"status": "alive"}
 
 
 @router.get("/readyz", summary="The service can do its work")
-def get_readyz(context: InContext) -> dict[str, str]:
-    """200 when the database answers and its schema is the code's; 503 with the cure otherwise."""
+async def get_readyz(context: InContext) -> dict[str, str]:
+    """200 when the database answers within two seconds and its schema is the code's; 503 with the cure otherwise."""
     from store import schema
 
-    found, wanted = schema.current(context.engine), schema.head()
+    found, wanted, answered = None, schema.head(), False
+    with anyio.move_on_after(READY_WITHIN_S):
+        found = await anyio.to_thread.run_sync(schema.current, context.engine, abandon_on_cancel=True, limiter=_lookers)
+        answered = True
+    if not answered:
+        cure = "the database is busy, locked or away; the process lives and goes on when it answers"
+        raise ApiError(503, field="database", value=f"silent for {READY_WITHIN_S:g} s", cure=cure)
     if found != wanted:
         raise ApiError(503, field="schema", value=found, cure=f"the code needs {wanted}: run `knowgate db upgrade`")
     return {"status": "ready", "schema": wanted}

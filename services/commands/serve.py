@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy import Engine
 
     from services.settings import Settings
@@ -30,7 +32,12 @@ def serve() -> None:
 
 
 def _greet(settings: "Settings", engine: "Engine") -> None:
-    """Says where to look; on a fresh database it makes the first token, or nobody could ever sign in."""
+    """Says where to look; on a fresh database it makes the first token, or nobody could ever sign in.
+
+    Raises OSError where the token can neither be shown nor kept: then none is made.
+    """
+    import sys
+
     from services.clock import SystemClock
     from services.settings import Auth
     from store.engine import transaction
@@ -42,6 +49,23 @@ def _greet(settings: "Settings", engine: "Engine") -> None:
         typer.echo("nobody is asked for a token (KNOWGATE_AUTH=off)", err=True)
         return
     with transaction(engine) as session:
-        fresh = None if tokens(session) else create_token(session, "first-admin", TokenRole.ADMIN, SystemClock().now())
-    if fresh is not None:
-        typer.echo(f"the first token, shown this once (role admin): {fresh}", err=True)
+        if tokens(session):
+            return
+        fresh = create_token(session, "first-admin", TokenRole.ADMIN, SystemClock().now())
+        if sys.stderr.isatty():
+            told = f"the first token, shown this once (role admin): {fresh}"
+        else:  # a log is read by others than the administrator, and kept
+            path = keep_secret(settings.data_dir / "first-admin.token", fresh)
+            told = f"the first token (role admin) is in {path}, for this user alone: sign in with it, then delete it"
+    typer.echo(told, err=True)
+
+
+def keep_secret(path: "Path", secret: str) -> "Path":
+    """The file, written anew, which only this user may read; a link in its place is not followed."""
+    import os
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secret + "\n")
+    return path.resolve()

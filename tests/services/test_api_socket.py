@@ -1,12 +1,16 @@
 """The service over a real socket, spoken to by the runtime's own client."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import numpy as np
 import pytest
 import uvicorn
@@ -15,16 +19,24 @@ from sqlalchemy import Engine
 from knowgate import Bundle, Decision, Label, LabelSource, ServiceUnreachable, new_decision_id, read_assignment
 from knowgate.client import Acknowledgement, Client
 from services.api.app import create_app
+from services.cascade_file import parse_cascade
 from services.settings import Auth, Settings
-from store import vectors
-from store.engine import reading, transaction
+from store import cascades, vectors
+from store.engine import open_engine, reading, transaction
 from store.tokens import TokenRole, create_token
+from tests.services.conftest import CASCADE, NOW
 
 
 @pytest.fixture
 def address(settings: Settings, engine: Engine) -> Iterator[str]:
     """A running server that asks for tokens."""
-    app = create_app(replace(settings, auth=Auth.ON), engine)
+    with served(replace(settings, auth=Auth.ON), engine) as address:
+        yield address
+
+
+@contextmanager
+def served(settings: Settings, engine: Engine) -> Iterator[str]:
+    app = create_app(settings, engine)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -32,9 +44,11 @@ def address(settings: Settings, engine: Engine) -> Iterator[str]:
         assert thread.is_alive()
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 @pytest.fixture
@@ -91,3 +105,32 @@ def test_a_refusal_reaches_the_runtime_in_words(address: str, token: Callable[[T
     assert caught.value.status == 403
     with pytest.raises(ServiceUnreachable, match="no such cascade"):
         reader.assignment("unheard-of")
+
+
+def test_a_locked_database_keeps_nobody_from_hearing_that_the_process_lives(
+    settings: Settings, sqlite_url: str, decision: Callable[..., Decision]
+) -> None:
+    engine = open_engine(sqlite_url)
+    with transaction(engine) as session:
+        cascades.apply_cascade(session, parse_cascade(CASCADE), now=NOW)
+    with served(settings, engine) as address, ThreadPoolExecutor(60) as pool:
+        with transaction(engine) as session:
+            session.connection()  # the one writer that SQLite lets in at a time
+            sent = [pool.submit(Client(address).send_decisions, [decision(index)], {}) for index in range(60)]
+            while engine.pool.checkedout() < 15:  # type: ignore[attr-defined]
+                time.sleep(0.02)  # until requests wait in every connection there is, and in every thread
+            assert httpx.get(f"{address}/healthz", timeout=20).json() == {"status": "alive"}
+            assert not any(one.done() for one in sent), "they were still waiting"
+        assert all(one.result().stored == 1 for one in sent)
+    engine.dispose()
+
+
+def test_a_database_that_never_answers_is_told_to_who_asks_whether_the_service_is_ready(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        engine = open_engine(f"postgresql+psycopg://u@127.0.0.1:{silent.getsockname()[1]}/x?connect_timeout=60")
+        with served(settings, engine) as address:
+            ready = httpx.get(f"{address}/readyz", timeout=20)
+            assert httpx.get(f"{address}/healthz", timeout=20).json() == {"status": "alive"}
+    told = ready.json()["error"]
+    assert ready.status_code == 503 and told["field"] == "database" and "the process lives" in told["cure"]
+    engine.dispose()

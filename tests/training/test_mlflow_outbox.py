@@ -1,7 +1,11 @@
 """What MLflow is told: once per bundle, whatever dies; and nothing waits for it."""
 
 import os
+import shlex
 import shutil
+import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from sqlalchemy import Engine
 
 from knowgate.bundle import Bundle, CertificateDocument, CertificateStatus
@@ -19,6 +24,7 @@ from store.cascades import apply_cascade
 from store.engine import reading, transaction
 from store.outbox import messages
 from store.promotions import Outcome, PromotionRecord, add_promotion
+from tests import servers
 from training.mlflow_outbox import drain_mlflow
 from training.publish import MLFLOW_TOPIC, Draft, make_bundle, publish
 from training.records import (
@@ -33,6 +39,7 @@ from training.records import (
 )
 from training.registry import BUNDLE_TAG, Registry, artifact_location
 
+DEPLOY = Path(__file__).parents[2] / "deploy"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SPEC = CascadeSpec(
     name="facts",
@@ -238,3 +245,37 @@ def test_a_registry_that_is_down_leaves_the_message_for_later(
     assert waiting.done_at is None and waiting.due_at is not None and waiting.due_at > NOW
     later = _drain(sqlite_engine, tracking.url, clock=lambda: NOW + timedelta(hours=1))
     assert later.registered == 1
+
+
+@pytest.mark.slow
+def test_the_server_of_the_compose_file_takes_what_calls_it_by_its_name_there(
+    sqlite_engine: Engine, published: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    url = services["scheduler"]["environment"]["KNOWGATE_MLFLOW_URL"]
+    port = servers.free_port()
+    adapted = {"0.0.0.0": "127.0.0.1", "5000": str(port)}
+    command = [
+        adapted.get(word, word.replace("/var/lib/knowgate", str(tmp_path)))
+        for word in shlex.split(services["mlflow"]["command"])
+    ]
+    bundle = published()
+    environment = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "0"}
+    with servers.running(
+        [sys.executable, "-m", *command], environment=environment, log=tmp_path / "mlflow.log"
+    ) as process:
+        servers.wait_until_answering(f"http://127.0.0.1:{port}/health", process, within_s=120)
+        # Asked as its own proxy, the server is sent the URL and the Host header of the compose file's network.
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        drained = _drain(sqlite_engine, url)
+        assert (drained.registered, drained.last_error) == (1, None)
+        from mlflow.tracking import MlflowClient
+
+        (version,) = MlflowClient(url, url).search_model_versions("name = 'knowgate.facts'")
+        assert version.tags[BUNDLE_TAG] == bundle.id
+        stranger = urllib.request.Request(f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search?max_results=1")
+        stranger.add_header("Host", "evil.example")
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(stranger, timeout=30)
