@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from knowgate.errors import RecordInvalid
 
-MARKS = " \t\r\n\v\f.,:;!?()[]{}*_\"'`“”‘’«»。，：；！？（）"
+MARKS = " \t\r\n\v\f\u00a0\u3000.,:;!?()[]{}*_\"'`“”‘’«»。，：；！？（）"
 
 
 def bare(text: str) -> str:

@@ -52,8 +52,8 @@ class Tokenizer:
 
     pieces: Sequence[str] = PIECES
 
-    def __len__(self) -> int:
-        return len(self.pieces)
+    def get_vocab(self) -> dict[str, int]:
+        return {piece: at for at, piece in enumerate([*self.pieces, "A of another model"])}
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool) -> str:
         assert skip_special_tokens
@@ -98,7 +98,7 @@ def test_the_same_tokens_are_read_alike(answer: Any, kind: PTKind, with_options:
     tokenizer = Tokenizer()
     text = tokenizer.decode(ids, skip_special_tokens=True)
     assume(not options or "</think>" not in text)  # here an option is the first token, and no thought comes before
-    spellings = Spellings(tokenizer, OPTIONS, OWN)
+    spellings = Spellings(tokenizer, OPTIONS, OWN, size=len(PIECES))
     numbers = [row[one] for one, row in zip(ids, rows, strict=True)]
     alternatives = spellings.others([rows[0][one] for one in spellings.tokens], ids[0]) if options else None
     ended = Ended(finish=Finish.STOP if ends else Finish.LENGTH)
@@ -114,7 +114,7 @@ def test_the_same_tokens_are_read_alike(answer: Any, kind: PTKind, with_options:
 @pytest.mark.parametrize("ids", [[0, 9], [1], [0, END], [2, 12, END]])
 def test_in_process_an_option_has_all_of_its_spellings(ids: list[int]) -> None:
     row = log_softmax([float(at % 5) for at in range(len(PIECES))])
-    spellings = Spellings(Tokenizer(), OPTIONS, OWN)
+    spellings = Spellings(Tokenizer(), OPTIONS, OWN, size=len(PIECES))
     assert [PIECES[one] for one in spellings.of[0]] == ["A", " A", "A.", "(A"]
     signals = read_signals(
         written_tokens(

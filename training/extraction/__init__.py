@@ -3,10 +3,11 @@
 The demo's answering service and training both read models here, so a vector means the same in both.
 """
 
-from training.extraction.answerer import Answered, Answerer, Extraction, States, encoder_of
+from training.extraction.answerer import Answerer, encoder_of
 from training.extraction.first_tokens import option_token_ids
 from training.extraction.loading import POSITION, LoadedModel, adopt, load_model, load_tier
 from training.extraction.positions import FIRST, LAST, MEAN
+from training.extraction.results import Answered, Extraction, States
 from training.extraction.tokens import Prompt
 
 __all__ = [

@@ -14,7 +14,6 @@ Decisions:
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,59 +25,19 @@ from knowgate.backends.alignment import Ended
 from knowgate.backends.answer_tokens import TokenSignals, read_signals
 from knowgate.backends.greedy import ends_of, greedy
 from knowgate.backends.protocol import Finish
-from knowgate.backends.written import Spellings, written_tokens
-from knowgate.records import Fingerprint, PTKind
+from knowgate.backends.written import written_tokens
+from knowgate.records import PTKind
 from training.errors import ExtractionRefused
 from training.extraction.batches import Batch, batches
-from training.extraction.first_tokens import FirstTokens, first_tokens, option_token_ids, or_nan
+from training.extraction.first_tokens import FirstTokens, first_tokens, option_token_ids, or_nan, spellings_of
 from training.extraction.loading import LoadedModel, load_model
 from training.extraction.passes import Passes
 from training.extraction.positions import LAST, MEAN, named_positions
+from training.extraction.results import Answered, Extraction, States
 from training.extraction.tokens import Prompt, pad_id, token_ids
 from training.extraction.written import gathered
 
 CPU_TOKENS, GPU_TOKENS = 4096, 16_384  # of a batch: fills the device; more only costs memory
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
-    """What one prompt got."""
-
-    text: str
-    token_id: int  # of the answer's first token
-    p_t: float  # of the answerer's kind; NaN = missing
-    entropy: float  # nats; over the options where given (NaN = missing), else over the vocabulary
-    hidden: npt.NDArray[np.float32]  # [layers × positions, d], in the order of the answerer's fingerprints
-    tokens_in: int
-    tokens_out: int
-    latency_ms: float  # of the batch that this prompt was in
-    margin: float | None = None  # of the likeliest option over the next one (NaN = missing); None without options
-    p_t_kind: PTKind = PTKind.FIRST_TOKEN
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class States:
-    """Hidden states of some prompts."""
-
-    rows: tuple[int, ...]  # their places in the list of prompts
-    hidden: npt.NDArray[np.float32]  # [n, layers × positions, d]
-    tokens_in: npt.NDArray[np.int64]  # [n]
-    fingerprints: tuple[Fingerprint, ...]  # one per layer and position, layer by layer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extraction:
-    """What a list of prompts got, as arrays in the order of the prompts."""
-
-    hidden: npt.NDArray[np.float32]  # [n, layers × positions, d]
-    p_t: npt.NDArray[np.float64]  # [n]
-    entropy: npt.NDArray[np.float64]  # [n]
-    token_ids: npt.NDArray[np.int64]  # [n]
-    tokens_in: npt.NDArray[np.int64]  # [n]
-    texts: tuple[str, ...]
-    fingerprints: tuple[Fingerprint, ...]  # one per layer and position, layer by layer
-    margin: npt.NDArray[np.float64]  # [n], NaN without options
-    p_t_kind: PTKind
 
 
 class Answerer:
@@ -120,7 +79,7 @@ class Answerer:
         self._shortest = max(place.shortest for place in places)
         self.option_texts = tuple(options or ())
         own = () if options is None else option_token_ids(loaded, options)
-        self._spellings = Spellings(loaded.tokenizer, self.option_texts, own) if own else None
+        self._spellings = spellings_of(loaded, self.option_texts, own) if own else None
         if p_t_kind is PTKind.OPTION and not self.option_texts:
             raise ExtractionRefused("p_t_kind is option: give the options, or use first_token or mean")
         self.p_t_kind = p_t_kind or (PTKind.OPTION if self.option_texts else PTKind.FIRST_TOKEN)

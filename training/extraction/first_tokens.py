@@ -24,6 +24,12 @@ def option_token_ids(loaded: LoadedModel, options: Sequence[str]) -> list[int]:
     return ids
 
 
+def spellings_of(loaded: LoadedModel, options: Sequence[str], own: Sequence[int]) -> Spellings:
+    """The tokens that spell the options, of which `own` are the tokenizer's."""
+    size = loaded.network.get_input_embeddings().num_embeddings
+    return Spellings(loaded.tokenizer, options, own, size=size)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstTokens:
     """The first tokens of the answers to one batch."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from knowgate.backends.protocol import Finish
-from knowgate.backends.tokens import SPACES, encoded, squeezed
+from knowgate.backends.tokens import behind, encoded, squeezed, stripped
 
 OPENING = ("<think>", "<thinking>", "<thought>", "<reasoning>", "<seed:think>", "[THINK]", "◁think▷")
 CLOSING = ("</think>", "</thinking>", "</thought>", "</reasoning>", "</seed:think>", "[/THINK]", "◁/think▷")
@@ -87,12 +87,13 @@ def _starts(bare: Sequence[bytes], offsets: Sequence[int], listed: bytes, ended:
     """The tokens that the answer may begin with, by what stands before them."""
     thought = _without_markers(squeezed(encoded(ended.reasoning)))
     longest = max(map(len, _CLOSING))
+    near = range(len(thought), len(thought) + 2 * longest + 1) if thought else ()  # its length with markers around it
     for at, text in enumerate(bare):
         before = offsets[at]
         if not text:
             continue
         closed = listed[max(0, before - longest) : before].endswith(_CLOSING)
-        if before == 0 or closed or (thought and _without_markers(listed[:before]) == thought):
+        if before == 0 or closed or (before in near and _without_markers(listed[:before]) == thought):
             yield at
 
 
@@ -111,9 +112,9 @@ def _exact(
         return
     reached = offsets[start] + len(wanted)
     end = bisect_left(offsets, reached, lo=start)
-    cut = _behind(texts[end - 1], reached - offsets[end - 1])
+    cut = behind(texts[end - 1], reached - offsets[end - 1])
     if _is_explained(cut, texts[end:], ended):
-        yield _with_first_bytes(texts, start, listed[offsets[start]]), end
+        yield with_first_bytes(texts, start, listed[offsets[start]]), end
 
 
 def _illegible(
@@ -122,15 +123,15 @@ def _illegible(
     end = len(texts)
     while end > start and _ends(texts[end - 1]):
         end -= 1
-    shown = listed[offsets[start] : offsets[end]].decode("utf-8", "replace")
-    if _REPLACED in shown and _may_be(shown, wanted.decode("utf-8", "replace")):
+    shown, text = listed[offsets[start] : offsets[end]], wanted.decode("utf-8", "surrogateescape")
+    if shown.decode("utf-8", "replace") == text or _may_be(shown.decode("utf-8", "surrogateescape"), text):
         yield start, end
 
 
 def _may_be(shown: str, wanted: str) -> bool:
     """Whether `wanted` is `shown` with each run of U+FFFD read as some characters beyond ASCII."""
     first, *pieces = re.split(f"{_REPLACED}+", shown)
-    if not wanted.startswith(first):
+    if not pieces or not wanted.startswith(first):
         return False
     at = len(first)
     for place, piece in enumerate(pieces):
@@ -143,31 +144,22 @@ def _may_be(shown: str, wanted: str) -> bool:
     return True
 
 
-def _with_first_bytes(texts: Sequence[bytes], start: int, first: int) -> int:
+def with_first_bytes(texts: Sequence[bytes], start: int, first: int) -> int:
     """`start`, or the tokens before it that show nothing since they are the first bytes of its first character."""
     while first >= 0x80 and start > 0 and not texts[start - 1]:
         start -= 1
     return start
 
 
-def _behind(text: bytes, used: int) -> bytes:
-    """What a token holds behind its first `used` bytes that are no spaces."""
-    for at, byte in enumerate(text):
-        if used == 0:
-            return text[at:]
-        used -= byte not in SPACES
-    return b""
-
-
-def _is_explained(cut: bytes, behind: Sequence[bytes], ended: Ended) -> bool:
-    """Whether the answer may have ended here: `cut` is the rest of its last token, `behind` the tokens that follow."""
-    if not cut and all(map(_ends, behind)):
+def _is_explained(cut: bytes, following: Sequence[bytes], ended: Ended) -> bool:
+    """Whether the answer may have ended here: `cut` is the rest of its last token, `following` its tokens."""
+    if not cut and all(map(_ends, following)):
         return True
-    more = list(behind)
+    more = list(following)
     while more and _ends(more[-1]):
         more.pop()
     rest = cut + b"".join(more)
-    words = rest.lstrip(SPACES)
+    words = stripped(rest, right=False)
     if not words or any(text.startswith(encoded(stop)) for stop in ended.stops if stop for text in (rest, words)):
         return True
     if _is_half_a_character(words):
@@ -179,7 +171,7 @@ def _is_explained(cut: bytes, behind: Sequence[bytes], ended: Ended) -> bool:
 
 def _ends(text: bytes) -> bool:
     """Whether a token shows no text, or is one that engines list at an answer's end."""
-    return not text or _END.fullmatch(text.strip(SPACES)) is not None
+    return not text or _END.fullmatch(stripped(text)) is not None
 
 
 def _is_half_a_character(rest: bytes) -> bool:

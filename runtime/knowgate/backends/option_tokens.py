@@ -11,12 +11,14 @@ Decisions:
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
-from knowgate.backends.alignment import Ended, Span
+from knowgate.backends.alignment import Ended, Span, with_first_bytes
 from knowgate.backends.protocol import Finish
-from knowgate.backends.tokens import Token, encoded, squeezed
+from knowgate.backends.tokens import Token, encoded, squeezed, stripped
 from knowgate.options import MARKS, bare, option_of
 from knowgate.p_t import OptionFigures, option_figures
 
@@ -41,7 +43,7 @@ class _Mass:
 
     text: bytes  # without spaces and marks
     complete: float = 0.0
-    begun: float = 0.0  # of listed tokens that only begin it
+    begun: float = 0.0  # of tokens that begin it, behind which nothing is shown
     unlisted: float = 0.0  # the most that tokens which are not listed may add
 
 
@@ -59,7 +61,10 @@ class _Masses:
         for other in token.others or ():
             self._count(other.text, self.so_far * math.exp(other.logprob))
         for mass in self.possible():
-            mass.unlisted += self.so_far * (1.0 if token.others is None else token.unlisted)
+            if token.others is None:  # all of it may have gone on to this option
+                mass.begun += self.so_far * token.unlisted
+            else:
+                mass.unlisted += self.so_far * token.unlisted
 
     def step(self, token: Token, spelt: bytes) -> None:
         """Goes past a token, behind which this much of the option is spelt."""
@@ -71,10 +76,12 @@ class _Masses:
         shown = squeezed(text)
         for mass in self.possible():
             rest = mass.text[len(self.spelt) :]
-            without = _stripped(shown, leading=not self.begun)
+            without = stripped(shown, MARKS, left=not self.begun)
             if rest in (without, shown):
                 mass.complete += probability
-            elif 0 < len(begins := shown if self.begun else _left(shown)) < len(rest) and rest.startswith(begins):
+            elif 0 < len(begins := shown if self.begun else stripped(shown, MARKS, right=False)) < len(
+                rest
+            ) and rest.startswith(begins):
                 mass.begun += probability
 
     def possible(self) -> list[_Mass]:
@@ -118,19 +125,13 @@ def _path(tokens: Sequence[Token], span: Span, answer: str) -> tuple[Span, list[
     """The option's own tokens, and how much of it is spelt behind each; None where its bytes are not shown."""
     core = squeezed(encoded(bare(answer)))
     begin = len(squeezed(encoded(answer[: answer.index(bare(answer))])))
-    texts = [squeezed(token.text) for token in tokens[span[0] : span[1]]]
-    if not b"".join(texts).startswith(core, begin):
+    texts = [token.text for token in tokens[span[0] : span[1]]]
+    ends = list(accumulate(len(squeezed(text)) for text in texts))
+    if not squeezed(b"".join(texts)).startswith(core, begin):
         return None
-    first, at, spelt = -1, 0, []
-    for place, text in enumerate(texts):
-        at += len(text)
-        if first < 0 and at <= begin:
-            continue
-        first = place if first < 0 else first
-        spelt.append(core[: at - begin])
-        if at >= begin + len(core):
-            return (span[0] + first, span[0] + place + 1), spelt
-    return None
+    first, last = bisect_right(ends, begin), bisect_left(ends, begin + len(core))
+    first = with_first_bytes(texts, first, core[0])
+    return (span[0] + first, span[0] + last + 1), [core[: max(0, end - begin)] for end in ends[first : last + 1]]
 
 
 def _figures(masses: _Masses, chosen: str) -> tuple[OptionFigures, tuple[str, ...]]:
@@ -139,16 +140,6 @@ def _figures(masses: _Masses, chosen: str) -> tuple[OptionFigures, tuple[str, ..
     lacking = tuple(option for option in masses.of if option not in known)
     if chosen not in known:
         return NOTHING, lacking
-    most = max(
-        (mass.complete + mass.begun + mass.unlisted for mass in map(masses.of.get, lacking) if mass), default=0.0
-    )
+    bounds = [mass.complete + mass.begun + mass.unlisted for option, mass in masses.of.items() if option not in known]
+    most = max(bounds, default=0.0)
     return option_figures(list(known.values()), missing=len(lacking), most=min(1.0, most)), lacking
-
-
-def _stripped(text: bytes, *, leading: bool) -> bytes:
-    shown = text.decode("utf-8", "surrogateescape").rstrip(MARKS)
-    return (shown.lstrip(MARKS) if leading else shown).encode("utf-8", "surrogateescape")
-
-
-def _left(text: bytes) -> bytes:
-    return text.decode("utf-8", "surrogateescape").lstrip(MARKS).encode("utf-8", "surrogateescape")

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-SPACES = b" \t\r\n\v\f"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
@@ -26,7 +24,32 @@ class Token:
 
 def squeezed(text: bytes) -> bytes:
     """`text` without its spaces: engines trim them, and show a token's own leading space or not."""
-    return text.translate(None, SPACES)
+    return _back("".join(_decoded(text).split()))
+
+
+def stripped(text: bytes, marks: str | None = None, *, left: bool = True, right: bool = True) -> bytes:
+    """`text` without the `marks` (None = spaces) on these sides."""
+    shown = _decoded(text)
+    shown = shown.lstrip(marks) if left else shown
+    return _back(shown.rstrip(marks) if right else shown)
+
+
+def behind(text: bytes, used: int) -> bytes:
+    """What `text` holds behind its first `used` bytes that are no spaces."""
+    shown = _decoded(text)
+    for at, character in enumerate(shown):
+        if used <= 0:
+            return _back(shown[at:])
+        used -= 0 if character.isspace() else len(_back(character))
+    return b""
+
+
+def _decoded(text: bytes) -> str:
+    return text.decode("utf-8", "surrogateescape")
+
+
+def _back(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def encoded(text: str) -> bytes:

@@ -63,7 +63,7 @@ class TransformersBackend:
         self._declared = dict(chat_template_kwargs or {})
         self._lock = threading.Lock()
         own = _option_ids(tokenizer, self.options)
-        self._spellings = Spellings(tokenizer, self.options, own) if own else None
+        self._spellings = self._spelt(own) if own else None
         if fingerprint is not None:
             _require_fingerprint(network, tokenizer, fingerprint, self._declared)
 
@@ -155,6 +155,9 @@ class TransformersBackend:
             p_t=None if self.p_t_kind is None else signals.p_t,
             entropy=signals.entropy if entropy is None else entropy,
         )
+
+    def _spelt(self, own: list[int]) -> Spellings:
+        return Spellings(self._tokenizer, self.options, own, size=self._network.get_input_embeddings().num_embeddings)
 
     def _constraint(self, prompt: int) -> dict[str, Any]:
         """What makes the likeliest option the answer's first token."""

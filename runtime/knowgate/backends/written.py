@@ -16,17 +16,18 @@ REPLACED = "�"
 class Spellings:
     """The tokens that spell each option: its own, and every other that differs from it by spaces and marks alone.
 
-    `own` are the options' tokens as the tokenizer writes them, one for each.
+    `own` are the options' tokens as the tokenizer writes them, one for each; `size` is how many tokens the model has.
     """
 
-    def __init__(self, tokenizer: Any, options: Sequence[str], own: Sequence[int]) -> None:
+    def __init__(self, tokenizer: Any, options: Sequence[str], own: Sequence[int], *, size: int) -> None:
         self.own = tuple(own)
         self.of: list[list[int]] = [[token] for token in own]
         place = {bare(option): at for at, option in enumerate(options)}
-        texts = tokenizer.batch_decode([[token] for token in range(len(tokenizer))], skip_special_tokens=True)
-        for token, text in enumerate(texts):
+        known = sorted({token for token in tokenizer.get_vocab().values() if token < size and token not in self.own})
+        texts = tokenizer.batch_decode([[token] for token in known], skip_special_tokens=True)
+        for token, text in zip(known, texts, strict=True):
             at = place.get(bare(text)) if bare(text) else None
-            if at is not None and token not in self.own:
+            if at is not None:
                 self.of[at].append(token)
         self.tokens = tuple(token for tokens in self.of for token in tokens)
         self._texts = [encoded(bare(option)) for option, tokens in zip(options, self.of, strict=True) for _ in tokens]

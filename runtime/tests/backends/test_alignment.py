@@ -2,14 +2,18 @@
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from knowgate.backends.alignment import Ended, align
 from knowgate.backends.chat import Chat, read_chat
 from knowgate.backends.protocol import Finish
+from knowgate.backends.tokens import squeezed
 from knowgate.records import PTKind
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -181,6 +185,38 @@ def test_a_long_answer_of_letters_that_are_not_shown_is_aligned_at_once() -> Non
     texts = ["�".encode()] * 6000
     assert align(texts, "語" * 2000, STOPPED) == (0, 6000)
     assert align([*texts, b"x"], "語" * 2000, STOPPED) is None
+
+
+TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="�<"), min_size=1, max_size=20)
+CUTS = st.sets(st.integers(1, 60), max_size=8)
+ENDS = [(), (b"",), (b"</s>",), (b"<|im_end|>", b""), (b"\n", b"<|eot_id|>")]
+
+
+def pieces(text: str, cuts: set[int]) -> list[bytes]:
+    """The bytes of `text`, cut into tokens wherever, also within a character."""
+    raw = text.encode()
+    places = sorted({0, len(raw), *(cut for cut in cuts if cut < len(raw))})
+    return [raw[begin:end] for begin, end in pairwise(places)]
+
+
+@given(TEXTS, CUTS, st.sampled_from(ENDS), st.sampled_from(["", "</think>", "<think>B or C</think>"]), st.booleans())
+def test_however_a_text_is_cut_its_own_tokens_are_found(
+    text: str, cuts: set[int], ends: tuple[bytes, ...], thought: str, trimmed: bool
+) -> None:
+    before, own = pieces(thought, cuts), pieces(text, cuts)
+    assume(text.strip() and squeezed(b"".join(own)) == b"".join(map(squeezed, own)))  # no space is cut in two
+    blank_before = next(at for at, token in enumerate(own) if squeezed(token))
+    blank_behind = next(at for at, token in enumerate(reversed(own)) if squeezed(token))
+    span = align([*before, *own, *ends], text.strip() if trimmed else text, STOPPED)
+    assert span == (len(before) + blank_before, len(before) + len(own) - blank_behind)
+
+
+@given(TEXTS, CUTS, st.data())
+def test_a_text_of_which_a_token_is_missing_is_not_aligned(text: str, cuts: set[int], data: st.DataObject) -> None:
+    own = pieces(text, cuts)
+    lost = data.draw(st.integers(0, len(own) - 1))
+    assume(squeezed(own[lost]))
+    assert align([token for at, token in enumerate(own) if at != lost], text, STOPPED) is None
 
 
 def test_real_answers_of_llama_cpp_are_aligned() -> None:

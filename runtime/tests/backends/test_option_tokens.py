@@ -135,6 +135,18 @@ def test_an_option_in_letters_of_several_bytes_is_read_by_its_bytes() -> None:
     assert read_chat(body, options=("é", "è"), p_t_kind=PTKind.OPTION).p_t == pytest.approx(0.4)
 
 
+def test_an_option_whose_first_letter_is_shown_with_its_last_token_has_all_of_its_tokens() -> None:
+    chat = chat_of("é", ("", 0.5, {"": 0.5}), ("é", 0.8, {"é": 0.8}), options=("é", "è"))
+    assert chat.p_t == pytest.approx(0.4)
+
+
+def test_a_longer_option_is_bounded_by_what_might_have_gone_on_to_it_where_no_end_is_listed() -> None:
+    chat = chat_of("1", ("1", 0.9, {"1": 0.9, "10": 0.06, "2": 0.03}), options=("1", "10", "2"))
+    assert chat.p_t == pytest.approx(0.9)
+    assert (chat.entropy, chat.margin) == (None, None)
+    assert chat.notes == ("top_logprobs lack 10: entropy and margin are missing",)
+
+
 def test_a_fault_of_the_options_token_leaves_the_first_token_of_marks_alone() -> None:
     broken = {"B": 0.8, "A": 0.5}
     first = chat_of("**B", ("**", 0.6, {"**": 0.6}), ("B", 0.8, broken), kind=PTKind.FIRST_TOKEN)
