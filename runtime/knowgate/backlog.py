@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from knowgate import ownership, segment
+from knowgate import ownership, recovery, segment
 from knowgate.ownership import Ownership
+from knowgate.recovery import Recovered
 from knowgate.segment import Entry
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Backlog:
         self.directory = directory
         self.own = ownership.own_new(directory)
         self.torn_bytes = 0
+        self.damaged_bytes = 0
         self._owned = [self.own]
         self._segments: list[OpenSegment] = []
 
@@ -80,7 +82,7 @@ class Backlog:
             found = _read_entries(oldest, max_entries, max_bytes)
             if found:
                 return Batch(entries=found, segment=oldest.path)
-            self._set_aside(oldest)
+            self._repair(oldest)
 
     def acknowledge(self, batch: Batch, entries: int) -> None:
         """The service has the first `entries` of `batch`."""
@@ -113,19 +115,32 @@ class Backlog:
             act(one)
 
     def _recovered(self, path: Path) -> OpenSegment:
-        cut = segment.recover(path)
-        if cut:
-            logger.warning("%d bytes behind the last whole entry of %s were cut", cut, path)
-            self.torn_bytes += cut
-        size = path.stat().st_size
-        return OpenSegment(path=path, size=size, shipped=min(segment.read_offset(path), size), sealed=True)
+        found = recovery.recover(path)
+        self._count(path, found)
+        return OpenSegment(path=path, size=found.size, shipped=found.shipped, sealed=True)
 
-    def _set_aside(self, item: OpenSegment) -> None:
-        # Bytes that were once on disk cannot be read back: the disk lost them. A person must look at the file.
-        kept = item.path.rename(item.path.with_suffix(".corrupt"))
-        logger.error("%s cannot be read behind byte %d; it was set aside as %s", item.path, item.shipped, kept)
+    def _repair(self, item: OpenSegment) -> None:
+        """Bytes that were once on disk cannot be read back: the disk lost them. What is whole goes on.
+
+        Whoever still appends to the file appends to the one that was set aside, and finds this segment sealed.
+        """
+        found = recovery.recover(item.path, shipped=item.shipped)
+        self._count(item.path, found)
         item.sealed = True
+        if found.damaged:
+            item.size, item.shipped = found.size, found.shipped
+            self._remove_if_shipped(item)
+            return
+        # The bytes are as they should be, and yet no entry was read: nobody knows why, so they are kept out of the way.
+        logger.error("%s cannot be read; it is set aside as %s", item.path, recovery.set_aside(item.path))
+        segment.remove(item.path)
         self._segments.remove(item)
+
+    def _count(self, path: Path, found: Recovered) -> None:
+        if found.torn:
+            logger.warning("%d bytes of an unfinished write at the end of %s were cut", found.torn, path)
+        self.torn_bytes += found.torn
+        self.damaged_bytes += found.damaged
 
     def _remove_if_shipped(self, item: OpenSegment) -> None:
         if item.sealed and item.shipped >= item.size and item in self._segments:

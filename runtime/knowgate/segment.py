@@ -7,14 +7,15 @@ A segment is the magic `KGSPOOL1` and then entries; an entry is
 little-endian; the payload is `u32 header length · header · vectors`, the header one JSON object {"decision",
 "vectors": [d, …]}, the vectors raw little-endian float16 of those lengths, one after the other. The CRC covers the
 length too, so that a tail of zeros, which some file systems leave after a power cut, is no valid entry. Entries are
-only ever appended; after a crash the file counts up to its last whole entry.
+only ever appended. What is no whole entry is torn, the unfinished write that a crash left at the end, or damaged, what
+a disk lost. `knowgate.recovery` takes both out; the entries behind a damaged one are as good as those before it.
 
-Beside a segment lies `<segment>.offset`: how far the service has acknowledged it. It is written after the
-acknowledgement, so a crash between the two ships entries again, which the service knows by their ids.
+Beside a segment lies `<segment>.offset`: how far the service has acknowledged it, and the CRC-32 of that text. It is
+written after the acknowledgement, so a crash between the two ships entries again, which the service knows by their ids.
+An offset that is spoilt, or without a CRC (as it was written before) and at no entry's end, counts as none.
 """
 
 import json
-import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,7 @@ MAGIC = b"KGSPOOL1"
 FRAME = struct.Struct("<II")
 LENGTH = struct.Struct("<I")
 MAX_ENTRY_BYTES = 64 * 2**20
+_PAYLOAD_START = b'{"decision":'  # of the header, which `framed` writes so; within a text its quotes are escaped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,48 +85,73 @@ def framed(decision: Decision, vectors: Sequence[Float16Array] = ()) -> bytes:
 
 
 def entries(content: bytes, offset: int) -> Iterator[Entry]:
-    """The whole entries of `content`, which lies at `offset` of its segment; ends before the first that is torn."""
+    """The whole entries of `content`, which lies at `offset` of its segment; ends before the first that is none."""
     position = 0
-    while position + FRAME.size <= len(content):
-        length, crc = FRAME.unpack_from(content, position)
-        end = position + FRAME.size + length
-        if length > MAX_ENTRY_BYTES or end > len(content):
-            return
-        payload = content[position + FRAME.size : end]
-        if _crc(payload) != crc:
-            return
-        yield Entry(payload=payload, end=offset + end)
+    while (end := end_of_entry(content, position)) is not None:
+        yield Entry(payload=content[position + FRAME.size : end], end=offset + end)
         position = end
 
 
-def recover(path: Path) -> int:
-    """Cuts a dead process's segment behind its last whole entry; returns the number of bytes cut."""
-    content = path.read_bytes()
-    whole = 0
-    if content[: len(MAGIC)] == MAGIC:
-        whole = len(MAGIC)
-        for entry in entries(content[len(MAGIC) :], len(MAGIC)):
-            whole = entry.end
-    if whole < len(content):
-        with path.open("r+b") as file:
-            file.truncate(whole)
-            os.fsync(file.fileno())
-    return len(content) - whole
+def end_of_entry(content: bytes, position: int) -> int | None:
+    """Just behind the entry at `position` of `content`; None where no whole one lies there."""
+    if position + FRAME.size > len(content):
+        return None
+    length, crc = FRAME.unpack_from(content, position)
+    end = position + FRAME.size + length
+    if length > MAX_ENTRY_BYTES or end > len(content) or _crc(content[position + FRAME.size : end]) != crc:
+        return None
+    return int(end)
 
 
-def read_offset(path: Path) -> int:
-    """How far the segment at `path` was acknowledged; its first entry's offset when nothing is known."""
+def next_entry(content: bytes, position: int) -> int | None:
+    """Where the first whole entry at `position` or behind it begins: looked for by how every payload begins."""
+    found = content.find(_PAYLOAD_START, position)
+    while found != -1:
+        start = found - LENGTH.size - FRAME.size
+        if start >= position and end_of_entry(content, start) is not None:
+            return start
+        found = content.find(_PAYLOAD_START, found + 1)
+    return None
+
+
+def is_unfinished(content: bytes) -> bool:
+    """Whether bytes that are no whole entry are the beginning of one: what a crash leaves of a write.
+
+    A damaged length also claims more than there is; the payload, which says its own length, tells the two apart.
+    """
+    written = content.rstrip(b"\0")
+    if len(written) < FRAME.size + LENGTH.size:
+        return True
+    (length, _), (header_length,) = FRAME.unpack_from(written), LENGTH.unpack_from(written, FRAME.size)
+    if FRAME.size + length <= len(written):
+        return False
+    start = FRAME.size + LENGTH.size
     try:
-        return max(len(MAGIC), int(_offset_path(path).read_text()))
-    except (FileNotFoundError, ValueError):
-        return len(MAGIC)
+        numbers = sum(json.loads(written[start : start + header_length])["vectors"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return True
+    return bool(start + header_length + 2 * numbers > len(content))
+
+
+def read_offset(path: Path) -> tuple[int, bool]:
+    """How far the segment at `path` was acknowledged, its start where nothing is known; and whether that is sure."""
+    try:
+        offset, _, crc = _offset_path(path).read_text().partition(" ")
+        return int(offset), bool(crc) and zlib.crc32(offset.encode()) == int(crc, 16)
+    except (FileNotFoundError, ValueError):  # a text of other bytes too
+        return len(MAGIC), True
 
 
 def write_offset(path: Path, offset: int) -> None:
     """Remembers an acknowledgement, atomically. A lost write ships entries twice, never not at all."""
     temporary = _offset_path(path).with_suffix(".offset-new")
-    temporary.write_text(str(offset))
+    temporary.write_text(f"{offset} {zlib.crc32(str(offset).encode()):08x}")
     temporary.replace(_offset_path(path))
+
+
+def forget_offset(path: Path) -> None:
+    """The segment at `path` counts as shipped from its start."""
+    _offset_path(path).unlink(missing_ok=True)
 
 
 def remove(path: Path) -> None:

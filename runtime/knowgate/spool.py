@@ -2,8 +2,7 @@
 
 Every process appends to segments of its own. One writer thread takes what has gathered, writes it and calls fsync
 once for all of it (group commit); `append` returns when that is done, so what was appended survives `kill -9` and a
-power cut. Segments of processes that died are adopted, cut behind their last whole entry, and shipped with the
-rest.
+power cut. Segments of processes that died are adopted and shipped with the rest, without what is no whole entry.
 
 A segment ends when it is full or `segment_seconds` old, whichever comes first. A segment that has ended is deleted once
 the service has all of it, so nobody's prompt lies on this disk much longer than it has to.
@@ -108,8 +107,13 @@ class Spool:
 
     @property
     def torn_bytes(self) -> int:
-        """Bytes cut behind the last whole entry of adopted segments; never part of an acknowledged append."""
+        """Bytes cut of unfinished writes that crashes left at the end of segments; no append of theirs had returned."""
         return self._backlog.torn_bytes
+
+    @property
+    def damaged_bytes(self) -> int:
+        """Bytes that the disk lost or changed; the files that held them were set aside as `*.corrupt`."""
+        return self._backlog.damaged_bytes
 
     @property
     def held_bytes(self) -> int:
@@ -239,15 +243,12 @@ class Spool:
 
     def _commit(self, group: list[_Pending]) -> None:
         content = b"".join(item.frame for item in group)
-        error = None
-        try:
-            descriptor = self._active_descriptor()
-            _write_all(descriptor, content)
-            os.fsync(descriptor)
-        except OSError as failure:
-            error = failure
-            logger.error("the spool's disk refused %d entries: %s", len(group), failure)
+        error = self._write(content)
+        if error is not None:
+            logger.error("the spool's disk refused %d entries: %s", len(group), error)
         with self._changed:
+            if error is None and self._active is not None and self._active[0].sealed:
+                error = self._write(content)  # the file was set aside meanwhile, with what was written to it
             if error is None and self._active is not None:
                 self._active[0].size += len(content)
             else:
@@ -260,6 +261,15 @@ class Spool:
             for item in group:
                 item.done, item.error = True, error
             self._changed.notify_all()
+
+    def _write(self, content: bytes) -> OSError | None:
+        try:
+            descriptor = self._active_descriptor()
+            _write_all(descriptor, content)
+            os.fsync(descriptor)
+        except OSError as failure:
+            return failure
+        return None
 
     def _active_descriptor(self) -> int:
         with self._changed:

@@ -146,9 +146,10 @@ def test_a_tier_that_is_not_decided_at_is_a_mistake_and_raises(ask: Callable[...
         ask(tier=tier)
 
 
-def test_a_naive_time_is_refused(ask: Callable[..., Ruling]) -> None:
-    with pytest.raises(RecordInvalid, match="naive"):
-        ask(now=datetime(2026, 3, 2))  # noqa: DTZ001
+def test_a_naive_time_is_refused_with_an_id_and_without(ask: Callable[..., Ruling]) -> None:
+    for named in ({}, {"decision_id": new_decision_id()}):
+        with pytest.raises(RecordInvalid, match="now is '2026-03-02T00:00:00': the time is naive"):
+            ask(now=datetime(2026, 3, 2), **named)  # noqa: DTZ001
 
 
 def test_the_verdict_comes_again_from_the_stored_signals_and_from_the_stored_vector(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from knowgate import segment
 from knowgate.errors import RecordInvalid
 from knowgate.ids import new_decision_id
 from knowgate.records import Action, Attempt, Decision, Fingerprint, GateOutcome, Reason, Role, Signals, Verdict
+from knowgate.recovery import recover
 
 Make = Callable[..., Any]
 
@@ -127,10 +129,11 @@ def test_a_torn_file_is_cut_behind_its_last_whole_entry(tmp_path: Path, decision
     edges = [0, start, *ends]
     for length in sorted({max(0, edge + step) for edge in edges for step in (-1, 0, 1, 9)} - {len(content) + 1}):
         path.write_bytes(content[:length])
-        cut = segment.recover(path)
+        found = recover(path)
         kept = path.read_bytes()
         assert kept == content[: max(edge for edge in edges if edge <= length)]
-        assert cut == min(length, len(content)) - len(kept)
+        assert (found.torn, found.damaged) == (min(length, len(content)) - len(kept), 0)
+        assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_flipped_bit_anywhere_in_the_last_entry_costs_that_entry_only(decision: Make) -> None:
@@ -149,17 +152,62 @@ def test_zeros_behind_the_last_entry_are_no_entry(decision: Make) -> None:
 def test_a_file_that_is_no_segment_holds_nothing(tmp_path: Path) -> None:
     path = tmp_path / "other.segment"
     path.write_bytes(b"something else altogether")
-    assert segment.recover(path) == 25
+    assert recover(path).damaged == 25
     assert path.read_bytes() == b""
+    assert path.with_suffix(".corrupt").read_bytes() == b"something else altogether"
 
 
-def test_an_offset_survives_and_a_spoilt_one_counts_from_the_start(tmp_path: Path) -> None:
+def test_an_offset_survives_and_a_spoilt_one_counts_from_the_start(tmp_path: Path, decision: Make) -> None:
+    content, ends = three_entries(decision)
+    path, start = tmp_path / "one.segment", len(segment.MAGIC)
+    path.write_bytes(content)
+    assert recover(path).shipped == start
+    segment.write_offset(path, ends[1])
+    written = (tmp_path / "one.offset").read_text()
+    assert recover(path).shipped == ends[1]
+    # One flipped bit makes another number of it, within the file or beyond its end.
+    flips = [
+        written[:at] + chr(ord(written[at]) ^ 1 << bit) + written[at + 1 :]
+        for at in range(len(written))
+        for bit in range(7)
+    ]
+    for spoilt in ["12x", "", str(ends[1] + 1), str(len(content) + 1), *flips]:
+        (tmp_path / "one.offset").write_text(spoilt)
+        assert recover(path).shipped in (start, ends[1] if spoilt.startswith(f"{ends[1]} ") else start), spoilt
+    (tmp_path / "one.offset").write_text(str(ends[0]))  # as it was written before it had a check
+    assert recover(path).shipped == ends[0]
+
+
+def test_one_flipped_bit_costs_the_entry_it_is_in_and_no_other(tmp_path: Path, decision: Make) -> None:
+    content, ends = three_entries(decision)
+    start = len(segment.MAGIC)
+    edges = [0, start, *ends]
+    heads = {edge + step for edge in edges[:-1] for step in range(13)}
+    for at in sorted(heads | {*range(0, len(content), 11)}):
+        folder = tmp_path / f"{at}"
+        folder.mkdir()
+        path = folder / "one.segment"
+        spoilt = content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :]
+        path.write_bytes(spoilt)
+        segment.write_offset(path, ends[0])
+        found = recover(path)
+        hit = next(index for index, end in enumerate(edges[1:]) if at < end)
+        kept = [content[one:other] for one, other in pairwise(edges[1:])]
+        if hit:
+            kept.pop(hit - 1)
+        assert path.read_bytes() == segment.MAGIC + b"".join(kept), at
+        assert (found.torn, found.damaged) == (0, edges[hit + 1] - edges[hit]), at
+        assert found.shipped == start + (0 if hit == 1 else ends[0] - start), at
+        assert path.with_suffix(".corrupt").read_bytes() == spoilt
+
+
+def test_a_damaged_segment_that_is_recovered_twice_keeps_both_copies(tmp_path: Path, decision: Make) -> None:
+    content, _ = three_entries(decision)
     path = tmp_path / "one.segment"
-    assert segment.read_offset(path) == len(segment.MAGIC)
-    segment.write_offset(path, 1234)
-    assert segment.read_offset(path) == 1234
-    (tmp_path / "one.offset").write_text("12x")
-    assert segment.read_offset(path) == len(segment.MAGIC)
+    for _ in range(2):
+        path.write_bytes(content[:-1] + b"?" + content[len(segment.MAGIC) :])
+        assert recover(path).damaged
+    assert len(list(tmp_path.glob("*.corrupt"))) == 2
 
 
 def test_an_entry_of_another_version_is_refused_by_name(decision: Make) -> None:

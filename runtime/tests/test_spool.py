@@ -119,13 +119,15 @@ def test_a_full_spool_that_blocks_waits_for_the_shipper(tmp_path: Path, decision
             written.append(str(item.id))
 
     with Spool(tmp_path, segment_bytes=1000, max_bytes=8000, overflow=Overflow.BLOCK) as spool:
-        thread = threading.Thread(target=write)
+        thread = threading.Thread(target=write, daemon=True)
         thread.start()
         shipped: list[str] = []
-        while thread.is_alive() or spool.unshipped_bytes:
+        for _ in range(2000):  # 40 entries; a spool that gives none ends the loop too
+            if not thread.is_alive() and not spool.unshipped_bytes:
+                break
             spool.wait_for_unshipped(0.05)
             shipped.extend(ids(read_all(spool)))
-        thread.join()
+        assert not thread.is_alive(), "an append waits though everything is shipped"
         assert shipped == written and len(written) == 40
         assert spool.refused == 0
 
@@ -165,6 +167,83 @@ def test_an_entry_larger_than_a_batch_is_a_batch_of_its_own(tmp_path: Path, deci
         spool.append(decision())
         batch = spool.batch(max_entries=10, max_bytes=1000)
         assert batch is not None and len(batch.entries) == 1
+
+
+def test_a_batch_takes_as_many_entries_as_fit_from_a_segment_that_is_larger(tmp_path: Path, decision: Make) -> None:
+    with Spool(tmp_path) as spool:
+        for _ in range(40):
+            spool.append(decision())
+        size = len(segment.framed(decision()))
+        for most_entries, most_bytes, expected in ((100, 10 * size, 10), (7, 10 * size, 7), (100, 10**9, 40)):
+            batch = spool.batch(max_entries=most_entries, max_bytes=most_bytes)
+            assert batch is not None and len(batch.entries) == expected
+
+
+@pytest.mark.parametrize("overflow", [Overflow.DROP_NEWEST, Overflow.BLOCK])
+def test_an_entry_above_a_quarter_of_the_spool_is_refused_and_one_below_is_taken(
+    tmp_path: Path, decision: Make, overflow: Overflow
+) -> None:
+    frame = len(segment.framed(decision(), [np.zeros(5000, np.float16)]))
+    with Spool(tmp_path / "small", segment_bytes=100, max_bytes=4 * frame - 4, overflow=overflow) as spool:
+        with pytest.raises(SpoolRefused, match="above a quarter"):
+            spool.append(decision(), [np.zeros(5000, np.float16)])
+        assert (spool.refused, spool.held_bytes) == (1, 0)
+    with Spool(tmp_path / "large", segment_bytes=100, max_bytes=4 * frame, overflow=overflow) as spool:
+        spool.append(decision(), [np.zeros(5000, np.float16)])
+        assert len(read_all(spool)) == 1
+
+
+@pytest.mark.parametrize("place", ["magic", "length", "crc", "header", "vectors"])
+@pytest.mark.parametrize("victim", [0, 1, 2])
+def test_one_flipped_bit_in_a_dead_processs_segment_costs_one_entry_and_a_copy_is_kept(
+    tmp_path: Path, decision: Make, place: str, victim: int
+) -> None:
+    frames = [segment.framed(decision(external_id=str(n), rows=(0,)), [np.ones(4, np.float16)]) for n in range(3)]
+    content = bytearray(segment.MAGIC + b"".join(frames))
+    start = len(segment.MAGIC) + sum(map(len, frames[:victim]))
+    at = {
+        "magic": 2,
+        "length": start + 2,
+        "crc": start + 5,
+        "header": start + 40,
+        "vectors": start + len(frames[victim]) - 1,
+    }
+    content[at[place]] ^= 0x04
+    (tmp_path / "123-abc.000000.segment").write_bytes(content)
+    with Spool(tmp_path) as spool:
+        left = [entry.decision().external_id for entry in read_all(spool)]
+        assert left == [str(n) for n in range(3) if place == "magic" or n != victim]
+        assert spool.damaged_bytes == (len(segment.MAGIC) if place == "magic" else len(frames[victim]))
+        assert spool.torn_bytes == 0
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [bytes(content)]
+
+
+@pytest.mark.parametrize("offset", ["999999", "-3", "99", "2147483648 00000000", "\xff"])
+def test_an_offset_that_does_not_fit_ships_again_and_loses_nothing(tmp_path: Path, decision: Make, offset: str) -> None:
+    frames = [segment.framed(decision(external_id=str(number))) for number in range(3)]
+    (tmp_path / "123-abc.000000.segment").write_bytes(segment.MAGIC + b"".join(frames))
+    (tmp_path / "123-abc.000000.offset").write_bytes(offset.encode("latin-1"))
+    with Spool(tmp_path) as spool:
+        assert [entry.decision().external_id for entry in read_all(spool)] == ["0", "1", "2"]
+
+
+def test_what_lies_behind_damage_in_a_living_segment_is_shipped_and_nothing_new_is_lost(
+    tmp_path: Path, decision: Make
+) -> None:
+    decisions = [decision() for _ in range(6)]
+    with Spool(tmp_path) as spool:
+        for item in decisions[:4]:
+            spool.append(item)
+        (path,) = tmp_path.glob("*.segment")
+        content = bytearray(path.read_bytes())
+        content[len(segment.MAGIC) + 40] ^= 0xFF
+        path.write_bytes(content)
+        assert ids(read_all(spool)) == [str(item.id) for item in decisions[1:4]]
+        for item in decisions[4:]:
+            spool.append(item)
+        assert ids(read_all(spool)) == [str(item.id) for item in decisions[4:]]
+        assert spool.unshipped_bytes == 0 and spool.damaged_bytes > 0
+    assert [path.suffix for path in tmp_path.iterdir()] == [".corrupt"]
 
 
 def test_not_waiting_for_the_disk_still_writes_by_the_time_of_flush(tmp_path: Path, decision: Make) -> None:
