@@ -3,6 +3,8 @@
 Standard library only, and imported only when a request is made, so that `import knowgate` stays light. Anything but a
 2xx answer is a ServiceUnreachable that shows the service's own JSON error and carries the status. Redirects are not
 followed: the token must not travel to another host. The token is never logged, shown or put into a message.
+
+Bodies carry their digest both ways. What was changed on its way counts as no answer, and is asked or sent again.
 """
 
 import json
@@ -17,6 +19,7 @@ import numpy.typing as npt
 from safetensors.numpy import save
 
 from knowgate import codec
+from knowgate.digests import CONTENT_DIGEST, content_digest, is_as_sent
 from knowgate.errors import KnowgateError, RecordInvalid, ServiceUnreachable
 from knowgate.records import Decision, Label
 from knowgate.spec import CascadeSpec
@@ -25,6 +28,8 @@ HalfArray = npt.NDArray[np.float16]
 
 VECTORS_MEDIA_TYPE = "application/vnd.knowgate.safetensors"
 SIGNATURE_HEADER = "Knowgate-Signature"
+CHANGED = "what was answered is not what the service sent: it was changed on its way; it is asked again"
+MAX_ERROR_BYTES = 2**16
 MAX_ANSWER_BYTES = 256 * 2**20  # larger answers are refused before they fill the memory
 
 
@@ -165,6 +170,8 @@ class Client:
         request = urllib.request.Request(self.url + path, data=body, method=method, headers=dict(headers or {}))
         if media_type is not None:
             request.add_header("Content-Type", media_type)
+        if body is not None:
+            request.add_header(CONTENT_DIGEST, content_digest(body))
         if self._token is not None:
             # Unredirected: should a redirect ever be followed, the token stays behind.
             request.add_unredirected_header("Authorization", f"Bearer {self._token}")
@@ -172,17 +179,18 @@ class Client:
             with urllib.request.build_opener(_no_redirects()).open(request, timeout=self.timeout_s) as answer:
                 content = answer.read(MAX_ANSWER_BYTES + 1)
                 etag, signature = answer.headers.get("ETag"), answer.headers.get(SIGNATURE_HEADER)
+                as_sent = is_as_sent(answer.headers.get(CONTENT_DIGEST), content)
         except urllib.error.HTTPError as error:
             with error:
-                raise ServiceUnreachable(
-                    f"{method} {self.url}{path} was answered {error.code}: {_told(error)}", status=error.code
-                ) from None
+                raise _refusal(f"{method} {self.url}{path}", error) from None
         except (OSError, http.client.HTTPException) as error:
             raise ServiceUnreachable(
                 f"{method} {self.url}{path} got no answer: {error}; check url and network"
             ) from error
         if len(content) > MAX_ANSWER_BYTES:
             raise ServiceUnreachable(f"{method} {self.url}{path} was answered with more than {MAX_ANSWER_BYTES} bytes")
+        if as_sent is False:
+            raise ServiceUnreachable(f"{method} {self.url}{path}: {CHANGED}")
         return Fetched(content=content, etag=etag, signature=signature)
 
 
@@ -196,17 +204,23 @@ def _no_redirects() -> Any:
     return NoRedirects()
 
 
-def _told(error: Any) -> str:
-    """The service's own words: the JSON error where there is one, else the start of the body."""
+def _refusal(asked: str, error: Any) -> ServiceUnreachable:
+    """An answer other than 2xx, with the service's own words, or the start of what came. Its status is believed where
+    the answer is as it was sent, and says what the service says with such a status."""
     try:
-        text = error.read(4096).decode("utf-8", "replace")
+        content = error.read(MAX_ERROR_BYTES)
     except OSError:
-        return str(error.reason)
+        return ServiceUnreachable(f"{asked} was answered {error.code}: {error.reason}", status=error.code, unsure=True)
+    as_sent = is_as_sent(error.headers.get(CONTENT_DIGEST), content)
+    text = content.decode("utf-8", "replace")
     try:
-        told = json.loads(text)["error"]
-        return str(told["message"])
+        told = str(json.loads(text)["error"]["message"])
     except (ValueError, KeyError, TypeError):
-        return text[:200].strip() or str(error.reason)
+        told = text[:200].strip() or str(error.reason)
+        as_sent = False if as_sent else as_sent  # a status that does not go with its answer was changed on its way
+    if as_sent is False and error.code != 304:
+        return ServiceUnreachable(f"{asked}: {CHANGED}")
+    return ServiceUnreachable(f"{asked} was answered {error.code}: {told}", status=error.code, unsure=as_sent is None)
 
 
 def _receipt(content: bytes) -> Receipt:

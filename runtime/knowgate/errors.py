@@ -113,8 +113,13 @@ class SigningUnavailable(KnowgateError):
 
 
 class ServiceUnreachable(KnowgateError):
-    """The control plane did not answer, or answered with an error; `status` is its HTTP status, None = no answer."""
+    """The control plane did not answer, or answered with an error.
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
+    `status` is its HTTP status; None: no answer, or one that was changed on its way. `unsure`: nothing shows that the
+    answer is the service's own and as it was sent.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, unsure: bool = False) -> None:
         self.status = status
+        self.unsure = unsure
         super().__init__(message)

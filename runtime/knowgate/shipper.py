@@ -2,8 +2,10 @@
 
 What the service refuses is never retried for ever and never silently lost: an entry it names in its receipt, one
 that alone makes the service answer 400, 413 or 422, or one this version cannot read, goes to `rejected.jsonl`
-beside the segments, with its vectors and the reason. Everything else that goes wrong (no answer, 401, 404, 429,
-5xx) is waited out, with a jittered back-off, for as long as it takes.
+beside the segments, with its vectors and the reason. Where nothing shows that such an answer is the service's own and
+about what was sent, it must come three times, with waits between: a bit that flips on the way is no verdict. Everything
+else that goes wrong (no answer, one that was changed on its way, 401, 404, 409, 429, 5xx) is waited out, with a
+jittered back-off, for as long as it takes.
 """
 
 import base64
@@ -12,12 +14,14 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
 from types import TracebackType
 from typing import Protocol
+from uuid import UUID
 
 import numpy as np
 
@@ -32,6 +36,7 @@ from knowgate.spool import Spool
 logger = logging.getLogger(__name__)
 
 POISON = frozenset({400, 413, 422})  # statuses that blame the batch, not the moment
+BLAMED = 3  # times until an answer that may not be the service's own is believed
 MOST_CAUSES = 100  # of undeclared attempts that are logged
 DRAINING_RETRY_S = 0.25
 
@@ -93,6 +98,7 @@ class Shipper:
         self._causes: set[tuple[str, int, str, str]] = set()  # of those, as they were logged
         self.vectors_dropped = 0  # hidden states that were not finite; their decisions were shipped without them
         self.last_error: str | None = None  # of the last try; None = it went well
+        self._blamed: Counter[UUID] = Counter()  # by answers that may not be the service's own
         self._random = Random()
         self._shipping = threading.Lock()
         self._stopping = threading.Event()
@@ -205,6 +211,7 @@ class Shipper:
             if error.status not in POISON:
                 raise
             if len(parcels) == 1:
+                self._blame(parcels[0].decision.id, error)
                 return [_Refusal(entry=parcels[0].entry, reason=str(error))]
             middle = len(parcels) // 2
             return self._deliver(parcels[:middle]) + self._deliver(parcels[middle:])
@@ -234,6 +241,13 @@ class Shipper:
                     "nothing; correct `models`, or cascade.toml",
                     *cause,
                 )
+
+    def _blame(self, decision_id: UUID, error: ServiceUnreachable) -> None:
+        """Raises `error`, so that the decision is sent again, until its blame is to be believed."""
+        self._blamed[decision_id] += 1
+        if error.unsure and self._blamed[decision_id] < BLAMED:
+            raise error
+        del self._blamed[decision_id]
 
     def _reject(self, refusal: _Refusal) -> None:
         """Moves an entry aside, fsynced before the segment is let go."""

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from knowgate.privacy import SecretKey
 from services.api import assignments, bundles, cascades, decide, decisions, health, labels
 from services.api.context import Context
+from services.api.digested import DigestedJSON
 from services.api.errors import install_error_handlers
 from services.api.metrics import Metrics
 from services.api.openapi import install_openapi
@@ -24,7 +25,7 @@ log = logging.getLogger("knowgate.api")
 
 def create_app(settings: Settings, engine: Engine, *, clock: Clock | None = None) -> FastAPI:
     """The service over a migrated database. `clock` is the system's unless a simulated one is given."""
-    app = FastAPI(title="knowgate", version="0.1.0", docs_url=None, redoc_url=None)
+    app = FastAPI(title="knowgate", version="0.1.0", docs_url=None, redoc_url=None, default_response_class=DigestedJSON)
     held = clock or SystemClock()
     key = hash_key(settings)
     app.state.context = Context(

@@ -12,11 +12,13 @@ from urllib.parse import parse_qs
 from fastapi import Depends, Request
 
 from knowgate import codec
+from knowgate.digests import CONTENT_DIGEST, is_as_sent
 from knowgate.errors import RecordInvalid
 from services.api.context import InContext
 from services.api.errors import ApiError
 
 MOST_ROWS = 100_000  # of one batch; each bad one is told in the answer
+CHANGED = 409  # no 400: the rows are as good as before, and are to be sent again
 FORM_BYTES = 4096
 FORM_FIELDS = 8
 FIRST_WORD_S = 30.0  # a body has this long, and a second more for every
@@ -54,7 +56,12 @@ async def read_limited(
     except TimeoutError:
         told = f"send at least {SLOWEST} bytes a second, or smaller batches"
         raise ApiError(408, field="body", value=f"{size} bytes so far", cure=told) from None
-    return b"".join(parts)
+    body = b"".join(parts)
+    said = request.headers.get(CONTENT_DIGEST)
+    if is_as_sent(said, body) is False:
+        cure = "the body is not what was sent: it was changed on its way; send it again"
+        raise ApiError(CHANGED, field="content-digest", value=said, cure=cure)
+    return body
 
 
 async def read_form(request: Request) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from fastapi import Request, Response
 
 from knowgate import codec
+from services.api.digested import digested
 
 
 def conditional(
@@ -22,7 +23,7 @@ def conditional(
     sent = {"ETag": tag, "Cache-Control": "private, no-cache", **(headers or {})}
     if _matches(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=sent)
-    return Response(body, media_type=media_type, headers=sent)
+    return digested(Response(body, media_type=media_type, headers=sent))
 
 
 def conditional_json(request: Request, value: object) -> Response:

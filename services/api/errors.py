@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from knowgate.errors import RecordInvalid
+from services.api.digested import DigestedJSON
 from store.errors import BundleDamaged, BundleUnknown, CascadeUnknown, DecisionUnknown, ShardRefused, StoreError
 
 log = logging.getLogger("knowgate.api")
@@ -55,7 +56,7 @@ def show(value: object) -> str:
 def answer(error: ApiError) -> JSONResponse:
     """The error as a response."""
     body = {"field": error.field, "value": error.value, "cure": error.cure, "message": str(error)}
-    return JSONResponse({"error": body}, status_code=error.status, headers=error.headers)
+    return DigestedJSON({"error": body}, status_code=error.status, headers=error.headers)
 
 
 def install_error_handlers(app: FastAPI) -> None:
