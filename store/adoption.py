@@ -2,7 +2,8 @@
 
 A label names its decision by id, or by the user's external id. Where an external id was used more than once, the
 label speaks of the newest decision at or before the time it was made; where all are later, of the earliest, and as
-it cannot be true of that it is refused, or parked if it came first. A label without a tier speaks of the served one.
+it cannot be true of that it is refused, or parked if it came first. Which decision was meant is a guess then, so it is
+told (`Ambiguous`). A label without a tier speaks of the served one.
 
 On PostgreSQL a label could look for a decision that another transaction has not committed yet, and that decision
 for the label: neither would see the other. So a label that finds nothing takes its cascade's lock, which waits for
@@ -11,7 +12,7 @@ all decisions under way, and looks again.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TypeVar
@@ -39,6 +40,31 @@ class Target:
     occurred_at: datetime
     served_tier: int
     tiers: frozenset[int]  # that ran
+    namesakes: int = 1  # decisions of its external id that it was chosen from, itself among them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ambiguous:
+    """A label's external id that several decisions share; the label was taken for one of them."""
+
+    cascade: str
+    external_id: str
+    decision_id: UUID  # that it was taken for
+    decisions: int  # that share the id
+
+    def __str__(self) -> str:
+        return (
+            f"external_id {self.external_id!r} is that of {self.decisions} decisions of {self.cascade}; the label was"
+            f" taken for {self.decision_id}: name the decision by decision_id, or give each query an id of its own"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted:
+    """What became of the labels that had waited for a batch of decisions."""
+
+    labels: int
+    ambiguous: tuple[Ambiguous, ...] = ()
 
 
 def hold_decisions(session: Session, cascade: str) -> None:
@@ -69,9 +95,21 @@ def choose(targets: Iterable[Target], labelled_at: datetime) -> Target | None:
     """The newest of the decisions at or before `labelled_at`, else the earliest; None of none."""
     ordered = sorted(targets, key=lambda target: (target.occurred_at, target.id))
     before = [target for target in ordered if target.occurred_at <= labelled_at]
-    if before:
-        return before[-1]
-    return ordered[0] if ordered else None
+    chosen = before[-1] if before else ordered[0] if ordered else None
+    return chosen if chosen is None or len(ordered) == 1 else replace(chosen, namesakes=len(ordered))
+
+
+def ambiguous(named: Iterable[tuple[str | None, Target]]) -> tuple[Ambiguous, ...]:
+    """The external ids (None = named by the decision's id) that stood for one of several decisions, each once."""
+    found = {
+        (target.cascade, external_id, target.id): target.namesakes
+        for external_id, target in named
+        if external_id is not None and target.namesakes > 1
+    }
+    return tuple(
+        Ambiguous(cascade=cascade, external_id=external_id, decision_id=decision_id, decisions=decisions)
+        for (cascade, external_id, decision_id), decisions in sorted(found.items())
+    )
 
 
 def too_early(target: Target, labelled_at: datetime) -> bool:
@@ -88,17 +126,18 @@ def label_digest(
     return hashlib.sha256(repr(stated).encode()).hexdigest()[:32]
 
 
-def adopt(session: Session, decisions: Sequence[Decision]) -> int:
-    """Move the labels that waited for these newly stored decisions to their attempts; how many."""
+def adopt(session: Session, decisions: Sequence[Decision]) -> Adopted:
+    """Move the labels that waited for these newly stored decisions to their attempts."""
     waiting = _waiting_for(session, decisions)
     if not waiting:
-        return 0
+        return Adopted(labels=0)
     targets = {item.id: _target(item) for item in decisions}
     by_external: dict[tuple[str, str], list[Target]] = {}
     for item in decisions:
         if item.external_id is not None:
             by_external.setdefault((item.cascade, item.external_id), []).append(targets[item.id])
     rows: list[dict[str, Any]] = []
+    named: list[tuple[str | None, Target]] = []
     parked: dict[str, list[UUID]] = {}
     for row in waiting:
         target = (
@@ -114,6 +153,7 @@ def adopt(session: Session, decisions: Sequence[Decision]) -> int:
             parked.setdefault(reason, []).append(row.arrival)
             continue
         rows.append(_label_row(row, target.id, tier))
+        named.append((row.external_id, target))
     against = contradicting(rows)
     parked |= {CONTRADICTS: sorted(against)} if against else {}
     rows = [row for row in rows if row["arrival"] not in against]
@@ -130,7 +170,7 @@ def adopt(session: Session, decisions: Sequence[Decision]) -> int:
                 update(WaitingLabelRow).where(WaitingLabelRow.arrival.in_(chunk)).values(parked=reason),
                 execution_options={"synchronize_session": False},
             )
-    return len(moved)
+    return Adopted(labels=len(moved), ambiguous=ambiguous(named))
 
 
 def _why_parked(row: WaitingLabelRow, target: Target, tier: int) -> str | None:

@@ -20,6 +20,7 @@ from knowgate.ids import decided_at
 from knowgate.records import Decision, Fingerprint, Window
 from knowgate.spec import CascadeSpec
 from store import adoption, coverage, decision_rows, dialects, leaves, partitions
+from store.adoption import Ambiguous
 from store.cascades import cascade_names, versioned_cascade
 from store.errors import CascadeUnknown, DecisionUnknown
 from store.rejections import Rejected, find_unstorable, storable
@@ -38,6 +39,7 @@ class Added:
     duplicates: int  # were there already, or came twice in the batch; they changed nothing
     rejected: tuple[Rejected, ...]
     adopted: int  # labels that had waited for one of these decisions
+    ambiguous: tuple[Ambiguous, ...] = ()  # external ids of those labels that several of the stored ones share
     undeclared: tuple[Undeclared, ...] = ()  # of the stored ones; facts, so kept, but nothing is learned from them
 
 
@@ -86,7 +88,8 @@ def add_decisions(session: Session, decisions: Sequence[Decision], *, received_a
         stored=tuple(item.decision.id for item in fresh),
         duplicates=len(decisions) - len(rejected) - len(fresh),
         rejected=rejected,
-        adopted=adopted,
+        adopted=adopted.labels,
+        ambiguous=adopted.ambiguous,
         undeclared=undeclared_models((item.decision, item.spec) for item in fresh),
     )
 

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 
 from knowgate.records import Label, LabelSource, Window
 from store import adoption, dialects, partitions, statements
-from store.adoption import Target, label_digest
+from store.adoption import Ambiguous, Target, label_digest
 from store.cascades import cascade, cascade_names
 from store.clocks import ahead, ahead_cure
 from store.graders import note_graders
@@ -40,6 +40,7 @@ class LabelsAdded:
     waiting: int  # for a decision that has not arrived yet
     duplicates: int
     rejected: tuple[Rejected, ...]
+    ambiguous: tuple[Ambiguous, ...] = ()  # external ids that several decisions share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,7 @@ def add_labels(session: Session, labels: Sequence[Label], *, received_at: dateti
     lasts = {name: cascade(session, name).last for name in sorted({label.cascade for _, label in admitted})}
     rows: list[dict[str, Any]] = []
     waiting: list[dict[str, Any]] = []
+    named: list[tuple[str | None, Target]] = []
     said: dict[UUID, Label] = {}
     indexes: dict[UUID, int] = {}
     for (index, label), target in zip(admitted, targets, strict=True):
@@ -104,6 +106,7 @@ def add_labels(session: Session, labels: Sequence[Label], *, received_at: dateti
             waiting.append(_waiting_row(label, arrival, received_at))
         else:
             rows.append(_label_row(label, target, arrival, received_at))
+            named.append((label.external_id, target))
     against = statements.contradicted(session, rows, waiting)
     rejected += [_contradiction(indexes[arrival], said.pop(arrival), other) for arrival, other in against.items()]
     rows, waiting = ([row for row in kept if row["arrival"] in said] for kept in (rows, waiting))
@@ -111,7 +114,13 @@ def add_labels(session: Session, labels: Sequence[Label], *, received_at: dateti
     stored = _insert(session, LabelRow, rows, ("decision_id", "tier", "source", "digest"))
     kept = _insert(session, WaitingLabelRow, waiting, ("digest",))
     duplicates = len(labels) - len(rejected) - len(stored) - len(kept)
-    return LabelsAdded(stored=len(stored), waiting=len(kept), duplicates=duplicates, rejected=_in_order(rejected))
+    return LabelsAdded(
+        stored=len(stored),
+        waiting=len(kept),
+        duplicates=duplicates,
+        rejected=_in_order(rejected),
+        ambiguous=adoption.ambiguous(named),
+    )
 
 
 def labels_of(session: Session, decision_id: UUID, *, as_of: datetime | None = None) -> tuple[StoredLabel, ...]:

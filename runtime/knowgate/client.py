@@ -63,6 +63,7 @@ class Receipt:
     waiting: int = 0  # labels that came before their decision
     rejected: tuple[Rejection, ...] = ()
     undeclared: tuple[Undeclared, ...] = ()  # stored all the same
+    ambiguous: tuple[str, ...] = ()  # labels' external ids that several decisions share; one of them was taken
     vectors_dropped: int = 0  # hidden states with NaN or infinity; their decisions were stored without them
 
 
@@ -251,6 +252,7 @@ def _receipt(content: bytes) -> Receipt:
             waiting=int(document.get("waiting", 0)),
             rejected=rejected,
             undeclared=undeclared,
+            ambiguous=tuple(str(found["external_id"]) for found in document.get("ambiguous", ())),
             vectors_dropped=int(document.get("vectors_dropped", 0)),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -82,6 +82,8 @@ def store_batch(context: Context, parsed: Parsed[Decision], vectors: Vectors, no
         settings = context.settings
         store_vectors(session, new, settings.shards_url, now=now, shard_bytes=settings.shard_bytes)
     rejected = sorted((*parsed.rejected, *reindexed(added.rejected, parsed.indexes)), key=lambda row: row.index)
+    for found in added.ambiguous:
+        log.warning("%s", found)
     return DecisionsReceipt(
         stored=len(added.stored),
         duplicates=added.duplicates,

@@ -4,6 +4,8 @@ A label names its decision by id or by the user's own external id; without a tie
 that comes before its decision waits for it.
 """
 
+import logging
+
 from fastapi import APIRouter, Depends
 
 from services.api.auth import require
@@ -16,6 +18,7 @@ from store.engine import transaction
 from store.labels import add_labels
 from store.tokens import TokenRole
 
+log = logging.getLogger("knowgate.api")
 router = APIRouter(tags=["labels"])
 
 
@@ -30,7 +33,8 @@ def post_labels(body: Body, context: InContext) -> LabelsReceipt:
 
     Labels are append-only: within a source the newest statement (by `labelled_at`) is in force, between sources gold
     comes before human, judge and feedback. Two of one source, answer and time that differ are refused. A row that
-    cannot be stored is listed under `rejected`; the others are stored.
+    cannot be stored is listed under `rejected`; the others are stored. An external id that several decisions share is
+    listed under `ambiguous`, with the decision that the label was taken for.
     """
     now = context.now()
     parsed = parse_labels(rows_of(parse_json(body), "labels"), now)
@@ -38,6 +42,12 @@ def post_labels(body: Body, context: InContext) -> LabelsReceipt:
         added = add_labels(session, parsed.records, received_at=now)
     rejected = sorted((*parsed.rejected, *reindexed(added.rejected, parsed.indexes)), key=lambda row: row.index)
     context.metrics.count_batch("labels", added.stored + added.waiting, added.duplicates, len(rejected))
+    for found in added.ambiguous:
+        log.warning("%s", found)
     return LabelsReceipt(
-        stored=added.stored, waiting=added.waiting, duplicates=added.duplicates, rejected=tuple(rejected)
+        stored=added.stored,
+        waiting=added.waiting,
+        duplicates=added.duplicates,
+        rejected=tuple(rejected),
+        ambiguous=added.ambiguous,
     )

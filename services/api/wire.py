@@ -7,6 +7,7 @@ from uuid import UUID
 from knowgate.policy import PolicyKind
 from knowgate.records import Action, Fingerprint, GateOutcome, PTKind, Reason, Signals
 from knowgate.spec import CascadeSpec
+from store.adoption import Ambiguous
 from store.rejections import Rejected
 from store.undeclared import Undeclared
 
@@ -31,6 +32,7 @@ class LabelsReceipt:
     waiting: int  # came before their decision, and wait for it
     duplicates: int
     rejected: tuple[Rejected, ...]
+    ambiguous: tuple[Ambiguous, ...] = ()  # external ids that several decisions share, and which one was taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,7 @@ class LabelsImported:
     waiting: int
     duplicates: int
     rejected: int
+    ambiguous: int  # external ids that several decisions share
 
 
 @app.command("import")
@@ -85,6 +86,7 @@ def import_labels(
         waiting=added.waiting,
         duplicates=added.duplicates,
         rejected=len(added.rejected),
+        ambiguous=len(added.ambiguous),
     )
     print_record(done, as_json=as_json)
     tell_lines(file, len(read.labels), read.lines_in_file)
@@ -92,6 +94,8 @@ def import_labels(
         line = read.lines_of[row.index]
         place = f"row {row.index + 1}" + ("" if line is None else f" (line {line})")
         typer.echo(f"{file.name}: {place}: {row.field} is {row.value}: {row.cure}", err=True)
+    for found in added.ambiguous:
+        typer.echo(f"{file.name}: {found}", err=True)
     if added.rejected:
         raise typer.Exit(1)
 

@@ -41,7 +41,7 @@ def test_a_label_speaks_of_the_served_answer_unless_it_names_a_tier(
     sent = decision()
     send(client, sent)
     answer = post(client, label(decision_id=str(sent.id)), label(external_id="q0", tier=0, correct=0)).json()
-    assert answer == {"stored": 2, "waiting": 0, "duplicates": 0, "rejected": []}
+    assert answer == {"stored": 2, "waiting": 0, "duplicates": 0, "rejected": [], "ambiguous": []}
     assert {(row.tier, row.correct) for row in said(engine, sent)} == {(1, 1.0), (0, 0.0)}
 
 
@@ -52,6 +52,35 @@ def test_a_label_that_comes_first_waits_for_its_decision(client: TestClient, eng
     response = client.post("/v1/decisions", json={"decisions": [codec.encode(sent)]})
     assert response.json()["adopted"] == 1
     assert [row.correct for row in said(engine, sent)] == [1.0]
+
+
+@pytest.mark.usefixtures("trivia")
+def test_an_external_id_of_several_decisions_is_told_with_the_one_that_was_taken(
+    client: TestClient, engine: Engine, decision: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second, third = (decision(external_id="shared") for _ in range(3))
+    for sent in (first, second, third):
+        send(client, sent)
+    other = decision(external_id="its own")
+    send(client, other)
+    rows = [label(external_id="shared"), label(external_id="its own"), label(decision_id=str(first.id), tier=0)]
+    receipt = post(client, *rows).json()
+    (told,) = receipt["ambiguous"]
+    assert (told["external_id"], told["decisions"], receipt["stored"]) == ("shared", 3, 3)
+    (taken,) = [sent for sent in (first, second, third) if str(sent.id) == told["decision_id"]]
+    assert 1 in {row.tier for row in said(engine, taken)}
+    assert "'shared' is that of 3 decisions" in caplog.text
+
+
+@pytest.mark.usefixtures("trivia")
+def test_a_waiting_label_whose_id_several_decisions_bring_is_told_too(
+    client: TestClient, engine: Engine, decision: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    post(client, label(external_id="shared"))
+    both = [decision(external_id="shared") for _ in range(2)]
+    receipt = client.post("/v1/decisions", json={"decisions": [codec.encode(sent) for sent in both]}).json()
+    assert (receipt["stored"], receipt["adopted"]) == (2, 1)
+    assert "'shared' is that of 2 decisions" in caplog.text
 
 
 @pytest.mark.usefixtures("trivia")

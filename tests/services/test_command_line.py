@@ -190,6 +190,23 @@ def test_labels_are_imported_with_a_mapping(
     run("labels", "import", str(path), "--cascade", "unheard-of", *mapping, "--timezone", "UTC", code=2)
 
 
+def test_labels_by_an_external_id_that_several_decisions_share_are_told(
+    run: Run, engine: Engine, trivia: str, decision: Callable[..., Decision], tmp_path: Path
+) -> None:
+    made = [_at(decision(index, cascade=trivia), datetime.now(UTC) - timedelta(hours=3 - index)) for index in range(3)]
+    shared = [replace(one, external_id="ticket-1") for one in made]
+    with transaction(engine) as session:
+        add_decisions(session, shared, received_at=datetime.now(UTC))
+    path = tmp_path / "labels.csv"
+    path.write_text("external_id,correct\nticket-1,1\n")
+    at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S+00:00")
+    told = run("labels", "import", str(path), "--cascade", trivia, "--source", "gold", "--labelled-at", at, "--json")
+    done = printed(told)
+    assert (done["stored"], done["ambiguous"]) == (1, 1)
+    assert f"labels.csv: external_id 'ticket-1' is that of 3 decisions of {trivia}" in told.stderr
+    assert str(shared[2].id) in told.stderr
+
+
 @pytest.fixture
 def traffic(engine: Engine, trivia: str, decision: Callable[..., Decision]) -> tuple[Decision, ...]:
     """Two hundred decisions of the last hours."""
@@ -200,13 +217,11 @@ def traffic(engine: Engine, trivia: str, decision: Callable[..., Decision]) -> t
         shifted = now + timedelta(seconds=index)
         made.append(_at(one, shifted))
     with transaction(engine) as session:
-        add_decisions(session, made, received_at=now)
+        add_decisions(session, made, received_at=made[-1].occurred_at)
     return tuple(made)
 
 
 def _at(decision: Decision, when: datetime) -> Decision:
-    from dataclasses import replace
-
     from knowgate import new_decision_id
 
     return replace(decision, id=new_decision_id(when), occurred_at=when)
