@@ -2,7 +2,7 @@
 
 A cascade in two versions, decisions and labels (by id, by the user's own id, of a judge, waiting, parked), vectors,
 bundles that are certified, signed, promoted and refused, a rollback, alerts with messages, figures, job runs, tokens,
-an erasure; three seals, after the last of which the signed head leaves the database.
+an erasure; four seals, after the last of which the signed head leaves the database, and a few rows after it.
 """
 
 from collections.abc import Sequence
@@ -50,6 +50,7 @@ from store import (
     figures,
     graders,
     job_runs,
+    job_ticks,
     labels,
     ledger,
     outbox,
@@ -100,6 +101,15 @@ def build(engine: Engine, settings: Settings, *, decided: int = 40, seed: int = 
         erasure.erase_decision(session, sent[0].id, now=made.at(5))
         erasure.erase_decision(session, sent[1].id, now=made.at(5))
     _seal(made, 6)
+    with transaction(engine) as session:
+        decisions.add_decisions(session, [_decision(made, count) for count in (70, 71, 72)], received_at=made.at(7))
+    _seal(made, 8)
+    with transaction(engine) as session:  # what the next seal would hold
+        decisions.add_decisions(session, [_decision(made, count) for count in (80, 81)], received_at=made.at(9))
+        record = alerts.AlertRecord(
+            cascade=NAME, rule="undeclared_model", cause="another one", details="{}", opened_at=made.at(9)
+        )
+        alerts.open_alert(session, record)
     with reading(engine) as session:
         return head_of(ledger.batch_hashes(session), settings.signing_key)
 
@@ -302,6 +312,8 @@ def _watched(made: Deployment) -> None:
             job_runs.heartbeat(session, claim, lease=HOUR, now=made.at(3.1))
             if job != "train":
                 job_runs.finish(session, claim, "done", now=made.at(3.2))
+        for job, error in (("monitor", None), ("train", "it failed")):
+            job_ticks.put_tick(session, job, owner="one", now=made.at(3), error=error)
         for key in ("one", "two"):
             outbox.add_message(session, "mlflow", key, '{"bundle":"b"}', now=made.at(3))
             text = tokens.create_token(session, key, tokens.TokenRole.READ, made.at(3))

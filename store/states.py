@@ -155,7 +155,7 @@ def _order(part: Part, document: Document) -> str:
 def _encode(encoders: Sequence[tuple[str, _Encoder]], row: Row) -> Document:
     document = {}
     for name, encode in encoders:
-        value = row[name]
+        value = row.get(name)
         if value is not None:
             try:
                 document[name] = encode(value)
