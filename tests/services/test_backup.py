@@ -17,6 +17,7 @@ from safetensors.numpy import save
 from sqlalchemy import URL, Engine, create_engine, text
 
 from knowgate import Decision, codec
+from services.audit.verify import verify_ledger
 from services.backup import BackupFailed, back_up, restore
 from services.backup_manifest import verified_manifest
 from services.errors import InputInvalid
@@ -87,6 +88,7 @@ def test_a_restored_deployment_is_the_one_that_was_backed_up(
     with reading(opened) as session:
         assert decisions.decision(session, stored.id).external_id == "q0"
         (place,) = vectors.vector_rows(session, "trivia", 0, [stored.id]).values()
+        assert verify_ledger(session).problems == ()
     assert current(opened) == manifest.schema
     opened.dispose()
     assert place.url.startswith(elsewhere.shards_url)
