@@ -1,5 +1,6 @@
 """From a choice of grader to stored labels: what `knowgate labels grade` does."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,9 @@ from store.engine import reading, transaction
 from store.graders import GraderError, add_error
 from store.label_sources import labels_by_source
 from store.labels import add_labels
+
+log = logging.getLogger(__name__)
+FEW = 3  # refusals of a batch that are told one by one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,7 @@ class Graded:
     source: LabelSource
     candidates: int
     stored: int
+    rejected: int  # labels that the store refused: made before their decision, or against one of the same time
     without_answer: int  # of the candidates, those whose answer is not stored, so that nothing can read it
     not_told: int  # the grader could not tell: no such query in the file, no text kept, or no verdict
     right: int
@@ -88,7 +93,7 @@ def run_grading(
     with reading(engine) as session:
         spec = cascades.cascade(session, cascade)
         chosen = candidates(session, cascade, window, as_of=now, source=source, tier=tier)
-    stored = untold = right = 0
+    stored = rejected = untold = right = 0
     with httpx.Client(timeout=60.0) as client:
         grader, gradable = _grader(by, spec, settings, client, chosen)
         if label_propensity is None and gradable:
@@ -100,7 +105,10 @@ def run_grading(
             untold += len(batch) - len(made)
             right += sum(label.correct >= 0.5 for label in made)
             with transaction(engine) as session:
-                stored += add_labels(session, made, received_at=SystemClock().now()).stored
+                added = add_labels(session, made, received_at=SystemClock().now())
+            stored, rejected = stored + added.stored, rejected + len(added.rejected)
+            for row in added.rejected[:FEW]:
+                log.warning("a label of %s is refused: %s is %s: %s", cascade, row.field, row.value, row.cure)
     error = None if name is None else _measure(engine, spec, window, name)
     return Graded(
         cascade=cascade,
@@ -108,6 +116,7 @@ def run_grading(
         candidates=len(chosen),
         without_answer=sum(one.answer is None for one in chosen),
         stored=stored,
+        rejected=rejected,
         not_told=untold,
         right=right,
         label_propensity=label_propensity,

@@ -79,6 +79,17 @@ def test_weighted_rows_need_ids_for_their_order() -> None:
         CertificationRows(correct=[[1, 1], [0.5, 1]])
 
 
+def forecasts(**fields: Any) -> dict[str, Any]:
+    """Two labelled rows, each with a judge's verdicts; labels and runs fell with a chance of a half together."""
+    both = [[1.0, 1.0], [0.0, 1.0]]
+    return {"correct": both, "forecast": both, "propensity": [0.5, 0.5], "observed": [1, 1], "ids": ("a", "b")} | fields
+
+
+def test_labels_of_answers_that_ran_by_the_same_coin_are_taken() -> None:
+    rows = CertificationRows(**forecasts(ran=[True, True], run_propensity=[0.5, 0.5]))
+    assert np.asarray(rows.ran).tolist() == [True, True]
+
+
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
@@ -91,6 +102,9 @@ def test_weighted_rows_need_ids_for_their_order() -> None:
         ({"correct": [[1, 1]], "propensity": [1.5], "observed": [1]}, "propensity\\[0\\] is 1.5"),
         ({"correct": [[1, 1]], "propensity": [0.5], "observed": [0]}, "observed is false in every row"),
         ({"correct": [[1, 1]], "ids": ("a", "b")}, "unequal numbers of rows"),
+        (forecasts(ran=[True, False], run_propensity=[0.5, 0.5]), "labelled by a likelier coin than it ran"),
+        (forecasts(ran=[True, True], run_propensity=[0.5, 0.4]), "labelled by a likelier coin than it ran"),
+        (forecasts(ran=[True, True], run_propensity=[0.5]), "unequal numbers of rows"),
     ],
 )
 def test_bad_input_is_named(fields: dict[str, Any], named: str) -> None:

@@ -39,6 +39,7 @@ from store.drift_reports import reports
 from store.engine import open_engine, reading, transaction
 from store.errors import ClaimLost
 from store.figures import figures
+from store.graders import graders
 from store.labels import add_labels
 from store.shards import write_shard
 from store.vectors import VectorRow, add_shard
@@ -296,6 +297,21 @@ def test_a_day_has_one_drift_report_that_renders(deployment):
     assert columns == {"p_t", "p_ik", "ood", "tokens_in", "tokens_out", "pca_1", "pca_2"}
     assert report.tier == 0
     assert "pca_1" in render_html(report.document)
+
+
+def test_what_a_judge_was_measured_to_err_is_kept_when_a_day_ends(deployment):
+    asked = [
+        replace(one, small=float(row % 4 > 0), judge=(float(row % 4 > 0 or row % 8 == 0), None))
+        for row, one in enumerate(deployment.day_of_traffic(0))
+    ]
+    deployment.put(asked)
+    for day in (0, 8):
+        deployment.watch_day(day)
+    with reading(deployment.engine) as session:
+        (judge,) = graders(session, "cities", as_of=deployment.cast.DAY + 11 * DAY)
+    assert judge.name == "judge@1"
+    assert judge.error is not None and judge.error.right_called_wrong == 0
+    assert judge.error.right > 2.5 * judge.error.wrong > 2.5 * judge.error.wrong_called_right > 0
 
 
 def test_a_p_t_that_is_missing_in_every_attempt_of_a_day_is_told_and_no_later_silence_resolves_it(deployment):

@@ -29,6 +29,7 @@ from store.cascades import apply_cascade
 from store.decisions import add_decisions
 from store.engine import reading, transaction
 from store.erasure import erase_decision
+from store.graders import graders
 from store.labels import add_labels
 
 KEY = "a hash key for tests"
@@ -281,6 +282,11 @@ def test_a_judge_is_corrected_by_a_gold_subsample(
     assert again["candidates"] == 0
     assert again["grader"].startswith("judge-1@")
     assert again["error"]["right"] + again["error"]["wrong"] == len(gold)  # measured once gold labels are there
+    with reading(engine) as session:
+        (kept,) = graders(session, "trivia", as_of=datetime.now(UTC))
+    assert kept.name == again["grader"] and kept.error is not None  # a measurement that is shown is kept
+    counts = ("wrong", "wrong_called_right", "right", "right_called_wrong")
+    assert [getattr(kept.error, name) for name in counts] == [again["error"][name] for name in counts]
     open_rows = run("queue", "--rate", "1", "--aim", "accuracy")["answers"]
     labelled = {str(label.decision_id) for label in gold}
     asked = {row["decision_id"] for row in open_rows}

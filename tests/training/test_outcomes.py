@@ -118,6 +118,15 @@ def test_labels_of_one_coin_weigh_the_smallest_chance_and_those_of_coins_apart_t
     np.testing.assert_allclose(label_coin(apart), [0.1, 0.5])
 
 
+def test_labels_of_which_some_were_certain_are_drawn_by_coin_all_the_same() -> None:
+    coin = np.array([1.0, 0.5, NAN, 1.0])
+    correct = np.array([1.0, 0.0, NAN, 1.0])
+    known = rows_of(*(tier_of(4, correct=correct, label_propensity=coin) for _ in range(2)))
+    np.testing.assert_allclose(label_coin(known), coin)
+    found = certification_rows(known)
+    assert found.weighted and np.asarray(found.observed).tolist() == [True, True, False, True]
+
+
 def test_an_answer_that_its_coin_did_not_draw_leaves_its_row_out_and_an_owed_one_does_not() -> None:
     """Chances .5 and .8: the last row has only the label that comes oftener, so the rarer one need not have fallen."""
     small = tier_of(4, correct=np.array([0.0, NAN, 1.0, NAN]), label_propensity=np.array([0.5, NAN, 0.5, NAN]))
