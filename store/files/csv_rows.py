@@ -59,20 +59,25 @@ class CsvRows:
         yield rows, starts
 
     def _head(self) -> list[str]:
+        """The names. Raises FileRefused for a first line that is another kind of file's."""
         try:
             names = next(self._reader, [])
         except csv.Error as error:
+            self._refuse_other_separators("".join(self._quoted))
             raise self._mismatch(1, error) from error
+        self._refuse_other_separators("".join(self._quoted) or ",".join(names))
         if self._quoted:
             self._check_quotes(1)
-        elif names and names[0].startswith("sep="):
-            raise at_line(self._file, 1, f" is {','.join(names)!r}, which only spreadsheets read: remove that line")
+        return names
+
+    def _refuse_other_separators(self, head: str) -> None:
+        if head.startswith("sep="):
+            raise at_line(self._file, 1, f" is {head!r}, which only spreadsheets read: remove that line")
         for separator, name in OTHER_SEPARATORS:
-            if len(names) == 1 and separator in names[0]:
+            if separator in head and "," not in head:
                 raise FileRefused(
                     f"{self._file}: its columns are separated by {name}; write it again with commas and decimal points"
                 )
-        return names
 
     def _watched(self, stream: TextIO) -> Iterator[str]:
         """The lines, those of a row with a quote kept until the row ends."""

@@ -156,6 +156,8 @@ def test_line_ends_and_a_byte_order_mark_change_no_text(tmp_path: Path, ends: st
         (b"id,note\n7,a\n8,caf\xe9\n", "line 3 holds the byte 0xe9"),
         (b"id;note\n7;a\n", "separated by semicolons"),
         (b"id\tnote\n7\ta\n", "separated by tabs"),
+        (b'"id";"note"\n"7";"a"\n', "separated by semicolons"),
+        (b'\xef\xbb\xbf"id"\t"note"\r\n"7"\t"a"\r\n', "separated by tabs"),
         (b"id|note\n7|a\n", "separated by bars"),
         (b"sep=,\nid,note\n7,a\n", "line 1 is 'sep=,', which only spreadsheets read: remove that line"),
         (b"sep=;\nid;note\n7;a\n", "line 1 is 'sep=;'"),
