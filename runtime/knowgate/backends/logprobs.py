@@ -4,8 +4,8 @@ Decisions:
 - A number is a log-probability of the model, or there is none. Engines can be set to give what is left after sampling
   took its part: then the chosen token has 0 and every other one -9999 or -Infinity, whatever the model thought (vLLM:
   `--logprobs-mode raw_logprobs` gives the model's own). So these spoil a token: an entry of its list that is no
-  log-probability or is below any that a double can hold, a list whose probabilities exceed 1, the same entry twice, and
-  a number that its own list contradicts.
+  log-probability or is below any that a double can hold, a list whose probabilities exceed 1, the same entry twice, a
+  number that its own list contradicts, and 0 beside others that all have the same.
 - llama.cpp shows a character of several tokens as one, with the number of its last token alone: its list then holds
   bytes that go on with a character. That is no probability of the character.
 - A log-probability of exactly 0 is believed where something shows that the model did think of others: a finite entry in
@@ -87,7 +87,7 @@ def _token(entry: dict[str, Json], text_of: Callable[[dict[str, Json]], bytes]) 
     if fault is not None:
         return _without(text, fault)
     others = tuple(one for at, one in enumerate(listed) if at != own)
-    return Token(text=text, logprob=logprob, others=others, unlisted=_unlisted(listed))
+    return Token(text=text, logprob=logprob, others=others, unlisted=_unlisted(logprob, listed, own))
 
 
 def _own(text: bytes, logprob: float, listed: Sequence[Listed]) -> int | None:
@@ -104,18 +104,19 @@ def _own(text: bytes, logprob: float, listed: Sequence[Listed]) -> int | None:
 
 def _contradiction(text: bytes, logprob: float, listed: Sequence[Listed], own: int | None) -> str | None:
     """Why these are not the probabilities of the tokens in one place; None where they may be."""
-    total = math.fsum(math.exp(one.logprob) for one in listed)
-    if total > 1.0 + TOLERANCE:
-        return f"top_logprobs are probabilities of {total:.4g} together; {RAW}"
-    if len(set(listed)) < len(listed):
-        return "top_logprobs hold one entry twice"
     likeliest = max(listed, key=lambda one: one.logprob)
     if _goes_on(likeliest.text) and text and not _goes_on(text):
         return "logprob is that of a character's last part"
+    total = math.fsum(math.exp(one.logprob) for one in listed) + (0.0 if own is not None else math.exp(logprob))
+    if total > 1.0 + TOLERANCE:
+        return f"the listed tokens have probabilities of {total:.4g} together; {RAW}"
+    if len(set(listed)) < len(listed):
+        return "top_logprobs hold one entry twice"
     if own is not None and abs(listed[own].logprob - logprob) > SAME:
         return f"logprob is {logprob:.6g}, and {listed[own].logprob:.6g} in top_logprobs"
-    if own is None and logprob > min(one.logprob for one in listed) + SAME:
-        return f"logprob is {logprob:.6g}, and top_logprobs hold less likely tokens and not this one"
+    rest = [one.logprob for at, one in enumerate(listed) if at != own]
+    if logprob == 0.0 and len(rest) > 1 and min(rest) == max(rest):
+        return f"logprob is 0, and {rest[0]:.6g} for every other token: no log-probabilities of the model; {RAW}"
     return None
 
 
@@ -124,10 +125,11 @@ def _goes_on(text: bytes) -> bool:
     return 0x80 <= text[0] < 0xC0 if text else False
 
 
-def _unlisted(listed: Sequence[Listed]) -> float:
-    """The most that a token which is not listed may have: the least of the listed, and what they leave."""
+def _unlisted(logprob: float, listed: Sequence[Listed], own: int | None) -> float:
+    """The most that a token which is not listed may have: the least of the listed, and what all of them leave."""
     masses = [math.exp(one.logprob) for one in listed]
-    return min(min(masses), max(0.0, 1.0 - math.fsum(masses)) + ROUNDING)
+    left = 1.0 - math.fsum(masses) - (0.0 if own is not None else math.exp(logprob))
+    return min(min(masses), max(0.0, left) + ROUNDING)
 
 
 def _proven(tokens: list[Token]) -> list[Token]:

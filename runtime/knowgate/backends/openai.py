@@ -153,7 +153,11 @@ class OpenAIBackend:
     def _stops(self) -> tuple[str, ...]:
         """The stop strings that a request names; they are cut off from the text, and listed all the same."""
         stop = self._parameters.get("stop")
-        return tuple(one for one in ([stop] if isinstance(stop, str) else stop or ()) if isinstance(one, str))
+        return tuple(
+            one
+            for one in ([stop] if isinstance(stop, str) else stop if isinstance(stop, list | tuple) else ())
+            if isinstance(one, str)
+        )
 
     def _is_of_one_token(self) -> bool:
         """Whether answers are meant to be one token, which every engine calls cut off."""
