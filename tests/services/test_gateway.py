@@ -589,6 +589,17 @@ def test_a_cascade_that_is_not_declared_or_a_control_plane_that_is_away_is_told(
         declared_cascade("http://127.0.0.1:9", "trivia", None)
 
 
+def test_a_gateway_waits_for_each_tier_and_names_its_model_as_they_are_declared(world: World, tmp_path: Path) -> None:
+    spec = declared_cascade(world.control, "trivia", None)
+    small = replace(spec.tiers[0], timeout=timedelta(seconds=7), request={"top_k": 1})
+    spec = replace(spec, tiers=(small, spec.tiers[1]))
+    backends = tier_backends(spec, keys={}, fingerprints={}, states_folder=None)
+    with live(replace(world.settings, data_dir=tmp_path / "another"), world.control, spec, backends) as serving:
+        assert serving.cascade.setting.models == (small.named_model, "huge")
+        assert serving.cascade.serving is not None
+        assert [tier.patience.timeout_s for tier in serving.cascade.serving.tiers] == [7.0, 30.0]
+
+
 @pytest.mark.parametrize(
     "url", ["xx", "", "ftp://h", "http://", "http://[::1", "http://h:port", "http://h/?x=1", "http://a b"]
 )
