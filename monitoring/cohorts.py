@@ -13,7 +13,7 @@ import pandas as pd
 
 from knowgate.records import Window
 from knowgate.spec import CascadeSpec
-from monitoring.pairing import of_declared_kind, of_known_tiers, pair_attempts, pair_decisions
+from monitoring.pairing import of_declared_kind, of_known_tiers, pair_attempts, pair_decisions, within_bounds
 from store.examples import Examples
 
 
@@ -70,10 +70,10 @@ def cohort_of(examples: Examples, spec: CascadeSpec, window: Window, *, as_of: d
     """The cohort of the attempts that `store.examples.labelled` joined for `window`, labels as of `as_of`.
 
     Decisions with a tier that the cascade no longer has are left out: they cannot be measured against its last one.
-    A P(T) of another kind than the cascade declares counts as missing.
+    A P(T) of another kind than the cascade declares counts as missing, and no run for more than a query may take.
     Raises CohortInvalid where a decision does not have exactly one served attempt.
     """
-    attempts = of_declared_kind(of_known_tiers(pair_attempts(examples), spec), spec)
+    attempts = within_bounds(of_declared_kind(of_known_tiers(pair_attempts(examples), spec), spec), spec)
     return Cohort(
         spec=spec,
         window=window,

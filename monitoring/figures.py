@@ -48,6 +48,7 @@ def cascade_figures(cohort: Cohort) -> Named:
     reasons = decisions["reason"].value_counts()
     figures |= {escalated_by(reason): share(int(reasons.get(reason.value, 0)), n) for reason in Reason}
     figures |= accuracy_figures(cohort) | judge_figures(cohort.attempts)
+    figures[FigureName.CUT_RUNS] = count(int(cohort.attempts["cut"].sum()))
     return figures | cost_figures(cohort) | label_figures(cohort)
 
 

@@ -41,6 +41,7 @@ class FigureName(StrEnum):
     LABELS_LATE = "labels_late"
     LABELS_OVERDUE = "labels_overdue"
     LATE_DECISIONS = "late_decisions"
+    CUT_RUNS = "cut_runs"
     UNDECLARED_SHARE = "undeclared_share"
     MISSING_P_T = "missing_share.p_t"
     MISSING_P_IK = "missing_share.p_ik"

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from evidence.bounds import Runs, bounded_runs
 from evidence.estimates import joint_label_propensity
 from knowgate.records import Role
 from knowgate.spec import CascadeSpec, LabelCoin
@@ -100,6 +101,26 @@ def of_declared_kind(attempts: pd.DataFrame, spec: CascadeSpec) -> pd.DataFrame:
     declared = np.array([str(tier.p_t_kind) for tier in spec.tiers], dtype=object)[attempts["tier"].to_numpy()]
     other = attempts["p_t_kind"].notna().to_numpy() & (attempts["p_t_kind"].to_numpy(dtype=object) != declared)
     return attempts.assign(p_t=attempts["p_t"].mask(other)) if other.any() else attempts
+
+
+def within_bounds(attempts: pd.DataFrame, spec: CascadeSpec) -> pd.DataFrame:
+    """The same attempts, none counting for more than a query may take (`evidence.bounds`); `cut` says which would."""
+    names = ("tier", "tokens_in", "tokens_out", "latency_ms")
+    taken = {name: attempts[name].to_numpy(dtype=np.float64) for name in names}
+    runs = Runs(cost_usd=attempts["usd"].to_numpy(dtype=np.float64), gflops=attempts["gflops"].to_numpy(), **taken)
+    bounded, cut = bounded_runs(runs, max_tokens=spec.alarms.max_tokens)
+    if not cut.any():
+        return attempts.assign(cut=cut)
+    log.info("%d runs of %s take more than a query may, and count as that; see what sends them", cut.sum(), spec.name)
+    return attempts.assign(
+        cut=cut,
+        tokens_in=bounded.tokens_in,
+        tokens_out=bounded.tokens_out,
+        tokens=bounded.tokens_in + bounded.tokens_out,
+        latency_ms=bounded.latency_ms,
+        usd=bounded.cost_usd,
+        gflops=bounded.gflops,
+    )
 
 
 def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime) -> pd.DataFrame:

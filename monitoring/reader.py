@@ -23,7 +23,7 @@ from monitoring.cohorts import Cohort, cohort_of, is_mature
 from monitoring.judges import measured_errors
 from monitoring.late import OVERLAP, Lateness, lateness_of
 from monitoring.names import FigureName, Rule
-from monitoring.pairing import pair_attempts
+from monitoring.pairing import pair_attempts, within_bounds
 from store import assignments, bundles
 from store.alarm_states import alarm_state
 from store.assignments import Acknowledgement
@@ -87,7 +87,8 @@ class Reader:
         """The attempts of a window alone, for columns that need no pairing."""
         with reading(self._engine) as session:
             trusted = self.spec.targets.trusted
-            return pair_attempts(labelled(session, self.spec.name, window, as_of=self.now, trusted=trusted))
+            examples = labelled(session, self.spec.name, window, as_of=self.now, trusted=trusted)
+        return within_bounds(pair_attempts(examples), self.spec)
 
     def grader_errors(self, window: Window) -> tuple[GraderError, ...]:
         """How often each grader erred on the window's answers, as it is known now."""

@@ -33,6 +33,7 @@ def tier_figures(cohort: Cohort, tier: int) -> dict[FigureName, Estimated]:
     rows = cohort.attempts[cohort.attempts["tier"] == tier]
     figures = {
         FigureName.QUERIES: Estimated(n=len(rows), value=float(len(rows))),
+        FigureName.CUT_RUNS: Estimated(n=len(rows), value=float(rows["cut"].sum())),
         FigureName.UNDECLARED_SHARE: share(int(undeclared_attempts(cohort.spec, rows).sum()), len(rows)),
         FigureName.ACCURACY: _tier_accuracy(rows),
     }

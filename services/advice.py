@@ -77,6 +77,7 @@ def advise(table: OutcomeTable, rates: Sequence[TierRates], question: Question) 
     """
     if question.rule is PolicyKind.SCORE:
         raise InputInvalid("rule is score: advice looks at the table's own columns; use p_t, p_ik or gates")
+    table, cut = table.within_bounds()
     graded: BoolArray = np.asarray(np.isfinite(table.correct).all(axis=1))
     target = question.target
     fewest = _fewest_rows(target, question.delta)
@@ -123,7 +124,14 @@ def advise(table: OutcomeTable, rates: Sequence[TierRates], question: Question) 
         latency=latency,
         cases=cases,
         shorter=shorter,
-        assumed=assumed,
+        assumed=(*assumed, *told_of_cuts(cut)),
+    )
+
+
+def told_of_cuts(runs: int) -> tuple[str, ...]:
+    """What is said of runs that took more than a query may."""
+    return (
+        (f"{runs} runs take over ten times what nine in ten do, and count as that: see what logs them",) if runs else ()
     )
 
 

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Engine
 
+from evidence.bounds import Runs, bounded_runs
 from knowgate.records import Fingerprint, PTKind, Window
 from knowgate.spec import CascadeSpec, LabelCoin
 from store.engine import reading
@@ -178,8 +179,21 @@ def _of_another_kind(examples: Examples, kinds: Sequence[PTKind]) -> set[str]:
     }
 
 
+def _within_bounds(examples: Examples, spec: CascadeSpec) -> Examples:
+    """The same attempts, none of which counts for more than a query may take (`evidence.bounds`)."""
+    names = ("tier", "tokens_in", "tokens_out", "cost_usd", "gflops", "latency_ms")
+    bounded, cut = bounded_runs(
+        Runs(**{name: getattr(examples, name) for name in names}), max_tokens=spec.alarms.max_tokens
+    )
+    if not cut.any():
+        return examples
+    log.warning("%s: %d runs take more than a query may, and count as that; see what sends them", spec.name, cut.sum())
+    return replace(examples, **{name: getattr(bounded, name) for name in names[1:]})
+
+
 def cascade_rows(examples: Examples, spec: CascadeSpec, known: Mapping[str, Fingerprint]) -> CascadeRows:
     """One row per decision from the store's one row per attempt."""
+    examples = _within_bounds(examples, spec)
     first = np.flatnonzero(np.diff(examples.decision, prepend=-1))
     foreign = undeclared(examples, spec)
     rows = CascadeRows(

@@ -93,8 +93,10 @@ def canonical(value: object) -> bytes:
         raise RecordInvalid("document", type(value).__name__, f"it has no canonical JSON: {error}") from error
 
 
-def parse(text: str | bytes, *, most_values: int = MOST_VALUES) -> Json:
+def parse(text: str | bytes, *, most_values: int = MOST_VALUES, finite: bool = True) -> Json:
     """Plain JSON values of a JSON text, read strictly: a key given twice, NaN and Infinity are refused.
+
+    `finite` False lets NaN and Infinity through, for who says by the field what they cost; `decode` refuses them.
 
     So is a text of too many values, fields or levels: the time and the memory that one takes grow with its length.
     Raises RecordInvalid.
@@ -104,7 +106,9 @@ def parse(text: str | bytes, *, most_values: int = MOST_VALUES) -> Json:
     """
     try:
         _require_few_values(text, most_values)
-        document = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+        document = json.loads(
+            text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant if finite else float
+        )
     except RecordInvalid:
         raise
     except RecursionError as error:

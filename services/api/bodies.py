@@ -90,10 +90,10 @@ def require_json(request: Request) -> None:
         raise ApiError(415, field="content-type", value=media_type(request), cure=f"send {JSON_TYPE}")
 
 
-def parse_json(body: bytes) -> Any:
-    """The JSON value. Raises 400."""
+def parse_json(body: bytes, *, finite: bool = True) -> Any:
+    """The JSON value; `finite` False leaves NaN and Infinity to who decodes it. Raises 400."""
     try:
-        return codec.parse(body)
+        return codec.parse(body, finite=finite)
     except RecordInvalid as error:
         field = "body" if error.field == "document" else error.field
         raise ApiError(400, field=field, value=error.value, cure=f"send valid JSON in UTF-8: {error.cure}") from None

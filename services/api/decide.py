@@ -7,6 +7,8 @@ escalates, as it does in a runtime: a fault may cost money, never accuracy.
 
 import base64
 import binascii
+import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +43,8 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
     `explore` true asks for one more thing: run the last tier as well, serve what was retained, and log the second
     answer as an attempt with role `exploration`. Give the same `decision_id` for all tiers of one query.
     """
-    document = parse_json(body)
+    document = parse_json(body, finite=False)
+    unusable = _set_aside(document) if isinstance(document, dict) else {}
     require_storable({**document, "hidden_base64": None} if isinstance(document, dict) else document)
     asked = codec.decode(DecideRequest, document)
     now = context.now()
@@ -55,13 +58,13 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
     ruling = sidecar.cascade.decide(
         tier=asked.tier,
         decision_id=asked.decision_id or new_decision_id(now),
-        p_t=asked.p_t,
+        p_t=unusable.get("p_t", asked.p_t),
         p_t_kind=asked.p_t_kind,
-        hidden=_hidden(asked),
+        hidden=unusable.get("hidden", _hidden(asked)),
         fingerprint=asked.fingerprint,
         tokens_in=asked.tokens_in,
-        entropy=asked.entropy,
-        margin=asked.margin,
+        entropy=unusable.get("entropy", asked.entropy),
+        margin=unusable.get("margin", asked.margin),
         slice=asked.slice,
         now=now,
     )
@@ -85,6 +88,22 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
         exploration_rate=ruling.exploration_rate,
         note="; ".join(told for told in (sidecar.fault, ruling.note) if told) or None,
     )
+
+
+def _set_aside(document: dict[str, Any]) -> dict[str, Any]:
+    """Takes the signals out that hold NaN or infinity, so that the rest is decoded: to the runtime they are missing."""
+    odd: dict[str, Any] = {}
+    for name in ("p_t", "entropy", "margin"):
+        value = document.get(name)
+        if isinstance(value, float) and not math.isfinite(value):
+            odd[name], document[name] = value, None
+    state = document.get("hidden")
+    numbers = [item for item in state if isinstance(item, (int, float))] if isinstance(state, list) else []
+    if any(isinstance(item, float) and not math.isfinite(item) for item in numbers) and len(numbers) == len(
+        state or ()
+    ):
+        odd["hidden"], document["hidden"] = np.array(numbers), None
+    return odd
 
 
 def _hidden(asked: DecideRequest) -> npt.NDArray[np.float16] | npt.NDArray[np.float32] | None:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from evidence.bounds import Runs, bounded_runs
 from knowgate.records import LabelSource, PTKind
 from knowgate.spec import LabelCoin
 from services.errors import TableInvalid
@@ -145,6 +146,20 @@ class OutcomeTable:
     @property
     def tiers(self) -> int:
         return int(self.ran.shape[1])
+
+    def within_bounds(self) -> tuple["OutcomeTable", int]:
+        """The table, no run counting for more than a query may take (`evidence.bounds`), and how many were cut."""
+        names = ("tokens_in", "tokens_out", "cost_usd", "latency_ms")
+        columns = {name: getattr(self, name)[self.ran] for name in names}
+        runs = Runs(tier=np.nonzero(self.ran)[1], gflops=np.zeros(int(self.ran.sum())), **columns)
+        bounded, cut = bounded_runs(runs)
+        if not cut.any():
+            return self, 0
+        placed = {name: getattr(self, name).copy() for name in names}
+        for name, column in placed.items():
+            column[self.ran] = getattr(bounded, name)
+        placed |= {name: np.rint(placed[name]) for name in names[:2]}  # they are whole
+        return replace(self, **placed), int(cut.sum())
 
     @property
     def coins_apart(self) -> BoolArray:

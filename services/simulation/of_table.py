@@ -59,6 +59,7 @@ def prepared(table: OutcomeTable, wanted: Wanted, settings: Settings) -> Setting
     """Checks everything, then makes the folder. Raises InputInvalid, RecordInvalid."""
     _refuse_options(wanted)
     rule = supported_rule(table, wanted.rule)
+    table, _ = table.within_bounds()
     recorded = Recorded.of(table)
     refuse_untelling(table, rule)
     labelling = Labelling(share=wanted.label_share, median_delay=timedelta(hours=wanted.label_delay_hours))

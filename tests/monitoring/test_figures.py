@@ -1,5 +1,6 @@
 """Known answers: cohorts small enough to count by hand."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -133,6 +134,19 @@ def test_savings_are_a_ratio_of_sums_against_the_last_tier(cast, cohort):
     assert figures["savings_usd"].low <= 0.4 <= figures["savings_usd"].high
 
 
+def test_one_absurd_run_does_not_decide_a_figure_and_is_counted(cast, cohort):
+    usual = [cast.Asked(explored=True, run_propensity=1.0) for _ in range(30)] + [cast.Asked(reason=Reason.P_IK)] * 10
+    usual = [replace(one, at=cast.DAY + timedelta(minutes=row)) for row, one in enumerate(usual)]
+    figures, absurd = named(cohort(usual)), named(cohort([*usual[:-1], replace(usual[-1], tokens=2**53)]))
+    assert figures["cut_runs"].value == 0 and absurd["cut_runs"].value == 2  # both tiers ran on it
+    for unit in ("usd", "gflops", "tokens"):
+        before, after = figures[f"savings_{unit}"].value, absurd[f"savings_{unit}"].value
+        assert after == pytest.approx(before, abs=0.35)
+        assert absurd[f"exploration_cost_{unit}"].value == figures[f"exploration_cost_{unit}"].value
+    tiers = named(cohort([*usual[:-1], replace(usual[-1], tokens=2**53)]), tier=1)
+    assert tiers["cut_runs"].value == 1
+
+
 def test_calibration_figures_need_labels_on_both_sides(cast, cohort):
     retained = [cast.Asked(small=float(i % 2), score=0.5 + i / 20) for i in range(8)]
     escalated = [cast.Asked(reason=Reason.SCORE, score=0.2) for _ in range(4)]
@@ -226,7 +240,8 @@ def test_an_empty_window_has_one_figure(cohort):
 
 def test_every_figure_name_is_produced(ten):
     made = {row.name for row in figures_of(ten, computed_at=ten.as_of)}
-    assert made == {name.value for name in FigureName}
+    # Of decisions that come late a run tells, which knows when the window was watched.
+    assert made == {name.value for name in FigureName} - {FigureName.LATE_DECISIONS.value}
 
 
 def test_decisions_of_a_tier_that_was_removed_are_left_out(cast, cohort):

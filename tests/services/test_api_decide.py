@@ -1,6 +1,7 @@
 """The sidecar call rules as the runtime does, by what is in force at that moment."""
 
 import base64
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -90,6 +91,19 @@ def test_a_hidden_state_that_is_not_finite_counts_as_missing(client: TestClient)
         answer = ask(client, p_t=0.9, hidden_base64=state, fingerprint=PRINT).json()
         assert (answer["action"], answer["fallback"], answer["signals"]["p_ik"]) == ("escalate", True, None)
         assert "not finite" in answer["note"]
+
+
+@pytest.mark.usefixtures("promoted")
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_number_that_is_not_finite_in_a_json_body_counts_as_missing(client: TestClient, number: str) -> None:
+    state = f'{{"cascade": "trivia", "p_t": 0.9, "hidden": [2.0, {number}, 0, 0], "fingerprint": {json.dumps(PRINT)}}}'
+    answer = client.post("/v1/decide", content=state, headers={"Content-Type": "application/json"}).json()
+    assert (answer["action"], answer["fallback"], answer["signals"]["p_ik"]) == ("escalate", True, None)
+    assert "not finite" in answer["note"]
+    signal = f'{{"cascade": "trivia", "p_t": {number}}}'
+    answer = client.post("/v1/decide", content=signal, headers={"Content-Type": "application/json"}).json()
+    assert (answer["action"], answer["reason"]) == ("escalate", "missing_signal")
+    assert "p_t" in answer["note"]
 
 
 def test_the_service_and_a_runtime_rule_alike(

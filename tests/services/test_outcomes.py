@@ -184,3 +184,16 @@ def test_a_million_rows_fit(tmp_path: Path) -> None:
     table = read_outcomes(path)
     assert (table.queries, table.tiers) == (queries, 2)
     assert table.p_t.sum() == pytest.approx(np.asarray(columns["p_t"]).sum())
+
+
+def test_a_run_of_absurd_tokens_counts_as_what_a_run_may_take(tmp_path: Path) -> None:
+    head = "query_id,tier,model,tokens_in,tokens_out,cost_usd,latency_ms"
+    rows = [f"q{i},{tier},m{tier},100,10,0.001,50" for i in range(30) for tier in (0, 1)]
+    table = read_outcomes(csv_file(tmp_path, *rows, f"x,0,m0,{2**53},10,9007199254.7,50", "x,1,m1,,,,", head=head))
+    bounded, cut = table.within_bounds()
+    assert cut == 1
+    assert bounded.tokens_in[30, 0] + bounded.tokens_out[30, 0] == 1100
+    assert bounded.cost_usd[30, 0] == pytest.approx(0.0011)
+    assert np.isnan(bounded.tokens_in[30, 1])
+    assert (bounded.tokens_in[:30] == table.tokens_in[:30]).all()
+    assert bounded.within_bounds()[1] == 0

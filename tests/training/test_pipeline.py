@@ -51,6 +51,7 @@ from training.pipeline import TrainingSettings, train_window
 from training.probe_settings import FitSettings
 from training.publish import MLFLOW_TOPIC
 from training.records import RunReport, TrainingOutcome, TrainingStatus
+from training.report import cohort_savings
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 END = START + timedelta(days=10)
@@ -340,6 +341,29 @@ def test_a_challenger_is_compared_with_the_bundle_in_force(seeded: Callable[...,
     elsewhere = replace(cold.document.fingerprint, layer=99)
     assert set(former_probes(cold, (elsewhere, cold.document.fingerprint))) == {1}
     assert former_probes(None, (elsewhere,)) == {}
+
+
+def test_one_absurd_run_does_not_decide_what_a_window_saves(seeded: Callable[..., Engine]) -> None:
+    spec = spec_of(PolicyKind.P_T)
+    engine = seeded(spec, Traffic())
+    before = read_window(engine, spec, WINDOW, as_of=AS_OF)
+    kept = np.where(np.arange(before.n) % 2 == 0, 0, 1)
+    at = END - timedelta(minutes=1)
+    attempts = [
+        Attempt(tier=tier, role=role, model=model, run_propensity=1.0, tokens_in=2**53, tokens_out=1)
+        for tier, role, model in ((0, Role.SUPERSEDED, "small"), (1, Role.SERVED, "large"))
+    ]
+    decision = Decision(
+        id=new_decision_id(at), cascade=spec.name, occurred_at=at, attempts=tuple(attempts), exploration_rate=1.0
+    )
+    with transaction(engine) as session:
+        assert not add_decisions(session, [decision], received_at=END).rejected
+    after = read_window(engine, spec, WINDOW, as_of=AS_OF)
+    assert after.n == before.n + 1
+    usual, absurd = cohort_savings(before, kept), cohort_savings(after, np.append(kept, 1))
+    assert usual is not None and absurd is not None
+    assert absurd.value == pytest.approx(usual.value, abs=0.1)
+    assert after.tiers[0].tokens_in.max() <= spec.alarms.max_tokens
 
 
 def test_a_cascade_without_hidden_states_is_certified_with_p_t_on_all_rows(seeded: Callable[..., Engine]) -> None:
