@@ -44,7 +44,7 @@ def insert_new(
         inserted = {tuple(row[:-1]) for row in made}
         # Of rows that are equal in their key the first was inserted: the first is taken from the set.
         fresh = [row for row in rows if _take(inserted, tuple(row[name] for name in cover.keys))]
-        leaves.note_new(session, cover, fresh)
+        leaves.note_rows(session, cover, fresh)
     return [row[-1] for row in made]
 
 

@@ -209,6 +209,15 @@ def _listen(state: ORMExecuteState) -> Any:
     return _note_executed(state, part, [part.part.table.c[part.part.parent]])
 
 
+@event.listens_for(Session, "before_flush")
+def _refuse_objects(session: Session, _context: object, _instances: object) -> None:
+    """Rows that are changed as objects would change without a leaf."""
+    for item in (*session.new, *session.deleted, *filter(session.is_modified, session.dirty)):
+        table = getattr(item, "__table__", None)
+        if coverage.of_table(table) or coverage.of_part(table):
+            raise StoreError(f"{table} is written by statements, so that its leaves are: use dialects.insert_new")
+
+
 def _note_executed(state: ORMExecuteState, cover: Cover, keys: Sequence[Any]) -> Any:
     session, statement = state.session, cast(Any, state.statement)
     query = select(*keys) if (where := statement.whereclause) is None else select(*keys).where(where)

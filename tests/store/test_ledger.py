@@ -7,7 +7,7 @@ from threading import Barrier, Thread
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, bindparam, update
+from sqlalchemy import Engine, bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
 from store import coverage, job_runs, ledger, merkle
@@ -150,3 +150,18 @@ def test_sealing_in_parallel_puts_each_leaf_in_one_batch_of_one_chain(geo: Engin
         assert [batch.number for batch in batches] == list(range(1, len(batches) + 1))
         assert [batch.previous for batch in batches[1:]] == [batch.hash for batch in batches[:-1]]
         assert [root_of(session, batch.number) for batch in batches] == [batch.root for batch in batches]
+
+
+def test_a_row_that_is_taken_away_and_comes_back_goes_on_in_its_leaves(session: Session, cast: Any) -> None:
+    put_alarm_state(session, "geo", "risk", "{}", now=cast.at(0))
+    session.execute(delete(AlarmStateRow))
+    put_alarm_state(session, "geo", "risk", "{}", now=cast.at(0))
+    assert [leaf.revision for leaf in ledger.leaves_of(session, "geo/risk")] == [1, 2, 3]
+
+
+def test_a_row_that_is_changed_as_an_object_is_refused(session: Session, cast: Any) -> None:
+    put_alarm_state(session, "geo", "risk", "{}", now=cast.at(0))
+    row = session.scalars(select(AlarmStateRow)).one()
+    row.state = {"wealth": 2}
+    with pytest.raises(StoreError, match="by statements"):
+        session.flush()
