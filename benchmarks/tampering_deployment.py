@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from benchmarks.shape import FINGERPRINT
+from benchmarks.tampering_rows import fill_the_rest
 from knowgate import (
     Attempt,
     BundleDocument,
@@ -100,6 +101,7 @@ def build(engine: Engine, settings: Settings, *, decided: int = 40, seed: int = 
     with transaction(engine) as session:
         erasure.erase_decision(session, sent[0].id, now=made.at(5))
         erasure.erase_decision(session, sent[1].id, now=made.at(5))
+        fill_the_rest(session)
     _seal(made, 6)
     with transaction(engine) as session:
         decisions.add_decisions(session, [_decision(made, count) for count in (70, 71, 72)], received_at=made.at(7))
