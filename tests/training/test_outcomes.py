@@ -9,6 +9,8 @@ import pytest
 
 from evidence.certificate import CertificationStatus
 from evidence.errors import OverlapError
+from evidence.path import Candidate
+from evidence.tally import tally_of
 from knowgate.policy import Policy, PolicyKind, retain_mask
 from knowgate.spec import Targets
 from training.certify import certify_policy, kept_at
@@ -276,3 +278,23 @@ def test_p_t_alone_stands_beside_every_learned_signal() -> None:
     assert useless is not None and useless.auroc.lower < 0 < useless.auroc.upper
     (told, _) = gains_of(signal_quality(rows, [signals], share=0.3))
     assert (told.signal, told.at_share) == ("p_ik", 0.3)
+
+
+def test_labels_drawn_on_rows_of_equal_answers_too_break_no_promise() -> None:
+    """The true drop is exactly ε, so every certificate is a violation; 30 % of answers differ, a tenth is labelled."""
+    rng, n, runs, delta, epsilon, given = np.random.default_rng(1), 3000, 100, 0.1, 0.05, 0
+    for run in range(runs):
+        differs = rng.random(n) < 0.3
+        lost = differs & (rng.random(n) < 0.5 + epsilon / 0.3 / 2)
+        drawn = rng.random(n) < 0.1
+        coin = np.where(drawn, 0.1, NAN)
+        small = np.where(drawn, np.where(lost, 0.0, 1.0), NAN)
+        large = np.where(drawn, np.where(differs & ~lost, 0.0, 1.0), NAN)
+        rows = rows_of(
+            tier_of(n, correct=small, label_propensity=coin, answers=("yes",) * n),
+            tier_of(n, correct=large, label_propensity=coin, answers=tuple(np.where(differs, "no", "yes").tolist())),
+            ids=tuple(f"{run}-{row}" for row in range(n)),
+        )
+        everything = Candidate(thresholds=(None,), kept=np.zeros(n, dtype=np.int64))
+        given += tally_of(certification_rows(rows), everything, delta).drop_refuted(epsilon, delta)
+    assert given / runs <= delta + 2 * np.sqrt(delta * (1 - delta) / runs)
