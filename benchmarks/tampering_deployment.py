@@ -35,7 +35,7 @@ from knowgate.spec import CascadeSpec, Price, Privacy, TierSpec
 from services import rollout
 from services.audit.heads import Head, head_of
 from services.jobs.seal import seal_all
-from services.rollout import Why
+from services.rollout_state import Why
 from services.settings import Settings
 from store import (
     alarm_states,

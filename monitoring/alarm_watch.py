@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from knowgate.records import Window
 from monitoring.alarm_memory import AlarmMemory
 from monitoring.alarms import watch_risk, watch_savings
-from monitoring.causes import risk_cause, savings_cause
+from monitoring.causes import accused_bundles, risk_cause, savings_cause
 from monitoring.cohorts import Cohort
 from monitoring.late import Lateness
 from monitoring.names import Rule
@@ -69,10 +69,14 @@ def _risk(reader: Reader, current: Cohort, lateness: Lateness) -> AlarmFinding |
     block = _block(memory, until - current.window.length, until)
     if block is None:
         return None
-    moved = watch_risk(memory, reader.cohort(block))
+    moved = watch_risk(memory, reader.cohort(block), reader.stops())
     opened = memory.families[0].opened_at if memory is not None and memory.families else block.start
     late = lateness.total(mature=True, since=opened, until=block.end)
-    judgement = judge_alarm(moved, lambda: risk_cause(reader.cohort(_harmed(moved, opened, block))), late=late)
+
+    def harmed() -> Cohort:
+        return reader.cohort(_harmed(moved, opened, block))
+
+    judgement = judge_alarm(moved, lambda: risk_cause(harmed()), lambda: accused_bundles(harmed()), late=late)
     return AlarmFinding(memory=moved, judgement=judgement)
 
 

@@ -12,6 +12,7 @@ What a source that is not trusted says (a judge) enters as a forecast g of the r
 made whether or not the coin for trusted labels fell, so the increment's mean is that of X, however bad the judge.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -43,6 +44,15 @@ class Promise:
     savings_low: float  # s0, the lower bound at promotion
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """A bundle that a risk alarm stopped."""
+
+    bundle: str
+    read_until: datetime  # decision time up to which the alarm had read when it rang
+    at: datetime  # when it was stopped
+
+
 def watch_savings(memory: AlarmMemory | None, cohort: Cohort, promise: Promise | None) -> AlarmMemory:
     """The memory after the cohort's rows from `consumed_until` on.
 
@@ -69,14 +79,18 @@ def watch_savings(memory: AlarmMemory | None, cohort: Cohort, promise: Promise |
     return _consume_savings(memory, priced, cohort.spec, promise, until)
 
 
-def watch_risk(memory: AlarmMemory | None, cohort: Cohort) -> AlarmMemory:
-    """The memory after the rows of a mature cohort from `consumed_until` on; it starts with the first retained one."""
+def watch_risk(memory: AlarmMemory | None, cohort: Cohort, stops: Sequence[Stop] = ()) -> AlarmMemory:
+    """The memory after the rows of a mature cohort from `consumed_until` on; it starts with the first retained one.
+
+    What a bundle decided between the ring that stopped it and the stop is passed over: it was acted on before it was
+    old enough to be read, and would only accuse what decides now.
+    """
     spec, until = cohort.spec, cohort.window.end
     basis = f"{spec.targets.kind.value} {spec.targets.value}"
     memory = memory or AlarmMemory(rule=Rule.RISK, consumed_until=cohort.window.start)
     if memory.basis != basis:
         memory = replace(memory, basis=basis, families=(), raised_at=None, least_propensity=None, forecast_share=0.0)
-    rows = _unconsumed(cohort, memory)
+    rows = _without_stopped(_unconsumed(cohort, memory), stops)
     if not memory.families and memory.raised_at is None:
         rows = _from_first(rows, rows["retained"].to_numpy(dtype=bool))
     if spec.targets.kind is TargetKind.RETAINED_ACCURACY:
@@ -186,6 +200,13 @@ def _consume(
 
 def _unconsumed(cohort: Cohort, memory: AlarmMemory) -> pd.DataFrame:
     return cohort.decisions[cohort.decisions["occurred_at"] >= memory.consumed_until]
+
+
+def _without_stopped(rows: pd.DataFrame, stops: Sequence[Stop]) -> pd.DataFrame:
+    for stop in stops:
+        left_over = (rows["occurred_at"] >= stop.read_until) & (rows["occurred_at"] < stop.at)
+        rows = rows[~((rows["bundle"] == stop.bundle) & left_over)]
+    return rows
 
 
 def _from_first(rows: pd.DataFrame, wanted: BoolArray) -> pd.DataFrame:

@@ -1,8 +1,10 @@
 """Judgements to alerts: a row before a message.
 
-1. A raised judgement opens the rule's alert, unless one is open: the first cause stands.
+1. A raised judgement opens the rule's alert. While one is open its first cause stands; but an alarm that rings again
+   has a ring of its own, with its own cause and its own message. A ring says what it speaks of and what decided then.
 2. Each webhook of the cascade gets a delivery row in the same transaction; what is sent, and when, is
    `monitoring.deliveries`' business. So no crash loses a message and none is sent for an alert that does not exist.
+   What is done about a ring is `services.rollout`'s business, from the same row.
 3. A clear judgement resolves the alert, with a second message, if it looked at what the alert is about. An unknown one
    changes nothing.
 """
@@ -11,6 +13,7 @@ import json
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -18,7 +21,9 @@ from knowgate.spec import CascadeSpec
 from monitoring.names import Rule
 from monitoring.rules import Judgement, Standing
 from store.alerts import AlertRecord, alerts, open_alert, resolve_alert
+from store.assignments import assignment
 from store.deliveries import add_delivery
+from store.rings import RingRecord, Spoken, add_ring, rings_of
 
 SCHEMA = "knowgate.alert.v1"
 
@@ -27,12 +32,13 @@ class Event(StrEnum):
     """What a message is about."""
 
     OPENED = "opened"
+    RANG_AGAIN = "rang_again"
     RESOLVED = "resolved"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertChange:
-    """An alert that was opened or resolved."""
+    """An alert that was opened, rang again or was resolved."""
 
     rule: Rule
     event: Event
@@ -40,10 +46,12 @@ class AlertChange:
 
 
 def settle(session: Session, spec: CascadeSpec, judgement: Judgement, *, now: datetime) -> AlertChange | None:
-    """Open or resolve the rule's alert as the judgement says, with its messages; None where nothing changed."""
+    """Open, ring or resolve the rule's alert as the judgement says, with its messages; None where nothing changed."""
     open_now = next((a for a in alerts(session, spec.name, open_only=True) if a.rule == judgement.rule), None)
     if judgement.standing is Standing.RAISED and open_now is None:
         return _open(session, spec, judgement, now)
+    if judgement.standing is Standing.RAISED and judgement.ring is not None and open_now is not None:
+        return _ring_again(session, spec, judgement, open_now, now)
     if judgement.standing is Standing.CLEAR and open_now is not None:
         if not judgement.speaks_of(json.loads(open_now.details)):
             return None  # what the alert is about was not looked at
@@ -51,7 +59,7 @@ def settle(session: Session, spec: CascadeSpec, judgement: Judgement, *, now: da
     return None
 
 
-def message(record: AlertRecord, event: Event, number: int) -> str:
+def message(record: AlertRecord, event: Event, number: int, ring: RingRecord | None = None) -> str:
     """The JSON body of an alert's `number`-th message to one webhook, to the byte."""
     told = {
         "schema": SCHEMA,
@@ -67,8 +75,20 @@ def message(record: AlertRecord, event: Event, number: int) -> str:
             "resolved_at": record.resolved_at.isoformat() if record.resolved_at else None,
             "resolution": record.resolution,
         },
+        "ring": None if ring is None else _told_of(ring),
     }
     return json.dumps(told, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _told_of(ring: RingRecord) -> dict[str, object]:
+    return {
+        "number": ring.number,
+        "cause": ring.cause,
+        "details": json.loads(ring.details),
+        "rang_at": ring.rang_at.isoformat(),
+        "generation": ring.spoken.generation,
+        "champion": ring.spoken.champion,
+    }
 
 
 def _open(session: Session, spec: CascadeSpec, judgement: Judgement, now: datetime) -> AlertChange:
@@ -76,12 +96,39 @@ def _open(session: Session, spec: CascadeSpec, judgement: Judgement, now: dateti
         cascade=spec.name,
         rule=judgement.rule.value,
         cause=judgement.cause,
-        details=json.dumps(dict(judgement.details), sort_keys=True, allow_nan=False),
+        details=_details(judgement),
         opened_at=now,
     )
-    record = replace(record, id=open_alert(session, record))
-    _announce(session, spec, record, Event.OPENED, now)
+    record = replace(record, id=open_alert(session, record, _spoken(session, spec, judgement)))
+    ring = rings_of(session, [_id(record)])[-1]
+    _announce(session, spec, record, Event.OPENED, now, ring)
     return AlertChange(rule=judgement.rule, event=Event.OPENED, cause=judgement.cause)
+
+
+def _ring_again(
+    session: Session, spec: CascadeSpec, judgement: Judgement, held: AlertRecord, now: datetime
+) -> AlertChange:
+    spoken = _spoken(session, spec, judgement)
+    ring = add_ring(session, _id(held), cause=judgement.cause, details=_details(judgement), spoken=spoken, now=now)
+    _announce(session, spec, held, Event.RANG_AGAIN, now, ring)
+    return AlertChange(rule=judgement.rule, event=Event.RANG_AGAIN, cause=judgement.cause)
+
+
+def _details(judgement: Judgement) -> str:
+    return json.dumps(dict(judgement.details), sort_keys=True, allow_nan=False)
+
+
+def _spoken(session: Session, spec: CascadeSpec, judgement: Judgement) -> Spoken:
+    """What the ring speaks of, with what decides at this moment."""
+    in_force = assignment(session, spec.name)
+    if in_force is None:
+        return judgement.ring or Spoken()
+    return replace(judgement.ring or Spoken(), generation=in_force.generation, champion=in_force.champion)
+
+
+def _id(record: AlertRecord) -> UUID:
+    assert record.id is not None  # it is stored
+    return record.id
 
 
 def _resolve(
@@ -93,8 +140,15 @@ def _resolve(
     return AlertChange(rule=judgement.rule, event=Event.RESOLVED, cause=judgement.cause)
 
 
-def _announce(session: Session, spec: CascadeSpec, record: AlertRecord, event: Event, now: datetime) -> None:
-    if record.id is None:
-        return
+def _announce(
+    session: Session,
+    spec: CascadeSpec,
+    record: AlertRecord,
+    event: Event,
+    now: datetime,
+    ring: RingRecord | None = None,
+) -> None:
     for url in spec.webhooks:
-        add_delivery(session, record.id, url, event.value, lambda number: message(record, event, number), now=now)
+        add_delivery(
+            session, _id(record), url, event.value, lambda number: message(record, event, number, ring), now=now
+        )

@@ -1,8 +1,9 @@
 """What moved, in plain words: the sentence that an alert carries.
 
 Savings are explained by the exact account of `evidence.shift_share`; escalations by the slice and gate whose share of
-all traffic grew most; a risk by the slice in which exploration finds most harm; drift by its columns. Every sentence
-names numbers of before and after, so that a reader can check it against the figures.
+all traffic grew most; a risk by the slice in which exploration finds most harm, and by the bundles that decided it;
+drift by its columns. Every sentence names numbers of before and after, so that a reader can check it against the
+figures.
 """
 
 from collections import Counter
@@ -15,6 +16,7 @@ from evidence.cohort_costs import Escalation, SliceCohort, TokenCount, TokenPric
 from evidence.errors import EvidenceError
 from evidence.shift_share import Cause, SavingsChange, explain_savings_change
 from knowgate.records import Reason, Role
+from knowgate.spec import TargetKind
 from monitoring.cohorts import Cohort
 from monitoring.drift import DriftRecord
 
@@ -74,6 +76,31 @@ def risk_cause(after: Cohort) -> str:
         f"retained answers{where} lose {_percent(lost)} of accuracy against the last tier,"
         f" seen on {int(at.sum())} explored queries"
     )
+
+
+def accused_bundles(after: Cohort) -> tuple[str, ...]:
+    """The bundles whose own decisions break the target: the estimate of each over what it decided, by its name."""
+    return tuple(
+        str(bundle)
+        for bundle in sorted(after.decisions["bundle"].dropna().unique())
+        if _breaks_target(after.of_bundle(str(bundle)))
+    )
+
+
+def _breaks_target(cohort: Cohort) -> bool:
+    targets, rows = cohort.spec.targets, cohort.decisions
+    drop = targets.kind is TargetKind.MAX_ACCURACY_DROP
+    harm = rows["x"] if drop else 1.0 - rows["correct_kept"]
+    seen = (rows["retained"] & harm.notna()).to_numpy(dtype=bool)
+    if seen.sum() < _EXPLORED_PAIRS:
+        return False
+    label = rows["label_propensity" if drop else "kept_label_propensity"].fillna(1.0)
+    chance = (rows["run_propensity"] * label if drop else label).to_numpy(dtype=np.float64)[seen]
+    weight = 1.0 / np.where(np.isfinite(chance), chance, 1.0)
+    mean = float((weight * harm.to_numpy(dtype=np.float64)[seen]).sum() / weight.sum())
+    if drop:
+        return mean * float(rows["retained"].mean()) > targets.value
+    return mean > 1.0 - targets.value
 
 
 def drift_cause(record: DriftRecord) -> str:

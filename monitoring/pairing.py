@@ -32,7 +32,7 @@ ObjectArray = npt.NDArray[np.object_]
 log = logging.getLogger("knowgate.monitoring")
 
 UNITS = ("usd", "gflops", "tokens")
-_SIGNALS = ("p_t", "p_ik", "score", "ood", "entropy")
+_SIGNALS = ("p_t", "p_ik", "score", "ood", "entropy", "margin")
 _PLAIN = ("run_propensity", "label_propensity", "exploration_rate", "correct", "forecast")
 _COUNTS = ("tokens_in", "tokens_out", "latency_ms")
 _NAMES = (
@@ -56,10 +56,10 @@ def pair_attempts(examples: Examples) -> pd.DataFrame:
 
     Columns: id, decision (ordinal), occurred_at (aware; of the id), tier, role, model, revision (None where nobody
     said), received_at (aware), slice, bundle, generation, reason (None where kept or undecided), retained (this tier's
-    verdict was to keep), p_t, p_ik, score, ood, entropy, correct, run_propensity, label_propensity, exploration_rate,
-    answer, tokens_in, tokens_out, latency_ms, usd, gflops, tokens, label_received_at (aware), label_source, shard, row;
-    forecast and forecast_source (what a source that is not trusted says of the answer, beside `correct`); p_t_kind;
-    label_coin.
+    verdict was to keep), p_t, p_ik, score, ood, entropy, margin, correct, run_propensity, label_propensity,
+    exploration_rate, answer, tokens_in, tokens_out, latency_ms, usd, gflops, tokens, label_received_at (aware),
+    label_source, shard, row; forecast and forecast_source (what a source that is not trusted says of the answer, beside
+    `correct`); p_t_kind; label_coin.
     """
     columns: dict[str, object] = {
         "id": examples.ids,

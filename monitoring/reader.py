@@ -18,13 +18,13 @@ from knowgate.errors import BundleRefused
 from knowgate.records import Window
 from knowgate.spec import CascadeSpec
 from monitoring.alarm_memory import AlarmMemory, memory_from_json
-from monitoring.alarms import Promise
+from monitoring.alarms import Promise, Stop
 from monitoring.cohorts import Cohort, cohort_of, is_mature
 from monitoring.judges import measured_errors
 from monitoring.late import OVERLAP, Lateness, lateness_of
 from monitoring.names import FigureName, Rule
 from monitoring.pairing import pair_attempts, within_bounds
-from store import assignments, bundles
+from store import assignments, bundles, rings
 from store.alarm_states import alarm_state
 from store.assignments import Acknowledgement
 from store.cascades import cascade as cascade_spec
@@ -118,6 +118,16 @@ class Reader:
         with reading(self._engine) as session:
             text = alarm_state(session, self.spec.name, rule.value)
         return None if text is None else memory_from_json(text)
+
+    def stops(self) -> tuple[Stop, ...]:
+        """What risk alarms have stopped so far."""
+        with reading(self._engine) as session:
+            rung = rings.rings(session, self.spec.name, Rule.RISK.value)
+        return tuple(
+            Stop(bundle=ring.stopped, read_until=ring.read_until, at=ring.answered_at)
+            for ring in rung
+            if ring.stopped is not None and ring.answered_at is not None
+        )
 
     def acknowledgements(self) -> tuple[Acknowledgement, ...]:
         """What each runtime last said."""

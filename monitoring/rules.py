@@ -19,6 +19,7 @@ from monitoring.names import Rule
 from monitoring.signal_tables import SignalSpread
 from store.assignments import Acknowledgement
 from store.figures import FigureRow
+from store.rings import Spoken
 
 OOD_ROWS = 100  # decisions at the tier; with fewer the rule is silent
 OOD_MARGIN = 0.05  # beyond what reference traffic escalates by its own percentile
@@ -57,6 +58,7 @@ class Judgement:
     standing: Standing
     cause: str = ""  # in plain words: why it is raised, or why it is clear
     details: Mapping[str, str | float] = field(default_factory=dict)
+    ring: Spoken | None = None  # what an alarm that rang speaks of; the other rules only stand raised
     # What was looked at, where a rule looks at several things: a clear word resolves no alert about anything else, and
     # an alert names what it is about in its details, under `columns`. None = the rule looks at one thing.
     covers: frozenset[str] | None = None
@@ -71,8 +73,14 @@ class Judgement:
         return {name for name in str(details.get("columns", "")).split(", ") if name} <= self.covers
 
 
-def judge_alarm(memory: AlarmMemory, cause: Callable[[], str], *, late: int = 0) -> Judgement:
-    """The savings or the risk alarm after its last block; `cause` is asked if it rang in that block.
+def judge_alarm(
+    memory: AlarmMemory,
+    cause: Callable[[], str],
+    accused: Callable[[], tuple[str, ...]] = tuple,
+    *,
+    late: int = 0,
+) -> Judgement:
+    """The savings or the risk alarm after its last block; `cause` and `accused` are asked if it rang in that block.
 
     `late` decisions of the time it has watched came after it had passed.
     """
@@ -89,7 +97,8 @@ def judge_alarm(memory: AlarmMemory, cause: Callable[[], str], *, late: int = 0)
     if late:
         details |= {"late_decisions": late}
         told += f"; {late} decisions of that time came too late to be heard"
-    return Judgement(rule=memory.rule, standing=Standing.RAISED, cause=told, details=details)
+    ring = Spoken(since=memory.harm_since, until=memory.raised_at, accused=accused())
+    return Judgement(rule=memory.rule, standing=Standing.RAISED, cause=told, details=details, ring=ring)
 
 
 def judge_ood(

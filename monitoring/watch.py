@@ -55,12 +55,11 @@ class WatchOutcome:
     alerts: tuple[AlertChange, ...]
 
     def __str__(self) -> str:
-        opened = sum(change.event is Event.OPENED for change in self.alerts)
-        resolved = len(self.alerts) - opened
+        opened, again, resolved = (sum(change.event is event for change in self.alerts) for event in Event)
         return (
             f"watched {self.decisions} decisions: {self.figures} figures, {len(self.matured)} matured cohorts,"
             f" {len(self.again)} cohorts again, {self.reports} drift reports, {opened} alerts opened,"
-            f" {resolved} resolved"
+            f" {again} rang again, {resolved} resolved"
         )
 
 

@@ -28,6 +28,7 @@ from services.commands import (
     jobs,
     labels,
     report,
+    rollout,
     serve,
     simulate,
     token,
@@ -45,6 +46,8 @@ app = typer.Typer(
 )
 
 app.command("demo", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(demo.demo)
+cascade.app.command("stop")(rollout.stop)
+cascade.app.command("resume")(rollout.resume)
 app.add_typer(cascade.app, name="cascade")
 app.command("simulate")(simulate.simulate)
 app.command("import")(history.import_history)
@@ -55,8 +58,8 @@ app.command("advise")(advise.advise)
 app.command("train")(jobs.train)
 app.command("monitor")(jobs.monitor)
 app.command("report")(report.report)
-app.command("promote")(jobs.promote)
-app.command("rollback")(jobs.rollback)
+app.command("promote")(rollout.promote)
+app.command("rollback")(rollout.rollback)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(audit.app, name="audit")
 app.command("doctor")(doctor.doctor)

@@ -5,6 +5,7 @@ stops the start with its name, its value and what was expected. A secret may lie
 it shows in no process list. The defaults make `knowgate serve` work in a fresh checkout, with everything under ./var.
 """
 
+import getpass
 import ipaddress
 import os
 import secrets
@@ -67,6 +68,7 @@ class Settings:
     judge_api_key: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
     gateway_key: str | None = field(default=None, repr=False)
+    operator: str | None = None
     training_engine: str = "local"
     ray_address: str = "auto"
     ray_workers: int = 1
@@ -237,6 +239,13 @@ SETTINGS: tuple[Setting, ...] = (
         secret=True,
     ),
     Setting(
+        name="KNOWGATE_OPERATOR",
+        default="",
+        expected="a name",
+        purpose="Who promotes, rolls back, stops and resumes by command. Not set: the user that runs it.",
+        parse=setting_values.text,
+    ),
+    Setting(
         name="KNOWGATE_TRAINING_ENGINE",
         default="local",
         expected="local or ray",
@@ -324,6 +333,14 @@ def hash_key(settings: Settings) -> bytes:
         finally:
             fresh.unlink()
     return path.read_text().strip().encode()
+
+
+def operator(settings: Settings) -> str:
+    """The name under which a person's moves are recorded: as set, or that of the user of this process."""
+    try:
+        return settings.operator or getpass.getuser()
+    except (OSError, KeyError):  # a user id without a name
+        return f"user {os.getuid()}"
 
 
 def is_loopback(host: str) -> bool:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from knowgate.ids import new_decision_id
 from store import dialects, documents
+from store.rings import Spoken, add_ring
 from store.tables import AlertRow
 
 _IS_OPEN = AlertRow.resolved_at.is_(None)
@@ -28,8 +29,11 @@ class AlertRecord:
     resolution: str | None = None
 
 
-def open_alert(session: Session, record: AlertRecord) -> UUID:
-    """Open the alert with its ledger leaf; its id. While one is open for the rule, that one's id, unchanged."""
+def open_alert(session: Session, record: AlertRecord, spoken: Spoken | None = None) -> UUID:
+    """Open the alert with its ledger leaf and its first ring; its id.
+
+    While one is open for the rule, that one's id, unchanged: what rings again is `store.rings.add_ring`'s.
+    """
     key = new_decision_id(record.opened_at)
     row = {
         "id": key,
@@ -45,6 +49,7 @@ def open_alert(session: Session, record: AlertRecord) -> UUID:
     if not made:
         query = select(AlertRow.id).where(AlertRow.cascade == record.cascade, AlertRow.rule == record.rule, _IS_OPEN)
         return session.execute(query).scalar_one()
+    add_ring(session, key, cause=record.cause, details=record.details, spoken=spoken or Spoken(), now=record.opened_at)
     return key
 
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from knowgate import codec
@@ -166,6 +166,13 @@ def last_time(session: Session, cascade: str) -> datetime | None:
         select(DecisionRow.id).where(DecisionRow.cascade == cascade).order_by(DecisionRow.id.desc()).limit(1)
     )
     return None if last is None else decided_at(last)
+
+
+def count_between(session: Session, cascade: str, window: Window) -> int:
+    """How many decisions of the cascade lie in a window of decision time."""
+    low, high = partitions.first_id(window.start), partitions.first_id(window.end)
+    within = (DecisionRow.cascade == cascade, DecisionRow.id >= low, DecisionRow.id < high)
+    return session.scalar(select(func.count()).select_from(DecisionRow).where(*within)) or 0
 
 
 def find_decision(session: Session, cascade: str, external_id: str) -> Decision | None:

@@ -25,7 +25,7 @@ class DeliveryRecord:
     alert_id: UUID
     url: str
     number: int  # of this alert's messages to this webhook, from 1
-    event: str  # opened, resolved
+    event: str  # opened, rang_again, resolved
     payload: str  # what is sent, to the byte
     attempts: int  # made, with the one under way
     created_at: datetime

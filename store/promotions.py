@@ -1,11 +1,11 @@
-"""Promotions, refusals and rollbacks: which bundle serves, since when and why. Aliases elsewhere project this."""
+"""Promotions, refusals, stops, rollbacks: which bundle serves, since when and why. Aliases elsewhere project this."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import case, select
 from sqlalchemy.orm import Session
 
 from knowgate.ids import new_decision_id
@@ -16,7 +16,15 @@ from store.tables import PromotionRow
 class Outcome(StrEnum):
     PROMOTED = "promoted"
     REFUSED = "refused"
+    HELD_BACK = "held_back"  # judged again when more is known; nothing changed
     ROLLED_BACK = "rolled_back"
+    STOPPED = "stopped"  # nothing is retained; until 0018 a rollback to no bundle said so
+    RESUMED = "resumed"
+
+    @property
+    def moves(self) -> bool:
+        """Whether it changed what is in force."""
+        return self not in (Outcome.REFUSED, Outcome.HELD_BACK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,13 +32,14 @@ class PromotionRecord:
     """One decision about which bundle serves."""
 
     cascade: str
-    bundle: str | None  # None = rolled back to no bundle
+    bundle: str | None  # that it speaks of; None = no bundle is in force by it
     previous: str | None
     outcome: Outcome
     reason: str
     check: str  # canonical JSON of the promotion check
-    generation: int | None  # of the assignment that put it in force; None when refused
+    generation: int | None  # of the assignment that put it in force; None when nothing changed
     decided_at: datetime
+    decided_by: str | None = None  # a person's name; None = a job
 
 
 def add_promotion(session: Session, record: PromotionRecord) -> UUID:
@@ -46,16 +55,17 @@ def add_promotion(session: Session, record: PromotionRecord) -> UUID:
         "promotion_check": documents.parse(record.check),
         "generation": record.generation,
         "decided_at": record.decided_at,
+        "decided_by": record.decided_by,
     }
     dialects.insert_new(session, PromotionRow, [row], returning="id")
     return key
 
 
 def promotions(session: Session, cascade: str) -> tuple[PromotionRecord, ...]:
-    """The cascade's promotions, oldest first."""
-    query = (
-        select(PromotionRow).where(PromotionRow.cascade == cascade).order_by(PromotionRow.decided_at, PromotionRow.id)
-    )
+    """The cascade's promotions, oldest first; of one moment's, the moves first, in the order of their generations."""
+    unmoved = case((PromotionRow.generation.is_(None), 1), else_=0)
+    order = (PromotionRow.decided_at, unmoved, PromotionRow.generation, PromotionRow.id)
+    query = select(PromotionRow).where(PromotionRow.cascade == cascade).order_by(*order)
     return tuple(
         PromotionRecord(
             cascade=row.cascade,
@@ -66,6 +76,7 @@ def promotions(session: Session, cascade: str) -> tuple[PromotionRecord, ...]:
             check=documents.write(row.check),
             generation=row.generation,
             decided_at=row.decided_at,
+            decided_by=row.decided_by,
         )
         for row in session.scalars(query)
     )

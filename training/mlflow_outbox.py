@@ -23,7 +23,7 @@ from store.documents import parse
 from store.engine import reading, transaction
 from store.errors import BundleDamaged, BundleUnknown, ClaimLost
 from store.outbox import OutboxMessage, claim_messages, finish_message
-from store.promotions import Outcome, promotions
+from store.promotions import promotions
 from training.errors import RegistryUnreachable
 from training.publish import MLFLOW_TOPIC
 from training.records import RunReport
@@ -100,7 +100,7 @@ def _project_aliases(engine: Engine, registry: Registry) -> str | None:
 
 def _aliases(session: Session, cascade: str) -> dict[str, str | None]:
     """Champion: what the last promotion or rollback put in force. Challenger: what the assignment tries beside it."""
-    moved = [record for record in promotions(session, cascade) if record.outcome is not Outcome.REFUSED]
+    moved = [record for record in promotions(session, cascade) if record.outcome.moves]
     in_force = assignment(session, cascade)
     return {
         CHAMPION: moved[-1].bundle if moved else None,

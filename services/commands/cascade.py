@@ -1,4 +1,4 @@
-"""`knowgate cascade`: declare a cascade, look at one."""
+"""`knowgate cascade`: declare a cascade, look at one (stopping and resuming one: `services.commands.rollout`)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Declare cascades and look at them.", no_args_is_help=True)
+app = typer.Typer(help="Declare cascades, look at them, stop and resume them.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 

@@ -1,8 +1,8 @@
-"""`knowgate scheduler`, `train`, `monitor`, `promote`, `rollback`: the jobs, at their times or at once."""
+"""`knowgate scheduler`, `train`, `monitor`: the jobs, at their times or at once."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def _context() -> "Iterator[JobContext]":
+def job_context() -> "Iterator[JobContext]":
     """What jobs run with, as long as the block lasts."""
     import logging
     import os
@@ -40,7 +40,7 @@ def scheduler() -> None:
     """Run the scheduler until interrupted. Several may run side by side: no window takes effect twice."""
     from services.scheduler import run_scheduler
 
-    with _context() as context:
+    with job_context() as context:
         ended = run_scheduler(context)
     if not ended:
         leave_now()
@@ -63,7 +63,7 @@ def train(cascade: Cascade, as_json: AsJson = False) -> None:
     from services.jobs.promote import PromoteSweep
     from services.jobs.train import TrainJob
 
-    with _context() as context:
+    with job_context() as context:
         outcomes = run_due(context, OneCascade(TrainJob(), cascade))
         run_sweep(context, PromoteSweep())
     _print_outcomes(outcomes, as_json, f"no training window of {cascade} is due: the latest is done, or under way")
@@ -75,47 +75,9 @@ def monitor(cascade: Cascade, as_json: AsJson = False) -> None:
     from services.jobs.monitor import MonitorJob
     from services.jobs.one_cascade import OneCascade
 
-    with _context() as context:
+    with job_context() as context:
         outcomes = run_due(context, OneCascade(MonitorJob(), cascade))
     _print_outcomes(outcomes, as_json, f"no window of {cascade} is due")
-
-
-def promote(
-    bundle: Annotated[str, typer.Argument(help="The certified bundle's id, or the start of it.")],
-    as_json: AsJson = False,
-) -> None:
-    """Judge one certified bundle now, and put it in force if it passes. Exits with 3 when it does not."""
-    from services.bundle_files import bundle_bytes
-    from services.commands.printing import print_record
-    from services.errors import InputInvalid, Refused
-    from services.jobs.promote import judge_bundle
-    from store import bundles
-    from store.engine import transaction
-
-    with _context() as context, transaction(context.engine) as session:
-        bundle_id, _ = bundle_bytes(session, bundle)
-        if bundle_id is None:
-            raise InputInvalid(f"bundle is {bundle!r}: only a stored bundle can be promoted; give its id")
-        check = judge_bundle(session, context, bundles.bundle(session, bundle_id))
-    print_record(check, as_json=as_json)
-    if not check.passed:
-        raise Refused(f"not promoted: {check.reason}")
-
-
-def rollback(
-    cascade: Cascade,
-    reason: Annotated[str, typer.Option(help="Why; it is kept in the promotion history and the ledger.")],
-    as_json: AsJson = False,
-) -> None:
-    """Put the champion before the present one back in force."""
-    from services import rollout
-    from services.commands.printing import print_record
-    from store.engine import transaction
-
-    with _context() as context, transaction(context.engine) as session:
-        now = context.clock.now()
-        fresh = rollout.roll_back(session, cascade, context.settings, rollout.Why(reason=reason), now=now)
-    print_record(fresh, as_json=as_json)
 
 
 def _print_outcomes(outcomes: "tuple[JobOutcome, ...]", as_json: bool, nothing: str) -> None:

@@ -1,27 +1,45 @@
-"""`promote`: judges every certified bundle that nobody has judged, and puts the one that passes in force."""
+"""`promote`: judges every certified bundle that nobody has judged, and puts the one that passes in force.
 
+- Of several that wait the newest is judged; the others are superseded.
+- Once a risk alarm has stopped the champion, bundles that were refused for its sake alone are judged again, newest
+  first: what they had to show against it they need not show any more.
+- A bundle that waits (for decisions since the alarm, or for a person) keeps its status and is looked at again. It is
+  said once, and at each look (`monitoring.looks`).
+- Judged and swapped in one transaction: a check and what follows from it are never apart.
+"""
+
+import json
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
-from knowgate.bundle import read_document
-from knowgate.errors import RecordInvalid
+from knowgate import codec
+from knowgate.assignment import Assignment
+from knowgate.bundle import read_bundle, read_document
+from knowgate.errors import BundleRefused, RecordInvalid
+from monitoring.looks import SinceRing, next_look, next_window
 from services import rollout
+from services.champions import condemned, last_ring, stop_in_force
 from services.errors import Refused
 from services.jobs.job import JobContext
-from services.promotion import PromotionCheck, check_promotion
-from services.rollout import Why
-from store import assignments, bundles, cascades
+from services.jobs.respond import answer_waiting
+from services.promotion import Ground, PromotionCheck, check_promotion, refused_for_the_champion
+from services.rollout_state import Why
+from store import assignments, bundles, cascades, decisions, promotions
 from store.bundles import BundleRecord, BundleStatus
 from store.engine import reading, transaction
 from store.errors import BundleDamaged
+from store.promotions import Outcome, PromotionRecord
+from store.rings import RingRecord
 
 log = logging.getLogger("knowgate.jobs")
 
+JUDGED_AGAIN_AT_MOST = 10  # refused bundles, the newest: older ones speak of other times
+
 
 class PromoteSweep:
-    """Judged and swapped in one transaction: a check and what follows from it are never apart."""
+    """Judges what waits, cascade by cascade."""
 
     name = "promote"
 
@@ -41,37 +59,167 @@ def _judge_or_leave(context: JobContext, cascade: str) -> int:
 
 
 def _judge_cascade(context: JobContext, cascade: str) -> int:
+    """How many bundles something new was said of. Rings are answered first, so that the order of jobs is no matter."""
+    answer_waiting(context, cascade)
+    with reading(context.engine) as session:
+        waiting = _waiting(session, cascade)
+        refused = _refused_for_the_champion(session, cascade)
+    judged = 0
+    for number, record in enumerate((*waiting[:1], *refused)):
+        verdict = judge(context, record.id)
+        if number == 0 and waiting:
+            judged += _supersede(context, waiting)
+        judged += verdict.news
+        if verdict.check.passed:
+            break
+    return judged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A check, and whether it said anything new: a bundle that waits as before is not written down again."""
+
+    check: PromotionCheck
+    news: bool
+
+
+def judge(context: JobContext, bundle_id: str, *, by: str | None = None) -> Verdict:
+    """Check one bundle, and put it in force or state why not, or what it waits for.
+
+    Raises BundleUnknown, and Refused for one that carries no certificate or was judged before.
+    """
+    look = _look(context, bundle_id)
+    now = context.clock.now()
     with transaction(context.engine) as session:
-        waiting = [record for record in bundles.bundles(session, cascade) if record.status is BundleStatus.CERTIFIED]
-        if not waiting:
-            return 0
-        newest, *older = waiting
+        record = bundles.bundle(session, bundle_id)
+        held = rollout.in_force(session, record.cascade, context.settings, now=now)
+        if record.status is not BundleStatus.CERTIFIED and record.id not in _ids_refused(session, record.cascade):
+            told = "only a certified one that nobody judged is judged"
+            raise Refused(f"bundle {bundle_id[:12]} is {record.status}: {told}; `--reason` puts it in force unjudged")
+        ring, stop = last_ring(session, record.cascade), stop_in_force(session, held)
+        if look is not None and (ring is None or look.rang_at != ring.rang_at):
+            look = None  # it rang again meanwhile
+        check = check_promotion(read_document(record.document), held, stop=stop, ring=ring, since=look)
+        try:
+            bundles.bundle_content(session, bundle_id)
+        except BundleDamaged as error:
+            check = replace(check, passed=False, ground=Ground.DAMAGED, reason=str(error))
+        why = Why(reason=check.reason, check=check, by=by)
+        if check.passed:
+            rollout.promote(session, held, bundle_id, context.settings, why, now=now)
+        elif not check.waits:
+            rollout.refuse(session, held, bundle_id, why, now=now)
+        elif not _said(session, record, check, ring, stop):
+            rollout.hold_back(session, held, bundle_id, why, now=now)
+        else:
+            return Verdict(check=check, news=False)
+    return Verdict(check=check, news=True)
+
+
+def _supersede(context: JobContext, waiting: tuple[BundleRecord, ...]) -> int:
+    newest, *older = waiting
+    with transaction(context.engine) as session:
         for record in older:
             why = Why(reason=f"superseded by {newest.id[:12]}, which was trained later")
-            rollout.refuse(session, assignments.assignment(session, cascade), record.id, why, now=context.clock.now())
-        judge_bundle(session, context, newest)
-        return len(waiting)
+            held = assignments.assignment(session, record.cascade)
+            rollout.refuse(session, held, record.id, why, now=context.clock.now())
+    return len(older)
 
 
-def judge_bundle(session: Session, context: JobContext, record: BundleRecord) -> PromotionCheck:
-    """Check one bundle, and put it in force or state why not.
+def _waiting(session: Session, cascade: str) -> tuple[BundleRecord, ...]:
+    """Bundles that nobody has judged to an end, newest first."""
+    return tuple(one for one in bundles.bundles(session, cascade) if one.status is BundleStatus.CERTIFIED)
 
-    Raises Refused for one that carries no certificate, or was judged before.
+
+def _refused_for_the_champion(session: Session, cascade: str) -> tuple[BundleRecord, ...]:
+    """Bundles to be judged again since a risk alarm has stopped the champion, newest first; none where none did."""
+    held = assignments.assignment(session, cascade)
+    stop = None if held is None else stop_in_force(session, held)
+    if stop is None or stop.decided_by is not None:
+        return ()
+    against = condemned(session, cascade)
+    since_then = {
+        record.bundle
+        for record in promotions.promotions(session, cascade)
+        if record.outcome is Outcome.REFUSED and record.decided_at > stop.decided_at
+    }
+    refused = [
+        record
+        for record in bundles.bundles(session, cascade)
+        if record.status is BundleStatus.REFUSED
+        and record.id not in since_then
+        and record.id not in against
+        and refused_for_the_champion(read_document(record.document))
+    ]
+    return tuple(refused[:JUDGED_AGAIN_AT_MOST])
+
+
+def _ids_refused(session: Session, cascade: str) -> set[str]:
+    return {record.id for record in _refused_for_the_champion(session, cascade)}
+
+
+def _look(context: JobContext, bundle_id: str) -> SinceRing | None:
+    """The newest look at a bundle on the decisions after the last ring: a new one where it is due, else the one before.
+
+    None where there was no ring, where the bundle fails already for another reason, or where it is too early.
     """
-    if record.status is not BundleStatus.CERTIFIED:
-        raise Refused(f"bundle {record.id[:12]} is {record.status}: only a certified one that nobody judged is judged")
     now = context.clock.now()
-    held = assignments.assignment(session, record.cascade)
-    if held is None:
-        held = rollout.declare(session, cascades.cascade(session, record.cascade), context.settings, now=now)
-    check = check_promotion(read_document(record.document), held)
-    try:
-        bundles.bundle_content(session, record.id)
-    except BundleDamaged as error:
-        check = replace(check, passed=False, reason=str(error))
-    why = Why(reason=check.reason, check=check)
-    if check.passed:
-        rollout.promote(session, held, record.id, context.settings, why, now=now)
-    else:
-        rollout.refuse(session, held, record.id, why, now=now)
-    return check
+    with reading(context.engine) as session:
+        record = bundles.bundle(session, bundle_id)
+        held = assignments.assignment(session, record.cascade)
+        ring = last_ring(session, record.cascade)
+        if held is None or ring is None or not _stands_alone(session, record, held, ring):
+            return None
+        spec = cascades.cascade(session, record.cascade)
+        before = _last_look(promotions.promotions(session, record.cascade), bundle_id, ring)
+        window = next_window(ring.read_until, before, now - spec.horizon)
+        count = 0 if window is None else decisions.count_between(session, record.cascade, window)
+        due = next_look(before, count, spec.targets.delta)
+        if window is None or due is None:
+            return before
+        try:
+            bundle = read_bundle(bundles.bundle_content(session, bundle_id), expected_id=bundle_id)
+        except (BundleDamaged, BundleRefused):
+            return before  # the check says so
+    from monitoring.reader import Reader  # pandas and scipy: not for every tick
+    from monitoring.since_ring import look_since_ring
+
+    look, level = due
+    cohort = Reader(context.engine, record.cascade, now=now).cohort(window)
+    return look_since_ring(cohort, bundle, rang_at=ring.rang_at, look=look, level=level)
+
+
+def _stands_alone(session: Session, record: BundleRecord, held: Assignment, ring: RingRecord) -> bool:
+    """Whether the ring alone stands between the bundle and being in force."""
+    stop = stop_in_force(session, held)
+    return check_promotion(read_document(record.document), held, stop=stop, ring=ring).ground is Ground.RISK_ALARM
+
+
+def _last_look(records: tuple[PromotionRecord, ...], bundle_id: str, ring: RingRecord) -> SinceRing | None:
+    for record in reversed(records):
+        if record.outcome is Outcome.HELD_BACK and record.bundle == bundle_id and record.decided_at >= ring.rang_at:
+            found = json.loads(record.check).get("since")
+            if found is not None:
+                return codec.decode(SinceRing, found)
+    return None
+
+
+def _said(
+    session: Session,
+    record: BundleRecord,
+    check: PromotionCheck,
+    ring: RingRecord | None,
+    stop: PromotionRecord | None,
+) -> bool:
+    """Whether the same wait was written down since what it waits for came about."""
+    began = ring.rang_at if check.ground is Ground.RISK_ALARM and ring is not None else None
+    began = stop.decided_at if began is None and stop is not None else began
+    for earlier in reversed(promotions.promotions(session, record.cascade)):
+        if earlier.bundle != record.id or earlier.outcome is not Outcome.HELD_BACK:
+            continue
+        if began is not None and earlier.decided_at < began:
+            return False
+        told = json.loads(earlier.check)
+        look = None if check.since is None else codec.encode(check.since)
+        return bool(told.get("ground") == check.ground.value and told.get("since") == look)
+    return False

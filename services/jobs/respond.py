@@ -1,43 +1,39 @@
-"""`respond`: what an open risk alarm does. A fault may cost money, never accuracy: the cascade stops retaining."""
+"""`respond`: answers every ring of the risk alarm. A fault may cost money, never accuracy: the cascade is stopped."""
 
-from sqlalchemy.orm import Session
+import logging
 
-from knowgate.assignment import Mode
-from knowgate.errors import RecordInvalid
-from knowgate.spec import OnRisk
 from services import rollout
+from services.champions import RISK
 from services.jobs.job import JobContext
-from services.rollout import Why
-from store import alerts, assignments, cascades
-from store.engine import transaction
+from store import rings
+from store.engine import reading, transaction
+from store.errors import GenerationMoved
+
+log = logging.getLogger("knowgate.jobs")
 
 
 class RespondSweep:
-    """Stops a champion whose risk alarm is open, where the cascade says so."""
+    """Stops whatever decides for a cascade whose risk alarm rang, where the cascade says so."""
 
     name = "respond"
 
     def run(self, context: JobContext) -> int:
-        with transaction(context.engine) as session:
-            stopped = 0
-            for alert in alerts.alerts(session, open_only=True):
-                held = assignments.assignment(session, alert.cascade)
-                if alert.rule != "risk" or not _stops(session, alert.cascade):
-                    continue
-                if held is None or held.champion is None or held.mode is Mode.ESCALATE_ALL:
-                    continue
-                since = rollout.champion_since(session, held)
-                if since is not None and since >= alert.opened_at:
-                    continue  # the alarm speaks of a champion that no longer decides
-                why = Why(reason=f"risk alarm: {alert.cause}")
-                rollout.stop(session, held, context.settings, why, now=context.clock.now())
-                stopped += 1
-            return stopped
+        with reading(context.engine) as session:
+            names = sorted({ring.cascade for ring in rings.unanswered(session, RISK)})
+        return sum(_answer(context, name) for name in names)
 
 
-def _stops(session: Session, cascade: str) -> bool:
-    """Whether the cascade asks to be stopped; one whose declaration cannot be read is, and keeps no other from it."""
+def answer_waiting(context: JobContext, cascade: str) -> int:
+    """Answer the rings of one cascade that wait; how many stopped it."""
+    with reading(context.engine) as session:
+        waits = bool(rings.unanswered(session, RISK, cascade))
+    return _answer(context, cascade) if waits else 0
+
+
+def _answer(context: JobContext, cascade: str) -> int:
     try:
-        return cascades.cascade(session, cascade).alarms.on_risk is OnRisk.ESCALATE_ALL
-    except RecordInvalid:
-        return True
+        with transaction(context.engine) as session:
+            return rollout.answer_rings(session, cascade, context.settings, now=context.clock.now())
+    except GenerationMoved as moved:
+        log.info("%s moved while its risk alarm was answered (%s): it is answered at the next tick", cascade, moved)
+        return 0

@@ -18,7 +18,7 @@ from store.assignments import Acknowledgement
 from store.bundles import BundleRecord
 from store.certifications import CertificationRecord
 from store.figures import FigureRow
-from store.promotions import Outcome, PromotionRecord
+from store.promotions import PromotionRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ def _champion(session: Session, held: Assignment | None) -> dict[str, Any] | Non
 
 
 def _charts(rows: tuple[FigureRow, ...], spec: CascadeSpec, decided: tuple[PromotionRecord, ...]) -> tuple[Chart, ...]:
-    marks = [row.decided_at for row in decided if row.outcome is not Outcome.REFUSED]
+    marks = [row.decided_at for row in decided if row.outcome.moves]
     whole = [row for row in rows if row.slice is None]
     wanted: list[tuple[str, tuple[str, ...], int | None]] = [(title, names, None) for title, names in CHARTS]
     for tier in range(spec.last):

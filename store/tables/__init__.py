@@ -1,6 +1,6 @@
 """All tables, one file per aggregate."""
 
-from store.tables.alert import AlertRow, DeliveryRow
+from store.tables.alert import AlertRow, DeliveryRow, RingRow
 from store.tables.assignment import AcknowledgementRow, AssignmentHistoryRow, AssignmentRow
 from store.tables.attempt import AttemptRow
 from store.tables.base import Base
@@ -45,6 +45,7 @@ __all__ = [
     "LedgerLeafRow",
     "OutboxRow",
     "PromotionRow",
+    "RingRow",
     "TokenRow",
     "VectorPlaceRow",
     "VectorShardRow",

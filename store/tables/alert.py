@@ -31,6 +31,26 @@ class AlertRow(Base):
     resolution: Mapped[str | None]
 
 
+class RingRow(Base):
+    """One time that an alert was raised: the first opened it, further ones came while it was open."""
+
+    __tablename__ = "ring"
+
+    alert_id: Mapped[UUID] = mapped_column(ForeignKey("alert.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # from 1
+    cause: Mapped[str]
+    details: Mapped[Any] = mapped_column(JsonType)
+    rang_at: Mapped[datetime]
+    since: Mapped[datetime | None]  # decision time of the harm it speaks of; None = it does not say
+    until: Mapped[datetime | None]
+    generation: Mapped[int | None]  # of the assignment in force when it rang
+    champion: Mapped[str | None]
+    accused: Mapped[Any] = mapped_column(JsonType)  # bundles whose own decisions show the harm
+    answered_at: Mapped[datetime | None]
+    answer: Mapped[str | None]  # what was done about it
+    stopped: Mapped[str | None]  # the bundle that was stopped because of it
+
+
 class DeliveryRow(Base):
     """One message about an alert to one webhook."""
 
@@ -44,7 +64,7 @@ class DeliveryRow(Base):
     alert_id: Mapped[UUID] = mapped_column(ForeignKey("alert.id"))
     url: Mapped[str]
     number: Mapped[int]  # of this alert's messages to this webhook, from 1: the order in which they are sent
-    event: Mapped[str]  # opened, resolved
+    event: Mapped[str]  # opened, rang_again, resolved
     payload: Mapped[str]
     attempts: Mapped[int]  # also the token of a claim
     owner: Mapped[str | None]

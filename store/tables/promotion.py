@@ -16,15 +16,18 @@ class PromotionRow(Base):
     __tablename__ = "promotion"
     __table_args__ = (
         Index("ix_promotion_cascade_decided_at", "cascade", "decided_at"),
-        CheckConstraint("outcome in ('promoted', 'refused', 'rolled_back')", name="outcome"),
+        CheckConstraint(
+            "outcome in ('promoted', 'refused', 'held_back', 'rolled_back', 'stopped', 'resumed')", name="outcome"
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     cascade: Mapped[str] = mapped_column(ForeignKey("cascade.name"))
-    bundle: Mapped[str | None] = mapped_column(ForeignKey("bundle.id"))  # None = rolled back to no bundle
+    bundle: Mapped[str | None] = mapped_column(ForeignKey("bundle.id"))  # None = no bundle is in force by it
     previous: Mapped[str | None] = mapped_column(ForeignKey("bundle.id"))
     outcome: Mapped[str]
     reason: Mapped[str]
     check: Mapped[Any] = mapped_column("promotion_check", JsonType)
     generation: Mapped[int | None]
     decided_at: Mapped[datetime]
+    decided_by: Mapped[str | None]  # None = a job, or nobody said (rows from before)

@@ -9,7 +9,8 @@ import pytest
 from knowgate.records import Reason, Window
 from knowgate.spec import TargetKind, Targets
 from monitoring.alarm_memory import memory_from_json, memory_to_json
-from monitoring.alarms import Promise, risk_rows, watch_risk, watch_savings
+from monitoring.alarms import Promise, Stop, risk_rows, watch_risk, watch_savings
+from monitoring.causes import accused_bundles
 from monitoring.errors import AlarmStateInvalid
 from monitoring.rules import judge_alarm
 
@@ -209,3 +210,67 @@ def test_the_alert_says_what_the_forecast_rests_on(cast, cohort):
     day = cohort(traffic(cast, retained=0.1, n=400, seed=2))
     details = judge_alarm(watch_savings(None, day, PROMISE), lambda: "less is retained").details
     assert details["forecast_ratio"] == pytest.approx(1.0) and details["forecast_rows"] > 300
+
+
+def harm_of_day(cast, cohort, day, **changes):
+    shifted = [
+        replace(one, at=one.at + timedelta(days=day))
+        for one in traffic(cast, retained=0.9, n=400, seed=10 + day, small=0.0, large=1.0)
+    ]
+    return cohort(shifted, day=day, **changes)
+
+
+def test_harm_that_goes_on_rings_again_and_again_each_time_in_a_family_of_its_own(cast, cohort):
+    memory, rang = None, []
+    for day in range(3):
+        memory = watch_risk(memory, harm_of_day(cast, cohort, day))
+        rang.append((memory.raised_at, memory.families_opened))
+        judged = judge_alarm(memory, lambda: "harm", lambda: ("b1",))
+        assert judged.ring is not None and judged.ring.until == memory.raised_at and judged.ring.accused == ("b1",)
+    assert rang == [(cast.DAY + timedelta(days=day + 1), day + 1) for day in range(3)]
+
+
+def test_what_a_stopped_bundle_decided_before_the_stop_reached_it_accuses_nobody_again(cast, cohort):
+    memory = watch_risk(None, harm_of_day(cast, cohort, 0))
+    stop = Stop(bundle="b1", read_until=memory.raised_at, at=memory.raised_at + timedelta(days=1))
+    passed_over = watch_risk(memory, harm_of_day(cast, cohort, 1), [stop])
+    assert (passed_over.raised_at, passed_over.rows) == (memory.raised_at, 0)
+    assert watch_risk(passed_over, harm_of_day(cast, cohort, 2), [stop]).raised_at == cast.DAY + timedelta(days=3)
+    other = replace(stop, bundle="b2")
+    assert watch_risk(memory, harm_of_day(cast, cohort, 1), [other]).raised_at == cast.DAY + timedelta(days=2)
+
+
+def test_another_target_is_watched_from_the_start(cast, cohort):
+    rung = watch_risk(None, harm_of_day(cast, cohort, 0))
+    rung = replace(rung, least_propensity=0.01, forecast_share=0.5)
+    fine = [replace(one, at=one.at + timedelta(days=1)) for one in traffic(cast, retained=0.9, n=50, seed=6, small=1.0)]
+    stricter = Targets(kind=TargetKind.MAX_ACCURACY_DROP, value=0.01)
+    moved = watch_risk(rung, cohort(fine, day=1, targets=stricter))
+    assert (moved.basis, moved.raised_at, moved.forecast_share) == ("max_accuracy_drop 0.01", None, 0.0)
+    assert moved.least_propensity == 0.5 and moved.families[-1].watch.rule.low == pytest.approx(-1.0 - 0.5 * 0.01)
+    same = watch_risk(rung, cohort(fine, day=1))
+    assert (same.raised_at, same.least_propensity) == (rung.raised_at, 0.01)
+
+
+def test_the_smallest_propensity_is_remembered_beyond_the_block_that_showed_it(cast, cohort):
+    rare = [replace(one, run_propensity=0.1) for one in traffic(cast, retained=0.9, n=50, seed=6, small=1.0, large=1.0)]
+    memory = watch_risk(None, cohort(rare))
+    assert memory.least_propensity == 0.1
+    later = [
+        replace(one, at=one.at + timedelta(days=1))
+        for one in traffic(cast, retained=0.9, n=50, seed=7, small=1.0, large=1.0)
+    ]
+    moved = watch_risk(memory, cohort(later, day=1))
+    assert moved.least_propensity == 0.1
+    assert moved.families[-1].watch.rows == memory.rows + 50, "the same family goes on"
+    rarer = [replace(one, run_propensity=0.05, at=one.at + timedelta(days=1)) for one in later]
+    assert watch_risk(moved, cohort(rarer, day=2)).least_propensity == 0.05
+
+
+def test_a_ring_accuses_the_bundle_whose_own_decisions_show_the_harm(cast, cohort):
+    bad = traffic(cast, retained=0.9, n=200, seed=6, small=0.0, large=1.0, bundle="bad")
+    good = traffic(cast, retained=0.9, n=200, seed=7, small=1.0, large=1.0, bundle="good")
+    few = traffic(cast, retained=0.9, n=4, seed=8, small=0.0, large=1.0, bundle="few")
+    assert accused_bundles(cohort(bad + good + few)) == ("bad",)
+    targets = Targets(kind=TargetKind.RETAINED_ACCURACY, value=0.9)
+    assert accused_bundles(cohort(bad + good + few, targets=targets)) == ("bad",)

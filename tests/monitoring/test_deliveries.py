@@ -1,19 +1,23 @@
 """Messages reach a real receiver on loopback, signed; what fails is tried again, and at last given up in sight."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from knowgate import Assignment, Mode
 from monitoring.alerts import settle
 from monitoring.deliveries import deliver_due, signature, verify_signature
 from monitoring.names import Rule
 from monitoring.rules import Judgement, Standing
 from store.alerts import alerts
+from store.assignments import swap_assignment
 from store.cascades import apply_cascade
 from store.claims import MAX_ATTEMPTS
 from store.deliveries import deliveries
 from store.engine import reading, transaction
+from store.rings import Spoken, rings
 
 SECRET = b"a shared secret"
 
@@ -165,3 +169,55 @@ def test_a_failed_message_shows_no_more_of_its_webhook_than_the_host(engine, cas
     deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY)
     told = caplog.text + "".join(str(message.last_error) for message in messages(engine))
     assert "http://127.0.0.1" in told and "hunter2" not in told
+
+
+def rang(cause, at):
+    return replace(raised(cause), ring=Spoken(since=at, until=at + timedelta(hours=6), accused=("b1",)))
+
+
+def test_an_alarm_that_rings_again_has_a_row_and_a_message_of_its_own_each_time(engine, spec, receiver, cast):
+    for number, cause in enumerate(("first", "second", "third")):
+        now = cast.DAY + timedelta(days=number)
+        change = say(engine, spec, rang(cause, now), now)
+        assert (change.event, change.cause) == ("opened" if number == 0 else "rang_again", cause)
+    with reading(engine) as session:
+        (alert,) = alerts(session, "cities")
+        told = rings(session, "cities", "savings")
+    assert alert.cause == "first" and alert.resolved_at is None
+    assert [(ring.number, ring.cause) for ring in told] == [(1, "first"), (2, "second"), (3, "third")]
+    assert [ring.spoken.since for ring in told] == [cast.DAY + timedelta(days=number) for number in range(3)]
+    for _ in range(3):
+        deliver_due(engine, owner="w", secret=SECRET, now=cast.DAY + timedelta(days=3))
+    bodies = [json.loads(body) for _, body in receiver.received]
+    assert [(body["event"], body["sequence"], body["ring"]["number"]) for body in bodies] == [
+        ("opened", 1, 1),
+        ("rang_again", 2, 2),
+        ("rang_again", 3, 3),
+    ]
+    assert [(body["alert"]["cause"], body["ring"]["cause"]) for body in bodies][2] == ("first", "third")
+
+
+def test_a_rule_that_only_stands_raised_says_it_once(engine, spec, receiver, cast):
+    standing = replace(raised(), rule=Rule.DRIFT)
+    assert say(engine, spec, standing, cast.DAY) is not None
+    assert say(engine, spec, standing, cast.DAY + timedelta(days=1)) is None
+    with reading(engine) as session:
+        assert len(rings(session, "cities", "drift")) == 1
+
+
+def test_a_ring_says_what_decided_when_it_rang(engine, spec, cast):
+    with transaction(engine) as session:
+        in_force = Assignment(
+            cascade="cities",
+            generation=7,
+            mode=Mode.ACTIVE,
+            champion="b1",
+            exploration_rate=0.5,
+            issued_at=cast.DAY,
+            valid_until=cast.DAY + timedelta(days=1),
+        )
+        swap_assignment(session, in_force, expected_generation=None, now=cast.DAY)
+    say(engine, spec, rang("harm", cast.DAY), cast.DAY)
+    with reading(engine) as session:
+        (ring,) = rings(session, "cities", "savings")
+    assert (ring.spoken.generation, ring.spoken.champion, ring.answered_at) == (7, "b1", None)

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, update
 
-from knowgate import Assignment, Bundle, Mode, codec, write_bundle
+from knowgate import Assignment, Bundle, Mode, codec, signing, write_bundle
 from knowgate.bundle_documents import CertificateDocument, CertificateStatus, ComparisonDocument
 from knowgate.records import Window
 from knowgate.spec import OnRisk, TargetKind
@@ -16,8 +16,8 @@ from services.errors import Refused
 from services.jobs.job import JobContext
 from services.jobs.promote import PromoteSweep
 from services.jobs.respond import RespondSweep
-from services.promotion import check_promotion
-from services.rollout import Why
+from services.promotion import Ground, check_promotion
+from services.rollout_state import Why
 from services.settings import Settings
 from store import alerts, assignments, bundles, cascades, promotions
 from store.alerts import AlertRecord
@@ -184,7 +184,7 @@ def test_an_open_risk_alarm_stops_the_champion_once(
     assert RespondSweep().run(context) == 0
 
 
-def test_an_alarm_about_an_earlier_champion_stops_nothing(
+def test_a_ring_stops_whatever_decides_also_what_came_into_force_after_it(
     engine: Engine, context: JobContext, promoted: Bundle, certificate: CertificateDocument, clock: SimulatedClock
 ) -> None:
     raise_risk(engine, clock)
@@ -192,8 +192,8 @@ def test_an_alarm_about_an_earlier_champion_stops_nothing(
     fresh = stored(engine, promoted, clock, certificate=certificate)
     with transaction(engine) as session:
         rollout.promote(session, in_force(engine), fresh.id, context.settings, Why(reason="test"), now=clock.now())
-    assert RespondSweep().run(context) == 0
-    assert in_force(engine).mode is Mode.ACTIVE
+    assert RespondSweep().run(context) == 1
+    assert (in_force(engine).mode, in_force(engine).champion) == (Mode.ESCALATE_ALL, fresh.id)
 
 
 def test_who_only_wants_to_be_told_is_only_told(
@@ -295,3 +295,96 @@ def raise_risk(engine: Engine, clock: SimulatedClock) -> None:
     alert = AlertRecord(cascade="trivia", rule="risk", cause="a test", details="{}", opened_at=clock.now())
     with transaction(engine) as session:
         alerts.open_alert(session, alert)
+
+
+def test_a_changed_exploration_rate_of_a_declaration_comes_into_force_and_nothing_else_moves(
+    engine: Engine, context: JobContext, promoted: Bundle, clock: SimulatedClock
+) -> None:
+    before = in_force(engine)
+    with transaction(engine) as session:
+        spec = cascades.cascade(session, "trivia")
+        assert rollout.declare(session, spec, context.settings, now=clock.now()) == before
+    for name, value in (("exploration_rate", 0.4), ("exploration_extra", 0.2), ("exploration_width", 0.3)):
+        before = in_force(engine)
+        spec = replace(spec, **{name: value})  # type: ignore[arg-type]
+        with transaction(engine) as session:
+            rollout.declare(session, spec, context.settings, now=clock.now())
+        after = in_force(engine)
+        assert (getattr(after, name), after.generation) == (value, before.generation + 1)
+        assert (after.champion, after.mode) == (promoted.id, Mode.ACTIVE)
+
+
+def test_a_changed_exploration_rate_does_not_start_what_is_stopped(
+    engine: Engine, context: JobContext, promoted: Bundle, clock: SimulatedClock
+) -> None:
+    raise_risk(engine, clock)
+    RespondSweep().run(context)
+    with transaction(engine) as session:
+        spec = replace(cascades.cascade(session, "trivia"), exploration_rate=0.4)
+        rollout.declare(session, spec, context.settings, now=clock.now())
+    assert (in_force(engine).mode, in_force(engine).exploration_rate) == (Mode.ESCALATE_ALL, 0.4)
+
+
+@pytest.mark.parametrize(("gain", "passed"), [(0.05, True), (-0.0099, True), (-0.0101, False), (None, True)])
+def test_savings_are_given_away_only_beyond_the_tolerance(
+    bundle: Bundle,
+    certificate: CertificateDocument,
+    comparison: ComparisonDocument,
+    clock: SimulatedClock,
+    gain: float | None,
+    passed: bool,
+) -> None:
+    document = replace(bundle.document, certificate=certificate, comparison=replace(comparison, savings_gain=gain))
+    check = check_promotion(document, assignment_of(bundle.id, clock))
+    assert (check.passed, check.ground is Ground.GIVES_SAVINGS_AWAY) == (passed, not passed)
+
+
+@pytest.mark.parametrize(("savings", "passed"), [(0.001, True), (0.0, False), (-0.3, False), (None, True)])
+def test_what_saves_nothing_is_refused_by_name_whatever_is_in_force(
+    bundle: Bundle, certificate: CertificateDocument, clock: SimulatedClock, savings: float | None, passed: bool
+) -> None:
+    document = replace(bundle.document, certificate=replace(certificate, savings=savings))
+    for held in (replace(assignment_of("x", clock), champion=None), stopped_assignment(clock)):
+        check = check_promotion(document, held)
+        assert check.passed is passed and ("saves nothing" in check.reason) is not passed
+
+
+@pytest.mark.usefixtures("trivia")
+def test_whatever_comes_into_force_is_signed_where_there_is_a_key(
+    engine: Engine, context: JobContext, bundle: Bundle, certificate: CertificateDocument, clock: SimulatedClock
+) -> None:
+    pair = signing.new_key_pair()
+    keyed = replace(context, settings=replace(context.settings, signing_key=pair.private_key))
+    first = stored(engine, bundle, clock, certificate=certificate)
+    PromoteSweep().run(context)
+    clock.set(clock.now() + timedelta(hours=1))
+    second = stored(engine, bundle, clock, certificate=certificate, rows={"n": 2})
+    with transaction(engine) as session:
+        assert bundles.bundle(session, first.id).signature is None
+        rollout.promote(session, in_force(engine), second.id, keyed.settings, Why(reason="test"), now=clock.now())
+        assert bundles.bundle(session, second.id).signature == signing.sign_bundle(pair.private_key, second.id)
+    with transaction(engine) as session:
+        rollout.roll_back(session, "trivia", keyed.settings, Why(reason="worse"), now=clock.now())
+        assert bundles.bundle(session, first.id).signature == signing.sign_bundle(pair.private_key, first.id)
+
+
+def test_a_refused_bundle_is_marked_and_judged_once(
+    engine: Engine,
+    context: JobContext,
+    promoted: Bundle,
+    certificate: CertificateDocument,
+    comparison: ComparisonDocument,
+    clock: SimulatedClock,
+) -> None:
+    poor = replace(comparison, savings_gain=-0.2)
+    made = stored(engine, promoted, clock, certificate=certificate, comparison=poor)
+    assert [PromoteSweep().run(context) for _ in range(3)] == [1, 0, 0]
+    with reading(engine) as session:
+        assert bundles.bundle(session, made.id).status is BundleStatus.REFUSED
+        (record,) = promotions.promotions(session, "trivia")
+    assert (record.outcome, record.bundle, record.generation) == (Outcome.REFUSED, made.id, None)
+    assert in_force(engine).champion == promoted.id
+
+
+def stopped_assignment(clock: SimulatedClock) -> Assignment:
+    return replace(assignment_of("x", clock), mode=Mode.ESCALATE_ALL)

@@ -8,12 +8,15 @@ from uuid import UUID
 import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, MetaData, inspect, text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from store import partitions, schema
 from store.deliveries import deliveries
 from store.engine import open_engine
 from store.errors import StoreError
+from store.promotions import Outcome, promotions
+from store.rings import unanswered
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -122,3 +125,42 @@ def test_messages_from_before_they_were_numbered_keep_their_order(blank: Engine)
     with Session(blank) as session:
         told = [(item.url, item.number, item.event) for item in deliveries(session, UUID(int=1))]
     assert sorted(told) == [("https://a", 1, "opened"), ("https://a", 2, "resolved"), ("https://b", 1, "opened")]
+
+
+@pytest.mark.parametrize("swapped_before", [True, False])
+def test_an_open_risk_alert_from_before_rings_is_answered_unless_something_was_put_in_force_since(
+    blank: Engine, swapped_before: bool
+) -> None:
+    revision = ScriptDirectory(str(schema.MIGRATIONS)).get_revision("0018")
+    assert revision is not None
+    schema.upgrade(blank, str(revision.down_revision))
+    key = (lambda number: UUID(int=number)) if blank.dialect.name == "postgresql" else (lambda n: UUID(int=n).hex)
+    noon, known = datetime(2026, 1, 1, 12, tzinfo=UTC), MetaData()
+    known.reflect(blank, only=["cascade", "alert", "assignment", "promotion", "bundle"])
+    swapped_at = noon + timedelta(hours=-1 if swapped_before else 1)
+    alert = {"cascade": "geo", "rule": "risk", "cause": "harm", "details": {}, "opened_at": noon}
+    promotion = {"cascade": "geo", "outcome": "rolled_back", "reason": "risk alarm: harm", "promotion_check": {}}
+    with blank.begin() as connection:
+        connection.execute(known.tables["cascade"].insert(), {"name": "geo", "version": 1, "applied_at": noon})
+        connection.execute(
+            known.tables["assignment"].insert(),
+            {"cascade": "geo", "generation": 3, "document": {}, "swapped_at": swapped_at},
+        )
+        connection.execute(known.tables["alert"].insert(), alert | {"id": key(1)})
+        connection.execute(known.tables["alert"].insert(), alert | {"id": key(2), "rule": "savings"})
+        connection.execute(
+            known.tables["alert"].insert(), alert | {"id": key(3), "resolved_at": noon, "resolution": "quiet"}
+        )
+        connection.execute(
+            known.tables["promotion"].insert(), promotion | {"id": key(4), "generation": 2, "decided_at": noon}
+        )
+    schema.upgrade(blank)
+    with Session(blank) as session:
+        waiting = unanswered(session, "risk")
+        (old,) = promotions(session, "geo")
+    assert [(ring.alert_id, ring.number, ring.cause) for ring in waiting] == (
+        [(UUID(int=1), 1, "harm")] if swapped_before else []
+    )
+    assert (old.outcome, old.reason, old.decided_by) == (Outcome.ROLLED_BACK, "risk alarm: harm", None)
+    with pytest.raises(IntegrityError), blank.begin() as connection:
+        connection.execute(text("UPDATE promotion SET outcome = 'forgotten'"))

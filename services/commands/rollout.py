@@ -1,0 +1,181 @@
+"""`knowgate promote`, `rollback`, `cascade stop`, `cascade resume`: what a person may move, with who and why."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.commands.options import AsJson, Cascade
+
+if TYPE_CHECKING:
+    from knowgate.assignment import Assignment
+    from services.jobs.job import JobContext
+
+Reason = Annotated[str, typer.Option(help="Why; it is kept in the promotion history and the ledger.")]
+By = Annotated[
+    str | None,
+    typer.Option(help="Who; left out, KNOWGATE_OPERATOR, else the name of the user that runs the command."),
+]
+DespiteAlarm = Annotated[
+    str | None,
+    typer.Option(help="Why a bundle that a risk alarm condemned is to decide all the same; kept beside the reason."),
+]
+
+
+def promote(
+    bundle: Annotated[str, typer.Argument(help="The certified bundle's id, or the start of it.")],
+    reason: Annotated[
+        str | None,
+        typer.Option(
+            help="Put it in force on your word, whatever the promotion check says; kept in history and ledger."
+        ),
+    ] = None,
+    by: By = None,
+    despite_alarm: DespiteAlarm = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge one certified bundle now, and put it in force if it passes; with --reason, put it in force on your word.
+
+    Exits with 3 when it is not promoted.
+    """
+    from services.commands.jobs import job_context
+    from services.commands.printing import print_record
+    from services.errors import InputInvalid, Refused
+    from services.jobs.promote import judge
+
+    if despite_alarm is not None and reason is None:
+        raise InputInvalid("--despite-alarm needs --reason: only a person's word puts such a bundle in force")
+    with job_context() as context:
+        bundle_id = _stored(context, bundle)
+        if reason is not None:
+            _move(context, bundle_id, reason, by, despite_alarm, as_json=as_json)
+            return
+        check = judge(context, bundle_id, by=_who(context, by)).check
+    print_record(check, as_json=as_json)
+    if not check.passed:
+        raise Refused(f"not promoted: {check.reason}")
+
+
+def rollback(
+    cascade: Cascade,
+    reason: Reason,
+    to: Annotated[
+        str | None, typer.Option(help="The former champion to go back to: its id, or the start of it.")
+    ] = None,
+    past_condemned: Annotated[
+        bool, typer.Option("--past-condemned", help="Go back past former champions that a risk alarm condemned.")
+    ] = False,
+    by: By = None,
+    despite_alarm: DespiteAlarm = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put the champion before the present one back in force, or the one named; say what is in force now.
+
+    Exits with 3 where a risk alarm condemned it.
+    """
+    from services import rollout
+    from services.commands.jobs import job_context
+    from services.errors import InputInvalid
+    from services.rollout_state import Why
+    from store.engine import transaction
+
+    if to is not None and past_condemned:
+        raise InputInvalid("--to and --past-condemned are two ways: give one")
+    if despite_alarm is not None and to is None:
+        raise InputInvalid("--despite-alarm needs --to: name the bundle that is wanted all the same")
+    with job_context() as context:
+        target = None if to is None else _stored(context, to)
+        why = Why(reason=reason, by=_who(context, by), despite_alarm=despite_alarm)
+        with transaction(context.engine) as session:
+            before = rollout.in_force(session, cascade, context.settings, now=context.clock.now())
+            fresh = rollout.roll_back(
+                session,
+                cascade,
+                context.settings,
+                why,
+                now=context.clock.now(),
+                to=target,
+                past_condemned=past_condemned,
+            )
+    _tell(before, fresh, as_json=as_json)
+
+
+def stop(
+    name: Annotated[str, typer.Argument(help="The cascade.")], reason: Reason, by: By = None, as_json: AsJson = False
+) -> None:
+    """Keep nothing from now on: every query goes to the last tier, until a person resumes or promotes."""
+    from services import rollout
+    from services.commands.jobs import job_context
+    from services.rollout_state import Why
+    from store.engine import transaction
+
+    with job_context() as context, transaction(context.engine) as session:
+        now = context.clock.now()
+        before = rollout.in_force(session, name, context.settings, now=now)
+        fresh = rollout.stop(session, before, context.settings, Why(reason=reason, by=_who(context, by)), now=now)
+    _tell(before, fresh, as_json=as_json)
+
+
+def resume(
+    name: Annotated[str, typer.Argument(help="The cascade.")],
+    reason: Reason,
+    by: By = None,
+    despite_alarm: DespiteAlarm = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let the champion of a stopped cascade decide again. Exits with 3 where a risk alarm condemned it."""
+    from services import rollout
+    from services.commands.jobs import job_context
+    from services.rollout_state import Why
+    from store.engine import transaction
+
+    with job_context() as context, transaction(context.engine) as session:
+        now = context.clock.now()
+        before = rollout.in_force(session, name, context.settings, now=now)
+        why = Why(reason=reason, by=_who(context, by), despite_alarm=despite_alarm)
+        fresh = rollout.resume(session, before, context.settings, why, now=now)
+    _tell(before, fresh, as_json=as_json)
+
+
+def _move(
+    context: "JobContext", bundle_id: str, reason: str, by: str | None, despite_alarm: str | None, *, as_json: bool
+) -> None:
+    from services import rollout
+    from services.rollout_state import Why
+    from store import bundles
+    from store.engine import transaction
+
+    with transaction(context.engine) as session:
+        now, cascade = context.clock.now(), bundles.bundle(session, bundle_id).cascade
+        before = rollout.in_force(session, cascade, context.settings, now=now)
+        why = Why(reason=reason, by=_who(context, by), despite_alarm=despite_alarm)
+        fresh = rollout.choose(session, before, bundle_id, context.settings, why, now=now)
+    _tell(before, fresh, as_json=as_json)
+
+
+def _stored(context: "JobContext", named: str) -> str:
+    from services.bundle_files import bundle_bytes
+    from services.errors import InputInvalid
+    from store.engine import reading
+
+    with reading(context.engine) as session:
+        bundle_id, _ = bundle_bytes(session, named)
+    if bundle_id is None:
+        raise InputInvalid(f"bundle is {named!r}: only a stored bundle can be put in force; give its id")
+    return bundle_id
+
+
+def _who(context: "JobContext", by: str | None) -> str:
+    from services.settings import operator
+
+    return by or operator(context.settings)
+
+
+def _tell(before: "Assignment", fresh: "Assignment", *, as_json: bool) -> None:
+    """What is in force now, in a sentence or as the assignment."""
+    from services.commands.printing import print_record
+    from services.rollout_state import described
+
+    if as_json:
+        print_record(fresh, as_json=True)
+    else:
+        typer.echo(f"{fresh.cascade}, generation {fresh.generation}: {described(fresh)}; before: {described(before)}")
