@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
 from knowgate.records import Window
@@ -67,6 +67,37 @@ def figures(
         CohortFigureRow.mature,
     )
     return tuple(_record(row) for row in session.scalars(ordered.execution_options(populate_existing=True)))
+
+
+def newest_figures(session: Session, cascade: str) -> tuple[FigureRow, ...]:
+    """The newest figures of the whole cascade that have a value, mature and immature apart, by name."""
+    whole = (
+        CohortFigureRow.cascade == cascade,
+        CohortFigureRow.tier == WHOLE,
+        CohortFigureRow.slice == "",
+        CohortFigureRow.value.is_not(None),
+    )
+    last = (
+        select(CohortFigureRow.name, CohortFigureRow.mature, func.max(CohortFigureRow.window_end).label("window_end"))
+        .where(*whole)
+        .group_by(CohortFigureRow.name, CohortFigureRow.mature)
+        .subquery()
+    )
+    query = (
+        select(CohortFigureRow)
+        .join(
+            last,
+            and_(
+                CohortFigureRow.name == last.c.name,
+                CohortFigureRow.mature == last.c.mature,
+                CohortFigureRow.window_end == last.c.window_end,
+            ),
+        )
+        .where(*whole)
+        .order_by(CohortFigureRow.name, CohortFigureRow.mature, CohortFigureRow.window_start)
+    )
+    rows = (_record(row) for row in session.scalars(query.execution_options(populate_existing=True)))
+    return tuple({(row.name, row.mature): row for row in rows}.values())
 
 
 def _key(row: FigureRow) -> tuple[str, str, datetime, datetime, int, str, bool]:

@@ -1,6 +1,7 @@
 """The files in deploy/ parse, and name only settings, commands and metrics that exist."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from sqlalchemy import Engine
 
 from services.api.metrics import Metrics
 from services.settings import SETTINGS
+from store.engine import open_engine
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
@@ -39,6 +41,28 @@ def test_every_command_started_exists(path: Path) -> None:
     assert commands
     for command in commands:
         subprocess.run([sys.executable, "-m", "services", command, "--help"], check=True, capture_output=True)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian's package prometheus)")
+def test_prometheus_takes_the_rules_and_finds_no_fault_with_the_metrics(sqlite_url: str) -> None:
+    rules = DEPLOY / "prometheus" / "rules.yml"
+    checked = subprocess.run(["promtool", "check", "rules", str(rules)], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    metrics = Metrics()
+    metrics.count_request("GET", "/healthz", 200, 0.1)
+    metrics.count_batch("decisions", 1, 1, 1)
+    metrics.count_verdict("trivia", "escalate", "p_t")
+    metrics.count_undeclared("trivia", 0, 1)
+    content, _ = metrics.exposition(open_engine(sqlite_url))
+    checked = subprocess.run(["promtool", "check", "metrics"], input=content, capture_output=True, check=False)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+
+
+def test_an_image_that_backs_up_postgresql_has_the_tools_of_the_servers_version() -> None:
+    server = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]["database"]["image"]
+    base = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").partition("FROM base AS")[0]
+    assert f"ARG POSTGRESQL={server.removeprefix('postgres:')}\n" in base
+    assert '"postgresql-client-$POSTGRESQL"' in base
 
 
 def test_every_metric_of_the_rules_is_exported(engine: Engine) -> None:

@@ -1,25 +1,31 @@
 """Who may ask for what; health, metrics and the API's description of itself."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from knowgate import CascadeSpec, Decision, codec
+from knowgate import Bundle, CascadeSpec, Decision, Window, codec
+from services.api.metrics import Metrics
 from services.api.token_gate import TokenGate
 from services.cascade_file import parse_cascade
 from services.cascade_text import format_cascade, without_secrets
 from services.clock import SimulatedClock
 from services.errors import InputInvalid
 from services.settings import Auth, Settings
-from store import cascades, schema
+from store import cascades, job_runs, schema
+from store.assignments import Acknowledgement, add_acknowledgement
 from store.engine import transaction
+from store.figures import FigureRow, put_figures
+from store.job_ticks import put_tick
 from store.tokens import TokenRole, create_token, revoke_token
-from tests.services.conftest import CASCADE
+from tests.services.conftest import CASCADE, NOW
 
 ROUTES = {
     ("POST", "/v1/decisions"): {"ingest", "runtime", "admin"},
@@ -123,6 +129,59 @@ def test_metrics_count_rows_and_tell_generations(client: TestClient, decision: C
     assert 'knowgate_assignment_generation{cascade="trivia"} 1.0' in text
     assert 'knowgate_verdicts_total{action="escalate",cascade="trivia",reason="p_t"} 1.0' in text
     assert 'route="(none)",status="404"' in text and "no/such" not in text
+
+
+def test_metrics_say_how_old_a_figure_is_and_of_how_many_rows(
+    client: TestClient, engine: Engine, promoted: Bundle
+) -> None:
+    day = timedelta(days=1)
+    old, new = (Window(start=NOW - days * day, end=NOW - (days - 1) * day) for days in (30, 2))
+    fields: dict[str, Any] = {"cascade": "trivia", "computed_at": NOW - day}
+    accuracy: dict[str, Any] = {"name": "accuracy_retained", "mature": True}
+    said = Acknowledgement(
+        cascade="trivia", runtime="host-1", generation=1, bundle=promoted.id, accepted=False, detail="why", at=NOW
+    )
+    with transaction(engine) as session:
+        put_figures(
+            session,
+            [
+                FigureRow(window=old, value=0.5, n=1, **accuracy, **fields),
+                FigureRow(window=new, n=0, not_identified="no labels", **accuracy, **fields),
+                FigureRow(window=new, value=0.1, n=7, slice="geography", **accuracy, **fields),
+                FigureRow(window=old, value=9.0, n=9, name="queries", mature=False, **fields),
+                FigureRow(window=new, value=3.0, n=3, name="queries", mature=False, **fields),
+            ],
+        )
+        add_acknowledgement(session, said)
+        put_tick(session, "monitor", owner="a", now=NOW - day, error=None)
+        put_tick(session, "monitor", owner="a", now=NOW, error="no luck")
+        run = job_runs.claim(session, "monitor", "trivia", new, owner="a", lease=day, now=NOW)
+        assert run is not None
+        job_runs.finish(session, run, "watched", now=NOW)
+    shown = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if not line.startswith("#"))
+    of = 'cascade="trivia",mature="true",name="accuracy_retained"'
+    assert float(shown[f"knowgate_figure{{{of}}}"]) == 0.5 and float(shown[f"knowgate_figure_rows{{{of}}}"]) == 1
+    assert float(shown[f"knowgate_figure_window_end_timestamp_seconds{{{of}}}"]) == old.end.timestamp()
+    assert float(shown[f"knowgate_figure_computed_timestamp_seconds{{{of}}}"]) == (NOW - day).timestamp()
+    assert float(shown['knowgate_figure{cascade="trivia",mature="false",name="queries"}']) == 3
+    assert float(shown['knowgate_assignment_mode{cascade="trivia",mode="active"}']) == 1
+    assert float(shown['knowgate_assignment_mode{cascade="trivia",mode="escalate_all"}']) == 0
+    runtime = 'cascade="trivia",runtime="host-1"'
+    assert float(shown[f"knowgate_runtime_last_seen_timestamp_seconds{{{runtime}}}"]) == NOW.timestamp()
+    assert float(shown[f"knowgate_runtime_generation{{{runtime}}}"]) == 1
+    assert float(shown[f"knowgate_runtime_refused{{{runtime}}}"]) == 1
+    assert float(shown['knowgate_job_last_tick_timestamp_seconds{job="monitor"}']) == NOW.timestamp()
+    assert float(shown['knowgate_job_last_success_timestamp_seconds{job="monitor"}']) == (NOW - day).timestamp()
+    assert float(shown['knowgate_job_failures_total{job="monitor"}']) == 1
+    done = 'knowgate_job_done_until_timestamp_seconds{cascade="trivia",job="monitor"}'
+    assert float(shown[done]) == new.end.timestamp()
+
+
+def test_the_documentation_names_every_metric_and_no_other(engine: Engine) -> None:
+    exported = re.findall(r"^# TYPE (knowgate_\w+) (\w+)$", Metrics().exposition(engine)[0].decode(), re.MULTILINE)
+    names = {name for name, kind in exported if not name.endswith("_created")}
+    section = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text().partition("## Prometheus")[2]
+    assert set(re.findall(r"^\| `(knowgate_\w+)`", section, re.MULTILINE)) == names
 
 
 def test_an_unknown_address_and_a_wrong_method_keep_the_error_shape(client: TestClient) -> None:
