@@ -39,6 +39,7 @@ log = logging.getLogger("knowgate.jobs")
 
 RETRY_AFTER = timedelta(minutes=1)
 FAILED = "failed"  # the outcome of a window whose run came to none
+STOPPED = "stopped"  # of one whose process was to stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +172,7 @@ def _run_claimed(context: JobContext, job: WindowedJob, claim: Claim) -> str | N
         _release(context, claim, None, retry_at=context.clock.now())
         if isinstance(stopped, KeyboardInterrupt):
             raise
-        return None
+        return STOPPED
     except ClaimLost:
         log.warning("%s of %s until %s was taken over", job.name, claim.cascade, claim.window.end.isoformat())
         return None

@@ -17,7 +17,7 @@ HEADERS = {name for name in ROWS if name.startswith("Knowgate-")}
 
 
 def test_every_figure_and_every_rule_is_documented_once():
-    documented = [name for name in ROWS if name not in HEADERS]
+    documented = [name for name in ROWS if name not in HEADERS and not name.startswith("knowgate_")]
     assert sorted(documented) == sorted([*(name.value for name in FigureName), *(rule.value for rule in Rule)])
 
 

@@ -98,7 +98,7 @@ def test_what_is_stopped_is_anybodys_at_once_and_did_not_fail(context: JobContex
         raise_if_stopping(context)
 
     (outcome,) = run_due(context, WindowJob(stop))
-    assert outcome.outcome == "failed"
+    assert outcome.outcome == "stopped"
     assert last_run(context).last_error is None
     with reading(context.engine) as session:
         assert job_runs.failing(session, "trivia") == ()
