@@ -57,14 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> object:
+    if options.limit is not None:
+        # From C, so that it also ends a process that hangs in a library; where each thread stood is said first.
+        faulthandler.dump_traceback_later(options.limit.total_seconds(), exit=True)
     from training.pipeline import TrainingSettings, train_window
     from training.probe_settings import FitSettings
 
     addresses = read_addresses(os.environ, database_url=options.database_url)
     engine = open_engine(addresses.database_url)
-    if options.limit is not None:
-        # From C, so that it also ends a process that hangs in a library; where each thread stood is said first.
-        faulthandler.dump_traceback_later(options.limit.total_seconds(), exit=True)
     try:
         return train_window(
             engine,
