@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from typer.testing import CliRunner
 
 from services.command_line import app, exit_code_of
@@ -204,7 +204,7 @@ def test_a_mistyped_cascade_makes_no_database(outcomes: Path, tmp_path: Path, mo
 
 def test_a_stored_delta_that_is_refused_by_now_can_be_mended(deployment: Path) -> None:
     with database(read_settings()) as engine, transaction(engine) as session:
-        row = session.scalars(select(CascadeVersionRow)).one()
-        row.spec = row.spec | {"targets": row.spec["targets"] | {"delta": 0.7}}
+        spec = session.scalars(select(CascadeVersionRow.spec)).one()
+        session.execute(update(CascadeVersionRow).values(spec=spec | {"targets": spec["targets"] | {"delta": 0.7}}))
     assert CliRunner().invoke(app, ["cascade", "apply", str(deployment / "cascade.toml")]).exit_code == 0
     assert CliRunner().invoke(app, ["cascade", "show", "trivia"]).exit_code == 0
