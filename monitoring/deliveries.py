@@ -13,13 +13,15 @@ the signature header is left out. A redirect is an error: the address that was d
 
 import hmac
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from hashlib import sha256
 
 import httpx
 from sqlalchemy import Engine
 
+from knowgate.networks import reachable
 from knowgate.shown import masked, shown_url
 from store.deliveries import DeliveryRecord, claim_due_deliveries, finish_delivery
 from store.engine import transaction
@@ -33,14 +35,43 @@ BATCH = 20
 _TOLD_AT_MOST = 300  # characters of an error that are kept
 
 
-def deliver_due(engine: Engine, *, owner: str, secret: bytes | None, now: datetime) -> int:
-    """Send the messages that are due at `now`; how many were received. `owner` names this process in the claims."""
+class CheckedTransport(httpx.HTTPTransport):
+    """Connects to addresses that were looked at: a name may stand for another one a moment later."""
+
+    def __init__(self, networks: Sequence[str]) -> None:
+        super().__init__(trust_env=False)
+        self._networks = networks
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """The answer of the first address that takes the connection. Raises httpx.ConnectError where none may be."""
+        host, port = request.url.host, request.url.port or (443 if request.url.scheme == "https" else 80)
+        try:
+            *others, last = reachable(host, port, self._networks)
+        except (OSError, UnicodeError) as error:
+            raise httpx.ConnectError(str(error)) from error
+        request.extensions = {**request.extensions, "sni_hostname": host}  # certificates are of the name
+        for address in others:
+            request.url = request.url.copy_with(host=address)
+            with suppress(httpx.ConnectError, httpx.ConnectTimeout):
+                return super().handle_request(request)
+        request.url = request.url.copy_with(host=last)
+        return super().handle_request(request)
+
+
+def deliver_due(
+    engine: Engine, *, owner: str, secret: bytes | None, now: datetime, networks: Sequence[str] = ()
+) -> int:
+    """Send the messages that are due at `now`; how many were received.
+
+    `owner` names this process in the claims; `networks` are where webhooks may lie, of what is refused otherwise.
+    """
     with transaction(engine) as session:
         claimed = claim_due_deliveries(session, owner=owner, now=now, lease=LEASE, limit=BATCH)
     received = 0
     if not claimed:
         return received
-    with httpx.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as client:
+    transport = CheckedTransport(networks)
+    with httpx.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False, transport=transport) as client:
         for delivery in claimed:
             error = _send(client, delivery, secret, now)
             received += error is None

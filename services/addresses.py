@@ -26,6 +26,11 @@ def is_address(url: str) -> bool:
         return False
 
 
+def host_of(url: str) -> str:
+    """The host of what is an address."""
+    return urlsplit(url).hostname or ""
+
+
 def holds_credentials(url: str) -> bool:
     """Whether a user or a password stands before the host; told of what is no address too, since it must not be shown.
 

@@ -3,9 +3,10 @@
 The records keep what every floor relies on; here is what only whoever writes a declaration can put right.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from knowgate.networks import fault_of_host
 from knowgate.shown import MARK, shown_url
 from knowgate.spec import Alarms, CascadeSpec, Horizons, Targets, TierSpec
 from services import addresses
@@ -43,9 +44,10 @@ def _of_horizons(horizons: Horizons) -> Iterator[Fault]:
         yield "sources", [source.value for source in horizons.sources], "name every source once"
 
 
-def _of_cascade(spec: CascadeSpec) -> Iterator[Fault]:
+def _of_webhooks(spec: CascadeSpec, networks: Sequence[str]) -> Iterator[Fault]:
+    instead = "messages are signed with KNOWGATE_WEBHOOK_SECRET"
     for index, url in enumerate(spec.webhooks):
-        yield from _of_address(f"webhooks[{index}]", url, "messages are signed with KNOWGATE_WEBHOOK_SECRET")
+        yield from _of_address(f"webhooks[{index}]", url, instead, networks)
 
 
 def _of_alarms(alarms: Alarms) -> Iterator[Fault]:
@@ -62,7 +64,7 @@ def _of_targets(targets: Targets) -> Iterator[Fault]:
         yield "trusted", [source.value for source in targets.trusted], "name every source once"
 
 
-def _of_address(name: str, url: str, instead: str) -> Iterator[Fault]:
+def _of_address(name: str, url: str, instead: str, networks: Sequence[str] = ()) -> Iterator[Fault]:
     """`instead` says what to do where credentials stand in it, which are then not shown."""
     if addresses.holds_credentials(url):
         yield name, "(not shown)", f"user and password have no place in a declaration; {instead}"
@@ -70,6 +72,8 @@ def _of_address(name: str, url: str, instead: str) -> Iterator[Fault]:
         yield name, shown_url(url), "this is how an address is shown: give the whole of it"
     elif not addresses.is_address(url):
         yield name, shown_url(url), addresses.EXPECTED
+    elif (fault := fault_of_host(addresses.host_of(url), networks)) is not None:
+        yield name, shown_url(url), fault
 
 
 _OF_KIND: dict[type, Callable[[Any], Iterator[Fault]]] = {
@@ -77,10 +81,14 @@ _OF_KIND: dict[type, Callable[[Any], Iterator[Fault]]] = {
     Horizons: _of_horizons,
     Alarms: _of_alarms,
     Targets: _of_targets,
-    CascadeSpec: _of_cascade,
 }
 
 
-def further_faults(record: object) -> Iterator[Fault]:
-    """The faults of one record of a cascade; none for kinds that are whole wherever they can be made."""
+def further_faults(record: object, webhook_networks: Sequence[str] = ()) -> Iterator[Fault]:
+    """The faults of one record of a cascade; none for kinds that are whole wherever they can be made.
+
+    `webhook_networks`: where webhooks may lie, of what is refused otherwise.
+    """
+    if isinstance(record, CascadeSpec):
+        return _of_webhooks(record, webhook_networks)
     return _OF_KIND[type(record)](record) if type(record) in _OF_KIND else iter(())

@@ -13,7 +13,7 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -31,7 +31,7 @@ T = TypeVar("T")
 SHOWN = 80  # characters of a key or a value that a message shows
 
 
-def read_cascade_file(path: str | Path) -> CascadeSpec:
+def read_cascade_file(path: str | Path, *, webhook_networks: Sequence[str] = ()) -> CascadeSpec:
     """The cascade that the file declares.
 
     Raises CascadeFileInvalid, which holds one line per fault.
@@ -46,11 +46,11 @@ def read_cascade_file(path: str | Path) -> CascadeSpec:
         raise CascadeFileInvalid(str(path), (told,)) from None
     except OSError as error:
         raise CascadeFileInvalid(str(path), (f"it cannot be read ({error.strerror}): check the path",)) from None
-    return parse_cascade(text, name=str(path))
+    return parse_cascade(text, name=str(path), webhook_networks=webhook_networks)
 
 
-def parse_cascade(text: str, *, name: str = "cascade.toml") -> CascadeSpec:
-    """The cascade that the TOML text declares; `name` is the file's name in messages."""
+def parse_cascade(text: str, *, name: str = "cascade.toml", webhook_networks: Sequence[str] = ()) -> CascadeSpec:
+    """The cascade that the TOML text declares; `name` is the file's in messages, `webhook_networks` the setting."""
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -62,7 +62,9 @@ def parse_cascade(text: str, *, name: str = "cascade.toml") -> CascadeSpec:
         told = "it holds a whole number of thousands of digits: whole numbers have at most 64 bits"
         raise CascadeFileInvalid(name, (told,)) from None
     faults: list[str] = []
-    spec = cast(CascadeSpec, _Reader(faults=faults).record(CascadeSpec, document, ""))
+    spec = cast(
+        CascadeSpec, _Reader(faults=faults, webhook_networks=webhook_networks).record(CascadeSpec, document, "")
+    )
     if not faults:
         faults.extend(_unreadable_later(spec))
     if faults:
@@ -92,6 +94,7 @@ class _Reader:
     else is wrong is found in the same pass; a file with faults is refused in the end, stand-ins and all."""
 
     faults: list[str]
+    webhook_networks: Sequence[str]
 
     def record(self, kind: type, table: object, path: str) -> object:
         if not isinstance(table, dict):
@@ -161,7 +164,7 @@ class _Reader:
                     return _stand_in_record(kind, path)
                 told.add(name)
                 arguments[name] = _stand_in(kind, fields[name], path)
-        for name, value, cure in further_faults(record):
+        for name, value, cure in further_faults(record, self.webhook_networks):
             self._bad(_join(path, name), value, cure)
         return record
 

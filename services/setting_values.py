@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from knowgate.networks import is_network
 from services.durations import parse_duration
 
 
@@ -36,6 +37,13 @@ def url(*schemes: str) -> Callable[[str], str]:
         return value
 
     return parse
+
+
+def networks(value: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in value.split(","))
+    if not all(map(is_network, found)):
+        raise ValueError
+    return found
 
 
 def positive_duration(value: str) -> timedelta:

@@ -69,6 +69,7 @@ class Settings:
     token: str | None = field(default=None, repr=False)
     gateway_key: str | None = field(default=None, repr=False)
     operator: str | None = None
+    webhook_networks: tuple[str, ...] = ()
     training_engine: str = "local"
     ray_address: str = "auto"
     ray_workers: int = 1
@@ -215,6 +216,13 @@ SETTINGS: tuple[Setting, ...] = (
         secret=True,
     ),
     Setting(
+        name="KNOWGATE_WEBHOOK_NETWORKS",
+        default="",
+        expected="networks with commas between, such as 169.254.7.0/24",
+        purpose="Where webhooks may lie all the same, of the addresses that are refused otherwise. Not set: nowhere.",
+        parse=setting_values.networks,
+    ),
+    Setting(
         name="KNOWGATE_JUDGE_API_KEY",
         default="",
         expected="text without spaces",
@@ -291,6 +299,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     given = os.environ if environ is None else environ
     data_dir = _text_of(SETTINGS[0], given) or SETTINGS[0].default
     held = {_field(setting): _value_of(setting, given, data_dir) for setting in SETTINGS}
+    held["webhook_networks"] = held["webhook_networks"] or ()
     settings = Settings(**held)  # type: ignore[arg-type]
     if settings.auth is Auth.OFF and not is_loopback(settings.host):
         raise SettingInvalid("KNOWGATE_AUTH", "off", f"on, since KNOWGATE_HOST is {settings.host}, not loopback")

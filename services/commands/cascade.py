@@ -35,8 +35,8 @@ def apply(
     from store import cascades
     from store.engine import transaction
 
-    spec = read_cascade_file(file)
     settings = read_settings()
+    spec = read_cascade_file(file, webhook_networks=settings.webhook_networks)
     with database(settings) as engine, transaction(engine) as session:
         before = cascades.cascade_version(session, spec.name) if spec.name in cascades.cascade_names(session) else 0
         version = cascades.apply_cascade(session, spec, now=SystemClock().now())

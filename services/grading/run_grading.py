@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 from sqlalchemy import Engine
 
+from knowgate.networks import fault_of_host
 from knowgate.records import LabelSource, Window
 from knowgate.spec import CascadeSpec
 from monitoring.judges import measured_errors
@@ -54,6 +55,9 @@ class JudgeAt:
             )
         if not addresses.is_address(self.endpoint):
             raise InputInvalid(f"--endpoint is {self.endpoint!r}: {addresses.EXPECTED}")
+        fault = fault_of_host(addresses.host_of(self.endpoint))
+        if fault is not None:
+            raise InputInvalid(f"--endpoint is {self.endpoint!r}: {fault}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,5 +12,9 @@ class DeliverSweep:
         from monitoring.deliveries import deliver_due
 
         return deliver_due(
-            context.engine, owner=context.owner, secret=context.settings.webhook_secret, now=context.clock.now()
+            context.engine,
+            owner=context.owner,
+            secret=context.settings.webhook_secret,
+            now=context.clock.now(),
+            networks=context.settings.webhook_networks,
         )

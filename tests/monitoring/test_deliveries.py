@@ -221,3 +221,25 @@ def test_a_ring_says_what_decided_when_it_rang(engine, spec, cast):
     with reading(engine) as session:
         (ring,) = rings(session, "cities", "savings")
     assert (ring.spoken.generation, ring.spoken.champion, ring.answered_at) == (7, "b1", None)
+
+
+@pytest.mark.parametrize("host", ["169.254.1.1", "0xa9fe0101", "2851995905", "[::ffff:169.254.1.1]", "0.0.0.0"])
+def test_a_message_goes_to_no_address_that_is_refused_whoever_declared_it(engine, cast, host):
+    spec = cast.spec_of(webhooks=(f"http://{host}:9/hook",))
+    with transaction(engine) as session:
+        apply_cascade(session, spec, now=cast.DAY)
+    say(engine, spec, raised(), cast.DAY)
+    assert deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY) == 0
+    (message,) = messages(engine)
+    assert "refused" in message.last_error and "not asked" in message.last_error
+
+
+def test_a_receiver_is_called_by_its_name_at_the_address_that_was_looked_at(engine, cast, receiver):
+    named = receiver.url.replace("127.0.0.1", "localhost")
+    spec = cast.spec_of(webhooks=(named,))
+    with transaction(engine) as session:
+        apply_cascade(session, spec, now=cast.DAY)
+    say(engine, spec, raised(), cast.DAY)
+    assert deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY) == 1
+    headers, _ = receiver.received[0]
+    assert headers["Host"] == named.split("/")[2]

@@ -195,6 +195,34 @@ def test_an_address_that_is_declared_is_one_that_a_tier_takes(url: str) -> None:
     assert endpoint == url and Endpoint(endpoint, None).url == url
 
 
+REFUSED = (
+    "http://169.254.169.254/latest/meta-data",
+    "http://[fe80::1]:8000/v1",
+    "http://0.0.0.0:8000/v1",
+    "http://[::]:8000",
+    "http://224.0.0.1",
+    "http://0x7f.1:8000/v1",
+    "http://2852039166/v1",
+    "http://0251.0376.0251.0376",
+    "http://169.254.169.254./v1",
+    "http://[::ffff:169.254.169.254]/v1",
+    "http://127.0.0.1.:80",
+)
+
+
+@pytest.mark.parametrize("url", REFUSED)
+def test_an_address_that_no_model_or_receiver_has_is_refused_where_it_is_declared(url: str) -> None:
+    told = faults_of(f"webhooks = [{json.dumps(url)}]\n{SMALLEST}endpoint = {json.dumps(url)}\n")
+    assert "tiers[1].endpoint is" in told and "webhooks[0] is" in told
+    assert any(why in told for why in ("not asked", "another spelling", "address is expected"))
+
+
+def test_a_webhook_may_lie_where_the_setting_allows_it() -> None:
+    text = f'webhooks = ["http://169.254.7.9/hook"]\n{SMALLEST}'
+    assert parse_cascade(text, webhook_networks=("169.254.7.0/24",)).webhooks == ("http://169.254.7.9/hook",)
+    assert "webhooks[0] is 'http://169.254.7.9/…'" in faults_of(text)
+
+
 @pytest.mark.parametrize("url", ["http://user:hunter2@h", "http://hunter2@h/v1", "http://u:hunter2@[::1"])
 def test_a_key_in_an_address_is_refused_and_not_shown(url: str) -> None:
     told = faults_of(f'webhooks = ["{url}"]\n{SMALLEST}endpoint = "{url}"\n')

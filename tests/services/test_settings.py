@@ -84,6 +84,13 @@ def test_no_address_with_a_password_shows_in_the_settings_text_or_a_refusal() ->
         read_settings({"KNOWGATE_DATABASE_URL": "postgresql+psycopg://me:hunter2/x@db/knowgate"})
 
 
+def test_networks_of_webhooks_are_a_list_of_networks() -> None:
+    read = read_settings({"KNOWGATE_WEBHOOK_NETWORKS": "169.254.7.0/24, fe80::/64"})
+    assert read.webhook_networks == ("169.254.7.0/24", "fe80::/64") and read_settings({}).webhook_networks == ()
+    with pytest.raises(SettingInvalid, match="networks with commas between"):
+        read_settings({"KNOWGATE_WEBHOOK_NETWORKS": "169.254.7.9/24"})
+
+
 def test_the_doctor_shows_no_password_of_an_address(tmp_path: Path) -> None:
     given = {
         "KNOWGATE_DATA_DIR": str(tmp_path),

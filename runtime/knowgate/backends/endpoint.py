@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 import httpx2
 import openai
 
+from knowgate.backends.checked import client_of
 from knowgate.backends.loop_thread import LoopThread
 from knowgate.errors import BackendFailed, Failure, RecordInvalid, ServerSaid
 
@@ -95,7 +96,9 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         with self._lock:
             if loop not in self._async:
-                self._async[loop] = openai.AsyncOpenAI(base_url=self.url, api_key=self._key, max_retries=0)
+                self._async[loop] = openai.AsyncOpenAI(
+                    base_url=self.url, api_key=self._key, max_retries=0, http_client=client_of(self.url)
+                )
             return self._async[loop]
 
     def _request(self, body: Mapping[str, Any], deadline: float) -> dict[str, Any]:

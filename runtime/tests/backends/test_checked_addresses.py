@@ -1,0 +1,65 @@
+"""An endpoint is asked at addresses that were looked at, by its name, and its answer sends nobody elsewhere."""
+
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from knowgate.backends.endpoint import Endpoint
+from knowgate.errors import BackendFailed, Failure
+
+BODY = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+
+
+class Moved(BaseHTTPRequestHandler):
+    """Sends everybody elsewhere, and keeps by which names it was asked."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        asked.append((self.headers["Host"], self.path))
+        self.send_response(307)
+        self.send_header("Location", f"http://127.0.0.1:{self.server.server_address[1]}/elsewhere")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+asked: list[tuple[str, str]] = []
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    asked.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Moved)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def post(url: str) -> BackendFailed:
+    endpoint = Endpoint(url, None)
+    try:
+        with pytest.raises(BackendFailed) as caught:
+            endpoint.post(BODY, deadline=time.monotonic() + 20)
+    finally:
+        endpoint.close()
+    return caught.value
+
+
+@pytest.mark.parametrize("host", ["169.254.1.1", "0xa9fe0101", "[::ffff:169.254.1.1]", "[fe80::1]", "0.0.0.0"])
+def test_no_endpoint_is_asked_at_an_address_that_is_refused(host: str) -> None:
+    failed = post(f"http://{host}:9/v1")
+    assert failed.failure is Failure.UNREACHABLE
+
+
+def test_a_redirect_is_an_error_and_the_name_that_was_declared_is_the_one_that_is_called(port: int) -> None:
+    for host in ("127.0.0.1", "localhost"):
+        assert "307" in str(post(f"http://{host}:{port}/v1"))
+    assert asked == [(f"{host}:{port}", "/v1/chat/completions") for host in ("127.0.0.1", "localhost")]
