@@ -23,20 +23,51 @@ MOST_CONNECTIONS = 2000  # and at most half of the files that this process may o
 _turns = itertools.count()  # the event loop's clock stands still while it takes a crowd in
 
 
+class _Lingering:
+    """A transport whose `close` lets a client that is still sending its body read the answer first.
+
+    Closed at once, with bytes of the client's unread, it would be reset, and a batch that is too large or of a wrong
+    token would look like a network that fails.
+    """
+
+    def __init__(self, transport: asyncio.Transport, protocol: "BoundedProtocol") -> None:
+        self._transport = transport
+        self._protocol = protocol
+        self.lingers = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        """Whether nothing is to be written any more."""
+        return self.lingers or self._transport.is_closing()
+
+    def close(self) -> None:
+        """Nothing more is written; what the client still sends is thrown away until it ends, or loses our patience."""
+        if self._protocol.conn.their_state is not h11.SEND_BODY or not self._transport.can_write_eof():
+            self._transport.close()
+        elif not self.is_closing():
+            self.lingers = True
+            self._transport.write_eof()
+            self._transport.resume_reading()
+            self._protocol.wait()
+
+
 class BoundedProtocol(H11Protocol):
     """One connection that is closed when it keeps us waiting."""
 
-    head_s = 10.0  # from the connection, or from the first byte behind an answer, to the whole head
+    head_s = 10.0  # from the connection, or from the answer before, to the whole head
     stalled_s = 60.0  # for a client that does not read its answer
     most_connections = MOST_CONNECTIONS
 
-    waiting_since: int | None = None  # a number that grows; None = it is being answered, or its keep-alive time runs
+    waiting_since: int | None = None  # a number that grows; None = it is being answered
     _patience: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Waits for a head from now on; the longest waiting connection gives way where there are too many."""
-        super().connection_made(transport)
+        self._lingering = _Lingering(transport, self)
+        super().connection_made(self._lingering)  # type: ignore[arg-type]
         if len(self.connections) > self.most_connections:
             _longest_waiting(self).abort()
         if not transport.is_closing():
@@ -44,8 +75,16 @@ class BoundedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """What came may have completed what is waited for."""
+        if self._lingering.lingers:
+            return
         super().data_received(data)
         self._watch()
+
+    def on_response_complete(self) -> None:
+        """The next head is waited for, or the rest of a body that nobody read."""
+        super().on_response_complete()
+        if not self.transport.is_closing():
+            self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any more."""
@@ -78,7 +117,12 @@ class BoundedProtocol(H11Protocol):
         unread = theirs is h11.SEND_BODY and self.conn.our_state in (h11.DONE, h11.MUST_CLOSE, h11.CLOSED)
         if theirs is not h11.IDLE and not unread:
             self._wait_no_more()
-        elif self._patience is None:
+        else:
+            self.wait()
+
+    def wait(self) -> None:
+        """The time runs from now, where it does not run already."""
+        if self._patience is None:
             self.waiting_since = next(_turns)
             self._patience = self.loop.call_later(self.head_s, self.abort)
 

@@ -7,6 +7,7 @@ import asyncio
 import json
 import logging
 import socket
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -126,6 +127,26 @@ def test_a_body_that_nobody_reads_does_not_keep_its_connection(app: tuple[FastAP
     head = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000000\r\n\r\n"
     with served(app[0], head_s=0.1) as port, connected(port, head) as connection:
         assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        with pytest.raises(ConnectionError):
+            while True:
+                connection.sendall(b"x" * 4096)
+
+
+def test_a_client_that_is_refused_while_it_sends_reads_why(settings: Settings, engine: Engine) -> None:
+    api = create_app(replace(settings, auth=Auth.ON, max_body_bytes=10**8), engine)
+    content = b"token=" + b"x" * 2**24
+    with served(api) as port:
+        for path, status in (("/sign-in", 413), ("/v1/decisions", 401)):
+            asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=content)
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(asked, timeout=20)
+            assert caught.value.code == status and "cure" in caught.value.read().decode()
+
+
+def test_a_client_that_goes_on_sending_after_its_answer_is_cut_off(settings: Settings, engine: Engine) -> None:
+    head = b"POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: 1000000000\r\n\r\n"
+    with served(create_app(settings, engine), head_s=0.1) as port, connected(port, head) as connection:
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413")
         with pytest.raises(ConnectionError):
             while True:
                 connection.sendall(b"x" * 4096)
