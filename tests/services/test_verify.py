@@ -269,6 +269,7 @@ def test_batches_that_were_cut_off_with_their_rows_are_found_by_the_head_alone(d
     cut = (
         f"DELETE FROM attempt WHERE decision_id IN (SELECT id FROM decision WHERE external_id IN {newest})",
         f"DELETE FROM decision WHERE external_id IN {newest}",
+        "DELETE FROM ring WHERE alert_id IN (SELECT id FROM alert WHERE rule = 'undeclared_model')",
         "DELETE FROM alert WHERE rule = 'undeclared_model'",
         f"DELETE FROM ledger_leaf WHERE batch = {deployed.head.batches} OR batch IS NULL",
         f"DELETE FROM ledger_batch WHERE number = {deployed.head.batches}",
