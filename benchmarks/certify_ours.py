@@ -56,7 +56,7 @@ def certified(sample: Sample, epsilon: float, delta: float, *, held_to_product: 
     for at, tally in enumerate(nested_tallies([()] * len(path), entry[equal], rows, delta)):
         if tally.retained_share > 0.0:
             tested = at
-            if not tally.drop_refuted(epsilon, delta):
+            if not tally.drop.shown(epsilon, delta):
                 break
             best = at
     chosen = None if best is None else tuple(path[best].tolist())

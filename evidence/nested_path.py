@@ -13,9 +13,10 @@ import numpy as np
 
 from evidence.certificate import Thresholds
 from evidence.certification_rows import CertificationRows
+from evidence.counted import CountedAccuracy, CountedDrop, CountedRows
 from evidence.inputs import BoolArray, FloatArray, IntArray
 from evidence.path import Candidate
-from evidence.tally import PlainTally, Tally, tally_of
+from evidence.tally import Tally, tally_of
 from knowgate.policy import Gate, Policy, first_retaining, retain_mask
 
 Signals = Mapping[str, FloatArray]
@@ -130,15 +131,11 @@ class _Counts:
         change = change - np.bincount(closing[which], minlength=self.candidates + 1)
         return np.cumsum(change)[: self.candidates]
 
-    def tally(self, at: int, thresholds: Thresholds) -> PlainTally:
-        return PlainTally(
+    def tally(self, at: int, thresholds: Thresholds) -> Tally:
+        counted = CountedRows(n=self.n, assumed_wrong=int(self.unknown[at]), thinned=self.rows.weighted)
+        return Tally(
             thresholds=thresholds,
-            n=self.n,
             retained_share=int(self.everywhere[at]) / self.rows.n,
-            plus=int(self.plus[at]),
-            minus=int(self.minus[at]),
-            retained=int(self.retained[at]),
-            right=int(self.right[at]),
-            assumed_wrong=int(self.unknown[at]),
-            thinned=self.rows.weighted,
+            drop=CountedDrop(rows=counted, plus=int(self.plus[at]), minus=int(self.minus[at])),
+            accuracy=CountedAccuracy(rows=counted, right=int(self.right[at]), retained=int(self.retained[at])),
         )

@@ -1,201 +1,62 @@
-"""What the certification rows say of one candidate, and the tests that may be made of it.
+"""What the certification rows say of one candidate: evidence on its drop, and on the accuracy of what it retains.
 
-One contract, and two kinds. A `PlainTally` holds counts of rows that count equally, X in {−1, 0, 1}, thinned to one
-rate where their coins differed: its tests are exact. A `WeightedTally` holds one weighted value per row in the fixed
-order: its tests bet. A third, the `ForecastTally`, stands where a judge's forecasts are corrected. Nothing else in
-certification asks which kind it has.
+Each is by counts (`evidence.counted`), by bets on weighted rows (`evidence.betted`), or by bets on a judge's forecasts
+that trusted labels correct (`evidence.forecast_evidence`). Nothing else in certification asks which it has.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
-from evidence import betting, binomial, exact_drop, power
-from evidence.certificate import Basis, CertificationTest, Target, TargetKind, Thresholds
+from evidence.betted import BettedAccuracy, BettedDrop
+from evidence.certificate import Basis, CertificationTest, TargetKind, Thresholds
 from evidence.certification_rows import CertificationRows
+from evidence.counted import CountedAccuracy, CountedDrop, CountedRows
 from evidence.errors import InvalidInputError
-from evidence.forecast_tally import forecast_tally
+from evidence.forecast_evidence import corrected_accuracy, corrected_drop, plan_of_accuracy, plan_of_drop
 from evidence.inputs import BoolArray, FloatArray
 from evidence.path import Candidate
 
 
-class Tally(Protocol):
-    """The evidence on one candidate."""
+class Evidence(Protocol):
+    """What the rows say of one mean, and of the value that is promised of it: a drop of at most, an accuracy of at
+    least."""
 
     @property
-    def thresholds(self) -> Thresholds: ...
-    @property
-    def retained_share(self) -> float: ...
-    @property
-    def estimated_drop(self) -> float: ...
-    @property
-    def retained_accuracy(self) -> float | None: ...
+    def estimate(self) -> float | None: ...
 
-    def basis_of(self, target: Target) -> Basis: ...
-    def drop_refuted(self, epsilon: float, delta: float) -> bool: ...
-    def drop_exceeds(self, epsilon: float, delta: float) -> bool: ...
-    def drop_upper_bound(self, delta: float) -> float: ...
-    def drop_lower_bound(self, delta: float) -> float: ...
-    def accuracy_testable(self, at_least: float, delta: float) -> bool: ...
-    def accuracy_shown(self, at_least: float, delta: float) -> bool: ...
-    def accuracy_missed(self, at_least: float, delta: float) -> bool: ...
-    def accuracy_lower_bound(self, delta: float) -> float: ...
-    def accuracy_upper_bound(self, delta: float) -> float: ...
-    def rows_for_drop(self, epsilon: float, delta: float, *, exact: bool) -> int | None: ...
-    def rows_for_accuracy(self, at_least: float, delta: float) -> int | None: ...
+    def basis(self, value: float, /) -> Basis:
+        """The test against this value, and what it rests on."""
 
+    def testable(self, value: float, delta: float, /) -> bool:
+        """Whether the test has a chance; no label decides it."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlainTally:
-    """Counts over rows that count equally."""
+    def shown(self, value: float, delta: float, /) -> bool:
+        """Whether "the promise is broken" is rejected at level δ."""
 
-    thresholds: Thresholds
-    n: int
-    retained_share: float  # of all rows, also those whose outcomes no coin showed
-    plus: int  # rows with X = +1, unknown ones among them
-    minus: int  # rows with X = −1
-    retained: int  # counted rows kept by a tier that is not the last
-    right: int  # of those, known to be right
-    assumed_wrong: int
-    thinned: bool = False  # the rows are what thinning left of a weighted sample
+    def missed(self, value: float, delta: float, /) -> bool:
+        """Whether "the promise is kept" is rejected at level δ."""
 
-    @property
-    def estimated_drop(self) -> float:
-        return (self.plus - self.minus) / self.n
+    def lower_bound(self, delta: float) -> float: ...
 
-    def basis_of(self, target: Target) -> Basis:
-        if target.kind is TargetKind.MAX_ACCURACY_DROP:
-            test = CertificationTest.THINNED_DROP if self.thinned else CertificationTest.EXACT_DROP
-        else:
-            test = CertificationTest.THINNED_BINOMIAL if self.thinned else CertificationTest.EXACT_BINOMIAL
-        return Basis(test=test, n=self.n, assumed_wrong=self.assumed_wrong)
+    def upper_bound(self, delta: float) -> float: ...
 
-    @property
-    def retained_accuracy(self) -> float | None:
-        return self.right / self.retained if self.retained else None
-
-    def drop_refuted(self, epsilon: float, delta: float) -> bool:
-        return exact_drop.drop_refuted(self.plus, self.minus, self.n, epsilon, delta)
-
-    def drop_exceeds(self, epsilon: float, delta: float) -> bool:
-        return exact_drop.drop_exceeds(self.plus, self.minus, self.n, epsilon, delta)
-
-    def drop_upper_bound(self, delta: float) -> float:
-        return exact_drop.drop_upper_bound(self.plus, self.minus, self.n, delta)
-
-    def drop_lower_bound(self, delta: float) -> float:
-        return exact_drop.drop_lower_bound(self.plus, self.minus, self.n, delta)
-
-    def accuracy_testable(self, at_least: float, delta: float) -> bool:
-        return self.retained >= binomial.retained_rows_to_start(at_least, delta)
-
-    def accuracy_shown(self, at_least: float, delta: float) -> bool:
-        return self.retained > 0 and binomial.proportion_at_least(self.right, self.retained, at_least, delta)
-
-    def accuracy_missed(self, at_least: float, delta: float) -> bool:
-        return self.accuracy_upper_bound(delta) < at_least
-
-    def accuracy_lower_bound(self, delta: float) -> float:
-        return binomial.proportion_lower_bound(self.right, self.retained, delta) if self.retained else 0.0
-
-    def accuracy_upper_bound(self, delta: float) -> float:
-        return binomial.proportion_upper_bound(self.right, self.retained, delta) if self.retained else 1.0
-
-    def rows_for_drop(self, epsilon: float, delta: float, *, exact: bool) -> int | None:
-        rows = power.rows_needed_for_drop if exact else power.approximate_rows_for_drop
-        return rows(self.plus / self.n, self.minus / self.n, epsilon, delta)
-
-    def rows_for_accuracy(self, at_least: float, delta: float) -> int | None:
-        if self.retained == 0:
-            return None
-        rows = power.rows_needed_for_accuracy(self.right / self.retained, at_least, delta)
-        return None if rows is None else int(np.ceil(rows * self.n / self.retained))
+    def rows_needed(self, value: float, delta: float, /, *, exact: bool) -> int | None:
+        """Rows with which it would be shown with 80 % power; None where no number would do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class WeightedTally:
-    """Weighted values per row, in the fixed order; `bound` = 1 / π_min."""
+class Tally:
+    """The evidence on one candidate."""
 
     thresholds: Thresholds
-    n: int
-    retained_share: float
-    x: FloatArray  # [n] weighted X
-    kept: BoolArray  # [n] by a tier that is not the last
-    retained: FloatArray  # [n] weight where retained, else 0
-    right: FloatArray  # [n] weight · correctness where retained, else 0
-    bound: float
-    assumed_wrong: int
+    retained_share: float  # of all rows, also those whose outcomes no coin showed
+    drop: CountedDrop | BettedDrop
+    accuracy: CountedAccuracy | BettedAccuracy
 
-    @property
-    def estimated_drop(self) -> float:
-        return float(self.x.mean())
-
-    def basis_of(self, target: Target) -> Basis:
-        drop = target.kind is TargetKind.MAX_ACCURACY_DROP
-        test = CertificationTest.BETTING_DROP if drop else CertificationTest.BETTING_ACCURACY
-        return Basis(test=test, n=self.n, assumed_wrong=self.assumed_wrong)
-
-    @property
-    def retained_accuracy(self) -> float | None:
-        weight = float(self.retained.sum())
-        return float(self.right.sum()) / weight if weight > 0.0 else None
-
-    def drop_refuted(self, epsilon: float, delta: float) -> bool:
-        return betting.drop_refuted_by_betting(self.x, epsilon, delta, self.bound)
-
-    def drop_exceeds(self, epsilon: float, delta: float) -> bool:
-        return betting.drop_exceeds_by_betting(self.x, epsilon, delta, self.bound)
-
-    def drop_upper_bound(self, delta: float) -> float:
-        return betting.betting_upper_bound(self.x, delta, self.bound)
-
-    def drop_lower_bound(self, delta: float) -> float:
-        return betting.betting_lower_bound(self.x, delta, self.bound)
-
-    def accuracy_testable(self, at_least: float, delta: float) -> bool:
-        # As for the binomial: from where the bet would be won at half the allowed share of errors.
-        half = (1.0 - at_least) / 2.0
-        rows = power.rows_needed_for_betting(self.bound * half * (1.0 - half), half, delta)
-        return rows is not None and int(self.kept.sum()) >= rows
-
-    def accuracy_shown(self, at_least: float, delta: float) -> bool:
-        return bool(self.kept.any()) and betting.drop_refuted_by_betting(
-            self._shortfall(at_least), 0.0, delta, self.bound
-        )
-
-    def accuracy_missed(self, at_least: float, delta: float) -> bool:
-        return bool(self.kept.any()) and betting.drop_exceeds_by_betting(
-            self._shortfall(at_least), 0.0, delta, self.bound
-        )
-
-    def accuracy_lower_bound(self, delta: float) -> float:
-        low, high = 0.0, 1.0
-        while high - low > 1e-5:
-            middle = (low + high) / 2.0
-            low, high = (middle, high) if self.accuracy_shown(middle, delta) else (low, middle)
-        return low
-
-    def accuracy_upper_bound(self, delta: float) -> float:
-        low, high = 0.0, 1.0
-        while high - low > 1e-5:
-            middle = (low + high) / 2.0
-            low, high = (low, middle) if self.accuracy_missed(middle, delta) else (middle, high)
-        return high
-
-    def rows_for_drop(self, epsilon: float, delta: float, *, exact: bool) -> int | None:
-        return power.rows_needed_for_betting(float(self.x.var()), epsilon - self.estimated_drop, delta)
-
-    def rows_for_accuracy(self, at_least: float, delta: float) -> int | None:
-        if not self.kept.any():
-            return None
-        shortfall = self._shortfall(at_least)
-        rows = power.rows_needed_for_betting(float(shortfall.var()), -float(shortfall.mean()), delta)
-        return None if rows is None else int(np.ceil(rows * self.n / self.kept.sum()))
-
-    def _shortfall(self, at_least: float) -> FloatArray:
-        """[kept] (at_least − correct), weighted: its mean is below 0 iff retained accuracy is above at_least."""
-        return (self.retained * at_least - self.right)[self.kept]
+    def on(self, kind: TargetKind) -> Evidence:
+        return self.drop if kind is TargetKind.MAX_ACCURACY_DROP else self.accuracy
 
 
 def tally_of(rows: CertificationRows, candidate: Candidate, delta: float) -> Tally:
@@ -215,10 +76,16 @@ def tally_of(rows: CertificationRows, candidate: Candidate, delta: float) -> Tal
     tally = _tally(rows, candidate.thresholds, retained, outcome, 1.0, correct, delta)
     if rows.forecast is None:
         return tally
-    return forecast_tally(rows, tally, kept, np.nan_to_num(outcome, nan=1.0), correct, delta)
+    drop, accuracy = plan_of_drop(rows, kept, delta), plan_of_accuracy(rows, kept, delta)
+    worst = np.nan_to_num(outcome, nan=1.0)
+    return replace(
+        tally,
+        drop=corrected_drop(rows, kept, worst, drop) if drop.bet else tally.drop,
+        accuracy=corrected_accuracy(rows, kept, correct, accuracy) if accuracy.bet else tally.accuracy,
+    )
 
 
-def tally_of_least_drop(rows: CertificationRows, delta: float) -> PlainTally | WeightedTally:
+def tally_of_least_drop(rows: CertificationRows, delta: float) -> Tally:
     """The rows under the best tier that each query could have been kept at: no rule that retains all does better.
 
     Unknown outcomes count as X = −1, so that a lower bound of this drop is one whatever they are.
@@ -239,7 +106,7 @@ def _tally(
     unknown_as: float,
     correct: FloatArray,
     delta: float,
-) -> PlainTally | WeightedTally:
+) -> Tally:
     """Counts where rows count equally and X is whole; else the values in the order that no label can touch.
 
     Args: kept [n], by a tier that is not the last; outcome [n], X with NaN = unknown; correct [n] of the answer kept.
@@ -249,26 +116,40 @@ def _tally(
     mean_weight = float(rows.row_weight[kept].mean()) if kept.any() else 1.0
     if rows.order is None or bool(rows.thinning_is_sharper(mean_weight, delta)):
         equal = rows.equal
-        return PlainTally(
+        counted = CountedRows(n=int(equal.sum()), assumed_wrong=int(unknown[equal].sum()), thinned=rows.weighted)
+        plus, minus = int((x[equal] == 1.0).sum()), int((x[equal] == -1.0).sum())
+        right, retained = int((kept & (correct == 1.0))[equal].sum()), int(kept[equal].sum())
+        return Tally(
             thresholds=thresholds,
-            n=int(equal.sum()),
             retained_share=float(kept.mean()),
-            plus=int((x[equal] == 1.0).sum()),
-            minus=int((x[equal] == -1.0).sum()),
-            retained=int(kept[equal].sum()),
-            right=int((kept & (correct == 1.0))[equal].sum()),
-            assumed_wrong=int(unknown[equal].sum()),
-            thinned=rows.weighted,
+            drop=CountedDrop(rows=counted, plus=plus, minus=minus),
+            accuracy=CountedAccuracy(rows=counted, right=right, retained=retained),
         )
-    assert rows.order is not None
-    return WeightedTally(
+    n, assumed_wrong = int(rows.counted.sum()), int((unknown & rows.seen).sum())
+    return Tally(
         thresholds=thresholds,
-        n=int(rows.counted.sum()),
         retained_share=float(kept.mean()),
-        x=rows.weigh(x)[rows.order],
-        kept=kept[rows.counted][rows.order],
-        retained=rows.weigh(kept.astype(np.float64))[rows.order],
-        right=rows.weigh(np.where(kept, correct, 0.0))[rows.order],
+        drop=BettedDrop(
+            rests_on=Basis(test=CertificationTest.BETTING_DROP, n=n, assumed_wrong=assumed_wrong),
+            counts=rows.weigh(x)[rows.order],
+            bound=rows.bound,
+        ),
+        accuracy=_betted_accuracy(rows, kept, correct, n, assumed_wrong),
+    )
+
+
+def _betted_accuracy(
+    rows: CertificationRows, kept: BoolArray, correct: FloatArray, n: int, assumed_wrong: int
+) -> BettedAccuracy:
+    assert rows.order is not None
+    among = kept[rows.counted][rows.order]
+    weight = rows.weigh(kept.astype(np.float64))[rows.order][among]
+    right = rows.weigh(np.where(kept, correct, 0.0))[rows.order][among]
+    total = float(weight.sum())
+    return BettedAccuracy(
+        rests_on=Basis(test=CertificationTest.BETTING_ACCURACY, n=n, assumed_wrong=assumed_wrong),
+        estimate=float(right.sum()) / total if total > 0.0 else None,
+        retained=int(among.sum()),
+        shortfall=lambda at_least: (weight * at_least - right, None),
         bound=rows.bound,
-        assumed_wrong=int((unknown & rows.seen).sum()),
     )

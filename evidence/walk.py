@@ -53,8 +53,8 @@ def walk_path(
     for tally in tallies:
         if tally.retained_share == 0.0:
             continue  # escalate all: always true, and no thresholds to certify
-        if walk.stopped is None and _testable(tally, target, delta):
-            if _passes(tally, target, delta):
+        if walk.stopped is None and tally.on(target.kind).testable(target.value, delta):
+            if tally.on(target.kind).shown(target.value, delta):
                 walk.passed = tally
                 continue
             walk.stopped = tally
@@ -69,49 +69,27 @@ def walk_path(
 
 def _look_for_feasibility(walk: _Progress, tally: Tally, target: Target, delta: float) -> None:
     walk.considered += 1
-    walk.all_broken = walk.all_broken and _broken(tally, target, delta)
-    needed = _rows_needed(tally, target, delta, exact=False)
+    walk.all_broken = walk.all_broken and tally.on(target.kind).missed(target.value, delta)
+    needed = tally.on(target.kind).rows_needed(target.value, delta, exact=False)
     if needed is not None and (walk.cheapest_rows is None or needed < walk.cheapest_rows):
         walk.cheapest, walk.cheapest_rows = tally, needed
-
-
-def _testable(tally: Tally, target: Target, delta: float) -> bool:
-    return target.kind is TargetKind.MAX_ACCURACY_DROP or tally.accuracy_testable(target.value, delta)
-
-
-def _passes(tally: Tally, target: Target, delta: float) -> bool:
-    if target.kind is TargetKind.MAX_ACCURACY_DROP:
-        return tally.drop_refuted(target.value, delta)
-    return tally.accuracy_shown(target.value, delta)
-
-
-def _broken(tally: Tally, target: Target, delta: float) -> bool:
-    if target.kind is TargetKind.MAX_ACCURACY_DROP:
-        return tally.drop_exceeds(target.value, delta)
-    return tally.accuracy_missed(target.value, delta)
-
-
-def _rows_needed(tally: Tally, target: Target, delta: float, *, exact: bool) -> int | None:
-    if target.kind is TargetKind.MAX_ACCURACY_DROP:
-        return tally.rows_for_drop(target.value, delta, exact=exact)
-    return tally.rows_for_accuracy(target.value, delta)
 
 
 def _figures(tally: Tally, target: Target, delta: float) -> CandidateFigures:
     return CandidateFigures(
         thresholds=tally.thresholds,
         retained_share=tally.retained_share,
-        estimated_drop=tally.estimated_drop,
-        drop_upper_bound=tally.drop_upper_bound(delta),
-        retained_accuracy=tally.retained_accuracy,
-        retained_accuracy_lower_bound=tally.accuracy_lower_bound(delta),
+        estimated_drop=tally.drop.estimate,
+        drop_upper_bound=tally.drop.upper_bound(delta),
+        retained_accuracy=tally.accuracy.estimate,
+        retained_accuracy_lower_bound=tally.accuracy.lower_bound(delta),
     )
 
 
 def _certified(
     passed: Tally, stopped: Tally | None, rows: CertificationRows, target: Target, delta: float, min_share: float
 ) -> Certification:
-    figures, basis = _figures(passed, target, delta), passed.basis_of(target)
+    figures, basis = _figures(passed, target, delta), passed.on(target.kind).basis(target.value)
     shown = target.value if target.kind is TargetKind.MAX_ACCURACY_DROP else 1.0
     return Certification(
         status=CertificationStatus.CERTIFIED,
@@ -139,12 +117,14 @@ def _refused(walk: _Progress, rows: CertificationRows, target: Target, delta: fl
     none_retains_enough = walk.passed is not None and walk.considered == 0  # what passed retains too little, as all do
     infeasible = (walk.considered > 0 and walk.all_broken) or none_retains_enough
     best = tally_of_least_drop(rows, delta)
-    basis = (walk.stopped or walk.cheapest or best).basis_of(target)
+    basis = (walk.stopped or walk.cheapest or best).on(target.kind).basis(target.value)
     failed = None if walk.stopped is None else basis
     needed = None
     if not infeasible and walk.cheapest is not None:
-        needed = _rows_needed(walk.cheapest, target, delta, exact=True)
-        first = None if walk.stopped is None else _rows_needed(walk.stopped, target, delta, exact=False)
+        needed = walk.cheapest.on(target.kind).rows_needed(target.value, delta, exact=True)
+        first = (
+            None if walk.stopped is None else walk.stopped.on(target.kind).rows_needed(target.value, delta, exact=False)
+        )
         needed = None if needed is None else max(needed, first or 0)  # the walk has to get past its first failure
     return Certification(
         status=CertificationStatus.INFEASIBLE if infeasible else CertificationStatus.INSUFFICIENT_EVIDENCE,
@@ -176,5 +156,5 @@ def _least_escalation(best: Tally, target: Target, delta: float) -> float:
     P(right)/a can be retained.
     """
     if target.kind is TargetKind.MAX_ACCURACY_DROP:
-        return max(0.0, best.drop_lower_bound(delta) - target.value)
-    return max(0.0, 1.0 - best.accuracy_upper_bound(delta) / target.value)
+        return max(0.0, best.drop.lower_bound(delta) - target.value)
+    return max(0.0, 1.0 - best.accuracy.upper_bound(delta) / target.value)

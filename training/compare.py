@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from evidence.certificate import Target
 from evidence.certification_rows import CertificationRows
 from evidence.path import Candidate
 from evidence.tally import Tally, tally_of
@@ -46,23 +45,22 @@ def compare_with_champion(
     held = certified.rows
     kept = kept_at(champion.document.policy, held, signals)
     known = certification_rows(held)
-    paired = _paired_tally(known, kept, certified.kept, targets.delta)
+    paired = _paired_tally(known, kept, certified.kept, targets.delta).drop
     alone = tally_of(known, Candidate(thresholds=(None,) * (known.tiers - 1), kept=kept), targets.delta)
     epsilon = targets.value if targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value
-    drop = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=epsilon)
     ours, theirs = cohort_savings(held, certified.kept), cohort_savings(held, kept)
-    passed = paired.drop_refuted(epsilon, targets.delta)
-    bound = paired.drop_upper_bound(targets.delta)
+    passed = paired.shown(epsilon, targets.delta)
+    bound = paired.upper_bound(targets.delta)
     return ComparisonDocument(
         champion=champion.id,
         passed=passed,
-        harmful=paired.drop_exceeds(epsilon, targets.delta),
-        champion_broken=_broken(alone, targets),
-        estimated_drop=paired.estimated_drop,
+        harmful=paired.missed(epsilon, targets.delta),
+        champion_broken=alone.on(targets.kind).missed(targets.value, targets.delta),
+        estimated_drop=paired.estimate,
         drop_upper_bound=min(bound, epsilon) if passed else bound,  # the bound is solved to a share of its error
         epsilon=epsilon,
         delta=targets.delta,
-        test=paired.basis_of(drop).test.value,
+        test=paired.basis(epsilon).test.value,
         n=held.n,
         savings_gain=None if ours is None or theirs is None else ours.value - theirs.value,
     )
@@ -97,9 +95,3 @@ def _paired_tally(known: CertificationRows, champion_kept: IntArray, challenger_
         ids=known.ids,
     )
     return tally_of(pair, Candidate(thresholds=(None,), kept=np.zeros(known.n, dtype=np.int64)), delta)
-
-
-def _broken(alone: Tally, targets: Targets) -> bool:
-    if targets.kind is TargetKind.MAX_ACCURACY_DROP:
-        return alone.drop_exceeds(targets.value, targets.delta)
-    return alone.accuracy_missed(targets.value, targets.delta)

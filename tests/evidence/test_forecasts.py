@@ -23,7 +23,7 @@ from evidence import (
 from evidence.alarms import AlarmRule, advance_watch, open_watch
 from evidence.betting import log_capital
 from evidence.certificate import Basis
-from evidence.forecast_tally import ForecastTally, Plan
+from evidence.forecast_evidence import Plan, corrected_accuracy, corrected_drop, plan_of_drop
 from evidence.forecasts import corrected
 from evidence.path import Candidate
 from evidence.power import rows_needed_for_betting
@@ -85,10 +85,10 @@ def test_a_lenient_judge_breaks_the_naive_promise_and_not_the_corrected_one(up: 
     naive = fixed = bets = 0
     for _ in range(runs):
         traffic = Traffic(rng, 4000, 0.055, 0.015, up, 0.1)
-        naive += everything_kept(traffic.naive(), delta).drop_refuted(0.04, delta)
+        naive += everything_kept(traffic.naive(), delta).drop.shown(0.04, delta)
         tally = everything_kept(traffic.rows(forecasts=True), delta)
-        bets += tally.basis_of(DROP).test is CertificationTest.CORRECTED_DROP
-        fixed += tally.drop_refuted(0.04, delta)
+        bets += tally.drop.basis(DROP.value).test is CertificationTest.CORRECTED_DROP
+        fixed += tally.drop.shown(0.04, delta)
     error = np.sqrt(delta * (1 - delta) / runs)
     assert fixed / runs <= delta + 2 * error
     assert naive / runs > delta + 6 * error
@@ -101,8 +101,8 @@ def test_with_a_judge_the_certificate_is_given_more_often_than_on_gold_alone() -
     gold = powered = both = 0
     for _ in range(runs):
         traffic = Traffic(rng, 6000, 0.05, 0.045, 0.15, 0.1)
-        alone = everything_kept(traffic.rows(forecasts=False), delta).drop_refuted(0.03, delta)
-        judge = everything_kept(traffic.rows(forecasts=True), delta).drop_refuted(0.03, delta)
+        alone = everything_kept(traffic.rows(forecasts=False), delta).drop.shown(0.03, delta)
+        judge = everything_kept(traffic.rows(forecasts=True), delta).drop.shown(0.03, delta)
         gold, powered, both = gold + alone, powered + judge, both + (alone and judge)
     only_judge, only_gold = powered - both, gold - both
     assert only_judge - only_gold > 3 * np.sqrt(only_judge + only_gold)  # McNemar, three standard errors
@@ -125,9 +125,9 @@ def test_its_estimate_is_unbiased_under_run_and_label_coins_whatever_the_judge()
             ran=ran,
             run_propensity=run_at,
         )
-        tally = everything_kept(rows, 0.1)
-        assert isinstance(tally, ForecastTally)
-        means.append(tally._drop()[0].mean())
+        kept = np.zeros(n, dtype=np.int64)
+        worst = np.nan_to_num(rows.outcome(kept), nan=1.0)
+        means.append(corrected_drop(rows, kept, worst, plan_of_drop(rows, kept, 0.1)).estimate)
     error = np.std(means) / np.sqrt(len(means))
     assert abs(np.mean(means) - 0.04) < 3 * error
 
@@ -223,7 +223,7 @@ def test_a_certificate_of_accuracy_counts_the_rows_of_the_test_that_gave_it() ->
     kept = signal >= answer.thresholds[0][0].value  # type: ignore[index]
     assert (answer.n, answer.rows_forecast) == (6000, int((kept & ~rows.seen).sum()))
     assert answer.forecast_share is not None and 0.5 < answer.forecast_share <= 1.0
-    assert everything_kept(rows, 0.1).basis_of(DROP) == Basis(
+    assert everything_kept(rows, 0.1).drop.basis(DROP.value) == Basis(
         test=CertificationTest.THINNED_DROP, n=int(rows.seen.sum()), assumed_wrong=0
     )
 
@@ -242,24 +242,27 @@ def test_forecasts_that_only_the_drop_uses_are_not_counted_for_accuracy() -> Non
         forecast=truth,
     )
     tally, gold = everything_kept(rows, 0.1), int(drawn.sum())
-    accuracy = tally.basis_of(Target(kind=TargetKind.RETAINED_ACCURACY, value=0.4))
+    accuracy = tally.accuracy.basis(0.4)
     assert (accuracy.test, accuracy.n, accuracy.rows_forecast, accuracy.forecast_share) == (
         CertificationTest.THINNED_BINOMIAL,
         gold,
         0,
         None,
     )
-    drop = tally.basis_of(DROP)
+    drop = tally.drop.basis(DROP.value)
     assert (drop.test, drop.n, drop.rows_forecast) == (CertificationTest.CORRECTED_DROP, n, n - gold)
 
 
+RIGHT = np.random.default_rng(11).random((400, 2)) < 0.8
+EVERYTHING = np.zeros(400, dtype=np.int64)
+
+
 @pytest.fixture(scope="module")
-def betted() -> ForecastTally:
-    """400 rows on which both targets are bet on: half of the gold labels are drawn, and the judge errs on some 3 %."""
-    rng, n = np.random.default_rng(11), 400
-    truth = (rng.random((n, 2)) < [0.8, 0.8]).astype(float)
+def measured() -> CertificationRows:
+    """400 rows: half of the gold labels are drawn, and a judge that was measured errs on some 3 %."""
+    rng, n, truth = np.random.default_rng(12), 400, RIGHT.astype(float)
     drawn = rng.random(n) < 0.5
-    rows = CertificationRows(
+    return CertificationRows(
         correct=np.where(drawn[:, None], truth, NAN),
         propensity=np.full(n, 0.5),
         observed=drawn,
@@ -267,10 +270,6 @@ def betted() -> ForecastTally:
         forecast=np.where(rng.random((n, 2)) < 0.03, 1.0 - truth, truth),
         forecast_error=0.03,
     )
-    tally = everything_kept(rows, 0.1)
-    assert isinstance(tally, ForecastTally)
-    bet = Plan(bet=True, first_share=0.9, variance_guess=0.3)
-    return replace(tally, drop_plan=bet, accuracy_plan=replace(bet, variance_guess=0.2))
 
 
 def wins(counts: np.ndarray, mean: float, delta: float, bound: float, guess: float) -> bool:
@@ -278,48 +277,56 @@ def wins(counts: np.ndarray, mean: float, delta: float, bound: float, guess: flo
     return bool(log_capital(counts, mean, delta, bound, guess) >= np.log(1.0 / delta))
 
 
+def in_order(rows: CertificationRows, values: np.ndarray) -> np.ndarray:
+    assert rows.order is not None
+    return np.nan_to_num(values, nan=0.0)[rows.order]
+
+
 LEVELS = (0.02, 0.1, 0.2)
 
 
 @pytest.mark.parametrize("delta", LEVELS)
-def test_a_corrected_drop_is_tested_and_bounded_at_its_own_level(betted: ForecastTally, delta: float) -> None:
-    counts, _ = corrected(betted.x, betted.x_forecast, betted.drawn_weight, betted.ran_weight, 0.9)
-    upper, lower = betted.drop_upper_bound(delta), betted.drop_lower_bound(delta)
+def test_a_corrected_drop_is_tested_and_bounded_at_its_own_level(measured: CertificationRows, delta: float) -> None:
+    gold, judge = np.asarray(measured.correct), np.asarray(measured.forecast)
+    weights = in_order(measured, measured.drawn_weight), in_order(measured, measured.ran_weight)
+    x, forecast = in_order(measured, gold[:, 1] - gold[:, 0]), in_order(measured, judge[:, 1] - judge[:, 0])
+    counts, _ = corrected(x, forecast, *weights, 0.9)
+    worst = np.nan_to_num(measured.outcome(EVERYTHING), nan=1.0)
+    drop = corrected_drop(measured, EVERYTHING, worst, Plan(bet=True, first_share=0.9, variance_guess=0.3))
+    upper, lower = drop.upper_bound(delta), drop.lower_bound(delta)
     assert -1.0 < lower < counts.mean() < upper < 1.0
-    assert betted.estimated_drop == pytest.approx(counts.mean())
+    assert drop.estimate == pytest.approx(counts.mean())
     for at in (*np.linspace(-0.2, 0.2, 41), upper - 1e-4, upper + 1e-4, lower - 1e-4, lower + 1e-4):
         above, below = wins(counts, at, delta, 3.0, 0.3), wins(-counts, -at, delta, 3.0, 0.3)
-        assert (betted.drop_refuted(at, delta), betted.drop_exceeds(at, delta)) == (above, below)
+        assert (drop.shown(at, delta), drop.missed(at, delta)) == (above, below)
         assert (above, below) == (at > upper, at < lower)
+    needed = rows_needed_for_betting(counts.var(), 0.1 - counts.mean(), delta)
+    assert drop.rows_needed(0.1, delta, exact=True) == drop.rows_needed(0.1, delta, exact=False) == needed
 
 
 @pytest.mark.parametrize("delta", LEVELS)
-def test_a_corrected_accuracy_is_tested_and_bounded_at_its_own_level(betted: ForecastTally, delta: float) -> None:
-    def counts(at_least: float) -> np.ndarray:
-        value, forecast = at_least - betted.right, at_least - betted.right_forecast
-        return corrected(value, forecast, betted.drawn_weight, betted.ran_weight, 0.9)[0]
+def test_a_corrected_accuracy_is_tested_and_bounded_at_its_own_level(measured: CertificationRows, delta: float) -> None:
+    gold, judge = np.asarray(measured.correct)[:, 0], np.asarray(measured.forecast)[:, 0]
+    weights = in_order(measured, measured.drawn_weight), in_order(measured, measured.ran_weight)
 
-    upper, lower = betted.accuracy_upper_bound(delta), betted.accuracy_lower_bound(delta)
-    assert betted.retained_accuracy is not None
-    assert 0.5 < lower < betted.retained_accuracy < upper < 1.0
+    def counts(at_least: float) -> np.ndarray:
+        return corrected(at_least - in_order(measured, gold), at_least - in_order(measured, judge), *weights, 0.9)[0]
+
+    right = np.nan_to_num(gold, nan=0.0)
+    accuracy = corrected_accuracy(measured, EVERYTHING, right, Plan(bet=True, first_share=0.9, variance_guess=0.2))
+    upper, lower = accuracy.upper_bound(delta), accuracy.lower_bound(delta)
+    assert accuracy.estimate is not None
+    assert 0.5 < lower < accuracy.estimate < upper < 1.0
     for at in (*np.linspace(0.5, 0.99, 50), upper - 1e-4, upper + 1e-4, lower - 1e-4, lower + 1e-4):
         shown, missed = wins(counts(at), 0.0, delta, 2.0, 0.2), wins(-counts(at), 0.0, delta, 2.0, 0.2)
-        assert (betted.accuracy_shown(at, delta), betted.accuracy_missed(at, delta)) == (shown, missed)
+        assert (accuracy.shown(at, delta), accuracy.missed(at, delta)) == (shown, missed)
         assert (shown, missed) == (at < lower, at > upper)
-
-
-@pytest.mark.parametrize("delta", LEVELS)
-def test_the_rows_that_a_corrected_bet_needs_follow_from_its_level(betted: ForecastTally, delta: float) -> None:
-    counts = betted._drop()[0]
-    needed = rows_needed_for_betting(counts.var(), 0.1 - counts.mean(), delta)
-    assert betted.rows_for_drop(0.1, delta, exact=True) == betted.rows_for_drop(0.1, delta, exact=False) == needed
-    shortfall = betted._shortfall(0.6)[0]
-    assert betted.rows_for_accuracy(0.6, delta) == rows_needed_for_betting(shortfall.var(), -shortfall.mean(), delta)
+    short = counts(0.6)
+    assert accuracy.rows_needed(0.6, delta, exact=True) == rows_needed_for_betting(short.var(), -short.mean(), delta)
     start = rows_needed_for_betting(0.2, 0.1, delta)  # from where the bet is won at half the errors that .8 allows
     assert start is not None
-    assert betted.accuracy_testable(0.8, delta) is (start <= 400)
-    fewer = replace(betted, kept=np.arange(400) < start - 1)
-    assert fewer.accuracy_testable(0.8, delta) is False
+    assert accuracy.testable(0.8, delta) is (start <= 400)
+    assert replace(accuracy, retained=start - 1).testable(0.8, delta) is False
 
 
 def small(**changes: object) -> CertificationRows:

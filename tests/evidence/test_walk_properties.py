@@ -27,9 +27,11 @@ from evidence import (
     retained_rows_to_start,
     single_gate_path,
 )
+from evidence.betted import BettedAccuracy, BettedDrop
 from evidence.betting import log_capital
+from evidence.counted import CountedDrop
 from evidence.path import Candidate
-from evidence.tally import PlainTally, WeightedTally, tally_of, tally_of_least_drop
+from evidence.tally import tally_of, tally_of_least_drop
 from knowgate.policy import Policy, PolicyKind, kept_tiers
 
 settings.register_profile("walks", deadline=None, max_examples=25)
@@ -196,7 +198,7 @@ def test_the_rule_of_least_drop_is_no_worse_than_any_candidate(seed: int) -> Non
     least = tally_of_least_drop(rows, 0.1)
     for tier in range(2):
         everywhere = Candidate(thresholds=(None, None), kept=np.full(120, tier, dtype=np.int64))
-        assert least.estimated_drop <= tally_of(rows, everywhere, 0.1).estimated_drop
+        assert least.drop.estimate <= tally_of(rows, everywhere, 0.1).drop.estimate
 
 
 @given(SEED, st.floats(0.2, 1.0))
@@ -211,16 +213,16 @@ def test_weighted_and_plain_tallies_agree_where_both_apply(seed: int, low: float
         correct=np.clip(correct, 1e-9, 1.0), propensity=chance, observed=rng.random(120) < chance, ids=ids
     )
     kept = np.where(signals[0]["p_t"] >= 0.5, 0, 1)
-    told = tally_of(rows, Candidate(thresholds=(None,), kept=kept), 0.1)
-    assert isinstance(told, WeightedTally)
+    bet = tally_of(rows, Candidate(thresholds=(None,), kept=kept), 0.1).drop
+    assert isinstance(bet, BettedDrop)
     x = np.where(kept == 0, correct[:, 1] - correct[:, 0], 0.0)
-    assert told.estimated_drop == pytest.approx((rows.seen * x / chance).mean(), abs=1e-6)
-    assert told.drop_lower_bound(0.1) == betting_lower_bound(told.x, 0.1, told.bound)
+    assert bet.estimate == pytest.approx((rows.seen * x / chance).mean(), abs=1e-6)
+    assert bet.lower_bound(0.1) == max(betting_lower_bound(bet.counts, 0.1, bet.bound), -1.0)
     # Either bound may once in a while exclude the mean itself: a bet that was won stays won, whatever rows follow.
-    assert told.drop_upper_bound(0.1) == betting_upper_bound(told.x, 0.1, told.bound)
-    plain = tally_of(CertificationRows(correct=correct), Candidate(thresholds=(None,), kept=kept), 0.1)
-    assert isinstance(plain, PlainTally)
-    assert plain.estimated_drop == pytest.approx(x.mean())
+    assert bet.upper_bound(0.1) == min(betting_upper_bound(bet.counts, 0.1, bet.bound), 1.0)
+    plain = tally_of(CertificationRows(correct=correct), Candidate(thresholds=(None,), kept=kept), 0.1).drop
+    assert isinstance(plain, CountedDrop)
+    assert plain.estimate == pytest.approx(x.mean())
 
 
 @given(st.sets(st.text(max_size=3), max_size=8), st.sets(st.text(max_size=3), max_size=8))
@@ -301,24 +303,24 @@ def test_the_bounds_of_accuracy_are_those_of_its_tests_at_their_level(delta: flo
     kept = np.zeros(n, dtype=np.int64)
     ids = tuple(str(row) for row in range(n))
     everything = Candidate(thresholds=(None,), kept=kept)
-    plain = tally_of(CertificationRows(correct=correct), everything, delta)
+    plain = tally_of(CertificationRows(correct=correct), everything, delta).accuracy
     right, low, high = (
         int(correct[:, 0].sum()),
-        plain.accuracy_lower_bound(delta),
-        plain.accuracy_upper_bound(delta),
+        plain.lower_bound(delta),
+        plain.upper_bound(delta),
     )
     assert low < right / n < high
     assert binom.cdf(right, n, high) == pytest.approx(delta, rel=1e-3)
     assert binom.sf(right - 1, n, low) == pytest.approx(delta, rel=1e-3)
-    assert plain.accuracy_missed(high + 1e-6, delta) and not plain.accuracy_missed(high - 1e-6, delta)
+    assert plain.missed(high + 1e-6, delta) and not plain.missed(high - 1e-6, delta)
     chance = np.where(np.arange(n) % 2 == 0, 0.5, 1.0)
     soft = np.where(correct == 1.0, 0.9, correct)  # fractions are bet on
     rows = CertificationRows(correct=soft, ids=ids, propensity=chance, observed=rng.random(n) < chance)
-    bet = tally_of(rows, everything, delta)
-    assert isinstance(bet, WeightedTally)
-    low, high = bet.accuracy_lower_bound(delta), bet.accuracy_upper_bound(delta)
-    assert bet.retained_accuracy is not None and 0.0 < low < bet.retained_accuracy < high < 1.0
+    bet = tally_of(rows, everything, delta).accuracy
+    assert isinstance(bet, BettedAccuracy)
+    low, high = bet.lower_bound(delta), bet.upper_bound(delta)
+    assert bet.estimate is not None and 0.0 < low < bet.estimate < high < 1.0
     for at in (low - 1e-4, low + 1e-4, high - 1e-4, high + 1e-4):
-        counts = at * bet.retained - bet.right
+        counts, _ = bet.shortfall(at)
         assert (log_capital(counts, 0.0, delta, bet.bound) >= np.log(1 / delta)) == (at < low)
         assert (log_capital(-counts, 0.0, delta, bet.bound) >= np.log(1 / delta)) == (at > high)
