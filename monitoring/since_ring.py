@@ -14,15 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from evidence.certificate import Target
 from evidence.certification_rows import CertificationRows
 from evidence.known_outcomes import LoggedRows, outcome_coin
 from evidence.path import Candidate
-from evidence.tally import Tally, tally_of
+from evidence.tally import tally_of
 from knowgate.bundle import Bundle
 from knowgate.policy import Policy, first_retaining, retain_mask
 from knowgate.records import Fingerprint
-from knowgate.spec import CascadeSpec, LabelCoin, TargetKind, Targets
+from knowgate.spec import CascadeSpec, LabelCoin
 from knowgate.tier_models import TierModels
 from monitoring.cohorts import Cohort
 from monitoring.looks import SinceRing
@@ -58,15 +57,13 @@ def look_since_ring(cohort: Cohort, bundle: Bundle, *, rang_at: datetime, look: 
         return bare
     kept = _kept(columns, bundle, cohort.spec)
     tally = tally_of(columns.as_evidence(), Candidate(thresholds=(None,) * cohort.spec.last, kept=kept), level)
-    estimate, shown = _verdict(tally, targets, level)
-    n = tally.basis_of(Target(kind=targets.kind, value=targets.value)).n
-    return replace(bare, n=n, estimate=estimate, shown=shown)
-
-
-def _verdict(tally: Tally, targets: Targets, level: float) -> tuple[float | None, bool]:
-    if targets.kind is TargetKind.MAX_ACCURACY_DROP:
-        return tally.estimated_drop, tally.drop_refuted(targets.value, level)
-    return tally.retained_accuracy, tally.accuracy_shown(targets.value, level)
+    evidence = tally.on(targets.kind)
+    return replace(
+        bare,
+        n=evidence.basis(targets.value).n,
+        estimate=evidence.estimate,
+        shown=evidence.shown(targets.value, level),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
