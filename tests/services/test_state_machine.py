@@ -1,5 +1,6 @@
 """What is in force, walked by its jobs and by people: every ring stops it, and nothing that was stopped slips back."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import permutations
 
@@ -33,8 +34,10 @@ def deployment(engine: Engine, settings: Settings) -> Deployment:
 
 
 @pytest.fixture
-def in_sqlite(sqlite_url: str, settings: Settings) -> Deployment:
-    return Deployment(open_engine(sqlite_url), settings)
+def in_sqlite(sqlite_url: str, settings: Settings) -> Iterator[Deployment]:
+    opened = open_engine(sqlite_url)
+    yield Deployment(opened, settings)
+    opened.dispose()
 
 
 def walk(world: Deployment) -> None:
@@ -82,7 +85,9 @@ def test_three_rings_stop_three_times_and_nothing_is_promoted_while_the_risk_is_
 
 @pytest.mark.slow
 def test_the_walk_is_the_same_on_postgresql(postgresql_url: str, settings: Settings) -> None:
-    walk(Deployment(open_engine(postgresql_url), settings))
+    opened = open_engine(postgresql_url)
+    walk(Deployment(opened, settings))
+    opened.dispose()
 
 
 @pytest.mark.parametrize("jobs", list(permutations((RespondSweep(), PromoteSweep()))))
