@@ -38,8 +38,9 @@ class Batch:
 class Backlog:
     """The segments of one folder that this process owns."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, aside_seconds: float) -> None:
         self.directory = directory
+        self._aside_seconds = aside_seconds
         self.own = ownership.own_new(directory)
         self.torn_bytes = 0
         self.damaged_bytes = 0
@@ -55,7 +56,8 @@ class Backlog:
         return sum(item.size for item in self._segments)
 
     def adopt(self) -> int:
-        """Takes over the segments of processes that died; returns how many."""
+        """Takes over the segments of processes that died; returns how many. Copies of damaged ones end with time."""
+        recovery.forget_aside(self.directory, older_than_s=self._aside_seconds)
         adopted = ownership.adopt(self.directory, {owned.writer for owned in self._owned})
         self._owned.extend(adopted)
         segments = [self._recovered(path) for owned in adopted for path in owned.segments()]

@@ -3,11 +3,13 @@
 Nothing that might be somebody's decision is cut without a copy. Where more was found than an unfinished write, the file
 as it was stays beside the segments as `<segment>.corrupt`, for a person to look at, and the whole entries of it, those
 behind the damage too, become the segment. Ships twice rather than never: an offset that does not fit counts as none.
+Such copies hold decisions that no erasure reaches, so they do not stay for ever.
 """
 
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +66,20 @@ def set_aside(path: Path) -> Path:
             os.link(path, aside)
         except OSError:  # a file system without links
             shutil.copy2(path, aside)
+    os.utime(aside)  # its time is a person's to look at it, and counts from now
     return aside
+
+
+def forget_aside(directory: Path, *, older_than_s: float) -> None:
+    """Deletes the files that were set aside so long ago."""
+    latest = time.time() - older_than_s
+    for path in directory.glob("*.corrupt"):
+        try:
+            if path.stat().st_mtime < latest:
+                path.unlink()
+                logger.warning("%s was set aside %.1f days ago: it is deleted now", path, older_than_s / 86_400)
+        except OSError:  # another process was there first; else it is tried again
+            continue
 
 
 def _whole_entries(content: bytes) -> Iterator[tuple[int, int]]:

@@ -56,7 +56,8 @@ class Spool:
     """A folder of segments, open for this process.
 
     `max_bytes` bounds what this process holds; a segment ends at `segment_bytes`, at most a quarter of it, or at an age
-    of `segment_seconds` (infinite: never).
+    of `segment_seconds` (infinite: never). Copies of damaged segments (`*.corrupt`) are deleted `aside_seconds` after
+    they were set aside: a person has so long to look at them.
     `durable=False` lets `append` return before the fsync: a crash then loses the last moments.
     A spool does not survive a fork; open one in every process. Needs flock, so a local POSIX file system.
     """
@@ -68,6 +69,7 @@ class Spool:
         max_bytes: int = 2**30,
         segment_bytes: int = 16 * 2**20,
         segment_seconds: float = 600.0,
+        aside_seconds: float = 30 * 86_400.0,
         overflow: Overflow = Overflow.DROP_NEWEST,
         durable: bool = True,
     ) -> None:
@@ -75,6 +77,8 @@ class Spool:
             raise RecordInvalid("segment_bytes", segment_bytes, f"at most a quarter of max_bytes, {max_bytes // 4}")
         if not segment_seconds > 0:
             raise RecordInvalid("segment_seconds", segment_seconds, "lies above 0; 600 is usual")
+        if not aside_seconds > 0:
+            raise RecordInvalid("aside_seconds", aside_seconds, "lies above 0; 2592000, 30 days, is usual")
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.max_bytes = max_bytes
@@ -95,7 +99,7 @@ class Spool:
         self._active: tuple[OpenSegment, int] | None = None  # with its file descriptor; the writer thread's own
         self._ends_at = 0.0  # when the active segment is old, on the monotonic clock
         self._numbers = 0
-        self._backlog = Backlog(self.directory)
+        self._backlog = Backlog(self.directory, aside_seconds=aside_seconds)
         self._backlog.adopt()
         threading.Thread(target=self._write_groups, name="knowgate-spool", daemon=True).start()
         atexit.register(self.close)

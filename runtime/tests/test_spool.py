@@ -1,5 +1,6 @@
 """What the spool took survives the process; what it did not take, it counted."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -461,3 +462,22 @@ def test_a_process_that_forgets_to_close_still_writes_what_it_was_given(tmp_path
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     with Spool(tmp_path) as spool:
         assert len(read_all(spool)) == 200
+
+
+def test_the_copy_of_a_damaged_segment_is_kept_for_a_time_and_no_longer(tmp_path: Path, decision: Make) -> None:
+    with Spool(tmp_path) as spool:
+        spool.append(decision())
+    (path,) = tmp_path.glob("*.segment")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, (0, 0))  # its process died long ago; a person has had no time to look at the copy all the same
+    with Spool(tmp_path, aside_seconds=60.0) as spool:
+        assert spool.damaged_bytes > 0
+        spool.adopt()
+        (aside,) = tmp_path.glob("*.corrupt")
+        os.utime(aside, (time.time() - 61, time.time() - 61))
+        spool.adopt()
+        assert list(tmp_path.glob("*.corrupt")) == []
+    with pytest.raises(RecordInvalid, match="aside_seconds"):
+        Spool(tmp_path, aside_seconds=0)

@@ -7,7 +7,7 @@ generation; the assignment is looked at on every call, which is one indexed row,
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
@@ -27,11 +27,11 @@ RETRY = timedelta(minutes=1)  # until a bundle that could not be read is read ag
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sidecar:
-    """One live cascade, and why it has no bundle where it should have one."""
+    """One live cascade, and which bundle it lacks that it should have."""
 
     assignment: Assignment | None
     cascade: Cascade
-    fault: str | None
+    fault: str | None  # None = it has all that its assignment names
     made_at: datetime
 
 
@@ -46,7 +46,11 @@ class Sidecars:
         self._lock = threading.Lock()
 
     def cascade(self, session: Session, name: str, assignment: Assignment | None) -> Sidecar:
-        """The cascade with `assignment` in force; without a bundle, and so escalating, where one cannot be read."""
+        """The cascade with `assignment` in force.
+
+        A champion that cannot be read leaves it without a bundle, and so escalating; a challenger that cannot be read
+        leaves the champion its share of the decisions.
+        """
         with self._lock:
             live = self._live.get(name)
             if live is None or live.assignment != assignment or self._is_worth_a_try(live):
@@ -60,21 +64,25 @@ class Sidecars:
     def _made(self, session: Session, name: str, assignment: Assignment | None) -> Sidecar:
         pair, fault = None, None
         try:
-            pair = self._pair(session, assignment)
+            pair, fault = self._pair(session, assignment)
         except (KnowgateError, StoreError) as error:
             fault = str(error)
             log.error("%s escalates everything: %s", name, error)
         cascade = Cascade(name, pair, hash_key=self._hash_key, clock=self._clock)
         return Sidecar(assignment=assignment, cascade=cascade, fault=fault, made_at=self._clock())
 
-    def _pair(self, session: Session, assignment: Assignment | None) -> Pair | None:
+    def _pair(self, session: Session, assignment: Assignment | None) -> tuple[Pair | None, str | None]:
+        """The pair that decides, and why its challenger does not."""
         if assignment is None:
-            return None
-        return Pair(
-            assignment=assignment,
-            champion=self._bundle(session, assignment.champion),
-            challenger=self._bundle(session, assignment.challenger),
-        )
+            return None, None
+        champion = self._bundle(session, assignment.champion)
+        try:
+            challenger = self._bundle(session, assignment.challenger)
+            return Pair(assignment=assignment, champion=champion, challenger=challenger), None
+        except (KnowgateError, StoreError) as error:
+            log.error("%s: the champion decides the challenger's share too: %s", assignment.cascade, error)
+            alone = replace(assignment, challenger=None, share=0.0)
+            return Pair(assignment=alone, champion=champion), f"the challenger decides nothing: {error}"
 
     def _bundle(self, session: Session, bundle_id: str | None) -> Bundle | None:
         if bundle_id is None:

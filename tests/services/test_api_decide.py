@@ -13,11 +13,12 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text
 
-from knowgate import Bundle, Fingerprint, Mode, codec
+from knowgate import Bundle, Fingerprint, Mode, codec, write_bundle
 from knowgate.cascade import Cascade
 from knowgate.pair import Pair
 from services.clock import SimulatedClock
 from store import assignments, bundles
+from store.bundles import BundleStatus
 from store.engine import reading, transaction
 from store.errors import BundleDamaged
 
@@ -207,3 +208,26 @@ def test_a_damaged_bundle_decides_nothing_and_is_named(
     store(promoted.content)
     clock.set(clock.now() + timedelta(minutes=2))
     assert ask(client, p_t=0.99).json()["bundle"] == promoted.id
+
+
+def test_a_damaged_challenger_leaves_every_decision_to_the_champion(
+    client: TestClient, engine: Engine, promoted: Bundle, clock: SimulatedClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    document = replace(promoted.document, created_at=promoted.document.created_at + timedelta(seconds=1))
+    challenger = write_bundle(document, promoted.tiers)
+    at, stored, status = clock.now(), codec.canonical(document), BundleStatus.CERTIFIED
+    store = text("UPDATE bundle SET content = :content WHERE id = :id")
+    with transaction(engine) as session:
+        bundles.add_bundle(session, challenger.id, "trivia", stored, challenger.content, status, at)
+        session.execute(store, {"content": damaged(challenger.content, -5), "id": challenger.id})
+        held = assignments.assignment(session, "trivia")
+        assert held is not None
+        new = replace(held, generation=2, challenger=challenger.id, share=1.0)
+        assignments.swap_assignment(session, new, expected_generation=1, now=at)
+    told = ask(client, p_t=0.99).json()
+    assert (told["action"], told["bundle"], told["generation"]) == ("retain", promoted.id, 2)
+    assert challenger.id in told["note"] and challenger.id in caplog.text
+    with transaction(engine) as session:
+        session.execute(store, {"content": challenger.content, "id": challenger.id})
+    clock.set(at + timedelta(minutes=2))
+    assert ask(client, p_t=0.99).json()["bundle"] == challenger.id

@@ -4,10 +4,9 @@ A message is all that is needed; a body without one cannot be used. A message wi
 and no fault of the server's: a refusal, a call of tools, or an empty one, since a filter took the text or the limit of
 tokens was used up on reasoning. A text in parts is joined. Log-probabilities or counts that are absent or no
 numbers are left out with a note, and so is a P(T) of the wanted kind that the answer does not have: another kind never
-takes its place.
+takes its place. A body that says something twice says nothing: it cannot be used.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +15,9 @@ from knowgate.backends.alignment import Ended
 from knowgate.backends.answer_tokens import TokenSignals
 from knowgate.backends.logprobs import listed_signals
 from knowgate.backends.protocol import Finish
-from knowgate.errors import BackendFailed, Failure
+from knowgate.errors import BackendFailed, Failure, RecordInvalid
 from knowgate.records import PTKind
+from knowgate.strict_json import parse
 
 Json = Any
 SHOWN = 200  # characters of a body that a message shows
@@ -53,13 +53,14 @@ def read_chat(
     Raises BackendFailed (garbage) where there is no message in it.
     """
     try:
-        document = json.loads(content)
+        document = parse(content, finite=False)
         choice = document["choices"][0]
         finish = _finish(choice)
         message = _message(choice["message"])
         usage = document.get("usage")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
-        raise _garbage(content, str(error) if isinstance(error, _NoMessage) else repr(error)) from error
+    except (RecordInvalid, KeyError, IndexError, TypeError, AttributeError, _NoMessage) as error:
+        spoken = isinstance(error, (RecordInvalid, _NoMessage))
+        raise _garbage(content, str(error) if spoken else repr(error)) from error
     notes = list(message.notes)
     text = message.text or ""
     kind = None if message.is_no_text else p_t_kind

@@ -10,7 +10,6 @@ A file is written for every request, whether or not anybody wants states. So it 
 queries leave behind that ran out of time is swept away, at most once a minute.
 """
 
-import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -32,6 +31,7 @@ from knowgate.backends.states_file import (
 )
 from knowgate.errors import BackendFailed, RecordInvalid
 from knowgate.records import Fingerprint, PTKind
+from knowgate.strict_json import parse
 
 SWEEP_EVERY_S = 60.0
 
@@ -141,10 +141,10 @@ class VLLMBackend(OpenAIBackend):
 
 
 def _document(content: bytes) -> Any:
-    """What an answer that is no chat completion says; None where it is no JSON."""
+    """What an answer that is no chat completion says; None where it is no JSON, or says something twice."""
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
+        return parse(content, finite=False)
+    except RecordInvalid:
         return None
 
 

@@ -157,3 +157,25 @@ def test_whatever_stands_among_the_log_probabilities_the_text_is_read(acts: Any,
     body = acts.completion("B")
     body["choices"][0]["logprobs"]["content"][0]["top_logprobs"] = top
     assert read_chat(json.dumps(body).encode(), options=("A", "B")).text == "B"
+
+
+@pytest.mark.parametrize(
+    ("once", "twice"),
+    [
+        ('"logprob": -1.6094', '"logprob": -1.6094, "logprob": -0.0001'),
+        ('"content": "B"', '"content": "B", "content": "C"'),
+        ('"logprobs": {', '"logprobs": null, "logprobs": {'),
+        ('{"choices"', '{"choices": [], "choices"'),
+        ('"model": "m"', '"model": "m", "mod\\u0065l": "m"'),
+    ],
+)
+def test_a_body_that_says_something_twice_is_garbage(once: str, twice: str) -> None:
+    body = (
+        '{"choices": [{"message": {"content": "B"}, "logprobs": {"content":'
+        ' [{"token": "B", "logprob": -1.6094, "bytes": [66]}]}}], "model": "m"}'
+    )
+    assert read_chat(body.encode()).p_t == pytest.approx(0.2, abs=1e-4)
+    assert once in body
+    with pytest.raises(BackendFailed, match="given twice") as caught:
+        read_chat(body.replace(once, twice).encode())
+    assert caught.value.failure is Failure.GARBAGE
