@@ -9,6 +9,7 @@ from safetensors.numpy import load
 from sqlalchemy.orm import Session
 
 from knowgate import Bundle, codec, read_bundle
+from knowgate.bundle_documents import BundleDocument
 from services.errors import InputInvalid
 from store import bundles, cascades
 from store.bundles import BundleRecord
@@ -44,6 +45,14 @@ def bundle_bytes(session: Session, named: str) -> tuple[str | None, bytes]:
         told = "no bundle has" if not found else f"{len(found)} bundles have"
         raise InputInvalid(f"{told} an id that starts with {named!r}; `knowgate bundle show` lists all")
     return found[0], bundles.bundle_content(session, found[0])
+
+
+def sealed_document(session: Session, bundle_id: str) -> BundleDocument:
+    """What the bundle's file says of itself, which its id vouches for; the row beside it is only there to be listed.
+
+    Raises BundleUnknown, BundleDamaged, BundleRefused.
+    """
+    return read_bundle(bundles.bundle_content(session, bundle_id), expected_id=bundle_id).document
 
 
 def differences(first: Bundle, second: Bundle) -> tuple[Difference, ...]:

@@ -93,6 +93,19 @@ def check_promotion(
     )
 
 
+def check_damaged(in_force: Assignment, found: str) -> PromotionCheck:
+    """The verdict on a challenger that cannot be read."""
+    return PromotionCheck(
+        passed=False,
+        reason=found,
+        champion=in_force.champion,
+        stopped=in_force.mode is Mode.ESCALATE_ALL,
+        certificate=None,
+        comparison=None,
+        ground=Ground.DAMAGED,
+    )
+
+
 def refused_for_the_champion(challenger: BundleDocument) -> bool:
     """Whether nothing was said against a refused challenger but that the champion of its time was to be preferred."""
     against_itself, _ = _judge(challenger, None, stopped=True)

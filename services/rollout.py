@@ -21,9 +21,9 @@ from sqlalchemy.orm import Session
 
 from knowgate import codec, signing
 from knowgate.assignment import Assignment, Mode
-from knowgate.bundle import read_document
 from knowgate.errors import RecordInvalid
 from knowgate.spec import CascadeSpec, OnRisk
+from services.bundle_files import sealed_document
 from services.champions import (
     RISK,
     STOPPED_BY_ALARM,
@@ -95,8 +95,7 @@ def choose(
     record = bundles.bundle(session, bundle_id)
     if record.cascade != held.cascade:
         raise Refused(f"bundle {bundle_id[:12]} is of cascade {record.cascade}, not of {held.cascade}")
-    document = read_document(record.document)
-    check = check_promotion(document, held, ring=last_ring(session, held.cascade))
+    check = check_promotion(sealed_document(session, bundle_id), held, ring=last_ring(session, held.cascade))
     if check.ground is Ground.NOT_CERTIFIED:
         raise Refused(f"bundle {bundle_id[:12]} is not promoted: {check.reason}, and nobody's word makes up for it")
     return promote(session, held, bundle_id, settings, replace(why, check=check), now=now)

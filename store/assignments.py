@@ -12,9 +12,10 @@ from sqlalchemy.orm import Session
 
 from knowgate import codec
 from knowgate.assignment import Assignment
+from knowgate.errors import RecordInvalid
 from store import dialects
 from store.claims import changed
-from store.errors import GenerationMoved
+from store.errors import GenerationMoved, RecordUnreadable
 from store.tables import AcknowledgementRow, AssignmentHistoryRow, AssignmentRow
 
 
@@ -32,9 +33,13 @@ class Acknowledgement:
 
 
 def assignment(session: Session, cascade: str) -> Assignment | None:
-    """The assignment in force; None before the first one."""
+    """The assignment in force; None before the first one. Raises RecordUnreadable."""
     document = session.scalar(select(AssignmentRow.document).where(AssignmentRow.cascade == cascade))
-    return None if document is None else codec.decode(Assignment, document)
+    try:
+        return None if document is None else codec.decode(Assignment, document)
+    except RecordInvalid as error:
+        cure = "restore the database from a backup; `knowgate audit verify` says what else was changed"
+        raise RecordUnreadable(cascade, "assignment", error, cure) from error
 
 
 def swap_assignment(

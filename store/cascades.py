@@ -15,7 +15,7 @@ from knowgate import codec
 from knowgate.errors import RecordInvalid
 from knowgate.spec import CascadeSpec
 from store import dialects
-from store.errors import CascadeUnknown
+from store.errors import CascadeUnknown, RecordUnreadable
 from store.rejections import storable
 from store.tables import CascadeRow, CascadeVersionRow
 
@@ -48,7 +48,7 @@ def _in_force(session: Session, name: str) -> CascadeSpec | None:
 
 
 def cascade(session: Session, name: str) -> CascadeSpec:
-    """The spec in force. Raises CascadeUnknown."""
+    """The spec in force. Raises CascadeUnknown and RecordUnreadable."""
     return versioned_cascade(session, name)[1]
 
 
@@ -58,9 +58,13 @@ def cascade_version(session: Session, name: str) -> int:
 
 
 def versioned_cascade(session: Session, name: str) -> tuple[int, CascadeSpec]:
-    """The version in force, and its spec. Raises CascadeUnknown."""
+    """The version in force, and its spec. Raises CascadeUnknown and RecordUnreadable."""
     version, document = _stored(session, name)
-    return version, codec.decode(CascadeSpec, document)
+    try:
+        return version, codec.decode(CascadeSpec, document)
+    except RecordInvalid as error:
+        cure = "apply a good file again: `knowgate cascade apply FILE`"
+        raise RecordUnreadable(name, "declaration", error, cure) from error
 
 
 def _stored(session: Session, name: str) -> tuple[int, Any]:

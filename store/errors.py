@@ -5,6 +5,7 @@
     ├── DecisionUnknown    no decision of this id is stored
     ├── BundleUnknown      no bundle of this id is stored
     ├── BundleMismatch     a bundle's content does not hash to its id
+    ├── RecordUnreadable   a stored declaration or assignment cannot be read
     ├── GenerationMoved    the assignment is no longer the one that was read
     ├── ClaimLost          another worker took the job, message or delivery over
     ├── AttemptTaken       another run already spent this certification attempt
@@ -22,6 +23,8 @@ A message says what was wrong, with which value, and the cure.
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
+
+from knowgate.errors import RecordInvalid
 
 
 class StoreError(Exception):
@@ -65,6 +68,13 @@ class BundleDamaged(StoreError):
             "restore the database from a backup, or put another bundle in force (`knowgate rollback`, `knowgate train`)"
         )
         super().__init__(f"bundle {bundle_id} is damaged in the database, {found}: {self.cure}")
+
+
+class RecordUnreadable(StoreError, RecordInvalid):
+    """A stored declaration or assignment cannot be read: the fault lies here, and in nothing that a caller sent."""
+
+    def __init__(self, cascade: str, what: str, found: RecordInvalid, cure: str) -> None:
+        super().__init__("cascade", cascade, f"its stored {what} cannot be read ({found}): {cure}")
 
 
 class FileRefused(StoreError):

@@ -12,6 +12,7 @@ from services.api.wire import CascadeDetail, CascadeList, CascadeSummary, Runtim
 from services.cascade_text import without_secrets
 from store import alerts, assignments, cascades
 from store.engine import reading
+from store.errors import RecordUnreadable
 from store.tokens import TokenRole
 
 router = APIRouter(tags=["cascades"])
@@ -63,16 +64,21 @@ def get_cascade(request: Request, name: str, context: InContext, admin: Annotate
 
 
 def summary_of(session: Session, name: str) -> CascadeSummary:
-    """A cascade in one line. Raises CascadeUnknown."""
-    spec = cascades.cascade(session, name)
-    held = assignments.assignment(session, name)
+    """A cascade in one line, without what cannot be read of it. Raises CascadeUnknown."""
+    version, spec, held, unreadable = cascades.cascade_version(session, name), None, None, None
+    try:
+        spec = cascades.cascade(session, name)
+        held = assignments.assignment(session, name)
+    except RecordUnreadable as error:
+        unreadable = error.cure
     return CascadeSummary(
         name=name,
-        version=cascades.cascade_version(session, name),
-        tiers=tuple(tier.name for tier in spec.tiers),
-        rule=spec.targets.rule,
+        version=version,
+        tiers=() if spec is None else tuple(tier.name for tier in spec.tiers),
+        rule=None if spec is None else spec.targets.rule,
         generation=None if held is None else held.generation,
         mode=None if held is None else held.mode.value,
         champion=None if held is None else held.champion,
         open_alerts=len(alerts.alerts(session, name, open_only=True)),
+        unreadable=unreadable,
     )

@@ -8,24 +8,28 @@ escalates, as it does in a runtime: a fault may cost money, never accuracy.
 import base64
 import binascii
 import math
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, Depends
+from sqlalchemy.orm import Session
 
 from knowgate import codec
+from knowgate.assignment import Assignment
 from knowgate.errors import RecordInvalid
 from knowgate.ids import new_decision_id
 from services.api.assignments import leased
 from services.api.auth import require
 from services.api.bodies import Body, parse_json, require_json
-from services.api.context import InContext
+from services.api.context import Context, InContext
 from services.api.openapi import body_of
 from services.api.rows import require_storable
 from services.api.wire import DecideAnswer, DecideRequest
 from store import assignments, cascades
 from store.engine import reading
+from store.errors import RecordUnreadable
 from store.tokens import TokenRole
 
 router = APIRouter(tags=["decisions"])
@@ -49,11 +53,7 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
     asked = codec.decode(DecideRequest, document)
     now = context.now()
     with reading(context.engine) as session:
-        spec = cascades.cascade(session, asked.cascade)
-        if not 0 <= asked.tier < spec.last:
-            told = f"{spec.name} decides at tiers 0 to {spec.last - 1}; the last tier's answer is always kept"
-            raise RecordInvalid("tier", asked.tier, told)
-        held = leased(assignments.assignment(session, asked.cascade), context.settings, now)
+        held, unread = _in_force(session, asked, context, now)
         sidecar = context.sidecars.cascade(session, asked.cascade, held)
     ruling = sidecar.cascade.decide(
         tier=asked.tier,
@@ -86,8 +86,23 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
         bundle=ruling.bundle,
         explore=ruling.explore,
         exploration_rate=ruling.exploration_rate,
-        note="; ".join(told for told in (sidecar.fault, ruling.note) if told) or None,
+        note="; ".join(told for told in (unread, sidecar.fault, ruling.note) if told) or None,
     )
+
+
+def _in_force(
+    session: Session, asked: DecideRequest, context: Context, now: datetime
+) -> tuple[Assignment | None, str | None]:
+    """The assignment, and why it cannot be read, so that everything escalates. Raises RecordInvalid for the tier."""
+    try:
+        spec = cascades.cascade(session, asked.cascade)
+        held = assignments.assignment(session, asked.cascade)
+    except RecordUnreadable as error:
+        return None, str(error)
+    if not 0 <= asked.tier < spec.last:
+        told = f"{spec.name} decides at tiers 0 to {spec.last - 1}; the last tier's answer is always kept"
+        raise RecordInvalid("tier", asked.tier, told)
+    return leased(held, context.settings, now), None
 
 
 def _set_aside(document: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ A figure stands until a newer one comes, for weeks where labels stay away. So it
 do the times of jobs and runtimes: seconds since 1970, from which a query makes an age (`time() - …`).
 """
 
+import logging
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -15,8 +16,11 @@ from sqlalchemy.orm import Session
 from knowgate.assignment import Assignment, Mode
 from store import alerts, assignments, cascades, job_runs, labels
 from store.engine import reading
+from store.errors import RecordUnreadable
 from store.figures import newest_figures
 from store.job_ticks import job_ticks
+
+log = logging.getLogger("knowgate.api")
 
 WINDOWED = ("monitor", "train")  # the jobs whose windows each cascade has
 
@@ -43,14 +47,25 @@ class DeploymentCollector(Collector):
 def _assignments(session: Session, names: tuple[str, ...]) -> Iterator[Metric]:
     generation = _gauge("knowgate_assignment_generation", "Generation of the assignment in force.", "cascade")
     mode = _gauge("knowgate_assignment_mode", "1 for the mode that the assignment is in, else 0.", "cascade", "mode")
+    unreadable = _gauge("knowgate_assignment_unreadable", "1 where the stored assignment cannot be read.", "cascade")
     for name in names:
-        now: Assignment | None = assignments.assignment(session, name)
+        now, unread = _assignment(session, name)
+        unreadable.add_metric([name], float(unread))
         if now is None:
             continue
         generation.add_metric([name], now.generation)
         for each in Mode:
             mode.add_metric([name, each.value], float(now.mode is each))
-    return iter((generation, mode))
+    return iter((generation, mode, unreadable))
+
+
+def _assignment(session: Session, name: str) -> tuple[Assignment | None, bool]:
+    """The assignment, and whether it cannot be read: no other cascade's figures wait for that."""
+    try:
+        return assignments.assignment(session, name), False
+    except RecordUnreadable as error:
+        log.error("/metrics leaves out what is in force: %s", error)
+        return None, True
 
 
 def _alerts_and_labels(session: Session, names: tuple[str, ...]) -> Iterator[Metric]:

@@ -22,7 +22,15 @@ from starlette.requests import ClientDisconnect
 
 from knowgate.errors import RecordInvalid
 from services.api.digested import DigestedJSON
-from store.errors import BundleDamaged, BundleUnknown, CascadeUnknown, DecisionUnknown, ShardRefused, StoreError
+from store.errors import (
+    BundleDamaged,
+    BundleUnknown,
+    CascadeUnknown,
+    DecisionUnknown,
+    RecordUnreadable,
+    ShardRefused,
+    StoreError,
+)
 
 log = logging.getLogger("knowgate.api")
 
@@ -91,6 +99,9 @@ async def _store_error(request: Request, error: Any) -> JSONResponse:
     if isinstance(error, BundleDamaged):
         log.error("%s %s: %s", request.method, request.url.path, error)
         return answer(ApiError(503, field="bundle", value=error.bundle_id, cure=f"{error.found}: {error.cure}"))
+    if isinstance(error, RecordUnreadable):
+        log.error("%s %s: %s", request.method, request.url.path, error)
+        return answer(ApiError(503, field=error.field, value=error.value, cure=error.cure))
     return answer(ApiError(409, field="request", value=request.url.path, cure=str(error)))
 
 

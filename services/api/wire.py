@@ -80,11 +80,12 @@ class CascadeSummary:
     name: str
     version: int
     tiers: tuple[str, ...]
-    rule: PolicyKind
+    rule: PolicyKind | None  # None = the declaration cannot be read
     generation: int | None  # None = nothing assigned yet
     mode: str | None
     champion: str | None
     open_alerts: int
+    unreadable: str | None = None  # why its declaration or its assignment cannot be read: it escalates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@
 
 import json
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
@@ -20,16 +20,17 @@ from knowgate.bundle import read_bundle, read_document
 from knowgate.errors import BundleRefused, RecordInvalid
 from monitoring.looks import SinceRing, next_look, next_window
 from services import rollout
+from services.bundle_files import sealed_document
 from services.champions import condemned, last_ring, stop_in_force
 from services.errors import Refused
 from services.jobs.job import JobContext
 from services.jobs.respond import answer_waiting
-from services.promotion import Ground, PromotionCheck, check_promotion, refused_for_the_champion
+from services.promotion import Ground, PromotionCheck, check_damaged, check_promotion, refused_for_the_champion
 from services.rollout_state import Why
 from store import assignments, bundles, cascades, decisions, promotions
 from store.bundles import BundleRecord, BundleStatus
 from store.engine import reading, transaction
-from store.errors import BundleDamaged
+from store.errors import BundleDamaged, GenerationMoved, RecordUnreadable
 from store.promotions import Outcome, PromotionRecord
 from store.rings import RingRecord
 
@@ -50,12 +51,14 @@ class PromoteSweep:
 
 
 def _judge_or_leave(context: JobContext, cascade: str) -> int:
-    """A cascade that cannot be read waits for a good file, and no other waits for it."""
+    """A cascade that cannot be read waits until it can, and no other waits for it."""
     try:
         return _judge_cascade(context, cascade)
-    except RecordInvalid as error:
-        log.error("no bundle of %s is judged: it cannot be read (%s): apply a good file again", cascade, error)
-        return 0
+    except RecordUnreadable as error:
+        log.error("no bundle of %s is judged: %s", cascade, error)
+    except GenerationMoved as moved:
+        log.info("%s moved while a bundle was judged (%s): it is judged at the next tick", cascade, moved)
+    return 0
 
 
 def _judge_cascade(context: JobContext, cascade: str) -> int:
@@ -99,11 +102,12 @@ def judge(context: JobContext, bundle_id: str, *, by: str | None = None) -> Verd
         ring, stop = last_ring(session, record.cascade), stop_in_force(session, held)
         if look is not None and (ring is None or look.rang_at != ring.rang_at):
             look = None  # it rang again meanwhile
-        check = check_promotion(read_document(record.document), held, stop=stop, ring=ring, since=look)
         try:
-            bundles.bundle_content(session, bundle_id)
-        except BundleDamaged as error:
-            check = replace(check, passed=False, ground=Ground.DAMAGED, reason=str(error))
+            document = sealed_document(session, bundle_id)
+        except (BundleDamaged, BundleRefused) as error:
+            check = check_damaged(held, str(error))
+        else:
+            check = check_promotion(document, held, stop=stop, ring=ring, since=look)
         why = Why(reason=check.reason, check=check, by=by)
         if check.passed:
             rollout.promote(session, held, bundle_id, context.settings, why, now=now)
@@ -149,9 +153,16 @@ def _refused_for_the_champion(session: Session, cascade: str) -> tuple[BundleRec
         if record.status is BundleStatus.REFUSED
         and record.id not in since_then
         and record.id not in against
-        and refused_for_the_champion(read_document(record.document))
+        and _was_refused_for_the_champion(record)
     ]
     return tuple(refused[:JUDGED_AGAIN_AT_MOST])
+
+
+def _was_refused_for_the_champion(record: BundleRecord) -> bool:
+    try:
+        return refused_for_the_champion(read_document(record.document))
+    except (BundleRefused, RecordInvalid):
+        return False  # a damaged one is refused for that
 
 
 def _ids_refused(session: Session, cascade: str) -> set[str]:
@@ -192,7 +203,11 @@ def _look(context: JobContext, bundle_id: str) -> SinceRing | None:
 def _stands_alone(session: Session, record: BundleRecord, held: Assignment, ring: RingRecord) -> bool:
     """Whether the ring alone stands between the bundle and being in force."""
     stop = stop_in_force(session, held)
-    return check_promotion(read_document(record.document), held, stop=stop, ring=ring).ground is Ground.RISK_ALARM
+    try:
+        document = read_document(record.document)
+    except (BundleRefused, RecordInvalid):
+        return False  # the check says so
+    return check_promotion(document, held, stop=stop, ring=ring).ground is Ground.RISK_ALARM
 
 
 def _last_look(records: tuple[PromotionRecord, ...], bundle_id: str, ring: RingRecord) -> SinceRing | None:

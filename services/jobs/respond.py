@@ -7,7 +7,7 @@ from services.champions import RISK
 from services.jobs.job import JobContext
 from store import rings
 from store.engine import reading, transaction
-from store.errors import GenerationMoved
+from store.errors import GenerationMoved, RecordUnreadable
 
 log = logging.getLogger("knowgate.jobs")
 
@@ -36,4 +36,7 @@ def _answer(context: JobContext, cascade: str) -> int:
             return rollout.answer_rings(session, cascade, context.settings, now=context.clock.now())
     except GenerationMoved as moved:
         log.info("%s moved while its risk alarm was answered (%s): it is answered at the next tick", cascade, moved)
+        return 0
+    except RecordUnreadable as error:
+        log.error("the risk alarm of %s rang and cannot be answered: %s", cascade, error)
         return 0

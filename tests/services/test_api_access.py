@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from knowgate import Bundle, CascadeSpec, Decision, Window, codec
 from services.api.metrics import Metrics
@@ -19,11 +19,12 @@ from services.cascade_text import format_cascade, without_secrets
 from services.clock import SimulatedClock
 from services.errors import InputInvalid
 from services.settings import Auth, Settings
-from store import cascades, job_runs, schema
+from store import assignments, cascades, job_runs, schema
 from store.assignments import Acknowledgement, add_acknowledgement
 from store.engine import transaction
 from store.figures import FigureRow, put_figures
 from store.job_ticks import put_tick
+from store.tables import AssignmentRow, CascadeVersionRow
 from store.tokens import TokenRole, create_token, revoke_token
 from tests.services.conftest import CASCADE, NOW
 
@@ -129,6 +130,35 @@ def test_metrics_count_rows_and_tell_generations(client: TestClient, decision: C
     assert 'knowgate_assignment_generation{cascade="trivia"} 1.0' in text
     assert 'knowgate_verdicts_total{action="escalate",cascade="trivia",reason="p_t"} 1.0' in text
     assert 'route="(none)",status="404"' in text and "no/such" not in text
+
+
+@pytest.mark.usefixtures("promoted")
+@pytest.mark.parametrize("table", [AssignmentRow, CascadeVersionRow])
+def test_one_cascade_that_cannot_be_read_hides_no_other_and_blames_no_caller(
+    client: TestClient, engine: Engine, decision: Callable[..., Decision], table: Any
+) -> None:
+    with transaction(engine) as session:
+        spec = replace(cascades.cascade(session, "trivia"), name="aside")
+        cascades.apply_cascade(session, spec, now=NOW)
+        held = assignments.assignment(session, "trivia")
+        assert held is not None
+        assignments.swap_assignment(session, replace(held, cascade="aside", champion=None), expected_generation=None)
+        column = "document" if table is AssignmentRow else "spec"
+        session.execute(update(table).where(table.cascade == "aside").values({column: {}}))
+    text = client.get("/metrics").text
+    assert 'knowgate_assignment_generation{cascade="trivia"} 1.0' in text
+    unread = float(table is AssignmentRow)
+    assert f'knowgate_assignment_unreadable{{cascade="aside"}} {unread}' in text
+    listed = {one["name"]: one["unreadable"] for one in client.get("/v1/cascades").json()["cascades"]}
+    assert "cannot be read" in listed["aside"] and listed["trivia"] is None
+    page = client.get("/")
+    assert page.status_code == 200 and "cannot be read" in page.text
+    ruled = client.post("/v1/decide", json={"cascade": "aside", "p_t": 1.0})
+    assert (ruled.status_code, ruled.json()["action"], ruled.json()["reason"]) == (200, "escalate", "no_bundle")
+    assert "cannot be read" in ruled.json()["note"]
+    assert client.get("/v1/cascades/aside/assignment").status_code == (503 if unread else 200)
+    sent = client.post("/v1/decisions", json={"decisions": [codec.encode(decision(cascade="aside"))]})
+    assert sent.status_code == (200 if unread else 503), "a runtime keeps what 503 answers and sends it again"
 
 
 def test_metrics_say_how_old_a_figure_is_and_of_how_many_rows(

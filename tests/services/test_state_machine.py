@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import permutations
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 
 from knowgate import Assignment, CascadeSpec
 from knowgate.spec import OnRisk
@@ -17,12 +17,14 @@ from services.jobs.promote import PromoteSweep, judge
 from services.jobs.respond import RespondSweep
 from services.rollout_state import Why
 from services.settings import Settings
-from store import cascades, promotions
+from store import alerts, cascades, promotions
+from store.alerts import AlertRecord
 from store.bundles import BundleStatus
 from store.engine import open_engine, transaction
 from store.errors import BundleDamaged
 from store.promotions import Outcome
-from store.tables import BundleRow
+from store.rings import Spoken
+from store.tables import AssignmentRow, BundleRow
 from tests.services.deployment_of_jobs import Deployment, Traffic, comparison_with
 
 GOOD, BROKEN = Traffic(), Traffic(small_right=0.2)
@@ -420,3 +422,51 @@ def test_a_damaged_champion_is_stopped_like_any_other_and_does_not_come_back(dep
     with transaction(deployment.engine) as session, pytest.raises(BundleDamaged):
         why = Why(reason="x", by="ada", despite_alarm="y")
         rollout.resume(session, deployment.in_force, deployment.settings, why, now=deployment.now)
+
+
+def test_a_cascade_whose_assignment_cannot_be_read_keeps_no_other_from_being_stopped_or_judged(
+    deployment: Deployment,
+) -> None:
+    add_beside(deployment, "aside")  # before quiz, in order of names
+    with transaction(deployment.engine) as session:
+        record = AlertRecord(cascade="aside", rule="risk", cause="too", details="{}", opened_at=deployment.now)
+        alerts.open_alert(session, record, Spoken())
+        session.execute(update(AssignmentRow).where(AssignmentRow.cascade == "aside").values(document={}))
+    champion = deployment.certified("champion")
+    assert PromoteSweep().run(deployment.context) == 1
+    assert deployment.in_force.champion == champion
+    deployment.ring()
+    assert RespondSweep().run(deployment.context) == 1
+    assert deployment.state == "stopped"
+
+
+def test_a_waiting_bundle_that_cannot_be_read_is_refused_and_stops_no_sweep(deployment: Deployment) -> None:
+    good = deployment.certified("good")
+    add_beside(deployment, "aside")
+    broken = deployment.certified("broken")
+    with transaction(deployment.engine) as session:
+        changed = {"cascade": "aside", "document": {}, "content": b"no bundle"}
+        session.execute(update(BundleRow).where(BundleRow.id == broken).values(**changed))
+    assert PromoteSweep().run(deployment.context) == 2
+    assert deployment.in_force.champion == good
+    assert deployment.status_of(broken) is BundleStatus.REFUSED
+
+
+def test_what_a_bundles_file_says_is_judged_and_not_what_is_written_beside_it(deployment: Deployment) -> None:
+    certified = deployment.certified("certified")
+    plain = deployment.certified("plain", status=None)
+    with transaction(deployment.engine) as session:
+        document = session.scalar(select(BundleRow.document).where(BundleRow.id == certified))
+        session.execute(update(BundleRow).where(BundleRow.id == plain).values(document=document))
+        with pytest.raises(Refused, match="carries no certificate"):
+            why = Why(reason="x", by="ada")
+            rollout.choose(session, deployment.in_force, plain, deployment.settings, why, now=deployment.now)
+    assert not judge(deployment.context, plain).check.passed
+    assert deployment.state == "empty"
+
+
+def add_beside(deployment: Deployment, name: str) -> None:
+    with transaction(deployment.engine) as session:
+        spec = replace(cascades.cascade(session, "quiz"), name=name)
+        cascades.apply_cascade(session, spec, now=deployment.now)
+        rollout.declare(session, spec, deployment.settings, now=deployment.now)
