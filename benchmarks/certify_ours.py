@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from benchmarks.certify_rivals import Choice, at_thresholds
-from evidence import CertificationRows, CertificationStatus, GateThreshold, Target, TargetKind, certify_policy
+from evidence import CertificateStatus, CertificationRows, GateThreshold, Target, TargetKind, certify_policy
 from evidence import thinning_coins as coins_of
 from evidence.nested_path import nested_tallies
 from evidence.path import GRID_POINTS
@@ -111,6 +111,6 @@ def _by_product(sample: Sample, path: FloatArray, epsilon: float, delta: float) 
         path=[tuple((GateThreshold(gate="p_t", value=float(tier)),) for tier in at) for at in path],
         min_retained_share=0.0,  # what is not worth having is the operator's to say
     )
-    if answer.status is not CertificationStatus.CERTIFIED:
+    if answer.status is not CertificateStatus.CERTIFIED:
         return None
     return tuple(tier[0].value for tier in answer.thresholds if tier is not None)

@@ -36,8 +36,8 @@ from evidence.calibration import (
 )
 from evidence.certificate import (
     CandidateFigures,
+    CertificateStatus,
     Certification,
-    CertificationStatus,
     CertificationTest,
     GateThreshold,
     Target,
@@ -113,9 +113,9 @@ __all__ = [
     "Candidate",
     "CandidateFigures",
     "Cause",
+    "CertificateStatus",
     "Certification",
     "CertificationRows",
-    "CertificationStatus",
     "CertificationTest",
     "ClippedEstimate",
     "Cohort",

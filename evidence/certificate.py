@@ -10,12 +10,13 @@ from typing import TypeAlias
 
 from evidence.errors import InvalidInputError
 from evidence.inputs import number
+from knowgate.bundle_documents import CertificateStatus
 from knowgate.spec import TargetKind
 
 __all__ = [
     "CandidateFigures",
+    "CertificateStatus",
     "Certification",
-    "CertificationStatus",
     "CertificationTest",
     "GateThreshold",
     "Target",
@@ -23,12 +24,6 @@ __all__ = [
     "Thresholds",
     "thresholds_as_objects",
 ]
-
-
-class CertificationStatus(StrEnum):
-    CERTIFIED = "certified"
-    INFEASIBLE = "infeasible"
-    INSUFFICIENT_EVIDENCE = "insufficient_evidence"
 
 
 class CertificationTest(StrEnum):
@@ -106,7 +101,7 @@ class Certification:
     1 − δ; `drop_upper_bound` below ε is the chosen candidate's own bound and not simultaneous over the walk.
     """
 
-    status: CertificationStatus
+    status: CertificateStatus
     target: Target
     delta: float  # the level this test used, after spending
     test: CertificationTest

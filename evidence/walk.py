@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from evidence.certificate import (
     CandidateFigures,
+    CertificateStatus,
     Certification,
-    CertificationStatus,
     Target,
     TargetKind,
 )
@@ -92,7 +92,7 @@ def _certified(
     figures, basis = _figures(passed, target, delta), passed.on(target.kind).basis(target.value)
     shown = target.value if target.kind is TargetKind.MAX_ACCURACY_DROP else 1.0
     return Certification(
-        status=CertificationStatus.CERTIFIED,
+        status=CertificateStatus.CERTIFIED,
         target=target,
         delta=delta,
         test=basis.test,
@@ -127,7 +127,7 @@ def _refused(walk: _Progress, rows: CertificationRows, target: Target, delta: fl
         )
         needed = None if needed is None else max(needed, first or 0)  # the walk has to get past its first failure
     return Certification(
-        status=CertificationStatus.INFEASIBLE if infeasible else CertificationStatus.INSUFFICIENT_EVIDENCE,
+        status=CertificateStatus.INFEASIBLE if infeasible else CertificateStatus.INSUFFICIENT_EVIDENCE,
         target=target,
         delta=delta,
         test=basis.test,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evidence import (
-    CertificationStatus,
+    CertificateStatus,
     RetainableShares,
     Target,
     TargetKind,
@@ -42,7 +42,7 @@ class ShorterChain:
     """A chain of fewer of the table's tiers, certified on the same rows."""
 
     tiers: tuple[int, ...]
-    status: CertificationStatus
+    status: CertificateStatus
     savings: float
 
 
@@ -97,7 +97,7 @@ def advise(table: OutcomeTable, rates: Sequence[TierRates], question: Question) 
             f"max_latency is {question.max_latency_ms:g} ms and no latency is known: give --latency or fill latency_ms"
         )
     labels = certificate.labels_needed
-    if certificate.status is CertificationStatus.INSUFFICIENT_EVIDENCE and certificate.n < fewest:
+    if certificate.status is CertificateStatus.INSUFFICIENT_EVIDENCE and certificate.n < fewest:
         labels = max(labels or 0, fewest - certificate.n)
     cases = cases_of(advised[0], worth, latency, question, shares)
     recommendation, reason = recommended(certificate, advised[0], cases, labels, retained)
@@ -163,7 +163,7 @@ def _kept(
     certificate: CertifiedThresholds, signals: list[dict[str, FloatArray]], correct: FloatArray, question: Question
 ) -> tuple[IntArray, str]:
     """[graded] the tier that each query keeps, and whose thresholds say so."""
-    if certificate.status is CertificationStatus.CERTIFIED:
+    if certificate.status is CertificateStatus.CERTIFIED:
         policy = Policy.of(question.rule, tuple(certificate.thresholds))
         return kept_tiers(policy, signals), "certified"
     estimated = boldest_estimated(question.rule, signals, correct, question.target)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from evidence import BreakEven, CertificationStatus, RetainableShares, Savings, Target, Waiting
+from evidence import BreakEven, CertificateStatus, RetainableShares, Savings, Target, Waiting
 from knowgate.policy import PolicyKind
 from services.advice_signals import SignalWorth
 from services.certification import CertifiedThresholds
@@ -108,18 +108,18 @@ def recommended(
         )
     if waits.applies:
         return Recommendation.DO_NOT, f"an escalation takes too long: {waits.finding}"
-    if certificate.status is CertificationStatus.CERTIFIED and certificate.retained_share >= 1.0:
+    if certificate.status is CertificateStatus.CERTIFIED and certificate.retained_share >= 1.0:
         return Recommendation.DO_NOT, (
             f"the cheaper tier alone keeps the promise ({_shown(certificate)}): use it alone"
         )
-    if certificate.status is CertificationStatus.INFEASIBLE:
+    if certificate.status is CertificateStatus.INFEASIBLE:
         return Recommendation.DO_NOT, (
             "no threshold that retains enough keeps the promise: whatever the rule, at least "
             f"{certificate.least_escalation or 0.0:.1%} of the queries must escalate, with this signal far more"
         )
     if weak.applies:
         return Recommendation.DO_NOT, f"the signal does not tell right answers from wrong ones ({weak.finding})"
-    if certificate.status is CertificationStatus.CERTIFIED:
+    if certificate.status is CertificateStatus.CERTIFIED:
         return _when_certified(cost, prices)
     return _when_open(certificate, cost, labels, retained)
 

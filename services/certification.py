@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from evidence import (
+    CertificateStatus,
     Certification,
     CertificationRows,
-    CertificationStatus,
     Target,
     certify_policy,
     gain_document,
@@ -50,7 +50,7 @@ Signals = list[dict[str, FloatArray]]
 class CertifiedThresholds:
     """The object that `knowgate certify --json` prints."""
 
-    status: CertificationStatus
+    status: CertificateStatus
     thresholds: list[dict[str, float] | None]  # one object of gate → value per non-last tier; None retains nothing
     retained_share: float
     estimated_drop: float

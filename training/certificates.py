@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from evidence.savings import Savings
-from knowgate.bundle import CertificateDocument, CertificateStatus
+from knowgate.bundle import CertificateDocument
 from knowgate.policy import PolicyKind
 from knowgate.records import Window
 from knowgate.spec import Targets
@@ -31,7 +31,7 @@ def certificate_of(
     aurocs = {name: quality_of(qualities, name) for name in ("p_t", "p_ik", "score")}
     values = {name: None if one is None else one.auroc.value for name, one in aurocs.items()}
     return CertificateDocument(
-        status=CertificateStatus(found.status.value),
+        status=found.status,
         target=targets.kind,
         target_value=targets.value,
         delta=delta,

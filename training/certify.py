@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from evidence.certificate import Certification, CertificationStatus, Target, Thresholds
+from evidence.certificate import CertificateStatus, Certification, Target, Thresholds
 from evidence.certification_rows import CertificationRows
 from evidence.certify import certify_path, refuse_overlap
 from evidence.path import candidates_of
@@ -44,7 +44,7 @@ class Certified:
 
     @property
     def certified(self) -> bool:
-        return self.certification.status is CertificationStatus.CERTIFIED
+        return self.certification.status is CertificateStatus.CERTIFIED
 
 
 def certify_policy(
@@ -103,7 +103,7 @@ def _certify(
         min_retained_share=targets.min_retained_share,
     )
     policy = escalate_all(len(rows.tiers))
-    if certification.status is CertificationStatus.CERTIFIED:
+    if certification.status is CertificateStatus.CERTIFIED:
         policy = policy_of(kind, certification.thresholds, fallback)
     return Certified(
         policy=policy,

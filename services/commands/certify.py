@@ -62,7 +62,7 @@ def certify(
 
     Exits with 0 when certified and with 3 when not: infeasible, or insufficient evidence.
     """
-    from evidence import CertificationStatus
+    from evidence import CertificateStatus
     from services.certification import TRUSTED, certify_table
     from services.clock import SystemClock
     from services.delta_account import at_level, stated_level
@@ -92,7 +92,7 @@ def certify(
     if cascade is not None:
         _record(cascade, table, target, answer)
     _tell(answer, as_json=as_json)
-    if answer.status is not CertificationStatus.CERTIFIED:
+    if answer.status is not CertificateStatus.CERTIFIED:
         raise typer.Exit(3)
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from evidence import (
+    CertificateStatus,
     CertificationRows,
-    CertificationStatus,
     Target,
     TargetKind,
     certify_policy,
@@ -55,7 +55,7 @@ def broken_promises(tiers: int, n: int, runs: int, chance_of: object) -> tuple[f
         signals = [{"p_t": column} for column in p_t[rows].T]
         answer = certify_policy(PolicyKind.P_T, signals, held, TARGET, DELTA)
         shares.append(answer.retained_share)
-        if answer.status is CertificationStatus.CERTIFIED:
+        if answer.status is CertificateStatus.CERTIFIED:
             at = tuple(None if tier is None else {"p_t": tier[0].value} for tier in answer.thresholds)
             broken += true_drop(p_t, correct, at) > EPSILON
     return broken / runs, float(np.mean(shares))

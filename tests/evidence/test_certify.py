@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from evidence import (
+    CertificateStatus,
     Certification,
     CertificationRows,
-    CertificationStatus,
     CertificationTest,
     InvalidInputError,
     OverlapError,
@@ -55,7 +55,7 @@ def threshold_of(answer: Certification) -> float:
 def test_the_last_candidate_before_the_first_failure_is_certified() -> None:
     scores, correct = traffic(np.random.default_rng(1), 3000)
     answer = certify_single_gate("p_t", scores, CertificationRows(correct=correct), DROP, 0.1)
-    assert answer.status is CertificationStatus.CERTIFIED
+    assert answer.status is CertificateStatus.CERTIFIED
     assert answer.test is CertificationTest.EXACT_DROP
     x = correct[:, 1] - correct[:, 0]
     passes = [
@@ -96,7 +96,7 @@ def test_rows_sorted_by_label_and_shuffled_give_the_same_certificate(weighted: b
         return certify_single_gate("p_t", scores[order], rows, target, 0.1)
 
     by_label = certify(np.argsort(correct[:, 1] - correct[:, 0], kind="stable"))
-    assert by_label.status is CertificationStatus.CERTIFIED
+    assert by_label.status is CertificateStatus.CERTIFIED
     # The mean of floats sums in another order: everything but its last digit is the same.
     for shuffled in (certify(rng.permutation(2000)), certify(rng.permutation(2000))):
         assert shuffled.thresholds == by_label.thresholds
@@ -118,7 +118,7 @@ def test_a_small_tier_that_is_always_worse_is_infeasible_with_the_escalation_it_
     correct = np.column_stack([rng.random(2000) < 0.5, rng.random(2000) < 0.98]).astype(float)
     scores = rng.choice([0.5, 0.9], size=2000)  # no candidate retains less than half
     coarse = certify_single_gate("p_t", scores, CertificationRows(correct=correct), DROP, 0.1)
-    assert coarse.status is CertificationStatus.INFEASIBLE
+    assert coarse.status is CertificateStatus.INFEASIBLE
     assert coarse.thresholds == (None,)
     assert (coarse.retained_share, coarse.estimated_drop, coarse.drop_upper_bound) == (0.0, 0.0, 0.0)
     assert coarse.labels_needed is None
@@ -129,7 +129,7 @@ def test_a_few_rows_are_insufficient_evidence_with_the_number_that_would_do() ->
     scores, correct = traffic(np.random.default_rng(6), 60, hardness=0.3)
     target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.005)
     answer = certify_single_gate("p_t", scores, CertificationRows(correct=correct), target, 0.1)
-    assert answer.status is CertificationStatus.INSUFFICIENT_EVIDENCE
+    assert answer.status is CertificateStatus.INSUFFICIENT_EVIDENCE
     assert answer.labels_needed is not None and 100 < answer.labels_needed < 5000
     assert answer.stopped_at is not None and answer.stopped_at.drop_upper_bound > 0.005
 
@@ -139,7 +139,7 @@ def test_with_the_labels_it_asked_for_it_certifies() -> None:
     first = certify_single_gate("p_t", *_rows_of(np.random.default_rng(6), 60), target, 0.1)
     assert first.labels_needed is not None
     again = certify_single_gate("p_t", *_rows_of(np.random.default_rng(8), 60 + 2 * first.labels_needed), target, 0.1)
-    assert again.status is CertificationStatus.CERTIFIED
+    assert again.status is CertificateStatus.CERTIFIED
 
 
 def _rows_of(rng: np.random.Generator, n: int) -> tuple[np.ndarray, CertificationRows]:
@@ -152,7 +152,7 @@ def test_escalating_everything_is_never_a_certificate() -> None:
     answer = certify_path(
         candidates_of([(None,)], lambda _: np.ones(500, dtype=int)), CertificationRows(correct=correct), DROP, 0.1
     )
-    assert answer.status is CertificationStatus.INSUFFICIENT_EVIDENCE
+    assert answer.status is CertificateStatus.INSUFFICIENT_EVIDENCE
     assert thresholds_as_objects(answer.thresholds) == [None]
 
 
@@ -168,7 +168,7 @@ def test_two_gates_walk_a_path_through_their_plane() -> None:
 
     path = equal_quantile_path([{"p_ik": p_ik, "p_t": scores}])
     answer = certify_path(candidates_of(path, keep), CertificationRows(correct=correct), DROP, 0.1)
-    assert answer.status is CertificationStatus.CERTIFIED
+    assert answer.status is CertificateStatus.CERTIFIED
     assert list(thresholds_as_objects(answer.thresholds)[0] or {}) == ["p_ik", "p_t"]
 
 
@@ -186,7 +186,7 @@ def test_a_chain_of_three_tiers_is_certified_as_a_whole() -> None:
 
     path = equal_quantile_path([{"p_t": low}, {"p_t": high}])
     answer = certify_path(candidates_of(path, keep), rows, DROP, 0.1)
-    assert answer.status is CertificationStatus.CERTIFIED
+    assert answer.status is CertificateStatus.CERTIFIED
     kept = keep(answer.thresholds)
     right = correct[np.arange(n), kept].mean()
     assert answer.estimated_drop == pytest.approx(correct[:, 2].mean() - right)
@@ -197,7 +197,7 @@ def test_retained_accuracy_is_certified_by_the_binomial() -> None:
     scores, correct = traffic(np.random.default_rng(11), 3000)
     target = Target(kind=TargetKind.RETAINED_ACCURACY, value=0.95)
     answer = certify_single_gate("p_t", scores, CertificationRows(correct=correct), target, 0.1)
-    assert answer.status is CertificationStatus.CERTIFIED
+    assert answer.status is CertificateStatus.CERTIFIED
     assert answer.test is CertificationTest.EXACT_BINOMIAL
     kept = scores >= threshold_of(answer)
     assert answer.retained_accuracy == correct[kept, 0].mean()
@@ -210,7 +210,7 @@ def test_a_retained_accuracy_out_of_reach_is_infeasible() -> None:
     correct = np.column_stack([rng.random(1000) < 0.6, np.ones(1000)]).astype(float)
     target = Target(kind=TargetKind.RETAINED_ACCURACY, value=0.95)
     answer = certify_single_gate("p_t", np.full(1000, 0.5), CertificationRows(correct=correct), target, 0.1)
-    assert answer.status is CertificationStatus.INFEASIBLE
+    assert answer.status is CertificateStatus.INFEASIBLE
     assert answer.least_escalation is not None and 0.3 < answer.least_escalation < 0.4
 
 
@@ -224,7 +224,7 @@ def test_weighted_rows_are_thinned_to_one_rate_and_certified_exactly() -> None:
     rows = CertificationRows(correct=correct, propensity=propensity, observed=observed, ids=ids)
     target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.05)
     answer = certify_single_gate("p_t", scores, rows, target, 0.1)
-    assert answer.status is CertificationStatus.CERTIFIED
+    assert answer.status is CertificateStatus.CERTIFIED
     assert answer.test is CertificationTest.THINNED_DROP
     assert 2900 < answer.n < 3100  # every row of the table, at the rate of the rarest coin
     assert answer.drop_upper_bound <= 0.05
@@ -240,7 +240,7 @@ def test_weighted_rows_are_bet_on_where_thinning_would_waste_more() -> None:
     rows = CertificationRows(correct=correct, propensity=propensity, observed=observed, ids=ids)
     target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.05)
     answer = certify_single_gate("p_t", scores, rows, target, 0.1)
-    assert answer.status is CertificationStatus.CERTIFIED
+    assert answer.status is CertificateStatus.CERTIFIED
     assert answer.test is CertificationTest.BETTING_DROP
     assert answer.drop_upper_bound <= 0.05
 
@@ -251,7 +251,7 @@ def test_soft_labels_are_certified_by_betting_for_an_accuracy_too() -> None:
     rows = CertificationRows(correct=np.clip(correct, 0.02, 0.98), ids=tuple(f"q{i}" for i in range(3000)))
     target = Target(kind=TargetKind.RETAINED_ACCURACY, value=0.9)
     answer = certify_single_gate("p_t", scores, rows, target, 0.1)
-    assert answer.status is CertificationStatus.CERTIFIED
+    assert answer.status is CertificateStatus.CERTIFIED
     assert answer.test is CertificationTest.BETTING_ACCURACY
     assert answer.retained_accuracy_lower_bound is not None and answer.retained_accuracy_lower_bound >= 0.89
 
@@ -259,7 +259,7 @@ def test_soft_labels_are_certified_by_betting_for_an_accuracy_too() -> None:
 def test_a_hundred_thousand_rows_are_certified_from_one_sort() -> None:
     scores, correct = traffic(np.random.default_rng(15), 100_000)
     answer = certify_single_gate("p_t", scores, CertificationRows(correct=correct), DROP, 0.1)
-    assert answer.status is CertificationStatus.CERTIFIED
+    assert answer.status is CertificateStatus.CERTIFIED
     assert answer.n == 100_000
 
 

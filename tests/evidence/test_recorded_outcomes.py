@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from evidence import (
+    CertificateStatus,
     CertificationRows,
-    CertificationStatus,
     Target,
     TargetKind,
     certify_single_gate,
@@ -39,7 +39,7 @@ def test_the_recorded_set_is_certified_with_the_drop_it_shows() -> None:
     p_t, correct = recorded()
     target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.02)
     answer = certify_single_gate("p_t", p_t, CertificationRows(correct=correct), target, 0.1)
-    assert answer.status is CertificationStatus.CERTIFIED
+    assert answer.status is CertificateStatus.CERTIFIED
     gates = answer.thresholds[0]
     assert gates is not None
     kept = p_t >= gates[0].value

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from evidence import (
+    CertificateStatus,
     Certification,
     CertificationRows,
-    CertificationStatus,
     GateThreshold,
     OverlapError,
     Target,
@@ -83,7 +83,7 @@ def test_the_walk_is_the_last_success_before_the_first_failure_by_brute_force(se
         if not drop_refuted(int((x == 1).sum()), int((x == -1).sum()), len(x), 0.1, 0.1):
             break
         best = (thresholds, float((kept < tiers - 1).mean()), float(x.mean()))
-    assert (answer.status is CertificationStatus.CERTIFIED) == (best is not None)
+    assert (answer.status is CertificateStatus.CERTIFIED) == (best is not None)
     if best is not None:
         assert (answer.thresholds, answer.retained_share) == best[:2]
         assert answer.estimated_drop == pytest.approx(best[2])
@@ -103,7 +103,7 @@ def test_a_retained_accuracy_is_walked_by_the_binomial_by_brute_force(seed: int)
         if not proportion_at_least(int(correct[kept, 0].sum()), int(kept.sum()), 0.7, 0.1):
             break
         best = thresholds
-    assert (answer.status is CertificationStatus.CERTIFIED) == (best is not None)
+    assert (answer.status is CertificateStatus.CERTIFIED) == (best is not None)
     if best is not None:
         assert answer.thresholds == best
         assert answer.retained_accuracy_lower_bound is not None
@@ -182,7 +182,7 @@ def test_the_least_escalation_is_below_what_the_best_rule_pays(seed: int) -> Non
     one_level = [{"p_t": np.full(120, 0.5)}]  # all or nothing, and all is too much
     answer = certify_policy(PolicyKind.P_T, one_level, CertificationRows(correct=correct), DROP, 0.1)
     x = correct[:, 1] - correct[:, 0]
-    assert answer.status is not CertificationStatus.CERTIFIED
+    assert answer.status is not CertificateStatus.CERTIFIED
     assert answer.least_escalation is not None
     assert 0.0 < answer.least_escalation < x.mean() - 0.1
     assert answer.least_escalation == pytest.approx(
@@ -255,7 +255,7 @@ def test_a_path_learned_on_other_rows_is_walked_as_it_is(seed: int) -> None:
         if mask.any()
     ]
     expected = passed.index(False) if False in passed else len(passed)
-    assert (answer.status is CertificationStatus.CERTIFIED) == (expected > 0)
+    assert (answer.status is CertificateStatus.CERTIFIED) == (expected > 0)
     if expected > 0:
         assert answer.retained_share == masks[len(masks) - len(passed) + expected - 1].mean()
     with pytest.raises(OverlapError):
@@ -271,9 +271,9 @@ def test_a_first_failure_is_final_also_where_a_bolder_candidate_would_pass() -> 
         Candidate(thresholds=((GateThreshold(gate="p_t", value=at),),), kept=kept)
         for at, kept in ((0.9, np.where(x > 0, 0, 1)), (0.1, bold))
     ]
-    assert certify_path(candidates[1:], rows, DROP, 0.1).status is CertificationStatus.CERTIFIED
+    assert certify_path(candidates[1:], rows, DROP, 0.1).status is CertificateStatus.CERTIFIED
     answer = certify_path(candidates, rows, DROP, 0.1)
-    assert answer.status is not CertificationStatus.CERTIFIED
+    assert answer.status is not CertificateStatus.CERTIFIED
     assert answer.stopped_at is not None and answer.stopped_at.retained_share == pytest.approx(1 / 3)
 
 
@@ -287,12 +287,12 @@ def test_what_passes_and_retains_less_than_is_worth_having_is_not_certified() ->
         least: certify_single_gate("p_t", p_t, rows, target, 0.1, min_retained_share=least)
         for least in (0.1, 0.45, 0.9)
     }
-    assert found[0.1].status is CertificationStatus.CERTIFIED and 0.28 < found[0.1].retained_share < 0.35
+    assert found[0.1].status is CertificateStatus.CERTIFIED and 0.28 < found[0.1].retained_share < 0.35
     for least in (0.45, 0.9):
-        assert found[least].status is CertificationStatus.INFEASIBLE
+        assert found[least].status is CertificateStatus.INFEASIBLE
         assert found[least].retained_share == 0.0 and found[least].thresholds == (None,)
     near = certify_single_gate("p_t", p_t, rows, target, 0.1, min_retained_share=found[0.1].retained_share + 0.005)
-    assert near.status is CertificationStatus.INSUFFICIENT_EVIDENCE and near.labels_needed
+    assert near.status is CertificateStatus.INSUFFICIENT_EVIDENCE and near.labels_needed
 
 
 @pytest.mark.parametrize("delta", [0.02, 0.1, 0.2])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evidence.certificate import CertificationStatus
+from evidence.certificate import CertificateStatus
 from knowgate.policy import PolicyKind
 from knowgate.records import LabelSource
 from knowgate.spec import Targets
@@ -67,7 +67,7 @@ def test_a_certificate_says_whose_labels_it_rests_on() -> None:
     split = Split(parts=np.full(N, str(Part.CERTIFICATION)), prompts={})
     signals = [{"p_t": rows.tiers[0].p_t}]
     found = certify_policy(rows, split, signals, Targets(value=0.06), kind=PolicyKind.P_T, delta=0.1)
-    assert found is not None and found.certification.status is CertificationStatus.CERTIFIED
+    assert found is not None and found.certification.status is CertificateStatus.CERTIFIED
     basis = label_basis(found, (LabelSource.GOLD, LabelSource.HUMAN))
     drawn = int(np.isfinite(rows.tiers[0].correct).sum())
     assert basis.labels == {"gold": 2 * drawn}

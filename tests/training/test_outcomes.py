@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evidence.certificate import CertificationStatus
+from evidence.certificate import CertificateStatus
 from evidence.errors import OverlapError
 from evidence.path import Candidate
 from evidence.tally import tally_of
@@ -261,7 +261,7 @@ def test_unlabelled_rows_cost_savings_and_never_the_guarantee() -> None:
     targets = Targets(rule=PolicyKind.P_T, value=0.05)
     found = certify_policy(poor, _split(2000), [signals], targets, kind=PolicyKind.P_T, delta=0.1)
     assert found is not None
-    if found.certification.status is CertificationStatus.CERTIFIED:
+    if found.certification.status is CertificateStatus.CERTIFIED:
         truly = (found.kept == 0) * (1.0 - rows.tiers[0].correct)
         assert truly.mean() <= 0.05
 
@@ -296,5 +296,5 @@ def test_labels_drawn_on_rows_of_equal_answers_too_break_no_promise() -> None:
             ids=tuple(f"{run}-{row}" for row in range(n)),
         )
         everything = Candidate(thresholds=(None,), kept=np.zeros(n, dtype=np.int64))
-        given += tally_of(certification_rows(rows), everything, delta).drop_refuted(epsilon, delta)
+        given += tally_of(certification_rows(rows), everything, delta).drop.shown(epsilon, delta)
     assert given / runs <= delta + 2 * np.sqrt(delta * (1 - delta) / runs)
