@@ -72,7 +72,7 @@ from evidence.exact_drop import (
 from evidence.inputs import why_not_identified
 from evidence.label_allocation import label_propensities
 from evidence.ood_conservativeness import EscalationGap, OodConservativeness, escalation_gap, ood_conservativeness_of
-from evidence.path import Candidate, candidates_of, equal_quantile_path, policy_at, single_gate_path
+from evidence.path import Candidate, candidates_of, equal_quantile_path, path_of, policy_at, single_gate_path
 from evidence.power import (
     approximate_rows_for_drop,
     rows_needed_for_accuracy,
@@ -200,6 +200,7 @@ __all__ = [
     "ood_conservativeness_of",
     "open_watch",
     "overconfidence",
+    "path_of",
     "perfect_kept",
     "perfect_kept_at_accuracy",
     "policy_at",

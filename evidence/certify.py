@@ -13,7 +13,7 @@ from evidence import path as paths
 from evidence.certificate import Certification, Target, Thresholds
 from evidence.certification_rows import CertificationRows
 from evidence.errors import InvalidInputError, OverlapError
-from evidence.inputs import level, real_array, same_length
+from evidence.inputs import BoolArray, level, real_array, same_length
 from evidence.nested_path import Signals, entry_points, is_nested, nested_tallies
 from evidence.path import Candidate, policy_at
 from evidence.tally import tally_of
@@ -63,13 +63,15 @@ def certify_policy(
     *,
     path: Sequence[Thresholds] | None = None,
     fallback: Policy | None = None,
+    ran: BoolArray | None = None,
     min_retained_share: float = MIN_RETAINED_SHARE,
     learned_on: Collection[str] = frozenset(),
 ) -> Certification:
     """Certify the thresholds of a policy of `kind`, for any number of gates and tiers.
 
     Args: signals, per non-last tier its gates' values [n], NaN = missing (the fallback decides, else it escalates);
-    path, conservative first, all gates opening together at 480 equal quantile levels unless given.
+    path, conservative first, all gates opening together at 480 equal quantile levels unless given (`path_of`); ran
+    [n, tiers], where each tier ran: one that did not may have kept anything, and counts as having kept.
 
     Raises OverlapError where a certification row is among `learned_on`, InvalidInputError on bad input.
 
@@ -89,13 +91,13 @@ def certify_policy(
         same_length(rows=rows.counted, **{f"{gate} of tier {tier}": column for gate, column in shown.items()})
     if len(signals) != rows.tiers - 1:
         raise InvalidInputError(f"signals are of {len(signals)} tiers, rows of {rows.tiers}; give all but the last's")
-    path = paths.equal_quantile_path(signals) if path is None else path
+    path = paths.path_of(kind, signals) if path is None else path
     policies = [policy_at(kind, thresholds, fallback) for thresholds in path]
     if is_nested(policies):
-        tallies = nested_tallies(path, entry_points(policies, signals), rows, delta)
+        tallies = nested_tallies(path, entry_points(policies, signals, ran), rows, delta)
         return walk_path(tallies, rows, target, delta, min_retained_share)
     candidates = (
-        Candidate(thresholds=thresholds, kept=kept_tiers(policy, signals))
+        Candidate(thresholds=thresholds, kept=kept_tiers(policy, signals, ran))
         for thresholds, policy in zip(path, policies, strict=True)
     )
     return certify_path(candidates, rows, target, delta, min_retained_share=min_retained_share)

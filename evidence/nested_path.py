@@ -46,10 +46,11 @@ def _opens(old: tuple[Gate, ...] | None, new: tuple[Gate, ...] | None) -> bool:
     )
 
 
-def entry_points(policies: Sequence[Policy], signals: Sequence[Signals]) -> IntArray:
+def entry_points(policies: Sequence[Policy], signals: Sequence[Signals], ran: BoolArray | None = None) -> IntArray:
     """[n, tiers − 1] the first of the nested policies under which each tier retains each row; their number = never.
 
-    Args: signals, per non-last tier what `knowgate.policy.retain_mask` takes, arrays of one length n.
+    Args: signals, per non-last tier what `knowgate.policy.retain_mask` takes, arrays of one length n; ran
+    [n, tiers], where each ran: one that did not counts as retaining.
 
     Examples:
         >>> from knowgate.policy import PolicyKind
@@ -67,7 +68,9 @@ def entry_points(policies: Sequence[Policy], signals: Sequence[Signals]) -> IntA
                 entry[rows, tier] = first
                 continue
             middle = (first + last) // 2
-            kept = retain_mask(policies[middle], {name: column[rows] for name, column in shown.items()}, tier=tier)
+            some = {name: column[rows] for name, column in shown.items()}
+            there = None if ran is None else ran[rows, tier]
+            kept = retain_mask(policies[middle], some, tier=tier, ran=there)
             todo += [(rows[kept], first, middle), (rows[~kept], middle + 1, last)]
     return entry
 

@@ -3,7 +3,8 @@
 One gate has a natural order, from the highest threshold down, and its grid comes from scores alone. Several gates, or
 several tiers, need a one-dimensional path through the plane of thresholds: here the gates open together, at
 equal quantile levels of their signals, which again needs no label. A path learned from labels is as good, if
-those labels are of other rows (`certify_path(learned_on=…)` refuses the same ones).
+those labels are of other rows (`certify_path(learned_on=…)` refuses the same ones): so gates may open at speeds of
+their own. The OOD gate does not open: it stands at a fixed percentile.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,10 +16,11 @@ import numpy.typing as npt
 from evidence.certificate import GateThreshold, Thresholds, thresholds_as_objects
 from evidence.errors import InvalidInputError
 from evidence.inputs import FloatArray, IntArray, count, real_array
-from knowgate.policy import Gate, Policy, PolicyKind
+from knowgate.policy import GATES_OF, Gate, Policy, PolicyKind
 from knowgate.records import Reason
 
 GRID_POINTS = 480  # finer retains more: docs/decisions/0061-sharper-tests.md
+OOD_AT_MOST = 0.99  # of the reference distribution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,6 +56,33 @@ def policy_at(kind: PolicyKind, thresholds: Thresholds, fallback: Policy | None 
     return Policy.of(kind, tuple(thresholds_as_objects(thresholds)), fallback)
 
 
+def path_of(
+    kind: PolicyKind, signals: Sequence[Mapping[str, FloatArray]], *, speed: Mapping[str, float] | None = None
+) -> list[Thresholds]:
+    """The candidates of a rule over signals [n] per non-last tier; empty where a tier lacks one of them altogether.
+
+    `speed` is of gates that open faster than the path goes (1): the share that passes is min(1, speed · level). A gate
+    that is open passes all that these rows show, and nothing below it.
+
+    Examples:
+        >>> shown = {"p_ik": np.array([0.2, 0.8]), "p_t": np.array([0.3, 0.6]), "ood": np.array([0.5, 0.5])}
+        >>> [thresholds_as_objects(at)[0] for at in path_of(PolicyKind.GATES, [shown])][::2]
+        [{'p_ik': 0.8, 'p_t': 0.6, 'ood': 0.99}]
+    """
+    looked_at = [str(gate) for gate in GATES_OF[kind] if gate is not Reason.OOD]
+    if any(gate not in tier or not np.isfinite(tier[gate]).any() for tier in signals for gate in looked_at):
+        return []
+    path = equal_quantile_path([{gate: tier[gate] for gate in looked_at} for tier in signals], speed=speed)
+    if Reason.OOD not in GATES_OF[kind]:
+        return path
+    fixed = (GateThreshold(gate="ood", value=OOD_AT_MOST),)
+    judged = ["ood" in tier and bool(np.isfinite(tier["ood"]).any()) for tier in signals]
+    return [
+        tuple((*(gates or ()), *(fixed if has_ood else ())) for gates, has_ood in zip(at, judged, strict=True))
+        for at in path
+    ]
+
+
 def single_gate_path(gate: str, scores: npt.ArrayLike, points: int = GRID_POINTS) -> list[Thresholds]:
     """Thresholds of one gate from conservative to bold, at equally spaced quantiles of scores (NaN = missing).
 
@@ -64,10 +93,16 @@ def single_gate_path(gate: str, scores: npt.ArrayLike, points: int = GRID_POINTS
     return equal_quantile_path([{gate: scores}], points)
 
 
-def equal_quantile_path(tiers: Sequence[Mapping[str, npt.ArrayLike]], points: int = GRID_POINTS) -> list[Thresholds]:
+def equal_quantile_path(
+    tiers: Sequence[Mapping[str, npt.ArrayLike]],
+    points: int = GRID_POINTS,
+    *,
+    speed: Mapping[str, float] | None = None,
+) -> list[Thresholds]:
     """Thresholds of several gates and tiers that open together: each signal [n] at the same quantile level.
 
-    Args: per non-last tier its signals by gate (NaN = missing; those rows escalate whatever the threshold).
+    Args: per non-last tier its signals by gate (NaN = missing; those rows escalate whatever the threshold); speed, of
+    the gates whose level is a multiple of the others'.
     Returns at most `points` distinct sets of thresholds, the most conservative first.
 
     Examples:
@@ -79,7 +114,11 @@ def equal_quantile_path(tiers: Sequence[Mapping[str, npt.ArrayLike]], points: in
     if not tiers or any(not signals for signals in tiers):
         raise InvalidInputError("tiers has a tier without a signal; give at least one gate per non-last tier")
     levels = np.arange(1, points + 1) / points
-    grids = [{gate: _grid(gate, values, levels) for gate, values in signals.items()} for signals in tiers]
+    fast = speed or {}
+    grids = [
+        {gate: _grid(gate, values, np.minimum(levels * fast.get(gate, 1.0), 1.0)) for gate, values in signals.items()}
+        for signals in tiers
+    ]
     path: list[Thresholds] = []
     for at in range(points):
         thresholds = tuple(

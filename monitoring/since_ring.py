@@ -1,7 +1,7 @@
 """What the decisions that came after a risk alarm say of a bundle: what would it have lost on them?
 
 After a stop nothing is retained and every tier runs, so the rows say it of any bundle. The bundle's own policy is asked
-again (`knowgate.policy.retain_mask`), with signals that its own models make of the stored hidden states; X and the
+again (`knowgate.policy.kept_tiers`), with signals that its own models make of the stored hidden states; X and the
 test are those of certification: what nobody knows counts as wrong. A tier that did not run may have kept anything.
 """
 
@@ -19,7 +19,7 @@ from evidence.known_outcomes import LoggedRows, outcome_coin
 from evidence.path import Candidate
 from evidence.tally import tally_of
 from knowgate.bundle import Bundle
-from knowgate.policy import Policy, first_retaining, retain_mask
+from knowgate.policy import kept_tiers
 from knowgate.records import Fingerprint
 from knowgate.spec import CascadeSpec, LabelCoin
 from knowgate.tier_models import TierModels
@@ -134,14 +134,9 @@ class _Columns:
 
 def _kept(columns: _Columns, bundle: Bundle, spec: CascadeSpec) -> IntArray:
     """[n] the tier at which the bundle would have kept each decision."""
-    policy: Policy = bundle.document.policy
-    masks = []
-    for tier in range(spec.last):
-        same_kind = bundle.document.p_t_kinds[tier] is spec.tiers[tier].p_t_kind
-        signals = _signals(columns, tier, bundle.tiers[tier], same_kind=same_kind)
-        retained = retain_mask(policy, signals, tier=tier)
-        masks.append(np.where(columns.ran[:, tier], retained, policy.rules[tier] is not None))
-    return first_retaining(masks)
+    same_kind = [kind is tier.p_t_kind for kind, tier in zip(bundle.document.p_t_kinds, spec.tiers, strict=False)]
+    signals = [_signals(columns, tier, bundle.tiers[tier], same_kind=same_kind[tier]) for tier in range(spec.last)]
+    return kept_tiers(bundle.document.policy, signals, columns.ran)
 
 
 def _signals(columns: _Columns, tier: int, models: TierModels | None, *, same_kind: bool) -> Mapping[str, FloatArray]:

@@ -7,16 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evidence import (
-    EvidenceError,
-    Figure,
-    Target,
-    TargetKind,
-    auroc,
-    equal_quantile_path,
-    overconfidence,
-    thresholds_as_objects,
-)
+from evidence import Figure, Target, TargetKind, auroc, overconfidence, path_of, policy_at
 from knowgate.policy import GATES_OF, BoolArray, FloatArray, IntArray, Policy, PolicyKind, kept_tiers
 from services.history.outcomes import OutcomeTable
 
@@ -82,13 +73,9 @@ def boldest_estimated(
     """The thresholds that retain most while these very rows keep the target; None where none does."""
     best: Policy | None = None
     most = 0.0
-    try:
-        path = equal_quantile_path(signals)
-    except EvidenceError:  # a signal that no graded row has
-        return None
     last = correct.shape[1] - 1
-    for thresholds in path:
-        policy = Policy.of(rule, tuple(thresholds_as_objects(thresholds)))
+    for thresholds in path_of(rule, signals):
+        policy = policy_at(rule, thresholds)
         kept = kept_tiers(policy, signals)
         retained = float((kept < last).mean())
         if retained > most and _keeps(target, kept, correct):

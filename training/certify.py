@@ -17,13 +17,13 @@ import numpy.typing as npt
 
 from evidence.certificate import CertificateStatus, Certification, Target, Thresholds
 from evidence.certification_rows import CertificationRows
-from evidence.certify import certify_path, refuse_overlap
-from evidence.path import candidates_of
-from knowgate.policy import Policy, PolicyKind, escalate_all, first_retaining, retain_mask
+from evidence.certify import certify_policy, refuse_overlap
+from evidence.path import path_of, policy_at
+from knowgate.policy import Policy, PolicyKind, escalate_all, kept_tiers
 from knowgate.spec import TargetKind, Targets
 from training.dataset import CascadeRows
 from training.outcomes import certification_rows, forecast_error_on
-from training.paths import Signals, learn_speed, path_of, policy_of
+from training.paths import Signals, learn_speed
 from training.splits import Part, Split
 
 IntArray = npt.NDArray[np.int64]
@@ -47,7 +47,7 @@ class Certified:
         return self.certification.status is CertificateStatus.CERTIFIED
 
 
-def certify_policy(
+def certify_rule(
     rows: CascadeRows, split: Split, signals: Sequence[Signals], targets: Targets, *, kind: PolicyKind, delta: float
 ) -> Certified | None:
     """Certify `kind` at level `delta`; `signals` are of all rows [n] per non-last tier.
@@ -57,7 +57,7 @@ def certify_policy(
     everything = np.ones(rows.n, dtype=bool)
     if kind is PolicyKind.P_T:
         return _certify(rows, everything, signals, targets, kind, delta, path_of(kind, signals), None)
-    fallback = certify_policy(rows, split, signals, targets, kind=PolicyKind.P_T, delta=FALLBACK_SHARE * delta)
+    fallback = certify_rule(rows, split, signals, targets, kind=PolicyKind.P_T, delta=FALLBACK_SHARE * delta)
     kept_back = fallback.policy if fallback is not None and fallback.certified else None
     tested = split.rows(Part.CERTIFICATION)
     _refuse_overlap(rows, split)
@@ -73,11 +73,7 @@ def kept_at(policy: Policy, rows: CascadeRows, signals: Sequence[Signals]) -> In
 
     A tier that did not run may have kept anything, so it counts as having kept: its outcome is unknown.
     """
-    masks = [
-        np.where(rows.tiers[tier].ran, retain_mask(policy, shown, tier=tier), policy.rules[tier] is not None)
-        for tier, shown in enumerate(signals)
-    ]
-    return first_retaining(masks)
+    return kept_tiers(policy, signals, rows.ran)
 
 
 def _certify(
@@ -95,16 +91,20 @@ def _certify(
     known = _testable(held, forecast_error_on(rows, ~tested))
     if known is None or not path:
         return None
-    certification = certify_path(
-        candidates_of(path, lambda thresholds: kept_at(policy_of(kind, thresholds, fallback), held, shown)),
+    certification = certify_policy(
+        kind,
+        shown,
         known,
         Target(kind=targets.kind, value=targets.value),
         delta,
+        path=path,
+        fallback=fallback,
+        ran=held.ran,
         min_retained_share=targets.min_retained_share,
     )
     policy = escalate_all(len(rows.tiers))
     if certification.status is CertificateStatus.CERTIFIED:
-        policy = policy_of(kind, certification.thresholds, fallback)
+        policy = policy_at(kind, certification.thresholds, fallback)
     return Certified(
         policy=policy,
         certification=certification,
@@ -128,13 +128,13 @@ def _path(
 ) -> list[Thresholds]:
     tested = split.rows(Part.CERTIFICATION)
     unlabelled = [{name: values[tested] for name, values in tier.items()} for tier in signals]
-    speed = (1.0, 1.0)
+    speed = None
     if kind is PolicyKind.GATES:
         taught = split.rows(Part.VALIDATION, Part.CALIBRATION)
         first = {name: values[taught] for name, values in signals[0].items()}
         allowed = targets.value if targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value
         speed = learn_speed(first, rows.tiers[0].correct[taught], rows.tiers[-1].correct[taught], allowed)
-    return path_of(kind, unlabelled, speed)
+    return path_of(kind, unlabelled, speed=speed)
 
 
 def _refuse_overlap(rows: CascadeRows, split: Split) -> None:

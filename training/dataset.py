@@ -124,6 +124,11 @@ class CascadeRows:
     def n(self) -> int:
         return len(self.ids)
 
+    @property
+    def ran(self) -> BoolArray:
+        """[n, tiers] whether each tier ran."""
+        return np.column_stack([tier.ran for tier in self.tiers])
+
     def take(self, rows: BoolArray) -> "CascadeRows":
         """The chosen decisions, rows [n]."""
         return CascadeRows(

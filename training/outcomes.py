@@ -91,7 +91,7 @@ def label_coin(rows: CascadeRows) -> FloatArray | None:
 
 def _logged(rows: CascadeRows, agrees: BoolArray) -> LoggedRows:
     return LoggedRows(
-        ran=np.column_stack([tier.ran for tier in rows.tiers]),
+        ran=rows.ran,
         agrees=agrees,
         correct=np.column_stack([tier.correct for tier in rows.tiers]),
         label_propensity=np.column_stack([tier.label_propensity for tier in rows.tiers]),

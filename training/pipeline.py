@@ -34,7 +34,7 @@ from store.certifications import next_attempt
 from store.engine import reading
 from store.job_runs import Claim
 from training.certificates import certificate_of
-from training.certify import Certified, certify_policy
+from training.certify import Certified, certify_rule
 from training.compare import compare_with_champion
 from training.dataset import CascadeRows, TierVectors, extracted_vectors, read_window, stored_vectors
 from training.extraction import Answerer
@@ -106,7 +106,7 @@ def train_window(
         signals = [_signals(rows, tier, one, vectors[tier]) for tier, one in enumerate(learned)]
         targets, delta = spec.targets, delta_for_attempt(spec.targets.delta, attempt)
         kind = _kind(targets, learned)
-        certified = certify_policy(rows, split, signals, targets, kind=kind, delta=delta)
+        certified = certify_rule(rows, split, signals, targets, kind=kind, delta=delta)
         if certified is None:
             return _no_data(engine, claim, cascade, rows, clock)
         return _publish(

@@ -156,10 +156,14 @@ def decide(policy: Policy, signals: Signals, *, tier: int = 0, fault: Reason | N
     return verdict(Action.RETAIN, None, outcomes, False)
 
 
-def retain_mask(policy: Policy, signals: Mapping[str, FloatArray], *, tier: int = 0) -> BoolArray:
+def retain_mask(
+    policy: Policy, signals: Mapping[str, FloatArray], *, tier: int = 0, ran: BoolArray | None = None
+) -> BoolArray:
     """`decide` over arrays: which rows tier `tier` retains.
 
     `signals` maps gate names to float64 arrays of one shape [n], NaN = missing; a gate's absent array is all missing.
+    `ran` [n] says where the tier ran, everywhere unless given: one that did not may have kept anything, so it counts as
+    having kept, if the policy lets it keep anything at all.
     """
     rows = len(next(iter(signals.values())))
     rule = policy.rules[tier]
@@ -171,21 +175,28 @@ def retain_mask(policy: Policy, signals: Mapping[str, FloatArray], *, tier: int 
     for gate, column in zip(rule, columns, strict=True):
         missing |= ~np.isfinite(column)
         passed &= gate.passes(column).astype(bool)
-    if policy.fallback is None:
-        return passed & ~missing
-    return np.where(missing, retain_mask(policy.fallback, signals, tier=tier), passed)
+    passed &= ~missing
+    if policy.fallback is not None:
+        passed |= missing & retain_mask(policy.fallback, signals, tier=tier)
+    return passed if ran is None else passed | ~ran
 
 
-def kept_tiers(policy: Policy, signals: Sequence[Mapping[str, FloatArray]]) -> IntArray:
+def kept_tiers(policy: Policy, signals: Sequence[Mapping[str, FloatArray]], ran: BoolArray | None = None) -> IntArray:
     """The tier whose answer each row keeps: the first that retains it, else the last.
 
-    `signals` holds per non-last tier what `retain_mask` takes, all of one length n. Returns int64 [n].
+    `signals` holds per non-last tier what `retain_mask` takes, all of one length n, and `ran` [n, tiers], of which the
+    last tier's column may be left out, where each ran. Returns int64 [n].
 
     >>> policy = Policy.of(PolicyKind.P_T, ({"p_t": 0.9},))
     >>> kept_tiers(policy, [{"p_t": np.array([0.95, 0.2, np.nan])}]).tolist()
     [0, 1, 1]
     """
-    return first_retaining([retain_mask(policy, shown, tier=tier) for tier, shown in enumerate(signals)])
+    return first_retaining(
+        [
+            retain_mask(policy, shown, tier=tier, ran=None if ran is None else ran[:, tier])
+            for tier, shown in enumerate(signals)
+        ]
+    )
 
 
 def first_retaining(masks: Sequence[BoolArray]) -> IntArray:

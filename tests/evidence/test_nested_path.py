@@ -40,9 +40,10 @@ def test_a_nested_path_is_tallied_as_candidate_by_candidate(
     path = equal_quantile_path([{gate: tier[gate] for gate in gates} for tier in signals], points=12)
     policies = [policy_at(kind, thresholds, kept_back if fallback else None) for thresholds in path]
     assert is_nested(policies)
-    together = list(nested_tallies(path, entry_points(policies, signals), rows, 0.1))
+    ran = rng.random((n, tiers)) < 0.8 if seed % 2 else None
+    together = list(nested_tallies(path, entry_points(policies, signals, ran), rows, 0.1))
     for thresholds, policy, tally in zip(path, policies, together, strict=True):
-        alone = tally_of(rows, Candidate(thresholds=thresholds, kept=kept_tiers(policy, signals)), 0.1)
+        alone = tally_of(rows, Candidate(thresholds=thresholds, kept=kept_tiers(policy, signals, ran)), 0.1)
         assert tally.retained_share == pytest.approx(alone.retained_share)
         for kind_of_target in TargetKind:
             ours, theirs = tally.on(kind_of_target), alone.on(kind_of_target)

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from evidence import InvalidInputError, Thresholds, candidates_of, equal_quantile_path, single_gate_path
+from evidence import InvalidInputError, Thresholds, candidates_of, equal_quantile_path, path_of, single_gate_path
 from evidence.certificate import GateThreshold
+from evidence.path import OOD_AT_MOST
+from knowgate.policy import PolicyKind
 
 
 def gates(thresholds: Thresholds, tier: int = 0) -> tuple[GateThreshold, ...]:
@@ -71,3 +73,13 @@ def test_bad_input_is_named() -> None:
         single_gate_path("p_t", [0.5], points=0)
     with pytest.raises(InvalidInputError, match="tier without a signal"):
         equal_quantile_path([{}])
+
+
+def test_a_gate_that_opens_twice_as_fast_is_open_at_half_of_the_path_and_none_opens_below_what_was_seen() -> None:
+    rng = np.random.default_rng(5)
+    p_ik, p_t = rng.random(400), rng.random(400)
+    path = path_of(PolicyKind.GATES, [{"p_ik": p_ik, "p_t": p_t, "ood": rng.random(400)}], speed={"p_ik": 2.0})
+    at = np.array([[gate.value for gate in tiers[0] or ()] for tiers in path])
+    passing = np.column_stack([(p_ik >= at[:, :1]).mean(axis=1), (p_t >= at[:, 1:2]).mean(axis=1)])
+    np.testing.assert_allclose(passing[:, 0], np.minimum(2 * passing[:, 1], 1.0), atol=2.5 / 400)
+    assert at[-1].tolist() == [p_ik.min(), p_t.min(), OOD_AT_MOST]

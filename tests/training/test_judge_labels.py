@@ -9,7 +9,7 @@ from evidence.certificate import CertificateStatus
 from knowgate.policy import PolicyKind
 from knowgate.records import LabelSource
 from knowgate.spec import Targets
-from training.certify import certify_policy
+from training.certify import certify_rule
 from training.dataset import CascadeRows, TierColumns
 from training.label_basis import label_basis
 from training.outcomes import certification_rows, forecast_error_on, forecasts_left_out
@@ -66,7 +66,7 @@ def test_a_certificate_says_whose_labels_it_rests_on() -> None:
     rows = judged_rows()
     split = Split(parts=np.full(N, str(Part.CERTIFICATION)), prompts={})
     signals = [{"p_t": rows.tiers[0].p_t}]
-    found = certify_policy(rows, split, signals, Targets(value=0.06), kind=PolicyKind.P_T, delta=0.1)
+    found = certify_rule(rows, split, signals, Targets(value=0.06), kind=PolicyKind.P_T, delta=0.1)
     assert found is not None and found.certification.status is CertificateStatus.CERTIFIED
     basis = label_basis(found, (LabelSource.GOLD, LabelSource.HUMAN))
     drawn = int(np.isfinite(rows.tiers[0].correct).sum())

@@ -9,14 +9,14 @@ import pytest
 
 from evidence.certificate import CertificateStatus
 from evidence.errors import OverlapError
-from evidence.path import Candidate
+from evidence.path import Candidate, path_of, policy_at
 from evidence.tally import tally_of
 from knowgate.policy import Policy, PolicyKind, retain_mask
 from knowgate.spec import Targets
-from training.certify import certify_policy, kept_at
+from training.certify import certify_rule, kept_at
 from training.dataset import CascadeRows, TierColumns
 from training.outcomes import certification_rows, label_coin
-from training.paths import learn_speed, path_of, policy_of
+from training.paths import learn_speed
 from training.report import cohort_savings, gains_of, signal_quality
 from training.splits import Part, Split
 
@@ -178,7 +178,8 @@ def _signals(n: int, seed: int = 0) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("kind", [PolicyKind.P_T, PolicyKind.P_IK, PolicyKind.SCORE, PolicyKind.GATES])
 def test_a_path_only_ever_opens(kind: PolicyKind) -> None:
     signals = _signals(500)
-    masks = [retain_mask(policy_of(kind, at, None), signals) for at in path_of(kind, [signals], (2.0, 1.0))]
+    path = path_of(kind, [signals], speed={"p_ik": 2.0})
+    masks = [retain_mask(policy_at(kind, at), signals) for at in path]
     for closed, open_ in itertools.pairwise(masks):
         assert (open_ | ~closed).all()
     assert masks[0].mean() < 0.02
@@ -195,8 +196,8 @@ def test_the_gates_open_at_the_speed_of_the_signal_that_knows() -> None:
     signals = _signals(3000)
     draw = np.random.default_rng(1)
     right = (draw.random(3000) < signals["p_ik"]).astype(float)
-    fast, slow = learn_speed(signals, right, np.ones(3000), 0.05)
-    assert slow > fast  # p_t knows nothing, so it opens first
+    speed = learn_speed(signals, right, np.ones(3000), 0.05)
+    assert speed["p_t"] > speed["p_ik"]  # p_t knows nothing, so it opens first
 
 
 def _split(n: int) -> Split:
@@ -215,7 +216,7 @@ def _known(n: int = 2000, seed: int = 0) -> tuple[CascadeRows, dict[str, np.ndar
 def test_a_rule_is_certified_on_its_own_rows_and_its_fallback_on_all_on_a_fifth_of_delta() -> None:
     rows, signals = _known()
     targets = Targets(rule=PolicyKind.SCORE, value=0.1)
-    found = certify_policy(rows, _split(2000), [signals], targets, kind=PolicyKind.SCORE, delta=0.1)
+    found = certify_rule(rows, _split(2000), [signals], targets, kind=PolicyKind.SCORE, delta=0.1)
     assert found is not None and found.certified
     assert found.certification.delta == pytest.approx(0.08) and found.certification.n == 1000
     assert found.fallback is not None
@@ -232,7 +233,7 @@ def test_missing_signals_are_decided_by_the_fallback_that_was_certified() -> Non
     rows, signals = _known()
     signals = signals | {"score": np.where(np.arange(2000) % 10 < 2, NAN, signals["score"])}
     targets = Targets(rule=PolicyKind.SCORE, value=0.3)
-    found = certify_policy(rows, _split(2000), [signals], targets, kind=PolicyKind.SCORE, delta=0.1)
+    found = certify_rule(rows, _split(2000), [signals], targets, kind=PolicyKind.SCORE, delta=0.1)
     assert found is not None and found.policy.fallback is not None
     missing = np.isnan(found.signals[0]["score"])
     threshold = found.policy.fallback.thresholds[0]
@@ -245,13 +246,13 @@ def test_one_prompt_on_both_sides_stops_the_certification() -> None:
     rows, signals = _known(40)
     shared = rows_of(*rows.tiers, prompt_hashes=("same",) * 40)
     with pytest.raises(OverlapError):
-        certify_policy(shared, _split(40), [signals], Targets(), kind=PolicyKind.GATES, delta=0.1)
+        certify_rule(shared, _split(40), [signals], Targets(), kind=PolicyKind.GATES, delta=0.1)
 
 
 def test_without_any_label_there_is_nothing_to_test() -> None:
     rows = rows_of(tier_of(5, p_t=np.full(5, 0.5)), tier_of(5))
     split = _split(5)
-    assert certify_policy(rows, split, [_signals(5)], Targets(), kind=PolicyKind.P_T, delta=0.1) is None
+    assert certify_rule(rows, split, [_signals(5)], Targets(), kind=PolicyKind.P_T, delta=0.1) is None
 
 
 def test_unlabelled_rows_cost_savings_and_never_the_guarantee() -> None:
@@ -259,7 +260,7 @@ def test_unlabelled_rows_cost_savings_and_never_the_guarantee() -> None:
     half = np.where(np.arange(2000) % 4 < 2, NAN, rows.tiers[0].correct)
     poor = rows_of(tier_of(2000, p_t=signals["p_t"], correct=half), rows.tiers[1])
     targets = Targets(rule=PolicyKind.P_T, value=0.05)
-    found = certify_policy(poor, _split(2000), [signals], targets, kind=PolicyKind.P_T, delta=0.1)
+    found = certify_rule(poor, _split(2000), [signals], targets, kind=PolicyKind.P_T, delta=0.1)
     assert found is not None
     if found.certification.status is CertificateStatus.CERTIFIED:
         truly = (found.kept == 0) * (1.0 - rows.tiers[0].correct)
