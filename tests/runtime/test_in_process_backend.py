@@ -2,15 +2,22 @@
 
 import asyncio
 import copy
+import json
+import math
+import shutil
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from demo.pair import SMALL
 from knowgate.backends.protocol import Finish
 from knowgate.backends.transformers import TransformersBackend
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
+from knowgate.records import PTKind
 from training.extraction import Answerer, LoadedModel, adopt, load_model
 
 PROMPTS = ["", "the", "capital of Peru"]
@@ -172,3 +179,56 @@ def test_states_of_another_template_setting_are_of_another_fingerprint(
 
 def _hooks(loaded: LoadedModel) -> bool:
     return any(module._forward_hooks for module in loaded.network.modules())
+
+
+def with_marker(folder: Path, token: int, marker: str) -> LoadedModel:
+    """The small model, whose `token` is a special one that its tokenizer shows as `marker`."""
+    shutil.copytree(SMALL, folder)
+    file = folder / "tokenizer.json"
+    document = json.loads(file.read_text(encoding="utf-8"))
+    (added,) = [one for one in document["added_tokens"] if one["id"] == token]
+    vocabulary = document["model"]["vocab"]
+    vocabulary[marker] = vocabulary.pop(added["content"], token)
+    added |= {"content": marker, "special": True}
+    file.write_text(json.dumps(document), encoding="utf-8")
+    return load_model(folder, model="small")
+
+
+ASKED, WRITTEN = "Paris country of", "VenezuelaBrazilBrazil{}BrazilUnited States"
+BENIN = 89
+THOUGHT = [289, 94, 94, BENIN]  # up to its end; behind it come 94 and 285
+
+
+@pytest.mark.parametrize("kind", [PTKind.FIRST_TOKEN, PTKind.MEAN])
+def test_thoughts_between_special_tokens_are_no_answer(loaded: LoadedModel, tmp_path: Path, kind: PTKind) -> None:
+    """A tokenizer leaves special tokens out of a text, those that close a thought too."""
+    thinking = with_marker(tmp_path / "model", BENIN, "</think>")
+    plain = TransformersBackend(loaded.network, loaded.tokenizer, model="small", max_new_tokens=6, p_t_kind=kind)
+    backend = TransformersBackend(thinking.network, thinking.tokenizer, model="small", max_new_tokens=6, p_t_kind=kind)
+    assert plain.ask(question(ASKED), timeout_s=30.0).text == WRITTEN.format("Benin")
+    reply = backend.ask(question(ASKED), timeout_s=30.0)
+    assert reply.text == WRITTEN.format("</think>")
+    (answered,) = Answerer(thinking, layers=(0,), max_new_tokens=6, p_t_kind=kind).answer([ASKED])
+    assert (answered.text, answered.p_t) == (reply.text, pytest.approx(reply.p_t, abs=1e-5))
+    own = [
+        float(logits_behind(thinking, ASKED, THOUGHT)[94]),
+        float(logits_behind(thinking, ASKED, [*THOUGHT, 94])[285]),
+    ]
+    expected = math.exp(own[0]) if kind is PTKind.FIRST_TOKEN else math.exp(sum(own) / 2)
+    assert reply.p_t == pytest.approx(expected, abs=1e-5)
+
+
+def logits_behind(loaded: LoadedModel, prompt: str, ids: list[int]) -> Any:
+    given = [*loaded.tokenizer(prompt)["input_ids"], *ids]
+    with torch.inference_mode():
+        return loaded.network(input_ids=torch.tensor([given])).logits[0, -1].log_softmax(-1)
+
+
+def test_what_is_written_in_a_thought_that_the_prompt_opened_is_no_answer(tmp_path: Path) -> None:
+    thinking = with_marker(tmp_path / "model", BENIN, "<think>")
+    backend = TransformersBackend(thinking.network, thinking.tokenizer, model="small", max_new_tokens=2)
+    reply = backend.ask(question("Lima<think>"), timeout_s=30.0)
+    assert reply.text and reply.p_t is None
+    assert reply.notes == ("where the model's thoughts end and its answer begins is not clear: p_t is missing",)
+    (answered,) = Answerer(thinking, layers=(0,), max_new_tokens=2).answer(["Lima<think>"])
+    assert answered.text == reply.text and math.isnan(answered.p_t)

@@ -59,6 +59,9 @@ class Tokenizer:
         assert skip_special_tokens
         return "".join(self.pieces[one] for one in ids)
 
+    def shown(self, ids: Sequence[int]) -> str:
+        return self.decode(ids, skip_special_tokens=True)
+
     def batch_decode(self, rows: Sequence[Sequence[int]], *, skip_special_tokens: bool) -> list[str]:
         return [self.decode(row, skip_special_tokens=skip_special_tokens) for row in rows]
 
@@ -102,7 +105,7 @@ def test_the_same_tokens_are_read_alike(answer: Any, kind: PTKind, with_options:
     numbers = [row[one] for one, row in zip(ids, rows, strict=True)]
     alternatives = spellings.others([rows[0][one] for one in spellings.tokens], ids[0]) if options else None
     ended = Ended(finish=Finish.STOP if ends else Finish.LENGTH)
-    tokens = written_tokens(tokenizer, ids, numbers, alternatives)
+    tokens = written_tokens(tokenizer.shown, ids, numbers, alternatives)
     here = read_signals(tokens, text, kind=kind, options=options, ended=ended, notes=[]) or TokenSignals()
     there = read_chat(listed(ids, rows, text, PIECES), options=options, p_t_kind=kind)
     for name in ("p_t", "entropy", "margin"):
@@ -118,7 +121,7 @@ def test_in_process_an_option_has_all_of_its_spellings(ids: list[int]) -> None:
     assert [PIECES[one] for one in spellings.of[0]] == ["A", " A", "A.", "(A"]
     signals = read_signals(
         written_tokens(
-            Tokenizer(),
+            Tokenizer().shown,
             ids,
             [row[one] for one in ids],
             spellings.others([row[one] for one in spellings.tokens], ids[0]),

@@ -25,7 +25,7 @@ from knowgate.backends.alignment import Ended
 from knowgate.backends.answer_tokens import TokenSignals, read_signals
 from knowgate.backends.greedy import ends_of, greedy
 from knowgate.backends.protocol import Finish
-from knowgate.backends.written import written_tokens
+from knowgate.backends.written import decoder, ends_in_thought, written_tokens
 from knowgate.records import PTKind
 from training.errors import ExtractionRefused
 from training.extraction.batches import Batch, batches
@@ -87,6 +87,7 @@ class Answerer:
             raise ExtractionRefused(f"max_new_tokens is {max_new_tokens}: an answer has at least 1")
         self._batch = batch
         on_cpu = loaded.network.device.type == "cpu"
+        self._decode = decoder(loaded.tokenizer)
         self._budget = tokens if tokens is not None else CPU_TOKENS if on_cpu else GPU_TOKENS
         self.max_new_tokens = max_new_tokens
         self.left = bool(left) or max_new_tokens > 1  # an answer is written where the prompt ends
@@ -177,7 +178,7 @@ class Answerer:
         hidden = self._finite(states, batch)
         first = first_tokens(self._finite_logits(logits, batch), self._spellings)
         texts, ids, numbers = self._written(batch, first)
-        read = [self._read(*row) for row in zip(texts, ids, numbers, first.listed, strict=True)]
+        read = [self._read(*row) for row in zip(texts, ids, numbers, first.listed, self._within(batch), strict=True)]
         latency_ms = (time.perf_counter() - began) * 1e3
         return [
             Answered(
@@ -224,9 +225,10 @@ class Answerer:
     def _written(self, batch: Batch, first: FirstTokens) -> tuple[list[str], list[list[int]], list[list[float]]]:
         """Each answer's text, its tokens up to and with the one that ends it, and their log-probabilities."""
         tokenizer, chosen = self.loaded.tokenizer, first.chosen
+        decode = self._decode
         if self.max_new_tokens == 1:
             ids = chosen[:, None].tolist()
-            return tokenizer.batch_decode(ids, skip_special_tokens=True), ids, first.log_p[:, None].tolist()
+            return [decode(row) for row in ids], ids, first.log_p[:, None].tolist()
         device = self.loaded.network.device
         given = torch.cat([batch.input_ids, chosen[:, None]], dim=1).to(device)
         mask = torch.cat([batch.attention_mask, torch.ones_like(chosen)[:, None]], dim=1).to(device)
@@ -245,21 +247,26 @@ class Answerer:
             )[:, batch.input_ids.shape[1] :].cpu()
         ends = ends_of(self.loaded.network, tokenizer)
         ids = [row[: _until(row, ends)] for row in written.tolist()]
-        texts = [tokenizer.decode(row, skip_special_tokens=True) for row in ids]
+        texts = [decode(row) for row in ids]
         numbers = torch.stack([first.log_p, *steps], dim=1).tolist()
         return texts, ids, [values[: len(row)] for values, row in zip(numbers, ids, strict=True)]
 
-    def _read(self, text: str, ids: list[int], numbers: list[float], listed: list[float]) -> TokenSignals:
+    def _within(self, batch: Batch) -> list[bool]:
+        """Which answers begin in a thought, since their prompts opened it."""
+        prompts = zip(batch.input_ids, batch.attention_mask.bool(), strict=True)
+        return [ends_in_thought(self.loaded.tokenizer, ids[seen].tolist()) for ids, seen in prompts]
+
+    def _read(self, text: str, ids: list[int], numbers: list[float], listed: list[float], within: bool) -> TokenSignals:
         """What the tokens of one answer show; `listed` are the log-probabilities of the options' spellings."""
         ended = ids[-1] in ends_of(self.loaded.network, self.loaded.tokenizer)
         whole = ended or (self.max_new_tokens == 1 and self._spellings is not None)
         others = None if self._spellings is None else self._spellings.others(listed, ids[0])
         signals = read_signals(
-            written_tokens(self.loaded.tokenizer, ids, numbers, others),
+            written_tokens(self._decode, ids, numbers, others),
             text,
             kind=self.p_t_kind,
             options=self.option_texts,
-            ended=Ended(finish=Finish.STOP if whole else Finish.LENGTH),
+            ended=Ended(finish=Finish.STOP if whole else Finish.LENGTH, within=within),
             notes=[],
         )
         return signals or TokenSignals()

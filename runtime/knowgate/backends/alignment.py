@@ -3,11 +3,12 @@
 Decisions:
 - Spaces are not compared: servers trim an answer, and many show tokens without their leading space. So the first token
   of an answer is its first one with text.
-- What stands before the answer has to be explained: nothing, or reasoning, known by the marker that closes it or by
-  being the reply's own `reasoning_content`. The same marker within the text parts the reasoning from the answer.
+- What stands before the answer has to be explained: nothing, or reasoning, known by the marker that closes it
+  (`reasoning`) or by being the reply's own `reasoning_content`. A list that begins with that is no list of the answer.
 - What stands behind it has to be explained as well: tokens that end an answer, a stop string that was cut off, half a
   character. A stop string that nobody named is believed where the answer ended by itself (`stop`) and it starts a new
-  line or has no letter or digit: else the tokens go on in words that the text does not have.
+  line or has no letter or digit, and where the answer does not come once more: else the tokens go on in words that the
+  text does not have, or all this was thought.
 - Tokens that show U+FFFD for a part of a character stand for any characters beyond ASCII in their place.
 - Two ways to align are none.
 """
@@ -19,14 +20,12 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from knowgate.backends.protocol import Finish
+from knowgate.backends.reasoning import holds_an_end, is_closed, is_left_behind, without_markers
 from knowgate.backends.tokens import behind, encoded, squeezed, stripped
 
-OPENING = ("<think>", "<thinking>", "<thought>", "<reasoning>", "<seed:think>", "[THINK]", "◁think▷")
-CLOSING = ("</think>", "</thinking>", "</thought>", "</reasoning>", "</seed:think>", "[/THINK]", "◁/think▷")
-_OPENING = tuple(map(encoded, OPENING))
-_CLOSING = (*map(encoded, CLOSING), b"<|message|>")  # the last one opens a message of gpt-oss
 _END = re.compile(rb"<\|[^<>|]{1,60}\|>|<\xef\xbd\x9c.{1,60}\xef\xbd\x9c>|</?s>|<(?:eos|pad|end_of_turn|end)>|\[EOS\]")
 _REPLACED = "�"
+MARKERS = 64  # bytes that the markers around a thought may have together
 
 Span = tuple[int, int]  # the first token, and the one behind the last
 
@@ -38,22 +37,7 @@ class Ended:
     finish: Finish | None = None
     reasoning: str = ""  # what the model thought, where the reply shows it apart from its text
     stops: tuple[str, ...] = ()  # the stop strings that are known
-
-
-def answer_of(text: str) -> str | None:
-    """What `text` says behind its reasoning; None where it is reasoning without an end.
-
-    >>> answer_of("<think>B or C?</think> B"), answer_of("B"), answer_of("<think>B or")
-    (' B', 'B', None)
-    """
-    began = text.lstrip().startswith(OPENING)
-    closed = [(text.find(mark), mark) for mark in CLOSING if mark in text]
-    if not closed:
-        return None if began else text
-    at, mark = min(closed)
-    if began or not any(opening in text[:at] for opening in OPENING):
-        return text[at + len(mark) :]
-    return text
+    within: bool = False  # the prompt has opened a thought: the text begins in it
 
 
 def align(texts: Sequence[bytes], answer: str, ended: Ended) -> Span | None:
@@ -85,24 +69,20 @@ def _blank(texts: Sequence[bytes]) -> Span | None:
 
 def _starts(bare: Sequence[bytes], offsets: Sequence[int], listed: bytes, ended: Ended) -> Iterator[int]:
     """The tokens that the answer may begin with, by what stands before them."""
-    thought = _without_markers(squeezed(encoded(ended.reasoning)))
-    longest = max(map(len, _CLOSING))
-    near = range(len(thought), len(thought) + 2 * longest + 1) if thought else ()  # its length with markers around it
+    thought = without_markers(squeezed(encoded(ended.reasoning)))
+    near = range(len(thought), len(thought) + MARKERS + 1) if thought else ()  # its length with markers around it
+    thinks = bool(thought) and (listed.startswith(thought) or thought.startswith(listed))  # the list begins with it
     for at, text in enumerate(bare):
         before = offsets[at]
         if not text:
             continue
-        closed = listed[max(0, before - longest) : before].endswith(_CLOSING)
-        if before == 0 or closed or (before in near and _without_markers(listed[:before]) == thought):
+        begins = before == 0 and not thinks
+        if (
+            begins
+            or is_closed(listed[max(0, before - MARKERS) : before])
+            or (before in near and without_markers(listed[:before]) == thought)
+        ):
             yield at
-
-
-def _without_markers(text: bytes) -> bytes:
-    for mark in _OPENING:
-        text = text.removeprefix(mark)
-    for mark in _CLOSING:
-        text = text.removesuffix(mark)
-    return text
 
 
 def _exact(
@@ -113,7 +93,7 @@ def _exact(
     reached = offsets[start] + len(wanted)
     end = bisect_left(offsets, reached, lo=start)
     cut = behind(texts[end - 1], reached - offsets[end - 1])
-    if _is_explained(cut, texts[end:], ended):
+    if _is_explained(cut, texts[end:], ended, wanted):
         yield with_first_bytes(texts, start, listed[offsets[start]]), end
 
 
@@ -151,22 +131,25 @@ def with_first_bytes(texts: Sequence[bytes], start: int, first: int) -> int:
     return start
 
 
-def _is_explained(cut: bytes, following: Sequence[bytes], ended: Ended) -> bool:
-    """Whether the answer may have ended here: `cut` is the rest of its last token, `following` its tokens."""
+def _is_explained(cut: bytes, following: Sequence[bytes], ended: Ended, wanted: bytes) -> bool:
+    """Whether the answer `wanted` may have ended here: `cut` is the rest of its last token, `following` its tokens."""
     if not cut and all(map(_ends, following)):
         return True
     more = list(following)
     while more and _ends(more[-1]):
         more.pop()
     rest = cut + b"".join(more)
-    words = stripped(rest, right=False)
+    words, bare = stripped(rest, right=False), squeezed(rest)
+    if holds_an_end(bare):  # all this was thought
+        return False
     if not words or any(text.startswith(encoded(stop)) for stop in ended.stops if stop for text in (rest, words)):
         return True
-    if _is_half_a_character(words):
+    if _is_half_a_character(words) or is_left_behind(bare):
         return True
     new_line = rest.lstrip(b" \t")[:1] in (b"\n", b"\r")
     letters = any(character.isalnum() for character in words.decode("utf-8", "replace"))
-    return ended.finish is Finish.STOP and (new_line or not letters)
+    again = bare.endswith(wanted)  # where the answer may well begin
+    return ended.finish is Finish.STOP and (new_line or not letters) and not again
 
 
 def _ends(text: bytes) -> bool:

@@ -10,13 +10,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from knowgate.backends.alignment import Ended, align, answer_of
+from knowgate.backends.alignment import Ended, align
 from knowgate.backends.option_tokens import read_option
+from knowgate.backends.reasoning import answer_of
 from knowgate.backends.tokens import Token
 from knowgate.p_t import mean_p_t
 from knowgate.records import PTKind
 
 NOT_ALIGNED = "the logprobs are of other tokens than the answer's text: p_t is missing"
+NO_END = "where the model's thoughts end and its answer begins is not clear: p_t is missing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +43,12 @@ def read_signals(
 
     None where the tokens cannot be aligned with the text.
     """
-    answer = answer_of(text)
-    span = None if answer is None else align([token.text for token in tokens], answer, ended)
-    if answer is None or span is None:
+    answer = answer_of(text, within=ended.within)
+    if answer is None:
+        notes.append(NO_END)
+        return TokenSignals()
+    span = align([token.text for token in tokens], answer, ended)
+    if span is None:
         return None
     written = tokens[span[0] : span[1]]
     of_options = read_option(tokens, span, answer, options, ended) if options else None

@@ -20,6 +20,7 @@ from knowgate.records import PTKind
 from knowgate.strict_json import parse
 
 Json = Any
+REASONING = ("reasoning_content", "reasoning", "thinking")  # where servers show it, apart from the text
 SHOWN = 200  # characters of a body that a message shows
 
 
@@ -112,7 +113,7 @@ def _message(message: Json) -> _Message:
         said = said or of_parts
     elif content is None and (len(message) > ("role" in message)):  # a message with no field at all is none
         if not calls and said is None:
-            reasoned = any(message.get(name) for name in ("reasoning_content", "reasoning"))
+            reasoned = any(message.get(name) for name in REASONING)
             notes.append("content is null" + (": all that was written is reasoning" if reasoned else ""))
         return _Message(text=None, refusal=said, tool_calls=calls, notes=notes)
     if not isinstance(content, str):
@@ -148,11 +149,11 @@ def _signals(
 
 
 def _ended(choice: Json, finish: Finish | None, stops: Sequence[str]) -> Ended:
-    thought = [choice["message"].get(name) for name in ("reasoning_content", "reasoning")]
+    thought = [choice["message"].get(name) for name in REASONING]
     named = [choice.get(name) for name in ("stop_reason", "matched_stop")]  # of vLLM, of SGLang
     return Ended(
         finish=finish,
-        reasoning=next((one for one in thought if isinstance(one, str)), ""),
+        reasoning=next((one for one in thought if isinstance(one, str) and one), ""),
         stops=(*stops, *(one for one in named if isinstance(one, str))),
     )
 

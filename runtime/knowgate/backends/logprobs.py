@@ -5,7 +5,7 @@ Decisions:
   took its part: then the chosen token has 0 and every other one -9999 or -Infinity, whatever the model thought (vLLM:
   `--logprobs-mode raw_logprobs` gives the model's own). So these spoil a token: an entry of its list that is no
   log-probability or is below any that a double can hold, a list whose probabilities exceed 1, the same entry twice, a
-  number that its own list contradicts, and 0 beside others that all have the same.
+  number that its own list contradicts, 0 beside others that all have the same, and others that are all out of reach.
 - llama.cpp shows a character of several tokens as one, with the number of its last token alone: its list then holds
   bytes that go on with a character. That is no probability of the character.
 - A log-probability of exactly 0 is believed where something shows that the model did think of others: a finite entry in
@@ -28,8 +28,10 @@ Json = Any
 ROUNDING = 1e-6  # by which a log-probability may exceed 0
 TOLERANCE = 0.01  # by which probabilities that were computed in half precision may exceed 1 together
 SAME = 0.01  # by which a token and its entry in the list may differ, in half precision
+FAR = -50.0  # what a second choice has at least: 1e-22 is far below what models and their arithmetic can tell from 0
 LEAST = -700.0  # exp of less is no number that a double holds in full
 RAW = "serve the model's own log-probabilities (vLLM: --logprobs-mode raw_logprobs)"
+NONE = "no log-probabilities of the model"
 SHOWN = 20  # characters of a value that a note shows
 
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -115,8 +117,10 @@ def _contradiction(text: bytes, logprob: float, listed: Sequence[Listed], own: i
     if own is not None and abs(listed[own].logprob - logprob) > SAME:
         return f"logprob is {logprob:.6g}, and {listed[own].logprob:.6g} in top_logprobs"
     rest = [one.logprob for at, one in enumerate(listed) if at != own]
+    if rest and max(rest) <= FAR:
+        return f"logprob is {logprob:.6g}, and at most {max(rest):.6g} for any other token: {NONE}; {RAW}"
     if logprob == 0.0 and len(rest) > 1 and min(rest) == max(rest):
-        return f"logprob is 0, and {rest[0]:.6g} for every other token: no log-probabilities of the model; {RAW}"
+        return f"logprob is 0, and {rest[0]:.6g} for every other token: {NONE}; {RAW}"
     return None
 
 
@@ -136,7 +140,7 @@ def _proven(tokens: list[Token]) -> list[Token]:
     """The tokens; those of a log-probability of 0 without it where nothing shows that the model thought of others."""
     if any(token.logprob is not None and token.logprob < 0.0 for token in tokens):
         return tokens
-    fault = f"every logprob is 0 and no other token is listed: no log-probabilities of the model; {RAW}"
+    fault = f"every logprob is 0 and no other token is listed: {NONE}; {RAW}"
     return [
         _without(token.text, fault) if token.logprob is not None and not token.others else token for token in tokens
     ]

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from knowgate.backends.alignment import answer_of
 from knowgate.backends.chat import Chat, read_chat
 from knowgate.backends.endpoint import Endpoint
 from knowgate.backends.protocol import Message, Reply, require_kind
+from knowgate.backends.reasoning import answer_of
 from knowgate.errors import RecordInvalid
 from knowgate.options import option_of
 from knowgate.records import PTKind

@@ -19,13 +19,14 @@ import numpy as np
 import torch
 
 from knowgate.arrays import Float32Array
-from knowgate.backends.alignment import Ended, answer_of
+from knowgate.backends.alignment import Ended
 from knowgate.backends.answer_tokens import NOT_ALIGNED, TokenSignals, read_signals
 from knowgate.backends.blocks import require_layer, watching
 from knowgate.backends.greedy import ends_of, greedy, processors
 from knowgate.backends.loading import fingerprint_of, through_template
 from knowgate.backends.protocol import LAST_PROMPT_TOKEN, Finish, Message, Reply, require_engine, require_kind
-from knowgate.backends.written import LikeliestOption, Spellings, written_tokens
+from knowgate.backends.reasoning import answer_of
+from knowgate.backends.written import LikeliestOption, Spellings, decoder, ends_in_thought, written_tokens
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
 from knowgate.options import option_of
 from knowgate.records import Fingerprint, PTKind
@@ -61,6 +62,7 @@ class TransformersBackend:
         self._tokenizer = tokenizer
         self._max_new_tokens = max_new_tokens
         self._declared = dict(chat_template_kwargs or {})
+        self._decode = decoder(tokenizer)
         self._lock = threading.Lock()
         own = _option_ids(tokenizer, self.options)
         self._spellings = self._spelt(own) if own else None
@@ -105,10 +107,11 @@ class TransformersBackend:
         if latency_ms > timeout_s * 1e3:
             raise BackendFailed(f"{self.model} was still writing after {timeout_s:.3g} s", Failure.TIMEOUT)
         tokens = written.sequences[0, ids.shape[1] :].tolist()
-        text = self._tokenizer.decode(tokens, skip_special_tokens=True)
+        text = self._decode(tokens)
+        within = ends_in_thought(self._tokenizer, ids[0].tolist())
         finish = Finish.STOP if tokens[-1] in ends_of(self._network, self._tokenizer) else Finish.LENGTH
         notes: list[str] = []
-        signals = self._signals(tokens, written.logits, text, finish, notes)
+        signals = self._signals(tokens, written.logits, text, Ended(finish=finish, within=within), notes)
         hidden = _as_numpy(seen)
         return Reply(
             text=text,
@@ -121,13 +124,14 @@ class TransformersBackend:
             tokens_in=int(ids.shape[1]),
             tokens_out=len(tokens),
             finish=finish,
-            enough=self._max_new_tokens == 1 or option_of(answer_of(text) or "", self.options) is not None,
+            enough=self._max_new_tokens == 1
+            or option_of(answer_of(text, within=within) or "", self.options) is not None,
             latency_ms=latency_ms,
             notes=tuple(notes),
         )
 
     def _signals(
-        self, tokens: list[int], logits: Sequence[torch.Tensor], text: str, finish: Finish, notes: list[str]
+        self, tokens: list[int], logits: Sequence[torch.Tensor], text: str, ended: Ended, notes: list[str]
     ) -> TokenSignals:
         """P(T), entropy and margin; without options the entropy is that of the vocabulary at the first token."""
         first = logits[0][0].float().log_softmax(-1)
@@ -140,11 +144,11 @@ class TransformersBackend:
         each = [float(step[0].float().log_softmax(-1)[token]) for step, token in zip(logits, tokens, strict=True)]
         one_option = self._spellings is not None and self._max_new_tokens == 1
         signals = read_signals(
-            written_tokens(self._tokenizer, tokens, each, others),
+            written_tokens(self._decode, tokens, each, others),
             text,
             kind=self.p_t_kind or PTKind.FIRST_TOKEN,
             options=self.options,
-            ended=Ended(finish=Finish.STOP if one_option else finish),
+            ended=replace(ended, finish=Finish.STOP) if one_option else ended,
             notes=notes,
         )
         if signals is None:

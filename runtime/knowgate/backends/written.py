@@ -7,10 +7,14 @@ Serving and extraction both read an answer through these, so that its P(T), entr
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from knowgate.backends.reasoning import is_marker, opens_a_thought
 from knowgate.backends.tokens import Listed, Token, encoded
 from knowgate.options import bare
 
 REPLACED = "�"
+LAST_TOKENS = 16  # of a prompt: enough for the longest marker
+
+Decode = Callable[[Sequence[int]], str]
 
 
 class Spellings:
@@ -64,17 +68,40 @@ class LikeliestOption:
 
 
 def written_tokens(
-    tokenizer: Any, ids: Sequence[int], log_probabilities: Sequence[float], others: tuple[Listed, ...] | None
+    decode: Decode, ids: Sequence[int], log_probabilities: Sequence[float], others: tuple[Listed, ...] | None
 ) -> list[Token]:
-    """The tokens `ids`; `others` are the options' spellings that might have stood in the place of the first one."""
-    texts = token_texts(lambda some: tokenizer.decode(some, skip_special_tokens=True), ids)
+    """The tokens `ids`, as the tokenizer's `decoder` shows them; `others` are the options' spellings that might have stood in the place of the first one."""
+    texts = token_texts(decode, ids)
     return [
         Token(text=text, logprob=min(0.0, number), others=others if place == 0 else None, unlisted=0.0)
         for place, (text, number) in enumerate(zip(texts, log_probabilities, strict=True))
     ]
 
 
-def token_texts(decode: Callable[[Sequence[int]], str], ids: Sequence[int]) -> list[bytes]:
+def decoder(tokenizer: Any) -> Decode:
+    """What decodes tokens without the special ones, but for those between which a model thinks.
+
+    Without them its thoughts would stand in the text as if they were the answer.
+    """
+    special = {token: str(added) for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    markers = {token for token, text in special.items() if is_marker(text)}
+    left_out = set(special) | set(tokenizer.all_special_ids)
+
+    def decode(ids: Sequence[int]) -> str:
+        if markers.isdisjoint(ids):
+            return str(tokenizer.decode(ids, skip_special_tokens=True))
+        shown = [token for token in ids if token in markers or token not in left_out]
+        return str(tokenizer.decode(shown, skip_special_tokens=False))
+
+    return decode
+
+
+def ends_in_thought(tokenizer: Any, prompt: Sequence[int]) -> bool:
+    """Whether the prompt has opened a thought, so that what is written begins in it."""
+    return opens_a_thought(str(tokenizer.decode(list(prompt[-LAST_TOKENS:]), skip_special_tokens=False)))
+
+
+def token_texts(decode: Decode, ids: Sequence[int]) -> list[bytes]:
     """What each token adds to the text of all. A character of several tokens gives each of them some of its bytes."""
     texts: list[bytes] = []
     begin = known = 0  # decoded from `begin`, as the next token may need the one before it; up to `known` given away

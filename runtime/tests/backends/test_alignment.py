@@ -73,7 +73,7 @@ def test_reasoning_ends_at_its_marker_wherever_it_is_shown(text: str, thought: t
         assert chat_of(text, *thought, entry("B", 0.25), entry("</s>", 0.9), kind=kind).p_t == pytest.approx(0.25)
 
 
-@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "thinking"])
 def test_reasoning_that_a_reply_shows_apart_is_known_without_a_marker(name: str) -> None:
     shown = chat_of("B", *THOUGHT, entry("B", 0.25), message={name: "A or B"})
     assert shown.p_t == pytest.approx(0.25)
@@ -89,13 +89,77 @@ def test_reasoning_that_a_reply_shows_apart_is_known_without_a_marker(name: str)
         ("Lima", ["L", "im"]),
         ("Lima", ["Cusco"]),
         ("Lima", ["token_id:17"]),
-        ("<think>B", ["<think>", "B"]),
         ("", ["B"]),
     ],
 )
 def test_what_cannot_be_aligned_has_no_signals(text: str, tokens: list[str]) -> None:
     for kind in (PTKind.FIRST_TOKEN, PTKind.MEAN):
         chat = chat_of(text, *(entry(token, 0.9) for token in tokens), kind=kind)
+        assert (chat.p_t, chat.notes) == (None, (NOT_ALIGNED,))
+
+
+@pytest.mark.parametrize(
+    ("before", "behind"),
+    [
+        (["<Think>", *"AB", "</Think>"], []),
+        (["<scratchpad>", *"AB", "</scratchpad>"], []),
+        (["<reasoning effort='low'>", *"AB", "</reasoning>"], []),
+        (["<think>", "A", "</think>", "\n", "<think>", "C", "</think>"], []),
+        (["<think>", "A", "</think>", "<answer>"], ["</", "answer", ">"]),
+        (["<|begin_of_thought|>", "A", "<|end_of_thought|>", "<|begin_of_solution|>"], ["<|end_of_solution|>"]),
+        (["<|START_THINKING|>", "A", "<|END_THINKING|>", "<|START_RESPONSE|>"], ["<|END_RESPONSE|>"]),
+        (["<|inner_prefix|>", "A", "<|inner_suffix|>"], []),
+        (["<|channel>", "thought", "\n", "A", "<channel|>"], []),
+        (["<unused94>", "thought\n", "A", "<unused95>"], []),
+        (
+            "<|channel|>,analysis,<|message|>,B,\n,no,<|end|>,<|start|>,assistant,<|channel|>,final,<|message|>".split(
+                ","
+            ),
+            ["<|return|>"],
+        ),
+        (["analysis", "We", " think", "assistant", "final"], []),
+    ],
+)
+def test_thoughts_of_many_dialects_are_no_answer_whether_the_text_shows_them_or_not(
+    before: list[str], behind: list[str]
+) -> None:
+    tokens = [*(entry(token, 0.99) for token in before), entry("B", 0.25), *(entry(token, 0.99) for token in behind)]
+    for text in ("".join((*before, "B", *behind)), "B"):
+        for kind in (PTKind.FIRST_TOKEN, PTKind.MEAN):
+            chat = chat_of(text, *tokens, kind=kind)
+            assert (chat.p_t, chat.notes) == (pytest.approx(0.25), ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<think>B", "[THINK]A or B", "<|channel|>analysis<|message|>B", "analysisB", "<think>A</think> no</think>B"],
+)
+def test_a_thought_whose_end_is_not_clear_has_no_signals(text: str) -> None:
+    assert chat_of(text, entry(text, 0.9)).notes == (
+        "where the model's thoughts end and its answer begins is not clear: p_t is missing",
+    )
+    assert chat_of(text, entry(text, 0.9), kind=PTKind.FIRST_TOKEN).p_t is None
+
+
+@pytest.mark.parametrize("text", ["Use <think> and </think> around it.", "analysis of variance", "<answer>B</answer>"])
+def test_a_text_that_speaks_of_markers_is_text(text: str) -> None:
+    assert chat_of(text, entry(text, 0.9)).p_t == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (["B", "\n", "Because"], {"reasoning_content": "B\nBecause Lima"}),  # a list of the thought alone
+        (["B", "."], {"reasoning": "B. Since"}),
+        (["B"], {"thinking": "B"}),
+        (["B", "\n", "hm", "</think>", "C"], {}),
+        (["B", "\n", "", "B"], {}),  # what closes the thought is not shown
+        (["B", "\n\n", "B"], {}),
+    ],
+)
+def test_a_thought_that_begins_as_the_answer_does_is_none(tokens: list[str], message: dict[str, str]) -> None:
+    for kind in (PTKind.FIRST_TOKEN, PTKind.MEAN):
+        chat = chat_of("B", *(entry(token, 0.99) for token in tokens), kind=kind, message=message)
         assert (chat.p_t, chat.notes) == (None, (NOT_ALIGNED,))
 
 

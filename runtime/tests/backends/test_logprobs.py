@@ -56,7 +56,11 @@ def test_what_is_left_after_sampling_is_no_probability_of_the_model(name: str, w
         (-0.1, (("B", -0.1), ("A", -1.0)), "probabilities of 1.273 together"),
         (-0.1, (("B", -2.3), ("A", -3.0)), "logprob is -0.1, and -2.3 in top_logprobs"),
         (-0.1, (("A", -0.1), ("C", -4.0)), "probabilities of 1.828 together"),
-        (0.0, (("B", 0.0), ("A", -100.0), ("C", -100.0), ("D", -100.0)), "-100 for every other token"),
+        (0.0, (("B", 0.0), ("A", -100.0), ("C", -100.0), ("D", -100.0)), "at most -100 for any other token"),
+        (0.0, (("B", 0.0), ("A", -100.0)), "at most -100 for any other token"),
+        (0.0, (("B", 0.0), ("A", -310.0), ("C", -450.0)), "at most -310 for any other token"),
+        (-1e-6, (("B", -1e-6), ("A", -100.0), ("C", -100.0)), "at most -100 for any other token"),
+        (-0.1, (("A", -60.0),), "at most -60 for any other token"),
         (0.0, (("B", 0.0), ("A", -1e30), ("C", -1e30)), "top_logprobs hold -1e+30"),
         (-0.1, (("B", -0.1), ("A", -3.0), ("A", -3.0)), "one entry twice"),
         (0.0, (("B", 0.0),), "every logprob is 0"),
@@ -73,7 +77,7 @@ def test_a_number_that_its_list_contradicts_is_missing(logprob: Any, top: Any, w
     [
         (-1e-7, (("B", -1e-7), ("A", -17.0), ("C", -18.0), ("D", -20.0))),
         (0.0, (("B", 0.0), ("A", -17.0), ("C", -18.0), ("D", -20.0))),
-        (-0.0, (("B", 0.0), ("A", -120.0))),
+        (-0.0, (("B", 0.0), ("A", -45.0))),
         (-1e-7, (("A", -17.0), ("C", -18.0), ("D", -20.0))),  # a list of the other tokens alone
         (5e-7, (("B", 5e-7), ("A", -17.0))),  # a float's rounding
     ],
