@@ -70,7 +70,10 @@ class LikeliestOption:
 def written_tokens(
     decode: Decode, ids: Sequence[int], log_probabilities: Sequence[float], others: tuple[Listed, ...] | None
 ) -> list[Token]:
-    """The tokens `ids`, as the tokenizer's `decoder` shows them; `others` are the options' spellings that might have stood in the place of the first one."""
+    """The tokens `ids`, as the tokenizer's `decoder` shows them.
+
+    `others` are the options' spellings that might have stood in the place of the first one.
+    """
     texts = token_texts(decode, ids)
     return [
         Token(text=text, logprob=min(0.0, number), others=others if place == 0 else None, unlisted=0.0)

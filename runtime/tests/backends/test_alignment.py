@@ -112,9 +112,20 @@ def test_what_cannot_be_aligned_has_no_signals(text: str, tokens: list[str]) -> 
         (["<|channel>", "thought", "\n", "A", "<channel|>"], []),
         (["<unused94>", "thought\n", "A", "<unused95>"], []),
         (
-            "<|channel|>,analysis,<|message|>,B,\n,no,<|end|>,<|start|>,assistant,<|channel|>,final,<|message|>".split(
-                ","
-            ),
+            [
+                "<|channel|>",
+                "analysis",
+                "<|message|>",
+                "B",
+                "\n",
+                "no",
+                "<|end|>",
+                "<|start|>",
+                "assistant",
+                "<|channel|>",
+                "final",
+                "<|message|>",
+            ],
             ["<|return|>"],
         ),
         (["analysis", "We", " think", "assistant", "final"], []),
