@@ -5,6 +5,7 @@ done, 1 when it failed, 2 for bad usage (an unknown cascade too) and 3 when the 
 on standard error in one message, without a traceback. A new command is a file in services/commands and a line here.
 """
 
+import os
 import sys
 import traceback
 
@@ -35,7 +36,6 @@ from services.commands import (
     vectors,
 )
 from services.errors import ServicesError
-from services.settings import silence_telemetry
 
 app = typer.Typer(
     name="knowgate",
@@ -76,7 +76,8 @@ app.add_typer(token.app, name="token")
 
 def main() -> None:
     """Runs the command; the entry point of the installed script."""
-    silence_telemetry()
+    for name, value in {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}.items():
+        os.environ.setdefault(name, value)  # libraries, here and in what is started here, are to send nothing home
     try:
         app()
     except Exception as error:  # noqa: BLE001  # a fault too is told with no secret of an address

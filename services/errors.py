@@ -2,7 +2,7 @@
 
     ServicesError             1  failed
     ├── InputInvalid          2  a file, an option or a setting that cannot be used as it is
-    │   ├── SettingInvalid       a setting of the environment
+    │   ├── SettingInvalid       settings of the environment, with everything that is wrong in them
     │   ├── CascadeFileInvalid   a cascade.toml, with everything that is wrong in it
     │   └── TableInvalid         an outcome table or a label file
     ├── JudgeFailed           1  the endpoint of a judge did not answer, or not as a chat completion
@@ -31,13 +31,10 @@ class InputInvalid(ServicesError):
 
 
 class SettingInvalid(InputInvalid):
-    """A setting of the environment holds a value that it cannot hold."""
+    """Settings of the environment hold what they cannot hold; one line per fault: name, value, what was expected."""
 
-    def __init__(self, name: str, value: object, expected: str) -> None:
-        self.name = name
-        self.value = value
-        self.expected = expected
-        super().__init__(f"{name} is {value!r}: {expected}")
+    def __init__(self, *faults: tuple[str, object, str]) -> None:
+        super().__init__("\n".join(f"{name} is {value!r}: {expected}" for name, value, expected in faults))
 
 
 class CascadeFileInvalid(InputInvalid):

@@ -1,8 +1,9 @@
-"""What the control plane is told by its environment: the only module that reads it.
+"""What the control plane is told by its environment: the only module that reads it, for the trainer's process too.
 
-Every setting is one row of `SETTINGS`: its variable, what it may hold, its default and what it is for. A bad value
-stops the start with its name, its value and what was expected. A secret may lie in a file named by `NAME_FILE`, so that
-it shows in no process list. The defaults make `knowgate serve` work in a fresh checkout, with everything under ./var.
+A field is a setting: its variable is the field's name in capitals behind KNOWGATE_, its title what may be given. Bad
+values stop the start, all told at once, each with its name, its value and what was expected. A secret may lie in a file
+named by `NAME_FILE`, so that it shows in no process list. The defaults make `knowgate serve` work in a fresh checkout,
+with everything under ./var.
 """
 
 import getpass
@@ -10,17 +11,24 @@ import ipaddress
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from knowgate.networks import is_network
 from knowgate.shown import shown_url
-from services import setting_values
-from services.durations import A_DURATION
+from services.durations import A_DURATION, parse_duration
 from services.errors import SettingInvalid
 
 PREFIX = "KNOWGATE_"
+_OTHER = "not as expected"  # the type of a fault that says itself what was expected
 
 
 class Auth(StrEnum):
@@ -30,298 +38,201 @@ class Auth(StrEnum):
     OFF = "off"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """One variable of the environment."""
-
-    name: str  # with its prefix
-    default: str  # as one would write it; may name {data_dir}; empty = not set
-    expected: str
-    purpose: str
-    parse: Callable[[str], object]
-    secret: bool = False
+def is_loopback(host: str) -> bool:
+    """Whether a server bound to `host` is reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+def _in_data_dir(value: str, info: ValidationInfo) -> str:
+    return value.replace("{data_dir}", str(info.data["data_dir"]))
+
+
+def _place(value: str) -> str:
+    """A URL as it is, a folder as its full path: the database keeps it, and is read from other folders."""
+    return value if "://" in value else str(Path(value).absolute())
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def checked(value: str) -> str:
+        if not value.startswith(schemes):
+            raise ValueError
+        _ = urlsplit(value).port  # a password whose marks are not percent-encoded stands where the port should
+        return value
+
+    return checked
+
+
+def _networks(value: str) -> tuple[str, ...]:
+    networks = tuple(part.strip() for part in value.split(","))
+    if not all(map(is_network, networks)):
+        raise ValueError
+    return networks
+
+
+def _auth_there(value: Auth, info: ValidationInfo) -> Auth:
+    if value is Auth.OFF and not is_loopback(info.data["host"]):
+        host = info.data["host"]
+        raise PydanticCustomError(_OTHER, "on, since KNOWGATE_HOST is {host}, not loopback", {"host": host})
+    return value
+
+
+def _whole(low: int, high: int) -> Any:
+    return Field(ge=low, le=high, title=f"a whole number from {low} to {high}")
+
+
+_SHOWN_TO_NOBODY = Field(repr=False, exclude=True)  # what is left out of every dump may lie in a file
+_FOLDER_OR_URL = "a folder or an fsspec URL such as s3://bucket/prefix"
+_DATABASES = ("sqlite:///", "postgresql+psycopg://")
+_InDataDir = Annotated[str, BeforeValidator(_in_data_dir), Field(repr=False, validate_default=True)]
+_Place = Annotated[_InDataDir, AfterValidator(_place), Field(title=_FOLDER_OR_URL)]
+_Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(), title=A_DURATION)]
+_Bearer = Annotated[str | None, _SHOWN_TO_NOBODY, Field(pattern="^[!-~]+$", title="text without spaces")]
+_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False, title="a number of at least 0")]
+
+
+class Settings(BaseSettings):
     """The settings in force. Secrets do not show in its text, nor do addresses that may carry one."""
 
-    data_dir: Path
-    database_url: str = field(repr=False)
-    shards_url: str = field(repr=False)
-    shard_bytes: int
-    shard_grace: timedelta
-    vector_retention: timedelta | None  # None = for ever
-    heads_url: str = field(repr=False)
-    mlflow_url: str = field(repr=False)
-    host: str
-    port: int
-    auth: Auth
-    max_body_bytes: int
-    assignment_lease: timedelta
-    job_lease: timedelta
-    job_limit: timedelta
-    log_level: str
-    hash_key: bytes | None = field(repr=False)
-    signing_key: str | None = field(repr=False)  # lowercase hex
-    webhook_secret: bytes | None = field(repr=False)
-    judge_api_key: str | None = field(default=None, repr=False)
-    token: str | None = field(default=None, repr=False)
-    gateway_key: str | None = field(default=None, repr=False)
-    operator: str | None = None
-    webhook_networks: tuple[str, ...] = ()
-    training_engine: str = "local"
-    ray_address: str = "auto"
-    ray_workers: int = 1
-    ray_cpus_per_worker: float = 1.0
-    ray_gpus_per_worker: float = 0.0
+    model_config = SettingsConfigDict(
+        alias_generator=lambda name: PREFIX + name.upper(),
+        case_sensitive=True,
+        enable_decoding=False,  # a list is written with commas, not as JSON
+        extra="forbid",
+        frozen=True,
+        validate_default=False,  # but where a field says so
+    )
+
+    # Where all lies that has no address of its own: the embedded database, shards, MLflow's data, keys.
+    data_dir: Annotated[Path, Field(title="a folder")] = Path("var")
+    database_url: Annotated[
+        _InDataDir,
+        _SHOWN_TO_NOBODY,
+        AfterValidator(_url(*_DATABASES)),
+        Field(title="an SQLAlchemy URL: sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME"),
+    ] = "sqlite:///{data_dir}/knowgate.db"
+    shards_url: _Place = "{data_dir}/shards"  # of shipped hidden states
+    shard_bytes: Annotated[int, _whole(1 << 16, 1 << 32)] = 1 << 28
+    shard_grace: _Duration = timedelta(hours=24)
+    vector_retention: Annotated[
+        timedelta | None,
+        BeforeValidator(parse_duration),
+        Field(ge=timedelta(days=1), title="a duration from 1d to 3650d"),
+    ] = None  # for ever
+    heads_url: _Place = "{data_dir}/heads"  # of the ledger, best where the database's owner cannot write
+    mlflow_url: Annotated[
+        _InDataDir,
+        AfterValidator(_url(*_DATABASES, "http://", "https://")),
+        Field(title="a tracking URI: http(s)://…, sqlite:///FILE or postgresql+psycopg://…"),
+    ] = "sqlite:///{data_dir}/mlflow.db"
+    host: Annotated[str, Field(title="an address or a host name to bind to")] = "127.0.0.1"
+    port: Annotated[int, _whole(1, 65535)] = 8420
+    auth: Annotated[
+        Auth, AfterValidator(_auth_there), Field(title="on, or off where KNOWGATE_HOST is a loopback address")
+    ] = Auth.ON
+    max_body_bytes: Annotated[int, _whole(1024, 1 << 30)] = 1 << 26
+    assignment_lease: _Duration = timedelta(hours=24)
+    job_lease: _Duration = timedelta(minutes=2)
+    job_limit: _Duration = timedelta(hours=12)
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(title="debug, info, warning or error")] = (
+        "info"
+    )
+    hash_key: Annotated[
+        bytes | None, _SHOWN_TO_NOBODY, Field(min_length=16, max_length=64, title="16 to 64 bytes of text")
+    ] = None  # `hash_key` makes one
+    signing_key: Annotated[
+        str | None,
+        _SHOWN_TO_NOBODY,
+        AfterValidator(str.lower),
+        Field(pattern="^[0-9a-fA-F]{64}$", title="an Ed25519 private key as 64 hex digits"),
+    ] = None
+    webhook_secret: Annotated[bytes | None, _SHOWN_TO_NOBODY, Field(min_length=16, title="at least 16 characters")] = (
+        None
+    )
+    webhook_networks: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_networks),
+        Field(title="networks with commas between, such as 169.254.7.0/24"),
+    ] = ()
+    judge_api_key: _Bearer = None  # of the endpoint that `knowgate labels grade` asks
+    token: _Bearer = None  # what `knowgate gateway` shows the control plane
+    gateway_key: _Bearer = None  # what callers of `knowgate gateway` show it
+    operator: Annotated[str | None, Field(title="a name")] = None
+    training_engine: Annotated[Literal["local", "ray"], Field(title="local or ray")] = "local"
+    ray_address: Annotated[str, Field(title="host:port of the head node, auto or local")] = "auto"
+    ray_workers: Annotated[int, _whole(1, 10_000)] = 1
+    ray_cpus_per_worker: _Amount = 1
+    ray_gpus_per_worker: _Amount = 0
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what it is made of: whether the environment is read is said by `read_settings`."""
+        return (init_settings,)
 
 
-SETTINGS: tuple[Setting, ...] = (
-    Setting(
-        name="KNOWGATE_DATA_DIR",
-        default="var",
-        expected="a folder",
-        purpose="Where all lies that has no address of its own: the embedded database, shards, MLflow's data, keys.",
-        parse=Path,
-    ),
-    Setting(
-        name="KNOWGATE_DATABASE_URL",
-        default="sqlite:///{data_dir}/knowgate.db",
-        expected="an SQLAlchemy URL: sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME",
-        purpose="The database. It may carry a password, so it may also be given as a file.",
-        parse=setting_values.url("sqlite:///", "postgresql+psycopg://"),
-        secret=True,
-    ),
-    Setting(
-        name="KNOWGATE_SHARDS_URL",
-        default="{data_dir}/shards",
-        expected="a folder or an fsspec URL such as s3://bucket/prefix",
-        purpose="Where shipped hidden states are kept, in safetensors shards.",
-        parse=setting_values.place,
-    ),
-    Setting(
-        name="KNOWGATE_SHARD_BYTES",
-        default="268435456",
-        expected="a whole number from 65536 to 4294967296",
-        purpose="No shard holds more bytes of vectors; compaction merges smaller ones up to it.",
-        parse=setting_values.whole(1 << 16, 1 << 32),
-    ),
-    Setting(
-        name="KNOWGATE_SHARD_GRACE",
-        default="24h",
-        expected=A_DURATION,
-        purpose="How long a shard that nothing refers to stays, for those who still read it.",
-        parse=setting_values.positive_duration,
-    ),
-    Setting(
-        name="KNOWGATE_VECTOR_RETENTION",
-        default="",
-        expected="a duration from 1d to 3650d",
-        purpose="Vectors of older decisions are forgotten, where the cascade says nothing else. Not set: never.",
-        parse=setting_values.retention,
-    ),
-    Setting(
-        name="KNOWGATE_HEADS_URL",
-        default="{data_dir}/heads",
-        expected="a folder or an fsspec URL such as s3://bucket/prefix",
-        purpose="Where the ledger's signed heads are put at every seal. Best where the database's owner cannot write.",
-        parse=setting_values.place,
-    ),
-    Setting(
-        name="KNOWGATE_MLFLOW_URL",
-        default="sqlite:///{data_dir}/mlflow.db",
-        expected="a tracking URI: http(s)://…, sqlite:///FILE or postgresql+psycopg://…",
-        purpose="MLflow's tracking store or server. It being down delays registration and nothing else.",
-        parse=setting_values.url("sqlite:///", "postgresql+psycopg://", "http://", "https://"),
-    ),
-    Setting(
-        name="KNOWGATE_HOST",
-        default="127.0.0.1",
-        expected="an address or a host name to bind to",
-        purpose="Where the API listens. 0.0.0.0 listens everywhere.",
-        parse=setting_values.text,
-    ),
-    Setting(
-        name="KNOWGATE_PORT",
-        default="8420",
-        expected="a whole number from 1 to 65535",
-        purpose="The API's port.",
-        parse=setting_values.whole(1, 65535),
-    ),
-    Setting(
-        name="KNOWGATE_AUTH",
-        default="on",
-        expected="on, or off where KNOWGATE_HOST is a loopback address",
-        purpose="Whether requests must carry a token.",
-        parse=Auth,
-    ),
-    Setting(
-        name="KNOWGATE_MAX_BODY_BYTES",
-        default="67108864",
-        expected="a whole number from 1024 to 1073741824",
-        purpose="A larger request body is refused with 413.",
-        parse=setting_values.whole(1024, 1 << 30),
-    ),
-    Setting(
-        name="KNOWGATE_ASSIGNMENT_LEASE",
-        default="24h",
-        expected=A_DURATION,
-        purpose="How long a runtime may decide without word from the control plane; then it escalates everything.",
-        parse=setting_values.positive_duration,
-    ),
-    Setting(
-        name="KNOWGATE_JOB_LEASE",
-        default="2m",
-        expected=A_DURATION,
-        purpose="How long a job may be silent before another scheduler takes its window over.",
-        parse=setting_values.positive_duration,
-    ),
-    Setting(
-        name="KNOWGATE_JOB_LIMIT",
-        default="12h",
-        expected=A_DURATION,
-        purpose="How long a job may take; a training that hangs is ended then, and its window is tried again.",
-        parse=setting_values.positive_duration,
-    ),
-    Setting(
-        name="KNOWGATE_LOG_LEVEL",
-        default="info",
-        expected="debug, info, warning or error",
-        purpose="What is written to standard error.",
-        parse=setting_values.level,
-    ),
-    Setting(
-        name="KNOWGATE_HASH_KEY",
-        default="",
-        expected="16 to 64 bytes of text",
-        purpose="The key of the prompts' keyed hashes. Not set: one is made once and kept in {data_dir}/hash.key.",
-        parse=setting_values.key,
-        secret=True,
-    ),
-    Setting(
-        name="KNOWGATE_SIGNING_KEY",
-        default="",
-        expected="an Ed25519 private key as 64 hex digits",
-        purpose="Signs assignments and bundles. Not set: they are served unsigned.",
-        parse=setting_values.private_key,
-        secret=True,
-    ),
-    Setting(
-        name="KNOWGATE_WEBHOOK_SECRET",
-        default="",
-        expected="at least 16 characters",
-        purpose="Signs alert messages. Not set: they are sent unsigned.",
-        parse=setting_values.secret,
-        secret=True,
-    ),
-    Setting(
-        name="KNOWGATE_WEBHOOK_NETWORKS",
-        default="",
-        expected="networks with commas between, such as 169.254.7.0/24",
-        purpose="Where webhooks may lie all the same, of the addresses that are refused otherwise. Not set: nowhere.",
-        parse=setting_values.networks,
-    ),
-    Setting(
-        name="KNOWGATE_JUDGE_API_KEY",
-        default="",
-        expected="text without spaces",
-        purpose="Sent as a bearer token to the endpoint that `knowgate labels grade` asks for verdicts.",
-        parse=setting_values.bearer,
-        secret=True,
-    ),
-    Setting(
-        name="KNOWGATE_TOKEN",
-        default="",
-        expected="text without spaces",
-        purpose="What `knowgate gateway` shows the control plane: a token of role runtime.",
-        parse=setting_values.bearer,
-        secret=True,
-    ),
-    Setting(
-        name="KNOWGATE_GATEWAY_KEY",
-        default="",
-        expected="text without spaces",
-        purpose="What callers of `knowgate gateway` show as their API key. Not set: it serves this machine alone.",
-        parse=setting_values.bearer,
-        secret=True,
-    ),
-    Setting(
-        name="KNOWGATE_OPERATOR",
-        default="",
-        expected="a name",
-        purpose="Who promotes, rolls back, stops and resumes by command. Not set: the user that runs it.",
-        parse=setting_values.text,
-    ),
-    Setting(
-        name="KNOWGATE_TRAINING_ENGINE",
-        default="local",
-        expected="local or ray",
-        purpose="Who fits probes: the trainer's own process, or the workers of a Ray cluster.",
-        parse=setting_values.engine,
-    ),
-    Setting(
-        name="KNOWGATE_RAY_ADDRESS",
-        default="auto",
-        expected="host:port of the head node, auto or local",
-        purpose="The Ray cluster.",
-        parse=setting_values.text,
-    ),
-    Setting(
-        name="KNOWGATE_RAY_WORKERS",
-        default="1",
-        expected="a whole number from 1 to 10000",
-        purpose="How many processes of the cluster share a fit.",
-        parse=setting_values.whole(1, 10_000),
-    ),
-    Setting(
-        name="KNOWGATE_RAY_CPUS_PER_WORKER",
-        default="1",
-        expected="a number of at least 0",
-        purpose="CPUs of the cluster that each of them takes, and its threads.",
-        parse=setting_values.amount,
-    ),
-    Setting(
-        name="KNOWGATE_RAY_GPUS_PER_WORKER",
-        default="0",
-        expected="a number of at least 0",
-        purpose="GPUs of the cluster that each of them takes; 0: it computes on the CPU.",
-        parse=setting_values.amount,
-    ),
-)
+SETTINGS: Mapping[str, FieldInfo] = {str(field.alias): field for field in Settings.model_fields.values()}
+
+
+class _File:
+    """Stands for the text of a file that cannot be taken."""
+
+    def __init__(self, path: str, expected: str) -> None:
+        self.path = path
+        self.expected = expected
+
+
+class _Environment(EnvSettingsSource):
+    """The variables of an environment, and the files that they name of secrets. An empty one is none."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(Settings)
+        self.env_vars = {name: value for name, value in environ.items() if value}
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        value, name, _ = super().get_field_value(field, field_name)
+        file = self.env_vars.get(f"{name}_FILE") if field.exclude else None
+        if file is None:
+            return value, name, False
+        if value is not None:
+            return _File(file, f"set either it or {name}, not both"), name, False
+        try:
+            return Path(file).read_text(encoding="utf-8").strip() or None, name, False
+        except (OSError, UnicodeDecodeError) as error:
+            return _File(file, f"a readable text file is expected ({error})"), name, False
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings in `environ` (by default the process's own).
 
-    Raises SettingInvalid with the variable's name, its value and what was expected.
+    Raises SettingInvalid with each bad variable's name, its value and what was expected.
     """
-    given = os.environ if environ is None else environ
-    data_dir = _text_of(SETTINGS[0], given) or SETTINGS[0].default
-    held = {_field(setting): _value_of(setting, given, data_dir) for setting in SETTINGS}
-    held["webhook_networks"] = held["webhook_networks"] or ()
-    settings = Settings(**held)  # type: ignore[arg-type]
-    if settings.auth is Auth.OFF and not is_loopback(settings.host):
-        raise SettingInvalid("KNOWGATE_AUTH", "off", f"on, since KNOWGATE_HOST is {settings.host}, not loopback")
-    return settings
+    try:
+        return Settings(**_Environment(os.environ if environ is None else environ)())
+    except ValidationError as error:
+        raise SettingInvalid(*map(_fault, error.errors(include_url=False))) from None
 
 
 def unknown_settings(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """Variables that look like settings and are none: most often a slip of the pen."""
     given = os.environ if environ is None else environ
-    known = {setting.name for setting in SETTINGS} | {f"{setting.name}_FILE" for setting in SETTINGS if setting.secret}
+    known = SETTINGS.keys() | {f"{name}_FILE" for name, field in SETTINGS.items() if field.exclude}
     return tuple(sorted(name for name in given if name.startswith(PREFIX) and name not in known))
 
 
 def child_environment(more: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a process that is started here: this one's, and `more`."""
-    return {**os.environ, **more}
-
-
-def silence_telemetry() -> None:
-    """Tells the libraries of this process and of those it starts to send nothing home."""
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    """The environment of a process that is started here: this one's, and `more`, also in place of files."""
+    kept = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in more}
+    return {**kept, **more}
 
 
 def hash_key(settings: Settings) -> bytes:
@@ -352,41 +263,11 @@ def operator(settings: Settings) -> str:
         return f"user {os.getuid()}"
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a server bound to `host` is reached from this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _field(setting: Setting) -> str:
-    return setting.name.removeprefix(PREFIX).lower()
-
-
-def _value_of(setting: Setting, environ: Mapping[str, str], data_dir: str) -> object:
-    text = _text_of(setting, environ)
-    if not text:
-        text = setting.default.format(data_dir=data_dir)
-    if not text:
-        return None
-    try:
-        return setting.parse(text)
-    except ValueError:
-        shown = "(not shown)" if setting.secret else shown_url(text)
-        raise SettingInvalid(setting.name, shown, f"{setting.expected} is expected") from None
-
-
-def _text_of(setting: Setting, environ: Mapping[str, str]) -> str:
-    given = environ.get(setting.name, "")
-    file = environ.get(f"{setting.name}_FILE", "") if setting.secret else ""
-    if given and file:
-        raise SettingInvalid(f"{setting.name}_FILE", file, f"set either it or {setting.name}, not both")
-    if not file:
-        return given
-    try:
-        return Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingInvalid(f"{setting.name}_FILE", file, f"a readable text file is expected ({error})") from None
+def _fault(error: ErrorDetails) -> tuple[str, object, str]:
+    """Name, value and what was expected of it."""
+    name, value = str(error["loc"][0]), error["input"]
+    if isinstance(value, _File):
+        return f"{name}_FILE", value.path, value.expected
+    field = SETTINGS[name]
+    shown = "(not shown)" if field.exclude else shown_url(str(value))
+    return name, shown, error["msg"] if error["type"] == _OTHER else f"{field.title} is expected"

@@ -66,7 +66,9 @@ def questions_at(start: datetime, days: int, per_day: int) -> list[Asked]:
 
 @pytest.mark.parametrize("database_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
 def test_a_row_goes_the_whole_way(database_url: str, mlflow_url: str, tmp_path: Path, spec: CascadeSpec) -> None:
-    settings = replace(simulated_settings(tmp_path, seed=SEED), database_url=database_url, mlflow_url=mlflow_url)
+    settings = simulated_settings(tmp_path, seed=SEED).model_copy(
+        update={"database_url": database_url, "mlflow_url": mlflow_url}
+    )
     first_week = questions_at(START, days=7, per_day=350)
     second_week = questions_at(START + WEEK + timedelta(hours=1), days=2, per_day=350)
     asked = {query.prompt for query in first_week + second_week}

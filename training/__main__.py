@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +22,13 @@ from knowgate import codec
 from knowgate.errors import KnowgateError
 from knowgate.records import PTKind, Window
 from knowgate.shown import MaskingFormatter, masked
+from services.errors import SettingInvalid
+from services.settings import read_settings
 from store.engine import open_engine, reading
 from store.errors import ClaimLost, StoreError
 from store.job_runs import Claim, job_runs
 from training.engines.arguments import add_engine, chosen_cluster
 from training.errors import TrainingError, TrainingRefused
-from training.settings import read_addresses
 
 if TYPE_CHECKING:  # what a command needs is imported by it: draining an outbox loads no torch
     from training.extraction import Answerer
@@ -40,20 +41,44 @@ LEASE = timedelta(minutes=5)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
-    options = _parser().parse_args(arguments)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(MaskingFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
+        options = options_of(arguments)
         outcome = options.command(options)
     except ClaimLost as lost:
         print(f"knowgate training: {lost}", file=sys.stderr)  # noqa: T201
         return CLAIM_LOST
+    except SettingInvalid as error:
+        print(f"knowgate training: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
     except (TrainingError, StoreError, KnowgateError) as error:
         print(f"knowgate training: {masked(str(error))}", file=sys.stderr)  # noqa: T201
         return FAILED
     print(codec.canonical(outcome).decode(), flush=True)  # noqa: T201
     return DONE
+
+
+def options_of(arguments: Sequence[str] | None, environment: Mapping[str, str] | None = None) -> argparse.Namespace:
+    """What a command is given, and of the settings what it is not: arguments show in process lists, passwords too.
+
+    Raises SettingInvalid.
+    """
+    options = _parser().parse_args(arguments)
+    settings = read_settings(environment)
+    for name, value in {
+        "database_url": settings.database_url,
+        "mlflow_url": settings.mlflow_url,
+        "engine": settings.training_engine,
+        "ray_address": settings.ray_address,
+        "workers": settings.ray_workers,
+        "cpus_per_worker": settings.ray_cpus_per_worker,
+        "gpus_per_worker": settings.ray_gpus_per_worker,
+    }.items():
+        if getattr(options, name, None) is None:
+            setattr(options, name, value)
+    return options
 
 
 def _run(options: argparse.Namespace) -> object:
@@ -63,8 +88,7 @@ def _run(options: argparse.Namespace) -> object:
     from training.pipeline import TrainingSettings, train_window
     from training.probe_settings import FitSettings
 
-    addresses = read_addresses(os.environ, database_url=options.database_url)
-    engine = open_engine(addresses.database_url)
+    engine = open_engine(options.database_url)
     try:
         return train_window(
             engine,
@@ -99,13 +123,10 @@ def _trainer(options: argparse.Namespace) -> "TrainerSettings":
 def _drain(options: argparse.Namespace) -> object:
     from training.mlflow_outbox import drain_mlflow
 
-    addresses = read_addresses(os.environ, database_url=options.database_url, mlflow_url=options.mlflow_url)
-    if addresses.mlflow_url is None:
-        raise TrainingRefused("no MLflow is named: give --mlflow-url or set KNOWGATE_MLFLOW_URL")
-    engine = open_engine(addresses.database_url)
+    engine = open_engine(options.database_url)
     try:
         return drain_mlflow(
-            engine, addresses.mlflow_url, owner=options.owner, clock=_clock(options.now), limit=options.limit
+            engine, options.mlflow_url, owner=options.owner, clock=_clock(options.now), limit=options.limit
         )
     finally:
         engine.dispose()

@@ -135,9 +135,8 @@ def _faults_of_the_data_folder(settings: Settings) -> Iterator[None]:
     except OSError as error:
         where = error.filename or settings.data_dir
         cure = f"a folder is expected that this user may write in, and {where} cannot be used ({error.strerror})"
-        raise SettingInvalid(
-            "KNOWGATE_DATA_DIR", str(settings.data_dir), f"{cure}; free that path, or name another folder"
-        ) from error
+        cure = f"{cure}; free that path, or name another folder"
+        raise SettingInvalid(("KNOWGATE_DATA_DIR", str(settings.data_dir), cure)) from error
 
 
 def _require_writable(folder: Path) -> None:

@@ -11,7 +11,6 @@ gone by then. A little later it is ended from here.
 
 import json
 import logging
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -23,6 +22,7 @@ from services.jobs.child import run_child
 from services.jobs.job import JobContext
 from services.jobs.timetable import every_cascade, standing
 from services.jobs.windows import last_due_window
+from services.settings import child_environment
 from store import cascades
 from store.engine import reading
 from store.job_runs import Claim
@@ -127,16 +127,17 @@ def trainer_arguments(context: JobContext, claim: Claim) -> list[str]:
 def trainer_environment(context: JobContext) -> dict[str, str]:
     """Addresses travel in the environment: they may carry passwords, and arguments show in process lists."""
     settings = context.settings
-    return {
-        **os.environ,
-        "KNOWGATE_DATABASE_URL": settings.database_url,
-        "KNOWGATE_SHARDS_URL": settings.shards_url,
-        "KNOWGATE_MLFLOW_URL": settings.mlflow_url,
-        "KNOWGATE_TRAINING_ENGINE": settings.training_engine,
-        "KNOWGATE_RAY_ADDRESS": settings.ray_address,
-        "KNOWGATE_RAY_WORKERS": str(settings.ray_workers),
-        "KNOWGATE_RAY_CPUS_PER_WORKER": str(settings.ray_cpus_per_worker),
-        "KNOWGATE_RAY_GPUS_PER_WORKER": str(settings.ray_gpus_per_worker),
-        "DO_NOT_TRACK": "1",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
+    return child_environment(
+        {
+            "KNOWGATE_DATABASE_URL": settings.database_url,
+            "KNOWGATE_SHARDS_URL": settings.shards_url,
+            "KNOWGATE_MLFLOW_URL": settings.mlflow_url,
+            "KNOWGATE_TRAINING_ENGINE": settings.training_engine,
+            "KNOWGATE_RAY_ADDRESS": settings.ray_address,
+            "KNOWGATE_RAY_WORKERS": str(settings.ray_workers),
+            "KNOWGATE_RAY_CPUS_PER_WORKER": str(settings.ray_cpus_per_worker),
+            "KNOWGATE_RAY_GPUS_PER_WORKER": str(settings.ray_gpus_per_worker),
+            "DO_NOT_TRACK": "1",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+    )

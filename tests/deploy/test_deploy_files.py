@@ -19,7 +19,7 @@ FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
 
 
 def test_every_setting_named_exists() -> None:
-    known = {setting.name for setting in SETTINGS}
+    known = set(SETTINGS)
     named = {name for path in FILES for name in re.findall(r"KNOWGATE_[A-Z_]+", path.read_text(encoding="utf-8"))}
     assert named and named <= known
 

@@ -43,7 +43,7 @@ ROUTES = {
 
 @pytest.fixture
 def guarded(serve: Callable[[Settings], TestClient], settings: Settings) -> TestClient:
-    return serve(replace(settings, auth=Auth.ON))
+    return serve(settings.model_copy(update={"auth": Auth.ON}))
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def test_with_a_key_assignments_and_bundles_are_signed_as_served(
     serve: Callable[[Settings], TestClient], settings: Settings, promoted: Bundle
 ) -> None:
     pair = signing.new_key_pair()
-    client = serve(replace(settings, signing_key=pair.private_key))
+    client = serve(settings.model_copy(update={"signing_key": pair.private_key}))
     served = read_assignment(client.get(ADDRESS).json())
     assert signing.verify(pair.public_key, served.signed_bytes, served.signature)
     response = client.get(f"/v1/bundles/{promoted.id}")

@@ -30,7 +30,7 @@ from tests.services.conftest import CASCADE, NOW
 @pytest.fixture
 def address(settings: Settings, engine: Engine) -> Iterator[str]:
     """A running server that asks for tokens."""
-    with served(replace(settings, auth=Auth.ON), engine) as address:
+    with served(settings.model_copy(update={"auth": Auth.ON}), engine) as address:
         yield address
 
 

@@ -6,7 +6,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "backends.md").read_text(encoding="
 @pytest.fixture
 def control_plane(engine: Engine, settings: Settings) -> Iterator[str]:
     """The real API on a socket."""
-    app = create_app(replace(settings), engine)
+    app = create_app(settings, engine)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -42,7 +42,7 @@ def postgresql_tools(monkeypatch: pytest.MonkeyPatch) -> None:
 def deployed(settings: Settings, engine: Engine) -> Settings:
     """Settings of the deployment that `engine` belongs to, which made its own hash key."""
     url = engine.url.render_as_string(hide_password=False)
-    return replace(settings, database_url=url, hash_key=None)
+    return settings.model_copy(update={"database_url": url, "hash_key": None})
 
 
 @pytest.fixture

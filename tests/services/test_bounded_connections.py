@@ -11,7 +11,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +132,7 @@ def test_a_body_that_nobody_reads_does_not_keep_its_connection(app: tuple[FastAP
 
 
 def test_a_client_that_is_refused_while_it_sends_reads_why(settings: Settings, engine: Engine) -> None:
-    api = create_app(replace(settings, auth=Auth.ON, max_body_bytes=10**8), engine)
+    api = create_app(settings.model_copy(update={"auth": Auth.ON, "max_body_bytes": 10**8}), engine)
     content = b"token=" + b"x" * 2**24
     with served(api) as port:
         for path, status in (("/sign-in", 413), ("/v1/decisions", 401)):
@@ -195,7 +194,7 @@ def test_a_body_that_does_not_go_on_is_given_up() -> None:
 
 
 def test_without_a_token_no_address_reads_more_than_a_form(settings: Settings, engine: Engine) -> None:
-    api = create_app(replace(settings, auth=Auth.ON, max_body_bytes=10**9), engine)
+    api = create_app(settings.model_copy(update={"auth": Auth.ON, "max_body_bytes": 10**9}), engine)
     paths = [(method, path) for path, found in api.openapi()["paths"].items() for method in found]
     pages = [("post", "/sign-in"), ("post", "/sign-out"), ("get", "/sign-in"), ("get", "/"), ("get", "/docs")]
     for method, path in [*paths, *pages]:

@@ -195,7 +195,7 @@ def declare(engine: Engine, small: str, large: str, settings: Settings) -> None:
 
 @pytest.fixture
 def world(sqlite_url: str, settings: Settings) -> Iterator[World]:
-    settings = replace(settings, gateway_key=KEY)
+    settings = settings.model_copy(update={"gateway_key": KEY})
     with ExitStack() as stack:
         engine = open_engine(sqlite_url)
         stack.callback(engine.dispose)
@@ -594,7 +594,9 @@ def test_a_gateway_waits_for_each_tier_and_names_its_model_as_they_are_declared(
     small = replace(spec.tiers[0], timeout=timedelta(seconds=7), request={"top_k": 1})
     spec = replace(spec, tiers=(small, spec.tiers[1]))
     backends = tier_backends(spec, keys={}, fingerprints={}, states_folder=None)
-    with live(replace(world.settings, data_dir=tmp_path / "another"), world.control, spec, backends) as serving:
+    with live(
+        world.settings.model_copy(update={"data_dir": tmp_path / "another"}), world.control, spec, backends
+    ) as serving:
         assert serving.cascade.setting.models == (small.named_model, "huge")
         assert serving.cascade.serving is not None
         assert [tier.patience.timeout_s for tier in serving.cascade.serving.tiers] == [7.0, 30.0]
@@ -610,7 +612,7 @@ def test_an_address_that_is_none_is_refused_before_anything_is_asked(run_command
 
 
 def test_without_an_address_that_of_the_settings_is_asked(settings: Settings) -> None:
-    assert control_url(None, replace(settings, host="::1", port=9)) == "http://[::1]:9"
+    assert control_url(None, settings.model_copy(update={"host": "::1", "port": 9})) == "http://[::1]:9"
     assert control_url("https://control/prefix", settings) == "https://control/prefix"
 
 

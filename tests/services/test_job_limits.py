@@ -75,7 +75,7 @@ def test_a_job_that_works_renews_its_lease(context: JobContext, clock: Simulated
         clock.set(later)
         wait_for(lambda: last_run(context).heartbeat_at == later)
 
-    context = replace(context, settings=replace(context.settings, job_lease=LEASE))
+    context = replace(context, settings=context.settings.model_copy(update={"job_lease": LEASE}))
     (outcome,) = run_due(context, WindowJob(work))
     assert outcome.outcome == "done"
     assert last_run(context).lease_until == later + LEASE
@@ -86,7 +86,7 @@ def test_a_job_that_hangs_loses_its_lease_in_the_end(context: JobContext, caplog
     def hang(context: JobContext, claim: Claim) -> None:
         wait_for(lambda: "heartbeat-told" not in {thread.name for thread in threading.enumerate()})
 
-    settings = replace(context.settings, job_lease=LEASE, job_limit=timedelta(seconds=0.1))
+    settings = context.settings.model_copy(update={"job_lease": LEASE, "job_limit": timedelta(seconds=0.1)})
     run_due(replace(context, settings=settings), WindowJob(hang))
     assert "told of trivia has run for 0.1s (KNOWGATE_JOB_LIMIT): it is left to another scheduler" in caplog.text
 
@@ -144,7 +144,7 @@ def test_a_training_that_hangs_says_where_and_leaves_its_window(context: JobCont
     with socket.create_server(("127.0.0.1", 0)) as silent:  # a database that never answers
         port = silent.getsockname()[1]
         url = f"postgresql+psycopg://u@127.0.0.1:{port}/x?connect_timeout=600"
-        settings = replace(context.settings, job_limit=timedelta(seconds=1), database_url=url)
+        settings = context.settings.model_copy(update={"job_limit": timedelta(seconds=1), "database_url": url})
         run_due(replace(context, settings=settings), WindowJob(TrainJob().run, name="train"))
     told = last_run(context).last_error
     assert told is not None and "the trainer ended with 1: Timeout (0:00:01)!" in told

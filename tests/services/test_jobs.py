@@ -129,7 +129,10 @@ def test_the_doctor_names_the_cascade_that_cannot_be_read_and_looks_at_the_other
     engine: Engine, settings: Settings, database_url: str
 ) -> None:
     spoil(engine, "spoilt")
-    found = {finding.check: finding for finding in examine(replace(settings, database_url=database_url), now=NOW)}
+    found = {
+        finding.check: finding
+        for finding in examine(settings.model_copy(update={"database_url": database_url}), now=NOW)
+    }
     assert found["spoilt"].state is State.BAD and "alarms.max_tokens" in found["spoilt"].found
     assert "apply a good file again" in str(found["spoilt"].cure)
     assert found["trivia"].state is State.OK
@@ -304,7 +307,7 @@ def test_a_head_that_cannot_be_put_away_keeps_nothing_from_being_sealed(
     context: JobContext, clock: SimulatedClock, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     (tmp_path / "in_the_way").write_text("a file")
-    settings = replace(context.settings, heads_url=str(tmp_path / "in_the_way"))
+    settings = context.settings.model_copy(update={"heads_url": str(tmp_path / "in_the_way")})
     (outcome,) = run_due(replace(context, settings=settings), SealJob())
     assert outcome.outcome.startswith("sealed")
     assert "KNOWGATE_HEADS_URL" in caplog.text

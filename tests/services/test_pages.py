@@ -225,7 +225,7 @@ def test_every_way_a_decision_can_go_has_its_sentence(
 def test_pages_open_with_the_cookie_that_the_sign_in_page_sets(
     serve: Callable[[Settings], TestClient], settings: Settings, engine: Engine, clock: SimulatedClock
 ) -> None:
-    client = serve(replace(settings, auth=Auth.ON))
+    client = serve(settings.model_copy(update={"auth": Auth.ON}))
     with transaction(engine) as session:
         reader = create_token(session, "reader", TokenRole.READ, clock.now())
         sender = create_token(session, "sender", TokenRole.INGEST, clock.now())

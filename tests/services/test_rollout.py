@@ -354,7 +354,7 @@ def test_whatever_comes_into_force_is_signed_where_there_is_a_key(
     engine: Engine, context: JobContext, bundle: Bundle, certificate: CertificateDocument, clock: SimulatedClock
 ) -> None:
     pair = signing.new_key_pair()
-    keyed = replace(context, settings=replace(context.settings, signing_key=pair.private_key))
+    keyed = replace(context, settings=context.settings.model_copy(update={"signing_key": pair.private_key}))
     first = stored(engine, bundle, clock, certificate=certificate)
     PromoteSweep().run(context)
     clock.set(clock.now() + timedelta(hours=1))

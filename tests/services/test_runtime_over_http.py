@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,7 +25,7 @@ KEY = b"a hash key for tests"
 def service(engine: Engine, settings: Settings) -> Iterator[tuple[str, str]]:
     """The service's url, and the public key it signs with."""
     keys = signing.new_key_pair()
-    app = create_app(replace(settings, signing_key=keys.private_key), engine)
+    app = create_app(settings.model_copy(update={"signing_key": keys.private_key}), engine)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -1,16 +1,20 @@
 """The environment is read once, strictly, and secrets stay out of sight."""
 
 import re
+import tokenize
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
 from services.checkup import examine
+from services.durations import parse_duration
 from services.errors import SettingInvalid
-from services.settings import SETTINGS, Auth, hash_key, read_settings, unknown_settings
+from services.settings import SETTINGS, Auth, child_environment, hash_key, read_settings, unknown_settings
 
-DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs" / "configuration.md"
 
 
 def test_an_empty_environment_gives_a_working_service_under_var() -> None:
@@ -141,7 +145,62 @@ def test_a_misspelt_variable_is_found() -> None:
 
 def test_every_setting_is_documented_with_its_default() -> None:
     rows = dict(re.findall(r"^\| `(KNOWGATE_\w+)`(?: \(or `_FILE`\))? \| (.+?) \|", DOCS.read_text(), re.M))
-    assert set(rows) == {setting.name for setting in SETTINGS}
-    for setting in SETTINGS:
-        if setting.default:
-            assert rows[setting.name] == f"`{setting.default}`"
+    assert set(rows) == set(SETTINGS)
+    for name, setting in SETTINGS.items():
+        if setting.default not in (None, ()):
+            shown = rows[name].strip("`")
+            default = parse_duration(shown) if isinstance(setting.default, timedelta) else shown
+            assert str(setting.default) == str(default), name
+
+
+def test_a_variable_that_may_lie_in_a_file_is_documented_as_such() -> None:
+    in_files = set(re.findall(r"^\| `(KNOWGATE_\w+)` \(or `_FILE`\) \|", DOCS.read_text(), re.M))
+    assert in_files == {name for name, setting in SETTINGS.items() if setting.exclude}
+
+
+def test_all_bad_values_are_told_at_once(tmp_path: Path) -> None:
+    given = {
+        "KNOWGATE_PORT": "eighty",
+        "KNOWGATE_JOB_LEASE": "1 week",
+        "KNOWGATE_SIGNING_KEY": "hunter2",
+        "KNOWGATE_TOKEN_FILE": str(tmp_path),
+        "KNOWGATE_HOST": "0.0.0.0",
+        "KNOWGATE_AUTH": "off",
+    }
+    with pytest.raises(SettingInvalid) as caught:
+        read_settings(given)
+    lines = str(caught.value).splitlines()
+    assert {line.split()[0] for line in lines} == given.keys() - {"KNOWGATE_HOST"} and len(lines) == 5
+    assert all("expected" in line or "KNOWGATE_AUTH" in line for line in lines) and "hunter2" not in str(caught.value)
+
+
+def test_a_child_is_given_a_value_in_place_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KNOWGATE_DATABASE_URL_FILE", "/run/secrets/url")
+    given = child_environment({"KNOWGATE_DATABASE_URL": "sqlite:///a.db"})
+    assert "KNOWGATE_DATABASE_URL_FILE" not in given and read_settings(given).database_url == "sqlite:///a.db"
+
+
+# Who reads or sets variables beside the settings, and why: libraries that know no other way of being told, and the
+# runtime, which works without a control plane and takes an endpoint's key from where the tier declares it.
+SETTERS = {
+    "monitoring/drift.py": "Evidently is to send nothing home",
+    "services/command_line.py": "libraries are to send nothing home; the settings would slow down --help",
+    "training/engines/cluster.py": "Ray is to be quiet",
+    "training/registry.py": "MLflow is to send nothing home and to give up in time",
+}
+READERS = {"services/settings.py", "runtime/knowgate/backends/factory.py"}
+
+
+def test_no_other_module_reads_the_environment() -> None:
+    uses: dict[str, set[str]] = {}
+    for room in ("runtime/knowgate", "evidence", "store", "monitoring", "training", "services", "demo"):
+        for file in (ROOT / room).rglob("*.py"):
+            uses[str(file.relative_to(ROOT))] = set(re.findall(r"os\.(environ(?:\.\w+)?|getenv)", _code(file)))
+    assert {name for name, found in uses.items() if found} == READERS | SETTERS.keys()
+    assert all(uses[name] == {"environ.setdefault"} for name in SETTERS), "they set, and do not read"
+
+
+def _code(file: Path) -> str:
+    """A module's text without its comments and texts."""
+    tokens = tokenize.generate_tokens(StringIO(file.read_text()).readline)
+    return "".join(token.string for token in tokens if token.type in (tokenize.NAME, tokenize.OP))

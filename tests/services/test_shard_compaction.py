@@ -3,7 +3,6 @@
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -250,7 +249,7 @@ def test_two_compactors_a_writer_and_an_eraser_at_once_lose_nothing(trivia_engin
 
 @pytest.fixture
 def context(trivia_engine: Engine, settings: Settings, clock: SimulatedClock, base: str) -> JobContext:
-    kept = replace(settings, shards_url=base, shard_bytes=BOUND)
+    kept = settings.model_copy(update={"shards_url": base, "shard_bytes": BOUND})
     return JobContext(engine=trivia_engine, settings=kept, clock=clock, owner="test")
 
 

@@ -47,7 +47,7 @@ def test_a_push_is_cut_into_shards_of_one_fingerprint_within_the_bound(
     sent = [decision(index, vector=index) for index in range(10)]
     sent = [deeper(one) if index % 2 else one for index, one in enumerate(sent)]
     hidden = np.arange(40, dtype=np.float16).reshape(10, 4)
-    small = replace(settings, shard_bytes=2 * 4 * 2)
+    small = settings.model_copy(update={"shard_bytes": 2 * 4 * 2})
     assert send(serve(small), sent, hidden).json()["stored"] == 10
     with reading(engine) as session:
         held = vectors.shards(session)
@@ -64,7 +64,7 @@ def test_where_no_shard_can_be_written_nothing_is_stored_and_the_sender_is_to_tr
 ) -> None:
     blocked = tmp_path / "blocked"
     blocked.write_text("a file, where a folder is needed")
-    away = replace(settings, shards_url=str(blocked))
+    away = settings.model_copy(update={"shards_url": str(blocked)})
     sent, hidden = [decision(0, vector=0)], np.ones((1, 4), np.float16)
     response = send(serve(away), sent, hidden)
     assert (response.status_code, response.json()["error"]["field"]) == (503, "shards")
@@ -74,7 +74,7 @@ def test_where_no_shard_can_be_written_nothing_is_stored_and_the_sender_is_to_tr
 
 def test_the_bound_of_a_shard_is_said_once() -> None:
     assert read_settings({}).shard_bytes == SHARD_BYTES
-    assert "KNOWGATE_SHARD_BYTES" in {setting.name for setting in SETTINGS}
+    assert "KNOWGATE_SHARD_BYTES" in SETTINGS
 
 
 def test_retention_that_would_starve_training_is_refused_or_told(
@@ -87,6 +87,6 @@ def test_retention_that_would_starve_training_is_refused_or_told(
         parse_cascade(head.format("34d") + tiers)
     url = engine.url.render_as_string(hide_password=False)
     for days, notes in ((30, 1), (40, 0)):
-        told = replace(settings, database_url=url, vector_retention=timedelta(days=days))
+        told = settings.model_copy(update={"database_url": url, "vector_retention": timedelta(days=days)})
         found = [one for one in examine(told, now=clock.now()) if "training reads" in one.found]
         assert (len(found), {one.check for one in found} <= {trivia}) == (notes, True)

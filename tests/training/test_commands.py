@@ -18,13 +18,13 @@ from knowgate.spec import CascadeSpec, TierSpec
 from store.cascades import apply_cascade
 from store.engine import reading, transaction
 from store.job_runs import claim, job_runs
-from training.__main__ import CLAIM_LOST, DONE, FAILED, main
+from training.__main__ import CLAIM_LOST, DONE, main, options_of
 from training.engines import RaySettings
+from training.engines.arguments import chosen_cluster
 from training.errors import ExtractionRefused, TrainingRefused
 from training.extract_file import extract_file
 from training.extraction import Answerer, adopt
 from training.heartbeat import kept_alive
-from training.settings import read_addresses, read_engine
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 WINDOW = Window(start=NOW - timedelta(days=7), end=NOW)
@@ -33,6 +33,7 @@ SPEC = CascadeSpec(
     tiers=(TierSpec(name="s", model="small", parameters=1e9), TierSpec(name="l", model="large", parameters=1e10)),
 )
 RUN = ["run", "--cascade=facts", f"--start={WINDOW.start.isoformat()}", f"--end={NOW.isoformat()}"]
+EXTRACT = ["extract", "--model=m", "--prompts=p.csv", "--out=o.npz"]
 RUN += [f"--as-of={NOW.isoformat()}", f"--now={NOW.isoformat()}"]
 
 
@@ -63,53 +64,52 @@ def test_the_scheduler_hands_over_its_claim_and_the_trainer_ends_it(
 def test_what_is_missing_or_naive_is_named(
     applied: Engine, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv("KNOWGATE_DATABASE_URL", raising=False)
-    monkeypatch.delenv("KNOWGATE_MLFLOW_URL", raising=False)
-    assert main(RUN) == FAILED
-    assert "KNOWGATE_DATABASE_URL" in capsys.readouterr().err
-    assert main(["drain-mlflow", f"--database-url={sqlite_url}"]) == FAILED
-    assert "KNOWGATE_MLFLOW_URL" in capsys.readouterr().err
+    monkeypatch.setenv("KNOWGATE_DATABASE_URL", "./knowgate.db")
+    monkeypatch.setenv("KNOWGATE_MLFLOW_URL", "./mlruns")
+    assert main(["drain-mlflow", f"--database-url={sqlite_url}"]) == 2
+    told = capsys.readouterr().err
+    assert "KNOWGATE_DATABASE_URL is '(not shown)': an SQLAlchemy URL" in told and "KNOWGATE_MLFLOW_URL is" in told
     with pytest.raises(SystemExit) as usage:
         main([*RUN[:-1], "--now=2026-03-01T00:00:00"])
     assert usage.value.code == 2
     assert "naive" in capsys.readouterr().err
 
 
-def test_an_address_may_come_from_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["run", "extract"])
+def test_what_a_command_is_not_given_comes_from_the_settings(tmp_path: Path, command: str) -> None:
     (tmp_path / "url").write_text("sqlite:///a.db\n", encoding="utf-8")
-    found = read_addresses({"KNOWGATE_DATABASE_URL_FILE": str(tmp_path / "url")})
-    assert found.database_url == "sqlite:///a.db" and found.mlflow_url is None
-    assert read_addresses({"KNOWGATE_DATABASE_URL": "x"}, database_url="y").database_url == "y"
-    with pytest.raises(TrainingRefused):
-        read_addresses({})
-    (tmp_path / "bytes").write_bytes(b"\xff")
-    for file in (tmp_path / "none", tmp_path, tmp_path / "bytes"):
-        with pytest.raises(TrainingRefused, match=f"ENGINE_FILE is '{file}': it cannot be read .*name a text file, or"):
-            read_engine({"KNOWGATE_TRAINING_ENGINE_FILE": str(file)})
+    given = {"KNOWGATE_DATABASE_URL_FILE": str(tmp_path / "url"), "KNOWGATE_RAY_WORKERS": "3"}
+    options = options_of(RUN if command == "run" else EXTRACT, given)
+    assert options.database_url == "sqlite:///a.db" and options.mlflow_url == "sqlite:///var/mlflow.db"
+    assert (options.engine, options.workers, options.cpus_per_worker) == ("local", 3, 1)
+    assert options_of([*RUN, "--database-url=sqlite:///b.db"], given).database_url == "sqlite:///b.db"
 
 
-def test_the_engine_is_local_unless_an_option_or_the_environment_names_a_cluster() -> None:
-    assert read_engine({}) is None and read_engine({"KNOWGATE_TRAINING_ENGINE": "ray"}, engine="local") is None
+def test_the_engine_is_local_unless_an_option_or_the_settings_name_a_cluster() -> None:
+    def cluster(named: dict[str, str], *given: str) -> RaySettings | None:
+        return chosen_cluster(options_of([*EXTRACT, *given], named))
+
+    assert cluster({}) is None and cluster({"KNOWGATE_TRAINING_ENGINE": "ray"}, "--engine=local") is None
     named = {"KNOWGATE_RAY_ADDRESS": "head:6379", "KNOWGATE_RAY_WORKERS": "3", "KNOWGATE_RAY_GPUS_PER_WORKER": "0.5"}
-    assert read_engine(named) is None
-    assert read_engine(named, engine="ray") == RaySettings(address="head:6379", workers=3, gpus=0.5)
-    assert read_engine(named, engine="ray", workers=5, gpus=0.0) == RaySettings(address="head:6379", workers=5)
+    assert cluster(named) is None
+    assert cluster(named, "--engine=ray") == RaySettings(address="head:6379", workers=3, gpus=0.5)
+    more = cluster(named, "--engine=ray", "--workers=5", "--gpus-per-worker=0")
+    assert more == RaySettings(address="head:6379", workers=5)
 
 
 @pytest.mark.parametrize(
-    ("environment", "said"),
+    ("environment", "given", "said"),
     [
-        ({"KNOWGATE_TRAINING_ENGINE": "spark"}, "'spark': give one of local, ray"),
-        ({"KNOWGATE_RAY_WORKERS": "2.5"}, "KNOWGATE_RAY_WORKERS is '2.5'"),
-        ({"KNOWGATE_RAY_WORKERS": "0"}, "workers is 0"),
-        ({"KNOWGATE_RAY_ADDRESS": "ray://head:10001"}, "a machine that belongs to the cluster"),
-        ({"KNOWGATE_RAY_CPUS_PER_WORKER": "0"}, "0.0 CPUs and 0.0 GPUs"),
-        ({"KNOWGATE_RAY_GPUS_PER_WORKER": "-1"}, "-1.0 GPUs"),
+        ({}, ["--workers=0"], "workers is 0"),
+        ({"KNOWGATE_RAY_ADDRESS": "ray://head:10001"}, [], "a machine that belongs to the cluster"),
+        ({"KNOWGATE_RAY_CPUS_PER_WORKER": "0"}, [], "0.0 CPUs and 0 GPUs"),
+        ({}, ["--gpus-per-worker=-1"], "-1.0 GPUs"),
     ],
 )
-def test_an_engine_that_cannot_be_is_refused(environment: dict[str, str], said: str) -> None:
+def test_an_engine_that_cannot_be_is_refused(environment: dict[str, str], given: list[str], said: str) -> None:
+    options = options_of([*EXTRACT, *given], {"KNOWGATE_TRAINING_ENGINE": "ray"} | environment)
     with pytest.raises(TrainingRefused, match=said):
-        read_engine({"KNOWGATE_TRAINING_ENGINE": "ray"} | environment)
+        chosen_cluster(options)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_an_engine_that_cannot_be_is_refused(environment: dict[str, str], said: 
 )
 def test_choices_are_listed_as_they_are_typed(option: str, choices: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as usage:
-        main(["extract", "--model=m", "--prompts=p.csv", "--out=o.npz", option, "foo"])
+        main([*EXTRACT, option, "foo"])
     told = capsys.readouterr().err.replace("'", "")
     assert usage.value.code == 2 and f"invalid choice: foo (choose from {choices})" in told and "<" not in told
 
