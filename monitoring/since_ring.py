@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from evidence.certification_rows import CertificationRows
-from evidence.known_outcomes import LoggedRows, outcome_coin
+from evidence.known_outcomes import LoggedRows, agreeing, certification_rows
 from evidence.path import Candidate
 from evidence.tally import tally_of
 from knowgate.bundle import Bundle
@@ -56,7 +55,8 @@ def look_since_ring(cohort: Cohort, bundle: Bundle, *, rang_at: datetime, look: 
     if columns.n == 0 or not (columns.ran[:, -1] & np.isfinite(columns.correct[:, -1])).any():
         return bare
     kept = _kept(columns, bundle, cohort.spec)
-    tally = tally_of(columns.as_evidence(), Candidate(thresholds=(None,) * cohort.spec.last, kept=kept), level)
+    as_bundled = Candidate(thresholds=(None,) * cohort.spec.last, kept=kept)
+    tally = tally_of(certification_rows(columns.logged()), as_bundled, level)
     evidence = tally.on(targets.kind)
     return replace(
         bare,
@@ -107,29 +107,18 @@ class _Columns:
             apart=np.asarray(decisions["label_coin"] == LabelCoin.ATTEMPT, dtype=np.bool_),
         )
 
-    def as_evidence(self) -> CertificationRows:
-        agrees = self._agrees()
-        logged = LoggedRows(
+    def logged(self) -> LoggedRows:
+        answers = [*self.attempts["answer"].tolist(), None]  # the last place is that of a tier that did not run
+        return LoggedRows(
+            ids=self.ids,
             ran=self.ran,
-            agrees=agrees,
+            agrees=agreeing([[answers[row] for row in of_tier] for of_tier in self.at.T]),
             correct=self.correct,
             label_propensity=_taken(self.attempts, "label_propensity", self.at),
-            run_propensity=_taken(self.attempts, "run_propensity", self.at[:, -1]),
+            run_propensity=_taken(self.attempts, "run_propensity", self.at),
             exploration_rate=self.exploration_rate,
             apart=self.apart,
         )
-        propensity, observed = outcome_coin(logged)
-        return CertificationRows(
-            correct=self.correct, agrees=agrees, propensity=propensity, observed=observed, ids=self.ids
-        )
-
-    def _agrees(self) -> BoolArray:
-        """[n, tiers − 1] whether a tier's answer is the last tier's."""
-        answers = [*self.attempts["answer"].tolist(), None]  # the last place is that of a tier that did not run
-        said = [[answers[row] for row in of_tier] for of_tier in self.at.T]
-        return np.column_stack(
-            [[one is not None and one == last for one, last in zip(tier, said[-1], strict=True)] for tier in said[:-1]]
-        ).astype(np.bool_)
 
 
 def _kept(columns: _Columns, bundle: Bundle, spec: CascadeSpec) -> IntArray:

@@ -20,7 +20,6 @@ import numpy as np
 from evidence import (
     CertificateStatus,
     Certification,
-    CertificationRows,
     Target,
     certify_policy,
     gain_document,
@@ -29,7 +28,7 @@ from evidence import (
 )
 from evidence import thresholds_as_objects as as_objects
 from evidence.errors import NotIdentifiedError
-from evidence.estimates import joint_label_propensity
+from evidence.known_outcomes import LoggedRows, certification_rows, forecast_error, forecasts_left_out
 from knowgate import codec
 from knowgate.bundle import LabelBasis, SignalGain
 from knowgate.policy import BoolArray, FloatArray, PolicyKind
@@ -105,9 +104,9 @@ def certify_table(
         if learned is None
         else [{"score": scores[tested]} for scores in learned.scores]
     )
-    left_out = _forecasts_left_out(table)
+    logged = logged_rows(table, tested)
     try:
-        rows = rows_of_table(table, tested, with_forecasts=left_out is None)
+        rows = certification_rows(logged, forecast_error(logged_rows(table, ~tested)))
     except NotIdentifiedError as error:
         raise Refused(f"not identified: {error}") from error
     answer = certify_policy(
@@ -116,11 +115,12 @@ def certify_table(
         rows,
         target,
         delta,
+        ran=logged.ran,
         min_retained_share=min_retained_share,
         learned_on=() if learned is None else {str(query) for query in table.query_ids[learned.taught]},
     )
     gains = _gains(table, tested, signals, answer.retained_share)
-    printed = _printed(answer, learned, gains, _basis(table, tested, answer, trusted, left_out))
+    printed = _printed(answer, learned, gains, _basis(table, tested, answer, trusted, forecasts_left_out(logged)))
     return replace(printed, unread_columns=table.ignored)
 
 
@@ -156,19 +156,6 @@ def promise_of(basis: LabelBasis) -> str:
     return f"agreement with {who}, not being right: its labels were trusted, and nothing corrects its errors"
 
 
-def _forecasts_left_out(table: OutcomeTable) -> str | None:
-    """Why forecasts cannot enter; None where they can, or where there are none."""
-    if not np.isfinite(table.forecast).any():
-        return None
-    chance = table.label_propensity[np.isfinite(table.correct)]
-    if chance.size and np.isfinite(chance).all():
-        return None
-    return (
-        "not identified: trusted labels have no known label_propensity, so nothing says how to correct forecasts, and"
-        " they are left out; draw trusted labels with `knowgate labels queue`, or trust their source with --trust"
-    )
-
-
 def _basis(
     table: OutcomeTable,
     tested: BoolArray,
@@ -193,58 +180,19 @@ def _basis(
     )
 
 
-def rows_of_table(table: OutcomeTable, tested: BoolArray, *, with_forecasts: bool) -> CertificationRows:
-    """The `tested` [n] queries of the table as certification sees them."""
-    ids = tuple(str(query) for query in table.query_ids[tested])
-    correct = table.correct[tested]
-    if not (np.isfinite(table.run_propensity).any() or np.isfinite(table.label_propensity).any()):
-        return CertificationRows(correct=correct, ids=ids)
-    # The chance that a whole row is known: every tier ran, and one coin labelled its answers. Without a known coin for
-    # labels they were all owed: a row that ran is then observed, and a label that is missing there the worst case.
-    run, observed = np.ones(table.queries), table.complete
-    if np.isfinite(table.run_propensity).any():
-        run = np.prod(_coins(table.run_propensity, table.ran), axis=1)
-    propensity = run
-    if np.isfinite(table.label_propensity).any():
-        propensity = propensity * joint_label_propensity(_label_coins(table), table.coins_apart)
-        observed = np.asarray(np.isfinite(table.correct).all(axis=1), dtype=np.bool_)
-    if not with_forecasts or not np.isfinite(table.forecast).any():
-        return CertificationRows(correct=correct, propensity=propensity[tested], observed=observed[tested], ids=ids)
-    return CertificationRows(
-        correct=correct,
-        propensity=propensity[tested],
-        observed=observed[tested],
-        ids=ids,
-        forecast=table.forecast[tested],
-        ran=table.complete[tested],
-        run_propensity=run[tested],
+def logged_rows(table: OutcomeTable, which: BoolArray) -> LoggedRows:
+    """The queries of the table for which `which` [n] says so, as they were logged."""
+    return LoggedRows(
+        ids=tuple(str(query) for query in table.query_ids[which]),
+        ran=table.ran[which],
+        agrees=np.zeros((int(which.sum()), table.tiers - 1), dtype=np.bool_),  # a table has no answers
+        correct=table.correct[which],
+        label_propensity=table.label_propensity[which],
+        run_propensity=table.run_propensity[which],
+        exploration_rate=np.full(int(which.sum()), np.nan),
+        apart=table.coins_apart[which],
+        forecast=table.forecast[which],
     )
-
-
-def _label_coins(table: OutcomeTable) -> FloatArray:
-    """[n, k] the chances of labels. Labels have them and rows without one may not: where some chance is below 1, a
-    row without was not drawn, and weighs nothing whatever its chance was."""
-    filled = _coins(table.label_propensity, table.ran)
-    for tier in range(filled.shape[1]):
-        known = filled[np.isfinite(table.correct[:, tier]), tier]
-        undrawn = np.isnan(table.correct[:, tier]) & np.isnan(filled[:, tier])
-        if known.size and known.min() < 1.0:
-            filled[undrawn, tier] = known.min()
-    return filled
-
-
-def _coins(propensity: FloatArray, ran: BoolArray) -> FloatArray:
-    """[n, k] the coins' chances, also where they fell against a run.
-
-    A tier that did not run has no row to carry its propensity. Such a row weighs nothing whatever its chance was, so
-    the tier's smallest known chance stands in, which keeps the largest weight right.
-    """
-    filled = propensity.copy()
-    for tier in range(propensity.shape[1]):
-        known = propensity[ran[:, tier], tier]
-        if known.size and np.isfinite(known).all():
-            filled[~ran[:, tier], tier] = known.min()
-    return filled
 
 
 def _printed(

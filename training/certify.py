@@ -18,11 +18,12 @@ import numpy.typing as npt
 from evidence.certificate import CertificateStatus, Certification, Target, Thresholds
 from evidence.certification_rows import CertificationRows
 from evidence.certify import certify_policy, refuse_overlap
+from evidence.known_outcomes import certification_rows, forecast_error
 from evidence.path import path_of, policy_at
 from knowgate.policy import Policy, PolicyKind, escalate_all, kept_tiers
 from knowgate.spec import TargetKind, Targets
 from training.dataset import CascadeRows
-from training.outcomes import certification_rows, forecast_error_on
+from training.outcomes import logged_rows
 from training.paths import Signals, learn_speed
 from training.splits import Part, Split
 
@@ -88,7 +89,7 @@ def _certify(
 ) -> Certified | None:
     held = rows.take(tested)
     shown = tuple({name: values[tested] for name, values in tier.items()} for tier in signals)
-    known = _testable(held, forecast_error_on(rows, ~tested))
+    known = _testable(held, forecast_error(logged_rows(rows.take(~tested))))
     if known is None or not path:
         return None
     certification = certify_policy(
@@ -115,12 +116,12 @@ def _certify(
     )
 
 
-def _testable(rows: CascadeRows, forecast_error: float | None) -> CertificationRows | None:
+def _testable(rows: CascadeRows, error: float | None) -> CertificationRows | None:
     """The rows as evidence sees them; None where no row's outcomes are known at all."""
     last = rows.tiers[-1]
     if rows.n == 0 or not (last.ran & np.isfinite(last.correct)).any():
         return None
-    return certification_rows(rows, forecast_error)
+    return certification_rows(logged_rows(rows), error)
 
 
 def _path(

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evidence.certification_rows import CertificationRows
+from evidence.known_outcomes import certification_rows
 from evidence.path import Candidate
 from evidence.tally import Tally, tally_of
 from knowgate.bundle import Bundle, ComparisonDocument
@@ -22,7 +23,7 @@ from knowgate.spec import TargetKind, Targets
 from training.certify import Certified, kept_at
 from training.dataset import CascadeRows, TierVectors
 from training.learn import signal_columns
-from training.outcomes import certification_rows
+from training.outcomes import logged_rows
 from training.paths import Signals
 from training.report import cohort_savings
 
@@ -44,7 +45,7 @@ def compare_with_champion(
     ]
     held = certified.rows
     kept = kept_at(champion.document.policy, held, signals)
-    known = certification_rows(held)
+    known = certification_rows(logged_rows(held))
     paired = _paired_tally(known, kept, certified.kept, targets.delta).drop
     alone = tally_of(known, Candidate(thresholds=(None,) * (known.tiers - 1), kept=kept), targets.delta)
     epsilon = targets.value if targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value

@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Collection
 
+from evidence.known_outcomes import forecasts_left_out
 from knowgate.bundle import LabelBasis
 from knowgate.records import LabelSource
 from training.certify import Certified
 from training.dataset import CascadeRows, Texts
-from training.outcomes import forecasts_left_out
+from training.outcomes import logged_rows
 
 
 def label_basis(certified: Certified, trusted: Collection[LabelSource]) -> LabelBasis:
@@ -19,7 +20,7 @@ def label_basis(certified: Certified, trusted: Collection[LabelSource]) -> Label
         forecasts=_counted(rows, [tier.forecast_sources for tier in rows.tiers]),
         rows_forecast=found.rows_forecast,
         forecast_share=found.forecast_share,
-        forecasts_left_out=forecasts_left_out(rows),
+        forecasts_left_out=forecasts_left_out(logged_rows(rows)),
     )
 
 

@@ -309,6 +309,29 @@ def test_explored_rows_are_weighed_by_their_coin(tmp_path: Path) -> None:
     assert 0.45 * N < answer["n"] < 0.55 * N
 
 
+def test_what_the_first_tier_keeps_is_tested_where_the_middle_tier_never_ran(tmp_path: Path) -> None:
+    """Of what the first tier kept, only the last one is run to explore: no row of it has all three tiers."""
+    columns = healthy(3)
+    p_t, right = np.array(columns["p_t"][:N]), np.array(columns["correct"])
+    kept = p_t > 0.8
+    explored = np.random.default_rng(3).random(N) < 0.5
+    columns["run_propensity"] = [*[1.0] * 2 * N, *np.where(kept, 0.5, 1.0).tolist()]
+    ran = np.concatenate([np.ones(N, dtype=bool), ~kept, ~kept | explored])
+    right[:N][kept] = 0.0  # whatever it kept was wrong
+    columns["correct"] = right.tolist()
+    logged = {name: [values[i] for i in np.flatnonzero(ran)] for name, values in columns.items()}
+    assert refusal(tmp_path, logged, "--max-accuracy-drop", "0.05") in ("infeasible", "insufficient_evidence")
+
+
+def test_a_last_tier_that_no_coin_could_run_is_the_worst_case(tmp_path: Path) -> None:
+    """Every run had a chance of 1, so what did not run had none, and nobody knows what was lost there."""
+    columns = healthy(2)
+    columns["run_propensity"] = [1.0] * (2 * N)
+    ran = [*range(N), *(N + np.flatnonzero(np.array(columns["p_t"][:N]) < 0.9)).tolist()]
+    logged = {name: [values[i] for i in ran] for name, values in columns.items()}
+    assert refusal(tmp_path, logged, "--max-accuracy-drop", "0.05") in ("infeasible", "insufficient_evidence")
+
+
 def test_too_few_labels_for_a_score_are_refused(tmp_path: Path, columns: Columns) -> None:
     few = [*range(60), *range(N, N + 60)]
     small = {name: [values[i] for i in few] for name, values in columns.items()}

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from evidence.estimates import joint_label_propensity
+from evidence.known_outcomes import certification_rows, label_coin
 from knowgate.ids import new_decision_id
 from knowgate.records import Action, Attempt, Decision, Label, LabelSource, Reason, Role, Signals, Verdict, Window
 from knowgate.spec import LabelCoin
@@ -17,7 +18,7 @@ from monitoring.alarms import risk_rows
 from monitoring.cohorts import Cohort, cohort_of
 from monitoring.ood_figures import ood_figures
 from services.cascade_file import parse_cascade
-from services.certification import rows_of_table
+from services.certification import logged_rows as logged_in
 from services.errors import TableInvalid
 from services.history.export_outcomes import export_outcomes
 from services.history.import_outcomes import import_outcomes, require_label_coin
@@ -32,7 +33,7 @@ from store.examples import labelled
 from store.labels import add_labels
 from tests.services.conftest import CASCADE, NOW
 from training.dataset import read_window
-from training.outcomes import certification_rows, label_coin
+from training.outcomes import logged_rows
 
 N = 40
 DAY = timedelta(days=1)
@@ -166,10 +167,10 @@ def test_training_certifies_with_it(engine: Engine, coin: LabelCoin) -> None:
     with reading(engine) as session:
         spec = cascades.cascade(session, "trivia")
     rows = read_window(engine, spec, SPAN, as_of=NOW)
-    joint = label_coin(rows)
+    joint = label_coin(logged_rows(rows))
     assert joint is not None
     np.testing.assert_allclose(joint[np.isfinite(joint)], JOINT[coin])
-    known = certification_rows(rows)
+    known = certification_rows(logged_rows(rows))
     np.testing.assert_allclose(np.asarray(known.propensity), JOINT[coin])
 
 
@@ -182,9 +183,9 @@ def test_a_table_that_is_exported_certifies_with_it(engine: Engine, coin: LabelC
         again = read_outcomes(path)
         assert set(again.label_coin) == {coin.value if coin is LabelCoin.ATTEMPT else None}
         undrawn = np.where(np.isfinite(again.correct).any(axis=1), again.label_coin, None)
-        silent = rows_of_table(replace(again, label_coin=undrawn), np.ones(N, dtype=np.bool_), with_forecasts=False)
+        silent = certification_rows(logged_in(replace(again, label_coin=undrawn), np.ones(N, dtype=np.bool_)))
         np.testing.assert_allclose(np.asarray(silent.propensity), JOINT[coin])
-        known = rows_of_table(again, np.ones(N, dtype=np.bool_), with_forecasts=False)
+        known = certification_rows(logged_in(again, np.ones(N, dtype=np.bool_)))
         np.testing.assert_allclose(np.asarray(known.propensity), JOINT[coin])
 
 
@@ -206,7 +207,7 @@ def test_a_table_of_the_other_coin_is_not_imported_and_one_of_its_own_keeps_it(
         engine, recorded_decisions(table, "other"), "other", key=SecretKey(b"a hash key for tests"), now=NOW
     )
     rows = read_window(engine, same, SPAN, as_of=NOW + DAY)
-    joint = label_coin(rows)
+    joint = label_coin(logged_rows(rows))
     assert joint is not None
     np.testing.assert_allclose(joint[np.isfinite(joint)], JOINT[coin])
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from evidence.certificate import CertificateStatus
+from evidence.known_outcomes import certification_rows, forecast_error, forecasts_left_out
 from knowgate.policy import PolicyKind
 from knowgate.records import LabelSource
 from knowgate.spec import Targets
 from training.certify import certify_rule
 from training.dataset import CascadeRows, TierColumns
 from training.label_basis import label_basis
-from training.outcomes import certification_rows, forecast_error_on, forecasts_left_out
+from training.outcomes import logged_rows
 from training.soft_labels import fitting_labels
 from training.splits import Part, Split
 
@@ -78,20 +79,20 @@ def test_a_certificate_says_whose_labels_it_rests_on() -> None:
 
 def test_forecasts_reach_the_rows_with_the_run_coin_and_an_error_of_other_rows() -> None:
     rows, half = judged_rows(), np.arange(N) < N // 2
-    error = forecast_error_on(rows, half)
+    error = forecast_error(logged_rows(rows.take(half)))
     assert error is not None and 0.0 < error < 0.1  # .2 of the wrong ones
-    known = certification_rows(rows.take(~half), error)
+    known = certification_rows(logged_rows(rows.take(~half)), error)
     assert known.forecast is not None and np.isfinite(np.asarray(known.forecast)).all()
     assert known.corrected_bound == pytest.approx(2 / 0.3 - 1)
-    assert forecast_error_on(rows, np.zeros(N, dtype=bool)) is None
+    assert forecast_error(logged_rows(rows.take(np.zeros(N, dtype=bool)))) is None
 
 
 def test_without_a_known_coin_for_gold_labels_forecasts_are_left_out_and_it_is_said() -> None:
     rows = judged_rows()
     unknown = replace(rows, tiers=tuple(replace(tier, label_propensity=np.full(N, NAN)) for tier in rows.tiers))
-    assert certification_rows(unknown).forecast is None
-    assert "not identified" in str(forecasts_left_out(unknown))
-    assert forecasts_left_out(rows) is None
+    assert certification_rows(logged_rows(unknown)).forecast is None
+    assert "not identified" in str(forecasts_left_out(logged_rows(unknown)))
+    assert forecasts_left_out(logged_rows(rows)) is None
 
 
 def test_a_probe_learns_from_a_judge_what_its_verdict_was_worth() -> None:

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from evidence import known_outcomes
 from evidence.certificate import CertificateStatus
+from evidence.certification_rows import CertificationRows
 from evidence.errors import OverlapError
 from evidence.path import Candidate, path_of, policy_at
 from evidence.tally import tally_of
@@ -15,7 +17,7 @@ from knowgate.policy import Policy, PolicyKind, retain_mask
 from knowgate.spec import Targets
 from training.certify import certify_rule, kept_at
 from training.dataset import CascadeRows, TierColumns
-from training.outcomes import certification_rows, label_coin
+from training.outcomes import logged_rows
 from training.paths import learn_speed
 from training.report import cohort_savings, gains_of, signal_quality
 from training.splits import Part, Split
@@ -42,6 +44,14 @@ def tier_of(n: int, **columns: Any) -> TierColumns:
         "dimensions": np.full(n, -1),
     }
     return TierColumns(**(known | columns))
+
+
+def certification_rows(rows: CascadeRows) -> CertificationRows:
+    return known_outcomes.certification_rows(logged_rows(rows))
+
+
+def label_coin(rows: CascadeRows) -> np.ndarray | None:
+    return known_outcomes.label_coin(logged_rows(rows))
 
 
 def rows_of(*tiers: TierColumns, rate: float = 0.0, **columns: Any) -> CascadeRows:
