@@ -5,6 +5,7 @@
     ├── DecisionUnknown    no decision of this id is stored
     ├── BundleUnknown      no bundle of this id is stored
     ├── BundleMismatch     a bundle's content does not hash to its id
+    ├── BundleDamaged      a stored bundle is not what its id says
     ├── RecordUnreadable   a stored declaration or assignment cannot be read
     ├── GenerationMoved    the assignment is no longer the one that was read
     ├── ClaimLost          another worker took the job, message or delivery over
