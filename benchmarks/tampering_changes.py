@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from benchmarks.tampering_values import changed, other_value
-from store import coverage, merkle, states
+from store import coverage, merkle, raw_reading, states
 from store.coverage import LEDGER, NOT_COVERED
 from store.inserts import table_of
 from store.leaf_reading import raw_batches
@@ -186,7 +186,7 @@ def _gap(table: Table, row: Row, names: Sequence[str]) -> str | None:
 
 def _restate(connection: Connection, cover: coverage.Cover, row: Row) -> Row:
     """Write into a row's newest leaf what the row says now, with a hash over it."""
-    with Session(connection) as session, states.any_text(session):
+    with Session(connection) as session, raw_reading.any_value(session):
         subject = cover.subject(states.document_of(cover, row, (), raw=True))
         (state,) = states.read_states(session, cover, [cover.key(subject)])
     found = _rows(connection, _LEAF, f"kind = '{cover.kind}' ORDER BY revision DESC")

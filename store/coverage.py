@@ -129,6 +129,8 @@ NOT_COVERED: tuple[NotCovered, ...] = (
 RESIDUES: Mapping[str, str] = {
     "unsealed": "a row that is changed, added or taken away together with its leaf before that leaf is sealed",
     "unexported": "a ledger whose newest batches are cut off or made anew, where no head made of them was exported",
+    "erased": "numbers of a decision that are changed with an erasure made up for it, which takes what its leaves said",
+    "stated": "a change that can become of a row (below), made with the further leaf that knowgate would have written",
     "former": "what the leaves of the former version do not say of decisions and labels",
 }
 

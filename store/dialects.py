@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from store import coverage, leaves
+from store import changes, coverage, leaves
 from store.inserts import Rows, inserts, is_postgresql, table_of
 from store.tables import Base
 
@@ -57,6 +57,7 @@ def _take(keys: set[tuple[Any, ...]], key: tuple[Any, ...]) -> bool:
 def upsert(session: Session, model: type[Base], rows: Rows) -> None:
     """Insert the rows, or overwrite all but the primary key of those that are there; with leaves of their states."""
     table = table_of(model)
+    assert coverage.of_table(table) is None or changes.of(table.name).allow([changes.EVERY]), table.name
     keys = [item.name for item in table.primary_key]
     for insert, parameters in inserts(session, table, rows):
         changed = {item.name: insert.excluded[item.name] for item in table.c if not item.primary_key}

@@ -22,6 +22,8 @@ from store.tables import DecisionRow, LabelRow, LedgerLeafRow
 
 KINDS = frozenset({"decision", "label", "bundle", "certification", "promotion", "assignment", "alert", "erasure"})
 
+SAID = frozenset({"decision", "label"})  # what `stated` reads; all else was stated anew at the upgrade
+
 _DECISION = frozenset({"id", "cascade", "external_id", "slice", "prompt", "prompt_hash", "generation", "bundle"})
 _ATTEMPT = frozenset(
     {"tier", "role", "model", "fault", "entropy", "margin", "p_t_kind", "answer", "run_propensity", "tokens_in"}

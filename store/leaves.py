@@ -22,7 +22,7 @@ from sqlalchemy import event, func, select
 from sqlalchemy.orm import ORMExecuteState, Session
 
 from knowgate.ids import new_decision_id
-from store import coverage, merkle, states
+from store import changes, coverage, merkle, states
 from store.coverage import Cover
 from store.errors import StoreError
 from store.inserts import Rows, inserts, table_of
@@ -201,6 +201,7 @@ def _listen(state: ORMExecuteState) -> Any:
         return None
     if cover is not None and state.is_update and _changed(statement) <= set(cover.left_out):
         return None
+    _require_allowed(state, cover, part)
     if isinstance(state.parameters, Sequence):
         raise StoreError(f"many updates of {statement.table.name} in one statement: note them yourself (noted=False)")
     if cover is not None:
@@ -216,6 +217,19 @@ def _refuse_objects(session: Session, _context: object, _instances: object) -> N
         table = getattr(item, "__table__", None)
         if coverage.of_table(table) or coverage.of_part(table):
             raise StoreError(f"{table} is written by statements, so that its leaves are: use dialects.insert_new")
+
+
+def _require_allowed(state: ORMExecuteState, cover: Cover | None, part: Cover | None) -> None:
+    """A change that verification would take for somebody else's is refused before it is made."""
+    if cover is not None:
+        may = changes.of(cover.kind)
+        allowed = may.ends if state.is_delete else may.allow(_changed(state.statement) - set(cover.left_out))
+    else:
+        assert part is not None and part.part is not None
+        allowed = changes.of(part.kind).allow([part.part.named])
+    if not allowed:
+        table = cast(Any, state.statement).table
+        raise StoreError(f"{table} changes in a way that store/changes.py does not name: name it there, or do not")
 
 
 def _note_executed(state: ORMExecuteState, cover: Cover, keys: Sequence[Any]) -> Any:

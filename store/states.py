@@ -9,7 +9,6 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -79,20 +78,6 @@ def present(session: Session, cover: Cover, keys: Sequence[tuple[Any, ...]]) -> 
     query = select(*(_raw(cover.table.c[name]) for name in names)).where(_among(cover, keys))
     encoders = _encoders(cover.table, cover.keys, not is_postgresql(session))
     return {cover.subject(_encode(encoders, row)) for row in session.execute(query).mappings() if not cover.skips(row)}
-
-
-@contextmanager
-def any_text(session: Session) -> Iterator[None]:
-    """Read texts that are no UTF-8 too, which SQLite may hold: they come out as something else than was written."""
-    if is_postgresql(session):
-        yield
-        return
-    driver: Any = session.connection().connection.driver_connection
-    former, driver.text_factory = driver.text_factory, lambda text: text.decode(errors="backslashreplace")
-    try:
-        yield
-    finally:
-        driver.text_factory = former
 
 
 def pages(session: Session, cover: Cover, size: int) -> Iterator[list[State]]:
@@ -195,6 +180,15 @@ def as_time(value: Any) -> datetime:
     if moment.tzinfo is not None or moment.isoformat(sep=" ", timespec="microseconds") != value:
         raise ValueError("a time in another spelling, which sorts elsewhere")
     return moment.replace(tzinfo=UTC)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values of a document are one; true is no 1."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _uuid(value: Any) -> str:

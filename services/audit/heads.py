@@ -33,8 +33,7 @@ class Head:
     batches: int
     root: bytes  # over the batches' hashes
     last: str  # hex hash of the last batch: a head's name in its folder
-    signature: bytes | None = None  # None = not signed
-    key_id: bytes | None = None
+    signatures: tuple[bytes, ...] = ()  # each a key's id and its signature; of more than one key where keys changed
 
     @property
     def text(self) -> str:
@@ -44,10 +43,8 @@ class Head:
     @property
     def note(self) -> str:
         """The file."""
-        if self.signature is None or self.key_id is None:
-            return f"{self.text}\n"
-        signed = base64.b64encode(self.key_id + self.signature).decode()
-        return f"{self.text}\n{_SIGNATURE}{ORIGIN} {signed}\n"
+        signed = (f"{_SIGNATURE}{ORIGIN} {base64.b64encode(one).decode()}\n" for one in self.signatures)
+        return f"{self.text}\n{''.join(signed)}"
 
     @property
     def name(self) -> str:
@@ -63,7 +60,7 @@ def head_of(hashes: Sequence[str], signing_key: str | None) -> Head:
         return head
     signature = bytes.fromhex(signing.sign(signing_key, head.text.encode()))
     key_id = _key_id(signing.public_key_of(signing_key))
-    return Head(batches=head.batches, root=root, last=head.last, signature=signature, key_id=key_id)
+    return Head(batches=head.batches, root=root, last=head.last, signatures=(key_id + signature,))
 
 
 def read_head(place: str) -> Head:
@@ -77,7 +74,9 @@ def read_head(place: str) -> Head:
 
 
 def parse_head(note: str) -> Head:
-    """The head of a note. Raises ValueError."""
+    """The head of a note; signatures of others stay unread. Raises ValueError."""
+    if "\r" in note:
+        raise ValueError("its lines end as another system ends them, so no signature holds: fetch it anew")
     text, separator, signatures = note.partition("\n\n")
     lines = text.split("\n")
     if not separator or len(lines) != 4 or lines[0] != ORIGIN or not lines[3].startswith("batch "):
@@ -85,15 +84,21 @@ def parse_head(note: str) -> Head:
     root = _base64(lines[2])
     if len(root) != 32 or not lines[1].isdecimal() or lines[1] != str(int(lines[1])):
         raise ValueError("its second line is a number of batches, its third a SHA-256 in base64")
-    signature, key_id = None, None
-    for line in signatures.splitlines():
-        name, _, signed = line.removeprefix(_SIGNATURE).partition(" ")
-        if line.startswith(_SIGNATURE) and name == ORIGIN:
-            held = _base64(signed)
-            key_id, signature = held[:_KEY_ID_BYTES], held[_KEY_ID_BYTES:]
+    signed = [_signed(line) for line in signatures.splitlines()]
     return Head(
-        batches=int(lines[1]), root=root, last=lines[3].removeprefix("batch "), signature=signature, key_id=key_id
+        batches=int(lines[1]),
+        root=root,
+        last=lines[3].removeprefix("batch "),
+        signatures=tuple(one for name, one in signed if name == ORIGIN),
     )
+
+
+def _signed(line: str) -> tuple[str, bytes]:
+    """Who signed, and what a line of signatures holds. Raises ValueError for a line that is none."""
+    name, _, signed = line.removeprefix(_SIGNATURE).partition(" ")
+    if not line.startswith(_SIGNATURE) or len(held := _base64(signed)) <= _KEY_ID_BYTES:
+        raise ValueError(f"{line[:40]!r} stands where signatures do")
+    return name, held
 
 
 def verifier_key(public_key: str) -> str:
@@ -104,9 +109,9 @@ def verifier_key(public_key: str) -> str:
 
 def check_signature(found: Findings, head: Head, public_key: str) -> None:
     """A head that is not signed by the key is a problem."""
-    if head.signature is None:
+    if not head.signatures:
         found.problem("head", "head", head.batches, "it is not signed")
-    elif not signing.verify(public_key, head.text.encode(), head.signature.hex()):
+    elif not any(signing.verify(public_key, head.text.encode(), one[_KEY_ID_BYTES:].hex()) for one in head.signatures):
         found.problem("head", "head", head.batches, "its signature is not this key's over what it says")
 
 

@@ -6,16 +6,22 @@ Nothing ends it early: what cannot be read is a problem of its own, and the rest
 every row twice, in pages.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import Table
 from sqlalchemy.orm import Session
 
 from services.audit.findings import Check, Findings, Problem
 from services.audit.heads import Head, check_head, check_signature
-from services.audit.verify_leaves import check_batches, check_leaves
+from services.audit.verify_leaves import LeavesRead, check_batches, check_leaves
 from services.audit.verify_rows import check_rows
-from store.leaf_reading import raw_batches
-from store.states import any_text
+from store import coverage
+from store.coverage import Cover
+from store.inserts import table_of
+from store.leaf_reading import RawBatch, raw_batches
+from store.raw_reading import any_value, what_is_gone
+from store.tables import LedgerBatchRow, LedgerLeafRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +42,15 @@ def verify_ledger(session: Session, *, head: Head | None = None, public_key: str
 
     With `public_key`, the head must be signed by it.
     """
-    found = Findings()
-    with any_text(session):
-        sealed = raw_batches(session)
-        check_batches(found, sealed)
-        read = check_leaves(session, found, sealed)
-        check_rows(session, found, read.former_labels)
+    found, read = Findings(), LeavesRead()
+    sealed: Sequence[RawBatch] = ()
+    with any_value(session):
+        covers, ledger_is_there = _there(session, found)
+        if ledger_is_there:
+            sealed = raw_batches(session)
+            check_batches(found, sealed)
+            read = check_leaves(session, found, sealed, covers)
+            check_rows(session, found, covers, read.former_labels)
     if head is not None:
         check_head(found, sealed, head)
         if public_key is not None:
@@ -55,3 +64,20 @@ def verify_ledger(session: Session, *, head: Head | None = None, public_key: str
         checks=found.checks,
         problems=tuple(found.problems),
     )
+
+
+def _there(session: Session, found: Findings) -> tuple[Sequence[Cover], bool]:
+    """The covered tables that are there, and whether the ledger's own are; one that is not is a problem."""
+    covers = []
+    for cover in coverage.COVERED:
+        tables = [cover.table] if cover.part is None else [cover.table, cover.part.table]
+        if _are_there(session, found, "rows", tables):
+            covers.append(cover)
+    return covers, _are_there(session, found, "leaves", [table_of(LedgerLeafRow), table_of(LedgerBatchRow)])
+
+
+def _are_there(session: Session, found: Findings, check: str, tables: Sequence[Table]) -> bool:
+    gone = [(table, what) for table in tables if (what := what_is_gone(session, table)) is not None]
+    for table, what in gone:
+        found.problem(check, table.name, "*", what)
+    return not gone

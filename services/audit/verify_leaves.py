@@ -1,7 +1,8 @@
 """The ledger's own checks: batches in their chain, roots over leaves, leaves over what they say.
 
-All leaves are read once, batch after batch. An emptied leaf has to be named by an erasure or by the upgrade, which are
-leaves themselves; a leaf of the former version has to be one of those that were there at the upgrade.
+All leaves are read once, batch after batch. An emptied leaf has to be of a decision or of a label that waits, and named
+by an erasure (of that decision) or by the upgrade, which are leaves themselves; a leaf of the former version has to be
+one of those that were there at the upgrade.
 """
 
 import json
@@ -14,11 +15,13 @@ from sqlalchemy.orm import Session
 from services.audit.findings import Findings
 from services.audit.verify_rows import check_subjects
 from store import coverage, former_leaves, merkle
+from store.coverage import Cover
 from store.leaf_reading import FORMER, RawBatch, RawLeaf, raw_leaves
 from store.upgrade_leaves import UPGRADE
 
 ERASURE = "erasure"
 _LEAF, _BATCH = "ledger_leaf", "ledger_batch"
+_PERSONAL = ("decision", "waiting_label")  # kinds whose leaves an erasure empties; of the former version labels too
 
 
 @dataclass(slots=True)
@@ -30,8 +33,8 @@ class LeavesRead:
     erased: int = 0
     former: int = 0  # leaves of the former version
     former_labels: set[str] = field(default_factory=set)  # arrivals that those of labels speak of
-    _emptied: dict[str, str] = field(default_factory=dict)  # hash of an emptied leaf: its id
-    _named: set[str] = field(default_factory=set)  # hashes that erasures and the upgrade name
+    _emptied: dict[str, RawLeaf] = field(default_factory=dict)  # by their hashes
+    _named: dict[str, str | None] = field(default_factory=dict)  # such a hash: the decision it was erased with
     _former_then: int = 0  # what the upgrade says of `former`
 
 
@@ -50,23 +53,35 @@ def check_batches(found: Findings, sealed: Sequence[RawBatch]) -> None:
     found.checked("batches", len(sealed))
 
 
-def check_leaves(session: Session, found: Findings, sealed: Sequence[RawBatch]) -> LeavesRead:
-    """Roots, hashes and kinds; that every leaf's row is there, or was taken away on purpose."""
+def check_leaves(session: Session, found: Findings, sealed: Sequence[RawBatch], covers: Sequence[Cover]) -> LeavesRead:
+    """Roots, hashes and kinds; that every leaf's row of the tables that are there is there, or was taken away on
+    purpose."""
     read, roots = LeavesRead(), _Roots(found, sealed)
     for page in raw_leaves(session):
         for leaf in page:
             _check_leaf(found, read, leaf)
             roots.add(leaf)
-        check_subjects(session, found, page)
+        check_subjects(session, found, covers, page)
         found.checked("leaves", len(page))
     roots.end()
-    for hashed, key in read._emptied.items():
-        if hashed not in read._named:
-            found.problem("leaves", _LEAF, key, "it is empty, and no erasure names it")
+    for leaf in read._emptied.values():
+        if (fault := _why_empty_is_wrong(read, leaf)) is not None:
+            found.problem("leaves", _LEAF, leaf.id, fault)
     if read.former != read._former_then:
         said = f"{read.former} leaves are of the former version, {read._former_then} were there at the upgrade"
         found.problem("leaves", _LEAF, "former", said)
     return read
+
+
+def _why_empty_is_wrong(read: LeavesRead, leaf: RawLeaf) -> str | None:
+    if leaf.hash not in read._named:
+        return "it is empty, and no erasure names it"
+    if leaf.version != FORMER and leaf.kind not in _PERSONAL:
+        return f"it is empty, and no erasure takes what is said of {leaf.kind}"
+    erased_with = read._named[leaf.hash]
+    if leaf.kind == "decision" and erased_with not in (None, leaf.subject):
+        return f"it is empty, and the erasure that names it is of decision {erased_with}"
+    return None
 
 
 def _check_leaf(found: Findings, read: LeavesRead, leaf: RawLeaf) -> None:
@@ -88,7 +103,7 @@ def _check_leaf(found: Findings, read: LeavesRead, leaf: RawLeaf) -> None:
         found.problem("leaves", _LEAF, leaf.id, f"its kind is {leaf.kind!r}, which there is not")
     if leaf.emptied:
         read.erased += 1
-        read._emptied[leaf.hash] = str(leaf.id)
+        read._emptied[leaf.hash] = leaf
     else:
         _check_payload(found, read, leaf)
 
@@ -97,7 +112,8 @@ def _check_payload(found: Findings, read: LeavesRead, leaf: RawLeaf) -> None:
     try:
         said = json.loads(leaf.payload)
         if leaf.kind in (ERASURE, UPGRADE) and leaf.version != FORMER:
-            read._named.update(said["leaves"])
+            erased_with = leaf.subject if leaf.kind == ERASURE else None
+            read._named |= dict.fromkeys(said["leaves"], erased_with)
         if leaf.kind == UPGRADE:
             read._former_then += said["former"]
     except (ValueError, KeyError, TypeError) as error:

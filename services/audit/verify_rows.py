@@ -1,5 +1,7 @@
 """The rows against their leaves, both ways: every covered row says what its newest leaf says, and every leaf's row is
 there, unless a later leaf says that it was taken away.
+
+A further leaf is believed only where there can be one: `store.changes` says what may become of a row.
 """
 
 import json
@@ -9,32 +11,37 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from services.audit.findings import Findings
-from store import coverage, former_leaves, leaves, states
+from store import changes, coverage, former_leaves, leaves, states
 from store.coverage import Cover, Part, filled
 from store.leaf_reading import FORMER, PAGE, RawLeaf, leaves_about
-from store.states import Document, State
+from store.states import Document, State, same
 
 _ROWS = "rows"
 MISSING = "it is in the ledger and not in its table"
 
 
-def check_rows(session: Session, found: Findings, former_labels: set[str]) -> None:
-    """Every row of every covered table against its newest leaf. `former_labels` is emptied of those that are seen."""
-    for cover in coverage.COVERED:
+def check_rows(session: Session, found: Findings, covers: Sequence[Cover], former_labels: set[str]) -> None:
+    """Every row of these tables against its newest leaf. `former_labels`: arrivals that former leaves name."""
+    unseen = set(former_labels)
+    for cover in covers:
         for page in states.pages(session, cover, PAGE):
             found.checked(_ROWS, len(page))
             _check_page(session, found, cover, page, former_labels)
+            if cover.kind in ("label", "waiting_label"):
+                unseen.difference_update(str(state.document.get("arrival")) for state in page)
         for parent in states.orphans(session, cover):
             assert cover.part is not None
             found.problem(_ROWS, cover.part.table.name, parent, f"it is of a {cover.kind} that is not there")
-    for arrival in sorted(former_labels):
+    for arrival in sorted(unseen):
         if not former_leaves.same_label_stands(session, arrival):
             found.problem(_ROWS, "label", arrival, MISSING)
 
 
-def check_subjects(session: Session, found: Findings, page: Sequence[RawLeaf]) -> None:
-    """Whether what the leaves of a page speak of is there."""
+def check_subjects(session: Session, found: Findings, covers: Sequence[Cover], page: Sequence[RawLeaf]) -> None:
+    """Whether what the leaves of a page speak of is there, where its table is."""
     for cover, subjects in _by_table(page).items():
+        if cover not in covers:
+            continue
         keys = {}
         for subject in subjects:
             try:
@@ -46,6 +53,9 @@ def check_subjects(session: Session, found: Findings, page: Sequence[RawLeaf]) -
         for subject in sorted(missing):
             if subject not in newest or newest[subject].payload != leaves.GONE:
                 found.problem(_ROWS, cover.kind, subject, MISSING)
+            elif not changes.of(cover.kind).ends:
+                what = "a leaf says that it was taken away; rows of this table are kept"
+                found.problem(_ROWS, cover.kind, subject, what)
 
 
 def _by_table(page: Sequence[RawLeaf]) -> dict[Cover, set[str]]:
@@ -64,26 +74,26 @@ def _check_page(
     session: Session, found: Findings, cover: Cover, page: Sequence[State], former_labels: set[str]
 ) -> None:
     about = leaves_about(session, cover.kind, [state.subject for state in page])
-    former = _former_labels(session, cover, page, about)
+    former = _former_labels(session, cover, page, about, former_labels)
     for state in page:
         if state.subject in about:
             _compare(found, cover, state, about[state.subject])
-        elif state.subject in former:
-            _compare_former(found, cover, state, former[state.subject])
-        else:
+        elif state.subject not in former:
             found.problem(_ROWS, cover.kind, state.subject, "it has no leaf: the row was not written by knowgate")
-    if cover.kind in ("label", "waiting_label"):
-        former_labels.difference_update(str(state.document.get("arrival")) for state in page)
+        if state.subject in former:
+            _compare_former(found, cover, state, former[state.subject])
 
 
 def _former_labels(
-    session: Session, cover: Cover, page: Sequence[State], about: Mapping[str, Any]
+    session: Session, cover: Cover, page: Sequence[State], about: Mapping[str, Any], named: set[str]
 ) -> dict[str, RawLeaf]:
-    """Labels without a leaf of their own, with the one of the former version that goes by their arrival."""
+    """Labels with the leaf of the former version that goes by their arrival; one with a leaf of its own has to say the
+    same as both."""
     if cover.kind != "label":
         return {}
-    arrivals = {state.subject: str(state.document.get("arrival")) for state in page if state.subject not in about}
-    by_arrival = leaves_about(session, "label", sorted(set(arrivals.values())))
+    arrivals = {state.subject: str(state.document.get("arrival")) for state in page}
+    wanted = {arrival for subject, arrival in arrivals.items() if subject not in about or arrival in named}
+    by_arrival = leaves_about(session, "label", sorted(wanted))
     return {
         subject: leaf
         for subject, arrival in arrivals.items()
@@ -99,14 +109,37 @@ def _compare(found: Findings, cover: Cover, state: State, about: Sequence[RawLea
     if numbers != list(range(first, first + len(numbers))):
         found.problem(_ROWS, cover.kind, state.subject, f"its leaves are numbered {numbers}: one is missing or twice")
     newest = ordered[-1]
+    if ordered[0].version == FORMER and cover.kind in former_leaves.SAID:
+        _compare_former(found, cover, state, ordered[0])
+    _check_states(found, cover, state, ordered)
     if newest.version == FORMER:
-        _compare_former(found, cover, state, newest)
-    elif newest.payload == leaves.GONE:
+        return
+    if newest.payload == leaves.GONE:
         found.problem(_ROWS, cover.kind, state.subject, "it was taken away, and is there again")
     elif newest.emptied:
         found.problem(_ROWS, cover.kind, state.subject, "its newest leaf is empty")
     else:
         _compare_documents(found, cover, state, _parsed(newest.payload), whole=True)
+
+
+def _check_states(found: Findings, cover: Cover, state: State, ordered: Sequence[RawLeaf]) -> None:
+    """Whether the states that the leaves tell of can have followed each other."""
+    may, before = changes.of(cover.kind), None
+    for leaf in ordered:
+        if leaf.version == FORMER or leaf.emptied or leaf.payload == leaves.GONE:
+            before = None
+            continue
+        said = _parsed(leaf.payload)
+        after = {name: said.get(name, filled(cover.table, name)) for name in cover.columns if name not in cover.keys}
+        if cover.part is not None:
+            after[cover.part.named] = said.get(cover.part.named)
+        if before is not None and (names := may.refused(before, after)):
+            what = f"leaf {leaf.revision} states another {', '.join(names)}: that never changes once it was written"
+            found.problem(_ROWS, cover.kind, state.subject, what)
+        before = after
+    emptied = any(leaf.emptied for leaf in ordered) and ordered[-1].version != FORMER
+    if cover.kind == "decision" and emptied and state.document.get("erased_at") is None:
+        found.problem(_ROWS, cover.kind, state.subject, "its leaves were emptied, and it was not erased")
 
 
 def _compare_former(found: Findings, cover: Cover, state: State, leaf: RawLeaf) -> None:
@@ -134,7 +167,7 @@ def _compare_documents(found: Findings, cover: Cover, state: State, said: Docume
     names = [
         name
         for name in (cover.columns if whole else said.keys() - {"attempts"})
-        if state.document.get(name) != said.get(name, filled(cover.table, name))
+        if not same(state.document.get(name), said.get(name, filled(cover.table, name)))
     ]
     if part is not None:
         names += _part_differences(part, state.document[part.named], said.get(part.named), whole)
@@ -145,7 +178,7 @@ def _compare_documents(found: Findings, cover: Cover, state: State, said: Docume
 
 def _part_differences(part: Part, stands: Any, said: Any, whole: bool) -> Iterator[str]:
     if part.hashed or not isinstance(said, list):
-        if stands != said:
+        if not same(stands, said):
             yield part.named
         return
     if len(stands) != len(said):
@@ -153,5 +186,5 @@ def _part_differences(part: Part, stands: Any, said: Any, whole: bool) -> Iterat
         return
     for at, (now, then) in enumerate(zip(stands, said, strict=True)):
         for name in sorted(now.keys() | then.keys() if whole else then.keys()):
-            if now.get(name) != then.get(name, filled(part.table, name)):
+            if not same(now.get(name), then.get(name, filled(part.table, name))):
                 yield f"{part.named}[{at}].{name}"

@@ -80,7 +80,8 @@ def spoil(engine: Engine, name: str, tokens: int = 10**26) -> None:
         spec = cascades.cascade(session, "trivia")
         cascades.apply_cascade(session, replace(spec, name=name), now=NOW)
         held = {**codec.encode(spec), "name": name, "alarms": {"max_tokens": tokens}}
-        session.execute(update(CascadeVersionRow).where(CascadeVersionRow.cascade == name).values(spec=held))
+        spoilt = update(CascadeVersionRow).where(CascadeVersionRow.cascade == name).values(spec=held)
+        session.execute(spoilt, execution_options={"noted": False})
 
 
 class ReadingJob(CountingJob):

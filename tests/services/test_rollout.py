@@ -112,7 +112,7 @@ def test_a_bundle_of_a_cascade_that_cannot_be_read_waits_for_a_good_file(
     with transaction(engine) as session:
         good = cascades.cascade(session, "trivia")
         told = codec.encode(good) | {"alarms": {"max_tokens": 10**26}}
-        session.execute(update(CascadeVersionRow).values(spec=told))
+        session.execute(update(CascadeVersionRow).values(spec=told), execution_options={"noted": False})
     assert PromoteSweep().run(context) == 0
     assert "no bundle of trivia is judged" in caplog.text and "alarms.max_tokens" in caplog.text
     with transaction(engine) as session:
@@ -214,7 +214,7 @@ def test_a_declaration_that_cannot_be_read_says_nothing_against_stopping(
     with transaction(engine) as session:
         told = codec.encode(cascades.cascade(session, "trivia"))
         told["alarms"] = {"on_risk": "alert", "max_tokens": 10**26}
-        session.execute(update(CascadeVersionRow).values(spec=told))
+        session.execute(update(CascadeVersionRow).values(spec=told), execution_options={"noted": False})
     raise_risk(engine, clock)
     assert RespondSweep().run(context) == 1
     assert in_force(engine).mode is Mode.ESCALATE_ALL
@@ -230,7 +230,8 @@ def test_a_damaged_bundle_is_not_put_in_force(
 ) -> None:
     def damage(bundle: Bundle) -> None:
         with transaction(engine) as session:
-            session.execute(update(BundleRow).where(BundleRow.id == bundle.id).values(content=bundle.content[:-1]))
+            spoilt = update(BundleRow).where(BundleRow.id == bundle.id).values(content=bundle.content[:-1])
+            session.execute(spoilt, execution_options={"noted": False})
 
     fresh = stored(engine, promoted, clock, certificate=certificate)
     with transaction(engine) as session:

@@ -415,7 +415,8 @@ def declare(deployment: Deployment, change: object) -> None:
 def test_a_damaged_champion_is_stopped_like_any_other_and_does_not_come_back(deployment: Deployment) -> None:
     (champion,) = in_force_one_after_the_other(deployment, "champion")
     with transaction(deployment.engine) as session:
-        session.execute(update(BundleRow).where(BundleRow.id == champion).values(content=b"spoilt"))
+        spoilt = update(BundleRow).where(BundleRow.id == champion).values(content=b"spoilt")
+        session.execute(spoilt, execution_options={"noted": False})
     deployment.ring()
     deployment.tick()
     assert (deployment.state, deployment.in_force.champion) == ("stopped", champion)

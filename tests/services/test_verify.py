@@ -25,7 +25,7 @@ from services.command_line import app, exit_code_of
 from services.errors import InputInvalid
 from services.jobs.seal import seal_all
 from services.settings import Settings, read_settings
-from store import leaves, ledger, merkle, schema, shard_moves
+from store import coverage, erasure, leaves, ledger, merkle, schema, shard_moves, states
 from store.engine import open_engine, reading, transaction
 from store.leaves import Entry
 
@@ -40,16 +40,22 @@ class Deployed:
     engine: Engine
     head: Head
 
-    def after(self, *statements: str, **given: Any) -> Verification:
-        """What verification finds after these statements of somebody whom no foreign key stops."""
+    def after(self, *acts: str | Callable[[Session], None], **given: Any) -> Verification:
+        """What verification finds after these statements and acts of somebody whom no foreign key stops."""
         with self.engine.connect() as connection:
             if connection.dialect.name == "sqlite":
                 driver: Any = connection.connection.driver_connection
                 driver.execute("PRAGMA foreign_keys = OFF")
             else:
                 connection.execute(text("SET LOCAL session_replication_role = replica"))
-            for statement in statements:
-                connection.execute(text(statement))
+            connection.execute(text("SELECT 1"))  # begins, so that a session's end is not that of the transaction
+            for act in acts:
+                if isinstance(act, str):
+                    connection.exec_driver_sql(act)
+                    continue
+                with Session(connection) as session:
+                    act(session)
+                    session.flush()
             with Session(connection) as session:
                 return verify_ledger(session, **given)
 
@@ -162,6 +168,82 @@ def test_labels_that_were_swapped_between_two_decisions_are_found(deployed: Depl
     )
     assert {problem.table for problem in found.problems} == {"label"}
     assert len({problem.id for problem in found.problems}) > 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "statement", "named"),
+    [
+        ("decision", "UPDATE attempt SET p_t = 0.123", "another attempts"),
+        ("decision", "UPDATE decision SET slice = 'art'", "another slice"),
+        ("label", "UPDATE label SET correct = 1 - correct", "another correct"),
+        ("certification", "UPDATE certification SET n = n + 1000", "another n"),
+        ("promotion", "UPDATE promotion SET outcome = 'refused'", "another outcome"),
+        ("cascade_version", "UPDATE cascade_version SET spec = '{}'", "another spec"),
+        ("bundle", "UPDATE bundle SET document = '{}'", "another document"),
+        ("alert", "UPDATE alert SET resolved_at = NULL, resolution = NULL", "another resolution, resolved_at"),
+        ("token", "UPDATE token SET revoked_at = NULL", "another revoked_at"),
+        ("label", "DELETE FROM label", "rows of this table are kept"),
+        ("alert", "DELETE FROM alert", "rows of this table are kept"),
+    ],
+)
+def test_a_further_leaf_makes_nothing_true_that_cannot_become_of_a_row(
+    deployed: Deployed, kind: str, statement: str, named: str
+) -> None:
+    def forge(session: Session) -> None:
+        """As somebody does who knows the code."""
+        cover = coverage.of_kind(kind)
+        assert cover is not None
+        there = {state.subject: state.cascade for page in states.pages(session, cover, 1000) for state in page}
+        session.connection().execute(text(statement))
+        if statement.startswith("DELETE"):
+            leaves.note_gone(session, cover, there)
+        else:
+            leaves.note_stored(session, cover, [cover.key(subject) for subject in there])
+
+    found = deployed.after(forge).problems
+    assert any(problem.table == kind and named in problem.what for problem in found), found
+
+
+@pytest.mark.parametrize("kind", ["decision", "bundle", "label", "certification"])
+def test_an_erasure_that_was_none_is_found(deployed: Deployed, kind: str) -> None:
+    def forge(session: Session) -> None:
+        cover = coverage.of_kind(kind)
+        assert cover is not None
+        there = [state for page in states.pages(session, cover, 1000) for state in page]
+        subject = next(state.subject for state in there if state.document.get("erased_at") is None)
+        emptied = erasure._empty_leaves(session, [subject])
+        column = {"decision": "slice = 'art'", "bundle": "document = '{}'", "label": "correct = 1 - correct"}
+        session.connection().execute(text(f"UPDATE {kind} SET {column.get(kind, 'n = n + 1')}"))
+        leaves.note_stored(session, cover, [cover.key(subject)])
+        said = json.dumps({"decision": subject, "leaves": emptied})
+        ledger.append_leaf(session, NAME, "erasure", subject, said, now=START)
+
+    named = "it was not erased" if kind == "decision" else f"no erasure takes what is said of {kind}"
+    assert any(named in problem.what for problem in deployed.after(forge).problems)
+
+
+def test_true_in_a_document_is_no_1(deployed: Deployed) -> None:
+    to_json = "" if deployed.engine.dialect.name == "sqlite" else "::json"
+    found = deployed.after(f"UPDATE attempt SET gates = replace(CAST(gates AS text), 'true', '1'){to_json}")
+    assert any("gates" in problem.what for problem in found.problems)
+
+
+def test_values_and_tables_that_no_driver_reads_hide_nothing_else(deployed: Deployed) -> None:
+    deep = "[" * 5000 + "]" * 5000
+    statements = [f"UPDATE attempt SET gates = '{deep}'", "UPDATE alert SET cause = 'none'"]
+    if deployed.engine.dialect.name == "postgresql":
+        statements += ["UPDATE label SET received_at = 'infinity'", "UPDATE certification SET decided_at = '0099-01-01 BC'"]
+        statements += [
+            "UPDATE ledger_batch SET sealed_at = '-infinity' WHERE number = 1",
+            "DROP TABLE cohort_figure CASCADE",
+        ]
+        tables = {"decision", "alert", "label", "certification", "ledger_batch", "cohort_figure"}
+    else:
+        statements += ["DROP TABLE cohort_figure", "ALTER TABLE drift_report DROP COLUMN document"]
+        tables = {"decision", "alert", "cohort_figure", "drift_report"}
+    found = deployed.after(*statements)
+    assert {problem.table for problem in found.problems} == tables
+    assert deployed.after("DROP TABLE ledger_leaf").problems[0].table == "ledger_leaf"
 
 
 @pytest.mark.parametrize(
@@ -305,6 +387,26 @@ def test_a_head_of_another_key_or_without_one_does_not_pass_for_ours(deployed: D
         (problem,) = deployed.after(head=other, public_key=ours).problems
         assert named in problem.what
     assert deployed.after(head=head_of(hashes[:2], KEY), public_key=ours).verified
+
+
+def test_a_head_may_carry_signatures_of_more_than_one_key_and_of_others(deployed: Deployed) -> None:
+    with reading(deployed.engine) as session:
+        hashes = ledger.batch_hashes(session)
+    head, ours = head_of(hashes, "77" * 32), signing.public_key_of(KEY)
+    other, ours_line = head.note.splitlines()[-1], deployed.head.note.splitlines()[-1]
+    witness = other.replace("knowgate.ledger", "witness.example/1")
+    for signatures in ([other, ours_line], [ours_line, other], [witness, ours_line]):
+        both = parse_head(head.text + "\n" + "".join(f"{line}\n" for line in signatures))
+        assert deployed.after(head=both, public_key=ours).verified
+    alone = parse_head(f"{head.text}\n{witness}\n")
+    assert not deployed.after(head=alone, public_key=ours).verified
+
+
+@pytest.mark.parametrize("spoil", [lambda note: note.replace("\n", "\r\n"), lambda note: note + "and more\n"])
+def test_a_head_that_was_changed_on_its_way_is_no_head(deployed: Deployed, spoil: Callable[[str], str]) -> None:
+    assert parse_head(deployed.head.note) == deployed.head
+    with pytest.raises(ValueError, match=r"anew|where signatures"):
+        parse_head(spoil(deployed.head.note))
 
 
 @pytest.mark.parametrize(

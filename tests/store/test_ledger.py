@@ -10,14 +10,14 @@ import pytest
 from sqlalchemy import Engine, bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
-from store import coverage, job_runs, ledger, merkle
+from store import changes, coverage, job_runs, leaves, ledger, merkle
 from store.alarm_states import put_alarm_state
 from store.alerts import AlertRecord, open_alert, resolve_alert
 from store.decisions import add_decisions
 from store.engine import reading, transaction
 from store.errors import StoreError
 from store.labels import add_labels, labels_of
-from store.tables import AlarmStateRow, Base
+from store.tables import AlarmStateRow, AlertRow, AttemptRow, Base
 from store.tokens import TokenRole, create_token, verify_token
 
 
@@ -154,7 +154,8 @@ def test_sealing_in_parallel_puts_each_leaf_in_one_batch_of_one_chain(geo: Engin
 
 def test_a_row_that_is_taken_away_and_comes_back_goes_on_in_its_leaves(session: Session, cast: Any) -> None:
     put_alarm_state(session, "geo", "risk", "{}", now=cast.at(0))
-    session.execute(delete(AlarmStateRow))
+    session.execute(delete(AlarmStateRow), execution_options={"noted": False})
+    leaves.note_gone(session, coverage.of_model(AlarmStateRow), {"geo/risk": "geo"})
     put_alarm_state(session, "geo", "risk", "{}", now=cast.at(0))
     assert [leaf.revision for leaf in ledger.leaves_of(session, "geo/risk")] == [1, 2, 3]
 
@@ -165,3 +166,28 @@ def test_a_row_that_is_changed_as_an_object_is_refused(session: Session, cast: A
     row.state = {"wealth": 2}
     with pytest.raises(StoreError, match="by statements"):
         session.flush()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        update(AlertRow).values(opened_at=None),
+        update(AlertRow).values(resolved_at=None, cause="none"),
+        delete(AlertRow),
+        update(AttemptRow).values(p_t=0.5),
+        delete(AttemptRow),
+    ],
+)
+def test_a_statement_that_verification_would_report_is_refused_before_it_is_made(
+    session: Session, statement: Any
+) -> None:
+    with pytest.raises(StoreError, match=r"store/changes\.py"):
+        session.execute(statement)
+
+
+def test_what_may_change_are_columns_of_covered_tables() -> None:
+    for kind, may in changes.CHANGES.items():
+        cover = coverage.of_kind(kind)
+        assert cover is not None
+        named = {cover.part.named} if cover.part is not None else set()
+        assert (may.columns | may.once) - {changes.EVERY} <= (set(cover.columns) | named) - set(cover.keys)

@@ -499,7 +499,8 @@ def _rename(engine: Engine, tier: int, every: int) -> None:
         session.execute(
             update(AttemptRow)
             .where(AttemptRow.tier == tier, AttemptRow.decision_id.in_(ids[::every]))
-            .values(model="another")
+            .values(model="another"),
+            execution_options={"noted": False},
         )
 
 
