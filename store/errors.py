@@ -7,6 +7,7 @@
     ├── BundleMismatch     a bundle's content does not hash to its id
     ├── BundleDamaged      a stored bundle is not what its id says
     ├── RecordUnreadable   a stored declaration or assignment cannot be read
+    ├── BundleDamaged      a stored bundle is no longer the file that it was
     ├── GenerationMoved    the assignment is no longer the one that was read
     ├── ClaimLost          another worker took the job, message or delivery over
     ├── AttemptTaken       another run already spent this certification attempt

@@ -447,7 +447,8 @@ def test_a_waiting_bundle_that_cannot_be_read_is_refused_and_stops_no_sweep(depl
     broken = deployment.certified("broken")
     with transaction(deployment.engine) as session:
         changed = {"cascade": "aside", "document": {}, "content": b"no bundle"}
-        session.execute(update(BundleRow).where(BundleRow.id == broken).values(**changed))
+        statement = update(BundleRow).where(BundleRow.id == broken).values(**changed)
+        session.execute(statement, execution_options={"noted": False})
     assert PromoteSweep().run(deployment.context) == 2
     assert deployment.in_force.champion == good
     assert deployment.status_of(broken) is BundleStatus.REFUSED
@@ -458,7 +459,8 @@ def test_what_a_bundles_file_says_is_judged_and_not_what_is_written_beside_it(de
     plain = deployment.certified("plain", status=None)
     with transaction(deployment.engine) as session:
         document = session.scalar(select(BundleRow.document).where(BundleRow.id == certified))
-        session.execute(update(BundleRow).where(BundleRow.id == plain).values(document=document))
+        statement = update(BundleRow).where(BundleRow.id == plain).values(document=document)
+        session.execute(statement, execution_options={"noted": False})
         with pytest.raises(Refused, match="carries no certificate"):
             why = Why(reason="x", by="ada")
             rollout.choose(session, deployment.in_force, plain, deployment.settings, why, now=deployment.now)

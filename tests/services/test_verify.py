@@ -232,7 +232,10 @@ def test_values_and_tables_that_no_driver_reads_hide_nothing_else(deployed: Depl
     deep = "[" * 5000 + "]" * 5000
     statements = [f"UPDATE attempt SET gates = '{deep}'", "UPDATE alert SET cause = 'none'"]
     if deployed.engine.dialect.name == "postgresql":
-        statements += ["UPDATE label SET received_at = 'infinity'", "UPDATE certification SET decided_at = '0099-01-01 BC'"]
+        statements += [
+            "UPDATE label SET received_at = 'infinity'",
+            "UPDATE certification SET decided_at = '0099-01-01 BC'",
+        ]
         statements += [
             "UPDATE ledger_batch SET sealed_at = '-infinity' WHERE number = 1",
             "DROP TABLE cohort_figure CASCADE",
