@@ -6,20 +6,19 @@
    day and a half it is given up, and the row keeps when and why. A message that cannot be sent delays none but those
    of the same alert to the same receiver, which hears of it in the order of events.
 
-A receiver checks `Knowgate-Signature: v1=<hex>`, the HMAC-SHA256 of `<Knowgate-Timestamp>.<body>` under the shared
-secret, and drops what it has seen before by `Knowgate-Delivery` (`verify_signature` does the first). Without a secret
-the signature header is left out. A redirect is an error: the address that was declared is the one that is trusted.
+Messages are signed as Standard Webhooks has it: a receiver checks them with that library, and drops what it has seen
+before by `webhook-id`. Without a secret the signature header is left out. A redirect is an error: the address that was
+declared is the one that is trusted.
 """
 
-import hmac
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
-from hashlib import sha256
+from datetime import UTC, datetime, timedelta
 
 import httpx
 from sqlalchemy import Engine
+from standardwebhooks import Webhook
 
 from knowgate.networks import reachable
 from knowgate.shown import masked, shown_url
@@ -81,41 +80,16 @@ def deliver_due(
 
 def headers_of(delivery: DeliveryRecord, secret: bytes | None, now: datetime) -> Mapping[str, str]:
     """The headers of one message at `now`."""
-    stamp = str(int(now.timestamp()))
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "knowgate",
         "Knowgate-Event": delivery.event,
-        "Knowgate-Delivery": str(delivery.id),
-        "Knowgate-Timestamp": stamp,
+        "webhook-id": str(delivery.id),
+        "webhook-timestamp": str(int(now.timestamp())),
     }
     if secret is not None:
-        headers["Knowgate-Signature"] = signature(secret, stamp, delivery.payload.encode())
+        headers["webhook-signature"] = Webhook(secret).sign(str(delivery.id), now.astimezone(UTC), delivery.payload)
     return headers
-
-
-def signature(secret: bytes, timestamp: str, body: bytes) -> str:
-    """`v1=` and the hex HMAC-SHA256 of `timestamp.body`.
-
-    >>> signature(b"secret", "1767225600", b"{}")[:11]
-    'v1=fa7eaa06'
-    """
-    return "v1=" + hmac.new(secret, timestamp.encode() + b"." + body, sha256).hexdigest()
-
-
-def verify_signature(
-    secret: bytes,
-    *,
-    timestamp: str,
-    body: bytes,
-    given: str,
-    now: datetime,
-    tolerance: timedelta = timedelta(minutes=5),
-) -> bool:
-    """Whether a received message is ours, and not an old one sent again: what a receiver does."""
-    if not timestamp.isdecimal() or abs(now.timestamp() - int(timestamp)) > tolerance.total_seconds():
-        return False
-    return hmac.compare_digest(signature(secret, timestamp, body), given)
 
 
 def _send(client: httpx.Client, delivery: DeliveryRecord, secret: bytes | None, now: datetime) -> str | None:

@@ -6,6 +6,7 @@ named by `NAME_FILE`, so that it shows in no process list. The defaults make `kn
 with everything under ./var.
 """
 
+import base64
 import getpass
 import ipaddress
 import os
@@ -28,6 +29,7 @@ from services.durations import A_DURATION, parse_duration
 from services.errors import SettingInvalid
 
 PREFIX = "KNOWGATE_"
+WEBHOOK_FORM = "whsec_"
 _OTHER = "not as expected"  # the type of a fault that says itself what was expected
 
 
@@ -72,6 +74,14 @@ def _networks(value: str) -> tuple[str, ...]:
     if not all(map(is_network, networks)):
         raise ValueError
     return networks
+
+
+def _webhook_key(value: str) -> bytes:
+    """The key that signs: of Standard Webhooks' own form what it encodes, of any other text its bytes."""
+    if not value.startswith(WEBHOOK_FORM):
+        return value.encode()
+    encoded = value.removeprefix(WEBHOOK_FORM)
+    return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
 
 
 def _auth_there(value: Auth, info: ValidationInfo) -> Auth:
@@ -150,9 +160,12 @@ class Settings(BaseSettings):
         AfterValidator(str.lower),
         Field(pattern="^[0-9a-fA-F]{64}$", title="an Ed25519 private key as 64 hex digits"),
     ] = None
-    webhook_secret: Annotated[bytes | None, _SHOWN_TO_NOBODY, Field(min_length=16, title="at least 16 characters")] = (
-        None
-    )
+    webhook_secret: Annotated[
+        bytes | None,
+        _SHOWN_TO_NOBODY,
+        BeforeValidator(_webhook_key),
+        Field(min_length=16, title="whsec_ and the base64 of 16 bytes or more, or a text of at least 16 characters,"),
+    ] = None  # messages are unsigned
     webhook_networks: Annotated[
         tuple[str, ...],
         BeforeValidator(_networks),

@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from knowgate import Assignment, Mode
 from monitoring.alerts import settle
-from monitoring.deliveries import deliver_due, signature, verify_signature
+from monitoring.deliveries import deliver_due
 from monitoring.names import Rule
 from monitoring.rules import Judgement, Standing
 from store.alerts import alerts
@@ -53,26 +54,29 @@ def test_an_alert_is_a_row_before_it_is_a_message(engine, spec, receiver, cast):
     assert deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY + timedelta(hours=1)) == 0
 
 
-def test_the_signature_holds_over_what_was_received_and_over_nothing_else(engine, spec, receiver, cast):
-    say(engine, spec, raised(), cast.DAY)
-    deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY)
+def test_a_receiver_checks_a_message_with_the_library_of_standard_webhooks(engine, spec, receiver, cast):
+    say(engine, spec, raised("it fell, by 1 €"), cast.DAY)
+    deliver_due(engine, owner="w1", secret=SECRET, now=datetime.now(UTC))
     headers, body = receiver.received[0]
-    seal = {"timestamp": headers["Knowgate-Timestamp"], "given": headers["Knowgate-Signature"]}
-    assert verify_signature(SECRET, body=body, now=cast.DAY, **seal)
-    assert not verify_signature(b"another secret", body=body, now=cast.DAY, **seal)
-    assert not verify_signature(SECRET, body=body + b" ", now=cast.DAY, **seal)
-    assert not verify_signature(SECRET, body=body, now=cast.DAY + timedelta(hours=1), **seal)
-    told = json.loads(body)
-    assert (told["event"], told["alert"]["rule"], told["alert"]["cause"]) == ("opened", "savings", "savings fell")
+    told = Webhook(SECRET).verify(body, dict(headers))
+    assert (told["event"], told["alert"]["rule"], told["alert"]["cause"]) == ("opened", "savings", "it fell, by 1 €")
     assert told["alert"]["details"] == {"share": 0.41}
+    for secret, changed, more in (
+        (b"another secret", body, {}),
+        (SECRET, body + b" ", {}),
+        (SECRET, body, {"webhook-id": "another"}),
+        (SECRET, body, {"webhook-timestamp": str(int(headers["webhook-timestamp"]) - 1)}),
+    ):
+        with pytest.raises(WebhookVerificationError, match="No matching signature"):
+            Webhook(secret).verify(changed, {**headers, **more})
 
 
-def test_the_signature_is_hmac_sha256_over_timestamp_dot_body():
-    import hashlib
-    import hmac
-
-    expected = hmac.new(SECRET, b'1767225600.{"a":1}', hashlib.sha256).hexdigest()
-    assert signature(SECRET, "1767225600", b'{"a":1}') == f"v1={expected}"
+def test_an_old_message_that_is_sent_again_is_refused(engine, spec, receiver, cast):
+    say(engine, spec, raised(), cast.DAY)
+    deliver_due(engine, owner="w1", secret=SECRET, now=datetime.now(UTC) - timedelta(minutes=6))
+    headers, body = receiver.received[0]
+    with pytest.raises(WebhookVerificationError, match="too old"):
+        Webhook(SECRET).verify(body, dict(headers))
 
 
 def test_a_message_is_tried_again_later_after_an_error(engine, spec, receiver, cast):
@@ -85,7 +89,7 @@ def test_a_message_is_tried_again_later_after_an_error(engine, spec, receiver, c
     assert deliver_due(engine, owner="w1", secret=SECRET, now=message.due_at - timedelta(seconds=1)) == 0
     assert deliver_due(engine, owner="w1", secret=SECRET, now=message.due_at) == 1
     first, second = receiver.received
-    assert first[0]["Knowgate-Delivery"] == second[0]["Knowgate-Delivery"]
+    assert first[0]["webhook-id"] == second[0]["webhook-id"]
     assert first[1] == second[1]
 
 
@@ -115,7 +119,7 @@ def test_a_redirect_is_an_error(engine, spec, receiver, cast):
 def test_without_a_secret_the_message_is_unsigned(engine, spec, receiver, cast):
     say(engine, spec, raised(), cast.DAY)
     deliver_due(engine, owner="w1", secret=None, now=cast.DAY)
-    assert "Knowgate-Signature" not in receiver.received[0][0]
+    assert "webhook-signature" not in receiver.received[0][0]
 
 
 def test_a_rule_that_stays_raised_sends_one_message_and_its_end_another(engine, spec, receiver, cast):

@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from standardwebhooks import Webhook
 
 from services.checkup import examine
 from services.durations import parse_duration
@@ -107,6 +108,26 @@ def test_the_doctor_shows_no_password_of_an_address(tmp_path: Path) -> None:
     assert "hunter2" not in told
     for place in ("***@127.0.0.1:9/knowgate", "http://***@127.0.0.1:9/…", "***@bucket"):
         assert place in told, told
+
+
+def test_a_webhook_secret_signs_as_the_library_reads_it() -> None:
+    for given, read in (
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        ("whsec_MTIzNDU2Nzg5MDEyMzQ1Ng", "whsec_MTIzNDU2Nzg5MDEyMzQ1Ng=="),  # without its padding
+        ("a plain text of old", b"a plain text of old"),
+        ("another whsec_MTIzNA", b"another whsec_MTIzNA"),
+    ):
+        secret = read_settings({"KNOWGATE_WEBHOOK_SECRET": given}).webhook_secret
+        assert secret is not None
+        now = datetime(2026, 3, 1, tzinfo=UTC)
+        assert Webhook(secret).sign("1", now, "{}") == Webhook(read).sign("1", now, "{}")
+
+
+@pytest.mark.parametrize("given", ["whsec_hunter2", "whsec_", "whsec_hunter2 hunter2 hunter2", "whsec_aHVudGVyMg=="])
+def test_a_webhook_secret_that_is_no_base64_or_too_short_is_refused_with_the_cure(given: str) -> None:
+    with pytest.raises(SettingInvalid, match="whsec_ and the base64 of 16 bytes or more") as caught:
+        read_settings({"KNOWGATE_WEBHOOK_SECRET": given})
+    assert "hunter2" not in str(caught.value) and "aHVudGVyMg" not in str(caught.value)
 
 
 def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
