@@ -65,9 +65,18 @@ def test_a_cascade_written_out_is_read_back_the_same(text: str) -> None:
     assert parse_cascade(format_cascade(spec)) == spec
 
 
-def test_odd_text_survives_the_round_trip() -> None:
-    spec = parse_cascade(SMALLEST.replace('"tiny"', '"a\\"b\\\\c\\n\\u00e9"'))
-    assert parse_cascade(format_cascade(spec)).tiers[0].model == 'a"b\\c\né'
+@pytest.mark.parametrize("text", ['a"b\\c\né', "\x01\x1f\x7f\x85\u2028\ufeff", "'''", "# [x]", "\U0001f600", "x\r\n\t"])
+def test_odd_text_survives_the_round_trip(text: str) -> None:
+    spec = parse_cascade(SMALLEST)
+    spec = dataclasses.replace(spec, tiers=(dataclasses.replace(spec.tiers[0], model=text), spec.tiers[1]))
+    assert parse_cascade(format_cascade(spec)) == spec
+
+
+@pytest.mark.parametrize("parameters", [1e-9, 1e300, 8e9, 0.1 + 0.2, 5e-324])
+def test_a_number_survives_the_round_trip(parameters: float) -> None:
+    spec = parse_cascade(SMALLEST)
+    spec = dataclasses.replace(spec, tiers=(dataclasses.replace(spec.tiers[0], parameters=parameters), spec.tiers[1]))
+    assert parse_cascade(format_cascade(spec)) == spec
 
 
 @pytest.mark.parametrize(
@@ -426,6 +435,9 @@ def test_request_parameters_and_a_time_limit_are_read_and_written_again() -> Non
     tier = spec.tiers[0]
     assert tier.request == {"top_k": 1, "stop": ["a", "b"], "odd name": {"deep": {"yes": True, "part": 0.5}}}
     assert tier.timeout == timedelta(seconds=90) and spec.tiers[1].timeout is None
+    assert parse_cascade(format_cascade(spec)) == spec
+    deep = {"a": [], "b": {}, "c": [{"x": 1}, {"y": [1, [2, "z"]]}], "d": [1, {"e": {"f": 2.5}}], "": {"\n.": True}}
+    spec = dataclasses.replace(spec, tiers=(dataclasses.replace(tier, request=deep), spec.tiers[1]))
     assert parse_cascade(format_cascade(spec)) == spec
     as_a_table = f'{SMALLEST}backend = "openai"\nendpoint = "http://host/v1"\n[tiers.request]\ntop_k = 1\n'
     assert parse_cascade(as_a_table).tiers[1].request == {"top_k": 1}
