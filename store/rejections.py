@@ -7,7 +7,9 @@ they are looked for beforehand, and refused on both databases alike.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-LARGEST = 2**63 - 1
+from knowgate.storable import LARGEST_INTEGER, fault_of_text
+
+WHOLE = f"whole numbers go up to {LARGEST_INTEGER}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,24 +26,14 @@ def find_unstorable(index: int, fields: Iterable[tuple[str, str | int | None]]) 
     """The first of these named values that no column can hold; None when all can be stored."""
     for name, value in fields:
         if isinstance(value, str):
-            cure = _text_cure(value)
+            cure = fault_of_text(value)
             if cure is not None:
                 return Rejected(index=index, field=name, value=ascii(value[:80]), cure=cure)
-        elif value is not None and value > LARGEST:
-            return Rejected(index=index, field=name, value=str(value), cure=f"whole numbers go up to {LARGEST}")
+        elif value is not None and value > LARGEST_INTEGER:
+            return Rejected(index=index, field=name, value=str(value), cure=WHOLE)
     return None
 
 
 def storable(text: str) -> bool:
     """Whether a column can hold this text; one that cannot is in no row, and must not be asked for."""
-    return _text_cure(text) is None
-
-
-def _text_cure(text: str) -> str | None:
-    if "\x00" in text:
-        return "a text holds no NUL character; remove it"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "half of a surrogate pair is no character; send valid Unicode"
-    return None
+    return fault_of_text(text) is None

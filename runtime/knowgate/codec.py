@@ -17,11 +17,11 @@ from uuid import UUID
 
 from knowgate import strict_json
 from knowgate.errors import RecordInvalid
+from knowgate.storable import LARGEST_INTEGER, fault_of_text
 
 T = TypeVar("T")
 Json = Any
 parse = strict_json.parse
-_LARGEST_INTEGER = 2**63 - 1  # what a column of a database, or another language's JSON reader, holds
 
 
 def encode(value: object) -> Json:
@@ -188,12 +188,12 @@ def _decode_json(value: Json, path: str) -> Json:
 
 def _decode_plain(kind: Any, value: Json, path: str) -> object:
     if kind is float:
-        whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST_INTEGER
+        whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_INTEGER
         fits = whole or (isinstance(value, float) and math.isfinite(value))
         _expect(fits, path, value, "a finite number is expected")
         return float(value)
     if kind is int:
-        whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST_INTEGER
+        whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_INTEGER
         _expect(whole, path, value, "a whole number of at most 64 bits is expected")
         return value
     if kind is bool:
@@ -214,16 +214,12 @@ def _decode_plain(kind: Any, value: Json, path: str) -> object:
 
 
 def _decode_text(value: Json, path: str) -> str:
-    """A text that every store can hold: databases refuse NUL, and half a surrogate pair has no UTF-8."""
+    """A text that every store can hold."""
     if not isinstance(value, str):
         raise RecordInvalid(path or "document", value, "a text is expected")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise RecordInvalid(
-            path or "document", value, "half a surrogate pair is no text; repair its encoding"
-        ) from None
-    _expect("\0" not in value, path, value, "a text holds no NUL character; remove it")
+    cure = fault_of_text(value)
+    if cure is not None:
+        raise RecordInvalid(path or "document", value, cure)
     return value
 
 

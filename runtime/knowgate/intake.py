@@ -15,10 +15,10 @@ import numpy as np
 from knowgate.errors import RecordInvalid
 from knowgate.features import FLOAT16, Float16Array, stored_vector
 from knowgate.records import PTKind
+from knowgate.storable import LARGEST_INTEGER
 
 # A probability summed in float32 may miss 1 by this much; further out it is no probability.
 ROUNDING = 1e-6
-LARGEST_WHOLE = 2.0**63
 
 
 @dataclass(slots=True)
@@ -96,12 +96,12 @@ def amount(name: str, value: Any, notes: list[str]) -> float | None:
 
 def whole(name: str, value: Any, notes: list[str]) -> int | None:
     """A whole number of at least 0, or None with a note."""
-    if type(value) is int and 0 <= value < LARGEST_WHOLE:
+    if type(value) is int and 0 <= value <= LARGEST_INTEGER:
         return value
     number = amount(name, value, notes)
     if number is None:
         return None
-    if number < LARGEST_WHOLE:
+    if number < LARGEST_INTEGER:
         try:
             return operator.index(value)
         except TypeError:

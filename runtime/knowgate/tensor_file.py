@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from knowgate import codec
 from knowgate.errors import RecordInvalid
+from knowgate.storable import LARGEST_INTEGER
 
 MAX_HEADER_BYTES = 100 * 2**20  # the format's own limit
 LENGTH_BYTES = 8  # of the number that says how long the header is
@@ -101,4 +102,4 @@ def _entry(name: str, found: object) -> TensorEntry:
 
 
 def _are_whole(values: object) -> bool:
-    return isinstance(values, list) and all(type(value) is int and 0 <= value < 2**63 for value in values)
+    return isinstance(values, list) and all(type(value) is int and 0 <= value <= LARGEST_INTEGER for value in values)

@@ -24,7 +24,6 @@ FORM_FIELDS = 8
 FIRST_WORD_S = 30.0  # a body has this long, and a second more for every
 SLOWEST = 16 * 2**10  # bytes that have come
 JSON_TYPE = "application/json"
-VECTORS_TYPE = "application/vnd.knowgate.safetensors"
 
 
 async def read_body(request: Request, context: InContext) -> bytes:

@@ -11,9 +11,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
-from knowgate.client import Acknowledgement
+from knowgate.client import VECTORS_MEDIA_TYPE, Acknowledgement
 from knowgate.records import Decision, Label
-from services.api.bodies import JSON_TYPE, VECTORS_TYPE
+from services.api.bodies import JSON_TYPE
 from services.api.wire import DecideRequest
 
 ABOUT = """
@@ -101,7 +101,7 @@ def body_of(name: str, *, vectors: bool = False) -> dict[str, Any]:
     content: dict[str, Any] = {JSON_TYPE: {"schema": reference, "example": EXAMPLES[name]}}
     if vectors:
         told = "A safetensors file: `vectors/<tier>` float16 [n, d]; `__metadata__.decisions` is the JSON list."
-        content[VECTORS_TYPE] = {"schema": {"type": "string", "format": "binary", "description": told}}
+        content[VECTORS_MEDIA_TYPE] = {"schema": {"type": "string", "format": "binary", "description": told}}
     return {"requestBody": {"required": True, "content": content}}
 
 

@@ -13,15 +13,15 @@ from knowgate import codec
 from knowgate.errors import RecordInvalid
 from knowgate.ids import decided_at
 from knowgate.records import Decision, Label
+from knowgate.storable import LARGEST_INTEGER, fault_of_text
 from services.api.errors import show
 from store.clocks import ahead
-from store.rejections import Rejected
+from store.rejections import WHOLE, Rejected
 
 T = TypeVar("T")
 
 LONG_TEXTS = ("prompt", "answer")  # bounded by the body alone
 SHORT = 512  # characters of any other text
-WHOLE = 2**53  # what JSON carries exactly
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -71,12 +71,12 @@ def require_storable(value: Any) -> None:
 def _fault_in(value: Any, name: str) -> RecordInvalid | None:
     """The first fault within what stands under `name`. A path is made for a fault alone: names are the sender's."""
     if isinstance(value, str):
-        if "\x00" in value or any("\ud800" <= char <= "\udfff" for char in value):
-            return RecordInvalid("", value, "text without NUL characters and lone surrogates is expected")
+        if (cure := fault_of_text(value)) is not None:
+            return RecordInvalid("", value, cure)
         if name not in LONG_TEXTS and len(value) > SHORT:
             return RecordInvalid("", f"{len(value)} characters", f"at most {SHORT} characters are expected")
-    elif isinstance(value, int) and abs(value) > WHOLE:
-        return RecordInvalid("", value, "a smaller whole number is expected")
+    elif isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        return RecordInvalid("", value, WHOLE)
     elif isinstance(value, dict):
         for key, item in value.items():
             if (fault := _fault_in(item, key)) is not None:

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from knowgate import codec
 from knowgate.errors import RecordInvalid
+from knowgate.storable import fault_of_text
 from services.api.errors import ApiError
 
 MOST_VALUES = 100_000  # of one conversation
@@ -64,8 +65,8 @@ def _require_text(value: Any) -> None:
 def _fault_in(value: Any) -> _Fault | None:
     """The first fault within `value`. A path is made for a fault alone: names are the caller's, and may be long."""
     if isinstance(value, str):
-        if "\x00" in value or any("\ud800" <= char <= "\udfff" for char in value):
-            return _Fault(path="", value=value, cure="send text without NUL characters and lone surrogates")
+        if (cure := fault_of_text(value)) is not None:
+            return _Fault(path="", value=value, cure=cure)
     elif isinstance(value, float) and not math.isfinite(value):
         return _Fault(path="", value=str(value), cure="send a number that is not too large")
     elif isinstance(value, dict):

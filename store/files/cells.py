@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from knowgate.storable import fault_of_text
 from store.files.wanted import NULL_WORDS, CellRefused
 
 Build = Callable[[Sequence[Any]], pa.Array]
@@ -61,9 +62,8 @@ def json_texts(cells: Sequence[Any]) -> pa.Array:
     try:
         column = pa.array(cells, pa.string())
     except UnicodeEncodeError:
-        index = next(at for at, cell in enumerate(cells) if cell is not None and not _encodes(cell))
-        cure = "half of a surrogate pair is no character, so no UTF-8; write the whole one"
-        raise CellRefused(index, cells[index], cure) from None
+        faults = ((at, cell, fault_of_text(cell)) for at, cell in enumerate(cells) if cell is not None)
+        raise next(CellRefused(at, cell, cure) for at, cell, cure in faults if cure is not None) from None
     return without_nul(column)
 
 
@@ -90,7 +90,7 @@ def without_nul(column: Any) -> Any:
     held = pc.fill_null(pc.match_substring(column, "\0"), False)
     if pc.any(held).as_py():
         index = pc.index(held, True).as_py()
-        raise CellRefused(index, column[index].as_py(), "a text holds no NUL character; remove it")
+        raise CellRefused(index, column[index].as_py(), str(fault_of_text("\0")))
     return column
 
 
@@ -124,11 +124,3 @@ def _is_null(column: Any) -> Any:
 
 def _truth(cell: object) -> bool:
     return isinstance(cell, bool)
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -508,9 +508,9 @@ def sent(world: World, content: str | bytes) -> httpx2.Response:
 @pytest.mark.parametrize(
     ("body", "param", "told"),
     [
-        (r'{"messages": [{"role": "user", "content": "\ud800x"}]}', "messages[0].content", "lone surrogates"),
-        (r'{"messages": [{"role": "\ud800x", "content": "x"}]}', "messages[0].role", "lone surrogates"),
-        (r'{"messages": [{"role": "user", "content": "x", "\ud800x": 1}]}', "a key of messages[0]", "surrogates"),
+        (r'{"messages": [{"role": "user", "content": "\ud800x"}]}', "messages[0].content", "surrogate pair"),
+        (r'{"messages": [{"role": "\ud800x", "content": "x"}]}', "messages[0].role", "surrogate pair"),
+        (r'{"messages": [{"role": "user", "content": "x", "\ud800x": 1}]}', "a key of messages[0]", "surrogate pair"),
         ('{"messages": [{"role": "user", "content": [{"text": "\\u0000"}]}]}', "messages[0].content[0].text", "NUL"),
         ('{"messages": [{"role": "user", "content": [1e999]}]}', "messages[0].content[0]", "too large"),
         ('{"messages": ' + "[" * 99 + "]" * 99 + "}", "messages", "nested too deep"),
@@ -582,7 +582,7 @@ def test_nobody_asks_without_the_key_and_the_models_are_the_cascade(world: World
 
 
 def test_a_cascade_that_is_not_declared_or_a_control_plane_that_is_away_is_told(world: World) -> None:
-    with pytest.raises(CascadeNotDeclared, match=r"--cascade is 'unheard-of': .* 404 .*no such cascade") as caught:
+    with pytest.raises(CascadeNotDeclared, match=r"--cascade is 'unheard-of': .* 404: .*no such cascade") as caught:
         declared_cascade(world.control, "unheard-of", None)
     assert exit_code_of(caught.value) == 2
     with pytest.raises(ControlPlaneSilent, match="does it run"):
