@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from evidence.score_fit import SignalRows
 from knowgate.bundle import TierDocument, TierModels
 from knowgate.probe import LinearProbe
 from knowgate.records import Fingerprint
-from training.calibrate import SignalRows, fit_calibrator, fit_score
+from training.calibrate import fit_calibrator, fit_score
 from training.dataset import CascadeRows, TierVectors
 from training.fit import FitProbe, FittedProbe, Former, fit_probe
 from training.ood import fit_ood

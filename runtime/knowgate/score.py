@@ -84,6 +84,19 @@ class ScoreModel:
         slices: Sequence[str | None] | None = None,
     ) -> FloatArray:
         """`score` of n attempts: arrays [n], NaN where a signal is missing, in and out."""
+        sums = self.sums(p_t=p_t, p_ik=p_ik, entropy=entropy, margin=margin, slices=slices)
+        return self.calibrator.probabilities(sums)
+
+    def sums(
+        self,
+        *,
+        p_t: FloatArray,
+        p_ik: FloatArray,
+        entropy: FloatArray | None = None,
+        margin: FloatArray | None = None,
+        slices: Sequence[str | None] | None = None,
+    ) -> FloatArray:
+        """What the calibrator is given of n attempts, NaN where a signal is missing."""
         total = self.w_p_t * logits(p_t) + self.w_p_ik * logits(p_ik) + self.intercept
         if self.w_entropy != 0.0:
             total = total + self.w_entropy * (np.full_like(total, np.nan) if entropy is None else entropy)
@@ -91,5 +104,4 @@ class ScoreModel:
             total = total + self.w_margin * (np.full_like(total, np.nan) if margin is None else margin)
         if slices is not None:
             total = total + np.array([0.0 if name is None else self.slices.get(name, 0.0) for name in slices])
-        total = np.where(np.isfinite(total), total, np.nan)
-        return self.calibrator.probabilities(total)
+        return np.where(np.isfinite(total), total, np.nan)

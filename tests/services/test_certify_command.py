@@ -90,7 +90,7 @@ def test_what_the_score_adds_to_p_t_stands_beside_its_thresholds(tmp_path: Path,
     right = np.array(columns["correct"][:N])
     columns["p_ik"] = [*np.clip(0.5 + 0.3 * (right - 0.5) + 0.2 * rng.standard_normal(N), 0, 1).tolist(), *[None] * N]
     columns["entropy"] = [*(0.7 - 0.4 * right + 0.2 * rng.random(N)).tolist(), *[None] * N]
-    columns["margin"] = [*rng.random(N).tolist(), *[None] * N]
+    columns["margin"] = [*(0.7 * rng.random(N) + 0.3 * right).tolist(), *[None] * N]
     _, result = run(tmp_path, columns, "--rule", "score", "--max-accuracy-drop", "0.05")
     answer = json.loads(result.stdout)
     (gain,) = answer["gains"]
@@ -100,7 +100,10 @@ def test_what_the_score_adds_to_p_t_stands_beside_its_thresholds(tmp_path: Path,
     assert gain["accuracy_low"] <= gain["accuracy"] <= gain["accuracy_high"]
     assert gain["share_low"] <= gain["share"] <= gain["share_high"]
     assert answer["score"][0]["w_entropy"] < 0
-    assert answer["score"][0]["w_margin"] != 0
+    assert answer["score"][0]["w_margin"] > 0
+    columns["margin"] = [*rng.random(N).tolist(), *[None] * N]  # tells nothing
+    _, result = run(tmp_path, columns, "--rule", "score", "--max-accuracy-drop", "0.05")
+    assert json.loads(result.stdout)["score"][0]["w_margin"] == 0
     _, gates = run(tmp_path, columns, "--rule", "gates", "--max-accuracy-drop", "0.05")
     assert [one["signal"] for one in json.loads(gates.stdout)["gains"]] == ["p_ik"]
     _, plain = run(tmp_path, columns, "--rule", "p_t", "--max-accuracy-drop", "0.05")

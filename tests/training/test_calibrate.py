@@ -1,11 +1,19 @@
 """Calibration brings scores nearer to what they say, and never changes their order."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from evidence import score_fit
 from evidence.calibration import calibration_of
+from evidence.score_fit import SignalRows
 from knowgate.calibrator import Isotonic, Platt
-from training.calibrate import SignalRows, fit_calibrator, fit_isotonic, fit_platt, fit_score
+from services.history.outcomes import read_outcomes
+from services.history.score_of_table import learn_score
+from training.calibrate import fit_calibrator, fit_isotonic, fit_platt, fit_score
 from training.errors import TrainingRefused
 from training.fit import auroc
 from training.ood import fit_ood
@@ -115,6 +123,32 @@ def test_a_margin_gets_a_weight_only_where_it_helps() -> None:
     assert _error(scores, fresh.y) < 0.05
     one = helped.score(p_t=fresh.p_t[0], p_ik=fresh.p_ik[0], entropy=fresh.entropy[0], margin=fresh.margin[0])
     assert one is not None
+
+
+@pytest.mark.parametrize("with_p_ik", [True, False])
+def test_a_table_teaches_the_weights_that_the_same_rows_teach_in_training(tmp_path: Path, with_p_ik: bool) -> None:
+    rows = _signals(2000, 3, margin=1.5)
+    lines = [
+        {"query_id": f"q{at}", "tier": tier, "model": f"m{tier}", "slice": rows.slices[at], "correct": 1.0 - tier}
+        | ({} if tier else {name: getattr(rows, name)[at] for name in ("p_t", "entropy", "margin")})
+        | ({"p_ik": rows.p_ik[at]} if with_p_ik and not tier else {})
+        | ({} if tier else {"correct": rows.y[at]})
+        for at in range(2000)
+        for tier in (0, 1)
+    ]
+    (tmp_path / "outcomes.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    learned = learn_score(read_outcomes(tmp_path / "outcomes.jsonl"))
+    taught = replace(
+        rows,
+        **{name: getattr(rows, name)[learned.taught] for name in ("p_t", "entropy", "margin", "y", "weight")},
+        p_ik=rows.p_ik[learned.taught] if with_p_ik else np.full(int(learned.taught.sum()), np.nan),
+        slices=tuple(np.array(rows.slices)[learned.taught].tolist()),
+    )
+    (model,) = learned.models
+    assert model == score_fit.fit_score(taught)
+    assert (model.w_p_ik != 0.0) is with_p_ik and model.w_margin > 0.0 and set(model.slices) == {"easy", "hard"}
+    if with_p_ik:
+        assert replace(fit_score(taught, taught), calibrator=model.calibrator) == model
 
 
 def test_too_few_rows_give_no_score() -> None:
