@@ -90,7 +90,7 @@ from evidence.prediction_powered import (
 from evidence.quality import AurocGain, Figure, McNemar, auroc, auroc_gain, macro_f1, mcnemar
 from evidence.savings import Savings, gflops, impute_last_cost, predictable_forecast, savings_of, usd
 from evidence.shift_share import Cause, Part, SavingsChange, explain_savings_change
-from evidence.signal_gain import Difference, Gain, gain_document, signal_gain
+from evidence.signal_gain import Difference, Gain, gain_document, gain_over, signal_gain
 from evidence.signal_worth import (
     RetainableShares,
     fewest_rows_to_certify,
@@ -185,6 +185,7 @@ __all__ = [
     "fewest_rows_to_show_accuracy",
     "fixed_order",
     "gain_document",
+    "gain_over",
     "gflops",
     "hallucination_rate",
     "impute_last_cost",

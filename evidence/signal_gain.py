@@ -20,6 +20,8 @@ from evidence.inputs import FloatArray, IntArray, flag_array, number, real_array
 from evidence.quality import AurocGain, auroc_gain
 from knowgate.bundle_documents import SignalGain
 
+LEAST_COMPARED = 20  # labelled rows
+COMPARED_AT = 0.5  # the retained share at which signals are compared, where no certificate names one
 RESAMPLES = 400
 CONFIDENCE = 0.95
 SEED = 20_260_101  # the same rows give the same interval
@@ -76,6 +78,23 @@ def signal_gain(scores: npt.ArrayLike, baseline: npt.ArrayLike, correct: npt.Arr
         at_wrong=other.wrong_at(everything, share),
         share=_difference(value[1], low[1], high[1]),
     )
+
+
+def gain_over(
+    scores: FloatArray, baseline: FloatArray, correct: FloatArray, *, share: float | None = None
+) -> Gain | None:
+    """`signal_gain` over the labelled rows that show both signals, NaN = unknown, at the certified share (a half unless
+    one is given); None where they are fewer than 20, or of one class.
+
+    Examples:
+        >>> gain_over(np.arange(40.0), np.ones(40), np.arange(40) % 2.0).n
+        40
+    """
+    known = np.isfinite(scores) & np.isfinite(baseline) & np.isfinite(correct)
+    right = correct[known] >= 0.5
+    if known.sum() < LEAST_COMPARED or right.all() or not right.any():
+        return None
+    return signal_gain(scores[known], baseline[known], right, share=share or COMPARED_AT)
 
 
 def gain_document(tier: int, signal: str, gain: Gain) -> SignalGain:

@@ -23,8 +23,8 @@ from evidence import (
     Target,
     certify_policy,
     gain_document,
+    gain_over,
     refuse_overlap,
-    signal_gain,
 )
 from evidence import thresholds_as_objects as as_objects
 from evidence.errors import NotIdentifiedError
@@ -39,8 +39,6 @@ from services.history.certifiable import signals_of
 from services.history.outcomes import OutcomeTable
 from services.history.score_of_table import TableScore, learn_score
 
-FEWEST_COMPARED = 20  # labelled rows that show both signals
-COMPARED_AT = 0.5  # the retained share at which signals are compared where nothing is certified
 TRUSTED = (LabelSource.GOLD, LabelSource.HUMAN)
 Signals = list[dict[str, FloatArray]]
 
@@ -129,18 +127,14 @@ def _prompts(table: OutcomeTable, rows: BoolArray) -> set[str]:
 
 
 def _gains(table: OutcomeTable, tested: BoolArray, signals: Signals, share: float) -> tuple[SignalGain, ...]:
-    """What p_ik and score add to P(T) where the table has it too; at the certified share, or at a half."""
-    found = []
-    for tier, shown in enumerate(signals):
-        p_t, correct = table.p_t[tested, tier], table.correct[tested, tier]
-        for name in ("p_ik", "score"):
-            values = shown.get(name, np.full(len(p_t), np.nan))
-            known = np.isfinite(values) & np.isfinite(p_t) & np.isfinite(correct)
-            right = correct[known] >= 0.5
-            if known.sum() >= FEWEST_COMPARED and right.any() and not right.all():
-                gain = signal_gain(values[known], p_t[known], right, share=share or COMPARED_AT)
-                found.append(gain_document(tier, name, gain))
-    return tuple(found)
+    """What p_ik and score add to P(T) where the table has it too."""
+    found = [
+        (tier, name, gain_over(shown[name], table.p_t[tested, tier], table.correct[tested, tier], share=share))
+        for tier, shown in enumerate(signals)
+        for name in ("p_ik", "score")
+        if name in shown
+    ]
+    return tuple(gain_document(tier, name, gain) for tier, name, gain in found if gain is not None)
 
 
 def promise_of(basis: LabelBasis) -> str:

@@ -13,15 +13,13 @@ import numpy.typing as npt
 from evidence.calibration import Calibration, calibration_of
 from evidence.quality import Figure, auroc, macro_f1
 from evidence.savings import Savings, impute_last_cost, predictable_forecast, savings_of
-from evidence.signal_gain import Gain, gain_document, signal_gain
+from evidence.signal_gain import LEAST_COMPARED, Gain, gain_document, gain_over
 from knowgate.bundle import SignalGain
 from training.dataset import CascadeRows
 from training.paths import Signals
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-LEAST_ROWS = 20
-COMPARED_AT = 0.5  # the share of the rows that is retained in a comparison of signals, where no certificate names one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +49,7 @@ def signal_quality(
             values = shown[name]
             known = np.isfinite(values) & np.isfinite(correct)
             right = correct[known] >= 0.5
-            if known.sum() < LEAST_ROWS or right.all() or not right.any():
+            if known.sum() < LEAST_COMPARED or right.all() or not right.any():
                 continue
             figure = auroc(values[known], right)
             found.append(
@@ -61,7 +59,7 @@ def signal_quality(
                     auroc=figure,
                     macro_f1=macro_f1(values[known] >= 0.5, right),
                     calibration=calibration_of(values[known], correct[known]),
-                    gain=None if name == "p_t" else _gain(values, shown["p_t"], correct, share or COMPARED_AT),
+                    gain=None if name == "p_t" else gain_over(values, shown["p_t"], correct, share=share),
                 )
             )
     return tuple(found)
@@ -107,12 +105,3 @@ def _savings(rows: CascadeRows, kept: IntArray, costs: list[FloatArray]) -> Savi
 def gains_of(qualities: Sequence[SignalQuality]) -> tuple[SignalGain, ...]:
     """The gains as a certificate carries them."""
     return tuple(gain_document(one.tier, one.signal, one.gain) for one in qualities if one.gain is not None)
-
-
-def _gain(values: FloatArray, p_t: FloatArray, correct: FloatArray, share: float) -> Gain | None:
-    """Over the labelled rows that show both signals."""
-    known = np.isfinite(values) & np.isfinite(p_t) & np.isfinite(correct)
-    right = correct[known] >= 0.5
-    if known.sum() < LEAST_ROWS or right.all() or not right.any():
-        return None
-    return signal_gain(values[known], p_t[known], right, share=share)
