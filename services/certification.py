@@ -179,11 +179,11 @@ def logged_rows(table: OutcomeTable, which: BoolArray) -> LoggedRows:
     return LoggedRows(
         ids=tuple(str(query) for query in table.query_ids[which]),
         ran=table.ran[which],
-        agrees=np.zeros((int(which.sum()), table.tiers - 1), dtype=np.bool_),  # a table has no answers
+        agrees=table.same_answer[which, :-1] == 1.0,
         correct=table.correct[which],
         label_propensity=table.label_propensity[which],
         run_propensity=table.run_propensity[which],
-        exploration_rate=np.full(int(which.sum()), np.nan),
+        exploration_rate=table.exploration_rate[which],
         apart=table.coins_apart[which],
         forecast=table.forecast[which],
     )

@@ -10,6 +10,7 @@ from uuid import UUID
 import numpy as np
 from sqlalchemy.orm import Session
 
+from evidence.known_outcomes import agreeing
 from knowgate.records import Window
 from knowgate.spec import LabelCoin
 from services.errors import InputInvalid
@@ -58,6 +59,10 @@ def export_outcomes(session: Session, cascade: str, window: Window, *, as_of: da
         role=grid.objects(examples.role),
         forecast=grid.numbers(examples.forecast),
         label_coin=_told_coins(grid.per_query(examples.label_coin)),
+        same_answer=_same_answer(grid.objects(examples.answer)),
+        exploration_rate=_told_rates(
+            grid.per_query(examples.exploration_rate), grid.numbers(examples.run_propensity)[:, -1]
+        ),
     )
 
 
@@ -77,6 +82,20 @@ def _names(session: Session, cascade: str, window: Window, as_of: datetime) -> d
 def _told_coins(coins: ObjectArray) -> ObjectArray:
     """The coins of labels, where any is not the usual one: what goes without saying is no column."""
     return coins if (coins == LabelCoin.ATTEMPT).any() else np.full(len(coins), None, dtype=object)
+
+
+def _told_rates(rates: FloatArray, last_run: FloatArray) -> FloatArray:
+    """The exploration rates, where the runs of the last tier [queries] do not show them."""
+    goes_without_saying = (rates == min(last_run[last_run < 1.0], default=0.0)).all()
+    return np.full(len(rates), np.nan) if goes_without_saying else rates
+
+
+def _same_answer(answers: ObjectArray) -> FloatArray:
+    """[queries, tiers] whether an answer is the last tier's; unknown where either is, and of the last tier itself."""
+    agrees = np.column_stack([agreeing(answers.T.tolist()), np.zeros(len(answers), dtype=np.bool_)])
+    known = (answers != np.array(None)) & (answers[:, -1:] != np.array(None))
+    known[:, -1] = False
+    return np.where(known, agrees, np.nan)
 
 
 def _where(known: BoolArray, values: ObjectArray) -> ObjectArray:

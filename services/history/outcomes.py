@@ -30,7 +30,7 @@ Kind = TypeVar("Kind", bound=np.generic)
 
 TEXTS = ("query_id", "model", "slice", "prompt", "label_source", "role", "p_t_kind", "label_coin")
 TIMES = ("occurred_at", "labelled_at")
-TRUTHS = ("correct", "forecast")
+TRUTHS = ("correct", "forecast", "same_answer")
 KNOWN = (
     "query_id",
     "tier",
@@ -55,6 +55,8 @@ KNOWN = (
     "role",
     "forecast",
     "label_coin",
+    "same_answer",
+    "exploration_rate",
 )
 WANTED = Wanted(
     texts=TEXTS,
@@ -98,14 +100,16 @@ class OutcomeTable:
     margin: FloatArray = field(default_factory=lambda: np.empty(0))  # [n, k] in [0, 1]; left out = unknown
     p_t_kind: ObjectArray = field(default_factory=lambda: np.empty(0, dtype=object))  # [n, k] a PTKind or None
     label_coin: ObjectArray = field(default_factory=lambda: np.empty(0, dtype=object))  # [n] a LabelCoin or None
+    same_answer: FloatArray = field(default_factory=lambda: np.empty(0))  # [n, k] 1 = it is the last tier's
+    exploration_rate: FloatArray = field(default_factory=lambda: np.empty(0))  # [n] in [0, 1]
 
     def __post_init__(self) -> None:
-        for name, empty in (("entropy", np.nan), ("margin", np.nan), ("p_t_kind", None)):
+        for name in ("entropy", "margin", "p_t_kind", "same_answer", "label_coin", "exploration_rate"):
             held = getattr(self, name)
             if held.size == 0:
-                object.__setattr__(self, name, np.full(self.ran.shape, empty, dtype=held.dtype))
-        if self.label_coin.size == 0:
-            object.__setattr__(self, "label_coin", np.full(self.queries, None, dtype=object))
+                shape = self.ran.shape if name not in ("label_coin", "exploration_rate") else self.queries
+                empty = None if held.dtype == object else np.nan
+                object.__setattr__(self, name, np.full(shape, empty, dtype=held.dtype))
 
     @property
     def _arrays(self) -> dict[str, npt.NDArray[np.generic]]:
@@ -232,6 +236,8 @@ def read_outcomes(path: str | Path, *, timezone: str | None = None, now: datetim
         role=grid.words("role", ROLES),
         forecast=grid.numbers("forecast", high=1.0),
         label_coin=grid.per_query("label_coin", LABEL_COINS),
+        same_answer=grid.numbers("same_answer", high=1.0),
+        exploration_rate=grid.number_per_query("exploration_rate", high=1.0),
         ignored=tuple(name for name in columns.names if name not in KNOWN),
         rows_read=columns.rows,
         lines_in_file=columns.source.lines,
@@ -282,15 +288,22 @@ class _Grid:
     def per_query(self, name: str, allowed: tuple[str, ...] | None = None) -> ObjectArray:
         """The one text [n] that all rows of a query agree on; null agrees with everything."""
         texts = self.columns.texts(name) if allowed is None else self._words(name, allowed)
-        held = np.full(self.shape[0], None, dtype=object)
-        known = texts != np.array(None)
-        held[self.query[known][::-1]] = texts[known][::-1]
-        differs = known & (held[self.query] != texts)
+        return self._one(name, texts, texts != np.array(None), None)
+
+    def number_per_query(self, name: str, *, high: float) -> FloatArray:
+        """The one number [n] that all rows of a query agree on; null agrees with everything."""
+        values = self.columns.numbers(name, high=high)
+        return self._one(name, values, np.isfinite(values), np.nan)
+
+    def _one(self, name: str, values: npt.NDArray[Kind], known: BoolArray, empty: object) -> npt.NDArray[Kind]:
+        agreed: npt.NDArray[Kind] = np.full(self.shape[0], empty, dtype=values.dtype)
+        agreed[self.query[known][::-1]] = values[known][::-1]
+        differs = known & (agreed[self.query] != values)
         if differs.any():
             row = int(np.argmax(differs))
-            told = f"the query's other rows say {held[self.query[row]]!r}; make them one"
-            raise self.columns.fault(name, row, texts[row], told)
-        return held
+            value, other = values[row : row + 1].tolist()[0], agreed[self.query[row : row + 1]].tolist()[0]
+            raise self.columns.fault(name, row, value, f"the query's other rows say {other!r}; make them one")
+        return agreed
 
     def earliest(self, name: str, zone: Zone) -> TimeArray:
         """The query's earliest time [n]: tiers run one after another, the decision begins with the first."""

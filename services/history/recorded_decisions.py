@@ -102,7 +102,7 @@ class _Reader:
     def recorded(self, row: int) -> Recorded:
         table = self.table
         query = str(table.query_ids[row])
-        occurred_at = self.times[row]
+        occurred_at, rate = self.times[row], float(table.exploration_rate[row])
         tiers = [int(tier) for tier in np.flatnonzero(table.ran[row])]
         try:
             decision = Decision(
@@ -112,7 +112,7 @@ class _Reader:
                 external_id=query,
                 slice=table.slice[row],
                 prompt=table.prompt[row],
-                exploration_rate=self.exploration_rate,
+                exploration_rate=self.exploration_rate if _known(rate) is None else rate,
                 attempts=tuple(self._attempt(row, tier, role) for tier, role in self._roles(row, tiers)),
             )
         except RecordInvalid as error:

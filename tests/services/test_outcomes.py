@@ -197,3 +197,10 @@ def test_a_run_of_absurd_tokens_counts_as_what_a_run_may_take(tmp_path: Path) ->
     assert np.isnan(bounded.tokens_in[30, 1])
     assert (bounded.tokens_in[:30] == table.tokens_in[:30]).all()
     assert bounded.within_bounds()[1] == 0
+
+
+def test_rates_of_a_query_that_differ_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "outcomes.csv"
+    path.write_text("query_id,tier,model,exploration_rate\na,0,s,0.2\na,1,l,0.3\n")
+    with pytest.raises(TableInvalid, match=r"exploration_rate.*row 2.*0\.3.*other rows say 0\.2; make them one"):
+        read_outcomes(path)

@@ -2,22 +2,30 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from knowgate.bundle import Bundle, CertificateDocument, CertificateStatus, read_bundle
+from knowgate.ids import new_decision_id
 from knowgate.policy import PolicyKind
+from knowgate.records import Attempt, Decision, Label, LabelSource, Role, Signals
 from knowgate.spec import CascadeSpec, TargetKind, Targets
 from services.command_line import app
 from services.history.export_outcomes import export_outcomes
-from services.history.outcomes import write_outcomes
+from services.history.outcomes import read_outcomes, write_outcomes
 from store.bundles import bundle_content
-from store.engine import reading
-from tests.training.test_pipeline import AS_OF, QUICK, WINDOW, Traffic, seed_store, spec_of
+from store.cascades import apply_cascade
+from store.decisions import add_decisions
+from store.engine import reading, transaction
+from store.labels import add_labels
+from tests.training.test_pipeline import AS_OF, END, QUICK, START, WINDOW, Traffic, seed_store, spec_of
 from training.certify import FALLBACK_SHARE
 from training.pipeline import train_window
 
@@ -79,3 +87,75 @@ def test_the_command_gets_the_fallback_of_a_learned_rule(
     delta = FALLBACK_SHARE * certificate.delta
     said = by_command(engine, tmp_path / "window.jsonl", "--max-accuracy-drop", "0.08", "--delta", repr(delta))
     assert said["thresholds"] == list(fallback.thresholds)
+
+
+def seed_drawn_labels(engine: Engine, spec: CascadeSpec, n: int = 4000) -> None:
+    """Rows explored at rates of their own, whose answers are labelled by coin, and often the same."""
+    draw = np.random.default_rng(5)
+    decisions, labels = [], []
+    for row in range(n):
+        at = START + (END - START) * (row / n)
+        p_t, rate = float(draw.random()), 0.2 + 0.4 * float(draw.random())
+        right = (bool(draw.random() < 0.6 + 0.4 * p_t), bool(draw.random() < 0.95))
+        retained = p_t > 0.4
+        ran = not retained or draw.random() < rate
+        role = (Role.SERVED, Role.EXPLORATION) if retained else (Role.SUPERSEDED, Role.SERVED)
+        small = Attempt(
+            tier=0,
+            role=role[0],
+            model="small",
+            signals=Signals(p_t=p_t),
+            answer="yes" if right[0] else "no",
+            run_propensity=1.0,
+        )
+        large = Attempt(
+            tier=1,
+            role=role[1],
+            model="large",
+            answer="yes" if right[1] else "no",
+            run_propensity=rate if retained else 1.0,
+        )
+        decision = Decision(
+            id=new_decision_id(at),
+            cascade=spec.name,
+            occurred_at=at,
+            attempts=(small, large) if ran else (small,),
+            exploration_rate=rate,
+        )
+        decisions.append(decision)
+        coin = draw.random()
+        labels += [
+            Label(
+                cascade=spec.name,
+                source=LabelSource.GOLD,
+                correct=float(right[tier]),
+                labelled_at=at + timedelta(days=1),
+                decision_id=decision.id,
+                tier=tier,
+                label_propensity=chance,
+            )
+            for tier, chance in ((0, 0.5), (1, 0.8))
+            if coin < chance and (tier == 0 or ran)
+        ]
+    with transaction(engine) as session:
+        apply_cascade(session, spec, now=START)
+        assert not add_decisions(session, decisions, received_at=END).rejected
+        add_labels(session, labels, received_at=END + timedelta(days=1))
+
+
+def test_equal_answers_and_rates_that_differ_reach_the_command_with_the_table(
+    sqlite_engine: Engine, tmp_path: Path
+) -> None:
+    engine, targets = sqlite_engine, Targets(rule=PolicyKind.P_T, value=0.2, delta=0.2)
+    seed_drawn_labels(engine, spec_of(PolicyKind.P_T, targets=targets))
+    bundle, certificate = trained(engine)
+    assert certificate.status is CertificateStatus.CERTIFIED
+    said = by_command(engine, tmp_path / "w.csv", "--max-accuracy-drop", "0.2", "--delta", "0.2", "--attempt", "1")
+    assert said["thresholds"] == list(bundle.document.policy.thresholds)
+    assert (said["n"], said["estimated_drop"]) == (certificate.n, certificate.estimated_drop)
+    assert said["drop_upper_bound"] == certificate.drop_upper_bound
+    read = read_outcomes(tmp_path / "w.csv")
+    without = replace(read, same_answer=np.full(read.ran.shape, np.nan))
+    write_outcomes(without, tmp_path / "without.csv")
+    other = CliRunner().invoke(app, ["certify", str(tmp_path / "without.csv"), "--json", "--max-accuracy-drop", "0.2"])
+    assert json.loads(other.stdout)["n"] != certificate.n
