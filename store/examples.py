@@ -22,6 +22,7 @@ from knowgate.records import LabelSource, Window
 from knowgate.spec import LabelCoin
 from store import dialects, partitions
 from store.cascades import declared_label_coins, declared_p_t_kinds
+from store.statements import newest_first
 from store.tables import AttemptRow, DecisionRow, FingerprintRow, LabelRow, VectorPlaceRow, VectorShardRow
 from store.tables.base import UtcDateTime
 
@@ -216,12 +217,7 @@ def _labels_in_force(low: Any, high: Any, as_of: datetime, sources: Collection[L
     strength = case({source.value: rank for rank, source in enumerate(LabelSource)}, value=_LABEL.c.source)
     place = func.row_number().over(
         partition_by=(_LABEL.c.decision_id, _LABEL.c.tier),
-        order_by=(
-            strength,
-            _LABEL.c.labelled_at.desc(),
-            _LABEL.c.received_at.desc(),
-            _LABEL.c.arrival.desc(),
-        ),
+        order_by=(strength, *newest_first(_LABEL.c)),
     )
     return (
         select(

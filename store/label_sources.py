@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from knowgate.records import Window
 from store import partitions
+from store.statements import newest_first
 from store.tables import DecisionRow, LabelRow
 
 
@@ -34,8 +35,7 @@ def labels_by_source(session: Session, cascade: str, window: Window, *, as_of: d
     """The labels of a window of decision time, made and received by `as_of`."""
     low, high = partitions.first_id(window.start), partitions.first_id(window.end)
     of_one = (LabelRow.decision_id, LabelRow.tier, LabelRow.source)
-    latest = (LabelRow.labelled_at.desc(), LabelRow.received_at.desc(), LabelRow.arrival.desc())
-    place = func.row_number().over(partition_by=of_one, order_by=latest)
+    place = func.row_number().over(partition_by=of_one, order_by=newest_first(LabelRow))
     first = func.min(LabelRow.received_at).over(partition_by=of_one)
     held = (
         select(

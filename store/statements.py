@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from store import dialects
@@ -34,6 +34,20 @@ class Statement(Protocol):
 def contradict(one: Statement, other: Statement) -> bool:
     """Whether two statements of one source, attempt and time cannot both hold; an unknown propensity fits any."""
     return _differ((one.correct, one.label_propensity), (other.correct, other.label_propensity))
+
+
+def newest_first(label: Any) -> tuple[ColumnElement[Any], ...]:
+    """The order in which labels of one attempt and source are in force.
+
+    Of those that say the same of one time, one that tells its propensity or grader goes before one that leaves it out.
+    """
+    return (
+        label.labelled_at.desc(),
+        label.label_propensity.is_(None),
+        label.grader.is_(None),
+        label.received_at.desc(),
+        label.arrival.desc(),
+    )
 
 
 def hold_statements(session: Session, cascades: Iterable[str]) -> None:
@@ -89,9 +103,14 @@ def told(correct: float, label_propensity: float | None, grader: str | None) -> 
     >>> told(1.0, 0.5, "anna")
     'correct 1 (label_propensity 0.5, grader anna)'
     """
-    beside = [] if label_propensity is None else [f"label_propensity {label_propensity:g}"]
+    beside = [] if label_propensity is None else [f"label_propensity {_exact(label_propensity)}"]
     beside += [] if grader is None else [f"grader {grader}"]
-    return f"correct {correct:g}" + (f" ({', '.join(beside)})" if beside else "")
+    return f"correct {_exact(correct)}" + (f" ({', '.join(beside)})" if beside else "")
+
+
+def _exact(value: float) -> str:
+    """With every digit: two that differ in the last would be shown as one."""
+    return repr(value).removesuffix(".0")
 
 
 def _stored(

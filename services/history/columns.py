@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from services.errors import TableInvalid
 from services.history.times import TimeArray, TimeRefused, Zone, in_utc
 from store.files import TableFile
-from store.files.wanted import cell_fault
+from store.files.wanted import cell_fault, shown_names
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -59,10 +59,17 @@ class Columns:
             self._refuse_nulls(name, column)
         return _objects(column)
 
+    def ids(self, name: str) -> ObjectArray:
+        """A column of ids as str or None [n]; an empty text names nothing, in CSV as in the other formats."""
+        texts = self.texts(name)
+        texts[texts == ""] = None
+        return texts
+
     def codes(self, name: str) -> tuple[IntArray, ObjectArray]:
-        """A required text column as (code [n], distinct texts in order of first appearance)."""
+        """A required column of ids as (code [n], distinct ids in order of first appearance)."""
         self._require(name)
         column = self.source.table.column(name)
+        column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
         self._refuse_nulls(name, column)
         encoded = column.combine_chunks().dictionary_encode()
         encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
@@ -86,7 +93,8 @@ class Columns:
         self._refuse(name, known & np.isnan(values), values, "write null, or leave it empty, where it is unknown")
         outside = ~((values > low) if above_low else (values >= low)) | ~(values <= high) | ~np.isfinite(values)
         ends = f"{'above' if above_low else 'at least'} {low:g}" + (f" and at most {high:g}" if high < np.inf else "")
-        self._refuse(name, known & outside, values, f"a finite number {ends} is expected; correct it or write null")
+        cure = f"a finite number {ends} is expected; correct it or write null"
+        self._refuse(name, known & outside, values, cure, whole=whole)
         if whole:
             self._refuse(name, known & (values != np.floor(values)), values, "a whole number is expected")
         return np.where(known, values, np.nan)
@@ -113,7 +121,7 @@ class Columns:
 
     def missing(self, name: str, cure: str) -> TableInvalid:
         """What is said of a column that is not there."""
-        return TableInvalid(f"{self.file} has no column {name}; it has {', '.join(self.names)}: {cure}")
+        return TableInvalid(f"{self.file} has no column {name}; it has {shown_names(self.names)}: {cure}")
 
     def _require(self, name: str) -> None:
         if name not in self.names:
@@ -126,10 +134,13 @@ class Columns:
             row = int(pc.index(pc.is_null(column), True).as_py())
             raise self.fault(name, row, None, "a value is required in every row")
 
-    def _refuse(self, name: str, bad: npt.NDArray[np.bool_], values: FloatArray, cure: str) -> None:
+    def _refuse(
+        self, name: str, bad: npt.NDArray[np.bool_], values: FloatArray, cure: str, *, whole: bool = False
+    ) -> None:
         if bad.any():
             row = int(np.argmax(bad))
-            raise self.fault(name, row, float(values[row]), cure)
+            value = float(values[row])
+            raise self.fault(name, row, int(value) if whole and value.is_integer() else value, cure)
 
 
 def _objects(column: Any) -> ObjectArray:

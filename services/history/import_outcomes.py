@@ -109,8 +109,9 @@ def _import_batch(
         fresh = set(added.stored)
         found = _new_vectors([row for row in batch if row.decision.id in fresh], hidden)
         vectors = store_vectors(session, found, hidden.shards_url, now=now, shard_bytes=hidden.shard_bytes)
-    labels = add_labels(session, [label for row in batch for label in row.labels], received_at=now)
-    _require_all(labels.rejected, batch)
+    said = [(row, label) for row in batch for label in row.labels]
+    labels = add_labels(session, [label for _, label in said], received_at=now)
+    _require_all(labels.rejected, [row for row, _ in said])
     return Imported(
         cascade=spec.name,
         decisions=len(added.stored),
@@ -156,14 +157,12 @@ def _new_vectors(batch: Sequence[Recorded], hidden: HiddenSource) -> list[NewVec
     ]
 
 
-def _require_all(rejected: Sequence[Rejected], batch: Sequence[Recorded]) -> None:
+def _require_all(rejected: Sequence[Rejected], rows: Sequence[Recorded]) -> None:
     """A history with holes is worse than none: the first row that is refused ends the import."""
     if rejected:
         first = rejected[0]
-        raise TableInvalid(
-            f"a row of the batch from query {batch[0].decision.external_id!r} on is refused: "
-            f"{first.field} is {first.value!r}: {first.cure}"
-        )
+        query = rows[first.index].decision.external_id
+        raise TableInvalid(f"query {query!r}: {first.field} is {first.value!r}: {first.cure}")
 
 
 def _batches(rows: Iterable[Recorded]) -> Iterator[list[Recorded]]:

@@ -24,7 +24,7 @@ from store.files import Wanted
 from store.statements import contradict, told
 
 FIELDS = ("decision_id", "external_id", "tier", "source", "correct", "labelled_at", "label_propensity", "grader")
-MAY_BE_LEFT_OUT = ("tier", "source", "labelled_at", "label_propensity", "grader")
+MAY_BE_LEFT_OUT = ("decision_id", "external_id", "tier", "source", "labelled_at", "label_propensity", "grader")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +85,7 @@ def read_labels(
     columns = read_columns(path, _wanted(names))
     missing = [column for column in mapping.values() if column is not None and column not in columns.names]
     if missing:
-        held = ", ".join(columns.names)
-        raise TableInvalid(f"{path.name} has no column {missing[0]}; it has {held}: correct --map")
+        raise columns.missing(missing[0], "correct --map")
     labels = _labels(columns, names, defaults, zone)
     _refuse_contradictions(columns, labels)
     return LabelFile(
@@ -126,13 +125,14 @@ def _refuse_contradictions(columns: Columns, labels: Sequence[Label]) -> None:
 
 def _labels(columns: Columns, names: Mapping[str, str], defaults: LabelDefaults, zone: Zone) -> tuple[Label, ...]:
     held = columns.names
-    if names["decision_id"] not in held and names["external_id"] not in held:
-        either = f"{names['decision_id']} or {names['external_id']}"
+    named = [name for name in (names["decision_id"], names["external_id"]) if name]
+    if not set(named) & set(held):
+        either = " or ".join(named) or "for a decision's id"
         raise columns.missing(either, "say with --map external_id=COLUMN which one names the decision")
     if names["correct"] not in held:
         raise columns.missing(names["correct"], "say with --map correct=COLUMN which one tells right from wrong")
     correct = columns.numbers(names["correct"], high=1.0)
-    ids, externals = columns.texts(names["decision_id"]), columns.texts(names["external_id"])
+    ids, externals = columns.ids(names["decision_id"]), columns.ids(names["external_id"])
     sources, graders = columns.texts(names["source"]), columns.texts(names["grader"])
     tiers = columns.numbers(names["tier"], high=31, whole=True)
     propensities = columns.numbers(names["label_propensity"], high=1.0, above_low=True)

@@ -42,6 +42,7 @@ from services.errors import TableInvalid
 from services.history.columns import FloatArray
 from services.history.outcomes import OutcomeTable
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # where the ids of decisions begin
 UNDECIDED = Verdict(action=Action.ESCALATE, reason=Reason.NO_BUNDLE)
 
 
@@ -191,6 +192,8 @@ def _times(table: OutcomeTable, span: Window | None) -> list[datetime]:
         raise TableInvalid(f"query {query!r} has no occurred_at but others have: give it for all or for none")
     if span is None:
         raise TableInvalid("the table has no occurred_at: say when its queries happened with --start and --end")
+    if span.start < EPOCH:
+        raise TableInvalid(f"--start is {span.start.isoformat()}: give a time from 1970 on")
     step: timedelta = span.length / table.queries
     return [span.start + row * step for row in range(table.queries)]
 

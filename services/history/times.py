@@ -26,6 +26,8 @@ NAIVE = "the time is naive; add its offset or say --timezone"
 A_DAY = (
     "a date alone is a whole day; give a time with its offset, or say --timezone and it is the end of that day there"
 )
+OUT_OF_RANGE = "a time from 1970 to 2261 is expected; correct it, or leave it empty where it is unknown"
+FIRST, LAST = np.datetime64("1970-01-01", "us"), np.datetime64("2262-01-01", "us")  # ids of decisions begin in 1970
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _CLOCK = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}(:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?)?"
 _NAIVE, _OFFSET = _CLOCK + "$", _CLOCK + r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)$"
@@ -61,6 +63,17 @@ class Zone:
 
 def in_utc(column: Any, zone: Zone) -> TimeArray:
     """A column of texts, times or dates as datetime64[us] [n] in UTC, NaT where null. Raises TimeRefused."""
+    times = _in_utc(column, zone)
+    outside = (times < FIRST) | (times >= LAST)
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise TimeRefused(
+            row, str(times[row]) if pa.types.is_temporal(column.type) else column[row].as_py(), OUT_OF_RANGE
+        )
+    return times
+
+
+def _in_utc(column: Any, zone: Zone) -> TimeArray:
     if pa.types.is_date(column.type):
         return _days(column.cast(pa.date32()).cast(pa.string()), zone)
     if pa.types.is_timestamp(column.type):
@@ -113,7 +126,9 @@ def _end_of(row: int, text: str, zone: ZoneInfo, now: datetime | None) -> np.dat
         begin = datetime.combine(date.fromisoformat(text), time(), zone)
         end = datetime.combine(date.fromisoformat(text) + timedelta(days=1), time(), zone).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise TimeRefused(row, text, EXPECTED) from None
+        raise TimeRefused(row, text, _cure(text)) from None
+    if end <= begin:
+        raise TimeRefused(row, text, f"the clocks of {zone.key} skipped that day; write a time with its offset")
     end -= timedelta(microseconds=1)
     if now is not None and begin <= now < end:
         end = now.astimezone(UTC)
@@ -151,8 +166,13 @@ def _cast(texts: Any, kind: pa.DataType) -> Any:
             try:
                 cell.cast(kind)
             except pa.ArrowInvalid:
-                raise TimeRefused(row, cell.as_py(), EXPECTED) from None
+                raise TimeRefused(row, cell.as_py(), _cure(cell.as_py())) from None
         raise
+
+
+def _cure(text: str) -> str:
+    """Arrow's nanoseconds end where the range does, so it cannot read what lies beyond."""
+    return EXPECTED if "1970" <= text[:4] < "2262" else OUT_OF_RANGE
 
 
 def _micros(column: Any) -> TimeArray:

@@ -19,9 +19,10 @@ Build = Callable[[Sequence[Any]], pa.Array]
 A_NUMBER = "a number is expected"
 A_TRUTH = "a number, or true or false, is expected"
 A_TIME = "a time is expected, e.g. 2026-01-31T12:00:00Z"
-NO_SPELLING = 'it has more than one spelling as text: write it as text, e.g. "{value}"'
-_SPELLING = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
-_TRUE, _FALSE = pa.array(["true", "True", "TRUE"]), pa.array(["false", "False", "FALSE"])
+NO_SPELLING = "it has more than one spelling as text: write it in quotes, as it is meant"
+SPELLING = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+TRUE_WORDS, FALSE_WORDS = ("true", "True", "TRUE"), ("false", "False", "FALSE")
+_TRUE, _FALSE = pa.array(TRUE_WORDS), pa.array(FALSE_WORDS)
 
 
 def csv_texts(cells: Sequence[str]) -> pa.Array:
@@ -55,7 +56,7 @@ def json_texts(cells: Sequence[Any]) -> pa.Array:
         index = next(
             at for at, cell in enumerate(cells) if not isinstance(cell, (str, int, type(None))) or _truth(cell)
         )
-        cure = NO_SPELLING.format(value=cells[index]) if isinstance(cells[index], float) else "write it as text"
+        cure = NO_SPELLING if isinstance(cells[index], float) else "write it as text"
         raise CellRefused(index, cells[index], cure)
     if int in kinds:
         cells = [str(cell) if type(cell) is int else cell for cell in cells]
@@ -111,7 +112,7 @@ def _trimmed(cells: Sequence[str]) -> Any:
 
 def _spelled(cells: Sequence[str], column: Any, expected: str) -> pa.Array:
     empty = _is_null(column)
-    wrong = pc.and_not(pc.invert(empty), pc.match_substring_regex(column, _SPELLING))
+    wrong = pc.and_not(pc.invert(empty), pc.match_substring_regex(column, SPELLING))
     if pc.any(wrong).as_py():
         index = pc.index(wrong, True).as_py()
         raise CellRefused(index, cells[index], expected)

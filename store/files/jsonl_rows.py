@@ -7,6 +7,8 @@ from typing import Any, TextIO
 from store.files.wanted import at_line
 
 RUN_ROWS, RUN_CHARACTERS = 16_384, 8 << 20  # of a run, so that memory is bounded by the columns that are kept
+MOST_DIGITS = 4300  # of a whole number: more is not read as one by Python
+CURE = "correct the line; it holds one whole object"
 
 
 class JsonlRows:
@@ -41,9 +43,7 @@ class JsonlRows:
         try:
             row = _DECODER.decode(line)
         except (ValueError, RecursionError) as error:
-            raise at_line(
-                self._file, self.lines, f" is no JSON ({error}): write it again, it cannot be read"
-            ) from error
+            raise at_line(self._file, self.lines, f" is no JSON ({_why(error, line)}): {CURE}") from error
         if not isinstance(row, dict):
             raise at_line(self._file, self.lines, f" is {str(row)[:80]}: write an object, a name for each column")
         return row
@@ -64,11 +64,23 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _whole(text: str) -> float:
     """Minus nought is the one whole number with two spellings, so it may not stand for a text."""
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits is a text at most: write it in quotes")
     return -0.0 if text == "-0" else int(text)
 
 
 def _no_number(text: str) -> Any:
     raise ValueError(f"{text} is no number of JSON; write null where it is unknown")
+
+
+def _why(error: Exception, line: str) -> str:
+    """What is wrong, and where in the line: a line of a megabyte is not looked through."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if not isinstance(error, json.JSONDecodeError):
+        return str(error)
+    rest = line[error.pos : error.pos + 30].strip()
+    return f"{error.msg} at character {error.pos + 1}: {rest!r}" if rest else f"{error.msg} at its end"
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=_whole, parse_constant=_no_number)

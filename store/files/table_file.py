@@ -20,7 +20,7 @@ from store.files import cells
 from store.files.csv_rows import CsvRows
 from store.files.jsonl_rows import JsonlRows
 from store.files.parquet_columns import read_parquet
-from store.files.wanted import CellRefused, Wanted, at_cell
+from store.files.wanted import CellRefused, Wanted, at_cell, shown_names
 
 SUFFIXES = (".parquet", ".csv", ".jsonl", ".ndjson")
 KINDS = {"texts": pa.string(), "numbers": pa.float64(), "truths": pa.float64(), "times": pa.string()}
@@ -72,7 +72,7 @@ def read_table_file(path: Path, wanted: Wanted) -> TableFile:
     except (pa.ArrowException, OSError) as error:
         raise FileRefused(f"{path} cannot be read: {error}; write it again as Parquet, CSV or JSONL") from error
     if len(set(found.names)) != len(found.names):
-        raise FileRefused(f"{path} names a column twice ({', '.join(found.names)}); rename one")
+        raise FileRefused(f"{path} names a column twice ({shown_names(found.names)}); rename one")
     if found.rows == 0:
         raise FileRefused(f"{path} has no rows; give at least one")
     return found
@@ -85,12 +85,12 @@ def _parquet(path: Path, wanted: Wanted) -> TableFile:
 
 def _lines(path: Path, wanted: Wanted) -> TableFile:
     csv = path.suffix == ".csv"
-    with path.open(encoding="utf-8-sig", newline="" if csv else "\n") as stream:
+    with path.open(encoding="utf-8-sig", newline="" if csv else None) as stream:
         return _csv(stream, path.name, wanted) if csv else _jsonl(stream, path.name, wanted)
 
 
 def _csv(stream: TextIO, file: str, wanted: Wanted) -> TableFile:
-    source = CsvRows(stream, file)
+    source = CsvRows(stream, file, wanted)
     place = {name: at for at, name in enumerate(source.names)}
     columns = _Columns(file, wanted, CSV)
     for rows, starts in source.runs():

@@ -1,5 +1,6 @@
 """Which columns of a user's file are read, and what is said of a place in it that cannot be."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from store.errors import FileRefused
@@ -51,6 +52,15 @@ def cell_fault(file: str, name: str, row: int, line: int | None, value: object, 
     at = "" if line is None else f" line {line}:"
     shown = "empty" if value is None else _short(repr(value))
     return f"{file}:{at} column {name}, row {row + 1} is {shown}: {cure}"
+
+
+def shown_names(names: Iterable[str]) -> str:
+    """Columns' names for a message; in quotes where one would not be seen as it is.
+
+    >>> print(shown_names(["id", " correct", "p\u200b", ""]))
+    id, ' correct', 'p\u200b', ''
+    """
+    return ", ".join(name if name == name.strip() and name.isprintable() and name else ascii(name) for name in names)
 
 
 def _short(text: str) -> str:

@@ -142,6 +142,24 @@ def test_a_query_of_tomorrow_is_not_imported(engine: Engine, table: Callable[[st
 
 
 @pytest.mark.usefixtures("trivia")
+def test_a_label_that_is_refused_is_told_by_its_query(engine: Engine, table: Callable[[str], OutcomeTable]) -> None:
+    head = "query_id,tier,model,p_t,correct,occurred_at,labelled_at\n"
+    rows = "".join(
+        f"{name},{tier},m{tier},0.5,1,2026-03-02T09:00:00Z,2026-03-0{day}T10:00:00Z\n"
+        for name, day in (("a", 2), ("b", 1))
+        for tier in (0, 1)
+    )
+    with pytest.raises(TableInvalid, match=r"query 'b': labelled_at is '2026-03-01.*nobody could judge"):
+        store(engine, recorded_decisions(table(head + rows), "trivia"))
+
+
+def test_queries_from_before_ids_begin_are_refused(complete: OutcomeTable) -> None:
+    span = Window(start=datetime(1969, 12, 31, tzinfo=UTC), end=START)
+    with pytest.raises(TableInvalid, match=r"--start is 1969-12-31.*: give a time from 1970 on"):
+        list(recorded_decisions(complete, "trivia", span=span))
+
+
+@pytest.mark.usefixtures("trivia")
 def test_a_correction_needs_a_time_of_its_own(engine: Engine, table: Callable[[str], OutcomeTable]) -> None:
     head = "query_id,tier,model,p_t,correct,labelled_at\n"
     first = table(head + "q,0,m0,0.5,1,2026-03-02T00:00:00Z\nq,1,m1,0.5,1,\n")

@@ -238,3 +238,64 @@ def test_a_file_says_how_many_lines_its_labels_are_read_from(tmp_path: Path) -> 
     path = write(tmp_path, 'external_id,correct,labelled_at,note\nq,1,2026-02-01T00:00:00Z,"two\nlines"\n')
     found = read_labels(path, DEFAULTS, mapping={})
     assert (len(found.labels), found.lines_of, found.lines_in_file) == (1, (2,), 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "zone"),
+    [
+        ("9999-12-31T23:59:59Z", None),
+        ("1969-12-31T23:59:59Z", None),
+        ("1600-01-01 00:00:00", "UTC"),
+        ("0001-01-01", "Europe/Paris"),
+        ("9999-12-31", "Europe/Paris"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_time_that_no_column_can_hold_is_told_by_its_range(
+    tmp_path: Path, kind: str, text: str, zone: str | None
+) -> None:
+    if kind == "csv":
+        path = write(tmp_path, f"external_id,correct,labelled_at\nq,1,{text}\n")
+    else:
+        row = {"external_id": "q", "correct": 1, "labelled_at": text}
+        path = write(tmp_path, json.dumps(row) + "\n", "labels.jsonl")
+    assert f"row 1 is {text!r}: a time from 1970 to 2261 is expected" in refusal(path, timezone=zone)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("number", [2**62, -(2**62), -62_167_219_200_000_000])
+def test_a_time_of_parquet_beyond_all_calendars_is_refused_by_its_row(tmp_path: Path, number: int) -> None:
+    for kind in (pa.timestamp("us", "UTC"), pa.timestamp("us")):
+        times = pa.array([0, number], kind)
+        table = pa.table({"external_id": ["p", "q"], "correct": [1.0, 1.0], "labelled_at": times})
+        pyarrow.parquet.write_table(table, tmp_path / "labels.parquet")
+        told = refusal(tmp_path / "labels.parquet", timezone="UTC")
+        assert "column labelled_at, row 2" in told and "a time from 1970 to 2261 is expected" in told
+
+
+def test_a_day_that_the_clocks_skipped_is_none(tmp_path: Path) -> None:
+    path = write(tmp_path, "external_id,correct,labelled_at\nq,1,2011-12-30\n")
+    assert "the clocks of Pacific/Apia skipped that day" in refusal(path, timezone="Pacific/Apia")
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.jsonl"])
+def test_an_empty_text_is_no_id(tmp_path: Path, name: str) -> None:
+    line = '"",1,2026-02-01T00:00:00Z'
+    text = f"external_id,correct,labelled_at\n{line}\n"
+    if name.endswith("jsonl"):
+        text = '{"external_id": "", "correct": 1, "labelled_at": "2026-02-01T00:00:00Z"}\n'
+    assert "column external_id, row 1 is empty: give either decision_id or external_id" in refusal(
+        write(tmp_path, text, name)
+    )
+
+
+def test_another_systems_column_of_decision_ids_can_be_left_out(tmp_path: Path) -> None:
+    path = write(tmp_path, "decision_id,external_id,correct,labelled_at\nabc,q,1,2026-02-01T00:00:00Z\n")
+    assert "a UUID is expected" in refusal(path)
+    (label,) = read_labels(path, DEFAULTS, mapping=parse_mapping("decision_id=")).labels
+    assert (label.decision_id, label.external_id) == (None, "q")
+    assert "has no column for a decision's id" in refusal(path, mapping="decision_id=,external_id=")
+
+
+def test_a_name_that_would_not_be_seen_as_it_is_stands_in_quotes(tmp_path: Path) -> None:
+    told = refusal(write(tmp_path, "external_id\u200b, correct\nq,1\n"))
+    assert r"it has 'external_id\u200b', ' correct'" in told

@@ -14,6 +14,7 @@ from knowgate.records import LabelSource
 from store.decisions import add_decisions
 from store.engine import transaction
 from store.examples import labelled
+from store.label_sources import labels_by_source
 from store.labels import add_labels
 from store.vectors import VectorRow, add_shard
 
@@ -122,6 +123,21 @@ def test_the_label_in_force_is_the_strongest_source_and_in_it_the_newest_stateme
             expected = max(candidates, key=lambda item: item[1])[3]  # of one time only what says the same is stored
             break
     np.testing.assert_equal(rows.correct[0], expected)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_labels_that_say_the_same_the_one_that_tells_its_propensity_is_in_force(
+    session: Session, cast: Any, order: tuple[int, int]
+) -> None:
+    sent = cast.retained()
+    add_decisions(session, [sent], received_at=cast.at(0))
+    said = (cast.label(sent, label_propensity=0.5, grader="anna"), cast.label(sent))
+    for at, index in enumerate(order):
+        assert add_labels(session, [said[index]], received_at=cast.at(61 + at)).stored == 1
+    rows = labelled(session, "geo", cast.window(), as_of=cast.at(120))
+    assert rows.label_propensity[0] == 0.5
+    held = labels_by_source(session, "geo", cast.window(), as_of=cast.at(120))
+    assert (held.label_propensity.tolist(), held.grader.tolist()) == ([0.5], ["anna"])
 
 
 @pytest.mark.slow

@@ -101,7 +101,10 @@ def test_a_whole_json_number_in_a_column_of_texts_is_its_digits(tmp_path: Path) 
         ('{"id": "a", "at": 1767225600}', "column at, row 2 is 1767225600: a time is expected"),
         ('{"id": "a"', "line 2 is no JSON"),
         ('["a"]', "line 2 is ['a']: write an object"),
-        ("[" * 100_000, "line 2 is no JSON"),
+        ("[" * 100_000, "line 2 is no JSON (it is nested too deeply)"),
+        ('{"id": 007}', "line 2 is no JSON (Expecting ',' delimiter at character 9: '07}')"),
+        ('{"id": "a"} {"id": "b"}', "line 2 is no JSON (Extra data at character 13:"),
+        ('{"id": ' + "9" * 5000 + "}", "a number of 5000 digits is a text at most: write it in quotes"),
     ],
 )
 def test_a_json_line_that_cannot_be_read_as_it_stands_is_refused(tmp_path: Path, line: str, said: str) -> None:
@@ -130,6 +133,32 @@ def test_a_csv_row_that_departs_from_its_form_is_refused(tmp_path: Path, rows: s
     assert said in refusal(tmp_path, "id,right,note\n" + rows)
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ('7,1,"oops\n8,0,x"\n9,1,y\n', "line 2 opens a quote that runs over line 3, which reads as a row of its own"),
+        ('7,1,"oops\n8,0,x\n9,1,y"\n', "line 2 opens a quote that runs over line 3"),
+        ('6,1,"a, b"\n7,1,"5 inch\n8,true,6 inch"\n', "line 3 opens a quote that runs over line 4"),
+        ('7,1,"oops\r\nno row\r\n8,0,x"\r\n', "line 2 opens a quote that runs over line 4"),
+        ('"7,1,x\n8",0,y\n', "line 2 opens a quote that runs over line 3"),
+    ],
+)
+def test_two_stray_quotes_that_pair_swallow_no_row(tmp_path: Path, rows: str, said: str) -> None:
+    assert said in refusal(tmp_path, "id,right,note\n" + rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "note"),
+    [
+        ('7,1,"Dear all\nyes, no, maybe"\n', "Dear all\nyes, no, maybe"),  # as many commas as a row, and no number
+        ('"7\n8",1,x\n', "x"),  # a line break within the first cell
+        ('7,1,"a\n1,2,3,4"\n', "a\n1,2,3,4"),
+    ],
+)
+def test_a_quoted_text_whose_lines_are_no_rows_is_one_text(tmp_path: Path, rows: str, note: str) -> None:
+    assert cells(read_table_file(write(tmp_path, "id,right,note\n" + rows), WANTED), "note") == [note]
+
+
 def test_quoted_texts_with_breaks_commas_and_quotes_are_read(tmp_path: Path) -> None:
     text = 'id,note,p\n\n1,"two\nlines, ""quoted""\n",0.5\n2,"",\n\n"3",""" ""","1"\n'
     found = read_table_file(write(tmp_path, text), WANTED)
@@ -137,6 +166,14 @@ def test_quoted_texts_with_breaks_commas_and_quotes_are_read(tmp_path: Path) -> 
     assert cells(found, "p") == [0.5, None, 1.0]
     assert (found.rows, found.lines) == (3, 8)
     assert [found.line(row) for row in range(3)] == [3, 6, 8]
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_lines_of_json_end_as_on_any_system(tmp_path: Path, ends: str, mark: bytes) -> None:
+    content = mark + ends.join(('{"id": "7"}', '{"id": "a\u2028b"}')).encode()
+    found = read_table_file(write(tmp_path, content, "t.jsonl"), WANTED)
+    assert (cells(found, "id"), found.lines) == (["7", "a\u2028b"], 2)
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
@@ -162,6 +199,7 @@ def test_line_ends_and_a_byte_order_mark_change_no_text(tmp_path: Path, ends: st
         (b"sep=,\nid,note\n7,a\n", "line 1 is 'sep=,', which only spreadsheets read: remove that line"),
         (b"sep=;\nid;note\n7;a\n", "line 1 is 'sep=;'"),
         (b"id,id\n7,8\n", "names a column twice (id, id)"),
+        (b"id,,\n7,,\n", "names a column twice (id, '', '')"),
         (b"id,note\n", "has no rows"),
         (b"", "has no rows"),
         (b'"id,note\n7,a\n', "line 1: its quotes do not match"),
@@ -175,6 +213,11 @@ def test_a_file_of_another_kind_is_told_what_is_odd(tmp_path: Path, content: byt
 def test_a_csv_cell_that_is_not_spelled_like_a_number_is_none(tmp_path: Path, cell: str) -> None:
     found = refusal(tmp_path, f'id,p\na,0.5\nb,"{cell}"\n')
     assert f"line 3: column p, row 2 is {cell!r}: a number is expected" in found
+
+
+def test_empty_lines_before_the_head_are_none(tmp_path: Path) -> None:
+    found = read_table_file(write(tmp_path, "\n\r\nid,note\n7,a\n"), WANTED)
+    assert (found.names, cells(found, "note"), found.line(0)) == (("id", "note"), ["a"], 4)
 
 
 def test_numbers_are_read_by_their_spelling_and_truths_where_they_may_stand(tmp_path: Path) -> None:

@@ -129,11 +129,14 @@ def test_texts_of_jsonl_stay_as_they_were_written(tmp_path: Path) -> None:
         ('{"query_id": "q1", "prompt": null}', r"query 'q1' has no prompt: leave such rows out"),
         ('{"query_id": "q1", "prompt": ["a"]}', r"line 1: column prompt, row 1 is \['a'\]: write it as text"),
         ('{"query_id": "q1", "prompt": 5.0}', r"column prompt, row 1 is 5.0: it has more than one spelling"),
-        ('{"query_id": 1.5, "prompt": "a"}', r'column query_id, row 1 is 1.5: .*: write it as text, e.g. "1.5"'),
+        ('{"query_id": 1.5, "prompt": "a"}', r"column query_id, row 1 is 1.5: .*: write it in quotes"),
         ('{"query_id": true, "prompt": "a"}', r"column query_id, row 1 is True: write it as text"),
         ('["q1", "a"]', r"line 1 is \['q1', 'a'\]: write an object"),
         ('{"query_id": "q1", "query_id": "q2", "prompt": "a"}', r"line 1 is no JSON \(it names 'query_id' twice"),
-        ('{"query_id": "q1", "prompt": "a"', r"line 1 is no JSON \(.*\): write it again"),
+        (
+            '{"query_id": "q1", "prompt": "a"',
+            r"line 1 is no JSON \(Expecting ',' delimiter at its end\): correct the line",
+        ),
         ('{"query_id": "q1", "prompt": "\\ud83d"}', r"half of a surrogate pair is no character, so no UTF-8"),
     ],
 )
