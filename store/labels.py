@@ -268,9 +268,9 @@ def _contradiction(index: int, label: Label, other: str) -> Rejected:
     said = statements.told(label.correct, label.label_propensity, label.grader)
     cure = (
         f"another {label.source.value} label of this answer, made at the same time ({label.labelled_at.isoformat()}),"
-        f" says {other}: keep one, or give a correction its own, later labelled_at"
+        f" says {other} and this one {said}: keep one, or give a correction its own, later labelled_at"
     )
-    return Rejected(index=index, field="correct", value=said.removeprefix("correct "), cure=cure)
+    return Rejected(index=index, field="correct", value=said.split()[1], cure=cure)
 
 
 def _insert(

@@ -379,15 +379,12 @@ def test_a_waiting_label_is_not_taken_by_a_decision_of_another_cascade(session: 
             {"label_propensity": 0.4},
             ("1 (label_propensity 0.4)", "1 (label_propensity 0.5)"),
         ),
-        ({"correct": 0.3}, {"correct": 0.1 + 0.2}, ("0.30000000000000004", "0.3")),
+        ({"correct": 0.3}, {"correct": 0.1 + 0.2}, "says correct 0.3 and this one correct 0.30000000000000004:"),
     ],
 )
-def test_a_contradiction_shows_what_differs(
-    session: Session, cast: Any, first: Any, second: Any, said: tuple[str, str]
-) -> None:
+def test_a_contradiction_shows_what_differs(session: Session, cast: Any, first: Any, second: Any, said: str) -> None:
     sent = cast.retained()
     add_decisions(session, [sent], received_at=cast.at(2))
     add_labels(session, [cast.label(sent, **first)], received_at=cast.at(61))
     (refused,) = add_labels(session, [cast.label(sent, **second)], received_at=cast.at(62)).rejected
-    assert refused.value == said[0]
-    assert f"says correct {said[1]}:" in refused.cure
+    assert said in refused.cure
