@@ -273,12 +273,14 @@ def _fault(index: int, item: Decision, spec: CascadeSpec) -> Rejected | None:
     return find_unstorable(index, _named_values(item))
 
 
-def _named_values(item: Decision) -> Iterator[tuple[str, str | int | None]]:
+def _named_values(item: Decision) -> Iterator[tuple[str, str | float | None]]:
     for name in ("external_id", "slice", "prompt", "prompt_hash", "generation", "bundle"):
         yield name, getattr(item, name)
     for attempt in item.attempts:
         for name in ("model", "answer", "tokens_in", "tokens_out"):
             yield f"attempts.{name}", getattr(attempt, name)
+        if attempt.run_propensity is not None:
+            yield "attempts.run_propensity", float(attempt.run_propensity)
         if attempt.fingerprint is not None:
             for field in fields(attempt.fingerprint):
                 yield f"attempts.fingerprint.{field.name}", getattr(attempt.fingerprint, field.name)

@@ -232,7 +232,13 @@ def _inadmissible(session: Session, labels: Sequence[Label], received_at: dateti
             cure = f"no such cascade (known: {', '.join(known) or 'none'}); run `knowgate cascade apply` first"
             yield Rejected(index=index, field="cascade", value=ascii(label.cascade)[1:-1], cure=cure)
             continue
-        named = (("external_id", label.external_id), ("tier", label.tier), ("grader", label.grader))
+        chance = None if label.label_propensity is None else float(label.label_propensity)
+        named = (
+            ("external_id", label.external_id),
+            ("tier", label.tier),
+            ("grader", label.grader),
+            ("label_propensity", chance),
+        )
         unstorable = find_unstorable(index, named)
         if unstorable is not None:
             yield unstorable

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from knowgate.storable import LARGEST_INTEGER, fault_of_text
 
 WHOLE = f"whole numbers go up to {LARGEST_INTEGER}"
+LEAST_CHANCE = 1e-9  # whose inverse, squared and summed, an estimate can still weigh by
+NO_CHANCE = f"a propensity of at least {LEAST_CHANCE:g} is expected; leave it out where it is unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +24,8 @@ class Rejected:
     cure: str
 
 
-def find_unstorable(index: int, fields: Iterable[tuple[str, str | int | None]]) -> Rejected | None:
-    """The first of these named values that no column can hold; None when all can be stored."""
+def find_unstorable(index: int, fields: Iterable[tuple[str, str | float | None]]) -> Rejected | None:
+    """The first of these named values that no column or estimate can hold; None when all can be stored."""
     for name, value in fields:
         if isinstance(value, str):
             cure = fault_of_text(value)
@@ -31,6 +33,8 @@ def find_unstorable(index: int, fields: Iterable[tuple[str, str | int | None]]) 
                 return Rejected(index=index, field=name, value=ascii(value[:80]), cure=cure)
         elif value is not None and value > LARGEST_INTEGER:
             return Rejected(index=index, field=name, value=str(value), cure=WHOLE)
+        elif value is not None and value < LEAST_CHANCE and name.endswith("propensity"):
+            return Rejected(index=index, field=name, value=str(value), cure=NO_CHANCE)
     return None
 
 

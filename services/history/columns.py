@@ -81,7 +81,6 @@ class Columns:
         *,
         low: float = 0.0,
         high: float = np.inf,
-        above_low: bool = False,
         whole: bool = False,
     ) -> FloatArray:
         """The column as float64 [n], NaN where null; an absent column is all NaN."""
@@ -91,8 +90,8 @@ class Columns:
         known = pc.is_valid(column).to_numpy(zero_copy_only=False).astype(bool)
         values = column.fill_null(0.0).to_numpy().astype(np.float64)
         self._refuse(name, known & np.isnan(values), values, "write null, or leave it empty, where it is unknown")
-        outside = ~((values > low) if above_low else (values >= low)) | ~(values <= high) | ~np.isfinite(values)
-        ends = f"{'above' if above_low else 'at least'} {low:g}" + (f" and at most {high:g}" if high < np.inf else "")
+        outside = ~(values >= low) | ~(values <= high) | ~np.isfinite(values)
+        ends = f"at least {low:g}" + (f" and at most {high:.16g}" if high < np.inf else "")
         cure = f"a finite number {ends} is expected; correct it or write null"
         self._refuse(name, known & outside, values, cure, whole=whole)
         if whole:

@@ -21,6 +21,7 @@ from services.history.columns import Columns
 from services.history.table_files import read_columns
 from services.history.times import Zone
 from store.files import Wanted
+from store.rejections import LEAST_CHANCE
 from store.statements import contradict, told
 
 FIELDS = ("decision_id", "external_id", "tier", "source", "correct", "labelled_at", "label_propensity", "grader")
@@ -135,7 +136,7 @@ def _labels(columns: Columns, names: Mapping[str, str], defaults: LabelDefaults,
     ids, externals = columns.ids(names["decision_id"]), columns.ids(names["external_id"])
     sources, graders = columns.texts(names["source"]), columns.texts(names["grader"])
     tiers = columns.numbers(names["tier"], high=31, whole=True)
-    propensities = columns.numbers(names["label_propensity"], high=1.0, above_low=True)
+    propensities = columns.numbers(names["label_propensity"], low=LEAST_CHANCE, high=1.0)
     times = columns.times(names["labelled_at"], zone)
     if np.isnan(correct).any():
         row = int(np.argmax(np.isnan(correct)))

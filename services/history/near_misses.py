@@ -24,7 +24,8 @@ class NearMiss:
 
 
 def near_misses(waiting: Collection[str], stored: Iterable[str]) -> tuple[NearMiss, ...]:
-    """Pairs that differ by Unicode form, invisible characters, spaces, case, zeros or a spreadsheet's rounding.
+    """Pairs that differ by Unicode form, invisible characters, spaces, quotes, dashes, case, zeros or what a
+    spreadsheet makes of long numbers.
 
     >>> [pair.differ_by for pair in near_misses({"7 "}, ["7", "8"])]
     ['spaces']
@@ -61,26 +62,42 @@ def _note(found: dict[str, dict[str, str]], waiting: str, stored: str, why: str)
         others.setdefault(stored, why)
 
 
+def _in_one_form(text: str) -> str:
+    """Compatible characters as one, digits of every script too."""
+    text = unicodedata.normalize("NFKC", text)
+    return text if text.isascii() else "".join(str(unicodedata.decimal(char, char)) for char in text)
+
+
 def _without_invisible(text: str) -> str:
-    return "".join(char for char in text if unicodedata.category(char) not in ("Cf", "Cc"))
+    return "".join(char for char in text if unicodedata.category(char) not in ("Cf", "Cc") or char.isspace())
 
 
 def _without_zeros(text: str) -> str:
-    """A whole number as it is written without zeros before it, or the `.0` that a column of floats puts behind it."""
-    found = re.fullmatch(r"0*([0-9]+?)(?:\.0+)?", text)
-    return text if found is None else found.group(1)
+    """A number without the zeros before it, or those that a column of floats puts behind it or leaves out there."""
+    found = re.fullmatch(r"0*([0-9]+?)(?:(\.[0-9]*?)0*)?", text)
+    return text if found is None else (found.group(1) + (found.group(2) or "")).rstrip(".")
 
 
+def _without_separators(text: str) -> str:
+    return re.sub("[, ']", "", text) if _THOUSANDS.fullmatch(text) else text
+
+
+_THOUSANDS = re.compile(r"[0-9]{1,3}(?:[, '][0-9]{3})+")
 _STEPS: dict[str, Callable[[str], str]] = {
-    "Unicode form": lambda text: unicodedata.normalize("NFKC", text),
+    "Unicode form": _in_one_form,
     "spaces": lambda text: " ".join(text.split()),
     "invisible characters": _without_invisible,
+    "quotes": lambda text: text.strip("'\"`\u2018\u2019\u201c\u201d"),
+    "dashes": lambda text: re.sub("[\u2010-\u2015\u2212]", "-", text),
+    "separators of thousands": _without_separators,
     "case": str.casefold,
     "zeros": _without_zeros,
 }
 
 
 def _fold(text: str, without: str | None = None) -> str:
+    if without is None and text.isascii() and text.isalnum():
+        return _without_zeros(text.casefold())  # no other step changes it
     for name, step in _STEPS.items():
         if name != without:
             text = step(text)
@@ -88,9 +105,10 @@ def _fold(text: str, without: str | None = None) -> str:
 
 
 def _difference(one: str, other: str) -> str:
-    """The steps without which the two would not be the same; all, where each alone could be spared."""
+    """The steps without which the two would not be the same; the one that does where each could be spared."""
     needed = [name for name in _STEPS if _fold(one, name) != _fold(other, name)]
-    return " and ".join(needed) or "how they are written"
+    alone = [name for name in ("spaces", *_STEPS) if _STEPS[name](one) == _STEPS[name](other)]
+    return " and ".join(needed) or (alone[0] if alone else "how they are written")
 
 
 def _rounded(number: Decimal, digits: int) -> str:

@@ -24,6 +24,7 @@ from services.history.columns import Columns, FloatArray, IntArray, ObjectArray
 from services.history.table_files import read_columns, write_table
 from services.history.times import TimeArray, Zone
 from store.files import Wanted
+from store.rejections import LEAST_CHANCE
 
 BoolArray = npt.NDArray[np.bool_]
 Kind = TypeVar("Kind", bound=np.generic)
@@ -64,6 +65,7 @@ WANTED = Wanted(
     truths=TRUTHS,
     times=TIMES,
 )
+MOST_TOKENS = 2**53  # as everywhere: a larger whole number is none that a float holds
 ROLES = ("served", "superseded", "exploration")
 P_T_KINDS = tuple(str(kind) for kind in PTKind)
 LABEL_COINS = tuple(str(coin) for coin in LabelCoin)
@@ -224,14 +226,14 @@ def read_outcomes(path: str | Path, *, timezone: str | None = None, now: datetim
         correct=grid.numbers("correct", high=1.0),
         slice=grid.per_query("slice"),
         prompt=grid.per_query("prompt"),
-        tokens_in=grid.numbers("tokens_in", whole=True),
-        tokens_out=grid.numbers("tokens_out", whole=True),
+        tokens_in=grid.numbers("tokens_in", high=MOST_TOKENS, whole=True),
+        tokens_out=grid.numbers("tokens_out", high=MOST_TOKENS, whole=True),
         cost_usd=grid.numbers("cost_usd"),
         latency_ms=grid.numbers("latency_ms"),
         occurred_at=grid.earliest("occurred_at", zone),
         labelled_at=grid.place(columns.times("labelled_at", zone), np.datetime64("NaT")),
-        run_propensity=grid.numbers("run_propensity", high=1.0, above_low=True),
-        label_propensity=grid.numbers("label_propensity", high=1.0, above_low=True),
+        run_propensity=grid.numbers("run_propensity", low=LEAST_CHANCE, high=1.0),
+        label_propensity=grid.numbers("label_propensity", low=LEAST_CHANCE, high=1.0),
         label_source=grid.words("label_source", SOURCES),
         role=grid.words("role", ROLES),
         forecast=grid.numbers("forecast", high=1.0),
@@ -271,8 +273,8 @@ class _Grid:
         placed[self.query, self.tier] = values
         return placed
 
-    def numbers(self, name: str, *, high: float = np.inf, above_low: bool = False, whole: bool = False) -> FloatArray:
-        return self.place(self.columns.numbers(name, high=high, above_low=above_low, whole=whole), np.nan)
+    def numbers(self, name: str, *, low: float = 0.0, high: float = np.inf, whole: bool = False) -> FloatArray:
+        return self.place(self.columns.numbers(name, low=low, high=high, whole=whole), np.nan)
 
     def words(self, name: str, allowed: tuple[str, ...]) -> ObjectArray:
         return self.place(self._words(name, allowed), None)

@@ -299,3 +299,8 @@ def test_another_systems_column_of_decision_ids_can_be_left_out(tmp_path: Path) 
 def test_a_name_that_would_not_be_seen_as_it_is_stands_in_quotes(tmp_path: Path) -> None:
     told = refusal(write(tmp_path, "external_id\u200b, correct\nq,1\n"))
     assert r"it has 'external_id\u200b', ' correct'" in told
+
+
+def test_a_chance_that_no_estimate_can_weigh_by_is_refused_by_its_row(tmp_path: Path) -> None:
+    path = write(tmp_path, "external_id,correct,labelled_at,label_propensity\nq,1,2026-02-01T00:00:00Z,1e-320\n")
+    assert "column label_propensity, row 1 is 1e-320: a finite number at least 1e-09 and at most 1" in refusal(path)

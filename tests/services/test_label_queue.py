@@ -184,6 +184,16 @@ def test_a_row_of_the_queue_names_its_query_whatever_is_stored_of_it(
         ("1,23E+15", "1234567890123456", "scientific notation"),
         ("1.2E+03", "1204", "scientific notation"),
         (" Q-1", "q-1", "spaces and case"),
+        ("7\t", "7", "spaces"),
+        ("7\n", "7", "spaces"),
+        ("a\u00a0b", "a b", "spaces"),
+        ("fix", "\ufb01x", "Unicode form"),
+        ("\u0667", "7", "Unicode form"),
+        ("'7", "7", "quotes"),
+        ('"7"', "7", "quotes"),
+        ("x\u20137", "x-7", "dashes"),
+        ("1,234,567", "1234567", "separators of thousands"),
+        ("1.5", "1.50", "zeros"),
     ],
 )
 def test_an_id_that_looks_like_a_stored_one_is_named_with_what_tells_them_apart(
@@ -194,7 +204,18 @@ def test_an_id_that_looks_like_a_stored_one_is_named_with_what_tells_them_apart(
 
 
 @pytest.mark.parametrize(
-    ("waiting", "stored"), [("7", "70"), ("q-1", "q1"), ("1.23457E+15", "1234667890123456"), ("10", "1"), ("a b", "ab")]
+    ("waiting", "stored"),
+    [
+        ("7", "70"),
+        ("q-1", "q1"),
+        ("1.23457E+15", "1234667890123456"),
+        ("10", "1"),
+        ("a b", "ab"),
+        ("1.05", "1.5"),
+        ("1,23", "123"),
+        ("100", "1000"),
+        ("0", "00x"),
+    ],
 )
 def test_ids_that_merely_resemble_each_other_are_two(waiting: str, stored: str) -> None:
     assert near_misses({waiting}, [stored]) == ()

@@ -377,7 +377,7 @@ def test_a_waiting_label_is_not_taken_by_a_decision_of_another_cascade(session: 
         (
             {"label_propensity": 0.5},
             {"label_propensity": 0.4},
-            ("1 (label_propensity 0.4)", "1 (label_propensity 0.5)"),
+            "says correct 1 (label_propensity 0.5) and this one correct 1 (label_propensity 0.4):",
         ),
         ({"correct": 0.3}, {"correct": 0.1 + 0.2}, "says correct 0.3 and this one correct 0.30000000000000004:"),
     ],
@@ -388,3 +388,15 @@ def test_a_contradiction_shows_what_differs(session: Session, cast: Any, first: 
     add_labels(session, [cast.label(sent, **first)], received_at=cast.at(61))
     (refused,) = add_labels(session, [cast.label(sent, **second)], received_at=cast.at(62)).rejected
     assert said in refused.cure
+
+
+@pytest.mark.parametrize("chance", [1e-320, 9e-10])
+def test_a_propensity_that_no_estimate_can_weigh_by_is_refused(session: Session, cast: Any, chance: float) -> None:
+    sent, other = cast.retained(), cast.retained(1)
+    tried = replace(other, attempts=tuple(replace(attempt, run_propensity=chance) for attempt in other.attempts))
+    added = add_decisions(session, [sent, tried], received_at=cast.at(2))
+    assert [(row.index, row.field) for row in added.rejected] == [(1, "attempts.run_propensity")]
+    said = [cast.label(sent, label_propensity=chance), cast.label(sent, label_propensity=1e-9)]
+    stored = add_labels(session, said, received_at=cast.at(61))
+    assert (stored.stored, [(row.index, row.field) for row in stored.rejected]) == (1, [(0, "label_propensity")])
+    assert "a propensity of at least 1e-09 is expected" in stored.rejected[0].cure
