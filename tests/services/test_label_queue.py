@@ -247,6 +247,6 @@ def test_an_import_says_how_many_lines_are_no_row_of_their_own(
     engine: Engine, run: Callable[..., Any], tmp_path: Path
 ) -> None:
     path = tmp_path / "labels.csv"
-    path.write_text('external_id,correct,note\n7,1,"a\n8,0,b\n9,1,c"\n', encoding="utf-8")
+    path.write_text('external_id,correct,note\n7,1,"a\n8: wrong\n9, right"\n', encoding="utf-8")
     done = run("import", str(path), "--source", "human", "--labelled-at", NOW.isoformat())
     assert "labels.csv: 1 rows read, 4 lines in the file: 2 lie within quoted texts or are empty" in done.stderr
