@@ -62,7 +62,7 @@ def test_a_tier_that_did_not_run_on_a_query_is_told_apart_from_an_unknown_label(
         ((ROWS[0], "q1,2,large,0.8,true"), "no row of tier 1 but some of tier 2"),
         ((*ROWS[:3], "q0,1,large,1.5,true"), "column p_t, row 4 is 1.5: a finite number at least 0 and at most 1"),
         ((*ROWS[:3], "q0,1,large,high,true"), "column p_t, row 4 is 'high': a number is expected"),
-        ((*ROWS[:3], "q0,-1,large,0.5,true"), "column tier, row 4 is -1.0"),
+        ((*ROWS[:3], "q0,-1,large,0.5,true"), "column tier, row 4 is -1:"),
         ((*ROWS[:3], "q0,,large,0.5,true"), "column tier, row 4 is empty"),
         ((*ROWS[:3], "q0,1.5,large,0.5,true"), "column tier, row 4 is 1.5: a whole number"),
         ((*ROWS[:3], ",1,large,0.5,true"), "column query_id, row 4 is empty"),
