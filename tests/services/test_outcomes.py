@@ -150,7 +150,9 @@ def test_a_file_that_lies_about_its_kind_is_named(tmp_path: Path) -> None:
     (tmp_path / "fake.parquet").write_text("no parquet")
     (tmp_path / "fake.jsonl").write_text('{"query_id": ')
     assert "cannot be read" in refusal(tmp_path / "fake.parquet")
-    assert "cannot be read" in refusal(tmp_path / "fake.jsonl")
+    assert "fake.jsonl: line 1 is no JSON (Expecting value at its end): correct the line" in refusal(
+        tmp_path / "fake.jsonl"
+    )
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
