@@ -3,11 +3,14 @@
 An outcome table has both columns, once per tier: a query that stands there again, with the same prompt, is one query.
 """
 
+import logging
 from pathlib import Path
 
 from store.errors import FileRefused
-from store.files import SUFFIXES, Wanted, read_table_file
+from store.files import SUFFIXES, Wanted, read_table_file, told_of_lines
 from training.errors import ExtractionRefused
+
+log = logging.getLogger(__name__)
 
 _COLUMNS = ("query_id", "prompt")
 
@@ -20,6 +23,9 @@ def read_prompts(path: Path) -> tuple[list[str], list[str]]:
         found = read_table_file(path, Wanted(texts=_COLUMNS))
     except FileRefused as error:
         raise ExtractionRefused(str(error)) from error
+    told = told_of_lines(path, found.rows, found.lines)
+    if told is not None:
+        log.warning(told)
     for name in _COLUMNS:
         if name not in found.names:
             raise ExtractionRefused(f"{path} has no column {name!r} ({', '.join(found.names)}): add it")

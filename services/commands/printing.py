@@ -46,14 +46,12 @@ def print_rows(name: str, records: Sequence[object], *, as_json: bool, columns: 
 
 
 def tell_lines(file: Path, rows: int, lines: int | None) -> None:
-    """Says, beside the output, how many lines of a file are no row of their own: a stray quote may have eaten some."""
-    heads = 1 if file.suffix == ".csv" else 0
-    if lines is not None and lines - heads > rows:
-        within = lines - heads - rows
-        typer.echo(
-            f"{file.name}: {rows} rows read, {lines} lines in the file: {within} lie within quoted texts or are empty",
-            err=True,
-        )
+    """Says, beside the output, how many lines of a file are no row of their own."""
+    from store.files import told_of_lines
+
+    told = told_of_lines(file, rows, lines)
+    if told is not None:
+        typer.echo(told, err=True)
 
 
 def print_json(document: object) -> None:

@@ -5,6 +5,7 @@ hashes can be graded too, since equal texts have equal hashes; a hash knows no c
 is written.
 """
 
+import logging
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -16,7 +17,9 @@ from knowgate.spec import Privacy
 from services.errors import Refused, TableInvalid
 from services.grading.candidates import Candidate
 from services.history.table_files import read_columns
-from store.files import Wanted
+from store.files import Wanted, told_of_lines
+
+log = logging.getLogger(__name__)
 
 EDGES = " \t\r\n.,;:!?\"'()[]{}"
 
@@ -52,6 +55,9 @@ def exact_match(path: Path, *, id_column: str, answer_column: str, privacy: Priv
             raise TableInvalid(
                 f"{path.name} has no column {name}; it has {held}: name it with --id-column or --answer-column"
             )
+    told = told_of_lines(path, columns.rows, columns.source.lines)
+    if told is not None:
+        log.warning(told)
     found: dict[str, set[str]] = {}
     for row, (name, answer) in enumerate(zip(columns.texts(id_column), columns.texts(answer_column), strict=True)):
         if name is None or answer is None:

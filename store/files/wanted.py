@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from store.errors import FileRefused
 
@@ -52,6 +53,19 @@ def cell_fault(file: str, name: str, row: int, line: int | None, value: object, 
     at = "" if line is None else f" line {line}:"
     shown = "empty" if value is None else _short(repr(value))
     return f"{file}:{at} column {name}, row {row + 1} is {shown}: {cure}"
+
+
+def told_of_lines(file: Path, rows: int, lines: int | None) -> str | None:
+    """How many lines of a file are no row of their own, if any are: a stray quote may have eaten some.
+
+    >>> told_of_lines(Path("a.csv"), 1, 3)
+    'a.csv: 1 rows read, 3 lines in the file: 1 lie within quoted texts or are empty'
+    """
+    heads = 1 if file.suffix == ".csv" else 0
+    if lines is None or lines - heads <= rows:
+        return None
+    within = lines - heads - rows
+    return f"{file.name}: {rows} rows read, {lines} lines in the file: {within} lie within quoted texts or are empty"
 
 
 def shown_names(names: Iterable[str]) -> str:

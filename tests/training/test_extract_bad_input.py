@@ -185,3 +185,10 @@ def test_parts_without_credentials_are_told(monkeypatch: pytest.MonkeyPatch) -> 
     parts = PartFolder(url="s3://bucket/prefix", job="a" * 64)
     with pytest.raises(ExtractionRefused, match=r"kept under s3://bucket/prefix \(.*credentials.*\): .*give its cred"):
         parts.claim()
+
+
+def test_lines_that_are_no_prompt_of_their_own_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text('query_id,prompt\n7,"5 inch\n8,x\n9,6 inch"\n')
+    assert read_prompts(path)[0] == ["7"]
+    assert "p.csv: 1 rows read, 4 lines in the file: 2 lie within quoted texts or are empty" in caplog.text
