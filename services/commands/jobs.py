@@ -66,7 +66,12 @@ def train(cascade: Cascade, as_json: AsJson = False) -> None:
     with job_context() as context:
         outcomes = run_due(context, OneCascade(TrainJob(), cascade))
         run_sweep(context, PromoteSweep())
-    _print_outcomes(outcomes, as_json, f"no training window of {cascade} is due: the latest is done, or under way")
+    _print_outcomes(
+        outcomes,
+        as_json,
+        f"no training window of {cascade} is due: the latest is done, under way, or failed and waits for its"
+        " next try (`knowgate doctor` tells)",
+    )
 
 
 def monitor(cascade: Cascade, as_json: AsJson = False) -> None:
@@ -77,7 +82,11 @@ def monitor(cascade: Cascade, as_json: AsJson = False) -> None:
 
     with job_context() as context:
         outcomes = run_due(context, OneCascade(MonitorJob(), cascade))
-    _print_outcomes(outcomes, as_json, f"no window of {cascade} is due")
+    _print_outcomes(
+        outcomes,
+        as_json,
+        f"no window of {cascade} is due, or one that failed waits for its next try (`knowgate doctor` tells)",
+    )
 
 
 def _print_outcomes(outcomes: "tuple[JobOutcome, ...]", as_json: bool, nothing: str) -> None:

@@ -8,8 +8,8 @@ The loop, per cascade:
 1. ask the job which windows are due, earliest first;
 2. claim the next one; if somebody else holds it, leave the cascade to them;
 3. run the job while a thread keeps the claim alive, for as long as a job may take and no longer;
-4. on an error: say so, release the window for a later try, go on with the next cascade; so too where step 1 fails,
-   as it does for a cascade that cannot be read;
+4. on an error: say so, release the window for a later try, each later than the one before, go on with the next
+   cascade; so too where step 1 fails, as it does for a cascade that cannot be read;
 5. when the scheduler is to stop: begin nothing more, and give the window back at once.
 """
 
@@ -37,7 +37,8 @@ from store.job_runs import Claim
 
 log = logging.getLogger("knowgate.jobs")
 
-RETRY_AFTER = timedelta(minutes=1)
+RETRY_AFTER = timedelta(minutes=1)  # the first time; twice as long each time
+LONGEST_RETRY = timedelta(hours=1)
 FAILED = "failed"  # the outcome of a window whose run came to none
 STOPPED = "stopped"  # of one whose process was to stop
 
@@ -178,8 +179,25 @@ def _run_claimed(context: JobContext, job: WindowedJob, claim: Claim) -> str | N
         return None
     except Exception as error:
         log.exception("%s of %s until %s failed", job.name, claim.cascade, claim.window.end.isoformat())
-        _release(context, claim, f"{type(error).__name__}: {error}", retry_at=context.clock.now() + RETRY_AFTER)
+        _release(context, claim, f"{type(error).__name__}: {error}", retry_at=context.clock.now() + retry_after(claim))
         return None
+
+
+def retry_after(claim: Claim) -> timedelta:
+    """How long a window that failed waits: ever longer, and no longer than an eighth of a window, so that what is
+    looked at hourly is not left alone for hours.
+
+    >>> start = datetime.fromisoformat("2026-01-01T00:00:00Z")
+    >>> def claim(token, hours):
+    ...     window = Window(start=start, end=start + timedelta(hours=hours))
+    ...     return Claim(id=None, job="", cascade="", window=window, owner="", token=token, lease_until=start)
+    >>> [int(retry_after(claim(token, 24)).total_seconds() / 60) for token in (1, 2, 3, 7, 99)]
+    [1, 2, 4, 60, 60]
+    >>> str(retry_after(claim(99, 1)))
+    '0:07:30'
+    """
+    longest = max(RETRY_AFTER, min(LONGEST_RETRY, claim.window.length / 8))
+    return min(RETRY_AFTER * (1 << min(claim.token - 1, 16)), longest)
 
 
 def _release(context: JobContext, claim: Claim, error: str | None, *, retry_at: datetime) -> None:

@@ -268,6 +268,18 @@ def test_a_failed_window_is_tried_again_later_and_keeps_the_order(context: JobCo
 
 
 @pytest.mark.usefixtures("trivia")
+def test_a_window_that_fails_at_every_try_is_tried_ever_later(context: JobContext, clock: SimulatedClock) -> None:
+    job, tries = CountingJob(failures=1000), 0
+    for _ in range(59):
+        tries += len(run_due(context, job))
+        clock.set(clock.now() + timedelta(minutes=1))
+    assert tries == 10, "after 1, 3 and 7 minutes, then every 7.5: an eighth of its window"
+    job.failures = 0
+    clock.set(clock.now() + timedelta(minutes=8))
+    assert "counted" in [outcome.outcome for outcome in run_due(context, job)]
+
+
+@pytest.mark.usefixtures("trivia")
 def test_a_window_that_somebody_holds_is_left_to_them_until_their_lease_ends(
     context: JobContext, clock: SimulatedClock
 ) -> None:
