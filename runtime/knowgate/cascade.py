@@ -44,7 +44,7 @@ class CascadeOptions(TypedDict, total=False):
     `hash_key`: 16 to 64 secret bytes, the same in all processes of a deployment; prompts are hashed and coins are
     thrown with it. `privacy`: what is stored of prompts and answers; the default keeps keyed hashes. `vector_rate`:
     the share of decisions whose hidden states are kept (explored ones always are). `models`: names of the tiers'
-    models, used until a bundle says them; left out, `Cascade.watch` takes those that the control plane declares.
+    models; a bundle for others decides nothing. Left out, `Cascade.watch` takes those that the control plane declares.
     `clock`: returns aware times. `backends`: who runs the tiers, cheapest first, for `answer`; they stay their
     owner's to close. `encoders`: by tier, what reads prompts for a probe where the back-end shows no hidden states.
     `patience`: how long tiers are waited for, one for all or one each.
@@ -81,6 +81,7 @@ class Cascade:
         self.setting = Setting(
             name=name,
             models=tuple(options.get("models", ())) or tuple(backend.model for backend in backends),
+            named=bool(options.get("models", ())),
             key=key,
             privacy=privacy,
             vector_rate=vector_rate,
@@ -170,7 +171,7 @@ class Cascade:
 
     def _take_models(self, models: tuple[str, ...]) -> None:
         if not self.setting.models:
-            self.setting = replace(self.setting, models=models)
+            self.setting = replace(self.setting, models=models, named=True)
 
     def decide(
         self,
@@ -193,18 +194,21 @@ class Cascade:
         Bad signals count as missing and never raise; `Ruling.note` says what was dropped. Raises RecordInvalid for
         a tier out of range.
         """
-        now = self._clock() if now is None else now
+        now, pair = self._clock() if now is None else now, self._pair
+        decision_id = new_decision_id(now) if decision_id is None else decision_id
+        bundle = ruling.bundle_for(pair, self.setting.key, decision_id)
         return ruling.rule(
-            self._pair,
+            pair,
             self.setting.key,
             tier=tier,
-            decision_id=new_decision_id(now) if decision_id is None else decision_id,
+            decision_id=decision_id,
             intake=take_in(
                 p_t=p_t, p_t_kind=p_t_kind, hidden=hidden, tokens_in=tokens_in, entropy=entropy, margin=margin
             ),
             fingerprint=fingerprint,
             slice=slice,
             now=now,
+            others=() if self.setting.meets(bundle, tier) else self.setting.models,
         )
 
     def explores(self, decision_id: UUID) -> bool:
@@ -257,7 +261,8 @@ class Cascade:
         encoders = encoders_of(spec)
         self._owned = backends_of(spec, pair=self._pair, fingerprints=fingerprints, folder=folder)
         self._serving = _serving(self._owned, patience_of(spec, self._patience), encoders)
-        self.setting = replace(self.setting, models=tuple(tier.named_model for tier in spec.tiers))
+        models = tuple(tier.named_model for tier in spec.tiers)
+        self.setting = replace(self.setting, models=models, named=True)
 
     def answer(
         self,

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Protocol
 from uuid import UUID
 
+from knowgate.bundle import Bundle
 from knowgate.errors import RecordInvalid, SpoolRefused
 from knowgate.exploration import coin_falls, largest_rate, row_rate
 from knowgate.features import Float16Array
@@ -52,10 +53,23 @@ class Setting:
 
     name: str
     models: tuple[str, ...]  # cheapest first; empty = known from the bundle only
+    named: bool  # by the declaration or by the owner, not only by the back-ends
     key: SecretKey
     privacy: Privacy
     vector_rate: float
     log: DecisionLog
+
+    def meets(self, bundle: Bundle | None, tier: int) -> bool:
+        """Whether the bundle is for the models that run here, as far as anybody named them.
+
+        What back-ends call their models are paths and servers' names: of those the request parameters alone count.
+        """
+        own, certified = self.models, () if bundle is None else bundle.document.models
+        if bundle is None or not own or own == certified:
+            return True
+        if self.named or not 0 <= tier < min(len(own), len(certified)):
+            return not self.named
+        return parameters_named(own[tier]) == parameters_named(certified[tier])
 
     @property
     def stores_texts(self) -> bool:
@@ -231,16 +245,10 @@ class Query:
         return self._setting.models if self._bundle is None else self._bundle.document.models
 
     def _model(self, tier: int) -> str:
-        if self._is_given_otherwise(tier):
-            return self._setting.models[tier]
+        own = self._setting.models
+        if 0 <= tier < len(own) and not self._setting.meets(self._bundle, tier):
+            return own[tier]
         return self._models[tier] if self._models else UNKNOWN_MODEL
-
-    def _is_given_otherwise(self, tier: int) -> bool:
-        """Whether the tier's model is given other request parameters here than those that the bundle knows it by."""
-        own, certified = self._setting.models, self._models
-        if self._bundle is None or not own or max(tier, 0) >= min(len(own), len(certified)):
-            return False
-        return parameters_named(own[tier]) != parameters_named(certified[tier])
 
     def _has_served(self) -> bool:
         return any(
@@ -282,7 +290,7 @@ class Query:
                 fingerprint=fingerprint,
                 slice=self._slice,
                 now=self._occurred_at,
-                given_otherwise=self._is_given_otherwise(tier),
+                others=() if self._setting.meets(self._bundle, tier) else self._setting.models,
             )
         intake.settle()
         return Ruling(

@@ -84,13 +84,13 @@ def rule(
     fingerprint: Fingerprint | None,
     slice: str | None,
     now: datetime,
-    given_otherwise: bool = False,
+    others: tuple[str, ...] = (),
 ) -> Ruling:
     """The ruling on non-last tier `tier`.
 
-    `given_otherwise` = the tier's model is given other request parameters than the bundle was certified for, which
-    makes it another model, and the bundle none for it. Raises RecordInvalid for a tier out of range or a naive
-    `now`.
+    `others` = the models that run here, where they are others than the bundle was certified for. It is none for them:
+    its thresholds are of the one model, its promise is measured against the other. Raises RecordInvalid for a tier out
+    of range or a naive `now`.
     """
     if now.tzinfo is None:
         raise RecordInvalid("now", now.isoformat(), "the time is naive; give an aware one")
@@ -98,8 +98,9 @@ def rule(
     if bundle is None or not 0 <= tier < len(bundle.tiers):
         _require_tier(bundle, tier)
     fault = _fault(pair, bundle, now)
-    if given_otherwise and fault is None:
-        intake.notes.append("request: the bundle was certified for other request parameters")
+    if others and fault is None and bundle is not None:
+        certified = ", ".join(bundle.document.models)
+        intake.notes.append(f"models: the bundle is certified for {certified}; {', '.join(others)} run here")
         fault = Reason.NO_BUNDLE
     models = None if bundle is None else bundle.tiers[tier]
     if models is None:

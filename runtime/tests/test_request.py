@@ -100,11 +100,12 @@ def test_a_time_limit_is_above_nothing() -> None:
         (("m?request=aaaaaaaaaaaa", "n"), ("m", "n"), False),
         (("m", "n"), ("m?request=aaaaaaaaaaaa", "n"), False),
         (("m?request=aaaaaaaaaaaa", "n"), ("m?request=bbbbbbbbbbbb", "n"), False),
-        (("another name", "n"), ("m", "n"), True),  # names are the bundle's, parameters are not
+        (("another", "n"), ("m", "n"), False),
+        (("m", "another"), ("m", "n"), False),  # what the promise is measured against
         ((), ("m?request=aaaaaaaaaaaa", "n"), True),  # nobody said what runs here
     ],
 )
-def test_a_bundle_decides_nothing_for_a_model_that_is_given_other_parameters(
+def test_a_bundle_decides_nothing_for_other_models_or_parameters_than_it_is_certified_for(
     small_bundle: Make,
     pair: Make,
     now: datetime,
@@ -118,11 +119,12 @@ def test_a_bundle_decides_nothing_for_a_model_that_is_given_other_parameters(
         ruling = query.attempt(p_t=0.99)
         if not ruling.retained:
             query.attempt(p_t=0.99)
-    assert ruling.retained is retained
+        decided = cascade.decide(p_t=0.99)
+    assert (ruling.retained, decided.retained) == (retained, retained)
     assert query.decision is not None
     first = query.decision.attempts[0]
     if not retained:
         assert (ruling.verdict.reason, first.model) == (Reason.NO_BUNDLE, running[0])
-        assert "other request parameters" in (first.note or "")
+        assert f"the bundle is certified for {', '.join(certified)}" in (first.note or "")
     else:
         assert first.model == certified[0]

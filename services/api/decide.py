@@ -53,8 +53,8 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
     asked = codec.decode(DecideRequest, document)
     now = context.now()
     with reading(context.engine) as session:
-        held, unread = _in_force(session, asked, context, now)
-        sidecar = context.sidecars.cascade(session, asked.cascade, held)
+        held, models, unread = _in_force(session, asked, context, now)
+        sidecar = context.sidecars.cascade(session, asked.cascade, held, models)
     ruling = sidecar.cascade.decide(
         tier=asked.tier,
         decision_id=asked.decision_id or new_decision_id(now),
@@ -92,17 +92,21 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
 
 def _in_force(
     session: Session, asked: DecideRequest, context: Context, now: datetime
-) -> tuple[Assignment | None, str | None]:
-    """The assignment, and why it cannot be read, so that everything escalates. Raises RecordInvalid for the tier."""
+) -> tuple[Assignment | None, tuple[str, ...], str | None]:
+    """The assignment, the declared models, and why they cannot be read, so that everything escalates.
+
+    Raises RecordInvalid for the tier.
+    """
     try:
         spec = cascades.cascade(session, asked.cascade)
         held = assignments.assignment(session, asked.cascade)
     except RecordUnreadable as error:
-        return None, str(error)
+        return None, (), str(error)
     if not 0 <= asked.tier < spec.last:
         told = f"{spec.name} decides at tiers 0 to {spec.last - 1}; the last tier's answer is always kept"
         raise RecordInvalid("tier", asked.tier, told)
-    return leased(held, context.settings, now), None
+    models = tuple(tier.named_model for tier in spec.tiers)
+    return leased(held, context.settings, now), models, None
 
 
 def _set_aside(document: dict[str, Any]) -> dict[str, Any]:

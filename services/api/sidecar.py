@@ -45,30 +45,31 @@ class Sidecars:
         self._bundles: dict[str, Bundle] = {}
         self._lock = threading.Lock()
 
-    def cascade(self, session: Session, name: str, assignment: Assignment | None) -> Sidecar:
-        """The cascade with `assignment` in force.
+    def cascade(self, session: Session, name: str, assignment: Assignment | None, models: tuple[str, ...]) -> Sidecar:
+        """The cascade with `assignment` in force, whose tiers are declared to run `models`.
 
         A champion that cannot be read leaves it without a bundle, and so escalating; a challenger that cannot be read
         leaves the champion its share of the decisions.
         """
         with self._lock:
             live = self._live.get(name)
-            if live is None or live.assignment != assignment or self._is_worth_a_try(live):
-                live = self._live[name] = self._made(session, name, assignment)
+            as_before = live is not None and (live.assignment, live.cascade.setting.models) == (assignment, models)
+            if live is None or not as_before or self._is_worth_a_try(live):
+                live = self._live[name] = self._made(session, name, assignment, models)
                 self._forget()
             return live
 
     def _is_worth_a_try(self, live: Sidecar) -> bool:
         return live.fault is not None and not live.made_at <= self._clock() < live.made_at + RETRY
 
-    def _made(self, session: Session, name: str, assignment: Assignment | None) -> Sidecar:
+    def _made(self, session: Session, name: str, assignment: Assignment | None, models: tuple[str, ...]) -> Sidecar:
         pair, fault = None, None
         try:
             pair, fault = self._pair(session, assignment)
         except (KnowgateError, StoreError) as error:
             fault = str(error)
             log.error("%s escalates everything: %s", name, error)
-        cascade = Cascade(name, pair, hash_key=self._hash_key, clock=self._clock)
+        cascade = Cascade(name, pair, models=models, hash_key=self._hash_key, clock=self._clock)
         return Sidecar(assignment=assignment, cascade=cascade, fault=fault, made_at=self._clock())
 
     def _pair(self, session: Session, assignment: Assignment | None) -> tuple[Pair | None, str | None]:

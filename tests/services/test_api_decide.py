@@ -17,10 +17,11 @@ from knowgate import Bundle, Fingerprint, Mode, codec, write_bundle
 from knowgate.cascade import Cascade
 from knowgate.pair import Pair
 from services.clock import SimulatedClock
-from store import assignments, bundles
+from store import assignments, bundles, cascades
 from store.bundles import BundleStatus
 from store.engine import reading, transaction
 from store.errors import BundleDamaged
+from tests.services.conftest import NOW
 
 Hidden = Callable[[float], str]
 PRINT = {
@@ -231,3 +232,21 @@ def test_a_damaged_challenger_leaves_every_decision_to_the_champion(
         session.execute(store, {"content": challenger.content, "id": challenger.id})
     clock.set(at + timedelta(minutes=2))
     assert ask(client, p_t=0.99).json()["bundle"] == challenger.id
+
+
+@pytest.mark.usefixtures("promoted")
+def test_a_bundle_for_other_models_than_are_declared_keeps_nothing(client: TestClient, engine: Engine) -> None:
+    sure = {"cascade": "trivia", "p_t": 0.99}
+    assert client.post("/v1/decide", json=sure).json()["action"] == "retain"
+    for name, tier in (("another small", 0), ("another large", 1)):
+        with transaction(engine) as session:
+            before = cascades.cascade(session, "trivia")
+            tiers = list(before.tiers)
+            tiers[tier] = replace(tiers[tier], model=name)
+            cascades.apply_cascade(session, replace(before, tiers=tuple(tiers)), now=NOW)
+        told = client.post("/v1/decide", json=sure).json()
+        assert (told["action"], told["reason"]) == ("escalate", "no_bundle")
+        assert "the bundle is certified for tiny, huge" in told["note"] and name in told["note"]
+        with transaction(engine) as session:
+            cascades.apply_cascade(session, before, now=NOW)
+    assert client.post("/v1/decide", json=sure).json()["action"] == "retain"

@@ -134,7 +134,8 @@ def test_a_cascade_runs_the_tiers_that_its_control_plane_declares(
     declared = Client(control_plane.url, "kg_t").cascade_spec("questions")
     assert declared == spec
     policy = Policy.of(PolicyKind.P_T, ({"p_t": 0.9},))
-    held = pair(small_bundle(policy=policy, p_t_kinds=(PTKind.MEAN,)), exploration_rate=0.0)
+    models = tuple(each.named_model for each in spec.tiers)
+    held = pair(small_bundle(policy=policy, models=models, p_t_kinds=(PTKind.MEAN,)), exploration_rate=0.0)
     with Cascade("questions", held, hash_key=key, clock=lambda: now) as cascade:
         with pytest.raises(RecordInvalid, match="run_tiers"):
             cascade.answer(QUESTION)
@@ -178,7 +179,8 @@ def test_a_tier_declared_to_send_another_kind_than_the_bundles_escalates(
 ) -> None:
     small, large = start(acts.answer(acts.completion("B", p_t=0.99))), start(acts.answer(acts.completion("LIMA")))
     spec = spec_of(tier(endpoint=small.url, p_t_kind=PTKind.MEAN), tier(name="large", endpoint=large.url))
-    held = pair(small_bundle(policy=Policy.of(PolicyKind.P_T, ({"p_t": 0.9},))), exploration_rate=0.0)
+    models = tuple(each.named_model for each in spec.tiers)
+    held = pair(small_bundle(policy=Policy.of(PolicyKind.P_T, ({"p_t": 0.9},)), models=models), exploration_rate=0.0)
     with Cascade("questions", held, hash_key=key, clock=lambda: now) as cascade:
         cascade.run_tiers(spec)
         answer = cascade.answer(QUESTION)
@@ -282,7 +284,9 @@ def test_attempts_are_of_the_model_with_its_declared_parameters(
     small, large = start(acts.answer(acts.completion("B", p_t=0.99))), start(acts.answer(acts.completion("LIMA")))
     spec = spec_of(tier(endpoint=small.url, request={"top_k": 1}), tier(name="large", endpoint=large.url))
     policy = Policy.of(PolicyKind.P_T, ({"p_t": 0.9},))
-    for models, text in ((("small-8b", "l"), "LIMA"), ((spec.tiers[0].named_model, "l"), "B")):
+    small_model, large_model = (each.named_model for each in spec.tiers)
+    known = ((("small-8b", large_model), "LIMA"), ((small_model, "another"), "LIMA"), ((small_model, large_model), "B"))
+    for models, text in known:
         held = pair(small_bundle(policy=policy, models=models), exploration_rate=0.0)
         with Cascade("questions", held, hash_key=key, clock=lambda: now) as cascade:
             cascade.run_tiers(spec)
