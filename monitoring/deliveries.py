@@ -1,7 +1,8 @@
 """Messages about alerts, sent to the webhooks that a cascade declares: at least once, signed, tried again.
 
 1. Claim what is due, and commit: a second worker sees the claim.
-2. Send each message, without a transaction around it.
+2. Send them side by side, without a transaction around it. Each has ten seconds in all: a receiver that is silent,
+   sends a byte a second or never comes to an end holds up nobody. Of an answer the status alone is read.
 3. Say how it went, each in a transaction of its own. What failed is due again later, twice as late each time; after a
    day and a half it is given up, and the row keeps when and why. A message that cannot be sent delays none but those
    of the same alert to the same receiver, which hears of it in the order of events.
@@ -11,6 +12,7 @@ before by `webhook-id`. Without a secret the signature header is left out. A red
 declared is the one that is trusted.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -28,33 +30,33 @@ from store.errors import ClaimLost
 
 log = logging.getLogger("knowgate.deliveries")
 
-TIMEOUT_S = 10.0
-LEASE = timedelta(minutes=5)  # more than a batch takes when every receiver is silent
+TIMEOUT_S = 10.0  # for one message, from the look-up of its host to the status
+LEASE = timedelta(minutes=5)  # far more than a batch takes when every receiver is silent
 BATCH = 20
 _TOLD_AT_MOST = 300  # characters of an error that are kept
 
 
-class CheckedTransport(httpx.HTTPTransport):
+class CheckedTransport(httpx.AsyncHTTPTransport):
     """Connects to addresses that were looked at: a name may stand for another one a moment later."""
 
     def __init__(self, networks: Sequence[str]) -> None:
         super().__init__(trust_env=False)
         self._networks = networks
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """The answer of the first address that takes the connection. Raises httpx.ConnectError where none may be."""
         host, port = request.url.host, request.url.port or (443 if request.url.scheme == "https" else 80)
         try:
-            *others, last = reachable(host, port, self._networks)
+            *others, last = await asyncio.to_thread(reachable, host, port, self._networks)
         except (OSError, UnicodeError) as error:
             raise httpx.ConnectError(str(error)) from error
         request.extensions = {**request.extensions, "sni_hostname": host}  # certificates are of the name
         for address in others:
             request.url = request.url.copy_with(host=address)
             with suppress(httpx.ConnectError, httpx.ConnectTimeout):
-                return super().handle_request(request)
+                return await super().handle_async_request(request)
         request.url = request.url.copy_with(host=last)
-        return super().handle_request(request)
+        return await super().handle_async_request(request)
 
 
 def deliver_due(
@@ -66,16 +68,12 @@ def deliver_due(
     """
     with transaction(engine) as session:
         claimed = claim_due_deliveries(session, owner=owner, now=now, lease=LEASE, limit=BATCH)
-    received = 0
     if not claimed:
-        return received
-    transport = CheckedTransport(networks)
-    with httpx.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False, transport=transport) as client:
-        for delivery in claimed:
-            error = _send(client, delivery, secret, now)
-            received += error is None
-            _finish(engine, delivery, error, now)
-    return received
+        return 0
+    errors = asyncio.run(_send_all(claimed, secret, now, networks))
+    for delivery, error in zip(claimed, errors, strict=True):
+        _finish(engine, delivery, error, now)
+    return errors.count(None)
 
 
 def headers_of(delivery: DeliveryRecord, secret: bytes | None, now: datetime) -> Mapping[str, str]:
@@ -92,16 +90,30 @@ def headers_of(delivery: DeliveryRecord, secret: bytes | None, now: datetime) ->
     return headers
 
 
-def _send(client: httpx.Client, delivery: DeliveryRecord, secret: bytes | None, now: datetime) -> str | None:
+async def _send_all(
+    claimed: Sequence[DeliveryRecord], secret: bytes | None, now: datetime, networks: Sequence[str]
+) -> list[str | None]:
+    transport = CheckedTransport(networks)
+    async with httpx.AsyncClient(
+        timeout=TIMEOUT_S, follow_redirects=False, trust_env=False, transport=transport
+    ) as client:
+        return await asyncio.gather(*(_send(client, delivery, secret, now) for delivery in claimed))
+
+
+async def _send(client: httpx.AsyncClient, delivery: DeliveryRecord, secret: bytes | None, now: datetime) -> str | None:
     """None when the receiver answered 2xx, else what went wrong."""
+    headers = dict(headers_of(delivery, secret, now))
     try:
-        answer = client.post(
-            delivery.url, content=delivery.payload.encode(), headers=dict(headers_of(delivery, secret, now))
-        )
+        async with (
+            asyncio.timeout(TIMEOUT_S),
+            client.stream("POST", delivery.url, content=delivery.payload.encode(), headers=headers) as answer,
+        ):
+            return None if answer.is_success else f"the receiver answered {answer.status_code}"
+    except TimeoutError:
+        return f"the receiver had not answered after {TIMEOUT_S:g} s"
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
         told = f"{type(error).__name__}: {error}".replace(delivery.url, shown_url(delivery.url))
         return masked(told)[:_TOLD_AT_MOST]
-    return None if answer.is_success else f"the receiver answered {answer.status_code}"
 
 
 def _finish(engine: Engine, delivery: DeliveryRecord, error: str | None, now: datetime) -> None:

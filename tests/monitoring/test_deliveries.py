@@ -1,6 +1,9 @@
 """Messages reach a real receiver on loopback, signed; what fails is tried again, and at last given up in sight."""
 
+import contextlib
 import json
+import socket
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -247,3 +250,27 @@ def test_a_receiver_is_called_by_its_name_at_the_address_that_was_looked_at(engi
     assert deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY) == 1
     headers, _ = receiver.received[0]
     assert headers["Host"] == named.split("/")[2]
+
+
+def test_an_answer_without_an_end_is_a_receipt_and_holds_up_nobody(engine, cast, receiver):
+    with socket.create_server(("127.0.0.1", 0)) as endless:
+        endless.settimeout(30)
+        thread = threading.Thread(target=answer_without_end, args=(endless,))
+        thread.start()
+        spec = cast.spec_of(webhooks=(f"http://127.0.0.1:{endless.getsockname()[1]}/hook", receiver.url))
+        with transaction(engine) as session:
+            apply_cascade(session, spec, now=cast.DAY)
+        say(engine, spec, raised(), cast.DAY)
+        assert deliver_due(engine, owner="w1", secret=None, now=cast.DAY) == 2
+        thread.join()
+    assert len(receiver.received) == 1
+
+
+def answer_without_end(server):
+    """Takes one request, says 200, and goes on until the other side hangs up."""
+    taken, _ = server.accept()
+    with taken, contextlib.suppress(ConnectionError):
+        taken.recv(65536)
+        taken.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            taken.sendall(b"x" * 65536)
