@@ -40,7 +40,7 @@ def described(held: Assignment) -> str:
     """What an assignment amounts to, in words."""
     if state_of(held) is State.EMPTY:
         return "no bundle is in force, every query goes to the last tier"
-    name = "no bundle" if held.champion is None else f"bundle {held.champion[:12]}"
+    name = "the cascade" if held.champion is None else f"bundle {held.champion[:12]}"
     if state_of(held) is State.STOPPED:
         return f"{name} is stopped, every query goes to the last tier"
     return f"{name} decides"

@@ -10,14 +10,30 @@ if TYPE_CHECKING:
     from knowgate.assignment import Assignment
     from services.jobs.job import JobContext
 
-Reason = Annotated[str, typer.Option(help="Why; it is kept in the promotion history and the ledger.")]
+
+def _said(option: typer.CallbackParam, given: str | None) -> str | None:
+    """What a history keeps for ever says something. Raises InputInvalid."""
+    from services.errors import InputInvalid
+    from store.rejections import storable
+
+    if given is not None and not (given.strip() and storable(given)):
+        raise InputInvalid(f"--{str(option.name).replace('_', '-')} is {given!r}: say it in words, they are kept")
+    return given
+
+
+Reason = Annotated[str, typer.Option(callback=_said, help="Why; it is kept in the promotion history and the ledger.")]
 By = Annotated[
     str | None,
-    typer.Option(help="Who; left out, KNOWGATE_OPERATOR, else the name of the user that runs the command."),
+    typer.Option(
+        callback=_said, help="Who; left out, KNOWGATE_OPERATOR, else the name of the user that runs the command."
+    ),
 ]
 DespiteAlarm = Annotated[
     str | None,
-    typer.Option(help="Why a bundle that a risk alarm condemned is to decide all the same; kept beside the reason."),
+    typer.Option(
+        callback=_said,
+        help="Why a bundle that a risk alarm condemned is to decide all the same; kept beside the reason.",
+    ),
 ]
 
 
@@ -26,7 +42,8 @@ def promote(
     reason: Annotated[
         str | None,
         typer.Option(
-            help="Put it in force on your word, whatever the promotion check says; kept in history and ledger."
+            callback=_said,
+            help="Put it in force on your word, whatever the promotion check says; kept in history and ledger.",
         ),
     ] = None,
     by: By = None,

@@ -138,3 +138,18 @@ def test_without_a_name_it_is_the_user_who_runs_the_command(monkeypatch: pytest.
     monkeypatch.setenv("LOGNAME", "grace")
     assert operator(read_settings({})) == "grace"
     assert operator(read_settings({"KNOWGATE_OPERATOR": "ada"})) == "ada"
+
+
+@pytest.mark.parametrize("said", ["", "  ", "half a \ud800 pair"])
+def test_a_move_without_a_word_is_none(run: Run, world: Deployment, said: str) -> None:
+    first, before = str(world.history[0].bundle), world.in_force
+    for command in (
+        ("rollback", "--cascade", "quiz", "--reason", said),
+        ("rollback", "--cascade", "quiz", "--reason", "x", "--to", first, "--despite-alarm", said),
+        ("promote", first, "--reason", said),
+        ("promote", first, "--reason", "x", "--by", said),
+        ("cascade", "stop", "quiz", "--reason", said),
+        ("cascade", "resume", "quiz", "--reason", said),
+    ):
+        assert "say it in words" in str(run(*command, code=2).exception)
+    assert world.in_force == before
