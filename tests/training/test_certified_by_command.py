@@ -27,7 +27,10 @@ from store.engine import reading, transaction
 from store.labels import add_labels
 from tests.training.test_pipeline import AS_OF, END, QUICK, START, WINDOW, Traffic, seed_store, spec_of
 from training.certify import FALLBACK_SHARE
+from training.dataset import read_window, stored_vectors
+from training.learn import signal_columns
 from training.pipeline import train_window
+from training.splits import Part, Proportions, split_rows
 
 
 @pytest.fixture
@@ -87,6 +90,36 @@ def test_the_command_gets_the_fallback_of_a_learned_rule(
     delta = FALLBACK_SHARE * certificate.delta
     said = by_command(engine, tmp_path / "window.jsonl", "--max-accuracy-drop", "0.08", "--delta", repr(delta))
     assert said["thresholds"] == list(fallback.thresholds)
+
+
+def test_the_command_gets_the_thresholds_of_a_learned_score_on_the_part_that_certified(
+    seeded: Callable[[CascadeSpec, Traffic], Engine], tmp_path: Path
+) -> None:
+    """The table has the trained score as its one signal, named p_ik: what a signal is called changes no path."""
+    spec = spec_of(PolicyKind.SCORE, targets=Targets(rule=PolicyKind.SCORE, value=0.05, delta=0.2))
+    engine = seeded(spec, Traffic())
+    bundle, certificate = trained(engine)
+    assert bundle.document.policy.kind is PolicyKind.SCORE and certificate.status is CertificateStatus.CERTIFIED
+    rows = read_window(engine, spec, WINDOW, as_of=AS_OF)
+    score = signal_columns(rows, 0, bundle.tiers[0], stored_vectors(rows, 0))["score"]
+    certifies = split_rows(rows.ids, rows.seconds, rows.prompt_hashes, Proportions()).rows(Part.CERTIFICATION)
+    with reading(engine) as session:
+        table = export_outcomes(session, "facts", WINDOW, as_of=AS_OF)
+    assert tuple(table.query_ids) == rows.ids
+    part = np.where(certifies, "part", None)
+    table = replace(table, p_ik=np.column_stack([score, np.full(rows.n, np.nan)]), slice=part)
+    write_outcomes(table.of_slice("part"), tmp_path / "part.parquet")
+    options = [
+        "--rule",
+        "p_ik",
+        "--max-accuracy-drop",
+        "0.05",
+        "--delta",
+        repr((1 - FALLBACK_SHARE) * certificate.delta),
+    ]
+    said = json.loads(CliRunner().invoke(app, ["certify", str(tmp_path / "part.parquet"), "--json", *options]).stdout)
+    assert [at and {"score": at["p_ik"]} for at in said["thresholds"]] == list(bundle.document.policy.thresholds)
+    assert (said["n"], said["drop_upper_bound"]) == (certificate.n, certificate.drop_upper_bound)
 
 
 def seed_drawn_labels(engine: Engine, spec: CascadeSpec, n: int = 4000) -> None:
