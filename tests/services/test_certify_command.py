@@ -335,6 +335,16 @@ def test_a_last_tier_that_no_coin_could_run_is_the_worst_case(tmp_path: Path) ->
     assert refusal(tmp_path, logged, "--max-accuracy-drop", "0.05") in ("infeasible", "insufficient_evidence")
 
 
+def test_answers_that_are_the_same_and_graded_apart_are_refused(tmp_path: Path, columns: Columns) -> None:
+    """Else a column that means something else would say that nothing is ever lost."""
+    columns["same_answer"] = [1.0] * (2 * N)
+    told = refusal(tmp_path, columns, "--max-accuracy-drop", "0.05")
+    assert "same_answer of tier 0 is 1 on 3000 queries with both labels" in told
+    same = np.array(columns["correct"][:N]) == np.array(columns["correct"][N:])
+    columns["same_answer"] = [*same.astype(float).tolist(), *[None] * N]
+    assert run(tmp_path, columns, "--max-accuracy-drop", "0.05")[0] == 0
+
+
 def test_too_few_labels_for_a_score_are_refused(tmp_path: Path, columns: Columns) -> None:
     few = [*range(60), *range(N, N + 60)]
     small = {name: [values[i] for i in few] for name, values in columns.items()}
