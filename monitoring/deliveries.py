@@ -22,6 +22,7 @@ import httpx
 from sqlalchemy import Engine
 from standardwebhooks import Webhook
 
+from knowgate.client import JSON_MEDIA_TYPE
 from knowgate.networks import reachable
 from knowgate.shown import masked, shown_url
 from store.deliveries import DeliveryRecord, claim_due_deliveries, finish_delivery
@@ -79,7 +80,7 @@ def deliver_due(
 def headers_of(delivery: DeliveryRecord, secret: bytes | None, now: datetime) -> Mapping[str, str]:
     """The headers of one message at `now`."""
     headers = {
-        "Content-Type": "application/json",
+        "Content-Type": JSON_MEDIA_TYPE,
         "User-Agent": "knowgate",
         "Knowgate-Event": delivery.event,
         "webhook-id": str(delivery.id),

@@ -26,6 +26,7 @@ from knowgate.spec import CascadeSpec
 
 HalfArray = npt.NDArray[np.float16]
 
+JSON_MEDIA_TYPE = "application/json"
 VECTORS_MEDIA_TYPE = "application/vnd.knowgate.safetensors"
 SIGNATURE_HEADER = "Knowgate-Signature"
 CHANGED = "what was answered is not what the service sent: it was changed on its way; it is asked again"
@@ -153,7 +154,7 @@ class Client:
         self._post(f"/v1/cascades/{quote(cascade, safe='')}/acknowledgements", codec.encode(acknowledgement))
 
     def _post(self, path: str, document: object) -> bytes:
-        return self._call("POST", path, body=json.dumps(document).encode(), media_type="application/json").content
+        return self._call("POST", path, body=json.dumps(document).encode(), media_type=JSON_MEDIA_TYPE).content
 
     def _call(
         self,

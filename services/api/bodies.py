@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 from fastapi import Depends, Request
 
 from knowgate import codec
+from knowgate.client import JSON_MEDIA_TYPE
 from knowgate.digests import CONTENT_DIGEST, is_as_sent
 from knowgate.errors import RecordInvalid
 from services.api.context import InContext
@@ -23,7 +24,6 @@ FORM_BYTES = 4096
 FORM_FIELDS = 8
 FIRST_WORD_S = 30.0  # a body has this long, and a second more for every
 SLOWEST = 16 * 2**10  # bytes that have come
-JSON_TYPE = "application/json"
 
 
 async def read_body(request: Request, context: InContext) -> bytes:
@@ -85,8 +85,8 @@ def media_type(request: Request) -> str:
 
 def require_json(request: Request) -> None:
     """Raises 415 for a body that does not say that it is JSON; a form of another site's cannot say so."""
-    if media_type(request) != JSON_TYPE:
-        raise ApiError(415, field="content-type", value=media_type(request), cure=f"send {JSON_TYPE}")
+    if media_type(request) != JSON_MEDIA_TYPE:
+        raise ApiError(415, field="content-type", value=media_type(request), cure=f"send {JSON_MEDIA_TYPE}")
 
 
 def parse_json(body: bytes, *, finite: bool = True) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from fastapi import Request, Response
 
 from knowgate import codec
+from knowgate.client import JSON_MEDIA_TYPE
 from services.api.digested import digested
 
 
@@ -14,7 +15,7 @@ def conditional(
     request: Request,
     body: bytes,
     *,
-    media_type: str = "application/json",
+    media_type: str = JSON_MEDIA_TYPE,
     etag: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:

@@ -14,11 +14,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from sqlalchemy.orm import Session
 
-from knowgate.client import VECTORS_MEDIA_TYPE
+from knowgate.client import JSON_MEDIA_TYPE, VECTORS_MEDIA_TYPE
 from knowgate.records import Attempt, Decision
 from knowgate.spec import Privacy
 from services.api.auth import require
-from services.api.bodies import JSON_TYPE, Body, media_type, parse_json, rows_of
+from services.api.bodies import Body, media_type, parse_json, rows_of
 from services.api.context import Context, InContext
 from services.api.errors import ApiError
 from services.api.openapi import body_of
@@ -56,10 +56,10 @@ def post_decisions(request: Request, body: Body, context: InContext) -> Decision
     now = context.now()
     if media_type(request) == VECTORS_MEDIA_TYPE:
         rows, vectors = parse_vectors_body(body)
-    elif media_type(request) == JSON_TYPE:
+    elif media_type(request) == JSON_MEDIA_TYPE:
         rows, vectors = rows_of(parse_json(body), "decisions"), NO_VECTORS
     else:
-        cure = f"send {JSON_TYPE} or {VECTORS_MEDIA_TYPE}"
+        cure = f"send {JSON_MEDIA_TYPE} or {VECTORS_MEDIA_TYPE}"
         raise ApiError(415, field="content-type", value=media_type(request), cure=cure)
     parsed = parse_decisions(rows, now, vectors.check)
     receipt = store_batch(context, parsed, vectors, now)

@@ -11,9 +11,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
-from knowgate.client import VECTORS_MEDIA_TYPE, Acknowledgement
+from knowgate.client import JSON_MEDIA_TYPE, VECTORS_MEDIA_TYPE, Acknowledgement
 from knowgate.records import Decision, Label
-from services.api.bodies import JSON_TYPE
 from services.api.wire import DecideRequest
 
 ABOUT = """
@@ -98,7 +97,7 @@ BODIES: Mapping[str, type] = {
 def body_of(name: str, *, vectors: bool = False) -> dict[str, Any]:
     """The `requestBody` of a route whose body is parsed by hand."""
     reference = {"$ref": f"#/components/schemas/{name}"}
-    content: dict[str, Any] = {JSON_TYPE: {"schema": reference, "example": EXAMPLES[name]}}
+    content: dict[str, Any] = {JSON_MEDIA_TYPE: {"schema": reference, "example": EXAMPLES[name]}}
     if vectors:
         told = "A safetensors file: `vectors/<tier>` float16 [n, d]; `__metadata__.decisions` is the JSON list."
         content[VECTORS_MEDIA_TYPE] = {"schema": {"type": "string", "format": "binary", "description": told}}
@@ -144,13 +143,13 @@ def _restore_examples(document: dict[str, Any]) -> None:
     """FastAPI drops what is null, and a verdict's reason may be null: the examples go in again, whole."""
     for path in document["paths"].values():
         for operation in path.values():
-            content = operation.get("requestBody", {}).get("content", {}).get(JSON_TYPE)
+            content = operation.get("requestBody", {}).get("content", {}).get(JSON_MEDIA_TYPE)
             if content is not None:
                 content["example"] = EXAMPLES[content["schema"]["$ref"].rpartition("/")[2]]
 
 
 def _describe_errors(document: dict[str, Any]) -> None:
-    reference = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+    reference = {"content": {JSON_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Error"}}}}
     for path in document["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)

@@ -24,6 +24,7 @@ from starlette.requests import ClientDisconnect
 
 from knowgate.backends.protocol import Backend
 from knowgate.cascade import Cascade
+from knowgate.client import JSON_MEDIA_TYPE
 from knowgate.errors import Failure, NoAnswer, RecordInvalid
 from knowgate.shipper import Shipper
 from knowgate.spec import CascadeSpec
@@ -156,7 +157,7 @@ def _model(serving: Serving) -> dict[str, Any]:
 def _json(document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A document in ASCII, so that half a surrogate pair in a tier's answer, or in what an error shows, is no fault."""
     content = json.dumps(document, allow_nan=False)
-    return Response(content, status_code=status, headers=headers, media_type="application/json")
+    return Response(content, status_code=status, headers=headers, media_type=JSON_MEDIA_TYPE)
 
 
 def _error(

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import util
 from pathlib import Path
@@ -63,7 +62,7 @@ def elsewhere(request: pytest.FixtureRequest, deployed: Settings, tmp_path: Path
         url = f"sqlite:///{folder}/knowgate.db"
     else:
         url = request.getfixturevalue("empty_postgresql_url")
-    return replace(deployed, data_dir=folder, shards_url=str(folder / "shards"), database_url=url)
+    return deployed.model_copy(update={"data_dir": folder, "shards_url": str(folder / "shards"), "database_url": url})
 
 
 @pytest.fixture
