@@ -292,6 +292,13 @@ def test_what_the_last_tier_says_of_the_request_reaches_the_caller_as_it_is(
     assert answer.headers.get("retry-after") == headers.get("Retry-After")
 
 
+def test_what_a_server_of_another_shape_says_of_the_request_reaches_the_caller_in_its_words(world: World) -> None:
+    world.small.p_t = 0.4
+    world.large.status, world.large.body = 422, {"detail": "no such image"}
+    answer = sent(world, json.dumps({"model": "trivia", "messages": ASKED}))
+    assert (answer.status_code, answer.json()["error"]["message"]) == (422, "no such image")
+
+
 def test_a_time_to_come_back_reaches_the_caller_as_seconds(world: World) -> None:
     world.small.p_t = 0.4
     at = (datetime.now(UTC) + timedelta(minutes=5)).strftime("%a, %d %b %Y %H:%M:%S GMT")

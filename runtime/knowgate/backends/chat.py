@@ -55,13 +55,12 @@ def read_chat(
     """
     try:
         document = parse(content, finite=False)
-        choice = document["choices"][0]
+        choice = _choice(document)
         finish = _finish(choice)
-        message = _message(choice["message"])
+        message = _message(choice.get("message"))
         usage = document.get("usage")
-    except (RecordInvalid, KeyError, IndexError, TypeError, AttributeError, _NoMessage) as error:
-        spoken = isinstance(error, (RecordInvalid, _NoMessage))
-        raise _garbage(content, str(error) if spoken else repr(error)) from error
+    except (RecordInvalid, _NoMessage) as error:
+        raise _garbage(content, str(error)) from error
     notes = list(message.notes)
     text = message.text or ""
     kind = None if message.is_no_text else p_t_kind
@@ -99,10 +98,18 @@ class _NoMessage(ValueError):
     """There is no message in a body."""
 
 
+def _choice(document: Json) -> Json:
+    """The first choice. Raises _NoMessage."""
+    choices = document.get("choices") if isinstance(document, dict) else None
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise _NoMessage("choices[0] is missing")
+    return choices[0]
+
+
 def _message(message: Json) -> _Message:
     """What `choices[0].message` says. Raises _NoMessage."""
     if not isinstance(message, dict):
-        raise _NoMessage("choices[0].message is no object")
+        raise _NoMessage("choices[0].message is missing" if message is None else "choices[0].message is no object")
     content, refusal = message.get("content"), message.get("refusal")
     calls = message.get("tool_calls") or message.get("function_call") or []
     calls = tuple(call for call in (calls if isinstance(calls, list) else [calls]) if isinstance(call, dict))

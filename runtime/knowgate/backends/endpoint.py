@@ -6,6 +6,8 @@ query for hours, so requests run on an event loop, which can give one up anywher
 """
 
 import asyncio
+import json
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +25,7 @@ from knowgate.backends.checked import client_of
 from knowgate.backends.loop_thread import LoopThread
 from knowgate.errors import BackendFailed, Failure, RecordInvalid, ServerSaid
 
+_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]+)?")
 CONNECT_S = 5.0  # a server that accepts no connection for so long is not there
 MAX_ANSWER_BYTES = 64 * 2**20
 SHOWN = 300  # characters of an error that a message shows
@@ -126,8 +129,9 @@ class Endpoint:
         try:
             yield
         except openai.APIStatusError as error:
+            words = " ".join(_words(error.body)[:SHOWN].split())  # a log's line stays one
             raise BackendFailed(
-                f"{self.url} answered {error.status_code}: {str(error)[:SHOWN]}",
+                f"{self.url} answered {error.status_code}: {words or 'without a word'}",
                 _failure_of_status(error.status_code),
                 retry_after_s=_retry_after_s(error.response.headers),
                 said=_said(error),
@@ -167,7 +171,7 @@ def _unsendable(error: UnicodeEncodeError) -> str:
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
     """The seconds a server asks for, told as a number or as a time."""
     value = headers.get("retry-after", "").strip()
-    if value.isdecimal() and len(value) < 10:
+    if _SECONDS.fullmatch(value):
         return float(value)
     try:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
@@ -176,16 +180,21 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def _said(error: openai.APIStatusError) -> ServerSaid:
-    """The server's own words, where it has the protocol's shape; else the beginning of what it sent."""
     body = error.body if isinstance(error.body, dict) else {}
-    message = body.get("message")
     return ServerSaid(
         status=error.status_code,
-        message=(message if isinstance(message, str) and message else str(error))[:SHOWN_OF_SERVER],
+        message=_words(error.body)[:SHOWN_OF_SERVER] or f"the tier answered {error.status_code} without a word",
         type=_text(body.get("type")),
         param=_text(body.get("param")),
         code=_text(body.get("code")),
     )
+
+
+def _words(body: Any) -> str:
+    """The message, where a body has the protocol's shape or that of other servers (`detail`); else the body itself."""
+    if isinstance(body, dict):
+        body = next((body[name] for name in ("message", "detail") if body.get(name)), body)
+    return body if isinstance(body, str) else json.dumps(body) if body else ""
 
 
 def _text(value: Any) -> str | None:

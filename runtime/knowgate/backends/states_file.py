@@ -14,6 +14,7 @@ told by its length, and looked at again until the deadline.
 """
 
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -40,6 +41,7 @@ LOCK_SUFFIX = ".lock"
 LOOK_AGAIN_S = 0.002
 MAX_HEADER_BYTES = 2**20
 STATES, RESIDUAL, TOKENS = "hidden_states", "residual", "token_ids"
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 STATE_TYPES = ("F16", "BF16", "F32")
 
 
@@ -60,8 +62,8 @@ def take_state(path: Path, *, prompt_tokens: int | None, layer: int, layers: int
     try:
         while True:
             try:
-                with _locked(path), path.open("rb") as file:
-                    state = _read(file, path.stat().st_size, prompt_tokens, layer=layer, layers=layers)
+                with _locked(path), _opened(path) as file:
+                    state = _read(file, os.fstat(file.fileno()).st_size, prompt_tokens, layer=layer, layers=layers)
                 break
             except (_Incomplete, FileNotFoundError) as error:
                 if time.monotonic() >= deadline:
@@ -90,7 +92,7 @@ def discard_left_overs(folder: Path, *, older_than_s: float) -> int:
     """Deletes the files of requests that nobody took; returns how many. Files of other tensors stay."""
     removed = 0
     for path in folder.glob(f"*{SUFFIX}*"):
-        with suppress(OSError):
+        with suppress(OSError, StatesUnreadable):
             if path.lstat().st_mtime >= time.time() - older_than_s:
                 continue
             if path.name.endswith(SUFFIX) and not _is_of_another_kind(path):
@@ -133,12 +135,21 @@ def _whose(path: Path) -> str:
 
 def _is_of_another_kind(path: Path) -> bool:
     """Whether this is a safetensors file without states, such as a model's weights in a folder named by mistake."""
-    with path.open("rb") as file:
+    with _opened(path) as file:
         try:
             length = header_length(file.read(LENGTH_BYTES))
             return length > MAX_HEADER_BYTES or STATES not in parse_header(file.read(length)).entries
         except RecordInvalid:  # cut off, or damaged
             return False
+
+
+def _opened(path: Path) -> BinaryIO:
+    """The file itself, and only a file: a link would lead out of the folder, a pipe would be waited for."""
+    file = os.open(path, _FLAGS)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise StatesUnreadable(f"{path.name} is no file")
+    return os.fdopen(file, "rb")
 
 
 @contextmanager
@@ -147,7 +158,7 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         import fcntl
 
-        lock = path.with_name(path.name + LOCK_SUFFIX).open("rb")
+        lock = _opened(path.with_name(path.name + LOCK_SUFFIX))
     except (ImportError, FileNotFoundError):
         yield
         return

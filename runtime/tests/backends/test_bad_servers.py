@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -292,3 +293,51 @@ def require_escalated(text: str, decision: Decision, note: str) -> None:
     assert first.verdict is not None and not first.verdict.retained
     assert first.verdict.reason is Reason.MISSING_SIGNAL
     assert note in (first.note or "")
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        (b'{"error": {"message": "too\\r\\nlong"}}', "answered 400: too long"),
+        (b'{"error": "too long"}', "answered 400: too long"),
+        (b'{"detail": "too long"}', "answered 400: too long"),
+        (b'{"detail": [{"loc": ["body"], "msg": "too long"}]}', '[{"loc": ["body"], "msg": "too long"}]'),
+        (b"<p>too long</p>", "answered 400: <p>too long</p>"),
+        (b"", "answered 400: without a word"),
+    ],
+)
+def test_what_a_server_says_is_told_in_its_words_whatever_their_shape(
+    start: Any, acts: Any, sent: bytes, words: str
+) -> None:
+    with OpenAIBackend(start(acts.answer(sent, status=400)).url, "small") as backend:
+        with pytest.raises(BackendFailed, match=re.escape(words)) as caught:
+            backend.ask(QUESTION, timeout_s=10.0)
+        said = caught.value.said
+        assert said is not None and said.status == 400 and "Error code" not in said.message and said.message
+
+
+@pytest.mark.parametrize(
+    ("sent", "why"),
+    [
+        (b"null", "choices[0] is missing"),
+        (b"[]", "choices[0] is missing"),
+        (b'{"choices": []}', "choices[0] is missing"),
+        (b'{"choices": [7]}', "choices[0] is missing"),
+        (b'{"choices": [{"text": "B"}]}', "choices[0].message is missing"),
+    ],
+)
+def test_what_is_no_completion_is_told_by_what_it_lacks(start: Any, acts: Any, sent: bytes, why: str) -> None:
+    with OpenAIBackend(start(acts.answer(sent)).url, "small") as backend:
+        with pytest.raises(BackendFailed, match=re.escape(why)):
+            backend.ask(QUESTION, timeout_s=10.0)
+
+
+def test_a_name_of_a_file_of_states_that_is_no_text_costs_the_state_alone(
+    start: Any, acts: Any, fingerprint: Make, tmp_path: Path
+) -> None:
+    said = acts.completion("B", kv_transfer_params={"hidden_states_path": "/x/\ud800.safetensors"})
+    of_vllm = fingerprint(engine="vllm")
+    engine = start(acts.answer(said))
+    with VLLMBackend(engine.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(12,)) as backend:
+        reply = backend.ask(QUESTION, timeout_s=10.0)
+    assert (reply.text, reply.hidden) == ("B", None) and "hidden_states_path" in reply.notes[0]

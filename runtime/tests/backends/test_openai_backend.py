@@ -214,3 +214,13 @@ def test_an_url_without_a_scheme_is_refused() -> None:
 def test_the_key_is_not_shown() -> None:
     with OpenAIBackend("http://127.0.0.1:9/v1", "small", api_key="sk-secret") as backend:
         assert "sk-secret" not in repr(backend)
+
+
+@pytest.mark.parametrize(("given", "seconds"), [("1.5", 1.5), ("0", 0.0), ("-3", None), ("soon", None), ("inf", None)])
+def test_the_time_that_a_server_asks_for_may_have_a_fraction(
+    start: Any, acts: Any, given: str, seconds: float | None
+) -> None:
+    with OpenAIBackend(start(acts.failing(429, retry_after=given)).url, "small") as backend:
+        with pytest.raises(BackendFailed) as caught:
+            backend.ask([{"role": "user", "content": "?"}], timeout_s=10.0)
+        assert caught.value.retry_after_s == seconds

@@ -1,6 +1,7 @@
 """One row of a file of hidden states, in any of the engines' number formats; the file goes in every case."""
 
 import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from knowgate.backends.states_file import StatesUnreadable, take_state
+from knowgate.backends.states_file import StatesUnreadable, discard_left_overs, take_state
 
 
 def soon() -> float:
@@ -162,3 +163,19 @@ def test_a_folder_in_the_files_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").mkdir()
     with pytest.raises(StatesUnreadable, match="cannot be read"):
         take_state(tmp_path / "a.safetensors", prompt_tokens=1, layer=0, layers=1, deadline=soon())
+
+
+def test_a_link_and_a_pipe_in_the_files_place_are_refused_and_deleted(tmp_path: Path) -> None:
+    """A link would lead to another file; a pipe would be waited for, and nobody writes into it."""
+    outside = tmp_path / "outside"
+    save_file({"hidden_states": np.zeros((1, 1, 4), np.float32), "token_ids": np.zeros(1, np.int64)}, outside)
+    path = tmp_path / "a.safetensors"
+    path.symlink_to(outside)
+    with pytest.raises(StatesUnreadable, match="cannot be read"):
+        take_state(path, prompt_tokens=1, layer=0, layers=1, deadline=soon())
+    os.mkfifo(path)
+    with pytest.raises(StatesUnreadable, match="is no file"):
+        take_state(path, prompt_tokens=1, layer=0, layers=1, deadline=soon())
+    assert [left.name for left in tmp_path.iterdir()] == ["outside"]
+    os.mkfifo(path)
+    assert discard_left_overs(tmp_path, older_than_s=-1.0) == 0
