@@ -17,6 +17,7 @@ TEMPLATE = "chat_template_kwargs"
 THINKING = "enable_thinking"  # what chat templates call it
 MARK = "?request="  # between a model's name and the digest of its parameters
 DIGITS = 12
+DEEPEST = 24  # levels of what a declaration gives; what travels with it may have 64 in all
 _OWN = {
     **dict.fromkeys(("model", "messages"), "the cascade says it"),
     **dict.fromkeys(("stream", "stream_options", "n"), "one whole answer is asked for"),
@@ -24,6 +25,9 @@ _OWN = {
     **dict.fromkeys(("tools", "tool_choice", "functions", "function_call"), "tiers answer in text"),
     "max_tokens": "the tier's own max_tokens says it",
     "return_hidden_states": "the fingerprint says whether states are asked for",
+    "timeout": "the tier's own timeout says it",
+    **dict.fromkeys(("extra_headers", "extra_query"), "a request's body alone can be declared"),
+    EXTRA_BODY: "what is in it stands one level higher",
 }
 _OF_THE_CALL = ("conversation", "messages", "tools", "documents", "tokenize", "add_generation_prompt", "chat_template")
 
@@ -38,6 +42,10 @@ def require_request(request: Mapping[str, Any], backend: str) -> None:
     for name in (EXTRA_BODY, TEMPLATE):
         if not isinstance(request.get(name, {}), dict):
             raise RecordInvalid(f"request.{name}", request[name], "a table is expected")
+    for name in set(request) & set(request.get(EXTRA_BODY, {})):
+        raise RecordInvalid(f"request.{name}", request[name], f"{EXTRA_BODY} says it too: give it once")
+    if not _is_shallow(request, DEEPEST):
+        raise RecordInvalid("request", "nested too deep", f"lists and tables of at most {DEEPEST} levels are expected")
     for name, value in body_of(request).items():
         if name in _OWN:
             raise RecordInvalid(f"request.{name}", value, f"{_OWN[name]}: leave it out")
@@ -47,6 +55,11 @@ def require_request(request: Mapping[str, Any], backend: str) -> None:
     for name, value in template_of(request).items():
         if backend == "transformers" and name in _OF_THE_CALL:
             raise RecordInvalid(f"request.{TEMPLATE}.{name}", value, "the back-end says it: leave it out")
+
+
+def _is_shallow(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else None
+    return inner is None or (levels > 0 and all(_is_shallow(one, levels - 1) for one in inner))
 
 
 def body_of(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a tier's model is given with every request is part of which model it is."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -61,6 +62,11 @@ def test_the_same_parameters_in_another_order_or_in_extra_body_are_the_same() ->
         ("openai", {"max_tokens": 7}, "request.max_tokens"),
         ("openai", {"extra_body": {"n": 2}}, "request.n"),
         ("openai", {"extra_body": 2}, "request.extra_body"),
+        ("openai", {"extra_body": {"extra_body": {"n": 2}}}, "request.extra_body"),
+        ("openai", {"top_k": 1, "extra_body": {"top_k": 2}}, "request.top_k"),
+        ("openai", {"timeout": 5}, "request.timeout"),
+        ("openai", {"extra_headers": {"a": "b"}}, "request.extra_headers"),
+        ("openai", {"a": json.loads("[" * 30 + "]" * 30)}, "request"),
         ("sglang", {"return_hidden_states": "last"}, "request.return_hidden_states"),
         ("vllm", {"chat_template_kwargs": "x"}, "request.chat_template_kwargs"),
         ("transformers", {"top_k": 1}, "request.top_k"),

@@ -327,9 +327,12 @@ def test_what_a_server_says_is_told_in_its_words_whatever_their_shape(
     ],
 )
 def test_what_is_no_completion_is_told_by_what_it_lacks(start: Any, acts: Any, sent: bytes, why: str) -> None:
-    with OpenAIBackend(start(acts.answer(sent)).url, "small") as backend:
-        with pytest.raises(BackendFailed, match=re.escape(why)):
-            backend.ask(QUESTION, timeout_s=10.0)
+    engine = start(acts.answer(sent))
+    with (
+        OpenAIBackend(engine.url, "small") as backend,
+        pytest.raises(BackendFailed, match=re.escape(why)),
+    ):
+        backend.ask(QUESTION, timeout_s=10.0)
 
 
 def test_a_name_of_a_file_of_states_that_is_no_text_costs_the_state_alone(
