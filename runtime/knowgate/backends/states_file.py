@@ -148,7 +148,7 @@ def _opened(path: Path) -> BinaryIO:
     file = os.open(path, _FLAGS)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        raise StatesUnreadable(f"{path.name} is no file")
+        raise StatesUnreadable(f"{path.name} cannot be read: it is no file")
     return os.fdopen(file, "rb")
 
 

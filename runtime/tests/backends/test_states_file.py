@@ -174,7 +174,7 @@ def test_a_link_and_a_pipe_in_the_files_place_are_refused_and_deleted(tmp_path: 
     with pytest.raises(StatesUnreadable, match="cannot be read"):
         take_state(path, prompt_tokens=1, layer=0, layers=1, deadline=soon())
     os.mkfifo(path)
-    with pytest.raises(StatesUnreadable, match="is no file"):
+    with pytest.raises(StatesUnreadable, match="it is no file"):
         take_state(path, prompt_tokens=1, layer=0, layers=1, deadline=soon())
     assert [left.name for left in tmp_path.iterdir()] == ["outside"]
     os.mkfifo(path)
