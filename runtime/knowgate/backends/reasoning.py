@@ -41,6 +41,7 @@ _OPENS = re.compile(
     rf"<(?:{_TAGS})(?:\s[^<>]*)?>|{_any(tuple(opens for opens, _ in _SPECIAL))}|<\|channel\|>|<\|start\|>",
     re.IGNORECASE,
 )
+_OPENS_NEXT = re.compile(rf"\s*(?:{_OPENS.pattern})", re.IGNORECASE)
 _CLOSES = re.compile(
     rf"(?:</(?:{_TAGS})>|{_any(tuple(closes for _, closes in _SPECIAL))}|<\|channel\|>\s*{re.escape(_FINAL)})"
     rf"\s*(?:{_any(_ANSWERS)})?",
@@ -48,8 +49,8 @@ _CLOSES = re.compile(
 )
 _CHANNELS = ("analysis", "commentary")
 _IN_WORDS = re.compile(rf"(?:{'|'.join(_CHANNELS)})(?=[^\W_a-z])")
-_LEFT = re.compile(r"(?:\s*<\|[^<>|]{1,60}\|>)+\s*$")
-_ENDS = re.compile(r"(?:\s*(?:<\|[^<>|]{1,60}\|>|</(?:answer|response|solution|final_answer)>))+\s*$", re.IGNORECASE)
+_LEFT = re.compile(r"<\|[^<>|]{1,60}\|>$")
+_ENDS = re.compile(rf"{_LEFT.pattern}|</(?:answer|response|solution|final_answer)>$", re.IGNORECASE)
 _LONGEST = 64  # bytes of a marker, and more
 _CLOSED = re.compile(
     rb"(?:</(?:%b)>|%b)$"
@@ -72,19 +73,34 @@ def answer_of(text: str, *, within: bool = False) -> str | None:
     """
     if (in_words := _in_words(text)) is not None:
         return in_words[0]
-    opens, closes = _opens(text), _CLOSES.search(text)
+    opens, closes = _opens(text, 0), _CLOSES.search(text)
     if not opens and not within and (closes is None or _OPENS.search(text, 0, closes.start())):
-        return _LEFT.sub("", text)  # without a thought, or it speaks of the markers
+        return _without(_LEFT, text)  # without a thought, or it speaks of the markers
     while closes is not None:
-        text = text[closes.end() :]
-        opens, closes = _opens(text), _CLOSES.search(text)
+        begin = closes.end()
+        opens, closes = _opens(text, begin), _CLOSES.search(text, begin)
         if not opens:
-            return _ENDS.sub("", text) if closes is None else None
+            return _without(_ENDS, text[begin:]) if closes is None else None
     return None
 
 
-def _opens(text: str) -> bool:
-    return _OPENS.match(text.lstrip()) is not None
+def _opens(text: str, begin: int) -> bool:
+    return _OPENS_NEXT.match(text, begin) is not None
+
+
+def _without(ends: re.Pattern[str], text: str) -> str:
+    """`text` without the ends that a server left behind it, and without the spaces there."""
+    end = _bare_end(text, len(text))
+    while found := ends.search(text, max(0, end - _LONGEST), end):
+        end = _bare_end(text, found.start())
+    return text[:end]
+
+
+def _bare_end(text: str, end: int) -> int:
+    """Where `text`, up to `end`, has its last spaces."""
+    while end and text[end - 1].isspace():
+        end -= 1
+    return end
 
 
 def _in_words(text: str) -> tuple[str | None] | None:
@@ -97,7 +113,7 @@ def _in_words(text: str) -> tuple[str | None] | None:
 
 def is_left_behind(shown: bytes) -> bool:
     """Whether `shown`, without its spaces, is what closes an answer."""
-    return _ENDS.fullmatch(shown.decode("utf-8", "replace")) is not None
+    return not _without(_ENDS, shown.decode("utf-8", "replace"))
 
 
 def is_closed(shown: bytes) -> bool:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from knowgate.backends.alignment import Ended, align
 from knowgate.backends.chat import Chat, read_chat
 from knowgate.backends.protocol import Finish
+from knowgate.backends.reasoning import answer_of
 from knowgate.backends.tokens import squeezed
 from knowgate.records import PTKind
 
@@ -292,6 +293,23 @@ def test_a_text_of_which_a_token_is_missing_is_not_aligned(text: str, cuts: set[
     lost = data.draw(st.integers(0, len(own) - 1))
     assume(squeezed(own[lost]))
     assert align([token for at, token in enumerate(own) if at != lost], text, STOPPED) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "B" + "\n" * 200_000 + "x",
+        "B" + " <|a|>" * 50_000,
+        "<think></think>" * 50_000 + "B",
+        "<think " * 50_000 + "B",
+        "<|channel|>" + " " * 200_000 + "B",
+        "</think>" * 50_000,
+    ],
+)
+def test_where_thoughts_end_is_seen_in_one_pass(text: str) -> None:
+    """A pass for each space or marker would take hours here."""
+    answer_of(text)
+    answer_of(text, within=True)
 
 
 def test_real_answers_of_llama_cpp_are_aligned() -> None:
