@@ -267,7 +267,7 @@ def _unwatched(name: str, watched: datetime, newest: datetime | None) -> Finding
 def _failing(name: str, failed: tuple[job_runs.JobRun, ...]) -> Iterator[Finding]:
     for run in failed:
         window = run.window.end.isoformat(timespec="minutes")
-        found = f"{run.job} until {window} failed {run.token} times: {run.last_error}"
+        found = f"{run.job} until {window} failed, try {run.token}: {run.last_error}"
         again = run.lease_until.isoformat(timespec="minutes")
         cure = f"it is tried again at {again} at the latest, and later windows wait; the scheduler's log says more"
         yield Finding(check=name, state=State.BAD, found=found, cure=cure)

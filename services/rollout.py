@@ -40,6 +40,7 @@ from services.settings import Settings
 from store import assignments, bundles, cascades, promotions, rings
 from store.bundles import BundleStatus
 from store.promotions import Outcome, PromotionRecord
+from store.rings import RingRecord
 
 
 def declare(session: Session, spec: CascadeSpec, settings: Settings, *, now: datetime) -> Assignment:
@@ -182,13 +183,18 @@ def in_force(session: Session, cascade: str, settings: Settings, *, now: datetim
 def answer_rings(session: Session, cascade: str, settings: Settings, *, now: datetime) -> int:
     """Act on every ring of the risk alarm that nobody has acted on, against whatever decides now; how many stopped it.
 
-    Whether the champion is older than what the ring speaks of does not matter: the promise is the cascade's.
+    Whether the champion is older than what the ring speaks of does not matter: the promise is the cascade's. One that
+    was told only, of an alert that is open still, is acted on once the cascade asks for more, unless something was
+    moved since it rang.
     """
     stopped = 0
     for ring in rings.unanswered(session, RISK, cascade):
         held = assignments.assignment(session, cascade)
-        if not _stops(session, cascade):
-            rings.answer_ring(session, ring, "told: alarms.on_risk is alert", now=now)
+        stops = _stops(session, cascade)
+        if ring.answer is not None and (not stops or _moved_since(session, ring)):
+            continue
+        if not stops:
+            rings.answer_ring(session, ring, rings.TOLD, now=now)
         elif held is None or state_of(held) is not State.ACTIVE:
             rings.answer_ring(session, ring, "nothing was kept", now=now)
         else:
@@ -209,6 +215,11 @@ def _require_blameless(session: Session, cascade: str, bundle_id: str, why: Why,
     against = condemned(session, cascade).get(bundle_id)
     if against is not None:
         raise Refused(f"bundle {bundle_id[:12]} is condemned by {against}: {cure}")
+
+
+def _moved_since(session: Session, ring: RingRecord) -> bool:
+    records = promotions.promotions(session, ring.cascade)
+    return any(record.outcome.moves and record.decided_at > ring.rang_at for record in records)
 
 
 def _none_left(former: tuple[str, ...]) -> str:

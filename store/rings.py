@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, func, select, update
+from sqlalchemy import Row, Select, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from store import dialects, documents
@@ -101,9 +101,13 @@ def rings(session: Session, cascade: str, rule: str) -> tuple[RingRecord, ...]:
     return tuple(_record(row) for row in session.execute(query))
 
 
+TOLD = "told: alarms.on_risk is alert"  # the answer where a cascade asks for no more
+
+
 def unanswered(session: Session, rule: str, cascade: str | None = None) -> tuple[RingRecord, ...]:
-    """The rule's rings that nobody has acted on, oldest first."""
-    query = _query(rule).where(RingRow.answered_at.is_(None))
+    """The rule's rings that nobody has acted on, oldest first; of open alerts also those that were told only."""
+    told = and_(RingRow.answer == TOLD, AlertRow.resolved_at.is_(None))
+    query = _query(rule).where(or_(RingRow.answered_at.is_(None), told))
     if cascade is not None:
         query = query.where(AlertRow.cascade == cascade)
     return tuple(_record(row) for row in session.execute(query))

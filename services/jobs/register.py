@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from services.jobs.child import run_child
 from services.jobs.job import JobContext
-from services.jobs.train import TrainingDied, last_words, trainer_environment
+from services.jobs.train import TrainingDied, how_it_ended, trainer_environment
 from store import outbox
 from store.engine import reading
 
@@ -33,5 +33,5 @@ class RegisterSweep:
         command = [sys.executable, "-m", "training", "drain-mlflow", *arguments]
         done = run_child(context, command, environment=trainer_environment(context), limit=LIMIT)
         if done.status != 0:
-            raise TrainingDied(f"registration ended with {done.status}: {last_words(done.errors)}")
+            raise TrainingDied(f"registration {how_it_ended(done)}")
         return due

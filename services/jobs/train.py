@@ -11,6 +11,7 @@ gone by then. A little later it is ended from here.
 
 import json
 import logging
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -18,7 +19,7 @@ from typing import Any
 
 from knowgate import Window
 from services.errors import ServicesError
-from services.jobs.child import run_child
+from services.jobs.child import Ended, run_child
 from services.jobs.job import JobContext
 from services.jobs.timetable import every_cascade, standing
 from services.jobs.windows import last_due_window
@@ -58,8 +59,20 @@ class TrainJob:
         limit = context.settings.job_limit + GRACE
         done = run_child(context, command, environment=trainer_environment(context), limit=limit)
         if done.status != 0:
-            raise TrainingDied(f"the trainer ended with {done.status}: {last_words(done.errors)}")
+            raise TrainingDied(f"the trainer {how_it_ended(done)}")
         return _told(json.loads(done.output.strip().splitlines()[-1]))
+
+
+def how_it_ended(done: Ended) -> str:
+    """Its status, or the signal that killed it, and what it said last."""
+    if done.status >= 0:
+        ended = f"ended with {done.status}"
+    elif done.status == -signal.SIGKILL:
+        ended = "was killed (SIGKILL), as the system does when memory runs out"
+    else:
+        ended = f"was ended by {signal.strsignal(-done.status) or 'a signal'} (signal {-done.status})"
+    said = last_words(done.errors)
+    return f"{ended}: {said}" if said else f"{ended}, and said nothing"
 
 
 def last_words(errors: str) -> str:

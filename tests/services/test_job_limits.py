@@ -14,9 +14,9 @@ from sqlalchemy import Engine
 
 from knowgate import Window
 from services.clock import SimulatedClock
-from services.jobs.child import ChildTooSlow, run_child
+from services.jobs.child import ChildTooSlow, Ended, run_child
 from services.jobs.job import RETRY_AFTER, JobContext, JobStopped, raise_if_stopping, run_due
-from services.jobs.train import TrainJob
+from services.jobs.train import TrainJob, how_it_ended
 from services.jobs.windows import due_windows
 from services.settings import Settings
 from store import job_runs
@@ -184,3 +184,15 @@ def wait_for(reached: Callable[[], bool]) -> None:
     while not reached():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("status", "errors", "told"),
+    [
+        (1, "no such file\n", "ended with 1: no such file"),
+        (-9, "", "was killed (SIGKILL), as the system does when memory runs out, and said nothing"),
+        (-11, "", "was ended by Segmentation fault (signal 11), and said nothing"),
+    ],
+)
+def test_how_a_trainer_ended_is_said_in_words(status: int, errors: str, told: str) -> None:
+    assert how_it_ended(Ended(status=status, output="", errors=errors)) == told

@@ -160,6 +160,33 @@ def test_who_asks_to_be_told_only_is_told_of_every_ring_and_promotes_nothing_on_
     assert deployment.in_force.champion == fresh, "what was certified on decisions since the ring need not wait"
 
 
+def test_who_asks_for_a_stop_while_the_alert_is_open_is_stopped_for_the_rings_that_were_told(
+    deployment: Deployment,
+) -> None:
+    def ask(for_what: OnRisk) -> None:
+        declare(deployment, lambda spec: replace(spec, alarms=replace(spec.alarms, on_risk=for_what)))
+        deployment.tick()
+
+    (champion,) = in_force_one_after_the_other(deployment, "champion")
+    ask(OnRisk.ALERT)
+    deployment.later()
+    deployment.ring()
+    deployment.tick()
+    assert deployment.state == "active"
+    ask(OnRisk.ESCALATE_ALL)
+    assert (deployment.state, deployment.rings[0].stopped) == ("stopped", champion)
+    with transaction(deployment.engine) as session:
+        why = Why(reason="on purpose", by="ada", despite_alarm="labels were wrong")
+        rollout.resume(session, deployment.in_force, deployment.settings, why, now=deployment.later())
+    ask(OnRisk.ALERT)
+    deployment.later()
+    deployment.ring()
+    deployment.tick()
+    in_force_one_after_the_other(deployment, "next")
+    ask(OnRisk.ESCALATE_ALL)
+    assert deployment.state == "active", "what came into force after the ring is not what rang"
+
+
 def test_a_challenger_that_waits_is_written_down_once(deployment: Deployment) -> None:
     deployment.certified("champion")
     deployment.tick()
