@@ -139,6 +139,7 @@ class Reader:
         back, name = LOOK_BACK + self.spec.horizon, FigureName.LATE_DECISIONS.value
         with reading(self._engine) as session:
             rows = figures(session, self.spec.name, names=[name], since=self.now - back)
+            rows = rows or figures(session, self.spec.name, names=[name])  # nobody watched for longer than that
             last = lateness_of(rows).last_watched()
             if last is None:
                 return lateness_of(rows), ()

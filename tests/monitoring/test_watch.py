@@ -592,6 +592,16 @@ def test_decisions_of_a_window_that_was_passed_over_have_figures_and_history_of_
     assert figure(deployment, "late_decisions", passed_over) == 10
 
 
+def test_decisions_that_came_late_are_found_after_a_month_in_which_nobody_watched(deployment):
+    deployment.put(list(deployment.day_of_traffic(0))[:40])
+    deployment.watch(0, 0)
+    deployment.put(list(deployment.day_of_traffic(0, seed=1))[:10], received_at=deployment.cast.DAY + 20 * DAY)
+    outcome = deployment.watch(31, 0)
+    first = Window(start=deployment.cast.DAY, end=deployment.cast.DAY + deployment.cast.EVERY)
+    assert outcome.again == (first,)
+    assert figure(deployment, "late_decisions", first) == 10
+
+
 def test_a_model_that_nobody_declared_is_heard_of_in_decisions_that_come_late(deployment):
     traffic = list(deployment.day_of_traffic(0))
     deployment.put(traffic[:39])
