@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+ROOT_EXPECTED = "it is a root that paths are added to: leave out what follows ? or #"
 EXPECTED = "an http:// or https:// address is expected, e.g. http://host:8000/v1"
 
 
@@ -38,6 +39,11 @@ def holds_credentials(url: str) -> bool:
     (True, False)
     """
     return "@" in re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0]
+
+
+def is_root(url: str) -> bool:
+    """Whether paths can be added to its end: there is no query and no fragment, which may also hold a secret."""
+    return not set(url) & set("?#")
 
 
 def _is_host(host: str) -> bool:

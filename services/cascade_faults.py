@@ -14,6 +14,7 @@ from services import addresses
 BACKENDS = ("external", "transformers", "openai", "vllm", "sglang")
 REMOTE = ("openai", "vllm", "sglang")
 LARGEST_ALPHA = 0.5  # an alarm that is false more often than a coin tells nothing
+KEY_INSTEAD = "name the variable of its key in api_key_variable"
 Fault = tuple[str, object, str]  # field, value, cure
 
 
@@ -26,7 +27,9 @@ def _of_tier(tier: TierSpec) -> Iterator[Fault]:
     if tier.backend in REMOTE and tier.endpoint is None:
         yield "endpoint", None, f"backend {tier.backend} is asked somewhere: give its root, e.g. http://host:8000/v1"
     if tier.endpoint is not None:
-        yield from _of_address("endpoint", tier.endpoint, "name the variable of its key in api_key_variable")
+        yield from _of_address("endpoint", tier.endpoint, KEY_INSTEAD)
+        if not addresses.is_root(tier.endpoint):
+            yield "endpoint", shown_url(tier.endpoint), f"{addresses.ROOT_EXPECTED}; {KEY_INSTEAD}"
     if any(layer < 0 for layer in tier.layers):
         yield "layers", list(tier.layers), "layers count from 0, the embedding output"
     if len(set(tier.layers)) != len(tier.layers):
@@ -48,6 +51,8 @@ def _of_webhooks(spec: CascadeSpec, networks: Sequence[str]) -> Iterator[Fault]:
     instead = "messages are signed with KNOWGATE_WEBHOOK_SECRET"
     for index, url in enumerate(spec.webhooks):
         yield from _of_address(f"webhooks[{index}]", url, instead, networks)
+        if "#" in url:
+            yield f"webhooks[{index}]", shown_url(url), "what follows a # is sent nowhere: leave it out"
 
 
 def _of_alarms(alarms: Alarms) -> Iterator[Fault]:

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST_HEAD_BYTES = 64 * 2**10
 MOST_CONNECTIONS = 2000  # and at most half of the files that this process may open
+_PIECE = 1024  # bytes of a head that need no look of their own
 
 _turns = itertools.count()  # the event loop's clock stands still while it takes a crowd in
 
@@ -77,7 +78,13 @@ class BoundedProtocol(H11Protocol):
         """What came may have completed what is waited for."""
         if self._lingering.lingers:
             return
-        super().data_received(data)
+        if self.conn.their_state is h11.IDLE and len(data) > _PIECE:
+            # h11 bounds a head that is not whole: so one that came at once must not be whole before it is too long.
+            room = MOST_HEAD_BYTES + 1 - len(self.conn.trailing_data[0])
+            super().data_received(data[:room])
+            data = b"" if self.transport.is_closing() else data[room:]
+        if data:
+            super().data_received(data)
         self._watch()
 
     def on_response_complete(self) -> None:

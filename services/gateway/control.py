@@ -23,7 +23,7 @@ def control_url(given: str | None, settings: Settings) -> str:
         return f"http://{host}:{settings.port}"
     scheme, mark, rest = given.partition("://")
     usable = addresses.is_address(f"{scheme.lower()}{mark}{rest}") and given.isascii()
-    if not usable or addresses.holds_credentials(given) or set(rest) & set("?#"):  # a root has no query, no fragment
+    if not usable or addresses.holds_credentials(given) or not addresses.is_root(given):
         raise InputInvalid(f"--control is {given!r}: give the control plane's address as http(s)://host[:port]")
     return given
 

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from knowgate.networks import fault_of_host
 from knowgate.records import LabelSource, Window
+from knowgate.shown import shown_url
 from knowgate.spec import CascadeSpec
 from monitoring.judges import measured_errors
 from services import addresses
@@ -54,10 +55,13 @@ class JudgeAt:
                 "--endpoint is (not shown): it holds user or password; set KNOWGATE_JUDGE_API_KEY instead"
             )
         if not addresses.is_address(self.endpoint):
-            raise InputInvalid(f"--endpoint is {self.endpoint!r}: {addresses.EXPECTED}")
-        fault = fault_of_host(addresses.host_of(self.endpoint))
+            fault: str | None = addresses.EXPECTED
+        elif not addresses.is_root(self.endpoint):
+            fault = f"{addresses.ROOT_EXPECTED}; set KNOWGATE_JUDGE_API_KEY for its key"
+        else:
+            fault = fault_of_host(addresses.host_of(self.endpoint))
         if fault is not None:
-            raise InputInvalid(f"--endpoint is {self.endpoint!r}: {fault}")
+            raise InputInvalid(f"--endpoint is {shown_url(self.endpoint)!r}: {fault}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -115,6 +115,16 @@ def test_a_head_without_end_is_not_read_on(app: tuple[FastAPI, str]) -> None:
     assert sent < 2**24  # what lay in the sockets' own buffers; 32 MiB were offered
 
 
+@pytest.mark.parametrize("filler", [b"X: " + b"a" * 66_000 + b"\r\n", b"X: aaaaaaaaaa\r\n" * 5000])
+def test_a_head_that_is_too_long_is_refused_though_it_comes_at_once(app: tuple[FastAPI, str], filler: bytes) -> None:
+    with served(app[0]) as port:
+        with connected(port, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n" + filler + b"\r\n") as connection:
+            assert b"HTTP/1.1 200" not in rest(connection)
+        long = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 60_000 + b"\r\n"
+        with connected(port, long + b"Connection: close\r\n\r\n") as connection:
+            assert rest(connection).startswith(b"HTTP/1.1 200")
+
+
 def test_a_crowd_of_half_open_connections_keeps_nobody_out(app: tuple[FastAPI, str]) -> None:
     with served(app[0], most_connections=5) as port, ExitStack() as crowd:
         waiting = [crowd.enter_context(connected(port, b"GET / HTTP/1.1\r\n")) for _ in range(40)]

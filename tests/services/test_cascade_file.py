@@ -226,6 +226,15 @@ def test_an_address_that_no_model_or_receiver_has_is_refused_where_it_is_declare
     assert any(why in told for why in ("not asked", "another spelling", "address is expected"))
 
 
+@pytest.mark.parametrize("url", ["http://h:8000/v1?api-key=hunter2", "http://h/v1#hunter2", "http://h?hunter2"])
+def test_an_endpoint_is_a_root_without_a_query(url: str) -> None:
+    told = faults_of(f"{SMALLEST}endpoint = {json.dumps(url)}\n")
+    assert "tiers[1].endpoint is" in told and "root" in told and "api_key_variable" in told
+    assert "hunter2" not in told
+    assert "webhooks[0] is" in faults_of(f'webhooks = ["http://h/x#@169.254.169.254/"]\n{SMALLEST}')
+    assert parse_cascade(f'webhooks = ["http://h/x?key=1"]\n{SMALLEST}').webhooks == ("http://h/x?key=1",)
+
+
 def test_a_webhook_may_lie_where_the_setting_allows_it() -> None:
     text = f'webhooks = ["http://169.254.7.9/hook"]\n{SMALLEST}'
     assert parse_cascade(text, webhook_networks=("169.254.7.0/24",)).webhooks == ("http://169.254.7.9/hook",)

@@ -19,6 +19,7 @@ from knowgate.ids import new_decision_id
 from knowgate.policy import Policy, PolicyKind, decide
 from knowgate.privacy import Purpose, SecretKey
 from knowgate.records import Attempt, Decision, Label, LabelSource, Role, Signals
+from knowgate.shown import shown_url
 from knowgate.spec import CascadeSpec, Privacy
 from services.cascade_file import parse_cascade
 from services.command_line import app, exit_code_of
@@ -348,8 +349,10 @@ def test_a_judge_needs_no_label_of_what_was_erased(
 @pytest.mark.parametrize("url", ["http://[::1", "http://h:abc/v1", "HTTP://h", "http://", "http://...", "http://a b"])
 def test_a_judge_at_no_address_is_refused_before_it_is_asked(run: Run, url: str) -> None:
     assert run("grade", "--endpoint", url, "--model", "m", code=2) == (
-        f"--endpoint is {url!r}: an http:// or https:// address is expected, e.g. http://host:8000/v1"
+        f"--endpoint is {shown_url(url)!r}: an http:// or https:// address is expected, e.g. http://host:8000/v1"
     )
+    told = run("grade", "--endpoint", "http://h/v1?key=hunter2", "--model", "m", code=2)
+    assert "hunter2" not in told and "KNOWGATE_JUDGE_API_KEY" in told
     told = run("grade", "--endpoint", "http://user:hunter2@h/v1", "--model", "m", code=2)
     assert "KNOWGATE_JUDGE_API_KEY" in told and "hunter2" not in told
 

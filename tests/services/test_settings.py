@@ -1,8 +1,11 @@
 """The environment is read once, strictly, and secrets stay out of sight."""
 
+import base64
 import re
+import threading
 import tokenize
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
 
@@ -128,6 +131,29 @@ def test_a_webhook_secret_that_is_no_base64_or_too_short_is_refused_with_the_cur
     with pytest.raises(SettingInvalid, match="whsec_ and the base64 of 16 bytes or more") as caught:
         read_settings({"KNOWGATE_WEBHOOK_SECRET": given})
     assert "hunter2" not in str(caught.value) and "aHVudGVyMg" not in str(caught.value)
+
+
+def test_the_doctor_signs_in_to_mlflow_as_its_address_says(tmp_path: Path) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, self.headers["Authorization"]))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        address = f"http://me:hunter%232@127.0.0.1:{server.server_port}/mlflow/"
+        given = {"KNOWGATE_DATA_DIR": str(tmp_path), "KNOWGATE_MLFLOW_URL": address}
+        findings = list(examine(read_settings(given), now=datetime(2026, 3, 1, tzinfo=UTC)))
+        server.shutdown()
+    (told,) = [finding for finding in findings if finding.check == "mlflow"]
+    assert "answers" in told.found and "hunter" not in told.found
+    assert asked == [("/mlflow/health", f"Basic {base64.b64encode(b'me:hunter#2').decode()}")]
 
 
 def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
