@@ -37,7 +37,7 @@ from services.backup_manifest import (
     sha256_of,
     verified_manifest,
 )
-from services.database import closing_engine
+from services.database import answering, closing_engine
 from services.errors import InputInvalid, ServicesError
 from services.settings import Settings, child_environment
 from store import schema
@@ -184,7 +184,7 @@ def _require_empty(settings: Settings, url: URL) -> None:
                 f"{shown} exists; a backup is restored into an empty deployment: move the file away first"
             )
         return
-    with closing_engine(settings) as engine:
+    with closing_engine(settings) as engine, answering(engine):
         found = schema.current(engine)
     if found is not None:
         raise InputInvalid(f"{shown} has a schema already; a backup is restored into an empty database: make a new one")

@@ -22,6 +22,7 @@ from typing import Any, TypeVar, cast
 from knowgate import codec
 from knowgate.errors import RecordInvalid
 from knowgate.policy import PolicyKind
+from knowgate.shown import shown_url
 from knowgate.spec import RULES, CascadeSpec, TierSpec
 from services.cascade_faults import further_faults
 from services.durations import EXPECTED, parse_duration
@@ -86,6 +87,7 @@ class _Bad:
 
 BAD = _Bad()
 STAND_IN_URL = "http://stand-in"
+_MAY_BE_SECRET = re.compile(r"key(?!\w*_variable)|secret|token(?!s)|passw|webhook", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,9 +171,19 @@ class _Reader:
         return record
 
     def _bad(self, path: str, value: object, cure: str) -> object:
-        told = "missing" if value is None else _tell(value)
+        told = "missing" if value is None else _tell_safely(path, value)
         self.faults.append(f"{path or 'the file'} is {told}: {cure}")
         return BAD
+
+
+def _tell_safely(path: str, value: object) -> str:
+    """A value that may be a secret, by what its key is called, is not shown: of an address its host alone."""
+    if not _MAY_BE_SECRET.search(path.rpartition(".")[2]) or not isinstance(value, (str, list, dict)):
+        return _tell(value)
+    if not isinstance(value, str) or "://" not in value:
+        return "(not shown)"
+    scheme, _, rest = value.partition("://")
+    return _tell(f"{scheme}://{shown_url(f'http://{rest}').removeprefix('http://')}")
 
 
 def _tell(value: object) -> str:

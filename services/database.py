@@ -75,16 +75,27 @@ def _is_missing(settings: Settings) -> bool:
     return url.get_backend_name() == "sqlite" and bool(url.database) and not Path(url.database or "").exists()
 
 
-def _prepare(engine: Engine) -> None:
-    shown = shown_url(engine.url.render_as_string(hide_password=False))
+@contextmanager
+def answering(engine: Engine) -> Iterator[None]:
+    """Raises InputInvalid where the database does not answer within the block."""
     try:
+        yield
+    except DatabaseError as error:
+        cure = "check KNOWGATE_DATABASE_URL, and that the server runs or the file is a database"
+        raise InputInvalid(f"database {_shown(engine)} does not answer: {error.orig}; {cure}") from error
+
+
+def _shown(engine: Engine) -> str:
+    return shown_url(engine.url.render_as_string(hide_password=False))
+
+
+def _prepare(engine: Engine) -> None:
+    with answering(engine):
         found, wanted = schema.current(engine), schema.head()
         if found == wanted:
             return
         if engine.dialect.name == "sqlite":
             schema.upgrade(engine)
             return
-    except DatabaseError as error:
-        cure = "check KNOWGATE_DATABASE_URL, and that the server runs or the file is a database"
-        raise InputInvalid(f"database {shown} does not answer: {error.orig}; {cure}") from error
+    shown = _shown(engine)
     raise InputInvalid(f"database {shown} is at revision {found}, the code needs {wanted}: run `knowgate db upgrade`")

@@ -69,6 +69,8 @@ def read_head(place: str) -> Head:
         with fsspec.open(place, "rb") as file:
             note = file.read(10_000).decode()
         return parse_head(note)
+    except FileNotFoundError as error:
+        raise InputInvalid(f"{place} is not there: name the file or fsspec URL of an exported head") from error
     except (OSError, ValueError, ImportError) as error:
         raise InputInvalid(f"{place} is no head of a ledger: {error}") from error
 

@@ -235,6 +235,22 @@ def test_an_endpoint_is_a_root_without_a_query(url: str) -> None:
     assert parse_cascade(f'webhooks = ["http://h/x?key=1"]\n{SMALLEST}').webhooks == ("http://h/x?key=1",)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        'webhooks = "https://h/hunter2"',
+        'webhooks = ["htps://h/hunter2?hunter2"]',
+        'webhooks = ["hunter2"]',
+        'webhook = ["https://h/hunter2"]',
+        'api_key = "hunter2"',
+        'password = { it = "hunter2" }',
+    ],
+)
+def test_what_may_be_a_secret_is_not_shown_whatever_is_wrong_with_it(line: str) -> None:
+    told = faults_of(f"{line}\n{SMALLEST}")
+    assert line.partition(" ")[0] in told and "hunter2" not in told
+
+
 def test_a_webhook_may_lie_where_the_setting_allows_it() -> None:
     text = f'webhooks = ["http://169.254.7.9/hook"]\n{SMALLEST}'
     assert parse_cascade(text, webhook_networks=("169.254.7.0/24",)).webhooks == ("http://169.254.7.9/hook",)

@@ -504,3 +504,14 @@ def test_a_record_is_printed_for_people_too(run: Run, cascade_toml: Path, trivia
     assert "state" in run("doctor").stdout
     assert "name" in run("token", "list").stdout
     assert CascadeSpec.__name__ not in run("cascade", "show", trivia).stdout
+
+
+@pytest.mark.parametrize("command", [("db", "upgrade"), ("db", "check"), ("token", "list")])
+def test_a_database_that_does_not_answer_is_told_in_one_message(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KNOWGATE_DATABASE_URL", "postgresql+psycopg://me:hunter2@127.0.0.1:9/knowgate")
+    result = CliRunner().invoke(app, [*command])
+    assert isinstance(result.exception, InputInvalid)
+    assert "***@127.0.0.1:9/knowgate does not answer" in str(result.exception)
+    assert "hunter2" not in str(result.exception)

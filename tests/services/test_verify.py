@@ -417,6 +417,8 @@ def test_a_head_that_was_changed_on_its_way_is_no_head(deployed: Deployed, spoil
     ["", "knowgate.ledger\n1\n", "other\n1\nAAAA\nbatch x\n\n", "knowgate.ledger\n01\nAAAA\nbatch x\n\n", "\x00" * 50],
 )
 def test_what_is_no_head_is_refused(tmp_path: Path, note: str) -> None:
+    with pytest.raises(InputInvalid, match="is not there"):
+        read_head(str(tmp_path / "head"))
     (tmp_path / "head").write_text(note)
     with pytest.raises(InputInvalid, match="no head"):
         read_head(str(tmp_path / "head"))
