@@ -93,6 +93,10 @@ def restore(settings: Settings, folder: Path) -> Manifest:
     url = make_url(settings.database_url)
     if url.get_backend_name() != manifest.database:
         raise InputInvalid(f"the backup is of {manifest.database}, KNOWGATE_DATABASE_URL of {url.get_backend_name()}")
+    if manifest.schema not in (schema.head(), *schema.former()):
+        raise InputInvalid(
+            f"the backup's schema is {manifest.schema!r}, which is not known here; use the version that made it"
+        )
     _require_empty(settings, url)
     _put_shards(folder, manifest, settings.shards_url)
     if (folder / KEY).exists() and settings.hash_key is None:
@@ -118,9 +122,22 @@ def _put_sqlite(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{target.name}.restored")
     shutil.copy(source, fresh)
+    if (fault := _fault_of_sqlite(fresh)) is not None:
+        fresh.unlink()
+        raise BackupFailed(f"{source} is no whole database ({fault}): nothing was restored; take another backup")
     with fresh.open("rb+") as file:
         os.fsync(file.fileno())
     fresh.replace(target)
+
+
+def _fault_of_sqlite(path: Path) -> str | None:
+    try:
+        with closing(sqlite3.connect(path)) as read:
+            found = str(read.execute("PRAGMA quick_check(1)").fetchone()[0])
+            read.execute("SELECT version_num FROM alembic_version")
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return None if found == "ok" else found
 
 
 def _copy_shards(engine: Engine, shards_url: str, folder: Path) -> None:
@@ -154,7 +171,13 @@ def _point_shards(settings: Settings, manifest: Manifest) -> None:
     Superseded shards are forgotten: their URLs are those of the deployment that was backed up, whose files are its own.
     """
     listed = {file.path for file in manifest.files}
-    with closing_engine(settings) as engine, transaction(engine) as session:
+    with closing_engine(settings) as engine:
+        schema.upgrade(engine)  # a backup of a former version has its schema
+        _point(engine, listed, settings, manifest)
+
+
+def _point(engine: Engine, listed: set[str], settings: Settings, manifest: Manifest) -> None:
+    with transaction(engine) as session:
         forget_superseded(session)
         for shard in shards(session):
             within = _within(shard.url, manifest.shards_url)

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from importlib import util
 from pathlib import Path
@@ -21,7 +23,7 @@ from services.backup import BackupFailed, back_up, restore
 from services.backup_manifest import verified_manifest
 from services.errors import InputInvalid
 from services.settings import Settings, hash_key
-from store import decisions, shards, vectors
+from store import decisions, schema, shards, vectors
 from store.engine import open_engine, reading
 from store.schema import current
 
@@ -191,6 +193,54 @@ def test_a_manifest_without_its_files_restores_nothing(
         (folder / "manifest.json").write_text(whole)
     assert not elsewhere.data_dir.exists()
     restore(elsewhere, folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"no database at all" * 200, None])
+def test_a_file_that_is_no_whole_database_is_not_put_in_place(
+    sqlite_url: str, settings: Settings, tmp_path: Path, content: bytes | None
+) -> None:
+    here = settings.model_copy(update={"database_url": sqlite_url, "hash_key": None})
+    folder = tmp_path / "backup"
+    engine = open_engine(sqlite_url)
+    back_up(here, engine, folder, now=datetime(2026, 3, 1, tzinfo=UTC))
+    engine.dispose()
+    whole = (folder / "database.sqlite").read_bytes()
+    (folder / "database.sqlite").write_bytes(whole[: len(whole) // 2] if content is None else content)
+    listed(folder, lambda document: document.update(files=[entry(folder, "database.sqlite")]))
+    place = tmp_path / "elsewhere"
+    url = f"sqlite:///{place}/knowgate.db"
+    there = here.model_copy(update={"data_dir": place, "shards_url": str(place / "shards"), "database_url": url})
+    with pytest.raises(BackupFailed, match="no whole database"):
+        restore(there, folder)
+    (folder / "database.sqlite").write_bytes(whole)
+    listed(folder, lambda document: document.update(files=[entry(folder, "database.sqlite")]))
+    restore(there, folder)
+
+
+def test_a_backup_of_a_former_version_is_brought_up_to_date_and_one_of_a_later_version_is_refused(
+    sqlite_url: str, settings: Settings, tmp_path: Path
+) -> None:
+    here = settings.model_copy(update={"database_url": sqlite_url, "hash_key": None})
+    folder, place = tmp_path / "backup", tmp_path / "elsewhere"
+    engine = open_engine(sqlite_url)
+    back_up(here, engine, folder, now=datetime(2026, 3, 1, tzinfo=UTC))
+    engine.dispose()
+    former = open_engine(f"sqlite:///{folder / 'database.sqlite'}")
+    schema.downgrade(former, "0011")
+    former.dispose()
+    with closing(sqlite3.connect(folder / "database.sqlite")) as file:
+        file.execute("PRAGMA journal_mode = DELETE")
+    files = [entry(folder, "database.sqlite")]
+    url = f"sqlite:///{place}/knowgate.db"
+    there = here.model_copy(update={"data_dir": place, "shards_url": str(place / "shards"), "database_url": url})
+    listed(folder, lambda document: document.update(schema="9999", files=files))
+    with pytest.raises(InputInvalid, match=r"'9999'.*not known here"):
+        restore(there, folder)
+    listed(folder, lambda document: document.update(schema="0011"))
+    restore(there, folder)
+    restored = open_engine(url)
+    assert current(restored) == schema.head()
+    restored.dispose()
 
 
 def test_a_backup_that_holds_a_link_or_a_file_of_its_own_restores_nothing(
