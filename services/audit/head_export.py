@@ -1,10 +1,13 @@
-"""Putting heads where they are kept: a folder or an object store, one file per head, none ever overwritten."""
+"""Putting heads where they are kept: a folder or an object store, one file per head, none ever overwritten; or a
+webhook, whose receiver keeps what it is sent."""
 
 import logging
 
 import fsspec
+import httpx
 from sqlalchemy import Engine
 
+from knowgate.shown import masked, shown_url
 from services.audit.heads import Head, head_of
 from services.errors import InputInvalid
 from services.settings import Settings
@@ -12,6 +15,8 @@ from store import ledger
 from store.engine import reading
 
 log = logging.getLogger("knowgate.ledger")
+
+_POST_S = 10.0
 
 
 def export_head(engine: Engine, settings: Settings) -> str | None:
@@ -21,16 +26,33 @@ def export_head(engine: Engine, settings: Settings) -> str | None:
     if not hashes:
         return None
     head = head_of(hashes, settings.signing_key)
-    place = f"{settings.heads_url.rstrip('/')}/{head.name}"
     try:
-        filesystem, path = fsspec.core.url_to_fs(place)
-        if filesystem.exists(path):
-            return None
-        put_head(head, place)
+        return _put_away(head, settings.heads_url)
     except Exception as error:  # noqa: BLE001 whatever a file system of any kind raises: sealing must not end by it
-        log.error("the head of batch %d could not be put into KNOWGATE_HEADS_URL: %s", head.batches, error)
+        what = masked(str(error)).replace(settings.heads_url, shown_url(settings.heads_url))
+        log.error("the head of batch %d could not be put into KNOWGATE_HEADS_URL: %s", head.batches, what)
         return None
+
+
+def _put_away(head: Head, heads_url: str) -> str | None:
+    """Its place; None where it is there."""
+    if heads_url.startswith(("http://", "https://")):
+        _post_head(head, heads_url)
+        return shown_url(heads_url)
+    place = f"{heads_url.rstrip('/')}/{head.name}"
+    filesystem, path = fsspec.core.url_to_fs(place)
+    if filesystem.exists(path):
+        return None
+    put_head(head, place)
     return place
+
+
+def _post_head(head: Head, url: str) -> None:
+    """Send a head to a webhook. Raises InputInvalid unless it is received: the next seal's head speaks of all before."""
+    headers = {"Content-Type": "text/plain; charset=utf-8", "Knowgate-Head": head.name}
+    answer = httpx.post(url, content=head.note.encode(), headers=headers, timeout=_POST_S, follow_redirects=False)
+    if not answer.is_success:
+        raise InputInvalid(f"{shown_url(url)} answered {answer.status_code}")
 
 
 def put_head(head: Head, place: str) -> None:

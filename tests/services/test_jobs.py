@@ -1,10 +1,13 @@
 """Jobs: due windows follow from what is finished; an effect is single; a failure is released and tried again."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 
 import hypothesis
 import pytest
@@ -15,7 +18,7 @@ from sqlalchemy import Engine, update
 from knowgate import Decision, Window, codec, new_decision_id
 from knowgate.errors import RecordInvalid
 from knowgate.spec import Schedule
-from services.audit.heads import read_head
+from services.audit.heads import parse_head, read_head
 from services.audit.verify import verify_ledger
 from services.cascade_file import parse_cascade
 from services.checkup import State, examine
@@ -313,6 +316,50 @@ def test_sealing_leaves_nothing_open(context: JobContext) -> None:
 def only_file(folder: str) -> Path:
     (file,) = Path(folder).iterdir()
     return file
+
+
+class _Keeper(BaseHTTPRequestHandler):
+    """Keeps what it is sent, and answers with the next status of its server's list, else 204."""
+
+    def do_POST(self) -> None:
+        self.server.kept.append(self.rfile.read(int(self.headers["Content-Length"])).decode())  # type: ignore[attr-defined]
+        answers = self.server.answers  # type: ignore[attr-defined]
+        self.send_response(answers.pop(0) if answers else 204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.mark.usefixtures("trivia")
+def test_a_head_is_posted_to_a_webhook_and_one_that_was_refused_is_made_good_by_the_next(
+    context: JobContext, clock: SimulatedClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = HTTPServer(("127.0.0.1", 0), _Keeper)
+    server.kept, server.answers = [], [500]  # type: ignore[attr-defined]
+    with running_in_thread(server):
+        url = f"http://127.0.0.1:{server.server_port}/heads/secret-path"
+        told = replace(context, settings=context.settings.model_copy(update={"heads_url": url}))
+        run_due(told, SealJob())
+        assert "answered 500" in caplog.text and "secret-path" not in caplog.text
+        clock.set(clock.now() + timedelta(minutes=11))
+        run_due(told, SealJob())
+    first, second = (parse_head(note) for note in server.kept)  # type: ignore[attr-defined]
+    assert (first.batches, second.batches) == (1, 2)
+    with reading(context.engine) as session:
+        assert verify_ledger(session, head=second).verified
+
+
+@contextmanager
+def running_in_thread(server: HTTPServer) -> Iterator[None]:
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @pytest.mark.usefixtures("trivia")
