@@ -48,7 +48,7 @@ def _put_away(head: Head, heads_url: str) -> str | None:
 
 
 def _post_head(head: Head, url: str) -> None:
-    """Send a head to a webhook. Raises InputInvalid unless it is received: the next seal's head speaks of all before."""
+    """Send a head to a webhook. Raises InputInvalid unless it is received; the next seal sends the newest again."""
     headers = {"Content-Type": "text/plain; charset=utf-8", "Knowgate-Head": head.name}
     answer = httpx.post(url, content=head.note.encode(), headers=headers, timeout=_POST_S, follow_redirects=False)
     if not answer.is_success:
