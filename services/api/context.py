@@ -31,8 +31,8 @@ class Context:
         return self.clock.now().astimezone(UTC)
 
 
-def context_of(request: Request) -> Context:
-    """The context of the application that serves `request`."""
+async def context_of(request: Request) -> Context:
+    """The context of the application that serves `request`; needs no thread, since all of them may be taken."""
     return cast(Context, request.app.state.context)
 
 

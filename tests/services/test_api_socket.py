@@ -120,6 +120,8 @@ def test_a_locked_database_keeps_nobody_from_hearing_that_the_process_lives(
             while engine.pool.checkedout() < 15:  # type: ignore[attr-defined]
                 time.sleep(0.02)  # until requests wait in every connection there is, and in every thread
             assert httpx.get(f"{address}/healthz", timeout=20).json() == {"status": "alive"}
+            ready = httpx.get(f"{address}/readyz", timeout=20)
+            assert ready.status_code == 503 and ready.json()["error"]["field"] == "database"
             assert not any(one.done() for one in sent), "they were still waiting"
         assert all(one.result().stored == 1 for one in sent)
     engine.dispose()

@@ -19,7 +19,7 @@ from services.audit.findings import Problem
 from services.audit.verify import verify_ledger
 from services.jobs.seal import seal_all
 from services.settings import read_settings
-from store import erasure, merkle, schema
+from store import coverage, erasure, leaves, merkle, schema, states
 from store.decisions import decisions_between
 from store.engine import reading, transaction
 from store.labels import labels_of
@@ -105,6 +105,26 @@ def test_nobody_can_add_a_leaf_of_the_former_version(upgraded: Engine) -> None:
         with Session(connection) as session:
             found = verify_ledger(session).problems
     assert any("were there at the upgrade" in problem.what for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "statement"),
+    [("label", "UPDATE label SET correct = 1 - correct"), ("decision", "UPDATE decision SET slice = 'art'")],
+)
+def test_a_further_leaf_takes_nothing_from_what_a_former_one_says(upgraded: Engine, kind: str, statement: str) -> None:
+    cover = coverage.of_kind(kind)
+    assert cover is not None
+    with upgraded.connect() as connection:
+        connection.execute(text("SELECT 1"))
+        with Session(connection) as session:
+            there = [state for page in states.pages(session, cover, 1000) for state in page]
+            keys = [cover.key(state.subject) for state in there if state.document.get("erased_at") is None]
+            connection.execute(text(statement))
+            leaves.note_stored(session, cover, keys)
+            session.flush()
+            found = verify_ledger(session).problems
+    named = {"label": "correct", "decision": "slice"}[kind]
+    assert any(problem.table == kind and named in problem.what for problem in found), found
 
 
 def _leaves(engine: Engine) -> list[dict[str, Any]]:
