@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 from knowgate import CascadeSpec, signing
 from knowgate.errors import RecordInvalid
 from knowgate.shown import masked, shown_url
+from services.audit.head_export import missing_head
 from services.database import closing_engine
 from services.settings import Auth, Settings, is_loopback, unknown_settings
 from services.shard_files import missing, orphans
@@ -74,6 +75,9 @@ def _examine(settings: Settings, now: datetime) -> Iterator[Finding]:
         yield database
         if database.state is State.OK:
             yield from _deployment(engine, settings, now)
+            if (lacking := missing_head(engine, settings)) is not None:
+                cure = "each seal tries again: check that KNOWGATE_HEADS_URL can be written"
+                yield Finding(check="heads", state=State.BAD, found=lacking, cure=cure)
             if shards.state is State.OK:
                 yield from _lost(engine, settings)
                 yield from _leftovers(engine, settings, now)

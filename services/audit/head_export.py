@@ -21,11 +21,9 @@ _POST_S = 10.0
 
 def export_head(engine: Engine, settings: Settings) -> str | None:
     """Put the newest head into KNOWGATE_HEADS_URL; its place, None where it is there or could not be put there."""
-    with reading(engine) as session:
-        hashes = ledger.batch_hashes(session)
-    if not hashes:
+    head = _newest(engine, settings)
+    if head is None:
         return None
-    head = head_of(hashes, settings.signing_key)
     try:
         return _put_away(head, settings.heads_url)
     except Exception as error:  # noqa: BLE001 whatever a file system of any kind raises: sealing must not end by it
@@ -34,14 +32,45 @@ def export_head(engine: Engine, settings: Settings) -> str | None:
         return None
 
 
+def missing_head(engine: Engine, settings: Settings) -> str | None:
+    """Why the newest head is not where it should be; None where it is, where nothing is sealed, or a webhook has it."""
+    head = _newest(engine, settings)
+    if head is None or _is_webhook(settings.heads_url):
+        return None
+    try:
+        if _is_there(_place(head, settings.heads_url)):
+            return None
+    except Exception as error:  # noqa: BLE001 as above
+        return f"the head of batch {head.batches} cannot be looked for: {masked(str(error))}"
+    return f"the head of batch {head.batches} is not in {shown_url(settings.heads_url)}"
+
+
+def _newest(engine: Engine, settings: Settings) -> Head | None:
+    with reading(engine) as session:
+        hashes = ledger.batch_hashes(session)
+    return head_of(hashes, settings.signing_key) if hashes else None
+
+
+def _is_webhook(heads_url: str) -> bool:
+    return heads_url.startswith(("http://", "https://"))
+
+
+def _place(head: Head, heads_url: str) -> str:
+    return f"{heads_url.rstrip('/')}/{head.name}"
+
+
+def _is_there(place: str) -> bool:
+    filesystem, path = fsspec.core.url_to_fs(place)
+    return bool(filesystem.exists(path))
+
+
 def _put_away(head: Head, heads_url: str) -> str | None:
     """Its place; None where it is there."""
-    if heads_url.startswith(("http://", "https://")):
+    if _is_webhook(heads_url):
         _post_head(head, heads_url)
         return shown_url(heads_url)
-    place = f"{heads_url.rstrip('/')}/{head.name}"
-    filesystem, path = fsspec.core.url_to_fs(place)
-    if filesystem.exists(path):
+    place = _place(head, heads_url)
+    if _is_there(place):
         return None
     put_head(head, place)
     return place

@@ -364,13 +364,20 @@ def running_in_thread(server: HTTPServer) -> Iterator[None]:
 
 @pytest.mark.usefixtures("trivia")
 def test_a_head_that_cannot_be_put_away_keeps_nothing_from_being_sealed(
-    context: JobContext, clock: SimulatedClock, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    context: JobContext, clock: SimulatedClock, caplog: pytest.LogCaptureFixture, tmp_path: Path, database_url: str
 ) -> None:
+    def heads(settings: Settings) -> list[str]:
+        told = examine(settings.model_copy(update={"database_url": database_url}), now=NOW)
+        return [finding.found for finding in told if finding.check == "heads"]
+
     (tmp_path / "in_the_way").write_text("a file")
     settings = context.settings.model_copy(update={"heads_url": str(tmp_path / "in_the_way")})
     (outcome,) = run_due(replace(context, settings=settings), SealJob())
     assert outcome.outcome.startswith("sealed")
     assert "KNOWGATE_HEADS_URL" in caplog.text
+    (found,) = heads(settings)
+    assert "batch 1" in found and "in_the_way" in found
     clock.set(clock.now() + timedelta(minutes=11))
     run_due(context, SealJob())
     assert only_file(context.settings.heads_url).name.startswith("000000000001-")
+    assert heads(context.settings) == []
