@@ -9,7 +9,7 @@ One poll, step by step:
 6. acknowledge generation and bundle; a refusal is acknowledged with its reason;
 7. where nobody named the tiers' models, take them from the declaration, once: without a bundle attempts would else be
    of no known model, and teach nothing.
-Any step may fail; then what was in force stays in force, until it expires.
+Any step may fail; then what was in force stays in force, until it expires. But a stop is obeyed without its bundles.
 
 The next poll comes after the interval ± 20 %; after failures the wait doubles, up to a bound.
 """
@@ -19,13 +19,14 @@ import os
 import secrets
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from random import Random
 
 from knowgate import codec, folder, signing
-from knowgate.assignment import Assignment
+from knowgate.assignment import Assignment, Mode
 from knowgate.backoff import next_delay
 from knowgate.bundle import Bundle
 from knowgate.client import Acknowledgement, Client, Fetched
@@ -183,11 +184,25 @@ class Watcher:
         assignment = verified_assignment(
             fetched.content, cascade=self._cascade, public_key=self._public_key, in_force=in_force
         )
-        return Pair(
-            assignment=assignment,
-            champion=self._bundle(assignment.champion),
-            challenger=self._bundle(assignment.challenger),
-        )
+        try:
+            return Pair(
+                assignment=assignment,
+                champion=self._bundle(assignment.champion),
+                challenger=self._bundle(assignment.challenger),
+            )
+        except (BundleRefused, ServiceUnreachable):
+            if assignment.mode is Mode.ESCALATE_ALL:
+                self._stop(fetched.content, assignment)
+            raise
+
+    def _stop(self, content: bytes, assignment: Assignment) -> None:
+        """A stop needs no bundle: it holds, across a restart too, though those that it names cannot be had."""
+        stopped = Pair(assignment=replace(assignment, champion=None, challenger=None))
+        if self._pair is not None and self._pair.assignment == stopped.assignment:
+            return
+        self._pair = stopped
+        self._install(stopped)
+        self._keep(content, assignment)
 
     def _bundle(self, bundle_id: str | None) -> Bundle | None:
         """Fetched by id only when it is neither in force nor in the cache."""

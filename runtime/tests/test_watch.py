@@ -168,6 +168,36 @@ def test_a_spoilt_bundle_is_refused_the_last_good_pair_stays_and_it_is_fetched_a
     assert installed.generations == [1, 2]
 
 
+@pytest.mark.parametrize("answer", [b"spoilt", None])
+def test_a_stop_is_obeyed_at_once_and_after_a_restart_though_its_bundle_cannot_be_had(
+    publish: Make,
+    assignment: Make,
+    small_bundle: Make,
+    installed: Installed,
+    control_plane: Any,
+    watcher: Make,
+    tmp_path: Path,
+    answer: bytes | None,
+) -> None:
+    first, second = small_bundle(), small_bundle(p_t=0.8)
+    watching = watcher(cache=tmp_path)
+    publish(assignment(first), first)
+    watching.poll()
+    publish(assignment(second, generation=2, mode=Mode.ESCALATE_ALL))
+    if answer is None:
+        control_plane.answer(f"GET /v1/bundles/{second.id}", {}, status=503)
+    else:
+        control_plane.answer(f"GET /v1/bundles/{second.id}", answer)
+    assert watching.poll().failed
+    assert watching.poll().failed
+    assert [(pair.assignment.mode, pair.champion) for pair in installed.pairs[1:]] == [(Mode.ESCALATE_ALL, None)]
+    watcher(cache=tmp_path)  # a new process: what the cache holds is no pair, so nothing is kept
+    assert installed.generations == [1, 2]
+    publish(assignment(second, generation=3), second)
+    assert watching.poll() is Polled.TAKEN
+    assert installed.pairs[-1].champion is not None and installed.pairs[-1].champion.id == second.id
+
+
 @pytest.mark.parametrize(
     "body",
     [b"", b"[]", b"not json", b'{"generation": 9}', b'{"generation": 9, "generation": 10}', b'{"schema": "v9"}'],
