@@ -31,6 +31,7 @@ from knowgate.backends.states_file import (
 )
 from knowgate.errors import BackendFailed, RecordInvalid
 from knowgate.records import Fingerprint, PTKind
+from knowgate.storable import fault_of_text
 from knowgate.strict_json import parse
 
 SWEEP_EVERY_S = 60.0
@@ -148,15 +149,10 @@ def _document(content: bytes) -> Any:
         return None
 
 
-def _is_text(path: str) -> bool:
-    """Whether it can be written as UTF-8, as the name of a file has to be."""
-    return not any("\ud800" <= character <= "\udfff" for character in path)
-
-
 def _file_name(document: Any) -> str:
     transfer = document.get("kv_transfer_params") if isinstance(document, dict) else None
     path = transfer.get("hidden_states_path") if isinstance(transfer, dict) else None
-    name = PurePosixPath(path).name if isinstance(path, str) and "\0" not in path and _is_text(path) else ""
+    name = PurePosixPath(path).name if isinstance(path, str) and fault_of_text(path) is None else ""
     if not name.endswith(SUFFIX):
         raise StatesUnreadable(
             f"kv_transfer_params.hidden_states_path is {path!r}; serve with extract_hidden_states and its connector"

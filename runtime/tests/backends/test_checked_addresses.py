@@ -7,6 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+pytest.importorskip("openai")
+
 from knowgate.backends.endpoint import Endpoint
 from knowgate.errors import BackendFailed, Failure
 
