@@ -1,15 +1,10 @@
 """One rule says what can be stored, and everything that takes texts and whole numbers in asks it."""
 
-import re
-from pathlib import Path
-
 import pytest
 
 from knowgate import codec
 from knowgate.errors import RecordInvalid
 from knowgate.storable import LARGEST_INTEGER, fault_of_text
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("text", ["", "é", "\U0001f600", "\x01\x7f\u2028"])
@@ -30,10 +25,3 @@ def test_the_largest_whole_number_is_that_of_64_bits() -> None:
     assert codec.decode(int, LARGEST_INTEGER) == 9_223_372_036_854_775_807
     with pytest.raises(RecordInvalid, match="64 bits"):
         codec.decode(int, LARGEST_INTEGER + 1)
-
-
-def test_no_other_module_has_a_rule_of_its_own() -> None:
-    rooms = ("runtime/knowgate", "store", "monitoring", "training", "services")
-    files = [file for room in rooms for file in (ROOT / room).rglob("*.py")]
-    own = re.compile(r"2(?:\.0)?\*\*63|1 << 63|def \w*_text_cure|\\ud800")
-    assert {file.name for file in files if own.search(file.read_text())} == {"storable.py"}
