@@ -64,7 +64,8 @@ def questions_at(start: datetime, days: int, per_day: int) -> list[Asked]:
     ]
 
 
-@pytest.mark.parametrize("database_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.slow
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 def test_a_row_goes_the_whole_way(database_url: str, mlflow_url: str, tmp_path: Path, spec: CascadeSpec) -> None:
     settings = simulated_settings(tmp_path, seed=SEED).model_copy(
         update={"database_url": database_url, "mlflow_url": mlflow_url}
