@@ -75,6 +75,13 @@ FINGERPRINT = Fingerprint(
 )
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """An empty, migrated database; on PostgreSQL in `make test-all`, since the store's own tests run on both always."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
 @pytest.fixture
 def clock() -> SimulatedClock:
     return SimulatedClock(NOW)
