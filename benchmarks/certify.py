@@ -1,10 +1,11 @@
 """Do certified thresholds keep their promise, and how much do they retain?
 
-Calibration rows are drawn with replacement from recorded outcomes, so the true drop of a threshold is known. Beside the
-product's certificate, on the same resamples: the reference betting bound, the plug-in choice, a Hoeffding bound, MAPIE
-where it applies and is at hand, and the optimum. Then chains of three tiers, weighted labels, and synthetic populations
-that were built to hurt. Seeds are fixed here; nothing was tuned on the files beyond mmlu_llama3, arc_gpt35 and
-hellaswag_llama3. `*_errors` are Monte-Carlo standard errors above δ.
+Calibration rows are drawn with replacement from recorded outcomes, so the true drop of a threshold
+is known. Beside the product's certificate, on the same resamples: the reference betting bound, the
+plug-in choice, a Hoeffding bound, MAPIE where it applies and is at hand, and the optimum. Then
+chains of three tiers, weighted labels, and synthetic populations that were built to hurt. Seeds are
+fixed here; nothing was tuned on the files beyond mmlu_llama3, arc_gpt35 and hellaswag_llama3.
+`*_errors` are Monte-Carlo standard errors above δ.
 """
 
 import sys
@@ -45,7 +46,9 @@ Piece = tuple[Callable[..., Mapping[str, float | int | str | None]], tuple[objec
 
 
 def _pieces(reps: int) -> dict[str, Piece]:
-    """Everything that is measured, by name; the slowest first, so that two processes end together."""
+    """Everything that is measured, by name; the slowest first, so that two processes
+    end together.
+    """
     pieces: dict[str, Piece] = {}
     folder = recorded_data()
     if folder is not None:
@@ -103,7 +106,9 @@ def halves(population: Population, epsilon: float, reps: int) -> Flat:
 
 
 def hurting(population: Population, reps: int) -> Flat:
-    """A synthetic population: a drop of exactly ε counts as a broken promise, so that the level is used up."""
+    """A synthetic population: a drop of exactly ε counts as a broken promise, so that the level is
+    used up.
+    """
     told: Flat = {}
     for name, made in choices(population, SYNTHETIC_ROWS, EPSILON, reps).items():
         told |= outcome(name, population, made, EPSILON, at_epsilon_breaks=True)
@@ -159,7 +164,9 @@ def _number(value: float | int | str | None) -> float:
 
 
 def resamples(population: Population, n: int, reps: int) -> list[IntArray]:
-    """The same rows for every chooser: drawn with replacement, by a seed that only the population's name sets."""
+    """The same rows for every chooser: drawn with replacement, by a seed that only the population's
+    name sets.
+    """
     rng = np.random.default_rng(zlib.crc32(population.name.encode()))
     return [rng.integers(0, population.n, n) for _ in range(reps)]
 

@@ -1,10 +1,13 @@
-"""MAPIE's risk control over stored resamples; run by the Python of an environment that has MAPIE and nothing of ours.
+"""MAPIE's risk control over stored resamples; run by the Python of an environment that has MAPIE
+and nothing of ours.
 
-    PYTHON benchmarks/certify_mapie.py SAMPLES.npz      prints a JSON list of thresholds, null where none is controlled
+    PYTHON benchmarks/certify_mapie.py SAMPLES.npz      prints a JSON list of thresholds, null where
+    none is controlled
 
-SAMPLES holds scores [reps, n], harm [reps, n] (1 = the answer kept would be wrong and the last tier's right),
-thresholds [reps, m], epsilon and delta. MAPIE controls a risk of 0s and 1s, so it is asked for
-P(retained and harmful) ≤ ε: stricter than the drop, whose gains (small right, last wrong) it cannot count.
+SAMPLES holds scores [reps, n], harm [reps, n] (1 = the answer kept would be wrong and the last
+tier's right), thresholds [reps, m], epsilon and delta. MAPIE controls a risk of 0s and 1s, so it is
+asked for P(retained and harmful) ≤ ε: stricter than the drop, whose gains (small right, last wrong)
+it cannot count.
 """
 
 # mypy: ignore-errors

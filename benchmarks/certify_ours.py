@@ -1,10 +1,11 @@
 """The product's choice on a resample, without the figures that a certificate also carries.
 
-A certificate's bounds and its 480 policies cost more than its choice, and a benchmark of a thousand resamples needs
-the choice alone. So one threshold per tier is searched for instead of asked of each policy; the tallies and the test
-are the product's, and its walk is cut down to "the last candidate before the first failure". Where the product would
-bet on the weights of a candidate on the way, it is asked instead. Every setting holds its first resamples to the
-whole `certify_policy`, which would show a difference.
+A certificate's bounds and its 480 policies cost more than its choice, and a benchmark of a thousand
+resamples needs the choice alone. So one threshold per tier is searched for instead of asked of each
+policy; the tallies and the test are the product's, and its walk is cut down to "the last candidate
+before the first failure". Where the product would bet on the weights of a candidate on the way, it
+is asked instead. Every setting holds its first resamples to the whole `certify_policy`, which would
+show a difference.
 """
 
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from scipy.special import ndtri
 from benchmarks.certify_rivals import Choice, at_thresholds
 from evidence import CertificateStatus, CertificationRows, GateThreshold, Target, TargetKind, certify_policy
 from evidence import thinning_coins as coins_of
-from evidence.nested_path import nested_tallies
-from evidence.path import GRID_POINTS
+from evidence.certification.nested_path import nested_tallies
+from evidence.certification.path import GRID_POINTS
 from knowgate.policy import PolicyKind
 
 FloatArray = npt.NDArray[np.float64]
@@ -70,7 +71,9 @@ def certified(sample: Sample, epsilon: float, delta: float, *, held_to_product: 
 
 
 def _path(sample: Sample) -> FloatArray:
-    """[candidates, tiers − 1] the product's 480 equal quantile levels, from `first` on where there is one."""
+    """[candidates, tiers − 1] the product's 480 equal quantile levels, from `first` on where there
+    is one.
+    """
     n = len(sample.p_t)
     rank = np.ceil(np.arange(1, GRID_POINTS + 1) / GRID_POINTS * n - 1e-9).astype(np.int64)
     path = np.sort(sample.p_t, axis=0)[n - rank]
@@ -80,7 +83,9 @@ def _path(sample: Sample) -> FloatArray:
 
 
 def _equal_rows(sample: Sample) -> BoolArray:
-    """[n] rows that count equally: all, or what thinning to one rate leaves of the observed ones."""
+    """[n] rows that count equally: all, or what thinning to one rate leaves of the
+    observed ones.
+    """
     if sample.propensity is None or sample.observed is None or sample.coins is None:
         return np.ones(len(sample.p_t), dtype=np.bool_)
     kept: BoolArray = sample.coins < sample.propensity.min() / sample.propensity
@@ -88,7 +93,9 @@ def _equal_rows(sample: Sample) -> BoolArray:
 
 
 def _exact_all_along(sample: Sample, entry: npt.NDArray[np.int64], tested: int, delta: float) -> bool:
-    """Whether the product makes the exact test, thinned or not, of every candidate up to the last one tested."""
+    """Whether the product makes the exact test, thinned or not, of every candidate up to the last
+    one tested.
+    """
     if sample.propensity is None:
         return True
     opened, weight = entry.min(axis=1), 1.0 / sample.propensity

@@ -1,7 +1,8 @@
-"""Populations to certify on, whose true drop is known exactly: recorded outcomes, and synthetic ones built to hurt.
+"""Populations to certify on, whose true drop is known exactly: recorded outcomes, and synthetic
+ones built to hurt.
 
-A population is a finite list of queries; calibration rows are drawn from it with replacement, so the drop of
-a threshold over the whole list is the truth, and a broken promise is seen as one.
+A population is a finite list of queries; calibration rows are drawn from it with replacement, so
+the drop of a threshold over the whole list is the truth, and a broken promise is seen as one.
 """
 
 from dataclasses import dataclass
@@ -53,7 +54,9 @@ def recorded(folder: Path, name: str) -> Population:
 
 
 def synthetic(epsilon: float) -> list[Population]:
-    """Two-tier populations of 20 000 queries on which a test that errs too often is caught at `epsilon`."""
+    """Two-tier populations of 20 000 queries on which a test that errs too often is caught at
+    `epsilon`.
+    """
     n = 20_000
     rng = np.random.default_rng(7)
     falling = 1.0 - (np.arange(n) + 0.5) / n

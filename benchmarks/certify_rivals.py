@@ -1,13 +1,15 @@
 """Other ways to choose thresholds, on the same resamples: what certification is compared with.
 
-- plug-in: the boldest candidate on the way whose observed drop is at most ε, as cascade libraries do;
+- plug-in: the boldest candidate on the way whose observed drop is at most ε, as cascade libraries
+  do;
 - Hoeffding: the observed drop plus sqrt(2·log(1/δ)/n), the same walk;
 - reference: the betting bound of Waudby-Smith & Ramdas (predictable plug-in bets), the same walk;
-- MAPIE: its risk control with fixed-sequence testing, in an environment of its own (`KNOWGATE_MAPIE_PYTHON` names its
-  Python). It counts 0s and 1s of one gate with equal weights, so chains and weighted rows are beyond it.
+- MAPIE: its risk control with fixed-sequence testing, in an environment of its own
+  (`KNOWGATE_MAPIE_PYTHON` names its Python). It counts 0s and 1s of one gate with equal weights, so
+  chains and weighted rows are beyond it.
 
-The first three walk 60 candidates, as the reference does, and MAPIE 240; ours walks its own 480. Weighted rows
-count with A/π, which stretches the bounds by 1/π_min.
+The first three walk 60 candidates, as the reference does, and MAPIE 240; ours walks its own 480.
+Weighted rows count with A/π, which stretches the bounds by 1/π_min.
 """
 
 import json
@@ -31,7 +33,9 @@ Passes = Callable[[FloatArray], bool]
 
 
 class Candidates:
-    """Policies from conservative to bold, and what the rows [n] say of each; every chooser sees the same."""
+    """Policies from conservative to bold, and what the rows [n] say of each; every chooser sees the
+    same.
+    """
 
     def __init__(self, policies: Sequence[Policy], losses: Callable[[Policy], FloatArray]) -> None:
         self.policies = tuple(policies)
@@ -60,14 +64,18 @@ def kept_under(policy: Policy, p_t: FloatArray) -> npt.NDArray[np.int64]:
 
 
 def loss_under(policy: Policy, p_t: FloatArray, correct: FloatArray) -> FloatArray:
-    """[n] X = correct_last − correct_kept; 0 where the last tier is kept, NaN where an outcome is unknown."""
+    """[n] X = correct_last − correct_kept; 0 where the last tier is kept, NaN where an outcome is
+    unknown.
+    """
     kept = kept_under(policy, p_t)
     lost = correct[:, -1] - correct[np.arange(len(correct)), kept]
     return np.where(kept == correct.shape[1] - 1, 0.0, lost)
 
 
 def rival_path(p_t: FloatArray) -> list[Policy]:
-    """The rivals' candidates: every tier's threshold at the same even quantile of p_t [n, tiers − 1]."""
+    """The rivals' candidates: every tier's threshold at the same even quantile of p_t [n, tiers −
+    1].
+    """
     grids = [_grid(column, REFERENCE_POINTS, 0.02) for column in p_t.T]
     return [at_thresholds(at) for at in zip(*grids, strict=True)]
 

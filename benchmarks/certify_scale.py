@@ -1,9 +1,11 @@
-"""What `knowgate certify` costs on 10⁴, 10⁵ and 10⁶ outcomes, start of the interpreter and reading included.
+"""What `knowgate certify` costs on 10⁴, 10⁵ and 10⁶ outcomes, start of the interpreter and reading
+included.
 
-Each run is a process of its own on a Parquet table of two tiers, and of three; seconds are medians, memory is the
-largest peak. `*_cpu_seconds_*` are of the process and do not depend on who else uses the machine. `*_exponent` is the
-slope of log CPU time over log rows between the largest two sizes, and `*_net_exponent` the same without what the
-smallest table took, which is mostly the interpreter's start: n log n would give `n_log_n_exponent`.
+Each run is a process of its own on a Parquet table of two tiers, and of three; seconds are medians,
+memory is the largest peak. `*_cpu_seconds_*` are of the process and do not depend on who else uses
+the machine. `*_exponent` is the slope of log CPU time over log rows between the largest two sizes,
+and `*_net_exponent` the same without what the smallest table took, which is mostly the
+interpreter's start: n log n would give `n_log_n_exponent`.
 """
 
 import os

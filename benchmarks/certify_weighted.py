@@ -1,13 +1,14 @@
-"""Certification and estimates from the labels that production gives, with the naive reading beside them.
+"""Certification and estimates from the labels that production gives, with the naive reading beside
+them.
 
-Each scenario is a log of a cascade whose champion keeps `CHAMPION` of the queries. It says which outcomes are known and
-by what chance. The naive reader takes the rows that happen to be known as if they were all: his estimate of the
-champion's drop, and the threshold that he would choose from them, stand beside ours. The other choosers get the
-weights A/π.
+Each scenario is a log of a cascade whose champion keeps `CHAMPION` of the queries. It says which
+outcomes are known and by what chance. The naive reader takes the rows that happen to be known as if
+they were all: his estimate of the champion's drop, and the threshold that he would choose from
+them, stand beside ours. The other choosers get the weights A/π.
 
-Exploration runs the last tier. A tier in between that a query's way left out stays unknown, so on a chain the
-candidates start at the champion and only open further: each of them is known wherever the coin fell. That
-restriction looks at no label.
+Exploration runs the last tier. A tier in between that a query's way left out stays unknown, so on a
+chain the candidates start at the champion and only open further: each of them is known wherever the
+coin fell. That restriction looks at no label.
 """
 
 from collections.abc import Callable, Sequence
@@ -57,7 +58,9 @@ class Log:
         return 1.0 if not self.observed.any() else float(1.0 / self.propensity.min())
 
     def sample(self, ids: tuple[str, ...], thinning: FloatArray) -> Sample:
-        """What is certified on; where nothing is drawn by a coin, unknown outcomes count as the worst case."""
+        """What is certified on; where nothing is drawn by a coin, unknown outcomes count as the
+        worst case.
+        """
         if not self.observed.any():
             return Sample(p_t=self.p_t, correct=self.correct)
         return Sample(
@@ -77,7 +80,9 @@ class Log:
 
 
 def champion_of(population: Population) -> tuple[float, ...]:
-    """The thresholds, at one quantile level for every tier, under which CHAMPION of the queries are kept."""
+    """The thresholds, at one quantile level for every tier, under which CHAMPION of the queries are
+    kept.
+    """
     low, high = 0.0, 1.0
     for _ in range(30):
         middle = (low + high) / 2.0
@@ -168,7 +173,9 @@ class _Estimates:
         self.covered += shown.low <= self.truth <= shown.high
 
     def figures(self) -> dict[str, float | int | str | None]:
-        """The means, and how many Monte-Carlo standard errors they lie off; None: not identified."""
+        """The means, and how many Monte-Carlo standard errors they lie off; None: not
+        identified.
+        """
         known = bool(self.plain)
         return {
             "true_drop": self.truth,
@@ -186,7 +193,9 @@ class _Estimates:
 
 
 def _shown(log: Log, x: FloatArray, last: int) -> Estimated:
-    """The drop as monitoring shows it: the retained share times the mean of X where the answer was retained."""
+    """The drop as monitoring shows it: the retained share times the mean of X where the answer was
+    retained.
+    """
     retained = log.kept < last
     part = stratified_mean(
         np.where(log.observed, x, np.nan)[retained],
@@ -218,7 +227,8 @@ def _no_stricter(policy: Policy, first: Sequence[float]) -> bool:
 def _naive_estimate(log: Log, x: FloatArray) -> float:
     """The champion's drop read off the known rows as if they were all.
 
-    Without any row known at two tiers, the naive reader compares the accuracy of what each tier served.
+    Without any row known at two tiers, the naive reader compares the accuracy of what each tier
+    served.
     """
     if log.observed.any():
         return float(x[log.observed].mean())
@@ -227,7 +237,9 @@ def _naive_estimate(log: Log, x: FloatArray) -> float:
 
 
 def _naive_choice(log: Log, epsilon: float) -> Choice:
-    """The boldest policy within ε on the known rows; all is retained where the served answers look alike."""
+    """The boldest policy within ε on the known rows; all is retained where the served answers look
+    alike.
+    """
     if not log.observed.any():
         _, small, last = _served(log)
         return at_thresholds([0.0] * log.p_t.shape[1]) if small >= last - epsilon else None
@@ -243,7 +255,9 @@ def _known(x: FloatArray) -> FloatArray:
 
 
 def _served(log: Log) -> tuple[float, float, float]:
-    """The share kept, and the accuracy of the answers that the smaller tiers and that the last one served."""
+    """The share kept, and the accuracy of the answers that the smaller tiers and that the last one
+    served.
+    """
     last = log.correct.shape[1] - 1
     right = log.correct[np.arange(len(log.kept)), log.kept]
     small = log.kept < last

@@ -1,14 +1,16 @@
 """Hidden states of one layer: ours beside the plain way and a good one, on the same prompts.
 
-- plain: `AutoModelForCausalLM` with `output_hidden_states=True`, batches of 32 in the order of arrival.
+- plain: `AutoModelForCausalLM` with `output_hidden_states=True`, batches of 32 in the order of
+  arrival.
 - good: `AutoModel` without head and cache, sorted by length, batches of 32.
 - ours: `training.extraction`, its defaults.
 
-The three take turns batch by batch, so that a shared machine's weather is the same for all; a ratio is one sum of
-seconds over the other. Peak memory is what the largest batch of each adds to the process that holds the model,
-measured in a fresh process each. `ratio_compiled` is how much faster ours is again with compiled blocks, once
-`compile_seconds` are spent. Where there is a GPU, an 8B Llama shape in bfloat16 is read too: `mfu` is the share of
-this device's own large matrix product that the work on real tokens reaches.
+The three take turns batch by batch, so that a shared machine's weather is the same for all; a ratio
+is one sum of seconds over the other. Peak memory is what the largest batch of each adds to the
+process that holds the model, measured in a fresh process each. `ratio_compiled` is how much faster
+ours is again with compiled blocks, once `compile_seconds` are spent. Where there is a GPU, an 8B
+Llama shape in bfloat16 is read too: `mfu` is the share of this device's own large matrix product
+that the work on real tokens reaches.
 """
 
 import multiprocessing
@@ -114,7 +116,9 @@ def ours(answerer: Answerer, prompts: Prompts) -> Steps:
 
 
 def in_turn(ways: Sequence[Callable[[], Steps]], prompts: Prompts) -> tuple[list[float], list[float], list[Vectors]]:
-    """Each way's seconds by the clock and of the processor, and vectors [prompts, d]; the furthest behind goes next."""
+    """Each way's seconds by the clock and of the processor, and vectors [prompts, d]; the furthest
+    behind goes next.
+    """
     running = [way() for way in ways]
     seconds, cpu_seconds, done = [0.0] * len(ways), [0.0] * len(ways), [0] * len(ways)
     vectors: list[Vectors | None] = [None] * len(ways)
@@ -207,7 +211,9 @@ def _peak_mb(way: str, shape: Shape) -> float:
 
 @contextmanager
 def resident() -> Iterator[Callable[[], int]]:
-    """The largest number of bytes that this process held since the block began, looked at every 5 ms."""
+    """The largest number of bytes that this process held since the block began, looked at every 5
+    ms.
+    """
     largest, done = [0], threading.Event()
     statm = Path("/proc/self/statm")
 
@@ -265,8 +271,9 @@ def gpu_figures(quick: bool) -> dict[str, float | int | str | None]:
 
 
 def work(network: Any, prompts: Prompts, layer: int) -> float:
-    """The operations that the states need: matrix products of real tokens, causal attention; the topmost block's
-    feed-forward part only for the last token."""
+    """The operations that the states need: matrix products of real tokens, causal attention; the
+    topmost block's feed-forward part only for the last token.
+    """
     block = network.model.layers[0]
     weights = sum(int(weight.numel()) for weight in block.parameters() if weight.ndim == 2)
     narrow = sum(int(weight.numel()) for weight in block.mlp.parameters()) + int(block.self_attn.o_proj.weight.numel())

@@ -1,24 +1,29 @@
-"""Linear probes of many layers at five penalties: ours beside scikit-learn, on the same rows and the same objective.
+"""Linear probes of many layers at five penalties: ours beside scikit-learn, on the same rows and
+the same objective.
 
-The rows are made layer by layer from a seed: correlated features of uneven scales and offsets, with a spectrum that
-falls like k^-1.2 (recorded hidden states fall like k^-1.2 to k^-1.5), of which one direction, differing by layer in
-strength, tells correctness. They lie in one float16 file [layers, rows, d]; the last fifth of the rows validates.
+The rows are made layer by layer from a seed: correlated features of uneven scales and offsets, with
+a spectrum that falls like k^-1.2 (recorded hidden states fall like k^-1.2 to k^-1.5), of which one
+direction, differing by layer in strength, tells correctness. They lie in one float16 file [layers,
+rows, d]; the last fifth of the rows validates.
 
-- scikit-learn, for each layer: read it, standardise it in float32, `LogisticRegression(lbfgs, tol=1e-4)` for each of
-  five C in a loop. `max_iter` is 1000, so that it reaches its tolerance; `ratio_vs_sklearn_100` is what the ratio would
-  be had each of its runs been cut off at its default of 100 iterations, by its own time per iteration.
-- ours, for each layer: `training.fit.fit_linear` with λ = 1 / (C · fit rows), the same objective, streamed from the
-  file, the same tolerance on the largest component of the gradient; reading, scales and validation figures included.
+- scikit-learn, for each layer: read it, standardise it in float32, `LogisticRegression(lbfgs,
+  tol=1e-4)` for each of five C in a loop. `max_iter` is 1000, so that it reaches its tolerance;
+  `ratio_vs_sklearn_100` is what the ratio would be had each of its runs been cut off at its default
+  of 100 iterations, by its own time per iteration.
+- ours, for each layer: `training.probes.fit.fit_linear` with λ = 1 / (C · fit rows), the same
+  objective, streamed from the file, the same tolerance on the largest component of the gradient;
+  reading, scales and validation figures included.
 
-The two take turns layer by layer, two threads each, so that a busy machine is busy for both. `ratio_vs_sklearn` is one
-sum of seconds over the other, `cpu_ratio_vs_sklearn` the same of processor time; `together_seconds` is ours with all
-layers in one run, as a fit is really done.
+The two take turns layer by layer, two threads each, so that a busy machine is busy for both.
+`ratio_vs_sklearn` is one sum of seconds over the other, `cpu_ratio_vs_sklearn` the same of
+processor time; `together_seconds` is ours with all layers in one run, as a fit is really done.
 
-`auroc_difference` is the largest over layers of |our best validation AUROC of the five − scikit-learn's best of the
-five|; `auroc_difference_problem` the largest over all layers and C of the difference at the same C, and
-`log_loss_difference` that of the validation log-loss in nats. Peak memory is what one layer adds to a fresh process of
-each after its imports and a tiny run; pages of the mapped file, which the system may drop at any time, count in
-`peak_mb_ours_mapped` and not in `peak_mb_ours`.
+`auroc_difference` is the largest over layers of |our best validation AUROC of the five −
+scikit-learn's best of the five|; `auroc_difference_problem` the largest over all layers and C of
+the difference at the same C, and `log_loss_difference` that of the validation log-loss in nats.
+Peak memory is what one layer adds to a fresh process of each after its imports and a tiny run;
+pages of the mapped file, which the system may drop at any time, count in `peak_mb_ours_mapped` and
+not in `peak_mb_ours`.
 """
 
 import multiprocessing
@@ -37,9 +42,9 @@ from scipy.fft import dct
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from benchmarks.shape import Figures, run
-from training.fit import FittedLinear, auroc, fit_linear, log_loss
-from training.probe_settings import FitSettings
-from training.row_blocks import MappedBlocks, StreamedRows
+from training.probes.fit import FittedLinear, auroc, fit_linear, log_loss
+from training.probes.probe_settings import FitSettings
+from training.rows.row_blocks import MappedBlocks, StreamedRows
 
 FloatArray = npt.NDArray[np.float64]
 INVERSE_PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # scikit-learn's C; the best lies inside

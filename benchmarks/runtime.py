@@ -1,14 +1,16 @@
 """What one decision costs, beside what only computing the probability costs elsewhere.
 
-One whole `Cascade.decide` (checks of every input, features, standardiser, probe, calibrator, an out-of-distribution
-percentile with 16 components, a policy with three gates, an id, coins; no spool) on a float16 vector of 4096
-dimensions, another one for every call. Nearly all answers are retained, which costs more than escalating, as the
-exploration coin is thrown too. Beside it, the bare probability from the same weights: scikit-learn's `predict_proba`,
-a torch linear layer, an MLflow pyfunc. All in one process on one thread, in blocks of calls in turn, so that all meet
-the same weather; percentiles are over a round's calls, and each figure is the median over the rounds.
+One whole `Cascade.decide` (checks of every input, features, standardiser, probe, calibrator, an
+out-of-distribution percentile with 16 components, a policy with three gates, an id, coins; no
+spool) on a float16 vector of 4096 dimensions, another one for every call. Nearly all answers are
+retained, which costs more than escalating, as the exploration coin is thrown too. Beside it, the
+bare probability from the same weights: scikit-learn's `predict_proba`, a torch linear layer, an
+MLflow pyfunc. All in one process on one thread, in blocks of calls in turn, so that all meet the
+same weather; percentiles are over a round's calls, and each figure is the median over the rounds.
 
-Batches are float16 rows too: ours gives all signals and the policy's verdict per row, the others the probability.
-Importing is measured in fresh processes with compiled bytecode, as an installed package has it.
+Batches are float16 rows too: ours gives all signals and the policy's verdict per row, the others
+the probability. Importing is measured in fresh processes with compiled bytecode, as an installed
+package has it.
 """
 
 import gc
@@ -133,7 +135,9 @@ def batch_figures(predicts: Mapping[str, Predict], states: Half, rounds: int) ->
 
 
 def import_ms(module: str, rounds: int, *, before: str = "pass") -> float:
-    """The median time that importing `module` takes a fresh process which ran `before`; its bytecode is compiled."""
+    """The median time that importing `module` takes a fresh process which ran `before`; its
+    bytecode is compiled.
+    """
     command = [sys.executable, "-c", IMPORT.format(module=module, before=before)]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     seconds = [

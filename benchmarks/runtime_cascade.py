@@ -1,4 +1,6 @@
-"""The cascade that the runtime benchmark times: random weights of a real size, gates that nearly all states pass."""
+"""The cascade that the runtime benchmark times: random weights of a real size, gates that nearly
+all states pass.
+"""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -25,7 +27,7 @@ from knowgate import (
     features,
     write_bundle,
 )
-from knowgate.pair import Pair
+from knowgate._bundles.pair import Pair
 
 DIMENSION, COMPONENTS, HIDDEN_UNITS = 4096, 16, 64
 LENGTH = 100  # tokens of every prompt

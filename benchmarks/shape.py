@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from knowgate.records import Fingerprint
+from knowgate._records.records import Fingerprint
 
 # what the states of every benchmark say they are
 FINGERPRINT = Fingerprint(
@@ -62,7 +62,9 @@ def result(name: str, figures: Figures, *, quick: bool) -> Result:
 
 
 def seconds_in_turn(things: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """The median seconds of each, run in turn `rounds` times after one warm-up, so that all meet the same weather."""
+    """The median seconds of each, run in turn `rounds` times after one warm-up, so that all meet
+    the same weather.
+    """
     for thing in things:
         thing()
     taken: list[list[float]] = [[] for _ in things]
@@ -75,7 +77,9 @@ def seconds_in_turn(things: Sequence[Callable[[], object]], rounds: int) -> list
 
 
 def recorded_data() -> Path | None:
-    """The folder of recorded outcomes: `KNOWGATE_RECORDED_DATA`, or `shared/data` beside the checkout; None without."""
+    """The folder of recorded outcomes: `KNOWGATE_RECORDED_DATA`, or `shared/data` beside the
+    checkout; None without.
+    """
     named = os.environ.get("KNOWGATE_RECORDED_DATA")
     folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
     return folder if folder.is_dir() else None

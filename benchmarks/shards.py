@@ -1,12 +1,15 @@
-"""Reading stored vectors: random rows and all of them in order, beside a raw numpy memmap of the same bytes.
+"""Reading stored vectors: random rows and all of them in order, beside a raw numpy memmap of the
+same bytes.
 
-The vectors (10⁶ × 4096 float16, 8 GB; `--rows N` for another number) are written as shards of the product's own size,
-through the product's own writer, and once more as one plain file that `numpy.memmap` reads. Then, in turn and several
-times, the one first that was second before: batches of random rows, and the whole in order; with the page cache emptied
-of the files before (posix_fadvise; figures `…_fresh`), and read once before so that they are in it as far as memory
-goes. Every value read is touched, since a view costs nothing until then: rows by their copy, blocks by their maximum as
-whole words. Ratios are medians of the rounds. `write_gb_per_s` includes hashing and fsync. Memory is the process's own
-peak beyond what it began with, files mapped from the page cache apart.
+The vectors (10⁶ × 4096 float16, 8 GB; `--rows N` for another number) are written as shards of the
+product's own size, through the product's own writer, and once more as one plain file that
+`numpy.memmap` reads. Then, in turn and several times, the one first that was second before: batches
+of random rows, and the whole in order; with the page cache emptied of the files before
+(posix_fadvise; figures `…_fresh`), and read once before so that they are in it as far as memory
+goes. Every value read is touched, since a view costs nothing until then: rows by their copy, blocks
+by their maximum as whole words. Ratios are medians of the rounds. `write_gb_per_s` includes hashing
+and fsync. Memory is the process's own peak beyond what it began with, files mapped from the page
+cache apart.
 """
 
 import argparse
@@ -27,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.shape import FINGERPRINT, Figures, run
-from store.shards import RowReader, cut, write_shard
+from store.shards.shards import RowReader, cut, write_shard
 
 Half = npt.NDArray[np.float16]
 T = TypeVar("T")
@@ -55,7 +58,9 @@ class Written:
 
 
 def write(folder: Path, n: int) -> Written:
-    """Write both; the vectors are different rows of one block of random ones, each with its number in it."""
+    """Write both; the vectors are different rows of one block of random ones, each with its number
+    in it.
+    """
     block = np.random.default_rng(0).normal(size=(min(n, BLOCK), DIMENSION)).astype(np.float16)
     urls: list[str] = []
     rows: list[npt.NDArray[np.int64]] = []
@@ -110,7 +115,9 @@ class Ways:
         return np.memmap(self.written.plain, dtype="<f2", mode="r", shape=shape)
 
     def random_rows(self, batches: Sequence[npt.NDArray[np.int64]], swapped: bool) -> tuple[float, float]:
-        """Seconds of ours and of the plain file for the same random rows; their values are compared."""
+        """Seconds of ours and of the plain file for the same random rows; their values are
+        compared.
+        """
         reader, plain = self.reader(), self.plain()
         ours, theirs, seconds = _both(
             lambda: [reader.read(batch) for batch in batches],
@@ -123,7 +130,9 @@ class Ways:
         return seconds
 
     def in_order(self, swapped: bool) -> tuple[float, float]:
-        """Seconds of ours and of the plain file for all rows in order; what was seen is compared."""
+        """Seconds of ours and of the plain file for all rows in order; what was seen is
+        compared.
+        """
         reader, plain = self.reader(), self.plain()
         starts = range(0, self.written.n, BLOCK)
         ours, theirs, seconds = _both(
@@ -182,7 +191,9 @@ def _read_figures(written: Written, rounds: int) -> dict[str, float]:
 
 
 def _rounds(files: Sequence[Path] | None, things: Sequence[Take]) -> Iterator[tuple[float, float]]:
-    """What each gives: read from files that the page cache was emptied of, or, without them, read a second time."""
+    """What each gives: read from files that the page cache was emptied of, or, without them, read a
+    second time.
+    """
     for number, thing in enumerate(things):
         if files is None:
             thing(False)
@@ -203,7 +214,9 @@ def _both(ours: Callable[[], T], theirs: Callable[[], T], swapped: bool) -> tupl
 
 @contextmanager
 def peak_memory() -> Iterator[Callable[[], float]]:
-    """Tells the most memory of its own (anonymous pages) that the process came to have in the block, in MB."""
+    """Tells the most memory of its own (anonymous pages) that the process came to have in the
+    block, in MB.
+    """
     before, most, done = _own_memory_mb(), 0.0, threading.Event()
 
     def look() -> None:

@@ -1,10 +1,11 @@
 """Reading users' files of rows, beside Arrow's own readers of the same files.
 
-A million rows of an outcome table (prompts of some 80 characters, one in ten of them quoted) as CSV, JSON lines and
-Parquet; `--quick` takes fewer. Every reading has a process of its own; the two ways take turns. Told are the median
-processor time of all threads and the peak of memory beyond what the process held before, both with the columns of an
-outcome table. Arrow reads CSV and JSON by guessing kinds: it is the measure of what strictness costs, not of the same
-result (docs/decisions/0113).
+A million rows of an outcome table (prompts of some 80 characters, one in ten of them quoted) as
+CSV, JSON lines and Parquet; `--quick` takes fewer. Every reading has a process of its own; the two
+ways take turns. Told are the median processor time of all threads and the peak of memory beyond
+what the process held before, both with the columns of an outcome table. Arrow reads CSV and JSON by
+guessing kinds: it is the measure of what strictness costs, not of the same result
+(docs/decisions/0113).
 """
 
 import json
@@ -22,7 +23,7 @@ import pyarrow.json
 import pyarrow.parquet
 
 from benchmarks.shape import Figures, run
-from services.history.outcomes import TEXTS, TIMES, WANTED
+from services.outcome_tables.outcomes import TEXTS, TIMES, WANTED
 from store.files import read_table_file
 
 ROWS, QUICK_ROWS = 1_000_000, 20_000

@@ -1,7 +1,9 @@
-"""A thousand changes of a small deployment, one at a time: does `audit verify` with the exported head find each?
+"""A thousand changes of a small deployment, one at a time: does `audit verify` with the exported
+head find each?
 
-The changes are seeded and go over all tables and all kinds of `tampering_changes`. What is not found must be on the
-list of what is not covered (`store.coverage`, docs/audit.md); anything else counts as missed.
+The changes are seeded and go over all tables and all kinds of `tampering_changes`. What is not
+found must be on the list of what is not covered (`store.sealing.coverage`, docs/audit.md); anything
+else counts as missed.
 """
 
 import tempfile

@@ -1,7 +1,9 @@
-"""Changes that somebody makes who may write to the database, from one value to the whole ledger made anew.
+"""Changes that somebody makes who may write to the database, from one value to the whole ledger
+made anew.
 
-Each change is made in the transaction it is given, by SQL of its own, with foreign keys and checks off. It says which
-table and column it touched, and by which exception or residue of `store.coverage` it may go unnoticed.
+Each change is made in the transaction it is given, by SQL of its own, with foreign keys and checks
+off. It says which table and column it touched, and by which exception or residue of
+`store.sealing.coverage` it may go unnoticed.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,12 +18,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from benchmarks.tampering_values import changed, other_value
-from store import coverage, merkle, raw_reading, states
-from store.coverage import LEDGER, NOT_COVERED
-from store.inserts import table_of
-from store.leaf_reading import raw_batches
-from store.leaves import header
-from store.states import as_time
+from store.ledger import raw_reading
+from store.ledger.leaf_reading import raw_batches
+from store.sealing import coverage, merkle, states
+from store.sealing.coverage import LEDGER, NOT_COVERED
+from store.sealing.inserts import table_of
+from store.sealing.leaves import header
+from store.sealing.states import as_time
 from store.tables import Base, LedgerBatchRow, LedgerLeafRow
 
 TABLES: tuple[Table, ...] = tuple(Base.metadata.sorted_tables)
@@ -113,7 +116,9 @@ def cut_batches(connection: Connection, _: Table, rng: np.random.Generator) -> C
 
 
 def recompute(connection: Connection, table: Table, rng: np.random.Generator) -> Change:
-    """A row altered with its newest leaf, and every root and link from there on made anew: no trace inside."""
+    """A row altered with its newest leaf, and every root and link from there on made anew: no trace
+    inside.
+    """
     cover = coverage.of_table(table)
     columns = [] if cover is None else [table.c[name] for name in cover.columns if name not in cover.keys]
     if cover is None or not columns:

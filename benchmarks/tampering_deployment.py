@@ -1,8 +1,10 @@
-"""A small deployment with something in every table, made by the functions that a real one is made by.
+"""A small deployment with something in every table, made by the functions that a real one is made
+by.
 
-A cascade in two versions, decisions and labels (by id, by the user's own id, of a judge, waiting, parked), vectors,
-bundles that are certified, signed, promoted and refused, a rollback, alerts with messages, figures, job runs, tokens,
-an erasure; four seals, after the last of which the signed head leaves the database, and a few rows after it.
+A cascade in two versions, decisions and labels (by id, by the user's own id, of a judge, waiting,
+parked), vectors, bundles that are certified, signed, promoted and refused, a rollback, alerts with
+messages, figures, job runs, tokens, an erasure; four seals, after the last of which the signed head
+leaves the database, and a few rows after it.
 """
 
 from collections.abc import Sequence
@@ -26,41 +28,26 @@ from knowgate import (
     Role,
     Signals,
     Window,
-    codec,
     decide,
     new_decision_id,
     write_bundle,
 )
+from knowgate._wire import codec
 from knowgate.spec import CascadeSpec, Price, Privacy, TierSpec
-from services import rollout
 from services.audit.heads import Head, head_of
 from services.jobs.seal import seal_all
-from services.rollout_state import Why
+from services.promotion import rollout
+from services.promotion.rollout_state import Why
 from services.settings import Settings
-from store import (
-    alarm_states,
-    alerts,
-    assignments,
-    bundles,
-    cascades,
-    certifications,
-    decisions,
-    deliveries,
-    drift_reports,
-    erasure,
-    figures,
-    graders,
-    job_runs,
-    job_ticks,
-    labels,
-    ledger,
-    outbox,
-    tokens,
-    vectors,
-)
-from store.bundles import BundleStatus
+from store import tokens
 from store.engine import reading, transaction
-from store.shards import write_shard
+from store.jobs import job_runs, job_ticks, outbox
+from store.ledger import erasure, ledger
+from store.releases import assignments, bundles, cascades, certifications
+from store.releases.bundles import BundleStatus
+from store.shards.shards import write_shard
+from store.traffic import decisions, graders, labels, vectors
+from store.watching import alarm_states, alerts, deliveries, drift_reports, figures
 
 START = datetime(2026, 3, 10, 12, tzinfo=UTC)
 NAME = "facts"

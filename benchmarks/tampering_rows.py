@@ -1,7 +1,8 @@
-"""Rows for tables that the deployment has nothing to say in yet, made up from the tables' definitions.
+"""Rows for tables that the deployment has nothing to say in yet, made up from the tables'
+definitions.
 
-A table that is added tomorrow is tampered with from tomorrow on; who wants its rows to be like real ones adds them to
-`tampering_deployment`.
+A table that is added tomorrow is tampered with from tomorrow on; who wants its rows to be like real
+ones adds them to `tampering_deployment`.
 """
 
 import re
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import BigInteger
 
 from store import dialects
-from store.coverage import COVERED
+from store.sealing.coverage import COVERED
 from store.tables.base import UtcDateTime
 
 WANTED = 2  # rows of every table

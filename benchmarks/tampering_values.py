@@ -1,5 +1,6 @@
-"""Other values for a stored value: one that another row holds, one that is a little different, none at all, or one of
-another type. Values are SQLite's own, as somebody writes them who opens the file with any tool.
+"""Other values for a stored value: one that another row holds, one that is a little different, none
+at all, or one of another type. Values are SQLite's own, as somebody writes them who opens the file
+with any tool.
 """
 
 import json

@@ -1,1 +1,3 @@
-"""The embedded default: a tiny real model pair, its traffic, and the story that `make demo` tells."""
+"""The embedded default: a tiny real model pair, its traffic, and the story that `make
+demo` tells.
+"""

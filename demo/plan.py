@@ -1,4 +1,6 @@
-"""What happens in the demo: the cascade it declares, and the traffic it plays. Nothing here knows how it ends."""
+"""What happens in the demo: the cascade it declares, and the traffic it plays. Nothing here knows
+how it ends.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,7 +38,9 @@ CHAPTERS = (
 
 
 def demo_spec(parameters: tuple[float, float], layers: tuple[int, ...]) -> CascadeSpec:
-    """The demo's cascade, for a pair of models of these sizes; the small one's `layers` are all searched."""
+    """The demo's cascade, for a pair of models of these sizes; the small one's `layers` are all
+    searched.
+    """
     return CascadeSpec(
         name="places",
         tiers=(

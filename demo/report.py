@@ -1,4 +1,6 @@
-"""The demo's page and table: what really happened, beside what the service could tell from its labels."""
+"""The demo's page and table: what really happened, beside what the service could tell from its
+labels.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,8 +12,8 @@ from services.pages.charts import Chart, chart
 from services.pages.report import Event, Line, Story
 from services.simulation.play import Played, Truth
 from services.simulation.summary import Summary
-from store.figures import FigureRow
-from store.promotions import Outcome, PromotionRecord
+from store.releases.promotions import Outcome, PromotionRecord
+from store.watching.figures import FigureRow
 
 LEAD = (
     "Two small language models that really know places, a probe that really is trained, and a service that does what "

@@ -1,8 +1,9 @@
 """The story of a deployment, told by a real one on a simulated clock.
 
-Cold start, late labels, the first certified probe, savings, a shift of traffic, what is noticed of it and why, new
-labels, a new bundle, and the proof of every decision. What happens in each part is whatever the two models, the
-probe and the jobs do; this file only lets time pass and writes down what came of it.
+Cold start, late labels, the first certified probe, savings, a shift of traffic, what is noticed of
+it and why, new labels, a new bundle, and the proof of every decision. What happens in each part is
+whatever the two models, the probe and the jobs do; this file only lets time pass and writes down
+what came of it.
 """
 
 import json
@@ -19,13 +20,14 @@ from demo.facts import load_questions
 from demo.pair import MODELS
 from demo.plan import LABELLING, SEED, START, demo_spec, queries
 from demo.report import story_of
-from knowgate import CascadeSpec, codec
+from knowgate import CascadeSpec
+from knowgate._wire import codec
 from services.pages.report import render_report
 from services.simulation.play import Played, Player, Progress
 from services.simulation.stage import Stage, simulated_settings
 from services.simulation.summary import Summary, summarise
-from store import promotions
 from store.engine import reading
+from store.releases import promotions
 
 STEP = timedelta(hours=12)
 
@@ -42,7 +44,8 @@ class Told:
 def tell(directory: Path, *, answered: Callable[[int, int], object], told: Callable[[Progress], None]) -> Told:
     """Play the whole story in `directory`, which is emptied first.
 
-    `answered` hears (prompts answered, prompts in all) while the models work, `told` what happened in each step.
+    `answered` hears (prompts answered, prompts in all) while the models work, `told` what happened
+    in each step.
     """
     if directory.exists():
         shutil.rmtree(directory)

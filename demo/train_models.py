@@ -1,18 +1,22 @@
-"""Train the demo's cascade: a small and a large Llama that have read the same facts and remember different amounts.
+"""Train the demo's cascade: a small and a large Llama that have read the same facts and remember
+different amounts.
 
 Decisions:
-- Both see all families and the same questions (`demo.facts`), popular ones more often; capacity alone makes the
-  difference, so what the small model gets wrong is mostly what is rare. Knowledge here is memory: the figures are
-  about facts that were trained on, plus the withheld ones that neither model has met.
-- Letters are tokens, and so is every answer. One forward pass over the prompt therefore answers, and P(T) is the
-  probability of the chosen token at the last prompt position, exactly as with options A, B, C, D.
+- Both see all families and the same questions (`demo.facts`), popular ones more often; capacity
+  alone makes the difference, so what the small model gets wrong is mostly what is rare. Knowledge
+  here is memory: the figures are about facts that were trained on, plus the withheld ones that
+  neither model has met.
+- Letters are tokens, and so is every answer. One forward pass over the prompt therefore answers,
+  and P(T) is the probability of the chosen token at the last prompt position, exactly as with
+  options A, B, C, D.
 - Only that position is trained. Batches hold prompts of one length, so training needs no padding.
-- One thread by default: sums then run in one order, so one machine gives the same bytes every time, and a busy
-  second core costs nothing. Ten minutes of computing in all.
-- Weights are kept as fp16 safetensors in the Hugging Face layout, without a chat template. Every figure in the log
-  is measured on those files, loaded again (`demo.pair`).
+- One thread by default: sums then run in one order, so one machine gives the same bytes every time,
+  and a busy second core costs nothing. Ten minutes of computing in all.
+- Weights are kept as fp16 safetensors in the Hugging Face layout, without a chat template. Every
+  figure in the log is measured on those files, loaded again (`demo.pair`).
 
-Run `python -m demo.train_models`; it writes `demo/models/{small,large}` and `demo/models/training_log.json`.
+Run `python -m demo.train_models`; it writes `demo/models/{small,large}` and
+`demo/models/training_log.json`.
 """
 
 from __future__ import annotations
@@ -61,7 +65,9 @@ _CONSOLE = Console()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """The shape of one model and how it is taught. An epoch draws as many prompts as there are trained facts."""
+    """The shape of one model and how it is taught. An epoch draws as many prompts as there are
+    trained facts.
+    """
 
     name: str
     hidden: int
@@ -82,13 +88,16 @@ RECIPES = (
 
 
 def build_tokenizer(questions: Sequence[Question]) -> PreTrainedTokenizerFast:
-    """Letters, the two opening phrases and every answer as one token each; pads on the left, no chat template."""
+    """Letters, the two opening phrases and every answer as one token each; pads on the left, no
+    chat template.
+    """
     letters = sorted({letter for question in questions for letter in question.prompt})
     vocabulary = {token: index for index, token in enumerate([PAD, UNKNOWN, END, *letters])}
     core = Tokenizer(models.WordLevel(vocab=vocabulary, unk_token=UNKNOWN))
     core.pre_tokenizer = pre_tokenizers.Split(TokenPattern("."), behavior="isolated")
     core.decoder = decoders.Fuse()
-    # Answers begin with a capital and prompts have none, so no prompt is ever read as an answer token.
+    # Answers begin with a capital and prompts have none, so no prompt is ever read as an answer
+    # token.
     whole = sorted(set(PHRASES.values())) + sorted({question.answer for question in questions})
     core.add_tokens([AddedToken(text, normalized=False) for text in whole])
     return PreTrainedTokenizerFast(
@@ -127,7 +136,9 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
 def train(
     recipe: Recipe, tokenizer: PreTrainedTokenizerFast, taught: Sequence[Question]
 ) -> tuple[LlamaForCausalLM, list[dict[str, float]]]:
-    """Teach one model; returns it with one entry per epoch (mean loss in nats, share right while learning, seconds)."""
+    """Teach one model; returns it with one entry per epoch (mean loss in nats, share right while
+    learning, seconds).
+    """
     model = build_model(recipe, tokenizer)
     matrices = [weight for weight in model.parameters() if weight.ndim == 2]
     vectors = [weight for weight in model.parameters() if weight.ndim != 2]  # norms: decay would shrink their scale
@@ -225,7 +236,9 @@ def _make(
 
 
 def _teaching_weights(taught: Sequence[Question]) -> list[float]:
-    """How often each fact is read: its family's share of `TAUGHT_MIX`, spread over the family by popularity."""
+    """How often each fact is read: its family's share of `TAUGHT_MIX`, spread over the family by
+    popularity.
+    """
     totals = dict.fromkeys(Family, 0.0)
     for question in taught:
         totals[question.family] += traffic_weight(question)
@@ -235,7 +248,9 @@ def _teaching_weights(taught: Sequence[Question]) -> list[float]:
 def _batches(
     encoded: Sequence[Sequence[int]], weights: Sequence[float], size: int, draw: random.Random
 ) -> list[list[int]]:
-    """One epoch: facts drawn by popularity with replacement, in batches of equal prompt length, batches shuffled."""
+    """One epoch: facts drawn by popularity with replacement, in batches of equal prompt length,
+    batches shuffled.
+    """
     rows = draw.choices(range(len(encoded)), weights=weights, k=len(encoded))
     by_length: dict[int, list[int]] = {}
     for row in rows:
@@ -246,7 +261,9 @@ def _batches(
 
 
 def _rate(progress: float) -> float:
-    """Share of the peak learning rate at `progress` in [0, 1): a short linear warm-up, then a half cosine to 2 %."""
+    """Share of the peak learning rate at `progress` in [0, 1): a short linear warm-up, then a half
+    cosine to 2 %.
+    """
     if progress < WARM_UP:
         return (progress + 0.1 * WARM_UP) / (1.1 * WARM_UP)
     return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * (progress - WARM_UP) / (1.0 - WARM_UP)))

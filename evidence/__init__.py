@@ -1,12 +1,13 @@
 """Figures with bounds: pure functions from arrays of outcomes to records, and nothing else.
 
-No clock, no database, no file and no randomness live here; whoever calls brings rows that are joined, mature and in
-order. What a figure means and where its formula comes from stands at its function.
+No clock, no database, no file and no randomness live here; whoever calls brings rows that are
+joined, mature and in order. What a figure means and where its formula comes from stands at its
+function.
 """
 
-from evidence.alarm_increments import risk_increments, risk_range, savings_increments, savings_range
-from evidence.alarms import AlarmRule, AlarmState, advance_watch, open_watch, state_from_json, state_to_json
-from evidence.betting import (
+from evidence.alarms.alarms import AlarmRule, AlarmState, advance_watch, open_watch, state_from_json, state_to_json
+from evidence.alarms.increments import risk_increments, risk_range, savings_increments, savings_range
+from evidence.bounds.betting import (
     betting_lower_bound,
     betting_upper_bound,
     drop_exceeds_by_betting,
@@ -15,7 +16,7 @@ from evidence.betting import (
     log_capital,
     thinning_coins,
 )
-from evidence.binomial import (
+from evidence.bounds.binomial import (
     Proportion,
     clopper_pearson,
     proportion_at_least,
@@ -23,18 +24,23 @@ from evidence.binomial import (
     proportion_upper_bound,
     retained_rows_to_start,
 )
-from evidence.break_even import BreakEven, Waiting, break_even, cascade_costs, waiting
-from evidence.calibration import (
-    Calibration,
-    LabelFreeAccuracy,
-    ReliabilityBin,
-    calibration_of,
-    hallucination_rate,
-    label_free_accuracy,
-    overconfidence,
-    reliability_curve,
+from evidence.bounds.exact_drop import (
+    critical_value,
+    drop_exceeds,
+    drop_lower_bound,
+    drop_refuted,
+    drop_statistic,
+    drop_test_power,
+    drop_upper_bound,
 )
-from evidence.certificate import (
+from evidence.bounds.power import (
+    approximate_rows_for_drop,
+    rows_needed_for_accuracy,
+    rows_needed_for_betting,
+    rows_needed_for_drop,
+)
+from evidence.bounds.spending import alpha_for_start_month, delta_for_attempt
+from evidence.certification.certificate import (
     CandidateFigures,
     CertificateStatus,
     Certification,
@@ -45,12 +51,23 @@ from evidence.certificate import (
     Thresholds,
     thresholds_as_objects,
 )
-from evidence.certification_rows import CertificationRows
-from evidence.certify import certify_path, certify_policy, certify_single_gate, refuse_overlap
-from evidence.cohort_costs import Cohort, Escalation, SliceCohort, TokenCount, TokenPrice
-from evidence.delays import ArrivalPoint, arrival_curve
+from evidence.certification.certification_rows import CertificationRows
+from evidence.certification.certify import certify_path, certify_policy, certify_single_gate, refuse_overlap
+from evidence.certification.path import (
+    Candidate,
+    candidates_of,
+    equal_quantile_path,
+    path_of,
+    policy_at,
+    single_gate_path,
+)
+from evidence.costs.break_even import BreakEven, Waiting, break_even, cascade_costs, waiting
+from evidence.costs.cohort_costs import Cohort, Escalation, SliceCohort, TokenCount, TokenPrice
+from evidence.costs.savings import Savings, gflops, impute_last_cost, predictable_forecast, savings_of, usd
+from evidence.costs.shift_share import Cause, Part, SavingsChange, explain_savings_change
 from evidence.errors import EvidenceError, InvalidInputError, NotIdentifiedError, OverlapError
-from evidence.estimates import (
+from evidence.estimation.delays import ArrivalPoint, arrival_curve
+from evidence.estimation.estimates import (
     ClippedEstimate,
     Estimate,
     clipped_inverse_propensity,
@@ -60,26 +77,8 @@ from evidence.estimates import (
     joint_propensity,
     self_normalised,
 )
-from evidence.exact_drop import (
-    critical_value,
-    drop_exceeds,
-    drop_lower_bound,
-    drop_refuted,
-    drop_statistic,
-    drop_test_power,
-    drop_upper_bound,
-)
-from evidence.inputs import why_not_identified
-from evidence.label_allocation import label_propensities
-from evidence.ood_conservativeness import EscalationGap, OodConservativeness, escalation_gap, ood_conservativeness_of
-from evidence.path import Candidate, candidates_of, equal_quantile_path, path_of, policy_at, single_gate_path
-from evidence.power import (
-    approximate_rows_for_drop,
-    rows_needed_for_accuracy,
-    rows_needed_for_betting,
-    rows_needed_for_drop,
-)
-from evidence.prediction_powered import (
+from evidence.estimation.label_allocation import label_propensities
+from evidence.estimation.prediction_powered import (
     CorrectedShare,
     JudgeErrors,
     PoweredEstimate,
@@ -87,11 +86,26 @@ from evidence.prediction_powered import (
     judge_errors,
     prediction_powered,
 )
-from evidence.quality import AurocGain, Figure, McNemar, auroc, auroc_gain, macro_f1, mcnemar
-from evidence.savings import Savings, gflops, impute_last_cost, predictable_forecast, savings_of, usd
-from evidence.shift_share import Cause, Part, SavingsChange, explain_savings_change
-from evidence.signal_gain import Difference, Gain, gain_document, gain_over, signal_gain
-from evidence.signal_worth import (
+from evidence.inputs import why_not_identified
+from evidence.signals.calibration import (
+    Calibration,
+    LabelFreeAccuracy,
+    ReliabilityBin,
+    calibration_of,
+    hallucination_rate,
+    label_free_accuracy,
+    overconfidence,
+    reliability_curve,
+)
+from evidence.signals.ood_conservativeness import (
+    EscalationGap,
+    OodConservativeness,
+    escalation_gap,
+    ood_conservativeness_of,
+)
+from evidence.signals.quality import AurocGain, Figure, McNemar, auroc, auroc_gain, macro_f1, mcnemar
+from evidence.signals.signal_gain import Difference, Gain, gain_document, gain_over, signal_gain
+from evidence.signals.signal_worth import (
     RetainableShares,
     fewest_rows_to_certify,
     fewest_rows_to_show_accuracy,
@@ -101,7 +115,6 @@ from evidence.signal_worth import (
     retainable_shares_at_accuracy,
     worth_of_signal,
 )
-from evidence.spending import alpha_for_start_month, delta_for_attempt
 
 __all__ = [
     "AlarmRule",

@@ -1,7 +1,7 @@
 """How migrations run: on the connection a caller gives, else on the database named with `-x url=…`.
 
-The store gives its own connection (`store.schema`); the `alembic` command line, used to write a new migration,
-comes without one. Batch mode is on, since SQLite alters a table by copying it.
+The store gives its own connection (`store.schema`); the `alembic` command line, used to write a new
+migration, comes without one. Batch mode is on, since SQLite alters a table by copying it.
 """
 
 from alembic import context

@@ -1,18 +1,20 @@
 """What the labels say of the cascade: its accuracy, its last tier's, and the drop between the two.
 
-The drop is the mean of X over all decisions. On escalated ones X is 0 and needs no label, so it is the retained share
-times the mean X of the retained, which rests on the decisions where the last tier was run to explore.
+The drop is the mean of X over all decisions. On escalated ones X is 0 and needs no label, so it is
+the retained share times the mean X of the retained, which rests on the decisions where the last
+tier was run to explore.
 
-What sources that are not trusted say (a judge, users) is a forecast here, which trusted labels drawn by coin correct
-(prediction-powered, `monitoring.estimates`); alone it makes no figure. Where a cascade trusts its judge, the judge's
-labels and those of a sample must not be averaged: the sample's weights stand for rows that the judge has labelled too,
-so its errors would count beside what they correct. Such a figure is not identified.
+What sources that are not trusted say (a judge, users) is a forecast here, which trusted labels
+drawn by coin correct (prediction-powered, `monitoring.estimates`); alone it makes no figure. Where
+a cascade trusts its judge, the judge's labels and those of a sample must not be averaged: the
+sample's weights stand for rows that the judge has labelled too, so its errors would count beside
+what they correct. Such a figure is not identified.
 """
 
 import numpy as np
 import pandas as pd
 
-from knowgate.records import LabelSource
+from knowgate._records.records import LabelSource
 from monitoring.cohorts import Cohort
 from monitoring.estimates import Estimated, Forecasts, mean, of_part, stratified_mean, unidentified
 from monitoring.names import FigureName
@@ -51,7 +53,9 @@ def accuracy_cascade(cohort: Cohort) -> Estimated:
 
 
 def accuracy_last(cohort: Cohort) -> Estimated:
-    """P(the last tier is right), on the decisions where it ran, weighted by the chance that it did."""
+    """P(the last tier is right), on the decisions where it ran, weighted by the chance
+    that it did.
+    """
     rows = cohort.decisions
     if _mixed(rows, "last"):
         return unidentified(MIXED)
@@ -82,7 +86,9 @@ def accuracy_retained(cohort: Cohort) -> Estimated:
 
 
 def drop(cohort: Cohort) -> Estimated:
-    """E[X]: what accuracy is lost against always asking the last tier; negative = the cascade is better."""
+    """E[X]: what accuracy is lost against always asking the last tier; negative = the cascade is
+    better.
+    """
     rows = cohort.decisions
     retained = rows[rows["retained"]]
     if retained.empty:
@@ -102,7 +108,9 @@ def drop(cohort: Cohort) -> Estimated:
 
 
 def cbpe(cohort: Cohort) -> Estimated:
-    """The mean calibrated score of what was retained: its accuracy as the scores themselves have it."""
+    """The mean calibrated score of what was retained: its accuracy as the scores themselves have
+    it.
+    """
     kept = cohort.decisions[cohort.decisions["retained"]]
     if kept.empty:
         return unidentified("nothing is retained")
@@ -119,7 +127,9 @@ def _mixed(rows: pd.DataFrame, answer: str) -> bool:
 
 
 def _forecasts(rows: pd.DataFrame, column: str, ran: "pd.Series[bool] | None" = None) -> Forecasts | None:
-    """A column of forecasts with the coin of the run that they needed; None where there are none."""
+    """A column of forecasts with the coin of the run that they needed; None where there
+    are none.
+    """
     values = rows[column].to_numpy(dtype=np.float64)
     if not rows[["forecast_kept", "forecast_last"]].notna().to_numpy().any():
         return None

@@ -1,9 +1,10 @@
 """What an alarm remembers from one run to the next, and how its error level is spent.
 
-A family is one watch of `evidence.alarms`: a start per day, a month of them planned. The cascade's α is halved between
-the savings and the risk alarm, and the k-th family an alarm ever opens has 6α/(π²k²) of its half: for a new month, a
-new champion or after an alarm a new family is opened, and all of them together stay within α. The month's family before
-the newest keeps watching, so that a loss at the turn of a month is not cut in two.
+A family is one watch of `evidence.alarms.alarms`: a start per day, a month of them planned. The
+cascade's α is halved between the savings and the risk alarm, and the k-th family an alarm ever
+opens has 6α/(π²k²) of its half: for a new month, a new champion or after an alarm a new family is
+opened, and all of them together stay within α. The month's family before the newest keeps watching,
+so that a loss at the turn of a month is not cut in two.
 """
 
 import json
@@ -12,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 
 import numpy.typing as npt
 
-from evidence.alarms import AlarmRule, AlarmState, advance_watch, open_watch
-from evidence.spending import alpha_for_start_month
-from knowgate import codec
+from evidence.alarms.alarms import AlarmRule, AlarmState, advance_watch, open_watch
+from evidence.bounds.spending import alpha_for_start_month
+from knowgate._wire import codec
 from knowgate.errors import RecordInvalid
 from monitoring.errors import AlarmStateInvalid
 from monitoring.names import Rule
@@ -80,7 +81,9 @@ def memory_from_json(text: str) -> AlarmMemory:
 
 
 def open_family(memory: AlarmMemory, *, low: float, high: float, alpha: float, at: datetime) -> AlarmMemory:
-    """A further family, watching increments in [low, high]; `alpha` is the cascade's, of all alarms together."""
+    """A further family, watching increments in [low, high]; `alpha` is the cascade's, of all alarms
+    together.
+    """
     number = memory.families_opened + 1
     spent = alpha_for_start_month(alpha / ALARMS_SHARING_ALPHA, number)
     rule = AlarmRule(name=memory.rule.value, low=low, high=high, alpha=spent, starts=STARTS)
@@ -97,7 +100,9 @@ def needs_family(memory: AlarmMemory, cycle: int) -> bool:
 
 
 def without_other_ranges(memory: AlarmMemory, low: float, high: float) -> AlarmMemory:
-    """Families of another range closed: a change of prices, bounds or target changes what a row may count."""
+    """Families of another range closed: a change of prices, bounds or target changes what a row may
+    count.
+    """
     fitting = tuple(f for f in memory.families if (f.watch.rule.low, f.watch.rule.high) == (low, high))
     return replace(memory, families=fitting)
 
@@ -121,7 +126,8 @@ def consume(memory: AlarmMemory, increments: npt.ArrayLike, cycles: npt.ArrayLik
 
 
 def _harm_since(watch: AlarmState) -> datetime | None:
-    """The day of the start since which most has accumulated: a cumulative sum's estimate of where the change lies.
+    """The day of the start since which most has accumulated: a cumulative sum's estimate of where
+    the change lies.
 
     Source: Page, Biometrika 41 (1954).
     """
@@ -132,7 +138,9 @@ def _harm_since(watch: AlarmState) -> datetime | None:
 
 
 def _is_quiet(family: Family) -> bool:
-    """A family opened after an alarm that has seen more than a whole day, and no harm on average."""
+    """A family opened after an alarm that has seen more than a whole day, and no harm
+    on average.
+    """
     watch = family.watch
     if watch.first_cycle is None or watch.last_cycle is None or watch.mean_increment is None:
         return False

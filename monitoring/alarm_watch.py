@@ -1,14 +1,14 @@
 """Each alarm's next block: which windows it has not consumed yet, and why it rang if it did.
 
-Blocks follow each other without a gap: if a run was missed, the next one consumes what it left. The savings alarm
-takes everything up to the end of the window; the risk alarm everything up to the last end of a window that is older
-than the label horizon.
+Blocks follow each other without a gap: if a run was missed, the next one consumes what it left. The
+savings alarm takes everything up to the end of the window; the risk alarm everything up to the last
+end of a window that is older than the label horizon.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from knowgate.records import Window
+from knowgate._records.records import Window
 from monitoring.alarm_memory import AlarmMemory
 from monitoring.alarms import watch_risk, watch_savings
 from monitoring.causes import accused_bundles, risk_cause, savings_cause
@@ -31,13 +31,16 @@ class AlarmFinding:
 
 
 def watch_alarms(reader: Reader, current: Cohort, champion: Champion, lateness: Lateness) -> tuple[AlarmFinding, ...]:
-    """Both alarms, moved on by what they have not consumed yet; an alarm that is further already is left out."""
+    """Both alarms, moved on by what they have not consumed yet; an alarm that is further already is
+    left out.
+    """
     findings = (_savings(reader, current, champion, lateness), _risk(reader, current, lateness))
     return tuple(finding for finding in findings if finding is not None)
 
 
 def mature_until(window: Window, horizon: timedelta, now: datetime) -> datetime:
-    """The last end of a window, counted back from `window` in its own length, that is older than the horizon.
+    """The last end of a window, counted back from `window` in its own length, that is older than
+    the horizon.
 
     >>> from datetime import UTC
     >>> start = datetime(2026, 1, 10, tzinfo=UTC)

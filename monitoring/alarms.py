@@ -1,15 +1,17 @@
 """The savings alarm and the risk alarm: which rows they consume, and what each row counts.
 
-Savings needs no label: a window is consumed as soon as it has ended, and a loss is heard within hours. A retained row's
-C_last enters as its forecast: the last tier's price of the row's own tokens, times the ratio that earlier rows have
-shown. The inverse-weighted correction of `savings` figures would be unbiased, but widens the alarm's range 1/π-fold and
-turns hours into weeks; what the forecast may err by is what the declared margin is for.
+Savings needs no label: a window is consumed as soon as it has ended, and a loss is heard within
+hours. A retained row's C_last enters as its forecast: the last tier's price of the row's own
+tokens, times the ratio that earlier rows have shown. The inverse-weighted correction of `savings`
+figures would be unbiased, but widens the alarm's range 1/π-fold and turns hours into weeks; what
+the forecast may err by is what the declared margin is for.
 
-Risk needs labels: a window is consumed once it is older than the label horizon. What counts is E[X] against the target,
-whatever champion decided. A label that is missing for unknown reasons counts as X = −1: it may cost an alarm its power,
-never raise one. A later revision of a label changes figures, never an alarm that has consumed the row.
-What a source that is not trusted says (a judge) enters as a forecast g of the row's own X, three quarters of it: it was
-made whether or not the coin for trusted labels fell, so the increment's mean is that of X, however bad the judge.
+Risk needs labels: a window is consumed once it is older than the label horizon. What counts is E[X]
+against the target, whatever champion decided. A label that is missing for unknown reasons counts as
+X = −1: it may cost an alarm its power, never raise one. A later revision of a label changes
+figures, never an alarm that has consumed the row. What a source that is not trusted says (a judge)
+enters as a forecast g of the row's own X, three quarters of it: it was made whether or not the coin
+for trusted labels fell, so the increment's mean is that of X, however bad the judge.
 """
 
 from collections.abc import Sequence
@@ -20,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from evidence.alarm_increments import risk_increments, risk_range, savings_increments, savings_range
+from evidence.alarms.increments import risk_increments, risk_range, savings_increments, savings_range
 from knowgate.spec import CascadeSpec, TargetKind
 from monitoring.alarm_memory import AlarmMemory, consume, needs_family, open_family, without_other_ranges
 from monitoring.cohorts import Cohort
@@ -80,10 +82,11 @@ def watch_savings(memory: AlarmMemory | None, cohort: Cohort, promise: Promise |
 
 
 def watch_risk(memory: AlarmMemory | None, cohort: Cohort, stops: Sequence[Stop] = ()) -> AlarmMemory:
-    """The memory after the rows of a mature cohort from `consumed_until` on; it starts with the first retained one.
+    """The memory after the rows of a mature cohort from `consumed_until` on; it starts with the
+    first retained one.
 
-    What a bundle decided between the ring that stopped it and the stop is passed over: it was acted on before it was
-    old enough to be read, and would only accuse what decides now.
+    What a bundle decided between the ring that stopped it and the stop is passed over: it was acted
+    on before it was old enough to be read, and would only accuse what decides now.
     """
     spec, until = cohort.spec, cohort.window.end
     basis = f"{spec.targets.kind.value} {spec.targets.value}"
@@ -117,9 +120,11 @@ def watch_risk(memory: AlarmMemory | None, cohort: Cohort, stops: Sequence[Stop]
 
 
 def risk_rows(rows: pd.DataFrame, spec: CascadeSpec) -> tuple[FloatArray, BoolArray, FloatArray]:
-    """X, whether it counts, and the joint propensity, each [n], of mature rows; worst case where a label is missing.
+    """X, whether it counts, and the joint propensity, each [n], of mature rows; worst case where a
+    label is missing.
 
-    For a target of retained accuracy X is 1 − correct of the retained answer, and a missing label counts as right.
+    For a target of retained accuracy X is 1 − correct of the retained answer, and a missing label
+    counts as right.
     """
     if spec.targets.kind is TargetKind.RETAINED_ACCURACY:
         value = 1.0 - rows["correct_kept"].to_numpy(dtype=np.float64)
@@ -139,7 +144,8 @@ def risk_rows(rows: pd.DataFrame, spec: CascadeSpec) -> tuple[FloatArray, BoolAr
 
 
 def risk_forecasts(rows: pd.DataFrame, spec: CascadeSpec, observed: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """g and the weight R/ρ of the run that it needed, each [n]; g is 0 where nothing was said, or every label was owed.
+    """g and the weight R/ρ of the run that it needed, each [n]; g is 0 where nothing was said, or
+    every label was owed.
 
     Without a coin for labels every row that ran is observed, and a forecast would cancel out.
     """
@@ -167,7 +173,8 @@ def _consume_savings(
     cost = rows[unit].to_numpy(dtype=np.float64)
     margin = spec.alarms.savings_margin
     low, high = savings_range(most, most_last, promise.savings_low, margin)
-    # Relative to the largest cost of the last tier, so that neither USD nor GFLOPs are tiny or huge.
+    # Relative to the largest cost of the last tier, so that neither USD nor GFLOPs are tiny or
+    # huge.
     increments = np.clip(
         savings_increments(cost, np.minimum(expected, most_last), promise.savings_low, margin), low, high
     )
@@ -227,7 +234,9 @@ def _is_priced(rows: pd.DataFrame, unit: str) -> "pd.Series[bool]":
 
 
 def _largest_costs(spec: CascadeSpec, unit: str, at: datetime) -> tuple[float, float]:
-    """The most that a whole decision and that its last tier can cost, at the declared bound of tokens."""
+    """The most that a whole decision and that its last tier can cost, at the declared bound of
+    tokens.
+    """
     tokens = spec.alarms.max_tokens
     if unit == "gflops":
         costs = [tier.gflops(tokens) for tier in spec.tiers]

@@ -1,12 +1,14 @@
 """Judgements to alerts: a row before a message.
 
-1. A raised judgement opens the rule's alert. While one is open its first cause stands; but an alarm that rings again
-   has a ring of its own, with its own cause and its own message. A ring says what it speaks of and what decided then.
-2. Each webhook of the cascade gets a delivery row in the same transaction; what is sent, and when, is
-   `monitoring.deliveries`' business. So no crash loses a message and none is sent for an alert that does not exist.
-   What is done about a ring is `services.rollout`'s business, from the same row.
-3. A clear judgement resolves the alert, with a second message, if it looked at what the alert is about. An unknown one
-   changes nothing.
+1. A raised judgement opens the rule's alert. While one is open its first cause stands; but an alarm
+   that rings again has a ring of its own, with its own cause and its own message. A ring says what
+   it speaks of and what decided then.
+2. Each webhook of the cascade gets a delivery row in the same transaction; what is sent, and when,
+   is `monitoring.deliveries`' business. So no crash loses a message and none is sent for an alert
+   that does not exist. What is done about a ring is `services.promotion.rollout`'s business, from
+   the same row.
+3. A clear judgement resolves the alert, with a second message, if it looked at what the alert is
+   about. An unknown one changes nothing.
 """
 
 import json
@@ -20,10 +22,10 @@ from sqlalchemy.orm import Session
 from knowgate.spec import CascadeSpec
 from monitoring.names import Rule
 from monitoring.rules import Judgement, Standing
-from store.alerts import AlertRecord, alerts, open_alert, resolve_alert
-from store.assignments import assignment
-from store.deliveries import add_delivery
-from store.rings import RingRecord, Spoken, add_ring, rings_of
+from store.releases.assignments import assignment
+from store.releases.rings import RingRecord, Spoken, add_ring, rings_of
+from store.watching.alerts import AlertRecord, alerts, open_alert, resolve_alert
+from store.watching.deliveries import add_delivery
 
 SCHEMA = "knowgate.alert.v1"
 
@@ -46,7 +48,9 @@ class AlertChange:
 
 
 def settle(session: Session, spec: CascadeSpec, judgement: Judgement, *, now: datetime) -> AlertChange | None:
-    """Open, ring or resolve the rule's alert as the judgement says, with its messages; None where nothing changed."""
+    """Open, ring or resolve the rule's alert as the judgement says, with its messages; None where
+    nothing changed.
+    """
     open_now = next((a for a in alerts(session, spec.name, open_only=True) if a.rule == judgement.rule), None)
     if judgement.standing is Standing.RAISED and open_now is None:
         return _open(session, spec, judgement, now)

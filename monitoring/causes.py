@@ -1,9 +1,9 @@
 """What moved, in plain words: the sentence that an alert carries.
 
-Savings are explained by the exact account of `evidence.shift_share`; escalations by the slice and gate whose share of
-all traffic grew most; a risk by the slice in which exploration finds most harm, and by the bundles that decided it;
-drift by its columns. Every sentence names numbers of before and after, so that a reader can check it against the
-figures.
+Savings are explained by the exact account of `evidence.costs.shift_share`; escalations by the slice
+and gate whose share of all traffic grew most; a risk by the slice in which exploration finds most
+harm, and by the bundles that decided it; drift by its columns. Every sentence names numbers of
+before and after, so that a reader can check it against the figures.
 """
 
 from collections import Counter
@@ -11,11 +11,11 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from evidence.cohort_costs import Cohort as CostCohort
-from evidence.cohort_costs import Escalation, SliceCohort, TokenCount, TokenPrice
+from evidence.costs.cohort_costs import Cohort as CostCohort
+from evidence.costs.cohort_costs import Escalation, SliceCohort, TokenCount, TokenPrice
+from evidence.costs.shift_share import Cause, SavingsChange, explain_savings_change
 from evidence.errors import EvidenceError
-from evidence.shift_share import Cause, SavingsChange, explain_savings_change
-from knowgate.records import Reason, Role
+from knowgate._records.records import Reason, Role
 from knowgate.spec import TargetKind
 from monitoring.cohorts import Cohort
 from monitoring.drift import DriftRecord
@@ -27,7 +27,9 @@ _EXPLORED_PAIRS = 5  # fewer labelled pairs in a slice accuse it of nothing
 
 
 def escalation_cause(before: Cohort | None, after: Cohort, *, only: Reason | None = None) -> str:
-    """The slice and gate whose escalations grew most, as shares of all traffic; `only` looks at one gate."""
+    """The slice and gate whose escalations grew most, as shares of all traffic; `only` looks at one
+    gate.
+    """
     now = _escalated_shares(after, only)
     if not now:
         return "nothing is escalated" if only is None else f"gate {only.value} escalates nothing"
@@ -59,7 +61,9 @@ def savings_cause(before: Cohort | None, after: Cohort, unit: str) -> str:
 
 
 def risk_cause(after: Cohort) -> str:
-    """The slice in which the last tier, where it was run to explore, is right and the retained answer wrong."""
+    """The slice in which the last tier, where it was run to explore, is right and the retained
+    answer wrong.
+    """
     rows = after.decisions
     pairs = rows[rows["explored"] & rows["x"].notna()].copy()
     if pairs.empty:
@@ -79,7 +83,9 @@ def risk_cause(after: Cohort) -> str:
 
 
 def accused_bundles(after: Cohort) -> tuple[str, ...]:
-    """The bundles whose own decisions break the target: the estimate of each over what it decided, by its name."""
+    """The bundles whose own decisions break the target: the estimate of each over what it decided,
+    by its name.
+    """
     return tuple(
         str(bundle)
         for bundle in sorted(after.decisions["bundle"].dropna().unique())
@@ -120,7 +126,7 @@ def drift_cause(record: DriftRecord) -> str:
 
 
 def cost_cohort(cohort: Cohort, unit: str) -> CostCohort:
-    """The cohort as `evidence.shift_share` reads it; `unit` is usd, gflops or tokens."""
+    """The cohort as `evidence.costs.shift_share` reads it; `unit` is usd, gflops or tokens."""
     names = _told_slices(cohort.decisions, cohort)
     by_decision = pd.Series(names.to_numpy(), index=cohort.decisions["id"])
     attempts = cohort.attempts.assign(told=by_decision.reindex(cohort.attempts["id"]).to_numpy())
@@ -155,8 +161,10 @@ def _tokens(runs: pd.DataFrame) -> TokenCount:
 
 
 def _last_tokens(attempts: pd.DataFrame, last: int) -> TokenCount:
-    """Mean tokens had the last tier answered every decision: its own where it ran, elsewhere those of the first attempt
-    times the ratio seen where both ran. Escalated queries alone would speak for all, and they are the longer ones."""
+    """Mean tokens had the last tier answered every decision: its own where it ran, elsewhere those
+    of the first attempt times the ratio seen where both ran. Escalated queries alone would speak
+    for all, and they are the longer ones.
+    """
     first = attempts.drop_duplicates("decision").set_index("decision")
     ran = attempts[attempts["tier"] == last].set_index("decision").reindex(first.index)
     means = []

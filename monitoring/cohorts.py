@@ -1,9 +1,10 @@
 """A cohort: all decisions of a block of decision time, each with its tiers paired.
 
-The store joins one row per attempt; a figure needs one row per decision: what was kept, what the last tier said, what
-both cost. The pairing is done once (`monitoring.pairing`), and figures, alarms and causes read the same two tables.
-A cohort knows as of when its labels are: before every decision is older than the label horizon it is immature, and
-figures of correctness lean towards whatever is labelled first.
+The store joins one row per attempt; a figure needs one row per decision: what was kept, what the
+last tier said, what both cost. The pairing is done once (`monitoring.pairing`), and figures, alarms
+and causes read the same two tables. A cohort knows as of when its labels are: before every decision
+is older than the label horizon it is immature, and figures of correctness lean towards whatever is
+labelled first.
 """
 
 from dataclasses import dataclass, replace
@@ -11,15 +12,17 @@ from datetime import datetime
 
 import pandas as pd
 
-from knowgate.records import Window
+from knowgate._records.records import Window
 from knowgate.spec import CascadeSpec
 from monitoring.pairing import of_declared_kind, of_known_tiers, pair_attempts, pair_decisions, within_bounds
-from store.examples import Examples
+from store.traffic.examples import Examples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cohort:
-    """Decisions of one window as they were known at `as_of`; `monitoring.pairing` describes the columns."""
+    """Decisions of one window as they were known at `as_of`; `monitoring.pairing` describes the
+    columns.
+    """
 
     spec: CascadeSpec
     window: Window
@@ -29,7 +32,9 @@ class Cohort:
 
     @property
     def mature(self) -> bool:
-        """Whether every decision is older than the label horizon. Missing labels stay in the denominator then."""
+        """Whether every decision is older than the label horizon. Missing labels stay in the
+        denominator then.
+        """
         return is_mature(self.spec, self.window, self.as_of)
 
     @property
@@ -67,11 +72,13 @@ class Cohort:
 
 
 def cohort_of(examples: Examples, spec: CascadeSpec, window: Window, *, as_of: datetime) -> Cohort:
-    """The cohort of the attempts that `store.examples.labelled` joined for `window`, labels as of `as_of`.
+    """The cohort of the attempts that `store.traffic.examples.labelled` joined for `window`, labels
+    as of `as_of`.
 
-    Decisions with a tier that the cascade no longer has are left out: they cannot be measured against its last one.
-    A P(T) of another kind than the cascade declares counts as missing, and no run for more than a query may take.
-    Raises CohortInvalid where a decision does not have exactly one served attempt.
+    Decisions with a tier that the cascade no longer has are left out: they cannot be measured
+    against its last one. A P(T) of another kind than the cascade declares counts as missing, and no
+    run for more than a query may take. Raises CohortInvalid where a decision does not have exactly
+    one served attempt.
     """
     attempts = within_bounds(of_declared_kind(of_known_tiers(pair_attempts(examples), spec), spec), spec)
     return Cohort(
@@ -84,5 +91,7 @@ def cohort_of(examples: Examples, spec: CascadeSpec, window: Window, *, as_of: d
 
 
 def is_mature(spec: CascadeSpec, window: Window, as_of: datetime) -> bool:
-    """Whether the youngest decision that `window` can hold is older than the label horizon at `as_of`."""
+    """Whether the youngest decision that `window` can hold is older than the label horizon at
+    `as_of`.
+    """
     return window.end + spec.horizon <= as_of

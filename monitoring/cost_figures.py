@@ -1,16 +1,17 @@
 """What the cascade saves against its last tier alone, in USD, GFLOPs and tokens.
 
-What the last tier would have cost where it never ran is imputed: c + (O/π)(C_last − c), with the forecast c made of the
-tokens of the first attempt at the last tier's price, times the ratio that earlier decisions of the slice have shown. c
-has not seen the decision it forecasts, so the imputation is unbiased however poor c is (`evidence.savings`).
+What the last tier would have cost where it never ran is imputed: c + (O/π)(C_last − c), with the
+forecast c made of the tokens of the first attempt at the last tier's price, times the ratio that
+earlier decisions of the slice have shown. c has not seen the decision it forecasts, so the
+imputation is unbiased however poor c is (`evidence.costs.savings`).
 """
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from evidence.costs.savings import impute_last_cost, predictable_forecast, savings_of
 from evidence.errors import EvidenceError
-from evidence.savings import impute_last_cost, predictable_forecast, savings_of
 from monitoring.cohorts import Cohort
 from monitoring.estimates import Estimated, unidentified
 from monitoring.names import FigureName
@@ -49,9 +50,11 @@ def exploration_cost(cohort: Cohort, unit: str) -> Estimated:
 
 
 def forecast_last_cost(rows: pd.DataFrame, unit: str, prior_ratio: float = 1.0) -> FloatArray:
-    """[n] c, what the last tier would cost on each decision, from earlier decisions only (rows in order of time).
+    """[n] c, what the last tier would cost on each decision, from earlier decisions only (rows in
+    order of time).
 
-    `prior_ratio` is what ΣC_last / Σ(price of the first attempt's tokens) was before; it counts as one row.
+    `prior_ratio` is what ΣC_last / Σ(price of the first attempt's tokens) was before; it counts as
+    one row.
     """
     expected = rows[f"expected_last_{unit}"].to_numpy(dtype=np.float64)
     safe = np.where(expected > 0.0, expected, np.nan)

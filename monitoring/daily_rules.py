@@ -1,7 +1,8 @@
 """The rules that need a day of traffic: OOD conservativeness, drift, overdue labels.
 
-They look at the last whole day once per day, whatever the length of a monitoring window: an hour holds too few rows to
-tell a change from chance, and a drift report per hour would fill the database with charts.
+They look at the last whole day once per day, whatever the length of a monitoring window: an hour
+holds too few rows to tell a change from chance, and a drift report per hour would fill the database
+with charts.
 """
 
 import logging
@@ -9,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 
-from knowgate.bundle import Bundle
-from knowgate.records import Reason, Window
+from knowgate._bundles.bundle import Bundle
+from knowgate._records.records import Reason, Window
 from monitoring.causes import escalation_cause
 from monitoring.cohorts import Cohort
 from monitoring.drift import DriftRecord, compare
@@ -37,7 +38,8 @@ class TierDrift:
 
 
 def day_of(window: Window) -> Window | None:
-    """The whole day, or longer window, that ends with `window`; None where no UTC day ends within it.
+    """The whole day, or longer window, that ends with `window`; None where no UTC day ends within
+    it.
 
     >>> from datetime import UTC, datetime
     >>> noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -52,7 +54,9 @@ def day_of(window: Window) -> Window | None:
 
 
 def find_drift(reader: Reader, champion: Bundle | None, day: Cohort) -> tuple[TierDrift, ...]:
-    """Each non-last tier's signals on `day` against the champion's training window; empty without one."""
+    """Each non-last tier's signals on `day` against the champion's training window; empty without
+    one.
+    """
     training = champion.document.training_window if champion is not None else None
     if champion is None or training is None:
         return ()
@@ -67,7 +71,8 @@ def find_drift(reader: Reader, champion: Bundle | None, day: Cohort) -> tuple[Ti
             table = reference_table(before, models)
             record = compare(table, current_table(today, models), missing_shifts(before, table, today))
         except DriftUnavailable:
-            # Figures and alarms must not wait for a chart; the rule stays as it is without a report.
+            # Figures and alarms must not wait for a chart; the rule stays as it is without a
+            # report.
             log.exception("no drift report on tier %d of %s", tier, day.spec.name)
             continue
         if record is not None:
@@ -78,7 +83,9 @@ def find_drift(reader: Reader, champion: Bundle | None, day: Cohort) -> tuple[Ti
 def judge_day(
     champion: Bundle | None, day: Cohort, drift: tuple[TierDrift, ...], before: Callable[[], Cohort | None]
 ) -> tuple[Judgement, ...]:
-    """OOD conservativeness and drift of a day, over all non-last tiers; `before` is read where a cause needs it."""
+    """OOD conservativeness and drift of a day, over all non-last tiers; `before` is read where a
+    cause needs it.
+    """
     tiers = day.spec.tiers
     records = {found.tier: found.record for found in drift}
     name = None if champion is None else champion.id
@@ -98,8 +105,9 @@ def judge_day(
 def judge_labels(mature_day: Cohort) -> Judgement:
     """Whether the labels came that a mature day was to have.
 
-    What needs labels are the explored decisions, or, while nothing is retained, all of them. Of labels drawn by a coin
-    only the drawn share is expected; where their propensity is unknown nobody can say how many there should be.
+    What needs labels are the explored decisions, or, while nothing is retained, all of them. Of
+    labels drawn by a coin only the drawn share is expected; where their propensity is unknown
+    nobody can say how many there should be.
     """
     rows = mature_day.decisions
     needed = rows[rows["explored"]] if rows["retained"].any() else rows

@@ -1,15 +1,18 @@
-"""Messages about alerts, sent to the webhooks that a cascade declares: at least once, signed, tried again.
+"""Messages about alerts, sent to the webhooks that a cascade declares: at least once, signed, tried
+again.
 
 1. Claim what is due, and commit: a second worker sees the claim.
-2. Send them side by side, without a transaction around it. Each has ten seconds in all: a receiver that is silent,
-   sends a byte a second or never comes to an end holds up nobody. Of an answer the status alone is read.
-3. Say how it went, each in a transaction of its own. What failed is due again later, twice as late each time; after a
-   day and a half it is given up, and the row keeps when and why. A message that cannot be sent delays none but those
-   of the same alert to the same receiver, which hears of it in the order of events.
+2. Send them side by side, without a transaction around it. Each has ten seconds in all: a receiver
+   that is silent, sends a byte a second or never comes to an end holds up nobody. Of an answer the
+   status alone is read.
+3. Say how it went, each in a transaction of its own. What failed is due again later, twice as late
+   each time; after a day and a half it is given up, and the row keeps when and why. A message that
+   cannot be sent delays none but those of the same alert to the same receiver, which hears of it in
+   the order of events.
 
-Messages are signed as Standard Webhooks has it: a receiver checks them with that library, and drops what it has seen
-before by `webhook-id`. Without a secret the signature header is left out. A redirect is an error: the address that was
-declared is the one that is trusted.
+Messages are signed as Standard Webhooks has it: a receiver checks them with that library, and drops
+what it has seen before by `webhook-id`. Without a secret the signature header is left out. A
+redirect is an error: the address that was declared is the one that is trusted.
 """
 
 import asyncio
@@ -22,12 +25,12 @@ import httpx
 from sqlalchemy import Engine
 from standardwebhooks import Webhook
 
-from knowgate.client import JSON_MEDIA_TYPE
-from knowgate.networks import reachable
-from knowgate.shown import masked, shown_url
-from store.deliveries import DeliveryRecord, claim_due_deliveries, finish_delivery
+from knowgate._shipping.client import JSON_MEDIA_TYPE
+from knowgate._wire.networks import reachable
+from knowgate._wire.shown import masked, shown_url
 from store.engine import transaction
 from store.errors import ClaimLost
+from store.watching.deliveries import DeliveryRecord, claim_due_deliveries, finish_delivery
 
 log = logging.getLogger("knowgate.deliveries")
 
@@ -38,14 +41,18 @@ _TOLD_AT_MOST = 300  # characters of an error that are kept
 
 
 class CheckedTransport(httpx.AsyncHTTPTransport):
-    """Connects to addresses that were looked at: a name may stand for another one a moment later."""
+    """Connects to addresses that were looked at: a name may stand for another one a
+    moment later.
+    """
 
     def __init__(self, networks: Sequence[str]) -> None:
         super().__init__(trust_env=False)
         self._networks = networks
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The answer of the first address that takes the connection. Raises httpx.ConnectError where none may be."""
+        """The answer of the first address that takes the connection. Raises httpx.ConnectError
+        where none may be.
+        """
         host, port = request.url.host, request.url.port or (443 if request.url.scheme == "https" else 80)
         try:
             *others, last = await asyncio.to_thread(reachable, host, port, self._networks)
@@ -65,7 +72,8 @@ def deliver_due(
 ) -> int:
     """Send the messages that are due at `now`; how many were received.
 
-    `owner` names this process in the claims; `networks` are where webhooks may lie, of what is refused otherwise.
+    `owner` names this process in the claims; `networks` are where webhooks may lie, of what is
+    refused otherwise.
     """
     with transaction(engine) as session:
         claimed = claim_due_deliveries(session, owner=owner, now=now, lease=LEASE, limit=BATCH)

@@ -1,15 +1,18 @@
-"""Does today's traffic look like the traffic that the champion was made from? The only module that knows Evidently.
+"""Does today's traffic look like the traffic that the champion was made from? The only module that
+knows Evidently.
 
-Columns are compared one by one with the normed Wasserstein distance: the mean shift of the sorted values in reference
-standard deviations, readable and not blown up by many rows as a p-value is. On few rows chance alone moves it, so a
-column's threshold is 0.1, or 2.5/√rows where that is more. A column that hardly varies in the reference is measured
-against a least spread, or any difference at all would be many deviations.
+Columns are compared one by one with the normed Wasserstein distance: the mean shift of the sorted
+values in reference standard deviations, readable and not blown up by many rows as a p-value is. On
+few rows chance alone moves it, so a column's threshold is 0.1, or 2.5/√rows where that is more. A
+column that hardly varies in the reference is measured against a least spread, or any difference at
+all would be many deviations.
 
-What is missing has no value to compare, so how often each column is missing is compared beside its values.
+What is missing has no value to compare, so how often each column is missing is compared beside its
+values.
 
-What is kept is Evidently's own snapshot as JSON, without what it says twice (styling in every chart, charts in every
-metric), a quarter of its size; the page of 4 MB is rendered from it on demand. Evidently takes seconds to import, so
-that happens when the first comparison is made.
+What is kept is Evidently's own snapshot as JSON, without what it says twice (styling in every
+chart, charts in every metric), a quarter of its size; the page of 4 MB is rendered from it on
+demand. Evidently takes seconds to import, so that happens when the first comparison is made.
 """
 
 import json
@@ -99,7 +102,8 @@ def missing_shift(column: str, reference: tuple[int, int], current: tuple[int, i
 def compare(
     reference: pd.DataFrame, current: pd.DataFrame, missing: tuple[MissingShift, ...] = ()
 ) -> DriftRecord | None:
-    """Compare the columns that both tables have (floats, NaN = missing); None where there is nothing to compare.
+    """Compare the columns that both tables have (floats, NaN = missing); None where there is
+    nothing to compare.
 
     Raises DriftUnavailable where Evidently fails.
     """
@@ -111,7 +115,8 @@ def compare(
         return None
     thresholds = {name: max(THRESHOLD, 2.5 / sqrt(known[name])) for name in columns}
     widened = {name: _widened(reference[name]) for name in columns}
-    # Evidently's own page is to say the same: its scores are larger by as much as its thresholds are.
+    # Evidently's own page is to say the same: its scores are larger by as much as its thresholds
+    # are.
     theirs = {name: limit * widened[name] for name, limit in thresholds.items()}
     raw, snapshot = _run_evidently(reference[columns], current[columns], theirs) if columns else ({}, None)
     scores = {name: raw[name] / widened[name] for name in columns}
@@ -146,7 +151,9 @@ def compare(
 
 
 def render_html(document: str) -> str:
-    """Evidently's page of a stored report. Raises DriftUnavailable where the document is not one."""
+    """Evidently's page of a stored report. Raises DriftUnavailable where the document
+    is not one.
+    """
     _quiet()
     from evidently.core.report import Snapshot
 
@@ -196,7 +203,9 @@ def _plain(value: Any) -> Any:
 
 
 def _widened(reference: "pd.Series[float]") -> float:
-    """How many times Evidently's norm of a column the least spread is that is measured against; 1 where it varies."""
+    """How many times Evidently's norm of a column the least spread is that is measured against; 1
+    where it varies.
+    """
     spread, norm = float(reference.std(ddof=0)), EVIDENTLY_LEAST
     return max(spread, LEAST_SPREAD * max(1.0, abs(float(reference.mean())))) / max(spread, norm)
 

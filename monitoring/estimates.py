@@ -1,12 +1,14 @@
 """Means over a cohort of what was seen on some rows only, within strata whose sizes are known.
 
-How many queries were retained is known exactly; how many of them are labelled yet is no matter of chance while labels
-are under way. So a mean is taken within each stratum (Hájek weights 1 / propensity, `evidence.estimates`) and the
-strata are put together by their true shares: labels that come late on one side do not pull the figure to the other.
+How many queries were retained is known exactly; how many of them are labelled yet is no matter of
+chance while labels are under way. So a mean is taken within each stratum (Hájek weights 1 /
+propensity, `evidence.estimation.estimates`) and the strata are put together by their true shares:
+labels that come late on one side do not pull the figure to the other.
 
-An interval widens for few rows as Wilson's does (with the effective number of rows in place of n), since rows that all
-agree have a variance of 0 and still prove little. Where no estimate exists the answer is a reason, not a number.
-Sources: post-stratification, Cochran, Sampling Techniques (1977), section 5A.9; Wilson, JASA 22 (1927).
+An interval widens for few rows as Wilson's does (with the effective number of rows in place of n),
+since rows that all agree have a variance of 0 and still prove little. Where no estimate exists the
+answer is a reason, not a number. Sources: post-stratification, Cochran, Sampling Techniques (1977),
+section 5A.9; Wilson, JASA 22 (1927).
 """
 
 from dataclasses import dataclass, replace
@@ -16,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from evidence.estimates import Estimate, self_normalised
-from evidence.prediction_powered import PoweredEstimate, prediction_powered
+from evidence.estimation.estimates import Estimate, self_normalised
+from evidence.estimation.prediction_powered import PoweredEstimate, prediction_powered
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -39,7 +41,9 @@ class Estimated:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Forecasts:
-    """What sources that are not trusted say of the rows [n], NaN = nothing, where the answers ran by a known coin."""
+    """What sources that are not trusted say of the rows [n], NaN = nothing, where the answers ran
+    by a known coin.
+    """
 
     values: FloatArray  # [n]
     ran: npt.NDArray[np.bool_]  # [n]
@@ -60,13 +64,15 @@ def stratified_mean(
     reach: tuple[float, float] = (0.0, 1.0),
     forecasts: Forecasts | None = None,
 ) -> Estimated:
-    """The mean of `values` [n] over all rows; NaN = not seen. `propensity` [n] counts where a value was seen, NaN =
-    unknown. `strata` [n] names groups whose shares are known; `reach` is the smallest and largest value possible.
-    `forecasts` are corrected by the values in every stratum where they speak of all rows that ran.
+    """The mean of `values` [n] over all rows; NaN = not seen. `propensity` [n] counts where a value
+    was seen, NaN = unknown. `strata` [n] names groups whose shares are known; `reach` is the
+    smallest and largest value possible. `forecasts` are corrected by the values in every stratum
+    where they speak of all rows that ran.
 
     >>> stratified_mean([1, 0, float("nan")], [1, 1, 1], ["a", "a", "a"], what="labels").value
     0.5
-    >>> stratified_mean([1.0, float("nan")], [float("nan"), 1], ["a", "a"], what="labels").not_identified
+    >>> stratified_mean([1.0, float("nan")], [float("nan"), 1], ["a", "a"],
+    ...     what="labels").not_identified
     '1 of 1 labels have an unknown propensity; send it with them'
     """
     seen_value = np.asarray(values, dtype=np.float64)
@@ -113,7 +119,8 @@ def share(hits: int, n: int) -> Estimated:
 
 
 def of_part(part: Estimated, hits: int, n: int) -> Estimated:
-    """The mean over n rows of a quantity that is `part` on average on `hits` of them and 0 on the others.
+    """The mean over n rows of a quantity that is `part` on average on `hits` of them and 0 on the
+    others.
 
     >>> of_part(Estimated(n=5, value=0.5, low=0.3, high=0.7), 10, 100).value
     0.05
@@ -134,7 +141,9 @@ def mean(values: npt.ArrayLike, reach: tuple[float, float] = (0.0, 1.0)) -> Esti
 
 
 def _within(forecasts: Forecasts | None, rows: npt.NDArray[np.bool_]) -> Forecasts | None:
-    """The forecasts of a stratum; None unless they speak of all its rows that ran, each by a known coin."""
+    """The forecasts of a stratum; None unless they speak of all its rows that ran, each by a known
+    coin.
+    """
     if forecasts is None:
         return None
     values, ran, chance = forecasts.values[rows], forecasts.ran[rows], forecasts.run_propensity[rows]

@@ -1,13 +1,13 @@
 """A cohort's figures: pure functions from the paired tables to rows with intervals.
 
-Every figure of correctness says how many labels it rests on; where a propensity that it needs is unknown or a stratum
-has no label, it has a reason and no value. An immature cohort has the same figures, marked so: they are what is known
-today, and lean towards what is labelled first.
+Every figure of correctness says how many labels it rests on; where a propensity that it needs is
+unknown or a stratum has no label, it has a reason and no value. An immature cohort has the same
+figures, marked so: they are what is known today, and lean towards what is labelled first.
 """
 
 from datetime import datetime
 
-from knowgate.records import Reason
+from knowgate._records.records import Reason
 from monitoring.accuracy_figures import accuracy_figures
 from monitoring.cohorts import Cohort
 from monitoring.cost_figures import cost_figures
@@ -15,7 +15,7 @@ from monitoring.estimates import Estimated, share
 from monitoring.judges import judge_figures
 from monitoring.names import FigureName, escalated_by
 from monitoring.tier_figures import tier_figures
-from store.figures import FigureRow
+from store.watching.figures import FigureRow
 
 Named = dict[FigureName, Estimated]
 
@@ -23,7 +23,9 @@ SLICES_AT_MOST = 100  # per window, those with most decisions: a free-text slice
 
 
 def figures_of(cohort: Cohort, *, computed_at: datetime) -> tuple[FigureRow, ...]:
-    """All figures of a cohort: of the cascade, of each tier, of each slice. An empty one has `queries` alone."""
+    """All figures of a cohort: of the cascade, of each tier, of each slice. An empty one has
+    `queries` alone.
+    """
     if cohort.size == 0:
         return _rows(cohort, {FigureName.QUERIES: count(0)}, computed_at)
     rows = _rows(cohort, cascade_figures(cohort), computed_at)

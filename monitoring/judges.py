@@ -1,11 +1,12 @@
-"""How often machines that label err, by the trusted labels of the same answers; and whether that gets worse.
+"""How often machines that label err, by the trusted labels of the same answers; and whether that
+gets worse.
 
-Every version of a grader is measured apart. Counts are plain: trusted labels are drawn by coins that have not looked at
-the verdict, so each of the two rates is a mean over a sample of its own (`knowgate labels queue` draws so). A judge
-drifts where the exact 99 % intervals of the recent and of the earlier share of errors no longer touch; while nothing
-changes that happens at fewer than one look in a thousand.
-Sources: Rogan & Gladen, American Journal of Epidemiology 107 (1978) (the two rates); Clopper & Pearson, Biometrika 26
-(1934) (their intervals).
+Every version of a grader is measured apart. Counts are plain: trusted labels are drawn by coins
+that have not looked at the verdict, so each of the two rates is a mean over a sample of its own
+(`knowgate labels queue` draws so). A judge drifts where the exact 99 % intervals of the recent and
+of the earlier share of errors no longer touch; while nothing changes that happens at fewer than one
+look in a thousand. Sources: Rogan & Gladen, American Journal of Epidemiology 107 (1978) (the two
+rates); Clopper & Pearson, Biometrika 26 (1934) (their intervals).
 """
 
 from collections.abc import Collection
@@ -14,13 +15,13 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from evidence.binomial import clopper_pearson
-from knowgate.records import LabelSource, Window
+from evidence.bounds.binomial import clopper_pearson
+from knowgate._records.records import LabelSource, Window
 from monitoring.estimates import Estimated, unidentified
 from monitoring.names import FigureName, Rule
 from monitoring.rules import Judgement, Standing
-from store.graders import GraderError
-from store.label_sources import SourcedLabels
+from store.traffic.graders import GraderError
+from store.traffic.label_sources import SourcedLabels
 
 LEAST_COMPARED = 30  # answers with both labels, on either side of a comparison
 DRIFT_CONFIDENCE = 0.99
@@ -29,7 +30,9 @@ DRIFT_CONFIDENCE = 0.99
 def measured_errors(
     labels: SourcedLabels, trusted: Collection[LabelSource], window: Window, *, measured_at: datetime
 ) -> tuple[GraderError, ...]:
-    """Each named grader that is not trusted, by name, where at least one answer has a trusted label too."""
+    """Each named grader that is not trusted, by name, where at least one answer has a trusted label
+    too.
+    """
     strength = {source.value: rank for rank, source in enumerate(LabelSource) if source in trusted}
     truth: dict[tuple[object, int], tuple[int, float]] = {}
     for row in range(len(labels.tier)):
@@ -61,7 +64,9 @@ def measured_errors(
 
 
 def judge_figures(attempts: pd.DataFrame) -> dict[FigureName, Estimated]:
-    """The two error rates of what is not trusted, over all attempts [rows of `pair_attempts`] that both speak of."""
+    """The two error rates of what is not trusted, over all attempts [rows of `pair_attempts`] that
+    both speak of.
+    """
     said, right = _compared(attempts)
     return {
         FigureName.JUDGE_WRONG_CALLED_RIGHT: _rate(said[~right], "wrong answers"),

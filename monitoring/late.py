@@ -1,9 +1,11 @@
-"""Decisions that came after their window was watched: which windows they touch, and how many came too late for what.
+"""Decisions that came after their window was watched: which windows they touch, and how many came
+too late for what.
 
-A window is watched at its end, and again when it is mature. The rows of the figure `late_decisions` keep these times
-as their `computed_at`, and count what arrived after them: the immature row what the savings alarm has not consumed, the
-mature one what the risk alarm has not. The alarms stay as they are, since they consume time once; the windows' figures
-are computed again. Counts follow from what is stored, so a run that is repeated counts the same.
+A window is watched at its end, and again when it is mature. The rows of the figure `late_decisions`
+keep these times as their `computed_at`, and count what arrived after them: the immature row what
+the savings alarm has not consumed, the mature one what the risk alarm has not. The alarms stay as
+they are, since they consume time once; the windows' figures are computed again. Counts follow from
+what is stored, so a run that is repeated counts the same.
 """
 
 from bisect import bisect_right
@@ -11,10 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from knowgate.records import Window
+from knowgate._records.records import Window
 from monitoring.cohorts import Cohort
 from monitoring.names import FigureName
-from store.figures import FigureRow
+from store.watching.figures import FigureRow
 
 OVERLAP = timedelta(minutes=5)  # looked at twice: what was under way while the last run read is not seen by it
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,8 +44,8 @@ class Lateness:
     def touched_by(self, made: Sequence[datetime], every: timedelta) -> tuple[Window, ...]:
         """The watched windows that decisions `made` at these times lie in, oldest first.
 
-        A window that was passed over since it was empty is as long as windows are now. What was made before the first
-        window that was ever watched is history, which nobody watched.
+        A window that was passed over since it was empty is as long as windows are now. What was
+        made before the first window that was ever watched is history, which nobody watched.
         """
         known = sorted((window for window, mature in self.rows if not mature), key=lambda window: window.start)
         starts, found = [window.start for window in known], set()
@@ -56,8 +58,10 @@ class Lateness:
         return tuple(sorted(found, key=lambda window: window.start))
 
     def counted(self, cohort: Cohort, *, watched_at: datetime | None) -> "Lateness":
-        """With the cohort counted anew. `watched_at` is now where this run watches it, and None where it only comes
-        again; what was never watched, as an empty window, was watched as soon as it could have been."""
+        """With the cohort counted anew. `watched_at` is now where this run watches it, and None
+        where it only comes again; what was never watched, as an empty window, was watched as soon
+        as it could have been.
+        """
         rows, window = dict(self.rows), cohort.window
         edges = [(False, window.end)] + ([(True, window.end + cohort.spec.horizon)] if cohort.mature else [])
         for mature, edge in edges:

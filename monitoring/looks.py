@@ -1,16 +1,17 @@
-"""A look at a bundle on the decisions after a risk alarm, as it is recorded; `monitoring.since_ring` takes it.
+"""A look at a bundle on the decisions after a risk alarm, as it is recorded;
+`monitoring.since_ring` takes it.
 
-Looks are not free: who tests ever again passes one day by chance. So the k-th look after a ring is made at 6δ/(π²k²),
-and all of them together stay within δ. One that shows too little is followed by one on twice as many decisions. One
-that shows the promise broken is as good as a ring: what came before its end is over, and the next begins there, on a
-day of decisions at least.
+Looks are not free: who tests ever again passes one day by chance. So the k-th look after a ring is
+made at 6δ/(π²k²), and all of them together stay within δ. One that shows too little is followed by
+one on twice as many decisions. One that shows the promise broken is as good as a ring: what came
+before its end is over, and the next begins there, on a day of decisions at least.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from evidence.spending import delta_for_attempt
-from knowgate.records import Window
+from evidence.bounds.spending import delta_for_attempt
+from knowgate._records.records import Window
 from knowgate.spec import TargetKind
 
 LEAST_DECISIONS = 100  # at least; fewer show nothing at any usual target
@@ -43,9 +44,11 @@ class SinceRing:
 
 
 def next_window(read_until: datetime, last: SinceRing | None, mature_until: datetime) -> Window | None:
-    """What the next look would be at: decisions after the ring, or after the last look that showed the promise broken.
+    """What the next look would be at: decisions after the ring, or after the last look that showed
+    the promise broken.
 
-    `read_until` is up to where the alarm had read when it rang. None while nothing of it is old enough to be judged.
+    `read_until` is up to where the alarm had read when it rang. None while nothing of it is old
+    enough to be judged.
     """
     broken = last is not None and last.broken
     start = last.window.end if last is not None and broken else read_until
@@ -54,7 +57,8 @@ def next_window(read_until: datetime, last: SinceRing | None, mature_until: date
 
 
 def next_look(last: SinceRing | None, decisions: int, delta: float) -> tuple[int, float] | None:
-    """The number of the look that is due at so many decisions, and its level; None while it is too early.
+    """The number of the look that is due at so many decisions, and its level; None while it is too
+    early.
 
     >>> next_look(None, 99, 0.1) is None, next_look(None, 100, 0.1)[0]
     (True, 1)

@@ -1,7 +1,8 @@
-"""Whether the models that ran are those that the cascade declares: a count per tier and model, put to the rule.
+"""Whether the models that ran are those that the cascade declares: a count per tier and model, put
+to the rule.
 
-Figures and the two alarms count such attempts like any other, since they speak of what was served. What is taught and
-certified speaks of the declared models, and leaves them out.
+Figures and the two alarms count such attempts like any other, since they speak of what was served.
+What is taught and certified speaks of the declared models, and leaves them out.
 """
 
 from monitoring.cohorts import Cohort

@@ -1,8 +1,10 @@
-"""Every figure and every rule by name; docs/monitoring.md defines each, and a test holds the two together."""
+"""Every figure and every rule by name; docs/monitoring.md defines each, and a test holds the two
+together.
+"""
 
 from enum import StrEnum
 
-from knowgate.records import Reason
+from knowgate._records.records import Reason
 
 
 class FigureName(StrEnum):

@@ -1,17 +1,19 @@
-"""What the OOD gate costs: S, how often it alone escalates; G, what that gained; what it cost for nothing.
+"""What the OOD gate costs: S, how often it alone escalates; G, what that gained; what it cost for
+nothing.
 
-The gate is asked last, so its being the reason means that every other gate passed: S comes from logs alone. G needs
-labels of both tiers on those decisions, drawn by a coin with a known propensity; anything else is "not identified".
+The gate is asked last, so its being the reason means that every other gate passed: S comes from
+logs alone. G needs labels of both tiers on those decisions, drawn by a coin with a known
+propensity; anything else is "not identified".
 """
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from evidence.binomial import clopper_pearson
-from evidence.estimates import Estimate
-from evidence.ood_conservativeness import ood_conservativeness_of
-from knowgate.records import Reason
+from evidence.bounds.binomial import clopper_pearson
+from evidence.estimation.estimates import Estimate
+from evidence.signals.ood_conservativeness import ood_conservativeness_of
+from knowgate._records.records import Reason
 from monitoring.cohorts import Cohort
 from monitoring.estimates import Estimated, unidentified
 from monitoring.names import FigureName
@@ -21,7 +23,9 @@ _LABELLED = (FigureName.OOD_GAIN, FigureName.OOD_AS_GOOD, FigureName.OOD_NEEDLES
 
 
 def ood_figures(cohort: Cohort, tier: int) -> dict[FigureName, Estimated]:
-    """S with its exact interval; G, how often the tier was as good as the last, and the needless cost in USD."""
+    """S with its exact interval; G, how often the tier was as good as the last, and the needless
+    cost in USD.
+    """
     small = cohort.attempts[cohort.attempts["tier"] == tier].set_index("decision")
     last = cohort.attempts[cohort.attempts["tier"] == cohort.spec.last].set_index("decision").reindex(small.index)
     only = (small["reason"] == Reason.OOD).to_numpy()

@@ -1,12 +1,13 @@
 """Attempts to decisions: the one place where the tiers of a decision are put side by side.
 
-X = retained · (correct_last − correct_kept). It is 0 where the query escalated, 0 without a label where both answers
-are the same, and unknown (NaN) where the last tier did not run or a label is missing. The chance that both tiers'
-labels are there follows from how the cascade declares that they are drawn (`both_labelled`). A null propensity stays
-NaN: a figure that needs it says "not identified".
+X = retained · (correct_last − correct_kept). It is 0 where the query escalated, 0 without a label
+where both answers are the same, and unknown (NaN) where the last tier did not run or a label is
+missing. The chance that both tiers' labels are there follows from how the cascade declares that
+they are drawn (`both_labelled`). A null propensity stays NaN: a figure that needs it says "not
+identified".
 
-Costs are counted three ways, the unit in the name. What exploration cost stands apart: it is paid to learn, not to
-answer.
+Costs are counted three ways, the unit in the name. What exploration cost stands apart: it is paid
+to learn, not to answer.
 """
 
 import logging
@@ -17,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from evidence.bounds import Runs, bounded_runs
-from evidence.estimates import joint_label_propensity
-from knowgate.records import Role
+from evidence.costs.run_limits import Runs, bounded_runs
+from evidence.estimation.estimates import joint_label_propensity
+from knowgate._records.records import Role
 from knowgate.spec import CascadeSpec, LabelCoin
 from monitoring.errors import CohortInvalid
-from store.examples import Examples
+from store.traffic.examples import Examples
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -54,11 +55,12 @@ _NAMES = (
 def pair_attempts(examples: Examples) -> pd.DataFrame:
     """One row per attempt, ordered by decision and tier.
 
-    Columns: id, decision (ordinal), occurred_at (aware; of the id), tier, role, model, revision (None where nobody
-    said), received_at (aware), slice, bundle, generation, reason (None where kept or undecided), retained (this tier's
-    verdict was to keep), p_t, p_ik, score, ood, entropy, margin, correct, run_propensity, label_propensity,
-    exploration_rate, answer, tokens_in, tokens_out, latency_ms, usd, gflops, tokens, label_received_at (aware),
-    label_source, shard, row; forecast and forecast_source (what a source that is not trusted says of the answer, beside
+    Columns: id, decision (ordinal), occurred_at (aware; of the id), tier, role, model, revision
+    (None where nobody said), received_at (aware), slice, bundle, generation, reason (None where
+    kept or undecided), retained (this tier's verdict was to keep), p_t, p_ik, score, ood, entropy,
+    margin, correct, run_propensity, label_propensity, exploration_rate, answer, tokens_in,
+    tokens_out, latency_ms, usd, gflops, tokens, label_received_at (aware), label_source, shard,
+    row; forecast and forecast_source (what a source that is not trusted says of the answer, beside
     `correct`); p_t_kind; label_coin.
     """
     columns: dict[str, object] = {
@@ -81,13 +83,17 @@ def pair_attempts(examples: Examples) -> pd.DataFrame:
 
 
 def _decision_times(examples: Examples) -> "pd.Series[pd.Timestamp]":
-    """The time in each decision's id: the one that windows are cut by, so that no row lies outside its window."""
+    """The time in each decision's id: the one that windows are cut by, so that no row lies outside
+    its window.
+    """
     millis = np.array([decision_id.int >> 80 for decision_id in examples.ids], dtype="datetime64[ms]")
     return pd.Series(millis.astype("datetime64[us]")).dt.tz_localize("UTC")
 
 
 def of_known_tiers(attempts: pd.DataFrame, spec: CascadeSpec) -> pd.DataFrame:
-    """The attempts of decisions that ran no tier beyond the cascade's last, their ordinals counted anew."""
+    """The attempts of decisions that ran no tier beyond the cascade's last, their ordinals counted
+    anew.
+    """
     beyond = attempts.loc[attempts["tier"] > spec.last, "decision"].unique()
     if not len(beyond):
         return attempts
@@ -97,14 +103,18 @@ def of_known_tiers(attempts: pd.DataFrame, spec: CascadeSpec) -> pd.DataFrame:
 
 
 def of_declared_kind(attempts: pd.DataFrame, spec: CascadeSpec) -> pd.DataFrame:
-    """The same attempts without a P(T) of another kind than their tier declares: the two mean different things."""
+    """The same attempts without a P(T) of another kind than their tier declares: the two mean
+    different things.
+    """
     declared = np.array([str(tier.p_t_kind) for tier in spec.tiers], dtype=object)[attempts["tier"].to_numpy()]
     other = attempts["p_t_kind"].notna().to_numpy() & (attempts["p_t_kind"].to_numpy(dtype=object) != declared)
     return attempts.assign(p_t=attempts["p_t"].mask(other)) if other.any() else attempts
 
 
 def within_bounds(attempts: pd.DataFrame, spec: CascadeSpec) -> pd.DataFrame:
-    """The same attempts, none counting for more than a query may take (`evidence.bounds`); `cut` says which would."""
+    """The same attempts, none counting for more than a query may take
+    (`evidence.costs.run_limits`); `cut` says which would.
+    """
     names = ("tier", "tokens_in", "tokens_out", "latency_ms")
     taken = {name: attempts[name].to_numpy(dtype=np.float64) for name in names}
     runs = Runs(cost_usd=attempts["usd"].to_numpy(dtype=np.float64), gflops=attempts["gflops"].to_numpy(), **taken)
@@ -126,15 +136,16 @@ def within_bounds(attempts: pd.DataFrame, spec: CascadeSpec) -> pd.DataFrame:
 def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime) -> pd.DataFrame:
     """One row per decision, in order of decision time.
 
-    Columns: id, occurred_at, received_at, slice, bundle, generation; kept_tier, retained (kept before the last tier),
-    reason (why the last tier was asked; None where retained); last_ran, explored (the last tier ran though the query
-    was retained), run_propensity (chance that the last tier ran: 1 where escalated), label_propensity (of X),
-    correct_kept, kept_label_propensity, kept_label_source, correct_last, last_label_propensity, last_label_source, x;
-    forecast_kept, forecast_last, forecast_x (what sources say that are not trusted); score (of the kept tier);
+    Columns: id, occurred_at, received_at, slice, bundle, generation; kept_tier, retained (kept
+    before the last tier), reason (why the last tier was asked; None where retained); last_ran,
+    explored (the last tier ran though the query was retained), run_propensity (chance that the last
+    tier ran: 1 where escalated), label_propensity (of X), correct_kept, kept_label_propensity,
+    kept_label_source, correct_last, last_label_propensity, last_label_source, x; forecast_kept,
+    forecast_last, forecast_x (what sources say that are not trusted); score (of the kept tier);
     prompt_tokens; per unit: U (what answering cost), last_U (NaN where the last tier did not run),
-    exploration_U; expected_last_U (the last tier's price of the tokens that the first attempt used: a forecast that has
-    not seen the last tier);
-    label_late (the kept answer's label came after the horizon), overdue (past the horizon and a label is missing).
+    exploration_U; expected_last_U (the last tier's price of the tokens that the first attempt used:
+    a forecast that has not seen the last tier); label_late (the kept answer's label came after the
+    horizon), overdue (past the horizon and a label is missing).
     """
     _check(attempts)
     n = int(attempts["decision"].iloc[-1]) + 1 if len(attempts) else 0
@@ -205,7 +216,9 @@ def _object_at(attempts: pd.DataFrame, name: str, rows: IntArray) -> ObjectArray
 
 
 def _last_reason(attempts: pd.DataFrame, n: int, retained: BoolArray) -> ObjectArray:
-    """Per decision the reason of the highest tier that gave one, why the last tier was asked; None where it was not."""
+    """Per decision the reason of the highest tier that gave one, why the last tier was asked; None
+    where it was not.
+    """
     reasons = attempts["reason"].to_numpy(dtype=object)
     given = np.flatnonzero([reason is not None for reason in reasons])
     found = np.full(n, None, dtype=object)
@@ -224,7 +237,9 @@ def _difference(columns: dict[str, Any], same: BoolArray, told: str) -> tuple[Fl
 
 
 def both_labelled(kept: FloatArray, last: FloatArray, coin: ObjectArray) -> FloatArray:
-    """[n] the chance that the labels of a decision's two answers are there, drawn as its `label_coin` says."""
+    """[n] the chance that the labels of a decision's two answers are there, drawn as its
+    `label_coin` says.
+    """
     return joint_label_propensity(np.column_stack([kept, last]), coin == LabelCoin.ATTEMPT)
 
 
@@ -248,7 +263,9 @@ def _sums(ordinal: IntArray, values: FloatArray, n: int) -> FloatArray:
 
 
 def _price_of_last(first: pd.DataFrame, spec: CascadeSpec, unit: str) -> FloatArray:
-    """[n] what the last tier would cost on the tokens of the first attempt; NaN without tokens or price."""
+    """[n] what the last tier would cost on the tokens of the first attempt; NaN without tokens or
+    price.
+    """
     tier = spec.tiers[spec.last]
     tokens_in: FloatArray = first["tokens_in"].to_numpy(dtype=np.float64)
     tokens_out: FloatArray = np.nan_to_num(first["tokens_out"].to_numpy(dtype=np.float64))

@@ -1,6 +1,8 @@
-"""What a run reads, and when: cohorts as of its own `now`, the champion, and the windows that have become mature.
+"""What a run reads, and when: cohorts as of its own `now`, the champion, and the windows that have
+become mature.
 
-Reads need no common snapshot: everything joined is as of `now`, and what arrives meanwhile is later than that.
+Reads need no common snapshot: everything joined is as of `now`, and what arrives meanwhile is later
+than that.
 """
 
 import logging
@@ -11,11 +13,11 @@ from datetime import datetime, timedelta
 import pandas as pd
 from sqlalchemy import Engine
 
-from knowgate.assignment import Assignment
-from knowgate.bundle import Bundle, read_bundle
-from knowgate.bundle_documents import CertificateStatus
+from knowgate._bundles.assignment import Assignment
+from knowgate._bundles.bundle import Bundle, read_bundle
+from knowgate._bundles.bundle_documents import CertificateStatus
+from knowgate._records.records import Window
 from knowgate.errors import BundleRefused
-from knowgate.records import Window
 from knowgate.spec import CascadeSpec
 from monitoring.alarm_memory import AlarmMemory, memory_from_json
 from monitoring.alarms import Promise, Stop
@@ -24,17 +26,17 @@ from monitoring.judges import measured_errors
 from monitoring.late import OVERLAP, Lateness, lateness_of
 from monitoring.names import FigureName, Rule
 from monitoring.pairing import pair_attempts, within_bounds
-from store import assignments, bundles, rings
-from store.alarm_states import alarm_state
-from store.assignments import Acknowledgement
-from store.cascades import cascade as cascade_spec
-from store.decisions import late_times
 from store.engine import reading
 from store.errors import BundleDamaged, BundleUnknown
-from store.examples import labelled
-from store.figures import figures
-from store.graders import GraderError
-from store.label_sources import labels_by_source
+from store.releases import assignments, bundles, rings
+from store.releases.assignments import Acknowledgement
+from store.releases.cascades import cascade as cascade_spec
+from store.traffic.decisions import late_times
+from store.traffic.examples import labelled
+from store.traffic.graders import GraderError
+from store.traffic.label_sources import labels_by_source
+from store.watching.alarm_states import alarm_state
+from store.watching.figures import figures
 
 log = logging.getLogger("knowgate.monitoring")
 
@@ -135,7 +137,9 @@ class Reader:
             return tuple(assignments.acknowledgements(session, self.spec.name))
 
     def lateness(self, current: Window) -> tuple[Lateness, tuple[Window, ...]]:
-        """What is known of late decisions, and the windows that some have come to since the last run."""
+        """What is known of late decisions, and the windows that some have come to since the last
+        run.
+        """
         back, name = LOOK_BACK + self.spec.horizon, FigureName.LATE_DECISIONS.value
         with reading(self._engine) as session:
             rows = figures(session, self.spec.name, names=[name], since=self.now - back)
@@ -150,12 +154,16 @@ class Reader:
         return known, known.touched_by(made, current.length)
 
     def again(self, windows: tuple[Window, ...]) -> Iterator[Cohort]:
-        """The cohorts of windows that are computed again, one at a time: there may be many after an outage."""
+        """The cohorts of windows that are computed again, one at a time: there may be many after an
+        outage.
+        """
         for window in windows:
             yield self._read(window)
 
     def matured(self) -> tuple[Window, ...]:
-        """Windows with immature figures alone that are mature by now, oldest first, at most `MATURED_AT_ONCE`."""
+        """Windows with immature figures alone that are mature by now, oldest first, at most
+        `MATURED_AT_ONCE`.
+        """
         edge = self.now - self.spec.horizon
         with reading(self._engine) as session:
             rows = figures(

@@ -1,8 +1,10 @@
-"""When is something said? Pure functions of figures, alarms and acknowledgements to a judgement with a cause.
+"""When is something said? Pure functions of figures, alarms and acknowledgements to a judgement
+with a cause.
 
-A rule says `raised`, `clear`, or `unknown`: without enough rows it changes nothing, so that an alert is not resolved by
-a quiet night. The two alarms hold their false-alarm rate however often one looks (`monitoring.alarms`); the others
-are thresholds with a margin, each stated in docs/monitoring.md.
+A rule says `raised`, `clear`, or `unknown`: without enough rows it changes nothing, so that an
+alert is not resolved by a quiet night. The two alarms hold their false-alarm rate however often one
+looks (`monitoring.alarms`); the others are thresholds with a margin, each stated in
+docs/monitoring.md.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,16 +12,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from knowgate.assignment import Assignment
+from knowgate._bundles.assignment import Assignment
 from monitoring.alarm_memory import AlarmMemory
 from monitoring.causes import drift_cause
 from monitoring.drift import DriftRecord
 from monitoring.estimates import Estimated
 from monitoring.names import Rule
 from monitoring.signal_tables import SignalSpread
-from store.assignments import Acknowledgement
-from store.figures import FigureRow
-from store.rings import Spoken
+from store.releases.assignments import Acknowledgement
+from store.releases.rings import Spoken
+from store.watching.figures import FigureRow
 
 OOD_ROWS = 100  # decisions at the tier; with fewer the rule is silent
 OOD_MARGIN = 0.05  # beyond what reference traffic escalates by its own percentile
@@ -59,14 +61,16 @@ class Judgement:
     cause: str = ""  # in plain words: why it is raised, or why it is clear
     details: Mapping[str, str | float] = field(default_factory=dict)
     ring: Spoken | None = None  # what an alarm that rang speaks of; the other rules only stand raised
-    # What was looked at, where a rule looks at several things: a clear word resolves no alert about anything else, and
-    # an alert names what it is about in its details, under `columns`. None = the rule looks at one thing.
+    # What was looked at, where a rule looks at several things: a clear word resolves no alert about
+    # anything else, and an alert names what it is about in its details, under `columns`. None = the
+    # rule looks at one thing.
     covers: frozenset[str] | None = None
 
     def speaks_of(self, details: Mapping[str, object]) -> bool:
         """Whether this judgement looked at all that an alert with these details is about.
 
-        What is compared with another champion's training window is another question: the former one is closed then.
+        What is compared with another champion's training window is another question: the former one
+        is closed then.
         """
         if self.covers is None or details.get("champion") != self.details.get("champion"):
             return True
@@ -80,7 +84,8 @@ def judge_alarm(
     *,
     late: int = 0,
 ) -> Judgement:
-    """The savings or the risk alarm after its last block; `cause` and `accused` are asked if it rang in that block.
+    """The savings or the risk alarm after its last block; `cause` and `accused` are asked if it
+    rang in that block.
 
     `late` decisions of the time it has watched came after it had passed.
     """
@@ -104,9 +109,11 @@ def judge_alarm(
 def judge_ood(
     share: Estimated, as_good: Estimated, *, threshold: float | None, tier: str, cause: Callable[[], str]
 ) -> Judgement:
-    """Whether the ood gate alone escalates more than the reference traffic would by chance, 1 − τ_ood, and a margin.
+    """Whether the ood gate alone escalates more than the reference traffic would by chance, 1 −
+    τ_ood, and a margin.
 
-    Raised only where the share's exact interval lies above that; clear where the share itself does not.
+    Raised only where the share's exact interval lies above that; clear where the share itself does
+    not.
     """
     rule = Rule.OOD_CONSERVATIVENESS
     if threshold is None or share.value is None or share.low is None or share.n < OOD_ROWS:
@@ -123,7 +130,9 @@ def judge_ood(
 
 
 def judge_drift(record: DriftRecord | None, *, tier: str, champion: str | None = None) -> Judgement:
-    """Raised where a column went missing, two columns drifted, or one by twice its threshold; clear where none did."""
+    """Raised where a column went missing, two columns drifted, or one by twice its threshold; clear
+    where none did.
+    """
     if record is None:
         return Judgement(rule=Rule.DRIFT, standing=Standing.UNKNOWN)
     drifted, gone = record.drifted, [shift for shift in record.missing if shift.drifted]
@@ -145,7 +154,8 @@ def judge_drift(record: DriftRecord | None, *, tier: str, champion: str | None =
 
 
 def judge_constant(spreads: Sequence[SignalSpread]) -> Judgement:
-    """Raised where a signal that at least 20 attempts have is one value in all of them: it then tells nothing.
+    """Raised where a signal that at least 20 attempts have is one value in all of them: it then
+    tells nothing.
 
     Nothing retained by such a signal is retained for a reason, so one window is enough.
     """
@@ -164,9 +174,11 @@ def judge_constant(spreads: Sequence[SignalSpread]) -> Judgement:
 
 
 def judge_overdue(labelled: int, expected: float, decisions: int, horizon: timedelta) -> Judgement:
-    """Raised where fewer than half of the labels came that were to be there once the horizon had passed.
+    """Raised where fewer than half of the labels came that were to be there once the horizon had
+    passed.
 
-    `decisions` were explored and need labels of both tiers; `expected` of them were to be drawn, `labelled` are.
+    `decisions` were explored and need labels of both tiers; `expected` of them were to be drawn,
+    `labelled` are.
     """
     rule = Rule.OVERDUE_LABELS
     if decisions < OVERDUE_ROWS or expected <= 0.0:
@@ -186,7 +198,9 @@ def judge_overdue(labelled: int, expected: float, decisions: int, horizon: timed
 
 
 def judge_late(rows: Sequence[FigureRow]) -> Judgement:
-    """Raised where many decisions came after their window was watched; a row of `late_decisions` per window."""
+    """Raised where many decisions came after their window was watched; a row of `late_decisions`
+    per window.
+    """
     rule, total = Rule.LATE_DECISIONS, sum(row.n for row in rows)
     late = [row for row in rows if row.value]
     count = int(sum(row.value or 0.0 for row in late))
@@ -210,7 +224,9 @@ def judge_late(rows: Sequence[FigureRow]) -> Judgement:
 def judge_runtimes(
     assignment: Assignment | None, acknowledgements: Sequence[Acknowledgement], *, now: datetime
 ) -> Judgement:
-    """Raised where a runtime that was heard of lately refused the generation in force, or never took it up."""
+    """Raised where a runtime that was heard of lately refused the generation in force, or never
+    took it up.
+    """
     rule = Rule.STALE_RUNTIME
     if assignment is None:
         return Judgement(rule=rule, standing=Standing.UNKNOWN)
@@ -235,8 +251,8 @@ def judge_runtimes(
 def judge_models(attempts: int, undeclared: Mapping[tuple[str, str, str], int]) -> Judgement:
     """Raised where any attempt ran another model than its tier declares.
 
-    `undeclared` counts them by the tier's name, the model that ran and the one that is declared. Nothing
-    is learned or certified from such attempts, so even a few deserve a look.
+    `undeclared` counts them by the tier's name, the model that ran and the one that is declared.
+    Nothing is learned or certified from such attempts, so even a few deserve a look.
     """
     rule = Rule.UNDECLARED_MODEL
     if not attempts:

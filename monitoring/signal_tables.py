@@ -1,8 +1,10 @@
-"""The columns in which drift is looked for: one tier's signals, token counts and leading PCA components.
+"""The columns in which drift is looked for: one tier's signals, token counts and leading PCA
+components.
 
-p_t and token counts are as logged. p_ik, score and ood come from a bundle's models, and training rows were logged
-under another bundle or none; so on the reference side they are computed from the stored vectors with the models of the
-bundle that decides now. PCA components are those of the bundle's OOD statistics, on both sides.
+p_t and token counts are as logged. p_ik, score and ood come from a bundle's models, and training
+rows were logged under another bundle or none; so on the reference side they are computed from the
+stored vectors with the models of the bundle that decides now. PCA components are those of the
+bundle's OOD statistics, on both sides.
 """
 
 import logging
@@ -13,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from knowgate.features import features
-from knowgate.tier_models import TierModels
+from knowgate._bundles.tier_models import TierModels
+from knowgate._models.features import features
 from monitoring.drift import MissingShift, missing_shift
-from store.shards import ShardRefused, read_rows
+from store.shards.shards import ShardRefused, read_rows
 
 log = logging.getLogger("knowgate.monitoring")
 
@@ -63,10 +65,12 @@ def missing_shares(attempts: pd.DataFrame) -> Mapping[str, tuple[int, int]]:
 
 
 def missing_shifts(before: pd.DataFrame, reference: pd.DataFrame, today: pd.DataFrame) -> tuple[MissingShift, ...]:
-    """How often columns are missing today beside the training window, `before` [attempts] as `reference` has it.
+    """How often columns are missing today beside the training window, `before` [attempts] as
+    `reference` has it.
 
-    What a bundle makes is made there from the stored vectors, so it is counted where it could be made: on the rows that
-    have any of it. Where nothing could be made (no vector is stored), there is no reference.
+    What a bundle makes is made there from the stored vectors, so it is counted where it could be
+    made: on the rows that have any of it. Where nothing could be made (no vector is stored), there
+    is no reference.
     """
     then, now = dict(missing_shares(before)), missing_shares(today)
     made = [name for name in MADE if name in reference.columns]
@@ -78,7 +82,9 @@ def missing_shifts(before: pd.DataFrame, reference: pd.DataFrame, today: pd.Data
 
 
 def current_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.DataFrame:
-    """Today's columns of one tier's attempts: signals as logged, PCA components where vectors are there."""
+    """Today's columns of one tier's attempts: signals as logged, PCA components where vectors are
+    there.
+    """
     table = attempts[[*LOGGED, *MADE]].astype(np.float64).reset_index(drop=True)
     if models is None:
         return table
@@ -109,7 +115,8 @@ def reference_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.Dat
 def _vectors(attempts: pd.DataFrame, dimension: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]:
     """Positions of attempts with a vector of this dimension, and the vectors.
 
-    A shard that cannot be read, or is of another dimension, is left out of the picture, and the log says how many.
+    A shard that cannot be read, or is of another dimension, is left out of the picture, and the log
+    says how many.
     """
     held = np.flatnonzero(attempts["shard"].notna().to_numpy())
     held = held[:: max(1, -(-len(held) // MOST_VECTORS))]

@@ -1,8 +1,9 @@
 """What the decisions that came after a risk alarm say of a bundle: what would it have lost on them?
 
-After a stop nothing is retained and every tier runs, so the rows say it of any bundle. The bundle's own policy is asked
-again (`knowgate.policy.kept_tiers`), with signals that its own models make of the stored hidden states; X and the
-test are those of certification: what nobody knows counts as wrong. A tier that did not run may have kept anything.
+After a stop nothing is retained and every tier runs, so the rows say it of any bundle. The bundle's
+own policy is asked again (`knowgate.policy.kept_tiers`), with signals that its own models make of
+the stored hidden states; X and the test are those of certification: what nobody knows counts as
+wrong. A tier that did not run may have kept anything.
 """
 
 import logging
@@ -14,18 +15,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from evidence.known_outcomes import LoggedRows, agreeing, certification_rows
-from evidence.path import Candidate
-from evidence.tally import tally_of
-from knowgate.bundle import Bundle
+from evidence.certification.known_outcomes import LoggedRows, agreeing, certification_rows
+from evidence.certification.path import Candidate
+from evidence.certification.tally import tally_of
+from knowgate._bundles.bundle import Bundle
+from knowgate._bundles.tier_models import TierModels
+from knowgate._records.records import Fingerprint
 from knowgate.policy import kept_tiers
-from knowgate.records import Fingerprint
 from knowgate.spec import CascadeSpec, LabelCoin
-from knowgate.tier_models import TierModels
 from monitoring.cohorts import Cohort
 from monitoring.looks import SinceRing
 from monitoring.tier_figures import undeclared_attempts
-from store.shards import ShardRefused, read_rows
+from store.shards.shards import ShardRefused, read_rows
 
 log = logging.getLogger("knowgate.monitoring")
 
@@ -68,7 +69,9 @@ def look_since_ring(cohort: Cohort, bundle: Bundle, *, rang_at: datetime, look: 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Columns:
-    """Per decision [n] and tier [n, tiers] what is known; −1, NaN and None where a tier did not run."""
+    """Per decision [n] and tier [n, tiers] what is known; −1, NaN and None where a tier did not
+    run.
+    """
 
     ids: tuple[str, ...]
     attempts: pd.DataFrame
@@ -84,7 +87,8 @@ class _Columns:
 
     @staticmethod
     def of(cohort: Cohort) -> "_Columns":
-        """The newest decisions whose first tier ran the declared model; what another model answered later is unknown.
+        """The newest decisions whose first tier ran the declared model; what another model answered
+        later is unknown.
 
         To leave the latter out too would favour what is retained.
         """

@@ -1,8 +1,9 @@
 """One tier's figures: what it kept and why not, and how well its signals tell right from wrong.
 
-AUROC, ECE and Brier need labels of retained and of escalated answers. Where one side is labelled more often than the
-other, rows are thinned to one common rate by a keyed hash of the decision's id: the figure then is that of all
-attempts, from fewer labels. A side without any label makes it "not identified".
+AUROC, ECE and Brier need labels of retained and of escalated answers. Where one side is labelled
+more often than the other, rows are thinned to one common rate by a keyed hash of the decision's id:
+the figure then is that of all attempts, from fewer labels. A side without any label makes it "not
+identified".
 """
 
 from collections.abc import Callable
@@ -13,17 +14,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from evidence.calibration import calibration_of
 from evidence.errors import EvidenceError
-from evidence.quality import auroc
-from knowgate.records import Reason
+from evidence.signals.calibration import calibration_of
+from evidence.signals.quality import auroc
+from knowgate._records.records import Reason
 from knowgate.spec import CascadeSpec
 from monitoring.cohorts import Cohort
 from monitoring.estimates import Estimated, mean, share, stratified_mean, unidentified
 from monitoring.names import FigureName, escalated_by, missing_of
 from monitoring.ood_figures import ood_figures
 from monitoring.signal_tables import missing_shares
-from store.undeclared import is_undeclared
+from store.traffic.undeclared import is_undeclared
 
 OVERCONFIDENT_FROM = 0.9  # a retained answer with at least this score claims to be sure
 
@@ -81,7 +82,9 @@ def overconfidence(rows: pd.DataFrame) -> Estimated:
 
 
 def _tier_accuracy(rows: pd.DataFrame) -> Estimated:
-    """P(this tier is right), over all its attempts but those run by a coin; their coin is the cascade's business."""
+    """P(this tier is right), over all its attempts but those run by a coin; their coin is the
+    cascade's business.
+    """
     ran = rows[rows["role"] != "exploration"]
     if ran.empty:
         return unidentified("the tier ran only to explore")

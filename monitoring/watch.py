@@ -1,13 +1,16 @@
 """One window of one cascade, watched: what the scheduler's `monitor` job calls, in its own process.
 
-1. Figures of the window, immature, of every window that has become mature since, and of those that decisions have come
-   to after they were watched (`monitoring.late`).
-2. The savings alarm consumes the window at once; the risk alarm what is older than the label horizon.
-3. Once a day: drift against the champion's training window, the OOD gate, labels that are overdue, how often graders
-   err and whether that got worse.
-4. Runtimes that do not serve the generation in force, and attempts of models that the cascade does not declare.
-5. Everything is written in one transaction behind the caller's fence: figures, reports, alarm states, alerts, and the
-   messages about them. A run that lost its claim writes nothing, and one that is repeated writes the same again.
+1. Figures of the window, immature, of every window that has become mature since, and of those that
+   decisions have come to after they were watched (`monitoring.late`).
+2. The savings alarm consumes the window at once; the risk alarm what is older than the label
+   horizon.
+3. Once a day: drift against the champion's training window, the OOD gate, labels that are overdue,
+   how often graders err and whether that got worse.
+4. Runtimes that do not serve the generation in force, and attempts of models that the cascade does
+   not declare.
+5. Everything is written in one transaction behind the caller's fence: figures, reports, alarm
+   states, alerts, and the messages about them. A run that lost its claim writes nothing, and one
+   that is repeated writes the same again.
 """
 
 from collections.abc import Callable
@@ -18,7 +21,7 @@ from itertools import chain
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from knowgate.records import Window
+from knowgate._records.records import Window
 from monitoring.alarm_memory import AlarmMemory, memory_to_json
 from monitoring.alarm_watch import AlarmFinding, watch_alarms
 from monitoring.alerts import AlertChange, Event, settle
@@ -32,11 +35,11 @@ from monitoring.names import Rule
 from monitoring.reader import Champion, Reader
 from monitoring.rules import Judgement, Standing, judge_constant, judge_late, judge_runtimes
 from monitoring.signal_tables import SignalSpread, signal_spreads
-from store.alarm_states import put_alarm_state
-from store.drift_reports import DriftReport, put_report
 from store.engine import transaction
-from store.figures import FigureRow, put_figures
-from store.graders import GraderError, add_error
+from store.traffic.graders import GraderError, add_error
+from store.watching.alarm_states import put_alarm_state
+from store.watching.drift_reports import DriftReport, put_report
+from store.watching.figures import FigureRow, put_figures
 
 REPORT_NAME = "drift"
 
@@ -86,8 +89,9 @@ class _Again:
 def watch_window(
     engine: Engine, cascade: str, window: Window, *, now: datetime, fence: Callable[[Session], None]
 ) -> WatchOutcome:
-    """Watch the decisions of `window` as known at `now`. `fence` is called first in the transaction that writes, and
-    raises where the caller no longer holds the window (`store.job_runs.fence`).
+    """Watch the decisions of `window` as known at `now`. `fence` is called first in the transaction
+    that writes, and raises where the caller no longer holds the window
+    (`store.jobs.job_runs.fence`).
 
     Raises CascadeUnknown, and whatever `fence` raises; then nothing is written.
     """
@@ -138,7 +142,9 @@ def _conclude(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Conclu
 
 
 def _compute_again(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Again:
-    """The windows that late decisions touch, one after the other: their figures, and what rules say of them."""
+    """The windows that late decisions touch, one after the other: their figures, and what rules say
+    of them.
+    """
     lateness, touched = reader.lateness(current.window)
     first, known = {cohort.window for cohort in (current, *matured)}, lateness
     windows = tuple(window for window in touched if window not in first)
@@ -159,7 +165,9 @@ def _of_one_window(cohort: Cohort) -> tuple[Judgement, ...]:
 
 
 def _either(judgement: Judgement, raised: tuple[Judgement, ...]) -> Judgement:
-    """The judgement, or what its rule says of a window that decisions came late to, where that is raised."""
+    """The judgement, or what its rule says of a window that decisions came late to, where that is
+    raised.
+    """
     if judgement.standing is Standing.RAISED:
         return judgement
     return next((late for late in raised if late.rule is judgement.rule), judgement)

@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 
 _FILES_OF = {
-    "cryptography": ["knowgate/signing.py"],
+    "cryptography": ["knowgate/_bundles/signing.py"],
     "openai": [f"knowgate/backends/{name}.py" for name in ("endpoint", "openai", "sglang", "vllm")],
     "transformers": ["knowgate/backends/transformers.py"],
 }

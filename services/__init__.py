@@ -1,1 +1,3 @@
-"""The floor that people and programs talk to: settings, HTTP API, pages, command line, scheduler and jobs."""
+"""The floor that people and programs talk to: settings, HTTP API, pages, command line, scheduler
+and jobs.
+"""

@@ -1,6 +1,8 @@
-"""Addresses that a declaration or an option may name: what the clients that are to ask there take as well.
+"""Addresses that a declaration or an option may name: what the clients that are to ask there take
+as well.
 
-Refused where they are written, since later each would be a request that fails, with nobody there to correct it.
+Refused where they are written, since later each would be a request that fails, with nobody there to
+correct it.
 """
 
 import re
@@ -33,7 +35,8 @@ def host_of(url: str) -> str:
 
 
 def holds_credentials(url: str) -> bool:
-    """Whether a user or a password stands before the host; told of what is no address too, since it must not be shown.
+    """Whether a user or a password stands before the host; told of what is no address too, since it
+    must not be shown.
 
     >>> holds_credentials("http://user:pw@host/v1"), holds_credentials("http://host/@")
     (True, False)
@@ -42,10 +45,14 @@ def holds_credentials(url: str) -> bool:
 
 
 def is_root(url: str) -> bool:
-    """Whether paths can be added to its end: there is no query and no fragment, which may also hold a secret."""
+    """Whether paths can be added to its end: there is no query and no fragment, which may also hold
+    a secret.
+    """
     return not set(url) & set("?#")
 
 
 def _is_host(host: str) -> bool:
-    """An IPv6 address, or names between dots. A percent sign has a place in the former's zone alone."""
+    """An IPv6 address, or names between dots. A percent sign has a place in the former's zone
+    alone.
+    """
     return ":" in host or ("%" not in host and all(host.removesuffix(".").split(".")))

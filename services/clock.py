@@ -1,7 +1,7 @@
 """What time it is. Everything that asks, asks a clock it was given.
 
-A deployment runs on the system's clock; a simulated one is played on a clock that is set by hand, through the same
-API, jobs and runtime.
+A deployment runs on the system's clock; a simulated one is played on a clock that is set by hand,
+through the same API, jobs and runtime.
 """
 
 from datetime import UTC, datetime
@@ -31,7 +31,9 @@ class SimulatedClock:
         return self._now
 
     def set(self, time: datetime) -> None:
-        """Move to `time`; raises ValueError for an earlier one, since ids and ledger entries follow the clock."""
+        """Move to `time`; raises ValueError for an earlier one, since ids and ledger entries follow
+        the clock.
+        """
         if time < self._now:
             raise ValueError(f"time is {time.isoformat()}: a simulated clock stands at {self._now.isoformat()}")
         self._now = time.astimezone(UTC)

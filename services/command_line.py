@@ -1,8 +1,9 @@
 """The command `knowgate`.
 
-Commands import what they need when they run, so that `knowgate --help` costs nothing. A command ends with 0 when it is
-done, 1 when it failed, 2 for bad usage (an unknown cascade too) and 3 when the answer is no; an error of ours is told
-on standard error in one message, without a traceback. A new command is a file in services/commands and a line here.
+Commands import what they need when they run, so that `knowgate --help` costs nothing. A command
+ends with 0 when it is done, 1 when it failed, 2 for bad usage (an unknown cascade too) and 3 when
+the answer is no; an error of ours is told on standard error in one message, without a traceback. A
+new command is a file in services/commands and a line here.
 """
 
 import os
@@ -11,8 +12,8 @@ import traceback
 
 import typer
 
+from knowgate._wire.shown import masked
 from knowgate.errors import KnowgateError, RecordInvalid
-from knowgate.shown import masked
 from services.commands import (
     advise,
     audit,
@@ -88,7 +89,9 @@ def main() -> None:
 
 
 def exit_code_of(error: Exception) -> int | None:
-    """How the process ends for an error of ours; None for one that is a fault and deserves its traceback."""
+    """How the process ends for an error of ours; None for one that is a fault and deserves its
+    traceback.
+    """
     from evidence.errors import EvidenceError, InvalidInputError
     from store.errors import CascadeUnknown, StoreError
 

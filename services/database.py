@@ -1,7 +1,8 @@
 """The deployment's database, ready to be used.
 
-The embedded SQLite belongs to this checkout alone, so it is brought up to date when it is opened. A PostgreSQL may
-serve other processes of another version: its schema changes only by `knowgate db upgrade`; until then it is refused.
+The embedded SQLite belongs to this checkout alone, so it is brought up to date when it is opened. A
+PostgreSQL may serve other processes of another version: its schema changes only by `knowgate db
+upgrade`; until then it is refused.
 """
 
 import logging
@@ -12,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import DatabaseError
 
-from knowgate.shown import shown_url
+from knowgate._wire.shown import shown_url
 from services.errors import InputInvalid
 from services.settings import Settings
 from store import schema
@@ -28,7 +29,8 @@ def database(settings: Settings) -> Iterator[Engine]:
     Raises InputInvalid where the schema is not the code's, or where nothing answers.
     """
     if _is_missing(settings):
-        # Most often the first command; now and then one that was given in another folder than was meant.
+        # Most often the first command; now and then one that was given in another folder than was
+        # meant.
         log.warning(
             "a new database is made: %s (KNOWGATE_DATA_DIR says where)", make_url(settings.database_url).database
         )
@@ -38,7 +40,8 @@ def database(settings: Settings) -> Iterator[Engine]:
 
 
 def require_database(settings: Settings) -> None:
-    """Refuses an embedded database that is not there, for commands that only make sense on what was stored before.
+    """Refuses an embedded database that is not there, for commands that only make sense on what was
+    stored before.
 
     Raises InputInvalid.
     """

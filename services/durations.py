@@ -1,4 +1,6 @@
-"""Durations as people write them: `7d`, `12h`, `10m`, `30s`, and sums such as `1d12h`; from 0.001s to 3650d."""
+"""Durations as people write them: `7d`, `12h`, `10m`, `30s`, and sums such as `1d12h`; from 0.001s
+to 3650d.
+"""
 
 import re
 from datetime import timedelta

@@ -1,12 +1,13 @@
-"""Every error of the services floor, drawn as a tree with the exit code that the command line gives it.
+"""Every error of the services floor, drawn as a tree with the exit code that the command line gives
+it.
 
-    ServicesError             1  failed
-    ├── InputInvalid          2  a file, an option or a setting that cannot be used as it is
-    │   ├── SettingInvalid       settings of the environment, with everything that is wrong in them
-    │   ├── CascadeFileInvalid   a cascade.toml, with everything that is wrong in it
-    │   └── TableInvalid         an outcome table or a label file
-    ├── JudgeFailed           1  the endpoint of a judge did not answer, or not as a chat completion
-    └── Refused               3  the input is fine and the answer is no: a failed check, a certificate not given
+    ServicesError             1  failed ├── InputInvalid          2  a file, an option or a setting
+    that cannot be used as it is │   ├── SettingInvalid       settings of the environment, with
+    everything that is wrong in them │   ├── CascadeFileInvalid   a cascade.toml, with everything
+    that is wrong in it │   └── TableInvalid         an outcome table or a label file ├──
+    JudgeFailed           1  the endpoint of a judge did not answer, or not as a chat completion └──
+    Refused               3  the input is fine and the answer is no: a failed check, a certificate
+    not given
 
 A message says what was wrong, with which value, and the cure.
 """
@@ -31,7 +32,9 @@ class InputInvalid(ServicesError):
 
 
 class SettingInvalid(InputInvalid):
-    """Settings of the environment hold what they cannot hold; one line per fault: name, value, what was expected."""
+    """Settings of the environment hold what they cannot hold; one line per fault: name, value, what
+    was expected.
+    """
 
     def __init__(self, *faults: tuple[str, object, str]) -> None:
         super().__init__("\n".join(f"{name} is {value!r}: {expected}" for name, value, expected in faults))

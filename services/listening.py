@@ -1,7 +1,7 @@
 """The socket of a server, bound before anything is said or started.
 
-A port that is taken is the most common fault of a first start. Bound here, it is told like every other fault; a token
-that is shown once is not shown by a server that nobody will reach.
+A port that is taken is the most common fault of a first start. Bound here, it is told like every
+other fault; a token that is shown once is not shown by a server that nobody will reach.
 """
 
 import errno
@@ -18,7 +18,8 @@ class CannotListen(ServicesError):
 
 
 def listening(host: str, port: int, *, host_name: str, port_name: str) -> socket.socket:
-    """A socket that listens at the address. `host_name` and `port_name` are what the user calls the two.
+    """A socket that listens at the address. `host_name` and `port_name` are what the user calls the
+    two.
 
     Raises CannotListen.
     """

@@ -1,8 +1,10 @@
-"""What the long-running commands write to standard error: one format, and no secret of an address."""
+"""What the long-running commands write to standard error: one format, and no secret of
+an address.
+"""
 
 import logging
 
-from knowgate.shown import MaskingFormatter
+from knowgate._wire.shown import MaskingFormatter
 
 
 def start_logging(level: str) -> None:

@@ -1,14 +1,15 @@
 """What is kept of prompts and answers that arrive in full.
 
-A runtime hashes before it ships; a gateway in another language may send plain text. Where the cascade keeps hashes
-alone, the text is replaced here by its keyed hash, before it comes near the database.
+A runtime hashes before it ships; a gateway in another language may send plain text. Where the
+cascade keeps hashes alone, the text is replaced here by its keyed hash, before it comes near the
+database.
 """
 
 import re
 from dataclasses import replace
 
-from knowgate.privacy import Purpose, SecretKey, stored_text
-from knowgate.records import Attempt, Decision
+from knowgate._deciding.privacy import Purpose, SecretKey, stored_text
+from knowgate._records.records import Attempt, Decision
 from knowgate.spec import Privacy
 
 _HASH = re.compile(r"[0-9a-f]{32}")  # what SecretKey.text_hash makes: hashed before it was sent

@@ -1,9 +1,11 @@
-"""How a server of ours speaks to the network: what it waits for, how long, and for how many at once.
+"""How a server of ours speaks to the network: what it waits for, how long, and for how many at
+once.
 
-One process serves everybody from one event loop, and anybody may connect before a token is asked for. So a request's
-head is bounded in bytes and in time, connections are bounded in number, and where there are too many, the one that has
-been waited for longest gives way: a crowd of half-open connections keeps nobody out. A body's bytes and time are
-bounded where it is read (services/api/bodies.py).
+One process serves everybody from one event loop, and anybody may connect before a token is asked
+for. So a request's head is bounded in bytes and in time, connections are bounded in number, and
+where there are too many, the one that has been waited for longest gives way: a crowd of half-open
+connections keeps nobody out. A body's bytes and time are bounded where it is read
+(services/http/bodies.py).
 
 h11 is named: httptools, which uvicorn takes where it is installed, knows no bound on a head.
 """
@@ -27,8 +29,8 @@ _turns = itertools.count()  # the event loop's clock stands still while it takes
 class _Lingering:
     """A transport whose `close` lets a client that is still sending its body read the answer first.
 
-    Closed at once, with bytes of the client's unread, it would be reset, and a batch that is too large or of a wrong
-    token would look like a network that fails.
+    Closed at once, with bytes of the client's unread, it would be reset, and a batch that is too
+    large or of a wrong token would look like a network that fails.
     """
 
     def __init__(self, transport: asyncio.Transport, protocol: "BoundedProtocol") -> None:
@@ -44,7 +46,9 @@ class _Lingering:
         return self.lingers or self._transport.is_closing()
 
     def close(self) -> None:
-        """Nothing more is written; what the client still sends is thrown away until it ends, or loses our patience."""
+        """Nothing more is written; what the client still sends is thrown away until it ends, or
+        loses our patience.
+        """
         if self._protocol.conn.their_state is not h11.SEND_BODY or not self._transport.can_write_eof():
             self._transport.close()
         elif not self.is_closing():
@@ -66,7 +70,9 @@ class BoundedProtocol(H11Protocol):
     _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Waits for a head from now on; the longest waiting connection gives way where there are too many."""
+        """Waits for a head from now on; the longest waiting connection gives way where there are
+        too many.
+        """
         self._lingering = _Lingering(transport, self)
         super().connection_made(self._lingering)  # type: ignore[arg-type]
         if len(self.connections) > self.most_connections:
@@ -79,7 +85,8 @@ class BoundedProtocol(H11Protocol):
         if self._lingering.lingers:
             return
         if self.conn.their_state is h11.IDLE and len(data) > _PIECE:
-            # h11 bounds a head that is not whole: so one that came at once must not be whole before it is too long.
+            # h11 bounds a head that is not whole: so one that came at once must not be whole before
+            # it is too long.
             room = MOST_HEAD_BYTES + 1 - len(self.conn.trailing_data[0])
             super().data_received(data[:room])
             data = b"" if self.transport.is_closing() else data[room:]
@@ -113,13 +120,17 @@ class BoundedProtocol(H11Protocol):
             self._stalled = None
 
     def abort(self) -> None:
-        """Closes at once; the event loop tells `connection_lost` a moment later, and it no longer counts by then."""
+        """Closes at once; the event loop tells `connection_lost` a moment later, and it no longer
+        counts by then.
+        """
         self._wait_no_more()
         self.connections.discard(self)
         self.transport.abort()
 
     def _watch(self) -> None:
-        """The time runs while a head is not whole, or a body goes on that nobody reads since its answer is out."""
+        """The time runs while a head is not whole, or a body goes on that nobody reads since its
+        answer is out.
+        """
         theirs = self.conn.their_state
         unread = theirs is h11.SEND_BODY and self.conn.our_state in (h11.DONE, h11.MUST_CLOSE, h11.CLOSED)
         if theirs is not h11.IDLE and not unread:

@@ -1,9 +1,10 @@
-"""What the control plane is told by its environment: the only module that reads it, for the trainer's process too.
+"""What the control plane is told by its environment: the only module that reads it, for the
+trainer's process too.
 
-A field is a setting: its variable is the field's name in capitals behind KNOWGATE_, its title what may be given. Bad
-values stop the start, all told at once, each with its name, its value and what was expected. A secret may lie in a file
-named by `NAME_FILE`, so that it shows in no process list. The defaults make `knowgate serve` work in a fresh checkout,
-with everything under ./var.
+A field is a setting: its variable is the field's name in capitals behind KNOWGATE_, its title what
+may be given. Bad values stop the start, all told at once, each with its name, its value and what
+was expected. A secret may lie in a file named by `NAME_FILE`, so that it shows in no process list.
+The defaults make `knowgate serve` work in a fresh checkout, with everything under ./var.
 """
 
 import base64
@@ -23,8 +24,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from knowgate.networks import is_network
-from knowgate.shown import shown_url
+from knowgate._wire.networks import is_network
+from knowgate._wire.shown import shown_url
 from services.durations import A_DURATION, parse_duration
 from services.errors import SettingInvalid
 
@@ -55,7 +56,9 @@ def _in_data_dir(value: str, info: ValidationInfo) -> str:
 
 
 def _place(value: str) -> str:
-    """A URL as it is, a folder as its full path: the database keeps it, and is read from other folders."""
+    """A URL as it is, a folder as its full path: the database keeps it, and is read from other
+    folders.
+    """
     return value if "://" in value else str(Path(value).absolute())
 
 
@@ -77,7 +80,9 @@ def _networks(value: str) -> tuple[str, ...]:
 
 
 def _webhook_key(value: str) -> bytes:
-    """The key that signs: of Standard Webhooks' own form what it encodes, of any other text its bytes."""
+    """The key that signs: of Standard Webhooks' own form what it encodes, of any other text its
+    bytes.
+    """
     if not value.startswith(WEBHOOK_FORM):
         return value.encode()
     encoded = value.removeprefix(WEBHOOK_FORM)
@@ -106,7 +111,9 @@ _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False, title="a number of a
 
 
 class Settings(BaseSettings):
-    """The settings in force. Secrets do not show in its text, nor do addresses that may carry one."""
+    """The settings in force. Secrets do not show in its text, nor do addresses that may
+    carry one.
+    """
 
     model_config = SettingsConfigDict(
         alias_generator=lambda name: PREFIX + name.upper(),
@@ -117,7 +124,8 @@ class Settings(BaseSettings):
         validate_default=False,  # but where a field says so
     )
 
-    # Where all lies that has no address of its own: the embedded database, shards, MLflow's data, keys.
+    # Where all lies that has no address of its own: the embedded database, shards, MLflow's data,
+    # keys.
     data_dir: Annotated[Path, Field(title="a folder")] = Path("var")
     database_url: Annotated[
         _InDataDir,
@@ -205,7 +213,9 @@ class _File:
 
 
 class _Environment(EnvSettingsSource):
-    """The variables of an environment, and the files that they name of secrets. An empty one is none."""
+    """The variables of an environment, and the files that they name of secrets. An empty one is
+    none.
+    """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(Settings)
@@ -243,20 +253,25 @@ def unknown_settings(environ: Mapping[str, str] | None = None) -> tuple[str, ...
 
 
 def child_environment(more: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a process that is started here: this one's, and `more`, also in place of files."""
+    """The environment of a process that is started here: this one's, and `more`, also in place of
+    files.
+    """
     kept = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in more}
     return {**kept, **more}
 
 
 def hash_key(settings: Settings) -> bytes:
-    """The key of prompt hashes: as set, or one made on first use and kept in the data folder, readable by its owner."""
+    """The key of prompt hashes: as set, or one made on first use and kept in the data folder,
+    readable by its owner.
+    """
     if settings.hash_key is not None:
         return settings.hash_key
     path = settings.data_dir / "hash.key"
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"hash.key.{os.getpid()}")
     if not path.exists():
-        # Linked into place whole: of two processes that start at once, both read the one that came first.
+        # Linked into place whole: of two processes that start at once, both read the one that came
+        # first.
         fresh.touch(mode=0o600)
         fresh.write_text(secrets.token_hex(32))
         try:
@@ -269,7 +284,9 @@ def hash_key(settings: Settings) -> bytes:
 
 
 def operator(settings: Settings) -> str:
-    """The name under which a person's moves are recorded: as set, or that of the user of this process."""
+    """The name under which a person's moves are recorded: as set, or that of the user of this
+    process.
+    """
     try:
         return settings.operator or getpass.getuser()
     except (OSError, KeyError):  # a user id without a name

@@ -1,11 +1,13 @@
 """Claiming rows that are due, for deliveries and the outbox.
 
-A row is claimed by an UPDATE that says what it expects to find; the row count tells whether it found it. A claim is
-a lease: the row is due again when it runs out, so a worker that dies loses nothing. The number of attempts is the
-claim's token: a worker whose lease ran out cannot finish what another has taken over. What fails is tried again ever
-later, and in the end given up, with its last error.
+A row is claimed by an UPDATE that says what it expects to find; the row count tells whether it
+found it. A claim is a lease: the row is due again when it runs out, so a worker that dies loses
+nothing. The number of attempts is the claim's token: a worker whose lease ran out cannot finish
+what another has taken over. What fails is tried again ever later, and in the end given up, with its
+last error.
 
-What is due later than it can be was written before the clock was set back: it is due anew, by the clock there is.
+What is due later than it can be was written before the clock was set back: it is due anew, by the
+clock there is.
 """
 
 from datetime import datetime, timedelta
@@ -15,7 +17,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, CursorResult, case, literal, select, update
 from sqlalchemy.orm import Session
 
-from knowgate.shown import masked
+from knowgate._wire.shown import masked
 from store.errors import ClaimLost
 from store.tables import DeliveryRow, OutboxRow
 
@@ -28,7 +30,9 @@ CLOCKS_DIFFER = timedelta(seconds=5)  # by less, between hosts, a clock was not 
 
 
 def retry_at(now: datetime, attempts: int) -> datetime:
-    """When to try again after `attempts` failures: twice as long each time, at most LONGEST_RETRY."""
+    """When to try again after `attempts` failures: twice as long each time, at most
+    LONGEST_RETRY.
+    """
     return now + min(FIRST_RETRY * (1 << min(attempts - 1, 32)), LONGEST_RETRY)
 
 
@@ -62,7 +66,9 @@ def claim_due(
 
 
 def finish(session: Session, model: type[Row], key: UUID, attempts: int, *, now: datetime, error: str | None) -> None:
-    """Say how a claimed row went; `error` None is done. Raises ClaimLost when another has taken it over."""
+    """Say how a claimed row went; `error` None is done. Raises ClaimLost when another has taken it
+    over.
+    """
     done_at = "delivered_at" if model is DeliveryRow else "done_at"
     values: dict[str, Any] = {"owner": None, "last_error": None if error is None else masked(error)}
     if error is None:
@@ -80,7 +86,9 @@ def finish(session: Session, model: type[Row], key: UUID, attempts: int, *, now:
 
 
 def _follow_clock(session: Session, model: type[Row], now: datetime, lease: timedelta) -> None:
-    """Make due what waits for longer than its attempts can have asked for; what is claimed keeps a whole lease."""
+    """Make due what waits for longer than its attempts can have asked for; what is claimed keeps a
+    whole lease.
+    """
     kind = model.due_at.type
     waits = {0: now} | {made: retry_at(now, made) for made in range(1, MAX_ATTEMPTS + 1)}
     latest = case(

@@ -1,8 +1,8 @@
 """What two machines' clocks may differ by, wherever times of two machines meet.
 
-One number for decisions and labels: a decision that is stored must be one that its labels can speak of. Clocks that are
-set by NTP differ by milliseconds; beyond this a clock is wrong, and what it wrote would fall into windows that have not
-begun.
+One number for decisions and labels: a decision that is stored must be one that its labels can speak
+of. Clocks that are set by NTP differ by milliseconds; beyond this a clock is wrong, and what it
+wrote would fall into windows that have not begun.
 """
 
 from datetime import datetime, timedelta
@@ -13,7 +13,9 @@ CLOCKS_DIFFER = timedelta(minutes=1)
 
 
 def ahead(time: datetime, now: datetime) -> bool:
-    """Whether a time lies after now, beyond what clocks may differ by. Raises NaiveTime for a `now` without offset."""
+    """Whether a time lies after now, beyond what clocks may differ by. Raises NaiveTime for a `now`
+    without offset.
+    """
     if now.tzinfo is None:
         raise NaiveTime(now)
     return time > now + CLOCKS_DIFFER

@@ -1,7 +1,8 @@
 """What the two databases say differently: inserts that meet a row already there, and locks by name.
 
-What is inserted here into a covered table gets its ledger leaf in the same transaction (`store.leaves`). Locks are
-needed on PostgreSQL alone: a writing transaction on SQLite holds the whole database.
+What is inserted here into a covered table gets its ledger leaf in the same transaction
+(`store.sealing.leaves`). Locks are needed on PostgreSQL alone: a writing transaction on SQLite
+holds the whole database.
 """
 
 import hashlib
@@ -11,8 +12,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from store import changes, coverage, leaves
-from store.inserts import Rows, inserts, is_postgresql, table_of
+from store.sealing import changes, coverage, leaves
+from store.sealing.inserts import Rows, inserts, is_postgresql, table_of
 from store.tables import Base
 
 __all__ = ["Rows", "insert_new", "is_postgresql", "lock", "table_of", "upsert"]
@@ -28,10 +29,11 @@ def insert_new(
     keys: Sequence[str] | None = None,
     noted: bool = True,
 ) -> list[Any]:
-    """Insert the rows that are not there yet, with their leaves; the `returning` column of those that were inserted.
+    """Insert the rows that are not there yet, with their leaves; the `returning` column of those
+    that were inserted.
 
-    All rows name the same columns. `keys` and `where` name the unique index that may already hold a row; without
-    them any does. With `noted=False` the caller writes the leaves.
+    All rows name the same columns. `keys` and `where` name the unique index that may already hold a
+    row; without them any does. With `noted=False` the caller writes the leaves.
     """
     table = table_of(model)
     cover = coverage.of_table(table) if noted else None
@@ -42,7 +44,8 @@ def insert_new(
         made += session.execute(statement.returning(*named), parameters).all()
     if cover is not None and made:
         inserted = {tuple(row[:-1]) for row in made}
-        # Of rows that are equal in their key the first was inserted: the first is taken from the set.
+        # Of rows that are equal in their key the first was inserted: the first is taken from the
+        # set.
         fresh = [row for row in rows if _take(inserted, tuple(row[name] for name in cover.keys))]
         leaves.note_rows(session, cover, fresh)
     return [row[-1] for row in made]
@@ -55,7 +58,9 @@ def _take(keys: set[tuple[Any, ...]], key: tuple[Any, ...]) -> bool:
 
 
 def upsert(session: Session, model: type[Base], rows: Rows) -> None:
-    """Insert the rows, or overwrite all but the primary key of those that are there; with leaves of their states."""
+    """Insert the rows, or overwrite all but the primary key of those that are there; with leaves of
+    their states.
+    """
     table = table_of(model)
     assert coverage.of_table(table) is None or changes.of(table.name).allow([changes.EVERY]), table.name
     keys = [item.name for item in table.primary_key]
@@ -69,7 +74,9 @@ def upsert(session: Session, model: type[Base], rows: Rows) -> None:
 
 
 def lock(session: Session, name: str, *, shared: bool = False) -> None:
-    """Hold the lock of this name until the transaction ends; `shared` holders do not exclude each other."""
+    """Hold the lock of this name until the transaction ends; `shared` holders do not exclude each
+    other.
+    """
     if not is_postgresql(session):
         return
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)

@@ -1,6 +1,7 @@
 """JSON documents in and out: text at the edge of this package, a JSON column within.
 
-A document comes back canonical (keys sorted, no spaces), whichever database kept it and however that orders keys.
+A document comes back canonical (keys sorted, no spaces), whichever database kept it and however
+that orders keys.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Opening the database, and the two kinds of transaction there are.
 
-A writing transaction takes SQLite's write lock when it begins (BEGIN IMMEDIATE): one that begins as a reader and
-writes later can fail half-way with "database is locked", however long it waits. A reading transaction is one
-snapshot: what it reads first and what it reads last belong together.
+A writing transaction takes SQLite's write lock when it begins (BEGIN IMMEDIATE): one that begins as
+a reader and writes later can fail half-way with "database is locked", however long it waits. A
+reading transaction is one snapshot: what it reads first and what it reads last belong together.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session
 
-from knowgate.shown import shown_url
+from knowgate._wire.shown import shown_url
 from store.errors import UrlUnsupported
 
 BUSY_TIMEOUT_S = 30
@@ -22,10 +22,11 @@ _READING = "knowgate_reading"  # the execution option that marks a reading trans
 
 
 def open_engine(url: str | URL, *, echo: bool = False) -> Engine:
-    """An engine for a `sqlite:///FILE` or a `postgresql+psycopg://` URL (`postgresql://` means the same).
+    """An engine for a `sqlite:///FILE` or a `postgresql+psycopg://` URL (`postgresql://` means the
+    same).
 
-    SQLite's folder is made when it is missing. Raises UrlUnsupported for any other URL, and for SQLite in memory,
-    which no second connection could see.
+    SQLite's folder is made when it is missing. Raises UrlUnsupported for any other URL, and for
+    SQLite in memory, which no second connection could see.
     """
     try:
         parsed = make_url(url)
@@ -48,7 +49,9 @@ def transaction(engine: Engine) -> Iterator[Session]:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
-    """A reading transaction over one snapshot; what it writes is refused by PostgreSQL and never kept."""
+    """A reading transaction over one snapshot; what it writes is refused by PostgreSQL and never
+    kept.
+    """
     if engine.dialect.name == "sqlite":
         bound = engine.execution_options(**{_READING: True})
     else:
@@ -58,9 +61,11 @@ def reading(engine: Engine) -> Iterator[Session]:
 
 
 def forget_past(engine: Engine) -> bool:
-    """Leave nothing of what was overwritten in SQLite's log; whether that could be done, for somebody may be reading.
+    """Leave nothing of what was overwritten in SQLite's log; whether that could be done, for
+    somebody may be reading.
 
-    PostgreSQL keeps old versions of rows until it vacuums, and its log until it is recycled: there this does nothing.
+    PostgreSQL keeps old versions of rows until it vacuums, and its log until it is recycled: there
+    this does nothing.
     """
     if engine.dialect.name != "sqlite":
         return True

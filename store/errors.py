@@ -73,7 +73,9 @@ class BundleDamaged(StoreError):
 
 
 class RecordUnreadable(StoreError, RecordInvalid):
-    """A stored declaration or assignment cannot be read: the fault lies here, and in nothing that a caller sent."""
+    """A stored declaration or assignment cannot be read: the fault lies here, and in nothing that a
+    caller sent.
+    """
 
     def __init__(self, cascade: str, what: str, found: RecordInvalid, cure: str) -> None:
         super().__init__("cascade", cascade, f"its stored {what} cannot be read ({found}): {cure}")
@@ -137,7 +139,9 @@ class UrlUnsupported(StoreError):
 
 
 class ShardRefused(StoreError, ValueError):
-    """A shard that cannot be written or read as asked; the message names it, what was wrong and the cure."""
+    """A shard that cannot be written or read as asked; the message names it, what was wrong and the
+    cure.
+    """
 
 
 class FingerprintDiffers(ShardRefused):
@@ -154,7 +158,9 @@ class FingerprintDiffers(ShardRefused):
 
 
 class RowsMoved(StoreError):
-    """Rows of a shard are no longer where they were read: somebody erased or moved them meanwhile."""
+    """Rows of a shard are no longer where they were read: somebody erased or moved them
+    meanwhile.
+    """
 
     def __init__(self, expected: int, found: int) -> None:
         super().__init__(f"{found} of {expected} rows were still where they were read; read them again and start anew")

@@ -1,9 +1,9 @@
 """Monthly partitions of the large tables on PostgreSQL.
 
-A month's bounds are UUIDs: the smallest that carry its first millisecond and that of the next month. Partitions are
-made ahead, and on demand when a decision of a new month arrives. What belongs to no partition goes to the default
-one, so no acknowledged row can fail for want of a partition; a month that already has rows there stays there. SQLite
-has no partitions, and here nothing to do.
+A month's bounds are UUIDs: the smallest that carry its first millisecond and that of the next
+month. Partitions are made ahead, and on demand when a decision of a new month arrives. What belongs
+to no partition goes to the default one, so no acknowledged row can fail for want of a partition; a
+month that already has rows there stays there. SQLite has no partitions, and here nothing to do.
 """
 
 import re
@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import inspect, text
 from sqlalchemy.orm import Session
 
-from knowgate.ids import decided_at
+from knowgate._records.ids import decided_at
 from store import dialects
 
 # Parents before those that refer to them: all transactions take their locks in this order.
@@ -25,7 +25,8 @@ PARTITIONED = {
     "vector_row": "decision_id",
     "ledger_leaf": "id",
 }
-# A month further from now than this is a wrong clock more likely than traffic: the default partition takes its rows.
+# A month further from now than this is a wrong clock more likely than traffic: the default
+# partition takes its rows.
 MONTHS_BACK = 60
 MONTHS_AHEAD = 3
 _PARTITION = re.compile(rf"({'|'.join(PARTITIONED)})_(p\d{{6}}|default)")
@@ -37,7 +38,9 @@ def is_partition(table: str) -> bool:
 
 
 def first_id(time: datetime) -> UUID:
-    """The smallest UUID that carries `time`: every UUIDv7 of an earlier millisecond sorts before it."""
+    """The smallest UUID that carries `time`: every UUIDv7 of an earlier millisecond sorts before
+    it.
+    """
     return UUID(int=max(0, int(time.timestamp() * 1000)) << 80)
 
 
@@ -46,7 +49,9 @@ def month_of(time: datetime) -> date:
 
 
 def months_of(ids: Iterable[UUID], *, now: datetime) -> frozenset[date]:
-    """The months of these ids that are to have a partition; those too far from `now` are left out."""
+    """The months of these ids that are to have a partition; those too far from `now`
+    are left out.
+    """
     here = _ordinal(month_of(now))
     stamps = {decision_id.int >> 80: decision_id for decision_id in ids}
     months = {month_of(decided_at(decision_id)) for decision_id in stamps.values()}

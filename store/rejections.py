@@ -1,13 +1,13 @@
 """Rows of a batch that cannot be stored: named one by one, while the others are stored.
 
-Some texts and numbers that JSON can say no database column can hold. One of them would fail a whole statement, so
-they are looked for beforehand, and refused on both databases alike.
+Some texts and numbers that JSON can say no database column can hold. One of them would fail a whole
+statement, so they are looked for beforehand, and refused on both databases alike.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from knowgate.storable import LARGEST_INTEGER, fault_of_text
+from knowgate._wire.storable import LARGEST_INTEGER, fault_of_text
 
 WHOLE = f"whole numbers go up to {LARGEST_INTEGER}"
 LEAST_CHANCE = 1e-9  # whose inverse, squared and summed, an estimate can still weigh by
@@ -25,7 +25,9 @@ class Rejected:
 
 
 def find_unstorable(index: int, fields: Iterable[tuple[str, str | float | None]]) -> Rejected | None:
-    """The first of these named values that no column or estimate can hold; None when all can be stored."""
+    """The first of these named values that no column or estimate can hold; None when all can be
+    stored.
+    """
     for name, value in fields:
         if isinstance(value, str):
             cure = fault_of_text(value)
@@ -39,5 +41,7 @@ def find_unstorable(index: int, fields: Iterable[tuple[str, str | float | None]]
 
 
 def storable(text: str) -> bool:
-    """Whether a column can hold this text; one that cannot is in no row, and must not be asked for."""
+    """Whether a column can hold this text; one that cannot is in no row, and must not
+    be asked for.
+    """
     return fault_of_text(text) is None

@@ -1,6 +1,7 @@
 """The schema's version: brought up, taken down, and compared with the tables the code believes in.
 
-Alembic is driven from here with a connection, so nothing depends on the working directory or on an ini file.
+Alembic is driven from here with a connection, so nothing depends on the working directory or on an
+ini file.
 """
 
 from collections.abc import Iterator
@@ -17,8 +18,9 @@ from sqlalchemy import Connection, Engine, ForeignKeyConstraint
 from sqlalchemy.orm import Session
 from sqlalchemy.schema import SchemaItem
 
-from store import dialects, partitions, upgrade_leaves
+from store import dialects, partitions
 from store.errors import StoreError
+from store.ledger import upgrade_leaves
 from store.tables import Base
 
 MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
@@ -26,7 +28,8 @@ _LOCK = "knowgate.schema"
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Bring the schema up to `revision`, make the coming months' partitions, and state what has no leaf yet.
+    """Bring the schema up to `revision`, make the coming months' partitions, and state what has no
+    leaf yet.
 
     Safe to run at every start.
     """
@@ -47,7 +50,9 @@ def downgrade(engine: Engine, revision: str = "base") -> None:
 
 
 def check(engine: Engine) -> tuple[str, ...]:
-    """How the database differs from the code's tables, one sentence each; empty when it does not."""
+    """How the database differs from the code's tables, one sentence each; empty when it
+    does not.
+    """
     with engine.begin() as connection:
         found = current_of(connection)
         if found != head():
@@ -79,7 +84,9 @@ def keeps_name(name: str | None, kind: str, _parents: object) -> bool:
 
 
 def former() -> tuple[str, ...]:
-    """The revisions before the one that the code needs, newest first; from each of them `upgrade` leads to it."""
+    """The revisions before the one that the code needs, newest first; from each of them `upgrade`
+    leads to it.
+    """
     script = ScriptDirectory(str(MIGRATIONS))
     return tuple(step.revision for step in script.walk_revisions() if step.revision != head())
 
@@ -88,7 +95,8 @@ def former() -> tuple[str, ...]:
 def _migrating(engine: Engine) -> Iterator[Connection]:
     """One transaction, alone: two processes that start together must not both migrate.
 
-    SQLite alters a table by copying it, which its foreign keys would forbid half-way; they are checked at the end.
+    SQLite alters a table by copying it, which its foreign keys would forbid half-way; they are
+    checked at the end.
     """
     with engine.connect() as connection:
         sqlite = engine.dialect.name == "sqlite"
@@ -112,7 +120,9 @@ def _foreign_keys(connection: Connection, state: str) -> None:
 
 
 def keeps_object(item: SchemaItem, _name: str | None, _kind: str, _reflected: bool, _other: object) -> bool:
-    """Which objects Alembic compares: PostgreSQL lists a foreign key to a partitioned table once more per partition."""
+    """Which objects Alembic compares: PostgreSQL lists a foreign key to a partitioned table once
+    more per partition.
+    """
     if not isinstance(item, ForeignKeyConstraint):
         return True
     return not any(partitions.is_partition(element.target_fullname.split(".")[0]) for element in item.elements)

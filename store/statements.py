@@ -1,9 +1,10 @@
 """Statements that contradict each other, and are therefore not taken.
 
-A label is a statement of one source about one attempt, made at a time. The newest of a source is in force; of two that
-were made at the same time neither is newer, so where they differ no rule could choose, and whichever came last would
-win by chance. Neither is stored (or, if one is there, the other is not), and the cure is a later `labelled_at` for the
-correction. Two that say the same, one with its grader's name, do not contradict.
+A label is a statement of one source about one attempt, made at a time. The newest of a source is in
+force; of two that were made at the same time neither is newer, so where they differ no rule could
+choose, and whichever came last would win by chance. Neither is stored (or, if one is there, the
+other is not), and the cure is a later `labelled_at` for the correction. Two that say the same, one
+with its grader's name, do not contradict.
 """
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -32,14 +33,17 @@ class Statement(Protocol):
 
 
 def contradict(one: Statement, other: Statement) -> bool:
-    """Whether two statements of one source, attempt and time cannot both hold; an unknown propensity fits any."""
+    """Whether two statements of one source, attempt and time cannot both hold; an unknown
+    propensity fits any.
+    """
     return _differ((one.correct, one.label_propensity), (other.correct, other.label_propensity))
 
 
 def newest_first(label: Any) -> tuple[ColumnElement[Any], ...]:
     """The order in which labels of one attempt and source are in force.
 
-    Of those that say the same of one time, one that tells its propensity or grader goes before one that leaves it out.
+    Of those that say the same of one time, one that tells its propensity or grader goes before one
+    that leaves it out.
     """
     return (
         label.labelled_at.desc(),
@@ -51,13 +55,17 @@ def newest_first(label: Any) -> tuple[ColumnElement[Any], ...]:
 
 
 def hold_statements(session: Session, cascades: Iterable[str]) -> None:
-    """Let no other transaction store labels of these cascades until this one ends: it could contradict them unseen."""
+    """Let no other transaction store labels of these cascades until this one ends: it could
+    contradict them unseen.
+    """
     for name in sorted(cascades):
         dialects.lock(session, f"knowgate.statements.{name}")
 
 
 def contradicted(session: Session, rows: Sequence[Said], waiting: Sequence[Said]) -> dict[UUID, str]:
-    """Per arrival of a new label that contradicts a stored one or another of these: what the other says."""
+    """Per arrival of a new label that contradicts a stored one or another of these: what the other
+    says.
+    """
     found = _among(rows, _of_attempt, _stored(session, LabelRow, "decision_id", {row["decision_id"] for row in rows}))
     for name in ("decision_id", "external_id"):
         named = [row for row in waiting if row[name] is not None]

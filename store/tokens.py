@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from knowgate.ids import new_decision_id
+from knowgate._records.ids import new_decision_id
 from store import dialects
 from store.claims import changed
 from store.errors import TokenNameTaken
@@ -60,7 +60,9 @@ def create_token(session: Session, name: str, role: TokenRole, now: datetime) ->
 
 
 def verify_token(session: Session, plaintext: str, *, now: datetime | None = None) -> TokenRecord | None:
-    """The token, if it is known and not revoked; else None. With `now`, its use is noted (in a writing transaction)."""
+    """The token, if it is known and not revoked; else None. With `now`, its use is noted (in a
+    writing transaction).
+    """
     query = select(TokenRow).where(TokenRow.sha256 == _hash(plaintext), TokenRow.revoked_at.is_(None))
     row = session.scalars(query.execution_options(populate_existing=True)).one_or_none()
     if row is None:

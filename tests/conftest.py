@@ -1,8 +1,9 @@
 """Databases for tests: every test that asks for one gets it empty, migrated, and its own.
 
-`database_url` and `engine` run a test twice, on SQLite and on PostgreSQL; `sqlite_url` and `postgresql_url` once. The
-schema is migrated once per session and copied: a file on SQLite, a template database on PostgreSQL. PostgreSQL is a
-real server from a wheel, started when the first test asks for it.
+`database_url` and `engine` run a test twice, on SQLite and on PostgreSQL; `sqlite_url` and
+`postgresql_url` once. The schema is migrated once per session and copied: a file on SQLite, a
+template database on PostgreSQL. PostgreSQL is a real server from a wheel, started when the first
+test asks for it.
 """
 
 import itertools
@@ -100,7 +101,9 @@ def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def llama_cpp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The API's root of a real llama.cpp server with a real model, for the whole session; skips where there is none."""
+    """The API's root of a real llama.cpp server with a real model, for the whole session; skips
+    where there is none.
+    """
     if llama.model_file() is None:
         pytest.skip(llama.MISSING)
     with servers.llama_cpp_server(tmp_path_factory.mktemp("llama_cpp")) as url:

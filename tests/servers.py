@@ -62,7 +62,9 @@ def end_group(process: "subprocess.Popen[bytes]") -> None:
 
 @contextmanager
 def served(app: Any, **bounds: Any) -> Iterator[int]:
-    """An application as it is served, on a thread of this process; `bounds` of its connections. Yields its port."""
+    """An application as it is served, on a thread of this process; `bounds` of its connections.
+    Yields its port.
+    """
     import uvicorn
 
     from services.serving import BoundedProtocol, server_config

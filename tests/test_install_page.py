@@ -1,4 +1,6 @@
-"""What the documents say of installing is true: extras exist, and what gives the command is what they say gives it."""
+"""What the documents say of installing is true: extras exist, and what gives the command is what
+they say gives it.
+"""
 
 import os
 import re
@@ -56,7 +58,8 @@ def test_the_control_plane_gives_the_command_and_the_runtime_does_not(tmp_path: 
     install(checkout, both, "--editable", "./runtime", "--editable", ".[gateway]")
     install(checkout, alone, "./runtime")
     assert not (alone / "bin" / "knowgate").exists()
-    # What it needs beside itself is in this environment already; it comes after what was installed there.
+    # What it needs beside itself is in this environment already; it comes after what was installed
+    # there.
     (packages,) = both.glob("lib/python*/site-packages")
     (packages / "zz_libraries.pth").write_text(sysconfig.get_paths()["purelib"])
     environment = {"PATH": os.defpath, "HOME": str(tmp_path)}

@@ -1,8 +1,9 @@
 """Kill -9 at seeded moments: nothing acknowledged is lost, no window's job takes effect twice.
 
-A deployment runs on the real clock, with windows of seconds: the API, the scheduler and the trainers that it starts,
-each a process. A client sends decisions with vectors and labels, and writes down what was acknowledged. At seeded
-moments one of the three is killed with SIGKILL and, after a while, started again.
+A deployment runs on the real clock, with windows of seconds: the API, the scheduler and the
+trainers that it starts, each a process. A client sends decisions with vectors and labels, and
+writes down what was acknowledged. At seeded moments one of the three is killed with SIGKILL and,
+after a while, started again.
 """
 
 import os
@@ -40,14 +41,18 @@ from knowgate import (
     escalate_all,
     new_decision_id,
 )
-from knowgate.client import Receipt
+from knowgate._records.records import Reason
+from knowgate._shipping.client import Receipt
 from knowgate.policy import PolicyKind
-from knowgate.records import Reason
 from knowgate.spec import CascadeSpec, Horizons, Price, Schedule, Targets, TierSpec
 from services.audit.verify import verify_ledger
-from services.jobs.windows import EPOCH
-from store import cascades, certifications, decisions, figures, job_runs, labels, ledger
+from services.windows import EPOCH
 from store.engine import open_engine, reading, transaction
+from store.jobs import job_runs
+from store.ledger import ledger
+from store.releases import cascades, certifications
+from store.traffic import decisions, labels
+from store.watching import figures
 from tests import servers
 
 MOMENTS = 10  # on each database: twenty in all
@@ -95,7 +100,9 @@ class Acknowledged:
 
 
 class Traffic(threading.Thread):
-    """Sends batches until it is stopped; what was not acknowledged is sent again, as a spool would."""
+    """Sends batches until it is stopped; what was not acknowledged is sent again, as a
+    spool would.
+    """
 
     def __init__(self, url: str, seed: int) -> None:
         super().__init__(name="traffic", daemon=True)
@@ -208,7 +215,9 @@ class Deployment:
             servers.wait_until_answering(f"{self.url}/healthz", self.processes[name], within_s=60)
 
     def kill(self, name: str) -> bool:
-        """SIGKILL the API, the scheduler, or a trainer that is running; False when there is none to kill."""
+        """SIGKILL the API, the scheduler, or a trainer that is running; False when there is none to
+        kill.
+        """
         if name == "trainer":
             return self._kill_trainer()
         self.processes[name].kill()

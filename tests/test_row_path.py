@@ -1,5 +1,6 @@
-"""The row's way, step by step, as ARCHITECTURE.md tells it: the real tiny pair, a real database, MLflow server, API and
-runtime; only the clock is set by hand. Each check names the step it is about.
+"""The row's way, step by step, as ARCHITECTURE.md tells it: the real tiny pair, a real database,
+MLflow server, API and runtime; only the clock is set by hand. Each check names the step it is
+about.
 """
 
 from dataclasses import replace
@@ -12,9 +13,10 @@ from sqlalchemy import text
 from demo.answers import ModelPair
 from demo.facts import Family, load_questions, traffic
 from demo.story import spec_of_pair
-from knowgate import Window, codec, read_bundle
-from knowgate.bundle_documents import BundleDocument
-from knowgate.records import Role
+from knowgate import Window, read_bundle
+from knowgate._bundles.bundle_documents import BundleDocument
+from knowgate._records.records import Role
+from knowgate._wire import codec
 from knowgate.spec import CascadeSpec, Horizons, Schedule, Targets
 from services.audit.explain import explain, proofs
 from services.audit.replay_stored import replay_window
@@ -22,21 +24,13 @@ from services.audit.verify import verify_ledger
 from services.simulation.play import Player
 from services.simulation.stage import Stage, simulated_settings
 from services.simulation.traffic import Asked, Labelling
-from store import (
-    assignments,
-    bundles,
-    certifications,
-    decisions,
-    drift_reports,
-    examples,
-    figures,
-    job_runs,
-    ledger,
-    outbox,
-    promotions,
-)
 from store.engine import reading, transaction
-from store.promotions import Outcome
+from store.jobs import job_runs, outbox
+from store.ledger import ledger
+from store.releases import assignments, bundles, certifications, promotions
+from store.releases.promotions import Outcome
+from store.traffic import decisions, examples
+from store.watching import drift_reports, figures
 
 START = datetime(2026, 3, 5, tzinfo=UTC)  # windows are aligned to the epoch, a Thursday
 SEED = 5
@@ -46,7 +40,9 @@ EVERYTHING = Window(start=START, end=START + 10 * WEEK)
 
 @pytest.fixture
 def spec() -> CascadeSpec:
-    """The demo's cascade with a generous target: whether a strict one can be met is not what this test is about."""
+    """The demo's cascade with a generous target: whether a strict one can be met is not what this
+    test is about.
+    """
     return replace(
         spec_of_pair(),
         targets=replace(Targets(), value=0.1),
@@ -90,7 +86,9 @@ def test_a_row_goes_the_whole_way(database_url: str, mlflow_url: str, tmp_path: 
 
 
 def check_stored_and_joined(stage: Stage, asked: list[Asked]) -> None:
-    """decide, spool, ingest, store, join: each query is there once, escalated for want of a bundle, labelled."""
+    """decide, spool, ingest, store, join: each query is there once, escalated for want of a bundle,
+    labelled.
+    """
     with reading(stage.engine) as session:
         stored = list(decisions.decisions_between(session, stage.spec.name, EVERYTHING))
         joined = examples.labelled(session, stage.spec.name, EVERYTHING, as_of=stage.clock.now())
@@ -104,7 +102,9 @@ def check_stored_and_joined(stage: Stage, asked: list[Asked]) -> None:
 
 
 def check_trained_and_promoted(stage: Stage) -> str:
-    """features, fit, calibrate, certify, promote: one window, one attempt, one bundle, one generation."""
+    """features, fit, calibrate, certify, promote: one window, one attempt, one bundle, one
+    generation.
+    """
     name = stage.spec.name
     with reading(stage.engine) as session:
         runs = [run for run in job_runs.job_runs(session, name, job="train") if run.finished_at is not None]
@@ -127,7 +127,9 @@ def check_trained_and_promoted(stage: Stage) -> str:
 
 
 def check_registered(stage: Stage, bundle_id: str, mlflow_url: str) -> None:
-    """register: the outbox is empty, and MLflow holds run, metrics, model version, alias and the very bundle."""
+    """register: the outbox is empty, and MLflow holds run, metrics, model version, alias and the
+    very bundle.
+    """
     import mlflow
 
     with reading(stage.engine) as session:
@@ -157,7 +159,9 @@ def check_pushed(stage: Stage, bundle_id: str) -> None:
 
 
 def check_watched(stage: Stage) -> None:
-    """watch: savings of young cohorts, accuracy of mature ones, and a drift report against the training window."""
+    """watch: savings of young cohorts, accuracy of mature ones, and a drift report against the
+    training window.
+    """
     with reading(stage.engine) as session:
         found = figures.figures(session, stage.spec.name)
         reports = drift_reports.reports(session, stage.spec.name)
@@ -171,7 +175,9 @@ def check_watched(stage: Stage) -> None:
 
 
 def check_proven(stage: Stage, bundle_id: str) -> None:
-    """prove: everything replays, one retained decision is explained, and an altered row is found out."""
+    """prove: everything replays, one retained decision is explained, and an altered row is found
+    out.
+    """
     with transaction(stage.engine) as session:
         while ledger.seal(session, now=stage.clock.now()) is not None:
             pass

@@ -1,4 +1,6 @@
-"""The runtime lives on numpy and safetensors alone: installed into an empty environment, it passes its own tests."""
+"""The runtime lives on numpy and safetensors alone: installed into an empty environment, it passes
+its own tests.
+"""
 
 import json
 import os
@@ -16,7 +18,9 @@ INSTALLER = {"pip", "setuptools"}
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    """What a command prints; its whole output is the message where it fails. No path of this environment leaks in."""
+    """What a command prints; its whole output is the message where it fails. No path of this
+    environment leaks in.
+    """
     network = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or "_proxy" in name.lower()}
     done = subprocess.run(
         [str(part) for part in command],

@@ -1,4 +1,6 @@
-"""A deployment's vectors for tests: decisions stored with theirs, and what SQL and the files say of them afterwards."""
+"""A deployment's vectors for tests: decisions stored with theirs, and what SQL and the files say of
+them afterwards.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,13 +14,13 @@ from sqlalchemy import Engine
 
 from knowgate import Attempt, Decision, Fingerprint, Role, new_decision_id
 from knowgate.spec import CascadeSpec, Privacy, TierSpec
-from services.vector_intake import NewVector, store_vectors
-from store.cascades import apply_cascade
-from store.decisions import add_decisions
+from services.vectors.intake import NewVector, store_vectors
 from store.engine import reading, transaction
-from store.row_reader import require_stored
-from store.shards import read_rows
-from store.vectors import VectorPlace, hold_files, vector_rows
+from store.releases.cascades import apply_cascade
+from store.shards.row_reader import require_stored
+from store.shards.shards import read_rows
+from store.traffic.decisions import add_decisions
+from store.traffic.vectors import VectorPlace, hold_files, vector_rows
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 DIMENSION = 8

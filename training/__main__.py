@@ -1,7 +1,8 @@
-"""`python -m training`: what the scheduler starts, and what a person may. The last line is one JSON outcome.
+"""`python -m training`: what the scheduler starts, and what a person may. The last line is one JSON
+outcome.
 
-Exit status: 0 = there is an outcome (also "infeasible" and "insufficient_evidence"), 1 = it failed, 2 = bad usage,
-3 = the claim was lost to another trainer, which makes its own outcome.
+Exit status: 0 = there is an outcome (also "infeasible" and "insufficient_evidence"), 1 = it failed,
+2 = bad usage, 3 = the claim was lost to another trainer, which makes its own outcome.
 """
 
 import argparse
@@ -18,22 +19,22 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from knowgate import codec
+from knowgate._records.records import PTKind, Window
+from knowgate._wire import codec
+from knowgate._wire.shown import MaskingFormatter, masked
 from knowgate.errors import KnowgateError
-from knowgate.records import PTKind, Window
-from knowgate.shown import MaskingFormatter, masked
 from services.errors import SettingInvalid
 from services.settings import read_settings
 from store.engine import open_engine, reading
 from store.errors import ClaimLost, StoreError
-from store.job_runs import Claim, job_runs
+from store.jobs.job_runs import Claim, job_runs
 from training.engines.arguments import add_engine, chosen_cluster
 from training.errors import TrainingError, TrainingRefused
 
 if TYPE_CHECKING:  # what a command needs is imported by it: draining an outbox loads no torch
     from training.extraction import Answerer
-    from training.fit import FitProbe
-    from training.trainer import TrainerSettings
+    from training.probes.fit import FitProbe
+    from training.probes.trainer import TrainerSettings
 
 DONE, FAILED, CLAIM_LOST = 0, 1, 3
 LEASE = timedelta(minutes=5)
@@ -61,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def options_of(arguments: Sequence[str] | None, environment: Mapping[str, str] | None = None) -> argparse.Namespace:
-    """What a command is given, and of the settings what it is not: arguments show in process lists, passwords too.
+    """What a command is given, and of the settings what it is not: arguments show in process lists,
+    passwords too.
 
     Raises SettingInvalid.
     """
@@ -83,10 +85,11 @@ def options_of(arguments: Sequence[str] | None, environment: Mapping[str, str] |
 
 def _run(options: argparse.Namespace) -> object:
     if options.limit is not None:
-        # From C, so that it also ends a process that hangs in a library; where each thread stood is said first.
+        # From C, so that it also ends a process that hangs in a library; where each thread stood is
+        # said first.
         faulthandler.dump_traceback_later(options.limit.total_seconds(), exit=True)
     from training.pipeline import TrainingSettings, train_window
-    from training.probe_settings import FitSettings
+    from training.probes.probe_settings import FitSettings
 
     engine = open_engine(options.database_url)
     try:
@@ -109,8 +112,10 @@ def _run(options: argparse.Namespace) -> object:
 
 
 def _trainer(options: argparse.Namespace) -> "TrainerSettings":
-    """Several processes are spawned within the fit: everything around it, publishing above all, happens once."""
-    from training.trainer import TrainerSettings
+    """Several processes are spawned within the fit: everything around it, publishing above all,
+    happens once.
+    """
+    from training.probes.trainer import TrainerSettings
 
     return TrainerSettings(
         accelerator=options.accelerator,
@@ -121,7 +126,7 @@ def _trainer(options: argparse.Namespace) -> "TrainerSettings":
 
 
 def _drain(options: argparse.Namespace) -> object:
-    from training.mlflow_outbox import drain_mlflow
+    from training.publishing.mlflow_outbox import drain_mlflow
 
     engine = open_engine(options.database_url)
     try:
@@ -133,9 +138,9 @@ def _drain(options: argparse.Namespace) -> object:
 
 
 def _extract(options: argparse.Namespace) -> object:
+    from training.engines.extract_file import extract_file
     from training.engines.extraction import ExtractionEngine
     from training.engines.local import LocalExtraction
-    from training.extract_file import extract_file
     from training.extraction.positions import LAST
     from training.extraction.recipe import AnswererRecipe
 
@@ -179,7 +184,7 @@ def _fit(options: argparse.Namespace) -> "FitProbe":
     """What fits the probes: this process, or the workers of a cluster."""
     ray = chosen_cluster(options)
     if ray is None:
-        from training.fit import fit_probe
+        from training.probes.fit import fit_probe
 
         return fit_probe
     from training.engines.ray_training import RayFit
@@ -188,9 +193,11 @@ def _fit(options: argparse.Namespace) -> "FitProbe":
 
 
 def _answerers(engine: Engine, cascade: str) -> "dict[int, Answerer]":
-    """What reads stored prompts again: encoders of black boxes, and models in process that compare several layers."""
+    """What reads stored prompts again: encoders of black boxes, and models in process that compare
+    several layers.
+    """
     from knowgate.spec import Privacy
-    from store.cascades import cascade as read_cascade
+    from store.releases.cascades import cascade as read_cascade
 
     with reading(engine) as session:
         spec = read_cascade(session, cascade)

@@ -1,7 +1,7 @@
 """Keep a trainer's claim alive while it works, from a thread of its own.
 
-A heartbeat that finds the claim lost only stops: the fence inside the publishing transaction is what keeps a lost
-claim from taking effect, and it needs no help from here.
+A heartbeat that finds the claim lost only stops: the fence inside the publishing transaction is
+what keeps a lost claim from taking effect, and it needs no help from here.
 """
 
 import logging
@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from store.engine import transaction
 from store.errors import ClaimLost
-from store.job_runs import Claim, heartbeat
+from store.jobs.job_runs import Claim, heartbeat
 
 log = logging.getLogger(__name__)
 

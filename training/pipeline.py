@@ -1,15 +1,19 @@
 """One window, from labelled decisions to a published bundle.
 
 Decisions:
-- Only mature decisions count: those for which every label that is waited for has had its horizon by `as_of`.
-- A cascade some of whose non-last tiers have no models of their own is certified with p_t: a rule needs its signals at
-  every tier, and p_t needs none.
-- Every attempt that tested something makes a bundle, also one that certified nothing: its policy escalates all, and
-  what was tried can be read there. "Insufficient evidence" and "infeasible" are outcomes.
-- P(T) is of one kind per tier, the cascade's: the bundle names it, and a runtime that is sent another escalates.
+- Only mature decisions count: those for which every label that is waited for has had its horizon by
+  `as_of`.
+- A cascade some of whose non-last tiers have no models of their own is certified with p_t: a rule
+  needs its signals at every tier, and p_t needs none.
+- Every attempt that tested something makes a bundle, also one that certified nothing: its policy
+  escalates all, and what was tried can be read there. "Insufficient evidence" and "infeasible" are
+  outcomes.
+- P(T) is of one kind per tier, the cascade's: the bundle names it, and a runtime that is sent
+  another escalates.
 - The certificate's figures are taken from the certification rows after everything is decided.
-- Probes start from nothing unless `warm_start` is set. A former probe may have learned from prompts that certify now;
-  linear probes end at the same optimum within their tolerance wherever they start, and that much is what it may tell.
+- Probes start from nothing unless `warm_start` is set. A former probe may have learned from prompts
+  that certify now; linear probes end at the same optimum within their tolerance wherever they
+  start, and that much is what it may tell.
 """
 
 import logging
@@ -22,33 +26,33 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import Engine
 
-from evidence.spending import delta_for_attempt
-from knowgate.bundle import Bundle, ComparisonDocument, TierModels, read_bundle
+from evidence.bounds.spending import delta_for_attempt
+from knowgate._bundles.bundle import Bundle, ComparisonDocument, TierModels, read_bundle
+from knowgate._records.records import Window
 from knowgate.policy import PolicyKind
-from knowgate.records import Window
 from knowgate.spec import CascadeSpec, Targets
-from store.assignments import assignment
-from store.bundles import bundle_content
-from store.cascades import cascade as read_cascade
-from store.certifications import next_attempt
 from store.engine import reading
-from store.job_runs import Claim
-from training.certificates import certificate_of
-from training.certify import Certified, certify_rule
-from training.compare import compare_with_champion
-from training.dataset import CascadeRows, TierVectors, extracted_vectors, read_window, stored_vectors
+from store.jobs.job_runs import Claim
+from store.releases.assignments import assignment
+from store.releases.bundles import bundle_content
+from store.releases.cascades import cascade as read_cascade
+from store.releases.certifications import next_attempt
+from training.certification.certificates import certificate_of
+from training.certification.certify import Certified, certify_rule
+from training.certification.compare import compare_with_champion
+from training.certification.paths import Signals
+from training.certification.report import SignalQuality, cohort_savings, quality_of, signal_quality
 from training.extraction import Answerer
-from training.fit import FitProbe, fit_probe
 from training.heartbeat import kept_alive
-from training.learn import LearnedTier, learn_tier, signal_columns, with_document
-from training.own_states import scratch_folder
-from training.paths import Signals
-from training.probe_settings import FitSettings
-from training.publish import Draft, finish_without_effect, make_bundle, publish
-from training.records import TrainingOutcome, TrainingStatus
-from training.report import SignalQuality, cohort_savings, quality_of, signal_quality
-from training.run_report import run_report
-from training.splits import Part, Proportions, Split, split_rows
+from training.probes.fit import FitProbe, fit_probe
+from training.probes.probe_settings import FitSettings
+from training.publishing.publish import Draft, finish_without_effect, make_bundle, publish
+from training.publishing.records import TrainingOutcome, TrainingStatus
+from training.publishing.run_report import run_report
+from training.rows.dataset import CascadeRows, TierVectors, extracted_vectors, read_window, stored_vectors
+from training.rows.own_states import scratch_folder
+from training.rows.splits import Part, Proportions, Split, split_rows
+from training.tiers.learn import LearnedTier, learn_tier, signal_columns, with_document
 
 log = logging.getLogger(__name__)
 
@@ -81,11 +85,11 @@ def train_window(
 ) -> TrainingOutcome:
     """Train, certify and publish one window of decision time, with the labels known at `as_of`.
 
-    `claim` is ended in the publishing transaction; `answerers` are models, by tier, that are asked again for the states
-    of all their layers, or encoders that read in their stead; both need prompts stored in full. `fit` is what fits the
-    probes, here or on a cluster. Raises
-    store.errors.ClaimLost where another trainer has taken the window over, CascadeUnknown for a cascade that was not
-    applied.
+    `claim` is ended in the publishing transaction; `answerers` are models, by tier, that are asked
+    again for the states of all their layers, or encoders that read in their stead; both need
+    prompts stored in full. `fit` is what fits the probes, here or on a cluster. Raises
+    store.errors.ClaimLost where another trainer has taken the window over, CascadeUnknown for a
+    cascade that was not applied.
     """
     settings = settings or TrainingSettings()
     with kept_alive(engine, claim, lease=settings.lease, clock=clock), scratch_folder() as folder:
@@ -215,7 +219,9 @@ def _compare(
     champion: Bundle | None,
     targets: Targets,
 ) -> ComparisonDocument | None:
-    """The paired comparison that the promotion check judges; None where there is nothing to compare."""
+    """The paired comparison that the promotion check judges; None where there is nothing to
+    compare.
+    """
     if champion is None or not certified.certified or len(champion.tiers) != len(vectors):
         return None
     return compare_with_champion(rows, vectors, certified, champion, targets)
@@ -270,7 +276,9 @@ def _learned(
     signals: Sequence[Signals],
     certified: Certified,
 ) -> _Learned:
-    """What was learned, beside the rows it is judged on: the certification part, or all if nothing was learned."""
+    """What was learned, beside the rows it is judged on: the certification part, or all if nothing
+    was learned.
+    """
     held = split.rows(Part.CERTIFICATION) if any(tiers) else np.ones(rows.n, dtype=bool)
     return _Learned(
         spec=spec,

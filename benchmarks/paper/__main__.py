@@ -1,4 +1,5 @@
-"""`python -m benchmarks.paper {answers,table,sweep,outcomes}`: the paper's experiments, one step at a time.
+"""`python -m benchmarks.paper {answers,table,sweep,outcomes}`: the paper's experiments, one step at
+a time.
 
 Without a command it is `table`, so that it can be called as every other benchmark is.
 """

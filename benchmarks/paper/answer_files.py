@@ -1,8 +1,8 @@
 """What one model answered to one data set: a Parquet file with its hidden states beside it.
 
-`FOLDER/DATA_SET/MODEL.parquet` holds a row per question; the model's name and size, layers and fingerprints are its
-schema's metadata. `MODEL.npz` holds `hidden` [n, layers, d] in half precision and `query_id`, where the model's states
-could be read.
+`FOLDER/DATA_SET/MODEL.parquet` holds a row per question; the model's name and size, layers and
+fingerprints are its schema's metadata. `MODEL.npz` holds `hidden` [n, layers, d] in half precision
+and `query_id`, where the model's states could be read.
 """
 
 import json
@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from benchmarks.paper.errors import PaperError
-from knowgate import codec
-from knowgate.features import stored_vector
-from knowgate.records import Fingerprint
+from knowgate._models.features import stored_vector
+from knowgate._records.records import Fingerprint
+from knowgate._wire import codec
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -88,7 +88,9 @@ def write_answers(answers: ModelAnswers, folder: Path) -> Path:
 
 
 def read_answers(folder: Path, data_set: str, model: str) -> ModelAnswers | None:
-    """The answers gathered of a model on a data set; None where nobody has. Raises PaperError for a broken file."""
+    """The answers gathered of a model on a data set; None where nobody has. Raises PaperError for a
+    broken file.
+    """
     path = folder / data_set / f"{model}.parquet"
     if not path.is_file():
         return None

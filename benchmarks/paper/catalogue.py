@@ -1,6 +1,8 @@
-"""The paper's models: where their weights are, how large they are, and what their chat templates need.
+"""The paper's models: where their weights are, how large they are, and what their chat templates
+need.
 
-A name that is not listed is taken for a Hugging Face id or a folder, so that any pair or chain can be measured.
+A name that is not listed is taken for a Hugging Face id or a folder, so that any pair or chain can
+be measured.
 """
 
 from dataclasses import dataclass

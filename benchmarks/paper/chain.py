@@ -1,8 +1,8 @@
 """Answers of several models put together as a cascade, and what the cheaper tiers' states teach.
 
-Rows are the questions that every tier answered. Probes, calibrators and splits are training's own: half of the
-questions, by a hash of their prompts, teach and the other half are asked; where another data set teaches, all of it
-teaches and every question is asked.
+Rows are the questions that every tier answered. Probes, calibrators and splits are training's own:
+half of the questions, by a hash of their prompts, teach and the other half are asked; where another
+data set teaches, all of it teaches and every question is asked.
 """
 
 import hashlib
@@ -15,12 +15,12 @@ import numpy as np
 from benchmarks.paper.answer_files import NUMBERS, BoolArray, FloatArray, ModelAnswers
 from benchmarks.paper.errors import PaperError
 from evidence import macro_f1
-from knowgate.features import features
-from training.dataset import CascadeRows, TierColumns, TierVectors
-from training.learn import LearnedTier, learn_tier, signal_columns
-from training.probe_settings import FitSettings
-from training.row_blocks import ArrayBlocks
-from training.splits import Part, Proportions, Split, split_rows
+from knowgate._models.features import features
+from training.probes.probe_settings import FitSettings
+from training.rows.dataset import CascadeRows, TierColumns, TierVectors
+from training.rows.row_blocks import ArrayBlocks
+from training.rows.splits import Part, Proportions, Split, split_rows
+from training.tiers.learn import LearnedTier, learn_tier, signal_columns
 
 HALVES = Proportions(recent=1.0, certification_of_recent=0.5)
 
@@ -53,7 +53,9 @@ class TaughtChain:
 
 
 def chain_of(answers: Sequence[ModelAnswers]) -> Chain:
-    """The questions that all models answered, in the first one's order. Raises PaperError where there is none."""
+    """The questions that all models answered, in the first one's order. Raises PaperError where
+    there is none.
+    """
     everywhere = set(answers[0].ids).intersection(*(one.ids for one in answers[1:]))
     if not everywhere:
         names = ", ".join(one.model for one in answers)
@@ -95,7 +97,8 @@ def teach_chain(chain: Chain, *, taught_on: Chain | None = None, settings: FitSe
 
 
 def best_threshold(p_ik: FloatArray, correct: FloatArray) -> float | None:
-    """The P(IK) that tells right answers from wrong ones with the best macro-F1; None without both kinds.
+    """The P(IK) that tells right answers from wrong ones with the best macro-F1; None without both
+    kinds.
 
     >>> best_threshold(np.array([0.9, 0.8, 0.7, 0.6]), np.array([1.0, 1.0, 0.0, 0.0]))
     0.8

@@ -1,12 +1,12 @@
 """MMLU, GPQA and PopQA from their published files: Parquet, CSV, TSV or JSONL, or a folder of them.
 
-- mmlu: `question`, `subject`, `choices` (a list of four), `answer` (0 to 3); or the original CSV files without a head:
-  question, four options, letter.
+- mmlu: `question`, `subject`, `choices` (a list of four), `answer` (0 to 3); or the original CSV
+  files without a head: question, four options, letter.
 - gpqa: `Question`, `Correct Answer`, `Incorrect Answer 1` to `3`, optionally `Subdomain`.
 - popqa: `question`, `possible_answers` (a JSON list), optionally `prop`.
 
-GPQA does not order its options; a hash of the question does, so that every model sees the same order. A question that
-a file holds twice is asked once.
+GPQA does not order its options; a hash of the question does, so that every model sees the same
+order. A question that a file holds twice is asked once.
 """
 
 import csv
@@ -32,9 +32,11 @@ _MMLU_HEADLESS = ("question", *LETTERS, "answer")
 
 
 def read_questions(data_set: str, path: Path, *, limit: int | None = None) -> list[Question]:
-    """The questions of a file, or of all files of a folder in order of their names; at most `limit`.
+    """The questions of a file, or of all files of a folder in order of their names; at most
+    `limit`.
 
-    Raises PaperError for an unknown data set, a missing or unreadable file and a row that lacks something.
+    Raises PaperError for an unknown data set, a missing or unreadable file and a row that lacks
+    something.
     """
     if data_set not in _READERS:
         raise PaperError(f"data set {data_set!r} is not known: use one of {', '.join(sorted(_READERS))}")
@@ -60,7 +62,8 @@ def read_questions(data_set: str, path: Path, *, limit: int | None = None) -> li
 
 
 def fetch(data_set: str) -> Path:
-    """The data set's file from the Hugging Face hub, through huggingface_hub, from its cache where it is there.
+    """The data set's file from the Hugging Face hub, through huggingface_hub, from its cache where
+    it is there.
 
     Raises PaperError where the package or the hub is not at hand.
     """

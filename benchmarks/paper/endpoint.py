@@ -1,9 +1,10 @@
-"""Ask a model behind an OpenAI-compatible endpoint: answers, P(T) from its token probabilities, tokens, latency.
+"""Ask a model behind an OpenAI-compatible endpoint: answers, P(T) from its token probabilities,
+tokens, latency.
 
-P(T) is the probability of the answer's first token: for multiple choice the first generated token that is an option's
-letter, for open answers the first one that is not white space. Hidden states do not come this way, so such a tier is
-gated by P(T) alone. Failed calls are tried again with growing pauses; after the last one the run stops, since a gap
-would make the models' questions differ.
+P(T) is the probability of the answer's first token: for multiple choice the first generated token
+that is an option's letter, for open answers the first one that is not white space. Hidden states do
+not come this way, so such a tier is gated by P(T) alone. Failed calls are tried again with growing
+pauses; after the last one the run stops, since a gap would make the models' questions differ.
 """
 
 import math
@@ -20,7 +21,7 @@ from benchmarks.paper.answer_files import ModelAnswers
 from benchmarks.paper.catalogue import PaperModel
 from benchmarks.paper.errors import PaperError
 from benchmarks.paper.questions import LETTERS, Kind, Question, grade
-from knowgate.backoff import next_delay
+from knowgate._wire.backoff import next_delay
 
 RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504})
 
@@ -56,7 +57,9 @@ def answer_by_endpoint(
     told: Callable[[int], object] = lambda _: None,
     sleep: Callable[[float], object] = time.sleep,
 ) -> ModelAnswers:
-    """Ask every question. Raises PaperError where the endpoint refuses, fails for good or answers something else."""
+    """Ask every question. Raises PaperError where the endpoint refuses, fails for good or answers
+    something else.
+    """
     head = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
 
     def ask(question: Question) -> Reply:

@@ -1,8 +1,9 @@
 """From a chain's signals to the paper's figures, under the paper's rule.
 
-"If P(IK) or P(T) is below its threshold, ask the next model": that is `knowgate.policy` with the gates p_ik and p_t,
-and it alone decides. A tier without hidden states falls back to P(T), as it would when served. Compute is
-2 · parameters · tokens of every tier that was asked; output tokens that nobody counted are left out of it.
+"If P(IK) or P(T) is below its threshold, ask the next model": that is `knowgate.policy` with the
+gates p_ik and p_t, and it alone decides. A tier without hidden states falls back to P(T), as it
+would when served. Compute is 2 · parameters · tokens of every tier that was asked; output tokens
+that nobody counted are left out of it.
 """
 
 from collections.abc import Sequence
@@ -80,7 +81,8 @@ class SweepPoint:
 
 
 def policy_of(rule: Rule, tuned_p_ik: Sequence[float | None]) -> Policy:
-    """The paper's rule for a cascade with these tuned thresholds, one per non-last tier (None = it has no probe).
+    """The paper's rule for a cascade with these tuned thresholds, one per non-last tier (None = it
+    has no probe).
 
     >>> policy_of(Rule(), (0.62,)).thresholds, policy_of(Rule(tuned=True), (0.62,)).thresholds
     (({'p_ik': 0.5, 'p_t': 0.9},), ({'p_ik': 0.62, 'p_t': 0.9},))
@@ -154,7 +156,9 @@ def _savings(taught: TaughtChain, rows: IntArray, kept: IntArray) -> float | Non
 
 
 def _compute(taught: TaughtChain, rows: IntArray) -> FloatArray | None:
-    """[rows, tiers] GFLOPs of each question at each tier; None where a size is undisclosed or tokens are unknown."""
+    """[rows, tiers] GFLOPs of each question at each tier; None where a size is undisclosed or
+    tokens are unknown.
+    """
     columns = []
     for tier in taught.chain.tiers:
         tokens = (tier.tokens_in + np.nan_to_num(tier.tokens_out))[rows]

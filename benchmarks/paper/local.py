@@ -1,8 +1,9 @@
-"""Ask a Hugging Face model that runs here: answers, P(T), entropy and hidden states in the same pass.
+"""Ask a Hugging Face model that runs here: answers, P(T), entropy and hidden states in the same
+pass.
 
-`training.extraction.Answerer` does the reading, so a probe taught on these states is one that knowgate can serve.
-Multiple choice is answered by the likeliest of the option letters, spelled as the model's tokenizer spells them at
-that place.
+`training.extraction.Answerer` does the reading, so a probe taught on these states is one that
+knowgate can serve. Multiple choice is answered by the likeliest of the option letters, spelled as
+the model's tokenizer spells them at that place.
 """
 
 from collections.abc import Callable, Sequence
@@ -53,7 +54,8 @@ def answer_locally(
 ) -> ModelAnswers:
     """Ask every different prompt once; `told` hears how many were answered after each batch.
 
-    Raises PaperError for questions of several kinds or data sets, and where the letters are no single tokens.
+    Raises PaperError for questions of several kinds or data sets, and where the letters are no
+    single tokens.
     """
     kinds, data_sets = {question.kind for question in questions}, {question.data_set for question in questions}
     if len(kinds) != 1 or len(data_sets) != 1:
@@ -73,7 +75,9 @@ def answer_locally(
 
 
 def spelled_options(loaded: LoadedModel) -> tuple[str, ...]:
-    """The letters as this tokenizer spells an answer's first token: after a space, or after a chat template's head."""
+    """The letters as this tokenizer spells an answer's first token: after a space, or after a chat
+    template's head.
+    """
     after_space = tuple(f" {letter}" for letter in LETTERS)
     spellings = (LETTERS, after_space) if loaded.chat else (after_space, LETTERS)
     for spelling in spellings:

@@ -1,4 +1,6 @@
-"""A chain's answers in the interchange format, so that `knowgate certify`, `advise` and `simulate` read them."""
+"""A chain's answers in the interchange format, so that `knowgate certify`, `advise` and `simulate`
+read them.
+"""
 
 from pathlib import Path
 
@@ -6,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.paper.chain import Chain
-from services.history.table_files import write_table
+from services.outcome_tables.table_files import write_table
 
 
 def write_outcome_table(chain: Chain, path: Path) -> None:

@@ -1,9 +1,10 @@
 """The paper's settings and figures, as data.
 
-Source: Chen, Chen and Yen, "Confidence-Driven Multi-Scale Model Selection for Cost-Efficient Inference", Findings of
-EACL 2026, arXiv 2602.22090. The figures were read from secondary summaries that agree with each other, not from the
-paper's own tables; its GFLOPs formula, its P(IK) threshold, its token position and its training size are not known.
-So a figure here is something to stand beside, not to fail a test against.
+Source: Chen, Chen and Yen, "Confidence-Driven Multi-Scale Model Selection for Cost-Efficient
+Inference", Findings of EACL 2026, arXiv 2602.22090. The figures were read from secondary summaries
+that agree with each other, not from the paper's own tables; its GFLOPs formula, its P(IK)
+threshold, its token position and its training size are not known. So a figure here is something to
+stand beside, not to fail a test against.
 """
 
 from collections.abc import Mapping

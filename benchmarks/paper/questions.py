@@ -1,8 +1,9 @@
 """A question as the models read it, and how an answer is graded.
 
-Multiple choice is graded by the letter alone, as P(T) is the letter's probability. Open answers are right where they
-hold one of the accepted ones, as PopQA's authors grade; saying that one does not know is an abstention and no
-hallucination. The paper's own prompts are not known; these are ours and are written down with the answers.
+Multiple choice is graded by the letter alone, as P(T) is the letter's probability. Open answers are
+right where they hold one of the accepted ones, as PopQA's authors grade; saying that one does not
+know is an abstention and no hallucination. The paper's own prompts are not known; these are ours
+and are written down with the answers.
 """
 
 import hashlib
@@ -39,7 +40,8 @@ class Grade:
 
 
 def choice_question(data_set: str, slice: str, text: str, options: Sequence[str], right: int) -> Question:
-    """A multiple-choice question; its id is a hash of all that is asked, so that it does not depend on a file's order.
+    """A multiple-choice question; its id is a hash of all that is asked, so that it does not depend
+    on a file's order.
 
     >>> choice_question("mmlu", "maths", "1 + 1?", ["1", "2", "3", "4"], 1).accepted
     ('B',)

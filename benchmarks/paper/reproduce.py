@@ -1,7 +1,9 @@
-"""The paper's settings measured: on its own models where their answers were gathered, on stand-ins where some fit.
+"""The paper's settings measured: on its own models where their answers were gathered, on stand-ins
+where some fit.
 
-Figures are flat, `SETTING.SOURCE.FIGURE`. The source is `paper` (published), `same` (the paper's models, measured here)
-or a stand-in's name. A setting without `same` is one that could not be filled, and is named.
+Figures are flat, `SETTING.SOURCE.FIGURE`. The source is `paper` (published), `same` (the paper's
+models, measured here) or a stand-in's name. A setting without `same` is one that could not be
+filled, and is named.
 """
 
 import logging
@@ -77,7 +79,9 @@ def sweep_figures(source: str, taught: TaughtChain) -> dict[str, Value]:
 
 
 def taught_from_files(answers: Path, data_set: str, chain: Iterable[str], taught_on: str | None) -> TaughtChain | None:
-    """The chain's gathered answers with their signals; None where a model's are missing, which is told."""
+    """The chain's gathered answers with their signals; None where a model's are missing, which is
+    told.
+    """
     asked = _gathered(answers, data_set, chain)
     teaching = None if taught_on is None else _gathered(answers, taught_on, chain)
     if asked is None or (taught_on is not None and teaching is None):
@@ -118,7 +122,9 @@ def _of_setting(taught: TaughtChain, setting: Setting) -> dict[str, Value]:
 
 
 def _of_tuned(taught: TaughtChain, setting: Setting, head: str) -> dict[str, Value]:
-    """The same with each probe's own threshold, where the setting has P(IK) and there is a probe."""
+    """The same with each probe's own threshold, where the setting has P(IK) and there
+    is a probe.
+    """
     if len(setting.chain) == 1 or setting.p_ik is None or not any(taught.learned):
         return {}
     found = chain_figures(measure(taught, Rule(p_t=setting.p_t, p_ik=setting.p_ik, tuned=True)))

@@ -1,8 +1,9 @@
-"""What stands in where the paper's models are not at hand: the demo's real pair, and recorded outcomes of real models.
+"""What stands in where the paper's models are not at hand: the demo's real pair, and recorded
+outcomes of real models.
 
-The demo's pair goes the whole way (answers, states, probe, rule). Recorded outcomes carry no hidden states, so they are
-gated by P(T) alone, and no token counts, so compute is proportional to parameters. Recorded vectors carry states and
-no P(T): they show what P(IK) is worth.
+The demo's pair goes the whole way (answers, states, probe, rule). Recorded outcomes carry no hidden
+states, so they are gated by P(T) alone, and no token counts, so compute is proportional to
+parameters. Recorded vectors carry states and no P(T): they show what P(IK) is worth.
 """
 
 import logging
@@ -19,9 +20,9 @@ from benchmarks.paper.errors import PaperError
 from benchmarks.paper.local import answer_locally, load
 from benchmarks.paper.questions import Kind, Question
 from benchmarks.shape import recorded_data
+from knowgate._records.records import Fingerprint
 from knowgate.policy import IntArray
-from knowgate.records import Fingerprint
-from services.history.outcomes import OutcomeTable, read_outcomes
+from services.outcome_tables.outcomes import OutcomeTable, read_outcomes
 
 SEED = 7
 SIZES: dict[str, tuple[float | None, ...]] = {  # parameters of the recorded models; None = undisclosed
@@ -72,7 +73,9 @@ def demo_stand_ins(*, quick: bool) -> Iterator[StandIn]:
 
 
 def recorded_chain(path: Path) -> Chain:
-    """Recorded outcomes as answers: the queries with every tier's P(T) and correctness. Raises PaperError for none."""
+    """Recorded outcomes as answers: the queries with every tier's P(T) and correctness. Raises
+    PaperError for none.
+    """
     table = read_outcomes(path)
     rows = np.flatnonzero(np.isfinite(table.correct).all(axis=1) & np.isfinite(table.p_t[:, :-1]).all(axis=1))
     if rows.size == 0:
@@ -82,7 +85,9 @@ def recorded_chain(path: Path) -> Chain:
 
 
 def recorded_vectors(path: Path) -> Chain:
-    """Recorded hidden states of a small model, with its correctness and that of a large one (honest rows)."""
+    """Recorded hidden states of a small model, with its correctness and that of a large one (honest
+    rows).
+    """
     with np.load(path, allow_pickle=False) as file:
         honest = file["condition"] == "honest"
         hidden = file["hidden"][honest][:, None, :]
@@ -107,7 +112,9 @@ def recorded_vectors(path: Path) -> Chain:
 
 
 def demo_questions(mix: Mapping[str, float], data_set: str, count: int, seed: int) -> list[Question]:
-    """Questions of the demo's traffic: popular places are asked for more than once, as they would be."""
+    """Questions of the demo's traffic: popular places are asked for more than once, as they would
+    be.
+    """
     from demo.facts import load_questions, traffic
 
     drawn = traffic(load_questions(), family_mix=dict(mix), count=count, seed=seed)
@@ -146,7 +153,9 @@ def _recorded_tier(
 def _bare(
     model: str, data_set: str, ids: tuple[str, ...], correct: FloatArray, parameters: float | None = None
 ) -> ModelAnswers:
-    """Answers of which nothing is known but whether they were right; every prompt counts as one token."""
+    """Answers of which nothing is known but whether they were right; every prompt counts as one
+    token.
+    """
     n = len(ids)
     unknown = np.full(n, np.nan)
     return ModelAnswers(

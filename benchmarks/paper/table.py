@@ -1,4 +1,6 @@
-"""The flat figures as Markdown: the paper's table with columns of our own. Nothing is measured here."""
+"""The flat figures as Markdown: the paper's table with columns of our own. Nothing is measured
+here.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,7 +55,9 @@ def render(figures: Mapping[str, Value]) -> str:
 
 
 def write_into(path: Path, figures: Mapping[str, Value]) -> None:
-    """Puts the generated part between the page's two marks. Raises PaperError for a page without them."""
+    """Puts the generated part between the page's two marks. Raises PaperError for a page without
+    them.
+    """
     page = path.read_text(encoding="utf-8")
     if BEGIN not in page or END not in page:
         raise PaperError(f"{path} has no marks {BEGIN} and {END}: add both where the table belongs")

@@ -1,4 +1,6 @@
-"""What a shard's vectors are hidden states of, how many of its rows hold data, and since when it is superseded."""
+"""What a shard's vectors are hidden states of, how many of its rows hold data, and since when it is
+superseded.
+"""
 
 import sqlalchemy as sa
 from alembic import op

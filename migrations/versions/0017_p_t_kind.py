@@ -1,7 +1,7 @@
 """Which probability an attempt's P(T) was.
 
-Rows from before say nothing, and no row is touched: the ledger's leaves are over what was said then. Their kind is the
-one that the cascade declared in the version that their decision names.
+Rows from before say nothing, and no row is touched: the ledger's leaves are over what was said
+then. Their kind is the one that the cascade declared in the version that their decision names.
 """
 
 import sqlalchemy as sa

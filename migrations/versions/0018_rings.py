@@ -1,7 +1,8 @@
-"""Rings of alerts, each an event of its own; who moved what is in force, and that something was stopped or held back.
+"""Rings of alerts, each an event of its own; who moved what is in force, and that something was
+stopped or held back.
 
-No row of before is touched. A risk alert that is open, and after which nothing was put in force, has a ring that nobody
-has acted on yet.
+No row of before is touched. A risk alert that is open, and after which nothing was put in force,
+has a ring that nobody has acted on yet.
 """
 
 import sqlalchemy as sa
@@ -58,7 +59,9 @@ def downgrade() -> None:
 
 
 def _outcomes(old: str, new: str) -> None:
-    """One CHECK for another. SQLite does not tell a CHECK's name, so the table as it is gets written down for it."""
+    """One CHECK for another. SQLite does not tell a CHECK's name, so the table as it is gets
+    written down for it.
+    """
     with op.batch_alter_table("promotion", copy_from=_promotion(old)) as table:
         table.drop_constraint(op.f("ck_promotion_outcome"), type_="check")
         table.create_check_constraint(op.f("ck_promotion_outcome"), new)

@@ -1,4 +1,6 @@
-"""Messages of one alert to one webhook are numbered, so that they are sent in the order of events."""
+"""Messages of one alert to one webhook are numbered, so that they are sent in the order
+of events.
+"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,7 +1,7 @@
 """Leaves that say which row and which of its states they speak of.
 
-Leaves from before keep their hashes: they are of version 1. What the rows of the other tables were at the upgrade is
-stated once the schema is up to date (`store.schema.upgrade`).
+Leaves from before keep their hashes: they are of version 1. What the rows of the other tables were
+at the upgrade is stated once the schema is up to date (`store.schema.upgrade`).
 """
 
 import sqlalchemy as sa
@@ -16,7 +16,8 @@ _INDEX = "ix_ledger_leaf_subject"
 
 
 def upgrade() -> None:
-    # Every leaf that is there is of version 1 and the only one of its row; leaves to come say so themselves.
+    # Every leaf that is there is of version 1 and the only one of its row; leaves to come say so
+    # themselves.
     op.add_column("ledger_leaf", sa.Column("version", sa.BigInteger(), nullable=False, server_default="1"))
     op.add_column("ledger_leaf", sa.Column("revision", sa.BigInteger(), nullable=False, server_default="1"))
     op.add_column("ledger_leaf", sa.Column("content", sa.Text(), nullable=True))

@@ -1,35 +1,25 @@
 """The runtime of an LLM cascade: signals in, verdict out, every decision logged.
 
-Everything public is re-exported here. What talks to disks and networks is imported on first use, so that
-`import knowgate` costs numpy and safetensors and nothing else.
+Everything public is re-exported here. What talks to disks and networks is imported on first use, so
+that `import knowgate` costs numpy and safetensors and nothing else.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from knowgate.assignment import Assignment, Mode, read_assignment
-from knowgate.bundle import Bundle, read_bundle, write_bundle
-from knowgate.bundle_documents import BundleDocument, CertificateDocument, CertificateStatus, TierDocument
-from knowgate.calibrator import Isotonic, Platt
-from knowgate.cascade import Cascade
-from knowgate.errors import (
-    AssignmentRefused,
-    BackendFailed,
-    BundleRefused,
-    KnowgateError,
-    NoAnswer,
-    RecordInvalid,
-    ServiceUnreachable,
-    SigningUnavailable,
-    SpoolRefused,
-)
-from knowgate.features import Standardiser, features, stored_vector
-from knowgate.ids import decided_at, new_decision_id
-from knowgate.ood import OodStatistics
-from knowgate.policy import Gate, Policy, PolicyKind, decide, escalate_all, kept_tiers, retain_mask
-from knowgate.probe import LinearProbe, MlpProbe, ProbeKind
-from knowgate.query import Query
-from knowgate.records import (
+from knowgate._bundles.assignment import Assignment, Mode, read_assignment
+from knowgate._bundles.bundle import Bundle, read_bundle, write_bundle
+from knowgate._bundles.bundle_documents import BundleDocument, CertificateDocument, CertificateStatus, TierDocument
+from knowgate._bundles.tier_models import REPLAY_TOLERANCE, TierModels
+from knowgate._deciding.query import Query
+from knowgate._deciding.ruling import Ruling
+from knowgate._models.calibrator import Isotonic, Platt
+from knowgate._models.features import Standardiser, features, stored_vector
+from knowgate._models.ood import OodStatistics
+from knowgate._models.probe import LinearProbe, MlpProbe, ProbeKind
+from knowgate._models.score import ScoreModel
+from knowgate._records.ids import decided_at, new_decision_id
+from knowgate._records.records import (
     Action,
     Attempt,
     Decision,
@@ -44,28 +34,38 @@ from knowgate.records import (
     Verdict,
     Window,
 )
-from knowgate.ruling import Ruling
-from knowgate.score import ScoreModel
+from knowgate._serving.cascade import Cascade
+from knowgate.errors import (
+    AssignmentRefused,
+    BackendFailed,
+    BundleRefused,
+    KnowgateError,
+    NoAnswer,
+    RecordInvalid,
+    ServiceUnreachable,
+    SigningUnavailable,
+    SpoolRefused,
+)
+from knowgate.policy import Gate, Policy, PolicyKind, decide, escalate_all, kept_tiers, retain_mask
 from knowgate.spec import CascadeSpec, Privacy, TierSpec
-from knowgate.tier_models import REPLAY_TOLERANCE, TierModels
 
 if TYPE_CHECKING:
-    from knowgate.answer import Answer
+    from knowgate._serving.answer import Answer
+    from knowgate._serving.watch import Watcher
+    from knowgate._shipping.client import Client
+    from knowgate._shipping.shipper import Shipper
+    from knowgate._shipping.spool import Overflow, Spool
     from knowgate.backends.tries import Patience
-    from knowgate.client import Client
-    from knowgate.shipper import Shipper
-    from knowgate.spool import Overflow, Spool
-    from knowgate.watch import Watcher
 
 # The public names above that are imported on first use, and their modules.
 _LAZY = {
-    "Answer": "knowgate.answer",
-    "Client": "knowgate.client",
-    "Overflow": "knowgate.spool",
+    "Answer": "knowgate._serving.answer",
+    "Client": "knowgate._shipping.client",
+    "Overflow": "knowgate._shipping.spool",
     "Patience": "knowgate.backends.tries",
-    "Shipper": "knowgate.shipper",
-    "Spool": "knowgate.spool",
-    "Watcher": "knowgate.watch",
+    "Shipper": "knowgate._shipping.shipper",
+    "Spool": "knowgate._shipping.spool",
+    "Watcher": "knowgate._serving.watch",
 }
 
 __all__ = [

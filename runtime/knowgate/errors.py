@@ -82,7 +82,8 @@ class BackendFailed(KnowgateError):
         self.failure = failure
         self.retry_after_s = retry_after_s
         self.said = said  # None = no answer of the server's own
-        # Whether somebody took the request; else its failure is no fault of its own. None = as the failure says.
+        # Whether somebody took the request; else its failure is no fault of its own. None = as the
+        # failure says.
         self.reached = failure is not Failure.UNREACHABLE if reached is None else reached
         super().__init__(message)
 
@@ -93,12 +94,16 @@ class BackendFailed(KnowgateError):
 
     @property
     def passes(self) -> bool:
-        """Whether the same request may do better a moment later, and repeating it costs nothing but time."""
+        """Whether the same request may do better a moment later, and repeating it costs nothing but
+        time.
+        """
         return self.failure in (Failure.UNREACHABLE, Failure.OVERLOADED, Failure.BROKEN)
 
 
 class NoAnswer(KnowgateError):
-    """The last tier gave no reply, and no earlier tier's answer may be served; `failed` says what became of it."""
+    """The last tier gave no reply, and no earlier tier's answer may be served; `failed` says what
+    became of it.
+    """
 
     def __init__(self, message: str, failed: BackendFailed | None = None) -> None:
         self.failed = failed
@@ -115,8 +120,8 @@ class SigningUnavailable(KnowgateError):
 class ServiceUnreachable(KnowgateError):
     """The control plane did not answer, or answered with an error.
 
-    `status` is its HTTP status; None: no answer, or one that was changed on its way. `unsure`: nothing shows that the
-    answer is the service's own and as it was sent.
+    `status` is its HTTP status; None: no answer, or one that was changed on its way. `unsure`:
+    nothing shows that the answer is the service's own and as it was sent.
     """
 
     def __init__(self, message: str, *, status: int | None = None, unsure: bool = False) -> None:

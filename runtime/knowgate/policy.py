@@ -1,11 +1,12 @@
 """The heart: `decide(policy, signals) -> Verdict`.
 
-Serving, replay, simulation, certification and the promotion check all decide here, and nothing else decides. A
-policy holds one rule per non-last tier; a rule is a list of gates in the order in which they are reasons; a gate
-compares one signal with one threshold. `None` in place of a rule retains nothing at that tier.
+Serving, replay, simulation, certification and the promotion check all decide here, and nothing else
+decides. A policy holds one rule per non-last tier; a rule is a list of gates in the order in which
+they are reasons; a gate compares one signal with one threshold. `None` in place of a rule retains
+nothing at that tier.
 
-`retain_mask` is the same comparison over arrays (the property tests hold the two together): both go through
-`Gate.passes`, and NaN is how an array says "missing".
+`retain_mask` is the same comparison over arrays (the property tests hold the two together): both go
+through `Gate.passes`, and NaN is how an array says "missing".
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from knowgate.construction import gate_outcome, verdict
+from knowgate._records.construction import gate_outcome, verdict
+from knowgate._records.records import Action, GateOutcome, Reason, Signals, Verdict
 from knowgate.errors import RecordInvalid
-from knowgate.records import Action, GateOutcome, Reason, Signals, Verdict
 
 Values = TypeVar("Values", float, npt.NDArray[np.float64])
 BoolArray = npt.NDArray[np.bool_]
@@ -72,8 +73,8 @@ class Gate:
 class Policy:
     """A rule of one kind for every non-last tier, and the certified policy for missing signals.
 
-    `rules[i]` are tier i's gates in order; None = tier i retains nothing. All rules hold the gates of `kind`
-    (`gates` may go without its `ood` gate).
+    `rules[i]` are tier i's gates in order; None = tier i retains nothing. All rules hold the gates
+    of `kind` (`gates` may go without its `ood` gate).
     """
 
     kind: PolicyKind
@@ -103,7 +104,8 @@ class Policy:
         thresholds: "tuple[Mapping[str, float] | None, ...]",
         fallback: "Policy | None" = None,
     ) -> "Policy":
-        """A policy from one mapping of gate name to threshold per non-last tier (None retains nothing).
+        """A policy from one mapping of gate name to threshold per non-last tier (None retains
+        nothing).
 
         >>> Policy.of(PolicyKind.P_T, ({"p_t": 0.9},)).rules
         ((Gate(signal=<Reason.P_T: 'p_t'>, threshold=0.9),),)
@@ -127,10 +129,11 @@ def escalate_all(tiers: int) -> Policy:
 def decide(policy: Policy, signals: Signals, *, tier: int = 0, fault: Reason | None = None) -> Verdict:
     """Whether to keep the answer of non-last tier `tier`, which showed `signals`.
 
-    `fault` is what the runtime found before any gate: without a bundle, expired or told to escalate everything, the
-    answer is to escalate; with a fingerprint mismatch the hidden-state signals must not be given, and the fallback
-    decides. With a P(T) of another kind than the thresholds were certified for, P(T) and score count as missing. A
-    missing signal goes to the fallback too. A fault may cost money, never accuracy.
+    `fault` is what the runtime found before any gate: without a bundle, expired or told to escalate
+    everything, the answer is to escalate; with a fingerprint mismatch the hidden-state signals must
+    not be given, and the fallback decides. With a P(T) of another kind than the thresholds were
+    certified for, P(T) and score count as missing. A missing signal goes to the fallback too. A
+    fault may cost money, never accuracy.
 
     >>> policy = Policy.of(PolicyKind.GATES, ({"p_ik": 0.5, "p_t": 0.9, "ood": 0.99},))
     >>> decide(policy, Signals(p_t=0.95, p_ik=0.7, ood=0.3)).action
@@ -161,9 +164,10 @@ def retain_mask(
 ) -> BoolArray:
     """`decide` over arrays: which rows tier `tier` retains.
 
-    `signals` maps gate names to float64 arrays of one shape [n], NaN = missing; a gate's absent array is all missing.
-    `ran` [n] says where the tier ran, everywhere unless given: one that did not may have kept anything, so it counts as
-    having kept, if the policy lets it keep anything at all.
+    `signals` maps gate names to float64 arrays of one shape [n], NaN = missing; a gate's absent
+    array is all missing. `ran` [n] says where the tier ran, everywhere unless given: one that did
+    not may have kept anything, so it counts as having kept, if the policy lets it keep anything at
+    all.
     """
     rows = len(next(iter(signals.values())))
     rule = policy.rules[tier]
@@ -184,8 +188,8 @@ def retain_mask(
 def kept_tiers(policy: Policy, signals: Sequence[Mapping[str, FloatArray]], ran: BoolArray | None = None) -> IntArray:
     """The tier whose answer each row keeps: the first that retains it, else the last.
 
-    `signals` holds per non-last tier what `retain_mask` takes, all of one length n, and `ran` [n, tiers], of which the
-    last tier's column may be left out, where each ran. Returns int64 [n].
+    `signals` holds per non-last tier what `retain_mask` takes, all of one length n, and `ran` [n,
+    tiers], of which the last tier's column may be left out, where each ran. Returns int64 [n].
 
     >>> policy = Policy.of(PolicyKind.P_T, ({"p_t": 0.9},))
     >>> kept_tiers(policy, [{"p_t": np.array([0.95, 0.2, np.nan])}]).tolist()
@@ -200,7 +204,8 @@ def kept_tiers(policy: Policy, signals: Sequence[Mapping[str, FloatArray]], ran:
 
 
 def first_retaining(masks: Sequence[BoolArray]) -> IntArray:
-    """int64 [n]: the first tier whose mask [n] retains the row, else the last tier (= the number of masks).
+    """int64 [n]: the first tier whose mask [n] retains the row, else the last tier (= the number of
+    masks).
 
     >>> first_retaining([np.array([True, False, False]), np.array([True, True, False])]).tolist()
     [0, 1, 2]
@@ -233,7 +238,9 @@ def _look(rule: tuple[Gate, ...], signals: Signals) -> tuple[GateOutcome, ...]:
 def _decide_without(
     policy: Policy, signals: Signals, tier: int, reason: Reason, outcomes: tuple[GateOutcome, ...]
 ) -> Verdict:
-    """A signal is missing: the fallback decides where it can, else the query escalates for that reason."""
+    """A signal is missing: the fallback decides where it can, else the query escalates for that
+    reason.
+    """
     rule = policy.fallback.rules[tier] if policy.fallback is not None else None
     if rule is None:
         return Verdict(action=Action.ESCALATE, reason=reason, gates=outcomes)

@@ -1,7 +1,7 @@
 """What a cascade is declared to be: tiers, dated prices, targets, label horizons, privacy.
 
-Declared in `cascade.toml`, kept versioned in the store, read by every floor above. The last tier is what a cascade
-is measured against.
+Declared in `cascade.toml`, kept versioned in the store, read by every floor above. The last tier is
+what a cascade is measured against.
 """
 
 import re
@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from knowgate._records.options import require_options
+from knowgate._records.records import LabelSource, PTKind
+from knowgate._records.request import named_model, require_request
 from knowgate.errors import RecordInvalid
-from knowgate.options import require_options
 from knowgate.policy import PolicyKind
-from knowgate.records import LabelSource, PTKind
-from knowgate.request import named_model, require_request
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 RULES = (PolicyKind.P_T, PolicyKind.P_IK, PolicyKind.GATES, PolicyKind.SCORE)  # what can be certified
@@ -72,7 +72,7 @@ class TierSpec:
     api_key_variable: str | None = None  # the environment variable that holds the endpoint's key; never the key
     request: dict[str, Any] = field(
         default_factory=dict
-    )  # what its model is given with every request (knowgate.request)
+    )  # what its model is given with every request (knowgate._records.request)
     timeout: timedelta | None = None  # of an answer, all tries together; None = what serves it says
 
     def __post_init__(self) -> None:
@@ -105,10 +105,11 @@ class TierSpec:
         return named_model(self.model, self.request)
 
     def declares(self, model: str, revision: str | None = None) -> bool:
-        """Whether an attempt of `model`, with hidden states of `revision` (None = not known), is of this tier.
+        """Whether an attempt of `model`, with hidden states of `revision` (None = not known), is of
+        this tier.
 
-        Revisions are compared where both are commits: a branch, a tag or a folder names no fixed weights. An encoder's
-        revision says nothing of the tier's own model.
+        Revisions are compared where both are commits: a branch, a tag or a folder names no fixed
+        weights. An encoder's revision says nothing of the tier's own model.
         """
         if model != self.named_model:
             return False
@@ -134,7 +135,8 @@ class Targets:
     delta: float = 0.1
     rule: PolicyKind = PolicyKind.GATES
     min_retained_share: float = 0.05  # retaining less than this is not worth a cascade: infeasible
-    # Whose labels a promise may rest on. Those of the others are forecasts, which trusted labels correct.
+    # Whose labels a promise may rest on. Those of the others are forecasts, which trusted labels
+    # correct.
     trusted: tuple[LabelSource, ...] = (LabelSource.GOLD, LabelSource.HUMAN)
 
     def __post_init__(self) -> None:
@@ -177,7 +179,9 @@ class Schedule:
 
 
 class LabelCoin(StrEnum):
-    """How it is drawn which answers of one decision are labelled: what their label propensities mean together."""
+    """How it is drawn which answers of one decision are labelled: what their label propensities
+    mean together.
+    """
 
     DECISION = "decision"  # one coin for all: the chance of all labels is the smallest of theirs
     ATTEMPT = "attempt"  # a coin for each answer: it is their product
@@ -192,7 +196,9 @@ class OnRisk(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarms:
-    """The false-alarm rate α that all of a cascade's alarms together hold, and what follows from them."""
+    """The false-alarm rate α that all of a cascade's alarms together hold, and what follows from
+    them.
+    """
 
     alpha: float = 0.05
     savings_margin: float = 0.05
@@ -215,7 +221,7 @@ class CascadeSpec:
     schedule: Schedule = field(default_factory=Schedule)
     alarms: Alarms = field(default_factory=Alarms)
     exploration_rate: float = 0.05  # the floor
-    exploration_extra: float = 0.0  # more of it near a threshold; knowgate.exploration says how
+    exploration_extra: float = 0.0  # more of it near a threshold; knowgate._deciding.exploration says how
     exploration_width: float = 0.1
     vector_rate: float = 1.0  # share of decisions whose hidden states are shipped; the explored always are
     vector_retention: timedelta | None = None  # vectors of older decisions are forgotten; None = the deployment says

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from knowgate.assignment import Assignment, Mode
-from knowgate.bundle import Bundle, BundleDocument, TierDocument, TierModels, write_bundle
-from knowgate.calibrator import Isotonic, Platt
-from knowgate.features import Float16Array, Standardiser
-from knowgate.ids import new_decision_id
-from knowgate.ood import OodStatistics
-from knowgate.pair import Pair
+from knowgate._bundles.assignment import Assignment, Mode
+from knowgate._bundles.bundle import Bundle, BundleDocument, TierDocument, TierModels, write_bundle
+from knowgate._bundles.pair import Pair
+from knowgate._models.calibrator import Isotonic, Platt
+from knowgate._models.features import Float16Array, Standardiser
+from knowgate._models.ood import OodStatistics
+from knowgate._models.probe import LinearProbe, MlpProbe, ProbeKind
+from knowgate._models.score import ScoreModel
+from knowgate._records.ids import new_decision_id
+from knowgate._records.records import Attempt, Decision, Fingerprint, Role, Signals
 from knowgate.policy import Policy, PolicyKind
-from knowgate.probe import LinearProbe, MlpProbe, ProbeKind
-from knowgate.records import Attempt, Decision, Fingerprint, Role, Signals
-from knowgate.score import ScoreModel
 
 DIMENSION = 24
 
@@ -134,7 +134,9 @@ NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 def make_small_bundle(*, p_t: float = 0.9, policy: Policy | None = None, **changes: Any) -> Bundle:
-    """Two tiers; retains what is above `p_t` and whose hidden state fits the probe, whatever it says."""
+    """Two tiers; retains what is above `p_t` and whose hidden state fits the probe, whatever it
+    says.
+    """
     tiers = (make_tier_models(),)
     policy = policy or Policy.of(
         PolicyKind.GATES,
@@ -168,7 +170,9 @@ def make_hidden(seed: int = 0, dimension: int = DIMENSION) -> Float16Array:
 
 
 def make_decision(*, rows: tuple[int | None, ...] = (None,), **changes: Any) -> Decision:
-    """A decision of one attempt per entry of `rows`, which are the attempts' `vector`; the last one is served."""
+    """A decision of one attempt per entry of `rows`, which are the attempts' `vector`; the last one
+    is served.
+    """
     fields: dict[str, Any] = {
         "id": new_decision_id(NOW),
         "cascade": "questions",
@@ -189,7 +193,9 @@ def make_decision(*, rows: tuple[int | None, ...] = (None,), **changes: Any) -> 
 
 @dataclass
 class ControlPlane:
-    """A real HTTP server on loopback that answers as it is told, and remembers what it was asked."""
+    """A real HTTP server on loopback that answers as it is told, and remembers what it
+    was asked.
+    """
 
     url: str
     answers: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)  # "GET /path" -> answer

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowgate import codec
+from knowgate._records.records import Action, Reason, Signals
+from knowgate._wire import codec
 from knowgate.errors import RecordInvalid
 from knowgate.policy import GATES_OF, Gate, Policy, PolicyKind, decide, escalate_all, kept_tiers, retain_mask
-from knowgate.records import Action, Reason, Signals
 
 # A coarse grid makes values meet thresholds exactly, where >= and > differ.
 UNIT = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.floats(min_value=0, max_value=1))

@@ -1,4 +1,6 @@
-"""`import knowgate` costs numpy and safetensors and nothing else, and every public name is there."""
+"""`import knowgate` costs numpy and safetensors and nothing else, and every public name
+is there.
+"""
 
 import json
 import subprocess
@@ -42,7 +44,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_a_name_that_is_imported_on_first_use_is_its_modules() -> None:
-    from knowgate.spool import Spool
+    from knowgate._shipping.spool import Spool
 
     assert knowgate.Spool is Spool
     assert "Spool" in dir(knowgate)

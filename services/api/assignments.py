@@ -1,10 +1,11 @@
 """What a runtime fetches and what it answers: the assignment in force, and its acknowledgement.
 
-An assignment is served as a lease. The store says what is in force; how long a runtime may go on without word from us
-is decided here, when it is served: `valid_until` is the start of the current half lease plus the lease, so a fresh
-answer holds for at least half of KNOWGATE_ASSIGNMENT_LEASE and at most for all of it. Within a half lease the document
-is the same on every process to the byte, so its ETag holds and polling costs a 304. Nothing is written. `issued_at`
-stays the swap's own, so a renewal is never older than what it renews. The signature is over the document as served.
+An assignment is served as a lease. The store says what is in force; how long a runtime may go on
+without word from us is decided here, when it is served: `valid_until` is the start of the current
+half lease plus the lease, so a fresh answer holds for at least half of KNOWGATE_ASSIGNMENT_LEASE
+and at most for all of it. Within a half lease the document is the same on every process to the
+byte, so its ETag holds and polling costs a 304. Nothing is written. `issued_at` stays the swap's
+own, so a renewal is never older than what it renews. The signature is over the document as served.
 """
 
 from dataclasses import replace
@@ -12,21 +13,22 @@ from datetime import datetime, timedelta
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from knowgate import codec, signing
-from knowgate.assignment import Assignment
-from knowgate.client import Acknowledgement as Acknowledged
-from services.api.auth import require
-from services.api.bodies import Body, parse_json, require_json
-from services.api.conditional import conditional_json
-from services.api.context import Context, InContext
-from services.api.errors import ApiError
+from knowgate._bundles import signing
+from knowgate._bundles.assignment import Assignment
+from knowgate._shipping.client import Acknowledgement as Acknowledged
+from knowgate._wire import codec
 from services.api.openapi import body_of
 from services.api.rows import require_storable
 from services.api.wire import AcknowledgementReceipt
-from services.jobs.windows import floor_time
+from services.http.auth import require
+from services.http.bodies import Body, parse_json, require_json
+from services.http.conditional import conditional_json
+from services.http.context import Context, InContext
+from services.http.errors import ApiError
 from services.settings import Settings
-from store import assignments, cascades
+from services.windows import floor_time
 from store.engine import reading, transaction
+from store.releases import assignments, cascades
 from store.tokens import TokenRole
 
 router = APIRouter(tags=["runtime"])
@@ -39,7 +41,9 @@ router = APIRouter(tags=["runtime"])
     response_model=None,
 )
 def get_assignment(request: Request, name: str, context: InContext) -> Response:
-    """Which bundle decides, until when without word from here. Carries an ETag: ask with If-None-Match."""
+    """Which bundle decides, until when without word from here. Carries an ETag: ask with
+    If-None-Match.
+    """
     served = leased_assignment(context, name)
     if served is None:
         cure = "nothing is assigned yet: everything escalates until a bundle is promoted"
@@ -76,7 +80,9 @@ def post_acknowledgement(name: str, body: Body, context: InContext) -> Acknowled
 
 
 def leased_assignment(context: Context, name: str) -> Assignment | None:
-    """The assignment as it is served now: renewed, and signed where a key is set. Raises CascadeUnknown."""
+    """The assignment as it is served now: renewed, and signed where a key is set. Raises
+    CascadeUnknown.
+    """
     with reading(context.engine) as session:
         cascades.cascade_version(session, name)
         held = assignments.assignment(session, name)
@@ -95,7 +101,8 @@ def leased(held: Assignment | None, settings: Settings, now: datetime) -> Assign
 def lease_end(now: datetime, lease: timedelta) -> datetime:
     """The end of a lease that is renewed every half lease.
 
-    >>> lease_end(datetime.fromisoformat("2026-01-01T13:00:00+00:00"), timedelta(hours=24)).isoformat()
+    >>> lease_end(datetime.fromisoformat("2026-01-01T13:00:00+00:00"),
+    ...     timedelta(hours=24)).isoformat()
     '2026-01-02T12:00:00+00:00'
     """
     half = lease / 2

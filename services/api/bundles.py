@@ -2,13 +2,13 @@
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from knowgate import signing
-from knowgate.client import SIGNATURE_HEADER
-from services.api.auth import require
-from services.api.conditional import conditional
-from services.api.context import InContext
-from store import bundles
+from knowgate._bundles import signing
+from knowgate._shipping.client import SIGNATURE_HEADER
+from services.http.auth import require
+from services.http.conditional import conditional
+from services.http.context import InContext
 from store.engine import reading
+from store.releases import bundles
 from store.tokens import TokenRole
 
 router = APIRouter(tags=["runtime"])
@@ -23,7 +23,9 @@ FOR_EVER = "private, max-age=31536000, immutable"
     responses={200: {"content": {"application/octet-stream": {}}, "description": "The safetensors file."}},
 )
 def get_bundle(request: Request, bundle_id: str, context: InContext) -> Response:
-    """The file whose SHA-256 is the id. With a signing key set, `Knowgate-Signature` is Ed25519 over the id."""
+    """The file whose SHA-256 is the id. With a signing key set, `Knowgate-Signature` is Ed25519
+    over the id.
+    """
     with reading(context.engine) as session:
         record = bundles.bundle(session, bundle_id)
         content = bundles.bundle_content(session, bundle_id)

@@ -5,15 +5,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.orm import Session
 
-from services.api.auth import is_admin, require
-from services.api.conditional import conditional_json
-from services.api.context import InContext
 from services.api.wire import CascadeDetail, CascadeList, CascadeSummary, RuntimeState
-from services.cascade_text import without_secrets
-from store import alerts, assignments, cascades
+from services.declaration.cascade_text import without_secrets
+from services.http.auth import is_admin, require
+from services.http.conditional import conditional_json
+from services.http.context import InContext
 from store.engine import reading
 from store.errors import RecordUnreadable
+from store.releases import assignments, cascades
 from store.tokens import TokenRole
+from store.watching import alerts
 
 router = APIRouter(tags=["cascades"])
 
@@ -41,7 +42,8 @@ def get_cascades(request: Request, context: InContext) -> Response:
 def get_cascade(request: Request, name: str, context: InContext, admin: Annotated[bool, Depends(is_admin)]) -> Response:
     """The specification in force, the assignment, and what each runtime last acknowledged.
 
-    Whoever knows the address of a webhook may post to it: only role admin sees more of it than its host.
+    Whoever knows the address of a webhook may post to it: only role admin sees more of it than its
+    host.
     """
     with reading(context.engine) as session:
         spec = cascades.cascade(session, name)

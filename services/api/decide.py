@@ -1,8 +1,9 @@
 """`POST /v1/decide`: signals in, verdict out, for gateways in any language.
 
-The gateway runs the models; it asks here after each tier's attempt, serves or escalates as told, and ships the decision
-to `POST /v1/decisions` when it is through. Nothing is stored by this call. A signal that is missing or makes no sense
-escalates, as it does in a runtime: a fault may cost money, never accuracy.
+The gateway runs the models; it asks here after each tier's attempt, serves or escalates as told,
+and ships the decision to `POST /v1/decisions` when it is through. Nothing is stored by this call. A
+signal that is missing or makes no sense escalates, as it does in a runtime: a fault may cost money,
+never accuracy.
 """
 
 import base64
@@ -16,20 +17,20 @@ import numpy.typing as npt
 from fastapi import APIRouter, Depends
 from sqlalchemy.orm import Session
 
-from knowgate import codec
-from knowgate.assignment import Assignment
+from knowgate._bundles.assignment import Assignment
+from knowgate._records.ids import new_decision_id
+from knowgate._wire import codec
 from knowgate.errors import RecordInvalid
-from knowgate.ids import new_decision_id
 from services.api.assignments import leased
-from services.api.auth import require
-from services.api.bodies import Body, parse_json, require_json
-from services.api.context import Context, InContext
 from services.api.openapi import body_of
 from services.api.rows import require_storable
 from services.api.wire import DecideAnswer, DecideRequest
-from store import assignments, cascades
+from services.http.auth import require
+from services.http.bodies import Body, parse_json, require_json
+from services.http.context import Context, InContext
 from store.engine import reading
 from store.errors import RecordUnreadable
+from store.releases import assignments, cascades
 from store.tokens import TokenRole
 
 router = APIRouter(tags=["decisions"])
@@ -44,8 +45,9 @@ router = APIRouter(tags=["decisions"])
 def post_decide(body: Body, context: InContext) -> DecideAnswer:
     """Whether to keep the answer of a non-last tier, by the bundle that is in force.
 
-    `explore` true asks for one more thing: run the last tier as well, serve what was retained, and log the second
-    answer as an attempt with role `exploration`. Give the same `decision_id` for all tiers of one query.
+    `explore` true asks for one more thing: run the last tier as well, serve what was retained, and
+    log the second answer as an attempt with role `exploration`. Give the same `decision_id` for all
+    tiers of one query.
     """
     document = parse_json(body, finite=False)
     unusable = _set_aside(document) if isinstance(document, dict) else {}
@@ -93,7 +95,8 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
 def _in_force(
     session: Session, asked: DecideRequest, context: Context, now: datetime
 ) -> tuple[Assignment | None, tuple[str, ...], str | None]:
-    """The assignment, the declared models, and why they cannot be read, so that everything escalates.
+    """The assignment, the declared models, and why they cannot be read, so that everything
+    escalates.
 
     Raises RecordInvalid for the tier.
     """
@@ -110,7 +113,9 @@ def _in_force(
 
 
 def _set_aside(document: dict[str, Any]) -> dict[str, Any]:
-    """Takes the signals out that hold NaN or infinity, so that the rest is decoded: to the runtime they are missing."""
+    """Takes the signals out that hold NaN or infinity, so that the rest is decoded: to the runtime
+    they are missing.
+    """
     odd: dict[str, Any] = {}
     for name in ("p_t", "entropy", "margin"):
         value = document.get(name)

@@ -1,9 +1,10 @@
 """`POST /v1/decisions`: a batch of decisions, with or without their hidden states.
 
-Acknowledged means committed: the answer is made after the transaction has ended. The vectors of the rows that are
-new are written as shards inside that transaction and before its commit, so a row of the database never points at a
-file that is not there. A commit that fails leaves a file that nothing points at; it is named by its content, so the
-retry finds it again. A decision that was there already gets no vector a second time.
+Acknowledged means committed: the answer is made after the transaction has ended. The vectors of the
+rows that are new are written as shards inside that transaction and before its commit, so a row of
+the database never points at a file that is not there. A commit that fails leaves a file that
+nothing points at; it is named by its content, so the retry finds it again. A decision that was
+there already gets no vector a second time.
 """
 
 import logging
@@ -14,25 +15,25 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from sqlalchemy.orm import Session
 
-from knowgate.client import JSON_MEDIA_TYPE, VECTORS_MEDIA_TYPE
-from knowgate.records import Attempt, Decision
+from knowgate._records.records import Attempt, Decision
+from knowgate._shipping.client import JSON_MEDIA_TYPE, VECTORS_MEDIA_TYPE
 from knowgate.spec import Privacy
-from services.api.auth import require
-from services.api.bodies import Body, media_type, parse_json, rows_of
-from services.api.context import Context, InContext
-from services.api.errors import ApiError
 from services.api.openapi import body_of
 from services.api.rows import Parsed, parse_decisions, reindexed
 from services.api.vectors_body import NO_VECTORS, Float16Array, Vectors, parse_vectors_body
 from services.api.wire import DecisionsReceipt
+from services.http.auth import require
+from services.http.bodies import Body, media_type, parse_json, rows_of
+from services.http.context import Context, InContext
+from services.http.errors import ApiError
 from services.privacy import kept
-from services.vector_intake import NewVector, store_vectors
-from store import cascades
-from store.decisions import add_decisions
+from services.vectors.intake import NewVector, store_vectors
 from store.engine import transaction
 from store.errors import CascadeUnknown
+from store.releases import cascades
 from store.tokens import TokenRole
-from store.vectors import hold_files
+from store.traffic.decisions import add_decisions
+from store.traffic.vectors import hold_files
 
 router = APIRouter(tags=["decisions"])
 log = logging.getLogger("knowgate.api")
@@ -47,11 +48,11 @@ log = logging.getLogger("knowgate.api")
 def post_decisions(request: Request, body: Body, context: InContext) -> DecisionsReceipt:
     """Stores each decision once, however often it is sent; answers when all is committed.
 
-    A row that cannot be stored is listed under `rejected` with its place in the batch, its field, the value and the
-    cure; the others are stored. Attempts of a model that the cascade does not declare are stored and counted under
-    `undeclared`: nothing is learned or certified from them. Send JSON, or one
-    safetensors file that carries the hidden states too; one with NaN or infinity is left out and counted under
-    `vectors_dropped`, its decision is stored.
+    A row that cannot be stored is listed under `rejected` with its place in the batch, its field,
+    the value and the cure; the others are stored. Attempts of a model that the cascade does not
+    declare are stored and counted under `undeclared`: nothing is learned or certified from them.
+    Send JSON, or one safetensors file that carries the hidden states too; one with NaN or infinity
+    is left out and counted under `vectors_dropped`, its decision is stored.
     """
     now = context.now()
     if media_type(request) == VECTORS_MEDIA_TYPE:
@@ -106,7 +107,9 @@ def _private(session: Session, decisions: Sequence[Decision], context: Context) 
 
 
 def _new_vectors(decisions: Sequence[Decision], stored: set[UUID], vectors: Vectors) -> tuple[list[NewVector], int]:
-    """The vectors of the decisions that are new, and how many more were sent that are not finite."""
+    """The vectors of the decisions that are new, and how many more were sent that are
+    not finite.
+    """
     new, dropped = [], 0
     for decision in decisions:
         if decision.id not in stored:

@@ -1,15 +1,16 @@
 """Whether the process lives, whether it can do its work, and its figures for Prometheus.
 
-Neither of the first two waits for the threads that requests are worked off in: all of them may be waiting for a locked
-database, and a process that is ended for that would be no better off after its start.
+Neither of the first two waits for the threads that requests are worked off in: all of them may be
+waiting for a locked database, and a process that is ended for that would be no better off after its
+start.
 """
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Response
 
-from services.api.auth import require
-from services.api.context import InContext
-from services.api.errors import ApiError
+from services.http.auth import require
+from services.http.context import InContext
+from services.http.errors import ApiError
 from store.tokens import TokenRole
 
 READY_WITHIN_S = 2.0  # as long as probes commonly wait is three seconds or more
@@ -26,7 +27,9 @@ async def get_healthz() -> dict[str, str]:
 
 @router.get("/readyz", summary="The service can do its work")
 async def get_readyz(context: InContext) -> dict[str, str]:
-    """200 when the database answers within two seconds and its schema is the code's; 503 with the cure otherwise."""
+    """200 when the database answers within two seconds and its schema is the code's; 503 with the
+    cure otherwise.
+    """
     from store import schema
 
     found, wanted, answered = None, schema.head(), False
@@ -43,6 +46,8 @@ async def get_readyz(context: InContext) -> dict[str, str]:
 
 @router.get("/metrics", summary="Figures for Prometheus", dependencies=[Depends(require(TokenRole.READ))])
 def get_metrics(context: InContext) -> Response:
-    """Counters of this process, and what the database says of every cascade, as text for Prometheus."""
+    """Counters of this process, and what the database says of every cascade, as text for
+    Prometheus.
+    """
     content, kind = context.metrics.exposition(context.engine)
     return Response(content, headers={"Content-Type": kind})

@@ -1,22 +1,22 @@
 """`POST /v1/labels`: statements about answers, as they become known.
 
-A label names its decision by id or by the user's own external id; without a tier it speaks of the served answer. One
-that comes before its decision waits for it.
+A label names its decision by id or by the user's own external id; without a tier it speaks of the
+served answer. One that comes before its decision waits for it.
 """
 
 import logging
 
 from fastapi import APIRouter, Depends
 
-from services.api.auth import require
-from services.api.bodies import Body, parse_json, require_json, rows_of
-from services.api.context import InContext
 from services.api.openapi import body_of
 from services.api.rows import parse_labels, reindexed
 from services.api.wire import LabelsReceipt
+from services.http.auth import require
+from services.http.bodies import Body, parse_json, require_json, rows_of
+from services.http.context import InContext
 from store.engine import transaction
-from store.labels import add_labels
 from store.tokens import TokenRole
+from store.traffic.labels import add_labels
 
 log = logging.getLogger("knowgate.api")
 router = APIRouter(tags=["labels"])
@@ -31,10 +31,11 @@ router = APIRouter(tags=["labels"])
 def post_labels(body: Body, context: InContext) -> LabelsReceipt:
     """Stores each label once; answers when all is committed.
 
-    Labels are append-only: within a source the newest statement (by `labelled_at`) is in force, between sources gold
-    comes before human, judge and feedback. Two of one source, answer and time that differ are refused. A row that
-    cannot be stored is listed under `rejected`; the others are stored. An external id that several decisions share is
-    listed under `ambiguous`, with the decision that the label was taken for.
+    Labels are append-only: within a source the newest statement (by `labelled_at`) is in force,
+    between sources gold comes before human, judge and feedback. Two of one source, answer and time
+    that differ are refused. A row that cannot be stored is listed under `rejected`; the others are
+    stored. An external id that several decisions share is listed under `ambiguous`, with the
+    decision that the label was taken for.
     """
     now = context.now()
     parsed = parse_labels(rows_of(parse_json(body), "labels"), now)

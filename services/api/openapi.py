@@ -1,6 +1,7 @@
 """The API's description: the request bodies, which are parsed row by row and so described by hand.
 
-The schemas come from the very records that the rows are parsed into, so the description cannot fall behind.
+The schemas come from the very records that the rows are parsed into, so the description cannot fall
+behind.
 """
 
 from collections.abc import Mapping
@@ -11,8 +12,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
-from knowgate.client import JSON_MEDIA_TYPE, VECTORS_MEDIA_TYPE, Acknowledgement
-from knowgate.records import Decision, Label
+from knowgate._records.records import Decision, Label
+from knowgate._shipping.client import JSON_MEDIA_TYPE, VECTORS_MEDIA_TYPE, Acknowledgement
 from services.api.wire import DecideRequest
 
 ABOUT = """
@@ -140,7 +141,9 @@ _ERROR = {
 
 
 def _restore_examples(document: dict[str, Any]) -> None:
-    """FastAPI drops what is null, and a verdict's reason may be null: the examples go in again, whole."""
+    """FastAPI drops what is null, and a verdict's reason may be null: the examples go in again,
+    whole.
+    """
     for path in document["paths"].values():
         for operation in path.values():
             content = operation.get("requestBody", {}).get("content", {}).get(JSON_MEDIA_TYPE)

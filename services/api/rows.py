@@ -1,7 +1,9 @@
-"""Rows of a batch, one by one: a good row becomes a record, a bad one is named and the others go on.
+"""Rows of a batch, one by one: a good row becomes a record, a bad one is named and the others go
+on.
 
-Beyond what the records check, a row must be one that both databases can hold, or one row would fail its whole batch
-at the commit: text without NUL and lone surrogates, short ids, whole numbers that fit, times that exist.
+Beyond what the records check, a row must be one that both databases can hold, or one row would fail
+its whole batch at the commit: text without NUL and lone surrogates, short ids, whole numbers that
+fit, times that exist.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,12 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from knowgate import codec
+from knowgate._records.ids import decided_at
+from knowgate._records.records import Decision, Label
+from knowgate._wire import codec
+from knowgate._wire.storable import LARGEST_INTEGER, fault_of_text
 from knowgate.errors import RecordInvalid
-from knowgate.ids import decided_at
-from knowgate.records import Decision, Label
-from knowgate.storable import LARGEST_INTEGER, fault_of_text
-from services.api.errors import show
+from services.http.errors import show
 from store.clocks import ahead
 from store.rejections import WHOLE, Rejected
 
@@ -35,7 +37,9 @@ class Parsed(Generic[T]):
 
 
 def parse_decisions(rows: Sequence[Any], now: datetime, check: Callable[[Decision], None]) -> Parsed[Decision]:
-    """Decisions from their JSON rows; `check` raises RecordInvalid for what the batch knows better."""
+    """Decisions from their JSON rows; `check` raises RecordInvalid for what the batch
+    knows better.
+    """
 
     def parse(row: Any) -> Decision:
         decision = codec.decode(Decision, row)
@@ -69,7 +73,9 @@ def require_storable(value: Any) -> None:
 
 
 def _fault_in(value: Any, name: str) -> RecordInvalid | None:
-    """The first fault within what stands under `name`. A path is made for a fault alone: names are the sender's."""
+    """The first fault within what stands under `name`. A path is made for a fault alone: names are
+    the sender's.
+    """
     if isinstance(value, str):
         if (cure := fault_of_text(value)) is not None:
             return RecordInvalid("", value, cure)

@@ -1,8 +1,9 @@
 """A batch of decisions with its hidden states, as one safetensors file.
 
-The format holds numbers and text and cannot hold code: the header is JSON, the rest is tensors whose shapes the parser
-checks. `__metadata__["decisions"]` is the JSON list that the JSON body has; `vectors/<tier>` is float16 [n, d], or
-one tensor `vectors` for all tiers. An attempt's `vector` is its row.
+The format holds numbers and text and cannot hold code: the header is JSON, the rest is tensors
+whose shapes the parser checks. `__metadata__["decisions"]` is the JSON list that the JSON body has;
+`vectors/<tier>` is float16 [n, d], or one tensor `vectors` for all tiers. An attempt's `vector` is
+its row.
 """
 
 import re
@@ -15,10 +16,10 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from knowgate._records.records import Attempt, Decision
 from knowgate.errors import RecordInvalid
-from knowgate.records import Attempt, Decision
-from services.api.bodies import few_rows, parse_json
-from services.api.errors import ApiError
+from services.http.bodies import few_rows, parse_json
+from services.http.errors import ApiError
 
 Float16Array = npt.NDArray[np.float16]
 SHARED = "vectors"
@@ -32,10 +33,12 @@ class Vectors:
     tensors: Mapping[str, Float16Array]
 
     def row(self, attempt: Attempt) -> Float16Array | None:
-        """The attempt's hidden state [d]; None where it says that it has none, or where what was sent is not finite.
+        """The attempt's hidden state [d]; None where it says that it has none, or where what was
+        sent is not finite.
 
-        A vector with NaN or infinity is a fault of the engine's, and costs the vector: the decision happened all the
-        same. Raises RecordInvalid for a row that is not there: that one can still be sent.
+        A vector with NaN or infinity is a fault of the engine's, and costs the vector: the decision
+        happened all the same. Raises RecordInvalid for a row that is not there: that one can still
+        be sent.
         """
         if attempt.vector is None:
             return None

@@ -1,15 +1,17 @@
-"""What the API answers, as records. Requests are the runtime's own records; these are the answers to them."""
+"""What the API answers, as records. Requests are the runtime's own records; these are the answers
+to them.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from knowgate._records.records import Action, Fingerprint, GateOutcome, PTKind, Reason, Signals
 from knowgate.policy import PolicyKind
-from knowgate.records import Action, Fingerprint, GateOutcome, PTKind, Reason, Signals
 from knowgate.spec import CascadeSpec
-from store.adoption import Ambiguous
 from store.rejections import Rejected
-from store.undeclared import Undeclared
+from store.traffic.adoption import Ambiguous
+from store.traffic.undeclared import Undeclared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,9 @@ class LabelsReceipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecideRequest:
-    """The signals of one attempt. Hidden states come as numbers or as base64 of little-endian float16."""
+    """The signals of one attempt. Hidden states come as numbers or as base64 of little-endian
+    float16.
+    """
 
     cascade: str
     tier: int = 0

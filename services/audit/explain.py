@@ -7,17 +7,20 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from knowgate import Decision, Window
-from knowgate.bundle import read_document
-from knowgate.bundle_documents import BundleDocument, CertificateDocument
+from knowgate._bundles.bundle import read_document
+from knowgate._bundles.bundle_documents import BundleDocument, CertificateDocument
 from knowgate.policy import Policy
 from services.audit.replay import Replay
 from services.audit.replay_stored import replay_decision
 from services.errors import InputInvalid
-from store import bundles, cascades, decisions, labels, ledger, merkle
-from store.graders import GraderError, graders
-from store.labels import StoredLabel
-from store.ledger import Leaf, SealedBatch
-from store.undeclared import Undeclared, undeclared_models
+from store.ledger import ledger
+from store.ledger.ledger import Leaf, SealedBatch
+from store.releases import bundles, cascades
+from store.sealing import merkle
+from store.traffic import decisions, labels
+from store.traffic.graders import GraderError, graders
+from store.traffic.labels import StoredLabel
+from store.traffic.undeclared import Undeclared, undeclared_models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +110,9 @@ def explain(session: Session, decision: Decision) -> Explanation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """What an outsider needs to check one statement without the database: the leaf, its path, the chain's link."""
+    """What an outsider needs to check one statement without the database: the leaf, its path, the
+    chain's link.
+    """
 
     leaf: Leaf
     path: tuple[tuple[str, str], ...]  # (side of the sibling, its hash in hex), from the leaf up

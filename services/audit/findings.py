@@ -1,4 +1,6 @@
-"""What verification finds: which checks were made over how much, and every problem by table, id and what differs."""
+"""What verification finds: which checks were made over how much, and every problem by table, id and
+what differs.
+"""
 
 from dataclasses import dataclass, field
 

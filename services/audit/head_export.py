@@ -1,5 +1,6 @@
-"""Putting heads where they are kept: a folder or an object store, one file per head, none ever overwritten; or a
-webhook, whose receiver keeps what it is sent."""
+"""Putting heads where they are kept: a folder or an object store, one file per head, none ever
+overwritten; or a webhook, whose receiver keeps what it is sent.
+"""
 
 import logging
 
@@ -7,12 +8,12 @@ import fsspec
 import httpx
 from sqlalchemy import Engine
 
-from knowgate.shown import masked, shown_url
+from knowgate._wire.shown import masked, shown_url
 from services.audit.heads import Head, head_of
 from services.errors import InputInvalid
 from services.settings import Settings
-from store import ledger
 from store.engine import reading
+from store.ledger import ledger
 
 log = logging.getLogger("knowgate.ledger")
 
@@ -20,7 +21,9 @@ _POST_S = 10.0
 
 
 def export_head(engine: Engine, settings: Settings) -> str | None:
-    """Put the newest head into KNOWGATE_HEADS_URL; its place, None where it is there or could not be put there."""
+    """Put the newest head into KNOWGATE_HEADS_URL; its place, None where it is there or could not
+    be put there.
+    """
     head = _newest(engine, settings)
     if head is None:
         return None
@@ -33,7 +36,9 @@ def export_head(engine: Engine, settings: Settings) -> str | None:
 
 
 def missing_head(engine: Engine, settings: Settings) -> str | None:
-    """Why the newest head is not where it should be; None where it is, where nothing is sealed, or a webhook has it."""
+    """Why the newest head is not where it should be; None where it is, where nothing is sealed, or
+    a webhook has it.
+    """
     head = _newest(engine, settings)
     if head is None or _is_webhook(settings.heads_url):
         return None
@@ -77,7 +82,9 @@ def _put_away(head: Head, heads_url: str) -> str | None:
 
 
 def _post_head(head: Head, url: str) -> None:
-    """Send a head to a webhook. Raises InputInvalid unless it is received; the next seal sends the newest again."""
+    """Send a head to a webhook. Raises InputInvalid unless it is received; the next seal sends the
+    newest again.
+    """
     headers = {"Content-Type": "text/plain; charset=utf-8", "Knowgate-Head": head.name}
     answer = httpx.post(url, content=head.note.encode(), headers=headers, timeout=_POST_S, follow_redirects=False)
     if not answer.is_success:

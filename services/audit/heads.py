@@ -1,9 +1,11 @@
-"""Signed heads: what the whole ledger was at a seal, kept where whoever can change the database cannot.
+"""Signed heads: what the whole ledger was at a seal, kept where whoever can change the database
+cannot.
 
-A head is a C2SP checkpoint (tlog-checkpoint) in a signed note: the origin, the number of sealed batches, and the RFC
-6962 root over their hashes; the signature is Ed25519 by the key that signs bundles. It says all that there was before
-it: a batch that was cut off, and a root or a row that was altered and its chain computed anew, no longer lead to it.
-Without a key the note carries no signature: then it is worth what its place is worth.
+A head is a C2SP checkpoint (tlog-checkpoint) in a signed note: the origin, the number of sealed
+batches, and the RFC 6962 root over their hashes; the signature is Ed25519 by the key that signs
+bundles. It says all that there was before it: a batch that was cut off, and a root or a row that
+was altered and its chain computed anew, no longer lead to it. Without a key the note carries no
+signature: then it is worth what its place is worth.
 """
 
 import base64
@@ -14,11 +16,11 @@ from dataclasses import dataclass
 
 import fsspec
 
-from knowgate import signing
+from knowgate._bundles import signing
 from services.audit.findings import Findings
 from services.errors import InputInvalid
-from store import merkle
-from store.leaf_reading import RawBatch
+from store.ledger.leaf_reading import RawBatch
+from store.sealing import merkle
 
 ORIGIN = "knowgate.ledger"  # also the name of the key
 _ED25519 = b"\x01"
@@ -48,7 +50,9 @@ class Head:
 
     @property
     def name(self) -> str:
-        """Where it lies in its folder: never the place of another head, so none is ever overwritten."""
+        """Where it lies in its folder: never the place of another head, so none is ever
+        overwritten.
+        """
         return f"{self.batches:012d}-{self.last[:16]}.head"
 
 
@@ -96,7 +100,9 @@ def parse_head(note: str) -> Head:
 
 
 def _signed(line: str) -> tuple[str, bytes]:
-    """Who signed, and what a line of signatures holds. Raises ValueError for a line that is none."""
+    """Who signed, and what a line of signatures holds. Raises ValueError for a line
+    that is none.
+    """
     name, _, signed = line.removeprefix(_SIGNATURE).partition(" ")
     if not line.startswith(_SIGNATURE) or len(held := _base64(signed)) <= _KEY_ID_BYTES:
         raise ValueError(f"{line[:40]!r} stands where signatures do")

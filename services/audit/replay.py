@@ -1,17 +1,18 @@
 """Replay: the stored decision is decided again, and must come out the same.
 
-Twice, in fact. From the stored signals the verdict must be equal in every part: action, reason, each gate's value and
-outcome. From the stored vector the signals are computed anew; they must agree within the runtime's stated tolerance
-and lead to the same action, unless a signal lies closer to its threshold than that tolerance.
+Twice, in fact. From the stored signals the verdict must be equal in every part: action, reason,
+each gate's value and outcome. From the stored vector the signals are computed anew; they must agree
+within the runtime's stated tolerance and lead to the same action, unless a signal lies closer to
+its threshold than that tolerance.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from knowgate import Attempt, Bundle, Decision, Reason, Signals, Verdict
+from knowgate._bundles.tier_models import REPLAY_TOLERANCE
 from knowgate.policy import Policy, decide, escalate_all
-from knowgate.tier_models import REPLAY_TOLERANCE
-from store.shards import Float16Array
+from store.shards.shards import Float16Array
 
 SIGNALS = ("p_t", "p_ik", "score", "ood")
 
@@ -110,7 +111,9 @@ def _close(stored: float | None, again: float | None) -> bool:
 
 
 def _marginal(verdict: Verdict) -> bool:
-    """Whether some gate's value lies so close to its threshold that another machine may decide otherwise."""
+    """Whether some gate's value lies so close to its threshold that another machine may decide
+    otherwise.
+    """
     return any(
         gate.value is not None and abs(gate.value - gate.threshold) <= REPLAY_TOLERANCE for gate in verdict.gates
     )

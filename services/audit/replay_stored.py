@@ -8,8 +8,10 @@ from sqlalchemy.orm import Session
 
 from knowgate import Bundle, Decision, Window, read_bundle
 from services.audit.replay import Replay, replay
-from store import bundles, decisions, shards, vectors
-from store.shards import Float16Array
+from store.releases import bundles
+from store.shards import shards
+from store.shards.shards import Float16Array
+from store.traffic import decisions, vectors
 
 PAGE = 500
 

@@ -1,9 +1,9 @@
-"""Verification of the ledger, as one list of checks: the batches chain, every root is over its leaves, every leaf
-hashes to what it says, every row of every covered table says what its newest leaf says, and the whole holds what an
-exported head was signed over.
+"""Verification of the ledger, as one list of checks: the batches chain, every root is over its
+leaves, every leaf hashes to what it says, every row of every covered table says what its newest
+leaf says, and the whole holds what an exported head was signed over.
 
-Nothing ends it early: what cannot be read is a problem of its own, and the rest is checked. It reads every leaf and
-every row twice, in pages.
+Nothing ends it early: what cannot be read is a problem of its own, and the rest is checked. It
+reads every leaf and every row twice, in pages.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from services.audit.findings import Check, Findings, Problem
 from services.audit.heads import Head, check_head, check_signature
 from services.audit.verify_leaves import LeavesRead, check_batches, check_leaves
 from services.audit.verify_rows import check_rows
-from store import coverage
-from store.coverage import Cover
-from store.inserts import table_of
-from store.leaf_reading import RawBatch, raw_batches
-from store.raw_reading import any_value, what_is_gone
+from store.ledger.leaf_reading import RawBatch, raw_batches
+from store.ledger.raw_reading import any_value, what_is_gone
+from store.sealing import coverage
+from store.sealing.coverage import Cover
+from store.sealing.inserts import table_of
 from store.tables import LedgerBatchRow, LedgerLeafRow
 
 
@@ -67,7 +67,9 @@ def verify_ledger(session: Session, *, head: Head | None = None, public_key: str
 
 
 def _there(session: Session, found: Findings) -> tuple[Sequence[Cover], bool]:
-    """The covered tables that are there, and whether the ledger's own are; one that is not is a problem."""
+    """The covered tables that are there, and whether the ledger's own are; one that is not is a
+    problem.
+    """
     covers = []
     for cover in coverage.COVERED:
         tables = [cover.table] if cover.part is None else [cover.table, cover.part.table]

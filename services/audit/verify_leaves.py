@@ -1,8 +1,8 @@
 """The ledger's own checks: batches in their chain, roots over leaves, leaves over what they say.
 
-All leaves are read once, batch after batch. An emptied leaf has to be of a decision or of a label that waits, and named
-by an erasure (of that decision) or by the upgrade, which are leaves themselves; a leaf of the former version has to be
-one of those that were there at the upgrade.
+All leaves are read once, batch after batch. An emptied leaf has to be of a decision or of a label
+that waits, and named by an erasure (of that decision) or by the upgrade, which are leaves
+themselves; a leaf of the former version has to be one of those that were there at the upgrade.
 """
 
 import json
@@ -14,10 +14,11 @@ from sqlalchemy.orm import Session
 
 from services.audit.findings import Findings
 from services.audit.verify_rows import check_subjects
-from store import coverage, former_leaves, merkle
-from store.coverage import Cover
-from store.leaf_reading import FORMER, RawBatch, RawLeaf, raw_leaves
-from store.upgrade_leaves import UPGRADE
+from store.ledger import former_leaves
+from store.ledger.leaf_reading import FORMER, RawBatch, RawLeaf, raw_leaves
+from store.ledger.upgrade_leaves import UPGRADE
+from store.sealing import coverage, merkle
+from store.sealing.coverage import Cover
 
 ERASURE = "erasure"
 _LEAF, _BATCH = "ledger_leaf", "ledger_batch"
@@ -39,7 +40,9 @@ class LeavesRead:
 
 
 def check_batches(found: Findings, sealed: Sequence[RawBatch]) -> None:
-    """The chain: numbers from 1, each batch linked to the one before, each hash over what the batch says."""
+    """The chain: numbers from 1, each batch linked to the one before, each hash over what the batch
+    says.
+    """
     previous = merkle.GENESIS
     for expected, batch in enumerate(sealed, start=1):
         if batch.number != expected:
@@ -54,8 +57,9 @@ def check_batches(found: Findings, sealed: Sequence[RawBatch]) -> None:
 
 
 def check_leaves(session: Session, found: Findings, sealed: Sequence[RawBatch], covers: Sequence[Cover]) -> LeavesRead:
-    """Roots, hashes and kinds; that every leaf's row of the tables that are there is there, or was taken away on
-    purpose."""
+    """Roots, hashes and kinds; that every leaf's row of the tables that are there is there, or was
+    taken away on purpose.
+    """
     read, roots = LeavesRead(), _Roots(found, sealed)
     for page in raw_leaves(session):
         for leaf in page:

@@ -1,7 +1,8 @@
-"""The rows against their leaves, both ways: every covered row says what its newest leaf says, and every leaf's row is
-there, unless a later leaf says that it was taken away.
+"""The rows against their leaves, both ways: every covered row says what its newest leaf says, and
+every leaf's row is there, unless a later leaf says that it was taken away.
 
-A further leaf is believed only where there can be one: `store.changes` says what may become of a row.
+A further leaf is believed only where there can be one: `store.sealing.changes` says what may become
+of a row.
 """
 
 import json
@@ -11,17 +12,20 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from services.audit.findings import Findings
-from store import changes, coverage, former_leaves, leaves, states
-from store.coverage import Cover, Part, filled
-from store.leaf_reading import FORMER, PAGE, RawLeaf, leaves_about
-from store.states import Document, State, same
+from store.ledger import former_leaves
+from store.ledger.leaf_reading import FORMER, PAGE, RawLeaf, leaves_about
+from store.sealing import changes, coverage, leaves, states
+from store.sealing.coverage import Cover, Part, filled
+from store.sealing.states import Document, State, same
 
 _ROWS = "rows"
 MISSING = "it is in the ledger and not in its table"
 
 
 def check_rows(session: Session, found: Findings, covers: Sequence[Cover], former_labels: set[str]) -> None:
-    """Every row of these tables against its newest leaf. `former_labels`: arrivals that former leaves name."""
+    """Every row of these tables against its newest leaf. `former_labels`: arrivals that former
+    leaves name.
+    """
     unseen = set(former_labels)
     for cover in covers:
         for page in states.pages(session, cover, PAGE):
@@ -87,8 +91,9 @@ def _check_page(
 def _former_labels(
     session: Session, cover: Cover, page: Sequence[State], about: Mapping[str, Any], named: set[str]
 ) -> dict[str, RawLeaf]:
-    """Labels with the leaf of the former version that goes by their arrival; one with a leaf of its own has to say the
-    same as both."""
+    """Labels with the leaf of the former version that goes by their arrival; one with a leaf of its
+    own has to say the same as both.
+    """
     if cover.kind != "label":
         return {}
     arrivals = {state.subject: str(state.document.get("arrival")) for state in page}
@@ -162,7 +167,9 @@ def _parsed(payload: str) -> Document:
 
 
 def _compare_documents(found: Findings, cover: Cover, state: State, said: Document, *, whole: bool) -> None:
-    """Hold a row against what is said of it; of all its columns where it is the whole row that is said."""
+    """Hold a row against what is said of it; of all its columns where it is the whole row that is
+    said.
+    """
     part = cover.part
     names = [
         name

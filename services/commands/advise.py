@@ -9,8 +9,8 @@ from knowgate.policy import PolicyKind
 from services.commands.options import certified_rule, stated_target
 
 if TYPE_CHECKING:
-    from services.advice import Advice
-    from services.advice_reasons import CostAdvice
+    from services.advice.advice import Advice
+    from services.advice.reasons import CostAdvice
 
 
 def advise(
@@ -41,18 +41,19 @@ def advise(
     timezone: Annotated[str | None, typer.Option(help="Where times without an offset were written.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say whether a cascade is worth it: break-even of prices, latency, the signal's worth, labels needed.
+    """Say whether a cascade is worth it: break-even of prices, latency, the signal's worth, labels
+    needed.
 
     Exits with 0 for a cascade or for labels to gather first, and with 3 for "do not".
     """
-    from knowgate import codec
-    from services.advice import advise as advice_of
-    from services.advice_reasons import Question, Recommendation
+    from knowgate._wire import codec
+    from services.advice.advice import advise as advice_of
+    from services.advice.price_lists import read_latencies, read_rates
+    from services.advice.reasons import Question, Recommendation
     from services.clock import SystemClock
     from services.commands.printing import print_json
-    from services.history.certifiable import refuse_mixed_kinds
-    from services.history.outcomes import read_outcomes
-    from services.price_lists import read_latencies, read_rates
+    from services.outcome_tables.certifiable import refuse_mixed_kinds
+    from services.outcome_tables.outcomes import read_outcomes
 
     target = stated_target(max_accuracy_drop, retained_accuracy)
     table = read_outcomes(outcomes, timezone=timezone, now=SystemClock().now())

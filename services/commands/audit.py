@@ -14,8 +14,10 @@ InCascade = Annotated[str | None, typer.Option("--cascade", help="Where an exter
 
 @app.command()
 def explain(decision: NamedDecision, cascade: InCascade = None, as_json: AsJson = False) -> None:
-    """Why one query went where it went: signals, gates, thresholds, bundle, certificate, labels, replay, ledger."""
-    from knowgate import codec
+    """Why one query went where it went: signals, gates, thresholds, bundle, certificate, labels,
+    replay, ledger.
+    """
+    from knowgate._wire import codec
     from services.audit import explain as explaining
     from services.commands.explanation import explanation_lines
     from services.commands.printing import print_json
@@ -42,7 +44,9 @@ def replay(
     until: End = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decide stored decisions again, from their signals and from their vectors. Exits with 3 on a mismatch."""
+    """Decide stored decisions again, from their signals and from their vectors. Exits with 3 on a
+    mismatch.
+    """
     from datetime import UTC, datetime
 
     from knowgate import Window
@@ -51,10 +55,10 @@ def replay(
     from services.commands.printing import print_record
     from services.database import database
     from services.errors import InputInvalid, Refused
-    from services.jobs.windows import EPOCH
     from services.settings import read_settings
-    from store.cascades import cascade_version
+    from services.windows import EPOCH
     from store.engine import reading
+    from store.releases.cascades import cascade_version
 
     with database(read_settings()) as engine, reading(engine) as session:
         if decision is not None:
@@ -84,9 +88,11 @@ def verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check the whole ledger: chain, roots, leaves, and every row against its leaf. Exits with 3 on any problem."""
-    from knowgate import codec
-    from knowgate.signing import public_key_of
+    """Check the whole ledger: chain, roots, leaves, and every row against its leaf. Exits with 3 on
+    any problem.
+    """
+    from knowgate._bundles.signing import public_key_of
+    from knowgate._wire import codec
     from services.audit.heads import read_head
     from services.audit.verify import verify_ledger
     from services.commands.explanation import verification_lines
@@ -118,14 +124,16 @@ def verify(
 def head(
     out: Annotated[str | None, typer.Option(help="Write it to this file or fsspec URL instead.")] = None,
 ) -> None:
-    """Print the ledger's signed head: what all batches sealed so far lead to, for `audit verify --head`."""
+    """Print the ledger's signed head: what all batches sealed so far lead to, for `audit verify
+    --head`.
+    """
     from services.audit.head_export import put_head
     from services.audit.heads import head_of
     from services.database import database
     from services.errors import Refused
     from services.settings import read_settings
-    from store import ledger
     from store.engine import reading
+    from store.ledger import ledger
 
     settings = read_settings()
     with database(settings) as engine, reading(engine) as session:
@@ -141,8 +149,10 @@ def head(
 
 @app.command()
 def export(decision: NamedDecision, cascade: InCascade = None) -> None:
-    """Print the proof of one decision as JSON: its leaf, the path to the sealed root, the chain's link."""
-    from knowgate import codec
+    """Print the proof of one decision as JSON: its leaf, the path to the sealed root, the chain's
+    link.
+    """
+    from knowgate._wire import codec
     from services.audit.explain import find_decision, proofs
     from services.commands.printing import print_json
     from services.database import database

@@ -30,10 +30,10 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Print what a bundle says about itself, or list all bundles."""
-    from knowgate import codec
-    from services.bundle_files import all_bundles, read_named
+    from knowgate._wire import codec
     from services.commands.printing import print_json, print_record, print_rows
     from services.database import database
+    from services.promotion.bundle_files import all_bundles, read_named
     from services.settings import read_settings
     from store.engine import reading
 
@@ -57,17 +57,20 @@ def verify(
     signature: Annotated[str | None, typer.Option(help="Of a file: its detached signature in hex.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a bundle as a runtime would: hash, document, tensors, signature. Exits with 3 when it is refused."""
-    from knowgate import read_bundle, signing
+    """Check a bundle as a runtime would: hash, document, tensors, signature. Exits with 3 when it
+    is refused.
+    """
+    from knowgate import read_bundle
+    from knowgate._bundles import signing
     from knowgate.errors import BundleRefused
-    from services.bundle_files import bundle_bytes
     from services.commands.printing import print_record
     from services.database import database
     from services.errors import Refused
+    from services.promotion.bundle_files import bundle_bytes
     from services.settings import read_settings
-    from store.bundles import bundle as stored_bundle
     from store.engine import reading
     from store.errors import BundleDamaged
+    from store.releases.bundles import bundle as stored_bundle
 
     with database(read_settings()) as engine, reading(engine) as session:
         try:
@@ -91,9 +94,9 @@ def verify(
 @app.command()
 def diff(first: Named, second: Named, as_json: AsJson = False) -> None:
     """Print where two bundles differ: documents key by key, tensors by their largest change."""
-    from services.bundle_files import differences, read_named
     from services.commands.printing import print_rows
     from services.database import database
+    from services.promotion.bundle_files import differences, read_named
     from services.settings import read_settings
     from store.engine import reading
 

@@ -1,4 +1,6 @@
-"""`knowgate cascade`: declare a cascade, look at one (stopping and resuming one: `services.commands.rollout`)."""
+"""`knowgate cascade`: declare a cascade, look at one (stopping and resuming one:
+`services.commands.rollout`).
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,15 +27,17 @@ def apply(
     file: Annotated[Path, typer.Argument(help="A cascade.toml; docs/configuration.md lists its keys.")],
     as_json: AsJson = False,
 ) -> None:
-    """Check the file and put it in force as the cascade's next version; an unchanged file changes nothing."""
-    from services.cascade_file import read_cascade_file
+    """Check the file and put it in force as the cascade's next version; an unchanged file changes
+    nothing.
+    """
     from services.clock import SystemClock
     from services.commands.printing import print_json
     from services.database import database
-    from services.rollout import declare
+    from services.declaration.cascade_file import read_cascade_file
+    from services.promotion.rollout import declare
     from services.settings import read_settings
-    from store import cascades
     from store.engine import transaction
+    from store.releases import cascades
 
     settings = read_settings()
     spec = read_cascade_file(file, webhook_networks=settings.webhook_networks)
@@ -43,7 +47,7 @@ def apply(
         declare(session, spec, settings, now=SystemClock().now())
     applied = Applied(cascade=spec.name, version=version, changed=version != before)
     if as_json:
-        from knowgate import codec
+        from knowgate._wire import codec
 
         print_json(codec.encode(applied))
     elif applied.changed:
@@ -60,15 +64,16 @@ def show(
 ) -> None:
     """Print a cascade as a file, with every key written out.
 
-    Of the addresses of webhooks the hosts alone are shown, which `apply` does not take; with --secrets it takes all.
+    Of the addresses of webhooks the hosts alone are shown, which `apply` does not take; with
+    --secrets it takes all.
     """
-    from knowgate import codec
-    from services.cascade_text import format_cascade, without_secrets
+    from knowgate._wire import codec
     from services.commands.printing import print_json
     from services.database import database
+    from services.declaration.cascade_text import format_cascade, without_secrets
     from services.settings import read_settings
-    from store import cascades
     from store.engine import reading
+    from store.releases import cascades
 
     with database(read_settings()) as engine, reading(engine) as session:
         if name is None:

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from knowgate._records.records import LabelSource
 from knowgate.policy import PolicyKind
-from knowgate.records import LabelSource
 from services.commands.options import certified_rule, stated_target
 
 if TYPE_CHECKING:
     from evidence import Target
     from knowgate.spec import CascadeSpec
-    from services.certification import CertifiedThresholds
-    from services.delta_account import Level
-    from services.history.outcomes import OutcomeTable
+    from services.outcome_tables.certification import CertifiedThresholds
+    from services.outcome_tables.delta_account import Level
+    from services.outcome_tables.outcomes import OutcomeTable
 
 
 def certify(
@@ -63,11 +63,11 @@ def certify(
     Exits with 0 when certified and with 3 when not: infeasible, or insufficient evidence.
     """
     from evidence import CertificateStatus
-    from services.certification import TRUSTED, certify_table
     from services.clock import SystemClock
-    from services.delta_account import at_level, stated_level
-    from services.history.certifiable import refuse_uncertifiable
-    from services.history.of_cascade import of_cascade
+    from services.outcome_tables.certifiable import refuse_uncertifiable
+    from services.outcome_tables.certification import TRUSTED, certify_table
+    from services.outcome_tables.delta_account import at_level, stated_level
+    from services.outcome_tables.of_cascade import of_cascade
 
     target = stated_target(max_accuracy_drop, retained_accuracy)
     if cascade is not None:
@@ -100,7 +100,7 @@ def _table(outcomes: Path, timezone: str | None, slice_name: str | None) -> "Out
     """The table, or one slice of it; columns that nobody reads are named."""
     from services.clock import SystemClock
     from services.commands.printing import tell_lines
-    from services.history.outcomes import read_outcomes
+    from services.outcome_tables.outcomes import read_outcomes
 
     table = read_outcomes(outcomes, timezone=timezone, now=SystemClock().now())
     tell_lines(outcomes, table.rows_read, table.lines_in_file)
@@ -135,10 +135,10 @@ def _refuse_a_second_account(delta: float | None, attempt: int | None) -> None:
 def _declared(cascade: str) -> "tuple[CascadeSpec, Level]":
     """The cascade, and what its next attempt may use."""
     from services.database import database, require_database
-    from services.delta_account import cascade_level
+    from services.outcome_tables.delta_account import cascade_level
     from services.settings import read_settings
-    from store import cascades
     from store.engine import reading
+    from store.releases import cascades
 
     settings = read_settings()
     require_database(settings)
@@ -150,7 +150,7 @@ def _record(cascade: str, table: "OutcomeTable", target: "Target", answer: "Cert
     """The attempt is written before its answer is shown: what was seen has been paid for."""
     from services.clock import SystemClock
     from services.database import database
-    from services.delta_account import record_attempt
+    from services.outcome_tables.delta_account import record_attempt
     from services.settings import read_settings
     from store.engine import transaction
 

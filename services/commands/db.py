@@ -7,7 +7,9 @@ app = typer.Typer(help="Bring the database's schema up to date, or compare it wi
 
 @app.command()
 def upgrade() -> None:
-    """Bring the schema up to the code's revision. Safe to run at every start, from several processes."""
+    """Bring the schema up to the code's revision. Safe to run at every start, from several
+    processes.
+    """
     from services.database import answering, closing_engine
     from services.settings import read_settings
     from store import schema

@@ -29,19 +29,21 @@ def erase(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Erase prompt, answers, external id and hidden states of a decision. Signals, costs and correctness stay.
+    """Erase prompt, answers, external id and hidden states of a decision. Signals, costs and
+    correctness stay.
 
-    The ledger keeps its hashes, so it still verifies. What is erased cannot be brought back, but from a backup.
-    Ends with 1 where something of it is still in a file; the same command then finishes it.
+    The ledger keeps its hashes, so it still verifies. What is erased cannot be brought back, but
+    from a backup. Ends with 1 where something of it is still in a file; the same command then
+    finishes it.
     """
     from services.clock import SystemClock
     from services.commands.printing import print_record
     from services.database import database
     from services.settings import read_settings
-    from services.shard_files import blank_vectors, remove_files, remove_leftovers
+    from services.vectors.shard_files import blank_vectors, remove_files, remove_leftovers
     from store.engine import forget_past, transaction
-    from store.erasure import erase_decision
-    from store.vectors import hold_files
+    from store.ledger.erasure import erase_decision
+    from store.traffic.vectors import hold_files
 
     settings, now = read_settings(), SystemClock().now()
     with database(settings) as engine:
@@ -71,8 +73,8 @@ def erase(
 
 def _named(engine: "Engine", decision: str, cascade: str | None) -> UUID:
     from services.errors import InputInvalid
-    from store.decisions import find_decision
     from store.engine import reading
+    from store.traffic.decisions import find_decision
 
     if cascade is None:
         try:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from knowgate import Attempt, Policy
-from knowgate.bundle import LabelBasis
+from knowgate._bundles.bundle import LabelBasis
 from services.audit.explain import Explanation, KnownGrader
 from services.audit.findings import CHECKS
 from services.audit.verify import Verification

@@ -29,14 +29,16 @@ def gateway(
     ] = None,
     states_folder: Annotated[Path | None, typer.Option(help="Where vLLM writes hidden states, as seen here.")] = None,
 ) -> None:
-    """Serve POST /v1/chat/completions from a live cascade until interrupted; decisions are spooled and shipped.
+    """Serve POST /v1/chat/completions from a live cascade until interrupted; decisions are spooled
+    and shipped.
 
-    The model to ask for is the cascade's name. Which tier answered and why stands in headers and under `knowgate`.
+    The model to ask for is the cascade's name. Which tier answered and why stands in headers and
+    under `knowgate`.
     """
     import logging
 
-    from knowgate import codec
-    from knowgate.records import Fingerprint
+    from knowgate._records.records import Fingerprint
+    from knowgate._wire import codec
     from services.gateway.control import control_url, declared_cascade
     from services.gateway.run import run_gateway
     from services.gateway.tiers import tier_backends

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from knowgate.records import LabelSource, Window
+from knowgate._records.records import LabelSource, Window
 from services.commands.options import AsJson, Cascade, End, Start, Timezone, aware, require_folder
 
 
@@ -27,22 +27,23 @@ def import_history(
 ) -> None:
     """Store an outcome table as a cascade's history: decisions, labels, hidden states.
 
-    Run again, it changes nothing. Without a column occurred_at, --start and --end say when the queries happened.
+    Run again, it changes nothing. Without a column occurred_at, --start and --end say when the
+    queries happened.
     """
     from dataclasses import replace
 
-    from knowgate.privacy import SecretKey
+    from knowgate._deciding.privacy import SecretKey
     from services.clock import SystemClock
     from services.commands.printing import print_record, tell_lines
     from services.commands.progress import counting
     from services.database import database
     from services.history.hidden_states import hidden_source
     from services.history.import_outcomes import import_outcomes, require_label_coin, require_tiers
-    from services.history.outcomes import read_outcomes
     from services.history.recorded_decisions import recorded_decisions
+    from services.outcome_tables.outcomes import read_outcomes
     from services.settings import hash_key, read_settings
-    from store import cascades
     from store.engine import reading
+    from store.releases import cascades
 
     settings, span = read_settings(), _span(start, end)
     _require_both("--hidden", hidden, "--fingerprint", fingerprint)
@@ -100,14 +101,16 @@ def export_history(
         str | None, typer.Option(help="With the labels known at this time (ISO 8601); now if left out.")
     ] = None,
 ) -> None:
-    """Write a cascade's history as an outcome table; imported again, it gives the same decisions and labels."""
+    """Write a cascade's history as an outcome table; imported again, it gives the same decisions
+    and labels.
+    """
     from datetime import UTC
 
     from services.clock import SystemClock
     from services.database import database
     from services.errors import InputInvalid
     from services.history.export_outcomes import export_outcomes
-    from services.history.outcomes import write_outcomes
+    from services.outcome_tables.outcomes import write_outcomes
     from services.settings import read_settings
     from store.engine import reading
 

@@ -37,8 +37,10 @@ def job_context() -> "Iterator[JobContext]":
 
 
 def scheduler() -> None:
-    """Run the scheduler until interrupted. Several may run side by side: no window takes effect twice."""
-    from services.scheduler import run_scheduler
+    """Run the scheduler until interrupted. Several may run side by side: no window takes effect
+    twice.
+    """
+    from services.jobs.scheduler import run_scheduler
 
     with job_context() as context:
         ended = run_scheduler(context)
@@ -47,7 +49,9 @@ def scheduler() -> None:
 
 
 def leave_now() -> None:
-    """End the process without waiting for its threads: their claims run out, and their fences keep the rest."""
+    """End the process without waiting for its threads: their claims run out, and their fences keep
+    the rest.
+    """
     import logging
     import os
 

@@ -1,4 +1,6 @@
-"""`knowgate labels delays` and `knowgate labels estimate`: how late labels come, and what they say."""
+"""`knowgate labels delays` and `knowgate labels estimate`: how late labels come, and
+what they say.
+"""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +10,7 @@ import typer
 from services.commands.options import AsJson, Cascade, End, Start, aware
 
 if TYPE_CHECKING:
-    from evidence.binomial import Proportion
+    from evidence.bounds.binomial import Proportion
 
 AsOf = Annotated[
     datetime | None,
@@ -19,14 +21,16 @@ AsOf = Annotated[
 
 
 def delays(cascade: Cascade, start: Start = None, end: End = None, as_of: AsOf = None, as_json: AsJson = False) -> None:
-    """Show what share of the answers has its label by each age, per source; young decisions count as watched so far."""
+    """Show what share of the answers has its label by each age, per source; young decisions count
+    as watched so far.
+    """
     from datetime import timedelta
 
-    from knowgate.records import Window
+    from knowgate._records.records import Window
     from services.clock import SystemClock
     from services.commands.printing import print_rows
     from services.database import database
-    from services.history.label_delays import delay_curves
+    from services.labelling.delays import delay_curves
     from services.settings import read_settings
     from store.engine import reading
 
@@ -49,15 +53,17 @@ def estimate(
     ] = 20.0,
     as_json: AsJson = False,
 ) -> None:
-    """Estimate accuracy and drop from the labels: naive, weighted, clipped, with a forecast, with a corrected judge."""
+    """Estimate accuracy and drop from the labels: naive, weighted, clipped, with a forecast, with a
+    corrected judge.
+    """
     from datetime import timedelta
 
-    from knowgate import codec
-    from knowgate.records import Window
+    from knowgate._records.records import Window
+    from knowgate._wire import codec
     from services.clock import SystemClock
     from services.commands.printing import print_json, print_rows
     from services.database import database
-    from services.history.label_estimates import label_estimates
+    from services.labelling.estimates import label_estimates
     from services.settings import read_settings
     from store.engine import reading
 

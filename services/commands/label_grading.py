@@ -35,16 +35,17 @@ def grade(
 ) -> None:
     """Label answers by exact match against a file (source gold), or by a judge (source judge).
 
-    Each answer is graded once: another call goes on with what is new. `labels estimate` tells a judge's error rates.
+    Each answer is graded once: another call goes on with what is new. `labels estimate` tells a
+    judge's error rates.
     """
     from datetime import timedelta
 
-    from knowgate.records import Window
+    from knowgate._records.records import Window
     from services.clock import SystemClock
     from services.commands.printing import print_record
     from services.database import database
     from services.errors import InputInvalid
-    from services.grading.run_grading import GoldFile, JudgeAt, run_grading
+    from services.labelling.run_grading import GoldFile, JudgeAt, run_grading
     from services.settings import read_settings
 
     if label_propensity is not None and not 0.0 < label_propensity <= 1.0:

@@ -1,4 +1,6 @@
-"""`knowgate labels`: bring labels in, grade answers, ask which rows to label next, read what the labels say."""
+"""`knowgate labels`: bring labels in, grade answers, ask which rows to label next, read what the
+labels say.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from knowgate.records import LabelSource
+from knowgate._records.records import LabelSource
 from services.commands import label_figures, label_grading
 from services.commands.options import AsJson, Cascade, End, Start, Timezone, aware, require_folder
-from services.history.label_aim import Aim
+from services.labelling.aim import Aim
 
 if TYPE_CHECKING:
     from knowgate.spec import Privacy
-    from services.history.label_queue import QueuedAnswer
+    from services.labelling.queue import QueuedAnswer
 
 app = typer.Typer(help="Import, grade and estimate; choose the rows to label next.", no_args_is_help=True)
 app.command("grade")(label_grading.grade)
@@ -59,18 +61,20 @@ def import_labels(
     timezone: Timezone = None,
     as_json: AsJson = False,
 ) -> None:
-    """Store the file's labels: decision_id or external_id, correct, labelled_at, source, tier, label_propensity.
+    """Store the file's labels: decision_id or external_id, correct, labelled_at, source, tier,
+    label_propensity.
 
-    A bad file stores nothing; rows that the cascade cannot take are named and exit with 1, the others are stored.
+    A bad file stores nothing; rows that the cascade cannot take are named and exit with 1, the
+    others are stored.
     """
     from services.clock import SystemClock
     from services.commands.printing import print_record, tell_lines
     from services.database import database
-    from services.history.label_files import LabelDefaults, parse_mapping, read_labels
+    from services.labelling.files import LabelDefaults, parse_mapping, read_labels
     from services.settings import read_settings
-    from store import cascades
     from store.engine import transaction
-    from store.labels import add_labels
+    from store.releases import cascades
+    from store.traffic.labels import add_labels
 
     defaults = LabelDefaults(cascade=cascade, source=source, labelled_at=labelled_at, tier=tier)
     now = SystemClock().now()
@@ -108,15 +112,15 @@ def waiting(cascade: Cascade, as_json: AsJson = False) -> None:
     """
     from dataclasses import replace
 
-    from knowgate import codec
+    from knowgate._wire import codec
     from services.commands.printing import print_json, print_rows
     from services.database import database
-    from services.history.near_misses import near_misses
+    from services.labelling.near_misses import near_misses
     from services.settings import read_settings
-    from store import cascades
-    from store.decisions import external_ids
     from store.engine import reading
-    from store.labels import waiting_counts, waiting_external_ids
+    from store.releases import cascades
+    from store.traffic.decisions import external_ids
+    from store.traffic.labels import waiting_counts, waiting_external_ids
 
     with database(read_settings()) as engine, reading(engine) as session:
         cascades.cascade(session, cascade)
@@ -150,19 +154,21 @@ def queue(
     out: Annotated[Path | None, typer.Option(help="Write a file that `labels import` takes once filled in.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List answers to label next, drawn by a fixed coin; each carries the propensity that its label is to carry."""
+    """List answers to label next, drawn by a fixed coin; each carries the propensity that its label
+    is to carry.
+    """
     from datetime import timedelta
 
-    from knowgate.records import Window
+    from knowgate._records.records import Window
     from knowgate.spec import Privacy
     from services.clock import SystemClock
     from services.commands.printing import print_rows
     from services.database import database
     from services.errors import InputInvalid
-    from services.history.label_queue import label_queue
+    from services.labelling.queue import label_queue
     from services.settings import hash_key, read_settings
-    from store import cascades
     from store.engine import reading
+    from store.releases import cascades
 
     if out is not None:
         _require_new(out)
@@ -214,7 +220,7 @@ def _require_new(out: Path) -> None:
 
 
 def _write_queue(rows: "Sequence[QueuedAnswer]", out: Path, cascade: str) -> None:
-    from services.history.label_queue_file import write_queue
+    from services.labelling.queue_file import write_queue
 
     write_queue(rows, out)
     typer.echo(

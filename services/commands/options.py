@@ -25,7 +25,8 @@ End = Annotated[datetime | None, typer.Option(formats=_FORMATS, help="Until this
 
 
 def require_folder(path: Path, name: str) -> None:
-    """Refuses a file to write whose folder is not there, before any work is done: a slip must not make folders.
+    """Refuses a file to write whose folder is not there, before any work is done: a slip must not
+    make folders.
 
     Raises InputInvalid.
     """
@@ -38,7 +39,9 @@ def require_folder(path: Path, name: str) -> None:
 
 
 def stated_target(max_accuracy_drop: float | None, retained_accuracy: float | None) -> "Target":
-    """The promise that is asked for; a drop of two points where nothing is. Raises InputInvalid for both at once."""
+    """The promise that is asked for; a drop of two points where nothing is. Raises InputInvalid for
+    both at once.
+    """
     from evidence import Target, TargetKind
     from services.errors import InputInvalid
 
@@ -60,7 +63,9 @@ def certified_rule(text: str) -> PolicyKind:
 
 
 def aware(time: datetime | None) -> datetime | None:
-    """A time of the command line in UTC; one without an offset can only be a date, which means midnight UTC."""
+    """A time of the command line in UTC; one without an offset can only be a date, which means
+    midnight UTC.
+    """
     if time is None:
         return None
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

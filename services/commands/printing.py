@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from knowgate import codec
+from knowgate._wire import codec
 
 PIPED_WIDTH = 1000  # of a table that no terminal shows: nothing is folded for a file or a pager
 

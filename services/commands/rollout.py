@@ -1,4 +1,6 @@
-"""`knowgate promote`, `rollback`, `cascade stop`, `cascade resume`: what a person may move, with who and why."""
+"""`knowgate promote`, `rollback`, `cascade stop`, `cascade resume`: what a person may move, with
+who and why.
+"""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,7 +9,7 @@ import typer
 from services.commands.options import AsJson, Cascade
 
 if TYPE_CHECKING:
-    from knowgate.assignment import Assignment
+    from knowgate._bundles.assignment import Assignment
     from services.jobs.job import JobContext
 
 
@@ -50,7 +52,8 @@ def promote(
     despite_alarm: DespiteAlarm = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge one certified bundle now, and put it in force if it passes; with --reason, put it in force on your word.
+    """Judge one certified bundle now, and put it in force if it passes; with --reason, put it in
+    force on your word.
 
     Exits with 3 when it is not promoted.
     """
@@ -85,14 +88,15 @@ def rollback(
     despite_alarm: DespiteAlarm = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put the champion before the present one back in force, or the one named; say what is in force now.
+    """Put the champion before the present one back in force, or the one named; say what is in force
+    now.
 
     Exits with 3 where a risk alarm condemned it.
     """
-    from services import rollout
     from services.commands.jobs import job_context
     from services.errors import InputInvalid
-    from services.rollout_state import Why
+    from services.promotion import rollout
+    from services.promotion.rollout_state import Why
     from store.engine import transaction
 
     if to is not None and past_condemned:
@@ -119,10 +123,12 @@ def rollback(
 def stop(
     name: Annotated[str, typer.Argument(help="The cascade.")], reason: Reason, by: By = None, as_json: AsJson = False
 ) -> None:
-    """Keep nothing from now on: every query goes to the last tier, until a person resumes or promotes."""
-    from services import rollout
+    """Keep nothing from now on: every query goes to the last tier, until a person resumes or
+    promotes.
+    """
     from services.commands.jobs import job_context
-    from services.rollout_state import Why
+    from services.promotion import rollout
+    from services.promotion.rollout_state import Why
     from store.engine import transaction
 
     with job_context() as context, transaction(context.engine) as session:
@@ -139,10 +145,12 @@ def resume(
     despite_alarm: DespiteAlarm = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let the champion of a stopped cascade decide again. Exits with 3 where a risk alarm condemned it."""
-    from services import rollout
+    """Let the champion of a stopped cascade decide again. Exits with 3 where a risk alarm condemned
+    it.
+    """
     from services.commands.jobs import job_context
-    from services.rollout_state import Why
+    from services.promotion import rollout
+    from services.promotion.rollout_state import Why
     from store.engine import transaction
 
     with job_context() as context, transaction(context.engine) as session:
@@ -156,10 +164,10 @@ def resume(
 def _move(
     context: "JobContext", bundle_id: str, reason: str, by: str | None, despite_alarm: str | None, *, as_json: bool
 ) -> None:
-    from services import rollout
-    from services.rollout_state import Why
-    from store import bundles
+    from services.promotion import rollout
+    from services.promotion.rollout_state import Why
     from store.engine import transaction
+    from store.releases import bundles
 
     with transaction(context.engine) as session:
         now, cascade = context.clock.now(), bundles.bundle(session, bundle_id).cascade
@@ -170,8 +178,8 @@ def _move(
 
 
 def _stored(context: "JobContext", named: str) -> str:
-    from services.bundle_files import bundle_bytes
     from services.errors import InputInvalid
+    from services.promotion.bundle_files import bundle_bytes
     from store.engine import reading
 
     with reading(context.engine) as session:
@@ -190,7 +198,7 @@ def _who(context: "JobContext", by: str | None) -> str:
 def _tell(before: "Assignment", fresh: "Assignment", *, as_json: bool) -> None:
     """What is in force now, in a sentence or as the assignment."""
     from services.commands.printing import print_record
-    from services.rollout_state import described
+    from services.promotion.rollout_state import described
 
     if as_json:
         print_record(fresh, as_json=True)

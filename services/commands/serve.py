@@ -13,15 +13,17 @@ if TYPE_CHECKING:
 
 
 def serve() -> None:
-    """Serve the API and the pages until interrupted. Host, port and the rest come from the environment."""
+    """Serve the API and the pages until interrupted. Host, port and the rest come from the
+    environment.
+    """
     import uvicorn
 
-    from services.api.app import create_app
     from services.database import open_database
     from services.listening import listening
     from services.logs import start_logging
     from services.serving import server_config
     from services.settings import read_settings
+    from services.web.app import create_app
 
     settings = read_settings()
     start_logging(settings.log_level)
@@ -32,7 +34,8 @@ def serve() -> None:
 
 
 def _greet(settings: "Settings", engine: "Engine") -> None:
-    """Says where to look; on a fresh database it makes the first token, or nobody could ever sign in.
+    """Says where to look; on a fresh database it makes the first token, or nobody could ever sign
+    in.
 
     Raises OSError where the token can neither be shown nor kept: then none is made.
     """
@@ -61,7 +64,9 @@ def _greet(settings: "Settings", engine: "Engine") -> None:
 
 
 def keep_secret(path: "Path", secret: str) -> "Path":
-    """The file, written anew, which only this user may read; a link in its place is not followed."""
+    """The file, written anew, which only this user may read; a link in its place is not
+    followed.
+    """
     import os
 
     path.parent.mkdir(parents=True, exist_ok=True)

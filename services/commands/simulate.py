@@ -40,7 +40,7 @@ def simulate(
     from services.commands.printing import print_record
     from services.commands.progress import playing
     from services.errors import Refused
-    from services.history.outcomes import read_outcomes
+    from services.outcome_tables.outcomes import read_outcomes
     from services.settings import read_settings
     from services.simulation.of_table import Wanted, play_table, prepared
 

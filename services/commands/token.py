@@ -59,7 +59,9 @@ def revoke(name: Annotated[str, typer.Argument(help="The token's name.")]) -> No
 
 @app.command("list")
 def list_tokens(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
-    """List tokens by name, with their roles and when they were last used; never the tokens themselves."""
+    """List tokens by name, with their roles and when they were last used; never the tokens
+    themselves.
+    """
     from services.commands.printing import print_rows
     from services.database import database
     from services.settings import read_settings

@@ -1,4 +1,6 @@
-"""`knowgate vectors`: the upkeep of stored hidden states, at once; the scheduler does it every hour."""
+"""`knowgate vectors`: the upkeep of stored hidden states, at once; the scheduler does it every
+hour.
+"""
 
 import typer
 
@@ -9,7 +11,8 @@ app = typer.Typer(help="Compact, sweep and verify stored hidden states.", no_arg
 
 @app.command()
 def compact(as_json: AsJson = False) -> None:
-    """Forget vectors past their retention, and merge small shards. Old files stay until they are swept.
+    """Forget vectors past their retention, and merge small shards. Old files stay until they are
+    swept.
 
     Exits with 1 when a shard is damaged: it is left as it is, and named.
     """
@@ -18,8 +21,8 @@ def compact(as_json: AsJson = False) -> None:
     from services.database import database
     from services.errors import ServicesError
     from services.settings import read_settings
-    from services.shard_compaction import compact as compact_shards
-    from services.vector_retention import forget_expired
+    from services.vectors.retention import forget_expired
+    from services.vectors.shard_compaction import compact as compact_shards
 
     settings, now = read_settings(), SystemClock().now()
     with database(settings) as engine:
@@ -39,7 +42,7 @@ def sweep(as_json: AsJson = False) -> None:
     from services.commands.printing import print_record
     from services.database import database
     from services.settings import read_settings
-    from services.shard_files import sweep as sweep_files
+    from services.vectors.shard_files import sweep as sweep_files
 
     settings = read_settings()
     with database(settings) as engine:
@@ -54,7 +57,7 @@ def verify(as_json: AsJson = False) -> None:
     from services.database import database
     from services.errors import Refused
     from services.settings import read_settings
-    from services.shard_checks import check_shards
+    from services.vectors.shard_checks import check_shards
 
     with database(read_settings()) as engine:
         found = check_shards(engine)

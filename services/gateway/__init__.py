@@ -1,1 +1,3 @@
-"""The gateway: an OpenAI-compatible server that answers from a cascade, and tells which tier answered and why."""
+"""The gateway: an OpenAI-compatible server that answers from a cascade, and tells which tier
+answered and why.
+"""

@@ -1,18 +1,22 @@
-"""What was spent on queries whose callers left: told beside everything else that is not in any decision.
+"""What was spent on queries whose callers left: told beside everything else that is not in any
+decision.
 
-Nothing was served, so these runs are in no decision, no figure, no promise and no savings. What they cost is real all
-the same, and an operator who sees it grow will ask which client's timeout is too short.
+Nothing was served, so these runs are in no decision, no figure, no promise and no savings. What
+they cost is real all the same, and an operator who sees it grow will ask which client's timeout is
+too short.
 """
 
 from datetime import UTC, datetime
 from typing import Any
 
-from knowgate.cascade import Cascade
+from knowgate._serving.cascade import Cascade
 from knowgate.spec import CascadeSpec
 
 
 def abandoned_of(cascade: Cascade, spec: CascadeSpec) -> dict[str, Any]:
-    """Queries since the start, and what each tier was asked for them; a cost of None = no price is declared."""
+    """Queries since the start, and what each tier was asked for them; a cost of None = no price is
+    declared.
+    """
     serving = cascade.serving
     if serving is None:
         return {"queries": 0, "tiers": []}

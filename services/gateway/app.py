@@ -1,10 +1,11 @@
-"""The server: `POST /v1/chat/completions` from a live cascade, in the shapes that OpenAI's clients read.
+"""The server: `POST /v1/chat/completions` from a live cascade, in the shapes that OpenAI's clients
+read.
 
-Errors have OpenAI's shape, and name field, value and cure within it. Where no tier may answer nothing is recorded. What
-the last tier says of the request itself (too long, too many) is handed on with its status; else it is 502 or 503, and
-the client's own retry asks again. When a client leaves, the work for it ends. The decision is in the spool before the
-answer is sent, but for an explored one, which is spooled when its exploration is done, and for one that a full spool
-does not take.
+Errors have OpenAI's shape, and name field, value and cure within it. Where no tier may answer
+nothing is recorded. What the last tier says of the request itself (too long, too many) is handed on
+with its status; else it is 502 or 503, and the client's own retry asks again. When a client leaves,
+the work for it ends. The decision is in the spool before the answer is sent, but for an explored
+one, which is spooled when its exploration is done, and for one that a full spool does not take.
 """
 
 import hmac
@@ -22,18 +23,18 @@ from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from knowgate._serving.cascade import Cascade
+from knowgate._shipping.client import JSON_MEDIA_TYPE
+from knowgate._shipping.shipper import Shipper
 from knowgate.backends.protocol import Backend
-from knowgate.cascade import Cascade
-from knowgate.client import JSON_MEDIA_TYPE
 from knowgate.errors import Failure, NoAnswer, RecordInvalid
-from knowgate.shipper import Shipper
 from knowgate.spec import CascadeSpec
-from services.api.bodies import read_limited
-from services.api.errors import ApiError, client_left
 from services.gateway.abandoned import abandoned_of
 from services.gateway.body import parsed_body
 from services.gateway.chat import completion, completion_chunks, headers_of, read_chat_request, require_model
 from services.gateway.presence import CallerLeft, while_present
+from services.http.bodies import read_limited
+from services.http.errors import ApiError, client_left
 from services.settings import is_loopback
 
 THE_REQUESTS = (400, 413, 422, 429)  # statuses of the last tier that speak of the request, not of the tier
@@ -138,7 +139,9 @@ async def get_health(request: Request) -> Response:
 
 
 def _require_caller(request: Request, key: str | None) -> None:
-    """Raises 401 without the key; 403 where none is set and the request names another host than this machine."""
+    """Raises 401 without the key; 403 where none is set and the request names another host than
+    this machine.
+    """
     if key is None:
         host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
         if not is_loopback(host):
@@ -155,7 +158,9 @@ def _model(serving: Serving) -> dict[str, Any]:
 
 
 def _json(document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A document in ASCII, so that half a surrogate pair in a tier's answer, or in what an error shows, is no fault."""
+    """A document in ASCII, so that half a surrogate pair in a tier's answer, or in what an error
+    shows, is no fault.
+    """
     content = json.dumps(document, allow_nan=False)
     return Response(content, status_code=status, headers=headers, media_type=JSON_MEDIA_TYPE)
 

@@ -1,4 +1,6 @@
-"""A request's body as JSON whose every text a tier can be sent; what is wrong with it is said with its place."""
+"""A request's body as JSON whose every text a tier can be sent; what is wrong with it is said with
+its place.
+"""
 
 import json
 import math
@@ -7,10 +9,10 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from knowgate import codec
+from knowgate._wire import codec
+from knowgate._wire.storable import fault_of_text
 from knowgate.errors import RecordInvalid
-from knowgate.storable import fault_of_text
-from services.api.errors import ApiError
+from services.http.errors import ApiError
 
 MOST_VALUES = 100_000  # of one conversation
 SMALL = 1 << 14  # bytes that are parsed where they arrive; more would keep every other caller waiting
@@ -55,7 +57,9 @@ class _Fault:
 
 
 def _require_text(value: Any) -> None:
-    """Raises ApiError 400 for what no request to a tier can hold: it would fail there, and be taken for the tier's."""
+    """Raises ApiError 400 for what no request to a tier can hold: it would fail there, and be taken
+    for the tier's.
+    """
     fault = _fault_in(value)
     if fault is not None:
         place = fault.path.removeprefix(".") or "body"
@@ -63,7 +67,9 @@ def _require_text(value: Any) -> None:
 
 
 def _fault_in(value: Any) -> _Fault | None:
-    """The first fault within `value`. A path is made for a fault alone: names are the caller's, and may be long."""
+    """The first fault within `value`. A path is made for a fault alone: names are the caller's, and
+    may be long.
+    """
     if isinstance(value, str):
         if (cure := fault_of_text(value)) is not None:
             return _Fault(path="", value=value, cure=cure)

@@ -1,8 +1,9 @@
 """Chat completions in and out: what a request may ask, and how an answer is told.
 
-A cascade answers as it is declared and certified, so a request says what is asked and nothing about how: `temperature`
-or `max_tokens` of a caller's own would be another model than the one whose thresholds were certified, and are refused
-by name. What the protocol has no word for stands in `knowgate`, beside the fields that every client knows.
+A cascade answers as it is declared and certified, so a request says what is asked and nothing about
+how: `temperature` or `max_tokens` of a caller's own would be another model than the one whose
+thresholds were certified, and are refused by name. What the protocol has no word for stands in
+`knowgate`, beside the fields that every client knows.
 """
 
 import json
@@ -11,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from knowgate.answer import Answer
+from knowgate._serving.answer import Answer
 from knowgate.backends.protocol import Finish
-from services.api.errors import ApiError
+from services.http.errors import ApiError
 
 SLICE, EXTERNAL_ID = "slice", "external_id"
 METADATA = (SLICE, EXTERNAL_ID)
@@ -34,7 +35,9 @@ class Chat:
 
 
 def read_chat_request(document: Any, cascade: str) -> Chat:
-    """The request in a parsed body. Raises ApiError 400, or 404 for another model than the cascade."""
+    """The request in a parsed body. Raises ApiError 400, or 404 for another model than
+    the cascade.
+    """
     if not isinstance(document, dict):
         raise ApiError(400, field="body", value=document, cure="send a JSON object with model and messages")
     require_model(document.get("model"), cascade)
@@ -77,7 +80,9 @@ def completion(answer: Answer, *, cascade: str, tiers: tuple[str, ...], model: s
 def completion_chunks(
     answer: Answer, *, cascade: str, tiers: tuple[str, ...], model: str, with_usage: bool
 ) -> Iterator[str]:
-    """The same as server-sent events. The whole text is one chunk: a tier's answer is kept or not as a whole."""
+    """The same as server-sent events. The whole text is one chunk: a tier's answer is kept or not
+    as a whole.
+    """
     head = _head(answer, "chat.completion.chunk", model)
     delta = {"role": "assistant"} | _said(answer)
     if "tool_calls" in delta:
@@ -102,7 +107,9 @@ def headers_of(answer: Answer) -> dict[str, str]:
 
 
 def _reason(answer: Answer) -> str:
-    """Why this tier answered: the reason of the escalation that led to it, or that the first tier's answer was kept."""
+    """Why this tier answered: the reason of the escalation that led to it, or that the first tier's
+    answer was kept.
+    """
     before = [ruling.verdict.reason for ruling in answer.rulings[:-1]]
     return "retained" if not before or before[-1] is None else before[-1].value
 

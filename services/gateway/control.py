@@ -1,6 +1,6 @@
 """What a gateway asks of its control plane before it serves: what the cascade is."""
 
-from knowgate.client import Client
+from knowgate._shipping.client import Client
 from knowgate.errors import ServiceUnreachable
 from knowgate.spec import CascadeSpec
 from services import addresses
@@ -29,7 +29,9 @@ def control_url(given: str | None, settings: Settings) -> str:
 
 
 def declared_cascade(url: str, name: str, token: str | None) -> CascadeSpec:
-    """The cascade as the control plane at `url` declares it. Raises ControlPlaneSilent, CascadeNotDeclared."""
+    """The cascade as the control plane at `url` declares it. Raises ControlPlaneSilent,
+    CascadeNotDeclared.
+    """
     try:
         return Client(url, token).cascade_spec(name)
     except ServiceUnreachable as error:

@@ -1,7 +1,8 @@
 """Works for a caller only while the caller is there.
 
-A client that gives up, by a timeout or since its own user left, closes its connection. Going on would ask the next,
-larger tier for an answer that nobody reads, once more for each of the client's retries.
+A client that gives up, by a timeout or since its own user left, closes its connection. Going on
+would ask the next, larger tier for an answer that nobody reads, once more for each of the client's
+retries.
 """
 
 import asyncio
@@ -20,7 +21,8 @@ class CallerLeft(ServicesError):
 
 
 async def while_present(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns; it is cancelled when the caller of `request`, whose body was read, leaves.
+    """What `work` returns; it is cancelled when the caller of `request`, whose body was read,
+    leaves.
 
     Raises CallerLeft.
     """

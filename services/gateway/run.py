@@ -1,9 +1,10 @@
-"""A gateway's life: spool, shipper and live cascade around one server, closed in the order in which they depend.
+"""A gateway's life: spool, shipper and live cascade around one server, closed in the order in which
+they depend.
 
-On SIGTERM or SIGINT the server finishes what is under way, explorations end or are given up, and the shipper drains;
-what it cannot ship in time stays in the spool and is shipped by the next start. The process then ends with 0: it did
-what it was told. All that takes some 35 s at most. A further signal does not cut it short: decisions that
-were answered would be lost.
+On SIGTERM or SIGINT the server finishes what is under way, explorations end or are given up, and
+the shipper drains; what it cannot ship in time stays in the spool and is shipped by the next start.
+The process then ends with 0: it did what it was told. All that takes some 35 s at most. A further
+signal does not cut it short: decisions that were answered would be lost.
 """
 
 import signal
@@ -17,13 +18,13 @@ from types import FrameType
 
 import uvicorn
 
+from knowgate._serving.cascade import Cascade
+from knowgate._shipping.client import Client
+from knowgate._shipping.shipper import Shipper
+from knowgate._shipping.spool import Spool
 from knowgate.backends import Backend, encoders_of
 from knowgate.backends.factory import patience_of
-from knowgate.cascade import Cascade
-from knowgate.client import Client
-from knowgate.shipper import Shipper
 from knowgate.spec import CascadeSpec
-from knowgate.spool import Spool
 from services.errors import SettingInvalid
 from services.gateway.app import Serving, create_gateway
 from services.serving import server_config
@@ -48,10 +49,12 @@ def run_gateway(
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """The first SIGTERM or SIGINT leaves the block as an exit with 0, so that what it holds is closed.
+    """The first SIGTERM or SIGINT leaves the block as an exit with 0, so that what it holds is
+    closed.
 
-    While its server runs, uvicorn takes signals itself; once it has ended it raises them anew for whoever handled them
-    before. The default handler would end the process there, with decisions that were answered and are not spooled.
+    While its server runs, uvicorn takes signals itself; once it has ended it raises them anew for
+    whoever handled them before. The default handler would end the process there, with decisions
+    that were answered and are not spooled.
     """
     told = False
 
@@ -117,7 +120,9 @@ def live(settings: Settings, url: str, spec: CascadeSpec, backends: Sequence[Bac
 
 @contextmanager
 def _closing(cascade: Cascade, backends: Sequence[Backend]) -> Iterator[None]:
-    """Gives up, at its end, what a server that ended in order has closed already: nothing waits for a tier then."""
+    """Gives up, at its end, what a server that ended in order has closed already: nothing waits for
+    a tier then.
+    """
     try:
         yield
     finally:

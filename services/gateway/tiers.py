@@ -1,16 +1,16 @@
 """What a gateway asks: a back-end per tier of its cascade.
 
-Every tier must have an endpoint of its own here: a model in this process would make the gateway as heavy as the model.
-Keys come from files or from the environment variable that the tier names, never from the declaration, which travels
-everywhere.
+Every tier must have an endpoint of its own here: a model in this process would make the gateway as
+heavy as the model. Keys come from files or from the environment variable that the tier names, never
+from the declaration, which travels everywhere.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
+from knowgate._records.records import Fingerprint
 from knowgate.backends import Backend, from_spec
 from knowgate.errors import RecordInvalid
-from knowgate.records import Fingerprint
 from knowgate.spec import CascadeSpec, TierSpec
 from services.errors import InputInvalid
 
@@ -22,7 +22,9 @@ def tier_backends(
     fingerprints: Mapping[str, Fingerprint],
     states_folder: Path | None,
 ) -> tuple[Backend, ...]:
-    """A back-end per tier, cheapest first; keys and fingerprints by the tiers' names. Raises InputInvalid."""
+    """A back-end per tier, cheapest first; keys and fingerprints by the tiers' names. Raises
+    InputInvalid.
+    """
     names = [tier.name for tier in spec.tiers]
     for option, given in (("--key-file", keys), ("--fingerprint", fingerprints)):
         for name in given:

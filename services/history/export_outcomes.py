@@ -1,7 +1,7 @@
 """`knowgate export`: stored history as an outcome table again.
 
-The table holds what was known as of a time: the labels in force then, each attempt's role and propensities. Imported
-again, it gives the same decisions and the same labels.
+The table holds what was known as of a time: the labels in force then, each attempt's role and
+propensities. Imported again, it gives the same decisions and the same labels.
 """
 
 from datetime import datetime
@@ -10,14 +10,15 @@ from uuid import UUID
 import numpy as np
 from sqlalchemy.orm import Session
 
-from evidence.known_outcomes import agreeing
-from knowgate.records import Window
+from evidence.certification.known_outcomes import agreeing
+from knowgate._records.records import Window
 from knowgate.spec import LabelCoin
 from services.errors import InputInvalid
-from services.history.columns import FloatArray, IntArray, ObjectArray
-from services.history.outcomes import BoolArray, OutcomeTable
-from store import cascades, decisions
-from store.examples import Examples, labelled
+from services.outcome_tables.columns import FloatArray, IntArray, ObjectArray
+from services.outcome_tables.outcomes import BoolArray, OutcomeTable
+from store.releases import cascades
+from store.traffic import decisions
+from store.traffic.examples import Examples, labelled
 
 
 def export_outcomes(session: Session, cascade: str, window: Window, *, as_of: datetime) -> OutcomeTable:
@@ -67,7 +68,9 @@ def export_outcomes(session: Session, cascade: str, window: Window, *, as_of: da
 
 
 def _names(session: Session, cascade: str, window: Window, as_of: datetime) -> dict[UUID, str]:
-    """What each decision is called: the user's own id, or ours where there is none or it is not unique."""
+    """What each decision is called: the user's own id, or ours where there is none or it is not
+    unique.
+    """
     named = {
         decision.id: decision.external_id
         for decision in decisions.decisions_between(session, cascade, window, as_of=as_of)
@@ -80,7 +83,9 @@ def _names(session: Session, cascade: str, window: Window, as_of: datetime) -> d
 
 
 def _told_coins(coins: ObjectArray) -> ObjectArray:
-    """The coins of labels, where any is not the usual one: what goes without saying is no column."""
+    """The coins of labels, where any is not the usual one: what goes without saying is
+    no column.
+    """
     return coins if (coins == LabelCoin.ATTEMPT).any() else np.full(len(coins), None, dtype=object)
 
 
@@ -91,7 +96,9 @@ def _told_rates(rates: FloatArray, last_run: FloatArray) -> FloatArray:
 
 
 def _same_answer(answers: ObjectArray) -> FloatArray:
-    """[queries, tiers] whether an answer is the last tier's; unknown where either is, and of the last tier itself."""
+    """[queries, tiers] whether an answer is the last tier's; unknown where either is, and of the
+    last tier itself.
+    """
     agrees = np.column_stack([agreeing(answers.T.tolist()), np.zeros(len(answers), dtype=np.bool_)])
     known = (answers != np.array(None)) & (answers[:, -1:] != np.array(None))
     known[:, -1] = False

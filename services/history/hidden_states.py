@@ -1,7 +1,8 @@
-"""Hidden states beside an outcome table: `.npz` or `.safetensors` with `hidden` [n, d], `query_id`, `tier`.
+"""Hidden states beside an outcome table: `.npz` or `.safetensors` with `hidden` [n, d], `query_id`,
+`tier`.
 
-Neither format may carry code: an `.npz` is opened without pickle. Safetensors holds no text, so there the query ids are
-the JSON list `__metadata__["query_id"]`.
+Neither format may carry code: an `.npz` is opened without pickle. Safetensors holds no text, so
+there the query ids are the JSON list `__metadata__["query_id"]`.
 """
 
 import json
@@ -13,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from knowgate import codec
+from knowgate._bundles.tensor_file import LENGTH_BYTES, header_length, parse_header, require_size
+from knowgate._records.records import Fingerprint
+from knowgate._wire import codec
 from knowgate.errors import RecordInvalid
-from knowgate.records import Fingerprint
-from knowgate.tensor_file import LENGTH_BYTES, header_length, parse_header, require_size
 from services.errors import TableInvalid
-from services.history.outcomes import OutcomeTable
-from store.shards import SHARD_BYTES
+from services.outcome_tables.outcomes import OutcomeTable
+from store.shards.shards import SHARD_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,9 @@ def _read(path: Path) -> tuple[npt.NDArray[np.generic], list[str], list[int]]:
 
 
 def _require_header(path: Path) -> None:
-    """Raises RecordInvalid for a file that is not what its header says, and for a name given twice."""
+    """Raises RecordInvalid for a file that is not what its header says, and for a name
+    given twice.
+    """
     with path.open("rb") as file:
         header = parse_header(file.read(header_length(file.read(LENGTH_BYTES))))
     require_size(header, path.stat().st_size)

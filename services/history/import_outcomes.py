@@ -1,6 +1,7 @@
 """`knowgate import`: an outcome table as history, a batch per transaction.
 
-Ids are made of the rows, so an import that was cut off is simply run again: what is there changes nothing.
+Ids are made of the rows, so an import that was cut off is simply run again: what is there changes
+nothing.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,22 +12,22 @@ from itertools import islice
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from knowgate.privacy import SecretKey
-from knowgate.records import Decision
+from knowgate._deciding.privacy import SecretKey
+from knowgate._records.records import Decision
 from knowgate.spec import CascadeSpec
 from services.errors import TableInvalid
 from services.history.hidden_states import HiddenSource
-from services.history.outcomes import OutcomeTable
 from services.history.recorded_decisions import Recorded
+from services.outcome_tables.outcomes import OutcomeTable
 from services.privacy import kept
-from services.vector_intake import NewVector, store_vectors
-from store import cascades
+from services.vectors.intake import NewVector, store_vectors
 from store.clocks import ahead, ahead_cure
-from store.decisions import add_decisions
 from store.engine import reading, transaction
-from store.labels import add_labels
 from store.rejections import Rejected
-from store.vectors import hold_files
+from store.releases import cascades
+from store.traffic.decisions import add_decisions
+from store.traffic.labels import add_labels
+from store.traffic.vectors import hold_files
 
 BATCH = 500
 
@@ -55,7 +56,8 @@ def import_outcomes(
     hidden: HiddenSource | None = None,
     told: Callable[[int], None] = lambda _: None,
 ) -> Imported:
-    """Stores the rows as history of `cascade`; `told` hears after each batch how many queries it held.
+    """Stores the rows as history of `cascade`; `told` hears after each batch how many queries it
+    held.
 
     Raises CascadeUnknown, and TableInvalid for a row that the store refuses.
     """
@@ -78,9 +80,11 @@ def require_tiers(table: OutcomeTable, spec: CascadeSpec) -> None:
 
 
 def require_label_coin(table: OutcomeTable, spec: CascadeSpec) -> None:
-    """Raises TableInvalid where the table's labels were drawn in another way than the cascade declares.
+    """Raises TableInvalid where the table's labels were drawn in another way than the cascade
+    declares.
 
-    Stored decisions take the declaration's word for it, so labels drawn otherwise would weigh what they do not.
+    Stored decisions take the declaration's word for it, so labels drawn otherwise would weigh what
+    they do not.
     """
     other = [str(coin) for coin in table.label_coin if coin is not None and coin != spec.label_coin]
     if other:
@@ -123,7 +127,9 @@ def _import_batch(
 
 
 def _require_past(batch: Sequence[Recorded], now: datetime) -> None:
-    """A decision that has not been made yet is one of a wrong clock, and its labels would be refused for it."""
+    """A decision that has not been made yet is one of a wrong clock, and its labels would be
+    refused for it.
+    """
     late = next((row.decision for row in batch if ahead(row.decision.occurred_at, now)), None)
     if late is not None:
         when = late.occurred_at.isoformat()

@@ -2,18 +2,21 @@
 
 What a table does not say is filled in by these rules, and by no guess beyond them:
 
-- Who was served: the column `role` where it is there. Otherwise a last tier that ran with a propensity below 1 was an
-  exploration; of the other tiers the highest was served and those below were superseded.
-- Propensities: where every tier ran on every query, each ran with certainty, so its run propensity is 1; where every
-  attempt has a label, so is its label propensity. In any other table an absent propensity stays unknown.
-- The exploration rate: the one propensity below 1 that the last tier's runs have; 0 where there is none, or several.
-- Times: the column `occurred_at`, else evenly over the span that was given. A label without a time of its own was made
-  when its query was served.
+- Who was served: the column `role` where it is there. Otherwise a last tier that ran with a
+  propensity below 1 was an exploration; of the other tiers the highest was served and those below
+  were superseded.
+- Propensities: where every tier ran on every query, each ran with certainty, so its run propensity
+  is 1; where every attempt has a label, so is its label propensity. In any other table an absent
+  propensity stays unknown.
+- The exploration rate: the one propensity below 1 that the last tier's runs have; 0 where there is
+  none, or several.
+- Times: the column `occurred_at`, else evenly over the span that was given. A label without a time
+  of its own was made when its query was served.
 - What the column `forecast` says is a judge's label, made when its query was served.
 - Ids: made of cascade, query and time, so that the same table imported again changes nothing.
 
-A superseded attempt carries the verdict that it had, an escalation without a bundle; a served one carries none, since
-nothing here kept it.
+A superseded attempt carries the verdict that it had, an escalation without a bundle; a served one
+carries none, since nothing here kept it.
 """
 
 import hashlib
@@ -24,8 +27,7 @@ from uuid import UUID
 
 import numpy as np
 
-from knowgate.errors import RecordInvalid
-from knowgate.records import (
+from knowgate._records.records import (
     Action,
     Attempt,
     Decision,
@@ -38,9 +40,10 @@ from knowgate.records import (
     Verdict,
     Window,
 )
+from knowgate.errors import RecordInvalid
 from services.errors import TableInvalid
-from services.history.columns import FloatArray
-from services.history.outcomes import OutcomeTable
+from services.outcome_tables.columns import FloatArray
+from services.outcome_tables.outcomes import OutcomeTable
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # where the ids of decisions begin
 UNDECIDED = Verdict(action=Action.ESCALATE, reason=Reason.NO_BUNDLE)
@@ -64,8 +67,9 @@ def recorded_decisions(
 ) -> Iterator[Recorded]:
     """Every query as a decision of `cascade`, in the table's order.
 
-    `span` is when queries happened whose time the table does not tell; `source` whose labels are that name none.
-    Raises TableInvalid where a time is missing, or where the roles of a query do not fit together.
+    `span` is when queries happened whose time the table does not tell; `source` whose labels are
+    that name none. Raises TableInvalid where a time is missing, or where the roles of a query do
+    not fit together.
     """
     reader = _Reader(
         table=table,

@@ -1,7 +1,8 @@
 """A process that a job starts: it ends with the job, whatever becomes of either.
 
-It leads a group of its own, so that what it starts in turn ends with it: after its time limit, when the scheduler is
-asked to stop, and when the job fails. First it is asked to, and a few seconds later it is made to.
+It leads a group of its own, so that what it starts in turn ends with it: after its time limit, when
+the scheduler is asked to stop, and when the job fails. First it is asked to, and a few seconds
+later it is made to.
 """
 
 import os
@@ -37,7 +38,9 @@ class Ended:
 def run_child(
     context: JobContext, command: Sequence[str], *, environment: Mapping[str, str], limit: timedelta
 ) -> Ended:
-    """Run `command` to its end. Raises ChildTooSlow after `limit`, and JobStopped when the scheduler is to stop."""
+    """Run `command` to its end. Raises ChildTooSlow after `limit`, and JobStopped when the
+    scheduler is to stop.
+    """
     ends_at = time.monotonic() + limit.total_seconds()
     with _group(command, environment) as process:
         while True:

@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 from knowgate import Window
 from services.jobs.job import JobContext, raise_if_stopping
 from services.jobs.timetable import ALL_CASCADES, last_due
-from services.shard_upkeep import keep_up
-from store import job_runs, partitions
+from services.vectors.shard_upkeep import keep_up
+from store import partitions
 from store.engine import transaction
-from store.job_runs import Claim
+from store.jobs import job_runs
+from store.jobs.job_runs import Claim
 
 log = logging.getLogger("knowgate.jobs")
 
@@ -25,7 +26,8 @@ EVERY = timedelta(hours=1)
 class CompactJob:
     """All cascades' shards lie under one URL; a missed window is made good by the next one.
 
-    Each shard is merged in a transaction of its own, and each of them is fenced: one that was overtaken moves nothing.
+    Each shard is merged in a transaction of its own, and each of them is fenced: one that was
+    overtaken moves nothing.
     """
 
     name = "compact"

@@ -1,15 +1,16 @@
 """What a job is, and the loop that runs the due ones.
 
-A windowed job has an effect once per cascade and window: the window is claimed in `job_run`, and the effect, the fence
-and the claim's end are one transaction, so a process that was killed or overtaken leaves nothing behind. A sweep
-has no windows: it works off rows that wait in the database, each of them claimed or guarded where it lies.
+A windowed job has an effect once per cascade and window: the window is claimed in `job_run`, and
+the effect, the fence and the claim's end are one transaction, so a process that was killed or
+overtaken leaves nothing behind. A sweep has no windows: it works off rows that wait in the
+database, each of them claimed or guarded where it lies.
 
 The loop, per cascade:
 1. ask the job which windows are due, earliest first;
 2. claim the next one; if somebody else holds it, leave the cascade to them;
 3. run the job while a thread keeps the claim alive, for as long as a job may take and no longer;
-4. on an error: say so, release the window for a later try, each later than the one before, go on with the next
-   cascade; so too where step 1 fails, as it does for a cascade that cannot be read;
+4. on an error: say so, release the window for a later try, each later than the one before, go on
+   with the next cascade; so too where step 1 fails, as it does for a cascade that cannot be read;
 5. when the scheduler is to stop: begin nothing more, and give the window back at once.
 """
 
@@ -30,10 +31,10 @@ from services.clock import Clock
 from services.durations import format_duration
 from services.errors import ServicesError
 from services.settings import Settings
-from store import job_runs
 from store.engine import transaction
 from store.errors import ClaimLost
-from store.job_runs import Claim
+from store.jobs import job_runs
+from store.jobs.job_runs import Claim
 
 log = logging.getLogger("knowgate.jobs")
 
@@ -90,7 +91,9 @@ class WindowedJob(Protocol):
         ...
 
     def run(self, context: JobContext, claim: Claim) -> str:
-        """Do it: fence, effect and finish in one transaction. Returns the outcome in a word or two."""
+        """Do it: fence, effect and finish in one transaction. Returns the outcome in a
+        word or two.
+        """
         ...
 
 
@@ -108,8 +111,9 @@ class Sweep(Protocol):
 def run_due(context: JobContext, job: WindowedJob) -> tuple[JobOutcome, ...]:
     """Run every due window of `job`, in order, and say what came of each.
 
-    A cascade whose windows cannot be told is left out for the sake of the others; where it is the only one, its error
-    is raised, so that a command which named it does not say that nothing was due.
+    A cascade whose windows cannot be told is left out for the sake of the others; where it is the
+    only one, its error is raised, so that a command which named it does not say that nothing was
+    due.
     """
     names = job.cascades(context)
     run = _run_cascade if len(names) == 1 else _run_beside_others
@@ -117,7 +121,9 @@ def run_due(context: JobContext, job: WindowedJob) -> tuple[JobOutcome, ...]:
 
 
 def run_sweep(context: JobContext, sweep: Sweep) -> int | None:
-    """Run `sweep` once; None where it failed, which is logged and leaves the rest to the next tick."""
+    """Run `sweep` once; None where it failed, which is logged and leaves the rest to
+    the next tick.
+    """
     try:
         return sweep.run(context)
     except JobStopped:
@@ -184,13 +190,14 @@ def _run_claimed(context: JobContext, job: WindowedJob, claim: Claim) -> str | N
 
 
 def retry_after(claim: Claim) -> timedelta:
-    """How long a window that failed waits: ever longer, and no longer than an eighth of a window, so that what is
-    looked at hourly is not left alone for hours.
+    """How long a window that failed waits: ever longer, and no longer than an eighth of a window,
+    so that what is looked at hourly is not left alone for hours.
 
     >>> start = datetime.fromisoformat("2026-01-01T00:00:00Z")
     >>> def claim(token, hours):
     ...     window = Window(start=start, end=start + timedelta(hours=hours))
-    ...     return Claim(id=None, job="", cascade="", window=window, owner="", token=token, lease_until=start)
+    ...     return Claim(id=None, job="", cascade="", window=window, owner="", token=token,
+    ...         lease_until=start)
     >>> [int(retry_after(claim(token, 24)).total_seconds() / 60) for token in (1, 2, 3, 7, 99)]
     [1, 2, 4, 60, 60]
     >>> str(retry_after(claim(99, 1)))
@@ -210,7 +217,9 @@ def _release(context: JobContext, claim: Claim, error: str | None, *, retry_at: 
 
 @contextmanager
 def kept_alive(context: JobContext, claim: Claim) -> Iterator[None]:
-    """Renew the claim's lease from a thread while the body runs; one that hangs loses it in the end."""
+    """Renew the claim's lease from a thread while the body runs; one that hangs loses it in the
+    end.
+    """
     done = threading.Event()
     every = context.settings.job_lease.total_seconds() / 3
     limit = context.settings.job_limit

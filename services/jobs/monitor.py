@@ -9,18 +9,20 @@ from sqlalchemy.orm import Session
 from knowgate import Window
 from services.jobs.job import JobContext
 from services.jobs.timetable import every_cascade, standing
-from services.jobs.windows import eventful_windows
-from store import decisions, job_runs
+from services.windows import eventful_windows
 from store.engine import reading
-from store.job_runs import Claim
+from store.jobs import job_runs
+from store.jobs.job_runs import Claim
+from store.traffic import decisions
 
 WINDOWS_PER_TICK = 500  # a scheduler that comes back after a long time lets other jobs have their turn
 LOOKED_BACK = timedelta(days=28)  # beyond the label horizon: the longest that a daily rule compares
 
 
 class MonitorJob:
-    """Windows are watched one by one, in order: the alarms consume time once. Empty ones from which nothing can follow
-    are passed over."""
+    """Windows are watched one by one, in order: the alarms consume time once. Empty ones from which
+    nothing can follow are passed over.
+    """
 
     name = "monitor"
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 
 from knowgate import Window
 from services.jobs.job import JobContext, WindowedJob
-from store import cascades
 from store.engine import reading
-from store.job_runs import Claim
+from store.jobs.job_runs import Claim
+from store.releases import cascades
 
 
 class OneCascade:

@@ -1,10 +1,11 @@
-"""`promote`: judges every certified bundle that nobody has judged, and puts the one that passes in force.
+"""`promote`: judges every certified bundle that nobody has judged, and puts the one that passes in
+force.
 
 - Of several that wait the newest is judged; the others are superseded.
-- Once a risk alarm has stopped the champion, bundles that were refused for its sake alone are judged again, newest
-  first: what they had to show against it they need not show any more.
-- A bundle that waits (for decisions since the alarm, or for a person) keeps its status and is looked at again. It is
-  said once, and at each look (`monitoring.looks`).
+- Once a risk alarm has stopped the champion, bundles that were refused for its sake alone are
+  judged again, newest first: what they had to show against it they need not show any more.
+- A bundle that waits (for decisions since the alarm, or for a person) keeps its status and is
+  looked at again. It is said once, and at each look (`monitoring.looks`).
 - Judged and swapped in one transaction: a check and what follows from it are never apart.
 """
 
@@ -14,25 +15,32 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from knowgate import codec
-from knowgate.assignment import Assignment
-from knowgate.bundle import read_bundle, read_document
+from knowgate._bundles.assignment import Assignment
+from knowgate._bundles.bundle import read_bundle, read_document
+from knowgate._wire import codec
 from knowgate.errors import BundleRefused, RecordInvalid
 from monitoring.looks import SinceRing, next_look, next_window
-from services import rollout
-from services.bundle_files import sealed_document
-from services.champions import condemned, last_ring, stop_in_force
 from services.errors import Refused
 from services.jobs.job import JobContext
 from services.jobs.respond import answer_waiting
-from services.promotion import Ground, PromotionCheck, check_damaged, check_promotion, refused_for_the_champion
-from services.rollout_state import Why
-from store import assignments, bundles, cascades, decisions, promotions
-from store.bundles import BundleRecord, BundleStatus
+from services.promotion import rollout
+from services.promotion.bundle_files import sealed_document
+from services.promotion.champions import condemned, last_ring, stop_in_force
+from services.promotion.promotion import (
+    Ground,
+    PromotionCheck,
+    check_damaged,
+    check_promotion,
+    refused_for_the_champion,
+)
+from services.promotion.rollout_state import Why
 from store.engine import reading, transaction
 from store.errors import BundleDamaged, GenerationMoved, RecordUnreadable
-from store.promotions import Outcome, PromotionRecord
-from store.rings import RingRecord
+from store.releases import assignments, bundles, cascades, promotions
+from store.releases.bundles import BundleRecord, BundleStatus
+from store.releases.promotions import Outcome, PromotionRecord
+from store.releases.rings import RingRecord
+from store.traffic import decisions
 
 log = logging.getLogger("knowgate.jobs")
 
@@ -62,7 +70,9 @@ def _judge_or_leave(context: JobContext, cascade: str) -> int:
 
 
 def _judge_cascade(context: JobContext, cascade: str) -> int:
-    """How many bundles something new was said of. Rings are answered first, so that the order of jobs is no matter."""
+    """How many bundles something new was said of. Rings are answered first, so that the order of
+    jobs is no matter.
+    """
     answer_waiting(context, cascade)
     with reading(context.engine) as session:
         waiting = _waiting(session, cascade)
@@ -80,7 +90,9 @@ def _judge_cascade(context: JobContext, cascade: str) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A check, and whether it said anything new: a bundle that waits as before is not written down again."""
+    """A check, and whether it said anything new: a bundle that waits as before is not written down
+    again.
+    """
 
     check: PromotionCheck
     news: bool
@@ -136,7 +148,9 @@ def _waiting(session: Session, cascade: str) -> tuple[BundleRecord, ...]:
 
 
 def _refused_for_the_champion(session: Session, cascade: str) -> tuple[BundleRecord, ...]:
-    """Bundles to be judged again since a risk alarm has stopped the champion, newest first; none where none did."""
+    """Bundles to be judged again since a risk alarm has stopped the champion, newest first; none
+    where none did.
+    """
     held = assignments.assignment(session, cascade)
     stop = None if held is None else stop_in_force(session, held)
     if stop is None or stop.decided_by is not None:
@@ -170,9 +184,11 @@ def _ids_refused(session: Session, cascade: str) -> set[str]:
 
 
 def _look(context: JobContext, bundle_id: str) -> SinceRing | None:
-    """The newest look at a bundle on the decisions after the last ring: a new one where it is due, else the one before.
+    """The newest look at a bundle on the decisions after the last ring: a new one where it is due,
+    else the one before.
 
-    None where there was no ring, where the bundle fails already for another reason, or where it is too early.
+    None where there was no ring, where the bundle fails already for another reason, or where it is
+    too early.
     """
     now = context.clock.now()
     with reading(context.engine) as session:

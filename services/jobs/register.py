@@ -1,4 +1,5 @@
-"""`register`: carries out what waits for MLflow, in a process of its own, since MLflow takes seconds to import.
+"""`register`: carries out what waits for MLflow, in a process of its own, since MLflow takes
+seconds to import.
 
 Nothing waits for it: a bundle is trained, judged and served from our store while MLflow is down.
 """
@@ -9,8 +10,8 @@ from datetime import timedelta
 from services.jobs.child import run_child
 from services.jobs.job import JobContext
 from services.jobs.train import TrainingDied, how_it_ended, trainer_environment
-from store import outbox
 from store.engine import reading
+from store.jobs import outbox
 
 TOPIC = "mlflow"
 LIMIT = timedelta(minutes=10)  # as long as its claims last, should MLflow never answer

@@ -1,13 +1,15 @@
-"""`respond`: answers every ring of the risk alarm. A fault may cost money, never accuracy: the cascade is stopped."""
+"""`respond`: answers every ring of the risk alarm. A fault may cost money, never accuracy: the
+cascade is stopped.
+"""
 
 import logging
 
-from services import rollout
-from services.champions import RISK
 from services.jobs.job import JobContext
-from store import rings
+from services.promotion import rollout
+from services.promotion.champions import RISK
 from store.engine import reading, transaction
 from store.errors import GenerationMoved, RecordUnreadable
+from store.releases import rings
 
 log = logging.getLogger("knowgate.jobs")
 

@@ -1,8 +1,8 @@
-"""`seal`: closes the ledger's open leaves into a batch, for all cascades together, every `schedule.seal_every`,
-and exports the signed head of what is sealed.
+"""`seal`: closes the ledger's open leaves into a batch, for all cascades together, every
+`schedule.seal_every`, and exports the signed head of what is sealed.
 
-The head is written after the commit. Where that fails the seal stands, the log says so, and the next one is written in
-its place: a head speaks of all batches before it.
+The head is written after the commit. Where that fails the seal stands, the log says so, and the
+next one is written in its place: a head speaks of all batches before it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,9 +14,10 @@ from knowgate import Window
 from services.audit.head_export import export_head
 from services.jobs.job import JobContext
 from services.jobs.timetable import ALL_CASCADES, last_due, seal_every
-from store import job_runs, ledger
 from store.engine import transaction
-from store.job_runs import Claim
+from store.jobs import job_runs
+from store.jobs.job_runs import Claim
+from store.ledger import ledger
 
 
 class SealJob:

@@ -1,15 +1,19 @@
-"""Where a windowed job stands: what its windows are cut by, up to when they are done, and what is due."""
+"""Where a windowed job stands: what its windows are cut by, up to when they are done, and what is
+due.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from knowgate._records.records import Window
 from knowgate.errors import RecordInvalid
-from knowgate.records import Window
 from knowgate.spec import CascadeSpec, Schedule
 from services.jobs.job import JobContext
-from services.jobs.windows import EPOCH, last_due_window
-from store import cascades, decisions, job_runs
+from services.windows import EPOCH, last_due_window
 from store.engine import reading
+from store.jobs import job_runs
+from store.releases import cascades
+from store.traffic import decisions
 
 ALL_CASCADES = "*"  # the name under which a job over all of them keeps its watermark
 
@@ -21,8 +25,9 @@ def every_cascade(context: JobContext) -> Sequence[str]:
 
 
 def standing(context: JobContext, job: str, cascade: str) -> tuple[CascadeSpec, datetime] | None:
-    """The cascade, and the end of the last finished window of `job`, or the first decision's time before
-    there is one; None before the first decision."""
+    """The cascade, and the end of the last finished window of `job`, or the first decision's time
+    before there is one; None before the first decision.
+    """
     with reading(context.engine) as session:
         spec = cascades.cascade(session, cascade)
         done_until = job_runs.watermark(session, job, cascade, until=context.clock.now())
@@ -46,7 +51,9 @@ def seal_every(context: JobContext) -> timedelta:
 
 
 def last_due(context: JobContext, job: str, *, every: timedelta) -> tuple[Window, ...]:
-    """The latest due window of `job` over all cascades together, which makes good every missed one; () before it."""
+    """The latest due window of `job` over all cascades together, which makes good every missed one;
+    () before it.
+    """
     now = context.clock.now()
     with reading(context.engine) as session:
         done_until = job_runs.watermark(session, job, ALL_CASCADES, until=now) or EPOCH

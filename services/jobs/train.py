@@ -1,12 +1,13 @@
-"""`train`: starts the trainer as a process of its own and waits for it, for as long as a job may take.
+"""`train`: starts the trainer as a process of its own and waits for it, for as long as a job may
+take.
 
-A training window of decision time ends a label horizon before the job's window does, so that every row in it is
-mature; it is read as of the job's window end, so that a late or repeated run sees the same labels. The trainer
-publishes and ends the claim in one transaction; this side only starts it, passes on what it says and lets it be
-repeated when it died.
+A training window of decision time ends a label horizon before the job's window does, so that every
+row in it is mature; it is read as of the job's window end, so that a late or repeated run sees the
+same labels. The trainer publishes and ends the claim in one transaction; this side only starts it,
+passes on what it says and lets it be repeated when it died.
 
-The trainer knows the limit too and ends itself, with the place where it stood in its last words: its scheduler may be
-gone by then. A little later it is ended from here.
+The trainer knows the limit too and ends itself, with the place where it stood in its last words:
+its scheduler may be gone by then. A little later it is ended from here.
 """
 
 import json
@@ -22,11 +23,11 @@ from services.errors import ServicesError
 from services.jobs.child import Ended, run_child
 from services.jobs.job import JobContext
 from services.jobs.timetable import every_cascade, standing
-from services.jobs.windows import last_due_window
 from services.settings import child_environment
-from store import cascades
+from services.windows import last_due_window
 from store.engine import reading
-from store.job_runs import Claim
+from store.jobs.job_runs import Claim
+from store.releases import cascades
 
 log = logging.getLogger("knowgate.jobs")
 
@@ -76,7 +77,9 @@ def how_it_ended(done: Ended) -> str:
 
 
 def last_words(errors: str) -> str:
-    """The end of what a process wrote; of one that came to its time limit, where it stood, which it says first."""
+    """The end of what a process wrote; of one that came to its time limit, where it stood, which it
+    says first.
+    """
     text = errors.strip()
     stood = text.rfind("Timeout (")
     return text[-TOLD_AT_MOST:] if stood < 0 else text[stood : stood + TOLD_AT_MOST]
@@ -138,7 +141,9 @@ def trainer_arguments(context: JobContext, claim: Claim) -> list[str]:
 
 
 def trainer_environment(context: JobContext) -> dict[str, str]:
-    """Addresses travel in the environment: they may carry passwords, and arguments show in process lists."""
+    """Addresses travel in the environment: they may carry passwords, and arguments show in process
+    lists.
+    """
     settings = context.settings
     return child_environment(
         {

@@ -1,4 +1,6 @@
-"""One cascade's page: what is in force, how it does, what was decided about it and what its runtimes say."""
+"""One cascade's page: what is in force, how it does, what was decided about it and what its
+runtimes say.
+"""
 
 import json
 from dataclasses import dataclass
@@ -6,19 +8,21 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from knowgate.assignment import Assignment
+from knowgate._bundles.assignment import Assignment
 from knowgate.spec import CascadeSpec
 from services.api.cascades import summary_of
 from services.api.wire import CascadeSummary
 from services.pages.charts import Chart, chart
 from services.pages.figures_shown import CHARTS, TIER_CHARTS, TILES, Shown, newest, shown
-from store import alerts, assignments, bundles, cascades, certifications, figures, labels, promotions
-from store.alerts import AlertRecord
-from store.assignments import Acknowledgement
-from store.bundles import BundleRecord
-from store.certifications import CertificationRecord
-from store.figures import FigureRow
-from store.promotions import PromotionRecord
+from store.releases import assignments, bundles, cascades, certifications, promotions
+from store.releases.assignments import Acknowledgement
+from store.releases.bundles import BundleRecord
+from store.releases.certifications import CertificationRecord
+from store.releases.promotions import PromotionRecord
+from store.traffic import labels
+from store.watching import alerts, figures
+from store.watching.alerts import AlertRecord
+from store.watching.figures import FigureRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

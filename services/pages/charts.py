@@ -1,7 +1,7 @@
 """A figure over time as a line chart: the geometry, which the template draws as SVG.
 
-What is mature is drawn solid with its interval; what may still move is drawn lighter. A window without a value leaves
-a gap: a line drawn over it would be a figure nobody measured.
+What is mature is drawn solid with its interval; what may still move is drawn lighter. A window
+without a value leaves a gap: a line drawn over it would be a figure nobody measured.
 """
 
 import math
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from store.figures import FigureRow
+from store.watching.figures import FigureRow
 
 WIDTH, HEIGHT = 460, 190
 SHARES = ("drop", "share", "rate", "coverage", "cbpe", "overconfidence")
@@ -172,7 +172,9 @@ def _series(name: str, tone: int, rows: Sequence[FigureRow], x: _Scale, y: _Scal
 
 
 def _stretches(rows: Sequence[FigureRow]) -> list[list[FigureRow]]:
-    """Unbroken runs of values of one maturity; a run that follows another begins at its last point."""
+    """Unbroken runs of values of one maturity; a run that follows another begins at its
+    last point.
+    """
     runs: list[list[FigureRow]] = []
     last: FigureRow | None = None
     for row in rows:

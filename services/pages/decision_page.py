@@ -1,7 +1,7 @@
 """One decision's page: why the query went where it went.
 
-The sentences are made from the stored verdict alone: what the gates saw and what they were set to when it happened,
-not what today's bundle would say.
+The sentences are made from the stored verdict alone: what the gates saw and what they were set to
+when it happened, not what today's bundle would say.
 """
 
 import json
@@ -11,14 +11,16 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from knowgate.records import Attempt, Decision, GateOutcome, Reason, Role
+from knowgate._records.records import Attempt, Decision, GateOutcome, Reason, Role
 from knowgate.spec import CascadeSpec
-from store import bundles, cascades, decisions, labels, ledger
-from store.bundles import BundleRecord
-from store.decisions import StoredDecision
 from store.errors import BundleUnknown
-from store.labels import StoredLabel
-from store.undeclared import undeclared_models
+from store.ledger import ledger
+from store.releases import bundles, cascades
+from store.releases.bundles import BundleRecord
+from store.traffic import decisions, labels
+from store.traffic.decisions import StoredDecision
+from store.traffic.labels import StoredLabel
+from store.traffic.undeclared import undeclared_models
 
 GATE_NAMES = {
     Reason.P_T: "probability of the answer's token",

@@ -1,13 +1,14 @@
 """Which figures a page shows, in which order, and what they are called.
 
-A few are tiles, some are charts, and every figure that is stored is in the table at the end, the unknown ones too.
+A few are tiles, some are charts, and every figure that is stored is in the table at the end, the
+unknown ones too.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.pages.charts import tell
-from store.figures import FigureRow
+from store.watching.figures import FigureRow
 
 TILES = ("savings_usd", "savings_gflops", "drop", "accuracy_cascade", "retained_share")
 # A chart's title and its figures of the whole cascade.
@@ -67,7 +68,9 @@ def title_of(name: str) -> str:
 
 
 def newest(rows: Sequence[FigureRow], name: str) -> FigureRow | None:
-    """The figure of the newest window that has one: a mature one first, since it will not move any more."""
+    """The figure of the newest window that has one: a mature one first, since it will not move any
+    more.
+    """
     held = [row for row in rows if row.name == name]
     known = [row for row in held if row.value is not None] or held
     return max(known, key=lambda row: (row.mature, row.window.end), default=None)

@@ -8,7 +8,8 @@ from services.api.cascades import summary_of
 from services.api.wire import CascadeSummary
 from services.pages.charts import Chart, chart
 from services.pages.figures_shown import Shown, newest, shown, title_of
-from store import cascades, figures
+from store.releases import cascades
+from store.watching import figures
 
 COLUMNS = ("savings_usd", "drop", "retained_share")
 

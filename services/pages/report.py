@@ -1,4 +1,6 @@
-"""A cascade's page as one file that needs no server: for an archive, a mail, or the end of a simulation."""
+"""A cascade's page as one file that needs no server: for an archive, a mail, or the end of a
+simulation.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,4 +1,6 @@
-"""The pages' addresses. Who may not look is sent to the sign-in page; nothing here changes anything but the cookie."""
+"""The pages' addresses. Who may not look is sent to the sign-in page; nothing here changes anything
+but the cookie.
+"""
 
 import re
 from typing import Any
@@ -7,17 +9,17 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from services.api.auth import COOKIE, has_page_access, may_read
-from services.api.bodies import Form
-from services.api.conditional import conditional
-from services.api.context import Context, InContext
+from services.http.auth import COOKIE, has_page_access, may_read
+from services.http.bodies import Form
+from services.http.conditional import conditional
+from services.http.context import Context, InContext
 from services.pages import cascade_page, decision_page, overview
 from services.pages.decision_page import GATE_NAMES
 from services.pages.rendering import FOLDER, templates
 from services.settings import Auth
-from store.decisions import find_decision
 from store.engine import reading
 from store.errors import BundleDamaged, CascadeUnknown, DecisionUnknown
+from store.traffic.decisions import find_decision
 
 router = APIRouter(include_in_schema=False)
 SIGN_IN = "/sign-in"

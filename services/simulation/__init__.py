@@ -1,1 +1,3 @@
-"""Whole deployments on a simulated clock: real API, database, jobs and runtime; only the time is played."""
+"""Whole deployments on a simulated clock: real API, database, jobs and runtime; only the time is
+played.
+"""

@@ -1,7 +1,8 @@
-"""A simulation of an outcome table: what is wanted is checked as a whole, then a stage is made and the table played.
+"""A simulation of an outcome table: what is wanted is checked as a whole, then a stage is made and
+the table played.
 
-Playing takes minutes, so everything that would make it pointless is refused first: a table of which nothing could be
-certified, options out of range, a folder that holds something.
+Playing takes minutes, so everything that would make it pointless is refused first: a table of which
+nothing could be certified, options out of range, a folder that holds something.
 """
 
 import math
@@ -14,8 +15,8 @@ from pathlib import Path
 from knowgate.policy import PolicyKind
 from knowgate.spec import CascadeSpec, Targets
 from services.errors import InputInvalid
-from services.history.certifiable import refuse_untelling
-from services.history.outcomes import OutcomeTable
+from services.outcome_tables.certifiable import refuse_untelling
+from services.outcome_tables.outcomes import OutcomeTable
 from services.settings import Settings
 from services.simulation.play import Player, Progress
 from services.simulation.recorded import Recorded, parsed_sizes, recorded_spec, supported_rule

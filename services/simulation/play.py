@@ -4,7 +4,8 @@ Per block of time:
 1. every query goes through the cascade as a serving process would take it, exploration included;
 2. decisions are shipped, and the labels that are due are sent;
 3. the clock moves, the jobs look for work, the runtime for a new assignment.
-What every tier would have answered is known here, so accuracy and savings are counted and not estimated.
+What every tier would have answered is known here, so accuracy and savings are counted and not
+estimated.
 """
 
 import heapq

@@ -1,8 +1,9 @@
-"""Recorded outcomes as answers: an outcome table of at least two tiers, played as if it were today's traffic.
+"""Recorded outcomes as answers: an outcome table of at least two tiers, played as if it were
+today's traffic.
 
-What a table lacks is assumed, and said: without token counts every query takes the same number, without times the
-queries come evenly, without prices a model costs what its parameters do, without parameters a model's name tells
-them ("…70b").
+What a table lacks is assumed, and said: without token counts every query takes the same number,
+without times the queries come evenly, without prices a model costs what its parameters do, without
+parameters a model's name tells them ("…70b").
 """
 
 import re
@@ -14,7 +15,7 @@ import numpy as np
 from knowgate.policy import PolicyKind
 from knowgate.spec import Alarms, CascadeSpec, Horizons, Price, Privacy, Schedule, Targets, TierSpec
 from services.errors import InputInvalid
-from services.history.outcomes import OutcomeTable
+from services.outcome_tables.outcomes import OutcomeTable
 from services.simulation.traffic import Answer, Asked
 
 USD_PER_MILLION_TOKENS_PER_BILLION_PARAMETERS = 0.02
@@ -102,7 +103,9 @@ def parsed_sizes(text: str) -> tuple[float, ...]:
 
 
 def supported_rule(table: OutcomeTable, rule: PolicyKind) -> PolicyKind:
-    """`rule`, where the table's signals allow it: recorded outcomes carry no hidden states, so only p_t is left."""
+    """`rule`, where the table's signals allow it: recorded outcomes carry no hidden states, so only
+    p_t is left.
+    """
     if rule is not PolicyKind.P_T:
         raise InputInvalid(f"--rule is {rule}: recorded outcomes carry no hidden states to train on; use p_t")
     return rule

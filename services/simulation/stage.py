@@ -1,7 +1,8 @@
 """The stage: everything a deployment has, on one machine and one clock that is set by hand.
 
-Nothing is replaced but the time. The API is a real server on loopback, the runtime polls it, the spool ships to it, the
-jobs are those of the scheduler, and training and registration run as the processes they always are.
+Nothing is replaced but the time. The API is a real server on loopback, the runtime polls it, the
+spool ships to it, the jobs are those of the scheduler, and training and registration run as the
+processes they always are.
 """
 
 import contextlib
@@ -18,30 +19,33 @@ import uvicorn
 from sqlalchemy import Engine
 
 from knowgate import Cascade, Label, Spool
-from knowgate.client import Client
-from knowgate.shipper import Shipper
+from knowgate._shipping.client import Client
+from knowgate._shipping.shipper import Shipper
 from knowgate.spec import CascadeSpec
-from services import rollout
-from services.api.app import create_app
 from services.clock import SimulatedClock
 from services.database import open_database
 from services.errors import ServicesError
 from services.jobs.job import JobContext, JobOutcome
-from services.scheduler import tick_all
+from services.jobs.scheduler import tick_all
+from services.promotion import rollout
 from services.settings import Settings, hash_key, read_settings
-from store import cascades
+from services.web.app import create_app
 from store.engine import transaction
+from store.releases import cascades
 from store.tokens import TokenRole, create_token
 
 LABELS_PER_REQUEST = 1000
-# The runtime is polled by the stage at every step, so its own thread only has to keep out of the way.
+# The runtime is polled by the stage at every step, so its own thread only has to keep out of the
+# way.
 POLL_INTERVAL_S = 3600.0
 
 
 def simulated_settings(directory: Path, *, seed: int) -> Settings:
-    """The settings of a deployment that lies wholly in `directory`, whatever this process's environment says.
+    """The settings of a deployment that lies wholly in `directory`, whatever this process's
+    environment says.
 
-    Its hash key follows from the seed, so that exploration and sampling fall the same way in every run.
+    Its hash key follows from the seed, so that exploration and sampling fall the same way in every
+    run.
     """
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "hash.key").write_text(hashlib.sha256(f"simulation {seed}".encode()).hexdigest())

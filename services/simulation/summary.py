@@ -1,19 +1,23 @@
-"""What a played deployment came to: counted truth, what was certified, what was alarmed, what can be proven."""
+"""What a played deployment came to: counted truth, what was certified, what was alarmed, what can
+be proven.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from knowgate import Window
-from knowgate.bundle import read_document
-from knowgate.bundle_documents import CertificateDocument
+from knowgate._bundles.bundle import read_document
+from knowgate._bundles.bundle_documents import CertificateDocument
 from services.audit.replay_stored import replay_window
 from services.audit.verify import verify_ledger
-from services.jobs.windows import EPOCH
 from services.simulation.play import Played
 from services.simulation.stage import Stage
-from store import alerts, assignments, bundles, ledger
+from services.windows import EPOCH
 from store.engine import reading, transaction
-from store.labels import label_count
+from store.ledger import ledger
+from store.releases import assignments, bundles
+from store.traffic.labels import label_count
+from store.watching import alerts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +40,9 @@ class Savings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Auroc:
-    """Of the latest promoted bundle's signals, on the rows that certified it; None where a signal is not there."""
+    """Of the latest promoted bundle's signals, on the rows that certified it; None where a signal
+    is not there.
+    """
 
     p_t: float | None
     p_ik: float | None
@@ -61,7 +67,9 @@ class AlertLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """`late` came after the horizon; `mature` are labels of decisions that are older than the horizon."""
+    """`late` came after the horizon; `mature` are labels of decisions that are older than the
+    horizon.
+    """
 
     sent: int
     late: int

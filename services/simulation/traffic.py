@@ -1,4 +1,6 @@
-"""Traffic: questions at their times, what each tier answers, and labels that come later and only for some."""
+"""Traffic: questions at their times, what each tier answers, and labels that come later and only
+for some.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +25,9 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What one tier makes of a query, and whether it is right: known here, told to the service only by a label."""
+    """What one tier makes of a query, and whether it is right: known here, told to the service only
+    by a label.
+    """
 
     text: str | None
     correct: float
@@ -56,7 +60,9 @@ class Labelling:
 
 
 def steps(queries: Sequence[Asked], every: timedelta) -> Iterator[tuple[datetime, list[Asked]]]:
-    """The queries, which are in order of time, in blocks; each with the time at which its block ends."""
+    """The queries, which are in order of time, in blocks; each with the time at which its block
+    ends.
+    """
     if not queries:
         return
     end = queries[0].at + every

@@ -1,8 +1,9 @@
 """A run of cells of one column as an Arrow array of its kind, or the first cell that is not of it.
 
-CSV holds texts alone, so a number is what is spelled like one; JSON and Parquet have kinds of their own, and there a
-text is no number. A whole number in a column of texts has one spelling, so it stands for its digits; a number with a
-fraction has many (1.0, 1e0), so it is refused, as are truth values and times.
+CSV holds texts alone, so a number is what is spelled like one; JSON and Parquet have kinds of their
+own, and there a text is no number. A whole number in a column of texts has one spelling, so it
+stands for its digits; a number with a fraction has many (1.0, 1e0), so it is refused, as are truth
+values and times.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from knowgate.storable import fault_of_text
+from knowgate._wire.storable import fault_of_text
 from store.files.wanted import NULL_WORDS, CellRefused
 
 Build = Callable[[Sequence[Any]], pa.Array]
@@ -87,7 +88,9 @@ def json_truths(cells: Sequence[Any]) -> pa.Array:
 
 
 def without_nul(column: Any) -> Any:
-    """The column of texts. Raises CellRefused for one with a NUL character, which no database column can hold."""
+    """The column of texts. Raises CellRefused for one with a NUL character, which no database
+    column can hold.
+    """
     held = pc.fill_null(pc.match_substring(column, "\0"), False)
     if pc.any(held).as_py():
         index = pc.index(held, True).as_py()

@@ -1,10 +1,12 @@
-"""CSV as RFC 4180 has it: a row that departs from it is refused with its line, never joined with its neighbours.
+"""CSV as RFC 4180 has it: a row that departs from it is refused with its line, never joined with
+its neighbours.
 
-A quote may open a cell, close it, or stand twice for itself; anywhere else it says that texts were written without
-quoting, and then nobody knows where a row ends. Python's reader finds the ends of rows, strictly; what it lets pass (a
-quote within a cell that none opened) is looked for in those rows that hold a quote at all. Two stray quotes may pair at
-the edges of cells, as a quoted text with line breaks does: where the lines between read as rows by themselves, nobody
-would know which it was, and they are refused.
+A quote may open a cell, close it, or stand twice for itself; anywhere else it says that texts were
+written without quoting, and then nobody knows where a row ends. Python's reader finds the ends of
+rows, strictly; what it lets pass (a quote within a cell that none opened) is looked for in those
+rows that hold a quote at all. Two stray quotes may pair at the edges of cells, as a quoted text
+with line breaks does: where the lines between read as rows by themselves, nobody would know which
+it was, and they are refused.
 """
 
 import csv
@@ -114,7 +116,9 @@ class CsvRows:
                 raise at_line(self._file, start, SWALLOWS.format(line=swallowed))
 
     def _reads_alone(self, line: str) -> bool:
-        """Whether a line by itself has as many cells as the head, with numbers where the head has them."""
+        """Whether a line by itself has as many cells as the head, with numbers where the head has
+        them.
+        """
         cells = WITHIN.sub("", line.rstrip("\r\n")).split(",")
         if len(cells) != len(self.names):
             return False

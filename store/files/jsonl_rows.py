@@ -1,4 +1,6 @@
-"""JSON lines, one object each: what JSON does not have (NaN, a name twice) is refused with its line."""
+"""JSON lines, one object each: what JSON does not have (NaN, a name twice) is refused with its
+line.
+"""
 
 import json
 from collections.abc import Iterator

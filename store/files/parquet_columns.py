@@ -1,4 +1,6 @@
-"""Columns of a Parquet file by the kind that the file declares; a kind that is not the wanted one is refused."""
+"""Columns of a Parquet file by the kind that the file declares; a kind that is not the wanted one
+is refused.
+"""
 
 from pathlib import Path
 from typing import Any

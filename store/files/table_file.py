@@ -1,9 +1,10 @@
 """One reader for users' files of rows, chosen by the file's name: CSV, JSONL or Parquet.
 
-A text is the text that stands in the file, whatever it looks like; a number is a number. A row that cannot be read as
-it stands is refused with its line, and never joined with another, filled up or left out. Arrow reads Parquet, whose
-columns have kinds. It reads CSV and JSON by guessing kinds (an id becomes a float, a text a time) and joins rows across
-a stray quote, so those two are read by Python's own readers, a run of rows at a time.
+A text is the text that stands in the file, whatever it looks like; a number is a number. A row that
+cannot be read as it stands is refused with its line, and never joined with another, filled up or
+left out. Arrow reads Parquet, whose columns have kinds. It reads CSV and JSON by guessing kinds (an
+id becomes a float, a text a time) and joins rows across a stray quote, so those two are read by
+Python's own readers, a run of rows at a time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,8 +59,8 @@ class TableFile:
 def read_table_file(path: Path, wanted: Wanted) -> TableFile:
     """The file's rows.
 
-    Raises FileRefused for a file that is missing, of an unknown kind or without rows, or that names a column twice, and
-    for a line or a cell that cannot be read as it stands.
+    Raises FileRefused for a file that is missing, of an unknown kind or without rows, or that names
+    a column twice, and for a line or a cell that cannot be read as it stands.
     """
     if path.suffix not in SUFFIXES:
         raise FileRefused(f"{path}: {path.suffix or 'no suffix'!r} is not a table; use {', '.join(SUFFIXES)}")
@@ -117,7 +118,9 @@ class _Columns:
         self._rows = 0
 
     def add(self, run: Mapping[str, Sequence[Any]], starts: Sequence[int]) -> None:
-        """A run's cells by column, and the line that each row begins at; an absent column is null."""
+        """A run's cells by column, and the line that each row begins at; an absent
+        column is null.
+        """
         for name, (kind, build) in self.wanted.items():
             if name not in run:
                 self._runs[name].append(pa.nulls(len(starts), KINDS[kind]))

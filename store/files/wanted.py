@@ -56,7 +56,8 @@ def cell_fault(file: str, name: str, row: int, line: int | None, value: object, 
 
 
 def told_of_lines(file: Path, rows: int, lines: int | None) -> str | None:
-    """How many lines of a file are no row of their own, if any are: a stray quote may have eaten some.
+    """How many lines of a file are no row of their own, if any are: a stray quote may have eaten
+    some.
 
     >>> told_of_lines(Path("a.csv"), 1, 3)
     'a.csv: 1 rows read, 3 lines in the file: 1 lie within quoted texts or are empty'

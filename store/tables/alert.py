@@ -32,7 +32,9 @@ class AlertRow(Base):
 
 
 class RingRow(Base):
-    """One time that an alert was raised: the first opened it, further ones came while it was open."""
+    """One time that an alert was raised: the first opened it, further ones came while
+    it was open.
+    """
 
     __tablename__ = "ring"
 

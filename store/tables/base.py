@@ -1,7 +1,8 @@
 """What all tables share: the naming of constraints, aware times, JSON, and ids that sort by time.
 
-Constraint names are fixed, so that a migration can name what it changes on both databases. Ids are UUIDs: native on
-PostgreSQL, 32 hex digits on SQLite; both sort a UUIDv7 by its time. Times are kept in UTC and come back aware.
+Constraint names are fixed, so that a migration can name what it changes on both databases. Ids are
+UUIDs: native on PostgreSQL, 32 hex digits on SQLite; both sort a UUIDv7 by its time. Times are kept
+in UTC and come back aware.
 """
 
 from datetime import UTC, datetime

@@ -1,6 +1,7 @@
 """Decisions and the fingerprints of the models that made them.
 
-Partitioned by month of the UUIDv7 on PostgreSQL, so the primary key alone bounds a window of decision time.
+Partitioned by month of the UUIDv7 on PostgreSQL, so the primary key alone bounds a window of
+decision time.
 """
 
 from datetime import datetime

@@ -1,7 +1,8 @@
 """Labels, append-only, and those that came before their decision.
 
-A label's key is what it says about which attempt, so one that repeats exactly finds itself there. A label that came
-first waits in a table of its own: there it has no attempt yet to refer to, and it moves when the decision arrives.
+A label's key is what it says about which attempt, so one that repeats exactly finds itself there. A
+label that came first waits in a table of its own: there it has no attempt yet to refer to, and it
+moves when the decision arrives.
 """
 
 from datetime import datetime
@@ -39,7 +40,9 @@ class LabelRow(Base):
 
 
 class WaitingLabelRow(Base):
-    """A label whose decision has not arrived yet; named by the decision's id or by the user's own."""
+    """A label whose decision has not arrived yet; named by the decision's id or by the
+    user's own.
+    """
 
     __tablename__ = "waiting_label"
     __table_args__ = (

@@ -1,6 +1,7 @@
 """The ledger: salted leaves, and the sealed batches that commit to them.
 
-Leaves carry no sequence, since one would serialise ingestion; the order within a batch is that of the leaf hashes.
+Leaves carry no sequence, since one would serialise ingestion; the order within a batch is that of
+the leaf hashes.
 """
 
 from datetime import datetime

@@ -1,4 +1,5 @@
-"""What monitoring concluded: figures of cohorts, drift reports, and the state its alarms carry from run to run.
+"""What monitoring concluded: figures of cohorts, drift reports, and the state its alarms carry from
+run to run.
 
 The whole cascade is tier -1 and slice '' in a key, since a NULL in a key is equal to nothing.
 """

@@ -1,4 +1,6 @@
-"""Where hidden states lie: safetensors shards under a URL, and the row of each attempt's vector in one."""
+"""Where hidden states lie: safetensors shards under a URL, and the row of each attempt's vector in
+one.
+"""
 
 from datetime import datetime
 from uuid import UUID

@@ -1,4 +1,6 @@
-"""The certification benchmark chooses what the product chooses, and its rivals what their formulas say."""
+"""The certification benchmark chooses what the product chooses, and its rivals what their formulas
+say.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""The extraction benchmark compares like with like: all three ways give every prompt the same vector."""
+"""The extraction benchmark compares like with like: all three ways give every prompt the same
+vector.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""From answers to the paper's figures: the rule is the paper's, and what teaches is never what is asked."""
+"""From answers to the paper's figures: the rule is the paper's, and what teaches is never what is
+asked.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +17,8 @@ from benchmarks.paper.published import SETTINGS
 from benchmarks.paper.reproduce import reproduce
 from benchmarks.paper.stand_ins import StandIn
 from benchmarks.paper.table import render
-from knowgate.records import Fingerprint
-from training.probe_settings import FitSettings
+from knowgate._records.records import Fingerprint
+from training.probes.probe_settings import FitSettings
 
 QUICK = FitSettings(penalties=(0.3,), mlp_penalties=(), max_epochs=25)
 FINGERPRINT = Fingerprint(
@@ -33,7 +35,9 @@ FINGERPRINT = Fingerprint(
 
 
 def answers(model: str, n: int = 1200, *, seed: int = 0, start: int = 0, **changes: Any) -> ModelAnswers:
-    """A model that is right where its state says so more often than not; states only for the small one."""
+    """A model that is right where its state says so more often than not; states only for the small
+    one.
+    """
     draw = np.random.default_rng(seed)
     knows = draw.random(n) < 0.6
     p_t = np.where(knows, draw.uniform(0.7, 1.0, n), draw.uniform(0.3, 0.95, n))

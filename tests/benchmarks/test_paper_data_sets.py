@@ -1,4 +1,6 @@
-"""The published files' formats are read, the same question gets the same id, and what lacks something is named."""
+"""The published files' formats are read, the same question gets the same id, and what lacks
+something is named.
+"""
 
 import csv
 import json

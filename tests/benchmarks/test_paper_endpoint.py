@@ -1,4 +1,6 @@
-"""A real HTTP server on loopback speaks chat completions: answers, probabilities, tokens, and failures."""
+"""A real HTTP server on loopback speaks chat completions: answers, probabilities, tokens, and
+failures.
+"""
 
 import json
 import math

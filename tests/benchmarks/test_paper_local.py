@@ -1,6 +1,8 @@
-"""Real models are asked the way they expect: letters as their tokenizer spells them, no reasoning block, in words.
+"""Real models are asked the way they expect: letters as their tokenizer spells them, no reasoning
+block, in words.
 
-By their hub names, models and data sets come from a cache in the hub's own layout, with no network at all.
+By their hub names, models and data sets come from a cache in the hub's own layout, with no network
+at all.
 """
 
 import json
@@ -21,7 +23,7 @@ from benchmarks.paper.catalogue import CATALOGUE, model_named
 from benchmarks.paper.errors import PaperError
 from benchmarks.paper.local import answer_locally, layers_to_keep, load, spelled_options
 from benchmarks.paper.questions import choice_question, open_question
-from services.history.outcomes import read_outcomes
+from services.outcome_tables.outcomes import read_outcomes
 
 ROOT = Path(__file__).resolve().parents[2]
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -185,7 +187,9 @@ def offline(cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def cached_data_set(cache: Path, data_set: str) -> None:
-    """The data set's file in its published format, two questions long, where the hub would put it."""
+    """The data set's file in its published format, two questions long, where the hub
+    would put it.
+    """
     if data_set == "mmlu":
         folder = snapshot(cache, "dataset", "cais/mmlu") / "all"
         folder.mkdir()

@@ -1,4 +1,6 @@
-"""What the runtime benchmark times is whole decisions, nearly all of them retained, and the peers' same probability."""
+"""What the runtime benchmark times is whole decisions, nearly all of them retained, and the peers'
+same probability.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""The benchmark of shard reading at a small size: it reads the same as the plain file and tells every figure."""
+"""The benchmark of shard reading at a small size: it reads the same as the plain file and tells
+every figure.
+"""
 
 import math
 import tempfile

@@ -1,4 +1,6 @@
-"""Whoever changes anything that was written is found out, or it stands on the list of what is not covered."""
+"""Whoever changes anything that was written is found out, or it stands on the list of what is not
+covered.
+"""
 
 from pathlib import Path
 
@@ -8,9 +10,9 @@ from sqlalchemy.orm import Session
 from benchmarks import tampering
 from benchmarks.tampering_changes import CHANGES, TABLES, make
 from services.audit.verify import verify_ledger
-from store.coverage import COVERED, NOT_COVERED, RESIDUES
 from store.engine import reading
-from store.states import pages
+from store.sealing.coverage import COVERED, NOT_COVERED, RESIDUES
+from store.sealing.states import pages
 
 
 def test_a_change_of_every_kind_on_every_table_is_found_or_listed(tmp_path: Path) -> None:

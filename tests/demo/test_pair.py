@@ -1,4 +1,6 @@
-"""The committed model pair loads as any Hugging Face model does, and the small one really knows less."""
+"""The committed model pair loads as any Hugging Face model does, and the small one really knows
+less.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from safetensors import safe_open
 from demo.facts import Question, load_questions, traffic, withheld_ids
 from demo.pair import MODELS, Answers, answer_batch, load
 from demo.train_models import EVALUATION_MIX
-from evidence.quality import auroc
+from evidence.signals.quality import auroc
 
 COUNT = 1_500
 NAMES = ("small", "large")
@@ -137,5 +139,6 @@ def test_the_training_log_is_about_the_committed_files(said: dict[str, Answers],
         entry = log["models"][name]
         assert entry["bytes"] == sum(file.stat().st_size for file in (MODELS / name).iterdir())
         assert len(entry["epochs"]) == entry["recipe"]["epochs"]
-        # Two samples of 1500 and 6000 draws: four standard errors of their difference at the worst share of one half.
+        # Two samples of 1500 and 6000 draws: four standard errors of their difference at the worst
+        # share of one half.
         assert _accuracy(said[name], asked) == pytest.approx(entry["evaluation"]["overall"]["accuracy"], abs=0.058)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from sqlalchemy import Engine
 
-from services.api.metrics import Metrics
+from services.http.metrics import Metrics
 from services.settings import SETTINGS
 from store.engine import open_engine
 

@@ -1,4 +1,6 @@
-"""Every statement that the page on certification makes about simulations names a test, and the test is there."""
+"""Every statement that the page on certification makes about simulations names a test, and the test
+is there.
+"""
 
 import re
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""On recorded outcomes of real models: more is retained than by the betting bound, and the promise is kept."""
+"""On recorded outcomes of real models: more is retained than by the betting bound, and the promise
+is kept.
+"""
 
 import os
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""The cast of the monitoring tests: one cascade of two tiers, and decisions with what each tier said and cost."""
+"""The cast of the monitoring tests: one cascade of two tiers, and decisions with what each tier
+said and cost.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from knowgate.ids import new_decision_id
-from knowgate.records import (
+from knowgate._records.ids import new_decision_id
+from knowgate._records.records import (
     Action,
     Attempt,
     Decision,
@@ -29,11 +31,11 @@ from knowgate.records import (
 )
 from knowgate.spec import Alarms, CascadeSpec, Horizons, Price, Schedule, TierSpec
 from monitoring.cohorts import Cohort, cohort_of
-from store.cascades import apply_cascade
-from store.decisions import add_decisions
 from store.engine import open_engine, transaction
-from store.examples import labelled
-from store.labels import add_labels
+from store.releases.cascades import apply_cascade
+from store.traffic.decisions import add_decisions
+from store.traffic.examples import labelled
+from store.traffic.labels import add_labels
 
 DAY = datetime(2026, 3, 2, tzinfo=UTC)
 EVERY = timedelta(hours=6)
@@ -41,7 +43,9 @@ HORIZON = timedelta(days=2)
 
 
 def spec_of(**changes: Any) -> CascadeSpec:
-    """Tier `small` costs 1 USD per million tokens, `large` 10; a query has 10 tokens in and 0 out by default."""
+    """Tier `small` costs 1 USD per million tokens, `large` 10; a query has 10 tokens in and 0 out
+    by default.
+    """
     price = {"since": datetime(2020, 1, 1, tzinfo=UTC)}
     small = Price(usd_per_million_tokens_in=1.0, usd_per_million_tokens_out=1.0, **price)
     large = Price(usd_per_million_tokens_in=10.0, usd_per_million_tokens_out=10.0, **price)
@@ -160,7 +164,8 @@ def labels_of(asked: Asked, decision: Decision) -> list[Label]:
 def store_asked(
     session: Any, asked: Sequence[Asked], cascade: str = "cities", *, received_at: datetime | None = None
 ) -> list[Decision]:
-    """Through the real store, by the hour: each decision at the end of the hour it was made in, each label likewise.
+    """Through the real store, by the hour: each decision at the end of the hour it was made in,
+    each label likewise.
 
     With `received_at` all come then.
     """
@@ -240,7 +245,9 @@ class _Receiver(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def receiver() -> Iterator[Any]:
-    """A webhook receiver on loopback: `.url`, `.received` (headers, body), `.answers` (statuses to give first)."""
+    """A webhook receiver on loopback: `.url`, `.received` (headers, body), `.answers` (statuses to
+    give first).
+    """
     with _running() as server:
         yield server
 

@@ -1,4 +1,6 @@
-"""Both alarms on planted harm and on healthy traffic; what they remember; what they never do twice."""
+"""Both alarms on planted harm and on healthy traffic; what they remember; what they
+never do twice.
+"""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -6,7 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from knowgate.records import Reason, Window
+from knowgate._records.records import Reason, Window
 from knowgate.spec import TargetKind, Targets
 from monitoring.alarm_memory import memory_from_json, memory_to_json
 from monitoring.alarms import Promise, Stop, risk_rows, watch_risk, watch_savings
@@ -19,7 +21,9 @@ HOURS = 24
 
 
 def traffic(cast, *, retained, n, seed, bundle="b1", **changes):
-    """n queries over a day; `retained` of them kept (cost 10 against 100 of the last tier, in 1e-6 USD)."""
+    """n queries over a day; `retained` of them kept (cost 10 against 100 of the last tier, in 1e-6
+    USD).
+    """
     rng = np.random.default_rng(seed)
     kept = rng.random(n) < retained
     at = [cast.DAY + timedelta(seconds=float(s)) for s in np.sort(rng.random(n)) * 86_399]
@@ -135,7 +139,9 @@ def test_harmless_answers_raise_no_risk_alarm(cast, cohort):
 
 
 def test_missing_labels_never_raise_an_alarm(cast, cohort):
-    """Half of the harmful pairs are labelled by whoever felt like it: the missing half counts as the best case."""
+    """Half of the harmful pairs are labelled by whoever felt like it: the missing half counts as
+    the best case.
+    """
     labelled = traffic(cast, retained=1.0, n=200, seed=6, small=0.0, large=1.0, label_propensity=None)
     silent = traffic(cast, retained=1.0, n=300, seed=7)
     assert watch_risk(None, cohort(labelled + silent)).raised_at is None
@@ -166,8 +172,10 @@ def test_a_target_of_retained_accuracy_watches_what_is_retained(cast, cohort):
 
 @pytest.mark.slow
 def test_traffic_at_the_edge_of_the_promise_alarms_no_more_often_than_alpha(cast):
-    """The promise is met exactly, with margin 0: the worst case of "healthy". 200 runs, level .05 of α = .1."""
-    from evidence.alarms import AlarmRule, advance_watch, open_watch
+    """The promise is met exactly, with margin 0: the worst case of "healthy". 200 runs, level .05
+    of α = .1.
+    """
+    from evidence.alarms.alarms import AlarmRule, advance_watch, open_watch
 
     rng, alarms = np.random.default_rng(11), 0
     for _ in range(200):
@@ -180,12 +188,14 @@ def test_traffic_at_the_edge_of_the_promise_alarms_no_more_often_than_alpha(cast
 
 
 def savings_alarms(forecast_error, *, runs=60, n=2800):
-    """The share of runs that alarm at a level of .025. The promise of 50 % is kept exactly, the margin is 5 points.
+    """The share of runs that alarm at a level of .025. The promise of 50 % is kept exactly, the
+    margin is 5 points.
 
-    60 % are retained, and would cost the last tier more than their forecast by `forecast_error` of that cost.
+    60 % are retained, and would cost the last tier more than their forecast by `forecast_error` of
+    that cost.
     """
-    from evidence.alarm_increments import savings_increments, savings_range
-    from evidence.alarms import AlarmRule, advance_watch, open_watch
+    from evidence.alarms.alarms import AlarmRule, advance_watch, open_watch
+    from evidence.alarms.increments import savings_increments, savings_range
 
     rng, alarms = np.random.default_rng(1), 0
     low, high = savings_range(275.0, 250.0, 0.5, 0.05)
@@ -201,7 +211,9 @@ def savings_alarms(forecast_error, *, runs=60, n=2800):
 
 
 def test_the_savings_alarm_holds_its_rate_while_the_forecast_errs_by_less_than_the_margin_allows():
-    """The bound is margin / (retained share · (1 − promise + margin)) = .05 / (.6 · .55) = .15 of the cost."""
+    """The bound is margin / (retained share · (1 − promise + margin)) = .05 / (.6 · .55) = .15 of
+    the cost.
+    """
     assert savings_alarms(0.14) <= 0.025 + 2 * np.sqrt(0.025 * 0.975 / 60)
     assert savings_alarms(0.30) > 0.5
 

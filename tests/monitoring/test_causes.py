@@ -1,8 +1,10 @@
-"""The sentence an alert carries names the slice, the gate, and numbers that the figures bear out."""
+"""The sentence an alert carries names the slice, the gate, and numbers that the figures
+bear out.
+"""
 
 import pytest
 
-from knowgate.records import Reason
+from knowgate._records.records import Reason
 from monitoring.causes import cost_cohort, drift_cause, escalation_cause, risk_cause, savings_cause
 from monitoring.drift import ColumnDrift, DriftRecord
 

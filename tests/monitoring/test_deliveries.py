@@ -1,4 +1,6 @@
-"""Messages reach a real receiver on loopback, signed; what fails is tried again, and at last given up in sight."""
+"""Messages reach a real receiver on loopback, signed; what fails is tried again, and at last given
+up in sight.
+"""
 
 import contextlib
 import json
@@ -15,13 +17,13 @@ from monitoring.alerts import settle
 from monitoring.deliveries import deliver_due
 from monitoring.names import Rule
 from monitoring.rules import Judgement, Standing
-from store.alerts import alerts
-from store.assignments import swap_assignment
-from store.cascades import apply_cascade
 from store.claims import MAX_ATTEMPTS
-from store.deliveries import deliveries
 from store.engine import reading, transaction
-from store.rings import Spoken, rings
+from store.releases.assignments import swap_assignment
+from store.releases.cascades import apply_cascade
+from store.releases.rings import Spoken, rings
+from store.watching.alerts import alerts
+from store.watching.deliveries import deliveries
 
 SECRET = b"a shared secret"
 

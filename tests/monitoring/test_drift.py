@@ -1,4 +1,6 @@
-"""Evidently really runs here: what it says, what is kept of it, and the page that comes back from what is kept."""
+"""Evidently really runs here: what it says, what is kept of it, and the page that comes back from
+what is kept.
+"""
 
 import json
 import subprocess

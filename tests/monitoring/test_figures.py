@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from knowgate.records import LabelSource, PTKind, Reason
+from knowgate._records.records import LabelSource, PTKind, Reason
 from monitoring.figures import SLICES_AT_MOST, figures_of
 from monitoring.names import FigureName
 
@@ -124,7 +124,8 @@ def test_labels_that_come_late_on_one_side_do_not_pull_the_accuracy(cast, cohort
 
 
 def test_savings_are_a_ratio_of_sums_against_the_last_tier(cast, cohort):
-    # Per query of 10 tokens: small 1e-5, large 1e-4 USD. Two retained (one explored), two escalated.
+    # Per query of 10 tokens: small 1e-5, large 1e-4 USD. Two retained (one explored), two
+    # escalated.
     asked = [cast.Asked(explored=True), cast.Asked(), *[cast.Asked(reason=Reason.P_T)] * 2]
     figures = named(cohort(asked))
     assert figures["savings_usd"].value == pytest.approx(1 - (4 * 1 + 2 * 10) / 40)
@@ -169,7 +170,9 @@ def test_auroc_brier_and_overconfidence_of_a_tier(ten):
 
 
 def test_unevenly_labelled_sides_are_thinned_to_one_rate(cast, cohort):
-    """Escalated rows carry a label with chance 1/4: the AUROC must not be that of the retained alone."""
+    """Escalated rows carry a label with chance 1/4: the AUROC must not be that of the retained
+    alone.
+    """
     retained = [cast.Asked(small=1.0, score=0.9) for _ in range(200)]
     escalated = [
         cast.Asked(reason=Reason.SCORE, score=0.1, small=0.0 if i % 4 == 0 else None, label_propensity=0.25)

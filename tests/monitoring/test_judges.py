@@ -1,4 +1,6 @@
-"""Judges in monitoring: forecasts in figures and in the risk alarm, their measured errors, and the alert about them."""
+"""Judges in monitoring: forecasts in figures and in the risk alarm, their measured errors, and the
+alert about them.
+"""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -7,17 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from knowgate.records import LabelSource, Window
+from knowgate._records.records import LabelSource, Window
 from knowgate.spec import TargetKind, Targets
 from monitoring.alarms import FORECAST_SHARE, risk_forecasts, risk_rows, watch_risk
 from monitoring.figures import figures_of
 from monitoring.judges import judge_drift_of_judge, measured_errors
 from monitoring.rules import Standing
-from store.label_sources import SourcedLabels
+from store.traffic.label_sources import SourcedLabels
 
 
 def traffic(cast, n, *, gold=0.2, up=0.2, seed=3):
-    """Retained queries, all explored and judged; gold labels are drawn by coin. The drop is about .1."""
+    """Retained queries, all explored and judged; gold labels are drawn by coin. The drop is about
+    .1.
+    """
     rng, asked = np.random.default_rng(seed), []
     for row in range(n):
         small, large = float(rng.random() < 0.8), float(rng.random() < 0.9)

@@ -1,4 +1,6 @@
-"""What is said must be explained: every figure and rule has a row in docs/monitoring.md, and no row is of thin air."""
+"""What is said must be explained: every figure and rule has a row in docs/monitoring.md, and no row
+is of thin air.
+"""
 
 import doctest
 import importlib
@@ -25,7 +27,7 @@ def test_every_header_of_a_message_is_documented(cast):
     from uuid import uuid4
 
     from monitoring.deliveries import headers_of
-    from store.deliveries import DeliveryRecord
+    from store.watching.deliveries import DeliveryRecord
 
     message = DeliveryRecord(
         id=uuid4(),

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from knowgate.assignment import Assignment, Mode
+from knowgate._bundles.assignment import Assignment, Mode
 from monitoring.alarm_memory import AlarmMemory
 from monitoring.drift import ColumnDrift, DriftRecord, MissingShift
 from monitoring.estimates import Estimated, unidentified
@@ -24,7 +24,7 @@ from monitoring.rules import (
     worst,
 )
 from monitoring.signal_tables import SignalSpread, signal_spreads
-from store.assignments import Acknowledgement
+from store.releases.assignments import Acknowledgement
 
 NOW = datetime(2026, 3, 10, tzinfo=UTC)
 

@@ -1,4 +1,6 @@
-"""What a bundle would have lost on decisions that something else made: its own verdicts, certification's test."""
+"""What a bundle would have lost on decisions that something else made: its own verdicts,
+certification's test.
+"""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -7,9 +9,9 @@ import numpy as np
 import pytest
 
 from knowgate import write_bundle
-from knowgate.bundle_documents import BundleDocument
+from knowgate._bundles.bundle_documents import BundleDocument
+from knowgate._records.records import PTKind, Reason
 from knowgate.policy import Policy, PolicyKind
-from knowgate.records import PTKind, Reason
 from knowgate.spec import TargetKind, Targets
 from monitoring.looks import SinceRing, next_look, next_window
 from monitoring.since_ring import look_since_ring
@@ -30,7 +32,9 @@ def of_threshold(cast, threshold, **changes):
 
 
 def stopped_traffic(cast, *, n=400, wrong_between=(0.5, 0.7)):
-    """Every query escalated, so both tiers ran; the small one is wrong where its P(T) lies in the middle."""
+    """Every query escalated, so both tiers ran; the small one is wrong where its P(T) lies in the
+    middle.
+    """
     for number in range(n):
         p_t = (number + 0.5) / n
         yield cast.Asked(

@@ -1,6 +1,8 @@
-"""A deployment watched window by window, on both databases: healthy traffic, then a slice the probe has not seen.
+"""A deployment watched window by window, on both databases: healthy traffic, then a slice the probe
+has not seen.
 
-The champion is a real bundle with a real probe; its training window has vectors in real shards. Nothing is patched.
+The champion is a real bundle with a real probe; its training window has vectors in real shards.
+Nothing is patched.
 """
 
 import json
@@ -11,18 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from knowgate import codec
-from knowgate.assignment import Assignment, Mode
-from knowgate.bundle import write_bundle
-from knowgate.bundle_documents import BundleDocument, CertificateDocument, CertificateStatus, TierDocument
-from knowgate.calibrator import Platt
-from knowgate.features import Standardiser
-from knowgate.ood import OodStatistics
+from knowgate._bundles.assignment import Assignment, Mode
+from knowgate._bundles.bundle import write_bundle
+from knowgate._bundles.bundle_documents import BundleDocument, CertificateDocument, CertificateStatus, TierDocument
+from knowgate._bundles.tier_models import TierModels
+from knowgate._models.calibrator import Platt
+from knowgate._models.features import Standardiser
+from knowgate._models.ood import OodStatistics
+from knowgate._models.probe import LinearProbe, ProbeKind
+from knowgate._records.records import Fingerprint, Label, LabelSource, Reason, Window
+from knowgate._wire import codec
 from knowgate.policy import Policy, PolicyKind
-from knowgate.probe import LinearProbe, ProbeKind
-from knowgate.records import Fingerprint, Label, LabelSource, Reason, Window
 from knowgate.spec import Alarms, TargetKind
-from knowgate.tier_models import TierModels
 from monitoring.daily_rules import DAY
 from monitoring.deliveries import deliver_due
 from monitoring.drift import render_html
@@ -30,21 +32,21 @@ from monitoring.names import Rule
 from monitoring.reader import Reader
 from monitoring.since_ring import look_since_ring
 from monitoring.watch import watch_window
-from store import job_runs
-from store.alarm_states import alarm_state
-from store.alerts import alerts
-from store.assignments import Acknowledgement, add_acknowledgement, swap_assignment
-from store.bundles import BundleStatus, add_bundle
-from store.cascades import apply_cascade
-from store.decisions import add_decisions
-from store.drift_reports import reports
 from store.engine import open_engine, reading, transaction
 from store.errors import ClaimLost
-from store.figures import figures
-from store.graders import graders
-from store.labels import add_labels
-from store.shards import write_shard
-from store.vectors import VectorRow, add_shard
+from store.jobs import job_runs
+from store.releases.assignments import Acknowledgement, add_acknowledgement, swap_assignment
+from store.releases.bundles import BundleStatus, add_bundle
+from store.releases.cascades import apply_cascade
+from store.shards.shards import write_shard
+from store.traffic.decisions import add_decisions
+from store.traffic.graders import graders
+from store.traffic.labels import add_labels
+from store.traffic.vectors import VectorRow, add_shard
+from store.watching.alarm_states import alarm_state
+from store.watching.alerts import alerts
+from store.watching.drift_reports import reports
+from store.watching.figures import figures
 
 DIMENSION = 6
 
@@ -55,7 +57,9 @@ def no_fence(session: Any) -> None:
 
 @pytest.fixture
 def everywhere(cast, engine, tmp_path, receiver):
-    """A cascade whose champion was trained on the day before `cast.DAY` and decides since; on both databases."""
+    """A cascade whose champion was trained on the day before `cast.DAY` and decides since; on both
+    databases.
+    """
     return Deployment(cast=cast, engine=engine, folder=tmp_path, url=receiver.url).start()
 
 
@@ -99,7 +103,9 @@ class Deployment:
         return self
 
     def put(self, asked, *, strangeness=0.0, received_at=None):
-        """Store the queries with hidden states of their own, and the signals that the champion's models see in them."""
+        """Store the queries with hidden states of their own, and the signals that the champion's
+        models see in them.
+        """
         asked = list(asked)
         strange = np.array([one.slice == "state_of" for one in asked])
         hidden = np.random.default_rng(len(asked)).normal(0.0, 1.0, (len(asked), DIMENSION))
@@ -143,7 +149,9 @@ class Deployment:
         self.bundle = bundle.id
 
     def day_of_traffic(self, day, *, strange=0.0, n=160, seed=0):
-        """n queries over a day; 75 % of the known ones retained, all strange ones stopped by the ood gate."""
+        """n queries over a day; 75 % of the known ones retained, all strange ones stopped by the
+        ood gate.
+        """
         rng = np.random.default_rng([day, seed])
         for i in range(n):
             at = self.cast.DAY + day * DAY + i * DAY / n
@@ -189,7 +197,9 @@ class Deployment:
 
 
 def models_of():
-    """A tier's models for standard normal hidden states, with the reference quantiles that such states really have."""
+    """A tier's models for standard normal hidden states, with the reference quantiles that such
+    states really have.
+    """
     fingerprint = Fingerprint(
         model="small-model",
         revision="main",
@@ -619,7 +629,9 @@ def test_a_model_that_nobody_declared_is_heard_of_in_decisions_that_come_late(de
 
 
 def test_a_bundle_is_looked_at_with_what_its_own_models_see_in_the_stored_states(deployment):
-    """Logged signals are those of the same models here, so what the look keeps is what the log says it would."""
+    """Logged signals are those of the same models here, so what the look keeps is what the log says
+    it would.
+    """
     start = deployment.cast.DAY
     asked = [
         deployment.cast.Asked(

@@ -1,4 +1,6 @@
-"""The in-process back-end reads of a real model what training reads of it: text, P(T), hidden state, fingerprint."""
+"""The in-process back-end reads of a real model what training reads of it: text, P(T), hidden
+state, fingerprint.
+"""
 
 import asyncio
 import copy
@@ -14,10 +16,10 @@ import pytest
 import torch
 
 from demo.pair import SMALL
+from knowgate._records.records import PTKind
 from knowgate.backends.protocol import Finish
 from knowgate.backends.transformers import TransformersBackend
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
-from knowgate.records import PTKind
 from training.extraction import Answerer, LoadedModel, adopt, load_model
 
 PROMPTS = ["", "the", "capital of Peru"]

@@ -1,4 +1,6 @@
-"""In this process every kind of P(T) is exact, and the back-end gives the number that training reads."""
+"""In this process every kind of P(T) is exact, and the back-end gives the number that training
+reads.
+"""
 
 import math
 from pathlib import Path
@@ -9,11 +11,11 @@ import pytest
 import torch
 
 from demo.pair import SMALL
+from knowgate._records.options import option_of
+from knowgate._records.records import PTKind
 from knowgate.backends import from_spec
 from knowgate.backends.transformers import TransformersBackend
 from knowgate.errors import RecordInvalid
-from knowgate.options import option_of
-from knowgate.records import PTKind
 from knowgate.spec import TierSpec
 from training.errors import ExtractionRefused
 from training.extraction import Answerer, LoadedModel, load_model, load_tier
@@ -42,7 +44,9 @@ def question(text: str) -> list[dict[str, str]]:
 
 
 def step_by_step(loaded: LoadedModel, prompt: str, tokens: int, first: list[int] | None) -> list[float]:
-    """The log-probabilities of a greedy answer, one whole pass per token; the end of the answer left out."""
+    """The log-probabilities of a greedy answer, one whole pass per token; the end of the answer
+    left out.
+    """
     ids = loaded.tokenizer(prompt, return_tensors="pt")["input_ids"]
     logs: list[float] = []
     for at in range(tokens):

@@ -1,6 +1,8 @@
-"""What a real engine lists is read for what it is: every signal equals what its raw log-probabilities give.
+"""What a real engine lists is read for what it is: every signal equals what its raw
+log-probabilities give.
 
-A grammar forces the answers, so that the small model says what each test is about; its probabilities are its own.
+A grammar forces the answers, so that the small model says what each test is about; its
+probabilities are its own.
 """
 
 import json
@@ -12,9 +14,9 @@ import pytest
 
 pytest.importorskip("openai")
 
+from knowgate._records.records import PTKind
 from knowgate.backends import OpenAIBackend, Reply
 from knowgate.backends.chat import read_chat
-from knowgate.records import PTKind
 
 pytestmark = pytest.mark.xdist_group("llama_cpp")
 QUESTION = [{"role": "user", "content": "Which city is the capital of Portugal? Answer with the city alone."}]
@@ -37,7 +39,9 @@ def grammar(text: str) -> dict[str, str]:
 
 
 def logs(choice: Any) -> list[float]:
-    """The log-probabilities of the tokens whose bytes make the text; spaces before it and what follows left out."""
+    """The log-probabilities of the tokens whose bytes make the text; spaces before it and what
+    follows left out.
+    """
     wanted, numbers, seen = choice["message"]["content"].strip().encode(), [], b""
     for token in choice["logprobs"]["content"]:
         if seen.strip() == wanted:
@@ -57,7 +61,9 @@ def p_t(content: bytes, kind: PTKind, options: Any = ()) -> float | None:
 
 
 def joined(choice: Any) -> list[bool]:
-    """Which tokens are several ones, shown with the number of the last: what else is listed goes on with a letter."""
+    """Which tokens are several ones, shown with the number of the last: what else is listed goes on
+    with a letter.
+    """
     tokens = choice["logprobs"]["content"]
     return [
         bool(token["bytes"])

@@ -1,4 +1,6 @@
-"""The same tokens give the same P(T) of every kind, entropy and margin, in this process or listed by an endpoint."""
+"""The same tokens give the same P(T) of every kind, entropy and margin, in this process or listed
+by an endpoint.
+"""
 
 import json
 import math
@@ -12,13 +14,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from demo.pair import SMALL
-from knowgate.backends.alignment import Ended
-from knowgate.backends.answer_tokens import TokenSignals, read_signals
+from knowgate._records.records import PTKind
+from knowgate.backends._text.alignment import Ended
+from knowgate.backends._text.answer_tokens import TokenSignals, read_signals
 from knowgate.backends.chat import read_chat
 from knowgate.backends.protocol import Finish
 from knowgate.backends.transformers import TransformersBackend
 from knowgate.backends.written import Spellings, token_texts, written_tokens
-from knowgate.records import PTKind
 from training.extraction import LoadedModel, load_model
 
 PIECES = (
@@ -158,7 +160,9 @@ def loaded() -> LoadedModel:
 def test_a_model_in_this_process_and_one_behind_an_endpoint_say_the_same(
     loaded: LoadedModel, kind: PTKind, tokens: int, prompt: str
 ) -> None:
-    """The endpoint's list is made from the model's own logits along the answer that the back-end wrote."""
+    """The endpoint's list is made from the model's own logits along the answer that the back-end
+    wrote.
+    """
     tokenizer, size = loaded.tokenizer, loaded.network.config.vocab_size
     words = [tokenizer.decode([one]) for one in range(size)]
     options = [

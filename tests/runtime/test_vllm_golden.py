@@ -1,4 +1,6 @@
-"""Files that vLLM itself wrote are read as the states that transformers computes for the same prompts."""
+"""Files that vLLM itself wrote are read as the states that transformers computes for the same
+prompts.
+"""
 
 import shutil
 import time
@@ -8,8 +10,8 @@ import numpy as np
 import pytest
 
 from demo.pair import LARGE
+from knowgate._bundles.tensor_file import require_tensor_file
 from knowgate.backends.states_file import StatesUnreadable, take_state
-from knowgate.tensor_file import require_tensor_file
 from training.extraction import Answerer, load_model
 
 GOLDEN = Path(__file__).with_name("golden")

@@ -1,4 +1,6 @@
-"""A service over an empty database, on a clock that stands still, and the records that tests send to it."""
+"""A service over an empty database, on a clock that stands still, and the records that tests send
+to it.
+"""
 
 import base64
 from collections.abc import Callable, Iterator
@@ -30,18 +32,18 @@ from knowgate import (
     Standardiser,
     TierDocument,
     TierModels,
-    codec,
     decide,
     new_decision_id,
     write_bundle,
 )
-from services.api.app import create_app
-from services.cascade_file import parse_cascade
+from knowgate._wire import codec
 from services.clock import SimulatedClock
+from services.declaration.cascade_file import parse_cascade
 from services.settings import Settings, read_settings
-from store import assignments, bundles, cascades
-from store.bundles import BundleStatus
+from services.web.app import create_app
 from store.engine import transaction
+from store.releases import assignments, bundles, cascades
+from store.releases.bundles import BundleStatus
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 HASH_KEY = "a hash key for tests"
@@ -77,7 +79,9 @@ FINGERPRINT = Fingerprint(
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """An empty, migrated database; on PostgreSQL in `make test-all`, since the store's own tests run on both always."""
+    """An empty, migrated database; on PostgreSQL in `make test-all`, since the store's own tests
+    run on both always.
+    """
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
 
@@ -131,7 +135,9 @@ def trivia(engine: Engine) -> str:
 
 @pytest.fixture
 def decision() -> Callable[..., Decision]:
-    """Makes a decision whose small tier was escalated over; `changes` are fields of the decision."""
+    """Makes a decision whose small tier was escalated over; `changes` are fields of the
+    decision.
+    """
 
     def make(index: int = 0, *, vector: int | None = None, **changes: Any) -> Decision:
         when = NOW - timedelta(hours=1) + timedelta(seconds=index)

@@ -1,7 +1,9 @@
-"""A cascade of two tiers on a clock set by hand: what is in force decides its traffic, labels come, the jobs look.
+"""A cascade of two tiers on a clock set by hand: what is in force decides its traffic, labels come,
+the jobs look.
 
-Nothing is replaced: the assignment is the database's, decisions and labels are stored as the API stores them, and the
-jobs are the scheduler's. The small tier's P(T) is a number that says nothing; whether it is right is the test's to say.
+Nothing is replaced: the assignment is the database's, decisions and labels are stored as the API
+stores them, and the jobs are the scheduler's. The small tier's P(T) is a number that says nothing;
+whether it is right is the test's to say.
 """
 
 from collections.abc import Sequence
@@ -11,27 +13,46 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from sqlalchemy import Engine
 
-from knowgate import Assignment, Mode, codec, write_bundle
-from knowgate.bundle_documents import BundleDocument, CertificateDocument, CertificateStatus, ComparisonDocument
-from knowgate.ids import new_decision_id
+from knowgate import Assignment, Mode, write_bundle
+from knowgate._bundles.bundle_documents import (
+    BundleDocument,
+    CertificateDocument,
+    CertificateStatus,
+    ComparisonDocument,
+)
+from knowgate._records.ids import new_decision_id
+from knowgate._records.records import (
+    Action,
+    Attempt,
+    Decision,
+    Label,
+    LabelSource,
+    Reason,
+    Role,
+    Signals,
+    Verdict,
+    Window,
+)
+from knowgate._wire import codec
 from knowgate.policy import Policy, PolicyKind
-from knowgate.records import Action, Attempt, Decision, Label, LabelSource, Reason, Role, Signals, Verdict, Window
 from knowgate.spec import TargetKind
-from services import rollout
-from services.cascade_file import parse_cascade
 from services.clock import SimulatedClock
+from services.declaration.cascade_file import parse_cascade
 from services.jobs.job import JobContext, Sweep, WindowedJob
 from services.jobs.monitor import MonitorJob
 from services.jobs.promote import PromoteSweep
 from services.jobs.respond import RespondSweep
-from services.scheduler import tick_job
+from services.jobs.scheduler import tick_job
+from services.promotion import rollout
 from services.settings import Settings
-from store import alerts, assignments, bundles, cascades, decisions, deliveries, labels, promotions, rings
-from store.alerts import AlertRecord
-from store.bundles import BundleStatus
 from store.engine import reading, transaction
-from store.promotions import PromotionRecord
-from store.rings import RingRecord, Spoken
+from store.releases import assignments, bundles, cascades, promotions, rings
+from store.releases.bundles import BundleStatus
+from store.releases.promotions import PromotionRecord
+from store.releases.rings import RingRecord, Spoken
+from store.traffic import decisions, labels
+from store.watching import alerts, deliveries
+from store.watching.alerts import AlertRecord
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 HALF = timedelta(hours=12)
@@ -144,7 +165,9 @@ class Deployment:
         comparison: ComparisonDocument | None = None,
         status: CertificateStatus | None = CertificateStatus.CERTIFIED,
     ) -> str:
-        """A certified bundle that waits to be judged; its certificate rests on decisions from `since` on."""
+        """A certified bundle that waits to be judged; its certificate rests on decisions from
+        `since` on.
+        """
         since = START - timedelta(days=30) if since is None else since
         document = BundleDocument(
             cascade="quiz",
@@ -168,7 +191,9 @@ class Deployment:
             tick_job(self.context, job)
 
     def half(self, traffic: Traffic) -> None:
-        """Half a day of traffic, decided by what is in force when they begin, and the jobs after them."""
+        """Half a day of traffic, decided by what is in force when they begin, and the jobs after
+        them.
+        """
         start = self.now.replace(minute=0)
         held, count = self.in_force, traffic.daily // 2
         made = [self._query(start + number * HALF / count, held, traffic) for number in range(count)]

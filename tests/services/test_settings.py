@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from standardwebhooks import Webhook
 
-from services.checkup import examine
 from services.durations import parse_duration
 from services.errors import SettingInvalid
 from services.settings import SETTINGS, Auth, child_environment, hash_key, read_settings, unknown_settings
+from services.upkeep.checkup import examine
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "configuration.md"
@@ -227,13 +227,14 @@ def test_a_child_is_given_a_value_in_place_of_a_file(monkeypatch: pytest.MonkeyP
     assert "KNOWGATE_DATABASE_URL_FILE" not in given and read_settings(given).database_url == "sqlite:///a.db"
 
 
-# Who reads or sets variables beside the settings, and why: libraries that know no other way of being told, and the
-# runtime, which works without a control plane and takes an endpoint's key from where the tier declares it.
+# Who reads or sets variables beside the settings, and why: libraries that know no other way of
+# being told, and the runtime, which works without a control plane and takes an endpoint's key from
+# where the tier declares it.
 SETTERS = {
     "monitoring/drift.py": "Evidently is to send nothing home",
     "services/command_line.py": "libraries are to send nothing home; the settings would slow down --help",
     "training/engines/cluster.py": "Ray is to be quiet",
-    "training/registry.py": "MLflow is to send nothing home and to give up in time",
+    "training/publishing/registry.py": "MLflow is to send nothing home and to give up in time",
 }
 READERS = {"services/settings.py", "runtime/knowgate/backends/factory.py"}
 

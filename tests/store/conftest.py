@@ -1,4 +1,6 @@
-"""The cast of the store's tests: one cascade of two tiers, and makers of its decisions and labels."""
+"""The cast of the store's tests: one cascade of two tiers, and makers of its decisions
+and labels.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,8 +10,8 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from knowgate.ids import new_decision_id
-from knowgate.records import (
+from knowgate._records.ids import new_decision_id
+from knowgate._records.records import (
     Action,
     Attempt,
     Decision,
@@ -24,8 +26,8 @@ from knowgate.records import (
     Window,
 )
 from knowgate.spec import CascadeSpec, Price, Privacy, TierSpec
-from store.cascades import apply_cascade
 from store.engine import transaction
+from store.releases.cascades import apply_cascade
 
 START = datetime(2026, 3, 10, 12, tzinfo=UTC)
 

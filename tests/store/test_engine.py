@@ -10,11 +10,11 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import InternalError, OperationalError
 
 from store import schema
-from store.cascades import apply_cascade, cascade_names
-from store.decisions import add_decisions
 from store.engine import forget_past, open_engine, reading, transaction
-from store.erasure import erase_decision
 from store.errors import StoreError, UrlUnsupported
+from store.ledger.erasure import erase_decision
+from store.releases.cascades import apply_cascade, cascade_names
+from store.traffic.decisions import add_decisions
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://root:secret@localhost/x", "nonsense"])
@@ -112,7 +112,9 @@ def test_a_reading_transaction_is_one_snapshot(engine: Engine, cast: Any) -> Non
 
 
 def test_writers_in_parallel_wait_for_each_other(sqlite_url: str, cast: Any) -> None:
-    """Each reads before it writes: with a plain BEGIN the second would fail with "database is locked"."""
+    """Each reads before it writes: with a plain BEGIN the second would fail with "database is
+    locked".
+    """
     engine = open_engine(sqlite_url)
     failures: list[Exception] = []
 

@@ -1,4 +1,6 @@
-"""Monthly partitions: bounds that are UUIDs, months made on demand, and a default that takes the rest."""
+"""Monthly partitions: bounds that are UUIDs, months made on demand, and a default that takes the
+rest.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,12 +12,12 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
-from knowgate.ids import new_decision_id
-from knowgate.records import LabelSource
+from knowgate._records.ids import new_decision_id
+from knowgate._records.records import LabelSource
 from store import partitions, schema
-from store.cascades import apply_cascade
-from store.decisions import add_decisions, decision
 from store.engine import open_engine, transaction
+from store.releases.cascades import apply_cascade
+from store.traffic.decisions import add_decisions, decision
 
 
 @pytest.fixture
@@ -72,7 +74,8 @@ def test_a_decision_of_no_partition_is_kept_in_the_default_one(postgresql: Engin
         assert rows_in(session, "decision_default") == 1
     later = sent_at(cast, datetime(2099, 5, 6, tzinfo=UTC))
     with transaction(postgresql) as session:
-        # The month has come; it has a row in the default partition, so it stays there, and nothing fails.
+        # The month has come; it has a row in the default partition, so it stays there, and nothing
+        # fails.
         assert add_decisions(session, [later], received_at=datetime(2099, 5, 6, tzinfo=UTC)).stored == (later.id,)
         assert rows_in(session, "decision_default") == 2
         assert decision(session, stray.id).id == stray.id
@@ -97,7 +100,7 @@ def test_making_a_month_twice_or_at_once_makes_it_once(postgresql: Engine) -> No
 
 
 def test_a_window_reads_the_partitions_it_needs_and_no_other(postgresql: Engine, cast: Any) -> None:
-    from store.examples import _query
+    from store.traffic.examples import _query
 
     with transaction(postgresql) as session:
         partitions.ensure_partitions(session, [date(2026, month, 1) for month in (1, 2, 3, 4)])

@@ -12,11 +12,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from store import partitions, schema
-from store.deliveries import deliveries
 from store.engine import open_engine
 from store.errors import StoreError
-from store.promotions import Outcome, promotions
-from store.rings import unanswered
+from store.releases.promotions import Outcome, promotions
+from store.releases.rings import unanswered
+from store.watching.deliveries import deliveries
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,4 +1,6 @@
-"""Tiny models of several families, made from a seed, and a tokenizer of letters. Imports wait until they are used."""
+"""Tiny models of several families, made from a seed, and a tokenizer of letters. Imports wait until
+they are used.
+"""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -9,13 +11,13 @@ import pytest
 from sqlalchemy import Engine
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from knowgate.ids import new_decision_id
-from knowgate.records import Attempt, Decision, Label, LabelSource, Role, Signals
+from knowgate._records.ids import new_decision_id
+from knowgate._records.records import Attempt, Decision, Label, LabelSource, Role, Signals
 from knowgate.spec import CascadeSpec
-from store.cascades import apply_cascade
-from store.decisions import add_decisions
 from store.engine import open_engine, transaction
-from store.labels import add_labels
+from store.releases.cascades import apply_cascade
+from store.traffic.decisions import add_decisions
+from store.traffic.labels import add_labels
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -91,8 +93,9 @@ def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def store_letters() -> Callable[..., None]:
-    """Stores 900 questions, text and all, of a small model that is right on the first half of the alphabet, which its
-    P(T) hardly says: `store_letters(engine, spec, start, end)`."""
+    """Stores 900 questions, text and all, of a small model that is right on the first half of the
+    alphabet, which its P(T) hardly says: `store_letters(engine, spec, start, end)`.
+    """
     return _store_letters
 
 

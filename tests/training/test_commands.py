@@ -13,16 +13,16 @@ import pytest
 from pyarrow import parquet
 from sqlalchemy import Engine
 
-from knowgate.records import Window
+from knowgate._records.records import Window
 from knowgate.spec import CascadeSpec, TierSpec
-from store.cascades import apply_cascade
 from store.engine import reading, transaction
-from store.job_runs import claim, job_runs
+from store.jobs.job_runs import claim, job_runs
+from store.releases.cascades import apply_cascade
 from training.__main__ import CLAIM_LOST, DONE, main, options_of
 from training.engines import RaySettings
 from training.engines.arguments import chosen_cluster
+from training.engines.extract_file import extract_file
 from training.errors import ExtractionRefused, TrainingRefused
-from training.extract_file import extract_file
 from training.extraction import Answerer, adopt
 from training.heartbeat import kept_alive
 
@@ -123,7 +123,7 @@ def test_choices_are_listed_as_they_are_typed(option: str, choices: str, capsys:
 
 
 def test_draining_an_outbox_loads_no_torch() -> None:
-    script = "import sys, training.__main__, training.mlflow_outbox; print('torch' in sys.modules)"
+    script = "import sys, training.__main__, training.publishing.mlflow_outbox; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

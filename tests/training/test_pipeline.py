@@ -11,13 +11,10 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, select, text, update
 
-from knowgate import codec
-from knowgate.assignment import Assignment, Mode
-from knowgate.bundle import CertificateDocument, read_bundle
-from knowgate.codec import decode
-from knowgate.ids import new_decision_id
-from knowgate.policy import Policy, PolicyKind
-from knowgate.records import (
+from knowgate._bundles.assignment import Assignment, Mode
+from knowgate._bundles.bundle import CertificateDocument, read_bundle
+from knowgate._records.ids import new_decision_id
+from knowgate._records.records import (
     Attempt,
     Decision,
     Fingerprint,
@@ -28,30 +25,33 @@ from knowgate.records import (
     Signals,
     Window,
 )
+from knowgate._wire import codec
+from knowgate._wire.codec import decode
+from knowgate.policy import Policy, PolicyKind
 from knowgate.spec import CascadeSpec, Price, Privacy, Targets, TierSpec
-from store.assignments import swap_assignment
-from store.bundles import bundle_content, bundles
-from store.cascades import apply_cascade
-from store.certifications import certifications
-from store.decisions import add_decisions
 from store.engine import reading, transaction
 from store.errors import ClaimLost
-from store.job_runs import claim, finish, job_runs
-from store.labels import add_labels
-from store.ledger import unsealed
-from store.outbox import messages
-from store.shards import write_shard
+from store.jobs.job_runs import claim, finish, job_runs
+from store.jobs.outbox import messages
+from store.ledger.ledger import unsealed
+from store.releases.assignments import swap_assignment
+from store.releases.bundles import bundle_content, bundles
+from store.releases.cascades import apply_cascade
+from store.releases.certifications import certifications
+from store.shards.shards import write_shard
 from store.tables import AttemptRow
-from store.vectors import VectorRow, add_shard
+from store.traffic.decisions import add_decisions
+from store.traffic.labels import add_labels
+from store.traffic.vectors import VectorRow, add_shard
 from training.__main__ import main
-from training.dataset import read_window, stored_vectors
+from training.certification.report import cohort_savings
 from training.extraction import Answerer, adopt
-from training.learn import former_probes
 from training.pipeline import TrainingSettings, train_window
-from training.probe_settings import FitSettings
-from training.publish import MLFLOW_TOPIC
-from training.records import RunReport, TrainingOutcome, TrainingStatus
-from training.report import cohort_savings
+from training.probes.probe_settings import FitSettings
+from training.publishing.publish import MLFLOW_TOPIC
+from training.publishing.records import RunReport, TrainingOutcome, TrainingStatus
+from training.rows.dataset import read_window, stored_vectors
+from training.tiers.learn import former_probes
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 END = START + timedelta(days=10)
@@ -85,7 +85,9 @@ def spec_of(rule: PolicyKind, **changes: Any) -> CascadeSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:
-    """What the synthetic models do. The small one knows iff `knows`; p_t sees half of that, the state the rest."""
+    """What the synthetic models do. The small one knows iff `knows`; p_t sees half of that, the
+    state the rest.
+    """
 
     n: int = 1500
     large_accuracy: float = 0.97
@@ -444,7 +446,9 @@ def test_a_lost_claim_takes_no_effect(seeded: Callable[..., Engine]) -> None:
 def test_the_same_window_gives_the_same_bundle_after_a_crash(
     seeded: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is left of a run that dies before its transaction ends, so the next one makes the same bundle."""
+    """Nothing is left of a run that dies before its transaction ends, so the next one makes the
+    same bundle.
+    """
     engine = seeded(spec_of(PolicyKind.SCORE), Traffic(n=900))
     with transaction(engine) as session:
         held = claim(session, "train", "facts", WINDOW, owner="a", lease=timedelta(minutes=5), now=AS_OF)
@@ -462,7 +466,9 @@ def test_the_same_window_gives_the_same_bundle_after_a_crash(
 def test_all_layers_are_compared_where_the_model_can_be_asked_again(
     sqlite_engine: Engine, model_of: Any, tokenizer_of_letters: Any, store_letters: Callable[..., None]
 ) -> None:
-    """Prompts are stored in full: the model's own layers are compared, and one of them is chosen."""
+    """Prompts are stored in full: the model's own layers are compared, and one of them
+    is chosen.
+    """
     answerer = Answerer(adopt(model_of("llama"), tokenizer_of_letters(), model="tiny", revision="1"))
     store_letters(sqlite_engine, spec_of(PolicyKind.SCORE, privacy=Privacy.FULL), START, END)
     outcome = _train(sqlite_engine, answerers={0: answerer})
@@ -518,7 +524,9 @@ def test_decisions_begun_by_an_undeclared_model_teach_and_certify_nothing(seeded
 
 
 def test_an_undeclared_last_tier_counts_as_the_worst_case(seeded: Callable[..., Engine]) -> None:
-    """Left out, its rows would favour what is retained; with their outcome unknown the promise holds."""
+    """Left out, its rows would favour what is retained; with their outcome unknown the promise
+    holds.
+    """
     spec = spec_of(PolicyKind.P_T)
     engine = seeded(spec, Traffic(vectors=False))
     before = _train(engine).certificate

@@ -1,4 +1,6 @@
-"""The arguments of `python -m training` that choose an engine; what is left out comes from the settings."""
+"""The arguments of `python -m training` that choose an engine; what is left out comes from the
+settings.
+"""
 
 import argparse
 
@@ -19,7 +21,9 @@ def add_engine(command: argparse.ArgumentParser) -> None:
 
 
 def chosen_cluster(options: argparse.Namespace) -> RaySettings | None:
-    """The cluster that a command was given; None = this process computes. Raises TrainingRefused."""
+    """The cluster that a command was given; None = this process computes. Raises
+    TrainingRefused.
+    """
     if options.engine == EngineKind.LOCAL:
         return None
     return RaySettings(

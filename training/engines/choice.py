@@ -1,4 +1,6 @@
-"""Which engine does the work, and what it may use: read from options or the environment, checked once."""
+"""Which engine does the work, and what it may use: read from options or the environment, checked
+once.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum

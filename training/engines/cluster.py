@@ -1,12 +1,13 @@
 """The one place that reaches a Ray cluster: imports Ray, connects, and turns its errors into ours.
 
 Decisions:
-- This process's own code is sent along: a node needs an image with the libraries, and none with this project.
-- A process that is connected already (a notebook, a test) keeps its connection; one that is not leaves the cluster as
-  it found it.
+- This process's own code is sent along: a node needs an image with the libraries, and none with
+  this project.
+- A process that is connected already (a notebook, a test) keeps its connection; one that is not
+  leaves the cluster as it found it.
 - What Ray says goes to its own logs and to stderr: stdout is for the outcome.
-- A worker's refusal is carried back as a value, so that it is the same message as without a cluster; whatever else goes
-  wrong is one EngineUnavailable with the cause's last line.
+- A worker's refusal is carried back as a value, so that it is the same message as without a
+  cluster; whatever else goes wrong is one EngineUnavailable with the cause's last line.
 """
 
 import logging
@@ -31,7 +32,9 @@ _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_IMPORT_WARNING": "1"}
 
 @contextmanager
 def connected(settings: RaySettings, doing: str) -> Iterator[ModuleType]:
-    """The module `ray`, connected while the block runs. Raises EngineUnavailable, also for what Ray raises in it."""
+    """The module `ray`, connected while the block runs. Raises EngineUnavailable, also for what Ray
+    raises in it.
+    """
     ray = _imported()
     ours = not ray.is_initialized()
     with _quiet(), redirect_stdout(sys.stderr):

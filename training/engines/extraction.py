@@ -1,7 +1,8 @@
-"""What an extraction engine is asked for: the parts of some prompts, in a folder of parts, wherever they are computed.
+"""What an extraction engine is asked for: the parts of some prompts, in a folder of parts, wherever
+they are computed.
 
-Every engine goes through the same batches and calls `write_part` on them, so a part is the same whoever wrote it, and a
-run that one engine began another may finish.
+Every engine goes through the same batches and calls `write_part` on them, so a part is the same
+whoever wrote it, and a run that one engine began another may finish.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,10 +12,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from knowgate.features import stored_vector
-from training.extract_parts import PartFolder, Tensors
+from knowgate._models.features import stored_vector
 from training.extraction import Answerer
 from training.extraction.batches import Batch
+from training.extraction.extract_parts import PartFolder, Tensors
 from training.extraction.progress import Progress
 
 
@@ -73,7 +74,8 @@ def write_part(
     states_only: bool,
     tell: Callable[[Batch], object] = lambda _: None,
 ) -> None:
-    """Write one part of these batches; `tell` is told of each. What came before a refused prompt is written too.
+    """Write one part of these batches; `tell` is told of each. What came before a refused prompt is
+    written too.
 
     Raises ExtractionRefused.
     """

@@ -1,9 +1,9 @@
 """Extraction in this process: the answerer's own model, one batch after the other."""
 
 from training.engines.extraction import Work, parts_of, write_part
-from training.extract_parts import PartFolder
 from training.extraction import Answerer
 from training.extraction.batches import Batch
+from training.extraction.extract_parts import PartFolder
 from training.extraction.progress import Progress
 
 

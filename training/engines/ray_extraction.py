@@ -1,16 +1,19 @@
 """Extraction on a Ray cluster: Ray Data `map_batches` over actors that each hold the model.
 
 Decisions:
-- The driver holds no weights. It tokenises, refuses what cannot be asked, and cuts the batches that one process would
-  go through; an actor is told token ids. So batches, and with them vectors, do not depend on who computes them.
-- Actors write the parts themselves and send back a receipt: no vector passes through the driver, and what is written is
-  safe from the driver's death too. The folder of parts must be seen by all machines; an actor that does not see it
-  says so before it loads anything.
-- Each actor compares the fingerprints of what it loaded with the driver's plan: a node with other weights or another
-  version of transformers refuses by name in place of mixing vectors.
-- A task whose actor died is done again by another (Ray restarts the actor): it finds its part written, or writes it,
-  under the same name. A part that kills whoever takes it up is given up after so many deaths.
-- A refusal (a state that is not finite, a model of unknown structure) comes back as a receipt: repeating it is no help.
+- The driver holds no weights. It tokenises, refuses what cannot be asked, and cuts the batches that
+  one process would go through; an actor is told token ids. So batches, and with them vectors, do
+  not depend on who computes them.
+- Actors write the parts themselves and send back a receipt: no vector passes through the driver,
+  and what is written is safe from the driver's death too. The folder of parts must be seen by all
+  machines; an actor that does not see it says so before it loads anything.
+- Each actor compares the fingerprints of what it loaded with the driver's plan: a node with other
+  weights or another version of transformers refuses by name in place of mixing vectors.
+- A task whose actor died is done again by another (Ray restarts the actor): it finds its part
+  written, or writes it, under the same name. A part that kills whoever takes it up is given up
+  after so many deaths.
+- A refusal (a state that is not finite, a model of unknown structure) comes back as a receipt:
+  repeating it is no help.
 """
 
 import math
@@ -23,14 +26,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from knowgate.records import Fingerprint
+from knowgate._records.records import Fingerprint
 from training.engines.choice import RaySettings
 from training.engines.cluster import connected, refusal_of, refused
 from training.engines.extraction import Work, parts_of, write_part
 from training.errors import ExtractionRefused, TrainingError
-from training.extract_parts import PartFolder
 from training.extraction import Answerer
 from training.extraction.batches import Batch, pad
+from training.extraction.extract_parts import PartFolder
 from training.extraction.progress import Progress
 from training.extraction.recipe import AnswererRecipe
 from training.extraction.tokens import pad_id
@@ -43,7 +46,9 @@ _ITEM = pa.schema(
 
 
 class RayExtraction:
-    """The engine on a cluster. `recipe` is what its actors make their models of; see `planned` for the driver's own."""
+    """The engine on a cluster. `recipe` is what its actors make their models of; see `planned` for
+    the driver's own.
+    """
 
     def __init__(self, recipe: AnswererRecipe, settings: RaySettings) -> None:
         on = ("cuda" if settings.gpus else "cpu") if recipe.device == "auto" else recipe.device
@@ -51,7 +56,9 @@ class RayExtraction:
         self._settings = settings
 
     def planned(self) -> Answerer:
-        """The answerer to give to `write_parts`: it has no weights. Raises what `load_model` raises."""
+        """The answerer to give to `write_parts`: it has no weights. Raises what `load_model`
+        raises.
+        """
         return self._recipe.plan()
 
     def write_parts(self, answerer: Answerer, work: Work, folder: PartFolder, progress: Progress) -> None:
@@ -74,7 +81,8 @@ class RayExtraction:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars, context.print_on_execution_start = False, False
         with warnings.catch_warnings():
-            # Bounded retries have no other spelling yet; without a bound, a part that kills its actors never ends.
+            # Bounded retries have no other spelling yet; without a bound, a part that kills its
+            # actors never ends.
             warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
             dataset = ray.data.from_arrow(items).map_batches(
                 PartReader,

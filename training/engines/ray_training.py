@@ -1,12 +1,15 @@
-"""Probes fitted on a Ray cluster: Ray Train starts workers that call `training.fit.fit_probe`, as one process would.
+"""Probes fitted on a Ray cluster: Ray Train starts workers that call
+`training.probes.fit.fit_probe`, as one process would.
 
 Decisions:
-- A worker differs from a process of its own in the Trainer alone: Ray's DDP strategy and environment tell it who else
-  is there. How rows are shared out and sums are added up is the fit's own business, and the same under any strategy.
-- The first worker's result comes back as arrays through Ray's object store. Nothing is checkpointed: a fit takes
-  seconds to minutes, so a group that lost a worker starts over, from the same seed, and ends at the same probe.
-- A worker that refuses must raise, or the others would wait for its sums for ever. Ray then tries once more before
-  it gives up, which costs some seconds and never changes a refusal.
+- A worker differs from a process of its own in the Trainer alone: Ray's DDP strategy and
+  environment tell it who else is there. How rows are shared out and sums are added up is the fit's
+  own business, and the same under any strategy.
+- The first worker's result comes back as arrays through Ray's object store. Nothing is
+  checkpointed: a fit takes seconds to minutes, so a group that lost a worker starts over, from the
+  same seed, and ends at the same probe.
+- A worker that refuses must raise, or the others would wait for its sums for ever. Ray then tries
+  once more before it gives up, which costs some seconds and never changes a refusal.
 """
 
 import tempfile
@@ -19,10 +22,10 @@ import lightning
 from training.engines.choice import RaySettings
 from training.engines.cluster import connected
 from training.errors import EngineUnavailable, TrainingError
-from training.fit import FittedProbe, Former, ProbeRows, fit_probe
-from training.probe_settings import FitSettings
-from training.row_blocks import StreamedRows
-from training.trainer import TrainerSettings, trainer
+from training.probes.fit import FittedProbe, Former, ProbeRows, fit_probe
+from training.probes.probe_settings import FitSettings
+from training.probes.trainer import TrainerSettings, trainer
+from training.rows.row_blocks import StreamedRows
 
 LOST_GROUPS = 1  # how often a fit starts over; machines that were taken away by their cloud do not count
 

@@ -1,15 +1,18 @@
 """Ask a model and read it in the same pass: answer, P(T), option entropy and hidden states.
 
 Decisions:
-- Hooks keep one vector per prompt, layer and position, never the states of all tokens. Where only states are asked
-  for (`states`, `read`), the pass ends after the topmost wanted layer and no output head runs.
-- With options the answer begins with the likeliest one, its spellings summed. P(T), entropy and margin are read from
-  the tokens as serving reads them, at an endpoint or in process (`knowgate.backends.answer_tokens`), so what is missing
-  there is NaN here. Without options the entropy is that of the vocabulary at the first token.
-- P(T) is of one kind (`knowgate.p_t`): the chosen option's where options are given, else the first token's, or the
-  mean over the answer's tokens. Longer answers are continued greedily in a second call; the tokens' probabilities are
-  gathered as they are written.
-- A state that is not finite is an error that names its prompt: it would poison a training set silently.
+- Hooks keep one vector per prompt, layer and position, never the states of all tokens. Where only
+  states are asked for (`states`, `read`), the pass ends after the topmost wanted layer and no
+  output head runs.
+- With options the answer begins with the likeliest one, its spellings summed. P(T), entropy and
+  margin are read from the tokens as serving reads them, at an endpoint or in process
+  (`knowgate.backends._text.answer_tokens`), so what is missing there is NaN here. Without options
+  the entropy is that of the vocabulary at the first token.
+- P(T) is of one kind (`knowgate._models.p_t`): the chosen option's where options are given, else
+  the first token's, or the mean over the answer's tokens. Longer answers are continued greedily in
+  a second call; the tokens' probabilities are gathered as they are written.
+- A state that is not finite is an error that names its prompt: it would poison a training set
+  silently.
 """
 
 import time
@@ -21,12 +24,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from knowgate.backends.alignment import Ended
-from knowgate.backends.answer_tokens import TokenSignals, read_signals
+from knowgate._records.records import PTKind
+from knowgate.backends._text.alignment import Ended
+from knowgate.backends._text.answer_tokens import TokenSignals, read_signals
 from knowgate.backends.greedy import ends_of, greedy
 from knowgate.backends.protocol import Finish
 from knowgate.backends.written import decoder, ends_in_thought, written_tokens
-from knowgate.records import PTKind
 from training.errors import ExtractionRefused
 from training.extraction.batches import Batch, batches
 from training.extraction.first_tokens import FirstTokens, first_tokens, option_token_ids, or_nan, spellings_of
@@ -43,13 +46,14 @@ CPU_TOKENS, GPU_TOKENS = 4096, 16_384  # of a batch: fills the device; more only
 class Answerer:
     """A model together with what is read of it.
 
-    Arguments: `layers` to keep (None = all, embedding output included), `positions` of the tokens to keep them at,
-    `options` = the texts of the allowed answers (each one token), `batch` = prompts at a time at most, `tokens` =
-    padded tokens at a time at most (None = by the device), `normed` = apply the final norm to the kept states,
-    `max_new_tokens` of an answer, `p_t_kind` = which probability is given as P(T) (None = `option` where there are
-    options, else `first_token`), `left` = put padding first (longer answers are written so anyway; vectors do not
-    depend on it), `compiled` = run all blocks but the topmost through `torch.compile`. Raises ExtractionRefused for a
-    layer, position or option that the model does not have.
+    Arguments: `layers` to keep (None = all, embedding output included), `positions` of the tokens
+    to keep them at, `options` = the texts of the allowed answers (each one token), `batch` =
+    prompts at a time at most, `tokens` = padded tokens at a time at most (None = by the device),
+    `normed` = apply the final norm to the kept states, `max_new_tokens` of an answer, `p_t_kind` =
+    which probability is given as P(T) (None = `option` where there are options, else
+    `first_token`), `left` = put padding first (longer answers are written so anyway; vectors do not
+    depend on it), `compiled` = run all blocks but the topmost through `torch.compile`. Raises
+    ExtractionRefused for a layer, position or option that the model does not have.
     """
 
     def __init__(
@@ -109,7 +113,9 @@ class Answerer:
     def answers(
         self, prompts: Sequence[Prompt], *, rows: Sequence[int] | None = None
     ) -> Iterator[tuple[tuple[int, ...], list[Answered]]]:
-        """As `answer`, batch by batch as they are done: the prompts' places, and what they got; `rows` None = all."""
+        """As `answer`, batch by batch as they are done: the prompts' places, and what they got;
+        `rows` None = all.
+        """
         for batch in self.batches(prompts, rows=rows):
             yield batch.rows, self.answer_batch(batch)
 
@@ -130,12 +136,16 @@ class Answerer:
         )
 
     def read(self, prompts: Sequence[Prompt], *, rows: Sequence[int] | None = None) -> Iterator[States]:
-        """Hidden states alone, batch by batch as they are done; memory holds one batch. `rows` None = all prompts."""
+        """Hidden states alone, batch by batch as they are done; memory holds one batch. `rows` None
+        = all prompts.
+        """
         for batch in self.batches(prompts, rows=rows, states_only=True):
             yield self.read_batch(batch)
 
     def states(self, prompts: Sequence[Prompt], *, progress: Callable[[int], object] = lambda _: None) -> States:
-        """Hidden states alone, of all prompts in their order. Raises ExtractionRefused without prompts."""
+        """Hidden states alone, of all prompts in their order. Raises ExtractionRefused without
+        prompts.
+        """
         _some(prompts)
         hidden: npt.NDArray[np.float32] | None = None
         tokens_in = np.empty(len(prompts), dtype=np.int64)
@@ -153,7 +163,9 @@ class Answerer:
     def batches(
         self, prompts: Sequence[Prompt], *, rows: Sequence[int] | None = None, states_only: bool = False
     ) -> Iterator[Batch]:
-        """The batches that `answers` (or `read`) goes through, the same in any process. Raises ExtractionRefused."""
+        """The batches that `answers` (or `read`) goes through, the same in any process. Raises
+        ExtractionRefused.
+        """
         written = 0 if states_only else self.max_new_tokens - 1
         tokens = token_ids(self.loaded, prompts, shortest=self._shortest, written=written)
         return batches(
@@ -171,7 +183,9 @@ class Answerer:
         )
 
     def answer_batch(self, batch: Batch) -> list[Answered]:
-        """Answers to one batch, in its order. Raises ExtractionRefused where a state is not finite."""
+        """Answers to one batch, in its order. Raises ExtractionRefused where a state is
+        not finite.
+        """
         began = time.perf_counter()
         states, logits = self._answers.run(batch)
         assert logits is not None
@@ -223,7 +237,9 @@ class Answerer:
         return logits
 
     def _written(self, batch: Batch, first: FirstTokens) -> tuple[list[str], list[list[int]], list[list[float]]]:
-        """Each answer's text, its tokens up to and with the one that ends it, and their log-probabilities."""
+        """Each answer's text, its tokens up to and with the one that ends it, and their
+        log-probabilities.
+        """
         tokenizer, chosen = self.loaded.tokenizer, first.chosen
         decode = self._decode
         if self.max_new_tokens == 1:
@@ -257,7 +273,9 @@ class Answerer:
         return [ends_in_thought(self.loaded.tokenizer, ids[seen].tolist()) for ids, seen in prompts]
 
     def _read(self, text: str, ids: list[int], numbers: list[float], listed: list[float], within: bool) -> TokenSignals:
-        """What the tokens of one answer show; `listed` are the log-probabilities of the options' spellings."""
+        """What the tokens of one answer show; `listed` are the log-probabilities of the options'
+        spellings.
+        """
         ended = ids[-1] in ends_of(self.loaded.network, self.loaded.tokenizer)
         whole = ended or (self.max_new_tokens == 1 and self._spellings is not None)
         others = None if self._spellings is None else self._spellings.others(listed, ids[0])
@@ -283,9 +301,10 @@ def _until(tokens: list[int], ends: frozenset[int]) -> int:
 
 
 def encoder_of(source: str | Path, *, layers: Sequence[int] | None = None) -> Answerer:
-    """Another model's states for a tier that shows none of its own: the mean over the prompt's tokens.
+    """Another model's states for a tier that shows none of its own: the mean over the prompt's
+    tokens.
 
-    An encoder's last token means nothing in particular, and its first only where it was trained to. The fingerprint
-    names the encoder, so a probe fitted on one encoder's states meets no other's.
+    An encoder's last token means nothing in particular, and its first only where it was trained to.
+    The fingerprint names the encoder, so a probe fitted on one encoder's states meets no other's.
     """
     return Answerer(load_model(source), layers=layers, positions=(MEAN,))

@@ -1,12 +1,15 @@
-"""Prompts to padded batches: sorted by length and cut by a budget of tokens, so that little is computed on padding.
+"""Prompts to padded batches: sorted by length and cut by a budget of tokens, so that little is
+computed on padding.
 
 Decisions:
-- A batch holds as many prompts as fit the budget once padded: memory is bounded by it whatever the lengths are, and
-  short prompts come many at a time. A single prompt over the budget is a batch of its own.
-- A batch that is at least half full is closed early where the next prompt would leave a tenth of its row as padding.
+- A batch holds as many prompts as fit the budget once padded: memory is bounded by it whatever the
+  lengths are, and short prompts come many at a time. A single prompt over the budget is a batch of
+  its own.
+- A batch that is at least half full is closed early where the next prompt would leave a tenth of
+  its row as padding.
 - Longest first, so that a budget that does not fit the memory fails at once and not after hours.
-- Padding is done here from token ids, so the tokenizer needs no pad token. Positions count from the first real token,
-  so that an answer does not depend on its neighbours in the batch.
+- Padding is done here from token ids, so the tokenizer needs no pad token. Positions count from the
+  first real token, so that an answer does not depend on its neighbours in the batch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -51,7 +54,8 @@ def batches(
     pad_id: int,
     left: bool,
 ) -> Iterator[Batch]:
-    """Batches of at most `tokens` padded tokens and `size` prompts (None = any number), longest first.
+    """Batches of at most `tokens` padded tokens and `size` prompts (None = any number), longest
+    first.
 
     `rows` names the prompts that are wanted; None = all.
 

@@ -1,11 +1,13 @@
 """Blocks compiled by `torch.compile`, for runs long enough to pay for it; off unless asked for.
 
 Decisions:
-- What is compiled is the block's own forward, once per class and for all sizes (`dynamic`): every block of a model and
-  every batch share one graph, so the price is that of one block. Hooks stay outside of it.
-- The topmost wanted block runs as it is: it is narrowed to one token by hooks inside it (see narrowing).
-- The instance's forward is put back after each pass, as packing does it: whoever else holds the network sees it
-  unchanged.
+- What is compiled is the block's own forward, once per class and for all sizes (`dynamic`): every
+  block of a model and every batch share one graph, so the price is that of one block. Hooks stay
+  outside of it.
+- The topmost wanted block runs as it is: it is narrowed to one token by hooks inside it (see
+  narrowing).
+- The instance's forward is put back after each pass, as packing does it: whoever else holds the
+  network sees it unchanged.
 """
 
 import types

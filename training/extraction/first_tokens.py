@@ -1,4 +1,6 @@
-"""The first token of each answer, chosen from the logits at the prompts' ends, and what is read of it."""
+"""The first token of each answer, chosen from the logits at the prompts' ends, and what is read of
+it.
+"""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +15,9 @@ from training.extraction.loading import LoadedModel
 
 
 def option_token_ids(loaded: LoadedModel, options: Sequence[str]) -> list[int]:
-    """The token of each allowed answer. Raises ExtractionRefused unless each is one token, and all differ."""
+    """The token of each allowed answer. Raises ExtractionRefused unless each is one token, and all
+    differ.
+    """
     tokens = [loaded.tokenizer(option, add_special_tokens=False)["input_ids"] for option in options]
     for option, token in zip(options, tokens, strict=True):
         if len(token) != 1:
@@ -41,7 +45,9 @@ class FirstTokens:
 
 
 def first_tokens(logits: Tensor, spellings: Spellings | None) -> FirstTokens:
-    """The likeliest token of each row of `logits` [batch, vocabulary]; with options, that of the likeliest of them."""
+    """The likeliest token of each row of `logits` [batch, vocabulary]; with options, that of the
+    likeliest of them.
+    """
     log_p = logits.log_softmax(-1)
     entropy: Tensor | None = None
     if spellings is None:

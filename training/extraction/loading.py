@@ -1,9 +1,11 @@
-"""Load any Hugging Face causal model or encoder for reading: a local folder or a hub id, never code from the hub.
+"""Load any Hugging Face causal model or encoder for reading: a local folder or a hub id, never code
+from the hub.
 
-What was saved as a causal model keeps its output head; an encoder, or a model saved without a head, is loaded bare.
+What was saved as a causal model keeps its output head; an encoder, or a model saved without a head,
+is loaded bare.
 
-The runtime's own loader does it (`knowgate.backends.loading`), and names the hidden states, so that what trains a probe
-and what serves it agree.
+The runtime's own loader does it (`knowgate.backends.loading`), and names the hidden states, so that
+what trains a probe and what serves it agree.
 """
 
 import threading
@@ -14,10 +16,10 @@ from typing import Any
 
 import torch
 
+from knowgate._records.records import Fingerprint
+from knowgate._records.request import template_of
 from knowgate.backends import loading
 from knowgate.errors import RecordInvalid
-from knowgate.records import Fingerprint
-from knowgate.request import template_of
 from knowgate.spec import TierSpec
 from training.errors import ExtractionRefused, TrainingError
 from training.extraction.positions import LAST
@@ -48,7 +50,9 @@ class LoadedModel:
         return str(self.network.dtype).removeprefix("torch.")
 
     def fingerprint(self, layer: int, *, normed: bool = False, position: str = POSITION) -> Fingerprint:
-        """What a hidden state of `layer` at `position`, read from this model, is a hidden state of."""
+        """What a hidden state of `layer` at `position`, read from this model, is a
+        hidden state of.
+        """
         if not 0 <= layer <= self.layers:
             raise ExtractionRefused(f"layer is {layer}: {self.model} has layers 0 to {self.layers}")
         return loading.fingerprint_of(
@@ -77,12 +81,13 @@ def load_model(
 ) -> LoadedModel:
     """Load a causal model or an encoder, and its tokenizer.
 
-    `source` is a folder or a hub id; `model` the name to carry in fingerprints (the source itself if left out);
-    `chat` says whether prompts go through the chat template (left out: where the tokenizer has one); `device`
-    "auto" is a CUDA device where there is one, else the CPU; `template` is what that template is given beside the
-    messages. Without `weights` the network is a plan of itself on torch's meta device, in any device's stead: it
-    has structure, context and fingerprints, costs no memory and computes nothing. Raises TrainingError where it
-    cannot be loaded, ModelStructureUnknown where its layers cannot be found.
+    `source` is a folder or a hub id; `model` the name to carry in fingerprints (the source itself
+    if left out); `chat` says whether prompts go through the chat template (left out: where the
+    tokenizer has one); `device` "auto" is a CUDA device where there is one, else the CPU;
+    `template` is what that template is given beside the messages. Without `weights` the network is
+    a plan of itself on torch's meta device, in any device's stead: it has structure, context and
+    fingerprints, costs no memory and computes nothing. Raises TrainingError where it cannot be
+    loaded, ModelStructureUnknown where its layers cannot be found.
     """
     try:
         found = loading.load(source, revision=revision, dtype=dtype, weights=weights)
@@ -125,7 +130,9 @@ def adopt(
     chat: bool | None = None,
     template: Mapping[str, Any] | None = None,
 ) -> LoadedModel:
-    """A model and tokenizer that are in memory already, ready to be read. Raises ModelStructureUnknown."""
+    """A model and tokenizer that are in memory already, ready to be read. Raises
+    ModelStructureUnknown.
+    """
     decoder_layers(network)
     return LoadedModel(
         network=network.eval(),
@@ -138,7 +145,8 @@ def adopt(
 
 
 def load_tier(tier: TierSpec, *, device: str = "cpu") -> LoadedModel:
-    """The model that a tier declares; what serves it and what trains its probe load it here, so fingerprints agree.
+    """The model that a tier declares; what serves it and what trains its probe load it here, so
+    fingerprints agree.
 
     A local folder's revision is its content's; the declared one counts for hub ids.
     """

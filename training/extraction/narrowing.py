@@ -1,9 +1,11 @@
-"""The topmost block's feed-forward part works for one token per prompt where only one token is read.
+"""The topmost block's feed-forward part works for one token per prompt where only one token is
+read.
 
-Attention needs every token, what follows it does not: its output projection and the feed-forward part treat each token
-by itself. A hook hands them the wanted token alone, and the residual sum broadcasts it back, so the state that is read
-is the same one. Whether that holds for a block is not assumed from its family but tried on the block itself, in
-float32, with and without: where it fails or differs, the block runs in full.
+Attention needs every token, what follows it does not: its output projection and the feed-forward
+part treat each token by itself. A hook hands them the wanted token alone, and the residual sum
+broadcasts it back, so the state that is read is the same one. Whether that holds for a block is not
+assumed from its family but tried on the block itself, in float32, with and without: where it fails
+or differs, the block runs in full.
 """
 
 import copy
@@ -70,7 +72,9 @@ def _tried(block: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) 
 def _candidates(
     block: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any], tokens: int
 ) -> tuple[tuple[str, ...], Tensor]:
-    """The parts called with one tensor of all tokens, from attention's own output projection on; and the output."""
+    """The parts called with one tensor of all tokens, from attention's own output projection on;
+    and the output.
+    """
     calls: list[tuple[str, bool]] = []  # in the order of their ends; whether by one tensor of all tokens
 
     with ExitStack() as stack:

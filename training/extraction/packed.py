@@ -1,12 +1,16 @@
 """On a CPU in float32, matrix products run on weights laid out once for the processor.
 
 Decisions:
-- PyTorch hands such a product to the library it was built with, which lays the weights out anew at each call and is
-  slow on some processors; oneDNN takes weights laid out beforehand. Measured on AVX-512 at widths of 512 to 1408: 1.2
-  to 2 times the rate (docs/extraction.md). The states differ by rounding alone.
-- The copies cost as much memory as the weights, so they are made only where they fit a share of this machine's.
-- A module is found by being exactly `nn.Linear`: a subclass or a quantised one computes something of its own.
-- The modules' own `forward` is put back after each pass: whoever else holds the network sees it unchanged.
+- PyTorch hands such a product to the library it was built with, which lays the weights out anew at
+  each call and is slow on some processors; oneDNN takes weights laid out beforehand. Measured on
+  AVX-512 at widths of 512 to 1408: 1.2 to 2 times the rate (docs/extraction.md). The states differ
+  by rounding alone.
+- The copies cost as much memory as the weights, so they are made only where they fit a share of
+  this machine's.
+- A module is found by being exactly `nn.Linear`: a subclass or a quantised one computes something
+  of its own.
+- The modules' own `forward` is put back after each pass: whoever else holds the network sees it
+  unchanged.
 """
 
 import os
@@ -26,8 +30,9 @@ _packed_weights: WeakKeyDictionary[nn.Linear, Tensor] = WeakKeyDictionary()
 
 
 def packable(blocks: Iterable[nn.Module], *, most_bytes: float | None = None) -> tuple[nn.Linear, ...]:
-    """The linear modules of these blocks that can be packed here; () where oneDNN is missing or the copies would
-    take more than `most_bytes` (None = a fifth of this machine's memory)."""
+    """The linear modules of these blocks that can be packed here; () where oneDNN is missing or the
+    copies would take more than `most_bytes` (None = a fifth of this machine's memory).
+    """
     if not torch._C._has_mkldnn:
         return ()
     found = [module for block in blocks for module in block.modules() if _can_be_packed(module)]
@@ -45,7 +50,8 @@ def packed(modules: Iterable[nn.Linear]) -> Iterator[None]:
     held = tuple(modules)
     try:
         for module in held:
-            # set on the instance, past nn.Module's bookkeeping: `del` brings the class's own forward back
+            # set on the instance, past nn.Module's bookkeeping: `del` brings the class's own
+            # forward back
             object.__setattr__(module, "forward", _product(module))
         yield
     finally:

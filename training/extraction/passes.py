@@ -1,12 +1,16 @@
-"""One forward pass over one batch: the wanted states, and the next-token logits when they are asked for.
+"""One forward pass over one batch: the wanted states, and the next-token logits when they are asked
+for.
 
 Decisions:
-- Without logits the pass ends after the topmost wanted layer, and the topmost block does its feed-forward part for
-  the one token that is read (see narrowing). With logits it runs through, and the head sees one token per prompt.
+- Without logits the pass ends after the topmost wanted layer, and the topmost block does its
+  feed-forward part for the one token that is read (see narrowing). With logits it runs through, and
+  the head sees one token per prompt.
 - On a CPU in float32 the products run on packed weights (see packed).
-- No cache is built. Padding comes last, and a causal model then needs no mask: no token sees what follows it, so
-  attention takes its fastest path. Whether a model is causal is tried, by changing a token and looking at those before.
-- Padding that comes first (longer answers are written that way) has a mask and positions counted from the first token.
+- No cache is built. Padding comes last, and a causal model then needs no mask: no token sees what
+  follows it, so attention takes its fastest path. Whether a model is causal is tried, by changing a
+  token and looking at those before.
+- Padding that comes first (longer answers are written that way) has a mask and positions counted
+  from the first token.
 """
 
 import inspect
@@ -56,7 +60,9 @@ class Passes:
 
     @torch.inference_mode()
     def run(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """float32 on the CPU: states [batch, layers × positions, d] (layer by layer), logits [batch, vocabulary]."""
+        """float32 on the CPU: states [batch, layers × positions, d] (layer by layer), logits
+        [batch, vocabulary].
+        """
         with self.loaded.lock:
             if self._causal is None:
                 self._try()
@@ -128,7 +134,9 @@ class Passes:
             yield
 
     def _try(self) -> None:
-        """Find out whether the model is causal, and which parts of the topmost block may see one token."""
+        """Find out whether the model is causal, and which parts of the topmost block may see one
+        token.
+        """
         vocabulary = self.loaded.network.get_input_embeddings().num_embeddings
         first = [(7 * at + 3) % vocabulary for at in range(_PROBE)]
         other = [*first[:-1], (first[-1] + 1) % vocabulary]

@@ -1,9 +1,10 @@
 """Which tokens of a prompt a hidden state is read at.
 
 Decisions:
-- The default is the last prompt token: the answer's first token is decided there, and P(IK) was defined there
-  (Kadavath et al. 2022). `last_prompt_token-K` is K tokens before it, `first_token` the first one (CLS of a BERT-like
-  encoder), `mean_of_prompt` the mean over all tokens of the prompt, padding left out.
+- The default is the last prompt token: the answer's first token is decided there, and P(IK) was
+  defined there (Kadavath et al. 2022). `last_prompt_token-K` is K tokens before it, `first_token`
+  the first one (CLS of a BERT-like encoder), `mean_of_prompt` the mean over all tokens of the
+  prompt, padding left out.
 - The name is the fingerprint's `position`, so vectors of different tokens never meet.
 """
 
@@ -50,7 +51,9 @@ class Position:
 
 
 def named_positions(names: Sequence[str]) -> tuple[Position, ...]:
-    """The places of these names, each once. Raises ExtractionRefused for an unknown name or none."""
+    """The places of these names, each once. Raises ExtractionRefused for an unknown
+    name or none.
+    """
     if not names:
         raise ExtractionRefused(f"positions is empty: give at least one, e.g. {LAST}")
     return tuple(_position(name) for name in dict.fromkeys(names))

@@ -1,7 +1,7 @@
 """How far an extraction is: prompts done, the rate, and the time left, on stderr.
 
-The time left is reckoned in tokens, since the longest prompts come first and the last ones are quick. On a terminal one
-line is rewritten; in a log a line comes every ten seconds and at the end.
+The time left is reckoned in tokens, since the longest prompts come first and the last ones are
+quick. On a terminal one line is rewritten; in a log a line comes every ten seconds and at the end.
 """
 
 import time
@@ -12,7 +12,9 @@ _ON_TERMINAL_S, _IN_LOG_S = 0.5, 10.0
 
 
 class Progress:
-    """Told of every batch; writes now and then. `before` of the prompts were done by an earlier run."""
+    """Told of every batch; writes now and then. `before` of the prompts were done by an earlier
+    run.
+    """
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ A loaded model holds a lock and gigabytes, and is never sent anywhere. What is s
 
 from dataclasses import dataclass
 
-from knowgate.records import PTKind
+from knowgate._records.records import PTKind
 from training.extraction.answerer import CPU_TOKENS, GPU_TOKENS, Answerer
 from training.extraction.loading import chosen_device, load_model
 from training.extraction.positions import LAST
@@ -34,7 +34,9 @@ class AnswererRecipe:
         return self._made(weights=True)
 
     def plan(self) -> Answerer:
-        """An Answerer without weights: fingerprints, batches and refusals are those of `make`; it answers nothing."""
+        """An Answerer without weights: fingerprints, batches and refusals are those of `make`; it
+        answers nothing.
+        """
         return self._made(weights=False)
 
     def _made(self, *, weights: bool) -> Answerer:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from knowgate.records import Fingerprint, PTKind
+from knowgate._records.records import Fingerprint, PTKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

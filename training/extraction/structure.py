@@ -1,11 +1,13 @@
 """Where a model keeps its decoder layers, found through its structure and never through its name.
 
-A decoder (or a BERT-like encoder) is a `ModuleList` of as many equal blocks as the configuration counts hidden layers.
-That holds for every family of causal models in transformers, new ones too. Where it holds for no list or for several, a
-wrong guess would give plausible vectors of the wrong layer, so that is an error and not a guess.
+A decoder (or a BERT-like encoder) is a `ModuleList` of as many equal blocks as the configuration
+counts hidden layers. That holds for every family of causal models in transformers, new ones too.
+Where it holds for no list or for several, a wrong guess would give plausible vectors of the wrong
+layer, so that is an error and not a guess.
 
-A pass that needs no layer above the topmost wanted one ends there, by an exception that leaves the forward pass: later
-blocks, final norm and output head never run, and the model is the same object before, during and after.
+A pass that needs no layer above the topmost wanted one ends there, by an exception that leaves the
+forward pass: later blocks, final norm and output head never run, and the model is the same object
+before, during and after.
 """
 
 from collections.abc import Callable, Iterator
@@ -46,7 +48,9 @@ def final_norm(model: nn.Module) -> nn.Module:
 
 
 class TopReached(BaseException):
-    """Leaves a forward pass once all that is wanted was seen; no model's own `except Exception` may swallow it."""
+    """Leaves a forward pass once all that is wanted was seen; no model's own `except Exception` may
+    swallow it.
+    """
 
 
 @contextmanager
@@ -55,8 +59,9 @@ def watched(
 ) -> Iterator[None]:
     """Call `see(layer, hidden [batch, tokens, d])` for each chosen layer while the model runs.
 
-    Layer 0 is what enters the first block (the embedding output), layer i what leaves block i, before any final norm.
-    With `stop` the pass ends after the topmost of them, and so does the block under `with`.
+    Layer 0 is what enters the first block (the embedding output), layer i what leaves block i,
+    before any final norm. With `stop` the pass ends after the topmost of them, and so does the
+    block under `with`.
     """
     blocks = decoder_layers(model)
     top = max(layers) if stop else None

@@ -1,8 +1,8 @@
 """From prompts to token ids, checked before any of them costs a pass.
 
-A prompt is text, or token ids as they are. One that cannot be asked (no tokens, more than the model's context, too
-short for a wanted position) is refused with its index before the first batch, and never cut: a vector of a cut prompt
-would look like any other.
+A prompt is text, or token ids as they are. One that cannot be asked (no tokens, more than the
+model's context, too short for a wanted position) is refused with its index before the first batch,
+and never cut: a vector of a cut prompt would look like any other.
 """
 
 from collections.abc import Sequence
@@ -19,9 +19,11 @@ _ENDLESS = 10**9  # tokenizers without a limit name a huge one
 def token_ids(
     loaded: LoadedModel, prompts: Sequence[Prompt], *, shortest: int = 1, written: int = 0
 ) -> list[list[int]]:
-    """The token ids of each prompt. Raises ExtractionRefused for the first prompt that cannot be asked.
+    """The token ids of each prompt. Raises ExtractionRefused for the first prompt that cannot be
+    asked.
 
-    `shortest`: the fewest tokens a wanted position needs; `written`: tokens of the answer that the context also holds.
+    `shortest`: the fewest tokens a wanted position needs; `written`: tokens of the answer that the
+    context also holds.
     """
     texts = [at for at, prompt in enumerate(prompts) if isinstance(prompt, str)]
     tokens = [[] if isinstance(prompt, str) else [int(token) for token in prompt] for prompt in prompts]
@@ -55,7 +57,9 @@ def token_ids(
 
 
 def context(loaded: LoadedModel) -> int | None:
-    """The most tokens a prompt may have; None where neither the model nor its tokenizer has a limit."""
+    """The most tokens a prompt may have; None where neither the model nor its tokenizer has a
+    limit.
+    """
     config = loaded.network.config
     text: Any = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
     limits = [getattr(text, "max_position_embeddings", None), getattr(loaded.tokenizer, "model_max_length", None)]
@@ -64,7 +68,9 @@ def context(loaded: LoadedModel) -> int | None:
 
 
 def pad_id(loaded: LoadedModel) -> int:
-    """What padding is filled with: never seen through the mask, so a tokenizer without a pad token is as good."""
+    """What padding is filled with: never seen through the mask, so a tokenizer without a pad token
+    is as good.
+    """
     for token in (loaded.tokenizer.pad_token_id, loaded.tokenizer.eos_token_id):
         if token is not None:
             return int(token)

@@ -1,7 +1,7 @@
 """The log-probabilities of the tokens of a longer answer, gathered while they are written.
 
-Kept is one number per prompt and token: the logits of all steps would be gigabytes. They are the model's own, as it
-gives them, before anything that the generation's settings do to them.
+Kept is one number per prompt and token: the logits of all steps would be gigabytes. They are the
+model's own, as it gives them, before anything that the generation's settings do to them.
 """
 
 from collections.abc import Iterator

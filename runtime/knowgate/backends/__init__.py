@@ -1,7 +1,8 @@
 """Who runs the models of a cascade: one class per serving engine, each behind an extra of its own.
 
-Importing this package loads none of them. All of them answer the same question, `Backend.ask`, so that a cascade does
-not know which engines it has; a class of your own that answers it will do as well.
+Importing this package loads none of them. All of them answer the same question, `Backend.ask`, so
+that a cascade does not know which engines it has; a class of your own that answers it will do as
+well.
 """
 
 from importlib import import_module
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from knowgate.backends.sglang import SGLangBackend
     from knowgate.backends.vllm import VLLMBackend
 
-# Imported on first use. Those in this process are named here only, so that nothing below them can see torch.
+# Imported on first use. Those in this process are named here only, so that nothing below them can
+# see torch.
 _LAZY = {
     "OpenAIBackend": "knowgate.backends.openai",
     "SGLangBackend": "knowgate.backends.sglang",

@@ -1,6 +1,8 @@
-"""Where a model in this process keeps its blocks, and what passes between them; found by structure, not by name.
+"""Where a model in this process keeps its blocks, and what passes between them; found by structure,
+not by name.
 
-Layer 0 is what enters the first block (the embedding output), layer n what leaves block n, before the final norm.
+Layer 0 is what enters the first block (the embedding output), layer n what leaves block n, before
+the final norm.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,11 +15,15 @@ from knowgate.errors import RecordInvalid
 
 
 class Enough(BaseException):
-    """Leaves a forward pass once all that is wanted was seen; no model's own `except Exception` may swallow it."""
+    """Leaves a forward pass once all that is wanted was seen; no model's own `except Exception` may
+    swallow it.
+    """
 
 
 def require_layer(network: Any, layer: int) -> None:
-    """Raises RecordInvalid for a layer that the model does not have, or whose place is not certain."""
+    """Raises RecordInvalid for a layer that the model does not have, or whose place is
+    not certain.
+    """
     last = len(_blocks(network))
     if not 0 <= layer <= last:
         raise RecordInvalid("fingerprint.layer", layer, f"the loaded model has layers 0 to {last}")
@@ -25,7 +31,9 @@ def require_layer(network: Any, layer: int) -> None:
 
 @contextmanager
 def watching(network: Any, layer: int, see: Callable[[torch.Tensor], None]) -> Iterator[None]:
-    """Calls `see` with the layer's states [batch, tokens, d] of each pass, as long as the block lasts."""
+    """Calls `see` with the layer's states [batch, tokens, d] of each pass, as long as the block
+    lasts.
+    """
     blocks = _blocks(network)
 
     def enters(_: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:

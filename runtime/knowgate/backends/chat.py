@@ -1,23 +1,24 @@
 """What the body of a chat completion says, read with suspicion.
 
-A message is all that is needed; a body without one cannot be used. A message without a text is an answer all the same,
-and no fault of the server's: a refusal, a call of tools, or an empty one, since a filter took the text or the limit of
-tokens was used up on reasoning. A text in parts is joined. Log-probabilities or counts that are absent or no
-numbers are left out with a note, and so is a P(T) of the wanted kind that the answer does not have: another kind never
-takes its place. A body that says something twice says nothing: it cannot be used.
+A message is all that is needed; a body without one cannot be used. A message without a text is an
+answer all the same, and no fault of the server's: a refusal, a call of tools, or an empty one,
+since a filter took the text or the limit of tokens was used up on reasoning. A text in parts is
+joined. Log-probabilities or counts that are absent or no numbers are left out with a note, and so
+is a P(T) of the wanted kind that the answer does not have: another kind never takes its place. A
+body that says something twice says nothing: it cannot be used.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from knowgate.backends.alignment import Ended
-from knowgate.backends.answer_tokens import TokenSignals
-from knowgate.backends.logprobs import listed_signals
+from knowgate._records.records import PTKind
+from knowgate._wire.strict_json import parse
+from knowgate.backends._text.alignment import Ended
+from knowgate.backends._text.answer_tokens import TokenSignals
+from knowgate.backends._text.logprobs import listed_signals
 from knowgate.backends.protocol import Finish
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
-from knowgate.records import PTKind
-from knowgate.strict_json import parse
 
 Json = Any
 REASONING = ("reasoning_content", "reasoning", "thinking")  # where servers show it, apart from the text
@@ -49,7 +50,8 @@ def read_chat(
     p_t_kind: PTKind | None = PTKind.FIRST_TOKEN,
     stops: Sequence[str] = (),
 ) -> Chat:
-    """The completion in `content`, with a P(T) of this kind (None = none is wanted); `stops` = the stop strings sent.
+    """The completion in `content`, with a P(T) of this kind (None = none is wanted); `stops` = the
+    stop strings sent.
 
     Raises BackendFailed (garbage) where there is no message in it.
     """
@@ -147,7 +149,9 @@ def _joined(parts: list[Json], notes: list[str]) -> tuple[str, str | None]:
 def _signals(
     choice: Json, text: str, kind: PTKind | None, options: Sequence[str], ended: Ended, notes: list[str]
 ) -> TokenSignals:
-    """The signals of the answer's tokens; whatever a server put there costs the signals alone, never the answer."""
+    """The signals of the answer's tokens; whatever a server put there costs the signals alone,
+    never the answer.
+    """
     try:
         return TokenSignals() if kind is None else listed_signals(choice, text, kind, options, ended, notes)
     except (ArithmeticError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:

@@ -1,7 +1,9 @@
-"""The HTTP client of an endpoint: it connects to addresses that were looked at, and follows no redirect.
+"""The HTTP client of an endpoint: it connects to addresses that were looked at, and follows no
+redirect.
 
-A name may stand for another address a moment later, and an answer may send the prompt elsewhere; neither is where the
-declaration says. Where the environment names a proxy, that one resolves the name and connects, and is trusted to.
+A name may stand for another address a moment later, and an answer may send the prompt elsewhere;
+neither is where the declaration says. Where the environment names a proxy, that one resolves the
+name and connects, and is trusted to.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx2
 import openai
 
-from knowgate.networks import reachable
+from knowgate._wire.networks import reachable
 
 
 def client_of(url: str) -> openai.DefaultAsyncHttpxClient:
@@ -28,7 +30,9 @@ class _CheckedTransport(httpx2.AsyncHTTPTransport):
         super().__init__(limits=openai.DEFAULT_CONNECTION_LIMITS)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """The answer of the first address that takes the connection. Raises ConnectError where none may be."""
+        """The answer of the first address that takes the connection. Raises ConnectError where none
+        may be.
+        """
         host, port = request.url.host, request.url.port or (443 if request.url.scheme == "https" else 80)
         try:
             *others, last = await asyncio.to_thread(reachable, host, port)

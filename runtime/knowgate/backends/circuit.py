@@ -1,12 +1,14 @@
-"""Leaves a back-end alone that keeps failing: queries then escalate at once instead of waiting for it one by one.
+"""Leaves a back-end alone that keeps failing: queries then escalate at once instead of waiting for
+it one by one.
 
-After `open_after` failures in a row the circuit opens; a query counts once, however often it was tried. Once
-`open_for_s` have passed, one query at a time may try again; the first success closes it. A request that the server
-refused is an answer, not a failure, and one that cannot be sent is neither.
+After `open_after` failures in a row the circuit opens; a query counts once, however often it was
+tried. Once `open_for_s` have passed, one query at a time may try again; the first success closes
+it. A request that the server refused is an answer, not a failure, and one that cannot be sent is
+neither.
 
-Some failures may be those of one request: a prompt that breaks the server, or that it never ends. Its sender repeats
-it, and nobody else should pay for that. So such failures count once for each prompt: `open_after` different ones open
-the circuit, one of them never does.
+Some failures may be those of one request: a prompt that breaks the server, or that it never ends.
+Its sender repeats it, and nobody else should pay for that. So such failures count once for each
+prompt: `open_after` different ones open the circuit, one of them never does.
 """
 
 import threading

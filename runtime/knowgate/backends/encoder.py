@@ -1,8 +1,9 @@
-"""Another model's hidden states for a tier that shows none: what its probe reads at serving (extra `transformers`).
+"""Another model's hidden states for a tier that shows none: what its probe reads at serving (extra
+`transformers`).
 
-The state is the mean over the prompt's own tokens at one layer, as training reads it: an encoder's last token means
-nothing in particular. The fingerprint names the encoder, so a probe fitted on one encoder's states meets no other's.
-The pass ends after the wanted layer.
+The state is the mean over the prompt's own tokens at one layer, as training reads it: an encoder's
+last token means nothing in particular. The fingerprint names the encoder, so a probe fitted on one
+encoder's states meets no other's. The pass ends after the wanted layer.
 """
 
 import threading
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from knowgate.arrays import Float32Array
+from knowgate._records.arrays import Float32Array
 from knowgate.backends.blocks import Enough, require_layer, watching
 from knowgate.backends.loading import fingerprint_of, load, through_template
 from knowgate.backends.protocol import MEAN_OF_PROMPT, Encoded
@@ -24,8 +25,9 @@ from knowgate.errors import RecordInvalid
 class TransformersEncoder:
     """A model in this process that reads prompts; shared between threads, one prompt at a time.
 
-    `source` is a folder or a hub id, `layers` those that a probe may read: the last one where nobody asks for another.
-    Raises RecordInvalid for a model that cannot be loaded or a layer that it does not have.
+    `source` is a folder or a hub id, `layers` those that a probe may read: the last one where
+    nobody asks for another. Raises RecordInvalid for a model that cannot be loaded or a layer that
+    it does not have.
     """
 
     def __init__(self, source: str | Path, *, layers: Sequence[int] = (), revision: str | None = None) -> None:
@@ -40,7 +42,9 @@ class TransformersEncoder:
         self._lock = threading.Lock()
 
     def __call__(self, prompt: str, *, layer: int | None = None) -> Encoded:
-        """The prompt's state [d] at `layer`. Raises RecordInvalid for a prompt that cannot be read whole."""
+        """The prompt's state [d] at `layer`. Raises RecordInvalid for a prompt that cannot be read
+        whole.
+        """
         wanted = self._layer if layer is None else layer
         require_layer(self._network, wanted)
         ids = self._encode(prompt)

@@ -1,8 +1,10 @@
-"""One chat endpoint over HTTP, through the official `openai` client: a body out, bytes or one kind of error back.
+"""One chat endpoint over HTTP, through the official `openai` client: a body out, bytes or one kind
+of error back.
 
-The client makes the request, pools connections and names errors; its own retries are off, since only the cascade
-knows how much time a query has left. A timeout of the socket alone lets a server that sends one byte a second hold a
-query for hours, so requests run on an event loop, which can give one up anywhere: the caller's, or a thread's.
+The client makes the request, pools connections and names errors; its own retries are off, since
+only the cascade knows how much time a query has left. A timeout of the socket alone lets a server
+that sends one byte a second hold a query for hours, so requests run on an event loop, which can
+give one up anywhere: the caller's, or a thread's.
 """
 
 import asyncio
@@ -65,7 +67,9 @@ class Endpoint:
         return bytes(content)
 
     def close(self) -> None:
-        """Closes the connections of `post`, and those that event loops still hold; what waits for them fails."""
+        """Closes the connections of `post`, and those that event loops still hold; what waits for
+        them fails.
+        """
         self._thread.close(self.close_async)
         with self._lock:
             held = tuple(self._async.items())
@@ -81,7 +85,9 @@ class Endpoint:
             await client.close()
 
     def _close_on(self, loop: asyncio.AbstractEventLoop, client: openai.AsyncOpenAI) -> None:
-        """Closes `client` on the loop it belongs to; one that has ended took its connections along."""
+        """Closes `client` on the loop it belongs to; one that has ended took its
+        connections along.
+        """
         here = _running_loop()
         if loop.is_closed():
             return
@@ -191,7 +197,9 @@ def _said(error: openai.APIStatusError) -> ServerSaid:
 
 
 def _words(body: Any) -> str:
-    """The message, where a body has the protocol's shape or that of other servers (`detail`); else the body itself."""
+    """The message, where a body has the protocol's shape or that of other servers (`detail`); else
+    the body itself.
+    """
     if isinstance(body, dict):
         body = next((body[name] for name in ("message", "detail") if body.get(name)), body)
     return body if isinstance(body, str) else json.dumps(body) if body else ""

@@ -1,12 +1,13 @@
 """Back-ends from a cascade's declaration: who runs each tier, where, and under which key.
 
 Decisions:
-- Nothing is guessed. A back-end, extra, endpoint, key, folder or fingerprint that is missing is an error that names
-  the tier, when the back-end is made and not when a query needs it.
-- A key lies in the environment, under the name that the tier gives (or in the file that NAME_FILE names). A declaration
-  travels through the control plane, and a bundle is copied everywhere: neither may hold it.
-- What a remote engine's states are, only who runs it can say: SGLang and vLLM give states where a fingerprint is handed
-  in. A model in this process is looked at, and named as training names it.
+- Nothing is guessed. A back-end, extra, endpoint, key, folder or fingerprint that is missing is an
+  error that names the tier, when the back-end is made and not when a query needs it.
+- A key lies in the environment, under the name that the tier gives (or in the file that NAME_FILE
+  names). A declaration travels through the control plane, and a bundle is copied everywhere:
+  neither may hold it.
+- What a remote engine's states are, only who runs it can say: SGLang and vLLM give states where a
+  fingerprint is handed in. A model in this process is looked at, and named as training names it.
 - Each engine is imported when a tier wants it.
 """
 
@@ -18,15 +19,15 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from knowgate._records.records import Fingerprint
+from knowgate._records.request import TEMPLATE, THINKING, body_of, of_request, template_of
 from knowgate.backends.protocol import LAST_PROMPT_TOKEN, Backend, Encoder
 from knowgate.errors import RecordInvalid
-from knowgate.records import Fingerprint
-from knowgate.request import TEMPLATE, THINKING, body_of, of_request, template_of
 from knowgate.spec import CascadeSpec, TierSpec
 
 if TYPE_CHECKING:
+    from knowgate._bundles.pair import Pair
     from knowgate.backends.tries import Patience
-    from knowgate.pair import Pair
 
 KINDS = ("openai", "sglang", "vllm", "transformers")
 
@@ -43,11 +44,12 @@ def from_spec(
 ) -> Backend:
     """The back-end that runs `tier` as it is declared.
 
-    `fingerprint` says what its hidden states are; the tier's `request` becomes part of it. A model in this process
-    names them itself and refuses another name; `layer` is the one of its declared layers that is read (None = the
-    last). `api_key` goes before the one that `environment` (None = the process's) holds under the declared name.
-    `folder` is where a vLLM server writes its states, `parameters` are added to every request, after those that
-    the tier declares. Raises RecordInvalid.
+    `fingerprint` says what its hidden states are; the tier's `request` becomes part of it. A model
+    in this process names them itself and refuses another name; `layer` is the one of its declared
+    layers that is read (None = the last). `api_key` goes before the one that `environment` (None =
+    the process's) holds under the declared name. `folder` is where a vLLM server writes its states,
+    `parameters` are added to every request, after those that the tier declares. Raises
+    RecordInvalid.
     """
     place = f"tiers.{tier.name}"
     if tier.backend not in KINDS:
@@ -85,9 +87,11 @@ def backends_of(
     environment: Mapping[str, str] | None = None,
     folder: str | PathLike[str] | None = None,
 ) -> tuple[Backend, ...]:
-    """`from_spec` of every tier, cheapest first; `fingerprints` by the tiers' names. Raises RecordInvalid.
+    """`from_spec` of every tier, cheapest first; `fingerprints` by the tiers' names. Raises
+    RecordInvalid.
 
-    A model in this process reads the layer that the champion of `pair` was trained on, where the tier declares it.
+    A model in this process reads the layer that the champion of `pair` was trained on, where the
+    tier declares it.
     """
     named = dict(fingerprints or {})
     unknown = sorted(set(named) - {tier.name for tier in spec.tiers})
@@ -106,7 +110,9 @@ def backends_of(
 
 
 def encoders_of(spec: CascadeSpec) -> dict[int, Encoder]:
-    """By tier the encoder that reads prompts for a non-last tier that declares one. Raises RecordInvalid."""
+    """By tier the encoder that reads prompts for a non-last tier that declares one. Raises
+    RecordInvalid.
+    """
     return {
         at: _made(f"tiers.{tier.name}", "transformers", "TransformersEncoder", tier.encoder, layers=tier.layers)
         for at, tier in enumerate(spec.tiers[:-1])
@@ -130,10 +136,11 @@ def patience_of(spec: CascadeSpec, patience: "Patience | Sequence[Patience] | No
 
 
 def _parameters(tier: TierSpec) -> dict[str, Any]:
-    """What a server is sent for this tier. Thinking is off unless the tier says otherwise, where servers know the word.
+    """What a server is sent for this tier. Thinking is off unless the tier says otherwise, where
+    servers know the word.
 
-    vLLM and SGLang hand it to the chat template, and a template that does not know it lets it be. Other servers refuse
-    fields they do not know, so there it is sent where it is declared.
+    vLLM and SGLang hand it to the chat template, and a template that does not know it lets it be.
+    Other servers refuse fields they do not know, so there it is sent where it is declared.
     """
     body = body_of(tier.request)
     if "max_completion_tokens" in body:  # the newer word, which some servers take in place of the older one alone
@@ -144,7 +151,9 @@ def _parameters(tier: TierSpec) -> dict[str, Any]:
 
 
 def _probe_layer(pair: "Pair | None", at: int, tier: TierSpec) -> int | None:
-    """The layer that the champion's probe of this tier reads; None where there is none, or the tier lacks it."""
+    """The layer that the champion's probe of this tier reads; None where there is none, or the tier
+    lacks it.
+    """
     champion = None if pair is None else pair.champion
     if champion is None or at >= len(champion.tiers):
         return None
@@ -222,7 +231,9 @@ def _made(place: str, extra: str, name: str, *arguments: Any, **named: Any) -> A
 
 
 def _module(place: str, extra: str, name: str) -> Any:
-    """A module of this package, by name only, so that nothing below the back-ends can see an engine."""
+    """A module of this package, by name only, so that nothing below the back-ends can see an
+    engine.
+    """
     try:
         return import_module(f"knowgate.backends.{name}")
     except ImportError as error:

@@ -1,8 +1,10 @@
-"""Greedy answers of a model in this process: the likeliest token each time, whatever its folder asks for.
+"""Greedy answers of a model in this process: the likeliest token each time, whatever its folder
+asks for.
 
-A model's own generation settings (beams, penalties, forbidden repetitions, least lengths) change which token is chosen
-and how likely it was, while P(T) is the probability of the likeliest. They are set aside while an answer is written.
-What ends an answer is the model's own business and is kept: its settings and its tokenizer may name different tokens.
+A model's own generation settings (beams, penalties, forbidden repetitions, least lengths) change
+which token is chosen and how likely it was, while P(T) is the probability of the likeliest. They
+are set aside while an answer is written. What ends an answer is the model's own business and is
+kept: its settings and its tokenizer may name different tokens.
 """
 
 from collections.abc import Callable, Iterator

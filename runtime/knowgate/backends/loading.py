@@ -1,8 +1,10 @@
-"""Load any Hugging Face causal model or encoder: a local folder or a hub id, never code from the hub.
+"""Load any Hugging Face causal model or encoder: a local folder or a hub id, never code from the
+hub.
 
-What was saved as a causal model keeps its output head; an encoder, or a model saved without a head, is loaded bare. The
-revision of a local folder is the hash of its files, so that a folder with new weights under its old name is another
-model. Training and serving load here, so that their fingerprints agree.
+What was saved as a causal model keeps its output head; an encoder, or a model saved without a head,
+is loaded bare. The revision of a local folder is the hash of its files, so that a folder with new
+weights under its old name is another model. Training and serving load here, so that their
+fingerprints agree.
 """
 
 import hashlib
@@ -18,12 +20,13 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokeni
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import cached_file, logging
 
-from knowgate import codec
+from knowgate._records.records import Fingerprint
+from knowgate._records.request import THINKING
+from knowgate._wire import codec
 from knowgate.errors import RecordInvalid
-from knowgate.records import Fingerprint
-from knowgate.request import THINKING
 
-# All that says what a model computes, in every layout; a README or a picture beside them changes nothing.
+# All that says what a model computes, in every layout; a README or a picture beside them changes
+# nothing.
 _WEIGHTS_AND_CONFIG = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model", "*.jinja")
 _UNREAD = "pooler."  # what an encoder may lack: nobody reads it
 
@@ -38,7 +41,8 @@ class Loaded:
 
 
 def load(source: str | Path, *, revision: str | None = None, dtype: str = "float32", weights: bool = True) -> Loaded:
-    """The model in a folder, or of a hub id (at `revision`), and its tokenizer. Raises RecordInvalid.
+    """The model in a folder, or of a hub id (at `revision`), and its tokenizer. Raises
+    RecordInvalid.
 
     Without `weights` the network is a plan of itself on torch's meta device.
     """
@@ -90,7 +94,8 @@ def fingerprint_of(
     chat: bool = True,
     declared: Mapping[str, Any] | None = None,
 ) -> Fingerprint:
-    """What a hidden state of a model in this process is a hidden state of; `chat` = prompts go through its template.
+    """What a hidden state of a model in this process is a hidden state of; `chat` = prompts go
+    through its template.
 
     `declared` is what the template is given beside the messages, as in `through_template`.
     """
@@ -108,9 +113,11 @@ def fingerprint_of(
 
 
 def template_settings(tokenizer: Any, declared: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What the chat template is given beside the messages: as declared, and thinking off where it knows the word.
+    """What the chat template is given beside the messages: as declared, and thinking off where it
+    knows the word.
 
-    A model that thinks first shows at its first token how sure it is of beginning to think, and of no answer.
+    A model that thinks first shows at its first token how sure it is of beginning to think, and of
+    no answer.
     """
     off = {THINKING: False} if THINKING in str(tokenizer.chat_template or "") else {}
     return off | dict(declared or {})
@@ -119,7 +126,9 @@ def template_settings(tokenizer: Any, declared: Mapping[str, Any] | None = None)
 def through_template(
     tokenizer: Any, messages: Sequence[Mapping[str, Any]], declared: Mapping[str, Any] | None = None
 ) -> str:
-    """The prompt's text as the model reads it: training, serving and encoders all go through here."""
+    """The prompt's text as the model reads it: training, serving and encoders all go
+    through here.
+    """
     settings = template_settings(tokenizer, declared)
     return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True, **settings))
 
@@ -142,7 +151,9 @@ def folder_sha256(folder: Path) -> str:
 
 
 def _require_whole(source: str, missing: Collection[str]) -> None:
-    """Raises RecordInvalid where weights are missing: they would be drawn at random, at each loading others."""
+    """Raises RecordInvalid where weights are missing: they would be drawn at random, at each
+    loading others.
+    """
     lacking = sorted(name for name in missing if not name.startswith(_UNREAD))
     if lacking:
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
@@ -150,7 +161,9 @@ def _require_whole(source: str, missing: Collection[str]) -> None:
 
 
 def _hub_revision(source: str) -> str:
-    """The commit that a hub id was loaded at: the snapshot that its files lie in. The library's own note is gone."""
+    """The commit that a hub id was loaded at: the snapshot that its files lie in. The library's own
+    note is gone.
+    """
     return Path(str(cached_file(source, "config.json", local_files_only=True))).parent.name
 
 

@@ -1,9 +1,10 @@
 """An event loop in a thread of its own: what gives blocking calls a deadline that holds.
 
-The timeout of a blocking socket begins anew with every byte that comes, so a server that sends the head of its answer
-one byte a second holds a blocking call for as long as it likes. On an event loop the whole request is cancelled when
-its time is up, wherever it stands. The thread starts with the first call. Closing gives up what is under way: a
-loop that stops never resolves the calls that wait for it.
+The timeout of a blocking socket begins anew with every byte that comes, so a server that sends the
+head of its answer one byte a second holds a blocking call for as long as it likes. On an event loop
+the whole request is cancelled when its time is up, wherever it stands. The thread starts with the
+first call. Closing gives up what is under way: a loop that stops never resolves the calls that wait
+for it.
 """
 
 import asyncio
@@ -21,7 +22,9 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """Runs coroutines for threads that wait for them. Shared between threads; a forked child starts a loop anew."""
+    """Runs coroutines for threads that wait for them. Shared between threads; a forked child starts
+    a loop anew.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -30,7 +33,9 @@ class LoopThread:
         self._process = os.getpid()
 
     def run(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """What the coroutine that `make` gives returns, or raises; BackendFailed where it is closed meanwhile."""
+        """What the coroutine that `make` gives returns, or raises; BackendFailed where it is closed
+        meanwhile.
+        """
         with self._lock:  # handed over while the loop is held, so that closing finds it
             future = asyncio.run_coroutine_threadsafe(make(), self._loop())
             self._waited_for.add(future)
@@ -46,7 +51,9 @@ class LoopThread:
                 self._waited_for.discard(future)
 
     def close(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Gives up what is under way and runs `last`, where a loop was ever started; the next `run` starts another."""
+        """Gives up what is under way and runs `last`, where a loop was ever started; the next `run`
+        starts another.
+        """
         with self._lock:
             if self._held is None or self._process != os.getpid():
                 return

@@ -1,7 +1,9 @@
-"""Any server that speaks the OpenAI chat protocol: text and log-probabilities, no hidden states (extra `openai`).
+"""Any server that speaks the OpenAI chat protocol: text and log-probabilities, no hidden states
+(extra `openai`).
 
-The base of the engines that add to the protocol: what they do beyond one request is a plan, a generator that yields
-requests and blocking work. It is written once and driven twice, with and without an event loop.
+The base of the engines that add to the protocol: what they do beyond one request is a plan, a
+generator that yields requests and blocking work. It is written once and driven twice, with and
+without an event loop.
 """
 
 import asyncio
@@ -11,13 +13,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from knowgate._records.options import option_of
+from knowgate._records.records import PTKind
+from knowgate.backends._text.reasoning import answer_of
 from knowgate.backends.chat import Chat, read_chat
 from knowgate.backends.endpoint import Endpoint
 from knowgate.backends.protocol import Message, Reply, require_kind
-from knowgate.backends.reasoning import answer_of
 from knowgate.errors import RecordInvalid
-from knowgate.options import option_of
-from knowgate.records import PTKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +42,11 @@ Plan = Generator[Post | Work, Any, Reply]
 class OpenAIBackend:
     """A model behind an OpenAI-compatible API.
 
-    `url` is the API's root (…/v1). `options`, the texts of the allowed answers, give entropy and margin over them.
-    `p_t_kind` is the probability that is given as P(T), None asks for no log-probabilities; one that cannot be given is
-    refused with RecordInvalid.
-    `parameters` are added to every request and win over what is set here; None takes a field away. Close it, or use it
-    as a context manager (`async with` under an event loop).
+    `url` is the API's root (…/v1). `options`, the texts of the allowed answers, give entropy and
+    margin over them. `p_t_kind` is the probability that is given as P(T), None asks for no
+    log-probabilities; one that cannot be given is refused with RecordInvalid. `parameters` are
+    added to every request and win over what is set here; None takes a field away. Close it, or use
+    it as a context manager (`async with` under an event loop).
     """
 
     def __init__(
@@ -101,7 +103,9 @@ class OpenAIBackend:
                 given = await self._endpoint.post_async(step.body, deadline=deadline)
 
     def close(self) -> None:
-        """Closes the connections of `ask` and `ask_async`; a query that waits for one fails with BackendFailed."""
+        """Closes the connections of `ask` and `ask_async`; a query that waits for one fails with
+        BackendFailed.
+        """
         self._endpoint.close()
 
     async def close_async(self) -> None:
@@ -147,11 +151,15 @@ class OpenAIBackend:
         return {name: value for name, value in body.items() if value is not None}
 
     def _top_logprobs(self) -> int:
-        """How many tokens are to be listed: those of the options, or a second one, which shows that they are real."""
+        """How many tokens are to be listed: those of the options, or a second one, which shows that
+        they are real.
+        """
         return min(20, max(5, 2 * len(self.options))) if self.options else 2
 
     def _stops(self) -> tuple[str, ...]:
-        """The stop strings that a request names; they are cut off from the text, and listed all the same."""
+        """The stop strings that a request names; they are cut off from the text, and listed all the
+        same.
+        """
         stop = self._parameters.get("stop")
         return tuple(
             one
@@ -168,7 +176,9 @@ class OpenAIBackend:
         return read_chat(content, options=self.options, p_t_kind=self.p_t_kind, stops=self._stops())
 
     def _reply(self, chat: Chat, began: float, **hidden: Any) -> Reply:
-        """The reply that `chat` amounts to; `began` is of time.perf_counter, `hidden` what else there is."""
+        """The reply that `chat` amounts to; `began` is of time.perf_counter, `hidden` what else
+        there is.
+        """
         notes = (*chat.notes, *hidden.pop("notes", ()))
         return Reply(
             text=chat.text,

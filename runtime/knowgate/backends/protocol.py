@@ -1,7 +1,8 @@
-"""What a cascade asks of a back-end, and what it gets: a reply with its signals, or one kind of error.
+"""What a cascade asks of a back-end, and what it gets: a reply with its signals, or one kind of
+error.
 
-A reply without signals is a reply: P(T) or the hidden state may be missing, a note says why, and the policy decides
-what that means. Only a text that did not come is a failure.
+A reply without signals is a reply: P(T) or the hidden state may be missing, a note says why, and
+the policy decides what that means. Only a text that did not come is a failure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,10 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from knowgate.arrays import Float32Array
+from knowgate._records.arrays import Float32Array
+from knowgate._records.options import require_options
+from knowgate._records.records import Fingerprint, PTKind
 from knowgate.errors import RecordInvalid
-from knowgate.options import require_options
-from knowgate.records import Fingerprint, PTKind
 
 LAST_PROMPT_TOKEN = "last_prompt_token"
 MEAN_OF_PROMPT = "mean_of_prompt"
@@ -71,15 +72,20 @@ class Encoded:
 
 
 class Encoder(Protocol):
-    """Reads prompts for a tier whose back-end shows no hidden states; any callable will do. Shared between threads."""
+    """Reads prompts for a tier whose back-end shows no hidden states; any callable will do. Shared
+    between threads.
+    """
 
     def __call__(self, prompt: str, *, layer: int | None) -> Encoded:
-        """The prompt's state at `layer` (None = one of its own choice). What it raises costs the signal alone."""
+        """The prompt's state at `layer` (None = one of its own choice). What it raises costs the
+        signal alone.
+        """
 
 
 def require_kind(kind: PTKind | None, options: Sequence[str]) -> None:
-    """Raises RecordInvalid for a kind of P(T) that cannot be given, that of an option where the options are unknown,
-    and for options that cannot be told apart."""
+    """Raises RecordInvalid for a kind of P(T) that cannot be given, that of an option where the
+    options are unknown, and for options that cannot be told apart.
+    """
     require_options(options)
     if kind is PTKind.OPTION and len(options) < 2:
         raise RecordInvalid("p_t_kind", kind.value, "give the options: without them no option's probability is known")

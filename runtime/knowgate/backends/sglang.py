@@ -1,10 +1,12 @@
-"""SGLang: hidden states come back in the answer, of the last layer, after the final norm (extra `sglang`).
+"""SGLang: hidden states come back in the answer, of the last layer, after the final norm (extra
+`sglang`).
 
-The server is started with `--enable-return-hidden-states`; a request says `return_hidden_states: "last"`. While a
-longer answer is written, each step overwrites that one state, so the state of a finished answer belongs to its own
-last token and not to the prompt. P(IK) is read at the last prompt token. So an answer of more than one token takes two
-requests: the first writes one token and carries the state, the second writes the answer on the prefix that the server
-has cached by then. P(T), entropy and margin are read from the answer that is served: only a whole one shows which of
+The server is started with `--enable-return-hidden-states`; a request says `return_hidden_states:
+"last"`. While a longer answer is written, each step overwrites that one state, so the state of a
+finished answer belongs to its own last token and not to the prompt. P(IK) is read at the last
+prompt token. So an answer of more than one token takes two requests: the first writes one token and
+carries the state, the second writes the answer on the prefix that the server has cached by then.
+P(T), entropy and margin are read from the answer that is served: only a whole one shows which of
 its tokens are the answer's.
 """
 
@@ -15,15 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from knowgate.arrays import Float32Array
+from knowgate._records.arrays import Float32Array
+from knowgate._records.records import Fingerprint, PTKind
 from knowgate.backends.chat import Chat
 from knowgate.backends.openai import OpenAIBackend, Plan, Post
 from knowgate.backends.protocol import Finish, Message, require_engine
-from knowgate.records import Fingerprint, PTKind
 
 
 class SGLangBackend(OpenAIBackend):
-    """A model that SGLang serves; `fingerprint` says what its hidden states are, None leaves them out."""
+    """A model that SGLang serves; `fingerprint` says what its hidden states are, None leaves them
+    out.
+    """
 
     def __init__(
         self,

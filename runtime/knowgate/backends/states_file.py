@@ -1,16 +1,18 @@
 """One row out of a file of hidden states, which is deleted whatever becomes of the reading.
 
-The file is safetensors: `hidden_states` [tokens, layers, d] in bf16, fp16 or fp32, its layers in ascending order, and
-`token_ids` [tokens]. Engines keep a block's output and its residual stream apart; where the writer has not added them,
-the file holds `residual` of the same shape, and the state is their sum in float32. Only the wanted row is read: a
-prompt of 8000 tokens is 64 MB a layer, a row is 8 KB.
+The file is safetensors: `hidden_states` [tokens, layers, d] in bf16, fp16 or fp32, its layers in
+ascending order, and `token_ids` [tokens]. Engines keep a block's output and its residual stream
+apart; where the writer has not added them, the file holds `residual` of the same shape, and the
+state is their sum in float32. Only the wanted row is read: a prompt of 8000 tokens is 64 MB a
+layer, a row is 8 KB.
 
-The state of the last prompt token is the last row only where the file holds the prompt's tokens, all of them and no
-others: with a prefix taken from a cache it holds fewer, with generated tokens more. So rows, token ids and the prompt's
-tokens as the server counted them must agree, or there is no state.
+The state of the last prompt token is the last row only where the file holds the prompt's tokens,
+all of them and no others: with a prefix taken from a cache it holds fewer, with generated tokens
+more. So rows, token ids and the prompt's tokens as the server counted them must agree, or there is
+no state.
 
-The writer holds an exclusive lock on `<file>.lock` until the file is complete. Without that lock an incomplete file is
-told by its length, and looked at again until the deadline.
+The writer holds an exclusive lock on `<file>.lock` until the file is complete. Without that lock an
+incomplete file is told by its length, and looked at again until the deadline.
 """
 
 import os
@@ -24,9 +26,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from knowgate.arrays import Float32Array
-from knowgate.errors import KnowgateError, RecordInvalid
-from knowgate.tensor_file import (
+from knowgate._bundles.tensor_file import (
     ITEM_BYTES,
     LENGTH_BYTES,
     TensorEntry,
@@ -35,6 +35,8 @@ from knowgate.tensor_file import (
     parse_header,
     require_size,
 )
+from knowgate._records.arrays import Float32Array
+from knowgate.errors import KnowgateError, RecordInvalid
 
 SUFFIX = ".safetensors"
 LOCK_SUFFIX = ".lock"
@@ -54,10 +56,11 @@ class _Incomplete(Exception):
 
 
 def take_state(path: Path, *, prompt_tokens: int | None, layer: int, layers: int, deadline: float) -> Float32Array:
-    """The state [d] of the last prompt token at the `layer`-th of `layers` in ascending order; the file is deleted.
+    """The state [d] of the last prompt token at the `layer`-th of `layers` in ascending order; the
+    file is deleted.
 
-    `prompt_tokens` is how many tokens the server counted. Waits for a file that is being written until `deadline` (of
-    time.monotonic). Raises StatesUnreadable.
+    `prompt_tokens` is how many tokens the server counted. Waits for a file that is being written
+    until `deadline` (of time.monotonic). Raises StatesUnreadable.
     """
     try:
         while True:
@@ -89,7 +92,9 @@ def discard(path: Path) -> None:
 
 
 def discard_left_overs(folder: Path, *, older_than_s: float) -> int:
-    """Deletes the files of requests that nobody took; returns how many. Files of other tensors stay."""
+    """Deletes the files of requests that nobody took; returns how many. Files of other tensors
+    stay.
+    """
     removed = 0
     for path in folder.glob(f"*{SUFFIX}*"):
         with suppress(OSError, StatesUnreadable):
@@ -104,7 +109,8 @@ def discard_left_overs(folder: Path, *, older_than_s: float) -> int:
 
 
 def require_folder(folder: Path) -> None:
-    """Raises RecordInvalid where `folder` is there and its files can be neither read nor deleted by this process.
+    """Raises RecordInvalid where `folder` is there and its files can be neither read nor deleted by
+    this process.
 
     The server makes it where it is missing; it writes files that only its own user may read.
     """
@@ -134,7 +140,9 @@ def _whose(path: Path) -> str:
 
 
 def _is_of_another_kind(path: Path) -> bool:
-    """Whether this is a safetensors file without states, such as a model's weights in a folder named by mistake."""
+    """Whether this is a safetensors file without states, such as a model's weights in a folder
+    named by mistake.
+    """
     with _opened(path) as file:
         try:
             length = header_length(file.read(LENGTH_BYTES))
@@ -144,7 +152,9 @@ def _is_of_another_kind(path: Path) -> bool:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """The file itself, and only a file: a link would lead out of the folder, a pipe would be waited for."""
+    """The file itself, and only a file: a link would lead out of the folder, a pipe would be waited
+    for.
+    """
     file = os.open(path, _FLAGS)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)

@@ -1,10 +1,12 @@
-"""A Hugging Face causal model in this very process (extra `transformers`): for small tiers, batch work and tests.
+"""A Hugging Face causal model in this very process (extra `transformers`): for small tiers, batch
+work and tests.
 
-One `generate` call answers; a hook on the wanted block keeps the state at the last prompt token, so the vector is
-what training reads: what leaves block n, before the final norm. The fingerprint comes from outside, usually from the
-bundle, and is held against the model that was loaded: another dtype, template or library version is refused when the
-back-end is made, not when its vectors have long been wrong. With `options` the answer's first token is the likeliest of
-them, as in training. P(T), entropy and margin are read as they are at an endpoint (`answer_tokens`).
+One `generate` call answers; a hook on the wanted block keeps the state at the last prompt token, so
+the vector is what training reads: what leaves block n, before the final norm. The fingerprint comes
+from outside, usually from the bundle, and is held against the model that was loaded: another dtype,
+template or library version is refused when the back-end is made, not when its vectors have long
+been wrong. With `options` the answer's first token is the likeliest of them, as in training. P(T),
+entropy and margin are read as they are at an endpoint (`answer_tokens`).
 """
 
 import asyncio
@@ -18,27 +20,28 @@ from typing import Any
 import numpy as np
 import torch
 
-from knowgate.arrays import Float32Array
-from knowgate.backends.alignment import Ended
-from knowgate.backends.answer_tokens import NOT_ALIGNED, TokenSignals, read_signals
+from knowgate._records.arrays import Float32Array
+from knowgate._records.options import option_of
+from knowgate._records.records import Fingerprint, PTKind
+from knowgate.backends._text.alignment import Ended
+from knowgate.backends._text.answer_tokens import NOT_ALIGNED, TokenSignals, read_signals
+from knowgate.backends._text.reasoning import answer_of
 from knowgate.backends.blocks import require_layer, watching
 from knowgate.backends.greedy import ends_of, greedy, processors
 from knowgate.backends.loading import fingerprint_of, through_template
 from knowgate.backends.protocol import LAST_PROMPT_TOKEN, Finish, Message, Reply, require_engine, require_kind
-from knowgate.backends.reasoning import answer_of
 from knowgate.backends.written import LikeliestOption, Spellings, decoder, ends_in_thought, written_tokens
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
-from knowgate.options import option_of
-from knowgate.records import Fingerprint, PTKind
 
 
 class TransformersBackend:
     """`network` (a causal model, in evaluation mode) and its `tokenizer`; one query at a time.
 
-    `fingerprint` says what its hidden states are, None leaves them out. `options` are the texts of the allowed
-    answers, each one token; `chat_template_kwargs` are given to its chat template, which is told not to think
-    where it knows how and they do not say. Raises RecordInvalid where the loaded model is another one than the
-    fingerprint's, for an option of several tokens, and for a kind of P(T) that cannot be given.
+    `fingerprint` says what its hidden states are, None leaves them out. `options` are the texts of
+    the allowed answers, each one token; `chat_template_kwargs` are given to its chat template,
+    which is told not to think where it knows how and they do not say. Raises RecordInvalid where
+    the loaded model is another one than the fingerprint's, for an option of several tokens, and for
+    a kind of P(T) that cannot be given.
     """
 
     def __init__(
@@ -133,7 +136,9 @@ class TransformersBackend:
     def _signals(
         self, tokens: list[int], logits: Sequence[torch.Tensor], text: str, ended: Ended, notes: list[str]
     ) -> TokenSignals:
-        """P(T), entropy and margin; without options the entropy is that of the vocabulary at the first token."""
+        """P(T), entropy and margin; without options the entropy is that of the vocabulary at the
+        first token.
+        """
         first = logits[0][0].float().log_softmax(-1)
         if self._spellings is None:
             others, entropy = None, max(0.0, float(torch.special.entr(first.exp()).sum()))
@@ -170,7 +175,9 @@ class TransformersBackend:
         return {"logits_processor": processors(LikeliestOption(self._spellings, prompt))}
 
     def _encode(self, messages: Sequence[Message]) -> torch.Tensor:
-        """The prompt's tokens [1, n]: through the chat template, or, without one, the messages' texts as they are."""
+        """The prompt's tokens [1, n]: through the chat template, or, without one, the messages'
+        texts as they are.
+        """
         if self._tokenizer.chat_template:
             text = through_template(self._tokenizer, messages, self._declared)
             special = False

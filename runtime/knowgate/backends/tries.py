@@ -1,8 +1,9 @@
 """How often, and for how long, one tier is asked: the tries of one query at one back-end.
 
-A generator of steps, so that it is written once and driven with and without an event loop. All tries of a tier share
-its `timeout_s`. Repeated is only what costs nothing but time: no connection, a cut one, an overloaded or broken server.
-A timeout has used the time up, garbage and refusals would come again.
+A generator of steps, so that it is written once and driven with and without an event loop. All
+tries of a tier share its `timeout_s`. Repeated is only what costs nothing but time: no connection,
+a cut one, an overloaded or broken server. A timeout has used the time up, garbage and refusals
+would come again.
 """
 
 import time
@@ -11,9 +12,9 @@ from dataclasses import dataclass
 from itertools import count
 from random import Random
 
+from knowgate._wire.backoff import next_delay
 from knowgate.backends.circuit import Circuit
 from knowgate.backends.protocol import Backend, Encoder, Message, Reply
-from knowgate.backoff import next_delay
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
 
 JITTER = 0.5  # many queries fail together; they must not come back together
@@ -53,7 +54,9 @@ class Pause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
-    """A step: let `encoder` read the prompt, since `reply` has no hidden state; answered with the reply that has it."""
+    """A step: let `encoder` read the prompt, since `reply` has no hidden state; answered with the
+    reply that has it.
+    """
 
     encoder: Encoder
     layer: int | None  # that the probe in force reads
@@ -76,8 +79,9 @@ Steps = Generator[Ask | Pause, Reply | BackendFailed | None, Reply]
 def tries(tier: Tier, *, last: bool, random: Random, messages: Sequence[Message] | None = None) -> Steps:
     """The steps of asking one tier; returns its reply. Raises BackendFailed.
 
-    `messages` are those that are asked, to tell one prompt that fails from many; None = every query is another prompt.
-    The `last` tier is asked once even where its circuit is open: nobody else can answer.
+    `messages` are those that are asked, to tell one prompt that fails from many; None = every query
+    is another prompt. The `last` tier is asked once even where its circuit is open: nobody else can
+    answer.
     """
     patience, circuit = tier.patience, tier.circuit
     is_open = not circuit.admits()

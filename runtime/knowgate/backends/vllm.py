@@ -1,13 +1,16 @@
-"""vLLM: the server writes the states of all prompt tokens into a file; one row is taken, the file goes (extra `vllm`).
+"""vLLM: the server writes the states of all prompt tokens into a file; one row is taken, the file
+goes (extra `vllm`).
 
-The server runs with the speculative method `extract_hidden_states` and the connector `ExampleHiddenStatesConnector`,
-and names the file in `kv_transfer_params.hidden_states_path` of its answer. Server and client share the folder
-(`/dev/shm/…` on one host). Only the file's name is believed: it is looked up in the folder given here, so neither a
-mount elsewhere nor a hostile path reaches another file. Layer n is what leaves block n, before the final norm; the
-server writes its layers in ascending order, whatever order it was given them in.
+The server runs with the speculative method `extract_hidden_states` and the connector
+`ExampleHiddenStatesConnector`, and names the file in `kv_transfer_params.hidden_states_path` of its
+answer. Server and client share the folder (`/dev/shm/…` on one host). Only the file's name is
+believed: it is looked up in the folder given here, so neither a mount elsewhere nor a hostile path
+reaches another file. Layer n is what leaves block n, before the final norm; the server writes its
+layers in ascending order, whatever order it was given them in.
 
-A file is written for every request, whether or not anybody wants states. So it is deleted after every answer, and what
-queries leave behind that ran out of time is swept away, at most once a minute.
+A file is written for every request, whether or not anybody wants states. So it is deleted after
+every answer, and what queries leave behind that ran out of time is swept away, at most once a
+minute.
 """
 
 import logging
@@ -17,7 +20,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from knowgate.arrays import Float32Array
+from knowgate._records.arrays import Float32Array
+from knowgate._records.records import Fingerprint, PTKind
+from knowgate._wire.storable import fault_of_text
+from knowgate._wire.strict_json import parse
 from knowgate.backends.chat import Chat
 from knowgate.backends.openai import OpenAIBackend, Plan, Post, Work
 from knowgate.backends.protocol import Message, require_engine
@@ -30,9 +36,6 @@ from knowgate.backends.states_file import (
     take_state,
 )
 from knowgate.errors import BackendFailed, RecordInvalid
-from knowgate.records import Fingerprint, PTKind
-from knowgate.storable import fault_of_text
-from knowgate.strict_json import parse
 
 SWEEP_EVERY_S = 60.0
 
@@ -40,12 +43,14 @@ log = logging.getLogger("knowgate.backends")
 
 
 class VLLMBackend(OpenAIBackend):
-    """A model that vLLM serves; `fingerprint` says what its hidden states are, None leaves them out.
+    """A model that vLLM serves; `fingerprint` says what its hidden states are, None leaves them
+    out.
 
-    `folder` is the server's `shared_storage_path` as this process sees it; give it without a fingerprint too, or the
-    files pile up. `layers` are its `eagle_aux_hidden_state_layer_ids`, in any order: the file does not say which layers
-    it holds. The file may come `file_wait_s` after the answer; one that nobody took is deleted `left_over_s` after it
-    was written. Raises RecordInvalid for a folder whose files this process may not read and delete.
+    `folder` is the server's `shared_storage_path` as this process sees it; give it without a
+    fingerprint too, or the files pile up. `layers` are its `eagle_aux_hidden_state_layer_ids`, in
+    any order: the file does not say which layers it holds. The file may come `file_wait_s` after
+    the answer; one that nobody took is deleted `left_over_s` after it was written. Raises
+    RecordInvalid for a folder whose files this process may not read and delete.
     """
 
     def __init__(
@@ -91,7 +96,9 @@ class VLLMBackend(OpenAIBackend):
         self._warned = False
 
     def remove_left_overs(self, *, older_than_s: float) -> int:
-        """Deletes files nobody took, such as those of queries that timed out; returns how many states went."""
+        """Deletes files nobody took, such as those of queries that timed out; returns how many
+        states went.
+        """
         return 0 if self._folder is None else discard_left_overs(self._folder, older_than_s=older_than_s)
 
     def _plan(self, messages: Sequence[Message], deadline: float) -> Plan:
@@ -142,7 +149,9 @@ class VLLMBackend(OpenAIBackend):
 
 
 def _document(content: bytes) -> Any:
-    """What an answer that is no chat completion says; None where it is no JSON, or says something twice."""
+    """What an answer that is no chat completion says; None where it is no JSON, or says something
+    twice.
+    """
     try:
         return parse(content, finite=False)
     except RecordInvalid:

@@ -1,15 +1,16 @@
-"""The tokens that a model in this process wrote, in the form that endpoints list theirs, and the spellings of options.
+"""The tokens that a model in this process wrote, in the form that endpoints list theirs, and the
+spellings of options.
 
-Serving and extraction both read an answer through these, so that its P(T), entropy and margin are those that
-`answer_tokens` reads of the same tokens at an endpoint.
+Serving and extraction both read an answer through these, so that its P(T), entropy and margin are
+those that `answer_tokens` reads of the same tokens at an endpoint.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from knowgate.backends.reasoning import is_marker, opens_a_thought
-from knowgate.backends.tokens import Listed, Token, encoded
-from knowgate.options import bare
+from knowgate._records.options import bare
+from knowgate.backends._text.reasoning import is_marker, opens_a_thought
+from knowgate.backends._text.tokens import Listed, Token, encoded
 
 REPLACED = "�"
 LAST_TOKENS = 16  # of a prompt: enough for the longest marker
@@ -18,9 +19,11 @@ Decode = Callable[[Sequence[int]], str]
 
 
 class Spellings:
-    """The tokens that spell each option: its own, and every other that differs from it by spaces and marks alone.
+    """The tokens that spell each option: its own, and every other that differs from it by spaces
+    and marks alone.
 
-    `own` are the options' tokens as the tokenizer writes them, one for each; `size` is how many tokens the model has.
+    `own` are the options' tokens as the tokenizer writes them, one for each; `size` is how many
+    tokens the model has.
     """
 
     def __init__(self, tokenizer: Any, options: Sequence[str], own: Sequence[int], *, size: int) -> None:
@@ -37,7 +40,9 @@ class Spellings:
         self._texts = [encoded(bare(option)) for option, tokens in zip(options, self.of, strict=True) for _ in tokens]
 
     def others(self, log_probabilities: Sequence[float], written: int) -> tuple[Listed, ...]:
-        """What else might have stood in the place of the token `written`; the numbers are those of `tokens`."""
+        """What else might have stood in the place of the token `written`; the numbers are those of
+        `tokens`.
+        """
         return tuple(
             Listed(text=text, logprob=number)
             for token, text, number in zip(self.tokens, self._texts, log_probabilities, strict=True)
@@ -51,7 +56,9 @@ class Spellings:
 
 
 class LikeliestOption:
-    """A logits processor of `generate`: the first token behind the prompt is the likeliest option's own."""
+    """A logits processor of `generate`: the first token behind the prompt is the likeliest option's
+    own.
+    """
 
     def __init__(self, spellings: Spellings, prompt: int) -> None:
         self._spellings = spellings
@@ -105,7 +112,9 @@ def ends_in_thought(tokenizer: Any, prompt: Sequence[int]) -> bool:
 
 
 def token_texts(decode: Decode, ids: Sequence[int]) -> list[bytes]:
-    """What each token adds to the text of all. A character of several tokens gives each of them some of its bytes."""
+    """What each token adds to the text of all. A character of several tokens gives each of them
+    some of its bytes.
+    """
     texts: list[bytes] = []
     begin = known = 0  # decoded from `begin`, as the next token may need the one before it; up to `known` given away
     for end in range(1, len(ids) + 1):

@@ -1,4 +1,6 @@
-"""Small engines on real sockets, which speak the protocols as their documentation gives them, or break them."""
+"""Small engines on real sockets, which speak the protocols as their documentation gives them, or
+break them.
+"""
 
 import fcntl
 import json
@@ -97,7 +99,9 @@ def cutting(handler: BaseHTTPRequestHandler, _: Document) -> None:
 
 
 def dripping(handler: BaseHTTPRequestHandler, _: Document) -> None:
-    """Sends a byte every few milliseconds: no wait on the socket is long, and the answer never comes."""
+    """Sends a byte every few milliseconds: no wait on the socket is long, and the answer never
+    comes.
+    """
     handler.send_response(200)
     handler.send_header("Content-Type", "application/json")
     handler.send_header("Content-Length", "100000")
@@ -224,7 +228,9 @@ def state_of(seed: int, dimension: int = DIMENSION) -> list[float]:
 
 
 def sglang(**changes: Any) -> Act:
-    """SGLang: the state it returns is that of the last token it ran; only after one token is that the prompt's."""
+    """SGLang: the state it returns is that of the last token it ran; only after one token is that
+    the prompt's.
+    """
 
     def act(handler: BaseHTTPRequestHandler, body: Document) -> None:
         one = body["max_tokens"] == 1
@@ -254,7 +260,8 @@ def vllm(
     answers: Any = None,
     **tensors: Any,
 ) -> Act:
-    """vLLM with the example connector: answers with the file's path, and writes the file under its lock meanwhile.
+    """vLLM with the example connector: answers with the file's path, and writes the file under its
+    lock meanwhile.
 
     As vLLM does, it writes `layers` in ascending order, whatever order it was given them in.
     """

@@ -1,4 +1,6 @@
-"""Whatever the small model's server does, the larger one answers, the reason is logged, and nothing is lost."""
+"""Whatever the small model's server does, the larger one answers, the reason is logged, and nothing
+is lost.
+"""
 
 import asyncio
 import json
@@ -18,14 +20,14 @@ pytest.importorskip("openai")
 
 from safetensors.numpy import save_file
 
+from knowgate._bundles.bundle import write_bundle
+from knowgate._models.features import Float16Array
+from knowgate._records.records import Decision, Reason
+from knowgate._serving.cascade import Cascade
 from knowgate.backends import OpenAIBackend, VLLMBackend
 from knowgate.backends.tries import Patience
-from knowgate.bundle import write_bundle
-from knowgate.cascade import Cascade
 from knowgate.errors import BackendFailed, NoAnswer
-from knowgate.features import Float16Array
 from knowgate.policy import Policy, PolicyKind
-from knowgate.records import Decision, Reason
 
 Make = Callable[..., Any]
 QUESTION = [{"role": "user", "content": "Capital of Peru?"}]
@@ -52,7 +54,9 @@ def event_loop(request: pytest.FixtureRequest) -> bool:
 def answered(
     tier_models: Make, bundle_document: Make, pair: Make, key: bytes, now: datetime, fingerprint: Make
 ) -> Make:
-    """The one decision of a cascade in which `below` is asked first and keeps answers whose p_t is at least 0.9."""
+    """The one decision of a cascade in which `below` is asked first and keeps answers whose p_t is
+    at least 0.9.
+    """
 
     def made(below: Any, above: Any, *, event_loop: bool, patience: Patience = PATIENCE) -> tuple[str, Decision]:
         models = tier_models()

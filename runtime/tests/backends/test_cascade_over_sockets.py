@@ -1,4 +1,6 @@
-"""A cascade of real back-ends over real sockets: SGLang or vLLM below, an OpenAI-compatible server above."""
+"""A cascade of real back-ends over real sockets: SGLang or vLLM below, an OpenAI-compatible server
+above.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -11,14 +13,14 @@ import pytest
 
 pytest.importorskip("openai")
 
+from knowgate._bundles.bundle import Bundle, write_bundle
+from knowgate._models.features import Float16Array
+from knowgate._records.records import Decision, Fingerprint, Reason
+from knowgate._serving.cascade import Cascade
 from knowgate.backends import OpenAIBackend, SGLangBackend, VLLMBackend
 from knowgate.backends.tries import Patience
-from knowgate.bundle import Bundle, write_bundle
-from knowgate.cascade import Cascade
 from knowgate.errors import NoAnswer
-from knowgate.features import Float16Array
 from knowgate.policy import Policy, PolicyKind
-from knowgate.records import Decision, Fingerprint, Reason
 
 Make = Callable[..., Any]
 QUESTION = [{"role": "user", "content": "Capital of Peru?"}]
@@ -36,7 +38,9 @@ class Kept:
 
 
 def bundle_of(tier_models: Make, bundle_document: Make, fingerprint: Fingerprint) -> Bundle:
-    """Two tiers whose probe belongs to `fingerprint`; keeps what has p_t of at least 0.9 and a state."""
+    """Two tiers whose probe belongs to `fingerprint`; keeps what has p_t of at least 0.9 and a
+    state.
+    """
     models = tier_models()
     models = replace(models, document=replace(models.document, fingerprint=fingerprint))
     policy = Policy.of(

@@ -1,4 +1,6 @@
-"""An endpoint is asked at addresses that were looked at, by its name, and its answer sends nobody elsewhere."""
+"""An endpoint is asked at addresses that were looked at, by its name, and its answer sends nobody
+elsewhere.
+"""
 
 import threading
 import time

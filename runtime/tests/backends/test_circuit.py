@@ -1,4 +1,6 @@
-"""A circuit opens after failures in a row, lets one try through when its time has come, and closes on success."""
+"""A circuit opens after failures in a row, lets one try through when its time has come, and closes
+on success.
+"""
 
 from knowgate.backends.circuit import Circuit
 

@@ -1,4 +1,6 @@
-"""SGLang and vLLM give the state at the last prompt token, whatever else they do, or a note that says why not."""
+"""SGLang and vLLM give the state at the last prompt token, whatever else they do, or a note that
+says why not.
+"""
 
 import asyncio
 import os
@@ -296,7 +298,9 @@ def test_a_query_that_ran_out_of_time_sweeps_all_the_same(start: Any, acts: Any,
 
 @contextmanager
 def another_user() -> Iterator[None]:
-    """The process as a user who may read its own files alone; where it is such a one already, nothing changes."""
+    """The process as a user who may read its own files alone; where it is such a one already,
+    nothing changes.
+    """
     if os.geteuid():
         yield
         return

@@ -1,4 +1,6 @@
-"""Back-ends as a cascade declares them: built whole or refused by the tier's name; served over real sockets."""
+"""Back-ends as a cascade declares them: built whole or refused by the tier's name; served over real
+sockets.
+"""
 
 import asyncio
 import re
@@ -14,13 +16,14 @@ import pytest
 
 pytest.importorskip("openai")
 
-from knowgate import Cascade, Client, codec
+from knowgate import Cascade, Client
+from knowgate._records.records import PTKind
+from knowgate._wire import codec
 from knowgate.backends import OpenAIBackend, SGLangBackend, VLLMBackend, backends_of, from_spec
 from knowgate.backends.factory import patience_of
 from knowgate.backends.tries import Patience
 from knowgate.errors import RecordInvalid, ServiceUnreachable
 from knowgate.policy import Policy, PolicyKind
-from knowgate.records import PTKind
 from knowgate.spec import CascadeSpec, TierSpec
 
 Make = Callable[..., Any]

@@ -1,4 +1,6 @@
-"""Each engine gives the P(T) it was set up for, over real sockets, or none with a note; never another one."""
+"""Each engine gives the P(T) it was set up for, over real sockets, or none with a note; never
+another one.
+"""
 
 import math
 from collections.abc import Callable
@@ -9,9 +11,9 @@ import pytest
 
 pytest.importorskip("openai")
 
+from knowgate._records.records import PTKind
 from knowgate.backends import OpenAIBackend, Reply, SGLangBackend, VLLMBackend
 from knowgate.errors import RecordInvalid
-from knowgate.records import PTKind
 
 QUESTION = [{"role": "user", "content": "Capital of Peru? A) Cusco B) Lima"}]
 Make = Callable[..., Any]
@@ -19,7 +21,9 @@ Entry = dict[str, Any]
 
 
 def entry(token: str, p: float | None, top: dict[str, float] | None = None, *, raw: bool = True) -> Entry:
-    """A token with its log-probability and the likeliest ones in its place, as the API documents it."""
+    """A token with its log-probability and the likeliest ones in its place, as the API documents
+    it.
+    """
     return {
         "token": token,
         "logprob": None if p is None else math.log(p),

@@ -1,4 +1,6 @@
-"""An OpenAI-compatible server over real sockets, through the official client: replies, and every way to have none."""
+"""An OpenAI-compatible server over real sockets, through the official client: replies, and every
+way to have none.
+"""
 
 import asyncio
 import threading

@@ -1,4 +1,6 @@
-"""A request that no server will take costs its own query an escalation; the tier goes on being asked."""
+"""A request that no server will take costs its own query an escalation; the tier goes on being
+asked.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -9,8 +11,8 @@ import pytest
 
 pytest.importorskip("openai")
 
-from knowgate.answer import drive
-from knowgate.answer_async import _ask
+from knowgate._serving.answer import drive
+from knowgate._serving.answer_async import _ask
 from knowgate.backends import OpenAIBackend
 from knowgate.backends.circuit import Circuit
 from knowgate.backends.protocol import Reply

@@ -1,4 +1,6 @@
-"""One row of a file of hidden states, in any of the engines' number formats; the file goes in every case."""
+"""One row of a file of hidden states, in any of the engines' number formats; the file goes in every
+case.
+"""
 
 import json
 import os

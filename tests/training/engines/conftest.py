@@ -1,4 +1,6 @@
-"""A Ray cluster of two nodes on loopback, started when the first test asks for it and taken down after the last."""
+"""A Ray cluster of two nodes on loopback, started when the first test asks for it and taken down
+after the last.
+"""
 
 from collections.abc import Iterator
 

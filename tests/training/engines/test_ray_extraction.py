@@ -1,4 +1,6 @@
-"""On a cluster an extraction writes the same file, loses nothing when an actor or driver dies, refuses alike."""
+"""On a cluster an extraction writes the same file, loses nothing when an actor or driver dies,
+refuses alike.
+"""
 
 import io
 import json
@@ -20,12 +22,12 @@ from safetensors.numpy import load_file, save_file
 from transformers import T5Config, T5Model
 
 from training.engines.choice import RaySettings
+from training.engines.extract_file import extract_file
 from training.engines.extraction import Work
 from training.engines.local import LocalExtraction
 from training.engines.ray_extraction import PartReader, RayExtraction, item_of
 from training.errors import EngineUnavailable, ExtractionRefused, ModelStructureUnknown
-from training.extract_file import extract_file
-from training.extract_parts import PartFolder, Parts
+from training.extraction.extract_parts import PartFolder, Parts
 from training.extraction.progress import Progress
 from training.extraction.recipe import AnswererRecipe
 from training.extraction.tokens import token_ids

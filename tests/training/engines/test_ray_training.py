@@ -1,4 +1,6 @@
-"""Two workers of a cluster fit the probe that one process fits, also when one is killed, and refuse what it refuses."""
+"""Two workers of a cluster fit the probe that one process fits, also when one is killed, and refuse
+what it refuses.
+"""
 
 import os
 import signal
@@ -12,9 +14,9 @@ import pytest
 from training.engines.choice import RaySettings
 from training.engines.ray_training import RayFit
 from training.errors import TrainingRefused
-from training.fit import FittedProbe, ProbeRows, fit_probe
-from training.probe_settings import FitSettings
-from training.row_blocks import ArrayBlocks, MappedBlocks, StreamedRows
+from training.probes.fit import FittedProbe, ProbeRows, fit_probe
+from training.probes.probe_settings import FitSettings
+from training.rows.row_blocks import ArrayBlocks, MappedBlocks, StreamedRows
 
 TOLERANCE = 1e-3  # of a logit: sums over two shares of the rows are rounded in another order
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]

@@ -1,0 +1,32 @@
+"""How an error level is spent over the attempts of one family.
+
+A certificate that is renewed every week on overlapping rows breaks its promise in some week of a
+year with probability .90 if each week has the whole δ to itself. So the k-th attempt gets
+6δ/(π²k²): the shares add up to δ over all attempts that will ever be made, failed ones counted too.
+Source: Σ 1/k² = π²/6, union bound.
+"""
+
+import math
+
+from evidence.inputs import count, level
+
+
+def delta_for_attempt(delta: float, attempt: int) -> float:
+    """The level of the `attempt`-th test (from 1) of a family whose promise is δ: 6δ/(π²k²).
+
+    Examples:
+        >>> round(delta_for_attempt(0.1, 1), 4), round(delta_for_attempt(0.1, 2), 4)
+        (0.0608, 0.0152)
+    """
+    return 6.0 * level("delta", delta) / (math.pi**2 * count("attempt", attempt, low=1) ** 2)
+
+
+def alpha_for_start_month(alpha: float, month: int) -> float:
+    """The level of the alarm family that starts in the `month`-th month (from 1) of a rule's life:
+    6α/(π²m²).
+
+    Examples:
+        >>> round(sum(alpha_for_start_month(0.05, m) for m in range(1, 10_000)), 4)
+        0.05
+    """
+    return 6.0 * level("alpha", alpha) / (math.pi**2 * count("month", month, low=1) ** 2)

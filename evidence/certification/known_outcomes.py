@@ -1,0 +1,163 @@
+"""What was logged of decisions, as certification rows: the one builder, for the trainer, the
+command, the comparison with the champion and the look since a risk alarm.
+
+- Where the last tier did not run, the coin that could have run it is the decision's exploration
+  rate, or, where nobody says it, the smallest that it ran by. A rate of 0, or a run whose
+  propensity nobody logged, is no coin: the row counts once, and as the worst case where its outcome
+  is missing. If the last tier ran on every row, it ran with certainty, whatever was logged.
+- The first tier may have been run by a coin of its own. A tier in the middle is not: what came
+  before it decided, so where it did not run it may have kept anything
+  (`knowgate.policy.retain_mask`), outcome unknown.
+- Labels drawn by coin (a known propensity on every label, some below 1) weigh, those of a decision
+  together as it is declared that they are drawn; a row that was not drawn then counts as not
+  observed. Otherwise every label was owed, and one that is missing is the worst case.
+- Labels of sources that are not trusted are forecasts. Trusted labels drawn by a known coin correct
+  them; where no such coin is known they are left out, and it is said why.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evidence.certification.certification_rows import CertificationRows
+from evidence.estimation.estimates import joint_label_propensity
+from evidence.inputs import BoolArray, FloatArray
+
+NO_COIN = (
+    "not identified: trusted labels have no known label_propensity below 1, so nothing says how to correct the labels"
+    " of other sources, and they are left out; draw trusted labels with `knowgate labels queue`, or trust their source"
+)
+LEAST_COMPARED = 30  # answers with a trusted label and a forecast, before an error rate is read from them
+_SAME = 1e-12  # chances this near to each other are one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LoggedRows:
+    """n decisions at every tier as they were logged; NaN = unknown."""
+
+    ids: tuple[str, ...]
+    ran: BoolArray  # [n, tiers]
+    agrees: BoolArray  # [n, tiers − 1] the tier's answer is the last tier's
+    correct: FloatArray  # [n, tiers] what trusted sources say
+    label_propensity: FloatArray  # [n, tiers] of those labels
+    run_propensity: FloatArray  # [n, tiers]
+    exploration_rate: FloatArray  # [n]
+    apart: BoolArray  # [n] each answer's label was drawn by its own coin
+    forecast: FloatArray | None = None  # [n, tiers] what the other sources say
+
+
+def certification_rows(rows: LoggedRows, forecast_error: float | None = None) -> CertificationRows:
+    """The n decisions as certification sees them; at least one is expected.
+
+    `forecast_error` is of other rows (`forecast_error`); it chooses between tests that all hold.
+    """
+    run, there = run_coin(rows)
+    propensity, observed = outcome_coin(rows)
+    enter = not _no_forecasts(rows) and forecasts_left_out(rows) is None
+    return CertificationRows(
+        correct=rows.correct,
+        agrees=rows.agrees,
+        propensity=propensity,
+        observed=observed,
+        ids=rows.ids,
+        forecast=rows.forecast if enter else None,
+        ran=there if enter else None,
+        run_propensity=run if enter else None,
+        forecast_error=forecast_error,
+    )
+
+
+def agreeing(answers: Sequence[Sequence[str | None]]) -> BoolArray:
+    """[n, tiers − 1] whether each tier's answer is the last tier's, of the answers by tier.
+
+    Examples:
+        >>> agreeing([["yes", None], ["yes", None]]).tolist()
+        [[True], [False]]
+    """
+    *others, last = answers
+    agrees = [[one is not None and one == other for one, other in zip(said, last, strict=True)] for said in others]
+    return np.array(agrees, dtype=np.bool_).T
+
+
+def forecasts_left_out(rows: LoggedRows) -> str | None:
+    """Why the labels of sources that are not trusted cannot enter; None where they can, or where
+    there are none.
+    """
+    return NO_COIN if not _no_forecasts(rows) and label_coin(rows) is None else None
+
+
+def forecast_error(rows: LoggedRows) -> float | None:
+    """How often a forecast errs where a trusted label speaks of the same answer, among rows that do
+    not certify; None where too few are compared, or where it errs as often as a coin.
+    """
+    if rows.forecast is None:
+        return None
+    both = np.isfinite(rows.forecast) & np.isfinite(rows.correct)
+    if both.sum() < LEAST_COMPARED:
+        return None
+    error = float(((rows.forecast[both] >= 0.5) != (rows.correct[both] >= 0.5)).mean())
+    return error if error < 0.45 else None
+
+
+def _no_forecasts(rows: LoggedRows) -> bool:
+    return rows.forecast is None or not np.isfinite(rows.forecast).any()
+
+
+def run_coin(rows: LoggedRows) -> tuple[FloatArray, BoolArray]:
+    """[n] the chance that the first and the last tier ran, NaN = no known coin, and whether they
+    did.
+    """
+    last_ran, chance = rows.ran[:, -1], rows.run_propensity[:, -1]
+    rate = np.where(np.isnan(rows.exploration_rate), _smallest(chance[last_ran]), rows.exploration_rate)
+    last = np.ones(len(last_ran)) if last_ran.all() else np.where(last_ran, chance, np.where(rate > 0, rate, np.nan))
+    first_ran, chance = rows.ran[:, 0], rows.run_propensity[:, 0]
+    smallest = _smallest(chance[first_ran])
+    if first_ran.all() or np.isnan(smallest):
+        return last, last_ran
+    return last * np.where(first_ran, chance, smallest), last_ran & first_ran
+
+
+def _smallest(chances: FloatArray) -> float:
+    """The smallest chance that a tier ran by; NaN where none is below 1, or one is unknown: there
+    was no known coin.
+    """
+    smallest = float(chances.min()) if chances.size else np.nan
+    return smallest if smallest < 1.0 else np.nan
+
+
+def outcome_coin(rows: LoggedRows) -> tuple[FloatArray, BoolArray]:
+    """[n] the chance that each row's outcomes are known, NaN = no known coin, and
+    whether they are.
+    """
+    run, observed = run_coin(rows)
+    label = label_coin(rows)
+    if label is None:
+        return run, observed
+    settled = rows.agrees.all(axis=1)  # X = 0 without any label: such a row is known as soon as its tiers have run
+    drawn = np.isfinite(label)
+    label = np.where(drawn, label, label[drawn].min())
+    return np.where(settled, run, run * label), observed & (drawn | settled)
+
+
+def label_coin(rows: LoggedRows) -> FloatArray | None:
+    """[n] the chance that a row's answers were all labelled, NaN where they were not drawn; None
+    unless labels were drawn by a known coin.
+
+    An answer without a label has no logged chance. Of one coin for the decision it is that of its
+    other answers, or the tier's smallest where tiers differ; a row of which the least likely answer
+    is labelled was drawn, and a label that is missing there is owed. Coins apart fall by
+    themselves: a row is drawn where all of its answers are labelled.
+    """
+    ran, apart = rows.ran, rows.apart
+    labelled = np.isfinite(rows.correct)
+    chance = np.where(labelled, rows.label_propensity, np.inf)
+    logged = chance[labelled]
+    if logged.size == 0 or not np.isfinite(logged).all() or (logged >= 1.0).all():
+        return None
+    own, of_tier = chance.min(axis=1, keepdims=True), chance.min(axis=0, keepdims=True)
+    differs = (labelled & (np.abs(chance - np.minimum(own, 1.0)) > _SAME)).any()
+    unlogged = np.minimum(np.where(differs | apart[:, None], of_tier, own), 1.0)
+    joint = joint_label_propensity(np.where(labelled, chance, np.where(ran, unlogged, 1.0)), apart)
+    drawn = np.where(apart, (labelled | ~ran).all(axis=1), own[:, 0] <= joint + _SAME)
+    return np.where(drawn & labelled.any(axis=1), joint, np.nan)

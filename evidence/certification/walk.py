@@ -1,0 +1,168 @@
+"""The walk from conservative to bold that chooses certified thresholds.
+
+1. Everything is fixed before the rows are looked at: path, grid, order of rows; and the rows taught
+   nothing.
+2. Each candidate is tested at the full level δ. The first one that fails ends the walk, the last
+   one that passed is certified: a broken promise needs the first broken candidate to pass, which
+   happens with probability ≤ δ.
+3. Where none worth having (at least the stated share retained) passed, the rest of the path is
+   tested the other way. If every candidate worth having is shown to break the target, it is
+   infeasible: wrong with probability ≤ δ too, because one feasible candidate would have to fail its
+   test. Else the evidence is insufficient, and what is missing is said.
+
+For a retained accuracy the walk starts where the test has a chance (`retained_rows_to_start`),
+which no label decides.
+
+Sources: fixed-sequence testing as in Angelopoulos et al., "Learn then Test" (arXiv 2110.01052),
+section 3; the least escalation as in arXiv 2606.29054.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from evidence.certification.certificate import (
+    CandidateFigures,
+    CertificateStatus,
+    Certification,
+    Target,
+    TargetKind,
+)
+from evidence.certification.certification_rows import CertificationRows
+from evidence.certification.tally import Tally, tally_of_least_drop
+from evidence.inputs import level, number
+
+MIN_RETAINED_SHARE = 0.05
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What a walk has met so far."""
+
+    passed: Tally | None = None
+    stopped: Tally | None = None
+    considered: int = 0  # candidates worth having, from the first failure on
+    all_broken: bool = True
+    cheapest: Tally | None = None
+    cheapest_rows: int | None = None
+
+
+def walk_path(
+    tallies: Iterable[Tally], rows: CertificationRows, target: Target, delta: float, min_retained_share: float
+) -> Certification:
+    """The outcome of a walk over the evidence on each candidate, conservative first; see the
+    module's steps.
+    """
+    delta = level("delta", delta)
+    min_retained_share = number("min_retained_share", min_retained_share, low=0.0, high=1.0)
+    walk = _Progress()
+    for tally in tallies:
+        if tally.retained_share == 0.0:
+            continue  # escalate all: always true, and no thresholds to certify
+        if walk.stopped is None and tally.on(target.kind).testable(target.value, delta):
+            if tally.on(target.kind).shown(target.value, delta):
+                walk.passed = tally
+                continue
+            walk.stopped = tally
+        if walk.passed is not None and walk.passed.retained_share >= min_retained_share:
+            break
+        if tally.retained_share >= min_retained_share:
+            _look_for_feasibility(walk, tally, target, delta)
+    if walk.passed is not None and walk.passed.retained_share >= min_retained_share:
+        return _certified(walk.passed, walk.stopped, rows, target, delta, min_retained_share)
+    return _refused(walk, rows, target, delta, min_retained_share)
+
+
+def _look_for_feasibility(walk: _Progress, tally: Tally, target: Target, delta: float) -> None:
+    walk.considered += 1
+    walk.all_broken = walk.all_broken and tally.on(target.kind).missed(target.value, delta)
+    needed = tally.on(target.kind).rows_needed(target.value, delta, exact=False)
+    if needed is not None and (walk.cheapest_rows is None or needed < walk.cheapest_rows):
+        walk.cheapest, walk.cheapest_rows = tally, needed
+
+
+def _figures(tally: Tally, target: Target, delta: float) -> CandidateFigures:
+    return CandidateFigures(
+        thresholds=tally.thresholds,
+        retained_share=tally.retained_share,
+        estimated_drop=tally.drop.estimate,
+        drop_upper_bound=tally.drop.upper_bound(delta),
+        retained_accuracy=tally.accuracy.estimate,
+        retained_accuracy_lower_bound=tally.accuracy.lower_bound(delta),
+    )
+
+
+def _certified(
+    passed: Tally, stopped: Tally | None, rows: CertificationRows, target: Target, delta: float, min_share: float
+) -> Certification:
+    figures, basis = _figures(passed, target, delta), passed.on(target.kind).basis(target.value)
+    shown = target.value if target.kind is TargetKind.MAX_ACCURACY_DROP else 1.0
+    return Certification(
+        status=CertificateStatus.CERTIFIED,
+        target=target,
+        delta=delta,
+        test=basis.test,
+        n=basis.n,
+        thresholds=passed.thresholds,
+        retained_share=figures.retained_share,
+        estimated_drop=figures.estimated_drop,
+        drop_upper_bound=min(figures.drop_upper_bound, shown),  # the bound is solved to 1 % of a standard error
+        retained_accuracy=figures.retained_accuracy,
+        retained_accuracy_lower_bound=figures.retained_accuracy_lower_bound,
+        stopped_at=None if stopped is None else _figures(stopped, target, delta),
+        labels_needed=0,
+        least_escalation=None,
+        rows_assumed_wrong=basis.assumed_wrong,
+        min_retained_share=min_share,
+        rows_forecast=basis.rows_forecast,
+        forecast_share=basis.forecast_share,
+    )
+
+
+def _refused(walk: _Progress, rows: CertificationRows, target: Target, delta: float, min_share: float) -> Certification:
+    none_retains_enough = walk.passed is not None and walk.considered == 0  # what passed retains too little, as all do
+    infeasible = (walk.considered > 0 and walk.all_broken) or none_retains_enough
+    best = tally_of_least_drop(rows, delta)
+    basis = (walk.stopped or walk.cheapest or best).on(target.kind).basis(target.value)
+    failed = None if walk.stopped is None else basis
+    needed = None
+    if not infeasible and walk.cheapest is not None:
+        needed = walk.cheapest.on(target.kind).rows_needed(target.value, delta, exact=True)
+        first = (
+            None if walk.stopped is None else walk.stopped.on(target.kind).rows_needed(target.value, delta, exact=False)
+        )
+        needed = None if needed is None else max(needed, first or 0)  # the walk has to get past its first failure
+    return Certification(
+        status=CertificateStatus.INFEASIBLE if infeasible else CertificateStatus.INSUFFICIENT_EVIDENCE,
+        target=target,
+        delta=delta,
+        test=basis.test,
+        n=basis.n,
+        thresholds=(None,) * (rows.tiers - 1),
+        retained_share=0.0,
+        estimated_drop=0.0,
+        drop_upper_bound=0.0,
+        retained_accuracy=None,
+        retained_accuracy_lower_bound=None,
+        stopped_at=None if walk.stopped is None else _figures(walk.stopped, target, delta),
+        # Of the rows that were paid for, a test may use only some: more are needed in that
+        # proportion.
+        labels_needed=None if needed is None else max(1, math.ceil((needed - basis.n) * rows.known / basis.n)),
+        least_escalation=_least_escalation(best, target, delta),
+        rows_assumed_wrong=0 if failed is None else failed.assumed_wrong,
+        min_retained_share=min_share,
+        rows_forecast=0 if failed is None else failed.rows_forecast,
+        forecast_share=None if failed is None else failed.forecast_share,
+    )
+
+
+def _least_escalation(best: Tally, target: Target, delta: float) -> float:
+    """The share that every rule, however clever, must escalate to meet the target: a lower bound at
+    confidence 1 − δ.
+
+    Each escalation lowers the drop by at most 1, so max(0, p₊ − p₋ − ε); for an accuracy a of what
+    is retained, at most P(right)/a can be retained.
+    """
+    if target.kind is TargetKind.MAX_ACCURACY_DROP:
+        return max(0.0, best.drop.lower_bound(delta) - target.value)
+    return max(0.0, 1.0 - best.accuracy.upper_bound(delta) / target.value)

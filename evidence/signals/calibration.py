@@ -1,0 +1,150 @@
+"""Does a score mean what it says? Calibration figures of scores in [0, 1] against outcomes.
+
+Bins hold equally many rows: bins of equal width leave the crowd near 1 in one bin and say nothing
+about it. Sources: Naeini, Cooper & Hauskrecht, AAAI 2015 (ECE); Brier, Monthly Weather Review 78
+(1950); Cox, Biometrika 45 (1958) (calibration in the large).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from evidence.errors import InvalidInputError
+from evidence.inputs import BoolArray, FloatArray, count, flag_array, number, real_array, same_length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReliabilityBin:
+    """Rows of neighbouring scores."""
+
+    lowest_score: float
+    highest_score: float
+    mean_score: float
+    accuracy: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How scores and outcomes agree over n rows."""
+
+    expected_calibration_error: float  # mean |accuracy − mean score| over equal-mass bins, weighted by rows
+    brier: float  # mean (score − outcome)²
+    in_the_large: float  # mean outcome − mean score; > 0 = the scores are too modest
+    reliability: tuple[ReliabilityBin, ...]
+    n: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelFreeAccuracy:
+    """What the scores themselves promise of the retained rows."""
+
+    value: float | None  # None where nothing is retained
+    n: int
+    assumption: str
+
+
+def calibration_of(scores: npt.ArrayLike, correct: npt.ArrayLike, bins: int = 15) -> Calibration:
+    """Calibration of scores [n] in [0, 1] against correctness [n] in [0, 1].
+
+    Examples:
+        >>> c = calibration_of([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1], bins=2)
+        >>> round(c.expected_calibration_error, 3), round(c.brier, 3), round(c.in_the_large, 3)
+        (0.15, 0.025, 0.0)
+    """
+    scores = real_array("scores", scores, low=0.0, high=1.0)
+    correct = real_array("correct", correct, low=0.0, high=1.0)
+    n = same_length(scores=scores, correct=correct)
+    reliability = reliability_curve(scores, correct, bins)
+    gaps = sum(part.n * abs(part.accuracy - part.mean_score) for part in reliability)
+    return Calibration(
+        expected_calibration_error=gaps / n,
+        brier=float(((scores - correct) ** 2).mean()),
+        in_the_large=float(correct.mean() - scores.mean()),
+        reliability=reliability,
+        n=n,
+    )
+
+
+def reliability_curve(scores: npt.ArrayLike, correct: npt.ArrayLike, bins: int = 15) -> tuple[ReliabilityBin, ...]:
+    """Bins of equal mass, lowest scores first; equal scores share a bin, so that no order of rows
+    changes the curve.
+
+    Examples:
+        >>> [(b.mean_score, b.accuracy, b.n) for b in reliability_curve([0.5, 0.5, 1.0, 1.0], [0,
+        ...     1, 1, 1], bins=2)]
+        [(0.5, 0.5, 2), (1.0, 1.0, 2)]
+    """
+    scores = real_array("scores", scores, low=0.0, high=1.0)
+    correct = real_array("correct", correct, low=0.0, high=1.0)
+    n = same_length(scores=scores, correct=correct)
+    bins = min(count("bins", bins, low=1), n)
+    order = np.argsort(scores, kind="stable")
+    scores, correct = scores[order], correct[order]
+    edges = np.searchsorted(scores, scores[(np.arange(bins) * n) // bins], side="left")
+    starts = np.unique(edges)
+    parts = zip(np.split(scores, starts[1:]), np.split(correct, starts[1:]), strict=True)
+    return tuple(_bin(inside, right) for inside, right in parts)
+
+
+def label_free_accuracy(scores: npt.ArrayLike, retained: npt.ArrayLike) -> LabelFreeAccuracy:
+    """CBPE: the mean calibrated score of what was retained, an estimate of its accuracy before any
+    label is there.
+
+    Source: confidence-based performance estimation, arXiv 2505.05295. Blind to a shift of meaning:
+    never alone.
+
+    Examples:
+        >>> round(label_free_accuracy([0.9, 0.7, 0.2], [True, True, False]).value, 3)
+        0.8
+    """
+    scores, kept = real_array("scores", scores, low=0.0, high=1.0), flag_array("retained", retained)
+    same_length(scores=scores, retained=kept)
+    return LabelFreeAccuracy(
+        value=float(scores[kept].mean()) if kept.any() else None,
+        n=int(kept.sum()),
+        assumption="the scores are still calibrated on this traffic",
+    )
+
+
+def overconfidence(
+    scores: npt.ArrayLike, correct: npt.ArrayLike, retained: npt.ArrayLike, at_least: float = 0.9
+) -> float | None:
+    """The share of wrong answers among retained ones with score ≥ at_least; None where there is
+    none.
+
+    Examples:
+        >>> overconfidence([0.95, 0.99, 0.5], [0, 1, 0], [True, True, True])
+        0.5
+    """
+    scores = real_array("scores", scores, low=0.0, high=1.0)
+    correct = real_array("correct", correct, low=0.0, high=1.0)
+    kept: BoolArray = flag_array("retained", retained)
+    same_length(scores=scores, correct=correct, retained=kept)
+    sure = kept & (scores >= number("at_least", at_least, low=0.0, high=1.0))
+    return float(1.0 - correct[sure].mean()) if sure.any() else None
+
+
+def hallucination_rate(correct: npt.ArrayLike, abstained: npt.ArrayLike) -> float:
+    """For open answers: the share of all rows that is wrong and not abstained.
+
+    Examples:
+        >>> hallucination_rate([1, 0, 0, 0], [False, False, True, False])
+        0.5
+    """
+    correct, silent = real_array("correct", correct, low=0.0, high=1.0), flag_array("abstained", abstained)
+    same_length(correct=correct, abstained=silent)
+    return float(((1.0 - correct) * ~silent).mean())
+
+
+def _bin(scores: FloatArray, correct: FloatArray) -> ReliabilityBin:
+    if scores.size == 0:
+        raise InvalidInputError("a reliability bin is empty; ask for fewer bins")
+    return ReliabilityBin(
+        lowest_score=float(scores[0]),
+        highest_score=float(scores[-1]),
+        mean_score=float(scores.mean()),
+        accuracy=float(correct.mean()),
+        n=len(scores),
+    )

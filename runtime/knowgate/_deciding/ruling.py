@@ -1,0 +1,197 @@
+"""From what is in force and what was seen to a ruling: the runtime's side of deciding.
+
+`policy.decide` alone says retain or escalate. What is done here comes before it: which bundle
+decides this id, whether anything is in force at all, whether the hidden state and the probe belong
+to the same model, which signals can be computed. Nothing here raises for a bad signal; only a tier
+that the cascade does not decide at is refused, since that is a mistake in a program.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from knowgate._bundles.assignment import Mode
+from knowgate._bundles.bundle import Bundle
+from knowgate._bundles.pair import Pair
+from knowgate._bundles.tier_models import NOTHING_SEEN, Seen, TierModels
+from knowgate._deciding.exploration import coin_falls, row_rate
+from knowgate._deciding.intake import Intake
+from knowgate._deciding.privacy import Purpose, SecretKey
+from knowgate._models.features import Float16Array
+from knowgate._records.construction import new, setters
+from knowgate._records.records import Action, Fingerprint, Reason, Signals, Verdict
+from knowgate.errors import KnowgateError, RecordInvalid
+from knowgate.policy import WITHHOLDING, decide, escalate_all
+
+NOTHING_HELD = escalate_all(2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruling:
+    """What to do with one tier's answer, and what that rests on."""
+
+    verdict: Verdict
+    signals: Signals
+    fault: Reason | None  # what was found before the gates
+    bundle: str | None  # id of the bundle whose models and policy were asked
+    generation: int | None
+    decision_id: UUID
+    explore: bool = False  # retained, and the last tier is to be run too, to learn from; its answer is not served
+    exploration_rate: float = 0.0  # the chance that `explore` was to be true, had the answer been retained
+    note: str | None = None  # what was dropped and why
+
+    @property
+    def retained(self) -> bool:
+        """Whether this tier's answer is the one to serve."""
+        return self.verdict.retained
+
+
+(
+    _set_verdict,
+    _set_signals,
+    _set_fault,
+    _set_bundle,
+    _set_generation,
+    _set_decision_id,
+    _set_explore,
+    _set_exploration_rate,
+    _set_note,
+) = setters(Ruling)
+
+
+def bundle_for(pair: Pair | None, key: SecretKey, decision_id: UUID) -> Bundle | None:
+    """The champion, or, for its share of the ids, the challenger."""
+    if pair is None:
+        return None
+    if pair.challenger is not None and key.coin(Purpose.CHALLENGER, decision_id) < pair.assignment.share:
+        return pair.challenger
+    return pair.champion
+
+
+def explores(pair: Pair | None, key: SecretKey, decision_id: UUID) -> bool:
+    """Whether this id is explored whatever its answer shows: its coin falls below the floor in
+    force.
+    """
+    return pair is not None and coin_falls(key, decision_id, row_rate(pair.assignment, None))
+
+
+def rule(
+    pair: Pair | None,
+    key: SecretKey,
+    *,
+    tier: int,
+    decision_id: UUID,
+    intake: Intake,
+    fingerprint: Fingerprint | None,
+    slice: str | None,
+    now: datetime,
+    others: tuple[str, ...] = (),
+) -> Ruling:
+    """The ruling on non-last tier `tier`.
+
+    `others` = the models that run here, where they are others than the bundle was certified for. It
+    is none for them: its thresholds are of the one model, its promise is measured against the
+    other. Raises RecordInvalid for a tier out of range or a naive `now`.
+    """
+    if now.tzinfo is None:
+        raise RecordInvalid("now", now.isoformat(), "the time is naive; give an aware one")
+    bundle = bundle_for(pair, key, decision_id)
+    if bundle is None or not 0 <= tier < len(bundle.tiers):
+        _require_tier(bundle, tier)
+    fault = _fault(pair, bundle, now)
+    if others and fault is None and bundle is not None:
+        certified = ", ".join(bundle.document.models)
+        intake.notes.append(f"models: the bundle is certified for {certified}; {', '.join(others)} run here")
+        fault = Reason.NO_BUNDLE
+    models = None if bundle is None else bundle.tiers[tier]
+    if models is None:
+        signals = Signals(p_t=intake.p_t)
+    elif _meets(models, intake, fingerprint):
+        signals = _signals(models, intake, slice, intake.vector)
+    else:
+        signals = _signals(models, intake, slice, None)
+        fault = fault or Reason.FINGERPRINT_MISMATCH
+    if not intake.settled:
+        intake.settle()
+    if bundle is not None and intake.p_t_kind is not None and intake.p_t is not None:
+        wanted = bundle.document.p_t_kinds[tier]
+        if intake.p_t_kind is not wanted:
+            intake.notes.append(f"p_t_kind is {intake.p_t_kind}: the bundle's thresholds are for {wanted}")
+            signals = dataclasses.replace(signals, score=None)  # kept as seen, for training; compared with nothing
+            fault = Reason.P_T_KIND_MISMATCH if fault is None or fault in WITHHOLDING else fault
+    policy = NOTHING_HELD if bundle is None else bundle.document.policy
+    verdict = decide(policy, signals, tier=0 if bundle is None else tier, fault=fault)
+    rate = row_rate(None if pair is None else pair.assignment, verdict)
+    ruling = new(Ruling)
+    _set_verdict(ruling, verdict)
+    _set_signals(ruling, signals)
+    _set_fault(ruling, fault)
+    _set_bundle(ruling, None if bundle is None else bundle.id)
+    _set_generation(ruling, None if pair is None else pair.assignment.generation)
+    _set_decision_id(ruling, decision_id)
+    _set_explore(ruling, verdict.action is Action.RETAIN and coin_falls(key, decision_id, rate))
+    _set_exploration_rate(ruling, rate)
+    _set_note(ruling, "; ".join(intake.notes) if intake.notes else None)
+    return ruling
+
+
+def _fault(pair: Pair | None, bundle: Bundle | None, now: datetime) -> Reason | None:
+    if pair is None:
+        return Reason.NO_BUNDLE
+    if now > pair.assignment.valid_until:
+        return Reason.EXPIRED
+    if pair.assignment.mode is Mode.ESCALATE_ALL:
+        return Reason.ESCALATE_ALL
+    return Reason.NO_BUNDLE if bundle is None else None
+
+
+def _meets(models: TierModels, intake: Intake, fingerprint: Fingerprint | None) -> bool:
+    """Whether what was seen comes from the very model, layer and token the probe was fitted on."""
+    wanted = models.document.fingerprint
+    if fingerprint is wanted:
+        return True
+    if fingerprint is None:
+        intake.settle()
+        if intake.vector is None:
+            return True
+        intake.notes.append("fingerprint is None: a hidden state without one meets no probe")
+        return False
+    if fingerprint == wanted:
+        return True
+    intake.notes.extend(
+        f"fingerprint.{field.name} is {getattr(fingerprint, field.name)!r}, the probe's {getattr(wanted, field.name)!r}"
+        for field in dataclasses.fields(wanted)
+        if getattr(fingerprint, field.name) != getattr(wanted, field.name)
+    )
+    return False
+
+
+def _signals(models: TierModels, intake: Intake, slice: str | None, vector: Float16Array | None) -> Signals:
+    try:
+        seen = NOTHING_SEEN if vector is None else _look(models, intake, vector)
+        return models.signals_of(seen, p_t=intake.p_t, entropy=intake.entropy, margin=intake.margin, slice=slice)
+    except (KnowgateError, ArithmeticError, ValueError) as error:
+        intake.notes.append(f"the signals could not be computed: {error}")
+        return Signals(p_t=intake.p_t)
+
+
+def _look(models: TierModels, intake: Intake, vector: Float16Array) -> Seen:
+    dimension = models.document.dimension
+    if len(vector) != dimension:
+        intake.settle()
+        if intake.vector is not None:
+            intake.notes.append(f"hidden.shape is {vector.shape}: this tier reads ({dimension},)")
+        return NOTHING_SEEN
+    seen = models.look(vector, intake.tokens_in)
+    if seen is None:
+        return NOTHING_SEEN
+    intake.settled = True
+    return seen
+
+
+def _require_tier(bundle: Bundle | None, tier: int) -> None:
+    known = None if bundle is None else len(bundle.tiers)
+    if tier < 0 or (known is not None and tier >= known):
+        told = "tiers count from 0" if known is None else f"this cascade decides at tiers 0 to {known - 1}"
+        raise RecordInvalid("tier", tier, told)

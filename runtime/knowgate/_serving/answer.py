@@ -1,0 +1,317 @@
+"""One query through the tiers' back-ends: the cheapest first, the next one where an answer is not
+kept.
+
+A tier that fails is an escalation: it is recorded as an attempt without signals, whose reason is
+the missing signal and whose note says what happened, and the next tier is asked. Only where the
+last tier fails is there no answer, and an error. An answer that a gate did not pass is never served
+instead: a fault may cost money, never accuracy. So it is with an answer that was cut off, filtered
+or is empty: how sure a tier was of half an answer says nothing of the whole.
+
+Exploration runs after the answer was returned, in a thread of its own; the decision is logged when
+it is done. The steps are a generator, driven here by blocking calls and in `answer_async` by an
+event loop.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from random import Random
+from typing import TypeVar
+from uuid import UUID
+
+from knowgate._deciding.query import Query
+from knowgate._deciding.ruling import Ruling
+from knowgate.backends.circuit import Circuit
+from knowgate.backends.protocol import Backend, Encoder, Finish, Message, Reply
+from knowgate.backends.tries import Ask, Patience, Pause, Read, Tier, tries
+from knowgate.errors import BackendFailed, Failure, NoAnswer, RecordInvalid
+
+EXPLORERS = 4  # threads
+MOST_EXPLORATIONS = 256  # waiting or running; more would mean that the last tier cannot keep up
+
+T = TypeVar("T")
+
+log = logging.getLogger("knowgate.answer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a query was answered."""
+
+    text: str
+    tier: int  # whose answer it is
+    decision_id: UUID
+    reply: Reply  # of that tier
+    rulings: tuple[Ruling, ...]  # on every tier that was asked, in order
+    explores: bool  # the last tier runs in the background; the decision is logged when it is done
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abandoned:
+    """What one tier was asked for queries whose callers left before they were answered. No decision
+    tells of it.
+    """
+
+    runs: int = 0  # one that was broken off counts, without tokens: nobody knows how many it took
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+AnswerSteps = Generator[Ask | Pause | Read, Reply | BackendFailed | None, Answer]
+
+
+class Serving:
+    """The back-ends of a cascade, cheapest first, with what is remembered of each."""
+
+    def __init__(
+        self,
+        backends: Sequence[Backend],
+        patience: Patience | Sequence[Patience] | None = None,
+        encoders: Mapping[int, Encoder] | None = None,
+    ) -> None:
+        if len(backends) < 2:
+            raise RecordInvalid("backends", len(backends), "a cascade has at least two tiers")
+        if patience is None or isinstance(patience, Patience):
+            patience = [patience or Patience()] * len(backends)
+        if len(patience) != len(backends):
+            raise RecordInvalid("patience", len(patience), f"give one for all, or one for each of {len(backends)}")
+        encoders = encoders or {}
+        beyond = [tier for tier in encoders if not 0 <= tier < len(backends) - 1]
+        if beyond:
+            raise RecordInvalid("encoders", beyond[0], f"encoders are for the tiers 0 to {len(backends) - 2}")
+        self.tiers = tuple(
+            Tier(
+                backend=backend,
+                patience=patient,
+                circuit=Circuit(open_after=patient.open_after, open_for_s=patient.open_for_s),
+                encoder=encoders.get(index),
+            )
+            for index, (backend, patient) in enumerate(zip(backends, patience, strict=True))
+        )
+        self.random = Random()
+        self.left = 0  # queries whose callers left before they were answered
+        self.abandoned = (Abandoned(),) * len(backends)  # by tier
+        self._booking = threading.Lock()
+        self._explorers = ThreadPoolExecutor(EXPLORERS, thread_name_prefix="knowgate-exploration")
+        self._room = threading.BoundedSemaphore(MOST_EXPLORATIONS)
+        self._exploring: set[Future[None]] = set()
+        self._given_up = threading.Event()
+
+    def steps(self, query: Query, messages: Sequence[Message] | None = None) -> AnswerSteps:
+        """The steps of answering `messages`; records an attempt per tier. Raises NoAnswer."""
+        if query.last != len(self.tiers) - 1:
+            raise RecordInvalid("backends", len(self.tiers), f"the bundle in force has tiers 0 to {query.last}")
+        rulings: list[Ruling] = []
+        for index, tier in enumerate(self.tiers):
+            last = index == query.last
+            began = time.perf_counter()
+            try:
+                reply = yield from tries(tier, last=last, random=self.random, messages=messages)
+            except BackendFailed as error:
+                if last:
+                    raise NoAnswer(
+                        f"the last tier, {tier.backend.model}, gave no answer: {error}; "
+                        f"decision {query.decision_id} is not recorded, ask again",
+                        error,
+                    ) from error
+                latency_ms = (time.perf_counter() - began) * 1e3
+                rulings.append(query.attempt(index, latency_ms=latency_ms, note=f"{error.failure}: {error}"))
+                continue
+            lack = None if last else lack_of(reply)
+            if lack is not None:
+                rulings.append(attempt(query, index, without_signals(reply, lack)))
+                continue
+            if tier.encoder is not None and reply.hidden is None:
+                read = yield Read(encoder=tier.encoder, layer=query.probe_layer(index), reply=reply)
+                assert isinstance(read, Reply)
+                reply = read
+            rulings.append(attempt(query, index, reply))
+            if rulings[-1].retained:
+                return Answer(
+                    text=reply.text,
+                    tier=index,
+                    decision_id=query.decision_id,
+                    reply=reply,
+                    rulings=tuple(rulings),
+                    explores=query.explore,
+                )
+        raise AssertionError("the last tier's answer is always retained")
+
+    def finish(self, query: Query, messages: Sequence[Message]) -> None:
+        """Logs the decision, now or once the exploration that it calls for is done."""
+        if not query.explore:
+            query.close()
+        elif not self._room.acquire(blocking=False):
+            log.warning("exploration of %s left out: %d are waiting already", query.decision_id, MOST_EXPLORATIONS)
+            query.close()
+        else:
+            try:
+                exploration = self._explorers.submit(self._explore, query, messages)
+                self._exploring.add(exploration)
+                exploration.add_done_callback(self._exploring.discard)
+            except RuntimeError:  # closed meanwhile; the answer is there all the same
+                log.warning("exploration of %s left out: the cascade is closed", query.decision_id)
+                self._room.release()
+                query.close()
+
+    def abandon(self, query: Query) -> None:
+        """Books what a query took whose caller has left; it becomes no decision, since nothing was
+        served.
+        """
+        attempts = query.attempts
+        with self._booking:
+            self.left += 1
+            booked = list(self.abandoned)
+            for run in attempts:
+                before = booked[run.tier]
+                booked[run.tier] = Abandoned(
+                    runs=before.runs + 1,
+                    tokens_in=before.tokens_in + (run.tokens_in or 0),
+                    tokens_out=before.tokens_out + (run.tokens_out or 0),
+                )
+            under_way = len(attempts)  # the tier whose answer nobody waits for any more
+            if under_way < len(booked):
+                booked[under_way] = replace(booked[under_way], runs=booked[under_way].runs + 1)
+            self.abandoned = tuple(booked)
+        log.info("decision %s is abandoned at tier %d: its caller has left", query.decision_id, under_way)
+
+    def _explore(self, query: Query, messages: Sequence[Message]) -> None:
+        try:
+            steps = tries(self.tiers[-1], last=True, random=self.random, messages=messages)
+            reply = drive(steps, messages, self._given_up)
+            attempt(query, len(self.tiers) - 1, reply)
+        except BackendFailed as error:
+            log.warning("exploration of %s failed: %s", query.decision_id, error)
+        finally:
+            query.close()
+            self._room.release()
+
+    def close(self, *, within_s: float | None = None) -> None:
+        """Waits for the explorations under way; their decisions are logged then.
+
+        Those that take longer than `within_s` are given up: none is asked for any more, and one
+        that waits for its tier ends with that. Their decisions are logged without them.
+        """
+        if within_s is None:
+            self._explorers.shutdown(wait=True)
+            return
+        self._explorers.shutdown(wait=False)
+        wait(tuple(self._exploring), timeout=within_s)
+        self._given_up.set()
+
+
+def answer(serving: Serving, query: Query, messages: Sequence[Message]) -> Answer:
+    """Answers one query with blocking calls. Raises NoAnswer."""
+    given = drive(serving.steps(query, messages), messages)
+    serving.finish(query, messages)
+    return given
+
+
+def drive(
+    steps: Generator[Ask | Pause | Read, Reply | BackendFailed | None, T],
+    messages: Sequence[Message],
+    given_up: threading.Event | None = None,
+) -> T:
+    """What `steps` return, each taken with a blocking call. Raises BackendFailed once `given_up` is
+    set.
+    """
+    given_up = given_up or threading.Event()
+    outcome: Reply | BackendFailed | None = None
+    while True:
+        try:
+            step = steps.send(outcome)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        if given_up.is_set():
+            raise BackendFailed("given up, since the cascade is closed", Failure.UNREACHABLE)
+        if isinstance(step, Pause):
+            given_up.wait(step.seconds)
+            outcome = None
+            continue
+        if isinstance(step, Read):
+            outcome = with_state(step, messages)
+            continue
+        try:
+            outcome = step.backend.ask(messages, timeout_s=step.timeout_s)
+        except BackendFailed as error:
+            outcome = error
+        except Exception as error:  # noqa: BLE001  whatever a back-end raises costs an escalation, not the query
+            outcome = unforeseen(step.backend, error)
+
+
+def with_state(step: Read, messages: Sequence[Message]) -> Reply:
+    """The step's reply with the encoder's state of the prompt; without one, and with a note, where
+    that fails.
+    """
+    try:
+        encoded = step.encoder(prompt_of(messages), layer=step.layer)
+        return replace(step.reply, hidden=encoded.hidden, fingerprint=encoded.fingerprint)
+    except Exception as error:  # noqa: BLE001  whatever an encoder raises costs a signal, not the query
+        return replace(step.reply, notes=(*step.reply.notes, f"the encoder gave no hidden state: {error}"))
+
+
+def unforeseen(backend: Backend, error: Exception) -> BackendFailed:
+    """An error that a back-end should not have raised, as one that it may."""
+    failure = Failure.UNSENDABLE if isinstance(error, UnicodeEncodeError) else Failure.GARBAGE
+    failed = BackendFailed(f"{backend.model} raised {error!r}", failure)
+    failed.__cause__ = error
+    return failed
+
+
+def lack_of(reply: Reply) -> str | None:
+    """Why no signal speaks for this reply, since it is no whole answer; None for one that is."""
+    if reply.refusal is not None:
+        return "refusal: the model refused to answer, its signals are left out"
+    if reply.tool_calls:
+        return "tool_calls: the answer calls tools, its signals are left out"
+    if reply.finish is Finish.FILTERED:
+        return "content_filter: the answer was filtered, its signals are left out"
+    if not reply.text.strip():
+        return "empty: the answer has no text, its signals are left out"
+    if reply.finish is Finish.LENGTH and not reply.enough:
+        return "length: the answer was cut off at its limit of tokens, its signals are left out"
+    return None
+
+
+def without_signals(reply: Reply, note: str) -> Reply:
+    """The reply with nothing that a policy could keep it for."""
+    return replace(
+        reply, p_t=None, entropy=None, margin=None, hidden=None, fingerprint=None, notes=(note, *reply.notes)
+    )
+
+
+def attempt(query: Query, tier: int, reply: Reply) -> Ruling:
+    """Records what `tier` replied, and rules on it."""
+    return query.attempt(
+        tier,
+        answer=(reply.text or reply.refusal or "") if query.stores_texts else None,
+        p_t=reply.p_t,
+        p_t_kind=reply.p_t_kind,
+        hidden=reply.hidden,
+        fingerprint=reply.fingerprint,
+        tokens_in=reply.tokens_in,
+        entropy=reply.entropy,
+        margin=reply.margin,
+        tokens_out=reply.tokens_out,
+        latency_ms=reply.latency_ms,
+        note="; ".join(reply.notes) or None,
+    )
+
+
+def prompt_of(messages: Sequence[Message]) -> str:
+    """What counts as the query's prompt: a lone message's text, else the whole conversation as
+    canonical JSON.
+    """
+    if not messages:
+        raise RecordInvalid("messages", list(messages), "give at least one message")
+    if len(messages) == 1 and isinstance(messages[0].get("content"), str):
+        return str(messages[0]["content"])
+    try:
+        return json.dumps([dict(message) for message in messages], sort_keys=True, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise RecordInvalid("messages", type(messages).__name__, f"give messages of plain JSON: {error}") from error

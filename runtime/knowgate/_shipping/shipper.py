@@ -1,0 +1,324 @@
+"""The shipper: takes batches from the spool to the service, at least once, and lets go only after
+the acknowledgement.
+
+What the service refuses is never retried for ever and never silently lost: an entry it names in its
+receipt, one that alone makes the service answer 400, 413 or 422, or one this version cannot read,
+goes to `rejected.jsonl` beside the segments, with its vectors and the reason. Where nothing shows
+that such an answer is the service's own and about what was sent, it must come three times, with
+waits between: a bit that flips on the way is no verdict. Everything else that goes wrong (no
+answer, one that was changed on its way, 401, 404, 409, 429, 5xx) is waited out, with a jittered
+back-off, for as long as it takes.
+"""
+
+import base64
+import json
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from random import Random
+from types import TracebackType
+from typing import Protocol
+from uuid import UUID
+
+import numpy as np
+
+from knowgate._models.features import Float16Array
+from knowgate._records.records import Decision
+from knowgate._shipping.client import Receipt, Undeclared
+from knowgate._shipping.segment import Entry
+from knowgate._shipping.spool import Spool
+from knowgate._wire.backoff import next_delay
+from knowgate.errors import RecordInvalid, ServiceUnreachable
+
+logger = logging.getLogger(__name__)
+
+POISON = frozenset({400, 413, 422})  # statuses that blame the batch, not the moment
+BLAMED = 3  # times until an answer that may not be the service's own is believed
+MOST_CAUSES = 100  # of undeclared attempts that are logged
+DRAINING_RETRY_S = 0.25
+
+
+class DecisionSink(Protocol):
+    """Where batches go: `knowgate._shipping.client.Client`, or anything that answers as it does."""
+
+    def send_decisions(
+        self, decisions: Sequence[Decision], vectors: Mapping[int, Float16Array] | None = None
+    ) -> Receipt: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parcel:
+    entry: Entry
+    decision: Decision
+    vectors: tuple[Float16Array, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Refusal:
+    entry: Entry
+    reason: str
+
+
+class Shipper:
+    """Ships one spool to one service, on a thread of its own.
+
+    A batch holds at most `batch_entries` decisions and about `batch_bytes`; `linger_s` is how long
+    a first decision waits for company.
+
+        with Spool("var/spool") as spool, Shipper(spool, Client(url, token)) as shipper:
+            ...  # on SIGTERM: raise SystemExit, which leaves the block and drains
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        sink: DecisionSink,
+        *,
+        batch_entries: int = 500,
+        batch_bytes: int = 8 * 2**20,
+        linger_s: float = 0.5,
+        retry_s: float = 1.0,
+        retry_bound_s: float = 60.0,
+        drain_s: float = 10.0,
+    ) -> None:
+        self.spool = spool
+        self.sink = sink
+        self.batch_entries = batch_entries
+        self.batch_bytes = batch_bytes
+        self.linger_s = linger_s
+        self.retry_s = retry_s
+        self.retry_bound_s = retry_bound_s
+        self.drain_s = drain_s
+        self.shipped = 0  # decisions the service has taken since this shipper was made
+        self.rejected = 0  # decisions that went to rejected.jsonl
+        self.undeclared = 0  # attempts of other models than are declared: stored, and nothing is learned from them
+        self._causes: set[tuple[str, int, str, str]] = set()  # of those, as they were logged
+        self.vectors_dropped = 0  # hidden states that were not finite; their decisions were shipped without them
+        self.last_error: str | None = None  # of the last try; None = it went well
+        self._blamed: Counter[UUID] = Counter()  # by answers that may not be the service's own
+        self._random = Random()
+        self._shipping = threading.Lock()
+        self._stopping = threading.Event()
+        self._hurried = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> "Shipper":
+        """Starts the thread; starting it again does nothing."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="knowgate-shipper", daemon=True)
+            self._thread.start()
+        return self
+
+    def ship_batch(self) -> bool:
+        """Ships one batch now, on this thread; False when there is none. Raises
+        ServiceUnreachable.
+        """
+        with self._shipping:
+            batch = self.spool.batch(max_entries=self.batch_entries, max_bytes=self.batch_bytes)
+            if batch is None:
+                return False
+            parcels: list[_Parcel] = []
+            unreadable: list[_Refusal] = []
+            for count, entry in enumerate(batch.entries):
+                parcel = _opened(entry)
+                if isinstance(parcel, _Refusal):
+                    unreadable.append(parcel)
+                    continue
+                if not _fits(parcels, parcel):
+                    self._settle(parcels, unreadable)
+                    self.spool.acknowledge(batch, entries=count)
+                    parcels, unreadable = [], []
+                parcels.append(parcel)
+            self._settle(parcels, unreadable)
+            self.spool.acknowledge(batch, entries=len(batch.entries))
+            return True
+
+    def drain(self, timeout_s: float) -> bool:
+        """Ships everything now, without lingering or long back-offs; False when time ran out first.
+
+        What is left stays in the spool, and the next process ships it.
+        """
+        deadline = time.monotonic() + timeout_s
+        self.start()
+        self.spool.flush()
+        self._hurried.set()
+        try:
+            return self.spool.wait_until_shipped(max(0.0, deadline - time.monotonic()))
+        finally:
+            self._hurried.clear()
+
+    def close(self) -> None:
+        """Stops after the batch under way."""
+        self._stopping.set()
+        self._hurried.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def __enter__(self) -> "Shipper":
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.drain(self.drain_s)
+        self.close()
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                self.spool.adopt()
+                if self.spool.wait_for_unshipped(0.25):
+                    self._hurried.wait(self.linger_s)
+                    while not self._stopping.is_set() and self.ship_batch():
+                        failures, self.last_error = 0, None
+                elif self.spool.closed:
+                    return
+                continue
+            except ServiceUnreachable as error:
+                self.last_error = str(error)
+                logger.warning("shipping waits: %s", error)
+            except Exception as error:  # a thread that dies would stop all shipping without a word
+                self.last_error = repr(error)
+                logger.exception("shipping failed")
+            self._back_off(failures)
+            failures += 1
+
+    def _back_off(self, failures: int) -> None:
+        if self._hurried.is_set():
+            self._stopping.wait(DRAINING_RETRY_S)
+            return
+        delay = next_delay(
+            base_s=self.retry_s, failures=failures, bound_s=self.retry_bound_s, jitter=0.5, random=self._random
+        )
+        self._hurried.wait(delay)
+
+    def _settle(self, parcels: Sequence[_Parcel], unreadable: Sequence[_Refusal]) -> None:
+        """Delivers, and only then writes down what was refused: a batch that is tried again repeats
+        no refusal.
+        """
+        refused = [*unreadable, *self._deliver(parcels)]
+        for refusal in refused:
+            self._reject(refusal)
+        self.shipped += len(parcels) + len(unreadable) - len(refused)
+
+    def _deliver(self, parcels: Sequence[_Parcel]) -> list[_Refusal]:
+        """Delivers these, or raises; a batch the service blames as a whole is halved until the
+        culprit is alone.
+        """
+        if not parcels:
+            return []
+        try:
+            receipt = self.sink.send_decisions(*_packed(parcels))
+        except ServiceUnreachable as error:
+            if error.status not in POISON:
+                raise
+            if len(parcels) == 1:
+                self._blame(parcels[0].decision.id, error)
+                return [_Refusal(entry=parcels[0].entry, reason=str(error))]
+            middle = len(parcels) // 2
+            return self._deliver(parcels[:middle]) + self._deliver(parcels[middle:])
+        self._tell_undeclared(receipt.undeclared)
+        if receipt.vectors_dropped:
+            self.vectors_dropped += receipt.vectors_dropped
+            logger.warning("%d hidden states hold NaN or infinity and were left out", receipt.vectors_dropped)
+        if any(not 0 <= rejection.index < len(parcels) for rejection in receipt.rejected):
+            raise ServiceUnreachable("the receipt rejects rows that were not sent; is the url a knowgate's?")
+        return [
+            _Refusal(
+                entry=parcels[rejection.index].entry,
+                reason=f"{rejection.field} is {rejection.value}: {rejection.cure}",
+            )
+            for rejection in receipt.rejected
+        ]
+
+    def _tell_undeclared(self, undeclared: Sequence[Undeclared]) -> None:
+        """Counts them, and logs each cause once: the next batch would only say the same."""
+        for found in undeclared:
+            self.undeclared += found.attempts
+            cause = (found.cascade, found.tier, found.model, found.declared)
+            if cause not in self._causes and len(self._causes) < MOST_CAUSES:
+                self._causes.add(cause)
+                logger.error(
+                    "cascade %s, tier %d: attempts are of the model %r, and %r is declared: they are stored and teach "
+                    "nothing; correct `models`, or cascade.toml",
+                    *cause,
+                )
+
+    def _blame(self, decision_id: UUID, error: ServiceUnreachable) -> None:
+        """Raises `error`, so that the decision is sent again, until its blame is to be believed."""
+        self._blamed[decision_id] += 1
+        if error.unsure and self._blamed[decision_id] < BLAMED:
+            raise error
+        del self._blamed[decision_id]
+
+    def _reject(self, refusal: _Refusal) -> None:
+        """Moves an entry aside, fsynced before the segment is let go."""
+        row = {"at": datetime.now(UTC).isoformat(), "reason": refusal.reason, **_readable(refusal.entry)}
+        line = json.dumps(row).encode() + b"\n"
+        path = self.spool.directory / "rejected.jsonl"
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, line)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        self.rejected += 1
+        logger.warning("a decision was rejected and kept in %s: %s", path, refusal.reason)
+
+
+def _opened(entry: Entry) -> _Parcel | _Refusal:
+    try:
+        parcel = _Parcel(entry=entry, decision=entry.decision(), vectors=entry.vectors())
+        _by_tier(parcel)
+        return parcel
+    except (RecordInvalid, ValueError, KeyError, IndexError) as error:
+        return _Refusal(entry=entry, reason=f"this version cannot read the entry: {error}")
+
+
+def _readable(entry: Entry) -> dict[str, object]:
+    try:
+        vectors = [base64.b64encode(vector.tobytes()).decode() for vector in entry.vectors()]
+        return {"decision": entry.document(), "vectors_float16_base64": vectors}
+    except (RecordInvalid, ValueError, KeyError):
+        return {"payload_base64": base64.b64encode(entry.payload).decode()}
+
+
+def _fits(parcels: Sequence[_Parcel], newcomer: _Parcel) -> bool:
+    """Whether a tier's vectors keep one length: a redeployed model's may differ, and needs a batch
+    of its own.
+    """
+    lengths = {tier: len(vector) for parcel in parcels for tier, vector in _by_tier(parcel)}
+    return all(lengths.get(tier, len(vector)) == len(vector) for tier, vector in _by_tier(newcomer))
+
+
+def _by_tier(parcel: _Parcel) -> list[tuple[int, Float16Array]]:
+    return [
+        (attempt.tier, parcel.vectors[attempt.vector])
+        for attempt in parcel.decision.attempts
+        if attempt.vector is not None
+    ]
+
+
+def _packed(parcels: Sequence[_Parcel]) -> tuple[list[Decision], dict[int, Float16Array]]:
+    """The decisions with `Attempt.vector` counted anew within the batch, and the vectors [n, d] per
+    tier.
+    """
+    rows: dict[int, list[Float16Array]] = {}
+    decisions = []
+    for parcel in parcels:
+        attempts = []
+        for attempt in parcel.decision.attempts:
+            row = None
+            if attempt.vector is not None:
+                of_tier = rows.setdefault(attempt.tier, [])
+                row = len(of_tier)
+                of_tier.append(parcel.vectors[attempt.vector])
+            attempts.append(replace(attempt, vector=row))
+        decisions.append(replace(parcel.decision, attempts=tuple(attempts)))
+    return decisions, {tier: np.stack(vectors) for tier, vectors in rows.items()}

@@ -1,0 +1,207 @@
+"""Is a cascade worth it here? What `knowgate advise` computes from an outcome table and a price
+list.
+
+Thresholds come from the same certification that `knowgate certify` runs, and `knowgate.policy` says
+what they retain; `services.advice.reasons` weighs what comes out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from evidence import (
+    CertificateStatus,
+    RetainableShares,
+    Target,
+    TargetKind,
+    Waiting,
+    break_even,
+    cascade_costs,
+    fewest_rows_to_certify,
+    fewest_rows_to_show_accuracy,
+    perfect_kept,
+    perfect_kept_at_accuracy,
+    retainable_shares,
+    retainable_shares_at_accuracy,
+    savings_of,
+    waiting,
+    worth_of_signal,
+)
+from knowgate.policy import BoolArray, FloatArray, IntArray, Policy, PolicyKind, escalate_all, kept_tiers
+from services.advice.price_lists import TierRates
+from services.advice.query_costs import CostTable, cost_tables
+from services.advice.reasons import Case, CostAdvice, Question, Recommendation, cases_of, recommended
+from services.advice.signals import SignalWorth, boldest_estimated, signal_arrays, signals_worth
+from services.errors import InputInvalid
+from services.outcome_tables.certification import CertifiedThresholds, certify_table
+from services.outcome_tables.outcomes import OutcomeTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShorterChain:
+    """A chain of fewer of the table's tiers, certified on the same rows."""
+
+    tiers: tuple[int, ...]
+    status: CertificateStatus
+    savings: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """The answer, and everything it rests on."""
+
+    recommendation: Recommendation
+    reason: str
+    queries: int
+    graded: int  # of them with every tier's cost and correctness; all figures but the certificate are theirs
+    models: tuple[str, ...]
+    basis: str  # which thresholds the figures are for: certified, or estimated (the boldest within the drop here)
+    target: Target
+    certificate: CertifiedThresholds
+    retained_share: float
+    shares: RetainableShares
+    worth: float | None  # from what a coin may retain (0) to what a perfect signal may (1)
+    labels_needed: int | None  # further labelled queries; 0 when certified, None where none would do
+    signals: tuple[SignalWorth, ...]
+    costs: tuple[CostAdvice, ...]  # the first one decides
+    latency: Waiting | None
+    cases: tuple[Case, ...]
+    shorter: tuple[ShorterChain, ...]  # of a chain of three tiers and more
+    assumed: tuple[str, ...]
+
+
+def advise(table: OutcomeTable, rates: Sequence[TierRates], question: Question) -> Advice:
+    """Whether a cascade of the table's tiers is worth it at these rates.
+
+    Raises InputInvalid where nothing prices the tiers, or no query has every tier's outcome.
+    """
+    if question.rule is PolicyKind.SCORE:
+        raise InputInvalid("rule is score: advice looks at the table's own columns; use p_t, p_ik or gates")
+    table, cut = table.within_bounds()
+    graded: BoolArray = np.asarray(np.isfinite(table.correct).all(axis=1))
+    target = question.target
+    fewest = _fewest_rows(target, question.delta)
+    if not graded.any():
+        raise InputInvalid(f"no query has every tier's outcome: label some first, {fewest} of them at the very least")
+    costs, assumed = cost_tables(table, rates, graded)
+    certificate = _certified(table, question)
+    signals = signal_arrays(table, question.rule, graded)
+    kept, basis = _kept(certificate, signals, table.correct[graded], question)
+    perfect, shares = _within_reach(table.correct[graded], target)
+    advised = tuple(_cost_advice(cost, kept, perfect) for cost in costs)
+    retained = float((kept < table.tiers - 1).mean())
+    worth = signals_worth(signals, table.correct[graded])
+    latency = _latency(table, graded, kept, question)
+    if latency is None and question.max_latency_ms is not None:
+        raise InputInvalid(
+            f"max_latency is {question.max_latency_ms:g} ms and no latency is known: give --latency or fill latency_ms"
+        )
+    labels = certificate.labels_needed
+    if certificate.status is CertificateStatus.INSUFFICIENT_EVIDENCE and certificate.n < fewest:
+        labels = max(labels or 0, fewest - certificate.n)
+    cases = cases_of(advised[0], worth, latency, question, shares)
+    recommendation, reason = recommended(certificate, advised[0], cases, labels, retained)
+    shorter = _shorter(table, rates, question) if table.tiers > 2 else ()
+    better = max(shorter, key=lambda chain: chain.savings, default=None)
+    if better is not None and better.savings > max(0.0, advised[0].savings.value):
+        names = " → ".join(table.models[tier] for tier in better.tiers)
+        reason += f"; the shorter chain {names} would save {better.savings:.1%}: certify that one on fresh queries"
+    return Advice(
+        recommendation=recommendation,
+        reason=reason,
+        queries=table.queries,
+        graded=int(graded.sum()),
+        models=table.models,
+        basis=basis,
+        target=target,
+        certificate=certificate,
+        retained_share=retained,
+        shares=shares,
+        worth=worth_of_signal(retained, shares),
+        labels_needed=labels,
+        signals=worth,
+        costs=advised,
+        latency=latency,
+        cases=cases,
+        shorter=shorter,
+        assumed=(*assumed, *told_of_cuts(cut)),
+    )
+
+
+def told_of_cuts(runs: int) -> tuple[str, ...]:
+    """What is said of runs that took more than a query may."""
+    return (
+        (f"{runs} runs take over ten times what nine in ten do, and count as that: see what logs them",) if runs else ()
+    )
+
+
+def _certified(table: OutcomeTable, question: Question) -> CertifiedThresholds:
+    return certify_table(
+        table,
+        rule=question.rule,
+        target=question.target,
+        delta=question.delta,
+        min_retained_share=question.min_retained_share,
+    )
+
+
+def _fewest_rows(target: Target, delta: float) -> int:
+    """The fewest labelled queries with which the target can be shown at all."""
+    if target.kind is TargetKind.MAX_ACCURACY_DROP:
+        return fewest_rows_to_certify(target.value, delta)
+    return fewest_rows_to_show_accuracy(target.value, delta)
+
+
+def _within_reach(correct: FloatArray, target: Target) -> tuple[IntArray, RetainableShares]:
+    """What a perfect signal keeps [n], and the shares that it and a coin may retain."""
+    if target.kind is TargetKind.MAX_ACCURACY_DROP:
+        return perfect_kept(correct, target.value), retainable_shares(correct, target.value)
+    return perfect_kept_at_accuracy(correct, target.value), retainable_shares_at_accuracy(correct, target.value)
+
+
+def _kept(
+    certificate: CertifiedThresholds, signals: list[dict[str, FloatArray]], correct: FloatArray, question: Question
+) -> tuple[IntArray, str]:
+    """[graded] the tier that each query keeps, and whose thresholds say so."""
+    if certificate.status is CertificateStatus.CERTIFIED:
+        policy = Policy.of(question.rule, tuple(certificate.thresholds))
+        return kept_tiers(policy, signals), "certified"
+    estimated = boldest_estimated(question.rule, signals, correct, question.target)
+    return kept_tiers(estimated or escalate_all(correct.shape[1]), signals), "estimated"
+
+
+def _cost_advice(cost: CostTable, kept: IntArray, perfect: IntArray) -> CostAdvice:
+    values = cost.per_tier
+    spent, alone = cascade_costs(values, kept), values[:, -1]
+    return CostAdvice(
+        unit=cost.unit,
+        per_query=float(spent.mean()),
+        last_per_query=float(alone.mean()),
+        savings=savings_of(spent, alone),
+        break_even=break_even(values, kept),
+        perfect=break_even(values, perfect),
+    )
+
+
+def _latency(table: OutcomeTable, graded: BoolArray, kept: IntArray, question: Question) -> Waiting | None:
+    if question.latencies_ms is not None:
+        return waiting(np.tile(question.latencies_ms, (len(kept), 1)), kept)
+    times = table.latency_ms[graded]
+    known = np.isfinite(times).all(axis=1)
+    return waiting(times[known], kept[known]) if known.any() else None
+
+
+def _shorter(table: OutcomeTable, rates: Sequence[TierRates], question: Question) -> tuple[ShorterChain, ...]:
+    """Each two-tier chain of a longer one: errors add up in long chains, and fewer tiers may save
+    more.
+    """
+    found = []
+    for tier in range(table.tiers - 1):
+        tiers = (tier, table.tiers - 1)
+        latencies = question.latencies_ms
+        asked = replace(question, latencies_ms=None if latencies is None else tuple(latencies[at] for at in tiers))
+        pair = advise(table.of_tiers(tiers), [rates[at] for at in tiers], asked)
+        saved = pair.costs[0].savings.value if pair.basis == "certified" else 0.0
+        found.append(ShorterChain(tiers=tiers, status=pair.certificate.status, savings=saved))
+    return tuple(found)

@@ -1,1 +1,0 @@
-"""Graders: labels that a machine makes, from a gold file or from a judge."""

@@ -1,0 +1,88 @@
+"""Who may ask for what.
+
+A program shows `Authorization: Bearer kg_…`; a person's browser shows the cookie that the sign-in
+page set, which opens pages and nothing else, so that no other site can post in its name. Roles:
+`ingest` sends decisions and labels and asks for verdicts; `runtime` fetches assignments and
+bundles, acknowledges them and ships its decisions; `read` looks at everything; `admin` may do all
+of it.
+
+With KNOWGATE_AUTH=off (loopback only) nobody is asked, but the request must name a loopback host:
+otherwise a web page could reach the service through a name of its own that resolves to 127.0.0.1.
+"""
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from fastapi import Request, Security
+from fastapi.security import HTTPBearer
+
+from services.http.context import InContext
+from services.http.errors import ApiError
+from services.settings import Auth, is_loopback
+from store.tokens import TokenRole
+
+COOKIE = "knowgate_token"
+BEARER = HTTPBearer(auto_error=False, description="A token from `knowgate token create NAME --role ROLE`.")
+
+
+def require(*roles: TokenRole) -> Callable[..., None]:
+    """A dependency that lets only these roles and `admin` through. Raises 401 or 403
+    with the cure.
+    """
+
+    def check(request: Request, context: InContext, _: object = Security(BEARER)) -> None:
+        if context.settings.auth is Auth.OFF:
+            _require_loopback_host(request)
+            return
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise _unauthorized("missing", f"send 'Authorization: Bearer kg_…' of a token with role {roles[0]}")
+        _check(context, token.strip(), roles)
+
+    return check
+
+
+def is_admin(request: Request, context: InContext) -> bool:
+    """Whether whoever asks may see secrets; with KNOWGATE_AUTH=off that is everybody
+    who is let in.
+    """
+    if context.settings.auth is Auth.OFF:
+        return True
+    record = context.tokens.verify(request.headers.get("authorization", "").partition(" ")[2].strip(), context.now())
+    return record is not None and record.role is TokenRole.ADMIN
+
+
+def has_page_access(request: Request, context: InContext) -> bool:
+    """Whether the browser's cookie (or a bearer token) may look at pages."""
+    if context.settings.auth is Auth.OFF:
+        _require_loopback_host(request)
+        return True
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    shown = token.strip() if scheme.lower() == "bearer" else request.cookies.get(COOKIE, "")
+    return bool(shown) and may_read(context, shown)
+
+
+def may_read(context: InContext, token: str) -> bool:
+    """Whether the token may look at pages."""
+    record = context.tokens.verify(token, context.now())
+    return record is not None and record.role in (TokenRole.READ, TokenRole.ADMIN)
+
+
+def _check(context: InContext, token: str, roles: tuple[TokenRole, ...]) -> None:
+    record = context.tokens.verify(token, context.now())
+    if record is None:
+        raise _unauthorized("not known or revoked", "make one with `knowgate token create NAME --role ROLE`")
+    if record.role is not TokenRole.ADMIN and record.role not in roles:
+        wanted = " or ".join([*roles, TokenRole.ADMIN])
+        raise ApiError(403, field="token", value=f"role {record.role}", cure=f"use a token with role {wanted}")
+
+
+def _unauthorized(value: str, cure: str) -> ApiError:
+    return ApiError(401, field="authorization", value=value, cure=cure, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _require_loopback_host(request: Request) -> None:
+    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    if not is_loopback(host):
+        cure = "with KNOWGATE_AUTH=off the service answers to localhost alone; switch it on to use another name"
+        raise ApiError(403, field="host", value=host, cure=cure)

@@ -1,0 +1,196 @@
+"""`knowgate labels import`: a user's own file of labels, its columns mapped to ours.
+
+A mapping says `field=column` for each field whose column goes by another name, and `field=` to
+leave out a column that goes by a field's name and means something else. Times without an offset are
+refused unless the zone is named in which they were written. Two rows of one source that say
+different things of one answer at one time contradict each other, and no order of theirs says which
+is right: such a file is refused.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+
+from knowgate._records.records import Label, LabelSource
+from knowgate.errors import RecordInvalid
+from services.errors import InputInvalid, TableInvalid
+from services.outcome_tables.columns import Columns
+from services.outcome_tables.table_files import read_columns
+from services.outcome_tables.times import Zone
+from store.files import Wanted
+from store.rejections import LEAST_CHANCE
+from store.statements import contradict, told
+
+FIELDS = ("decision_id", "external_id", "tier", "source", "correct", "labelled_at", "label_propensity", "grader")
+MAY_BE_LEFT_OUT = ("decision_id", "external_id", "tier", "source", "labelled_at", "label_propensity", "grader")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelFile:
+    """The labels of a file, in its order, and how much of it they are."""
+
+    labels: tuple[Label, ...]
+    lines_of: tuple[int | None, ...]  # per label the line that its row begins at
+    lines_in_file: int | None  # None where it has none (Parquet)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelDefaults:
+    """What holds for every row of a file that does not say it itself."""
+
+    cascade: str
+    source: LabelSource | None = None
+    labelled_at: datetime | None = None
+    tier: int | None = None
+
+
+def parse_mapping(text: str | None) -> dict[str, str | None]:
+    """`correct=is_right,source=` as a mapping from field to column, None for a field without one.
+
+    Raises InputInvalid.
+    """
+    mapping: dict[str, str | None] = {}
+    for part in (text or "").split(","):
+        if not part.strip():
+            continue
+        field, equals, column = (piece.strip() for piece in part.partition("="))
+        if field not in FIELDS or not equals or (not column and field not in MAY_BE_LEFT_OUT):
+            raise InputInvalid(
+                f"--map {part.strip()!r}: write field=column, the field one of {', '.join(FIELDS)}; field= leaves out"
+                f" the column of that name ({', '.join(MAY_BE_LEFT_OUT)})"
+            )
+        if field in mapping:
+            raise InputInvalid(f"--map names {field} twice; give it once")
+        mapping[field] = column or None
+    return mapping
+
+
+def read_labels(
+    path: str | Path,
+    defaults: LabelDefaults,
+    *,
+    mapping: Mapping[str, str | None],
+    timezone: str | None = None,
+    now: datetime | None = None,
+) -> LabelFile:
+    """The file's labels; `now` is what a date of the day that is not over stands for.
+
+    Raises TableInvalid naming the column, row, line, value and cure.
+    """
+    zone = Zone(name=timezone, now=now)
+    path = Path(path)
+    names = {field: mapping.get(field, field) or "" for field in FIELDS}
+    columns = read_columns(path, _wanted(names))
+    missing = [column for column in mapping.values() if column is not None and column not in columns.names]
+    if missing:
+        raise columns.missing(missing[0], "correct --map")
+    labels = _labels(columns, names, defaults, zone)
+    _refuse_contradictions(columns, labels)
+    return LabelFile(
+        labels=labels,
+        lines_of=tuple(columns.source.line(row) for row in range(columns.rows)),
+        lines_in_file=columns.source.lines,
+    )
+
+
+def _wanted(names: Mapping[str, str]) -> Wanted:
+    def of(*fields: str) -> tuple[str, ...]:
+        return tuple(names[field] for field in fields if names[field])
+
+    return Wanted(
+        texts=of("decision_id", "external_id", "source", "grader"),
+        numbers=of("tier", "label_propensity"),
+        truths=of("correct"),
+        times=of("labelled_at"),
+    )
+
+
+def _refuse_contradictions(columns: Columns, labels: Sequence[Label]) -> None:
+    """Names by different ids may still mean one decision: the store, which knows, looks again."""
+    said: dict[tuple[object, ...], int] = {}
+    for row, label in enumerate(labels):
+        of_one = (label.decision_id, label.external_id, label.tier, label.source, label.labelled_at)
+        first = said.setdefault(of_one, row)
+        if contradict(labels[first], label):
+            before, after = (told(one.correct, one.label_propensity, one.grader) for one in (labels[first], label))
+            one, other = columns.place(first), columns.place(row)
+            raise TableInvalid(
+                f"{columns.file}: {one} and {other} contradict each other: both are the {label.source.value} label of"
+                f" {label.external_id or label.decision_id} at {label.labelled_at.isoformat()}, and say"
+                f" {before} and {after}; keep one, or give a correction its own, later labelled_at"
+            )
+
+
+def _labels(columns: Columns, names: Mapping[str, str], defaults: LabelDefaults, zone: Zone) -> tuple[Label, ...]:
+    held = columns.names
+    named = [name for name in (names["decision_id"], names["external_id"]) if name]
+    if not set(named) & set(held):
+        either = " or ".join(named) or "for a decision's id"
+        raise columns.missing(either, "say with --map external_id=COLUMN which one names the decision")
+    if names["correct"] not in held:
+        raise columns.missing(names["correct"], "say with --map correct=COLUMN which one tells right from wrong")
+    correct = columns.numbers(names["correct"], high=1.0)
+    ids, externals = columns.ids(names["decision_id"]), columns.ids(names["external_id"])
+    sources, graders = columns.texts(names["source"]), columns.texts(names["grader"])
+    tiers = columns.numbers(names["tier"], high=31, whole=True)
+    propensities = columns.numbers(names["label_propensity"], low=LEAST_CHANCE, high=1.0)
+    times = columns.times(names["labelled_at"], zone)
+    if np.isnan(correct).any():
+        row = int(np.argmax(np.isnan(correct)))
+        raise columns.fault(
+            names["correct"], row, None, "a label says 0 to 1, or true or false; leave out unlabelled rows"
+        )
+    labels = []
+    for row in range(columns.rows):
+        try:
+            labels.append(
+                Label(
+                    cascade=defaults.cascade,
+                    source=_source(sources[row], defaults),
+                    correct=float(correct[row]),
+                    labelled_at=_time(times[row], defaults),
+                    decision_id=None if ids[row] is None else _uuid(ids[row]),
+                    external_id=externals[row] if ids[row] is None else None,
+                    tier=defaults.tier if np.isnan(tiers[row]) else int(tiers[row]),
+                    label_propensity=None if np.isnan(propensities[row]) else float(propensities[row]),
+                    grader=graders[row],
+                )
+            )
+        except RecordInvalid as error:
+            field = error.field
+            if field == "decision_id" and names[field] not in held:
+                field = "external_id"  # the file names its decisions by these alone
+            raise columns.fault(names.get(field) or field, row, error.value, error.cure) from None
+    return tuple(labels)
+
+
+def _source(given: str | None, defaults: LabelDefaults) -> LabelSource:
+    if given is None:
+        if defaults.source is None:
+            raise RecordInvalid("source", None, "say whose labels these are with --source, or map a column")
+        return defaults.source
+    try:
+        return LabelSource(given)
+    except ValueError:
+        cure = f"use one of {', '.join(LabelSource)}, or leave the column out with --map source= and say --source"
+        raise RecordInvalid("source", given, cure) from None
+
+
+def _time(given: np.datetime64, defaults: LabelDefaults) -> datetime:
+    if np.isnat(given):
+        if defaults.labelled_at is None:
+            raise RecordInvalid("labelled_at", None, "map a column of times, or say --labelled-at for all")
+        return defaults.labelled_at
+    naive: datetime = given.astype("datetime64[us]").item()
+    return naive.replace(tzinfo=UTC)
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise RecordInvalid("decision_id", text, "a UUID is expected; map the user's own ids to external_id") from None

@@ -1,0 +1,170 @@
+"""From a choice of grader to stored labels: what `knowgate labels grade` does."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import httpx
+from sqlalchemy import Engine
+
+from knowgate._records.records import LabelSource, Window
+from knowgate._wire.networks import fault_of_host
+from knowgate._wire.shown import shown_url
+from knowgate.spec import CascadeSpec
+from monitoring.judges import measured_errors
+from services import addresses
+from services.clock import SystemClock
+from services.errors import InputInvalid
+from services.labelling.candidates import Candidate, candidates
+from services.labelling.exact_match import exact_match
+from services.labelling.grader import Grader, Grading, batches, graded
+from services.labelling.judge import Judge, read_template, refuse_unreadable
+from services.settings import Settings, hash_key
+from store.engine import reading, transaction
+from store.releases import cascades
+from store.traffic.graders import GraderError, add_error
+from store.traffic.label_sources import labels_by_source
+from store.traffic.labels import add_labels
+
+log = logging.getLogger(__name__)
+FEW = 3  # refusals of a batch that are told one by one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldFile:
+    """Known answers to compare with."""
+
+    path: Path
+    id_column: str
+    answer_column: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeAt:
+    """A judge to ask."""
+
+    endpoint: str
+    model: str
+    template: Path | None
+
+    def __post_init__(self) -> None:
+        if addresses.holds_credentials(self.endpoint):
+            raise InputInvalid(
+                "--endpoint is (not shown): it holds user or password; set KNOWGATE_JUDGE_API_KEY instead"
+            )
+        if not addresses.is_address(self.endpoint):
+            fault: str | None = addresses.EXPECTED
+        elif not addresses.is_root(self.endpoint):
+            fault = f"{addresses.ROOT_EXPECTED}; set KNOWGATE_JUDGE_API_KEY for its key"
+        else:
+            fault = fault_of_host(addresses.host_of(self.endpoint))
+        if fault is not None:
+            raise InputInvalid(f"--endpoint is {shown_url(self.endpoint)!r}: {fault}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graded:
+    """What became of the candidates."""
+
+    cascade: str
+    source: LabelSource
+    candidates: int
+    stored: int
+    rejected: int  # labels that the store refused: made before their decision, or against one of the same time
+    without_answer: int  # of the candidates, those whose answer is not stored, so that nothing can read it
+    not_told: int  # the grader could not tell: no such query in the file, no text kept, or no verdict
+    right: int
+    label_propensity: float | None
+    grader: str | None  # name@version of a judge
+    error: GraderError | None  # how often it errs, measured now; None = no trusted label speaks of what it judged
+
+
+def run_grading(
+    engine: Engine,
+    settings: Settings,
+    cascade: str,
+    window: Window,
+    by: GoldFile | JudgeAt,
+    *,
+    now: datetime,
+    tier: int | None = None,
+    label_propensity: float | None = None,
+) -> Graded:
+    """Grade what the source has not labelled yet, a batch and a transaction at a time.
+
+    A propensity left out is 1 where all candidates can be graded, else unknown. Raises
+    CascadeUnknown, TableInvalid, JudgeFailed, and Refused where the cascade does not keep what the
+    grader reads.
+    """
+    source = LabelSource.GOLD if isinstance(by, GoldFile) else LabelSource.JUDGE
+    with reading(engine) as session:
+        spec = cascades.cascade(session, cascade)
+        chosen = candidates(session, cascade, window, as_of=now, source=source, tier=tier)
+    stored = rejected = untold = right = 0
+    with httpx.Client(timeout=60.0) as client:
+        grader, gradable = _grader(by, spec, settings, client, chosen)
+        if label_propensity is None and gradable:
+            label_propensity = 1.0
+        name = grader.name if isinstance(grader, Judge) else None
+        grading = Grading(cascade=cascade, source=source, label_propensity=label_propensity, grader=name)
+        for batch in batches(graded(chosen, grader, grading, now=now)):
+            made = [label for label in batch if label is not None]
+            untold += len(batch) - len(made)
+            right += sum(label.correct >= 0.5 for label in made)
+            with transaction(engine) as session:
+                added = add_labels(session, made, received_at=SystemClock().now())
+            stored, rejected = stored + added.stored, rejected + len(added.rejected)
+            for row in added.rejected[:FEW]:
+                log.warning("a label of %s is refused: %s is %s: %s", cascade, row.field, row.value, row.cure)
+    error = None if name is None else _measure(engine, spec, window, name)
+    return Graded(
+        cascade=cascade,
+        source=source,
+        candidates=len(chosen),
+        without_answer=sum(one.answer is None for one in chosen),
+        stored=stored,
+        rejected=rejected,
+        not_told=untold,
+        right=right,
+        label_propensity=label_propensity,
+        grader=name,
+        error=error,
+    )
+
+
+def _measure(engine: Engine, spec: CascadeSpec, window: Window, name: str) -> GraderError | None:
+    """The judge's error rates on the window, kept with its other measurements."""
+    now = SystemClock().now()
+    with transaction(engine) as session:
+        labels = labels_by_source(session, spec.name, window, as_of=now)
+        measured = measured_errors(labels, spec.targets.trusted, window, measured_at=now)
+        found = next((error for error in measured if error.grader == name), None)
+        if found is not None:
+            add_error(session, spec.name, found)
+    return found
+
+
+def _grader(
+    by: GoldFile | JudgeAt, spec: CascadeSpec, settings: Settings, client: httpx.Client, chosen: Sequence[Candidate]
+) -> tuple[Grader, bool]:
+    """The grader, and whether it can grade every candidate."""
+    if isinstance(by, GoldFile):
+        matched = exact_match(
+            by.path,
+            id_column=by.id_column,
+            answer_column=by.answer_column,
+            privacy=spec.privacy,
+            key=hash_key(settings),
+        )
+        return matched, all(matched.grade(one) is not None for one in chosen)
+    refuse_unreadable(spec.privacy)
+    judge = Judge(
+        endpoint=by.endpoint,
+        model=by.model,
+        client=client,
+        template=read_template(by.template),
+        api_key=settings.judge_api_key,
+    )
+    return judge, all(one.prompt is not None and one.answer is not None for one in chosen)

@@ -1,0 +1,217 @@
+"""Certified thresholds from an outcome table: what `knowgate certify` computes.
+
+The path of candidates comes from signals alone, so no row is spent on learning it: one gate is
+walked from the highest threshold down, several gates or tiers open together at equal quantile
+levels. `knowgate.policy` decides which rows a candidate retains. A `score` has to be learned first:
+a hashed half of the rows teaches it and the other half certifies, and the answer says so. A label
+that is missing counts as the worst case, unless its propensity says by what chance it was seen.
+
+Labels of a judge or of users are not the truth: they are forecasts, which trusted labels drawn by a
+known coin correct. Whoever trusts a judge nevertheless is told what is promised then: agreement
+with it.
+"""
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from evidence import (
+    CertificateStatus,
+    Certification,
+    Target,
+    certify_policy,
+    gain_document,
+    gain_over,
+    refuse_overlap,
+)
+from evidence import thresholds_as_objects as as_objects
+from evidence.certification.known_outcomes import LoggedRows, certification_rows, forecast_error, forecasts_left_out
+from evidence.errors import NotIdentifiedError
+from knowgate._bundles.bundle import LabelBasis, SignalGain
+from knowgate._records.records import LabelSource
+from knowgate._wire import codec
+from knowgate.policy import BoolArray, FloatArray, PolicyKind
+from knowgate.spec import RULES
+from services.errors import InputInvalid, Refused
+from services.outcome_tables.certifiable import signals_of
+from services.outcome_tables.outcomes import OutcomeTable
+from services.outcome_tables.score_of_table import TableScore, learn_score
+
+TRUSTED = (LabelSource.GOLD, LabelSource.HUMAN)
+Signals = list[dict[str, FloatArray]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertifiedThresholds:
+    """The object that `knowgate certify --json` prints."""
+
+    status: CertificateStatus
+    thresholds: list[dict[str, float] | None]  # one object of gate → value per non-last tier; None retains nothing
+    retained_share: float
+    estimated_drop: float
+    drop_upper_bound: float
+    epsilon: float | None  # None where the target is a retained accuracy
+    delta: float
+    n: int
+    test: str
+    labels_needed: int | None
+    least_escalation: float | None
+    retained_accuracy: float | None
+    retained_accuracy_lower_bound: float | None
+    rows_assumed_wrong: int  # retained without a known outcome: counted as the worst case
+    learned_on: int  # queries kept out of the test because they taught the score
+    score: list[dict[str, Any]] | None  # per non-last tier the weights that the thresholds are on
+    gains: list[dict[str, Any]]  # of each signal that the rule looks at over P(T) alone, on the labelled tested rows
+    promise: str  # in words: what a certificate would say, and of what it would not
+    label_basis: LabelBasis  # whose labels it rests on, and how much on forecasts
+    delta_family: float | None = None  # what all attempts of its family may spend together
+    attempt: int | None = None  # k of the family; None where the family is this attempt alone
+    unread_columns: tuple[str, ...] = ()  # of the table, that nothing reads
+
+
+def certify_table(
+    table: OutcomeTable,
+    *,
+    rule: PolicyKind,
+    target: Target,
+    delta: float,
+    min_retained_share: float,
+    trusted: Collection[LabelSource] = TRUSTED,
+) -> CertifiedThresholds:
+    """Certify `rule` on the table's rows, with the labels of the `trusted` sources for truth.
+
+    Raises InputInvalid for a rule that nothing in a table can certify, or whose signal is nowhere
+    in the table. What else a table must not be, `services.outcome_tables.certifiable` says.
+    """
+    if rule not in RULES:
+        raise InputInvalid(f"rule is {rule}: an outcome table certifies {', '.join(RULES)}")
+    table = table.trusting(trusted)
+    gates = signals_of(rule)
+    for tier in range(table.tiers - 1):
+        for gate in gates:
+            if not np.isfinite(getattr(table, gate)[:, tier]).any():
+                raise InputInvalid(f"{gate} is empty for tier {tier}: fill the column or choose another --rule")
+    learned = learn_score(table) if rule is PolicyKind.SCORE else None
+    if learned is not None:
+        refuse_overlap(_prompts(table, ~learned.taught), _prompts(table, learned.taught))
+    tested = np.ones(table.queries, dtype=np.bool_) if learned is None else ~learned.taught
+    signals: Signals = (
+        [{gate: getattr(table, gate)[tested, tier] for gate in gates} for tier in range(table.tiers - 1)]
+        if learned is None
+        else [{"score": scores[tested]} for scores in learned.scores]
+    )
+    logged = logged_rows(table, tested)
+    try:
+        rows = certification_rows(logged, forecast_error(logged_rows(table, ~tested)))
+    except NotIdentifiedError as error:
+        raise Refused(f"not identified: {error}") from error
+    answer = certify_policy(
+        rule,
+        signals,
+        rows,
+        target,
+        delta,
+        ran=logged.ran,
+        min_retained_share=min_retained_share,
+        learned_on=() if learned is None else {str(query) for query in table.query_ids[learned.taught]},
+    )
+    gains = _gains(table, tested, signals, answer.retained_share)
+    printed = _printed(answer, learned, gains, _basis(table, tested, answer, trusted, forecasts_left_out(logged)))
+    return replace(printed, unread_columns=table.ignored)
+
+
+def _prompts(table: OutcomeTable, rows: BoolArray) -> set[str]:
+    return {str(prompt) for prompt in table.prompt[rows] if prompt is not None}
+
+
+def _gains(table: OutcomeTable, tested: BoolArray, signals: Signals, share: float) -> tuple[SignalGain, ...]:
+    """What p_ik and score add to P(T) where the table has it too."""
+    found = [
+        (tier, name, gain_over(shown[name], table.p_t[tested, tier], table.correct[tested, tier], share=share))
+        for tier, shown in enumerate(signals)
+        for name in ("p_ik", "score")
+        if name in shown
+    ]
+    return tuple(gain_document(tier, name, gain) for tier, name, gain in found if gain is not None)
+
+
+def promise_of(basis: LabelBasis) -> str:
+    """What a certificate on these labels is about.
+
+    >>> trusted = (LabelSource.GOLD, LabelSource.JUDGE)
+    >>> promise_of(LabelBasis(trusted=trusted, labels={"judge": 10}, forecasts={})).split(":")[0]
+    'agreement with the judge, not being right'
+    """
+    erring = [source for source in basis.agreement_with if source.value in basis.labels]
+    if not erring:
+        return "being right, as " + " and ".join(source.value for source in basis.trusted) + " labels tell"
+    who = " and ".join("the users' feedback" if one is LabelSource.FEEDBACK else "the judge" for one in erring)
+    return f"agreement with {who}, not being right: its labels were trusted, and nothing corrects its errors"
+
+
+def _basis(
+    table: OutcomeTable,
+    tested: BoolArray,
+    answer: Certification,
+    trusted: Collection[LabelSource],
+    left_out: str | None,
+) -> LabelBasis:
+    known, told = np.isfinite(table.correct[tested]), table.label_source[tested]
+    named = Counter("gold" if source is None else str(source) for source in told[known])
+    foreseen = np.isfinite(table.forecast[tested])
+    judged = Counter(
+        str(source) if source is not None and not is_known else "judge"
+        for source, is_known in zip(told[foreseen], known[foreseen], strict=True)
+    )
+    return LabelBasis(
+        trusted=tuple(source for source in LabelSource if source in trusted),
+        labels=dict(named),
+        forecasts=dict(judged),
+        rows_forecast=answer.rows_forecast,
+        forecast_share=answer.forecast_share,
+        forecasts_left_out=left_out,
+    )
+
+
+def logged_rows(table: OutcomeTable, which: BoolArray) -> LoggedRows:
+    """The queries of the table for which `which` [n] says so, as they were logged."""
+    return LoggedRows(
+        ids=tuple(str(query) for query in table.query_ids[which]),
+        ran=table.ran[which],
+        agrees=table.same_answer[which, :-1] == 1.0,
+        correct=table.correct[which],
+        label_propensity=table.label_propensity[which],
+        run_propensity=table.run_propensity[which],
+        exploration_rate=table.exploration_rate[which],
+        apart=table.coins_apart[which],
+        forecast=table.forecast[which],
+    )
+
+
+def _printed(
+    answer: Certification, learned: TableScore | None, gains: tuple[SignalGain, ...], basis: LabelBasis
+) -> CertifiedThresholds:
+    return CertifiedThresholds(
+        status=answer.status,
+        thresholds=as_objects(answer.thresholds),
+        retained_share=answer.retained_share,
+        estimated_drop=answer.estimated_drop,
+        drop_upper_bound=answer.drop_upper_bound,
+        epsilon=answer.epsilon,
+        delta=answer.delta,
+        n=answer.n,
+        test=str(answer.test),
+        labels_needed=answer.labels_needed,
+        least_escalation=answer.least_escalation,
+        retained_accuracy=answer.retained_accuracy,
+        retained_accuracy_lower_bound=answer.retained_accuracy_lower_bound,
+        rows_assumed_wrong=answer.rows_assumed_wrong,
+        learned_on=0 if learned is None else int(learned.taught.sum()),
+        score=None if learned is None else [codec.encode(model) for model in learned.models],
+        gains=[codec.encode(gain) for gain in gains],
+        promise=promise_of(basis),
+        label_basis=basis,
+    )

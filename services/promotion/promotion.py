@@ -1,0 +1,180 @@
+"""The promotion check: what a certified challenger must show before it decides.
+
+1. It is certified: its own certificate keeps the target against the last tier.
+2. Against what is in force on the same rows, it loses no more accuracy than the target allows (the
+   same exact or betting test, paired), or what is in force keeps nothing, so that the certificate
+   already says so.
+3. It does not give savings away, unless the champion was stopped or has been shown to break its
+   promise.
+4. Nothing it rests on is older than the last ring of the risk alarm: either it was certified on
+   decisions that came since, or the same test passes on them too (`monitoring.since_ring`). Until
+   then it waits.
+
+The trainer makes the paired comparison on the certification rows, the only ones that neither bundle
+has learned from; here it is judged against what is in force at this moment. If that has moved
+since, the comparison says nothing about it and the challenger is refused. A refusal for the
+champion's sake alone ends with a stop: what speaks for a champion that is told to keep nothing
+speaks for nobody.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from knowgate._bundles.assignment import Assignment, Mode
+from knowgate._bundles.bundle_documents import (
+    BundleDocument,
+    CertificateDocument,
+    CertificateStatus,
+    ComparisonDocument,
+)
+from knowgate.spec import TargetKind
+from monitoring.looks import LEAST_DECISIONS, SinceRing
+from store.releases.promotions import PromotionRecord
+from store.releases.rings import RingRecord
+
+SAVINGS_TOLERANCE = 0.01  # of the last tier's cost: a smaller loss is noise
+
+
+class Ground(StrEnum):
+    """What a check ended on."""
+
+    FIT = "fit"
+    DAMAGED = "damaged"
+    NOT_CERTIFIED = "not_certified"
+    SAVES_NOTHING = "saves_nothing"
+    NOT_COMPARED = "not_compared"
+    LESS_ACCURATE = "less_accurate"
+    NOT_SHOWN_ACCURATE = "not_shown_accurate"
+    GIVES_SAVINGS_AWAY = "gives_savings_away"
+    STOPPED_BY_PERSON = "stopped_by_person"
+    RISK_ALARM = "risk_alarm"
+
+
+_WAITING = (Ground.STOPPED_BY_PERSON, Ground.RISK_ALARM)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionCheck:
+    """The verdict on a challenger, with everything it rests on."""
+
+    passed: bool
+    reason: str
+    champion: str | None  # in force at the time of the check
+    stopped: bool  # the champion was told to keep nothing
+    certificate: CertificateDocument | None
+    comparison: ComparisonDocument | None
+    ground: Ground = Ground.FIT
+    since: SinceRing | None = None  # on the decisions after the last ring of the risk alarm, where they were looked at
+
+    @property
+    def waits(self) -> bool:
+        """Whether it may pass later, with nothing changed but time."""
+        return self.ground in _WAITING
+
+
+def check_promotion(
+    challenger: BundleDocument,
+    in_force: Assignment,
+    *,
+    stop: PromotionRecord | None = None,
+    ring: RingRecord | None = None,
+    since: SinceRing | None = None,
+) -> PromotionCheck:
+    """Judge `challenger` against what is in force, what stopped that, and the last ring of the risk
+    alarm.
+
+    `since` is the newest look at it on the decisions after that ring.
+    """
+    stopped = in_force.mode is Mode.ESCALATE_ALL
+    ground, reason = _judge(challenger, in_force.champion, stopped)
+    if ground is Ground.FIT and stop is not None and stop.decided_by is not None:
+        ground, reason = Ground.STOPPED_BY_PERSON, f"it waits: {stop.decided_by} stopped the cascade ({stop.reason})"
+    elif ground is Ground.FIT and ring is not None:
+        ground, reason = _judge_since(challenger.certificate, ring, since, reason)
+    return PromotionCheck(
+        passed=ground is Ground.FIT,
+        reason=reason,
+        champion=in_force.champion,
+        stopped=stopped,
+        certificate=challenger.certificate,
+        comparison=challenger.comparison,
+        ground=ground,
+        since=since,
+    )
+
+
+def check_damaged(in_force: Assignment, found: str) -> PromotionCheck:
+    """The verdict on a challenger that cannot be read."""
+    return PromotionCheck(
+        passed=False,
+        reason=found,
+        champion=in_force.champion,
+        stopped=in_force.mode is Mode.ESCALATE_ALL,
+        certificate=None,
+        comparison=None,
+        ground=Ground.DAMAGED,
+    )
+
+
+def refused_for_the_champion(challenger: BundleDocument) -> bool:
+    """Whether nothing was said against a refused challenger but that the champion of its time was
+    to be preferred.
+    """
+    against_itself, _ = _judge(challenger, None, stopped=True)
+    comparison = challenger.comparison
+    accurate = comparison is None or (comparison.passed and not comparison.harmful)
+    return against_itself is Ground.FIT and accurate
+
+
+def _judge(challenger: BundleDocument, champion: str | None, stopped: bool) -> tuple[Ground, str]:
+    certificate, comparison = challenger.certificate, challenger.comparison
+    if certificate is None or certificate.status is not CertificateStatus.CERTIFIED:
+        return Ground.NOT_CERTIFIED, "it carries no certificate"
+    if certificate.savings is not None and certificate.savings <= 0:
+        return Ground.SAVES_NOTHING, f"it saves nothing: {certificate.savings:.1%} of the last tier's cost"
+    if champion is None or stopped:
+        return Ground.FIT, "certified, and what is in force keeps nothing"
+    if comparison is None or comparison.champion != champion:
+        told = f"it was not compared with champion {champion[:12]}, which came into force meanwhile"
+        return Ground.NOT_COMPARED, told
+    return _compare(comparison)
+
+
+def _compare(comparison: ComparisonDocument) -> tuple[Ground, str]:
+    dropped = (
+        f"{comparison.estimated_drop:+.4f} accuracy against the champion, at most {comparison.drop_upper_bound:+.4f}"
+    )
+    if comparison.harmful:
+        told = f"it is less accurate than the champion by more than {comparison.epsilon}: {dropped}"
+        return Ground.LESS_ACCURATE, told
+    if not comparison.passed:
+        told = f"too little evidence that it is as accurate as the champion: {dropped}, on {comparison.n} rows"
+        return Ground.NOT_SHOWN_ACCURATE, told
+    if comparison.champion_broken:
+        return Ground.FIT, f"the champion no longer keeps its promise, and {dropped}"
+    if comparison.savings_gain is not None and comparison.savings_gain < -SAVINGS_TOLERANCE:
+        told = f"it would give away {-comparison.savings_gain:.1%} of the last tier's cost in savings"
+        return Ground.GIVES_SAVINGS_AWAY, told
+    return Ground.FIT, f"as accurate as the champion ({dropped}), and it saves no less"
+
+
+def _judge_since(
+    certificate: CertificateDocument | None, ring: RingRecord, since: SinceRing | None, reason: str
+) -> tuple[Ground, str]:
+    """Whether the evidence of a challenger that is fit otherwise is newer than the ring."""
+    if certificate is not None and certificate.cohort is not None and certificate.cohort.start >= ring.read_until:
+        return Ground.FIT, reason
+    rang = f"the risk alarm of {ring.rang_at:%Y-%m-%d %H:%M} UTC"
+    if since is None or since.estimate is None:
+        seen = "none" if since is None else f"{since.decisions}, none of them with a verdict on it,"
+        told = f"it waits: it was certified before {rang}, and of the decisions since {seen} can be judged yet"
+        return Ground.RISK_ALARM, f"{told} ({LEAST_DECISIONS} are needed)" if since is None else told
+    if since.target is TargetKind.MAX_ACCURACY_DROP:
+        told = f"it would lose {since.estimate:+.4f} accuracy, at most {since.target_value} are promised"
+    else:
+        told = f"what it would retain is right in {since.estimate:.1%}, {since.target_value:.1%} are promised"
+    told = f"on {since.n} decisions since {rang} {told}"
+    if since.shown:
+        return Ground.FIT, f"{reason}; {told}"
+    short = "the promise would be broken" if since.broken else "too little evidence yet"
+    return Ground.RISK_ALARM, f"it waits: {told}: {short}"

@@ -1,0 +1,73 @@
+"""The application: every router, the one error shape, and a count of every request."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from fastapi import FastAPI, Request, Response
+from sqlalchemy import Engine
+
+from knowgate._deciding.privacy import SecretKey
+from services.api import assignments, bundles, cascades, decide, decisions, health, labels
+from services.api.openapi import install_openapi
+from services.clock import Clock, SystemClock
+from services.http.context import Context
+from services.http.digested import DigestedJSON
+from services.http.errors import install_error_handlers
+from services.http.metrics import Metrics
+from services.http.sidecar import Sidecars
+from services.http.token_gate import TokenGate
+from services.pages.routes import router as pages
+from services.settings import Settings, hash_key
+
+log = logging.getLogger("knowgate.api")
+
+
+def create_app(settings: Settings, engine: Engine, *, clock: Clock | None = None) -> FastAPI:
+    """The service over a migrated database. `clock` is the system's unless a simulated one is
+    given.
+    """
+    app = FastAPI(title="knowgate", version="0.1.0", docs_url=None, redoc_url=None, default_response_class=DigestedJSON)
+    held = clock or SystemClock()
+    key = hash_key(settings)
+    app.state.context = Context(
+        settings=settings,
+        engine=engine,
+        clock=held,
+        tokens=TokenGate(engine),
+        metrics=Metrics(),
+        key=SecretKey(key),
+        sidecars=Sidecars(hash_key=key, clock=held.now),
+    )
+    install_error_handlers(app)
+    app.middleware("http")(_observe)
+    for router in (
+        decisions.router,
+        labels.router,
+        decide.router,
+        assignments.router,
+        bundles.router,
+        cascades.router,
+        health.router,
+        pages,
+    ):
+        app.include_router(router)
+    install_openapi(app)
+    return app
+
+
+async def _observe(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Counts and times the request by its route's pattern, never by its path, which is the caller's
+    to choose.
+    """
+    started = time.perf_counter()
+    status = 500
+    try:
+        response = await proceed(request)
+        status = response.status_code
+        return response
+    finally:
+        route = getattr(request.scope.get("route"), "path", "(none)")
+        context: Context = request.app.state.context
+        context.metrics.count_request(request.method, route, status, time.perf_counter() - started)
+        log.debug("%s %s %d", request.method, route, status)

@@ -1,0 +1,229 @@
+"""Job runs: a job of a window takes effect once, whoever runs it and whoever dies.
+
+1. A worker claims (job, cascade, window): the first inserts the row, and the database lets no
+   second one do so.
+2. The claim is a lease, renewed by heartbeats. When it runs out another worker takes the row over,
+   and the fencing token grows.
+3. The effect's own transaction first calls `fence`, which locks the row and refuses an old token,
+   and at its end calls `finish`. So the effect and the fact that it happened commit together or not
+   at all.
+4. A window that is finished can never be claimed again. Watermarks say which windows are due.
+5. A heartbeat later than now was written before the clock was set back. Its lease lasts as long as
+   it was to last, from now on: a live owner renews it in time, and a dead one holds nothing for as
+   long as the clock went back.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from knowgate._records.ids import new_decision_id
+from knowgate._records.records import Window
+from knowgate._wire.shown import masked
+from store import dialects
+from store.claims import changed
+from store.errors import ClaimLost
+from store.tables import JobRunRow
+
+CLOCKS_DIFFER = timedelta(seconds=5)  # by less, between hosts, a clock was not set back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The right to run one job of one window, until `lease_until`."""
+
+    id: UUID
+    job: str
+    cascade: str  # '' for jobs of the whole installation
+    window: Window
+    owner: str
+    token: int
+    lease_until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRun:
+    """One job of one window, as it stands."""
+
+    id: UUID
+    job: str
+    cascade: str
+    window: Window
+    owner: str
+    token: int  # above 1: it was taken over
+    lease_until: datetime
+    started_at: datetime
+    heartbeat_at: datetime
+    finished_at: datetime | None
+    outcome: str | None
+    last_error: str | None
+
+
+def claim(
+    session: Session, job: str, cascade: str, window: Window, *, owner: str, lease: timedelta, now: datetime
+) -> Claim | None:
+    """Claim the window; None while another holds it, and for ever once it is finished. Commit
+    before working.
+    """
+    row = {
+        "id": new_decision_id(now),
+        "job": job,
+        "cascade": cascade,
+        "window_start": window.start,
+        "window_end": window.end,
+        "owner": owner,
+        "token": 1,
+        "lease_until": now + lease,
+        "started_at": now,
+        "heartbeat_at": now,
+        "finished_at": None,
+        "outcome": None,
+        "last_error": None,
+    }
+    made = dialects.insert_new(session, JobRunRow, [row], returning="id")
+    if not made:
+        _follow_clock(session, job, cascade, window, now)
+    taken = (made[0], 1) if made else _take_over(session, job, cascade, window, owner, lease, now)
+    if taken is None:
+        return None
+    key, token = taken
+    return Claim(id=key, job=job, cascade=cascade, window=window, owner=owner, token=token, lease_until=now + lease)
+
+
+def heartbeat(session: Session, held: Claim, *, lease: timedelta, now: datetime) -> Claim:
+    """Renew the lease; the claim with its new end. Raises ClaimLost when another has taken over."""
+    _change(session, held, {"lease_until": now + lease, "heartbeat_at": now})
+    return replace(held, lease_until=now + lease)
+
+
+def fence(session: Session, held: Claim) -> None:
+    """Refuse to go on unless the claim still holds, and hold its row until the transaction ends.
+
+    The first statement of the effect's own transaction; `finish` is its last. Raises ClaimLost.
+    """
+    query = select(JobRunRow.token, JobRunRow.finished_at).where(JobRunRow.id == held.id).with_for_update()
+    row = session.execute(query).one_or_none()
+    if row is None or row.token != held.token or row.finished_at is not None:
+        raise ClaimLost(_name(held), held.token)
+
+
+def finish(session: Session, held: Claim, outcome: str, *, now: datetime) -> None:
+    """Say that the window is done, and with what outcome. Raises ClaimLost."""
+    _change(session, held, {"finished_at": now, "outcome": outcome})
+
+
+def release(session: Session, held: Claim, *, error: str | None, retry_at: datetime) -> None:
+    """Give the claim back unfinished; from `retry_at` on it can be taken over. `error` None: it did
+    not fail, its worker was stopped. Raises ClaimLost.
+    """
+    _change(session, held, {"lease_until": retry_at, "last_error": None if error is None else masked(error)})
+
+
+def watermark(session: Session, job: str, cascade: str, *, until: datetime | None = None) -> datetime | None:
+    """The end of the last finished window; None before the first.
+
+    Windows that end after `until` do not count: they were finished by a clock that has been set
+    back since.
+    """
+    query = select(func.max(JobRunRow.window_end)).where(
+        JobRunRow.job == job, JobRunRow.cascade == cascade, JobRunRow.finished_at.is_not(None)
+    )
+    if until is not None:
+        query = query.where(JobRunRow.window_end <= until)
+    return session.execute(query).scalar_one()
+
+
+def job_runs(
+    session: Session, cascade: str | None = None, *, job: str | None = None, limit: int = 100
+) -> tuple[JobRun, ...]:
+    """The latest windows, newest first."""
+    query = select(JobRunRow).order_by(JobRunRow.window_end.desc(), JobRunRow.started_at.desc()).limit(limit)
+    if cascade is not None:
+        query = query.where(JobRunRow.cascade == cascade)
+    if job is not None:
+        query = query.where(JobRunRow.job == job)
+    rows = session.scalars(query.execution_options(populate_existing=True))
+    return tuple(
+        JobRun(
+            id=row.id,
+            job=row.job,
+            cascade=row.cascade,
+            window=Window(start=row.window_start, end=row.window_end),
+            owner=row.owner,
+            token=row.token,
+            lease_until=row.lease_until,
+            started_at=row.started_at,
+            heartbeat_at=row.heartbeat_at,
+            finished_at=row.finished_at,
+            outcome=row.outcome,
+            last_error=row.last_error,
+        )
+        for row in rows
+    )
+
+
+def failing(session: Session, cascade: str) -> tuple[JobRun, ...]:
+    """The windows whose last try failed and after which none is finished yet, newest first."""
+    failed = [run for run in job_runs(session, cascade) if run.finished_at is None and run.last_error is not None]
+    done = {job: watermark(session, job, cascade) for job in {run.job for run in failed}}
+    return tuple(run for run in failed if (until := done[run.job]) is None or run.window.end > until)
+
+
+def _take_over(
+    session: Session, job: str, cascade: str, window: Window, owner: str, lease: timedelta, now: datetime
+) -> tuple[UUID, int] | None:
+    row = session.execute(
+        update(JobRunRow)
+        .where(
+            JobRunRow.job == job,
+            JobRunRow.cascade == cascade,
+            JobRunRow.window_start == window.start,
+            JobRunRow.window_end == window.end,
+            JobRunRow.finished_at.is_(None),
+            JobRunRow.lease_until <= now,
+        )
+        .values(owner=owner, token=JobRunRow.token + 1, lease_until=now + lease, heartbeat_at=now)
+        .returning(JobRunRow.id, JobRunRow.token),
+        execution_options={"synchronize_session": False},
+    ).one_or_none()
+    return None if row is None else (row.id, row.token)
+
+
+def _follow_clock(session: Session, job: str, cascade: str, window: Window, now: datetime) -> None:
+    """Let a lease of a later clock run from now on; see the module's point 5."""
+    query = select(JobRunRow.id, JobRunRow.heartbeat_at, JobRunRow.lease_until).where(
+        JobRunRow.job == job,
+        JobRunRow.cascade == cascade,
+        JobRunRow.window_start == window.start,
+        JobRunRow.window_end == window.end,
+        JobRunRow.finished_at.is_(None),
+        JobRunRow.heartbeat_at > now + CLOCKS_DIFFER,
+    )
+    row = session.execute(query).one_or_none()
+    if row is None:
+        return
+    left = max(row.lease_until - row.heartbeat_at, timedelta())
+    session.execute(
+        update(JobRunRow)
+        .where(JobRunRow.id == row.id, JobRunRow.heartbeat_at == row.heartbeat_at)
+        .values(heartbeat_at=now, lease_until=now + left),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def _change(session: Session, held: Claim, values: dict[str, object]) -> None:
+    result = session.execute(
+        update(JobRunRow)
+        .where(JobRunRow.id == held.id, JobRunRow.token == held.token, JobRunRow.finished_at.is_(None))
+        .values(**values),
+        execution_options={"synchronize_session": False},
+    )
+    if changed(result) != 1:
+        raise ClaimLost(_name(held), held.token)
+
+
+def _name(held: Claim) -> str:
+    return f"job {held.job} of {held.cascade or 'all cascades'} for the window ending {held.window.end.isoformat()}"

@@ -1,0 +1,89 @@
+"""The outbox: what is to happen outside the database, written in the transaction that wants it to
+happen.
+
+A message is carried out at least once, so its key travels with it and the receiver's side looks for
+it first.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from knowgate._records.ids import new_decision_id
+from store import claims, dialects
+from store.tables import OutboxRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxMessage:
+    """One effect to be carried out."""
+
+    id: UUID
+    topic: str
+    key: str  # the idempotency key
+    payload: str
+    attempts: int  # made, with the one under way
+    created_at: datetime
+    due_at: datetime | None  # when it is tried next; None = done or given up
+    done_at: datetime | None
+    failed_at: datetime | None  # when it was given up
+    last_error: str | None
+
+
+def add_message(session: Session, topic: str, key: str, payload: str, *, now: datetime) -> bool:
+    """Write the message down, due at once; False when the topic has one of this key already."""
+    row = {
+        "id": new_decision_id(now),
+        "topic": topic,
+        "key": key,
+        "payload": payload,
+        "attempts": 0,
+        "owner": None,
+        "created_at": now,
+        "due_at": now,
+        "done_at": None,
+        "failed_at": None,
+        "last_error": None,
+    }
+    return bool(dialects.insert_new(session, OutboxRow, [row], returning="id"))
+
+
+def claim_messages(
+    session: Session, topic: str, *, owner: str, now: datetime, lease: timedelta, limit: int = 20
+) -> tuple[OutboxMessage, ...]:
+    """Claim a topic's messages that are due. Commit before carrying them out."""
+    rows = claims.claim_due(
+        session, OutboxRow, owner=owner, now=now, lease=lease, limit=limit, where=OutboxRow.topic == topic
+    )
+    return tuple(_record(row) for row in rows)
+
+
+def finish_message(session: Session, claimed: OutboxMessage, *, now: datetime, error: str | None = None) -> None:
+    """Say how it went; with an error it is tried again later, and at last given up. Raises
+    ClaimLost.
+    """
+    claims.finish(session, OutboxRow, claimed.id, claimed.attempts, now=now, error=error)
+
+
+def messages(session: Session, topic: str) -> tuple[OutboxMessage, ...]:
+    """A topic's messages, oldest first."""
+    query = select(OutboxRow).where(OutboxRow.topic == topic).order_by(OutboxRow.created_at, OutboxRow.id)
+    return tuple(_record(row) for row in session.scalars(query.execution_options(populate_existing=True)))
+
+
+def _record(row: OutboxRow) -> OutboxMessage:
+    return OutboxMessage(
+        id=row.id,
+        topic=row.topic,
+        key=row.key,
+        payload=row.payload,
+        attempts=row.attempts,
+        created_at=row.created_at,
+        due_at=row.due_at,
+        done_at=row.done_at,
+        failed_at=row.failed_at,
+        last_error=row.last_error,
+    )

@@ -1,0 +1,121 @@
+"""Reading the whole ledger as it stands, whatever somebody wrote into it: verification takes
+nothing for granted.
+
+Values are the driver's own; one that is not of its column's type stays as it is, for the caller to
+find fault with.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select, type_coerce
+from sqlalchemy.orm import Session
+from sqlalchemy.types import NullType
+
+from store.sealing import merkle
+from store.sealing.inserts import table_of
+from store.sealing.leaves import SALT_BYTES, VERSION, header
+from store.sealing.states import as_time, as_uuid
+from store.tables import LedgerBatchRow, LedgerLeafRow
+
+PAGE = 5000
+FORMER = 1  # the version whose hashes cover salt and payload alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawLeaf:
+    """A leaf as it stands in its table."""
+
+    id: Any
+    version: Any
+    cascade: Any
+    kind: Any
+    subject: Any
+    revision: Any
+    hash: Any
+    salt: Any
+    payload: Any
+    content: Any
+    batch: Any
+
+    @property
+    def emptied(self) -> bool:
+        return self.payload is None
+
+    def fault(self) -> str | None:
+        """What keeps its hash from being over what it says; None where it is."""
+        try:
+            content = self._content()
+            if self.version == FORMER:
+                hashed = content
+            elif self.version == VERSION:
+                key = as_uuid(self.id)
+                hashed = merkle.leaf_hash(header(key, self.kind, self.cascade, self.subject, self.revision), content)
+            else:
+                return f"its version is {self.version!r}, which there is not"
+        except (ValueError, TypeError, AttributeError) as error:
+            return f"it cannot be read ({error})"
+        return None if hashed.hex() == self.hash else "it does not hash to what it says"
+
+    def _content(self) -> bytes:
+        if self.payload is None:
+            if self.salt is not None:
+                raise ValueError("it has a salt and no payload")
+            return bytes.fromhex(self.hash if self.version == FORMER else self.content)
+        salt = bytes.fromhex(self.salt)
+        if len(salt) != SALT_BYTES or self.content is not None:
+            raise ValueError("salt, payload and content do not belong together")
+        return merkle.content_hash(salt, self.payload.encode())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawBatch:
+    """A sealed batch as it stands in its table."""
+
+    number: Any
+    previous: Any
+    root: Any
+    leaves: Any
+    sealed_at: Any
+    hash: Any
+
+    def fault(self) -> str | None:
+        """What keeps its hash from being over what it says; None where it is."""
+        try:
+            sealed_at = as_time(self.sealed_at)
+            chained = merkle.chain_hash(self.number, self.previous, self.root, self.leaves, sealed_at).hex()
+        except (ValueError, TypeError, AttributeError) as error:
+            return f"it cannot be read ({error})"
+        return None if chained == self.hash else "it does not hash to what it says"
+
+
+def raw_batches(session: Session) -> tuple[RawBatch, ...]:
+    """All sealed batches, by their numbers."""
+    table = table_of(LedgerBatchRow)
+    query = select(*(type_coerce(item, NullType()).label(item.name) for item in table.c)).order_by(table.c.number)
+    return tuple(RawBatch(**row) for row in session.execute(query).mappings())
+
+
+def raw_leaves(session: Session) -> Iterator[list[RawLeaf]]:
+    """All leaves, those of a batch one after the other, a page at a time."""
+    table = table_of(LedgerLeafRow)
+    query = _leaves().order_by(table.c.batch)
+    for page in session.execute(query, execution_options={"yield_per": PAGE}).mappings().partitions():
+        yield [RawLeaf(**row) for row in page]
+
+
+def leaves_about(session: Session, kind: str, subjects: Sequence[str]) -> dict[str, list[RawLeaf]]:
+    """The leaves of one kind about these subjects."""
+    found: dict[str, list[RawLeaf]] = {}
+    table = table_of(LedgerLeafRow)
+    for start in range(0, len(subjects), PAGE):
+        some = subjects[start : start + PAGE]
+        query = _leaves().where(table.c.kind == kind, table.c.subject.in_(some))
+        for row in session.execute(query).mappings():
+            found.setdefault(row["subject"], []).append(RawLeaf(**row))
+    return found
+
+
+def _leaves() -> Any:
+    return select(*(type_coerce(item, NullType()).label(item.name) for item in table_of(LedgerLeafRow).c))

@@ -1,0 +1,152 @@
+"""The tamper-evident record: leaves written with the rows they speak of, sealed in batches.
+
+A leaf is written in the transaction of its row, so neither is there without the other. Leaves carry
+no sequence: a chain over rows would serialise ingestion. Sealing takes what is not sealed yet,
+orders it by leaf hash, and chains the Merkle root to the batch before. Erasure takes a leaf's salt
+and payload; its hash stays, and the root holds.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from store import dialects, partitions
+from store.sealing import merkle
+from store.sealing.leaves import Entry, append
+from store.tables import LedgerBatchRow, LedgerLeafRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaf:
+    """One statement of the ledger."""
+
+    id: UUID
+    version: int
+    cascade: str
+    kind: str
+    subject: str
+    revision: int  # of the leaves of one row, from 1
+    hash: str  # hex SHA-256
+    salt: str | None  # hex; None = erased
+    payload: str | None
+    content: str | None  # hex SHA-256 over salt and payload, where these were erased
+    batch: int | None  # None = not sealed yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedBatch:
+    """A batch of leaves, and its link in the chain."""
+
+    number: int  # from 1
+    previous: str  # hash of the batch before; merkle.GENESIS for the first
+    root: str  # hex Merkle root over the leaf hashes in their order
+    leaves: int
+    sealed_at: datetime
+    hash: str  # hex merkle.chain_hash
+
+
+def append_leaf(
+    session: Session, cascade: str, kind: str, subject_id: str, payload_json: str | bytes, *, now: datetime
+) -> UUID:
+    """Write a leaf that speaks of no table's row; its id."""
+    payload = payload_json.decode() if isinstance(payload_json, bytes) else payload_json
+    partitions.ensure_partitions(session, [partitions.month_of(now)])
+    entry = Entry(cascade=cascade, kind=kind, subject=subject_id, payload=payload)
+    return append(session, [entry], now=now)[0]
+
+
+def unsealed_count(session: Session) -> int:
+    """How many leaves no batch holds yet."""
+    query = select(func.count()).select_from(LedgerLeafRow).where(LedgerLeafRow.batch.is_(None))
+    return session.execute(query).scalar_one()
+
+
+def unsealed(session: Session, limit: int = 1000) -> tuple[Leaf, ...]:
+    """The oldest leaves that no batch holds yet, at most `limit`."""
+    query = select(LedgerLeafRow).where(LedgerLeafRow.batch.is_(None)).order_by(LedgerLeafRow.id).limit(limit)
+    return tuple(_leaf(row) for row in session.scalars(query))
+
+
+def seal(session: Session, *, now: datetime, limit: int = 50_000) -> SealedBatch | None:
+    """Seal the oldest `limit` leaves that are not sealed yet; None when there are none.
+
+    Call again until it returns None. A leaf committed meanwhile goes into the next batch.
+    """
+    dialects.lock(session, "knowgate.ledger")
+    last = session.scalars(select(LedgerBatchRow).order_by(LedgerBatchRow.number.desc()).limit(1)).one_or_none()
+    number, previous = (last.number + 1, last.hash) if last else (1, merkle.GENESIS)
+    oldest = select(LedgerLeafRow.id).where(LedgerLeafRow.batch.is_(None)).order_by(LedgerLeafRow.id).limit(limit)
+    taken = session.scalars(
+        update(LedgerLeafRow)
+        .where(LedgerLeafRow.id.in_(oldest), LedgerLeafRow.batch.is_(None))
+        .values(batch=number)
+        .returning(LedgerLeafRow.hash),
+        execution_options={"synchronize_session": False},
+    ).all()
+    if not taken:
+        return None
+    root = merkle.root([bytes.fromhex(item) for item in sorted(taken)]).hex()
+    chained = merkle.chain_hash(number, previous, root, len(taken), now).hex()
+    batch = SealedBatch(number=number, previous=previous, root=root, leaves=len(taken), sealed_at=now, hash=chained)
+    session.add(
+        LedgerBatchRow(number=number, previous=previous, root=root, leaves=len(taken), sealed_at=now, hash=chained)
+    )
+    session.flush()
+    return batch
+
+
+def batches(session: Session) -> tuple[SealedBatch, ...]:
+    """All sealed batches, oldest first."""
+    return tuple(_batch(row) for row in session.scalars(select(LedgerBatchRow).order_by(LedgerBatchRow.number)))
+
+
+def batch_hashes(session: Session) -> tuple[str, ...]:
+    """The hashes of all sealed batches, oldest first: what a head is made of."""
+    return tuple(session.scalars(select(LedgerBatchRow.hash).order_by(LedgerBatchRow.number)))
+
+
+def leaves(session: Session, batch: int) -> tuple[Leaf, ...]:
+    """A batch's leaves in the order its root was made over: by leaf hash."""
+    query = select(LedgerLeafRow).where(LedgerLeafRow.batch == batch)
+    # Sorted here, not there: a database sorts text by its collation.
+    return tuple(sorted((_leaf(row) for row in session.scalars(query)), key=lambda leaf: leaf.hash))
+
+
+def leaves_of(session: Session, subject_id: str) -> tuple[Leaf, ...]:
+    """All leaves that speak of one row, oldest first."""
+    query = (
+        select(LedgerLeafRow)
+        .where(LedgerLeafRow.subject == subject_id)
+        .order_by(LedgerLeafRow.revision, LedgerLeafRow.id)
+    )
+    return tuple(_leaf(row) for row in session.scalars(query))
+
+
+def _leaf(row: LedgerLeafRow) -> Leaf:
+    return Leaf(
+        id=row.id,
+        version=row.version,
+        cascade=row.cascade,
+        kind=row.kind,
+        subject=row.subject,
+        revision=row.revision,
+        hash=row.hash,
+        salt=row.salt,
+        payload=row.payload,
+        content=row.content,
+        batch=row.batch,
+    )
+
+
+def _batch(row: LedgerBatchRow) -> SealedBatch:
+    return SealedBatch(
+        number=row.number,
+        previous=row.previous,
+        root=row.root,
+        leaves=row.leaves,
+        sealed_at=row.sealed_at,
+        hash=row.hash,
+    )

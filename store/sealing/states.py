@@ -1,0 +1,285 @@
+"""What a row says, as one JSON document: the payload of its leaf, and what verification holds
+against it.
+
+The document is the same whether it is made of the Python values that are about to be written or of
+what a database gives back, and whichever database that is. Nothing is left out but null. Reading
+takes the driver's own values and decodes each by itself: a value that no longer is one of its
+column's type is said to be unreadable, and hides no other.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Double,
+    LargeBinary,
+    Table,
+    Uuid,
+    select,
+    tuple_,
+    type_coerce,
+)
+from sqlalchemy.orm import Session
+from sqlalchemy.types import NullType
+
+from store.sealing.coverage import Cover, Part
+from store.sealing.inserts import is_postgresql
+from store.tables.base import UtcDateTime
+
+LONG = 2048  # characters of a text or a document; longer ones are stated by their SHA-256
+UNREADABLE = "unreadable"
+_EXACT = 10**16  # from here on a database may write a float as a whole number
+Document = dict[str, Any]
+Row = Any  # a mapping from a column's name to its value: a row to be written, or one that was read
+_Encoder = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """A row as it stands."""
+
+    subject: str
+    cascade: str  # '' where it names none
+    document: Document
+
+
+def document_of(cover: Cover, row: Row, parts: Sequence[Row] = (), *, raw: bool = False) -> Document:
+    """What `row` says, with its parts; `raw`: as SQLite's driver gives it, where a document is a
+    text.
+    """
+    document = _encode(_encoders(cover.table, cover.columns, raw), row)
+    if cover.part is not None:
+        document[cover.part.named] = _parts(cover.part, parts, raw)
+    return document
+
+
+def payload_of(document: Document) -> str:
+    """The document as a leaf's payload."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def read_states(session: Session, cover: Cover, keys: Sequence[tuple[Any, ...]]) -> list[State]:
+    """The rows of these primary keys that are there."""
+    rows = session.execute(_select(cover.table).where(_among(cover, keys))).mappings().all() if keys else []
+    return _states(session, cover, rows)
+
+
+def present(session: Session, cover: Cover, keys: Sequence[tuple[Any, ...]]) -> set[str]:
+    """The subjects of those of these primary keys whose covered rows are there."""
+    names = cover.keys if cover.skipped is None else (*cover.keys, cover.skipped[0])
+    query = select(*(_raw(cover.table.c[name]) for name in names)).where(_among(cover, keys))
+    encoders = _encoders(cover.table, cover.keys, not is_postgresql(session))
+    return {cover.subject(_encode(encoders, row)) for row in session.execute(query).mappings() if not cover.skips(row)}
+
+
+def pages(session: Session, cover: Cover, size: int) -> Iterator[list[State]]:
+    """All covered rows of a table, a page at a time."""
+    found = session.execute(_select(cover.table), execution_options={"yield_per": size})
+    for page in found.mappings().partitions():
+        yield _states(session, cover, page)
+
+
+def orphans(session: Session, cover: Cover) -> Iterator[str]:
+    """The parts whose row is not there, named by the key that they give it."""
+    if cover.part is None:
+        return
+    parent, own = cover.part.table.c[cover.part.parent], cover.table.c[cover.keys[0]]
+    query = select(_raw(parent)).distinct().where(~select(own).where(own == parent).exists())
+    yield from (str(found) for found in session.scalars(query))
+
+
+def _states(session: Session, cover: Cover, rows: Sequence[Row]) -> list[State]:
+    raw = not is_postgresql(session)
+    covered = [row for row in rows if not cover.skips(row)]
+    parts = _read_parts(session, cover, covered)
+    found = []
+    for row in covered:
+        document = document_of(cover, row, parts.get(row[cover.keys[0]], ()), raw=raw)
+        cascade = document.get("cascade", "")
+        found.append(
+            State(
+                subject=cover.subject({name: document.get(name) for name in cover.keys}),
+                cascade=cascade if isinstance(cascade, str) else "",
+                document=document,
+            )
+        )
+    return found
+
+
+def _read_parts(session: Session, cover: Cover, rows: Sequence[Row]) -> dict[Any, list[Row]]:
+    found: dict[Any, list[Row]] = {}
+    if cover.part is None or not rows:
+        return found
+    parent = cover.part.table.c[cover.part.parent]
+    named = type_coerce(parent, NullType()).in_([row[cover.keys[0]] for row in rows])
+    for part in session.execute(_select(cover.part.table).where(named)).mappings():
+        found.setdefault(part[cover.part.parent], []).append(part)
+    return found
+
+
+def _parts(part: Part, rows: Sequence[Row], raw: bool) -> Any:
+    encoders = _encoders(part.table, part.columns, raw)
+    documents = sorted((_encode(encoders, row) for row in rows), key=lambda item: _order(part, item))
+    if not part.hashed:
+        return documents
+    return {"rows": len(documents), "sha256": _sha256(json.dumps(documents, sort_keys=True, separators=(",", ":")))}
+
+
+def _order(part: Part, document: Document) -> str:
+    return "/".join(str(document.get(item.name)) for item in part.table.primary_key if item.name != part.parent)
+
+
+def _encode(encoders: Sequence[tuple[str, _Encoder]], row: Row) -> Document:
+    document = {}
+    for name, encode in encoders:
+        value = row.get(name)
+        if value is not None:
+            try:
+                document[name] = encode(value)
+            except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+                document[name] = {UNREADABLE: ascii(value)[:80]}
+    return document
+
+
+@cache
+def _encoders(table: Table, names: tuple[str, ...], raw: bool) -> tuple[tuple[str, _Encoder], ...]:
+    return tuple((name, _encoder(table.c[name], raw)) for name in names)
+
+
+def _encoder(column: Column[Any], raw: bool) -> _Encoder:
+    kind = column.type
+    if isinstance(kind, JSON):
+        return _raw_json if raw else _json
+    for known, encode in _ENCODERS:
+        if isinstance(kind, known):
+            return encode
+    return short_text
+
+
+def as_uuid(value: Any) -> UUID:
+    """The id that a driver gave back. Raises ValueError for what is none."""
+    found = value if isinstance(value, UUID) else UUID(value)
+    if value not in (found, found.hex):
+        raise ValueError("an id in another spelling, by which no query finds it")
+    return found
+
+
+def as_time(value: Any) -> datetime:
+    """The time that a driver gave back. Raises ValueError for what is none."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    moment = datetime.fromisoformat(value)
+    if moment.tzinfo is not None or moment.isoformat(sep=" ", timespec="microseconds") != value:
+        raise ValueError("a time in another spelling, which sorts elsewhere")
+    return moment.replace(tzinfo=UTC)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values of a document are one; true is no 1."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+
+
+def _uuid(value: Any) -> str:
+    return str(as_uuid(value))
+
+
+def _time(value: Any) -> str:
+    return as_time(value).isoformat()
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, (str, bytes, bool)) or not math.isfinite(value):
+        raise ValueError
+    return float(value) + 0.0  # no negative zero
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, (str, bytes)) or value != int(value):
+        raise ValueError
+    return int(value)
+
+
+def _bool(value: Any) -> bool:
+    if value not in (0, 1):
+        raise ValueError
+    return bool(value)
+
+
+def _bytes(value: Any) -> Any:
+    return {"sha256": hashlib.sha256(value).hexdigest()}
+
+
+def short_text(value: Any) -> Any:
+    """A text as a state says it. Raises TypeError for what is none."""
+    if not isinstance(value, str):
+        raise TypeError
+    return value if len(value) <= LONG else {"sha256": _sha256(value)}
+
+
+def _json(value: Any) -> Any:
+    plain = _plain(value)
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return plain if len(text) <= LONG else {"sha256": _sha256(text)}
+
+
+def _raw_json(value: Any) -> Any:
+    return _json(json.loads(value))
+
+
+def _plain(value: Any) -> Any:
+    """The one form of a JSON value, whichever database kept it."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value + 0.0
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= _EXACT:
+        return float(value)
+    return value
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
+
+
+_ENCODERS: tuple[tuple[type, _Encoder], ...] = (
+    (Uuid, _uuid),
+    (UtcDateTime, _time),
+    (Boolean, _bool),
+    (Double, _float),
+    (BigInteger, _whole),
+    (LargeBinary, _bytes),
+)
+
+
+def _among(cover: Cover, keys: Sequence[tuple[Any, ...]]) -> ColumnElement[bool]:
+    columns = [cover.table.c[name] for name in cover.keys]
+    return tuple_(*columns).in_(keys) if len(columns) > 1 else columns[0].in_([key[0] for key in keys])
+
+
+def _select(table: Table) -> Any:
+    return select(*(_raw(item) for item in table.c))
+
+
+def _raw(column: Column[Any]) -> ColumnElement[Any]:
+    """The driver's own value: a column's type would raise on one that is none of its own, and hide
+    its page.
+    """
+    return type_coerce(column, NullType()).label(column.name)

@@ -1,0 +1,223 @@
+"""Where hidden states lie. The vectors themselves are in safetensors shards; here is (shard, row,
+sha256).
+
+Whoever writes, moves or removes shards first says so with `hold_files`: writers side by side, an
+erasure or a sweep alone. So an erasure never misses a shard that is just being written, and a sweep
+removes no file that is about to be referred to.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from knowgate._records.ids import new_decision_id
+from knowgate._records.records import Fingerprint
+from store import dialects, partitions
+from store.sealing import coverage, leaves
+from store.shards.shard_format import require_fingerprint
+from store.tables import AttemptRow, DecisionRow, VectorPlaceRow, VectorShardRow
+from store.traffic import adoption
+from store.traffic.fingerprints import add_fingerprint, fingerprints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorRow:
+    """One attempt's vector in the shard that is being added."""
+
+    decision_id: UUID
+    tier: int
+    row: int
+    sha256: str  # hex, of the row's bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorPlace:
+    """Where one attempt's vector lies."""
+
+    shard: UUID
+    url: str
+    row: int
+    sha256: str
+    dimension: int
+    fingerprint: str | None = None  # SHA-256 of the shard's; a key of `store.traffic.fingerprints.fingerprints`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardRecord:
+    """One file of vectors."""
+
+    id: UUID
+    cascade: str
+    url: str
+    sha256: str  # hex, of the file
+    dimension: int
+    fingerprint: str | None  # SHA-256 of what its vectors are hidden states of
+    rows: int  # that hold a vector
+    superseded_at: datetime | None  # nothing refers to it since
+
+
+def hold_files(session: Session, *, alone: bool = False) -> None:
+    """Say that shards are written or removed until the transaction ends; the first thing such a
+    transaction does.
+    """
+    dialects.lock(session, "knowgate.shards", shared=not alone)
+    # On SQLite the first statement of a writing transaction takes the whole database; this is one.
+    session.execute(select(VectorShardRow.id).limit(1))
+
+
+def add_shard(
+    session: Session,
+    cascade: str,
+    url: str,
+    sha256: str,
+    rows: Sequence[VectorRow],
+    *,
+    dimension: int,
+    now: datetime,
+    fingerprint: Fingerprint | None = None,
+) -> UUID:
+    """Record a written shard and whose vectors it holds; its id. The same URL again changes
+    nothing.
+
+    An attempt that has a vector already keeps the place it has. Raises FingerprintDiffers where
+    `fingerprint`, which the shard carries, is not that of one of the attempts.
+    """
+    key = None
+    if fingerprint is not None:
+        _require_attempts(session, url, rows, fingerprint)
+        key = add_fingerprint(session, fingerprint)
+    shard = new_decision_id(now)
+    made = dialects.insert_new(
+        session,
+        VectorShardRow,
+        [
+            {
+                "id": shard,
+                "cascade": cascade,
+                "url": url,
+                "sha256": sha256,
+                "dimension": dimension,
+                "created_at": now,
+                "fingerprint": key,
+                "rows": len(rows),
+                "superseded_at": None,
+            }
+        ],
+        returning="id",
+        noted=False,
+    )
+    if not made:
+        return session.execute(select(VectorShardRow.id).where(VectorShardRow.url == url)).scalar_one()
+    partitions.ensure_partitions(session, partitions.months_of({row.decision_id for row in rows}, now=now))
+    placed = [
+        {
+            "decision_id": row.decision_id,
+            "tier": row.tier,
+            "shard": shard,
+            "row": row.row,
+            "sha256": row.sha256,
+        }
+        for row in sorted(rows, key=lambda row: (row.decision_id, row.tier))
+    ]
+    dialects.insert_new(session, VectorPlaceRow, placed, returning="row")
+    leaves.note_stored(session, coverage.of_model(VectorShardRow), [(shard,)])
+    return shard
+
+
+def shards(session: Session, *, superseded: bool = False) -> tuple[ShardRecord, ...]:
+    """All files that vectors lie in, oldest first; with `superseded` also those that nothing refers
+    to any more.
+    """
+    query = select(VectorShardRow).order_by(VectorShardRow.id).execution_options(populate_existing=True)
+    if not superseded:
+        query = query.where(VectorShardRow.superseded_at.is_(None))
+    return tuple(read_shard(row) for row in session.scalars(query))
+
+
+def shard_of(session: Session, shard: UUID) -> ShardRecord | None:
+    """One file of vectors; None where it is gone."""
+    row = session.get(VectorShardRow, shard)
+    return None if row is None else read_shard(row)
+
+
+def held_shards(session: Session, ids: Iterable[UUID]) -> tuple[ShardRecord, ...]:
+    """These shards, each held until the transaction ends: nobody else points them at another file
+    meanwhile.
+    """
+    query = select(VectorShardRow).where(VectorShardRow.id.in_(sorted(ids))).order_by(VectorShardRow.id)
+    held = session.scalars(query.with_for_update().execution_options(populate_existing=True))
+    return tuple(read_shard(row) for row in held)
+
+
+def move_shard(session: Session, shard: UUID, *, url: str, sha256: str, rows: int | None = None) -> None:
+    """Point a shard at another file that holds its rows in the same places; `rows` of them still
+    hold a vector.
+    """
+    values: dict[str, object] = {"url": url, "sha256": sha256}
+    if rows is not None:
+        values["rows"] = rows
+    session.execute(update(VectorShardRow).where(VectorShardRow.id == shard).values(**values))
+
+
+def vector_rows(session: Session, cascade: str, tier: int, ids: Iterable[UUID]) -> dict[UUID, VectorPlace]:
+    """Where the vectors of these decisions' attempts at `tier` lie; ids without one are
+    left out.
+    """
+    places = {}
+    for chunk in adoption.chunks(ids):
+        query = (
+            select(VectorPlaceRow, VectorShardRow)
+            .join(VectorShardRow, VectorShardRow.id == VectorPlaceRow.shard)
+            .join(DecisionRow, DecisionRow.id == VectorPlaceRow.decision_id)
+            .where(DecisionRow.cascade == cascade, VectorPlaceRow.decision_id.in_(chunk), VectorPlaceRow.tier == tier)
+        )
+        for place, shard in session.execute(query):
+            places[place.decision_id] = read_place(place, shard)
+    return places
+
+
+def read_place(place: VectorPlaceRow, shard: VectorShardRow) -> VectorPlace:
+    """The record of a place and its shard."""
+    return VectorPlace(
+        shard=shard.id,
+        url=shard.url,
+        row=place.row,
+        sha256=place.sha256,
+        dimension=shard.dimension,
+        fingerprint=shard.fingerprint,
+    )
+
+
+def read_shard(row: VectorShardRow) -> ShardRecord:
+    """The record of a shard."""
+    return ShardRecord(
+        id=row.id,
+        cascade=row.cascade,
+        url=row.url,
+        sha256=row.sha256,
+        dimension=row.dimension,
+        fingerprint=row.fingerprint,
+        rows=row.rows,
+        superseded_at=row.superseded_at,
+    )
+
+
+def _require_attempts(session: Session, url: str, rows: Sequence[VectorRow], wanted: Fingerprint) -> None:
+    """Raises FingerprintDiffers where an attempt of these rows was read with another model, layer
+    or template.
+    """
+    known: Mapping[str, Fingerprint] = fingerprints(session)
+    named = {(row.decision_id, row.tier) for row in rows}
+    for chunk in adoption.chunks({row.decision_id for row in rows}):
+        query = select(AttemptRow.decision_id, AttemptRow.tier, AttemptRow.fingerprint).where(
+            AttemptRow.decision_id.in_(chunk)
+        )
+        for decision_id, tier, fingerprint in session.execute(query):
+            if fingerprint is not None and (decision_id, tier) in named:
+                require_fingerprint(
+                    f"the attempt of {decision_id} at tier {tier}, of {url},", known[fingerprint], wanted
+                )

@@ -1,0 +1,149 @@
+"""Figures of cohorts. A figure computed again overwrites itself; mature and immature ones stand
+side by side.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import and_, func, select
+from sqlalchemy.orm import Session
+
+from knowgate._records.records import Window
+from store import dialects
+from store.tables import CohortFigureRow
+
+WHOLE = -1  # the tier of a figure of the whole cascade; '' is its slice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureRow:
+    """One figure of one cohort."""
+
+    cascade: str
+    window: Window  # of decision time
+    name: str
+    n: int  # rows it was computed from
+    mature: bool
+    computed_at: datetime
+    tier: int | None = None  # None = the whole cascade
+    slice: str | None = None  # None = all slices
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    not_identified: str | None = None  # why there is no value
+
+
+def put_figures(session: Session, rows: Sequence[FigureRow]) -> None:
+    """Store the figures, each in place of an earlier one of the same cohort, name, tier, slice and
+    maturity.
+    """
+    # A statement may not meet a row twice, so of equal keys the last is kept.
+    latest = {_key(row): row for row in rows}
+    dialects.upsert(session, CohortFigureRow, [_row(latest[key]) for key in sorted(latest)])
+
+
+def figures(
+    session: Session,
+    cascade: str,
+    *,
+    names: Iterable[str] | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    mature: bool | None = None,
+) -> tuple[FigureRow, ...]:
+    """The cascade's figures of windows that end after `since` and start before `until`, oldest
+    first.
+    """
+    query = select(CohortFigureRow).where(CohortFigureRow.cascade == cascade)
+    if names is not None:
+        query = query.where(CohortFigureRow.name.in_(list(names)))
+    if since is not None:
+        query = query.where(CohortFigureRow.window_end > since)
+    if until is not None:
+        query = query.where(CohortFigureRow.window_start < until)
+    if mature is not None:
+        query = query.where(CohortFigureRow.mature == mature)
+    ordered = query.order_by(
+        CohortFigureRow.window_start,
+        CohortFigureRow.window_end,
+        CohortFigureRow.name,
+        CohortFigureRow.tier,
+        CohortFigureRow.slice,
+        CohortFigureRow.mature,
+    )
+    return tuple(_record(row) for row in session.scalars(ordered.execution_options(populate_existing=True)))
+
+
+def newest_figures(session: Session, cascade: str) -> tuple[FigureRow, ...]:
+    """The newest figures of the whole cascade that have a value, mature and immature apart, by
+    name.
+    """
+    whole = (
+        CohortFigureRow.cascade == cascade,
+        CohortFigureRow.tier == WHOLE,
+        CohortFigureRow.slice == "",
+        CohortFigureRow.value.is_not(None),
+    )
+    last = (
+        select(CohortFigureRow.name, CohortFigureRow.mature, func.max(CohortFigureRow.window_end).label("window_end"))
+        .where(*whole)
+        .group_by(CohortFigureRow.name, CohortFigureRow.mature)
+        .subquery()
+    )
+    query = (
+        select(CohortFigureRow)
+        .join(
+            last,
+            and_(
+                CohortFigureRow.name == last.c.name,
+                CohortFigureRow.mature == last.c.mature,
+                CohortFigureRow.window_end == last.c.window_end,
+            ),
+        )
+        .where(*whole)
+        .order_by(CohortFigureRow.name, CohortFigureRow.mature, CohortFigureRow.window_start)
+    )
+    rows = (_record(row) for row in session.scalars(query.execution_options(populate_existing=True)))
+    return tuple({(row.name, row.mature): row for row in rows}.values())
+
+
+def _key(row: FigureRow) -> tuple[str, str, datetime, datetime, int, str, bool]:
+    return (
+        row.cascade,
+        row.name,
+        row.window.start,
+        row.window.end,
+        WHOLE if row.tier is None else row.tier,
+        row.slice or "",
+        row.mature,
+    )
+
+
+def _row(row: FigureRow) -> dict[str, object]:
+    names = ("cascade", "name", "window_start", "window_end", "tier", "slice", "mature")
+    return dict(zip(names, _key(row), strict=True)) | {
+        "value": row.value,
+        "low": row.low,
+        "high": row.high,
+        "n": row.n,
+        "not_identified": row.not_identified,
+        "computed_at": row.computed_at,
+    }
+
+
+def _record(row: CohortFigureRow) -> FigureRow:
+    return FigureRow(
+        cascade=row.cascade,
+        window=Window(start=row.window_start, end=row.window_end),
+        name=row.name,
+        n=row.n,
+        mature=row.mature,
+        computed_at=row.computed_at,
+        tier=None if row.tier == WHOLE else row.tier,
+        slice=row.slice or None,
+        value=row.value,
+        low=row.low,
+        high=row.high,
+        not_identified=row.not_identified,
+    )

@@ -1,0 +1,192 @@
+"""The alarms: quiet while all is well at every look, loud under harm, and resumable bit for bit."""
+
+import numpy as np
+import pytest
+
+from evidence import (
+    AlarmRule,
+    AlarmState,
+    InvalidInputError,
+    NotIdentifiedError,
+    advance_watch,
+    impute_last_cost,
+    open_watch,
+    risk_increments,
+    risk_range,
+    savings_increments,
+    savings_range,
+    state_from_json,
+    state_to_json,
+)
+
+RULE = AlarmRule(name="risk", low=-1.0, high=1.0, alpha=0.05, starts=30)
+BETS = (0.02, 0.05, 0.1, 0.2, 0.4)
+
+
+def wealth_by_definition(d: np.ndarray, days: np.ndarray, rule: AlarmRule) -> float:
+    """M_t from the formula: every start's sums from scratch."""
+    y, m = (d - rule.low) / (rule.high - rule.low), -rule.low / (rule.high - rule.low)
+    centre = np.array([(m + y[:i].sum()) / (i + 1) for i in range(len(y))])
+    total = 0.0
+    for start in range(rule.starts):
+        rows = np.flatnonzero(days >= days[0] + start)
+        if len(rows) == 0:
+            total += 1.0
+            continue
+        s, v = (y[rows] - m).sum(), ((y[rows] - centre[rows]) ** 2).sum()
+        total += float(np.mean([np.exp(bet * s - (-np.log(1 - bet) - bet) * v) for bet in BETS]))
+    return total / rule.starts
+
+
+def test_the_wealth_equals_its_definition() -> None:
+    rng = np.random.default_rng(1)
+    d, days = rng.choice([-1.0, 0.0, 1.0], 400, p=[0.2, 0.5, 0.3]), np.sort(rng.integers(100, 106, 400))
+    days[0] = 100
+    state = advance_watch(open_watch(RULE), d, days)
+    assert np.exp(state.log_wealth) == pytest.approx(wealth_by_definition(d, days, RULE))
+    assert state.mean_increment == pytest.approx(d.mean())
+
+
+def test_blocks_do_not_matter_and_a_stored_state_goes_on_bit_for_bit() -> None:
+    rng = np.random.default_rng(2)
+    d, days = rng.uniform(-1, 1, 1000), np.arange(1000) // 100
+    whole = advance_watch(open_watch(RULE), d, days)
+    state = open_watch(RULE)
+    for part, when in zip(np.split(d, [7, 150, 151, 800]), np.split(days, [7, 150, 151, 800]), strict=True):
+        state = advance_watch(state_from_json(state_to_json(state)), part, when)
+    assert state == whole
+
+
+def test_a_cycle_without_traffic_still_opens_its_start() -> None:
+    state = advance_watch(open_watch(RULE), [0.0, 0.0], [0, 5])
+    assert len(state.growth_at_start) == 6
+    later = advance_watch(state, [0.0], [400])
+    assert len(later.growth_at_start) == RULE.starts
+
+
+def test_harm_is_heard_also_when_it_begins_late() -> None:
+    rng = np.random.default_rng(3)
+    healthy = rng.choice([-1.0, 0.0, 1.0], 20 * 200, p=[0.1, 0.82, 0.08])
+    harmful = rng.choice([-1.0, 0.0, 1.0], 9 * 200, p=[0.05, 0.7, 0.25])
+    state = advance_watch(open_watch(RULE), healthy, np.arange(len(healthy)) // 200)
+    assert not state.alarmed
+    state = advance_watch(state, harmful, 20 + np.arange(len(harmful)) // 200)
+    assert state.alarmed
+
+
+def test_an_alarm_stays_where_it_first_rang() -> None:
+    state = advance_watch(open_watch(RULE), np.full(300, 0.9), np.zeros(300))
+    assert state.alarm_row == 300
+    assert advance_watch(state, np.full(300, -0.9), np.ones(300)).alarm_row == 300
+
+
+def day_cycled(rng: np.random.Generator, months: int, rows_a_day: int, days: int) -> np.ndarray:
+    """[months, rows] healthy increments: D ∈ {−1, 0, 1}, mean 0 over each day, better first and
+    worse later.
+    """
+    phase = 2 * np.pi * (np.arange(rows_a_day) + 0.5) / rows_a_day
+    up = np.tile(0.1 - 0.05 * np.sin(phase), days)  # a step taken alone would look harmful every evening
+    draw = rng.random((months, rows_a_day * days))
+    return np.where(draw < up, 1.0, np.where(draw < up + 0.2 - np.tile(0.1 - 0.05 * np.sin(phase), days), -1.0, 0.0))
+
+
+def test_day_cycled_healthy_traffic_alarms_at_most_at_its_level() -> None:
+    months, rows_a_day = 30, 96
+    traffic = day_cycled(np.random.default_rng(4), months, rows_a_day, 30)
+    rings = 0
+    for month in traffic:
+        state = open_watch(RULE)
+        for look in range(0, len(month), 16):
+            state = advance_watch(state, month[look : look + 16], np.arange(look, look + 16) // rows_a_day)
+        rings += state.alarmed
+    assert rings / months <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / months)
+
+
+@pytest.mark.slow
+def test_a_thousand_day_cycled_months_looked_at_every_five_minutes_alarm_at_most_at_their_level() -> None:
+    """All months side by side, by the definition; one of them is checked against the shipped
+    process.
+    """
+    months, rows_a_day, days = 1000, 288, 30
+    traffic = day_cycled(np.random.default_rng(5), months, rows_a_day, days)
+    bets = np.array(BETS)
+    psi = -np.log1p(-bets) - bets
+    growth, variation, mean = np.zeros((months, 1)), np.zeros((months, 1)), np.zeros(months)
+    at_start = [np.zeros((months, 0)), np.zeros((months, 0))]
+    rung, wealth = np.zeros(months, dtype=bool), np.ones(months)
+    for row in range(rows_a_day * days):
+        if row % rows_a_day == 0:
+            at_start = [np.hstack([at_start[0], growth]), np.hstack([at_start[1], variation])]
+        deviation = traffic[:, row] / 2
+        variation = variation + ((deviation - mean) ** 2)[:, None]
+        growth = growth + deviation[:, None]
+        mean = growth[:, 0] / (row + 2)
+        s, v = growth - at_start[0], variation - at_start[1]
+        opened = sum(np.exp(bet * s - cost * v) for bet, cost in zip(bets, psi, strict=True)) / len(bets)
+        wealth = (opened.sum(axis=1) + days - opened.shape[1]) / days
+        rung |= wealth >= 1 / 0.05
+    shipped = advance_watch(open_watch(RULE), traffic[0], np.arange(rows_a_day * days) // rows_a_day)
+    assert np.exp(shipped.log_wealth) == pytest.approx(wealth[0])
+    assert rung.mean() <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / months)
+
+
+def test_risk_increments_have_the_drops_mean_under_any_coin() -> None:
+    rng, n = np.random.default_rng(6), 40_000
+    x = rng.choice([1.0, 0.0, -1.0], n, p=[0.06, 0.9, 0.04])
+    propensity = rng.choice([0.2, 0.6], n)
+    seen = rng.random(n) < propensity
+    d = risk_increments(np.where(seen, x, np.nan), seen, propensity, 0.02, 0.2, forecast=rng.uniform(-0.1, 0.1, n))
+    assert abs(d.mean()) < 3 * d.std() / np.sqrt(n)
+    low, high = risk_range(0.02, 0.2, 0.1)
+    assert low <= d.min() and d.max() <= high
+
+
+def test_savings_increments_are_harmless_exactly_at_what_was_promised() -> None:
+    rng, n = np.random.default_rng(7), 40_000
+    last = rng.uniform(5, 15, n)
+    cost = 1.0 + last * (rng.random(n) < 0.4)  # savings .5
+    ran = rng.random(n) < 0.3
+    imputed = impute_last_cost(np.full(n, 10.0), ran, np.full(n, 0.3), np.where(ran, last, np.nan))
+    d = savings_increments(cost, imputed, 0.5)
+    assert abs(d.mean()) < 3 * d.std() / np.sqrt(n)
+    low, high = savings_range(16.0, 15.0, 0.5, least_propensity=0.3)
+    assert low <= d.min() and d.max() <= high
+    assert savings_increments(cost, imputed, 0.5, margin=0.1).mean() < d.mean()
+
+
+def savings_watch() -> AlarmState:
+    low, high = savings_range(11.0, 10.0, 0.6, margin=0.05)
+    return open_watch(AlarmRule(name="savings", low=low, high=high, alpha=0.05, starts=30))
+
+
+def test_a_cascade_that_suddenly_escalates_everything_is_heard_within_hours() -> None:
+    rng = np.random.default_rng(8)
+    healthy = savings_increments(1 + 10.0 * (rng.random(3000) < 0.3), np.full(3000, 10.0), 0.6, margin=0.05)
+    broken = savings_increments(np.full(100, 11.0), np.full(100, 10.0), 0.6, margin=0.05)
+    state = advance_watch(savings_watch(), healthy, np.arange(3000) // 300)
+    assert not state.alarmed
+    assert advance_watch(state, broken, np.full(100, 10)).alarmed  # a third of a day's traffic
+
+
+def test_bad_input_is_named() -> None:
+    watch = advance_watch(open_watch(RULE), [0.0], [3])
+    with pytest.raises(InvalidInputError, match=r"increments\[0\] is 1\.5"):
+        advance_watch(watch, [1.5], [3])
+    with pytest.raises(InvalidInputError, match=r"cycles\[0\] is 2\.0"):
+        advance_watch(watch, [0.0], [2])
+    with pytest.raises(InvalidInputError, match="increments is empty"):
+        advance_watch(watch, [], [])
+    with pytest.raises(InvalidInputError, match="low < 0 < high"):
+        AlarmRule(name="risk", low=0.0, high=1.0, alpha=0.05, starts=30)
+    with pytest.raises(InvalidInputError, match="alpha is 0"):
+        AlarmRule(name="risk", low=-1.0, high=1.0, alpha=0.0, starts=30)
+    with pytest.raises(InvalidInputError, match="not what state_to_json writes"):
+        state_from_json("[]")
+    with pytest.raises(InvalidInputError, match="lacks or exceeds"):
+        state_from_json('{"version": 1, "rule": {}}')
+    with pytest.raises(NotIdentifiedError, match="propensity 0"):
+        risk_increments([0.0], [1], [0.0], 0.02, 0.1)
+    with pytest.raises(InvalidInputError, match="below least_propensity"):
+        risk_increments([0.0], [1], [0.05], 0.02, 0.1)
+    with pytest.raises(InvalidInputError, match=r"x\[0\] is unknown although observed"):
+        risk_increments([np.nan], [1], [0.5], 0.02, 0.1)

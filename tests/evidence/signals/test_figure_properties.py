@@ -1,0 +1,293 @@
+"""What holds of every figure of savings, calibration, OOD conservativeness, signals and alarms,
+whatever the rows.
+"""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from evidence import (
+    AlarmRule,
+    NotIdentifiedError,
+    advance_watch,
+    calibration_of,
+    escalation_gap,
+    gflops,
+    hallucination_rate,
+    impute_last_cost,
+    joint_propensity,
+    label_free_accuracy,
+    ood_conservativeness_of,
+    open_watch,
+    overconfidence,
+    perfect_kept_at_accuracy,
+    predictable_forecast,
+    reliability_curve,
+    retainable_shares,
+    retainable_shares_at_accuracy,
+    risk_increments,
+    risk_range,
+    savings_increments,
+    savings_of,
+    savings_range,
+    usd,
+    waiting,
+)
+
+settings.register_profile("figures", deadline=None, max_examples=60)
+settings.load_profile("figures")
+
+COST = st.floats(0.0, 1000.0)
+SEED = st.integers(0, 2**32 - 1)
+
+
+def column(draw: st.DrawFn, n: int, elements: st.SearchStrategy[float]) -> np.ndarray:
+    return draw(arrays.arrays(float, n, elements=elements))
+
+
+@st.composite
+def costs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    n = draw(st.integers(2, 30))
+    return column(draw, n, COST), column(draw, n, st.floats(0.5, 1000.0))
+
+
+@st.composite
+def scored(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores on a grid, correctness, and who is retained."""
+    n = draw(st.integers(1, 40))
+    grid = st.integers(0, 10).map(lambda k: k / 10)
+    return column(draw, n, grid), column(draw, n, st.sampled_from([0.0, 1.0])), draw(arrays.arrays(bool, n))
+
+
+@given(costs(), st.floats(0.1, 50.0), SEED)
+def test_savings_know_no_unit_and_no_order(rows: tuple[np.ndarray, np.ndarray], unit: float, seed: int) -> None:
+    cost, last = rows
+    told, scaled = savings_of(cost, last), savings_of(unit * cost, unit * last)
+    order = np.random.default_rng(seed).permutation(len(cost))
+    turned = savings_of(cost[order], last[order])
+    assert told.value == pytest.approx(1 - cost.sum() / last.sum())
+    assert told.lower <= told.value <= told.upper
+    for other in (scaled, turned):
+        assert other.value == pytest.approx(told.value, abs=1e-9)
+        assert other.standard_error == pytest.approx(told.standard_error, abs=1e-9)
+    assert savings_of(cost, last, stratum=np.zeros(len(cost))).standard_error == pytest.approx(told.standard_error)
+    assert savings_of(last, last).value == pytest.approx(0.0, abs=1e-12)
+    explored = savings_of(cost, last, exploration_cost=last)
+    assert explored.value == told.value
+    assert explored.after_exploration == pytest.approx(told.value - 1.0)
+
+
+@given(st.integers(1, 7), st.data())
+def test_an_imputed_cost_is_right_on_average_over_all_throws(n: int, data: st.DataObject) -> None:
+    cost, forecast = (data.draw(arrays.arrays(float, n, elements=COST)) for _ in range(2))
+    chance = data.draw(arrays.arrays(float, n, elements=st.floats(0.1, 1.0)))
+    mean = np.zeros(n)
+    for throw in itertools.product([False, True], repeat=n):
+        ran = np.array(throw)
+        likely = float(np.where(ran, chance, 1 - chance).prod())
+        mean += likely * impute_last_cost(forecast, ran, chance, np.where(ran, cost, np.nan))
+    assert mean == pytest.approx(cost, abs=1e-6)
+
+
+@given(st.integers(2, 20), st.data())
+def test_a_forecast_is_deaf_to_its_own_and_to_later_rows(n: int, data: st.DataObject) -> None:
+    slices = data.draw(st.lists(st.sampled_from(["a", "b"]), min_size=n, max_size=n))
+    cost = data.draw(arrays.arrays(float, n, elements=st.one_of(COST, st.just(float("nan")))))
+    at = data.draw(st.integers(0, n - 1))
+    told = predictable_forecast(slices, cost, 5.0)
+    other = cost.copy()
+    other[at:] = data.draw(COST)
+    assert predictable_forecast(slices, other, 5.0)[: at + 1] == pytest.approx(told[: at + 1], abs=1e-9)
+
+
+@given(st.floats(0, 1e12), st.lists(st.integers(0, 10_000), min_size=1, max_size=9), st.floats(0, 50))
+def test_costs_add_up_over_runs(parameters: float, tokens: list[int], price: float) -> None:
+    assert gflops(parameters, tokens).sum() == pytest.approx(gflops(parameters, [sum(tokens)])[0])
+    assert usd(tokens, tokens, price, 2 * price).sum() == pytest.approx(3 * price * sum(tokens) / 1e6)
+
+
+@given(st.integers(1, 20), st.data())
+def test_waiting_for_a_cascade_is_no_shorter_than_for_the_tier_that_answers(n: int, data: st.DataObject) -> None:
+    times = np.column_stack([data.draw(arrays.arrays(float, n, elements=COST)) for _ in range(3)])
+    kept = data.draw(arrays.arrays(np.int64, n, elements=st.integers(0, 2)))
+    told = waiting(times, kept)
+    assert told.mean_ms >= times[np.arange(n), kept].mean() - 1e-9
+    assert waiting(times, np.zeros(n, dtype=np.int64)).mean_ms == pytest.approx(times[:, 0].mean())
+    assert told.last_mean_ms == pytest.approx(times[:, -1].mean())
+
+
+@given(scored(), st.integers(1, 12), SEED)
+def test_calibration_figures_see_no_order_and_partition_the_rows(
+    rows: tuple[np.ndarray, np.ndarray, np.ndarray], bins: int, seed: int
+) -> None:
+    scores, right, retained = rows
+    curve = reliability_curve(scores, right, bins)
+    order = np.random.default_rng(seed).permutation(len(scores))
+    assert [(part.n, part.highest_score) for part in reliability_curve(scores[order], right[order], bins)] == [
+        (part.n, part.highest_score) for part in curve
+    ]
+    assert sum(part.n for part in curve) == len(scores)
+    assert sum(part.n * part.accuracy for part in curve) == pytest.approx(right.sum())
+    edges = [edge for part in curve for edge in (part.lowest_score, part.highest_score)]
+    assert edges == sorted(edges)
+    told = calibration_of(scores, right, bins)
+    assert told.brier == pytest.approx(((scores - right) ** 2).mean())
+    assert calibration_of(right, right, bins).expected_calibration_error == 0.0
+    free = label_free_accuracy(scores, retained)
+    assert free.n == retained.sum()
+    assert (free.value is None) == (not retained.any())
+    assert free.value is None or scores.min() - 1e-9 <= free.value <= scores.max() + 1e-9
+
+
+@given(scored())
+def test_overconfident_and_hallucinated_shares_count_what_they_say(
+    rows: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
+    scores, right, retained = rows
+    sure = retained & (scores >= 0.9)
+    share = overconfidence(scores, right, retained)
+    assert share == (None if not sure.any() else pytest.approx((right[sure] == 0).mean()))
+    assert overconfidence(scores, right, retained, 0.0) == (
+        None if not retained.any() else pytest.approx(1 - right[retained].mean())
+    )
+    silent = retained
+    told = hallucination_rate(right, silent)
+    assert told == pytest.approx(((right == 0) & ~silent).mean())
+    assert told <= hallucination_rate(right, np.zeros(len(right), dtype=bool)) == pytest.approx(1 - right.mean())
+
+
+@given(SEED)
+def test_ood_figures_of_a_census_are_plain_means(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    others, passes = rng.random(60) < 0.7, rng.random(60) < 0.6
+    small, last = (rng.random((2, 60)) < 0.6).astype(float)
+    extra = rng.random(60)
+    told = ood_conservativeness_of(others, passes, small, last, np.ones(60), extra)
+    only = others & ~passes
+    assert (told.share, told.only_ood, told.labels) == (only.mean(), only.sum(), only.sum())
+    assume(only.sum() >= 2)
+    assert told.gain is not None and told.as_good is not None
+    assert told.gain.value == pytest.approx((last - small)[only].mean())
+    assert told.needless_cost == pytest.approx(extra[only].sum() * (small >= last)[only].mean())
+    half = ood_conservativeness_of(others, passes, small, last, np.full(60, 0.5), 2 * extra)
+    assert half.gain is not None
+    assert half.gain.value == pytest.approx(told.gain.value)
+    assert half.needless_cost == pytest.approx(2 * (told.needless_cost or 0.0))
+
+
+@given(SEED)
+def test_a_gap_turns_its_sign_with_the_groups_and_is_plain_in_one_bin(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    gone, out, right = rng.random((3, 80)) < 0.5
+    score, length = rng.random(80), rng.random(80)
+    try:
+        gap = escalation_gap(gone, out, right.astype(float), np.ones(80), score, length, bins=2)
+        back = escalation_gap(gone, ~out, right.astype(float), np.ones(80), score, length, bins=2)
+    except NotIdentifiedError:
+        assume(False)
+    assert back.difference == pytest.approx(-gap.difference)
+    assert 0.0 <= gap.uncovered <= 1.0 and 0.0 <= gap.flagged <= 1.0
+    assume((right & out).any() and (right & ~out).any())
+    whole = escalation_gap(gone, out, right.astype(float), np.ones(80), score, length, bins=1)
+    assert whole.flagged == pytest.approx(gone[right & out].mean())
+    assert whole.unflagged == pytest.approx(gone[right & ~out].mean())
+    assert whole.uncovered == pytest.approx(0.0)
+
+
+@st.composite
+def graded(draw: st.DrawFn) -> np.ndarray:
+    n, tiers = draw(st.integers(1, 30)), draw(st.integers(2, 4))
+    return np.array(
+        draw(st.lists(st.lists(st.booleans(), min_size=tiers, max_size=tiers), min_size=n, max_size=n)), dtype=float
+    )
+
+
+@given(graded(), st.floats(0.05, 1.0), st.floats(0.05, 1.0))
+def test_a_perfect_signal_keeps_its_accuracy_and_retains_what_can_be(
+    correct: np.ndarray, one: float, other: float
+) -> None:
+    loose, strict = sorted((one, other))
+    kept = perfect_kept_at_accuracy(correct, strict)
+    retained = kept < correct.shape[1] - 1
+    answers = correct[np.arange(len(kept)), kept]
+    assert not retained.any() or answers[retained].mean() >= strict - 1e-9
+    right = correct[:, :-1].max(axis=1).sum()
+    assert retained.sum() == min(len(kept), math.floor(right / strict + 1e-6))
+    for shares, tighter in (
+        (retainable_shares_at_accuracy(correct, loose), retainable_shares_at_accuracy(correct, strict)),
+        (retainable_shares(correct, strict), retainable_shares(correct, loose)),
+    ):
+        assert 0.0 <= tighter.random <= shares.random <= 1.0
+        assert tighter.perfect <= shares.perfect <= 1.0
+
+
+@given(st.integers(1, 15), st.data())
+def test_the_joint_coin_is_the_product_and_refused_where_one_is_unknown(n: int, data: st.DataObject) -> None:
+    run, label = (data.draw(arrays.arrays(float, n, elements=st.floats(0.01, 1.0))) for _ in range(2))
+    np.testing.assert_allclose(joint_propensity(run, label), run * label)
+    run[data.draw(st.integers(0, n - 1))] = data.draw(st.sampled_from([0.0, float("nan")]))
+    for both in ((run, label), (label, run)):
+        with pytest.raises(NotIdentifiedError):
+            joint_propensity(*both)
+
+
+@given(st.integers(1, 7), st.data(), st.floats(0.1, 1.0))
+def test_risk_increments_have_the_drops_mean_over_all_throws_and_keep_their_range(
+    n: int, data: st.DataObject, least: float
+) -> None:
+    x = data.draw(arrays.arrays(float, n, elements=st.sampled_from([-1.0, 0.0, 1.0])))
+    chance = data.draw(arrays.arrays(float, n, elements=st.floats(least, 1.0)))
+    guess = data.draw(arrays.arrays(float, n, elements=st.floats(-0.5, 0.5)))
+    low, high = risk_range(0.02, least, 0.5)
+    mean = np.zeros(n)
+    for throw in itertools.product([False, True], repeat=n):
+        seen = np.array(throw)
+        told = risk_increments(np.where(seen, x, np.nan), seen, chance, 0.02, least, guess)
+        assert (told >= low - 1e-9).all() and (told <= high + 1e-9).all()
+        mean += float(np.where(seen, chance, 1 - chance).prod()) * told
+    assert mean == pytest.approx(least * (x - 0.02), abs=1e-9)
+
+
+@given(costs(), st.floats(-1.0, 0.9), st.floats(0.0, 0.5))
+def test_savings_increments_are_harm_exactly_below_what_was_promised(
+    rows: tuple[np.ndarray, np.ndarray], promised: float, margin: float
+) -> None:
+    cost, last = rows
+    told = savings_increments(cost, last, promised, margin)
+    assert (told.sum() > 0) == (savings_of(cost, last).value < promised - margin) or abs(told.sum()) < 1e-6
+    low, high = savings_range(cost.max(), last.max(), promised, margin)
+    assert (told >= low - 1e-9).all() and (told <= high + 1e-9).all()
+
+
+@given(st.integers(1, 9), st.floats(0.1, 0.9), st.integers(1, 3))
+def test_a_watch_is_worth_at_most_one_on_average_under_no_harm(rows: int, low: float, starts: int) -> None:
+    """Enumerated over all sequences of a fair two-point increment: E[M_t] ≤ 1, so Ville holds (days
+    of 3 rows).
+    """
+    high, expected, weight = 1.0 - low, 0.0, 0.0
+    rule = AlarmRule(name="fair", low=-low, high=high, alpha=0.05, starts=starts)
+    days = np.arange(rows) // 3
+    for steps in itertools.product([-low, high], repeat=rows):
+        d = np.array(steps)
+        chance = float(np.where(d > 0, low, 1 - low).prod())  # mean 0: harmless, exactly at the edge
+        expected += chance * math.exp(advance_watch(open_watch(rule), d, days).log_wealth)
+        weight += chance
+    assert weight == pytest.approx(1.0)
+    assert expected <= 1.0 + 1e-9
+
+
+@given(st.integers(2, 40), SEED)
+def test_more_harm_never_lowers_a_watchs_evidence_of_its_mean(n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    d = rng.uniform(-1, 1, n)
+    rule = AlarmRule(name="risk", low=-1.0, high=1.0, alpha=0.05, starts=2)
+    state = advance_watch(open_watch(rule), d, np.zeros(n))
+    assert state.mean_increment == pytest.approx(d.mean())
+    harmed = advance_watch(open_watch(rule), np.minimum(d + 0.5, 1.0), np.zeros(n))
+    assert harmed.mean_increment is not None and state.mean_increment is not None
+    assert harmed.mean_increment >= state.mean_increment

@@ -1,0 +1,111 @@
+"""Audit: what was decided replays; whoever changes a row, a leaf or a batch is found out."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine, text
+
+from knowgate import Bundle, Decision, Label, LabelSource, Signals, decide
+from services.audit.explain import explain, find_decision, proofs
+from services.audit.replay import replay
+from services.audit.verify import verify_ledger
+from services.clock import SimulatedClock
+from services.errors import InputInvalid
+from services.jobs.seal import seal_all
+from store.engine import reading, transaction
+from store.sealing import merkle
+from store.traffic.decisions import add_decisions
+from store.traffic.labels import add_labels
+
+
+@pytest.fixture
+def sealed(engine: Engine, trivia: str, decision: Callable[..., Decision], clock: SimulatedClock) -> list[Decision]:
+    """Five decisions and a label, sealed."""
+    made = [decision(index) for index in range(5)]
+    label = Label(
+        cascade=trivia, source=LabelSource.GOLD, correct=1.0, labelled_at=clock.now(), decision_id=made[0].id, tier=0
+    )
+    with transaction(engine) as session:
+        add_decisions(session, made, received_at=clock.now())
+        add_labels(session, [label], received_at=clock.now())
+        seal_all(session, now=clock.now())
+    return made
+
+
+@pytest.mark.usefixtures("sealed")
+def test_an_untouched_ledger_verifies(engine: Engine) -> None:
+    with reading(engine) as session:
+        found = verify_ledger(session)
+    assert (found.verified, found.batches, found.unsealed, found.problems) == (True, 1, 0, ())
+    assert [check.name for check in found.checks] == ["batches", "roots", "leaves", "rows"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        ("UPDATE attempt SET p_t = 0.99 WHERE tier = 0", "the row was altered"),
+        ("UPDATE label SET correct = 0", "label"),
+        ("UPDATE ledger_leaf SET payload = '{}'", "was altered"),
+        ("UPDATE ledger_batch SET leaves = 5", "sealed over 5"),
+        ("DELETE FROM label", "not in its table"),
+    ],
+)
+@pytest.mark.usefixtures("sealed")
+def test_whoever_changes_something_is_found_out(engine: Engine, statement: str, problem: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(statement))
+    with reading(engine) as session:
+        found = verify_ledger(session)
+    assert not found.verified
+    assert any(problem in str(one) for one in found.problems), found.problems
+
+
+def test_a_decision_is_explained_and_proven_to_an_outsider(engine: Engine, sealed: list[Decision]) -> None:
+    with reading(engine) as session:
+        told = explain(session, find_decision(session, "q0", None))
+        (proof,) = proofs(session, str(sealed[0].id))
+    assert told.decision.id == sealed[0].id
+    assert [label.correct for label in told.labels] == [1.0]
+    assert [place.proven for place in told.ledger] == [True]
+    assert proof.batch is not None
+    steps = [merkle.Step(sibling=bytes.fromhex(sibling), left=side == "left") for side, sibling in proof.path]
+    assert merkle.verify(bytes.fromhex(proof.leaf.hash), steps, bytes.fromhex(proof.batch.root))
+    other = merkle.leaf_hash(b"salt", b"another payload")
+    assert not merkle.verify(other, steps, bytes.fromhex(proof.batch.root))
+
+
+@pytest.mark.usefixtures("sealed")
+def test_an_unknown_decision_is_said_to_be_unknown(engine: Engine) -> None:
+    with reading(engine) as session, pytest.raises(InputInvalid, match="no decision has this id"):
+        find_decision(session, "nobody", None)
+
+
+def served_by(bundle: Bundle, decision: Decision, hidden: np.ndarray) -> Decision:  # type: ignore[type-arg]
+    models = bundle.tiers[0]
+    assert models is not None
+    signals = models.signals(p_t=0.9, hidden=hidden, tokens_in=100, slice=decision.slice)
+    small, large = decision.attempts
+    ruled = replace(small, signals=signals, verdict=decide(bundle.document.policy, signals))
+    return replace(decision, bundle=bundle.id, attempts=(ruled, large))
+
+
+def test_a_replay_from_the_vector_agrees_and_a_changed_vector_does_not(
+    bundle: Bundle, decision: Callable[..., Decision]
+) -> None:
+    hidden = np.array([-1.0, 0.2, 0.3, 0.4], dtype=np.float16)
+    made = served_by(bundle, decision(), hidden)
+    same = replay(made, bundle, {0: hidden})
+    assert same.matches and (same.attempts, same.vectors) == (1, 1)
+    changed = replay(made, bundle, {0: hidden + np.float16(4.0)})
+    assert {mismatch.what for mismatch in changed.mismatches} >= {"p_ik", "action"}
+
+
+def test_a_changed_signal_no_longer_leads_to_the_stored_verdict(
+    bundle: Bundle, decision: Callable[..., Decision]
+) -> None:
+    made = served_by(bundle, decision(), np.array([-1.0, 0, 0, 0], dtype=np.float16))
+    small, large = made.attempts
+    forged = replace(made, attempts=(replace(small, signals=Signals(p_t=0.9, p_ik=0.99)), large))
+    assert [mismatch.what for mismatch in replay(forged, bundle, {}).mismatches] == ["verdict"]

@@ -1,0 +1,92 @@
+"""A decision whose P(T) was of another kind replays to the same verdict, from its signals and from
+its vector.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from knowgate import Assignment, Bundle, Cascade, Decision, Mode, PTKind, Reason
+from knowgate._bundles.pair import Pair
+from services.audit.replay import replay
+from services.jobs.train import _told
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+class Kept:
+    """A decision log in memory."""
+
+    def __init__(self) -> None:
+        self.rows: list[Decision] = []
+
+    def append(self, decision: Decision, vectors: Sequence[Any] = ()) -> None:
+        self.rows.append(decision)
+
+
+def served(bundle: Bundle, *, kind: PTKind | None, foreign: bool) -> Decision:
+    kept = Kept()
+    assignment = Assignment(
+        cascade="trivia",
+        generation=1,
+        mode=Mode.ACTIVE,
+        champion=bundle.id,
+        exploration_rate=0.1,
+        issued_at=NOW,
+        valid_until=NOW + timedelta(days=1),
+    )
+    cascade = Cascade(
+        "trivia",
+        Pair(assignment=assignment, champion=bundle),
+        hash_key=b"a hash key for tests",
+        clock=lambda: NOW,
+        spool=kept,
+    )
+    tier = bundle.document.tiers[0]
+    assert tier is not None
+    fingerprint = replace(tier.fingerprint, layer=7) if foreign else tier.fingerprint
+    with cascade.open() as query:
+        ruling = query.attempt(p_t=0.99, p_t_kind=kind, hidden=HIDDEN, fingerprint=fingerprint, tokens_in=5, answer="a")
+        if not ruling.retained:
+            query.attempt(p_t=0.9, answer="b")
+    return kept.rows[0]
+
+
+HIDDEN = np.array([2.0, 0, 0, 0], dtype=np.float16)
+
+
+@pytest.mark.parametrize("foreign", [False, True], ids=["own state", "foreign state"])
+@pytest.mark.parametrize("kind", [None, PTKind.FIRST_TOKEN, PTKind.MEAN])
+def test_whatever_kind_it_was(bundle: Bundle, kind: PTKind | None, foreign: bool) -> None:
+    decision = served(bundle, kind=kind, foreign=foreign)
+    first = decision.attempts[0]
+    assert (first.fault is Reason.P_T_KIND_MISMATCH) == (kind is PTKind.MEAN)
+    result = replay(decision, bundle, {0: HIDDEN})
+    assert result.mismatches == ()
+    assert (result.attempts, result.vectors) == (1, 0 if foreign else 1)
+
+
+def test_a_kind_that_was_changed_by_hand_is_found(bundle: Bundle) -> None:
+    decision = served(bundle, kind=PTKind.MEAN, foreign=False)
+    first, *others = decision.attempts
+    altered = replace(decision, attempts=(replace(first, fault=None), *others))
+    assert [one.what for one in replay(altered, bundle, {}).mismatches] == ["verdict"]
+
+
+def test_what_a_training_run_tells_in_one_line() -> None:
+    gain = {"tier": 0, "signal": "score", "at_share": 0.4}
+    gain |= {"auroc": 0.031, "auroc_low": 0.01, "auroc_high": 0.052}
+    gain |= {"accuracy": 0.02, "accuracy_low": -0.001, "accuracy_high": 0.04}
+    certificate = {"retained_share": 0.4, "drop_upper_bound": 0.018, "n": 900, "attempt": 1, "gains": [gain]}
+    outcome = {"status": "certified", "bundle": "ab" * 32, "certificate": certificate, "rows": {}}
+    told = _told(outcome)
+    assert "tier 0 score over P(T): AUROC +0.031 [+0.010, +0.052]" in told
+    assert "accuracy of 40% retained +0.020 [-0.001, +0.040]" in told
+    outcome |= {"status": "infeasible", "rows": {"p_t_of_another_kind": 12}}
+    assert _told(outcome).endswith("12 decisions left out, their P(T) is of another kind")
+    nothing = {"status": "no_data", "rows": {"window": 0, "p_t_of_another_kind": 12}}
+    assert _told(nothing) == "no_data, 0 mature decisions; 12 decisions left out, their P(T) is of another kind"

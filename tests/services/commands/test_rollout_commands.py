@@ -1,0 +1,157 @@
+"""`knowgate promote`, `rollback`, `cascade stop`, `cascade resume`: what a person may move, told
+and recorded.
+"""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+from typer.testing import CliRunner, Result
+
+from services.clock import SystemClock
+from services.command_line import app, exit_code_of
+from services.promotion import rollout
+from services.promotion.rollout_state import Why
+from services.settings import operator, read_settings
+from store.engine import transaction
+from store.releases.promotions import Outcome
+from tests.services.deployment_of_jobs import Deployment, comparison_with
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command in a deployment of this test's own; `code` is how it is to end."""
+    monkeypatch.setenv("KNOWGATE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("KNOWGATE_DATABASE_URL", database_url)
+    monkeypatch.setenv("KNOWGATE_HASH_KEY", "a hash key for tests")
+    monkeypatch.setenv("KNOWGATE_OPERATOR", "ada")
+
+    def start(*arguments: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(app, arguments)
+        found: int | None = result.exit_code
+        if isinstance(result.exception, Exception) and not isinstance(result.exception, SystemExit):
+            found = exit_code_of(result.exception)
+            assert found is not None, result.exception
+        assert found == code, (result.output, result.exception)
+        return result
+
+    return start
+
+
+@pytest.fixture
+def world(engine: Engine, tmp_path: Path) -> Deployment:
+    """Two bundles put in force an hour ago, one after the other; the second decides."""
+    made = Deployment(engine, read_settings({"KNOWGATE_DATA_DIR": str(tmp_path / "data")}))
+    made.clock.set(SystemClock().now() - timedelta(hours=3))
+    for name in ("first", "second"):
+        made.later()
+        bundle = made.certified(name, since=made.now)
+        with transaction(engine) as session:
+            rollout.promote(session, made.in_force, bundle, made.settings, Why(reason=name), now=made.now)
+    return made
+
+
+def test_a_rollback_says_what_decides_now_and_who_did_it(run: Run, world: Deployment) -> None:
+    second, first = world.in_force.champion, world.history[0].bundle
+    told = run("rollback", "--cascade", "quiz", "--reason", "slow").stdout
+    assert told == f"quiz, generation 4: bundle {first[:12]} decides; before: bundle {second[:12]} decides\n"
+    record = world.history[-1]
+    assert (record.outcome, record.reason, record.decided_by) == (Outcome.ROLLED_BACK, "slow", "ada")
+    assert "no bundle is in force" in run("rollback", "--cascade", "quiz", "--reason", "slower").stdout
+    run("rollback", "--cascade", "quiz", "--reason", "slowest", code=3)
+    run("rollback", "--cascade", "unheard-of", "--reason", "x", code=2)
+
+
+def test_a_rollback_onto_a_condemned_bundle_ends_with_3_and_names_both_ways_on(run: Run, world: Deployment) -> None:
+    second, first = str(world.in_force.champion), str(world.history[0].bundle)
+    world.ring()
+    world.later(0.1)
+    world.tick()
+    world.later(0.1)
+    third = world.certified("third", since=world.now)
+    world.tick()
+    assert world.in_force.champion == third
+    refused = run("rollback", "--cascade", "quiz", "--reason", "slow", code=3)
+    for part in (second[:12], "risk alarm", f"`--past-condemned` puts {first[:12]} in force", "--despite-alarm"):
+        assert part in str(refused.exception)
+    run("rollback", "--cascade", "quiz", "--reason", "slow", "--to", second, code=3)
+    run("rollback", "--cascade", "quiz", "--reason", "x", "--despite-alarm", "y", code=2)
+    run("rollback", "--cascade", "quiz", "--reason", "x", "--to", second, "--past-condemned", code=2)
+    assert world.in_force.champion == third
+    ways = ("--to", second[:10], "--despite-alarm", "labels were wrong")
+    assert f"bundle {second[:12]} decides" in run("rollback", "--cascade", "quiz", "--reason", "slow", *ways).stdout
+    assert world.history[-1].reason == "slow; despite alarm: labels were wrong"
+
+
+def test_past_the_condemned_the_newest_that_is_not_comes_into_force(run: Run, world: Deployment) -> None:
+    first = world.history[0].bundle
+    world.ring()
+    world.later(0.1)
+    world.tick()
+    world.later(0.1)
+    world.certified("third", since=world.now)
+    world.tick()
+    told = run("rollback", "--cascade", "quiz", "--reason", "slow", "--past-condemned", "--json").stdout
+    assert json.loads(told)["champion"] == first
+
+
+def test_a_person_puts_a_refused_bundle_in_force_by_name_and_reason(run: Run, world: Deployment) -> None:
+    world.later(0.1)
+    frugal = world.certified("frugal", comparison=comparison_with(str(world.in_force.champion), savings_gain=-0.2))
+    refused = run("promote", frugal[:12], code=3)
+    assert "give away 20.0%" in str(refused.exception)
+    again = run("promote", frugal[:12], code=3)
+    assert "`--reason` puts it in force unjudged" in str(again.exception)
+    told = run("promote", frugal[:12], "--reason", "known to be good", "--by", "grace").stdout
+    assert f"bundle {frugal[:12]} decides" in told
+    record = world.history[-1]
+    assert (record.outcome, record.reason, record.decided_by) == (Outcome.PROMOTED, "known to be good", "grace")
+    assert json.loads(record.check)["ground"] == "gives_savings_away", "what the check says is kept beside it"
+    run("promote", frugal[:12], "--reason", "again", code=3)
+    run("promote", frugal[:12], "--despite-alarm", "x", code=2)
+
+
+def test_a_person_stops_and_resumes(run: Run, world: Deployment) -> None:
+    champion = str(world.in_force.champion)
+    told = run("cascade", "stop", "quiz", "--reason", "a scandal").stdout
+    assert f"bundle {champion[:12]} is stopped, every query goes to the last tier" in told
+    assert (world.state, world.history[-1].decided_by) == ("stopped", "ada")
+    run("cascade", "stop", "quiz", "--reason", "again", code=3)
+    assert f"bundle {champion[:12]} decides" in run("cascade", "resume", "quiz", "--reason", "over").stdout
+    run("cascade", "resume", "quiz", "--reason", "again", code=3)
+    run("cascade", "stop", "unheard-of", "--reason", "x", code=2)
+
+
+def test_what_a_risk_alarm_stopped_is_resumed_on_purpose_only(run: Run, world: Deployment) -> None:
+    champion = str(world.in_force.champion)
+    world.ring("half of it is wrong")
+    refused = run("cascade", "resume", "quiz", "--reason", "quick", code=3)
+    assert champion[:12] in str(refused.exception) and "half of it is wrong" in str(refused.exception)
+    run("cascade", "resume", "quiz", "--reason", "quick", "--despite-alarm", "labels were wrong")
+    assert (world.state, world.in_force.champion) == ("active", champion)
+
+
+def test_without_a_name_it_is_the_user_who_runs_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "grace")
+    assert operator(read_settings({})) == "grace"
+    assert operator(read_settings({"KNOWGATE_OPERATOR": "ada"})) == "ada"
+
+
+@pytest.mark.parametrize("said", ["", "  ", "half a \ud800 pair"])
+def test_a_move_without_a_word_is_none(run: Run, world: Deployment, said: str) -> None:
+    first, before = str(world.history[0].bundle), world.in_force
+    for command in (
+        ("rollback", "--cascade", "quiz", "--reason", said),
+        ("rollback", "--cascade", "quiz", "--reason", "x", "--to", first, "--despite-alarm", said),
+        ("promote", first, "--reason", said),
+        ("promote", first, "--reason", "x", "--by", said),
+        ("cascade", "stop", "quiz", "--reason", said),
+        ("cascade", "resume", "quiz", "--reason", said),
+    ):
+        assert "say it in words" in str(run(*command, code=2).exception)
+    assert world.in_force == before

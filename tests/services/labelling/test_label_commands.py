@@ -1,0 +1,511 @@
+"""Labels on the command line: graded, drawn within a budget, counted by age, and read
+in every way.
+"""
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine
+from typer.testing import CliRunner
+
+from knowgate._deciding.privacy import Purpose, SecretKey
+from knowgate._records.ids import new_decision_id
+from knowgate._records.records import Attempt, Decision, Label, LabelSource, Role, Signals
+from knowgate._wire.shown import shown_url
+from knowgate.policy import Policy, PolicyKind, decide
+from knowgate.spec import CascadeSpec, Privacy
+from services.command_line import app, exit_code_of
+from services.declaration.cascade_file import parse_cascade
+from services.labelling.aim import Aim
+from services.labelling.judge import verdict_of
+from services.labelling.queue import label_queue, worth
+from store.engine import reading, transaction
+from store.ledger.erasure import erase_decision
+from store.releases.cascades import apply_cascade
+from store.traffic.decisions import add_decisions
+from store.traffic.graders import graders
+from store.traffic.labels import add_labels
+
+KEY = "a hash key for tests"
+NOW = datetime.now(UTC).replace(microsecond=0)
+START = NOW - timedelta(days=10)
+POLICY = Policy.of(PolicyKind.P_T, ({"p_t": 0.6},))
+CASCADE = """
+name = "trivia"
+privacy = "full"
+exploration_rate = 0.2
+[horizons]
+gold = "2d"
+[[tiers]]
+name = "small"
+model = "tiny"
+parameters = 1e9
+[[tiers]]
+name = "large"
+model = "huge"
+parameters = 10e9
+"""
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def spec() -> CascadeSpec:
+    return parse_cascade(CASCADE)
+
+
+@pytest.fixture
+def run(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("KNOWGATE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("KNOWGATE_DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("KNOWGATE_HASH_KEY", KEY)
+    monkeypatch.setenv("KNOWGATE_JUDGE_API_KEY", "sk-test")
+
+    def start(*arguments: str, code: int = 0) -> Any:
+        command = ["labels", arguments[0], "--cascade", "trivia", *arguments[1:]]
+        result = CliRunner().invoke(app, [*command, "--json"])
+        found: int | None = result.exit_code
+        if isinstance(result.exception, Exception) and not isinstance(result.exception, SystemExit):
+            found = exit_code_of(result.exception)
+        assert found == code, (result.output, result.exception)
+        if code == 0:
+            return json.loads(result.stdout)
+        return result.output if isinstance(result.exception, SystemExit) else str(result.exception)
+
+    return start
+
+
+@pytest.fixture
+def engine(sqlite_url: str) -> Iterator[Engine]:
+    from store.engine import open_engine
+
+    opened = open_engine(sqlite_url)
+    yield opened
+    opened.dispose()
+
+
+def decided(row: int, p_t: float, *, explored: bool, answers: tuple[str, str], rate: float = 0.2) -> Decision:
+    """The small tier is asked, and the large one where it must be or is explored."""
+    at = START + timedelta(minutes=10 * row)
+    signals = Signals(p_t=p_t)
+    verdict = decide(POLICY, signals)
+    small = Attempt(
+        tier=0,
+        role=Role.SERVED if verdict.retained else Role.SUPERSEDED,
+        model="tiny",
+        signals=signals,
+        verdict=verdict,
+        answer=answers[0],
+        run_propensity=1.0,
+    )
+    large = Attempt(
+        tier=1,
+        role=Role.EXPLORATION if verdict.retained else Role.SERVED,
+        model="huge",
+        answer=answers[1],
+        run_propensity=rate if verdict.retained else 1.0,
+    )
+    ran = (small, large) if explored or not verdict.retained else (small,)
+    return Decision(
+        id=new_decision_id(at),
+        cascade="trivia",
+        occurred_at=at,
+        external_id=f"q{row}",
+        prompt=f"question {row}?",
+        attempts=ran,
+        exploration_rate=rate,
+    )
+
+
+@pytest.fixture
+def traffic(engine: Engine, spec: CascadeSpec) -> tuple[Decision, ...]:
+    """400 questions whose right answer is "yes"; the small tier is right with probability p_t, the
+    large one always.
+    """
+    draw, made = np.random.default_rng(5), []
+    for row in range(400):
+        p_t = float(draw.uniform(0.3, 1.0))
+        small = "yes" if draw.random() < p_t else "no"
+        made.append(decided(row, p_t, explored=bool(draw.random() < 0.2), answers=(small, "Yes.")))
+    with transaction(engine) as session:
+        apply_cascade(session, spec, now=START)
+        add_decisions(session, made, received_at=NOW)
+    return tuple(made)
+
+
+def gold_label(decision: Decision, *, label_propensity: float) -> Label:
+    """What a person says of the answer that was served."""
+    return Label(
+        cascade="trivia",
+        source=LabelSource.GOLD,
+        correct=float(str(decision.served.answer).casefold().startswith("yes")),
+        labelled_at=NOW - timedelta(hours=1),
+        decision_id=decision.id,
+        tier=decision.served.tier,
+        label_propensity=label_propensity,
+    )
+
+
+def gold_file(folder: Path, rows: range) -> Path:
+    path = folder / "gold.csv"
+    path.write_text("external_id,answer\n" + "".join(f"q{row},YES\n" for row in rows))
+    return path
+
+
+def test_answers_are_graded_by_exact_match_once(run: Run, traffic: tuple[Decision, ...], tmp_path: Path) -> None:
+    path = gold_file(tmp_path, range(400))
+    done = run("grade", "--gold", str(path))
+    answers = [attempt.answer for decision in traffic for attempt in decision.attempts]
+    assert done["stored"] == done["candidates"] == len(answers)
+    assert done["right"] == sum(answer in ("yes", "Yes.") for answer in answers)
+    assert (done["source"], done["label_propensity"], done["not_told"]) == ("gold", 1.0, 0)
+    assert done["without_answer"] == 0
+    assert run("grade", "--gold", str(path))["candidates"] == 0
+
+
+def test_a_file_that_knows_some_queries_only_gives_labels_of_unknown_propensity(
+    run: Run, traffic: tuple[Decision, ...], tmp_path: Path
+) -> None:
+    done = run("grade", "--gold", str(gold_file(tmp_path, range(100))), "--tier", "0")
+    assert (done["stored"], done["not_told"], done["label_propensity"]) == (100, 300, None)
+    rows = {row["method"]: row for row in run("estimate")["estimates"] if row["figure"] == "accuracy_cascade"}
+    assert "unknown propensity" in rows["self_normalised"]["not_identified"]
+    assert rows["naive"]["value"] is not None
+
+
+def test_hashed_answers_are_graded_by_their_hashes(run: Run, engine: Engine, spec: CascadeSpec, tmp_path: Path) -> None:
+    key = SecretKey(KEY.encode())
+    hashed = tuple(key.text_hash(Purpose.ANSWER, text) for text in ("YES", "no"))
+    with transaction(engine) as session:
+        apply_cascade(session, replace(spec, privacy=Privacy.HASH), now=START)
+        add_decisions(session, [decided(0, 0.4, explored=False, answers=(hashed[1], hashed[0]))], received_at=NOW)
+    done = run("grade", "--gold", str(gold_file(tmp_path, range(1))))
+    assert (done["stored"], done["right"]) == (2, 1)
+    run("grade", "--endpoint", "http://127.0.0.1:9/v1", "--model", "m", code=3)  # a judge reads texts
+
+
+class JudgeServer(ThreadingHTTPServer):
+    """A chat endpoint on loopback, which finds "no" wrong and errs on every tenth question."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answering)
+        self.asked: list[dict[str, Any]] = []
+        self.keys: set[str | None] = set()
+        self.fails_with: int | None = None
+        self.reply: str | None = None
+        self.raw: bytes | None = None
+
+
+class _Answering(BaseHTTPRequestHandler):
+    server: JudgeServer
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append(body)
+        self.server.keys.add(self.headers.get("Authorization"))
+        content = body["messages"][0]["content"]
+        right = "answer:\nno" not in content
+        if "0?" in content:
+            right = not right
+        reply = self.server.reply or ("Verdict: **Right**" if right else "WRONG.")
+        answer = json.dumps({"choices": [{"message": {"content": reply}}]}).encode()
+        failed = self.server.fails_with
+        self.send_response(failed or (200 if self.path == "/v1/chat/completions" else 404))
+        self.end_headers()
+        self.wfile.write(b"busy" if failed else self.server.raw or answer)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def judge() -> Iterator[JudgeServer]:
+    with JudgeServer() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def at(judge: JudgeServer) -> tuple[str, ...]:
+    return ("--endpoint", f"http://127.0.0.1:{judge.server_address[1]}/v1", "--model", "judge-1")
+
+
+def test_a_judge_labels_under_its_own_name(run: Run, traffic: tuple[Decision, ...], judge: JudgeServer) -> None:
+    done = run("grade", *at(judge), "--tier", "0")
+    assert (done["source"], done["stored"], done["label_propensity"]) == ("judge", 400, 1.0)
+    assert judge.keys == {"Bearer sk-test"}
+    assert {(body["model"], body["temperature"]) for body in judge.asked} == {("judge-1", 0)}
+    assert "question 3?" in judge.asked[3]["messages"][0]["content"]
+
+
+def test_a_reply_without_a_verdict_is_no_label(run: Run, traffic: tuple[Decision, ...], judge: JudgeServer) -> None:
+    judge.reply = "I cannot say."
+    assert run("grade", *at(judge), "--tier", "1")["stored"] == 0
+    assert [verdict_of(text) for text in ("right", "No, wrong", "Incorrect.", "")] == [1.0, 0.0, 0.0, None]
+
+
+def test_a_judge_that_fails_is_told(run: Run, traffic: tuple[Decision, ...], judge: JudgeServer) -> None:
+    judge.fails_with = 401
+    assert "answered 401: busy" in run("grade", *at(judge), code=1)
+    assert len(judge.asked) == 1
+    judge.fails_with = 503
+    run("grade", *at(judge), code=1)
+    assert len(judge.asked) == 4  # tried again where trying helps
+    run("grade", "--endpoint", "nowhere", "--model", "m", code=2)
+    run("grade", code=2)
+
+
+def test_a_judge_is_corrected_by_a_gold_subsample(
+    run: Run, engine: Engine, traffic: tuple[Decision, ...], judge: JudgeServer
+) -> None:
+    for tier in ("0", "1"):
+        run("grade", *at(judge), "--tier", tier)
+    draw = np.random.default_rng(8)
+    gold = [gold_label(decision, label_propensity=0.3) for decision in traffic if draw.random() < 0.3]
+    with transaction(engine) as session:
+        add_labels(session, gold, received_at=NOW)
+    truth = np.mean([str(decision.served.answer).casefold().startswith("yes") for decision in traffic])
+    said = run("estimate")
+    rows = {row["method"]: row for row in said["estimates"] if row["figure"] == "accuracy_cascade"}
+    powered = rows["prediction_powered"]
+    assert powered["low"] < truth < powered["high"]
+    assert powered["high"] - powered["low"] < rows["self_normalised"]["high"] - rows["self_normalised"]["low"]
+    assert powered["known"] == len(gold) == rows["naive"]["known"]
+    assert said["judge"]["compared"] == len(gold)
+    assert said["judge"]["right_called_wrong"]["value"] == pytest.approx(0.1, abs=0.09)
+    by_rates = rows["error_rates"]
+    assert by_rates["low"] < truth < by_rates["high"] and by_rates["known"] == len(gold)
+    again = run("grade", *at(judge))
+    assert again["candidates"] == 0
+    assert again["grader"].startswith("judge-1@")
+    assert again["error"]["right"] + again["error"]["wrong"] == len(gold)  # measured once gold labels are there
+    with reading(engine) as session:
+        (kept,) = graders(session, "trivia", as_of=datetime.now(UTC))
+    assert kept.name == again["grader"] and kept.error is not None  # a measurement that is shown is kept
+    counts = ("wrong", "wrong_called_right", "right", "right_called_wrong")
+    assert [getattr(kept.error, name) for name in counts] == [again["error"][name] for name in counts]
+    open_rows = run("queue", "--rate", "1", "--aim", "accuracy")["answers"]
+    labelled = {str(label.decision_id) for label in gold}
+    asked = {row["decision_id"] for row in open_rows}
+    assert asked - labelled  # what only a judge has labelled still waits for a trusted label
+    assert run("waiting")["waiting"] == []
+    assert rows["clipped at 20"]["bias_low"] == 0.0  # no weight is above 1 / .3
+    assert rows["doubly_robust"]["not_identified"].startswith("no calibrated score")
+
+
+def erase(engine: Engine, traffic: tuple[Decision, ...]) -> None:
+    with transaction(engine) as session:
+        for decision in traffic:
+            erase_decision(session, decision.id, now=NOW)
+
+
+def test_erased_decisions_are_no_candidates_and_spoil_no_figure(
+    run: Run, engine: Engine, traffic: tuple[Decision, ...], judge: JudgeServer, tmp_path: Path
+) -> None:
+    erase(engine, traffic[::4])
+    left = [decision for row, decision in enumerate(traffic) if row % 4]
+    for grader in (("--gold", str(gold_file(tmp_path, range(400)))), at(judge)):
+        done = run("grade", *grader)
+        assert done["candidates"] == done["stored"] == sum(len(decision.attempts) for decision in left)
+        assert (done["without_answer"], done["label_propensity"]) == (0, 1.0)
+    truth = np.mean([str(decision.served.answer).casefold().startswith("yes") for decision in left])
+    rows = {row["method"]: row for row in run("estimate")["estimates"] if row["figure"] == "accuracy_cascade"}
+    for method in ("naive", "inverse_propensity", "self_normalised", "prediction_powered"):
+        assert rows[method]["not_identified"] is None
+        assert rows[method]["value"] == pytest.approx(truth)
+        assert (rows[method]["decisions"], rows[method]["erased"]) == (300, 100)
+
+
+def test_an_erasure_moves_no_figure_of_what_was_labelled_before(
+    run: Run, engine: Engine, traffic: tuple[Decision, ...], judge: JudgeServer, tmp_path: Path
+) -> None:
+    for grader in (("--gold", str(gold_file(tmp_path, range(400)))), at(judge)):
+        run("grade", *grader)
+    before = run("estimate")["estimates"]
+    erase(engine, traffic[::4])
+    assert run("estimate")["estimates"] == before
+
+
+def test_a_judge_needs_no_label_of_what_was_erased(
+    run: Run, engine: Engine, traffic: tuple[Decision, ...], judge: JudgeServer
+) -> None:
+    """Gold labels were drawn by coin before the erasure, and the judge came after it."""
+    gold = [gold_label(decision, label_propensity=0.5) for decision in traffic[::2]]
+    with transaction(engine) as session:
+        add_labels(session, gold, received_at=NOW)
+    erase(engine, traffic[::4])
+    run("grade", *at(judge))
+    rows = {row["method"]: row for row in run("estimate")["estimates"] if row["figure"] == "accuracy_cascade"}
+    powered, normalised = rows["prediction_powered"], rows["self_normalised"]
+    assert powered["not_identified"] is None
+    assert (powered["decisions"], powered["erased"], powered["known"]) == (300, 100, 100)
+    assert (normalised["decisions"], normalised["erased"], normalised["known"]) == (400, 0, 200)
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://h:abc/v1", "HTTP://h", "http://", "http://...", "http://a b"])
+def test_a_judge_at_no_address_is_refused_before_it_is_asked(run: Run, url: str) -> None:
+    assert run("grade", "--endpoint", url, "--model", "m", code=2) == (
+        f"--endpoint is {shown_url(url)!r}: an http:// or https:// address is expected, e.g. http://host:8000/v1"
+    )
+    told = run("grade", "--endpoint", "http://h/v1?key=hunter2", "--model", "m", code=2)
+    assert "hunter2" not in told and "KNOWGATE_JUDGE_API_KEY" in told
+    told = run("grade", "--endpoint", "http://user:hunter2@h/v1", "--model", "m", code=2)
+    assert "KNOWGATE_JUDGE_API_KEY" in told and "hunter2" not in told
+
+
+def test_a_judge_that_nests_beyond_reading_gives_no_verdict(
+    run: Run, traffic: tuple[Decision, ...], judge: JudgeServer
+) -> None:
+    judge.raw = b"[" * 100_000
+    day = (START + timedelta(hours=1)).isoformat(timespec="seconds")
+    done = run("grade", *at(judge), "--end", day, "--tier", "0")
+    assert (done["candidates"], done["stored"], done["not_told"]) == (6, 0, 6)
+
+
+def test_a_judges_rates_are_printed_for_people(
+    run: Run, traffic: tuple[Decision, ...], judge: JudgeServer, tmp_path: Path
+) -> None:
+    for grader in (("--gold", str(gold_file(tmp_path, range(400)))), at(judge)):
+        run("grade", *grader)
+    printed = CliRunner().invoke(app, ["labels", "estimate", "--cascade", "trivia"]).stdout
+    assert re.search(r"\b0\.\d+ \(0\.\d+ to 0\.\d+\) +0\.\d+ \(0\.\d+ to 0\.\d+\) +400", printed)
+    assert "{" not in printed
+
+
+def test_the_weighted_drop_is_right_where_the_naive_one_is_not(
+    run: Run, engine: Engine, traffic: tuple[Decision, ...]
+) -> None:
+    """Explored rows are labelled half as often as escalated ones, and a retained answer is explored
+    1 time in 5.
+    """
+    draw, labels = np.random.default_rng(9), []
+    for decision in traffic:
+        chance = 0.5 if decision.served.tier == 0 else 1.0
+        if draw.random() >= chance:
+            continue
+        labels += [
+            Label(
+                cascade="trivia",
+                source=LabelSource.HUMAN,
+                correct=float(str(attempt.answer).casefold().startswith("yes")),
+                labelled_at=NOW - timedelta(hours=1),
+                decision_id=decision.id,
+                tier=attempt.tier,
+                label_propensity=chance,
+            )
+            for attempt in decision.attempts
+        ]
+    with transaction(engine) as session:
+        add_labels(session, labels, received_at=NOW)
+    truth = np.mean([decision.served.answer == "no" for decision in traffic])
+    rows = {row["method"]: row for row in run("estimate")["estimates"] if row["figure"] == "drop"}
+    assert rows["self_normalised"]["low"] < truth < rows["self_normalised"]["high"]
+    assert rows["naive"]["value"] < truth / 2
+    assert rows["clipped at 20"]["bias_low"] <= 0.0 <= rows["clipped at 20"]["bias_high"]
+    narrow = {row["method"]: row for row in run("estimate", "--largest-weight", "2")["estimates"]}
+    assert narrow["clipped at 2"]["bias_low"] < 0.0
+
+
+def test_an_immature_cohort_says_so(run: Run, traffic: tuple[Decision, ...]) -> None:
+    day = (START + timedelta(days=1)).isoformat(timespec="seconds")
+    assert run("estimate", "--end", day)["mature"] is True
+    assert run("estimate")["mature"] is False
+    assert run("estimate", "--end", day, "--as-of", (START + timedelta(days=2)).isoformat())["mature"] is False
+
+
+def test_delay_curves_know_how_long_each_answer_has_been_watched(run: Run, engine: Engine, spec: CascadeSpec) -> None:
+    """Half of the answers get a gold label after 30 hours; as of hour 66 most have not been watched
+    for so long.
+    """
+    as_of = START + timedelta(hours=66)
+    made = [decided(row, 0.9, explored=False, answers=("yes", "yes")) for row in range(396)]
+    with transaction(engine) as session:
+        apply_cascade(session, spec, now=START)
+        for decision in made:
+            add_decisions(session, [decision], received_at=decision.occurred_at)
+        for decision in made[::2]:
+            when = decision.occurred_at + timedelta(hours=30)
+            label = Label(
+                cascade="trivia", source=LabelSource.GOLD, correct=1.0, labelled_at=when, decision_id=decision.id
+            )
+            add_labels(session, [label], received_at=when)
+    said = run("delays", "--end", as_of.isoformat(), "--as-of", as_of.isoformat())["delays"]
+    points = {row["age"]: row for row in said}
+    assert {row["source"] for row in said} == {"gold"}
+    assert points["1d"]["share"] == 0.0
+    assert points["2d"]["share"] == pytest.approx(0.5, abs=0.02)  # of all labels, a quarter are in
+    assert points["2d"]["horizon"] and points["2d"]["awaited"] and points["2d"]["of_horizon"] == 1.0
+    assert points["2d"]["low"] < points["2d"]["share"] < points["2d"]["high"]
+    assert points["2d"]["watched"] < 396
+    assert points["7d"]["share"] is None  # nothing is so old
+
+
+def test_a_budget_is_spent_where_labels_tell_most(
+    run: Run, engine: Engine, spec: CascadeSpec, traffic: tuple[Decision, ...]
+) -> None:
+    rows = run("queue", "--budget", "60")["answers"]
+    chances = {row["decision_id"]: row["label_propensity"] for row in rows}
+    by_id = {str(decision.id): decision for decision in traffic}
+    assert 30 < len(chances) < 90
+    assert all(len(by_id[name].attempts) == 2 for name in chances)  # a lone answer says nothing of the drop
+    worths = {name: worth(by_id[name], spec, Aim.DROP) for name in chances}
+    open_ratios = [chances[name] / worths[name] for name in chances if chances[name] < 1.0]
+    assert open_ratios == pytest.approx([open_ratios[0]] * len(open_ratios))
+    lone = run("queue", "--budget", "60", "--aim", "accuracy")["answers"]
+    assert any(len(by_id[row["decision_id"]].attempts) == 1 for row in lone)
+
+
+def test_worth_grows_near_a_threshold_and_with_what_a_row_stands_for(spec: CascadeSpec) -> None:
+    near, far = (decided(0, p_t, explored=True, answers=("a", "b")) for p_t in (0.6, 0.9))
+    escalated = decided(0, 0.59, explored=True, answers=("a", "b"))
+    assert worth(near, spec, Aim.DROP) == pytest.approx(5.0)
+    assert worth(far, spec, Aim.DROP) == pytest.approx(1.25)
+    assert worth(escalated, spec, Aim.DROP) == pytest.approx(0.25 + 0.75 * 0.9)
+    assert worth(decided(0, 0.9, explored=False, answers=("a", "b")), spec, Aim.DROP) == 0.0
+
+
+def test_agreements_are_skipped_and_the_budgets_chances_are_the_coins(
+    engine: Engine, spec: CascadeSpec, traffic: tuple[Decision, ...]
+) -> None:
+    same = [decided(row, 0.4, explored=False, answers=("yes", "yes")) for row in range(5)]
+    with transaction(engine) as session:
+        add_decisions(session, same, received_at=NOW)
+    from knowgate._records.records import Window
+
+    window = Window(start=START - timedelta(days=1), end=NOW)
+    options: dict[str, Any] = {"as_of": NOW, "key": KEY.encode()}
+    counts = []
+    with reading(engine) as session:
+        for key in range(40):
+            options["key"] = f"another key {key:04}".encode()
+            rows = label_queue(session, "trivia", window, budget=50, **options)
+            assert not {row.decision_id for row in rows} & {decision.id for decision in same}
+            counts.append(len({row.decision_id for row in rows}))
+        everything = label_queue(session, "trivia", window, rate=1.0, agreements=True, **options)
+    assert {decision.id for decision in same} <= {row.decision_id for row in everything}
+    assert abs(np.mean(counts) - 50) < 5 * np.sqrt(50 / 40)
+
+
+def test_rate_or_budget_and_no_limit_on_a_budget(run: Run, traffic: tuple[Decision, ...]) -> None:
+    for drawn in ((), ("--rate", "0.5", "--budget", "5")):
+        assert "--rate" in run("queue", *drawn, code=2)
+    for drawn in (("--budget", "5"), ("--rate", "0.5")):
+        assert "No such option" in run("queue", *drawn, "--limit", "2", code=2)
+
+
+def test_a_queue_that_people_may_have_filled_in_is_not_overwritten(
+    run: Run, traffic: tuple[Decision, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "queue.csv"
+    out.write_text("filled in")
+    told = run("queue", "--rate", "0.5", "--out", str(out), code=2)
+    assert told.startswith(f"--out is {out}: that file is there")
+    assert out.read_text() == "filled in"

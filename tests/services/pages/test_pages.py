@@ -1,0 +1,307 @@
+"""The pages show what is stored, to those who may look, and work without a script."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+
+from knowgate import Bundle, Decision, Label, LabelSource, Window
+from services.clock import SimulatedClock
+from services.pages.charts import chart, nice_ticks, tell
+from services.pages.decision_page import story
+from services.settings import Auth, Settings
+from store.engine import transaction
+from store.releases import assignments, certifications, promotions
+from store.releases.cascades import cascade
+from store.releases.certifications import CertificationRecord
+from store.releases.promotions import Outcome, PromotionRecord
+from store.tokens import TokenRole, create_token
+from store.traffic.decisions import add_decisions
+from store.traffic.labels import add_labels
+from store.watching import alerts, figures
+from store.watching.alerts import AlertRecord
+from store.watching.figures import FigureRow
+
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+VOID = {"meta", "link", "input", "br", "hr", "img"}
+
+
+class Balanced(HTMLParser):
+    """Fails on a tag that is closed wrongly or not at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open[-1] == tag, f"</{tag}> in {self.open}"
+        self.open.pop()
+
+
+def page(client: TestClient, path: str, status: int = 200) -> str:
+    response = client.get(path)
+    assert response.status_code == status
+    parser = Balanced()
+    parser.feed(response.text)
+    assert not parser.open
+    assert "<script" not in response.text and "http://" not in response.text.replace("http://127.0.0.1", "")
+    return response.text
+
+
+def figure(name: str, day: int, value: float | None, *, mature: bool = True, slice: str | None = None) -> FigureRow:
+    start = NOW - timedelta(days=20 - day)
+    return FigureRow(
+        cascade="trivia",
+        window=Window(start=start, end=start + timedelta(days=1)),
+        name=name,
+        n=500,
+        mature=mature,
+        computed_at=NOW,
+        slice=slice,
+        value=value,
+        low=None if value is None else value - 0.02,
+        high=None if value is None else value + 0.02,
+        not_identified="no propensity is known" if value is None else None,
+    )
+
+
+@pytest.fixture
+def watched(engine: Engine, promoted: Bundle) -> Bundle:
+    """Twenty days of figures, an open alert, a promotion, a certificate and a runtime
+    that refused.
+    """
+    rows = [figure("savings_usd", day, 0.3 + 0.01 * day, mature=day < 15) for day in range(20)]
+    rows += [figure("drop", day, 0.01) for day in range(15)] + [figure("novel_figure", day, 7.0) for day in range(3)]
+    rows += [figure("accuracy_last", 14, None)]
+    rows += [figure("savings_usd", 14, 0.2, slice=name) for name in ("geography", "law <b>")]
+    window = Window(start=NOW - timedelta(days=20), end=NOW - timedelta(days=6))
+    with transaction(engine) as session:
+        figures.put_figures(session, rows)
+        alerts.open_alert(
+            session,
+            AlertRecord(cascade="trivia", rule="savings", cause="traffic moved to <law>", details="{}", opened_at=NOW),
+        )
+        promotions.add_promotion(
+            session,
+            PromotionRecord(
+                cascade="trivia",
+                bundle=promoted.id,
+                previous=None,
+                outcome=Outcome.PROMOTED,
+                reason="the first certified bundle",
+                check="{}",
+                generation=1,
+                decided_at=NOW - timedelta(days=3),
+            ),
+        )
+        certifications.add_certification(
+            session,
+            CertificationRecord(
+                cascade="trivia",
+                attempt=1,
+                window=window,
+                status="certified",
+                target_kind="max_accuracy_drop",
+                target_value=0.02,
+                delta_family=0.1,
+                delta_spent=0.06,
+                n=1200,
+                document="{}",
+                decided_at=NOW - timedelta(days=3),
+                bundle=promoted.id,
+            ),
+        )
+        assignments.add_acknowledgement(
+            session,
+            assignments.Acknowledgement(
+                cascade="trivia",
+                runtime="gateway-7",
+                generation=1,
+                bundle=promoted.id,
+                accepted=False,
+                detail="wrong signature",
+                at=NOW,
+            ),
+        )
+    return promoted
+
+
+def test_without_a_cascade_the_first_page_says_what_to_do(client: TestClient) -> None:
+    assert "knowgate cascade apply" in page(client, "/")
+
+
+def test_the_first_page_lists_cascades_with_what_is_in_force(client: TestClient, watched: Bundle) -> None:
+    text = page(client, "/")
+    assert "1 open alert" in text
+    assert watched.id[:10] in text
+    assert "44.0 %" in text  # the newest mature savings: 0.3 + 14 days
+    assert "<svg" in text
+
+
+def test_a_cascades_page_shows_figures_decisions_about_it_and_its_runtimes(client: TestClient, watched: Bundle) -> None:
+    text = page(client, "/cascades/trivia")
+    for told in (
+        "traffic moved to &lt;law&gt;",
+        "the first certified bundle",
+        "1200",
+        "wrong signature",
+        "Novel figure",
+        "geography",
+        "law &lt;b&gt;",
+        "p_ik ≥ 0.6000, p_t ≥ 0.8000",
+        "42.0 % to 46.0 %",
+    ):
+        assert told in text
+    assert text.count("<figure") == 2  # savings and drop; the figure that nobody named is in the table
+    assert "promotion 07 Mar 12:00" in text
+
+
+def test_a_cascade_without_anything_says_that_everything_escalates(client: TestClient, trivia: str) -> None:
+    text = page(client, f"/cascades/{trivia}")
+    assert "Nothing is assigned" in text and "large" in text
+    page(client, "/cascades/unheard-of", status=404)
+
+
+def test_a_decisions_page_says_why_it_went_where_it_went(
+    client: TestClient, engine: Engine, trivia: str, decision: Callable[..., Decision]
+) -> None:
+    sent = decision(cascade=trivia)
+    said = Label(cascade=trivia, source=LabelSource.GOLD, correct=0.0, labelled_at=NOW, decision_id=sent.id, tier=0)
+    with transaction(engine) as session:
+        add_decisions(session, [sent], received_at=NOW)
+        add_labels(session, [said], received_at=NOW)
+    text = page(client, f"/decisions/{sent.id}")
+    assert "The query went on to large: p_t was 0.5000, at least 0.9000 is needed." in text
+    assert "its answer was served" in text
+    assert "wrong" in text and "gold" in text
+    assert "not sealed yet" in text
+    page(client, "/decisions/nonsense", status=404)
+    page(client, f"/decisions/{sent.id}".replace("-7", "-4"), status=404)
+
+
+def test_a_decision_is_found_by_either_id(
+    client: TestClient, engine: Engine, trivia: str, decision: Callable[..., Decision]
+) -> None:
+    sent = decision(cascade=trivia)
+    with transaction(engine) as session:
+        add_decisions(session, [sent], received_at=NOW)
+    for name in ("q0", str(sent.id)):
+        response = client.get(f"/cascades/{trivia}/find", params={"id": name}, follow_redirects=False)
+        assert (response.status_code, response.headers["location"]) == (303, f"/decisions/{sent.id}")
+    page(client, f"/cascades/{trivia}/find?id=nobody", status=404)
+
+
+def test_every_way_a_decision_can_go_has_its_sentence(
+    engine: Engine, trivia: str, decision: Callable[..., Decision]
+) -> None:
+    from knowgate import Action, Reason, Role, Verdict
+
+    made = decision(cascade=trivia)
+    with transaction(engine) as session:
+        spec = cascade(session, trivia)
+    small, last = made.attempts
+
+    def told(action: Action, reason: Reason | None, **changes: object) -> str:
+        verdict = Verdict(action=action, reason=reason, **changes)  # type: ignore[arg-type]
+        return story(replace(small, verdict=verdict), made, spec)
+
+    assert "kept" in told(Action.RETAIN, None)
+    assert "fallback" in told(Action.RETAIN, None, fallback=True)
+    for reason in (Reason.NO_BUNDLE, Reason.EXPIRED, Reason.ESCALATE_ALL, Reason.MISSING_SIGNAL):
+        assert told(Action.ESCALATE, reason).startswith("The query went on to large: ")
+        assert "no reason" not in told(Action.ESCALATE, reason)
+    assert "25.0%" in story(replace(last, role=Role.EXPLORATION), made, spec)
+
+
+def test_pages_open_with_the_cookie_that_the_sign_in_page_sets(
+    serve: Callable[[Settings], TestClient], settings: Settings, engine: Engine, clock: SimulatedClock
+) -> None:
+    client = serve(settings.model_copy(update={"auth": Auth.ON}))
+    with transaction(engine) as session:
+        reader = create_token(session, "reader", TokenRole.READ, clock.now())
+        sender = create_token(session, "sender", TokenRole.INGEST, clock.now())
+    for path in ("/", "/cascades/trivia", "/decisions/x", "/cascades/trivia/find?id=x"):
+        response = client.get(path, follow_redirects=False)
+        assert (response.status_code, response.headers["location"]) == (303, "/sign-in")
+    for token in ("", "kg_wrong", sender):
+        assert client.post("/sign-in", data={"token": token}).status_code == 401
+    response = client.post("/sign-in", data={"token": reader}, follow_redirects=False)
+    assert response.status_code == 303
+    assert {"httponly", "samesite=strict"} <= set(re.split(r";\s*", response.headers["set-cookie"].lower()))
+    page(client, "/")
+    # The cookie opens pages alone: the API asks for the header.
+    assert client.get("/v1/cascades").status_code == 401
+    client.post("/sign-out")
+    assert client.get("/", follow_redirects=False).status_code == 303
+
+
+def test_pages_allow_no_script_and_no_foreign_content(client: TestClient) -> None:
+    policy = client.get("/").headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+    style = client.get("/style.css")
+    assert style.headers["content-type"].startswith("text/css")
+    assert client.get("/style.css", headers={"If-None-Match": style.headers["etag"]}).status_code == 304
+    assert "url(" not in style.text and "@import" not in style.text
+
+
+def test_the_reference_lists_every_address(client: TestClient) -> None:
+    text = page(client, "/docs")
+    for path in client.get("/openapi.json").json()["paths"]:
+        assert path in text
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.0, 1.0), (0.31, 0.33), (-0.02, 0.05), (5.0, 5.0), (0.0, 0.0), (1e-9, 2e-9), (0, 12345.0)]
+)
+def test_ticks_are_round_few_and_enclose_the_values(low: float, high: float) -> None:
+    ticks = nice_ticks(low, high)
+    assert ticks[0] <= low and ticks[-1] >= high
+    assert 2 <= len(ticks) <= 8
+    assert ticks == sorted(set(ticks))
+
+
+def test_a_window_without_a_value_leaves_a_gap() -> None:
+    rows = [figure("drop", day, None if day == 2 else 0.01) for day in range(5)]
+    drawn = chart("Drop", {"drop": rows})
+    assert drawn is not None
+    (series,) = drawn.series
+    assert len(series.lines) == 2 and len(series.points) == 4
+
+
+def test_what_is_not_mature_is_drawn_apart_and_gives_way_to_what_is() -> None:
+    rows = [figure("drop", day, 0.01, mature=day < 3) for day in range(5)]
+    rows.append(figure("drop", 1, 0.5, mature=False))
+    drawn = chart("Drop", {"drop": rows})
+    assert drawn is not None
+    (series,) = drawn.series
+    assert (len(series.lines), len(series.faint)) == (1, 1)
+    assert len(series.points) == 5 and not any("50.0 %" in point.told for point in series.points)
+
+
+def test_a_chart_of_nothing_is_none() -> None:
+    assert chart("Drop", {"drop": []}) is None
+    assert chart("Drop", {"drop": [figure("drop", 1, None)]}) is None
+
+
+def test_a_single_point_is_drawn_inside() -> None:
+    drawn = chart("Drop", {"drop": [figure("drop", 1, 0.0)]})
+    assert drawn is not None
+    (point,) = drawn.series[0].points
+    assert drawn.left <= point.x <= drawn.right and drawn.top <= point.y <= drawn.bottom
+
+
+def test_figures_are_told_as_people_read_them() -> None:
+    assert tell("savings_usd", -0.051) == "−5.1 %"
+    assert tell("queries", 12345.0) == "12,345"

@@ -1,0 +1,188 @@
+"""A job of a window takes effect once, whoever runs it and whoever dies."""
+
+from datetime import timedelta
+from threading import Barrier, Thread
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from store.engine import reading, transaction
+from store.errors import ClaimLost
+from store.jobs.job_runs import Claim, claim, fence, finish, heartbeat, job_runs, release, watermark
+from store.watching.alarm_states import alarm_state, put_alarm_state
+
+LEASE = timedelta(minutes=5)
+
+
+def take(session: Session, cast: Any, owner: str, minutes: float, job: str = "train") -> Claim | None:
+    return claim(session, job, "geo", cast.window(0, 60), owner=owner, lease=LEASE, now=cast.at(minutes))
+
+
+def test_a_window_is_claimed_by_one(session: Session, cast: Any) -> None:
+    first = take(session, cast, "a", 60)
+    assert first is not None
+    assert (first.owner, first.token, first.lease_until) == ("a", 1, cast.at(65))
+    assert take(session, cast, "b", 61) is None
+    assert take(session, cast, "b", 61, job="monitor") is not None
+
+
+def test_threads_that_claim_at_once_leave_one_winner(geo: Engine, cast: Any) -> None:
+    for window in range(5):
+        barrier = Barrier(4)
+        claims: list[Claim | None] = []
+
+        def compete(owner: str, window: int = window, barrier: Barrier = barrier, claims: Any = claims) -> None:
+            barrier.wait()
+            with transaction(geo) as session:
+                held = claim(
+                    session,
+                    "train",
+                    "geo",
+                    cast.window(window, window + 1),
+                    owner=owner,
+                    lease=LEASE,
+                    now=cast.at(window + 1),
+                )
+            claims.append(held)
+
+        threads = [Thread(target=compete, args=(f"worker-{index}",)) for index in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum(held is not None for held in claims) == 1
+    with reading(geo) as session:
+        assert len(job_runs(session, "geo")) == 5
+
+
+def test_a_lease_that_ran_out_is_taken_over_with_a_higher_token(session: Session, cast: Any) -> None:
+    first = take(session, cast, "a", 60)
+    second = take(session, cast, "b", 65)
+    assert first is not None
+    assert second is not None
+    assert (second.id, second.token) == (first.id, 2)
+    with pytest.raises(ClaimLost, match="token 1"):
+        fence(session, first)
+    with pytest.raises(ClaimLost):
+        heartbeat(session, first, lease=LEASE, now=cast.at(65))
+    with pytest.raises(ClaimLost):
+        finish(session, first, "done", now=cast.at(66))
+    fence(session, second)
+
+
+def test_a_heartbeat_keeps_the_claim(session: Session, cast: Any) -> None:
+    held = take(session, cast, "a", 60)
+    assert held is not None
+    renewed = heartbeat(session, held, lease=LEASE, now=cast.at(64))
+    assert renewed.lease_until == cast.at(69)
+    assert take(session, cast, "b", 66) is None
+
+
+def test_a_finished_window_is_never_claimed_again(session: Session, cast: Any) -> None:
+    held = take(session, cast, "a", 60)
+    assert held is not None
+    finish(session, held, "certified", now=cast.at(61))
+    assert take(session, cast, "b", 600) is None
+    with pytest.raises(ClaimLost):
+        fence(session, held)
+    (run,) = job_runs(session, "geo", job="train")
+    assert (run.outcome, run.finished_at) == ("certified", cast.at(61))
+
+
+@pytest.mark.parametrize("back", [60, 24 * 60, 0.2])
+def test_a_lease_of_a_clock_that_was_set_back_ends_after_its_own_length(
+    session: Session, cast: Any, back: float
+) -> None:
+    first = take(session, cast, "a", 60)
+    assert first is not None
+    now = 60 - back
+    assert take(session, cast, "b", now) is None, "its owner may be alive and renew it"
+    renewed = heartbeat(session, first, lease=LEASE, now=cast.at(now + 1))
+    assert renewed.lease_until == cast.at(now + 6)
+    assert take(session, cast, "b", now + 5.9) is None
+    second = take(session, cast, "b", now + 6)
+    assert second is not None and second.token == 2
+
+
+def test_a_retry_is_not_put_off_by_a_clock_that_was_set_back(session: Session, cast: Any) -> None:
+    held = take(session, cast, "a", 60)
+    assert held is not None
+    release(session, held, error="no luck", retry_at=cast.at(61))
+    assert take(session, cast, "b", 0) is None
+    assert take(session, cast, "b", 1) is not None
+
+
+def test_windows_of_a_later_clock_do_not_count_as_done(session: Session, cast: Any) -> None:
+    held = take(session, cast, "a", 60)
+    assert held is not None
+    finish(session, held, "certified", now=cast.at(60))
+    assert watermark(session, "train", "geo", until=cast.at(59)) is None
+    assert watermark(session, "train", "geo", until=cast.at(60)) == cast.at(60) == watermark(session, "train", "geo")
+
+
+def test_what_is_released_is_tried_again_at_its_time(session: Session, cast: Any) -> None:
+    held = take(session, cast, "a", 60)
+    assert held is not None
+    release(session, held, error="MLflow is down", retry_at=cast.at(62))
+    assert take(session, cast, "b", 61) is None
+    again = take(session, cast, "b", 62)
+    assert again is not None
+    assert again.token == 2
+    assert job_runs(session)[0].last_error == "MLflow is down"
+
+
+def test_the_watermark_is_the_end_of_the_last_finished_window(session: Session, cast: Any) -> None:
+    assert watermark(session, "train", "geo") is None
+    for first in (0, 60, 120):
+        window = cast.window(first, first + 60)
+        held = claim(session, "train", "geo", window, owner="a", lease=LEASE, now=window.end)
+        assert held is not None
+        if first < 120:
+            finish(session, held, "done", now=window.end)
+    assert watermark(session, "train", "geo") == cast.at(120)
+    assert watermark(session, "train", "other") is None
+
+
+def test_a_worker_that_lost_its_claim_leaves_no_effect(geo: Engine, cast: Any) -> None:
+    with transaction(geo) as session:
+        slow = take(session, cast, "slow", 60)
+    with transaction(geo) as session:
+        quick = take(session, cast, "quick", 70)
+    assert slow is not None
+    assert quick is not None
+    for held in (quick, slow):
+        try:
+            with transaction(geo) as session:
+                fence(session, held)
+                put_alarm_state(session, "geo", "risk", f'"{held.owner}"', now=cast.at(71))
+                finish(session, held, "done", now=cast.at(71))
+        except ClaimLost:
+            assert held is slow
+    with reading(geo) as session:
+        assert alarm_state(session, "geo", "risk") == '"quick"'
+
+
+def test_a_takeover_waits_for_the_effect_under_way_and_then_finds_it_finished(geo: Engine, cast: Any) -> None:
+    """The effect has begun, its lease runs out, and another worker asks for the window
+    meanwhile.
+    """
+    with transaction(geo) as session:
+        held = take(session, cast, "slow", 60)
+    assert held is not None
+    found: list[Claim | None] = []
+
+    def ask() -> None:
+        with transaction(geo) as session:
+            found.append(take(session, cast, "quick", 90))
+
+    asking = Thread(target=ask)
+    with transaction(geo) as session:
+        fence(session, held)
+        asking.start()
+        asking.join(timeout=0.3)
+        assert asking.is_alive()
+        finish(session, held, "done", now=cast.at(91))
+    asking.join()
+    assert found == [None]

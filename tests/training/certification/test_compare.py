@@ -1,0 +1,88 @@
+"""A champion beside its challenger: its own promise is tested on the challenger's rows, for either
+target.
+"""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from knowgate import write_bundle
+from knowgate._bundles.bundle import Bundle
+from knowgate._bundles.bundle_documents import BundleDocument
+from knowgate.policy import Policy, PolicyKind
+from knowgate.spec import TargetKind, Targets
+from training.certification.certify import certify_rule
+from training.certification.compare import compare_with_champion
+from training.rows.dataset import CascadeRows, TierColumns
+from training.rows.splits import Proportions, split_rows
+
+N = 600
+DROP = Targets(kind=TargetKind.MAX_ACCURACY_DROP, value=0.05, delta=0.1, rule=PolicyKind.P_T)
+ACCURACY = Targets(kind=TargetKind.RETAINED_ACCURACY, value=0.9, delta=0.1, rule=PolicyKind.P_T)
+
+
+def tier(correct: np.ndarray, p_t: np.ndarray, cost: float) -> TierColumns:
+    unknown, nothing = np.full(N, np.nan), (None,) * N
+    return TierColumns(
+        ran=np.ones(N, dtype=bool),
+        p_t=p_t,
+        entropy=unknown,
+        margin=unknown,
+        correct=correct,
+        run_propensity=np.ones(N),
+        label_propensity=np.ones(N),
+        tokens_in=np.full(N, 10.0),
+        cost_usd=np.full(N, cost),
+        gflops=unknown,
+        answers=nothing,
+        fingerprints=nothing,
+        shards=nothing,
+        shard_rows=np.full(N, -1),
+        dimensions=np.full(N, -1),
+    )
+
+
+def rows() -> CascadeRows:
+    """The small tier is right above a P(T) of 0.5 and wrong below, the large one is
+    always right.
+    """
+    p_t = (np.random.default_rng(1).permutation(N) + 0.5) / N
+    return CascadeRows(
+        ids=tuple(f"{number:032x}" for number in range(N)),
+        seconds=np.arange(N, dtype=float),
+        slices=(None,) * N,
+        prompts=(None,) * N,
+        prompt_hashes=tuple(f"h{number}" for number in range(N)),
+        exploration_rate=np.ones(N),
+        tiers=(tier((p_t >= 0.5).astype(float), p_t, 1.0), tier(np.ones(N), np.full(N, np.nan), 10.0)),
+        fingerprints={},
+    )
+
+
+def champion(threshold: float) -> Bundle:
+    document = BundleDocument(
+        cascade="quiz",
+        models=("small", "large"),
+        tiers=(None,),
+        policy=Policy.of(PolicyKind.P_T, ({"p_t": threshold},)),
+        code_version="test",
+        created_at=datetime(2026, 3, 1, tzinfo=UTC),
+    )
+    return write_bundle(document, (None,))
+
+
+@pytest.mark.parametrize("targets", [DROP, ACCURACY], ids=["drop", "accuracy"])
+@pytest.mark.parametrize(("threshold", "broken"), [(0.2, True), (0.6, False)])
+def test_a_champion_that_breaks_its_promise_on_these_rows_is_told(
+    targets: Targets, threshold: float, broken: bool
+) -> None:
+    window = rows()
+    split = split_rows(window.ids, window.seconds, window.prompt_hashes, Proportions())
+    signals = [{"p_t": window.tiers[0].p_t}]
+    certified = certify_rule(window, split, signals, targets, kind=PolicyKind.P_T, delta=0.1)
+    assert certified is not None and certified.certified
+    found = compare_with_champion(window, [None], certified, champion(threshold), targets)
+    assert found.champion_broken is broken
+    assert found.passed and not found.harmful
+    assert found.savings_gain is not None and (found.savings_gain < 0) is broken

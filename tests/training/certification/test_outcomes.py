@@ -1,0 +1,317 @@
+"""What is assumed where nothing is known: never anything in a candidate's favour."""
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from evidence.certification import known_outcomes
+from evidence.certification.certificate import CertificateStatus
+from evidence.certification.certification_rows import CertificationRows
+from evidence.certification.path import Candidate, path_of, policy_at
+from evidence.certification.tally import tally_of
+from evidence.errors import OverlapError
+from knowgate.policy import Policy, PolicyKind, retain_mask
+from knowgate.spec import Targets
+from training.certification.certify import certify_rule, kept_at
+from training.certification.outcomes import logged_rows
+from training.certification.paths import learn_speed
+from training.certification.report import cohort_savings, gains_of, signal_quality
+from training.rows.dataset import CascadeRows, TierColumns
+from training.rows.splits import Part, Split
+
+NAN = np.nan
+
+
+def tier_of(n: int, **columns: Any) -> TierColumns:
+    known: dict[str, Any] = {
+        "ran": np.ones(n, dtype=bool),
+        "p_t": np.full(n, NAN),
+        "entropy": np.full(n, NAN),
+        "margin": np.full(n, NAN),
+        "correct": np.full(n, NAN),
+        "run_propensity": np.full(n, NAN),
+        "label_propensity": np.full(n, NAN),
+        "tokens_in": np.full(n, 10.0),
+        "cost_usd": np.full(n, NAN),
+        "gflops": np.full(n, NAN),
+        "answers": (None,) * n,
+        "fingerprints": (None,) * n,
+        "shards": (None,) * n,
+        "shard_rows": np.full(n, -1),
+        "dimensions": np.full(n, -1),
+    }
+    return TierColumns(**(known | columns))
+
+
+def certification_rows(rows: CascadeRows) -> CertificationRows:
+    return known_outcomes.certification_rows(logged_rows(rows))
+
+
+def label_coin(rows: CascadeRows) -> np.ndarray | None:
+    return known_outcomes.label_coin(logged_rows(rows))
+
+
+def rows_of(*tiers: TierColumns, rate: float = 0.0, **columns: Any) -> CascadeRows:
+    n = len(tiers[0].ran)
+    known: dict[str, Any] = {
+        "ids": tuple(f"id{row}" for row in range(n)),
+        "seconds": np.arange(n, dtype=float),
+        "slices": (None,) * n,
+        "prompts": (None,) * n,
+        "prompt_hashes": (None,) * n,
+        "exploration_rate": np.full(n, rate),
+        "tiers": tiers,
+        "fingerprints": {},
+    }
+    return CascadeRows(**(known | columns))
+
+
+def test_each_row_that_was_not_explored_counts_with_its_own_rate() -> None:
+    ran = np.array([True, False, False])
+    small = tier_of(3, correct=np.array([1.0, 0.0, 1.0]))
+    large = tier_of(3, ran=ran, correct=np.array([1.0, NAN, NAN]), run_propensity=np.array([0.45, NAN, NAN]))
+    known = certification_rows(rows_of(small, large, exploration_rate=np.array([0.45, 0.3, 0.05])))
+    assert np.asarray(known.propensity).tolist() == [0.45, 0.3, 0.05]
+    assert np.asarray(known.observed).tolist() == [True, False, False]
+
+
+def test_a_cold_start_is_tested_exactly_whatever_propensities_were_logged() -> None:
+    small = tier_of(3, correct=np.array([1.0, 0.0, 1.0]))
+    large = tier_of(3, correct=np.array([1.0, 1.0, 0.0]), run_propensity=np.array([1.0, NAN, 0.5]))
+    known = certification_rows(rows_of(small, large))
+    assert not known.weighted and known.counted.all()
+    assert known.drops(np.array([0, 0, 0])).tolist() == [0.0, 1.0, -1.0]
+
+
+def test_a_row_that_was_explored_by_coin_weighs_its_inverse_and_one_that_was_not_weighs_nothing() -> None:
+    small = tier_of(3, correct=np.array([0.0, 1.0, 0.0]))
+    large = tier_of(
+        3,
+        ran=np.array([True, False, True]),
+        correct=np.array([1.0, NAN, 1.0]),
+        run_propensity=np.array([0.25, NAN, 1.0]),
+    )
+    known = certification_rows(rows_of(small, large, rate=0.25))
+    assert known.weighted and known.bound == 4.0
+    assert known.drops(np.array([0, 0, 0])).tolist() == [4.0, 0.0, 1.0]
+
+
+def test_a_retained_row_without_exploration_is_the_worst_case() -> None:
+    small = tier_of(2, correct=np.array([1.0, 1.0]))
+    large = tier_of(2, ran=np.array([True, False]), correct=np.array([1.0, NAN]), run_propensity=np.array([1.0, NAN]))
+    known = certification_rows(rows_of(small, large, rate=0.0))
+    assert known.drops(np.array([0, 0])).tolist() == [0.0, 1.0]
+
+
+def test_a_missing_label_is_the_worst_case_unless_the_answers_agree() -> None:
+    small = tier_of(2, answers=("Paris", "Rome"))
+    large = tier_of(2, answers=("Paris", "Oslo"))
+    assert certification_rows(rows_of(small, large)).drops(np.array([0, 0])).tolist() == [0.0, 1.0]
+
+
+def test_labels_drawn_by_coin_weigh_and_the_undrawn_are_not_observed() -> None:
+    coin = np.array([0.5, NAN, 0.5, NAN])
+    small = tier_of(4, correct=np.array([0.0, NAN, 1.0, NAN]), label_propensity=coin)
+    large = tier_of(4, correct=np.array([1.0, NAN, 1.0, NAN]), label_propensity=coin)
+    known = certification_rows(rows_of(small, large))
+    # One coin for all rows: those it showed are a plain sample, and the test stays exact.
+    assert not known.weighted and known.counted.tolist() == [True, False, True, False]
+    assert known.drops(np.zeros(4, dtype=int)).tolist() == [1.0, 0.0]
+
+
+def test_labels_of_one_coin_weigh_the_smallest_chance_and_those_of_coins_apart_the_product() -> None:
+    small = tier_of(2, correct=np.array([0.0, 1.0]), label_propensity=np.array([0.5, 0.5]))
+    large = tier_of(2, correct=np.array([1.0, 1.0]), label_propensity=np.array([0.2, 0.5]))
+    np.testing.assert_allclose(label_coin(rows_of(small, large)), [0.2, 0.5])
+    apart = rows_of(small, large, coins_apart=np.array([True, False]))
+    np.testing.assert_allclose(label_coin(apart), [0.1, 0.5])
+
+
+def test_labels_of_which_some_were_certain_are_drawn_by_coin_all_the_same() -> None:
+    coin = np.array([1.0, 0.5, NAN, 1.0])
+    correct = np.array([1.0, 0.0, NAN, 1.0])
+    known = rows_of(*(tier_of(4, correct=correct, label_propensity=coin) for _ in range(2)))
+    np.testing.assert_allclose(label_coin(known), coin)
+    found = certification_rows(known)
+    assert found.weighted and np.asarray(found.observed).tolist() == [True, True, False, True]
+
+
+def test_an_answer_that_its_coin_did_not_draw_leaves_its_row_out_and_an_owed_one_does_not() -> None:
+    """Chances .5 and .8: the last row has only the label that comes oftener, so the rarer one need
+    not have fallen.
+    """
+    small = tier_of(4, correct=np.array([0.0, NAN, 1.0, NAN]), label_propensity=np.array([0.5, NAN, 0.5, NAN]))
+    large = tier_of(4, correct=np.array([1.0, NAN, NAN, 1.0]), label_propensity=np.array([0.8, NAN, NAN, 0.8]))
+    np.testing.assert_allclose(label_coin(rows_of(small, large)), [0.5, NAN, 0.5, NAN])  # the third: owed
+    apart = label_coin(rows_of(small, large, coins_apart=np.ones(4, dtype=bool)))
+    np.testing.assert_allclose(apart, [0.4, NAN, NAN, NAN])
+    even = replace(large, label_propensity=np.array([0.5, NAN, NAN, 0.5]))
+    np.testing.assert_allclose(label_coin(rows_of(small, even)), [0.5, NAN, 0.5, 0.5])
+
+
+def test_a_row_of_equal_answers_is_known_by_its_run_alone_whether_its_label_was_drawn_or_not() -> None:
+    """Else such rows, which lose nothing, would be seen oftener than their weight says, and hide
+    what others lose.
+    """
+    coin = np.array([0.5, NAN, 0.5, NAN])
+    answers = ("yes", "yes", "yes", "yes")
+    small = tier_of(4, correct=np.array([1.0, NAN, 1.0, NAN]), label_propensity=coin, answers=answers)
+    large = tier_of(
+        4, correct=np.array([1.0, NAN, 0.0, NAN]), label_propensity=coin, answers=("yes", "yes", "no", "no")
+    )
+    known = certification_rows(rows_of(small, large))
+    assert np.asarray(known.propensity).tolist() == [1.0, 1.0, 0.5, 0.5]
+    assert np.asarray(known.observed).tolist() == [True, True, True, False]
+
+
+def test_labels_that_were_owed_have_no_coin() -> None:
+    assert label_coin(rows_of(tier_of(2, correct=np.ones(2)), tier_of(2, correct=np.ones(2)))) is None
+    everything = np.ones(2)
+    owed = tier_of(2, correct=everything, label_propensity=everything)
+    assert label_coin(rows_of(owed, owed)) is None
+
+
+def test_a_middle_tier_that_did_not_run_counts_as_having_kept_something_unknown() -> None:
+    first = tier_of(2, p_t=np.array([0.1, 0.1]), correct=np.array([0.0, 0.0]))
+    middle = tier_of(2, ran=np.array([True, False]), p_t=np.array([0.1, NAN]), correct=np.array([0.0, NAN]))
+    rows = rows_of(first, middle, tier_of(2, correct=np.ones(2)))
+    policy = Policy.of(PolicyKind.P_T, ({"p_t": 0.9}, {"p_t": 0.9}))
+    kept = kept_at(policy, rows, [{"p_t": first.p_t}, {"p_t": middle.p_t}])
+    assert kept.tolist() == [2, 1]
+    assert certification_rows(rows).drops(kept).tolist() == [0.0, 1.0]
+
+
+def _signals(n: int, seed: int = 0) -> dict[str, np.ndarray]:
+    draw = np.random.default_rng(seed)
+    return {name: draw.random(n) for name in ("p_t", "p_ik", "score", "ood")}
+
+
+@pytest.mark.parametrize("kind", [PolicyKind.P_T, PolicyKind.P_IK, PolicyKind.SCORE, PolicyKind.GATES])
+def test_a_path_only_ever_opens(kind: PolicyKind) -> None:
+    signals = _signals(500)
+    path = path_of(kind, [signals], speed={"p_ik": 2.0})
+    masks = [retain_mask(policy_at(kind, at), signals) for at in path]
+    for closed, open_ in itertools.pairwise(masks):
+        assert (open_ | ~closed).all()
+    assert masks[0].mean() < 0.02
+    assert masks[-1].mean() > 0.95
+
+
+def test_a_signal_that_is_missing_everywhere_has_no_path() -> None:
+    signals = _signals(50) | {"p_ik": np.full(50, NAN)}
+    assert path_of(PolicyKind.GATES, [signals]) == []
+    assert path_of(PolicyKind.P_T, [signals]) != []
+
+
+def test_the_gates_open_at_the_speed_of_the_signal_that_knows() -> None:
+    signals = _signals(3000)
+    draw = np.random.default_rng(1)
+    right = (draw.random(3000) < signals["p_ik"]).astype(float)
+    speed = learn_speed(signals, right, np.ones(3000), 0.05)
+    assert speed["p_t"] > speed["p_ik"]  # p_t knows nothing, so it opens first
+
+
+def _split(n: int) -> Split:
+    parts = np.where(np.arange(n) % 2 == 0, str(Part.CERTIFICATION), str(Part.CALIBRATION))
+    return Split(parts=parts, prompts={str(part): n // 2 for part in Part})
+
+
+def _known(n: int = 2000, seed: int = 0) -> tuple[CascadeRows, dict[str, np.ndarray]]:
+    signals = _signals(n, seed)
+    draw = np.random.default_rng(seed + 1)
+    right = (draw.random(n) < 0.1 + 0.9 * signals["score"]).astype(float)
+    small = tier_of(n, p_t=signals["p_t"], correct=right, cost_usd=np.full(n, 1.0))
+    return rows_of(small, tier_of(n, correct=np.full(n, 1.0), cost_usd=np.full(n, 10.0))), signals
+
+
+def test_a_rule_is_certified_on_its_own_rows_and_its_fallback_on_all_on_a_fifth_of_delta() -> None:
+    rows, signals = _known()
+    targets = Targets(rule=PolicyKind.SCORE, value=0.1)
+    found = certify_rule(rows, _split(2000), [signals], targets, kind=PolicyKind.SCORE, delta=0.1)
+    assert found is not None and found.certified
+    assert found.certification.delta == pytest.approx(0.08) and found.certification.n == 1000
+    assert found.fallback is not None
+    assert found.fallback.delta == pytest.approx(0.02) and found.fallback.n == 2000
+    dropped = (found.kept == 0) * (1.0 - found.rows.tiers[0].correct)
+    assert dropped.mean() <= 0.1
+    saved = cohort_savings(found.rows, found.kept)
+    assert saved is not None
+    share = (found.kept == 0).mean()
+    assert saved.value == pytest.approx(1 - (1.0 + (1 - share) * 10.0) / 10.0)
+
+
+def test_missing_signals_are_decided_by_the_fallback_that_was_certified() -> None:
+    rows, signals = _known()
+    signals = signals | {"score": np.where(np.arange(2000) % 10 < 2, NAN, signals["score"])}
+    targets = Targets(rule=PolicyKind.SCORE, value=0.3)
+    found = certify_rule(rows, _split(2000), [signals], targets, kind=PolicyKind.SCORE, delta=0.1)
+    assert found is not None and found.policy.fallback is not None
+    missing = np.isnan(found.signals[0]["score"])
+    threshold = found.policy.fallback.thresholds[0]
+    assert threshold is not None
+    expected = found.signals[0]["p_t"][missing] >= threshold["p_t"]
+    assert ((found.kept == 0)[missing] == expected).all()
+
+
+def test_one_prompt_on_both_sides_stops_the_certification() -> None:
+    rows, signals = _known(40)
+    shared = rows_of(*rows.tiers, prompt_hashes=("same",) * 40)
+    with pytest.raises(OverlapError):
+        certify_rule(shared, _split(40), [signals], Targets(), kind=PolicyKind.GATES, delta=0.1)
+
+
+def test_without_any_label_there_is_nothing_to_test() -> None:
+    rows = rows_of(tier_of(5, p_t=np.full(5, 0.5)), tier_of(5))
+    split = _split(5)
+    assert certify_rule(rows, split, [_signals(5)], Targets(), kind=PolicyKind.P_T, delta=0.1) is None
+
+
+def test_unlabelled_rows_cost_savings_and_never_the_guarantee() -> None:
+    rows, signals = _known()
+    half = np.where(np.arange(2000) % 4 < 2, NAN, rows.tiers[0].correct)
+    poor = rows_of(tier_of(2000, p_t=signals["p_t"], correct=half), rows.tiers[1])
+    targets = Targets(rule=PolicyKind.P_T, value=0.05)
+    found = certify_rule(poor, _split(2000), [signals], targets, kind=PolicyKind.P_T, delta=0.1)
+    assert found is not None
+    if found.certification.status is CertificateStatus.CERTIFIED:
+        truly = (found.kept == 0) * (1.0 - rows.tiers[0].correct)
+        assert truly.mean() <= 0.05
+
+
+def test_p_t_alone_stands_beside_every_learned_signal() -> None:
+    rows, signals = _known()
+    found = {one.signal: one for one in signal_quality(rows, [signals | {"ood": np.full(2000, NAN)}])}
+    assert set(found) == {"p_t", "p_ik", "score"}
+    gain = found["score"].gain
+    assert found["p_t"].gain is None and gain is not None
+    for more in (gain.auroc, gain.accuracy, gain.share):
+        assert 0 < more.lower < more.value < more.upper
+    useless = found["p_ik"].gain
+    assert useless is not None and useless.auroc.lower < 0 < useless.auroc.upper
+    (told, _) = gains_of(signal_quality(rows, [signals], share=0.3))
+    assert (told.signal, told.at_share) == ("p_ik", 0.3)
+
+
+def test_labels_drawn_on_rows_of_equal_answers_too_break_no_promise() -> None:
+    """The true drop is exactly ε, so every certificate is a violation; 30 % of answers differ, a
+    tenth is labelled.
+    """
+    rng, n, runs, delta, epsilon, given = np.random.default_rng(1), 3000, 100, 0.1, 0.05, 0
+    for run in range(runs):
+        differs = rng.random(n) < 0.3
+        lost = differs & (rng.random(n) < 0.5 + epsilon / 0.3 / 2)
+        drawn = rng.random(n) < 0.1
+        coin = np.where(drawn, 0.1, NAN)
+        small = np.where(drawn, np.where(lost, 0.0, 1.0), NAN)
+        large = np.where(drawn, np.where(differs & ~lost, 0.0, 1.0), NAN)
+        rows = rows_of(
+            tier_of(n, correct=small, label_propensity=coin, answers=("yes",) * n),
+            tier_of(n, correct=large, label_propensity=coin, answers=tuple(np.where(differs, "no", "yes").tolist())),
+            ids=tuple(f"{run}-{row}" for row in range(n)),
+        )
+        everything = Candidate(thresholds=(None,), kept=np.zeros(n, dtype=np.int64))
+        given += tally_of(certification_rows(rows), everything, delta).drop.shown(epsilon, delta)
+    assert given / runs <= delta + 2 * np.sqrt(delta * (1 - delta) / runs)

@@ -1,0 +1,65 @@
+"""The certificate that a bundle carries, from the certification and what was seen on its rows."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from evidence.costs.savings import Savings
+from knowgate._bundles.bundle import CertificateDocument
+from knowgate._records.records import Window
+from knowgate.policy import PolicyKind
+from knowgate.spec import Targets
+from training.certification.certify import Certified
+from training.certification.label_basis import label_basis
+from training.certification.report import SignalQuality, gains_of, quality_of
+
+APART = "rows disjoint by decision and by prompt from all that was learned; recent half of the window, 3 prompts in 4"
+NOTHING_LEARNED = "p_t learns nothing, so every row of the window was tested"
+
+
+def certificate_of(
+    certified: Certified,
+    targets: Targets,
+    *,
+    delta: float,
+    attempt: int,
+    qualities: Sequence[SignalQuality],
+    savings: Savings | None,
+) -> CertificateDocument:
+    """The certificate of one attempt, whatever its status; `delta` is all that the attempt has
+    spent.
+    """
+    found = certified.certification
+    kept = certified.policy.kind is not PolicyKind.ESCALATE_ALL
+    aurocs = {name: quality_of(qualities, name) for name in ("p_t", "p_ik", "score")}
+    values = {name: None if one is None else one.auroc.value for name, one in aurocs.items()}
+    return CertificateDocument(
+        status=found.status,
+        target=targets.kind,
+        target_value=targets.value,
+        delta=delta,
+        delta_family=targets.delta,
+        attempt=attempt,
+        test=found.test.value,
+        n=found.n,
+        cohort=_cohort(certified),
+        split=NOTHING_LEARNED if certified.learned_nothing else APART,
+        estimated_drop=found.estimated_drop if kept else None,
+        drop_upper_bound=found.drop_upper_bound if kept else None,
+        retained_share=found.retained_share,
+        savings=None if savings is None else savings.value,
+        savings_low=None if savings is None else savings.lower,
+        savings_high=None if savings is None else savings.upper,
+        probe_auroc=values["p_ik"],
+        p_t_auroc=values["p_t"],
+        score_auroc=values["score"],
+        gains=gains_of(qualities),
+        label_basis=label_basis(certified, targets.trusted),
+    )
+
+
+def _cohort(certified: Certified) -> Window:
+    """The block of decision time that the tested rows span, to the microsecond."""
+    seconds = certified.rows.seconds
+    start = datetime.fromtimestamp(float(seconds.min()), UTC)
+    end = datetime.fromtimestamp(float(seconds.max()), UTC) + timedelta(microseconds=1)
+    return Window(start=start, end=end)

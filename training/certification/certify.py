@@ -1,0 +1,153 @@
+"""Certify a policy on rows that taught nothing: the configured rule, and p_t as the policy for
+missing signals.
+
+Decisions:
+- A rule that looks at a probe spends 80 % of the attempt's δ; the other 20 % certify a p_t policy
+  of its own. It decides where a signal is missing, and it serves alone where the rule itself could
+  not be certified. p_t learns nothing, so it is tested on every row of the window; the rule on the
+  certification rows only.
+- Candidates are decided by `knowgate.policy.retain_mask`, fallback included: what is certified is
+  what will be served.
+- A bolder threshold needs the small tier's correctness on queries that escalate today, which is why
+  the window's explored and escalated rows are labelled at both tiers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from evidence.certification.certificate import CertificateStatus, Certification, Target, Thresholds
+from evidence.certification.certification_rows import CertificationRows
+from evidence.certification.certify import certify_policy, refuse_overlap
+from evidence.certification.known_outcomes import certification_rows, forecast_error
+from evidence.certification.path import path_of, policy_at
+from knowgate.policy import Policy, PolicyKind, escalate_all, kept_tiers
+from knowgate.spec import TargetKind, Targets
+from training.certification.outcomes import logged_rows
+from training.certification.paths import Signals, learn_speed
+from training.rows.dataset import CascadeRows
+from training.rows.splits import Part, Split
+
+IntArray = npt.NDArray[np.int64]
+FALLBACK_SHARE = 0.2  # of the attempt's δ
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Certified:
+    """A policy with the certification that it carries, whatever its status."""
+
+    policy: Policy  # escalate_all where nothing is certified
+    certification: Certification
+    rows: CascadeRows  # those that were tested
+    signals: tuple[Signals, ...]  # of those rows, per non-last tier
+    kept: IntArray  # [tested rows] the tier that each is kept at
+    learned_nothing: bool  # the rule looks at p_t alone, so every row could be tested
+    fallback: Certification | None = None  # of the policy for missing signals, where it was tested apart
+
+    @property
+    def certified(self) -> bool:
+        return self.certification.status is CertificateStatus.CERTIFIED
+
+
+def certify_rule(
+    rows: CascadeRows, split: Split, signals: Sequence[Signals], targets: Targets, *, kind: PolicyKind, delta: float
+) -> Certified | None:
+    """Certify `kind` at level `delta`; `signals` are of all rows [n] per non-last tier.
+
+    None where not one row's outcomes are known, so that nothing can be tested.
+    """
+    everything = np.ones(rows.n, dtype=bool)
+    if kind is PolicyKind.P_T:
+        return _certify(rows, everything, signals, targets, kind, delta, path_of(kind, signals), None)
+    fallback = certify_rule(rows, split, signals, targets, kind=PolicyKind.P_T, delta=FALLBACK_SHARE * delta)
+    kept_back = fallback.policy if fallback is not None and fallback.certified else None
+    tested = split.rows(Part.CERTIFICATION)
+    _refuse_overlap(rows, split)
+    path = _path(rows, split, signals, targets, kind)
+    main = _certify(rows, tested, signals, targets, kind, (1 - FALLBACK_SHARE) * delta, path, kept_back)
+    if main is None or (fallback is not None and fallback.certified and not main.certified):
+        return fallback
+    return replace(main, fallback=None if fallback is None else fallback.certification)
+
+
+def kept_at(policy: Policy, rows: CascadeRows, signals: Sequence[Signals]) -> IntArray:
+    """[n] the tier that each decision is kept at under `policy`.
+
+    A tier that did not run may have kept anything, so it counts as having kept: its outcome is
+    unknown.
+    """
+    return kept_tiers(policy, signals, rows.ran)
+
+
+def _certify(
+    rows: CascadeRows,
+    tested: npt.NDArray[np.bool_],
+    signals: Sequence[Signals],
+    targets: Targets,
+    kind: PolicyKind,
+    delta: float,
+    path: list[Thresholds],
+    fallback: Policy | None,
+) -> Certified | None:
+    held = rows.take(tested)
+    shown = tuple({name: values[tested] for name, values in tier.items()} for tier in signals)
+    known = _testable(held, forecast_error(logged_rows(rows.take(~tested))))
+    if known is None or not path:
+        return None
+    certification = certify_policy(
+        kind,
+        shown,
+        known,
+        Target(kind=targets.kind, value=targets.value),
+        delta,
+        path=path,
+        fallback=fallback,
+        ran=held.ran,
+        min_retained_share=targets.min_retained_share,
+    )
+    policy = escalate_all(len(rows.tiers))
+    if certification.status is CertificateStatus.CERTIFIED:
+        policy = policy_at(kind, certification.thresholds, fallback)
+    return Certified(
+        policy=policy,
+        certification=certification,
+        rows=held,
+        signals=shown,
+        kept=kept_at(policy, held, shown),
+        learned_nothing=kind is PolicyKind.P_T,
+    )
+
+
+def _testable(rows: CascadeRows, error: float | None) -> CertificationRows | None:
+    """The rows as evidence sees them; None where no row's outcomes are known at all."""
+    last = rows.tiers[-1]
+    if rows.n == 0 or not (last.ran & np.isfinite(last.correct)).any():
+        return None
+    return certification_rows(logged_rows(rows), error)
+
+
+def _path(
+    rows: CascadeRows, split: Split, signals: Sequence[Signals], targets: Targets, kind: PolicyKind
+) -> list[Thresholds]:
+    tested = split.rows(Part.CERTIFICATION)
+    unlabelled = [{name: values[tested] for name, values in tier.items()} for tier in signals]
+    speed = None
+    if kind is PolicyKind.GATES:
+        taught = split.rows(Part.VALIDATION, Part.CALIBRATION)
+        first = {name: values[taught] for name, values in signals[0].items()}
+        allowed = targets.value if targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value
+        speed = learn_speed(first, rows.tiers[0].correct[taught], rows.tiers[-1].correct[taught], allowed)
+    return path_of(kind, unlabelled, speed=speed)
+
+
+def _refuse_overlap(rows: CascadeRows, split: Split) -> None:
+    """The split promises it; a certificate does not rest on a promise. Raises
+    evidence.errors.OverlapError.
+    """
+    taught, tested = split.rows(Part.FIT, Part.VALIDATION, Part.CALIBRATION), split.rows(Part.CERTIFICATION)
+    for names in (rows.ids, rows.prompt_hashes):
+        certify = {str(name) for name, keep in zip(names, tested, strict=True) if keep and name is not None}
+        learned = {str(name) for name, keep in zip(names, taught, strict=True) if keep and name is not None}
+        refuse_overlap(certify, learned)

@@ -1,0 +1,104 @@
+"""A challenger beside the champion, on the rows that certified the challenger.
+
+Decisions:
+- The same test as for thresholds: X = correct_champion − correct_challenger of what each would have
+  served, exact where rows count equally, betting where they weigh. Where both keep the same tier, X
+  = 0 whatever anybody answered, so such a row needs neither a run nor a label, and counts once.
+- The level is the target's δ. A comparison is not part of the certificate's promise, which stands
+  on its own.
+- Whether the champion's own promise is broken on these rows is tested too: a champion that broke
+  its word may be replaced by one that saves less.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from evidence.certification.certification_rows import CertificationRows
+from evidence.certification.known_outcomes import certification_rows
+from evidence.certification.path import Candidate
+from evidence.certification.tally import Tally, tally_of
+from knowgate._bundles.bundle import Bundle, ComparisonDocument
+from knowgate.spec import TargetKind, Targets
+from training.certification.certify import Certified, kept_at
+from training.certification.outcomes import logged_rows
+from training.certification.paths import Signals
+from training.certification.report import cohort_savings
+from training.rows.dataset import CascadeRows, TierVectors
+from training.tiers.learn import signal_columns
+
+IntArray = npt.NDArray[np.int64]
+
+
+def compare_with_champion(
+    rows: CascadeRows,
+    vectors: Sequence[TierVectors | None],
+    certified: Certified,
+    champion: Bundle,
+    targets: Targets,
+) -> ComparisonDocument:
+    """`rows` and `vectors` (per non-last tier) are of the whole window; the tested rows are
+    compared.
+    """
+    tested = np.isin(np.array(rows.ids), np.array(certified.rows.ids))
+    signals = [
+        {name: values[tested] for name, values in _champion_signals(rows, tier, champion, held).items()}
+        for tier, held in enumerate(vectors)
+    ]
+    held = certified.rows
+    kept = kept_at(champion.document.policy, held, signals)
+    known = certification_rows(logged_rows(held))
+    paired = _paired_tally(known, kept, certified.kept, targets.delta).drop
+    alone = tally_of(known, Candidate(thresholds=(None,) * (known.tiers - 1), kept=kept), targets.delta)
+    epsilon = targets.value if targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value
+    ours, theirs = cohort_savings(held, certified.kept), cohort_savings(held, kept)
+    passed = paired.shown(epsilon, targets.delta)
+    bound = paired.upper_bound(targets.delta)
+    return ComparisonDocument(
+        champion=champion.id,
+        passed=passed,
+        harmful=paired.missed(epsilon, targets.delta),
+        champion_broken=alone.on(targets.kind).missed(targets.value, targets.delta),
+        estimated_drop=paired.estimate,
+        drop_upper_bound=min(bound, epsilon) if passed else bound,  # the bound is solved to a share of its error
+        epsilon=epsilon,
+        delta=targets.delta,
+        test=paired.basis(epsilon).test.value,
+        n=held.n,
+        savings_gain=None if ours is None or theirs is None else ours.value - theirs.value,
+    )
+
+
+def _champion_signals(rows: CascadeRows, tier: int, champion: Bundle, vectors: TierVectors | None) -> Signals:
+    """What the champion would have seen; without vectors of its own fingerprint only P(T) is left
+    to it.
+
+    A P(T) of another kind than its own it would not have looked at.
+    """
+    models = champion.tiers[tier]
+    if models is None or vectors is None or models.document.fingerprint not in vectors.fingerprints:
+        seen = signal_columns(rows, tier, None, None)
+    else:
+        seen = signal_columns(rows, tier, models, vectors, vectors.fingerprints.index(models.document.fingerprint))
+    if rows.p_t_kinds and rows.p_t_kinds[tier] is not champion.document.p_t_kinds[tier]:
+        unknown = np.full(rows.n, np.nan)
+        seen |= {"p_t": unknown, "score": unknown}
+    return seen
+
+
+def _paired_tally(known: CertificationRows, champion_kept: IntArray, challenger_kept: IntArray, delta: float) -> Tally:
+    """The evidence on X, with the challenger in the place of a kept tier and the champion in that
+    of the last.
+    """
+    at = np.arange(known.n)
+    correct = np.asarray(known.correct, dtype=np.float64)
+    same = champion_kept == challenger_kept
+    pair = CertificationRows(
+        correct=np.column_stack([correct[at, challenger_kept], correct[at, champion_kept]]),
+        agrees=same[:, None],
+        propensity=np.where(same, 1.0, np.asarray(known.propensity, dtype=np.float64)),
+        observed=same | np.asarray(known.observed, dtype=np.bool_),
+        ids=known.ids,
+    )
+    return tally_of(pair, Candidate(thresholds=(None,), kept=np.zeros(known.n, dtype=np.int64)), delta)

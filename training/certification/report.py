@@ -1,0 +1,110 @@
+"""What a training run says about its signals and its savings, on rows that taught nothing.
+
+P(T) alone always stands beside what was learned, each with an interval: a probe that adds nothing
+must look like it. The gain over P(T) is told three ways, each with an interval for two signals on
+the same rows (evidence.signals.signal_gain).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from evidence.costs.savings import Savings, impute_last_cost, predictable_forecast, savings_of
+from evidence.signals.calibration import Calibration, calibration_of
+from evidence.signals.quality import Figure, auroc, macro_f1
+from evidence.signals.signal_gain import LEAST_COMPARED, Gain, gain_document, gain_over
+from knowgate._bundles.bundle import SignalGain
+from training.certification.paths import Signals
+from training.rows.dataset import CascadeRows
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalQuality:
+    """One signal of one tier against that tier's correctness."""
+
+    tier: int
+    signal: str  # p_t, p_ik or score
+    auroc: Figure
+    macro_f1: Figure  # right predicted at 0.5 and above
+    calibration: Calibration
+    gain: Gain | None  # over P(T); None for P(T) itself, and where not enough rows show both
+
+
+def signal_quality(
+    rows: CascadeRows, signals: Sequence[Signals], *, share: float | None = None
+) -> tuple[SignalQuality, ...]:
+    """Every signal of every non-last tier, over the rows [n] where it and the label are known.
+
+    `share` is the retained share at which a signal is compared with P(T), over the rows that show
+    both (None or 0 = a half). Signals with fewer than 20 such rows, or rows of one class, are left
+    out.
+    """
+    found: list[SignalQuality] = []
+    for tier, shown in enumerate(signals):
+        correct = rows.tiers[tier].correct
+        for name in ("p_t", "p_ik", "score"):
+            values = shown[name]
+            known = np.isfinite(values) & np.isfinite(correct)
+            right = correct[known] >= 0.5
+            if known.sum() < LEAST_COMPARED or right.all() or not right.any():
+                continue
+            figure = auroc(values[known], right)
+            found.append(
+                SignalQuality(
+                    tier=tier,
+                    signal=name,
+                    auroc=figure,
+                    macro_f1=macro_f1(values[known] >= 0.5, right),
+                    calibration=calibration_of(values[known], correct[known]),
+                    gain=None if name == "p_t" else gain_over(values, shown["p_t"], correct, share=share),
+                )
+            )
+    return tuple(found)
+
+
+def quality_of(figures: Sequence[SignalQuality], signal: str, tier: int = 0) -> SignalQuality | None:
+    """The figures of one signal at one tier, where they are known."""
+    return next((one for one in figures if one.signal == signal and one.tier == tier), None)
+
+
+def cohort_savings(rows: CascadeRows, kept: IntArray) -> Savings | None:
+    """What the policy that keeps decision i at tier kept[i] saves; in USD where every run is
+    priced, else in GFLOPs.
+
+    Costs of the last tier where it did not run are imputed through the exploration coin
+    (evidence.costs.savings). None where costs or coins are unknown.
+    """
+    for column in ("cost_usd", "gflops"):
+        costs = [np.asarray(getattr(tier, column), dtype=np.float64) for tier in rows.tiers]
+        if all(np.isfinite(cost[tier.ran]).all() for cost, tier in zip(costs, rows.tiers, strict=True)):
+            return _savings(rows, kept, costs)
+    return None
+
+
+def _savings(rows: CascadeRows, kept: IntArray, costs: list[FloatArray]) -> Savings | None:
+    last = rows.tiers[-1]
+    propensity = np.where(last.ran, np.nan_to_num(last.run_propensity, nan=1.0), rows.exploration_rate)
+    if last.ran.all():
+        propensity = np.ones(rows.n)
+    if not last.ran.any() or (propensity <= 0).any():
+        return None
+    if float(np.nansum(costs[-1])) <= 0:
+        return None
+    slices = np.array([name or "" for name in rows.slices])
+    forecast = predictable_forecast(slices, costs[-1], prior=float(np.nanmean(costs[-1])))
+    cost_last = impute_last_cost(forecast, last.ran, propensity, costs[-1])
+    spent = np.where(kept == len(rows.tiers) - 1, np.where(last.ran, costs[-1], forecast), 0.0)
+    for tier, cost in enumerate(costs[:-1]):
+        filled = np.where(np.isfinite(cost), cost, np.nanmean(cost) if np.isfinite(cost).any() else 0.0)
+        spent = spent + np.where(kept >= tier, filled, 0.0)
+    return savings_of(spent, cost_last, stratum=slices) if float(cost_last.sum()) > 0 else None
+
+
+def gains_of(qualities: Sequence[SignalQuality]) -> tuple[SignalGain, ...]:
+    """The gains as a certificate carries them."""
+    return tuple(gain_document(one.tier, one.signal, one.gain) for one in qualities if one.gain is not None)

@@ -1,0 +1,45 @@
+"""Files of prompts: Parquet, CSV or JSONL with `query_id` and `prompt`, both the text that stands
+there.
+
+An outcome table has both columns, once per tier: a query that stands there again, with the same
+prompt, is one query.
+"""
+
+import logging
+from pathlib import Path
+
+from store.errors import FileRefused
+from store.files import SUFFIXES, Wanted, read_table_file, told_of_lines
+from training.errors import ExtractionRefused
+
+log = logging.getLogger(__name__)
+
+_COLUMNS = ("query_id", "prompt")
+
+
+def read_prompts(path: Path) -> tuple[list[str], list[str]]:
+    """The distinct queries and their prompts, in the file's order. Raises ExtractionRefused."""
+    if path.suffix not in SUFFIXES or not path.exists():
+        raise ExtractionRefused(f"prompts is {path}: name an existing {', '.join(SUFFIXES)} file")
+    try:
+        found = read_table_file(path, Wanted(texts=_COLUMNS))
+    except FileRefused as error:
+        raise ExtractionRefused(str(error)) from error
+    told = told_of_lines(path, found.rows, found.lines)
+    if told is not None:
+        log.warning(told)
+    for name in _COLUMNS:
+        if name not in found.names:
+            raise ExtractionRefused(f"{path} has no column {name!r} ({', '.join(found.names)}): add it")
+    prompts: dict[str, str] = {}
+    columns = (found.table.column(name).to_pylist() for name in _COLUMNS)
+    for row, (query, prompt) in enumerate(zip(*columns, strict=True)):
+        at = found.line(row)
+        line = "" if at is None else f" (line {at})"
+        if not query:
+            raise ExtractionRefused(f"{path}: row {row + 1} has no query_id: give it one, or leave the row out{line}")
+        if prompt is None:
+            raise ExtractionRefused(f"{path}: query {query!r} has no prompt: leave such rows out{line}")
+        if prompts.setdefault(query, prompt) != prompt:
+            raise ExtractionRefused(f"{path}: query {query!r} has two different prompts: give each its own query_id")
+    return list(prompts), list(prompts.values())

@@ -1,0 +1,87 @@
+"""What a training run hands on: its outcome, and what the model registry is told of it.
+
+`RunReport` travels through the outbox as JSON, so a registry that is down for a day gets everything
+a day later.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from knowgate._bundles.bundle import CertificateDocument
+
+
+class TrainingStatus(StrEnum):
+    CERTIFIED = "certified"
+    INFEASIBLE = "infeasible"
+    INSUFFICIENT_EVIDENCE = "insufficient_evidence"
+    NO_DATA = "no_data"  # not one row whose outcomes are known: nothing was tested and no δ spent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingOutcome:
+    """What became of one window."""
+
+    status: TrainingStatus
+    cascade: str
+    bundle: str | None = None  # id; also of an attempt that certified nothing (its policy escalates all)
+    certificate: CertificateDocument | None = None
+    labels_needed: int | None = None  # further labelled rows for 80 % power; None where none would do, or unknown
+    rows: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A named figure of the run, with its interval where it has one."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A named sequence, one value per step."""
+
+    name: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReliabilityPoint:
+    mean_score: float
+    accuracy: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskPoint:
+    """The risk of what is kept, when the most certain share of the rows is kept."""
+
+    retained_share: float
+    risk: float  # share of wrong answers among the kept ones
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalReport:
+    """What is drawn of one signal of one tier."""
+
+    tier: int
+    signal: str
+    reliability: tuple[ReliabilityPoint, ...]
+    risk_coverage: tuple[RiskPoint, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """Everything that the model registry is told of one bundle."""
+
+    cascade: str
+    bundle: str
+    status: str
+    created_at: datetime
+    parameters: dict[str, str]
+    figures: tuple[Figure, ...]
+    curves: tuple[Curve, ...]
+    signals: tuple[SignalReport, ...]
