@@ -49,7 +49,7 @@ def test_options_that_cannot_be_told_apart_are_refused_where_they_are_declared(
         require_kind(None, options)
 
 
-@pytest.mark.parametrize("module", ["options", "p_t", "backends.alignment"])
+@pytest.mark.parametrize("module", ["_records.options", "_models.p_t", "backends._text.alignment"])
 def test_the_examples_run(module: str) -> None:
     ran = doctest.testmod(importlib.import_module(f"knowgate.{module}"))
     assert (ran.failed, ran.attempted > 0) == (0, True)
