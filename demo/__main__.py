@@ -13,11 +13,11 @@ def main() -> int:
 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-    from rich.table import Table
 
-    from demo.report import summary_lines
     from demo.story import tell
+    from services.commands.printing import print_lines
     from services.commands.progress import playing
+    from services.simulation.summary_lines import summary_lines
 
     console = Console(stderr=True)
     console.print("Both models answer every question of the traffic, then time runs.")
@@ -29,10 +29,7 @@ def main() -> int:
             answered=lambda count, total: bars.update(asking, advance=count, total=total),
             told=told,
         )
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for line in summary_lines(done.summary):
-        table.add_row(line.name, line.value, line.note)
-    Console().print(table)
+    print_lines(summary_lines(done.summary))
     console.print(f"\nwritten: {options.directory / 'summary.json'}, {options.directory / 'report.html'}")
     console.print("to look around in a browser: make serve")
     audit = done.summary.audit

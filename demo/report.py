@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from demo.plan import CHAPTERS, START
 from knowgate import Window
 from services.pages.charts import Chart, chart
-from services.pages.report import Event, Line, Story
+from services.pages.report import Event, Story
 from services.simulation.play import Played, Truth
 from services.simulation.summary import Summary
+from services.simulation.summary_lines import summary_lines
 from store.releases.promotions import Outcome, PromotionRecord
 from store.watching.figures import FigureRow
 
@@ -29,50 +30,6 @@ def story_of(summary: Summary, played: Played, decided: Sequence[PromotionRecord
         lines=summary_lines(summary),
         events=tuple(sorted(_events(summary, played, decided), key=lambda event: event.at)),
         charts=_charts(played, [row.decided_at for row in decided if row.outcome is Outcome.PROMOTED]),
-    )
-
-
-def summary_lines(summary: Summary) -> tuple[Line, ...]:
-    """The figures of summary.json for people."""
-    accuracy, savings, auroc, labels, audit = (
-        summary.accuracy,
-        summary.savings,
-        summary.auroc,
-        summary.labels,
-        summary.audit,
-    )
-    statuses = ", ".join(bundle.status for bundle in summary.bundles)
-    return (
-        Line(name="queries", value=f"{summary.queries:,}", note=f"{summary.retained_share:.1%} kept by the small one"),
-        Line(
-            name="accuracy",
-            value=f"{accuracy.cascade:.2%}",
-            note=f"always large {accuracy.always_large:.2%}, always small {accuracy.always_small:.2%}",
-        ),
-        Line(
-            name="saved",
-            value=f"{savings.usd:.1%}",
-            note=f"of the large model's USD; {savings.gflops:.1%} of its GFLOPs; "
-            f"exploration cost {savings.exploration_usd:.1%} beside it",
-        ),
-        Line(
-            name="AUROC",
-            value=_known(auroc.score),
-            note=f"score; p_t alone {_known(auroc.p_t)}, p_ik {_known(auroc.p_ik)}",
-        ),
-        Line(name="bundles", value=str(len(summary.bundles)), note=statuses),
-        Line(name="alerts", value=str(len(summary.alerts)), note=", ".join(alert.rule for alert in summary.alerts)),
-        Line(
-            name="labels",
-            value=f"{labels.sent:,}",
-            note=f"{labels.late:,} came after the horizon, {labels.mature:,} speak of mature cohorts",
-        ),
-        Line(
-            name="audit",
-            value="verified" if audit.verified else "FAILED",
-            note=f"{audit.entries:,} ledger entries, {audit.replayed:,} decisions replayed, "
-            f"{audit.mismatches} mismatches",
-        ),
     )
 
 
@@ -158,10 +115,6 @@ def _rows(name: str, days: Sequence[tuple[datetime, Truth]], value: Callable[[Tr
         )
         for end, truth in days
     ]
-
-
-def _known(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def _short(bundle: str | None) -> str:

@@ -3,11 +3,14 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from knowgate._wire import codec
+
+if TYPE_CHECKING:
+    from services.pages.report import Line
 
 PIPED_WIDTH = 1000  # of a table that no terminal shows: nothing is folded for a file or a pager
 
@@ -43,6 +46,17 @@ def print_rows(name: str, records: Sequence[object], *, as_json: bool, columns: 
     if not console.is_terminal:
         console.width = PIPED_WIDTH
     console.print(table)
+
+
+def print_lines(lines: Sequence["Line"]) -> None:
+    """The figures of a played deployment, as a table without a head."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for line in lines:
+        table.add_row(line.name, line.value, line.note)
+    Console().print(table)
 
 
 def tell_lines(file: Path, rows: int, lines: int | None) -> None:

@@ -37,12 +37,13 @@ def simulate(
     Ends with 0 when the ledger verifies and every decision replays, whatever was certified.
     """
     from services.clock import SystemClock
-    from services.commands.printing import print_record
+    from services.commands.printing import print_lines, print_record
     from services.commands.progress import playing
     from services.errors import Refused
     from services.outcome_tables.outcomes import read_outcomes
     from services.settings import read_settings
     from services.simulation.of_table import Wanted, play_table, prepared
+    from services.simulation.summary_lines import summary_lines
 
     wanted = Wanted(
         directory=directory,
@@ -59,7 +60,10 @@ def simulate(
     setting = prepared(read_outcomes(outcomes, timezone=timezone, now=SystemClock().now()), wanted, read_settings())
     with playing(len(setting.queries)) as told:
         summary = play_table(setting, told)
-    print_record(summary, as_json=as_json)
+    if as_json:
+        print_record(summary, as_json=True)
+    else:
+        print_lines(summary_lines(summary))
     place = setting.directory
     typer.echo(f"the deployment lies in {place}; to look at it: KNOWGATE_DATA_DIR={place} knowgate serve", err=True)
     if summary.audit.mismatches or not summary.audit.verified:
