@@ -15,11 +15,15 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from benchmarks.certify_rivals import Choice, at_thresholds
-from evidence import CertificateStatus, CertificationRows, GateThreshold, Target, TargetKind, certify_policy
-from evidence import thinning_coins as coins_of
+from evidence.bounds.betting import thinning_coins as coins_of
+from evidence.certification.certificate import GateThreshold, Target
+from evidence.certification.certification_rows import CertificationRows
+from evidence.certification.certify import certify_policy
 from evidence.certification.nested_path import nested_tallies
 from evidence.certification.path import GRID_POINTS
+from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate.policy import PolicyKind
+from knowgate.spec import TargetKind
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]

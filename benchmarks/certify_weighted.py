@@ -30,7 +30,8 @@ from benchmarks.certify_rivals import (
     rival_path,
     rivals,
 )
-from evidence import NotIdentifiedError, doubly_robust, inverse_propensity
+from evidence.errors import NotIdentifiedError
+from evidence.estimation.estimates import doubly_robust, inverse_propensity
 from knowgate.policy import Policy
 from monitoring.estimates import Estimated, of_part, stratified_mean
 

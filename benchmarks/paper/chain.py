@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.paper.answer_files import NUMBERS, BoolArray, FloatArray, ModelAnswers
 from benchmarks.paper.errors import PaperError
-from evidence import macro_f1
+from evidence.signals.quality import macro_f1
 from knowgate._models.features import features
 from training.probes.probe_settings import FitSettings
 from training.rows.dataset import CascadeRows, TierColumns, TierVectors

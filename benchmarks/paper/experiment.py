@@ -13,16 +13,11 @@ import numpy as np
 
 from benchmarks.paper.chain import TaughtChain
 from benchmarks.paper.published import P_IK_THRESHOLD, P_T_THRESHOLD, SWEPT
-from evidence import (
-    EvidenceError,
-    auroc,
-    cascade_costs,
-    gflops,
-    hallucination_rate,
-    macro_f1,
-    mcnemar,
-    savings_of,
-)
+from evidence.costs.break_even import cascade_costs
+from evidence.costs.savings import gflops, savings_of
+from evidence.errors import EvidenceError
+from evidence.signals.calibration import hallucination_rate
+from evidence.signals.quality import auroc, macro_f1, mcnemar
 from knowgate.policy import FloatArray, IntArray, Policy, PolicyKind, kept_tiers
 
 

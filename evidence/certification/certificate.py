@@ -14,18 +14,6 @@ from evidence.inputs import number
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate.spec import TargetKind
 
-__all__ = [
-    "CandidateFigures",
-    "CertificateStatus",
-    "Certification",
-    "CertificationTest",
-    "GateThreshold",
-    "Target",
-    "TargetKind",
-    "Thresholds",
-    "thresholds_as_objects",
-]
-
 
 class CertificationTest(StrEnum):
     EXACT_DROP = "exact_unconditional_score"  # unweighted rows, X in {−1, 0, 1}

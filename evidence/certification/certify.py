@@ -43,7 +43,7 @@ def certify_path(
 
     Examples:
         >>> import numpy as np
-        >>> from evidence.certification.certificate import TargetKind
+        >>> from knowgate.spec import TargetKind
         >>> rows = CertificationRows(correct=np.tile([[1, 1], [1, 1], [0, 1], [1, 1]], (500, 1)))
         >>> scores = np.tile([0.9, 0.8, 0.3, 0.7], 500)
         >>> path = paths.single_gate_path("p_t", scores)
@@ -84,7 +84,7 @@ def certify_policy(
 
     Examples:
         >>> import numpy as np
-        >>> from evidence.certification.certificate import TargetKind
+        >>> from knowgate.spec import TargetKind
         >>> rows = CertificationRows(correct=np.tile([[1, 1], [1, 1], [0, 1], [1, 1]], (500, 1)))
         >>> signals = [{"p_ik": np.tile([0.9, 0.9, 0.2, 0.9], 500), "p_t": np.tile([0.9, 0.8, 0.3,
         ...     0.7], 500)}]
@@ -129,7 +129,7 @@ def certify_single_gate(
 
     Examples:
         >>> import numpy as np
-        >>> from evidence.certification.certificate import TargetKind
+        >>> from knowgate.spec import TargetKind
         >>> rows = CertificationRows(correct=np.tile([[1, 1], [1, 1], [0, 1], [1, 1]], (500, 1)))
         >>> target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.02)
         >>> answer = certify_single_gate("p_t", np.tile([0.9, 0.8, 0.3, 0.7], 500), rows, target,

@@ -12,13 +12,14 @@ from typing import Protocol
 import numpy as np
 
 from evidence.certification.betted import BettedAccuracy, BettedDrop
-from evidence.certification.certificate import Basis, CertificationTest, TargetKind, Thresholds
+from evidence.certification.certificate import Basis, CertificationTest, Thresholds
 from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.counted import CountedAccuracy, CountedDrop, CountedRows
 from evidence.certification.forecast_evidence import corrected_accuracy, corrected_drop, plan_of_accuracy, plan_of_drop
 from evidence.certification.path import Candidate
 from evidence.errors import InvalidInputError
 from evidence.inputs import BoolArray, FloatArray
+from knowgate.spec import TargetKind
 
 
 class Evidence(Protocol):

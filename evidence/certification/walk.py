@@ -21,16 +21,12 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from evidence.certification.certificate import (
-    CandidateFigures,
-    CertificateStatus,
-    Certification,
-    Target,
-    TargetKind,
-)
+from evidence.certification.certificate import CandidateFigures, Certification, Target
 from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.tally import Tally, tally_of_least_drop
 from evidence.inputs import level, number
+from knowgate._bundles.bundle_documents import CertificateStatus
+from knowgate.spec import TargetKind
 
 MIN_RETAINED_SHARE = 0.05
 

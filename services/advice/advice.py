@@ -10,25 +10,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evidence import (
-    CertificateStatus,
+from evidence.certification.certificate import Target
+from evidence.costs.break_even import Waiting, break_even, cascade_costs, waiting
+from evidence.costs.savings import savings_of
+from evidence.signals.signal_worth import (
     RetainableShares,
-    Target,
-    TargetKind,
-    Waiting,
-    break_even,
-    cascade_costs,
     fewest_rows_to_certify,
     fewest_rows_to_show_accuracy,
     perfect_kept,
     perfect_kept_at_accuracy,
     retainable_shares,
     retainable_shares_at_accuracy,
-    savings_of,
-    waiting,
     worth_of_signal,
 )
+from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate.policy import BoolArray, FloatArray, IntArray, Policy, PolicyKind, escalate_all, kept_tiers
+from knowgate.spec import TargetKind
 from services.advice.price_lists import TierRates
 from services.advice.query_costs import CostTable, cost_tables
 from services.advice.reasons import Case, CostAdvice, Question, Recommendation, cases_of, recommended

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evidence import gflops, usd
+from evidence.costs.savings import gflops, usd
 from knowgate.policy import BoolArray, FloatArray
 from services.advice.price_lists import TierRates
 from services.errors import InputInvalid

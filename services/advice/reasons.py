@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from evidence import BreakEven, CertificateStatus, RetainableShares, Savings, Target, Waiting
+from evidence.certification.certificate import Target
+from evidence.costs.break_even import BreakEven, Waiting
+from evidence.costs.savings import Savings
+from evidence.signals.signal_worth import RetainableShares
+from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate.policy import PolicyKind
 from services.advice.signals import SignalWorth
 from services.outcome_tables.certification import CertifiedThresholds

@@ -9,8 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evidence import Figure, Target, TargetKind, auroc, overconfidence, path_of, policy_at
+from evidence.certification.certificate import Target
+from evidence.certification.path import path_of, policy_at
+from evidence.signals.calibration import overconfidence
+from evidence.signals.quality import Figure, auroc
 from knowgate.policy import GATES_OF, BoolArray, FloatArray, IntArray, Policy, PolicyKind, kept_tiers
+from knowgate.spec import TargetKind
 from services.outcome_tables.outcomes import OutcomeTable
 
 WEAK_AUROC = 0.55  # an interval wholly below it: next to no order

@@ -10,7 +10,7 @@ from knowgate.policy import PolicyKind
 from services.commands.options import certified_rule, stated_target
 
 if TYPE_CHECKING:
-    from evidence import Target
+    from evidence.certification.certificate import Target
     from knowgate.spec import CascadeSpec
     from services.outcome_tables.certification import CertifiedThresholds
     from services.outcome_tables.delta_account import Level
@@ -62,7 +62,7 @@ def certify(
 
     Exits with 0 when certified and with 3 when not: infeasible, or insufficient evidence.
     """
-    from evidence import CertificateStatus
+    from knowgate._bundles.bundle_documents import CertificateStatus
     from services.clock import SystemClock
     from services.outcome_tables.certifiable import refuse_uncertifiable
     from services.outcome_tables.certification import TRUSTED, certify_table

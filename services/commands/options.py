@@ -9,7 +9,7 @@ import typer
 from knowgate.policy import PolicyKind
 
 if TYPE_CHECKING:
-    from evidence import Target
+    from evidence.certification.certificate import Target
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Cascade = Annotated[str, typer.Option("--cascade", help="The cascade's name.")]
@@ -42,7 +42,8 @@ def stated_target(max_accuracy_drop: float | None, retained_accuracy: float | No
     """The promise that is asked for; a drop of two points where nothing is. Raises InputInvalid for
     both at once.
     """
-    from evidence import Target, TargetKind
+    from evidence.certification.certificate import Target
+    from knowgate.spec import TargetKind
     from services.errors import InputInvalid
 
     if max_accuracy_drop is not None and retained_accuracy is not None:

@@ -18,19 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from evidence import (
-    CertificateStatus,
-    Certification,
-    Target,
-    certify_policy,
-    gain_document,
-    gain_over,
-    refuse_overlap,
-)
-from evidence import thresholds_as_objects as as_objects
+from evidence.certification.certificate import Certification, Target
+from evidence.certification.certificate import thresholds_as_objects as as_objects
+from evidence.certification.certify import certify_policy, refuse_overlap
 from evidence.certification.known_outcomes import LoggedRows, certification_rows, forecast_error, forecasts_left_out
 from evidence.errors import NotIdentifiedError
+from evidence.signals.signal_gain import gain_document, gain_over
 from knowgate._bundles.bundle import LabelBasis, SignalGain
+from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.records import LabelSource
 from knowgate._wire import codec
 from knowgate.policy import BoolArray, FloatArray, PolicyKind

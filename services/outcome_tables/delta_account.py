@@ -19,7 +19,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from sqlalchemy.orm import Session
 
-from evidence import Target, delta_for_attempt
+from evidence.bounds.spending import delta_for_attempt
+from evidence.certification.certificate import Target
 from knowgate._records.records import Window
 from knowgate._wire import codec
 from services.errors import InputInvalid

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evidence import thinning_coins
+from evidence.bounds.betting import thinning_coins
 from evidence.signals.score_fit import FEWEST_ROWS, SignalRows, fit_score
 from knowgate._models.score import ScoreModel
 from knowgate.policy import BoolArray, FloatArray

@@ -9,6 +9,8 @@ import pytest
 import evidence
 
 
-@pytest.mark.parametrize("module", sorted(module.name for module in pkgutil.iter_modules(evidence.__path__)))
+@pytest.mark.parametrize(
+    "module", sorted(module.name for module in pkgutil.walk_packages(evidence.__path__, "evidence."))
+)
 def test_the_examples_of_a_module_run(module: str) -> None:
-    assert doctest.testmod(importlib.import_module(f"evidence.{module}")).failed == 0
+    assert doctest.testmod(importlib.import_module(module)).failed == 0

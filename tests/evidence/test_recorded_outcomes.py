@@ -8,15 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evidence import (
-    CertificateStatus,
-    CertificationRows,
-    Target,
-    TargetKind,
-    certify_single_gate,
-    drop_refuted,
-    single_gate_path,
-)
+from evidence.bounds.exact_drop import drop_refuted
+from evidence.certification.certificate import Target
+from evidence.certification.certification_rows import CertificationRows
+from evidence.certification.certify import certify_single_gate
+from evidence.certification.path import single_gate_path
+from knowgate._bundles.bundle_documents import CertificateStatus
+from knowgate.spec import TargetKind
 
 pandas = pytest.importorskip("pandas")
 REFERENCE_SHARE = 0.293  # the betting bound on halves of mmlu_llama3_8b_70b, ε = .02, δ = .1

@@ -18,11 +18,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from evidence.certification.certificate import CertificateStatus, Certification, Target, Thresholds
+from evidence.certification.certificate import Certification, Target, Thresholds
 from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.certify import certify_policy, refuse_overlap
 from evidence.certification.known_outcomes import certification_rows, forecast_error
 from evidence.certification.path import path_of, policy_at
+from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate.policy import Policy, PolicyKind, escalate_all, kept_tiers
 from knowgate.spec import TargetKind, Targets
 from training.certification.outcomes import logged_rows

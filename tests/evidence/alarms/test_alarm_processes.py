@@ -3,21 +3,10 @@
 import numpy as np
 import pytest
 
-from evidence import (
-    AlarmRule,
-    AlarmState,
-    InvalidInputError,
-    NotIdentifiedError,
-    advance_watch,
-    impute_last_cost,
-    open_watch,
-    risk_increments,
-    risk_range,
-    savings_increments,
-    savings_range,
-    state_from_json,
-    state_to_json,
-)
+from evidence.alarms.alarms import AlarmRule, AlarmState, advance_watch, open_watch, state_from_json, state_to_json
+from evidence.alarms.increments import risk_increments, risk_range, savings_increments, savings_range
+from evidence.costs.savings import impute_last_cost
+from evidence.errors import InvalidInputError, NotIdentifiedError
 
 RULE = AlarmRule(name="risk", low=-1.0, high=1.0, alpha=0.05, starts=30)
 BETS = (0.02, 0.05, 0.1, 0.2, 0.4)

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from evidence import (
-    InvalidInputError,
+from evidence.bounds.betting import (
     betting_lower_bound,
     betting_upper_bound,
     drop_exceeds_by_betting,
@@ -12,6 +11,7 @@ from evidence import (
     fixed_order,
     log_capital,
 )
+from evidence.errors import InvalidInputError
 
 
 def capital_by_hand(x: np.ndarray, epsilon: float, delta: float, bound: float) -> float:

@@ -4,16 +4,15 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from evidence import (
-    InvalidInputError,
-    alpha_for_start_month,
+from evidence.bounds.binomial import (
     clopper_pearson,
-    delta_for_attempt,
     proportion_at_least,
     proportion_lower_bound,
     proportion_upper_bound,
     retained_rows_to_start,
 )
+from evidence.bounds.spending import alpha_for_start_month, delta_for_attempt
+from evidence.errors import InvalidInputError
 
 
 def test_clopper_pearson_gives_the_published_interval() -> None:

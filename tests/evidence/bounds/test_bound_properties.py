@@ -12,35 +12,33 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.stats import binom, binomtest, multinomial
 
-from evidence import (
-    alpha_for_start_month,
-    approximate_rows_for_drop,
-    auroc,
-    auroc_gain,
+from evidence.bounds.betting import (
     betting_lower_bound,
     betting_upper_bound,
-    clopper_pearson,
-    critical_value,
-    delta_for_attempt,
-    drop_exceeds,
-    drop_lower_bound,
-    drop_refuted,
     drop_refuted_by_betting,
-    drop_statistic,
-    drop_test_power,
-    drop_upper_bound,
-    fewest_rows_to_certify,
-    fewest_rows_to_show_accuracy,
     fixed_order,
     log_capital,
-    mcnemar,
+)
+from evidence.bounds.binomial import (
+    clopper_pearson,
     proportion_at_least,
     proportion_lower_bound,
     proportion_upper_bound,
     retained_rows_to_start,
-    rows_needed_for_accuracy,
-    rows_needed_for_betting,
 )
+from evidence.bounds.exact_drop import (
+    critical_value,
+    drop_exceeds,
+    drop_lower_bound,
+    drop_refuted,
+    drop_statistic,
+    drop_test_power,
+    drop_upper_bound,
+)
+from evidence.bounds.power import approximate_rows_for_drop, rows_needed_for_accuracy, rows_needed_for_betting
+from evidence.bounds.spending import alpha_for_start_month, delta_for_attempt
+from evidence.signals.quality import auroc, auroc_gain, mcnemar
+from evidence.signals.signal_worth import fewest_rows_to_certify, fewest_rows_to_show_accuracy
 
 settings.register_profile("bounds", deadline=None, max_examples=60)
 settings.load_profile("bounds")

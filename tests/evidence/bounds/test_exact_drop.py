@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, multinomial
 
-from evidence import (
-    InvalidInputError,
+from evidence.bounds.exact_drop import (
     critical_value,
     drop_exceeds,
     drop_lower_bound,
@@ -14,6 +13,7 @@ from evidence import (
     drop_test_power,
     drop_upper_bound,
 )
+from evidence.errors import InvalidInputError
 
 
 def restricted_likelihood_root(plus: int, minus: int, n: int, epsilon: float) -> float:

@@ -3,16 +3,15 @@
 import numpy as np
 import pytest
 
-from evidence import (
-    InvalidInputError,
+from evidence.bounds.binomial import proportion_at_least
+from evidence.bounds.exact_drop import drop_refuted, drop_test_power
+from evidence.bounds.power import (
     approximate_rows_for_drop,
-    drop_refuted,
-    drop_test_power,
-    proportion_at_least,
     rows_needed_for_accuracy,
     rows_needed_for_betting,
     rows_needed_for_drop,
 )
+from evidence.errors import InvalidInputError
 
 
 @pytest.mark.parametrize(("p_plus", "p_minus"), [(0.05, 0.04), (0.03, 0.03), (0.02, 0.05)])

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evidence import CertificationRows, InvalidInputError, NotIdentifiedError
+from evidence.certification.certification_rows import CertificationRows
+from evidence.errors import InvalidInputError, NotIdentifiedError
 
 NAN = float("nan")
 

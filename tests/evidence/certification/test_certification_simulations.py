@@ -5,17 +5,13 @@ to fail.
 import numpy as np
 import pytest
 
-from evidence import (
-    CertificateStatus,
-    CertificationRows,
-    Target,
-    TargetKind,
-    certify_policy,
-    certify_single_gate,
-    inverse_propensity,
-    self_normalised,
-)
+from evidence.certification.certificate import Target
+from evidence.certification.certification_rows import CertificationRows
+from evidence.certification.certify import certify_policy, certify_single_gate
+from evidence.estimation.estimates import inverse_propensity, self_normalised
+from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate.policy import Policy, PolicyKind, kept_tiers
+from knowgate.spec import TargetKind
 
 EPSILON, DELTA = 0.05, 0.1
 TARGET = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=EPSILON)

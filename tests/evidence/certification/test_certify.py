@@ -5,26 +5,22 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from evidence import (
-    CertificateStatus,
+from evidence.bounds.exact_drop import drop_refuted
+from evidence.bounds.spending import delta_for_attempt
+from evidence.certification.certificate import (
     Certification,
-    CertificationRows,
     CertificationTest,
-    InvalidInputError,
-    OverlapError,
     Target,
-    TargetKind,
     Thresholds,
-    candidates_of,
-    certify_path,
-    certify_single_gate,
-    delta_for_attempt,
-    drop_refuted,
-    equal_quantile_path,
-    single_gate_path,
     thresholds_as_objects,
 )
+from evidence.certification.certification_rows import CertificationRows
+from evidence.certification.certify import certify_path, certify_single_gate
+from evidence.certification.path import candidates_of, equal_quantile_path, single_gate_path
+from evidence.errors import InvalidInputError, OverlapError
+from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate.policy import first_retaining
+from knowgate.spec import TargetKind
 
 DROP = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.02)
 

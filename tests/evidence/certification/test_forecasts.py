@@ -10,27 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evidence import (
-    CertificationRows,
-    CertificationTest,
-    InvalidInputError,
-    NotIdentifiedError,
-    Target,
-    TargetKind,
-    certify_policy,
-    certify_single_gate,
-    risk_increments,
-    risk_range,
-)
 from evidence.alarms.alarms import AlarmRule, advance_watch, open_watch
+from evidence.alarms.increments import risk_increments, risk_range
 from evidence.bounds.betting import log_capital
 from evidence.bounds.power import rows_needed_for_betting
-from evidence.certification.certificate import Basis
+from evidence.certification.certificate import Basis, CertificationTest, Target
+from evidence.certification.certification_rows import CertificationRows
+from evidence.certification.certify import certify_policy, certify_single_gate
 from evidence.certification.forecast_evidence import Plan, corrected_accuracy, corrected_drop, plan_of_drop
 from evidence.certification.forecasts import corrected
 from evidence.certification.path import Candidate
 from evidence.certification.tally import Tally, tally_of
+from evidence.errors import InvalidInputError, NotIdentifiedError
 from knowgate.policy import PolicyKind
+from knowgate.spec import TargetKind
 
 NAN = float("nan")
 DROP = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.05)

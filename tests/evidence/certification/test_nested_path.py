@@ -7,11 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evidence import CertificationRows, Target, TargetKind, certify_path, certify_policy, equal_quantile_path, policy_at
+from evidence.certification.certificate import Target
+from evidence.certification.certification_rows import CertificationRows
+from evidence.certification.certify import certify_path, certify_policy
 from evidence.certification.nested_path import entry_points, is_nested, nested_tallies
-from evidence.certification.path import Candidate
+from evidence.certification.path import Candidate, equal_quantile_path, policy_at
 from evidence.certification.tally import tally_of
 from knowgate.policy import Policy, PolicyKind, kept_tiers
+from knowgate.spec import TargetKind
 
 NAN = float("nan")
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from evidence import InvalidInputError, Thresholds, candidates_of, equal_quantile_path, path_of, single_gate_path
-from evidence.certification.certificate import GateThreshold
-from evidence.certification.path import OOD_AT_MOST
+from evidence.certification.certificate import GateThreshold, Thresholds
+from evidence.certification.path import OOD_AT_MOST, candidates_of, equal_quantile_path, path_of, single_gate_path
+from evidence.errors import InvalidInputError
 from knowgate.policy import PolicyKind
 
 

@@ -8,33 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from evidence import (
-    CertificateStatus,
-    Certification,
-    CertificationRows,
-    GateThreshold,
-    OverlapError,
-    Target,
-    TargetKind,
-    betting_lower_bound,
-    betting_upper_bound,
-    certify_path,
-    certify_policy,
-    certify_single_gate,
-    drop_lower_bound,
-    drop_refuted,
-    equal_quantile_path,
-    proportion_at_least,
-    refuse_overlap,
-    retained_rows_to_start,
-    single_gate_path,
-)
-from evidence.bounds.betting import log_capital
+from evidence.bounds.betting import betting_lower_bound, betting_upper_bound, log_capital
+from evidence.bounds.binomial import proportion_at_least, retained_rows_to_start
+from evidence.bounds.exact_drop import drop_lower_bound, drop_refuted
 from evidence.certification.betted import BettedAccuracy, BettedDrop
+from evidence.certification.certificate import Certification, GateThreshold, Target
+from evidence.certification.certification_rows import CertificationRows
+from evidence.certification.certify import certify_path, certify_policy, certify_single_gate, refuse_overlap
 from evidence.certification.counted import CountedDrop
-from evidence.certification.path import Candidate
+from evidence.certification.path import Candidate, equal_quantile_path, single_gate_path
 from evidence.certification.tally import tally_of, tally_of_least_drop
+from evidence.errors import OverlapError
+from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate.policy import Policy, PolicyKind, kept_tiers
+from knowgate.spec import TargetKind
 
 settings.register_profile("walks", deadline=None, max_examples=25)
 settings.load_profile("walks")

@@ -5,17 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evidence import (
-    InvalidInputError,
+from evidence.bounds.exact_drop import drop_refuted
+from evidence.costs.break_even import break_even, cascade_costs, waiting
+from evidence.costs.savings import savings_of
+from evidence.errors import InvalidInputError
+from evidence.signals.signal_worth import (
     RetainableShares,
-    break_even,
-    cascade_costs,
-    drop_refuted,
     fewest_rows_to_certify,
     perfect_kept,
     retainable_shares,
-    savings_of,
-    waiting,
     worth_of_signal,
 )
 

@@ -3,15 +3,8 @@
 import numpy as np
 import pytest
 
-from evidence import (
-    InvalidInputError,
-    NotIdentifiedError,
-    gflops,
-    impute_last_cost,
-    predictable_forecast,
-    savings_of,
-    usd,
-)
+from evidence.costs.savings import gflops, impute_last_cost, predictable_forecast, savings_of, usd
+from evidence.errors import InvalidInputError, NotIdentifiedError
 
 NAN = float("nan")
 

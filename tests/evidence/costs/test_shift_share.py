@@ -3,16 +3,9 @@
 import numpy as np
 import pytest
 
-from evidence import (
-    Cohort,
-    Escalation,
-    InvalidInputError,
-    SavingsChange,
-    SliceCohort,
-    TokenCount,
-    TokenPrice,
-    explain_savings_change,
-)
+from evidence.costs.cohort_costs import Cohort, Escalation, SliceCohort, TokenCount, TokenPrice
+from evidence.costs.shift_share import SavingsChange, explain_savings_change
+from evidence.errors import InvalidInputError
 
 
 def tokens(total: float) -> TokenCount:

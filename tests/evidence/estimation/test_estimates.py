@@ -5,16 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from evidence import (
-    Estimate,
-    InvalidInputError,
-    NotIdentifiedError,
-    doubly_robust,
-    inverse_propensity,
-    joint_propensity,
-    self_normalised,
-    why_not_identified,
-)
+from evidence.errors import InvalidInputError, NotIdentifiedError
+from evidence.estimation.estimates import Estimate, doubly_robust, inverse_propensity, joint_propensity, self_normalised
+from evidence.inputs import why_not_identified
 
 NAN = float("nan")
 

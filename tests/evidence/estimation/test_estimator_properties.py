@@ -5,19 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evidence import (
-    betting_lower_bound,
-    betting_upper_bound,
-    clopper_pearson,
-    doubly_robust,
-    drop_lower_bound,
-    drop_refuted,
-    drop_upper_bound,
-    inverse_propensity,
-    proportion_at_least,
-    self_normalised,
-    thinning_coins,
-)
+from evidence.bounds.betting import betting_lower_bound, betting_upper_bound, thinning_coins
+from evidence.bounds.binomial import clopper_pearson, proportion_at_least
+from evidence.bounds.exact_drop import drop_lower_bound, drop_refuted, drop_upper_bound
+from evidence.estimation.estimates import doubly_robust, inverse_propensity, self_normalised
 from evidence.signals.ranks import average_ranks
 from evidence.signals.ridge_logistic import ridge_logistic
 

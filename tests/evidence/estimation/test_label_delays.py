@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from evidence import InvalidInputError, arrival_curve
+from evidence.errors import InvalidInputError
+from evidence.estimation.delays import arrival_curve
 
 
 def test_known_answer_of_a_small_study() -> None:

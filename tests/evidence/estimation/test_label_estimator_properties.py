@@ -8,22 +8,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from evidence import (
-    NotIdentifiedError,
-    arrival_curve,
-    auroc,
-    auroc_gain,
-    calibration_of,
-    clipped_inverse_propensity,
-    corrected_by_error_rates,
-    doubly_robust,
-    inverse_propensity,
-    label_propensities,
-    macro_f1,
-    mcnemar,
-    prediction_powered,
-    self_normalised,
-)
+from evidence.errors import NotIdentifiedError
+from evidence.estimation.delays import arrival_curve
+from evidence.estimation.estimates import clipped_inverse_propensity, doubly_robust, inverse_propensity, self_normalised
+from evidence.estimation.label_allocation import label_propensities
+from evidence.estimation.prediction_powered import corrected_by_error_rates, prediction_powered
+from evidence.signals.calibration import calibration_of
+from evidence.signals.quality import auroc, auroc_gain, macro_f1, mcnemar
 
 settings.register_profile("estimators", deadline=None, max_examples=60)
 settings.load_profile("estimators")

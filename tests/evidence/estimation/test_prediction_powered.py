@@ -5,14 +5,9 @@ gold alone.
 import numpy as np
 import pytest
 
-from evidence import (
-    InvalidInputError,
-    NotIdentifiedError,
-    corrected_by_error_rates,
-    judge_errors,
-    prediction_powered,
-    self_normalised,
-)
+from evidence.errors import InvalidInputError, NotIdentifiedError
+from evidence.estimation.estimates import self_normalised
+from evidence.estimation.prediction_powered import corrected_by_error_rates, judge_errors, prediction_powered
 
 NAN = float("nan")
 

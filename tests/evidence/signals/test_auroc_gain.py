@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from evidence import InvalidInputError, auroc, auroc_gain
+from evidence.errors import InvalidInputError
+from evidence.signals.quality import auroc, auroc_gain
 
 
 def signals(rng: np.random.Generator, n: int, extra: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from evidence import (
-    InvalidInputError,
+from evidence.errors import InvalidInputError
+from evidence.signals.calibration import (
     calibration_of,
     hallucination_rate,
     label_free_accuracy,

@@ -11,33 +11,21 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from evidence import (
-    AlarmRule,
-    NotIdentifiedError,
-    advance_watch,
+from evidence.alarms.alarms import AlarmRule, advance_watch, open_watch
+from evidence.alarms.increments import risk_increments, risk_range, savings_increments, savings_range
+from evidence.costs.break_even import waiting
+from evidence.costs.savings import gflops, impute_last_cost, predictable_forecast, savings_of, usd
+from evidence.errors import NotIdentifiedError
+from evidence.estimation.estimates import joint_propensity
+from evidence.signals.calibration import (
     calibration_of,
-    escalation_gap,
-    gflops,
     hallucination_rate,
-    impute_last_cost,
-    joint_propensity,
     label_free_accuracy,
-    ood_conservativeness_of,
-    open_watch,
     overconfidence,
-    perfect_kept_at_accuracy,
-    predictable_forecast,
     reliability_curve,
-    retainable_shares,
-    retainable_shares_at_accuracy,
-    risk_increments,
-    risk_range,
-    savings_increments,
-    savings_of,
-    savings_range,
-    usd,
-    waiting,
 )
+from evidence.signals.ood_conservativeness import escalation_gap, ood_conservativeness_of
+from evidence.signals.signal_worth import perfect_kept_at_accuracy, retainable_shares, retainable_shares_at_accuracy
 
 settings.register_profile("figures", deadline=None, max_examples=60)
 settings.load_profile("figures")

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from evidence import InvalidInputError, NotIdentifiedError, escalation_gap, ood_conservativeness_of
+from evidence.errors import InvalidInputError, NotIdentifiedError
+from evidence.signals.ood_conservativeness import escalation_gap, ood_conservativeness_of
 
 NAN = float("nan")
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from evidence import InvalidInputError, auroc, macro_f1, mcnemar
+from evidence.errors import InvalidInputError
+from evidence.signals.quality import auroc, macro_f1, mcnemar
 
 
 def auroc_by_pairs(scores: np.ndarray, right: np.ndarray) -> float:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evidence import InvalidInputError, signal_gain
-from evidence.signals.signal_gain import gain_document
+from evidence.errors import InvalidInputError
+from evidence.signals.signal_gain import gain_document, signal_gain
 
 
 def test_a_small_case_by_hand() -> None:

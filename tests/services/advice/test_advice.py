@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from evidence import Target, TargetKind
+from evidence.certification.certificate import Target
+from knowgate.spec import TargetKind
 from services.advice.advice import Advice, advise
 from services.advice.price_lists import TierRates, read_latencies, read_rates
 from services.advice.reasons import Question, Recommendation

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evidence.certification.certificate import CertificateStatus
 from evidence.certification.known_outcomes import certification_rows, forecast_error, forecasts_left_out
+from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.records import LabelSource
 from knowgate.policy import PolicyKind
 from knowgate.spec import Targets

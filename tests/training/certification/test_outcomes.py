@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from evidence.certification import known_outcomes
-from evidence.certification.certificate import CertificateStatus
 from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.path import Candidate, path_of, policy_at
 from evidence.certification.tally import tally_of
 from evidence.errors import OverlapError
+from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate.policy import Policy, PolicyKind, retain_mask
 from knowgate.spec import Targets
 from training.certification.certify import certify_rule, kept_at
