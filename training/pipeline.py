@@ -33,6 +33,7 @@ from knowgate.policy import PolicyKind
 from knowgate.spec import CascadeSpec, Targets
 from store.engine import reading
 from store.jobs.job_runs import Claim
+from store.jobs.trainer_reports import TrainingOutcome, TrainingStatus
 from store.releases.assignments import assignment
 from store.releases.bundles import bundle_content
 from store.releases.cascades import cascade as read_cascade
@@ -47,7 +48,6 @@ from training.heartbeat import kept_alive
 from training.probes.fit import FitProbe, fit_probe
 from training.probes.probe_settings import FitSettings
 from training.publishing.publish import Draft, finish_without_effect, make_bundle, publish
-from training.publishing.records import TrainingOutcome, TrainingStatus
 from training.publishing.run_report import run_report
 from training.rows.dataset import CascadeRows, TierVectors, extracted_vectors, read_window, stored_vectors
 from training.rows.own_states import scratch_folder

@@ -4,14 +4,16 @@ seconds to import.
 Nothing waits for it: a bundle is trained, judged and served from our store while MLflow is down.
 """
 
-import sys
+import logging
 from datetime import timedelta
 
-from services.jobs.child import run_child
 from services.jobs.job import JobContext
-from services.jobs.train import TrainingDied, how_it_ended, trainer_environment
+from services.jobs.trainer import run_trainer
 from store.engine import reading
 from store.jobs import outbox
+from store.jobs.trainer_reports import Drained
+
+log = logging.getLogger("knowgate.jobs")
 
 TOPIC = "mlflow"
 LIMIT = timedelta(minutes=10)  # as long as its claims last, should MLflow never answer
@@ -31,8 +33,7 @@ class RegisterSweep:
         if due == 0:
             return 0
         arguments = [f"--owner={context.owner}", f"--now={now.isoformat()}"]
-        command = [sys.executable, "-m", "training", "drain-mlflow", *arguments]
-        done = run_child(context, command, environment=trainer_environment(context), limit=LIMIT)
-        if done.status != 0:
-            raise TrainingDied(f"registration {how_it_ended(done)}")
-        return due
+        drained = run_trainer(context, "drain-mlflow", arguments, limit=LIMIT, reports=Drained)
+        if drained.last_error is not None:
+            log.warning("MLflow took %d of %d messages: %s", drained.registered, due, drained.last_error)
+        return drained.registered

@@ -14,13 +14,14 @@ from pyarrow import parquet
 from sqlalchemy import Engine
 
 from knowgate._records.records import Window
+from knowgate._wire import codec
 from knowgate.spec import CascadeSpec, TierSpec
 from store.engine import reading, transaction
 from store.jobs.job_runs import claim, job_runs
 from store.releases.cascades import apply_cascade
 from training.__main__ import CLAIM_LOST, DONE, main, options_of
+from training.commands.engine_options import chosen_cluster
 from training.engines import RaySettings
-from training.engines.arguments import chosen_cluster
 from training.engines.extract_file import extract_file
 from training.errors import ExtractionRefused, TrainingRefused
 from training.extraction import Answerer, adopt
@@ -51,13 +52,13 @@ def test_the_scheduler_hands_over_its_claim_and_the_trainer_ends_it(
     with transaction(applied) as session:
         held = claim(session, "train", "facts", WINDOW, owner="scheduler", lease=timedelta(minutes=5), now=NOW)
     assert held is not None
-    handed = [f"--claim={held.id}", f"--owner={held.owner}", f"--token={held.token}"]
-    assert main([*RUN, *handed]) == DONE
+    handed = f"--claim={codec.canonical(held).decode()}"
+    assert main([*RUN, handed]) == DONE
     assert json.loads(capsys.readouterr().out)["status"] == "no_data"
     with reading(applied) as session:
         (run,) = job_runs(session, "facts")
     assert run.outcome == "no_data"
-    assert main([*RUN, *handed]) == CLAIM_LOST  # a second process for a window that is done
+    assert main([*RUN, handed]) == CLAIM_LOST  # a second process for a window that is done
     assert "no longer held" in capsys.readouterr().err
 
 

@@ -33,6 +33,7 @@ from store.engine import reading, transaction
 from store.errors import ClaimLost
 from store.jobs.job_runs import claim, finish, job_runs
 from store.jobs.outbox import messages
+from store.jobs.trainer_reports import TrainingOutcome, TrainingStatus
 from store.ledger.ledger import unsealed
 from store.releases.assignments import swap_assignment
 from store.releases.bundles import bundle_content, bundles
@@ -49,7 +50,7 @@ from training.extraction import Answerer, adopt
 from training.pipeline import TrainingSettings, train_window
 from training.probes.probe_settings import FitSettings
 from training.publishing.publish import MLFLOW_TOPIC
-from training.publishing.records import RunReport, TrainingOutcome, TrainingStatus
+from training.publishing.records import RunReport
 from training.rows.dataset import read_window, stored_vectors
 from training.tiers.learn import former_probes
 

@@ -10,7 +10,6 @@ nothing else.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine
@@ -21,6 +20,7 @@ from store.documents import parse
 from store.engine import reading, transaction
 from store.errors import BundleDamaged, BundleUnknown, ClaimLost
 from store.jobs.outbox import OutboxMessage, claim_messages, finish_message
+from store.jobs.trainer_reports import Drained
 from store.releases.assignments import assignment
 from store.releases.bundles import bundle_content
 from store.releases.cascades import cascade_names
@@ -31,15 +31,6 @@ from training.publishing.records import RunReport
 from training.publishing.registry import CHALLENGER, CHAMPION, Registry
 
 LEASE = timedelta(minutes=10)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drained:
-    """What one drain did."""
-
-    registered: int
-    failed: int  # to be tried again
-    last_error: str | None = None
 
 
 def _now() -> datetime:

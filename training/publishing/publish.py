@@ -28,9 +28,10 @@ from knowgate.spec import CascadeSpec
 from store.engine import transaction
 from store.jobs.job_runs import Claim, fence, finish
 from store.jobs.outbox import add_message
+from store.jobs.trainer_reports import TrainingOutcome
 from store.releases.bundles import BundleStatus, add_bundle
 from store.releases.certifications import CertificationRecord, add_certification
-from training.publishing.records import RunReport, TrainingOutcome
+from training.publishing.records import RunReport
 
 MLFLOW_TOPIC = "mlflow"
 

@@ -1,33 +1,11 @@
-"""What a training run hands on: its outcome, and what the model registry is told of it.
+"""What the model registry is given of a training run.
 
 `RunReport` travels through the outbox as JSON, so a registry that is down for a day gets everything
 a day later.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
-
-from knowgate._bundles.bundle import CertificateDocument
-
-
-class TrainingStatus(StrEnum):
-    CERTIFIED = "certified"
-    INFEASIBLE = "infeasible"
-    INSUFFICIENT_EVIDENCE = "insufficient_evidence"
-    NO_DATA = "no_data"  # not one row whose outcomes are known: nothing was tested and no δ spent
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingOutcome:
-    """What became of one window."""
-
-    status: TrainingStatus
-    cascade: str
-    bundle: str | None = None  # id; also of an attempt that certified nothing (its policy escalates all)
-    certificate: CertificateDocument | None = None
-    labels_needed: int | None = None  # further labelled rows for 80 % power; None where none would do, or unknown
-    rows: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

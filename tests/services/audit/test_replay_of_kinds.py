@@ -13,7 +13,6 @@ import pytest
 from knowgate import Assignment, Bundle, Cascade, Decision, Mode, PTKind, Reason
 from knowgate._bundles.pair import Pair
 from services.audit.replay import replay
-from services.jobs.train import _told
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -75,18 +74,3 @@ def test_a_kind_that_was_changed_by_hand_is_found(bundle: Bundle) -> None:
     first, *others = decision.attempts
     altered = replace(decision, attempts=(replace(first, fault=None), *others))
     assert [one.what for one in replay(altered, bundle, {}).mismatches] == ["verdict"]
-
-
-def test_what_a_training_run_tells_in_one_line() -> None:
-    gain = {"tier": 0, "signal": "score", "at_share": 0.4}
-    gain |= {"auroc": 0.031, "auroc_low": 0.01, "auroc_high": 0.052}
-    gain |= {"accuracy": 0.02, "accuracy_low": -0.001, "accuracy_high": 0.04}
-    certificate = {"retained_share": 0.4, "drop_upper_bound": 0.018, "n": 900, "attempt": 1, "gains": [gain]}
-    outcome = {"status": "certified", "bundle": "ab" * 32, "certificate": certificate, "rows": {}}
-    told = _told(outcome)
-    assert "tier 0 score over P(T): AUROC +0.031 [+0.010, +0.052]" in told
-    assert "accuracy of 40% retained +0.020 [-0.001, +0.040]" in told
-    outcome |= {"status": "infeasible", "rows": {"p_t_of_another_kind": 12}}
-    assert _told(outcome).endswith("12 decisions left out, their P(T) is of another kind")
-    nothing = {"status": "no_data", "rows": {"window": 0, "p_t_of_another_kind": 12}}
-    assert _told(nothing) == "no_data, 0 mature decisions; 12 decisions left out, their P(T) is of another kind"

@@ -18,7 +18,8 @@ from knowgate import Window
 from services.clock import SimulatedClock
 from services.jobs.child import ChildTooSlow, Ended, run_child
 from services.jobs.job import RETRY_AFTER, JobContext, JobStopped, raise_if_stopping, run_due
-from services.jobs.train import TrainJob, how_it_ended
+from services.jobs.train import TrainJob
+from services.jobs.trainer import how_it_ended
 from services.settings import Settings
 from services.windows import due_windows
 from store.engine import open_engine, reading

@@ -22,6 +22,7 @@ from knowgate.policy import Policy, PolicyKind
 from knowgate.spec import CascadeSpec, TargetKind, TierSpec
 from store.engine import reading, transaction
 from store.jobs.outbox import messages
+from store.jobs.trainer_reports import TrainingOutcome, TrainingStatus
 from store.releases.cascades import apply_cascade
 from store.releases.promotions import Outcome, PromotionRecord, add_promotion
 from tests import servers
@@ -34,8 +35,6 @@ from training.publishing.records import (
     RiskPoint,
     RunReport,
     SignalReport,
-    TrainingOutcome,
-    TrainingStatus,
 )
 from training.publishing.registry import BUNDLE_TAG, Registry, artifact_location
 

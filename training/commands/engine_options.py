@@ -1,6 +1,4 @@
-"""The arguments of `python -m training` that choose an engine; what is left out comes from the
-settings.
-"""
+"""The options that choose an engine; what is left out comes from the settings."""
 
 import argparse
 

@@ -1,0 +1,89 @@
+"""What the trainer reports: one record, and a line that a person reads."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from knowgate import Window
+from knowgate._bundles.bundle_documents import CertificateDocument, CertificateStatus, SignalGain
+from knowgate.spec import TargetKind
+from services.clock import SimulatedClock
+from services.jobs.job import JobContext
+from services.jobs.train import in_words
+from services.jobs.trainer import TrainingDied, run_trainer
+from services.settings import Settings
+from store.engine import open_engine
+from store.jobs.trainer_reports import Drained, TrainingOutcome, TrainingStatus
+
+END = datetime(2026, 3, 1, tzinfo=UTC)
+GAIN = SignalGain(
+    tier=0,
+    signal="score",
+    n=900,
+    auroc=0.031,
+    auroc_low=0.01,
+    auroc_high=0.052,
+    at_share=0.4,
+    accuracy=0.02,
+    accuracy_low=-0.001,
+    accuracy_high=0.04,
+    at_wrong=0.05,
+    share=0.1,
+    share_low=0.0,
+    share_high=0.2,
+)
+CERTIFICATE = CertificateDocument(
+    status=CertificateStatus.CERTIFIED,
+    target=TargetKind.MAX_ACCURACY_DROP,
+    target_value=0.02,
+    delta=0.05,
+    delta_family=0.1,
+    attempt=3,
+    test="exact_paired",
+    n=900,
+    cohort=Window(start=END - timedelta(days=7), end=END),
+    split="by prompt",
+    drop_upper_bound=0.018,
+    retained_share=0.4,
+    gains=(GAIN,),
+)
+CERTIFIED = TrainingOutcome(
+    status=TrainingStatus.CERTIFIED, cascade="trivia", bundle="ab" * 32, certificate=CERTIFICATE
+)
+
+
+def test_a_certified_outcome_names_its_bundle_its_promise_and_what_signals_add() -> None:
+    words = in_words(CERTIFIED)
+    assert words.startswith("certified, bundle abababababab: retains 40.0%, drop at most 0.0180, n 900; tier 0 score")
+    assert "score over P(T): AUROC +0.031 [+0.010, +0.052]" in words
+    assert words.endswith("accuracy of 40% retained +0.020 [-0.001, +0.040]")
+
+
+def test_an_outcome_without_a_promise_says_what_would_settle_it_and_what_was_left_out() -> None:
+    refused = replace(
+        CERTIFIED,
+        status=TrainingStatus.INSUFFICIENT_EVIDENCE,
+        certificate=replace(CERTIFICATE, gains=()),
+        labels_needed=120,
+        rows={"p_t_of_another_kind": 12},
+    )
+    assert in_words(refused) == (
+        "insufficient_evidence, attempt 3, n 900, about 120 more labelled decisions would settle it"
+        "; 12 decisions left out, their P(T) is of another kind"
+    )
+    nothing = TrainingOutcome(status=TrainingStatus.NO_DATA, cascade="trivia", rows={"window": 7})
+    assert in_words(nothing) == "no_data, 7 mature decisions"
+
+
+def test_a_report_is_read_as_the_record_that_it_is_and_as_no_other(
+    sqlite_url: str, settings: Settings, clock: SimulatedClock
+) -> None:
+    settings = settings.model_copy(update={"database_url": sqlite_url})
+    context = JobContext(engine=open_engine(sqlite_url), settings=settings, clock=clock, owner="test")
+    limit = timedelta(minutes=5)
+    assert run_trainer(context, "drain-mlflow", [], limit=limit, reports=Drained) == Drained(registered=0, failed=0)
+    with pytest.raises(TrainingDied, match=r"drain-mlflow reported what is no TrainingOutcome: .*not known"):
+        run_trainer(context, "drain-mlflow", [], limit=limit, reports=TrainingOutcome)
+    with pytest.raises(TrainingDied, match="the trainer's none ended with 2: usage"):
+        run_trainer(context, "none", [], limit=limit, reports=Drained)
