@@ -1,7 +1,7 @@
 """A small deployment with something in every table, made by the functions that a real one is made
 by.
 
-A cascade in two versions, decisions and labels (by id, by the user's own id, of a judge, waiting,
+A cascade in two versions, decisions and labels (by id, by the user's own id, of a grader, waiting,
 parked), vectors, bundles that are certified, signed, promoted and refused, a rollback, alerts with
 messages, figures, job runs, tokens, an erasure; four seals, after the last of which the signed head
 leaves the database, and a few rows after it.
@@ -128,13 +128,13 @@ def _traffic(made: Deployment, count: int) -> Sequence[Decision]:
         said += [_label(made, one, 1.3, judge=True) for one in sent[5:15]]
         waiting = [replace(_label(made, sent[5], 1.2), decision_id=None, external_id=f"late-{i}") for i in range(3)]
         labels.add_labels(session, [*said, *waiting], received_at=made.at(1.5))
-        _measure_judge(made, session)
+        _measure_grader(made, session)
         _store_vectors(made, session, sent[:12])
         _store_vectors(made, session, sent[12:20])
     return sent
 
 
-def _measure_judge(made: Deployment, session: Session) -> None:
+def _measure_grader(made: Deployment, session: Session) -> None:
     window = Window(start=made.at(0), end=made.at(1))
     for hours, wrong in ((1.6, 4), (1.7, 5)):
         graders.add_error(

@@ -4,10 +4,10 @@ The drop is the mean of X over all decisions. On escalated ones X is 0 and needs
 the retained share times the mean X of the retained, which rests on the decisions where the last
 tier was run to explore.
 
-What sources that are not trusted say (a judge, users) is a forecast here, which trusted labels
+What sources that are not trusted say (a grader, users) is a forecast here, which trusted labels
 drawn by coin correct (prediction-powered, `monitoring.estimates`); alone it makes no figure. Where
-a cascade trusts its judge, the judge's labels and those of a sample must not be averaged: the
-sample's weights stand for rows that the judge has labelled too, so its errors would count beside
+a cascade trusts its grader, the grader's labels and those of a sample must not be averaged: the
+sample's weights stand for rows that the grader has labelled too, so its errors would count beside
 what they correct. Such a figure is not identified.
 """
 
@@ -20,7 +20,7 @@ from monitoring.estimates import Estimated, Forecasts, mean, of_part, stratified
 from monitoring.names import FigureName
 
 MIXED = (
-    "labels of a sample stand beside a judge's or users' that are trusted too; take those out of targets.trusted, and"
+    "labels of a sample stand beside a grader's or users' that are trusted too; take those out of targets.trusted, and"
     " one corrects the other (`knowgate labels estimate` does so at once)"
 )
 _TRUSTED = [LabelSource.GOLD.value, LabelSource.HUMAN.value]

@@ -44,7 +44,7 @@ class AlarmMemory:
     basis: str | None = None  # what is watched against: a champion's promise, or a target; a change opens a family
     unit: str | None = None  # of costs, in the savings alarm
     least_propensity: float | None = None  # of the risk alarm's rows; it scales what they count
-    forecast_share: float = 0.0  # of a judge's forecast that a risk alarm uses, from the first forecast on
+    forecast_share: float = 0.0  # of a grader's forecast that a risk alarm uses, from the first forecast on
     families_opened: int = 0
     families: tuple[Family, ...] = ()
     raised_at: datetime | None = None  # end of the block in which it rang; None = quiet, or quiet again

@@ -16,7 +16,7 @@ from monitoring.cohorts import Cohort
 from monitoring.late import Lateness
 from monitoring.names import Rule
 from monitoring.reader import Champion, Reader
-from monitoring.rules import Judgement, judge_alarm
+from monitoring.rules import Assessment, assess_alarm
 
 CATCH_UP_AT_MOST = timedelta(days=31)  # what an alarm consumes in one run after an outage; the rest is skipped
 COMPARED_AT_MOST = timedelta(days=7)  # how long "before" and "now" are at most when a cause is looked for
@@ -27,7 +27,7 @@ class AlarmFinding:
     """An alarm after its block, and what the rule says."""
 
     memory: AlarmMemory
-    judgement: Judgement
+    assessment: Assessment
 
 
 def watch_alarms(reader: Reader, current: Cohort, champion: Champion, lateness: Lateness) -> tuple[AlarmFinding, ...]:
@@ -62,8 +62,8 @@ def _savings(reader: Reader, current: Cohort, champion: Champion, lateness: Late
     moved = watch_savings(memory, cohort, champion.promise)
     opened = memory.families[0].opened_at if memory is not None and memory.families else block.start
     late = lateness.total(mature=False, since=opened, until=block.end)
-    judgement = judge_alarm(moved, lambda: _why_savings(reader, moved, opened, block), late=late)
-    return AlarmFinding(memory=moved, judgement=judgement)
+    assessment = assess_alarm(moved, lambda: _why_savings(reader, moved, opened, block), late=late)
+    return AlarmFinding(memory=moved, assessment=assessment)
 
 
 def _risk(reader: Reader, current: Cohort, lateness: Lateness) -> AlarmFinding | None:
@@ -79,8 +79,8 @@ def _risk(reader: Reader, current: Cohort, lateness: Lateness) -> AlarmFinding |
     def harmed() -> Cohort:
         return reader.cohort(_harmed(moved, opened, block))
 
-    judgement = judge_alarm(moved, lambda: risk_cause(harmed()), lambda: accused_bundles(harmed()), late=late)
-    return AlarmFinding(memory=moved, judgement=judgement)
+    assessment = assess_alarm(moved, lambda: risk_cause(harmed()), lambda: accused_bundles(harmed()), late=late)
+    return AlarmFinding(memory=moved, assessment=assessment)
 
 
 def _block(memory: AlarmMemory | None, start: datetime, end: datetime) -> Window | None:

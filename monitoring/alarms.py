@@ -9,9 +9,9 @@ the forecast may err by is what the declared margin is for.
 Risk needs labels: a window is consumed once it is older than the label horizon. What counts is E[X]
 against the target, whatever champion decided. A label that is missing for unknown reasons counts as
 X = −1: it may cost an alarm its power, never raise one. A later revision of a label changes
-figures, never an alarm that has consumed the row. What a source that is not trusted says (a judge)
+figures, never an alarm that has consumed the row. What a source that is not trusted says (a grader)
 enters as a forecast g of the row's own X, three quarters of it: it was made whether or not the coin
-for trusted labels fell, so the increment's mean is that of X, however bad the judge.
+for trusted labels fell, so the increment's mean is that of X, however bad the grader.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ from monitoring.names import Rule
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
-FORECAST_SHARE = 0.75  # of a judge's forecast: about what a judge that errs on one answer in eight is worth
+FORECAST_SHARE = 0.75  # of a grader's forecast: about what a grader that errs on one answer in eight is worth
 
 _EPOCH = pd.Timestamp(0, tz="UTC")
 

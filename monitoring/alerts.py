@@ -1,13 +1,13 @@
-"""Judgements to alerts: a row before a message.
+"""Assessments to alerts: a row before a message.
 
-1. A raised judgement opens the rule's alert. While one is open its first cause stands; but an alarm
-   that rings again has a ring of its own, with its own cause and its own message. A ring says what
-   it speaks of and what decided then.
+1. A raised assessment opens the rule's alert. While one is open its first cause stands; but an
+   alarm that rings again has a ring of its own, with its own cause and its own message. A ring says
+   what it speaks of and what decided then.
 2. Each webhook of the cascade gets a delivery row in the same transaction; what is sent, and when,
    is `monitoring.deliveries`' business. So no crash loses a message and none is sent for an alert
    that does not exist. What is done about a ring is `services.promotion.rollout`'s business, from
    the same row.
-3. A clear judgement resolves the alert, with a second message, if it looked at what the alert is
+3. A clear assessment resolves the alert, with a second message, if it looked at what the alert is
    about. An unknown one changes nothing.
 """
 
@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from knowgate.spec import CascadeSpec
 from monitoring.names import Rule
-from monitoring.rules import Judgement, Standing
+from monitoring.rules import Assessment, Standing
 from store.releases.assignments import assignment
 from store.releases.rings import RingRecord, Spoken, add_ring, rings_of
 from store.watching.alerts import AlertRecord, alerts, open_alert, resolve_alert
@@ -47,19 +47,19 @@ class AlertChange:
     cause: str
 
 
-def settle(session: Session, spec: CascadeSpec, judgement: Judgement, *, now: datetime) -> AlertChange | None:
-    """Open, ring or resolve the rule's alert as the judgement says, with its messages; None where
+def settle(session: Session, spec: CascadeSpec, assessment: Assessment, *, now: datetime) -> AlertChange | None:
+    """Open, ring or resolve the rule's alert as the assessment says, with its messages; None where
     nothing changed.
     """
-    open_now = next((a for a in alerts(session, spec.name, open_only=True) if a.rule == judgement.rule), None)
-    if judgement.standing is Standing.RAISED and open_now is None:
-        return _open(session, spec, judgement, now)
-    if judgement.standing is Standing.RAISED and judgement.ring is not None and open_now is not None:
-        return _ring_again(session, spec, judgement, open_now, now)
-    if judgement.standing is Standing.CLEAR and open_now is not None:
-        if not judgement.speaks_of(json.loads(open_now.details)):
+    open_now = next((a for a in alerts(session, spec.name, open_only=True) if a.rule == assessment.rule), None)
+    if assessment.standing is Standing.RAISED and open_now is None:
+        return _open(session, spec, assessment, now)
+    if assessment.standing is Standing.RAISED and assessment.ring is not None and open_now is not None:
+        return _ring_again(session, spec, assessment, open_now, now)
+    if assessment.standing is Standing.CLEAR and open_now is not None:
+        if not assessment.speaks_of(json.loads(open_now.details)):
             return None  # what the alert is about was not looked at
-        return _resolve(session, spec, judgement, open_now, now)
+        return _resolve(session, spec, assessment, open_now, now)
     return None
 
 
@@ -95,39 +95,39 @@ def _told_of(ring: RingRecord) -> dict[str, object]:
     }
 
 
-def _open(session: Session, spec: CascadeSpec, judgement: Judgement, now: datetime) -> AlertChange:
+def _open(session: Session, spec: CascadeSpec, assessment: Assessment, now: datetime) -> AlertChange:
     record = AlertRecord(
         cascade=spec.name,
-        rule=judgement.rule.value,
-        cause=judgement.cause,
-        details=_details(judgement),
+        rule=assessment.rule.value,
+        cause=assessment.cause,
+        details=_details(assessment),
         opened_at=now,
     )
-    record = replace(record, id=open_alert(session, record, _spoken(session, spec, judgement)))
+    record = replace(record, id=open_alert(session, record, _spoken(session, spec, assessment)))
     ring = rings_of(session, [_id(record)])[-1]
     _announce(session, spec, record, Event.OPENED, now, ring)
-    return AlertChange(rule=judgement.rule, event=Event.OPENED, cause=judgement.cause)
+    return AlertChange(rule=assessment.rule, event=Event.OPENED, cause=assessment.cause)
 
 
 def _ring_again(
-    session: Session, spec: CascadeSpec, judgement: Judgement, held: AlertRecord, now: datetime
+    session: Session, spec: CascadeSpec, assessment: Assessment, held: AlertRecord, now: datetime
 ) -> AlertChange:
-    spoken = _spoken(session, spec, judgement)
-    ring = add_ring(session, _id(held), cause=judgement.cause, details=_details(judgement), spoken=spoken, now=now)
+    spoken = _spoken(session, spec, assessment)
+    ring = add_ring(session, _id(held), cause=assessment.cause, details=_details(assessment), spoken=spoken, now=now)
     _announce(session, spec, held, Event.RANG_AGAIN, now, ring)
-    return AlertChange(rule=judgement.rule, event=Event.RANG_AGAIN, cause=judgement.cause)
+    return AlertChange(rule=assessment.rule, event=Event.RANG_AGAIN, cause=assessment.cause)
 
 
-def _details(judgement: Judgement) -> str:
-    return json.dumps(dict(judgement.details), sort_keys=True, allow_nan=False)
+def _details(assessment: Assessment) -> str:
+    return json.dumps(dict(assessment.details), sort_keys=True, allow_nan=False)
 
 
-def _spoken(session: Session, spec: CascadeSpec, judgement: Judgement) -> Spoken:
+def _spoken(session: Session, spec: CascadeSpec, assessment: Assessment) -> Spoken:
     """What the ring speaks of, with what decides at this moment."""
     in_force = assignment(session, spec.name)
     if in_force is None:
-        return judgement.ring or Spoken()
-    return replace(judgement.ring or Spoken(), generation=in_force.generation, champion=in_force.champion)
+        return assessment.ring or Spoken()
+    return replace(assessment.ring or Spoken(), generation=in_force.generation, champion=in_force.champion)
 
 
 def _id(record: AlertRecord) -> UUID:
@@ -136,12 +136,12 @@ def _id(record: AlertRecord) -> UUID:
 
 
 def _resolve(
-    session: Session, spec: CascadeSpec, judgement: Judgement, held: AlertRecord, now: datetime
+    session: Session, spec: CascadeSpec, assessment: Assessment, held: AlertRecord, now: datetime
 ) -> AlertChange:
-    resolve_alert(session, spec.name, held.rule, resolution=judgement.cause, now=now)
-    record = replace(held, resolved_at=now, resolution=judgement.cause)
+    resolve_alert(session, spec.name, held.rule, resolution=assessment.cause, now=now)
+    record = replace(held, resolved_at=now, resolution=assessment.cause)
     _announce(session, spec, record, Event.RESOLVED, now)
-    return AlertChange(rule=judgement.rule, event=Event.RESOLVED, cause=judgement.cause)
+    return AlertChange(rule=assessment.rule, event=Event.RESOLVED, cause=assessment.cause)
 
 
 def _announce(

@@ -19,7 +19,7 @@ from monitoring.errors import DriftUnavailable
 from monitoring.names import FigureName, Rule
 from monitoring.ood_figures import ood_figures
 from monitoring.reader import Reader
-from monitoring.rules import Judgement, Standing, judge_drift, judge_ood, judge_overdue, worst
+from monitoring.rules import Assessment, Standing, assess_drift, assess_ood, assess_overdue, worst
 from monitoring.signal_tables import current_table, missing_shifts, reference_table
 
 log = logging.getLogger("knowgate.monitoring")
@@ -80,29 +80,29 @@ def find_drift(reader: Reader, champion: Bundle | None, day: Cohort) -> tuple[Ti
     return tuple(found)
 
 
-def judge_day(
+def assess_day(
     champion: Bundle | None, day: Cohort, drift: tuple[TierDrift, ...], before: Callable[[], Cohort | None]
-) -> tuple[Judgement, ...]:
+) -> tuple[Assessment, ...]:
     """OOD conservativeness and drift of a day, over all non-last tiers; `before` is read where a
     cause needs it.
     """
     tiers = day.spec.tiers
     records = {found.tier: found.record for found in drift}
     name = None if champion is None else champion.id
-    drifting = [judge_drift(records.get(tier), tier=tiers[tier].name, champion=name) for tier in range(day.spec.last)]
+    drifting = [assess_drift(records.get(tier), tier=tiers[tier].name, champion=name) for tier in range(day.spec.last)]
     if champion is None:
         return (worst(drifting),)
     decided = day.of_bundle(champion.id)
     # A bundle made before a tier was added holds rules for fewer tiers than the cascade has now.
     thresholds = dict(enumerate(champion.document.policy.thresholds))
     gated = [
-        _judge_ood(decided, tier, (thresholds.get(tier) or {}).get(Reason.OOD.value), before)
+        _assess_ood(decided, tier, (thresholds.get(tier) or {}).get(Reason.OOD.value), before)
         for tier in range(day.spec.last)
     ]
     return worst(drifting), worst(gated)
 
 
-def judge_labels(mature_day: Cohort) -> Judgement:
+def assess_labels(mature_day: Cohort) -> Assessment:
     """Whether the labels came that a mature day was to have.
 
     What needs labels are the explored decisions, or, while nothing is retained, all of them. Of
@@ -114,16 +114,16 @@ def judge_labels(mature_day: Cohort) -> Judgement:
     labelled = needed["correct_kept"].notna() & (needed["correct_last"].notna() | ~needed["last_ran"])
     propensity = needed.loc[labelled, "kept_label_propensity"]
     if propensity.isna().any():
-        return Judgement(rule=Rule.OVERDUE_LABELS, standing=Standing.UNKNOWN)
+        return Assessment(rule=Rule.OVERDUE_LABELS, standing=Standing.UNKNOWN)
     expected = len(needed) * (float(propensity.mean()) if len(propensity) else 1.0)
-    return judge_overdue(int(labelled.sum()), expected, len(needed), mature_day.spec.horizon)
+    return assess_overdue(int(labelled.sum()), expected, len(needed), mature_day.spec.horizon)
 
 
-def _judge_ood(decided: Cohort, tier: int, threshold: float | None, before: Callable[[], Cohort | None]) -> Judgement:
+def _assess_ood(decided: Cohort, tier: int, threshold: float | None, before: Callable[[], Cohort | None]) -> Assessment:
     if decided.size == 0:
-        return Judgement(rule=Rule.OOD_CONSERVATIVENESS, standing=Standing.UNKNOWN)
+        return Assessment(rule=Rule.OOD_CONSERVATIVENESS, standing=Standing.UNKNOWN)
     figures = ood_figures(decided, tier)
-    return judge_ood(
+    return assess_ood(
         figures[FigureName.OOD_ONLY_SHARE],
         figures[FigureName.OOD_AS_GOOD],
         threshold=threshold,

@@ -24,7 +24,7 @@ from evidence.estimation.prediction_powered import PoweredEstimate, prediction_p
 FloatArray = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
-LEAST_GOLD = 10  # trusted labels in a stratum from which on they correct a judge there
+LEAST_GOLD = 10  # trusted labels in a stratum from which on they correct a grader there
 _Z = float(ndtri(0.5 + CONFIDENCE / 2.0))
 
 

@@ -12,7 +12,7 @@ from monitoring.accuracy_figures import accuracy_figures
 from monitoring.cohorts import Cohort
 from monitoring.cost_figures import cost_figures
 from monitoring.estimates import Estimated, share
-from monitoring.judges import judge_figures
+from monitoring.graders import grader_figures
 from monitoring.names import FigureName, escalated_by
 from monitoring.tier_figures import tier_figures
 from store.watching.figures import FigureRow
@@ -49,7 +49,7 @@ def cascade_figures(cohort: Cohort) -> Named:
     }
     reasons = decisions["reason"].value_counts()
     figures |= {escalated_by(reason): share(int(reasons.get(reason.value, 0)), n) for reason in Reason}
-    figures |= accuracy_figures(cohort) | judge_figures(cohort.attempts)
+    figures |= accuracy_figures(cohort) | grader_figures(cohort.attempts)
     figures[FigureName.CUT_RUNS] = count(int(cohort.attempts["cut"].sum()))
     return figures | cost_figures(cohort) | label_figures(cohort)
 

@@ -6,12 +6,12 @@ What is taught and certified speaks of the declared models, and leaves them out.
 """
 
 from monitoring.cohorts import Cohort
-from monitoring.rules import Judgement, judge_models
+from monitoring.rules import Assessment, assess_models
 from monitoring.tier_figures import undeclared_attempts
 
 
-def judge_cohort_models(cohort: Cohort) -> Judgement:
-    """The judgement of one window's attempts."""
+def assess_cohort_models(cohort: Cohort) -> Assessment:
+    """The assessment of one window's attempts."""
     tiers = cohort.spec.tiers
     found = cohort.attempts[undeclared_attempts(cohort.spec, cohort.attempts)]
     counts: dict[tuple[str, str, str], int] = {}
@@ -24,4 +24,4 @@ def judge_cohort_models(cohort: Cohort) -> Judgement:
             f"{declared.named_model}@{declared.revision}" if same else declared.named_model,
         )
         counts[key] = counts.get(key, 0) + 1
-    return judge_models(len(cohort.attempts), counts)
+    return assess_models(len(cohort.attempts), counts)

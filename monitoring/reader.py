@@ -22,7 +22,7 @@ from knowgate.spec import CascadeSpec
 from monitoring.alarm_memory import AlarmMemory, memory_from_json
 from monitoring.alarms import Promise, Stop
 from monitoring.cohorts import Cohort, cohort_of, is_mature
-from monitoring.judges import measured_errors
+from monitoring.graders import measured_errors
 from monitoring.late import OVERLAP, Lateness, lateness_of
 from monitoring.names import FigureName, Rule
 from monitoring.pairing import pair_attempts, within_bounds

@@ -1,4 +1,4 @@
-"""When is something said? Pure functions of figures, alarms and acknowledgements to a judgement
+"""When is something said? Pure functions of figures, alarms and acknowledgements to an assessment
 with a cause.
 
 A rule says `raised`, `clear`, or `unknown`: without enough rows it changes nothing, so that an
@@ -53,7 +53,7 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+class Assessment:
     """What one rule says of one window."""
 
     rule: Rule
@@ -67,7 +67,7 @@ class Judgement:
     covers: frozenset[str] | None = None
 
     def speaks_of(self, details: Mapping[str, object]) -> bool:
-        """Whether this judgement looked at all that an alert with these details is about.
+        """Whether this assessment looked at all that an alert with these details is about.
 
         What is compared with another champion's training window is another question: the former one
         is closed then.
@@ -77,22 +77,22 @@ class Judgement:
         return {name for name in str(details.get("columns", "")).split(", ") if name} <= self.covers
 
 
-def judge_alarm(
+def assess_alarm(
     memory: AlarmMemory,
     cause: Callable[[], str],
     accused: Callable[[], tuple[str, ...]] = tuple,
     *,
     late: int = 0,
-) -> Judgement:
+) -> Assessment:
     """The savings or the risk alarm after its last block; `cause` and `accused` are asked if it
     rang in that block.
 
     `late` decisions of the time it has watched came after it had passed.
     """
     if memory.raised_at is None:
-        return Judgement(rule=memory.rule, standing=Standing.CLEAR, cause=_why_quiet(memory))
+        return Assessment(rule=memory.rule, standing=Standing.CLEAR, cause=_why_quiet(memory))
     if memory.raised_at != memory.consumed_until:
-        return Judgement(rule=memory.rule, standing=Standing.UNKNOWN, cause="still raised")
+        return Assessment(rule=memory.rule, standing=Standing.UNKNOWN, cause="still raised")
     details: dict[str, str | float] = {"raised_at": memory.raised_at.isoformat()}
     details |= {"basis": memory.basis} if memory.basis else {}
     details |= {"unit": memory.unit} if memory.unit else {}
@@ -103,12 +103,12 @@ def judge_alarm(
         details |= {"late_decisions": late}
         told += f"; {late} decisions of that time came too late to be heard"
     ring = Spoken(since=memory.harm_since, until=memory.raised_at, accused=accused())
-    return Judgement(rule=memory.rule, standing=Standing.RAISED, cause=told, details=details, ring=ring)
+    return Assessment(rule=memory.rule, standing=Standing.RAISED, cause=told, details=details, ring=ring)
 
 
-def judge_ood(
+def assess_ood(
     share: Estimated, as_good: Estimated, *, threshold: float | None, tier: str, cause: Callable[[], str]
-) -> Judgement:
+) -> Assessment:
     """Whether the ood gate alone escalates more than the reference traffic would by chance, 1 −
     τ_ood, and a margin.
 
@@ -117,43 +117,43 @@ def judge_ood(
     """
     rule = Rule.OOD_CONSERVATIVENESS
     if threshold is None or share.value is None or share.low is None or share.n < OOD_ROWS:
-        return Judgement(rule=rule, standing=Standing.UNKNOWN)
+        return Assessment(rule=rule, standing=Standing.UNKNOWN)
     expected = 1.0 - threshold
     if share.low <= expected + OOD_MARGIN:
         clear = Standing.CLEAR if share.value <= expected + OOD_MARGIN else Standing.UNKNOWN
-        return Judgement(rule=rule, standing=clear, cause=f"the ood gate alone escalates {share.value:.1%}")
+        return Assessment(rule=rule, standing=clear, cause=f"the ood gate alone escalates {share.value:.1%}")
     told = f"{cause()}; the ood gate alone escalates {share.value:.1%} at tier {tier}, expected {expected:.1%}"
     if as_good.value is not None:
         told += f"; on {as_good.value:.0%} of them the tier was as good as the last ({as_good.n} labels)"
     details: dict[str, str | float] = {"tier": tier, "share": share.value, "low": share.low, "expected": expected}
-    return Judgement(rule=rule, standing=Standing.RAISED, cause=told, details=details)
+    return Assessment(rule=rule, standing=Standing.RAISED, cause=told, details=details)
 
 
-def judge_drift(record: DriftRecord | None, *, tier: str, champion: str | None = None) -> Judgement:
+def assess_drift(record: DriftRecord | None, *, tier: str, champion: str | None = None) -> Assessment:
     """Raised where a column went missing, two columns drifted, or one by twice its threshold; clear
     where none did.
     """
     if record is None:
-        return Judgement(rule=Rule.DRIFT, standing=Standing.UNKNOWN)
+        return Assessment(rule=Rule.DRIFT, standing=Standing.UNKNOWN)
     drifted, gone = record.drifted, [shift for shift in record.missing if shift.drifted]
     compared = [column.column for column in record.columns] + [f"missing.{one.column}" for one in record.missing]
     covers = frozenset(f"{tier}.{name}" for name in compared)
     details: dict[str, str | float] = {} if champion is None else {"champion": champion}
     if not drifted and not gone:
         clear = "no column drifts"
-        return Judgement(rule=Rule.DRIFT, standing=Standing.CLEAR, cause=clear, details=details, covers=covers)
+        return Assessment(rule=Rule.DRIFT, standing=Standing.CLEAR, cause=clear, details=details, covers=covers)
     far = bool(drifted) and drifted[0].score >= FAR_DRIFT * drifted[0].threshold
     if len(drifted) < 2 and not far and not gone:
-        return Judgement(rule=Rule.DRIFT, standing=Standing.UNKNOWN)
+        return Assessment(rule=Rule.DRIFT, standing=Standing.UNKNOWN)
     about = [f"{tier}.missing.{one.column}" for one in gone] + [f"{tier}.{column.column}" for column in drifted]
     details |= {"tier": tier, "reference_rows": record.reference_rows, "columns": ", ".join(about)}
     details |= {column.column: column.score for column in drifted}
     details |= {f"missing.{one.column}": one.current_share for one in gone}
     cause = f"at tier {tier} {drift_cause(record)}"
-    return Judgement(rule=Rule.DRIFT, standing=Standing.RAISED, cause=cause, details=details, covers=covers)
+    return Assessment(rule=Rule.DRIFT, standing=Standing.RAISED, cause=cause, details=details, covers=covers)
 
 
-def judge_constant(spreads: Sequence[SignalSpread]) -> Judgement:
+def assess_constant(spreads: Sequence[SignalSpread]) -> Assessment:
     """Raised where a signal that at least 20 attempts have is one value in all of them: it then
     tells nothing.
 
@@ -162,18 +162,18 @@ def judge_constant(spreads: Sequence[SignalSpread]) -> Judgement:
     rule, covers = Rule.CONSTANT_SIGNAL, frozenset(f"{one.tier}.{one.signal}" for one in spreads)
     constant = [one for one in spreads if one.constant]
     if not spreads:
-        return Judgement(rule=rule, standing=Standing.UNKNOWN)
+        return Assessment(rule=rule, standing=Standing.UNKNOWN)
     if not constant:
-        return Judgement(rule=rule, standing=Standing.CLEAR, cause="every signal varies", covers=covers)
+        return Assessment(rule=rule, standing=Standing.CLEAR, cause="every signal varies", covers=covers)
     told = [f"{one.signal} is {one.low:.6g} in all {one.attempts} attempts at tier {one.tier}" for one in constant]
     cures = [_CONSTANT_CURE.get(signal, _CONSTANT_STATE) for signal in dict.fromkeys(one.signal for one in constant)]
     details: dict[str, str | float] = {"columns": ", ".join(f"{one.tier}.{one.signal}" for one in constant)}
     details |= {f"{one.tier}.{one.signal}": one.low for one in constant}
     cause = f"{'; '.join(told)}: {'; '.join(dict.fromkeys(cures))}"
-    return Judgement(rule=rule, standing=Standing.RAISED, cause=cause, details=details, covers=covers)
+    return Assessment(rule=rule, standing=Standing.RAISED, cause=cause, details=details, covers=covers)
 
 
-def judge_overdue(labelled: int, expected: float, decisions: int, horizon: timedelta) -> Judgement:
+def assess_overdue(labelled: int, expected: float, decisions: int, horizon: timedelta) -> Assessment:
     """Raised where fewer than half of the labels came that were to be there once the horizon had
     passed.
 
@@ -182,11 +182,11 @@ def judge_overdue(labelled: int, expected: float, decisions: int, horizon: timed
     """
     rule = Rule.OVERDUE_LABELS
     if decisions < OVERDUE_ROWS or expected <= 0.0:
-        return Judgement(rule=rule, standing=Standing.UNKNOWN)
+        return Assessment(rule=rule, standing=Standing.UNKNOWN)
     if labelled >= OVERDUE_SHARE * expected:
-        return Judgement(rule=rule, standing=Standing.CLEAR, cause=f"{labelled} of {expected:.0f} labels are there")
+        return Assessment(rule=rule, standing=Standing.CLEAR, cause=f"{labelled} of {expected:.0f} labels are there")
     hours = horizon.total_seconds() / 3600
-    return Judgement(
+    return Assessment(
         rule=rule,
         standing=Standing.RAISED,
         cause=(
@@ -197,7 +197,7 @@ def judge_overdue(labelled: int, expected: float, decisions: int, horizon: timed
     )
 
 
-def judge_late(rows: Sequence[FigureRow]) -> Judgement:
+def assess_late(rows: Sequence[FigureRow]) -> Assessment:
     """Raised where many decisions came after their window was watched; a row of `late_decisions`
     per window.
     """
@@ -205,11 +205,11 @@ def judge_late(rows: Sequence[FigureRow]) -> Judgement:
     late = [row for row in rows if row.value]
     count = int(sum(row.value or 0.0 for row in late))
     if not total:
-        return Judgement(rule=rule, standing=Standing.UNKNOWN)
+        return Assessment(rule=rule, standing=Standing.UNKNOWN)
     if count < max(LATE_ROWS, LATE_SHARE * total):
-        return Judgement(rule=rule, standing=Standing.CLEAR, cause=f"{count} of {total} decisions came late")
+        return Assessment(rule=rule, standing=Standing.CLEAR, cause=f"{count} of {total} decisions came late")
     first, last = min(row.window.start for row in late), max(row.window.end for row in late)
-    return Judgement(
+    return Assessment(
         rule=rule,
         standing=Standing.RAISED,
         cause=(
@@ -221,15 +221,15 @@ def judge_late(rows: Sequence[FigureRow]) -> Judgement:
     )
 
 
-def judge_runtimes(
+def assess_runtimes(
     assignment: Assignment | None, acknowledgements: Sequence[Acknowledgement], *, now: datetime
-) -> Judgement:
+) -> Assessment:
     """Raised where a runtime that was heard of lately refused the generation in force, or never
     took it up.
     """
     rule = Rule.STALE_RUNTIME
     if assignment is None:
-        return Judgement(rule=rule, standing=Standing.UNKNOWN)
+        return Assessment(rule=rule, standing=Standing.UNKNOWN)
     known = [ack for ack in acknowledgements if now - ack.at <= FORGET_RUNTIME_AFTER]
     late = now - assignment.issued_at > ACKNOWLEDGE_WITHIN
     refusing = [ack for ack in known if not ack.accepted]
@@ -237,10 +237,10 @@ def judge_runtimes(
     if not refusing and not stale:
         waits = not late and any(ack.generation < assignment.generation for ack in known)
         standing = Standing.UNKNOWN if waits or not known else Standing.CLEAR
-        return Judgement(rule=rule, standing=standing, cause=f"generation {assignment.generation} is everywhere")
+        return Assessment(rule=rule, standing=standing, cause=f"generation {assignment.generation} is everywhere")
     told = [f"{a.runtime} refused generation {assignment.generation} ({a.detail or 'no reason'})" for a in refusing]
     told += [f"{a.runtime} serves generation {a.generation}, {assignment.generation} is in force" for a in stale]
-    return Judgement(
+    return Assessment(
         rule=rule,
         standing=Standing.RAISED,
         cause="; ".join(told[:5]) + (f"; and {len(told) - 5} more runtimes" if len(told) > 5 else ""),
@@ -248,7 +248,7 @@ def judge_runtimes(
     )
 
 
-def judge_models(attempts: int, undeclared: Mapping[tuple[str, str, str], int]) -> Judgement:
+def assess_models(attempts: int, undeclared: Mapping[tuple[str, str, str], int]) -> Assessment:
     """Raised where any attempt ran another model than its tier declares.
 
     `undeclared` counts them by the tier's name, the model that ran and the one that is declared.
@@ -256,15 +256,15 @@ def judge_models(attempts: int, undeclared: Mapping[tuple[str, str, str], int]) 
     """
     rule = Rule.UNDECLARED_MODEL
     if not attempts:
-        return Judgement(rule=rule, standing=Standing.UNKNOWN)
+        return Assessment(rule=rule, standing=Standing.UNKNOWN)
     if not undeclared:
-        return Judgement(rule=rule, standing=Standing.CLEAR, cause="every attempt ran the model that is declared")
+        return Assessment(rule=rule, standing=Standing.CLEAR, cause="every attempt ran the model that is declared")
     count = sum(undeclared.values())
     told = [
         f"{number} attempts at tier {tier} ran {model!r}, {declared!r} is declared"
         for (tier, model, declared), number in sorted(undeclared.items(), key=lambda item: -item[1])
     ]
-    return Judgement(
+    return Assessment(
         rule=rule,
         standing=Standing.RAISED,
         cause="; ".join(told[:3]) + "; nothing is learned from them: correct what the gateway sends, or cascade.toml",
@@ -272,16 +272,16 @@ def judge_models(attempts: int, undeclared: Mapping[tuple[str, str, str], int]) 
     )
 
 
-def worst(judgements: Sequence[Judgement]) -> Judgement:
-    """One judgement of several tiers: raised where one is, clear where all are, else unknown.
+def worst(assessments: Sequence[Assessment]) -> Assessment:
+    """One assessment of several tiers: raised where one is, clear where all are, else unknown.
 
-    >>> one = Judgement(rule=Rule.DRIFT, standing=Standing.CLEAR)
-    >>> worst([one, Judgement(rule=Rule.DRIFT, standing=Standing.UNKNOWN)]).standing.value
+    >>> one = Assessment(rule=Rule.DRIFT, standing=Standing.CLEAR)
+    >>> worst([one, Assessment(rule=Rule.DRIFT, standing=Standing.UNKNOWN)]).standing.value
     'unknown'
     """
     order = (Standing.RAISED, Standing.UNKNOWN, Standing.CLEAR)
-    found = min(judgements, key=lambda judgement: order.index(judgement.standing))
-    parts = [judgement.covers for judgement in judgements if judgement.covers is not None]
+    found = min(assessments, key=lambda assessment: order.index(assessment.standing))
+    parts = [assessment.covers for assessment in assessments if assessment.covers is not None]
     return replace(found, covers=frozenset().union(*parts) if parts else None)
 
 

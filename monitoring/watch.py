@@ -26,14 +26,14 @@ from monitoring.alarm_memory import AlarmMemory, memory_to_json
 from monitoring.alarm_watch import AlarmFinding, watch_alarms
 from monitoring.alerts import AlertChange, Event, settle
 from monitoring.cohorts import Cohort
-from monitoring.daily_rules import DAY, TierDrift, day_of, find_drift, judge_day, judge_labels
+from monitoring.daily_rules import DAY, TierDrift, assess_day, assess_labels, day_of, find_drift
 from monitoring.figures import figures_of
-from monitoring.judges import judge_drift_of_judge
+from monitoring.graders import assess_grader_drift
 from monitoring.late import Lateness
-from monitoring.models import judge_cohort_models
+from monitoring.models import assess_cohort_models
 from monitoring.names import Rule
 from monitoring.reader import Champion, Reader
-from monitoring.rules import Judgement, Standing, judge_constant, judge_late, judge_runtimes
+from monitoring.rules import Assessment, Standing, assess_constant, assess_late, assess_runtimes
 from monitoring.signal_tables import SignalSpread, signal_spreads
 from store.engine import transaction
 from store.traffic.graders import GraderError, add_error
@@ -71,7 +71,7 @@ class _Conclusions:
     figures: tuple[FigureRow, ...]
     drift: tuple[TierDrift, ...]
     memories: tuple[AlarmMemory, ...]
-    judgements: tuple[Judgement, ...]
+    assessments: tuple[Assessment, ...]
     graders: tuple[GraderError, ...]
     again: tuple[Window, ...]
 
@@ -83,7 +83,7 @@ class _Again:
     lateness: Lateness
     windows: tuple[Window, ...]
     figures: tuple[FigureRow, ...]
-    raised: tuple[Judgement, ...]  # by rules that look at single windows
+    raised: tuple[Assessment, ...]  # by rules that look at single windows
 
 
 def watch_window(
@@ -117,7 +117,7 @@ def _conclude(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Conclu
     champion, late = reader.champion(), _compute_again(reader, current, matured)
     alarms = watch_alarms(reader, current, champion, late.lateness)
     drift, daily, graders = _conclude_day(reader, current, champion, alarms)
-    runtimes = judge_runtimes(champion.assignment, reader.acknowledgements(), now=reader.now)
+    runtimes = assess_runtimes(champion.assignment, reader.acknowledgements(), now=reader.now)
     figures = tuple(row for cohort in (current, *matured) for row in figures_of(cohort, computed_at=reader.now))
     day = current.window.end - DAY
     lately = [
@@ -129,12 +129,12 @@ def _conclude(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Conclu
         figures=(*figures, *late.figures),
         drift=drift,
         memories=tuple(finding.memory for finding in alarms),
-        judgements=(
-            *(finding.judgement for finding in alarms),
+        assessments=(
+            *(finding.assessment for finding in alarms),
             *daily,
             runtimes,
-            *(_either(judgement, late.raised) for judgement in _of_one_window(current)),
-            judge_late(lately),
+            *(_either(assessment, late.raised) for assessment in _of_one_window(current)),
+            assess_late(lately),
         ),
         graders=graders,
         again=late.windows,
@@ -149,7 +149,7 @@ def _compute_again(reader: Reader, current: Cohort, matured: list[Cohort]) -> _A
     first, known = {cohort.window for cohort in (current, *matured)}, lateness
     windows = tuple(window for window in touched if window not in first)
     rows: list[FigureRow] = []
-    raised: list[Judgement] = []
+    raised: list[Assessment] = []
     for cohort in chain((current, *matured), reader.again(windows)):
         lateness = lateness.counted(cohort, watched_at=reader.now if cohort.window in first else None)
         if cohort.window not in first:
@@ -159,18 +159,18 @@ def _compute_again(reader: Reader, current: Cohort, matured: list[Cohort]) -> _A
     return _Again(lateness=lateness, windows=windows, figures=tuple(rows), raised=tuple(raised))
 
 
-def _of_one_window(cohort: Cohort) -> tuple[Judgement, ...]:
+def _of_one_window(cohort: Cohort) -> tuple[Assessment, ...]:
     """What the rules say that look at one window at a time."""
-    return judge_cohort_models(cohort), judge_constant(spreads_of(cohort))
+    return assess_cohort_models(cohort), assess_constant(spreads_of(cohort))
 
 
-def _either(judgement: Judgement, raised: tuple[Judgement, ...]) -> Judgement:
-    """The judgement, or what its rule says of a window that decisions came late to, where that is
+def _either(assessment: Assessment, raised: tuple[Assessment, ...]) -> Assessment:
+    """The assessment, or what its rule says of a window that decisions came late to, where that is
     raised.
     """
-    if judgement.standing is Standing.RAISED:
-        return judgement
-    return next((late for late in raised if late.rule is judgement.rule), judgement)
+    if assessment.standing is Standing.RAISED:
+        return assessment
+    return next((late for late in raised if late.rule is assessment.rule), assessment)
 
 
 def spreads_of(cohort: Cohort) -> tuple[SignalSpread, ...]:
@@ -182,23 +182,23 @@ def spreads_of(cohort: Cohort) -> tuple[SignalSpread, ...]:
 
 def _conclude_day(
     reader: Reader, current: Cohort, champion: Champion, alarms: tuple[AlarmFinding, ...]
-) -> tuple[tuple[TierDrift, ...], tuple[Judgement, ...], tuple[GraderError, ...]]:
+) -> tuple[tuple[TierDrift, ...], tuple[Assessment, ...], tuple[GraderError, ...]]:
     day = day_of(current.window)
     if day is None:
         return (), (), ()
     today = current if day == current.window else reader.cohort(day)
     drift = find_drift(reader, champion.bundle, today)
-    judgements = judge_day(champion.bundle, today, drift, lambda: _week_before(reader, champion, day))
+    assessments = assess_day(champion.bundle, today, drift, lambda: _week_before(reader, champion, day))
     consumed = next((a.memory.consumed_until for a in alarms if a.memory.rule is Rule.RISK), None)
     if consumed is None:
-        return drift, judgements, ()
+        return drift, assessments, ()
     week, month = (Window(start=consumed - days * DAY, end=consumed) for days in (7, 28))
     earlier = Window(start=month.start, end=week.start)
-    judgements += (
-        judge_labels(reader.cohort(Window(start=consumed - day.length, end=consumed))),
-        judge_drift_of_judge(reader.attempts(week), reader.attempts(earlier)),
+    assessments += (
+        assess_labels(reader.cohort(Window(start=consumed - day.length, end=consumed))),
+        assess_grader_drift(reader.attempts(week), reader.attempts(earlier)),
     )
-    return drift, judgements, reader.grader_errors(month)
+    return drift, assessments, reader.grader_errors(month)
 
 
 def _week_before(reader: Reader, champion: Champion, day: Window) -> Cohort | None:
@@ -228,5 +228,5 @@ def _write(session: Session, reader: Reader, found: _Conclusions) -> tuple[Alert
                 computed_at=now,
             ),
         )
-    changes = (settle(session, spec, judgement, now=now) for judgement in found.judgements)
+    changes = (settle(session, spec, assessment, now=now) for assessment in found.assessments)
     return tuple(change for change in changes if change is not None)

@@ -1,13 +1,12 @@
-"""Every error of the services floor, drawn as a tree with the exit code that the command line gives
-it.
+"""Every error of the services floor, drawn as a tree with its exit code on the command line.
 
-    ServicesError             1  failed ├── InputInvalid          2  a file, an option or a setting
-    that cannot be used as it is │   ├── SettingInvalid       settings of the environment, with
-    everything that is wrong in them │   ├── CascadeFileInvalid   a cascade.toml, with everything
-    that is wrong in it │   └── TableInvalid         an outcome table or a label file ├──
-    JudgeFailed           1  the endpoint of a judge did not answer, or not as a chat completion └──
-    Refused               3  the input is fine and the answer is no: a failed check, a certificate
-    not given
+    ServicesError             1  failed
+    ├── InputInvalid          2  a file, an option or a setting that cannot be used as it is
+    │   ├── SettingInvalid       settings of the environment, with everything that is wrong
+    │   ├── CascadeFileInvalid   a cascade.toml, with everything that is wrong in it
+    │   └── TableInvalid         an outcome table or a label file
+    ├── GraderFailed          1  the endpoint of a grader gave no chat completion
+    └── Refused               3  the input is fine and the answer is no: a failed check, for example
 
 A message says what was wrong, with which value, and the cure.
 """
@@ -21,8 +20,8 @@ class ServicesError(Exception):
     exit_code: ClassVar[int] = 1
 
 
-class JudgeFailed(ServicesError):
-    """The endpoint of a judge did not answer, or not as a chat completion does."""
+class GraderFailed(ServicesError):
+    """The endpoint of a grader did not answer, or not as a chat completion does."""
 
 
 class InputInvalid(ServicesError):

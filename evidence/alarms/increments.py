@@ -28,7 +28,7 @@ def risk_increments(
     Args: x, X where observed (NaN elsewhere; a mature row whose label is missing for unknown
     reasons counts as observed with X = −1, propensity 1); propensity, joint of run and label;
     forecast g in [−1, 1] that has not seen the coin for labels, 0 if none: of earlier rows, or what
-    a judge says of the row's own answers. These must have run for that, by a coin of chance ρ ≥ π
+    a grader says of the row's own answers. These must have run for that, by a coin of chance ρ ≥ π
     with outcome R: forecast_weight is R/ρ, 1 for a forecast that needs no run.
 
     Examples:

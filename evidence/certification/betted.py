@@ -1,7 +1,7 @@
 """Evidence by bets: a weighted or fractional count per row, in the order that no label can touch
 (`evidence.bounds.betting`).
 
-Rows seen by a coin count (A/π)·X; where a judge's forecasts are corrected by trusted labels,
+Rows seen by a coin count (A/π)·X; where a grader's forecasts are corrected by trusted labels,
 `evidence.certification.forecasts` says what they count.
 """
 

@@ -34,11 +34,11 @@ class CertificationRows:
     Args: correct [n, tiers] in [0, 1], NaN = unknown; agrees [n, tiers − 1], the tier's answer
     equals the last tier's; propensity [n] in (0, 1], the chance that this row's outcomes are known,
     NaN = no known coin; observed [n], what that coin gave (required with a propensity); ids [n],
-    unique per query; forecast [n, tiers] in [0, 1], what a judge says of each answer, NaN = nothing
-    (`evidence.certification.forecasts`), with run_propensity [n], the part of the propensity that
-    the tiers ran, ran [n], whether they did (both 1 where left out), and forecast_error, how often
-    a verdict of the judge is assumed to be wrong: learned from other rows, and no promise rests on
-    it.
+    unique per query; forecast [n, tiers] in [0, 1], what a grader says of each answer, NaN =
+    nothing (`evidence.certification.forecasts`), with run_propensity [n], the part of the
+    propensity that the tiers ran, ran [n], whether they did (both 1 where left out), and
+    forecast_error, how often a verdict of the grader is assumed to be wrong: learned from other
+    rows, and no promise rests on it.
 
     Raises InvalidInputError on shapes or values out of range, NotIdentifiedError on a propensity of
     0.

@@ -2,9 +2,9 @@
 
 Either the trusted labels alone, thinned to one rate, by the exact tests; or forecasts on all rows,
 corrected by the trusted labels, by a bet. The bet looks at far more rows and is the sharper the
-better the judge is, the exact test is sharper by itself. Which of the two is used must not depend
+better the grader is, the exact test is sharper by itself. Which of the two is used must not depend
 on a trusted label of these rows: it is decided from coins, forecasts and an assumed error rate of
-the judge, per candidate and per target.
+the grader, per candidate and per target.
 """
 
 from dataclasses import dataclass
@@ -106,7 +106,7 @@ def _basis(
 
 
 def _forecast_at(rows: CertificationRows, kept: IntArray) -> FloatArray:
-    """[n] what a judge says of the answer kept; NaN = nothing."""
+    """[n] what a grader says of the answer kept; NaN = nothing."""
     return np.asarray(rows.forecast, dtype=np.float64)[np.arange(rows.n), kept]
 
 
@@ -120,7 +120,7 @@ def _plan(
 ) -> Plan:
     """Which test is expected to need less, over all rows or those `among` which it is made.
 
-    A mean of verdicts is bet on only if the judge's error was measured: unlike a difference of two
+    A mean of verdicts is bet on only if the grader's error was measured: unlike a difference of two
     verdicts it does not show by itself how often they are wrong.
     """
     measured = rows.forecast_error is not None or among is None

@@ -1,15 +1,15 @@
 """Forecasts of correctness in a certificate: how they enter, how much of them, and what they may be
 worth.
 
-A judge's or a user's label is a forecast f of what a trusted label would say. A row counts
+A grader's or a user's label is a forecast f of what a trusted label would say. A row counts
 
     λ·(R/ρ)·f + (A/π)·(v − λ·f)
 
 with v the true value, R whether the answers ran (chance ρ), A whether a trusted label was drawn
 (chance π ≤ ρ). Its mean is that of v for every f and every λ, if neither has seen whether A fell:
-so a judge however bad breaks no promise, it only widens what must be shown. λ in [0, 1] is tuned
+so a grader however bad breaks no promise, it only widens what must be shown. λ in [0, 1] is tuned
 row by row on the trusted labels before it, in the order that no label can touch, so that the bet
-stays fair; it starts from what an assumed error rate of the judge implies.
+stays fair; it starts from what an assumed error rate of the grader implies.
 
 Sources: Angelopoulos, Bates, Fannjiang, Jordan & Zrnic, Science 382 (2023) (prediction-powered
 inference); Zrnic & Candès, PNAS 121 (2024), "Active statistical inference" (sequential form with
@@ -24,7 +24,9 @@ import numpy.typing as npt
 from evidence.errors import InvalidInputError, NotIdentifiedError
 from evidence.inputs import BoolArray, FloatArray, number
 
-ASSUMED_ERROR = 0.1  # of a judge that nobody has measured: decides between tests and sizes the first bets, nothing more
+ASSUMED_ERROR = (
+    0.1  # of a grader that nobody has measured: decides between tests and sizes the first bets, nothing more
+)
 _TAUGHT_BY = 10.0  # how many trusted labels the assumption counts as
 _TOO_FAR = 4.0  # standard errors between coverage by forecasts where trusted labels are, and where they are not
 

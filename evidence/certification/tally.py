@@ -2,7 +2,7 @@
 what it retains.
 
 Each is by counts (`evidence.certification.counted`), by bets on weighted rows
-(`evidence.certification.betted`), or by bets on a judge's forecasts that trusted labels correct
+(`evidence.certification.betted`), or by bets on a grader's forecasts that trusted labels correct
 (`evidence.certification.forecast_evidence`). Nothing else in certification asks which it has.
 """
 

@@ -1,13 +1,13 @@
-"""A cheap judge's labels, made honest by a few labels that can be trusted.
+"""A cheap grader's labels, made honest by a few labels that can be trusted.
 
-A judge labels everything and is wrong at some rate; gold labels are right and few, drawn by coin.
-The plain mean of the judge is biased by its errors, the mean of the gold labels alone is noisy.
-`prediction_powered` takes the judge's mean and corrects it by what the gold rows say of its errors:
-unbiased however bad the judge is, and the more precise the better it is. The share λ of the judge
-that is used is tuned on the same rows (λ = 0 is the gold labels alone), so it is asymptotically
-never worse than they are.
+A grader labels everything and is wrong at some rate; gold labels are right and few, drawn by coin.
+The plain mean of the grader is biased by its errors, the mean of the gold labels alone is noisy.
+`prediction_powered` takes the grader's mean and corrects it by what the gold rows say of its
+errors: unbiased however bad the grader is, and the more precise the better it is. The share λ of
+the grader that is used is tuned on the same rows (λ = 0 is the gold labels alone), so it is
+asymptotically never worse than they are.
 
-Where there is no gold at all, a judge whose error rates are known from elsewhere can be corrected
+Where there is no gold at all, a grader whose error rates are known from elsewhere can be corrected
 by them (`corrected_by_error_rates`): that rests on those rates holding here, which nothing on these
 rows can tell.
 
@@ -40,8 +40,8 @@ class PoweredEstimate:
     upper: float
     n: int  # rows the mean is over, all judged
     gold: int  # of them with a gold label
-    judge_share: float  # λ: 0 = gold alone, 1 = the judge in full
-    judge_alone: float  # the judge's mean: biased by its errors
+    forecast_share: float  # λ: 0 = gold alone, 1 = the grader in full
+    forecast_alone: float  # the grader's mean: biased by its errors
     gold_alone: float  # the weighted mean of the gold labels
     gold_alone_error: float  # its standard error
     effective_sample_size: float  # of the gold rows' weights
@@ -49,8 +49,8 @@ class PoweredEstimate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeErrors:
-    """How often a judge errs where gold labels are. None = no such row."""
+class GraderErrors:
+    """How often a grader errs where gold labels are. None = no such row."""
 
     wrong_called_right: Proportion | None
     right_called_wrong: Proportion | None
@@ -59,7 +59,7 @@ class JudgeErrors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorrectedShare:
-    """A share of right answers from a judge's, through its error rates, with its normal
+    """A share of right answers from a grader's, through its error rates, with its normal
     interval.
     """
 
@@ -71,52 +71,52 @@ class CorrectedShare:
 
 
 def prediction_powered(
-    judge: npt.ArrayLike,
+    forecast: npt.ArrayLike,
     gold: npt.ArrayLike,
     observed: npt.ArrayLike,
     propensity: npt.ArrayLike,
     *,
-    judge_share: float | None = None,
+    forecast_share: float | None = None,
     weight: npt.ArrayLike | None = None,
     confidence: float = 0.95,
 ) -> PoweredEstimate:
-    """mean_w(gold) − λ·(mean_w(judge) − mean(judge)), mean_w over the gold rows with weights 1/π
-    (Hájek).
+    """mean_w(gold) − λ·(mean_w(forecast) − mean(forecast)), mean_w over the gold rows with weights
+    1/π (Hájek).
 
-    Args: judge [n] in [0, 1], known for every row; gold [n] in [0, 1], NaN where not `observed`
-    [n]; propensity [n] of a gold label, in (0, 1]; judge_share λ, None = tuned to the least
+    Args: forecast [n] in [0, 1], known for every row; gold [n] in [0, 1], NaN where not `observed`
+    [n]; propensity [n] of a gold label, in (0, 1]; forecast_share λ, None = tuned to the least
     variance within [0, 1]. Raises NotIdentifiedError for fewer than two gold rows or a propensity
     that is 0 or unknown.
 
     Examples:
         >>> nan = float("nan")
         >>> powered = prediction_powered([1, 1, 0, 1], [1.0, nan, 0.0, nan], [1, 0, 1, 0],
-        ...     [0.5] * 4, judge_share=1.0)
-        >>> powered.judge_alone, powered.gold_alone, powered.value
+        ...     [0.5] * 4, forecast_share=1.0)
+        >>> powered.forecast_alone, powered.gold_alone, powered.value
         (0.75, 0.5, 0.75)
     """
-    judge = real_array("judge", judge, low=0.0, high=1.0)
+    forecast = real_array("forecast", forecast, low=0.0, high=1.0)
     gold = real_array("gold", gold, low=0.0, high=1.0, unknown_allowed=True)
     seen, chance = flag_array("observed", observed), propensity_array("propensity", propensity)
-    standing = np.ones(len(judge)) if weight is None else real_array("weight", weight, low=0.0)
-    n = same_length(judge=judge, gold=gold, observed=seen, propensity=chance, weight=standing)
+    standing = np.ones(len(forecast)) if weight is None else real_array("weight", weight, low=0.0)
+    n = same_length(forecast=forecast, gold=gold, observed=seen, propensity=chance, weight=standing)
     _gold_known(gold, seen)
     counts = standing / standing.mean()
     drawn = standing * seen / chance
     share_of_all = drawn / drawn.mean()
     true = np.where(seen, gold, 0.0)
-    gold_mean, judge_mean, judge_on_gold = (
+    gold_mean, forecast_mean, forecast_on_gold = (
         float((share_of_all * true).mean()),
-        float((counts * judge).mean()),
-        float((share_of_all * judge).mean()),
+        float((counts * forecast).mean()),
+        float((share_of_all * forecast).mean()),
     )
-    # Per row the influence of the gold mean, and of the judge's error on the gold rows: the
+    # Per row the influence of the gold mean, and of the grader's error on the gold rows: the
     # estimate is a − λ·b.
     a = share_of_all * (true - gold_mean)
-    b = share_of_all * (judge - judge_on_gold) - counts * (judge - judge_mean)
-    used = _tuned(a, b) if judge_share is None else number("judge_share", judge_share, low=0.0, high=1.0)
+    b = share_of_all * (forecast - forecast_on_gold) - counts * (forecast - forecast_mean)
+    used = _tuned(a, b) if forecast_share is None else number("forecast_share", forecast_share, low=0.0, high=1.0)
     confidence = number("confidence", confidence, low=0.0, high=0.9999)
-    value, error = gold_mean - used * (judge_on_gold - judge_mean), _error(a - used * b, seen)
+    value, error = gold_mean - used * (forecast_on_gold - forecast_mean), _error(a - used * b, seen)
     effective = float(drawn.sum()) ** 2 / float((drawn**2).sum())
     # Student's t with the gold rows' degrees of freedom: a handful of them does not make a normal
     # mean.
@@ -128,8 +128,8 @@ def prediction_powered(
         upper=value + reach,
         n=n,
         gold=int(seen.sum()),
-        judge_share=used,
-        judge_alone=judge_mean,
+        forecast_share=used,
+        forecast_alone=forecast_mean,
         gold_alone=gold_mean,
         gold_alone_error=_error(a, seen),
         effective_sample_size=effective,
@@ -137,18 +137,18 @@ def prediction_powered(
     )
 
 
-def judge_errors(judge: npt.ArrayLike, gold: npt.ArrayLike, *, confidence: float = 0.95) -> JudgeErrors:
+def grader_errors(forecast: npt.ArrayLike, gold: npt.ArrayLike, *, confidence: float = 0.95) -> GraderErrors:
     """The two error rates of verdicts [n], 0 or 1, where gold labels [n], 0 or 1, are, with exact
     intervals.
 
     Examples:
-        >>> errors = judge_errors([1, 1, 0, 0], [1, 0, 0, 1])
+        >>> errors = grader_errors([1, 1, 0, 0], [1, 0, 0, 1])
         >>> errors.wrong_called_right.value, errors.right_called_wrong.value
         (0.5, 0.5)
     """
-    said, right = flag_array("judge", judge), flag_array("gold", gold)
-    n = same_length(judge=said, gold=right)
-    return JudgeErrors(
+    said, right = flag_array("forecast", forecast), flag_array("gold", gold)
+    n = same_length(forecast=said, gold=right)
+    return GraderErrors(
         wrong_called_right=_rate(said & ~right, ~right, confidence),
         right_called_wrong=_rate(~said & right, right, confidence),
         compared=n,
@@ -165,12 +165,12 @@ def corrected_by_error_rates(
     compared_right: int | None = None,
     confidence: float = 0.95,
 ) -> CorrectedShare:
-    """The share of right answers behind `called_right` of n verdicts of a judge with these error
+    """The share of right answers behind `called_right` of n verdicts of a grader with these error
     rates, cut to [0, 1].
 
     With `compared_wrong` and `compared_right`, the numbers of answers that the rates were measured
     on, the interval carries their noise as well. Raises NotIdentifiedError where the rates sum to 1
-    or more: such a judge tells nothing.
+    or more: such a grader tells nothing.
 
     Examples:
         >>> round(corrected_by_error_rates(70, 100, wrong_called_right=0.2,
@@ -185,7 +185,7 @@ def corrected_by_error_rates(
     down = number("right_called_wrong", right_called_wrong, low=0.0, high=1.0)
     power = 1.0 - up - down
     if power <= 0.0:
-        raise NotIdentifiedError(f"the error rates {up} and {down} sum to 1 or more; such a judge tells nothing")
+        raise NotIdentifiedError(f"the error rates {up} and {down} sum to 1 or more; such a grader tells nothing")
     said = hits / n
     value = (said - up) / power
     variance = said * (1.0 - said) / n / power**2
@@ -202,7 +202,7 @@ def corrected_by_error_rates(
 
 def _gold_known(gold: FloatArray, seen: BoolArray) -> None:
     if int(seen.sum()) < 2:
-        raise NotIdentifiedError(f"{int(seen.sum())} gold labels; at least two are needed to correct the judge")
+        raise NotIdentifiedError(f"{int(seen.sum())} gold labels; at least two are needed to correct the grader")
     missing = seen & np.isnan(gold)
     if missing.any():
         row = int(np.argmax(missing))
@@ -210,7 +210,7 @@ def _gold_known(gold: FloatArray, seen: BoolArray) -> None:
 
 
 def _tuned(a: FloatArray, b: FloatArray) -> float:
-    """The λ in [0, 1] of least variance; 0 where the judge always says the same."""
+    """The λ in [0, 1] of least variance; 0 where the grader always says the same."""
     spread = float(((b - b.mean()) ** 2).mean())
     if spread <= 1e-18:
         return 0.0

@@ -52,7 +52,7 @@ def certify(
     trust: Annotated[
         list[LabelSource] | None,
         typer.Option(
-            help="Also take this source's labels for the truth. Of a judge: the promise is agreement with it."
+            help="Also take this source's labels for the truth. Of a grader: the promise is agreement with it."
         ),
     ] = None,
     timezone: Annotated[str | None, typer.Option(help="Where times without an offset were written.")] = None,

@@ -18,9 +18,9 @@ def grade(
         str, typer.Option(help="Its column of answers; more rows of an id: more of them.")
     ] = "answer",
     endpoint: Annotated[
-        str | None, typer.Option(help="A judge instead: an OpenAI-compatible address, e.g. http://127.0.0.1:8000/v1.")
+        str | None, typer.Option(help="A grader instead: an OpenAI-compatible address, e.g. http://127.0.0.1:8000/v1.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="The judge's model.")] = None,
+    model: Annotated[str | None, typer.Option(help="The grader's model.")] = None,
     template: Annotated[
         Path | None, typer.Option(help="A file with {prompt} and {answer} that asks for RIGHT or WRONG.")
     ] = None,
@@ -33,10 +33,10 @@ def grade(
     end: End = None,
     as_json: AsJson = False,
 ) -> None:
-    """Label answers by exact match against a file (source gold), or by a judge (source judge).
+    """Label answers by exact match against a file (source gold), or by a grader (source judge).
 
     Each answer is graded once: another call goes on with what is new. `labels estimate` tells a
-    judge's error rates.
+    grader's error rates.
     """
     from datetime import timedelta
 
@@ -45,16 +45,16 @@ def grade(
     from services.commands.printing import print_record
     from services.database import database
     from services.errors import InputInvalid
-    from services.labelling.run_grading import GoldFile, JudgeAt, run_grading
+    from services.labelling.run_grading import GoldFile, GraderEndpoint, run_grading
     from services.settings import read_settings
 
     if label_propensity is not None and not 0.0 < label_propensity <= 1.0:
         raise InputInvalid(f"--label-propensity is {label_propensity}: it lies in (0, 1]")
-    by: GoldFile | JudgeAt
+    by: GoldFile | GraderEndpoint
     if gold is not None and endpoint is None:
         by = GoldFile(path=gold, id_column=id_column, answer_column=answer_column)
     elif endpoint is not None and gold is None and model is not None:
-        by = JudgeAt(endpoint=endpoint, model=model, template=template)
+        by = GraderEndpoint(endpoint=endpoint, model=model, template=template)
     else:
         raise InputInvalid("give either --gold, or --endpoint with --model")
     settings, now = read_settings(), SystemClock().now()

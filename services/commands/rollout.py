@@ -60,7 +60,7 @@ def promote(
     from services.commands.jobs import job_context
     from services.commands.printing import print_record
     from services.errors import InputInvalid, Refused
-    from services.jobs.promote import judge
+    from services.jobs.promote import check_bundle
 
     if despite_alarm is not None and reason is None:
         raise InputInvalid("--despite-alarm needs --reason: only a person's word puts such a bundle in force")
@@ -69,7 +69,7 @@ def promote(
         if reason is not None:
             _move(context, bundle_id, reason, by, despite_alarm, as_json=as_json)
             return
-        check = judge(context, bundle_id, by=_who(context, by)).check
+        check = check_bundle(context, bundle_id, by=_who(context, by)).check
     print_record(check, as_json=as_json)
     if not check.passed:
         raise Refused(f"not promoted: {check.reason}")

@@ -12,7 +12,7 @@ What a table does not say is filled in by these rules, and by no guess beyond th
   none, or several.
 - Times: the column `occurred_at`, else evenly over the span that was given. A label without a time
   of its own was made when its query was served.
-- What the column `forecast` says is a judge's label, made when its query was served.
+- What the column `forecast` says is a grader's label, made when its query was served.
 - Ids: made of cascade, query and time, so that the same table imported again changes nothing.
 
 A superseded attempt carries the verdict that it had, an escalation without a bundle; a served one

@@ -55,13 +55,13 @@ class PromoteSweep:
     def run(self, context: JobContext) -> int:
         with reading(context.engine) as session:
             names = cascades.cascade_names(session)
-        return sum(_judge_or_leave(context, name) for name in names)
+        return sum(_check_or_leave(context, name) for name in names)
 
 
-def _judge_or_leave(context: JobContext, cascade: str) -> int:
+def _check_or_leave(context: JobContext, cascade: str) -> int:
     """A cascade that cannot be read waits until it can, and no other waits for it."""
     try:
-        return _judge_cascade(context, cascade)
+        return _check_cascade(context, cascade)
     except RecordUnreadable as error:
         log.error("no bundle of %s is judged: %s", cascade, error)
     except GenerationMoved as moved:
@@ -69,7 +69,7 @@ def _judge_or_leave(context: JobContext, cascade: str) -> int:
     return 0
 
 
-def _judge_cascade(context: JobContext, cascade: str) -> int:
+def _check_cascade(context: JobContext, cascade: str) -> int:
     """How many bundles something new was said of. Rings are answered first, so that the order of
     jobs is no matter.
     """
@@ -79,7 +79,7 @@ def _judge_cascade(context: JobContext, cascade: str) -> int:
         refused = _refused_for_the_champion(session, cascade)
     judged = 0
     for number, record in enumerate((*waiting[:1], *refused)):
-        verdict = judge(context, record.id)
+        verdict = check_bundle(context, record.id)
         if number == 0 and waiting:
             judged += _supersede(context, waiting)
         judged += verdict.news
@@ -98,7 +98,7 @@ class Verdict:
     news: bool
 
 
-def judge(context: JobContext, bundle_id: str, *, by: str | None = None) -> Verdict:
+def check_bundle(context: JobContext, bundle_id: str, *, by: str | None = None) -> Verdict:
     """Check one bundle, and put it in force or state why not, or what it waits for.
 
     Raises BundleUnknown, and Refused for one that carries no certificate or was judged before.

@@ -1,11 +1,11 @@
 """What a cohort's labels say, every way they can be read: naive, weighted, clipped, with a
-forecast, with a judge.
+forecast, with a grader.
 
 Figures for people who choose how to label, beside those that `knowgate monitor` keeps. The naive
 mean of the labels that happen to be there stands first, since it is what one would believe
-otherwise. Where an estimate does not exist the row says "not identified" and why. Labels of a judge
-or of users are never taken for gold: a judge's enter as a forecast that the gold and human labels
-correct.
+otherwise. Where an estimate does not exist the row says "not identified" and why. Labels of a
+grader or of users are never taken for gold: a grader's enter as a forecast that the gold and human
+labels correct.
 """
 
 from dataclasses import dataclass, replace
@@ -26,9 +26,9 @@ from evidence.estimation.estimates import (
     self_normalised,
 )
 from evidence.estimation.prediction_powered import (
-    JudgeErrors,
+    GraderErrors,
     corrected_by_error_rates,
-    judge_errors,
+    grader_errors,
     prediction_powered,
 )
 from knowgate._records.records import LabelSource, Window
@@ -57,7 +57,7 @@ class LabelEstimate:
     effective_sample_size: float | None = None
     bias_low: float | None = None  # of a clipped estimate: the expectation misses the truth by this at least
     bias_high: float | None = None  # and by this at most; low and high allow for it
-    judge_share: float | None = None  # how much of the judge was used
+    judge_share: float | None = None  # how much of the grader was used
     not_identified: str | None = None
 
 
@@ -71,7 +71,7 @@ class LabelEstimates:
     as_of: datetime
     mature: bool  # False = labels that are still under way may change every figure
     estimates: tuple[LabelEstimate, ...]
-    judge: JudgeErrors | None  # where a judge and gold or human labels speak of the same answers
+    judge: GraderErrors | None  # where a grader and gold or human labels speak of the same answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,16 +95,16 @@ def label_estimates(
     erased = erased_between(session, cascade, window)
     rows = _within_reach(cohort.decisions, examples, erased)
     estimates: list[LabelEstimate] = []
-    judged = None
+    errors = None
     if len(rows):
         accuracy, dropped = _columns(rows)
-        gold, judge = (accuracy.values, accuracy.propensity), _judged(rows, sourced)
+        gold, verdicts = (accuracy.values, accuracy.propensity), _verdicts(rows, sourced)
         for column in (accuracy, dropped):
             estimates.extend(_readings(column, rows, largest_weight))
-        judged = _judge_errors(gold, judge)
-        readable = ~(rows["id"].isin(erased).to_numpy(dtype=bool) & np.isnan(judge))
-        powered = _powered((gold[0][readable], gold[1][readable]), judge[readable])
-        estimates += [powered, _by_error_rates(judge, judged)]
+        errors = _grader_errors(gold, verdicts)
+        readable = ~(rows["id"].isin(erased).to_numpy(dtype=bool) & np.isnan(verdicts))
+        powered = _powered((gold[0][readable], gold[1][readable]), verdicts[readable])
+        estimates += [powered, _by_error_rates(verdicts, errors)]
     return LabelEstimates(
         cascade=cascade,
         start=window.start,
@@ -112,7 +112,7 @@ def label_estimates(
         as_of=as_of,
         mature=cohort.mature,
         estimates=tuple(replace(one, erased=cohort.size - one.decisions) for one in estimates),
-        judge=judged,
+        judge=errors,
     )
 
 
@@ -203,11 +203,11 @@ def _robust(column: _Column, rows: pd.DataFrame, seen: npt.NDArray[np.bool_], ch
     return _row(column.figure, "doubly_robust", doubly_robust(column.values, seen, chance, forecast))
 
 
-def _powered(gold: tuple[FloatArray, FloatArray], judge: FloatArray) -> LabelEstimate:
-    n, missing = len(gold[0]), int(np.isnan(judge).sum())
+def _powered(gold: tuple[FloatArray, FloatArray], verdicts: FloatArray) -> LabelEstimate:
+    n, missing = len(gold[0]), int(np.isnan(verdicts).sum())
     method = "prediction_powered"
     if missing:
-        why = f"{missing} of {n} kept answers have no judge's label; make them with `knowgate labels grade`"
+        why = f"{missing} of {n} kept answers have no grader's label; make them with `knowgate labels grade`"
         return _none(ACCURACY, method, n, why)
     seen = ~np.isnan(gold[0])
     unknown = int(np.isnan(gold[1][seen]).sum())
@@ -215,7 +215,7 @@ def _powered(gold: tuple[FloatArray, FloatArray], judge: FloatArray) -> LabelEst
         why = f"{unknown} of {int(seen.sum())} gold labels have an unknown propensity; draw them with `labels queue`"
         return _none(ACCURACY, method, n, why, int(seen.sum()))
     try:
-        powered = prediction_powered(judge, gold[0], seen, np.where(seen, gold[1], 1.0))
+        powered = prediction_powered(verdicts, gold[0], seen, np.where(seen, gold[1], 1.0))
     except EvidenceError as error:
         return _none(ACCURACY, method, n, str(error), int(seen.sum()))
     return LabelEstimate(
@@ -227,20 +227,20 @@ def _powered(gold: tuple[FloatArray, FloatArray], judge: FloatArray) -> LabelEst
         decisions=n,
         known=powered.gold,
         effective_sample_size=powered.effective_sample_size,
-        judge_share=powered.judge_share,
+        judge_share=powered.forecast_share,
     )
 
 
-def _by_error_rates(judge: FloatArray, errors: JudgeErrors | None) -> LabelEstimate:
-    """The judge's share of right answers, put right by its two measured error rates (Rogan and
+def _by_error_rates(verdicts: FloatArray, errors: GraderErrors | None) -> LabelEstimate:
+    """The grader's share of right answers, put right by its two measured error rates (Rogan and
     Gladen).
     """
-    method, said = "error_rates", judge[~np.isnan(judge)]
+    method, said = "error_rates", verdicts[~np.isnan(verdicts)]
     if errors is None or errors.wrong_called_right is None or errors.right_called_wrong is None:
         why = (
-            "the judge's error rates are not known: trusted labels of both right and wrong answers it judged are needed"
+            "the grader's error rates are not known: trusted labels of right and of wrong answers it judged are needed"
         )
-        return _none(ACCURACY, method, len(judge), why)
+        return _none(ACCURACY, method, len(verdicts), why)
     wrong, right = errors.wrong_called_right, errors.right_called_wrong
     try:
         corrected = corrected_by_error_rates(
@@ -252,25 +252,25 @@ def _by_error_rates(judge: FloatArray, errors: JudgeErrors | None) -> LabelEstim
             compared_right=right.n,
         )
     except EvidenceError as error:
-        return _none(ACCURACY, method, len(judge), str(error), errors.compared)
+        return _none(ACCURACY, method, len(verdicts), str(error), errors.compared)
     return LabelEstimate(
         figure=ACCURACY,
         method=method,
         value=corrected.value,
         low=corrected.lower,
         high=corrected.upper,
-        decisions=len(judge),
+        decisions=len(verdicts),
         known=errors.compared,
     )
 
 
-def _judge_errors(gold: tuple[FloatArray, FloatArray], judge: FloatArray) -> JudgeErrors | None:
-    both = ~np.isnan(gold[0]) & ~np.isnan(judge)
-    return judge_errors(judge[both] >= 0.5, gold[0][both] >= 0.5) if both.any() else None
+def _grader_errors(gold: tuple[FloatArray, FloatArray], verdicts: FloatArray) -> GraderErrors | None:
+    both = ~np.isnan(gold[0]) & ~np.isnan(verdicts)
+    return grader_errors(verdicts[both] >= 0.5, gold[0][both] >= 0.5) if both.any() else None
 
 
-def _judged(rows: pd.DataFrame, labels: SourcedLabels) -> FloatArray:
-    """[n] what a judge says of each decision's kept answer; NaN where it said nothing."""
+def _verdicts(rows: pd.DataFrame, labels: SourcedLabels) -> FloatArray:
+    """[n] what a grader says of each decision's kept answer; NaN where it said nothing."""
     judged = np.flatnonzero(labels.source == LabelSource.JUDGE.value)
     known = {(labels.decision_id[row], int(labels.tier[row])): float(labels.correct[row]) for row in judged}
     kept = zip(rows["id"], rows["kept_tier"], strict=True)

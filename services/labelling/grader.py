@@ -54,6 +54,6 @@ def graded(
 
 
 def batches(labels: Iterator[Label | None], size: int = 50) -> Iterator[list[Label | None]]:
-    """So many at a time, that a judge which fails after an hour has not worked in vain."""
+    """So many at a time, that a grader which fails after an hour has not worked in vain."""
     while batch := list(islice(labels, size)):
         yield batch

@@ -4,7 +4,7 @@ A label helps an estimate only when the chance that it was made is known, so row
 keyed coin and not by whoever looks interesting; the propensity goes with the row and comes back
 with its label. All answers of one decision are drawn together: the drop compares them. Where every
 answer of a decision is the same text the drop is 0 whatever the truth, so such a row is left out
-unless it is asked for. Answers that a trusted source has labelled are left out too; what a judge
+unless it is asked for. Answers that a trusted source has labelled are left out too; what a grader
 has said of them waits for a trusted label to correct it. Left out as well is what teaches nothing:
 answers of models that the cascade does not declare (a decision whose first tier ran one is left out
 whole, as in training) and erased decisions.

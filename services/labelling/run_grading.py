@@ -13,14 +13,14 @@ from knowgate._records.records import LabelSource, Window
 from knowgate._wire.networks import fault_of_host
 from knowgate._wire.shown import shown_url
 from knowgate.spec import CascadeSpec
-from monitoring.judges import measured_errors
+from monitoring.graders import measured_errors
 from services import addresses
 from services.clock import SystemClock
 from services.errors import InputInvalid
 from services.labelling.candidates import Candidate, candidates
 from services.labelling.exact_match import exact_match
 from services.labelling.grader import Grader, Grading, batches, graded
-from services.labelling.judge import Judge, read_template, refuse_unreadable
+from services.labelling.llm_grader import LlmGrader, read_template, refuse_unreadable
 from services.settings import Settings, hash_key
 from store.engine import reading, transaction
 from store.releases import cascades
@@ -42,8 +42,8 @@ class GoldFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeAt:
-    """A judge to ask."""
+class GraderEndpoint:
+    """A grader to ask."""
 
     endpoint: str
     model: str
@@ -77,7 +77,7 @@ class Graded:
     not_told: int  # the grader could not tell: no such query in the file, no text kept, or no verdict
     right: int
     label_propensity: float | None
-    grader: str | None  # name@version of a judge
+    grader: str | None  # name@version of a grader
     error: GraderError | None  # how often it errs, measured now; None = no trusted label speaks of what it judged
 
 
@@ -86,7 +86,7 @@ def run_grading(
     settings: Settings,
     cascade: str,
     window: Window,
-    by: GoldFile | JudgeAt,
+    by: GoldFile | GraderEndpoint,
     *,
     now: datetime,
     tier: int | None = None,
@@ -95,7 +95,7 @@ def run_grading(
     """Grade what the source has not labelled yet, a batch and a transaction at a time.
 
     A propensity left out is 1 where all candidates can be graded, else unknown. Raises
-    CascadeUnknown, TableInvalid, JudgeFailed, and Refused where the cascade does not keep what the
+    CascadeUnknown, TableInvalid, GraderFailed, and Refused where the cascade does not keep what the
     grader reads.
     """
     source = LabelSource.GOLD if isinstance(by, GoldFile) else LabelSource.JUDGE
@@ -107,7 +107,7 @@ def run_grading(
         grader, gradable = _grader(by, spec, settings, client, chosen)
         if label_propensity is None and gradable:
             label_propensity = 1.0
-        name = grader.name if isinstance(grader, Judge) else None
+        name = grader.name if isinstance(grader, LlmGrader) else None
         grading = Grading(cascade=cascade, source=source, label_propensity=label_propensity, grader=name)
         for batch in batches(graded(chosen, grader, grading, now=now)):
             made = [label for label in batch if label is not None]
@@ -135,7 +135,7 @@ def run_grading(
 
 
 def _measure(engine: Engine, spec: CascadeSpec, window: Window, name: str) -> GraderError | None:
-    """The judge's error rates on the window, kept with its other measurements."""
+    """The grader's error rates on the window, kept with its other measurements."""
     now = SystemClock().now()
     with transaction(engine) as session:
         labels = labels_by_source(session, spec.name, window, as_of=now)
@@ -147,7 +147,11 @@ def _measure(engine: Engine, spec: CascadeSpec, window: Window, name: str) -> Gr
 
 
 def _grader(
-    by: GoldFile | JudgeAt, spec: CascadeSpec, settings: Settings, client: httpx.Client, chosen: Sequence[Candidate]
+    by: GoldFile | GraderEndpoint,
+    spec: CascadeSpec,
+    settings: Settings,
+    client: httpx.Client,
+    chosen: Sequence[Candidate],
 ) -> tuple[Grader, bool]:
     """The grader, and whether it can grade every candidate."""
     if isinstance(by, GoldFile):
@@ -160,11 +164,11 @@ def _grader(
         )
         return matched, all(matched.grade(one) is not None for one in chosen)
     refuse_unreadable(spec.privacy)
-    judge = Judge(
+    grader = LlmGrader(
         endpoint=by.endpoint,
         model=by.model,
         client=client,
         template=read_template(by.template),
         api_key=settings.judge_api_key,
     )
-    return judge, all(one.prompt is not None and one.answer is not None for one in chosen)
+    return grader, all(one.prompt is not None and one.answer is not None for one in chosen)

@@ -6,8 +6,8 @@ levels. `knowgate.policy` decides which rows a candidate retains. A `score` has 
 a hashed half of the rows teaches it and the other half certifies, and the answer says so. A label
 that is missing counts as the worst case, unless its propensity says by what chance it was seen.
 
-Labels of a judge or of users are not the truth: they are forecasts, which trusted labels drawn by a
-known coin correct. Whoever trusts a judge nevertheless is told what is promised then: agreement
+Labels of a grader or of users are not the truth: they are forecasts, which trusted labels drawn by
+a known coin correct. Whoever trusts a grader nevertheless is told what is promised then: agreement
 with it.
 """
 
@@ -138,12 +138,12 @@ def promise_of(basis: LabelBasis) -> str:
 
     >>> trusted = (LabelSource.GOLD, LabelSource.JUDGE)
     >>> promise_of(LabelBasis(trusted=trusted, labels={"judge": 10}, forecasts={})).split(":")[0]
-    'agreement with the judge, not being right'
+    'agreement with the grader, not being right'
     """
     erring = [source for source in basis.agreement_with if source.value in basis.labels]
     if not erring:
         return "being right, as " + " and ".join(source.value for source in basis.trusted) + " labels tell"
-    who = " and ".join("the users' feedback" if one is LabelSource.FEEDBACK else "the judge" for one in erring)
+    who = " and ".join("the users' feedback" if one is LabelSource.FEEDBACK else "the grader" for one in erring)
     return f"agreement with {who}, not being right: its labels were trusted, and nothing corrects its errors"
 
 

@@ -94,7 +94,7 @@ class OutcomeTable:
     label_propensity: FloatArray  # [n, k] in (0, 1]
     label_source: ObjectArray  # [n, k] gold, human, judge, feedback or None
     role: ObjectArray  # [n, k] served, superseded, exploration or None
-    forecast: FloatArray  # [n, k] in [0, 1], what a judge or users say, beside what `correct` says
+    forecast: FloatArray  # [n, k] in [0, 1], what a grader or users say, beside what `correct` says
     ignored: tuple[str, ...] = ()  # columns of the file that no one reads
     rows_read: int = 0  # of the file
     lines_in_file: int | None = None  # None where it has none (Parquet), or no file was read

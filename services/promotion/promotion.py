@@ -86,11 +86,11 @@ def check_promotion(
     `since` is the newest look at it on the decisions after that ring.
     """
     stopped = in_force.mode is Mode.ESCALATE_ALL
-    ground, reason = _judge(challenger, in_force.champion, stopped)
+    ground, reason = _ground(challenger, in_force.champion, stopped)
     if ground is Ground.FIT and stop is not None and stop.decided_by is not None:
         ground, reason = Ground.STOPPED_BY_PERSON, f"it waits: {stop.decided_by} stopped the cascade ({stop.reason})"
     elif ground is Ground.FIT and ring is not None:
-        ground, reason = _judge_since(challenger.certificate, ring, since, reason)
+        ground, reason = _ground_since(challenger.certificate, ring, since, reason)
     return PromotionCheck(
         passed=ground is Ground.FIT,
         reason=reason,
@@ -120,13 +120,13 @@ def refused_for_the_champion(challenger: BundleDocument) -> bool:
     """Whether nothing was said against a refused challenger but that the champion of its time was
     to be preferred.
     """
-    against_itself, _ = _judge(challenger, None, stopped=True)
+    against_itself, _ = _ground(challenger, None, stopped=True)
     comparison = challenger.comparison
     accurate = comparison is None or (comparison.passed and not comparison.harmful)
     return against_itself is Ground.FIT and accurate
 
 
-def _judge(challenger: BundleDocument, champion: str | None, stopped: bool) -> tuple[Ground, str]:
+def _ground(challenger: BundleDocument, champion: str | None, stopped: bool) -> tuple[Ground, str]:
     certificate, comparison = challenger.certificate, challenger.comparison
     if certificate is None or certificate.status is not CertificateStatus.CERTIFIED:
         return Ground.NOT_CERTIFIED, "it carries no certificate"
@@ -158,7 +158,7 @@ def _compare(comparison: ComparisonDocument) -> tuple[Ground, str]:
     return Ground.FIT, f"as accurate as the champion ({dropped}), and it saves no less"
 
 
-def _judge_since(
+def _ground_since(
     certificate: CertificateDocument | None, ring: RingRecord, since: SinceRing | None, reason: str
 ) -> tuple[Ground, str]:
     """Whether the evidence of a challenger that is fit otherwise is newer than the ring."""

@@ -1,7 +1,7 @@
 """Graders in their versions, and how often each was found to err.
 
 A row per cascade and version, as labels name it; a measurement is a further row, so that what was
-known of a judge when a certificate was made can be read later.
+known of a grader when a certificate was made can be read later.
 """
 
 from datetime import datetime

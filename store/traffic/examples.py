@@ -7,7 +7,7 @@ last, whenever it came. A decision received after `as_of` is not there, so the s
 same rows whenever it is made.
 
 Told which sources are trusted, the join takes `correct` from those alone and puts the strongest of
-the others beside it as `forecast`: a judge's verdict then stands also where a gold label does, or
+the others beside it as `forecast`: a grader's verdict then stands also where a gold label does, or
 it could not be corrected by it.
 """
 

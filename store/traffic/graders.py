@@ -1,7 +1,7 @@
 """Which machine made labels, in which version, and how often it was found to err.
 
 A label names its grader; the first label of a version makes its row. Measurements are added and
-never changed: an audit can say how good a judge was known to be when a certificate was made of its
+never changed: an audit can say how good a grader was known to be when a certificate was made of its
 labels.
 """
 

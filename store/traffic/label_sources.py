@@ -1,7 +1,7 @@
 """Labels per source: what each kind of labeller says of the same answer, side by side.
 
-The label in force hides a judge's verdict behind a gold label (`store.traffic.examples`), which is
-right for figures; to know how often the judge errs both must be seen. Within a source the newest
+The label in force hides a grader's verdict behind a gold label (`store.traffic.examples`), which is
+right for figures; to know how often the grader errs both must be seen. Within a source the newest
 statement counts, as everywhere.
 """
 

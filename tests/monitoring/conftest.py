@@ -86,7 +86,7 @@ class Asked:
     answers: tuple[str | None, str | None] = (None, None)
     bundle: str | None = None
     generation: int | None = None
-    judge: tuple[float | None, float | None] = (None, None)  # what a judge says of either answer
+    judge: tuple[float | None, float | None] = (None, None)  # what a grader says of either answer
 
 
 def decision_of(asked: Asked, cascade: str = "cities") -> Decision:
@@ -202,7 +202,7 @@ def cast() -> Any:
 def cohort(tmp_path: Path, sqlite_template: Path) -> Callable[..., Cohort]:
     """Makes a cohort of queries by way of a store of its own: `cohort([Asked(...), …], as_of=…)`.
 
-    `judged` takes gold and human labels for the truth, and a judge's for forecasts.
+    `judged` takes gold and human labels for the truth, and a grader's for forecasts.
     """
 
     def make(

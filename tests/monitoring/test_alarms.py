@@ -14,7 +14,7 @@ from monitoring.alarm_memory import memory_from_json, memory_to_json
 from monitoring.alarms import Promise, Stop, risk_rows, watch_risk, watch_savings
 from monitoring.causes import accused_bundles
 from monitoring.errors import AlarmStateInvalid
-from monitoring.rules import judge_alarm
+from monitoring.rules import assess_alarm
 
 PROMISE = Promise(champion="b1", challenger=None, savings_low=0.5)
 HOURS = 24
@@ -220,7 +220,7 @@ def test_the_savings_alarm_holds_its_rate_while_the_forecast_errs_by_less_than_t
 
 def test_the_alert_says_what_the_forecast_rests_on(cast, cohort):
     day = cohort(traffic(cast, retained=0.1, n=400, seed=2))
-    details = judge_alarm(watch_savings(None, day, PROMISE), lambda: "less is retained").details
+    details = assess_alarm(watch_savings(None, day, PROMISE), lambda: "less is retained").details
     assert details["forecast_ratio"] == pytest.approx(1.0) and details["forecast_rows"] > 300
 
 
@@ -237,8 +237,10 @@ def test_harm_that_goes_on_rings_again_and_again_each_time_in_a_family_of_its_ow
     for day in range(3):
         memory = watch_risk(memory, harm_of_day(cast, cohort, day))
         rang.append((memory.raised_at, memory.families_opened))
-        judged = judge_alarm(memory, lambda: "harm", lambda: ("b1",))
-        assert judged.ring is not None and judged.ring.until == memory.raised_at and judged.ring.accused == ("b1",)
+        assessed = assess_alarm(memory, lambda: "harm", lambda: ("b1",))
+        assert (
+            assessed.ring is not None and assessed.ring.until == memory.raised_at and assessed.ring.accused == ("b1",)
+        )
     assert rang == [(cast.DAY + timedelta(days=day + 1), day + 1) for day in range(3)]
 
 

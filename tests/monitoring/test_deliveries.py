@@ -16,7 +16,7 @@ from knowgate import Assignment, Mode
 from monitoring.alerts import settle
 from monitoring.deliveries import deliver_due
 from monitoring.names import Rule
-from monitoring.rules import Judgement, Standing
+from monitoring.rules import Assessment, Standing
 from store.claims import MAX_ATTEMPTS
 from store.engine import reading, transaction
 from store.releases.assignments import swap_assignment
@@ -29,7 +29,7 @@ SECRET = b"a shared secret"
 
 
 def raised(cause="savings fell"):
-    return Judgement(rule=Rule.SAVINGS, standing=Standing.RAISED, cause=cause, details={"share": 0.41})
+    return Assessment(rule=Rule.SAVINGS, standing=Standing.RAISED, cause=cause, details={"share": 0.41})
 
 
 @pytest.fixture
@@ -40,9 +40,9 @@ def spec(cast, engine, receiver):
     return spec
 
 
-def say(engine, spec, judgement, now):
+def say(engine, spec, assessment, now):
     with transaction(engine) as session:
-        return settle(session, spec, judgement, now=now)
+        return settle(session, spec, assessment, now=now)
 
 
 def messages(engine):
@@ -130,9 +130,9 @@ def test_without_a_secret_the_message_is_unsigned(engine, spec, receiver, cast):
 def test_a_rule_that_stays_raised_sends_one_message_and_its_end_another(engine, spec, receiver, cast):
     assert say(engine, spec, raised("first cause"), cast.DAY).event == "opened"
     assert say(engine, spec, raised("second cause"), cast.DAY + timedelta(hours=1)) is None
-    unknown = Judgement(rule=Rule.SAVINGS, standing=Standing.UNKNOWN)
+    unknown = Assessment(rule=Rule.SAVINGS, standing=Standing.UNKNOWN)
     assert say(engine, spec, unknown, cast.DAY + timedelta(hours=2)) is None
-    clear = Judgement(rule=Rule.SAVINGS, standing=Standing.CLEAR, cause="savings are back")
+    clear = Assessment(rule=Rule.SAVINGS, standing=Standing.CLEAR, cause="savings are back")
     assert say(engine, spec, clear, cast.DAY + timedelta(hours=3)).event == "resolved"
     for _ in range(2):
         assert deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY + timedelta(hours=3)) == 1
@@ -146,7 +146,7 @@ def test_a_receiver_that_was_down_hears_of_an_alert_in_the_order_of_events(engin
     receiver.answers = [500, 200, 200]
     say(engine, spec, raised(), cast.DAY)
     deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY)
-    say(engine, spec, Judgement(rule=Rule.SAVINGS, standing=Standing.CLEAR, cause="back"), cast.DAY)
+    say(engine, spec, Assessment(rule=Rule.SAVINGS, standing=Standing.CLEAR, cause="back"), cast.DAY)
     assert deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY) == 0  # it waits for what came before
     later = cast.DAY + timedelta(seconds=30)
     assert [deliver_due(engine, owner="w1", secret=SECRET, now=later) for _ in range(3)] == [1, 1, 0]
@@ -160,7 +160,7 @@ def test_a_receiver_that_is_down_holds_up_its_own_messages_of_that_alert_alone(e
         apply_cascade(session, spec, now=cast.DAY)
     for rule in (Rule.SAVINGS, Rule.DRIFT):
         for standing in (Standing.RAISED, Standing.CLEAR):
-            say(engine, spec, Judgement(rule=rule, standing=standing, cause="because"), cast.DAY)
+            say(engine, spec, Assessment(rule=rule, standing=standing, cause="because"), cast.DAY)
     received = sum(deliver_due(engine, owner="w1", secret=None, now=cast.DAY) for _ in range(3))
     assert received == 4
     bodies = [json.loads(body) for _, body in receiver.received]

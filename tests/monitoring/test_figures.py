@@ -93,7 +93,7 @@ def test_an_unknown_label_propensity_is_not_identified_and_prints_nothing(cast, 
         assert "unknown propensity" in figures[name].not_identified
 
 
-def test_a_sample_of_gold_labels_beside_a_judges_is_not_averaged(cast, cohort):
+def test_a_sample_of_gold_labels_beside_a_graders_is_not_averaged(cast, cohort):
     sampled = [cast.Asked(small=1.0, label_propensity=0.5), cast.Asked(small=0.0, label_propensity=0.5)]
     judged = [cast.Asked(small=1.0, source=LabelSource.JUDGE)]
     assert named(cohort(sampled))["accuracy_cascade"].value == 0.5

@@ -14,13 +14,13 @@ from monitoring.estimates import Estimated, unidentified
 from monitoring.names import Rule
 from monitoring.rules import (
     Standing,
-    judge_alarm,
-    judge_constant,
-    judge_drift,
-    judge_models,
-    judge_ood,
-    judge_overdue,
-    judge_runtimes,
+    assess_alarm,
+    assess_constant,
+    assess_drift,
+    assess_models,
+    assess_ood,
+    assess_overdue,
+    assess_runtimes,
     worst,
 )
 from monitoring.signal_tables import SignalSpread, signal_spreads
@@ -65,10 +65,10 @@ def test_an_alarm_is_raised_in_the_block_it_rang_in_and_then_left_open():
     rang = AlarmMemory(rule=Rule.SAVINGS, consumed_until=NOW, raised_at=NOW)
     later = AlarmMemory(rule=Rule.SAVINGS, consumed_until=NOW + timedelta(hours=1), raised_at=NOW)
     quiet = AlarmMemory(rule=Rule.SAVINGS, consumed_until=NOW)
-    assert judge_alarm(rang, lambda: "because").cause == "because"
-    assert judge_alarm(rang, lambda: "because").standing is Standing.RAISED
-    assert judge_alarm(later, lambda: "never asked").standing is Standing.UNKNOWN
-    assert judge_alarm(quiet, lambda: "never asked").standing is Standing.CLEAR
+    assert assess_alarm(rang, lambda: "because").cause == "because"
+    assert assess_alarm(rang, lambda: "because").standing is Standing.RAISED
+    assert assess_alarm(later, lambda: "never asked").standing is Standing.UNKNOWN
+    assert assess_alarm(quiet, lambda: "never asked").standing is Standing.CLEAR
 
 
 @pytest.mark.parametrize(
@@ -81,15 +81,15 @@ def test_an_alarm_is_raised_in_the_block_it_rang_in_and_then_left_open():
     ],
 )
 def test_the_ood_gate_may_escalate_what_its_percentile_says_and_a_margin(share, standing):
-    judged = judge_ood(share, unidentified("no labels"), threshold=0.99, tier="small", cause=lambda: "slice b rose")
-    assert judged.standing is standing
+    assessed = assess_ood(share, unidentified("no labels"), threshold=0.99, tier="small", cause=lambda: "slice b rose")
+    assert assessed.standing is standing
 
 
 def test_an_ood_alert_says_how_often_the_tier_was_as_good():
     share = Estimated(n=500, value=0.30, low=0.26, high=0.34)
     good = Estimated(n=40, value=0.9, low=0.8, high=1.0)
-    judged = judge_ood(share, good, threshold=0.99, tier="small", cause=lambda: "slice b rose")
-    assert judged.cause == (
+    assessed = assess_ood(share, good, threshold=0.99, tier="small", cause=lambda: "slice b rose")
+    assert assessed.cause == (
         "slice b rose; the ood gate alone escalates 30.0% at tier small, expected 1.0%;"
         " on 90% of them the tier was as good as the last (40 labels)"
     )
@@ -97,8 +97,8 @@ def test_an_ood_alert_says_how_often_the_tier_was_as_good():
 
 def test_a_policy_without_an_ood_gate_is_not_judged_by_it():
     share = Estimated(n=500, value=0.3, low=0.26, high=0.34)
-    judged = judge_ood(share, unidentified("-"), threshold=None, tier="small", cause=lambda: "")
-    assert judged.standing is Standing.UNKNOWN
+    assessed = assess_ood(share, unidentified("-"), threshold=None, tier="small", cause=lambda: "")
+    assert assessed.standing is Standing.UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -111,15 +111,15 @@ def test_a_policy_without_an_ood_gate_is_not_judged_by_it():
     ],
 )
 def test_drift_is_two_columns_or_one_far_away(scores, standing):
-    assert judge_drift(drifted(*scores), tier="small").standing is standing
+    assert assess_drift(drifted(*scores), tier="small").standing is standing
 
 
 def test_a_column_that_went_missing_is_told_alone_and_first():
     gone = MissingShift(column="p_t", reference_share=0.01, current_share=1.0, threshold=0.05)
-    judged = judge_drift(replace(drifted(0.02, 0.15), missing=(gone,)), tier="small", champion="b1")
-    assert judged.standing is Standing.RAISED
-    assert judged.cause.startswith("at tier small p_t is missing in 100% of attempts, before in 1%; c1 moved by 0.15")
-    assert dict(judged.details) == {
+    assessed = assess_drift(replace(drifted(0.02, 0.15), missing=(gone,)), tier="small", champion="b1")
+    assert assessed.standing is Standing.RAISED
+    assert assessed.cause.startswith("at tier small p_t is missing in 100% of attempts, before in 1%; c1 moved by 0.15")
+    assert dict(assessed.details) == {
         "champion": "b1",
         "tier": "small",
         "reference_rows": 500,
@@ -128,12 +128,12 @@ def test_a_column_that_went_missing_is_told_alone_and_first():
         "missing.p_t": 1.0,
     }
     steady = replace(gone, current_share=0.02)
-    assert judge_drift(replace(drifted(0.02), missing=(steady,)), tier="small").standing is Standing.CLEAR
+    assert assess_drift(replace(drifted(0.02), missing=(steady,)), tier="small").standing is Standing.CLEAR
 
 
 def test_drift_that_was_raised_says_by_how_much_each_column_moved():
-    judged = judge_drift(drifted(0.15, 0.02, 0.32), tier="small")
-    assert dict(judged.details) == {
+    assessed = assess_drift(drifted(0.15, 0.02, 0.32), tier="small")
+    assert dict(assessed.details) == {
         "tier": "small",
         "reference_rows": 500,
         "columns": "small.c2, small.c0",
@@ -144,12 +144,12 @@ def test_drift_that_was_raised_says_by_how_much_each_column_moved():
 
 def test_a_clear_word_speaks_of_what_was_looked_at_alone():
     about = {"columns": "small.c0, small.c1", "champion": "b1"}
-    both, one = (judge_drift(drifted(*scores), tier="small", champion="b1") for scores in ((0.0, 0.0), (0.0,)))
+    both, one = (assess_drift(drifted(*scores), tier="small", champion="b1") for scores in ((0.0, 0.0), (0.0,)))
     assert both.speaks_of(about) and not one.speaks_of(about)
-    assert not judge_drift(drifted(0.0, 0.0), tier="middle", champion="b1").speaks_of(about)
-    assert judge_drift(drifted(0.0), tier="small", champion="b2").speaks_of(about)  # of another training window
-    assert worst([one, judge_drift(drifted(0.0, 0.0), tier="small", champion="b1")]).speaks_of(about)
-    assert judge_models(1, {}).speaks_of(about)
+    assert not assess_drift(drifted(0.0, 0.0), tier="middle", champion="b1").speaks_of(about)
+    assert assess_drift(drifted(0.0), tier="small", champion="b2").speaks_of(about)  # of another training window
+    assert worst([one, assess_drift(drifted(0.0, 0.0), tier="small", champion="b1")]).speaks_of(about)
+    assert assess_models(1, {}).speaks_of(about)
 
 
 def spread(signal, low, high, attempts=20):
@@ -157,21 +157,21 @@ def spread(signal, low, high, attempts=20):
 
 
 def test_a_signal_that_is_one_value_is_told_with_its_cure():
-    judged = judge_constant([spread("p_t", 1.0, 1.0), spread("entropy", 0.0, 0.0), spread("p_ik", 0.2, 0.9)])
-    assert judged.standing is Standing.RAISED
-    assert "p_t is 1 in all 20 attempts at tier small; entropy is 0" in judged.cause
-    assert judged.cause.count("--logprobs-mode raw_logprobs") == 1
-    assert judged.details["columns"] == "small.p_t, small.entropy"
-    state = judge_constant([spread("p_ik", 0.5, 0.5)])
+    assessed = assess_constant([spread("p_t", 1.0, 1.0), spread("entropy", 0.0, 0.0), spread("p_ik", 0.2, 0.9)])
+    assert assessed.standing is Standing.RAISED
+    assert "p_t is 1 in all 20 attempts at tier small; entropy is 0" in assessed.cause
+    assert assessed.cause.count("--logprobs-mode raw_logprobs") == 1
+    assert assessed.details["columns"] == "small.p_t, small.entropy"
+    state = assess_constant([spread("p_ik", 0.5, 0.5)])
     assert "hidden states" in state.cause and "logprobs" not in state.cause
 
 
 def test_signals_that_vary_resolve_alerts_about_themselves_alone():
-    about = judge_constant([spread("p_t", 1.0, 1.0)]).details
-    varied = judge_constant([spread("p_t", 0.999, 1.0)])
+    about = assess_constant([spread("p_t", 1.0, 1.0)]).details
+    varied = assess_constant([spread("p_t", 0.999, 1.0)])
     assert varied.standing is Standing.CLEAR and varied.speaks_of(about)
-    assert not judge_constant([spread("entropy", 0.1, 0.2)]).speaks_of(about)
-    assert judge_constant([]).standing is Standing.UNKNOWN
+    assert not assess_constant([spread("entropy", 0.1, 0.2)]).speaks_of(about)
+    assert assess_constant([]).standing is Standing.UNKNOWN
 
 
 def test_twenty_attempts_with_a_signal_are_enough_to_say_that_it_is_constant_and_nineteen_are_not():
@@ -185,7 +185,7 @@ def test_twenty_attempts_with_a_signal_are_enough_to_say_that_it_is_constant_and
 
 
 def test_no_drift_report_is_unknown():
-    assert judge_drift(None, tier="small").standing is Standing.UNKNOWN
+    assert assess_drift(None, tier="small").standing is Standing.UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -199,34 +199,34 @@ def test_no_drift_report_is_unknown():
     ],
 )
 def test_labels_are_overdue_where_half_of_those_expected_are_missing(labelled, expected, decisions, standing):
-    assert judge_overdue(labelled, expected, decisions, timedelta(days=2)).standing is standing
+    assert assess_overdue(labelled, expected, decisions, timedelta(days=2)).standing is standing
 
 
 def test_a_runtime_on_an_older_generation_is_named_after_an_hour():
-    judged = judge_runtimes(assigned(), [acknowledged(5), acknowledged(3)], now=NOW)
-    assert judged.standing is Standing.RAISED
-    assert judged.cause == "host-3 serves generation 3, 5 is in force"
+    assessed = assess_runtimes(assigned(), [acknowledged(5), acknowledged(3)], now=NOW)
+    assert assessed.standing is Standing.RAISED
+    assert assessed.cause == "host-3 serves generation 3, 5 is in force"
 
 
 def test_a_fresh_generation_gives_runtimes_their_hour():
     young = assigned(issued_at=NOW - timedelta(minutes=5))
-    assert judge_runtimes(young, [acknowledged(3)], now=NOW).standing is Standing.UNKNOWN
+    assert assess_runtimes(young, [acknowledged(3)], now=NOW).standing is Standing.UNKNOWN
 
 
 def test_a_runtime_that_refuses_is_named_at_once_with_its_reason():
     young = assigned(issued_at=NOW - timedelta(minutes=5))
-    judged = judge_runtimes(young, [acknowledged(4, accepted=False)], now=NOW)
-    assert judged.cause == "host-4 refused generation 5 (signature is wrong)"
+    assessed = assess_runtimes(young, [acknowledged(4, accepted=False)], now=NOW)
+    assert assessed.cause == "host-4 refused generation 5 (signature is wrong)"
 
 
 def test_a_runtime_that_is_gone_is_forgotten():
     gone = acknowledged(1, at=NOW - timedelta(days=30))
-    assert judge_runtimes(assigned(), [gone, acknowledged(5)], now=NOW).standing is Standing.CLEAR
+    assert assess_runtimes(assigned(), [gone, acknowledged(5)], now=NOW).standing is Standing.CLEAR
 
 
 def test_one_attempt_of_another_model_is_enough_and_both_models_are_named():
-    assert judge_models(0, {}).standing is Standing.UNKNOWN
-    assert judge_models(5, {}).standing is Standing.CLEAR
-    raised = judge_models(5, {("small", "tinny", "tiny"): 2})
+    assert assess_models(0, {}).standing is Standing.UNKNOWN
+    assert assess_models(5, {}).standing is Standing.CLEAR
+    raised = assess_models(5, {("small", "tinny", "tiny"): 2})
     assert raised.standing is Standing.RAISED
     assert "2 attempts at tier small ran 'tinny', 'tiny' is declared" in raised.cause

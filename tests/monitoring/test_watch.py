@@ -311,7 +311,7 @@ def test_a_day_has_one_drift_report_that_renders(deployment):
     assert "pca_1" in render_html(report.document)
 
 
-def test_what_a_judge_was_measured_to_err_is_kept_when_a_day_ends(deployment):
+def test_what_a_grader_was_measured_to_err_is_kept_when_a_day_ends(deployment):
     asked = [
         replace(one, small=float(row % 4 > 0), judge=(float(row % 4 > 0 or row % 8 == 0), None))
         for row, one in enumerate(deployment.day_of_traffic(0))

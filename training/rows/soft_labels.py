@@ -1,11 +1,11 @@
-"""What a probe may learn from a judge: not its verdict, but the chance that an answer is right when
-the judge says so.
+"""What a probe may learn from a grader: not its verdict, but the chance that an answer is right
+when the grader says so.
 
 That chance is measured on the fitting rows where a trusted label speaks of the same answer, and is
-the soft label of the rows where only the judge speaks. It is a mean over those rows, which suffices
-for a probe: no certificate depends on what a probe has learned. Where fewer than 20 such rows stand
-behind a verdict, it teaches nothing. Validation and calibration keep to trusted labels. Smoothing
-by half a row on either side: Jeffreys.
+the soft label of the rows where only the grader speaks. It is a mean over those rows, which
+suffices for a probe: no certificate depends on what a probe has learned. Where fewer than 20 such
+rows stand behind a verdict, it teaches nothing. Validation and calibration keep to trusted labels.
+Smoothing by half a row on either side: Jeffreys.
 """
 
 import numpy as np

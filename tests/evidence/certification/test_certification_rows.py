@@ -81,8 +81,8 @@ def test_weighted_rows_need_ids_for_their_order() -> None:
 
 
 def forecasts(**fields: Any) -> dict[str, Any]:
-    """Two labelled rows, each with a judge's verdicts; labels and runs fell with a chance of a half
-    together.
+    """Two labelled rows, each with a grader's verdicts; labels and runs fell with a chance of a
+    half together.
     """
     both = [[1.0, 1.0], [0.0, 1.0]]
     return {"correct": both, "forecast": both, "propensity": [0.5, 0.5], "observed": [1, 1], "ids": ("a", "b")} | fields

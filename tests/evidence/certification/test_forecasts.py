@@ -1,5 +1,5 @@
-"""A judge's labels in a certificate: forecasts that trusted labels correct, so that no judge breaks
-a promise.
+"""A grader's labels in a certificate: forecasts that trusted labels correct, so that no grader
+breaks a promise.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ DROP = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.05)
 
 
 def judged(rng: np.random.Generator, truth: np.ndarray, *, up: float, down: float) -> np.ndarray:
-    """What a judge says that calls wrong answers right with chance `up`, right ones wrong with
+    """What a grader says that calls wrong answers right with chance `up`, right ones wrong with
     chance `down`.
     """
     return np.where(truth == 1, rng.random(truth.shape) >= down, rng.random(truth.shape) < up).astype(float)
@@ -78,7 +78,7 @@ def everything_kept(rows: CertificationRows, delta: float) -> Tally:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("up", [0.1, 0.2])
-def test_a_lenient_judge_breaks_the_naive_promise_and_not_the_corrected_one(up: float) -> None:
+def test_a_lenient_grader_breaks_the_naive_promise_and_not_the_corrected_one(up: float) -> None:
     """The true drop is exactly ε, so every certificate is a violation."""
     rng, runs, delta = np.random.default_rng(17), 300, 0.1
     naive = fixed = bets = 0
@@ -95,7 +95,7 @@ def test_a_lenient_judge_breaks_the_naive_promise_and_not_the_corrected_one(up: 
 
 
 @pytest.mark.slow
-def test_with_a_judge_the_certificate_is_given_more_often_than_on_gold_alone() -> None:
+def test_with_a_grader_the_certificate_is_given_more_often_than_on_gold_alone() -> None:
     rng, runs, delta = np.random.default_rng(18), 150, 0.1
     gold = powered = both = 0
     for _ in range(runs):
@@ -152,7 +152,7 @@ def test_over_all_throws_of_the_coins_a_count_is_the_value_and_never_beyond_its_
 
 
 @pytest.mark.slow
-def test_retained_accuracy_is_certified_with_a_judge_and_not_by_one_that_lies() -> None:
+def test_retained_accuracy_is_certified_with_a_grader_and_not_by_one_that_lies() -> None:
     rng, n = np.random.default_rng(20), 8000
     signal = rng.random(n)
     truth = (rng.random((n, 2)) < np.column_stack([0.6 + 0.39 * signal, np.full(n, 0.97)])).astype(float)
@@ -196,7 +196,7 @@ def test_a_chain_of_three_tiers_is_certified_as_a_whole() -> None:
 
 
 def agreeing(rng: np.random.Generator, n: int, *, error: float | None) -> tuple[np.ndarray, CertificationRows]:
-    """Two tiers that hardly ever differ, a judge that errs on 3 % of verdicts, gold labels for a
+    """Two tiers that hardly ever differ, a grader that errs on 3 % of verdicts, gold labels for a
     tenth of the rows.
     """
     signal = rng.random(n)
@@ -216,7 +216,7 @@ def agreeing(rng: np.random.Generator, n: int, *, error: float | None) -> tuple[
 
 
 def test_a_certificate_of_accuracy_counts_the_rows_of_the_test_that_gave_it() -> None:
-    """For the drop trusted labels alone are sharper here, for retained accuracy the judge is: each
+    """For the drop trusted labels alone are sharper here, for retained accuracy the grader is: each
     has its own test.
     """
     signal, rows = agreeing(np.random.default_rng(0), 6000, error=0.03)
@@ -232,7 +232,7 @@ def test_a_certificate_of_accuracy_counts_the_rows_of_the_test_that_gave_it() ->
 
 
 def test_forecasts_that_only_the_drop_uses_are_not_counted_for_accuracy() -> None:
-    """Nobody measured the judge, so that its verdicts enter differences of two and no
+    """Nobody measured the grader, so that its verdicts enter differences of two and no
     mean of one.
     """
     rng, n = np.random.default_rng(3), 3000
@@ -264,7 +264,7 @@ EVERYTHING = np.zeros(400, dtype=np.int64)
 
 @pytest.fixture(scope="module")
 def measured() -> CertificationRows:
-    """400 rows: half of the gold labels are drawn, and a judge that was measured errs
+    """400 rows: half of the gold labels are drawn, and a grader that was measured errs
     on some 3 %.
     """
     rng, n, truth = np.random.default_rng(12), 400, RIGHT.astype(float)
@@ -370,7 +370,7 @@ def test_forecasts_that_nothing_can_correct_are_refused(
 
 @settings(deadline=None)
 @given(st.sampled_from([-1.0, 0.0, 1.0]), st.floats(-0.75, 0.75), st.floats(0.05, 1.0), st.floats(0.05, 1.0))
-def test_a_risk_increment_with_a_judges_forecast_has_the_mean_of_x_and_stays_in_range(
+def test_a_risk_increment_with_a_graders_forecast_has_the_mean_of_x_and_stays_in_range(
     x: float, guess: float, run: float, label: float
 ) -> None:
     least = run * label
@@ -388,7 +388,7 @@ def test_a_run_that_cannot_be_is_refused() -> None:
         risk_increments([1.0], [True], [0.5], 0.02, 0.5, [0.5], [0.0])  # observed, and yet it did not run
 
 
-def test_a_biased_judge_raises_no_false_alarm_and_hides_no_harm() -> None:
+def test_a_biased_grader_raises_no_false_alarm_and_hides_no_harm() -> None:
     rng, runs, rung, heard = np.random.default_rng(22), 200, 0, 0
     low, high = risk_range(0.04, 0.2, 0.75)
     for _ in range(runs):

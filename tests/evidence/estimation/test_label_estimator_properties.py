@@ -87,8 +87,8 @@ def test_no_order_of_rows_changes_an_estimate(rows: tuple[np.ndarray, np.ndarray
         assert estimator(*turned).value == pytest.approx(estimator(*rows).value)
     forecast = rows[2]
     assert doubly_robust(*turned, forecast[::-1]).value == pytest.approx(doubly_robust(*rows, forecast).value)
-    judge = rows[2]
-    assert prediction_powered(judge[::-1], *turned).value == pytest.approx(prediction_powered(judge, *rows).value)
+    forecast = rows[2]
+    assert prediction_powered(forecast[::-1], *turned).value == pytest.approx(prediction_powered(forecast, *rows).value)
 
 
 @given(sampled())
@@ -131,14 +131,14 @@ def test_the_stated_bias_widens_the_interval_and_vanishes_with_large_weights(
 
 
 @given(sampled(), st.data())
-def test_a_tuned_judge_never_widens_the_interval(
+def test_a_tuned_grader_never_widens_the_interval(
     rows: tuple[np.ndarray, np.ndarray, np.ndarray], data: st.DataObject
 ) -> None:
-    judge = data.draw(arrays.arrays(float, len(rows[0]), elements=UNIT))
-    tuned = prediction_powered(judge, *rows)
-    assert 0.0 <= tuned.judge_share <= 1.0
+    forecast = data.draw(arrays.arrays(float, len(rows[0]), elements=UNIT))
+    tuned = prediction_powered(forecast, *rows)
+    assert 0.0 <= tuned.forecast_share <= 1.0
     assert tuned.standard_error <= tuned.gold_alone_error + 1e-9
-    assert tuned.standard_error <= prediction_powered(judge, *rows, judge_share=1.0).standard_error + 1e-9
+    assert tuned.standard_error <= prediction_powered(forecast, *rows, forecast_share=1.0).standard_error + 1e-9
 
 
 @given(scored())
@@ -210,7 +210,7 @@ def test_error_rates_are_undone(share: float, up: float, down: float) -> None:
 
 
 @given(st.floats(0.5, 1.0), st.floats(0.5, 1.0))
-def test_a_judge_worse_than_a_coin_is_refused(up: float, down: float) -> None:
+def test_a_grader_worse_than_a_coin_is_refused(up: float, down: float) -> None:
     with pytest.raises(NotIdentifiedError):
         corrected_by_error_rates(5, 10, wrong_called_right=up, right_called_wrong=down)
 

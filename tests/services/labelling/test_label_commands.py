@@ -26,7 +26,7 @@ from knowgate.spec import CascadeSpec, Privacy
 from services.command_line import app, exit_code_of
 from services.declaration.cascade_file import parse_cascade
 from services.labelling.aim import Aim
-from services.labelling.judge import verdict_of
+from services.labelling.llm_grader import verdict_of
 from services.labelling.queue import label_queue, worth
 from store.engine import reading, transaction
 from store.ledger.erasure import erase_decision
@@ -189,10 +189,10 @@ def test_hashed_answers_are_graded_by_their_hashes(run: Run, engine: Engine, spe
         add_decisions(session, [decided(0, 0.4, explored=False, answers=(hashed[1], hashed[0]))], received_at=NOW)
     done = run("grade", "--gold", str(gold_file(tmp_path, range(1))))
     assert (done["stored"], done["right"]) == (2, 1)
-    run("grade", "--endpoint", "http://127.0.0.1:9/v1", "--model", "m", code=3)  # a judge reads texts
+    run("grade", "--endpoint", "http://127.0.0.1:9/v1", "--model", "m", code=3)  # a grader reads texts
 
 
-class JudgeServer(ThreadingHTTPServer):
+class GraderServer(ThreadingHTTPServer):
     """A chat endpoint on loopback, which finds "no" wrong and errs on every tenth question."""
 
     def __init__(self) -> None:
@@ -205,7 +205,7 @@ class JudgeServer(ThreadingHTTPServer):
 
 
 class _Answering(BaseHTTPRequestHandler):
-    server: JudgeServer
+    server: GraderServer
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -227,47 +227,51 @@ class _Answering(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def judge() -> Iterator[JudgeServer]:
-    with JudgeServer() as server:
+def grader_server() -> Iterator[GraderServer]:
+    with GraderServer() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
 
 
-def at(judge: JudgeServer) -> tuple[str, ...]:
-    return ("--endpoint", f"http://127.0.0.1:{judge.server_address[1]}/v1", "--model", "judge-1")
+def at(grader_server: GraderServer) -> tuple[str, ...]:
+    return ("--endpoint", f"http://127.0.0.1:{grader_server.server_address[1]}/v1", "--model", "judge-1")
 
 
-def test_a_judge_labels_under_its_own_name(run: Run, traffic: tuple[Decision, ...], judge: JudgeServer) -> None:
-    done = run("grade", *at(judge), "--tier", "0")
+def test_a_grader_labels_under_its_own_name(
+    run: Run, traffic: tuple[Decision, ...], grader_server: GraderServer
+) -> None:
+    done = run("grade", *at(grader_server), "--tier", "0")
     assert (done["source"], done["stored"], done["label_propensity"]) == ("judge", 400, 1.0)
-    assert judge.keys == {"Bearer sk-test"}
-    assert {(body["model"], body["temperature"]) for body in judge.asked} == {("judge-1", 0)}
-    assert "question 3?" in judge.asked[3]["messages"][0]["content"]
+    assert grader_server.keys == {"Bearer sk-test"}
+    assert {(body["model"], body["temperature"]) for body in grader_server.asked} == {("judge-1", 0)}
+    assert "question 3?" in grader_server.asked[3]["messages"][0]["content"]
 
 
-def test_a_reply_without_a_verdict_is_no_label(run: Run, traffic: tuple[Decision, ...], judge: JudgeServer) -> None:
-    judge.reply = "I cannot say."
-    assert run("grade", *at(judge), "--tier", "1")["stored"] == 0
+def test_a_reply_without_a_verdict_is_no_label(
+    run: Run, traffic: tuple[Decision, ...], grader_server: GraderServer
+) -> None:
+    grader_server.reply = "I cannot say."
+    assert run("grade", *at(grader_server), "--tier", "1")["stored"] == 0
     assert [verdict_of(text) for text in ("right", "No, wrong", "Incorrect.", "")] == [1.0, 0.0, 0.0, None]
 
 
-def test_a_judge_that_fails_is_told(run: Run, traffic: tuple[Decision, ...], judge: JudgeServer) -> None:
-    judge.fails_with = 401
-    assert "answered 401: busy" in run("grade", *at(judge), code=1)
-    assert len(judge.asked) == 1
-    judge.fails_with = 503
-    run("grade", *at(judge), code=1)
-    assert len(judge.asked) == 4  # tried again where trying helps
+def test_a_grader_that_fails_is_told(run: Run, traffic: tuple[Decision, ...], grader_server: GraderServer) -> None:
+    grader_server.fails_with = 401
+    assert "answered 401: busy" in run("grade", *at(grader_server), code=1)
+    assert len(grader_server.asked) == 1
+    grader_server.fails_with = 503
+    run("grade", *at(grader_server), code=1)
+    assert len(grader_server.asked) == 4  # tried again where trying helps
     run("grade", "--endpoint", "nowhere", "--model", "m", code=2)
     run("grade", code=2)
 
 
-def test_a_judge_is_corrected_by_a_gold_subsample(
-    run: Run, engine: Engine, traffic: tuple[Decision, ...], judge: JudgeServer
+def test_a_grader_is_corrected_by_a_gold_subsample(
+    run: Run, engine: Engine, traffic: tuple[Decision, ...], grader_server: GraderServer
 ) -> None:
     for tier in ("0", "1"):
-        run("grade", *at(judge), "--tier", tier)
+        run("grade", *at(grader_server), "--tier", tier)
     draw = np.random.default_rng(8)
     gold = [gold_label(decision, label_propensity=0.3) for decision in traffic if draw.random() < 0.3]
     with transaction(engine) as session:
@@ -283,7 +287,7 @@ def test_a_judge_is_corrected_by_a_gold_subsample(
     assert said["judge"]["right_called_wrong"]["value"] == pytest.approx(0.1, abs=0.09)
     by_rates = rows["error_rates"]
     assert by_rates["low"] < truth < by_rates["high"] and by_rates["known"] == len(gold)
-    again = run("grade", *at(judge))
+    again = run("grade", *at(grader_server))
     assert again["candidates"] == 0
     assert again["grader"].startswith("judge-1@")
     assert again["error"]["right"] + again["error"]["wrong"] == len(gold)  # measured once gold labels are there
@@ -295,7 +299,7 @@ def test_a_judge_is_corrected_by_a_gold_subsample(
     open_rows = run("queue", "--rate", "1", "--aim", "accuracy")["answers"]
     labelled = {str(label.decision_id) for label in gold}
     asked = {row["decision_id"] for row in open_rows}
-    assert asked - labelled  # what only a judge has labelled still waits for a trusted label
+    assert asked - labelled  # what only a grader has labelled still waits for a trusted label
     assert run("waiting")["waiting"] == []
     assert rows["clipped at 20"]["bias_low"] == 0.0  # no weight is above 1 / .3
     assert rows["doubly_robust"]["not_identified"].startswith("no calibrated score")
@@ -308,11 +312,11 @@ def erase(engine: Engine, traffic: tuple[Decision, ...]) -> None:
 
 
 def test_erased_decisions_are_no_candidates_and_spoil_no_figure(
-    run: Run, engine: Engine, traffic: tuple[Decision, ...], judge: JudgeServer, tmp_path: Path
+    run: Run, engine: Engine, traffic: tuple[Decision, ...], grader_server: GraderServer, tmp_path: Path
 ) -> None:
     erase(engine, traffic[::4])
     left = [decision for row, decision in enumerate(traffic) if row % 4]
-    for grader in (("--gold", str(gold_file(tmp_path, range(400)))), at(judge)):
+    for grader in (("--gold", str(gold_file(tmp_path, range(400)))), at(grader_server)):
         done = run("grade", *grader)
         assert done["candidates"] == done["stored"] == sum(len(decision.attempts) for decision in left)
         assert (done["without_answer"], done["label_propensity"]) == (0, 1.0)
@@ -325,24 +329,24 @@ def test_erased_decisions_are_no_candidates_and_spoil_no_figure(
 
 
 def test_an_erasure_moves_no_figure_of_what_was_labelled_before(
-    run: Run, engine: Engine, traffic: tuple[Decision, ...], judge: JudgeServer, tmp_path: Path
+    run: Run, engine: Engine, traffic: tuple[Decision, ...], grader_server: GraderServer, tmp_path: Path
 ) -> None:
-    for grader in (("--gold", str(gold_file(tmp_path, range(400)))), at(judge)):
+    for grader in (("--gold", str(gold_file(tmp_path, range(400)))), at(grader_server)):
         run("grade", *grader)
     before = run("estimate")["estimates"]
     erase(engine, traffic[::4])
     assert run("estimate")["estimates"] == before
 
 
-def test_a_judge_needs_no_label_of_what_was_erased(
-    run: Run, engine: Engine, traffic: tuple[Decision, ...], judge: JudgeServer
+def test_a_grader_needs_no_label_of_what_was_erased(
+    run: Run, engine: Engine, traffic: tuple[Decision, ...], grader_server: GraderServer
 ) -> None:
-    """Gold labels were drawn by coin before the erasure, and the judge came after it."""
+    """Gold labels were drawn by coin before the erasure, and the grader came after it."""
     gold = [gold_label(decision, label_propensity=0.5) for decision in traffic[::2]]
     with transaction(engine) as session:
         add_labels(session, gold, received_at=NOW)
     erase(engine, traffic[::4])
-    run("grade", *at(judge))
+    run("grade", *at(grader_server))
     rows = {row["method"]: row for row in run("estimate")["estimates"] if row["figure"] == "accuracy_cascade"}
     powered, normalised = rows["prediction_powered"], rows["self_normalised"]
     assert powered["not_identified"] is None
@@ -351,7 +355,7 @@ def test_a_judge_needs_no_label_of_what_was_erased(
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://h:abc/v1", "HTTP://h", "http://", "http://...", "http://a b"])
-def test_a_judge_at_no_address_is_refused_before_it_is_asked(run: Run, url: str) -> None:
+def test_a_grader_at_no_address_is_refused_before_it_is_asked(run: Run, url: str) -> None:
     assert run("grade", "--endpoint", url, "--model", "m", code=2) == (
         f"--endpoint is {shown_url(url)!r}: an http:// or https:// address is expected, e.g. http://host:8000/v1"
     )
@@ -361,19 +365,19 @@ def test_a_judge_at_no_address_is_refused_before_it_is_asked(run: Run, url: str)
     assert "KNOWGATE_JUDGE_API_KEY" in told and "hunter2" not in told
 
 
-def test_a_judge_that_nests_beyond_reading_gives_no_verdict(
-    run: Run, traffic: tuple[Decision, ...], judge: JudgeServer
+def test_a_grader_that_nests_beyond_reading_gives_no_verdict(
+    run: Run, traffic: tuple[Decision, ...], grader_server: GraderServer
 ) -> None:
-    judge.raw = b"[" * 100_000
+    grader_server.raw = b"[" * 100_000
     day = (START + timedelta(hours=1)).isoformat(timespec="seconds")
-    done = run("grade", *at(judge), "--end", day, "--tier", "0")
+    done = run("grade", *at(grader_server), "--end", day, "--tier", "0")
     assert (done["candidates"], done["stored"], done["not_told"]) == (6, 0, 6)
 
 
-def test_a_judges_rates_are_printed_for_people(
-    run: Run, traffic: tuple[Decision, ...], judge: JudgeServer, tmp_path: Path
+def test_a_graders_rates_are_printed_for_people(
+    run: Run, traffic: tuple[Decision, ...], grader_server: GraderServer, tmp_path: Path
 ) -> None:
-    for grader in (("--gold", str(gold_file(tmp_path, range(400)))), at(judge)):
+    for grader in (("--gold", str(gold_file(tmp_path, range(400)))), at(grader_server)):
         run("grade", *grader)
     printed = CliRunner().invoke(app, ["labels", "estimate", "--cascade", "trivia"]).stdout
     assert re.search(r"\b0\.\d+ \(0\.\d+ to 0\.\d+\) +0\.\d+ \(0\.\d+ to 0\.\d+\) +400", printed)

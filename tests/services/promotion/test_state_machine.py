@@ -13,7 +13,7 @@ from knowgate import Assignment, CascadeSpec
 from knowgate.spec import OnRisk
 from services.errors import Refused
 from services.jobs.job import Sweep
-from services.jobs.promote import PromoteSweep, judge
+from services.jobs.promote import PromoteSweep, check_bundle
 from services.jobs.respond import RespondSweep
 from services.promotion import rollout
 from services.promotion.champions import condemned
@@ -392,7 +392,7 @@ def test_a_person_puts_any_certified_bundle_in_force_and_only_a_certified_one(de
 def test_a_retired_bundle_is_not_judged_by_a_job(deployment: Deployment) -> None:
     first, _ = in_force_one_after_the_other(deployment, "first", "second")
     with pytest.raises(Refused, match="`--reason` puts it in force unjudged"):
-        judge(deployment.context, first)
+        check_bundle(deployment.context, first)
 
 
 def test_a_bundle_of_another_cascade_is_not_put_in_force(deployment: Deployment) -> None:
@@ -496,7 +496,7 @@ def test_what_a_bundles_file_says_is_judged_and_not_what_is_written_beside_it(de
         with pytest.raises(Refused, match="carries no certificate"):
             why = Why(reason="x", by="ada")
             rollout.choose(session, deployment.in_force, plain, deployment.settings, why, now=deployment.now)
-    assert not judge(deployment.context, plain).check.passed
+    assert not check_bundle(deployment.context, plain).check.passed
     assert deployment.state == "empty"
 
 

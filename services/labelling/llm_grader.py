@@ -1,8 +1,8 @@
 """Grading by a model: an OpenAI-compatible endpoint is shown the prompt and the answer, and says
 RIGHT or WRONG.
 
-A judge errs, so its labels have a source of their own and never pass for gold; how often it errs is
-measured on the answers that gold or human labels speak of too, and `knowgate labels estimate`
+A grader errs, so its labels have a source of their own and never pass for gold; how often it errs
+is measured on the answers that gold or human labels speak of too, and `knowgate labels estimate`
 corrects its figures by them. A reply that is neither word is no verdict. Replies are asked for at
 temperature 0, which makes most of them repeatable and none of them right.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 from knowgate.spec import Privacy
-from services.errors import InputInvalid, JudgeFailed, Refused
+from services.errors import GraderFailed, InputInvalid, Refused
 from services.labelling.candidates import Candidate
 
 TEMPLATE = """Question:
@@ -31,8 +31,8 @@ MAX_TOKENS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judge:
-    """A judge at `endpoint`, the address that `/chat/completions` is appended to."""
+class LlmGrader:
+    """A grader at `endpoint`, the address that `/chat/completions` is appended to."""
 
     endpoint: str
     model: str
@@ -45,14 +45,14 @@ class Judge:
         """What its labels say made them: the model, and a hash of all that decides its verdicts but
         the model itself.
 
-        >>> Judge(endpoint="http://a/v1", model="m", client=httpx.Client()).name
+        >>> LlmGrader(endpoint="http://a/v1", model="m", client=httpx.Client()).name
         'm@e89877aeb168'
         """
         decides = "\x00".join((self.endpoint.rstrip("/"), self.template, str(MAX_TOKENS)))
         return f"{self.model[:150]}@{hashlib.sha256(decides.encode()).hexdigest()[:12]}"
 
     def grade(self, candidate: Candidate) -> float | None:
-        """1 or 0 as the judge's first verdict word says; None without a prompt, an answer or a
+        """1 or 0 as the grader's first verdict word says; None without a prompt, an answer or a
         verdict.
         """
         if candidate.prompt is None or candidate.answer is None:
@@ -74,7 +74,7 @@ class Judge:
         except RecursionError:
             return ""  # nested beyond reading: a whim of the model's rather than another service, so one verdict less
         except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise JudgeFailed(
+            raise GraderFailed(
                 f"{address} did not answer with a chat completion ({error!r}); check --endpoint"
             ) from error
         return str(content or "")
@@ -86,7 +86,7 @@ class Judge:
                 response = self.client.post(address, json=body, headers=headers)
             except httpx.HTTPError as error:
                 if not left:
-                    raise JudgeFailed(
+                    raise GraderFailed(
                         f"{address} cannot be reached ({error}); check --endpoint and the network"
                     ) from error
                 continue
@@ -94,7 +94,7 @@ class Judge:
                 return response
             if not left or (response.status_code < 500 and response.status_code != 429):
                 told = response.text[:200]
-                raise JudgeFailed(f"{address} answered {response.status_code}: {told}; check --model and the API key")
+                raise GraderFailed(f"{address} answered {response.status_code}: {told}; check --model and the API key")
         raise AssertionError("the last try returns or raises")
 
 
@@ -130,11 +130,11 @@ def read_template(path: Path | None) -> str:
         raise InputInvalid(f"--template {path} cannot be read ({error}); check the path") from None
     missing = [name for name in ("{prompt}", "{answer}") if name not in text]
     if missing:
-        raise InputInvalid(f"--template {path} lacks {' and '.join(missing)}; a judge must see both")
+        raise InputInvalid(f"--template {path} lacks {' and '.join(missing)}; a grader must see both")
     return text
 
 
 def refuse_unreadable(privacy: Privacy) -> None:
-    """Raises Refused where the cascade does not keep the texts that a judge reads."""
+    """Raises Refused where the cascade does not keep the texts that a grader reads."""
     if privacy is not Privacy.FULL:
-        raise Refused(f'a judge reads prompts and answers in full; this cascade keeps privacy = "{privacy.value}"')
+        raise Refused(f'a grader reads prompts and answers in full; this cascade keeps privacy = "{privacy.value}"')

@@ -1,4 +1,4 @@
-"""`knowgate certify` with a judge's labels: forecasts that gold labels correct, or the truth only
+"""`knowgate certify` with a grader's labels: forecasts that gold labels correct, or the truth only
 where one says so.
 """
 
@@ -64,7 +64,7 @@ def run(tmp_path: Path, columns: Columns, *options: str) -> tuple[int, Result]:
 
 
 def in_force(columns: Columns) -> Columns:
-    """One label per answer: gold where it was drawn, the judge's elsewhere."""
+    """One label per answer: gold where it was drawn, the grader's elsewhere."""
     known = [one is not None for one in columns["correct"]]
     pairs = zip(columns["correct"], columns["forecast"], strict=True)
     changed = columns | {
@@ -106,7 +106,7 @@ def test_a_slice_is_certified_with_its_forecasts_alone(tmp_path: Path) -> None:
     assert (code, answer["status"]) == (0, "certified")
 
 
-def test_a_judge_alone_certifies_nothing_unless_it_is_trusted(tmp_path: Path) -> None:
+def test_a_grader_alone_certifies_nothing_unless_it_is_trusted(tmp_path: Path) -> None:
     columns = judged()
     columns |= {"correct": columns["forecast"], "label_source": ["judge"] * 2 * N, "label_propensity": [None] * 2 * N}
     del columns["forecast"]
@@ -116,9 +116,9 @@ def test_a_judge_alone_certifies_nothing_unless_it_is_trusted(tmp_path: Path) ->
     code, result = run(tmp_path, columns, "--trust", "judge")
     answer = json.loads(result.stdout)
     assert (code, answer["status"]) == (0, "certified")
-    assert answer["promise"].startswith("agreement with the judge")
+    assert answer["promise"].startswith("agreement with the grader")
     assert answer["label_basis"]["labels"] == {"judge": 2 * N}
-    assert "agreement with the judge" in result.stderr
+    assert "agreement with the grader" in result.stderr
 
 
 def test_verdicts_that_stand_only_where_gold_does_not_are_refused(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ gets worse.
 
 Every version of a grader is measured apart. Counts are plain: trusted labels are drawn by coins
 that have not looked at the verdict, so each of the two rates is a mean over a sample of its own
-(`knowgate labels queue` draws so). A judge drifts where the exact 99 % intervals of the recent and
+(`knowgate labels queue` draws so). A grader drifts where the exact 99 % intervals of the recent and
 of the earlier share of errors no longer touch; while nothing changes that happens at fewer than one
 look in a thousand. Sources: Rogan & Gladen, American Journal of Epidemiology 107 (1978) (the two
 rates); Clopper & Pearson, Biometrika 26 (1934) (their intervals).
@@ -19,7 +19,7 @@ from evidence.bounds.binomial import clopper_pearson
 from knowgate._records.records import LabelSource, Window
 from monitoring.estimates import Estimated, unidentified
 from monitoring.names import FigureName, Rule
-from monitoring.rules import Judgement, Standing
+from monitoring.rules import Assessment, Standing
 from store.traffic.graders import GraderError
 from store.traffic.label_sources import SourcedLabels
 
@@ -63,7 +63,7 @@ def measured_errors(
     )
 
 
-def judge_figures(attempts: pd.DataFrame) -> dict[FigureName, Estimated]:
+def grader_figures(attempts: pd.DataFrame) -> dict[FigureName, Estimated]:
     """The two error rates of what is not trusted, over all attempts [rows of `pair_attempts`] that
     both speak of.
     """
@@ -74,22 +74,22 @@ def judge_figures(attempts: pd.DataFrame) -> dict[FigureName, Estimated]:
     }
 
 
-def judge_drift_of_judge(recent: pd.DataFrame, earlier: pd.DataFrame) -> Judgement:
+def assess_grader_drift(recent: pd.DataFrame, earlier: pd.DataFrame) -> Assessment:
     """Whether the share of wrong verdicts has risen between two tables of attempts."""
     rule, sides = Rule.JUDGE_DRIFT, []
     for attempts in (recent, earlier):
         said, right = _compared(attempts)
         if len(said) < LEAST_COMPARED:
-            return Judgement(rule=rule, standing=Standing.UNKNOWN)
+            return Assessment(rule=rule, standing=Standing.UNKNOWN)
         sides.append(clopper_pearson(int((said != right).sum()), len(said), confidence=DRIFT_CONFIDENCE))
     now, before = sides
-    told = f"the judge errs on {now.value:.1%} of {now.n} answers, before on {before.value:.1%} of {before.n}"
+    told = f"the grader errs on {now.value:.1%} of {now.n} answers, before on {before.value:.1%} of {before.n}"
     if now.lower > before.upper:
         cause = f"{told}; look at its model and template, and label more gold until it is measured anew"
         details: dict[str, str | float] = {"error": now.value, "low": now.lower, "before": before.value}
-        return Judgement(rule=rule, standing=Standing.RAISED, cause=cause, details=details)
+        return Assessment(rule=rule, standing=Standing.RAISED, cause=cause, details=details)
     clear = now.value <= before.upper
-    return Judgement(rule=rule, standing=Standing.CLEAR if clear else Standing.UNKNOWN, cause=told)
+    return Assessment(rule=rule, standing=Standing.CLEAR if clear else Standing.UNKNOWN, cause=told)
 
 
 def _compared(attempts: pd.DataFrame) -> tuple["np.typing.NDArray[np.bool_]", "np.typing.NDArray[np.bool_]"]:

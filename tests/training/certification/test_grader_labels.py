@@ -1,4 +1,4 @@
-"""Judge's labels in training: forecasts that certify by correction, soft labels for probes."""
+"""Grader's labels in training: forecasts that certify by correction, soft labels for probes."""
 
 from dataclasses import replace
 
@@ -95,7 +95,7 @@ def test_without_a_known_coin_for_gold_labels_forecasts_are_left_out_and_it_is_s
     assert forecasts_left_out(logged_rows(rows)) is None
 
 
-def test_a_probe_learns_from_a_judge_what_its_verdict_was_worth() -> None:
+def test_a_probe_learns_from_a_grader_what_its_verdict_was_worth() -> None:
     columns, fitting = judged_rows().tiers[0], np.arange(N) < 2000
     taught, weight = fitting_labels(columns, fitting)
     assert columns.forecast is not None
@@ -108,5 +108,5 @@ def test_a_probe_learns_from_a_judge_what_its_verdict_was_worth() -> None:
     assert soft[0] == pytest.approx((columns.correct[both].sum() + 0.5) / (both.sum() + 1))
     assert (weight == 1.0).all()
     few, same = fitting_labels(columns, fitting & (np.arange(N) < 20))
-    np.testing.assert_array_equal(few, columns.correct)  # too few compared: the judge teaches nothing
+    np.testing.assert_array_equal(few, columns.correct)  # too few compared: the grader teaches nothing
     np.testing.assert_array_equal(same, columns.weight)

@@ -13,7 +13,7 @@ from knowgate._records.records import LabelSource, Window
 from knowgate.spec import TargetKind, Targets
 from monitoring.alarms import FORECAST_SHARE, risk_forecasts, risk_rows, watch_risk
 from monitoring.figures import figures_of
-from monitoring.judges import judge_drift_of_judge, measured_errors
+from monitoring.graders import assess_grader_drift, measured_errors
 from monitoring.rules import Standing
 from store.traffic.label_sources import SourcedLabels
 
@@ -46,7 +46,7 @@ def named(cohort):
     return {row.name: row for row in rows if row.tier is None and row.slice is None}
 
 
-def test_figures_correct_the_judge_by_the_sample_and_rates_tell_its_errors(cast, cohort):
+def test_figures_correct_the_grader_by_the_sample_and_rates_tell_its_errors(cast, cohort):
     asked = traffic(cast, 800)
     judged = named(cohort(asked, judged=True))
     alone = named(cohort([replace(one, judge=(None, None)) for one in asked], judged=True))
@@ -56,13 +56,13 @@ def test_figures_correct_the_judge_by_the_sample_and_rates_tell_its_errors(cast,
     width = judged["accuracy_cascade"].high - judged["accuracy_cascade"].low
     assert abs(judged["accuracy_cascade"].value - 0.8) < width  # twice the half width
     lenient = np.mean([one.judge[0] for one in asked])
-    assert lenient > judged["accuracy_cascade"].high  # the judge's own mean is off by its errors
+    assert lenient > judged["accuracy_cascade"].high  # the grader's own mean is off by its errors
     assert judged["judge_wrong_called_right"].low <= 0.2 <= judged["judge_wrong_called_right"].high
     assert judged["judge_right_called_wrong"].value == 0.0
     assert alone["judge_wrong_called_right"].value is None
 
 
-def test_a_judge_alone_makes_no_figure(cast, cohort):
+def test_a_grader_alone_makes_no_figure(cast, cohort):
     asked = [replace(one, small=None, large=None) for one in traffic(cast, 30)]
     figures = named(cohort(asked, judged=True))
     assert figures["accuracy_cascade"].value is None
@@ -104,9 +104,9 @@ def attempts(errors, n):
     return pd.DataFrame({"forecast": said, "correct": np.ones(n)})
 
 
-def test_a_judge_that_gets_worse_is_told_and_one_that_does_not_is_not():
+def test_a_grader_that_gets_worse_is_told_and_one_that_does_not_is_not():
     before = attempts(30, 600)
-    worse = judge_drift_of_judge(attempts(45, 200), before)
+    worse = assess_grader_drift(attempts(45, 200), before)
     assert worse.standing is Standing.RAISED
     assert "22.5%" in worse.cause and "5.0%" in worse.cause
     assert {name: round(float(value), 3) for name, value in worse.details.items()} == {
@@ -114,9 +114,9 @@ def test_a_judge_that_gets_worse_is_told_and_one_that_does_not_is_not():
         "low": 0.154,
         "before": 0.05,
     }
-    assert judge_drift_of_judge(attempts(11, 200), before).standing is Standing.CLEAR
-    assert judge_drift_of_judge(attempts(20, 200), before).standing is Standing.UNKNOWN
-    assert judge_drift_of_judge(attempts(20, 29), before).standing is Standing.UNKNOWN
+    assert assess_grader_drift(attempts(11, 200), before).standing is Standing.CLEAR
+    assert assess_grader_drift(attempts(20, 200), before).standing is Standing.UNKNOWN
+    assert assess_grader_drift(attempts(20, 29), before).standing is Standing.UNKNOWN
 
 
 def test_graders_are_measured_apart_by_the_strongest_trusted_label(cast):
