@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Engine
 
-from knowgate import Attempt, Decision, Fingerprint, Role, new_id
+from knowgate import Attempt, Decision, Fingerprint, Role, new_decision_id
 from knowgate.spec import CascadeSpec, Privacy, TierSpec
 from services.vectors.intake import NewVector, store_vectors
 from store.engine import reading, transaction
@@ -64,15 +64,16 @@ def push(
     fingerprint: Fingerprint | None = FINGERPRINT,
     shard_fingerprint: Fingerprint | None = FINGERPRINT,
     dimension: int = DIMENSION,
+    cascade: str = "trivia",
 ) -> list[Held]:
     """Store `count` decisions and their vectors as one push does."""
     values = np.random.default_rng(seed).normal(size=(count, dimension)).astype(np.float16)
-    made = [_decision(at, fingerprint) for _ in range(count)]
+    made = [_decision(cascade, at, fingerprint) for _ in range(count)]
     with transaction(engine) as session:
         hold_files(session)
         add_decisions(session, made, received_at=at)
         vectors = [
-            NewVector(cascade="trivia", decision_id=one.id, tier=0, fingerprint=shard_fingerprint, values=value)
+            NewVector(cascade=cascade, decision_id=one.id, tier=0, fingerprint=shard_fingerprint, values=value)
             for one, value in zip(made, values, strict=True)
         ]
         store_vectors(session, vectors, base_url, now=at)
@@ -104,11 +105,11 @@ def files_with(folder: Path, values: npt.NDArray[np.float16]) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and values.tobytes() in path.read_bytes()]
 
 
-def _decision(at: datetime, fingerprint: Fingerprint | None) -> Decision:
+def _decision(cascade: str, at: datetime, fingerprint: Fingerprint | None) -> Decision:
     small = Attempt(tier=0, role=Role.SUPERSEDED, model="tiny", fingerprint=fingerprint, vector=0)
     return Decision(
-        id=new_id(at),
-        cascade="trivia",
+        id=new_decision_id(at),
+        cascade=cascade,
         occurred_at=at,
         attempts=(small, Attempt(tier=1, role=Role.SERVED, model="big")),
     )

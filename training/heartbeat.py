@@ -17,7 +17,7 @@ from store.engine import transaction
 from store.errors import ClaimLost
 from store.jobs.job_runs import Claim, heartbeat
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("knowgate.training")
 
 
 @contextmanager

@@ -54,7 +54,7 @@ from training.rows.own_states import scratch_folder
 from training.rows.splits import Part, Proportions, Split, split_rows
 from training.tiers.learn import LearnedTier, learn_tier, signal_columns, with_document
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("knowgate.training")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,13 +70,13 @@ def parse_cascade(text: str, *, name: str = "cascade.toml", webhook_networks: Se
         CascadeSpec, _Reader(faults=faults, webhook_networks=webhook_networks).record(CascadeSpec, document, "")
     )
     if not faults:
-        faults.extend(_unreadable_later(spec))
+        faults.extend(unreadable_later(spec))
     if faults:
         raise CascadeFileInvalid(name, tuple(faults))
     return spec
 
 
-def _unreadable_later(spec: CascadeSpec) -> Iterator[str]:
+def unreadable_later(spec: CascadeSpec) -> Iterator[str]:
     """What a deployment that keeps this cascade could not read back: a net under all that is
     checked by name.
     """

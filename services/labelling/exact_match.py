@@ -19,7 +19,7 @@ from services.labelling.candidates import Candidate
 from services.outcome_tables.table_files import read_columns
 from store.files import Wanted, told_of_lines
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("knowgate.labels")
 
 EDGES = " \t\r\n.,;:!?\"'()[]{}"
 

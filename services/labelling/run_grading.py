@@ -28,7 +28,7 @@ from store.traffic.graders import GraderError, add_error
 from store.traffic.label_sources import labels_by_source
 from store.traffic.labels import add_labels
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("knowgate.labels")
 FEW = 3  # refusals of a batch that are told one by one
 
 

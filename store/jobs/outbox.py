@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from knowgate._records.ids import new_id
+from knowgate._records.ids import new_decision_id
 from store import claims, dialects
 from store.tables import OutboxRow
 
@@ -36,7 +36,7 @@ class OutboxMessage:
 def add_message(session: Session, topic: str, key: str, payload: str, *, now: datetime) -> bool:
     """Write the message down, due at once; False when the topic has one of this key already."""
     row = {
-        "id": new_id(now),
+        "id": new_decision_id(now),
         "topic": topic,
         "key": key,
         "payload": payload,

@@ -55,7 +55,7 @@ def erase_decision(session: Session, decision_id: UUID, *, now: datetime) -> Era
     subjects = [str(decision_id), *_label_arrivals(session, decision_id)]
     subjects += _drop_waiting(session, decision_id, row.cascade, row.external_id)
     vectors = _drop_vectors(session, decision_id)
-    emptied = _empty_leaves(session, subjects)
+    emptied = empty_leaves(session, subjects)
     _clear(session, decision_id, now)
     leaves.note_stored(session, coverage.of_model(DecisionRow), [(decision_id,)], now=now)
     note = {"decision": str(decision_id), "erased_at": now.isoformat(), "leaves": emptied}
@@ -75,7 +75,7 @@ def _clear(session: Session, decision_id: UUID, now: datetime) -> None:
     session.execute(personal, execution_options=unnoted)
 
 
-def _empty_leaves(session: Session, subjects: list[str]) -> list[str]:
+def empty_leaves(session: Session, subjects: list[str]) -> list[str]:
     """Take salt and payload of the leaves that speak of these subjects; the leaves' hashes."""
     emptied = []
     query = select(LedgerLeafRow).where(LedgerLeafRow.subject.in_(subjects), LedgerLeafRow.payload.is_not(None))

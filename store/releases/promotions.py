@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import case, select
 from sqlalchemy.orm import Session
 
-from knowgate._records.ids import new_id
+from knowgate._records.ids import new_decision_id
 from store import dialects, documents
 from store.tables import PromotionRow
 
@@ -46,7 +46,7 @@ class PromotionRecord:
 
 def add_promotion(session: Session, record: PromotionRecord) -> UUID:
     """Store it with its ledger leaf; its id."""
-    key = new_id(record.decided_at)
+    key = new_decision_id(record.decided_at)
     row = {
         "id": key,
         "cascade": record.cascade,

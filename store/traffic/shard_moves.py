@@ -19,7 +19,7 @@ from uuid import UUID
 from sqlalchemy import bindparam, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
-from knowgate._records.ids import new_id
+from knowgate._records.ids import new_decision_id
 from store import dialects, partitions
 from store.claims import changed
 from store.errors import RowsMoved
@@ -124,7 +124,7 @@ def put_shard(
     known already.
     """
     row = {
-        "id": new_id(now),
+        "id": new_decision_id(now),
         "cascade": cascade,
         "url": url,
         "sha256": sha256,

@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from knowgate._records.ids import new_id
+from knowgate._records.ids import new_decision_id
 from knowgate._records.records import Fingerprint
 from store import dialects, partitions
 from store.sealing import coverage, leaves
@@ -90,7 +90,7 @@ def add_shard(
     if fingerprint is not None:
         _require_attempts(session, url, rows, fingerprint)
         key = add_fingerprint(session, fingerprint)
-    shard = new_id(now)
+    shard = new_decision_id(now)
     made = dialects.insert_new(
         session,
         VectorShardRow,

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from knowgate._records.ids import new_id
+from knowgate._records.ids import new_decision_id
 from store import dialects, documents
 from store.releases.rings import Spoken, add_ring
 from store.tables import AlertRow
@@ -37,7 +37,7 @@ def open_alert(session: Session, record: AlertRecord, spoken: Spoken | None = No
     While one is open for the rule, that one's id, unchanged: what rings again is
     `store.releases.rings.add_ring`'s.
     """
-    key = new_id(record.opened_at)
+    key = new_decision_id(record.opened_at)
     row = {
         "id": key,
         "cascade": record.cascade,

@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, aliased
 
-from knowgate._records.ids import new_id
+from knowgate._records.ids import new_decision_id
 from store import claims, dialects
 from store.tables import DeliveryRow
 
@@ -47,7 +47,7 @@ def add_delivery(
         highest = select(func.max(DeliveryRow.number)).where(DeliveryRow.alert_id == alert_id, DeliveryRow.url == url)
         number = (session.scalar(highest) or 0) + 1
         row = {
-            "id": new_id(now),
+            "id": new_decision_id(now),
             "alert_id": alert_id,
             "url": url,
             "number": number,

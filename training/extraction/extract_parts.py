@@ -44,7 +44,7 @@ Tensors = dict[str, npt.NDArray[Any]]  # one row per prompt; "rows" says which p
 _JOB = "job"
 _CAN_BE_WRITTEN = "name a folder or an fsspec URL that can be written, and give its credentials"
 _GO_ON = "see to that storage and start the same command again; what is done is kept"
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("knowgate.training")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from store.errors import FileRefused
 from store.files import SUFFIXES, Wanted, read_table_file, told_of_lines
 from training.errors import ExtractionRefused
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("knowgate.training")
 
 _COLUMNS = ("query_id", "prompt")
 

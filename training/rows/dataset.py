@@ -47,7 +47,7 @@ IntArray = npt.NDArray[np.int64]
 Texts = tuple[str | None, ...]
 LARGEST_WEIGHT = 20.0
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("knowgate.training")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

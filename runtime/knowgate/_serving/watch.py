@@ -38,7 +38,7 @@ from knowgate._wire import codec
 from knowgate._wire.backoff import next_delay
 from knowgate.errors import AssignmentRefused, BundleRefused, KnowgateError, RecordInvalid, ServiceUnreachable
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("knowgate.watch")
 
 
 class Polled(StrEnum):
@@ -156,7 +156,7 @@ class Watcher:
             return polled
 
     def _run(self, failures: int) -> None:
-        while not self._stopping.wait(self._delay(failures)):
+        while not self._stopping.wait(self.next_poll_in(failures)):
             try:
                 failed = self.poll().failed
             except Exception:  # a thread that dies would let the assignment expire without a word
@@ -164,7 +164,8 @@ class Watcher:
                 failed = True
             failures = failures + 1 if failed else 0
 
-    def _delay(self, failures: int) -> float:
+    def next_poll_in(self, failures: int) -> float:
+        """Seconds until the next poll, after this many failures in a row; drawn anew each time."""
         return next_delay(
             base_s=self._interval_s, failures=failures, bound_s=self._backoff_bound_s, random=self._random
         )

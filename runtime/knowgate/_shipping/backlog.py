@@ -14,7 +14,7 @@ from knowgate._shipping.ownership import Ownership
 from knowgate._shipping.recovery import Recovered
 from knowgate._shipping.segment import Entry
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("knowgate.spool")
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

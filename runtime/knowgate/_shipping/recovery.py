@@ -19,7 +19,7 @@ from pathlib import Path
 from knowgate._shipping import segment
 from knowgate._shipping.segment import MAGIC
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("knowgate.spool")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ from knowgate._shipping.spool import Spool
 from knowgate._wire.backoff import next_delay
 from knowgate.errors import RecordInvalid, ServiceUnreachable
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("knowgate.shipper")
 
 POISON = frozenset({400, 413, 422})  # statuses that blame the batch, not the moment
 BLAMED = 3  # times until an answer that may not be the service's own is believed

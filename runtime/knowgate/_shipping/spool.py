@@ -36,7 +36,7 @@ from knowgate.errors import RecordInvalid, SpoolRefused
 
 __all__ = ["Batch", "Overflow", "Spool"]
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("knowgate.spool")
 _open_spools: "weakref.WeakSet[Spool]" = weakref.WeakSet()
 
 

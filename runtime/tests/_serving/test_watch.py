@@ -520,6 +520,6 @@ def test_the_wait_after_many_failures_is_the_bound_or_the_interval_if_that_is_lo
     watcher: Make, interval_s: float, bound_s: float, longest: float
 ) -> None:
     watching = watcher(interval_s=interval_s, backoff_bound_s=bound_s)
-    delays = [watching._delay(failures) for failures in (20, 100, 5000) for _ in range(50)]
+    delays = [watching.next_poll_in(failures) for failures in (20, 100, 5000) for _ in range(50)]
     assert longest * 0.8 <= min(delays) < longest < max(delays) <= longest * 1.2
-    assert max(watching._delay(0) for _ in range(50)) <= interval_s * 1.2
+    assert max(watching.next_poll_in(0) for _ in range(50)) <= interval_s * 1.2

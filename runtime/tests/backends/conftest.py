@@ -18,11 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from safetensors.numpy import save_file
 
 Document = dict[str, Any]
 DIMENSION = 24  # of the probe in the runtime's cast
+
+
+def connections_to(url: str) -> int:
+    """This process's open connections to a server, whose own ends do not count."""
+    port = int(url.rsplit(":", 1)[1].split("/")[0])
+    return sum(bool(one.raddr) and one.raddr.port == port for one in psutil.Process().net_connections("tcp"))
 
 
 def completion(text: str = "B", *, p_t: float | None = 0.95, **changes: Any) -> Document:
@@ -312,4 +319,5 @@ def acts() -> Any:
         vllm=vllm,
         state_of=state_of,
         state_at=state_at,
+        connections_to=connections_to,
     )

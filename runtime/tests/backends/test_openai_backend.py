@@ -199,13 +199,13 @@ def test_closing_on_another_thread_takes_an_event_loops_connections_along(start:
     engine = start(acts.answer(acts.completion()))
     backend = OpenAIBackend(engine.url, "small")
 
-    async def asked() -> bool:
+    async def asked() -> list[int]:
         await backend.ask_async(QUESTION, timeout_s=30.0)
-        (client,) = backend._endpoint._async.values()
+        before = acts.connections_to(engine.url)
         await asyncio.to_thread(backend.close)
-        return client.is_closed()
+        return [before, acts.connections_to(engine.url)]
 
-    assert asyncio.run(asked())
+    assert asyncio.run(asked()) == [1, 0]
 
 
 def test_an_url_without_a_scheme_is_refused() -> None:

@@ -218,7 +218,7 @@ def test_an_erasure_that_was_none_is_found(deployed: Deployed, kind: str) -> Non
         assert cover is not None
         there = [state for page in states.pages(session, cover, 1000) for state in page]
         subject = next(state.subject for state in there if state.document.get("erased_at") is None)
-        emptied = erasure._empty_leaves(session, [subject])
+        emptied = erasure.empty_leaves(session, [subject])
         column = {"decision": "slice = 'art'", "bundle": "document = '{}'", "label": "correct = 1 - correct"}
         session.connection().execute(text(f"UPDATE {kind} SET {column.get(kind, 'n = n + 1')}"))
         leaves.note_stored(session, cover, [cover.key(subject)])

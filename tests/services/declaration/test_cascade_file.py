@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import typing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,7 @@ from knowgate._records.records import LabelSource
 from knowgate.backends.endpoint import Endpoint
 from knowgate.policy import PolicyKind
 from knowgate.spec import CascadeSpec, Privacy
-from services.declaration import cascade_file
-from services.declaration.cascade_file import parse_cascade, read_cascade_file
+from services.declaration.cascade_file import parse_cascade, read_cascade_file, unreadable_later
 from services.declaration.cascade_text import format_cascade
 from services.durations import format_duration, parse_duration
 from services.errors import CascadeFileInvalid
@@ -156,11 +156,13 @@ def test_what_no_deployment_could_read_back_is_one_fault(text: str, told: str) -
     assert faults.startswith(f"cascade.toml: {told}") and faults.count("\n") == 0
 
 
-def test_a_file_counts_as_read_only_if_what_is_kept_of_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(cascade_file._READERS, str, str)
-    assert faults_of(SMALLEST.replace("tiny", "ti\\u0000ny")) == (
-        "cascade.toml: tiers[0].model is 'ti\\x00ny': a text holds no NUL character; remove it"
-    )
+def test_a_file_counts_as_read_only_if_what_is_kept_of_it_is() -> None:
+    spec = parse_cascade(SMALLEST)
+    assert list(unreadable_later(spec)) == []
+    small = replace(spec.tiers[0], model="ti\x00ny")
+    assert list(unreadable_later(replace(spec, tiers=(small, *spec.tiers[1:])))) == [
+        "tiers[0].model is 'ti\\x00ny': a text holds no NUL character; remove it"
+    ]
 
 
 NO_ADDRESSES = (

@@ -15,9 +15,9 @@ import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 
-from knowgate import Decision, Window, new_id
+from knowgate import Decision, Window, new_decision_id
 from knowgate._wire import codec
 from knowgate.errors import RecordInvalid
 from knowgate.spec import Schedule
@@ -40,10 +40,11 @@ from store.jobs import job_runs
 from store.jobs.job_runs import Claim
 from store.ledger import ledger
 from store.releases import cascades
-from store.tables import CascadeVersionRow
-from store.traffic import decisions, shard_moves
+from store.tables import CascadeVersionRow, VectorPlaceRow, VectorShardRow
+from store.traffic import decisions
 from store.watching import figures
 from tests.services.conftest import CASCADE
+from tests.vector_cast import push
 
 HOUR = timedelta(hours=1)
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -121,19 +122,16 @@ def test_a_cascade_that_cannot_be_read_stops_no_other(context: JobContext, caplo
 
 @pytest.mark.usefixtures("trivia")
 def test_a_cascade_that_cannot_be_read_keeps_its_vectors_and_stops_no_other(
-    context: JobContext, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    context: JobContext, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    spoil(context.engine, "spoilt", tokens=1000)  # a good one yet
+    old = NOW - timedelta(days=100)
+    for seed, cascade in enumerate(("spoilt", "trivia")):
+        push(context.engine, tmp_path.as_uri(), 3, seed=seed, at=old, cascade=cascade)
     spoil(context.engine, "spoilt")
-    counts = iter((3, 0))
-    asked: list[str] = []
-
-    def forget(session: object, cascade: str, *, before: datetime) -> int:
-        asked.append(cascade)
-        return next(counts)
-
-    monkeypatch.setattr(shard_moves, "forget_vectors", forget)
     assert forget_expired(context.engine, timedelta(days=90), now=NOW) == 3
-    assert asked == ["trivia", "trivia"]
+    with reading(context.engine) as session:
+        assert session.scalars(select(VectorShardRow.cascade).join(VectorPlaceRow)).all() == 3 * ["spoilt"]
     assert "no vectors of spoilt are forgotten" in caplog.text and "apply a good file again" in caplog.text
 
 
@@ -202,7 +200,9 @@ def test_today_is_watched_at_once_though_the_first_decision_is_ten_years_old(
     context: JobContext, clock: SimulatedClock, decision: Callable[..., Decision]
 ) -> None:
     long_ago = NOW - timedelta(days=3652)
-    first, last = (decision(0, id=new_id(when), occurred_at=when) for when in (long_ago, NOW - timedelta(minutes=30)))
+    first, last = (
+        decision(0, id=new_decision_id(when), occurred_at=when) for when in (long_ago, NOW - timedelta(minutes=30))
+    )
     with transaction(context.engine) as session:
         decisions.add_decisions(session, [first, last], received_at=NOW)
     clock.set(NOW + timedelta(minutes=20))

@@ -19,8 +19,8 @@ from transformers import BertConfig, BertForMaskedLM
 
 from training.engines.extract_file import extract_file
 from training.errors import ExtractionRefused, TrainingError
-from training.extraction import FIRST, Answerer, extract_parts, load_model
-from training.extraction.extract_parts import PartFolder, Parts
+from training.extraction import FIRST, Answerer, load_model
+from training.extraction.extract_parts import PartFolder, Parts, write_whole
 from training.extraction.loading import chosen_device
 from training.extraction.progress import Progress
 
@@ -146,22 +146,26 @@ def test_of_a_folder_for_parts_only_what_the_job_wrote_is_removed(folder: Path) 
 
 def test_what_is_done_before_the_disk_is_full_is_not_done_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts, out = folder / "prompts.jsonl", folder / "out.npz"
-    whole, written = extract_parts.write_whole, []
+    sync, left = os.fsync, iter(range(8))  # the job's name and three parts, each with its folder
 
-    def write_three(path: Path, content: bytes) -> None:
-        if len(written) == 4:  # the job's name, and three parts
+    def four_files(descriptor: int) -> None:
+        if next(left, None) is None:
             raise OSError(errno.ENOSPC, "No space left on device")
-        written.append(path)
-        whole(path, content)
+        sync(descriptor)
+
+    def parts_alone(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name.startswith(".out.npz."):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(descriptor)
 
     with monkeypatch.context() as patch:
-        patch.setattr(extract_parts, "write_whole", write_three)
+        patch.setattr(os, "fsync", four_files)
         with pytest.raises(
             ExtractionRefused, match=r"parts cannot be written under .*No space left.*what is done is kept"
         ):
             extract_file(answerer_of(folder), prompts, out, part_prompts=10)
     with monkeypatch.context() as patch:
-        patch.setattr("training.engines.extract_file.write_whole", write_three)
+        patch.setattr(os, "fsync", parts_alone)
         with pytest.raises(ExtractionRefused, match=r"out is .*cannot be written \(.*No space left.*start the same"):
             extract_file(answerer_of(folder), prompts, out)
     assert extract_file(answerer_of(folder), prompts, out).resumed == COUNT
@@ -174,7 +178,7 @@ def test_half_a_file_is_not_left_on_a_full_disk(folder: Path, monkeypatch: pytes
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space left"):
-        extract_parts.write_whole(folder / "out.npz", b"content")
+        write_whole(folder / "out.npz", b"content")
     assert list(folder.glob("*out.npz*")) == []
 
 

@@ -17,7 +17,7 @@ from knowgate._models.features import Standardiser
 from knowgate._models.probe import LinearProbe
 from store.shards.shards import RowReader, write_shard
 from training.errors import TrainingRefused
-from training.probes import block_pieces
+from training.probes.block_pieces import CACHE_VALUES
 from training.probes.fit import FittedLinear, ProbeRows, fit_linear, fit_probe
 from training.probes.probe_settings import FitSettings
 from training.probes.trainer import TrainerSettings
@@ -94,11 +94,12 @@ def test_groups_blocks_and_looks_change_nothing(changes: dict[str, int]) -> None
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_threads_that_share_the_rows_find_what_one_finds(monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
-    rows, validation = streamed(900), streamed(300, seed=1)
+def test_threads_that_share_the_rows_find_what_one_finds(precision: str) -> None:
+    wide = 4096
+    piece = CACHE_VALUES // wide
+    rows, validation = streamed(d=wide, layers=2, n=2 * piece + 9), streamed(d=wide, layers=2, n=100, seed=1)
     settings = replace(LINEAR, trainer=TrainerSettings(precision=precision))
     alone = fit_linear(rows, validation, settings)
-    monkeypatch.setattr(block_pieces, "CACHE_VALUES", 70 * 24)  # pieces of 70 rows
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)

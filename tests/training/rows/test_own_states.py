@@ -13,6 +13,8 @@ import pytest
 from knowgate._models.features import stored_vector
 from training.errors import ExtractionRefused, TrainingRefused
 from training.extraction import Answerer, adopt
+from training.extraction.batches import Batch
+from training.extraction.results import States
 from training.rows.own_states import own_states, scratch_folder
 
 Make = Callable[..., Answerer]
@@ -41,14 +43,15 @@ def test_states_are_those_of_memory_in_the_order_of_the_prompts(answerer: Make, 
         assert (rows.take(np.array([4, 0, 2])).take(np.array([2, 1])).read(0, 2, layer) == read[[2, 0]]).all()
 
 
-def test_no_prompt_is_asked_twice_and_no_more_than_a_batch_is_held(
-    answerer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    three = answerer(layers=[2], batch=3)
+def test_no_prompt_is_asked_twice_and_no_more_than_a_batch_is_in_memory(answerer: Make, tmp_path: Path) -> None:
     asked: list[int] = []
-    reading = three.read_batch
-    monkeypatch.setattr(three, "read_batch", lambda batch: asked.append(len(batch.rows)) or reading(batch))
-    own_states(three, PROMPTS, tmp_path)
+
+    class Counted(Answerer):
+        def read_batch(self, batch: Batch) -> States:
+            asked.append(len(batch.rows))
+            return super().read_batch(batch)
+
+    own_states(Counted(answerer().loaded, layers=[2], batch=3), PROMPTS, tmp_path)
     assert sum(asked) == 4 and max(asked) <= 3
 
 
