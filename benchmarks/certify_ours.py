@@ -16,13 +16,14 @@ from scipy.special import ndtri
 
 from benchmarks.certify_rivals import Choice, at_thresholds
 from evidence.bounds.betting import thinning_coins as coins_of
-from evidence.certification.certificate import GateThreshold, Target
+from evidence.certification.certificate import Target
 from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.certify import certify_policy
 from evidence.certification.nested_path import nested_tallies
 from evidence.certification.path import GRID_POINTS
 from knowgate._bundles.bundle_documents import CertificateStatus
-from knowgate.policy import PolicyKind
+from knowgate._records.records import Reason
+from knowgate.policy import Gate, PolicyKind
 from knowgate.spec import TargetKind
 
 FloatArray = npt.NDArray[np.float64]
@@ -119,9 +120,9 @@ def _by_product(sample: Sample, path: FloatArray, epsilon: float, delta: float) 
         rows,
         Target(kind=TargetKind.MAX_ACCURACY_DROP, value=epsilon),
         delta,
-        path=[tuple((GateThreshold(gate="p_t", value=float(tier)),) for tier in at) for at in path],
+        path=[tuple((Gate(signal=Reason.P_T, threshold=float(tier)),) for tier in at) for at in path],
         min_retained_share=0.0,  # what is not worth having is the operator's to say
     )
     if answer.status is not CertificateStatus.CERTIFIED:
         return None
-    return tuple(tier[0].value for tier in answer.thresholds if tier is not None)
+    return tuple(tier[0].threshold for tier in answer.thresholds if tier is not None)

@@ -16,7 +16,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from evidence.certification.known_outcomes import LoggedRows, agreeing, certification_rows
-from evidence.certification.path import Candidate
 from evidence.certification.tally import tally_of
 from knowgate._bundles.bundle import Bundle
 from knowgate._bundles.tier_models import TierModels
@@ -56,9 +55,7 @@ def look_since_ring(cohort: Cohort, bundle: Bundle, *, rang_at: datetime, look: 
     if columns.n == 0 or not (columns.ran[:, -1] & np.isfinite(columns.correct[:, -1])).any():
         return bare
     kept = _kept(columns, bundle, cohort.spec)
-    as_bundled = Candidate(thresholds=(None,) * cohort.spec.last, kept=kept)
-    tally = tally_of(certification_rows(columns.logged()), as_bundled, level)
-    evidence = tally.on(targets.kind)
+    evidence = tally_of(certification_rows(columns.logged()), kept, level).on(targets.kind)
     return replace(
         bare,
         n=evidence.basis(targets.value).n,

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import binomtest
 
 from benchmarks.paper.chain import TaughtChain
 from benchmarks.paper.published import P_IK_THRESHOLD, P_T_THRESHOLD, SWEPT
 from evidence.costs.break_even import cascade_costs
 from evidence.costs.savings import gflops, savings_of
 from evidence.errors import EvidenceError
-from evidence.signals.calibration import hallucination_rate
-from evidence.signals.quality import auroc, macro_f1, mcnemar
+from evidence.signals.quality import auroc, macro_f1
 from knowgate.policy import FloatArray, IntArray, Policy, PolicyKind, kept_tiers
 
 
@@ -110,17 +110,23 @@ def measure(taught: TaughtChain, rule: Rule) -> ChainFigures:
         accuracy=float(ours.mean()),
         accuracy_last=float(alone.mean()),
         accuracy_drop=float(alone.mean() - ours.mean()),
-        mcnemar_p=mcnemar(ours, alone).p_value,
+        mcnemar_p=mcnemar_p(ours, alone),
         retained_share=float((kept < last).mean()),
         savings=_savings(taught, rows, kept),
         gflops=None if compute is None else float(cascade_costs(compute, kept).mean()),
         gflops_last=None if compute is None else float(compute[:, -1].mean()),
         last_tokens_out=float(np.where(kept == last, tokens_out, 0.0).mean()) if tokens_known else None,
         last_tokens_out_alone=float(tokens_out.mean()) if tokens_known else None,
-        hallucination=hallucination_rate(ours, silent[np.arange(len(rows)), kept]),
-        hallucination_last=hallucination_rate(alone, silent[:, last]),
+        hallucination=float(((1.0 - ours) * ~silent[np.arange(len(rows)), kept]).mean()),
+        hallucination_last=float(((1.0 - alone) * ~silent[:, last]).mean()),
         tiers=tuple(_tier_figures(taught, tier, rows, kept) for tier in range(last)),
     )
+
+
+def mcnemar_p(first: FloatArray, second: FloatArray) -> float:
+    """The exact two-sided p of two paired accuracies (McNemar, Psychometrika 12, 1947)."""
+    only_first, only_second = int((first > second).sum()), int((first < second).sum())
+    return float(binomtest(only_first, only_first + only_second).pvalue) if only_first + only_second else 1.0
 
 
 def sweep(taught: TaughtChain) -> tuple[SweepPoint, ...]:

@@ -20,8 +20,7 @@ Sources: Fan, Grama & Liu, EJP 20 (2015) (the inequality); Howard et al., Annals
 (mixing over starts).
 """
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -140,41 +139,6 @@ def advance_watch(state: AlarmState, increments: npt.ArrayLike, cycles: npt.Arra
     wealth = _log_wealth(moved)
     rings = wealth >= -np.log(rule.alpha)
     return replace(moved, log_wealth=wealth, alarm_row=moved.rows if rings and not state.alarmed else state.alarm_row)
-
-
-def state_to_json(state: AlarmState) -> str:
-    """The state as one JSON object; numbers come back bit for bit.
-
-    Examples:
-        >>> watch = open_watch(AlarmRule(name="risk", low=-1.0, high=1.0, alpha=0.05, starts=2))
-        >>> state_from_json(state_to_json(watch)) == watch
-        True
-    """
-    return json.dumps({"version": 1, **asdict(state)}, sort_keys=True)
-
-
-def state_from_json(text: str) -> AlarmState:
-    """The state that `state_to_json` wrote; raises InvalidInputError on anything else.
-
-    Examples:
-        >>> state_from_json('{"version": 2}')
-        Traceback (most recent call last):
-        evidence.errors.InvalidInputError: alarm state has version 2, expected 1; start a new watch
-    """
-    try:
-        fields = json.loads(text)
-        version = fields.pop("version")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise InvalidInputError(f"alarm state is not what state_to_json writes ({error}); start a new watch") from error
-    if version != 1:
-        raise InvalidInputError(f"alarm state has version {version}, expected 1; start a new watch")
-    try:
-        fields["rule"] = AlarmRule(**fields["rule"])
-        for name in ("growth_at_start", "variation_at_start"):
-            fields[name] = tuple(fields[name])
-        return AlarmState(**fields)
-    except (KeyError, TypeError) as error:
-        raise InvalidInputError(f"alarm state lacks or exceeds its fields ({error}); start a new watch") from error
 
 
 def _running_totals(state: AlarmState, d: FloatArray) -> tuple[FloatArray, FloatArray]:

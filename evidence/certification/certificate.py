@@ -12,6 +12,7 @@ from typing import TypeAlias
 from evidence.errors import InvalidInputError
 from evidence.inputs import number
 from knowgate._bundles.bundle_documents import CertificateStatus
+from knowgate.policy import Gate
 from knowgate.spec import TargetKind
 
 
@@ -46,16 +47,8 @@ class Target:
             raise InvalidInputError(f"target value is {self.value}, expected a share in (0, 1); 0.02 is two points")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateThreshold:
-    """One gate's threshold; `ood` passes at or below it, every other gate at or above it."""
-
-    gate: str
-    value: float
-
-
-Thresholds: TypeAlias = tuple[tuple[GateThreshold, ...] | None, ...]
-"""Per non-last tier its gates' thresholds; None = that tier retains nothing."""
+Thresholds: TypeAlias = tuple[tuple[Gate, ...] | None, ...]
+"""Per non-last tier its gates, as `Policy.rules` has them; None = that tier retains nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,14 +107,3 @@ class Certification:
     def epsilon(self) -> float | None:
         """The drop allowed; None for a target of another kind."""
         return self.target.value if self.target.kind is TargetKind.MAX_ACCURACY_DROP else None
-
-
-def thresholds_as_objects(thresholds: Thresholds) -> list[dict[str, float] | None]:
-    """Thresholds in the JSON form of certificates: a list, one object of gate → value per non-last
-    tier, or null.
-
-    Examples:
-        >>> thresholds_as_objects(((GateThreshold(gate="p_t", value=0.9),), None))
-        [{'p_t': 0.9}, None]
-    """
-    return [None if tier is None else {gate.gate: gate.value for gate in tier} for tier in thresholds]

@@ -15,7 +15,6 @@ import numpy as np
 from evidence.certification.certificate import Thresholds
 from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.counted import CountedAccuracy, CountedDrop, CountedRows
-from evidence.certification.path import Candidate
 from evidence.certification.tally import Tally, tally_of
 from evidence.inputs import BoolArray, FloatArray, IntArray
 from knowgate.policy import Gate, Policy, first_retaining, retain_mask
@@ -85,7 +84,7 @@ def nested_tallies(
     """
     if rows.forecast is not None:
         for at, thresholds in enumerate(path):
-            yield tally_of(rows, Candidate(thresholds=thresholds, kept=first_retaining(list((entry <= at).T))), delta)
+            yield tally_of(rows, first_retaining(list((entry <= at).T)), delta, thresholds)
         return
     thinned = thinned_is_sharper(path, entry, rows, delta)
     counts = _Counts(len(path), entry, rows)
@@ -93,8 +92,7 @@ def nested_tallies(
         if thinned[at]:
             yield counts.tally(at, thresholds)
         else:
-            kept = first_retaining(list((entry <= at).T))
-            yield tally_of(rows, Candidate(thresholds=thresholds, kept=kept), delta)
+            yield tally_of(rows, first_retaining(list((entry <= at).T)), delta, thresholds)
 
 
 def thinned_is_sharper(path: Sequence[Thresholds], entry: IntArray, rows: CertificationRows, delta: float) -> BoolArray:

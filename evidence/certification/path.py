@@ -3,59 +3,24 @@
 One gate has a natural order, from the highest threshold down, and its grid comes from scores alone.
 Several gates, or several tiers, need a one-dimensional path through the plane of thresholds: here
 the gates open together, at equal quantile levels of their signals, which again needs no label. A
-path learned from labels is as good, if those labels are of other rows (`certify_path(learned_on=…)`
-refuses the same ones): so gates may open at speeds of their own. The OOD gate does not open: it
-stands at a fixed percentile.
+path learned from labels is as good, if those labels are of other rows
+(`certify_policy(learned_on=…)` refuses the same ones): so gates may open at speeds of their own.
+The OOD gate does not open: it stands at a fixed percentile.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from evidence.certification.certificate import GateThreshold, Thresholds, thresholds_as_objects
+from evidence.certification.certificate import Thresholds
 from evidence.errors import InvalidInputError
-from evidence.inputs import FloatArray, IntArray, count, real_array
+from evidence.inputs import FloatArray, count, real_array
 from knowgate._records.records import Reason
-from knowgate.policy import GATES_OF, Gate, Policy, PolicyKind
+from knowgate.policy import GATES_OF, Gate, PolicyKind
 
 GRID_POINTS = 480  # finer retains more: docs/decisions/0061-sharper-tests.md
 OOD_AT_MOST = 0.99  # of the reference distribution
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Candidate:
-    """A set of thresholds, and which tier each certification row would be kept at under it."""
-
-    thresholds: Thresholds
-    kept: IntArray  # [n], tier index; the last tier's = escalated to the end
-
-
-def candidates_of(path: Iterable[Thresholds], keep: Callable[[Thresholds], npt.ArrayLike]) -> Iterator[Candidate]:
-    """The candidates of a path; `keep` tells which tier each row is kept at, by
-    `knowgate.policy.kept_tiers`.
-
-    Examples:
-        >>> from knowgate.policy import PolicyKind, kept_tiers
-        >>> signals = [{"p_t": np.array([0.2, 0.9])}]
-        >>> path = equal_quantile_path(signals, points=2)
-        >>> keep = lambda thresholds: kept_tiers(policy_at(PolicyKind.P_T, thresholds), signals)
-        >>> [c.kept.tolist() for c in candidates_of(path, keep)]
-        [[1, 0], [0, 0]]
-    """
-    for thresholds in path:
-        yield Candidate(thresholds=thresholds, kept=np.asarray(keep(thresholds), dtype=np.int64))
-
-
-def policy_at(kind: PolicyKind, thresholds: Thresholds, fallback: Policy | None = None) -> Policy:
-    """The policy of `kind` with a candidate's thresholds.
-
-    Examples:
-        >>> policy_at(PolicyKind.P_T, ((GateThreshold(gate="p_t", value=0.9),), None)).thresholds
-        ({'p_t': 0.9}, None)
-    """
-    return Policy.of(kind, tuple(thresholds_as_objects(thresholds)), fallback)
 
 
 def path_of(
@@ -70,8 +35,8 @@ def path_of(
     Examples:
         >>> shown = {"p_ik": np.array([0.2, 0.8]), "p_t": np.array([0.3, 0.6]),
         ...     "ood": np.array([0.5, 0.5])}
-        >>> [thresholds_as_objects(at)[0] for at in path_of(PolicyKind.GATES, [shown])][::2]
-        [{'p_ik': 0.8, 'p_t': 0.6, 'ood': 0.99}]
+        >>> [[gate.threshold for gate in at[0]] for at in path_of(PolicyKind.GATES, [shown])][::2]
+        [[0.8, 0.6, 0.99]]
     """
     looked_at = [str(gate) for gate in GATES_OF[kind] if gate is not Reason.OOD]
     if any(gate not in tier or not np.isfinite(tier[gate]).any() for tier in signals for gate in looked_at):
@@ -79,23 +44,12 @@ def path_of(
     path = equal_quantile_path([{gate: tier[gate] for gate in looked_at} for tier in signals], speed=speed)
     if Reason.OOD not in GATES_OF[kind]:
         return path
-    fixed = (GateThreshold(gate="ood", value=OOD_AT_MOST),)
+    fixed = (Gate(signal=Reason.OOD, threshold=OOD_AT_MOST),)
     judged = ["ood" in tier and bool(np.isfinite(tier["ood"]).any()) for tier in signals]
     return [
         tuple((*(gates or ()), *(fixed if has_ood else ())) for gates, has_ood in zip(at, judged, strict=True))
         for at in path
     ]
-
-
-def single_gate_path(gate: str, scores: npt.ArrayLike, points: int = GRID_POINTS) -> list[Thresholds]:
-    """Thresholds of one gate from conservative to bold, at equally spaced quantiles of scores (NaN
-    = missing).
-
-    Examples:
-        >>> [t[0][0].value for t in single_gate_path("p_t", [0.1, 0.5, 0.9, 0.9], points=4)]
-        [0.9, 0.5, 0.1]
-    """
-    return equal_quantile_path([{gate: scores}], points)
 
 
 def equal_quantile_path(
@@ -113,7 +67,7 @@ def equal_quantile_path(
 
     Examples:
         >>> path = equal_quantile_path([{"p_ik": [0.2, 0.8], "ood": [0.3, 0.6]}], points=2)
-        >>> [(t[0][0].value, t[0][1].value) for t in path]
+        >>> [(t[0][0].threshold, t[0][1].threshold) for t in path]
         [(0.8, 0.3), (0.2, 0.6)]
     """
     points = count("points", points, low=1)
@@ -128,7 +82,7 @@ def equal_quantile_path(
     path: list[Thresholds] = []
     for at in range(points):
         thresholds = tuple(
-            tuple(GateThreshold(gate=gate, value=float(grid[at])) for gate, grid in tier.items()) for tier in grids
+            tuple(Gate(signal=Reason(gate), threshold=float(grid[at])) for gate, grid in tier.items()) for tier in grids
         )
         if not path or thresholds != path[-1]:
             path.append(thresholds)
@@ -144,9 +98,5 @@ def _grid(gate: str, values: npt.ArrayLike, levels: FloatArray) -> FloatArray:
     if known.size == 0:
         raise InvalidInputError(f"{gate} is missing in every row; certify a rule without this gate")
     rank = np.ceil(levels * known.size - 1e-9).astype(np.int64)
-    return known[known.size - rank] if _passes_above(gate) else known[rank - 1]
-
-
-def _passes_above(gate: str) -> bool:
-    """Whether the gate passes values above its threshold: the policy's own comparison is asked."""
-    return bool(Gate(signal=Reason(gate), threshold=0.0).passes(1.0))
+    opens_downwards = Gate(signal=Reason(gate), threshold=0.0).passes(1.0)  # the policy's own comparison is asked
+    return known[known.size - rank] if opens_downwards else known[rank - 1]

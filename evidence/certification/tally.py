@@ -16,9 +16,8 @@ from evidence.certification.certificate import Basis, CertificationTest, Thresho
 from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.counted import CountedAccuracy, CountedDrop, CountedRows
 from evidence.certification.forecast_evidence import corrected_accuracy, corrected_drop, plan_of_accuracy, plan_of_drop
-from evidence.certification.path import Candidate
 from evidence.errors import InvalidInputError
-from evidence.inputs import BoolArray, FloatArray
+from evidence.inputs import BoolArray, FloatArray, IntArray
 from knowgate.spec import TargetKind
 
 
@@ -63,13 +62,12 @@ class Tally:
         return self.drop if kind is TargetKind.MAX_ACCURACY_DROP else self.accuracy
 
 
-def tally_of(rows: CertificationRows, candidate: Candidate, delta: float) -> Tally:
-    """The evidence of the rows on one candidate; its kept tiers [n] must lie in [0, tiers).
+def tally_of(rows: CertificationRows, kept: IntArray, delta: float, thresholds: Thresholds = ()) -> Tally:
+    """The evidence of the rows on one candidate; `kept` [n] is the tier that each is kept at.
 
     `delta` decides, before any label is looked at, whether weighted rows are thinned or bet on, and
     forecasts used.
     """
-    kept = candidate.kept
     if kept.shape != (rows.n,) or kept.min() < 0 or kept.max() >= rows.tiers:
         raise InvalidInputError(
             f"kept has shape {kept.shape} and range [{kept.min()}, {kept.max()}], expected a tier index below"
@@ -78,7 +76,7 @@ def tally_of(rows: CertificationRows, candidate: Candidate, delta: float) -> Tal
     retained = kept < rows.tiers - 1
     correct = np.nan_to_num(np.asarray(rows.correct, dtype=np.float64)[np.arange(rows.n), kept], nan=0.0)
     outcome = rows.outcome(kept)
-    tally = _tally(rows, candidate.thresholds, retained, outcome, 1.0, correct, delta)
+    tally = _tally(rows, thresholds, retained, outcome, 1.0, correct, delta)
     if rows.forecast is None:
         return tally
     drop, accuracy = plan_of_drop(rows, kept, delta), plan_of_accuracy(rows, kept, delta)

@@ -176,20 +176,6 @@ def clipped_inverse_propensity(
     )
 
 
-def joint_propensity(run_propensity: npt.ArrayLike, label_propensity: npt.ArrayLike) -> FloatArray:
-    """[n] the chance that a row's outcome is known: that the tier ran, and that it was labelled
-    given its answers.
-
-    Examples:
-        >>> joint_propensity([0.1, 1.0], [0.5, 0.2]).tolist()
-        [0.05, 0.2]
-    """
-    ran = propensity_array("run_propensity", run_propensity)
-    labelled = propensity_array("label_propensity", label_propensity)
-    same_length(run_propensity=ran, label_propensity=labelled)
-    return ran * labelled
-
-
 def joint_label_propensity(label_propensity: npt.ArrayLike, apart: npt.ArrayLike) -> FloatArray:
     """[n] the chance that all answers of a decision are labelled: the one place where labels of
     tiers are put together.

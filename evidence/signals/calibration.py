@@ -36,15 +36,6 @@ class Calibration:
     n: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelFreeAccuracy:
-    """What the scores themselves promise of the retained rows."""
-
-    value: float | None  # None where nothing is retained
-    n: int
-    assumption: str
-
-
 def calibration_of(scores: npt.ArrayLike, correct: npt.ArrayLike, bins: int = 15) -> Calibration:
     """Calibration of scores [n] in [0, 1] against correctness [n] in [0, 1].
 
@@ -88,26 +79,6 @@ def reliability_curve(scores: npt.ArrayLike, correct: npt.ArrayLike, bins: int =
     return tuple(_bin(inside, right) for inside, right in parts)
 
 
-def label_free_accuracy(scores: npt.ArrayLike, retained: npt.ArrayLike) -> LabelFreeAccuracy:
-    """CBPE: the mean calibrated score of what was retained, an estimate of its accuracy before any
-    label is there.
-
-    Source: confidence-based performance estimation, arXiv 2505.05295. Blind to a shift of meaning:
-    never alone.
-
-    Examples:
-        >>> round(label_free_accuracy([0.9, 0.7, 0.2], [True, True, False]).value, 3)
-        0.8
-    """
-    scores, kept = real_array("scores", scores, low=0.0, high=1.0), flag_array("retained", retained)
-    same_length(scores=scores, retained=kept)
-    return LabelFreeAccuracy(
-        value=float(scores[kept].mean()) if kept.any() else None,
-        n=int(kept.sum()),
-        assumption="the scores are still calibrated on this traffic",
-    )
-
-
 def overconfidence(
     scores: npt.ArrayLike, correct: npt.ArrayLike, retained: npt.ArrayLike, at_least: float = 0.9
 ) -> float | None:
@@ -124,18 +95,6 @@ def overconfidence(
     same_length(scores=scores, correct=correct, retained=kept)
     sure = kept & (scores >= number("at_least", at_least, low=0.0, high=1.0))
     return float(1.0 - correct[sure].mean()) if sure.any() else None
-
-
-def hallucination_rate(correct: npt.ArrayLike, abstained: npt.ArrayLike) -> float:
-    """For open answers: the share of all rows that is wrong and not abstained.
-
-    Examples:
-        >>> hallucination_rate([1, 0, 0, 0], [False, False, True, False])
-        0.5
-    """
-    correct, silent = real_array("correct", correct, low=0.0, high=1.0), flag_array("abstained", abstained)
-    same_length(correct=correct, abstained=silent)
-    return float(((1.0 - correct) * ~silent).mean())
 
 
 def _bin(scores: FloatArray, correct: FloatArray) -> ReliabilityBin:

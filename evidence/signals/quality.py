@@ -1,22 +1,20 @@
-"""How well a signal separates right answers from wrong ones, and whether two accuracies differ.
+"""How well a signal separates right answers from wrong ones.
 
-AUROC asks about the order of scores, macro-F1 about one threshold, McNemar about two cascades on
-the same queries. Each comes with an interval or an exact p-value, because on a few hundred labels
-the bare figure misleads.
+AUROC asks about the order of scores, macro-F1 about one threshold. Each comes with an interval,
+because on a few hundred labels the bare figure misleads.
 
 Two signals on the same rows are compared in pairs (`auroc_gain`): their AUROCs move together, so an
 interval that took them as independent would be far too wide to see a small gain.
 
 Sources: DeLong, DeLong & Clarke-Pearson, Biometrics 44 (1988) (AUROC variance, alone and paired);
-Takahashi et al., Applied Intelligence 52 (2022) (delta-method variance of macro-F1); McNemar,
-Psychometrika 12 (1947), exact binomial form.
+Takahashi et al., Applied Intelligence 52 (2022) (delta-method variance of macro-F1).
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtr, expit, logit, ndtri
+from scipy.special import expit, logit, ndtri
 
 from evidence.errors import InvalidInputError
 from evidence.inputs import BoolArray, FloatArray, flag_array, number, real_array, same_length
@@ -33,17 +31,6 @@ class Figure:
     upper: float
     n: int
     confidence: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class McNemar:
-    """Two systems on the same queries."""
-
-    only_first_right: int
-    only_second_right: int
-    p_value: float  # two-sided, exact
-    difference: float  # accuracy of the first − of the second
-    n: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,20 +119,6 @@ def macro_f1(predicted: npt.ArrayLike, correct: npt.ArrayLike, *, confidence: fl
     value, gradient = _macro_f1_of(cells)
     variance = float((gradient**2 * cells).sum() - (gradient * cells).sum() ** 2) / n
     return _figure(value, float(np.sqrt(max(variance, 0.0))), n, confidence)
-
-
-def mcnemar(first_correct: npt.ArrayLike, second_correct: npt.ArrayLike) -> McNemar:
-    """Exact McNemar test of two paired accuracies; correctness [n] is 0 or 1.
-
-    Examples:
-        >>> mcnemar([1] * 8 + [0] * 2, [0] * 7 + [1] * 3).p_value
-        0.1796875
-    """
-    first, second = flag_array("first_correct", first_correct), flag_array("second_correct", second_correct)
-    n = same_length(first_correct=first, second_correct=second)
-    b, c = int((first & ~second).sum()), int((~first & second).sum())
-    p_value = 1.0 if b == c else min(1.0, 2.0 * float(bdtr(min(b, c), b + c, 0.5)))
-    return McNemar(only_first_right=b, only_second_right=c, p_value=p_value, difference=(b - c) / n, n=n)
 
 
 def _macro_f1_of(cells: FloatArray) -> tuple[float, FloatArray]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evidence.certification.certificate import Target
-from evidence.certification.path import path_of, policy_at
+from evidence.certification.path import path_of
 from evidence.signals.calibration import overconfidence
 from evidence.signals.quality import Figure, auroc
 from knowgate.policy import GATES_OF, BoolArray, FloatArray, IntArray, Policy, PolicyKind, kept_tiers
@@ -85,7 +85,7 @@ def boldest_estimated(
     most = 0.0
     last = correct.shape[1] - 1
     for thresholds in path_of(rule, signals):
-        policy = policy_at(rule, thresholds)
+        policy = Policy(kind=rule, rules=thresholds)
         kept = kept_tiers(policy, signals)
         retained = float((kept < last).mean())
         if retained > most and _keeps(target, kept, correct):

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from evidence.certification.certificate import Certification, Target
-from evidence.certification.certificate import thresholds_as_objects as as_objects
 from evidence.certification.certify import certify_policy, refuse_overlap
 from evidence.certification.known_outcomes import LoggedRows, certification_rows, forecast_error, forecasts_left_out
 from evidence.errors import NotIdentifiedError
@@ -28,7 +27,7 @@ from knowgate._bundles.bundle import LabelBasis, SignalGain
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.records import LabelSource
 from knowgate._wire import codec
-from knowgate.policy import BoolArray, FloatArray, PolicyKind
+from knowgate.policy import BoolArray, FloatArray, Policy, PolicyKind
 from knowgate.spec import RULES
 from services.errors import InputInvalid, Refused
 from services.outcome_tables.certifiable import signals_of
@@ -114,7 +113,7 @@ def certify_table(
         learned_on=() if learned is None else {str(query) for query in table.query_ids[learned.taught]},
     )
     gains = _gains(table, tested, signals, answer.retained_share)
-    printed = _printed(answer, learned, gains, _basis(table, tested, answer, trusted, forecasts_left_out(logged)))
+    printed = _printed(rule, answer, learned, gains, _basis(table, tested, answer, trusted, forecasts_left_out(logged)))
     return replace(printed, unread_columns=table.ignored)
 
 
@@ -187,11 +186,15 @@ def logged_rows(table: OutcomeTable, which: BoolArray) -> LoggedRows:
 
 
 def _printed(
-    answer: Certification, learned: TableScore | None, gains: tuple[SignalGain, ...], basis: LabelBasis
+    rule: PolicyKind,
+    answer: Certification,
+    learned: TableScore | None,
+    gains: tuple[SignalGain, ...],
+    basis: LabelBasis,
 ) -> CertifiedThresholds:
     return CertifiedThresholds(
         status=answer.status,
-        thresholds=as_objects(answer.thresholds),
+        thresholds=list(Policy(kind=rule, rules=answer.thresholds).thresholds),
         retained_share=answer.retained_share,
         estimated_drop=answer.estimated_drop,
         drop_upper_bound=answer.drop_upper_bound,

@@ -11,10 +11,9 @@ import pytest
 from evidence.bounds.exact_drop import drop_refuted
 from evidence.certification.certificate import Target
 from evidence.certification.certification_rows import CertificationRows
-from evidence.certification.certify import certify_single_gate
-from evidence.certification.path import single_gate_path
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate.spec import TargetKind
+from tests.evidence.walks import certify_one_gate, one_gate_path
 
 pandas = pytest.importorskip("pandas")
 REFERENCE_SHARE = 0.293  # the betting bound on halves of mmlu_llama3_8b_70b, ε = .02, δ = .1
@@ -38,11 +37,11 @@ def recorded() -> tuple[np.ndarray, np.ndarray]:
 def test_the_recorded_set_is_certified_with_the_drop_it_shows() -> None:
     p_t, correct = recorded()
     target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.02)
-    answer = certify_single_gate("p_t", p_t, CertificationRows(correct=correct), target, 0.1)
+    answer = certify_one_gate(p_t, CertificationRows(correct=correct), target, 0.1)
     assert answer.status is CertificateStatus.CERTIFIED
     gates = answer.thresholds[0]
     assert gates is not None
-    kept = p_t >= gates[0].value
+    kept = p_t >= gates[0].threshold
     assert answer.retained_share == kept.mean() > REFERENCE_SHARE
     assert answer.estimated_drop == pytest.approx((kept * (correct[:, 1] - correct[:, 0])).mean())
 
@@ -64,8 +63,8 @@ def walk(scores: np.ndarray, x: np.ndarray) -> float:
     order = np.argsort(-scores, kind="stable")
     plus, minus = np.cumsum(x[order] == 1), np.cumsum(x[order] == -1)
     best = np.inf
-    for thresholds in single_gate_path("p_t", scores):
-        value = thresholds[0][0].value  # type: ignore[index]
+    for thresholds in one_gate_path(scores):
+        value = thresholds[0][0].threshold  # type: ignore[index]
         kept = int(np.searchsorted(-scores[order], -value, side="right")) - 1
         if not drop_refuted(int(plus[kept]), int(minus[kept]), len(x), 0.02, 0.1):
             break

@@ -22,7 +22,7 @@ from evidence.certification.certificate import Certification, Target, Thresholds
 from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.certify import certify_policy, refuse_overlap
 from evidence.certification.known_outcomes import certification_rows, forecast_error
-from evidence.certification.path import path_of, policy_at
+from evidence.certification.path import path_of
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate.policy import Policy, PolicyKind, escalate_all, kept_tiers
 from knowgate.spec import TargetKind, Targets
@@ -110,7 +110,7 @@ def _certify(
     )
     policy = escalate_all(len(rows.tiers))
     if certification.status is CertificateStatus.CERTIFIED:
-        policy = policy_at(kind, certification.thresholds, fallback)
+        policy = Policy(kind=kind, rules=certification.thresholds, fallback=fallback)
     return Certified(
         policy=policy,
         certification=certification,

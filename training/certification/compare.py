@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.known_outcomes import certification_rows
-from evidence.certification.path import Candidate
 from evidence.certification.tally import Tally, tally_of
 from knowgate._bundles.bundle import Bundle, ComparisonDocument
 from knowgate.spec import TargetKind, Targets
@@ -50,7 +49,7 @@ def compare_with_champion(
     kept = kept_at(champion.document.policy, held, signals)
     known = certification_rows(logged_rows(held))
     paired = _paired_tally(known, kept, certified.kept, targets.delta).drop
-    alone = tally_of(known, Candidate(thresholds=(None,) * (known.tiers - 1), kept=kept), targets.delta)
+    alone = tally_of(known, kept, targets.delta)
     epsilon = targets.value if targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value
     ours, theirs = cohort_savings(held, certified.kept), cohort_savings(held, kept)
     passed = paired.shown(epsilon, targets.delta)
@@ -101,4 +100,4 @@ def _paired_tally(known: CertificationRows, champion_kept: IntArray, challenger_
         observed=same | np.asarray(known.observed, dtype=np.bool_),
         ids=known.ids,
     )
-    return tally_of(pair, Candidate(thresholds=(None,), kept=np.zeros(known.n, dtype=np.int64)), delta)
+    return tally_of(pair, np.zeros(known.n, dtype=np.int64), delta)

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from evidence.certification.nested_path import entry_points
-from evidence.certification.path import path_of, policy_at
-from knowgate.policy import PolicyKind
+from evidence.certification.path import path_of
+from knowgate.policy import Policy, PolicyKind
 
 FloatArray = npt.NDArray[np.float64]
 Signals = Mapping[str, FloatArray]
@@ -47,7 +47,7 @@ def learn_speed(
         path = path_of(PolicyKind.GATES, [signals], speed=speed)
         if not path:
             continue
-        entry = entry_points([policy_at(PolicyKind.GATES, thresholds) for thresholds in path], [signals])[:, 0]
+        entry = entry_points([Policy(kind=PolicyKind.GATES, rules=rules) for rules in path], [signals])[:, 0]
         kept, mean, square = (
             np.cumsum(np.bincount(entry, weights, len(path) + 1))[: len(path)] / len(drop)
             for weights in (np.ones(len(drop)), drop, drop**2)

@@ -7,11 +7,12 @@ import pytest
 
 from evidence.certification.certificate import Target
 from evidence.certification.certification_rows import CertificationRows
-from evidence.certification.certify import certify_policy, certify_single_gate
+from evidence.certification.certify import certify_policy
 from evidence.estimation.estimates import inverse_propensity, self_normalised
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate.policy import Policy, PolicyKind, kept_tiers
 from knowgate.spec import TargetKind
+from tests.evidence.walks import certify_one_gate
 
 EPSILON, DELTA = 0.05, 0.1
 TARGET = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=EPSILON)
@@ -56,7 +57,7 @@ def broken_promises(tiers: int, n: int, runs: int, chance_of: object) -> tuple[f
         answer = certify_policy(PolicyKind.P_T, signals, held, TARGET, DELTA)
         shares.append(answer.retained_share)
         if answer.status is CertificateStatus.CERTIFIED:
-            at = tuple(None if tier is None else {"p_t": tier[0].value} for tier in answer.thresholds)
+            at = tuple(None if tier is None else {"p_t": tier[0].threshold} for tier in answer.thresholds)
             broken += true_drop(p_t, correct, at) > EPSILON
     return broken / runs, float(np.mean(shares))
 
@@ -93,8 +94,8 @@ def test_exploring_the_next_tier_only_certifies_against_the_wrong_tier() -> None
     small, middle, last = (rng.random(n) < share for share in (0.7, 0.72, 0.9))
     by_next = CertificationRows(correct=np.column_stack([small, middle]).astype(float))
     by_last = CertificationRows(correct=np.column_stack([small, last]).astype(float))
-    wrong = certify_single_gate("p_t", p_t, by_next, TARGET, DELTA)
-    right = certify_single_gate("p_t", p_t, by_last, TARGET, DELTA)
+    wrong = certify_one_gate(p_t, by_next, TARGET, DELTA)
+    right = certify_one_gate(p_t, by_last, TARGET, DELTA)
     assert wrong.retained_share > 2.5 * right.retained_share
     assert wrong.retained_share * 0.2 > EPSILON  # its true drop: a fifth of what it retains
 
@@ -131,7 +132,7 @@ def test_feedback_on_served_answers_alone_is_refused_where_the_naive_reader_sees
     correct = np.column_stack([np.where(served_small, small, NAN), np.where(served_small, NAN, last)])
     naive_drop = served_small.mean() * (np.nanmean(correct[:, 1]) - np.nanmean(correct[:, 0]))
     assert naive_drop < 0.02 < (served_small * (last * 1.0 - small)).mean()
-    answer = certify_single_gate("p_t", p_t, CertificationRows(correct=correct), TARGET, DELTA, min_retained_share=0.3)
+    answer = certify_one_gate(p_t, CertificationRows(correct=correct), TARGET, DELTA, min_retained_share=0.3)
     assert answer.retained_share <= EPSILON  # every unknown row is taken to be lost, so only as many can be kept
 
 
@@ -166,6 +167,6 @@ def test_an_ordering_learned_on_the_certification_rows_would_break_the_promise_m
         order = np.argsort(np.argsort(observed))
         score = 1 - order[bins] / 60
         correct = np.column_stack([x <= 0, x >= 0]).astype(float)
-        answer = certify_single_gate("p_t", score, CertificationRows(correct=correct), TARGET, DELTA)
+        answer = certify_one_gate(score, CertificationRows(correct=correct), TARGET, DELTA)
         broken += answer.retained_share * 0.07 > EPSILON
     assert broken / runs > 0.5

@@ -12,15 +12,14 @@ from evidence.certification.certificate import (
     CertificationTest,
     Target,
     Thresholds,
-    thresholds_as_objects,
 )
 from evidence.certification.certification_rows import CertificationRows
-from evidence.certification.certify import certify_path, certify_single_gate
-from evidence.certification.path import candidates_of, equal_quantile_path, single_gate_path
+from evidence.certification.path import equal_quantile_path
 from evidence.errors import InvalidInputError, OverlapError
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate.policy import first_retaining
 from knowgate.spec import TargetKind
+from tests.evidence.walks import certify_one_gate, one_gate_path, walk_candidates
 
 DROP = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.02)
 
@@ -39,7 +38,7 @@ def keep_by(scores: np.ndarray) -> Callable[[Thresholds], np.ndarray]:
     def keep(thresholds: Thresholds) -> np.ndarray:
         gates = thresholds[0]
         assert gates is not None
-        return first_retaining([scores >= gates[0].value])
+        return first_retaining([scores >= gates[0].threshold])
 
     return keep
 
@@ -47,20 +46,20 @@ def keep_by(scores: np.ndarray) -> Callable[[Thresholds], np.ndarray]:
 def threshold_of(answer: Certification) -> float:
     gates = answer.thresholds[0]
     assert gates is not None
-    return gates[0].value
+    return gates[0].threshold
 
 
 def test_the_last_candidate_before_the_first_failure_is_certified() -> None:
     scores, correct = traffic(np.random.default_rng(1), 3000)
-    answer = certify_single_gate("p_t", scores, CertificationRows(correct=correct), DROP, 0.1)
+    answer = certify_one_gate(scores, CertificationRows(correct=correct), DROP, 0.1)
     assert answer.status is CertificateStatus.CERTIFIED
     assert answer.test is CertificationTest.EXACT_DROP
     x = correct[:, 1] - correct[:, 0]
     passes = [
         drop_refuted(int((x[kept] == 1).sum()), int((x[kept] == -1).sum()), 3000, 0.02, 0.1)
-        for kept in (scores >= t[0][0].value for t in single_gate_path("p_t", scores))  # type: ignore[index]
+        for kept in (scores >= t[0][0].threshold for t in one_gate_path(scores))  # type: ignore[index]
     ]
-    path = single_gate_path("p_t", scores)
+    path = one_gate_path(scores)
     assert answer.thresholds == path[passes.index(False) - 1]
     assert answer.stopped_at is not None and answer.stopped_at.thresholds == path[passes.index(False)]
     assert answer.estimated_drop < answer.drop_upper_bound <= 0.02 < answer.stopped_at.drop_upper_bound
@@ -74,8 +73,8 @@ def test_the_sorted_door_gives_exactly_what_the_general_one_gives() -> None:
     scores[rng.random(1500) < 0.05] = np.nan
     correct[rng.random((1500, 2)) < 0.01] = np.nan
     rows = CertificationRows(correct=correct)
-    by_masks = certify_path(candidates_of(single_gate_path("p_t", scores), keep_by(scores)), rows, DROP, 0.1)
-    assert certify_single_gate("p_t", scores, rows, DROP, 0.1) == by_masks
+    by_masks = walk_candidates(((at, keep_by(scores)(at)) for at in one_gate_path(scores)), rows, DROP, 0.1)
+    assert certify_one_gate(scores, rows, DROP, 0.1) == by_masks
     assert by_masks.rows_assumed_wrong > 0
 
 
@@ -91,7 +90,7 @@ def test_rows_sorted_by_label_and_shuffled_give_the_same_certificate(weighted: b
         coins = {"propensity": propensity[order], "observed": observed[order]} if weighted else {}
         rows = CertificationRows(correct=correct[order], ids=tuple(ids[order]), **coins)
         target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.04)
-        return certify_single_gate("p_t", scores[order], rows, target, 0.1)
+        return certify_one_gate(scores[order], rows, target, 0.1)
 
     by_label = certify(np.argsort(correct[:, 1] - correct[:, 0], kind="stable"))
     assert by_label.status is CertificateStatus.CERTIFIED
@@ -106,16 +105,16 @@ def test_an_ordering_learned_on_the_certification_rows_is_refused() -> None:
     scores, correct = traffic(np.random.default_rng(4), 200)
     rows = CertificationRows(correct=correct, ids=tuple(f"q{i}" for i in range(200)))
     with pytest.raises(OverlapError, match="1 certification rows, 'q7'"):
-        certify_single_gate("p_t", scores, rows, DROP, 0.1, learned_on={"q7", "other"})
+        certify_one_gate(scores, rows, DROP, 0.1, learned_on={"q7", "other"})
     with pytest.raises(InvalidInputError, match="ids is None"):
-        certify_single_gate("p_t", scores, CertificationRows(correct=correct), DROP, 0.1, learned_on={"q7"})
+        certify_one_gate(scores, CertificationRows(correct=correct), DROP, 0.1, learned_on={"q7"})
 
 
 def test_a_small_tier_that_is_always_worse_is_infeasible_with_the_escalation_it_must_pay() -> None:
     rng = np.random.default_rng(5)
     correct = np.column_stack([rng.random(2000) < 0.5, rng.random(2000) < 0.98]).astype(float)
     scores = rng.choice([0.5, 0.9], size=2000)  # no candidate retains less than half
-    coarse = certify_single_gate("p_t", scores, CertificationRows(correct=correct), DROP, 0.1)
+    coarse = certify_one_gate(scores, CertificationRows(correct=correct), DROP, 0.1)
     assert coarse.status is CertificateStatus.INFEASIBLE
     assert coarse.thresholds == (None,)
     assert (coarse.retained_share, coarse.estimated_drop, coarse.drop_upper_bound) == (0.0, 0.0, 0.0)
@@ -126,7 +125,7 @@ def test_a_small_tier_that_is_always_worse_is_infeasible_with_the_escalation_it_
 def test_a_few_rows_are_insufficient_evidence_with_the_number_that_would_do() -> None:
     scores, correct = traffic(np.random.default_rng(6), 60, hardness=0.3)
     target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.005)
-    answer = certify_single_gate("p_t", scores, CertificationRows(correct=correct), target, 0.1)
+    answer = certify_one_gate(scores, CertificationRows(correct=correct), target, 0.1)
     assert answer.status is CertificateStatus.INSUFFICIENT_EVIDENCE
     assert answer.labels_needed is not None and 100 < answer.labels_needed < 5000
     assert answer.stopped_at is not None and answer.stopped_at.drop_upper_bound > 0.005
@@ -134,9 +133,9 @@ def test_a_few_rows_are_insufficient_evidence_with_the_number_that_would_do() ->
 
 def test_with_the_labels_it_asked_for_it_certifies() -> None:
     target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.005)
-    first = certify_single_gate("p_t", *_rows_of(np.random.default_rng(6), 60), target, 0.1)
+    first = certify_one_gate(*_rows_of(np.random.default_rng(6), 60), target, 0.1)
     assert first.labels_needed is not None
-    again = certify_single_gate("p_t", *_rows_of(np.random.default_rng(8), 60 + 2 * first.labels_needed), target, 0.1)
+    again = certify_one_gate(*_rows_of(np.random.default_rng(8), 60 + 2 * first.labels_needed), target, 0.1)
     assert again.status is CertificateStatus.CERTIFIED
 
 
@@ -147,11 +146,9 @@ def _rows_of(rng: np.random.Generator, n: int) -> tuple[np.ndarray, Certificatio
 
 def test_escalating_everything_is_never_a_certificate() -> None:
     correct = np.tile([[0.0, 1.0]], (500, 1))
-    answer = certify_path(
-        candidates_of([(None,)], lambda _: np.ones(500, dtype=int)), CertificationRows(correct=correct), DROP, 0.1
-    )
+    answer = walk_candidates([((None,), np.ones(500, dtype=int))], CertificationRows(correct=correct), DROP, 0.1)
     assert answer.status is CertificateStatus.INSUFFICIENT_EVIDENCE
-    assert thresholds_as_objects(answer.thresholds) == [None]
+    assert answer.thresholds == (None,)
 
 
 def test_two_gates_walk_a_path_through_their_plane() -> None:
@@ -162,12 +159,12 @@ def test_two_gates_walk_a_path_through_their_plane() -> None:
     def keep(thresholds: Thresholds) -> np.ndarray:
         gates = thresholds[0]
         assert gates is not None
-        return first_retaining([(p_ik >= gates[0].value) & (scores >= gates[1].value)])
+        return first_retaining([(p_ik >= gates[0].threshold) & (scores >= gates[1].threshold)])
 
     path = equal_quantile_path([{"p_ik": p_ik, "p_t": scores}])
-    answer = certify_path(candidates_of(path, keep), CertificationRows(correct=correct), DROP, 0.1)
+    answer = walk_candidates(((at, keep(at)) for at in path), CertificationRows(correct=correct), DROP, 0.1)
     assert answer.status is CertificateStatus.CERTIFIED
-    assert list(thresholds_as_objects(answer.thresholds)[0] or {}) == ["p_ik", "p_t"]
+    assert [gate.signal for gate in answer.thresholds[0] or ()] == ["p_ik", "p_t"]
 
 
 def test_a_chain_of_three_tiers_is_certified_as_a_whole() -> None:
@@ -180,21 +177,21 @@ def test_a_chain_of_three_tiers_is_certified_as_a_whole() -> None:
     def keep(thresholds: Thresholds) -> np.ndarray:
         first, second = thresholds
         assert first is not None and second is not None
-        return first_retaining([low >= first[0].value, high >= second[0].value])
+        return first_retaining([low >= first[0].threshold, high >= second[0].threshold])
 
     path = equal_quantile_path([{"p_t": low}, {"p_t": high}])
-    answer = certify_path(candidates_of(path, keep), rows, DROP, 0.1)
+    answer = walk_candidates(((at, keep(at)) for at in path), rows, DROP, 0.1)
     assert answer.status is CertificateStatus.CERTIFIED
     kept = keep(answer.thresholds)
     right = correct[np.arange(n), kept].mean()
     assert answer.estimated_drop == pytest.approx(correct[:, 2].mean() - right)
-    assert len(thresholds_as_objects(answer.thresholds)) == 2
+    assert len(answer.thresholds) == 2
 
 
 def test_retained_accuracy_is_certified_by_the_binomial() -> None:
     scores, correct = traffic(np.random.default_rng(11), 3000)
     target = Target(kind=TargetKind.RETAINED_ACCURACY, value=0.95)
-    answer = certify_single_gate("p_t", scores, CertificationRows(correct=correct), target, 0.1)
+    answer = certify_one_gate(scores, CertificationRows(correct=correct), target, 0.1)
     assert answer.status is CertificateStatus.CERTIFIED
     assert answer.test is CertificationTest.EXACT_BINOMIAL
     kept = scores >= threshold_of(answer)
@@ -207,7 +204,7 @@ def test_a_retained_accuracy_out_of_reach_is_infeasible() -> None:
     rng = np.random.default_rng(12)
     correct = np.column_stack([rng.random(1000) < 0.6, np.ones(1000)]).astype(float)
     target = Target(kind=TargetKind.RETAINED_ACCURACY, value=0.95)
-    answer = certify_single_gate("p_t", np.full(1000, 0.5), CertificationRows(correct=correct), target, 0.1)
+    answer = certify_one_gate(np.full(1000, 0.5), CertificationRows(correct=correct), target, 0.1)
     assert answer.status is CertificateStatus.INFEASIBLE
     assert answer.least_escalation is not None and 0.3 < answer.least_escalation < 0.4
 
@@ -221,7 +218,7 @@ def test_weighted_rows_are_thinned_to_one_rate_and_certified_exactly() -> None:
     ids = tuple(f"q{i}" for i in range(6000))
     rows = CertificationRows(correct=correct, propensity=propensity, observed=observed, ids=ids)
     target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.05)
-    answer = certify_single_gate("p_t", scores, rows, target, 0.1)
+    answer = certify_one_gate(scores, rows, target, 0.1)
     assert answer.status is CertificateStatus.CERTIFIED
     assert answer.test is CertificationTest.THINNED_DROP
     assert 2900 < answer.n < 3100  # every row of the table, at the rate of the rarest coin
@@ -237,7 +234,7 @@ def test_weighted_rows_are_bet_on_where_thinning_would_waste_more() -> None:
     ids = tuple(f"q{i}" for i in range(20_000))
     rows = CertificationRows(correct=correct, propensity=propensity, observed=observed, ids=ids)
     target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.05)
-    answer = certify_single_gate("p_t", scores, rows, target, 0.1)
+    answer = certify_one_gate(scores, rows, target, 0.1)
     assert answer.status is CertificateStatus.CERTIFIED
     assert answer.test is CertificationTest.BETTING_DROP
     assert answer.drop_upper_bound <= 0.05
@@ -248,7 +245,7 @@ def test_soft_labels_are_certified_by_betting_for_an_accuracy_too() -> None:
     scores, correct = traffic(rng, 3000)
     rows = CertificationRows(correct=np.clip(correct, 0.02, 0.98), ids=tuple(f"q{i}" for i in range(3000)))
     target = Target(kind=TargetKind.RETAINED_ACCURACY, value=0.9)
-    answer = certify_single_gate("p_t", scores, rows, target, 0.1)
+    answer = certify_one_gate(scores, rows, target, 0.1)
     assert answer.status is CertificateStatus.CERTIFIED
     assert answer.test is CertificationTest.BETTING_ACCURACY
     assert answer.retained_accuracy_lower_bound is not None and answer.retained_accuracy_lower_bound >= 0.89
@@ -256,7 +253,7 @@ def test_soft_labels_are_certified_by_betting_for_an_accuracy_too() -> None:
 
 def test_a_hundred_thousand_rows_are_certified_from_one_sort() -> None:
     scores, correct = traffic(np.random.default_rng(15), 100_000)
-    answer = certify_single_gate("p_t", scores, CertificationRows(correct=correct), DROP, 0.1)
+    answer = certify_one_gate(scores, CertificationRows(correct=correct), DROP, 0.1)
     assert answer.status is CertificateStatus.CERTIFIED
     assert answer.n == 100_000
 
@@ -276,11 +273,11 @@ def test_the_promise_is_broken_in_at_most_delta_of_all_certificates() -> None:
         scores, correct = traffic(rng, n)
         x = correct[:, 1] - correct[:, 0]
         best = None
-        for thresholds in single_gate_path("p_t", scores, points=60):
-            kept = scores >= thresholds[0][0].value  # type: ignore[index]
+        for thresholds in one_gate_path(scores, points=60):
+            kept = scores >= thresholds[0][0].threshold  # type: ignore[index]
             if not drop_refuted(int((x[kept] == 1).sum()), int((x[kept] == -1).sum()), n, 0.02, 0.1):
                 break
-            best = thresholds[0][0].value  # type: ignore[index]
+            best = thresholds[0][0].threshold  # type: ignore[index]
         broken += best is not None and true_drop(best, grid) > 0.02
     assert broken / runs <= 0.1 + 2 * np.sqrt(0.09 / runs)
 
@@ -288,13 +285,13 @@ def test_the_promise_is_broken_in_at_most_delta_of_all_certificates() -> None:
 def test_bad_input_is_named() -> None:
     rows = CertificationRows(correct=[[1, 1], [0, 1]])
     with pytest.raises(InvalidInputError, match=r"delta is 0\.9"):
-        certify_single_gate("p_t", [0.5, 0.6], rows, DROP, 0.9)
-    with pytest.raises(InvalidInputError, match="scores has 1, rows has 2"):
-        certify_single_gate("p_t", [0.5], rows, DROP, 0.1)
-    with pytest.raises(InvalidInputError, match="3 tiers"):
-        certify_single_gate("p_t", [0.5], CertificationRows(correct=[[1, 1, 1]]), DROP, 0.1)
+        certify_one_gate([0.5, 0.6], rows, DROP, 0.9)
+    with pytest.raises(InvalidInputError, match="rows has 2, p_t of tier 0 has 1"):
+        certify_one_gate([0.5], rows, DROP, 0.1)
+    with pytest.raises(InvalidInputError, match="rows of 3"):
+        certify_one_gate([0.5], CertificationRows(correct=[[1, 1, 1]]), DROP, 0.1)
     with pytest.raises(InvalidInputError, match="kept has shape"):
-        certify_path(candidates_of([(None,)], lambda _: [0, 5]), rows, DROP, 0.1)
+        walk_candidates([((None,), np.array([0, 5]))], rows, DROP, 0.1)
     with pytest.raises(InvalidInputError, match=r"target value is 1\.5"):
         Target(kind=TargetKind.MAX_ACCURACY_DROP, value=1.5)
 
@@ -336,8 +333,8 @@ def _certified_threshold(scores: np.ndarray, correct: np.ndarray, delta: float) 
     x = (correct[:, 1] - correct[:, 0])[order]
     plus, minus = np.cumsum(x == 1), np.cumsum(x == -1)
     best = None
-    for thresholds in single_gate_path("p_t", scores, points=60):
-        value = thresholds[0][0].value  # type: ignore[index]
+    for thresholds in one_gate_path(scores, points=60):
+        value = thresholds[0][0].threshold  # type: ignore[index]
         kept = int((scores >= value).sum()) - 1
         if not drop_refuted(int(plus[kept]), int(minus[kept]), len(x), 0.02, delta):
             break

@@ -16,14 +16,14 @@ from evidence.bounds.betting import log_capital
 from evidence.bounds.power import rows_needed_for_betting
 from evidence.certification.certificate import Basis, CertificationTest, Target
 from evidence.certification.certification_rows import CertificationRows
-from evidence.certification.certify import certify_policy, certify_single_gate
+from evidence.certification.certify import certify_policy
 from evidence.certification.forecast_evidence import Plan, corrected_accuracy, corrected_drop, plan_of_drop
 from evidence.certification.forecasts import corrected
-from evidence.certification.path import Candidate
 from evidence.certification.tally import Tally, tally_of
 from evidence.errors import InvalidInputError, NotIdentifiedError
 from knowgate.policy import PolicyKind
 from knowgate.spec import TargetKind
+from tests.evidence.walks import certify_one_gate
 
 NAN = float("nan")
 DROP = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.05)
@@ -73,7 +73,7 @@ class Traffic:
 
 
 def everything_kept(rows: CertificationRows, delta: float) -> Tally:
-    return tally_of(rows, Candidate(thresholds=(None,), kept=np.zeros(rows.n, dtype=np.int64)), delta)
+    return tally_of(rows, np.zeros(rows.n, dtype=np.int64), delta)
 
 
 @pytest.mark.slow
@@ -166,10 +166,10 @@ def test_retained_accuracy_is_certified_with_a_grader_and_not_by_one_that_lies()
             forecast=judged(rng, truth, up=up, down=0.0),
             forecast_error=0.01,  # which the second belies
         )
-        answer = certify_single_gate("p_t", signal, rows, target, 0.1)
+        answer = certify_one_gate(signal, rows, target, 0.1)
         assert answer.status.value == "certified" or up == 1.0
         at = answer.thresholds[0]
-        assert at is None or 0.6 + 0.39 * (1 + at[0].value) / 2 >= 0.9  # true accuracy above the threshold
+        assert at is None or 0.6 + 0.39 * (1 + at[0].threshold) / 2 >= 0.9  # true accuracy above the threshold
 
 
 def test_a_chain_of_three_tiers_is_certified_as_a_whole() -> None:
@@ -221,9 +221,9 @@ def test_a_certificate_of_accuracy_counts_the_rows_of_the_test_that_gave_it() ->
     """
     signal, rows = agreeing(np.random.default_rng(0), 6000, error=0.03)
     target = Target(kind=TargetKind.RETAINED_ACCURACY, value=0.8)
-    answer = certify_single_gate("p_t", signal, rows, target, 0.1)
+    answer = certify_one_gate(signal, rows, target, 0.1)
     assert (answer.status.value, answer.test) == ("certified", CertificationTest.CORRECTED_ACCURACY)
-    kept = signal >= answer.thresholds[0][0].value  # type: ignore[index]
+    kept = signal >= answer.thresholds[0][0].threshold  # type: ignore[index]
     assert (answer.n, answer.rows_forecast) == (6000, int((kept & ~rows.seen).sum()))
     assert answer.forecast_share is not None and 0.5 < answer.forecast_share <= 1.0
     assert everything_kept(rows, 0.1).drop.basis(DROP.value) == Basis(

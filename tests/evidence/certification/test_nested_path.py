@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from evidence.certification.certificate import Target
 from evidence.certification.certification_rows import CertificationRows
-from evidence.certification.certify import certify_path, certify_policy
+from evidence.certification.certify import certify_policy
 from evidence.certification.nested_path import entry_points, is_nested, nested_tallies
-from evidence.certification.path import Candidate, equal_quantile_path, policy_at
+from evidence.certification.path import equal_quantile_path
 from evidence.certification.tally import tally_of
 from knowgate.policy import Policy, PolicyKind, kept_tiers
 from knowgate.spec import TargetKind
+from tests.evidence.walks import walk_candidates
 
 NAN = float("nan")
 
@@ -41,14 +42,14 @@ def test_a_nested_path_is_tallied_as_candidate_by_candidate(
         chance = rng.choice([0.2, 0.5, 1.0], n)
         coins = {"propensity": chance, "observed": (rng.random(n) < chance) | (np.arange(n) == 0)}
     rows = CertificationRows(correct=correct, ids=tuple(f"q{i}" for i in range(n)), **coins)
-    kept_back = policy_at(PolicyKind.P_T, equal_quantile_path([{"p_t": s["p_t"]} for s in signals])[0])
+    kept_back = Policy(kind=PolicyKind.P_T, rules=equal_quantile_path([{"p_t": s["p_t"]} for s in signals])[0])
     path = equal_quantile_path([{gate: tier[gate] for gate in gates} for tier in signals], points=12)
-    policies = [policy_at(kind, thresholds, kept_back if fallback else None) for thresholds in path]
+    policies = [Policy(kind=kind, rules=at, fallback=kept_back if fallback else None) for at in path]
     assert is_nested(policies)
     ran = rng.random((n, tiers)) < 0.8 if seed % 2 else None
     together = list(nested_tallies(path, entry_points(policies, signals, ran), rows, 0.1))
     for thresholds, policy, tally in zip(path, policies, together, strict=True):
-        alone = tally_of(rows, Candidate(thresholds=thresholds, kept=kept_tiers(policy, signals, ran)), 0.1)
+        alone = tally_of(rows, kept_tiers(policy, signals, ran), 0.1, thresholds)
         assert tally.retained_share == pytest.approx(alone.retained_share)
         for kind_of_target in TargetKind:
             ours, theirs = tally.on(kind_of_target), alone.on(kind_of_target)
@@ -81,10 +82,10 @@ def test_a_path_that_closes_again_is_walked_candidate_by_candidate() -> None:
     opening = equal_quantile_path([{"p_ik": p_ik, "p_t": p_t}], points=10)
     crossing = [*opening[:3], *equal_quantile_path([{"p_ik": np.sqrt(p_ik), "p_t": p_t**2}], points=10)[3:6]]
     signals = [{"p_ik": p_ik, "p_t": p_t}]
-    assert not is_nested([policy_at(PolicyKind.GATES, thresholds) for thresholds in crossing])
+    assert not is_nested([Policy(kind=PolicyKind.GATES, rules=thresholds) for thresholds in crossing])
     answer = certify_policy(PolicyKind.GATES, signals, rows, target, 0.1, path=crossing)
-    by_hand = certify_path(
-        [Candidate(thresholds=t, kept=kept_tiers(policy_at(PolicyKind.GATES, t), signals)) for t in crossing],
+    by_hand = walk_candidates(
+        [(t, kept_tiers(Policy(kind=PolicyKind.GATES, rules=t), signals)) for t in crossing],
         rows,
         target,
         0.1,

@@ -12,16 +12,18 @@ from evidence.bounds.betting import betting_lower_bound, betting_upper_bound, lo
 from evidence.bounds.binomial import proportion_at_least, retained_rows_to_start
 from evidence.bounds.exact_drop import drop_lower_bound, drop_refuted
 from evidence.certification.betted import BettedAccuracy, BettedDrop
-from evidence.certification.certificate import Certification, GateThreshold, Target
+from evidence.certification.certificate import Certification, Gate, Target
 from evidence.certification.certification_rows import CertificationRows
-from evidence.certification.certify import certify_path, certify_policy, certify_single_gate, refuse_overlap
+from evidence.certification.certify import certify_policy, refuse_overlap
 from evidence.certification.counted import CountedDrop
-from evidence.certification.path import Candidate, equal_quantile_path, single_gate_path
+from evidence.certification.path import equal_quantile_path
 from evidence.certification.tally import tally_of, tally_of_least_drop
 from evidence.errors import OverlapError
 from knowgate._bundles.bundle_documents import CertificateStatus
+from knowgate._records.records import Reason
 from knowgate.policy import Policy, PolicyKind, kept_tiers
 from knowgate.spec import TargetKind
+from tests.evidence.walks import certify_one_gate, one_gate_path, walk_candidates
 
 settings.register_profile("walks", deadline=None, max_examples=25)
 settings.load_profile("walks")
@@ -64,7 +66,7 @@ def test_the_walk_is_the_last_success_before_the_first_failure_by_brute_force(se
     signals, correct = drawn(seed, tiers=tiers)
     best = None
     for thresholds in equal_quantile_path(signals):
-        policy = Policy.of(PolicyKind.P_T, tuple(None if t is None else {"p_t": t[0].value} for t in thresholds))
+        policy = Policy.of(PolicyKind.P_T, tuple(None if t is None else {"p_t": t[0].threshold} for t in thresholds))
         kept = kept_tiers(policy, signals)
         x = correct[:, -1] - correct[np.arange(len(kept)), kept]
         if (kept == tiers - 1).all():
@@ -85,8 +87,8 @@ def test_a_retained_accuracy_is_walked_by_the_binomial_by_brute_force(seed: int)
     answer = certify(seed, target)
     signals, correct = drawn(seed)
     scores, best = signals[0]["p_t"], None
-    for thresholds in single_gate_path("p_t", scores):
-        kept = scores >= thresholds[0][0].value  # type: ignore[index]
+    for thresholds in one_gate_path(scores):
+        kept = scores >= thresholds[0][0].threshold  # type: ignore[index]
         if kept.sum() < retained_rows_to_start(0.7, 0.1):
             continue
         if not proportion_at_least(int(correct[kept, 0].sum()), int(kept.sum()), 0.7, 0.1):
@@ -147,8 +149,7 @@ def test_a_gate_that_always_passes_and_a_tier_that_never_retains_change_nothing(
     rows = CertificationRows(correct=correct)
     alone = certify_policy(PolicyKind.P_T, signals, rows, DROP, 0.1)
     path = [
-        ((GateThreshold(gate="p_ik", value=0.0), *(thresholds[0] or ())),)
-        for thresholds in single_gate_path("p_t", scores)
+        ((Gate(signal=Reason.P_IK, threshold=0.0), *(thresholds[0] or ())),) for thresholds in one_gate_path(scores)
     ]
     both = [{"p_ik": np.full(len(scores), 0.5), "p_t": scores}]
     gated = certify_policy(PolicyKind.GATES, both, rows, DROP, 0.1, path=path)
@@ -158,7 +159,7 @@ def test_a_gate_that_always_passes_and_a_tier_that_never_retains_change_nothing(
         alone.estimated_drop,
     )
     longer = CertificationRows(correct=np.column_stack([correct[:, 0], np.zeros(len(scores)), correct[:, 1]]))
-    idle = [(*thresholds, None) for thresholds in single_gate_path("p_t", scores)]
+    idle = [(*thresholds, None) for thresholds in one_gate_path(scores)]
     chain = certify_policy(PolicyKind.P_T, [*signals, {"p_t": scores}], longer, DROP, 0.1, path=idle)
     assert (chain.status, chain.retained_share) == (alone.status, alone.retained_share)
 
@@ -188,7 +189,7 @@ def test_the_rule_of_least_drop_is_no_worse_than_any_candidate(seed: int) -> Non
     rows = CertificationRows(correct=correct)
     least = tally_of_least_drop(rows, 0.1)
     for tier in range(2):
-        everywhere = Candidate(thresholds=(None, None), kept=np.full(120, tier, dtype=np.int64))
+        everywhere = np.full(120, tier, dtype=np.int64)
         assert least.drop.estimate <= tally_of(rows, everywhere, 0.1).drop.estimate
 
 
@@ -204,7 +205,7 @@ def test_weighted_and_plain_tallies_agree_where_both_apply(seed: int, low: float
         correct=np.clip(correct, 1e-9, 1.0), propensity=chance, observed=rng.random(120) < chance, ids=ids
     )
     kept = np.where(signals[0]["p_t"] >= 0.5, 0, 1)
-    bet = tally_of(rows, Candidate(thresholds=(None,), kept=kept), 0.1).drop
+    bet = tally_of(rows, kept, 0.1).drop
     assert isinstance(bet, BettedDrop)
     x = np.where(kept == 0, correct[:, 1] - correct[:, 0], 0.0)
     assert bet.estimate == pytest.approx((rows.seen * x / chance).mean(), abs=1e-6)
@@ -212,7 +213,7 @@ def test_weighted_and_plain_tallies_agree_where_both_apply(seed: int, low: float
     # Either bound may once in a while exclude the mean itself: a bet that was won stays won,
     # whatever rows follow.
     assert bet.upper_bound(0.1) == min(betting_upper_bound(bet.counts, 0.1, bet.bound), 1.0)
-    plain = tally_of(CertificationRows(correct=correct), Candidate(thresholds=(None,), kept=kept), 0.1).drop
+    plain = tally_of(CertificationRows(correct=correct), kept, 0.1).drop
     assert isinstance(plain, CountedDrop)
     assert plain.estimate == pytest.approx(x.mean())
 
@@ -236,10 +237,9 @@ def test_a_path_learned_on_other_rows_is_walked_as_it_is(seed: int) -> None:
         masks.append(masks[-1] | (rng.random(120) < 0.1))
     rows = CertificationRows(correct=correct, ids=tuple(f"q{i}" for i in range(120)))
     candidates = [
-        Candidate(thresholds=((GateThreshold(gate="p_t", value=at / 13),),), kept=np.where(mask, 0, 1))
-        for at, mask in enumerate(masks)
+        (((Gate(signal=Reason.P_T, threshold=at / 13),),), np.where(mask, 0, 1)) for at, mask in enumerate(masks)
     ]
-    answer = certify_path(candidates, rows, DROP, 0.1, learned_on={"other"})
+    answer = walk_candidates(candidates, rows, DROP, 0.1)
     x = correct[:, 1] - correct[:, 0]
     passed = [
         drop_refuted(int((x[mask] == 1).sum()), int((x[mask] == -1).sum()), 120, 0.1, 0.1)
@@ -250,8 +250,6 @@ def test_a_path_learned_on_other_rows_is_walked_as_it_is(seed: int) -> None:
     assert (answer.status is CertificateStatus.CERTIFIED) == (expected > 0)
     if expected > 0:
         assert answer.retained_share == masks[len(masks) - len(passed) + expected - 1].mean()
-    with pytest.raises(OverlapError):
-        certify_path(candidates, rows, DROP, 0.1, learned_on={"q3"})
 
 
 def test_a_first_failure_is_final_also_where_a_bolder_candidate_would_pass() -> None:
@@ -262,11 +260,10 @@ def test_a_first_failure_is_final_also_where_a_bolder_candidate_would_pass() -> 
     rows = CertificationRows(correct=np.column_stack([x <= 0, x >= 0]).astype(float))
     bold = np.zeros(120, dtype=np.int64)
     candidates = [
-        Candidate(thresholds=((GateThreshold(gate="p_t", value=at),),), kept=kept)
-        for at, kept in ((0.9, np.where(x > 0, 0, 1)), (0.1, bold))
+        (((Gate(signal=Reason.P_T, threshold=at),),), kept) for at, kept in ((0.9, np.where(x > 0, 0, 1)), (0.1, bold))
     ]
-    assert certify_path(candidates[1:], rows, DROP, 0.1).status is CertificateStatus.CERTIFIED
-    answer = certify_path(candidates, rows, DROP, 0.1)
+    assert walk_candidates(candidates[1:], rows, DROP, 0.1).status is CertificateStatus.CERTIFIED
+    answer = walk_candidates(candidates, rows, DROP, 0.1)
     assert answer.status is not CertificateStatus.CERTIFIED
     assert answer.stopped_at is not None and answer.stopped_at.retained_share == pytest.approx(1 / 3)
 
@@ -277,15 +274,12 @@ def test_what_passes_and_retains_less_than_is_worth_having_is_not_certified() ->
     small = (draw.random(3000) < np.where(p_t > 0.7, 1.0, 0.5)).astype(float)
     rows = CertificationRows(correct=np.column_stack([small, np.ones(3000)]))
     target = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.02)
-    found = {
-        least: certify_single_gate("p_t", p_t, rows, target, 0.1, min_retained_share=least)
-        for least in (0.1, 0.45, 0.9)
-    }
+    found = {least: certify_one_gate(p_t, rows, target, 0.1, min_retained_share=least) for least in (0.1, 0.45, 0.9)}
     assert found[0.1].status is CertificateStatus.CERTIFIED and 0.28 < found[0.1].retained_share < 0.35
     for least in (0.45, 0.9):
         assert found[least].status is CertificateStatus.INFEASIBLE
         assert found[least].retained_share == 0.0 and found[least].thresholds == (None,)
-    near = certify_single_gate("p_t", p_t, rows, target, 0.1, min_retained_share=found[0.1].retained_share + 0.005)
+    near = certify_one_gate(p_t, rows, target, 0.1, min_retained_share=found[0.1].retained_share + 0.005)
     assert near.status is CertificateStatus.INSUFFICIENT_EVIDENCE and near.labels_needed
 
 
@@ -296,8 +290,7 @@ def test_the_bounds_of_accuracy_are_those_of_its_tests_at_their_level(delta: flo
     correct = (rng.random((n, 2)) < 0.8).astype(float)
     kept = np.zeros(n, dtype=np.int64)
     ids = tuple(str(row) for row in range(n))
-    everything = Candidate(thresholds=(None,), kept=kept)
-    plain = tally_of(CertificationRows(correct=correct), everything, delta).accuracy
+    plain = tally_of(CertificationRows(correct=correct), kept, delta).accuracy
     right, low, high = (
         int(correct[:, 0].sum()),
         plain.lower_bound(delta),
@@ -310,7 +303,7 @@ def test_the_bounds_of_accuracy_are_those_of_its_tests_at_their_level(delta: flo
     chance = np.where(np.arange(n) % 2 == 0, 0.5, 1.0)
     soft = np.where(correct == 1.0, 0.9, correct)  # fractions are bet on
     rows = CertificationRows(correct=soft, ids=ids, propensity=chance, observed=rng.random(n) < chance)
-    bet = tally_of(rows, everything, delta).accuracy
+    bet = tally_of(rows, kept, delta).accuracy
     assert isinstance(bet, BettedAccuracy)
     low, high = bet.lower_bound(delta), bet.upper_bound(delta)
     assert bet.estimate is not None and 0.0 < low < bet.estimate < high < 1.0

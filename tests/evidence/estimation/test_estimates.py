@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evidence.errors import InvalidInputError, NotIdentifiedError
-from evidence.estimation.estimates import Estimate, doubly_robust, inverse_propensity, joint_propensity, self_normalised
+from evidence.estimation.estimates import Estimate, doubly_robust, inverse_propensity, self_normalised
 from evidence.inputs import why_not_identified
 
 NAN = float("nan")
@@ -78,12 +78,6 @@ def test_zero_and_unknown_propensities_are_refused_with_the_reason() -> None:
         self_normalised([NAN], [0], [0.5])
     assert why_not_identified([0.5, 0.0]) is not None
     assert why_not_identified([0.5, 1.0]) is None
-
-
-def test_both_coins_make_the_joint_propensity() -> None:
-    assert joint_propensity([0.2, 1.0], [0.5, 1.0]).tolist() == [0.1, 1.0]
-    with pytest.raises(NotIdentifiedError, match="label_propensity: row 0"):
-        joint_propensity([0.5], [NAN])
 
 
 def test_bad_input_is_named() -> None:

@@ -6,8 +6,6 @@ import pytest
 from evidence.errors import InvalidInputError
 from evidence.signals.calibration import (
     calibration_of,
-    hallucination_rate,
-    label_free_accuracy,
     overconfidence,
     reliability_curve,
 )
@@ -49,21 +47,9 @@ def test_equal_scores_share_a_bin_so_that_no_order_changes_the_curve() -> None:
     assert [part.accuracy for part in again] == pytest.approx([part.accuracy for part in curve])
 
 
-def test_label_free_accuracy_is_the_mean_score_of_what_is_retained() -> None:
-    figure = label_free_accuracy([0.9, 0.8, 0.1], [True, True, False])
-    assert figure.value == pytest.approx(0.85)
-    assert figure.n == 2
-    assert "calibrated" in figure.assumption
-    assert label_free_accuracy([0.9], [False]).value is None
-
-
 def test_overconfidence_counts_wrong_answers_of_high_scores_only() -> None:
     assert overconfidence([0.95, 0.92, 0.89, 0.99], [0, 1, 0, 0], [1, 1, 1, 0]) == 0.5
     assert overconfidence([0.5], [0], [1]) is None
-
-
-def test_a_hallucination_is_wrong_and_not_abstained() -> None:
-    assert hallucination_rate([0, 0, 1, 0.5], [True, False, False, False]) == pytest.approx(1.5 / 4)
 
 
 def test_bad_input_is_named() -> None:

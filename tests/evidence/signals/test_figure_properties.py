@@ -15,16 +15,12 @@ from evidence.alarms.alarms import AlarmRule, advance_watch, open_watch
 from evidence.alarms.increments import risk_increments, risk_range, savings_increments, savings_range
 from evidence.costs.break_even import waiting
 from evidence.costs.savings import gflops, impute_last_cost, predictable_forecast, savings_of, usd
-from evidence.errors import NotIdentifiedError
-from evidence.estimation.estimates import joint_propensity
 from evidence.signals.calibration import (
     calibration_of,
-    hallucination_rate,
-    label_free_accuracy,
     overconfidence,
     reliability_curve,
 )
-from evidence.signals.ood_conservativeness import escalation_gap, ood_conservativeness_of
+from evidence.signals.ood_conservativeness import ood_conservativeness_of
 from evidence.signals.signal_worth import perfect_kept_at_accuracy, retainable_shares, retainable_shares_at_accuracy
 
 settings.register_profile("figures", deadline=None, max_examples=60)
@@ -113,7 +109,7 @@ def test_waiting_for_a_cascade_is_no_shorter_than_for_the_tier_that_answers(n: i
 def test_calibration_figures_see_no_order_and_partition_the_rows(
     rows: tuple[np.ndarray, np.ndarray, np.ndarray], bins: int, seed: int
 ) -> None:
-    scores, right, retained = rows
+    scores, right, _ = rows
     curve = reliability_curve(scores, right, bins)
     order = np.random.default_rng(seed).permutation(len(scores))
     assert [(part.n, part.highest_score) for part in reliability_curve(scores[order], right[order], bins)] == [
@@ -126,14 +122,10 @@ def test_calibration_figures_see_no_order_and_partition_the_rows(
     told = calibration_of(scores, right, bins)
     assert told.brier == pytest.approx(((scores - right) ** 2).mean())
     assert calibration_of(right, right, bins).expected_calibration_error == 0.0
-    free = label_free_accuracy(scores, retained)
-    assert free.n == retained.sum()
-    assert (free.value is None) == (not retained.any())
-    assert free.value is None or scores.min() - 1e-9 <= free.value <= scores.max() + 1e-9
 
 
 @given(scored())
-def test_overconfident_and_hallucinated_shares_count_what_they_say(
+def test_overconfident_shares_count_what_they_say(
     rows: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     scores, right, retained = rows
@@ -143,10 +135,6 @@ def test_overconfident_and_hallucinated_shares_count_what_they_say(
     assert overconfidence(scores, right, retained, 0.0) == (
         None if not retained.any() else pytest.approx(1 - right[retained].mean())
     )
-    silent = retained
-    told = hallucination_rate(right, silent)
-    assert told == pytest.approx(((right == 0) & ~silent).mean())
-    assert told <= hallucination_rate(right, np.zeros(len(right), dtype=bool)) == pytest.approx(1 - right.mean())
 
 
 @given(SEED)
@@ -166,25 +154,6 @@ def test_ood_figures_of_a_census_are_plain_means(seed: int) -> None:
     assert half.gain is not None
     assert half.gain.value == pytest.approx(told.gain.value)
     assert half.needless_cost == pytest.approx(2 * (told.needless_cost or 0.0))
-
-
-@given(SEED)
-def test_a_gap_turns_its_sign_with_the_groups_and_is_plain_in_one_bin(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    gone, out, right = rng.random((3, 80)) < 0.5
-    score, length = rng.random(80), rng.random(80)
-    try:
-        gap = escalation_gap(gone, out, right.astype(float), np.ones(80), score, length, bins=2)
-        back = escalation_gap(gone, ~out, right.astype(float), np.ones(80), score, length, bins=2)
-    except NotIdentifiedError:
-        assume(False)
-    assert back.difference == pytest.approx(-gap.difference)
-    assert 0.0 <= gap.uncovered <= 1.0 and 0.0 <= gap.flagged <= 1.0
-    assume((right & out).any() and (right & ~out).any())
-    whole = escalation_gap(gone, out, right.astype(float), np.ones(80), score, length, bins=1)
-    assert whole.flagged == pytest.approx(gone[right & out].mean())
-    assert whole.unflagged == pytest.approx(gone[right & ~out].mean())
-    assert whole.uncovered == pytest.approx(0.0)
 
 
 @st.composite
@@ -212,16 +181,6 @@ def test_a_perfect_signal_keeps_its_accuracy_and_retains_what_can_be(
     ):
         assert 0.0 <= tighter.random <= shares.random <= 1.0
         assert tighter.perfect <= shares.perfect <= 1.0
-
-
-@given(st.integers(1, 15), st.data())
-def test_the_joint_coin_is_the_product_and_refused_where_one_is_unknown(n: int, data: st.DataObject) -> None:
-    run, label = (data.draw(arrays.arrays(float, n, elements=st.floats(0.01, 1.0))) for _ in range(2))
-    np.testing.assert_allclose(joint_propensity(run, label), run * label)
-    run[data.draw(st.integers(0, n - 1))] = data.draw(st.sampled_from([0.0, float("nan")]))
-    for both in ((run, label), (label, run)):
-        with pytest.raises(NotIdentifiedError):
-            joint_propensity(*both)
 
 
 @given(st.integers(1, 7), st.data(), st.floats(0.1, 1.0))

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 
 from evidence.errors import InvalidInputError
-from evidence.signals.quality import auroc, macro_f1, mcnemar
+from evidence.signals.quality import auroc, macro_f1
 
 
 def auroc_by_pairs(scores: np.ndarray, right: np.ndarray) -> float:
@@ -52,17 +51,6 @@ def test_the_interval_of_macro_f1_covers() -> None:
     assert abs(covered / runs - 0.95) < 0.015 + 2 * np.sqrt(0.05 * 0.95 / runs)
 
 
-@pytest.mark.parametrize(("b", "c"), [(7, 2), (1, 9), (4, 4), (0, 0), (0, 6)])
-def test_mcnemar_is_the_exact_binomial_of_the_disagreements(b: int, c: int) -> None:
-    first = [1] * b + [0] * c + [1] * 10
-    second = [0] * b + [1] * c + [1] * 10
-    result = mcnemar(first, second)
-    expected = binomtest(b, b + c).pvalue if b + c else 1.0
-    assert result.p_value == pytest.approx(expected)
-    assert (result.only_first_right, result.only_second_right) == (b, c)
-    assert result.difference == pytest.approx((b - c) / (b + c + 10))
-
-
 def test_bad_input_is_named() -> None:
     with pytest.raises(InvalidInputError, match="one class only"):
         auroc([0.1, 0.2], [1, 1])
@@ -72,5 +60,3 @@ def test_bad_input_is_named() -> None:
         auroc([float("nan"), 0.2], [1, 0])
     with pytest.raises(InvalidInputError, match=r"correct\[1\] is 0\.5"):
         auroc([0.1, 0.2], [1, 0.5])
-    with pytest.raises(InvalidInputError, match="unequal"):
-        mcnemar([1], [1, 0])

@@ -9,7 +9,7 @@ import pytest
 
 from evidence.certification import known_outcomes
 from evidence.certification.certification_rows import CertificationRows
-from evidence.certification.path import Candidate, path_of, policy_at
+from evidence.certification.path import path_of
 from evidence.certification.tally import tally_of
 from evidence.errors import OverlapError
 from knowgate._bundles.bundle_documents import CertificateStatus
@@ -193,7 +193,7 @@ def _signals(n: int, seed: int = 0) -> dict[str, np.ndarray]:
 def test_a_path_only_ever_opens(kind: PolicyKind) -> None:
     signals = _signals(500)
     path = path_of(kind, [signals], speed={"p_ik": 2.0})
-    masks = [retain_mask(policy_at(kind, at), signals) for at in path]
+    masks = [retain_mask(Policy(kind=kind, rules=at), signals) for at in path]
     for closed, open_ in itertools.pairwise(masks):
         assert (open_ | ~closed).all()
     assert masks[0].mean() < 0.02
@@ -312,6 +312,5 @@ def test_labels_drawn_on_rows_of_equal_answers_too_break_no_promise() -> None:
             tier_of(n, correct=large, label_propensity=coin, answers=tuple(np.where(differs, "no", "yes").tolist())),
             ids=tuple(f"{run}-{row}" for row in range(n)),
         )
-        everything = Candidate(thresholds=(None,), kept=np.zeros(n, dtype=np.int64))
-        given += tally_of(certification_rows(rows), everything, delta).drop.shown(epsilon, delta)
+        given += tally_of(certification_rows(rows), np.zeros(n, dtype=np.int64), delta).drop.shown(epsilon, delta)
     assert given / runs <= delta + 2 * np.sqrt(delta * (1 - delta) / runs)
