@@ -96,23 +96,23 @@ def _summary(figures: Flat, reps: int) -> Flat:
 def halves(population: Population, epsilon: float, reps: int) -> Flat:
     """Every chooser on the same resamples of half the population's size."""
     chosen = choices(population, population.n // 2, epsilon, reps)
-    told: Flat = {"epsilon": epsilon}
+    figures: Flat = {"epsilon": epsilon}
     for name, made in chosen.items():
-        told |= outcome(name, population, made, epsilon)
+        figures |= outcome(name, population, made, epsilon)
     whole = Candidates(rival_path(population.p_t), partial(loss_under, p_t=population.p_t, correct=population.correct))
     optimum = whole.boldest(rivals(epsilon, DELTA)["plug_in"])
-    told["optimum"] = float(np.mean(_retained(population, optimum)))
-    return told | {"ratio": _number(told["share"]) / _number(told["reference_share"])}
+    figures["optimum"] = float(np.mean(_retained(population, optimum)))
+    return figures | {"ratio": _number(figures["share"]) / _number(figures["reference_share"])}
 
 
 def hurting(population: Population, reps: int) -> Flat:
     """A synthetic population: a drop of exactly ε counts as a broken promise, so that the level is
     used up.
     """
-    told: Flat = {}
+    figures: Flat = {}
     for name, made in choices(population, SYNTHETIC_ROWS, EPSILON, reps).items():
-        told |= outcome(name, population, made, EPSILON, at_epsilon_breaks=True)
-    return told
+        figures |= outcome(name, population, made, EPSILON, at_epsilon_breaks=True)
+    return figures
 
 
 def choices(population: Population, n: int, epsilon: float, reps: int) -> dict[str, list[Choice]]:
@@ -144,8 +144,8 @@ def outcome(
         retained = _retained(population, choice)
         shares.append(float(retained.mean()))
         broken += choice is not None and bool(retained.any()) and _drop(population, choice) > limit
-    told = f"{name}_" if name else ""
-    return {f"{told}share": float(np.mean(shares)), f"{told}violations": broken / len(shares)}
+    prefix = f"{name}_" if name else ""
+    return {f"{prefix}share": float(np.mean(shares)), f"{prefix}violations": broken / len(shares)}
 
 
 def _retained(population: Population, choice: Choice) -> npt.NDArray[np.bool_]:

@@ -43,11 +43,11 @@ def chosen(scores, harm, thresholds, epsilon, delta):
 
 def main(path):
     held = np.load(path)
-    told = [
+    controlled = [
         chosen(scores, harm, np.unique(thresholds)[::-1], float(held["epsilon"]), float(held["delta"]))
         for scores, harm, thresholds in zip(held["scores"], held["harm"], held["thresholds"], strict=True)
     ]
-    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.write(json.dumps(controlled) + "\n")
 
 
 if __name__ == "__main__":

@@ -114,8 +114,8 @@ def by_mapie(scores: FloatArray, x: FloatArray, epsilon: float, delta: float) ->
         done = subprocess.run(
             [python, "-W", "ignore", str(script), str(samples)], capture_output=True, text=True, check=True
         )
-    told: list[float | None] = json.loads(done.stdout)
-    return [None if at is None else at_thresholds([at]) for at in told]
+    controlled: list[float | None] = json.loads(done.stdout)
+    return [None if at is None else at_thresholds([at]) for at in controlled]
 
 
 def _grid(scores: FloatArray, points: int, least: float) -> FloatArray:

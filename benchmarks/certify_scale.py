@@ -95,14 +95,14 @@ def _cost(table: Path, rule: str) -> Cost:
     """One certification."""
     command = [sys.executable, "-m", "services", "certify", str(table), "--rule", rule, "--json"]
     began = time.perf_counter()
-    with tempfile.TemporaryFile() as told:
-        child = subprocess.Popen(command, stdout=told, stderr=told, env=os.environ | {"OMP_NUM_THREADS": "2"})
+    with tempfile.TemporaryFile() as output:
+        child = subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | {"OMP_NUM_THREADS": "2"})
         _, status, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         taken = time.perf_counter() - began
         if child.returncode != CERTIFIED:
-            told.seek(0)
-            raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}: {told.read().decode()}")
+            output.seek(0)
+            raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}: {output.read().decode()}")
     return Cost(seconds=taken, cpu_seconds=used.ru_utime + used.ru_stime, peak_mib=used.ru_maxrss / 1024)
 
 

@@ -139,9 +139,9 @@ def measure_scenario(
             chosen.setdefault(name, []).append(choice)
     figures: dict[str, float | int | str | None] = {"n": n, "epsilon": epsilon}
     for name, made_each in chosen.items():
-        told = [_truth(population, choice, epsilon) for choice in made_each]
-        figures[f"{name}share"] = float(np.mean([share for share, _ in told]))
-        figures[f"{name}violations"] = float(np.mean([breaks for _, breaks in told]))
+        truths = [_truth(population, choice, epsilon) for choice in made_each]
+        figures[f"{name}share"] = float(np.mean([share for share, _ in truths]))
+        figures[f"{name}violations"] = float(np.mean([breaks for _, breaks in truths]))
     return figures | estimates.figures()
 
 
@@ -159,14 +159,14 @@ class _Estimates:
         x = np.where(log.kept == last, 0.0, log.correct[:, last] - log.correct[np.arange(len(log.kept)), log.kept])
         self.naive.append(_naive_estimate(log, x))
         try:
-            told = inverse_propensity(np.where(log.observed, x, np.nan), log.observed, log.propensity)
+            weighted = inverse_propensity(np.where(log.observed, x, np.nan), log.observed, log.propensity)
         except NotIdentifiedError:
             return
         forecast = np.where(log.kept < last, 0.5 * (1.0 - log.p_t[:, 0]), 0.0)
         robust = doubly_robust(np.where(log.observed, x, np.nan), log.observed, log.propensity, forecast)
-        self.plain.append(told.value)
+        self.plain.append(weighted.value)
         self.robust.append(robust.value)
-        self.plain_covered += told.lower <= self.truth <= told.upper
+        self.plain_covered += weighted.lower <= self.truth <= weighted.upper
         shown = _shown(log, x, last)
         if shown.value is None or shown.low is None or shown.high is None:
             return

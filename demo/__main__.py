@@ -22,12 +22,12 @@ def main() -> int:
     console = Console(stderr=True)
     console.print("Both models answer every question of the traffic, then time runs.")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bars, playing() as told:
+    with Progress(*columns, console=console) as bars, playing() as report:
         asking = bars.add_task("answers", total=None)
         done = tell(
             options.directory,
             answered=lambda count, total: bars.update(asking, advance=count, total=total),
-            told=told,
+            report=report,
         )
     print_lines(summary_lines(done.summary))
     console.print(f"\nwritten: {options.directory / 'summary.json'}, {options.directory / 'report.html'}")

@@ -27,16 +27,16 @@ class ModelPair:
         tiers: Sequence[TierSpec],
         questions: Sequence[Question],
         *,
-        told: Callable[[int], object] = lambda _: None,
+        report: Callable[[int], object] = lambda _: None,
     ) -> None:
-        """Ask both models everything; `told` hears how many prompts were answered after
+        """Ask both models everything; `report` hears how many prompts were answered after
         each batch.
         """
         self._questions = {question.prompt: question for question in questions}
         prompts = list(self._questions)
         self._answerers = [Answerer(load_tier(tier), layers=tier.layers or (0,), batch=BATCH) for tier in tiers]
         self._answered: list[Mapping[str, Answered]] = [
-            dict(zip(prompts, answerer.answer(prompts, progress=told), strict=True)) for answerer in self._answerers
+            dict(zip(prompts, answerer.answer(prompts, progress=report), strict=True)) for answerer in self._answerers
         ]
         self._layer = len(self._answerers[0].layers) - 1  # the last one, until a bundle says which
 

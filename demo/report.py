@@ -37,21 +37,21 @@ def _events(summary: Summary, played: Played, decided: Sequence[PromotionRecord]
     found = []
     start = START
     for chapter in CHAPTERS:
-        found.append(Event(at=start, what="traffic", told=chapter.title))
+        found.append(Event(at=start, what="traffic", text=chapter.title))
         start += timedelta(days=chapter.days)
     found += [
-        Event(at=outcome.window.end, what="trained", told=outcome.outcome)
+        Event(at=outcome.window.end, what="trained", text=outcome.outcome)
         for outcome in played.outcomes
         if outcome.job == "train"
     ]
     found += [
-        Event(at=row.decided_at, what=str(row.outcome).replace("_", " "), told=f"{_short(row.bundle)}: {row.reason}")
+        Event(at=row.decided_at, what=str(row.outcome).replace("_", " "), text=f"{_short(row.bundle)}: {row.reason}")
         for row in decided
     ]
     for alert in summary.alerts:
-        found.append(Event(at=alert.opened_at, what="alert", told=f"{alert.rule}: {alert.cause}"))
+        found.append(Event(at=alert.opened_at, what="alert", text=f"{alert.rule}: {alert.cause}"))
         if alert.resolved_at is not None:
-            found.append(Event(at=alert.resolved_at, what="resolved", told=alert.rule))
+            found.append(Event(at=alert.resolved_at, what="resolved", text=alert.rule))
     return found
 
 

@@ -41,11 +41,11 @@ class Told:
     directory: Path
 
 
-def tell(directory: Path, *, answered: Callable[[int, int], object], told: Callable[[Progress], None]) -> Told:
+def tell(directory: Path, *, answered: Callable[[int, int], object], report: Callable[[Progress], None]) -> Told:
     """Play the whole story in `directory`, which is emptied first.
 
-    `answered` hears (prompts answered, prompts in all) while the models work, `told` what happened
-    in each step.
+    `answered` hears (prompts answered, prompts in all) while the models work, `report` what
+    happened in each step.
     """
     if directory.exists():
         shutil.rmtree(directory)
@@ -55,16 +55,16 @@ def tell(directory: Path, *, answered: Callable[[int, int], object], told: Calla
     wanted = {asked.prompt for asked in traffic}
     asked_once = [question for question in questions if question.prompt in wanted]
     total = len(spec.tiers) * len(asked_once)
-    pair = ModelPair(spec.tiers, asked_once, told=lambda count: answered(count, total))
+    pair = ModelPair(spec.tiers, asked_once, report=lambda count: answered(count, total))
     with Stage(simulated_settings(directory, seed=SEED), spec, start=START) as stage:
         player = Player(stage, pair, LABELLING, seed=SEED)
 
         def step(progress: Progress) -> None:
             pair.follow(stage.cascade)
-            told(progress)
+            report(progress)
 
-        player.play(traffic, every=STEP, told=step)
-        player.wait(stage.clock.now() + spec.horizon + timedelta(days=1), every=timedelta(days=1), told=step)
+        player.play(traffic, every=STEP, report=step)
+        player.wait(stage.clock.now() + spec.horizon + timedelta(days=1), every=timedelta(days=1), report=step)
         summary = summarise(stage, player.played)
         _write(stage, summary, player.played, directory)
     return Told(summary=summary, played=player.played, directory=directory)

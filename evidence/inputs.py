@@ -66,8 +66,8 @@ def same_length(**arrays: Sequence[object] | npt.NDArray[np.generic]) -> int:
     """The common number of rows of the named arrays."""
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) != 1:
-        told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise InvalidInputError(f"unequal numbers of rows: {told}; give one value per row in each")
+        lengths_shown = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise InvalidInputError(f"unequal numbers of rows: {lengths_shown}; give one value per row in each")
     return next(iter(lengths.values()))
 
 

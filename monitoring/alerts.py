@@ -65,7 +65,7 @@ def settle(session: Session, spec: CascadeSpec, assessment: Assessment, *, now: 
 
 def message(record: AlertRecord, event: Event, number: int, ring: RingRecord | None = None) -> str:
     """The JSON body of an alert's `number`-th message to one webhook, to the byte."""
-    told = {
+    body = {
         "schema": SCHEMA,
         "event": event.value,
         "sequence": number,
@@ -81,7 +81,7 @@ def message(record: AlertRecord, event: Event, number: int, ring: RingRecord | N
         },
         "ring": None if ring is None else _told_of(ring),
     }
-    return json.dumps(told, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _told_of(ring: RingRecord) -> dict[str, object]:

@@ -22,7 +22,7 @@ from monitoring.drift import DriftRecord
 
 NO_SLICE = "(none)"
 OTHERS = "(other slices)"
-SLICES_TOLD = 20  # the slices with most traffic; the rest is told as one
+SLICES_NAMED = 20  # the slices with most traffic; the rest counts as one
 _EXPLORED_PAIRS = 5  # fewer labelled pairs in a slice accuse it of nothing
 
 
@@ -55,9 +55,9 @@ def savings_cause(before: Cohort | None, after: Cohort, unit: str) -> str:
     except EvidenceError:
         return escalation_cause(before, after)
     account = ", ".join(f"{_told(name)} {_points(part)}" for name, part in _largest_losses(change))
-    told = f"savings net of exploration went from {_percent(change.before)} to {_percent(change.after)} in {unit}"
-    told += f" ({account})" if account else ""
-    return f"{_main_cause(change, before, after)}; {told}"
+    movement = f"savings net of exploration went from {_percent(change.before)} to {_percent(change.after)} in {unit}"
+    movement += f" ({account})" if account else ""
+    return f"{_main_cause(change, before, after)}; {movement}"
 
 
 def risk_cause(after: Cohort) -> str:
@@ -111,7 +111,7 @@ def _breaks_target(cohort: Cohort) -> bool:
 
 def drift_cause(record: DriftRecord) -> str:
     """The columns that moved, furthest first."""
-    told = [
+    parts = [
         f"{one.column} is missing in {one.current_share:.0%} of attempts, before in {one.reference_share:.0%}"
         for one in record.missing
         if one.drifted
@@ -121,17 +121,17 @@ def drift_cause(record: DriftRecord) -> str:
         f" (mean {c.reference_mean:.3g} → {c.current_mean:.3g})"
         for c in record.drifted[:3]
     ]
-    more, told = len(record.drifted) - len(moved), told + moved
-    return "; ".join(told) + (f"; and {more} more columns" if more > 0 else "")
+    more, parts = len(record.drifted) - len(moved), parts + moved
+    return "; ".join(parts) + (f"; and {more} more columns" if more > 0 else "")
 
 
 def cost_cohort(cohort: Cohort, unit: str) -> CostCohort:
     """The cohort as `evidence.costs.shift_share` reads it; `unit` is usd, gflops or tokens."""
-    names = _told_slices(cohort.decisions, cohort)
+    names = _largest_slices(cohort.decisions, cohort)
     by_decision = pd.Series(names.to_numpy(), index=cohort.decisions["id"])
-    attempts = cohort.attempts.assign(told=by_decision.reindex(cohort.attempts["id"]).to_numpy())
+    attempts = cohort.attempts.assign(group=by_decision.reindex(cohort.attempts["id"]).to_numpy())
     slices = tuple(
-        _slice_cohort(str(name), int(count), attempts[attempts["told"] == name], cohort.spec.last)
+        _slice_cohort(str(name), int(count), attempts[attempts["group"] == name], cohort.spec.last)
         for name, count in names.value_counts().items()
     )
     return CostCohort(slices=slices, prices=_prices(cohort, unit))
@@ -193,10 +193,10 @@ def _prices(cohort: Cohort, unit: str) -> tuple[TokenPrice, ...]:
     return tuple(prices)
 
 
-def _told_slices(rows: pd.DataFrame, cohort: Cohort) -> "pd.Series[str]":
-    told = cohort.slices[:SLICES_TOLD]
+def _largest_slices(rows: pd.DataFrame, cohort: Cohort) -> "pd.Series[str]":
+    largest = cohort.slices[:SLICES_NAMED]
     names = rows["slice"].astype(object)
-    kept = names.where(names.isin(told) | names.isna(), OTHERS)
+    kept = names.where(names.isin(largest) | names.isna(), OTHERS)
     return kept.where(kept.notna(), NO_SLICE)
 
 

@@ -121,8 +121,8 @@ async def _send(client: httpx.AsyncClient, delivery: DeliveryRecord, secret: byt
     except TimeoutError:
         return f"the receiver had not answered after {TIMEOUT_S:g} s"
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
-        told = f"{type(error).__name__}: {error}".replace(delivery.url, shown_url(delivery.url))
-        return masked(told)[:_TOLD_AT_MOST]
+        message = f"{type(error).__name__}: {error}".replace(delivery.url, shown_url(delivery.url))
+        return masked(message)[:_TOLD_AT_MOST]
 
 
 def _finish(engine: Engine, delivery: DeliveryRecord, error: str | None, now: datetime) -> None:

@@ -132,7 +132,7 @@ def compare(
         for name in columns
     )
     left_out = tuple(name for name in shared if name not in columns)
-    told = {
+    document = {
         "columns": [asdict(column) for column in compared],
         "left_out": left_out,
         "missing": [asdict(shift) for shift in missing],
@@ -145,7 +145,7 @@ def compare(
         left_out=left_out,
         reference_rows=len(reference),
         current_rows=len(current),
-        document=json.dumps(told, sort_keys=True, separators=(",", ":"), allow_nan=False),
+        document=json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False),
         missing=missing,
     )
 

@@ -89,10 +89,10 @@ def stratified_mean(
     for group in np.unique(groups):
         rows = groups == group
         if not (rows & seen).any():
-            told = f"no {what} on the {int(rows.sum())} {group} decisions"
+            why = f"no {what} on the {int(rows.sum())} {group} decisions"
             spoken = 0 if forecasts is None else int(np.isfinite(forecasts.values[rows]).sum())
             more = f"; {spoken} labels of sources that are not trusted are forecasts, and need some to correct them"
-            return unidentified(told + (more if spoken else ""), used)
+            return unidentified(why + (more if spoken else ""), used)
         mean, half = _group_mean(seen_value[rows], seen[rows], chance[rows], reach, _within(forecasts, rows))
         share = float(rows.mean())
         value += share * mean

@@ -83,13 +83,13 @@ def assess_grader_drift(recent: pd.DataFrame, earlier: pd.DataFrame) -> Assessme
             return Assessment(rule=rule, standing=Standing.UNKNOWN)
         sides.append(clopper_pearson(int((said != right).sum()), len(said), confidence=DRIFT_CONFIDENCE))
     now, before = sides
-    told = f"the grader errs on {now.value:.1%} of {now.n} answers, before on {before.value:.1%} of {before.n}"
+    comparison = f"the grader errs on {now.value:.1%} of {now.n} answers, before on {before.value:.1%} of {before.n}"
     if now.lower > before.upper:
-        cause = f"{told}; look at its model and template, and label more gold until it is measured anew"
+        cause = f"{comparison}; look at its model and template, and label more gold until it is measured anew"
         details: dict[str, str | float] = {"error": now.value, "low": now.lower, "before": before.value}
         return Assessment(rule=rule, standing=Standing.RAISED, cause=cause, details=details)
     clear = now.value <= before.upper
-    return Assessment(rule=rule, standing=Standing.CLEAR if clear else Standing.UNKNOWN, cause=told)
+    return Assessment(rule=rule, standing=Standing.CLEAR if clear else Standing.UNKNOWN, cause=comparison)
 
 
 def _compared(attempts: pd.DataFrame) -> tuple["np.typing.NDArray[np.bool_]", "np.typing.NDArray[np.bool_]"]:

@@ -227,10 +227,10 @@ def _last_reason(attempts: pd.DataFrame, n: int, retained: BoolArray) -> ObjectA
     return found
 
 
-def _difference(columns: dict[str, Any], same: BoolArray, told: str) -> tuple[FloatArray, FloatArray]:
-    """X as `told` by labels or forecasts, and the propensity of its labels, both [n]."""
+def _difference(columns: dict[str, Any], same: BoolArray, column: str) -> tuple[FloatArray, FloatArray]:
+    """X by `column` (labels or forecasts), and the propensity of its labels, both [n]."""
     settled = ~columns["retained"] | (columns["explored"] & same)  # X is 0 whatever the labels say
-    labelled = columns[f"{told}_last"] - columns[f"{told}_kept"]
+    labelled = columns[f"{column}_last"] - columns[f"{column}_kept"]
     x = np.select([settled, columns["explored"]], [0.0, labelled], np.nan)
     both = both_labelled(columns["kept_label_propensity"], columns["last_label_propensity"], columns["label_coin"])
     return x, np.where(settled, 1.0, both)

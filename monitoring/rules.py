@@ -98,12 +98,12 @@ def assess_alarm(
     details |= {"unit": memory.unit} if memory.unit else {}
     if memory.rule is Rule.SAVINGS:  # what the forecast rests on: docs/decisions/0090
         details |= {"forecast_ratio": memory.ratio, "forecast_rows": memory.ratio_rows}
-    told = cause()
+    why = cause()
     if late:
         details |= {"late_decisions": late}
-        told += f"; {late} decisions of that time came too late to be heard"
+        why += f"; {late} decisions of that time came too late to be heard"
     ring = Spoken(since=memory.harm_since, until=memory.raised_at, accused=accused())
-    return Assessment(rule=memory.rule, standing=Standing.RAISED, cause=told, details=details, ring=ring)
+    return Assessment(rule=memory.rule, standing=Standing.RAISED, cause=why, details=details, ring=ring)
 
 
 def assess_ood(
@@ -122,11 +122,11 @@ def assess_ood(
     if share.low <= expected + OOD_MARGIN:
         clear = Standing.CLEAR if share.value <= expected + OOD_MARGIN else Standing.UNKNOWN
         return Assessment(rule=rule, standing=clear, cause=f"the ood gate alone escalates {share.value:.1%}")
-    told = f"{cause()}; the ood gate alone escalates {share.value:.1%} at tier {tier}, expected {expected:.1%}"
+    why = f"{cause()}; the ood gate alone escalates {share.value:.1%} at tier {tier}, expected {expected:.1%}"
     if as_good.value is not None:
-        told += f"; on {as_good.value:.0%} of them the tier was as good as the last ({as_good.n} labels)"
+        why += f"; on {as_good.value:.0%} of them the tier was as good as the last ({as_good.n} labels)"
     details: dict[str, str | float] = {"tier": tier, "share": share.value, "low": share.low, "expected": expected}
-    return Assessment(rule=rule, standing=Standing.RAISED, cause=told, details=details)
+    return Assessment(rule=rule, standing=Standing.RAISED, cause=why, details=details)
 
 
 def assess_drift(record: DriftRecord | None, *, tier: str, champion: str | None = None) -> Assessment:
@@ -165,11 +165,11 @@ def assess_constant(spreads: Sequence[SignalSpread]) -> Assessment:
         return Assessment(rule=rule, standing=Standing.UNKNOWN)
     if not constant:
         return Assessment(rule=rule, standing=Standing.CLEAR, cause="every signal varies", covers=covers)
-    told = [f"{one.signal} is {one.low:.6g} in all {one.attempts} attempts at tier {one.tier}" for one in constant]
+    seen = [f"{one.signal} is {one.low:.6g} in all {one.attempts} attempts at tier {one.tier}" for one in constant]
     cures = [_CONSTANT_CURE.get(signal, _CONSTANT_STATE) for signal in dict.fromkeys(one.signal for one in constant)]
     details: dict[str, str | float] = {"columns": ", ".join(f"{one.tier}.{one.signal}" for one in constant)}
     details |= {f"{one.tier}.{one.signal}": one.low for one in constant}
-    cause = f"{'; '.join(told)}: {'; '.join(dict.fromkeys(cures))}"
+    cause = f"{'; '.join(seen)}: {'; '.join(dict.fromkeys(cures))}"
     return Assessment(rule=rule, standing=Standing.RAISED, cause=cause, details=details, covers=covers)
 
 
@@ -238,13 +238,13 @@ def assess_runtimes(
         waits = not late and any(ack.generation < assignment.generation for ack in known)
         standing = Standing.UNKNOWN if waits or not known else Standing.CLEAR
         return Assessment(rule=rule, standing=standing, cause=f"generation {assignment.generation} is everywhere")
-    told = [f"{a.runtime} refused generation {assignment.generation} ({a.detail or 'no reason'})" for a in refusing]
-    told += [f"{a.runtime} serves generation {a.generation}, {assignment.generation} is in force" for a in stale]
+    faults = [f"{a.runtime} refused generation {assignment.generation} ({a.detail or 'no reason'})" for a in refusing]
+    faults += [f"{a.runtime} serves generation {a.generation}, {assignment.generation} is in force" for a in stale]
     return Assessment(
         rule=rule,
         standing=Standing.RAISED,
-        cause="; ".join(told[:5]) + (f"; and {len(told) - 5} more runtimes" if len(told) > 5 else ""),
-        details={"generation": assignment.generation, "runtimes": len(told)},
+        cause="; ".join(faults[:5]) + (f"; and {len(faults) - 5} more runtimes" if len(faults) > 5 else ""),
+        details={"generation": assignment.generation, "runtimes": len(faults)},
     )
 
 
@@ -260,14 +260,14 @@ def assess_models(attempts: int, undeclared: Mapping[tuple[str, str, str], int])
     if not undeclared:
         return Assessment(rule=rule, standing=Standing.CLEAR, cause="every attempt ran the model that is declared")
     count = sum(undeclared.values())
-    told = [
+    faults = [
         f"{number} attempts at tier {tier} ran {model!r}, {declared!r} is declared"
         for (tier, model, declared), number in sorted(undeclared.items(), key=lambda item: -item[1])
     ]
     return Assessment(
         rule=rule,
         standing=Standing.RAISED,
-        cause="; ".join(told[:3]) + "; nothing is learned from them: correct what the gateway sends, or cascade.toml",
+        cause="; ".join(faults[:3]) + "; nothing is learned from them: correct what the gateway sends, or cascade.toml",
         details={"attempts": attempts, "undeclared": count},
     )
 

@@ -130,8 +130,8 @@ def _vectors(attempts: pd.DataFrame, dimension: int) -> tuple[npt.NDArray[np.int
             log.warning("%d vectors are left out of drift: %s", len(group), error)
             continue
         if read.shape[1] != dimension:
-            told = "%d vectors are left out of drift: %s has dimension %d, the bundle in force %d"
-            log.warning(told, len(group), url, read.shape[1], dimension)
+            warning = "%d vectors are left out of drift: %s has dimension %d, the bundle in force %d"
+            log.warning(warning, len(group), url, read.shape[1], dimension)
             continue
         positions.append(held[group])
         vectors.append(read)

@@ -83,8 +83,8 @@ def main() -> None:
         app()
     except Exception as error:  # noqa: BLE001  # a fault too is told with no secret of an address
         code = exit_code_of(error)
-        told = traceback.format_exc() if code is None else f"knowgate: {error}"
-        typer.echo(masked(told), err=True)
+        message = traceback.format_exc() if code is None else f"knowgate: {error}"
+        typer.echo(masked(message), err=True)
         sys.exit(1 if code is None else code)
 
 

@@ -26,16 +26,16 @@ def listening(host: str, port: int, *, host_name: str, port_name: str) -> socket
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except socket.gaierror as error:
-        told = f"this machine knows no such address ({error.strerror}); give one of its own, or 127.0.0.1"
-        raise CannotListen(host_name, host, told) from None
+        cure = f"this machine knows no such address ({error.strerror}); give one of its own, or 127.0.0.1"
+        raise CannotListen(host_name, host, cure) from None
     try:
         return socket.create_server(address[:2], family=family, backlog=2048)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            told = f"something listens there already (at {host}); end it, or choose another port"
-            raise CannotListen(port_name, port, told) from None
+            cure = f"something listens there already (at {host}); end it, or choose another port"
+            raise CannotListen(port_name, port, cure) from None
         if error.errno == errno.EACCES:
-            told = "this user must not open ports below 1024; choose another one, and put a proxy before it"
-            raise CannotListen(port_name, port, told) from None
-        told = f"it cannot be bound ({error.strerror}); give an address of this machine, or 127.0.0.1"
-        raise CannotListen(host_name, host, told) from None
+            cure = "this user must not open ports below 1024; choose another one, and put a proxy before it"
+            raise CannotListen(port_name, port, cure) from None
+        cure = f"it cannot be bound ({error.strerror}); give an address of this machine, or 127.0.0.1"
+        raise CannotListen(host_name, host, cure) from None

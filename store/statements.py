@@ -101,14 +101,14 @@ def _against(
     for row in rows:
         other = next((other for other in others.get(key(row), ()) if _differ(_said(row), _said(other))), None)
         if other is not None:
-            found[row["arrival"]] = told(other["correct"], other["label_propensity"], other["grader"])
+            found[row["arrival"]] = in_words(other["correct"], other["label_propensity"], other["grader"])
     return found
 
 
-def told(correct: float, label_propensity: float | None, grader: str | None) -> str:
+def in_words(correct: float, label_propensity: float | None, grader: str | None) -> str:
     """What a label says, for a message.
 
-    >>> told(1.0, 0.5, "anna")
+    >>> in_words(1.0, 0.5, "anna")
     'correct 1 (label_propensity 0.5, grader anna)'
     """
     beside = [] if label_propensity is None else [f"label_propensity {_exact(label_propensity)}"]

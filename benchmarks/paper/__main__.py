@@ -43,7 +43,7 @@ def _answers(options: argparse.Namespace) -> None:
     if options.endpoint:
         key = os.environ.get(options.key_env)
         endpoint = Endpoint(url=options.endpoint, key=key, max_tokens=options.max_tokens, at_once=options.at_once)
-        answers = answer_by_endpoint(model, endpoint, questions, told=_counter(len(questions)))
+        answers = answer_by_endpoint(model, endpoint, questions, report=_counter(len(questions)))
     else:
         from benchmarks.paper.local import answer_locally, load
 
@@ -55,7 +55,7 @@ def _answers(options: argparse.Namespace) -> None:
             parameters=model.parameters,
             layers=layers,
             batch=options.batch,
-            told=_counter(len(questions)),
+            report=_counter(len(questions)),
         )
     path = write_answers(answers, options.out)
     sys.stdout.write(f"{path}: {len(answers.ids)} answers, {answers.correct.mean():.2%} right\n")
@@ -129,8 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--quick", action="store_true", help="fewer of the demo's questions")
     table.add_argument("--json", action="store_true", help="print one JSON object")
     table.add_argument("--markdown", type=Path, help="a page to write the table into, between its marks")
-    for name, told in (("sweep", "figures of any chain"), ("outcomes", "a chain's answers as an outcome table")):
-        command = commands.add_parser(name, help=told)
+    for name, summary in (("sweep", "figures of any chain"), ("outcomes", "a chain's answers as an outcome table")):
+        command = commands.add_parser(name, help=summary)
         command.add_argument("--answers", type=Path, required=True)
         command.add_argument("--data", required=True)
         command.add_argument("--chain", required=True, help="model names, cheapest first, with commas")

@@ -54,7 +54,7 @@ def answer_by_endpoint(
     endpoint: Endpoint,
     questions: Sequence[Question],
     *,
-    told: Callable[[int], object] = lambda _: None,
+    report: Callable[[int], object] = lambda _: None,
     sleep: Callable[[float], object] = time.sleep,
 ) -> ModelAnswers:
     """Ask every question. Raises PaperError where the endpoint refuses, fails for good or answers
@@ -64,7 +64,7 @@ def answer_by_endpoint(
 
     def ask(question: Question) -> Reply:
         reply = _ask(client, endpoint, model.source, question, sleep)
-        told(1)
+        report(1)
         return reply
 
     with httpx.Client(headers=head, timeout=endpoint.timeout_s) as client, ThreadPoolExecutor(endpoint.at_once) as pool:

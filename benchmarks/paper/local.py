@@ -50,9 +50,9 @@ def answer_locally(
     parameters: float | None = None,
     layers: Sequence[int] | None = None,
     batch: int = 32,
-    told: Callable[[int], object] = lambda _: None,
+    report: Callable[[int], object] = lambda _: None,
 ) -> ModelAnswers:
-    """Ask every different prompt once; `told` hears how many were answered after each batch.
+    """Ask every different prompt once; `report` hears how many were answered after each batch.
 
     Raises PaperError for questions of several kinds or data sets, and where the letters are no
     single tokens.
@@ -69,7 +69,7 @@ def answer_locally(
         max_new_tokens=OPEN_ANSWER_TOKENS if kind is Kind.OPEN else 1,
     )
     prompts = list(dict.fromkeys(question.prompt for question in questions))
-    said = dict(zip(prompts, answerer.answer(prompts, progress=told), strict=True))
+    said = dict(zip(prompts, answerer.answer(prompts, progress=report), strict=True))
     size = float(loaded.network.num_parameters()) if parameters is None else parameters
     return _gathered(loaded.model, size, questions, [said[question.prompt] for question in questions], answerer)
 

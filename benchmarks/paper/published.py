@@ -23,7 +23,7 @@ class Setting:
     """One row of the paper's table."""
 
     key: str
-    told: str
+    title: str
     data_set: str
     chain: tuple[str, ...]  # catalogue names, cheapest first; one name = that model alone
     p_t: float = P_T_THRESHOLD
@@ -39,28 +39,28 @@ GPT_4O = "gpt-4o"
 SETTINGS: tuple[Setting, ...] = (
     Setting(
         key="llama_70b",
-        told="MMLU, Llama-3.3-70B alone",
+        title="MMLU, Llama-3.3-70B alone",
         data_set="mmlu",
         chain=(LLAMA_70B,),
         figures={"accuracy": 0.8357},
     ),
     Setting(
         key="llama_8b_70b",
-        told="MMLU, 8B → 70B",
+        title="MMLU, 8B → 70B",
         data_set="mmlu",
         chain=(LLAMA_8B, LLAMA_70B),
         figures={"accuracy": 0.8322, "mcnemar_p": 0.40, "savings": 0.3646},
     ),
     Setting(
         key="llama_3b_8b_70b",
-        told="MMLU, 3B → 8B → 70B",
+        title="MMLU, 3B → 8B → 70B",
         data_set="mmlu",
         chain=(LLAMA_3B, LLAMA_8B, LLAMA_70B),
         figures={"accuracy": 0.8154, "savings": 0.4448},
     ),
     Setting(
         key="llama_8b_70b_without_p_ik",
-        told="MMLU, 8B → 70B without P(IK)",
+        title="MMLU, 8B → 70B without P(IK)",
         data_set="mmlu",
         chain=(LLAMA_8B, LLAMA_70B),
         p_ik=None,
@@ -68,7 +68,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         key="llama_8b_70b_p_t_95",
-        told="MMLU, 8B → 70B, P(T) ≥ .95",
+        title="MMLU, 8B → 70B, P(T) ≥ .95",
         data_set="mmlu",
         chain=(LLAMA_8B, LLAMA_70B),
         p_t=0.95,
@@ -76,7 +76,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         key="llama_8b_70b_p_t_50",
-        told="MMLU, 8B → 70B, P(T) ≥ .50",
+        title="MMLU, 8B → 70B, P(T) ≥ .50",
         data_set="mmlu",
         chain=(LLAMA_8B, LLAMA_70B),
         p_t=0.50,
@@ -84,7 +84,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         key="llama_8b_70b_p_t_50_without_p_ik",
-        told="MMLU, 8B → 70B, P(T) ≥ .50 without P(IK)",
+        title="MMLU, 8B → 70B, P(T) ≥ .50 without P(IK)",
         data_set="mmlu",
         chain=(LLAMA_8B, LLAMA_70B),
         p_t=0.50,
@@ -93,28 +93,28 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         key="qwen_32b",
-        told="MMLU, Qwen3-32B alone",
+        title="MMLU, Qwen3-32B alone",
         data_set="mmlu",
         chain=(QWEN_32B,),
         figures={"accuracy": 0.7951},
     ),
     Setting(
         key="qwen_8b_32b",
-        told="MMLU, Qwen3-8B → 32B",
+        title="MMLU, Qwen3-8B → 32B",
         data_set="mmlu",
         chain=(QWEN_8B, QWEN_32B),
         figures={"accuracy": 0.8000, "savings": 0.3318},
     ),
     Setting(
         key="gpt_4o",
-        told="MMLU, GPT-4o alone",
+        title="MMLU, GPT-4o alone",
         data_set="mmlu",
         chain=(GPT_4O,),
         figures={"accuracy": 0.8643, "last_tokens_out": 36.2},
     ),
     Setting(
         key="llama_70b_gpt_4o",
-        told="MMLU, 70B → GPT-4o",
+        title="MMLU, 70B → GPT-4o",
         data_set="mmlu",
         chain=(LLAMA_70B, GPT_4O),
         p_ik=None,
@@ -122,21 +122,21 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         key="popqa_70b",
-        told="PopQA, Llama-3.3-70B alone",
+        title="PopQA, Llama-3.3-70B alone",
         data_set="popqa",
         chain=(LLAMA_70B,),
         figures={"accuracy": 0.6585, "hallucination": 0.3208},
     ),
     Setting(
         key="popqa_8b_70b",
-        told="PopQA, 8B → 70B",
+        title="PopQA, 8B → 70B",
         data_set="popqa",
         chain=(LLAMA_8B, LLAMA_70B),
         figures={"accuracy": 0.6459, "hallucination": 0.3422, "savings": 0.0711},
     ),
     Setting(
         key="gpqa_8b_70b",
-        told="GPQA, 8B → 70B, probe taught on MMLU",
+        title="GPQA, 8B → 70B, probe taught on MMLU",
         data_set="gpqa",
         chain=(LLAMA_8B, LLAMA_70B),
         taught_on="mmlu",
@@ -144,14 +144,14 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         key="p_ik_3b",
-        told="P(IK) of Llama-3.2-3B",
+        title="P(IK) of Llama-3.2-3B",
         data_set="mmlu",
         chain=(LLAMA_3B, LLAMA_70B),
         figures={"macro_f1_p_ik": 0.6276},
     ),
     Setting(
         key="p_ik_8b",
-        told="P(IK) of Llama-3.1-8B",
+        title="P(IK) of Llama-3.1-8B",
         data_set="mmlu",
         chain=(LLAMA_8B, LLAMA_70B),
         figures={"macro_f1_p_ik": 0.6921},

@@ -60,8 +60,8 @@ def choice_question(data_set: str, slice: str, text: str, options: Sequence[str]
 
 def open_question(data_set: str, slice: str, text: str, accepted: Sequence[str]) -> Question:
     """A question that is answered in words."""
-    told = "Answer in as few words as you can. If you do not know, say: I don't know."
-    prompt = f"{told}\n\nQuestion: {text.strip()}\nAnswer:"
+    instruction = "Answer in as few words as you can. If you do not know, say: I don't know."
+    prompt = f"{instruction}\n\nQuestion: {text.strip()}\nAnswer:"
     return Question(
         id=_id(data_set, prompt),
         data_set=data_set,

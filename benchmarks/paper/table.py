@@ -67,23 +67,23 @@ def write_into(path: Path, figures: Mapping[str, Value]) -> None:
 
 def _row(figures: Mapping[str, Value], setting: Setting) -> str:
     names = list(setting.figures)
-    told = [name for name in names if name != "accuracy_drop"]
+    shown = [name for name in names if name != "accuracy_drop"]
     if len(setting.chain) > 1 and "macro_f1_p_ik" not in names:
-        told = [
+        shown = [
             "accuracy",
             "accuracy_last",
             "mcnemar_p",
-            *(name for name in told if name not in ("accuracy", "mcnemar_p")),
+            *(name for name in shown if name not in ("accuracy", "mcnemar_p")),
         ]
-        told += [] if "savings" in told else ["savings"]
-        told += ["gflops", "gflops_last", "retained_share"]
+        shown += [] if "savings" in shown else ["savings"]
+        shown += ["gflops", "gflops_last", "retained_share"]
     probes_only = "macro_f1_p_ik" in names
     keys = [f"{key}{way}" for key in STANDS_IN.get(setting.key, ()) for way in ("", "" if probes_only else TUNED)]
-    told += ["macro_f1_tuned"] if probes_only else []
-    stands = [(key, _cell(figures, f"{setting.key}.{key}", told)) for key in dict.fromkeys(keys)]
+    shown += ["macro_f1_tuned"] if probes_only else []
+    stands = [(key, _cell(figures, f"{setting.key}.{key}", shown)) for key in dict.fromkeys(keys)]
     stand_ins = "<br>".join(f"{key.replace(TUNED, ', tuned')}: {cell}" for key, cell in stands if cell) or "–"
     published = _cell(figures, f"{setting.key}.paper", names)
-    return f"| {setting.told} | {published} | {_cell(figures, f'{setting.key}.same', told) or '–'} | {stand_ins} |"
+    return f"| {setting.title} | {published} | {_cell(figures, f'{setting.key}.same', shown) or '–'} | {stand_ins} |"
 
 
 def _cell(figures: Mapping[str, Value], head: str, names: Sequence[str]) -> str:

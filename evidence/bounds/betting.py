@@ -175,8 +175,8 @@ def _checked_bound(x: FloatArray, bound: float) -> float:
 
 def _with_seen(ids: Sequence[str]) -> list[tuple[str, bool]]:
     seen: set[str] = set()
-    told: list[tuple[str, bool]] = []
+    marked: list[tuple[str, bool]] = []
     for name in ids:
-        told.append((name, name in seen))
+        marked.append((name, name in seen))
         seen.add(name)
-    return told
+    return marked

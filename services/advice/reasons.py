@@ -85,7 +85,9 @@ def cases_of(
     )
     first = [signal for signal in signals if signal.tier == 0]
     weak = Case(
-        name="the signals are weak", applies=_weak(first, shares), finding=", ".join(signal.told for signal in first)
+        name="the signals are weak",
+        applies=_weak(first, shares),
+        finding=", ".join(signal.sentence for signal in first),
     )
     return (prices, waits, weak)
 
@@ -143,9 +145,9 @@ def _shown(certificate: CertifiedThresholds) -> str:
 def _when_certified(cost: CostAdvice, prices: Case) -> tuple[Recommendation, str]:
     saved = cost.savings
     if saved.lower <= 0.0:
-        told = f"saves {saved.value:.1%}" if saved.value > 0 else f"costs {-saved.value:.1%} more"
+        effect = f"saves {saved.value:.1%}" if saved.value > 0 else f"costs {-saved.value:.1%} more"
         return Recommendation.DO_NOT, (
-            f"within the promised accuracy a cascade {told} {cost.unit} "
+            f"within the promised accuracy a cascade {effect} {cost.unit} "
             f"(95 % interval {saved.lower:.1%} to {saved.upper:.1%}): {prices.finding}"
         )
     return Recommendation.CASCADE, (

@@ -38,7 +38,7 @@ class SignalWorth:
         return None if self.auroc is None else self.auroc.upper < WEAK_AUROC
 
     @property
-    def told(self) -> str:
+    def sentence(self) -> str:
         if self.distinct < 2:
             return f"{self.signal} is the same for every query"
         if self.auroc is None:

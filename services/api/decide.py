@@ -88,7 +88,7 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
         bundle=ruling.bundle,
         explore=ruling.explore,
         exploration_rate=ruling.exploration_rate,
-        note="; ".join(told for told in (unread, sidecar.fault, ruling.note) if told) or None,
+        note="; ".join(one for one in (unread, sidecar.fault, ruling.note) if one) or None,
     )
 
 
@@ -106,8 +106,8 @@ def _in_force(
     except RecordUnreadable as error:
         return None, (), str(error)
     if not 0 <= asked.tier < spec.last:
-        told = f"{spec.name} decides at tiers 0 to {spec.last - 1}; the last tier's answer is always kept"
-        raise RecordInvalid("tier", asked.tier, told)
+        cure = f"{spec.name} decides at tiers 0 to {spec.last - 1}; the last tier's answer is always kept"
+        raise RecordInvalid("tier", asked.tier, cure)
     models = tuple(tier.named_model for tier in spec.tiers)
     return leased(held, context.settings, now), models, None
 
@@ -140,5 +140,5 @@ def _hidden(asked: DecideRequest) -> npt.NDArray[np.float16] | npt.NDArray[np.fl
         content = base64.b64decode(asked.hidden_base64, validate=True)
         return np.frombuffer(content, dtype="<f2")
     except (binascii.Error, ValueError):
-        told = f"{len(asked.hidden_base64)} characters"
-        raise RecordInvalid("hidden_base64", told, "base64 of little-endian float16 values is expected") from None
+        length = f"{len(asked.hidden_base64)} characters"
+        raise RecordInvalid("hidden_base64", length, "base64 of little-endian float16 values is expected") from None

@@ -100,8 +100,8 @@ def body_of(name: str, *, vectors: bool = False) -> dict[str, Any]:
     reference = {"$ref": f"#/components/schemas/{name}"}
     content: dict[str, Any] = {JSON_MEDIA_TYPE: {"schema": reference, "example": EXAMPLES[name]}}
     if vectors:
-        told = "A safetensors file: `vectors/<tier>` float16 [n, d]; `__metadata__.decisions` is the JSON list."
-        content[VECTORS_MEDIA_TYPE] = {"schema": {"type": "string", "format": "binary", "description": told}}
+        description = "A safetensors file: `vectors/<tier>` float16 [n, d]; `__metadata__.decisions` is the JSON list."
+        content[VECTORS_MEDIA_TYPE] = {"schema": {"type": "string", "format": "binary", "description": description}}
     return {"requestBody": {"required": True, "content": content}}
 
 

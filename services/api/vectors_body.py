@@ -82,6 +82,6 @@ def parse_vectors_body(body: bytes) -> tuple[list[Any], Vectors]:
         if not _TENSOR.fullmatch(name):
             raise ApiError(400, field=name, value="present", cure=f"name tensors {SHARED}/<tier> or {SHARED}")
         if tensor.dtype != np.float16 or tensor.ndim != 2 or 0 in tensor.shape:
-            told = f"{tensor.dtype} {list(tensor.shape)}"
-            raise ApiError(400, field=name, value=told, cure="float16 [n, d] is expected")
+            shape = f"{tensor.dtype} {list(tensor.shape)}"
+            raise ApiError(400, field=name, value=shape, cure="float16 [n, d] is expected")
     return few_rows(rows, "decisions"), Vectors(tensors=tensors)

@@ -97,7 +97,7 @@ def _lines(advice: "Advice") -> list[str]:
         f"retained      {advice.retained_share:.1%}; a coin may retain {shares.random:.1%}, a perfect signal "
         f"{shares.perfect:.1%}{worth}",
     ]
-    lines += [f"signal        tier {signal.tier}: {signal.told}" for signal in advice.signals]
+    lines += [f"signal        tier {signal.tier}: {signal.sentence}" for signal in advice.signals]
     lines += [line for cost in advice.costs for line in _cost_lines(cost)]
     if advice.latency is not None:
         wait = advice.latency

@@ -125,9 +125,9 @@ def _refuse_a_second_account(delta: float | None, attempt: int | None) -> None:
 
     given = [(name, value) for name, value in (("--delta", delta), ("--attempt", attempt)) if value is not None]
     if given:
-        told = " and ".join(f"{name} is {value:g}" for name, value in given)
+        values = " and ".join(f"{name} is {value:g}" for name, value in given)
         raise InputInvalid(
-            f"{told}, and --cascade counts the attempts and has the delta of its targets:"
+            f"{values}, and --cascade counts the attempts and has the delta of its targets:"
             f" leave out {' and '.join(name for name, _ in given)}"
         )
 

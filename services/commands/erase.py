@@ -66,8 +66,8 @@ def erase(
     )
     print_record(done, as_json=as_json)
     if not emptied:
-        told = "the database's log still holds what was erased, since somebody reads an older state: run it again"
-        typer.echo(told, err=True)
+        warning = "the database's log still holds what was erased, since somebody reads an older state: run it again"
+        typer.echo(warning, err=True)
         raise typer.Exit(1)
 
 

@@ -9,9 +9,9 @@ from services.audit.findings import CHECKS
 from services.audit.verify import Verification
 
 
-def explanation_lines(told: Explanation) -> list[str]:
+def explanation_lines(explained: Explanation) -> list[str]:
     """What was asked, what every tier showed, why it was kept or not, and what that rests on."""
-    return [*_head(told), *_attempts(told), *_grounds(told), *_proof(told)]
+    return [*_head(explained), *_attempts(explained), *_grounds(explained), *_proof(explained)]
 
 
 def verification_lines(verification: Verification) -> list[str]:
@@ -32,23 +32,23 @@ def verification_lines(verification: Verification) -> list[str]:
     return lines
 
 
-def _head(told: Explanation) -> Iterator[str]:
-    decision = told.decision
+def _head(explained: Explanation) -> Iterator[str]:
+    decision = explained.decision
     yield f"decision {decision.id} of cascade {decision.cascade}, {decision.occurred_at.isoformat(timespec='seconds')}"
     if decision.external_id is not None:
         yield f"  external id  {decision.external_id}"
     if decision.slice is not None:
         yield f"  slice        {decision.slice}"
-    if told.erased_at is not None:
-        yield f"  erased on request, {told.erased_at.isoformat(timespec='seconds')}"
-    yield f"  served by    tier {decision.served.tier} ({_name(told, decision.served.tier)})"
+    if explained.erased_at is not None:
+        yield f"  erased on request, {explained.erased_at.isoformat(timespec='seconds')}"
+    yield f"  served by    tier {decision.served.tier} ({_name(explained, decision.served.tier)})"
 
 
-def _attempts(told: Explanation) -> Iterator[str]:
-    for attempt in told.decision.attempts:
+def _attempts(explained: Explanation) -> Iterator[str]:
+    for attempt in explained.decision.attempts:
         yield ""
-        yield f"tier {attempt.tier} ({_name(told, attempt.tier)}): {attempt.role}{_cost(attempt)}"
-        for found in told.undeclared:
+        yield f"tier {attempt.tier} ({_name(explained, attempt.tier)}): {attempt.role}{_cost(attempt)}"
+        for found in explained.undeclared:
             if found.tier == attempt.tier:
                 yield f"  model        {found.model}; {found.declared} is declared, so nothing is learned from it"
         if attempt.note is not None:
@@ -68,17 +68,17 @@ def _attempts(told: Explanation) -> Iterator[str]:
             yield "  a signal was missing: the certified fallback policy decided"
 
 
-def _grounds(told: Explanation) -> Iterator[str]:
+def _grounds(explained: Explanation) -> Iterator[str]:
     yield ""
-    if told.policy is None:
+    if explained.policy is None:
         yield "no bundle was in force: everything escalates"
     else:
-        yield f"bundle {told.decision.bundle}"
-        yield f"  policy       {told.policy.kind}: {_thresholds(told.policy)}"
-        if told.training_window is not None:
-            start, end = told.training_window.start, told.training_window.end
+        yield f"bundle {explained.decision.bundle}"
+        yield f"  policy       {explained.policy.kind}: {_thresholds(explained.policy)}"
+        if explained.training_window is not None:
+            start, end = explained.training_window.start, explained.training_window.end
             yield f"  trained on   {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
-        certificate = told.certificate
+        certificate = explained.certificate
         if certificate is not None:
             yield (
                 f"  certificate  {certificate.status}: {certificate.target} {certificate.target_value}, "
@@ -87,23 +87,23 @@ def _grounds(told: Explanation) -> Iterator[str]:
             )
             if certificate.label_basis is not None:
                 yield f"  rests on     {_resting(certificate.label_basis)}"
-    for label in told.labels:
+    for label in explained.labels:
         yield (
             f"label of tier {label.tier}: {label.correct:g} from {label.source}, "
             f"{label.labelled_at.isoformat(timespec='seconds')}"
         )
-    for known in told.graders:
+    for known in explained.graders:
         yield f"  by {known.grader}, {_how_good(known)}"
 
 
 def _resting(basis: LabelBasis) -> str:
     counted = ", ".join(f"{count} {source}" for source, count in basis.labels.items()) or "no"
-    told = f"{counted} labels"
+    text = f"{counted} labels"
     if basis.rows_forecast:
-        told += f", and corrected forecasts on {basis.rows_forecast} rows"
+        text += f", and corrected forecasts on {basis.rows_forecast} rows"
     if basis.agreement_with:
-        told += f"; trusted though they err: {', '.join(basis.agreement_with)}, so it is about agreement with them"
-    return told
+        text += f"; trusted though they err: {', '.join(basis.agreement_with)}, so it is about agreement with them"
+    return text
 
 
 def _how_good(known: KnownGrader) -> str:
@@ -116,14 +116,14 @@ def _how_good(known: KnownGrader) -> str:
     )
 
 
-def _proof(told: Explanation) -> Iterator[str]:
+def _proof(explained: Explanation) -> Iterator[str]:
     yield ""
-    replay = told.replay
+    replay = explained.replay
     how = "the same" if replay.matches else "DIFFERENTLY"
     yield f"replay: {replay.attempts} verdicts from signals, {replay.vectors} from vectors too, came out {how}"
     for mismatch in replay.mismatches:
         yield f"  tier {mismatch.tier} {mismatch.what}: stored {mismatch.stored}, replayed {mismatch.replayed}"
-    for place in told.ledger:
+    for place in explained.ledger:
         if place.batch is None:
             yield f"ledger: {place.kind} leaf {place.hash[:16]}…, not sealed yet"
         else:
@@ -131,8 +131,8 @@ def _proof(told: Explanation) -> Iterator[str]:
             yield f"ledger: {place.kind} leaf {place.hash[:16]}… {proven} the root of batch {place.batch}"
 
 
-def _name(told: Explanation, tier: int) -> str:
-    return told.models[tier] if tier < len(told.models) else "unknown"
+def _name(explained: Explanation, tier: int) -> str:
+    return explained.models[tier] if tier < len(explained.models) else "unknown"
 
 
 def _cost(attempt: Attempt) -> str:

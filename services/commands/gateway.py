@@ -56,8 +56,8 @@ def gateway(
     with listening(host, port, host_name="--host", port_name="--port") as bound:
         spec = declared_cascade(url, cascade, settings.token)
         backends = tier_backends(spec, keys=keys, fingerprints=said, states_folder=states_folder)
-        told = f"cascade {cascade} is model {cascade!r} at http://{host}:{port}/v1"
-        run_gateway(settings, url, spec, backends, bound, serves=lambda: typer.echo(told, err=True))
+        greeting = f"cascade {cascade} is model {cascade!r} at http://{host}:{port}/v1"
+        run_gateway(settings, url, spec, backends, bound, serves=lambda: typer.echo(greeting, err=True))
 
 
 def _require_key(host: str, key: str | None) -> None:

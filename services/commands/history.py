@@ -56,7 +56,7 @@ def import_history(
     if hidden is not None and fingerprint is not None:
         vectors = hidden_source(hidden, fingerprint, table, settings.shards_url, settings.shard_bytes)
     rows = recorded_decisions(table, cascade, span=span, source=source)
-    with database(settings) as engine, counting("importing", table.queries) as told:
+    with database(settings) as engine, counting("importing", table.queries) as report:
         with reading(engine) as session:
             spec = cascades.cascade(session, cascade)
         require_tiers(table, spec)
@@ -68,7 +68,7 @@ def import_history(
             key=SecretKey(hash_key(settings)),
             now=SystemClock().now(),
             hidden=vectors,
-            told=told,
+            report=report,
         )
     done = replace(done, rows_read=table.rows_read, lines_in_file=table.lines_in_file)
     print_record(done, as_json=as_json)

@@ -83,8 +83,8 @@ def estimate(
         rates = {
             name: _with_interval(getattr(found.judge, name)) for name in ("wrong_called_right", "right_called_wrong")
         }
-        told = {**rates, "compared": found.judge.compared}
-        print_rows("judge", [told], as_json=False, columns=tuple(told))
+        row = {**rates, "compared": found.judge.compared}
+        print_rows("judge", [row], as_json=False, columns=tuple(row))
 
 
 def _with_interval(share: "Proportion | None") -> str | None:

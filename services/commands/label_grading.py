@@ -63,6 +63,6 @@ def grade(
     with database(settings) as engine:
         done = run_grading(engine, settings, cascade, window, by, now=now, tier=tier, label_propensity=label_propensity)
     if done.without_answer:
-        told = f"{done.without_answer} of {done.candidates} answers are not stored, as in imported history"
-        typer.echo(f"{told}: nobody can grade them", err=True)
+        missing = f"{done.without_answer} of {done.candidates} answers are not stored, as in imported history"
+        typer.echo(f"{missing}: nobody can grade them", err=True)
     print_record(done, as_json=as_json)

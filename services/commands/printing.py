@@ -63,9 +63,9 @@ def tell_lines(file: Path, rows: int, lines: int | None) -> None:
     """Says, beside the output, how many lines of a file are no row of their own."""
     from store.files import told_of_lines
 
-    told = told_of_lines(file, rows, lines)
-    if told is not None:
-        typer.echo(told, err=True)
+    warning = told_of_lines(file, rows, lines)
+    if warning is not None:
+        typer.echo(warning, err=True)
 
 
 def print_json(document: object) -> None:

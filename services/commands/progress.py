@@ -24,13 +24,13 @@ def playing(queries: int | None = None) -> "Iterator[Callable[[Progress], None]]
     with Bars(*columns, console=Console(stderr=True)) as bars:
         task = bars.add_task("starting", total=queries)
 
-        def told(progress: "Progress") -> None:
+        def report(progress: "Progress") -> None:
             bars.update(task, description=f"{progress.at:%d %b}", advance=progress.truth.queries)
             for outcome in progress.outcomes:
                 if outcome.job not in QUIET:
                     bars.console.print(f"{progress.at:%d %b %H:%M}  {outcome.job}: {outcome.outcome}")
 
-        yield told
+        yield report
 
 
 @contextmanager

@@ -56,11 +56,13 @@ def _greet(settings: "Settings", engine: "Engine") -> None:
             return
         fresh = create_token(session, "first-admin", TokenRole.ADMIN, SystemClock().now())
         if sys.stderr.isatty():
-            told = f"the first token, shown this once (role admin): {fresh}"
+            greeting = f"the first token, shown this once (role admin): {fresh}"
         else:  # a log is read by others than the administrator, and kept
             path = keep_secret(settings.data_dir / "first-admin.token", fresh)
-            told = f"the first token (role admin) is in {path}, for this user alone: sign in with it, then delete it"
-    typer.echo(told, err=True)
+            greeting = (
+                f"the first token (role admin) is in {path}, for this user alone: sign in with it, then delete it"
+            )
+    typer.echo(greeting, err=True)
 
 
 def keep_secret(path: "Path", secret: str) -> "Path":

@@ -58,8 +58,8 @@ def simulate(
         seed=seed,
     )
     setting = prepared(read_outcomes(outcomes, timezone=timezone, now=SystemClock().now()), wanted, read_settings())
-    with playing(len(setting.queries)) as told:
-        summary = play_table(setting, told)
+    with playing(len(setting.queries)) as report:
+        summary = play_table(setting, report)
     if as_json:
         print_record(summary, as_json=True)
     else:

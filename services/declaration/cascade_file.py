@@ -42,10 +42,10 @@ def read_cascade_file(path: str | Path, *, webhook_networks: Sequence[str] = ())
         text = Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        told = (
+        fault = (
             f"line {line} holds the byte {error.object[error.start]:#04x}, which is not UTF-8: save the file as UTF-8"
         )
-        raise CascadeFileInvalid(str(path), (told,)) from None
+        raise CascadeFileInvalid(str(path), (fault,)) from None
     except OSError as error:
         raise CascadeFileInvalid(str(path), (f"it cannot be read ({error.strerror}): check the path",)) from None
     return parse_cascade(text, name=str(path), webhook_networks=webhook_networks)
@@ -60,11 +60,11 @@ def parse_cascade(text: str, *, name: str = "cascade.toml", webhook_networks: Se
     except tomllib.TOMLDecodeError as error:
         raise CascadeFileInvalid(name, (f"it is not TOML: {error}",)) from None
     except RecursionError:
-        told = "it nests too deeply to be read: lists and tables of a cascade nest three deep"
-        raise CascadeFileInvalid(name, (told,)) from None
+        fault = "it nests too deeply to be read: lists and tables of a cascade nest three deep"
+        raise CascadeFileInvalid(name, (fault,)) from None
     except ValueError:  # Python's own limit, below which reading a number takes no time to speak of
-        told = "it holds a whole number of thousands of digits: whole numbers have at most 64 bits"
-        raise CascadeFileInvalid(name, (told,)) from None
+        fault = "it holds a whole number of thousands of digits: whole numbers have at most 64 bits"
+        raise CascadeFileInvalid(name, (fault,)) from None
     faults: list[str] = []
     spec = cast(
         CascadeSpec, _Reader(faults=faults, webhook_networks=webhook_networks).record(CascadeSpec, document, "")
@@ -161,7 +161,7 @@ class _Reader:
 
     def _made(self, kind: type, arguments: dict[str, object], path: str) -> object:
         fields = {field.name: field for field in dataclasses.fields(kind)}
-        told: set[str] = set()
+        reported: set[str] = set()
         while True:
             try:
                 record = kind(**arguments)
@@ -169,17 +169,17 @@ class _Reader:
             except RecordInvalid as error:
                 self._bad(_join(path, error.field), error.value, error.cure)
                 name = error.field.partition(".")[0]
-                if name in told:
+                if name in reported:
                     return _stand_in_record(kind, path)
-                told.add(name)
+                reported.add(name)
                 arguments[name] = _stand_in(kind, fields[name], path)
         for name, value, cure in further_faults(record, self.webhook_networks):
             self._bad(_join(path, name), value, cure)
         return record
 
     def _bad(self, path: str, value: object, cure: str) -> object:
-        told = "missing" if value is None else _tell_safely(path, value)
-        self.faults.append(f"{path or 'the file'} is {told}: {cure}")
+        shown = "missing" if value is None else _tell_safely(path, value)
+        self.faults.append(f"{path or 'the file'} is {shown}: {cure}")
         return BAD
 
 

@@ -94,16 +94,16 @@ async def post_chat(request: Request) -> Response:
     asked = read_chat_request(document, serving.cascade.name)
     work = serving.cascade.answer_async(asked.messages, slice=asked.slice, external_id=asked.external_id)
     answer = await while_present(request, work)
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "cascade": serving.cascade.name,
         "tiers": tuple(tier.name for tier in serving.spec.tiers),
         "model": serving.backends[answer.tier].model,
     }
     headers = headers_of(answer)
     if asked.stream:
-        events = completion_chunks(answer, **told, with_usage=asked.usage_in_stream)
+        events = completion_chunks(answer, **fields, with_usage=asked.usage_in_stream)
         return StreamingResponse(events, media_type="text/event-stream", headers=headers)
-    return _json(completion(answer, **told), headers=headers)
+    return _json(completion(answer, **fields), headers=headers)
 
 
 async def get_models(request: Request) -> Response:
@@ -191,8 +191,10 @@ async def _no_such_address(request: Request, error: Any) -> Response:
     known = "POST /v1/chat/completions, GET /v1/models, GET /v1/models/{id} and GET /healthz"
     field, value = ("method", request.method) if error.status_code == 405 else ("path", request.url.path)
     cures = {404: f"no such address here; there are {known}", 405: f"no such method at this address; there are {known}"}
-    told = ApiError(error.status_code, field=field, value=value, cure=cures.get(error.status_code, str(error.detail)))
-    return _error(told.status, str(told), "invalid_request_error", field, error.headers)
+    refusal = ApiError(
+        error.status_code, field=field, value=value, cure=cures.get(error.status_code, str(error.detail))
+    )
+    return _error(refusal.status, str(refusal), "invalid_request_error", field, error.headers)
 
 
 async def _no_answer(_: Request, error: Any) -> Response:

@@ -74,7 +74,7 @@ def completion(answer: Answer, *, cascade: str, tiers: tuple[str, ...], model: s
     document = _head(answer, "chat.completion", model)
     document["choices"] = [{"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(answer)}]
     usage = _usage(answer)
-    return document | ({} if usage is None else {"usage": usage}) | {"knowgate": _told(answer, cascade, tiers)}
+    return document | ({} if usage is None else {"usage": usage}) | {"knowgate": _account(answer, cascade, tiers)}
 
 
 def completion_chunks(
@@ -87,8 +87,8 @@ def completion_chunks(
     delta = {"role": "assistant"} | _said(answer)
     if "tool_calls" in delta:
         delta["tool_calls"] = [{"index": at} | call for at, call in enumerate(delta["tool_calls"])]
-    told = {"knowgate": _told(answer, cascade, tiers)}
-    parts = [head | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} | told]
+    account = {"knowgate": _account(answer, cascade, tiers)}
+    parts = [head | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} | account]
     parts.append(head | {"choices": [{"index": 0, "delta": {}, "finish_reason": _finish_reason(answer)}]})
     if with_usage:
         parts.append(head | {"choices": [], "usage": _usage(answer)})
@@ -141,7 +141,7 @@ def _usage(answer: Answer) -> dict[str, int] | None:
     return {"prompt_tokens": tokens_in, "completion_tokens": tokens_out, "total_tokens": tokens_in + tokens_out}
 
 
-def _told(answer: Answer, cascade: str, tiers: tuple[str, ...]) -> dict[str, Any]:
+def _account(answer: Answer, cascade: str, tiers: tuple[str, ...]) -> dict[str, Any]:
     last = answer.rulings[-1]
     return {
         "cascade": cascade,

@@ -56,12 +56,12 @@ def ended_by_signals() -> Iterator[None]:
     whoever handled them before. The default handler would end the process there, with decisions
     that were answered and are not spooled.
     """
-    told = False
+    asked = False
 
     def leave(_: int, __: FrameType | None) -> None:
-        nonlocal told
-        if not told:
-            told = True
+        nonlocal asked
+        if not asked:
+            asked = True
             raise SystemExit(0)
 
     if threading.current_thread() is not threading.main_thread():  # no other thread may handle signals

@@ -71,8 +71,8 @@ def read_hidden_states(path: Path, table: OutcomeTable) -> HiddenStates:
     if hidden.ndim != 2 or not np.issubdtype(hidden.dtype, np.floating):
         raise TableInvalid(f"{path}: hidden is {hidden.dtype} {list(hidden.shape)}; floating point [n, d] is expected")
     if not len(hidden) == len(queries) == len(tiers):
-        told = f"{len(hidden)} vectors, {len(queries)} query ids, {len(tiers)} tiers"
-        raise TableInvalid(f"{path} holds {told}; give one of each per row")
+        counts = f"{len(hidden)} vectors, {len(queries)} query ids, {len(tiers)} tiers"
+        raise TableInvalid(f"{path} holds {counts}; give one of each per row")
     with np.errstate(over="ignore"):
         vectors = hidden.astype(np.float16)
     bad = ~np.isfinite(vectors).all(axis=1)

@@ -54,9 +54,9 @@ def import_outcomes(
     key: SecretKey,
     now: datetime,
     hidden: HiddenSource | None = None,
-    told: Callable[[int], None] = lambda _: None,
+    report: Callable[[int], None] = lambda _: None,
 ) -> Imported:
-    """Stores the rows as history of `cascade`; `told` hears after each batch how many queries it
+    """Stores the rows as history of `cascade`; `report` hears after each batch how many queries it
     held.
 
     Raises CascadeUnknown, and TableInvalid for a row that the store refuses.
@@ -67,7 +67,7 @@ def import_outcomes(
     for batch in _batches(rows):
         with transaction(engine) as session:
             done = _add(done, _import_batch(session, batch, spec, key, now, hidden))
-        told(len(batch))
+        report(len(batch))
     return done
 
 

@@ -58,8 +58,8 @@ async def read_limited(
                 parts.append(part)
                 patience.reschedule(started + first_word_s + size / SLOWEST)
     except TimeoutError:
-        told = f"send at least {SLOWEST} bytes a second, or smaller batches"
-        raise ApiError(408, field="body", value=f"{size} bytes so far", cure=told) from None
+        cure = f"send at least {SLOWEST} bytes a second, or smaller batches"
+        raise ApiError(408, field="body", value=f"{size} bytes so far", cure=cure) from None
     body = b"".join(parts)
     said = request.headers.get(CONTENT_DIGEST)
     if is_as_sent(said, body) is False:

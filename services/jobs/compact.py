@@ -51,14 +51,14 @@ class CompactJob:
         done = keep_up(context.engine, context.settings, now=now, guard=guard)
         for why in done.compacted.damaged:
             log.error("a shard is left as it is: %s", why)
-        told = [
+        parts = [
             f"forgot {done.forgotten} vectors",
             f"merged {done.compacted.merged} shards into {done.compacted.written}",
             f"removed {done.swept.superseded + done.swept.orphans + done.swept.unfinished} files",
         ]
         if done.compacted.damaged:
-            told.append(f"{len(done.compacted.damaged)} damaged: `knowgate vectors verify` names them")
-        outcome = ", ".join(told)
+            parts.append(f"{len(done.compacted.damaged)} damaged: `knowgate vectors verify` names them")
+        outcome = ", ".join(parts)
         with transaction(context.engine) as session:
             job_runs.fence(session, claim)
             job_runs.finish(session, claim, outcome, now=now)

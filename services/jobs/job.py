@@ -228,8 +228,8 @@ def kept_alive(context: JobContext, claim: Claim) -> Iterator[None]:
     def beat() -> None:
         while not done.wait(every):
             if time.monotonic() >= ends_at:
-                told = "%s of %s has run for %s (KNOWGATE_JOB_LIMIT): it is left to another scheduler"
-                log.error(told, claim.job, claim.cascade, format_duration(limit))
+                message = "%s of %s has run for %s (KNOWGATE_JOB_LIMIT): it is left to another scheduler"
+                log.error(message, claim.job, claim.cascade, format_duration(limit))
                 return
             try:
                 with transaction(context.engine) as session:

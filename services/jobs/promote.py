@@ -109,8 +109,10 @@ def check_bundle(context: JobContext, bundle_id: str, *, by: str | None = None) 
         record = bundles.bundle(session, bundle_id)
         held = rollout.in_force(session, record.cascade, context.settings, now=now)
         if record.status is not BundleStatus.CERTIFIED and record.id not in _ids_refused(session, record.cascade):
-            told = "only a certified one that nobody judged is judged"
-            raise Refused(f"bundle {bundle_id[:12]} is {record.status}: {told}; `--reason` puts it in force unjudged")
+            condition = "only a certified one that nobody judged is judged"
+            raise Refused(
+                f"bundle {bundle_id[:12]} is {record.status}: {condition}; `--reason` puts it in force unjudged"
+            )
         ring, stop = last_ring(session, record.cascade), stop_in_force(session, held)
         if look is not None and (ring is None or look.rang_at != ring.rang_at):
             look = None  # it rang again meanwhile
@@ -250,7 +252,7 @@ def _said(
             continue
         if began is not None and earlier.decided_at < began:
             return False
-        told = json.loads(earlier.check)
+        said = json.loads(earlier.check)
         look = None if check.since is None else codec.encode(check.since)
-        return bool(told.get("ground") == check.ground.value and told.get("since") == look)
+        return bool(said.get("ground") == check.ground.value and said.get("since") == look)
     return False

@@ -59,9 +59,9 @@ def exact_match(path: Path, *, id_column: str, answer_column: str, privacy: Priv
             raise TableInvalid(
                 f"{path.name} has no column {name}; it has {held}: name it with --id-column or --answer-column"
             )
-    told = told_of_lines(path, columns.rows, columns.source.lines)
-    if told is not None:
-        log.warning(told)
+    warning = told_of_lines(path, columns.rows, columns.source.lines)
+    if warning is not None:
+        log.warning(warning)
     found: dict[str, set[str]] = {}
     for row, (name, answer) in enumerate(zip(columns.texts(id_column), columns.texts(answer_column), strict=True)):
         if name is None or answer is None:

@@ -23,7 +23,7 @@ from services.outcome_tables.table_files import read_columns
 from services.outcome_tables.times import Zone
 from store.files import Wanted
 from store.rejections import LEAST_CHANCE
-from store.statements import contradict, told
+from store.statements import contradict, in_words
 
 FIELDS = ("decision_id", "external_id", "tier", "source", "correct", "labelled_at", "label_propensity", "grader")
 MAY_BE_LEFT_OUT = ("decision_id", "external_id", "tier", "source", "labelled_at", "label_propensity", "grader")
@@ -116,7 +116,7 @@ def _refuse_contradictions(columns: Columns, labels: Sequence[Label]) -> None:
         of_one = (label.decision_id, label.external_id, label.tier, label.source, label.labelled_at)
         first = said.setdefault(of_one, row)
         if contradict(labels[first], label):
-            before, after = (told(one.correct, one.label_propensity, one.grader) for one in (labels[first], label))
+            before, after = (in_words(one.correct, one.label_propensity, one.grader) for one in (labels[first], label))
             one, other = columns.place(first), columns.place(row)
             raise TableInvalid(
                 f"{columns.file}: {one} and {other} contradict each other: both are the {label.source.value} label of"

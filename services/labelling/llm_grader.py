@@ -93,8 +93,8 @@ class LlmGrader:
             if response.is_success:
                 return response
             if not left or (response.status_code < 500 and response.status_code != 429):
-                told = response.text[:200]
-                raise GraderFailed(f"{address} answered {response.status_code}: {told}; check --model and the API key")
+                reply = response.text[:200]
+                raise GraderFailed(f"{address} answered {response.status_code}: {reply}; check --model and the API key")
         raise AssertionError("the last try returns or raises")
 
 

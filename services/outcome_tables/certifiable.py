@@ -82,9 +82,9 @@ def _refuse_one_class(table: OutcomeTable, tier: int) -> None:
     if known.size == 0:
         raise TableInvalid(f"correct is empty for tier {tier}: label its answers")
     if known.min() == known.max() and known[0] in (0.0, 1.0):
-        told = "right" if known[0] == 1.0 else "wrong"
+        verdict = "right" if known[0] == 1.0 else "wrong"
         raise TableInvalid(
-            f"all {known.size} labelled answers of tier {tier} are {told}: one class tells nothing of thresholds;"
+            f"all {known.size} labelled answers of tier {tier} are {verdict}: one class tells nothing of thresholds;"
             " check the grader, or give more labels"
         )
 
@@ -107,9 +107,9 @@ def _refuse_mixed_models(table: OutcomeTable) -> None:
     for tier in range(table.tiers):
         held = Counter(table.model[table.ran[:, tier], tier])
         if len(held) > 1:
-            told = ", ".join(f"{name} on {rows} queries" for name, rows in held.most_common(4))
+            counts = ", ".join(f"{name} on {rows} queries" for name, rows in held.most_common(4))
             raise TableInvalid(
-                f"model of tier {tier} is not one: {told}; a certificate speaks of one model per tier, so certify"
+                f"model of tier {tier} is not one: {counts}; a certificate speaks of one model per tier, so certify"
                 " each model's queries alone, or give one name if it is one model"
             )
 

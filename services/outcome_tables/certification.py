@@ -153,12 +153,12 @@ def _basis(
     trusted: Collection[LabelSource],
     left_out: str | None,
 ) -> LabelBasis:
-    known, told = np.isfinite(table.correct[tested]), table.label_source[tested]
-    named = Counter("gold" if source is None else str(source) for source in told[known])
+    known, sources = np.isfinite(table.correct[tested]), table.label_source[tested]
+    named = Counter("gold" if source is None else str(source) for source in sources[known])
     foreseen = np.isfinite(table.forecast[tested])
     judged = Counter(
         str(source) if source is not None and not is_known else "judge"
-        for source, is_known in zip(told[foreseen], known[foreseen], strict=True)
+        for source, is_known in zip(sources[foreseen], known[foreseen], strict=True)
     )
     return LabelBasis(
         trusted=tuple(source for source in LabelSource if source in trusted),

@@ -33,7 +33,7 @@ def refuse_contradictions(table: OutcomeTable) -> None:
 
 
 def _refuse_no_coin(
-    name: str, told: str, tier: int, propensity: FloatArray, asked: BoolArray, happened: BoolArray
+    name: str, happens: str, tier: int, propensity: FloatArray, asked: BoolArray, happened: BoolArray
 ) -> None:
     chances = propensity[asked, tier]
     if chances.size < FEWEST or not happened[asked, tier].all() or not np.isfinite(chances).all():
@@ -42,7 +42,7 @@ def _refuse_no_coin(
     if chance < INCREDIBLE:
         raise TableInvalid(
             f"{name} of tier {tier} is {chances.min():g} at the least, yet every one of its {chances.size} queries"
-            f" {told} (chance 1e{chance / math.log(10):.0f}): leave the column out if there was no coin, else"
+            f" {happens} (chance 1e{chance / math.log(10):.0f}): leave the column out if there was no coin, else"
             " add the rows that it fell against"
         )
 

@@ -24,7 +24,7 @@ class Point:
 
     x: float
     y: float
-    told: str  # what a pointer that rests on it reads
+    tooltip: str  # what a pointer that rests on it reads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +164,7 @@ def _series(name: str, tone: int, rows: Sequence[FigureRow], x: _Scale, y: _Scal
         faint=tuple(_path(part, x, y) for part in stretches if not part[-1].mature),
         band=tuple(path for part in stretches if (path := _band(part, x, y))),
         points=tuple(
-            Point(x=x(row.window.end.timestamp()), y=y(row.value), told=_told(row))
+            Point(x=x(row.window.end.timestamp()), y=y(row.value), tooltip=_tooltip(row))
             for row in rows
             if row.value is not None
         ),
@@ -202,12 +202,12 @@ def _band(rows: Sequence[FigureRow], x: _Scale, y: _Scale) -> str:
     return "M" + "L".join(up + down) + "Z"
 
 
-def _told(row: FigureRow) -> str:
-    told = f"{row.name.replace('_', ' ')} {tell(row.name, row.value or 0.0)}"
+def _tooltip(row: FigureRow) -> str:
+    text = f"{row.name.replace('_', ' ')} {tell(row.name, row.value or 0.0)}"
     if row.low is not None and row.high is not None:
-        told += f" ({tell(row.name, row.low)} to {tell(row.name, row.high)})"
+        text += f" ({tell(row.name, row.low)} to {tell(row.name, row.high)})"
     state = "mature" if row.mature else "not mature yet"
-    return f"{told}, n = {row.n}, {row.window.start:%d %b %H:%M} to {row.window.end:%d %b %H:%M} UTC, {state}"
+    return f"{text}, n = {row.n}, {row.window.start:%d %b %H:%M} to {row.window.end:%d %b %H:%M} UTC, {state}"
 
 
 def _x_ticks(x: _Scale) -> tuple[Tick, ...]:

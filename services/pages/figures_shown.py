@@ -63,8 +63,8 @@ class Shown:
 def title_of(name: str) -> str:
     """What a figure is called."""
     base, _, reason = name.partition(".")
-    told = NAMES.get(base, base.replace("_", " ").capitalize())
-    return f"{told} by {reason.replace('_', ' ')}" if reason else told
+    title = NAMES.get(base, base.replace("_", " ").capitalize())
+    return f"{title} by {reason.replace('_', ' ')}" if reason else title
 
 
 def newest(rows: Sequence[FigureRow], name: str) -> FigureRow | None:

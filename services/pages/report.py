@@ -28,7 +28,7 @@ class Event:
 
     at: datetime
     what: str  # a word: trained, promoted, alert …
-    told: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

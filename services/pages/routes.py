@@ -143,8 +143,8 @@ def _page(
     return HTMLResponse(html, status_code=status, headers=HEADERS)
 
 
-def _problem(request: Request, context: Context, told: str) -> HTMLResponse:
-    return _page(request, context, "problem.html", status=404, title="Not found", told=told)
+def _problem(request: Request, context: Context, message: str) -> HTMLResponse:
+    return _page(request, context, "problem.html", status=404, title="Not found", message=message)
 
 
 def _uuid(text: str) -> UUID | None:

@@ -43,8 +43,8 @@ def bundle_bytes(session: Session, named: str) -> tuple[str | None, bytes]:
             raise InputInvalid(f"{path} cannot be read: {error.strerror}; check the path") from None
     found = [record.id for record in all_bundles(session) if record.id.startswith(named)]
     if len(found) != 1:
-        told = "no bundle has" if not found else f"{len(found)} bundles have"
-        raise InputInvalid(f"{told} an id that starts with {named!r}; `knowgate bundle show` lists all")
+        matching = "no bundle has" if not found else f"{len(found)} bundles have"
+        raise InputInvalid(f"{matching} an id that starts with {named!r}; `knowgate bundle show` lists all")
     return found[0], bundles.bundle_content(session, found[0])
 
 

@@ -135,8 +135,8 @@ def _ground(challenger: BundleDocument, champion: str | None, stopped: bool) -> 
     if champion is None or stopped:
         return Ground.FIT, "certified, and what is in force keeps nothing"
     if comparison is None or comparison.champion != champion:
-        told = f"it was not compared with champion {champion[:12]}, which came into force meanwhile"
-        return Ground.NOT_COMPARED, told
+        reason = f"it was not compared with champion {champion[:12]}, which came into force meanwhile"
+        return Ground.NOT_COMPARED, reason
     return _compare(comparison)
 
 
@@ -145,16 +145,16 @@ def _compare(comparison: ComparisonDocument) -> tuple[Ground, str]:
         f"{comparison.estimated_drop:+.4f} accuracy against the champion, at most {comparison.drop_upper_bound:+.4f}"
     )
     if comparison.harmful:
-        told = f"it is less accurate than the champion by more than {comparison.epsilon}: {dropped}"
-        return Ground.LESS_ACCURATE, told
+        reason = f"it is less accurate than the champion by more than {comparison.epsilon}: {dropped}"
+        return Ground.LESS_ACCURATE, reason
     if not comparison.passed:
-        told = f"too little evidence that it is as accurate as the champion: {dropped}, on {comparison.n} rows"
-        return Ground.NOT_SHOWN_ACCURATE, told
+        reason = f"too little evidence that it is as accurate as the champion: {dropped}, on {comparison.n} rows"
+        return Ground.NOT_SHOWN_ACCURATE, reason
     if comparison.champion_broken:
         return Ground.FIT, f"the champion no longer keeps its promise, and {dropped}"
     if comparison.savings_gain is not None and comparison.savings_gain < -SAVINGS_TOLERANCE:
-        told = f"it would give away {-comparison.savings_gain:.1%} of the last tier's cost in savings"
-        return Ground.GIVES_SAVINGS_AWAY, told
+        reason = f"it would give away {-comparison.savings_gain:.1%} of the last tier's cost in savings"
+        return Ground.GIVES_SAVINGS_AWAY, reason
     return Ground.FIT, f"as accurate as the champion ({dropped}), and it saves no less"
 
 
@@ -167,14 +167,14 @@ def _ground_since(
     rang = f"the risk alarm of {ring.rang_at:%Y-%m-%d %H:%M} UTC"
     if since is None or since.estimate is None:
         seen = "none" if since is None else f"{since.decisions}, none of them with a verdict on it,"
-        told = f"it waits: it was certified before {rang}, and of the decisions since {seen} can be judged yet"
-        return Ground.RISK_ALARM, f"{told} ({LEAST_DECISIONS} are needed)" if since is None else told
+        finding = f"it waits: it was certified before {rang}, and of the decisions since {seen} can be judged yet"
+        return Ground.RISK_ALARM, f"{finding} ({LEAST_DECISIONS} are needed)" if since is None else finding
     if since.target is TargetKind.MAX_ACCURACY_DROP:
-        told = f"it would lose {since.estimate:+.4f} accuracy, at most {since.target_value} are promised"
+        finding = f"it would lose {since.estimate:+.4f} accuracy, at most {since.target_value} are promised"
     else:
-        told = f"what it would retain is right in {since.estimate:.1%}, {since.target_value:.1%} are promised"
-    told = f"on {since.n} decisions since {rang} {told}"
+        finding = f"what it would retain is right in {since.estimate:.1%}, {since.target_value:.1%} are promised"
+    finding = f"on {since.n} decisions since {rang} {finding}"
     if since.shown:
-        return Ground.FIT, f"{reason}; {told}"
+        return Ground.FIT, f"{reason}; {finding}"
     short = "the promise would be broken" if since.broken else "too little evidence yet"
-    return Ground.RISK_ALARM, f"it waits: {told}: {short}"
+    return Ground.RISK_ALARM, f"it waits: {finding}: {short}"

@@ -309,7 +309,7 @@ def _record(
             bundle=bundle_id,
             previous=None if held is None else held.champion,
             outcome=outcome,
-            reason=why.told,
+            reason=why.recorded,
             check=_json(why.check),
             generation=generation,
             decided_at=now,

@@ -26,7 +26,7 @@ class Why:
     despite_alarm: str | None = None  # why a condemned bundle is wanted all the same
 
     @property
-    def told(self) -> str:
+    def recorded(self) -> str:
         """The reason as it is recorded."""
         return self.reason if self.despite_alarm is None else f"{self.reason}; despite alarm: {self.despite_alarm}"
 

@@ -83,13 +83,13 @@ def prepared(table: OutcomeTable, wanted: Wanted, settings: Settings) -> Setting
     )
 
 
-def play_table(setting: Setting, told: Callable[[Progress], None]) -> Summary:
+def play_table(setting: Setting, report: Callable[[Progress], None]) -> Summary:
     """Plays the table, lets the last labels come in and the last windows be due, and sums up."""
     with Stage(simulated_settings(setting.directory, seed=setting.seed), setting.spec, start=START) as stage:
         player = Player(stage, setting.recorded, setting.labelling, seed=setting.seed)
-        player.play(setting.queries, every=timedelta(hours=12), told=told)
+        player.play(setting.queries, every=timedelta(hours=12), report=report)
         until = stage.clock.now() + setting.spec.horizon + timedelta(days=7)
-        player.wait(until, every=timedelta(days=1), told=told)
+        player.wait(until, every=timedelta(days=1), report=report)
         return summarise(stage, player.played)
 
 

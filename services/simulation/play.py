@@ -76,20 +76,20 @@ class Player:
         self._numbers = 0
 
     def play(
-        self, queries: Sequence[Asked], *, every: timedelta, told: Callable[[Progress], None] = lambda _: None
+        self, queries: Sequence[Asked], *, every: timedelta, report: Callable[[Progress], None] = lambda _: None
     ) -> None:
         """Play `queries`, which are in order of time, in blocks of `every`."""
         for end, block in steps(queries, every):
-            self._block(end, block, told)
+            self._block(end, block, report)
 
-    def wait(self, until: datetime, *, every: timedelta, told: Callable[[Progress], None] = lambda _: None) -> None:
+    def wait(self, until: datetime, *, every: timedelta, report: Callable[[Progress], None] = lambda _: None) -> None:
         """Let time pass without traffic: labels come in, jobs run."""
         end = self.stage.clock.now()
         while end < until:
             end = min(end + every, until)
-            self._block(end, [], told)
+            self._block(end, [], report)
 
-    def _block(self, end: datetime, block: Sequence[Asked], told: Callable[[Progress], None]) -> None:
+    def _block(self, end: datetime, block: Sequence[Asked], report: Callable[[Progress], None]) -> None:
         truth = Truth()
         for asked in block:
             self.stage.clock.set(asked.at)
@@ -101,7 +101,7 @@ class Player:
         _add(self.played.total, truth)
         self.played.blocks.append((end, truth))
         self.played.outcomes += outcomes
-        told(Progress(at=end, truth=truth, outcomes=outcomes))
+        report(Progress(at=end, truth=truth, outcomes=outcomes))
 
     def _serve(self, asked: Asked, truth: Truth) -> None:
         decision_id = new_decision_id(asked.at, randomness=self._ids.getrandbits(80))

@@ -185,11 +185,11 @@ def _database(engine: Engine) -> Finding:
         cure = "check KNOWGATE_DATABASE_URL, and that the server runs or the file is a database"
         return Finding(check="database", state=State.BAD, found=f"{shown}: {error.orig}", cure=cure)
     if found != wanted:
-        told = f"{shown} is at revision {found or 'empty'}, the code needs {wanted}"
+        revisions = f"{shown} is at revision {found or 'empty'}, the code needs {wanted}"
         if engine.dialect.name == "sqlite" and found in (None, *schema.former()):
             cure = "the next command brings it up to date"
-            return Finding(check="database", state=State.NOTE, found=told, cure=cure)
-        return Finding(check="database", state=State.BAD, found=told, cure="run `knowgate db upgrade`")
+            return Finding(check="database", state=State.NOTE, found=revisions, cure=cure)
+        return Finding(check="database", state=State.BAD, found=revisions, cure="run `knowgate db upgrade`")
     return Finding(check="database", state=State.OK, found=f"{shown} at revision {found}")
 
 

@@ -122,8 +122,8 @@ class CsvRows:
         cells = WITHIN.sub("", line.rstrip("\r\n")).split(",")
         if len(cells) != len(self.names):
             return False
-        told = [cell for at in self._numbers if (cell := cells[at].strip(' \t"'))]
-        return bool(told) and all(cell in WORDS or NUMBER.fullmatch(cell) for cell in told)
+        written = [cell for at in self._numbers if (cell := cells[at].strip(' \t"'))]
+        return bool(written) and all(cell in WORDS or NUMBER.fullmatch(cell) for cell in written)
 
     def _mismatch(self, start: int, error: csv.Error) -> FileRefused:
         if "field limit" in str(error):

@@ -32,8 +32,8 @@ def read_parquet(path: Path, wanted: Wanted) -> tuple[pa.Table, tuple[str, ...],
             file = pyarrow.parquet.ParquetFile(path)
             names = tuple(file.schema_arrow.names)
     except UnicodeDecodeError as error:
-        told = f"{error.object[:40]!r}"
-        raise FileRefused(f"{path}: the name of a column is {told}, which is not UTF-8; rename it") from None
+        raw = f"{error.object[:40]!r}"
+        raise FileRefused(f"{path}: the name of a column is {raw}, which is not UTF-8; rename it") from None
     if len(set(names)) != len(names):
         return pa.table({}), names, 0  # the caller says which; Arrow could not read one of the two
     kept = [name for name in wanted.names if name in names]

@@ -109,8 +109,8 @@ def unanswered(session: Session, rule: str, cascade: str | None = None) -> tuple
     """The rule's rings that nobody has acted on, oldest first; of open alerts also those that were
     told only.
     """
-    told = and_(RingRow.answer == TOLD, AlertRow.resolved_at.is_(None))
-    query = _query(rule).where(or_(RingRow.answered_at.is_(None), told))
+    noticed = and_(RingRow.answer == TOLD, AlertRow.resolved_at.is_(None))
+    query = _query(rule).where(or_(RingRow.answered_at.is_(None), noticed))
     if cascade is not None:
         query = query.where(AlertRow.cascade == cascade)
     return tuple(_record(row) for row in session.execute(query))

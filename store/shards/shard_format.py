@@ -69,8 +69,8 @@ def parse_header(url: str, size: int, fetch: Callable[[int, int], bytes]) -> Sha
     length = int.from_bytes(first[:8], "little")
     if len(first) < 8 or not 0 < length <= min(_HEADER_LIMIT, size - 8):
         most = max(0, min(_HEADER_LIMIT, size - 8))
-        told = f"its header would have {length} bytes of {most}"
-        raise ShardRefused(f"{url} is not a safetensors file: {told}; {_RESTORE}")
+        fault = f"its header would have {length} bytes of {most}"
+        raise ShardRefused(f"{url} is not a safetensors file: {fault}; {_RESTORE}")
     text = first[8 : 8 + length] if len(first) >= 8 + length else first[8:] + fetch(len(first), 8 + length)
     try:
         document = json.loads(text)
@@ -117,8 +117,8 @@ def _checked(url: str, size: int, offset: int, found: tuple[Any, ...], metadata:
     if dtype != "F16":
         raise ShardRefused(f"{url} holds {dtype}, F16 is expected: write it with write_shard")
     if rows < 1 or dimension < 1 or begin != 0 or end != rows * dimension * ITEM_BYTES:
-        told = f"shape [{rows}, {dimension}] and data_offsets [{begin}, {end}]"
-        raise ShardRefused(f"{url} has {told}, which do not belong together; {_RESTORE}")
+        fault = f"shape [{rows}, {dimension}] and data_offsets [{begin}, {end}]"
+        raise ShardRefused(f"{url} has {fault}, which do not belong together; {_RESTORE}")
     if size != offset + end:
         kind = "is cut off" if size < offset + end else "has a tail"
         raise ShardRefused(f"{url} {kind}: it has {size} bytes, its header speaks of {offset + end}; {_RESTORE}")

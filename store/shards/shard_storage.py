@@ -222,10 +222,10 @@ def _written(info: dict[str, Any]) -> datetime:
     """When a file was written, as its filesystem tells; now, so that it is kept, where
     it does not.
     """
-    told = info.get("mtime") or info.get("LastModified") or info.get("created")
-    if isinstance(told, datetime):
-        return told.astimezone(UTC)
-    return datetime.fromtimestamp(told, UTC) if isinstance(told, (int, float)) else datetime.now(UTC)
+    at = info.get("mtime") or info.get("LastModified") or info.get("created")
+    if isinstance(at, datetime):
+        return at.astimezone(UTC)
+    return datetime.fromtimestamp(at, UTC) if isinstance(at, (int, float)) else datetime.now(UTC)
 
 
 @contextmanager

@@ -281,7 +281,7 @@ def _fault(index: int, label: Label, target: Target | None, lasts: Mapping[str, 
 
 
 def _contradiction(index: int, label: Label, other: str) -> Rejected:
-    said = statements.told(label.correct, label.label_propensity, label.grader)
+    said = statements.in_words(label.correct, label.label_propensity, label.grader)
     cure = (
         f"another {label.source.value} label of this answer, made at the same time ({label.labelled_at.isoformat()}),"
         f" says {other} and this one {said}: keep one, or give a correction its own, later labelled_at"

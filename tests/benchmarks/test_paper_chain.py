@@ -178,7 +178,7 @@ def test_the_table_is_filled_from_gathered_answers_and_names_what_it_lacks(tmp_p
     assert figures["llama_8b_70b.paper.accuracy"] == 0.8322
     assert figures["llama_70b.same.n"] == 400
     page = render(figures)
-    assert all(setting.told in page for setting in SETTINGS)
+    assert all(setting.title in page for setting in SETTINGS)
 
 
 def test_a_stand_in_never_counts_as_the_papers_models() -> None:

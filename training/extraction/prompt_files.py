@@ -25,9 +25,9 @@ def read_prompts(path: Path) -> tuple[list[str], list[str]]:
         found = read_table_file(path, Wanted(texts=_COLUMNS))
     except FileRefused as error:
         raise ExtractionRefused(str(error)) from error
-    told = told_of_lines(path, found.rows, found.lines)
-    if told is not None:
-        log.warning(told)
+    warning = told_of_lines(path, found.rows, found.lines)
+    if warning is not None:
+        log.warning(warning)
     for name in _COLUMNS:
         if name not in found.names:
             raise ExtractionRefused(f"{path} has no column {name!r} ({', '.join(found.names)}): add it")

@@ -303,11 +303,11 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
         told torch.
         """
 
-        def told(pieces: Sequence[RowBlock]) -> Sums:
+        def in_this_precision(pieces: Sequence[RowBlock]) -> Sums:
             with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self._coarse):
                 return sums(pieces)
 
-        return told
+        return in_this_precision
 
     def _total(self, sums: Tensor) -> Tensor:
         """The sum over all processes."""

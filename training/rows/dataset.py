@@ -307,22 +307,22 @@ def _tier(examples: Examples, tier: int, foreign: BoolArray, last: int) -> TierC
     ran = index >= 0
     other = ran.copy()  # ran another model than is declared
     other[ran] = foreign[index[ran]]
-    told = ran & ~other
+    declared = ran & ~other
 
     def texts(column: npt.NDArray[np.object_]) -> Texts:
-        return tuple(column[at] if tells else None for at, tells in zip(index, told, strict=True))
+        return tuple(column[at] if tells else None for at, tells in zip(index, declared, strict=True))
 
     def signals(name: str) -> FloatArray:
-        return np.where(told, examples.column_at(name, tier), np.nan)
+        return np.where(declared, examples.column_at(name, tier), np.nan)
 
     shard_rows = np.full(len(index), -1, dtype=np.int64)
-    shard_rows[told] = examples.row[index[told]]
+    shard_rows[declared] = examples.row[index[declared]]
     dimensions = np.full(len(index), -1, dtype=np.int64)
-    dimensions[told] = examples.dimension[index[told]]
+    dimensions[declared] = examples.dimension[index[declared]]
     return TierColumns(
         # In the middle, a tier that did not run may have kept anything; the last one's coin is
         # known to have fallen.
-        ran=ran if tier == last else told,
+        ran=ran if tier == last else declared,
         p_t=signals("p_t"),
         entropy=signals("entropy"),
         margin=signals("margin"),

@@ -174,7 +174,7 @@ class Query:
         intake = take_in(p_t=p_t, p_t_kind=p_t_kind, hidden=hidden, tokens_in=tokens_in, entropy=entropy, margin=margin)
         ruling = self._rule(tier, intake, fingerprint)
         counted, waited, paid, dropped = _measured(tokens_out, latency_ms, cost_usd)
-        told = "; ".join(filter(None, (ruling.note, note, *dropped))) or None
+        noted = "; ".join(filter(None, (ruling.note, note, *dropped))) or None
         stored = stored_text(answer, privacy=self._setting.privacy, key=self._setting.key, purpose=Purpose.ANSWER)
         self._attempts.append(
             Attempt(
@@ -195,10 +195,10 @@ class Query:
                 latency_ms=waited,
                 cost_usd=paid,
                 vector=self._keep(tier, intake, fingerprint),
-                note=None if told is None else storable(told[:LONGEST_NOTE]),
+                note=None if noted is None else storable(noted[:LONGEST_NOTE]),
             )
         )
-        self._ruling = replace(ruling, note=told)
+        self._ruling = replace(ruling, note=noted)
         if tier != self.last and ruling.retained:
             self._retained = self._ruling
         return self._ruling

@@ -193,5 +193,5 @@ def _look(models: TierModels, intake: Intake, vector: Float16Array) -> Seen:
 def _require_tier(bundle: Bundle | None, tier: int) -> None:
     known = None if bundle is None else len(bundle.tiers)
     if tier < 0 or (known is not None and tier >= known):
-        told = "tiers count from 0" if known is None else f"this cascade decides at tiers 0 to {known - 1}"
-        raise RecordInvalid("tier", tier, told)
+        cure = "tiers count from 0" if known is None else f"this cascade decides at tiers 0 to {known - 1}"
+        raise RecordInvalid("tier", tier, cure)

@@ -228,13 +228,15 @@ def _refusal(asked: str, error: Any) -> ServiceUnreachable:
     as_sent = is_as_sent(error.headers.get(CONTENT_DIGEST), content)
     text = content.decode("utf-8", "replace")
     try:
-        told = str(json.loads(text)["error"]["message"])
+        message = str(json.loads(text)["error"]["message"])
     except (ValueError, KeyError, TypeError):
-        told = text[:200].strip() or str(error.reason)
+        message = text[:200].strip() or str(error.reason)
         as_sent = False if as_sent else as_sent  # a status that does not go with its answer was changed on its way
     if as_sent is False and error.code != 304:
         return ServiceUnreachable(f"{asked}: {CHANGED}")
-    return ServiceUnreachable(f"{asked} was answered {error.code}: {told}", status=error.code, unsure=as_sent is None)
+    return ServiceUnreachable(
+        f"{asked} was answered {error.code}: {message}", status=error.code, unsure=as_sent is None
+    )
 
 
 def _receipt(content: bytes) -> Receipt:

@@ -170,8 +170,8 @@ def _ended(choice: Json, finish: Finish | None, stops: Sequence[str]) -> Ended:
 
 
 def _finish(choice: Json) -> Finish | None:
-    told = choice.get("finish_reason") if isinstance(choice, dict) else None
-    return Finish(told) if isinstance(told, str) and told in tuple(Finish) else None
+    reason = choice.get("finish_reason") if isinstance(choice, dict) else None
+    return Finish(reason) if isinstance(reason, str) and reason in tuple(Finish) else None
 
 
 def _count(usage: Json, name: str) -> int | None:

@@ -70,8 +70,8 @@ class TransformersEncoder:
         limits = [getattr(config, "max_position_embeddings", None), self._tokenizer.model_max_length]
         longest = min((int(limit) for limit in limits if limit is not None and 0 < limit < 10**9), default=None)
         if not found or (longest is not None and len(found) > longest):
-            told = f"the encoder reads 1 to {longest or 'any number of'} tokens, and cuts none"
-            raise RecordInvalid("prompt", f"{len(found)} tokens", told)
+            cure = f"the encoder reads 1 to {longest or 'any number of'} tokens, and cuts none"
+            raise RecordInvalid("prompt", f"{len(found)} tokens", cure)
         return torch.tensor([found], dtype=torch.long, device=self._network.device)
 
     @torch.inference_mode()

@@ -53,8 +53,8 @@ def from_spec(
     """
     place = f"tiers.{tier.name}"
     if tier.backend not in KINDS:
-        told = "your own gateway runs it" if tier.backend == "external" else "it is not known"
-        raise RecordInvalid(f"{place}.backend", tier.backend, f"{told}: use one of {', '.join(KINDS)}")
+        why = "your own gateway runs it" if tier.backend == "external" else "it is not known"
+        raise RecordInvalid(f"{place}.backend", tier.backend, f"{why}: use one of {', '.join(KINDS)}")
     if tier.backend == "transformers":
         return _in_process(tier, place, fingerprint, layer)
     if tier.endpoint is None:

@@ -55,7 +55,7 @@ def load(source: str | Path, *, revision: str | None = None, dtype: str = "float
         config = AutoConfig.from_pretrained(str(source), trust_remote_code=False, local_files_only=local, **hub)
         kind = AutoModelForCausalLM if _is_causal(config) else AutoModel
         if weights:
-            network, told = kind.from_pretrained(
+            network, report = kind.from_pretrained(
                 str(source),
                 dtype=getattr(torch, dtype),
                 trust_remote_code=False,
@@ -63,7 +63,7 @@ def load(source: str | Path, *, revision: str | None = None, dtype: str = "float
                 output_loading_info=True,
                 **hub,
             )
-            _require_whole(str(source), told["missing_keys"])
+            _require_whole(str(source), report["missing_keys"])
         else:
             with torch.device("meta"):
                 network = kind.from_config(config, dtype=getattr(torch, dtype), trust_remote_code=False)

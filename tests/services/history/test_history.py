@@ -124,7 +124,7 @@ def test_roles_that_do_not_fit_together_are_named(table: Callable[[str], Outcome
 @pytest.mark.usefixtures("trivia")
 def test_an_imported_table_is_there_once_however_often_it_comes(engine: Engine, complete: OutcomeTable) -> None:
     heard: list[int] = []
-    done = store(engine, recorded_decisions(complete, "trivia", span=SPAN), told=heard.append)
+    done = store(engine, recorded_decisions(complete, "trivia", span=SPAN), report=heard.append)
     assert (done.decisions, done.labels, done.duplicates, heard) == (3, 6, 0, [3])
     again = store(engine, recorded_decisions(complete, "trivia", span=SPAN))
     assert (again.decisions, again.labels, again.duplicates) == (0, 0, 3)

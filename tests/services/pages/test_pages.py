@@ -287,7 +287,7 @@ def test_what_is_not_mature_is_drawn_apart_and_gives_way_to_what_is() -> None:
     assert drawn is not None
     (series,) = drawn.series
     assert (len(series.lines), len(series.faint)) == (1, 1)
-    assert len(series.points) == 5 and not any("50.0 %" in point.told for point in series.points)
+    assert len(series.points) == 5 and not any("50.0 %" in point.tooltip for point in series.points)
 
 
 def test_a_chart_of_nothing_is_none() -> None:
