@@ -17,6 +17,7 @@ from knowgate._records.ids import new_decision_id
 from store import dialects
 from store.claims import changed
 from store.errors import TokenNameTaken
+from store.rows import record_of, row_of
 from store.tables import TokenRow
 
 PREFIX = "kg_"
@@ -45,15 +46,9 @@ class TokenRecord:
 def create_token(session: Session, name: str, role: TokenRole, now: datetime) -> str:
     """Make a token; its plaintext, which is not kept. Raises TokenNameTaken."""
     plaintext = PREFIX + secrets.token_urlsafe(32)
-    row = {
-        "id": new_decision_id(now),
-        "name": name,
-        "sha256": _hash(plaintext),
-        "role": TokenRole(role).value,
-        "created_at": now,
-        "last_used_at": None,
-        "revoked_at": None,
-    }
+    row = row_of(
+        TokenRow, id=new_decision_id(now), name=name, sha256=_hash(plaintext), role=TokenRole(role), created_at=now
+    )
     if not dialects.insert_new(session, TokenRow, [row], returning="id"):
         raise TokenNameTaken(name)
     return plaintext
@@ -69,7 +64,7 @@ def verify_token(session: Session, plaintext: str, *, now: datetime | None = Non
         return None
     if now is not None and (row.last_used_at is None or now - row.last_used_at >= _TOUCH_AFTER):
         session.execute(update(TokenRow).where(TokenRow.id == row.id).values(last_used_at=now))
-    return _record(row)
+    return record_of(TokenRecord, row)
 
 
 def revoke_token(session: Session, name: str, *, now: datetime) -> bool:
@@ -83,19 +78,8 @@ def revoke_token(session: Session, name: str, *, now: datetime) -> bool:
 def tokens(session: Session) -> tuple[TokenRecord, ...]:
     """All tokens, revoked ones too, by name."""
     query = select(TokenRow).order_by(TokenRow.name).execution_options(populate_existing=True)
-    return tuple(_record(row) for row in session.scalars(query))
+    return tuple(record_of(TokenRecord, row) for row in session.scalars(query))
 
 
 def _hash(plaintext: str) -> str:
     return hashlib.sha256(plaintext.encode()).hexdigest()
-
-
-def _record(row: TokenRow) -> TokenRecord:
-    return TokenRecord(
-        id=row.id,
-        name=row.name,
-        role=TokenRole(row.role),
-        created_at=row.created_at,
-        last_used_at=row.last_used_at,
-        revoked_at=row.revoked_at,
-    )

@@ -26,6 +26,7 @@ from knowgate._wire.shown import masked
 from store import dialects
 from store.claims import changed
 from store.errors import ClaimLost
+from store.rows import record_of, row_of
 from store.tables import JobRunRow
 
 CLOCKS_DIFFER = timedelta(seconds=5)  # by less, between hosts, a clock was not set back
@@ -68,21 +69,19 @@ def claim(
     """Claim the window; None while another holds it, and for ever once it is finished. Commit
     before working.
     """
-    row = {
-        "id": new_decision_id(now),
-        "job": job,
-        "cascade": cascade,
-        "window_start": window.start,
-        "window_end": window.end,
-        "owner": owner,
-        "token": 1,
-        "lease_until": now + lease,
-        "started_at": now,
-        "heartbeat_at": now,
-        "finished_at": None,
-        "outcome": None,
-        "last_error": None,
-    }
+    row = row_of(
+        JobRunRow,
+        id=new_decision_id(now),
+        job=job,
+        cascade=cascade,
+        window_start=window.start,
+        window_end=window.end,
+        owner=owner,
+        token=1,
+        lease_until=now + lease,
+        started_at=now,
+        heartbeat_at=now,
+    )
     made = dialects.insert_new(session, JobRunRow, [row], returning="id")
     if not made:
         _follow_clock(session, job, cascade, window, now)
@@ -146,23 +145,7 @@ def job_runs(
     if job is not None:
         query = query.where(JobRunRow.job == job)
     rows = session.scalars(query.execution_options(populate_existing=True))
-    return tuple(
-        JobRun(
-            id=row.id,
-            job=row.job,
-            cascade=row.cascade,
-            window=Window(start=row.window_start, end=row.window_end),
-            owner=row.owner,
-            token=row.token,
-            lease_until=row.lease_until,
-            started_at=row.started_at,
-            heartbeat_at=row.heartbeat_at,
-            finished_at=row.finished_at,
-            outcome=row.outcome,
-            last_error=row.last_error,
-        )
-        for row in rows
-    )
+    return tuple(record_of(JobRun, row) for row in rows)
 
 
 def failing(session: Session, cascade: str) -> tuple[JobRun, ...]:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from store import dialects
 from store.claims import changed
+from store.rows import record_of
 from store.tables import JobTickRow
 
 
@@ -44,18 +45,7 @@ def put_tick(session: Session, job: str, *, owner: str, now: datetime, error: st
 def job_ticks(session: Session) -> tuple[JobTick, ...]:
     """All jobs that ever ticked, by name."""
     rows = session.scalars(select(JobTickRow).order_by(JobTickRow.job).execution_options(populate_existing=True))
-    return tuple(
-        JobTick(
-            job=row.job,
-            owner=row.owner,
-            ticked_at=row.ticked_at,
-            succeeded_at=row.succeeded_at,
-            failed_at=row.failed_at,
-            failures=row.failures,
-            last_error=row.last_error,
-        )
-        for row in rows
-    )
+    return tuple(record_of(JobTick, row) for row in rows)
 
 
 def _put(session: Session, job: str, values: dict[str, object]) -> bool:

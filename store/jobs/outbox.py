@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from knowgate._records.ids import new_decision_id
 from store import claims, dialects
+from store.rows import record_of, row_of
 from store.tables import OutboxRow
 
 
@@ -35,19 +36,16 @@ class OutboxMessage:
 
 def add_message(session: Session, topic: str, key: str, payload: str, *, now: datetime) -> bool:
     """Write the message down, due at once; False when the topic has one of this key already."""
-    row = {
-        "id": new_decision_id(now),
-        "topic": topic,
-        "key": key,
-        "payload": payload,
-        "attempts": 0,
-        "owner": None,
-        "created_at": now,
-        "due_at": now,
-        "done_at": None,
-        "failed_at": None,
-        "last_error": None,
-    }
+    row = row_of(
+        OutboxRow,
+        id=new_decision_id(now),
+        topic=topic,
+        key=key,
+        payload=payload,
+        attempts=0,
+        created_at=now,
+        due_at=now,
+    )
     return bool(dialects.insert_new(session, OutboxRow, [row], returning="id"))
 
 
@@ -58,7 +56,7 @@ def claim_messages(
     rows = claims.claim_due(
         session, OutboxRow, owner=owner, now=now, lease=lease, limit=limit, where=OutboxRow.topic == topic
     )
-    return tuple(_record(row) for row in rows)
+    return tuple(record_of(OutboxMessage, row) for row in rows)
 
 
 def finish_message(session: Session, claimed: OutboxMessage, *, now: datetime, error: str | None = None) -> None:
@@ -71,19 +69,5 @@ def finish_message(session: Session, claimed: OutboxMessage, *, now: datetime, e
 def messages(session: Session, topic: str) -> tuple[OutboxMessage, ...]:
     """A topic's messages, oldest first."""
     query = select(OutboxRow).where(OutboxRow.topic == topic).order_by(OutboxRow.created_at, OutboxRow.id)
-    return tuple(_record(row) for row in session.scalars(query.execution_options(populate_existing=True)))
-
-
-def _record(row: OutboxRow) -> OutboxMessage:
-    return OutboxMessage(
-        id=row.id,
-        topic=row.topic,
-        key=row.key,
-        payload=row.payload,
-        attempts=row.attempts,
-        created_at=row.created_at,
-        due_at=row.due_at,
-        done_at=row.done_at,
-        failed_at=row.failed_at,
-        last_error=row.last_error,
-    )
+    rows = session.scalars(query.execution_options(populate_existing=True))
+    return tuple(record_of(OutboxMessage, row) for row in rows)

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from store import documents
 from store.errors import DecisionUnknown
 from store.ledger import ledger
+from store.rows import record_of
 from store.sealing import coverage, leaves, merkle
 from store.tables import (
     AttemptRow,
@@ -124,11 +125,10 @@ def _drop_vectors(session: Session, decision_id: UUID) -> tuple[VectorPlace, ...
     ).all()
     held = {shard.id: shard for shard in held_shards(session, {row.shard for row in gone})}
     return tuple(
-        VectorPlace(
-            shard=row.shard,
+        record_of(
+            VectorPlace,
+            row,
             url=held[row.shard].url,
-            row=row.row,
-            sha256=row.sha256,
             dimension=held[row.shard].dimension,
             fingerprint=held[row.shard].fingerprint,
         )

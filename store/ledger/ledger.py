@@ -14,6 +14,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from store import dialects, partitions
+from store.rows import record_of, row_of
 from store.sealing import merkle
 from store.sealing.leaves import Entry, append
 from store.tables import LedgerBatchRow, LedgerLeafRow
@@ -67,7 +68,7 @@ def unsealed_count(session: Session) -> int:
 def unsealed(session: Session, limit: int = 1000) -> tuple[Leaf, ...]:
     """The oldest leaves that no batch holds yet, at most `limit`."""
     query = select(LedgerLeafRow).where(LedgerLeafRow.batch.is_(None)).order_by(LedgerLeafRow.id).limit(limit)
-    return tuple(_leaf(row) for row in session.scalars(query))
+    return tuple(record_of(Leaf, row) for row in session.scalars(query))
 
 
 def seal(session: Session, *, now: datetime, limit: int = 50_000) -> SealedBatch | None:
@@ -91,16 +92,16 @@ def seal(session: Session, *, now: datetime, limit: int = 50_000) -> SealedBatch
     root = merkle.root([bytes.fromhex(item) for item in sorted(taken)]).hex()
     chained = merkle.chain_hash(number, previous, root, len(taken), now).hex()
     batch = SealedBatch(number=number, previous=previous, root=root, leaves=len(taken), sealed_at=now, hash=chained)
-    session.add(
-        LedgerBatchRow(number=number, previous=previous, root=root, leaves=len(taken), sealed_at=now, hash=chained)
-    )
+    session.add(LedgerBatchRow(**row_of(LedgerBatchRow, batch)))
     session.flush()
     return batch
 
 
 def batches(session: Session) -> tuple[SealedBatch, ...]:
     """All sealed batches, oldest first."""
-    return tuple(_batch(row) for row in session.scalars(select(LedgerBatchRow).order_by(LedgerBatchRow.number)))
+    return tuple(
+        record_of(SealedBatch, row) for row in session.scalars(select(LedgerBatchRow).order_by(LedgerBatchRow.number))
+    )
 
 
 def batch_hashes(session: Session) -> tuple[str, ...]:
@@ -112,7 +113,7 @@ def leaves(session: Session, batch: int) -> tuple[Leaf, ...]:
     """A batch's leaves in the order its root was made over: by leaf hash."""
     query = select(LedgerLeafRow).where(LedgerLeafRow.batch == batch)
     # Sorted here, not there: a database sorts text by its collation.
-    return tuple(sorted((_leaf(row) for row in session.scalars(query)), key=lambda leaf: leaf.hash))
+    return tuple(sorted((record_of(Leaf, row) for row in session.scalars(query)), key=lambda leaf: leaf.hash))
 
 
 def leaves_of(session: Session, subject_id: str) -> tuple[Leaf, ...]:
@@ -122,31 +123,4 @@ def leaves_of(session: Session, subject_id: str) -> tuple[Leaf, ...]:
         .where(LedgerLeafRow.subject == subject_id)
         .order_by(LedgerLeafRow.revision, LedgerLeafRow.id)
     )
-    return tuple(_leaf(row) for row in session.scalars(query))
-
-
-def _leaf(row: LedgerLeafRow) -> Leaf:
-    return Leaf(
-        id=row.id,
-        version=row.version,
-        cascade=row.cascade,
-        kind=row.kind,
-        subject=row.subject,
-        revision=row.revision,
-        hash=row.hash,
-        salt=row.salt,
-        payload=row.payload,
-        content=row.content,
-        batch=row.batch,
-    )
-
-
-def _batch(row: LedgerBatchRow) -> SealedBatch:
-    return SealedBatch(
-        number=row.number,
-        previous=row.previous,
-        root=row.root,
-        leaves=row.leaves,
-        sealed_at=row.sealed_at,
-        hash=row.hash,
-    )
+    return tuple(record_of(Leaf, row) for row in session.scalars(query))

@@ -17,6 +17,7 @@ from knowgate.errors import RecordInvalid
 from store import dialects
 from store.claims import changed
 from store.errors import GenerationMoved, RecordUnreadable
+from store.rows import record_of, row_of
 from store.tables import AcknowledgementRow, AssignmentHistoryRow, AssignmentRow
 
 
@@ -90,15 +91,7 @@ def assignment_history(session: Session, cascade: str) -> tuple[Assignment, ...]
 
 def add_acknowledgement(session: Session, acknowledgement: Acknowledgement) -> None:
     """Keep a runtime's last word in place of its word before."""
-    row = {
-        "cascade": acknowledgement.cascade,
-        "runtime": acknowledgement.runtime,
-        "generation": acknowledgement.generation,
-        "bundle": acknowledgement.bundle,
-        "accepted": acknowledgement.accepted,
-        "detail": acknowledgement.detail,
-        "acknowledged_at": acknowledgement.at,
-    }
+    row = row_of(AcknowledgementRow, acknowledgement, acknowledged_at=acknowledgement.at)
     dialects.upsert(session, AcknowledgementRow, [row])
 
 
@@ -106,14 +99,6 @@ def acknowledgements(session: Session, cascade: str) -> tuple[Acknowledgement, .
     """Every runtime's last word, by its name."""
     query = select(AcknowledgementRow).where(AcknowledgementRow.cascade == cascade).order_by(AcknowledgementRow.runtime)
     return tuple(
-        Acknowledgement(
-            cascade=row.cascade,
-            runtime=row.runtime,
-            generation=row.generation,
-            bundle=row.bundle,
-            accepted=row.accepted,
-            detail=row.detail,
-            at=row.acknowledged_at,
-        )
+        record_of(Acknowledgement, row, at=row.acknowledged_at)
         for row in session.scalars(query.execution_options(populate_existing=True))
     )

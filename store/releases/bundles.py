@@ -4,18 +4,19 @@ A bundle is added once and never changed; only its status and signature are.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, Select, select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
-from store import dialects, documents
+from store import dialects
 from store.claims import changed
 from store.errors import BundleDamaged, BundleMismatch, BundleUnknown
 from store.rejections import storable
+from store.rows import Document, record_of, row_of
 from store.tables import BundleRow
 
 
@@ -35,7 +36,7 @@ class BundleRecord:
 
     id: str  # hex SHA-256 of the content
     cascade: str
-    document: str  # canonical JSON
+    document: Document
     status: BundleStatus
     created_at: datetime
     signature: str | None  # hex Ed25519 over the id
@@ -60,16 +61,16 @@ def add_bundle(
     found = hashlib.sha256(content).hexdigest()
     if found != bundle_id:
         raise BundleMismatch(bundle_id, found)
-    document = documents.parse(document_json)
-    row = {
-        "id": bundle_id,
-        "cascade": cascade,
-        "document": document,
-        "content": content,
-        "status": BundleStatus(status).value,
-        "signature": signature,
-        "created_at": now,
-    }
+    row = row_of(
+        BundleRow,
+        id=bundle_id,
+        cascade=cascade,
+        document=document_json,
+        content=content,
+        status=BundleStatus(status),
+        signature=signature,
+        created_at=now,
+    )
     return bool(dialects.insert_new(session, BundleRow, [row], returning="id"))
 
 
@@ -83,7 +84,7 @@ def bundle(session: Session, bundle_id: str) -> BundleRecord:
         raise BundleDamaged(bundle_id, f"its document is no JSON ({error})") from error
     if row is None:
         raise BundleUnknown(bundle_id)
-    return _record(row)
+    return record_of(BundleRecord, row)
 
 
 def bundle_content(session: Session, bundle_id: str) -> bytes:
@@ -102,7 +103,7 @@ def bundle_content(session: Session, bundle_id: str) -> bytes:
 def bundles(session: Session, cascade: str) -> tuple[BundleRecord, ...]:
     """The cascade's bundles, newest first."""
     query = _records().where(BundleRow.cascade == cascade).order_by(BundleRow.created_at.desc(), BundleRow.id)
-    return tuple(_record(row) for row in session.execute(query))
+    return tuple(record_of(BundleRecord, row) for row in session.execute(query))
 
 
 def set_bundle_status(session: Session, bundle_id: str, status: BundleStatus) -> None:
@@ -122,22 +123,4 @@ def _change(session: Session, bundle_id: str, values: dict[str, str]) -> None:
 
 
 def _records() -> Select[Any]:
-    return select(
-        BundleRow.id,
-        BundleRow.cascade,
-        BundleRow.document,
-        BundleRow.status,
-        BundleRow.created_at,
-        BundleRow.signature,
-    )
-
-
-def _record(row: Row[Any]) -> BundleRecord:
-    return BundleRecord(
-        id=row.id,
-        cascade=row.cascade,
-        document=documents.write(row.document),
-        status=BundleStatus(row.status),
-        created_at=row.created_at,
-        signature=row.signature,
-    )
+    return select(*(getattr(BundleRow, field.name) for field in fields(BundleRecord)))

@@ -4,6 +4,7 @@ A version is never changed: a decision names the one whose prices filled its cos
 already in force makes no new version.
 """
 
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -94,15 +95,11 @@ def declared_p_t_kinds(session: Session, name: str) -> dict[tuple[int, int], str
     A version that holds a value which is refused by now tells nothing of its tiers, and hides no
     other version's.
     """
-    rows = session.execute(
-        select(CascadeVersionRow.version, CascadeVersionRow.spec).where(CascadeVersionRow.cascade == name)
-    )
-    declared: dict[tuple[int, int], str] = {}
-    for row in rows:
-        with suppress(RecordInvalid):
-            tiers = codec.decode(CascadeSpec, row.spec).tiers
-            declared |= {(row.version, at): tier.p_t_kind.value for at, tier in enumerate(tiers)}
-    return declared
+    return {
+        (version, at): tier.p_t_kind.value
+        for version, spec in _versions(session, name)
+        for at, tier in enumerate(spec.tiers)
+    }
 
 
 def declared_label_coins(session: Session, name: str) -> dict[int, str]:
@@ -110,12 +107,15 @@ def declared_label_coins(session: Session, name: str) -> dict[int, str]:
 
     A version that cannot be read is left out.
     """
+    return {version: spec.label_coin.value for version, spec in _versions(session, name)}
+
+
+def _versions(session: Session, name: str) -> Iterator[tuple[int, CascadeSpec]]:
+    """Every version that can be read."""
     query = select(CascadeVersionRow.version, CascadeVersionRow.spec).where(CascadeVersionRow.cascade == name)
-    declared: dict[int, str] = {}
     for row in session.execute(query):
         with suppress(RecordInvalid):
-            declared[row.version] = codec.decode(CascadeSpec, row.spec).label_coin.value
-    return declared
+            yield row.version, codec.decode(CascadeSpec, row.spec)
 
 
 def cascade_names(session: Session) -> tuple[str, ...]:

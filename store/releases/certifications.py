@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 
 from knowgate._records.ids import new_decision_id
 from knowgate._records.records import Window
-from store import dialects, documents
+from store import dialects
 from store.errors import AttemptTaken
+from store.rows import Document, record_of, row_of
 from store.tables import CertificationRow
 
 
@@ -31,7 +32,7 @@ class CertificationRecord:
     delta_family: float  # what all attempts together may spend
     delta_spent: float  # δ_k
     n: int
-    document: str  # canonical JSON of the certificate
+    document: Document  # the certificate
     decided_at: datetime
     bundle: str | None = None
 
@@ -47,23 +48,7 @@ def add_certification(session: Session, record: CertificationRecord) -> UUID:
     this k.
     """
     key = new_decision_id(record.decided_at)
-    document = documents.parse(record.document)
-    row = {
-        "id": key,
-        "cascade": record.cascade,
-        "attempt": record.attempt,
-        "window_start": record.window.start,
-        "window_end": record.window.end,
-        "status": record.status,
-        "target_kind": record.target_kind,
-        "target_value": record.target_value,
-        "delta_family": record.delta_family,
-        "delta_spent": record.delta_spent,
-        "n": record.n,
-        "bundle": record.bundle,
-        "document": document,
-        "decided_at": record.decided_at,
-    }
+    row = row_of(CertificationRow, record, id=key)
     if not dialects.insert_new(session, CertificationRow, [row], returning="id"):
         raise AttemptTaken(record.cascade, record.attempt)
     return key
@@ -72,20 +57,4 @@ def add_certification(session: Session, record: CertificationRecord) -> UUID:
 def certifications(session: Session, cascade: str) -> tuple[CertificationRecord, ...]:
     """The cascade's attempts in their order."""
     query = select(CertificationRow).where(CertificationRow.cascade == cascade).order_by(CertificationRow.attempt)
-    return tuple(
-        CertificationRecord(
-            cascade=row.cascade,
-            attempt=row.attempt,
-            window=Window(start=row.window_start, end=row.window_end),
-            status=row.status,
-            target_kind=row.target_kind,
-            target_value=row.target_value,
-            delta_family=row.delta_family,
-            delta_spent=row.delta_spent,
-            n=row.n,
-            document=documents.write(row.document),
-            decided_at=row.decided_at,
-            bundle=row.bundle,
-        )
-        for row in session.scalars(query)
-    )
+    return tuple(record_of(CertificationRecord, row) for row in session.scalars(query))

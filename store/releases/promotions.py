@@ -11,7 +11,8 @@ from sqlalchemy import case, select
 from sqlalchemy.orm import Session
 
 from knowgate._records.ids import new_decision_id
-from store import dialects, documents
+from store import dialects
+from store.rows import Document, record_of, row_of
 from store.tables import PromotionRow
 
 
@@ -38,7 +39,7 @@ class PromotionRecord:
     previous: str | None
     outcome: Outcome
     reason: str
-    check: str  # canonical JSON of the promotion check
+    check: Document  # the promotion check
     generation: int | None  # of the assignment that put it in force; None when nothing changed
     decided_at: datetime
     decided_by: str | None = None  # a person's name; None = a job
@@ -47,18 +48,7 @@ class PromotionRecord:
 def add_promotion(session: Session, record: PromotionRecord) -> UUID:
     """Store it with its ledger leaf; its id."""
     key = new_decision_id(record.decided_at)
-    row = {
-        "id": key,
-        "cascade": record.cascade,
-        "bundle": record.bundle,
-        "previous": record.previous,
-        "outcome": Outcome(record.outcome).value,
-        "reason": record.reason,
-        "promotion_check": documents.parse(record.check),
-        "generation": record.generation,
-        "decided_at": record.decided_at,
-        "decided_by": record.decided_by,
-    }
+    row = row_of(PromotionRow, record, id=key)
     dialects.insert_new(session, PromotionRow, [row], returning="id")
     return key
 
@@ -70,17 +60,4 @@ def promotions(session: Session, cascade: str) -> tuple[PromotionRecord, ...]:
     unmoved = case((PromotionRow.generation.is_(None), 1), else_=0)
     order = (PromotionRow.decided_at, unmoved, PromotionRow.generation, PromotionRow.id)
     query = select(PromotionRow).where(PromotionRow.cascade == cascade).order_by(*order)
-    return tuple(
-        PromotionRecord(
-            cascade=row.cascade,
-            bundle=row.bundle,
-            previous=row.previous,
-            outcome=Outcome(row.outcome),
-            reason=row.reason,
-            check=documents.write(row.check),
-            generation=row.generation,
-            decided_at=row.decided_at,
-            decided_by=row.decided_by,
-        )
-        for row in session.scalars(query)
-    )
+    return tuple(record_of(PromotionRecord, row) for row in session.scalars(query))

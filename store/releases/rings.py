@@ -14,7 +14,8 @@ from uuid import UUID
 from sqlalchemy import Row, Select, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from store import dialects, documents
+from store import dialects
+from store.rows import Document, record_of, row_of
 from store.tables import AlertRow, RingRow
 
 
@@ -38,7 +39,7 @@ class RingRecord:
     cascade: str
     rule: str
     cause: str
-    details: str  # canonical JSON
+    details: Document
     rang_at: datetime
     spoken: Spoken
     answered_at: datetime | None = None
@@ -67,21 +68,7 @@ def add_ring(
         rang_at=now,
         spoken=spoken,
     )
-    row = {
-        "alert_id": alert_id,
-        "number": number,
-        "cause": cause,
-        "details": documents.parse(details),
-        "rang_at": now,
-        "since": spoken.since,
-        "until": spoken.until,
-        "generation": spoken.generation,
-        "champion": spoken.champion,
-        "accused": list(spoken.accused),
-        "answered_at": None,
-        "answer": None,
-        "stopped": None,
-    }
+    row = row_of(RingRow, record, spoken, accused=list(spoken.accused))
     dialects.insert_new(session, RingRow, [row], returning="number")
     return record
 
@@ -133,22 +120,5 @@ def _query(rule: str | None) -> Select[Any]:
 
 
 def _record(row: Row[Any]) -> RingRecord:
-    return RingRecord(
-        alert_id=row.id,
-        number=row.number,
-        cascade=row.cascade,
-        rule=row.rule,
-        cause=row.cause,
-        details=documents.write(row.details),
-        rang_at=row.rang_at,
-        spoken=Spoken(
-            since=row.since,
-            until=row.until,
-            generation=row.generation,
-            champion=row.champion,
-            accused=tuple(row.accused),
-        ),
-        answered_at=row.answered_at,
-        answer=row.answer,
-        stopped=row.stopped,
-    )
+    spoken = record_of(Spoken, row, accused=tuple(row.accused))
+    return record_of(RingRecord, row, alert_id=row.id, spoken=spoken)

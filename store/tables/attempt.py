@@ -1,12 +1,17 @@
-"""Attempts: one tier's run within a decision, with its signals, its verdict and its cost."""
+"""Attempts: one tier's run within a decision, with its signals, its verdict and its cost.
 
-from typing import Any
+What a record says of an attempt in one value is a column of its name: a signal that is added there
+is one here.
+"""
+
+from typing import Any, get_type_hints
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
-from store.tables.base import Base, JsonType
+from knowgate._records.records import Attempt, Signals, Verdict
+from store.tables.base import Base, JsonType, scalar_type
 
 
 class AttemptRow(Base):
@@ -22,24 +27,15 @@ class AttemptRow(Base):
     tier: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     role: Mapped[str]
     model: Mapped[str]
-    p_t: Mapped[float | None]
-    p_ik: Mapped[float | None]
-    score: Mapped[float | None]
-    ood: Mapped[float | None]
-    entropy: Mapped[float | None]
-    margin: Mapped[float | None]
-    p_t_kind: Mapped[str | None]  # None = what the cascade declared in the version that the decision names
-    note: Mapped[str | None]
     action: Mapped[str | None]  # None = nothing was decided at this tier
-    reason: Mapped[str | None]
-    fallback: Mapped[bool | None]
     gates: Mapped[Any | None] = mapped_column(JsonType)  # [[gate, value, threshold, passed], …]
-    fault: Mapped[str | None]
     fingerprint: Mapped[str | None] = mapped_column(ForeignKey("fingerprint.sha256"))
     answer: Mapped[str | None]
-    run_propensity: Mapped[float | None]
-    tokens_in: Mapped[int | None]
-    tokens_out: Mapped[int | None]
-    latency_ms: Mapped[float | None]
-    cost_usd: Mapped[float | None]
     gflops: Mapped[float | None]
+
+
+for _part in (Attempt, Signals, Verdict):
+    for _name, _hint in get_type_hints(_part).items():
+        _type = None if _name in AttemptRow.__table__.c or _name == "vector" else scalar_type(_hint)
+        if _type is not None:
+            setattr(AttemptRow, _name, mapped_column(_type, nullable=True))

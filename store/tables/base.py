@@ -6,13 +6,15 @@ in UTC and come back aware.
 """
 
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from enum import StrEnum
+from types import UnionType
+from typing import Any, ClassVar, get_args
 from uuid import UUID
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Double, MetaData, Text, Uuid
+from sqlalchemy import JSON, BigInteger, Boolean, DateTime, Dialect, Double, MetaData, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from store.errors import NaiveTime
 
@@ -59,3 +61,14 @@ class Base(DeclarativeBase):
         float: Double(),
         int: BigInteger(),
     }
+
+
+def scalar_type(hint: Any) -> TypeEngine[Any] | None:
+    """The type of the column that holds a record's field of this type; None for what is not one
+    value.
+    """
+    kind = get_args(hint)[0] if isinstance(hint, UnionType) else hint
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        kind = str
+    known: dict[Any, TypeEngine[Any]] = {**Base.type_annotation_map, bool: Boolean()}
+    return known.get(kind)

@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 from knowgate._records.records import Decision, Label
 from store import dialects
 from store.clocks import CLOCKS_DIFFER
+from store.rows import record_of
 from store.statements import CONTRADICTS, contradicting
 from store.tables import AttemptRow, DecisionRow, LabelRow, WaitingLabelRow
 
@@ -157,7 +158,7 @@ def adopt(session: Session, decisions: Sequence[Decision]) -> Adopted:
         if reason is not None:
             parked.setdefault(reason, []).append(row.arrival)
             continue
-        rows.append(_label_row(row, target.id, tier))
+        rows.append(label_row(row, target.id, tier, arrival=row.arrival, received_at=row.received_at))
         named.append((row.external_id, target))
     against = contradicting(rows)
     parked |= {CONTRADICTS: sorted(against)} if against else {}
@@ -250,18 +251,21 @@ def _waiting_for(session: Session, decisions: Sequence[Decision]) -> list[Waitin
     return [found[key] for key in sorted(found)]
 
 
-def _label_row(row: WaitingLabelRow, decision_id: UUID, tier: int) -> dict[str, Any]:
+def label_row(
+    said: Label | WaitingLabelRow, decision_id: UUID, tier: int, *, arrival: UUID, received_at: datetime
+) -> dict[str, Any]:
+    """The row of what is said of an attempt."""
     return {
         "decision_id": decision_id,
         "tier": tier,
-        "source": row.source,
-        "digest": label_digest(row.correct, row.labelled_at, row.label_propensity, grader=row.grader),
-        "arrival": row.arrival,
-        "correct": row.correct,
-        "labelled_at": row.labelled_at,
-        "received_at": row.received_at,
-        "label_propensity": row.label_propensity,
-        "grader": row.grader,
+        "source": str(said.source),
+        "digest": label_digest(said.correct, said.labelled_at, said.label_propensity, grader=said.grader),
+        "arrival": arrival,
+        "correct": said.correct,
+        "labelled_at": said.labelled_at,
+        "received_at": received_at,
+        "label_propensity": said.label_propensity,
+        "grader": said.grader,
     }
 
 
@@ -276,13 +280,7 @@ def _target(item: Decision) -> Target:
 
 
 def _read_target(row: Any, tiers: Mapping[UUID, frozenset[int]]) -> Target:
-    return Target(
-        id=row.id,
-        cascade=row.cascade,
-        occurred_at=row.occurred_at,
-        served_tier=row.served_tier,
-        tiers=tiers.get(row.id, frozenset()),
-    )
+    return record_of(Target, row, tiers=tiers.get(row.id, frozenset()), namesakes=1)
 
 
 def _lock_name(cascade: str) -> str:

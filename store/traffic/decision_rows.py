@@ -11,20 +11,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from knowgate._records.records import (
-    Action,
-    Attempt,
-    Decision,
-    Fingerprint,
-    GateOutcome,
-    PTKind,
-    Reason,
-    Role,
-    Signals,
-    Verdict,
-)
+from knowgate._records.records import Attempt, Decision, Fingerprint, GateOutcome, Reason, Signals, Verdict
 from knowgate._wire import codec
 from knowgate.spec import CascadeSpec, Privacy, TierSpec
+from store.rows import record_of, row_of
 from store.tables import AttemptRow, DecisionRow
 
 
@@ -52,54 +42,24 @@ def as_stored(decision: Decision, spec: CascadeSpec) -> Decision:
 
 def decision_row(decision: Decision, *, version: int, received_at: datetime) -> dict[str, Any]:
     """The row of a decision as stored."""
-    return {
-        "id": decision.id,
-        "cascade": decision.cascade,
-        "occurred_at": decision.occurred_at,
-        "received_at": received_at,
-        "external_id": decision.external_id,
-        "slice": decision.slice,
-        "prompt": decision.prompt,
-        "prompt_hash": decision.prompt_hash,
-        "generation": decision.generation,
-        "bundle": decision.bundle,
-        "exploration_rate": decision.exploration_rate,
-        "served_tier": decision.served.tier,
-        "spec_version": version,
-        "erased_at": None,
-    }
+    return row_of(
+        DecisionRow, decision, received_at=received_at, served_tier=decision.served.tier, spec_version=version
+    )
 
 
 def attempt_row(decision: Decision, attempt: Attempt, spec: CascadeSpec) -> dict[str, Any]:
     """The row of one attempt of a decision as stored."""
-    verdict = attempt.verdict
-    return {
-        "decision_id": decision.id,
-        "tier": attempt.tier,
-        "role": attempt.role.value,
-        "model": attempt.model,
-        "p_t": attempt.signals.p_t,
-        "p_ik": attempt.signals.p_ik,
-        "score": attempt.signals.score,
-        "ood": attempt.signals.ood,
-        "entropy": attempt.entropy,
-        "margin": attempt.margin,
-        "p_t_kind": None if attempt.p_t_kind is None else attempt.p_t_kind.value,
-        "note": attempt.note,
-        "action": None if verdict is None else verdict.action.value,
-        "reason": None if verdict is None or verdict.reason is None else verdict.reason.value,
-        "fallback": None if verdict is None else verdict.fallback,
-        "gates": None if verdict is None else [_gate(outcome) for outcome in verdict.gates],
-        "fault": None if attempt.fault is None else attempt.fault.value,
-        "fingerprint": None if attempt.fingerprint is None else fingerprint_id(attempt.fingerprint),
-        "answer": attempt.answer,
-        "run_propensity": attempt.run_propensity,
-        "tokens_in": attempt.tokens_in,
-        "tokens_out": attempt.tokens_out,
-        "latency_ms": attempt.latency_ms,
-        "cost_usd": attempt.cost_usd,
-        "gflops": _gflops(attempt, spec.tiers[attempt.tier]),
-    }
+    verdict, fingerprint = attempt.verdict, attempt.fingerprint
+    return row_of(
+        AttemptRow,
+        attempt,
+        attempt.signals,
+        verdict,
+        decision_id=decision.id,
+        gates=None if verdict is None else [_gate(outcome) for outcome in verdict.gates],
+        fingerprint=None if fingerprint is None else fingerprint_id(fingerprint),
+        gflops=_gflops(attempt, spec.tiers[attempt.tier]),
+    )
 
 
 def fingerprint_id(fingerprint: Fingerprint) -> str:
@@ -111,19 +71,7 @@ def read_decision(
     row: DecisionRow, attempts: Sequence[AttemptRow], fingerprints: Mapping[str, Fingerprint]
 ) -> Decision:
     """The record of a row and its attempts."""
-    return Decision(
-        id=row.id,
-        cascade=row.cascade,
-        occurred_at=row.occurred_at,
-        attempts=tuple(_read_attempt(attempt, fingerprints) for attempt in attempts),
-        external_id=row.external_id,
-        slice=row.slice,
-        prompt=row.prompt,
-        prompt_hash=row.prompt_hash,
-        generation=row.generation,
-        bundle=row.bundle,
-        exploration_rate=row.exploration_rate,
-    )
+    return record_of(Decision, row, attempts=tuple(_read_attempt(attempt, fingerprints) for attempt in attempts))
 
 
 def _cost(attempt: Attempt, tier: TierSpec, occurred_at: datetime) -> float | None:
@@ -146,24 +94,13 @@ def _gate(outcome: GateOutcome) -> list[Any]:
 
 
 def _read_attempt(row: AttemptRow, fingerprints: Mapping[str, Fingerprint]) -> Attempt:
-    return Attempt(
-        tier=row.tier,
-        role=Role(row.role),
-        model=row.model,
-        signals=Signals(p_t=row.p_t, p_ik=row.p_ik, score=row.score, ood=row.ood),
+    return record_of(
+        Attempt,
+        row,
+        signals=record_of(Signals, row),
         verdict=_read_verdict(row),
         fingerprint=None if row.fingerprint is None else fingerprints[row.fingerprint],
-        fault=None if row.fault is None else Reason(row.fault),
-        entropy=row.entropy,
-        margin=row.margin,
-        p_t_kind=None if row.p_t_kind is None else PTKind(row.p_t_kind),
-        note=row.note,
-        answer=row.answer,
-        run_propensity=row.run_propensity,
-        tokens_in=row.tokens_in,
-        tokens_out=row.tokens_out,
-        latency_ms=row.latency_ms,
-        cost_usd=row.cost_usd,
+        vector=None,
     )
 
 
@@ -174,5 +111,4 @@ def _read_verdict(row: AttemptRow) -> Verdict | None:
         GateOutcome(gate=Reason(gate), value=value, threshold=float(threshold), passed=passed)
         for gate, value, threshold, passed in row.gates or ()
     )
-    reason = None if row.reason is None else Reason(row.reason)
-    return Verdict(action=Action(row.action), reason=reason, gates=gates, fallback=bool(row.fallback))
+    return record_of(Verdict, row, gates=gates)

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from knowgate._records.records import Label, Window
 from store import dialects
+from store.rows import record_of, row_of
 from store.tables import GraderErrorRow, GraderRow
 
 
@@ -54,17 +55,7 @@ def note_graders(session: Session, labels: Iterable[Label], *, now: datetime) ->
 
 def add_error(session: Session, cascade: str, error: GraderError) -> None:
     """Keep a measurement; one of the same grader and time that is there already stays."""
-    row = {
-        "cascade": cascade,
-        "grader": error.grader,
-        "measured_at": error.measured_at,
-        "window_start": error.window.start,
-        "window_end": error.window.end,
-        "wrong": error.wrong,
-        "wrong_called_right": error.wrong_called_right,
-        "right": error.right,
-        "right_called_wrong": error.right_called_wrong,
-    }
+    row = row_of(GraderErrorRow, error, cascade=cascade)
     dialects.insert_new(session, GraderErrorRow, [row], returning="grader")
 
 
@@ -77,19 +68,8 @@ def graders(session: Session, cascade: str, *, as_of: datetime) -> tuple[Grader,
         .order_by(GraderErrorRow.measured_at)
     )
     for row in session.scalars(measured):
-        latest[row.grader] = GraderError(
-            grader=row.grader,
-            measured_at=row.measured_at,
-            window=Window(start=row.window_start, end=row.window_end),
-            wrong=row.wrong,
-            wrong_called_right=row.wrong_called_right,
-            right=row.right,
-            right_called_wrong=row.right_called_wrong,
-        )
+        latest[row.grader] = record_of(GraderError, row)
     seen = (
         select(GraderRow).where(GraderRow.cascade == cascade, GraderRow.first_seen_at <= as_of).order_by(GraderRow.name)
     )
-    return tuple(
-        Grader(name=row.name, source=row.source, first_seen_at=row.first_seen_at, error=latest.get(row.name))
-        for row in session.scalars(seen)
-    )
+    return tuple(record_of(Grader, row, error=latest.get(row.name)) for row in session.scalars(seen))

@@ -28,6 +28,7 @@ from store import dialects, partitions, statements
 from store.clocks import ahead, ahead_cure
 from store.rejections import Rejected, find_unstorable
 from store.releases.cascades import cascade, cascade_names
+from store.rows import record_of, row_of
 from store.tables import DecisionRow, LabelRow, WaitingLabelRow
 from store.traffic import adoption
 from store.traffic.adoption import Ambiguous, Target, label_digest
@@ -109,7 +110,8 @@ def add_labels(session: Session, labels: Sequence[Label], *, received_at: dateti
         if target is None:
             waiting.append(_waiting_row(label, arrival, received_at))
         else:
-            rows.append(_label_row(label, target, arrival, received_at))
+            tier = target.served_tier if label.tier is None else label.tier
+            rows.append(adoption.label_row(label, target.id, tier, arrival=arrival, received_at=received_at))
             named.append((label.external_id, target))
     against = statements.contradicted(session, rows, waiting)
     rejected += [_contradiction(indexes[arrival], said.pop(arrival), other) for arrival, other in against.items()]
@@ -135,20 +137,7 @@ def labels_of(session: Session, decision_id: UUID, *, as_of: datetime | None = N
     if as_of is not None:
         query = query.where(LabelRow.labelled_at <= as_of, LabelRow.received_at <= as_of)
     rows = session.scalars(query.order_by(LabelRow.received_at, LabelRow.arrival))
-    return tuple(
-        StoredLabel(
-            id=row.arrival,
-            decision_id=row.decision_id,
-            tier=row.tier,
-            source=LabelSource(row.source),
-            correct=row.correct,
-            labelled_at=row.labelled_at,
-            received_at=row.received_at,
-            label_propensity=row.label_propensity,
-            grader=row.grader,
-        )
-        for row in rows
-    )
+    return tuple(record_of(StoredLabel, row, id=row.arrival) for row in rows)
 
 
 def waiting_count(session: Session, cascade: str) -> int:
@@ -306,35 +295,7 @@ def _arrival_id(received_at: datetime, index: int) -> UUID:
     return UUID(int=millis << 80 | 0x7 << 76 | (tail >> 62) << 64 | 0b10 << 62 | tail & (2**62 - 1))
 
 
-def _label_row(label: Label, target: Target, arrival: UUID, received_at: datetime) -> dict[str, Any]:
-    return {
-        "decision_id": target.id,
-        "tier": target.served_tier if label.tier is None else label.tier,
-        "source": label.source.value,
-        "digest": label_digest(label.correct, label.labelled_at, label.label_propensity, grader=label.grader),
-        "arrival": arrival,
-        "correct": label.correct,
-        "labelled_at": label.labelled_at,
-        "received_at": received_at,
-        "label_propensity": label.label_propensity,
-        "grader": label.grader,
-    }
-
-
 def _waiting_row(label: Label, arrival: UUID, received_at: datetime) -> dict[str, Any]:
     named = (label.cascade, str(label.decision_id), label.external_id, label.tier, label.source.value)
-    return {
-        "arrival": arrival,
-        "digest": label_digest(label.correct, label.labelled_at, label.label_propensity, *named, grader=label.grader),
-        "cascade": label.cascade,
-        "decision_id": label.decision_id,
-        "external_id": label.external_id,
-        "tier": label.tier,
-        "source": label.source.value,
-        "correct": label.correct,
-        "labelled_at": label.labelled_at,
-        "received_at": received_at,
-        "label_propensity": label.label_propensity,
-        "grader": label.grader,
-        "parked": None,
-    }
+    digest = label_digest(label.correct, label.labelled_at, label.label_propensity, *named, grader=label.grader)
+    return row_of(WaitingLabelRow, label, arrival=arrival, digest=digest, received_at=received_at)

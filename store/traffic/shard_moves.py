@@ -19,13 +19,12 @@ from uuid import UUID
 from sqlalchemy import bindparam, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
-from knowgate._records.ids import new_decision_id
 from store import dialects, partitions
 from store.claims import changed
 from store.errors import RowsMoved
 from store.sealing import coverage, leaves
 from store.tables import AttemptRow, VectorPlaceRow, VectorShardRow
-from store.traffic.vectors import ShardRecord, hold_files, read_shard
+from store.traffic.vectors import ShardRecord, hold_files, read_shard, shard_row
 
 _PLACE = dialects.table_of(VectorPlaceRow)
 _FORGOTTEN_AT_ONCE = 20_000  # rows in one statement
@@ -123,17 +122,7 @@ def put_shard(
     """Record a shard whose rows are about to be moved to it; its id, the one it has where it is
     known already.
     """
-    row = {
-        "id": new_decision_id(now),
-        "cascade": cascade,
-        "url": url,
-        "sha256": sha256,
-        "dimension": dimension,
-        "created_at": now,
-        "fingerprint": fingerprint,
-        "rows": rows,
-        "superseded_at": None,
-    }
+    row = shard_row(cascade, url, sha256, dimension=dimension, rows=rows, fingerprint=fingerprint, now=now)
     made = dialects.insert_new(session, VectorShardRow, [row], returning="id")
     if made:
         return UUID(str(made[0]))

@@ -9,6 +9,7 @@ removes no file that is about to be referred to.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select, update
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session
 from knowgate._records.ids import new_decision_id
 from knowgate._records.records import Fingerprint
 from store import dialects, partitions
+from store.rows import record_of, row_of
 from store.sealing import coverage, leaves
 from store.shards.shard_format import require_fingerprint
 from store.tables import AttemptRow, DecisionRow, VectorPlaceRow, VectorShardRow
@@ -90,42 +92,36 @@ def add_shard(
     if fingerprint is not None:
         _require_attempts(session, url, rows, fingerprint)
         key = add_fingerprint(session, fingerprint)
-    shard = new_decision_id(now)
-    made = dialects.insert_new(
-        session,
-        VectorShardRow,
-        [
-            {
-                "id": shard,
-                "cascade": cascade,
-                "url": url,
-                "sha256": sha256,
-                "dimension": dimension,
-                "created_at": now,
-                "fingerprint": key,
-                "rows": len(rows),
-                "superseded_at": None,
-            }
-        ],
-        returning="id",
-        noted=False,
-    )
+    row = shard_row(cascade, url, sha256, dimension=dimension, rows=len(rows), fingerprint=key, now=now)
+    shard: UUID = row["id"]
+    made = dialects.insert_new(session, VectorShardRow, [row], returning="id", noted=False)
     if not made:
         return session.execute(select(VectorShardRow.id).where(VectorShardRow.url == url)).scalar_one()
     partitions.ensure_partitions(session, partitions.months_of({row.decision_id for row in rows}, now=now))
     placed = [
-        {
-            "decision_id": row.decision_id,
-            "tier": row.tier,
-            "shard": shard,
-            "row": row.row,
-            "sha256": row.sha256,
-        }
-        for row in sorted(rows, key=lambda row: (row.decision_id, row.tier))
+        row_of(VectorPlaceRow, place, shard=shard)
+        for place in sorted(rows, key=lambda place: (place.decision_id, place.tier))
     ]
     dialects.insert_new(session, VectorPlaceRow, placed, returning="row")
     leaves.note_stored(session, coverage.of_model(VectorShardRow), [(shard,)])
     return shard
+
+
+def shard_row(
+    cascade: str, url: str, sha256: str, *, dimension: int, rows: int, fingerprint: str | None, now: datetime
+) -> dict[str, Any]:
+    """The row of a shard that is not there yet."""
+    return row_of(
+        VectorShardRow,
+        id=new_decision_id(now),
+        cascade=cascade,
+        url=url,
+        sha256=sha256,
+        dimension=dimension,
+        created_at=now,
+        fingerprint=fingerprint,
+        rows=rows,
+    )
 
 
 def shards(session: Session, *, superseded: bool = False) -> tuple[ShardRecord, ...]:
@@ -182,28 +178,12 @@ def vector_rows(session: Session, cascade: str, tier: int, ids: Iterable[UUID]) 
 
 def read_place(place: VectorPlaceRow, shard: VectorShardRow) -> VectorPlace:
     """The record of a place and its shard."""
-    return VectorPlace(
-        shard=shard.id,
-        url=shard.url,
-        row=place.row,
-        sha256=place.sha256,
-        dimension=shard.dimension,
-        fingerprint=shard.fingerprint,
-    )
+    return record_of(VectorPlace, place, url=shard.url, dimension=shard.dimension, fingerprint=shard.fingerprint)
 
 
 def read_shard(row: VectorShardRow) -> ShardRecord:
     """The record of a shard."""
-    return ShardRecord(
-        id=row.id,
-        cascade=row.cascade,
-        url=row.url,
-        sha256=row.sha256,
-        dimension=row.dimension,
-        fingerprint=row.fingerprint,
-        rows=row.rows,
-        superseded_at=row.superseded_at,
-    )
+    return record_of(ShardRecord, row)
 
 
 def _require_attempts(session: Session, url: str, rows: Sequence[VectorRow], wanted: Fingerprint) -> None:

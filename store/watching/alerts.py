@@ -10,8 +10,9 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from knowgate._records.ids import new_decision_id
-from store import dialects, documents
+from store import dialects
 from store.releases.rings import Spoken, add_ring
+from store.rows import Document, record_of, row_of
 from store.tables import AlertRow
 
 _IS_OPEN = AlertRow.resolved_at.is_(None)
@@ -24,7 +25,7 @@ class AlertRecord:
     cascade: str
     rule: str
     cause: str
-    details: str  # canonical JSON
+    details: Document
     opened_at: datetime
     id: UUID | None = None  # given when it is opened
     resolved_at: datetime | None = None
@@ -38,16 +39,7 @@ def open_alert(session: Session, record: AlertRecord, spoken: Spoken | None = No
     `store.releases.rings.add_ring`'s.
     """
     key = new_decision_id(record.opened_at)
-    row = {
-        "id": key,
-        "cascade": record.cascade,
-        "rule": record.rule,
-        "cause": record.cause,
-        "details": documents.parse(record.details),
-        "opened_at": record.opened_at,
-        "resolved_at": None,
-        "resolution": None,
-    }
+    row = row_of(AlertRow, record, id=key, resolved_at=None, resolution=None)
     made = dialects.insert_new(session, AlertRow, [row], returning="id", keys=("cascade", "rule"), where=_IS_OPEN)
     if not made:
         query = select(AlertRow.id).where(AlertRow.cascade == record.cascade, AlertRow.rule == record.rule, _IS_OPEN)
@@ -75,16 +67,5 @@ def alerts(session: Session, cascade: str | None = None, *, open_only: bool = Fa
         query = query.where(AlertRow.cascade == cascade)
     if open_only:
         query = query.where(_IS_OPEN)
-    return tuple(
-        AlertRecord(
-            cascade=row.cascade,
-            rule=row.rule,
-            cause=row.cause,
-            details=documents.write(row.details),
-            opened_at=row.opened_at,
-            id=row.id,
-            resolved_at=row.resolved_at,
-            resolution=row.resolution,
-        )
-        for row in session.scalars(query.execution_options(populate_existing=True))
-    )
+    rows = session.scalars(query.execution_options(populate_existing=True))
+    return tuple(record_of(AlertRecord, row) for row in rows)

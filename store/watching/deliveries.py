@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, aliased
 
 from knowgate._records.ids import new_decision_id
 from store import claims, dialects
+from store.rows import record_of, row_of
 from store.tables import DeliveryRow
 
 
@@ -46,21 +47,18 @@ def add_delivery(
     while True:
         highest = select(func.max(DeliveryRow.number)).where(DeliveryRow.alert_id == alert_id, DeliveryRow.url == url)
         number = (session.scalar(highest) or 0) + 1
-        row = {
-            "id": new_decision_id(now),
-            "alert_id": alert_id,
-            "url": url,
-            "number": number,
-            "event": event,
-            "payload": payload(number),
-            "attempts": 0,
-            "owner": None,
-            "created_at": now,
-            "due_at": now,
-            "delivered_at": None,
-            "failed_at": None,
-            "last_error": None,
-        }
+        row = row_of(
+            DeliveryRow,
+            id=new_decision_id(now),
+            alert_id=alert_id,
+            url=url,
+            number=number,
+            event=event,
+            payload=payload(number),
+            attempts=0,
+            created_at=now,
+            due_at=now,
+        )
         made: list[UUID] = dialects.insert_new(session, DeliveryRow, [row], returning="id")
         if made:  # else another transaction has just taken the number, and its row is there by now
             return made[0]
@@ -80,7 +78,7 @@ def claim_due_deliveries(
         earlier.due_at.is_not(None),
     )
     rows = claims.claim_due(session, DeliveryRow, owner=owner, now=now, lease=lease, limit=limit, where=~waits)
-    return tuple(_record(row) for row in rows)
+    return tuple(record_of(DeliveryRecord, row) for row in rows)
 
 
 def finish_delivery(session: Session, claimed: DeliveryRecord, *, now: datetime, error: str | None = None) -> None:
@@ -94,21 +92,5 @@ def deliveries(session: Session, alert_id: UUID) -> tuple[DeliveryRecord, ...]:
     """The messages about one alert, in the order in which each webhook gets them."""
     order = (DeliveryRow.number, DeliveryRow.created_at, DeliveryRow.id)
     query = select(DeliveryRow).where(DeliveryRow.alert_id == alert_id).order_by(*order)
-    return tuple(_record(row) for row in session.scalars(query.execution_options(populate_existing=True)))
-
-
-def _record(row: DeliveryRow) -> DeliveryRecord:
-    return DeliveryRecord(
-        id=row.id,
-        alert_id=row.alert_id,
-        url=row.url,
-        number=row.number,
-        event=row.event,
-        payload=row.payload,
-        attempts=row.attempts,
-        created_at=row.created_at,
-        due_at=row.due_at,
-        delivered_at=row.delivered_at,
-        failed_at=row.failed_at,
-        last_error=row.last_error,
-    )
+    rows = session.scalars(query.execution_options(populate_existing=True))
+    return tuple(record_of(DeliveryRecord, row) for row in rows)

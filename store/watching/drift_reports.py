@@ -7,7 +7,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from knowgate._records.records import Window
-from store import dialects, documents
+from store import dialects
+from store.rows import Document, record_of, row_of
 from store.tables import DriftReportRow
 from store.watching.figures import WHOLE
 
@@ -20,21 +21,13 @@ class DriftReport:
     window: Window
     tier: int | None  # None = the whole cascade
     name: str
-    document: str  # canonical JSON
+    document: Document
     computed_at: datetime
 
 
 def put_report(session: Session, report: DriftReport) -> None:
     """Store a report in place of an earlier one of the same cohort, tier and name."""
-    row = {
-        "cascade": report.cascade,
-        "name": report.name,
-        "window_start": report.window.start,
-        "window_end": report.window.end,
-        "tier": WHOLE if report.tier is None else report.tier,
-        "document": documents.parse(report.document),
-        "computed_at": report.computed_at,
-    }
+    row = row_of(DriftReportRow, report, tier=WHOLE if report.tier is None else report.tier)
     dialects.upsert(session, DriftReportRow, [row])
 
 
@@ -58,13 +51,6 @@ def reports(
         query = query.where(DriftReportRow.name == name)
     ordered = query.order_by(DriftReportRow.window_start, DriftReportRow.name, DriftReportRow.tier)
     return tuple(
-        DriftReport(
-            cascade=row.cascade,
-            window=Window(start=row.window_start, end=row.window_end),
-            tier=None if row.tier == WHOLE else row.tier,
-            name=row.name,
-            document=documents.write(row.document),
-            computed_at=row.computed_at,
-        )
+        record_of(DriftReport, row, tier=None if row.tier == WHOLE else row.tier)
         for row in session.scalars(ordered.execution_options(populate_existing=True))
     )

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from knowgate._records.records import Window
 from store import dialects
+from store.rows import record_of, row_of
 from store.tables import CohortFigureRow
 
 WHOLE = -1  # the tier of a figure of the whole cascade; '' is its slice
@@ -121,29 +122,8 @@ def _key(row: FigureRow) -> tuple[str, str, datetime, datetime, int, str, bool]:
 
 
 def _row(row: FigureRow) -> dict[str, object]:
-    names = ("cascade", "name", "window_start", "window_end", "tier", "slice", "mature")
-    return dict(zip(names, _key(row), strict=True)) | {
-        "value": row.value,
-        "low": row.low,
-        "high": row.high,
-        "n": row.n,
-        "not_identified": row.not_identified,
-        "computed_at": row.computed_at,
-    }
+    return row_of(CohortFigureRow, row, tier=WHOLE if row.tier is None else row.tier, slice=row.slice or "")
 
 
 def _record(row: CohortFigureRow) -> FigureRow:
-    return FigureRow(
-        cascade=row.cascade,
-        window=Window(start=row.window_start, end=row.window_end),
-        name=row.name,
-        n=row.n,
-        mature=row.mature,
-        computed_at=row.computed_at,
-        tier=None if row.tier == WHOLE else row.tier,
-        slice=row.slice or None,
-        value=row.value,
-        low=row.low,
-        high=row.high,
-        not_identified=row.not_identified,
-    )
+    return record_of(FigureRow, row, tier=None if row.tier == WHOLE else row.tier, slice=row.slice or None)

@@ -68,7 +68,7 @@ def test_generations_never_go_back(session: Session, cast: Any) -> None:
 
 SWAP = """
 import json, sys
-from knowgate import codec
+from knowgate._wire import codec
 from knowgate._bundles.assignment import read_assignment
 from store.releases.assignments import swap_assignment
 from store.engine import open_engine, transaction
