@@ -29,7 +29,7 @@ from knowgate import (
     Signals,
     Window,
     decide,
-    new_decision_id,
+    new_id,
     write_bundle,
 )
 from knowgate._wire import codec
@@ -180,7 +180,7 @@ def _decision(made: Deployment, index: int) -> Decision:
         run_propensity=0.1 if kept else 1.0, tokens_in=100, tokens_out=2, latency_ms=80.0, cost_usd=0.001,
     )  # fmt: skip
     return Decision(
-        id=new_decision_id(when),
+        id=new_id(when),
         cascade=NAME,
         occurred_at=when,
         attempts=(small, large),

@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from store import dialects
 from store.claims import changed
 from store.errors import TokenNameTaken
@@ -46,9 +46,7 @@ class TokenRecord:
 def create_token(session: Session, name: str, role: TokenRole, now: datetime) -> str:
     """Make a token; its plaintext, which is not kept. Raises TokenNameTaken."""
     plaintext = PREFIX + secrets.token_urlsafe(32)
-    row = row_of(
-        TokenRow, id=new_decision_id(now), name=name, sha256=_hash(plaintext), role=TokenRole(role), created_at=now
-    )
+    row = row_of(TokenRow, id=new_id(now), name=name, sha256=_hash(plaintext), role=TokenRole(role), created_at=now)
     if not dialects.insert_new(session, TokenRow, [row], returning="id"):
         raise TokenNameTaken(name)
     return plaintext

@@ -39,7 +39,7 @@ from knowgate import (
     Window,
     decide,
     escalate_all,
-    new_decision_id,
+    new_id,
 )
 from knowgate._records.records import Reason
 from knowgate._shipping.client import Receipt
@@ -147,7 +147,7 @@ class Traffic(threading.Thread):
 
     def _decision(self, row: int, hidden: npt.NDArray[np.float16]) -> tuple[Decision, list[Label]]:
         now = datetime.now(UTC)
-        decision_id = new_decision_id(now)
+        decision_id = new_id(now)
         right = bool(hidden[0] + 0.5 * self._rng.standard_normal() > -0.5)
         p_t = float(np.clip(0.6 + 0.15 * hidden[0] + 0.1 * self._rng.standard_normal(), 0.01, 0.99))
         small = Attempt(

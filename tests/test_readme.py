@@ -8,8 +8,11 @@ from pathlib import Path
 README = Path(__file__).parents[1] / "README.md"
 
 
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return [code for named, code in FENCE.findall(README.read_text(encoding="utf-8")) if named == language]
 
 
 def test_the_example_of_the_runtime_runs() -> None:
@@ -19,10 +22,10 @@ def test_the_example_of_the_runtime_runs() -> None:
 
 
 def test_every_command_it_names_exists() -> None:
-    named = set(re.findall(r"knowgate ([a-z]+(?: [a-z]+)?)", README.read_text(encoding="utf-8")))
-    told = subprocess.run([sys.executable, "-m", "services", "--help"], capture_output=True, text=True, check=True)
-    commands = set(re.findall(r"^│ ([a-z]+) ", told.stdout, flags=re.MULTILINE))
-    assert commands >= {"demo", "certify", "simulate", "serve", "scheduler", "audit"}
-    first_words = {words.split()[0] for words in named}
-    assert first_words & commands, named
-    assert first_words - commands <= {"keeps", "serves", "command"}, "a word after `knowgate` that is no command"
+    prose = FENCE.sub("", README.read_text(encoding="utf-8"))
+    spans = re.findall(r"`([^`\n]+)`", prose)
+    named = {word for code in [*blocks(""), *spans] for word in re.findall(r"\bknowgate ([a-z]+)", code)}
+    shown = subprocess.run([sys.executable, "-m", "services", "--help"], capture_output=True, text=True, check=True)
+    commands = set(re.findall(r"^│ ([a-z]+) ", shown.stdout, flags=re.MULTILINE))
+    assert named >= {"advise", "certify", "simulate", "serve", "scheduler", "audit"}
+    assert named <= commands, named - commands

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Engine
 
-from knowgate import Attempt, Decision, Fingerprint, Role, new_decision_id
+from knowgate import Attempt, Decision, Fingerprint, Role, new_id
 from knowgate.spec import CascadeSpec, Privacy, TierSpec
 from services.vectors.intake import NewVector, store_vectors
 from store.engine import reading, transaction
@@ -108,7 +108,7 @@ def files_with(folder: Path, values: npt.NDArray[np.float16]) -> list[Path]:
 def _decision(cascade: str, at: datetime, fingerprint: Fingerprint | None) -> Decision:
     small = Attempt(tier=0, role=Role.SUPERSEDED, model="tiny", fingerprint=fingerprint, vector=0)
     return Decision(
-        id=new_decision_id(at),
+        id=new_id(at),
         cascade=cascade,
         occurred_at=at,
         attempts=(small, Attempt(tier=1, role=Role.SERVED, model="big")),

@@ -18,7 +18,7 @@ from knowgate._models.features import Standardiser, features, stored_vector
 from knowgate._models.ood import OodStatistics
 from knowgate._models.probe import LinearProbe, MlpProbe, ProbeKind
 from knowgate._models.score import ScoreModel
-from knowgate._records.ids import decided_at, new_decision_id
+from knowgate._records.ids import decided_at, new_id
 from knowgate._records.records import (
     Action,
     Attempt,
@@ -129,7 +129,7 @@ __all__ = [
     "escalate_all",
     "features",
     "kept_tiers",
-    "new_decision_id",
+    "new_id",
     "read_assignment",
     "read_bundle",
     "retain_mask",

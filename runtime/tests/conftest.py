@@ -20,7 +20,7 @@ from knowgate._models.features import Float16Array, Standardiser
 from knowgate._models.ood import OodStatistics
 from knowgate._models.probe import LinearProbe, MlpProbe, ProbeKind
 from knowgate._models.score import ScoreModel
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from knowgate._records.records import Attempt, Decision, Fingerprint, Role, Signals
 from knowgate.policy import Policy, PolicyKind
 
@@ -174,7 +174,7 @@ def make_decision(*, rows: tuple[int | None, ...] = (None,), **changes: Any) -> 
     is served.
     """
     fields: dict[str, Any] = {
-        "id": new_decision_id(NOW),
+        "id": new_id(NOW),
         "cascade": "questions",
         "occurred_at": NOW,
         "attempts": tuple(

@@ -18,7 +18,7 @@ from fastapi import APIRouter, Depends
 from sqlalchemy.orm import Session
 
 from knowgate._bundles.assignment import Assignment
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from knowgate._wire import codec
 from knowgate.errors import RecordInvalid
 from services.api.assignments import leased
@@ -59,7 +59,7 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
         sidecar = context.sidecars.cascade(session, asked.cascade, held, models)
     ruling = sidecar.cascade.decide(
         tier=asked.tier,
-        decision_id=asked.decision_id or new_decision_id(now),
+        decision_id=asked.decision_id or new_id(now),
         p_t=unusable.get("p_t", asked.p_t),
         p_t_kind=asked.p_t_kind,
         hidden=unusable.get("hidden", _hidden(asked)),

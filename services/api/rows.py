@@ -47,7 +47,7 @@ def parse_decisions(rows: Sequence[Any], now: datetime, check: Callable[[Decisio
         try:
             _require_time("id", decided_at(decision.id), now)
         except (ValueError, OverflowError):
-            raise RecordInvalid("id", str(decision.id), "its time is not one; use new_decision_id()") from None
+            raise RecordInvalid("id", str(decision.id), "its time is not one; use new_id()") from None
         check(decision)
         return decision
 

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from knowgate import Label, LabelSource, Query, Ruling, new_decision_id
+from knowgate import Label, LabelSource, Query, Ruling, new_id
 from knowgate.spec import CascadeSpec
 from services.jobs.job import JobOutcome
 from services.simulation.stage import Stage
@@ -104,7 +104,7 @@ class Player:
         report(Progress(at=end, truth=truth, outcomes=outcomes))
 
     def _serve(self, asked: Asked, truth: Truth) -> None:
-        decision_id = new_decision_id(asked.at, randomness=self._ids.getrandbits(80))
+        decision_id = new_id(asked.at, randomness=self._ids.getrandbits(80))
         last = self.stage.spec.last
         ran: dict[int, Answer] = {}
         with self.stage.cascade.open(

@@ -20,7 +20,7 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from knowgate._records.records import Window
 from knowgate._wire.shown import masked
 from store import dialects
@@ -71,7 +71,7 @@ def claim(
     """
     row = row_of(
         JobRunRow,
-        id=new_decision_id(now),
+        id=new_id(now),
         job=job,
         cascade=cascade,
         window_start=window.start,

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from store import claims, dialects
 from store.rows import record_of, row_of
 from store.tables import OutboxRow
@@ -38,7 +38,7 @@ def add_message(session: Session, topic: str, key: str, payload: str, *, now: da
     """Write the message down, due at once; False when the topic has one of this key already."""
     row = row_of(
         OutboxRow,
-        id=new_decision_id(now),
+        id=new_id(now),
         topic=topic,
         key=key,
         payload=payload,

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from knowgate._records.records import Window
 from store import dialects
 from store.errors import AttemptTaken
@@ -47,7 +47,7 @@ def add_certification(session: Session, record: CertificationRecord) -> UUID:
     """Store an attempt with its ledger leaf; its id. Raises AttemptTaken when another run spent
     this k.
     """
-    key = new_decision_id(record.decided_at)
+    key = new_id(record.decided_at)
     row = row_of(CertificationRow, record, id=key)
     if not dialects.insert_new(session, CertificationRow, [row], returning="id"):
         raise AttemptTaken(record.cascade, record.attempt)

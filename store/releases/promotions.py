@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import case, select
 from sqlalchemy.orm import Session
 
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from store import dialects
 from store.rows import Document, record_of, row_of
 from store.tables import PromotionRow
@@ -47,7 +47,7 @@ class PromotionRecord:
 
 def add_promotion(session: Session, record: PromotionRecord) -> UUID:
     """Store it with its ledger leaf; its id."""
-    key = new_decision_id(record.decided_at)
+    key = new_id(record.decided_at)
     row = row_of(PromotionRow, record, id=key)
     dialects.insert_new(session, PromotionRow, [row], returning="id")
     return key

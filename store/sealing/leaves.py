@@ -24,7 +24,7 @@ from uuid import UUID
 from sqlalchemy import event, func, select
 from sqlalchemy.orm import ORMExecuteState, Session
 
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from store.errors import StoreError
 from store.sealing import changes, coverage, merkle, states
 from store.sealing.coverage import Cover
@@ -171,7 +171,7 @@ def note_states(session: Session, cover: Cover, found: Sequence[states.State], *
 
 
 def _row(entry: Entry, now: datetime | None) -> dict[str, Any]:
-    salt, key = os.urandom(SALT_BYTES), new_decision_id(now)
+    salt, key = os.urandom(SALT_BYTES), new_id(now)
     content = merkle.content_hash(salt, entry.payload.encode())
     return {
         "id": key,

@@ -272,7 +272,7 @@ def _fault(index: int, item: Decision, spec: CascadeSpec) -> Rejected | None:
     except RecordInvalid as error:
         return Rejected(index=index, field="id", value=str(item.id), cure=error.cure)
     if abs(carried - item.occurred_at) > CLOCK_TOLERANCE:
-        cure = f"the id carries {carried.isoformat()}; make it with new_decision_id(occurred_at)"
+        cure = f"the id carries {carried.isoformat()}; make it with new_id(occurred_at)"
         return Rejected(index=index, field="occurred_at", value=item.occurred_at.isoformat(), cure=cure)
     for attempt in item.attempts:
         if attempt.tier > spec.last:

@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from knowgate._records.records import Fingerprint
 from store import dialects, partitions
 from store.rows import record_of, row_of
@@ -113,7 +113,7 @@ def shard_row(
     """The row of a shard that is not there yet."""
     return row_of(
         VectorShardRow,
-        id=new_decision_id(now),
+        id=new_id(now),
         cascade=cascade,
         url=url,
         sha256=sha256,

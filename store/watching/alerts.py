@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from store import dialects
 from store.releases.rings import Spoken, add_ring
 from store.rows import Document, record_of, row_of
@@ -38,7 +38,7 @@ def open_alert(session: Session, record: AlertRecord, spoken: Spoken | None = No
     While one is open for the rule, that one's id, unchanged: what rings again is
     `store.releases.rings.add_ring`'s.
     """
-    key = new_decision_id(record.opened_at)
+    key = new_id(record.opened_at)
     row = row_of(AlertRow, record, id=key, resolved_at=None, resolution=None)
     made = dialects.insert_new(session, AlertRow, [row], returning="id", keys=("cascade", "rule"), where=_IS_OPEN)
     if not made:

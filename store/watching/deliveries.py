@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, aliased
 
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from store import claims, dialects
 from store.rows import record_of, row_of
 from store.tables import DeliveryRow
@@ -49,7 +49,7 @@ def add_delivery(
         number = (session.scalar(highest) or 0) + 1
         row = row_of(
             DeliveryRow,
-            id=new_decision_id(now),
+            id=new_id(now),
             alert_id=alert_id,
             url=url,
             number=number,

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from knowgate._records.records import (
     Action,
     Attempt,
@@ -120,7 +120,7 @@ def decision_of(asked: Asked, cascade: str = "cities") -> Decision:
             )
         )
     return Decision(
-        id=new_decision_id(asked.at),
+        id=new_id(asked.at),
         cascade=cascade,
         occurred_at=asked.at,
         attempts=tuple(attempts),

@@ -33,7 +33,7 @@ from knowgate import (
     TierDocument,
     TierModels,
     decide,
-    new_decision_id,
+    new_id,
     write_bundle,
 )
 from knowgate._wire import codec
@@ -144,7 +144,7 @@ def decision() -> Callable[..., Decision]:
         policy = Policy.of(PolicyKind.P_T, ({"p_t": 0.9},))
         signals = Signals(p_t=0.5)
         made = Decision(
-            id=new_decision_id(when),
+            id=new_id(when),
             cascade="trivia",
             occurred_at=when,
             external_id=f"q{index}",

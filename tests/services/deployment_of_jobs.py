@@ -20,7 +20,7 @@ from knowgate._bundles.bundle_documents import (
     CertificateStatus,
     ComparisonDocument,
 )
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from knowgate._records.records import (
     Action,
     Attempt,
@@ -218,7 +218,7 @@ class Deployment:
         raise AssertionError(f"not stopped after {at_most} half days")
 
     def _query(self, at: datetime, held: Assignment, traffic: Traffic) -> tuple[Decision, list[Label]]:
-        decision_id, p_t = new_decision_id(at), float(self._rng.uniform())
+        decision_id, p_t = new_id(at), float(self._rng.uniform())
         retained = held.mode is Mode.ACTIVE and held.champion is not None and p_t >= 0.3
         runs = not retained or bool(self._rng.random() < 0.5)
         action = Action.RETAIN if retained else Action.ESCALATE

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from knowgate._records.records import (
     Action,
     Attempt,
@@ -72,7 +72,7 @@ class Cast:
         )
         given = {"external_id": None, "slice": "cities", "prompt": "Paris lies in", "prompt_hash": "aa11"} | fields
         return Decision(
-            id=new_decision_id(occurred_at),
+            id=new_id(occurred_at),
             cascade=cascade,
             occurred_at=occurred_at,
             attempts=(small, large),
@@ -94,7 +94,7 @@ class Cast:
         )
         large = Attempt(tier=1, role=Role.SERVED, model="large")
         return Decision(
-            id=new_decision_id(occurred_at),
+            id=new_id(occurred_at),
             cascade="geo",
             occurred_at=occurred_at,
             attempts=(small, large),

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from knowgate._records.records import LabelSource
 from store import partitions, schema
 from store.engine import open_engine, transaction
@@ -34,21 +34,21 @@ def rows_in(session: Session, partition: str) -> int:
 
 
 def sent_at(cast: Any, time: datetime) -> Any:
-    return replace(cast.escalated(), id=new_decision_id(time), occurred_at=time)
+    return replace(cast.escalated(), id=new_id(time), occurred_at=time)
 
 
 def test_a_months_bounds_hold_its_ids_and_no_other() -> None:
     start = datetime(2026, 3, 1, tzinfo=UTC)
     bound = partitions.first_id(start)
     assert bound.hex == f"{int(start.timestamp() * 1000):012x}" + "0" * 20
-    assert new_decision_id(start) > bound
-    assert new_decision_id(start - timedelta(milliseconds=1)) < bound
+    assert new_id(start) > bound
+    assert new_id(start - timedelta(milliseconds=1)) < bound
 
 
 def test_months_far_from_now_are_left_to_the_default() -> None:
     now = datetime(2026, 12, 15, tzinfo=UTC)
     times = [datetime(year, 12, 1, tzinfo=UTC) for year in (1990, 2021, 2026, 2028)]
-    found = partitions.months_of([new_decision_id(time) for time in times], now=now)
+    found = partitions.months_of([new_id(time) for time in times], now=now)
     assert found == {date(2021, 12, 1), date(2026, 12, 1)}
     assert partitions.months_ahead(now) == {date(2026, 12, 1), date(2027, 1, 1), date(2027, 2, 1)}
 

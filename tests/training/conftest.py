@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from knowgate._records.records import Attempt, Decision, Label, LabelSource, Role, Signals
 from knowgate.spec import CascadeSpec
 from store.engine import open_engine, transaction
@@ -113,7 +113,7 @@ def _store_letters(engine: Engine, spec: CascadeSpec, start: datetime, end: date
             Attempt(tier=1, role=Role.SERVED, model=large, run_propensity=1.0, **ran),
         )
         decision = Decision(
-            id=new_decision_id(at),
+            id=new_id(at),
             cascade=spec.name,
             occurred_at=at,
             attempts=attempts,

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, select, text, update
 
 from knowgate._bundles.assignment import Assignment, Mode
 from knowgate._bundles.bundle import CertificateDocument, read_bundle
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from knowgate._records.records import (
     Attempt,
     Decision,
@@ -132,7 +132,7 @@ def seed_store(engine: Engine, spec: CascadeSpec, traffic: Traffic, shards: str)
                 Attempt(tier=1, role=role, model="large", run_propensity=propensity, tokens_in=20, tokens_out=1)
             )
         decision = Decision(
-            id=new_decision_id(at),
+            id=new_id(at),
             cascade=spec.name,
             occurred_at=at,
             attempts=tuple(attempts),
@@ -357,7 +357,7 @@ def test_one_absurd_run_does_not_decide_what_a_window_saves(seeded: Callable[...
         for tier, role, model in ((0, Role.SUPERSEDED, "small"), (1, Role.SERVED, "large"))
     ]
     decision = Decision(
-        id=new_decision_id(at), cascade=spec.name, occurred_at=at, attempts=tuple(attempts), exploration_rate=1.0
+        id=new_id(at), cascade=spec.name, occurred_at=at, attempts=tuple(attempts), exploration_rate=1.0
     )
     with transaction(engine) as session:
         assert not add_decisions(session, [decision], received_at=END).rejected
@@ -549,7 +549,7 @@ def test_a_vector_of_another_size_teaches_nothing_and_stops_nothing(
     engine = seeded(spec, Traffic(n=40))
     at = END - timedelta(minutes=1)  # the newest of all: its size must not become the rule
     odd = Decision(
-        id=new_decision_id(at),
+        id=new_id(at),
         cascade=spec.name,
         occurred_at=at,
         attempts=(Attempt(tier=0, role=Role.SERVED, model="small", fingerprint=FINGERPRINT),),

@@ -95,7 +95,7 @@ class Query:
         slice: str | None,
     ) -> None:
         if decision_id.version != 7:
-            raise RecordInvalid("decision_id", str(decision_id), "make ids with knowgate.new_decision_id (UUIDv7)")
+            raise RecordInvalid("decision_id", str(decision_id), "make ids with knowgate.new_id (UUIDv7)")
         self.decision_id = decision_id
         self.decision: Decision | None = None  # once closed
         self._setting = setting

@@ -17,14 +17,14 @@ _VERSION_AND_VARIANT = 0x7 << 76 | 0b10 << 62
 _UNKNOWN = SafeUUID.unknown
 
 
-def new_decision_id(now: datetime | None = None, *, randomness: int | None = None) -> UUID:
+def new_id(now: datetime | None = None, *, randomness: int | None = None) -> UUID:
     """A fresh UUIDv7, of `now` (aware) or of the clock. Raises RecordInvalid for a naive time, or
     one before 1970.
 
     `randomness` (80 bits) makes a simulation's ids repeatable; whoever serves queries leaves it
     out.
 
-    >>> decided_at(new_decision_id(datetime(2026, 1, 2, tzinfo=UTC)))
+    >>> decided_at(new_id(datetime(2026, 1, 2, tzinfo=UTC)))
     datetime.datetime(2026, 1, 2, 0, 0, tzinfo=datetime.timezone.utc)
     """
     millis = time.time_ns() // 1_000_000 if now is None else _millis(now)
@@ -39,7 +39,7 @@ def decided_at(decision_id: UUID) -> datetime:
     Raises RecordInvalid for a UUID of another version, or a time beyond the year 9999.
     """
     if decision_id.version != 7:
-        raise RecordInvalid("decision_id", str(decision_id), "make ids with knowgate.new_decision_id (UUIDv7)")
+        raise RecordInvalid("decision_id", str(decision_id), "make ids with knowgate.new_id (UUIDv7)")
     try:
         return _EPOCH + timedelta(milliseconds=decision_id.int >> 80)
     except OverflowError:

@@ -185,7 +185,7 @@ class Decision:
 
     def __post_init__(self) -> None:
         if self.id.version != 7:
-            raise RecordInvalid("id", str(self.id), "decision ids are UUIDv7; make them with new_decision_id()")
+            raise RecordInvalid("id", str(self.id), "decision ids are UUIDv7; make them with new_id()")
         _aware("occurred_at", self.occurred_at)
         _propensity_or_zero("exploration_rate", self.exploration_rate)
         if not self.cascade:

@@ -22,7 +22,7 @@ from knowgate._deciding.intake import take_in
 from knowgate._deciding.privacy import SecretKey
 from knowgate._deciding.query import DecisionLog, NoSpool, Query, Setting
 from knowgate._deciding.ruling import Ruling
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from knowgate._records.records import Fingerprint
 from knowgate.errors import RecordInvalid
 from knowgate.spec import Privacy
@@ -203,7 +203,7 @@ class Cascade:
         dropped. Raises RecordInvalid for a tier out of range.
         """
         now, pair = self._clock() if now is None else now, self._pair
-        decision_id = new_decision_id(now) if decision_id is None else decision_id
+        decision_id = new_id(now) if decision_id is None else decision_id
         bundle = ruling.bundle_for(pair, self.setting.key, decision_id)
         return ruling.rule(
             pair,
@@ -242,7 +242,7 @@ class Cascade:
         return Query(
             self.setting,
             self._pair,
-            decision_id=new_decision_id(now) if decision_id is None else decision_id,
+            decision_id=new_id(now) if decision_id is None else decision_id,
             occurred_at=now,
             prompt=prompt,
             external_id=external_id,

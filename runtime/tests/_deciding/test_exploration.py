@@ -16,7 +16,7 @@ from knowgate._bundles.assignment import Assignment
 from knowgate._deciding.exploration import coin_falls, largest_rate, row_rate
 from knowgate._deciding.privacy import SecretKey
 from knowgate._deciding.query import NoSpool
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from knowgate._records.records import Reason, Role, Signals
 from knowgate._serving.cascade import Cascade
 from knowgate.errors import RecordInvalid
@@ -85,7 +85,7 @@ def test_bad_parameters_are_refused(assignment: Make) -> None:
 
 
 def test_a_higher_rate_explores_the_same_ids_and_more(key: bytes) -> None:
-    secret, ids = SecretKey(key), [new_decision_id() for _ in range(2000)]
+    secret, ids = SecretKey(key), [new_id() for _ in range(2000)]
     low = {id for id in ids if coin_falls(secret, id, 0.1)}
     high = {id for id in ids if coin_falls(secret, id, 0.4)}
     assert low < high
@@ -136,7 +136,7 @@ def test_a_constant_rate_estimates_what_a_varied_rate_estimates(key: bytes, near
     p_t = rng.uniform(0.6, 1.0, n)
     harm = rng.random(n) < 0.5 * (1.0 - p_t)  # worse near the threshold
     rates = np.array([rate_at(near, value) for value in p_t])
-    fell = np.array([coin_falls(secret, new_decision_id(), rate) for rate in rates])
+    fell = np.array([coin_falls(secret, new_id(), rate) for rate in rates])
     weighted = fell * harm / rates
     assert abs(weighted.mean() - 0.1) < 5 * weighted.std() / np.sqrt(n)
     assert harm[fell].mean() > 0.12  # unweighted, the threshold's neighbours are over-counted

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from knowgate._deciding.privacy import Purpose, SecretKey, StoredText, storable, stored_text
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from knowgate.errors import RecordInvalid
 from knowgate.spec import Privacy
 
@@ -25,7 +25,7 @@ def test_what_no_database_holds_is_replaced_and_the_rest_is_left_alone(key: byte
 
 
 def test_coins_are_uniform_and_independent_between_purposes(key: bytes) -> None:
-    secret, ids = SecretKey(key), [new_decision_id() for _ in range(4000)]
+    secret, ids = SecretKey(key), [new_id() for _ in range(4000)]
     explored = np.array([secret.coin(Purpose.EXPLORATION, id) for id in ids])
     challenged = np.array([secret.coin(Purpose.CHALLENGER, id) for id in ids])
     counts = np.histogram(explored, bins=20, range=(0, 1))[0]
@@ -35,7 +35,7 @@ def test_coins_are_uniform_and_independent_between_purposes(key: bytes) -> None:
 
 
 def test_a_coin_is_the_same_whenever_it_is_thrown_again(key: bytes) -> None:
-    decision_id = new_decision_id()
+    decision_id = new_id()
     assert SecretKey(key).coin(Purpose.VECTOR, decision_id) == SecretKey(key).coin(Purpose.VECTOR, decision_id)
 
 

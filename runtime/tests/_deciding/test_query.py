@@ -11,7 +11,7 @@ import pytest
 from knowgate._deciding.privacy import Purpose, SecretKey
 from knowgate._deciding.query import Query
 from knowgate._models.features import Float16Array
-from knowgate._records.ids import decided_at, new_decision_id
+from knowgate._records.ids import decided_at, new_id
 from knowgate._records.records import Decision, Reason, Role
 from knowgate._serving.cascade import Cascade
 from knowgate.errors import RecordInvalid, SpoolRefused
@@ -57,7 +57,7 @@ def good(hidden: Make, fingerprint: Make) -> dict[str, Any]:
 
 
 def id_that_explores(cascade: Cascade, explores: bool) -> UUID:
-    return next(id for id in iter(new_decision_id, None) if cascade.explores(id) is explores)
+    return next(id for id in iter(new_id, None) if cascade.explores(id) is explores)
 
 
 def test_a_retained_answer_is_a_decision_of_one_attempt(

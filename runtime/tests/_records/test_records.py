@@ -19,7 +19,7 @@ def served(tier: int = 0) -> Attempt:
 
 def decision(**changes: object) -> Decision:
     fields: dict[str, object] = {
-        "id": ids.new_decision_id(NOW),
+        "id": ids.new_id(NOW),
         "cascade": "questions",
         "occurred_at": NOW,
         "attempts": (served(),),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from knowgate._models.features import Float16Array
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from knowgate._records.records import Decision, Reason, Role
 from knowgate._serving.answer import Answer
 from knowgate._serving.cascade import Cascade
@@ -109,7 +109,7 @@ def ask(request: pytest.FixtureRequest) -> Callable[..., Answer]:
 
 
 def coin(cascade: Cascade, explores: bool) -> UUID:
-    return next(id for id in iter(new_decision_id, None) if cascade.explores(id) is explores)
+    return next(id for id in iter(new_id, None) if cascade.explores(id) is explores)
 
 
 def test_a_kept_answer_is_the_small_tiers_and_the_large_one_is_not_asked(

@@ -18,7 +18,7 @@ from knowgate._bundles.folder import write_pair
 from knowgate._bundles.pair import Pair
 from knowgate._bundles.tier_models import TierModels
 from knowgate._deciding.ruling import Ruling
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from knowgate._records.records import Fingerprint, Reason
 from knowgate._serving.cascade import Cascade
 from knowgate.errors import AssignmentRefused, BundleRefused, RecordInvalid
@@ -147,7 +147,7 @@ def test_a_tier_that_is_not_decided_at_is_a_mistake_and_raises(ask: Callable[...
 
 
 def test_a_naive_time_is_refused_with_an_id_and_without(ask: Callable[..., Ruling]) -> None:
-    for named in ({}, {"decision_id": new_decision_id()}):
+    for named in ({}, {"decision_id": new_id()}):
         with pytest.raises(RecordInvalid, match="now is '2026-03-02T00:00:00': the time is naive"):
             ask(now=datetime(2026, 3, 2), **named)  # noqa: DTZ001
 
@@ -165,7 +165,7 @@ def test_the_verdict_comes_again_from_the_stored_signals_and_from_the_stored_vec
 
 
 def test_exploration_is_a_coin_of_the_id_at_the_rate_in_force(cascade: Cascade, ask: Callable[..., Ruling]) -> None:
-    ids = [new_decision_id() for _ in range(2000)]
+    ids = [new_id() for _ in range(2000)]
     explored = [id for id in ids if cascade.explores(id)]
     assert 410 < len(explored) < 590  # 0.25, four standard errors
     assert all(ask(decision_id=id).explore for id in explored[:20])
@@ -173,7 +173,7 @@ def test_exploration_is_a_coin_of_the_id_at_the_rate_in_force(cascade: Cascade, 
 
 
 def test_at_rate_one_everything_is_explored_and_at_rate_zero_nothing(cascade: Cascade, pair: Make) -> None:
-    ids = [new_decision_id() for _ in range(200)]
+    ids = [new_id() for _ in range(200)]
     cascade.install(pair(exploration_rate=1.0))
     assert all(cascade.explores(id) for id in ids)
     cascade.install(pair(exploration_rate=0.0))
@@ -185,7 +185,7 @@ def test_the_challenger_decides_its_share_of_the_ids(
 ) -> None:
     champion, challenger = small_bundle(), small_bundle(p_t=0.99)
     cascade.install(pair(champion, challenger, share=0.3))
-    ids = [new_decision_id() for _ in range(1000)]
+    ids = [new_id() for _ in range(1000)]
     rulings = [ask(decision_id=id) for id in ids]
     challenged = [ruling for ruling in rulings if ruling.bundle == challenger.id]
     assert 240 < len(challenged) < 360

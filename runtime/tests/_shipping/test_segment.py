@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from knowgate._records.records import (
     Action,
     Attempt,
@@ -96,7 +96,7 @@ def decisions(draw: st.DrawFn) -> Decision:
         for tier in range(tiers)
     )
     return Decision(
-        id=new_decision_id(),
+        id=new_id(),
         cascade=draw(texts.filter(bool)),
         occurred_at=draw(times),
         attempts=attempts,

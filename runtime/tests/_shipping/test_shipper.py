@@ -286,14 +286,14 @@ def test_a_process_told_to_end_drains_its_spool_first(tmp_path: Path, control_pl
     code = textwrap.dedent("""
         import signal, sys, time
         from datetime import datetime, UTC
-        from knowgate import Attempt, Decision, Role, new_decision_id
+        from knowgate import Attempt, Decision, Role, new_id
         from knowgate._shipping.client import Client
         from knowgate._shipping.shipper import Shipper
         from knowgate._shipping.spool import Spool
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         with Spool(sys.argv[1]) as spool, Shipper(spool, Client(sys.argv[2]), linger_s=60):
             attempt = Attempt(tier=0, role=Role.SERVED, model="m")
-            decision = Decision(id=new_decision_id(), cascade="c", occurred_at=datetime.now(UTC), attempts=(attempt,))
+            decision = Decision(id=new_id(), cascade="c", occurred_at=datetime.now(UTC), attempts=(attempt,))
             spool.append(decision)
             print(decision.id, flush=True)
             while True:

@@ -362,7 +362,7 @@ CHILD = """
 import sys
 from datetime import datetime, UTC
 import numpy as np
-from knowgate import Attempt, Decision, Role, new_decision_id
+from knowgate import Attempt, Decision, Role, new_id
 from knowgate._shipping.spool import Spool
 import threading
 
@@ -372,7 +372,7 @@ def write():
     while True:
         attempt = Attempt(tier=0, role=Role.SERVED, model="m", vector=0)
         decision = Decision(
-            id=new_decision_id(), cascade="questions", occurred_at=datetime.now(UTC), attempts=(attempt,)
+            id=new_id(), cascade="questions", occurred_at=datetime.now(UTC), attempts=(attempt,)
         )
         spool.append(decision, [np.ones(64, np.float16)])
         sys.stdout.write(f"{decision.id}\\n")
@@ -426,11 +426,11 @@ def test_a_forked_child_cannot_append_to_its_parents_segment(tmp_path: Path, dec
         import os, sys, warnings
         warnings.simplefilter("ignore")
         from datetime import datetime, UTC
-        from knowgate import Attempt, Decision, Role, SpoolRefused, new_decision_id
+        from knowgate import Attempt, Decision, Role, SpoolRefused, new_id
         from knowgate._shipping.spool import Spool
         spool = Spool(sys.argv[1])
         attempt = Attempt(tier=0, role=Role.SERVED, model="m")
-        decision = Decision(id=new_decision_id(), cascade="c", occurred_at=datetime.now(UTC), attempts=(attempt,))
+        decision = Decision(id=new_id(), cascade="c", occurred_at=datetime.now(UTC), attempts=(attempt,))
         child = os.fork()
         if child == 0:
             try:
@@ -450,13 +450,13 @@ def test_a_process_that_forgets_to_close_still_writes_what_it_was_given(tmp_path
     code = textwrap.dedent("""
         import sys
         from datetime import datetime, UTC
-        from knowgate import Attempt, Decision, Role, new_decision_id
+        from knowgate import Attempt, Decision, Role, new_id
         from knowgate._shipping.spool import Spool
         spool = Spool(sys.argv[1], durable=False)
         for _ in range(200):
             attempt = Attempt(tier=0, role=Role.SERVED, model="m")
             spool.append(
-                Decision(id=new_decision_id(), cascade="c", occurred_at=datetime.now(UTC), attempts=(attempt,))
+                Decision(id=new_id(), cascade="c", occurred_at=datetime.now(UTC), attempts=(attempt,))
             )
         """)
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)

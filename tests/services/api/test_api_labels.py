@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from knowgate import Decision, new_decision_id
+from knowgate import Decision, new_id
 from knowgate._wire import codec
 from services.clock import SimulatedClock
 from store.engine import reading
@@ -136,7 +136,7 @@ def test_decisions_and_labels_may_be_as_far_ahead_of_the_clock_as_each_other(
     client: TestClient, clock: SimulatedClock, decision: Make, ahead: int, taken: bool
 ) -> None:
     at = clock.now() + timedelta(seconds=ahead)
-    sent = decision(id=new_decision_id(at), occurred_at=at)
+    sent = decision(id=new_id(at), occurred_at=at)
     receipt = client.post("/v1/decisions", json={"decisions": [codec.encode(sent)]}).json()
     assert receipt["stored"] == int(taken)
     assert [row["field"] for row in receipt["rejected"]] == ([] if taken else ["occurred_at"])

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
 from benchmarks.tampering_deployment import NAME, START, build
-from knowgate import Label, Window, new_decision_id
+from knowgate import Label, Window, new_id
 from knowgate._wire import codec
 from services.audit.findings import Problem
 from services.audit.verify import verify_ledger
@@ -162,7 +162,7 @@ def _leaves(engine: Engine) -> list[dict[str, Any]]:
 def _leaf(kind: str, subject: str, payload: str | None) -> dict[str, Any]:
     salt = os.urandom(16)
     return {
-        "id": new_decision_id(START),
+        "id": new_id(START),
         "cascade": NAME,
         "kind": kind,
         "subject": subject,

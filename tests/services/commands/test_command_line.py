@@ -229,9 +229,9 @@ def traffic(engine: Engine, trivia: str, decision: Callable[..., Decision]) -> t
 
 
 def _at(decision: Decision, when: datetime) -> Decision:
-    from knowgate import new_decision_id
+    from knowgate import new_id
 
-    return replace(decision, id=new_decision_id(when), occurred_at=when)
+    return replace(decision, id=new_id(when), occurred_at=when)
 
 
 def test_the_queue_draws_by_a_fixed_coin_and_leaves_out_what_is_labelled(

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from evidence.certification.known_outcomes import certification_rows, label_coin
 from evidence.estimation.estimates import joint_label_propensity
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from knowgate._records.records import (
     Action,
     Attempt,
@@ -81,7 +81,7 @@ def retained(index: int, *, reason: Reason | None = None) -> Decision:
         tokens_out=1,
     )
     return Decision(
-        id=new_decision_id(at),
+        id=new_id(at),
         cascade="trivia",
         occurred_at=at,
         external_id=f"q{index}",

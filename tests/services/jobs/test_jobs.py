@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select, update
 
-from knowgate import Decision, Window, new_decision_id
+from knowgate import Decision, Window, new_id
 from knowgate._wire import codec
 from knowgate.errors import RecordInvalid
 from knowgate.spec import Schedule
@@ -200,9 +200,7 @@ def test_today_is_watched_at_once_though_the_first_decision_is_ten_years_old(
     context: JobContext, clock: SimulatedClock, decision: Callable[..., Decision]
 ) -> None:
     long_ago = NOW - timedelta(days=3652)
-    first, last = (
-        decision(0, id=new_decision_id(when), occurred_at=when) for when in (long_ago, NOW - timedelta(minutes=30))
-    )
+    first, last = (decision(0, id=new_id(when), occurred_at=when) for when in (long_ago, NOW - timedelta(minutes=30)))
     with transaction(context.engine) as session:
         decisions.add_decisions(session, [first, last], received_at=NOW)
     clock.set(NOW + timedelta(minutes=20))

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from knowgate._deciding.privacy import Purpose, SecretKey
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from knowgate._records.records import Attempt, Decision, Label, LabelSource, Role, Signals
 from knowgate._wire.shown import shown_url
 from knowgate.policy import Policy, PolicyKind, decide
@@ -115,7 +115,7 @@ def decided(row: int, p_t: float, *, explored: bool, answers: tuple[str, str], r
     )
     ran = (small, large) if explored or not verdict.retained else (small,)
     return Decision(
-        id=new_decision_id(at),
+        id=new_id(at),
         cascade="trivia",
         occurred_at=at,
         external_id=f"q{row}",

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
-from knowgate import new_decision_id
+from knowgate import new_id
 from knowgate._records.records import Attempt, Decision, Label, LabelSource, Role, Window
 from knowgate.spec import CascadeSpec, Privacy
 from services.command_line import app
@@ -75,7 +75,7 @@ def decided(row: int, name: str | None = None, *, models: tuple[str, str] = ("ti
     small = Attempt(tier=0, role=Role.SERVED, model=models[0], answer=f"s{row}", run_propensity=1.0)
     large = Attempt(tier=1, role=Role.EXPLORATION, model=models[1], answer=f"l{row}", run_propensity=0.5)
     return Decision(
-        id=new_decision_id(at),
+        id=new_id(at),
         cascade="trivia",
         occurred_at=at,
         external_id=name or f"q{row}",
@@ -134,7 +134,7 @@ def test_the_queue_of_a_window_without_decisions_is_empty(engine: Engine, spec: 
 
 
 def test_the_coin_of_a_decision_is_fixed_and_uniform() -> None:
-    ids = [new_decision_id(START + timedelta(seconds=row)) for row in range(4000)]
+    ids = [new_id(START + timedelta(seconds=row)) for row in range(4000)]
     coins = [label_coin(b"a", one) for one in ids]
     assert coins == [label_coin(b"a", one) for one in ids] != [label_coin(b"b", one) for one in ids]
     assert all(0.0 <= coin < 1.0 for coin in coins)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
-from knowgate import new_decision_id
+from knowgate import new_id
 from services.clock import SimulatedClock
 from services.jobs.compact import CompactJob
 from services.jobs.job import JobContext, run_due
@@ -280,7 +280,7 @@ def test_the_job_does_it_once_an_hour_and_is_fenced(context: JobContext, base: s
 def _uses(sizes: list[tuple[int, int]]) -> Iterator[ShardUse]:
     for live, dead in sizes:
         record = ShardRecord(
-            id=new_decision_id(NOW),
+            id=new_id(NOW),
             cascade="c",
             url=str(uuid4()),
             sha256="",

@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from sqlalchemy import Engine
 
-from knowgate import Bundle, Decision, Label, LabelSource, ServiceUnreachable, new_decision_id, read_assignment
+from knowgate import Bundle, Decision, Label, LabelSource, ServiceUnreachable, new_id, read_assignment
 from knowgate._shipping.client import Acknowledgement, Client
 from services.declaration.cascade_file import parse_cascade
 from services.settings import Auth, Settings
@@ -86,7 +86,7 @@ def test_a_runtimes_whole_conversation(
         ),
     )
     when = datetime.now(UTC) - timedelta(minutes=1)
-    rows = [replace(decision(index, vector=index), id=new_decision_id(when), occurred_at=when) for index in range(3)]
+    rows = [replace(decision(index, vector=index), id=new_id(when), occurred_at=when) for index in range(3)]
     receipt = runtime.send_decisions(rows, {0: np.ones((3, 4), np.float16)})
     assert (receipt.stored, receipt.rejected) == (3, ())
     with reading(engine) as session:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from knowgate import Decision, new_decision_id
+from knowgate import Decision, new_id
 from services.declaration.cascade_file import parse_cascade
 from store.engine import open_engine, reading, transaction
 from store.jobs import job_runs
@@ -98,7 +98,7 @@ def test_a_scheduler_that_is_ended_during_a_training_gives_its_window_back(
     began = datetime.now(UTC) - timedelta(days=8)
     with transaction(engine) as session:
         cascades.apply_cascade(session, parse_cascade(CASCADE), now=began)
-        decisions.add_decisions(session, [decision(0, id=new_decision_id(began), occurred_at=began)], received_at=began)
+        decisions.add_decisions(session, [decision(0, id=new_id(began), occurred_at=began)], received_at=began)
     command = [sys.executable, "-m", "services", "scheduler"]
     with servers.running(command, environment=environment, log=tmp_path / "scheduler.log") as process:
         trainer = wait_for(lambda: child_of(process.pid, b"training\0run"))

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from store.errors import DecisionUnknown
 from store.ledger import ledger
 from store.ledger.erasure import erase_decision
@@ -128,4 +128,4 @@ def test_other_decisions_keep_theirs(session: Session, cast: Any) -> None:
 
 def test_an_unknown_decision_cannot_be_erased(session: Session, cast: Any) -> None:
     with pytest.raises(DecisionUnknown):
-        erase_decision(session, new_decision_id(cast.at(0)), now=cast.at(0))
+        erase_decision(session, new_id(cast.at(0)), now=cast.at(0))

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.orm import Session
 
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from knowgate._records.records import Decision, PTKind
 from knowgate.spec import Privacy
 from store.engine import reading, transaction
@@ -127,7 +127,7 @@ def test_the_ledger_says_exactly_what_is_stored(session: Session, cast: Any) -> 
 
 
 def test_an_unknown_decision_is_named(session: Session, cast: Any) -> None:
-    missing = new_decision_id(cast.at(0))
+    missing = new_id(cast.at(0))
     with pytest.raises(DecisionUnknown, match=str(missing)):
         decision(session, missing)
 

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from knowgate._bundles.bundle import Bundle, CertificateDocument, CertificateStatus, read_bundle
-from knowgate._records.ids import new_decision_id
+from knowgate._records.ids import new_id
 from knowgate._records.records import Attempt, Decision, Label, LabelSource, Role, Signals
 from knowgate.policy import PolicyKind
 from knowgate.spec import CascadeSpec, TargetKind, Targets
@@ -155,7 +155,7 @@ def seed_drawn_labels(engine: Engine, spec: CascadeSpec, n: int = 4000) -> None:
             run_propensity=rate if retained else 1.0,
         )
         decision = Decision(
-            id=new_decision_id(at),
+            id=new_id(at),
             cascade=spec.name,
             occurred_at=at,
             attempts=(small, large) if ran else (small,),
