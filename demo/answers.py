@@ -54,7 +54,7 @@ class ModelPair:
         question, answered = self._questions[asked.prompt], self._answered[tier][asked.prompt]
         probed = tier < len(self._answerers) - 1
         return Answer(
-            answer=answered.text.strip(),
+            text=answered.text.strip(),
             correct=float(answered.text.strip() == question.answer),
             p_t=answered.p_t,
             entropy=answered.entropy,

@@ -2,30 +2,22 @@
 who and why.
 """
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from knowgate._bundles.assignment import Assignment
-from services.commands.jobs import job_context
 from services.commands.options import AsJson, Cascade
-from services.commands.printing import print_record
-from services.errors import InputInvalid, Refused
-from services.jobs.job import JobContext
-from services.jobs.promote import check_bundle
-from services.promotion import rollout
-from services.promotion.bundle_files import bundle_bytes
-from services.promotion.rollout_state import Why, described
-from services.settings import operator
-from store.engine import reading, transaction
-from store.rejections import storable
-from store.releases import bundles
 
-app = typer.Typer()
+if TYPE_CHECKING:
+    from knowgate._bundles.assignment import Assignment
+    from services.jobs.job import JobContext
 
 
 def _said(option: typer.CallbackParam, given: str | None) -> str | None:
     """What a history keeps for ever says something. Raises InputInvalid."""
+    from services.errors import InputInvalid
+    from store.rejections import storable
+
     if given is not None and not (given.strip() and storable(given)):
         raise InputInvalid(f"--{str(option.name).replace('_', '-')} is {given!r}: say it in words, they are kept")
     return given
@@ -47,7 +39,6 @@ DespiteAlarm = Annotated[
 ]
 
 
-@app.command()
 def promote(
     bundle: Annotated[str, typer.Argument(help="The certified bundle's id, or the start of it.")],
     reason: Annotated[
@@ -66,6 +57,11 @@ def promote(
 
     Exits with 3 when it is not promoted.
     """
+    from services.commands.jobs import job_context
+    from services.commands.printing import print_record
+    from services.errors import InputInvalid, Refused
+    from services.jobs.promote import check_bundle
+
     if despite_alarm is not None and reason is None:
         raise InputInvalid("--despite-alarm needs --reason: only a person's word puts such a bundle in force")
     with job_context() as context:
@@ -79,7 +75,6 @@ def promote(
         raise Refused(f"not promoted: {check.reason}")
 
 
-@app.command()
 def rollback(
     cascade: Cascade,
     reason: Reason,
@@ -98,6 +93,12 @@ def rollback(
 
     Exits with 3 where a risk alarm condemned it.
     """
+    from services.commands.jobs import job_context
+    from services.errors import InputInvalid
+    from services.promotion import rollout
+    from services.promotion.rollout_state import Why
+    from store.engine import transaction
+
     if to is not None and past_condemned:
         raise InputInvalid("--to and --past-condemned are two ways: give one")
     if despite_alarm is not None and to is None:
@@ -125,6 +126,11 @@ def stop(
     """Keep nothing from now on: every query goes to the last tier, until a person resumes or
     promotes.
     """
+    from services.commands.jobs import job_context
+    from services.promotion import rollout
+    from services.promotion.rollout_state import Why
+    from store.engine import transaction
+
     with job_context() as context, transaction(context.engine) as session:
         now = context.clock.now()
         before = rollout.in_force(session, name, context.settings, now=now)
@@ -142,6 +148,11 @@ def resume(
     """Let the champion of a stopped cascade decide again. Exits with 3 where a risk alarm condemned
     it.
     """
+    from services.commands.jobs import job_context
+    from services.promotion import rollout
+    from services.promotion.rollout_state import Why
+    from store.engine import transaction
+
     with job_context() as context, transaction(context.engine) as session:
         now = context.clock.now()
         before = rollout.in_force(session, name, context.settings, now=now)
@@ -151,8 +162,12 @@ def resume(
 
 
 def _move(
-    context: JobContext, bundle_id: str, reason: str, by: str | None, despite_alarm: str | None, *, as_json: bool
+    context: "JobContext", bundle_id: str, reason: str, by: str | None, despite_alarm: str | None, *, as_json: bool
 ) -> None:
+    from services.promotion import rollout
+    from services.promotion.rollout_state import Why
+    from store.engine import transaction
+    from store.releases import bundles
 
     with transaction(context.engine) as session:
         now, cascade = context.clock.now(), bundles.bundle(session, bundle_id).cascade
@@ -162,7 +177,10 @@ def _move(
     _tell(before, fresh, as_json=as_json)
 
 
-def _stored(context: JobContext, named: str) -> str:
+def _stored(context: "JobContext", named: str) -> str:
+    from services.errors import InputInvalid
+    from services.promotion.bundle_files import bundle_bytes
+    from store.engine import reading
 
     with reading(context.engine) as session:
         bundle_id, _ = bundle_bytes(session, named)
@@ -171,13 +189,17 @@ def _stored(context: JobContext, named: str) -> str:
     return bundle_id
 
 
-def _who(context: JobContext, by: str | None) -> str:
+def _who(context: "JobContext", by: str | None) -> str:
+    from services.settings import operator
 
     return by or operator(context.settings)
 
 
-def _tell(before: Assignment, fresh: Assignment, *, as_json: bool) -> None:
+def _tell(before: "Assignment", fresh: "Assignment", *, as_json: bool) -> None:
     """What is in force now, in a sentence or as the assignment."""
+    from services.commands.printing import print_record
+    from services.promotion.rollout_state import described
+
     if as_json:
         print_record(fresh, as_json=True)
     else:

@@ -24,10 +24,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from knowgate._records.observation import Observation
 from knowgate._records.records import PTKind
 from knowgate.backends._text.alignment import Ended
-from knowgate.backends._text.answer_tokens import read_signals
+from knowgate.backends._text.answer_tokens import TokenSignals, read_signals
 from knowgate.backends.greedy import ends_of, greedy
 from knowgate.backends.protocol import Finish
 from knowgate.backends.written import decoder, ends_in_thought, written_tokens
@@ -273,7 +272,7 @@ class Answerer:
         prompts = zip(batch.input_ids, batch.attention_mask.bool(), strict=True)
         return [ends_in_thought(self.loaded.tokenizer, ids[seen].tolist()) for ids, seen in prompts]
 
-    def _read(self, text: str, ids: list[int], numbers: list[float], listed: list[float], within: bool) -> Observation:
+    def _read(self, text: str, ids: list[int], numbers: list[float], listed: list[float], within: bool) -> TokenSignals:
         """What the tokens of one answer show; `listed` are the log-probabilities of the options'
         spellings.
         """
@@ -288,7 +287,7 @@ class Answerer:
             ended=Ended(finish=Finish.STOP if whole else Finish.LENGTH, within=within),
             notes=[],
         )
-        return signals or Observation()
+        return signals or TokenSignals()
 
 
 def _some(prompts: Sequence[Prompt]) -> None:

@@ -12,6 +12,7 @@ its tokens are the answer's.
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -61,11 +62,11 @@ class SGLangBackend(OpenAIBackend):
         unread: list[str] = []
         hidden = _state(first, unread)
         answered = first
-        if self.max_tokens > 1 and first.reply.finish is not Finish.STOP:
-            answered = self._read((yield Post(body=self._body(messages))))
+        if self.max_tokens > 1 and first.finish is not Finish.STOP:
+            whole = self._read((yield Post(body=self._body(messages))))
+            answered = replace(whole, tokens_in=first.tokens_in)
         fingerprint = None if hidden is None else self.fingerprint
-        prompt = first.reply.shown.tokens_in
-        return self._reply(answered, began, hidden=hidden, fingerprint=fingerprint, tokens_in=prompt, notes=unread)
+        return self._reply(answered, began, hidden=hidden, fingerprint=fingerprint, notes=unread)
 
 
 def _state(chat: Chat, notes: list[str]) -> Float32Array | None:
