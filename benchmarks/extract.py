@@ -29,7 +29,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks.shape import Figures, run, seconds_in_turn
-from training.extraction import Answerer, LoadedModel, adopt
+from knowgate.backends.loading import LoadedModel, adopt
+from training.extraction import Answerer
 
 Vectors = npt.NDArray[np.float32]
 Prompts = list[list[int]]

@@ -12,9 +12,10 @@ import numpy as np
 
 from demo.facts import Question
 from knowgate import Cascade
+from knowgate.backends.loading import load_tier
 from knowgate.spec import TierSpec
 from services.simulation.traffic import Answer, Asked
-from training.extraction import Answered, Answerer, load_tier
+from training.extraction import Answered, Answerer
 
 BATCH = 256
 

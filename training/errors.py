@@ -1,27 +1,28 @@
 """Every error that training raises, drawn as a tree.
 
-    TrainingError ├── ModelStructureUnknown   a model whose decoder layers cannot be found for
-    certain ├── ExtractionRefused       a prompt, a layer or an option token that a model cannot be
-    asked for ├── TrainingRefused         settings or rows from which nothing can be learned in any
-    sensible way ├── EngineUnavailable       a cluster that is not there, or lost more than it could
-    make good └── RegistryUnreachable     MLflow did not answer; the message stays in the outbox
+    TrainingError
+    ├── ExtractionRefused    a model, prompt, layer or option that cannot be asked for or read
+    ├── TrainingRefused      settings or rows from which nothing can be learned in any sensible way
+    ├── EngineUnavailable    a cluster that is not there, or lost more than it could make good
+    └── RegistryUnreachable  MLflow did not answer; the message stays in the outbox
 
 "Too few labels" and "no threshold keeps the promise" are outcomes of training and no errors. A
 message says what was wrong, with which value, and the cure.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from knowgate.errors import RecordInvalid
 
 
 class TrainingError(Exception):
     """The base of every error raised by this package."""
 
 
-class ModelStructureUnknown(TrainingError):
-    """The decoder layers of a model cannot be found for certain, so no hook is placed."""
-
-
 class ExtractionRefused(TrainingError, ValueError):
-    """A prompt, a layer or an option token that a model cannot be asked for; `row` is the prompt's,
-    where one is.
+    """A model that cannot be read, or a prompt, layer or option that it cannot be asked for; `row`
+    is the prompt's, where one is.
     """
 
     def __init__(self, message: str, *, row: int | None = None) -> None:
@@ -41,3 +42,12 @@ class EngineUnavailable(TrainingError):
 
 class RegistryUnreachable(TrainingError):
     """MLflow did not answer, or answered with an error; its message stays in the outbox."""
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """What the runtime's reader of models refuses is refused here under the same words."""
+    try:
+        yield
+    except RecordInvalid as error:
+        raise ExtractionRefused(str(error)) from error

@@ -15,8 +15,10 @@ from benchmarks.paper.catalogue import PaperModel
 from benchmarks.paper.errors import PaperError
 from benchmarks.paper.published import PROBED_LAYER
 from benchmarks.paper.questions import LETTERS, Kind, Question, grade
-from training.errors import ExtractionRefused
-from training.extraction import Answered, Answerer, LoadedModel, load_model, option_token_ids
+from knowgate.backends.loading import LoadedModel
+from knowgate.backends.written import option_ids
+from knowgate.errors import RecordInvalid
+from training.extraction import Answered, Answerer, load_model
 
 NO_THINKING = "{%- set enable_thinking = false -%}"
 OPEN_ANSWER_TOKENS = 24
@@ -82,8 +84,8 @@ def spelled_options(loaded: LoadedModel) -> tuple[str, ...]:
     spellings = (LETTERS, after_space) if loaded.chat else (after_space, LETTERS)
     for spelling in spellings:
         try:
-            tokens = option_token_ids(loaded, spelling)
-        except ExtractionRefused:
+            tokens = option_ids(loaded.tokenizer, spelling)
+        except RecordInvalid:
             continue
         if [loaded.tokenizer.decode([token]).strip() for token in tokens] == list(LETTERS):  # and no unknown token
             return spelling

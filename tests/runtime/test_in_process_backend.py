@@ -17,10 +17,11 @@ import torch
 
 from demo.pair import SMALL
 from knowgate._records.records import PTKind
+from knowgate.backends.loading import LoadedModel, adopt
 from knowgate.backends.protocol import Finish
 from knowgate.backends.transformers import TransformersBackend
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
-from training.extraction import Answerer, LoadedModel, adopt, load_model
+from training.extraction import Answerer, load_model
 
 PROMPTS = ["", "the", "capital of Peru"]
 

@@ -14,11 +14,12 @@ from demo.pair import SMALL
 from knowgate._records.options import option_of
 from knowgate._records.records import PTKind
 from knowgate.backends import from_spec
+from knowgate.backends.loading import LoadedModel, load_tier
 from knowgate.backends.transformers import TransformersBackend
 from knowgate.errors import RecordInvalid
 from knowgate.spec import TierSpec
 from training.errors import ExtractionRefused
-from training.extraction import Answerer, LoadedModel, load_model, load_tier
+from training.extraction import Answerer, load_model
 
 PROMPTS = ["the", "capital of Peru", "country of Lima"]
 

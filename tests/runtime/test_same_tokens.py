@@ -18,10 +18,11 @@ from knowgate._records.records import PTKind
 from knowgate.backends._text.alignment import Ended
 from knowgate.backends._text.answer_tokens import TokenSignals, read_signals
 from knowgate.backends.chat import read_chat
+from knowgate.backends.loading import LoadedModel
 from knowgate.backends.protocol import Finish
 from knowgate.backends.transformers import TransformersBackend
 from knowgate.backends.written import Spellings, token_texts, written_tokens
-from training.extraction import LoadedModel, load_model
+from training.extraction import load_model
 
 PIECES = (
     "A",

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from knowgate._records.records import Window
 from knowgate._wire import codec
+from knowgate.backends.loading import adopt
 from knowgate.spec import CascadeSpec, TierSpec
 from store.engine import reading, transaction
 from store.jobs.job_runs import claim, job_runs
@@ -24,7 +25,7 @@ from training.commands.engine_options import chosen_cluster
 from training.engines import RaySettings
 from training.engines.extract_file import extract_file
 from training.errors import ExtractionRefused, TrainingRefused
-from training.extraction import Answerer, adopt
+from training.extraction import Answerer
 from training.heartbeat import kept_alive
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

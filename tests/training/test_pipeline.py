@@ -27,6 +27,7 @@ from knowgate._records.records import (
 )
 from knowgate._wire import codec
 from knowgate._wire.codec import decode
+from knowgate.backends.loading import adopt
 from knowgate.policy import Policy, PolicyKind
 from knowgate.spec import CascadeSpec, Price, Privacy, Targets, TierSpec
 from store.engine import reading, transaction
@@ -46,7 +47,7 @@ from store.traffic.labels import add_labels
 from store.traffic.vectors import VectorRow, add_shard
 from training.__main__ import main
 from training.certification.report import cohort_savings
-from training.extraction import Answerer, adopt
+from training.extraction import Answerer
 from training.pipeline import TrainingSettings, train_window
 from training.probes.probe_settings import FitSettings
 from training.publishing.publish import MLFLOW_TOPIC

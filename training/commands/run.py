@@ -105,7 +105,8 @@ def _answerers(engine: Engine, cascade: str) -> "dict[int, Answerer]":
     ]
     if not wanted:
         return {}
-    from training.extraction import Answerer, encoder_of, load_tier
+    from knowgate.backends.loading import load_tier
+    from training.extraction import Answerer, encoder_of
 
     return {
         at: Answerer(load_tier(tier), layers=tier.layers)

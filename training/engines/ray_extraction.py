@@ -36,7 +36,6 @@ from training.extraction.batches import Batch, pad
 from training.extraction.extract_parts import PartFolder
 from training.extraction.progress import Progress
 from training.extraction.recipe import AnswererRecipe
-from training.extraction.tokens import pad_id
 
 PARTS_PER_WORKER = 4  # at least, where there are prompts enough: the last ones then end together
 DEATHS_PER_PART = 5
@@ -134,7 +133,7 @@ class PartReader:
                 raise self._refusal
             rows = [row for batch in item["rows"] for row in batch]
             if not self._folder.holds(rows):
-                fill, left = pad_id(self._answerer.loaded), self._answerer.left
+                fill, left = self._answerer.loaded.pad_id, self._answerer.left
                 batches = (
                     pad(tuple(some), tokens, fill, left)
                     for some, tokens in zip(item["rows"], item["tokens"], strict=True)

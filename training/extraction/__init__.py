@@ -4,8 +4,7 @@ The demo's answering service and training both read models here, so a vector mea
 """
 
 from training.extraction.answerer import Answerer, encoder_of
-from training.extraction.first_tokens import option_token_ids
-from training.extraction.loading import POSITION, LoadedModel, adopt, load_model, load_tier
+from training.extraction.loading import load_model
 from training.extraction.positions import FIRST, LAST, MEAN
 from training.extraction.results import Answered, Extraction, States
 from training.extraction.tokens import Prompt
@@ -14,16 +13,11 @@ __all__ = [
     "FIRST",
     "LAST",
     "MEAN",
-    "POSITION",
     "Answered",
     "Answerer",
     "Extraction",
-    "LoadedModel",
     "Prompt",
     "States",
-    "adopt",
     "encoder_of",
     "load_model",
-    "load_tier",
-    "option_token_ids",
 ]

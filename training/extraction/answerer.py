@@ -28,16 +28,17 @@ from knowgate._records.records import PTKind
 from knowgate.backends._text.alignment import Ended
 from knowgate.backends._text.answer_tokens import TokenSignals, read_signals
 from knowgate.backends.greedy import ends_of, greedy
+from knowgate.backends.loading import LoadedModel
 from knowgate.backends.protocol import Finish
-from knowgate.backends.written import decoder, ends_in_thought, written_tokens
-from training.errors import ExtractionRefused
+from knowgate.backends.written import decoder, ends_in_thought, spellings_of, written_tokens
+from training.errors import ExtractionRefused, refusing
 from training.extraction.batches import Batch, batches
-from training.extraction.first_tokens import FirstTokens, first_tokens, option_token_ids, or_nan, spellings_of
-from training.extraction.loading import LoadedModel, load_model
+from training.extraction.first_tokens import FirstTokens, first_tokens, or_nan
+from training.extraction.loading import load_model
 from training.extraction.passes import Passes
 from training.extraction.positions import LAST, MEAN, named_positions
 from training.extraction.results import Answered, Extraction, States
-from training.extraction.tokens import Prompt, pad_id, token_ids
+from training.extraction.tokens import Prompt, token_ids
 from training.extraction.written import gathered
 
 CPU_TOKENS, GPU_TOKENS = 4096, 16_384  # of a batch: fills the device; more only costs memory
@@ -72,18 +73,16 @@ class Answerer:
         compiled: bool = False,
     ) -> None:
         self.loaded = loaded
-        self.layers = tuple(range(loaded.layers + 1)) if layers is None else tuple(sorted(set(layers)))
+        with refusing():
+            self.layers = tuple(range(loaded.layers + 1)) if layers is None else tuple(sorted(set(layers)))
         if not self.layers:
             raise ExtractionRefused("layers is empty: give at least one, or leave it out for all")
         places = named_positions(positions)
         self.positions = tuple(place.name for place in places)
-        self.fingerprints = tuple(
-            loaded.fingerprint(layer, normed=normed, position=name) for layer in self.layers for name in self.positions
-        )
         self._shortest = max(place.shortest for place in places)
         self.option_texts = tuple(options or ())
-        own = () if options is None else option_token_ids(loaded, options)
-        self._spellings = spellings_of(loaded, self.option_texts, own) if own else None
+        if options is not None and len(options) < 2:
+            raise ExtractionRefused(f"options are {list(options)}: give at least two")
         if p_t_kind is PTKind.OPTION and not self.option_texts:
             raise ExtractionRefused("p_t_kind is option: give the options, or use first_token or mean")
         self.p_t_kind = p_t_kind or (PTKind.OPTION if self.option_texts else PTKind.FIRST_TOKEN)
@@ -95,10 +94,19 @@ class Answerer:
         self._budget = tokens if tokens is not None else CPU_TOKENS if on_cpu else GPU_TOKENS
         self.max_new_tokens = max_new_tokens
         self.left = bool(left) or max_new_tokens > 1  # an answer is written where the prompt ends
-        self._states, self._answers = (
-            Passes(loaded, layers=self.layers, positions=places, normed=normed, logits=logits, compile_blocks=compiled)
-            for logits in (False, True)
-        )
+        with refusing():
+            self.fingerprints = tuple(
+                loaded.fingerprint(layer, normed=normed, position=place.name)
+                for layer in self.layers
+                for place in places
+            )
+            self._spellings = spellings_of(loaded, self.option_texts) if self.option_texts else None
+            self._states, self._answers = (
+                Passes(
+                    loaded, layers=self.layers, positions=places, normed=normed, logits=logits, compile_blocks=compiled
+                )
+                for logits in (False, True)
+            )
 
     def answer(
         self, prompts: Sequence[Prompt], *, progress: Callable[[int], object] = lambda _: None
@@ -169,7 +177,7 @@ class Answerer:
         written = 0 if states_only else self.max_new_tokens - 1
         tokens = token_ids(self.loaded, prompts, shortest=self._shortest, written=written)
         return batches(
-            tokens, tokens=self._budget, size=self._batch, rows=rows, pad_id=pad_id(self.loaded), left=self.left
+            tokens, tokens=self._budget, size=self._batch, rows=rows, pad_id=self.loaded.pad_id, left=self.left
         )
 
     def read_batch(self, batch: Batch) -> States:
@@ -258,7 +266,7 @@ class Answerer:
                 input_ids=given,
                 attention_mask=mask,
                 max_new_tokens=self.max_new_tokens - 1,
-                pad_token_id=pad_id(self.loaded),
+                pad_token_id=self.loaded.pad_id,
                 **more,
             )[:, batch.input_ids.shape[1] :].cpu()
         ends = ends_of(self.loaded.network, tokenizer)

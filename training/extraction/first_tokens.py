@@ -3,35 +3,12 @@ it.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from knowgate.backends.written import Spellings
-from training.errors import ExtractionRefused
-from training.extraction.loading import LoadedModel
-
-
-def option_token_ids(loaded: LoadedModel, options: Sequence[str]) -> list[int]:
-    """The token of each allowed answer. Raises ExtractionRefused unless each is one token, and all
-    differ.
-    """
-    tokens = [loaded.tokenizer(option, add_special_tokens=False)["input_ids"] for option in options]
-    for option, token in zip(options, tokens, strict=True):
-        if len(token) != 1:
-            raise ExtractionRefused(f"option {option!r} is {len(token)} tokens of {loaded.model}: one is expected")
-    ids = [int(token[0]) for token in tokens]
-    if len(set(ids)) != len(ids) or len(ids) < 2:
-        raise ExtractionRefused(f"options {list(options)} are tokens {ids}: give at least two that differ")
-    return ids
-
-
-def spellings_of(loaded: LoadedModel, options: Sequence[str], own: Sequence[int]) -> Spellings:
-    """The tokens that spell the options, of which `own` are the tokenizer's."""
-    size = loaded.network.get_input_embeddings().num_embeddings
-    return Spellings(loaded.tokenizer, options, own, size=size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,14 +21,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.errors import ExtractionRefused
+from knowgate.backends.blocks import blocks_of, final_norm, watching
+from knowgate.backends.loading import LoadedModel
+from training.errors import ExtractionRefused, refusing
 from training.extraction.batches import Batch, pad
 from training.extraction.compiled import compiled
-from training.extraction.loading import LoadedModel
 from training.extraction.narrowing import Call, narrowable, narrowed
 from training.extraction.packed import packable, packed
 from training.extraction.positions import LAST, MEAN, Position
-from training.extraction.structure import decoder_layers, final_norm, watched
 
 _PROBE = 6  # tokens of the prompt that a model is tried with
 
@@ -54,7 +54,7 @@ class Passes:
         self._top = loaded.layers if logits else max(layers)
         self._causal: bool | None = None  # tried before the first pass
         self._narrow: tuple[str, ...] = ()
-        blocks = decoder_layers(loaded.network)[: self._top]
+        blocks = blocks_of(loaded.network)[: self._top]
         self._compiled = tuple(blocks[:-1]) if compile_blocks else ()
         self._linear = packable(blocks[len(self._compiled) :])  # a compiled block brings its own products
 
@@ -63,7 +63,7 @@ class Passes:
         """float32 on the CPU: states [batch, layers × positions, d] (layer by layer), logits
         [batch, vocabulary].
         """
-        with self.loaded.lock:
+        with self.loaded.lock, refusing():
             if self._causal is None:
                 self._try()
             with packed(self._linear), compiled(self._compiled):
@@ -78,7 +78,7 @@ class Passes:
             seen[layer] = torch.stack([position.read(hidden, batch) for position in self._positions], dim=1)
 
         network = self.loaded.network
-        with watched(network, self._layers, keep, stop=not self._logits), self._narrowed(batch):
+        with watching(network, self._layers, keep, stop=not self._logits), self._narrowed(batch):
             if self._logits:
                 logits = self._with_logits(batch)
             else:
@@ -125,7 +125,7 @@ class Passes:
                 at = self._positions[0].at(batch)
                 stack.enter_context(
                     narrowed(
-                        decoder_layers(self.loaded.network)[self._top - 1],
+                        blocks_of(self.loaded.network)[self._top - 1],
                         self._narrow,
                         lambda x: _chosen(x, at),
                         batch.input_ids.shape[1],
@@ -146,7 +146,7 @@ class Passes:
         one_token = len(self._positions) == 1 and self._positions[0].name != MEAN
         answers_there = not self._logits or self._positions[0].name == LAST
         if one_token and answers_there and calls[0] is not None:
-            self._narrow = narrowable(decoder_layers(self.loaded.network)[self._top - 1], calls[0])
+            self._narrow = narrowable(blocks_of(self.loaded.network)[self._top - 1], calls[0])
 
     def _probe(self, tokens: list[int]) -> tuple[Tensor, Call | None]:
         """The states [1, tokens, d] at the top, and how the topmost block was called for them."""
@@ -156,12 +156,12 @@ class Passes:
         self._causal = False  # nothing is assumed of the model that is being tried
         with ExitStack() as stack:
             if self._top > 0:
-                block = decoder_layers(network)[self._top - 1]
+                block = blocks_of(network)[self._top - 1]
                 handle = block.register_forward_pre_hook(
                     lambda _, given, named: calls.append((given, named)), with_kwargs=True
                 )
                 stack.callback(handle.remove)
-            stack.enter_context(watched(network, (self._top,), lambda _, hidden: seen.append(hidden), stop=True))
+            stack.enter_context(watching(network, (self._top,), lambda _, hidden: seen.append(hidden), stop=True))
             network.base_model(**self._inputs(pad((0,), [tokens], 0, False), network.base_model))
         return seen[0], calls[0] if calls else None
 

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from knowgate.backends.protocol import LAST_PROMPT_TOKEN, MEAN_OF_PROMPT
 from training.errors import ExtractionRefused
 from training.extraction.batches import Batch
 
-LAST = "last_prompt_token"
+LAST = LAST_PROMPT_TOKEN
 FIRST = "first_token"
-MEAN = "mean_of_prompt"
+MEAN = MEAN_OF_PROMPT
 _BEFORE_LAST = re.compile(rf"{LAST}-([1-9]\d{{0,5}})")
 
 

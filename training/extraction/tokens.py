@@ -6,14 +6,11 @@ and never cut: a vector of a cut prompt would look like any other.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
-from knowgate.backends.loading import through_template
+from knowgate.backends.loading import LoadedModel
 from training.errors import ExtractionRefused
-from training.extraction.loading import LoadedModel
 
 Prompt = str | Sequence[int]
-_ENDLESS = 10**9  # tokenizers without a limit name a huge one
 
 
 def token_ids(
@@ -27,10 +24,10 @@ def token_ids(
     """
     texts = [at for at, prompt in enumerate(prompts) if isinstance(prompt, str)]
     tokens = [[] if isinstance(prompt, str) else [int(token) for token in prompt] for prompt in prompts]
-    for at, found in zip(texts, _encode(loaded, [str(prompts[at]) for at in texts]), strict=True):
+    asked = [loaded.prompt([{"role": "user", "content": str(prompts[at])}]) for at in texts]
+    for at, found in zip(texts, loaded.tokens_of(asked), strict=True):
         tokens[at] = found
-    longest = context(loaded)
-    vocabulary = loaded.network.get_input_embeddings().num_embeddings
+    longest, vocabulary = loaded.context, loaded.vocabulary
     for at, found in enumerate(tokens):
         if not found:
             raise ExtractionRefused(f"prompt {at} ({prompts[at]!r}) has no tokens: leave empty prompts out", row=at)
@@ -54,34 +51,3 @@ def token_ids(
                 row=at,
             )
     return tokens
-
-
-def context(loaded: LoadedModel) -> int | None:
-    """The most tokens a prompt may have; None where neither the model nor its tokenizer has a
-    limit.
-    """
-    config = loaded.network.config
-    text: Any = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
-    limits = [getattr(text, "max_position_embeddings", None), getattr(loaded.tokenizer, "model_max_length", None)]
-    known = [int(limit) for limit in limits if limit is not None and 0 < limit < _ENDLESS]
-    return min(known, default=None)
-
-
-def pad_id(loaded: LoadedModel) -> int:
-    """What padding is filled with: never seen through the mask, so a tokenizer without a pad token
-    is as good.
-    """
-    for token in (loaded.tokenizer.pad_token_id, loaded.tokenizer.eos_token_id):
-        if token is not None:
-            return int(token)
-    return 0
-
-
-def _encode(loaded: LoadedModel, texts: list[str]) -> list[list[int]]:
-    if not texts:
-        return []
-    if loaded.chat:
-        asked = [[{"role": "user", "content": text}] for text in texts]
-        texts = [through_template(loaded.tokenizer, messages, loaded.template) for messages in asked]
-    encoded = loaded.tokenizer(texts, add_special_tokens=not loaded.chat, verbose=False)["input_ids"]
-    return [list(found) for found in encoded]

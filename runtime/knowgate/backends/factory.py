@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from knowgate._records.records import Fingerprint
 from knowgate._records.request import TEMPLATE, THINKING, body_of, of_request, template_of
-from knowgate.backends.protocol import LAST_PROMPT_TOKEN, Backend, Encoder
+from knowgate.backends.protocol import Backend, Encoder
 from knowgate.errors import RecordInvalid
 from knowgate.spec import CascadeSpec, TierSpec
 
@@ -164,23 +164,14 @@ def _probe_layer(pair: "Pair | None", at: int, tier: TierSpec) -> int | None:
 
 def _in_process(tier: TierSpec, place: str, fingerprint: Fingerprint | None, layer: int | None) -> Backend:
     loading = _module(place, "transformers", "loading")
-    # A local folder's revision is its content's; the declared one counts for hub ids.
-    revision = None if Path(tier.model).is_dir() else tier.revision
+    own: Fingerprint | None = None
     try:
-        loaded = loading.load(tier.model, revision=revision)
+        loaded = loading.load_tier(tier)
+        if tier.layers and tier.encoder is None:
+            asked = max(tier.layers) if fingerprint is None else fingerprint.layer
+            own = loaded.fingerprint(asked if layer is None else layer)
     except RecordInvalid as error:
         raise RecordInvalid(f"{place}.{error.field}", error.value, error.cure) from error
-    own: Fingerprint | None = None
-    if tier.layers and tier.encoder is None:
-        own = loading.fingerprint_of(
-            loaded.network,
-            loaded.tokenizer,
-            model=tier.model,
-            revision=loaded.revision,
-            layer=layer if layer is not None else max(tier.layers) if fingerprint is None else fingerprint.layer,
-            position=LAST_PROMPT_TOKEN,
-            declared=template_of(tier.request),
-        )
     if fingerprint is not None and own != fingerprint:
         raise RecordInvalid(f"{place}.fingerprint", fingerprint, f"the loaded model's is {own}; leave it out")
     return _made(  # type: ignore[no-any-return]

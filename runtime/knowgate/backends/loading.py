@@ -1,15 +1,16 @@
-"""Load any Hugging Face causal model or encoder: a local folder or a hub id, never code from the
-hub.
+"""Any Hugging Face causal model or encoder in this process: how it is loaded, what it is called,
+and how prompts become its tokens. From a local folder or a hub id, never code from the hub.
 
 What was saved as a causal model keeps its output head; an encoder, or a model saved without a head,
 is loaded bare. The revision of a local folder is the hash of its files, so that a folder with new
-weights under its old name is another model. Training and serving load here, so that their
-fingerprints agree.
+weights under its old name is another model. Training and serving read models through here, so that
+their fingerprints and their tokens agree.
 """
 
 import hashlib
+import threading
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +22,134 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.utils import cached_file, logging
 
 from knowgate._records.records import Fingerprint
-from knowgate._records.request import THINKING
+from knowgate._records.request import THINKING, template_of
 from knowgate._wire import codec
+from knowgate.backends.blocks import blocks_of, require_layer
+from knowgate.backends.protocol import LAST_PROMPT_TOKEN, Message
 from knowgate.errors import RecordInvalid
+from knowgate.spec import TierSpec
 
 # All that says what a model computes, in every layout; a README or a picture beside them changes
 # nothing.
 _WEIGHTS_AND_CONFIG = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model", "*.jinja")
 _UNREAD = "pooler."  # what an encoder may lack: nobody reads it
+_ENDLESS = 10**9  # tokenizers without a limit name a huge one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
-    """A model as it was found, on the CPU."""
+class LoadedModel:
+    """A causal model or an encoder that is ready to be read."""
 
     network: Any  # a transformers PreTrainedModel, in evaluation mode
     tokenizer: Any
+    model: str  # the name that fingerprints carry
     revision: str
+    chat: bool  # whether prompts go through the tokenizer's chat template
+    template: Mapping[str, Any] = field(default_factory=dict)  # what that is given beside the messages, as declared
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)  # held by each pass
+
+    @property
+    def layers(self) -> int:
+        """The number of blocks; layers are numbered 0 (embedding output) to this. Raises
+        RecordInvalid where they cannot be found for certain.
+        """
+        return len(blocks_of(self.network))
+
+    @property
+    def dtype(self) -> str:
+        return str(self.network.dtype).removeprefix("torch.")
+
+    @property
+    def context(self) -> int | None:
+        """The most tokens that it reads; None where neither the model nor its tokenizer has a
+        limit.
+        """
+        config = self.network.config.get_text_config(decoder=True)
+        limits = [getattr(config, "max_position_embeddings", None), getattr(self.tokenizer, "model_max_length", None)]
+        return min((int(limit) for limit in limits if limit is not None and 0 < limit < _ENDLESS), default=None)
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens it has embeddings for."""
+        return int(self.network.get_input_embeddings().num_embeddings)
+
+    @property
+    def pad_id(self) -> int:
+        """What padding is filled with: never seen through the mask, so a tokenizer without a pad
+        token is as good.
+        """
+        named = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
+        return next((int(token) for token in named if token is not None), 0)
+
+    def fingerprint(self, layer: int, *, normed: bool = False, position: str = LAST_PROMPT_TOKEN) -> Fingerprint:
+        """What a hidden state of `layer` at `position`, read from this model, is a hidden state of.
+        Raises RecordInvalid for a layer that it does not have.
+        """
+        require_layer(self.network, layer, of=self.model)
+        return Fingerprint(
+            model=self.model,
+            revision=self.revision,
+            dtype=self.dtype,
+            engine="transformers",
+            engine_version=transformers.__version__,
+            chat_template_sha256=self._template_sha256(),
+            layer=layer,
+            position=position,
+            normed=normed,
+        )
+
+    def prompt(self, messages: Sequence[Message]) -> str:
+        """The text that the model reads: through its chat template, or, without one, the messages'
+        texts as they are.
+        """
+        if not self.chat:
+            return "\n".join(str(message["content"]) for message in messages)
+        given = self._given()
+        return str(
+            self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True, **given)
+        )
+
+    def tokens_of(self, prompts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each text that `prompt` gave; a template has put special ones into it."""
+        if not prompts:
+            return []
+        encoded = self.tokenizer(list(prompts), add_special_tokens=not self.chat, verbose=False)["input_ids"]
+        return [list(ids) for ids in encoded]
+
+    def _given(self) -> dict[str, Any]:
+        """What the chat template is given beside the messages: as declared, and thinking off where
+        it knows the word.
+
+        A model that thinks first shows at its first token how sure it is of beginning to think, and
+        of no answer.
+        """
+        off = {THINKING: False} if THINKING in str(self.tokenizer.chat_template or "") else {}
+        return off | dict(self.template)
+
+    def _template_sha256(self) -> str:
+        """The hash of the template, and of what it is given where that is anything."""
+        text = str(self.tokenizer.chat_template or "") if self.chat else ""
+        given = self._given() if text else {}
+        added = f"\0{codec.canonical(given).decode()}" if given else ""
+        return hashlib.sha256(f"{text}{added}".encode()).hexdigest()
 
 
-def load(source: str | Path, *, revision: str | None = None, dtype: str = "float32", weights: bool = True) -> Loaded:
-    """The model in a folder, or of a hub id (at `revision`), and its tokenizer. Raises
+def load(
+    source: str | Path,
+    *,
+    model: str | None = None,
+    revision: str | None = None,
+    dtype: str = "float32",
+    chat: bool | None = None,
+    weights: bool = True,
+    template: Mapping[str, Any] | None = None,
+) -> LoadedModel:
+    """The model in a folder, or of a hub id (at `revision`), and its tokenizer, on the CPU. Raises
     RecordInvalid.
 
-    Without `weights` the network is a plan of itself on torch's meta device.
+    `model` is the name to carry in fingerprints (the source itself if left out); `chat` and
+    `template` are as in `adopt`. Without `weights` the network is a plan of itself on torch's meta
+    device: it has structure, context and fingerprints, costs no memory and computes nothing.
     """
     folder = Path(source)
     local = folder.is_dir()
@@ -78,67 +183,48 @@ def load(source: str | Path, *, revision: str | None = None, dtype: str = "float
     finally:
         if shows_progress:
             logging.enable_progress_bar()
-    found = revision or (folder_sha256(folder) if local else _hub_revision(str(source)))
-    return Loaded(network=network.eval(), tokenizer=tokenizer, revision=found)
+    return adopt(
+        network,
+        tokenizer,
+        model=model or str(source),
+        revision=revision or (folder_sha256(folder) if local else _hub_revision(str(source))),
+        chat=chat,
+        template=template,
+    )
 
 
-def fingerprint_of(
+def load_tier(tier: TierSpec) -> LoadedModel:
+    """The model that a tier declares; what serves it and what trains its probe load it here.
+
+    A local folder's revision is its content's; the declared one counts for hub ids. Raises
+    RecordInvalid.
+    """
+    local = Path(tier.model).is_dir()
+    return load(tier.model, revision=None if local else tier.revision, template=template_of(tier.request))
+
+
+def adopt(
     network: Any,
     tokenizer: Any,
     *,
     model: str,
     revision: str,
-    layer: int,
-    position: str,
-    normed: bool = False,
-    chat: bool = True,
-    declared: Mapping[str, Any] | None = None,
-) -> Fingerprint:
-    """What a hidden state of a model in this process is a hidden state of; `chat` = prompts go
-    through its template.
+    chat: bool | None = None,
+    template: Mapping[str, Any] | None = None,
+) -> LoadedModel:
+    """A model and tokenizer that are in memory already.
 
-    `declared` is what the template is given beside the messages, as in `through_template`.
+    `chat` says whether prompts go through the chat template (left out: where the tokenizer has
+    one), `template` is what that is given beside the messages.
     """
-    return Fingerprint(
+    return LoadedModel(
+        network=network.eval(),
+        tokenizer=tokenizer,
         model=model,
         revision=revision,
-        dtype=str(network.dtype).removeprefix("torch."),
-        engine="transformers",
-        engine_version=transformers.__version__,
-        chat_template_sha256=_template_sha256(tokenizer, declared) if chat else hashlib.sha256(b"").hexdigest(),
-        layer=layer,
-        position=position,
-        normed=normed,
+        chat=bool(tokenizer.chat_template) if chat is None else chat,
+        template=dict(template or {}),
     )
-
-
-def template_settings(tokenizer: Any, declared: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What the chat template is given beside the messages: as declared, and thinking off where it
-    knows the word.
-
-    A model that thinks first shows at its first token how sure it is of beginning to think, and of
-    no answer.
-    """
-    off = {THINKING: False} if THINKING in str(tokenizer.chat_template or "") else {}
-    return off | dict(declared or {})
-
-
-def through_template(
-    tokenizer: Any, messages: Sequence[Mapping[str, Any]], declared: Mapping[str, Any] | None = None
-) -> str:
-    """The prompt's text as the model reads it: training, serving and encoders all go
-    through here.
-    """
-    settings = template_settings(tokenizer, declared)
-    return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True, **settings))
-
-
-def _template_sha256(tokenizer: Any, declared: Mapping[str, Any] | None) -> str:
-    """The hash of the template, and of what it is given where that is anything."""
-    text = str(tokenizer.chat_template or "")
-    settings = template_settings(tokenizer, declared) if text else {}
-    given = f"\0{codec.canonical(settings).decode()}" if settings else ""
-    return hashlib.sha256(f"{text}{given}".encode()).hexdigest()
 
 
 def folder_sha256(folder: Path) -> str:

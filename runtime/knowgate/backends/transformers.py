@@ -10,7 +10,6 @@ entropy and margin are read as they are at an endpoint (`answer_tokens`).
 """
 
 import asyncio
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -26,11 +25,11 @@ from knowgate._records.records import Fingerprint, PTKind
 from knowgate.backends._text.alignment import Ended
 from knowgate.backends._text.answer_tokens import NOT_ALIGNED, TokenSignals, read_signals
 from knowgate.backends._text.reasoning import answer_of
-from knowgate.backends.blocks import require_layer, watching
+from knowgate.backends.blocks import watching
 from knowgate.backends.greedy import ends_of, greedy, processors
-from knowgate.backends.loading import fingerprint_of, through_template
-from knowgate.backends.protocol import LAST_PROMPT_TOKEN, Finish, Message, Reply, require_engine, require_kind
-from knowgate.backends.written import LikeliestOption, Spellings, decoder, ends_in_thought, written_tokens
+from knowgate.backends.loading import LoadedModel, adopt
+from knowgate.backends.protocol import Finish, Message, Reply, require_engine, require_kind
+from knowgate.backends.written import LikeliestOption, decoder, ends_in_thought, spellings_of, written_tokens
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
 
 
@@ -61,28 +60,24 @@ class TransformersBackend:
         self.fingerprint = fingerprint
         self.options = tuple(options)
         self.p_t_kind = None if p_t_kind is None else PTKind(p_t_kind)
-        self._network = network.eval()
-        self._tokenizer = tokenizer
+        self._loaded = adopt(network, tokenizer, model=model, revision="", template=chat_template_kwargs)
         self._max_new_tokens = max_new_tokens
-        self._declared = dict(chat_template_kwargs or {})
         self._decode = decoder(tokenizer)
-        self._lock = threading.Lock()
-        own = _option_ids(tokenizer, self.options)
-        self._spellings = self._spelt(own) if own else None
+        self._spellings = spellings_of(self._loaded, self.options) if self.options else None
         if fingerprint is not None:
-            _require_fingerprint(network, tokenizer, fingerprint, self._declared)
+            _require_fingerprint(self._loaded, fingerprint)
 
     def ask(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
         """One try; the model stops after `timeout_s`. Raises BackendFailed."""
         began = time.perf_counter()
-        if not self._lock.acquire(timeout=timeout_s):
+        if not self._loaded.lock.acquire(timeout=timeout_s):
             raise BackendFailed(f"{self.model} was busy for {timeout_s:.3g} s", Failure.OVERLOADED)
         try:
             return self._answer(messages, began, timeout_s)
         except (RuntimeError, ValueError, IndexError, TypeError) as error:  # what torch and templates raise
             raise BackendFailed(f"{self.model} could not answer: {error}", Failure.REFUSED) from error
         finally:
-            self._lock.release()
+            self._loaded.lock.release()
 
     async def ask_async(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
         """`ask`, in a thread."""
@@ -91,19 +86,17 @@ class TransformersBackend:
     @torch.inference_mode()
     def _answer(self, messages: Sequence[Message], began: float, timeout_s: float) -> Reply:
         ids = self._encode(messages)
-        limit = getattr(self._network.config, "max_position_embeddings", None)
-        if limit is not None and ids.shape[1] >= limit:
-            raise ValueError(f"the prompt has {ids.shape[1]} tokens, the context holds {limit}")
+        network, tokenizer = self._loaded.network, self._loaded.tokenizer
         seen: list[torch.Tensor] = []
-        with self._watching(seen), greedy(self._network, self._tokenizer):
-            written = self._network.generate(
+        with self._watching(seen), greedy(network, tokenizer):
+            written = network.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=self._max_new_tokens,
                 max_time=max(0.001, timeout_s - (time.perf_counter() - began)),
                 return_dict_in_generate=True,
                 output_logits=True,
-                pad_token_id=self._tokenizer.pad_token_id or self._tokenizer.eos_token_id or 0,
+                pad_token_id=self._loaded.pad_id,
                 **self._constraint(int(ids.shape[1])),
             )
         latency_ms = (time.perf_counter() - began) * 1e3
@@ -111,8 +104,8 @@ class TransformersBackend:
             raise BackendFailed(f"{self.model} was still writing after {timeout_s:.3g} s", Failure.TIMEOUT)
         tokens = written.sequences[0, ids.shape[1] :].tolist()
         text = self._decode(tokens)
-        within = ends_in_thought(self._tokenizer, ids[0].tolist())
-        finish = Finish.STOP if tokens[-1] in ends_of(self._network, self._tokenizer) else Finish.LENGTH
+        within = ends_in_thought(tokenizer, ids[0].tolist())
+        finish = Finish.STOP if tokens[-1] in ends_of(network, tokenizer) else Finish.LENGTH
         notes: list[str] = []
         signals = self._signals(tokens, written.logits, text, Ended(finish=finish, within=within), notes)
         hidden = _as_numpy(seen)
@@ -165,9 +158,6 @@ class TransformersBackend:
             entropy=signals.entropy if entropy is None else entropy,
         )
 
-    def _spelt(self, own: list[int]) -> Spellings:
-        return Spellings(self._tokenizer, self.options, own, size=self._network.get_input_embeddings().num_embeddings)
-
     def _constraint(self, prompt: int) -> dict[str, Any]:
         """What makes the likeliest option the answer's first token."""
         if self._spellings is None:
@@ -175,61 +165,36 @@ class TransformersBackend:
         return {"logits_processor": processors(LikeliestOption(self._spellings, prompt))}
 
     def _encode(self, messages: Sequence[Message]) -> torch.Tensor:
-        """The prompt's tokens [1, n]: through the chat template, or, without one, the messages'
-        texts as they are.
-        """
-        if self._tokenizer.chat_template:
-            text = through_template(self._tokenizer, messages, self._declared)
-            special = False
-        else:
-            text, special = "\n".join(str(message["content"]) for message in messages), True
-        ids = self._tokenizer(text, add_special_tokens=special, return_tensors="pt")["input_ids"]
-        if not ids.numel():
+        """The prompt's tokens [1, n]."""
+        (ids,) = self._loaded.tokens_of([self._loaded.prompt(messages)])
+        if not ids:
             raise ValueError("the prompt has no tokens")
-        device: torch.device = self._network.device
-        return torch.as_tensor(ids, dtype=torch.long, device=device)
+        limit = self._loaded.context
+        if limit is not None and len(ids) >= limit:
+            raise ValueError(f"the prompt has {len(ids)} tokens, the context holds {limit}")
+        device: torch.device = self._loaded.network.device
+        return torch.tensor([ids], dtype=torch.long, device=device)
 
     def _watching(self, seen: list[torch.Tensor]) -> AbstractContextManager[Any]:
         """Keeps the state at the last prompt token: the first pass is the prompt's."""
         if self.fingerprint is None:
             return nullcontext()
 
-        def keep(states: torch.Tensor) -> None:
+        def keep(_: int, states: torch.Tensor) -> None:
             if not seen:
                 seen.append(states[0, -1])
 
-        return watching(self._network, self.fingerprint.layer, keep)
+        return watching(self._loaded.network, (self.fingerprint.layer,), keep)
 
 
-def _option_ids(tokenizer: Any, options: Sequence[str]) -> list[int]:
-    """The token of each option. Raises RecordInvalid for one that is not one token of its own."""
-    tokens = [tokenizer(option, add_special_tokens=False)["input_ids"] for option in options]
-    for option, token in zip(options, tokens, strict=True):
-        if len(token) != 1:
-            raise RecordInvalid("options", option, f"it is {len(token)} tokens of the loaded model: give one of one")
-    ids = [int(token[0]) for token in tokens]
-    if len(set(ids)) != len(ids):
-        raise RecordInvalid("options", list(options), f"they are the tokens {ids}: give options that differ")
-    return ids
-
-
-def _require_fingerprint(network: Any, tokenizer: Any, fingerprint: Fingerprint, declared: Mapping[str, Any]) -> None:
+def _require_fingerprint(loaded: LoadedModel, fingerprint: Fingerprint) -> None:
     """Raises RecordInvalid where the loaded model's states are not the fingerprint's."""
     require_engine(fingerprint, engine="transformers", normed=False)
-    loaded = fingerprint_of(
-        network,
-        tokenizer,
-        model=fingerprint.model,
-        revision=fingerprint.revision,
-        layer=fingerprint.layer,
-        position=LAST_PROMPT_TOKEN,
-        declared=declared,
-    )
+    own = loaded.fingerprint(fingerprint.layer)
     for name in ("dtype", "engine_version", "chat_template_sha256"):
-        if getattr(fingerprint, name) != getattr(loaded, name):
-            cure = f"the loaded model has {getattr(loaded, name)!r}"
+        if getattr(fingerprint, name) != getattr(own, name):
+            cure = f"the loaded model has {getattr(own, name)!r}"
             raise RecordInvalid(f"fingerprint.{name}", getattr(fingerprint, name), cure)
-    require_layer(network, fingerprint.layer)
 
 
 def _as_numpy(seen: list[torch.Tensor]) -> Float32Array | None:

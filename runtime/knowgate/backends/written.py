@@ -6,11 +6,15 @@ those that `answer_tokens` reads of the same tokens at an endpoint.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from knowgate._records.options import bare
 from knowgate.backends._text.reasoning import is_marker, opens_a_thought
 from knowgate.backends._text.tokens import Listed, Token, encoded
+from knowgate.errors import RecordInvalid
+
+if TYPE_CHECKING:
+    from knowgate.backends.loading import LoadedModel
 
 REPLACED = "�"
 LAST_TOKENS = 16  # of a prompt: enough for the longest marker
@@ -53,6 +57,23 @@ class Spellings:
         """The likeliest option's place, its spellings summed; `logits` [vocabulary] is a tensor."""
         sums = [float(logits[tokens].float().logsumexp(-1)) for tokens in self.of]
         return max(range(len(sums)), key=sums.__getitem__)
+
+
+def option_ids(tokenizer: Any, options: Sequence[str]) -> list[int]:
+    """The token of each option. Raises RecordInvalid for one that is not one token of its own."""
+    tokens = [tokenizer(option, add_special_tokens=False)["input_ids"] for option in options]
+    for option, token in zip(options, tokens, strict=True):
+        if len(token) != 1:
+            raise RecordInvalid("options", option, f"it is {len(token)} tokens of the loaded model: give one of one")
+    ids = [int(token[0]) for token in tokens]
+    if len(set(ids)) != len(ids):
+        raise RecordInvalid("options", list(options), f"they are the tokens {ids}: give options that differ")
+    return ids
+
+
+def spellings_of(loaded: "LoadedModel", options: Sequence[str]) -> Spellings:
+    """The tokens that spell the options. Raises RecordInvalid as `option_ids` does."""
+    return Spellings(loaded.tokenizer, options, option_ids(loaded.tokenizer, options), size=loaded.vocabulary)
 
 
 class LikeliestOption:

@@ -26,7 +26,7 @@ from training.engines.extract_file import extract_file
 from training.engines.extraction import Work
 from training.engines.local import LocalExtraction
 from training.engines.ray_extraction import PartReader, RayExtraction, item_of
-from training.errors import EngineUnavailable, ExtractionRefused, ModelStructureUnknown
+from training.errors import EngineUnavailable, ExtractionRefused
 from training.extraction.extract_parts import PartFolder, Parts
 from training.extraction.progress import Progress
 from training.extraction.recipe import AnswererRecipe
@@ -177,7 +177,7 @@ def test_the_plan_of_a_model_refuses_what_the_model_would(folder: Path, recipe: 
     T5Model(T5Config(vocab_size=36, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)).save_pretrained(
         folder / "model"
     )
-    with pytest.raises(ModelStructureUnknown):
+    with pytest.raises(ExtractionRefused, match="one list of 2 blocks"):
         engine.planned()
 
 

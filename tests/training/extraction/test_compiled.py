@@ -9,8 +9,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from training.extraction import Answerer, adopt
-from training.extraction.structure import decoder_layers
+from knowgate.backends.blocks import blocks_of
+from knowgate.backends.loading import adopt
+from training.extraction import Answerer
 
 
 @pytest.mark.slow
@@ -39,4 +40,4 @@ def test_states_of_compiled_blocks_are_those_of_plain_ones() -> None:
     np.testing.assert_allclose(compiled.hidden, plain.hidden, atol=1e-5)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 1  # it was compiled,
     assert not torch._dynamo.utils.counters["graph_break"]  # and in one piece
-    assert all("forward" not in block.__dict__ for block in decoder_layers(network))
+    assert all("forward" not in block.__dict__ for block in blocks_of(network))

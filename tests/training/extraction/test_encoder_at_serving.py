@@ -20,10 +20,11 @@ from knowgate._models.features import Standardiser
 from knowgate._models.probe import LinearProbe, ProbeKind
 from knowgate._records.records import Decision, Fingerprint
 from knowgate.backends import Encoded, Reply, TransformersBackend, TransformersEncoder, encoders_of
+from knowgate.backends.loading import adopt
 from knowgate.errors import RecordInvalid
 from knowgate.policy import Policy, PolicyKind
 from knowgate.spec import CascadeSpec, TierSpec
-from training.extraction import Answerer, adopt, encoder_of
+from training.extraction import Answerer, encoder_of
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 KEY = b"a key for tests, 32 bytes long.."

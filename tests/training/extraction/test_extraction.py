@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from knowgate._records.records import Fingerprint
-from training.errors import ExtractionRefused, ModelStructureUnknown, TrainingError
-from training.extraction import Answerer, adopt, load_model
-from training.extraction.structure import decoder_layers, final_norm
+from knowgate.backends.blocks import blocks_of, final_norm
+from knowgate.backends.loading import adopt
+from knowgate.errors import RecordInvalid
+from training.errors import ExtractionRefused, TrainingError
+from training.extraction import Answerer, load_model
 
 PROMPTS = ["country of a:", "who?", "abc def ghi jkl mno:", "x", "state of bcd:"]
 FAMILIES = ["llama", "gpt2", "gpt_neox"]
@@ -131,13 +133,20 @@ def test_an_unknown_structure_is_an_error_and_not_a_guess(model_of: Any) -> None
             self.encoder = nn.ModuleList(nn.TransformerEncoderLayer(8, 2) for _ in range(3))
             self.decoder = nn.ModuleList(nn.TransformerEncoderLayer(8, 2) for _ in range(3))
 
-    with pytest.raises(ModelStructureUnknown, match="encoder, decoder"):
-        decoder_layers(Odd())
-    with pytest.raises(ModelStructureUnknown, match="none"):
+    with pytest.raises(RecordInvalid, match="encoder, decoder"):
+        blocks_of(Odd())
+    with pytest.raises(RecordInvalid, match="none"):
         wrong = model_of("llama")
         wrong.config.num_hidden_layers = 5
-        decoder_layers(wrong)
+        blocks_of(wrong)
     assert "Norm" in type(final_norm(model_of("gpt2"))).__name__
+
+
+def test_a_list_of_single_layers_beside_the_blocks_is_no_second_list(model_of: Any) -> None:
+    model = model_of("llama")
+    blocks = blocks_of(model)
+    model.heads = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+    assert blocks_of(model) is blocks
 
 
 def test_what_cannot_be_asked_is_refused_by_name(tmp_path: Path, answerer_of: Any) -> None:

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from knowgate.backends.blocks import blocks_of
+from knowgate.backends.loading import LoadedModel, adopt
 from training.errors import ExtractionRefused
-from training.extraction import FIRST, LAST, MEAN, Answerer, LoadedModel, adopt
+from training.extraction import FIRST, LAST, MEAN, Answerer
 from training.extraction.batches import batches
 from training.extraction.narrowing import narrowable
-from training.extraction.structure import decoder_layers
 
 PROMPTS = ["country of a:", "who?", "abc def ghi jkl mno:", "xy", "state of bcd:", "who are you:"]
 SIZE = 36  # of the vocabulary of letters
@@ -105,7 +106,7 @@ def test_the_topmost_block_working_for_one_token_changes_no_vector(loaded_as: An
 def test_a_block_is_narrowed_in_its_feed_forward_part(loaded_as: Any, family: str) -> None:
     calls: list[Any] = []
     loaded = loaded_as(family)
-    block = decoder_layers(loaded.network)[1]
+    block = blocks_of(loaded.network)[1]
     handle = block.register_forward_pre_hook(lambda _, given, named: calls.append((given, named)), with_kwargs=True)
     reported(loaded, "abcdef", 2)
     handle.remove()
@@ -143,7 +144,7 @@ def test_no_later_layer_no_head_and_no_cache_is_computed(loaded_as: Any) -> None
     caches: list[Any] = []
     for name, module in loaded.network.named_modules():
         module.register_forward_pre_hook(lambda _, __, name=name: ran.append(name))
-    decoder_layers(loaded.network)[0].register_forward_pre_hook(
+    blocks_of(loaded.network)[0].register_forward_pre_hook(
         lambda _, __, named: caches.append(named.get("past_key_values")), with_kwargs=True
     )
     Answerer(loaded, layers=[1]).states(PROMPTS)
@@ -168,7 +169,7 @@ def test_an_error_in_the_middle_leaves_the_model_as_it_was(loaded_as: Any) -> No
     def fail(_: Any, __: Any) -> None:
         raise RuntimeError("out of memory")
 
-    handle = decoder_layers(loaded.network)[1].register_forward_pre_hook(fail)
+    handle = blocks_of(loaded.network)[1].register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError, match="out of memory"):
         answerer.states(PROMPTS)
     handle.remove()

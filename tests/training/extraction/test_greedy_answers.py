@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from knowgate._records.records import PTKind
+from knowgate.backends.loading import LoadedModel, adopt
 from knowgate.backends.transformers import TransformersBackend
-from training.extraction import Answerer, LoadedModel, adopt
+from training.extraction import Answerer
 
 PROMPTS = ["country of a:", "who?", "abc def ghi jkl mno:", "x", "state of bcd:"]
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from knowgate._models.features import stored_vector
+from knowgate.backends.loading import adopt
 from training.errors import ExtractionRefused, TrainingRefused
-from training.extraction import Answerer, adopt
+from training.extraction import Answerer
 from training.extraction.batches import Batch
 from training.extraction.results import States
 from training.rows.own_states import own_states, scratch_folder
