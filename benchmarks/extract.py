@@ -89,9 +89,9 @@ def compiled_figures(network: Any, prompts: Prompts, layer: int) -> dict[str, fl
     """What `compiled=True` costs at first, and how much faster it is from then on."""
     usual, compiled = (Answerer(adopted(network), layers=[layer], compiled=on) for on in (False, True))
     began = time.perf_counter()
-    compiled.states(prompts)
+    list(compiled.read(prompts))
     first = time.perf_counter() - began
-    ours, theirs = seconds_in_turn([lambda: usual.states(prompts), lambda: compiled.states(prompts)], rounds=3)
+    ours, theirs = seconds_in_turn([lambda: list(usual.read(prompts)), lambda: list(compiled.read(prompts))], rounds=3)
     return {"compile_seconds": first - theirs, "ratio_compiled": ours / theirs}
 
 
@@ -257,10 +257,10 @@ def gpu_figures(quick: bool) -> dict[str, float | int | str | None]:
             torch.set_default_dtype(torch.float32)
     answerer = Answerer(adopted(network), layers=[layer])
     prompts = lengths_of_traffic(512 if quick else 4096)
-    answerer.states(prompts[:256])
+    list(answerer.read(prompts[:256]))
     torch.cuda.synchronize()
     began = time.perf_counter()
-    answerer.states(prompts)
+    list(answerer.read(prompts))
     spent = time.perf_counter() - began
     tokens = sum(map(len, prompts))
     return {

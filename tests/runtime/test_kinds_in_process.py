@@ -18,6 +18,7 @@ from knowgate.backends.loading import LoadedModel, load_tier
 from knowgate.backends.transformers import TransformersBackend
 from knowgate.errors import RecordInvalid
 from knowgate.spec import TierSpec
+from tests.training.reading import extracted
 from training.errors import ExtractionRefused
 from training.extraction import Answerer, load_model
 
@@ -104,7 +105,7 @@ def test_training_and_serving_measure_the_same(
 
 
 def test_the_margin_is_the_gap_of_the_two_likeliest_options(loaded: LoadedModel, options: list[str]) -> None:
-    extraction = Answerer(loaded, layers=(1,), options=options).extract(PROMPTS)
+    extraction = extracted(Answerer(loaded, layers=(1,), options=options), PROMPTS)
     assert extraction.p_t_kind is PTKind.OPTION
     for row, prompt in enumerate(PROMPTS):
         ids = loaded.tokenizer(prompt, return_tensors="pt")["input_ids"]
@@ -113,7 +114,7 @@ def test_the_margin_is_the_gap_of_the_two_likeliest_options(loaded: LoadedModel,
         among = sorted((float(p[loaded.tokenizer(one)["input_ids"][-1]]) for one in options), reverse=True)
         assert extraction.margin[row] == pytest.approx(among[0] - among[1], abs=1e-6)
         assert extraction.p_t[row] == pytest.approx(among[0], abs=1e-6)
-    assert np.isnan(Answerer(loaded, layers=(1,)).extract(PROMPTS).margin).all()
+    assert np.isnan(extracted(Answerer(loaded, layers=(1,)), PROMPTS).margin).all()
 
 
 def test_options_of_several_tokens_are_refused(loaded: LoadedModel, options: list[str]) -> None:

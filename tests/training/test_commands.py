@@ -20,6 +20,7 @@ from knowgate.spec import CascadeSpec, TierSpec
 from store.engine import reading, transaction
 from store.jobs.job_runs import claim, job_runs
 from store.releases.cascades import apply_cascade
+from tests.training.reading import extracted
 from training.__main__ import CLAIM_LOST, DONE, main, options_of
 from training.commands.engine_options import chosen_cluster
 from training.engines import RaySettings
@@ -161,7 +162,7 @@ def test_a_file_of_prompts_becomes_a_file_of_states(
         with safe_open(written.path, "np") as file:
             hidden, ids = file.get_tensor("hidden"), json.loads(file.metadata()["query_id"])
     assert ids == ["q1", "q2"] and hidden.dtype == np.float16
-    np.testing.assert_allclose(hidden, answerer.extract(["who?", "where is that:"]).hidden[:, 0], rtol=1e-3)
+    np.testing.assert_allclose(hidden, extracted(answerer, ["who?", "where is that:"]).hidden[:, 0], rtol=1e-3)
     assert [file.name for file in tmp_path.glob(".out*")] == []
 
 

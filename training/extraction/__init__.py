@@ -6,7 +6,7 @@ The demo's answering service and training both read models here, so a vector mea
 from training.extraction.answerer import Answerer, encoder_of
 from training.extraction.loading import load_model
 from training.extraction.positions import FIRST, LAST, MEAN
-from training.extraction.results import Answered, Extraction, States
+from training.extraction.results import Answered, States
 from training.extraction.tokens import Prompt
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "MEAN",
     "Answered",
     "Answerer",
-    "Extraction",
     "Prompt",
     "States",
     "encoder_of",

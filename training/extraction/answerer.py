@@ -37,7 +37,7 @@ from training.extraction.first_tokens import FirstTokens, first_tokens, or_nan
 from training.extraction.loading import load_model
 from training.extraction.passes import Passes
 from training.extraction.positions import LAST, MEAN, named_positions
-from training.extraction.results import Answered, Extraction, States
+from training.extraction.results import Answered, States
 from training.extraction.tokens import Prompt, token_ids
 from training.extraction.written import gathered
 
@@ -127,46 +127,12 @@ class Answerer:
         for batch in self.batches(prompts, rows=rows):
             yield batch.rows, self.answer_batch(batch)
 
-    def extract(self, prompts: Sequence[Prompt], *, progress: Callable[[int], object] = lambda _: None) -> Extraction:
-        """As `answer`, as arrays. Raises ExtractionRefused without prompts."""
-        _some(prompts)
-        answered = self.answer(prompts, progress=progress)
-        return Extraction(
-            hidden=np.stack([one.hidden for one in answered]),
-            p_t=np.array([one.p_t for one in answered]),
-            entropy=np.array([one.entropy for one in answered]),
-            token_ids=np.array([one.token_id for one in answered], dtype=np.int64),
-            tokens_in=np.array([one.tokens_in for one in answered], dtype=np.int64),
-            texts=tuple(one.text for one in answered),
-            fingerprints=self.fingerprints,
-            margin=np.array([np.nan if one.margin is None else one.margin for one in answered]),
-            p_t_kind=self.p_t_kind,
-        )
-
     def read(self, prompts: Sequence[Prompt], *, rows: Sequence[int] | None = None) -> Iterator[States]:
         """Hidden states alone, batch by batch as they are done; memory holds one batch. `rows` None
         = all prompts.
         """
         for batch in self.batches(prompts, rows=rows, states_only=True):
             yield self.read_batch(batch)
-
-    def states(self, prompts: Sequence[Prompt], *, progress: Callable[[int], object] = lambda _: None) -> States:
-        """Hidden states alone, of all prompts in their order. Raises ExtractionRefused without
-        prompts.
-        """
-        _some(prompts)
-        hidden: npt.NDArray[np.float32] | None = None
-        tokens_in = np.empty(len(prompts), dtype=np.int64)
-        for some in self.read(prompts):
-            if hidden is None:
-                hidden = np.empty((len(prompts), *some.hidden.shape[1:]), dtype=np.float32)
-            rows = list(some.rows)
-            hidden[rows], tokens_in[rows] = some.hidden, some.tokens_in
-            progress(len(rows))
-        assert hidden is not None
-        return States(
-            rows=tuple(range(len(prompts))), hidden=hidden, tokens_in=tokens_in, fingerprints=self.fingerprints
-        )
 
     def batches(
         self, prompts: Sequence[Prompt], *, rows: Sequence[int] | None = None, states_only: bool = False
@@ -296,11 +262,6 @@ class Answerer:
             notes=[],
         )
         return signals or TokenSignals()
-
-
-def _some(prompts: Sequence[Prompt]) -> None:
-    if not prompts:
-        raise ExtractionRefused("prompts is empty: give at least one prompt")
 
 
 def _until(tokens: list[int], ends: frozenset[int]) -> int:

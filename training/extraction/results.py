@@ -32,18 +32,3 @@ class States:
     hidden: npt.NDArray[np.float32]  # [n, layers × positions, d]
     tokens_in: npt.NDArray[np.int64]  # [n]
     fingerprints: tuple[Fingerprint, ...]  # one per layer and position, layer by layer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extraction:
-    """What a list of prompts got, as arrays in the order of the prompts."""
-
-    hidden: npt.NDArray[np.float32]  # [n, layers × positions, d]
-    p_t: npt.NDArray[np.float64]  # [n]
-    entropy: npt.NDArray[np.float64]  # [n]
-    token_ids: npt.NDArray[np.int64]  # [n]
-    tokens_in: npt.NDArray[np.int64]  # [n]
-    texts: tuple[str, ...]
-    fingerprints: tuple[Fingerprint, ...]  # one per layer and position, layer by layer
-    margin: npt.NDArray[np.float64]  # [n], NaN without options
-    p_t_kind: PTKind

@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from knowgate.backends.blocks import blocks_of
 from knowgate.backends.loading import adopt
+from tests.training.reading import states_of
 from training.extraction import Answerer
 
 
@@ -33,10 +34,10 @@ def test_states_of_compiled_blocks_are_those_of_plain_ones() -> None:
     loaded = adopt(network, tokenizer, model="random", revision="0")
     draw = np.random.default_rng(0)
     prompts = [draw.integers(1, 50, length).tolist() for length in (3, 9, 9, 17, 30, 41)]
-    plain = Answerer(loaded, layers=[1, 3], tokens=64).states(prompts)
+    plain = states_of(Answerer(loaded, layers=[1, 3], tokens=64), prompts)
     torch.compiler.reset()
     torch._dynamo.utils.counters.clear()
-    compiled = Answerer(loaded, layers=[1, 3], tokens=64, compiled=True).states(prompts)
+    compiled = states_of(Answerer(loaded, layers=[1, 3], tokens=64, compiled=True), prompts)
     np.testing.assert_allclose(compiled.hidden, plain.hidden, atol=1e-5)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 1  # it was compiled,
     assert not torch._dynamo.utils.counters["graph_break"]  # and in one piece

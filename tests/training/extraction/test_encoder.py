@@ -14,6 +14,7 @@ from knowgate.policy import PolicyKind
 from knowgate.spec import CascadeSpec, Privacy, Targets, TierSpec
 from store.engine import reading
 from store.releases.bundles import bundle_content, bundles
+from tests.training.reading import states_of
 from training.__main__ import main
 from training.errors import ExtractionRefused, TrainingError
 from training.extraction import MEAN, encoder_of
@@ -31,11 +32,11 @@ def folder(tmp_path: Path, model_of: Callable[[str], Any], tokenizer_of_letters:
 
 def test_a_state_is_the_mean_over_the_prompts_own_tokens(folder: Path) -> None:
     encoder = encoder_of(folder, layers=[0, 3])
-    apart = [encoder.states([prompt]).hidden[0] for prompt in ("ab", "abcdef", "z")]
-    together = encoder.states(["ab", "abcdef", "z"])
+    apart = [states_of(encoder, [prompt]).hidden[0] for prompt in ("ab", "abcdef", "z")]
+    together = states_of(encoder, ["ab", "abcdef", "z"])
     assert together.hidden.shape == (3, 2, 16)
     np.testing.assert_allclose(together.hidden, np.stack(apart), atol=5e-5)  # padding counts for nothing
-    letters = encoder.states(["a", "b", "ab"]).hidden[:, 0]
+    letters = states_of(encoder, ["a", "b", "ab"]).hidden[:, 0]
     np.testing.assert_allclose(letters[2], (letters[0] + letters[1]) / 2, atol=1e-6)
 
 
@@ -49,8 +50,6 @@ def test_the_fingerprint_names_the_encoder_and_its_layers(folder: Path) -> None:
 def test_what_cannot_be_read_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ExtractionRefused, match="layers 0 to 3"):
         encoder_of(folder, layers=[4])
-    with pytest.raises(ExtractionRefused, match="prompts is empty"):
-        encoder_of(folder).states([])
     (tmp_path / "nothing").mkdir()
     with pytest.raises(TrainingError, match="could not be loaded"):
         encoder_of(tmp_path / "nothing")
@@ -82,5 +81,5 @@ def test_a_black_box_tier_is_trained_on_the_states_of_its_encoder(
     assert certificate.probe_auroc > certificate.p_t_auroc
     models = bundle.tiers[0]
     assert models is not None  # and the runtime reads an encoder's state as it reads any other
-    state = encoder_of(folder, layers=[tier.fingerprint.layer]).states(["aaaaaa:"]).hidden[0, 0]
+    state = states_of(encoder_of(folder, layers=[tier.fingerprint.layer]), ["aaaaaa:"]).hidden[0, 0]
     assert (models.signals(p_t=0.5, hidden=state, tokens_in=7).p_ik or 0.0) > 0.5

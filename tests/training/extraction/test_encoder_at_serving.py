@@ -24,6 +24,7 @@ from knowgate.backends.loading import adopt
 from knowgate.errors import RecordInvalid
 from knowgate.policy import Policy, PolicyKind
 from knowgate.spec import CascadeSpec, TierSpec
+from tests.training.reading import states_of
 from training.extraction import Answerer, encoder_of
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
@@ -90,7 +91,7 @@ def test_serving_reads_the_state_that_training_read(folder: Path, layer: int) ->
     for prompt in ("abc def", "x"):
         encoded = encoder(prompt, layer=layer)
         assert encoded.fingerprint == trained.fingerprints[0]
-        np.testing.assert_allclose(encoded.hidden, trained.states([prompt]).hidden[0, 0], atol=5e-5)
+        np.testing.assert_allclose(encoded.hidden, states_of(trained, [prompt]).hidden[0, 0], atol=5e-5)
 
 
 def test_left_to_itself_it_reads_its_last_declared_layer(folder: Path) -> None:
@@ -155,7 +156,7 @@ def spec_with(folder: Path) -> CascadeSpec:
 @pytest.mark.parametrize("event_loop", [False, True], ids=["blocking", "event loop"])
 @pytest.mark.parametrize("layer", [1, 3])
 def test_a_black_box_tier_is_decided_by_what_its_encoder_reads(folder: Path, layer: int, event_loop: bool) -> None:
-    state = encoder_of(folder, layers=[layer]).states(["abc def"])
+    state = states_of(encoder_of(folder, layers=[layer]), ["abc def"])
     total = float(state.hidden[0, 0].astype(np.float16).astype(np.float64) @ PLACES)
     sign = float(np.sign(total))
     for weight, keeps in ((sign, True), (-sign, False)):

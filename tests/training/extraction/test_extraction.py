@@ -13,6 +13,7 @@ from knowgate._records.records import Fingerprint
 from knowgate.backends.blocks import blocks_of, final_norm
 from knowgate.backends.loading import adopt
 from knowgate.errors import RecordInvalid
+from tests.training.reading import extracted
 from training.errors import ExtractionRefused, TrainingError
 from training.extraction import Answerer, load_model
 
@@ -35,7 +36,7 @@ def test_hidden_states_equal_those_that_transformers_reports_for_each_prompt_alo
     answerer_of: Any, family: str, side: str
 ) -> None:
     answerer = answerer_of(family, side, batch=3)
-    extraction = answerer.extract(PROMPTS)
+    extraction = extracted(answerer, PROMPTS)
     model = answerer.loaded.network
     for row, prompt in enumerate(PROMPTS):
         ids = answerer.loaded.tokenizer(prompt, return_tensors="pt")["input_ids"]
@@ -53,7 +54,7 @@ def test_hidden_states_equal_those_that_transformers_reports_for_each_prompt_alo
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_last_layer_equals_the_normed_one_once_the_final_norm_is_asked_for(answerer_of: Any, family: str) -> None:
     answerer = answerer_of(family, layers=[3], normed=True)
-    extraction = answerer.extract(PROMPTS[:1])
+    extraction = extracted(answerer, PROMPTS[:1])
     ids = answerer.loaded.tokenizer(PROMPTS[0], return_tensors="pt")["input_ids"]
     with torch.inference_mode():
         expected = answerer.loaded.network(input_ids=ids, output_hidden_states=True).hidden_states[-1][0, -1]
@@ -62,8 +63,8 @@ def test_the_last_layer_equals_the_normed_one_once_the_final_norm_is_asked_for(a
 
 
 def test_padding_on_either_side_gives_the_same_vectors(answerer_of: Any) -> None:
-    left = answerer_of("llama", "left").extract(PROMPTS)
-    right = answerer_of("llama", "right").extract(PROMPTS)
+    left = extracted(answerer_of("llama", "left"), PROMPTS)
+    right = extracted(answerer_of("llama", "right"), PROMPTS)
     np.testing.assert_allclose(left.hidden, right.hidden, rtol=1e-5, atol=5e-5)
     np.testing.assert_allclose(left.entropy, right.entropy, atol=1e-5)
     assert left.texts == right.texts
@@ -71,8 +72,8 @@ def test_padding_on_either_side_gives_the_same_vectors(answerer_of: Any) -> None
 
 def test_with_options_the_answer_is_one_of_them_and_the_entropy_is_theirs(answerer_of: Any) -> None:
     answerer = answerer_of("llama", options=["A", "B", "C", "D"])
-    free = answerer_of("llama").extract(PROMPTS)
-    among = answerer.extract(PROMPTS)
+    free = extracted(answerer_of("llama"), PROMPTS)
+    among = extracted(answerer, PROMPTS)
     assert set(among.texts) <= {"A", "B", "C", "D"}
     assert (among.p_t <= free.p_t + 1e-9).all()
     assert (among.entropy <= np.log(4) + 1e-9).all()
@@ -106,7 +107,7 @@ def test_a_chat_template_is_applied_and_changes_the_fingerprint(model_of: Any, t
     chat = Answerer(adopt(model_of("llama"), tokenizer, model="tiny", revision="1"))
     plain = Answerer(adopt(model_of("llama"), tokenizer, model="tiny", revision="1", chat=False))
     assert chat.fingerprints[0].chat_template_sha256 != plain.fingerprints[0].chat_template_sha256
-    np.testing.assert_allclose(chat.extract(["x"]).hidden, plain.extract(["q: x a:"]).hidden, atol=1e-6)
+    np.testing.assert_allclose(extracted(chat, ["x"]).hidden, extracted(plain, ["q: x a:"]).hidden, atol=1e-6)
 
 
 def test_a_local_folder_is_loaded_and_its_revision_is_its_content(
@@ -116,7 +117,7 @@ def test_a_local_folder_is_loaded_and_its_revision_is_its_content(
     tokenizer_of_letters().save_pretrained(tmp_path)
     loaded = load_model(tmp_path, model="tiny")
     np.testing.assert_allclose(
-        Answerer(loaded).extract(PROMPTS).hidden, answerer_of("llama").extract(PROMPTS).hidden, atol=1e-6
+        extracted(Answerer(loaded), PROMPTS).hidden, extracted(answerer_of("llama"), PROMPTS).hidden, atol=1e-6
     )
     changed = model_of("llama")
     with torch.no_grad():

@@ -11,6 +11,7 @@ import torch
 
 from knowgate.backends.blocks import blocks_of
 from knowgate.backends.loading import LoadedModel, adopt
+from tests.training.reading import extracted, states_of
 from training.errors import ExtractionRefused
 from training.extraction import FIRST, LAST, MEAN, Answerer
 from training.extraction.batches import batches
@@ -81,7 +82,7 @@ def reported(loaded: LoadedModel, prompt: str, layer: int) -> Any:
 def test_states_of_every_position_equal_those_that_transformers_reports(loaded_as: Any, family: str) -> None:
     loaded = loaded_as(family)
     places = [LAST, f"{LAST}-1", FIRST, MEAN]
-    states = Answerer(loaded, layers=[0, 2], positions=places).states(PROMPTS)
+    states = states_of(Answerer(loaded, layers=[0, 2], positions=places), PROMPTS)
     for row, prompt in enumerate(PROMPTS):
         for at, layer in enumerate([0, 2]):
             tokens = reported(loaded, prompt, layer)
@@ -96,7 +97,7 @@ def test_states_of_every_position_equal_those_that_transformers_reports(loaded_a
 def test_the_topmost_block_working_for_one_token_changes_no_vector(loaded_as: Any, family: str, position: str) -> None:
     loaded = loaded_as(family)
     at = {LAST: -1, FIRST: 0}.get(position, -2)
-    states = Answerer(loaded, layers=[1, 2], positions=[position]).states(PROMPTS)
+    states = states_of(Answerer(loaded, layers=[1, 2], positions=[position]), PROMPTS)
     for row, prompt in enumerate(PROMPTS):
         expected = np.stack([reported(loaded, prompt, layer)[at] for layer in (1, 2)])
         np.testing.assert_allclose(states.hidden[row], expected, rtol=1e-4, atol=1e-4)
@@ -116,11 +117,11 @@ def test_a_block_is_narrowed_in_its_feed_forward_part(loaded_as: Any, family: st
 @pytest.mark.parametrize("family", CAUSAL)
 def test_states_are_the_same_with_answers_without_and_with_padding_first(loaded_as: Any, family: str) -> None:
     loaded = loaded_as(family)
-    alone = Answerer(loaded, layers=[1, 3]).states(PROMPTS).hidden
+    alone = states_of(Answerer(loaded, layers=[1, 3]), PROMPTS).hidden
     for left in (False, True):
         answerer = Answerer(loaded, layers=[1, 3], left=left, batch=4)
-        np.testing.assert_allclose(answerer.states(PROMPTS).hidden, alone, rtol=1e-4, atol=1e-4)
-        extraction = answerer.extract(PROMPTS)
+        np.testing.assert_allclose(states_of(answerer, PROMPTS).hidden, alone, rtol=1e-4, atol=1e-4)
+        extraction = extracted(answerer, PROMPTS)
         np.testing.assert_allclose(extraction.hidden, alone, rtol=1e-4, atol=1e-4)
         for row, prompt in enumerate(PROMPTS):
             ids = loaded.tokenizer(prompt, return_tensors="pt")["input_ids"]
@@ -132,7 +133,7 @@ def test_states_are_the_same_with_answers_without_and_with_padding_first(loaded_
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_comes_near_full_and_is_named_by_the_fingerprint(loaded_as: Any, dtype: torch.dtype) -> None:
     half, full = (Answerer(loaded_as("qwen2", kind), layers=[2]) for kind in (dtype, torch.float32))
-    found, expected = half.states(PROMPTS), full.states(PROMPTS)
+    found, expected = states_of(half, PROMPTS), states_of(full, PROMPTS)
     assert found.hidden.dtype == np.float32
     assert np.abs(found.hidden - expected.hidden).max() < 0.1 * np.abs(expected.hidden).max()
     assert found.fingerprints[0].dtype == str(dtype).removeprefix("torch.")
@@ -147,7 +148,7 @@ def test_no_later_layer_no_head_and_no_cache_is_computed(loaded_as: Any) -> None
     blocks_of(loaded.network)[0].register_forward_pre_hook(
         lambda _, __, named: caches.append(named.get("past_key_values")), with_kwargs=True
     )
-    Answerer(loaded, layers=[1]).states(PROMPTS)
+    states_of(Answerer(loaded, layers=[1]), PROMPTS)
     assert "model.layers.0" in ran and not {"model.layers.1", "model.layers.2", "model.norm", "lm_head"} & set(ran)
     assert caches and all(cache is None for cache in caches)
 
@@ -164,54 +165,54 @@ def test_the_head_sees_one_token_per_prompt(loaded_as: Any) -> None:
 def test_an_error_in_the_middle_leaves_the_model_as_it_was(loaded_as: Any) -> None:
     loaded = loaded_as("llama")
     answerer = Answerer(loaded, layers=[2])
-    before = answerer.states(PROMPTS).hidden
+    before = states_of(answerer, PROMPTS).hidden
 
     def fail(_: Any, __: Any) -> None:
         raise RuntimeError("out of memory")
 
     handle = blocks_of(loaded.network)[1].register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError, match="out of memory"):
-        answerer.states(PROMPTS)
+        states_of(answerer, PROMPTS)
     handle.remove()
     hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in loaded.network.modules()]
     assert sum(hooks) == 0
-    np.testing.assert_array_equal(answerer.states(PROMPTS).hidden, before)
+    np.testing.assert_array_equal(states_of(answerer, PROMPTS).hidden, before)
 
 
 def test_a_tokenizer_without_pad_token_gives_the_same_vectors(loaded_as: Any) -> None:
     loaded = loaded_as("llama")
-    expected = Answerer(loaded, layers=[2]).states(PROMPTS).hidden
+    expected = states_of(Answerer(loaded, layers=[2]), PROMPTS).hidden
     loaded.tokenizer.pad_token = None
     assert loaded.tokenizer.pad_token_id is None
-    np.testing.assert_array_equal(Answerer(loaded, layers=[2]).states(PROMPTS).hidden, expected)
+    np.testing.assert_array_equal(states_of(Answerer(loaded, layers=[2]), PROMPTS).hidden, expected)
 
 
 def test_what_cannot_be_read_is_refused_with_the_prompts_index(loaded_as: Any) -> None:
     loaded = loaded_as("llama")
     answerer = Answerer(loaded, layers=[2])
     with pytest.raises(ExtractionRefused, match="prompt 1 has 65 tokens, the context of llama holds 64"):
-        answerer.states(["a", "a" * 65])
+        states_of(answerer, ["a", "a" * 65])
     with pytest.raises(ExtractionRefused, match=r"prompt 0 .* 60 tokens and an answer of up to 7 more"):
         Answerer(loaded, layers=[2], max_new_tokens=8).answer(["a" * 60])
     with pytest.raises(ExtractionRefused, match="prompt 1 has 2 tokens, the wanted positions need 4"):
-        Answerer(loaded, positions=[f"{LAST}-3"]).states(["abcd", "ab"])
+        states_of(Answerer(loaded, positions=[f"{LAST}-3"]), ["abcd", "ab"])
     with pytest.raises(ExtractionRefused, match="prompt 0 has token 99"):
-        answerer.states([[3, 99]])
+        states_of(answerer, [[3, 99]])
     with pytest.raises(ExtractionRefused, match="position is 'middle'"):
         Answerer(loaded, positions=["middle"])
     with pytest.raises(ExtractionRefused, match="is 0: give 1 or more"):
-        Answerer(loaded, tokens=0).states(["a"])
+        states_of(Answerer(loaded, tokens=0), ["a"])
     with torch.no_grad():
         loaded.network.model.embed_tokens.weight[loaded.tokenizer("b")["input_ids"][0]] = float("nan")
     with pytest.raises(ExtractionRefused, match="prompt 2 has nan in its hidden state of layer 2"):
-        answerer.states(["a", "ac", "ab"])
+        states_of(answerer, ["a", "ac", "ab"])
 
 
 def test_an_encoder_is_not_asked_for_answers(loaded_as: Any) -> None:
     with pytest.raises(ExtractionRefused, match="encoder"):
         Answerer(loaded_as("bert"), layers=[2]).answer(["ab"])
     with pytest.raises(ExtractionRefused, match="padding comes last"):
-        Answerer(loaded_as("bert"), layers=[2], left=True).states(["ab"])
+        states_of(Answerer(loaded_as("bert"), layers=[2], left=True), ["ab"])
 
 
 def test_batches_hold_every_prompt_once_within_the_budget_and_waste_little() -> None:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel
 
 from knowgate.backends.loading import folder_sha256
+from tests.training.reading import extracted, states_of
 from training.errors import ExtractionRefused, TrainingError
 from training.extraction import Answerer, load_model
 from training.extraction.loading import chosen_device
@@ -77,9 +78,9 @@ def test_probabilities_that_are_none_are_refused_and_states_are_still_read(folde
     broken = load_model(changed(folder, lambda tensors: tensors["lm_head.weight"].__setitem__((3, 0), float("nan"))))
     answerer = Answerer(broken, layers=[1])
     with pytest.raises(ExtractionRefused, match="prompt 0 gets no probabilities") as refused:
-        answerer.extract(["abc"])
+        extracted(answerer, ["abc"])
     assert refused.value.row == 0
-    assert answerer.states(["abc"]).hidden.shape == (1, 1, 16)
+    assert states_of(answerer, ["abc"]).hidden.shape == (1, 1, 16)
 
 
 @pytest.mark.parametrize("device", ["mps", "xpu", "meta", "tpu"])

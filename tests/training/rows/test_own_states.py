@@ -12,6 +12,7 @@ import pytest
 
 from knowgate._models.features import stored_vector
 from knowgate.backends.loading import adopt
+from tests.training.reading import states_of
 from training.errors import ExtractionRefused, TrainingRefused
 from training.extraction import Answerer
 from training.extraction.batches import Batch
@@ -33,8 +34,8 @@ def answerer(model_of: Any, tokenizer_of_letters: Any) -> Make:
 def test_states_are_those_of_memory_in_the_order_of_the_prompts(answerer: Make, tmp_path: Path) -> None:
     two = answerer(layers=[1, 3], batch=2)
     rows = own_states(two, PROMPTS, tmp_path)
-    assert rows.shape == (6, 2, two.states(["q"]).hidden.shape[2])
-    expected = two.states(PROMPTS).hidden
+    assert rows.shape == (6, 2, states_of(two, ["q"]).hidden.shape[2])
+    expected = states_of(two, PROMPTS).hidden
     for layer in range(2):
         read = rows.read(0, 6, layer)
         assert read.dtype == np.float16
