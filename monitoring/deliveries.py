@@ -18,16 +18,15 @@ redirect is an error: the address that was declared is the one that is trusted.
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-import httpx
+import httpx2
 from sqlalchemy import Engine
 from standardwebhooks import Webhook
 
 from knowgate._shipping.client import JSON_MEDIA_TYPE
-from knowgate._wire.networks import reachable
 from knowgate._wire.shown import masked, shown_url
+from knowgate.backends.checked import CheckedTransport
 from store.engine import transaction
 from store.errors import ClaimLost
 from store.watching.deliveries import DeliveryRecord, claim_due_deliveries, finish_delivery
@@ -38,33 +37,6 @@ TIMEOUT_S = 10.0  # for one message, from the look-up of its host to the status
 LEASE = timedelta(minutes=5)  # far more than a batch takes when every receiver is silent
 BATCH = 20
 _TOLD_AT_MOST = 300  # characters of an error that are kept
-
-
-class CheckedTransport(httpx.AsyncHTTPTransport):
-    """Connects to addresses that were looked at: a name may stand for another one a
-    moment later.
-    """
-
-    def __init__(self, networks: Sequence[str]) -> None:
-        super().__init__(trust_env=False)
-        self._networks = networks
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The answer of the first address that takes the connection. Raises httpx.ConnectError
-        where none may be.
-        """
-        host, port = request.url.host, request.url.port or (443 if request.url.scheme == "https" else 80)
-        try:
-            *others, last = await asyncio.to_thread(reachable, host, port, self._networks)
-        except (OSError, UnicodeError) as error:
-            raise httpx.ConnectError(str(error)) from error
-        request.extensions = {**request.extensions, "sni_hostname": host}  # certificates are of the name
-        for address in others:
-            request.url = request.url.copy_with(host=address)
-            with suppress(httpx.ConnectError, httpx.ConnectTimeout):
-                return await super().handle_async_request(request)
-        request.url = request.url.copy_with(host=last)
-        return await super().handle_async_request(request)
 
 
 def deliver_due(
@@ -102,14 +74,14 @@ def headers_of(delivery: DeliveryRecord, secret: bytes | None, now: datetime) ->
 async def _send_all(
     claimed: Sequence[DeliveryRecord], secret: bytes | None, now: datetime, networks: Sequence[str]
 ) -> list[str | None]:
-    transport = CheckedTransport(networks)
-    async with httpx.AsyncClient(
-        timeout=TIMEOUT_S, follow_redirects=False, trust_env=False, transport=transport
-    ) as client:
+    transport = CheckedTransport(networks, trust_env=False)
+    async with httpx2.AsyncClient(timeout=TIMEOUT_S, trust_env=False, transport=transport) as client:
         return await asyncio.gather(*(_send(client, delivery, secret, now) for delivery in claimed))
 
 
-async def _send(client: httpx.AsyncClient, delivery: DeliveryRecord, secret: bytes | None, now: datetime) -> str | None:
+async def _send(
+    client: httpx2.AsyncClient, delivery: DeliveryRecord, secret: bytes | None, now: datetime
+) -> str | None:
     """None when the receiver answered 2xx, else what went wrong."""
     headers = dict(headers_of(delivery, secret, now))
     try:
@@ -120,7 +92,7 @@ async def _send(client: httpx.AsyncClient, delivery: DeliveryRecord, secret: byt
             return None if answer.is_success else f"the receiver answered {answer.status_code}"
     except TimeoutError:
         return f"the receiver had not answered after {TIMEOUT_S:g} s"
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError) as error:
         message = f"{type(error).__name__}: {error}".replace(delivery.url, shown_url(delivery.url))
         return masked(message)[:_TOLD_AT_MOST]
 

@@ -8,7 +8,7 @@ correct it.
 import re
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 
 ROOT_EXPECTED = "it is a root that paths are added to: leave out what follows ? or #"
 EXPECTED = "an http:// or https:// address is expected, e.g. http://host:8000/v1"
@@ -24,8 +24,8 @@ def is_address(url: str) -> bool:
         return False
     try:
         parts = urlsplit(url)
-        return _is_host(parts.hostname or "") and parts.port != 0 and bool(httpx.URL(url).host)
-    except (ValueError, httpx.InvalidURL):  # a port that is no number, brackets that do not close
+        return _is_host(parts.hostname or "") and parts.port != 0 and bool(httpx2.URL(url).host)
+    except (ValueError, httpx2.InvalidURL):  # a port that is no number, brackets that do not close
         return False
 
 

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 
 from benchmarks.paper.answer_files import ModelAnswers
@@ -67,7 +67,10 @@ def answer_by_endpoint(
         report(1)
         return reply
 
-    with httpx.Client(headers=head, timeout=endpoint.timeout_s) as client, ThreadPoolExecutor(endpoint.at_once) as pool:
+    with (
+        httpx2.Client(headers=head, timeout=endpoint.timeout_s) as client,
+        ThreadPoolExecutor(endpoint.at_once) as pool,
+    ):
         replies = list(pool.map(ask, questions))
     read = [_read(question, reply) for question, reply in zip(questions, replies, strict=True)]
     grades = [grade(question, answer) for question, (answer, _) in zip(questions, read, strict=True)]
@@ -102,7 +105,7 @@ def _read(question: Question, reply: Reply) -> tuple[str, float]:
 
 
 def _ask(
-    client: httpx.Client, endpoint: Endpoint, name: str, question: Question, sleep: Callable[[float], object]
+    client: httpx2.Client, endpoint: Endpoint, name: str, question: Question, sleep: Callable[[float], object]
 ) -> Reply:
     body = {
         "model": name,
@@ -119,19 +122,19 @@ def _ask(
         began = time.perf_counter()
         try:
             answer = client.post(address, json=body)
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             problem = f"{type(error).__name__}: {error}"
             continue
         if answer.status_code in RETRIED:
             problem = f"status {answer.status_code}"
             continue
-        if answer.status_code != httpx.codes.OK:
+        if answer.status_code != httpx2.codes.OK:
             raise PaperError(f"{address} answered {answer.status_code} to {name}: {answer.text[:200]}")
         return _reply(answer, (time.perf_counter() - began) * 1e3, address)
     raise PaperError(f"{address} failed {endpoint.tries} times ({problem}): see that it serves {name}, then run again")
 
 
-def _reply(answer: httpx.Response, latency_ms: float, address: str) -> Reply:
+def _reply(answer: httpx2.Response, latency_ms: float, address: str) -> Reply:
     try:
         document: Any = answer.json()
         choice, usage = document["choices"][0], document["usage"]

@@ -5,7 +5,7 @@ overwritten; or a webhook, whose receiver keeps what it is sent.
 import logging
 
 import fsspec
-import httpx
+import httpx2
 from sqlalchemy import Engine
 
 from knowgate._wire.shown import masked, shown_url
@@ -86,7 +86,7 @@ def _post_head(head: Head, url: str) -> None:
     newest again.
     """
     headers = {"Content-Type": "text/plain; charset=utf-8", "Knowgate-Head": head.name}
-    answer = httpx.post(url, content=head.note.encode(), headers=headers, timeout=_POST_S, follow_redirects=False)
+    answer = httpx2.post(url, content=head.note.encode(), headers=headers, timeout=_POST_S, follow_redirects=False)
     if not answer.is_success:
         raise InputInvalid(f"{shown_url(url)} answered {answer.status_code}")
 

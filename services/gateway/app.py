@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
@@ -33,9 +32,9 @@ from services.gateway.abandoned import abandoned_of
 from services.gateway.body import parsed_body
 from services.gateway.chat import completion, completion_chunks, headers_of, read_chat_request, require_model
 from services.gateway.presence import CallerLeft, while_present
+from services.http.auth import bearer_of, require_loopback_host
 from services.http.bodies import read_limited
 from services.http.errors import ApiError, client_left
-from services.settings import is_loopback
 
 THE_REQUESTS = (400, 413, 422, 429)  # statuses of the last tier that speak of the request, not of the tier
 EXPLORATIONS_END_WITHIN_S = 5.0  # supervisors kill after 10 to 30 s; an exploration less is a label less, no answer
@@ -143,13 +142,8 @@ def _require_caller(request: Request, key: str | None) -> None:
     this machine.
     """
     if key is None:
-        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-        if not is_loopback(host):
-            cure = "name a loopback host, or set KNOWGATE_GATEWAY_KEY"
-            raise ApiError(403, field="host", value=host, cure=cure)
-        return
-    scheme, _, shown = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(shown.strip().encode(), key.encode()):
+        require_loopback_host(request, "name a loopback host, or set KNOWGATE_GATEWAY_KEY")
+    elif not hmac.compare_digest((bearer_of(request) or "").encode(), key.encode()):
         raise ApiError(401, field="authorization", value="(not shown)", cure="send the gateway's key as the API key")
 
 

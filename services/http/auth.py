@@ -22,6 +22,7 @@ from services.settings import Auth, is_loopback
 from store.tokens import TokenRole
 
 COOKIE = "knowgate_token"
+OFF = "with KNOWGATE_AUTH=off the service answers to localhost alone; switch it on to use another name"
 BEARER = HTTPBearer(auto_error=False, description="A token from `knowgate token create NAME --role ROLE`.")
 
 
@@ -32,12 +33,12 @@ def require(*roles: TokenRole) -> Callable[..., None]:
 
     def check(request: Request, context: InContext, _: object = Security(BEARER)) -> None:
         if context.settings.auth is Auth.OFF:
-            _require_loopback_host(request)
+            require_loopback_host(request, OFF)
             return
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
+        token = bearer_of(request)
+        if not token:
             raise _unauthorized("missing", f"send 'Authorization: Bearer kg_…' of a token with role {roles[0]}")
-        _check(context, token.strip(), roles)
+        _check(context, token, roles)
 
     return check
 
@@ -48,24 +49,39 @@ def is_admin(request: Request, context: InContext) -> bool:
     """
     if context.settings.auth is Auth.OFF:
         return True
-    record = context.tokens.verify(request.headers.get("authorization", "").partition(" ")[2].strip(), context.now())
-    return record is not None and record.role is TokenRole.ADMIN
+    return _is_of(context, bearer_of(request), TokenRole.ADMIN)
 
 
 def has_page_access(request: Request, context: InContext) -> bool:
     """Whether the browser's cookie (or a bearer token) may look at pages."""
     if context.settings.auth is Auth.OFF:
-        _require_loopback_host(request)
+        require_loopback_host(request, OFF)
         return True
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    shown = token.strip() if scheme.lower() == "bearer" else request.cookies.get(COOKIE, "")
-    return bool(shown) and may_read(context, shown)
+    shown = bearer_of(request)
+    return may_read(context, request.cookies.get(COOKIE, "") if shown is None else shown)
 
 
 def may_read(context: InContext, token: str) -> bool:
     """Whether the token may look at pages."""
-    record = context.tokens.verify(token, context.now())
-    return record is not None and record.role in (TokenRole.READ, TokenRole.ADMIN)
+    return _is_of(context, token, TokenRole.READ, TokenRole.ADMIN)
+
+
+def bearer_of(request: Request) -> str | None:
+    """The token that a program shows; None where it shows none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def require_loopback_host(request: Request, cure: str) -> None:
+    """Raises 403 where the request names another host than this machine."""
+    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    if not is_loopback(host):
+        raise ApiError(403, field="host", value=host, cure=cure)
+
+
+def _is_of(context: InContext, token: str | None, *roles: TokenRole) -> bool:
+    record = context.tokens.verify(token, context.now()) if token else None
+    return record is not None and record.role in roles
 
 
 def _check(context: InContext, token: str, roles: tuple[TokenRole, ...]) -> None:
@@ -79,10 +95,3 @@ def _check(context: InContext, token: str, roles: tuple[TokenRole, ...]) -> None
 
 def _unauthorized(value: str, cure: str) -> ApiError:
     return ApiError(401, field="authorization", value=value, cure=cure, headers={"WWW-Authenticate": "Bearer"})
-
-
-def _require_loopback_host(request: Request) -> None:
-    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-    if not is_loopback(host):
-        cure = "with KNOWGATE_AUTH=off the service answers to localhost alone; switch it on to use another name"
-        raise ApiError(403, field="host", value=host, cure=cure)

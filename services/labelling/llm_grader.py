@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from knowgate.spec import Privacy
 from services.errors import GraderFailed, InputInvalid, Refused
@@ -36,7 +36,7 @@ class LlmGrader:
 
     endpoint: str
     model: str
-    client: httpx.Client
+    client: httpx2.Client
     template: str = TEMPLATE
     api_key: str | None = field(default=None, repr=False)
 
@@ -45,7 +45,7 @@ class LlmGrader:
         """What its labels say made them: the model, and a hash of all that decides its verdicts but
         the model itself.
 
-        >>> LlmGrader(endpoint="http://a/v1", model="m", client=httpx.Client()).name
+        >>> LlmGrader(endpoint="http://a/v1", model="m", client=httpx2.Client()).name
         'm@e89877aeb168'
         """
         decides = "\x00".join((self.endpoint.rstrip("/"), self.template, str(MAX_TOKENS)))
@@ -79,12 +79,12 @@ class LlmGrader:
             ) from error
         return str(content or "")
 
-    def _post(self, address: str, body: object, headers: dict[str, str]) -> httpx.Response:
+    def _post(self, address: str, body: object, headers: dict[str, str]) -> httpx2.Response:
         """The answer, after up to three tries where the service is busy or away."""
         for left in reversed(range(TRIES)):
             try:
                 response = self.client.post(address, json=body, headers=headers)
-            except httpx.HTTPError as error:
+            except httpx2.HTTPError as error:
                 if not left:
                     raise GraderFailed(
                         f"{address} cannot be reached ({error}); check --endpoint and the network"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import httpx
+import httpx2
 from sqlalchemy import Engine
 
 from knowgate._records.records import LabelSource, Window
@@ -103,7 +103,7 @@ def run_grading(
         spec = cascades.cascade(session, cascade)
         chosen = candidates(session, cascade, window, as_of=now, source=source, tier=tier)
     stored = rejected = untold = right = 0
-    with httpx.Client(timeout=60.0) as client:
+    with httpx2.Client(timeout=60.0) as client:
         grader, gradable = _grader(by, spec, settings, client, chosen)
         if label_propensity is None and gradable:
             label_propensity = 1.0
@@ -150,7 +150,7 @@ def _grader(
     by: GoldFile | GraderEndpoint,
     spec: CascadeSpec,
     settings: Settings,
-    client: httpx.Client,
+    client: httpx2.Client,
     chosen: Sequence[Candidate],
 ) -> tuple[Grader, bool]:
     """The grader, and whether it can grade every candidate."""

@@ -18,6 +18,7 @@ from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 
+import httpx2
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
@@ -151,21 +152,10 @@ def _shards(url: str) -> Finding:
 def _mlflow(url: str) -> Iterator[Finding]:
     if not url.startswith("http"):
         return  # a file of ours, or a database that MLflow looks after
-    import base64
-    import urllib.request
-    from http.client import HTTPException
-    from urllib.parse import unquote, urlsplit
-
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    request = urllib.request.Request(f"{parts.scheme}://{host}{parts.path.rstrip('/')}/health")
-    if parts.username is not None:  # as MLflow's own client sends them; urllib takes them for a part of the host
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
     try:
-        with urllib.request.urlopen(request, timeout=5):
-            yield Finding(check="mlflow", state=State.OK, found=f"{shown_url(url)} answers")
-    except (OSError, ValueError, HTTPException) as error:
+        httpx2.get(f"{url.rstrip('/')}/health", timeout=5, follow_redirects=True).raise_for_status()
+        yield Finding(check="mlflow", state=State.OK, found=f"{shown_url(url)} answers")
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
         cure = "registration waits in the outbox until it answers; nothing else does"
         yield Finding(check="mlflow", state=State.NOTE, found=f"{shown_url(url)}: {masked(str(error))}", cure=cure)
 

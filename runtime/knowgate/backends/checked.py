@@ -1,33 +1,27 @@
-"""The HTTP client of an endpoint: it connects to addresses that were looked at, and follows no
-redirect.
+"""How an address that somebody declared is asked: by connections to addresses that were looked at.
 
-A name may stand for another address a moment later, and an answer may send the prompt elsewhere;
-neither is where the declaration says. Where the environment names a proxy, that one resolves the
-name and connects, and is trusted to.
+A name may stand for another address a moment later, which is not where the declaration says. For
+endpoints of models, and for webhooks.
 """
 
 import asyncio
-import urllib.request
+from collections.abc import Sequence
 from contextlib import suppress
-from urllib.parse import urlsplit
+from typing import Any
 
 import httpx2
-import openai
 
 from knowgate._wire.networks import reachable
 
 
-def client_of(url: str) -> openai.DefaultAsyncHttpxClient:
-    """The client for the endpoint at `url`."""
-    parts = urlsplit(url)
-    if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.hostname or ""):
-        return openai.DefaultAsyncHttpxClient(follow_redirects=False)
-    return openai.DefaultAsyncHttpxClient(follow_redirects=False, transport=_CheckedTransport())
+class CheckedTransport(httpx2.AsyncHTTPTransport):
+    """Connects also to what lies in `networks`, of what is refused otherwise; `options` are the
+    base's.
+    """
 
-
-class _CheckedTransport(httpx2.AsyncHTTPTransport):
-    def __init__(self) -> None:
-        super().__init__(limits=openai.DEFAULT_CONNECTION_LIMITS)
+    def __init__(self, networks: Sequence[str] = (), **options: Any) -> None:
+        super().__init__(**options)
+        self._networks = networks
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """The answer of the first address that takes the connection. Raises ConnectError where none
@@ -35,7 +29,7 @@ class _CheckedTransport(httpx2.AsyncHTTPTransport):
         """
         host, port = request.url.host, request.url.port or (443 if request.url.scheme == "https" else 80)
         try:
-            *others, last = await asyncio.to_thread(reachable, host, port)
+            *others, last = await asyncio.to_thread(reachable, host, port, self._networks)
         except (OSError, UnicodeError) as error:
             raise httpx2.ConnectError(str(error)) from error
         request.extensions = {**request.extensions, "sni_hostname": host}  # certificates are of the name

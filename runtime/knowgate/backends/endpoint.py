@@ -12,18 +12,20 @@ import json
 import re
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import httpx2
 import openai
 
-from knowgate.backends.checked import client_of
+from knowgate.backends.checked import CheckedTransport
 from knowgate.backends.loop_thread import LoopThread
 from knowgate.errors import BackendFailed, Failure, RecordInvalid, ServerSaid
 
@@ -106,7 +108,7 @@ class Endpoint:
         with self._lock:
             if loop not in self._async:
                 self._async[loop] = openai.AsyncOpenAI(
-                    base_url=self.url, api_key=self._key, max_retries=0, http_client=client_of(self.url)
+                    base_url=self.url, api_key=self._key, max_retries=0, http_client=_client_of(self.url)
                 )
             return self._async[loop]
 
@@ -154,6 +156,17 @@ class Endpoint:
             raise BackendFailed(f"{self.url} gave no answer in time", Failure.TIMEOUT) from error
         except openai.OpenAIError as error:
             raise BackendFailed(f"{self.url}: {str(error)[:SHOWN]}", Failure.GARBAGE) from error
+
+
+def _client_of(url: str) -> openai.DefaultAsyncHttpxClient:
+    """A client that follows no redirect: an answer may not send the prompt elsewhere. Where the
+    environment names a proxy, that one resolves the name and connects, and is trusted to.
+    """
+    parts = urlsplit(url)
+    if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.hostname or ""):
+        return openai.DefaultAsyncHttpxClient(follow_redirects=False)
+    transport = CheckedTransport(limits=openai.DEFAULT_CONNECTION_LIMITS)
+    return openai.DefaultAsyncHttpxClient(follow_redirects=False, transport=transport)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 import uvicorn
@@ -120,8 +120,8 @@ def test_a_locked_database_keeps_nobody_from_hearing_that_the_process_lives(
             sent = [pool.submit(Client(address).send_decisions, [decision(index)], {}) for index in range(60)]
             while engine.pool.checkedout() < 15:  # type: ignore[attr-defined]
                 time.sleep(0.02)  # until requests wait in every connection there is, and in every thread
-            assert httpx.get(f"{address}/healthz", timeout=20).json() == {"status": "alive"}
-            ready = httpx.get(f"{address}/readyz", timeout=20)
+            assert httpx2.get(f"{address}/healthz", timeout=20).json() == {"status": "alive"}
+            ready = httpx2.get(f"{address}/readyz", timeout=20)
             assert ready.status_code == 503 and ready.json()["error"]["field"] == "database"
             assert not any(one.done() for one in sent), "they were still waiting"
         assert all(one.result().stored == 1 for one in sent)
@@ -132,8 +132,8 @@ def test_a_database_that_never_answers_is_told_to_who_asks_whether_the_service_i
     with socket.create_server(("127.0.0.1", 0)) as silent:
         engine = open_engine(f"postgresql+psycopg://u@127.0.0.1:{silent.getsockname()[1]}/x?connect_timeout=60")
         with served(settings, engine) as address:
-            ready = httpx.get(f"{address}/readyz", timeout=20)
-            assert httpx.get(f"{address}/healthz", timeout=20).json() == {"status": "alive"}
+            ready = httpx2.get(f"{address}/readyz", timeout=20)
+            assert httpx2.get(f"{address}/healthz", timeout=20).json() == {"status": "alive"}
     told = ready.json()["error"]
     assert ready.status_code == 503 and told["field"] == "database" and "the process lives" in told["cure"]
     engine.dispose()
