@@ -11,6 +11,7 @@ import json
 import math
 import types
 import typing
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, TypeVar, Union, cast
@@ -22,6 +23,7 @@ from knowgate.errors import RecordInvalid
 
 T = TypeVar("T")
 Json = Any
+Reader = Callable[[Json, str], Any]
 parse = strict_json.parse
 
 
@@ -73,7 +75,7 @@ def decode(kind: type[T], document: Json, path: str = "") -> T:
     Raises RecordInvalid with the path of the first field that does not fit.
     """
     try:
-        return cast(T, _decode(kind, document, path))
+        return cast(T, _reader(cast(Any, kind))(document, path))
     except RecursionError:
         raise RecordInvalid(path or "document", "nested too deeply", "no record of this kind nests so deeply") from None
 
@@ -89,37 +91,44 @@ def canonical(value: object) -> bytes:
         raise RecordInvalid("document", type(value).__name__, f"it has no canonical JSON: {error}") from error
 
 
-def _decode(kind: Any, value: Json, path: str) -> object:
-    origin = typing.get_origin(kind)
+@functools.cache
+def _reader(kind: Any) -> Reader:
+    """What reads a value of this kind, which stands at a path. Made once per kind: a batch has
+    thousands of records of one.
+    """
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin in (Union, types.UnionType):
-        return _decode_union(typing.get_args(kind), value, path)
+        return _union_reader(parts)
     if origin is tuple:
-        return _decode_tuple(typing.get_args(kind), value, path)
-    if kind is Any:
-        return _decode_json(value, path)
+        return _tuple_reader(parts)
     if origin is dict:
-        _expect(isinstance(value, dict), path, value, "an object is expected")
-        item_kind = typing.get_args(kind)[1]
-        return {_decode_text(key, path): _decode(item_kind, item, f"{path}.{key}") for key, item in value.items()}
+        return _table_reader(parts[1])
     if dataclasses.is_dataclass(kind):
-        return _decode_record(cast(type, kind), value, path)
-    return _decode_plain(kind, value, path)
+        return _record_reader(cast(type, kind))
+    return _PLAIN[kind] if kind in _PLAIN else functools.partial(_read_enum, kind)
 
 
-def _decode_union(kinds: tuple[Any, ...], value: Json, path: str) -> object:
-    if value is None:
-        _expect(type(None) in kinds, path, value, "a value is required")
-        return None
+def _union_reader(kinds: tuple[Any, ...]) -> Reader:
+    """One kind or none, or a tagged union: each record type names itself in a class constant
+    `kind`.
+    """
+    may_be_none = type(None) in kinds
     candidates = [kind for kind in kinds if kind is not type(None)]
-    if len(candidates) == 1:
-        return _decode(candidates[0], value, path)
-    # A tagged union: each record type names itself in a class constant `kind`.
-    tag = value.get("kind") if isinstance(value, dict) else None
-    for kind in candidates:
-        if _tag(kind) == tag:
-            return _decode(kind, value, path)
-    known = ", ".join(str(_tag(kind)) for kind in candidates)
-    raise RecordInvalid(f"{path}.kind".lstrip("."), tag, f"use one of {known}")
+    one = _reader(candidates[0]) if len(candidates) == 1 else None
+    tagged = {} if one else {_tag(kind): _reader(kind) for kind in candidates}
+
+    def read(value: Json, path: str) -> object:
+        if value is None:
+            _expect(may_be_none, path, value, "a value is required")
+            return None
+        if one is not None:
+            return one(value, path)
+        tag = value.get("kind") if isinstance(value, dict) else None
+        if not isinstance(tag, str) or tag not in tagged:
+            raise RecordInvalid(f"{path}.kind".lstrip("."), tag, f"use one of {', '.join(map(str, tagged))}")
+        return tagged[tag](value, path)
+
+    return read
 
 
 def _tag(kind: type) -> object:
@@ -129,93 +138,101 @@ def _tag(kind: type) -> object:
     return None
 
 
-def _decode_tuple(kinds: tuple[Any, ...], value: Json, path: str) -> tuple[object, ...]:
+def _tuple_reader(kinds: tuple[Any, ...]) -> Reader:
     if len(kinds) != 2 or kinds[1] is not Ellipsis:
-        raise TypeError(f"{path}: the codec reads tuples of one type, tuple[X, ...], not tuple{list(kinds)}")
-    _expect(isinstance(value, (list, tuple)), path, value, "a list is expected")
-    return tuple(_decode(kinds[0], item, f"{path}[{index}]") for index, item in enumerate(value))
+        raise TypeError(f"the codec reads tuples of one type, tuple[X, ...], not tuple{list(kinds)}")
+    item_reader = _reader(kinds[0])
+
+    def read(value: Json, path: str) -> object:
+        _expect(isinstance(value, (list, tuple)), path, value, "a list is expected")
+        return tuple(item_reader(item, f"{path}[{index}]") for index, item in enumerate(value))
+
+    return read
 
 
-@functools.cache
-def _fields(kind: type) -> tuple[tuple[str, Any, bool], ...]:
-    hints = typing.get_type_hints(kind)
-    return tuple(
-        (
-            field.name,
-            hints[field.name],
-            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
-        )
-        for field in dataclasses.fields(kind)
+def _table_reader(kind: Any) -> Reader:
+    item_reader = _reader(kind)
+
+    def read(value: Json, path: str) -> object:
+        _expect(isinstance(value, dict), path, value, "an object is expected")
+        return {_read_text(key, path): item_reader(item, f"{path}.{key}") for key, item in value.items()}
+
+    return read
+
+
+def _record_reader(kind: type) -> Reader:
+    fields, hints = dataclasses.fields(kind), typing.get_type_hints(kind)
+    known = {field.name for field in fields}
+    fixed = {field.name: encode(field.default) for field in fields if not field.init}
+    missing = dataclasses.MISSING
+    readers = [
+        (field.name, _reader(hints[field.name]), field.default is missing and field.default_factory is missing)
+        for field in fields
         if field.init
-    )
+    ]
+
+    def read(value: Json, path: str) -> object:
+        _expect(isinstance(value, dict), path, value, "an object is expected")
+        if not value.keys() <= known:
+            unknown = min(value.keys() - known)
+            raise RecordInvalid(_join(path, unknown), "present", "this field is not known; remove it")
+        for name, always in fixed.items():
+            if name in value:
+                _expect(value[name] == always, _join(path, name), value[name], f"it is always {always!r}")
+        arguments = {}
+        for name, field_reader, required in readers:
+            if name in value:
+                arguments[name] = field_reader(value[name], _join(path, name))
+            elif required:
+                raise RecordInvalid(_join(path, name), "missing", "this field is required")
+        try:
+            return kind(**arguments)
+        except RecordInvalid as error:
+            raise RecordInvalid(_join(path, error.field), error.value, error.cure) from None
+
+    return read
 
 
-def _decode_record(kind: type, value: Json, path: str) -> object:
-    _expect(isinstance(value, dict), path, value, "an object is expected")
-    fields = _fields(kind)
-    unknown = sorted(set(value) - {field.name for field in dataclasses.fields(kind)})
-    _expect(
-        not unknown,
-        _join(path, unknown[0] if unknown else ""),
-        "present",
-        "this field is not known; remove it",
-    )
-    for field in dataclasses.fields(kind):
-        if not field.init and field.name in value:
-            fixed = encode(field.default)
-            _expect(value[field.name] == fixed, _join(path, field.name), value[field.name], f"it is always {fixed!r}")
-    arguments = {}
-    for name, hint, required in fields:
-        if name in value:
-            arguments[name] = _decode(hint, value[name], _join(path, name))
-        else:
-            _expect(not required, _join(path, name), "missing", "this field is required")
-    try:
-        return kind(**arguments)
-    except RecordInvalid as error:
-        raise RecordInvalid(_join(path, error.field), error.value, error.cure) from None
-
-
-def _decode_json(value: Json, path: str) -> Json:
+def _read_json(value: Json, path: str) -> Json:
     """A value of no fixed kind, as every store and server can be sent it; null is none."""
     if isinstance(value, dict):
-        return {_decode_text(key, path): _decode_json(item, _join(path, key)) for key, item in value.items()}
+        return {_read_text(key, path): _read_json(item, _join(path, key)) for key, item in value.items()}
     if isinstance(value, list):
-        return [_decode_json(item, f"{path}[{at}]") for at, item in enumerate(value)]
+        return [_read_json(item, f"{path}[{at}]") for at, item in enumerate(value)]
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
-            return _decode_plain(kind, value, path)
+            return _PLAIN[kind](value, path)
     raise RecordInvalid(path, value, "a text, a number, true, false, a list or a table is expected")
 
 
-def _decode_plain(kind: Any, value: Json, path: str) -> object:
-    if kind is float:
-        whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_INTEGER
-        fits = whole or (isinstance(value, float) and math.isfinite(value))
-        _expect(fits, path, value, "a finite number is expected")
-        return float(value)
-    if kind is int:
-        whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_INTEGER
-        _expect(whole, path, value, "a whole number of at most 64 bits is expected")
-        return value
-    if kind is bool:
-        _expect(isinstance(value, bool), path, value, "true or false is expected")
-        return value
-    if kind is str:
-        return _decode_text(value, path)
-    if kind is datetime:
-        return _decode_time(value, path)
-    if kind is timedelta:
-        return _decode_duration(value, path)
-    if kind is UUID:
-        return _decode_uuid(value, path)
+def _read_number(value: Json, path: str) -> float:
+    fits = math.isfinite(value) if isinstance(value, float) else _is_whole(value)
+    _expect(fits, path, value, "a finite number is expected")
+    return float(value)
+
+
+def _read_whole(value: Json, path: str) -> int:
+    _expect(_is_whole(value), path, value, "a whole number of at most 64 bits is expected")
+    return cast(int, value)
+
+
+def _is_whole(value: Json) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_INTEGER
+
+
+def _read_truth(value: Json, path: str) -> bool:
+    _expect(isinstance(value, bool), path, value, "true or false is expected")
+    return cast(bool, value)
+
+
+def _read_enum(kind: Any, value: Json, path: str) -> object:
     try:
         return kind(value)
     except ValueError:
         raise RecordInvalid(path, value, f"use one of {', '.join(str(item.value) for item in kind)}") from None
 
 
-def _decode_text(value: Json, path: str) -> str:
+def _read_text(value: Json, path: str) -> str:
     """A text that every store can hold."""
     if not isinstance(value, str):
         raise RecordInvalid(path or "document", value, "a text is expected")
@@ -225,7 +242,7 @@ def _decode_text(value: Json, path: str) -> str:
     return value
 
 
-def _decode_uuid(value: Json, path: str) -> UUID:
+def _read_uuid(value: Json, path: str) -> UUID:
     try:
         found = UUID(value) if isinstance(value, str) else None
     except ValueError:
@@ -235,15 +252,15 @@ def _decode_uuid(value: Json, path: str) -> UUID:
     return found
 
 
-def _decode_duration(value: Json, path: str) -> timedelta:
-    seconds = _decode_plain(float, value, path)
+def _read_duration(value: Json, path: str) -> timedelta:
+    seconds = _read_number(value, path)
     try:
-        return timedelta(seconds=cast(float, seconds))
+        return timedelta(seconds=seconds)
     except OverflowError:
         raise RecordInvalid(path, value, "a duration in seconds is expected, of less than a billion days") from None
 
 
-def _decode_time(value: Json, path: str) -> datetime:
+def _read_time(value: Json, path: str) -> datetime:
     try:
         time = datetime.fromisoformat(value)
     except (TypeError, ValueError):
@@ -253,6 +270,18 @@ def _decode_time(value: Json, path: str) -> datetime:
         return time.astimezone(UTC)
     except OverflowError:
         raise RecordInvalid(path, value, "a time between the years 1 and 9999 UTC is expected") from None
+
+
+_PLAIN: dict[Any, Reader] = {
+    Any: _read_json,
+    float: _read_number,
+    int: _read_whole,
+    bool: _read_truth,
+    str: _read_text,
+    datetime: _read_time,
+    timedelta: _read_duration,
+    UUID: _read_uuid,
+}
 
 
 def _expect(fits: bool, path: str, value: Json, cure: str) -> None:
