@@ -18,7 +18,7 @@ from knowgate._bundles.assignment import Assignment
 from knowgate._shipping.client import Acknowledgement as Acknowledged
 from knowgate._wire import codec
 from services.api.openapi import body_of
-from services.api.rows import require_storable
+from services.api.rows import require_short
 from services.api.wire import AcknowledgementReceipt
 from services.http.auth import require
 from services.http.bodies import Body, parse_json, require_json
@@ -60,8 +60,8 @@ def get_assignment(request: Request, name: str, context: InContext) -> Response:
 def post_acknowledgement(name: str, body: Body, context: InContext) -> AcknowledgementReceipt:
     """A runtime's word on an assignment: in force there, or refused and why."""
     document = parse_json(body)
-    require_storable(document)
     said = codec.decode(Acknowledged, document)
+    require_short(document)
     with transaction(context.engine) as session:
         cascades.cascade_version(session, name)
         assignments.add_acknowledgement(

@@ -23,7 +23,7 @@ from knowgate._wire import codec
 from knowgate.errors import RecordInvalid
 from services.api.assignments import leased
 from services.api.openapi import body_of
-from services.api.rows import require_storable
+from services.api.rows import require_short
 from services.api.wire import DecideAnswer, DecideRequest
 from services.http.auth import require
 from services.http.bodies import Body, parse_json, require_json
@@ -51,8 +51,8 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
     """
     document = parse_json(body, finite=False)
     unusable = _set_aside(document) if isinstance(document, dict) else {}
-    require_storable({**document, "hidden_base64": None} if isinstance(document, dict) else document)
     asked = codec.decode(DecideRequest, document)
+    require_short({**document, "hidden_base64": None})
     now = context.now()
     with reading(context.engine) as session:
         held, models, unread = _in_force(session, asked, context, now)

@@ -1,9 +1,8 @@
 """Rows of a batch, one by one: a good row becomes a record, a bad one is named and the others go
 on.
 
-Beyond what the records check, a row must be one that both databases can hold, or one row would fail
-its whole batch at the commit: text without NUL and lone surrogates, short ids, whole numbers that
-fit, times that exist.
+Beyond what the codec and the records check, a row must be one that both databases can hold, or one
+row would fail its whole batch at the commit: short texts, and times that exist.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,11 +13,10 @@ from typing import Any, Generic, TypeVar
 from knowgate._records.ids import decided_at
 from knowgate._records.records import Decision, Label
 from knowgate._wire import codec
-from knowgate._wire.storable import LARGEST_INTEGER, fault_of_text
 from knowgate.errors import RecordInvalid
 from services.http.errors import show
 from store.clocks import ahead
-from store.rejections import WHOLE, Rejected
+from store.rejections import Rejected
 
 T = TypeVar("T")
 
@@ -65,32 +63,29 @@ def parse_labels(rows: Sequence[Any], now: datetime) -> Parsed[Label]:
     return _parse(rows, parse)
 
 
-def require_storable(value: Any) -> None:
-    """Raises RecordInvalid for text or a number that a database cannot hold."""
-    fault = _fault_in(value, "")
-    if fault is not None:
-        raise RecordInvalid(fault.field.removeprefix("."), fault.value, fault.cure)
-
-
-def _fault_in(value: Any, name: str) -> RecordInvalid | None:
-    """The first fault within what stands under `name`. A path is made for a fault alone: names are
-    the sender's.
+def require_short(document: Any) -> None:
+    """Raises RecordInvalid for a text that is longer than its column; the codec looks at the
+    rest.
     """
+    fault = _too_long(document, "")
+    if fault is not None:
+        path, length = fault
+        cure = f"at most {SHORT} characters are expected"
+        raise RecordInvalid(path.removeprefix("."), f"{length} characters", cure)
+
+
+def _too_long(value: Any, name: str) -> tuple[str, int] | None:
+    """Where below `name` the first text that is too long stands, and its length."""
     if isinstance(value, str):
-        if (cure := fault_of_text(value)) is not None:
-            return RecordInvalid("", value, cure)
-        if name not in LONG_TEXTS and len(value) > SHORT:
-            return RecordInvalid("", f"{len(value)} characters", f"at most {SHORT} characters are expected")
-    elif isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-        return RecordInvalid("", value, WHOLE)
-    elif isinstance(value, dict):
+        return ("", len(value)) if len(value) > SHORT and name not in LONG_TEXTS else None
+    if isinstance(value, dict):
         for key, item in value.items():
-            if (fault := _fault_in(item, key)) is not None:
-                return RecordInvalid(f".{key}{fault.field}", fault.value, fault.cure)
+            if (fault := _too_long(item, key)) is not None:
+                return f".{key}{fault[0]}", fault[1]
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            if (fault := _fault_in(item, "")) is not None:
-                return RecordInvalid(f"[{index}]{fault.field}", fault.value, fault.cure)
+            if (fault := _too_long(item, "")) is not None:
+                return f"[{index}]{fault[0]}", fault[1]
     return None
 
 
@@ -105,8 +100,9 @@ def _parse(rows: Sequence[Any], parse: Callable[[Any], T]) -> Parsed[T]:
     records, indexes, rejected = [], [], []
     for index, row in enumerate(rows):
         try:
-            require_storable(row)
-            records.append(parse(row))
+            record = parse(row)
+            require_short(row)
+            records.append(record)
             indexes.append(index)
         except RecordInvalid as error:
             rejected.append(Rejected(index=index, field=error.field, value=show(error.value), cure=error.cure))

@@ -43,7 +43,7 @@ def _encode(value: object, as_float: bool) -> Json:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, datetime):
-        _expect(value.tzinfo is not None, "", value.isoformat(), "the time is naive; add its offset, e.g. Z")
+        _expect(value.tzinfo is not None, "document", value.isoformat(), "the time is naive; add its offset, e.g. Z")
         return value.astimezone(UTC).isoformat()
     if isinstance(value, timedelta):
         return value.total_seconds()
@@ -74,10 +74,26 @@ def decode(kind: type[T], document: Json, path: str = "") -> T:
 
     Raises RecordInvalid with the path of the first field that does not fit.
     """
+    return cast(T, _read(_reader(cast(Any, kind)), document, path))
+
+
+def sendable(document: Json) -> Json:
+    """A JSON value whose every text, number and name a store and a server can be sent.
+
+    Raises RecordInvalid with the path of the first that cannot.
+    """
+    return _read(functools.partial(_read_json, nulls=True), document, "")
+
+
+def _read(reader: Reader, document: Json, path: str) -> Any:
     try:
-        return cast(T, _reader(cast(Any, kind))(document, path))
+        return reader(document, path)
     except RecursionError:
         raise RecordInvalid(path or "document", "nested too deeply", "no record of this kind nests so deeply") from None
+    except RecordInvalid as error:
+        if error.field:
+            raise
+        raise RecordInvalid("document", error.value, error.cure) from None
 
 
 def canonical(value: object) -> bytes:
@@ -193,16 +209,34 @@ def _record_reader(kind: type) -> Reader:
     return read
 
 
-def _read_json(value: Json, path: str) -> Json:
-    """A value of no fixed kind, as every store and server can be sent it; null is none."""
-    if isinstance(value, dict):
-        return {_read_text(key, path): _read_json(item, _join(path, key)) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_read_json(item, f"{path}[{at}]") for at, item in enumerate(value)]
+def _read_json(value: Json, path: str, *, nulls: bool = False) -> Json:
+    """A value of no fixed kind, as every store and server can be sent it; null is none, unless
+    `nulls`.
+    """
+    try:
+        return _checked(value, nulls)
+    except RecordInvalid as error:
+        raise RecordInvalid(f"{path}{error.field}".removeprefix("."), error.value, error.cure) from None
+
+
+def _checked(value: Json, nulls: bool) -> Json:
+    """A path is made for a fault alone: names are the sender's, and may be long."""
+    if isinstance(value, (dict, list)):
+        for step, item in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(step, str) and (cure := fault_of_text(step)) is not None:
+                raise RecordInvalid(" (a key)", step, cure)
+            try:
+                _checked(item, nulls)
+            except RecordInvalid as error:
+                at = f".{step}" if isinstance(step, str) else f"[{step}]"
+                raise RecordInvalid(f"{at}{error.field}", error.value, error.cure) from None
+        return value
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
-            return _PLAIN[kind](value, path)
-    raise RecordInvalid(path, value, "a text, a number, true, false, a list or a table is expected")
+            return _PLAIN[kind](value, "")
+    if value is None and nulls:
+        return value
+    raise RecordInvalid("", value, "a text, a number, true, false, a list or a table is expected")
 
 
 def _read_number(value: Json, path: str) -> float:
@@ -235,10 +269,10 @@ def _read_enum(kind: Any, value: Json, path: str) -> object:
 def _read_text(value: Json, path: str) -> str:
     """A text that every store can hold."""
     if not isinstance(value, str):
-        raise RecordInvalid(path or "document", value, "a text is expected")
+        raise RecordInvalid(path, value, "a text is expected")
     cure = fault_of_text(value)
     if cure is not None:
-        raise RecordInvalid(path or "document", value, cure)
+        raise RecordInvalid(path, value, cure)
     return value
 
 
@@ -286,7 +320,7 @@ _PLAIN: dict[Any, Reader] = {
 
 def _expect(fits: bool, path: str, value: Json, cure: str) -> None:
     if not fits:
-        raise RecordInvalid(path or "document", value, cure)
+        raise RecordInvalid(path, value, cure)
 
 
 def _join(path: str, name: str) -> str:

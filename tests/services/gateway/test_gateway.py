@@ -523,7 +523,7 @@ def sent(world: World, content: str | bytes) -> httpx2.Response:
     [
         (r'{"messages": [{"role": "user", "content": "\ud800x"}]}', "messages[0].content", "surrogate pair"),
         (r'{"messages": [{"role": "\ud800x", "content": "x"}]}', "messages[0].role", "surrogate pair"),
-        (r'{"messages": [{"role": "user", "content": "x", "\ud800x": 1}]}', "a key of messages[0]", "surrogate pair"),
+        (r'{"messages": [{"role": "user", "content": "x", "\ud800x": 1}]}', "messages[0] (a key)", "surrogate pair"),
         ('{"messages": [{"role": "user", "content": [{"text": "\\u0000"}]}]}', "messages[0].content[0].text", "NUL"),
         ('{"messages": [{"role": "user", "content": [1e999]}]}', "messages[0].content[0]", "too large"),
         ('{"messages": ' + "[" * 99 + "]" * 99 + "}", "messages", "nested too deep"),
