@@ -176,16 +176,21 @@ def _table_reader(kind: Any) -> Reader:
     return read
 
 
+@functools.cache
+def _field_readers(kind: type) -> tuple[tuple[str, Reader, bool], ...]:
+    """Of the fields that a document sets: name, reader, and whether it must."""
+    hints, missing = typing.get_type_hints(kind), dataclasses.MISSING
+    return tuple(
+        (field.name, _reader(hints[field.name]), field.default is missing and field.default_factory is missing)
+        for field in dataclasses.fields(kind)
+        if field.init
+    )
+
+
 def _record_reader(kind: type) -> Reader:
-    fields, hints = dataclasses.fields(kind), typing.get_type_hints(kind)
+    fields = dataclasses.fields(kind)
     known = {field.name for field in fields}
     fixed = {field.name: encode(field.default) for field in fields if not field.init}
-    missing = dataclasses.MISSING
-    readers = [
-        (field.name, _reader(hints[field.name]), field.default is missing and field.default_factory is missing)
-        for field in fields
-        if field.init
-    ]
 
     def read(value: Json, path: str) -> object:
         _expect(isinstance(value, dict), path, value, "an object is expected")
@@ -196,7 +201,7 @@ def _record_reader(kind: type) -> Reader:
             if name in value:
                 _expect(value[name] == always, _join(path, name), value[name], f"it is always {always!r}")
         arguments = {}
-        for name, field_reader, required in readers:
+        for name, field_reader, required in _field_readers(kind):  # asked late: a record may hold its own kind
             if name in value:
                 arguments[name] = field_reader(value[name], _join(path, name))
             elif required:
