@@ -94,11 +94,14 @@ def sample(mutants: Iterable[Mutant], plan: Plan, unchanged: Collection[Key]) ->
     out to change nothing.
     """
 
-    def drawn(mutant: Mutant) -> bytes:
-        return hashlib.sha256(repr((plan.seed, *key_of(mutant))).encode()).digest()
-
+    times: Counter[Key] = Counter()  # one line may offer a change twice
+    drawn: list[tuple[bytes, int, Mutant]] = []
+    for number, mutant in enumerate(mutants):
+        times[key_of(mutant)] += 1
+        named = repr((plan.seed, *key_of(mutant), times[key_of(mutant)]))
+        drawn.append((hashlib.sha256(named.encode()).digest(), number, mutant))
     chosen, missing = [], plan.size
-    for mutant in sorted(mutants, key=drawn):
+    for _, _, mutant in sorted(drawn):
         if not missing:
             break
         chosen.append(mutant)

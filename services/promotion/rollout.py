@@ -1,13 +1,15 @@
 """What is in force, as one small state machine: every path that changes it is a move here, and
 nothing else is.
 
-    empty ──promote──▶ active ──stop──▶ stopped        stop: a ring of the risk alarm, or a person
-      ▲                 │  ▲  ▲           │  │         promote: a check that passed, or a person's
-      word └──roll back──────┘  │  └──promote──┘  │         resume: a person └──roll
-      back─────────┼─────────────────┘         roll back: a person; to the newest former champion
-                           └──────resume─────┘                    that is not condemned, else to
-                           empty
+    empty ──promote──▶ active ──stop──▶ stopped
+      ▲                 │  ▲  ▲           │  │
+      └──roll back──────┘  │  └──promote──┘  │
+      └──roll back─────────┼─────────────────┘
+                           └──────resume─────┘
 
+- Stop: a ring of the risk alarm, or a person. Promote: a check that passed, or a person's word.
+  Resume: a person. Roll back: a person; to the newest former champion that is not condemned, else
+  to empty.
 - Empty and stopped keep nothing. What a person stopped, no job starts again.
 - Before a move is made, the rings that wait are answered: it does not matter which job or person
   comes first.
