@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import queue
+import signal
 import sys
 import tempfile
 import time
@@ -171,6 +172,8 @@ def main() -> None:
     options = parser.parse_args()
     plan = Plan(seed=options.seed, size=options.size, folders=options.under, tests=options.tests)
     began = time.monotonic()
+    # A shell lets what runs in the background ignore it, and the tests that it is sent to too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def say(judged: Judged) -> None:
         sys.stdout.write(

@@ -3,7 +3,7 @@
 The changes of operators, constants and branches are mutmut's. Its runner is not used: it forks
 within one process that has imported torch, and knows the tests of a function where we know those of
 a line. Ours: `min`, `max`, `any` and `all` take each other's place, a result becomes None, a
-statement goes. Left alone: annotations, decorators, texts.
+statement goes. Left alone: annotations, decorators, texts, the `strict` of a zip.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -107,7 +107,7 @@ class _Visitor(cst.CSTVisitor):
         line = position.start.line if isinstance(position, CodeRange) else 0
         if isinstance(node, cst.BaseSmallStatement | cst.BaseCompoundStatement):
             self._statements.append(line)
-        if isinstance(node, _UNTOUCHED):
+        if isinstance(node, _UNTOUCHED) or _is_strictness(node):
             return False
         for kind, change in _CHANGES:
             if isinstance(node, kind):
@@ -154,6 +154,11 @@ def _no_statement(statement: cst.BaseSmallStatement) -> Iterator[cst.Pass]:
     if isinstance(statement, cst.Assign) and not all(isinstance(target.target, stored) for target in statement.targets):
         return
     yield cst.Pass()
+
+
+def _is_strictness(node: cst.CSTNode) -> bool:
+    """`strict=True` of a zip only asserts."""
+    return isinstance(node, cst.Arg) and node.keyword is not None and node.keyword.value == "strict"
 
 
 def _is_name(node: cst.CSTNode, value: str) -> bool:

@@ -102,8 +102,10 @@ class Copy:
             try:
                 code = process.wait(limit)
             except subprocess.TimeoutExpired:
-                _stop(process)
                 code = None
+            finally:
+                if process.poll() is None:
+                    _stop(process)
         return code, log.read_text("utf-8", errors="replace")
 
     def _write(self, path: Path, source: str) -> None:

@@ -137,9 +137,15 @@ class Deployment:
             told = [one for one in alerts.alerts(session, "quiz") if one.rule == "risk"]
             return [sent.event for one in told if one.id for sent in deliveries.deliveries(session, one.id)]
 
-    def ring(self, cause: str = "a test", *, until: datetime | None = None) -> None:
+    def ring(self, cause: str = "a test", *, until: datetime | None = None, accused: tuple[str, ...] = ()) -> None:
         """A ring of the risk alarm as monitoring writes it, about what is in force."""
-        spoken = Spoken(since=until, until=until, generation=self.in_force.generation, champion=self.in_force.champion)
+        spoken = Spoken(
+            since=until,
+            until=until,
+            generation=self.in_force.generation,
+            champion=self.in_force.champion,
+            accused=accused,
+        )
         with transaction(self.engine) as session:
             record = AlertRecord(cascade="quiz", rule="risk", cause=cause, details="{}", opened_at=self.now)
             already = [one.id for one in alerts.alerts(session, "quiz", open_only=True) if one.rule == "risk"]

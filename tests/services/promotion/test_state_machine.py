@@ -17,7 +17,7 @@ from services.jobs.promote import PromoteSweep, check_bundle
 from services.jobs.respond import RespondSweep
 from services.promotion import rollout
 from services.promotion.champions import condemned
-from services.promotion.rollout_state import Why
+from services.promotion.rollout_state import Why, described
 from services.settings import Settings
 from store.engine import open_engine, transaction
 from store.errors import BundleDamaged
@@ -299,6 +299,54 @@ def test_a_ring_that_nobody_has_answered_yet_condemns_already(deployment: Deploy
     with pytest.raises(Refused, match=one[:12]), transaction(deployment.engine) as session:
         held = rollout.in_force(session, "quiz", deployment.settings, now=deployment.now)
         rollout.resume(session, held, deployment.settings, Why(reason="quick", by="ada"), now=deployment.now)
+
+
+def test_a_ring_condemns_those_it_accuses_and_only_without_any_the_champion_of_its_time(
+    deployment: Deployment,
+) -> None:
+    declare(deployment, lambda spec: replace(spec, alarms=replace(spec.alarms, on_risk=OnRisk.ALERT)))
+    one, two, three = in_force_one_after_the_other(deployment, "one", "two", "three")
+    deployment.ring("first", accused=(one, two))
+    deployment.tick()
+    with transaction(deployment.engine) as session:
+        assert condemned(session, "quiz").keys() == {one, two}
+    deployment.later()
+    deployment.ring("second")
+    deployment.tick()
+    with transaction(deployment.engine) as session:
+        why = condemned(session, "quiz")
+    assert why.keys() == {one, two, three}
+    assert "(first)" in why[two] and "(second)" in why[three]
+
+
+def test_who_waits_behind_a_newer_bundle_is_superseded_once_though_others_are_judged_again(
+    deployment: Deployment,
+) -> None:
+    champion = deployment.certified("champion")
+    deployment.tick()
+    deployment.certified("frugal", threshold=0.9, comparison=comparison_with(champion, savings_gain=-0.2))
+    deployment.tick()
+    deployment.later()
+    deployment.ring()
+    older, oldest = (deployment.certified(name, threshold=0.5) for name in ("older", "oldest"))
+    deployment.later()
+    newest = deployment.certified("newest", threshold=0.6)
+    deployment.tick()
+    refused = [record.bundle for record in deployment.history[3:] if record.outcome is Outcome.REFUSED]
+    assert sorted(map(str, refused)) == sorted([older, oldest])
+    assert deployment.history[-1].outcome is Outcome.HELD_BACK
+    assert deployment.status_of(newest) is BundleStatus.CERTIFIED
+
+
+def test_what_an_assignment_amounts_to_names_the_bundle_by_twelve_digits(deployment: Deployment) -> None:
+    assert described(deployment.in_force) == "no bundle is in force, every query goes to the last tier"
+    (champion,) = in_force_one_after_the_other(deployment, "champion")
+    assert described(deployment.in_force) == f"bundle {champion[:12]} decides"
+    with transaction(deployment.engine) as session:
+        rollout.stop(
+            session, deployment.in_force, deployment.settings, Why(reason="x", by="ada"), now=deployment.later()
+        )
+    assert described(deployment.in_force) == f"bundle {champion[:12]} is stopped, every query goes to the last tier"
 
 
 def test_a_champion_whose_promise_a_comparison_showed_broken_is_condemned(deployment: Deployment) -> None:
