@@ -26,7 +26,8 @@ class LoopThread:
     a loop anew.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, let_go_s: float = LET_GO_S) -> None:
+        self._let_go_s = let_go_s
         self._lock = threading.Lock()
         self._held: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
         self._waited_for: set[Future[Any]] = set()
@@ -60,7 +61,7 @@ class LoopThread:
             (loop, thread), self._held = self._held, None
             given_up = tuple(self._waited_for)
         try:
-            asyncio.run_coroutine_threadsafe(_give_up_all_and(last), loop).result()
+            asyncio.run_coroutine_threadsafe(_give_up_all_and(last, self._let_go_s), loop).result()
         finally:
             for future in given_up:  # of a request that does not let go: nobody shall wait for it
                 future.cancel()
@@ -79,10 +80,10 @@ class LoopThread:
         return self._held[0]
 
 
-async def _give_up_all_and(last: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def _give_up_all_and(last: Callable[[], Coroutine[Any, Any, None]], let_go_s: float) -> None:
     under_way = asyncio.all_tasks() - {asyncio.current_task()}
     for task in under_way:
         task.cancel()
     if under_way:
-        await asyncio.wait(under_way, timeout=LET_GO_S)
+        await asyncio.wait(under_way, timeout=let_go_s)
     await last()

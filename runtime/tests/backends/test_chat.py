@@ -115,6 +115,7 @@ def test_a_message_without_a_text_is_an_empty_answer_with_a_note(acts: Any, mess
 def test_a_refusal_is_an_answer_of_its_own_kind(acts: Any, message: Any) -> None:
     chat = said(acts, message, logprobs=None)
     assert (chat.text, chat.refusal, chat.p_t) == ("", "I cannot help with that.", None)
+    assert not any("content is null" in note for note in chat.notes)
 
 
 CALL = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -134,6 +135,7 @@ CALL = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "
 def test_calls_of_tools_are_an_answer_of_their_own_kind(acts: Any, message: Any, text: str, calls: Any) -> None:
     chat = said(acts, message)
     assert (chat.text, chat.tool_calls) == (text, calls)
+    assert not any("content is null" in note for note in chat.notes)
 
 
 def test_a_text_in_parts_is_joined_and_keeps_its_signals(acts: Any) -> None:

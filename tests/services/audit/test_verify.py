@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from benchmarks.tampering_deployment import NAME, START, build
 from knowgate._bundles import signing
+from services.audit.findings import Check, Findings
 from services.audit.heads import Head, head_of, parse_head, read_head, verifier_key
 from services.audit.verify import Verification, verify_ledger
 from services.command_line import app, exit_code_of
@@ -229,6 +230,19 @@ def test_an_erasure_that_was_none_is_found(deployed: Deployed, kind: str) -> Non
     assert any(named in problem.what for problem in deployed.after(forge).problems)
 
 
+def test_an_erasure_of_another_decision_empties_no_leaf_of_this_one(deployed: Deployed) -> None:
+    def forge(session: Session) -> None:
+        named = {leaf.subject for leaf in ledger.unsealed(session, 10_000) if leaf.kind == "decision"}
+        emptied = erasure._empty_leaves(session, [min(named)])
+        said = json.dumps({"decision": max(named), "leaves": emptied})
+        ledger.append_leaf(session, NAME, "erasure", max(named), said, now=START)
+        others.append(max(named))
+
+    others: list[str] = []
+    found = {problem.what for problem in deployed.after(forge).problems if problem.check == "leaves"}
+    assert found == {f"it is empty, and the erasure that names it is of decision {others[0]}"}
+
+
 def test_true_in_a_document_is_no_1(deployed: Deployed) -> None:
     to_json = "" if deployed.engine.dialect.name == "sqlite" else "::json"
     found = deployed.after(f"UPDATE attempt SET gates = replace(CAST(gates AS text), 'true', '1'){to_json}")
@@ -345,6 +359,34 @@ def test_what_cannot_be_read_is_a_problem_and_hides_no_other(deployed: Deployed,
     assert alone
     assert "token" in {problem.table for problem in both}
     assert len(both) == len(alone) + 1
+
+
+@pytest.mark.parametrize("kind", ["note", "Token", ""])
+def test_a_leaf_that_hashes_to_what_it_says_of_a_kind_there_is_not_is_found(
+    engine: Engine, trivia: str, kind: str
+) -> None:
+    entry = Entry(cascade=trivia, kind=kind, subject="x", payload="{}")
+    with transaction(engine) as session:
+        leaves.append(session, [entry])
+    (problem,) = verified(engine).problems
+    assert (problem.check, problem.table) == ("leaves", "ledger_leaf")
+    assert problem.what == f"its kind is {kind!r}, which there is not"
+    assert str(problem) == f"ledger_leaf {problem.id}: its kind is {kind!r}, which there is not"
+
+
+def test_findings_keep_a_hundred_problems_of_a_check_by_name_and_count_all() -> None:
+    found = Findings()
+    found.problem("roots", "ledger_batch", 1, "nothing was looked at")
+    for number in range(101):
+        found.problem("leaves", "ledger_leaf", number, "altered")
+    found.checked("batches", 3)
+    found.checked("batches", 4)
+    assert found.checks == (
+        Check(name="batches", checked=7, problems=0),
+        Check(name="roots", checked=0, problems=1),
+        Check(name="leaves", checked=0, problems=101),
+    )
+    assert [problem.id for problem in found.problems] == ["1", *map(str, range(100))]
 
 
 def test_every_unsealed_leaf_is_counted(engine: Engine, trivia: str) -> None:

@@ -51,6 +51,12 @@ def test_two_spellings_of_an_option_are_one_option(name: str) -> None:
     assert golden(name, "ABCD", PTKind.FIRST_TOKEN).p_t == pytest.approx(math.exp(-0.7))
 
 
+def test_what_was_chosen_and_is_not_listed_leaves_less_to_the_other_options() -> None:
+    chat = chat_of("A", ("A", 0.9, {"Xyz": 0.0999}), options="AB")
+    assert chat.margin == pytest.approx(0.9, abs=1e-3)
+    assert chat_of("A", ("A", 0.5, {"Xyz": 0.0999}), options="AB").margin is None
+
+
 @pytest.mark.parametrize("chosen", ["A", " A", "A.", "(A", '"A', "A\n"])
 def test_whichever_spelling_was_chosen_all_are_summed_once(chosen: str) -> None:
     listed = {"A": 0.2, " A": 0.2, "A.": 0.1, "(A": 0.1, '"A': 0.05, "A\n": 0.05, "a": 0.1, "Al": 0.05, "B": 0.02}
