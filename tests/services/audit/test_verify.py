@@ -233,7 +233,7 @@ def test_an_erasure_that_was_none_is_found(deployed: Deployed, kind: str) -> Non
 def test_an_erasure_of_another_decision_empties_no_leaf_of_this_one(deployed: Deployed) -> None:
     def forge(session: Session) -> None:
         named = {leaf.subject for leaf in ledger.unsealed(session, 10_000) if leaf.kind == "decision"}
-        emptied = erasure._empty_leaves(session, [min(named)])
+        emptied = erasure.empty_leaves(session, [min(named)])
         said = json.dumps({"decision": max(named), "leaves": emptied})
         ledger.append_leaf(session, NAME, "erasure", max(named), said, now=START)
         others.append(max(named))
