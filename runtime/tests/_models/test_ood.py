@@ -39,6 +39,14 @@ def test_the_raw_statistic_is_the_log_mahalanobis_distance_of_the_full_covarianc
     assert statistics().raw(X) == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_state_at_the_mean_itself_is_as_near_as_can_be_told() -> None:
+    ood = statistics()
+    at_mean = np.full((1, D), 0.1, dtype=np.float32)
+    assert ood.raw(at_mean)[0] < math.log(1e-11)
+    assert ood.percentiles(at_mean, np.array([50.0])) == [0.0]
+    assert ood.raw(at_mean + np.float32(0.01))[0] > math.log(1e-11)
+
+
 def test_one_state_and_many_agree() -> None:
     ood = statistics()
     assert ood.statistics(X, LENGTHS) == pytest.approx(

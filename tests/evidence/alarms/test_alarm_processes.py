@@ -160,6 +160,30 @@ def test_a_cascade_that_suddenly_escalates_everything_is_heard_within_hours() ->
     assert advance_watch(state, broken, np.full(100, 10)).alarmed  # a third of a day's traffic
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_one_bad_row_among_good_ones_is_named(place: int) -> None:
+    def with_one(usual: float, other: float) -> np.ndarray:
+        return np.where(np.arange(3) == place, other, usual)
+
+    seen = np.ones(3, dtype=bool)
+    x, chance, ran = np.zeros(3), np.full(3, 0.5), np.full(3, 2.0)
+    assert len(risk_increments(x, seen, chance, 0.02, 0.5, forecast_weight=ran)) == 3
+    for weight in (0.5, 2.1):  # a row that was observed ran, and by a coin no rarer than that of its label
+        with pytest.raises(InvalidInputError, match=rf"forecast_weight\[{place}\] is {weight}"):
+            risk_increments(x, seen, chance, 0.02, 0.1, forecast_weight=with_one(2.0, weight))
+    hidden = with_one(0.0, 1.0) == 0.0
+    with pytest.raises(InvalidInputError, match=rf"forecast_weight\[{place}\] is 2.5"):
+        risk_increments(x, hidden, chance, 0.02, 0.5, forecast_weight=with_one(2.0, 2.5))
+    with pytest.raises(InvalidInputError, match=rf"x\[{place}\] is unknown although observed"):
+        risk_increments(with_one(0.0, np.nan), seen, chance, 0.02, 0.1)
+    with pytest.raises(InvalidInputError, match=rf"propensity\[{place}\] is 0.05, below least_propensity 0.1"):
+        risk_increments(x, seen, with_one(0.5, 0.05), 0.02, 0.1)
+
+
+def test_a_row_at_the_least_propensity_is_taken() -> None:
+    assert risk_increments([1.0, 0.0], [1, 0], [0.1, 0.1], 0.0, 0.1).tolist() == [1.0, 0.0]
+
+
 def test_bad_input_is_named() -> None:
     watch = advance_watch(open_watch(RULE), [0.0], [3])
     with pytest.raises(InvalidInputError, match=r"increments\[0\] is 1\.5"):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from evidence.certification.certificate import Target
 from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.certify import certify_policy
-from evidence.certification.nested_path import entry_points, is_nested, nested_tallies
+from evidence.certification.nested_path import entry_points, is_nested, nested_tallies, thinned_is_sharper
 from evidence.certification.path import equal_quantile_path
 from evidence.certification.tally import tally_of
 from knowgate.policy import Policy, PolicyKind, kept_tiers
@@ -91,3 +91,14 @@ def test_a_path_that_closes_again_is_walked_candidate_by_candidate() -> None:
         0.1,
     )
     assert answer == by_hand
+
+
+def test_the_mean_weight_of_what_a_candidate_retains_says_which_test_is_sharper() -> None:
+    """z²·4 = 6.57 against 2·log(10)·weight: 9.2 for a weight of 2, 4.6 for one of 1."""
+    chance = np.array([0.5, 1.0, 1.0, 0.25])
+    rows = CertificationRows(
+        correct=np.ones((4, 2)), ids=tuple("abcd"), propensity=chance, observed=np.ones(4, dtype=bool)
+    )
+    path = [({"p_t": 0.9 - step / 10},) for step in range(5)]
+    entry = np.array([[1], [2], [2], [3]])  # none at first, then the row of weight 2, two of 1, the one of 4
+    assert thinned_is_sharper(path, entry, rows, 0.1).tolist() == [False, True, False, True, True]

@@ -14,6 +14,7 @@ from evidence.signals.signal_worth import (
     fewest_rows_to_certify,
     perfect_kept,
     retainable_shares,
+    retainable_shares_at_accuracy,
     worth_of_signal,
 )
 
@@ -87,6 +88,18 @@ def test_a_perfect_signal_keeps_within_the_drop_and_retains_no_less_than_any_oth
     p_minus = (correct[:, :-1].max(axis=1) > correct[:, -1]).mean()
     most = min(1.0, 1.0 - max(0.0, p_plus - p_minus - epsilon))  # one minus the least escalation
     assert shares.perfect == pytest.approx(np.floor(most * len(correct) + 1e-6) / len(correct))
+
+
+def test_at_an_accuracy_a_coin_retains_all_or_nothing() -> None:
+    correct = [[1, 1]] * 8 + [[0, 1]] * 2
+    assert retainable_shares_at_accuracy(correct, 0.8).random == 1.0
+    assert retainable_shares_at_accuracy(correct, 0.81).random == 0.0
+    assert retainable_shares_at_accuracy(correct, 0.81).perfect == 0.9
+    assert retainable_shares_at_accuracy(correct, 1.0).perfect == 0.8
+    assert retainable_shares_at_accuracy(correct, 1.0).drop_of_retaining_all == pytest.approx(0.2)
+    for at_least in (-0.1, 1.1):
+        with pytest.raises(InvalidInputError, match=f"at_least is {at_least}"):
+            retainable_shares_at_accuracy(correct, at_least)
 
 
 def test_worth_runs_from_the_coin_to_the_perfect_signal() -> None:
