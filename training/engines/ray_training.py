@@ -22,7 +22,7 @@ import lightning
 from training.engines.choice import RaySettings
 from training.engines.cluster import connected
 from training.errors import EngineUnavailable, TrainingError
-from training.probes.fit import FittedProbe, Former, ProbeRows, fit_probe
+from training.probes.fit import FittedProbe, Former, fit_probe
 from training.probes.probe_settings import FitSettings
 from training.probes.trainer import TrainerSettings, trainer
 from training.rows.row_blocks import StreamedRows
@@ -38,8 +38,8 @@ class RayFit:
 
     def __call__(
         self,
-        fit: ProbeRows | StreamedRows,
-        validation: ProbeRows | StreamedRows,
+        fit: StreamedRows,
+        validation: StreamedRows,
         settings: FitSettings,
         *,
         warm_start: Former | None = None,

@@ -12,7 +12,7 @@ Decisions:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -29,33 +29,12 @@ from training.probes.mlp_module import MlpProblems
 from training.probes.probe_passes import FormerProbe
 from training.probes.probe_settings import FitSettings
 from training.probes.trainer import TrainerFactory, quiet_lightning, trainer
-from training.rows.row_blocks import ArrayBlocks, RowBlocks, StreamedRows, checked_shape, checked_weight, layer_features
+from training.rows.row_blocks import RowBlocks, StreamedRows, layer_features
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
 Former = Mapping[int, tuple[Standardiser, LinearProbe]]  # by layer of the rows
 AUROC_NOISE = 0.01
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ProbeRows:
-    """Rows of one tier: features of one or more layers, correctness, weights."""
-
-    x: Float32Array  # [n, layers, d], as knowgate._models.features gives them
-    y: FloatArray  # [n] in [0, 1]
-    weight: FloatArray = field(default_factory=lambda: np.empty(0))  # [n] above 0; empty = all 1
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "y", checked_shape(self.y))
-        if self.x.ndim != 3 or len(self.y) != len(self.x) or len(self.y) == 0:
-            raise TrainingRefused(
-                f"x is {self.x.shape} for {len(self.y)} labels: give features [n, layers, d] with n > 0"
-            )
-        object.__setattr__(self, "weight", checked_weight(self.y, self.weight))
-
-    @property
-    def streamed(self) -> StreamedRows:
-        return StreamedRows(x=ArrayBlocks(x=self.x), y=self.y, weight=self.weight)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +96,8 @@ class FitProbe(Protocol):
 
 
 def fit_probe(
-    fit: ProbeRows | StreamedRows,
-    validation: ProbeRows | StreamedRows,
+    fit: StreamedRows,
+    validation: StreamedRows,
     settings: FitSettings | None = None,
     *,
     warm_start: Former | None = None,
@@ -133,7 +112,6 @@ def fit_probe(
     probe. Raises TrainingRefused for rows that do not match or cannot teach.
     """
     settings = settings or FitSettings()
-    fit, validation = _streamed(fit), _streamed(validation)
     linear = fit_linear(fit, validation, settings, warm_start=warm_start, make_trainer=make_trainer)
     if not settings.mlp_penalties:
         return _fitted(linear, None, linear.figures)
@@ -217,10 +195,6 @@ def choose(figures: tuple[ProblemFigures, ...]) -> int:
     near = [at for at, one in enumerate(figures) if best is None or (one.auroc or 0.0) > best - AUROC_NOISE]
     linear = [at for at in near if figures[at].kind is ProbeKind.LINEAR]
     return min(linear or near, key=lambda at: figures[at].log_loss)
-
-
-def _streamed(rows: ProbeRows | StreamedRows) -> StreamedRows:
-    return rows.streamed if isinstance(rows, ProbeRows) else rows
 
 
 def _rate(rows: StreamedRows) -> float:

@@ -14,7 +14,7 @@ import pytest
 from training.engines.choice import RaySettings
 from training.engines.ray_training import RayFit
 from training.errors import TrainingRefused
-from training.probes.fit import FittedProbe, ProbeRows, fit_probe
+from training.probes.fit import FittedProbe, fit_probe
 from training.probes.probe_settings import FitSettings
 from training.rows.row_blocks import ArrayBlocks, MappedBlocks, StreamedRows
 
@@ -76,7 +76,7 @@ def test_two_workers_fit_the_probe_that_one_process_fits_though_one_is_killed(ra
 def test_what_a_worker_refuses_is_refused_in_the_same_words(ray_address: str, tmp_path: Path) -> None:
     fit, other = (
         rows_of(tmp_path / "fit.npy", 100, 0),
-        ProbeRows(x=np.zeros((9, 1, 24), dtype=np.float32), y=np.eye(9)[0]),
+        StreamedRows(x=ArrayBlocks(x=np.zeros((9, 1, 24), dtype=np.float32)), y=np.eye(9)[0]),
     )
     with pytest.raises(TrainingRefused) as alone:
         fit_probe(fit, other)

@@ -18,7 +18,7 @@ from knowgate._models.probe import LinearProbe
 from store.shards.shards import RowReader, write_shard
 from training.errors import TrainingRefused
 from training.probes.block_pieces import CACHE_VALUES
-from training.probes.fit import FittedLinear, ProbeRows, fit_linear, fit_probe
+from training.probes.fit import FittedLinear, fit_linear, fit_probe
 from training.probes.probe_settings import FitSettings
 from training.probes.trainer import TrainerSettings
 from training.rows.row_blocks import ArrayBlocks, MappedBlocks, ShardBlocks, StreamedRows
@@ -256,10 +256,9 @@ def test_rows_are_named_by_whole_numbers_that_are_there(tmp_path: Path) -> None:
                 rows.take(np.array(numbers))
     with pytest.raises(TrainingRefused, match=r"layers has 3: .* holds layers 0 to 2"):
         StreamedRows(x=MappedBlocks(path=tmp_path / "rows.npy", layer_first=False, layers=(3, 0)), y=y)
-    for make in (lambda y: StreamedRows(x=ArrayBlocks(x=x), y=y), lambda y: ProbeRows(x=x.astype(np.float32), y=y)):
-        assert make(y.tolist()).y.dtype == np.float64
-        with pytest.raises(TrainingRefused, match=r"y has the shape \(5, 1\)"):
-            make(y[:, None])
+    assert StreamedRows(x=ArrayBlocks(x=x), y=y.tolist()).y.dtype == np.float64
+    with pytest.raises(TrainingRefused, match=r"y has the shape \(5, 1\)"):
+        StreamedRows(x=ArrayBlocks(x=x), y=y[:, None])
 
 
 @pytest.mark.parametrize(
@@ -279,5 +278,5 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         TrainerSettings(precision="8-bit")
     with pytest.raises(TrainingRefused, match="no trainer"):
         x, y, _ = states(20)
-        rows = ProbeRows(x=x.astype(np.float32), y=y)
+        rows = StreamedRows(x=ArrayBlocks(x=x.astype(np.float32)), y=y)
         fit_probe(rows, rows, FitSettings(trainer=TrainerSettings(strategy="none such")))

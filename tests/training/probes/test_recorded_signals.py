@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from knowgate._models.features import features
-from training.probes.fit import ProbeRows, auroc, fit_probe
-from training.rows.row_blocks import ArrayBlocks
+from training.probes.fit import auroc, fit_probe
+from training.rows.row_blocks import ArrayBlocks, StreamedRows
 
 RECORDED = Path(os.environ.get("KNOWGATE_RECORDED_DATA") or Path(__file__).parents[3].parent / "shared" / "data")
 
@@ -34,6 +34,9 @@ def test_a_probe_knows_what_a_real_model_knows(name: str, at_least: float) -> No
     for held in range(5):
         rest = np.flatnonzero(fold != held)
         taught, checked = rest[len(rest) // 4 :], rest[: len(rest) // 4]
-        fitted = fit_probe(ProbeRows(x=x[taught][:, None], y=y[taught]), ProbeRows(x=x[checked][:, None], y=y[checked]))
+        fitted = fit_probe(
+            StreamedRows(x=ArrayBlocks(x=x[taught][:, None]), y=y[taught]),
+            StreamedRows(x=ArrayBlocks(x=x[checked][:, None]), y=y[checked]),
+        )
         reached.append(auroc(fitted.logits(ArrayBlocks(x=x[fold == held][:, None])), y[fold == held]))
     assert np.mean([one for one in reached if one is not None]) > at_least
