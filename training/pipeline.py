@@ -27,7 +27,14 @@ import numpy as np
 from sqlalchemy import Engine
 
 from evidence.bounds.spending import delta_for_attempt
-from knowgate._bundles.bundle import Bundle, ComparisonDocument, TierModels, read_bundle
+from knowgate._bundles.bundle import (
+    Bundle,
+    BundleDocument,
+    ComparisonDocument,
+    TierModels,
+    read_bundle,
+    write_bundle,
+)
 from knowgate._records.records import Window
 from knowgate.policy import PolicyKind
 from knowgate.spec import CascadeSpec, Targets
@@ -47,7 +54,7 @@ from training.extraction import Answerer
 from training.heartbeat import kept_alive
 from training.probes.fit import FitProbe, fit_probe
 from training.probes.probe_settings import FitSettings
-from training.publishing.publish import Draft, finish_without_effect, make_bundle, publish
+from training.publishing.publish import finish_without_effect, publish
 from training.publishing.run_report import run_report
 from training.rows.dataset import CascadeRows, TierVectors, extracted_vectors, read_window, stored_vectors
 from training.rows.own_states import scratch_folder
@@ -164,19 +171,23 @@ def _publish(
         savings=cohort_savings(certified.rows, certified.kept) if certified.certified else None,
     )
     counts = _counts(run)
-    bundle = make_bundle(
-        Draft(
-            spec=run.spec,
+    tiers = tuple(_judged(one, tier, qualities) for tier, one in enumerate(run.tiers))
+    bundle = write_bundle(
+        BundleDocument(
+            cascade=run.spec.name,
+            models=tuple(tier.named_model for tier in run.spec.tiers),
+            tiers=tuple(None if models is None else models.document for models in tiers),
             policy=certified.policy,
-            tiers=tuple(_judged(one, tier, qualities) for tier, one in enumerate(run.tiers)),
             certificate=certificate,
-            window=run.window,
-            rows=counts,
-            parent=None if champion is None else champion.id,
             comparison=comparison,
-            created_at=as_of,
+            training_window=run.window,
+            rows=counts,
             code_version=code_version(),
-        )
+            parent=None if champion is None else champion.id,
+            created_at=as_of,
+            p_t_kinds=tuple(tier.p_t_kind for tier in run.spec.tiers[:-1]),
+        ),
+        tiers,
     )
     outcome = TrainingOutcome(
         status=TrainingStatus(certificate.status.value),

@@ -10,16 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evidence.errors import InvalidInputError
-from evidence.inputs import BoolArray, FloatArray, count, flag_array, number, real_array, same_length
+from evidence.inputs import BoolArray, count, flag_array, number, real_array, same_length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReliabilityBin:
     """Rows of neighbouring scores."""
 
-    lowest_score: float
-    highest_score: float
     mean_score: float
     accuracy: float
     n: int
@@ -76,7 +73,10 @@ def reliability_curve(scores: npt.ArrayLike, correct: npt.ArrayLike, bins: int =
     edges = np.searchsorted(scores, scores[(np.arange(bins) * n) // bins], side="left")
     starts = np.unique(edges)
     parts = zip(np.split(scores, starts[1:]), np.split(correct, starts[1:]), strict=True)
-    return tuple(_bin(inside, right) for inside, right in parts)
+    return tuple(
+        ReliabilityBin(mean_score=float(inside.mean()), accuracy=float(right.mean()), n=len(inside))
+        for inside, right in parts
+    )
 
 
 def overconfidence(
@@ -95,15 +95,3 @@ def overconfidence(
     same_length(scores=scores, correct=correct, retained=kept)
     sure = kept & (scores >= number("at_least", at_least, low=0.0, high=1.0))
     return float(1.0 - correct[sure].mean()) if sure.any() else None
-
-
-def _bin(scores: FloatArray, correct: FloatArray) -> ReliabilityBin:
-    if scores.size == 0:
-        raise InvalidInputError("a reliability bin is empty; ask for fewer bins")
-    return ReliabilityBin(
-        lowest_score=float(scores[0]),
-        highest_score=float(scores[-1]),
-        mean_score=float(scores.mean()),
-        accuracy=float(correct.mean()),
-        n=len(scores),
-    )

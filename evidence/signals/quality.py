@@ -23,21 +23,9 @@ from evidence.signals.ranks import average_ranks as rankdata
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A figure with its interval, within [0, 1]."""
+    """A figure with its interval: within [0, 1], a difference of two within [-1, 1]."""
 
     value: float
-    standard_error: float
-    lower: float
-    upper: float
-    n: int
-    confidence: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AurocGain:
-    """How much better one signal orders the same rows than another, within [-1, 1]."""
-
-    value: float  # AUROC of the signal − of the baseline
     standard_error: float
     lower: float
     upper: float
@@ -72,7 +60,7 @@ def auroc(scores: npt.ArrayLike, correct: npt.ArrayLike, *, confidence: float = 
 
 def auroc_gain(
     scores: npt.ArrayLike, baseline: npt.ArrayLike, correct: npt.ArrayLike, *, confidence: float = 0.95
-) -> AurocGain:
+) -> Figure:
     """AUROC of scores [n] − AUROC of baseline [n] on the same rows, with DeLong's paired variance.
 
     Raises InvalidInputError where all rows are right or all are wrong.
@@ -92,7 +80,7 @@ def auroc_gain(
     error = float(np.sqrt(_spread(above - base_above, 1.0) + _spread(below - base_below, 1.0)))
     confidence = number("confidence", confidence, low=0.0, high=0.9999)
     reach = float(ndtri(0.5 + confidence / 2.0)) * error
-    return AurocGain(
+    return Figure(
         value=value,
         standard_error=error,
         lower=max(-1.0, value - reach),

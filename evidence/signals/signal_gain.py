@@ -13,14 +13,12 @@ Ties are retained in part, as a coin among them would. They are figures beside a
 promise nothing themselves.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from evidence.errors import InvalidInputError
 from evidence.inputs import FloatArray, IntArray, flag_array, number, real_array, same_length
-from evidence.signals.quality import AurocGain, auroc_gain
+from evidence.signals.quality import auroc_gain
 from knowgate._bundles.bundle_documents import SignalGain
 
 LEAST_COMPARED = 20  # labelled rows
@@ -31,37 +29,24 @@ SEED = 20_260_101  # the same rows give the same interval
 ROWS_RESAMPLED = 20_000  # at most; an interval over more rows is narrow enough to need no more of them
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """A figure of the signal − that of the baseline."""
-
-    value: float
-    lower: float
-    upper: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gain:
-    """A signal beside the baseline on the same n rows."""
-
-    n: int
-    auroc: AurocGain
-    at_share: float
-    accuracy: Difference  # at that share
-    at_wrong: float  # share of the rows that the baseline retains then and that are wrong
-    share: Difference  # with as many wrong ones
-
-
-def signal_gain(scores: npt.ArrayLike, baseline: npt.ArrayLike, correct: npt.ArrayLike, *, share: float) -> Gain:
-    """What `scores` [n] add to `baseline` [n], for correctness [n] of 0 or 1, at a retained `share`
-    in (0, 1].
+def signal_gain(
+    scores: npt.ArrayLike,
+    baseline: npt.ArrayLike,
+    correct: npt.ArrayLike,
+    *,
+    share: float,
+    tier: int = 0,
+    signal: str = "score",
+) -> SignalGain:
+    """What `scores` [n], a tier's `signal`, add to `baseline` [n], for correctness [n] of 0 or 1,
+    at a retained `share` in (0, 1].
 
     Raises InvalidInputError where all rows are right or all are wrong.
 
     Examples:
         >>> right = [1, 1, 1, 1, 0, 0, 0, 0]
         >>> gain = signal_gain([8, 7, 6, 5, 4, 3, 2, 1], [8, 7, 5, 1, 6, 4, 3, 2], right, share=0.5)
-        >>> gain.accuracy.value, round(gain.share.value, 3)
+        >>> gain.accuracy, round(gain.share, 3)
         (0.25, 0.125)
     """
     scores, baseline = real_array("scores", scores), real_array("baseline", baseline)
@@ -74,57 +59,49 @@ def signal_gain(scores: npt.ArrayLike, baseline: npt.ArrayLike, correct: npt.Arr
     everything = np.ones(n, dtype=np.int64)
     value = _differences(one, other, everything, share)
     low, high = value + _reach(scores, baseline, right, share)
-    return Gain(
+    # The interval holds the figure itself, also where its bootstrap is one-sided.
+    low, high = np.minimum(value, np.maximum(low, -1.0)), np.maximum(value, np.minimum(high, 1.0))
+    ordered = auroc_gain(scores, baseline, right, confidence=CONFIDENCE)
+    return SignalGain(
+        tier=tier,
+        signal=signal,
         n=n,
-        auroc=auroc_gain(scores, baseline, right, confidence=CONFIDENCE),
+        auroc=ordered.value,
+        auroc_low=ordered.lower,
+        auroc_high=ordered.upper,
         at_share=share,
-        accuracy=_difference(value[0], low[0], high[0]),
+        accuracy=float(value[0]),
+        accuracy_low=float(low[0]),
+        accuracy_high=float(high[0]),
         at_wrong=other.wrong_at(everything, share),
-        share=_difference(value[1], low[1], high[1]),
+        share=float(value[1]),
+        share_low=float(low[1]),
+        share_high=float(high[1]),
     )
 
 
 def gain_over(
-    scores: FloatArray, baseline: FloatArray, correct: FloatArray, *, share: float | None = None
-) -> Gain | None:
+    scores: FloatArray,
+    baseline: FloatArray,
+    correct: FloatArray,
+    *,
+    tier: int,
+    signal: str,
+    share: float | None = None,
+) -> SignalGain | None:
     """`signal_gain` over the labelled rows that show both signals, NaN = unknown, at the certified
     share (a half unless one is given); None where they are fewer than 20, or of one class.
 
     Examples:
-        >>> gain_over(np.arange(40.0), np.ones(40), np.arange(40) % 2.0).n
+        >>> gain_over(np.arange(40.0), np.ones(40), np.arange(40) % 2.0, tier=0, signal="score").n
         40
     """
     known = np.isfinite(scores) & np.isfinite(baseline) & np.isfinite(correct)
     right = correct[known] >= 0.5
     if known.sum() < LEAST_COMPARED or right.all() or not right.any():
         return None
-    return signal_gain(scores[known], baseline[known], right, share=share or COMPARED_AT)
-
-
-def gain_document(tier: int, signal: str, gain: Gain) -> SignalGain:
-    """The gain of a tier's signal in the form that certificates carry.
-
-    Examples:
-        >>> gain = signal_gain([2, 1, 0], [1, 2, 0], [1, 0, 0], share=0.5)
-        >>> gain_document(0, "score", gain).auroc
-        0.5
-    """
-    return SignalGain(
-        tier=tier,
-        signal=signal,
-        n=gain.n,
-        auroc=gain.auroc.value,
-        auroc_low=gain.auroc.lower,
-        auroc_high=gain.auroc.upper,
-        at_share=gain.at_share,
-        accuracy=gain.accuracy.value,
-        accuracy_low=gain.accuracy.lower,
-        accuracy_high=gain.accuracy.upper,
-        at_wrong=gain.at_wrong,
-        share=gain.share.value,
-        share_low=gain.share.lower,
-        share_high=gain.share.upper,
-    )
+    share = share or COMPARED_AT
+    return signal_gain(scores[known], baseline[known], right, share=share, tier=tier, signal=signal)
 
 
 def _reach(scores: FloatArray, baseline: FloatArray, right: FloatArray, share: float) -> FloatArray:
@@ -183,9 +160,3 @@ def _differences(one: _Order, other: _Order, counts: IntArray, share: float) -> 
     # The baseline may go beyond `share` without another wrong one, as the signal may.
     gained = one.share_at(counts, wrong) - other.share_at(counts, wrong)
     return np.array([(wrong - one.wrong_at(counts, share)) / share, gained])
-
-
-def _difference(value: float, low: float, high: float) -> Difference:
-    """The interval holds the figure itself, also where its bootstrap is one-sided."""
-    held = sorted((float(value), max(-1.0, float(low)), min(1.0, float(high))))
-    return Difference(value=float(value), lower=held[0], upper=held[-1])

@@ -22,7 +22,7 @@ from evidence.certification.certificate import Certification, Target
 from evidence.certification.certify import certify_policy, refuse_overlap
 from evidence.certification.known_outcomes import LoggedRows, certification_rows, forecast_error, forecasts_left_out
 from evidence.errors import NotIdentifiedError
-from evidence.signals.signal_gain import gain_document, gain_over
+from evidence.signals.signal_gain import gain_over
 from knowgate._bundles.bundle import LabelBasis, SignalGain
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.records import LabelSource
@@ -123,13 +123,14 @@ def _prompts(table: OutcomeTable, rows: BoolArray) -> set[str]:
 
 def _gains(table: OutcomeTable, tested: BoolArray, signals: Signals, share: float) -> tuple[SignalGain, ...]:
     """What p_ik and score add to P(T) where the table has it too."""
+    p_t, correct = table.p_t[tested], table.correct[tested]
     found = [
-        (tier, name, gain_over(shown[name], table.p_t[tested, tier], table.correct[tested, tier], share=share))
+        gain_over(shown[name], p_t[:, tier], correct[:, tier], tier=tier, signal=name, share=share)
         for tier, shown in enumerate(signals)
         for name in ("p_ik", "score")
         if name in shown
     ]
-    return tuple(gain_document(tier, name, gain) for tier, name, gain in found if gain is not None)
+    return tuple(gain for gain in found if gain is not None)
 
 
 def promise_of(basis: LabelBasis) -> str:

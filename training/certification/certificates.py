@@ -10,7 +10,7 @@ from knowgate.policy import PolicyKind
 from knowgate.spec import Targets
 from training.certification.certify import Certified
 from training.certification.label_basis import label_basis
-from training.certification.report import SignalQuality, gains_of, quality_of
+from training.certification.report import SignalQuality, quality_of
 
 APART = "rows disjoint by decision and by prompt from all that was learned; recent half of the window, 3 prompts in 4"
 NOTHING_LEARNED = "p_t learns nothing, so every row of the window was tested"
@@ -52,7 +52,7 @@ def certificate_of(
         probe_auroc=values["p_ik"],
         p_t_auroc=values["p_t"],
         score_auroc=values["score"],
-        gains=gains_of(qualities),
+        gains=tuple(one.gain for one in qualities if one.gain is not None),
         label_basis=label_basis(certified, targets.trusted),
     )
 

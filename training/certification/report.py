@@ -14,7 +14,7 @@ import numpy.typing as npt
 from evidence.costs.savings import Savings, impute_last_cost, predictable_forecast, savings_of
 from evidence.signals.calibration import Calibration, calibration_of
 from evidence.signals.quality import Figure, auroc, macro_f1
-from evidence.signals.signal_gain import LEAST_COMPARED, Gain, gain_document, gain_over
+from evidence.signals.signal_gain import LEAST_COMPARED, gain_over
 from knowgate._bundles.bundle import SignalGain
 from training.certification.paths import Signals
 from training.rows.dataset import CascadeRows
@@ -32,7 +32,7 @@ class SignalQuality:
     auroc: Figure
     macro_f1: Figure  # right predicted at 0.5 and above
     calibration: Calibration
-    gain: Gain | None  # over P(T); None for P(T) itself, and where not enough rows show both
+    gain: SignalGain | None  # over P(T); None for P(T) itself, and where not enough rows show both
 
 
 def signal_quality(
@@ -61,7 +61,9 @@ def signal_quality(
                     auroc=figure,
                     macro_f1=macro_f1(values[known] >= 0.5, right),
                     calibration=calibration_of(values[known], correct[known]),
-                    gain=None if name == "p_t" else gain_over(values, shown["p_t"], correct, share=share),
+                    gain=None
+                    if name == "p_t"
+                    else gain_over(values, shown["p_t"], correct, tier=tier, signal=name, share=share),
                 )
             )
     return tuple(found)
@@ -103,8 +105,3 @@ def _savings(rows: CascadeRows, kept: IntArray, costs: list[FloatArray]) -> Savi
         filled = np.where(np.isfinite(cost), cost, np.nanmean(cost) if np.isfinite(cost).any() else 0.0)
         spent = spent + np.where(kept >= tier, filled, 0.0)
     return savings_of(spent, cost_last, stratum=slices) if float(cost_last.sum()) > 0 else None
-
-
-def gains_of(qualities: Sequence[SignalQuality]) -> tuple[SignalGain, ...]:
-    """The gains as a certificate carries them."""
-    return tuple(gain_document(one.tier, one.signal, one.gain) for one in qualities if one.gain is not None)

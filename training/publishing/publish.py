@@ -1,4 +1,4 @@
-"""Make the bundle and let it take effect: bundle, certification and outbox message in one
+"""Let a bundle take effect: bundle, certification and outbox message in one
 transaction, once.
 
 The claim is checked first and ended last inside that transaction. A trainer that was killed and
@@ -7,24 +7,15 @@ goes to MLflow is only written down here; `training.publishing.mlflow_outbox` ca
 registry that is down delays nothing.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Engine
 
 from knowgate._bundles.bundle import (
     Bundle,
-    BundleDocument,
     CertificateDocument,
-    CertificateStatus,
-    ComparisonDocument,
-    TierModels,
-    write_bundle,
 )
-from knowgate._records.records import Window
 from knowgate._wire import codec
-from knowgate.policy import Policy
-from knowgate.spec import CascadeSpec
 from store.engine import transaction
 from store.jobs.job_runs import Claim, fence, finish
 from store.jobs.outbox import add_message
@@ -34,41 +25,6 @@ from store.releases.certifications import CertificationRecord, add_certification
 from training.publishing.records import RunReport
 
 MLFLOW_TOPIC = "mlflow"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Draft:
-    """A bundle's parts, before it is written."""
-
-    spec: CascadeSpec
-    policy: Policy
-    tiers: tuple[TierModels | None, ...]
-    certificate: CertificateDocument
-    window: Window
-    rows: dict[str, int]
-    parent: str | None
-    created_at: datetime
-    code_version: str
-    comparison: ComparisonDocument | None = None  # with the bundle in force, where there is one
-
-
-def make_bundle(draft: Draft) -> Bundle:
-    """The bundle of a draft. The same draft gives the same bytes, and so the same id."""
-    document = BundleDocument(
-        cascade=draft.spec.name,
-        models=tuple(tier.named_model for tier in draft.spec.tiers),
-        tiers=tuple(None if models is None else models.document for models in draft.tiers),
-        policy=draft.policy,
-        certificate=draft.certificate,
-        comparison=draft.comparison,
-        training_window=draft.window,
-        rows=draft.rows,
-        code_version=draft.code_version,
-        parent=draft.parent,
-        created_at=draft.created_at,
-        p_t_kinds=tuple(tier.p_t_kind for tier in draft.spec.tiers[:-1]),
-    )
-    return write_bundle(document, draft.tiers)
 
 
 def publish(
@@ -91,7 +47,7 @@ def publish(
             document.cascade,
             codec.canonical(document),
             bundle.content,
-            _status(certificate.status),
+            BundleStatus(certificate.status.value),
             now,
         )
         add_certification(session, _certification(bundle, certificate, now))
@@ -107,10 +63,6 @@ def finish_without_effect(engine: Engine, claim: Claim | None, outcome: Training
     with transaction(engine) as session:
         fence(session, claim)
         finish(session, claim, str(outcome.status), now=now)
-
-
-def _status(status: CertificateStatus) -> BundleStatus:
-    return BundleStatus(status.value)
 
 
 def _certification(bundle: Bundle, certificate: CertificateDocument, now: datetime) -> CertificationRecord:

@@ -7,6 +7,8 @@ a day later.
 from dataclasses import dataclass
 from datetime import datetime
 
+from evidence.signals.calibration import ReliabilityBin
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
@@ -27,13 +29,6 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReliabilityPoint:
-    mean_score: float
-    accuracy: float
-    n: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RiskPoint:
     """The risk of what is kept, when the most certain share of the rows is kept."""
 
@@ -47,7 +42,7 @@ class SignalReport:
 
     tier: int
     signal: str
-    reliability: tuple[ReliabilityPoint, ...]
+    reliability: tuple[ReliabilityBin, ...]
     risk_coverage: tuple[RiskPoint, ...]
 
 

@@ -12,7 +12,7 @@ from knowgate._models.probe import ProbeKind
 from training.certification.paths import Signals
 from training.certification.report import SignalQuality
 from training.probes.probe_settings import FitSettings
-from training.publishing.records import Curve, Figure, ReliabilityPoint, RiskPoint, RunReport, SignalReport
+from training.publishing.records import Curve, Figure, RiskPoint, RunReport, SignalReport
 from training.rows.dataset import CascadeRows
 from training.tiers.learn import LearnedTier
 
@@ -126,17 +126,19 @@ def _quality_figures(qualities: Sequence[SignalQuality]) -> list[Figure]:
     figures: list[Figure] = []
     for one in qualities:
         prefix = f"tier{one.tier}.{one.signal}"
-        figures.append(Figure(name=f"{prefix}.auroc", value=one.auroc.value, low=one.auroc.lower, high=one.auroc.upper))
-        figures.append(
-            Figure(name=f"{prefix}.macro_f1", value=one.macro_f1.value, low=one.macro_f1.lower, high=one.macro_f1.upper)
-        )
+        with_interval = {
+            "auroc": (one.auroc.value, one.auroc.lower, one.auroc.upper),
+            "macro_f1": (one.macro_f1.value, one.macro_f1.lower, one.macro_f1.upper),
+        }
+        gain = one.gain
+        if gain is not None:
+            with_interval["gain_over_p_t"] = gain.auroc, gain.auroc_low, gain.auroc_high
+            with_interval["accuracy_gain_over_p_t"] = gain.accuracy, gain.accuracy_low, gain.accuracy_high
+            with_interval["share_gain_over_p_t"] = gain.share, gain.share_low, gain.share_high
+        for name, (value, low, high) in with_interval.items():
+            figures.append(Figure(name=f"{prefix}.{name}", value=value, low=low, high=high))
         figures.append(Figure(name=f"{prefix}.ece", value=one.calibration.expected_calibration_error))
         figures.append(Figure(name=f"{prefix}.brier", value=one.calibration.brier))
-        if one.gain is not None:
-            gain = one.gain.auroc
-            figures.append(Figure(name=f"{prefix}.gain_over_p_t", value=gain.value, low=gain.lower, high=gain.upper))
-            for name, more in (("accuracy_gain_over_p_t", one.gain.accuracy), ("share_gain_over_p_t", one.gain.share)):
-                figures.append(Figure(name=f"{prefix}.{name}", value=more.value, low=more.lower, high=more.upper))
     return figures
 
 
@@ -156,9 +158,6 @@ def _signal(rows: CascadeRows, signals: Sequence[Signals], quality: SignalQualit
     return SignalReport(
         tier=quality.tier,
         signal=quality.signal,
-        reliability=tuple(
-            ReliabilityPoint(mean_score=part.mean_score, accuracy=part.accuracy, n=part.n)
-            for part in quality.calibration.reliability
-        ),
+        reliability=quality.calibration.reliability,
         risk_coverage=risk_coverage(scores[known], correct[known]),
     )

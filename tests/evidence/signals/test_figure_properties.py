@@ -112,13 +112,13 @@ def test_calibration_figures_see_no_order_and_partition_the_rows(
     scores, right, _ = rows
     curve = reliability_curve(scores, right, bins)
     order = np.random.default_rng(seed).permutation(len(scores))
-    assert [(part.n, part.highest_score) for part in reliability_curve(scores[order], right[order], bins)] == [
-        (part.n, part.highest_score) for part in curve
+    assert [(part.n, part.mean_score) for part in reliability_curve(scores[order], right[order], bins)] == [
+        (part.n, part.mean_score) for part in curve
     ]
     assert sum(part.n for part in curve) == len(scores)
     assert sum(part.n * part.accuracy for part in curve) == pytest.approx(right.sum())
-    edges = [edge for part in curve for edge in (part.lowest_score, part.highest_score)]
-    assert edges == sorted(edges)
+    means = [part.mean_score for part in curve]
+    assert means == sorted(means)
     told = calibration_of(scores, right, bins)
     assert told.brier == pytest.approx(((scores - right) ** 2).mean())
     assert calibration_of(right, right, bins).expected_calibration_error == 0.0

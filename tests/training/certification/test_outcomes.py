@@ -18,7 +18,7 @@ from knowgate.spec import Targets
 from training.certification.certify import certify_rule, kept_at
 from training.certification.outcomes import logged_rows
 from training.certification.paths import learn_speed
-from training.certification.report import cohort_savings, gains_of, signal_quality
+from training.certification.report import cohort_savings, signal_quality
 from training.rows.dataset import CascadeRows, TierColumns
 from training.rows.splits import Part, Split
 
@@ -287,12 +287,13 @@ def test_p_t_alone_stands_beside_every_learned_signal() -> None:
     assert set(found) == {"p_t", "p_ik", "score"}
     gain = found["score"].gain
     assert found["p_t"].gain is None and gain is not None
-    for more in (gain.auroc, gain.accuracy, gain.share):
-        assert 0 < more.lower < more.value < more.upper
+    assert 0 < gain.auroc_low < gain.auroc < gain.auroc_high
+    assert 0 < gain.accuracy_low < gain.accuracy < gain.accuracy_high
+    assert 0 < gain.share_low < gain.share < gain.share_high
     useless = found["p_ik"].gain
-    assert useless is not None and useless.auroc.lower < 0 < useless.auroc.upper
-    (told, _) = gains_of(signal_quality(rows, [signals], share=0.3))
-    assert (told.signal, told.at_share) == ("p_ik", 0.3)
+    assert useless is not None and useless.auroc_low < 0 < useless.auroc_high
+    (_, p_ik, _) = signal_quality(rows, [signals], share=0.3)
+    assert p_ik.gain is not None and (p_ik.gain.signal, p_ik.gain.at_share) == ("p_ik", 0.3)
 
 
 def test_labels_drawn_on_rows_of_equal_answers_too_break_no_promise() -> None:

@@ -16,7 +16,8 @@ import pytest
 import yaml
 from sqlalchemy import Engine
 
-from knowgate._bundles.bundle import Bundle, CertificateDocument, CertificateStatus
+from evidence.signals.calibration import ReliabilityBin
+from knowgate._bundles.bundle import Bundle, BundleDocument, CertificateDocument, CertificateStatus, write_bundle
 from knowgate._records.records import Window
 from knowgate.policy import Policy, PolicyKind
 from knowgate.spec import CascadeSpec, TargetKind, TierSpec
@@ -27,11 +28,10 @@ from store.releases.cascades import apply_cascade
 from store.releases.promotions import Outcome, PromotionRecord, add_promotion
 from tests import servers
 from training.publishing.mlflow_outbox import drain_mlflow
-from training.publishing.publish import MLFLOW_TOPIC, Draft, make_bundle, publish
+from training.publishing.publish import MLFLOW_TOPIC, publish
 from training.publishing.records import (
     Curve,
     Figure,
-    ReliabilityPoint,
     RiskPoint,
     RunReport,
     SignalReport,
@@ -99,19 +99,18 @@ def bundle_of(attempt: int = 1) -> Bundle:
         split="none",
         retained_share=0.4,
     )
-    return make_bundle(
-        Draft(
-            spec=SPEC,
-            policy=Policy.of(PolicyKind.P_T, ({"p_t": 0.9},)),
-            tiers=(None,),
-            certificate=certificate,
-            window=window,
-            rows={"tested": 1000},
-            parent=None,
-            created_at=NOW,
-            code_version="1",
-        )
+    document = BundleDocument(
+        cascade=SPEC.name,
+        models=tuple(tier.model for tier in SPEC.tiers),
+        tiers=(None,),
+        policy=Policy.of(PolicyKind.P_T, ({"p_t": 0.9},)),
+        certificate=certificate,
+        training_window=window,
+        rows={"tested": 1000},
+        code_version="1",
+        created_at=NOW,
     )
+    return write_bundle(document, (None,))
 
 
 def report_of(bundle: Bundle) -> RunReport:
@@ -127,7 +126,7 @@ def report_of(bundle: Bundle) -> RunReport:
             SignalReport(
                 tier=0,
                 signal="p_t",
-                reliability=(ReliabilityPoint(mean_score=0.5, accuracy=0.4, n=10),),
+                reliability=(ReliabilityBin(mean_score=0.5, accuracy=0.4, n=10),),
                 risk_coverage=(RiskPoint(retained_share=0.5, risk=0.1), RiskPoint(retained_share=1.0, risk=0.3)),
             ),
         ),
