@@ -249,7 +249,7 @@ def _certified(made: Deployment) -> None:
                 rollout.promote(session, held, bundle.id, made.settings, why, now=made.at(2 + attempt / 10))
         rollout.roll_back(session, NAME, made.settings, Why(reason="a person asked"), now=made.at(2.5))
         for runtime in ("a/1", "b/2"):
-            last = assignments.Acknowledgement(
+            last = assignments.RuntimeState(
                 cascade=NAME, runtime=runtime, generation=2, bundle=None, accepted=True, detail=None, at=made.at(2.5)
             )
             assignments.add_acknowledgement(session, last)

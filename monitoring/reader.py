@@ -29,7 +29,7 @@ from monitoring.pairing import pair_attempts, within_bounds
 from store.engine import reading
 from store.errors import BundleDamaged, BundleUnknown
 from store.releases import assignments, bundles, rings
-from store.releases.assignments import Acknowledgement
+from store.releases.assignments import RuntimeState
 from store.releases.cascades import cascade as cascade_spec
 from store.traffic.decisions import late_times
 from store.traffic.examples import labelled
@@ -131,7 +131,7 @@ class Reader:
             if ring.stopped is not None and ring.answered_at is not None
         )
 
-    def acknowledgements(self) -> tuple[Acknowledgement, ...]:
+    def acknowledgements(self) -> tuple[RuntimeState, ...]:
         """What each runtime last said."""
         with reading(self._engine) as session:
             return tuple(assignments.acknowledgements(session, self.spec.name))

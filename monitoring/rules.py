@@ -19,7 +19,7 @@ from monitoring.drift import DriftRecord
 from monitoring.estimates import Estimated
 from monitoring.names import Rule
 from monitoring.signal_tables import SignalSpread
-from store.releases.assignments import Acknowledgement
+from store.releases.assignments import RuntimeState
 from store.releases.rings import Spoken
 from store.watching.figures import FigureRow
 
@@ -222,7 +222,7 @@ def assess_late(rows: Sequence[FigureRow]) -> Assessment:
 
 
 def assess_runtimes(
-    assignment: Assignment | None, acknowledgements: Sequence[Acknowledgement], *, now: datetime
+    assignment: Assignment | None, acknowledgements: Sequence[RuntimeState], *, now: datetime
 ) -> Assessment:
     """Raised where a runtime that was heard of lately refused the generation in force, or never
     took it up.

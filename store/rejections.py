@@ -5,23 +5,13 @@ statement, so they are looked for beforehand, and refused on both databases alik
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from knowgate._records.receipts import Rejected
 from knowgate._wire.storable import LARGEST_INTEGER, fault_of_text
 
 WHOLE = f"whole numbers go up to {LARGEST_INTEGER}"
 LEAST_CHANCE = 1e-9  # whose inverse, squared and summed, an estimate can still weigh by
 NO_CHANCE = f"a propensity of at least {LEAST_CHANCE:g} is expected; leave it out where it is unknown"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rejected:
-    """One row that was not stored, and why."""
-
-    index: int  # within the batch as it was given
-    field: str
-    value: str | None
-    cure: str
 
 
 def find_unstorable(index: int, fields: Iterable[tuple[str, str | float | None]]) -> Rejected | None:

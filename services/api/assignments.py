@@ -15,11 +15,10 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from knowgate._bundles import signing
 from knowgate._bundles.assignment import Assignment
-from knowgate._shipping.client import Acknowledgement as Acknowledged
+from knowgate._shipping.client import Acknowledgement
 from knowgate._wire import codec
 from services.api.openapi import body_of
 from services.api.rows import require_short
-from services.api.wire import AcknowledgementReceipt
 from services.http.auth import require
 from services.http.bodies import Body, parse_json, require_json
 from services.http.conditional import conditional_json
@@ -57,26 +56,24 @@ def get_assignment(request: Request, name: str, context: InContext) -> Response:
     dependencies=[Depends(require(TokenRole.RUNTIME)), Depends(require_json)],
     openapi_extra=body_of("Acknowledgement"),
 )
-def post_acknowledgement(name: str, body: Body, context: InContext) -> AcknowledgementReceipt:
+def post_acknowledgement(name: str, body: Body, context: InContext) -> assignments.RuntimeState:
     """A runtime's word on an assignment: in force there, or refused and why."""
     document = parse_json(body)
-    said = codec.decode(Acknowledged, document)
+    said = codec.decode(Acknowledgement, document)
     require_short(document)
+    state = assignments.RuntimeState(
+        cascade=name,
+        runtime=said.runtime,
+        generation=said.generation,
+        bundle=said.bundle,
+        accepted=said.accepted,
+        detail=said.reason,
+        at=said.acknowledged_at,
+    )
     with transaction(context.engine) as session:
         cascades.cascade_version(session, name)
-        assignments.add_acknowledgement(
-            session,
-            assignments.Acknowledgement(
-                cascade=name,
-                runtime=said.runtime,
-                generation=said.generation,
-                bundle=said.bundle,
-                accepted=said.accepted,
-                detail=said.reason,
-                at=said.acknowledged_at,
-            ),
-        )
-    return AcknowledgementReceipt(cascade=name, runtime=said.runtime, generation=said.generation)
+        assignments.add_acknowledgement(session, state)
+    return state
 
 
 def leased_assignment(context: Context, name: str) -> Assignment | None:

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.orm import Session
 
-from services.api.wire import CascadeDetail, CascadeList, CascadeSummary, RuntimeState
+from services.api.wire import CascadeDetail, CascadeList, CascadeSummary
 from services.declaration.cascade_text import without_secrets
 from services.http.auth import is_admin, require
 from services.http.conditional import conditional_json
@@ -50,17 +50,7 @@ def get_cascade(request: Request, name: str, context: InContext, admin: Annotate
         detail = CascadeDetail(
             summary=summary_of(session, name),
             spec=spec if admin else without_secrets(spec),
-            runtimes=tuple(
-                RuntimeState(
-                    runtime=said.runtime,
-                    generation=said.generation,
-                    bundle=said.bundle,
-                    accepted=said.accepted,
-                    detail=said.detail,
-                    at=said.at,
-                )
-                for said in assignments.acknowledgements(session, name)
-            ),
+            runtimes=assignments.acknowledgements(session, name),
         )
     return conditional_json(request, detail)
 

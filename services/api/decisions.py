@@ -19,7 +19,7 @@ from knowgate._records.records import Attempt, Decision
 from knowgate._shipping.client import JSON_MEDIA_TYPE, VECTORS_MEDIA_TYPE
 from knowgate.spec import Privacy
 from services.api.openapi import body_of
-from services.api.rows import Parsed, parse_decisions, reindexed
+from services.api.rows import Parsed, parse_decisions
 from services.api.vectors_body import NO_VECTORS, Float16Array, Vectors, parse_vectors_body
 from services.api.wire import DecisionsReceipt
 from services.http.auth import require
@@ -83,13 +83,12 @@ def store_batch(context: Context, parsed: Parsed[Decision], vectors: Vectors, no
         new, dropped = _new_vectors(decisions, set(added.stored), vectors)
         settings = context.settings
         store_vectors(session, new, settings.shards_url, now=now, shard_bytes=settings.shard_bytes)
-    rejected = sorted((*parsed.rejected, *reindexed(added.rejected, parsed.indexes)), key=lambda row: row.index)
     for found in added.ambiguous:
         log.warning("%s", found)
     return DecisionsReceipt(
         stored=len(added.stored),
         duplicates=added.duplicates,
-        rejected=tuple(rejected),
+        rejected=parsed.all_rejected(added.rejected),
         adopted=added.adopted,
         undeclared=added.undeclared,
         vectors_dropped=dropped,

@@ -5,18 +5,18 @@ served answer. One that comes before its decision waits for it.
 """
 
 import logging
+from dataclasses import replace
 
 from fastapi import APIRouter, Depends
 
 from services.api.openapi import body_of
-from services.api.rows import parse_labels, reindexed
-from services.api.wire import LabelsReceipt
+from services.api.rows import parse_labels
 from services.http.auth import require
 from services.http.bodies import Body, parse_json, require_json, rows_of
 from services.http.context import InContext
 from store.engine import transaction
 from store.tokens import TokenRole
-from store.traffic.labels import add_labels
+from store.traffic.labels import LabelsAdded, add_labels
 
 log = logging.getLogger("knowgate.api")
 router = APIRouter(tags=["labels"])
@@ -28,7 +28,7 @@ router = APIRouter(tags=["labels"])
     dependencies=[Depends(require(TokenRole.INGEST)), Depends(require_json)],
     openapi_extra=body_of("LabelBatch"),
 )
-def post_labels(body: Body, context: InContext) -> LabelsReceipt:
+def post_labels(body: Body, context: InContext) -> LabelsAdded:
     """Stores each label once; answers when all is committed.
 
     Labels are append-only: within a source the newest statement (by `labelled_at`) is in force,
@@ -41,14 +41,8 @@ def post_labels(body: Body, context: InContext) -> LabelsReceipt:
     parsed = parse_labels(rows_of(parse_json(body), "labels"), now)
     with transaction(context.engine) as session:
         added = add_labels(session, parsed.records, received_at=now)
-    rejected = sorted((*parsed.rejected, *reindexed(added.rejected, parsed.indexes)), key=lambda row: row.index)
+    rejected = parsed.all_rejected(added.rejected)
     context.metrics.count_batch("labels", added.stored + added.waiting, added.duplicates, len(rejected))
     for found in added.ambiguous:
         log.warning("%s", found)
-    return LabelsReceipt(
-        stored=added.stored,
-        waiting=added.waiting,
-        duplicates=added.duplicates,
-        rejected=tuple(rejected),
-        ambiguous=added.ambiguous,
-    )
+    return replace(added, rejected=rejected)

@@ -6,17 +6,17 @@ row would fail its whole batch at the commit: short texts, and times that exist.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from knowgate._records.ids import decided_at
+from knowgate._records.receipts import Rejected
 from knowgate._records.records import Decision, Label
 from knowgate._wire import codec
 from knowgate.errors import RecordInvalid
 from services.http.errors import show
 from store.clocks import ahead
-from store.rejections import Rejected
 
 T = TypeVar("T")
 
@@ -32,6 +32,11 @@ class Parsed(Generic[T]):
     records: tuple[T, ...]
     indexes: tuple[int, ...]  # of each record within the batch
     rejected: tuple[Rejected, ...]
+
+    def all_rejected(self, by_store: Sequence[Rejected]) -> tuple[Rejected, ...]:
+        """With those of the records, by their place in the batch as it was sent."""
+        moved = (replace(row, index=self.indexes[row.index]) for row in by_store)
+        return tuple(sorted((*self.rejected, *moved), key=lambda row: row.index))
 
 
 def parse_decisions(rows: Sequence[Any], now: datetime, check: Callable[[Decision], None]) -> Parsed[Decision]:
@@ -87,13 +92,6 @@ def _too_long(value: Any, name: str) -> tuple[str, int] | None:
             if (fault := _too_long(item, "")) is not None:
                 return f"[{index}]{fault[0]}", fault[1]
     return None
-
-
-def reindexed(rejected: Sequence[Rejected], indexes: Sequence[int]) -> tuple[Rejected, ...]:
-    """The store's rejections, by their place in the batch as it was sent."""
-    return tuple(
-        Rejected(index=indexes[row.index], field=row.field, value=row.value, cure=row.cure) for row in rejected
-    )
 
 
 def _parse(rows: Sequence[Any], parse: Callable[[Any], T]) -> Parsed[T]:

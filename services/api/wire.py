@@ -1,17 +1,13 @@
-"""What the API answers, as records. Requests are the runtime's own records; these are the answers
-to them.
-"""
+"""What the API answers, where that is no record of the runtime's or the store's."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
+from knowgate._records.receipts import Rejected, Undeclared
 from knowgate._records.records import Action, Fingerprint, GateOutcome, PTKind, Reason, Signals
 from knowgate.policy import PolicyKind
 from knowgate.spec import CascadeSpec
-from store.rejections import Rejected
-from store.traffic.adoption import Ambiguous
-from store.traffic.undeclared import Undeclared
+from store.releases.assignments import RuntimeState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,17 +20,6 @@ class DecisionsReceipt:
     adopted: int = 0  # labels that had waited for these decisions
     undeclared: tuple[Undeclared, ...] = ()  # stored, but of models that the cascade does not declare
     vectors_dropped: int = 0  # hidden states with NaN or infinity; their decisions are stored without them
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelsReceipt:
-    """What became of a batch of labels; all but the rejected ones are committed."""
-
-    stored: int
-    waiting: int  # came before their decision, and wait for it
-    duplicates: int
-    rejected: tuple[Rejected, ...]
-    ambiguous: tuple[Ambiguous, ...] = ()  # external ids that several decisions share, and which one was taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,30 +85,9 @@ class CascadeList:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeState:
-    """What a runtime last said about the assignment it was given."""
-
-    runtime: str
-    generation: int
-    bundle: str | None
-    accepted: bool
-    detail: str | None
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CascadeDetail:
     """A cascade with its whole specification and its runtimes."""
 
     summary: CascadeSummary
     spec: CascadeSpec
     runtimes: tuple[RuntimeState, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AcknowledgementReceipt:
-    """The acknowledgement is stored."""
-
-    cascade: str
-    runtime: str
-    generation: int

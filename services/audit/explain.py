@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from knowgate import Decision, Window
 from knowgate._bundles.bundle import read_document
 from knowgate._bundles.bundle_documents import BundleDocument, CertificateDocument
+from knowgate._records.receipts import Undeclared
 from knowgate.policy import Policy
 from services.audit.replay import Replay
 from services.audit.replay_stored import replay_decision
@@ -20,7 +21,7 @@ from store.sealing import merkle
 from store.traffic import decisions, labels
 from store.traffic.graders import GraderError, graders
 from store.traffic.labels import StoredLabel
-from store.traffic.undeclared import Undeclared, undeclared_models
+from store.traffic.undeclared import undeclared_models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from knowgate._deciding.privacy import SecretKey
+from knowgate._records.receipts import Rejected
 from knowgate._records.records import Decision
 from knowgate.spec import CascadeSpec
 from services.errors import TableInvalid
@@ -23,7 +24,6 @@ from services.privacy import kept
 from services.vectors.intake import NewVector, store_vectors
 from store.clocks import ahead, ahead_cure
 from store.engine import reading, transaction
-from store.rejections import Rejected
 from store.releases import cascades
 from store.traffic.decisions import add_decisions
 from store.traffic.labels import add_labels

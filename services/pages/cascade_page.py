@@ -15,7 +15,7 @@ from services.api.wire import CascadeSummary
 from services.pages.charts import Chart, chart
 from services.pages.figures_shown import CHARTS, TIER_CHARTS, TILES, Shown, newest, shown
 from store.releases import assignments, bundles, cascades, certifications, promotions
-from store.releases.assignments import Acknowledgement
+from store.releases.assignments import RuntimeState
 from store.releases.bundles import BundleRecord
 from store.releases.certifications import CertificationRecord
 from store.releases.promotions import PromotionRecord
@@ -56,7 +56,7 @@ class CascadePage:
     promotions: tuple[PromotionRecord, ...]  # newest first
     certifications: tuple[CertificationRecord, ...]  # newest first
     bundles: tuple[BundleRecord, ...]
-    runtimes: tuple[Acknowledgement, ...]
+    runtimes: tuple[RuntimeState, ...]
     waiting: int  # labels without their decision
     champion: dict[str, Any] | None  # the champion's document
 

@@ -22,7 +22,7 @@ from store.tables import AcknowledgementRow, AssignmentHistoryRow, AssignmentRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Acknowledgement:
+class RuntimeState:
     """What one runtime last said about the assignment it was given."""
 
     cascade: str
@@ -89,16 +89,16 @@ def assignment_history(session: Session, cascade: str) -> tuple[Assignment, ...]
     return tuple(codec.decode(Assignment, document) for document in session.scalars(query))
 
 
-def add_acknowledgement(session: Session, acknowledgement: Acknowledgement) -> None:
+def add_acknowledgement(session: Session, acknowledgement: RuntimeState) -> None:
     """Keep a runtime's last word in place of its word before."""
     row = row_of(AcknowledgementRow, acknowledgement, acknowledged_at=acknowledgement.at)
     dialects.upsert(session, AcknowledgementRow, [row])
 
 
-def acknowledgements(session: Session, cascade: str) -> tuple[Acknowledgement, ...]:
+def acknowledgements(session: Session, cascade: str) -> tuple[RuntimeState, ...]:
     """Every runtime's last word, by its name."""
     query = select(AcknowledgementRow).where(AcknowledgementRow.cascade == cascade).order_by(AcknowledgementRow.runtime)
     return tuple(
-        record_of(Acknowledgement, row, at=row.acknowledged_at)
+        record_of(RuntimeState, row, at=row.acknowledged_at)
         for row in session.scalars(query.execution_options(populate_existing=True))
     )

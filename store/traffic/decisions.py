@@ -16,19 +16,20 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from knowgate._records.ids import decided_at
+from knowgate._records.receipts import Rejected, Undeclared
 from knowgate._records.records import Decision, Fingerprint, Window
 from knowgate._wire import codec
 from knowgate.errors import RecordInvalid
 from knowgate.spec import CascadeSpec
 from store import dialects, partitions
 from store.errors import CascadeUnknown, DecisionUnknown
-from store.rejections import Rejected, find_unstorable, storable
+from store.rejections import find_unstorable, storable
 from store.releases.cascades import cascade_names, versioned_cascade
 from store.sealing import coverage, leaves
 from store.tables import AttemptRow, DecisionRow, FingerprintRow
 from store.traffic import adoption, decision_rows
 from store.traffic.adoption import Ambiguous
-from store.traffic.undeclared import Undeclared, undeclared_models
+from store.traffic.undeclared import undeclared_models
 
 CLOCK_TOLERANCE = timedelta(hours=1)  # between the time in the id and `occurred_at`
 _PAGE = 1000

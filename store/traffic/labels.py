@@ -23,10 +23,11 @@ import numpy.typing as npt
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from knowgate._records.receipts import Rejected
 from knowgate._records.records import Label, LabelSource, Window
 from store import dialects, partitions, statements
 from store.clocks import ahead, ahead_cure
-from store.rejections import Rejected, find_unstorable
+from store.rejections import find_unstorable
 from store.releases.cascades import cascade, cascade_names
 from store.rows import record_of, row_of
 from store.tables import DecisionRow, LabelRow, WaitingLabelRow

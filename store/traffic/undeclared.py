@@ -7,31 +7,14 @@ refused.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from knowgate._records.receipts import Undeclared
 from knowgate._records.records import Decision
 from knowgate.spec import CascadeSpec
 from store.traffic.examples import Examples
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Undeclared:
-    """So many attempts of a batch name another model than the cascade does."""
-
-    cascade: str
-    tier: int
-    model: str  # as the attempts say
-    declared: str  # as the cascade says
-    attempts: int
-
-    def __str__(self) -> str:
-        return (
-            f"cascade {self.cascade}, tier {self.tier}: model is {self.model!r} in {self.attempts} attempts:"
-            f" {self.declared!r} is declared; correct what the gateway sends, or cascade.toml"
-        )
 
 
 def undeclared_models(decisions: Iterable[tuple[Decision, CascadeSpec]]) -> tuple[Undeclared, ...]:

@@ -24,7 +24,7 @@ from monitoring.rules import (
     worst,
 )
 from monitoring.signal_tables import SignalSpread, signal_spreads
-from store.releases.assignments import Acknowledgement
+from store.releases.assignments import RuntimeState
 
 NOW = datetime(2026, 3, 10, tzinfo=UTC)
 
@@ -38,7 +38,7 @@ def drifted(*scores):
 
 
 def acknowledged(generation, *, accepted=True, at=NOW):
-    return Acknowledgement(
+    return RuntimeState(
         cascade="cities",
         runtime=f"host-{generation}",
         generation=generation,

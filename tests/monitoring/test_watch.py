@@ -35,7 +35,7 @@ from monitoring.watch import watch_window
 from store.engine import open_engine, reading, transaction
 from store.errors import ClaimLost
 from store.jobs import job_runs
-from store.releases.assignments import Acknowledgement, add_acknowledgement, swap_assignment
+from store.releases.assignments import RuntimeState, add_acknowledgement, swap_assignment
 from store.releases.bundles import BundleStatus, add_bundle
 from store.releases.cascades import apply_cascade
 from store.shards.shards import write_shard
@@ -451,7 +451,7 @@ def test_a_stale_runtime_is_named_and_cleared_when_it_catches_up(deployment):
     late = deployment.cast.DAY + timedelta(hours=5)
 
     def acknowledge(generation, at):
-        ack = Acknowledgement(
+        ack = RuntimeState(
             cascade="cities", runtime="host-1", generation=generation, bundle=None, accepted=True, detail=None, at=at
         )
         with transaction(deployment.engine) as session:

@@ -11,15 +11,16 @@ or sent again.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save
 
+from knowgate._records.receipts import Rejected, Undeclared
 from knowgate._records.records import Decision, Label
 from knowgate._wire import codec
 from knowgate._wire.digests import CONTENT_DIGEST, content_digest, is_as_sent
@@ -27,6 +28,7 @@ from knowgate.errors import KnowgateError, RecordInvalid, ServiceUnreachable
 from knowgate.spec import CascadeSpec
 
 HalfArray = npt.NDArray[np.float16]
+T = TypeVar("T", Rejected, Undeclared)
 
 JSON_MEDIA_TYPE = "application/json"
 VECTORS_MEDIA_TYPE = "application/vnd.knowgate.safetensors"
@@ -37,36 +39,13 @@ MAX_ANSWER_BYTES = 256 * 2**20  # larger answers are refused before they fill th
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rejection:
-    """A row of a batch that the service did not store; `index` counts from 0 within the batch."""
-
-    index: int
-    field: str
-    value: str
-    cure: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Undeclared:
-    """So many attempts of a batch were of another model than the cascade declares: nothing is
-    learned from them.
-    """
-
-    cascade: str
-    tier: int
-    model: str
-    declared: str
-    attempts: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """What the service did with a batch. All but the rejected rows are committed."""
 
     stored: int
     duplicates: int
     waiting: int = 0  # labels that came before their decision
-    rejected: tuple[Rejection, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
     undeclared: tuple[Undeclared, ...] = ()  # stored all the same
     ambiguous: tuple[str, ...] = ()  # labels' external ids that several decisions share; one of them was taken
     vectors_dropped: int = 0  # hidden states with NaN or infinity; their decisions were stored without them
@@ -242,35 +221,22 @@ def _refusal(asked: str, error: Any) -> ServiceUnreachable:
 def _receipt(content: bytes) -> Receipt:
     try:
         document = codec.parse(content)
-        rejected = tuple(
-            Rejection(
-                index=int(row["index"]),
-                field=str(row.get("field", "")),
-                value=str(row.get("value", "")),
-                cure=str(row.get("cure", "")),
-            )
-            for row in document.get("rejected", ())
-        )
-        undeclared = tuple(
-            Undeclared(
-                cascade=str(found["cascade"]),
-                tier=int(found["tier"]),
-                model=str(found["model"]),
-                declared=str(found["declared"]),
-                attempts=int(found["attempts"]),
-            )
-            for found in document.get("undeclared", ())
-        )
         return Receipt(
             stored=int(document["stored"]),
             duplicates=int(document["duplicates"]),
             waiting=int(document.get("waiting", 0)),
-            rejected=rejected,
-            undeclared=undeclared,
+            rejected=tuple(_known(Rejected, found) for found in document.get("rejected", ())),
+            undeclared=tuple(_known(Undeclared, found) for found in document.get("undeclared", ())),
             ambiguous=tuple(str(found["external_id"]) for found in document.get("ambiguous", ())),
             vectors_dropped=int(document.get("vectors_dropped", 0)),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KnowgateError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ServiceUnreachable(
             f"the service's receipt cannot be read ({error!r}); is the url a knowgate's?"
         ) from error
+
+
+def _known(kind: type[T], document: Mapping[str, object]) -> T:
+    """A record without what a newer service says beside it."""
+    names = {field.name for field in fields(kind)}
+    return codec.decode(kind, {name: value for name, value in document.items() if name in names})

@@ -28,8 +28,9 @@ from uuid import UUID
 import numpy as np
 
 from knowgate._models.features import Float16Array
+from knowgate._records.receipts import Undeclared
 from knowgate._records.records import Decision
-from knowgate._shipping.client import Receipt, Undeclared
+from knowgate._shipping.client import Receipt
 from knowgate._shipping.segment import Entry
 from knowgate._shipping.spool import Spool
 from knowgate._wire.backoff import next_delay

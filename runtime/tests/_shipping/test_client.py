@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load
 
+from knowgate._records.receipts import Rejected
 from knowgate._records.records import Decision, Label, LabelSource
-from knowgate._shipping.client import VECTORS_MEDIA_TYPE, Acknowledgement, Client, Receipt, Rejection
+from knowgate._shipping.client import VECTORS_MEDIA_TYPE, Acknowledgement, Client, Receipt
 from knowgate._wire import codec
 from knowgate.errors import RecordInvalid, ServiceUnreachable
 
@@ -51,7 +52,7 @@ def test_the_receipt_names_the_rejected_rows(control_plane: Any, decision: Make)
     rejected = [{"index": 1, "field": "cascade", "value": "x", "cure": "apply it"}]
     control_plane.answer("POST /v1/decisions", {"stored": 1, "duplicates": 1, "rejected": rejected})
     receipt = Client(control_plane.url).send_decisions([decision()] * 3)
-    assert receipt.rejected == (Rejection(index=1, field="cascade", value="x", cure="apply it"),)
+    assert receipt.rejected == (Rejected(index=1, field="cascade", value="x", cure="apply it"),)
     assert (receipt.stored, receipt.duplicates) == (1, 1)
 
 

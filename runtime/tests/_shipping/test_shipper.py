@@ -17,8 +17,9 @@ import pytest
 from safetensors.numpy import load
 
 from knowgate._models.features import Float16Array
+from knowgate._records.receipts import Rejected, Undeclared
 from knowgate._records.records import Decision
-from knowgate._shipping.client import Client, Receipt, Rejection, Undeclared
+from knowgate._shipping.client import Client, Receipt
 from knowgate._shipping.shipper import Shipper
 from knowgate._shipping.spool import Spool
 from knowgate.errors import ServiceUnreachable
@@ -49,7 +50,7 @@ class Service:
         rejected = []
         for index, decision in enumerate(decisions):
             if decision.external_id in self.unwanted:
-                rejected.append(Rejection(index=index, field="slice", value="x", cure="use a known one"))
+                rejected.append(Rejected(index=index, field="slice", value="x", cure="use a known one"))
                 continue
             self.decisions[str(decision.id)] = decision
             self.vectors[str(decision.id)] = {
@@ -217,7 +218,7 @@ def test_a_receipt_for_rows_that_were_not_sent_is_not_believed(tmp_path: Path, d
         def send_decisions(
             self, decisions: Sequence[Decision], vectors: Mapping[int, Float16Array] | None = None
         ) -> Receipt:
-            return Receipt(stored=0, duplicates=0, rejected=(Rejection(index=9, field="", value="", cure=""),))
+            return Receipt(stored=0, duplicates=0, rejected=(Rejected(index=9, field="", value="", cure=""),))
 
     with Spool(tmp_path) as spool:
         spool.append(decision())

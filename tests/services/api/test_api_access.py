@@ -25,7 +25,7 @@ from store.engine import transaction
 from store.jobs import job_runs
 from store.jobs.job_ticks import put_tick
 from store.releases import assignments, cascades
-from store.releases.assignments import Acknowledgement, add_acknowledgement
+from store.releases.assignments import RuntimeState, add_acknowledgement
 from store.tables import AssignmentRow, CascadeVersionRow
 from store.tokens import TokenRole, create_token, revoke_token
 from store.watching.figures import FigureRow, put_figures
@@ -172,7 +172,7 @@ def test_metrics_say_how_old_a_figure_is_and_of_how_many_rows(
     old, new = (Window(start=NOW - days * day, end=NOW - (days - 1) * day) for days in (30, 2))
     fields: dict[str, Any] = {"cascade": "trivia", "computed_at": NOW - day}
     accuracy: dict[str, Any] = {"name": "accuracy_retained", "mature": True}
-    said = Acknowledgement(
+    said = RuntimeState(
         cascade="trivia", runtime="host-1", generation=1, bundle=promoted.id, accepted=False, detail="why", at=NOW
     )
     with transaction(engine) as session:

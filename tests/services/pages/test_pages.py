@@ -125,7 +125,7 @@ def watched(engine: Engine, promoted: Bundle) -> Bundle:
         )
         assignments.add_acknowledgement(
             session,
-            assignments.Acknowledgement(
+            assignments.RuntimeState(
                 cascade="trivia",
                 runtime="gateway-7",
                 generation=1,

@@ -16,7 +16,7 @@ from store.engine import reading, transaction
 from store.errors import GenerationMoved
 from store.ledger import ledger
 from store.releases.assignments import (
-    Acknowledgement,
+    RuntimeState,
     acknowledgements,
     add_acknowledgement,
     assignment,
@@ -117,7 +117,7 @@ def test_two_processes_that_swap_at_once_leave_one_winner(geo: Engine, database_
 
 
 def test_a_runtimes_last_word_counts(session: Session, cast: Any) -> None:
-    first = Acknowledgement(
+    first = RuntimeState(
         cascade="geo", runtime="host-1", generation=1, bundle=None, accepted=True, detail=None, at=cast.at(0)
     )
     other = replace(first, runtime="host-2")

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from knowgate._records.receipts import Undeclared
 from knowgate.spec import TierSpec
 from store.engine import transaction
 from store.traffic.decisions import add_decisions
 from store.traffic.examples import labelled
-from store.traffic.undeclared import Undeclared, undeclared
+from store.traffic.undeclared import undeclared
 
 ONE, OTHER = "a" * 40, "b" * 40
 
