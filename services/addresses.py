@@ -52,7 +52,7 @@ def is_root(url: str) -> bool:
 
 
 def _is_host(host: str) -> bool:
-    """An IPv6 address, or names between dots. A percent sign has a place in the former's zone
-    alone.
+    """An IPv6 address, or a name that the network has a form of. A percent sign has a place in the
+    former's zone alone. Raises UnicodeError.
     """
-    return ":" in host or ("%" not in host and all(host.removesuffix(".").split(".")))
+    return ":" in host or ("%" not in host and bool(host.encode("idna").decode("idna")))

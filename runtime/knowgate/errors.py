@@ -28,7 +28,11 @@ class RecordInvalid(KnowgateError, ValueError):
         self.field = field
         self.value = value
         self.cure = cure
-        super().__init__(f"{field} is {value!r}: {cure}")
+        try:
+            shown = repr(value)
+        except ValueError:  # a number of thousands of digits
+            shown = "too long to show"
+        super().__init__(f"{field} is {shown}: {cure}")
 
 
 class BundleRefused(KnowgateError):

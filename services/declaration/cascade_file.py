@@ -9,7 +9,6 @@ because a file is edited once per message. An unknown key is refused: a silently
 import dataclasses
 import difflib
 import json
-import math
 import re
 import tomllib
 import types
@@ -136,7 +135,7 @@ class _Reader:
         if dataclasses.is_dataclass(kind):
             return self.record(cast(type, kind), value, path)
         try:
-            return _READERS[kind](value) if kind in _READERS else _read_enum(kind, value)
+            return _READERS[kind](value) if kind in _READERS else _as_kept(kind, value)
         except ValueError as error:
             return self._bad(path, value, str(error))
 
@@ -222,25 +221,6 @@ def _read_text(value: object) -> str:
     return _as_kept(str, value)
 
 
-def _read_number(value: object) -> float:
-    expected = "a finite number is expected"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(expected)
-    try:
-        number = float(value)
-    except OverflowError:
-        raise ValueError(expected) from None
-    if not math.isfinite(number):
-        raise ValueError(expected)
-    return number
-
-
-def _read_whole(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError("a whole number is expected")
-    return _as_kept(int, value)
-
-
 def _read_time(value: object) -> datetime:
     if not isinstance(value, datetime):
         raise ValueError("a time without quotes is expected, e.g. 2026-01-31T00:00:00Z")
@@ -269,13 +249,6 @@ def _read_duration(value: object) -> timedelta:
     return duration
 
 
-def _read_enum(kind: type[Enum], value: object) -> Enum:
-    try:
-        return kind(value)
-    except ValueError:
-        raise ValueError(f"use one of {', '.join(str(item.value) for item in kind)}") from None
-
-
 def _read_rule(value: object) -> PolicyKind:
     if not isinstance(value, str) or value not in RULES:
         raise ValueError(f"use one of {', '.join(RULES)}")
@@ -285,8 +258,6 @@ def _read_rule(value: object) -> PolicyKind:
 _READERS: dict[Any, Callable[[object], object]] = {
     PolicyKind: _read_rule,
     str: _read_text,
-    float: _read_number,
-    int: _read_whole,
     datetime: _read_time,
     timedelta: _read_duration,
 }
