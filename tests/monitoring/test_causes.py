@@ -38,6 +38,43 @@ def test_without_a_before_the_largest_share_is_named(after):
     assert escalation_cause(None, after) == "escalations in slice state_of are 41 % of traffic; gate ood"
 
 
+def test_where_no_gate_escalates_more_the_largest_share_is_named_with_that(before, cast, cohort):
+    assert escalation_cause(before, before) == (
+        "no gate escalates more than before; escalations in slice country_of are 20 % of traffic, gate p_t"
+    )
+    assert escalation_cause(before, cohort([cast.Asked()] * 3)) == "nothing is escalated"
+
+
+@pytest.mark.parametrize(
+    ("escalated", "told"), [(1, "0.5 %"), (19, "9.5 %"), (20, "10 %"), (21, "10 %"), (50, "25 %"), (200, "100 %")]
+)
+def test_shares_below_a_tenth_are_told_with_a_place_more(cast, cohort, escalated, told):
+    asked = [cast.Asked(reason=Reason.P_T)] * escalated + [cast.Asked()] * (200 - escalated)
+    assert escalation_cause(None, cohort(asked)) == f"escalations are {told} of traffic; gate p_t"
+
+
+@pytest.mark.parametrize(("of_slice", "told"), [(55, " (the slice grew from 50 % to 55 %)"), (54, "")])
+def test_that_a_slice_grew_is_told_from_five_points_on(cast, cohort, of_slice, told):
+    def traffic(of_slice, escalated):
+        others = [cast.Asked(slice="b")] * (100 - of_slice)
+        return cohort(
+            others
+            + [cast.Asked(slice="a", reason=Reason.P_T)] * escalated
+            + [cast.Asked(slice="a")] * (of_slice - escalated)
+        )
+
+    assert escalation_cause(traffic(50, 10), traffic(of_slice, 12)) == (
+        f"escalations in slice a rose from 10 % to 12 % of traffic; gate p_t{told}"
+    )
+
+
+@pytest.mark.parametrize(("pairs", "accused"), [(4, False), (5, True)])
+def test_a_slice_is_accused_from_five_labelled_pairs_on(cast, cohort, pairs, accused):
+    fine = [cast.Asked(slice="a", explored=True, small=1.0, large=1.0) for _ in range(20)]
+    harm = [cast.Asked(slice="b", explored=True, small=0.0, large=1.0) for _ in range(pairs)]
+    assert ("in slice b lose 100 %" in risk_cause(cohort(fine + harm))) is accused
+
+
 def test_one_gate_can_be_asked_for(before, after):
     assert escalation_cause(None, after, only=Reason.P_T).endswith("are 12 % of traffic; gate p_t")
     assert escalation_cause(before, before, only=Reason.OOD) == "gate ood escalates nothing"

@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 from knowgate._bundles.assignment import Assignment, Mode
+from knowgate._records.records import Reason
 from monitoring.alarm_memory import AlarmMemory
+from monitoring.daily_rules import assess_labels
 from monitoring.drift import ColumnDrift, DriftRecord, MissingShift
 from monitoring.estimates import Estimated, unidentified
 from monitoring.names import Rule
@@ -200,6 +202,31 @@ def test_no_drift_report_is_unknown():
 )
 def test_labels_are_overdue_where_half_of_those_expected_are_missing(labelled, expected, decisions, standing):
     assert assess_overdue(labelled, expected, decisions, timedelta(days=2)).standing is standing
+
+
+@pytest.mark.parametrize(("decisions", "standing"), [(19, Standing.UNKNOWN), (20, Standing.RAISED)])
+def test_few_decisions_owe_no_labels(decisions, standing):
+    assert assess_overdue(0, decisions, decisions, timedelta(days=2)).standing is standing
+    assert assess_overdue(0, 0.0, decisions, timedelta(days=2)).standing is Standing.UNKNOWN
+
+
+def test_an_explored_decision_is_labelled_once_both_its_answers_are(cast, cohort):
+    explored = [(1.0, 1.0)] * 4 + [(1.0, None)] * 8 + [(None, 1.0)] * 5 + [(None, None)] * 5
+    asked = [cast.Asked(explored=True, small=small, large=large) for small, large in explored]
+    others = [cast.Asked(small=1.0)] * 10 + [cast.Asked(reason=Reason.P_T, small=1.0, large=1.0)] * 10
+    assessed = assess_labels(cohort(asked + others))
+    assert assessed.details == {"labelled": 4, "expected": 22.0, "decisions": 22}
+    assert assessed.cause.startswith("4 of 22 labels came for 22 explored queries older than the horizon of 48 hours")
+
+
+def test_where_nothing_is_retained_every_decision_owes_its_labels_and_a_coin_some_of_them(cast, cohort):
+    def assessed(label_propensity):
+        some = [cast.Asked(reason=Reason.P_T, small=1.0, large=1.0, label_propensity=label_propensity)] * 9
+        return assess_labels(cohort(some + [cast.Asked(reason=Reason.P_T)] * 31))
+
+    assert (assessed(1.0).standing, assessed(1.0).cause[:14]) == (Standing.RAISED, "9 of 40 labels")
+    assert (assessed(0.25).standing, assessed(0.25).cause) == (Standing.CLEAR, "9 of 10 labels are there")
+    assert assessed(None).standing is Standing.UNKNOWN
 
 
 def test_a_runtime_on_an_older_generation_is_named_after_an_hour():

@@ -382,6 +382,8 @@ def test_a_head_that_cannot_be_put_away_keeps_nothing_from_being_sealed(
     assert "KNOWGATE_HEADS_URL" in caplog.text
     (found,) = heads(settings)
     assert "batch 1" in found and "in_the_way" in found
+    (found,) = heads(settings.model_copy(update={"heads_url": "nowhere://ada:hunter2@host/heads"}))
+    assert "the head of batch 1 cannot be looked for" in found and "hunter2" not in found
     clock.set(clock.now() + timedelta(minutes=11))
     run_due(context, SealJob())
     assert only_file(context.settings.heads_url).name.startswith("000000000001-")
