@@ -88,10 +88,13 @@ TENSOR = {"dtype": "F16", "shape": [2, 3], "data_offsets": [0, 12]}
 ROWS = b"\0" * 12
 BAD = {
     "empty": (b"", "not a safetensors file"),
-    "four bytes": (b"abcd", "not a safetensors file"),
+    "four bytes": (b"abcd", "not a safetensors file: its header would have 1684234849 bytes of 0;"),
     "wrong magic": (b"PK\x03\x04" + b"\0" * 4 + b"x" * 40, "not a safetensors file"),
-    "a header beyond the limit": ((1 << 40).to_bytes(8, "little") + b"{}" * 99, "not a safetensors file"),
-    "a header beyond the file": ((500).to_bytes(8, "little") + b"{}", "not a safetensors file"),
+    "a header beyond the limit": (
+        (1 << 40).to_bytes(8, "little") + b"{}" * 99,
+        "would have 1099511627776 bytes of 198;",
+    ),
+    "a header beyond the file": ((500).to_bytes(8, "little") + b"{}", "would have 500 bytes of 2;"),
     "no JSON": (raw(b"{" * 40), "not a vector shard"),
     "JSON too deep": (raw(b"[" * 60_000), "not a vector shard"),
     "no object": (raw([1, 2]), "not a vector shard"),
@@ -138,6 +141,31 @@ def test_ids_that_do_not_fit_the_rows_are_refused(tmp_path: Path) -> None:
         path.write_bytes(save({"hidden": vectors(2)}, metadata={"ids": ids}))
         with pytest.raises(ShardRefused, match="ids"):
             shard_ids(str(path))
+
+
+@pytest.mark.parametrize("said", [3, None, [], {}, {"other": "x"}])
+def test_what_is_said_of_no_shard_says_nothing_of_this_one(tmp_path: Path, said: Any) -> None:
+    path = tmp_path / "bare.safetensors"
+    path.write_bytes(raw({"hidden": TENSOR, "__metadata__": said}, ROWS))
+    assert shard_ids(str(path)) == ()
+    assert read_rows(str(path), [1, 0]).shape == (2, 3)
+
+
+@pytest.mark.parametrize("rows", [[7], [0, 7], [-1, 3], [3, -1]])
+def test_a_row_that_a_shard_does_not_have_is_refused_by_its_number(tmp_path: Path, rows: list[int]) -> None:
+    shard = write_shard(str(tmp_path), vectors(), IDS)
+    bad = next(row for row in rows if not 0 <= row < 7)
+    with pytest.raises(ShardRefused, match=rf"row {bad} of .* does not exist: it has rows 0 to 6"):
+        read_rows(shard.url, rows)
+
+
+def test_a_shard_that_is_no_local_file_gives_rows_in_the_order_asked_for() -> None:
+    shard = write_shard("memory://shards-of-a-test", vectors(), IDS)
+    np.testing.assert_array_equal(read_rows(shard.url, [6, 0, 6, 3]), vectors()[[6, 0, 6, 3]])
+    with MappedShard(shard.url) as mapped:
+        np.testing.assert_array_equal(mapped.block(2, 5), vectors()[2:5])
+        with pytest.raises(ShardRefused, match=r"rows 2 to 8 of .* do not exist: it has rows 0 to 6"):
+            mapped.block(2, 8)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])

@@ -69,6 +69,14 @@ def rows_of(*tiers: TierColumns, rate: float = 0.0, **columns: Any) -> CascadeRo
     return CascadeRows(**(known | columns))
 
 
+def test_a_row_stands_for_those_that_its_coins_left_out_and_for_twenty_at_most() -> None:
+    chances = {
+        "run_propensity": np.array([NAN, 0.5, 0.5, NAN, 0.1, 0.05, 0.04]),
+        "label_propensity": np.array([NAN, NAN, 0.5, 0.25, 1.0, 1.0, 0.5]),
+    }
+    assert tier_of(7, **chances).weight.tolist() == [1.0, 2.0, 4.0, 4.0, 10.0, 20.0, 20.0]
+
+
 def test_each_row_that_was_not_explored_counts_with_its_own_rate() -> None:
     ran = np.array([True, False, False])
     small = tier_of(3, correct=np.array([1.0, 0.0, 1.0]))

@@ -62,6 +62,23 @@ def test_popular_prompts_certify_as_often_as_rare_ones() -> None:
     assert certify[popular].mean() == pytest.approx(certify[~popular].mean(), abs=0.1)
 
 
+@pytest.mark.parametrize("name", ["recent", "certification_of_recent", "fit", "validation"])
+@pytest.mark.parametrize("value", [0.0, -0.1, 1.1, float("nan")])
+def test_a_share_that_is_none_is_named(name: str, value: float) -> None:
+    with pytest.raises(TrainingRefused, match=rf"^{name} is {value}: give a share in \(0, 1\]"):
+        Proportions(**{name: value})
+
+
+def test_shares_may_be_whole_but_leave_something_to_calibration() -> None:
+    assert Proportions(recent=1.0, certification_of_recent=1.0).recent == 1.0
+    assert Proportions(fit=0.5, validation=0.499).validation == 0.499
+    for fit, validation in ((0.5, 0.5), (0.75, 0.5)):
+        with pytest.raises(
+            TrainingRefused, match=rf"fit \+ validation is {fit + validation}: leave some to calibration"
+        ):
+            Proportions(fit=fit, validation=validation)
+
+
 def test_what_is_no_split_is_refused() -> None:
     with pytest.raises(TrainingRefused, match="twice"):
         split_rows(["a", "a"], np.zeros(2), [None, None], Proportions())
