@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from uuid import UUID
 
-from sqlalchemy import inspect, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from knowgate._records.ids import decided_at
@@ -97,11 +97,6 @@ def _has_strays(session: Session, table: str, low: UUID, high: UUID) -> bool:
     key = PARTITIONED[table]
     query = text(f"SELECT EXISTS (SELECT 1 FROM {table}_default WHERE {key} >= :low AND {key} < :high)")
     return bool(session.execute(query, {"low": low, "high": high}).scalar_one())
-
-
-def partition_names(session: Session) -> tuple[str, ...]:
-    """All partitions there are, sorted; none on SQLite."""
-    return tuple(sorted(name for name in inspect(session.connection()).get_table_names() if is_partition(name)))
 
 
 def _name(table: str, month: date) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from store import dialects, partitions
@@ -57,12 +57,6 @@ def append_leaf(
     partitions.ensure_partitions(session, [partitions.month_of(now)])
     entry = Entry(cascade=cascade, kind=kind, subject=subject_id, payload=payload)
     return append(session, [entry], now=now)[0]
-
-
-def unsealed_count(session: Session) -> int:
-    """How many leaves no batch holds yet."""
-    query = select(func.count()).select_from(LedgerLeafRow).where(LedgerLeafRow.batch.is_(None))
-    return session.execute(query).scalar_one()
 
 
 def unsealed(session: Session, limit: int = 1000) -> tuple[Leaf, ...]:

@@ -123,14 +123,6 @@ def stored_decision(session: Session, decision_id: UUID) -> StoredDecision:
     )
 
 
-def decisions_of(session: Session, ids: Sequence[UUID]) -> tuple[Decision, ...]:
-    """The decisions of these ids that are there, in order of their ids."""
-    rows = list(session.scalars(select(DecisionRow).where(DecisionRow.id.in_(ids)).order_by(DecisionRow.id)))
-    attempts = _attempts_of(session, [row.id for row in rows])
-    known = _fingerprints(session)
-    return tuple(decision_rows.read_decision(row, attempts[row.id], known) for row in rows)
-
-
 def first_time(session: Session, cascade: str) -> datetime | None:
     """When the cascade's first decision was made; None before it."""
     first = session.scalar(

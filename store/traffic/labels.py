@@ -18,8 +18,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import numpy as np
-import numpy.typing as npt
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -69,14 +67,6 @@ class StoredLabel:
     received_at: datetime
     label_propensity: float | None
     grader: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelDelays:
-    """How long labels took: seconds from decision to the first arrival, per attempt and source."""
-
-    source: npt.NDArray[np.object_]  # [n] LabelSource values as text
-    delay_s: npt.NDArray[np.float64]  # [n]
 
 
 def add_labels(session: Session, labels: Sequence[Label], *, received_at: datetime) -> LabelsAdded:
@@ -185,33 +175,6 @@ def label_count(session: Session, cascade: str, window: Window, *, as_of: dateti
         .subquery()
     )
     return session.execute(select(func.count()).select_from(labelled)).scalar_one()
-
-
-def label_delays(session: Session, cascade: str, window: Window, *, as_of: datetime) -> LabelDelays:
-    """How long the labels took that were known at `as_of`, for the decisions of a window of
-    decision time.
-    """
-    low, high = partitions.first_id(window.start), partitions.first_id(window.end)
-    query = (
-        select(LabelRow.source, DecisionRow.occurred_at, func.min(LabelRow.received_at))
-        .join(DecisionRow, DecisionRow.id == LabelRow.decision_id)
-        .where(
-            DecisionRow.cascade == cascade,
-            DecisionRow.id >= low,
-            DecisionRow.id < high,
-            LabelRow.decision_id >= low,
-            LabelRow.decision_id < high,
-            LabelRow.received_at <= as_of,
-            LabelRow.labelled_at <= as_of,
-        )
-        .group_by(LabelRow.decision_id, LabelRow.tier, LabelRow.source, DecisionRow.occurred_at)
-        .order_by(LabelRow.decision_id, LabelRow.tier, LabelRow.source)
-    )
-    rows = session.execute(query).all()
-    return LabelDelays(
-        source=np.array([row[0] for row in rows], dtype=object),
-        delay_s=np.array([(row[2] - row[1]).total_seconds() for row in rows], dtype=np.float64),
-    )
 
 
 def _find(session: Session, labels: Sequence[Label]) -> list[Target | None]:

@@ -90,7 +90,7 @@ def test_a_row_without_its_parent_undoes_the_migration(sqlite_url: str) -> None:
 def test_the_large_tables_are_partitioned_from_the_first_migration_on(postgresql_url: str) -> None:
     engine = open_engine(postgresql_url)
     with Session(engine) as session:
-        names = partitions.partition_names(session)
+        names = [name for name in inspect(engine).get_table_names() if partitions.is_partition(name)]
         parents = session.scalars(text("SELECT relname FROM pg_class WHERE relkind = 'p' ORDER BY relname")).all()
     engine.dispose()
     assert set(parents) == set(partitions.PARTITIONED)

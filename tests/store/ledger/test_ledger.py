@@ -101,7 +101,7 @@ def test_equal_payloads_have_different_hashes(session: Session, cast: Any) -> No
 
 def test_sealed_batches_chain(session: Session, cast: Any) -> None:
     add_decisions(session, [cast.escalated(index) for index in range(2)], received_at=cast.at(5))
-    assert ledger.unsealed_count(session) == 5  # with those of the upgrade, the cascade and its version
+    assert len(ledger.unsealed(session)) == 5  # with those of the upgrade, the cascade and its version
     first = ledger.seal(session, now=cast.at(6), limit=3)
     second = ledger.seal(session, now=cast.at(7), limit=3)
     assert ledger.seal(session, now=cast.at(8)) is None
@@ -132,7 +132,7 @@ def test_a_leaf_is_proven_to_lie_under_its_root(session: Session, cast: Any) -> 
 def test_sealing_in_parallel_puts_each_leaf_in_one_batch_of_one_chain(geo: Engine, cast: Any) -> None:
     with transaction(geo) as session:
         add_decisions(session, [cast.escalated(index) for index in range(57)], received_at=cast.at(60))
-        assert ledger.unsealed_count(session) == 60
+        assert len(ledger.unsealed(session)) == 60
     barrier = Barrier(3)
 
     def seal() -> None:

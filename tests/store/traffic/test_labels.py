@@ -18,7 +18,7 @@ from store.traffic.decisions import add_decisions
 from store.traffic.examples import labelled
 from store.traffic.graders import GraderError, add_error, graders
 from store.traffic.label_sources import labels_by_source
-from store.traffic.labels import add_labels, label_delays, labels_of, waiting_count, waiting_counts
+from store.traffic.labels import add_labels, labels_of, waiting_count, waiting_counts
 
 
 def test_a_label_without_a_tier_speaks_of_the_served_one(session: Session, cast: Any) -> None:
@@ -190,18 +190,6 @@ def test_a_label_by_a_name_that_no_database_can_hold_is_named(session: Session, 
     )
     assert added.waiting == 1
     assert [(row.index, row.field) for row in added.rejected] == [(0, "external_id"), (2, "cascade")]
-
-
-def test_delays_run_from_the_decision_to_the_first_arrival(session: Session, cast: Any) -> None:
-    sent = cast.retained()
-    add_decisions(session, [sent], received_at=cast.at(1))
-    add_labels(session, [cast.label(sent, 10, source=LabelSource.JUDGE)], received_at=cast.at(20))
-    add_labels(session, [cast.label(sent, 11, source=LabelSource.JUDGE)], received_at=cast.at(30))
-    add_labels(session, [cast.label(sent, 12)], received_at=cast.at(50))
-    delays = label_delays(session, "geo", cast.window(), as_of=cast.at(60))
-    assert dict(zip(delays.source, delays.delay_s, strict=True)) == {"judge": 20 * 60.0, "gold": 50 * 60.0}
-    assert label_delays(session, "geo", cast.window(), as_of=cast.at(19)).delay_s.shape == (0,)
-    assert delays.delay_s.dtype == np.float64
 
 
 def test_a_label_and_its_decision_in_parallel_always_meet(geo: Engine, cast: Any) -> None:
