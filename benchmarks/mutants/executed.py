@@ -14,7 +14,8 @@ from benchmarks.mutants.changes import Mutant
 from benchmarks.mutants.recorder import FOLDER, SETUP
 from benchmarks.mutants.trial import Copy
 
-_SECONDS_OF_ALL = 1800
+_SECONDS_OF_ALL = 3600
+_SECONDS_OF_ONE = 300
 
 
 class Executed:
@@ -72,7 +73,8 @@ def executed(copy: Copy, kept: Path, tests: Sequence[str], *, workers: int) -> E
         shutil.rmtree(kept, ignore_errors=True)
         kept.mkdir(parents=True)
         code, output = copy.pytest(
-            *("-p", "benchmarks.mutants.recorder", "-n", str(workers), "--dist", "loadfile", "-m", "not slow", *tests),
+            *("-p", "benchmarks.mutants.recorder", "-n", str(workers), "--dist", "loadfile", "-m", "not slow"),
+            *(f"--timeout={_SECONDS_OF_ONE}", *tests),
             limit=_SECONDS_OF_ALL,
             environment={FOLDER: str(kept)},
         )
