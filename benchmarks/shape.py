@@ -41,7 +41,7 @@ class Result:
 
 
 def run(name: str, measure: Callable[[bool], Figures]) -> None:
-    """Parse the two options, measure, print; `measure` is told whether to be quick."""
+    """Parse the two options, measure, print; `measure` is given whether to be quick."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
     parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer rounds")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

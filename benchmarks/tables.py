@@ -76,7 +76,7 @@ def ours(path: Path) -> int:
 
 
 def arrow(path: Path) -> int:
-    """As Arrow reads, told which columns are texts as far as it can be."""
+    """As Arrow reads, given which columns are texts as far as it can be."""
     if path.suffix == ".parquet":
         return int(pyarrow.parquet.read_table(path).num_rows)
     if path.suffix == ".csv":

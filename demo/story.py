@@ -1,4 +1,4 @@
-"""The story of a deployment, told by a real one on a simulated clock.
+"""The story of a deployment: a real one on a simulated clock.
 
 Cold start, late labels, the first certified probe, savings, a shift of traffic, what is noticed of
 it and why, new labels, a new bundle, and the proof of every decision. What happens in each part is

@@ -54,7 +54,7 @@ def savings_cause(before: Cohort | None, after: Cohort, unit: str) -> str:
         change = explain_savings_change(cost_cohort(before, unit), cost_cohort(after, unit))
     except EvidenceError:
         return escalation_cause(before, after)
-    account = ", ".join(f"{_told(name)} {_points(part)}" for name, part in _largest_losses(change))
+    account = ", ".join(f"{_loss_named(name)} {_points(part)}" for name, part in _largest_losses(change))
     movement = f"savings net of exploration went from {_percent(change.before)} to {_percent(change.after)} in {unit}"
     movement += f" ({account})" if account else ""
     return f"{_main_cause(change, before, after)}; {movement}"
@@ -246,7 +246,7 @@ def _token_change(before: Cohort, after: Cohort) -> str:
     return f"tokens per run of tier {after.spec.tiers[tier].name} went from {was:.0f} to {now:.0f}"
 
 
-def _told(name: str) -> str:
+def _loss_named(name: str) -> str:
     cause, _, gate = name.partition(":")
     return cause.replace("_", " ") + (f" by gate {gate}" if gate else "")
 

@@ -74,7 +74,7 @@ def count(number: int) -> Estimated:
 
 
 def _without_silent_gates(figures: Named) -> Named:
-    """A slice is told only of the gates that stopped something there; there are many slices."""
+    """A slice shows only the gates that stopped something there; there are many slices."""
     silent = {escalated_by(reason) for reason in Reason if not figures[escalated_by(reason)].value}
     return {name: figure for name, figure in figures.items() if name not in silent}
 

@@ -81,7 +81,7 @@ def main() -> None:
         os.environ.setdefault(name, value)  # libraries, here and in what is started here, are to send nothing home
     try:
         app()
-    except Exception as error:  # noqa: BLE001  # a fault too is told with no secret of an address
+    except Exception as error:  # noqa: BLE001  # a fault too is shown with no secret of an address
         code = exit_code_of(error)
         message = traceback.format_exc() if code is None else f"knowgate: {error}"
         typer.echo(masked(message), err=True)

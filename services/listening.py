@@ -1,6 +1,6 @@
 """The socket of a server, bound before anything is said or started.
 
-A port that is taken is the most common fault of a first start. Bound here, it is told like every
+A port that is taken is the most common fault of a first start. Bound here, it is shown like every
 other fault; a token that is shown once is not shown by a server that nobody will reach.
 """
 

@@ -1,10 +1,10 @@
-"""What the control plane is told by its environment: the only module that reads it, for the
+"""What the environment sets for the control plane: the only module that reads it, for the
 trainer's process too.
 
 A field is a setting: its variable is the field's name in capitals behind KNOWGATE_, its title what
-may be given. Bad values stop the start, all told at once, each with its name, its value and what
-was expected. A secret may lie in a file named by `NAME_FILE`, so that it shows in no process list.
-The defaults make `knowgate serve` work in a fresh checkout, with everything under ./var.
+may be given. Bad values stop the start, all reported at once, each with its name, its value and
+what was expected. A secret may lie in a file named by `NAME_FILE`, so that it shows in no process
+list. The defaults make `knowgate serve` work in a fresh checkout, with everything under ./var.
 """
 
 import base64

@@ -74,8 +74,8 @@ def test_the_control_plane_gives_the_command_and_the_runtime_does_not(tmp_path: 
         )
         assert done.returncode == 0, done.stderr
     where = [both / "bin" / "python", "-c", "import services, knowgate; print(services.__file__, knowgate.__file__)"]
-    told = subprocess.run(where, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    assert all(path.startswith(str(checkout)) for path in told.split())
+    paths = subprocess.run(where, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert all(path.startswith(str(checkout)) for path in paths.split())
 
 
 def copied(folder: Path) -> Path:

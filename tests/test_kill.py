@@ -117,7 +117,7 @@ class Traffic(threading.Thread):
             while not self.stopping.is_set():
                 self._send_batch()
                 self.stopping.wait(0.2)
-        except BaseException as error:  # noqa: BLE001 (told to the test, which fails on it)
+        except BaseException as error:  # noqa: BLE001 (handed to the test, which fails on it)
             self.error = error
 
     def _send_batch(self) -> None:

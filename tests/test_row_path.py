@@ -192,11 +192,11 @@ def check_proven(stage: Stage, bundle_id: str) -> None:
         assert replayed.decisions > len(retained) > 0
         assert (replayed.mismatches, replayed.vectors > 0) == (0, True)
         assert any(a.role is Role.EXPLORATION for d in retained for a in d.attempts), "some retained ones are explored"
-        told = explain(session, retained[0])
-        assert told.decision.bundle == bundle_id
-        assert told.replay.matches and told.replay.vectors == 1
-        assert told.certificate is not None and told.training_window is not None
-        assert [place.proven for place in told.ledger] == [True]
+        explained = explain(session, retained[0])
+        assert explained.decision.bundle == bundle_id
+        assert explained.replay.matches and explained.replay.vectors == 1
+        assert explained.certificate is not None and explained.training_window is not None
+        assert [place.proven for place in explained.ledger] == [True]
         assert proofs(session, str(retained[0].id))[0].batch is not None
         document = bundles.bundle(session, bundle_id).document
         assert codec.decode(BundleDocument, codec.parse(document)).cascade == stage.spec.name

@@ -54,6 +54,6 @@ def test_the_runtime_passes_its_tests_with_numpy_and_safetensors_alone(tmp_path:
     assert held - INSTALLER - TEST_TOOLS == OWN
     # The installed package is what is tested, not the folder beside the tests.
     (runtime / "knowgate").rename(tmp_path / "source")
-    told = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", runtime / "tests", cwd=tmp_path)
-    assert " passed" in told
-    assert " failed" not in told and " error" not in told
+    output = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", runtime / "tests", cwd=tmp_path)
+    assert " passed" in output
+    assert " failed" not in output and " error" not in output

@@ -23,7 +23,7 @@ COMMANDS = ("answers", "table", "sweep", "outcomes")
 
 
 def main(arguments: list[str]) -> int:
-    """Runs a command; 0 = done, 1 = it could not be, told in one message."""
+    """Runs a command; 0 = done, 1 = it could not be, said in one message."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if not arguments or arguments[0] not in (*COMMANDS, "-h", "--help"):
         arguments = ["table", *arguments]

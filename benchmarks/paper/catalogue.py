@@ -15,7 +15,7 @@ class PaperModel:
     name: str
     source: str  # a hub id, a folder, or the name that an endpoint knows it by
     parameters: float | None  # None = undisclosed: its compute cannot be counted, its tokens can
-    thinks: bool = False  # its chat template opens a reasoning block unless told not to
+    thinks: bool = False  # its chat template opens a reasoning block unless asked not to
 
 
 CATALOGUE: tuple[PaperModel, ...] = (

@@ -32,7 +32,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierFigures:
-    """How well one non-last tier's signals order its own answers; None where it cannot be told."""
+    """How well one non-last tier's signals order its own answers; None where it is not known."""
 
     accuracy: float
     retained_share: float  # of all questions
@@ -46,7 +46,7 @@ class TierFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainFigures:
-    """The paper's figures of one cascade on n questions; None where it cannot be told."""
+    """The paper's figures of one cascade on n questions; None where it is not known."""
 
     n: int
     accuracy: float

@@ -74,7 +74,7 @@ def sweep_figures(source: str, taught: TaughtChain) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for point in sweep(taught):
         head = f"sweep.{source}.{point.way}.{point.p_t:.2f}"
-        found[f"{head}.accuracy"], found[f"{head}.savings"] = _told(point.accuracy), _told(point.savings)
+        found[f"{head}.accuracy"], found[f"{head}.savings"] = _known(point.accuracy), _known(point.savings)
     return found
 
 
@@ -90,20 +90,20 @@ def taught_from_files(answers: Path, data_set: str, chain: Iterable[str], taught
 
 
 def chain_figures(figures: ChainFigures) -> dict[str, Value]:
-    """A chain's figures, flat; what cannot be told is left out."""
+    """A chain's figures, flat; what is not known is left out."""
     found: dict[str, Value] = {"n": figures.n}
     for name in ChainFigures.__slots__:
         value = getattr(figures, name)
         if isinstance(value, float):
-            found[name] = _told(value)
+            found[name] = _known(value)
     for tier, one in enumerate(figures.tiers):
         for name in type(one).__slots__:
             value = getattr(one, name)
             if value is not None:
-                found[f"tier{tier}.{name}"] = value if isinstance(value, int) else _told(value)
+                found[f"tier{tier}.{name}"] = value if isinstance(value, int) else _known(value)
     if figures.tiers and figures.tiers[0].macro_f1_p_ik is not None:
-        found["macro_f1_p_ik"] = _told(figures.tiers[0].macro_f1_p_ik)
-        found["macro_f1_tuned"] = _told(figures.tiers[0].macro_f1_tuned)
+        found["macro_f1_p_ik"] = _known(figures.tiers[0].macro_f1_p_ik)
+        found["macro_f1_tuned"] = _known(figures.tiers[0].macro_f1_tuned)
     return found
 
 
@@ -134,11 +134,11 @@ def _of_tuned(taught: TaughtChain, setting: Setting, head: str) -> dict[str, Val
 def _alone(answers: ModelAnswers) -> dict[str, Value]:
     found: dict[str, Value] = {
         "n": len(answers.ids),
-        "accuracy": _told(float(answers.correct.mean())),
-        "hallucination": _told(float(((1.0 - answers.correct) * ~answers.abstained).mean())),
+        "accuracy": _known(float(answers.correct.mean())),
+        "hallucination": _known(float(((1.0 - answers.correct) * ~answers.abstained).mean())),
     }
     if np.isfinite(answers.tokens_out).all():
-        found["last_tokens_out"] = _told(float(answers.tokens_out.mean()))
+        found["last_tokens_out"] = _known(float(answers.tokens_out.mean()))
     return found
 
 
@@ -155,6 +155,6 @@ def _each(answers: Path, data_set: str, chain: Iterable[str]) -> Iterator[ModelA
         yield one
 
 
-def _told(value: float | None) -> float | None:
+def _known(value: float | None) -> float | None:
     """Six digits: more would differ from machine to machine and say nothing."""
     return None if value is None else round(float(value), 6)

@@ -1,6 +1,6 @@
 """Why savings changed between two cohorts: an exact, additive account over causes and slices.
 
-Causes: the traffic mix, escalation within a slice (told apart by the gate that caused it), prices,
+Causes: the traffic mix, escalation within a slice (by the gate that caused it), prices,
 token counts and exploration. Each cause's part is its Shapley value, the mean over all orders in
 which the causes could have moved, so that no order is favoured and the parts add up exactly.
 Savings here are net of exploration:

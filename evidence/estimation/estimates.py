@@ -81,7 +81,7 @@ def self_normalised(
 ) -> Estimate:
     """Σ(A/π)·v / Σ(A/π), with its jackknife error; values [n] are NaN where not observed.
 
-    `reach` is the smallest and largest value possible; told it, the interval is Wilson's. In
+    `reach` is the smallest and largest value possible; with it the interval is Wilson's. In
     simulations of 2000 rows, 3000 times each, 95 % intervals of a mean of .7 to .9 covered .943 to
     .961 at propensities from .05 to .5, and .940 to .949 where these went down to .02 (normal
     intervals: .93 to .95, and .87 to .94).

@@ -129,7 +129,7 @@ def escalate_all(tiers: int) -> Policy:
 def decide(policy: Policy, signals: Signals, *, tier: int = 0, fault: Reason | None = None) -> Verdict:
     """Whether to keep the answer of non-last tier `tier`, which showed `signals`.
 
-    `fault` is what the runtime found before any gate: without a bundle, expired or told to escalate
+    `fault` is what the runtime found before any gate: without a bundle, expired or made to escalate
     everything, the answer is to escalate; with a fingerprint mismatch the hidden-state signals must
     not be given, and the fallback decides. With a P(T) of another kind than the thresholds were
     certified for, P(T) and score count as missing. A missing signal goes to the fallback too. A

@@ -193,7 +193,7 @@ def make_decision(*, rows: tuple[int | None, ...] = (None,), **changes: Any) -> 
 
 @dataclass
 class ControlPlane:
-    """A real HTTP server on loopback that answers as it is told, and remembers what it
+    """A real HTTP server on loopback that answers as it is set, and remembers what it
     was asked.
     """
 

@@ -2,7 +2,7 @@
 beside it.
 
 Prices win over a recorded `cost_usd`, since they are what is asked about. Token counts that a table
-lacks are assumed to be the same for every query, and that is told.
+lacks are assumed to be the same for every query, and that is said.
 """
 
 from collections.abc import Sequence

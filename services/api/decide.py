@@ -1,9 +1,9 @@
 """`POST /v1/decide`: signals in, verdict out, for gateways in any language.
 
-The gateway runs the models; it asks here after each tier's attempt, serves or escalates as told,
-and ships the decision to `POST /v1/decisions` when it is through. Nothing is stored by this call. A
-signal that is missing or makes no sense escalates, as it does in a runtime: a fault may cost money,
-never accuracy.
+The gateway runs the models; it asks here after each tier's attempt, serves or escalates as
+answered, and ships the decision to `POST /v1/decisions` when it is through. Nothing is stored by
+this call. A signal that is missing or makes no sense escalates, as it does in a runtime: a fault
+may cost money, never accuracy.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""`knowgate demo`: the story of a deployment, told by a real, tiny model pair."""
+"""`knowgate demo`: the story of a deployment of a real, tiny model pair."""
 
 import typer
 

@@ -1,8 +1,8 @@
 """`cascade.toml` to a cascade's specification; `services.declaration.cascade_text` writes it back.
 
 The file has the records' own shape, so a key is documented where its field is. All that is wrong is
-collected and told at once, each by its path (`tiers[1].prices[0].since`), its value and the cure,
-because a file is edited once per message. An unknown key is refused: a silently ignored
+collected and reported at once, each by its path (`tiers[1].prices[0].since`), its value and the
+cure, because a file is edited once per message. An unknown key is refused: a silently ignored
 `exploration_rat` is a rate somebody believes in.
 """
 
@@ -96,9 +96,9 @@ _MAY_BE_SECRET = re.compile(r"key(?!\w*_variable)|secret|token(?!s)|passw|webhoo
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Reader:
-    """Reads tables into records. Where a value cannot be used it is told and a stand-in takes its
-    place, so that what else is wrong is found in the same pass; a file with faults is refused in
-    the end, stand-ins and all.
+    """Reads tables into records. Where a value cannot be used it is reported and a stand-in takes
+    its place, so that what else is wrong is found in the same pass; a file with faults is refused
+    in the end, stand-ins and all.
     """
 
     faults: list[str]
@@ -268,16 +268,16 @@ def _required(field: "dataclasses.Field[Any]") -> bool:
 
 
 def _stand_in(kind: type, field: "dataclasses.Field[Any]", path: str) -> object:
-    """A value that the field can hold, for one that was told already."""
+    """A value that the field can hold, for one that was reported already."""
     if field.name == "endpoint":
-        return STAND_IN_URL  # none at all would be told to be missing
+        return STAND_IN_URL  # none at all would be reported missing
     if field.default is not dataclasses.MISSING:
         return field.default
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     if field.name == "tiers":
         return tuple(_stand_in_record(TierSpec, f"{path}[{index}]") for index in range(2))
-    if kind is TierSpec:  # each of its own name, so that none is told to have another's
+    if kind is TierSpec:  # each of its own name, so that none is reported to have another's
         return 1.0 if field.name == "parameters" else f"{field.name} of {path}"
     return {"name": "stand-in", "since": datetime(2000, 1, 1, tzinfo=UTC)}.get(field.name, 1.0)
 

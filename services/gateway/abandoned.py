@@ -1,4 +1,4 @@
-"""What was spent on queries whose callers left: told beside everything else that is not in any
+"""What was spent on queries whose callers left: shown beside everything else that is not in any
 decision.
 
 Nothing was served, so these runs are in no decision, no figure, no promise and no savings. What

@@ -1,4 +1,4 @@
-"""Chat completions in and out: what a request may ask, and how an answer is told.
+"""Chat completions in and out: what a request may ask, and how an answer is written.
 
 A cascade answers as it is declared and certified, so a request says what is asked and nothing about
 how: `temperature` or `max_tokens` of a caller's own would be another model than the one whose

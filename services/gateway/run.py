@@ -3,7 +3,7 @@ they depend.
 
 On SIGTERM or SIGINT the server finishes what is under way, explorations end or are given up, and
 the shipper drains; what it cannot ship in time stays in the spool and is shipped by the next start.
-The process then ends with 0: it did what it was told. All that takes some 35 s at most. A further
+The process then ends with 0: it did what was asked. All that takes some 35 s at most. A further
 signal does not cut it short: decisions that were answered would be lost.
 """
 

@@ -203,7 +203,7 @@ def _times(table: OutcomeTable, span: Window | None) -> list[datetime]:
 
 
 def _filled(propensity: FloatArray, table: OutcomeTable, *, complete: bool) -> FloatArray:
-    """The propensities; 1 where none is told and nothing was left to chance."""
+    """The propensities; 1 where none is given and nothing was left to chance."""
     if complete and np.isnan(propensity).all():
         return np.where(table.ran, 1.0, np.nan)
     return propensity

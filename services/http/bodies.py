@@ -19,7 +19,7 @@ from knowgate.errors import RecordInvalid
 from services.http.context import InContext
 from services.http.errors import ApiError
 
-MOST_ROWS = 100_000  # of one batch; each bad one is told in the answer
+MOST_ROWS = 100_000  # of one batch; each bad one is named in the answer
 CHANGED = 409  # no 400: the rows are as good as before, and are to be sent again
 FORM_BYTES = 4096
 FORM_FIELDS = 8

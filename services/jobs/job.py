@@ -111,7 +111,7 @@ class Sweep(Protocol):
 def run_due(context: JobContext, job: WindowedJob) -> tuple[JobOutcome, ...]:
     """Run every due window of `job`, in order, and say what came of each.
 
-    A cascade whose windows cannot be told is left out for the sake of the others; where it is the
+    A cascade whose windows are not known is left out for the sake of the others; where it is the
     only one, its error is raised, so that a command which named it does not say that nothing was
     due.
     """

@@ -18,7 +18,7 @@ class Grader(Protocol):
     """Says of an answer how right it is."""
 
     def grade(self, candidate: Candidate) -> float | None:
-        """In [0, 1]; None = it cannot be told."""
+        """In [0, 1]; None = it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

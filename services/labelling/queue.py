@@ -1,4 +1,4 @@
-"""Which answers to label next, drawn by a coin whose chance is told.
+"""Which answers to label next, drawn by a coin whose chance is logged.
 
 A label helps an estimate only when the chance that it was made is known, so rows are drawn by a
 keyed coin and not by whoever looks interesting; the propensity goes with the row and comes back

@@ -29,7 +29,7 @@ from store.traffic.label_sources import labels_by_source
 from store.traffic.labels import add_labels
 
 log = logging.getLogger("knowgate.labels")
-FEW = 3  # refusals of a batch that are told one by one
+FEW = 3  # refusals of a batch that are logged one by one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ a hashed half of the rows teaches it and the other half certifies, and the answe
 that is missing counts as the worst case, unless its propensity says by what chance it was seen.
 
 Labels of a grader or of users are not the truth: they are forecasts, which trusted labels drawn by
-a known coin correct. Whoever trusts a grader nevertheless is told what is promised then: agreement
+a known coin correct. Who trusts a grader nevertheless reads what is promised then: agreement
 with it.
 """
 

@@ -13,7 +13,7 @@ from knowgate.policy import BoolArray, FloatArray
 from services.errors import TableInvalid
 from services.outcome_tables.outcomes import OutcomeTable
 
-FEWEST = 100  # rows on which a coin can be told from none
+FEWEST = 100  # rows on which a coin can be distinguished from none
 INCREDIBLE = math.log(1e-12)
 FEWEST_SAME, SAME_AND_DIFFERENT = 30, 0.1  # rows of equal answers with both labels, and how many may be graded apart
 

@@ -50,7 +50,7 @@ class Zone:
     for.
     """
 
-    name: str | None = None  # an IANA name; None = not told
+    name: str | None = None  # an IANA name; None = unknown
     now: datetime | None = None
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@
 The trainer makes the paired comparison on the certification rows, the only ones that neither bundle
 has learned from; here it is judged against what is in force at this moment. If that has moved
 since, the comparison says nothing about it and the challenger is refused. A refusal for the
-champion's sake alone ends with a stop: what speaks for a champion that is told to keep nothing
+champion's sake alone ends with a stop: what speaks for a champion that may keep nothing
 speaks for nobody.
 """
 
@@ -60,7 +60,7 @@ class PromotionCheck:
     passed: bool
     reason: str
     champion: str | None  # in force at the time of the check
-    stopped: bool  # the champion was told to keep nothing
+    stopped: bool  # the champion may keep nothing
     certificate: CertificateDocument | None
     comparison: ComparisonDocument | None
     ground: Ground = Ground.FIT

@@ -200,8 +200,8 @@ def answer_rings(session: Session, cascade: str, settings: Settings, *, now: dat
     how many stopped it.
 
     Whether the champion is older than what the ring speaks of does not matter: the promise is the
-    cascade's. One that was told only, of an alert that is open still, is acted on once the cascade
-    asks for more, unless something was moved since it rang.
+    cascade's. One that was only reported, of an alert that is open still, is acted on once the
+    cascade asks for more, unless something was moved since it rang.
     """
     stopped = 0
     for ring in rings.unanswered(session, RISK, cascade):

@@ -55,7 +55,7 @@ class Played:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What a caller is told after each block."""
+    """What a caller gets after each block."""
 
     at: datetime
     truth: Truth

@@ -25,7 +25,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What one tier makes of a query, and whether it is right: known here, told to the service only
+    """What one tier makes of a query, and whether it is right: known here, sent to the service only
     by a label.
     """
 

@@ -115,8 +115,8 @@ def _drop_waiting(session: Session, decision_id: UUID, cascade: str, external_id
 
 
 def _drop_vectors(session: Session, decision_id: UUID) -> tuple[VectorPlace, ...]:
-    # Deleted and told in one statement: a row that is just being moved is told where it was moved
-    # to.
+    # Deleted and reported in one statement: a row that is just being moved is reported where it was
+    # moved to.
     gone = session.execute(
         delete(VectorPlaceRow)
         .where(VectorPlaceRow.decision_id == decision_id)

@@ -2,7 +2,7 @@
 what was done.
 
 An alert is open once per rule; a ring is an event of its own, so that the second and the third are
-acted on and told as the first is.
+acted on and reported as the first is.
 """
 
 from collections.abc import Sequence
@@ -94,7 +94,7 @@ TOLD = "told: alarms.on_risk is alert"  # the answer where a cascade asks for no
 
 def unanswered(session: Session, rule: str, cascade: str | None = None) -> tuple[RingRecord, ...]:
     """The rule's rings that nobody has acted on, oldest first; of open alerts also those that were
-    told only.
+    reported only.
     """
     noticed = and_(RingRow.answer == TOLD, AlertRow.resolved_at.is_(None))
     query = _query(rule).where(or_(RingRow.answered_at.is_(None), noticed))

@@ -5,11 +5,11 @@ Decisions:
 - `dialects.insert_new` and `upsert` write the leaves of what they insert. Updates and deletions are
   listened for here, so that no caller can forget them; only what is left out of coverage changes
   without a leaf.
-- A row's leaves are numbered (`revision`, from 1): its newest one is told without asking a clock.
+- A row's leaves are numbered (`revision`, from 1): its newest one is known without asking a clock.
   One that would repeat the newest is not written.
 - A leaf's hash covers its id, kind, cascade, subject and revision, beside salt and payload. Leaves
-  of the former version covered salt and payload alone; they are told apart by their version, and by
-  what is hashed.
+  of the former version covered salt and payload alone; they are distinguished by their version, and
+  by what is hashed.
 """
 
 import json

@@ -10,7 +10,7 @@ Decisions:
 - A file that is there already is not written again, but its age starts anew: a sweep must not take
   it for a leftover.
 - Listings are never cached: they decide what is removed.
-- Errors of the file system are told once, here, with the address and what to check.
+- Errors of the file system are explained once, here, with the address and what to check.
 """
 
 import importlib
@@ -90,7 +90,7 @@ def base_of(url: str) -> str:
 def put(url: str, parts: Sequence[memoryview]) -> None:
     """Write a file of these parts: whole, or not at all. Raises ShardRefused."""
     place = locate(url)
-    with _told(url, "written"):
+    with _explained(url, "written"):
         if place.local:
             _put_local(Path(place.path), parts)
         else:
@@ -99,7 +99,7 @@ def put(url: str, parts: Sequence[memoryview]) -> None:
 
 def size_of(place: Place) -> int:
     """The bytes of a file. Raises ShardRefused where it is not there."""
-    with _told(place.url, "read"):
+    with _explained(place.url, "read"):
         if place.local:
             return Path(place.path).stat().st_size
         return int(place.filesystem.info(place.path)["size"])
@@ -108,7 +108,7 @@ def size_of(place: Place) -> int:
 def exists(url: str) -> bool:
     """Whether there is such a file. Raises ShardRefused where nobody can tell."""
     place = locate(url)
-    with _told(url, "looked for"):
+    with _explained(url, "looked for"):
         return bool(place.filesystem.exists(place.path))
 
 
@@ -120,7 +120,7 @@ def fetch(place: Place, start: int, end: int) -> bytes:
 def fetch_ranges(place: Place, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
     """Several ranges of a file's bytes, at once where the file system can. Raises ShardRefused."""
     starts, ends = [start for start, _ in ranges], [end for _, end in ranges]
-    with _told(place.url, "read"):
+    with _explained(place.url, "read"):
         parts: list[bytes] = place.filesystem.cat_ranges([place.path] * len(ranges), starts, ends, on_error="raise")
     for (start, end), part in zip(ranges, parts, strict=True):
         if len(part) != end - start:
@@ -131,7 +131,7 @@ def fetch_ranges(place: Place, ranges: Sequence[tuple[int, int]]) -> list[bytes]
 def remove(url: str) -> None:
     """Remove a file; nothing happens where it is gone already. Raises ShardRefused."""
     place = locate(url)
-    with _told(url, "removed"):
+    with _explained(url, "removed"):
         try:
             if place.local:
                 Path(place.path).unlink(missing_ok=True)
@@ -147,7 +147,7 @@ def files_under(base_url: str) -> tuple[StoredFile, ...]:
     """
     place = locate(base_url)
     root = place.path.rstrip("/")
-    with _told(base_url, "listed"):
+    with _explained(base_url, "listed"):
         place.filesystem.invalidate_cache()
         if not place.filesystem.exists(place.path):
             return ()
@@ -180,7 +180,7 @@ def end_uploads(base_url: str, *, before: datetime) -> int:
         return 0
     bucket, _, prefix = place.path.partition("/")
     ended = 0
-    with _told(base_url, "listed"):
+    with _explained(base_url, "listed"):
         for upload in place.filesystem.list_multipart_uploads(bucket):
             if upload["Key"].startswith(prefix) and upload["Initiated"] < before:
                 place.filesystem.call_s3(
@@ -229,7 +229,7 @@ def _written(info: dict[str, Any]) -> datetime:
 
 
 @contextmanager
-def _told(url: str, what: str) -> Iterator[None]:
+def _explained(url: str, what: str) -> Iterator[None]:
     try:
         yield
     except _FAILURES as error:

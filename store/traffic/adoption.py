@@ -3,8 +3,8 @@
 A label names its decision by id, or by the user's external id. Where an external id was used more
 than once, the label speaks of the newest decision at or before the time it was made; where all are
 later, of the earliest, and as it cannot be true of that it is refused, or parked if it came first.
-Which decision was meant is a guess then, so it is told (`Ambiguous`). A label without a tier speaks
-of the served one.
+Which decision was meant is a guess then, so it is reported (`Ambiguous`). A label without a tier
+speaks of the served one.
 
 On PostgreSQL a label could look for a decision that another transaction has not committed yet, and
 that decision for the label: neither would see the other. So a label that finds nothing takes its
@@ -127,7 +127,7 @@ def label_digest(
     correct: float, labelled_at: datetime, label_propensity: float | None, *names: object, grader: str | None = None
 ) -> str:
     """What tells one statement from another: equal for a label that repeats exactly."""
-    by = () if grader is None else (grader,)  # nothing where none is told, as of the labels before graders had names
+    by = () if grader is None else (grader,)  # nothing where none is given, as of the labels before graders had names
     stated = (float(correct), labelled_at.astimezone(UTC).isoformat(), label_propensity, *names, *by)
     return hashlib.sha256(repr(stated).encode()).hexdigest()[:32]
 

@@ -31,7 +31,7 @@ class SourcedLabels:
     correct: npt.NDArray[np.float64]  # [n] of the source's latest label
     label_propensity: npt.NDArray[np.float64]  # [n] NaN = unknown
     first_delay_s: npt.NDArray[np.float64]  # [n] from the decision to the source's first label
-    grader: npt.NDArray[np.object_]  # [n] who made it, in which version; None = not told
+    grader: npt.NDArray[np.object_]  # [n] who made it, in which version; None = unknown
 
 
 def labels_by_source(session: Session, cascade: str, window: Window, *, as_of: datetime) -> SourcedLabels:

@@ -1,8 +1,8 @@
 """Attempts whose model is not the one that the cascade declares for their tier.
 
 Such a decision is a fact: it is stored, priced and shown like any other. But it says nothing of the
-declared model, so nothing is learned or certified from it, and whoever runs the cascade is told: in
-the receipt, in the log, by a figure and by an alert. docs/decisions/0091 says why it is not
+declared model, so nothing is learned or certified from it, and whoever runs the cascade reads it:
+in the receipt, in the log, by a figure and by an alert. docs/decisions/0091 says why it is not
 refused.
 """
 

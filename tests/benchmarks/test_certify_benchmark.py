@@ -60,9 +60,9 @@ def test_rivals_stop_at_their_first_failure() -> None:
 
 
 def test_a_scenario_tells_both_readings() -> None:
-    told = measure_scenario("missing_by_score", population(2), 0.05, 0.1, 3000, 40)
-    assert abs(float(told["bias_in_errors"] or 0.0)) < 4 < abs(float(told["naive_off_in_errors"] or 0.0))
-    assert float(told["naive_share"] or 0.0) > float(told["share"] or 0.0) > 0.2
+    figures = measure_scenario("missing_by_score", population(2), 0.05, 0.1, 3000, 40)
+    assert abs(float(figures["bias_in_errors"] or 0.0)) < 4 < abs(float(figures["naive_off_in_errors"] or 0.0))
+    assert float(figures["naive_share"] or 0.0) > float(figures["share"] or 0.0) > 0.2
     feedback = measure_scenario("served_feedback_only", population(2), 0.05, 0.1, 3000, 5)
     assert feedback["estimate"] is None
     assert feedback["naive_violations"] == 1.0

@@ -108,17 +108,17 @@ def test_a_question_that_stands_there_twice_is_asked_once_and_a_limit_holds(tmp_
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         ({"question": "x", "choices": ["1", "2", "3"], "answer": 0}, "row 1: ValueError 3 choices"),
         ({"question": "x", "choices": ["1", "2", "3", "4"], "answer": 4}, "row 1: ValueError answer is 4"),
         ({"question": "x", "choices": ["1", "2", "3", "4"]}, "row 1: KeyError 'answer'"),
     ],
 )
-def test_a_row_that_lacks_something_is_named(tmp_path: Path, row: dict[str, object], told: str) -> None:
+def test_a_row_that_lacks_something_is_named(tmp_path: Path, row: dict[str, object], message: str) -> None:
     path = tmp_path / "test.jsonl"
     path.write_text(json.dumps(row))
-    with pytest.raises(PaperError, match=told):
+    with pytest.raises(PaperError, match=message):
         read_questions("mmlu", path)
 
 

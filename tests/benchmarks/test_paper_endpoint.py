@@ -33,11 +33,11 @@ def serving(answers: Answers) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             asked.append({**body, "path": self.path, "authorization": self.headers["Authorization"]})
             status, document = answers(body, len(asked))
-            told = json.dumps(document).encode()
+            encoded = json.dumps(document).encode()
             self.send_response(status)
-            self.send_header("Content-Length", str(len(told)))
+            self.send_header("Content-Length", str(len(encoded)))
             self.end_headers()
-            self.wfile.write(told)
+            self.wfile.write(encoded)
 
         def log_message(self, *_: object) -> None:
             pass

@@ -131,7 +131,7 @@ def test_the_commands_go_from_a_data_set_file_to_figures_and_an_outcome_table(tm
     data.write_text("\n".join(json.dumps(row) for row in rows))
     for name, layers in (("one", 2), ("two", 3)):
         source = str(saved_model(tmp_path / name, layers=layers))
-        told = [
+        arguments = [
             "answers",
             "--model",
             name,
@@ -144,7 +144,7 @@ def test_the_commands_go_from_a_data_set_file_to_figures_and_an_outcome_table(tm
             "--out",
             str(out),
         ]
-        assert main(told) == 0
+        assert main(arguments) == 0
     assert read_answers(out, "mmlu", "one") is not None
     chain = ["--answers", str(out), "--data", "mmlu", "--chain", "one,two"]
     assert main(["outcomes", *chain, "--out", str(tmp_path / "outcomes.parquet")]) == 0

@@ -56,7 +56,7 @@ def test_no_module_reaches_beyond_numpy_scipy_and_knowgate() -> None:
 
 
 def test_each_check_names_argument_value_and_row() -> None:
-    for refused, told in [
+    for refused, message in [
         (lambda: real_array("costs", ["x"]), "costs is not a sequence of numbers"),
         (lambda: real_array("costs", [[1.0]]), "costs has 2 dimensions"),
         (lambda: real_array("costs", [1.0, np.inf]), "costs[1] is inf"),
@@ -66,9 +66,9 @@ def test_each_check_names_argument_value_and_row() -> None:
         (lambda: level("delta", -0.1), "delta is -0.1"),
         (lambda: count("n", 2), None),
     ]:
-        if told is None:
+        if message is None:
             refused()
             continue
         with pytest.raises(EvidenceError) as caught:
             refused()
-        assert told in str(caught.value)
+        assert message in str(caught.value)

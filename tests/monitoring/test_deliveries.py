@@ -63,9 +63,13 @@ def test_a_receiver_checks_a_message_with_the_library_of_standard_webhooks(engin
     say(engine, spec, raised("it fell, by 1 €"), cast.DAY)
     deliver_due(engine, owner="w1", secret=SECRET, now=datetime.now(UTC))
     headers, body = receiver.received[0]
-    told = Webhook(SECRET).verify(body, dict(headers))
-    assert (told["event"], told["alert"]["rule"], told["alert"]["cause"]) == ("opened", "savings", "it fell, by 1 €")
-    assert told["alert"]["details"] == {"share": 0.41}
+    verified = Webhook(SECRET).verify(body, dict(headers))
+    assert (verified["event"], verified["alert"]["rule"], verified["alert"]["cause"]) == (
+        "opened",
+        "savings",
+        "it fell, by 1 €",
+    )
+    assert verified["alert"]["details"] == {"share": 0.41}
     for secret, changed, more in (
         (b"another secret", body, {}),
         (SECRET, body + b" ", {}),
@@ -136,10 +140,10 @@ def test_a_rule_that_stays_raised_sends_one_message_and_its_end_another(engine, 
     assert say(engine, spec, clear, cast.DAY + timedelta(hours=3)).event == "resolved"
     for _ in range(2):
         assert deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY + timedelta(hours=3)) == 1
-    told = [json.loads(body)["alert"] for _, body in receiver.received]
-    assert {alert["cause"] for alert in told} == {"first cause"}
+    sent = [json.loads(body)["alert"] for _, body in receiver.received]
+    assert {alert["cause"] for alert in sent} == {"first cause"}
     assert [m.event for m in messages(engine)] == ["opened", "resolved"]
-    assert "savings are back" in {alert["resolution"] for alert in told}
+    assert "savings are back" in {alert["resolution"] for alert in sent}
 
 
 def test_a_receiver_that_was_down_hears_of_an_alert_in_the_order_of_events(engine, spec, receiver, cast):
@@ -176,8 +180,8 @@ def test_a_failed_message_shows_no_more_of_its_webhook_than_the_host(engine, cas
         apply_cascade(session, spec, now=cast.DAY)
     say(engine, spec, raised(), cast.DAY)
     deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY)
-    told = caplog.text + "".join(str(message.last_error) for message in messages(engine))
-    assert "http://127.0.0.1" in told and "hunter2" not in told
+    shown = caplog.text + "".join(str(message.last_error) for message in messages(engine))
+    assert "http://127.0.0.1" in shown and "hunter2" not in shown
 
 
 def rang(cause, at):
@@ -191,10 +195,10 @@ def test_an_alarm_that_rings_again_has_a_row_and_a_message_of_its_own_each_time(
         assert (change.event, change.cause) == ("opened" if number == 0 else "rang_again", cause)
     with reading(engine) as session:
         (alert,) = alerts(session, "cities")
-        told = rings(session, "cities", "savings")
+        rung = rings(session, "cities", "savings")
     assert alert.cause == "first" and alert.resolved_at is None
-    assert [(ring.number, ring.cause) for ring in told] == [(1, "first"), (2, "second"), (3, "third")]
-    assert [ring.spoken.since for ring in told] == [cast.DAY + timedelta(days=number) for number in range(3)]
+    assert [(ring.number, ring.cause) for ring in rung] == [(1, "first"), (2, "second"), (3, "third")]
+    assert [ring.spoken.since for ring in rung] == [cast.DAY + timedelta(days=number) for number in range(3)]
     for _ in range(3):
         deliver_due(engine, owner="w", secret=SECRET, now=cast.DAY + timedelta(days=3))
     bodies = [json.loads(body) for _, body in receiver.received]

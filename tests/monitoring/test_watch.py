@@ -290,14 +290,14 @@ def test_a_slice_never_seen_is_detected_named_and_told(everywhere, receiver):
     everywhere.put(everywhere.day_of_traffic(1, strange=0.6, n=400), strangeness=1.5)
     changes = [change for outcome in everywhere.watch_day(1) for change in outcome.alerts]
     assert {change.rule for change in changes} == {Rule.SAVINGS, Rule.OOD_CONSERVATIVENESS, Rule.DRIFT}
-    told = everywhere.alerts(open_only=True)
-    assert told["savings"].cause.startswith("escalations in slice state_of rose from 0 % to")
-    assert "gate ood" in told["savings"].cause
-    assert "savings net of exploration went from" in told["savings"].cause
-    assert "on 100% of them the tier was as good as the last" in told["ood_conservativeness"].cause
-    assert told["drift"].cause.startswith("at tier small pca_1 moved by")
+    open_alerts = everywhere.alerts(open_only=True)
+    assert open_alerts["savings"].cause.startswith("escalations in slice state_of rose from 0 % to")
+    assert "gate ood" in open_alerts["savings"].cause
+    assert "savings net of exploration went from" in open_alerts["savings"].cause
+    assert "on 100% of them the tier was as good as the last" in open_alerts["ood_conservativeness"].cause
+    assert open_alerts["drift"].cause.startswith("at tier small pca_1 moved by")
     assert deliver_due(everywhere.engine, owner="w", secret=b"s", now=everywhere.cast.DAY + 3 * DAY) == 3
-    assert {json.loads(body)["alert"]["rule"] for _, body in receiver.received} == set(told)
+    assert {json.loads(body)["alert"]["rule"] for _, body in receiver.received} == set(open_alerts)
 
 
 def test_a_day_has_one_drift_report_that_renders(deployment):
@@ -544,7 +544,7 @@ def test_a_window_that_is_computed_again_rings_no_alarm_twice_and_loses_no_ring(
     deployment.put([one for at, one in enumerate(strange) if at % 5], strangeness=1.5)
     rung = [change for outcome in deployment.watch_day(1) for change in outcome.alerts if change.rule is Rule.SAVINGS]
     assert {change.event for change in rung[:1]} == {"opened"}
-    assert {change.event for change in rung[1:]} <= {"rang_again"}, "a loss that goes on rings again, told once each"
+    assert {change.event for change in rung[1:]} <= {"rang_again"}, "a loss that goes on rings again, once each"
     day_after = deployment.cast.DAY + 2 * DAY
     deployment.put(strange[::5], strangeness=1.5, received_at=day_after + timedelta(hours=1))
     before = deployment.state(Rule.SAVINGS)

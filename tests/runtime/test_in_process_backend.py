@@ -124,7 +124,7 @@ TEMPLATE = (
 
 @pytest.fixture
 def thinking(loaded: LoadedModel) -> LoadedModel:
-    """A model whose template lets it think unless it is told not to."""
+    """A model whose template lets it think unless it is asked not to."""
     tokenizer = copy.deepcopy(loaded.tokenizer)
     tokenizer.chat_template = TEMPLATE
     return adopt(loaded.network, tokenizer, model="small", revision="r")

@@ -132,10 +132,10 @@ class Deployment:
 
     @property
     def messages(self) -> list[str]:
-        """The events that the webhook is told of the risk alarm, in order."""
+        """The events of the risk alarm that the webhook gets, in order."""
         with reading(self.engine) as session:
-            told = [one for one in alerts.alerts(session, "quiz") if one.rule == "risk"]
-            return [sent.event for one in told if one.id for sent in deliveries.deliveries(session, one.id)]
+            risk_alerts = [one for one in alerts.alerts(session, "quiz") if one.rule == "risk"]
+            return [sent.event for one in risk_alerts if one.id for sent in deliveries.deliveries(session, one.id)]
 
     def ring(self, cause: str = "a test", *, until: datetime | None = None, accused: tuple[str, ...] = ()) -> None:
         """A ring of the risk alarm as monitoring writes it, about what is in force."""

@@ -107,10 +107,10 @@ def test_the_doctor_shows_no_password_of_an_address(tmp_path: Path) -> None:
         "KNOWGATE_SHARDS_URL": "unheardof://key:hunter2@bucket/x",
     }
     findings = examine(read_settings(given), now=datetime(2026, 3, 1, tzinfo=UTC))
-    told = " ".join(str(finding) for finding in findings)
-    assert "hunter2" not in told
+    shown = " ".join(str(finding) for finding in findings)
+    assert "hunter2" not in shown
     for place in ("***@127.0.0.1:9/knowgate", "http://***@127.0.0.1:9/…", "***@bucket"):
-        assert place in told, told
+        assert place in shown, shown
 
 
 def test_a_webhook_secret_signs_as_the_library_reads_it() -> None:
@@ -151,8 +151,8 @@ def test_the_doctor_signs_in_to_mlflow_as_its_address_says(tmp_path: Path) -> No
         given = {"KNOWGATE_DATA_DIR": str(tmp_path), "KNOWGATE_MLFLOW_URL": address}
         findings = list(examine(read_settings(given), now=datetime(2026, 3, 1, tzinfo=UTC)))
         server.shutdown()
-    (told,) = [finding for finding in findings if finding.check == "mlflow"]
-    assert "answers" in told.found and "hunter" not in told.found
+    (finding_of_mlflow,) = [finding for finding in findings if finding.check == "mlflow"]
+    assert "answers" in finding_of_mlflow.found and "hunter" not in finding_of_mlflow.found
     assert asked == [("/mlflow/health", f"Basic {base64.b64encode(b'me:hunter#2').decode()}")]
 
 

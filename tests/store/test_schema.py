@@ -123,8 +123,8 @@ def test_messages_from_before_they_were_numbered_keep_their_order(blank: Engine)
         connection.execute(known.tables["delivery"].insert(), rows)
     schema.upgrade(blank)
     with Session(blank) as session:
-        told = [(item.url, item.number, item.event) for item in deliveries(session, UUID(int=1))]
-    assert sorted(told) == [("https://a", 1, "opened"), ("https://a", 2, "resolved"), ("https://b", 1, "opened")]
+        messages = [(item.url, item.number, item.event) for item in deliveries(session, UUID(int=1))]
+    assert sorted(messages) == [("https://a", 1, "opened"), ("https://a", 2, "resolved"), ("https://b", 1, "opened")]
 
 
 @pytest.mark.parametrize("swapped_before", [True, False])

@@ -70,8 +70,8 @@ def test_what_is_missing_or_naive_is_named(
     monkeypatch.setenv("KNOWGATE_DATABASE_URL", "./knowgate.db")
     monkeypatch.setenv("KNOWGATE_MLFLOW_URL", "./mlruns")
     assert main(["drain-mlflow", f"--database-url={sqlite_url}"]) == 2
-    told = capsys.readouterr().err
-    assert "KNOWGATE_DATABASE_URL is '(not shown)': an SQLAlchemy URL" in told and "KNOWGATE_MLFLOW_URL is" in told
+    errors = capsys.readouterr().err
+    assert "KNOWGATE_DATABASE_URL is '(not shown)': an SQLAlchemy URL" in errors and "KNOWGATE_MLFLOW_URL is" in errors
     with pytest.raises(SystemExit) as usage:
         main([*RUN[:-1], "--now=2026-03-01T00:00:00"])
     assert usage.value.code == 2
@@ -121,8 +121,8 @@ def test_an_engine_that_cannot_be_is_refused(environment: dict[str, str], given:
 def test_choices_are_listed_as_they_are_typed(option: str, choices: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as usage:
         main([*EXTRACT, option, "foo"])
-    told = capsys.readouterr().err.replace("'", "")
-    assert usage.value.code == 2 and f"invalid choice: foo (choose from {choices})" in told and "<" not in told
+    errors = capsys.readouterr().err.replace("'", "")
+    assert usage.value.code == 2 and f"invalid choice: foo (choose from {choices})" in errors and "<" not in errors
 
 
 def test_draining_an_outbox_loads_no_torch() -> None:

@@ -1,7 +1,7 @@
 """What a training run says about its signals and its savings, on rows that taught nothing.
 
 P(T) alone always stands beside what was learned, each with an interval: a probe that adds nothing
-must look like it. The gain over P(T) is told three ways, each with an interval for two signals on
+must look like it. The gain over P(T) is given three ways, each with an interval for two signals on
 the same rows (evidence.signals.signal_gain).
 """
 

@@ -58,7 +58,7 @@ def refusal_of(error: TrainingError) -> dict[str, str | int | None]:
 
 
 def refused(refusal: str, kind: str, row: int | None) -> TrainingError:
-    """The error that `refusal_of` was told of."""
+    """The error behind a `refusal_of`."""
     if row is not None:
         return ExtractionRefused(refusal, row=row)
     found = getattr(errors, kind, TrainingError)

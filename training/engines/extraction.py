@@ -74,7 +74,7 @@ def write_part(
     states_only: bool,
     tell: Callable[[Batch], object] = lambda _: None,
 ) -> None:
-    """Write one part of these batches; `tell` is told of each. What came before a refused prompt is
+    """Write one part of these batches; `tell` hears of each. What came before a refused prompt is
     written too.
 
     Raises ExtractionRefused.

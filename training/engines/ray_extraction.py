@@ -2,7 +2,7 @@
 
 Decisions:
 - The driver holds no weights. It tokenises, refuses what cannot be asked, and cuts the batches that
-  one process would go through; an actor is told token ids. So batches, and with them vectors, do
+  one process would go through; an actor gets token ids. So batches, and with them vectors, do
   not depend on who computes them.
 - Actors write the parts themselves and send back a receipt: no vector passes through the driver,
   and what is written is safe from the driver's death too. The folder of parts must be seen by all
@@ -156,7 +156,7 @@ _RECEIPT = pa.schema(
 
 
 def item_of(part: list[Batch], work: Work) -> pa.Table:
-    """What an actor is told of one part, one row."""
+    """What an actor gets of one part, one row."""
     rows = [list(batch.rows) for batch in part]
     tokens = [[list(work.prompts[row]) for row in batch] for batch in rows]
     return pa.Table.from_pylist([{"rows": rows, "tokens": tokens}], schema=_ITEM)

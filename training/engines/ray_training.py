@@ -83,7 +83,7 @@ class RayFit:
         try:
             return group.fit().return_value
         except train.TrainingFailedError as error:
-            raise _told(error) from error
+            raise _refusal(error) from error
 
 
 def _fit_on_worker(given: dict[str, Any]) -> FittedProbe | None:
@@ -100,7 +100,7 @@ def _fit_on_worker(given: dict[str, Any]) -> FittedProbe | None:
     return fitted if ray.train.get_context().get_world_rank() == 0 else None
 
 
-def _told(error: Any) -> TrainingError:
+def _refusal(error: Any) -> TrainingError:
     """The refusal of a worker where there is one, else what became of the group."""
     failures = [getattr(one, "_base_exc", one) for one in getattr(error, "worker_failures", {}).values()]
     for failure in failures:

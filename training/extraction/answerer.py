@@ -111,7 +111,7 @@ class Answerer:
     def answer(
         self, prompts: Sequence[Prompt], *, progress: Callable[[int], object] = lambda _: None
     ) -> list[Answered]:
-        """Answer each prompt; `progress` is told the number of prompts after every batch."""
+        """Answer each prompt; `progress` gets the number of prompts after every batch."""
         answered: dict[int, Answered] = {}
         for rows, some in self.answers(prompts):
             answered.update(zip(rows, some, strict=True))

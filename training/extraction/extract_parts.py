@@ -11,7 +11,7 @@ Decisions:
   it by name instead of mixing vectors of two models. Under a URL that is given, each job has a
   folder of its own: what else lies there, other jobs' parts too, is nobody's to read or remove.
 - Each back-end of fsspec raises errors of its own (botocore's, google.auth's) that share no base:
-  around each use of the storage all are taken, and told with the folder's name.
+  around each use of the storage all are taken, and shown with the folder's name.
 - A lock beside the result that dies with its process: two extractions on a machine never write one
   file. Parts may be written by processes that do not hold it; they are started by the one that
   does.
@@ -215,7 +215,7 @@ class Parts:
 
     def remove(self) -> None:
         """The file is complete. Parts that cannot be removed cost room and no result, so they are
-        only told.
+        only logged.
         """
         try:
             if self.folder.url != str(self._beside):

@@ -141,7 +141,7 @@ class Passes:
         first = [(7 * at + 3) % vocabulary for at in range(_PROBE)]
         other = [*first[:-1], (first[-1] + 1) % vocabulary]
         states, calls = zip(*(self._probe(tokens) for tokens in (first, other)), strict=True)
-        before = [state[:, :-1].nan_to_num() for state in states]  # a broken model is told of by its states, not here
+        before = [state[:, :-1].nan_to_num() for state in states]  # a broken model shows by its states, not here
         self._causal = bool(torch.equal(*before))
         one_token = len(self._positions) == 1 and self._positions[0].name != MEAN
         answers_there = not self._logits or self._positions[0].name == LAST

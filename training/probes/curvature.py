@@ -3,7 +3,7 @@ the rest.
 
 Decisions:
 - Hidden states are strongly correlated: on recorded ones a handful of directions hold most of the
-  variance, and that is what makes a plain descent slow. So a descent is told of the leading
+  variance, and that is what makes a plain descent slow. So a descent gets the leading
   directions, found on a sample of rows by one randomised pass (Nyström: Halko, Martinsson and Tropp
   2011; Frangella, Tropp and Udell 2023 for its use here).
 - It only steers. A poor sample costs passes and never changes what a probe converges to.

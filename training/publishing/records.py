@@ -48,7 +48,7 @@ class SignalReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """Everything that the model registry is told of one bundle."""
+    """Everything that the model registry gets of one bundle."""
 
     cascade: str
     bundle: str

@@ -25,8 +25,8 @@ from training.publishing.records import RunReport
 
 BUNDLE_TAG = "knowgate.bundle"
 CHAMPION, CHALLENGER = "champion", "challenger"
-# MLflow reads these from the environment only. A registry that is down must be told from one that
-# is slow.
+# MLflow reads these from the environment only. A registry that is down must be distinguished from
+# one that is slow.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",

@@ -1,4 +1,4 @@
-"""What the model registry is told of a run: parameters, figures with intervals, curves, and the
+"""What the model registry gets of a run: parameters, figures with intervals, curves, and the
 points of its plots.
 """
 

@@ -73,7 +73,7 @@ class TierColumns:
     dimensions: IntArray  # [n] of the vectors; -1 = none
     vector_sha256: Texts = ()  # [n] of the vectors' bytes; empty = not compared
     forecast: FloatArray | None = None  # [n] in [0, 1], what a source that is not trusted says; None = no such labels
-    sources: Texts = ()  # [n] of `correct`; empty = not told
+    sources: Texts = ()  # [n] of `correct`; empty = unknown
     forecast_sources: Texts = ()  # [n] of `forecast`
 
     @property

@@ -114,7 +114,7 @@ class CertificateDocument:
     p_t_auroc: float | None = None
     score_auroc: float | None = None
     gains: tuple[SignalGain, ...] = ()  # of each learned signal over P(T) alone
-    label_basis: LabelBasis | None = None  # None = a certificate made before it was told
+    label_basis: LabelBasis | None = None  # None = a certificate made before it was recorded
 
     def __post_init__(self) -> None:
         for name in ("target_value", "delta", "delta_family"):

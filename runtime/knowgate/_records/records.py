@@ -216,7 +216,7 @@ class Label:
     external_id: str | None = None
     tier: int | None = None  # None = the served one
     label_propensity: float | None = None  # chance that this row is labelled, given its answers; None = unknown
-    grader: str | None = None  # which machine said so, in which version: "name@version"; None = not told
+    grader: str | None = None  # which machine said so, in which version: "name@version"; None = unknown
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.correct) and 0.0 <= self.correct <= 1.0):

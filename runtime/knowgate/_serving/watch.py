@@ -116,7 +116,7 @@ class Watcher:
         self._fetched: dict[str, folder.BundleFile] = {}  # verified, not kept yet
         self._etag: str | None = None
         self._unsent: Acknowledgement | None = None
-        self._told: tuple[object, ...] | None = None  # what the source was told last
+        self._told: tuple[object, ...] | None = None  # what the source was sent last
         self._polling = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None

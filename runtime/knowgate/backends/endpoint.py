@@ -188,7 +188,7 @@ def _unsendable(error: UnicodeEncodeError) -> str:
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """The seconds a server asks for, told as a number or as a time."""
+    """The seconds a server asks for, as a number or as a time."""
     value = headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(value):
         return float(value)

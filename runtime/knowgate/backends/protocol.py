@@ -33,7 +33,7 @@ class Reply:
     """What one tier said to one query."""
 
     text: str
-    finish: Finish | None = None  # None = not told
+    finish: Finish | None = None  # None = unknown
     refusal: str | None = None  # what the model said in place of an answer
     tool_calls: tuple[Mapping[str, Any], ...] = ()  # what it wants to be run, in place of an answer or beside it
     enough: bool = False  # cut off, it says all the same what was asked for: an option, or one token
@@ -84,7 +84,7 @@ class Encoder(Protocol):
 
 def require_kind(kind: PTKind | None, options: Sequence[str]) -> None:
     """Raises RecordInvalid for a kind of P(T) that cannot be given, that of an option where the
-    options are unknown, and for options that cannot be told apart.
+    options are unknown, and for options that look alike.
     """
     require_options(options)
     if kind is PTKind.OPTION and len(options) < 2:

@@ -12,7 +12,7 @@ more. So rows, token ids and the prompt's tokens as the server counted them must
 no state.
 
 The writer holds an exclusive lock on `<file>.lock` until the file is complete. Without that lock an
-incomplete file is told by its length, and looked at again until the deadline.
+incomplete file is known by its length, and looked at again until the deadline.
 """
 
 import os

@@ -38,7 +38,7 @@ class TransformersBackend:
 
     `fingerprint` says what its hidden states are, None leaves them out. `options` are the texts of
     the allowed answers, each one token; `chat_template_kwargs` are given to its chat template,
-    which is told not to think where it knows how and they do not say. Raises RecordInvalid where
+    which is asked not to think where it knows how and they do not say. Raises RecordInvalid where
     the loaded model is another one than the fingerprint's, for an option of several tokens, and for
     a kind of P(T) that cannot be given.
     """

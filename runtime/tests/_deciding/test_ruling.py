@@ -49,7 +49,7 @@ def test_an_arithmetic_error_of_the_models_escalates_and_is_noted(
     poisoned = replace(models, document=replace(models.document))
     object.__setattr__(poisoned.document, "ik_calibrator", Broken(error))  # no document would take it
     ruling = Cascade("questions", pair(replace(bundle, tiers=(poisoned,))), clock=lambda: now)
-    told = ruling.decide(**seen)
-    assert (told.verdict.action, told.verdict.reason) == (Action.ESCALATE, Reason.MISSING_SIGNAL)
-    assert told.signals.p_t == 0.99 and told.signals.p_ik is None
-    assert f"the signals could not be computed: {error}" in (told.note or "")
+    ruling_made = ruling.decide(**seen)
+    assert (ruling_made.verdict.action, ruling_made.verdict.reason) == (Action.ESCALATE, Reason.MISSING_SIGNAL)
+    assert ruling_made.signals.p_t == 0.99 and ruling_made.signals.p_ik is None
+    assert f"the signals could not be computed: {error}" in (ruling_made.note or "")

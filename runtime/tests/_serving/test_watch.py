@@ -91,8 +91,14 @@ def test_a_new_assignment_is_fetched_put_in_force_and_acknowledged(
     publish(assignment(bundle), bundle)
     assert watcher().poll() is Polled.TAKEN
     assert installed.pairs[0].champion is not None and installed.pairs[0].champion.id == bundle.id
-    (told,) = acknowledged(control_plane)
-    assert (told.runtime, told.generation, told.bundle, told.accepted, told.reason) == ("r-1", 1, bundle.id, True, None)
+    (acknowledgement,) = acknowledged(control_plane)
+    assert (
+        acknowledgement.runtime,
+        acknowledgement.generation,
+        acknowledgement.bundle,
+        acknowledgement.accepted,
+        acknowledgement.reason,
+    ) == ("r-1", 1, bundle.id, True, None)
 
 
 def test_an_unchanged_assignment_costs_one_conditional_request(
@@ -163,8 +169,11 @@ def test_a_spoilt_bundle_is_refused_the_last_good_pair_stays_and_it_is_fetched_a
     assert watching.poll() is Polled.REFUSED
     assert watching.poll() is Polled.REFUSED
     assert installed.generations == [1]
-    told = acknowledged(control_plane)
-    assert [(item.generation, item.accepted) for item in told] == [(1, True), (2, False)]  # once, not per poll
+    acknowledgements = acknowledged(control_plane)
+    assert [(item.generation, item.accepted) for item in acknowledgements] == [
+        (1, True),
+        (2, False),
+    ]  # once, not per poll
     publish(assignment(second, generation=2), second)
     assert watching.poll() is Polled.TAKEN
     assert installed.generations == [1, 2]

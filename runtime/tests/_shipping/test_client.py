@@ -79,16 +79,16 @@ def test_a_bundle_comes_with_its_signature(control_plane: Any) -> None:
 
 def test_an_acknowledgement_says_which_generation_and_bundle(control_plane: Any, now: datetime) -> None:
     control_plane.answer("POST /v1/cascades/questions/acknowledgements", {})
-    told = Acknowledgement(
+    acknowledgement = Acknowledgement(
         runtime="r-1", generation=3, bundle=None, accepted=False, reason="unsigned", acknowledged_at=now
     )
-    Client(control_plane.url).acknowledge("questions", told)
-    assert codec.decode(Acknowledgement, json.loads(control_plane.asked[0][2])) == told
+    Client(control_plane.url).acknowledge("questions", acknowledgement)
+    assert codec.decode(Acknowledgement, json.loads(control_plane.asked[0][2])) == acknowledgement
 
 
 def test_an_error_shows_the_services_own_words_and_its_status(control_plane: Any, decision: Make) -> None:
-    told = {"error": {"field": "token", "value": "", "cure": "give one", "message": "token is missing: give one"}}
-    control_plane.answer("POST /v1/decisions", told, status=401)
+    refusal = {"error": {"field": "token", "value": "", "cure": "give one", "message": "token is missing: give one"}}
+    control_plane.answer("POST /v1/decisions", refusal, status=401)
     with pytest.raises(ServiceUnreachable, match="401: token is missing: give one") as raised:
         Client(control_plane.url, "kg_secret").send_decisions([decision()])
     assert raised.value.status == 401

@@ -28,7 +28,7 @@ Make = Callable[..., Any]
 
 
 class Service:
-    """A service in memory: idempotent by id, and as ill-tempered as it is told to be."""
+    """A service in memory: idempotent by id, and as ill-tempered as a test wants."""
 
     def __init__(self) -> None:
         self.decisions: dict[str, Decision] = {}
@@ -119,8 +119,8 @@ def test_attempts_of_undeclared_models_are_counted_and_logged_once_per_cause(
         shipper = Shipper(spool, service, batch_entries=1)
         ship_all(shipper)
     assert (shipper.shipped, shipper.undeclared) == (5, 10)
-    told = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert [record.getMessage().split(":")[0] for record in told] == [
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert [record.getMessage().split(":")[0] for record in errors] == [
         "cascade questions, tier 0",
         "cascade questions, tier 1",
     ]

@@ -168,7 +168,7 @@ def test_json_that_two_readers_might_read_differently_is_refused(text: str | byt
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{" + ",".join(f'"k{n}":1' for n in [*range(3000), 7]) + "}", "k7 is 'given twice'"),
         ("{" + ",".join(f'"k{n}":1' for n in range(5000)) + "}", "an object of 5000 fields"),
@@ -178,9 +178,9 @@ def test_json_that_two_readers_might_read_differently_is_refused(text: str | byt
         ("[" * 65 + "]" * 65, "document is 'nested too deep'"),
     ],
 )
-def test_json_of_many_fields_long_names_or_many_levels_is_refused(text: str, told: str) -> None:
+def test_json_of_many_fields_long_names_or_many_levels_is_refused(text: str, message: str) -> None:
     for written in (text, text.encode()):
-        with pytest.raises(RecordInvalid, match=told):
+        with pytest.raises(RecordInvalid, match=message):
             codec.parse(written)
     assert codec.parse("[" * 63 + "]" * 63)
 

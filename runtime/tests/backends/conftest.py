@@ -199,7 +199,7 @@ class Engine:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Engine]]:
-    """Starts an engine that acts as told."""
+    """Starts an engine that acts as given."""
     running: list[tuple[ThreadingHTTPServer, threading.Thread]] = []
 
     def started(*script: Act) -> Engine:

@@ -201,7 +201,7 @@ def test_a_text_without_a_log_probability_is_not_believed(
 @pytest.mark.parametrize(
     ("reply", "note"),
     [
-        ("thought_listed", None),  # its tokens are told apart, and the answer's own is unlikely
+        ("thought_listed", None),  # its tokens are kept apart, and the answer's own is unlikely
         ("thought_without_opening", None),
         ("thought_without_end", "empty: the answer has no text"),
         ("sentinel", "raw_logprobs"),

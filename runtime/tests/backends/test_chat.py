@@ -72,9 +72,9 @@ def test_counts_that_are_none_are_left_out(acts: Any, usage: Any) -> None:
     assert (chat.tokens_in, chat.tokens_out) == (None, None)
 
 
-@pytest.mark.parametrize("told", ["tool_calls", None, 5, ["stop"]])
-def test_an_end_that_is_not_known_is_not_told(acts: Any, told: Any) -> None:
-    assert read_chat(json.dumps(acts.completion(choice={"finish_reason": told})).encode()).finish is None
+@pytest.mark.parametrize("finish_reason", ["tool_calls", None, 5, ["stop"]])
+def test_an_end_that_is_not_known_is_not_told(acts: Any, finish_reason: Any) -> None:
+    assert read_chat(json.dumps(acts.completion(choice={"finish_reason": finish_reason})).encode()).finish is None
 
 
 def test_a_text_that_a_filter_took_is_an_empty_answer(acts: Any) -> None:

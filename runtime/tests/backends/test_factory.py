@@ -55,7 +55,7 @@ def test_each_kind_gives_its_back_end_as_declared(fingerprint: Make, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("changes", "named", "told"),
+    ("changes", "named", "message"),
     [
         ({"backend": "external"}, {}, "tiers.small.backend is 'external': your own gateway runs it"),
         ({"backend": "llama.cpp"}, {}, "tiers.small.backend is 'llama.cpp': it is not known"),
@@ -65,8 +65,8 @@ def test_each_kind_gives_its_back_end_as_declared(fingerprint: Make, tmp_path: P
         ({"api_key_variable": "K"}, {"environment": {"K_FILE": "/nowhere/key"}}, "K_FILE is '/nowhere/key'"),
     ],
 )
-def test_what_is_missing_is_named_with_its_tier(changes: Any, named: Any, told: str) -> None:
-    with pytest.raises(RecordInvalid, match=re.escape(told)):
+def test_what_is_missing_is_named_with_its_tier(changes: Any, named: Any, message: str) -> None:
+    with pytest.raises(RecordInvalid, match=re.escape(message)):
         from_spec(tier(**changes), **{"environment": {}} | named)
 
 

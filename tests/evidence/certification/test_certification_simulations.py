@@ -114,8 +114,8 @@ def test_wrong_answers_labelled_late_move_the_naive_estimate_and_not_the_mature_
         cohort = (day >= 0) & (day < 7)  # of decision time, each older than the horizon when read
         assert now >= 7 + horizon
         seen = cohort & (day + delay <= now)
-        told = self_normalised(np.where(seen, right, NAN)[cohort], seen[cohort], np.ones(int(cohort.sum())))
-        return told.value, told.standard_error
+        estimate = self_normalised(np.where(seen, right, NAN)[cohort], seen[cohort], np.ones(int(cohort.sum())))
+        return estimate.value, estimate.standard_error
 
     first, error = mature(14.0)
     assert mature(28.0)[0] == first
@@ -139,17 +139,17 @@ def test_feedback_on_served_answers_alone_is_refused_where_the_naive_reader_sees
 def test_the_weighted_estimate_has_no_bias_beyond_its_interval_and_the_naive_one_has() -> None:
     p_t, correct = population(2)
     x = (p_t[:, 0] >= 0.5) * (correct[:, 1] - correct[:, 0])
-    rng, runs, told, naive, covered = np.random.default_rng(9), 300, [], [], 0
+    rng, runs, weighted, naive, covered = np.random.default_rng(9), 300, [], [], 0
     for _ in range(runs):
         rows = rng.integers(0, len(x), 4000)
         chance = 0.1 + 0.8 * (1 - p_t[rows, 0])
         seen = rng.random(4000) < chance
         estimate = inverse_propensity(np.where(seen, x[rows], NAN), seen, chance)
-        told.append(estimate.value)
+        weighted.append(estimate.value)
         naive.append(x[rows][seen].mean())
         covered += estimate.lower <= x.mean() <= estimate.upper
-    error = np.std(told) / np.sqrt(runs)
-    assert abs(np.mean(told) - x.mean()) < 3 * error
+    error = np.std(weighted) / np.sqrt(runs)
+    assert abs(np.mean(weighted) - x.mean()) < 3 * error
     assert abs(np.mean(naive) - x.mean()) > 10 * error
     assert abs(covered / runs - 0.95) < errors(0.95, runs) + 0.02
 

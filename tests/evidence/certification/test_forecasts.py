@@ -359,12 +359,12 @@ def refusals() -> Iterator[tuple[type[Exception], str, dict[str, object]]]:
     yield InvalidInputError, "likelier coin", {"run_propensity": np.full(200, 0.2)}
 
 
-@pytest.mark.parametrize(("error", "told", "changes"), list(refusals()))
+@pytest.mark.parametrize(("error", "message", "changes"), list(refusals()))
 def test_forecasts_that_nothing_can_correct_are_refused(
-    error: type[Exception], told: str, changes: dict[str, object]
+    error: type[Exception], message: str, changes: dict[str, object]
 ) -> None:
     assert small().n == 200
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         small(**changes)
 
 

@@ -61,7 +61,7 @@ def test_escalation_adds_the_cheaper_tiers_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("costs", "kept", "told"),
+    ("costs", "kept", "message"),
     [
         ([[1.0, 0.0]], [0], "free last tier"),
         ([[1.0, np.nan]], [0], "nan"),
@@ -70,8 +70,8 @@ def test_escalation_adds_the_cheaper_tiers_time() -> None:
         ([[1.0]], [0], r"\(1, 1\)"),
     ],
 )
-def test_bad_input_is_refused_by_name(costs: list[list[float]], kept: list[int], told: str) -> None:
-    with pytest.raises(InvalidInputError, match=told):
+def test_bad_input_is_refused_by_name(costs: list[list[float]], kept: list[int], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
         break_even(costs, kept)
 
 

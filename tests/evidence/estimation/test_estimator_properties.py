@@ -27,14 +27,14 @@ def coins(seed: int, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_weights_of_one_give_the_plain_mean_and_a_perfect_forecast_its_own(seed: int, n: int) -> None:
     values = np.random.default_rng(seed).random(n)
     everywhere, certain = np.ones(n, dtype=bool), np.ones(n)
-    for told in (
+    for estimate in (
         inverse_propensity(values, everywhere, certain),
         self_normalised(values, everywhere, certain),
         doubly_robust(values, everywhere, certain, np.zeros(n)),
     ):
-        assert told.value == pytest.approx(values.mean())
-        assert told.lower <= told.value <= told.upper
-        assert told.effective_sample_size == pytest.approx(n)
+        assert estimate.value == pytest.approx(values.mean())
+        assert estimate.lower <= estimate.value <= estimate.upper
+        assert estimate.effective_sample_size == pytest.approx(n)
     held, seen, chance = coins(seed, n)
     assert doubly_robust(held, seen, chance, np.nan_to_num(held, nan=0.7)).value == pytest.approx(
         np.nan_to_num(held, nan=0.7).mean()
@@ -77,10 +77,10 @@ def test_betting_bounds_enclose_zero_rows_and_are_mirror_images(seed: int, n: in
 @given(n=st.integers(1, 300), share=st.floats(0, 1))
 def test_a_binomial_interval_agrees_with_its_test(n: int, share: float) -> None:
     right = round(share * n)
-    told = clopper_pearson(right, n, 0.8)
-    assert told.lower <= right / n <= told.upper
-    assert right == 0 or proportion_at_least(right, n, max(told.lower - 1e-9, 0.0), 0.1)
-    assert not proportion_at_least(right, n, min(told.lower + 1e-6, 1.0), 0.1)
+    interval = clopper_pearson(right, n, 0.8)
+    assert interval.lower <= right / n <= interval.upper
+    assert right == 0 or proportion_at_least(right, n, max(interval.lower - 1e-9, 0.0), 0.1)
+    assert not proportion_at_least(right, n, min(interval.lower + 1e-6, 1.0), 0.1)
 
 
 def test_thinning_coins_are_uniform_and_belong_to_the_row() -> None:

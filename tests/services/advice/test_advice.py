@@ -180,7 +180,7 @@ def test_compute_can_stand_in_for_prices_and_the_assumed_tokens_are_told(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("prices", "told"),
+    ("prices", "message"),
     [
         ("0.1,2.5", "'0.1'"),
         ("a/b,1/1", "'a'"),
@@ -189,8 +189,8 @@ def test_compute_can_stand_in_for_prices_and_the_assumed_tokens_are_told(tmp_pat
         ("1/1", "states 1 tiers: the table has 2"),
     ],
 )
-def test_a_price_list_that_is_none_is_refused(prices: str, told: str) -> None:
-    with pytest.raises(InputInvalid, match=told):
+def test_a_price_list_that_is_none_is_refused(prices: str, message: str) -> None:
+    with pytest.raises(InputInvalid, match=message):
         read_rates(prices, None, tiers=2, now=NOW)
 
 

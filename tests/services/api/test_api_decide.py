@@ -198,9 +198,9 @@ def test_a_damaged_bundle_decides_nothing_and_is_named(
     store(damaged(promoted.content, bit % (8 * len(promoted.content))))
     answer = ask(client, p_t=0.99)
     assert answer.status_code == 200
-    told = answer.json()
-    assert (told["action"], told["reason"], told["bundle"]) == ("escalate", "no_bundle", None)
-    assert promoted.id in told["note"] and "backup" in told["note"]
+    ruling = answer.json()
+    assert (ruling["action"], ruling["reason"], ruling["bundle"]) == ("escalate", "no_bundle", None)
+    assert promoted.id in ruling["note"] and "backup" in ruling["note"]
     assert promoted.id in caplog.text
     fetched = client.get(f"/v1/bundles/{promoted.id}")
     assert (fetched.status_code, fetched.json()["error"]["field"]) == (503, "bundle")
@@ -226,9 +226,9 @@ def test_a_damaged_challenger_leaves_every_decision_to_the_champion(
         assert held is not None
         new = replace(held, generation=2, challenger=challenger.id, share=1.0)
         assignments.swap_assignment(session, new, expected_generation=1, now=at)
-    told = ask(client, p_t=0.99).json()
-    assert (told["action"], told["bundle"], told["generation"]) == ("retain", promoted.id, 2)
-    assert challenger.id in told["note"] and challenger.id in caplog.text
+    ruling = ask(client, p_t=0.99).json()
+    assert (ruling["action"], ruling["bundle"], ruling["generation"]) == ("retain", promoted.id, 2)
+    assert challenger.id in ruling["note"] and challenger.id in caplog.text
     with transaction(engine) as session:
         session.execute(store, {"content": challenger.content, "id": challenger.id})
     clock.set(at + timedelta(minutes=2))
@@ -245,9 +245,9 @@ def test_a_bundle_for_other_models_than_are_declared_keeps_nothing(client: TestC
             tiers = list(before.tiers)
             tiers[tier] = replace(tiers[tier], model=name)
             cascades.apply_cascade(session, replace(before, tiers=tuple(tiers)), now=NOW)
-        told = client.post("/v1/decide", json=sure).json()
-        assert (told["action"], told["reason"]) == ("escalate", "no_bundle")
-        assert "the bundle is certified for tiny, huge" in told["note"] and name in told["note"]
+        ruling = client.post("/v1/decide", json=sure).json()
+        assert (ruling["action"], ruling["reason"]) == ("escalate", "no_bundle")
+        assert "the bundle is certified for tiny, huge" in ruling["note"] and name in ruling["note"]
         with transaction(engine) as session:
             cascades.apply_cascade(session, before, now=NOW)
     assert client.post("/v1/decide", json=sure).json()["action"] == "retain"

@@ -66,9 +66,9 @@ def test_an_external_id_of_several_decisions_is_told_with_the_one_that_was_taken
     send(client, other)
     rows = [label(external_id="shared"), label(external_id="its own"), label(decision_id=str(first.id), tier=0)]
     receipt = post(client, *rows).json()
-    (told,) = receipt["ambiguous"]
-    assert (told["external_id"], told["decisions"], receipt["stored"]) == ("shared", 3, 3)
-    (taken,) = [sent for sent in (first, second, third) if str(sent.id) == told["decision_id"]]
+    (ambiguous,) = receipt["ambiguous"]
+    assert (ambiguous["external_id"], ambiguous["decisions"], receipt["stored"]) == ("shared", 3, 3)
+    (taken,) = [sent for sent in (first, second, third) if str(sent.id) == ambiguous["decision_id"]]
     assert 1 in {row.tier for row in said(engine, taken)}
     assert "'shared' is that of 3 decisions" in caplog.text
 

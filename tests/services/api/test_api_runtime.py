@@ -73,7 +73,7 @@ def test_a_bundle_is_served_to_the_byte_and_never_again(client: TestClient, prom
     assert (again.status_code, again.content) == (304, b"")
     missing = client.get(f"/v1/bundles/{'0' * 64}")
     assert missing.status_code == 404
-    assert missing.json()["error"]["message"].count("0" * 64) == 1  # field and value are told once
+    assert missing.json()["error"]["message"].count("0" * 64) == 1  # field and value are named once
 
 
 def acknowledgement(bundle: str | None, **fields: Any) -> dict[str, Any]:

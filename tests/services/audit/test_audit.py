@@ -64,11 +64,11 @@ def test_whoever_changes_something_is_found_out(engine: Engine, statement: str, 
 
 def test_a_decision_is_explained_and_proven_to_an_outsider(engine: Engine, sealed: list[Decision]) -> None:
     with reading(engine) as session:
-        told = explain(session, find_decision(session, "q0", None))
+        explained = explain(session, find_decision(session, "q0", None))
         (proof,) = proofs(session, str(sealed[0].id))
-    assert told.decision.id == sealed[0].id
-    assert [label.correct for label in told.labels] == [1.0]
-    assert [place.proven for place in told.ledger] == [True]
+    assert explained.decision.id == sealed[0].id
+    assert [label.correct for label in explained.labels] == [1.0]
+    assert [place.proven for place in explained.ledger] == [True]
     assert proof.batch is not None
     steps = [merkle.Step(sibling=bytes.fromhex(sibling), left=side == "left") for side, sibling in proof.path]
     assert merkle.verify(bytes.fromhex(proof.leaf.hash), steps, bytes.fromhex(proof.batch.root))

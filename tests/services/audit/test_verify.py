@@ -505,10 +505,10 @@ def test_the_commands_export_a_head_and_hold_the_database_against_it(
         connection.execute(text("DELETE FROM ledger_batch WHERE number = 4"))
     engine.dispose()
     code, printed = run("verify", "--head", place, "--json")
-    told = json.loads(printed)
-    assert (code, told["verified"]) == (3, False)
-    assert {problem["table"] for problem in told["problems"]} >= {"bundle", "ledger_batch"}
-    assert {check["name"]: check["problems"] > 0 for check in told["checks"]} == {
+    report = json.loads(printed)
+    assert (code, report["verified"]) == (3, False)
+    assert {problem["table"] for problem in report["problems"]} >= {"bundle", "ledger_batch"}
+    assert {check["name"]: check["problems"] > 0 for check in report["checks"]} == {
         "batches": False,
         "roots": True,
         "leaves": False,

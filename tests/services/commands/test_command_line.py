@@ -139,9 +139,9 @@ def test_a_cascade_is_applied_once_and_shown_as_it_was_written(run: Run, cascade
 
 def test_a_bad_cascade_file_is_bad_usage(run: Run, cascade_toml: Path) -> None:
     cascade_toml.write_text("name = 3")
-    told = run("cascade", "apply", str(cascade_toml), code=2)
-    assert "name is 3" in str(told.exception)
-    assert "tiers" in str(told.exception)  # all faults at once
+    refused = run("cascade", "apply", str(cascade_toml), code=2)
+    assert "name is 3" in str(refused.exception)
+    assert "tiers" in str(refused.exception)  # all faults at once
     run("cascade", "show", "trivia", code=2)  # and nothing was stored
 
 
@@ -203,11 +203,13 @@ def test_labels_by_an_external_id_that_several_decisions_share_are_told(
     path = tmp_path / "labels.csv"
     path.write_text("external_id,correct\nticket-1,1\n")
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S+00:00")
-    told = run("labels", "import", str(path), "--cascade", trivia, "--source", "gold", "--labelled-at", at, "--json")
-    done = printed(told)
+    imported = run(
+        "labels", "import", str(path), "--cascade", trivia, "--source", "gold", "--labelled-at", at, "--json"
+    )
+    done = printed(imported)
     assert (done["stored"], done["ambiguous"]) == (1, 1)
-    assert f"labels.csv: external_id 'ticket-1' is that of 3 decisions of {trivia}" in told.stderr
-    assert str(shared[2].id) in told.stderr
+    assert f"labels.csv: external_id 'ticket-1' is that of 3 decisions of {trivia}" in imported.stderr
+    assert str(shared[2].id) in imported.stderr
 
 
 @pytest.fixture
@@ -417,14 +419,14 @@ def test_a_file_to_write_in_a_folder_that_is_not_there_is_refused_before_any_wor
         ("export", str(nowhere / "outcomes.csv"), "--cascade", trivia),
         ("labels", "queue", "--cascade", trivia, "--rate", "1", "--out", str(nowhere / "queue.csv")),
     ):
-        told = str(run(*command, code=2).exception)
-        assert f"the folder {nowhere} is not there; make it" in told
+        message = str(run(*command, code=2).exception)
+        assert f"the folder {nowhere} is not there; make it" in message
     assert not nowhere.parent.exists()
     assert "that is a folder" in str(run("report", "--cascade", trivia, "--out", str(tmp_path), code=2).exception)
 
 
 @pytest.mark.parametrize(
-    ("cells", "options", "told"),
+    ("cells", "options", "message"),
     [
         ("0.5,{odd}", (), "p_t is 0.5 in every row of tier 0"),
         ("0.{row},1", (), "all 20 labelled answers of tier 0 are right"),
@@ -437,7 +439,7 @@ def test_a_file_to_write_in_a_folder_that_is_not_there_is_refused_before_any_wor
     ],
 )
 def test_a_simulation_that_would_show_nothing_is_refused_before_it_begins(
-    run: Run, tmp_path: Path, cells: str, options: tuple[str, ...], told: str
+    run: Run, tmp_path: Path, cells: str, options: tuple[str, ...], message: str
 ) -> None:
     rows = "".join(
         f"q{row},{tier},m{tier}-1b,{cells.format(row=row + 10, odd=(row + tier) % 2)}\n"
@@ -446,7 +448,7 @@ def test_a_simulation_that_would_show_nothing_is_refused_before_it_begins(
     )
     path = tmp_path / "played.csv"
     path.write_text("query_id,tier,model,p_t,correct\n" + rows)
-    assert told in str(run("simulate", str(path), *options, code=2).exception)
+    assert message in str(run("simulate", str(path), *options, code=2).exception)
     assert not (tmp_path / "data" / "simulate").exists()
 
 

@@ -58,8 +58,8 @@ def world(engine: Engine, tmp_path: Path) -> Deployment:
 
 def test_a_rollback_says_what_decides_now_and_who_did_it(run: Run, world: Deployment) -> None:
     second, first = world.in_force.champion, world.history[0].bundle
-    told = run("rollback", "--cascade", "quiz", "--reason", "slow").stdout
-    assert told == f"quiz, generation 4: bundle {first[:12]} decides; before: bundle {second[:12]} decides\n"
+    output = run("rollback", "--cascade", "quiz", "--reason", "slow").stdout
+    assert output == f"quiz, generation 4: bundle {first[:12]} decides; before: bundle {second[:12]} decides\n"
     record = world.history[-1]
     assert (record.outcome, record.reason, record.decided_by) == (Outcome.ROLLED_BACK, "slow", "ada")
     assert "no bundle is in force" in run("rollback", "--cascade", "quiz", "--reason", "slower").stdout
@@ -96,8 +96,8 @@ def test_past_the_condemned_the_newest_that_is_not_comes_into_force(run: Run, wo
     world.later(0.1)
     world.certified("third", since=world.now)
     world.tick()
-    told = run("rollback", "--cascade", "quiz", "--reason", "slow", "--past-condemned", "--json").stdout
-    assert json.loads(told)["champion"] == first
+    output = run("rollback", "--cascade", "quiz", "--reason", "slow", "--past-condemned", "--json").stdout
+    assert json.loads(output)["champion"] == first
 
 
 def test_a_person_puts_a_refused_bundle_in_force_by_name_and_reason(run: Run, world: Deployment) -> None:
@@ -107,8 +107,8 @@ def test_a_person_puts_a_refused_bundle_in_force_by_name_and_reason(run: Run, wo
     assert "give away 20.0%" in str(refused.exception)
     again = run("promote", frugal[:12], code=3)
     assert "`--reason` puts it in force unjudged" in str(again.exception)
-    told = run("promote", frugal[:12], "--reason", "known to be good", "--by", "grace").stdout
-    assert f"bundle {frugal[:12]} decides" in told
+    output = run("promote", frugal[:12], "--reason", "known to be good", "--by", "grace").stdout
+    assert f"bundle {frugal[:12]} decides" in output
     record = world.history[-1]
     assert (record.outcome, record.reason, record.decided_by) == (Outcome.PROMOTED, "known to be good", "grace")
     assert json.loads(record.check)["ground"] == "gives_savings_away", "what the check says is kept beside it"
@@ -118,8 +118,8 @@ def test_a_person_puts_a_refused_bundle_in_force_by_name_and_reason(run: Run, wo
 
 def test_a_person_stops_and_resumes(run: Run, world: Deployment) -> None:
     champion = str(world.in_force.champion)
-    told = run("cascade", "stop", "quiz", "--reason", "a scandal").stdout
-    assert f"bundle {champion[:12]} is stopped, every query goes to the last tier" in told
+    output = run("cascade", "stop", "quiz", "--reason", "a scandal").stdout
+    assert f"bundle {champion[:12]} is stopped, every query goes to the last tier" in output
     assert (world.state, world.history[-1].decided_by) == ("stopped", "ada")
     run("cascade", "stop", "quiz", "--reason", "again", code=3)
     assert f"bundle {champion[:12]} decides" in run("cascade", "resume", "quiz", "--reason", "over").stdout

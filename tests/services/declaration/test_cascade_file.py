@@ -80,7 +80,7 @@ def test_a_number_survives_the_round_trip(parameters: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "fault"),
     [
         (("8e9", "0"), "tiers[0].parameters is 0.0: the number of parameters is above 0"),
         (("8e9", '"many"'), "tiers[0].parameters is 'many': a finite number"),
@@ -111,8 +111,8 @@ def test_a_number_survives_the_round_trip(parameters: float) -> None:
         (('name = "support"', "name = "), "it is not TOML"),
     ],
 )
-def test_a_fault_is_told_by_its_path_its_value_and_the_cure(change: tuple[str, str], told: str) -> None:
-    assert told in faults_of(SMALLEST.replace(*change, 1) if change[0] != '"large"' else SMALLEST.replace(*change))
+def test_a_fault_is_told_by_its_path_its_value_and_the_cure(change: tuple[str, str], fault: str) -> None:
+    assert fault in faults_of(SMALLEST.replace(*change, 1) if change[0] != '"large"' else SMALLEST.replace(*change))
 
 
 def test_a_naive_price_date_is_refused_by_its_path() -> None:
@@ -125,7 +125,7 @@ PRICE = "{ since = %s, usd_per_million_tokens_in = 1, usd_per_million_tokens_out
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "fault"),
     [
         (SMALLEST.replace("8e9", "1" + 400 * "0"), "tiers[0].parameters is 10000"),
         (SMALLEST.replace("8e9", "1" + 5000 * "0"), "it holds a whole number of thousands of digits: whole numbers"),
@@ -151,9 +151,9 @@ PRICE = "{ since = %s, usd_per_million_tokens_in = 1, usd_per_million_tokens_out
     ],
     ids=range(12),
 )
-def test_what_no_deployment_could_read_back_is_one_fault(text: str, told: str) -> None:
+def test_what_no_deployment_could_read_back_is_one_fault(text: str, fault: str) -> None:
     faults = faults_of(text)
-    assert faults.startswith(f"cascade.toml: {told}") and faults.count("\n") == 0
+    assert faults.startswith(f"cascade.toml: {fault}") and faults.count("\n") == 0
 
 
 def test_a_file_counts_as_read_only_if_what_is_kept_of_it_is() -> None:
@@ -223,16 +223,16 @@ REFUSED = (
 
 @pytest.mark.parametrize("url", REFUSED)
 def test_an_address_that_no_model_or_receiver_has_is_refused_where_it_is_declared(url: str) -> None:
-    told = faults_of(f"webhooks = [{json.dumps(url)}]\n{SMALLEST}endpoint = {json.dumps(url)}\n")
-    assert "tiers[1].endpoint is" in told and "webhooks[0] is" in told
-    assert any(why in told for why in ("not asked", "another spelling", "address is expected"))
+    faults = faults_of(f"webhooks = [{json.dumps(url)}]\n{SMALLEST}endpoint = {json.dumps(url)}\n")
+    assert "tiers[1].endpoint is" in faults and "webhooks[0] is" in faults
+    assert any(why in faults for why in ("not asked", "another spelling", "address is expected"))
 
 
 @pytest.mark.parametrize("url", ["http://h:8000/v1?api-key=hunter2", "http://h/v1#hunter2", "http://h?hunter2"])
 def test_an_endpoint_is_a_root_without_a_query(url: str) -> None:
-    told = faults_of(f"{SMALLEST}endpoint = {json.dumps(url)}\n")
-    assert "tiers[1].endpoint is" in told and "root" in told and "api_key_variable" in told
-    assert "hunter2" not in told
+    faults = faults_of(f"{SMALLEST}endpoint = {json.dumps(url)}\n")
+    assert "tiers[1].endpoint is" in faults and "root" in faults and "api_key_variable" in faults
+    assert "hunter2" not in faults
     assert "webhooks[0] is" in faults_of(f'webhooks = ["http://h/x#@169.254.169.254/"]\n{SMALLEST}')
     assert parse_cascade(f'webhooks = ["http://h/x?key=1"]\n{SMALLEST}').webhooks == ("http://h/x?key=1",)
 
@@ -249,8 +249,8 @@ def test_an_endpoint_is_a_root_without_a_query(url: str) -> None:
     ],
 )
 def test_what_may_be_a_secret_is_not_shown_whatever_is_wrong_with_it(line: str) -> None:
-    told = faults_of(f"{line}\n{SMALLEST}")
-    assert line.partition(" ")[0] in told and "hunter2" not in told
+    faults = faults_of(f"{line}\n{SMALLEST}")
+    assert line.partition(" ")[0] in faults and "hunter2" not in faults
 
 
 def test_a_webhook_may_lie_where_the_setting_allows_it() -> None:
@@ -261,9 +261,9 @@ def test_a_webhook_may_lie_where_the_setting_allows_it() -> None:
 
 @pytest.mark.parametrize("url", ["http://user:hunter2@h", "http://hunter2@h/v1", "http://u:hunter2@[::1"])
 def test_a_key_in_an_address_is_refused_and_not_shown(url: str) -> None:
-    told = faults_of(f'webhooks = ["{url}"]\n{SMALLEST}endpoint = "{url}"\n')
-    assert "tiers[1].endpoint is '(not shown)': user and password have no place in a declaration" in told
-    assert "api_key_variable" in told and "hunter2" not in told and told.count("\n") == 1
+    faults = faults_of(f'webhooks = ["{url}"]\n{SMALLEST}endpoint = "{url}"\n')
+    assert "tiers[1].endpoint is '(not shown)': user and password have no place in a declaration" in faults
+    assert "api_key_variable" in faults and "hunter2" not in faults and faults.count("\n") == 1
 
 
 def test_durations_are_checked() -> None:
@@ -274,8 +274,8 @@ def test_durations_are_checked() -> None:
 
 
 def test_all_faults_are_told_at_once() -> None:
-    told = faults_of(SMALLEST.replace("8e9", "-1") + '[horizons]\ngold = "soon"\n[targets]\ndelta = 2\n')
-    assert told.count("\n") == 2
+    faults = faults_of(SMALLEST.replace("8e9", "-1") + '[horizons]\ngold = "soon"\n[targets]\ndelta = 2\n')
+    assert faults.count("\n") == 2
 
 
 FAULTY = """
@@ -311,8 +311,8 @@ alpha = 5
 
 
 def test_one_look_finds_every_fault_of_a_file_whatever_else_is_wrong_in_it() -> None:
-    told = {line.split(" is ", 1)[0].removeprefix("cascade.toml: ") for line in faults_of(FAULTY).splitlines()}
-    assert told == {
+    places = {line.split(" is ", 1)[0].removeprefix("cascade.toml: ") for line in faults_of(FAULTY).splitlines()}
+    assert places == {
         "name",
         "exploration_rate",
         "privacy",
@@ -352,7 +352,7 @@ def test_a_file_without_the_least_is_refused_by_what_is_missing(text: str, field
 
 
 def test_a_fault_of_one_key_accuses_no_other() -> None:
-    """What stands in for a bad value is never told of itself."""
+    """What stands in for a bad value is never reported itself."""
     assert faults_of(SMALLEST.replace('"small"', "7")).count("\n") == 0
     prices = (
         "prices = [{ since = 2026-01-01T00:00:00Z, usd_per_million_tokens_in = 1, usd_per_million_tokens_out = 1 },"
@@ -400,15 +400,15 @@ def test_every_key_is_documented_with_its_default() -> None:
     keys = keys_of(CascadeSpec)
     assert set(rows) == set(keys)
     for name, default in keys.items():
-        told = rows[name].strip("`")
+        documented = rows[name].strip("`")
         if default is dataclasses.MISSING:
-            assert told == "required", name
+            assert documented == "required", name
         elif default is None:
-            assert told == "not set", name
+            assert documented == "not set", name
         else:
             held = format_duration(default) if isinstance(default, timedelta) else default
             shown = list(held) if isinstance(held, tuple) else held
-            assert told.replace('"', "") == str(
+            assert documented.replace('"', "") == str(
                 [str(item) for item in shown] if isinstance(shown, list) else shown
             ).replace("'", ""), name
 
@@ -431,7 +431,7 @@ def test_a_duration_is_written_as_it_was_read(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "fault"),
     [
         ("delta = 0.51", "targets.delta is 0.51: lies above 0 and is at most 0.5"),
         ('trusted = ["gold", "gold"]', "targets.trusted is ['gold', 'gold']: name every source once"),
@@ -440,9 +440,9 @@ def test_a_duration_is_written_as_it_was_read(text: str) -> None:
         ("rule = []", "targets.rule is []: use one of p_t, p_ik, gates, score"),
     ],
 )
-def test_targets_that_nothing_can_certify_are_refused(line: str, told: str) -> None:
+def test_targets_that_nothing_can_certify_are_refused(line: str, fault: str) -> None:
     faults = faults_of(f"{SMALLEST}[targets]\n{line}\n")
-    assert told in faults
+    assert fault in faults
     assert "PolicyKind" not in faults and len(faults.splitlines()) == 1
 
 
@@ -471,7 +471,7 @@ def test_request_parameters_and_a_time_limit_are_read_and_written_again() -> Non
 
 
 @pytest.mark.parametrize(
-    ("request_", "told"),
+    ("request_", "fault"),
     [
         ("{ stream = true }", "tiers[0].request.stream is True: one whole answer is asked for"),
         ("7", "tiers[0].request is 7: an object is expected"),
@@ -480,7 +480,7 @@ def test_request_parameters_and_a_time_limit_are_read_and_written_again() -> Non
         ("{ chat_template_kwargs = 1 }", "tiers[0].request.chat_template_kwargs is 1: a table is expected"),
     ],
 )
-def test_a_request_that_cannot_be_sent_is_told_with_its_place(request_: str, told: str) -> None:
+def test_a_request_that_cannot_be_sent_is_told_with_its_place(request_: str, fault: str) -> None:
     line = next(line for line in WITH_REQUEST.splitlines() if line.startswith("request"))
-    assert told in faults_of(WITH_REQUEST.replace(line, f"request = {request_}"))
+    assert fault in faults_of(WITH_REQUEST.replace(line, f"request = {request_}"))
     assert "your own gateway runs this tier" in faults_of(SMALLEST + "request = { top_k = 1 }")

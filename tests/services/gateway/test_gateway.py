@@ -237,10 +237,10 @@ def test_the_official_client_is_answered_by_the_tier_whose_answer_is_kept_and_to
     assert answer.choices[0].message.content == "Lima" and answer.model == "tiny"
     assert answer.usage is not None and answer.usage.total_tokens == 8
     assert (raw.headers["knowgate-tier"], raw.headers["knowgate-reason"]) == ("0", "retained")
-    told = answer.model_extra["knowgate"]  # type: ignore[index]
-    assert (told["tier_name"], told["generation"], world.large.asked) == ("small", 1, 0)
+    account = answer.model_extra["knowgate"]  # type: ignore[index]
+    assert (account["tier_name"], account["generation"], world.large.asked) == ("small", 1, 0)
     decision = stored(world, "q-1")
-    assert str(decision.id) == raw.headers["knowgate-decision"] == told["decision_id"]
+    assert str(decision.id) == raw.headers["knowgate-decision"] == account["decision_id"]
     assert (decision.slice, decision.served.model, decision.served.signals.p_t) == (
         "cities",
         "tiny",
@@ -315,13 +315,13 @@ def test_a_time_to_come_back_reaches_the_caller_as_seconds(world: World) -> None
 
 
 @pytest.mark.parametrize(
-    ("status", "told"), [(500, 502), (502, 502), (503, 503), (504, 502), (401, 502), (403, 502), (404, 502)]
+    ("status", "answered"), [(500, 502), (502, 502), (503, 503), (504, 502), (401, 502), (403, 502), (404, 502)]
 )
-def test_what_is_the_last_tiers_own_fault_is_the_gateways(world: World, status: int, told: int) -> None:
+def test_what_is_the_last_tiers_own_fault_is_the_gateways(world: World, status: int, answered: int) -> None:
     world.small.p_t = 0.4
     world.large.status, world.large.headers = status, {"Retry-After": "60"}  # longer than a tier is waited for
     answer = sent(world, json.dumps({"model": "trivia", "messages": ASKED}))
-    assert (answer.status_code, answer.json()["error"]["type"]) == (told, "server_error")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (answered, "server_error")
 
 
 CALL = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -393,7 +393,7 @@ def test_one_prompt_that_breaks_the_small_tier_leaves_it_to_everybody_else(world
 
 
 def abandoned(world: World, queries: int) -> Any:
-    """What is told of queries whose callers left, once there are so many."""
+    """What is counted of queries whose callers left, once there are so many."""
     for _ in range(500):
         spent = httpx2.get(f"{world.url}/healthz").json()["abandoned"]
         if spent["queries"] >= queries:
@@ -519,7 +519,7 @@ def sent(world: World, content: str | bytes) -> httpx2.Response:
 
 
 @pytest.mark.parametrize(
-    ("body", "param", "told"),
+    ("body", "param", "message"),
     [
         (r'{"messages": [{"role": "user", "content": "\ud800x"}]}', "messages[0].content", "surrogate pair"),
         (r'{"messages": [{"role": "\ud800x", "content": "x"}]}', "messages[0].role", "surrogate pair"),
@@ -537,13 +537,13 @@ def sent(world: World, content: str | bytes) -> httpx2.Response:
     ],
 )
 def test_a_body_that_no_tier_can_be_sent_is_refused_with_its_place(
-    world: World, body: str | bytes, param: str, told: str
+    world: World, body: str | bytes, param: str, message: str
 ) -> None:
     for _ in range(6):  # more often than failures open a circuit
         answer = sent(world, body)
     error = answer.json()["error"]
     assert (answer.status_code, error["type"], error["param"]) == (400, "invalid_request_error", param)
-    assert told in error["message"] and '"bytes"' not in error["message"]
+    assert message in error["message"] and '"bytes"' not in error["message"]
     assert (world.small.asked, world.large.asked) == (0, 0)
     world.client.chat.completions.create(model="trivia", messages=ASKED)  # type: ignore[arg-type]
     assert (world.small.asked, world.large.asked) == (1, 0)
@@ -672,8 +672,8 @@ def gateway_process(world: World, data_dir: Path) -> Iterator[tuple[subprocess.P
     )
     try:
         assert process.stderr is not None
-        told = process.stderr.readline()
-        assert "is model 'trivia'" in told, told + process.stderr.read()
+        greeting = process.stderr.readline()
+        assert "is model 'trivia'" in greeting, greeting + process.stderr.read()
         yield process, f"http://127.0.0.1:{port}/v1"
     finally:
         process.kill()

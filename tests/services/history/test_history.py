@@ -263,7 +263,7 @@ def test_hidden_states_go_with_their_attempts(
 
 
 @pytest.mark.parametrize(
-    ("arrays", "told"),
+    ("arrays", "message"),
     [
         ({"hidden": np.ones((1, 4)), "tier": [0]}, "query_id"),
         ({"hidden": np.ones(4), "query_id": ["q0"], "tier": [0]}, r"\[n, d\]"),
@@ -276,12 +276,12 @@ def test_hidden_states_go_with_their_attempts(
     ],
 )
 def test_hidden_states_that_do_not_fit_are_named(
-    complete: OutcomeTable, tmp_path: Path, arrays: dict[str, Any], told: str
+    complete: OutcomeTable, tmp_path: Path, arrays: dict[str, Any], message: str
 ) -> None:
     path = tmp_path / "hidden.npz"
     held: dict[str, Any] = {name: np.asarray(values) for name, values in arrays.items()}
     np.savez(path, **held)
-    with pytest.raises(TableInvalid, match=told):
+    with pytest.raises(TableInvalid, match=message):
         read_hidden_states(path, complete)
 
 

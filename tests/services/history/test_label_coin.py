@@ -171,8 +171,8 @@ def _gain() -> object:
 
 def test_estimates_weigh_by_it(engine: Engine, coin: LabelCoin) -> None:
     with reading(engine) as session:
-        told = label_estimates(session, "trivia", SPAN, as_of=NOW, largest_weight=20.0)
-    by_weight = next(e for e in told.estimates if (e.figure, e.method) == ("drop", "inverse_propensity"))
+        estimated = label_estimates(session, "trivia", SPAN, as_of=NOW, largest_weight=20.0)
+    by_weight = next(e for e in estimated.estimates if (e.figure, e.method) == ("drop", "inverse_propensity"))
     watched = cohort(engine).decisions
     lost = float(watched["x"].fillna(0.0).sum())
     assert lost > 0

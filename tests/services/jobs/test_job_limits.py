@@ -54,9 +54,9 @@ def here(settings: Settings, clock: SimulatedClock, sqlite_url: str) -> JobConte
 
 
 class WindowJob:
-    """A job of one window that does as it is told."""
+    """A job of one window that does as a test says."""
 
-    def __init__(self, act: Callable[[JobContext, Claim], str | None], name: str = "told") -> None:
+    def __init__(self, act: Callable[[JobContext, Claim], str | None], name: str = "obedient") -> None:
         self._act = act
         self.name = name
 
@@ -88,11 +88,11 @@ def test_a_job_that_works_renews_its_lease(context: JobContext, clock: Simulated
 @pytest.mark.usefixtures("trivia")
 def test_a_job_that_hangs_loses_its_lease_in_the_end(context: JobContext, caplog: pytest.LogCaptureFixture) -> None:
     def hang(context: JobContext, claim: Claim) -> None:
-        wait_for(lambda: "heartbeat-told" not in {thread.name for thread in threading.enumerate()})
+        wait_for(lambda: "heartbeat-obedient" not in {thread.name for thread in threading.enumerate()})
 
     settings = context.settings.model_copy(update={"job_lease": LEASE, "job_limit": timedelta(seconds=0.1)})
     run_due(replace(context, settings=settings), WindowJob(hang))
-    assert "told of trivia has run for 0.1s (KNOWGATE_JOB_LIMIT): it is left to another scheduler" in caplog.text
+    assert "obedient of trivia has run for 0.1s (KNOWGATE_JOB_LIMIT): it is left to another scheduler" in caplog.text
 
 
 @pytest.mark.usefixtures("trivia")
@@ -150,11 +150,11 @@ def test_a_training_that_hangs_says_where_and_leaves_its_window(context: JobCont
         url = f"postgresql+psycopg://u@127.0.0.1:{port}/x?connect_timeout=600"
         settings = context.settings.model_copy(update={"job_limit": timedelta(seconds=1), "database_url": url})
         run_due(replace(context, settings=settings), WindowJob(TrainJob().run, name="train"))
-    told = last_run(context).last_error
+    error = last_run(context).last_error
     # Where a thread stands is read while it runs, so now and then the process dies of that instead;
     # it ends either way.
-    assert told is not None and "Timeout (0:00:01)!" in told
-    assert "most recent call first" in told and "File" in told, "and where it stood"
+    assert error is not None and "Timeout (0:00:01)!" in error
+    assert "most recent call first" in error and "File" in error, "and where it stood"
     clock.set(clock.now() + RETRY_AFTER)
     (outcome,) = run_due(context, WindowJob(lambda context, claim: None, name="train"))
     assert outcome.outcome == "done", "the next try has it"
@@ -193,12 +193,12 @@ def wait_for(reached: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "errors", "told"),
+    ("status", "errors", "expected"),
     [
         (1, "no such file\n", "ended with 1: no such file"),
         (-9, "", "was killed (SIGKILL), as the system does when memory runs out, and said nothing"),
         (-11, "", "was ended by Segmentation fault (signal 11), and said nothing"),
     ],
 )
-def test_how_a_trainer_ended_is_said_in_words(status: int, errors: str, told: str) -> None:
-    assert how_it_ended(Ended(status=status, output="", errors=errors)) == told
+def test_how_a_trainer_ended_is_said_in_words(status: int, errors: str, expected: str) -> None:
+    assert how_it_ended(Ended(status=status, output="", errors=errors)) == expected

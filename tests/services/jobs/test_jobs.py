@@ -57,7 +57,7 @@ def context(engine: Engine, settings: Settings, clock: SimulatedClock) -> JobCon
 
 
 class CountingJob:
-    """Counts its effects; fails as often as it is told."""
+    """Counts its effects; fails as often as a test says."""
 
     name = "counting"
 
@@ -116,7 +116,7 @@ def test_a_cascade_that_cannot_be_read_stops_no_other(context: JobContext, caplo
     outcomes = run_due(context, ReadingJob())
     assert [(outcome.cascade, outcome.outcome) for outcome in outcomes] == 2 * [("trivia", "counted")]
     assert "counting leaves out spoilt" in caplog.text and "alarms.max_tokens is 1000" in caplog.text
-    with pytest.raises(RecordInvalid, match=r"alarms\.max_tokens"):  # a command that names it is told
+    with pytest.raises(RecordInvalid, match=r"alarms\.max_tokens"):  # a command that names it is refused
         run_due(context, OneCascade(ReadingJob(), "spoilt"))
 
 
@@ -344,11 +344,11 @@ def test_a_head_is_posted_to_a_webhook_and_one_that_was_refused_is_made_good_by_
     server.kept, server.answers = [], [500]  # type: ignore[attr-defined]
     with running_in_thread(server):
         url = f"http://127.0.0.1:{server.server_port}/heads/secret-path"
-        told = replace(context, settings=context.settings.model_copy(update={"heads_url": url}))
-        run_due(told, SealJob())
+        posting = replace(context, settings=context.settings.model_copy(update={"heads_url": url}))
+        run_due(posting, SealJob())
         assert "answered 500" in caplog.text and "secret-path" not in caplog.text
         clock.set(clock.now() + timedelta(minutes=11))
-        run_due(told, SealJob())
+        run_due(posting, SealJob())
     first, second = (parse_head(note) for note in server.kept)  # type: ignore[attr-defined]
     assert first == second and first.batches == 1
     with reading(context.engine) as session:
@@ -372,8 +372,8 @@ def test_a_head_that_cannot_be_put_away_keeps_nothing_from_being_sealed(
     context: JobContext, clock: SimulatedClock, caplog: pytest.LogCaptureFixture, tmp_path: Path, database_url: str
 ) -> None:
     def heads(settings: Settings) -> list[str]:
-        told = examine(settings.model_copy(update={"database_url": database_url}), now=NOW)
-        return [finding.found for finding in told if finding.check == "heads"]
+        findings = examine(settings.model_copy(update={"database_url": database_url}), now=NOW)
+        return [finding.found for finding in findings if finding.check == "heads"]
 
     (tmp_path / "in_the_way").write_text("a file")
     settings = context.settings.model_copy(update={"heads_url": str(tmp_path / "in_the_way")})

@@ -359,10 +359,10 @@ def test_a_grader_at_no_address_is_refused_before_it_is_asked(run: Run, url: str
     assert run("grade", "--endpoint", url, "--model", "m", code=2) == (
         f"--endpoint is {shown_url(url)!r}: an http:// or https:// address is expected, e.g. http://host:8000/v1"
     )
-    told = run("grade", "--endpoint", "http://h/v1?key=hunter2", "--model", "m", code=2)
-    assert "hunter2" not in told and "KNOWGATE_JUDGE_API_KEY" in told
-    told = run("grade", "--endpoint", "http://user:hunter2@h/v1", "--model", "m", code=2)
-    assert "KNOWGATE_JUDGE_API_KEY" in told and "hunter2" not in told
+    message = run("grade", "--endpoint", "http://h/v1?key=hunter2", "--model", "m", code=2)
+    assert "hunter2" not in message and "KNOWGATE_JUDGE_API_KEY" in message
+    message = run("grade", "--endpoint", "http://user:hunter2@h/v1", "--model", "m", code=2)
+    assert "KNOWGATE_JUDGE_API_KEY" in message and "hunter2" not in message
 
 
 def test_a_grader_that_nests_beyond_reading_gives_no_verdict(
@@ -510,6 +510,6 @@ def test_a_queue_that_people_may_have_filled_in_is_not_overwritten(
 ) -> None:
     out = tmp_path / "queue.csv"
     out.write_text("filled in")
-    told = run("queue", "--rate", "0.5", "--out", str(out), code=2)
-    assert told.startswith(f"--out is {out}: that file is there")
+    message = run("queue", "--rate", "0.5", "--out", str(out), code=2)
+    assert message.startswith(f"--out is {out}: that file is there")
     assert out.read_text() == "filled in"

@@ -62,7 +62,7 @@ def test_a_time_that_the_clocks_went_through_twice_is_refused(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "message"),
     [
         ("q,1.5,2026-02-01T00:00:00Z", "column correct, row 1 is 1.5"),
         ("q,,2026-02-01T00:00:00Z\nr,1,2026-02-01T00:00:00Z", "column correct, row 1 is empty: a label says"),
@@ -71,8 +71,8 @@ def test_a_time_that_the_clocks_went_through_twice_is_refused(tmp_path: Path) ->
         ("q,1,yesterday", "column labelled_at, row 1 is 'yesterday'"),
     ],
 )
-def test_a_bad_row_is_named(tmp_path: Path, rows: str, told: str) -> None:
-    assert told in refusal(write(tmp_path, f"external_id,correct,labelled_at\n{rows}\n"))
+def test_a_bad_row_is_named(tmp_path: Path, rows: str, message: str) -> None:
+    assert message in refusal(write(tmp_path, f"external_id,correct,labelled_at\n{rows}\n"))
 
 
 def test_a_source_is_told_once_for_all_or_by_a_column(tmp_path: Path) -> None:
@@ -94,15 +94,15 @@ def test_a_mapping_that_is_none_is_told(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "told"),
+    ("head", "message"),
     [
         ("external_id,right", "has no column correct; it has external_id, right: say with --map correct=COLUMN"),
         ("correct,id", "has no column decision_id or external_id; it has correct, id: say with --map"),
         ("external_id,correct", "has no column labelled_at; it has external_id, correct: map a column of times"),
     ],
 )
-def test_a_column_that_is_not_there_is_not_told_as_an_empty_cell(tmp_path: Path, head: str, told: str) -> None:
-    assert told in refusal(write(tmp_path, f"{head}\n1,1\n"))
+def test_a_column_that_is_not_there_is_not_told_as_an_empty_cell(tmp_path: Path, head: str, message: str) -> None:
+    assert message in refusal(write(tmp_path, f"{head}\n1,1\n"))
 
 
 def test_a_zone_that_is_none_is_refused_also_where_no_time_needs_it(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_zone_that_is_none_is_refused_also_where_no_time_needs_it(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"external_id;correct\na;1\n", "its columns are separated by semicolons"),
         (b"external_id\tcorrect\na\t1\n", "its columns are separated by tabs"),
@@ -122,11 +122,11 @@ def test_a_zone_that_is_none_is_refused_also_where_no_time_needs_it(tmp_path: Pa
     ],
 )
 def test_a_file_that_a_spreadsheet_wrote_its_own_way_is_told_what_is_odd(
-    tmp_path: Path, content: bytes, told: str
+    tmp_path: Path, content: bytes, message: str
 ) -> None:
     path = tmp_path / "labels.csv"
     path.write_bytes(content)
-    assert told in refusal(path)
+    assert message in refusal(path)
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "dates"])
@@ -172,17 +172,17 @@ def test_times_with_and_without_offset_and_dates_may_stand_in_one_column(tmp_pat
 @pytest.mark.parametrize("cell", ["2026-02-30", "2026-13-01T00:00:00Z", "1767225600", "01/02/2026", "2026-1-1", "noon"])
 def test_what_is_no_time_is_refused_by_its_line(tmp_path: Path, cell: str) -> None:
     path = write(tmp_path, f"external_id,correct,labelled_at\na,1,2026-01-01T00:00:00Z\nq,1,{cell}\n")
-    told = refusal(path, timezone="Europe/Paris")
-    assert f"line 3: column labelled_at, row 2 is {cell!r}: an ISO 8601 time is expected" in told
+    message = refusal(path, timezone="Europe/Paris")
+    assert f"line 3: column labelled_at, row 2 is {cell!r}: an ISO 8601 time is expected" in message
 
 
 @pytest.mark.parametrize(
-    ("cell", "told"),
+    ("cell", "message"),
     [("2026-10-25 02:30:00", "comes twice in Europe/Paris"), ("2026-03-29 02:30:00", "is skipped in Europe/Paris")],
 )
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_a_time_that_the_clocks_skipped_or_repeated_is_refused_in_every_format(
-    tmp_path: Path, cell: str, told: str, kind: str
+    tmp_path: Path, cell: str, message: str, kind: str
 ) -> None:
     cells = ["2026-07-01 12:00:00", cell]
     path = tmp_path / f"labels.{kind}"
@@ -196,11 +196,11 @@ def test_a_time_that_the_clocks_skipped_or_repeated_is_refused_in_every_format(
         columns = {"external_id": ["q", "q"], "correct": [1, 1], "labelled_at": times}
         pyarrow.parquet.write_table(pa.table(columns), path)
     found = refusal(path, timezone="Europe/Paris")
-    assert f"column labelled_at, row 2 is {cell!r}" in found and told in found
+    assert f"column labelled_at, row 2 is {cell!r}" in found and message in found
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "message"),
     [
         ("7,1,,\n7,0,,\n", "row 1 (line 2) and row 2 (line 3) contradict each other"),
         ("7,1,,anna\n8,1,,\n7,0,,bert\n", "row 1 (line 2) and row 3 (line 4) contradict each other"),
@@ -208,10 +208,12 @@ def test_a_time_that_the_clocks_skipped_or_repeated_is_refused_in_every_format(
         ("7,1,,\n7,1,,\n7,0.5,,\n", "row 1 (line 2) and row 3 (line 4) contradict"),
     ],
 )
-def test_two_rows_that_contradict_each_other_are_refused_by_their_lines(tmp_path: Path, rows: str, told: str) -> None:
+def test_two_rows_that_contradict_each_other_are_refused_by_their_lines(
+    tmp_path: Path, rows: str, message: str
+) -> None:
     path = write(tmp_path, "external_id,correct,label_propensity,grader\n" + rows)
     defaults = LabelDefaults(cascade="trivia", source=LabelSource.HUMAN, labelled_at=datetime(2026, 7, 2, tzinfo=UTC))
-    assert told in refusal(path, defaults)
+    assert message in refusal(path, defaults)
 
 
 def test_rows_that_repeat_or_add_to_each_other_are_taken(tmp_path: Path) -> None:
@@ -268,8 +270,8 @@ def test_a_time_of_parquet_beyond_all_calendars_is_refused_by_its_row(tmp_path: 
         times = pa.array([0, number], kind)
         table = pa.table({"external_id": ["p", "q"], "correct": [1.0, 1.0], "labelled_at": times})
         pyarrow.parquet.write_table(table, tmp_path / "labels.parquet")
-        told = refusal(tmp_path / "labels.parquet", timezone="UTC")
-        assert "column labelled_at, row 2" in told and "a time from 1970 to 2261 is expected" in told
+        message = refusal(tmp_path / "labels.parquet", timezone="UTC")
+        assert "column labelled_at, row 2" in message and "a time from 1970 to 2261 is expected" in message
 
 
 def test_a_day_that_the_clocks_skipped_is_none(tmp_path: Path) -> None:
@@ -297,8 +299,8 @@ def test_another_systems_column_of_decision_ids_can_be_left_out(tmp_path: Path) 
 
 
 def test_a_name_that_would_not_be_seen_as_it_is_stands_in_quotes(tmp_path: Path) -> None:
-    told = refusal(write(tmp_path, "external_id\u200b, correct\nq,1\n"))
-    assert r"it has 'external_id\u200b', ' correct'" in told
+    message = refusal(write(tmp_path, "external_id\u200b, correct\nq,1\n"))
+    assert r"it has 'external_id\u200b', ' correct'" in message
 
 
 def test_a_chance_that_no_estimate_can_weigh_by_is_refused_by_its_row(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_the_coin_of_a_decision_is_fixed_and_uniform() -> None:
 
 
 @pytest.mark.parametrize(
-    ("privacy", "told"),
+    ("privacy", "message"),
     [
         (Privacy.HASH, "prompts are not stored and answers are keyed hashes"),
         (Privacy.NEVER, "prompts are not stored and answers are not stored"),
@@ -150,14 +150,14 @@ def test_the_coin_of_a_decision_is_fixed_and_uniform() -> None:
     ],
 )
 def test_a_row_of_the_queue_names_its_query_whatever_is_stored_of_it(
-    engine: Engine, spec: CascadeSpec, run: Callable[..., Any], tmp_path: Path, privacy: Privacy, told: str
+    engine: Engine, spec: CascadeSpec, run: Callable[..., Any], tmp_path: Path, privacy: Privacy, message: str
 ) -> None:
     with transaction(engine) as session:
         apply_cascade(session, replace(spec, privacy=privacy), now=START)
     store(engine, decided(0, "ticket-7"))
     out = tmp_path / "queue.csv"
     result = run("queue", "--rate", "1", "--out", str(out))
-    assert told in result.stderr and ("find the texts" in result.stderr) == bool(told)
+    assert message in result.stderr and ("find the texts" in result.stderr) == bool(message)
     head, *rows = out.read_text().splitlines()
     assert head.startswith('"decision_id","external_id","tier"')
     assert len(rows) == 2 and all(',"ticket-7",' in row for row in rows)
@@ -232,9 +232,9 @@ def test_waiting_labels_name_the_ids_that_may_be_meant(engine: Engine, run: Call
         "stored": 1,
         "waiting": 4,
     }
-    told = json.loads(run("waiting", "--json").stdout)
-    assert [(row["reason"], row["labels"]) for row in told["waiting"]] == [(None, 4)]
-    assert [(row["waiting"], row["stored"]) for row in told["near_misses"]] == [
+    listed = json.loads(run("waiting", "--json").stdout)
+    assert [(row["reason"], row["labels"]) for row in listed["waiting"]] == [(None, 4)]
+    assert [(row["waiting"], row["stored"]) for row in listed["near_misses"]] == [
         (" 7", "7"),
         ("1.23457E+15", "1234567890123456"),
         ("cafe\u0301", "caf\u00e9"),

@@ -103,17 +103,19 @@ def test_an_attempt_below_one_is_refused(outcomes: Path, attempt: str) -> None:
 def test_a_cascades_account_counts_failed_attempts_too_and_the_ledger_lists_them(
     outcomes: Path, deployment: Path
 ) -> None:
-    told = [certify(outcomes, "--cascade", "trivia", "--max-accuracy-drop", drop) for drop in ("0.05", "0.001", "0.05")]
-    assert [code for code, _ in told] == [0, 3, 0]
-    assert [answer["attempt"] for _, answer in told] == [1, 2, 3]
-    assert [answer["delta"] for _, answer in told] == pytest.approx([1.2 / (math.pi * k) ** 2 for k in (1, 2, 3)])
+    attempts = [
+        certify(outcomes, "--cascade", "trivia", "--max-accuracy-drop", drop) for drop in ("0.05", "0.001", "0.05")
+    ]
+    assert [code for code, _ in attempts] == [0, 3, 0]
+    assert [answer["attempt"] for _, answer in attempts] == [1, 2, 3]
+    assert [answer["delta"] for _, answer in attempts] == pytest.approx([1.2 / (math.pi * k) ** 2 for k in (1, 2, 3)])
     with database(read_settings()) as engine, reading(engine) as session:
         kept = certifications.certifications(session, "trivia")
         leaves = [leaf for leaf in ledger.unsealed(session) if leaf.kind == "certification"]
-    assert [row.status for row in kept] == [answer["status"] for _, answer in told]
-    assert [row.delta_spent for row in kept] == pytest.approx([answer["delta"] for _, answer in told])
+    assert [row.status for row in kept] == [answer["status"] for _, answer in attempts]
+    assert [row.delta_spent for row in kept] == pytest.approx([answer["delta"] for _, answer in attempts])
     assert {row.delta_family for row in kept} == {0.2}
-    assert json.loads(kept[1].document)["labels_needed"] == told[1][1]["labels_needed"]
+    assert json.loads(kept[1].document)["labels_needed"] == attempts[1][1]["labels_needed"]
     assert len(leaves) == 3
 
 
@@ -158,7 +160,7 @@ def attempts() -> int:
 
 
 @pytest.mark.parametrize(
-    ("columns", "told"),
+    ("columns", "fault"),
     [
         ({"model": ["m0"] * N + ["m2"] * N}, "model of tier 1 is 'm2', and cascade 'trivia' declares 'm1'"),
         (
@@ -172,12 +174,12 @@ def attempts() -> int:
     ],
 )
 def test_a_table_that_is_not_the_cascades_spends_nothing(
-    outcomes: Path, deployment: Path, columns: dict[str, list[Any]], told: str
+    outcomes: Path, deployment: Path, columns: dict[str, list[Any]], fault: str
 ) -> None:
     respelt(outcomes, **columns)
     code, message = refused(outcomes, "--cascade", "trivia")
     assert code == 2
-    assert told in message
+    assert fault in message
     assert attempts() == 0
 
 

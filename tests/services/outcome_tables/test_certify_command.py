@@ -151,12 +151,12 @@ def test_a_constant_signal_is_refused(tmp_path: Path, columns: Columns, rule: st
 
 
 @pytest.mark.parametrize("rule", ["p_t", "gates", "score"])
-@pytest.mark.parametrize(("value", "told"), [(1.0, "right"), (0.0, "wrong")])
+@pytest.mark.parametrize(("value", "verdict"), [(1.0, "right"), (0.0, "wrong")])
 def test_all_right_or_all_wrong_is_refused(
-    tmp_path: Path, columns: Columns, rule: str, value: float, told: str
+    tmp_path: Path, columns: Columns, rule: str, value: float, verdict: str
 ) -> None:
     columns["correct"] = [value] * (2 * N)
-    assert f"of tier 0 are {told}: one class" in refusal(tmp_path, columns, "--rule", rule)
+    assert f"of tier 0 are {verdict}: one class" in refusal(tmp_path, columns, "--rule", rule)
 
 
 def test_one_class_in_the_small_tier_alone_is_refused(tmp_path: Path, columns: Columns) -> None:
@@ -258,10 +258,10 @@ def test_a_slice_of_one_is_refused(tmp_path: Path, columns: Columns) -> None:
 def test_no_rule_and_no_target_certifies_spoiled_tables(tmp_path: Path, rule: str, kind: str) -> None:
     target = ["--max-accuracy-drop", "0.3"] if kind == "drop" else ["--retained-accuracy", "0.3"]
     too_few = "give more labels" if rule == "score" else "insufficient_evidence"
-    for spoil, told in ((_constant_signals, "constant"), (_one_query, "constant"), (_noise_of_a_few, too_few)):
+    for spoil, fault in ((_constant_signals, "constant"), (_one_query, "constant"), (_noise_of_a_few, too_few)):
         columns = healthy(2)
         spoil(columns)
-        assert told in refusal(tmp_path, columns, "--rule", rule, *target)
+        assert fault in refusal(tmp_path, columns, "--rule", rule, *target)
 
 
 def _constant_signals(columns: Columns) -> None:
@@ -346,8 +346,8 @@ def test_a_last_tier_that_no_coin_could_run_is_the_worst_case(tmp_path: Path) ->
 def test_answers_that_are_the_same_and_graded_apart_are_refused(tmp_path: Path, columns: Columns) -> None:
     """Else a column that means something else would say that nothing is ever lost."""
     columns["same_answer"] = [1.0] * (2 * N)
-    told = refusal(tmp_path, columns, "--max-accuracy-drop", "0.05")
-    assert "same_answer of tier 0 is 1 on 3000 queries with both labels" in told
+    message = refusal(tmp_path, columns, "--max-accuracy-drop", "0.05")
+    assert "same_answer of tier 0 is 1 on 3000 queries with both labels" in message
     same = np.array(columns["correct"][:N]) == np.array(columns["correct"][N:])
     columns["same_answer"] = [*same.astype(float).tolist(), *[None] * N]
     assert run(tmp_path, columns, "--max-accuracy-drop", "0.05")[0] == 0
@@ -365,18 +365,18 @@ def test_a_label_made_before_its_question_was_asked_is_refused(tmp_path: Path, c
     columns["labelled_at"] = [asked] * (2 * N)
     assert run(tmp_path, columns, "--max-accuracy-drop", "0.05")[0] == 0
     columns["labelled_at"][N + 4] = asked - timedelta(seconds=1)
-    told = refusal(tmp_path, columns)
-    assert "labelled_at of query 'q4' on tier 1 is 2025-12-31T23:59:59" in told
-    assert "before the query was asked (occurred_at 2026-01-01T00:00:00" in told
+    message = refusal(tmp_path, columns)
+    assert "labelled_at of query 'q4' on tier 1 is 2025-12-31T23:59:59" in message
+    assert "before the query was asked (occurred_at 2026-01-01T00:00:00" in message
 
 
-@pytest.mark.parametrize(("name", "told"), [("label_propensity", "is labelled"), ("run_propensity", "ran")])
+@pytest.mark.parametrize(("name", "happened"), [("label_propensity", "is labelled"), ("run_propensity", "ran")])
 def test_a_coin_that_never_fell_against_a_row_is_refused(
-    tmp_path: Path, columns: Columns, name: str, told: str
+    tmp_path: Path, columns: Columns, name: str, happened: str
 ) -> None:
     columns[name] = [0.5] * (2 * N)
     message = refusal(tmp_path, columns)
-    assert f"{name} of tier 0 is 0.5 at the least, yet every one of its {N} queries {told}" in message
+    assert f"{name} of tier 0 is 0.5 at the least, yet every one of its {N} queries {happened}" in message
     assert "leave the column out if there was no coin" in message
     columns[name] = [1.0] * (2 * N)
     assert run(tmp_path, columns, "--max-accuracy-drop", "0.05")[0] == 0

@@ -55,7 +55,7 @@ def test_a_tier_that_did_not_run_on_a_query_is_told_apart_from_an_unknown_label(
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "message"),
     [
         ((*ROWS, "q0,1,large,0.3,true"), "rows 4 and 5 are both query 'q0' on tier 1; keep one"),
         ((ROWS[0], ROWS[2]), "tier 0 alone"),
@@ -70,11 +70,11 @@ def test_a_tier_that_did_not_run_on_a_query_is_told_apart_from_an_unknown_label(
         ((*ROWS[:3], "q0,1,large,0.5,2"), "column correct, row 1"),
     ],
 )
-def test_a_bad_row_is_named(tmp_path: Path, rows: tuple[str, ...], told: str) -> None:
-    if told.startswith("column correct"):
+def test_a_bad_row_is_named(tmp_path: Path, rows: tuple[str, ...], message: str) -> None:
+    if message.startswith("column correct"):
         # A column of words and a number is no column of truth values: the first word is named.
         rows = tuple(row.replace("true", "yes").replace("false", "no") for row in rows)
-    assert told in refusal(csv_file(tmp_path, *rows))
+    assert message in refusal(csv_file(tmp_path, *rows))
 
 
 @pytest.mark.parametrize("column", ["run_propensity", "label_propensity"])

@@ -152,7 +152,7 @@ def test_the_first_page_lists_cascades_with_what_is_in_force(client: TestClient,
 
 def test_a_cascades_page_shows_figures_decisions_about_it_and_its_runtimes(client: TestClient, watched: Bundle) -> None:
     text = page(client, "/cascades/trivia")
-    for told in (
+    for expected in (
         "traffic moved to &lt;law&gt;",
         "the first certified bundle",
         "1200",
@@ -163,7 +163,7 @@ def test_a_cascades_page_shows_figures_decisions_about_it_and_its_runtimes(clien
         "p_ik ≥ 0.6000, p_t ≥ 0.8000",
         "42.0 % to 46.0 %",
     ):
-        assert told in text
+        assert expected in text
     assert text.count("<figure") == 2  # savings and drop; the figure that nobody named is in the table
     assert "promotion 07 Mar 12:00" in text
 
@@ -213,15 +213,15 @@ def test_every_way_a_decision_can_go_has_its_sentence(
         spec = cascade(session, trivia)
     small, last = made.attempts
 
-    def told(action: Action, reason: Reason | None, **changes: object) -> str:
+    def sentence(action: Action, reason: Reason | None, **changes: object) -> str:
         verdict = Verdict(action=action, reason=reason, **changes)  # type: ignore[arg-type]
         return story(replace(small, verdict=verdict), made, spec)
 
-    assert "kept" in told(Action.RETAIN, None)
-    assert "fallback" in told(Action.RETAIN, None, fallback=True)
+    assert "kept" in sentence(Action.RETAIN, None)
+    assert "fallback" in sentence(Action.RETAIN, None, fallback=True)
     for reason in (Reason.NO_BUNDLE, Reason.EXPIRED, Reason.ESCALATE_ALL, Reason.MISSING_SIGNAL):
-        assert told(Action.ESCALATE, reason).startswith("The query went on to large: ")
-        assert "no reason" not in told(Action.ESCALATE, reason)
+        assert sentence(Action.ESCALATE, reason).startswith("The query went on to large: ")
+        assert "no reason" not in sentence(Action.ESCALATE, reason)
     assert "25.0%" in story(replace(last, role=Role.EXPLORATION), made, spec)
 
 

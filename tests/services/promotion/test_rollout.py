@@ -114,8 +114,8 @@ def test_a_bundle_of_a_cascade_that_cannot_be_read_waits_for_a_good_file(
     made = stored(engine, bundle, clock, certificate=certificate)
     with transaction(engine) as session:
         good = cascades.cascade(session, "trivia")
-        told = codec.encode(good) | {"alarms": {"max_tokens": 10**26}}
-        session.execute(update(CascadeVersionRow).values(spec=told), execution_options={"noted": False})
+        declared = codec.encode(good) | {"alarms": {"max_tokens": 10**26}}
+        session.execute(update(CascadeVersionRow).values(spec=declared), execution_options={"noted": False})
     assert PromoteSweep().run(context) == 0
     assert "no bundle of trivia is judged" in caplog.text and "alarms.max_tokens" in caplog.text
     with transaction(engine) as session:
@@ -204,8 +204,8 @@ def test_who_only_wants_to_be_told_is_only_told(
 ) -> None:
     with transaction(engine) as session:
         spec = cascades.cascade(session, "trivia")
-        told = replace(spec, alarms=replace(spec.alarms, on_risk=OnRisk.ALERT))
-        cascades.apply_cascade(session, told, now=clock.now())
+        declared = replace(spec, alarms=replace(spec.alarms, on_risk=OnRisk.ALERT))
+        cascades.apply_cascade(session, declared, now=clock.now())
     raise_risk(engine, clock)
     assert RespondSweep().run(context) == 0
     assert in_force(engine).champion == promoted.id
@@ -215,9 +215,9 @@ def test_a_declaration_that_cannot_be_read_says_nothing_against_stopping(
     engine: Engine, context: JobContext, promoted: Bundle, clock: SimulatedClock
 ) -> None:
     with transaction(engine) as session:
-        told = codec.encode(cascades.cascade(session, "trivia"))
-        told["alarms"] = {"on_risk": "alert", "max_tokens": 10**26}
-        session.execute(update(CascadeVersionRow).values(spec=told), execution_options={"noted": False})
+        declared = codec.encode(cascades.cascade(session, "trivia"))
+        declared["alarms"] = {"on_risk": "alert", "max_tokens": 10**26}
+        session.execute(update(CascadeVersionRow).values(spec=declared), execution_options={"noted": False})
     raise_risk(engine, clock)
     assert RespondSweep().run(context) == 1
     assert in_force(engine).mode is Mode.ESCALATE_ALL

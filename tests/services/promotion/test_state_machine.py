@@ -65,7 +65,7 @@ def walk(world: Deployment) -> None:
 
     third = world.certified("third", threshold=0.31)
     with transaction(world.engine) as session:
-        why = Why(reason="it must be the weather", by="ada", despite_alarm="told twice")
+        why = Why(reason="it must be the weather", by="ada", despite_alarm="asked twice")
         rollout.resume(session, world.in_force, world.settings, why, now=world.now)
     world.until_stopped(BROKEN)
     assert [ring.stopped for ring in world.rings] == [first, second, second]

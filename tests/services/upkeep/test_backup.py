@@ -184,7 +184,7 @@ def test_a_manifest_without_its_files_restores_nothing(
     folder = tmp_path / "backup"
     back_up(deployed, engine, folder, now=stored.occurred_at)
     whole = (folder / "manifest.json").read_text()
-    for change, told in (
+    for change, fault in (
         (lambda document: document.update(files=[]), "no file of its database"),
         (lambda document: document.update(database="oracle"), "no file of its database"),
         (lambda document: document["files"].pop(-1), "not in the backup's manifest"),
@@ -193,7 +193,7 @@ def test_a_manifest_without_its_files_restores_nothing(
         (lambda document: document["files"].append(entry(folder, "manifest.json")), "missing or changed"),
     ):
         listed(folder, change)
-        with pytest.raises(InputInvalid, match=told):
+        with pytest.raises(InputInvalid, match=fault):
             restore(elsewhere, folder)
         (folder / "manifest.json").write_text(whole)
     assert not elsewhere.data_dir.exists()
@@ -258,9 +258,9 @@ def test_a_backup_that_holds_a_link_or_a_file_of_its_own_restores_nothing(
     (secret_folder := tmp_path / "secrets").mkdir()
     (secret_folder / "a.safetensors").write_text("root:x:0:0")
     link = folder / "shards" / "a.safetensors"
-    for target, told in ((secret, "is a link"), (secret_folder, "is a link"), (tmp_path / "nowhere", "is a link")):
+    for target, fault in ((secret, "is a link"), (secret_folder, "is a link"), (tmp_path / "nowhere", "is a link")):
         link.symlink_to(target)
-        with pytest.raises(InputInvalid, match=told):
+        with pytest.raises(InputInvalid, match=fault):
             restore(elsewhere, folder)
         link.unlink()
     link.symlink_to(secret)

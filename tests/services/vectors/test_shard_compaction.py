@@ -218,7 +218,7 @@ def test_two_compactors_a_writer_and_an_eraser_at_once_lose_nothing(trivia_engin
     def guarded(work: object) -> None:
         try:
             work()  # type: ignore[operator]
-        except BaseException as error:  # noqa: BLE001 (told to the test, which fails on it)
+        except BaseException as error:  # noqa: BLE001 (handed to the test, which fails on it)
             errors.append(error)
 
     def merge() -> None:

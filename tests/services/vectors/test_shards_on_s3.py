@@ -41,7 +41,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAU
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A running server; this process's S3 clients are told of it the way a deployment's are."""
+    """A running server; this process's S3 clients know it the way a deployment's are."""
     import s3fs
 
     url = f"http://127.0.0.1:{(port := servers.free_port())}"
@@ -164,8 +164,8 @@ def test_a_damaged_object_is_refused(base: str, tmp_path: Path) -> None:
     shard = write_shard(base, vectors(20), [str(row) for row in range(20)])
     filesystem, path = url_to_fs(shard.url)
     content = filesystem.cat_file(path)
-    for bad, told in ((content[:-1], "cut off"), (b"PK" * 50, "not a safetensors"), (b"", "not a safetensors")):
+    for bad, fault in ((content[:-1], "cut off"), (b"PK" * 50, "not a safetensors"), (b"", "not a safetensors")):
         url = f"{base}/ab/{uuid4().hex * 2}.safetensors"
         filesystem.pipe_file(url, bad)
-        with pytest.raises(ShardRefused, match=told):
+        with pytest.raises(ShardRefused, match=fault):
             read_rows(url, [0])

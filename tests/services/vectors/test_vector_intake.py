@@ -90,6 +90,6 @@ def test_retention_that_would_starve_training_is_refused_or_told(
         parse_cascade(head.format("34d") + tiers)
     url = engine.url.render_as_string(hide_password=False)
     for days, notes in ((30, 1), (40, 0)):
-        told = settings.model_copy(update={"database_url": url, "vector_retention": timedelta(days=days)})
-        found = [one for one in examine(told, now=clock.now()) if "training reads" in one.found]
+        keeping = settings.model_copy(update={"database_url": url, "vector_retention": timedelta(days=days)})
+        found = [one for one in examine(keeping, now=clock.now()) if "training reads" in one.found]
         assert (len(found), {one.check for one in found} <= {trivia}) == (notes, True)

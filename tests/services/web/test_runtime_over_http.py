@@ -66,7 +66,7 @@ def test_what_a_cascade_serves_is_stored_and_what_is_assigned_reaches_it(
         assert [attempt.role for attempt in held[0].attempts] == [Role.SUPERSEDED, Role.SERVED]
         with reading(engine) as session:
             declared = [tier.model for tier in cascades.cascade(session, "trivia").tiers]
-        assert [attempt.model for attempt in held[0].attempts] == declared  # though the runtime was told of no models
+        assert [attempt.model for attempt in held[0].attempts] == declared  # though the runtime knew of no models
         assert shipper.undeclared == 0
 
         now = datetime.now(UTC)
@@ -86,8 +86,12 @@ def test_what_a_cascade_serves_is_stored_and_what_is_assigned_reaches_it(
         assert cascade.watcher.last_error is None
         assert cascade.pair is not None and cascade.pair.assignment.mode is Mode.ESCALATE_ALL
         with reading(engine) as session:
-            (told,) = assignments.acknowledgements(session, "trivia")
-        assert (told.generation, told.accepted, told.runtime) == (1, True, cascade.watcher.runtime)
+            (acknowledgement,) = assignments.acknowledgements(session, "trivia")
+        assert (acknowledgement.generation, acknowledgement.accepted, acknowledgement.runtime) == (
+            1,
+            True,
+            cascade.watcher.runtime,
+        )
 
 
 @pytest.mark.usefixtures("trivia")

@@ -73,8 +73,8 @@ def test_another_fingerprint_is_refused_by_the_field_and_both_values(tmp_path: P
         value,
         getattr(FINGERPRINT, field),
     )
-    for told in (shard.url, f"fingerprint.{field}", repr(value), repr(getattr(FINGERPRINT, field))):
-        assert told in str(caught.value)
+    for part in (shard.url, f"fingerprint.{field}", repr(value), repr(getattr(FINGERPRINT, field))):
+        assert part in str(caught.value)
     assert read_rows(shard.url, [0], fingerprint=FINGERPRINT).shape == (1, 5)
 
 
@@ -118,10 +118,10 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_no_whole_shard_is_refused_by_name(tmp_path: Path, name: str) -> None:
-    content, told = BAD[name]
+    content, fault = BAD[name]
     path = tmp_path / "bad.safetensors"
     path.write_bytes(content)
-    with pytest.raises(ShardRefused, match=told) as caught:
+    with pytest.raises(ShardRefused, match=fault) as caught:
         read_rows(str(path), [0])
     assert str(path) in str(caught.value) and ("backup" in str(caught.value) or "write_shard" in str(caught.value))
 

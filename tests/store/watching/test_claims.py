@@ -63,8 +63,8 @@ def test_the_messages_of_an_alert_are_numbered_per_webhook(session: Session, cas
     alert = alert_of(session, cast)
     for url, event in (("https://a", "opened"), ("https://b", "opened"), ("https://a", "resolved")):
         add_delivery(session, alert, url, event, body, now=cast.at(0))
-    told = [(item.url, item.number, item.event, item.payload) for item in deliveries(session, alert)]
-    assert sorted(told) == [
+    messages = [(item.url, item.number, item.event, item.payload) for item in deliveries(session, alert)]
+    assert sorted(messages) == [
         ("https://a", 1, "opened", '{"sequence":1}'),
         ("https://a", 2, "resolved", '{"sequence":2}'),
         ("https://b", 1, "opened", '{"sequence":1}'),

@@ -44,7 +44,7 @@ def test_the_fingerprint_names_the_encoder_and_its_layers(folder: Path) -> None:
     encoder = encoder_of(folder, layers=[1, 3])
     assert [print.layer for print in encoder.fingerprints] == [1, 3]
     assert {(print.model, print.position) for print in encoder.fingerprints} == {(str(folder), MEAN)}
-    assert len(encoder_of(folder).fingerprints) == 4  # every layer unless told
+    assert len(encoder_of(folder).fingerprints) == 4  # every layer unless given
 
 
 def test_what_cannot_be_read_is_refused(folder: Path, tmp_path: Path) -> None:

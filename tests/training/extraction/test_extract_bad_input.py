@@ -44,8 +44,8 @@ def test_a_prompt_longer_than_the_context_is_refused_by_its_query(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert extract(folder, PROMPTS | {"q9": "a" * 65}) == 1
-    told = capsys.readouterr().err
-    assert "query 'q9'" in told and "has 65 tokens" in told and "holds 64: shorten the prompt" in told
+    errors = capsys.readouterr().err
+    assert "query 'q9'" in errors and "has 65 tokens" in errors and "holds 64: shorten the prompt" in errors
     assert not (folder / "out.safetensors").exists()
     assert extract(folder, PROMPTS) == 0
 
@@ -70,8 +70,10 @@ def test_a_hidden_state_that_is_not_finite_is_refused_by_its_query_and_the_other
         model.get_input_embeddings().weight[tokenizer_of_letters()("z")["input_ids"]] = float("nan")
     save(folder, model, tokenizer_of_letters())
     assert extract(folder, PROMPTS | {"q9": "z"}, "out.safetensors", "--batch", "1") == 1
-    told = capsys.readouterr().err
-    assert "query 'q9'" in told and "nan in its hidden state of layer 2" in told and "leave the prompt out" in told
+    errors = capsys.readouterr().err
+    assert (
+        "query 'q9'" in errors and "nan in its hidden state of layer 2" in errors and "leave the prompt out" in errors
+    )
     assert not (folder / "out.safetensors").exists()
     parts = sorted((folder / ".out.safetensors.parts").glob("part-*"))
     assert sum(len(load_file(part)["hidden"]) for part in parts) == len(PROMPTS)
@@ -81,13 +83,13 @@ def test_an_empty_prompt_a_missing_folder_and_a_file_of_another_encoding_are_tol
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert extract(folder, {"q1": "a:", "q2": ""}) == 1
-    assert "query 'q2'" in (told := capsys.readouterr().err) and "leave empty prompts out" in told
+    assert "query 'q2'" in (errors := capsys.readouterr().err) and "leave empty prompts out" in errors
     assert extract(folder, PROMPTS, "no/such/out.npz") == 1
-    assert "the folder" in (told := capsys.readouterr().err) and "is not there; make it" in told
+    assert "the folder" in (errors := capsys.readouterr().err) and "is not there; make it" in errors
     (folder / "latin.csv").write_bytes("query_id,prompt\nq1,caf\u00e9\n".encode("latin-1"))
     command = ["extract", "--model", str(folder / "model"), "--prompts", str(folder / "latin.csv")]
     assert main([*command, "--out", str(folder / "out.npz"), "--device", "cpu"]) == 1
-    assert "latin.csv" in (told := capsys.readouterr().err) and "UTF" in told
+    assert "latin.csv" in (errors := capsys.readouterr().err) and "UTF" in errors
 
 
 def read(path: Path, content: str) -> dict[str, str]:
@@ -171,10 +173,10 @@ def test_a_place_that_cannot_be_written_is_told_before_any_work(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert extract(folder, PROMPTS, "/proc/x.npz") == 1
-    told = capsys.readouterr().err
-    assert "out is /proc/x.npz: nothing can be written beside it" in told and "in a folder that can be" in told
+    errors = capsys.readouterr().err
+    assert "out is /proc/x.npz: nothing can be written beside it" in errors and "in a folder that can be" in errors
     assert extract(folder, PROMPTS, "a" * 300 + ".npz") == 1
-    assert "name another" in (told := capsys.readouterr().err) and "prompts/s" not in told
+    assert "name another" in (errors := capsys.readouterr().err) and "prompts/s" not in errors
 
 
 def test_parts_without_credentials_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Model folders: what is damaged, missing or changed is told by name and never read as something
+"""Model folders: what is damaged, missing or changed is named and never read as something
 else.
 """
 

@@ -1,4 +1,4 @@
-"""What MLflow is told: once per bundle, whatever dies; and nothing waits for it."""
+"""What MLflow gets: once per bundle, whatever dies; and nothing waits for it."""
 
 import os
 import shlex

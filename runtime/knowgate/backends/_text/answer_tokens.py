@@ -41,7 +41,7 @@ def read_signals(
     ended: Ended,
     notes: list[str],
 ) -> TokenSignals | None:
-    """The signals of the answer `text` that `tokens` wrote; what is missing is told in `notes`.
+    """The signals of the answer `text` that `tokens` wrote; what is missing is named in `notes`.
 
     None where the tokens cannot be aligned with the text.
     """

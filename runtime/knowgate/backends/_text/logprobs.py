@@ -43,7 +43,7 @@ _ESCAPED = re.compile(r"(?:bytes:)?((?:\\x[0-9a-fA-F]{2})+)")
 def listed_signals(
     choice: Json, text: str, kind: PTKind, options: Sequence[str], ended: Ended, notes: list[str]
 ) -> TokenSignals:
-    """What the tokens that `choices[0]` lists show of its `text`; what is missing is told in
+    """What the tokens that `choices[0]` lists show of its `text`; what is missing is named in
     `notes`.
     """
     listed = False
