@@ -23,20 +23,6 @@ def floor_time(time: datetime, every: timedelta) -> datetime:
     return EPOCH + (time - EPOCH) // every * every
 
 
-def due_windows(*, every: timedelta, done_until: datetime, now: datetime) -> Iterator[Window]:
-    """The whole windows after `done_until` that have ended by `now`, earliest first.
-
-    >>> start = datetime(2026, 1, 1, tzinfo=UTC)
-    >>> [w.end.hour for w in due_windows(every=timedelta(hours=1), done_until=start,
-    ...     now=start + timedelta(hours=2.5))]
-    [1, 2]
-    """
-    start = floor_time(done_until, every)
-    while start + every <= now:
-        yield Window(start=start, end=start + every)
-        start += every
-
-
 def eventful_windows(
     *,
     every: timedelta,

@@ -28,7 +28,7 @@ def test_no_test_patches_our_modules_or_reaches_into_privates(file: Path) -> Non
     [
         'from store.traffic import shard_moves\nmonkeypatch.setattr(shard_moves, "forget", other)',
         'import store.engine\nmonkeypatch.setattr(store.engine, "open_engine", other)',
-        'monkeypatch.setattr("services.windows.due_windows", other)',
+        'monkeypatch.setattr("services.windows.last_due_window", other)',
         'from knowgate import Spool\nspool = Spool(path)\nmonkeypatch.setattr(spool, "append", other)',
         "from services.declaration import cascade_file\nmonkeypatch.setitem(cascade_file.READERS, str, str)",
         'with mock.patch("evidence.bounds.power.power"):\n    pass',

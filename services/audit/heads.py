@@ -109,12 +109,6 @@ def _signed(line: str) -> tuple[str, bytes]:
     return name, held
 
 
-def verifier_key(public_key: str) -> str:
-    """The public key as tools for signed notes take it."""
-    held = base64.b64encode(_ED25519 + bytes.fromhex(public_key)).decode()
-    return f"{ORIGIN}+{_key_id(public_key).hex()}+{held}"
-
-
 def check_signature(found: Findings, head: Head, public_key: str) -> None:
     """A head that is not signed by the key is a problem."""
     if not head.signatures:

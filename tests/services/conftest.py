@@ -32,6 +32,7 @@ from knowgate import (
     Standardiser,
     TierDocument,
     TierModels,
+    Window,
     decide,
     new_id,
     write_bundle,
@@ -41,9 +42,19 @@ from services.clock import SimulatedClock
 from services.declaration.cascade_file import parse_cascade
 from services.settings import Settings, read_settings
 from services.web.app import create_app
+from services.windows import floor_time
 from store.engine import transaction
 from store.releases import assignments, bundles, cascades
 from store.releases.bundles import BundleStatus
+
+
+def due_windows(*, every: timedelta, done_until: datetime, now: datetime) -> Iterator[Window]:
+    """The whole windows after `done_until` that have ended by `now`, earliest first."""
+    start = floor_time(done_until, every)
+    while start + every <= now:
+        yield Window(start=start, end=start + every)
+        start += every
+
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 HASH_KEY = "a hash key for tests"

@@ -21,10 +21,10 @@ from services.jobs.job import RETRY_AFTER, JobContext, JobStopped, raise_if_stop
 from services.jobs.train import TrainJob
 from services.jobs.trainer import how_it_ended
 from services.settings import Settings
-from services.windows import due_windows
 from store.engine import open_engine, reading
 from store.jobs import job_runs
 from store.jobs.job_runs import Claim, JobRun
+from tests.services.conftest import due_windows
 
 HOUR = timedelta(hours=1)
 LEASE = timedelta(seconds=0.15)

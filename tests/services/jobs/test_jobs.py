@@ -34,7 +34,7 @@ from services.jobs.train import TrainJob, training_window
 from services.settings import Settings
 from services.upkeep.checkup import State, examine
 from services.vectors.retention import forget_expired
-from services.windows import due_windows, eventful_windows, floor_time, last_due_window
+from services.windows import eventful_windows, floor_time, last_due_window
 from store.engine import reading, transaction
 from store.jobs import job_runs
 from store.jobs.job_runs import Claim
@@ -43,7 +43,7 @@ from store.releases import cascades
 from store.tables import CascadeVersionRow, VectorPlaceRow, VectorShardRow
 from store.traffic import decisions
 from store.watching import figures
-from tests.services.conftest import CASCADE
+from tests.services.conftest import CASCADE, due_windows
 from tests.vector_cast import push
 
 HOUR = timedelta(hours=1)
