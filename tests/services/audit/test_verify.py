@@ -459,6 +459,39 @@ def test_a_head_that_was_changed_on_its_way_is_no_head(deployed: Deployed, spoil
         parse_head(spoil(deployed.head.note))
 
 
+ROOT = base64.b64encode(bytes(32)).decode()
+HEAD = f"knowgate.ledger\n12\n{ROOT}\nbatch ab\n\n"
+
+
+def test_the_plainest_head_is_read() -> None:
+    assert parse_head(HEAD) == Head(batches=12, root=bytes(32), last="ab")
+    signed = base64.b64encode(b"12345").decode()
+    assert parse_head(f"{HEAD}\u2014 knowgate.ledger {signed}\n").signatures == (b"12345",)
+
+
+@pytest.mark.parametrize(
+    ("whole", "spoilt", "named"),
+    [
+        ("\n\n", "\n", "a note of four lines is expected, the first of them knowgate.ledger"),
+        ("batch ab", "batch ab\nmore", "a note of four lines"),
+        ("knowgate.ledger", "knowgate.other", "a note of four lines"),
+        ("batch ab", "bunch ab", "a note of four lines"),
+        ("12", "012", "its second line is a number of batches, its third a SHA-256 in base64"),
+        ("12", "-12", "its second line is a number"),
+        ("12", "\uff11", "its second line is a number"),
+        (ROOT, base64.b64encode(bytes(31)).decode(), "its third a SHA-256"),
+        (ROOT, base64.b64encode(bytes(33)).decode(), "its third a SHA-256"),
+        (ROOT, "A", "'A' is no base64"),
+        ("\n\n", "\n\n\u2014 knowgate.ledger AAAAAA==\n", "AAAAAA==' stands where signatures do"),
+        ("\n\n", "\n\nknowgate.ledger MTIzNDU=\n", "'knowgate.ledger MTIzNDU=' stands where signatures do"),
+        ("12\n", "12\r\n", "its lines end as another system ends them"),
+    ],
+)
+def test_each_part_of_a_head_is_looked_at(whole: str, spoilt: str, named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        parse_head(HEAD.replace(whole, spoilt, 1))
+
+
 @pytest.mark.parametrize(
     "note",
     ["", "knowgate.ledger\n1\n", "other\n1\nAAAA\nbatch x\n\n", "knowgate.ledger\n01\nAAAA\nbatch x\n\n", "\x00" * 50],
