@@ -7,7 +7,9 @@ import json
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 from benchmarks.mutants.changes import Mutant
@@ -19,52 +21,63 @@ _SECONDS_OF_ONE = 300
 
 
 class Executed:
-    """The tests of every line of the tree at `root`."""
+    """The tests of every line of the tree at `root`: bit n stands for the n-th test, fast first."""
 
     def __init__(self, records: Iterable[Path], root: Path) -> None:
         self._root = root
-        self._seconds: dict[str, float] = {}
-        self._lines: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
-        self._of_test_file: dict[str, list[str]] = defaultdict(list)
         loaded = [json.loads(path.read_text("utf-8")) for path in records]
+        seconds: dict[str, float] = {}
         for record in loaded:
-            self._seconds |= record["seconds"]
-        for test in self._seconds:
-            self._of_test_file[test.partition("::")[0]].append(test)
+            seconds |= record["seconds"]
+        # By tenths of a second, and the tests of one file together: each file has to be imported.
+        self._tests = sorted(seconds, key=lambda test: (round(seconds[test], 1), test))
+        self._lines: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+        bits = {test: 1 << number for number, test in enumerate(self._tests)}
+        of_file: dict[str, int] = defaultdict(int)
+        for test, bit in bits.items():
+            of_file[test.partition("::")[0]] |= bit
         for record in loaded:
-            self._add(record["contexts"], record["lines"])
+            # A line of a fixture counts for all tests of the file: they may share it.
+            contexts = [
+                of_file[context.partition("::")[0]] if context.endswith(SETUP) else bits.get(context, 0)
+                for context in record["contexts"]
+            ]
+            self._add(contexts, record["lines"])
 
     def tests(self, mutant: Mutant) -> list[str]:
         """Those that execute the line; at import, those of its module and of its importers."""
         lines = self._lines[mutant.file]
         if not mutant.at_import:
-            return self._fast_first(lines[mutant.line] or lines[mutant.statement])
-        own = set[str]().union(*lines.values())
-        near = set[str]().union(
-            *(tests for file in self._importers(mutant.file) for tests in self._lines[file].values())
-        )
-        return self._fast_first(own) + self._fast_first(near - own)
+            return self._named(lines[mutant.line] or lines[mutant.statement])
+        own = _any_of(lines.values())
+        near = _any_of(tests for file in self._importers(mutant.file) for tests in self._lines[file].values())
+        return self._named(own) + self._named(near & ~own)
 
-    def _add(self, contexts: Sequence[str], lines: Mapping[str, Mapping[str, Sequence[int]]]) -> None:
-        """A line of a fixture counts for all tests of the file: they may share it."""
-        tests = [
-            self._of_test_file[context.partition("::")[0]] if context.endswith(SETUP) else [context]
-            for context in contexts
-        ]
-        for file, numbers_of in lines.items():
-            for line, numbers in numbers_of.items():
-                self._lines[file][int(line)].update(test for number in numbers for test in tests[number])
+    def _add(self, contexts: Sequence[int], lines: Mapping[str, Mapping[str, str]]) -> None:
+        known: dict[str, int] = {}  # many lines are executed by the same tests
+        for file, of_file in lines.items():
+            for line, executed_in in of_file.items():
+                if executed_in not in known:
+                    known[executed_in] = _any_of(contexts[number] for number in _bits(int(executed_in, 16)))
+                self._lines[file][int(line)] |= known[executed_in]
 
-    def _fast_first(self, tests: Iterable[str]) -> list[str]:
-        """By tenths of a second, and tests of one file together: each file has to be imported."""
-        known = (test for test in tests if test in self._seconds)
-        return sorted(known, key=lambda test: (round(self._seconds[test], 1), test))
+    def _named(self, tests: int) -> list[str]:
+        return [self._tests[number] for number in _bits(tests)]
 
     def _importers(self, file: str) -> list[str]:
         package, _, name = file.removeprefix("runtime/").removesuffix(".py").removesuffix("/__init__").rpartition("/")
         package = package.replace("/", ".")
         imports = re.compile(rf"^\s*(from {package}\.{name} import|from {package} import .*\b{name}\b)", re.MULTILINE)
         return [other for other in self._lines if imports.search((self._root / other).read_text("utf-8"))]
+
+
+def _bits(mask: int) -> Iterator[int]:
+    """Which bits are set, from the lowest on."""
+    return (number for number, digit in enumerate(reversed(f"{mask:b}")) if digit == "1")
+
+
+def _any_of(masks: Iterable[int]) -> int:
+    return reduce(or_, masks, 0)
 
 
 def executed(copy: Copy, kept: Path, tests: Sequence[str], *, workers: int) -> Executed:

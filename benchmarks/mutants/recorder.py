@@ -6,6 +6,8 @@ per worker of pytest-xdist.
 
 import json
 import os
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 import pytest
@@ -46,11 +48,11 @@ class Recorder:
     def pytest_sessionfinish(self) -> None:
         self._coverage.stop()
         data = self._coverage.get_data()
-        numbers: dict[str, int] = {}
+        numbers: dict[str, int] = {}  # of contexts; a line's bits say in which it was executed
         lines = {
             Path(file).relative_to(self._root).as_posix(): {
-                line: sorted(numbers.setdefault(context, len(numbers)) for context in contexts if context)
-                for line, contexts in data.contexts_by_lineno(file).items()
+                line: f"{reduce(or_, (1 << numbers.setdefault(name, len(numbers)) for name in names if name), 0):x}"
+                for line, names in data.contexts_by_lineno(file).items()
             }
             for file in data.measured_files()
         }
