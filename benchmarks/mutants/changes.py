@@ -141,7 +141,7 @@ def _opposite_call(call: cst.Call) -> Iterator[cst.Call]:
 
 
 def _no_result(statement: cst.Return) -> Iterator[cst.Return]:
-    if statement.value is not None and not _is_name(statement.value, "None"):
+    if statement.value is not None and not _is_name(statement.value, "None", "False"):  # both are no
         yield statement.with_changes(value=cst.Name("None"))
 
 
@@ -161,8 +161,8 @@ def _is_strictness(node: cst.CSTNode) -> bool:
     return isinstance(node, cst.Arg) and node.keyword is not None and node.keyword.value == "strict"
 
 
-def _is_name(node: cst.CSTNode, value: str) -> bool:
-    return isinstance(node, cst.Name) and node.value == value
+def _is_name(node: cst.CSTNode, *values: str) -> bool:
+    return isinstance(node, cst.Name) and node.value in values
 
 
 _CHANGES: Sequence[tuple[type[cst.CSTNode] | UnionType, Callable[[Any], Iterable[cst.CSTNode]]]] = (

@@ -99,6 +99,7 @@ def test_a_sample_holds_what_was_asked_for_beside_what_changes_nothing(checkout:
         ]),
         ("x: Literal[1] = 'a'\n'''text'''", []),
         ("@frozen(True)\ndef f(n=1):\n    return None", ["@frozen(True)\ndef f(n=2):\n    return None"]),
+        ("def f():\n    return False", ["def f():\n    return True"]),
         ("x = zip(a, b, strict=True)", []),
         ("a, b = f(), any(c)", ["a, b = f(), all(c)"]),
     ],
