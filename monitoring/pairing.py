@@ -33,53 +33,25 @@ ObjectArray = npt.NDArray[np.object_]
 log = logging.getLogger("knowgate.monitoring")
 
 UNITS = ("usd", "gflops", "tokens")
-_SIGNALS = ("p_t", "p_ik", "score", "ood", "entropy", "margin")
-_PLAIN = ("run_propensity", "label_propensity", "exploration_rate", "correct", "forecast")
-_COUNTS = ("tokens_in", "tokens_out", "latency_ms")
-_NAMES = (
-    "role",
-    "model",
-    "revision",
-    "slice",
-    "answer",
-    "reason",
-    "shard",
-    "bundle",
-    "label_source",
-    "forecast_source",
-    "p_t_kind",
-    "label_coin",
-)
 
 
 def pair_attempts(examples: Examples) -> pd.DataFrame:
     """One row per attempt, ordered by decision and tier.
 
-    Columns: id, decision (ordinal), occurred_at (aware; of the id), tier, role, model, revision
-    (None where nobody said), received_at (aware), slice, bundle, generation, reason (None where
-    kept or undecided), retained (this tier's verdict was to keep), p_t, p_ik, score, ood, entropy,
-    margin, correct, run_propensity, label_propensity, exploration_rate, answer, tokens_in,
-    tokens_out, latency_ms, usd, gflops, tokens, label_received_at (aware), label_source, shard,
-    row; forecast and forecast_source (what a source that is not trusted says of the answer, beside
-    `correct`); p_t_kind; label_coin.
+    Columns are those of `store.traffic.examples.Examples` but for: id and usd in place of ids and
+    cost_usd; occurred_at (aware; of the id); tokens, in and out together. Times are aware.
     """
-    columns: dict[str, object] = {
-        "id": examples.ids,
-        "decision": examples.decision,
-        "occurred_at": _decision_times(examples),
-        "received_at": pd.Series(examples.received_at).dt.tz_localize("UTC"),
-        "label_received_at": pd.Series(examples.label_received_at).dt.tz_localize("UTC"),
-        "tier": examples.tier,
-        "retained": examples.retained,
-        "row": examples.row,
-        "generation": examples.generation,
-        "usd": examples.cost_usd,
-        "gflops": examples.gflops,
-        "tokens": examples.tokens_in + examples.tokens_out,
-    }
-    columns |= {name: getattr(examples, name) for name in _SIGNALS + _PLAIN + _COUNTS}
-    columns |= {name: pd.Series(getattr(examples, name), dtype=object) for name in _NAMES}
-    return pd.DataFrame(columns)
+    columns = {name: _column(values) for name, values in examples.arrays().items()}
+    columns["id"], columns["usd"] = columns.pop("ids"), columns.pop("cost_usd")
+    columns["occurred_at"] = _decision_times(examples)
+    return pd.DataFrame(columns | {"tokens": examples.tokens_in + examples.tokens_out})
+
+
+def _column(values: npt.NDArray[Any]) -> Any:
+    """The array as a column: times are aware, texts stay texts."""
+    if values.dtype.kind == "M":
+        return pd.Series(values).dt.tz_localize("UTC")
+    return pd.Series(values, dtype=object) if values.dtype == object else values
 
 
 def _decision_times(examples: Examples) -> "pd.Series[pd.Timestamp]":

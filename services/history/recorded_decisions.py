@@ -21,7 +21,7 @@ carries none, since nothing here kept it.
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -33,7 +33,6 @@ from knowgate._records.records import (
     Decision,
     Label,
     LabelSource,
-    PTKind,
     Reason,
     Role,
     Signals,
@@ -43,8 +42,10 @@ from knowgate._records.records import (
 from knowgate.errors import RecordInvalid
 from services.errors import TableInvalid
 from services.outcome_tables.columns import FloatArray
-from services.outcome_tables.outcomes import OutcomeTable
+from services.outcome_tables.outcomes import COLUMNS, OutcomeTable
 
+_SIGNALS = [field.name for field in fields(Signals) if field.name in COLUMNS]
+_OF_ATTEMPTS = {name: COLUMNS[name] for name in (*_SIGNALS, *(f.name for f in fields(Attempt) if f.name in COLUMNS))}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # where the ids of decisions begin
 UNDECIDED = Verdict(action=Action.ESCALATE, reason=Reason.NO_BUNDLE)
 
@@ -143,23 +144,15 @@ class _Reader:
         ]
 
     def _attempt(self, row: int, tier: int, role: Role) -> Attempt:
-        table = self.table
         superseded = role is Role.SUPERSEDED
+        cells = {name: column.cell(getattr(self.table, name)[row, tier]) for name, column in _OF_ATTEMPTS.items()}
+        cells |= {"role": role, "run_propensity": _known(self.run_propensity[row, tier])}
         return Attempt(
             tier=tier,
-            role=role,
-            model=str(table.model[row, tier]),
-            signals=Signals(p_t=_known(table.p_t[row, tier]), p_ik=_known(table.p_ik[row, tier])),
+            signals=Signals(**{name: cells.pop(name) for name in _SIGNALS}),
             verdict=UNDECIDED if superseded else None,
             fault=Reason.NO_BUNDLE if superseded else None,
-            entropy=_known(table.entropy[row, tier]),
-            margin=_known(table.margin[row, tier]),
-            p_t_kind=None if table.p_t_kind[row, tier] is None else PTKind(table.p_t_kind[row, tier]),
-            run_propensity=_known(self.run_propensity[row, tier]),
-            tokens_in=_whole(table.tokens_in[row, tier]),
-            tokens_out=_whole(table.tokens_out[row, tier]),
-            latency_ms=_known(table.latency_ms[row, tier]),
-            cost_usd=_known(table.cost_usd[row, tier]),
+            **cells,
         )
 
     def _judged(self, row: int, tier: int, decision: Decision) -> Label:
@@ -222,7 +215,3 @@ def _aware(time: np.datetime64) -> datetime:
 
 def _known(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def _whole(value: float) -> int | None:
-    return None if np.isnan(value) else int(value)

@@ -12,12 +12,11 @@ it could not be corrected by it.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sqlalchemy import DateTime, Select, Subquery, case, func, null, select, type_coerce
 from sqlalchemy.orm import Session
 
@@ -28,6 +27,7 @@ from store.releases.cascades import declared_label_coins, declared_p_t_kinds
 from store.statements import newest_first
 from store.tables import AttemptRow, DecisionRow, FingerprintRow, LabelRow, VectorPlaceRow, VectorShardRow
 from store.tables.base import UtcDateTime
+from store.traffic.attempt_columns import AttemptColumns, Booleans, Floats, Integers, Objects, Times, taken
 
 # The tables rather than the models: nothing here needs the ORM, which would walk every row twice.
 _DECISION = dialects.table_of(DecisionRow)
@@ -37,52 +37,26 @@ _PLACE = dialects.table_of(VectorPlaceRow)
 _SHARD = dialects.table_of(VectorShardRow)
 _FINGERPRINT = dialects.table_of(FingerprintRow)
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Objects = npt.NDArray[np.object_]
-Times = npt.NDArray[np.datetime64]
-Booleans = npt.NDArray[np.bool_]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Examples:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Examples(AttemptColumns):
     """Attempts as columns of equal length n, ordered by decision id and tier.
 
-    Floats are NaN where unknown, texts None, times NaT (all in UTC).
+    A column is that of its name in the tables of attempts or decisions; `_FROM` says of the others
+    where they come from. The kind of P(T) is as it was sent, else as the cascade declared it then.
     """
 
     ids: Objects  # UUID of the decision
     decision: Integers  # 0, 1, …: equal for the attempts of one decision; what pairs tiers
-    occurred_at: Times
     received_at: Times  # when the decision arrived
     tier: Integers
-    role: Objects
-    model: Objects
-    p_t: Floats
-    p_ik: Floats
     score: Floats
     ood: Floats
-    entropy: Floats
-    margin: Floats
-    p_t_kind: Objects  # which probability p_t is: as it was sent, else as the cascade declared it then
-    correct: Floats  # of the label in force
-    label_source: Objects
-    labelled_at: Times
     label_received_at: Times
-    run_propensity: Floats
-    label_propensity: Floats  # of the label in force
-    label_coin: Objects  # how labels of this decision are drawn, as the cascade declared it then
-    forecast: Floats  # what the strongest source that is not trusted says; NaN where every source is
     forecast_source: Objects
     exploration_rate: Floats  # the row's own chance of a run of the last tier beside a retained answer
-    slice: Objects
-    prompt: Objects
     prompt_hash: Objects
     answer: Objects
-    tokens_in: Floats
-    tokens_out: Floats
-    latency_ms: Floats
-    cost_usd: Floats
     gflops: Floats
     retained: Booleans  # this attempt's verdict was to keep its answer
     reason: Objects
@@ -118,11 +92,7 @@ class Examples:
         """Per decision a float column's value at `tier`; NaN where that did not run. Shape
         [decisions].
         """
-        column: Floats = getattr(self, name)
-        index = self.at_tier(tier)
-        values = np.full(self.decisions, np.nan)
-        values[index >= 0] = column[index[index >= 0]]
-        return values
+        return taken(getattr(self, name), self.at_tier(tier))
 
 
 def labelled(
@@ -139,10 +109,9 @@ def labelled(
     Unlabelled attempts are there too, with `correct` NaN: they stay in the denominator.
     """
     rows = session.execute(_query(cascade, window, as_of, trusted)).all()
-    columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) if rows else [()] * (len(_COLUMNS) + 2)
-    arrays = {name: make(values) for (name, _, make), values in zip(_COLUMNS, columns[:-2], strict=True)}
-    arrays |= {"forecast": _floats(columns[-2]), "forecast_source": _objects(columns[-1])}
-    versions = arrays.pop("spec_version")
+    columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) if rows else [()] * (len(_ARRAYS) + 1)
+    *read, versions = columns
+    arrays = {name: make(values) for (name, make), values in zip(_ARRAYS.items(), read, strict=True)}
     arrays["p_t_kind"] = _kinds(session, cascade, arrays, versions)
     arrays["label_coin"] = _label_coins(session, cascade, versions)
     ids = arrays["ids"]
@@ -151,7 +120,7 @@ def labelled(
     return Examples(decision=np.cumsum(fresh).astype(np.int64) - 1, **arrays)
 
 
-def _label_coins(session: Session, cascade: str, versions: Integers) -> Objects:
+def _label_coins(session: Session, cascade: str, versions: tuple[int, ...]) -> Objects:
     """How labels were drawn, by the versions that the decisions name; a version that says nothing
     means one coin.
     """
@@ -159,7 +128,7 @@ def _label_coins(session: Session, cascade: str, versions: Integers) -> Objects:
     return _objects(tuple(declared.get(int(version), LabelCoin.DECISION.value) for version in versions))
 
 
-def _kinds(session: Session, cascade: str, arrays: dict[str, Any], versions: Integers) -> Objects:
+def _kinds(session: Session, cascade: str, arrays: dict[str, Any], versions: tuple[int, ...]) -> Objects:
     """The kinds of P(T), those that nobody sent filled in from the cascade's versions that the
     decisions name.
     """
@@ -177,26 +146,17 @@ def _kinds(session: Session, cascade: str, arrays: dict[str, Any], versions: Int
 def _query(cascade: str, window: Window, as_of: datetime, trusted: Collection[LabelSource]) -> Select[Any]:
     low, high = partitions.first_id(window.start), partitions.first_id(window.end)
     others = [source for source in LabelSource if source not in trusted]
-    held = _labels_in_force(low, high, as_of, trusted)
-    foreseen = _labels_in_force(low, high, as_of, others)
-    columns = [_plain(column(held)) for _, column, _ in _COLUMNS]
-    columns += [foreseen.c.correct, foreseen.c.source] if others else [null(), null()]
+    in_force = _labels_in_force(low, high, as_of, trusted)
+    foreseen = _labels_in_force(low, high, as_of, others) if others else None
+    columns = [_plain(_source(name, in_force, foreseen)) for name in _ARRAYS]
     joined = (
-        select(*columns)
+        select(*columns, _DECISION.c.spec_version)
         .select_from(_DECISION)
         .join(_ATTEMPT, _ATTEMPT.c.decision_id == _DECISION.c.id)
-        .outerjoin(
-            held,
-            (held.c.decision_id == _ATTEMPT.c.decision_id) & (held.c.tier == _ATTEMPT.c.tier) & (held.c.place == 1),
-        )
+        .outerjoin(in_force, _of_attempt(in_force))
     )
-    if others:
-        joined = joined.outerjoin(
-            foreseen,
-            (foreseen.c.decision_id == _ATTEMPT.c.decision_id)
-            & (foreseen.c.tier == _ATTEMPT.c.tier)
-            & (foreseen.c.place == 1),
-        )
+    if foreseen is not None:
+        joined = joined.outerjoin(foreseen, _of_attempt(foreseen))
     return (
         joined.outerjoin(
             _PLACE,
@@ -218,6 +178,21 @@ def _query(cascade: str, window: Window, as_of: datetime, trusted: Collection[La
         )
         .order_by(_DECISION.c.id, _ATTEMPT.c.tier)
     )
+
+
+def _of_attempt(labels: Subquery) -> Any:
+    return (labels.c.decision_id == _ATTEMPT.c.decision_id) & (labels.c.tier == _ATTEMPT.c.tier) & (labels.c.place == 1)
+
+
+def _source(name: str, in_force: Subquery, foreseen: Subquery | None) -> Any:
+    """The column of a table, or of the labels, that an array is read from."""
+    if name in _FROM:
+        return _FROM[name]
+    if name in _FORECAST:
+        return null() if foreseen is None else foreseen.c[_FORECAST[name]]
+    if name in _LABELLED:
+        return in_force.c[_LABELLED[name]]
+    return _ATTEMPT.c[name] if name in _ATTEMPT.c else _DECISION.c[name]
 
 
 def _plain(column: Any) -> Any:
@@ -274,50 +249,32 @@ def _integers(values: tuple[Any, ...]) -> Integers:
     return np.array([-1 if value is None else value for value in values], dtype=np.int64)
 
 
-def _retained(values: tuple[Any, ...]) -> Booleans:
-    return np.array([value == "retain" for value in values], dtype=bool)
+def _booleans(values: tuple[Any, ...]) -> Booleans:
+    return np.array([bool(value) for value in values], dtype=bool)
 
 
-_Column = tuple[str, Callable[[Subquery], Any], Callable[[tuple[Any, ...]], Any]]
-_COLUMNS: tuple[_Column, ...] = (
-    ("ids", lambda _: _DECISION.c.id, _objects),
-    ("occurred_at", lambda _: _DECISION.c.occurred_at, _times),
-    ("received_at", lambda _: _DECISION.c.received_at, _times),
-    ("tier", lambda _: _ATTEMPT.c.tier, _integers),
-    ("role", lambda _: _ATTEMPT.c.role, _objects),
-    ("model", lambda _: _ATTEMPT.c.model, _objects),
-    ("p_t", lambda _: _ATTEMPT.c.p_t, _floats),
-    ("p_ik", lambda _: _ATTEMPT.c.p_ik, _floats),
-    ("score", lambda _: _ATTEMPT.c.score, _floats),
-    ("ood", lambda _: _ATTEMPT.c.ood, _floats),
-    ("entropy", lambda _: _ATTEMPT.c.entropy, _floats),
-    ("margin", lambda _: _ATTEMPT.c.margin, _floats),
-    ("p_t_kind", lambda _: _ATTEMPT.c.p_t_kind, _objects),
-    ("spec_version", lambda _: _DECISION.c.spec_version, _integers),
-    ("correct", lambda held: held.c.correct, _floats),
-    ("label_source", lambda held: held.c.source, _objects),
-    ("labelled_at", lambda held: held.c.labelled_at, _times),
-    ("label_received_at", lambda held: held.c.received_at, _times),
-    ("run_propensity", lambda _: _ATTEMPT.c.run_propensity, _floats),
-    ("label_propensity", lambda held: held.c.label_propensity, _floats),
-    ("exploration_rate", lambda _: _DECISION.c.exploration_rate, _floats),
-    ("slice", lambda _: _DECISION.c.slice, _objects),
-    ("prompt", lambda _: _DECISION.c.prompt, _objects),
-    ("prompt_hash", lambda _: _DECISION.c.prompt_hash, _objects),
-    ("answer", lambda _: _ATTEMPT.c.answer, _objects),
-    ("tokens_in", lambda _: _ATTEMPT.c.tokens_in, _floats),
-    ("tokens_out", lambda _: _ATTEMPT.c.tokens_out, _floats),
-    ("latency_ms", lambda _: _ATTEMPT.c.latency_ms, _floats),
-    ("cost_usd", lambda _: _ATTEMPT.c.cost_usd, _floats),
-    ("gflops", lambda _: _ATTEMPT.c.gflops, _floats),
-    ("retained", lambda _: _ATTEMPT.c.action, _retained),
-    ("reason", lambda _: _ATTEMPT.c.reason, _objects),
-    ("shard", lambda _: _SHARD.c.url, _objects),
-    ("row", lambda _: _PLACE.c.row, _integers),
-    ("dimension", lambda _: _SHARD.c.dimension, _integers),
-    ("revision", lambda _: _FINGERPRINT.c.document["revision"].as_string(), _objects),
-    ("vector_sha256", lambda _: _PLACE.c.sha256, _objects),
-    ("fingerprint", lambda _: _ATTEMPT.c.fingerprint, _objects),
-    ("generation", lambda _: _DECISION.c.generation, _integers),
-    ("bundle", lambda _: _DECISION.c.bundle, _objects),
-)
+_MAKE: dict[Any, Callable[[tuple[Any, ...]], Any]] = {
+    Floats: _floats,
+    Objects: _objects,
+    Times: _times,
+    Integers: _integers,
+    Booleans: _booleans,
+}
+_ARRAYS = {item.name: _MAKE[item.type] for item in fields(Examples) if item.name not in ("decision", "label_coin")}
+_FROM = {
+    "ids": _DECISION.c.id,
+    "retained": _ATTEMPT.c.action == "retain",
+    "shard": _SHARD.c.url,
+    "row": _PLACE.c.row,
+    "dimension": _SHARD.c.dimension,
+    "revision": _FINGERPRINT.c.document["revision"].as_string(),
+    "vector_sha256": _PLACE.c.sha256,
+}
+_LABELLED = {
+    "correct": "correct",
+    "label_source": "source",
+    "labelled_at": "labelled_at",
+    "label_received_at": "received_at",
+    "label_propensity": "label_propensity",
+}
+_FORECAST = {"forecast": "correct", "forecast_source": "source"}
