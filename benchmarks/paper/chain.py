@@ -160,21 +160,13 @@ def _rows(chain: Chain) -> CascadeRows:
 
 def _columns(answers: ModelAnswers) -> TierColumns:
     n = len(answers.ids)
-    unknown, nothing = np.full(n, np.nan), (None,) * n
     return TierColumns(
         ran=np.ones(n, dtype=np.bool_),
         p_t=answers.p_t,
         entropy=answers.entropy,
-        margin=unknown,
         correct=answers.correct,
         run_propensity=np.ones(n),
         label_propensity=np.ones(n),
         tokens_in=answers.tokens_in,
-        cost_usd=unknown,
-        gflops=unknown,
-        answers=answers.answers,
-        fingerprints=nothing,
-        shards=nothing,
-        shard_rows=np.full(n, -1, dtype=np.int64),
-        dimensions=np.full(n, -1, dtype=np.int64),
+        answer=np.array(answers.answers, dtype=object),
     )

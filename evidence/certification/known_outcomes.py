@@ -15,14 +15,21 @@ command, the comparison with the champion and the look since a risk alarm.
   them; where no such coin is known they are left out, and it is said why.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
+from evidence.certification.certificate import Certification
 from evidence.certification.certification_rows import CertificationRows
 from evidence.estimation.estimates import joint_label_propensity
 from evidence.inputs import BoolArray, FloatArray
+from knowgate._bundles.bundle_documents import LabelBasis
+from knowgate._records.records import LabelSource
+
+ObjectArray = npt.NDArray[np.object_]
 
 NO_COIN = (
     "not identified: trusted labels have no known label_propensity below 1, so nothing says how to correct the labels"
@@ -45,6 +52,8 @@ class LoggedRows:
     exploration_rate: FloatArray  # [n]
     apart: BoolArray  # [n] each answer's label was drawn by its own coin
     forecast: FloatArray | None = None  # [n, tiers] what the other sources say
+    label_source: ObjectArray | None = None  # [n, tiers] of `correct`, None where there is no label
+    forecast_source: ObjectArray | None = None  # [n, tiers] of `forecast`, likewise
 
 
 def certification_rows(rows: LoggedRows, forecast_error: float | None = None) -> CertificationRows:
@@ -85,6 +94,23 @@ def forecasts_left_out(rows: LoggedRows) -> str | None:
     there are none.
     """
     return NO_COIN if not _no_forecasts(rows) and label_coin(rows) is None else None
+
+
+def label_basis(rows: LoggedRows, answer: Certification, trusted: Collection[LabelSource]) -> LabelBasis:
+    """Whose labels a certificate rests on, counted on the rows that were tested."""
+    return LabelBasis(
+        trusted=tuple(source for source in LabelSource if source in trusted),
+        labels=_counted(rows.label_source),
+        forecasts=_counted(rows.forecast_source),
+        rows_forecast=answer.rows_forecast,
+        forecast_share=answer.forecast_share,
+        forecasts_left_out=forecasts_left_out(rows),
+    )
+
+
+def _counted(sources: ObjectArray | None) -> dict[str, int]:
+    counted = Counter(() if sources is None else sources.ravel().tolist())
+    return {source.value: counted[source] for source in LabelSource if counted[source]}
 
 
 def forecast_error(rows: LoggedRows) -> float | None:

@@ -11,7 +11,6 @@ a known coin correct. Who trusts a grader nevertheless reads what is promised th
 with it.
 """
 
-from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +19,7 @@ import numpy as np
 
 from evidence.certification.certificate import Certification, Target
 from evidence.certification.certify import certify_policy, refuse_overlap
-from evidence.certification.known_outcomes import LoggedRows, certification_rows, forecast_error, forecasts_left_out
+from evidence.certification.known_outcomes import LoggedRows, certification_rows, forecast_error, label_basis
 from evidence.errors import NotIdentifiedError
 from evidence.signals.signal_gain import gain_over
 from knowgate._bundles.bundle import LabelBasis, SignalGain
@@ -113,7 +112,7 @@ def certify_table(
         learned_on=() if learned is None else {str(query) for query in table.query_ids[learned.taught]},
     )
     gains = _gains(table, tested, signals, answer.retained_share)
-    printed = _printed(rule, answer, learned, gains, _basis(table, tested, answer, trusted, forecasts_left_out(logged)))
+    printed = _printed(rule, answer, learned, gains, label_basis(logged, answer, trusted))
     return replace(printed, unread_columns=table.ignored)
 
 
@@ -147,32 +146,11 @@ def promise_of(basis: LabelBasis) -> str:
     return f"agreement with {who}, not being right: its labels were trusted, and nothing corrects its errors"
 
 
-def _basis(
-    table: OutcomeTable,
-    tested: BoolArray,
-    answer: Certification,
-    trusted: Collection[LabelSource],
-    left_out: str | None,
-) -> LabelBasis:
-    known, sources = np.isfinite(table.correct[tested]), table.label_source[tested]
-    named = Counter("gold" if source is None else str(source) for source in sources[known])
-    foreseen = np.isfinite(table.forecast[tested])
-    judged = Counter(
-        str(source) if source is not None and not is_known else "judge"
-        for source, is_known in zip(sources[foreseen], known[foreseen], strict=True)
-    )
-    return LabelBasis(
-        trusted=tuple(source for source in LabelSource if source in trusted),
-        labels=dict(named),
-        forecasts=dict(judged),
-        rows_forecast=answer.rows_forecast,
-        forecast_share=answer.forecast_share,
-        forecasts_left_out=left_out,
-    )
-
-
 def logged_rows(table: OutcomeTable, which: BoolArray) -> LoggedRows:
     """The queries of the table for which `which` [n] says so, as they were logged."""
+    sources = np.where(table.label_source == np.array(None), "gold", table.label_source)[which]
+    known, foreseen = np.isfinite(table.correct[which]), np.isfinite(table.forecast[which])
+    graded = np.where(known | (table.label_source[which] == np.array(None)), "judge", sources)
     return LoggedRows(
         ids=tuple(str(query) for query in table.query_ids[which]),
         ran=table.ran[which],
@@ -183,6 +161,8 @@ def logged_rows(table: OutcomeTable, which: BoolArray) -> LoggedRows:
         exploration_rate=table.exploration_rate[which],
         apart=table.coins_apart[which],
         forecast=table.forecast[which],
+        label_source=np.where(known, sources, np.array(None)),
+        forecast_source=np.where(foreseen, graded, np.array(None)),
     )
 
 

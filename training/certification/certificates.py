@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from evidence.certification.known_outcomes import label_basis
 from evidence.costs.savings import Savings
 from knowgate._bundles.bundle import CertificateDocument
 from knowgate._records.records import Window
 from knowgate.policy import PolicyKind
 from knowgate.spec import Targets
 from training.certification.certify import Certified
-from training.certification.label_basis import label_basis
+from training.certification.outcomes import logged_rows
 from training.certification.report import SignalQuality, quality_of
 
 APART = "rows disjoint by decision and by prompt from all that was learned; recent half of the window, 3 prompts in 4"
@@ -53,7 +54,7 @@ def certificate_of(
         p_t_auroc=values["p_t"],
         score_auroc=values["score"],
         gains=tuple(one.gain for one in qualities if one.gain is not None),
-        label_basis=label_basis(certified, targets.trusted),
+        label_basis=label_basis(logged_rows(certified.rows), certified.certification, targets.trusted),
     )
 
 

@@ -2,6 +2,8 @@
 certification makes of it.
 """
 
+from typing import Any
+
 import numpy as np
 
 from evidence.certification.known_outcomes import LoggedRows, agreeing
@@ -10,16 +12,21 @@ from training.rows.dataset import CascadeRows
 
 def logged_rows(rows: CascadeRows) -> LoggedRows:
     """The n decisions as they were logged."""
-    unknown = np.full(rows.n, np.nan)
-    forecasts = [unknown if tier.forecast is None else tier.forecast for tier in rows.tiers]
     return LoggedRows(
         ids=rows.ids,
         ran=rows.ran,
-        agrees=agreeing([tier.answers for tier in rows.tiers]),
-        correct=np.column_stack([tier.correct for tier in rows.tiers]),
-        label_propensity=np.column_stack([tier.label_propensity for tier in rows.tiers]),
-        run_propensity=np.column_stack([tier.run_propensity for tier in rows.tiers]),
+        agrees=agreeing([tier.answer.tolist() for tier in rows.tiers]),
+        correct=_of_tiers(rows, "correct"),
+        label_propensity=_of_tiers(rows, "label_propensity"),
+        run_propensity=_of_tiers(rows, "run_propensity"),
         exploration_rate=rows.exploration_rate,
-        apart=np.zeros(rows.n, dtype=np.bool_) if rows.coins_apart is None else rows.coins_apart,
-        forecast=np.column_stack(forecasts),
+        apart=rows.coins_apart,
+        forecast=_of_tiers(rows, "forecast"),
+        label_source=_of_tiers(rows, "label_source"),
+        forecast_source=_of_tiers(rows, "forecast_source"),
     )
+
+
+def _of_tiers(rows: CascadeRows, name: str) -> Any:
+    """[n, tiers] a column of all tiers."""
+    return np.column_stack([getattr(tier, name) for tier in rows.tiers])

@@ -21,9 +21,10 @@ Decisions:
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,7 @@ from knowgate._records.records import Fingerprint, PTKind, Window
 from knowgate.spec import CascadeSpec, LabelCoin
 from store.engine import reading
 from store.shards.shards import RowReader
+from store.traffic.attempt_columns import AttemptColumns, absent, taken
 from store.traffic.examples import Examples, labelled
 from store.traffic.fingerprints import fingerprints
 from store.traffic.undeclared import undeclared
@@ -44,37 +46,32 @@ from training.rows.row_blocks import ShardBlocks, TakenBlocks
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
+ObjectArray = npt.NDArray[np.object_]
 Texts = tuple[str | None, ...]
 LARGEST_WEIGHT = 20.0
+_TAKEN = ("run_propensity", "tokens_in", "tokens_out", "latency_ms", "cost_usd", "gflops")  # by any model
 
 log = logging.getLogger("knowgate.training")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TierColumns:
-    """What one tier did in each decision; where it did not run, everything is unknown (NaN, None,
-    −1).
+class TierColumns(AttemptColumns):
+    """What one tier did in each of n decisions; where it did not run, and what is left out, is
+    unknown.
     """
 
     ran: BoolArray  # [n]
-    p_t: FloatArray  # [n]
-    entropy: FloatArray  # [n] nats
-    margin: FloatArray  # [n] in [0, 1]
-    correct: FloatArray  # [n] in [0, 1]
-    run_propensity: FloatArray  # [n]
-    label_propensity: FloatArray  # [n]
-    tokens_in: FloatArray  # [n]
-    cost_usd: FloatArray  # [n]
-    gflops: FloatArray  # [n]
-    answers: Texts  # [n]
-    fingerprints: Texts  # [n] SHA-256 of the fingerprint
-    shards: Texts  # [n] URL
-    shard_rows: IntArray  # [n]
-    dimensions: IntArray  # [n] of the vectors; -1 = none
-    vector_sha256: Texts = ()  # [n] of the vectors' bytes; empty = not compared
-    forecast: FloatArray | None = None  # [n] in [0, 1], what a source that is not trusted says; None = no such labels
-    sources: Texts = ()  # [n] of `correct`; empty = unknown
-    forecast_sources: Texts = ()  # [n] of `forecast`
+    gflops: FloatArray = field(default_factory=absent)  # [n]
+    answer: ObjectArray = field(default_factory=absent)  # [n]
+    fingerprint: ObjectArray = field(default_factory=absent)  # [n] SHA-256 of the fingerprint
+    shard: ObjectArray = field(default_factory=absent)  # [n] URL
+    row: IntArray = field(default_factory=absent)  # [n] in the shard
+    dimension: IntArray = field(default_factory=absent)  # [n] of the vectors; -1 = none
+    vector_sha256: ObjectArray = field(default_factory=absent)  # [n] of the vectors' bytes; None = not compared
+    forecast_source: ObjectArray = field(default_factory=absent)  # [n]
+
+    def __post_init__(self) -> None:
+        self.fill(self.ran.shape)
 
     @property
     def weight(self) -> FloatArray:
@@ -85,27 +82,8 @@ class TierColumns:
 
     def take(self, rows: BoolArray) -> "TierColumns":
         """The columns of the chosen decisions."""
-        return TierColumns(
-            ran=self.ran[rows],
-            p_t=self.p_t[rows],
-            entropy=self.entropy[rows],
-            margin=self.margin[rows],
-            correct=self.correct[rows],
-            run_propensity=self.run_propensity[rows],
-            label_propensity=self.label_propensity[rows],
-            tokens_in=self.tokens_in[rows],
-            cost_usd=self.cost_usd[rows],
-            gflops=self.gflops[rows],
-            answers=_chosen(self.answers, rows),
-            fingerprints=_chosen(self.fingerprints, rows),
-            shards=_chosen(self.shards, rows),
-            shard_rows=self.shard_rows[rows],
-            dimensions=self.dimensions[rows],
-            vector_sha256=_chosen(self.vector_sha256, rows),
-            forecast=None if self.forecast is None else self.forecast[rows],
-            sources=_chosen(self.sources, rows) if self.sources else (),
-            forecast_sources=_chosen(self.forecast_sources, rows) if self.forecast_sources else (),
-        )
+        chosen: dict[str, Any] = {name: values[rows] for name, values in self.arrays().items()}
+        return replace(self, **chosen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -121,9 +99,13 @@ class CascadeRows:
     tiers: tuple[TierColumns, ...]  # cheapest first, the last tier too
     fingerprints: Mapping[str, Fingerprint]
     undeclared: int = 0  # decisions of the window that ran a model which the cascade does not declare
-    coins_apart: BoolArray | None = None  # [n] each answer's label was drawn by its own coin; None = one per decision
+    coins_apart: BoolArray = field(default_factory=absent)  # [n] each answer's label was drawn by its own coin
     p_t_kinds: tuple[PTKind, ...] = ()  # per non-last tier, of every P(T) here
     of_another_kind: int = 0  # decisions that were left out since their P(T) is of another kind
+
+    def __post_init__(self) -> None:
+        if self.coins_apart.size == 0:
+            object.__setattr__(self, "coins_apart", np.zeros(self.n, dtype=np.bool_))
 
     @property
     def n(self) -> int:
@@ -136,19 +118,17 @@ class CascadeRows:
 
     def take(self, rows: BoolArray) -> "CascadeRows":
         """The chosen decisions, rows [n]."""
-        return CascadeRows(
+        texts: dict[str, Any] = {
+            name: _chosen(getattr(self, name), rows) for name in ("slices", "prompts", "prompt_hashes")
+        }
+        return replace(
+            self,
             ids=tuple(name for name, keep in zip(self.ids, rows, strict=True) if keep),
             seconds=self.seconds[rows],
-            slices=_chosen(self.slices, rows),
-            prompts=_chosen(self.prompts, rows),
-            prompt_hashes=_chosen(self.prompt_hashes, rows),
             exploration_rate=self.exploration_rate[rows],
             tiers=tuple(tier.take(rows) for tier in self.tiers),
-            fingerprints=self.fingerprints,
-            undeclared=self.undeclared,
-            coins_apart=None if self.coins_apart is None else self.coins_apart[rows],
-            p_t_kinds=self.p_t_kinds,
-            of_another_kind=self.of_another_kind,
+            coins_apart=self.coins_apart[rows],
+            **texts,
         )
 
 
@@ -245,19 +225,17 @@ def open_vectors(rows: CascadeRows, tier: int) -> StoredVectors | None:
     have.
     """
     columns = rows.tiers[tier]
-    held = np.array(
-        [url is not None and name is not None for url, name in zip(columns.shards, columns.fingerprints, strict=True)]
-    )
-    if not held.any():
+    stored = (columns.shard != np.array(None)) & (columns.fingerprint != np.array(None))
+    if not stored.any():
         return None
-    latest = max(np.flatnonzero(held), key=lambda row: (rows.seconds[row], rows.ids[row]))
-    chosen = str(columns.fingerprints[int(latest)])
-    present = _of_usual_size(held & np.array([name == chosen for name in columns.fingerprints]), columns.dimensions)
-    hashes = [str(value) for value in _chosen(columns.vector_sha256, present)]
+    latest = max(np.flatnonzero(stored), key=lambda row: (rows.seconds[row], rows.ids[row]))
+    chosen = str(columns.fingerprint[int(latest)])
+    present = _of_usual_size(stored & (columns.fingerprint == chosen), columns.dimension)
+    hashes = columns.vector_sha256[present].tolist()
     reader = RowReader(
-        [str(url) for url in _chosen(columns.shards, present)],
-        columns.shard_rows[present],
-        sha256=hashes or None,
+        columns.shard[present].tolist(),
+        columns.row[present],
+        sha256=None if None in hashes else hashes,
         fingerprint=rows.fingerprints[chosen],
     )
     return StoredVectors(fingerprint=rows.fingerprints[chosen], present=present, reader=reader)
@@ -305,46 +283,13 @@ def extracted_vectors(rows: CascadeRows, tier: int, answerer: Answerer, folder: 
 def _tier(examples: Examples, tier: int, foreign: BoolArray, last: int) -> TierColumns:
     index = examples.at_tier(tier)
     ran = index >= 0
-    other = ran.copy()  # ran another model than is declared
-    other[ran] = foreign[index[ran]]
-    declared = ran & ~other
-
-    def texts(column: npt.NDArray[np.object_]) -> Texts:
-        return tuple(column[at] if tells else None for at, tells in zip(index, declared, strict=True))
-
-    def signals(name: str) -> FloatArray:
-        return np.where(declared, examples.column_at(name, tier), np.nan)
-
-    shard_rows = np.full(len(index), -1, dtype=np.int64)
-    shard_rows[declared] = examples.row[index[declared]]
-    dimensions = np.full(len(index), -1, dtype=np.int64)
-    dimensions[declared] = examples.dimension[index[declared]]
-    return TierColumns(
-        # In the middle, a tier that did not run may have kept anything; the last one's coin is
-        # known to have fallen.
-        ran=ran if tier == last else declared,
-        p_t=signals("p_t"),
-        entropy=signals("entropy"),
-        margin=signals("margin"),
-        correct=signals("correct"),
-        run_propensity=examples.column_at("run_propensity", tier),
-        label_propensity=signals("label_propensity"),
-        tokens_in=examples.column_at("tokens_in", tier),
-        cost_usd=examples.column_at("cost_usd", tier),
-        gflops=examples.column_at("gflops", tier),
-        answers=texts(examples.answer),
-        fingerprints=texts(examples.fingerprint),
-        shards=texts(examples.shard),
-        shard_rows=shard_rows,
-        dimensions=dimensions,
-        vector_sha256=texts(examples.vector_sha256),
-        forecast=signals("forecast") if np.isfinite(examples.forecast).any() else None,
-        sources=texts(examples.label_source),
-        forecast_sources=texts(examples.forecast_source),
-    )
+    known = np.where(ran & ~taken(foreign, index), index, -1)  # where another model ran, only what it took is known
+    names = [column.name for column in fields(TierColumns) if column.name != "ran"]
+    shown: dict[str, Any] = {name: taken(getattr(examples, name), index if name in _TAKEN else known) for name in names}
+    # In the middle, a tier that did not run may have kept anything; the last one's coin is known to
+    # have fallen.
+    return TierColumns(ran=ran if tier == last else known >= 0, **shown)
 
 
 def _chosen(values: Texts, rows: BoolArray) -> Texts:
-    if not values:
-        return ()
     return tuple(value for value, keep in zip(values, rows, strict=True) if keep)

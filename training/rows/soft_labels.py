@@ -22,8 +22,6 @@ def fitting_labels(columns: TierColumns, fitting: BoolArray) -> tuple[FloatArray
     """What each row teaches in [0, 1] (NaN = nothing), and its weight; [n] each. `fitting` [n] may
     be learned from.
     """
-    if columns.forecast is None:
-        return columns.correct, columns.weight
     known, spoken = np.isfinite(columns.correct), np.isfinite(columns.forecast)
     both, says = fitting & known & spoken, columns.forecast >= 0.5
     taught = columns.correct.copy()

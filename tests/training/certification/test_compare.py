@@ -23,23 +23,15 @@ ACCURACY = Targets(kind=TargetKind.RETAINED_ACCURACY, value=0.9, delta=0.1, rule
 
 
 def tier(correct: np.ndarray, p_t: np.ndarray, cost: float) -> TierColumns:
-    unknown, nothing = np.full(N, np.nan), (None,) * N
+    one = np.ones(N)
     return TierColumns(
         ran=np.ones(N, dtype=bool),
         p_t=p_t,
-        entropy=unknown,
-        margin=unknown,
         correct=correct,
-        run_propensity=np.ones(N),
-        label_propensity=np.ones(N),
+        run_propensity=one,
+        label_propensity=one,
         tokens_in=np.full(N, 10.0),
         cost_usd=np.full(N, cost),
-        gflops=unknown,
-        answers=nothing,
-        fingerprints=nothing,
-        shards=nothing,
-        shard_rows=np.full(N, -1),
-        dimensions=np.full(N, -1),
     )
 
 

@@ -5,13 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evidence.certification.known_outcomes import certification_rows, forecast_error, forecasts_left_out
+from evidence.certification.known_outcomes import certification_rows, forecast_error, forecasts_left_out, label_basis
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.records import LabelSource
 from knowgate.policy import PolicyKind
 from knowgate.spec import Targets
 from training.certification.certify import certify_rule
-from training.certification.label_basis import label_basis
 from training.certification.outcomes import logged_rows
 from training.rows.dataset import CascadeRows, TierColumns
 from training.rows.soft_labels import fitting_labels
@@ -33,22 +32,13 @@ def judged_rows(*, gold: float = 0.3, up: float = 0.2) -> CascadeRows:
             TierColumns(
                 ran=np.ones(N, dtype=bool),
                 p_t=signal if tier == 0 else np.full(N, NAN),
-                entropy=np.full(N, NAN),
-                margin=np.full(N, NAN),
                 correct=np.where(drawn, truth, NAN),
                 run_propensity=np.ones(N),
                 label_propensity=np.where(drawn, gold, NAN),
                 tokens_in=np.full(N, 10.0),
-                cost_usd=np.full(N, NAN),
-                gflops=np.full(N, NAN),
-                answers=(None,) * N,
-                fingerprints=(None,) * N,
-                shards=(None,) * N,
-                shard_rows=np.full(N, -1),
-                dimensions=np.full(N, -1),
                 forecast=judge,
-                sources=tuple(LabelSource.GOLD if one else None for one in drawn),
-                forecast_sources=(LabelSource.JUDGE,) * N,
+                label_source=np.where(drawn, LabelSource.GOLD, np.array(None)),
+                forecast_source=np.full(N, LabelSource.JUDGE, dtype=object),
             )
         )
     return CascadeRows(
@@ -69,12 +59,14 @@ def test_a_certificate_says_whose_labels_it_rests_on() -> None:
     signals = [{"p_t": rows.tiers[0].p_t}]
     found = certify_rule(rows, split, signals, Targets(value=0.06), kind=PolicyKind.P_T, delta=0.1)
     assert found is not None and found.certification.status is CertificateStatus.CERTIFIED
-    basis = label_basis(found, (LabelSource.GOLD, LabelSource.HUMAN))
+    tested = logged_rows(found.rows)
+    basis = label_basis(tested, found.certification, (LabelSource.GOLD, LabelSource.HUMAN))
     drawn = int(np.isfinite(rows.tiers[0].correct).sum())
     assert basis.labels == {"gold": 2 * drawn}
     assert basis.forecasts == {"judge": 2 * N}
     assert basis.forecasts_left_out is None and basis.agreement_with == ()
-    assert label_basis(found, tuple(LabelSource)).agreement_with == (LabelSource.JUDGE, LabelSource.FEEDBACK)
+    trusted = label_basis(tested, found.certification, tuple(LabelSource))
+    assert trusted.agreement_with == (LabelSource.JUDGE, LabelSource.FEEDBACK)
 
 
 def test_forecasts_reach_the_rows_with_the_run_coin_and_an_error_of_other_rows() -> None:

@@ -26,23 +26,7 @@ NAN = np.nan
 
 
 def tier_of(n: int, **columns: Any) -> TierColumns:
-    known: dict[str, Any] = {
-        "ran": np.ones(n, dtype=bool),
-        "p_t": np.full(n, NAN),
-        "entropy": np.full(n, NAN),
-        "margin": np.full(n, NAN),
-        "correct": np.full(n, NAN),
-        "run_propensity": np.full(n, NAN),
-        "label_propensity": np.full(n, NAN),
-        "tokens_in": np.full(n, 10.0),
-        "cost_usd": np.full(n, NAN),
-        "gflops": np.full(n, NAN),
-        "answers": (None,) * n,
-        "fingerprints": (None,) * n,
-        "shards": (None,) * n,
-        "shard_rows": np.full(n, -1),
-        "dimensions": np.full(n, -1),
-    }
+    known: dict[str, Any] = {"ran": np.ones(n, dtype=bool), "tokens_in": np.full(n, 10.0)}
     return TierColumns(**(known | columns))
 
 
@@ -115,8 +99,8 @@ def test_a_retained_row_without_exploration_is_the_worst_case() -> None:
 
 
 def test_a_missing_label_is_the_worst_case_unless_the_answers_agree() -> None:
-    small = tier_of(2, answers=("Paris", "Rome"))
-    large = tier_of(2, answers=("Paris", "Oslo"))
+    small = tier_of(2, answer=np.array(["Paris", "Rome"], dtype=object))
+    large = tier_of(2, answer=np.array(["Paris", "Oslo"], dtype=object))
     assert certification_rows(rows_of(small, large)).drops(np.array([0, 0])).tolist() == [0.0, 1.0]
 
 
@@ -165,10 +149,13 @@ def test_a_row_of_equal_answers_is_known_by_its_run_alone_whether_its_label_was_
     what others lose.
     """
     coin = np.array([0.5, NAN, 0.5, NAN])
-    answers = ("yes", "yes", "yes", "yes")
-    small = tier_of(4, correct=np.array([1.0, NAN, 1.0, NAN]), label_propensity=coin, answers=answers)
+    answers = np.full(4, "yes", dtype=object)
+    small = tier_of(4, correct=np.array([1.0, NAN, 1.0, NAN]), label_propensity=coin, answer=answers)
     large = tier_of(
-        4, correct=np.array([1.0, NAN, 0.0, NAN]), label_propensity=coin, answers=("yes", "yes", "no", "no")
+        4,
+        correct=np.array([1.0, NAN, 0.0, NAN]),
+        label_propensity=coin,
+        answer=np.array(["yes", "yes", "no", "no"], dtype=object),
     )
     known = certification_rows(rows_of(small, large))
     assert np.asarray(known.propensity).tolist() == [1.0, 1.0, 0.5, 0.5]
@@ -317,8 +304,8 @@ def test_labels_drawn_on_rows_of_equal_answers_too_break_no_promise() -> None:
         small = np.where(drawn, np.where(lost, 0.0, 1.0), NAN)
         large = np.where(drawn, np.where(differs & ~lost, 0.0, 1.0), NAN)
         rows = rows_of(
-            tier_of(n, correct=small, label_propensity=coin, answers=("yes",) * n),
-            tier_of(n, correct=large, label_propensity=coin, answers=tuple(np.where(differs, "no", "yes").tolist())),
+            tier_of(n, correct=small, label_propensity=coin, answer=np.full(n, "yes", dtype=object)),
+            tier_of(n, correct=large, label_propensity=coin, answer=np.where(differs, "no", "yes").astype(object)),
             ids=tuple(f"{run}-{row}" for row in range(n)),
         )
         given += tally_of(certification_rows(rows), np.zeros(n, dtype=np.int64), delta).drop.shown(epsilon, delta)

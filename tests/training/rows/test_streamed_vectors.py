@@ -54,19 +54,10 @@ def window() -> tuple[CascadeRows, Split, npt.NDArray[np.float16], npt.NDArray[n
     tier = TierColumns(
         ran=np.ones(N, dtype=bool),
         p_t=draw.random(N),
-        entropy=np.full(N, NAN),
-        margin=np.full(N, NAN),
         correct=correct,
         run_propensity=np.ones(N),
         label_propensity=np.ones(N),
         tokens_in=draw.integers(5, 50, N).astype(float),
-        cost_usd=np.full(N, NAN),
-        gflops=np.full(N, NAN),
-        answers=(None,) * N,
-        fingerprints=(None,) * N,
-        shards=(None,) * N,
-        shard_rows=np.full(N, -1),
-        dimensions=np.full(N, -1),
     )
     rows = CascadeRows(
         ids=tuple(f"id{row}" for row in range(N)),
