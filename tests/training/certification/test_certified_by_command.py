@@ -155,7 +155,7 @@ def seed_drawn_labels(engine: Engine, spec: CascadeSpec, n: int = 4000) -> None:
             run_propensity=rate if retained else 1.0,
         )
         decision = Decision(
-            id=new_id(at),
+            id=new_id(at, randomness=row),
             cascade=spec.name,
             occurred_at=at,
             attempts=(small, large) if ran else (small,),
