@@ -247,7 +247,8 @@ def _certified(made: Deployment) -> None:
                 rollout.refuse(session, held, bundle.id, why, now=made.at(2.2))
             else:
                 rollout.promote(session, held, bundle.id, made.settings, why, now=made.at(2 + attempt / 10))
-        rollout.roll_back(session, NAME, made.settings, Why(reason="a person asked"), now=made.at(2.5))
+        held = rollout.in_force(session, NAME, made.settings, now=made.at(2.5))
+        rollout.roll_back(session, held, made.settings, Why(reason="a person asked"), now=made.at(2.5))
         for runtime in ("a/1", "b/2"):
             last = assignments.RuntimeState(
                 cascade=NAME, runtime=runtime, generation=2, bundle=None, accepted=True, detail=None, at=made.at(2.5)

@@ -39,17 +39,7 @@ def accuracy_figures(cohort: Cohort) -> dict[FigureName, Estimated]:
 
 def accuracy_cascade(cohort: Cohort) -> Estimated:
     """P(the kept answer is right), a stratum per tier that answered."""
-    rows = cohort.decisions
-    if _mixed(rows, "kept"):
-        return unidentified(MIXED)
-    strata = "tier " + rows["kept_tier"].astype(str)
-    return stratified_mean(
-        rows["correct_kept"],
-        rows["kept_label_propensity"],
-        strata,
-        what="labels of kept answers",
-        forecasts=_forecasts(rows, "forecast_kept"),
-    )
+    return _kept(cohort.decisions)
 
 
 def accuracy_last(cohort: Cohort) -> Estimated:
@@ -73,16 +63,7 @@ def accuracy_retained(cohort: Cohort) -> Estimated:
     rows = cohort.decisions[cohort.decisions["retained"]]
     if rows.empty:
         return unidentified("nothing is retained")
-    if _mixed(rows, "kept"):
-        return unidentified(MIXED)
-    strata = "tier " + rows["kept_tier"].astype(str)
-    return stratified_mean(
-        rows["correct_kept"],
-        rows["kept_label_propensity"],
-        strata,
-        what="labels of kept answers",
-        forecasts=_forecasts(rows, "forecast_kept"),
-    )
+    return _kept(rows)
 
 
 def drop(cohort: Cohort) -> Estimated:
@@ -117,6 +98,18 @@ def cbpe(cohort: Cohort) -> Estimated:
     if kept["score"].isna().all():
         return unidentified("no calibrated score is logged with the kept answers")
     return mean(kept["score"])
+
+
+def _kept(rows: pd.DataFrame) -> Estimated:
+    if _mixed(rows, "kept"):
+        return unidentified(MIXED)
+    return stratified_mean(
+        rows["correct_kept"],
+        rows["kept_label_propensity"],
+        "tier " + rows["kept_tier"].astype(str),
+        what="labels of kept answers",
+        forecasts=_forecasts(rows, "forecast_kept"),
+    )
 
 
 def _mixed(rows: pd.DataFrame, answer: str) -> bool:

@@ -19,6 +19,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from knowgate._wire import codec
 from knowgate.spec import CascadeSpec
 from monitoring.names import Rule
 from monitoring.rules import Assessment, Standing
@@ -52,15 +53,27 @@ def settle(session: Session, spec: CascadeSpec, assessment: Assessment, *, now: 
     nothing changed.
     """
     open_now = next((a for a in alerts(session, spec.name, open_only=True) if a.rule == assessment.rule), None)
+    ring = None
     if assessment.standing is Standing.RAISED and open_now is None:
-        return _open(session, spec, assessment, now)
-    if assessment.standing is Standing.RAISED and assessment.ring is not None and open_now is not None:
-        return _ring_again(session, spec, assessment, open_now, now)
-    if assessment.standing is Standing.CLEAR and open_now is not None:
-        if not assessment.speaks_of(json.loads(open_now.details)):
-            return None  # what the alert is about was not looked at
-        return _resolve(session, spec, assessment, open_now, now)
-    return None
+        event, (record, ring) = Event.OPENED, _open(session, spec, assessment, now)
+    elif assessment.standing is Standing.RAISED and assessment.ring is not None and open_now is not None:
+        event, record, said = Event.RANG_AGAIN, open_now, _details(assessment)
+        spoken = _spoken(session, spec, assessment)
+        ring = add_ring(session, _id(record), cause=assessment.cause, details=said, spoken=spoken, now=now)
+    elif (
+        assessment.standing is Standing.CLEAR
+        and open_now is not None
+        and assessment.speaks_of(json.loads(open_now.details))  # else what the alert is about was not looked at
+    ):
+        resolve_alert(session, spec.name, open_now.rule, resolution=assessment.cause, now=now)
+        event, record = Event.RESOLVED, replace(open_now, resolved_at=now, resolution=assessment.cause)
+    else:
+        return None
+    for url in spec.webhooks:
+        add_delivery(
+            session, _id(record), url, event.value, lambda number: message(record, event, number, ring), now=now
+        )
+    return AlertChange(rule=assessment.rule, event=event, cause=assessment.cause)
 
 
 def message(record: AlertRecord, event: Event, number: int, ring: RingRecord | None = None) -> str:
@@ -69,16 +82,7 @@ def message(record: AlertRecord, event: Event, number: int, ring: RingRecord | N
         "schema": SCHEMA,
         "event": event.value,
         "sequence": number,
-        "alert": {
-            "id": str(record.id),
-            "cascade": record.cascade,
-            "rule": record.rule,
-            "cause": record.cause,
-            "details": json.loads(record.details),
-            "opened_at": record.opened_at.isoformat(),
-            "resolved_at": record.resolved_at.isoformat() if record.resolved_at else None,
-            "resolution": record.resolution,
-        },
+        "alert": codec.encode(record) | {"details": json.loads(record.details)},
         "ring": None if ring is None else _told_of(ring),
     }
     return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -95,7 +99,7 @@ def _told_of(ring: RingRecord) -> dict[str, object]:
     }
 
 
-def _open(session: Session, spec: CascadeSpec, assessment: Assessment, now: datetime) -> AlertChange:
+def _open(session: Session, spec: CascadeSpec, assessment: Assessment, now: datetime) -> tuple[AlertRecord, RingRecord]:
     record = AlertRecord(
         cascade=spec.name,
         rule=assessment.rule.value,
@@ -104,18 +108,7 @@ def _open(session: Session, spec: CascadeSpec, assessment: Assessment, now: date
         opened_at=now,
     )
     record = replace(record, id=open_alert(session, record, _spoken(session, spec, assessment)))
-    ring = rings_of(session, [_id(record)])[-1]
-    _announce(session, spec, record, Event.OPENED, now, ring)
-    return AlertChange(rule=assessment.rule, event=Event.OPENED, cause=assessment.cause)
-
-
-def _ring_again(
-    session: Session, spec: CascadeSpec, assessment: Assessment, held: AlertRecord, now: datetime
-) -> AlertChange:
-    spoken = _spoken(session, spec, assessment)
-    ring = add_ring(session, _id(held), cause=assessment.cause, details=_details(assessment), spoken=spoken, now=now)
-    _announce(session, spec, held, Event.RANG_AGAIN, now, ring)
-    return AlertChange(rule=assessment.rule, event=Event.RANG_AGAIN, cause=assessment.cause)
+    return record, rings_of(session, [_id(record)])[-1]
 
 
 def _details(assessment: Assessment) -> str:
@@ -133,26 +126,3 @@ def _spoken(session: Session, spec: CascadeSpec, assessment: Assessment) -> Spok
 def _id(record: AlertRecord) -> UUID:
     assert record.id is not None  # it is stored
     return record.id
-
-
-def _resolve(
-    session: Session, spec: CascadeSpec, assessment: Assessment, held: AlertRecord, now: datetime
-) -> AlertChange:
-    resolve_alert(session, spec.name, held.rule, resolution=assessment.cause, now=now)
-    record = replace(held, resolved_at=now, resolution=assessment.cause)
-    _announce(session, spec, record, Event.RESOLVED, now)
-    return AlertChange(rule=assessment.rule, event=Event.RESOLVED, cause=assessment.cause)
-
-
-def _announce(
-    session: Session,
-    spec: CascadeSpec,
-    record: AlertRecord,
-    event: Event,
-    now: datetime,
-    ring: RingRecord | None = None,
-) -> None:
-    for url in spec.webhooks:
-        add_delivery(
-            session, _id(record), url, event.value, lambda number: message(record, event, number, ring), now=now
-        )

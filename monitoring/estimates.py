@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
+from evidence.bounds.binomial import clopper_pearson
 from evidence.estimation.estimates import Estimate, self_normalised
 from evidence.estimation.prediction_powered import PoweredEstimate, prediction_powered
 
@@ -116,6 +117,14 @@ def share(hits: int, n: int) -> Estimated:
     centre = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z / (1 + _Z**2 / n) * sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
     return Estimated(n=n, value=p, low=max(0.0, min(centre - half, p)), high=min(1.0, max(centre + half, p)))
+
+
+def exact_share(hits: int, n: int, *, nothing: str = "no decisions") -> Estimated:
+    """hits / n with the exact interval, which a rule can test; without rows, `nothing` is why."""
+    if n == 0:
+        return unidentified(nothing)
+    exact = clopper_pearson(hits, n)
+    return Estimated(n=n, value=exact.value, low=exact.lower, high=exact.upper)
 
 
 def of_part(part: Estimated, hits: int, n: int) -> Estimated:

@@ -5,6 +5,7 @@ unknown or a stratum has no label, it has a reason and no value. An immature coh
 figures, marked so: they are what is known today, and lean towards what is labelled first.
 """
 
+from dataclasses import asdict
 from datetime import datetime
 
 from knowgate._records.records import Reason
@@ -89,13 +90,9 @@ def _rows(
             name=name.value,
             tier=tier,
             slice=slice_name,
-            value=figure.value,
-            low=figure.low,
-            high=figure.high,
-            n=figure.n,
-            not_identified=figure.not_identified,
             mature=cohort.mature,
             computed_at=computed_at,
+            **asdict(figure),
         )
         for name, figure in figures.items()
     )

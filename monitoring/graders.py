@@ -17,7 +17,7 @@ import pandas as pd
 
 from evidence.bounds.binomial import clopper_pearson
 from knowgate._records.records import LabelSource, Window
-from monitoring.estimates import Estimated, unidentified
+from monitoring.estimates import Estimated, exact_share
 from monitoring.names import FigureName, Rule
 from monitoring.rules import Assessment, Standing
 from store.traffic.graders import GraderError
@@ -99,7 +99,5 @@ def _compared(attempts: pd.DataFrame) -> tuple["np.typing.NDArray[np.bool_]", "n
 
 
 def _rate(hits: "np.typing.NDArray[np.bool_]", of: str) -> Estimated:
-    if not len(hits):
-        return unidentified(f"no {of} have both a trusted label and one of a source that is not")
-    exact = clopper_pearson(int(hits.sum()), len(hits))
-    return Estimated(n=len(hits), value=exact.value, low=exact.lower, high=exact.upper)
+    nothing = f"no {of} have both a trusted label and one of a source that is not"
+    return exact_share(int(hits.sum()), len(hits), nothing=nothing)

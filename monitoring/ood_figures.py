@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from evidence.bounds.binomial import clopper_pearson
 from evidence.estimation.estimates import Estimate
 from evidence.signals.ood_conservativeness import ood_conservativeness_of
 from knowgate._records.records import Reason
 from monitoring.cohorts import Cohort
-from monitoring.estimates import Estimated, unidentified
+from monitoring.estimates import Estimated, exact_share, unidentified
 from monitoring.names import FigureName
 from monitoring.pairing import both_labelled
 
@@ -29,7 +28,7 @@ def ood_figures(cohort: Cohort, tier: int) -> dict[FigureName, Estimated]:
     small = cohort.attempts[cohort.attempts["tier"] == tier].set_index("decision")
     last = cohort.attempts[cohort.attempts["tier"] == cohort.spec.last].set_index("decision").reindex(small.index)
     only = (small["reason"] == Reason.OOD).to_numpy()
-    figures = {FigureName.OOD_ONLY_SHARE: _exact_share(int(only.sum()), len(small))}
+    figures = {FigureName.OOD_ONLY_SHARE: exact_share(int(only.sum()), len(small))}
     reason = _why_unknown(small, last, only)
     if reason is not None:
         return figures | dict.fromkeys(_LABELLED, unidentified(reason))
@@ -73,14 +72,6 @@ def _why_unknown(small: pd.DataFrame, last: pd.DataFrame, only: npt.NDArray[np.b
     if unknown.any():
         return f"{int(unknown.sum())} of {int(known.sum())} labels have an unknown propensity; send it with them"
     return None
-
-
-def _exact_share(hits: int, n: int) -> Estimated:
-    """hits / n with the exact interval, since a rule tests it."""
-    if n == 0:
-        return unidentified("no decisions")
-    exact = clopper_pearson(hits, n)
-    return Estimated(n=n, value=exact.value, low=exact.lower, high=exact.upper)
 
 
 def _bounded(estimate: Estimate | None, n: int, least: float) -> Estimated:

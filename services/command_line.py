@@ -1,78 +1,78 @@
 """The command `knowgate`.
 
-Commands import what they need when they run, so that `knowgate --help` costs nothing. A command
-ends with 0 when it is done, 1 when it failed, 2 for bad usage (an unknown cascade too) and 3 when
-the answer is no; an error of ours is told on standard error in one message, without a traceback. A
-new command is a file in services/commands and a line here.
+A command's module is loaded when the command is run, so that `knowgate --help` costs nothing. A
+command ends with 0 when it is done, 1 when it failed, 2 for bad usage (an unknown cascade too) and
+3 when the answer is no; an error of ours is reported on standard error in one message, without a
+traceback. A new command is a file in services/commands and a line here.
 """
 
 import os
 import sys
 import traceback
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_group
 
 from knowgate._wire.shown import masked
 from knowgate.errors import KnowgateError, RecordInvalid
-from services.commands import (
-    advise,
-    audit,
-    backup,
-    bundle,
-    cascade,
-    certify,
-    db,
-    demo,
-    doctor,
-    erase,
-    gateway,
-    history,
-    jobs,
-    labels,
-    report,
-    rollout,
-    serve,
-    simulate,
-    token,
-    vectors,
-)
 from services.errors import ServicesError
+
+_COMMANDS = {  # name: its module in services/commands, and its line in the list of commands
+    "demo": ("demo", "Play the demo into var/demo: a deployment's story with a real, tiny model pair."),
+    "cascade": ("cascade", "Declare cascades, look at them, stop and resume them."),
+    "simulate": ("simulate", "Play an outcome table through the real service."),
+    "import": ("history", "Store an outcome table as a cascade's history."),
+    "export": ("history", "Write a cascade's history as an outcome table."),
+    "labels": ("labels", "Import, grade and estimate; choose the rows to label next."),
+    "certify": ("certify", "Choose the boldest thresholds that keep a promise."),
+    "advise": ("advise", "Say whether a cascade is worth it."),
+    "train": ("jobs", "Train the latest window that is due, now."),
+    "monitor": ("jobs", "Watch every window that is due, now."),
+    "report": ("report", "Write a cascade's page as one HTML file."),
+    "promote": ("rollout", "Judge one certified bundle now, and put it in force if it passes."),
+    "rollback": ("rollout", "Put a former champion back in force."),
+    "bundle": ("bundle", "Look at bundles, verify one, compare two."),
+    "audit": ("audit", "Explain, replay, verify and prove what was decided."),
+    "doctor": ("doctor", "Say what is wrong with this deployment, and what to do about it."),
+    "backup": ("backup", "Copy database, vectors and hash key into a folder."),
+    "restore": ("backup", "Bring a backup into an empty deployment."),
+    "erase": ("erase", "Erase the texts and hidden states of a decision."),
+    "vectors": ("vectors", "Compact, sweep and verify stored hidden states."),
+    "serve": ("serve", "Serve the API and the pages."),
+    "gateway": ("gateway", "Serve a cascade behind an OpenAI-compatible API."),
+    "scheduler": ("jobs", "Run the scheduler."),
+    "db": ("db", "Bring the database's schema up to date, or compare it with the code."),
+    "token": ("token", "Make, revoke and list the API's tokens."),
+}
+
+
+class Commands(TyperGroup):
+    """Lists the commands by their lines above, and loads the one that is run."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command that is meant, and what is left for it."""
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, listed if name is None else _load(name), rest
+
+
+def _load(name: str) -> Any:
+    group = get_group(import_module(f"services.commands.{_COMMANDS[name][0]}").app)
+    return group.commands.get(name, group)
+
 
 app = typer.Typer(
     name="knowgate",
+    cls=Commands,
     help="Keeps an LLM cascade honest: labels, probes, certificates, audits.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-app.command("demo", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(demo.demo)
-cascade.app.command("stop")(rollout.stop)
-cascade.app.command("resume")(rollout.resume)
-app.add_typer(cascade.app, name="cascade")
-app.command("simulate")(simulate.simulate)
-app.command("import")(history.import_history)
-app.command("export")(history.export_history)
-app.add_typer(labels.app, name="labels")
-app.command("certify")(certify.certify)
-app.command("advise")(advise.advise)
-app.command("train")(jobs.train)
-app.command("monitor")(jobs.monitor)
-app.command("report")(report.report)
-app.command("promote")(rollout.promote)
-app.command("rollback")(rollout.rollback)
-app.add_typer(bundle.app, name="bundle")
-app.add_typer(audit.app, name="audit")
-app.command("doctor")(doctor.doctor)
-app.command("backup")(backup.backup)
-app.command("restore")(backup.restore)
-app.command("erase")(erase.erase)
-app.add_typer(vectors.app, name="vectors")
-app.command("serve")(serve.serve)
-app.command("gateway")(gateway.gateway)
-app.command("scheduler")(jobs.scheduler)
-app.add_typer(db.app, name="db")
-app.add_typer(token.app, name="token")
+for _name, (_, _line) in _COMMANDS.items():
+    app.command(_name, help=_line)(lambda: None)
 
 
 def main() -> None:

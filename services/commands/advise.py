@@ -1,18 +1,26 @@
 """`knowgate advise OUTCOMES`: is a cascade worth it here?"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from knowgate._wire import codec
 from knowgate.policy import PolicyKind
-from services.commands.options import certified_rule, stated_target
+from services.advice.advice import Advice
+from services.advice.advice import advise as advice_of
+from services.advice.price_lists import read_latencies, read_rates
+from services.advice.reasons import CostAdvice, Question, Recommendation
+from services.clock import SystemClock
+from services.commands.options import AsJson, Timezone, certified_rule, stated_target
+from services.commands.printing import print_json
+from services.outcome_tables.certifiable import refuse_mixed_kinds
+from services.outcome_tables.outcomes import read_outcomes
 
-if TYPE_CHECKING:
-    from services.advice.advice import Advice
-    from services.advice.reasons import CostAdvice
+app = typer.Typer()
 
 
+@app.command()
 def advise(
     outcomes: Annotated[Path, typer.Argument(help="An outcome table: Parquet, CSV or JSONL.")],
     prices: Annotated[
@@ -38,23 +46,14 @@ def advise(
         typer.Option(parser=certified_rule, metavar="RULE", help="p_t, p_ik or gates (p_ik and p_t)."),
     ] = PolicyKind.P_T,
     min_retained_share: Annotated[float, typer.Option(help="Retaining less than this is not worth a cascade.")] = 0.05,
-    timezone: Annotated[str | None, typer.Option(help="Where times without an offset were written.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    timezone: Timezone = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say whether a cascade is worth it: break-even of prices, latency, the signal's worth, labels
     needed.
 
     Exits with 0 for a cascade or for labels to gather first, and with 3 for "do not".
     """
-    from knowgate._wire import codec
-    from services.advice.advice import advise as advice_of
-    from services.advice.price_lists import read_latencies, read_rates
-    from services.advice.reasons import Question, Recommendation
-    from services.clock import SystemClock
-    from services.commands.printing import print_json
-    from services.outcome_tables.certifiable import refuse_mixed_kinds
-    from services.outcome_tables.outcomes import read_outcomes
-
     target = stated_target(max_accuracy_drop, retained_accuracy)
     table = read_outcomes(outcomes, timezone=timezone, now=SystemClock().now())
     for tier in range(table.tiers - 1):
@@ -81,7 +80,7 @@ def advise(
 _HEADS = {"cascade": "Use a cascade", "label_first": "Label first", "do_not": "Do not use a cascade here"}
 
 
-def _lines(advice: "Advice") -> list[str]:
+def _lines(advice: Advice) -> list[str]:
     shares = advice.shares
     worth = "" if advice.worth is None else f" (worth {advice.worth:.2f} of 0 to 1)"
     if advice.worth is not None and advice.worth < 0:
@@ -114,13 +113,13 @@ def _lines(advice: "Advice") -> list[str]:
     return lines + [f"assumed: {assumption}" for assumption in advice.assumed]
 
 
-def _promise(advice: "Advice") -> str:
+def _promise(advice: Advice) -> str:
     if advice.certificate.epsilon is None:
         return f"retained answers right at least {advice.target.value:g} of the time"
     return f"drop at most {advice.certificate.epsilon}"
 
 
-def _cost_lines(cost: "CostAdvice") -> list[str]:
+def _cost_lines(cost: CostAdvice) -> list[str]:
     at, saved = cost.break_even, cost.savings
     factor = "" if at.price_factor is None else f", or if cheaper tiers cost {at.price_factor:.3g} times as much"
     limit = f"{at.largest_escalation_share:.1%}" if at.largest_escalation_share > 0 else "no share at all"
@@ -131,7 +130,7 @@ def _cost_lines(cost: "CostAdvice") -> list[str]:
     ]
 
 
-def _labels(advice: "Advice") -> str:
+def _labels(advice: Advice) -> str:
     if advice.labels_needed is None:
         return "no number of further labels is known to help"
     return "enough" if advice.labels_needed == 0 else f"about {advice.labels_needed} further labelled queries"

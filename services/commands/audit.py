@@ -1,10 +1,29 @@
 """`knowgate audit`: why a query went where it went, and that nobody changed the record since."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
+from knowgate import Window
+from knowgate._bundles.signing import public_key_of
+from knowgate._wire import codec
+from services.audit import explain as explaining
+from services.audit.explain import find_decision, proofs
+from services.audit.head_export import put_head
+from services.audit.heads import head_of, read_head
+from services.audit.replay_stored import replay_decision, replay_window
+from services.audit.verify import verify_ledger
+from services.commands.explanation import explanation_lines, verification_lines
 from services.commands.options import AsJson, End, Start, aware
+from services.commands.printing import print_json, print_record
+from services.database import database
+from services.errors import InputInvalid, Refused
+from services.settings import read_settings
+from services.windows import EPOCH
+from store.engine import reading
+from store.ledger import ledger
+from store.releases.cascades import cascade_version
 
 app = typer.Typer(help="Explain, replay, verify and prove what was decided.", no_args_is_help=True)
 
@@ -17,15 +36,6 @@ def explain(decision: NamedDecision, cascade: InCascade = None, as_json: AsJson 
     """Why one query went where it went: signals, gates, thresholds, bundle, certificate, labels,
     replay, ledger.
     """
-    from knowgate._wire import codec
-    from services.audit import explain as explaining
-    from services.commands.explanation import explanation_lines
-    from services.commands.printing import print_json
-    from services.database import database
-    from services.errors import Refused
-    from services.settings import read_settings
-    from store.engine import reading
-
     with database(read_settings()) as engine, reading(engine) as session:
         explanation = explaining.explain(session, explaining.find_decision(session, decision, cascade))
     if as_json:
@@ -47,19 +57,6 @@ def replay(
     """Decide stored decisions again, from their signals and from their vectors. Exits with 3 on a
     mismatch.
     """
-    from datetime import UTC, datetime
-
-    from knowgate import Window
-    from services.audit.explain import find_decision
-    from services.audit.replay_stored import replay_decision, replay_window
-    from services.commands.printing import print_record
-    from services.database import database
-    from services.errors import InputInvalid, Refused
-    from services.settings import read_settings
-    from services.windows import EPOCH
-    from store.engine import reading
-    from store.releases.cascades import cascade_version
-
     with database(read_settings()) as engine, reading(engine) as session:
         if decision is not None:
             result = replay_decision(session, find_decision(session, decision, cascade))
@@ -91,17 +88,6 @@ def verify(
     """Check the whole ledger: chain, roots, leaves, and every row against its leaf. Exits with 3 on
     any problem.
     """
-    from knowgate._bundles.signing import public_key_of
-    from knowgate._wire import codec
-    from services.audit.heads import read_head
-    from services.audit.verify import verify_ledger
-    from services.commands.explanation import verification_lines
-    from services.commands.printing import print_json
-    from services.database import database
-    from services.errors import InputInvalid, Refused
-    from services.settings import read_settings
-    from store.engine import reading
-
     if public_key is not None and head is None:
         raise InputInvalid("--public-key is whose signature a head must carry: give --head too")
     settings = read_settings()
@@ -127,14 +113,6 @@ def head(
     """Print the ledger's signed head: what all batches sealed so far lead to, for `audit verify
     --head`.
     """
-    from services.audit.head_export import put_head
-    from services.audit.heads import head_of
-    from services.database import database
-    from services.errors import Refused
-    from services.settings import read_settings
-    from store.engine import reading
-    from store.ledger import ledger
-
     settings = read_settings()
     with database(settings) as engine, reading(engine) as session:
         hashes = ledger.batch_hashes(session)
@@ -152,13 +130,6 @@ def export(decision: NamedDecision, cascade: InCascade = None) -> None:
     """Print the proof of one decision as JSON: its leaf, the path to the sealed root, the chain's
     link.
     """
-    from knowgate._wire import codec
-    from services.audit.explain import find_decision, proofs
-    from services.commands.printing import print_json
-    from services.database import database
-    from services.settings import read_settings
-    from store.engine import reading
-
     with database(read_settings()) as engine, reading(engine) as session:
         found = find_decision(session, decision, cascade)
         print_json({"decision": codec.encode(found), "proofs": codec.encode(proofs(session, str(found.id)))})

@@ -5,16 +5,20 @@ from typing import Annotated
 
 import typer
 
+from services.clock import SystemClock
+from services.database import database
+from services.settings import read_settings
+from services.upkeep.backup import back_up
+from services.upkeep.backup import restore as bring_back
 
+app = typer.Typer()
+
+
+@app.command()
 def backup(folder: Annotated[Path, typer.Argument(help="A new folder, on a disk of its own if possible.")]) -> None:
     """Copy database, vectors and hash key into a folder, with a checksum of each file. The service
     may go on.
     """
-    from services.clock import SystemClock
-    from services.database import database
-    from services.settings import read_settings
-    from services.upkeep.backup import back_up
-
     settings = read_settings()
     with database(settings) as engine:
         manifest = back_up(settings, engine, folder, now=SystemClock().now())
@@ -22,12 +26,10 @@ def backup(folder: Annotated[Path, typer.Argument(help="A new folder, on a disk 
     typer.echo(f"{len(manifest.files)} files, {size / 1e6:.1f} MB, are in {folder}")
 
 
+@app.command()
 def restore(folder: Annotated[Path, typer.Argument(help="A folder that `knowgate backup` wrote.")]) -> None:
     """Bring a backup into an empty deployment: every checksum is verified before anything is
     written.
     """
-    from services.settings import read_settings
-    from services.upkeep.backup import restore as bring_back
-
     manifest = bring_back(read_settings(), folder)
     typer.echo(f"the deployment of {manifest.created_at.isoformat(timespec='seconds')} is back")

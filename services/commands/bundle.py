@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
+from knowgate import read_bundle
+from knowgate._bundles import signing
+from knowgate._wire import codec
+from knowgate.errors import BundleRefused
 from services.commands.options import AsJson
+from services.commands.printing import print_json, print_record, print_rows
+from services.database import database
+from services.errors import Refused
+from services.promotion.bundle_files import all_bundles, bundle_bytes, differences, read_named
+from services.settings import read_settings
+from store.engine import reading
+from store.errors import BundleDamaged
+from store.releases.bundles import bundle as stored_bundle
 
 app = typer.Typer(help="Look at bundles, verify one, compare two.", no_args_is_help=True)
 
@@ -30,13 +42,6 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Print what a bundle says about itself, or list all bundles."""
-    from knowgate._wire import codec
-    from services.commands.printing import print_json, print_record, print_rows
-    from services.database import database
-    from services.promotion.bundle_files import all_bundles, read_named
-    from services.settings import read_settings
-    from store.engine import reading
-
     with database(read_settings()) as engine, reading(engine) as session:
         if named is None:
             columns = ("id", "cascade", "status", "created_at")
@@ -60,18 +65,6 @@ def verify(
     """Check a bundle as a runtime would: hash, document, tensors, signature. Exits with 3 when it
     is refused.
     """
-    from knowgate import read_bundle
-    from knowgate._bundles import signing
-    from knowgate.errors import BundleRefused
-    from services.commands.printing import print_record
-    from services.database import database
-    from services.errors import Refused
-    from services.promotion.bundle_files import bundle_bytes
-    from services.settings import read_settings
-    from store.engine import reading
-    from store.errors import BundleDamaged
-    from store.releases.bundles import bundle as stored_bundle
-
     with database(read_settings()) as engine, reading(engine) as session:
         try:
             expected, content = bundle_bytes(session, named)
@@ -94,12 +87,6 @@ def verify(
 @app.command()
 def diff(first: Named, second: Named, as_json: AsJson = False) -> None:
     """Print where two bundles differ: documents key by key, tensors by their largest change."""
-    from services.commands.printing import print_rows
-    from services.database import database
-    from services.promotion.bundle_files import differences, read_named
-    from services.settings import read_settings
-    from store.engine import reading
-
     with database(read_settings()) as engine, reading(engine) as session:
         found = differences(read_named(session, first), read_named(session, second))
     print_rows("differences", found, as_json=as_json, columns=("where", "first", "second"))

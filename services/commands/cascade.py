@@ -8,9 +8,20 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Declare cascades, look at them, stop and resume them.", no_args_is_help=True)
+from knowgate._wire import codec
+from services.clock import SystemClock
+from services.commands import rollout
+from services.commands.options import AsJson
+from services.commands.printing import print_json
+from services.database import database
+from services.declaration.cascade_file import read_cascade_file
+from services.declaration.cascade_text import format_cascade, without_secrets
+from services.promotion.rollout import declare
+from services.settings import read_settings
+from store.engine import reading, transaction
+from store.releases import cascades
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+app = typer.Typer(help="Declare cascades, look at them, stop and resume them.", no_args_is_help=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,15 +41,6 @@ def apply(
     """Check the file and put it in force as the cascade's next version; an unchanged file changes
     nothing.
     """
-    from services.clock import SystemClock
-    from services.commands.printing import print_json
-    from services.database import database
-    from services.declaration.cascade_file import read_cascade_file
-    from services.promotion.rollout import declare
-    from services.settings import read_settings
-    from store.engine import transaction
-    from store.releases import cascades
-
     settings = read_settings()
     spec = read_cascade_file(file, webhook_networks=settings.webhook_networks)
     with database(settings) as engine, transaction(engine) as session:
@@ -47,8 +49,6 @@ def apply(
         declare(session, spec, settings, now=SystemClock().now())
     applied = Applied(cascade=spec.name, version=version, changed=version != before)
     if as_json:
-        from knowgate._wire import codec
-
         print_json(codec.encode(applied))
     elif applied.changed:
         typer.echo(f"cascade {spec.name} is now at version {version}")
@@ -67,14 +67,6 @@ def show(
     Of the addresses of webhooks the hosts alone are shown, which `apply` does not take; with
     --secrets it takes all.
     """
-    from knowgate._wire import codec
-    from services.commands.printing import print_json
-    from services.database import database
-    from services.declaration.cascade_text import format_cascade, without_secrets
-    from services.settings import read_settings
-    from store.engine import reading
-    from store.releases import cascades
-
     with database(read_settings()) as engine, reading(engine) as session:
         if name is None:
             names = cascades.cascade_names(session)
@@ -90,3 +82,7 @@ def show(
     else:
         typer.echo(f"# version {version}")
         typer.echo(format_cascade(spec), nl=False)
+
+
+app.command("stop")(rollout.stop)
+app.command("resume")(rollout.resume)

@@ -1,22 +1,33 @@
 """`knowgate certify OUTCOMES`: thresholds with a guarantee, from an outcome table."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from evidence.certification.certificate import Target
+from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.records import LabelSource
 from knowgate.policy import PolicyKind
-from services.commands.options import certified_rule, stated_target
+from knowgate.spec import CascadeSpec
+from services.clock import SystemClock
+from services.commands.options import AsJson, Timezone, certified_rule, stated_target
+from services.commands.printing import print_record, tell_lines
+from services.database import database, require_database
+from services.errors import InputInvalid
+from services.outcome_tables.certifiable import refuse_uncertifiable
+from services.outcome_tables.certification import TRUSTED, CertifiedThresholds, certify_table
+from services.outcome_tables.delta_account import Level, at_level, cascade_level, record_attempt, stated_level
+from services.outcome_tables.of_cascade import of_cascade
+from services.outcome_tables.outcomes import OutcomeTable, read_outcomes
+from services.settings import read_settings
+from store.engine import reading, transaction
+from store.releases import cascades
 
-if TYPE_CHECKING:
-    from evidence.certification.certificate import Target
-    from knowgate.spec import CascadeSpec
-    from services.outcome_tables.certification import CertifiedThresholds
-    from services.outcome_tables.delta_account import Level
-    from services.outcome_tables.outcomes import OutcomeTable
+app = typer.Typer()
 
 
+@app.command()
 def certify(
     outcomes: Annotated[Path, typer.Argument(help="An outcome table: Parquet, CSV or JSONL.")],
     max_accuracy_drop: Annotated[
@@ -55,20 +66,13 @@ def certify(
             help="Also take this source's labels for the truth. Of a grader: the promise is agreement with it."
         ),
     ] = None,
-    timezone: Annotated[str | None, typer.Option(help="Where times without an offset were written.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    timezone: Timezone = None,
+    as_json: AsJson = False,
 ) -> None:
     """Choose the boldest thresholds that keep the promise with confidence 1 − delta.
 
     Exits with 0 when certified and with 3 when not: infeasible, or insufficient evidence.
     """
-    from knowgate._bundles.bundle_documents import CertificateStatus
-    from services.clock import SystemClock
-    from services.outcome_tables.certifiable import refuse_uncertifiable
-    from services.outcome_tables.certification import TRUSTED, certify_table
-    from services.outcome_tables.delta_account import at_level, stated_level
-    from services.outcome_tables.of_cascade import of_cascade
-
     target = stated_target(max_accuracy_drop, retained_accuracy)
     if cascade is not None:
         _refuse_a_second_account(delta, attempt)
@@ -96,12 +100,8 @@ def certify(
         raise typer.Exit(3)
 
 
-def _table(outcomes: Path, timezone: str | None, slice_name: str | None) -> "OutcomeTable":
+def _table(outcomes: Path, timezone: str | None, slice_name: str | None) -> OutcomeTable:
     """The table, or one slice of it; columns that nobody reads are named."""
-    from services.clock import SystemClock
-    from services.commands.printing import tell_lines
-    from services.outcome_tables.outcomes import read_outcomes
-
     table = read_outcomes(outcomes, timezone=timezone, now=SystemClock().now())
     tell_lines(outcomes, table.rows_read, table.lines_in_file)
     if table.ignored:
@@ -109,10 +109,8 @@ def _table(outcomes: Path, timezone: str | None, slice_name: str | None) -> "Out
     return table if slice_name is None else table.of_slice(slice_name)
 
 
-def _tell(answer: "CertifiedThresholds", *, as_json: bool) -> None:
+def _tell(answer: CertifiedThresholds, *, as_json: bool) -> None:
     """The answer on stdout, what it is not about beside it."""
-    from services.commands.printing import print_record
-
     print_record(answer, as_json=as_json)
     if answer.promise.startswith("agreement"):
         typer.echo(f"this is about {answer.promise}", err=True)
@@ -121,7 +119,6 @@ def _tell(answer: "CertifiedThresholds", *, as_json: bool) -> None:
 
 
 def _refuse_a_second_account(delta: float | None, attempt: int | None) -> None:
-    from services.errors import InputInvalid
 
     given = [(name, value) for name, value in (("--delta", delta), ("--attempt", attempt)) if value is not None]
     if given:
@@ -132,27 +129,15 @@ def _refuse_a_second_account(delta: float | None, attempt: int | None) -> None:
         )
 
 
-def _declared(cascade: str) -> "tuple[CascadeSpec, Level]":
+def _declared(cascade: str) -> tuple[CascadeSpec, Level]:
     """The cascade, and what its next attempt may use."""
-    from services.database import database, require_database
-    from services.outcome_tables.delta_account import cascade_level
-    from services.settings import read_settings
-    from store.engine import reading
-    from store.releases import cascades
-
     settings = read_settings()
     require_database(settings)
     with database(settings) as engine, reading(engine) as session:
         return cascades.cascade(session, cascade), cascade_level(session, cascade)
 
 
-def _record(cascade: str, table: "OutcomeTable", target: "Target", answer: "CertifiedThresholds") -> None:
+def _record(cascade: str, table: OutcomeTable, target: Target, answer: CertifiedThresholds) -> None:
     """The attempt is written before its answer is shown: what was seen has been paid for."""
-    from services.clock import SystemClock
-    from services.database import database
-    from services.outcome_tables.delta_account import record_attempt
-    from services.settings import read_settings
-    from store.engine import transaction
-
     with database(read_settings()) as engine, transaction(engine) as session:
         record_attempt(session, cascade, table, target, answer, now=SystemClock().now())

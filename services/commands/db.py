@@ -2,6 +2,10 @@
 
 import typer
 
+from services.database import answering, closing_engine
+from services.settings import read_settings
+from store import schema
+
 app = typer.Typer(help="Bring the database's schema up to date, or compare it with the code.", no_args_is_help=True)
 
 
@@ -10,10 +14,6 @@ def upgrade() -> None:
     """Bring the schema up to the code's revision. Safe to run at every start, from several
     processes.
     """
-    from services.database import answering, closing_engine
-    from services.settings import read_settings
-    from store import schema
-
     with closing_engine(read_settings()) as engine, answering(engine):
         before = schema.current(engine)
         schema.upgrade(engine)
@@ -24,10 +24,6 @@ def upgrade() -> None:
 @app.command()
 def check() -> None:
     """Compare the database's schema with the code's; exits with 1 when they differ."""
-    from services.database import answering, closing_engine
-    from services.settings import read_settings
-    from store import schema
-
     with closing_engine(read_settings()) as engine, answering(engine):
         differences = schema.check(engine)
     for difference in differences:

@@ -1,15 +1,25 @@
 """`knowgate erase`: a person's query, gone; the figures, as they were."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from uuid import UUID
 
 import typer
+from sqlalchemy import Engine
 
+from services.clock import SystemClock
 from services.commands.options import AsJson
+from services.commands.printing import print_record
+from services.database import database
+from services.errors import InputInvalid
+from services.settings import read_settings
+from services.vectors.shard_files import blank_vectors, remove_files, remove_leftovers
+from store.engine import forget_past, reading, transaction
+from store.ledger.erasure import erase_decision
+from store.traffic.decisions import find_decision
+from store.traffic.vectors import hold_files
 
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
+app = typer.Typer()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +33,7 @@ class Erasure:
     log_emptied: bool  # False = SQLite's log still holds what was erased
 
 
+@app.command()
 def erase(
     decision: Annotated[str, typer.Argument(help="The decision's id, or, with --cascade, the user's own external id.")],
     cascade: Annotated[str | None, typer.Option(help="Of which cascade the external id is.")] = None,
@@ -36,15 +47,6 @@ def erase(
     from a backup. Ends with 1 where something of it is still in a file; the same command then
     finishes it.
     """
-    from services.clock import SystemClock
-    from services.commands.printing import print_record
-    from services.database import database
-    from services.settings import read_settings
-    from services.vectors.shard_files import blank_vectors, remove_files, remove_leftovers
-    from store.engine import forget_past, transaction
-    from store.ledger.erasure import erase_decision
-    from store.traffic.vectors import hold_files
-
     settings, now = read_settings(), SystemClock().now()
     with database(settings) as engine:
         wanted = _named(engine, decision, cascade)
@@ -71,10 +73,7 @@ def erase(
         raise typer.Exit(1)
 
 
-def _named(engine: "Engine", decision: str, cascade: str | None) -> UUID:
-    from services.errors import InputInvalid
-    from store.engine import reading
-    from store.traffic.decisions import find_decision
+def _named(engine: Engine, decision: str, cascade: str | None) -> UUID:
 
     if cascade is None:
         try:

@@ -1,16 +1,31 @@
 """`knowgate gateway`: a cascade behind an OpenAI-compatible API."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 
+from knowgate._records.records import Fingerprint
+from knowgate._wire import codec
+from knowgate.errors import RecordInvalid
 from services.commands.options import Cascade
+from services.errors import InputInvalid
+from services.gateway.control import control_url, declared_cascade
+from services.gateway.run import run_gateway
+from services.gateway.tiers import tier_backends
+from services.listening import listening
+from services.logs import start_logging
+from services.settings import is_loopback, read_settings
 
 T = TypeVar("T")
 
 
+app = typer.Typer()
+
+
+@app.command()
 def gateway(
     cascade: Cascade,
     control: Annotated[
@@ -35,17 +50,6 @@ def gateway(
     The model to ask for is the cascade's name. Which tier answered and why stands in headers and
     under `knowgate`.
     """
-    import logging
-
-    from knowgate._records.records import Fingerprint
-    from knowgate._wire import codec
-    from services.gateway.control import control_url, declared_cascade
-    from services.gateway.run import run_gateway
-    from services.gateway.tiers import tier_backends
-    from services.listening import listening
-    from services.logs import start_logging
-    from services.settings import read_settings
-
     settings = read_settings()
     start_logging(settings.log_level)
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would tell of every request to a tier
@@ -61,8 +65,6 @@ def gateway(
 
 
 def _require_key(host: str, key: str | None) -> None:
-    from services.errors import InputInvalid
-    from services.settings import is_loopback
 
     if key is None and not is_loopback(host):
         raise InputInvalid(f"--host is {host}: set KNOWGATE_GATEWAY_KEY, or listen on 127.0.0.1: anyone could ask")
@@ -70,9 +72,6 @@ def _require_key(host: str, key: str | None) -> None:
 
 def _files(option: str, given: Sequence[str] | None, read: Callable[[bytes], T]) -> dict[str, T]:
     """What the named files hold, by tier. Raises InputInvalid."""
-    from knowgate.errors import RecordInvalid
-    from services.errors import InputInvalid
-
     held: dict[str, T] = {}
     for text in given or ():
         tier, _, path = text.partition("=")

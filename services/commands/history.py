@@ -1,15 +1,32 @@
 """`knowgate import` and `knowgate export`: outcome tables in and out."""
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from knowgate._deciding.privacy import SecretKey
 from knowgate._records.records import LabelSource, Window
+from services.clock import SystemClock
 from services.commands.options import AsJson, Cascade, End, Start, Timezone, aware, require_folder
+from services.commands.printing import counting, print_record, tell_lines
+from services.database import database
+from services.errors import InputInvalid
+from services.history.export_outcomes import export_outcomes
+from services.history.hidden_states import hidden_source
+from services.history.import_outcomes import import_outcomes, require_label_coin, require_tiers
+from services.history.recorded_decisions import recorded_decisions
+from services.outcome_tables.outcomes import read_outcomes, write_outcomes
+from services.settings import hash_key, read_settings
+from store.engine import reading
+from store.releases import cascades
+
+app = typer.Typer()
 
 
+@app.command("import")
 def import_history(
     outcomes: Annotated[Path, typer.Argument(help="An outcome table: Parquet, CSV or JSONL.")],
     cascade: Cascade,
@@ -30,21 +47,6 @@ def import_history(
     Run again, it changes nothing. Without a column occurred_at, --start and --end say when the
     queries happened.
     """
-    from dataclasses import replace
-
-    from knowgate._deciding.privacy import SecretKey
-    from services.clock import SystemClock
-    from services.commands.printing import print_record, tell_lines
-    from services.commands.progress import counting
-    from services.database import database
-    from services.history.hidden_states import hidden_source
-    from services.history.import_outcomes import import_outcomes, require_label_coin, require_tiers
-    from services.history.recorded_decisions import recorded_decisions
-    from services.outcome_tables.outcomes import read_outcomes
-    from services.settings import hash_key, read_settings
-    from store.engine import reading
-    from store.releases import cascades
-
     settings, span = read_settings(), _span(start, end)
     _require_both("--hidden", hidden, "--fingerprint", fingerprint)
     now = SystemClock().now()
@@ -85,13 +87,13 @@ def _span(start: datetime | None, end: datetime | None) -> Window | None:
 
 
 def _require_both(name: str, value: object, other: str, other_value: object) -> None:
-    from services.errors import InputInvalid
 
     if (value is None) != (other_value is None):
         missing, given = (name, other) if value is None else (other, name)
         raise InputInvalid(f"{missing} is not given, but {given} is: give both or neither")
 
 
+@app.command("export")
 def export_history(
     file: Annotated[Path, typer.Argument(help="The outcome table to write: Parquet, CSV or JSONL.")],
     cascade: Cascade,
@@ -104,16 +106,6 @@ def export_history(
     """Write a cascade's history as an outcome table; imported again, it gives the same decisions
     and labels.
     """
-    from datetime import UTC
-
-    from services.clock import SystemClock
-    from services.database import database
-    from services.errors import InputInvalid
-    from services.history.export_outcomes import export_outcomes
-    from services.outcome_tables.outcomes import write_outcomes
-    from services.settings import read_settings
-    from store.engine import reading
-
     require_folder(file, "FILE")
     now = SystemClock().now()
     try:

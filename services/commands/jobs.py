@@ -1,31 +1,34 @@
 """`knowgate scheduler`, `train`, `monitor`: the jobs, at their times or at once."""
 
+import logging
+import os
+import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import typer
 
+from services.clock import SystemClock
 from services.commands.options import AsJson, Cascade
+from services.commands.printing import print_rows
+from services.database import database
+from services.errors import ServicesError
+from services.jobs.job import JobContext, JobOutcome, run_due, run_sweep
+from services.jobs.monitor import MonitorJob
+from services.jobs.one_cascade import OneCascade
+from services.jobs.promote import PromoteSweep
+from services.jobs.scheduler import run_scheduler
+from services.jobs.train import TrainJob
+from services.logs import start_logging
+from services.settings import read_settings
 
-if TYPE_CHECKING:
-    from services.jobs.job import JobContext, JobOutcome
+app = typer.Typer()
 
 
 @contextmanager
-def job_context() -> "Iterator[JobContext]":
+def job_context() -> Iterator[JobContext]:
     """What jobs run with, as long as the block lasts."""
-    import logging
-    import os
-    import signal
-    import socket
-
-    from services.clock import SystemClock
-    from services.database import database
-    from services.jobs.job import JobContext
-    from services.logs import start_logging
-    from services.settings import read_settings
-
     settings = read_settings()
     start_logging(settings.log_level)
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -36,12 +39,11 @@ def job_context() -> "Iterator[JobContext]":
         yield context
 
 
+@app.command()
 def scheduler() -> None:
     """Run the scheduler until interrupted. Several may run side by side: no window takes effect
     twice.
     """
-    from services.jobs.scheduler import run_scheduler
-
     with job_context() as context:
         ended = run_scheduler(context)
     if not ended:
@@ -52,21 +54,14 @@ def leave_now() -> None:
     """End the process without waiting for its threads: their claims run out, and their fences keep
     the rest.
     """
-    import logging
-    import os
-
     logging.getLogger("knowgate.scheduler").warning("a job did not come to its end in time; its window is taken over")
     logging.shutdown()
     os._exit(0)
 
 
+@app.command()
 def train(cascade: Cascade, as_json: AsJson = False) -> None:
     """Train the latest window that is due, now; then judge what came of it."""
-    from services.jobs.job import run_due, run_sweep
-    from services.jobs.one_cascade import OneCascade
-    from services.jobs.promote import PromoteSweep
-    from services.jobs.train import TrainJob
-
     with job_context() as context:
         outcomes = run_due(context, OneCascade(TrainJob(), cascade))
         run_sweep(context, PromoteSweep())
@@ -78,12 +73,9 @@ def train(cascade: Cascade, as_json: AsJson = False) -> None:
     )
 
 
+@app.command()
 def monitor(cascade: Cascade, as_json: AsJson = False) -> None:
     """Watch every window that is due, now: figures, drift, alarms."""
-    from services.jobs.job import run_due
-    from services.jobs.monitor import MonitorJob
-    from services.jobs.one_cascade import OneCascade
-
     with job_context() as context:
         outcomes = run_due(context, OneCascade(MonitorJob(), cascade))
     _print_outcomes(
@@ -93,9 +85,7 @@ def monitor(cascade: Cascade, as_json: AsJson = False) -> None:
     )
 
 
-def _print_outcomes(outcomes: "tuple[JobOutcome, ...]", as_json: bool, nothing: str) -> None:
-    from services.commands.printing import print_rows
-    from services.errors import ServicesError
+def _print_outcomes(outcomes: tuple[JobOutcome, ...], as_json: bool, nothing: str) -> None:
 
     if not outcomes and not as_json:
         typer.echo(nothing)

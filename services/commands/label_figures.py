@@ -2,15 +2,22 @@
 what they say.
 """
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from datetime import datetime, timedelta
+from typing import Annotated
 
 import typer
 
+from evidence.bounds.binomial import Proportion
+from knowgate._records.records import Window
+from knowgate._wire import codec
+from services.clock import SystemClock
 from services.commands.options import AsJson, Cascade, End, Start, aware
-
-if TYPE_CHECKING:
-    from evidence.bounds.binomial import Proportion
+from services.commands.printing import print_json, print_rows
+from services.database import database
+from services.labelling.delays import delay_curves
+from services.labelling.estimates import label_estimates
+from services.settings import read_settings
+from store.engine import reading
 
 AsOf = Annotated[
     datetime | None,
@@ -24,16 +31,6 @@ def delays(cascade: Cascade, start: Start = None, end: End = None, as_of: AsOf =
     """Show what share of the answers has its label by each age, per source; young decisions count
     as watched so far.
     """
-    from datetime import timedelta
-
-    from knowgate._records.records import Window
-    from services.clock import SystemClock
-    from services.commands.printing import print_rows
-    from services.database import database
-    from services.labelling.delays import delay_curves
-    from services.settings import read_settings
-    from store.engine import reading
-
     at = aware(as_of) or SystemClock().now()
     until = aware(end) or at
     window = Window(start=aware(start) or until - timedelta(days=28), end=until)
@@ -56,17 +53,6 @@ def estimate(
     """Estimate accuracy and drop from the labels: naive, weighted, clipped, with a forecast, with a
     corrected judge.
     """
-    from datetime import timedelta
-
-    from knowgate._records.records import Window
-    from knowgate._wire import codec
-    from services.clock import SystemClock
-    from services.commands.printing import print_json, print_rows
-    from services.database import database
-    from services.labelling.estimates import label_estimates
-    from services.settings import read_settings
-    from store.engine import reading
-
     at = aware(as_of) or SystemClock().now()
     until = aware(end) or at
     window = Window(start=aware(start) or until - timedelta(days=28), end=until)
@@ -87,5 +73,5 @@ def estimate(
         print_rows("judge", [row], as_json=False, columns=tuple(row))
 
 
-def _with_interval(share: "Proportion | None") -> str | None:
+def _with_interval(share: Proportion | None) -> str | None:
     return None if share is None else f"{share.value:.2g} ({share.lower:.2g} to {share.upper:.2g})"

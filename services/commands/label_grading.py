@@ -1,11 +1,19 @@
 """`knowgate labels grade`: labels that a machine makes."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from knowgate._records.records import Window
+from services.clock import SystemClock
 from services.commands.options import AsJson, Cascade, End, Start, aware
+from services.commands.printing import print_record
+from services.database import database
+from services.errors import InputInvalid
+from services.labelling.run_grading import GoldFile, GraderEndpoint, run_grading
+from services.settings import read_settings
 
 
 def grade(
@@ -38,16 +46,6 @@ def grade(
     Each answer is graded once: another call goes on with what is new. `labels estimate` tells a
     grader's error rates.
     """
-    from datetime import timedelta
-
-    from knowgate._records.records import Window
-    from services.clock import SystemClock
-    from services.commands.printing import print_record
-    from services.database import database
-    from services.errors import InputInvalid
-    from services.labelling.run_grading import GoldFile, GraderEndpoint, run_grading
-    from services.settings import read_settings
-
     if label_propensity is not None and not 0.0 < label_propensity <= 1.0:
         raise InputInvalid(f"--label-propensity is {label_propensity}: it lies in (0, 1]")
     by: GoldFile | GraderEndpoint

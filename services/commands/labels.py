@@ -3,21 +3,32 @@ labels say.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from knowgate._records.records import LabelSource
+from knowgate._records.records import LabelSource, Window
+from knowgate._wire import codec
+from knowgate.spec import Privacy
+from services.clock import SystemClock
 from services.commands import label_figures, label_grading
 from services.commands.options import AsJson, Cascade, End, Start, Timezone, aware, require_folder
+from services.commands.printing import print_json, print_record, print_rows, tell_lines
+from services.database import database
+from services.errors import InputInvalid
 from services.labelling.aim import Aim
-
-if TYPE_CHECKING:
-    from knowgate.spec import Privacy
-    from services.labelling.queue import QueuedAnswer
+from services.labelling.files import LabelDefaults, parse_mapping, read_labels
+from services.labelling.near_misses import near_misses
+from services.labelling.queue import QueuedAnswer, label_queue
+from services.labelling.queue_file import write_queue
+from services.settings import hash_key, read_settings
+from store.engine import reading, transaction
+from store.releases import cascades
+from store.traffic.decisions import external_ids
+from store.traffic.labels import add_labels, waiting_counts, waiting_external_ids
 
 app = typer.Typer(help="Import, grade and estimate; choose the rows to label next.", no_args_is_help=True)
 app.command("grade")(label_grading.grade)
@@ -67,15 +78,6 @@ def import_labels(
     A bad file stores nothing; rows that the cascade cannot take are named and exit with 1, the
     others are stored.
     """
-    from services.clock import SystemClock
-    from services.commands.printing import print_record, tell_lines
-    from services.database import database
-    from services.labelling.files import LabelDefaults, parse_mapping, read_labels
-    from services.settings import read_settings
-    from store.engine import transaction
-    from store.releases import cascades
-    from store.traffic.labels import add_labels
-
     defaults = LabelDefaults(cascade=cascade, source=source, labelled_at=labelled_at, tier=tier)
     now = SystemClock().now()
     read = read_labels(file, defaults, mapping=parse_mapping(mapping), timezone=timezone, now=now)
@@ -110,18 +112,6 @@ def waiting(cascade: Cascade, as_json: AsJson = False) -> None:
 
     External ids that wait and look like one of a stored decision are named: it may be meant.
     """
-    from dataclasses import replace
-
-    from knowgate._wire import codec
-    from services.commands.printing import print_json, print_rows
-    from services.database import database
-    from services.labelling.near_misses import near_misses
-    from services.settings import read_settings
-    from store.engine import reading
-    from store.releases import cascades
-    from store.traffic.decisions import external_ids
-    from store.traffic.labels import waiting_counts, waiting_external_ids
-
     with database(read_settings()) as engine, reading(engine) as session:
         cascades.cascade(session, cascade)
         rows = waiting_counts(session, cascade)
@@ -157,19 +147,6 @@ def queue(
     """List answers to label next, drawn by a fixed coin; each carries the propensity that its label
     is to carry.
     """
-    from datetime import timedelta
-
-    from knowgate._records.records import Window
-    from knowgate.spec import Privacy
-    from services.clock import SystemClock
-    from services.commands.printing import print_rows
-    from services.database import database
-    from services.errors import InputInvalid
-    from services.labelling.queue import label_queue
-    from services.settings import hash_key, read_settings
-    from store.engine import reading
-    from store.releases import cascades
-
     if out is not None:
         _require_new(out)
     for name, value in (("--rate", rate), ("--budget", budget)):
@@ -200,7 +177,7 @@ def queue(
     print_rows("answers", rows, as_json=as_json, columns=columns)
 
 
-def _what_is_kept(privacy: "Privacy") -> str:
+def _what_is_kept(privacy: Privacy) -> str:
     """What a row of the queue lacks where the cascade does not keep texts in full."""
     answers = "answers are keyed hashes" if privacy.value == "hash" else "answers are not stored"
     return (
@@ -210,7 +187,6 @@ def _what_is_kept(privacy: "Privacy") -> str:
 
 
 def _require_new(out: Path) -> None:
-    from services.errors import InputInvalid
 
     require_folder(out, "--out")
     if out.exists():
@@ -219,8 +195,7 @@ def _require_new(out: Path) -> None:
         )
 
 
-def _write_queue(rows: "Sequence[QueuedAnswer]", out: Path, cascade: str) -> None:
-    from services.labelling.queue_file import write_queue
+def _write_queue(rows: Sequence[QueuedAnswer], out: Path, cascade: str) -> None:
 
     write_queue(rows, out)
     typer.echo(

@@ -2,14 +2,14 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from evidence.certification.certificate import Target
 from knowgate.policy import PolicyKind
-
-if TYPE_CHECKING:
-    from evidence.certification.certificate import Target
+from knowgate.spec import RULES, TargetKind
+from services.errors import InputInvalid
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Cascade = Annotated[str, typer.Option("--cascade", help="The cascade's name.")]
@@ -30,22 +30,16 @@ def require_folder(path: Path, name: str) -> None:
 
     Raises InputInvalid.
     """
-    from services.errors import InputInvalid
-
     if path.is_dir():
         raise InputInvalid(f"{name} is {path}: that is a folder; name a file in it")
     if not path.parent.is_dir():
         raise InputInvalid(f"{name} is {path}: the folder {path.parent} is not there; make it, or name another")
 
 
-def stated_target(max_accuracy_drop: float | None, retained_accuracy: float | None) -> "Target":
+def stated_target(max_accuracy_drop: float | None, retained_accuracy: float | None) -> Target:
     """The promise that is asked for; a drop of two points where nothing is. Raises InputInvalid for
     both at once.
     """
-    from evidence.certification.certificate import Target
-    from knowgate.spec import TargetKind
-    from services.errors import InputInvalid
-
     if max_accuracy_drop is not None and retained_accuracy is not None:
         raise InputInvalid("--max-accuracy-drop and --retained-accuracy are two targets: give one")
     if retained_accuracy is not None:
@@ -55,9 +49,6 @@ def stated_target(max_accuracy_drop: float | None, retained_accuracy: float | No
 
 def certified_rule(text: str) -> PolicyKind:
     """The rule of this name that a table can certify. Raises InputInvalid."""
-    from knowgate.spec import RULES
-    from services.errors import InputInvalid
-
     if text not in RULES:
         raise InputInvalid(f"--rule is {str(text)!r}: use one of {', '.join(RULES)}")
     return PolicyKind(text)

@@ -1,16 +1,19 @@
 """How commands print: one JSON object with `--json`, else lines or a table for people."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
 
 from knowgate._wire import codec
-
-if TYPE_CHECKING:
-    from services.pages.report import Line
+from services.pages.report import Line
+from store.files import told_of_lines
 
 PIPED_WIDTH = 1000  # of a table that no terminal shows: nothing is folded for a file or a pager
 
@@ -34,8 +37,6 @@ def print_rows(name: str, records: Sequence[object], *, as_json: bool, columns: 
         return
     if not rows:
         typer.echo("none", err=True)
-    from rich.console import Console
-    from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
@@ -48,11 +49,8 @@ def print_rows(name: str, records: Sequence[object], *, as_json: bool, columns: 
     console.print(table)
 
 
-def print_lines(lines: Sequence["Line"]) -> None:
+def print_lines(lines: Sequence[Line]) -> None:
     """The figures of a played deployment, as a table without a head."""
-    from rich.console import Console
-    from rich.table import Table
-
     table = Table(box=None, show_header=False, pad_edge=False)
     for line in lines:
         table.add_row(line.name, line.value, line.note)
@@ -61,11 +59,17 @@ def print_lines(lines: Sequence["Line"]) -> None:
 
 def tell_lines(file: Path, rows: int, lines: int | None) -> None:
     """Says, beside the output, how many lines of a file are no row of their own."""
-    from store.files import told_of_lines
-
     warning = told_of_lines(file, rows, lines)
     if warning is not None:
         typer.echo(warning, err=True)
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar over `total` things; yields what is told how many more are done."""
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(what, total=total)
+        yield lambda count: bars.advance(task, count)
 
 
 def print_json(document: object) -> None:

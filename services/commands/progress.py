@@ -2,43 +2,30 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from services.simulation.play import Progress
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from services.simulation.play import Progress
 
 QUIET = ("seal", "monitor", "compact")  # jobs whose outcomes say nothing that a spectator waits for
 
 
 @contextmanager
-def playing(queries: int | None = None) -> "Iterator[Callable[[Progress], None]]":
+def playing(queries: int | None = None) -> Iterator[Callable[[Progress], None]]:
     """A bar over `queries` (None = not known yet), with the simulated day and what the jobs did.
 
     Yields what a player tells after each block.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
-
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bars(*columns, console=Console(stderr=True)) as bars:
         task = bars.add_task("starting", total=queries)
 
-        def report(progress: "Progress") -> None:
+        def report(progress: Progress) -> None:
             bars.update(task, description=f"{progress.at:%d %b}", advance=progress.truth.queries)
             for outcome in progress.outcomes:
                 if outcome.job not in QUIET:
                     bars.console.print(f"{progress.at:%d %b %H:%M}  {outcome.job}: {outcome.outcome}")
 
         yield report
-
-
-@contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar over `total` things; yields what is told how many more are done."""
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-
-    with Bars(console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(what, total=total)
-        yield lambda count: bars.advance(task, count)

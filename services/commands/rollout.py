@@ -2,22 +2,32 @@
 who and why.
 """
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated
 
 import typer
 
+from knowgate._bundles.assignment import Assignment
+from services.commands.jobs import job_context
 from services.commands.options import AsJson, Cascade
+from services.commands.printing import print_record
+from services.errors import InputInvalid, Refused
+from services.jobs.job import JobContext
+from services.jobs.promote import check_bundle
+from services.promotion import rollout
+from services.promotion.bundle_files import bundle_bytes
+from services.promotion.rollout_state import Why, described
+from services.settings import operator
+from store.engine import reading, transaction
+from store.rejections import storable
+from store.releases import bundles
 
-if TYPE_CHECKING:
-    from knowgate._bundles.assignment import Assignment
-    from services.jobs.job import JobContext
+app = typer.Typer()
 
 
 def _said(option: typer.CallbackParam, given: str | None) -> str | None:
     """What a history keeps for ever says something. Raises InputInvalid."""
-    from services.errors import InputInvalid
-    from store.rejections import storable
-
     if given is not None and not (given.strip() and storable(given)):
         raise InputInvalid(f"--{str(option.name).replace('_', '-')} is {given!r}: say it in words, they are kept")
     return given
@@ -39,6 +49,7 @@ DespiteAlarm = Annotated[
 ]
 
 
+@app.command()
 def promote(
     bundle: Annotated[str, typer.Argument(help="The certified bundle's id, or the start of it.")],
     reason: Annotated[
@@ -57,17 +68,15 @@ def promote(
 
     Exits with 3 when it is not promoted.
     """
-    from services.commands.jobs import job_context
-    from services.commands.printing import print_record
-    from services.errors import InputInvalid, Refused
-    from services.jobs.promote import check_bundle
-
     if despite_alarm is not None and reason is None:
         raise InputInvalid("--despite-alarm needs --reason: only a person's word puts such a bundle in force")
     with job_context() as context:
         bundle_id = _stored(context, bundle)
         if reason is not None:
-            _move(context, bundle_id, reason, by, despite_alarm, as_json=as_json)
+            why = Why(reason=reason, by=_who(context, by), despite_alarm=despite_alarm)
+            with reading(context.engine) as session:
+                cascade = bundles.bundle(session, bundle_id).cascade
+            _move(context, cascade, partial(rollout.choose, bundle_id=bundle_id), why, as_json=as_json)
             return
         check = check_bundle(context, bundle_id, by=_who(context, by)).check
     print_record(check, as_json=as_json)
@@ -75,6 +84,7 @@ def promote(
         raise Refused(f"not promoted: {check.reason}")
 
 
+@app.command()
 def rollback(
     cascade: Cascade,
     reason: Reason,
@@ -93,12 +103,6 @@ def rollback(
 
     Exits with 3 where a risk alarm condemned it.
     """
-    from services.commands.jobs import job_context
-    from services.errors import InputInvalid
-    from services.promotion import rollout
-    from services.promotion.rollout_state import Why
-    from store.engine import transaction
-
     if to is not None and past_condemned:
         raise InputInvalid("--to and --past-condemned are two ways: give one")
     if despite_alarm is not None and to is None:
@@ -106,18 +110,8 @@ def rollback(
     with job_context() as context:
         target = None if to is None else _stored(context, to)
         why = Why(reason=reason, by=_who(context, by), despite_alarm=despite_alarm)
-        with transaction(context.engine) as session:
-            before = rollout.in_force(session, cascade, context.settings, now=context.clock.now())
-            fresh = rollout.roll_back(
-                session,
-                cascade,
-                context.settings,
-                why,
-                now=context.clock.now(),
-                to=target,
-                past_condemned=past_condemned,
-            )
-    _tell(before, fresh, as_json=as_json)
+        move = partial(rollout.roll_back, to=target, past_condemned=past_condemned)
+        _move(context, cascade, move, why, as_json=as_json)
 
 
 def stop(
@@ -126,16 +120,8 @@ def stop(
     """Keep nothing from now on: every query goes to the last tier, until a person resumes or
     promotes.
     """
-    from services.commands.jobs import job_context
-    from services.promotion import rollout
-    from services.promotion.rollout_state import Why
-    from store.engine import transaction
-
-    with job_context() as context, transaction(context.engine) as session:
-        now = context.clock.now()
-        before = rollout.in_force(session, name, context.settings, now=now)
-        fresh = rollout.stop(session, before, context.settings, Why(reason=reason, by=_who(context, by)), now=now)
-    _tell(before, fresh, as_json=as_json)
+    with job_context() as context:
+        _move(context, name, rollout.stop, Why(reason=reason, by=_who(context, by)), as_json=as_json)
 
 
 def resume(
@@ -148,40 +134,24 @@ def resume(
     """Let the champion of a stopped cascade decide again. Exits with 3 where a risk alarm condemned
     it.
     """
-    from services.commands.jobs import job_context
-    from services.promotion import rollout
-    from services.promotion.rollout_state import Why
-    from store.engine import transaction
-
-    with job_context() as context, transaction(context.engine) as session:
-        now = context.clock.now()
-        before = rollout.in_force(session, name, context.settings, now=now)
+    with job_context() as context:
         why = Why(reason=reason, by=_who(context, by), despite_alarm=despite_alarm)
-        fresh = rollout.resume(session, before, context.settings, why, now=now)
-    _tell(before, fresh, as_json=as_json)
+        _move(context, name, rollout.resume, why, as_json=as_json)
 
 
-def _move(
-    context: "JobContext", bundle_id: str, reason: str, by: str | None, despite_alarm: str | None, *, as_json: bool
-) -> None:
-    from services.promotion import rollout
-    from services.promotion.rollout_state import Why
-    from store.engine import transaction
-    from store.releases import bundles
-
+def _move(context: JobContext, cascade: str, move: Callable[..., Assignment], why: Why, *, as_json: bool) -> None:
+    """Makes a move of `rollout`, and says what is in force then."""
     with transaction(context.engine) as session:
-        now, cascade = context.clock.now(), bundles.bundle(session, bundle_id).cascade
+        now = context.clock.now()
         before = rollout.in_force(session, cascade, context.settings, now=now)
-        why = Why(reason=reason, by=_who(context, by), despite_alarm=despite_alarm)
-        fresh = rollout.choose(session, before, bundle_id, context.settings, why, now=now)
-    _tell(before, fresh, as_json=as_json)
+        fresh = move(session, before, settings=context.settings, why=why, now=now)
+    if as_json:
+        print_record(fresh, as_json=True)
+    else:
+        typer.echo(f"{fresh.cascade}, generation {fresh.generation}: {described(fresh)}; before: {described(before)}")
 
 
-def _stored(context: "JobContext", named: str) -> str:
-    from services.errors import InputInvalid
-    from services.promotion.bundle_files import bundle_bytes
-    from store.engine import reading
-
+def _stored(context: JobContext, named: str) -> str:
     with reading(context.engine) as session:
         bundle_id, _ = bundle_bytes(session, named)
     if bundle_id is None:
@@ -189,18 +159,5 @@ def _stored(context: "JobContext", named: str) -> str:
     return bundle_id
 
 
-def _who(context: "JobContext", by: str | None) -> str:
-    from services.settings import operator
-
+def _who(context: JobContext, by: str | None) -> str:
     return by or operator(context.settings)
-
-
-def _tell(before: "Assignment", fresh: "Assignment", *, as_json: bool) -> None:
-    """What is in force now, in a sentence or as the assignment."""
-    from services.commands.printing import print_record
-    from services.promotion.rollout_state import described
-
-    if as_json:
-        print_record(fresh, as_json=True)
-    else:
-        typer.echo(f"{fresh.cascade}, generation {fresh.generation}: {described(fresh)}; before: {described(before)}")

@@ -1,30 +1,31 @@
 """`knowgate serve`: the HTTP API and the pages."""
 
-from typing import TYPE_CHECKING
+import os
+import sys
+from pathlib import Path
 
 import typer
+import uvicorn
+from sqlalchemy import Engine
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from services.clock import SystemClock
+from services.database import open_database
+from services.listening import listening
+from services.logs import start_logging
+from services.serving import server_config
+from services.settings import Auth, Settings, read_settings
+from services.web.app import create_app
+from store.engine import transaction
+from store.tokens import TokenRole, create_token, tokens
 
-    from sqlalchemy import Engine
-
-    from services.settings import Settings
+app = typer.Typer()
 
 
+@app.command()
 def serve() -> None:
     """Serve the API and the pages until interrupted. Host, port and the rest come from the
     environment.
     """
-    import uvicorn
-
-    from services.database import open_database
-    from services.listening import listening
-    from services.logs import start_logging
-    from services.serving import server_config
-    from services.settings import read_settings
-    from services.web.app import create_app
-
     settings = read_settings()
     start_logging(settings.log_level)
     with listening(settings.host, settings.port, host_name="KNOWGATE_HOST", port_name="KNOWGATE_PORT") as bound:
@@ -33,19 +34,12 @@ def serve() -> None:
         uvicorn.Server(server_config(create_app(settings, engine))).run(sockets=[bound])
 
 
-def _greet(settings: "Settings", engine: "Engine") -> None:
+def _greet(settings: Settings, engine: Engine) -> None:
     """Says where to look; on a fresh database it makes the first token, or nobody could ever sign
     in.
 
     Raises OSError where the token can neither be shown nor kept: then none is made.
     """
-    import sys
-
-    from services.clock import SystemClock
-    from services.settings import Auth
-    from store.engine import transaction
-    from store.tokens import TokenRole, create_token, tokens
-
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     typer.echo(f"knowgate is at http://{host}:{settings.port}/ and describes its API at /docs", err=True)
     if settings.auth is Auth.OFF:
@@ -65,12 +59,10 @@ def _greet(settings: "Settings", engine: "Engine") -> None:
     typer.echo(greeting, err=True)
 
 
-def keep_secret(path: "Path", secret: str) -> "Path":
+def keep_secret(path: Path, secret: str) -> Path:
     """The file, written anew, which only this user may read; a link in its place is not
     followed.
     """
-    import os
-
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -6,9 +6,20 @@ from typing import Annotated
 import typer
 
 from knowgate.policy import PolicyKind
-from services.commands.options import certified_rule
+from services.clock import SystemClock
+from services.commands.options import AsJson, Timezone, certified_rule
+from services.commands.printing import print_lines, print_record
+from services.commands.progress import playing
+from services.errors import Refused
+from services.outcome_tables.outcomes import read_outcomes
+from services.settings import read_settings
+from services.simulation.of_table import Wanted, play_table, prepared
+from services.simulation.summary_lines import summary_lines
+
+app = typer.Typer()
 
 
+@app.command()
 def simulate(
     outcomes: Annotated[Path, typer.Argument(help="An outcome table: Parquet, CSV or JSONL.")],
     directory: Annotated[
@@ -29,22 +40,13 @@ def simulate(
         str | None, typer.Option(help="Each tier's parameters, e.g. 8e9,70e9; else read off the models' names.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of exploration, label coins and delays.")] = 0,
-    timezone: Annotated[str | None, typer.Option(help="Where times without an offset were written.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    timezone: Timezone = None,
+    as_json: AsJson = False,
 ) -> None:
     """Play an outcome table through the real service: API, database, jobs, runtime, late labels.
 
     Ends with 0 when the ledger verifies and every decision replays, whatever was certified.
     """
-    from services.clock import SystemClock
-    from services.commands.printing import print_lines, print_record
-    from services.commands.progress import playing
-    from services.errors import Refused
-    from services.outcome_tables.outcomes import read_outcomes
-    from services.settings import read_settings
-    from services.simulation.of_table import Wanted, play_table, prepared
-    from services.simulation.summary_lines import summary_lines
-
     wanted = Wanted(
         directory=directory,
         max_accuracy_drop=max_accuracy_drop,

@@ -1,27 +1,26 @@
 """`knowgate token`: who may speak to the API."""
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from services.clock import SystemClock
+from services.commands.options import AsJson
+from services.commands.printing import print_rows
+from services.database import database
+from services.errors import InputInvalid
+from services.settings import read_settings
+from store.engine import reading, transaction
+from store.tokens import TokenRole, create_token, revoke_token, tokens
+
 app = typer.Typer(help="Make, revoke and list the API's tokens.", no_args_is_help=True)
-
-
-class Role(StrEnum):
-    """What a token opens; the store's roles, without importing the store."""
-
-    INGEST = "ingest"
-    RUNTIME = "runtime"
-    READ = "read"
-    ADMIN = "admin"
 
 
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="A name to revoke it by.")],
     role: Annotated[
-        Role,
+        TokenRole,
         typer.Option(
             help="ingest: decisions, labels, decide; runtime: assignments, bundles, acknowledgements, decisions; "
             "read: pages, cascades, metrics; admin: all."
@@ -29,27 +28,14 @@ def create(
     ],
 ) -> None:
     """Make a token and print it. It is shown this once: only its hash is kept."""
-    from services.clock import SystemClock
-    from services.database import database
-    from services.settings import read_settings
-    from store.engine import transaction
-    from store.tokens import TokenRole, create_token
-
     with database(read_settings()) as engine, transaction(engine) as session:
-        plaintext = create_token(session, name, TokenRole(role.value), SystemClock().now())
+        plaintext = create_token(session, name, role, SystemClock().now())
     typer.echo(plaintext)
 
 
 @app.command()
 def revoke(name: Annotated[str, typer.Argument(help="The token's name.")]) -> None:
     """Make a token worthless, within ten seconds everywhere."""
-    from services.clock import SystemClock
-    from services.database import database
-    from services.errors import InputInvalid
-    from services.settings import read_settings
-    from store.engine import transaction
-    from store.tokens import revoke_token
-
     with database(read_settings()) as engine, transaction(engine) as session:
         revoked = revoke_token(session, name, now=SystemClock().now())
     if not revoked:
@@ -58,16 +44,10 @@ def revoke(name: Annotated[str, typer.Argument(help="The token's name.")]) -> No
 
 
 @app.command("list")
-def list_tokens(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+def list_tokens(as_json: AsJson = False) -> None:
     """List tokens by name, with their roles and when they were last used; never the tokens
     themselves.
     """
-    from services.commands.printing import print_rows
-    from services.database import database
-    from services.settings import read_settings
-    from store.engine import reading
-    from store.tokens import tokens
-
     with database(read_settings()) as engine, reading(engine) as session:
         held = tokens(session)
     print_rows("tokens", held, as_json=as_json, columns=("name", "role", "created_at", "last_used_at", "revoked_at"))

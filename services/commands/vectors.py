@@ -4,7 +4,16 @@ hour.
 
 import typer
 
+from services.clock import SystemClock
 from services.commands.options import AsJson
+from services.commands.printing import print_record
+from services.database import database
+from services.errors import Refused, ServicesError
+from services.settings import read_settings
+from services.vectors.retention import forget_expired
+from services.vectors.shard_checks import check_shards
+from services.vectors.shard_compaction import compact as compact_shards
+from services.vectors.shard_files import sweep as sweep_files
 
 app = typer.Typer(help="Compact, sweep and verify stored hidden states.", no_args_is_help=True)
 
@@ -16,14 +25,6 @@ def compact(as_json: AsJson = False) -> None:
 
     Exits with 1 when a shard is damaged: it is left as it is, and named.
     """
-    from services.clock import SystemClock
-    from services.commands.printing import print_record
-    from services.database import database
-    from services.errors import ServicesError
-    from services.settings import read_settings
-    from services.vectors.retention import forget_expired
-    from services.vectors.shard_compaction import compact as compact_shards
-
     settings, now = read_settings(), SystemClock().now()
     with database(settings) as engine:
         forgotten = forget_expired(engine, settings.vector_retention, now=now)
@@ -38,12 +39,6 @@ def compact(as_json: AsJson = False) -> None:
 @app.command()
 def sweep(as_json: AsJson = False) -> None:
     """Remove shards and leftovers that nothing has referred to for KNOWGATE_SHARD_GRACE."""
-    from services.clock import SystemClock
-    from services.commands.printing import print_record
-    from services.database import database
-    from services.settings import read_settings
-    from services.vectors.shard_files import sweep as sweep_files
-
     settings = read_settings()
     with database(settings) as engine:
         done = sweep_files(engine, settings.shards_url, now=SystemClock().now(), grace=settings.shard_grace)
@@ -53,12 +48,6 @@ def sweep(as_json: AsJson = False) -> None:
 @app.command()
 def verify(as_json: AsJson = False) -> None:
     """Compare every stored vector with what SQL says of it. Exits with 3 on any problem."""
-    from services.commands.printing import print_record
-    from services.database import database
-    from services.errors import Refused
-    from services.settings import read_settings
-    from services.vectors.shard_checks import check_shards
-
     with database(read_settings()) as engine:
         found = check_shards(engine)
     print_record(found, as_json=as_json)

@@ -12,7 +12,9 @@ from sqlalchemy.orm import Session
 from knowgate import Window
 from services.jobs.job import JobContext, raise_if_stopping
 from services.jobs.timetable import ALL_CASCADES, last_due
-from services.vectors.shard_upkeep import keep_up
+from services.vectors.retention import forget_expired
+from services.vectors.shard_compaction import compact
+from services.vectors.shard_files import sweep
 from store import partitions
 from store.engine import transaction
 from store.jobs import job_runs
@@ -48,16 +50,20 @@ class CompactJob:
         with transaction(context.engine) as session:
             guard(session)
             partitions.ensure_partitions(session, partitions.months_ahead(now))
-        done = keep_up(context.engine, context.settings, now=now, guard=guard)
-        for why in done.compacted.damaged:
+        # In this order: a merge leaves behind what is forgotten, a sweep what a merge let go of.
+        engine, settings = context.engine, context.settings
+        forgotten = forget_expired(engine, settings.vector_retention, now=now, guard=guard)
+        compacted = compact(engine, settings.shards_url, shard_bytes=settings.shard_bytes, now=now, guard=guard)
+        swept = sweep(engine, settings.shards_url, now=now, grace=settings.shard_grace, guard=guard)
+        for why in compacted.damaged:
             log.error("a shard is left as it is: %s", why)
         parts = [
-            f"forgot {done.forgotten} vectors",
-            f"merged {done.compacted.merged} shards into {done.compacted.written}",
-            f"removed {done.swept.superseded + done.swept.orphans + done.swept.unfinished} files",
+            f"forgot {forgotten} vectors",
+            f"merged {compacted.merged} shards into {compacted.written}",
+            f"removed {swept.superseded + swept.orphans + swept.unfinished} files",
         ]
-        if done.compacted.damaged:
-            parts.append(f"{len(done.compacted.damaged)} damaged: `knowgate vectors verify` names them")
+        if compacted.damaged:
+            parts.append(f"{len(compacted.damaged)} damaged: `knowgate vectors verify` names them")
         outcome = ", ".join(parts)
         with transaction(context.engine) as session:
             job_runs.fence(session, claim)

@@ -175,20 +175,8 @@ def _readings(column: _Column, rows: pd.DataFrame, largest_weight: float) -> lis
         high=1.0,
         least_propensity=least,
     )
-    readings.append(
-        LabelEstimate(
-            figure=column.figure,
-            method=f"clipped at {largest_weight:g}",
-            value=cut.estimate.value,
-            low=cut.lower,
-            high=cut.upper,
-            decisions=n,
-            known=known,
-            effective_sample_size=cut.estimate.effective_sample_size,
-            bias_low=cut.bias_low,
-            bias_high=cut.bias_high,
-        )
-    )
+    clipped = _row(column.figure, f"clipped at {largest_weight:g}", cut.estimate)
+    readings.append(replace(clipped, low=cut.lower, high=cut.upper, bias_low=cut.bias_low, bias_high=cut.bias_high))
     if column.figure == ACCURACY:
         readings.append(_robust(column, rows, seen, chance))
     return readings

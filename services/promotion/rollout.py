@@ -128,7 +128,7 @@ def hold_back(session: Session, held: Assignment, bundle_id: str, why: Why, *, n
 
 def roll_back(
     session: Session,
-    cascade: str,
+    held: Assignment,
     settings: Settings,
     why: Why,
     *,
@@ -142,7 +142,7 @@ def roll_back(
     `to`, named. Raises Refused where there is no champion, where that one is condemned, or where
     `to` never was in force.
     """
-    held = in_force(session, cascade, settings, now=now)
+    cascade = held.cascade
     if held.champion is None:
         raise Refused(f"cascade {cascade} has no champion: there is nothing to roll back")
     former = former_champions(session, held)

@@ -19,7 +19,7 @@ from services.outcome_tables.certifiable import refuse_untelling
 from services.outcome_tables.outcomes import OutcomeTable
 from services.settings import Settings
 from services.simulation.play import Player, Progress
-from services.simulation.recorded import Recorded, parsed_sizes, recorded_spec, supported_rule
+from services.simulation.recorded import Recorded, parsed_sizes, recorded_spec
 from services.simulation.stage import Stage, simulated_settings
 from services.simulation.summary import Summary, summarise
 from services.simulation.traffic import Asked, Labelling
@@ -59,15 +59,14 @@ class Setting:
 def prepared(table: OutcomeTable, wanted: Wanted, settings: Settings) -> Setting:
     """Checks everything, then makes the folder. Raises InputInvalid, RecordInvalid."""
     _refuse_options(wanted)
-    rule = supported_rule(table, wanted.rule)
     table, _ = table.within_bounds()
     recorded = Recorded.of(table)
-    refuse_untelling(table, rule)
+    refuse_untelling(table, wanted.rule)
     labelling = Labelling(share=wanted.label_share, median_delay=timedelta(hours=wanted.label_delay_hours))
     spec = recorded_spec(
         table,
         name="recorded",
-        targets=Targets(value=wanted.max_accuracy_drop, delta=wanted.delta, rule=rule),
+        targets=Targets(value=wanted.max_accuracy_drop, delta=wanted.delta, rule=wanted.rule),
         exploration_rate=wanted.exploration_rate,
         horizon=3 * labelling.median_delay,
         parameters=None if wanted.parameters is None else parsed_sizes(wanted.parameters),
@@ -94,6 +93,8 @@ def play_table(setting: Setting, report: Callable[[Progress], None]) -> Summary:
 
 
 def _refuse_options(wanted: Wanted) -> None:
+    if wanted.rule is not PolicyKind.P_T:
+        raise InputInvalid(f"--rule is {wanted.rule}: recorded outcomes carry no hidden states to train on; use p_t")
     if not 0 < wanted.label_share <= 1:
         raise InputInvalid(f"--label-share is {wanted.label_share:g}: give a share above 0 and at most 1")
     for name, value, most in (

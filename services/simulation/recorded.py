@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from knowgate.policy import PolicyKind
 from knowgate.spec import Alarms, CascadeSpec, Horizons, Price, Privacy, Schedule, Targets, TierSpec
 from services.errors import InputInvalid
 from services.outcome_tables.outcomes import OutcomeTable
@@ -100,15 +99,6 @@ def parsed_sizes(text: str) -> tuple[float, ...]:
         return tuple(float(size) for size in text.split(","))
     except ValueError:
         raise InputInvalid(f"--parameters is {text!r}: give one number per tier, e.g. 8e9,70e9") from None
-
-
-def supported_rule(table: OutcomeTable, rule: PolicyKind) -> PolicyKind:
-    """`rule`, where the table's signals allow it: recorded outcomes carry no hidden states, so only
-    p_t is left.
-    """
-    if rule is not PolicyKind.P_T:
-        raise InputInvalid(f"--rule is {rule}: recorded outcomes carry no hidden states to train on; use p_t")
-    return rule
 
 
 def _tier(model: str, parameters: float, since: datetime) -> TierSpec:

@@ -60,6 +60,18 @@ class Finding:
     cure: str | None = None
 
 
+def _ok(check: str, found: str) -> Finding:
+    return Finding(check=check, state=State.OK, found=found)
+
+
+def _note(check: str, found: str, cure: str) -> Finding:
+    return Finding(check=check, state=State.NOTE, found=found, cure=cure)
+
+
+def _bad(check: str, found: str, cure: str) -> Finding:
+    return Finding(check=check, state=State.BAD, found=found, cure=cure)
+
+
 def examine(settings: Settings, *, now: datetime) -> tuple[Finding, ...]:
     """All findings, in the order in which they depend on each other."""
     return tuple(replace(one, found=masked(one.found)) for one in _examine(settings, now))
@@ -76,7 +88,7 @@ def _examine(settings: Settings, now: datetime) -> Iterator[Finding]:
     if not _is_there(settings.database_url):
         cure = "the first command that needs it makes it, or `knowgate demo` plays a whole deployment"
         shown = shown_url(settings.database_url)
-        yield Finding(check="database", state=State.NOTE, found=f"{shown} is not there yet", cure=cure)
+        yield _note("database", f"{shown} is not there yet", cure)
         return
     with closing_engine(settings) as engine:
         database = _database(engine)
@@ -84,8 +96,7 @@ def _examine(settings: Settings, now: datetime) -> Iterator[Finding]:
         if database.state is State.OK:
             yield from _deployment(engine, settings, now)
             if (lacking := missing_head(engine, settings)) is not None:
-                cure = "each seal tries again: check that KNOWGATE_HEADS_URL can be written"
-                yield Finding(check="heads", state=State.BAD, found=lacking, cure=cure)
+                yield _bad("heads", lacking, "each seal tries again: check that KNOWGATE_HEADS_URL can be written")
             if shards.state is State.OK:
                 yield from _lost(engine, settings)
                 yield from _leftovers(engine, settings, now)
@@ -94,13 +105,12 @@ def _examine(settings: Settings, now: datetime) -> Iterator[Finding]:
 def _environment(settings: Settings) -> Iterator[Finding]:
     for name in unknown_settings():
         cure = "docs/configuration.md lists the settings there are; unset it, or correct its name"
-        yield Finding(check="environment", state=State.NOTE, found=f"{name} is no setting", cure=cure)
+        yield _note("environment", f"{name} is no setting", cure)
     auth = f"auth {settings.auth}, host {settings.host}"
     if settings.auth is Auth.ON and not is_loopback(settings.host):
-        cure = "put a proxy that speaks TLS before it: tokens travel in the clear otherwise"
-        yield Finding(check="access", state=State.NOTE, found=auth, cure=cure)
+        yield _note("access", auth, "put a proxy that speaks TLS before it: tokens travel in the clear otherwise")
     else:
-        yield Finding(check="access", state=State.OK, found=auth)
+        yield _ok("access", auth)
 
 
 def _packages() -> Iterator[Finding]:
@@ -110,23 +120,19 @@ def _packages() -> Iterator[Finding]:
         except metadata.PackageNotFoundError:
             continue  # the API's image goes without
         parts = tuple(int(part) for part in version.split(".")[:2])
-        state = State.OK if low <= parts < high else State.BAD
-        yield Finding(
-            check="packages", state=state, found=f"{name} {version}", cure=None if state is State.OK else cure
-        )
+        found = f"{name} {version}"
+        yield _ok("packages", found) if low <= parts < high else _bad("packages", found, cure)
 
 
 def _disk(data_dir: Path) -> Finding:
     there = next(path for path in (data_dir.absolute(), *data_dir.absolute().parents) if path.exists())
     if not os.access(there, os.W_OK):
-        return Finding(
-            check="disk", state=State.BAD, found=f"{there} cannot be written", cure="give this user the folder"
-        )
+        return _bad("disk", f"{there} cannot be written", "give this user the folder")
     free = shutil.disk_usage(there).free
     found = f"{free / 1e9:.1f} GB free under {data_dir}"
     if free < LEAST_FREE:
-        return Finding(check="disk", state=State.BAD, found=found, cure="free some space, or move KNOWGATE_DATA_DIR")
-    return Finding(check="disk", state=State.OK, found=found)
+        return _bad("disk", found, "free some space, or move KNOWGATE_DATA_DIR")
+    return _ok("disk", found)
 
 
 def _is_there(database_url: str) -> bool:
@@ -144,9 +150,8 @@ def _shards(url: str) -> Finding:
         for made in fresh:
             made.rmdir()  # looking leaves nothing behind
     except (ShardRefused, OSError) as error:
-        cure = "check KNOWGATE_SHARDS_URL, its credentials and its fsspec package"
-        return Finding(check="shards", state=State.BAD, found=str(error), cure=cure)
-    return Finding(check="shards", state=State.OK, found=f"{shown_url(url)} can be written")
+        return _bad("shards", str(error), "check KNOWGATE_SHARDS_URL, its credentials and its fsspec package")
+    return _ok("shards", f"{shown_url(url)} can be written")
 
 
 def _mlflow(url: str) -> Iterator[Finding]:
@@ -154,17 +159,17 @@ def _mlflow(url: str) -> Iterator[Finding]:
         return  # a file of ours, or a database that MLflow looks after
     try:
         httpx2.get(f"{url.rstrip('/')}/health", timeout=5, follow_redirects=True).raise_for_status()
-        yield Finding(check="mlflow", state=State.OK, found=f"{shown_url(url)} answers")
+        yield _ok("mlflow", f"{shown_url(url)} answers")
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
         cure = "registration waits in the outbox until it answers; nothing else does"
-        yield Finding(check="mlflow", state=State.NOTE, found=f"{shown_url(url)}: {masked(str(error))}", cure=cure)
+        yield _note("mlflow", f"{shown_url(url)}: {masked(str(error))}", cure)
 
 
 def _signing(settings: Settings) -> Finding:
     if settings.signing_key is None:
         cure = "set KNOWGATE_SIGNING_KEY, and give runtimes the public key, where the network between is not yours"
-        return Finding(check="signing", state=State.NOTE, found="assignments are served unsigned", cure=cure)
-    return Finding(check="signing", state=State.OK, found=f"public key {signing.public_key_of(settings.signing_key)}")
+        return _note("signing", "assignments are served unsigned", cure)
+    return _ok("signing", f"public key {signing.public_key_of(settings.signing_key)}")
 
 
 def _database(engine: Engine) -> Finding:
@@ -173,22 +178,20 @@ def _database(engine: Engine) -> Finding:
         found, wanted = schema.current(engine), schema.head()
     except DatabaseError as error:
         cure = "check KNOWGATE_DATABASE_URL, and that the server runs or the file is a database"
-        return Finding(check="database", state=State.BAD, found=f"{shown}: {error.orig}", cure=cure)
+        return _bad("database", f"{shown}: {error.orig}", cure)
     if found != wanted:
         revisions = f"{shown} is at revision {found or 'empty'}, the code needs {wanted}"
         if engine.dialect.name == "sqlite" and found in (None, *schema.former()):
-            cure = "the next command brings it up to date"
-            return Finding(check="database", state=State.NOTE, found=revisions, cure=cure)
-        return Finding(check="database", state=State.BAD, found=revisions, cure="run `knowgate db upgrade`")
-    return Finding(check="database", state=State.OK, found=f"{shown} at revision {found}")
+            return _note("database", revisions, "the next command brings it up to date")
+        return _bad("database", revisions, "run `knowgate db upgrade`")
+    return _ok("database", f"{shown} at revision {found}")
 
 
 def _deployment(engine: Engine, settings: Settings, now: datetime) -> Iterator[Finding]:
     with reading(engine) as session:
         names = cascades.cascade_names(session)
         if not names:
-            cure = "declare one with `knowgate cascade apply`"
-            yield Finding(check="cascades", state=State.NOTE, found="no cascade yet", cure=cure)
+            yield _note("cascades", "no cascade yet", "declare one with `knowgate cascade apply`")
         for name in names:
             yield from _declared(session, name, settings, now)
 
@@ -201,7 +204,7 @@ def _declared(session: Session, name: str, settings: Settings, now: datetime) ->
         found = tuple(_of_cascade(session, cascades.cascade(session, name), settings, now))
     except (RecordInvalid, OverflowError) as error:
         cure = "apply a good file again: `knowgate cascade apply FILE`; until then its jobs stand still"
-        found = (Finding(check=name, state=State.BAD, found=f"this cascade cannot be read: {error}", cure=cure),)
+        found = (_bad(name, f"this cascade cannot be read: {error}", cure),)
     yield from found
 
 
@@ -227,7 +230,7 @@ def _of_cascade(session: Session, spec: CascadeSpec, settings: Settings, now: da
     if waiting:
         cure = "their decisions have not arrived: check the spools, and the ids that labels carry"
         found = f"{waiting} labels wait" + (f", parked of them: {parked}" if parked else "")
-        yield Finding(check=name, state=State.NOTE, found=found, cure=cure)
+        yield _note(name, found, cure)
 
 
 def _lost(engine: Engine, settings: Settings) -> Iterator[Finding]:
@@ -238,14 +241,14 @@ def _lost(engine: Engine, settings: Settings) -> Iterator[Finding]:
     if gone:
         cure = "restore them from a backup; `knowgate vectors verify` names every one, and training stops at them"
         found = f"{len(gone)} shards that vectors are read from are gone, e.g. {gone[0]}"
-        yield Finding(check="shards", state=State.BAD, found=found, cure=cure)
+        yield _bad("shards", found, cure)
 
 
 def _leftovers(engine: Engine, settings: Settings, now: datetime) -> Iterator[Finding]:
     lost = orphans(engine, settings.shards_url, now=now, older_than=settings.shard_grace)
     if lost:
         cure = "left by a crash; `knowgate vectors sweep` removes them, and the scheduler every hour"
-        yield Finding(check="shards", state=State.NOTE, found=f"{len(lost)} files that nothing refers to", cure=cure)
+        yield _note("shards", f"{len(lost)} files that nothing refers to", cure)
 
 
 def _retention(spec: CascadeSpec, retention: timedelta | None) -> Iterator[Finding]:
@@ -253,18 +256,17 @@ def _retention(spec: CascadeSpec, retention: timedelta | None) -> Iterator[Findi
     needed = spec.schedule.training_window + spec.horizon
     if spec.vector_retention is None and retention is not None and retention < needed:
         found = f"vectors are forgotten after {retention}, training reads them {needed} back"
-        cure = "lengthen KNOWGATE_VECTOR_RETENTION, or shorten schedule.training_window"
-        yield Finding(check=spec.name, state=State.NOTE, found=found, cure=cure)
+        yield _note(spec.name, found, "lengthen KNOWGATE_VECTOR_RETENTION, or shorten schedule.training_window")
 
 
 def _cascade(name: str, behind: list[str], open_alerts: int) -> Iterator[Finding]:
     if behind:
         cure = "see their refusals on the cascade's page, or whether they still run"
-        yield Finding(check=name, state=State.NOTE, found=f"runtimes behind: {', '.join(behind)}", cure=cure)
+        yield _note(name, f"runtimes behind: {', '.join(behind)}", cure)
     if open_alerts:
-        yield Finding(check=name, state=State.NOTE, found=f"{open_alerts} open alerts", cure="see the cascade's page")
+        yield _note(name, f"{open_alerts} open alerts", "see the cascade's page")
     if not behind and not open_alerts:
-        yield Finding(check=name, state=State.OK, found="no alerts, every runtime up to date")
+        yield _ok(name, "no alerts, every runtime up to date")
 
 
 def _unwatched(name: str, watched: datetime, newest: datetime | None) -> Finding:
@@ -272,10 +274,9 @@ def _unwatched(name: str, watched: datetime, newest: datetime | None) -> Finding
     found = f"watched until {watched.isoformat(timespec='minutes')}"
     if newest is not None and newest > watched:
         found += f", decisions come until {newest.isoformat(timespec='minutes')}"
-        cure = "start `knowgate scheduler`, or see in its log why it stands still"
-        return Finding(check=name, state=State.BAD, found=found, cure=cure)
+        return _bad(name, found, "start `knowgate scheduler`, or see in its log why it stands still")
     cure = "no traffic since; start `knowgate scheduler` before there is"
-    return Finding(check=name, state=State.NOTE, found=found + ": the scheduler is not running", cure=cure)
+    return _note(name, found + ": the scheduler is not running", cure)
 
 
 def _failing(name: str, failed: tuple[job_runs.JobRun, ...]) -> Iterator[Finding]:
@@ -284,4 +285,4 @@ def _failing(name: str, failed: tuple[job_runs.JobRun, ...]) -> Iterator[Finding
         found = f"{run.job} until {window} failed, try {run.token}: {run.last_error}"
         again = run.lease_until.isoformat(timespec="minutes")
         cure = f"it is tried again at {again} at the latest, and later windows wait; the scheduler's log says more"
-        yield Finding(check=name, state=State.BAD, found=found, cure=cure)
+        yield _bad(name, found, cure)

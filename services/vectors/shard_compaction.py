@@ -14,7 +14,7 @@ after it, nothing to do. A shard that is damaged is left as it is and named: com
 on a row that is not what was stored, and never drops one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -74,20 +74,17 @@ def compact(engine: Engine, shards_url: str, *, shard_bytes: int, now: datetime,
     Raises ShardRefused where nothing can be written, RowsMoved where others move the same rows
     again and again.
     """
-    done = Compacted(merged=0, written=0, moved=0, damaged=())
-    left_alone: set[UUID] = set()
-    while (step := _tried(engine, shards_url, shard_bytes, now, guard, left_alone)) is not None:
-        damaged = done.damaged
-        if step.refused is not None:
-            left_alone.add(step.refused[0])
-            damaged = (*damaged, step.refused[1])
-        done = Compacted(
-            merged=done.merged + step.merged,
-            written=done.written + step.written,
-            moved=done.moved + step.moved,
-            damaged=damaged,
-        )
-    return done
+    steps: list[_Step] = []
+    damaged: dict[UUID, str] = {}
+    while (step := _tried(engine, shards_url, shard_bytes, now, guard, damaged.keys())) is not None:
+        steps.append(step)
+        damaged |= [] if step.refused is None else [step.refused]
+    return Compacted(
+        merged=sum(step.merged for step in steps),
+        written=sum(step.written for step in steps),
+        moved=sum(step.moved for step in steps),
+        damaged=tuple(damaged.values()),
+    )
 
 
 def next_merge(uses: Sequence[ShardUse], shard_bytes: int) -> tuple[ShardUse, ...]:
@@ -125,7 +122,7 @@ def _size(use: ShardUse) -> int:
 
 
 def _tried(
-    engine: Engine, shards_url: str, shard_bytes: int, now: datetime, guard: Guard, left_alone: set[UUID]
+    engine: Engine, shards_url: str, shard_bytes: int, now: datetime, guard: Guard, left_alone: Collection[UUID]
 ) -> _Step | None:
     for attempt in range(_TRIES):
         try:
@@ -140,7 +137,9 @@ def _tried(
     return None
 
 
-def _merge(session: Session, shards_url: str, shard_bytes: int, now: datetime, left_alone: set[UUID]) -> _Step | None:
+def _merge(
+    session: Session, shards_url: str, shard_bytes: int, now: datetime, left_alone: Collection[UUID]
+) -> _Step | None:
     shard_moves.hold_moves(session)
     uses = [use for use in shard_moves.shard_use(session) if use.shard.id not in left_alone]
     chosen = next_merge(uses, shard_bytes)

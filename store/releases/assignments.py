@@ -79,16 +79,6 @@ def swap_assignment(
     dialects.insert_new(session, AssignmentHistoryRow, [row], returning="generation")
 
 
-def assignment_history(session: Session, cascade: str) -> tuple[Assignment, ...]:
-    """All generations, oldest first."""
-    query = (
-        select(AssignmentHistoryRow.document)
-        .where(AssignmentHistoryRow.cascade == cascade)
-        .order_by(AssignmentHistoryRow.generation)
-    )
-    return tuple(codec.decode(Assignment, document) for document in session.scalars(query))
-
-
 def add_acknowledgement(session: Session, acknowledgement: RuntimeState) -> None:
     """Keep a runtime's last word in place of its word before."""
     row = row_of(AcknowledgementRow, acknowledgement, acknowledged_at=acknowledgement.at)

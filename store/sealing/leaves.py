@@ -66,27 +66,23 @@ def note_new(
     now: datetime | None = None,
 ) -> None:
     """Leaves of rows that were just inserted; their parts by the row's key."""
-    entries = []
-    for row in rows:
-        if cover.skips(row):
-            continue
-        first = row[cover.keys[0]]
-        document = states.document_of(cover, row, (parts or {}).get(first, ()))
-        cascade = str(document.get("cascade", ""))
-        subject = cover.subject({name: document.get(name) for name in cover.keys})
-        entries.append(Entry(cascade=cascade, kind=cover.kind, subject=subject, payload=states.payload_of(document)))
-    append(session, entries, now=now)
+    made = _states(cover, rows, parts or {})
+    append(session, [_entry(cover, state, states.payload_of(state.document), None) for state in made], now=now)
 
 
 def note_rows(session: Session, cover: Cover, rows: Rows, *, now: datetime | None = None) -> None:
     """Leaves of the states of these rows, given in full, where they differ from what is stated."""
+    note_states(session, cover, _states(cover, rows, {}), now=now)
+
+
+def _states(cover: Cover, rows: Rows, parts: Mapping[Any, Sequence[Mapping[str, Any]]]) -> list[states.State]:
     made = []
     for row in rows:
         if not cover.skips(row):
-            document = states.document_of(cover, row)
+            document = states.document_of(cover, row, parts.get(row[cover.keys[0]], ()))
             subject = cover.subject({name: document.get(name) for name in cover.keys})
             made.append(states.State(subject=subject, cascade=str(document.get("cascade", "")), document=document))
-    note_states(session, cover, made, now=now)
+    return made
 
 
 def note_stored(
@@ -97,20 +93,15 @@ def note_stored(
         note_states(session, cover, states.read_states(session, cover, chunk), now=now)
 
 
-def note_gone(session: Session, cover: Cover, gone: Mapping[str, str], *, now: datetime | None = None) -> None:
-    """Leaves that say of these subjects, each with its cascade, that their rows were taken away."""
-    newest = newest_of(session, cover.kind, list(gone))
-    entries = [
-        Entry(
-            cascade=cascade,
-            kind=cover.kind,
-            subject=subject,
-            payload=GONE,
-            revision=newest[subject].revision + 1 if subject in newest else 1,
-        )
-        for subject, cascade in gone.items()
-    ]
-    append(session, entries, now=now)
+def note_gone(session: Session, cover: Cover, gone: Sequence[states.State], *, now: datetime | None = None) -> None:
+    """Leaves that say of rows in these states that they were taken away."""
+    newest = newest_of(session, cover.kind, [state.subject for state in gone])
+    append(session, [_entry(cover, state, GONE, newest.get(state.subject)) for state in gone], now=now)
+
+
+def _entry(cover: Cover, state: states.State, payload: str, last: "Newest | None") -> Entry:
+    revision = 1 if last is None else last.revision + 1
+    return Entry(cascade=state.cascade, kind=cover.kind, subject=state.subject, payload=payload, revision=revision)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,16 +148,7 @@ def note_states(session: Session, cover: Cover, found: Sequence[states.State], *
         payload = states.payload_of(state.document)
         last = newest.get(state.subject)
         if last is None or last.payload != payload:
-            revision = 1 if last is None else last.revision + 1
-            entries.append(
-                Entry(
-                    cascade=state.cascade,
-                    kind=cover.kind,
-                    subject=state.subject,
-                    payload=payload,
-                    revision=revision,
-                )
-            )
+            entries.append(_entry(cover, state, payload, last))
     append(session, entries, now=now)
 
 
@@ -247,7 +229,7 @@ def _note_executed(state: ORMExecuteState, cover: Cover, keys: Sequence[Any]) ->
     gone = states.read_states(session, cover, met) if state.is_delete and keys[0].table is cover.table else []
     result = state.invoke_statement()
     if gone:
-        note_gone(session, cover, {item.subject: item.cascade for item in gone})
+        note_gone(session, cover, gone)
     else:
         note_stored(session, cover, met)
     return result

@@ -8,7 +8,6 @@ import pytest
 
 from demo.facts import (
     PHRASES,
-    FactsError,
     Family,
     Question,
     load_questions,
@@ -98,19 +97,3 @@ def test_traffic_asks_a_place_of_a_hundredfold_population_ten_times_as_often() -
     drawn = traffic([village, city], family_mix={"country_of": 1.0}, count=5_000, seed=3)
     # Four standard errors of a share of 10/11 over 5000 draws.
     assert drawn.count(city) / 5_000 == pytest.approx(10 / 11, abs=0.017)
-
-
-@pytest.mark.parametrize(
-    ("mix", "count", "message"),
-    [
-        ({"capital_of": 1.0}, 1, "capital_of"),
-        ({"country_of": -0.5}, 1, "-0.5"),
-        ({"country_of": float("nan")}, 1, "nan"),
-        ({"country_of": 0.0}, 1, "no positive weight"),
-        ({"state_of": 1.0}, 1, "no question of it"),
-        ({"country_of": 1.0}, -1, "-1"),
-    ],
-)
-def test_traffic_that_cannot_be_drawn_is_refused_by_name(mix: dict[str, float], count: int, message: str) -> None:
-    with pytest.raises(FactsError, match=message):
-        traffic([_question("village", popularity=100)], family_mix=mix, count=count, seed=1)

@@ -241,7 +241,7 @@ def test_a_damaged_bundle_is_not_put_in_force(
         rollout.promote(session, in_force(engine), fresh.id, context.settings, Why(reason="test"), now=clock.now())
     damage(promoted)
     with transaction(engine) as session, pytest.raises(BundleDamaged, match=promoted.id):
-        rollout.roll_back(session, "trivia", context.settings, Why(reason="worse"), now=clock.now())
+        rollout.roll_back(session, in_force(engine), context.settings, Why(reason="worse"), now=clock.now())
     assert in_force(engine).champion == fresh.id
     waiting = stored(
         engine, promoted, clock, certificate=certificate, comparison=replace(comparison, champion=fresh.id)
@@ -263,13 +263,13 @@ def test_rolling_back_restores_the_champion_before(
     with transaction(engine) as session:
         rollout.promote(session, in_force(engine), fresh.id, context.settings, Why(reason="test"), now=clock.now())
     with transaction(engine) as session:
-        rollout.roll_back(session, "trivia", context.settings, Why(reason="worse"), now=clock.now())
+        rollout.roll_back(session, in_force(engine), context.settings, Why(reason="worse"), now=clock.now())
     assert in_force(engine).champion == promoted.id
     with transaction(engine) as session:
-        rollout.roll_back(session, "trivia", context.settings, Why(reason="worse still"), now=clock.now())
+        rollout.roll_back(session, in_force(engine), context.settings, Why(reason="worse still"), now=clock.now())
     assert in_force(engine).champion is None
     with transaction(engine) as session, pytest.raises(Refused, match="nothing to roll back"):
-        rollout.roll_back(session, "trivia", context.settings, Why(reason="again"), now=clock.now())
+        rollout.roll_back(session, in_force(engine), context.settings, Why(reason="again"), now=clock.now())
 
 
 def test_a_change_based_on_an_older_generation_changes_nothing(
@@ -368,7 +368,7 @@ def test_whatever_comes_into_force_is_signed_where_there_is_a_key(
         rollout.promote(session, in_force(engine), second.id, keyed.settings, Why(reason="test"), now=clock.now())
         assert bundles.bundle(session, second.id).signature == signing.sign_bundle(pair.private_key, second.id)
     with transaction(engine) as session:
-        rollout.roll_back(session, "trivia", keyed.settings, Why(reason="worse"), now=clock.now())
+        rollout.roll_back(session, in_force(engine), keyed.settings, Why(reason="worse"), now=clock.now())
         assert bundles.bundle(session, first.id).signature == signing.sign_bundle(pair.private_key, first.id)
 
 

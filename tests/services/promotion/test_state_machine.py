@@ -482,7 +482,8 @@ def in_force_one_after_the_other(deployment: Deployment, *names: str) -> list[st
 def roll_back(deployment: Deployment, *, why: Why | None = None, **ways: object) -> Assignment:
     with transaction(deployment.engine) as session:
         given = why or Why(reason="worse", by="ada")
-        return rollout.roll_back(session, "quiz", deployment.settings, given, now=deployment.now, **ways)  # type: ignore[arg-type]
+        held = rollout.in_force(session, "quiz", deployment.settings, now=deployment.now)
+        return rollout.roll_back(session, held, deployment.settings, given, now=deployment.now, **ways)  # type: ignore[arg-type]
 
 
 def declare(deployment: Deployment, change: object) -> None:
