@@ -1,6 +1,7 @@
 """A window from stored decisions to a published bundle, on a real database with real shards."""
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -30,7 +31,7 @@ from knowgate._wire.codec import decode
 from knowgate.backends.loading import adopt
 from knowgate.policy import Policy, PolicyKind
 from knowgate.spec import CascadeSpec, Price, Privacy, Targets, TierSpec
-from store.engine import reading, transaction
+from store.engine import open_engine, reading, transaction
 from store.errors import ClaimLost
 from store.jobs.job_runs import claim, finish, job_runs
 from store.jobs.outbox import messages
@@ -445,24 +446,27 @@ def test_a_lost_claim_takes_no_effect(seeded: Callable[..., Engine]) -> None:
         finish(session, lost, "certified", now=later)
 
 
-def test_the_same_window_gives_the_same_bundle_after_a_crash(
-    seeded: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+def test_a_window_gives_the_same_bundle_with_and_without_a_crash_before(
+    seeded: Callable[..., Engine], tmp_path: Path
 ) -> None:
-    """Nothing is left of a run that dies before its transaction ends, so the next one makes the
-    same bundle.
+    """Nothing is left of a run that dies before its transaction ends: the next one makes the bundle
+    that a deployment without the crash makes.
     """
-    engine = seeded(spec_of(PolicyKind.SCORE), Traffic(n=900))
-    with transaction(engine) as session:
-        held = claim(session, "train", "facts", WINDOW, owner="a", lease=timedelta(minutes=5), now=AS_OF)
-    assert held is not None
-    dead = replace(held, token=7)
+    crashed = seeded(spec_of(PolicyKind.SCORE), Traffic(n=900))
+    with sqlite3.connect(str(crashed.url.database)) as original, sqlite3.connect(tmp_path / "spared.db") as copy:
+        original.backup(copy)
+    spared = open_engine(f"sqlite:///{tmp_path / 'spared.db'}")
+    with transaction(crashed) as session:
+        mine = claim(session, "train", "facts", WINDOW, owner="a", lease=timedelta(minutes=5), now=AS_OF)
+    assert mine is not None
     with pytest.raises(ClaimLost):
-        _train(engine, claim=dead)
-    first = _train(engine, claim=held)
-    with reading(engine) as session:
-        (record,) = bundles(session, "facts")
-        (attempt,) = certifications(session, "facts")
-    assert record.id == first.bundle and attempt.attempt == 1
+        _train(crashed, claim=replace(mine, token=7))
+    assert _train(crashed, claim=mine).bundle == _train(spared).bundle is not None
+    for engine in (crashed, spared):
+        with reading(engine) as session:
+            assert len(bundles(session, "facts")) == 1
+            assert [one.attempt for one in certifications(session, "facts")] == [1]
+    spared.dispose()
 
 
 def test_all_layers_are_compared_where_the_model_can_be_asked_again(
