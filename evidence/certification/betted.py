@@ -16,13 +16,40 @@ from evidence.inputs import FloatArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class BettedDrop:
-    """The drop E[X], from counts [n] whose mean it is; none lies beyond ± `bound`."""
+class _Betted:
+    """A mean of counts, none beyond ± `bound`, in their fixed order."""
 
     rests_on: Basis
-    counts: FloatArray
     bound: float
     variance_guess: float | None = None  # made without a label of these rows
+
+    def wager(self, value: float) -> tuple[FloatArray, float]:
+        """The counts [rows] that speak for or against the value promised, and what their mean is at
+        most if the promise is kept.
+        """
+        raise NotImplementedError
+
+    def shown(self, value: float, delta: float) -> bool:
+        counts, most = self.wager(value)
+        return counts.size > 0 and betting.drop_refuted_by_betting(counts, most, delta, self.bound, self.variance_guess)
+
+    def missed(self, value: float, delta: float) -> bool:
+        counts, most = self.wager(value)
+        return counts.size > 0 and betting.drop_exceeds_by_betting(counts, most, delta, self.bound, self.variance_guess)
+
+    def rows_needed(self, value: float, delta: float, *, exact: bool) -> int | None:
+        counts, most = self.wager(value)
+        if counts.size == 0:
+            return None
+        rows = power.rows_needed_for_betting(float(counts.var()), most - float(counts.mean()), delta)
+        return None if rows is None else int(np.ceil(rows * self.rests_on.n / counts.size))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BettedDrop(_Betted):
+    """The drop E[X], from counts [n] whose mean it is."""
+
+    counts: FloatArray
 
     @property
     def estimate(self) -> float:
@@ -34,11 +61,8 @@ class BettedDrop:
     def testable(self, _epsilon: float, _delta: float) -> bool:
         return True
 
-    def shown(self, epsilon: float, delta: float) -> bool:
-        return betting.drop_refuted_by_betting(self.counts, epsilon, delta, self.bound, self.variance_guess)
-
-    def missed(self, epsilon: float, delta: float) -> bool:
-        return betting.drop_exceeds_by_betting(self.counts, epsilon, delta, self.bound, self.variance_guess)
+    def wager(self, epsilon: float) -> tuple[FloatArray, float]:
+        return self.counts, epsilon
 
     def lower_bound(self, delta: float) -> float:
         return max(betting.betting_lower_bound(self.counts, delta, self.bound, self.variance_guess), -1.0)
@@ -46,24 +70,18 @@ class BettedDrop:
     def upper_bound(self, delta: float) -> float:
         return min(betting.betting_upper_bound(self.counts, delta, self.bound, self.variance_guess), 1.0)
 
-    def rows_needed(self, epsilon: float, delta: float, *, exact: bool) -> int | None:
-        return power.rows_needed_for_betting(float(self.counts.var()), epsilon - self.estimate, delta)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class BettedAccuracy:
+class BettedAccuracy(_Betted):
     """The accuracy of what is retained.
 
     `shortfall(a)` gives the counts [retained] of a − correct, below 0 on average iff the accuracy
     is above a, and the share of the forecasts that was used in them.
     """
 
-    rests_on: Basis
     estimate: float | None
     retained: int
     shortfall: Callable[[float], tuple[FloatArray, float | None]]
-    bound: float
-    variance_guess: float | None = None
 
     def basis(self, at_least: float) -> Basis:
         return replace(self.rests_on, forecast_share=self.shortfall(at_least)[1])
@@ -75,28 +93,14 @@ class BettedAccuracy:
         rows = power.rows_needed_for_betting(variance, half, delta)
         return rows is not None and self.retained >= rows
 
-    def shown(self, at_least: float, delta: float) -> bool:
-        return self.retained > 0 and betting.drop_refuted_by_betting(
-            self.shortfall(at_least)[0], 0.0, delta, self.bound, self.variance_guess
-        )
-
-    def missed(self, at_least: float, delta: float) -> bool:
-        return self.retained > 0 and betting.drop_exceeds_by_betting(
-            self.shortfall(at_least)[0], 0.0, delta, self.bound, self.variance_guess
-        )
+    def wager(self, at_least: float) -> tuple[FloatArray, float]:
+        return self.shortfall(at_least)[0], 0.0
 
     def lower_bound(self, delta: float) -> float:
         return _turning_point(lambda at_least: self.shown(at_least, delta))[0]
 
     def upper_bound(self, delta: float) -> float:
         return _turning_point(lambda at_least: not self.missed(at_least, delta))[1]
-
-    def rows_needed(self, at_least: float, delta: float, *, exact: bool) -> int | None:
-        if self.retained == 0:
-            return None
-        counts, _ = self.shortfall(at_least)
-        rows = power.rows_needed_for_betting(float(counts.var()), -float(counts.mean()), delta)
-        return None if rows is None else int(np.ceil(rows * self.rests_on.n / self.retained))
 
 
 def _turning_point(holds: Callable[[float], bool]) -> tuple[float, float]:
