@@ -5,16 +5,17 @@ less.
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
 
 from demo.facts import Question, load_questions, traffic, withheld_ids
-from demo.pair import MODELS, Answers, answer_batch, load
+from demo.pair import MODELS
 from demo.train_models import EVALUATION_MIX
 from evidence.signals.quality import auroc
+from knowgate.backends.loading import LoadedModel
+from training.extraction import Answered, Answerer, load_model
 
 COUNT = 1_500
 NAMES = ("small", "large")
@@ -31,21 +32,21 @@ def asked(questions: tuple[Question, ...]) -> list[Question]:
 
 
 @pytest.fixture(scope="module")
-def pair() -> dict[str, tuple[Any, Any]]:
-    return {name: load(MODELS / name) for name in NAMES}
+def pair() -> dict[str, LoadedModel]:
+    return {name: load_model(MODELS / name) for name in NAMES}
 
 
 @pytest.fixture(scope="module")
-def said(pair: dict[str, tuple[Any, Any]], asked: list[Question]) -> dict[str, Answers]:
+def said(pair: dict[str, LoadedModel], asked: list[Question]) -> dict[str, list[Answered]]:
     prompts = [question.prompt for question in asked]
-    return {name: answer_batch(model, tokenizer, prompts) for name, (model, tokenizer) in pair.items()}
+    return {name: Answerer(loaded, layers=(0,), batch=256).answer(prompts) for name, loaded in pair.items()}
 
 
-def _right(answers: Answers, asked: list[Question]) -> list[bool]:
-    return [text == question.answer for text, question in zip(answers.texts, asked, strict=True)]
+def _right(answers: list[Answered], asked: list[Question]) -> list[bool]:
+    return [one.text.strip() == question.answer for one, question in zip(answers, asked, strict=True)]
 
 
-def _accuracy(answers: Answers, asked: list[Question], family: str | None = None) -> float:
+def _accuracy(answers: list[Answered], asked: list[Question], family: str | None = None) -> float:
     right = _right(answers, asked)
     rows = [row for row, question in enumerate(asked) if family in (None, question.family.value)]
     return sum(right[row] for row in rows) / len(rows)
@@ -60,17 +61,17 @@ def test_the_pair_is_committed_as_half_precision_and_under_eight_megabytes() -> 
             assert {file.get_tensor(key).dtype for key in keys} == {torch.float16}
 
 
-def test_both_are_llama_models_of_the_stated_sizes(pair: dict[str, tuple[Any, Any]]) -> None:
-    parameters = {name: sum(weight.numel() for weight in model.parameters()) for name, (model, _) in pair.items()}
-    assert {model.config.model_type for model, _ in pair.values()} == {"llama"}
+def test_both_are_llama_models_of_the_stated_sizes(pair: dict[str, LoadedModel]) -> None:
+    parameters = {name: sum(weight.numel() for weight in loaded.network.parameters()) for name, loaded in pair.items()}
+    assert {loaded.network.config.model_type for loaded in pair.values()} == {"llama"}
     assert 100_000 <= parameters["small"] <= 250_000
     assert 1_500_000 <= parameters["large"] <= 3_000_000
 
 
 def test_an_answer_is_one_token_and_a_prompt_is_read_letter_by_letter(
-    pair: dict[str, tuple[Any, Any]], questions: tuple[Question, ...]
+    pair: dict[str, LoadedModel], questions: tuple[Question, ...]
 ) -> None:
-    _, tokenizer = pair["small"]
+    tokenizer = pair["small"].tokenizer
     assert tokenizer.tokenize("country of nagoya:") == ["country of ", *"nagoya", ":"]
     for question in questions:
         assert tokenizer.encode(question.answer) == [tokenizer.convert_tokens_to_ids(question.answer)]
@@ -79,14 +80,14 @@ def test_an_answer_is_one_token_and_a_prompt_is_read_letter_by_letter(
     assert tokenizer.decode(tokenizer.encode("country of nagoya:")) == "country of nagoya:"
 
 
-def test_both_models_share_one_tokenizer_without_a_chat_template(pair: dict[str, tuple[Any, Any]]) -> None:
-    (_, small), (_, large) = pair["small"], pair["large"]
+def test_both_models_share_one_tokenizer_without_a_chat_template(pair: dict[str, LoadedModel]) -> None:
+    small, large = pair["small"].tokenizer, pair["large"].tokenizer
     assert small.get_vocab() == large.get_vocab()
     assert small.chat_template is None
     assert small.padding_side == "left"
 
 
-def test_the_small_model_knows_less_than_the_large_one(said: dict[str, Answers], asked: list[Question]) -> None:
+def test_the_small_model_knows_less_than_the_large_one(said: dict[str, list[Answered]], asked: list[Question]) -> None:
     for family in (None, "country_of"):
         small, large = (_accuracy(said[name], asked, family) for name in NAMES)
         assert 0.55 <= small <= 0.80
@@ -94,14 +95,14 @@ def test_the_small_model_knows_less_than_the_large_one(said: dict[str, Answers],
 
 
 def test_p_t_tells_something_about_correctness_but_not_everything(
-    said: dict[str, Answers], asked: list[Question]
+    said: dict[str, list[Answered]], asked: list[Question]
 ) -> None:
     for name in NAMES:
-        assert 0.60 <= auroc(said[name].p_t, _right(said[name], asked)).value <= 0.98
+        assert 0.60 <= auroc([one.p_t for one in said[name]], _right(said[name], asked)).value <= 0.98
 
 
 def test_facts_that_were_withheld_are_known_to_neither(
-    said: dict[str, Answers], asked: list[Question], questions: tuple[Question, ...]
+    said: dict[str, list[Answered]], asked: list[Question], questions: tuple[Question, ...]
 ) -> None:
     withheld = withheld_ids(questions)
     rows = [row for row, question in enumerate(asked) if question.question_id in withheld]
@@ -112,27 +113,26 @@ def test_facts_that_were_withheld_are_known_to_neither(
 
 
 def test_an_answer_does_not_depend_on_the_padding_its_neighbours_cause(
-    pair: dict[str, tuple[Any, Any]], asked: list[Question]
+    pair: dict[str, LoadedModel], asked: list[Question]
 ) -> None:
     prompts = sorted({question.prompt for question in asked[:64]}, key=len)
-    for model, tokenizer in pair.values():
-        together = answer_batch(model, tokenizer, prompts)
-        alone = answer_batch(model, tokenizer, prompts, batch=1)
-        assert together.texts == alone.texts
-        assert together.p_t == pytest.approx(alone.p_t, abs=1e-4)
+    for loaded in pair.values():
+        together, alone = (Answerer(loaded, layers=(0,), batch=batch).answer(prompts) for batch in (256, 1))
+        assert [one.text for one in together] == [one.text for one in alone]
+        assert [one.p_t for one in together] == pytest.approx([one.p_t for one in alone], abs=1e-4)
 
 
 def test_generating_one_token_gives_the_same_answer(
-    pair: dict[str, tuple[Any, Any]], said: dict[str, Answers], asked: list[Question]
+    pair: dict[str, LoadedModel], said: dict[str, list[Answered]], asked: list[Question]
 ) -> None:
-    model, tokenizer = pair["small"]
+    model, tokenizer = pair["small"].network, pair["small"].tokenizer
     encoded = tokenizer([question.prompt for question in asked[:32]], padding=True, return_tensors="pt")
     with torch.inference_mode():
         generated = model.generate(**encoded)
-    assert tokenizer.convert_ids_to_tokens(generated[:, -1].tolist()) == said["small"].texts[:32]
+    assert generated[:, -1].tolist() == [one.token_id for one in said["small"][:32]]
 
 
-def test_the_training_log_is_about_the_committed_files(said: dict[str, Answers], asked: list[Question]) -> None:
+def test_the_training_log_is_about_the_committed_files(said: dict[str, list[Answered]], asked: list[Question]) -> None:
     log = json.loads((MODELS / "training_log.json").read_text(encoding="utf-8"))
     assert log["wall_seconds"] < 30 * 60
     for name in NAMES:
