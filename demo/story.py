@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from math import prod
 from pathlib import Path
 
 from transformers import AutoConfig
@@ -91,10 +92,4 @@ def _parameters(folder: Path) -> float:
 
     with safe_open(folder / "model.safetensors", framework="np") as file:
         shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 (not a dict)
-    total = 0
-    for shape in shapes:
-        count = 1
-        for size in shape:
-            count *= size
-        total += count
-    return float(total)
+    return float(sum(map(prod, shapes)))

@@ -86,7 +86,7 @@ def extract_file(
         return _extracted(answerer, out, done, len(ids))
     parts = Parts(out, job, parts_url)
     with parts.open(), _named(prompts, ids):
-        rows = rows_left(len(ids), parts.read())
+        rows = rows_left(len(ids), parts.folder.read())
         work = Work(
             prompts=token_ids(answerer.loaded, texts), rows=rows, states_only=states_only, part_prompts=part_prompts
         )
@@ -128,7 +128,7 @@ def _extracted(answerer: Answerer, out: Path, shape: Sequence[int], resumed: int
 
 def _whole(parts: Parts, count: int) -> Tensors:
     """The parts together. Raises ExtractionRefused where some of `count` prompts are in none."""
-    tensors = parts.read()
+    tensors = parts.folder.read()
     lost = rows_left(count, tensors)
     if tensors is None or lost:
         raise ExtractionRefused(

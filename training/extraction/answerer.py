@@ -113,31 +113,20 @@ class Answerer:
     ) -> list[Answered]:
         """Answer each prompt; `progress` gets the number of prompts after every batch."""
         answered: dict[int, Answered] = {}
-        for rows, some in self.answers(prompts):
-            answered.update(zip(rows, some, strict=True))
-            progress(len(rows))
+        for batch in self.batches(prompts):
+            answered.update(zip(batch.rows, self.answer_batch(batch), strict=True))
+            progress(len(batch.rows))
         return [answered[row] for row in range(len(prompts))]
 
-    def answers(
-        self, prompts: Sequence[Prompt], *, rows: Sequence[int] | None = None
-    ) -> Iterator[tuple[tuple[int, ...], list[Answered]]]:
-        """As `answer`, batch by batch as they are done: the prompts' places, and what they got;
-        `rows` None = all.
-        """
-        for batch in self.batches(prompts, rows=rows):
-            yield batch.rows, self.answer_batch(batch)
-
-    def read(self, prompts: Sequence[Prompt], *, rows: Sequence[int] | None = None) -> Iterator[States]:
-        """Hidden states alone, batch by batch as they are done; memory holds one batch. `rows` None
-        = all prompts.
-        """
-        for batch in self.batches(prompts, rows=rows, states_only=True):
+    def read(self, prompts: Sequence[Prompt]) -> Iterator[States]:
+        """Hidden states alone, batch by batch as they are done; memory holds one batch."""
+        for batch in self.batches(prompts, states_only=True):
             yield self.read_batch(batch)
 
     def batches(
         self, prompts: Sequence[Prompt], *, rows: Sequence[int] | None = None, states_only: bool = False
     ) -> Iterator[Batch]:
-        """The batches that `answers` (or `read`) goes through, the same in any process. Raises
+        """The batches that `answer` (or `read`) goes through, the same in any process. Raises
         ExtractionRefused.
         """
         written = 0 if states_only else self.max_new_tokens - 1

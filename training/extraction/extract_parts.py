@@ -205,14 +205,6 @@ class Parts:
                 "written"
             ) from error
 
-    def read(self) -> Tensors | None:
-        """All that is done, each prompt once and in their order; None where nothing is."""
-        return self.folder.read()
-
-    def write(self, tensors: Tensors) -> None:
-        """Add one part."""
-        self.folder.write(tensors)
-
     def remove(self) -> None:
         """The file is complete. Parts that cannot be removed cost room and no result, so they are
         only logged.

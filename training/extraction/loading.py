@@ -2,9 +2,7 @@
 anything is read of them.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,9 +18,7 @@ def load_model(
     revision: str | None = None,
     dtype: str = "float32",
     device: str = "cpu",
-    chat: bool | None = None,
     weights: bool = True,
-    template: Mapping[str, Any] | None = None,
 ) -> LoadedModel:
     """Load a causal model or an encoder, and its tokenizer; the arguments are those of
     `knowgate.backends.loading.load`.
@@ -32,9 +28,7 @@ def load_model(
     layers cannot be found for certain.
     """
     with refusing():
-        loaded = load(
-            source, model=model, revision=revision, dtype=dtype, chat=chat, weights=weights, template=template
-        )
+        loaded = load(source, model=model, revision=revision, dtype=dtype, weights=weights)
         blocks_of(loaded.network)  # what cannot be read is refused before it is asked
     if weights:
         loaded.network.to(chosen_device(device))

@@ -3,7 +3,7 @@ precision.
 
 Decisions:
 - What can be written down is a setting (`TrainerSettings`); what only lives in a process (a
-  strategy object, a cluster environment, callbacks) is an argument of `trainer`. A cluster's own
+  strategy object, a cluster environment) is an argument of `trainer`. A cluster's own
   worker passes those and changes nothing else.
 - `TrainerFactory` is what a fit asks for: `trainer` itself, or a function that wraps it.
 - No checkpoints, no progress bars, no loggers: a fit takes seconds to minutes, and its figures are
@@ -29,8 +29,7 @@ class TrainerSettings:
     """Where a fit runs."""
 
     accelerator: str = "cpu"  # cpu, gpu, auto: as Lightning names them
-    devices: int | str = 1  # per node; "auto" = all that are there
-    nodes: int = 1
+    devices: int | str = 1  # "auto" = all that are there
     strategy: str = "auto"  # auto, ddp, ddp_spawn …: as Lightning names them
     precision: str = "32-true"  # or bf16-mixed, where the device pays for it
 
@@ -39,8 +38,6 @@ class TrainerSettings:
             raise TrainingRefused(f"precision is {self.precision!r}: give one of {', '.join(PRECISIONS)}")
         if self.devices != "auto" and not (isinstance(self.devices, int) and self.devices >= 1):
             raise TrainingRefused(f"devices is {self.devices!r}: give a number of at least 1, or auto")
-        if self.nodes < 1:
-            raise TrainingRefused(f"nodes is {self.nodes}: give at least 1")
 
 
 def trainer(
@@ -49,7 +46,6 @@ def trainer(
     max_epochs: int,
     strategy: Any = None,
     plugins: Sequence[Any] = (),
-    callbacks: Sequence[Any] = (),
 ) -> lightning.Trainer:
     """A Trainer for probes; `strategy` (an object) wins over the settings' name.
 
@@ -59,11 +55,9 @@ def trainer(
         return lightning.Trainer(
             accelerator=settings.accelerator,
             devices=settings.devices,
-            num_nodes=settings.nodes,
             strategy=settings.strategy if strategy is None else strategy,
             precision=settings.precision,
             plugins=list(plugins) or None,
-            callbacks=list(callbacks) or None,
             max_epochs=max_epochs,
             logger=False,
             enable_checkpointing=False,

@@ -140,15 +140,14 @@ def load(
     model: str | None = None,
     revision: str | None = None,
     dtype: str = "float32",
-    chat: bool | None = None,
     weights: bool = True,
     template: Mapping[str, Any] | None = None,
 ) -> LoadedModel:
     """The model in a folder, or of a hub id (at `revision`), and its tokenizer, on the CPU. Raises
     RecordInvalid.
 
-    `model` is the name to carry in fingerprints (the source itself if left out); `chat` and
-    `template` are as in `adopt`. Without `weights` the network is a plan of itself on torch's meta
+    `model` is the name to carry in fingerprints (the source itself if left out), `template` is as
+    in `adopt`. Without `weights` the network is a plan of itself on torch's meta
     device: it has structure, context and fingerprints, costs no memory and computes nothing.
     """
     folder = Path(source)
@@ -188,7 +187,6 @@ def load(
         tokenizer,
         model=model or str(source),
         revision=revision or (folder_sha256(folder) if local else _hub_revision(str(source))),
-        chat=chat,
         template=template,
     )
 

@@ -92,7 +92,7 @@ def test_parts_of_another_job_and_a_file_in_work_are_refused(folder: Path) -> No
     out = folder / "out.npz"
     other = Parts(out, "a" * 64)
     with other.open(), pytest.raises(ExtractionRefused, match="another process"):
-        other.write({"rows": np.array([0])})
+        other.folder.write({"rows": np.array([0])})
         extract_file(answerer_of(folder), folder / "prompts.jsonl", out)
     with pytest.raises(ExtractionRefused, match="another extraction"):
         extract_file(answerer_of(folder), folder / "prompts.jsonl", out)
@@ -102,9 +102,9 @@ def test_what_two_workers_did_counts_once_and_another_jobs_part_never(folder: Pa
     parts = Parts(folder / "out.npz", "a" * 64)
     other = PartFolder(url=parts.folder.url, job="b" * 64)
     with parts.open():
-        for writer, rows in ((parts, [4, 1]), (parts, [4, 1]), (parts, [1, 2]), (other, [3])):
+        for writer, rows in ((parts.folder, [4, 1]), (parts.folder, [4, 1]), (parts.folder, [1, 2]), (other, [3])):
             writer.write({"rows": np.array(rows), "hidden": np.array(rows, dtype=np.float16)[:, None]})
-        held = parts.read()
+        held = parts.folder.read()
     assert held is not None and held["rows"].tolist() == held["hidden"][:, 0].tolist() == [1, 2, 4]
     assert len(list((folder / ".out.npz.parts").glob("part-*"))) == 3  # the same prompts are the same file
 
@@ -113,7 +113,7 @@ def test_parts_may_lie_under_any_url_that_fsspec_knows(folder: Path) -> None:
     url = f"memory://{folder.name}/parts"
     other = Parts(folder / "out.npz", "a" * 64, url)
     with other.open(), pytest.raises(ExtractionRefused, match="another process"):
-        other.write({"rows": np.array([0])})
+        other.folder.write({"rows": np.array([0])})
         extract_file(answerer_of(folder), folder / "prompts.jsonl", folder / "out.npz", parts_url=url)
     with pytest.raises(ExtractionRefused, match="cannot be kept under nowhere://x"):
         extract_file(answerer_of(folder), folder / "prompts.jsonl", folder / "out.npz", parts_url="nowhere://x")
@@ -131,7 +131,7 @@ def test_of_a_folder_for_parts_only_what_the_job_wrote_is_removed(folder: Path) 
     (shared / "others").mkdir(parents=True)
     (shared / "labels.csv").write_text("of somebody")
     with parts.open():
-        parts.write({"rows": np.array([0])})
+        parts.folder.write({"rows": np.array([0])})
         (own / f".part-{'a' * 16}-9.safetensors.0.tmp").write_bytes(b"half a part")  # what a kill may leave
         (own / "notes.txt").write_text("of somebody")
         parts.remove()
@@ -210,12 +210,12 @@ def test_a_part_that_the_disk_lost_is_asked_again(folder: Path) -> None:
     parts = Parts(folder / "out.npz", "a" * 64)
     with parts.open():
         for row in (0, 2):
-            parts.write({"rows": np.array([row]), "hidden": np.ones((1, 4), dtype=np.float16)})
+            parts.folder.write({"rows": np.array([row]), "hidden": np.ones((1, 4), dtype=np.float16)})
         whole = set((folder / ".out.npz.parts").glob("part-*"))
-        parts.write({"rows": np.array([1]), "hidden": np.ones((1, 4), dtype=np.float16)})
+        parts.folder.write({"rows": np.array([1]), "hidden": np.ones((1, 4), dtype=np.float16)})
         (torn,) = set((folder / ".out.npz.parts").glob("part-*")) - whole
         torn.write_bytes(b"torn")
-        held = parts.read()
+        held = parts.folder.read()
     assert held is not None and held["rows"].tolist() == [0, 2]
 
 
