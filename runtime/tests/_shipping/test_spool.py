@@ -481,3 +481,26 @@ def test_the_copy_of_a_damaged_segment_is_kept_for_a_time_and_no_longer(tmp_path
         assert list(tmp_path.glob("*.corrupt")) == []
     with pytest.raises(RecordInvalid, match="aside_seconds"):
         Spool(tmp_path, aside_seconds=0)
+
+
+def test_what_was_set_aside_is_kept_for_thirty_days_unless_another_time_is_given(tmp_path: Path) -> None:
+    days = 30 * 86_400
+    for name, age in (("young", days - 60), ("old", days + 15)):
+        path = tmp_path / f"{name}.corrupt"
+        path.write_bytes(b"")
+        os.utime(path, (time.time() - age, time.time() - age))
+    with Spool(tmp_path):
+        assert [path.name for path in tmp_path.glob("*.corrupt")] == ["young.corrupt"]
+
+
+def test_a_spool_that_is_given_no_bounds_has_those_of_its_page(tmp_path: Path) -> None:
+    with Spool(tmp_path) as spool:
+        assert (spool.max_bytes, spool.segment_bytes, spool.segment_seconds) == (2**30, 16 * 2**20, 600.0)
+        assert (spool.durable, spool.overflow) == (True, Overflow.DROP_NEWEST)
+    with Spool(tmp_path / "quarter", max_bytes=400, segment_bytes=100) as spool:
+        assert spool.segment_bytes == 100
+    for segment_bytes in (0, 101):
+        with pytest.raises(
+            RecordInvalid, match=f"segment_bytes is {segment_bytes}: at most a quarter of max_bytes, 100"
+        ):
+            Spool(tmp_path / "more", max_bytes=400, segment_bytes=segment_bytes)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from evidence.bounds.binomial import proportion_at_least
 from evidence.bounds.exact_drop import drop_refuted, drop_test_power
@@ -18,8 +19,41 @@ from evidence.errors import InvalidInputError
 def test_the_rows_reach_the_power_and_a_tenth_fewer_do_not(p_plus: float, p_minus: float) -> None:
     n = rows_needed_for_drop(p_plus, p_minus, 0.02, 0.1)
     assert n is not None
-    assert drop_test_power(n, 0.02, 0.1, p_plus, p_minus) >= 0.79
-    assert drop_test_power(int(n * 0.9), 0.02, 0.1, p_plus, p_minus) < 0.8
+    assert drop_test_power(n, 0.02, 0.1, p_plus, p_minus) >= 0.8
+    assert drop_test_power(int(n * 0.95), 0.02, 0.1, p_plus, p_minus) < 0.8
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "at_least", "delta", "rows", "rows_for_90"),
+    [
+        (0.96, 0.95, 0.1, 1955, 2825),
+        (0.97, 0.95, 0.1, 446, 628),
+        (0.99, 0.9, 0.05, 46, 46),
+        (0.8, 0.79, 0.1, 7368, 10761),
+    ],
+)
+def test_the_fewest_rows_that_show_an_accuracy(
+    accuracy: float, at_least: float, delta: float, rows: int, rows_for_90: int
+) -> None:
+    assert rows_needed_for_accuracy(accuracy, at_least, delta) == rows
+    assert rows_needed_for_accuracy(accuracy, at_least, delta, power=0.9) == rows_for_90
+    right = next(k for k in range(rows + 1) if proportion_at_least(k, rows, at_least, delta))
+    assert float(binom.sf(right - 1, rows, accuracy)) >= 0.8
+
+
+@pytest.mark.parametrize(
+    ("p_plus", "p_minus", "epsilon", "delta", "rows"),
+    [
+        (0.05, 0.04, 0.02, 0.1, 4099),
+        (0.03, 0.03, 0.02, 0.1, 713),
+        (0.0, 0.0, 0.02, 0.1, 81),
+        (0.1, 0.05, 0.1, 0.2, 177),
+    ],
+)
+def test_the_normal_limits_rows_by_hand(p_plus: float, p_minus: float, epsilon: float, delta: float, rows: int) -> None:
+    assert approximate_rows_for_drop(p_plus, p_minus, epsilon, delta) == rows
+    assert rows_needed_for_betting(0.09, 0.01, 0.1, 0.9) == 10574
+    assert rows_needed_for_betting(0.09, 1.0, 0.1) == 1
 
 
 def test_the_power_is_what_a_simulation_finds() -> None:

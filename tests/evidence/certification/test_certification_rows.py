@@ -32,6 +32,13 @@ def test_answers_that_agree_need_no_label() -> None:
     assert rows.assumed_wrong(small(2)) == 1
 
 
+def test_rows_that_count_equally_count_once() -> None:
+    assert CertificationRows(correct=[[1, 1]] * 2).bound == 1.0
+    assert CertificationRows(correct=[[0.5, 1], [1, 1]], ids=("a", "b")).bound == 1.0
+    chances = {"propensity": [0.5, NAN, 0.25], "observed": [1, 0, 1]}
+    assert CertificationRows(correct=[[1, 1]] * 3, ids=("a", "b", "c"), **chances).bound == 4.0
+
+
 def test_an_escalated_row_needs_no_label() -> None:
     rows = CertificationRows(correct=np.full((1, 2), NAN))
     assert rows.drops(np.array([1])).tolist() == [0.0]
