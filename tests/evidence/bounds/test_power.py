@@ -20,7 +20,7 @@ def test_the_rows_reach_the_power_and_a_tenth_fewer_do_not(p_plus: float, p_minu
     n = rows_needed_for_drop(p_plus, p_minus, 0.02, 0.1)
     assert n is not None
     assert drop_test_power(n, 0.02, 0.1, p_plus, p_minus) >= 0.8
-    assert drop_test_power(int(n * 0.95), 0.02, 0.1, p_plus, p_minus) < 0.8
+    assert drop_test_power(int(n * 0.9), 0.02, 0.1, p_plus, p_minus) < 0.8
 
 
 @pytest.mark.parametrize(
