@@ -33,7 +33,7 @@ from benchmarks.certify_rivals import (
 from evidence.errors import NotIdentifiedError
 from evidence.estimation.estimates import doubly_robust, inverse_propensity
 from knowgate.policy import Policy
-from monitoring.estimates import Estimated, of_part, stratified_mean
+from monitoring.figures.estimates import Estimated, of_part, stratified_mean
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]

@@ -9,7 +9,7 @@ class DeliverSweep:
     name = "deliver"
 
     def run(self, context: JobContext) -> int:
-        from monitoring.deliveries import deliver_due
+        from monitoring.alerts.deliveries import deliver_due
 
         return deliver_due(
             context.engine,

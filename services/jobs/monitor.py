@@ -49,7 +49,7 @@ class MonitorJob:
         return islice(windows, WINDOWS_PER_TICK)
 
     def run(self, context: JobContext, claim: Claim) -> str:
-        from monitoring.watch import watch_window  # pandas and scipy: not for every command
+        from monitoring.watching.watch import watch_window  # pandas and scipy: not for every command
 
         now = context.clock.now()
 

@@ -5,7 +5,7 @@ force.
 - Once a risk alarm has stopped the champion, bundles that were refused for its sake alone are
   judged again, newest first: what they had to show against it they need not show any more.
 - A bundle that waits (for decisions since the alarm, or for a person) keeps its status and is
-  looked at again. It is said once, and at each look (`monitoring.looks`).
+  looked at again. It is said once, and at each look (`monitoring.alarms.looks`).
 - Judged and swapped in one transaction: a check and what follows from it are never apart.
 """
 
@@ -19,7 +19,7 @@ from knowgate._bundles.assignment import Assignment
 from knowgate._bundles.bundle import read_bundle, read_document
 from knowgate._wire import codec
 from knowgate.errors import BundleRefused, RecordInvalid
-from monitoring.looks import SinceRing, next_look, next_window
+from monitoring.alarms.looks import SinceRing, next_look, next_window
 from services.errors import Refused
 from services.jobs.job import JobContext
 from services.jobs.respond import answer_waiting
@@ -210,8 +210,8 @@ def _look(context: JobContext, bundle_id: str) -> SinceRing | None:
             bundle = read_bundle(bundles.bundle_content(session, bundle_id), expected_id=bundle_id)
         except (BundleDamaged, BundleRefused):
             return before  # the check says so
-    from monitoring.reader import Reader  # pandas and scipy: not for every tick
-    from monitoring.since_ring import look_since_ring
+    from monitoring.alarms.since_ring import look_since_ring
+    from monitoring.watching.reader import Reader  # pandas and scipy: not for every tick
 
     look, level = due
     cohort = Reader(context.engine, record.cascade, now=now).cohort(window)

@@ -32,7 +32,7 @@ from evidence.estimation.prediction_powered import (
     prediction_powered,
 )
 from knowgate._records.records import LabelSource, Window
-from monitoring.cohorts import cohort_of
+from monitoring.rows.cohorts import cohort_of
 from store.ledger.erased import erased_between
 from store.releases import cascades
 from store.traffic.examples import Examples, labelled

@@ -13,7 +13,7 @@ from knowgate._records.records import LabelSource, Window
 from knowgate._wire.networks import fault_of_host
 from knowgate._wire.shown import shown_url
 from knowgate.spec import CascadeSpec
-from monitoring.graders import measured_errors
+from monitoring.figures.graders import measured_errors
 from services import addresses
 from services.clock import SystemClock
 from services.errors import InputInvalid

@@ -7,8 +7,8 @@
 3. It does not give savings away, unless the champion was stopped or has been shown to break its
    promise.
 4. Nothing it rests on is older than the last ring of the risk alarm: either it was certified on
-   decisions that came since, or the same test passes on them too (`monitoring.since_ring`). Until
-   then it waits.
+   decisions that came since, or the same test passes on them too (`monitoring.alarms.since_ring`).
+   Until then it waits.
 
 The trainer makes the paired comparison on the certification rows, the only ones that neither bundle
 has learned from; here it is judged against what is in force at this moment. If that has moved
@@ -28,7 +28,7 @@ from knowgate._bundles.bundle_documents import (
     ComparisonDocument,
 )
 from knowgate.spec import TargetKind
-from monitoring.looks import LEAST_DECISIONS, SinceRing
+from monitoring.alarms.looks import LEAST_DECISIONS, SinceRing
 from store.releases.promotions import PromotionRecord
 from store.releases.rings import RingRecord
 

@@ -30,7 +30,7 @@ from knowgate._records.records import (
     Window,
 )
 from knowgate.spec import Alarms, CascadeSpec, Horizons, Price, Schedule, TierSpec
-from monitoring.cohorts import Cohort, cohort_of
+from monitoring.rows.cohorts import Cohort, cohort_of
 from store.engine import open_engine, transaction
 from store.releases.cascades import apply_cascade
 from store.traffic.decisions import add_decisions

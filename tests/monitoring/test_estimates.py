@@ -5,7 +5,7 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from monitoring.estimates import LEAST_GOLD, Estimated, Forecasts, of_part, share, stratified_mean
+from monitoring.figures.estimates import LEAST_GOLD, Estimated, Forecasts, of_part, share, stratified_mean
 
 Z = 1.959963984540054
 NOTHING = float("nan")

@@ -26,7 +26,7 @@ def test_every_figure_and_every_rule_is_documented_once():
 def test_every_header_of_a_message_is_documented(cast):
     from uuid import uuid4
 
-    from monitoring.deliveries import headers_of
+    from monitoring.alerts.deliveries import headers_of
     from store.watching.deliveries import DeliveryRecord
 
     message = DeliveryRecord(

@@ -27,9 +27,9 @@ from knowgate._records.records import (
     Window,
 )
 from knowgate.spec import LabelCoin
-from monitoring.alarms import risk_rows
-from monitoring.cohorts import Cohort, cohort_of
-from monitoring.ood_figures import ood_figures
+from monitoring.alarms.alarms import risk_rows
+from monitoring.figures.ood_figures import ood_figures
+from monitoring.rows.cohorts import Cohort, cohort_of
 from services.declaration.cascade_file import parse_cascade
 from services.errors import TableInvalid
 from services.history.export_outcomes import export_outcomes

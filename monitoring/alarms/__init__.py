@@ -1,0 +1,1 @@
+"""The savings and the risk alarm, and looks at a bundle after a ring."""

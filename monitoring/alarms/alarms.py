@@ -1,0 +1,246 @@
+"""The savings alarm and the risk alarm: which rows they consume, and what each row counts.
+
+Savings needs no label: a window is consumed as soon as it has ended, and a loss is heard within
+hours. A retained row's C_last enters as its forecast: the last tier's price of the row's own
+tokens, times the ratio that earlier rows have shown. The inverse-weighted correction of `savings`
+figures would be unbiased, but widens the alarm's range 1/π-fold and turns hours into weeks; what
+the forecast may err by is what the declared margin is for.
+
+Risk needs labels: a window is consumed once it is older than the label horizon. What counts is E[X]
+against the target, whatever champion decided. A label that is missing for unknown reasons counts as
+X = −1: it may cost an alarm its power, never raise one. A later revision of a label changes
+figures, never an alarm that has consumed the row. What a source that is not trusted says (a grader)
+enters as a forecast g of the row's own X, three quarters of it: it was made whether or not the coin
+for trusted labels fell, so the increment's mean is that of X, however bad the grader.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from evidence.alarms.increments import risk_increments, risk_range, savings_increments, savings_range
+from knowgate.spec import CascadeSpec, TargetKind
+from monitoring.alarms.alarm_memory import AlarmMemory, consume, needs_family, open_family, without_other_ranges
+from monitoring.figures.cost_figures import forecast_last_cost
+from monitoring.names import Rule
+from monitoring.rows.cohorts import Cohort
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+FORECAST_SHARE = 0.75  # of a grader's forecast: about what a grader that errs on one answer in eight is worth
+
+_EPOCH = pd.Timestamp(0, tz="UTC")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """What the champion's certificate says of savings."""
+
+    champion: str  # bundle id
+    challenger: str | None  # decides a share of the traffic; its rows are not the champion's
+    savings_low: float  # s0, the lower bound at promotion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """A bundle that a risk alarm stopped."""
+
+    bundle: str
+    read_until: datetime  # decision time up to which the alarm had read when it rang
+    at: datetime  # when it was stopped
+
+
+def watch_savings(memory: AlarmMemory | None, cohort: Cohort, promise: Promise | None) -> AlarmMemory:
+    """The memory after the cohort's rows from `consumed_until` on.
+
+    A new champion opens a new family, which starts with the first decision it made.
+    """
+    until = cohort.window.end
+    memory = memory or AlarmMemory(rule=Rule.SAVINGS, consumed_until=cohort.window.start)
+    if promise is None:
+        return _idle(memory, until, "no champion with a certified lower bound of savings")
+    if memory.basis != promise.champion:
+        memory = replace(
+            memory, basis=promise.champion, families=(), raised_at=None, ratio=1.0, ratio_rows=0, unit=None
+        )
+    rows = _unconsumed(cohort, memory)
+    rows = rows[rows["bundle"].isna() | (rows["bundle"] != promise.challenger)]
+    if not memory.families and memory.raised_at is None:
+        rows = _from_first(rows, (rows["bundle"] == promise.champion).to_numpy())
+    if rows.empty:
+        return replace(memory, consumed_until=until)
+    memory = replace(memory, unit=memory.unit or _unit_of(rows))
+    priced = rows[_is_priced(rows, str(memory.unit))]
+    if priced.empty:
+        return _idle(memory, until, f"no decision has a known cost in {memory.unit}")
+    return _consume_savings(memory, priced, cohort.spec, promise, until)
+
+
+def watch_risk(memory: AlarmMemory | None, cohort: Cohort, stops: Sequence[Stop] = ()) -> AlarmMemory:
+    """The memory after the rows of a mature cohort from `consumed_until` on; it starts with the
+    first retained one.
+
+    What a bundle decided between the ring that stopped it and the stop is passed over: it was acted
+    on before it was old enough to be read, and would only accuse what decides now.
+    """
+    spec, until = cohort.spec, cohort.window.end
+    basis = f"{spec.targets.kind.value} {spec.targets.value}"
+    memory = memory or AlarmMemory(rule=Rule.RISK, consumed_until=cohort.window.start)
+    if memory.basis != basis:
+        memory = replace(memory, basis=basis, families=(), raised_at=None, least_propensity=None, forecast_share=0.0)
+    rows = _without_stopped(_unconsumed(cohort, memory), stops)
+    if not memory.families and memory.raised_at is None:
+        rows = _from_first(rows, rows["retained"].to_numpy(dtype=bool))
+    if spec.targets.kind is TargetKind.RETAINED_ACCURACY:
+        rows = rows[rows["retained"]]
+    if rows.empty:
+        return replace(memory, consumed_until=until)
+    if (rows["explored"] & rows["run_propensity"].isna()).any():
+        return _idle(memory, until, "an exploration has an unknown run propensity")
+    x, observed, propensity = risk_rows(rows, spec)
+    rate = spec.exploration_rate if spec.targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0
+    guess, weight = risk_forecasts(rows, spec, observed)
+    ran_at = 1.0 / float(weight.max(initial=1.0))
+    least = min(float(propensity[observed].min(initial=1.0)), rate, ran_at)
+    if memory.least_propensity is None or least < memory.least_propensity:
+        memory = replace(memory, least_propensity=least)
+    bound = float(memory.least_propensity or least)
+    harm = spec.targets.value if spec.targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - spec.targets.value
+    if guess.any():
+        memory = replace(memory, forecast_share=FORECAST_SHARE)
+    low, high = risk_range(harm, bound, memory.forecast_share)
+    chance = np.where(observed, propensity, 1.0)
+    increments = risk_increments(x, observed, chance, harm, bound, guess, weight)
+    return _consume(memory, increments, rows, spec, (low, high), until)
+
+
+def risk_rows(rows: pd.DataFrame, spec: CascadeSpec) -> tuple[FloatArray, BoolArray, FloatArray]:
+    """X, whether it counts, and the joint propensity, each [n], of mature rows; worst case where a
+    label is missing.
+
+    For a target of retained accuracy X is 1 − correct of the retained answer, and a missing label
+    counts as right.
+    """
+    if spec.targets.kind is TargetKind.RETAINED_ACCURACY:
+        value = 1.0 - rows["correct_kept"].to_numpy(dtype=np.float64)
+        ran, chance = np.ones(len(rows), dtype=bool), np.ones(len(rows))
+        label, harmless = rows["kept_label_propensity"].to_numpy(dtype=np.float64), 0.0
+    else:
+        value = rows["x"].to_numpy(dtype=np.float64)
+        ran, chance = rows["last_ran"].to_numpy(dtype=bool), rows["run_propensity"].to_numpy(dtype=np.float64)
+        label, harmless = rows["label_propensity"].to_numpy(dtype=np.float64), -1.0
+    known = ran & ~np.isnan(value)
+    drawn = known & ~np.isnan(label)
+    # Missing by design only where labels are drawn by a coin whose every propensity is known.
+    by_coin = bool((label[drawn] < 1.0).any()) and bool(drawn[known].all())
+    observed = known if by_coin else ran
+    x = np.where(known, value, harmless)
+    return np.where(observed, x, np.nan), observed, chance * np.where(drawn, label, 1.0)
+
+
+def risk_forecasts(rows: pd.DataFrame, spec: CascadeSpec, observed: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """g and the weight R/ρ of the run that it needed, each [n]; g is 0 where nothing was said, or
+    every label was owed.
+
+    Without a coin for labels every row that ran is observed, and a forecast would cancel out.
+    """
+    retained_accuracy = spec.targets.kind is TargetKind.RETAINED_ACCURACY
+    said = rows["forecast_kept" if retained_accuracy else "forecast_x"].to_numpy(dtype=np.float64)
+    value = 1.0 - said if retained_accuracy else said
+    ran = np.ones(len(rows), dtype=bool) if retained_accuracy else rows["last_ran"].to_numpy(dtype=bool)
+    chance = np.ones(len(rows)) if retained_accuracy else rows["run_propensity"].to_numpy(dtype=np.float64)
+    usable = ran & np.isfinite(chance)
+    if bool((observed == ran).all()):
+        return np.zeros(len(rows)), np.ones(len(rows))
+    guess = np.where(usable, FORECAST_SHARE * np.nan_to_num(value, nan=0.0), 0.0)
+    return guess, np.where(usable, 1.0 / np.where(usable, chance, 1.0), 0.0)
+
+
+def _consume_savings(
+    memory: AlarmMemory, rows: pd.DataFrame, spec: CascadeSpec, promise: Promise, until: datetime
+) -> AlarmMemory:
+    unit = str(memory.unit)
+    most, most_last = _largest_costs(spec, unit, until)
+    forecast = forecast_last_cost(rows, unit, memory.ratio)
+    last = rows[f"last_{unit}"].to_numpy(dtype=np.float64)
+    escalated = ~rows["retained"].to_numpy(dtype=bool) & ~np.isnan(last)
+    expected = np.where(escalated, np.nan_to_num(last), forecast)
+    cost = rows[unit].to_numpy(dtype=np.float64)
+    margin = spec.alarms.savings_margin
+    low, high = savings_range(most, most_last, promise.savings_low, margin)
+    # Relative to the largest cost of the last tier, so that neither USD nor GFLOPs are tiny or
+    # huge.
+    increments = np.clip(
+        savings_increments(cost, np.minimum(expected, most_last), promise.savings_low, margin), low, high
+    )
+    cut = int(((expected > most_last) | (cost > most)).sum())
+    seen = ~np.isnan(last) & (rows[f"expected_last_{unit}"].to_numpy(dtype=np.float64) > 0.0)
+    ratios = last[seen] / rows[f"expected_last_{unit}"].to_numpy(dtype=np.float64)[seen]
+    total = memory.ratio * max(memory.ratio_rows, 1) + float(ratios.sum())
+    counted = max(memory.ratio_rows, 1) + len(ratios)
+    memory = replace(memory, cut_rows=memory.cut_rows + cut, ratio=total / counted, ratio_rows=counted)
+    span = most_last if most_last > 0.0 else 1.0
+    return _consume(memory, increments / span, rows, spec, (low / span, high / span), until)
+
+
+def _consume(
+    memory: AlarmMemory,
+    increments: FloatArray,
+    rows: pd.DataFrame,
+    spec: CascadeSpec,
+    reach: tuple[float, float],
+    until: datetime,
+) -> AlarmMemory:
+    cycles = (rows["occurred_at"] - _EPOCH).dt.days.to_numpy(dtype=np.float64)
+    memory = without_other_ranges(memory, *reach)
+    if needs_family(memory, int(cycles[-1])):
+        memory = open_family(
+            memory, low=reach[0], high=reach[1], alpha=spec.alarms.alpha, at=rows["occurred_at"].iloc[0].to_pydatetime()
+        )
+    return consume(memory, increments, cycles, until=until)
+
+
+def _unconsumed(cohort: Cohort, memory: AlarmMemory) -> pd.DataFrame:
+    return cohort.decisions[cohort.decisions["occurred_at"] >= memory.consumed_until]
+
+
+def _without_stopped(rows: pd.DataFrame, stops: Sequence[Stop]) -> pd.DataFrame:
+    for stop in stops:
+        left_over = (rows["occurred_at"] >= stop.read_until) & (rows["occurred_at"] < stop.at)
+        rows = rows[~((rows["bundle"] == stop.bundle) & left_over)]
+    return rows
+
+
+def _from_first(rows: pd.DataFrame, wanted: BoolArray) -> pd.DataFrame:
+    return rows.iloc[int(np.argmax(wanted)) :] if wanted.any() else rows.iloc[:0]
+
+
+def _idle(memory: AlarmMemory, until: datetime, why: str) -> AlarmMemory:
+    return replace(memory, consumed_until=until, idle=why)
+
+
+def _unit_of(rows: pd.DataFrame) -> str:
+    """USD where everything has a price, else GFLOPs."""
+    return "usd" if _is_priced(rows, "usd").all() and (rows["expected_last_usd"] > 0.0).any() else "gflops"
+
+
+def _is_priced(rows: pd.DataFrame, unit: str) -> "pd.Series[bool]":
+    return rows[unit].notna() & (rows[f"expected_last_{unit}"].notna() | rows[f"last_{unit}"].notna())
+
+
+def _largest_costs(spec: CascadeSpec, unit: str, at: datetime) -> tuple[float, float]:
+    """The most that a whole decision and that its last tier can cost, at the declared bound of
+    tokens.
+    """
+    tokens = spec.alarms.max_tokens
+    if unit == "gflops":
+        costs = [tier.gflops(tokens) for tier in spec.tiers]
+    else:
+        prices = [tier.price_at(at) for tier in spec.tiers]
+        costs = [0.0 if p is None else max(p.cost_usd(tokens, 0), p.cost_usd(0, tokens)) for p in prices]
+    return sum(costs), costs[-1]

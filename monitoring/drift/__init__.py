@@ -1,0 +1,1 @@
+"""Today's signals beside those that the champion was made from."""

@@ -1,0 +1,149 @@
+"""The columns in which drift is looked for: one tier's signals, token counts and leading PCA
+components.
+
+p_t and token counts are as logged. p_ik, score and ood come from a bundle's models, and training
+rows were logged under another bundle or none; so on the reference side they are computed from the
+stored vectors with the models of the bundle that decides now. PCA components are those of the
+bundle's OOD statistics, on both sides.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from knowgate._bundles.tier_models import TierModels
+from knowgate._models.features import features
+from monitoring.drift.drift import MissingShift, missing_shift
+from store.shards.shards import ShardRefused, read_rows
+
+log = logging.getLogger("knowgate.monitoring")
+
+FloatArray = npt.NDArray[np.float64]
+
+LOGGED = ("p_t", "tokens_in", "tokens_out")
+MADE = ("p_ik", "score", "ood")
+WATCHED = ("p_t", "p_ik", "score", "ood", "entropy", "tokens_in", "tokens_out")  # may go missing
+SIGNALS = ("p_t", "p_ik", "score", "ood", "entropy")  # must not be one value
+LEAST_ATTEMPTS = 20  # with a signal; fewer may well be alike
+_SAME = 1e-9  # values this near to each other are one
+COMPONENTS = 5  # the leading ones; the rest is in ood
+MOST_VECTORS = 2000  # per side, evenly spaced: reading all of a month's vectors would take minutes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalSpread:
+    """How one signal of one tier varied over some attempts, enough to say so."""
+
+    tier: str  # its name
+    signal: str
+    attempts: int  # that have it
+    low: float
+    high: float
+
+    @property
+    def constant(self) -> bool:
+        return self.high - self.low <= _SAME
+
+
+def signal_spreads(attempts: pd.DataFrame, tier: str) -> tuple[SignalSpread, ...]:
+    """The signals of one tier's attempts that at least 20 of them have."""
+    known = {name: attempts[name].dropna().to_numpy(dtype=np.float64) for name in SIGNALS}
+    return tuple(
+        SignalSpread(tier=tier, signal=name, attempts=len(v), low=float(v.min()), high=float(v.max()))
+        for name, v in known.items()
+        if len(v) >= LEAST_ATTEMPTS
+    )
+
+
+def missing_shares(attempts: pd.DataFrame) -> Mapping[str, tuple[int, int]]:
+    """Per column in how many attempts it is missing, of how many."""
+    return {name: (int(attempts[name].isna().sum()), len(attempts)) for name in WATCHED}
+
+
+def missing_shifts(before: pd.DataFrame, reference: pd.DataFrame, today: pd.DataFrame) -> tuple[MissingShift, ...]:
+    """How often columns are missing today beside the training window, `before` [attempts] as
+    `reference` has it.
+
+    What a bundle makes is made there from the stored vectors, so it is counted where it could be
+    made: on the rows that have any of it. Where nothing could be made (no vector is stored), there
+    is no reference.
+    """
+    then, now = dict(missing_shares(before)), missing_shares(today)
+    made = [name for name in MADE if name in reference.columns]
+    rows = reference[made].notna().any(axis=1) if made else pd.Series(dtype=bool)
+    for name in MADE:
+        then[name] = (int(reference.loc[rows, name].isna().sum()), int(rows.sum())) if name in made else (0, 0)
+    shifts = (missing_shift(name, then[name], now[name]) for name in WATCHED)
+    return tuple(shift for shift in shifts if shift is not None)
+
+
+def current_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.DataFrame:
+    """Today's columns of one tier's attempts: signals as logged, PCA components where vectors are
+    there.
+    """
+    table = attempts[[*LOGGED, *MADE]].astype(np.float64).reset_index(drop=True)
+    if models is None:
+        return table
+    rows, hidden = _vectors(attempts, models.document.dimension)
+    return table.join(pd.DataFrame(_components(hidden, models), index=rows))
+
+
+def reference_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.DataFrame:
+    """The reference columns of one tier's attempts, made with the models that decide now."""
+    table = attempts[list(LOGGED)].astype(np.float64).reset_index(drop=True)
+    if models is None:
+        return table
+    rows, hidden = _vectors(attempts, models.document.dimension)
+    made: dict[str, FloatArray] = {}
+    if len(rows):
+        held = attempts.iloc[rows]
+        signals = models.signal_columns(
+            p_t=held["p_t"].to_numpy(dtype=np.float64),
+            hidden=hidden,
+            tokens_in=held["tokens_in"].to_numpy(dtype=np.float64),
+            entropy=held["entropy"].to_numpy(dtype=np.float64),
+            slices=[None if pd.isna(name) else str(name) for name in held["slice"]],
+        )
+        made = {name: signals[name] for name in MADE}
+    return table.join(pd.DataFrame({**made, **_components(hidden, models)}, index=rows))
+
+
+def _vectors(attempts: pd.DataFrame, dimension: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]:
+    """Positions of attempts with a vector of this dimension, and the vectors.
+
+    A shard that cannot be read, or is of another dimension, is left out of the picture, and the log
+    says how many.
+    """
+    held = np.flatnonzero(attempts["shard"].notna().to_numpy())
+    held = held[:: max(1, -(-len(held) // MOST_VECTORS))]
+    positions: list[npt.NDArray[np.int64]] = []
+    vectors: list[npt.NDArray[np.float16]] = []
+    places = attempts.iloc[held]
+    for url, group in places.groupby("shard").indices.items():
+        try:
+            read = read_rows(str(url), places["row"].to_numpy()[group].tolist())
+        except ShardRefused as error:
+            log.warning("%d vectors are left out of drift: %s", len(group), error)
+            continue
+        if read.shape[1] != dimension:
+            warning = "%d vectors are left out of drift: %s has dimension %d, the bundle in force %d"
+            log.warning(warning, len(group), url, read.shape[1], dimension)
+            continue
+        positions.append(held[group])
+        vectors.append(read)
+    if not vectors:
+        return np.empty(0, dtype=np.int64), np.empty((0, dimension), dtype=np.float16)
+    return np.concatenate(positions), np.concatenate(vectors)
+
+
+def _components(hidden: npt.NDArray[np.float16], models: TierModels) -> Mapping[str, FloatArray]:
+    """`pca_1` … of vectors [n, d], in the order of the bundle's components."""
+    if models.ood is None or not len(hidden):
+        return {}
+    x = models.standardiser.apply(features(hidden)) - models.ood.mean
+    projected = (x @ models.ood.components[:COMPONENTS].T).astype(np.float64)
+    return {f"pca_{number + 1}": projected[:, number] for number in range(projected.shape[1])}

@@ -1,0 +1,1 @@
+"""Named figures of a cohort, with intervals."""

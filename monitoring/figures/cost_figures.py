@@ -1,0 +1,83 @@
+"""What the cascade saves against its last tier alone, in USD, GFLOPs and tokens.
+
+What the last tier would have cost where it never ran is imputed: c + (O/π)(C_last − c), with the
+forecast c made of the tokens of the first attempt at the last tier's price, times the ratio that
+earlier decisions of the slice have shown. c has not seen the decision it forecasts, so the
+imputation is unbiased however poor c is (`evidence.costs.savings`).
+"""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from evidence.costs.savings import impute_last_cost, predictable_forecast, savings_of
+from evidence.errors import EvidenceError
+from monitoring.figures.estimates import Estimated, unidentified
+from monitoring.names import FigureName
+from monitoring.rows.cohorts import Cohort
+from monitoring.rows.pairing import UNITS
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def cost_figures(cohort: Cohort) -> dict[FigureName, Estimated]:
+    """Savings and the cost of exploration, per unit, over at least one decision."""
+    figures = {}
+    for unit in UNITS:
+        figures[FigureName(f"savings_{unit}")] = savings_in(cohort, unit)
+        figures[FigureName(f"exploration_cost_{unit}")] = exploration_cost(cohort, unit)
+    return figures
+
+
+def savings_in(cohort: Cohort, unit: str) -> Estimated:
+    """1 − ΣC / ΣC_last over the cohort; exploration is not in C."""
+    rows = cohort.decisions
+    reason = _why_unknown(rows, unit)
+    if reason is not None:
+        return unidentified(reason, len(rows))
+    try:
+        figure = savings_of(rows[unit], _last_cost(rows, unit))
+    except EvidenceError as error:
+        return unidentified(str(error), len(rows))
+    return Estimated(n=figure.n, value=figure.value, low=figure.lower, high=figure.upper)
+
+
+def exploration_cost(cohort: Cohort, unit: str) -> Estimated:
+    """What was paid to learn, in total."""
+    rows = cohort.decisions
+    explored = int((rows[f"exploration_{unit}"] > 0).sum())
+    return Estimated(n=explored, value=float(rows[f"exploration_{unit}"].sum()))
+
+
+def forecast_last_cost(rows: pd.DataFrame, unit: str, prior_ratio: float = 1.0) -> FloatArray:
+    """[n] c, what the last tier would cost on each decision, from earlier decisions only (rows in
+    order of time).
+
+    `prior_ratio` is what ΣC_last / Σ(price of the first attempt's tokens) was before; it counts as
+    one row.
+    """
+    expected = rows[f"expected_last_{unit}"].to_numpy(dtype=np.float64)
+    safe = np.where(expected > 0.0, expected, np.nan)
+    ratio = rows[f"last_{unit}"].to_numpy(dtype=np.float64) / safe
+    seen = predictable_forecast(rows["slice"].fillna("").astype(str).to_numpy(), ratio, prior_ratio)
+    return np.asarray(np.nan_to_num(expected) * seen)
+
+
+def _last_cost(rows: pd.DataFrame, unit: str) -> FloatArray:
+    ran = rows["last_ran"].to_numpy(dtype=bool)
+    # The propensity of a run that did not happen has no part in the imputation.
+    propensity = np.where(ran, rows["run_propensity"].to_numpy(dtype=np.float64), 1.0)
+    return impute_last_cost(forecast_last_cost(rows, unit), ran, propensity, rows[f"last_{unit}"])
+
+
+def _why_unknown(rows: pd.DataFrame, unit: str) -> str | None:
+    unknown = int(rows[unit].isna().sum())
+    if unknown:
+        return f"{unknown} of {len(rows)} decisions have no cost in {unit}; log tokens and declare prices"
+    if (rows["retained"] & rows[f"expected_last_{unit}"].isna()).any():
+        return f"the last tier's cost in {unit} cannot be forecast; log tokens and declare its price"
+    if (rows["last_ran"] & rows["run_propensity"].isna()).any():
+        return "an exploration has an unknown run propensity; log the coin that ran it"
+    if rows["retained"].any() and not rows["explored"].any() and not (rows["exploration_rate"] > 0.0).any():
+        return "nothing is explored; raise the exploration rate above 0"
+    return None

@@ -1,0 +1,82 @@
+"""What the OOD gate costs: S, how often it alone escalates; G, what that gained; what it cost for
+nothing.
+
+The gate is asked last, so its being the reason means that every other gate passed: S comes from
+logs alone. G needs labels of both tiers on those decisions, drawn by a coin with a known
+propensity; anything else is "not identified".
+"""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from evidence.estimation.estimates import Estimate
+from evidence.signals.ood_conservativeness import ood_conservativeness_of
+from knowgate._records.records import Reason
+from monitoring.figures.estimates import Estimated, exact_share, unidentified
+from monitoring.names import FigureName
+from monitoring.rows.cohorts import Cohort
+from monitoring.rows.pairing import both_labelled
+
+_LABELLED = (FigureName.OOD_GAIN, FigureName.OOD_AS_GOOD, FigureName.OOD_NEEDLESS_USD)
+
+
+def ood_figures(cohort: Cohort, tier: int) -> dict[FigureName, Estimated]:
+    """S with its exact interval; G, how often the tier was as good as the last, and the needless
+    cost in USD.
+    """
+    small = cohort.attempts[cohort.attempts["tier"] == tier].set_index("decision")
+    last = cohort.attempts[cohort.attempts["tier"] == cohort.spec.last].set_index("decision").reindex(small.index)
+    only = (small["reason"] == Reason.OOD).to_numpy()
+    figures = {FigureName.OOD_ONLY_SHARE: exact_share(int(only.sum()), len(small))}
+    reason = _why_unknown(small, last, only)
+    if reason is not None:
+        return figures | dict.fromkeys(_LABELLED, unidentified(reason))
+    return figures | _labelled_figures(small, last, only)
+
+
+def _labelled_figures(
+    small: pd.DataFrame, last: pd.DataFrame, only: npt.NDArray[np.bool_]
+) -> dict[FigureName, Estimated]:
+    known = (small["correct"].notna() & last["correct"].notna()).to_numpy()
+    pair = both_labelled(
+        small["label_propensity"].to_numpy(dtype=np.float64),
+        last["label_propensity"].to_numpy(dtype=np.float64),
+        small["label_coin"].to_numpy(dtype=object),
+    )
+    result = ood_conservativeness_of(
+        only | small["retained"].to_numpy(dtype=bool),
+        ~only,
+        small["correct"],
+        last["correct"].astype(np.float64),
+        np.where(known, pair, 1.0),
+        last["usd"].astype(np.float64).fillna(0.0),
+    )
+    needless = Estimated(n=result.labels, value=result.needless_cost)
+    if last["usd"][only].isna().any():
+        needless = unidentified("the last tier has no cost in usd there; declare its price", result.labels)
+    return {
+        FigureName.OOD_GAIN: _bounded(result.gain, result.labels, -1.0),
+        FigureName.OOD_AS_GOOD: _bounded(result.as_good, result.labels, 0.0),
+        FigureName.OOD_NEEDLESS_USD: needless,
+    }
+
+
+def _why_unknown(small: pd.DataFrame, last: pd.DataFrame, only: npt.NDArray[np.bool_]) -> str | None:
+    if not only.any():
+        return "the ood gate alone escalated nothing"
+    known = (small["correct"].notna() & last["correct"].notna()).to_numpy() & only
+    if not known.any():
+        return "no labels of both tiers on what the ood gate alone escalated"
+    unknown = (small["label_propensity"].isna() | last["label_propensity"].isna()).to_numpy() & known
+    if unknown.any():
+        return f"{int(unknown.sum())} of {int(known.sum())} labels have an unknown propensity; send it with them"
+    return None
+
+
+def _bounded(estimate: Estimate | None, n: int, least: float) -> Estimated:
+    if estimate is None:
+        return unidentified("no labels", n)
+    if not np.isfinite(estimate.standard_error):
+        return Estimated(n=n, value=estimate.value, low=least, high=1.0)
+    return Estimated(n=n, value=estimate.value, low=max(estimate.lower, least), high=min(estimate.upper, 1.0))

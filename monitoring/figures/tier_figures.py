@@ -1,0 +1,155 @@
+"""One tier's figures: what it kept and why not, and how well its signals tell right from wrong.
+
+AUROC, ECE and Brier need labels of retained and of escalated answers. Where one side is labelled
+more often than the other, rows are thinned to one common rate by a keyed hash of the decision's id:
+the figure then is that of all attempts, from fewer labels. A side without any label makes it "not
+identified".
+"""
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from evidence.errors import EvidenceError
+from evidence.signals.calibration import calibration_of
+from evidence.signals.quality import auroc
+from knowgate._records.records import Reason
+from knowgate.spec import CascadeSpec
+from monitoring.drift.signal_tables import missing_shares
+from monitoring.figures.estimates import Estimated, mean, share, stratified_mean, unidentified
+from monitoring.figures.ood_figures import ood_figures
+from monitoring.names import FigureName, escalated_by, missing_of
+from monitoring.rows.cohorts import Cohort
+from store.traffic.undeclared import is_undeclared
+
+OVERCONFIDENT_FROM = 0.9  # a retained answer with at least this score claims to be sure
+
+
+def tier_figures(cohort: Cohort, tier: int) -> dict[FigureName, Estimated]:
+    """The figures of one tier; the last tier decides nothing and has only runs and accuracy."""
+    rows = cohort.attempts[cohort.attempts["tier"] == tier]
+    figures = {
+        FigureName.QUERIES: Estimated(n=len(rows), value=float(len(rows))),
+        FigureName.CUT_RUNS: Estimated(n=len(rows), value=float(rows["cut"].sum())),
+        FigureName.UNDECLARED_SHARE: share(int(undeclared_attempts(cohort.spec, rows).sum()), len(rows)),
+        FigureName.ACCURACY: _tier_accuracy(rows),
+    }
+    if tier == cohort.spec.last or rows.empty:
+        return figures
+    decided = rows[rows["retained"] | rows["reason"].notna()]
+    reasons, n, kept = decided["reason"].value_counts(), len(decided), int(decided["retained"].sum())
+    figures[FigureName.RETAINED_SHARE] = share(kept, n)
+    figures[FigureName.ESCALATED_SHARE] = share(n - kept, n)
+    figures |= {escalated_by(reason): share(int(reasons.get(reason.value, 0)), n) for reason in Reason}
+    figures |= {missing_of(name): share(gone, n) for name, (gone, n) in missing_shares(rows).items()}
+    return figures | signal_figures(rows) | ood_figures(cohort, tier)
+
+
+def undeclared_attempts(spec: CascadeSpec, rows: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """[n] which of these attempts ran another model than `spec` declares for their tier."""
+    return is_undeclared(rows["tier"].tolist(), rows["model"].tolist(), rows["revision"].tolist(), spec)
+
+
+def signal_figures(rows: pd.DataFrame) -> dict[FigureName, Estimated]:
+    """AUROCs, calibration and overconfidence over one tier's attempts (at least one)."""
+    reason, labelled = _evenly_labelled(rows)
+    figures: dict[FigureName, Estimated] = {}
+    for name, signal in (
+        (FigureName.AUROC_P_T, "p_t"),
+        (FigureName.AUROC_P_IK, "p_ik"),
+        (FigureName.AUROC_SCORE, "score"),
+    ):
+        figures[name] = _over(labelled, signal, reason, _auroc)
+    figures[FigureName.ECE] = _over(labelled, "score", reason, _ece)
+    figures[FigureName.CALIBRATION_IN_THE_LARGE] = _over(labelled, "score", reason, _in_the_large)
+    figures[FigureName.BRIER] = _over(labelled, "score", reason, lambda s, c: mean((s - c) ** 2))
+    figures[FigureName.OVERCONFIDENCE] = overconfidence(rows)
+    return figures
+
+
+def overconfidence(rows: pd.DataFrame) -> Estimated:
+    """The share of wrong answers among the retained with a score of at least 0.9."""
+    sure = rows[rows["retained"] & (rows["score"] >= OVERCONFIDENT_FROM)]
+    if sure.empty:
+        return unidentified(f"nothing is retained with a score of at least {OVERCONFIDENT_FROM}")
+    return stratified_mean(
+        1.0 - sure["correct"], sure["label_propensity"], np.full(len(sure), "sure"), what="labels of sure answers"
+    )
+
+
+def _tier_accuracy(rows: pd.DataFrame) -> Estimated:
+    """P(this tier is right), over all its attempts but those run by a coin; their coin is the
+    cascade's business.
+    """
+    ran = rows[rows["role"] != "exploration"]
+    if ran.empty:
+        return unidentified("the tier ran only to explore")
+    return stratified_mean(ran["correct"], ran["label_propensity"], _sides(ran), what="labels")
+
+
+def _sides(rows: pd.DataFrame) -> npt.NDArray[np.str_]:
+    return np.where(rows["retained"], "retained", "escalated")
+
+
+def _evenly_labelled(rows: pd.DataFrame) -> tuple[str | None, pd.DataFrame]:
+    """Labelled rows thinned to one rate, or the reason why there are none."""
+    seen = rows["correct"].notna()
+    labelled = rows[seen]
+    if labelled.empty:
+        return "no labels", labelled
+    if labelled["label_propensity"].isna().any():
+        unknown = int(labelled["label_propensity"].isna().sum())
+        return f"{unknown} of {len(labelled)} labels have an unknown propensity; send it with them", labelled
+    sides, weight = _sides(rows), np.zeros(len(rows))
+    for side in np.unique(sides):
+        at = sides == side
+        here = at & seen.to_numpy()
+        if not here.any():
+            return f"no labels on the {int(at.sum())} {side} answers", labelled
+        inverse = 1.0 / rows["label_propensity"].to_numpy()[here]
+        weight[here] = inverse * at.sum() / inverse.sum()
+    keep = weight > 0.0
+    keep[keep] = _uniform(rows["id"][keep]) < weight[keep] / weight.max() * (1.0 + 1e-9)
+    return None, rows[keep]
+
+
+def _uniform(ids: "pd.Series[Any]") -> npt.NDArray[np.float64]:
+    """A number in [0, 1) per decision, always the same one."""
+    digests = (blake2b(str(name).encode(), digest_size=8, key=b"knowgate.thinning").digest() for name in ids)
+    return np.array([int.from_bytes(digest, "big") / 2**64 for digest in digests])
+
+
+def _over(
+    labelled: pd.DataFrame,
+    signal: str,
+    reason: str | None,
+    figure: Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], Estimated],
+) -> Estimated:
+    if reason is not None:
+        return unidentified(reason, len(labelled))
+    rows = labelled[labelled[signal].notna()]
+    if rows.empty:
+        return unidentified(f"no {signal} is logged")
+    try:
+        return figure(rows[signal].to_numpy(dtype=np.float64), rows["correct"].to_numpy(dtype=np.float64))
+    except EvidenceError as error:
+        return unidentified(str(error), len(rows))
+
+
+def _auroc(signal: npt.NDArray[np.float64], correct: npt.NDArray[np.float64]) -> Estimated:
+    """A half-right answer is on the side it is nearer to; exactly half counts as right."""
+    result = auroc(signal, correct >= 0.5)
+    return Estimated(n=result.n, value=result.value, low=result.lower, high=result.upper)
+
+
+def _ece(score: npt.NDArray[np.float64], correct: npt.NDArray[np.float64]) -> Estimated:
+    result = calibration_of(score, correct)
+    return Estimated(n=result.n, value=result.expected_calibration_error)
+
+
+def _in_the_large(score: npt.NDArray[np.float64], correct: npt.NDArray[np.float64]) -> Estimated:
+    return mean(correct - score, reach=(-1.0, 1.0))

@@ -1,0 +1,97 @@
+"""A cohort: all decisions of a block of decision time, each with its tiers paired.
+
+The store joins one row per attempt; a figure needs one row per decision: what was kept, what the
+last tier said, what both cost. The pairing is done once (`monitoring.rows.pairing`), and figures,
+alarms and causes read the same two tables. A cohort knows as of when its labels are: before every
+decision is older than the label horizon it is immature, and figures of correctness lean towards
+whatever is labelled first.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import pandas as pd
+
+from knowgate._records.records import Window
+from knowgate.spec import CascadeSpec
+from monitoring.rows.pairing import of_declared_kind, of_known_tiers, pair_attempts, pair_decisions, within_bounds
+from store.traffic.examples import Examples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cohort:
+    """Decisions of one window as they were known at `as_of`; `monitoring.rows.pairing` describes
+    the columns.
+    """
+
+    spec: CascadeSpec
+    window: Window
+    as_of: datetime
+    decisions: pd.DataFrame  # a row per decision, in order of decision time
+    attempts: pd.DataFrame  # a row per attempt
+
+    @property
+    def mature(self) -> bool:
+        """Whether every decision is older than the label horizon. Missing labels stay in the
+        denominator then.
+        """
+        return is_mature(self.spec, self.window, self.as_of)
+
+    @property
+    def size(self) -> int:
+        """The number of decisions."""
+        return len(self.decisions)
+
+    @property
+    def slices(self) -> tuple[str, ...]:
+        """The names of the slices seen, those with most decisions first."""
+        return tuple(str(name) for name in self.decisions["slice"].value_counts(sort=True).index)
+
+    def of_slice(self, name: str) -> "Cohort":
+        """The decisions of one slice."""
+        return self._where(self.decisions["slice"] == name, self.attempts["slice"] == name)
+
+    def of_bundle(self, bundle: str) -> "Cohort":
+        """The decisions that one bundle made."""
+        return self._where(self.decisions["bundle"] == bundle, self.attempts["bundle"] == bundle)
+
+    def between(self, window: Window) -> "Cohort":
+        """The decisions of a shorter window."""
+        inside = [
+            (table["occurred_at"] >= window.start) & (table["occurred_at"] < window.end)
+            for table in (self.decisions, self.attempts)
+        ]
+        return replace(self._where(*inside), window=window)
+
+    def _where(self, decisions: "pd.Series[bool]", attempts: "pd.Series[bool]") -> "Cohort":
+        return replace(
+            self,
+            decisions=self.decisions[decisions].reset_index(drop=True),
+            attempts=self.attempts[attempts].reset_index(drop=True),
+        )
+
+
+def cohort_of(examples: Examples, spec: CascadeSpec, window: Window, *, as_of: datetime) -> Cohort:
+    """The cohort of the attempts that `store.traffic.examples.labelled` joined for `window`, labels
+    as of `as_of`.
+
+    Decisions with a tier that the cascade no longer has are left out: they cannot be measured
+    against its last one. A P(T) of another kind than the cascade declares counts as missing, and no
+    run for more than a query may take. Raises CohortInvalid where a decision does not have exactly
+    one served attempt.
+    """
+    attempts = within_bounds(of_declared_kind(of_known_tiers(pair_attempts(examples), spec), spec), spec)
+    return Cohort(
+        spec=spec,
+        window=window,
+        as_of=as_of,
+        decisions=pair_decisions(attempts, spec, as_of=as_of),
+        attempts=attempts,
+    )
+
+
+def is_mature(spec: CascadeSpec, window: Window, as_of: datetime) -> bool:
+    """Whether the youngest decision that `window` can hold is older than the label horizon at
+    `as_of`.
+    """
+    return window.end + spec.horizon <= as_of

@@ -1,0 +1,1 @@
+"""When something is said, and the sentence that says why."""

@@ -1,0 +1,33 @@
+"""Whether machines that label err more often than before.
+
+A grader drifts where the exact 99 % intervals of the recent and of the earlier share of errors no
+longer touch; while nothing changes that happens at fewer than one look in a thousand.
+"""
+
+import pandas as pd
+
+from evidence.bounds.binomial import clopper_pearson
+from monitoring.figures.graders import compared
+from monitoring.names import Rule
+from monitoring.rules.rules import Assessment, Standing
+
+LEAST_COMPARED = 30  # answers with both labels, on either side of a comparison
+DRIFT_CONFIDENCE = 0.99
+
+
+def assess_grader_drift(recent: pd.DataFrame, earlier: pd.DataFrame) -> Assessment:
+    """Whether the share of wrong verdicts has risen between two tables of attempts."""
+    rule, sides = Rule.JUDGE_DRIFT, []
+    for attempts in (recent, earlier):
+        said, right = compared(attempts)
+        if len(said) < LEAST_COMPARED:
+            return Assessment(rule=rule, standing=Standing.UNKNOWN)
+        sides.append(clopper_pearson(int((said != right).sum()), len(said), confidence=DRIFT_CONFIDENCE))
+    now, before = sides
+    comparison = f"the grader errs on {now.value:.1%} of {now.n} answers, before on {before.value:.1%} of {before.n}"
+    if now.lower > before.upper:
+        cause = f"{comparison}; look at its model and template, and label more gold until it is measured anew"
+        details: dict[str, str | float] = {"error": now.value, "low": now.lower, "before": before.value}
+        return Assessment(rule=rule, standing=Standing.RAISED, cause=cause, details=details)
+    clear = now.value <= before.upper
+    return Assessment(rule=rule, standing=Standing.CLEAR if clear else Standing.UNKNOWN, cause=comparison)

@@ -1,0 +1,1 @@
+"""One window of one cascade: what is read, concluded and written."""

@@ -1,0 +1,132 @@
+"""The rules that need a day of traffic: OOD conservativeness, drift, overdue labels.
+
+They look at the last whole day once per day, whatever the length of a monitoring window: an hour
+holds too few rows to tell a change from chance, and a drift report per hour would fill the database
+with charts.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+
+from knowgate._bundles.bundle import Bundle
+from knowgate._records.records import Reason, Window
+from monitoring.drift.drift import DriftRecord, compare
+from monitoring.drift.signal_tables import current_table, missing_shifts, reference_table
+from monitoring.errors import DriftUnavailable
+from monitoring.figures.ood_figures import ood_figures
+from monitoring.names import FigureName, Rule
+from monitoring.rows.cohorts import Cohort
+from monitoring.rules.causes import escalation_cause
+from monitoring.rules.rules import Assessment, Standing, assess_drift, assess_ood, assess_overdue, worst
+from monitoring.watching.reader import Reader
+
+log = logging.getLogger("knowgate.monitoring")
+
+DAY = timedelta(days=1)
+REFERENCE_AT_MOST = timedelta(days=7)  # the end of the training window; more rows change no conclusion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierDrift:
+    """One tier's drift on the day that `window` is."""
+
+    tier: int
+    window: Window
+    record: DriftRecord
+
+
+def day_of(window: Window) -> Window | None:
+    """The whole day, or longer window, that ends with `window`; None where no UTC day ends within
+    it.
+
+    >>> from datetime import UTC, datetime
+    >>> noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    >>> day_of(Window(start=noon, end=noon + timedelta(hours=6))) is None
+    True
+    >>> day_of(Window(start=noon, end=noon + timedelta(hours=12))).start.isoformat()
+    '2026-01-01T00:00:00+00:00'
+    """
+    if window.start.astimezone(UTC).date() == window.end.astimezone(UTC).date():
+        return None
+    return Window(start=window.end - max(DAY, window.length), end=window.end)
+
+
+def find_drift(reader: Reader, champion: Bundle | None, day: Cohort) -> tuple[TierDrift, ...]:
+    """Each non-last tier's signals on `day` against the champion's training window; empty without
+    one.
+    """
+    training = champion.document.training_window if champion is not None else None
+    if champion is None or training is None:
+        return ()
+    start = max(training.start, training.end - REFERENCE_AT_MOST)
+    reference = reader.attempts(Window(start=start, end=training.end))
+    found = []
+    for tier, models in enumerate(champion.tiers):
+        before = reference[reference["tier"] == tier].reset_index(drop=True)
+        today = day.of_bundle(champion.id).attempts
+        today = today[today["tier"] == tier].reset_index(drop=True)
+        try:
+            table = reference_table(before, models)
+            record = compare(table, current_table(today, models), missing_shifts(before, table, today))
+        except DriftUnavailable:
+            # Figures and alarms must not wait for a chart; the rule stays as it is without a
+            # report.
+            log.exception("no drift report on tier %d of %s", tier, day.spec.name)
+            continue
+        if record is not None:
+            found.append(TierDrift(tier=tier, window=day.window, record=record))
+    return tuple(found)
+
+
+def assess_day(
+    champion: Bundle | None, day: Cohort, drift: tuple[TierDrift, ...], before: Callable[[], Cohort | None]
+) -> tuple[Assessment, ...]:
+    """OOD conservativeness and drift of a day, over all non-last tiers; `before` is read where a
+    cause needs it.
+    """
+    tiers = day.spec.tiers
+    records = {found.tier: found.record for found in drift}
+    name = None if champion is None else champion.id
+    drifting = [assess_drift(records.get(tier), tier=tiers[tier].name, champion=name) for tier in range(day.spec.last)]
+    if champion is None:
+        return (worst(drifting),)
+    decided = day.of_bundle(champion.id)
+    # A bundle made before a tier was added holds rules for fewer tiers than the cascade has now.
+    thresholds = dict(enumerate(champion.document.policy.thresholds))
+    gated = [
+        _assess_ood(decided, tier, (thresholds.get(tier) or {}).get(Reason.OOD.value), before)
+        for tier in range(day.spec.last)
+    ]
+    return worst(drifting), worst(gated)
+
+
+def assess_labels(mature_day: Cohort) -> Assessment:
+    """Whether the labels came that a mature day was to have.
+
+    What needs labels are the explored decisions, or, while nothing is retained, all of them. Of
+    labels drawn by a coin only the drawn share is expected; where their propensity is unknown
+    nobody can say how many there should be.
+    """
+    rows = mature_day.decisions
+    needed = rows[rows["explored"]] if rows["retained"].any() else rows
+    labelled = needed["correct_kept"].notna() & (needed["correct_last"].notna() | ~needed["last_ran"])
+    propensity = needed.loc[labelled, "kept_label_propensity"]
+    if propensity.isna().any():
+        return Assessment(rule=Rule.OVERDUE_LABELS, standing=Standing.UNKNOWN)
+    expected = len(needed) * (float(propensity.mean()) if len(propensity) else 1.0)
+    return assess_overdue(int(labelled.sum()), expected, len(needed), mature_day.spec.horizon)
+
+
+def _assess_ood(decided: Cohort, tier: int, threshold: float | None, before: Callable[[], Cohort | None]) -> Assessment:
+    if decided.size == 0:
+        return Assessment(rule=Rule.OOD_CONSERVATIVENESS, standing=Standing.UNKNOWN)
+    figures = ood_figures(decided, tier)
+    return assess_ood(
+        figures[FigureName.OOD_ONLY_SHARE],
+        figures[FigureName.OOD_AS_GOOD],
+        threshold=threshold,
+        tier=decided.spec.tiers[tier].name,
+        cause=lambda: escalation_cause(before(), decided, only=Reason.OOD),
+    )

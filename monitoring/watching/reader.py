@@ -1,0 +1,176 @@
+"""What a run reads, and when: cohorts as of its own `now`, the champion, and the windows that have
+become mature.
+
+Reads need no common snapshot: everything joined is as of `now`, and what arrives meanwhile is later
+than that.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pandas as pd
+from sqlalchemy import Engine
+
+from knowgate._bundles.assignment import Assignment
+from knowgate._bundles.bundle import Bundle, read_bundle
+from knowgate._bundles.bundle_documents import CertificateStatus
+from knowgate._records.records import Window
+from knowgate.errors import BundleRefused
+from knowgate.spec import CascadeSpec
+from monitoring.alarms.alarm_memory import AlarmMemory, memory_from_json
+from monitoring.alarms.alarms import Promise, Stop
+from monitoring.figures.graders import measured_errors
+from monitoring.names import FigureName, Rule
+from monitoring.rows.cohorts import Cohort, cohort_of, is_mature
+from monitoring.rows.late import OVERLAP, Lateness, lateness_of
+from monitoring.rows.pairing import pair_attempts, within_bounds
+from store.engine import reading
+from store.errors import BundleDamaged, BundleUnknown
+from store.releases import assignments, bundles, rings
+from store.releases.assignments import RuntimeState
+from store.releases.cascades import cascade as cascade_spec
+from store.traffic.decisions import late_times
+from store.traffic.examples import labelled
+from store.traffic.graders import GraderError
+from store.traffic.label_sources import labels_by_source
+from store.watching.alarm_states import alarm_state
+from store.watching.figures import figures
+
+log = logging.getLogger("knowgate.monitoring")
+
+LOOK_BACK = timedelta(days=14)  # beyond the horizon: how long a window may wait for its mature figures
+MATURED_AT_ONCE = 50  # windows per run; the rest has its turn at the next one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Champion:
+    """What decides now."""
+
+    assignment: Assignment | None
+    bundle: Bundle | None  # None: none is assigned, or it cannot be read here
+
+    @property
+    def promise(self) -> Promise | None:
+        """What its certificate says of savings; None where it says nothing."""
+        certificate = self.bundle.document.certificate if self.bundle is not None else None
+        if self.assignment is None or self.bundle is None or certificate is None:
+            return None
+        if certificate.status is not CertificateStatus.CERTIFIED or certificate.savings_low is None:
+            return None
+        return Promise(
+            champion=self.bundle.id, challenger=self.assignment.challenger, savings_low=certificate.savings_low
+        )
+
+
+class Reader:
+    """One cascade's rows as of one time."""
+
+    def __init__(self, engine: Engine, cascade: str, *, now: datetime) -> None:
+        self._engine = engine
+        self._cohorts: dict[Window, Cohort] = {}  # one run asks for a window more than once
+        self.now = now
+        with reading(engine) as session:
+            self.spec: CascadeSpec = cascade_spec(session, cascade)
+
+    def cohort(self, window: Window) -> Cohort:
+        """The decisions of a window, labels as of now."""
+        if window not in self._cohorts:
+            self._cohorts[window] = self._read(window)
+        return self._cohorts[window]
+
+    def _read(self, window: Window) -> Cohort:
+        with reading(self._engine) as session:
+            examples = labelled(session, self.spec.name, window, as_of=self.now, trusted=self.spec.targets.trusted)
+        return cohort_of(examples, self.spec, window, as_of=self.now)
+
+    def attempts(self, window: Window) -> pd.DataFrame:
+        """The attempts of a window alone, for columns that need no pairing."""
+        with reading(self._engine) as session:
+            trusted = self.spec.targets.trusted
+            examples = labelled(session, self.spec.name, window, as_of=self.now, trusted=trusted)
+        return within_bounds(pair_attempts(examples), self.spec)
+
+    def grader_errors(self, window: Window) -> tuple[GraderError, ...]:
+        """How often each grader erred on the window's answers, as it is known now."""
+        with reading(self._engine) as session:
+            return measured_errors(
+                labels_by_source(session, self.spec.name, window, as_of=self.now),
+                self.spec.targets.trusted,
+                window,
+                measured_at=self.now,
+            )
+
+    def champion(self) -> Champion:
+        """The assignment in force, and the bundle it names."""
+        with reading(self._engine) as session:
+            held = assignments.assignment(session, self.spec.name)
+            if held is None or held.champion is None:
+                return Champion(assignment=held, bundle=None)
+            try:
+                bundle = read_bundle(bundles.bundle_content(session, held.champion), expected_id=held.champion)
+            except (BundleUnknown, BundleDamaged, BundleRefused) as error:
+                log.warning("the champion of %s cannot be read: %s", self.spec.name, error)
+                bundle = None
+        return Champion(assignment=held, bundle=bundle)
+
+    def memory(self, rule: Rule) -> AlarmMemory | None:
+        """What an alarm remembers; None before its first run."""
+        with reading(self._engine) as session:
+            text = alarm_state(session, self.spec.name, rule.value)
+        return None if text is None else memory_from_json(text)
+
+    def stops(self) -> tuple[Stop, ...]:
+        """What risk alarms have stopped so far."""
+        with reading(self._engine) as session:
+            rung = rings.rings(session, self.spec.name, Rule.RISK.value)
+        return tuple(
+            Stop(bundle=ring.stopped, read_until=ring.read_until, at=ring.answered_at)
+            for ring in rung
+            if ring.stopped is not None and ring.answered_at is not None
+        )
+
+    def acknowledgements(self) -> tuple[RuntimeState, ...]:
+        """What each runtime last said."""
+        with reading(self._engine) as session:
+            return tuple(assignments.acknowledgements(session, self.spec.name))
+
+    def lateness(self, current: Window) -> tuple[Lateness, tuple[Window, ...]]:
+        """What is known of late decisions, and the windows that some have come to since the last
+        run.
+        """
+        back, name = LOOK_BACK + self.spec.horizon, FigureName.LATE_DECISIONS.value
+        with reading(self._engine) as session:
+            rows = figures(session, self.spec.name, names=[name], since=self.now - back)
+            rows = rows or figures(session, self.spec.name, names=[name])  # nobody watched for longer than that
+            last = lateness_of(rows).last_watched()
+            if last is None:
+                return lateness_of(rows), ()
+            made = late_times(session, self.spec.name, since=last - OVERLAP, until=self.now, made_before=current.start)
+            if made and made[0] < self.now - back:
+                rows = figures(session, self.spec.name, names=[name], since=made[0])
+        known = lateness_of(rows)
+        return known, known.touched_by(made, current.length)
+
+    def again(self, windows: tuple[Window, ...]) -> Iterator[Cohort]:
+        """The cohorts of windows that are computed again, one at a time: there may be many after an
+        outage.
+        """
+        for window in windows:
+            yield self._read(window)
+
+    def matured(self) -> tuple[Window, ...]:
+        """Windows with immature figures alone that are mature by now, oldest first, at most
+        `MATURED_AT_ONCE`.
+        """
+        edge = self.now - self.spec.horizon
+        with reading(self._engine) as session:
+            rows = figures(
+                session, self.spec.name, names=[FigureName.QUERIES.value], since=edge - LOOK_BACK, until=edge
+            )
+        whole = [row for row in rows if row.tier is None and row.slice is None]
+        done = {row.window for row in whole if row.mature}
+        due = {row.window for row in whole} - done
+        ready = [window for window in due if is_mature(self.spec, window, self.now)]
+        return tuple(sorted(ready, key=lambda window: window.end)[:MATURED_AT_ONCE])

@@ -1,0 +1,232 @@
+"""One window of one cascade, watched: what the scheduler's `monitor` job calls, in its own process.
+
+1. Figures of the window, immature, of every window that has become mature since, and of those that
+   decisions have come to after they were watched (`monitoring.rows.late`).
+2. The savings alarm consumes the window at once; the risk alarm what is older than the label
+   horizon.
+3. Once a day: drift against the champion's training window, the OOD gate, labels that are overdue,
+   how often graders err and whether that got worse.
+4. Runtimes that do not serve the generation in force, and attempts of models that the cascade does
+   not declare.
+5. Everything is written in one transaction behind the caller's fence: figures, reports, alarm
+   states, alerts, and the messages about them. A run that lost its claim writes nothing, and one
+   that is repeated writes the same again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from knowgate._records.records import Window
+from monitoring.alarms.alarm_memory import AlarmMemory, memory_to_json
+from monitoring.alerts.alerts import AlertChange, Event, settle
+from monitoring.drift.signal_tables import SignalSpread, signal_spreads
+from monitoring.figures.figures import figures_of
+from monitoring.names import Rule
+from monitoring.rows.cohorts import Cohort
+from monitoring.rows.late import Lateness
+from monitoring.rules.grader_drift import assess_grader_drift
+from monitoring.rules.models import assess_cohort_models
+from monitoring.rules.rules import Assessment, Standing, assess_constant, assess_late, assess_runtimes
+from monitoring.watching.alarm_watch import AlarmFinding, watch_alarms
+from monitoring.watching.daily_rules import DAY, TierDrift, assess_day, assess_labels, day_of, find_drift
+from monitoring.watching.reader import Champion, Reader
+from store.engine import transaction
+from store.traffic.graders import GraderError, add_error
+from store.watching.alarm_states import put_alarm_state
+from store.watching.drift_reports import DriftReport, put_report
+from store.watching.figures import FigureRow, put_figures
+
+REPORT_NAME = "drift"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchOutcome:
+    """What came of one window."""
+
+    cascade: str
+    window: Window
+    decisions: int
+    figures: int
+    matured: tuple[Window, ...]
+    again: tuple[Window, ...]  # computed again, since decisions came late
+    reports: int
+    alerts: tuple[AlertChange, ...]
+
+    def __str__(self) -> str:
+        opened, again, resolved = (sum(change.event is event for change in self.alerts) for event in Event)
+        return (
+            f"watched {self.decisions} decisions: {self.figures} figures, {len(self.matured)} matured cohorts,"
+            f" {len(self.again)} cohorts again, {self.reports} drift reports, {opened} alerts opened,"
+            f" {again} rang again, {resolved} resolved"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Conclusions:
+    figures: tuple[FigureRow, ...]
+    drift: tuple[TierDrift, ...]
+    memories: tuple[AlarmMemory, ...]
+    assessments: tuple[Assessment, ...]
+    graders: tuple[GraderError, ...]
+    again: tuple[Window, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Again:
+    """What decisions that came late have changed."""
+
+    lateness: Lateness
+    windows: tuple[Window, ...]
+    figures: tuple[FigureRow, ...]
+    raised: tuple[Assessment, ...]  # by rules that look at single windows
+
+
+def watch_window(
+    engine: Engine, cascade: str, window: Window, *, now: datetime, fence: Callable[[Session], None]
+) -> WatchOutcome:
+    """Watch the decisions of `window` as known at `now`. `fence` is called first in the transaction
+    that writes, and raises where the caller no longer holds the window
+    (`store.jobs.job_runs.fence`).
+
+    Raises CascadeUnknown, and whatever `fence` raises; then nothing is written.
+    """
+    reader = Reader(engine, cascade, now=now)
+    current, matured = reader.cohort(window), [reader.cohort(due) for due in reader.matured() if due != window]
+    found = _conclude(reader, current, matured)
+    with transaction(engine) as session:
+        fence(session)
+        changes = _write(session, reader, found)
+    return WatchOutcome(
+        cascade=cascade,
+        window=window,
+        decisions=current.size,
+        figures=len(found.figures),
+        matured=tuple(cohort.window for cohort in matured),
+        again=found.again,
+        reports=len(found.drift),
+        alerts=changes,
+    )
+
+
+def _conclude(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Conclusions:
+    champion, late = reader.champion(), _compute_again(reader, current, matured)
+    alarms = watch_alarms(reader, current, champion, late.lateness)
+    drift, daily, graders = _conclude_day(reader, current, champion, alarms)
+    runtimes = assess_runtimes(champion.assignment, reader.acknowledgements(), now=reader.now)
+    figures = tuple(row for cohort in (current, *matured) for row in figures_of(cohort, computed_at=reader.now))
+    day = current.window.end - DAY
+    lately = [
+        row
+        for (window, mature), row in late.lateness.rows.items()
+        if not mature and window.end <= current.window.end and (window.end > day or window in late.windows)
+    ]
+    return _Conclusions(
+        figures=(*figures, *late.figures),
+        drift=drift,
+        memories=tuple(finding.memory for finding in alarms),
+        assessments=(
+            *(finding.assessment for finding in alarms),
+            *daily,
+            runtimes,
+            *(_either(assessment, late.raised) for assessment in _of_one_window(current)),
+            assess_late(lately),
+        ),
+        graders=graders,
+        again=late.windows,
+    )
+
+
+def _compute_again(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Again:
+    """The windows that late decisions touch, one after the other: their figures, and what rules say
+    of them.
+    """
+    lateness, touched = reader.lateness(current.window)
+    first, known = {cohort.window for cohort in (current, *matured)}, lateness
+    windows = tuple(window for window in touched if window not in first)
+    rows: list[FigureRow] = []
+    raised: list[Assessment] = []
+    for cohort in chain((current, *matured), reader.again(windows)):
+        lateness = lateness.counted(cohort, watched_at=reader.now if cohort.window in first else None)
+        if cohort.window not in first:
+            rows += figures_of(cohort, computed_at=reader.now)
+            raised += [said for said in _of_one_window(cohort) if said.standing is Standing.RAISED]
+    rows += [row for key, row in lateness.rows.items() if known.rows.get(key) != row]
+    return _Again(lateness=lateness, windows=windows, figures=tuple(rows), raised=tuple(raised))
+
+
+def _of_one_window(cohort: Cohort) -> tuple[Assessment, ...]:
+    """What the rules say that look at one window at a time."""
+    return assess_cohort_models(cohort), assess_constant(spreads_of(cohort))
+
+
+def _either(assessment: Assessment, raised: tuple[Assessment, ...]) -> Assessment:
+    """The assessment, or what its rule says of a window that decisions came late to, where that is
+    raised.
+    """
+    if assessment.standing is Standing.RAISED:
+        return assessment
+    return next((late for late in raised if late.rule is assessment.rule), assessment)
+
+
+def spreads_of(cohort: Cohort) -> tuple[SignalSpread, ...]:
+    """How the signals of every non-last tier varied over a cohort."""
+    names = [tier.name for tier in cohort.spec.tiers[:-1]]
+    rows = (cohort.attempts[cohort.attempts["tier"] == tier] for tier in range(len(names)))
+    return tuple(spread for part, name in zip(rows, names, strict=True) for spread in signal_spreads(part, name))
+
+
+def _conclude_day(
+    reader: Reader, current: Cohort, champion: Champion, alarms: tuple[AlarmFinding, ...]
+) -> tuple[tuple[TierDrift, ...], tuple[Assessment, ...], tuple[GraderError, ...]]:
+    day = day_of(current.window)
+    if day is None:
+        return (), (), ()
+    today = current if day == current.window else reader.cohort(day)
+    drift = find_drift(reader, champion.bundle, today)
+    assessments = assess_day(champion.bundle, today, drift, lambda: _week_before(reader, champion, day))
+    consumed = next((a.memory.consumed_until for a in alarms if a.memory.rule is Rule.RISK), None)
+    if consumed is None:
+        return drift, assessments, ()
+    week, month = (Window(start=consumed - days * DAY, end=consumed) for days in (7, 28))
+    earlier = Window(start=month.start, end=week.start)
+    assessments += (
+        assess_labels(reader.cohort(Window(start=consumed - day.length, end=consumed))),
+        assess_grader_drift(reader.attempts(week), reader.attempts(earlier)),
+    )
+    return drift, assessments, reader.grader_errors(month)
+
+
+def _week_before(reader: Reader, champion: Champion, day: Window) -> Cohort | None:
+    """What the champion decided in the week before `day`."""
+    if champion.bundle is None:
+        return None
+    before = reader.cohort(Window(start=day.start - 7 * DAY, end=day.start)).of_bundle(champion.bundle.id)
+    return before if before.size else None
+
+
+def _write(session: Session, reader: Reader, found: _Conclusions) -> tuple[AlertChange, ...]:
+    spec, now = reader.spec, reader.now
+    put_figures(session, found.figures)
+    for error in found.graders:
+        add_error(session, spec.name, error)
+    for memory in found.memories:
+        put_alarm_state(session, spec.name, memory.rule.value, memory_to_json(memory), now=now)
+    for drift in found.drift:
+        put_report(
+            session,
+            DriftReport(
+                cascade=spec.name,
+                window=drift.window,
+                tier=drift.tier,
+                name=REPORT_NAME,
+                document=drift.record.document,
+                computed_at=now,
+            ),
+        )
+    changes = (settle(session, spec, assessment, now=now) for assessment in found.assessments)
+    return tuple(change for change in changes if change is not None)

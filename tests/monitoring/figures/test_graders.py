@@ -1,0 +1,146 @@
+"""Judges in monitoring: forecasts in figures and in the risk alarm, their measured errors, and the
+alert about them.
+"""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from knowgate._records.records import LabelSource, Window
+from knowgate.spec import TargetKind, Targets
+from monitoring.alarms.alarms import FORECAST_SHARE, risk_forecasts, risk_rows, watch_risk
+from monitoring.figures.figures import figures_of
+from monitoring.figures.graders import measured_errors
+from monitoring.rules.grader_drift import assess_grader_drift
+from monitoring.rules.rules import Standing
+from store.traffic.label_sources import SourcedLabels
+
+
+def traffic(cast, n, *, gold=0.2, up=0.2, seed=3):
+    """Retained queries, all explored and judged; gold labels are drawn by coin. The drop is about
+    .1.
+    """
+    rng, asked = np.random.default_rng(seed), []
+    for row in range(n):
+        small, large = float(rng.random() < 0.8), float(rng.random() < 0.9)
+        drawn = rng.random() < gold
+        judge = tuple(truth if truth or rng.random() >= up else 1.0 for truth in (small, large))
+        asked.append(
+            cast.Asked(
+                at=cast.DAY + timedelta(seconds=60 * row),
+                explored=True,
+                run_propensity=1.0,
+                small=small if drawn else None,
+                large=large if drawn else None,
+                label_propensity=gold,
+                judge=judge,
+            )
+        )
+    return asked
+
+
+def named(cohort):
+    rows = figures_of(cohort, computed_at=cohort.as_of)
+    return {row.name: row for row in rows if row.tier is None and row.slice is None}
+
+
+def test_figures_correct_the_grader_by_the_sample_and_rates_tell_its_errors(cast, cohort):
+    asked = traffic(cast, 800)
+    judged = named(cohort(asked, judged=True))
+    alone = named(cohort([replace(one, judge=(None, None)) for one in asked], judged=True))
+    for name in ("accuracy_cascade", "accuracy_last", "drop"):
+        assert judged[name].value is not None and alone[name].value is not None
+        assert judged[name].high - judged[name].low < alone[name].high - alone[name].low
+    width = judged["accuracy_cascade"].high - judged["accuracy_cascade"].low
+    assert abs(judged["accuracy_cascade"].value - 0.8) < width  # twice the half width
+    lenient = np.mean([one.judge[0] for one in asked])
+    assert lenient > judged["accuracy_cascade"].high  # the grader's own mean is off by its errors
+    assert judged["judge_wrong_called_right"].low <= 0.2 <= judged["judge_wrong_called_right"].high
+    assert judged["judge_right_called_wrong"].value == 0.0
+    assert alone["judge_wrong_called_right"].value is None
+
+
+def test_a_grader_alone_makes_no_figure(cast, cohort):
+    asked = [replace(one, small=None, large=None) for one in traffic(cast, 30)]
+    figures = named(cohort(asked, judged=True))
+    assert figures["accuracy_cascade"].value is None
+    assert "forecasts" in figures["accuracy_cascade"].not_identified
+
+
+def test_the_risk_alarm_takes_verdicts_for_forecasts_and_stays_in_its_range(cast, cohort):
+    held = cohort(traffic(cast, 600), judged=True)
+    x, observed, propensity = risk_rows(held.decisions, held.spec)
+    guess, weight = risk_forecasts(held.decisions, held.spec, observed)
+    assert set(np.round(np.unique(guess), 2)) == {-FORECAST_SHARE, 0.0, FORECAST_SHARE}
+    assert (weight == 1.0).all() and (propensity[observed] == 0.2).all() and observed.sum() < 200
+    assert np.isnan(x[~observed]).all()
+    memory = watch_risk(None, held)
+    assert memory.forecast_share == FORECAST_SHARE
+    assert (memory.families[0].watch.rule.low, memory.families[0].watch.rule.high) == pytest.approx(
+        (-(1 + 0.8 * FORECAST_SHARE) - 0.2 * 0.02, 1 + 0.8 * FORECAST_SHARE - 0.2 * 0.02)
+    )
+    assert memory.families[0].watch.mean_increment == pytest.approx(0.2 * (0.1 - 0.02), abs=0.02)
+
+
+def test_where_every_label_is_owed_a_verdict_stands_for_none(cast, cohort):
+    held = cohort([replace(one, label_propensity=None) for one in traffic(cast, 100)], judged=True)
+    _, observed, _ = risk_rows(held.decisions, held.spec)
+    assert observed.all()
+    assert not risk_forecasts(held.decisions, held.spec, observed)[0].any()
+
+
+def test_a_retained_accuracy_is_watched_with_verdicts_too(cast, cohort):
+    held = cohort(traffic(cast, 200), judged=True, targets=Targets(kind=TargetKind.RETAINED_ACCURACY, value=0.9))
+    _, observed, _ = risk_rows(held.decisions, held.spec)
+    guess, _ = risk_forecasts(held.decisions, held.spec, observed)
+    assert set(np.unique(guess)) == {0.0, FORECAST_SHARE}  # called wrong
+
+
+def attempts(errors, n):
+    said = np.ones(n)
+    said[:errors] = 0.0
+    return pd.DataFrame({"forecast": said, "correct": np.ones(n)})
+
+
+def test_a_grader_that_gets_worse_is_told_and_one_that_does_not_is_not():
+    before = attempts(30, 600)
+    worse = assess_grader_drift(attempts(45, 200), before)
+    assert worse.standing is Standing.RAISED
+    assert "22.5%" in worse.cause and "5.0%" in worse.cause
+    assert {name: round(float(value), 3) for name, value in worse.details.items()} == {
+        "error": 0.225,
+        "low": 0.154,
+        "before": 0.05,
+    }
+    assert assess_grader_drift(attempts(11, 200), before).standing is Standing.CLEAR
+    assert assess_grader_drift(attempts(20, 200), before).standing is Standing.UNKNOWN
+    assert assess_grader_drift(attempts(20, 29), before).standing is Standing.UNKNOWN
+
+
+def test_graders_are_measured_apart_by_the_strongest_trusted_label(cast):
+    said = [
+        ("a", "gold", 1.0, None),
+        ("a", "human", 0.0, None),
+        ("a", "judge", 0.0, "judge@1"),
+        ("b", "human", 0.0, None),
+        ("b", "judge", 1.0, "judge@2"),
+        ("c", "judge", 1.0, "judge@2"),  # no trusted label speaks of it
+        ("b", "feedback", 0.0, None),  # nobody is named
+    ]
+    columns = [np.array(column, dtype=object) for column in zip(*said, strict=True)]
+    labels = SourcedLabels(
+        decision_id=columns[0],
+        tier=np.zeros(len(said), dtype=np.int64),
+        source=columns[1],
+        correct=columns[2].astype(float),
+        label_propensity=np.ones(len(said)),
+        first_delay_s=np.ones(len(said)),
+        grader=columns[3],
+    )
+    window = Window(start=cast.DAY, end=cast.DAY + timedelta(days=1))
+    first, second = measured_errors(labels, (LabelSource.GOLD, LabelSource.HUMAN), window, measured_at=cast.DAY)
+    assert (first.grader, first.right, first.right_called_wrong, first.wrong) == ("judge@1", 1, 1, 0)
+    assert (second.grader, second.wrong, second.wrong_called_right, second.right) == ("judge@2", 1, 1, 0)

@@ -1,0 +1,656 @@
+"""A deployment watched window by window, on both databases: healthy traffic, then a slice the probe
+has not seen.
+
+The champion is a real bundle with a real probe; its training window has vectors in real shards.
+Nothing is patched.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from knowgate._bundles.assignment import Assignment, Mode
+from knowgate._bundles.bundle import write_bundle
+from knowgate._bundles.bundle_documents import BundleDocument, CertificateDocument, CertificateStatus, TierDocument
+from knowgate._bundles.tier_models import TierModels
+from knowgate._models.calibrator import Platt
+from knowgate._models.features import Standardiser
+from knowgate._models.ood import OodStatistics
+from knowgate._models.probe import LinearProbe, ProbeKind
+from knowgate._records.records import Fingerprint, Label, LabelSource, Reason, Window
+from knowgate._wire import codec
+from knowgate.policy import Policy, PolicyKind
+from knowgate.spec import Alarms, TargetKind
+from monitoring.alarms.since_ring import look_since_ring
+from monitoring.alerts.deliveries import deliver_due
+from monitoring.drift.drift import render_html
+from monitoring.names import Rule
+from monitoring.watching.daily_rules import DAY
+from monitoring.watching.reader import Reader
+from monitoring.watching.watch import watch_window
+from store.engine import open_engine, reading, transaction
+from store.errors import ClaimLost
+from store.jobs import job_runs
+from store.releases.assignments import RuntimeState, add_acknowledgement, swap_assignment
+from store.releases.bundles import BundleStatus, add_bundle
+from store.releases.cascades import apply_cascade
+from store.shards.shards import write_shard
+from store.traffic.decisions import add_decisions
+from store.traffic.graders import graders
+from store.traffic.labels import add_labels
+from store.traffic.vectors import VectorRow, add_shard
+from store.watching.alarm_states import alarm_state
+from store.watching.alerts import alerts
+from store.watching.drift_reports import reports
+from store.watching.figures import figures
+
+DIMENSION = 6
+
+
+def no_fence(session: Any) -> None:
+    """A caller that holds its window."""
+
+
+@pytest.fixture
+def everywhere(cast, engine, tmp_path, receiver):
+    """A cascade whose champion was trained on the day before `cast.DAY` and decides since; on both
+    databases.
+    """
+    return Deployment(cast=cast, engine=engine, folder=tmp_path, url=receiver.url).start()
+
+
+@pytest.fixture
+def deployment(cast, sqlite_url, tmp_path, receiver):
+    """The same on SQLite, for what has nothing to do with the database."""
+    engine = open_engine(sqlite_url)
+    yield Deployment(cast=cast, engine=engine, folder=tmp_path, url=receiver.url).start()
+    engine.dispose()
+
+
+@dataclass(kw_only=True)
+class Deployment:
+    cast: Any
+    engine: Any
+    folder: Any
+    url: str
+    bundle: str = ""
+
+    def start(self) -> "Deployment":
+        alarms = Alarms(alpha=0.1, savings_margin=0.05, max_tokens=12)  # near what queries have: the alarm hears sooner
+        self.spec = self.cast.spec_of(webhooks=(self.url,), alarms=alarms)
+        start = self.cast.DAY - DAY
+        with transaction(self.engine) as session:
+            apply_cascade(session, self.spec, now=start)
+        asked = [
+            self.cast.Asked(
+                at=start + timedelta(minutes=5 * i),
+                reason=Reason.NO_BUNDLE,
+                p_t=p,
+                p_ik=None,
+                score=None,
+                ood=None,
+                small=1.0,
+                large=1.0,
+            )
+            for i, p in enumerate(np.random.default_rng(1).uniform(0.5, 1.0, 200))
+        ]
+        self.put(asked)
+        self.promote(generation=1, savings_low=0.5)
+        return self
+
+    def put(self, asked, *, strangeness=0.0, received_at=None):
+        """Store the queries with hidden states of their own, and the signals that the champion's
+        models see in them.
+        """
+        asked = list(asked)
+        strange = np.array([one.slice == "state_of" for one in asked])
+        hidden = np.random.default_rng(len(asked)).normal(0.0, 1.0, (len(asked), DIMENSION))
+        hidden += strangeness * strange[:, None]
+        asked = self.with_signals(asked, hidden) if self.bundle else asked
+        with transaction(self.engine) as session:
+            decisions = self.cast.store_asked(session, asked, received_at=received_at)
+            shard = write_shard(f"file://{self.folder}/shards", hidden, [str(d.id) for d in decisions])
+            rows = [
+                VectorRow(decision_id=d.id, tier=0, row=i, sha256=shard.row_sha256[i]) for i, d in enumerate(decisions)
+            ]
+            add_shard(
+                session, "cities", shard.url, shard.sha256, rows, dimension=DIMENSION, now=decisions[0].occurred_at
+            )
+        return decisions
+
+    def with_signals(self, asked, hidden):
+        made = MODELS.signal_columns(
+            p_t=np.array([one.p_t for one in asked], dtype=float), hidden=hidden, tokens_in=np.full(len(asked), 10.0)
+        )
+        return [
+            replace(one, p_ik=float(p_ik), ood=float(ood), score=None)
+            for one, p_ik, ood in zip(asked, made["p_ik"], made["ood"], strict=True)
+        ]
+
+    def promote(self, *, generation, savings_low):
+        bundle = bundle_of(self.cast.DAY - DAY, self.cast.DAY, savings_low)
+        assignment = Assignment(
+            cascade="cities",
+            generation=generation,
+            mode=Mode.ACTIVE,
+            champion=bundle.id,
+            exploration_rate=0.5,
+            issued_at=self.cast.DAY,
+            valid_until=self.cast.DAY + 30 * DAY,
+        )
+        with transaction(self.engine) as session:
+            document = codec.canonical(bundle.document).decode()
+            add_bundle(session, bundle.id, "cities", document, bundle.content, BundleStatus.PROMOTED, self.cast.DAY)
+            swap_assignment(session, assignment, expected_generation=None, now=self.cast.DAY)
+        self.bundle = bundle.id
+
+    def day_of_traffic(self, day, *, strange=0.0, n=160, seed=0):
+        """n queries over a day; 75 % of the known ones retained, all strange ones stopped by the
+        ood gate.
+        """
+        rng = np.random.default_rng([day, seed])
+        for i in range(n):
+            at = self.cast.DAY + day * DAY + i * DAY / n
+            if rng.random() < strange:
+                yield self.cast.Asked(
+                    at=at,
+                    reason=Reason.OOD,
+                    slice="state_of",
+                    p_ik=0.2,
+                    ood=1.0,
+                    bundle=self.bundle,
+                    small=1.0,
+                    large=1.0,
+                )
+            else:
+                kept = rng.random() < 0.75
+                yield self.cast.Asked(
+                    at=at,
+                    reason=None if kept else Reason.P_IK,
+                    explored=kept and bool(rng.random() < 0.5),
+                    slice="country_of",
+                    p_t=float(rng.uniform(0.5, 1.0)),
+                    bundle=self.bundle,
+                    small=1.0,
+                    large=1.0,
+                )
+
+    def watch_day(self, day, fence=no_fence):
+        return [self.watch(day, quarter, fence) for quarter in range(4)]
+
+    def watch(self, day, quarter, fence=no_fence):
+        start = self.cast.DAY + day * DAY + quarter * self.cast.EVERY
+        window = Window(start=start, end=start + self.cast.EVERY)
+        return watch_window(self.engine, "cities", window, now=window.end + timedelta(minutes=1), fence=fence)
+
+    def state(self, rule):
+        with reading(self.engine) as session:
+            return json.loads(alarm_state(session, "cities", rule.value))
+
+    def alerts(self, **only):
+        with reading(self.engine) as session:
+            return {alert.rule: alert for alert in alerts(session, "cities", **only)}
+
+
+def models_of():
+    """A tier's models for standard normal hidden states, with the reference quantiles that such
+    states really have.
+    """
+    fingerprint = Fingerprint(
+        model="small-model",
+        revision="main",
+        dtype="float32",
+        engine="transformers",
+        engine_version="5",
+        chat_template_sha256="0" * 64,
+        layer=2,
+        position="last_prompt_token",
+        normed=False,
+    )
+    document = TierDocument(
+        fingerprint=fingerprint,
+        probe=ProbeKind.LINEAR,
+        dimension=DIMENSION,
+        ik_calibrator=Platt(slope=1.0, intercept=0.0),
+    )
+    ood = OodStatistics(
+        mean=np.zeros(DIMENSION),
+        components=np.eye(2, DIMENSION, dtype=np.float32),
+        variances=np.ones(2, dtype=np.float32),
+        residual_variance=1.0,
+        length_slope=0.0,
+        length_intercept=0.0,
+        reference=np.linspace(0.0, 1.0, 2, dtype=np.float32),
+    )
+    states = np.random.default_rng(0).normal(0.0, 1.0, (5000, DIMENSION)).astype(np.float32)
+    quantiles = np.quantile(ood.statistics(states, np.full(5000, 10.0)), np.linspace(0.0, 1.0, 100))
+    return TierModels(
+        document=document,
+        standardiser=Standardiser(mean=np.zeros(DIMENSION), scale=np.ones(DIMENSION)),
+        probe=LinearProbe(weight=np.float32([0.3] + [0.0] * (DIMENSION - 1)), bias=0.0),
+        ood=replace(ood, reference=quantiles.astype(np.float32)),
+    )
+
+
+MODELS = models_of()
+
+
+def bundle_of(start, end, savings_low):
+    certificate = CertificateDocument(
+        status=CertificateStatus.CERTIFIED,
+        target=TargetKind.MAX_ACCURACY_DROP,
+        target_value=0.02,
+        delta=0.05,
+        delta_family=0.1,
+        attempt=1,
+        test="exact_paired",
+        n=500,
+        cohort=Window(start=start, end=end),
+        split="time",
+        savings=savings_low + 0.05,
+        savings_low=savings_low,
+        savings_high=savings_low + 0.1,
+    )
+    document = BundleDocument(
+        cascade="cities",
+        models=("small-model", "large-model"),
+        tiers=(MODELS.document,),
+        policy=Policy.of(PolicyKind.GATES, ({"p_ik": 0.3, "p_t": 0.5, "ood": 0.99},)),
+        code_version="test",
+        created_at=end,
+        certificate=certificate,
+        training_window=Window(start=start, end=end),
+    )
+    return write_bundle(document, (MODELS,))
+
+
+def test_a_window_has_immature_figures_at_once_and_mature_ones_after_the_horizon(everywhere):
+    everywhere.put(everywhere.day_of_traffic(0))
+    first = everywhere.watch(0, 0)
+    assert first.matured == ()
+    with reading(everywhere.engine) as session:
+        immature = figures(session, "cities", names=["accuracy_cascade"])
+    assert [row.mature for row in immature if row.slice is None and row.tier is None] == [False]
+    later = everywhere.watch(2, 0)
+    assert later.matured == (first.window,)
+    with reading(everywhere.engine) as session:
+        rows = figures(session, "cities", names=["accuracy_cascade"], mature=True)
+    mature = next(row for row in rows if row.slice is None and row.tier is None)
+    assert (mature.window, mature.value, mature.n) == (first.window, 1.0, 40)
+
+
+def test_a_slice_never_seen_is_detected_named_and_told(everywhere, receiver):
+    everywhere.put(everywhere.day_of_traffic(0))
+    everywhere.watch_day(0)
+    assert everywhere.alerts() == {}
+    everywhere.put(everywhere.day_of_traffic(1, strange=0.6, n=400), strangeness=1.5)
+    changes = [change for outcome in everywhere.watch_day(1) for change in outcome.alerts]
+    assert {change.rule for change in changes} == {Rule.SAVINGS, Rule.OOD_CONSERVATIVENESS, Rule.DRIFT}
+    open_alerts = everywhere.alerts(open_only=True)
+    assert open_alerts["savings"].cause.startswith("escalations in slice state_of rose from 0 % to")
+    assert "gate ood" in open_alerts["savings"].cause
+    assert "savings net of exploration went from" in open_alerts["savings"].cause
+    assert "on 100% of them the tier was as good as the last" in open_alerts["ood_conservativeness"].cause
+    assert open_alerts["drift"].cause.startswith("at tier small pca_1 moved by")
+    assert deliver_due(everywhere.engine, owner="w", secret=b"s", now=everywhere.cast.DAY + 3 * DAY) == 3
+    assert {json.loads(body)["alert"]["rule"] for _, body in receiver.received} == set(open_alerts)
+
+
+def test_a_day_has_one_drift_report_that_renders(deployment):
+    deployment.put(deployment.day_of_traffic(0))
+    assert [outcome.reports for outcome in deployment.watch_day(0)] == [0, 0, 0, 1]
+    with reading(deployment.engine) as session:
+        (report,) = reports(session, "cities")
+    columns = {column["column"] for column in json.loads(report.document)["columns"]}
+    assert columns == {"p_t", "p_ik", "ood", "tokens_in", "tokens_out", "pca_1", "pca_2"}
+    assert report.tier == 0
+    assert "pca_1" in render_html(report.document)
+
+
+def test_what_a_grader_was_measured_to_err_is_kept_when_a_day_ends(deployment):
+    asked = [
+        replace(one, small=float(row % 4 > 0), judge=(float(row % 4 > 0 or row % 8 == 0), None))
+        for row, one in enumerate(deployment.day_of_traffic(0))
+    ]
+    deployment.put(asked)
+    for day in (0, 8):
+        deployment.watch_day(day)
+    with reading(deployment.engine) as session:
+        (judge,) = graders(session, "cities", as_of=deployment.cast.DAY + 11 * DAY)
+    assert judge.name == "judge@1"
+    assert judge.error is not None and judge.error.right_called_wrong == 0
+    assert judge.error.right > 2.5 * judge.error.wrong > 2.5 * judge.error.wrong_called_right > 0
+
+
+def test_a_p_t_that_is_missing_in_every_attempt_of_a_day_is_told_and_no_later_silence_resolves_it(deployment):
+    deployment.put(deployment.day_of_traffic(0))
+    deployment.watch_day(0)
+    assert deployment.alerts() == {}
+    deployment.put([replace(one, p_t=None) for one in deployment.day_of_traffic(1)])
+    deployment.watch_day(1)
+    raised = deployment.alerts(open_only=True)["drift"]
+    assert raised.cause.startswith("at tier small p_t is missing in 100% of attempts, before in 0%")
+    with reading(deployment.engine) as session:
+        shares = figures(session, "cities", names=["missing_share.p_t"])
+    assert {row.value for row in shares if row.tier == 0} == {0.0, 1.0}
+    deployment.put(deployment.day_of_traffic(2, n=30))  # too few to compare
+    deployment.watch_day(2)
+    deployment.watch_day(3)  # nobody asks
+    assert "drift" in deployment.alerts(open_only=True)
+    deployment.put(deployment.day_of_traffic(4))
+    deployment.watch_day(4)
+    assert "drift" not in deployment.alerts(open_only=True)
+
+
+def test_a_drift_is_not_resolved_by_a_day_on_which_its_column_was_not_there(deployment):
+    deployment.put(deployment.day_of_traffic(0))
+    deployment.watch_day(0)
+    deployment.put([replace(one, p_t=one.p_t / 2) for one in deployment.day_of_traffic(1)])
+    deployment.watch_day(1)
+    assert "p_t moved by" in deployment.alerts(open_only=True)["drift"].cause
+    few = [replace(one, p_t=one.p_t if i % 4 == 0 else None) for i, one in enumerate(deployment.day_of_traffic(2))]
+    deployment.put(few)
+    deployment.watch_day(2)
+    assert "p_t moved by" in deployment.alerts(open_only=True)["drift"].cause
+
+
+def test_a_window_of_one_value_of_p_t_is_told_within_that_window(deployment):
+    steady = [replace(one, p_t=1.0) for one in deployment.day_of_traffic(0)]
+    deployment.put(steady[:40])
+    (change,) = deployment.watch(0, 0).alerts
+    assert (change.rule, change.event) == (Rule.CONSTANT_SIGNAL, "opened")
+    assert "p_t is 1 in all 40 attempts at tier small" in change.cause
+    assert deployment.watch(0, 1).alerts == ()  # an empty window resolves nothing
+    deployment.put(list(deployment.day_of_traffic(0))[80:120])
+    (change,) = deployment.watch(0, 2).alerts
+    assert (change.rule, change.event) == (Rule.CONSTANT_SIGNAL, "resolved")
+
+
+def test_a_run_that_lost_its_claim_writes_nothing(everywhere):
+    everywhere.put(everywhere.day_of_traffic(0))
+
+    def lost(session):
+        raise ClaimLost("monitor", 1)
+
+    with pytest.raises(ClaimLost):
+        everywhere.watch(0, 0, fence=lost)
+    with reading(everywhere.engine) as session:
+        assert figures(session, "cities") == ()
+        assert alarm_state(session, "cities", "savings") is None
+
+
+def test_the_claim_ends_in_the_transaction_that_holds_the_effect(everywhere):
+    everywhere.put(everywhere.day_of_traffic(0))
+    start = everywhere.cast.DAY
+    window = Window(start=start, end=start + everywhere.cast.EVERY)
+    hour = timedelta(hours=1)
+    with transaction(everywhere.engine) as session:
+        claim = job_runs.claim(session, "monitor", "cities", window, owner="w", lease=hour, now=window.end)
+
+    def fence(session):
+        job_runs.fence(session, claim)
+        job_runs.finish(session, claim, "watched", now=window.end)
+
+    outcome = watch_window(everywhere.engine, "cities", window, now=window.end, fence=fence)
+    assert str(outcome).startswith("watched 40 decisions: ")
+    with pytest.raises(ClaimLost):
+        watch_window(everywhere.engine, "cities", window, now=window.end, fence=fence)
+
+
+def test_a_window_watched_twice_is_consumed_once(deployment):
+    deployment.put(deployment.day_of_traffic(0))
+    deployment.watch(0, 0)
+    once = states(deployment)
+    deployment.watch(0, 0)
+    assert states(deployment) == once
+
+
+def test_a_revision_after_consumption_changes_figures_and_never_the_process(deployment):
+    decisions = deployment.put(deployment.day_of_traffic(0))
+    deployment.watch_day(0)
+    deployment.watch_day(1)
+    deployment.watch(2, 0)  # the first window is past the horizon now
+    before = states(deployment)["risk"]
+    revised = deployment.cast.DAY + 2 * DAY + timedelta(hours=6, minutes=2)
+    labels = [
+        Label(
+            cascade="cities",
+            source=LabelSource.GOLD,
+            correct=0.0,
+            labelled_at=revised,
+            decision_id=decision.id,
+            tier=0,
+            label_propensity=1.0,
+        )
+        for decision in decisions[:40]
+    ]
+    with transaction(deployment.engine) as session:
+        add_labels(session, labels, received_at=revised)
+    deployment.watch(2, 0)
+    assert states(deployment)["risk"] == before
+    deployment.watch(2, 1)
+    assert (
+        json.loads(states(deployment)["risk"])["families"][0]["watch"]["rows"]
+        > (json.loads(before)["families"][0]["watch"]["rows"])
+    )
+
+
+def test_a_missed_window_is_consumed_by_the_next_run(deployment):
+    deployment.put(deployment.day_of_traffic(0))
+    deployment.watch(0, 0)
+    deployment.watch(0, 2)
+    state = json.loads(states(deployment)["savings"])
+    assert state["families"][0]["watch"]["rows"] == 120
+
+
+def test_a_stale_runtime_is_named_and_cleared_when_it_catches_up(deployment):
+    late = deployment.cast.DAY + timedelta(hours=5)
+
+    def acknowledge(generation, at):
+        ack = RuntimeState(
+            cascade="cities", runtime="host-1", generation=generation, bundle=None, accepted=True, detail=None, at=at
+        )
+        with transaction(deployment.engine) as session:
+            add_acknowledgement(session, ack)
+
+    acknowledge(0, late)
+    deployment.watch(0, 0)
+    assert deployment.alerts()["stale_runtime"].cause == "host-1 serves generation 0, 1 is in force"
+    acknowledge(1, late + timedelta(hours=6))
+    deployment.watch(0, 1)
+    assert deployment.alerts()["stale_runtime"].resolved_at is not None
+
+
+def test_labels_that_never_come_are_said_to_be_overdue(deployment):
+    deployment.put(replace(one, small=None, large=None) for one in deployment.day_of_traffic(0))
+    deployment.watch_day(0)
+    deployment.watch_day(1)
+    changes = [change for outcome in deployment.watch_day(2) for change in outcome.alerts]
+    assert Rule.OVERDUE_LABELS in {change.rule for change in changes}
+    assert "0 of " in deployment.alerts()["overdue_labels"].cause
+
+
+def test_a_cascade_without_traffic_is_watched_in_peace(deployment):
+    outcome = deployment.watch(0, 0)
+    assert (outcome.decisions, outcome.alerts) == (0, ())
+
+
+def states(deployment):
+    with reading(deployment.engine) as session:
+        return {rule: alarm_state(session, "cities", rule) for rule in ("savings", "risk")}
+
+
+def test_undeclared_models_are_counted_and_opened_as_an_alert_until_a_window_without_them(cast, sqlite_url):
+    engine = open_engine(sqlite_url)
+    spec = cast.spec_of()
+    asked = [cast.Asked(at=cast.DAY + hours * timedelta(hours=1), explored=True) for hours in range(12)]
+    decisions = [cast.decision_of(one) for one in asked]
+    small, large = decisions[0].attempts
+    decisions[0] = replace(decisions[0], attempts=(replace(small, model="other"), large))
+    with transaction(engine) as session:
+        apply_cascade(session, spec, now=cast.DAY)
+        add_decisions(session, decisions, received_at=cast.DAY + timedelta(hours=12))
+    for start in (cast.DAY, cast.DAY + cast.EVERY):
+        window = Window(start=start, end=start + cast.EVERY)
+        watch_window(engine, "cities", window, now=cast.DAY + timedelta(hours=13), fence=no_fence)
+        with reading(engine) as session:
+            (alert,) = [one for one in alerts(session, "cities") if one.rule == Rule.UNDECLARED_MODEL]
+        if start == cast.DAY:
+            assert alert.resolved_at is None and "tier small ran 'other', 'small-model' is declared" in alert.cause
+    assert alert.resolved_at is not None
+    with reading(engine) as session:
+        shares = {
+            (row.window.start, row.tier): row.value for row in figures(session, "cities", names=["undeclared_share"])
+        }
+    engine.dispose()
+    assert shares[cast.DAY, 0] == pytest.approx(1 / 6) and shares[cast.DAY, 1] == 0.0
+    assert shares[cast.DAY + cast.EVERY, 0] == 0.0
+
+
+def figure(deployment, name, window, *, mature=False):
+    with reading(deployment.engine) as session:
+        rows = figures(session, "cities", names=[name], mature=mature)
+    found = [row for row in rows if row.window == window and row.tier is None and row.slice is None]
+    return found[0].value if found else None
+
+
+def test_decisions_that_come_after_their_window_was_watched_are_in_its_figures_and_counted(everywhere):
+    traffic = list(everywhere.day_of_traffic(0))  # 40 a window
+    everywhere.put(traffic[:10])
+    first = everywhere.watch(0, 0)
+    assert figure(everywhere, "queries", first.window) == 10
+    state = everywhere.state(Rule.SAVINGS)
+    everywhere.put(traffic[10:40], received_at=first.window.end + timedelta(hours=5))
+    second = everywhere.watch(0, 1)
+    assert second.again == (first.window,)
+    assert figure(everywhere, "queries", first.window) == 40
+    assert figure(everywhere, "late_decisions", first.window) == 30
+    assert figure(everywhere, "late_decisions", second.window) == 0
+    (change,) = second.alerts
+    assert (change.rule, change.event) == (Rule.LATE_DECISIONS, "opened")
+    assert "30 of 40 decisions came after their window was watched, those of 2026-03-02 00:00 to" in change.cause
+    assert everywhere.state(Rule.SAVINGS)["families"] == state["families"]  # what it has passed it has passed
+    assert everywhere.watch(0, 2).again == ()
+
+
+def test_a_window_that_is_computed_again_rings_no_alarm_twice_and_loses_no_ring(deployment):
+    deployment.put(deployment.day_of_traffic(0))
+    deployment.watch_day(0)
+    strange = list(deployment.day_of_traffic(1, strange=0.7, n=600))
+    deployment.put([one for at, one in enumerate(strange) if at % 5], strangeness=1.5)
+    rung = [change for outcome in deployment.watch_day(1) for change in outcome.alerts if change.rule is Rule.SAVINGS]
+    assert {change.event for change in rung[:1]} == {"opened"}
+    assert {change.event for change in rung[1:]} <= {"rang_again"}, "a loss that goes on rings again, once each"
+    day_after = deployment.cast.DAY + 2 * DAY
+    deployment.put(strange[::5], strangeness=1.5, received_at=day_after + timedelta(hours=1))
+    before = deployment.state(Rule.SAVINGS)
+    later = deployment.watch(2, 0)
+    assert len(later.again) == 4
+    assert not [change for change in later.alerts if change.rule is Rule.SAVINGS]
+    after = deployment.state(Rule.SAVINGS)
+    assert (after["raised_at"], after["families"]) == (before["raised_at"], before["families"])
+    assert "savings" in deployment.alerts(open_only=True)
+
+
+def test_an_alarm_that_rings_says_how_many_decisions_came_too_late_for_it(deployment):
+    deployment.put(deployment.day_of_traffic(0))
+    deployment.watch_day(0)
+    strange = list(deployment.day_of_traffic(1, strange=0.7, n=600))
+    deployment.put([*strange[:50], *strange[100:]], strangeness=1.5)
+    deployment.watch(1, 0)
+    soon = deployment.cast.DAY + DAY + 1.5 * deployment.cast.EVERY
+    deployment.put(strange[50:100], strangeness=1.5, received_at=soon)
+    for quarter in (1, 2, 3):
+        deployment.watch(1, quarter)
+    raised = deployment.alerts()["savings"]
+    assert json.loads(raised.details)["late_decisions"] == 50
+    assert raised.cause.endswith("50 decisions of that time came too late to be heard")
+    assert deployment.alerts()["late_decisions"].cause.startswith("50 of")
+
+
+def test_what_comes_after_a_cohort_was_mature_is_in_its_mature_figures_and_too_late_for_the_risk_alarm(deployment):
+    traffic = list(deployment.day_of_traffic(0))
+    deployment.put(traffic[:20])
+    first = deployment.watch(0, 0)
+    deployment.watch(2, 0)  # the horizon has passed
+    assert figure(deployment, "queries", first.window, mature=True) == 20
+    deployment.put(traffic[20:40], received_at=deployment.cast.DAY + 2 * DAY + timedelta(hours=8))
+    again = deployment.watch(2, 1)
+    assert again.again == (first.window,)
+    assert figure(deployment, "queries", first.window, mature=True) == 40
+    assert figure(deployment, "late_decisions", first.window, mature=True) == 20
+    assert figure(deployment, "late_decisions", first.window) == 20
+
+
+def test_decisions_of_a_window_that_was_passed_over_have_figures_and_history_of_before_is_nobodys(deployment):
+    deployment.put(list(deployment.day_of_traffic(0))[:40])
+    deployment.watch(0, 0)
+    deployment.watch(0, 3)  # the two between were empty, and passed over
+    late = deployment.cast.DAY + DAY + timedelta(hours=1)
+    deployment.put(list(deployment.day_of_traffic(0))[60:70], received_at=late)
+    history = [replace(one, at=one.at - 3 * DAY) for one in list(deployment.day_of_traffic(0))[:5]]
+    deployment.put(history, received_at=late)
+    outcome = deployment.watch(1, 0)
+    start = deployment.cast.DAY + deployment.cast.EVERY
+    passed_over = Window(start=start, end=start + deployment.cast.EVERY)
+    assert outcome.again == (passed_over,)
+    assert figure(deployment, "queries", passed_over) == 10
+    assert figure(deployment, "late_decisions", passed_over) == 10
+
+
+def test_decisions_that_came_late_are_found_after_a_month_in_which_nobody_watched(deployment):
+    deployment.put(list(deployment.day_of_traffic(0))[:40])
+    deployment.watch(0, 0)
+    deployment.put(list(deployment.day_of_traffic(0, seed=1))[:10], received_at=deployment.cast.DAY + 20 * DAY)
+    outcome = deployment.watch(31, 0)
+    first = Window(start=deployment.cast.DAY, end=deployment.cast.DAY + deployment.cast.EVERY)
+    assert outcome.again == (first,)
+    assert figure(deployment, "late_decisions", first) == 10
+
+
+def test_a_model_that_nobody_declared_is_heard_of_in_decisions_that_come_late(deployment):
+    traffic = list(deployment.day_of_traffic(0))
+    deployment.put(traffic[:39])
+    deployment.watch(0, 0)
+    decision = deployment.cast.decision_of(traffic[39])
+    small = replace(decision.attempts[0], model="another-model")
+    with transaction(deployment.engine) as session:
+        add_decisions(
+            session,
+            [replace(decision, attempts=(small, *decision.attempts[1:]))],
+            received_at=deployment.cast.DAY + 1.5 * deployment.cast.EVERY,
+        )
+    (change,) = deployment.watch(0, 1).alerts
+    assert (change.rule, change.event) == (Rule.UNDECLARED_MODEL, "opened")
+
+
+def test_a_bundle_is_looked_at_with_what_its_own_models_see_in_the_stored_states(deployment):
+    """Logged signals are those of the same models here, so what the look keeps is what the log says
+    it would.
+    """
+    start = deployment.cast.DAY
+    asked = [
+        deployment.cast.Asked(
+            at=start + number * DAY / 300,
+            reason=Reason.ESCALATE_ALL,
+            p_t=float(p_t),
+            small=0.0,
+            large=1.0,
+            bundle=deployment.bundle,
+        )
+        for number, p_t in enumerate(np.random.default_rng(5).uniform(0.3, 1.0, 300))
+    ]
+    deployment.put(asked)
+    cohort = Reader(deployment.engine, "cities", now=start + 5 * DAY).cohort(Window(start=start, end=start + DAY))
+    bundle = bundle_of(start - DAY, start, 0.5)
+    logged = cohort.attempts[cohort.attempts["tier"] == 0]
+    kept = (logged["p_ik"] >= 0.3) & (logged["p_t"] >= 0.5) & (logged["ood"] <= 0.99)
+    look = look_since_ring(cohort, bundle, rang_at=start, look=1, level=0.1)
+    assert look.n == 300 and look.estimate == pytest.approx(kept.mean()) and 0.2 < kept.mean() < 0.9
+    blind = cohort.attempts.assign(shard=None)
+    without = look_since_ring(replace(cohort, attempts=blind), bundle, rang_at=start, look=1, level=0.1)
+    assert without.estimate == 0.0, "without its states it keeps nothing, since it has no fallback"
