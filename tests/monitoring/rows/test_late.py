@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from knowgate._records.records import Window
-from monitoring.late import Lateness, lateness_of
 from monitoring.names import FigureName
+from monitoring.rows.late import Lateness, lateness_of
 from store.watching.figures import FigureRow
 
 DAY = datetime(2026, 3, 2, tzinfo=UTC)

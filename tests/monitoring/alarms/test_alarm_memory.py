@@ -7,7 +7,7 @@ from math import pi
 import pytest
 
 from evidence.alarms.alarms import advance_watch
-from monitoring.alarm_memory import (
+from monitoring.alarms.alarm_memory import (
     EPOCH,
     AlarmMemory,
     Family,
