@@ -3,7 +3,6 @@ labels.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from demo.plan import CHAPTERS, START
@@ -94,12 +93,8 @@ def _per_day(played: Played) -> list[tuple[datetime, Truth]]:
     for end, truth in played.blocks:
         if truth.queries:
             day = (end - timedelta(seconds=1)).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-            days[day] = truth if day not in days else _sum(days[day], truth)
+            days[day] = truth + days.get(day, Truth())
     return sorted(days.items())
-
-
-def _sum(first: Truth, second: Truth) -> Truth:
-    return replace(first, **{name: getattr(first, name) + getattr(second, name) for name in Truth.__slots__})
 
 
 def _rows(name: str, days: Sequence[tuple[datetime, Truth]], value: Callable[[Truth], float]) -> list[FigureRow]:

@@ -14,7 +14,8 @@ from enum import Enum
 from functools import cache
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
-from sqlalchemy import JSON, inspect
+from sqlalchemy import JSON, Select, inspect
+from sqlalchemy.orm import Session
 
 from knowgate._records.records import Window
 from store import documents
@@ -51,6 +52,12 @@ def record_of(kind: type[T], row: Any, **given: Any) -> T:
     key: Any = kind
     values = {name: read(row) for name, read in _readers(key) if name not in given}
     return kind(**values, **given)
+
+
+def records(session: Session, kind: type[T], query: Select[Any]) -> tuple[T, ...]:
+    """The rows of a model that a query finds, as they are now, each as a record of this kind."""
+    rows = session.scalars(query.execution_options(populate_existing=True))
+    return tuple(record_of(kind, row) for row in rows)
 
 
 def _stored(value: Any, json: bool) -> Any:

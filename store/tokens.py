@@ -17,7 +17,7 @@ from knowgate._records.ids import new_id
 from store import dialects
 from store.claims import changed
 from store.errors import TokenNameTaken
-from store.rows import record_of, row_of
+from store.rows import record_of, records, row_of
 from store.tables import TokenRow
 
 PREFIX = "kg_"
@@ -75,8 +75,8 @@ def revoke_token(session: Session, name: str, *, now: datetime) -> bool:
 
 def tokens(session: Session) -> tuple[TokenRecord, ...]:
     """All tokens, revoked ones too, by name."""
-    query = select(TokenRow).order_by(TokenRow.name).execution_options(populate_existing=True)
-    return tuple(record_of(TokenRecord, row) for row in session.scalars(query))
+    query = select(TokenRow).order_by(TokenRow.name)
+    return records(session, TokenRecord, query)
 
 
 def _hash(plaintext: str) -> str:

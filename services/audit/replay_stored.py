@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from knowgate import Bundle, Decision, Window, read_bundle
 from services.audit.replay import Replay, replay
+from store.batches import batched
 from store.releases import bundles
 from store.shards import shards
 from store.shards.shards import Float16Array
@@ -37,7 +38,7 @@ def replay_window(session: Session, cascade: str, window: Window, *, examples: i
     bundles_read = _Bundles(session)
     count = attempts = recomputed = wrong = 0
     shown: list[Replay] = []
-    for page in _pages(decisions.decisions_between(session, cascade, window)):
+    for page in batched(decisions.decisions_between(session, cascade, window), PAGE):
         for result in _replays(session, page, bundles_read):
             count += 1
             attempts += result.attempts
@@ -62,17 +63,6 @@ class _Bundles:
             content = bundles.bundle_content(self._session, decision.bundle)
             self._read[decision.bundle] = read_bundle(content, expected_id=decision.bundle)
         return self._read[decision.bundle]
-
-
-def _pages(items: Iterator[Decision]) -> Iterator[Sequence[Decision]]:
-    page: list[Decision] = []
-    for item in items:
-        page.append(item)
-        if len(page) == PAGE:
-            yield page
-            page = []
-    if page:
-        yield page
 
 
 def _replays(session: Session, page: Sequence[Decision], bundles_read: _Bundles) -> Iterator[Replay]:

@@ -7,7 +7,6 @@ label.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from typing import Protocol
 
 from knowgate._records.records import Label, LabelSource
@@ -51,9 +50,3 @@ def graded(
                 grader=grading.grader,
             )
         )
-
-
-def batches(labels: Iterator[Label | None], size: int = 50) -> Iterator[list[Label | None]]:
-    """So many at a time, that a grader which fails after an hour has not worked in vain."""
-    while batch := list(islice(labels, size)):
-        yield batch

@@ -19,9 +19,10 @@ from services.clock import SystemClock
 from services.errors import InputInvalid
 from services.labelling.candidates import Candidate, candidates
 from services.labelling.exact_match import exact_match
-from services.labelling.grader import Grader, Grading, batches, graded
+from services.labelling.grader import Grader, Grading, graded
 from services.labelling.llm_grader import LlmGrader, read_template, refuse_unreadable
 from services.settings import Settings, hash_key
+from store.batches import batched
 from store.engine import reading, transaction
 from store.releases import cascades
 from store.traffic.graders import GraderError, add_error
@@ -29,6 +30,7 @@ from store.traffic.label_sources import labels_by_source
 from store.traffic.labels import add_labels
 
 log = logging.getLogger("knowgate.labels")
+AT_ONCE = 50  # so that a grader which fails after an hour has not worked in vain
 FEW = 3  # refusals of a batch that are logged one by one
 
 
@@ -109,7 +111,7 @@ def run_grading(
             label_propensity = 1.0
         name = grader.name if isinstance(grader, LlmGrader) else None
         grading = Grading(cascade=cascade, source=source, label_propensity=label_propensity, grader=name)
-        for batch in batches(graded(chosen, grader, grading, now=now)):
+        for batch in batched(graded(chosen, grader, grading, now=now), AT_ONCE):
             made = [label for label in batch if label is not None]
             untold += len(batch) - len(made)
             right += sum(label.correct >= 0.5 for label in made)

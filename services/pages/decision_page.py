@@ -15,6 +15,7 @@ from knowgate._records.records import Attempt, Decision, GateOutcome, Reason, Ro
 from knowgate.spec import CascadeSpec
 from store.errors import BundleUnknown
 from store.ledger import ledger
+from store.ledger.ledger import Leaf
 from store.releases import bundles, cascades
 from store.releases.bundles import BundleRecord
 from store.traffic import decisions, labels
@@ -51,16 +52,6 @@ class AttemptShown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
-    """One entry of the ledger about this decision."""
-
-    kind: str
-    hash: str
-    batch: int | None
-    erased: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionPage:
     """All that the page shows."""
 
@@ -69,7 +60,7 @@ class DecisionPage:
     attempts: tuple[AttemptShown, ...]
     bundle: BundleRecord | None
     certificate: dict[str, Any] | None
-    proofs: tuple[Proof, ...]
+    leaves: tuple[Leaf, ...]  # what the ledger says of it
 
 
 def decision_page(session: Session, decision_id: UUID) -> DecisionPage:
@@ -96,10 +87,7 @@ def decision_page(session: Session, decision_id: UUID) -> DecisionPage:
         ),
         bundle=record,
         certificate=None if record is None else json.loads(record.document).get("certificate"),
-        proofs=tuple(
-            Proof(kind=leaf.kind, hash=leaf.hash, batch=leaf.batch, erased=leaf.payload is None)
-            for leaf in ledger.leaves_of(session, str(decision_id))
-        ),
+        leaves=ledger.leaves_of(session, str(decision_id)),
     )
 
 

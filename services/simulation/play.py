@@ -38,6 +38,9 @@ class Truth:
     gflops: float = 0.0
     gflops_last: float = 0.0
 
+    def __add__(self, other: "Truth") -> "Truth":
+        return Truth(**{name: getattr(self, name) + getattr(other, name) for name in Truth.__slots__})
+
     def share(self, counted: float) -> float:
         return counted / self.queries if self.queries else 0.0
 
@@ -98,7 +101,7 @@ class Player:
         self.stage.clock.set(end)  # a label is refused before its time has come
         self.stage.label(self._due(end))
         outcomes = self.stage.advance(end)
-        _add(self.played.total, truth)
+        self.played.total += truth
         self.played.blocks.append((end, truth))
         self.played.outcomes += outcomes
         report(Progress(at=end, truth=truth, outcomes=outcomes))
@@ -185,8 +188,3 @@ def _cost(spec: CascadeSpec, tier: int, answer: Answer, at: datetime) -> tuple[f
     if usd is None:
         usd = 0.0 if price is None else price.cost_usd(tokens_in, tokens_out)
     return usd, spec.tiers[tier].gflops(tokens_in + tokens_out)
-
-
-def _add(total: Truth, block: Truth) -> None:
-    for name in Truth.__slots__:
-        setattr(total, name, getattr(total, name) + getattr(block, name))

@@ -26,7 +26,7 @@ from knowgate._wire.shown import masked
 from store import dialects
 from store.claims import changed
 from store.errors import ClaimLost
-from store.rows import record_of, row_of
+from store.rows import records, row_of
 from store.tables import JobRunRow
 
 CLOCKS_DIFFER = timedelta(seconds=5)  # by less, between hosts, a clock was not set back
@@ -144,8 +144,7 @@ def job_runs(
         query = query.where(JobRunRow.cascade == cascade)
     if job is not None:
         query = query.where(JobRunRow.job == job)
-    rows = session.scalars(query.execution_options(populate_existing=True))
-    return tuple(record_of(JobRun, row) for row in rows)
+    return records(session, JobRun, query)
 
 
 def failing(session: Session, cascade: str) -> tuple[JobRun, ...]:

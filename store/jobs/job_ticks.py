@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from store import dialects
 from store.claims import changed
-from store.rows import record_of
+from store.rows import records
 from store.tables import JobTickRow
 
 
@@ -44,8 +44,7 @@ def put_tick(session: Session, job: str, *, owner: str, now: datetime, error: st
 
 def job_ticks(session: Session) -> tuple[JobTick, ...]:
     """All jobs that ever ticked, by name."""
-    rows = session.scalars(select(JobTickRow).order_by(JobTickRow.job).execution_options(populate_existing=True))
-    return tuple(record_of(JobTick, row) for row in rows)
+    return records(session, JobTick, select(JobTickRow).order_by(JobTickRow.job))
 
 
 def _put(session: Session, job: str, values: dict[str, object]) -> bool:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from knowgate._records.ids import new_id
 from store import claims, dialects
-from store.rows import record_of, row_of
+from store.rows import record_of, records, row_of
 from store.tables import OutboxRow
 
 
@@ -69,5 +69,4 @@ def finish_message(session: Session, claimed: OutboxMessage, *, now: datetime, e
 def messages(session: Session, topic: str) -> tuple[OutboxMessage, ...]:
     """A topic's messages, oldest first."""
     query = select(OutboxRow).where(OutboxRow.topic == topic).order_by(OutboxRow.created_at, OutboxRow.id)
-    rows = session.scalars(query.execution_options(populate_existing=True))
-    return tuple(record_of(OutboxMessage, row) for row in rows)
+    return records(session, OutboxMessage, query)

@@ -14,7 +14,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from store import dialects, partitions
-from store.rows import record_of, row_of
+from store.rows import record_of, records, row_of
 from store.sealing import merkle
 from store.sealing.leaves import Entry, append
 from store.tables import LedgerBatchRow, LedgerLeafRow
@@ -62,7 +62,7 @@ def append_leaf(
 def unsealed(session: Session, limit: int = 1000) -> tuple[Leaf, ...]:
     """The oldest leaves that no batch holds yet, at most `limit`."""
     query = select(LedgerLeafRow).where(LedgerLeafRow.batch.is_(None)).order_by(LedgerLeafRow.id).limit(limit)
-    return tuple(record_of(Leaf, row) for row in session.scalars(query))
+    return records(session, Leaf, query)
 
 
 def seal(session: Session, *, now: datetime, limit: int = 50_000) -> SealedBatch | None:
@@ -93,9 +93,7 @@ def seal(session: Session, *, now: datetime, limit: int = 50_000) -> SealedBatch
 
 def batches(session: Session) -> tuple[SealedBatch, ...]:
     """All sealed batches, oldest first."""
-    return tuple(
-        record_of(SealedBatch, row) for row in session.scalars(select(LedgerBatchRow).order_by(LedgerBatchRow.number))
-    )
+    return records(session, SealedBatch, select(LedgerBatchRow).order_by(LedgerBatchRow.number))
 
 
 def batch_hashes(session: Session) -> tuple[str, ...]:
@@ -117,4 +115,4 @@ def leaves_of(session: Session, subject_id: str) -> tuple[Leaf, ...]:
         .where(LedgerLeafRow.subject == subject_id)
         .order_by(LedgerLeafRow.revision, LedgerLeafRow.id)
     )
-    return tuple(record_of(Leaf, row) for row in session.scalars(query))
+    return records(session, Leaf, query)

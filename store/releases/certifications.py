@@ -15,7 +15,7 @@ from knowgate._records.ids import new_id
 from knowgate._records.records import Window
 from store import dialects
 from store.errors import AttemptTaken
-from store.rows import Document, record_of, row_of
+from store.rows import Document, records, row_of
 from store.tables import CertificationRow
 
 
@@ -57,4 +57,4 @@ def add_certification(session: Session, record: CertificationRecord) -> UUID:
 def certifications(session: Session, cascade: str) -> tuple[CertificationRecord, ...]:
     """The cascade's attempts in their order."""
     query = select(CertificationRow).where(CertificationRow.cascade == cascade).order_by(CertificationRow.attempt)
-    return tuple(record_of(CertificationRecord, row) for row in session.scalars(query))
+    return records(session, CertificationRecord, query)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from knowgate._records.ids import new_id
 from store import dialects
-from store.rows import Document, record_of, row_of
+from store.rows import Document, records, row_of
 from store.tables import PromotionRow
 
 
@@ -60,4 +60,4 @@ def promotions(session: Session, cascade: str) -> tuple[PromotionRecord, ...]:
     unmoved = case((PromotionRow.generation.is_(None), 1), else_=0)
     order = (PromotionRow.decided_at, unmoved, PromotionRow.generation, PromotionRow.id)
     query = select(PromotionRow).where(PromotionRow.cascade == cascade).order_by(*order)
-    return tuple(record_of(PromotionRecord, row) for row in session.scalars(query))
+    return records(session, PromotionRecord, query)

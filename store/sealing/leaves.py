@@ -14,28 +14,27 @@ Decisions:
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import event, func, select
 from sqlalchemy.orm import ORMExecuteState, Session
 
 from knowgate._records.ids import new_id
+from store.batches import batched
 from store.errors import StoreError
 from store.sealing import changes, coverage, merkle, states
 from store.sealing.coverage import Cover
 from store.sealing.inserts import Rows, inserts, table_of
 from store.tables import LedgerLeafRow
 
-T = TypeVar("T")
 SALT_BYTES = 16
 VERSION = 2  # of the leaves written now
 GONE = '{"gone":true}'  # the payload that says that a row was taken away on purpose
-_CHUNK = 1000
+_CHUNK = 1000  # keys in one statement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +88,7 @@ def note_stored(
     session: Session, cover: Cover, keys: Iterable[tuple[Any, ...]], *, now: datetime | None = None
 ) -> None:
     """Leaves of the states in which these rows are now, where they differ from what is stated."""
-    for chunk in chunks(keys):
+    for chunk in batched(keys, _CHUNK):
         note_states(session, cover, states.read_states(session, cover, chunk), now=now)
 
 
@@ -115,7 +114,7 @@ class Newest:
 def newest_of(session: Session, kind: str, subjects: Sequence[str]) -> dict[str, Newest]:
     """The newest leaf of each of these subjects that has one."""
     found = {}
-    for chunk in chunks(subjects):
+    for chunk in batched(subjects, _CHUNK):
         same = (LedgerLeafRow.kind == kind) & LedgerLeafRow.subject.in_(chunk)
         last = (
             select(LedgerLeafRow.subject, func.max(LedgerLeafRow.revision).label("revision"))
@@ -131,13 +130,6 @@ def newest_of(session: Session, kind: str, subjects: Sequence[str]) -> dict[str,
         for row in session.execute(query):
             found[row.subject] = Newest(revision=row.revision, payload=row.payload)
     return found
-
-
-def chunks(items: Iterable[T]) -> Iterator[list[T]]:
-    """The items in lists short enough for one statement."""
-    iterator = iter(items)
-    while chunk := list(islice(iterator, _CHUNK)):
-        yield chunk
 
 
 def note_states(session: Session, cover: Cover, found: Sequence[states.State], *, now: datetime | None = None) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from knowgate._records.ids import new_id
 from store import dialects
 from store.releases.rings import Spoken, add_ring
-from store.rows import Document, record_of, row_of
+from store.rows import Document, records, row_of
 from store.tables import AlertRow
 
 _IS_OPEN = AlertRow.resolved_at.is_(None)
@@ -67,5 +67,4 @@ def alerts(session: Session, cascade: str | None = None, *, open_only: bool = Fa
         query = query.where(AlertRow.cascade == cascade)
     if open_only:
         query = query.where(_IS_OPEN)
-    rows = session.scalars(query.execution_options(populate_existing=True))
-    return tuple(record_of(AlertRecord, row) for row in rows)
+    return records(session, AlertRecord, query)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, aliased
 
 from knowgate._records.ids import new_id
 from store import claims, dialects
-from store.rows import record_of, row_of
+from store.rows import record_of, records, row_of
 from store.tables import DeliveryRow
 
 
@@ -92,5 +92,4 @@ def deliveries(session: Session, alert_id: UUID) -> tuple[DeliveryRecord, ...]:
     """The messages about one alert, in the order in which each webhook gets them."""
     order = (DeliveryRow.number, DeliveryRow.created_at, DeliveryRow.id)
     query = select(DeliveryRow).where(DeliveryRow.alert_id == alert_id).order_by(*order)
-    rows = session.scalars(query.execution_options(populate_existing=True))
-    return tuple(record_of(DeliveryRecord, row) for row in rows)
+    return records(session, DeliveryRecord, query)
