@@ -1,6 +1,5 @@
 """`knowgate bundle`: look at bundles, verify one, compare two."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -10,7 +9,7 @@ from knowgate._bundles import signing
 from knowgate._wire import codec
 from knowgate.errors import BundleRefused
 from services.commands.options import AsJson
-from services.commands.printing import print_json, print_record, print_rows
+from services.commands.printing import print_fields, print_json, print_record, print_rows
 from services.database import database
 from services.errors import Refused
 from services.promotion.bundle_files import all_bundles, bundle_bytes, differences, read_named
@@ -22,16 +21,6 @@ from store.releases.bundles import bundle as stored_bundle
 app = typer.Typer(help="Look at bundles, verify one, compare two.", no_args_is_help=True)
 
 Named = Annotated[str, typer.Argument(help="An id, the start of one, or a .safetensors file.")]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
-    """What `verify` found."""
-
-    bundle: str
-    cascade: str
-    bytes: int
-    signed: bool | None  # None = no public key was given
 
 
 @app.command()
@@ -79,9 +68,8 @@ def verify(
     except BundleRefused as error:
         raise Refused(str(error)) from error
     signed = None if public_key is None else True
-    print_record(
-        Verified(bundle=bundle.id, cascade=bundle.document.cascade, bytes=len(content), signed=signed), as_json=as_json
-    )
+    cascade = bundle.document.cascade
+    print_fields(as_json=as_json, bundle=bundle.id, cascade=cascade, bytes=len(content), signed=signed)
 
 
 @app.command()

@@ -2,7 +2,6 @@
 `services.commands.rollout`).
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,7 @@ from knowgate._wire import codec
 from services.clock import SystemClock
 from services.commands import rollout
 from services.commands.options import AsJson
-from services.commands.printing import print_json
+from services.commands.printing import print_fields, print_json
 from services.database import database
 from services.declaration.cascade_file import read_cascade_file
 from services.declaration.cascade_text import format_cascade, without_secrets
@@ -22,15 +21,6 @@ from store.engine import reading, transaction
 from store.releases import cascades
 
 app = typer.Typer(help="Declare cascades, look at them, stop and resume them.", no_args_is_help=True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
-    """What `apply` did."""
-
-    cascade: str
-    version: int
-    changed: bool
 
 
 @app.command()
@@ -47,13 +37,11 @@ def apply(
         before = cascades.cascade_version(session, spec.name) if spec.name in cascades.cascade_names(session) else 0
         version = cascades.apply_cascade(session, spec, now=SystemClock().now())
         declare(session, spec, settings, now=SystemClock().now())
-    applied = Applied(cascade=spec.name, version=version, changed=version != before)
+    changed = version != before
     if as_json:
-        print_json(codec.encode(applied))
-    elif applied.changed:
-        typer.echo(f"cascade {spec.name} is now at version {version}")
+        print_fields(as_json=True, cascade=spec.name, version=version, changed=changed)
     else:
-        typer.echo(f"cascade {spec.name} is unchanged, at version {version}")
+        typer.echo(f"cascade {spec.name} is {'now' if changed else 'unchanged,'} at version {version}")
 
 
 @app.command()

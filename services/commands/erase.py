@@ -1,6 +1,5 @@
 """`knowgate erase`: a person's query, gone; the figures, as they were."""
 
-from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
@@ -9,7 +8,7 @@ from sqlalchemy import Engine
 
 from services.clock import SystemClock
 from services.commands.options import AsJson
-from services.commands.printing import print_record
+from services.commands.printing import print_fields
 from services.database import database
 from services.errors import InputInvalid
 from services.settings import read_settings
@@ -20,17 +19,6 @@ from store.traffic.decisions import find_decision
 from store.traffic.vectors import hold_files
 
 app = typer.Typer()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Erasure:
-    """What was erased."""
-
-    decision: UUID
-    vectors: int
-    ledger_entries: int
-    removed_files: int  # shards, old ones and leftovers, that held a vector of it
-    log_emptied: bool  # False = SQLite's log still holds what was erased
 
 
 @app.command()
@@ -59,14 +47,14 @@ def erase(
             leftovers = remove_leftovers(session, settings.shards_url, wanted, now=now, spare=old)
         remove_files(old)
         emptied = forget_past(engine)
-    done = Erasure(
+    print_fields(
+        as_json=as_json,
         decision=wanted,
         vectors=len(erased.vectors),
         ledger_entries=erased.leaves,
-        removed_files=len(old) + leftovers,
-        log_emptied=emptied,
+        removed_files=len(old) + leftovers,  # shards, old ones and leftovers, that held a vector of it
+        log_emptied=emptied,  # False = SQLite's log still holds what was erased
     )
-    print_record(done, as_json=as_json)
     if not emptied:
         warning = "the database's log still holds what was erased, since somebody reads an older state: run it again"
         typer.echo(warning, err=True)

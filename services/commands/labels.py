@@ -3,7 +3,7 @@ labels say.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,7 @@ from knowgate.spec import Privacy
 from services.clock import SystemClock
 from services.commands import label_figures, label_grading
 from services.commands.options import AsJson, Cascade, End, Start, Timezone, aware, require_folder
-from services.commands.printing import print_json, print_record, print_rows, tell_lines
+from services.commands.printing import print_fields, print_json, print_rows, tell_lines
 from services.database import database
 from services.errors import InputInvalid
 from services.labelling.aim import Aim
@@ -34,20 +34,6 @@ app = typer.Typer(help="Import, grade and estimate; choose the rows to label nex
 app.command("grade")(label_grading.grade)
 app.command("delays")(label_figures.delays)
 app.command("estimate")(label_figures.estimate)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelsImported:
-    """What `labels import` did."""
-
-    cascade: str
-    rows_read: int
-    lines_in_file: int | None  # None where it has none (Parquet)
-    stored: int
-    waiting: int
-    duplicates: int
-    rejected: int
-    ambiguous: int  # external ids that several decisions share
 
 
 @app.command("import")
@@ -84,7 +70,8 @@ def import_labels(
     with database(read_settings()) as engine, transaction(engine) as session:
         cascades.cascade(session, cascade)
         added = add_labels(session, read.labels, received_at=SystemClock().now())
-    done = LabelsImported(
+    print_fields(
+        as_json=as_json,
         cascade=cascade,
         rows_read=len(read.labels),
         lines_in_file=read.lines_in_file,
@@ -94,7 +81,6 @@ def import_labels(
         rejected=len(added.rejected),
         ambiguous=len(added.ambiguous),
     )
-    print_record(done, as_json=as_json)
     tell_lines(file, len(read.labels), read.lines_in_file)
     for row in added.rejected:
         line = read.lines_of[row.index]

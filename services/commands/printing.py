@@ -20,7 +20,12 @@ PIPED_WIDTH = 1000  # of a table that no terminal shows: nothing is folded for a
 
 def print_record(record: object, *, as_json: bool) -> None:
     """A record, as JSON or as one line per field."""
-    document = codec.encode(record)
+    print_fields(as_json=as_json, **codec.encode(record))
+
+
+def print_fields(*, as_json: bool, **fields: object) -> None:
+    """What a command did, as JSON or as one line per field."""
+    document = {name: codec.encode(value) for name, value in fields.items()}
     if as_json:
         print_json(document)
         return

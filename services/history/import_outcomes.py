@@ -4,10 +4,9 @@ Ids are made of the rows, so an import that was cut off is simply run again: wha
 nothing.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -22,6 +21,7 @@ from services.history.recorded_decisions import Recorded
 from services.outcome_tables.outcomes import OutcomeTable
 from services.privacy import kept
 from services.vectors.intake import NewVector, store_vectors
+from store.batches import batched
 from store.clocks import ahead, ahead_cure
 from store.engine import reading, transaction
 from store.releases import cascades
@@ -64,7 +64,7 @@ def import_outcomes(
     with reading(engine) as session:
         spec = cascades.cascade(session, cascade)
     done = Imported(cascade=cascade, decisions=0, duplicates=0, labels=0, vectors=0, undeclared=0)
-    for batch in _batches(rows):
+    for batch in batched(rows, BATCH):
         with transaction(engine) as session:
             done = _add(done, _import_batch(session, batch, spec, key, now, hidden))
         report(len(batch))
@@ -169,12 +169,6 @@ def _require_all(rejected: Sequence[Rejected], rows: Sequence[Recorded]) -> None
         first = rejected[0]
         query = rows[first.index].decision.external_id
         raise TableInvalid(f"query {query!r}: {first.field} is {first.value!r}: {first.cure}")
-
-
-def _batches(rows: Iterable[Recorded]) -> Iterator[list[Recorded]]:
-    remaining = iter(rows)
-    while batch := list(islice(remaining, BATCH)):
-        yield batch
 
 
 def _add(one: Imported, other: Imported) -> Imported:

@@ -6,46 +6,24 @@ from services.simulation.summary import Summary
 
 def summary_lines(summary: Summary) -> tuple[Line, ...]:
     """The figures of `summary` for people."""
-    accuracy, savings, auroc, labels, audit = (
-        summary.accuracy,
-        summary.savings,
-        summary.auroc,
-        summary.labels,
-        summary.audit,
+    accuracy, savings, auroc = summary.accuracy, summary.savings, summary.auroc
+    labels, audit = summary.labels, summary.audit
+    exploration = f"exploration cost {savings.exploration_usd:.1%} beside it"
+    replayed = f"{audit.replayed:,} decisions replayed, {audit.mismatches} mismatches"
+    always = f"always large {accuracy.always_large:.2%}, always small {accuracy.always_small:.2%}"
+    alone = f"score; p_t alone {_known(auroc.p_t)}, p_ik {_known(auroc.p_ik)}"
+    came = f"{labels.late:,} came after the horizon, {labels.mature:,} speak of mature cohorts"
+    lines = (
+        ("queries", f"{summary.queries:,}", f"{summary.retained_share:.1%} kept by the small one"),
+        ("accuracy", f"{accuracy.cascade:.2%}", always),
+        ("saved", f"{savings.usd:.1%}", f"of the large model's USD; {savings.gflops:.1%} of its GFLOPs; {exploration}"),
+        ("AUROC", _known(auroc.score), alone),
+        ("bundles", str(len(summary.bundles)), ", ".join(bundle.status for bundle in summary.bundles)),
+        ("alerts", str(len(summary.alerts)), ", ".join(alert.rule for alert in summary.alerts)),
+        ("labels", f"{labels.sent:,}", came),
+        ("audit", "verified" if audit.verified else "FAILED", f"{audit.entries:,} ledger entries, {replayed}"),
     )
-    statuses = ", ".join(bundle.status for bundle in summary.bundles)
-    return (
-        Line(name="queries", value=f"{summary.queries:,}", note=f"{summary.retained_share:.1%} kept by the small one"),
-        Line(
-            name="accuracy",
-            value=f"{accuracy.cascade:.2%}",
-            note=f"always large {accuracy.always_large:.2%}, always small {accuracy.always_small:.2%}",
-        ),
-        Line(
-            name="saved",
-            value=f"{savings.usd:.1%}",
-            note=f"of the large model's USD; {savings.gflops:.1%} of its GFLOPs; "
-            f"exploration cost {savings.exploration_usd:.1%} beside it",
-        ),
-        Line(
-            name="AUROC",
-            value=_known(auroc.score),
-            note=f"score; p_t alone {_known(auroc.p_t)}, p_ik {_known(auroc.p_ik)}",
-        ),
-        Line(name="bundles", value=str(len(summary.bundles)), note=statuses),
-        Line(name="alerts", value=str(len(summary.alerts)), note=", ".join(alert.rule for alert in summary.alerts)),
-        Line(
-            name="labels",
-            value=f"{labels.sent:,}",
-            note=f"{labels.late:,} came after the horizon, {labels.mature:,} speak of mature cohorts",
-        ),
-        Line(
-            name="audit",
-            value="verified" if audit.verified else "FAILED",
-            note=f"{audit.entries:,} ledger entries, {audit.replayed:,} decisions replayed, "
-            f"{audit.mismatches} mismatches",
-        ),
-    )
+    return tuple(Line(name=name, value=value, note=note) for name, value, note in lines)
 
 
 def _known(value: float | None) -> str:
