@@ -1,6 +1,5 @@
 """`knowgate advise OUTCOMES`: is a cascade worth it here?"""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +11,16 @@ from services.advice.advice import advise as advice_of
 from services.advice.price_lists import read_latencies, read_rates
 from services.advice.reasons import CostAdvice, Question, Recommendation
 from services.clock import SystemClock
-from services.commands.options import AsJson, Timezone, certified_rule, stated_target
+from services.commands.options import (
+    AsJson,
+    MaxDrop,
+    MinRetainedShare,
+    Outcomes,
+    RetainedAccuracy,
+    Timezone,
+    certified_rule,
+    stated_target,
+)
 from services.commands.printing import print_json
 from services.outcome_tables.certifiable import refuse_mixed_kinds
 from services.outcome_tables.outcomes import read_outcomes
@@ -22,7 +30,7 @@ app = typer.Typer()
 
 @app.command()
 def advise(
-    outcomes: Annotated[Path, typer.Argument(help="An outcome table: Parquet, CSV or JSONL.")],
+    outcomes: Outcomes,
     prices: Annotated[
         str | None,
         typer.Option(help="USD per million tokens in/out per tier, e.g. 0.1/0.4,2.5/10; or a cascade.toml."),
@@ -34,18 +42,14 @@ def advise(
         str | None, typer.Option(help="Each tier's milliseconds, e.g. 120,900; else the column latency_ms.")
     ] = None,
     max_latency: Annotated[float | None, typer.Option(help="The longest p95 that can be waited for, in ms.")] = None,
-    max_accuracy_drop: Annotated[
-        float | None, typer.Option(help="The drop allowed against the last tier; 0.02 unless another target is given.")
-    ] = None,
-    retained_accuracy: Annotated[
-        float | None, typer.Option(help="Instead: how often a retained answer must be right.")
-    ] = None,
+    max_accuracy_drop: MaxDrop = None,
+    retained_accuracy: RetainedAccuracy = None,
     delta: Annotated[float, typer.Option(help="The chance that the promise is broken.")] = 0.1,
     rule: Annotated[
         PolicyKind,
         typer.Option(parser=certified_rule, metavar="RULE", help="p_t, p_ik or gates (p_ik and p_t)."),
     ] = PolicyKind.P_T,
-    min_retained_share: Annotated[float, typer.Option(help="Retaining less than this is not worth a cascade.")] = 0.05,
+    min_retained_share: MinRetainedShare = 0.05,
     timezone: Timezone = None,
     as_json: AsJson = False,
 ) -> None:

@@ -11,7 +11,16 @@ from knowgate._records.records import LabelSource
 from knowgate.policy import PolicyKind
 from knowgate.spec import CascadeSpec
 from services.clock import SystemClock
-from services.commands.options import AsJson, Timezone, certified_rule, stated_target
+from services.commands.options import (
+    AsJson,
+    MaxDrop,
+    MinRetainedShare,
+    Outcomes,
+    RetainedAccuracy,
+    Timezone,
+    certified_rule,
+    stated_target,
+)
 from services.commands.printing import print_record, tell_lines
 from services.database import database, require_database
 from services.errors import InputInvalid
@@ -29,16 +38,9 @@ app = typer.Typer()
 
 @app.command()
 def certify(
-    outcomes: Annotated[Path, typer.Argument(help="An outcome table: Parquet, CSV or JSONL.")],
-    max_accuracy_drop: Annotated[
-        float | None,
-        typer.Option(
-            help="The drop allowed against always asking the last tier; 0.02 is two points. The default target."
-        ),
-    ] = None,
-    retained_accuracy: Annotated[
-        float | None, typer.Option(help="Instead: how often a retained answer must be right.")
-    ] = None,
+    outcomes: Outcomes,
+    max_accuracy_drop: MaxDrop = None,
+    retained_accuracy: RetainedAccuracy = None,
     delta: Annotated[
         float | None, typer.Option(help="The chance that the promise is broken, over all attempts; 0.1 unless given.")
     ] = None,
@@ -56,7 +58,7 @@ def certify(
             help="p_t, p_ik, gates (p_ik and p_t), or score (learned on a hashed half of the queries).",
         ),
     ] = PolicyKind.P_T,
-    min_retained_share: Annotated[float, typer.Option(help="Retaining less than this is not worth a cascade.")] = 0.05,
+    min_retained_share: MinRetainedShare = 0.05,
     slice_name: Annotated[
         str | None, typer.Option("--slice", help="Certify the queries of this slice alone, and for it alone.")
     ] = None,

@@ -10,7 +10,7 @@ import typer
 from knowgate._deciding.privacy import SecretKey
 from knowgate._records.records import LabelSource, Window
 from services.clock import SystemClock
-from services.commands.options import AsJson, Cascade, End, Start, Timezone, aware, require_folder
+from services.commands.options import AsJson, Cascade, End, Outcomes, Start, Timezone, aware, require_folder
 from services.commands.printing import counting, print_record, tell_lines
 from services.database import database
 from services.errors import InputInvalid
@@ -28,7 +28,7 @@ app = typer.Typer()
 
 @app.command("import")
 def import_history(
-    outcomes: Annotated[Path, typer.Argument(help="An outcome table: Parquet, CSV or JSONL.")],
+    outcomes: Outcomes,
     cascade: Cascade,
     hidden: Annotated[Path | None, typer.Option(help="Hidden states beside it: .npz or .safetensors.")] = None,
     fingerprint: Annotated[

@@ -16,7 +16,6 @@ from services.database import database
 from services.errors import ServicesError
 from services.jobs.job import JobContext, JobOutcome, run_due, run_sweep
 from services.jobs.monitor import MonitorJob
-from services.jobs.one_cascade import OneCascade
 from services.jobs.promote import PromoteSweep
 from services.jobs.scheduler import run_scheduler
 from services.jobs.train import TrainJob
@@ -63,7 +62,7 @@ def leave_now() -> None:
 def train(cascade: Cascade, as_json: AsJson = False) -> None:
     """Train the latest window that is due, now; then judge what came of it."""
     with job_context() as context:
-        outcomes = run_due(context, OneCascade(TrainJob(), cascade))
+        outcomes = run_due(context, TrainJob(), only=cascade)
         run_sweep(context, PromoteSweep())
     _print_outcomes(
         outcomes,
@@ -77,7 +76,7 @@ def train(cascade: Cascade, as_json: AsJson = False) -> None:
 def monitor(cascade: Cascade, as_json: AsJson = False) -> None:
     """Watch every window that is due, now: figures, drift, alarms."""
     with job_context() as context:
-        outcomes = run_due(context, OneCascade(MonitorJob(), cascade))
+        outcomes = run_due(context, MonitorJob(), only=cascade)
     _print_outcomes(
         outcomes,
         as_json,

@@ -2,16 +2,15 @@
 what they say.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from evidence.bounds.binomial import Proportion
-from knowgate._records.records import Window
 from knowgate._wire import codec
 from services.clock import SystemClock
-from services.commands.options import AsJson, Cascade, End, Start, aware
+from services.commands.options import AsJson, Cascade, End, Start, aware, window_until
 from services.commands.printing import print_json, print_rows
 from services.database import database
 from services.labelling.delays import delay_curves
@@ -32,8 +31,7 @@ def delays(cascade: Cascade, start: Start = None, end: End = None, as_of: AsOf =
     as watched so far.
     """
     at = aware(as_of) or SystemClock().now()
-    until = aware(end) or at
-    window = Window(start=aware(start) or until - timedelta(days=28), end=until)
+    window = window_until(start, end, at)
     with database(read_settings()) as engine, reading(engine) as session:
         points = delay_curves(session, cascade, window, as_of=at)
     columns = ("source", "age", "share", "low", "high", "of_horizon", "watched", "horizon", "awaited")
@@ -54,8 +52,7 @@ def estimate(
     corrected judge.
     """
     at = aware(as_of) or SystemClock().now()
-    until = aware(end) or at
-    window = Window(start=aware(start) or until - timedelta(days=28), end=until)
+    window = window_until(start, end, at)
     with database(read_settings()) as engine, reading(engine) as session:
         found = label_estimates(session, cascade, window, as_of=at, largest_weight=largest_weight)
     if as_json:

@@ -1,14 +1,12 @@
 """`knowgate labels grade`: labels that a machine makes."""
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from knowgate._records.records import Window
 from services.clock import SystemClock
-from services.commands.options import AsJson, Cascade, End, Start, aware
+from services.commands.options import AsJson, Cascade, End, Start, window_until
 from services.commands.printing import print_record
 from services.database import database
 from services.errors import InputInvalid
@@ -56,8 +54,7 @@ def grade(
     else:
         raise InputInvalid("give either --gold, or --endpoint with --model")
     settings, now = read_settings(), SystemClock().now()
-    until = aware(end) or now
-    window = Window(start=aware(start) or until - timedelta(days=28), end=until)
+    window = window_until(start, end, now)
     with database(settings) as engine:
         done = run_grading(engine, settings, cascade, window, by, now=now, tier=tier, label_propensity=label_propensity)
     if done.without_answer:

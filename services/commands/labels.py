@@ -4,18 +4,18 @@ labels say.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from knowgate._records.records import LabelSource, Window
+from knowgate._records.records import LabelSource
 from knowgate._wire import codec
 from knowgate.spec import Privacy
 from services.clock import SystemClock
 from services.commands import label_figures, label_grading
-from services.commands.options import AsJson, Cascade, End, Start, Timezone, aware, require_folder
+from services.commands.options import AsJson, Cascade, End, Start, Timezone, require_folder, window_until
 from services.commands.printing import print_fields, print_json, print_rows, tell_lines
 from services.database import database
 from services.errors import InputInvalid
@@ -139,8 +139,7 @@ def queue(
         if value is not None and not value > 0:
             raise InputInvalid(f"{name} is {value}: above 0, or no row is ever drawn")
     settings, now = read_settings(), SystemClock().now()
-    until = aware(end) or now
-    window = Window(start=aware(start) or until - timedelta(days=28), end=until)
+    window = window_until(start, end, now)
     with database(settings) as engine, reading(engine) as session:
         rows = label_queue(
             session,

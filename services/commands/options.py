@@ -1,12 +1,13 @@
 """Options that several commands share, so that one word means one thing everywhere."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from evidence.certification.certificate import Target
+from knowgate._records.records import Window
 from knowgate.policy import PolicyKind
 from knowgate.spec import RULES, TargetKind
 from services.errors import InputInvalid
@@ -17,6 +18,12 @@ Timezone = Annotated[
     str | None,
     typer.Option(help="Where times without an offset were written, e.g. Europe/Paris; else they are refused."),
 ]
+Outcomes = Annotated[Path, typer.Argument(help="An outcome table: Parquet, CSV or JSONL.")]
+MaxDrop = Annotated[
+    float | None, typer.Option(help="The drop allowed against the last tier; 0.02 unless another target is given.")
+]
+RetainedAccuracy = Annotated[float | None, typer.Option(help="Instead: how often a retained answer must be right.")]
+MinRetainedShare = Annotated[float, typer.Option(help="Retaining less than this is not worth a cascade.")]
 _FORMATS = ["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d"]
 Start = Annotated[
     datetime | None, typer.Option(formats=_FORMATS, help="From this time on; a date begins at midnight UTC.")
@@ -45,6 +52,12 @@ def stated_target(max_accuracy_drop: float | None, retained_accuracy: float | No
     if retained_accuracy is not None:
         return Target(kind=TargetKind.RETAINED_ACCURACY, value=retained_accuracy)
     return Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.02 if max_accuracy_drop is None else max_accuracy_drop)
+
+
+def window_until(start: datetime | None, end: datetime | None, now: datetime) -> Window:
+    """What --start and --end name; the 28 days before the end where no start is given."""
+    until = aware(end) or now
+    return Window(start=aware(start) or until - timedelta(days=28), end=until)
 
 
 def certified_rule(text: str) -> PolicyKind:

@@ -7,7 +7,7 @@ import typer
 
 from knowgate.policy import PolicyKind
 from services.clock import SystemClock
-from services.commands.options import AsJson, Timezone, certified_rule
+from services.commands.options import AsJson, Outcomes, Timezone, certified_rule
 from services.commands.printing import print_lines, print_record
 from services.commands.progress import playing
 from services.errors import Refused
@@ -21,7 +21,7 @@ app = typer.Typer()
 
 @app.command()
 def simulate(
-    outcomes: Annotated[Path, typer.Argument(help="An outcome table: Parquet, CSV or JSONL.")],
+    outcomes: Outcomes,
     directory: Annotated[
         Path | None,
         typer.Option(help="Where the deployment lies; a fresh folder under KNOWGATE_DATA_DIR/simulate by default."),

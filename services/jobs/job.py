@@ -31,10 +31,11 @@ from services.clock import Clock
 from services.durations import format_duration
 from services.errors import ServicesError
 from services.settings import Settings
-from store.engine import transaction
+from store.engine import reading, transaction
 from store.errors import ClaimLost
 from store.jobs import job_runs
 from store.jobs.job_runs import Claim
+from store.releases import cascades
 
 log = logging.getLogger("knowgate.jobs")
 
@@ -108,14 +109,18 @@ class Sweep(Protocol):
         ...
 
 
-def run_due(context: JobContext, job: WindowedJob) -> tuple[JobOutcome, ...]:
-    """Run every due window of `job`, in order, and say what came of each.
+def run_due(context: JobContext, job: WindowedJob, *, only: str | None = None) -> tuple[JobOutcome, ...]:
+    """Run every due window of `job`, in order, and say what came of each; of one cascade `only`,
+    where a command names it. Raises CascadeUnknown for that one.
 
     A cascade whose windows are not known is left out for the sake of the others; where it is the
     only one, its error is raised, so that a command which named it does not say that nothing was
     due.
     """
-    names = job.cascades(context)
+    names = job.cascades(context) if only is None else (only,)
+    if only is not None:
+        with reading(context.engine) as session:
+            cascades.cascade_version(session, only)
     run = _run_cascade if len(names) == 1 else _run_beside_others
     return tuple(outcome for cascade in names for outcome in run(context, job, cascade))
 

@@ -27,7 +27,6 @@ from services.clock import SimulatedClock
 from services.declaration.cascade_file import parse_cascade
 from services.jobs.job import RETRY_AFTER, JobContext, run_due
 from services.jobs.monitor import MonitorJob
-from services.jobs.one_cascade import OneCascade
 from services.jobs.seal import SealJob
 from services.jobs.timetable import seal_every
 from services.jobs.train import TrainJob, training_window
@@ -117,7 +116,7 @@ def test_a_cascade_that_cannot_be_read_stops_no_other(context: JobContext, caplo
     assert [(outcome.cascade, outcome.outcome) for outcome in outcomes] == 2 * [("trivia", "counted")]
     assert "counting leaves out spoilt" in caplog.text and "alarms.max_tokens is 1000" in caplog.text
     with pytest.raises(RecordInvalid, match=r"alarms\.max_tokens"):  # a command that names it is refused
-        run_due(context, OneCascade(ReadingJob(), "spoilt"))
+        run_due(context, ReadingJob(), only="spoilt")
 
 
 @pytest.mark.usefixtures("trivia")
