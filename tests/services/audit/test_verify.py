@@ -201,12 +201,12 @@ def test_a_further_leaf_makes_nothing_true_that_cannot_become_of_a_row(
         """As somebody does who knows the code."""
         cover = coverage.of_kind(kind)
         assert cover is not None
-        there = {state.subject: state.cascade for page in states.pages(session, cover, 1000) for state in page}
+        there = [state for page in states.pages(session, cover, 1000) for state in page]
         session.connection().execute(text(statement))
         if statement.startswith("DELETE"):
             leaves.note_gone(session, cover, there)
         else:
-            leaves.note_stored(session, cover, [cover.key(subject) for subject in there])
+            leaves.note_stored(session, cover, [cover.key(state.subject) for state in there])
 
     found = deployed.after(forge).problems
     assert any(problem.table == kind and named in problem.what for problem in found), found

@@ -14,7 +14,7 @@ from store.engine import reading, transaction
 from store.errors import StoreError
 from store.jobs import job_runs
 from store.ledger import ledger
-from store.sealing import changes, coverage, leaves, merkle
+from store.sealing import changes, coverage, leaves, merkle, states
 from store.tables import AlarmStateRow, AlertRow, AttemptRow, Base
 from store.tokens import TokenRole, create_token, verify_token
 from store.traffic.decisions import add_decisions
@@ -157,7 +157,8 @@ def test_sealing_in_parallel_puts_each_leaf_in_one_batch_of_one_chain(geo: Engin
 def test_a_row_that_is_taken_away_and_comes_back_goes_on_in_its_leaves(session: Session, cast: Any) -> None:
     put_alarm_state(session, "geo", "risk", "{}", now=cast.at(0))
     session.execute(delete(AlarmStateRow), execution_options={"noted": False})
-    leaves.note_gone(session, coverage.of_model(AlarmStateRow), {"geo/risk": "geo"})
+    gone = states.State(subject="geo/risk", cascade="geo", document={})
+    leaves.note_gone(session, coverage.of_model(AlarmStateRow), [gone])
     put_alarm_state(session, "geo", "risk", "{}", now=cast.at(0))
     assert [leaf.revision for leaf in ledger.leaves_of(session, "geo/risk")] == [1, 2, 3]
 
