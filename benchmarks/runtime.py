@@ -31,6 +31,7 @@ import numpy.typing as npt
 from benchmarks.runtime_cascade import COMPONENTS, DIMENSION, LENGTH, Half, cascade_of, models_of
 from benchmarks.shape import FINGERPRINT, Figures, run, seconds_in_turn
 from knowgate import Cascade, LinearProbe, ProbeKind, TierModels, retain_mask
+from knowgate._records.observation import Observation
 
 VECTORS = 64  # as many states as are asked about in rotation
 BLOCK = 50  # calls of one kind before the next kind's turn
@@ -43,7 +44,7 @@ Predict = Callable[[Half], object]  # float16 rows [n, d]
 def decides(cascade: Cascade, states: Half) -> Call:
     """One whole decision about the `at`-th state."""
     rows = [state.copy() for state in states]
-    return lambda at: cascade.decide(p_t=0.95, hidden=rows[at], fingerprint=FINGERPRINT, tokens_in=LENGTH)
+    return lambda at: cascade.decide(Observation(p_t=0.95, hidden=rows[at], fingerprint=FINGERPRINT, tokens_in=LENGTH))
 
 
 def sklearn_model(models: TierModels) -> Any:

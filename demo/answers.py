@@ -55,7 +55,7 @@ class ModelPair:
         question, answered = self._questions[asked.prompt], self._answered[tier][asked.prompt]
         probed = tier < len(self._answerers) - 1
         return Answer(
-            text=answered.text.strip(),
+            answer=answered.text.strip(),
             correct=float(answered.text.strip() == question.answer),
             p_t=answered.p_t,
             entropy=answered.entropy,

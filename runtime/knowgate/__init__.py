@@ -19,6 +19,7 @@ from knowgate._models.ood import OodStatistics
 from knowgate._models.probe import LinearProbe, MlpProbe, ProbeKind
 from knowgate._models.score import ScoreModel
 from knowgate._records.ids import decided_at, new_id
+from knowgate._records.observation import Observation
 from knowgate._records.records import (
     Action,
     Attempt,
@@ -96,6 +97,7 @@ __all__ = [
     "MlpProbe",
     "Mode",
     "NoAnswer",
+    "Observation",
     "OodStatistics",
     "Overflow",
     "PTKind",

@@ -9,6 +9,7 @@ may cost money, never accuracy.
 import base64
 import binascii
 import math
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from knowgate._bundles.assignment import Assignment
 from knowgate._records.ids import new_id
+from knowgate._records.records import LIMITS
 from knowgate._wire import codec
 from knowgate.errors import RecordInvalid
 from services.api.assignments import leased
@@ -58,15 +60,9 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
         held, models, unread = _in_force(session, asked, context, now)
         sidecar = context.sidecars.cascade(session, asked.cascade, held, models)
     ruling = sidecar.cascade.decide(
+        replace(asked, **{"hidden": _hidden(asked)} | unusable),
         tier=asked.tier,
         decision_id=asked.decision_id or new_id(now),
-        p_t=unusable.get("p_t", asked.p_t),
-        p_t_kind=asked.p_t_kind,
-        hidden=unusable.get("hidden", _hidden(asked)),
-        fingerprint=asked.fingerprint,
-        tokens_in=asked.tokens_in,
-        entropy=unusable.get("entropy", asked.entropy),
-        margin=unusable.get("margin", asked.margin),
         slice=asked.slice,
         now=now,
     )
@@ -117,7 +113,7 @@ def _set_aside(document: dict[str, Any]) -> dict[str, Any]:
     they are missing.
     """
     odd: dict[str, Any] = {}
-    for name in ("p_t", "entropy", "margin"):
+    for name in ("p_t", *LIMITS):
         value = document.get(name)
         if isinstance(value, float) and not math.isfinite(value):
             odd[name], document[name] = value, None

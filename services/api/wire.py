@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from uuid import UUID
 
+from knowgate._records.observation import Observation
 from knowgate._records.receipts import Rejected, Undeclared
-from knowgate._records.records import Action, Fingerprint, GateOutcome, PTKind, Reason, Signals
+from knowgate._records.records import Action, GateOutcome, Reason, Signals
 from knowgate.policy import PolicyKind
 from knowgate.spec import CascadeSpec
 from store.releases.assignments import RuntimeState
@@ -23,22 +24,14 @@ class DecisionsReceipt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DecideRequest:
-    """The signals of one attempt. Hidden states come as numbers or as base64 of little-endian
-    float16.
-    """
+class DecideRequest(Observation):
+    """What one tier showed. Hidden states come as numbers or as base64 of little-endian float16."""
 
     cascade: str
     tier: int = 0
     decision_id: UUID | None = None  # None = the service makes one
-    p_t: float | None = None
-    p_t_kind: PTKind | None = None  # None = the one that the cascade declares
     hidden: tuple[float, ...] | None = None
     hidden_base64: str | None = None
-    fingerprint: Fingerprint | None = None
-    tokens_in: int | None = None
-    entropy: float | None = None
-    margin: float | None = None
     slice: str | None = None
 
 

@@ -135,7 +135,8 @@ def _head(answer: Answer, kind: str, model: str) -> dict[str, Any]:
 
 def _usage(answer: Answer) -> dict[str, int] | None:
     """Of the tier that answered; None where it did not count."""
-    tokens_in, tokens_out = answer.reply.tokens_in, answer.reply.tokens_out
+    shown = answer.reply.shown
+    tokens_in, tokens_out = shown.tokens_in, shown.tokens_out
     if tokens_in is None or tokens_out is None:
         return None
     return {"prompt_tokens": tokens_in, "completion_tokens": tokens_out, "total_tokens": tokens_in + tokens_out}

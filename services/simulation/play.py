@@ -126,19 +126,7 @@ class Player:
 
     def _attempt(self, query: Query, asked: Asked, tier: int) -> tuple[Answer, Ruling]:
         answer = self._answering.answer(asked, tier)
-        ruling = query.attempt(
-            tier,
-            answer=answer.text,
-            p_t=answer.p_t,
-            hidden=answer.hidden,
-            fingerprint=answer.fingerprint,
-            entropy=answer.entropy,
-            tokens_in=answer.tokens_in,
-            tokens_out=answer.tokens_out,
-            latency_ms=answer.latency_ms,
-            cost_usd=answer.cost_usd,
-        )
-        return answer, ruling
+        return answer, query.attempt(answer, tier=tier)
 
     def _label_later(self, asked: Asked, query: Query, tier: int, answer: Answer) -> None:
         at = asked.at + self._labelling.delay(self._rng)

@@ -39,7 +39,6 @@ class Recorded:
     def answer(self, asked: Asked, tier: int) -> Answer:
         row, table = self.rows[asked.name], self.table
         return Answer(
-            text=None,
             correct=float(table.correct[row, tier]),
             p_t=_known(table.p_t[row, tier]),
             tokens_in=int(_known(table.tokens_in[row, tier]) or TOKENS_IN),

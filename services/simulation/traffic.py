@@ -8,9 +8,8 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from knowgate import Fingerprint
+from knowgate import Observation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,21 +23,12 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Observation):
     """What one tier makes of a query, and whether it is right: known here, sent to the service only
     by a label.
     """
 
-    text: str | None
     correct: float
-    p_t: float | None = None
-    entropy: float | None = None
-    hidden: npt.NDArray[np.floating] | None = None  # [d]
-    fingerprint: Fingerprint | None = None
-    tokens_in: int | None = None
-    tokens_out: int | None = None
-    latency_ms: float | None = None
-    cost_usd: float | None = None
 
 
 class Answering(Protocol):

@@ -47,15 +47,15 @@ def test_it_gives_what_training_reads(loaded: LoadedModel, layer: int, tokens: i
     for prompt in PROMPTS[1:]:
         (expected,) = answerer.answer([prompt])
         reply = backend.ask(question(prompt), timeout_s=30.0)
-        assert (reply.text, reply.tokens_in, reply.tokens_out) == (
+        assert (reply.text, reply.shown.tokens_in, reply.shown.tokens_out) == (
             expected.text,
             expected.tokens_in,
             expected.tokens_out,
         )
-        assert reply.p_t == pytest.approx(expected.p_t, abs=1e-5)
-        assert reply.entropy == pytest.approx(expected.entropy, abs=1e-4)
-        assert reply.hidden is not None and reply.fingerprint == fingerprint
-        assert np.allclose(reply.hidden, expected.hidden[0], atol=1e-4)
+        assert reply.shown.p_t == pytest.approx(expected.p_t, abs=1e-5)
+        assert reply.shown.entropy == pytest.approx(expected.entropy, abs=1e-4)
+        assert reply.shown.hidden is not None and reply.shown.fingerprint == fingerprint
+        assert np.allclose(reply.shown.hidden, expected.hidden[0], atol=1e-4)
     assert len(list(loaded.network.modules())) and not _hooks(loaded)
 
 
@@ -65,18 +65,18 @@ def test_it_says_why_it_stopped(
 ) -> None:
     backend = TransformersBackend(loaded.network, loaded.tokenizer, model="small", max_new_tokens=tokens)
     reply = backend.ask(question("the"), timeout_s=30.0)
-    assert (reply.tokens_out, reply.finish, reply.enough) == (tokens, finish, enough)
+    assert (reply.shown.tokens_out, reply.finish, reply.enough) == (tokens, finish, enough)
     written = loaded.tokenizer(reply.text, add_special_tokens=False)["input_ids"]
     monkeypatch.setattr(loaded.network.generation_config, "eos_token_id", [written[0]])
     ended = backend.ask(question("the"), timeout_s=30.0)
-    assert (ended.tokens_out, ended.finish) == (1, Finish.STOP)
+    assert (ended.shown.tokens_out, ended.finish) == (1, Finish.STOP)
 
 
 def test_on_an_event_loop_it_gives_the_same(loaded: LoadedModel) -> None:
     backend = TransformersBackend(loaded.network, loaded.tokenizer, model="small", max_new_tokens=1)
     reply = asyncio.run(backend.ask_async(question("the"), timeout_s=30.0))
     assert reply.text == backend.ask(question("the"), timeout_s=30.0).text
-    assert reply.hidden is None
+    assert reply.shown.hidden is None
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_thinking_is_off_where_the_template_knows_it_and_nobody_says_otherwise(t
         ).ask(question(PROMPTS[2]), timeout_s=30.0)
         for declared in (None, {"enable_thinking": True}, {"persona": "clerk"})
     )
-    assert silent.tokens_in == len(plain)
-    assert thinks.tokens_in is not None and thinks.tokens_in > len(plain)
-    assert persona.tokens_in is not None and len(plain) < persona.tokens_in < thinks.tokens_in
+    assert silent.shown.tokens_in == len(plain)
+    assert thinks.shown.tokens_in is not None and thinks.shown.tokens_in > len(plain)
+    assert persona.shown.tokens_in is not None and len(plain) < persona.shown.tokens_in < thinks.shown.tokens_in
 
 
 @pytest.mark.parametrize("declared", [{}, {"enable_thinking": True}, {"persona": "clerk"}])
@@ -158,8 +158,8 @@ def test_training_and_serving_read_the_same_through_a_template_that_is_given_som
         chat_template_kwargs=declared,
     )
     reply = backend.ask(question(PROMPTS[2]), timeout_s=30.0)
-    assert reply.tokens_in == expected.tokens_in
-    assert reply.hidden is not None and np.allclose(reply.hidden, expected.hidden[0], atol=1e-4)
+    assert reply.shown.tokens_in == expected.tokens_in
+    assert reply.shown.hidden is not None and np.allclose(reply.shown.hidden, expected.hidden[0], atol=1e-4)
 
 
 def test_states_of_another_template_setting_are_of_another_fingerprint(
@@ -212,13 +212,13 @@ def test_thoughts_between_special_tokens_are_no_answer(loaded: LoadedModel, tmp_
     reply = backend.ask(question(ASKED), timeout_s=30.0)
     assert reply.text == WRITTEN.format("</think>")
     (answered,) = Answerer(thinking, layers=(0,), max_new_tokens=6, p_t_kind=kind).answer([ASKED])
-    assert (answered.text, answered.p_t) == (reply.text, pytest.approx(reply.p_t, abs=1e-5))
+    assert (answered.text, answered.p_t) == (reply.text, pytest.approx(reply.shown.p_t, abs=1e-5))
     own = [
         float(logits_behind(thinking, ASKED, THOUGHT)[94]),
         float(logits_behind(thinking, ASKED, [*THOUGHT, 94])[285]),
     ]
     expected = math.exp(own[0]) if kind is PTKind.FIRST_TOKEN else math.exp(sum(own) / 2)
-    assert reply.p_t == pytest.approx(expected, abs=1e-5)
+    assert reply.shown.p_t == pytest.approx(expected, abs=1e-5)
 
 
 def logits_behind(loaded: LoadedModel, prompt: str, ids: list[int]) -> Any:
@@ -231,7 +231,7 @@ def test_what_is_written_in_a_thought_that_the_prompt_opened_is_no_answer(tmp_pa
     thinking = with_marker(tmp_path / "model", BENIN, "<think>")
     backend = TransformersBackend(thinking.network, thinking.tokenizer, model="small", max_new_tokens=2)
     reply = backend.ask(question("Lima<think>"), timeout_s=30.0)
-    assert reply.text and reply.p_t is None
-    assert reply.notes == ("where the model's thoughts end and its answer begins is not clear: p_t is missing",)
+    assert reply.text and reply.shown.p_t is None
+    assert reply.shown.notes == ("where the model's thoughts end and its answer begins is not clear: p_t is missing",)
     (answered,) = Answerer(thinking, layers=(0,), max_new_tokens=2).answer(["Lima<think>"])
     assert answered.text == reply.text and math.isnan(answered.p_t)

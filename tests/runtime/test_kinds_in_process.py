@@ -82,24 +82,28 @@ def test_training_and_serving_measure_the_same(
     ids = [loaded.tokenizer(option, add_special_tokens=False)["input_ids"][0] for option in given]
     for prompt, expected in zip(PROMPTS, answerer.answer(PROMPTS), strict=True):
         reply = backend.ask(question(prompt), timeout_s=30.0)
-        assert (reply.text, reply.tokens_out, reply.p_t_kind) == (expected.text, expected.tokens_out, kind)
+        assert (reply.text, reply.shown.tokens_out, reply.shown.p_t_kind) == (
+            expected.text,
+            expected.tokens_out,
+            kind,
+        )
         logs = step_by_step(loaded, prompt, tokens, ids or None)
         exact = math.exp(sum(logs) / len(logs)) if kind is PTKind.MEAN else math.exp(logs[0])
         is_option = option_of(reply.text, given) is not None  # a longer answer goes on in other words
         if kind is not PTKind.OPTION or is_option:
-            assert reply.p_t == pytest.approx(exact, abs=1e-5)
+            assert reply.shown.p_t == pytest.approx(exact, abs=1e-5)
             assert expected.p_t == pytest.approx(exact, abs=1e-5)
         else:
-            assert reply.p_t is None and math.isnan(expected.p_t)
-            assert "is no option" in reply.notes[0]
+            assert reply.shown.p_t is None and math.isnan(expected.p_t)
+            assert "is no option" in reply.shown.notes[0]
         if with_options and not is_option:
-            assert reply.entropy is None and math.isnan(expected.entropy)
-            assert reply.margin is None and expected.margin is not None and math.isnan(expected.margin)
+            assert reply.shown.entropy is None and math.isnan(expected.entropy)
+            assert reply.shown.margin is None and expected.margin is not None and math.isnan(expected.margin)
             continue
-        assert reply.entropy == pytest.approx(expected.entropy, abs=1e-4)
-        assert (reply.margin is None) == (expected.margin is None) == (not with_options)
+        assert reply.shown.entropy == pytest.approx(expected.entropy, abs=1e-4)
+        assert (reply.shown.margin is None) == (expected.margin is None) == (not with_options)
         if with_options:
-            assert reply.margin == pytest.approx(expected.margin, abs=1e-5)
+            assert reply.shown.margin == pytest.approx(expected.margin, abs=1e-5)
         assert reply.enough == (is_option or tokens == 1)
     assert not any(module._forward_hooks for module in loaded.network.modules())
 
@@ -128,8 +132,8 @@ def test_a_declared_tier_in_this_process_names_its_states_as_training_does(tmp_p
     (expected,) = Answerer(load_tier(tier), layers=(2,)).answer(["the"])
     own = load_tier(tier).fingerprint(2)
     reply = from_spec(tier).ask(question("the"), timeout_s=30.0)
-    assert reply.fingerprint == own
-    assert reply.hidden is not None and np.allclose(reply.hidden, expected.hidden[0], atol=1e-4)
+    assert reply.shown.fingerprint == own
+    assert reply.shown.hidden is not None and np.allclose(reply.shown.hidden, expected.hidden[0], atol=1e-4)
     other: Any = from_spec(tier, layer=1)
     assert other.fingerprint == load_tier(tier).fingerprint(1)
     with pytest.raises(RecordInvalid, match=r"tiers\.small\.model"):

@@ -55,9 +55,9 @@ def logs(choice: Any) -> list[float]:
 
 def p_t(content: bytes, kind: PTKind, options: Any = ()) -> float | None:
     chat = read_chat(content, options=options, p_t_kind=kind)
-    if chat.p_t is not None:
-        assert chat.notes == () or chat.notes[0].startswith("top_logprobs lack")
-    return chat.p_t
+    if chat.reply.shown.p_t is not None:
+        assert chat.reply.shown.notes == () or chat.reply.shown.notes[0].startswith("top_logprobs lack")
+    return chat.reply.shown.p_t
 
 
 def joined(choice: Any) -> list[bool]:
@@ -88,8 +88,8 @@ def test_a_plain_answer(llama_cpp: str) -> None:
     with OpenAIBackend(llama_cpp, "m", max_tokens=12, parameters={"cache_prompt": False}) as backend:
         reply: Reply = backend.ask(QUESTION, timeout_s=60.0)
     assert reply.text == choice["message"]["content"]
-    assert reply.p_t == pytest.approx(math.exp(logs(choice)[0]), rel=0.01)
-    assert reply.tokens_out == json.loads(content)["usage"]["completion_tokens"]
+    assert reply.shown.p_t == pytest.approx(math.exp(logs(choice)[0]), rel=0.01)
+    assert reply.shown.tokens_out == json.loads(content)["usage"]["completion_tokens"]
 
 
 @pytest.mark.parametrize("text", ["B", " B", "B.", "(B)", "**B**"])
@@ -117,8 +117,9 @@ def test_among_options_that_are_all_listed_entropy_and_margin_are_theirs(llama_c
     chat = read_chat(content, options="ABCD", p_t_kind=PTKind.OPTION)
     likeliest, second, *_ = sorted(masses.values(), reverse=True)
     shares = [mass / sum(masses.values()) for mass in masses.values()]
-    assert (chat.p_t, chat.margin) == (pytest.approx(masses["A"]), pytest.approx(likeliest - second))
-    assert chat.entropy == pytest.approx(-sum(share * math.log(share) for share in shares))
+    shown = chat.reply.shown
+    assert (shown.p_t, shown.margin) == (pytest.approx(masses["A"]), pytest.approx(likeliest - second))
+    assert chat.reply.shown.entropy == pytest.approx(-sum(share * math.log(share) for share in shares))
 
 
 def test_an_option_of_several_tokens_is_the_product_of_them(llama_cpp: str) -> None:
@@ -137,8 +138,8 @@ def test_an_answer_that_begins_with_an_options_letter_is_none(llama_cpp: str) ->
     content, choice = raw(llama_cpp, LETTERS, **grammar("Aardvarks."))
     assert choice["logprobs"]["content"][0]["token"] == "A"
     chat = read_chat(content, options="ABCD", p_t_kind=PTKind.OPTION)
-    assert (chat.p_t, chat.entropy, chat.margin) == (None, None, None)
-    assert "'Aardvarks.' is no option" in chat.notes[0]
+    assert (chat.reply.shown.p_t, chat.reply.shown.entropy, chat.reply.shown.margin) == (None, None, None)
+    assert "'Aardvarks.' is no option" in chat.reply.shown.notes[0]
 
 
 def test_a_stop_string_is_no_part_of_the_answer(llama_cpp: str) -> None:
@@ -164,7 +165,7 @@ def test_a_letter_of_several_tokens_has_no_probability_since_only_its_last_part_
     assert choice["message"]["content"] == text
     assert any(joined(choice))
     require_first_and_mean(content, choice)
-    assert "a character's last part" in read_chat(content, p_t_kind=PTKind.MEAN).notes[0]
+    assert "a character's last part" in read_chat(content, p_t_kind=PTKind.MEAN).reply.shown.notes[0]
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 4, 5, 6, 7])

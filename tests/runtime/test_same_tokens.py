@@ -14,9 +14,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from demo.pair import SMALL
+from knowgate._records.observation import Observation
 from knowgate._records.records import PTKind
 from knowgate.backends._text.alignment import Ended
-from knowgate.backends._text.answer_tokens import TokenSignals, read_signals
+from knowgate.backends._text.answer_tokens import read_signals
 from knowgate.backends.chat import read_chat
 from knowgate.backends.loading import LoadedModel
 from knowgate.backends.protocol import Finish
@@ -109,8 +110,8 @@ def test_the_same_tokens_are_read_alike(answer: Any, kind: PTKind, with_options:
     alternatives = spellings.others([rows[0][one] for one in spellings.tokens], ids[0]) if options else None
     ended = Ended(finish=Finish.STOP if ends else Finish.LENGTH)
     tokens = written_tokens(tokenizer.shown, ids, numbers, alternatives)
-    here = read_signals(tokens, text, kind=kind, options=options, ended=ended, notes=[]) or TokenSignals()
-    there = read_chat(listed(ids, rows, text, PIECES), options=options, p_t_kind=kind)
+    here = read_signals(tokens, text, kind=kind, options=options, ended=ended, notes=[]) or Observation()
+    there = read_chat(listed(ids, rows, text, PIECES), options=options, p_t_kind=kind).reply.shown
     for name in ("p_t", "entropy", "margin"):
         ours, theirs = getattr(here, name), getattr(there, name)
         assert (ours is None) == (theirs is None), (name, ours, theirs, there.notes)
@@ -178,7 +179,7 @@ def test_a_model_in_this_process_and_one_behind_an_endpoint_say_the_same(
     ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
     content = []
     written = tokenizer(options, add_special_tokens=False)["input_ids"]
-    for at in range(reply.tokens_out or 0):
+    for at in range(reply.shown.tokens_out or 0):
         with torch.inference_mode():
             row = loaded.network(input_ids=ids).logits[0, -1].float().log_softmax(-1)
         token = max((one for (one,) in written), key=lambda one: float(row[one])) if at == 0 else int(row.argmax())
@@ -189,8 +190,8 @@ def test_a_model_in_this_process_and_one_behind_an_endpoint_say_the_same(
         ids = torch.cat([ids, torch.tensor([[token]])], dim=1)
     finish = "stop" if reply.finish is Finish.STOP or tokens == 1 else "length"
     choice = {"message": {"content": reply.text}, "finish_reason": finish, "logprobs": {"content": content}}
-    there = read_chat(json.dumps({"choices": [choice]}).encode(), options=options, p_t_kind=kind)
+    there = read_chat(json.dumps({"choices": [choice]}).encode(), options=options, p_t_kind=kind).reply.shown
     for name in ("p_t", "entropy", "margin"):
-        ours, theirs = getattr(reply, name), getattr(there, name)
+        ours, theirs = getattr(reply.shown, name), getattr(there, name)
         assert (ours is None) == (theirs is None), (name, ours, theirs, there.notes)
         assert ours is None or ours == pytest.approx(theirs, abs=1e-4)

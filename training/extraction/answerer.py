@@ -24,9 +24,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from knowgate._records.observation import Observation
 from knowgate._records.records import PTKind
 from knowgate.backends._text.alignment import Ended
-from knowgate.backends._text.answer_tokens import TokenSignals, read_signals
+from knowgate.backends._text.answer_tokens import read_signals
 from knowgate.backends.greedy import ends_of, greedy
 from knowgate.backends.loading import LoadedModel
 from knowgate.backends.protocol import Finish
@@ -235,7 +236,7 @@ class Answerer:
         prompts = zip(batch.input_ids, batch.attention_mask.bool(), strict=True)
         return [ends_in_thought(self.loaded.tokenizer, ids[seen].tolist()) for ids, seen in prompts]
 
-    def _read(self, text: str, ids: list[int], numbers: list[float], listed: list[float], within: bool) -> TokenSignals:
+    def _read(self, text: str, ids: list[int], numbers: list[float], listed: list[float], within: bool) -> Observation:
         """What the tokens of one answer show; `listed` are the log-probabilities of the options'
         spellings.
         """
@@ -250,7 +251,7 @@ class Answerer:
             ended=Ended(finish=Finish.STOP if whole else Finish.LENGTH, within=within),
             notes=[],
         )
-        return signals or TokenSignals()
+        return signals or Observation()
 
 
 def _until(tokens: list[int], ends: frozenset[int]) -> int:

@@ -8,13 +8,15 @@ so a fault costs money and never accuracy.
 
 import math
 import operator
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from knowgate._models.features import FLOAT16, Float16Array, stored_vector
-from knowgate._records.records import PTKind
+from knowgate._records.observation import Observation
+from knowgate._records.records import LIMITS, Limit, PTKind
 from knowgate._wire.storable import LARGEST_INTEGER
 from knowgate.errors import RecordInvalid
 
@@ -24,19 +26,14 @@ ROUNDING = 1e-6
 
 @dataclass(slots=True)
 class Intake:
-    """One attempt's inputs as far as they hold. None = missing; `notes` say what was dropped and
-    why.
+    """One observation at work: what of it is believed, and `notes` on what is not, and why.
 
     Lives within one call and leaves the package nowhere, so it is spared what being frozen costs: a
     microsecond.
     """
 
-    p_t: float | None
-    p_t_kind: PTKind | None  # None = the tier's own, as declared
+    seen: Observation  # every number within its limits, or None
     vector: Float16Array | None  # [d]; may be the engine's own buffer: whoever keeps it copies it
-    tokens_in: int | None
-    entropy: float | None
-    margin: float | None
     notes: list[str]
     settled: bool  # whether it is known that the vector is finite, or that there is none
 
@@ -53,45 +50,44 @@ class Intake:
         self.settled = True
 
 
-def take_in(
-    *,
-    p_t: Any = None,
-    p_t_kind: Any = None,
-    hidden: Any = None,
-    tokens_in: Any = None,
-    entropy: Any = None,
-    margin: Any = None,
-) -> Intake:
-    """Everything that holds of the six; never raises for a bad value. A P(T) of an unknown kind is
-    no P(T).
+def take_in(shown: Observation) -> Intake:
+    """Everything that holds of what was shown; never raises for a bad value. A P(T) of an unknown
+    kind is no P(T).
 
-    >>> take_in(p_t=1.7, entropy=0.3).notes
+    >>> take_in(Observation(p_t=1.7, entropy=0.3)).notes
     ['p_t is 1.7: outside [0, 1]']
     """
     notes: list[str] = []
+    hidden, p_t, tokens_in = shown.hidden, shown.p_t, shown.tokens_in
     settled = not (type(hidden) is np.ndarray and hidden.dtype == FLOAT16 and hidden.ndim == 1 and len(hidden))
     vector = _vector(hidden, notes) if settled else hidden
-    # What nearly every caller hands in passes here; everything else is looked at closely.
-    p_t = p_t if type(p_t) is float and 0.0 <= p_t <= 1.0 else _probability("p_t", p_t, notes)
-    if p_t_kind is not None and type(p_t_kind) is not PTKind:
-        try:
-            p_t_kind = PTKind(p_t_kind)
-        except ValueError:
-            notes.append(f"p_t_kind is {p_t_kind!r}: use one of {', '.join(PTKind)}; p_t is left out")
-            p_t = p_t_kind = None
-    return Intake(
-        p_t,
-        p_t_kind,
-        vector,
-        whole("tokens_in", tokens_in, notes),
-        None if entropy is None else amount("entropy", entropy, notes),
-        None if margin is None else _probability("margin", margin, notes),
-        notes,
-        settled,
+    # What nearly every decision is made of passes here; everything else is looked at closely.
+    plain = (p_t is None or (type(p_t) is float and 0.0 <= p_t <= 1.0)) and (
+        tokens_in is None or (type(tokens_in) is int and 0 <= tokens_in <= LARGEST_INTEGER)
     )
+    for value in _others(shown):
+        if value is not None:
+            plain = False
+    return Intake(shown if plain else _believed(shown, notes), vector, notes, settled)
 
 
-def amount(name: str, value: Any, notes: list[str]) -> float | None:
+_others = operator.attrgetter(*(name for name in ("p_t_kind", *LIMITS) if name != "tokens_in"))
+
+
+def _believed(shown: Observation, notes: list[str]) -> Observation:
+    """The observation with None for what cannot be believed."""
+    changes: dict[str, Any] = {"p_t": _probability("p_t", shown.p_t, notes)}
+    if shown.p_t_kind is not None:
+        try:
+            changes["p_t_kind"] = PTKind(shown.p_t_kind)
+        except ValueError:
+            notes.append(f"p_t_kind is {shown.p_t_kind!r}: use one of {', '.join(PTKind)}; p_t is left out")
+            changes |= {"p_t": None, "p_t_kind": None}
+    changes |= {name: _READS[limit](name, getattr(shown, name), notes) for name, limit in LIMITS.items()}
+    return replace(shown, **changes)
+
+
+def _amount(name: str, value: Any, notes: list[str]) -> float | None:
     """A finite number of at least 0, or None with a note."""
     number = _number(name, value, notes)
     if number is not None and number < 0:
@@ -100,11 +96,11 @@ def amount(name: str, value: Any, notes: list[str]) -> float | None:
     return number
 
 
-def whole(name: str, value: Any, notes: list[str]) -> int | None:
+def _whole(name: str, value: Any, notes: list[str]) -> int | None:
     """A whole number of at least 0, or None with a note."""
     if type(value) is int and 0 <= value <= LARGEST_INTEGER:
         return value
-    number = amount(name, value, notes)
+    number = _amount(name, value, notes)
     if number is None:
         return None
     if number < LARGEST_INTEGER:
@@ -157,3 +153,10 @@ def _number(name: str, value: Any, notes: list[str]) -> float | None:
         notes.append(f"{name} is {number!r}: not finite")
         return None
     return number
+
+
+_READS: Mapping[Limit, Callable[[str, Any, list[str]], float | None]] = {
+    Limit.COUNT: _whole,
+    Limit.AMOUNT: _amount,
+    Limit.SHARE: _probability,
+}

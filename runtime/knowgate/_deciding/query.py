@@ -9,73 +9,26 @@ be served, nothing is recorded: there was no decision.
 import contextlib
 import functools
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Protocol
 from uuid import UUID
 
-from knowgate._bundles.bundle import Bundle
 from knowgate._bundles.pair import Pair
 from knowgate._deciding.exploration import coin_falls, largest_rate, row_rate
-from knowgate._deciding.intake import Intake, amount, take_in, whole
-from knowgate._deciding.privacy import Purpose, SecretKey, storable, stored_text
+from knowgate._deciding.intake import Intake, take_in
+from knowgate._deciding.privacy import Purpose, storable, stored_text
 from knowgate._deciding.ruling import Ruling, bundle_for, rule
+from knowgate._deciding.setting import Setting
 from knowgate._models.features import Float16Array
-from knowgate._records.records import Action, Attempt, Decision, Fingerprint, Role, Signals, Verdict
-from knowgate._records.request import parameters_named
+from knowgate._records.observation import NOTHING_SHOWN, Observation
+from knowgate._records.records import SHOWN, Action, Attempt, Decision, Role, Signals, Verdict
 from knowgate.errors import RecordInvalid, SpoolRefused
-from knowgate.spec import Privacy
 
 log = logging.getLogger("knowgate.query")
 
 LONGEST_NOTE = 1000  # characters kept with an attempt
 UNKNOWN_MODEL = "unknown"  # no bundle, no `models`, and none named with the attempt
-
-
-class DecisionLog(Protocol):
-    """Where decisions go: a `Spool`, or `NoSpool`."""
-
-    def append(self, decision: Decision, vectors: Sequence[Float16Array] = ()) -> None: ...
-
-
-class NoSpool:
-    """Keeps nothing: for replays, simulations and sidecars that log elsewhere."""
-
-    def append(self, decision: Decision, vectors: Sequence[Float16Array] = ()) -> None:
-        """Takes the decision and forgets it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """What a cascade is configured with; the same for all of its queries."""
-
-    name: str
-    models: tuple[str, ...]  # cheapest first; empty = known from the bundle only
-    named: bool  # by the declaration or by the owner, not only by the back-ends
-    key: SecretKey
-    privacy: Privacy
-    vector_rate: float
-    log: DecisionLog
-
-    def meets(self, bundle: Bundle | None, tier: int) -> bool:
-        """Whether the bundle is for the models that run here, as far as anybody named them.
-
-        What back-ends call their models are paths and servers' names: of those the request
-        parameters alone count.
-        """
-        own, certified = self.models, () if bundle is None else bundle.document.models
-        if bundle is None or not own or own == certified:
-            return True
-        if self.named or not 0 <= tier < min(len(own), len(certified)):
-            return not self.named
-        return parameters_named(own[tier]) == parameters_named(certified[tier])
-
-    @property
-    def stores_texts(self) -> bool:
-        """Whether prompts and answers can be taken: hashing them needs the deployment's key."""
-        return self.privacy is not Privacy.HASH or self.key.shared
 
 
 class Query:
@@ -142,66 +95,44 @@ class Query:
         """
         return self._ruling is not None and self._ruling.explore
 
-    def attempt(
-        self,
-        tier: int | None = None,
-        *,
-        answer: str | None = None,
-        p_t: float | None = None,
-        p_t_kind: str | None = None,
-        hidden: Any = None,
-        fingerprint: Fingerprint | None = None,
-        tokens_in: int | None = None,
-        entropy: float | None = None,
-        margin: float | None = None,
-        tokens_out: int | None = None,
-        latency_ms: float | None = None,
-        cost_usd: float | None = None,
-        model: str | None = None,
-        note: str | None = None,
-    ) -> Ruling:
-        """Records that `tier` ran (None = the next one in order), and rules on its answer.
+    def attempt(self, shown: Observation = NOTHING_SHOWN, *, tier: int | None = None) -> Ruling:
+        """Records that `tier` ran (None = the next one in order) and what it showed, and rules on
+        its answer.
 
-        `hidden` is [d], as `knowgate._models.features` takes it; `p_t_kind` (a `PTKind`) says which
-        probability `p_t` is, left out it is the one that the cascade declares; `entropy` in nats;
-        `margin` is how much likelier the likeliest option is than the next; `note` is kept with the
-        attempt. Bad values count as missing, and the ruling's note says so. On the last tier
-        nothing is decided: its answer is always retained. Raises RecordInvalid for a tier that
-        neither an escalation nor the exploration coin called for.
+        Bad values count as missing, and the ruling's note says so. On the last tier nothing is
+        decided: its answer is always retained. Raises RecordInvalid for a tier that neither an
+        escalation nor the exploration coin called for.
         """
         tier = self._next_tier() if tier is None else tier
         role = self._role_of(tier)
-        intake = take_in(p_t=p_t, p_t_kind=p_t_kind, hidden=hidden, tokens_in=tokens_in, entropy=entropy, margin=margin)
-        ruling = self._rule(tier, intake, fingerprint)
-        counted, waited, paid, dropped = _measured(tokens_out, latency_ms, cost_usd)
-        noted = "; ".join(filter(None, (ruling.note, note, *dropped))) or None
-        stored = stored_text(answer, privacy=self._setting.privacy, key=self._setting.key, purpose=Purpose.ANSWER)
-        self._attempts.append(
-            Attempt(
-                tier=tier,
-                role=role,
-                model=storable(model or self._model(tier)),
-                signals=ruling.signals,
-                verdict=None if tier == self.last else ruling.verdict,
-                fingerprint=fingerprint,
-                fault=None if tier == self.last else ruling.fault,
-                entropy=intake.entropy,
-                margin=intake.margin,
-                p_t_kind=intake.p_t_kind,
-                answer=stored.text if stored.text is not None else stored.hash,
-                run_propensity=self._rate if role is Role.EXPLORATION else 1.0,
-                tokens_in=intake.tokens_in,
-                tokens_out=counted,
-                latency_ms=waited,
-                cost_usd=paid,
-                vector=self._keep(tier, intake, fingerprint),
-                note=None if noted is None else storable(noted[:LONGEST_NOTE]),
-            )
-        )
-        self._ruling = replace(ruling, note=noted)
+        intake = take_in(shown)
+        ruling = self._rule(tier, intake)
+        note = "; ".join(filter(None, (ruling.note, *shown.notes))) or None
+        self._attempts.append(self._attempt(tier, role, ruling, intake, note))
+        self._ruling = replace(ruling, note=note)
         if tier != self.last and ruling.retained:
             self._retained = self._ruling
         return self._ruling
+
+    def _attempt(self, tier: int, role: Role, ruling: Ruling, intake: Intake, note: str | None) -> Attempt:
+        """The record of an observation: the one place where it is made."""
+        seen, last, setting = intake.seen, tier == self.last, self._setting
+        stored = stored_text(seen.answer, privacy=setting.privacy, key=setting.key, purpose=Purpose.ANSWER)
+        kept = {name: getattr(seen, name) for name in SHOWN} | {
+            "answer": stored.hash if stored.text is None else stored.text
+        }
+        return Attempt(
+            **kept,
+            tier=tier,
+            role=role,
+            model=storable(seen.model or self._model(tier)),
+            signals=ruling.signals,
+            verdict=None if last else ruling.verdict,
+            fault=None if last else ruling.fault,
+            run_propensity=self._rate if role is Role.EXPLORATION else 1.0,
+            vector=self._keep(tier, intake),
+            note=None if note is None else storable(note[:LONGEST_NOTE]),
+        )
 
     def close(self) -> Decision:
         """The decision, handed to the spool; closing again returns the same one.
@@ -289,7 +220,7 @@ class Query:
             "tier", tier, "an answer was retained; run another tier only where `explore` is True, the last"
         )
 
-    def _rule(self, tier: int, intake: Intake, fingerprint: Fingerprint | None) -> Ruling:
+    def _rule(self, tier: int, intake: Intake) -> Ruling:
         if tier != self.last:
             return rule(
                 self._pair,
@@ -297,7 +228,6 @@ class Query:
                 tier=tier,
                 decision_id=self.decision_id,
                 intake=intake,
-                fingerprint=fingerprint,
                 slice=self._slice,
                 now=self._occurred_at,
                 others=() if self._setting.meets(self._bundle, tier) else self._setting.models,
@@ -305,7 +235,7 @@ class Query:
         intake.settle()
         return Ruling(
             verdict=Verdict(action=Action.RETAIN, reason=None),
-            signals=Signals(p_t=intake.p_t),
+            signals=Signals(p_t=intake.seen.p_t),
             fault=None,
             bundle=None if self._bundle is None else self._bundle.id,
             generation=None if self._pair is None else self._pair.assignment.generation,
@@ -313,12 +243,12 @@ class Query:
             note="; ".join(intake.notes) or None,
         )
 
-    def _keep(self, tier: int, intake: Intake, fingerprint: Fingerprint | None) -> int | None:
+    def _keep(self, tier: int, intake: Intake) -> int | None:
         """The row of this attempt's vector among the decision's own; None when it is not kept."""
         if intake.vector is None or not self._keeps_vectors:
             return None
         models = None if self._bundle is None or tier == self.last else self._bundle.tiers[tier]
-        claimed = models is not None and fingerprint == models.document.fingerprint
+        claimed = models is not None and intake.seen.fingerprint == models.document.fingerprint
         # With another fingerprint it is a redeployed model's, which is just what retraining needs;
         # of another length than the model it claims to come from, it is not what it claims to be.
         if claimed and models is not None and len(intake.vector) != models.document.dimension:
@@ -349,14 +279,3 @@ def _warn_of_unknown_models(cascade: str) -> None:
         cascade,
         UNKNOWN_MODEL,
     )
-
-
-def _measured(
-    tokens_out: Any, latency_ms: Any, cost_usd: Any
-) -> tuple[int | None, float | None, float | None, list[str]]:
-    """What an attempt was measured to take, as far as it can be believed, and notes on
-    what cannot.
-    """
-    notes: list[str] = []
-    counted, waited = whole("tokens_out", tokens_out, notes), amount("latency_ms", latency_ms, notes)
-    return counted, waited, amount("cost_usd", cost_usd, notes), notes

@@ -19,8 +19,8 @@ from knowgate._deciding.exploration import coin_falls, row_rate
 from knowgate._deciding.intake import Intake
 from knowgate._deciding.privacy import Purpose, SecretKey
 from knowgate._models.features import Float16Array
-from knowgate._records.construction import new, setters
-from knowgate._records.records import Action, Fingerprint, Reason, Signals, Verdict
+from knowgate._records.construction import maker
+from knowgate._records.records import Action, Reason, Signals, Verdict
 from knowgate.errors import KnowgateError, RecordInvalid
 from knowgate.policy import WITHHOLDING, decide, escalate_all
 
@@ -47,17 +47,7 @@ class Ruling:
         return self.verdict.retained
 
 
-(
-    _set_verdict,
-    _set_signals,
-    _set_fault,
-    _set_bundle,
-    _set_generation,
-    _set_decision_id,
-    _set_explore,
-    _set_exploration_rate,
-    _set_note,
-) = setters(Ruling)
+_ruling = maker(Ruling)
 
 
 def bundle_for(pair: Pair | None, key: SecretKey, decision_id: UUID) -> Bundle | None:
@@ -83,7 +73,6 @@ def rule(
     tier: int,
     decision_id: UUID,
     intake: Intake,
-    fingerprint: Fingerprint | None,
     slice: str | None,
     now: datetime,
     others: tuple[str, ...] = (),
@@ -105,35 +94,36 @@ def rule(
         intake.notes.append(f"models: the bundle is certified for {certified}; {', '.join(others)} run here")
         fault = Reason.NO_BUNDLE
     models = None if bundle is None else bundle.tiers[tier]
+    seen = intake.seen
     if models is None:
-        signals = Signals(p_t=intake.p_t)
-    elif _meets(models, intake, fingerprint):
+        signals = Signals(p_t=seen.p_t)
+    elif _meets(models, intake):
         signals = _signals(models, intake, slice, intake.vector)
     else:
         signals = _signals(models, intake, slice, None)
         fault = fault or Reason.FINGERPRINT_MISMATCH
     if not intake.settled:
         intake.settle()
-    if bundle is not None and intake.p_t_kind is not None and intake.p_t is not None:
+    if bundle is not None and seen.p_t_kind is not None and seen.p_t is not None:
         wanted = bundle.document.p_t_kinds[tier]
-        if intake.p_t_kind is not wanted:
-            intake.notes.append(f"p_t_kind is {intake.p_t_kind}: the bundle's thresholds are for {wanted}")
+        if seen.p_t_kind is not wanted:
+            intake.notes.append(f"p_t_kind is {seen.p_t_kind}: the bundle's thresholds are for {wanted}")
             signals = dataclasses.replace(signals, score=None)  # kept as seen, for training; compared with nothing
             fault = Reason.P_T_KIND_MISMATCH if fault is None or fault in WITHHOLDING else fault
     policy = NOTHING_HELD if bundle is None else bundle.document.policy
     verdict = decide(policy, signals, tier=0 if bundle is None else tier, fault=fault)
     rate = row_rate(None if pair is None else pair.assignment, verdict)
-    ruling = new(Ruling)
-    _set_verdict(ruling, verdict)
-    _set_signals(ruling, signals)
-    _set_fault(ruling, fault)
-    _set_bundle(ruling, None if bundle is None else bundle.id)
-    _set_generation(ruling, None if pair is None else pair.assignment.generation)
-    _set_decision_id(ruling, decision_id)
-    _set_explore(ruling, verdict.action is Action.RETAIN and coin_falls(key, decision_id, rate))
-    _set_exploration_rate(ruling, rate)
-    _set_note(ruling, "; ".join(intake.notes) if intake.notes else None)
-    return ruling
+    return _ruling(
+        verdict,
+        signals,
+        fault,
+        None if bundle is None else bundle.id,
+        None if pair is None else pair.assignment.generation,
+        decision_id,
+        verdict.action is Action.RETAIN and coin_falls(key, decision_id, rate),
+        rate,
+        "; ".join(intake.notes) if intake.notes else None,
+    )
 
 
 def _fault(pair: Pair | None, bundle: Bundle | None, now: datetime) -> Reason | None:
@@ -146,9 +136,9 @@ def _fault(pair: Pair | None, bundle: Bundle | None, now: datetime) -> Reason | 
     return Reason.NO_BUNDLE if bundle is None else None
 
 
-def _meets(models: TierModels, intake: Intake, fingerprint: Fingerprint | None) -> bool:
+def _meets(models: TierModels, intake: Intake) -> bool:
     """Whether what was seen comes from the very model, layer and token the probe was fitted on."""
-    wanted = models.document.fingerprint
+    wanted, fingerprint = models.document.fingerprint, intake.seen.fingerprint
     if fingerprint is wanted:
         return True
     if fingerprint is None:
@@ -168,12 +158,13 @@ def _meets(models: TierModels, intake: Intake, fingerprint: Fingerprint | None) 
 
 
 def _signals(models: TierModels, intake: Intake, slice: str | None, vector: Float16Array | None) -> Signals:
+    seen = intake.seen
     try:
-        seen = NOTHING_SEEN if vector is None else _look(models, intake, vector)
-        return models.signals_of(seen, p_t=intake.p_t, entropy=intake.entropy, margin=intake.margin, slice=slice)
+        states = NOTHING_SEEN if vector is None else _look(models, intake, vector)
+        return models.signals_of(states, p_t=seen.p_t, entropy=seen.entropy, margin=seen.margin, slice=slice)
     except (KnowgateError, ArithmeticError, ValueError) as error:
         intake.notes.append(f"the signals could not be computed: {error}")
-        return Signals(p_t=intake.p_t)
+        return Signals(p_t=seen.p_t)
 
 
 def _look(models: TierModels, intake: Intake, vector: Float16Array) -> Seen:
@@ -183,7 +174,7 @@ def _look(models: TierModels, intake: Intake, vector: Float16Array) -> Seen:
         if intake.vector is not None:
             intake.notes.append(f"hidden.shape is {vector.shape}: this tier reads ({dimension},)")
         return NOTHING_SEEN
-    seen = models.look(vector, intake.tokens_in)
+    seen = models.look(vector, intake.seen.tokens_in)
     if seen is None:
         return NOTHING_SEEN
     intake.settled = True

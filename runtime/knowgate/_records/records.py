@@ -6,9 +6,11 @@ exists is a record that holds.
 """
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
-from enum import StrEnum
+from enum import Enum, StrEnum
+from typing import Any
 from uuid import UUID
 
 from knowgate.errors import RecordInvalid
@@ -129,8 +131,42 @@ class Verdict:
         return self.action is Action.RETAIN
 
 
+class Limit(Enum):
+    """What a number that a tier shows can be."""
+
+    COUNT = "count"  # whole, at least 0
+    AMOUNT = "amount"  # at least 0
+    SHARE = "share"  # in [0, 1]
+
+
+def limited(limit: Limit) -> Any:
+    """A field that holds a number within `limit`, or None."""
+    return field(default=None, metadata={"limit": limit})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Shown:
+    """What a tier showed, in the fields that travel unchanged from the engine to the store."""
+
+    answer: str | None = None  # stored as the cascade's privacy allows: the text, or its keyed hash
+    fingerprint: Fingerprint | None = None  # of the hidden state
+    p_t_kind: PTKind | None = None  # which probability P(T) is; None = the one that the cascade declares at the time
+    entropy: float | None = limited(Limit.AMOUNT)  # of the options' distribution, in nats
+    margin: float | None = limited(Limit.SHARE)  # how much likelier the likeliest option is than the next one
+    tokens_in: int | None = limited(Limit.COUNT)
+    tokens_out: int | None = limited(Limit.COUNT)
+    latency_ms: float | None = limited(Limit.AMOUNT)
+    cost_usd: float | None = limited(Limit.AMOUNT)  # None = priced on arrival from the dated prices
+
+
+SHOWN = tuple(field.name for field in fields(Shown))
+LIMITS: Mapping[str, Limit] = {
+    field.name: field.metadata["limit"] for field in fields(Shown) if "limit" in field.metadata
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt(Shown):
     """One tier's run within a decision."""
 
     tier: int  # 0 = cheapest
@@ -138,29 +174,18 @@ class Attempt:
     model: str
     signals: Signals = field(default_factory=Signals)
     verdict: Verdict | None = None  # None on the last tier and on explorations: nothing is decided there
-    fingerprint: Fingerprint | None = None
     fault: Reason | None = None  # what the runtime found before the gates: fingerprint_mismatch, expired, ...
-    entropy: float | None = None  # of the options' distribution, in nats
-    margin: float | None = None  # how much likelier the likeliest option is than the next one, in [0, 1]
-    p_t_kind: PTKind | None = None  # of `signals.p_t`; None = the one that the cascade declared at the time
-    answer: str | None = None  # as the cascade's privacy allows: the text, or its keyed hash
     run_propensity: float | None = None  # chance that this tier ran; None = unknown
-    tokens_in: int | None = None
-    tokens_out: int | None = None
-    latency_ms: float | None = None
-    cost_usd: float | None = None  # None = priced on arrival from the dated prices
     vector: int | None = None  # row of this attempt's hidden state in the batch's vectors
     note: str | None = None  # what was dropped or failed, and why
 
     def __post_init__(self) -> None:
         _at_least("tier", self.tier, 0)
-        _at_least("tokens_in", self.tokens_in, 0)
-        _at_least("tokens_out", self.tokens_out, 0)
-        _at_least("latency_ms", self.latency_ms, 0)
-        _at_least("cost_usd", self.cost_usd, 0)
-        _at_least("entropy", self.entropy, 0)
-        if self.margin is not None and not 0.0 <= self.margin <= 1.0:
-            raise RecordInvalid("margin", self.margin, "a difference of probabilities in order lies in [0, 1]")
+        for name, limit in LIMITS.items():
+            value = getattr(self, name)
+            _at_least(name, value, 0)
+            if limit is Limit.SHARE and value is not None and value > 1.0:
+                raise RecordInvalid(name, value, "a share lies in [0, 1]")
         _propensity("run_propensity", self.run_propensity)
 
 

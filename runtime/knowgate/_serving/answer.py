@@ -25,6 +25,7 @@ from uuid import UUID
 
 from knowgate._deciding.query import Query
 from knowgate._deciding.ruling import Ruling
+from knowgate._records.observation import Observation
 from knowgate.backends.circuit import Circuit
 from knowgate.backends.protocol import Backend, Encoder, Finish, Message, Reply
 from knowgate.backends.tries import Ask, Patience, Pause, Read, Tier, tries
@@ -42,12 +43,16 @@ log = logging.getLogger("knowgate.answer")
 class Answer:
     """What a query was answered."""
 
-    text: str
     tier: int  # whose answer it is
     decision_id: UUID
     reply: Reply  # of that tier
     rulings: tuple[Ruling, ...]  # on every tier that was asked, in order
     explores: bool  # the last tier runs in the background; the decision is logged when it is done
+
+    @property
+    def text(self) -> str:
+        """What that tier said."""
+        return self.reply.text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,21 +123,20 @@ class Serving:
                         f"decision {query.decision_id} is not recorded, ask again",
                         error,
                     ) from error
-                latency_ms = (time.perf_counter() - began) * 1e3
-                rulings.append(query.attempt(index, latency_ms=latency_ms, note=f"{error.failure}: {error}"))
+                waited, why = (time.perf_counter() - began) * 1e3, f"{error.failure}: {error}"
+                rulings.append(query.attempt(Observation(latency_ms=waited, notes=(why,)), tier=index))
                 continue
             lack = None if last else lack_of(reply)
             if lack is not None:
-                rulings.append(attempt(query, index, without_signals(reply, lack)))
+                rulings.append(attempt(query, index, reply, lack))
                 continue
-            if tier.encoder is not None and reply.hidden is None:
+            if tier.encoder is not None and reply.shown.hidden is None:
                 read = yield Read(encoder=tier.encoder, layer=query.probe_layer(index), reply=reply)
                 assert isinstance(read, Reply)
                 reply = read
             rulings.append(attempt(query, index, reply))
             if rulings[-1].retained:
                 return Answer(
-                    text=reply.text,
                     tier=index,
                     decision_id=query.decision_id,
                     reply=reply,
@@ -248,11 +252,13 @@ def with_state(step: Read, messages: Sequence[Message]) -> Reply:
     """The step's reply with the encoder's state of the prompt; without one, and with a note, where
     that fails.
     """
+    shown = step.reply.shown
     try:
         encoded = step.encoder(prompt_of(messages), layer=step.layer)
-        return replace(step.reply, hidden=encoded.hidden, fingerprint=encoded.fingerprint)
+        shown = replace(shown, hidden=encoded.hidden, fingerprint=encoded.fingerprint)
     except Exception as error:  # noqa: BLE001  whatever an encoder raises costs a signal, not the query
-        return replace(step.reply, notes=(*step.reply.notes, f"the encoder gave no hidden state: {error}"))
+        shown = replace(shown, notes=(*shown.notes, f"the encoder gave no hidden state: {error}"))
+    return replace(step.reply, shown=shown)
 
 
 def unforeseen(backend: Backend, error: Exception) -> BackendFailed:
@@ -278,29 +284,15 @@ def lack_of(reply: Reply) -> str | None:
     return None
 
 
-def without_signals(reply: Reply, note: str) -> Reply:
-    """The reply with nothing that a policy could keep it for."""
-    return replace(
-        reply, p_t=None, entropy=None, margin=None, hidden=None, fingerprint=None, notes=(note, *reply.notes)
-    )
-
-
-def attempt(query: Query, tier: int, reply: Reply) -> Ruling:
-    """Records what `tier` replied, and rules on it."""
-    return query.attempt(
-        tier,
-        answer=(reply.text or reply.refusal or "") if query.stores_texts else None,
-        p_t=reply.p_t,
-        p_t_kind=reply.p_t_kind,
-        hidden=reply.hidden,
-        fingerprint=reply.fingerprint,
-        tokens_in=reply.tokens_in,
-        entropy=reply.entropy,
-        margin=reply.margin,
-        tokens_out=reply.tokens_out,
-        latency_ms=reply.latency_ms,
-        note="; ".join(reply.notes) or None,
-    )
+def attempt(query: Query, tier: int, reply: Reply, lack: str | None = None) -> Ruling:
+    """Records what `tier` replied, and rules on it; where it lacks something, without anything that
+    a policy could keep it for.
+    """
+    shown = replace(reply.shown, answer=(reply.text or reply.refusal or "") if query.stores_texts else None)
+    if lack is not None:
+        none = dict.fromkeys(("p_t", "entropy", "margin", "hidden", "fingerprint"))
+        shown = replace(shown, **none, notes=(lack, *shown.notes))
+    return query.attempt(shown, tier=tier)
 
 
 def prompt_of(messages: Sequence[Message]) -> str:

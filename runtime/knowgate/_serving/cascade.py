@@ -20,9 +20,11 @@ from knowgate._bundles.pair import Pair
 from knowgate._deciding import ruling
 from knowgate._deciding.intake import take_in
 from knowgate._deciding.privacy import SecretKey
-from knowgate._deciding.query import DecisionLog, NoSpool, Query, Setting
+from knowgate._deciding.query import Query
 from knowgate._deciding.ruling import Ruling
+from knowgate._deciding.setting import DecisionLog, NoSpool, Setting
 from knowgate._records.ids import new_id
+from knowgate._records.observation import NOTHING_SHOWN, Observation
 from knowgate._records.records import Fingerprint
 from knowgate.errors import RecordInvalid
 from knowgate.spec import Privacy
@@ -68,7 +70,7 @@ class Cascade:
     """A cascade in one process; safe to share between threads.
 
     >>> cascade = Cascade("trivia")
-    >>> str(cascade.decide(p_t=0.99).verdict.reason)
+    >>> str(cascade.decide(Observation(p_t=0.99)).verdict.reason)
     'no_bundle'
     """
 
@@ -183,24 +185,17 @@ class Cascade:
 
     def decide(
         self,
+        shown: Observation = NOTHING_SHOWN,
         *,
         tier: int = 0,
         decision_id: UUID | None = None,
-        p_t: float | None = None,
-        p_t_kind: str | None = None,
-        hidden: Any = None,
-        fingerprint: Fingerprint | None = None,
-        tokens_in: int | None = None,
-        entropy: float | None = None,
-        margin: float | None = None,
         slice: str | None = None,
         now: datetime | None = None,
     ) -> Ruling:
         """Whether to keep non-last tier `tier`'s answer; records nothing.
 
-        `p_t_kind` (a `PTKind`) says which probability `p_t` is; left out, it is the one that the
-        cascade declares. Bad signals count as missing and never raise; `Ruling.note` says what was
-        dropped. Raises RecordInvalid for a tier out of range.
+        Bad signals count as missing and never raise; `Ruling.note` says what was dropped. Raises
+        RecordInvalid for a tier out of range.
         """
         now, pair = self._clock() if now is None else now, self._pair
         decision_id = new_id(now) if decision_id is None else decision_id
@@ -210,10 +205,7 @@ class Cascade:
             self.setting.key,
             tier=tier,
             decision_id=decision_id,
-            intake=take_in(
-                p_t=p_t, p_t_kind=p_t_kind, hidden=hidden, tokens_in=tokens_in, entropy=entropy, margin=margin
-            ),
-            fingerprint=fingerprint,
+            intake=take_in(shown),
             slice=slice,
             now=now,
             others=() if self.setting.meets(bundle, tier) else self.setting.models,

@@ -9,15 +9,15 @@ body that says something twice says nothing: it cannot be used.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from knowgate._records.observation import Observation
 from knowgate._records.records import PTKind
 from knowgate._wire.strict_json import parse
 from knowgate.backends._text.alignment import Ended
-from knowgate.backends._text.answer_tokens import TokenSignals
 from knowgate.backends._text.logprobs import listed_signals
-from knowgate.backends.protocol import Finish
+from knowgate.backends.protocol import Finish, Reply
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
 
 Json = Any
@@ -27,19 +27,10 @@ SHOWN = 200  # characters of a body that a message shows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chat:
-    """The parts of a chat completion that every engine gives."""
+    """A chat completion: the reply that every engine gives, and the body, for an engine's own."""
 
-    text: str
-    refusal: str | None
-    tool_calls: tuple[Json, ...]
-    p_t: float | None
-    entropy: float | None  # nats, of the options among themselves
-    margin: float | None  # of the likeliest option over the next one
-    tokens_in: int | None
-    tokens_out: int | None
-    finish: Finish | None
-    notes: tuple[str, ...]
-    choice: Json  # choices[0], for an engine's own fields
+    reply: Reply
+    choice: Json  # choices[0]
     document: Json
 
 
@@ -67,20 +58,15 @@ def read_chat(
     text = message.text or ""
     kind = None if message.is_no_text else p_t_kind
     signals = _signals(choice, text, kind, options, _ended(choice, finish, stops), notes)
-    return Chat(
-        text=text,
-        refusal=message.refusal,
-        tool_calls=message.tool_calls,
-        p_t=signals.p_t,
-        entropy=signals.entropy,
-        margin=signals.margin,
+    shown = replace(
+        signals,
+        answer=text,
         tokens_in=_count(usage, "prompt_tokens"),
         tokens_out=_count(usage, "completion_tokens"),
-        finish=finish,
         notes=tuple(notes),
-        choice=choice,
-        document=document,
     )
+    reply = Reply(shown=shown, finish=finish, refusal=message.refusal, tool_calls=message.tool_calls)
+    return Chat(reply=reply, choice=choice, document=document)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,15 +134,15 @@ def _joined(parts: list[Json], notes: list[str]) -> tuple[str, str | None]:
 
 def _signals(
     choice: Json, text: str, kind: PTKind | None, options: Sequence[str], ended: Ended, notes: list[str]
-) -> TokenSignals:
+) -> Observation:
     """The signals of the answer's tokens; whatever a server put there costs the signals alone,
     never the answer.
     """
     try:
-        return TokenSignals() if kind is None else listed_signals(choice, text, kind, options, ended, notes)
+        return Observation() if kind is None else listed_signals(choice, text, kind, options, ended, notes)
     except (ArithmeticError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         notes.append(f"the logprobs cannot be read ({error!r}): p_t is missing")
-        return TokenSignals()
+        return Observation()
 
 
 def _ended(choice: Json, finish: Finish | None, stops: Sequence[str]) -> Ended:

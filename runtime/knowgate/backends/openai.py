@@ -9,7 +9,7 @@ without an event loop.
 import asyncio
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -175,24 +175,13 @@ class OpenAIBackend:
     def _read(self, content: bytes) -> Chat:
         return read_chat(content, options=self.options, p_t_kind=self.p_t_kind, stops=self._stops())
 
-    def _reply(self, chat: Chat, began: float, **hidden: Any) -> Reply:
-        """The reply that `chat` amounts to; `began` is of time.perf_counter, `hidden` what else
-        there is.
+    def _reply(self, chat: Chat, began: float, *, notes: Sequence[str] = (), **shown: Any) -> Reply:
+        """The reply that `chat` amounts to; `began` is of time.perf_counter, `shown` what else was
+        seen.
         """
-        notes = (*chat.notes, *hidden.pop("notes", ()))
-        return Reply(
-            text=chat.text,
-            finish=chat.finish,
-            refusal=chat.refusal,
-            tool_calls=chat.tool_calls,
-            enough=self._is_of_one_token() or option_of(answer_of(chat.text) or "", self.options) is not None,
-            p_t=chat.p_t,
-            p_t_kind=self.p_t_kind,
-            entropy=chat.entropy,
-            margin=chat.margin,
-            tokens_in=chat.tokens_in,
-            tokens_out=chat.tokens_out,
-            latency_ms=(time.perf_counter() - began) * 1e3,
-            notes=notes,
-            **hidden,
-        )
+        reply = chat.reply
+        notes = (*reply.shown.notes, *notes)
+        latency_ms = (time.perf_counter() - began) * 1e3
+        seen = replace(reply.shown, p_t_kind=self.p_t_kind, latency_ms=latency_ms, notes=notes, **shown)
+        enough = self._is_of_one_token() or option_of(answer_of(reply.text) or "", self.options) is not None
+        return replace(reply, shown=seen, enough=enough)

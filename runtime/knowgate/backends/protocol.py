@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from knowgate._records.arrays import Float32Array
+from knowgate._records.observation import Observation
 from knowgate._records.options import require_options
 from knowgate._records.records import Fingerprint, PTKind
 from knowgate.errors import RecordInvalid
@@ -30,23 +31,18 @@ class Finish(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What one tier said to one query."""
+    """What one tier said to one query: what it showed, and how its text came to an end."""
 
-    text: str
+    shown: Observation  # with the text as its `answer`
     finish: Finish | None = None  # None = unknown
     refusal: str | None = None  # what the model said in place of an answer
     tool_calls: tuple[Mapping[str, Any], ...] = ()  # what it wants to be run, in place of an answer or beside it
     enough: bool = False  # cut off, it says all the same what was asked for: an option, or one token
-    p_t: float | None = None  # of the kind that the back-end was set up for
-    p_t_kind: PTKind | None = None  # that kind; None = as the cascade declares it
-    entropy: float | None = None  # nats; over the options where they are known
-    margin: float | None = None  # of the likeliest option over the next one, where they are known
-    hidden: Float32Array | None = None  # [d], at the last prompt token
-    fingerprint: Fingerprint | None = None  # of `hidden`
-    tokens_in: int | None = None
-    tokens_out: int | None = None
-    latency_ms: float
-    notes: tuple[str, ...] = ()  # what is missing and why
+
+    @property
+    def text(self) -> str:
+        """The answer's text; empty where there is none."""
+        return self.shown.answer or ""
 
 
 class Backend(Protocol):

@@ -12,7 +12,6 @@ its tokens are the answer's.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,11 +61,11 @@ class SGLangBackend(OpenAIBackend):
         unread: list[str] = []
         hidden = _state(first, unread)
         answered = first
-        if self.max_tokens > 1 and first.finish is not Finish.STOP:
-            whole = self._read((yield Post(body=self._body(messages))))
-            answered = replace(whole, tokens_in=first.tokens_in)
+        if self.max_tokens > 1 and first.reply.finish is not Finish.STOP:
+            answered = self._read((yield Post(body=self._body(messages))))
         fingerprint = None if hidden is None else self.fingerprint
-        return self._reply(answered, began, hidden=hidden, fingerprint=fingerprint, notes=unread)
+        prompt = first.reply.shown.tokens_in
+        return self._reply(answered, began, hidden=hidden, fingerprint=fingerprint, tokens_in=prompt, notes=unread)
 
 
 def _state(chat: Chat, notes: list[str]) -> Float32Array | None:

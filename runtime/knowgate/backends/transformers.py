@@ -20,10 +20,11 @@ import numpy as np
 import torch
 
 from knowgate._records.arrays import Float32Array
+from knowgate._records.observation import Observation
 from knowgate._records.options import option_of
 from knowgate._records.records import Fingerprint, PTKind
 from knowgate.backends._text.alignment import Ended
-from knowgate.backends._text.answer_tokens import NOT_ALIGNED, TokenSignals, read_signals
+from knowgate.backends._text.answer_tokens import NOT_ALIGNED, read_signals
 from knowgate.backends._text.reasoning import answer_of
 from knowgate.backends.blocks import watching
 from knowgate.backends.greedy import ends_of, greedy, processors
@@ -109,26 +110,23 @@ class TransformersBackend:
         notes: list[str] = []
         signals = self._signals(tokens, written.logits, text, Ended(finish=finish, within=within), notes)
         hidden = _as_numpy(seen)
-        return Reply(
-            text=text,
-            p_t=signals.p_t,
+        shown = replace(
+            signals,
+            answer=text,
             p_t_kind=self.p_t_kind,
-            entropy=signals.entropy,
-            margin=signals.margin,
             hidden=hidden,
             fingerprint=None if hidden is None else self.fingerprint,
             tokens_in=int(ids.shape[1]),
             tokens_out=len(tokens),
-            finish=finish,
-            enough=self._max_new_tokens == 1
-            or option_of(answer_of(text, within=within) or "", self.options) is not None,
             latency_ms=latency_ms,
             notes=tuple(notes),
         )
+        said = option_of(answer_of(text, within=within) or "", self.options) is not None
+        return Reply(shown=shown, finish=finish, enough=self._max_new_tokens == 1 or said)
 
     def _signals(
         self, tokens: list[int], logits: Sequence[torch.Tensor], text: str, ended: Ended, notes: list[str]
-    ) -> TokenSignals:
+    ) -> Observation:
         """P(T), entropy and margin; without options the entropy is that of the vocabulary at the
         first token.
         """
@@ -138,7 +136,7 @@ class TransformersBackend:
         else:
             others, entropy = self._spellings.others(first[list(self._spellings.tokens)].tolist(), tokens[0]), None
         if self.p_t_kind is None and others is None:
-            return TokenSignals(entropy=entropy)
+            return Observation(entropy=entropy)
         each = [float(step[0].float().log_softmax(-1)[token]) for step, token in zip(logits, tokens, strict=True)]
         one_option = self._spellings is not None and self._max_new_tokens == 1
         signals = read_signals(
@@ -151,7 +149,7 @@ class TransformersBackend:
         )
         if signals is None:
             notes.append(NOT_ALIGNED)
-            return TokenSignals(entropy=entropy)
+            return Observation(entropy=entropy)
         return replace(
             signals,
             p_t=None if self.p_t_kind is None else signals.p_t,

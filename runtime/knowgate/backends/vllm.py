@@ -125,7 +125,7 @@ class VLLMBackend(OpenAIBackend):
         try:
             return take_state(
                 self._folder / _file_name(chat.document),
-                prompt_tokens=chat.tokens_in,
+                prompt_tokens=chat.reply.shown.tokens_in,
                 layer=self.layers.index(self.fingerprint.layer),
                 layers=len(self.layers),
                 deadline=min(deadline, time.monotonic() + self._file_wait_s),

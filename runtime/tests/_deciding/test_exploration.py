@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from knowgate._bundles.assignment import Assignment
 from knowgate._deciding.exploration import coin_falls, largest_rate, row_rate
 from knowgate._deciding.privacy import SecretKey
-from knowgate._deciding.query import NoSpool
+from knowgate._deciding.setting import NoSpool
 from knowgate._records.ids import new_id
+from knowgate._records.observation import Observation
 from knowgate._records.records import Reason, Role, Signals
 from knowgate._serving.cascade import Cascade
 from knowgate.errors import RecordInvalid
@@ -107,10 +108,10 @@ def test_each_decision_logs_the_chance_its_own_coin_had(
     for p_t in (0.9, 0.98):
         for _ in range(600):
             query = cascade.open()
-            ruling = query.attempt(**good, p_t=p_t)
+            ruling = query.attempt(Observation(**good, p_t=p_t))
             assert ruling.retained
             if query.explore:
-                query.attempt(query.last, p_t=0.9)
+                query.attempt(Observation(p_t=0.9), tier=query.last)
             decision = query.close()
             assert decision.exploration_rate == ruling.exploration_rate
             extra = [attempt for attempt in decision.attempts if attempt.role is Role.EXPLORATION]
@@ -124,9 +125,9 @@ def test_each_decision_logs_the_chance_its_own_coin_had(
 
 def test_an_escalated_query_logs_the_floor(pair: Make, key: bytes, now: datetime) -> None:
     query = near_threshold(pair, key, now).open()
-    ruling = query.attempt(p_t=0.1)
+    ruling = query.attempt(Observation(p_t=0.1))
     assert ruling.verdict.reason in (Reason.P_IK, Reason.P_T, Reason.MISSING_SIGNAL)
-    query.attempt(p_t=0.9)
+    query.attempt(Observation(p_t=0.9))
     assert query.close().exploration_rate == 0.1
 
 

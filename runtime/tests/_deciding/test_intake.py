@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowgate._deciding.intake import take_in
+from knowgate._records.observation import Observation
 
 ANYTHING = st.one_of(
     st.none(),
@@ -28,37 +29,37 @@ ANYTHING = st.one_of(
 
 @given(p_t=ANYTHING, hidden=ANYTHING, tokens_in=ANYTHING, entropy=ANYTHING)
 def test_nothing_a_caller_hands_in_raises(p_t: Any, hidden: Any, tokens_in: Any, entropy: Any) -> None:
-    intake = take_in(p_t=p_t, hidden=hidden, tokens_in=tokens_in, entropy=entropy)
-    assert intake.p_t is None or 0 <= intake.p_t <= 1
-    assert intake.entropy is None or 0 <= intake.entropy < float("inf")
-    assert intake.tokens_in is None or intake.tokens_in >= 0
+    intake = take_in(Observation(p_t=p_t, hidden=hidden, tokens_in=tokens_in, entropy=entropy))
+    assert intake.seen.p_t is None or 0 <= intake.seen.p_t <= 1
+    assert intake.seen.entropy is None or 0 <= intake.seen.entropy < float("inf")
+    assert intake.seen.tokens_in is None or intake.seen.tokens_in >= 0
     intake.settle()
     assert intake.vector is None or (intake.vector.ndim == 1 and np.isfinite(intake.vector).all())
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1.7, -0.1, "high", object()])
 def test_a_p_t_that_is_no_probability_is_missing_and_said_to_be(value: Any) -> None:
-    intake = take_in(p_t=value)
-    assert intake.p_t is None
+    intake = take_in(Observation(p_t=value))
+    assert intake.seen.p_t is None
     assert intake.notes[0].startswith("p_t is ")
 
 
 def test_a_p_t_that_float32_summed_to_just_above_one_is_one() -> None:
-    assert take_in(p_t=np.float32(1.0000001)).p_t == 1.0
+    assert take_in(Observation(p_t=np.float32(1.0000001))).seen.p_t == 1.0
 
 
 @pytest.mark.parametrize(
     "value", [np.ones((2, 3)), np.array([1.0, np.nan]), np.array([1, 2]), np.array([]), "text", [[1.0], [2.0, 3.0]]]
 )
 def test_a_hidden_state_that_is_none_is_missing_and_said_to_be(value: Any) -> None:
-    intake = take_in(hidden=value)
+    intake = take_in(Observation(hidden=value))
     assert intake.vector is None
     assert len(intake.notes) == 1
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_float16_state_that_is_not_finite_goes_missing_when_it_is_settled(value: float) -> None:
-    intake = take_in(hidden=np.array([1.0, value], dtype=np.float16))
+    intake = take_in(Observation(hidden=np.array([1.0, value], dtype=np.float16)))
     intake.settle()
     intake.settle()
     assert intake.vector is None
@@ -67,4 +68,4 @@ def test_a_float16_state_that_is_not_finite_goes_missing_when_it_is_settled(valu
 
 @pytest.mark.parametrize(("value", "taken"), [(12, 12), (12.0, 12), (np.int64(12), 12), (12.5, None), (-1, None)])
 def test_token_counts_are_whole_and_not_negative(value: Any, taken: int | None) -> None:
-    assert take_in(tokens_in=value).tokens_in == taken
+    assert take_in(Observation(tokens_in=value)).seen.tokens_in == taken

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from knowgate._bundles.bundle import Bundle, read_bundle, read_document, write_bundle
+from knowgate._records.observation import Observation
 from knowgate._records.records import Attempt, Decision, PTKind, Reason, Signals
 from knowgate._serving.cascade import Cascade
 from knowgate._wire import codec
@@ -45,7 +46,7 @@ GATES = Policy.of(PolicyKind.GATES, ({"p_ik": 0.0, "p_t": 0.5, "ood": 1.0},), fa
 
 @pytest.mark.parametrize("kind", [PTKind.MEAN, "mean", None])
 def test_the_bundles_kind_and_none_said_are_compared(cascade_of: Make, kind: Any) -> None:
-    ruling = cascade_of(P_T).decide(p_t=0.9, p_t_kind=kind)
+    ruling = cascade_of(P_T).decide(Observation(p_t=0.9, p_t_kind=kind))
     assert (ruling.retained, ruling.fault) == (True, None)
 
 
@@ -53,7 +54,7 @@ def test_the_bundles_kind_and_none_said_are_compared(cascade_of: Make, kind: Any
 @pytest.mark.parametrize("probe", [True, False], ids=["probe", "no probe"])
 def test_another_kind_escalates_with_its_reason(cascade_of: Make, policy: Policy, probe: bool) -> None:
     policy = policy if probe else P_T
-    ruling = cascade_of(policy, probe=probe).decide(p_t=0.99, p_t_kind=PTKind.FIRST_TOKEN)
+    ruling = cascade_of(policy, probe=probe).decide(Observation(p_t=0.99, p_t_kind=PTKind.FIRST_TOKEN))
     assert (ruling.retained, ruling.verdict.reason, ruling.fault) == (False, MISMATCH, MISMATCH)
     assert ruling.signals.p_t == 0.99  # as seen
     assert all(gate.value is None for gate in ruling.verdict.gates if gate.gate is Reason.P_T)
@@ -62,20 +63,22 @@ def test_another_kind_escalates_with_its_reason(cascade_of: Make, policy: Policy
 
 def test_gates_that_do_not_look_at_p_t_go_on(cascade_of: Make, hidden: Make, fingerprint: Make) -> None:
     cascade = cascade_of(Policy.of(PolicyKind.P_IK, ({"p_ik": 0.0},)))
-    ruling = cascade.decide(p_t=0.1, p_t_kind="option", hidden=hidden(), fingerprint=fingerprint(), tokens_in=9)
+    ruling = cascade.decide(
+        Observation(p_t=0.1, p_t_kind="option", hidden=hidden(), fingerprint=fingerprint(), tokens_in=9)
+    )
     assert (ruling.retained, ruling.fault) == (True, MISMATCH)
     assert ruling.signals.score is None  # it would have looked at P(T)
 
 
 def test_a_kind_that_is_none_leaves_p_t_out(cascade_of: Make) -> None:
-    ruling = cascade_of(P_T).decide(p_t=0.99, p_t_kind="median")
+    ruling = cascade_of(P_T).decide(Observation(p_t=0.99, p_t_kind="median"))
     assert (ruling.signals.p_t, ruling.verdict.reason) == (None, Reason.MISSING_SIGNAL)
     assert "'median'" in (ruling.note or "")
 
 
 def test_both_mismatches_take_their_own_signals_away(cascade_of: Make, hidden: Make, fingerprint: Make) -> None:
     foreign = fingerprint(model="another")
-    ruling = cascade_of(GATES).decide(p_t=0.99, p_t_kind="option", hidden=hidden(), fingerprint=foreign)
+    ruling = cascade_of(GATES).decide(Observation(p_t=0.99, p_t_kind="option", hidden=hidden(), fingerprint=foreign))
     assert (ruling.retained, ruling.fault, ruling.signals.p_ik) == (False, MISMATCH, None)
 
 
@@ -83,8 +86,8 @@ def test_the_attempt_carries_kind_and_value_and_replays(cascade_of: Make) -> Non
     kept = Kept()
     cascade = cascade_of(P_T, spool=kept)
     with cascade.open() as query:
-        query.attempt(p_t=0.99, p_t_kind="first_token", entropy=0.2, margin=0.9)
-        query.attempt(p_t=0.8)
+        query.attempt(Observation(p_t=0.99, p_t_kind="first_token", entropy=0.2, margin=0.9))
+        query.attempt(Observation(p_t=0.8))
     first, last = kept.rows[0].attempts
     assert (first.p_t_kind, first.signals.p_t, first.margin, last.p_t_kind) == (PTKind.FIRST_TOKEN, 0.99, 0.9, None)
     assert codec.decode(Decision, codec.parse(codec.canonical(kept.rows[0]))) == kept.rows[0]
@@ -92,7 +95,7 @@ def test_the_attempt_carries_kind_and_value_and_replays(cascade_of: Make) -> Non
 
 
 def test_a_mismatch_before_any_bundle_is_no_mismatch() -> None:
-    assert Cascade("questions").decide(p_t=0.9, p_t_kind="mean").fault is Reason.NO_BUNDLE
+    assert Cascade("questions").decide(Observation(p_t=0.9, p_t_kind="mean")).fault is Reason.NO_BUNDLE
 
 
 def test_a_bundle_names_a_kind_per_tier(bundle: Bundle, bundle_document: Make) -> None:

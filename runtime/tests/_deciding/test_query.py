@@ -12,6 +12,7 @@ from knowgate._deciding.privacy import Purpose, SecretKey
 from knowgate._deciding.query import Query
 from knowgate._models.features import Float16Array
 from knowgate._records.ids import decided_at, new_id
+from knowgate._records.observation import Observation
 from knowgate._records.records import Decision, Reason, Role
 from knowgate._serving.cascade import Cascade
 from knowgate.errors import RecordInvalid, SpoolRefused
@@ -67,7 +68,7 @@ def test_a_retained_answer_is_a_decision_of_one_attempt(
     with cascade.open(
         external_id="q-1", prompt="who?", slice="law", decision_id=id_that_explores(cascade, False)
     ) as query:
-        ruling = query.attempt(**good, answer="me", tokens_out=3, latency_ms=12.5)
+        ruling = query.attempt(Observation(**good, answer="me", tokens_out=3, latency_ms=12.5))
     ((decision, _),) = kept.rows
     assert ruling.retained and not query.explore
     assert decision is query.decision
@@ -82,8 +83,8 @@ def test_an_escalated_answer_is_superseded_by_the_last_tiers(
     make_cascade: Callable[..., Cascade], kept: Kept, good: dict[str, Any]
 ) -> None:
     with make_cascade().open() as query:
-        assert not query.attempt(**good | {"p_t": 0.2}, answer="perhaps").retained
-        assert query.attempt(p_t=0.6, answer="surely").retained
+        assert not query.attempt(Observation(**good | {"p_t": 0.2}, answer="perhaps")).retained
+        assert query.attempt(Observation(p_t=0.6, answer="surely")).retained
     small, large = kept.rows[0][0].attempts
     assert (small.role, large.role) == (Role.SUPERSEDED, Role.SERVED)
     assert (small.tier, large.tier, large.model) == (0, 1, "largest")
@@ -96,9 +97,9 @@ def test_an_explored_decision_carries_the_last_tiers_run_with_its_propensity(
 ) -> None:
     cascade = make_cascade()
     with cascade.open(decision_id=id_that_explores(cascade, True)) as query:
-        assert query.attempt(**good).explore
+        assert query.attempt(Observation(**good)).explore
         assert query.explore
-        assert not query.attempt(p_t=0.7).explore
+        assert not query.attempt(Observation(p_t=0.7)).explore
     small, large = kept.rows[0][0].attempts
     assert (small.role, large.role) == (Role.SERVED, Role.EXPLORATION)
     assert (large.tier, large.run_propensity, large.verdict) == (1, 0.25, None)
@@ -115,12 +116,12 @@ def test_with_three_tiers_exploration_runs_the_last_one_not_the_next(
     three = write_bundle(bundle_document(tiers, policy=policy), tiers)
     cascade = make_cascade(held=pair(three))
     with cascade.open(decision_id=id_that_explores(cascade, True)) as query:
-        assert query.attempt(p_t=0.95).explore
-        query.attempt(p_t=0.5)
+        assert query.attempt(Observation(p_t=0.95)).explore
+        query.attempt(Observation(p_t=0.5))
     with cascade.open(decision_id=id_that_explores(cascade, False)) as query:
-        query.attempt(p_t=0.5)
-        query.attempt(p_t=0.5)
-        query.attempt(p_t=0.5)
+        query.attempt(Observation(p_t=0.5))
+        query.attempt(Observation(p_t=0.5))
+        query.attempt(Observation(p_t=0.5))
     explored, escalated = (row[0].attempts for row in kept.rows)
     assert [(attempt.tier, attempt.role) for attempt in explored] == [(0, Role.SERVED), (2, Role.EXPLORATION)]
     assert [attempt.role for attempt in escalated] == [Role.SUPERSEDED, Role.SUPERSEDED, Role.SERVED]
@@ -131,23 +132,23 @@ def test_a_tier_nobody_called_for_is_a_mistake_and_raises(
 ) -> None:
     cascade = make_cascade()
     query = cascade.open(decision_id=id_that_explores(cascade, False))
-    query.attempt(**good)
+    query.attempt(Observation(**good))
     with pytest.raises(RecordInvalid, match="retained"):
-        query.attempt(1, p_t=0.5)
+        query.attempt(Observation(p_t=0.5), tier=1)
     with pytest.raises(RecordInvalid, match="ran already"):
-        query.attempt(0, p_t=0.5)
+        query.attempt(Observation(p_t=0.5), tier=0)
     with pytest.raises(RecordInvalid, match="tiers 0 to 1"):
-        query.attempt(2, p_t=0.5)
+        query.attempt(Observation(p_t=0.5), tier=2)
     query.close()
     with pytest.raises(RecordInvalid, match="closed"):
-        query.attempt(1, p_t=0.5)
+        query.attempt(Observation(p_t=0.5), tier=1)
 
 
 def test_a_query_that_fails_before_an_answer_was_served_records_nothing_and_hides_nothing(
     make_cascade: Callable[..., Cascade], kept: Kept, good: dict[str, Any]
 ) -> None:
     with pytest.raises(TimeoutError), make_cascade().open() as query:
-        query.attempt(**good | {"p_t": 0.1})
+        query.attempt(Observation(**good | {"p_t": 0.1}))
         raise TimeoutError
     with pytest.raises(TimeoutError), make_cascade().open():
         raise TimeoutError
@@ -159,7 +160,7 @@ def test_a_query_that_fails_after_an_answer_was_served_is_a_decision(
 ) -> None:
     cascade = make_cascade()
     with pytest.raises(TimeoutError), cascade.open(decision_id=id_that_explores(cascade, True)) as query:
-        query.attempt(**good)
+        query.attempt(Observation(**good))
         raise TimeoutError  # the exploration did not come back
     assert [attempt.role for attempt in kept.rows[0][0].attempts] == [Role.SERVED]
 
@@ -168,8 +169,8 @@ def test_an_escalated_query_that_fails_after_the_last_tier_answered_is_a_decisio
     make_cascade: Callable[..., Cascade], kept: Kept, good: dict[str, Any]
 ) -> None:
     with pytest.raises(TimeoutError), make_cascade().open() as query:
-        query.attempt(**good | {"p_t": 0.1})
-        query.attempt(p_t=0.99)
+        query.attempt(Observation(**good | {"p_t": 0.1}))
+        query.attempt(Observation(p_t=0.99))
         raise TimeoutError  # the answer is out; what its caller did with it failed
     assert [attempt.role for attempt in kept.rows[0][0].attempts] == [Role.SUPERSEDED, Role.SERVED]
 
@@ -178,7 +179,7 @@ def test_attempts_of_no_known_model_are_warned_of_once(caplog: pytest.LogCapture
     cascade = Cascade("of no known models")
     for _ in range(3):
         with cascade.open() as query:
-            query.attempt(p_t=0.9)
+            query.attempt(Observation(p_t=0.9))
     (record,) = caplog.records
     assert "nobody says which models its tiers run" in record.getMessage()
 
@@ -195,7 +196,7 @@ def test_an_escalated_answer_that_was_served_after_all_keeps_its_verdict(
     make_cascade: Callable[..., Cascade], kept: Kept, good: dict[str, Any]
 ) -> None:
     with make_cascade().open() as query:
-        query.attempt(**good | {"p_t": 0.1})  # and then the large model was down
+        query.attempt(Observation(**good | {"p_t": 0.1}))  # and then the large model was down
     served = kept.rows[0][0].served
     assert (served.tier, served.verdict is not None and served.verdict.reason) == (0, Reason.P_T)
 
@@ -204,7 +205,7 @@ def test_closing_again_gives_the_same_decision_and_logs_it_once(
     make_cascade: Callable[..., Cascade], kept: Kept, good: dict[str, Any]
 ) -> None:
     with make_cascade().open() as query:
-        query.attempt(**good)
+        query.attempt(Observation(**good))
         first = query.close()
     assert query.close() is first
     assert len(kept.rows) == 1
@@ -212,7 +213,7 @@ def test_closing_again_gives_the_same_decision_and_logs_it_once(
 
 def test_a_full_spool_does_not_take_the_answer_away(make_cascade: Callable[..., Cascade], good: dict[str, Any]) -> None:
     with make_cascade(spool=Full()).open() as query:
-        assert query.attempt(**good).retained
+        assert query.attempt(Observation(**good)).retained
     assert query.decision is not None
 
 
@@ -221,8 +222,8 @@ def test_before_the_first_bundle_everything_escalates_and_is_logged_with_its_vec
 ) -> None:
     cascade = Cascade("questions", hash_key=key, spool=kept, clock=lambda: now)
     with cascade.open(prompt="who?") as query:
-        assert query.attempt(**good).verdict.reason is Reason.NO_BUNDLE
-        query.attempt(p_t=0.9, model="big-one")
+        assert query.attempt(Observation(**good)).verdict.reason is Reason.NO_BUNDLE
+        query.attempt(Observation(p_t=0.9, model="big-one"))
     decision, vectors = kept.rows[0]
     assert [attempt.role for attempt in decision.attempts] == [Role.SUPERSEDED, Role.SERVED]
     assert [attempt.model for attempt in decision.attempts] == ["unknown", "big-one"]
@@ -236,8 +237,8 @@ def test_the_models_an_owner_names_are_used_until_a_bundle_says_them(
 ) -> None:
     cascade = Cascade("questions", hash_key=key, spool=kept, clock=lambda: now, models=("a", "b"))
     with cascade.open() as query:
-        query.attempt(**good)
-        query.attempt(p_t=0.9)
+        query.attempt(Observation(**good))
+        query.attempt(Observation(p_t=0.9))
         assert query.last == 1
     assert [attempt.model for attempt in kept.rows[0][0].attempts] == ["a", "b"]
 
@@ -247,7 +248,7 @@ def test_prompt_and_answer_are_kept_as_the_privacy_allows(
     make_cascade: Callable[..., Cascade], kept: Kept, key: bytes, good: dict[str, Any], privacy: Privacy
 ) -> None:
     with make_cascade(privacy=privacy).open(prompt="who?") as query:
-        query.attempt(**good, answer="me")
+        query.attempt(Observation(**good, answer="me"))
     decision, secret = kept.rows[0][0], SecretKey(key)
     stored = decision.prompt, decision.prompt_hash, decision.served.answer
     prompt_hash = secret.text_hash(Purpose.PROMPT, "who?")
@@ -265,8 +266,8 @@ def test_equal_answers_can_be_told_to_be_equal_without_being_read(
     make_cascade: Callable[..., Cascade], kept: Kept, good: dict[str, Any]
 ) -> None:
     with make_cascade().open() as query:
-        query.attempt(**good | {"p_t": 0.1}, answer="B")
-        query.attempt(p_t=0.9, answer="B")
+        query.attempt(Observation(**good | {"p_t": 0.1}, answer="B"))
+        query.attempt(Observation(p_t=0.9, answer="B"))
     small, large = kept.rows[0][0].attempts
     assert small.answer == large.answer != "B"
 
@@ -277,7 +278,7 @@ def test_vectors_are_kept_for_a_keyed_sample_and_for_everything_explored(
     cascade = make_cascade(vector_rate=0.2)
     for _ in range(400):
         with cascade.open() as query:
-            query.attempt(**good)
+            query.attempt(Observation(**good))
     explored = [bool(vectors) for decision, vectors in kept.rows if cascade.explores(decision.id)]
     others = [bool(vectors) for decision, vectors in kept.rows if not cascade.explores(decision.id)]
     assert explored and all(explored)
@@ -290,7 +291,7 @@ def test_the_kept_vector_is_the_float16_that_the_probe_saw(
     make_cascade: Callable[..., Cascade], kept: Kept, good: dict[str, Any]
 ) -> None:
     with make_cascade().open() as query:
-        query.attempt(**good | {"hidden": good["hidden"].astype(np.float32) + 1e-6})
+        query.attempt(Observation(**good | {"hidden": good["hidden"].astype(np.float32) + 1e-6}))
     (vector,) = kept.rows[0][1]
     assert vector.dtype == np.float16
     assert np.array_equal(vector, good["hidden"])
@@ -301,7 +302,7 @@ def test_the_kept_vector_is_a_copy_because_engines_reuse_their_buffers(
 ) -> None:
     buffer = good["hidden"].copy()
     with make_cascade().open() as query:
-        query.attempt(**good | {"hidden": buffer})
+        query.attempt(Observation(**good | {"hidden": buffer}))
         buffer[:] = 7
     assert np.array_equal(kept.rows[0][1][0], good["hidden"])
 
@@ -312,7 +313,7 @@ def test_a_redeployed_models_vector_is_kept_for_retraining_and_a_malformed_one_i
     redeployed = {"hidden": hidden(dimension=32), "fingerprint": fingerprint(model="newer")}
     for changes in (redeployed, {"hidden": hidden(dimension=32)}, {"hidden": np.full(24, np.nan)}):
         with make_cascade().open() as query:
-            query.attempt(**good | changes)
+            query.attempt(Observation(**good | changes))
     assert [len(vectors) for _, vectors in kept.rows] == [1, 0, 0]
     assert kept.rows[0][0].served.fault is Reason.FINGERPRINT_MISMATCH
 
@@ -323,8 +324,8 @@ def test_a_query_keeps_the_pair_it_began_with_when_another_is_swapped_in(
     cascade = make_cascade()
     with cascade.open() as query:
         cascade.install(pair(small_bundle(p_t=0.99), generation=2))
-        assert query.attempt(**good).retained
-        assert not cascade.decide(**good).retained
+        assert query.attempt(Observation(**good)).retained
+        assert not cascade.decide(Observation(**good)).retained
     assert query.decision is not None and query.decision.generation == 1
 
 
@@ -333,7 +334,7 @@ def test_bad_measurements_are_left_out_and_noted_and_the_answer_is_served(
 ) -> None:
     with make_cascade().open() as query:
         spoilt: dict[str, Any] = {"tokens_out": -1, "latency_ms": float("nan"), "cost_usd": "free"}
-        ruling = query.attempt(**good, **spoilt)
+        ruling = query.attempt(Observation(**good, **spoilt))
     served = kept.rows[0][0].served
     assert (served.tokens_out, served.latency_ms, served.cost_usd) == (None, None, None)
     assert ruling.note is not None and all(name in ruling.note for name in spoilt)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from knowgate._bundles.bundle import write_bundle
+from knowgate._records.observation import Observation
 from knowgate._records.records import Action, Reason
 from knowgate._serving.cascade import Cascade
 from knowgate.policy import Policy, PolicyKind
@@ -45,11 +46,11 @@ def test_an_arithmetic_error_of_the_models_escalates_and_is_noted(
     kind = PolicyKind.P_IK if len(thresholds) == 1 else PolicyKind.GATES
     bundle = write_bundle(bundle_document((models,), policy=Policy.of(kind, (thresholds,))), (models,))
     seen = {"p_t": 0.99, "hidden": hidden(), "fingerprint": fingerprint(), "tokens_in": 20}
-    assert Cascade("questions", pair(bundle), clock=lambda: now).decide(**seen).retained
+    assert Cascade("questions", pair(bundle), clock=lambda: now).decide(Observation(**seen)).retained
     poisoned = replace(models, document=replace(models.document))
     object.__setattr__(poisoned.document, "ik_calibrator", Broken(error))  # no document would take it
     ruling = Cascade("questions", pair(replace(bundle, tiers=(poisoned,))), clock=lambda: now)
-    ruling_made = ruling.decide(**seen)
-    assert (ruling_made.verdict.action, ruling_made.verdict.reason) == (Action.ESCALATE, Reason.MISSING_SIGNAL)
-    assert ruling_made.signals.p_t == 0.99 and ruling_made.signals.p_ik is None
-    assert f"the signals could not be computed: {error}" in (ruling_made.note or "")
+    made = ruling.decide(Observation(**seen))
+    assert (made.verdict.action, made.verdict.reason) == (Action.ESCALATE, Reason.MISSING_SIGNAL)
+    assert made.signals.p_t == 0.99 and made.signals.p_ik is None
+    assert f"the signals could not be computed: {error}" in (made.note or "")

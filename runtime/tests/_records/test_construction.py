@@ -1,14 +1,16 @@
-"""A record made through its slots is the record its class makes."""
+"""A record that is filled while it is open is the record its class makes."""
 
 import copy
 import pickle
-from dataclasses import FrozenInstanceError, fields
+import typing
+from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
 import pytest
 
 from knowgate._records.construction import gate_outcome, signals, verdict
-from knowgate._records.records import Action, GateOutcome, Reason, Signals, Verdict
+from knowgate._records.observation import Observation
+from knowgate._records.records import LIMITS, Action, GateOutcome, Reason, Signals, Verdict
 from knowgate.errors import RecordInvalid
 
 OUTCOME = GateOutcome(gate=Reason.P_T, value=0.4, threshold=0.9, passed=False)
@@ -19,6 +21,7 @@ MADE = [
         Verdict(action=Action.ESCALATE, reason=Reason.P_T, gates=(OUTCOME,), fallback=True),
     ),
     (signals(0.1, None, 0.3, 1.0), Signals(p_t=0.1, p_ik=None, score=0.3, ood=1.0)),
+    (replace(Observation(p_t=0.2, notes=("cut",)), answer="B"), Observation(answer="B", p_t=0.2, notes=("cut",))),
 ]
 
 
@@ -35,3 +38,20 @@ def test_signals_are_checked_as_ever() -> None:
     assert signals(float("nan"), 0.5, float("inf"), None) == Signals(p_ik=0.5)
     with pytest.raises(RecordInvalid, match=r"p_ik is 1\.5"):
         signals(0.5, 1.5, None, None)
+
+
+def test_an_observation_takes_its_fields_by_name_and_knows_no_others() -> None:
+    assert Observation(tokens_in=3) == Observation(
+        **{field.name: None for field in fields(Observation)} | {"tokens_in": 3, "notes": ()}
+    )
+    with pytest.raises(TypeError, match="Observation"):
+        Observation(p_tt=0.5)  # type: ignore[call-arg]
+    with pytest.raises(FrozenInstanceError):
+        del Observation(p_t=0.5).p_t
+
+
+def test_every_number_that_a_tier_shows_has_limits() -> None:
+    numbers = [
+        name for name, hint in typing.get_type_hints(Observation).items() if {int, float} & set(typing.get_args(hint))
+    ]
+    assert set(numbers) == {*LIMITS, "p_t"}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from knowgate._records.observation import Observation
 from knowgate._records.records import PTKind, Reason
 from knowgate._records.request import body_of, named_model, of_request, request_digest, template_of
 from knowgate._serving.cascade import Cascade
@@ -122,10 +123,10 @@ def test_a_bundle_decides_nothing_for_other_models_or_parameters_than_it_is_cert
     policy = Policy.of(PolicyKind.P_T, ({"p_t": 0.9},))
     held = pair(small_bundle(policy=policy, models=certified, p_t_kinds=(PTKind.FIRST_TOKEN,)), exploration_rate=0.0)
     with Cascade("questions", held, clock=lambda: now, models=running) as cascade, cascade.open() as query:
-        ruling = query.attempt(p_t=0.99)
+        ruling = query.attempt(Observation(p_t=0.99))
         if not ruling.retained:
-            query.attempt(p_t=0.99)
-        decided = cascade.decide(p_t=0.99)
+            query.attempt(Observation(p_t=0.99))
+        decided = cascade.decide(Observation(p_t=0.99))
     assert (ruling.retained, decided.retained) == (retained, retained)
     assert query.decision is not None
     first = query.decision.attempts[0]

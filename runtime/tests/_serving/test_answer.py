@@ -14,6 +14,7 @@ import pytest
 
 from knowgate._models.features import Float16Array
 from knowgate._records.ids import new_id
+from knowgate._records.observation import Observation
 from knowgate._records.records import Decision, Reason, Role
 from knowgate._serving.answer import Answer
 from knowgate._serving.cascade import Cascade
@@ -29,7 +30,9 @@ Act = Reply | Exception
 
 def reply(text: str = "Lima", p_t: float | None = 0.95, **changes: Any) -> Reply:
     fields: dict[str, Any] = {"tokens_in": 20, "tokens_out": 1, "latency_ms": 3.0}
-    return Reply(text=text, p_t=p_t, **fields | changes)
+    fields |= changes
+    ending = {name: fields.pop(name) for name in ("finish", "refusal", "tool_calls", "enough") if name in fields}
+    return Reply(shown=Observation(answer=text, p_t=p_t, **fields), **ending)
 
 
 def failed(failure: Failure = Failure.BROKEN) -> BackendFailed:

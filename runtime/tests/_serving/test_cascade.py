@@ -19,6 +19,7 @@ from knowgate._bundles.pair import Pair
 from knowgate._bundles.tier_models import TierModels
 from knowgate._deciding.ruling import Ruling
 from knowgate._records.ids import new_id
+from knowgate._records.observation import Observation
 from knowgate._records.records import Fingerprint, Reason
 from knowgate._serving.cascade import Cascade
 from knowgate.errors import AssignmentRefused, BundleRefused, RecordInvalid
@@ -38,7 +39,8 @@ def ask(cascade: Cascade, hidden: Make, fingerprint: Make) -> Callable[..., Ruli
 
     def ruled(**changes: Any) -> Ruling:
         good = {"p_t": 0.95, "hidden": hidden(), "fingerprint": fingerprint(), "tokens_in": 20}
-        return cascade.decide(**good | changes)
+        asked = {name: changes.pop(name) for name in ("tier", "decision_id", "slice", "now") if name in changes}
+        return cascade.decide(Observation(**good | changes), **asked)
 
     return ruled
 
@@ -56,13 +58,13 @@ def test_a_low_p_t_escalates_for_that_reason(ask: Callable[..., Ruling]) -> None
 
 
 def test_without_anything_in_force_everything_escalates() -> None:
-    ruling = Cascade("questions").decide(p_t=1.0)
+    ruling = Cascade("questions").decide(Observation(p_t=1.0))
     assert (ruling.retained, ruling.verdict.reason, ruling.fault) == (False, Reason.NO_BUNDLE, Reason.NO_BUNDLE)
 
 
 def test_an_assignment_without_a_champion_escalates_everything(assignment: Make, now: datetime) -> None:
     cascade = Cascade("questions", Pair(assignment=assignment(None)), clock=lambda: now)
-    assert cascade.decide(p_t=1.0).verdict.reason is Reason.NO_BUNDLE
+    assert cascade.decide(Observation(p_t=1.0)).verdict.reason is Reason.NO_BUNDLE
 
 
 def test_an_assignment_is_in_force_up_to_its_last_moment_and_not_after(
@@ -102,9 +104,9 @@ def test_without_a_fallback_a_mismatch_is_the_reason(
 ) -> None:
     policy = Policy.of(PolicyKind.GATES, ({"p_ik": 0.0, "p_t": 0.9},))
     cascade = Cascade("questions", pair(small_bundle(policy=policy)), clock=lambda: now)
-    ruling = cascade.decide(p_t=1.0, hidden=hidden(), fingerprint=fingerprint(layer=3), tokens_in=5)
+    ruling = cascade.decide(Observation(p_t=1.0, hidden=hidden(), fingerprint=fingerprint(layer=3), tokens_in=5))
     assert ruling.verdict.reason is Reason.FINGERPRINT_MISMATCH
-    assert cascade.decide(p_t=1.0, fingerprint=fingerprint()).verdict.reason is Reason.MISSING_SIGNAL
+    assert cascade.decide(Observation(p_t=1.0, fingerprint=fingerprint())).verdict.reason is Reason.MISSING_SIGNAL
 
 
 BAD_HIDDEN = [np.zeros(7), np.zeros((2, 24)), np.full(24, np.nan), np.full(24, np.inf), "vector", np.arange(24)]
@@ -135,7 +137,9 @@ def test_deciding_never_raises_and_keeps_nothing_without_the_evidence_for_it(
     p_t: Any, hidden: Any, tokens_in: Any, entropy: Any
 ) -> None:
     cascade, fingerprint = _module_cascade()
-    ruling = cascade.decide(p_t=p_t, hidden=hidden, fingerprint=fingerprint, tokens_in=tokens_in, entropy=entropy)
+    ruling = cascade.decide(
+        Observation(p_t=p_t, hidden=hidden, fingerprint=fingerprint, tokens_in=tokens_in, entropy=entropy)
+    )
     if ruling.retained:
         assert ruling.signals.p_t is not None and ruling.signals.p_t >= (0.97 if ruling.verdict.fallback else 0.9)
 
@@ -210,9 +214,11 @@ def test_a_pair_holds_the_bundles_its_assignment_names(assignment: Make, small_b
 
 def test_a_three_tier_bundle_decides_at_its_first_two_tiers(bundle: Bundle, assignment: Make, now: datetime) -> None:
     cascade = Cascade("questions", Pair(assignment=assignment(bundle), champion=bundle), clock=lambda: now)
-    assert cascade.decide(tier=1, p_t=1.0).verdict.reason is Reason.ESCALATE_ALL  # a tier without a rule keeps nothing
+    assert (
+        cascade.decide(Observation(p_t=1.0), tier=1).verdict.reason is Reason.ESCALATE_ALL
+    )  # a tier without a rule keeps nothing
     with pytest.raises(RecordInvalid, match="tiers 0 to 1"):
-        cascade.decide(tier=2, p_t=1.0)
+        cascade.decide(Observation(p_t=1.0), tier=2)
 
 
 def test_a_loaded_cascade_is_the_one_that_was_written(
@@ -222,7 +228,7 @@ def test_a_loaded_cascade_is_the_one_that_was_written(
     write_pair(tmp_path, assignment(bundle), [bundle])
     cascade = Cascade.load(tmp_path, clock=lambda: now)
     assert cascade.name == "questions"
-    assert cascade.decide(p_t=0.95, hidden=hidden(), fingerprint=fingerprint(), tokens_in=9).retained
+    assert cascade.decide(Observation(p_t=0.95, hidden=hidden(), fingerprint=fingerprint(), tokens_in=9)).retained
 
 
 def test_loading_says_which_file_is_missing(tmp_path: Path, small_bundle: Make, assignment: Make) -> None:
@@ -313,7 +319,7 @@ def test_a_state_that_is_not_finite_escalates_for_the_same_reason_in_every_type(
         "no bundle": {},
     }[fault]
     if fault == "no bundle":
-        ruling = Cascade("questions").decide(p_t=0.95, hidden=state)
+        ruling = Cascade("questions").decide(Observation(p_t=0.95, hidden=state))
     else:
         ruling = ask(hidden=state, **changes)
     reasons = {"fingerprint": Reason.FINGERPRINT_MISMATCH, "no bundle": Reason.NO_BUNDLE}

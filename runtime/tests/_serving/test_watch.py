@@ -16,6 +16,7 @@ from knowgate._bundles.assignment import Assignment, Mode
 from knowgate._bundles.bundle import Bundle
 from knowgate._bundles.folder import read_pair, write_pair
 from knowgate._bundles.pair import Pair
+from knowgate._records.observation import Observation
 from knowgate._records.records import Reason
 from knowgate._serving.cascade import Cascade
 from knowgate._serving.sources import FolderSource, ServiceSource
@@ -306,14 +307,14 @@ def test_a_restart_without_network_serves_the_last_good_pair_until_it_expires(
     good = {"p_t": 0.95, "hidden": hidden(), "fingerprint": fingerprint(), "tokens_in": 5}
     options: dict[str, Any] = {"cascade": "questions", "cache": tmp_path / "cache"}
     with Cascade.watch(control_plane.url, **options, clock=lambda: now) as cascade:
-        assert cascade.decide(**good).retained
+        assert cascade.decide(Observation(**good)).retained
     control_plane.answers.clear()
     control_plane.answer(ASSIGNMENT, {}, status=503)
     with Cascade.watch(control_plane.url, **options, clock=lambda: now) as cascade:
-        assert cascade.decide(**good).retained
-        late = cascade.decide(**good, now=now + timedelta(days=2))
+        assert cascade.decide(Observation(**good)).retained
+        late = cascade.decide(Observation(**good), now=now + timedelta(days=2))
         assert (late.retained, late.verdict.reason) == (False, Reason.EXPIRED)
-    assert Cascade.load(tmp_path / "cache", clock=lambda: now).decide(**good).retained
+    assert Cascade.load(tmp_path / "cache", clock=lambda: now).decide(Observation(**good)).retained
 
 
 def test_a_restart_refuses_a_generation_older_than_the_cached_one(
@@ -393,7 +394,7 @@ def test_a_watched_cascade_changes_while_it_serves(
                 break
             threading.Event().wait(0.01)
         assert changed.is_set()
-        assert cascade.decide(p_t=1.0).verdict.reason is Reason.ESCALATE_ALL
+        assert cascade.decide(Observation(p_t=1.0)).verdict.reason is Reason.ESCALATE_ALL
 
 
 def test_deciding_while_pairs_are_swapped_never_mixes_two_of_them(
@@ -414,7 +415,7 @@ def test_deciding_while_pairs_are_swapped_never_mixes_two_of_them(
     seen = set()
     good = {"p_t": 0.8, "hidden": hidden(), "fingerprint": fingerprint(), "tokens_in": 5}
     for _ in range(3000):
-        ruling = cascade.decide(**good)
+        ruling = cascade.decide(Observation(**good))
         seen.add((ruling.generation, ruling.bundle, ruling.retained))
     stop.set()
     thread.join()
@@ -423,7 +424,7 @@ def test_deciding_while_pairs_are_swapped_never_mixes_two_of_them(
 
 def test_watching_an_unreachable_service_serves_what_there_is_which_is_escalation(now: datetime) -> None:
     with Cascade.watch("http://127.0.0.1:9", cascade="questions", clock=lambda: now) as cascade:
-        assert cascade.decide(p_t=1.0).verdict.reason is Reason.NO_BUNDLE
+        assert cascade.decide(Observation(p_t=1.0)).verdict.reason is Reason.NO_BUNDLE
         assert cascade.watcher is not None and cascade.watcher.last_error
 
 
@@ -481,8 +482,8 @@ def test_attempts_of_a_watched_cascade_are_of_the_declared_models_unless_others_
     for options, expected in (({}, ("small", "large")), ({"models": ("mine", "yours")}, ("mine", "yours"))):
         watched = Cascade.watch(control_plane.url, cascade="questions", clock=lambda: now, **options)  # type: ignore[arg-type]
         with watched as cascade, cascade.open() as query:
-            query.attempt(p_t=0.9)
-            query.attempt(p_t=0.9)
+            query.attempt(Observation(p_t=0.9))
+            query.attempt(Observation(p_t=0.9))
         assert query.decision is not None
         assert tuple(attempt.model for attempt in query.decision.attempts) == expected
 

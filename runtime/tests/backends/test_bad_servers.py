@@ -347,4 +347,4 @@ def test_a_name_of_a_file_of_states_that_is_no_text_costs_the_state_alone(
     engine = start(acts.answer(said))
     with VLLMBackend(engine.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(12,)) as backend:
         reply = backend.ask(QUESTION, timeout_s=10.0)
-    assert (reply.text, reply.hidden) == ("B", None) and "hidden_states_path" in reply.notes[0]
+    assert (reply.text, reply.shown.hidden) == ("B", None) and "hidden_states_path" in reply.shown.notes[0]

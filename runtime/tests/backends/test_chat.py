@@ -12,21 +12,26 @@ from knowgate.errors import BackendFailed, Failure
 
 def test_text_p_t_and_counts_are_read(acts: Any) -> None:
     chat = read_chat(json.dumps(acts.completion("B it is", p_t=0.8)).encode())
-    assert (chat.text, chat.tokens_in, chat.tokens_out, chat.finish) == ("B it is", 20, 3, "stop")
-    assert chat.p_t == pytest.approx(0.8)
-    assert chat.notes == ()
+    assert (
+        chat.reply.text,
+        chat.reply.shown.tokens_in,
+        chat.reply.shown.tokens_out,
+        chat.reply.finish,
+    ) == ("B it is", 20, 3, "stop")
+    assert chat.reply.shown.p_t == pytest.approx(0.8)
+    assert chat.reply.shown.notes == ()
 
 
 def test_the_entropy_is_that_of_the_options_among_themselves(acts: Any) -> None:
     chat = read_chat(json.dumps(acts.completion("B", p_t=0.5)).encode(), options=("B", "C"))
-    assert chat.entropy == pytest.approx(math.log(2))
+    assert chat.reply.shown.entropy == pytest.approx(math.log(2))
     document = acts.completion("B", p_t=0.5)
     document["choices"][0]["logprobs"]["content"][0]["top_logprobs"][1]["logprob"] = math.log(0.2)
     lacking = read_chat(json.dumps(document).encode(), options=("A", "B", "D"))
-    assert (lacking.entropy, lacking.margin) == (None, None)
-    assert lacking.notes == ("top_logprobs lack A, D: entropy and margin are missing",)
+    assert (lacking.reply.shown.entropy, lacking.reply.shown.margin) == (None, None)
+    assert lacking.reply.shown.notes == ("top_logprobs lack A, D: entropy and margin are missing",)
     nothing_left = read_chat(json.dumps(acts.completion("B", p_t=0.95)).encode(), options=("A", "B"))
-    assert nothing_left.entropy == pytest.approx(0.0, abs=1e-4)  # B and C are likely, A is what they leave
+    assert nothing_left.reply.shown.entropy == pytest.approx(0.0, abs=1e-4)  # B and C are likely, A is what they leave
 
 
 @pytest.mark.parametrize(
@@ -62,25 +67,25 @@ def test_a_body_without_a_text_is_garbage(content: bytes) -> None:
 )
 def test_a_log_probability_that_is_none_leaves_p_t_out_and_says_so(acts: Any, logprobs: Any) -> None:
     chat = read_chat(json.dumps(acts.completion("B", choice={"logprobs": logprobs})).encode())
-    assert (chat.text, chat.p_t) == ("B", None)
-    assert "p_t is missing" in chat.notes[0]
+    assert (chat.reply.text, chat.reply.shown.p_t) == ("B", None)
+    assert "p_t is missing" in chat.reply.shown.notes[0]
 
 
 @pytest.mark.parametrize("usage", [None, 7, {}, {"prompt_tokens": -1}, {"prompt_tokens": "20"}])
 def test_counts_that_are_none_are_left_out(acts: Any, usage: Any) -> None:
     chat = read_chat(json.dumps(acts.completion("B", usage=usage)).encode())
-    assert (chat.tokens_in, chat.tokens_out) == (None, None)
+    assert (chat.reply.shown.tokens_in, chat.reply.shown.tokens_out) == (None, None)
 
 
 @pytest.mark.parametrize("finish_reason", ["tool_calls", None, 5, ["stop"]])
 def test_an_end_that_is_not_known_is_not_told(acts: Any, finish_reason: Any) -> None:
-    assert read_chat(json.dumps(acts.completion(choice={"finish_reason": finish_reason})).encode()).finish is None
+    assert read_chat(json.dumps(acts.completion(choice={"finish_reason": finish_reason})).encode()).reply.finish is None
 
 
 def test_a_text_that_a_filter_took_is_an_empty_answer(acts: Any) -> None:
     body = acts.completion(choice={"finish_reason": "content_filter", "message": {"content": None}, "logprobs": None})
     chat = read_chat(json.dumps(body).encode())
-    assert (chat.text, chat.finish, chat.p_t) == ("", "content_filter", None)
+    assert (chat.reply.text, chat.reply.finish, chat.reply.shown.p_t) == ("", "content_filter", None)
 
 
 def said(acts: Any, message: Any, **choice: Any) -> Any:
@@ -99,8 +104,14 @@ def said(acts: Any, message: Any, **choice: Any) -> Any:
 )
 def test_a_message_without_a_text_is_an_empty_answer_with_a_note(acts: Any, message: Any, note: str) -> None:
     chat = said(acts, message, finish_reason="length")
-    assert (chat.text, chat.p_t, chat.refusal, chat.tool_calls, chat.finish) == ("", None, None, (), "length")
-    assert note in chat.notes[0]
+    assert (
+        chat.reply.text,
+        chat.reply.shown.p_t,
+        chat.reply.refusal,
+        chat.reply.tool_calls,
+        chat.reply.finish,
+    ) == ("", None, None, (), "length")
+    assert note in chat.reply.shown.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -114,8 +125,8 @@ def test_a_message_without_a_text_is_an_empty_answer_with_a_note(acts: Any, mess
 )
 def test_a_refusal_is_an_answer_of_its_own_kind(acts: Any, message: Any) -> None:
     chat = said(acts, message, logprobs=None)
-    assert (chat.text, chat.refusal, chat.p_t) == ("", "I cannot help with that.", None)
-    assert not any("content is null" in note for note in chat.notes)
+    assert (chat.reply.text, chat.reply.refusal, chat.reply.shown.p_t) == ("", "I cannot help with that.", None)
+    assert not any("content is null" in note for note in chat.reply.shown.notes)
 
 
 CALL = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -134,22 +145,22 @@ CALL = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "
 )
 def test_calls_of_tools_are_an_answer_of_their_own_kind(acts: Any, message: Any, text: str, calls: Any) -> None:
     chat = said(acts, message)
-    assert (chat.text, chat.tool_calls) == (text, calls)
-    assert not any("content is null" in note for note in chat.notes)
+    assert (chat.reply.text, chat.reply.tool_calls) == (text, calls)
+    assert not any("content is null" in note for note in chat.reply.shown.notes)
 
 
 def test_a_text_in_parts_is_joined_and_keeps_its_signals(acts: Any) -> None:
     parts = [{"type": "text", "text": "B"}, {"type": "text", "text": " it is"}]
     chat = read_chat(json.dumps(acts.completion("B it is", p_t=0.8, choice={"message": {"content": parts}})).encode())
-    assert (chat.text, chat.notes) == ("B it is", ())
-    assert chat.p_t == pytest.approx(0.8)
+    assert (chat.reply.text, chat.reply.shown.notes) == ("B it is", ())
+    assert chat.reply.shown.p_t == pytest.approx(0.8)
 
 
 def test_parts_that_are_no_text_are_left_out_with_a_note(acts: Any) -> None:
     chat = said(acts, {"content": [{"type": "image_url", "image_url": {}}, {"type": "text", "text": "B"}]})
-    assert chat.text == "B"
-    assert "a part of the type 'image_url' is left out" in chat.notes[0]
-    assert said(acts, {"content": []}).text == ""
+    assert chat.reply.text == "B"
+    assert "a part of the type 'image_url' is left out" in chat.reply.shown.notes[0]
+    assert said(acts, {"content": []}).reply.text == ""
 
 
 @pytest.mark.parametrize(
@@ -158,7 +169,7 @@ def test_parts_that_are_no_text_are_left_out_with_a_note(acts: Any) -> None:
 def test_whatever_stands_among_the_log_probabilities_the_text_is_read(acts: Any, top: Any) -> None:
     body = acts.completion("B")
     body["choices"][0]["logprobs"]["content"][0]["top_logprobs"] = top
-    assert read_chat(json.dumps(body).encode(), options=("A", "B")).text == "B"
+    assert read_chat(json.dumps(body).encode(), options=("A", "B")).reply.text == "B"
 
 
 @pytest.mark.parametrize(
@@ -176,7 +187,7 @@ def test_a_body_that_says_something_twice_is_garbage(once: str, twice: str) -> N
         '{"choices": [{"message": {"content": "B"}, "logprobs": {"content":'
         ' [{"token": "B", "logprob": -1.6094, "bytes": [66]}]}}], "model": "m"}'
     )
-    assert read_chat(body.encode()).p_t == pytest.approx(0.2, abs=1e-4)
+    assert read_chat(body.encode()).reply.shown.p_t == pytest.approx(0.2, abs=1e-4)
     assert once in body
     with pytest.raises(BackendFailed, match="given twice") as caught:
         read_chat(body.replace(once, twice).encode())

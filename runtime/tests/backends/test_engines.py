@@ -39,10 +39,14 @@ def test_sglangs_state_is_the_prompts_though_the_answer_is_long(start: Any, acts
     engine = start(acts.sglang())
     with SGLangBackend(engine.url, "small", fingerprint=of_sglang, max_tokens=9) as backend:
         reply = backend.ask(QUESTION, timeout_s=5.0)
-    assert reply.hidden is not None
-    assert reply.hidden.tolist() == acts.state_of(0)
-    assert (reply.text, reply.tokens_out, reply.fingerprint) == ("B because of Lima", 4, of_sglang)
-    assert reply.p_t == pytest.approx(0.95)
+    assert reply.shown.hidden is not None
+    assert reply.shown.hidden.tolist() == acts.state_of(0)
+    assert (reply.text, reply.shown.tokens_out, reply.shown.fingerprint) == (
+        "B because of Lima",
+        4,
+        of_sglang,
+    )
+    assert reply.shown.p_t == pytest.approx(0.95)
     first, second = engine.asked
     assert (first["max_tokens"], first["return_hidden_states"], first["logprobs"]) == (1, "last", True)
     assert second["max_tokens"] == 9
@@ -55,7 +59,7 @@ def test_an_answer_of_one_token_takes_one_request(start: Any, acts: Any, of_sgla
     async def asked() -> str:
         async with SGLangBackend(engine.url, "small", fingerprint=of_sglang, max_tokens=1) as backend:
             reply = await backend.ask_async(QUESTION, timeout_s=5.0)
-            assert reply.hidden is not None
+            assert reply.shown.hidden is not None
             return reply.text
 
     assert asyncio.run(asked()) == "B"
@@ -65,7 +69,7 @@ def test_an_answer_of_one_token_takes_one_request(start: Any, acts: Any, of_sgla
 def test_without_a_fingerprint_no_state_is_asked_for(start: Any, acts: Any) -> None:
     engine = start(acts.sglang())
     with SGLangBackend(engine.url, "small", fingerprint=None) as backend:
-        assert backend.ask(QUESTION, timeout_s=5.0).hidden is None
+        assert backend.ask(QUESTION, timeout_s=5.0).shown.hidden is None
     assert "return_hidden_states" not in engine.asked[0]
 
 
@@ -76,8 +80,8 @@ def test_sglangs_states_that_are_none_are_left_out_with_a_note(
     engine = start(acts.sglang(choice={"hidden_states": states}))
     with SGLangBackend(engine.url, "small", fingerprint=of_sglang, max_tokens=1) as backend:
         reply = backend.ask(QUESTION, timeout_s=5.0)
-    assert (reply.text, reply.hidden, reply.fingerprint) == ("B", None, None)
-    assert "hidden_states" in reply.notes[0]
+    assert (reply.text, reply.shown.hidden, reply.shown.fingerprint) == ("B", None, None)
+    assert "hidden_states" in reply.shown.notes[0]
 
 
 @pytest.mark.parametrize("locks", [True, False], ids=["locks", "no locks"])
@@ -87,10 +91,10 @@ def test_vllms_state_is_taken_at_the_last_prompt_token_and_the_file_is_gone(
     engine = start(acts.vllm(tmp_path, after_s=0.05, locks=locks))
     with VLLMBackend(engine.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(7, 12)) as backend:
         reply = backend.ask(QUESTION, timeout_s=5.0)
-    assert reply.notes == ()
-    assert reply.hidden is not None
-    assert reply.hidden.tolist() == acts.state_at(12, 19)
-    assert (reply.text, reply.fingerprint) == ("B", of_vllm)
+    assert reply.shown.notes == ()
+    assert reply.shown.hidden is not None
+    assert reply.shown.hidden.tolist() == acts.state_at(12, 19)
+    assert (reply.text, reply.shown.fingerprint) == ("B", of_vllm)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -103,7 +107,7 @@ def test_vllm_on_an_event_loop_gives_the_same(start: Any, acts: Any, of_vllm: An
             return await backend.ask_async(QUESTION, timeout_s=5.0)
 
     reply = asyncio.run(asked())
-    assert reply.hidden.tolist() == acts.state_at(12, 19)
+    assert reply.shown.hidden.tolist() == acts.state_at(12, 19)
 
 
 def test_a_residual_stream_kept_apart_is_added(start: Any, acts: Any, of_vllm: Any, tmp_path: Path) -> None:
@@ -111,8 +115,8 @@ def test_a_residual_stream_kept_apart_is_added(start: Any, acts: Any, of_vllm: A
     engine = start(acts.vllm(tmp_path, residual=residual))
     with VLLMBackend(engine.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(12, 7)) as backend:
         reply = backend.ask(QUESTION, timeout_s=5.0)
-    assert reply.hidden is not None
-    assert np.array_equal(reply.hidden, np.float32(acts.state_at(12, 19)) + np.float32(0.5))
+    assert reply.shown.hidden is not None
+    assert np.array_equal(reply.shown.hidden, np.float32(acts.state_at(12, 19)) + np.float32(0.5))
 
 
 @pytest.mark.parametrize("configured", [(7, 12), (12, 7)])
@@ -124,8 +128,8 @@ def test_vllms_layers_are_told_apart_in_whatever_order_they_were_named(
     wanted = fingerprint(engine="vllm", layer=layer)
     with VLLMBackend(engine.url, "small", fingerprint=wanted, folder=tmp_path, layers=configured) as backend:
         reply = backend.ask(QUESTION, timeout_s=5.0)
-    assert reply.hidden is not None
-    assert reply.hidden.tolist() == acts.state_at(layer, 19)
+    assert reply.shown.hidden is not None
+    assert reply.shown.hidden.tolist() == acts.state_at(layer, 19)
 
 
 def test_four_layers_in_any_order_are_each_their_own(start: Any, acts: Any, fingerprint: Make, tmp_path: Path) -> None:
@@ -134,8 +138,8 @@ def test_four_layers_in_any_order_are_each_their_own(start: Any, acts: Any, fing
         wanted = fingerprint(engine="vllm", layer=layer)
         with VLLMBackend(engine.url, "small", fingerprint=wanted, folder=tmp_path, layers=(31, 28, 2, 9)) as backend:
             reply = backend.ask(QUESTION, timeout_s=5.0)
-        assert reply.hidden is not None
-        assert reply.hidden.tolist() == acts.state_at(layer, 19)
+        assert reply.shown.hidden is not None
+        assert reply.shown.hidden.tolist() == acts.state_at(layer, 19)
 
 
 @pytest.mark.parametrize(
@@ -160,8 +164,8 @@ def test_no_state_is_taken_unless_rows_token_ids_and_the_prompts_tokens_agree(
     engine = start(acts.vllm(tmp_path, **written))
     with VLLMBackend(engine.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(12, 7)) as backend:
         reply = backend.ask(QUESTION, timeout_s=5.0)
-    assert (reply.text, reply.hidden, reply.fingerprint) == ("B", None, None)
-    assert note in reply.notes[0]
+    assert (reply.text, reply.shown.hidden, reply.shown.fingerprint) == ("B", None, None)
+    assert note in reply.shown.notes[0]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -172,8 +176,8 @@ def test_a_state_that_is_not_finite_is_none(start: Any, acts: Any, of_vllm: Any,
     engine = start(acts.vllm(tmp_path, hidden_states=states))
     with VLLMBackend(engine.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(12, 7)) as backend:
         reply = backend.ask(QUESTION, timeout_s=5.0)
-    assert (reply.hidden is None) == (layer == 1)  # the probe's layer is the second in ascending order
-    assert layer == 0 or "not finite" in reply.notes[0]
+    assert (reply.shown.hidden is None) == (layer == 1)  # the probe's layer is the second in ascending order
+    assert layer == 0 or "not finite" in reply.shown.notes[0]
 
 
 def test_other_layers_than_configured_are_a_note_and_never_the_wrong_layer(
@@ -182,8 +186,8 @@ def test_other_layers_than_configured_are_a_note_and_never_the_wrong_layer(
     engine = start(acts.vllm(tmp_path))
     with VLLMBackend(engine.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(12,)) as backend:
         reply = backend.ask(QUESTION, timeout_s=5.0)
-    assert reply.hidden is None
-    assert "2 layers" in reply.notes[0]
+    assert reply.shown.hidden is None
+    assert "2 layers" in reply.shown.notes[0]
 
 
 @pytest.mark.parametrize("path", [None, 7, "", "/etc/passwd", "..", "a\0b.safetensors", "missing.safetensors"])
@@ -194,8 +198,8 @@ def test_a_file_that_is_not_there_or_not_ones_own_is_a_note(
     backend = VLLMBackend(engine.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(12,), file_wait_s=0.05)
     with backend:
         reply = backend.ask(QUESTION, timeout_s=5.0)
-    assert (reply.text, reply.hidden) == ("B", None)
-    assert len(reply.notes) == 1
+    assert (reply.text, reply.shown.hidden) == ("B", None)
+    assert len(reply.shown.notes) == 1
 
 
 def test_a_path_out_of_the_folder_is_read_in_the_folder_alone(
@@ -209,7 +213,7 @@ def test_a_path_out_of_the_folder_is_read_in_the_folder_alone(
         engine.url, "small", fingerprint=of_vllm, folder=tmp_path / "shared", layers=(12,), file_wait_s=0.01
     )
     with backend:
-        assert backend.ask(QUESTION, timeout_s=5.0).hidden is None
+        assert backend.ask(QUESTION, timeout_s=5.0).shown.hidden is None
     assert outside.exists()
 
 
@@ -235,7 +239,12 @@ def test_files_are_deleted_where_nobody_wants_states(start: Any, acts: Any, tmp_
     with VLLMBackend(engine.url, "small", fingerprint=None, folder=tmp_path) as backend:
         for _ in range(3):
             reply = backend.ask(QUESTION, timeout_s=5.0)
-            assert (reply.text, reply.hidden, reply.notes, list(tmp_path.iterdir())) == ("B", None, (), [])
+            assert (reply.text, reply.shown.hidden, reply.shown.notes, list(tmp_path.iterdir())) == (
+                "B",
+                None,
+                (),
+                [],
+            )
 
 
 def test_without_a_folder_that_files_pile_up_is_said_once(

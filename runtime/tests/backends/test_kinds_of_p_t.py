@@ -52,14 +52,16 @@ BOLD = (
 def test_the_three_kinds_of_one_answer_are_three_numbers(start: Any, acts: Any) -> None:
     engine = start(said(acts, "** B**", *BOLD))
     found = {kind: reply_of(engine.url, kind, options="ABCD") for kind in PTKind}
-    assert found[PTKind.FIRST_TOKEN].p_t == pytest.approx(0.6)
-    assert found[PTKind.OPTION].p_t == pytest.approx(0.8)
-    assert found[PTKind.MEAN].p_t == pytest.approx((0.6 * 0.8 * 0.9) ** (1 / 3))  # the end is no part of the answer
-    assert {kind: reply.p_t_kind for kind, reply in found.items()} == {kind: kind for kind in PTKind}
+    assert found[PTKind.FIRST_TOKEN].shown.p_t == pytest.approx(0.6)
+    assert found[PTKind.OPTION].shown.p_t == pytest.approx(0.8)
+    assert found[PTKind.MEAN].shown.p_t == pytest.approx(
+        (0.6 * 0.8 * 0.9) ** (1 / 3)
+    )  # the end is no part of the answer
+    assert {kind: reply.shown.p_t_kind for kind, reply in found.items()} == {kind: kind for kind in PTKind}
     for reply in found.values():
-        assert reply.margin == pytest.approx(0.7)
+        assert reply.shown.margin == pytest.approx(0.7)
         shares = [share / 0.99 for share in (0.8, 0.1, 0.06, 0.03)]
-        assert reply.entropy == pytest.approx(-sum(share * math.log(share) for share in shares))
+        assert reply.shown.entropy == pytest.approx(-sum(share * math.log(share) for share in shares))
 
 
 @pytest.mark.parametrize(
@@ -77,47 +79,52 @@ def test_the_mean_is_over_the_answers_own_tokens(
     for raw in (True, False):
         engine = start(said(acts, text, *(entry(token, p, raw=raw) for token, p in tokens), finish=finish))
         expected = math.prod(counted) ** (1 / len(counted))
-        assert reply_of(engine.url, PTKind.MEAN).p_t == pytest.approx(expected)
+        assert reply_of(engine.url, PTKind.MEAN).shown.p_t == pytest.approx(expected)
 
 
 def test_a_character_cut_into_tokens_is_no_end(start: Any, acts: Any) -> None:
     first, second = "é".encode()[:1], "é".encode()[1:]
     tokens = [entry("\\xc3", 0.5) | {"bytes": list(first)}, entry("\\xa9", 0.8) | {"bytes": list(second)}]
     engine = start(said(acts, "é", *tokens))
-    assert reply_of(engine.url, PTKind.MEAN).p_t == pytest.approx(0.4**0.5)
+    assert reply_of(engine.url, PTKind.MEAN).shown.p_t == pytest.approx(0.4**0.5)
 
 
 def test_an_answer_that_is_no_option_has_no_option_probability(start: Any, acts: Any) -> None:
     tokens = (entry("The", 0.9, {"The": 0.9, "B": 0.05}), entry(" answer", 0.9), entry(" is", 0.9), entry(" A", 0.9))
     engine = start(said(acts, "The answer is A", *tokens))
     reply = reply_of(engine.url, PTKind.OPTION, options=("A", "B"))
-    assert (reply.p_t, reply.p_t_kind) == (None, PTKind.OPTION)
-    assert "'The answer is A' is no option" in reply.notes[-1]
+    assert (reply.shown.p_t, reply.shown.p_t_kind) == (None, PTKind.OPTION)
+    assert "'The answer is A' is no option" in reply.shown.notes[-1]
 
 
 def test_a_mean_with_a_hole_is_missing(start: Any, acts: Any) -> None:
     engine = start(said(acts, "a b", entry("a", 0.9), entry(" b", None), finish="length"))
     reply = reply_of(engine.url, PTKind.MEAN)
-    assert reply.p_t is None
-    assert "1 of 2 logprobs" in reply.notes[0]
+    assert reply.shown.p_t is None
+    assert "1 of 2 logprobs" in reply.shown.notes[0]
 
 
 def test_options_that_dropped_out_of_a_sure_list_are_bounded(start: Any, acts: Any) -> None:
     sure = start(said(acts, "B", entry("B", 0.9996, {"B": 0.9996, "b": 2e-4, "Lima": 1e-4, "The": 5e-5, "Bs": 3e-5})))
     reply = reply_of(sure.url, PTKind.OPTION, options="ABCD")
-    assert reply.margin == pytest.approx(0.9996, abs=1e-4)
-    assert reply.entropy is not None and reply.entropy < 0.001
+    assert reply.shown.margin == pytest.approx(0.9996, abs=1e-4)
+    assert reply.shown.entropy is not None and reply.shown.entropy < 0.001
     unsure = start(said(acts, "B", entry("B", 0.5, {"B": 0.5, "Lima": 0.2, "C": 0.1, "The": 0.05})))
     reply = reply_of(unsure.url, PTKind.OPTION, options="ABCD")
-    assert reply.margin == pytest.approx(0.4)  # the two likeliest are there, and no other can be likelier
-    assert reply.entropy is None
-    assert "top_logprobs lack A, D" in reply.notes[0]
+    assert reply.shown.margin == pytest.approx(0.4)  # the two likeliest are there, and no other can be likelier
+    assert reply.shown.entropy is None
+    assert "top_logprobs lack A, D" in reply.shown.notes[0]
 
 
 def test_without_a_kind_no_log_probabilities_are_asked_for(start: Any, acts: Any) -> None:
     engine = start(acts.answer(acts.completion("B", p_t=None)))
     reply = reply_of(engine.url, None, options="ABCD")
-    assert (reply.p_t, reply.p_t_kind, reply.entropy, reply.notes) == (None, None, None, ())
+    assert (reply.shown.p_t, reply.shown.p_t_kind, reply.shown.entropy, reply.shown.notes) == (
+        None,
+        None,
+        None,
+        (),
+    )
     assert not {"logprobs", "top_logprobs"} & set(engine.asked[0])
 
 
@@ -158,8 +165,8 @@ def test_sglang_takes_the_whole_answers_p_t_from_the_whole_answer(
     with SGLangBackend(engine.url, "small", fingerprint=of_sglang, p_t_kind=kind, options="AB") as backend:
         reply = backend.ask(QUESTION, timeout_s=5.0)
     expected = {PTKind.MEAN: (0.9 * 0.4 * 0.5) ** (1 / 3)}.get(kind, 0.9)
-    assert (reply.p_t, reply.margin) == (pytest.approx(expected), pytest.approx(0.85))
-    assert reply.hidden is not None and reply.hidden.tolist() == acts.state_of(0)
+    assert (reply.shown.p_t, reply.shown.margin) == (pytest.approx(expected), pytest.approx(0.85))
+    assert reply.shown.hidden is not None and reply.shown.hidden.tolist() == acts.state_of(0)
     assert engine.asked[1]["logprobs"] is True  # the second request writes the answer that is served
 
 
@@ -171,5 +178,5 @@ def test_vllm_gives_the_mean_beside_its_state(start: Any, acts: Any, fingerprint
     )
     with backend:
         reply = backend.ask(QUESTION, timeout_s=5.0)
-    assert (reply.p_t, reply.p_t_kind) == (pytest.approx(0.95), PTKind.MEAN)
-    assert reply.hidden is not None
+    assert (reply.shown.p_t, reply.shown.p_t_kind) == (pytest.approx(0.95), PTKind.MEAN)
+    assert reply.shown.hidden is not None

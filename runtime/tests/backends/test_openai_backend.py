@@ -38,9 +38,14 @@ def event_loop(request: pytest.FixtureRequest) -> bool:
 def test_a_reply_carries_text_p_t_tokens_and_latency(start: Any, acts: Any, event_loop: bool) -> None:
     engine = start(acts.answer(acts.completion("Lima it is", p_t=0.8)))
     reply = ask(OpenAIBackend(engine.url, "small", api_key="sk-1", max_tokens=7), event_loop=event_loop)
-    assert (reply.text, reply.tokens_in, reply.tokens_out, reply.hidden) == ("Lima it is", 20, 3, None)
-    assert reply.p_t == pytest.approx(0.8)
-    assert reply.latency_ms > 0
+    assert (reply.text, reply.shown.tokens_in, reply.shown.tokens_out, reply.shown.hidden) == (
+        "Lima it is",
+        20,
+        3,
+        None,
+    )
+    assert reply.shown.p_t == pytest.approx(0.8)
+    assert reply.shown.latency_ms > 0
     (body,) = engine.asked
     assert body == {
         "model": "small",

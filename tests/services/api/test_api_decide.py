@@ -15,6 +15,7 @@ from sqlalchemy import Engine, text
 
 from knowgate import Bundle, Fingerprint, Mode, write_bundle
 from knowgate._bundles.pair import Pair
+from knowgate._records.observation import Observation
 from knowgate._serving.cascade import Cascade
 from knowgate._wire import codec
 from services.clock import SimulatedClock
@@ -123,10 +124,8 @@ def test_the_service_and_a_runtime_rule_alike(
         sent = base64.b64encode(hidden.astype("<f2").tobytes()).decode()
         answer = ask(client, p_t=p_t, hidden_base64=sent, fingerprint=PRINT).json()
         ruling = runtime.decide(
+            Observation(p_t=p_t, hidden=hidden, fingerprint=codec.decode(Fingerprint, PRINT)),
             decision_id=UUID(answer["decision_id"]),
-            p_t=p_t,
-            hidden=hidden,
-            fingerprint=codec.decode(Fingerprint, PRINT),
         )
         assert answer["action"] == ruling.verdict.action
         assert answer["explore"] == ruling.explore

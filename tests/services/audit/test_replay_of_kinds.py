@@ -12,6 +12,7 @@ import pytest
 
 from knowgate import Assignment, Bundle, Cascade, Decision, Mode, PTKind, Reason
 from knowgate._bundles.pair import Pair
+from knowgate._records.observation import Observation
 from services.audit.replay import replay
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -49,9 +50,11 @@ def served(bundle: Bundle, *, kind: PTKind | None, foreign: bool) -> Decision:
     assert tier is not None
     fingerprint = replace(tier.fingerprint, layer=7) if foreign else tier.fingerprint
     with cascade.open() as query:
-        ruling = query.attempt(p_t=0.99, p_t_kind=kind, hidden=HIDDEN, fingerprint=fingerprint, tokens_in=5, answer="a")
+        ruling = query.attempt(
+            Observation(p_t=0.99, p_t_kind=kind, hidden=HIDDEN, fingerprint=fingerprint, tokens_in=5, answer="a")
+        )
         if not ruling.retained:
-            query.attempt(p_t=0.9, answer="b")
+            query.attempt(Observation(p_t=0.9, answer="b"))
     return kept.rows[0]
 
 

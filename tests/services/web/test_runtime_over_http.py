@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from knowgate import Assignment, Cascade, Client, Mode, Reason, Role, Shipper, Spool
 from knowgate._bundles import signing
+from knowgate._records.observation import Observation
 from services.settings import Settings
 from services.web.app import create_app
 from store.engine import reading, transaction
@@ -54,9 +55,11 @@ def test_what_a_cascade_serves_is_stored_and_what_is_assigned_reaches_it(
         made = []
         for number in range(5):
             with cascade.open(external_id=f"q{number}", prompt="who?", slice="people") as query:
-                ruling = query.attempt(answer="a", p_t=0.9, hidden=np.ones(16, np.float32), tokens_in=9, tokens_out=1)
+                ruling = query.attempt(
+                    Observation(answer="a", p_t=0.9, hidden=np.ones(16, np.float32), tokens_in=9, tokens_out=1)
+                )
                 assert ruling.verdict.reason is Reason.NO_BUNDLE
-                query.attempt(answer="b", p_t=0.95, tokens_in=9, tokens_out=1)
+                query.attempt(Observation(answer="b", p_t=0.95, tokens_in=9, tokens_out=1))
             made.append(query.close())
         assert shipper.drain(30)
         assert (shipper.shipped, shipper.rejected, spool.refused) == (5, 0, 0)
@@ -102,8 +105,8 @@ def test_a_runtime_of_other_models_than_are_declared_says_so(
     with Spool(tmp_path / "spool") as spool, Shipper(spool, Client(url), linger_s=0) as shipper:
         watched = Cascade.watch(url, cascade="trivia", hash_key=KEY, spool=spool, models=("mine", "yours"))
         with watched as cascade, cascade.open(external_id="q") as query:
-            query.attempt(answer="a", p_t=0.9)
-            query.attempt(answer="b", p_t=0.9)
+            query.attempt(Observation(answer="a", p_t=0.9))
+            query.attempt(Observation(answer="b", p_t=0.9))
         assert shipper.drain(30)
     assert shipper.undeclared == 2
     assert "tier 0: attempts are of the model 'mine'" in caplog.text

@@ -18,6 +18,7 @@ from knowgate._bundles.pair import Pair
 from knowgate._models.calibrator import Platt
 from knowgate._models.features import Standardiser
 from knowgate._models.probe import LinearProbe, ProbeKind
+from knowgate._records.observation import Observation
 from knowgate._records.records import Decision, Fingerprint
 from knowgate.backends import Encoded, Reply, TransformersBackend, TransformersEncoder, encoders_of
 from knowgate.backends.loading import adopt
@@ -40,7 +41,7 @@ class BlackBox:
         self.model, self.p_t = model, p_t
 
     def ask(self, messages: Sequence[Any], *, timeout_s: float) -> Reply:
-        return Reply(text=f"says {self.model}", p_t=self.p_t, tokens_in=7, latency_ms=1.0)
+        return Reply(shown=Observation(answer=f"says {self.model}", p_t=self.p_t, tokens_in=7))
 
     async def ask_async(self, messages: Sequence[Any], *, timeout_s: float) -> Reply:
         return self.ask(messages, timeout_s=timeout_s)
@@ -233,4 +234,4 @@ def test_layer_0_of_a_model_in_this_process_is_what_enters_its_first_block(
     )
     reply = backend.ask([{"role": "user", "content": "abc"}], timeout_s=30.0)
     (expected,) = Answerer(tiny, layers=(0,)).answer(["abc"])
-    assert reply.hidden is not None and np.allclose(reply.hidden, expected.hidden[0], atol=1e-5)
+    assert reply.shown.hidden is not None and np.allclose(reply.shown.hidden, expected.hidden[0], atol=1e-5)

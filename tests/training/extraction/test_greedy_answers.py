@@ -50,5 +50,5 @@ def test_every_token_that_ends_an_answer_ends_it_in_any_batch_and_at_serving(loa
     )
     for prompt, (text, tokens_out, p_t) in zip(PROMPTS, together, strict=True):
         reply = backend.ask([{"role": "user", "content": prompt}], timeout_s=60)
-        assert (reply.text, reply.tokens_out) == (text, tokens_out)
-        assert reply.p_t == pytest.approx(p_t, abs=1e-4)
+        assert (reply.text, reply.shown.tokens_out) == (text, tokens_out)
+        assert reply.shown.p_t == pytest.approx(p_t, abs=1e-4)

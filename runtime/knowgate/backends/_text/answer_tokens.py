@@ -10,9 +10,9 @@ tokens.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from knowgate._models.p_t import mean_p_t
+from knowgate._records.observation import Observation
 from knowgate._records.records import PTKind
 from knowgate.backends._text.alignment import Ended, align
 from knowgate.backends._text.option_tokens import read_option
@@ -23,15 +23,6 @@ NOT_ALIGNED = "the logprobs are of other tokens than the answer's text: p_t is m
 NO_END = "where the model's thoughts end and its answer begins is not clear: p_t is missing"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenSignals:
-    """What the tokens of one answer show; None = missing."""
-
-    p_t: float | None = None
-    entropy: float | None = None  # nats, of the options among themselves
-    margin: float | None = None  # of the likeliest option over the next one
-
-
 def read_signals(
     tokens: Sequence[Token],
     text: str,
@@ -40,7 +31,7 @@ def read_signals(
     options: Sequence[str],
     ended: Ended,
     notes: list[str],
-) -> TokenSignals | None:
+) -> Observation | None:
     """The signals of the answer `text` that `tokens` wrote; what is missing is named in `notes`.
 
     None where the tokens cannot be aligned with the text.
@@ -48,7 +39,7 @@ def read_signals(
     answer = answer_of(text, within=ended.within)
     if answer is None:
         notes.append(NO_END)
-        return TokenSignals()
+        return Observation()
     span = align([token.text for token in tokens], answer, ended)
     if span is None:
         return None
@@ -56,7 +47,7 @@ def read_signals(
     of_options = read_option(tokens, span, answer, options, ended) if options else None
     if of_options is None:
         p_t = _p_t(kind, written, notes)
-        return TokenSignals(p_t=p_t)
+        return Observation(p_t=p_t)
     figures = of_options.figures
     if of_options.lack is not None:
         without = "p_t, entropy and margin are" if kind is PTKind.OPTION else "entropy and margin are"
@@ -66,7 +57,7 @@ def read_signals(
         verb = "is" if len(gone) == 1 else "are"
         notes.append(f"top_logprobs lack {', '.join(of_options.lacking)}: {' and '.join(gone)} {verb} missing")
     p_t = of_options.p_t if kind is PTKind.OPTION else _p_t(kind, written, notes)
-    return TokenSignals(p_t=p_t, entropy=figures.entropy, margin=figures.margin)
+    return Observation(p_t=p_t, entropy=figures.entropy, margin=figures.margin)
 
 
 def _p_t(kind: PTKind, written: Sequence[Token], notes: list[str]) -> float | None:

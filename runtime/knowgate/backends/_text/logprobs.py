@@ -21,9 +21,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from knowgate._records.observation import Observation
 from knowgate._records.records import PTKind
 from knowgate.backends._text.alignment import Ended
-from knowgate.backends._text.answer_tokens import NOT_ALIGNED, TokenSignals, read_signals
+from knowgate.backends._text.answer_tokens import NOT_ALIGNED, read_signals
 from knowgate.backends._text.tokens import Listed, Token, encoded, squeezed
 
 Json = Any
@@ -42,7 +43,7 @@ _ESCAPED = re.compile(r"(?:bytes:)?((?:\\x[0-9a-fA-F]{2})+)")
 
 def listed_signals(
     choice: Json, text: str, kind: PTKind, options: Sequence[str], ended: Ended, notes: list[str]
-) -> TokenSignals:
+) -> Observation:
     """What the tokens that `choices[0]` lists show of its `text`; what is missing is named in
     `notes`.
     """
@@ -54,7 +55,7 @@ def listed_signals(
             return signals
     if listed:
         notes.append(NOT_ALIGNED)
-    return TokenSignals()
+    return Observation()
 
 
 def _token_lists(choice: Json, notes: list[str]) -> Iterator[list[Token]]:

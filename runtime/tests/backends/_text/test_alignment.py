@@ -48,15 +48,20 @@ THOUGHT = (entry("A", 0.999), entry(" or", 0.9), entry(" B", 0.9))
 @pytest.mark.parametrize("name", ["thought_listed", "thought_without_opening"])
 def test_what_a_model_thought_is_no_part_of_its_answer(name: str, kind: PTKind) -> None:
     chat = golden(name, kind, "ABCD")
-    assert chat.p_t == pytest.approx(0.2, abs=1e-6)
-    assert chat.margin == pytest.approx(0.1, abs=1e-6)  # A is likelier than C, and neither was chosen
-    assert chat.notes == ()
+    assert chat.reply.shown.p_t == pytest.approx(0.2, abs=1e-6)
+    assert chat.reply.shown.margin == pytest.approx(0.1, abs=1e-6)  # A is likelier than C, and neither was chosen
+    assert chat.reply.shown.notes == ()
 
 
 def test_an_answer_that_is_all_thought_has_no_signals() -> None:
     for kind in PTKind:
         chat = golden("thought_without_end", kind, "ABCD")
-        assert (chat.text, chat.p_t, chat.entropy, chat.notes) == ("", None, None, (NOT_ALIGNED,))
+        assert (
+            chat.reply.text,
+            chat.reply.shown.p_t,
+            chat.reply.shown.entropy,
+            chat.reply.shown.notes,
+        ) == ("", None, None, (NOT_ALIGNED,))
 
 
 @pytest.mark.parametrize(
@@ -73,15 +78,17 @@ def test_an_answer_that_is_all_thought_has_no_signals() -> None:
 )
 def test_reasoning_ends_at_its_marker_wherever_it_is_shown(text: str, thought: tuple[Entry, ...]) -> None:
     for kind in (PTKind.FIRST_TOKEN, PTKind.MEAN):
-        assert chat_of(text, *thought, entry("B", 0.25), entry("</s>", 0.9), kind=kind).p_t == pytest.approx(0.25)
+        assert chat_of(
+            text, *thought, entry("B", 0.25), entry("</s>", 0.9), kind=kind
+        ).reply.shown.p_t == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "thinking"])
 def test_reasoning_that_a_reply_shows_apart_is_known_without_a_marker(name: str) -> None:
     shown = chat_of("B", *THOUGHT, entry("B", 0.25), message={name: "A or B"})
-    assert shown.p_t == pytest.approx(0.25)
+    assert shown.reply.shown.p_t == pytest.approx(0.25)
     other = chat_of("C", *THOUGHT, entry("C", 0.25), message={name: "A and B"})
-    assert (other.p_t, other.notes) == (None, (NOT_ALIGNED,))
+    assert (other.reply.shown.p_t, other.reply.shown.notes) == (None, (NOT_ALIGNED,))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +105,7 @@ def test_reasoning_that_a_reply_shows_apart_is_known_without_a_marker(name: str)
 def test_what_cannot_be_aligned_has_no_signals(text: str, tokens: list[str]) -> None:
     for kind in (PTKind.FIRST_TOKEN, PTKind.MEAN):
         chat = chat_of(text, *(entry(token, 0.9) for token in tokens), kind=kind)
-        assert (chat.p_t, chat.notes) == (None, (NOT_ALIGNED,))
+        assert (chat.reply.shown.p_t, chat.reply.shown.notes) == (None, (NOT_ALIGNED,))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +148,7 @@ def test_thoughts_of_many_dialects_are_no_answer_whether_the_text_shows_them_or_
     for text in ("".join((*before, "B", *behind)), "B"):
         for kind in (PTKind.FIRST_TOKEN, PTKind.MEAN):
             chat = chat_of(text, *tokens, kind=kind)
-            assert (chat.p_t, chat.notes) == (pytest.approx(0.25), ())
+            assert (chat.reply.shown.p_t, chat.reply.shown.notes) == (pytest.approx(0.25), ())
 
 
 @pytest.mark.parametrize(
@@ -149,15 +156,15 @@ def test_thoughts_of_many_dialects_are_no_answer_whether_the_text_shows_them_or_
     ["<think>B", "[THINK]A or B", "<|channel|>analysis<|message|>B", "analysisB", "<think>A</think> no</think>B"],
 )
 def test_a_thought_whose_end_is_not_clear_has_no_signals(text: str) -> None:
-    assert chat_of(text, entry(text, 0.9)).notes == (
+    assert chat_of(text, entry(text, 0.9)).reply.shown.notes == (
         "where the model's thoughts end and its answer begins is not clear: p_t is missing",
     )
-    assert chat_of(text, entry(text, 0.9), kind=PTKind.FIRST_TOKEN).p_t is None
+    assert chat_of(text, entry(text, 0.9), kind=PTKind.FIRST_TOKEN).reply.shown.p_t is None
 
 
 @pytest.mark.parametrize("text", ["Use <think> and </think> around it.", "analysis of variance", "<answer>B</answer>"])
 def test_a_text_that_speaks_of_markers_is_text(text: str) -> None:
-    assert chat_of(text, entry(text, 0.9)).p_t == pytest.approx(0.9)
+    assert chat_of(text, entry(text, 0.9)).reply.shown.p_t == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize(
@@ -174,13 +181,13 @@ def test_a_text_that_speaks_of_markers_is_text(text: str) -> None:
 def test_a_thought_that_begins_as_the_answer_does_is_none(tokens: list[str], message: dict[str, str]) -> None:
     for kind in (PTKind.FIRST_TOKEN, PTKind.MEAN):
         chat = chat_of("B", *(entry(token, 0.99) for token in tokens), kind=kind, message=message)
-        assert (chat.p_t, chat.notes) == (None, (NOT_ALIGNED,))
+        assert (chat.reply.shown.p_t, chat.reply.shown.notes) == (None, (NOT_ALIGNED,))
 
 
 @pytest.mark.parametrize("broken", [None, 7, {}, {"token": None, "logprob": -0.1}])
 def test_a_token_that_is_none_breaks_the_alignment(broken: Any) -> None:
     chat = chat_of("Lima it is", entry("Lima", 0.9), broken, entry(" is", 0.9))
-    assert (chat.p_t, chat.notes) == (None, (NOT_ALIGNED,))
+    assert (chat.reply.shown.p_t, chat.reply.shown.notes) == (None, (NOT_ALIGNED,))
 
 
 @pytest.mark.parametrize(
@@ -206,7 +213,7 @@ def test_ends_spaces_and_stop_strings_are_no_part_of_an_answer(
     chat = chat_of(text, *(entry(token, 0.9**at) for at, token in enumerate(tokens, 1)))
     first = next(at for at, token in enumerate(tokens, 1) if token.strip())
     expected = None if counted is None else math.prod(0.9**at for at in range(first, first + counted)) ** (1 / counted)
-    assert chat.p_t == (None if expected is None else pytest.approx(expected))
+    assert chat.reply.shown.p_t == (None if expected is None else pytest.approx(expected))
 
 
 @pytest.mark.parametrize(
@@ -214,12 +221,12 @@ def test_ends_spaces_and_stop_strings_are_no_part_of_an_answer(
 )
 def test_a_stop_string_that_was_sent_or_named_is_cut_off(named: Any) -> None:
     tokens = [entry("Lima", 0.9), entry(" is", 0.5), entry(" the", 0.5)]
-    assert chat_of("Lima", *tokens, **named).p_t == pytest.approx(0.9)
-    assert chat_of("Lima", *tokens, finish_reason="length").p_t is None
+    assert chat_of("Lima", *tokens, **named).reply.shown.p_t == pytest.approx(0.9)
+    assert chat_of("Lima", *tokens, finish_reason="length").reply.shown.p_t is None
 
 
 def test_a_token_that_a_stop_string_cut_counts_as_a_whole() -> None:
-    assert chat_of("Li", entry("L", 0.9), entry("ima", 0.4), stops=("ma",)).p_t == pytest.approx(0.36**0.5)
+    assert chat_of("Li", entry("L", 0.9), entry("ima", 0.4), stops=("ma",)).reply.shown.p_t == pytest.approx(0.36**0.5)
 
 
 SMILE = "🙂".encode()
@@ -237,26 +244,28 @@ SMILE = "🙂".encode()
     ],
 )
 def test_a_character_of_several_tokens_has_all_of_them(tokens: list[Entry]) -> None:
-    assert chat_of("🙂", *tokens, entry("</s>", 0.5)).p_t == pytest.approx(0.36**0.5)
-    assert chat_of("🙂", *tokens, kind=PTKind.FIRST_TOKEN).p_t == pytest.approx(0.9)
+    assert chat_of("🙂", *tokens, entry("</s>", 0.5)).reply.shown.p_t == pytest.approx(0.36**0.5)
+    assert chat_of("🙂", *tokens, kind=PTKind.FIRST_TOKEN).reply.shown.p_t == pytest.approx(0.9)
 
 
 def test_bytes_of_a_tokenizer_are_read_and_other_letters_are_none() -> None:
-    assert chat_of("é", entry("<0xC3>", 0.9), entry("<0xA9>", 0.4)).p_t == pytest.approx(0.36**0.5)
-    assert chat_of("日x本", entry("�", 0.9), entry("本", 0.9)).p_t is None  # an x is no part of another letter
-    assert chat_of("日本", entry("�", 0.9), entry("語", 0.9)).p_t is None
+    assert chat_of("é", entry("<0xC3>", 0.9), entry("<0xA9>", 0.4)).reply.shown.p_t == pytest.approx(0.36**0.5)
+    assert (
+        chat_of("日x本", entry("�", 0.9), entry("本", 0.9)).reply.shown.p_t is None
+    )  # an x is no part of another letter
+    assert chat_of("日本", entry("�", 0.9), entry("語", 0.9)).reply.shown.p_t is None
 
 
 @pytest.mark.parametrize("text", ["é", "é�"])
 def test_an_answer_that_was_cut_off_in_a_character_keeps_its_tokens(text: str) -> None:
     tokens = [entry("é", 0.4, "é".encode()), entry("x", 0.9, SMILE[:3])]
     chat = chat_of(text, *tokens, finish_reason="length", kind=PTKind.FIRST_TOKEN)
-    assert chat.p_t == pytest.approx(0.4)
+    assert chat.reply.shown.p_t == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("text", ["", "\n"])
 def test_an_answer_without_a_text_has_the_probability_of_saying_nothing(text: str) -> None:
-    assert chat_of(text, entry("</s>", 0.7)).p_t == pytest.approx(0.7)
+    assert chat_of(text, entry("</s>", 0.7)).reply.shown.p_t == pytest.approx(0.7)
 
 
 def test_a_long_answer_of_letters_that_are_not_shown_is_aligned_at_once() -> None:
@@ -316,6 +325,9 @@ def test_where_thoughts_end_is_seen_in_one_pass(text: str, answer: str | None, a
 
 def test_real_answers_of_llama_cpp_are_aligned() -> None:
     first = golden("llama_cpp_stop")
-    assert (first.p_t, first.notes) == (pytest.approx(math.exp(-1.4032869338989258)), ())
+    assert (first.reply.shown.p_t, first.reply.shown.notes) == (
+        pytest.approx(math.exp(-1.4032869338989258)),
+        (),
+    )
     logs = [-1.4032869, -0.5612894, -0.0321803, -0.0388333, -0.1212232, -0.0816115, -0.3051585]
-    assert golden("llama_cpp_stop", PTKind.MEAN).p_t == pytest.approx(math.exp(sum(logs) / 7))
+    assert golden("llama_cpp_stop", PTKind.MEAN).reply.shown.p_t == pytest.approx(math.exp(sum(logs) / 7))

@@ -22,8 +22,16 @@ def chat_of(logprob: Any, top: Any, kind: PTKind = PTKind.FIRST_TOKEN, options: 
 
 
 def require_missing(chat: Chat, why: str) -> None:
-    assert (chat.p_t, chat.entropy, chat.margin) == (None, None, None)
-    assert why in chat.notes[0] and "p_t" in chat.notes[-1] and "missing" in chat.notes[-1]
+    assert (chat.reply.shown.p_t, chat.reply.shown.entropy, chat.reply.shown.margin) == (
+        None,
+        None,
+        None,
+    )
+    assert (
+        why in chat.reply.shown.notes[0]
+        and "p_t" in chat.reply.shown.notes[-1]
+        and "missing" in chat.reply.shown.notes[-1]
+    )
 
 
 @pytest.mark.parametrize("kind", list(PTKind))
@@ -39,7 +47,7 @@ def require_missing(chat: Chat, why: str) -> None:
 def test_what_is_left_after_sampling_is_no_probability_of_the_model(name: str, why: str, kind: PTKind) -> None:
     chat = read_chat((GOLDEN / f"{name}.json").read_bytes(), options="ABCD", p_t_kind=kind)
     require_missing(chat, why)
-    assert "raw_logprobs" in chat.notes[0]
+    assert "raw_logprobs" in chat.reply.shown.notes[0]
 
 
 @pytest.mark.parametrize("kind", list(PTKind))
@@ -85,14 +93,14 @@ def test_a_number_that_its_list_contradicts_is_missing(logprob: Any, top: Any, w
 def test_a_sure_model_is_believed(logprob: float, top: Any) -> None:
     for kind in PTKind:
         chat = chat_of(logprob, top, kind)
-        assert chat.p_t == pytest.approx(1.0)
-        assert chat.margin == pytest.approx(1.0, abs=1e-3)
+        assert chat.reply.shown.p_t == pytest.approx(1.0)
+        assert chat.reply.shown.margin == pytest.approx(1.0, abs=1e-3)
 
 
 def test_a_log_probability_of_nothing_is_believed_where_another_token_has_less() -> None:
     sure = [{"token": "</s>", "logprob": -0.2, "bytes": None}]
-    assert chat_of(0.0, None, options="", more=sure).p_t == 1.0
-    assert chat_of(0.0, None, options="", more=[sure[0] | {"logprob": 0.0}]).p_t is None
+    assert chat_of(0.0, None, options="", more=sure).reply.shown.p_t == 1.0
+    assert chat_of(0.0, None, options="", more=[sure[0] | {"logprob": 0.0}]).reply.shown.p_t is None
 
 
 def test_what_exceeds_nothing_by_rounding_counts_as_nothing() -> None:
@@ -120,12 +128,15 @@ def test_a_letter_of_several_tokens_that_is_shown_as_one_has_only_its_last_parts
     for one in (token, unlikely):
         choice = {"message": {"content": "日"}, "finish_reason": "stop", "logprobs": {"content": [one]}}
         chat = read_chat(json.dumps({"choices": [choice]}).encode())
-        assert (chat.p_t, chat.notes) == (None, ("logprob is that of a character's last part: p_t is missing",))
+        assert (chat.reply.shown.p_t, chat.reply.shown.notes) == (
+            None,
+            ("logprob is that of a character's last part: p_t is missing",),
+        )
     part = {"token": "�", "bytes": [165], "logprob": -0.1, "top_logprobs": parts}
     begin = {"token": "�", "bytes": [230, 151], "logprob": -0.2, "top_logprobs": []}
     choice = {"message": {"content": "日"}, "finish_reason": "stop", "logprobs": {"content": [begin, part]}}
     whole = read_chat(json.dumps({"choices": [choice]}).encode(), p_t_kind=PTKind.MEAN)
-    assert whole.p_t == pytest.approx(math.exp(-0.15))
+    assert whole.reply.shown.p_t == pytest.approx(math.exp(-0.15))
 
 
 def test_a_token_that_is_not_listed_is_less_likely_than_those_of_the_same_letters_that_are() -> None:
@@ -134,21 +145,21 @@ def test_a_token_that_is_not_listed_is_less_likely_than_those_of_the_same_letter
     choice = {"message": {"content": "B"}, "finish_reason": "stop"}
     body = json.dumps({"choices": [choice | {"logprobs": {"content": [other_spelling | {"top_logprobs": top}]}}]})
     chat = read_chat(body.encode(), options="ABCD", p_t_kind=PTKind.OPTION)
-    assert chat.p_t == pytest.approx(math.exp(-0.1) + math.exp(-14.5))
+    assert chat.reply.shown.p_t == pytest.approx(math.exp(-0.1) + math.exp(-14.5))
 
 
 def test_half_precision_and_rounding_are_no_contradictions() -> None:
     halves = (("B", -0.512), ("A", -0.914))  # 1.0002 together
-    assert chat_of(-0.5117, halves).p_t == pytest.approx(0.5995, abs=1e-4)
+    assert chat_of(-0.5117, halves).reply.shown.p_t == pytest.approx(0.5995, abs=1e-4)
 
 
 def test_without_lists_the_probability_of_a_token_is_there_and_that_of_options_among_themselves_is_not() -> None:
     for kind in PTKind:
         for top in (None, ()):
             chat = chat_of(-0.1, top, kind)
-            assert chat.p_t == pytest.approx(math.exp(-0.1))
-            assert (chat.entropy, chat.margin) == (None, None)
-            assert chat.notes == ("top_logprobs lack A, B, C, D: entropy and margin are missing",)
+            assert chat.reply.shown.p_t == pytest.approx(math.exp(-0.1))
+            assert (chat.reply.shown.entropy, chat.reply.shown.margin) == (None, None)
+            assert chat.reply.shown.notes == ("top_logprobs lack A, B, C, D: entropy and margin are missing",)
 
 
 def test_a_fault_of_one_token_is_told_with_how_many_there_are() -> None:
@@ -156,5 +167,9 @@ def test_a_fault_of_one_token_is_told_with_how_many_there_are() -> None:
     choice = {"message": {"content": "B it"}, "finish_reason": "stop"}
     tokens = [{"token": "B", "logprob": -0.1, "bytes": None}, broken]
     body = json.dumps({"choices": [choice | {"logprobs": {"content": tokens}}]}).encode()
-    assert read_chat(body, p_t_kind=PTKind.MEAN).notes[0].startswith("1 of 2 logprobs are none (logprob is None")
-    assert read_chat(body).p_t == pytest.approx(math.exp(-0.1))
+    assert (
+        read_chat(body, p_t_kind=PTKind.MEAN)
+        .reply.shown.notes[0]
+        .startswith("1 of 2 logprobs are none (logprob is None")
+    )
+    assert read_chat(body).reply.shown.p_t == pytest.approx(math.exp(-0.1))
