@@ -51,7 +51,7 @@ from knowgate.policy import Gate, Policy, PolicyKind, decide, escalate_all, kept
 from knowgate.spec import CascadeSpec, Privacy, TierSpec
 
 if TYPE_CHECKING:
-    from knowgate._serving.answer import Answer
+    from knowgate._serving.serving import Answer
     from knowgate._serving.watch import Watcher
     from knowgate._shipping.client import Client
     from knowgate._shipping.shipper import Shipper
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
 # The public names above that are imported on first use, and their modules.
 _LAZY = {
-    "Answer": "knowgate._serving.answer",
+    "Answer": "knowgate._serving.serving",
     "Client": "knowgate._shipping.client",
     "Overflow": "knowgate._shipping.spool",
     "Patience": "knowgate.backends.tries",

@@ -2,18 +2,21 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from knowgate._bundles import signing
 from knowgate._bundles.assignment import Assignment, Mode
 from knowgate._bundles.bundle import Bundle, BundleDocument, TierDocument, TierModels, write_bundle
+from knowgate._bundles.folder import BundleFile, keep_assignment, keep_bundle
 from knowgate._bundles.pair import Pair
 from knowgate._models.calibrator import Isotonic, Platt
 from knowgate._models.features import Float16Array, Standardiser
@@ -22,6 +25,7 @@ from knowgate._models.probe import LinearProbe, MlpProbe, ProbeKind
 from knowgate._models.score import ScoreModel
 from knowgate._records.ids import new_id
 from knowgate._records.records import Attempt, Decision, Fingerprint, Role, Signals
+from knowgate._wire import codec
 from knowgate.policy import Policy, PolicyKind
 
 DIMENSION = 24
@@ -163,6 +167,23 @@ def make_assignment(champion: Bundle | None, challenger: Bundle | None = None, *
 def make_pair(champion: Bundle | None = None, challenger: Bundle | None = None, **changes: Any) -> Pair:
     champion = make_small_bundle() if champion is None else champion
     return Pair(assignment=make_assignment(champion, challenger, **changes), champion=champion, challenger=challenger)
+
+
+def put_pair(
+    folder: Path, assignment: Assignment, bundles: Iterable[Bundle], *, private_key: str | None = None
+) -> None:
+    """Publishes a pair to a folder that runtimes load or watch; with `private_key` it is signed."""
+    for bundle in bundles:
+        signature = None if private_key is None else signing.sign_bundle(private_key, bundle.id)
+        keep_bundle(folder, bundle.id, BundleFile(content=bundle.content, signature=signature))
+    if private_key is not None:
+        assignment = signing.sign_assignment(private_key, assignment)
+    keep_assignment(folder, codec.canonical(assignment))
+
+
+@pytest.fixture
+def write_pair() -> Callable[..., None]:
+    return put_pair
 
 
 def make_hidden(seed: int = 0, dimension: int = DIMENSION) -> Float16Array:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from knowgate._serving.answer import Answer
+from knowgate._serving.serving import Answer
 from knowgate.backends.protocol import Finish
 from services.http.errors import ApiError
 

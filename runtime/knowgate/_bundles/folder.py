@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from knowgate._bundles.assignment import Assignment
 from knowgate._bundles.bundle import Bundle
 from knowgate._bundles.pair import Pair, verified_assignment, verified_bundle
 from knowgate.errors import AssignmentRefused, BundleRefused
@@ -72,26 +71,6 @@ def keep_bundle(folder: Path, bundle_id: str, file: BundleFile) -> None:
 def keep_assignment(folder: Path, content: bytes) -> None:
     """Writes a verified assignment whose bundles are kept already."""
     _write_whole(folder / ASSIGNMENT_NAME, content)
-
-
-def write_pair(
-    folder: Path, assignment: Assignment, bundles: Iterable[Bundle], *, private_key: str | None = None
-) -> None:
-    """Publishes a pair to a folder that runtimes load or watch.
-
-    With `private_key` (hex Ed25519) bundles and assignment are signed, which needs the extra
-    `signing`.
-    """
-    from knowgate._bundles import signing
-    from knowgate._wire import codec
-
-    folder.mkdir(parents=True, exist_ok=True)
-    for bundle in bundles:
-        signature = None if private_key is None else signing.sign_bundle(private_key, bundle.id)
-        keep_bundle(folder, bundle.id, BundleFile(content=bundle.content, signature=signature))
-    if private_key is not None:
-        assignment = signing.sign_assignment(private_key, assignment)
-    keep_assignment(folder, codec.canonical(assignment))
 
 
 def forget_others(folder: Path, keep: Iterable[str | None]) -> None:

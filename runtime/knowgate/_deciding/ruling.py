@@ -59,13 +59,6 @@ def bundle_for(pair: Pair | None, key: SecretKey, decision_id: UUID) -> Bundle |
     return pair.champion
 
 
-def explores(pair: Pair | None, key: SecretKey, decision_id: UUID) -> bool:
-    """Whether this id is explored whatever its answer shows: its coin falls below the floor in
-    force.
-    """
-    return pair is not None and coin_falls(key, decision_id, row_rate(pair.assignment, None))
-
-
 def rule(
     pair: Pair | None,
     key: SecretKey,

@@ -7,63 +7,31 @@ never accuracy.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Unpack
 from uuid import UUID
 
 from knowgate._bundles import folder
 from knowgate._bundles.pair import Pair
 from knowgate._deciding import ruling
 from knowgate._deciding.intake import take_in
-from knowgate._deciding.privacy import SecretKey
 from knowgate._deciding.query import Query
 from knowgate._deciding.ruling import Ruling
-from knowgate._deciding.setting import DecisionLog, NoSpool, Setting
 from knowgate._records.ids import new_id
 from knowgate._records.observation import NOTHING_SHOWN, Observation
 from knowgate._records.records import Fingerprint
+from knowgate._serving.options import CascadeOptions, setting_of, utc_now
 from knowgate.errors import RecordInvalid
-from knowgate.spec import Privacy
 
 if TYPE_CHECKING:
-    from knowgate._serving.answer import Answer, Serving
+    from knowgate._serving.serving import Answer, Serving
     from knowgate._serving.watch import Watcher
-    from knowgate.backends.protocol import Backend, Encoder, Message
-    from knowgate.backends.tries import Patience
+    from knowgate.backends.protocol import Message
     from knowgate.spec import CascadeSpec
-
-
-def utc_now() -> datetime:
-    """The default clock."""
-    return datetime.now(UTC)
-
-
-class CascadeOptions(TypedDict, total=False):
-    """What every way of making a cascade takes.
-
-    `hash_key`: 16 to 64 secret bytes, the same in all processes of a deployment; prompts are hashed
-    and coins are thrown with it. `privacy`: what is stored of prompts and answers; the default
-    keeps keyed hashes. `vector_rate`: the share of decisions whose hidden states are kept (explored
-    ones always are). `models`: names of the tiers' models; a bundle for others decides nothing.
-    Left out, `Cascade.watch` takes those that the control plane declares. `clock`: returns aware
-    times. `backends`: who runs the tiers, cheapest first, for `answer`; they stay their owner's to
-    close. `encoders`: by tier, what reads prompts for a probe where the back-end shows no hidden
-    states. `patience`: how long tiers are waited for, one for all or one each.
-    """
-
-    hash_key: bytes | None
-    privacy: Privacy
-    vector_rate: float
-    models: Sequence[str]
-    spool: DecisionLog
-    clock: Callable[[], datetime]
-    backends: "Sequence[Backend]"
-    encoders: "Mapping[int, Encoder]"
-    patience: "Patience | Sequence[Patience]"
 
 
 class Cascade:
@@ -75,29 +43,17 @@ class Cascade:
     """
 
     def __init__(self, name: str, pair: Pair | None = None, **options: Unpack[CascadeOptions]) -> None:
-        key = SecretKey(options.get("hash_key"))
-        privacy = Privacy(options.get("privacy", Privacy.HASH))
-        vector_rate = options.get("vector_rate", 1.0)
-        if not 0.0 <= vector_rate <= 1.0:
-            raise RecordInvalid("vector_rate", vector_rate, "lies in [0, 1]")
-        if "spool" in options and privacy is Privacy.HASH and not key.shared:
-            raise RecordInvalid("hash_key", None, "give the deployment's hash_key, or privacy=Privacy.NEVER")
-        backends = options.get("backends", ())
-        self.setting = Setting(
-            name=name,
-            models=tuple(options.get("models", ())) or tuple(backend.model for backend in backends),
-            named=bool(options.get("models", ())),
-            key=key,
-            privacy=privacy,
-            vector_rate=vector_rate,
-            log=options.get("spool", NoSpool()),
-        )
+        self.setting = setting_of(name, options)
         self._clock = options.get("clock", utc_now)
         self._pair = pair
         self._watcher: Watcher | None = None
         self._patience = options.get("patience")
-        self._serving = _serving(backends, self._patience, options.get("encoders"))
-        self._owned: tuple[Any, ...] = ()  # back-ends made here, and closed here
+        self._serving: Serving | None = None
+        backends = options.get("backends", ())
+        if backends:
+            from knowgate._serving import serving
+
+            self._serving = serving.Serving(backends, self._patience, options.get("encoders"))
 
     @classmethod
     def load(
@@ -211,12 +167,6 @@ class Cascade:
             others=() if self.setting.meets(bundle, tier) else self.setting.models,
         )
 
-    def explores(self, decision_id: UUID) -> bool:
-        """Whether this id is explored whatever it shows: its coin falls below the floor of the rate
-        in force.
-        """
-        return ruling.explores(self._pair, self.setting.key, decision_id)
-
     def open(
         self,
         *,
@@ -254,6 +204,7 @@ class Cascade:
         writes them (`knowgate.backends.from_spec`). A model in this process reads the layer of the
         probe in force, so call this once the cascade has its pair. Raises RecordInvalid.
         """
+        from knowgate._serving.serving import Serving
         from knowgate.backends.factory import backends_of, encoders_of, patience_of
 
         if spec.name != self.name:
@@ -261,8 +212,8 @@ class Cascade:
         if self._serving is not None:
             raise RecordInvalid("spec", spec.name, "the cascade has its back-ends already")
         encoders = encoders_of(spec)
-        self._owned = backends_of(spec, pair=self._pair, fingerprints=fingerprints, folder=folder)
-        self._serving = _serving(self._owned, patience_of(spec, self._patience), encoders)
+        backends = backends_of(spec, pair=self._pair, fingerprints=fingerprints, folder=folder)
+        self._serving = Serving(backends, patience_of(spec, self._patience), encoders, owned=True)
         models = tuple(tier.named_model for tier in spec.tiers)
         self.setting = replace(self.setting, models=models, named=True)
 
@@ -281,10 +232,8 @@ class Cascade:
         the background after the answer was returned. Raises NoAnswer where the last tier fails,
         RecordInvalid without `backends`.
         """
-        from knowgate._serving.answer import answer
-
         serving, query = self._begin(messages, slice, external_id, decision_id)
-        return answer(serving, query, messages)
+        return serving.answer(query, messages)
 
     async def answer_async(
         self,
@@ -295,15 +244,13 @@ class Cascade:
         decision_id: UUID | None = None,
     ) -> "Answer":
         """`answer` on the running event loop, which it never blocks."""
-        from knowgate._serving.answer_async import answer_async
-
         serving, query = self._begin(messages, slice, external_id, decision_id)
-        return await answer_async(serving, query, messages)
+        return await serving.answer_async(query, messages)
 
     def _begin(
         self, messages: "Sequence[Message]", slice: str | None, external_id: str | None, decision_id: UUID | None
     ) -> "tuple[Serving, Query]":
-        from knowgate._serving.answer import prompt_of
+        from knowgate._serving.replies import prompt_of
 
         if self._serving is None:
             cure = "make the cascade with backends=[…], cheapest first, or call run_tiers(spec)"
@@ -320,31 +267,19 @@ class Cascade:
         without them. One that waits for a back-end of yours ends when you close that; `close` again
         then waits for it.
         """
-        self._end(within_s)
-        for backend in self._owned:
-            if hasattr(backend, "close"):
-                backend.close()
-        if self._owned:
-            self._end(None)
+        if self._serving is not None:
+            self._serving.close(within_s=within_s)
+        if self._watcher is not None:
+            self._watcher.close()
 
     async def close_async(self, *, within_s: float | None = None) -> None:
         """`close` on the running event loop, which it never blocks."""
         import asyncio
 
-        await asyncio.to_thread(self._end, within_s)
-        for backend in self._owned:
-            if hasattr(backend, "close_async"):
-                await backend.close_async()
-            elif hasattr(backend, "close"):
-                await asyncio.to_thread(backend.close)
-        if self._owned:
-            await asyncio.to_thread(self._end, None)
-
-    def _end(self, within_s: float | None) -> None:
         if self._serving is not None:
-            self._serving.close(within_s=within_s)
+            await self._serving.close_async(within_s=within_s)
         if self._watcher is not None:
-            self._watcher.close()
+            await asyncio.to_thread(self._watcher.close)
 
     def __enter__(self) -> "Cascade":
         return self
@@ -361,15 +296,3 @@ class Cascade:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close_async()
-
-
-def _serving(
-    backends: "Sequence[Backend]",
-    patience: "Patience | Sequence[Patience] | None",
-    encoders: "Mapping[int, Encoder] | None",
-) -> "Serving | None":
-    if not backends:
-        return None
-    from knowgate._serving.answer import Serving
-
-    return Serving(backends, patience, encoders)

@@ -19,6 +19,7 @@ from knowgate.backends._text.reasoning import answer_of
 from knowgate.backends.chat import Chat, read_chat
 from knowgate.backends.endpoint import Endpoint
 from knowgate.backends.protocol import Message, Reply, require_kind
+from knowgate.backends.steps import taken, taken_async
 from knowgate.errors import RecordInvalid
 
 
@@ -76,31 +77,22 @@ class OpenAIBackend:
     def ask(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
         """One try, given up after `timeout_s`. Raises BackendFailed."""
         deadline = time.monotonic() + timeout_s
-        plan = self._plan(messages, deadline)
-        given: Any = None
-        while True:
-            try:
-                step = plan.send(given)
-            except StopIteration as end:
-                reply: Reply = end.value
-                return reply
-            given = step.run() if isinstance(step, Work) else self._endpoint.post(step.body, deadline=deadline)
+
+        def act(step: Post | Work) -> Any:
+            return step.run() if isinstance(step, Work) else self._endpoint.post(step.body, deadline=deadline)
+
+        return taken(self._plan(messages, deadline), act)
 
     async def ask_async(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
         """`ask`, on the running event loop."""
         deadline = time.monotonic() + timeout_s
-        plan = self._plan(messages, deadline)
-        given: Any = None
-        while True:
-            try:
-                step = plan.send(given)
-            except StopIteration as end:
-                reply: Reply = end.value
-                return reply
+
+        async def act(step: Post | Work) -> Any:
             if isinstance(step, Work):
-                given = await asyncio.to_thread(step.run)
-            else:
-                given = await self._endpoint.post_async(step.body, deadline=deadline)
+                return await asyncio.to_thread(step.run)
+            return await self._endpoint.post_async(step.body, deadline=deadline)
+
+        return await taken_async(self._plan(messages, deadline), act)
 
     def close(self) -> None:
         """Closes the connections of `ask` and `ask_async`; a query that waits for one fails with

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import numpy as np
 import pytest
 
+from knowgate._deciding.exploration import coin_falls
 from knowgate._deciding.privacy import Purpose, SecretKey
 from knowgate._deciding.query import Query
 from knowgate._models.features import Float16Array
@@ -57,8 +58,14 @@ def good(hidden: Make, fingerprint: Make) -> dict[str, Any]:
     return {"p_t": 0.95, "hidden": hidden(), "fingerprint": fingerprint(), "tokens_in": 20}
 
 
+def coin(cascade: Cascade, decision_id: UUID) -> bool:
+    """Whether this id is explored whatever its answer shows."""
+    assert cascade.pair is not None
+    return coin_falls(cascade.setting.key, decision_id, cascade.pair.assignment.exploration_rate)
+
+
 def id_that_explores(cascade: Cascade, explores: bool) -> UUID:
-    return next(id for id in iter(new_id, None) if cascade.explores(id) is explores)
+    return next(id for id in iter(new_id, None) if coin(cascade, id) is explores)
 
 
 def test_a_retained_answer_is_a_decision_of_one_attempt(
@@ -279,8 +286,8 @@ def test_vectors_are_kept_for_a_keyed_sample_and_for_everything_explored(
     for _ in range(400):
         with cascade.open() as query:
             query.attempt(Observation(**good))
-    explored = [bool(vectors) for decision, vectors in kept.rows if cascade.explores(decision.id)]
-    others = [bool(vectors) for decision, vectors in kept.rows if not cascade.explores(decision.id)]
+    explored = [bool(vectors) for decision, vectors in kept.rows if coin(cascade, decision.id)]
+    others = [bool(vectors) for decision, vectors in kept.rows if not coin(cascade, decision.id)]
     assert explored and all(explored)
     assert 0.1 < np.mean(others) < 0.31
     for decision, vectors in kept.rows:

@@ -12,12 +12,13 @@ from uuid import UUID
 import numpy as np
 import pytest
 
+from knowgate._deciding.exploration import coin_falls
 from knowgate._models.features import Float16Array
 from knowgate._records.ids import new_id
 from knowgate._records.observation import Observation
 from knowgate._records.records import Decision, Reason, Role
-from knowgate._serving.answer import Answer
 from knowgate._serving.cascade import Cascade
+from knowgate._serving.serving import Answer
 from knowgate.backends.protocol import Finish, Message, Reply
 from knowgate.backends.tries import Patience
 from knowgate.errors import BackendFailed, Failure, NoAnswer, RecordInvalid, SpoolRefused
@@ -112,7 +113,10 @@ def ask(request: pytest.FixtureRequest) -> Callable[..., Answer]:
 
 
 def coin(cascade: Cascade, explores: bool) -> UUID:
-    return next(id for id in iter(new_id, None) if cascade.explores(id) is explores)
+    """An id that is explored, or is not, whatever its answer shows."""
+    assert cascade.pair is not None
+    rate = cascade.pair.assignment.exploration_rate
+    return next(id for id in iter(new_id, None) if coin_falls(cascade.setting.key, id, rate) is explores)
 
 
 def test_a_kept_answer_is_the_small_tiers_and_the_large_one_is_not_asked(

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from knowgate._bundles.assignment import Assignment, Mode
 from knowgate._bundles.bundle import Bundle
-from knowgate._bundles.folder import write_pair
 from knowgate._bundles.pair import Pair
 from knowgate._bundles.tier_models import TierModels
 from knowgate._deciding.ruling import Ruling
@@ -168,20 +167,21 @@ def test_the_verdict_comes_again_from_the_stored_signals_and_from_the_stored_vec
     assert ask(hidden=stored, p_t=0.93).signals == ruling.signals
 
 
-def test_exploration_is_a_coin_of_the_id_at_the_rate_in_force(cascade: Cascade, ask: Callable[..., Ruling]) -> None:
+def test_exploration_is_a_coin_of_the_id_at_the_rate_in_force(ask: Callable[..., Ruling]) -> None:
     ids = [new_id() for _ in range(2000)]
-    explored = [id for id in ids if cascade.explores(id)]
+    explored = [id for id in ids if ask(decision_id=id).explore]
     assert 410 < len(explored) < 590  # 0.25, four standard errors
-    assert all(ask(decision_id=id).explore for id in explored[:20])
     assert not any(ask(decision_id=id, p_t=0.1).explore for id in explored[:20])  # escalated: the last tier runs anyway
 
 
-def test_at_rate_one_everything_is_explored_and_at_rate_zero_nothing(cascade: Cascade, pair: Make) -> None:
+def test_at_rate_one_everything_is_explored_and_at_rate_zero_nothing(
+    cascade: Cascade, ask: Callable[..., Ruling], pair: Make
+) -> None:
     ids = [new_id() for _ in range(200)]
     cascade.install(pair(exploration_rate=1.0))
-    assert all(cascade.explores(id) for id in ids)
+    assert all(ask(decision_id=id).explore for id in ids)
     cascade.install(pair(exploration_rate=0.0))
-    assert not any(cascade.explores(id) for id in ids)
+    assert not any(ask(decision_id=id).explore for id in ids)
 
 
 def test_the_challenger_decides_its_share_of_the_ids(
@@ -222,7 +222,13 @@ def test_a_three_tier_bundle_decides_at_its_first_two_tiers(bundle: Bundle, assi
 
 
 def test_a_loaded_cascade_is_the_one_that_was_written(
-    tmp_path: Path, small_bundle: Make, assignment: Make, now: datetime, hidden: Make, fingerprint: Make
+    write_pair: Make,
+    tmp_path: Path,
+    small_bundle: Make,
+    assignment: Make,
+    now: datetime,
+    hidden: Make,
+    fingerprint: Make,
 ) -> None:
     bundle = small_bundle()
     write_pair(tmp_path, assignment(bundle), [bundle])
@@ -231,7 +237,9 @@ def test_a_loaded_cascade_is_the_one_that_was_written(
     assert cascade.decide(Observation(p_t=0.95, hidden=hidden(), fingerprint=fingerprint(), tokens_in=9)).retained
 
 
-def test_loading_says_which_file_is_missing(tmp_path: Path, small_bundle: Make, assignment: Make) -> None:
+def test_loading_says_which_file_is_missing(
+    write_pair: Make, tmp_path: Path, small_bundle: Make, assignment: Make
+) -> None:
     with pytest.raises(AssignmentRefused, match=r"assignment\.json"):
         Cascade.load(tmp_path)
     bundle = small_bundle()
@@ -241,7 +249,7 @@ def test_loading_says_which_file_is_missing(tmp_path: Path, small_bundle: Make, 
 
 
 def test_loading_with_a_public_key_takes_signed_files_only(
-    tmp_path: Path, small_bundle: Make, assignment: Make
+    write_pair: Make, tmp_path: Path, small_bundle: Make, assignment: Make
 ) -> None:
     pytest.importorskip("cryptography")
     from knowgate._bundles.signing import new_key_pair, sign_assignment

@@ -14,7 +14,7 @@ import pytest
 
 from knowgate._bundles.assignment import Assignment, Mode
 from knowgate._bundles.bundle import Bundle
-from knowgate._bundles.folder import read_pair, write_pair
+from knowgate._bundles.folder import read_pair
 from knowgate._bundles.pair import Pair
 from knowgate._records.observation import Observation
 from knowgate._records.records import Reason
@@ -362,7 +362,7 @@ def test_a_cache_that_cannot_be_written_does_not_keep_a_pair_from_coming_into_fo
 
 
 def test_a_folder_is_followed_like_a_service(
-    tmp_path: Path, watcher: Make, assignment: Make, small_bundle: Make, now: datetime
+    write_pair: Make, tmp_path: Path, watcher: Make, assignment: Make, small_bundle: Make, now: datetime
 ) -> None:
     installed, bundle = Installed(), small_bundle()
     watching = Watcher(FolderSource(tmp_path), cascade="questions", install=installed, clock=lambda: now)
@@ -380,7 +380,7 @@ def test_a_folder_is_followed_like_a_service(
 
 
 def test_a_watched_cascade_changes_while_it_serves(
-    tmp_path: Path, assignment: Make, small_bundle: Make, now: datetime
+    write_pair: Make, tmp_path: Path, assignment: Make, small_bundle: Make, now: datetime
 ) -> None:
     bundle, changed = small_bundle(), threading.Event()
     write_pair(tmp_path, assignment(bundle), [bundle])

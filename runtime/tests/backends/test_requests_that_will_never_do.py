@@ -11,12 +11,12 @@ import pytest
 
 pytest.importorskip("openai")
 
-from knowgate._serving.answer import drive
-from knowgate._serving.answer_async import _ask
+
+from knowgate._serving.steps import drive, drive_async
 from knowgate.backends import OpenAIBackend
 from knowgate.backends.circuit import Circuit
 from knowgate.backends.protocol import Reply
-from knowgate.backends.tries import Ask, Patience, Tier, tries
+from knowgate.backends.tries import Patience, Tier, tries
 from knowgate.errors import BackendFailed, Failure
 
 QUESTION = [{"role": "user", "content": "Capital of Peru?"}]
@@ -84,5 +84,6 @@ def test_the_error_of_any_back_ends_encoding_is_the_requests() -> None:
     with pytest.raises(BackendFailed, match="raising raised UnicodeEncodeError") as caught:
         drive(tries(tier_of(Raising()), last=False, random=Random(1)), HALF)
     assert caught.value.failure is Failure.UNSENDABLE
-    outcome = asyncio.run(_ask(Ask(backend=Raising(), timeout_s=1.0), HALF))
-    assert isinstance(outcome, BackendFailed) and outcome.failure is Failure.UNSENDABLE
+    with pytest.raises(BackendFailed, match="raising raised UnicodeEncodeError") as caught:
+        asyncio.run(drive_async(tries(tier_of(Raising()), last=False, random=Random(1)), HALF))
+    assert caught.value.failure is Failure.UNSENDABLE

@@ -8,33 +8,32 @@ instead: a fault may cost money, never accuracy. So it is with an answer that wa
 or is empty: how sure a tier was of half an answer says nothing of the whole.
 
 Exploration runs after the answer was returned, in a thread of its own; the decision is logged when
-it is done. The steps are a generator, driven here by blocking calls and in `answer_async` by an
-event loop.
+it is done. The steps are a generator, driven by blocking calls or on an event
+loop (`_serving.steps`).
 """
 
-import json
+import asyncio
 import logging
 import threading
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from random import Random
-from typing import TypeVar
 from uuid import UUID
 
 from knowgate._deciding.query import Query
 from knowgate._deciding.ruling import Ruling
 from knowgate._records.observation import Observation
+from knowgate._serving.replies import attempt, lack_of
+from knowgate._serving.steps import Steps, drive, drive_async
 from knowgate.backends.circuit import Circuit
-from knowgate.backends.protocol import Backend, Encoder, Finish, Message, Reply
-from knowgate.backends.tries import Ask, Patience, Pause, Read, Tier, tries
-from knowgate.errors import BackendFailed, Failure, NoAnswer, RecordInvalid
+from knowgate.backends.protocol import Backend, Encoder, Message, Reply
+from knowgate.backends.tries import Patience, Read, Tier, tries
+from knowgate.errors import BackendFailed, NoAnswer, RecordInvalid
 
 EXPLORERS = 4  # threads
 MOST_EXPLORATIONS = 256  # waiting or running; more would mean that the last tier cannot keep up
-
-T = TypeVar("T")
 
 log = logging.getLogger("knowgate.answer")
 
@@ -66,9 +65,6 @@ class Abandoned:
     tokens_out: int = 0
 
 
-AnswerSteps = Generator[Ask | Pause | Read, Reply | BackendFailed | None, Answer]
-
-
 class Serving:
     """The back-ends of a cascade, cheapest first, with what is remembered of each."""
 
@@ -77,6 +73,8 @@ class Serving:
         backends: Sequence[Backend],
         patience: Patience | Sequence[Patience] | None = None,
         encoders: Mapping[int, Encoder] | None = None,
+        *,
+        owned: bool = False,
     ) -> None:
         if len(backends) < 2:
             raise RecordInvalid("backends", len(backends), "a cascade has at least two tiers")
@@ -97,6 +95,7 @@ class Serving:
             )
             for index, (backend, patient) in enumerate(zip(backends, patience, strict=True))
         )
+        self._owned = tuple(backends) if owned else ()  # closed with it
         self.random = Random()
         self.left = 0  # queries whose callers left before they were answered
         self.abandoned = (Abandoned(),) * len(backends)  # by tier
@@ -106,7 +105,7 @@ class Serving:
         self._exploring: set[Future[None]] = set()
         self._given_up = threading.Event()
 
-    def steps(self, query: Query, messages: Sequence[Message] | None = None) -> AnswerSteps:
+    def steps(self, query: Query, messages: Sequence[Message] | None = None) -> Steps[Answer]:
         """The steps of answering `messages`; records an attempt per tier. Raises NoAnswer."""
         if query.last != len(self.tiers) - 1:
             raise RecordInvalid("backends", len(self.tiers), f"the bundle in force has tiers 0 to {query.last}")
@@ -144,6 +143,26 @@ class Serving:
                     explores=query.explore,
                 )
         raise AssertionError("the last tier's answer is always retained")
+
+    def answer(self, query: Query, messages: Sequence[Message]) -> Answer:
+        """Answers one query with blocking calls. Raises NoAnswer."""
+        given = drive(self.steps(query, messages), messages)
+        self.finish(query, messages)
+        return given
+
+    async def answer_async(self, query: Query, messages: Sequence[Message]) -> Answer:
+        """`answer` on an event loop. Cancelling is how a caller leaves: the request under way is
+        broken off, no further tier is asked, and what was spent is booked as abandoned.
+        """
+        try:
+            given = await drive_async(self.steps(query, messages), messages)
+        except asyncio.CancelledError:
+            self.abandon(query)
+            raise
+        # Logging waits for the disk. Shielded: the answer is there, so the decision is logged even
+        # where the caller has gone.
+        await asyncio.shield(asyncio.to_thread(self.finish, query, messages))
+        return given
 
     def finish(self, query: Query, messages: Sequence[Message]) -> None:
         """Logs the decision, now or once the exploration that it calls for is done."""
@@ -195,115 +214,34 @@ class Serving:
             self._room.release()
 
     def close(self, *, within_s: float | None = None) -> None:
-        """Waits for the explorations under way; their decisions are logged then.
+        """Waits for the explorations under way, whose decisions are logged then, and closes the
+        back-ends that are its own.
 
-        Those that take longer than `within_s` are given up: none is asked for any more, and one
-        that waits for its tier ends with that. Their decisions are logged without them.
+        Explorations that take longer than `within_s` are given up: none is asked for any more, and
+        one that waits for its tier ends with that. Their decisions are logged without them.
         """
+        self._end(within_s)
+        for backend in self._owned:
+            if hasattr(backend, "close"):
+                backend.close()
+        if self._owned:
+            self._end(None)
+
+    async def close_async(self, *, within_s: float | None = None) -> None:
+        """`close` on the running event loop, which it never blocks."""
+        await asyncio.to_thread(self._end, within_s)
+        for backend in self._owned:
+            if hasattr(backend, "close_async"):
+                await backend.close_async()
+            elif hasattr(backend, "close"):
+                await asyncio.to_thread(backend.close)
+        if self._owned:
+            await asyncio.to_thread(self._end, None)
+
+    def _end(self, within_s: float | None) -> None:
         if within_s is None:
             self._explorers.shutdown(wait=True)
             return
         self._explorers.shutdown(wait=False)
         wait(tuple(self._exploring), timeout=within_s)
         self._given_up.set()
-
-
-def answer(serving: Serving, query: Query, messages: Sequence[Message]) -> Answer:
-    """Answers one query with blocking calls. Raises NoAnswer."""
-    given = drive(serving.steps(query, messages), messages)
-    serving.finish(query, messages)
-    return given
-
-
-def drive(
-    steps: Generator[Ask | Pause | Read, Reply | BackendFailed | None, T],
-    messages: Sequence[Message],
-    given_up: threading.Event | None = None,
-) -> T:
-    """What `steps` return, each taken with a blocking call. Raises BackendFailed once `given_up` is
-    set.
-    """
-    given_up = given_up or threading.Event()
-    outcome: Reply | BackendFailed | None = None
-    while True:
-        try:
-            step = steps.send(outcome)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        if given_up.is_set():
-            raise BackendFailed("given up, since the cascade is closed", Failure.UNREACHABLE)
-        if isinstance(step, Pause):
-            given_up.wait(step.seconds)
-            outcome = None
-            continue
-        if isinstance(step, Read):
-            outcome = with_state(step, messages)
-            continue
-        try:
-            outcome = step.backend.ask(messages, timeout_s=step.timeout_s)
-        except BackendFailed as error:
-            outcome = error
-        except Exception as error:  # noqa: BLE001  whatever a back-end raises costs an escalation, not the query
-            outcome = unforeseen(step.backend, error)
-
-
-def with_state(step: Read, messages: Sequence[Message]) -> Reply:
-    """The step's reply with the encoder's state of the prompt; without one, and with a note, where
-    that fails.
-    """
-    shown = step.reply.shown
-    try:
-        encoded = step.encoder(prompt_of(messages), layer=step.layer)
-        shown = replace(shown, hidden=encoded.hidden, fingerprint=encoded.fingerprint)
-    except Exception as error:  # noqa: BLE001  whatever an encoder raises costs a signal, not the query
-        shown = replace(shown, notes=(*shown.notes, f"the encoder gave no hidden state: {error}"))
-    return replace(step.reply, shown=shown)
-
-
-def unforeseen(backend: Backend, error: Exception) -> BackendFailed:
-    """An error that a back-end should not have raised, as one that it may."""
-    failure = Failure.UNSENDABLE if isinstance(error, UnicodeEncodeError) else Failure.GARBAGE
-    failed = BackendFailed(f"{backend.model} raised {error!r}", failure)
-    failed.__cause__ = error
-    return failed
-
-
-def lack_of(reply: Reply) -> str | None:
-    """Why no signal speaks for this reply, since it is no whole answer; None for one that is."""
-    if reply.refusal is not None:
-        return "refusal: the model refused to answer, its signals are left out"
-    if reply.tool_calls:
-        return "tool_calls: the answer calls tools, its signals are left out"
-    if reply.finish is Finish.FILTERED:
-        return "content_filter: the answer was filtered, its signals are left out"
-    if not reply.text.strip():
-        return "empty: the answer has no text, its signals are left out"
-    if reply.finish is Finish.LENGTH and not reply.enough:
-        return "length: the answer was cut off at its limit of tokens, its signals are left out"
-    return None
-
-
-def attempt(query: Query, tier: int, reply: Reply, lack: str | None = None) -> Ruling:
-    """Records what `tier` replied, and rules on it; where it lacks something, without anything that
-    a policy could keep it for.
-    """
-    shown = replace(reply.shown, answer=(reply.text or reply.refusal or "") if query.stores_texts else None)
-    if lack is not None:
-        none = dict.fromkeys(("p_t", "entropy", "margin", "hidden", "fingerprint"))
-        shown = replace(shown, **none, notes=(lack, *shown.notes))
-    return query.attempt(shown, tier=tier)
-
-
-def prompt_of(messages: Sequence[Message]) -> str:
-    """What counts as the query's prompt: a lone message's text, else the whole conversation as
-    canonical JSON.
-    """
-    if not messages:
-        raise RecordInvalid("messages", list(messages), "give at least one message")
-    if len(messages) == 1 and isinstance(messages[0].get("content"), str):
-        return str(messages[0]["content"])
-    try:
-        return json.dumps([dict(message) for message in messages], sort_keys=True, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise RecordInvalid("messages", type(messages).__name__, f"give messages of plain JSON: {error}") from error
