@@ -106,7 +106,7 @@ def test_a_log_probability_of_nothing_is_believed_where_another_token_has_less()
 def test_what_exceeds_nothing_by_rounding_counts_as_nothing() -> None:
     other = [{"token": "</s>", "logprob": -0.2, "bytes": None}]
     chat = chat_of(9e-7, None, kind=PTKind.MEAN, options="", more=other)
-    assert chat.p_t == pytest.approx(1.0, abs=1e-12) and chat.p_t <= 1.0
+    assert chat.reply.shown.p_t == pytest.approx(1.0, abs=1e-12) and chat.reply.shown.p_t <= 1.0
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
@@ -117,7 +117,10 @@ def test_the_likeliest_of_a_list_says_whether_the_number_is_of_a_last_part(place
     token = {"token": "日", "bytes": list("日".encode()), "logprob": -0.1, "top_logprobs": listed}
     choice = {"message": {"content": "日"}, "finish_reason": "stop", "logprobs": {"content": [token]}}
     chat = read_chat(json.dumps({"choices": [choice]}).encode())
-    assert (chat.p_t, chat.notes) == (None, ("logprob is that of a character's last part: p_t is missing",))
+    assert (chat.reply.shown.p_t, chat.reply.shown.notes) == (
+        None,
+        ("logprob is that of a character's last part: p_t is missing",),
+    )
 
 
 def test_a_letter_of_several_tokens_that_is_shown_as_one_has_only_its_last_parts_number() -> None:

@@ -53,8 +53,8 @@ def test_two_spellings_of_an_option_are_one_option(name: str) -> None:
 
 def test_what_was_chosen_and_is_not_listed_leaves_less_to_the_other_options() -> None:
     chat = chat_of("A", ("A", 0.9, {"Xyz": 0.0999}), options="AB")
-    assert chat.margin == pytest.approx(0.9, abs=1e-3)
-    assert chat_of("A", ("A", 0.5, {"Xyz": 0.0999}), options="AB").margin is None
+    assert chat.reply.shown.margin == pytest.approx(0.9, abs=1e-3)
+    assert chat_of("A", ("A", 0.5, {"Xyz": 0.0999}), options="AB").reply.shown.margin is None
 
 
 @pytest.mark.parametrize("chosen", ["A", " A", "A.", "(A", '"A', "A\n"])
