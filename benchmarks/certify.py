@@ -22,13 +22,13 @@ from benchmarks.certify_populations import THREE_TIERS, TWO_TIERS, Population, r
 from benchmarks.certify_rivals import Candidates, Choice, by_mapie, kept_under, loss_under, rival_path, rivals
 from benchmarks.certify_weighted import SCENARIOS, measure_scenario
 from benchmarks.shape import Figures, recorded_data, run
+from knowgate._records.arrays import IntArray
 
 EPSILON, DELTA = 0.02, 0.1
 THREE_TIER_EPSILON = 0.05  # the recorded chain's small tiers are far behind its last one
 WEIGHTED_ROWS = 10_000  # the larger of the two sizes of a weighted log
 SYNTHETIC_ROWS = 1500
 Flat = dict[str, float | int | str | None]
-IntArray = npt.NDArray[np.int64]
 
 
 def measure(quick: bool) -> Figures:

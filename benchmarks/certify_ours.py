@@ -22,12 +22,11 @@ from evidence.certification.certify import certify_policy
 from evidence.certification.nested_path import nested_tallies
 from evidence.certification.path import GRID_POINTS
 from knowgate._bundles.bundle_documents import CertificateStatus
+from knowgate._records.arrays import BoolArray, FloatArray
 from knowgate._records.records import Reason
 from knowgate.policy import Gate, PolicyKind
 from knowgate.spec import TargetKind
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 HELD_TO_PRODUCT = 5  # resamples of each setting
 
 

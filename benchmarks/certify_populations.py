@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-FloatArray = npt.NDArray[np.float64]
+from knowgate._records.arrays import FloatArray
+
 TWO_TIERS = (
     "mmlu_llama3_8b_70b",
     "arc_llama3_8b_70b",

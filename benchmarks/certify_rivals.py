@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from knowgate._records.arrays import FloatArray
 from knowgate.policy import Policy, PolicyKind, kept_tiers
 
-FloatArray = npt.NDArray[np.float64]
 REFERENCE_POINTS = 60
 MAPIE_POINTS = 240
 Choice = Policy | None  # None: everything escalates

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.certify_ours import HELD_TO_PRODUCT, Sample, certified, coins
 from benchmarks.certify_populations import Population
@@ -32,12 +31,10 @@ from benchmarks.certify_rivals import (
 )
 from evidence.errors import NotIdentifiedError
 from evidence.estimation.estimates import doubly_robust, inverse_propensity
+from knowgate._records.arrays import BoolArray, FloatArray, IntArray
 from knowgate.policy import Policy
 from monitoring.figures.estimates import Estimated, of_part, stratified_mean
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
 CHAMPION = 0.3  # share of the queries that the logging policy keeps
 SCENARIOS = ("exploration_5", "exploration_10", "missing_by_score", "served_feedback_only")
 

@@ -42,11 +42,11 @@ from scipy.fft import dct
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from benchmarks.shape import Figures, run
+from knowgate._records.arrays import FloatArray
 from training.probes.fit import FittedLinear, auroc, fit_linear, log_loss
 from training.probes.probe_settings import FitSettings
 from training.rows.row_blocks import MappedBlocks, StreamedRows
 
-FloatArray = npt.NDArray[np.float64]
 INVERSE_PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # scikit-learn's C; the best lies inside
 TOLERANCE, THREADS, MOST_ITERATIONS, DEFAULT_ITERATIONS = 1e-4, 2, 1000, 100
 

@@ -17,11 +17,10 @@ import pyarrow.parquet
 
 from benchmarks.paper.errors import PaperError
 from knowgate._models.features import stored_vector
+from knowgate._records.arrays import BoolArray, FloatArray
 from knowgate._records.records import Fingerprint
 from knowgate._wire import codec
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 METADATA = b"knowgate.paper"
 NUMBERS = ("correct", "p_t", "entropy", "tokens_in", "tokens_out", "latency_ms")
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.paper.answer_files import NUMBERS, BoolArray, FloatArray, ModelAnswers
+from benchmarks.paper.answer_files import NUMBERS, ModelAnswers
 from benchmarks.paper.errors import PaperError
 from evidence.signals.quality import macro_f1
 from knowgate._models.features import features
+from knowgate._records.arrays import BoolArray, FloatArray
 from training.probes.probe_settings import FitSettings
 from training.rows.dataset import CascadeRows, TierColumns, TierVectors
 from training.rows.row_blocks import ArrayBlocks

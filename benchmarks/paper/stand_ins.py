@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.paper.answer_files import FloatArray, ModelAnswers
+from benchmarks.paper.answer_files import ModelAnswers
 from benchmarks.paper.catalogue import PaperModel
 from benchmarks.paper.chain import Chain, TaughtChain, chain_of, teach_chain
 from benchmarks.paper.errors import PaperError
 from benchmarks.paper.local import answer_locally, load
 from benchmarks.paper.questions import Kind, Question
 from benchmarks.shape import recorded_data
+from knowgate._records.arrays import FloatArray
 from knowgate._records.records import Fingerprint
 from knowgate.policy import IntArray
 from services.outcome_tables.outcomes import OutcomeTable, read_outcomes

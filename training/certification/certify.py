@@ -24,6 +24,7 @@ from evidence.certification.certify import certify_policy, refuse_overlap
 from evidence.certification.known_outcomes import certification_rows, forecast_error
 from evidence.certification.path import path_of
 from knowgate._bundles.bundle_documents import CertificateStatus
+from knowgate._records.arrays import IntArray
 from knowgate.policy import Policy, PolicyKind, escalate_all, kept_tiers
 from knowgate.spec import TargetKind, Targets
 from training.certification.outcomes import logged_rows
@@ -31,7 +32,6 @@ from training.certification.paths import Signals, learn_speed
 from training.rows.dataset import CascadeRows
 from training.rows.splits import Part, Split
 
-IntArray = npt.NDArray[np.int64]
 FALLBACK_SHARE = 0.2  # of the attempt's δ
 
 

@@ -13,12 +13,12 @@ Decisions:
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.known_outcomes import certification_rows
 from evidence.certification.tally import Tally, tally_of
 from knowgate._bundles.bundle import Bundle, ComparisonDocument
+from knowgate._records.arrays import IntArray
 from knowgate.spec import TargetKind, Targets
 from training.certification.certify import Certified, kept_at
 from training.certification.outcomes import logged_rows
@@ -26,8 +26,6 @@ from training.certification.paths import Signals
 from training.certification.report import cohort_savings
 from training.rows.dataset import CascadeRows, TierVectors
 from training.tiers.learn import signal_columns
-
-IntArray = npt.NDArray[np.int64]
 
 
 def compare_with_champion(

@@ -9,13 +9,12 @@ quantiles then come from the certification rows' signals, without a label.
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
 from evidence.certification.nested_path import entry_points
 from evidence.certification.path import path_of
+from knowgate._records.arrays import FloatArray
 from knowgate.policy import Policy, PolicyKind
 
-FloatArray = npt.NDArray[np.float64]
 Signals = Mapping[str, FloatArray]
 CAUTION = 1.28  # standard errors above the estimated drop, when speeds are compared
 SPEEDS: tuple[Mapping[str, float], ...] = (  # the first of those that retain equally is taken; infinity = an open gate

@@ -9,18 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from evidence.costs.savings import Savings, impute_last_cost, predictable_forecast, savings_of
 from evidence.signals.calibration import Calibration, calibration_of
 from evidence.signals.quality import Figure, auroc, macro_f1
 from evidence.signals.signal_gain import LEAST_COMPARED, gain_over
 from knowgate._bundles.bundle import SignalGain
+from knowgate._records.arrays import FloatArray, IntArray
 from training.certification.paths import Signals
 from training.rows.dataset import CascadeRows
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 
 from knowgate._models.features import Standardiser
 from knowgate._models.probe import LinearProbe, MlpProbe, Probe, ProbeKind
+from knowgate._records.arrays import Float32Array, FloatArray
 from training.errors import TrainingRefused
 from training.probes.data_module import LinearRowsModule, MlpRowsModule, read_all
 from training.probes.linear_module import LinearProblems
@@ -31,8 +32,6 @@ from training.probes.probe_settings import FitSettings
 from training.probes.trainer import TrainerFactory, quiet_lightning, trainer
 from training.rows.row_blocks import RowBlocks, StreamedRows, layer_features
 
-FloatArray = npt.NDArray[np.float64]
-Float32Array = npt.NDArray[np.float32]
 Former = Mapping[int, tuple[Standardiser, LinearProbe]]  # by layer of the rows
 AUROC_NOISE = 0.01
 

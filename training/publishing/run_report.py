@@ -5,10 +5,10 @@ points of its plots.
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from knowgate._bundles.bundle import Bundle
 from knowgate._models.probe import ProbeKind
+from knowgate._records.arrays import FloatArray
 from training.certification.paths import Signals
 from training.certification.report import SignalQuality
 from training.probes.probe_settings import FitSettings
@@ -16,7 +16,6 @@ from training.publishing.records import Curve, Figure, RiskPoint, RunReport, Sig
 from training.rows.dataset import CascadeRows
 from training.tiers.learn import LearnedTier
 
-FloatArray = npt.NDArray[np.float64]
 RISK_POINTS = 50
 
 

@@ -18,12 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from knowgate._models.features import features
+from knowgate._records.arrays import Float32Array, FloatArray, IntArray
 from store.shards.shards import RowReader
 from training.errors import TrainingRefused
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-Float32Array = npt.NDArray[np.float32]
 Block = npt.NDArray[Any]  # [rows, d], float16 or float32
 ROWS_AT_ONCE = 4096
 

@@ -9,12 +9,10 @@ Smoothing by half a row on either side: Jeffreys.
 """
 
 import numpy as np
-import numpy.typing as npt
 
+from knowgate._records.arrays import BoolArray, FloatArray
 from training.rows.dataset import LARGEST_WEIGHT, TierColumns
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 LEAST_COMPARED = 20
 
 

@@ -22,9 +22,8 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from knowgate._records.arrays import BoolArray
 from training.errors import TrainingRefused
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 class Part(StrEnum):

@@ -14,7 +14,6 @@ Decisions:
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import isotonic_regression
 
 from evidence.signals import score_fit
@@ -22,9 +21,9 @@ from evidence.signals.ridge_logistic import ridge_logistic
 from evidence.signals.score_fit import SignalRows
 from knowgate._models.calibrator import Calibrator, Isotonic, Platt
 from knowgate._models.score import ScoreModel
+from knowgate._records.arrays import FloatArray
 from training.errors import TrainingRefused
 
-FloatArray = npt.NDArray[np.float64]
 ISOTONIC_FROM = 1000  # labels
 ROWS_PER_BIN = 10
 

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from evidence.signals.score_fit import SignalRows
 from knowgate._bundles.bundle import TierDocument, TierModels
 from knowgate._models.probe import LinearProbe
+from knowgate._records.arrays import BoolArray, FloatArray
 from knowgate._records.records import Fingerprint
 from training.probes.fit import FitProbe, FittedProbe, Former, fit_probe
 from training.probes.probe_settings import FitSettings
@@ -26,8 +26,6 @@ from training.rows.splits import Part, Split
 from training.tiers.calibrate import fit_calibrator, fit_score
 from training.tiers.ood import fit_ood
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 MOST_OOD_ROWS = 8192  # states that shape, and are, the reference: 16 components and 101 quantiles need no more
 LEAST_LABELS: Mapping[Part, int] = {Part.FIT: 60, Part.VALIDATION: 20, Part.CALIBRATION: 20}
 

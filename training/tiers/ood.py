@@ -10,13 +10,11 @@ Decisions:
 """
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse.linalg import svds
 
 from knowgate._models.ood import OodStatistics
+from knowgate._records.arrays import Float32Array, FloatArray
 
-FloatArray = npt.NDArray[np.float64]
-Float32Array = npt.NDArray[np.float32]
 COMPONENTS = 16
 QUANTILES = 101
 LEAST_ROWS = 30

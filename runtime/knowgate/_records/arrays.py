@@ -16,6 +16,7 @@ from knowgate.errors import RecordInvalid
 Float32Array = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
 
 
 def own_float32(name: str, values: npt.ArrayLike, shape: Sequence[int | None]) -> Float32Array:

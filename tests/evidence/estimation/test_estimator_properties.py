@@ -9,7 +9,7 @@ from evidence.bounds.betting import betting_lower_bound, betting_upper_bound, th
 from evidence.bounds.binomial import clopper_pearson, proportion_at_least
 from evidence.bounds.exact_drop import drop_lower_bound, drop_refuted, drop_upper_bound
 from evidence.estimation.estimates import doubly_robust, inverse_propensity, self_normalised
-from evidence.signals.ranks import average_ranks
+from evidence.signals.quality import average_ranks
 from evidence.signals.ridge_logistic import ridge_logistic
 
 SEEDS = st.integers(0, 2**32 - 1)
