@@ -11,27 +11,21 @@ Decisions:
 """
 
 import types
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import nn
 
+from training.extraction.packed import replaced
+
 _graphs: dict[type[nn.Module], Callable[..., Any]] = {}
 
 
-@contextmanager
-def compiled(blocks: Iterable[nn.Module]) -> Iterator[None]:
+def compiled(blocks: Iterable[nn.Module]) -> AbstractContextManager[None]:
     """While open, these blocks run compiled; the first pass compiles."""
-    held = tuple(blocks)
-    try:
-        for block in held:
-            object.__setattr__(block, "forward", types.MethodType(_graph_of(type(block)), block))
-        yield
-    finally:
-        for block in held:
-            block.__dict__.pop("forward", None)
+    return replaced(tuple(blocks), lambda block: types.MethodType(_graph_of(type(block)), block))
 
 
 def _graph_of(kind: type[nn.Module]) -> Callable[..., Any]:

@@ -14,14 +14,15 @@ Decisions:
 """
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import TypeGuard
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeGuard, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+Module = TypeVar("Module", bound=nn.Module)
 _SHARE_OF_MEMORY = 0.2
 _TYPICAL_ROWS = 2048  # the layout is chosen for about so many tokens at a time; any number is right
 
@@ -44,18 +45,22 @@ def packable(blocks: Iterable[nn.Module], *, most_bytes: float | None = None) ->
     return tuple(found) if sum(module.weight.nbytes for module in found) <= most else ()
 
 
-@contextmanager
-def packed(modules: Iterable[nn.Linear]) -> Iterator[None]:
+def packed(modules: Iterable[nn.Linear]) -> AbstractContextManager[None]:
     """While open, these modules compute with packed weights."""
-    held = tuple(modules)
+    return replaced(tuple(modules), _product)
+
+
+@contextmanager
+def replaced(modules: Sequence[Module], forward_of: Callable[[Module], object]) -> Iterator[None]:
+    """While open, each module runs the forward that is made for it."""
     try:
-        for module in held:
+        for module in modules:
             # set on the instance, past nn.Module's bookkeeping: `del` brings the class's own
             # forward back
-            object.__setattr__(module, "forward", _product(module))
+            object.__setattr__(module, "forward", forward_of(module))
         yield
     finally:
-        for module in held:
+        for module in modules:
             module.__dict__.pop("forward", None)
 
 
