@@ -21,7 +21,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from evidence.certification.certificate import CandidateFigures, Certification, Target
+from evidence.certification.certificate import Basis, CandidateFigures, Certification, Target
 from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.tally import Tally, tally_of_least_drop
 from evidence.inputs import level, number
@@ -29,6 +29,14 @@ from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate.spec import TargetKind
 
 MIN_RETAINED_SHARE = 0.05
+_ESCALATE_ALL = CandidateFigures(
+    thresholds=(),
+    retained_share=0.0,
+    estimated_drop=0.0,
+    drop_upper_bound=0.0,
+    retained_accuracy=None,
+    retained_accuracy_lower_bound=None,
+)
 
 
 @dataclass(slots=True)
@@ -64,9 +72,7 @@ def walk_path(
             break
         if tally.retained_share >= min_retained_share:
             _look_for_feasibility(walk, tally, target, delta)
-    if walk.passed is not None and walk.passed.retained_share >= min_retained_share:
-        return _certified(walk.passed, walk.stopped, rows, target, delta, min_retained_share)
-    return _refused(walk, rows, target, delta, min_retained_share)
+    return _answer(walk, rows, target, delta, min_retained_share)
 
 
 def _look_for_feasibility(walk: _Progress, tally: Tally, target: Target, delta: float) -> None:
@@ -77,7 +83,7 @@ def _look_for_feasibility(walk: _Progress, tally: Tally, target: Target, delta: 
         walk.cheapest, walk.cheapest_rows = tally, needed
 
 
-def _figures(tally: Tally, target: Target, delta: float) -> CandidateFigures:
+def _figures(tally: Tally, delta: float) -> CandidateFigures:
     return CandidateFigures(
         thresholds=tally.thresholds,
         retained_share=tally.retained_share,
@@ -88,68 +94,58 @@ def _figures(tally: Tally, target: Target, delta: float) -> CandidateFigures:
     )
 
 
-def _certified(
-    passed: Tally, stopped: Tally | None, rows: CertificationRows, target: Target, delta: float, min_share: float
-) -> Certification:
-    figures, basis = _figures(passed, target, delta), passed.on(target.kind).basis(target.value)
-    shown = target.value if target.kind is TargetKind.MAX_ACCURACY_DROP else 1.0
+def _answer(walk: _Progress, rows: CertificationRows, target: Target, delta: float, min_share: float) -> Certification:
+    passed = walk.passed if walk.passed is not None and walk.passed.retained_share >= min_share else None
+    least = tally_of_least_drop(rows, delta) if passed is None else None
+    looked_at = passed or walk.stopped or walk.cheapest or least
+    assert looked_at is not None
+    basis = looked_at.on(target.kind).basis(target.value)
+    rests_on = None if passed is None and walk.stopped is None else basis
+    figures = _ESCALATE_ALL if passed is None else _figures(passed, delta)
+    most = target.value if target.kind is TargetKind.MAX_ACCURACY_DROP else 1.0
+    status = CertificateStatus.CERTIFIED if passed is not None else _why_not(walk)
     return Certification(
-        status=CertificateStatus.CERTIFIED,
+        status=status,
         target=target,
         delta=delta,
         test=basis.test,
         n=basis.n,
-        thresholds=passed.thresholds,
+        thresholds=figures.thresholds or (None,) * (rows.tiers - 1),
         retained_share=figures.retained_share,
         estimated_drop=figures.estimated_drop,
-        drop_upper_bound=min(figures.drop_upper_bound, shown),  # the bound is solved to 1 % of a standard error
+        drop_upper_bound=min(figures.drop_upper_bound, most),  # the bound is solved to 1 % of a standard error
         retained_accuracy=figures.retained_accuracy,
         retained_accuracy_lower_bound=figures.retained_accuracy_lower_bound,
-        stopped_at=None if stopped is None else _figures(stopped, target, delta),
-        labels_needed=0,
-        least_escalation=None,
-        rows_assumed_wrong=basis.assumed_wrong,
+        stopped_at=None if walk.stopped is None else _figures(walk.stopped, delta),
+        labels_needed=0 if passed is not None else _labels_needed(walk, status, basis, rows, target, delta),
+        least_escalation=None if least is None else _least_escalation(least, target, delta),
+        rows_assumed_wrong=0 if rests_on is None else rests_on.assumed_wrong,
         min_retained_share=min_share,
-        rows_forecast=basis.rows_forecast,
-        forecast_share=basis.forecast_share,
+        rows_forecast=0 if rests_on is None else rests_on.rows_forecast,
+        forecast_share=None if rests_on is None else rests_on.forecast_share,
     )
 
 
-def _refused(walk: _Progress, rows: CertificationRows, target: Target, delta: float, min_share: float) -> Certification:
+def _why_not(walk: _Progress) -> CertificateStatus:
     none_retains_enough = walk.passed is not None and walk.considered == 0  # what passed retains too little, as all do
-    infeasible = (walk.considered > 0 and walk.all_broken) or none_retains_enough
-    best = tally_of_least_drop(rows, delta)
-    basis = (walk.stopped or walk.cheapest or best).on(target.kind).basis(target.value)
-    failed = None if walk.stopped is None else basis
-    needed = None
-    if not infeasible and walk.cheapest is not None:
-        needed = walk.cheapest.on(target.kind).rows_needed(target.value, delta, exact=True)
-        first = (
-            None if walk.stopped is None else walk.stopped.on(target.kind).rows_needed(target.value, delta, exact=False)
-        )
-        needed = None if needed is None else max(needed, first or 0)  # the walk has to get past its first failure
-    return Certification(
-        status=CertificateStatus.INFEASIBLE if infeasible else CertificateStatus.INSUFFICIENT_EVIDENCE,
-        target=target,
-        delta=delta,
-        test=basis.test,
-        n=basis.n,
-        thresholds=(None,) * (rows.tiers - 1),
-        retained_share=0.0,
-        estimated_drop=0.0,
-        drop_upper_bound=0.0,
-        retained_accuracy=None,
-        retained_accuracy_lower_bound=None,
-        stopped_at=None if walk.stopped is None else _figures(walk.stopped, target, delta),
-        # Of the rows that were paid for, a test may use only some: more are needed in that
-        # proportion.
-        labels_needed=None if needed is None else max(1, math.ceil((needed - basis.n) * rows.known / basis.n)),
-        least_escalation=_least_escalation(best, target, delta),
-        rows_assumed_wrong=0 if failed is None else failed.assumed_wrong,
-        min_retained_share=min_share,
-        rows_forecast=0 if failed is None else failed.rows_forecast,
-        forecast_share=None if failed is None else failed.forecast_share,
-    )
+    if none_retains_enough or (walk.considered > 0 and walk.all_broken):
+        return CertificateStatus.INFEASIBLE
+    return CertificateStatus.INSUFFICIENT_EVIDENCE
+
+
+def _labels_needed(
+    walk: _Progress, status: CertificateStatus, basis: Basis, rows: CertificationRows, target: Target, delta: float
+) -> int | None:
+    """Further labels; None where none would do. The walk has to get past its first failure too."""
+    if status is CertificateStatus.INFEASIBLE or walk.cheapest is None:
+        return None
+    needed = walk.cheapest.on(target.kind).rows_needed(target.value, delta, exact=True)
+    if needed is None:
+        return None
+    if walk.stopped is not None:
+        needed = max(needed, walk.stopped.on(target.kind).rows_needed(target.value, delta, exact=False) or 0)
+    # Of the rows that were paid for, a test may use only some: more are needed in that proportion.
+    return max(1, math.ceil((needed - basis.n) * rows.known / basis.n))
 
 
 def _least_escalation(best: Tally, target: Target, delta: float) -> float:
