@@ -21,7 +21,7 @@ BUSY_TIMEOUT_S = 30
 _READING = "knowgate_reading"  # the execution option that marks a reading transaction on SQLite
 
 
-def open_engine(url: str | URL, *, echo: bool = False) -> Engine:
+def open_engine(url: str | URL) -> Engine:
     """An engine for a `sqlite:///FILE` or a `postgresql+psycopg://` URL (`postgresql://` means the
     same).
 
@@ -34,9 +34,9 @@ def open_engine(url: str | URL, *, echo: bool = False) -> Engine:
         raise UrlUnsupported(shown_url(str(url))) from error
     backend = parsed.get_backend_name()
     if backend == "sqlite" and parsed.database and parsed.database != ":memory:":
-        return _open_sqlite(parsed, echo)
+        return _open_sqlite(parsed)
     if backend == "postgresql":
-        return _open_postgresql(parsed, echo)
+        return _open_postgresql(parsed)
     raise UrlUnsupported(shown_url(parsed.render_as_string(hide_password=False)))
 
 
@@ -77,9 +77,9 @@ def forget_past(engine: Engine) -> bool:
     return not busy
 
 
-def _open_sqlite(url: URL, echo: bool) -> Engine:
+def _open_sqlite(url: URL) -> Engine:
     Path(str(url.database)).expanduser().resolve().parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, echo=echo, connect_args={"timeout": BUSY_TIMEOUT_S})
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -100,10 +100,9 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
-def _open_postgresql(url: URL, echo: bool) -> Engine:
+def _open_postgresql(url: URL) -> Engine:
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
-        echo=echo,
         pool_pre_ping=True,
         connect_args={"options": "-c timezone=UTC"},
     )

@@ -120,13 +120,9 @@ def add_labels(session: Session, labels: Sequence[Label], *, received_at: dateti
     )
 
 
-def labels_of(session: Session, decision_id: UUID, *, as_of: datetime | None = None) -> tuple[StoredLabel, ...]:
-    """All labels of a decision's attempts in the order of their arrival; with `as_of`, those known
-    by then.
-    """
+def labels_of(session: Session, decision_id: UUID) -> tuple[StoredLabel, ...]:
+    """All labels of a decision's attempts in the order of their arrival."""
     query = select(LabelRow).where(LabelRow.decision_id == decision_id)
-    if as_of is not None:
-        query = query.where(LabelRow.labelled_at <= as_of, LabelRow.received_at <= as_of)
     rows = session.scalars(query.order_by(LabelRow.received_at, LabelRow.arrival))
     return tuple(record_of(StoredLabel, row, id=row.arrival) for row in rows)
 

@@ -31,24 +31,9 @@ def put_report(session: Session, report: DriftReport) -> None:
     dialects.upsert(session, DriftReportRow, [row])
 
 
-def reports(
-    session: Session,
-    cascade: str,
-    *,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    name: str | None = None,
-) -> tuple[DriftReport, ...]:
-    """The cascade's reports on windows that end after `since` and start before `until`, oldest
-    first.
-    """
+def reports(session: Session, cascade: str) -> tuple[DriftReport, ...]:
+    """The cascade's reports, oldest first."""
     query = select(DriftReportRow).where(DriftReportRow.cascade == cascade)
-    if since is not None:
-        query = query.where(DriftReportRow.window_end > since)
-    if until is not None:
-        query = query.where(DriftReportRow.window_start < until)
-    if name is not None:
-        query = query.where(DriftReportRow.name == name)
     ordered = query.order_by(DriftReportRow.window_start, DriftReportRow.name, DriftReportRow.tier)
     return tuple(
         record_of(DriftReport, row, tier=None if row.tier == WHOLE else row.tier)

@@ -51,7 +51,6 @@ def figures(
     names: Iterable[str] | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
-    mature: bool | None = None,
 ) -> tuple[FigureRow, ...]:
     """The cascade's figures of windows that end after `since` and start before `until`, oldest
     first.
@@ -63,8 +62,6 @@ def figures(
         query = query.where(CohortFigureRow.window_end > since)
     if until is not None:
         query = query.where(CohortFigureRow.window_start < until)
-    if mature is not None:
-        query = query.where(CohortFigureRow.mature == mature)
     ordered = query.order_by(
         CohortFigureRow.window_start,
         CohortFigureRow.window_end,

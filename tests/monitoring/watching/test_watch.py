@@ -278,7 +278,7 @@ def test_a_window_has_immature_figures_at_once_and_mature_ones_after_the_horizon
     later = everywhere.watch(2, 0)
     assert later.matured == (first.window,)
     with reading(everywhere.engine) as session:
-        rows = figures(session, "cities", names=["accuracy_cascade"], mature=True)
+        rows = [row for row in figures(session, "cities", names=["accuracy_cascade"]) if row.mature]
     mature = next(row for row in rows if row.slice is None and row.tier is None)
     assert (mature.window, mature.value, mature.n) == (first.window, 1.0, 40)
 
@@ -513,7 +513,7 @@ def test_undeclared_models_are_counted_and_opened_as_an_alert_until_a_window_wit
 
 def figure(deployment, name, window, *, mature=False):
     with reading(deployment.engine) as session:
-        rows = figures(session, "cities", names=[name], mature=mature)
+        rows = [row for row in figures(session, "cities", names=[name]) if row.mature is mature]
     found = [row for row in rows if row.window == window and row.tier is None and row.slice is None]
     return found[0].value if found else None
 

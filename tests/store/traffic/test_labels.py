@@ -57,16 +57,6 @@ def test_a_changed_mind_is_a_further_label(session: Session, cast: Any) -> None:
     assert [label.correct for label in labels_of(session, sent.id)] == [1.0, 0.0, 0.5]
 
 
-def test_labels_are_read_as_of_a_time(session: Session, cast: Any) -> None:
-    sent = cast.retained()
-    add_decisions(session, [sent], received_at=cast.at(1))
-    add_labels(session, [cast.label(sent, 10)], received_at=cast.at(30))
-    add_labels(session, [cast.label(sent, 20, correct=0.0)], received_at=cast.at(40))
-    assert [label.correct for label in labels_of(session, sent.id, as_of=cast.at(25))] == []
-    assert [label.correct for label in labels_of(session, sent.id, as_of=cast.at(35))] == [1.0]
-    assert [label.correct for label in labels_of(session, sent.id)] == [1.0, 0.0]
-
-
 def test_a_label_that_comes_first_waits_for_its_decision(session: Session, cast: Any) -> None:
     by_id, by_name = cast.retained(0), cast.escalated(1, external_id="q")
     early = [cast.label(by_id, 5, correct=0.0), cast.label("q", 6, correct=0.25)]
