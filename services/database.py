@@ -17,7 +17,7 @@ from knowgate._wire.shown import shown_url
 from services.errors import InputInvalid
 from services.settings import Settings
 from store import schema
-from store.engine import open_engine
+from store.engine import closing_engine, open_engine
 
 log = logging.getLogger("knowgate.database")
 
@@ -28,13 +28,13 @@ def database(settings: Settings) -> Iterator[Engine]:
 
     Raises InputInvalid where the schema is not the code's, or where nothing answers.
     """
-    if _is_missing(settings):
+    if is_missing(settings):
         # Most often the first command; now and then one that was given in another folder than was
         # meant.
         log.warning(
             "a new database is made: %s (KNOWGATE_DATA_DIR says where)", make_url(settings.database_url).database
         )
-    with closing_engine(settings) as engine:
+    with closing_engine(settings.database_url) as engine:
         _prepare(engine)
         yield engine
 
@@ -45,21 +45,11 @@ def require_database(settings: Settings) -> None:
 
     Raises InputInvalid.
     """
-    if _is_missing(settings):
+    if is_missing(settings):
         raise InputInvalid(
             f"database {shown_url(settings.database_url)} is not there: run `knowgate cascade apply` first, or set"
             " KNOWGATE_DATA_DIR to the folder that holds it"
         )
-
-
-@contextmanager
-def closing_engine(settings: Settings) -> Iterator[Engine]:
-    """An engine for the length of a block, whatever the schema is."""
-    engine = open_engine(settings.database_url)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 def open_database(settings: Settings) -> Engine:
@@ -73,7 +63,8 @@ def open_database(settings: Settings) -> Engine:
     return engine
 
 
-def _is_missing(settings: Settings) -> bool:
+def is_missing(settings: Settings) -> bool:
+    """Whether the embedded database has not been made yet."""
     url = make_url(settings.database_url)
     return url.get_backend_name() == "sqlite" and bool(url.database) and not Path(url.database or "").exists()
 

@@ -41,6 +41,18 @@ def open_engine(url: str | URL) -> Engine:
 
 
 @contextmanager
+def closing_engine(url: str | URL) -> Iterator[Engine]:
+    """An engine for the length of a block, whatever the schema is; its connections are closed at
+    the end.
+    """
+    engine = open_engine(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
 def transaction(engine: Engine) -> Iterator[Session]:
     """A writing transaction: committed at the end of the block, rolled back by an exception."""
     with Session(engine, expire_on_commit=False) as session, session.begin():

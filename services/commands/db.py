@@ -2,9 +2,10 @@
 
 import typer
 
-from services.database import answering, closing_engine
+from services.database import answering
 from services.settings import read_settings
 from store import schema
+from store.engine import closing_engine
 
 app = typer.Typer(help="Bring the database's schema up to date, or compare it with the code.", no_args_is_help=True)
 
@@ -14,7 +15,7 @@ def upgrade() -> None:
     """Bring the schema up to the code's revision. Safe to run at every start, from several
     processes.
     """
-    with closing_engine(read_settings()) as engine, answering(engine):
+    with closing_engine(read_settings().database_url) as engine, answering(engine):
         before = schema.current(engine)
         schema.upgrade(engine)
         after = schema.current(engine)
@@ -24,7 +25,7 @@ def upgrade() -> None:
 @app.command()
 def check() -> None:
     """Compare the database's schema with the code's; exits with 1 when they differ."""
-    with closing_engine(read_settings()) as engine, answering(engine):
+    with closing_engine(read_settings().database_url) as engine, answering(engine):
         differences = schema.check(engine)
     for difference in differences:
         typer.echo(difference, err=True)

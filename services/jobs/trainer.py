@@ -11,10 +11,12 @@ from knowgate.errors import RecordInvalid
 from services.errors import ServicesError
 from services.jobs.child import Ended, run_child
 from services.jobs.job import JobContext
-from services.settings import child_environment
+from services.settings import PREFIX, child_environment
 
 T = TypeVar("T")
 
+RAY = ("ray_address", "ray_workers", "ray_cpus_per_worker", "ray_gpus_per_worker")
+TRAINERS = ("database_url", "shards_url", "mlflow_url", "training_engine", *RAY)  # the settings that a trainer reads
 KEPT_AT_MOST = 2000  # characters of what a process said that are kept
 
 
@@ -64,18 +66,5 @@ def _environment(context: JobContext) -> dict[str, str]:
     """Addresses travel in the environment: they may carry passwords, and arguments show in process
     lists.
     """
-    settings = context.settings
-    return child_environment(
-        {
-            "KNOWGATE_DATABASE_URL": settings.database_url,
-            "KNOWGATE_SHARDS_URL": settings.shards_url,
-            "KNOWGATE_MLFLOW_URL": settings.mlflow_url,
-            "KNOWGATE_TRAINING_ENGINE": settings.training_engine,
-            "KNOWGATE_RAY_ADDRESS": settings.ray_address,
-            "KNOWGATE_RAY_WORKERS": str(settings.ray_workers),
-            "KNOWGATE_RAY_CPUS_PER_WORKER": str(settings.ray_cpus_per_worker),
-            "KNOWGATE_RAY_GPUS_PER_WORKER": str(settings.ray_gpus_per_worker),
-            "DO_NOT_TRACK": "1",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-        }
-    )
+    given = {f"{PREFIX}{name.upper()}": str(getattr(context.settings, name)) for name in TRAINERS}
+    return child_environment({**given, "DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true"})

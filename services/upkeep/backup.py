@@ -26,7 +26,7 @@ from sqlalchemy import URL, Engine, make_url
 
 from knowgate._wire import codec
 from knowgate._wire.shown import shown_url
-from services.database import answering, closing_engine
+from services.database import answering
 from services.errors import InputInvalid, ServicesError
 from services.settings import Settings, child_environment
 from services.upkeep.backup_manifest import (
@@ -42,7 +42,7 @@ from services.upkeep.backup_manifest import (
     verified_manifest,
 )
 from store import schema
-from store.engine import reading, transaction
+from store.engine import closing_engine, reading, transaction
 from store.shards.shard_storage import exists
 from store.shards.shards import verify_shard
 from store.traffic.shard_moves import forget_superseded
@@ -175,7 +175,7 @@ def _point_shards(settings: Settings, manifest: Manifest) -> None:
     whose files are its own.
     """
     listed = {file.path for file in manifest.files}
-    with closing_engine(settings) as engine:
+    with closing_engine(settings.database_url) as engine:
         schema.upgrade(engine)  # a backup of a former version has its schema
         _point(engine, listed, settings, manifest)
 
@@ -213,7 +213,7 @@ def _require_empty(settings: Settings, url: URL) -> None:
                 f"{shown} exists; a backup is restored into an empty deployment: move the file away first"
             )
         return
-    with closing_engine(settings) as engine, answering(engine):
+    with closing_engine(settings.database_url) as engine, answering(engine):
         found = schema.current(engine)
     if found is not None:
         raise InputInvalid(f"{shown} has a schema already; a backup is restored into an empty database: make a new one")

@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 
 import httpx2
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
@@ -28,11 +28,11 @@ from knowgate._bundles import signing
 from knowgate._wire.shown import masked, shown_url
 from knowgate.errors import RecordInvalid
 from services.audit.head_export import missing_head
-from services.database import closing_engine
+from services.database import is_missing
 from services.settings import Auth, Settings, is_loopback, unknown_settings
 from services.vectors.shard_files import missing, orphans
 from store import schema
-from store.engine import reading
+from store.engine import closing_engine, reading
 from store.errors import ShardRefused
 from store.jobs import job_runs
 from store.releases import assignments, cascades
@@ -85,12 +85,12 @@ def _examine(settings: Settings, now: datetime) -> Iterator[Finding]:
     yield shards
     yield from _mlflow(settings.mlflow_url)
     yield _signing(settings)
-    if not _is_there(settings.database_url):
+    if is_missing(settings):
         cure = "the first command that needs it makes it, or `knowgate demo` plays a whole deployment"
         shown = shown_url(settings.database_url)
         yield _note("database", f"{shown} is not there yet", cure)
         return
-    with closing_engine(settings) as engine:
+    with closing_engine(settings.database_url) as engine:
         database = _database(engine)
         yield database
         if database.state is State.OK:
@@ -133,11 +133,6 @@ def _disk(data_dir: Path) -> Finding:
     if free < LEAST_FREE:
         return _bad("disk", found, "free some space, or move KNOWGATE_DATA_DIR")
     return _ok("disk", found)
-
-
-def _is_there(database_url: str) -> bool:
-    url = make_url(database_url)
-    return url.get_backend_name() != "sqlite" or Path(str(url.database)).exists()
 
 
 def _shards(url: str) -> Finding:

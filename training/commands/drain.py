@@ -3,7 +3,7 @@
 import argparse
 import os
 
-from store.engine import open_engine
+from store.engine import closing_engine
 from store.jobs.trainer_reports import Drained
 from training.commands.process_options import add_process, clock_from
 
@@ -21,10 +21,7 @@ def drain_outbox(options: argparse.Namespace) -> Drained:
     """What was registered."""
     from training.publishing.mlflow_outbox import drain_mlflow
 
-    engine = open_engine(options.database_url)
-    try:
+    with closing_engine(options.database_url) as engine:
         return drain_mlflow(
             engine, options.mlflow_url, owner=options.owner, clock=clock_from(options.now), limit=options.limit
         )
-    finally:
-        engine.dispose()

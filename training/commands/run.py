@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from knowgate._records.records import Window
 from knowgate.spec import Privacy
-from store.engine import open_engine, reading
+from store.engine import closing_engine, reading
 from store.jobs.trainer_reports import TrainingOutcome
 from store.releases.cascades import cascade as read_cascade
 from training.commands.engine_options import add_engine, chosen_cluster
@@ -59,24 +59,23 @@ def train(options: argparse.Namespace) -> TrainingOutcome:
         # Spawned within the fit: everything around it, publishing above all, happens once.
         strategy="auto" if options.devices == 1 else "ddp_spawn",
     )
-    engine = open_engine(options.database_url)
     try:
-        return train_window(
-            engine,
-            options.cascade,
-            Window(start=options.start, end=options.end),
-            as_of=options.as_of,
-            claim=claim_from(engine, options.claim),
-            settings=TrainingSettings(
-                lease=options.lease, warm_start=options.warm_start, fit=FitSettings(trainer=trainer)
-            ),
-            answerers=_answerers(engine, options.cascade),
-            clock=clock_from(options.now),
-            fit=_fit(options),
-        )
+        with closing_engine(options.database_url) as engine:
+            return train_window(
+                engine,
+                options.cascade,
+                Window(start=options.start, end=options.end),
+                as_of=options.as_of,
+                claim=claim_from(engine, options.claim),
+                settings=TrainingSettings(
+                    lease=options.lease, warm_start=options.warm_start, fit=FitSettings(trainer=trainer)
+                ),
+                answerers=_answerers(engine, options.cascade),
+                clock=clock_from(options.now),
+                fit=_fit(options),
+            )
     finally:
         faulthandler.cancel_dump_traceback_later()
-        engine.dispose()
 
 
 def _fit(options: argparse.Namespace) -> "FitProbe":
