@@ -11,7 +11,6 @@ import functools
 import logging
 from dataclasses import replace
 from datetime import datetime
-from types import TracebackType
 from uuid import UUID
 
 from knowgate._bundles.pair import Pair
@@ -166,9 +165,7 @@ class Query:
     def __enter__(self) -> "Query":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._attempts and (error is None or self._has_served()):
             self.close()
 

@@ -21,7 +21,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
-from types import TracebackType
 from typing import Protocol
 from uuid import UUID
 
@@ -163,9 +162,7 @@ class Shipper:
     def __enter__(self) -> "Shipper":
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.drain(self.drain_s)
         self.close()
 
