@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from knowgate._records.ids import new_id
@@ -160,11 +160,7 @@ def _take_over(
     row = session.execute(
         update(JobRunRow)
         .where(
-            JobRunRow.job == job,
-            JobRunRow.cascade == cascade,
-            JobRunRow.window_start == window.start,
-            JobRunRow.window_end == window.end,
-            JobRunRow.finished_at.is_(None),
+            *_unfinished(job, cascade, window),
             JobRunRow.lease_until <= now,
         )
         .values(owner=owner, token=JobRunRow.token + 1, lease_until=now + lease, heartbeat_at=now)
@@ -174,14 +170,20 @@ def _take_over(
     return None if row is None else (row.id, row.token)
 
 
-def _follow_clock(session: Session, job: str, cascade: str, window: Window, now: datetime) -> None:
-    """Let a lease of a later clock run from now on; see the module's point 5."""
-    query = select(JobRunRow.id, JobRunRow.heartbeat_at, JobRunRow.lease_until).where(
+def _unfinished(job: str, cascade: str, window: Window) -> tuple[ColumnElement[bool], ...]:
+    return (
         JobRunRow.job == job,
         JobRunRow.cascade == cascade,
         JobRunRow.window_start == window.start,
         JobRunRow.window_end == window.end,
         JobRunRow.finished_at.is_(None),
+    )
+
+
+def _follow_clock(session: Session, job: str, cascade: str, window: Window, now: datetime) -> None:
+    """Let a lease of a later clock run from now on; see the module's point 5."""
+    query = select(JobRunRow.id, JobRunRow.heartbeat_at, JobRunRow.lease_until).where(
+        *_unfinished(job, cascade, window),
         JobRunRow.heartbeat_at > now + CLOCKS_DIFFER,
     )
     row = session.execute(query).one_or_none()
