@@ -233,3 +233,24 @@ def test_no_json_makes_the_codec_raise_anything_but_its_own_refusal(changes: dic
 def test_canonical_bytes_are_sorted_and_without_spaces() -> None:
     assert codec.canonical({"b": [1, 2.5], "a": None}) == b'{"a":null,"b":[1,2.5]}'
     assert json.loads(codec.canonical(drawing()))["length"] == 60.0
+
+
+@pytest.mark.parametrize(
+    ("document", "field", "cure"),
+    [
+        ({"a": [{"b": "x\0"}]}, "a[0].b", "NUL"),
+        ({"a": {"\ud800": 1}}, "a (a key)", "surrogate pair"),
+        ([1, [2, float("inf")]], "[1][1]", "finite"),
+        ({"n": 2**63}, "n", "finite|64 bits"),
+        ("half \ud83d", "document", "surrogate pair"),
+    ],
+)
+def test_what_no_server_can_be_sent_is_named_by_its_place(document: object, field: str, cure: str) -> None:
+    with pytest.raises(RecordInvalid, match=cure) as refused:
+        codec.sendable(document)
+    assert refused.value.field == field
+
+
+def test_what_can_be_sent_comes_back_as_it_was_null_too() -> None:
+    document = {"messages": [{"content": None, "n": 1, "p": 0.5, "ok": True}], "user": "ü"}
+    assert codec.sendable(document) == document
