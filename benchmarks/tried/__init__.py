@@ -1,0 +1,1 @@
+"""What was tried in the place of something of ours and not taken; docs/decisions says why."""
