@@ -15,10 +15,10 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from store import dialects
+from store.sealing.leaves import chunks
 from store.tables import LabelRow, WaitingLabelRow
 
 CONTRADICTS = "another label of its source and time says otherwise"
-_CHUNK = 1000
 Said = Mapping[str, Any]
 
 
@@ -126,9 +126,8 @@ def _stored(
 ) -> Iterator[Said]:
     columns = list(dialects.table_of(model).c)
     place = dialects.table_of(model).c[name]
-    ordered = sorted(values)
-    for start in range(0, len(ordered), _CHUNK):
-        query = select(*columns).where(place.in_(ordered[start : start + _CHUNK]))
+    for chunk in chunks(sorted(values)):
+        query = select(*columns).where(place.in_(chunk))
         yield from (dict(row) for row in session.execute(query).mappings())
 
 

@@ -1,6 +1,5 @@
 """`knowgate import` and `knowgate export`: outcome tables in and out."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -16,12 +15,10 @@ from services.database import database
 from services.errors import InputInvalid
 from services.history.export_outcomes import export_outcomes
 from services.history.hidden_states import hidden_source
-from services.history.import_outcomes import import_outcomes, require_label_coin, require_tiers
-from services.history.recorded_decisions import recorded_decisions
-from services.outcome_tables.outcomes import read_outcomes, write_outcomes
+from services.history.import_outcomes import import_table
+from services.outcome_tables.outcomes import OutcomeTable, read_outcomes, write_outcomes
 from services.settings import hash_key, read_settings
 from store.engine import reading
-from store.releases import cascades
 
 app = typer.Typer()
 
@@ -49,35 +46,27 @@ def import_history(
     """
     settings, span = read_settings(), _span(start, end)
     _require_both("--hidden", hidden, "--fingerprint", fingerprint)
-    now = SystemClock().now()
-    table = read_outcomes(outcomes, timezone=timezone, now=now)
-    tell_lines(outcomes, table.rows_read, table.lines_in_file)
-    if table.ignored:
-        typer.echo(f"columns that nobody reads: {', '.join(table.ignored)}", err=True)
-    vectors = None
+    table, vectors = _read_table(outcomes, timezone), None
     if hidden is not None and fingerprint is not None:
         vectors = hidden_source(hidden, fingerprint, table, settings.shards_url, settings.shard_bytes)
-    rows = recorded_decisions(table, cascade, span=span, source=source)
+    key, now = SecretKey(hash_key(settings)), SystemClock().now()
     with database(settings) as engine, counting("importing", table.queries) as report:
-        with reading(engine) as session:
-            spec = cascades.cascade(session, cascade)
-        require_tiers(table, spec)
-        require_label_coin(table, spec)
-        done = import_outcomes(
-            engine,
-            rows,
-            cascade,
-            key=SecretKey(hash_key(settings)),
-            now=SystemClock().now(),
-            hidden=vectors,
-            report=report,
+        done = import_table(
+            engine, table, cascade, span=span, source=source, key=key, now=now, hidden=vectors, report=report
         )
-    done = replace(done, rows_read=table.rows_read, lines_in_file=table.lines_in_file)
     print_record(done, as_json=as_json)
     if done.undeclared:
         cure = f"`knowgate cascade show {cascade}` tells the declared ones; correct the column model, or cascade.toml"
         found = f"{done.undeclared} attempts are of undeclared models: nothing is learned from them"
         typer.echo(f"{found}; {cure}", err=True)
+
+
+def _read_table(outcomes: Path, timezone: str | None) -> OutcomeTable:
+    table = read_outcomes(outcomes, timezone=timezone, now=SystemClock().now())
+    tell_lines(outcomes, table.rows_read, table.lines_in_file)
+    if table.ignored:
+        typer.echo(f"columns that nobody reads: {', '.join(table.ignored)}", err=True)
+    return table
 
 
 def _span(start: datetime | None, end: datetime | None) -> Window | None:

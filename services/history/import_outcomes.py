@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 
 from knowgate._deciding.privacy import SecretKey
 from knowgate._records.receipts import Rejected
-from knowgate._records.records import Decision
+from knowgate._records.records import Decision, LabelSource, Window
 from knowgate.spec import CascadeSpec
 from services.errors import TableInvalid
 from services.history.hidden_states import HiddenSource
-from services.history.recorded_decisions import Recorded
+from services.history.recorded_decisions import Recorded, recorded_decisions
 from services.outcome_tables.outcomes import OutcomeTable
 from services.privacy import kept
 from services.vectors.intake import NewVector, store_vectors
@@ -69,6 +69,32 @@ def import_outcomes(
             done = _add(done, _import_batch(session, batch, spec, key, now, hidden))
         report(len(batch))
     return done
+
+
+def import_table(
+    engine: Engine,
+    table: OutcomeTable,
+    cascade: str,
+    *,
+    span: Window | None,
+    source: LabelSource,
+    key: SecretKey,
+    now: datetime,
+    hidden: HiddenSource | None = None,
+    report: Callable[[int], None] = lambda _: None,
+) -> Imported:
+    """Stores a whole table as history of `cascade`; `recorded_decisions` says what `span` and
+    `source` are for.
+
+    Raises as `import_outcomes` does, and TableInvalid for a table that is not one of the cascade.
+    """
+    with reading(engine) as session:
+        spec = cascades.cascade(session, cascade)
+    require_tiers(table, spec)
+    require_label_coin(table, spec)
+    rows = recorded_decisions(table, cascade, span=span, source=source)
+    done = import_outcomes(engine, rows, cascade, key=key, now=now, hidden=hidden, report=report)
+    return replace(done, rows_read=table.rows_read, lines_in_file=table.lines_in_file)
 
 
 def require_tiers(table: OutcomeTable, spec: CascadeSpec) -> None:

@@ -15,8 +15,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import delete, or_, select, update
@@ -26,11 +25,9 @@ from knowgate._records.records import Decision, Label
 from store import dialects
 from store.clocks import CLOCKS_DIFFER
 from store.rows import record_of
+from store.sealing.leaves import chunks
 from store.statements import CONTRADICTS, contradicting
 from store.tables import AttemptRow, DecisionRow, LabelRow, WaitingLabelRow
-
-T = TypeVar("T")
-_CHUNK = 5000  # ids in one IN list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,13 +188,6 @@ def _why_parked(row: WaitingLabelRow, target: Target, tier: int) -> str | None:
     if too_early(target, row.labelled_at):
         return "made before its decision"
     return None
-
-
-def chunks(items: Iterable[T]) -> Iterator[list[T]]:
-    """The items in lists short enough for one statement."""
-    iterator = iter(items)
-    while chunk := list(islice(iterator, _CHUNK)):
-        yield chunk
 
 
 def _targets_by_id(session: Session, labels: Sequence[Label]) -> Iterator[Target]:

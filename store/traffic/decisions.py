@@ -17,8 +17,7 @@ from sqlalchemy.orm import Session
 
 from knowgate._records.ids import decided_at
 from knowgate._records.receipts import Rejected, Undeclared
-from knowgate._records.records import Decision, Fingerprint, Window
-from knowgate._wire import codec
+from knowgate._records.records import Decision, Window
 from knowgate.errors import RecordInvalid
 from knowgate.spec import CascadeSpec
 from store import dialects, partitions
@@ -26,9 +25,10 @@ from store.errors import CascadeUnknown, DecisionUnknown
 from store.rejections import find_unstorable, storable
 from store.releases.cascades import cascade_names, versioned_cascade
 from store.sealing import coverage, leaves
-from store.tables import AttemptRow, DecisionRow, FingerprintRow
+from store.tables import AttemptRow, DecisionRow
 from store.traffic import adoption, decision_rows
 from store.traffic.adoption import Ambiguous
+from store.traffic.fingerprints import add_fingerprints, fingerprints
 from store.traffic.undeclared import undeclared_models
 
 CLOCK_TOLERANCE = timedelta(hours=1)  # between the time in the id and `occurred_at`
@@ -115,7 +115,7 @@ def stored_decision(session: Session, decision_id: UUID) -> StoredDecision:
         session.scalars(select(AttemptRow).where(AttemptRow.decision_id == decision_id).order_by(AttemptRow.tier))
     )
     return StoredDecision(
-        decision=decision_rows.read_decision(row, attempts, _fingerprints(session)),
+        decision=decision_rows.read_decision(row, attempts, fingerprints(session)),
         received_at=row.received_at,
         erased_at=row.erased_at,
         spec_version=row.spec_version,
@@ -203,7 +203,7 @@ def decisions_between(
 
     With `as_of`, only those that had been received by then.
     """
-    fingerprints = _fingerprints(session)
+    known = fingerprints(session)
     low, high = partitions.first_id(window.start), partitions.first_id(window.end)
     after = DecisionRow.id >= low
     while True:
@@ -213,7 +213,7 @@ def decisions_between(
         rows = list(session.scalars(query.order_by(DecisionRow.id).limit(_PAGE)))
         attempts = _attempts_of(session, [row.id for row in rows])
         for row in rows:
-            yield decision_rows.read_decision(row, attempts[row.id], fingerprints)
+            yield decision_rows.read_decision(row, attempts[row.id], known)
         for loaded in (*rows, *(attempt for group in attempts.values() for attempt in group)):
             session.expunge(loaded)  # a long window must not pile up in the session
         if len(rows) < _PAGE:
@@ -275,31 +275,27 @@ def _fault(index: int, item: Decision, spec: CascadeSpec) -> Rejected | None:
 
 
 def _named_values(item: Decision) -> Iterator[tuple[str, str | float | None]]:
-    for name in ("external_id", "slice", "prompt", "prompt_hash", "generation", "bundle"):
-        yield name, getattr(item, name)
+    """Every text, whole number and propensity of a decision."""
+    yield from _values("", item)
     for attempt in item.attempts:
-        for name in ("model", "answer", "tokens_in", "tokens_out"):
-            yield f"attempts.{name}", getattr(attempt, name)
+        yield from _values("attempts.", attempt)
         if attempt.run_propensity is not None:
             yield "attempts.run_propensity", float(attempt.run_propensity)
         if attempt.fingerprint is not None:
-            for field in fields(attempt.fingerprint):
-                yield f"attempts.fingerprint.{field.name}", getattr(attempt.fingerprint, field.name)
+            yield from _values("attempts.fingerprint.", attempt.fingerprint)
+
+
+def _values(path: str, record: Any) -> Iterator[tuple[str, str | float | None]]:
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if isinstance(value, (str, int)):
+            yield path + field.name, value
 
 
 def _add_attempts(session: Session, fresh: Sequence[_Priced]) -> dict[UUID, list[dict[str, Any]]]:
     """Store the attempts of these decisions; their rows."""
-    kept: dict[str, Fingerprint] = {}
-    for item in fresh:
-        for attempt in item.decision.attempts:
-            if attempt.fingerprint is not None:
-                kept[decision_rows.fingerprint_id(attempt.fingerprint)] = attempt.fingerprint
-    dialects.insert_new(
-        session,
-        FingerprintRow,
-        [{"sha256": key, "document": codec.encode(kept[key])} for key in sorted(kept)],
-        returning="sha256",
-    )
+    attempts = [attempt for item in fresh for attempt in item.decision.attempts]
+    add_fingerprints(session, [one.fingerprint for one in attempts if one.fingerprint is not None])
     rows = {
         item.decision.id: [
             decision_rows.attempt_row(item.decision, attempt, item.spec) for attempt in item.decision.attempts
@@ -308,7 +304,3 @@ def _add_attempts(session: Session, fresh: Sequence[_Priced]) -> dict[UUID, list
     }
     dialects.insert_new(session, AttemptRow, [row for group in rows.values() for row in group], returning="tier")
     return rows
-
-
-def _fingerprints(session: Session) -> dict[str, Fingerprint]:
-    return {row.sha256: codec.decode(Fingerprint, row.document) for row in session.scalars(select(FingerprintRow))}

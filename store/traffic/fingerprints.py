@@ -1,5 +1,7 @@
 """The fingerprints of the models that were ever read. Few exist, so they are read as a whole."""
 
+from collections.abc import Iterable
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -15,11 +17,11 @@ def fingerprints(session: Session) -> dict[str, Fingerprint]:
     return {row.sha256: codec.decode(Fingerprint, row.document) for row in session.scalars(select(FingerprintRow))}
 
 
-def add_fingerprint(session: Session, fingerprint: Fingerprint) -> str:
-    """Keep a fingerprint; the SHA-256 under which it is known. One that is there
-    changes nothing.
+def add_fingerprints(session: Session, found: Iterable[Fingerprint]) -> tuple[str, ...]:
+    """Keep these fingerprints; the SHA-256s under which they are known, in order. Those that are
+    there change nothing.
     """
-    key = fingerprint_id(fingerprint)
-    row = {"sha256": key, "document": codec.encode(fingerprint)}
-    dialects.insert_new(session, FingerprintRow, [row], returning="sha256")
-    return key
+    known = {fingerprint_id(one): one for one in found}
+    rows = [{"sha256": key, "document": codec.encode(known[key])} for key in sorted(known)]
+    dialects.insert_new(session, FingerprintRow, rows, returning="sha256")
+    return tuple(sorted(known))

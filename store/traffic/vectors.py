@@ -20,10 +20,10 @@ from knowgate._records.records import Fingerprint
 from store import dialects, partitions
 from store.rows import record_of, row_of
 from store.sealing import coverage, leaves
+from store.sealing.leaves import chunks
 from store.shards.shard_format import require_fingerprint
 from store.tables import AttemptRow, DecisionRow, VectorPlaceRow, VectorShardRow
-from store.traffic import adoption
-from store.traffic.fingerprints import add_fingerprint, fingerprints
+from store.traffic.fingerprints import add_fingerprints, fingerprints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ def add_shard(
     key = None
     if fingerprint is not None:
         _require_attempts(session, url, rows, fingerprint)
-        key = add_fingerprint(session, fingerprint)
+        (key,) = add_fingerprints(session, [fingerprint])
     row = shard_row(cascade, url, sha256, dimension=dimension, rows=len(rows), fingerprint=key, now=now)
     shard: UUID = row["id"]
     made = dialects.insert_new(session, VectorShardRow, [row], returning="id", noted=False)
@@ -164,7 +164,7 @@ def vector_rows(session: Session, cascade: str, tier: int, ids: Iterable[UUID]) 
     left out.
     """
     places = {}
-    for chunk in adoption.chunks(ids):
+    for chunk in chunks(ids):
         query = (
             select(VectorPlaceRow, VectorShardRow)
             .join(VectorShardRow, VectorShardRow.id == VectorPlaceRow.shard)
@@ -192,7 +192,7 @@ def _require_attempts(session: Session, url: str, rows: Sequence[VectorRow], wan
     """
     known: Mapping[str, Fingerprint] = fingerprints(session)
     named = {(row.decision_id, row.tier) for row in rows}
-    for chunk in adoption.chunks({row.decision_id for row in rows}):
+    for chunk in chunks({row.decision_id for row in rows}):
         query = select(AttemptRow.decision_id, AttemptRow.tier, AttemptRow.fingerprint).where(
             AttemptRow.decision_id.in_(chunk)
         )
