@@ -15,9 +15,10 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from store import dialects
-from store.sealing.leaves import chunks
+from store.batches import batched
 from store.tables import LabelRow, WaitingLabelRow
 
+_CHUNK = 1000  # rows in one IN list
 CONTRADICTS = "another label of its source and time says otherwise"
 Said = Mapping[str, Any]
 
@@ -126,7 +127,7 @@ def _stored(
 ) -> Iterator[Said]:
     columns = list(dialects.table_of(model).c)
     place = dialects.table_of(model).c[name]
-    for chunk in chunks(sorted(values)):
+    for chunk in batched(sorted(values), _CHUNK):
         query = select(*columns).where(place.in_(chunk))
         yield from (dict(row) for row in session.execute(query).mappings())
 

@@ -23,11 +23,13 @@ from sqlalchemy.orm import Session
 
 from knowgate._records.records import Decision, Label
 from store import dialects
+from store.batches import batched
 from store.clocks import CLOCKS_DIFFER
 from store.rows import record_of
-from store.sealing.leaves import chunks
 from store.statements import CONTRADICTS, contradicting
 from store.tables import AttemptRow, DecisionRow, LabelRow, WaitingLabelRow
+
+_CHUNK = 5000  # ids in one IN list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,13 +164,13 @@ def adopt(session: Session, decisions: Sequence[Decision]) -> Adopted:
     rows = [row for row in rows if row["arrival"] not in against]
     moved = [row["arrival"] for row in rows]
     dialects.insert_new(session, LabelRow, rows, returning="arrival")
-    for chunk in chunks(moved):
+    for chunk in batched(moved, _CHUNK):
         session.execute(
             delete(WaitingLabelRow).where(WaitingLabelRow.arrival.in_(chunk)),
             execution_options={"synchronize_session": False},
         )
     for reason, arrivals in sorted(parked.items()):
-        for chunk in chunks(arrivals):
+        for chunk in batched(arrivals, _CHUNK):
             session.execute(
                 update(WaitingLabelRow).where(WaitingLabelRow.arrival.in_(chunk)).values(parked=reason),
                 execution_options={"synchronize_session": False},
@@ -192,7 +194,7 @@ def _why_parked(row: WaitingLabelRow, target: Target, tier: int) -> str | None:
 
 def _targets_by_id(session: Session, labels: Sequence[Label]) -> Iterator[Target]:
     ids = sorted({label.decision_id for label in labels if label.decision_id is not None})
-    for chunk in chunks(ids):
+    for chunk in batched(ids, _CHUNK):
         rows = session.execute(_TARGET.where(DecisionRow.id.in_(chunk))).all()
         tiers = _tiers(session, [row.id for row in rows])
         for row in rows:
@@ -205,7 +207,7 @@ def _targets_by_external_id(session: Session, labels: Sequence[Label]) -> Iterat
         if label.external_id is not None:
             named.setdefault(label.cascade, set()).add(label.external_id)
     for cascade, external_ids in sorted(named.items()):
-        for chunk in chunks(sorted(external_ids)):
+        for chunk in batched(sorted(external_ids), _CHUNK):
             rows = session.execute(
                 _TARGET.where(DecisionRow.cascade == cascade, DecisionRow.external_id.in_(chunk))
             ).all()
@@ -216,7 +218,7 @@ def _targets_by_external_id(session: Session, labels: Sequence[Label]) -> Iterat
 
 def _tiers(session: Session, ids: Sequence[UUID]) -> Mapping[UUID, frozenset[int]]:
     found: dict[UUID, set[int]] = {}
-    for chunk in chunks(ids):
+    for chunk in batched(ids, _CHUNK):
         query = select(AttemptRow.decision_id, AttemptRow.tier).where(AttemptRow.decision_id.in_(chunk))
         for decision_id, tier in session.execute(query):
             found.setdefault(decision_id, set()).add(tier)
@@ -225,7 +227,7 @@ def _tiers(session: Session, ids: Sequence[UUID]) -> Mapping[UUID, frozenset[int
 
 def _waiting_for(session: Session, decisions: Sequence[Decision]) -> list[WaitingLabelRow]:
     found: dict[UUID, WaitingLabelRow] = {}
-    for chunk in chunks(decisions):
+    for chunk in batched(decisions, _CHUNK):
         ids = [item.id for item in chunk]
         names: dict[str, list[str]] = {}
         for item in chunk:

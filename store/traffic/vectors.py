@@ -18,12 +18,14 @@ from sqlalchemy.orm import Session
 from knowgate._records.ids import new_id
 from knowgate._records.records import Fingerprint
 from store import dialects, partitions
+from store.batches import batched
 from store.rows import record_of, row_of
 from store.sealing import coverage, leaves
-from store.sealing.leaves import chunks
 from store.shards.shard_format import require_fingerprint
 from store.tables import AttemptRow, DecisionRow, VectorPlaceRow, VectorShardRow
 from store.traffic.fingerprints import add_fingerprints, fingerprints
+
+_CHUNK = 5000  # ids in one IN list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +166,7 @@ def vector_rows(session: Session, cascade: str, tier: int, ids: Iterable[UUID]) 
     left out.
     """
     places = {}
-    for chunk in chunks(ids):
+    for chunk in batched(ids, _CHUNK):
         query = (
             select(VectorPlaceRow, VectorShardRow)
             .join(VectorShardRow, VectorShardRow.id == VectorPlaceRow.shard)
@@ -192,7 +194,7 @@ def _require_attempts(session: Session, url: str, rows: Sequence[VectorRow], wan
     """
     known: Mapping[str, Fingerprint] = fingerprints(session)
     named = {(row.decision_id, row.tier) for row in rows}
-    for chunk in chunks({row.decision_id for row in rows}):
+    for chunk in batched({row.decision_id for row in rows}, _CHUNK):
         query = select(AttemptRow.decision_id, AttemptRow.tier, AttemptRow.fingerprint).where(
             AttemptRow.decision_id.in_(chunk)
         )
