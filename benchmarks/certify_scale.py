@@ -45,11 +45,11 @@ def measure(quick: bool) -> Figures:
         tables = {
             (n, tiers): _table(Path(folder) / f"{n}_{tiers}.parquet", n, tiers) for n in sizes for tiers in (2, 3)
         }
-        for rule, tiers in CASES:
-            name = rule if tiers == 2 else f"{rule}_{tiers}_tiers"
+        for kind, tiers in CASES:
+            name = kind if tiers == 2 else f"{kind}_{tiers}_tiers"
             cpu, peaks = [], []
             for n in sizes:
-                taken = [_cost(tables[n, tiers], rule) for _ in range(1 if quick else 3)]
+                taken = [_cost(tables[n, tiers], kind) for _ in range(1 if quick else 3)]
                 cpu.append(statistics.median(one.cpu_seconds for one in taken))
                 peaks.append(max(one.peak_mib for one in taken))
                 figures[f"{name}_seconds_{n}"] = statistics.median(one.seconds for one in taken)
@@ -91,9 +91,9 @@ def _table(path: Path, outcomes: int, tiers: int) -> Path:
     return path
 
 
-def _cost(table: Path, rule: str) -> Cost:
+def _cost(table: Path, kind: str) -> Cost:
     """One certification."""
-    command = [sys.executable, "-m", "services", "certify", str(table), "--rule", rule, "--json"]
+    command = [sys.executable, "-m", "services", "certify", str(table), "--rule", kind, "--json"]
     began = time.perf_counter()
     with tempfile.TemporaryFile() as output:
         child = subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | {"OMP_NUM_THREADS": "2"})

@@ -32,7 +32,7 @@ def test_no_test_patches_our_modules_or_reaches_into_privates(file: Path) -> Non
         'from knowgate import Spool\nspool = Spool(path)\nmonkeypatch.setattr(spool, "append", other)',
         "from services.declaration import cascade_file\nmonkeypatch.setitem(cascade_file.READERS, str, str)",
         'with mock.patch("evidence.bounds.power.power"):\n    pass',
-        "watcher._delay(3)",
+        "follower._delay(3)",
         "from knowgate import Spool\nwith Spool(path) as spool:\n    spool._commit",
     ],
 )

@@ -46,7 +46,7 @@ from store.releases.bundles import bundle_content
 from store.releases.cascades import cascade as read_cascade
 from store.releases.certifications import next_attempt
 from training.certification.certificates import certificate_of
-from training.certification.certify import Certified, certify_rule
+from training.certification.certify import Certified, certify_kind
 from training.certification.compare import compare_with_champion
 from training.certification.paths import Signals
 from training.certification.report import SignalQuality, cohort_savings, quality_of, signal_quality
@@ -117,7 +117,7 @@ def train_window(
         signals = [_signals(rows, tier, one, vectors[tier]) for tier, one in enumerate(learned)]
         targets, delta = spec.targets, delta_for_attempt(spec.targets.delta, attempt)
         kind = _kind(targets, learned)
-        certified = certify_rule(rows, split, signals, targets, kind=kind, delta=delta)
+        certified = certify_kind(rows, split, signals, targets, kind=kind, delta=delta)
         if certified is None:
             return _no_data(engine, claim, cascade, rows, clock)
         return _publish(

@@ -80,7 +80,7 @@ def sweep_figures(source: str, taught: TaughtChain) -> dict[str, Value]:
 
 def taught_from_files(answers: Path, data_set: str, chain: Iterable[str], taught_on: str | None) -> TaughtChain | None:
     """The chain's gathered answers with their signals; None where a model's are missing, which is
-    told.
+    known.
     """
     asked = _gathered(answers, data_set, chain)
     teaching = None if taught_on is None else _gathered(answers, taught_on, chain)

@@ -1,7 +1,7 @@
 """What a certification asks and what it answers.
 
 Three answers exist and none of them is an exception: `certified` thresholds; `infeasible`, where
-every rule worth having was shown to break the target; and `insufficient_evidence`, with the
+every policy worth having was shown to break the target; and `insufficient_evidence`, with the
 labelled rows that would settle it.
 """
 
@@ -97,7 +97,7 @@ class Certification:
     retained_accuracy_lower_bound: float | None
     stopped_at: CandidateFigures | None  # the first candidate that failed; None where all passed
     labels_needed: int | None  # further labelled rows for 80 % power; 0 if certified; None where none would do
-    least_escalation: float | None  # any rule must escalate at least this share (lower bound); None if certified
+    least_escalation: float | None  # any policy must escalate at least this share (lower bound); None if certified
     rows_assumed_wrong: int  # retained rows without a known outcome, counted as the worst case
     min_retained_share: float  # candidates below it do not count against feasibility
     rows_forecast: int = 0  # counted rows that enter by a forecast alone: no trusted label tells of them

@@ -26,7 +26,7 @@ OOD_AT_MOST = 0.99  # of the reference distribution
 def path_of(
     kind: PolicyKind, signals: Sequence[Mapping[str, FloatArray]], *, speed: Mapping[str, float] | None = None
 ) -> list[Thresholds]:
-    """The candidates of a rule over signals [n] per non-last tier; empty where a tier lacks one of
+    """The candidates of a kind over signals [n] per non-last tier; empty where a tier lacks one of
     them altogether.
 
     `speed` is of gates that open faster than the path goes (1): the share that passes is min(1,
@@ -96,7 +96,7 @@ def _grid(gate: str, values: npt.ArrayLike, levels: FloatArray) -> FloatArray:
     signal = real_array(gate, values, unknown_allowed=True)
     known = np.sort(signal[~np.isnan(signal)])
     if known.size == 0:
-        raise InvalidInputError(f"{gate} is missing in every row; certify a rule without this gate")
+        raise InvalidInputError(f"{gate} is missing in every row; certify a kind without this gate")
     rank = np.ceil(levels * known.size - 1e-9).astype(np.int64)
     opens_downwards = Gate(signal=Reason(gate), threshold=0.0).passes(1.0)  # the policy's own comparison is asked
     return known[known.size - rank] if opens_downwards else known[rank - 1]

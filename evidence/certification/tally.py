@@ -89,7 +89,7 @@ def tally_of(rows: CertificationRows, kept: IntArray, delta: float, thresholds: 
 
 
 def tally_of_least_drop(rows: CertificationRows, delta: float) -> Tally:
-    """The rows under the best tier that each query could have been kept at: no rule that retains
+    """The rows under the best tier that each query could have been kept at: no policy that retains
     all does better.
 
     Unknown outcomes count as X = −1, so that a lower bound of this drop is one whatever they are.

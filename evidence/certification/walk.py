@@ -149,8 +149,8 @@ def _labels_needed(
 
 
 def _least_escalation(best: Tally, target: Target, delta: float) -> float:
-    """The share that every rule, however clever, must escalate to meet the target: a lower bound at
-    confidence 1 − δ.
+    """The share that every policy, however clever, must escalate to meet the target: a lower bound
+    at confidence 1 − δ.
 
     Each escalation lowers the drop by at most 1, so max(0, p₊ − p₋ − ε); for an accuracy a of what
     is retained, at most P(right)/a can be retained.

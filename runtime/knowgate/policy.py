@@ -1,8 +1,8 @@
 """The heart: `decide(policy, signals) -> Verdict`.
 
 Serving, replay, simulation, certification and the promotion check all decide here, and nothing else
-decides. A policy holds one rule per non-last tier; a rule is a list of gates in the order in which
-they are reasons; a gate compares one signal with one threshold. `None` in place of a rule retains
+decides. A policy holds a list of gates per non-last tier, in the order in which
+they are reasons; a gate compares one signal with one threshold. `None` in place of gates retains
 nothing at that tier.
 
 `retain_mask` is the same comparison over arrays (the property tests hold the two together): both go
@@ -71,9 +71,9 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """A rule of one kind for every non-last tier, and the certified policy for missing signals.
+    """Gates of one kind for every non-last tier, and the certified policy for missing signals.
 
-    `rules[i]` are tier i's gates in order; None = tier i retains nothing. All rules hold the gates
+    `rules[i]` are tier i's gates in order; None = tier i retains nothing. All tiers have the gates
     of `kind` (`gates` may go without its `ood` gate).
     """
 
@@ -83,14 +83,14 @@ class Policy:
 
     def __post_init__(self) -> None:
         wanted = GATES_OF[self.kind]
-        for tier, rule in enumerate(self.rules):
-            if rule is None:
+        for tier, gates in enumerate(self.rules):
+            if gates is None:
                 continue
-            held = tuple(gate.signal for gate in rule)
+            held = tuple(gate.signal for gate in gates)
             fits = held == wanted or (self.kind is PolicyKind.GATES and held == wanted[:2])
-            if not (held and fits):  # a rule without gates would retain everything
+            if not (held and fits):  # a tier without gates would retain everything
                 expected = ", ".join(wanted) or "no gates: use null"
-                raise RecordInvalid(f"rules[{tier}]", ", ".join(held), f"a {self.kind} rule holds {expected}")
+                raise RecordInvalid(f"rules[{tier}]", ", ".join(held), f"a {self.kind} policy holds {expected}")
         if self.fallback is not None:
             if self.fallback.fallback is not None:
                 raise RecordInvalid("fallback", "nested", "a fallback has no fallback of its own")
@@ -110,14 +110,14 @@ class Policy:
         >>> Policy.of(PolicyKind.P_T, ({"p_t": 0.9},)).rules
         ((Gate(signal=<Reason.P_T: 'p_t'>, threshold=0.9),),)
         """
-        rules = tuple(_rule(kind, tier, row) for tier, row in enumerate(thresholds))
+        rules = tuple(_gates(kind, tier, row) for tier, row in enumerate(thresholds))
         return cls(kind=kind, rules=rules, fallback=fallback)
 
     @property
     def thresholds(self) -> tuple[dict[str, float] | None, ...]:
         """One mapping of gate name to threshold per non-last tier; None retains nothing."""
         return tuple(
-            None if rule is None else {str(gate.signal): gate.threshold for gate in rule} for rule in self.rules
+            None if gates is None else {str(gate.signal): gate.threshold for gate in gates} for gates in self.rules
         )
 
 
@@ -147,10 +147,10 @@ def decide(policy: Policy, signals: Signals, *, tier: int = 0, fault: Reason | N
         return Verdict(action=Action.ESCALATE, reason=fault)
     if fault is Reason.P_T_KIND_MISMATCH:
         signals = replace(signals, p_t=None, score=None)
-    rule = policy.rules[tier]
-    if rule is None:
+    gates = policy.rules[tier]
+    if gates is None:
         return Verdict(action=Action.ESCALATE, reason=Reason.ESCALATE_ALL)
-    outcomes = _look(rule, signals)
+    outcomes = _look(gates, signals)
     for outcome in outcomes:
         if not outcome.passed:  # one that is missing passes nothing
             if any(outcome.value is None for outcome in outcomes):
@@ -170,13 +170,13 @@ def retain_mask(
     all.
     """
     rows = len(next(iter(signals.values())))
-    rule = policy.rules[tier]
-    if rule is None:
+    gates = policy.rules[tier]
+    if gates is None:
         return np.zeros(rows, dtype=bool)
-    columns = [signals.get(str(gate.signal), np.full(rows, np.nan)) for gate in rule]
+    columns = [signals.get(str(gate.signal), np.full(rows, np.nan)) for gate in gates]
     missing = np.zeros(rows, dtype=bool)
     passed = np.ones(rows, dtype=bool)
-    for gate, column in zip(rule, columns, strict=True):
+    for gate, column in zip(gates, columns, strict=True):
         missing |= ~np.isfinite(column)
         passed &= gate.passes(column).astype(bool)
     passed &= ~missing
@@ -216,18 +216,18 @@ def first_retaining(masks: Sequence[BoolArray]) -> IntArray:
     return kept
 
 
-def _rule(kind: PolicyKind, tier: int, row: Mapping[str, float] | None) -> tuple[Gate, ...] | None:
+def _gates(kind: PolicyKind, tier: int, row: Mapping[str, float] | None) -> tuple[Gate, ...] | None:
     if row is None:
         return None
     unknown = sorted(set(row) - set(GATES_OF[kind]))
     if unknown:
-        raise RecordInvalid(f"thresholds[{tier}].{unknown[0]}", row[unknown[0]], f"a {kind} rule has no such gate")
+        raise RecordInvalid(f"thresholds[{tier}].{unknown[0]}", row[unknown[0]], f"a {kind} policy has no such gate")
     return tuple(Gate(signal=name, threshold=row[name]) for name in GATES_OF[kind] if name in row)
 
 
-def _look(rule: tuple[Gate, ...], signals: Signals) -> tuple[GateOutcome, ...]:
+def _look(gates: tuple[Gate, ...], signals: Signals) -> tuple[GateOutcome, ...]:
     outcomes = []
-    for gate in rule:
+    for gate in gates:
         signal = gate.signal
         value: float | None = getattr(signals, signal)
         passed = value is not None and bool(gate.passes(value))
@@ -241,10 +241,10 @@ def _decide_without(
     """A signal is missing: the fallback decides where it can, else the query escalates for that
     reason.
     """
-    rule = policy.fallback.rules[tier] if policy.fallback is not None else None
-    if rule is None:
+    gates = policy.fallback.rules[tier] if policy.fallback is not None else None
+    if gates is None:
         return Verdict(action=Action.ESCALATE, reason=reason, gates=outcomes)
-    seconds = _look(rule, signals)
+    seconds = _look(gates, signals)
     if any(outcome.value is None for outcome in seconds):
         return Verdict(action=Action.ESCALATE, reason=reason, gates=outcomes + seconds)
     failed = next((outcome.gate for outcome in seconds if not outcome.passed), None)

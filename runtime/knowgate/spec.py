@@ -17,7 +17,7 @@ from knowgate.errors import RecordInvalid
 from knowgate.policy import PolicyKind
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-RULES = (PolicyKind.P_T, PolicyKind.P_IK, PolicyKind.GATES, PolicyKind.SCORE)  # what can be certified
+CERTIFIABLE_KINDS = (PolicyKind.P_T, PolicyKind.P_IK, PolicyKind.GATES, PolicyKind.SCORE)  # what can be certified
 LARGEST_DELTA = 0.5  # a certificate that errs more often than a coin tells nothing
 
 
@@ -256,7 +256,7 @@ class CascadeSpec:
                 cure = f"training reads vectors {back} back; keep them so long, or shorten schedule.training_window"
                 raise RecordInvalid("vector_retention", kept, cure)
         if self.targets.rule is PolicyKind.ESCALATE_ALL:
-            raise RecordInvalid("targets.rule", self.targets.rule.value, f"use one of {', '.join(RULES)}")
+            raise RecordInvalid("targets.rule", self.targets.rule.value, f"use one of {', '.join(CERTIFIABLE_KINDS)}")
 
     @property
     def last(self) -> int:

@@ -73,7 +73,7 @@ def advise(table: OutcomeTable, rates: Sequence[TierRates], question: Question) 
 
     Raises InputInvalid where nothing prices the tiers, or no query has every tier's outcome.
     """
-    if question.rule is PolicyKind.SCORE:
+    if question.kind is PolicyKind.SCORE:
         raise InputInvalid("rule is score: advice looks at the table's own columns; use p_t, p_ik or gates")
     table, cut = table.within_bounds()
     graded: BoolArray = np.asarray(np.isfinite(table.correct).all(axis=1))
@@ -83,7 +83,7 @@ def advise(table: OutcomeTable, rates: Sequence[TierRates], question: Question) 
         raise InputInvalid(f"no query has every tier's outcome: label some first, {fewest} of them at the very least")
     costs, assumed = cost_tables(table, rates, graded)
     certificate = _certified(table, question)
-    signals = signal_arrays(table, question.rule, graded)
+    signals = signal_arrays(table, question.kind, graded)
     kept, basis = _kept(certificate, signals, table.correct[graded], question)
     perfect, shares = _within_reach(table.correct[graded], target)
     advised = tuple(_cost_advice(cost, kept, perfect) for cost in costs)
@@ -136,7 +136,7 @@ def told_of_cuts(runs: int) -> tuple[str, ...]:
 def _certified(table: OutcomeTable, question: Question) -> CertifiedThresholds:
     return certify_table(
         table,
-        rule=question.rule,
+        kind=question.kind,
         target=question.target,
         delta=question.delta,
         min_retained_share=question.min_retained_share,
@@ -162,9 +162,9 @@ def _kept(
 ) -> tuple[IntArray, str]:
     """[graded] the tier that each query keeps, and whose thresholds say so."""
     if certificate.status is CertificateStatus.CERTIFIED:
-        policy = Policy.of(question.rule, tuple(certificate.thresholds))
+        policy = Policy.of(question.kind, tuple(certificate.thresholds))
         return kept_tiers(policy, signals), "certified"
-    estimated = boldest_estimated(question.rule, signals, correct, question.target)
+    estimated = boldest_estimated(question.kind, signals, correct, question.target)
     return kept_tiers(estimated or escalate_all(correct.shape[1]), signals), "estimated"
 
 

@@ -31,7 +31,7 @@ class Question:
 
     target: Target
     delta: float = 0.1
-    rule: PolicyKind = PolicyKind.P_T
+    kind: PolicyKind = PolicyKind.P_T
     min_retained_share: float = 0.05
     max_latency_ms: float | None = None  # the longest p95 that the caller can wait
     latencies_ms: tuple[float, ...] | None = None  # per tier, where the table has none

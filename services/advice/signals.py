@@ -46,9 +46,9 @@ class SignalWorth:
         return f"AUROC of {self.signal} {self.auroc.value:.3f} ({self.auroc.lower:.3f} to {self.auroc.upper:.3f})"
 
 
-def signal_arrays(table: OutcomeTable, rule: PolicyKind, rows: BoolArray) -> list[dict[str, FloatArray]]:
-    """Per non-last tier the signals of the rule's gates on the chosen rows, by gate name."""
-    gates = [str(gate) for gate in GATES_OF[rule] if gate != "ood"]
+def signal_arrays(table: OutcomeTable, kind: PolicyKind, rows: BoolArray) -> list[dict[str, FloatArray]]:
+    """Per non-last tier the signals of the kind's gates on the chosen rows, by gate name."""
+    gates = [str(gate) for gate in GATES_OF[kind] if gate != "ood"]
     return [{gate: getattr(table, gate)[rows, tier] for gate in gates} for tier in range(table.tiers - 1)]
 
 
@@ -76,7 +76,7 @@ def signals_worth(signals: list[dict[str, FloatArray]], correct: FloatArray) -> 
 
 
 def boldest_estimated(
-    rule: PolicyKind, signals: list[dict[str, FloatArray]], correct: FloatArray, target: Target
+    kind: PolicyKind, signals: list[dict[str, FloatArray]], correct: FloatArray, target: Target
 ) -> Policy | None:
     """The thresholds that retain most while these very rows keep the target; None where
     none does.
@@ -84,8 +84,8 @@ def boldest_estimated(
     best: Policy | None = None
     most = 0.0
     last = correct.shape[1] - 1
-    for thresholds in path_of(rule, signals):
-        policy = Policy(kind=rule, rules=thresholds)
+    for thresholds in path_of(kind, signals):
+        policy = Policy(kind=kind, rules=thresholds)
         kept = kept_tiers(policy, signals)
         retained = float((kept < last).mean())
         if retained > most and _keeps(target, kept, correct):

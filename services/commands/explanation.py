@@ -141,7 +141,7 @@ def _cost(attempt: Attempt) -> str:
 
 def _thresholds(policy: Policy) -> str:
     rules = []
-    for tier, rule in enumerate(policy.thresholds):
-        held = "nothing" if rule is None else ", ".join(f"{gate} {value:.4f}" for gate, value in rule.items())
+    for tier, gates in enumerate(policy.thresholds):
+        held = "nothing" if gates is None else ", ".join(f"{gate} {value:.4f}" for gate, value in gates.items())
         rules.append(f"tier {tier} keeps {held}")
     return "; ".join(rules)

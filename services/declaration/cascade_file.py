@@ -23,7 +23,7 @@ from knowgate._wire import codec
 from knowgate._wire.shown import shown_url
 from knowgate.errors import RecordInvalid
 from knowgate.policy import PolicyKind
-from knowgate.spec import RULES, CascadeSpec, TierSpec
+from knowgate.spec import CERTIFIABLE_KINDS, CascadeSpec, TierSpec
 from services.declaration.cascade_faults import further_faults
 from services.durations import EXPECTED, parse_duration
 from services.errors import CascadeFileInvalid
@@ -250,8 +250,8 @@ def _read_duration(value: object) -> timedelta:
 
 
 def _read_rule(value: object) -> PolicyKind:
-    if not isinstance(value, str) or value not in RULES:
-        raise ValueError(f"use one of {', '.join(RULES)}")
+    if not isinstance(value, str) or value not in CERTIFIABLE_KINDS:
+        raise ValueError(f"use one of {', '.join(CERTIFIABLE_KINDS)}")
     return PolicyKind(value)
 
 

@@ -17,14 +17,14 @@ from services.outcome_tables.contradictions import refuse_contradictions
 from services.outcome_tables.outcomes import OutcomeTable
 
 
-def signals_of(rule: PolicyKind) -> tuple[str, ...]:
-    """The columns of an outcome table that a rule cannot do without."""
-    if rule is PolicyKind.SCORE:
+def signals_of(kind: PolicyKind) -> tuple[str, ...]:
+    """The columns of an outcome table that a kind of policy cannot do without."""
+    if kind is PolicyKind.SCORE:
         return ("p_t",)
-    return tuple(str(gate) for gate in GATES_OF[rule] if gate is not Reason.OOD)
+    return tuple(str(gate) for gate in GATES_OF[kind] if gate is not Reason.OOD)
 
 
-def refuse_uncertifiable(table: OutcomeTable, rule: PolicyKind, now: datetime) -> None:
+def refuse_uncertifiable(table: OutcomeTable, kind: PolicyKind, now: datetime) -> None:
     """Raises TableInvalid for P(T) of several kinds, signals or outcomes that are constant or
     absent, several models in one tier, times ahead of `now`, labels older than their question, runs
     without a known chance, and chances or roles that the rows contradict.
@@ -34,7 +34,7 @@ def refuse_uncertifiable(table: OutcomeTable, rule: PolicyKind, now: datetime) -
             "not identified: the table has labels of sources that are not trusted and none of gold or human; label a"
             " sample drawn by `knowgate labels queue`, or say --trust and certify agreement with that source"
         )
-    refuse_untelling(table, rule)
+    refuse_untelling(table, kind)
     _refuse_mixed_models(table)
     _refuse_the_future(table, now)
     _refuse_labels_before_their_question(table)
@@ -42,14 +42,14 @@ def refuse_uncertifiable(table: OutcomeTable, rule: PolicyKind, now: datetime) -
     refuse_contradictions(table)
 
 
-def refuse_untelling(table: OutcomeTable, rule: PolicyKind) -> None:
+def refuse_untelling(table: OutcomeTable, kind: PolicyKind) -> None:
     """Raises TableInvalid for P(T) of several kinds, or signals or outcomes that are constant or
     absent.
     """
     for tier in range(table.tiers - 1):
-        if "p_t" in signals_of(rule):
+        if "p_t" in signals_of(kind):
             refuse_mixed_kinds(tier, table)
-        for gate in signals_of(rule):
+        for gate in signals_of(kind):
             _refuse_constant(gate, tier, getattr(table, gate)[:, tier])
         _refuse_one_class(table, tier)
     _refuse_a_wrong_last_tier(table)

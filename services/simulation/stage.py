@@ -118,8 +118,8 @@ class Stage:
         """Move the clock, let every job look for work, and the runtime for a new assignment."""
         self.clock.set(until)
         outcomes = tick_all(self.context)
-        if (watcher := self.cascade.watcher) is not None:
-            watcher.poll()
+        if (follower := self.cascade.follower) is not None:
+            follower.poll()
         return outcomes
 
     def _declare(self) -> str:

@@ -52,7 +52,7 @@ class Certified:
         return self.certification.status is CertificateStatus.CERTIFIED
 
 
-def certify_rule(
+def certify_kind(
     rows: CascadeRows, split: Split, signals: Sequence[Signals], targets: Targets, *, kind: PolicyKind, delta: float
 ) -> Certified | None:
     """Certify `kind` at level `delta`; `signals` are of all rows [n] per non-last tier.
@@ -62,7 +62,7 @@ def certify_rule(
     everything = np.ones(rows.n, dtype=bool)
     if kind is PolicyKind.P_T:
         return _certify(rows, everything, signals, targets, kind, delta, path_of(kind, signals), None)
-    fallback = certify_rule(rows, split, signals, targets, kind=PolicyKind.P_T, delta=FALLBACK_SHARE * delta)
+    fallback = certify_kind(rows, split, signals, targets, kind=PolicyKind.P_T, delta=FALLBACK_SHARE * delta)
     kept_back = fallback.policy if fallback is not None and fallback.certified else None
     tested = split.rows(Part.CERTIFICATION)
     _refuse_overlap(rows, split)

@@ -188,7 +188,9 @@ class BundleDocument:
         if len(self.tiers) != non_last:
             raise RecordInvalid("tiers", len(self.tiers), f"{len(self.models)} models have {non_last} non-last tiers")
         if len(self.policy.rules) != non_last:
-            raise RecordInvalid("policy.rules", len(self.policy.rules), f"give one rule for each of {non_last} tiers")
+            raise RecordInvalid(
+                "policy.rules", len(self.policy.rules), f"give the gates (or null) for each of {non_last} tiers"
+            )
         if not self.p_t_kinds:
             object.__setattr__(self, "p_t_kinds", (PTKind.FIRST_TOKEN,) * non_last)
         if len(self.p_t_kinds) != non_last:
@@ -203,13 +205,13 @@ class BundleDocument:
 
 def _require_models(path: str, policy: Policy, tiers: tuple[TierDocument | None, ...]) -> None:
     """Every gate's signal must be one that its tier's models make."""
-    for index, (rule, tier) in enumerate(zip(policy.rules, tiers, strict=True)):
+    for index, (gates, tier) in enumerate(zip(policy.rules, tiers, strict=True)):
         made = {Reason.P_T}
         if tier is not None:
             made.add(Reason.P_IK)
             made |= {Reason.OOD} if tier.ood else set()
             made |= {Reason.SCORE} if tier.score_model is not None else set()
-        for gate in rule or ():
+        for gate in gates or ():
             if gate.signal not in made:
                 held = ", ".join(sorted(made))
                 raise RecordInvalid(f"{path}.rules[{index}]", str(gate.signal), f"tier {index} makes only {held}")

@@ -1,7 +1,7 @@
 """A pair on disk: `assignment.json`, and beside it `<id>.safetensors` for each bundle it names.
 
 Where bundles are signed, `<id>.sig` holds the signature in hex. This is what `Cascade.load` reads,
-what a watched directory looks like, and what a watcher keeps as the last good pair. Every file is
+what a followed folder looks like, and what a follower keeps as the last good pair. Every file is
 written aside and renamed, bundles before the assignment that names them: a reader at any moment
 finds a pair that holds.
 """

@@ -1,8 +1,8 @@
-"""Where a watcher looks: a control plane over HTTP, or a folder that something else keeps up to
+"""Where a follower looks: a control plane over HTTP, or a folder that something else keeps up to
 date.
 
 Both answer the same questions (what is assigned, what is in this bundle, did you hear what became
-of it, and which models are declared), so a watcher does not know which it has.
+of it, and which models are declared), so a follower does not know which it has.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from knowgate.errors import ServiceUnreachable
 
 
 class Source(Protocol):
-    """What a watcher polls. All may raise ServiceUnreachable."""
+    """What a follower polls. All may raise ServiceUnreachable."""
 
     def assignment(self, cascade: str, etag: str | None = None) -> Fetched | None:
         """The assignment's JSON; None when it is still the one of `etag`."""

@@ -51,19 +51,19 @@ def scored(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @given(costs(), st.floats(0.1, 50.0), SEED)
 def test_savings_know_no_unit_and_no_order(rows: tuple[np.ndarray, np.ndarray], unit: float, seed: int) -> None:
     cost, last = rows
-    told, scaled = savings_of(cost, last), savings_of(unit * cost, unit * last)
+    saved, scaled = savings_of(cost, last), savings_of(unit * cost, unit * last)
     order = np.random.default_rng(seed).permutation(len(cost))
     turned = savings_of(cost[order], last[order])
-    assert told.value == pytest.approx(1 - cost.sum() / last.sum())
-    assert told.lower <= told.value <= told.upper
+    assert saved.value == pytest.approx(1 - cost.sum() / last.sum())
+    assert saved.lower <= saved.value <= saved.upper
     for other in (scaled, turned):
-        assert other.value == pytest.approx(told.value, abs=1e-9)
-        assert other.standard_error == pytest.approx(told.standard_error, abs=1e-9)
-    assert savings_of(cost, last, stratum=np.zeros(len(cost))).standard_error == pytest.approx(told.standard_error)
+        assert other.value == pytest.approx(saved.value, abs=1e-9)
+        assert other.standard_error == pytest.approx(saved.standard_error, abs=1e-9)
+    assert savings_of(cost, last, stratum=np.zeros(len(cost))).standard_error == pytest.approx(saved.standard_error)
     assert savings_of(last, last).value == pytest.approx(0.0, abs=1e-12)
     explored = savings_of(cost, last, exploration_cost=last)
-    assert explored.value == told.value
-    assert explored.after_exploration == pytest.approx(told.value - 1.0)
+    assert explored.value == saved.value
+    assert explored.after_exploration == pytest.approx(saved.value - 1.0)
 
 
 @given(st.integers(1, 7), st.data())
@@ -83,10 +83,10 @@ def test_a_forecast_is_deaf_to_its_own_and_to_later_rows(n: int, data: st.DataOb
     slices = data.draw(st.lists(st.sampled_from(["a", "b"]), min_size=n, max_size=n))
     cost = data.draw(arrays.arrays(float, n, elements=st.one_of(COST, st.just(float("nan")))))
     at = data.draw(st.integers(0, n - 1))
-    told = predictable_forecast(slices, cost, 5.0)
+    forecast = predictable_forecast(slices, cost, 5.0)
     other = cost.copy()
     other[at:] = data.draw(COST)
-    assert predictable_forecast(slices, other, 5.0)[: at + 1] == pytest.approx(told[: at + 1], abs=1e-9)
+    assert predictable_forecast(slices, other, 5.0)[: at + 1] == pytest.approx(forecast[: at + 1], abs=1e-9)
 
 
 @given(st.floats(0, 1e12), st.lists(st.integers(0, 10_000), min_size=1, max_size=9), st.floats(0, 50))
@@ -99,10 +99,10 @@ def test_costs_add_up_over_runs(parameters: float, tokens: list[int], price: flo
 def test_waiting_for_a_cascade_is_no_shorter_than_for_the_tier_that_answers(n: int, data: st.DataObject) -> None:
     times = np.column_stack([data.draw(arrays.arrays(float, n, elements=COST)) for _ in range(3)])
     kept = data.draw(arrays.arrays(np.int64, n, elements=st.integers(0, 2)))
-    told = waiting(times, kept)
-    assert told.mean_ms >= times[np.arange(n), kept].mean() - 1e-9
+    waited = waiting(times, kept)
+    assert waited.mean_ms >= times[np.arange(n), kept].mean() - 1e-9
     assert waiting(times, np.zeros(n, dtype=np.int64)).mean_ms == pytest.approx(times[:, 0].mean())
-    assert told.last_mean_ms == pytest.approx(times[:, -1].mean())
+    assert waited.last_mean_ms == pytest.approx(times[:, -1].mean())
 
 
 @given(scored(), st.integers(1, 12), SEED)
@@ -119,8 +119,8 @@ def test_calibration_figures_see_no_order_and_partition_the_rows(
     assert sum(part.n * part.accuracy for part in curve) == pytest.approx(right.sum())
     means = [part.mean_score for part in curve]
     assert means == sorted(means)
-    told = calibration_of(scores, right, bins)
-    assert told.brier == pytest.approx(((scores - right) ** 2).mean())
+    calibration = calibration_of(scores, right, bins)
+    assert calibration.brier == pytest.approx(((scores - right) ** 2).mean())
     assert calibration_of(right, right, bins).expected_calibration_error == 0.0
 
 
@@ -143,17 +143,17 @@ def test_ood_figures_of_a_census_are_plain_means(seed: int) -> None:
     others, passes = rng.random(60) < 0.7, rng.random(60) < 0.6
     small, last = (rng.random((2, 60)) < 0.6).astype(float)
     extra = rng.random(60)
-    told = ood_conservativeness_of(others, passes, small, last, np.ones(60), extra)
+    census = ood_conservativeness_of(others, passes, small, last, np.ones(60), extra)
     only = others & ~passes
-    assert (told.share, told.only_ood, told.labels) == (only.mean(), only.sum(), only.sum())
+    assert (census.share, census.only_ood, census.labels) == (only.mean(), only.sum(), only.sum())
     assume(only.sum() >= 2)
-    assert told.gain is not None and told.as_good is not None
-    assert told.gain.value == pytest.approx((last - small)[only].mean())
-    assert told.needless_cost == pytest.approx(extra[only].sum() * (small >= last)[only].mean())
+    assert census.gain is not None and census.as_good is not None
+    assert census.gain.value == pytest.approx((last - small)[only].mean())
+    assert census.needless_cost == pytest.approx(extra[only].sum() * (small >= last)[only].mean())
     half = ood_conservativeness_of(others, passes, small, last, np.full(60, 0.5), 2 * extra)
     assert half.gain is not None
-    assert half.gain.value == pytest.approx(told.gain.value)
-    assert half.needless_cost == pytest.approx(2 * (told.needless_cost or 0.0))
+    assert half.gain.value == pytest.approx(census.gain.value)
+    assert half.needless_cost == pytest.approx(2 * (census.needless_cost or 0.0))
 
 
 @st.composite
@@ -194,9 +194,9 @@ def test_risk_increments_have_the_drops_mean_over_all_throws_and_keep_their_rang
     mean = np.zeros(n)
     for throw in itertools.product([False, True], repeat=n):
         seen = np.array(throw)
-        told = risk_increments(np.where(seen, x, np.nan), seen, chance, 0.02, least, guess)
-        assert (told >= low - 1e-9).all() and (told <= high + 1e-9).all()
-        mean += float(np.where(seen, chance, 1 - chance).prod()) * told
+        increments = risk_increments(np.where(seen, x, np.nan), seen, chance, 0.02, least, guess)
+        assert (increments >= low - 1e-9).all() and (increments <= high + 1e-9).all()
+        mean += float(np.where(seen, chance, 1 - chance).prod()) * increments
     assert mean == pytest.approx(least * (x - 0.02), abs=1e-9)
 
 
@@ -205,10 +205,10 @@ def test_savings_increments_are_harm_exactly_below_what_was_promised(
     rows: tuple[np.ndarray, np.ndarray], promised: float, margin: float
 ) -> None:
     cost, last = rows
-    told = savings_increments(cost, last, promised, margin)
-    assert (told.sum() > 0) == (savings_of(cost, last).value < promised - margin) or abs(told.sum()) < 1e-6
+    increments = savings_increments(cost, last, promised, margin)
+    assert (increments.sum() > 0) == (savings_of(cost, last).value < promised - margin) or abs(increments.sum()) < 1e-6
     low, high = savings_range(cost.max(), last.max(), promised, margin)
-    assert (told >= low - 1e-9).all() and (told <= high + 1e-9).all()
+    assert (increments >= low - 1e-9).all() and (increments <= high + 1e-9).all()
 
 
 @given(st.integers(1, 9), st.floats(0.1, 0.9), st.integers(1, 3))

@@ -46,15 +46,15 @@ def test_where_no_gate_escalates_more_the_largest_share_is_named_with_that(befor
 
 
 @pytest.mark.parametrize(
-    ("escalated", "told"), [(1, "0.5 %"), (19, "9.5 %"), (20, "10 %"), (21, "10 %"), (50, "25 %"), (200, "100 %")]
+    ("escalated", "share"), [(1, "0.5 %"), (19, "9.5 %"), (20, "10 %"), (21, "10 %"), (50, "25 %"), (200, "100 %")]
 )
-def test_shares_below_a_tenth_are_told_with_a_place_more(cast, cohort, escalated, told):
+def test_shares_below_a_tenth_are_told_with_a_place_more(cast, cohort, escalated, share):
     asked = [cast.Asked(reason=Reason.P_T)] * escalated + [cast.Asked()] * (200 - escalated)
-    assert escalation_cause(None, cohort(asked)) == f"escalations are {told} of traffic; gate p_t"
+    assert escalation_cause(None, cohort(asked)) == f"escalations are {share} of traffic; gate p_t"
 
 
-@pytest.mark.parametrize(("of_slice", "told"), [(55, " (the slice grew from 50 % to 55 %)"), (54, "")])
-def test_that_a_slice_grew_is_told_from_five_points_on(cast, cohort, of_slice, told):
+@pytest.mark.parametrize(("of_slice", "shown"), [(55, " (the slice grew from 50 % to 55 %)"), (54, "")])
+def test_that_a_slice_grew_is_told_from_five_points_on(cast, cohort, of_slice, shown):
     def traffic(of_slice, escalated):
         others = [cast.Asked(slice="b")] * (100 - of_slice)
         return cohort(
@@ -64,7 +64,7 @@ def test_that_a_slice_grew_is_told_from_five_points_on(cast, cohort, of_slice, t
         )
 
     assert escalation_cause(traffic(50, 10), traffic(of_slice, 12)) == (
-        f"escalations in slice a rose from 10 % to 12 % of traffic; gate p_t{told}"
+        f"escalations in slice a rose from 10 % to 12 % of traffic; gate p_t{shown}"
     )
 
 

@@ -467,7 +467,7 @@ def test_a_simulation_lies_in_the_data_folder_unless_another_is_named(tmp_path: 
         directory=None,
         max_accuracy_drop=0.02,
         delta=0.1,
-        rule=PolicyKind.P_T,
+        kind=PolicyKind.P_T,
         days=1,
         exploration_rate=0.1,
         label_share=1.0,

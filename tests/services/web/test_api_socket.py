@@ -134,6 +134,6 @@ def test_a_database_that_never_answers_is_told_to_who_asks_whether_the_service_i
         with served(settings, engine) as address:
             ready = httpx2.get(f"{address}/readyz", timeout=20)
             assert httpx2.get(f"{address}/healthz", timeout=20).json() == {"status": "alive"}
-    told = ready.json()["error"]
-    assert ready.status_code == 503 and told["field"] == "database" and "the process lives" in told["cure"]
+    refusal = ready.json()["error"]
+    assert ready.status_code == 503 and refusal["field"] == "database" and "the process lives" in refusal["cure"]
     engine.dispose()

@@ -84,16 +84,16 @@ def test_what_a_cascade_serves_is_stored_and_what_is_assigned_reaches_it(
         )
         with transaction(engine) as session:
             assignments.swap_assignment(session, given, expected_generation=None)
-        assert cascade.watcher is not None
-        cascade.watcher.poll()
-        assert cascade.watcher.last_error is None
+        assert cascade.follower is not None
+        cascade.follower.poll()
+        assert cascade.follower.last_error is None
         assert cascade.pair is not None and cascade.pair.assignment.mode is Mode.ESCALATE_ALL
         with reading(engine) as session:
             (acknowledgement,) = assignments.acknowledgements(session, "trivia")
         assert (acknowledgement.generation, acknowledgement.accepted, acknowledgement.runtime) == (
             1,
             True,
-            cascade.watcher.runtime,
+            cascade.follower.runtime,
         )
 
 

@@ -12,7 +12,7 @@ from knowgate._bundles.bundle import Bundle
 from knowgate._bundles.bundle_documents import BundleDocument
 from knowgate.policy import Policy, PolicyKind
 from knowgate.spec import TargetKind, Targets
-from training.certification.certify import certify_rule
+from training.certification.certify import certify_kind
 from training.certification.compare import compare_with_champion
 from training.rows.dataset import CascadeRows, TierColumns
 from training.rows.splits import Proportions, split_rows
@@ -72,7 +72,7 @@ def test_a_champion_that_breaks_its_promise_on_these_rows_is_told(
     window = rows()
     split = split_rows(window.ids, window.seconds, window.prompt_hashes, Proportions())
     signals = [{"p_t": window.tiers[0].p_t}]
-    certified = certify_rule(window, split, signals, targets, kind=PolicyKind.P_T, delta=0.1)
+    certified = certify_kind(window, split, signals, targets, kind=PolicyKind.P_T, delta=0.1)
     assert certified is not None and certified.certified
     found = compare_with_champion(window, [None], certified, champion(threshold), targets)
     assert found.champion_broken is broken

@@ -15,7 +15,7 @@ from evidence.errors import OverlapError
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate.policy import Policy, PolicyKind, retain_mask
 from knowgate.spec import Targets
-from training.certification.certify import certify_rule, kept_at
+from training.certification.certify import certify_kind, kept_at
 from training.certification.outcomes import logged_rows
 from training.certification.paths import learn_speed
 from training.certification.report import cohort_savings, signal_quality
@@ -225,7 +225,7 @@ def _known(n: int = 2000, seed: int = 0) -> tuple[CascadeRows, dict[str, np.ndar
 def test_a_rule_is_certified_on_its_own_rows_and_its_fallback_on_all_on_a_fifth_of_delta() -> None:
     rows, signals = _known()
     targets = Targets(rule=PolicyKind.SCORE, value=0.1)
-    found = certify_rule(rows, _split(2000), [signals], targets, kind=PolicyKind.SCORE, delta=0.1)
+    found = certify_kind(rows, _split(2000), [signals], targets, kind=PolicyKind.SCORE, delta=0.1)
     assert found is not None and found.certified
     assert found.certification.delta == pytest.approx(0.08) and found.certification.n == 1000
     assert found.fallback is not None
@@ -242,7 +242,7 @@ def test_missing_signals_are_decided_by_the_fallback_that_was_certified() -> Non
     rows, signals = _known()
     signals = signals | {"score": np.where(np.arange(2000) % 10 < 2, NAN, signals["score"])}
     targets = Targets(rule=PolicyKind.SCORE, value=0.3)
-    found = certify_rule(rows, _split(2000), [signals], targets, kind=PolicyKind.SCORE, delta=0.1)
+    found = certify_kind(rows, _split(2000), [signals], targets, kind=PolicyKind.SCORE, delta=0.1)
     assert found is not None and found.policy.fallback is not None
     missing = np.isnan(found.signals[0]["score"])
     threshold = found.policy.fallback.thresholds[0]
@@ -255,13 +255,13 @@ def test_one_prompt_on_both_sides_stops_the_certification() -> None:
     rows, signals = _known(40)
     shared = rows_of(*rows.tiers, prompt_hashes=("same",) * 40)
     with pytest.raises(OverlapError):
-        certify_rule(shared, _split(40), [signals], Targets(), kind=PolicyKind.GATES, delta=0.1)
+        certify_kind(shared, _split(40), [signals], Targets(), kind=PolicyKind.GATES, delta=0.1)
 
 
 def test_without_any_label_there_is_nothing_to_test() -> None:
     rows = rows_of(tier_of(5, p_t=np.full(5, 0.5)), tier_of(5))
     split = _split(5)
-    assert certify_rule(rows, split, [_signals(5)], Targets(), kind=PolicyKind.P_T, delta=0.1) is None
+    assert certify_kind(rows, split, [_signals(5)], Targets(), kind=PolicyKind.P_T, delta=0.1) is None
 
 
 def test_unlabelled_rows_cost_savings_and_never_the_guarantee() -> None:
@@ -269,7 +269,7 @@ def test_unlabelled_rows_cost_savings_and_never_the_guarantee() -> None:
     half = np.where(np.arange(2000) % 4 < 2, NAN, rows.tiers[0].correct)
     poor = rows_of(tier_of(2000, p_t=signals["p_t"], correct=half), rows.tiers[1])
     targets = Targets(rule=PolicyKind.P_T, value=0.05)
-    found = certify_rule(poor, _split(2000), [signals], targets, kind=PolicyKind.P_T, delta=0.1)
+    found = certify_kind(poor, _split(2000), [signals], targets, kind=PolicyKind.P_T, delta=0.1)
     assert found is not None
     if found.certification.status is CertificateStatus.CERTIFIED:
         truly = (found.kept == 0) * (1.0 - rows.tiers[0].correct)

@@ -1,5 +1,5 @@
-"""Watching: a new assignment is fetched, verified, swapped in and acknowledged, or refused and the
-last good pair kept.
+"""Following the control plane: a new assignment is fetched, verified, swapped in and acknowledged,
+or refused and the last good pair kept.
 
 One poll, step by step:
 1. ask for the assignment, with the ETag of the last one taken; unchanged → done;
@@ -38,7 +38,7 @@ from knowgate._wire import codec
 from knowgate._wire.backoff import next_delay
 from knowgate.errors import AssignmentRefused, BundleRefused, KnowgateError, RecordInvalid, ServiceUnreachable
 
-logger = logging.getLogger("knowgate.watch")
+logger = logging.getLogger("knowgate.follower")
 
 
 class Polled(StrEnum):
@@ -64,7 +64,7 @@ def open_source(
     text = os.fspath(where)
     if text.startswith(("http://", "https://")):
         if cascade is None:
-            raise RecordInvalid("cascade", None, "name the cascade to watch")
+            raise RecordInvalid("cascade", None, "name the cascade to follow")
         return ServiceSource(Client(text, token)), cascade
     source = FolderSource(Path(text))
     if cascade is None:
@@ -72,11 +72,11 @@ def open_source(
             found = source.assignment("")
             cascade = None if found is None else verified_assignment(found.content).cascade
         except (ServiceUnreachable, AssignmentRefused) as error:
-            raise RecordInvalid("cascade", None, f"name the cascade to watch: {error}") from error
+            raise RecordInvalid("cascade", None, f"name the cascade to follow: {error}") from error
     return source, str(cascade)
 
 
-class Watcher:
+class Follower:
     """Keeps one cascade's pair up to date. `install` is called with every pair that comes into
     force.
 
@@ -116,7 +116,7 @@ class Watcher:
         self._fetched: dict[str, folder.BundleFile] = {}  # verified, not kept yet
         self._etag: str | None = None
         self._unsent: Acknowledgement | None = None
-        self._told: tuple[object, ...] | None = None  # what the source was sent last
+        self._acknowledged: tuple[object, ...] | None = None  # what was acknowledged last
         self._polling = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -128,7 +128,7 @@ class Watcher:
     def start(self) -> None:
         """Polls once on this thread, then goes on polling on its own."""
         failures = int(self.poll().failed)
-        self._thread = threading.Thread(target=self._run, args=(failures,), name="knowgate-watch", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(failures,), name="knowgate-follower", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -275,9 +275,9 @@ class Watcher:
 
     def _acknowledge(self, generation: int | None, bundle: str | None, *, reason: str | None) -> None:
         key = (generation, bundle, reason)
-        if generation is None or key == self._told:
+        if generation is None or key == self._acknowledged:
             return
-        self._told = key
+        self._acknowledged = key
         self._unsent = Acknowledgement(
             runtime=self.runtime,
             generation=generation,
