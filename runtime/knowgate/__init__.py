@@ -51,8 +51,8 @@ from knowgate.policy import Gate, Policy, PolicyKind, decide, escalate_all, kept
 from knowgate.spec import CascadeSpec, Privacy, TierSpec
 
 if TYPE_CHECKING:
+    from knowgate._serving.follower import Follower
     from knowgate._serving.serving import Answer
-    from knowgate._serving.watch import Watcher
     from knowgate._shipping.client import Client
     from knowgate._shipping.shipper import Shipper
     from knowgate._shipping.spool import Overflow, Spool
@@ -66,7 +66,7 @@ _LAZY = {
     "Patience": "knowgate.backends.tries",
     "Shipper": "knowgate._shipping.shipper",
     "Spool": "knowgate._shipping.spool",
-    "Watcher": "knowgate._serving.watch",
+    "Follower": "knowgate._serving.follower",
 }
 
 __all__ = [
@@ -87,6 +87,7 @@ __all__ = [
     "Client",
     "Decision",
     "Fingerprint",
+    "Follower",
     "Gate",
     "GateOutcome",
     "Isotonic",
@@ -124,7 +125,6 @@ __all__ = [
     "TierModels",
     "TierSpec",
     "Verdict",
-    "Watcher",
     "Window",
     "decide",
     "decided_at",

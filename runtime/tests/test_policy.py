@@ -137,12 +137,12 @@ def test_a_rule_without_gates_is_refused_because_it_would_retain_everything(kind
 
 
 def test_a_rule_holds_the_gates_of_its_kind() -> None:
-    with pytest.raises(RecordInvalid, match="a p_t rule has no such gate"):
+    with pytest.raises(RecordInvalid, match="a p_t policy has no such gate"):
         Policy.of(PolicyKind.P_T, ({"score": 0.5},))
-    with pytest.raises(RecordInvalid, match="a gates rule holds p_ik, p_t, ood"):
+    with pytest.raises(RecordInvalid, match="a gates policy holds p_ik, p_t, ood"):
         Policy.of(PolicyKind.GATES, ({"p_t": 0.5},))
     wrong_order = (Gate(signal=Reason.P_T, threshold=0.5), Gate(signal=Reason.P_IK, threshold=0.5))
-    with pytest.raises(RecordInvalid, match="a gates rule holds"):
+    with pytest.raises(RecordInvalid, match="a gates policy holds"):
         Policy(kind=PolicyKind.GATES, rules=(wrong_order,))
 
 

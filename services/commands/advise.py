@@ -18,7 +18,7 @@ from services.commands.options import (
     Outcomes,
     RetainedAccuracy,
     Timezone,
-    certified_rule,
+    certified_kind,
     stated_target,
 )
 from services.commands.printing import print_json
@@ -45,9 +45,9 @@ def advise(
     max_accuracy_drop: MaxDrop = None,
     retained_accuracy: RetainedAccuracy = None,
     delta: Annotated[float, typer.Option(help="The chance that the promise is broken.")] = 0.1,
-    rule: Annotated[
+    kind: Annotated[
         PolicyKind,
-        typer.Option(parser=certified_rule, metavar="RULE", help="p_t, p_ik or gates (p_ik and p_t)."),
+        typer.Option("--rule", parser=certified_kind, metavar="RULE", help="p_t, p_ik or gates (p_ik and p_t)."),
     ] = PolicyKind.P_T,
     min_retained_share: MinRetainedShare = 0.05,
     timezone: Timezone = None,
@@ -66,7 +66,7 @@ def advise(
     question = Question(
         target=target,
         delta=delta,
-        rule=rule,
+        kind=kind,
         min_retained_share=min_retained_share,
         max_latency_ms=max_latency,
         latencies_ms=read_latencies(latency, tiers=table.tiers),

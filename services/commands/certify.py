@@ -18,7 +18,7 @@ from services.commands.options import (
     Outcomes,
     RetainedAccuracy,
     Timezone,
-    certified_rule,
+    certified_kind,
     stated_target,
 )
 from services.commands.printing import print_record, tell_lines
@@ -50,10 +50,11 @@ def certify(
     cascade: Annotated[
         str | None, typer.Option(help="Take δ from this cascade's account, and write the attempt into the ledger.")
     ] = None,
-    rule: Annotated[
+    kind: Annotated[
         PolicyKind,
         typer.Option(
-            parser=certified_rule,
+            "--rule",
+            parser=certified_kind,
             metavar="RULE",
             help="p_t, p_ik, gates (p_ik and p_t), or score (learned on a hashed half of the queries).",
         ),
@@ -85,10 +86,10 @@ def certify(
         table = of_cascade(table, spec)
     else:
         level = stated_level(0.1 if delta is None else delta, attempt)
-    refuse_uncertifiable(table, rule, SystemClock().now())
+    refuse_uncertifiable(table, kind, SystemClock().now())
     certified = certify_table(
         table,
-        rule=rule,
+        kind=kind,
         target=target,
         delta=level.delta,
         min_retained_share=min_retained_share,

@@ -9,7 +9,7 @@ import typer
 from evidence.certification.certificate import Target
 from knowgate._records.records import Window
 from knowgate.policy import PolicyKind
-from knowgate.spec import RULES, TargetKind
+from knowgate.spec import CERTIFIABLE_KINDS, TargetKind
 from services.errors import InputInvalid
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -60,10 +60,10 @@ def window_until(start: datetime | None, end: datetime | None, now: datetime) ->
     return Window(start=aware(start) or until - timedelta(days=28), end=until)
 
 
-def certified_rule(text: str) -> PolicyKind:
-    """The rule of this name that a table can certify. Raises InputInvalid."""
-    if text not in RULES:
-        raise InputInvalid(f"--rule is {str(text)!r}: use one of {', '.join(RULES)}")
+def certified_kind(text: str) -> PolicyKind:
+    """The kind of policy of this name that a table can certify. Raises InputInvalid."""
+    if text not in CERTIFIABLE_KINDS:
+        raise InputInvalid(f"--rule is {str(text)!r}: use one of {', '.join(CERTIFIABLE_KINDS)}")
     return PolicyKind(text)
 
 

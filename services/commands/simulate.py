@@ -7,7 +7,7 @@ import typer
 
 from knowgate.policy import PolicyKind
 from services.clock import SystemClock
-from services.commands.options import AsJson, Outcomes, Timezone, certified_rule
+from services.commands.options import AsJson, Outcomes, Timezone, certified_kind
 from services.commands.printing import print_lines, print_record
 from services.commands.progress import playing
 from services.errors import Refused
@@ -28,9 +28,11 @@ def simulate(
     ] = None,
     max_accuracy_drop: Annotated[float, typer.Option(help="The drop allowed against the last tier.")] = 0.02,
     delta: Annotated[float, typer.Option(help="The chance that a promise is broken, over all attempts.")] = 0.1,
-    rule: Annotated[
+    kind: Annotated[
         PolicyKind,
-        typer.Option(parser=certified_rule, metavar="RULE", help="p_t: recorded outcomes carry no hidden states."),
+        typer.Option(
+            "--rule", parser=certified_kind, metavar="RULE", help="p_t: recorded outcomes carry no hidden states."
+        ),
     ] = PolicyKind.P_T,
     days: Annotated[float, typer.Option(help="How long the traffic takes.")] = 28,
     exploration: Annotated[float, typer.Option(help="Share of retained queries that the last tier runs on too.")] = 0.1,
@@ -51,7 +53,7 @@ def simulate(
         directory=directory,
         max_accuracy_drop=max_accuracy_drop,
         delta=delta,
-        rule=rule,
+        kind=kind,
         days=days,
         exploration_rate=exploration,
         label_share=label_share,

@@ -27,7 +27,7 @@ from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.records import LabelSource
 from knowgate._wire import codec
 from knowgate.policy import BoolArray, FloatArray, Policy, PolicyKind
-from knowgate.spec import RULES
+from knowgate.spec import CERTIFIABLE_KINDS
 from services.errors import InputInvalid, Refused
 from services.outcome_tables.certifiable import signals_of
 from services.outcome_tables.outcomes import OutcomeTable
@@ -57,7 +57,7 @@ class CertifiedThresholds:
     rows_assumed_wrong: int  # retained without a known outcome: counted as the worst case
     learned_on: int  # queries kept out of the test because they taught the score
     score: list[dict[str, Any]] | None  # per non-last tier the weights that the thresholds are on
-    gains: list[dict[str, Any]]  # of each signal that the rule looks at over P(T) alone, on the labelled tested rows
+    gains: list[dict[str, Any]]  # of each signal that the policy looks at over P(T) alone, on the labelled tested rows
     promise: str  # in words: what a certificate would say, and of what it would not
     label_basis: LabelBasis  # whose labels it rests on, and how much on forecasts
     delta_family: float | None = None  # what all attempts of its family may spend together
@@ -68,26 +68,27 @@ class CertifiedThresholds:
 def certify_table(
     table: OutcomeTable,
     *,
-    rule: PolicyKind,
+    kind: PolicyKind,
     target: Target,
     delta: float,
     min_retained_share: float,
     trusted: Collection[LabelSource] = TRUSTED,
 ) -> CertifiedThresholds:
-    """Certify `rule` on the table's rows, with the labels of the `trusted` sources for truth.
+    """Certify a policy of `kind` on the table's rows, with the labels of the `trusted` sources for
+    truth.
 
-    Raises InputInvalid for a rule that nothing in a table can certify, or whose signal is nowhere
+    Raises InputInvalid for a kind that nothing in a table can certify, or whose signal is nowhere
     in the table. What else a table must not be, `services.outcome_tables.certifiable` says.
     """
-    if rule not in RULES:
-        raise InputInvalid(f"rule is {rule}: an outcome table certifies {', '.join(RULES)}")
+    if kind not in CERTIFIABLE_KINDS:
+        raise InputInvalid(f"rule is {kind}: an outcome table certifies {', '.join(CERTIFIABLE_KINDS)}")
     table = table.trusting(trusted)
-    gates = signals_of(rule)
+    gates = signals_of(kind)
     for tier in range(table.tiers - 1):
         for gate in gates:
             if not np.isfinite(getattr(table, gate)[:, tier]).any():
                 raise InputInvalid(f"{gate} is empty for tier {tier}: fill the column or choose another --rule")
-    learned = learn_score(table) if rule is PolicyKind.SCORE else None
+    learned = learn_score(table) if kind is PolicyKind.SCORE else None
     if learned is not None:
         refuse_overlap(_prompts(table, ~learned.taught), _prompts(table, learned.taught))
     tested = np.ones(table.queries, dtype=np.bool_) if learned is None else ~learned.taught
@@ -102,7 +103,7 @@ def certify_table(
     except NotIdentifiedError as error:
         raise Refused(f"not identified: {error}") from error
     answer = certify_policy(
-        rule,
+        kind,
         signals,
         rows,
         target,
@@ -112,7 +113,7 @@ def certify_table(
         learned_on=() if learned is None else {str(query) for query in table.query_ids[learned.taught]},
     )
     gains = _gains(table, tested, signals, answer.retained_share)
-    printed = _printed(rule, answer, learned, gains, label_basis(logged, answer, trusted))
+    printed = _printed(kind, answer, learned, gains, label_basis(logged, answer, trusted))
     return replace(printed, unread_columns=table.ignored)
 
 
@@ -167,7 +168,7 @@ def logged_rows(table: OutcomeTable, which: BoolArray) -> LoggedRows:
 
 
 def _printed(
-    rule: PolicyKind,
+    kind: PolicyKind,
     answer: Certification,
     learned: TableScore | None,
     gains: tuple[SignalGain, ...],
@@ -175,7 +176,7 @@ def _printed(
 ) -> CertifiedThresholds:
     return CertifiedThresholds(
         status=answer.status,
-        thresholds=list(Policy(kind=rule, rules=answer.thresholds).thresholds),
+        thresholds=list(Policy(kind=kind, rules=answer.thresholds).thresholds),
         retained_share=answer.retained_share,
         estimated_drop=answer.estimated_drop,
         drop_upper_bound=answer.drop_upper_bound,

@@ -35,7 +35,7 @@ class Wanted:
     directory: Path | None  # None = a fresh one within the data folder
     max_accuracy_drop: float
     delta: float
-    rule: PolicyKind
+    kind: PolicyKind
     days: float
     exploration_rate: float
     label_share: float
@@ -61,12 +61,12 @@ def prepared(table: OutcomeTable, wanted: Wanted, settings: Settings) -> Setting
     _refuse_options(wanted)
     table, _ = table.within_bounds()
     recorded = Recorded.of(table)
-    refuse_untelling(table, wanted.rule)
+    refuse_untelling(table, wanted.kind)
     labelling = Labelling(share=wanted.label_share, median_delay=timedelta(hours=wanted.label_delay_hours))
     spec = recorded_spec(
         table,
         name="recorded",
-        targets=Targets(value=wanted.max_accuracy_drop, delta=wanted.delta, rule=wanted.rule),
+        targets=Targets(value=wanted.max_accuracy_drop, delta=wanted.delta, rule=wanted.kind),
         exploration_rate=wanted.exploration_rate,
         horizon=3 * labelling.median_delay,
         parameters=None if wanted.parameters is None else parsed_sizes(wanted.parameters),
@@ -93,8 +93,8 @@ def play_table(setting: Setting, report: Callable[[Progress], None]) -> Summary:
 
 
 def _refuse_options(wanted: Wanted) -> None:
-    if wanted.rule is not PolicyKind.P_T:
-        raise InputInvalid(f"--rule is {wanted.rule}: recorded outcomes carry no hidden states to train on; use p_t")
+    if wanted.kind is not PolicyKind.P_T:
+        raise InputInvalid(f"--rule is {wanted.kind}: recorded outcomes carry no hidden states to train on; use p_t")
     if not 0 < wanted.label_share <= 1:
         raise InputInvalid(f"--label-share is {wanted.label_share:g}: give a share above 0 and at most 1")
     for name, value, most in (

@@ -1,9 +1,9 @@
 """The cascade as the serving code sees it: rules on answers, explores, and logs every decision.
 
-What is in force is one immutable pair of assignment and bundles, held in one attribute: a watcher
-swaps it with one assignment, a query keeps the one it began with. A cascade without anything in
-force escalates everything, and so does one whose assignment has expired: a fault may cost money,
-never accuracy.
+What is in force is one immutable pair (an assignment and the bundles it names) in one attribute: a
+follower swaps it with one assignment, a query keeps the one it began with. A cascade without
+anything in force escalates everything, and so does one whose assignment has expired: a fault may
+cost money, never accuracy.
 """
 
 import os
@@ -27,8 +27,8 @@ from knowgate._serving.options import CascadeOptions, setting_of, utc_now
 from knowgate.errors import RecordInvalid
 
 if TYPE_CHECKING:
+    from knowgate._serving.follower import Follower
     from knowgate._serving.serving import Answer, Serving
-    from knowgate._serving.watch import Watcher
     from knowgate.backends.protocol import Message
     from knowgate.spec import CascadeSpec
 
@@ -45,7 +45,7 @@ class Cascade:
         self.setting = setting_of(name, options)
         self._clock = options.get("clock", utc_now)
         self._pair = pair
-        self._watcher: Watcher | None = None
+        self._follower: Follower | None = None
         self._patience = options.get("patience")
         self._serving: Serving | None = None
         backends = options.get("backends", ())
@@ -87,11 +87,11 @@ class Cascade:
         stays in force until it expires, and without one everything escalates. `cascade` names it;
         for a folder that holds an assignment it may be left out.
         """
-        from knowgate._serving.watch import Watcher, open_source
+        from knowgate._serving.follower import Follower, open_source
 
         opened, name = open_source(source, cascade=cascade, token=token)
         live = cls(name, **options)
-        live._watcher = Watcher(
+        live._follower = Follower(
             opened,
             cascade=name,
             install=live.install,
@@ -102,7 +102,7 @@ class Cascade:
             clock=live._clock,
             declare=None if live.setting.models else live._take_models,
         )
-        live._watcher.start()
+        live._follower.start()
         return live
 
     @property
@@ -115,9 +115,9 @@ class Cascade:
         return self._pair
 
     @property
-    def watcher(self) -> "Watcher | None":
+    def follower(self) -> "Follower | None":
         """What keeps this cascade up to date; None for one that was loaded."""
-        return self._watcher
+        return self._follower
 
     @property
     def serving(self) -> "Serving | None":
@@ -268,8 +268,8 @@ class Cascade:
         """
         if self._serving is not None:
             self._serving.close(within_s=within_s)
-        if self._watcher is not None:
-            self._watcher.close()
+        if self._follower is not None:
+            self._follower.close()
 
     async def close_async(self, *, within_s: float | None = None) -> None:
         """`close` on the running event loop, which it never blocks."""
@@ -277,8 +277,8 @@ class Cascade:
 
         if self._serving is not None:
             await self._serving.close_async(within_s=within_s)
-        if self._watcher is not None:
-            await asyncio.to_thread(self._watcher.close)
+        if self._follower is not None:
+            await asyncio.to_thread(self._follower.close)
 
     def __enter__(self) -> "Cascade":
         return self

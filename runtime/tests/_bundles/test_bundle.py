@@ -293,7 +293,7 @@ CURVE = {"kind": "isotonic", "knots": [0.0, 1.0], "values": [0.2, 0.1]}
             [{"signal": "p_ik", "threshold": 0.5}, {"signal": "p_t", "threshold": 0.5}],
             "makes only p_t",
         ),
-        (("policy", "rules", 0), [], "a gates rule holds"),
+        (("policy", "rules", 0), [], "a gates policy holds"),
         (("policy", "kind"), "magic", "use one of"),
         (("tiers", 0, "ik_calibrator", "slope"), -1.0, "monotone"),
         (("tiers", 0, "ik_calibrator"), CURVE, "monotone"),

@@ -19,8 +19,8 @@ from knowgate._bundles.pair import Pair
 from knowgate._records.observation import Observation
 from knowgate._records.records import Reason
 from knowgate._serving.cascade import Cascade
+from knowgate._serving.follower import Follower, Polled
 from knowgate._serving.sources import FolderSource, ServiceSource
-from knowgate._serving.watch import Polled, Watcher
 from knowgate._shipping.client import Acknowledgement, Client
 from knowgate._wire import codec
 from knowgate._wire.backoff import next_delay
@@ -33,7 +33,7 @@ ACKNOWLEDGEMENTS = "POST /v1/cascades/questions/acknowledgements"
 
 
 class Installed:
-    """What a watcher put in force, in order."""
+    """What a follower put in force, in order."""
 
     def __init__(self) -> None:
         self.pairs: list[Pair] = []
@@ -69,10 +69,10 @@ def publish(control_plane: Any) -> Callable[..., None]:
 
 
 @pytest.fixture
-def watcher(control_plane: Any, installed: Installed, now: datetime) -> Callable[..., Watcher]:
-    def made(**changes: Any) -> Watcher:
+def follower(control_plane: Any, installed: Installed, now: datetime) -> Callable[..., Follower]:
+    def made(**changes: Any) -> Follower:
         fields: dict[str, Any] = {"cascade": "questions", "install": installed, "clock": lambda: now, "runtime": "r-1"}
-        return Watcher(ServiceSource(Client(control_plane.url)), **fields | changes)
+        return Follower(ServiceSource(Client(control_plane.url)), **fields | changes)
 
     return made
 
@@ -86,11 +86,11 @@ def fetched_bundles(control_plane: Any) -> int:
 
 
 def test_a_new_assignment_is_fetched_put_in_force_and_acknowledged(
-    watcher: Make, publish: Make, assignment: Make, small_bundle: Make, installed: Installed, control_plane: Any
+    follower: Make, publish: Make, assignment: Make, small_bundle: Make, installed: Installed, control_plane: Any
 ) -> None:
     bundle = small_bundle()
     publish(assignment(bundle), bundle)
-    assert watcher().poll() is Polled.TAKEN
+    assert follower().poll() is Polled.TAKEN
     assert installed.pairs[0].champion is not None and installed.pairs[0].champion.id == bundle.id
     (acknowledgement,) = acknowledged(control_plane)
     assert (
@@ -103,19 +103,19 @@ def test_a_new_assignment_is_fetched_put_in_force_and_acknowledged(
 
 
 def test_an_unchanged_assignment_costs_one_conditional_request(
-    watcher: Make, publish: Make, assignment: Make, small_bundle: Make, installed: Installed, control_plane: Any
+    follower: Make, publish: Make, assignment: Make, small_bundle: Make, installed: Installed, control_plane: Any
 ) -> None:
     bundle = small_bundle()
     publish(assignment(bundle), bundle)
-    watching = watcher()
-    assert [watching.poll() for _ in range(3)] == [Polled.TAKEN, Polled.UNCHANGED, Polled.UNCHANGED]
+    following = follower()
+    assert [following.poll() for _ in range(3)] == [Polled.TAKEN, Polled.UNCHANGED, Polled.UNCHANGED]
     assert fetched_bundles(control_plane) == 1
     assert len(acknowledged(control_plane)) == 1
     assert control_plane.asked[-1][1]["If-None-Match"] == '"1"'
 
 
 def test_a_known_bundle_is_not_fetched_again_when_the_lease_is_renewed(
-    watcher: Make,
+    follower: Make,
     publish: Make,
     assignment: Make,
     small_bundle: Make,
@@ -123,27 +123,27 @@ def test_a_known_bundle_is_not_fetched_again_when_the_lease_is_renewed(
     control_plane: Any,
     now: datetime,
 ) -> None:
-    bundle, watching = small_bundle(), watcher()
+    bundle, following = small_bundle(), follower()
     publish(assignment(bundle), bundle)
-    watching.poll()
+    following.poll()
     renewed = assignment(bundle, issued_at=now + timedelta(hours=1), valid_until=now + timedelta(days=2))
     publish(renewed, etag='"1-renewed"')
-    assert watching.poll() is Polled.TAKEN
+    assert following.poll() is Polled.TAKEN
     assert installed.pairs[-1].assignment.valid_until == now + timedelta(days=2)
     assert fetched_bundles(control_plane) == 1
     assert len(acknowledged(control_plane)) == 1
 
 
 def test_an_older_generation_is_refused_and_said_to_be(
-    watcher: Make, publish: Make, assignment: Make, installed: Installed, control_plane: Any, now: datetime
+    follower: Make, publish: Make, assignment: Make, installed: Installed, control_plane: Any, now: datetime
 ) -> None:
-    watching = watcher()
+    following = follower()
     publish(assignment(None, generation=5))
-    watching.poll()
+    following.poll()
     publish(assignment(None, generation=4))
-    assert watching.poll() is Polled.REFUSED
+    assert following.poll() is Polled.REFUSED
     publish(assignment(None, generation=5, issued_at=now - timedelta(hours=1)), etag='"5-old"')
-    assert watching.poll() is Polled.REFUSED
+    assert following.poll() is Polled.REFUSED
     assert installed.generations == [5]
     refused = acknowledged(control_plane)[1]
     assert (refused.generation, refused.accepted) == (4, False)
@@ -152,7 +152,7 @@ def test_an_older_generation_is_refused_and_said_to_be(
 
 @pytest.mark.parametrize("spoil", ["flipped", "cut", "empty"])
 def test_a_spoilt_bundle_is_refused_the_last_good_pair_stays_and_it_is_fetched_again(
-    watcher: Make,
+    follower: Make,
     publish: Make,
     assignment: Make,
     small_bundle: Make,
@@ -160,15 +160,15 @@ def test_a_spoilt_bundle_is_refused_the_last_good_pair_stays_and_it_is_fetched_a
     control_plane: Any,
     spoil: str,
 ) -> None:
-    first, second, watching = small_bundle(), small_bundle(p_t=0.8), watcher()
+    first, second, following = small_bundle(), small_bundle(p_t=0.8), follower()
     publish(assignment(first), first)
-    watching.poll()
+    following.poll()
     content = second.content
     spoilt = {"flipped": content[:-1] + bytes([content[-1] ^ 1]), "cut": content[:-8], "empty": b""}[spoil]
     publish(assignment(second, generation=2))
     control_plane.answer(f"GET /v1/bundles/{second.id}", spoilt)
-    assert watching.poll() is Polled.REFUSED
-    assert watching.poll() is Polled.REFUSED
+    assert following.poll() is Polled.REFUSED
+    assert following.poll() is Polled.REFUSED
     assert installed.generations == [1]
     acknowledgements = acknowledged(control_plane)
     assert [(item.generation, item.accepted) for item in acknowledgements] == [
@@ -176,7 +176,7 @@ def test_a_spoilt_bundle_is_refused_the_last_good_pair_stays_and_it_is_fetched_a
         (2, False),
     ]  # once, not per poll
     publish(assignment(second, generation=2), second)
-    assert watching.poll() is Polled.TAKEN
+    assert following.poll() is Polled.TAKEN
     assert installed.generations == [1, 2]
 
 
@@ -187,26 +187,26 @@ def test_a_stop_is_obeyed_at_once_and_after_a_restart_though_its_bundle_cannot_b
     small_bundle: Make,
     installed: Installed,
     control_plane: Any,
-    watcher: Make,
+    follower: Make,
     tmp_path: Path,
     answer: bytes | None,
 ) -> None:
     first, second = small_bundle(), small_bundle(p_t=0.8)
-    watching = watcher(cache=tmp_path)
+    following = follower(cache=tmp_path)
     publish(assignment(first), first)
-    watching.poll()
+    following.poll()
     publish(assignment(second, generation=2, mode=Mode.ESCALATE_ALL))
     if answer is None:
         control_plane.answer(f"GET /v1/bundles/{second.id}", {}, status=503)
     else:
         control_plane.answer(f"GET /v1/bundles/{second.id}", answer)
-    assert watching.poll().failed
-    assert watching.poll().failed
+    assert following.poll().failed
+    assert following.poll().failed
     assert [(pair.assignment.mode, pair.champion) for pair in installed.pairs[1:]] == [(Mode.ESCALATE_ALL, None)]
-    watcher(cache=tmp_path)  # a new process: what the cache holds is no pair, so nothing is kept
+    follower(cache=tmp_path)  # a new process: what the cache holds is no pair, so nothing is kept
     assert installed.generations == [1, 2]
     publish(assignment(second, generation=3), second)
-    assert watching.poll() is Polled.TAKEN
+    assert following.poll() is Polled.TAKEN
     assert installed.pairs[-1].champion is not None and installed.pairs[-1].champion.id == second.id
 
 
@@ -215,65 +215,65 @@ def test_a_stop_is_obeyed_at_once_and_after_a_restart_though_its_bundle_cannot_b
     [b"", b"[]", b"not json", b'{"generation": 9}', b'{"generation": 9, "generation": 10}', b'{"schema": "v9"}'],
 )
 def test_a_document_that_is_no_assignment_is_refused(
-    watcher: Make, publish: Make, assignment: Make, installed: Installed, control_plane: Any, body: bytes
+    follower: Make, publish: Make, assignment: Make, installed: Installed, control_plane: Any, body: bytes
 ) -> None:
-    watching = watcher()
+    following = follower()
     publish(assignment(None))
-    watching.poll()
+    following.poll()
     control_plane.answer(ASSIGNMENT, body, ETag='"spoilt"')
-    assert watching.poll() is Polled.REFUSED
+    assert following.poll() is Polled.REFUSED
     assert installed.generations == [1]
-    assert watching.last_error
+    assert following.last_error
 
 
 def test_an_assignment_of_another_cascade_is_refused(
-    watcher: Make, publish: Make, assignment: Make, installed: Installed
+    follower: Make, publish: Make, assignment: Make, installed: Installed
 ) -> None:
     publish(assignment(None, cascade="other"))
-    assert watcher().poll() is Polled.REFUSED
+    assert follower().poll() is Polled.REFUSED
     assert installed.pairs == []
 
 
 def test_a_service_that_is_away_changes_nothing(
-    watcher: Make, publish: Make, assignment: Make, installed: Installed, control_plane: Any
+    follower: Make, publish: Make, assignment: Make, installed: Installed, control_plane: Any
 ) -> None:
-    watching = watcher()
+    following = follower()
     publish(assignment(None))
-    watching.poll()
+    following.poll()
     control_plane.answer(ASSIGNMENT, {"error": {"message": "database is down"}}, status=503)
-    assert watching.poll() is Polled.UNREACHABLE
-    assert watching.last_error is not None and "database is down" in watching.last_error
+    assert following.poll() is Polled.UNREACHABLE
+    assert following.last_error is not None and "database is down" in following.last_error
     assert installed.generations == [1]
 
 
-def test_a_cascade_that_nothing_is_assigned_to_yet_is_no_failure(watcher: Make) -> None:
-    polled = watcher().poll()
+def test_a_cascade_that_nothing_is_assigned_to_yet_is_no_failure(follower: Make) -> None:
+    polled = follower().poll()
     assert polled is Polled.NOTHING_ASSIGNED
     assert not polled.failed
 
 
 def test_an_acknowledgement_that_did_not_arrive_is_sent_with_the_next_poll(
-    watcher: Make, publish: Make, assignment: Make, control_plane: Any
+    follower: Make, publish: Make, assignment: Make, control_plane: Any
 ) -> None:
-    watching = watcher()
+    following = follower()
     publish(assignment(None))
     control_plane.answer(ACKNOWLEDGEMENTS, {}, status=500)
-    watching.poll()
+    following.poll()
     control_plane.answer(ACKNOWLEDGEMENTS, {})
-    assert watching.poll() is Polled.UNCHANGED
-    watching.poll()
+    assert following.poll() is Polled.UNCHANGED
+    following.poll()
     first, second = acknowledged(control_plane)
     assert first == second
 
 
 def test_a_public_key_lets_only_signed_pairs_through(
-    watcher: Make, publish: Make, assignment: Make, small_bundle: Make, installed: Installed, control_plane: Any
+    follower: Make, publish: Make, assignment: Make, small_bundle: Make, installed: Installed, control_plane: Any
 ) -> None:
     pytest.importorskip("cryptography")
     from knowgate._bundles.signing import new_key_pair, sign_assignment, sign_bundle
 
     keys, others, bundle = new_key_pair(), new_key_pair(), small_bundle()
-    watching = watcher(public_key=keys.public_key)
+    following = follower(public_key=keys.public_key)
     signed = sign_assignment(keys.private_key, assignment(bundle))
     wrong = sign_assignment(others.private_key, assignment(bundle))
     for attempt, signature in [
@@ -284,12 +284,12 @@ def test_a_public_key_lets_only_signed_pairs_through(
     ]:
         control_plane.answers.clear()
         publish(attempt, bundle, signature=signature)
-        assert watching.poll() is Polled.REFUSED
+        assert following.poll() is Polled.REFUSED
     assert installed.pairs == []
     publish(signed, bundle, signature=sign_bundle(keys.private_key, bundle.id))
-    assert watching.poll() is Polled.TAKEN
+    assert following.poll() is Polled.TAKEN
     with pytest.raises(RecordInvalid, match="public_key"):
-        watcher(public_key="not hex")
+        follower(public_key="not hex")
 
 
 def test_a_restart_without_network_serves_the_last_good_pair_until_it_expires(
@@ -318,64 +318,64 @@ def test_a_restart_without_network_serves_the_last_good_pair_until_it_expires(
 
 
 def test_a_restart_refuses_a_generation_older_than_the_cached_one(
-    tmp_path: Path, watcher: Make, publish: Make, assignment: Make, installed: Installed
+    tmp_path: Path, follower: Make, publish: Make, assignment: Make, installed: Installed
 ) -> None:
     publish(assignment(None, generation=7))
-    watcher(cache=tmp_path).poll()
+    follower(cache=tmp_path).poll()
     publish(assignment(None, generation=6))
-    assert watcher(cache=tmp_path).poll() is Polled.REFUSED
+    assert follower(cache=tmp_path).poll() is Polled.REFUSED
     assert installed.generations == [7, 7]
 
 
 def test_a_spoilt_cache_is_fetched_again(
-    tmp_path: Path, watcher: Make, publish: Make, assignment: Make, small_bundle: Make, installed: Installed
+    tmp_path: Path, follower: Make, publish: Make, assignment: Make, small_bundle: Make, installed: Installed
 ) -> None:
     bundle = small_bundle()
     publish(assignment(bundle), bundle)
-    watcher(cache=tmp_path).poll()
+    follower(cache=tmp_path).poll()
     (tmp_path / f"{bundle.id}.safetensors").write_bytes(b"spoilt")
-    assert watcher(cache=tmp_path).poll() is Polled.TAKEN
+    assert follower(cache=tmp_path).poll() is Polled.TAKEN
     assert read_pair(tmp_path).champion is not None
     assert installed.generations == [1, 1]
 
 
 def test_the_cache_holds_what_is_in_force_and_nothing_older(
-    tmp_path: Path, watcher: Make, publish: Make, assignment: Make, small_bundle: Make
+    tmp_path: Path, follower: Make, publish: Make, assignment: Make, small_bundle: Make
 ) -> None:
     first, second, third = small_bundle(), small_bundle(p_t=0.8), small_bundle(p_t=0.7)
-    watching = watcher(cache=tmp_path)
+    following = follower(cache=tmp_path)
     publish(assignment(first), first)
-    watching.poll()
+    following.poll()
     publish(assignment(second, third, share=0.1, generation=2), second, third)
-    watching.poll()
+    following.poll()
     names = {"assignment.json", f"{second.id}.safetensors", f"{third.id}.safetensors"}
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
 def test_a_cache_that_cannot_be_written_does_not_keep_a_pair_from_coming_into_force(
-    tmp_path: Path, watcher: Make, publish: Make, assignment: Make, installed: Installed
+    tmp_path: Path, follower: Make, publish: Make, assignment: Make, installed: Installed
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     publish(assignment(None, mode=Mode.ESCALATE_ALL))
-    assert watcher(cache=tmp_path / "file" / "cache").poll() is Polled.TAKEN
+    assert follower(cache=tmp_path / "file" / "cache").poll() is Polled.TAKEN
     assert installed.generations == [1]
 
 
 def test_a_folder_is_followed_like_a_service(
-    write_pair: Make, tmp_path: Path, watcher: Make, assignment: Make, small_bundle: Make, now: datetime
+    write_pair: Make, tmp_path: Path, follower: Make, assignment: Make, small_bundle: Make, now: datetime
 ) -> None:
     installed, bundle = Installed(), small_bundle()
-    watching = Watcher(FolderSource(tmp_path), cascade="questions", install=installed, clock=lambda: now)
-    assert watching.poll() is Polled.UNREACHABLE
+    following = Follower(FolderSource(tmp_path), cascade="questions", install=installed, clock=lambda: now)
+    assert following.poll() is Polled.UNREACHABLE
     write_pair(tmp_path, assignment(bundle), [bundle])
-    assert [watching.poll(), watching.poll()] == [Polled.TAKEN, Polled.UNCHANGED]
+    assert [following.poll(), following.poll()] == [Polled.TAKEN, Polled.UNCHANGED]
     write_pair(tmp_path, assignment(bundle), [])  # the same content, written again
-    assert watching.poll() is Polled.UNCHANGED
+    assert following.poll() is Polled.UNCHANGED
     write_pair(tmp_path, assignment(bundle, generation=2), [])
-    assert watching.poll() is Polled.TAKEN
+    assert following.poll() is Polled.TAKEN
     missing = small_bundle(p_t=0.3)
     write_pair(tmp_path, assignment(missing, generation=3), [])
-    assert watching.poll() is Polled.REFUSED
+    assert following.poll() is Polled.REFUSED
     assert installed.generations == [1, 2]
 
 
@@ -425,7 +425,7 @@ def test_deciding_while_pairs_are_swapped_never_mixes_two_of_them(
 def test_watching_an_unreachable_service_serves_what_there_is_which_is_escalation(now: datetime) -> None:
     with Cascade.watch("http://127.0.0.1:9", cascade="questions", clock=lambda: now) as cascade:
         assert cascade.decide(Observation(p_t=1.0)).verdict.reason is Reason.NO_BUNDLE
-        assert cascade.watcher is not None and cascade.watcher.last_error
+        assert cascade.follower is not None and cascade.follower.last_error
 
 
 def test_the_name_of_a_watched_cascade_must_be_told_by_somebody(tmp_path: Path) -> None:
@@ -453,25 +453,25 @@ def declare(control_plane: Any, *models: str) -> None:
 
 
 def test_the_declared_models_are_taken_once_whether_or_not_anything_is_assigned(
-    watcher: Make, control_plane: Any
+    follower: Make, control_plane: Any
 ) -> None:
     taken: list[tuple[str, ...]] = []
-    watching = watcher(declare=taken.append)
-    assert watching.poll() is Polled.NOTHING_ASSIGNED  # and the declaration is not there yet
+    following = follower(declare=taken.append)
+    assert following.poll() is Polled.NOTHING_ASSIGNED  # and the declaration is not there yet
     assert taken == []
     declare(control_plane, "small", "large")
-    assert [watching.poll() for _ in range(3)] == [Polled.NOTHING_ASSIGNED] * 3
+    assert [following.poll() for _ in range(3)] == [Polled.NOTHING_ASSIGNED] * 3
     assert taken == [("small", "large")]
     assert len(control_plane.bodies(DECLARATION)) == 2
 
 
 def test_why_the_declared_models_are_not_known_is_logged_once(
-    watcher: Make, control_plane: Any, caplog: pytest.LogCaptureFixture
+    follower: Make, control_plane: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     control_plane.answer(DECLARATION, {"error": {"message": "this token may not read it"}}, status=403)
-    watching = watcher(declare=lambda models: None)
+    following = follower(declare=lambda models: None)
     for _ in range(3):
-        watching.poll()
+        following.poll()
     assert caplog.text.count("this token may not read it") == 1
 
 
@@ -516,20 +516,20 @@ def test_an_error_that_nobody_foresaw_does_not_end_the_watching(
     installed: Installed, now: datetime, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = Failing()
-    watching = Watcher(
+    following = Follower(
         source, cascade="questions", install=installed, clock=lambda: now, interval_s=0.001, backoff_bound_s=0.001
     )
-    watching.start()
+    following.start()
     assert source.often.wait(30)
-    watching.close()
+    following.close()
     assert "a poll failed" in caplog.text
 
 
 @pytest.mark.parametrize(("interval_s", "bound_s", "longest"), [(2.0, 50.0, 50.0), (80.0, 50.0, 80.0)])
 def test_the_wait_after_many_failures_is_the_bound_or_the_interval_if_that_is_longer(
-    watcher: Make, interval_s: float, bound_s: float, longest: float
+    follower: Make, interval_s: float, bound_s: float, longest: float
 ) -> None:
-    watching = watcher(interval_s=interval_s, backoff_bound_s=bound_s)
-    delays = [watching.next_poll_in(failures) for failures in (20, 100, 5000) for _ in range(50)]
+    following = follower(interval_s=interval_s, backoff_bound_s=bound_s)
+    delays = [following.next_poll_in(failures) for failures in (20, 100, 5000) for _ in range(50)]
     assert longest * 0.8 <= min(delays) < longest < max(delays) <= longest * 1.2
-    assert max(watching.next_poll_in(0) for _ in range(50)) <= interval_s * 1.2
+    assert max(following.next_poll_in(0) for _ in range(50)) <= interval_s * 1.2

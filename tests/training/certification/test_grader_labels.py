@@ -10,7 +10,7 @@ from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.records import LabelSource
 from knowgate.policy import PolicyKind
 from knowgate.spec import Targets
-from training.certification.certify import certify_rule
+from training.certification.certify import certify_kind
 from training.certification.outcomes import logged_rows
 from training.rows.dataset import CascadeRows, TierColumns
 from training.rows.soft_labels import fitting_labels
@@ -57,7 +57,7 @@ def test_a_certificate_says_whose_labels_it_rests_on() -> None:
     rows = judged_rows()
     split = Split(parts=np.full(N, str(Part.CERTIFICATION)), prompts={})
     signals = [{"p_t": rows.tiers[0].p_t}]
-    found = certify_rule(rows, split, signals, Targets(value=0.06), kind=PolicyKind.P_T, delta=0.1)
+    found = certify_kind(rows, split, signals, Targets(value=0.06), kind=PolicyKind.P_T, delta=0.1)
     assert found is not None and found.certification.status is CertificateStatus.CERTIFIED
     tested = logged_rows(found.rows)
     basis = label_basis(tested, found.certification, (LabelSource.GOLD, LabelSource.HUMAN))

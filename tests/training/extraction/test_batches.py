@@ -76,7 +76,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def told(stream: io.StringIO, steps: list[tuple[float, int, int]], *, tokens: int = 1000, before: int = 0) -> str:
+def message(stream: io.StringIO, steps: list[tuple[float, int, int]], *, tokens: int = 1000, before: int = 0) -> str:
     """What is written where batches of (prompts, tokens) end at these times."""
     now = [0.0]
     progress = Progress(stream, prompts=10, tokens=tokens, before=before, clock=lambda: now[0])
@@ -87,16 +87,16 @@ def told(stream: io.StringIO, steps: list[tuple[float, int, int]], *, tokens: in
 
 
 def test_a_log_has_a_line_every_ten_seconds_and_one_at_the_end() -> None:
-    lines = told(io.StringIO(), [(9.9, 2, 200), (10.0, 2, 300), (19.9, 2, 100), (20.0, 4, 400)]).splitlines()
+    lines = message(io.StringIO(), [(9.9, 2, 200), (10.0, 2, 300), (19.9, 2, 100), (20.0, 4, 400)]).splitlines()
     assert lines == [
         "4/10 prompts, 0.4 prompts/s, 50 tokens/s, 0:10 left",
         "10/10 prompts, 0.5 prompts/s, 50 tokens/s, 0:00 left",
     ]
-    assert told(io.StringIO(), [(1.0, 10, 1000)]) == "10/10 prompts, 10.0 prompts/s, 1000 tokens/s, 0:00 left\n"
+    assert message(io.StringIO(), [(1.0, 10, 1000)]) == "10/10 prompts, 10.0 prompts/s, 1000 tokens/s, 0:00 left\n"
 
 
 def test_a_terminal_has_one_line_that_is_rewritten_twice_a_second() -> None:
-    shown = told(Terminal(), [(0.4, 1, 100), (0.5, 1, 100), (0.9, 1, 100), (1.0, 7, 700)])
+    shown = message(Terminal(), [(0.4, 1, 100), (0.5, 1, 100), (0.9, 1, 100), (1.0, 7, 700)])
     assert shown == (
         "\r2/10 prompts, 4.0 prompts/s, 400 tokens/s, 0:02 left\033[K"
         "\r10/10 prompts, 10.0 prompts/s, 1000 tokens/s, 0:00 left\033[K\n"
@@ -108,5 +108,5 @@ def test_a_terminal_has_one_line_that_is_rewritten_twice_a_second() -> None:
 )
 def test_the_time_left_is_told_in_hours_minutes_and_seconds(tokens: int, left: str) -> None:
     """A second per 66⅔ tokens: 1000 were done in fifteen."""
-    shown = told(io.StringIO(), [(15.0, 4, 1000)], tokens=1000 + tokens, before=5)
+    shown = message(io.StringIO(), [(15.0, 4, 1000)], tokens=1000 + tokens, before=5)
     assert shown == f"9/15 prompts, 0.3 prompts/s, 67 tokens/s, {left} left\n"
