@@ -61,7 +61,8 @@ def claim_due(
         )
         if changed(taken) == 1:
             claimed.append(key)
-    rows = {row.id: row for row in session.scalars(_fresh(model, claimed))}
+    fresh = select(model).where(model.id.in_(claimed)).execution_options(populate_existing=True)
+    rows = {row.id: row for row in session.scalars(fresh)}
     return [rows[key] for key in claimed]
 
 
@@ -106,7 +107,3 @@ def changed(result: Any) -> int:
     """How many rows an UPDATE or a DELETE met."""
     count: int = result.rowcount if isinstance(result, CursorResult) else 0
     return count
-
-
-def _fresh(model: type[Row], keys: list[UUID]) -> Any:
-    return select(model).where(model.id.in_(keys)).execution_options(populate_existing=True)

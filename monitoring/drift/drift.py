@@ -17,7 +17,7 @@ demand. Evidently takes seconds to import, so that happens when the first compar
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import isfinite, sqrt
 from typing import Any
 
@@ -131,23 +131,16 @@ def compare(
         )
         for name in columns
     )
-    left_out = tuple(name for name in shared if name not in columns)
-    document = {
-        "columns": [asdict(column) for column in compared],
-        "left_out": left_out,
-        "missing": [asdict(shift) for shift in missing],
-        "reference_rows": len(reference),
-        "current_rows": len(current),
-        "evidently": snapshot,
-    }
-    return DriftRecord(
+    record = DriftRecord(
         columns=compared,
-        left_out=left_out,
+        left_out=tuple(name for name in shared if name not in columns),
         reference_rows=len(reference),
         current_rows=len(current),
-        document=json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False),
+        document="",
         missing=missing,
     )
+    document = {name: value for name, value in asdict(record).items() if name != "document"} | {"evidently": snapshot}
+    return replace(record, document=json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False))
 
 
 def render_html(document: str) -> str:

@@ -5,6 +5,8 @@ Figures and the two alarms count such attempts like any other, since they speak 
 What is taught and certified speaks of the declared models, and leaves them out.
 """
 
+from collections import Counter
+
 from monitoring.figures.tier_figures import undeclared_attempts
 from monitoring.rows.cohorts import Cohort
 from monitoring.rules.rules import Assessment, assess_models
@@ -14,7 +16,7 @@ def assess_cohort_models(cohort: Cohort) -> Assessment:
     """The assessment of one window's attempts."""
     tiers = cohort.spec.tiers
     found = cohort.attempts[undeclared_attempts(cohort.spec, cohort.attempts)]
-    counts: dict[tuple[str, str, str], int] = {}
+    counts: Counter[tuple[str, str, str]] = Counter()
     for tier, model, revision in zip(found["tier"], found["model"], found["revision"], strict=True):
         declared = tiers[tier]
         same = model == declared.named_model
@@ -23,5 +25,5 @@ def assess_cohort_models(cohort: Cohort) -> Assessment:
             f"{model}@{revision}" if same else str(model),
             f"{declared.named_model}@{declared.revision}" if same else declared.named_model,
         )
-        counts[key] = counts.get(key, 0) + 1
+        counts[key] += 1
     return assess_models(len(cohort.attempts), counts)

@@ -41,9 +41,7 @@ def read_rates(prices: str | None, parameters: str | None, *, tiers: int, now: d
         raise InputInvalid(f"--prices {prices} states {len(rates)} tiers: the table has {tiers}; give one per tier")
     if parameters is None:
         return rates
-    sizes = tuple(_amount(text, "--parameters", "e.g. 8e9,70e9") for text in parameters.split(","))
-    if len(sizes) != tiers:
-        raise InputInvalid(f"--parameters gives {len(sizes)} sizes: the table has {tiers} tiers")
+    sizes = _per_tier(parameters, "--parameters", "sizes", "e.g. 8e9,70e9", tiers)
     return tuple(replace(rate, parameters=size) for rate, size in zip(rates, sizes, strict=True))
 
 
@@ -53,10 +51,14 @@ def read_latencies(text: str | None, *, tiers: int) -> tuple[float, ...] | None:
     """
     if text is None:
         return None
-    times = tuple(_amount(part, "--latency", "milliseconds per tier, e.g. 120,900") for part in text.split(","))
-    if len(times) != tiers:
-        raise InputInvalid(f"--latency gives {len(times)} times: the table has {tiers} tiers")
-    return times
+    return _per_tier(text, "--latency", "times", "milliseconds per tier, e.g. 120,900", tiers)
+
+
+def _per_tier(text: str, option: str, what: str, cure: str, tiers: int) -> tuple[float, ...]:
+    amounts = tuple(_amount(part, option, cure) for part in text.split(","))
+    if len(amounts) != tiers:
+        raise InputInvalid(f"{option} gives {len(amounts)} {what}: the table has {tiers} tiers")
+    return amounts
 
 
 def _declared(path: str, now: datetime) -> tuple[TierRates, ...]:

@@ -12,7 +12,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import fsspec
 
@@ -64,7 +64,7 @@ def head_of(hashes: Sequence[str], signing_key: str | None) -> Head:
         return head
     signature = bytes.fromhex(signing.sign(signing_key, head.text.encode()))
     key_id = _key_id(signing.public_key_of(signing_key))
-    return Head(batches=head.batches, root=root, last=head.last, signatures=(key_id + signature,))
+    return replace(head, signatures=(key_id + signature,))
 
 
 def read_head(place: str) -> Head:
