@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from knowgate._records.ids import decided_at
@@ -125,21 +125,14 @@ def stored_decision(session: Session, decision_id: UUID) -> StoredDecision:
 
 def first_time(session: Session, cascade: str) -> datetime | None:
     """When the cascade's first decision was made; None before it."""
-    first = session.scalar(
-        select(DecisionRow.id).where(DecisionRow.cascade == cascade).order_by(DecisionRow.id).limit(1)
-    )
-    return None if first is None else decided_at(first)
+    return _first_time(session, _ids(cascade).order_by(DecisionRow.id))
 
 
 def next_time(session: Session, cascade: str, since: datetime) -> datetime | None:
     """When the cascade's first decision at or after `since` was made; None where there is none."""
-    coming = session.scalar(
-        select(DecisionRow.id)
-        .where(DecisionRow.cascade == cascade, DecisionRow.id >= partitions.first_id(since))
-        .order_by(DecisionRow.id)
-        .limit(1)
+    return _first_time(
+        session, _ids(cascade).where(DecisionRow.id >= partitions.first_id(since)).order_by(DecisionRow.id)
     )
-    return None if coming is None else decided_at(coming)
 
 
 def late_times(
@@ -163,10 +156,16 @@ def late_times(
 
 def last_time(session: Session, cascade: str) -> datetime | None:
     """When the cascade's newest decision was made; None before the first."""
-    last = session.scalar(
-        select(DecisionRow.id).where(DecisionRow.cascade == cascade).order_by(DecisionRow.id.desc()).limit(1)
-    )
-    return None if last is None else decided_at(last)
+    return _first_time(session, _ids(cascade).order_by(DecisionRow.id.desc()))
+
+
+def _ids(cascade: str) -> Select[Any]:
+    return select(DecisionRow.id).where(DecisionRow.cascade == cascade)
+
+
+def _first_time(session: Session, ids: Select[Any]) -> datetime | None:
+    first = session.scalar(ids.limit(1))
+    return None if first is None else decided_at(first)
 
 
 def count_between(session: Session, cascade: str, window: Window) -> int:
@@ -180,12 +179,8 @@ def find_decision(session: Session, cascade: str, external_id: str) -> Decision 
     """The newest decision of this external id; None when there is none."""
     if not (storable(cascade) and storable(external_id)):
         return None
-    found = session.scalar(
-        select(DecisionRow.id)
-        .where(DecisionRow.cascade == cascade, DecisionRow.external_id == external_id)
-        .order_by(DecisionRow.id.desc())
-        .limit(1)
-    )
+    named = _ids(cascade).where(DecisionRow.external_id == external_id)
+    found = session.scalar(named.order_by(DecisionRow.id.desc()).limit(1))
     return None if found is None else decision(session, found)
 
 
