@@ -19,18 +19,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from evidence.alarms.increments import risk_increments, risk_range, savings_increments, savings_range
+from knowgate._records.arrays import BoolArray, FloatArray
 from knowgate.spec import CascadeSpec, TargetKind
 from monitoring.alarms.alarm_memory import AlarmMemory, consume, needs_family, open_family, without_other_ranges
 from monitoring.figures.cost_figures import forecast_last_cost
 from monitoring.names import Rule
 from monitoring.rows.cohorts import Cohort
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 FORECAST_SHARE = 0.75  # of a grader's forecast: about what a grader that errs on one answer in eight is worth
 

@@ -19,6 +19,7 @@ from evidence.certification.known_outcomes import LoggedRows, agreeing, certific
 from evidence.certification.tally import tally_of
 from knowgate._bundles.bundle import Bundle
 from knowgate._bundles.tier_models import TierModels
+from knowgate._records.arrays import BoolArray, FloatArray, IntArray
 from knowgate._records.records import Fingerprint
 from knowgate.policy import kept_tiers
 from knowgate.spec import CascadeSpec, LabelCoin
@@ -29,9 +30,6 @@ from store.shards.shards import ShardRefused, read_rows
 
 log = logging.getLogger("knowgate.monitoring")
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
 
 MOST_DECISIONS = 20_000  # the newest of the window; their vectors are in memory at once
 

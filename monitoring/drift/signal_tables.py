@@ -17,12 +17,12 @@ import pandas as pd
 
 from knowgate._bundles.tier_models import TierModels
 from knowgate._models.features import features
+from knowgate._records.arrays import FloatArray
 from monitoring.drift.drift import MissingShift, missing_shift
 from store.shards.shards import ShardRefused, read_rows
 
 log = logging.getLogger("knowgate.monitoring")
 
-FloatArray = npt.NDArray[np.float64]
 
 LOGGED = ("p_t", "tokens_in", "tokens_out")
 MADE = ("p_ik", "score", "ood")

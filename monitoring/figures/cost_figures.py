@@ -7,17 +7,15 @@ imputation is unbiased however poor c is (`evidence.costs.savings`).
 """
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from evidence.costs.savings import impute_last_cost, predictable_forecast, savings_of
 from evidence.errors import EvidenceError
+from knowgate._records.arrays import FloatArray
 from monitoring.figures.estimates import Estimated, unidentified
 from monitoring.names import FigureName
 from monitoring.rows.cohorts import Cohort
 from monitoring.rows.pairing import UNITS
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def cost_figures(cohort: Cohort) -> dict[FigureName, Estimated]:

@@ -21,8 +21,7 @@ from scipy.special import ndtri
 from evidence.bounds.binomial import clopper_pearson
 from evidence.estimation.estimates import Estimate, self_normalised
 from evidence.estimation.prediction_powered import PoweredEstimate, prediction_powered
-
-FloatArray = npt.NDArray[np.float64]
+from knowgate._records.arrays import FloatArray
 
 CONFIDENCE = 0.95
 LEAST_GOLD = 10  # trusted labels in a stratum from which on they correct a grader there
