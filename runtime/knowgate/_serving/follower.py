@@ -219,9 +219,9 @@ class Follower:
         """Fetched by id only when it is neither in force nor in the cache."""
         if bundle_id is None:
             return None
-        for held in () if self._pair is None else (self._pair.champion, self._pair.challenger):
-            if held is not None and held.id == bundle_id:
-                return held
+        for bundle in () if self._pair is None else (self._pair.champion, self._pair.challenger):
+            if bundle is not None and bundle.id == bundle_id:
+                return bundle
         if self._cache is not None:
             try:
                 return self._read(bundle_id, folder.read_bundle_file(self._cache, bundle_id))

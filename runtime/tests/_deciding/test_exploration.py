@@ -94,9 +94,9 @@ def test_a_higher_rate_explores_the_same_ids_and_more(key: bytes) -> None:
 
 
 def near_threshold(pair: Make, key: bytes, now: datetime) -> Cascade:
-    held = pair()
-    changed = replace(held.assignment, exploration_rate=0.1, exploration_extra=0.5, exploration_width=0.1)
-    return Cascade("questions", replace(held, assignment=changed), hash_key=key, spool=NoSpool(), clock=lambda: now)
+    in_force = pair()
+    changed = replace(in_force.assignment, exploration_rate=0.1, exploration_extra=0.5, exploration_width=0.1)
+    return Cascade("questions", replace(in_force, assignment=changed), hash_key=key, spool=NoSpool(), clock=lambda: now)
 
 
 def test_each_decision_logs_the_chance_its_own_coin_had(

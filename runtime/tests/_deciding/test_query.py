@@ -46,9 +46,9 @@ def kept() -> Kept:
 
 @pytest.fixture
 def make_cascade(pair: Make, key: bytes, now: datetime, kept: Kept) -> Callable[..., Cascade]:
-    def made(*, held: Any = None, **options: Any) -> Cascade:
+    def made(*, in_force: Any = None, **options: Any) -> Cascade:
         fields: dict[str, Any] = {"hash_key": key, "spool": kept, "clock": lambda: now}
-        return Cascade("questions", held or pair(), **fields | options)
+        return Cascade("questions", in_force or pair(), **fields | options)
 
     return made
 
@@ -121,7 +121,7 @@ def test_with_three_tiers_exploration_runs_the_last_one_not_the_next(
     tiers = (tier_models(), None)
     policy = Policy.of(PolicyKind.P_T, ({"p_t": 0.9}, {"p_t": 0.8}))
     three = write_bundle(bundle_document(tiers, policy=policy), tiers)
-    cascade = make_cascade(held=pair(three))
+    cascade = make_cascade(in_force=pair(three))
     with cascade.open(decision_id=id_that_explores(cascade, True)) as query:
         assert query.attempt(Observation(p_t=0.95)).explore
         query.attempt(Observation(p_t=0.5))

@@ -92,9 +92,9 @@ def good(hidden: Make, fingerprint: Make) -> dict[str, Any]:
 
 @pytest.fixture
 def make(pair: Make, key: bytes, now: datetime, kept: Kept) -> Make:
-    def made(*backends: InMemory, patience: Any = QUICK, held: Any = None, **options: Any) -> Cascade:
+    def made(*backends: InMemory, patience: Any = QUICK, in_force: Any = None, **options: Any) -> Cascade:
         fields: dict[str, Any] = {"hash_key": key, "spool": kept, "clock": lambda: now}
-        return Cascade("questions", held or pair(), backends=backends, patience=patience, **fields | options)
+        return Cascade("questions", in_force or pair(), backends=backends, patience=patience, **fields | options)
 
     return made
 
