@@ -7,6 +7,7 @@ import pytest
 
 from knowgate._records.records import LabelSource, PTKind, Reason
 from monitoring.figures.figures import SLICES_AT_MOST, figures_of
+from monitoring.figures.estimates import share
 from monitoring.names import FigureName
 
 
@@ -44,7 +45,62 @@ def test_shares_count_decisions_and_split_by_reason(ten):
     assert figures["escalated_share.p_ik"].value == pytest.approx(0.1)
     assert figures["escalated_share.p_t"].value == 0.0
     assert figures["explored_share"].value == 0.4
-    assert figures["escalated_share"].low < 0.4 < figures["escalated_share"].high
+    for name, hits in (
+        ("escalated_share", 4),
+        ("retained_share", 6),
+        ("explored_share", 4),
+        ("escalated_share.ood", 3),
+    ):
+        wilson = share(hits, 10)
+        assert (figures[name].low, figures[name].high, figures[name].n) == (wilson.low, wilson.high, 10)
+
+
+def test_a_tiers_shares_are_of_its_own_attempts(ten):
+    small, large = named(ten, tier=0), named(ten, tier=1)
+    assert (small["queries"].value, large["queries"].value) == (10, 8)
+    assert (small["retained_share"].value, small["escalated_share"].value) == (0.6, 0.4)
+    assert (small["escalated_share.ood"].value, small["escalated_share.p_ik"].value) == (0.3, 0.1)
+    assert (small["missing_share.entropy"].value, small["missing_share.tokens_in"].value) == (1.0, 0.0)
+    assert small["missing_share.score"].value == 0.0 and "retained_share" not in large
+    # Explored runs of the last tier are the cascade's business: 3 of the 4 others are right.
+    assert (large["accuracy"].value, large["accuracy"].n) == (0.75, 4)
+
+
+@pytest.mark.parametrize(("score", "sure"), [(0.9, True), (0.89, False)])
+def test_an_answer_claims_to_be_sure_from_nine_tenths_on(cast, cohort, score, sure):
+    asked = [cast.Asked(small=0.0, score=score), cast.Asked(small=1.0, score=0.5)]
+    asked += [cast.Asked(reason=Reason.SCORE, small=0.0, score=0.95)]  # not retained
+    figure = named(cohort(asked), tier=0)["overconfidence"]
+    assert figure.value == (1.0 if sure else None)
+    if not sure:
+        assert figure.not_identified == "nothing is retained with a score of at least 0.9"
+
+
+def test_half_right_counts_as_right_in_a_ranking(cast, cohort):
+    asked = [cast.Asked(small=small, score=score) for small, score in ((0.5, 0.9), (1.0, 0.8), (0.49, 0.2), (0.0, 0.1))]
+    assert named(cohort(asked), tier=0)["auroc_score"].value == 1.0
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_what_the_ood_gate_stopped_is_compared_where_both_answers_are_labelled(cast, cohort, place):
+    pairs = [(0.0, 1.0)] * 3
+    pairs[place] = (1.0, None)
+    stopped = [cast.Asked(reason=Reason.OOD, small=small, large=large) for small, large in pairs]
+    figures = named(cohort([cast.Asked(), *stopped]), tier=0)
+    assert (figures["ood_only_share"].value, figures["ood_gain"].value, figures["ood_gain"].n) == (0.75, 1.0, 2)
+    assert figures["ood_as_good"].value == 0.0
+    assert figures["ood_gain"].high == 1.0 and figures["ood_as_good"].low == 0.0
+
+
+def test_why_the_ood_gate_cannot_be_judged_is_told(cast, cohort):
+    def why(*asked):
+        return named(cohort(list(asked)), tier=0)["ood_gain"].not_identified
+
+    assert why(cast.Asked()) == "the ood gate alone escalated nothing"
+    lacking = "no labels of both tiers on what the ood gate alone escalated"
+    assert why(cast.Asked(reason=Reason.OOD, small=1.0), cast.Asked(reason=Reason.P_T, small=1.0, large=1.0)) == lacking
+    some = [cast.Asked(reason=Reason.OOD, small=1.0, large=1.0, label_propensity=chance) for chance in (1.0, None, 0.5)]
+    assert why(*some) == "1 of 3 labels have an unknown propensity; send it with them"
 
 
 def test_accuracies_are_those_of_the_strata_put_together(ten):
