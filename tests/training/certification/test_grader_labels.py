@@ -13,7 +13,7 @@ from knowgate.spec import Targets
 from training.certification.certify import certify_kind
 from training.certification.outcomes import logged_rows
 from training.rows.dataset import CascadeRows, TierColumns
-from training.rows.soft_labels import fitting_labels
+from training.rows.soft_labels import LEAST_COMPARED, fitting_labels
 from training.rows.splits import Part, Split
 
 NAN = np.nan
@@ -85,6 +85,23 @@ def test_without_a_known_coin_for_gold_labels_forecasts_are_left_out_and_it_is_s
     assert certification_rows(logged_rows(unknown)).forecast is None
     assert "not identified" in str(forecasts_left_out(logged_rows(unknown)))
     assert forecasts_left_out(logged_rows(rows)) is None
+
+
+@pytest.mark.parametrize(("compared", "taught"), [(LEAST_COMPARED - 1, False), (LEAST_COMPARED, True)])
+def test_a_verdict_teaches_once_it_was_compared_often_enough(compared: int, taught: bool) -> None:
+    columns = judged_rows().tiers[0]
+    known = np.arange(N) < compared
+    columns = replace(
+        columns,
+        correct=np.where(known, np.arange(N) % 2, NAN),
+        forecast=np.ones(N),
+        run_propensity=np.where(np.arange(N) % 2, 0.5, 0.04),
+    )
+    labels, weight = fitting_labels(columns, np.ones(N, dtype=bool))
+    assert bool(np.isfinite(labels[~known]).all()) is taught
+    if taught:
+        assert set(labels[~known]) == {(compared // 2 + 0.5) / (compared + 1)}
+        assert set(weight) == {2.0, 20.0}, "each row stands for the runs that its coin left out, and 20 at most"
 
 
 def test_a_probe_learns_from_a_grader_what_its_verdict_was_worth() -> None:

@@ -61,6 +61,50 @@ def test_a_row_stands_for_those_that_its_coins_left_out_and_for_twenty_at_most()
     assert tier_of(7, **chances).weight.tolist() == [1.0, 2.0, 4.0, 4.0, 10.0, 20.0, 20.0]
 
 
+def priced(small: list[float], large: list[float], *, column: str = "cost_usd", **of_large: Any) -> CascadeRows:
+    """Two tiers of these costs; NaN = that the tier did not run."""
+    tiers = [
+        tier_of(len(costs), ran=np.isfinite(costs), **{column: np.array(costs)}, **given)
+        for costs, given in ((small, {}), (large, of_large))
+    ]
+    return rows_of(*tiers, rate=0.5)
+
+
+def test_savings_by_hand_where_every_tier_ran() -> None:
+    rows = priced([1.0, 1.0, 2.0, 2.0], [10.0, 20.0, 30.0, 40.0])
+    for kept, spent in (([0, 0, 0, 0], 6.0), ([1, 1, 1, 1], 106.0), ([0, 1, 0, 1], 66.0)):
+        saved = cohort_savings(rows, np.array(kept))
+        assert saved is not None and saved.value == pytest.approx(1.0 - spent / 100.0)
+    skipped = cohort_savings(priced([1.0, NAN, 3.0], [10.0, 10.0, 10.0]), np.array([0, 0, 1]))
+    assert skipped is not None and skipped.value == pytest.approx(1.0 - (1.0 + 2.0 + 3.0 + 10.0) / 30.0)
+
+
+def test_savings_are_in_gflops_where_one_run_has_no_price_and_unknown_where_nothing_tells() -> None:
+    for place in range(3):
+        prices = np.array([1.0, 1.0, 1.0])
+        prices[place] = NAN
+        gflops = {"gflops": np.array([4.0, 4.0, 4.0])}
+        rows = rows_of(
+            tier_of(3, cost_usd=prices, gflops=np.ones(3)), tier_of(3, cost_usd=np.full(3, 10.0), **gflops), rate=0.5
+        )
+        saved = cohort_savings(rows, np.zeros(3, dtype=int))
+        assert saved is not None and saved.value == pytest.approx(0.75)
+    assert cohort_savings(rows_of(tier_of(2), tier_of(2), rate=0.5), np.zeros(2, dtype=int)) is None
+
+
+def test_savings_need_a_last_tier_that_ran_by_a_coin_and_costs_something() -> None:
+    kept = np.zeros(3, dtype=int)
+    assert cohort_savings(priced([1.0] * 3, [NAN] * 3), kept) is None
+    assert cohort_savings(priced([1.0] * 3, [0.0] * 3), kept) is None
+    partly = priced([1.0] * 3, [10.0, 10.0, NAN])
+    assert cohort_savings(partly, kept) is not None
+    for place in range(3):
+        rate = np.full(3, 0.5)
+        rate[place] = 0.0
+        unknown = replace(partly, exploration_rate=rate)
+        assert (cohort_savings(unknown, kept) is None) is (place == 2), "a row that can never run tells nothing"
+
+
 def test_each_row_that_was_not_explored_counts_with_its_own_rate() -> None:
     ran = np.array([True, False, False])
     small = tier_of(3, correct=np.array([1.0, 0.0, 1.0]))
