@@ -2,15 +2,9 @@
 is of thin air.
 """
 
-import doctest
-import importlib
-import pkgutil
 import re
 from pathlib import Path
 
-import pytest
-
-import monitoring
 from monitoring.names import FigureName, Rule
 
 TEXT = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text()
@@ -45,8 +39,3 @@ def test_every_header_of_a_message_is_documented(cast):
     )
     sent = headers_of(message, b"secret", cast.DAY).keys() - {"Content-Type", "User-Agent"}
     assert sent == HEADERS
-
-
-@pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(monitoring.__path__)])
-def test_every_example_runs(name):
-    assert doctest.testmod(importlib.import_module(f"monitoring.{name}")).failed == 0

@@ -2,9 +2,6 @@
 beside it.
 """
 
-import doctest
-import importlib
-
 import pytest
 
 from knowgate._records.options import option_of, require_options
@@ -47,9 +44,3 @@ def test_options_that_cannot_be_told_apart_are_refused_where_they_are_declared(
         TierSpec(name="small", model="small", parameters=1e9, options=options)
     with pytest.raises(RecordInvalid, match="options"):
         require_kind(None, options)
-
-
-@pytest.mark.parametrize("module", ["_records.options", "_models.p_t", "backends._text.alignment"])
-def test_the_examples_run(module: str) -> None:
-    ran = doctest.testmod(importlib.import_module(f"knowgate.{module}"))
-    assert (ran.failed, ran.attempted > 0) == (0, True)
