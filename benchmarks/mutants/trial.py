@@ -3,6 +3,7 @@
 The checkout itself is never changed.
 """
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ _FIRST = 30
 """Tests of the first run: more are collected only for a mutant that these let live."""
 _SECONDS_OF_A_TEST = 30
 _SECONDS_TO_STOP = 20
+_RESULTS = "\tbenchmarks/results/"
 _RECORDER = Path(__file__).resolve().parents[2]
 """Where pytest has the recorder from if the tree has none."""
 
@@ -28,8 +30,10 @@ def commit_of(checkout: Path) -> str:
 
 
 def tree_of(checkout: Path, commit: str) -> str:
-    """The hash of what the commit holds."""
-    return _git(checkout, "rev-parse", f"{commit}^{{tree}}")
+    """A hash of what the commit holds, but for prose, results and what changes nothing."""
+    files = _git(checkout, "ls-tree", "-r", commit).splitlines()
+    code = [file for file in files if not file.endswith((".md", "/unchanged.toml")) and _RESULTS not in file]
+    return hashlib.sha256("\n".join(code).encode()).hexdigest()[:40]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
