@@ -6,9 +6,11 @@ from datetime import timedelta
 import pytest
 
 from knowgate._records.records import LabelSource, PTKind, Reason
-from monitoring.figures.figures import SLICES_AT_MOST, figures_of
+from monitoring.errors import CohortInvalid
 from monitoring.figures.estimates import share
+from monitoring.figures.figures import SLICES_AT_MOST, figures_of
 from monitoring.names import FigureName
+from monitoring.rows.pairing import of_known_tiers, pair_decisions
 
 
 def named(cohort, *, tier=None, slice=None):
@@ -304,15 +306,24 @@ def test_every_figure_name_is_produced(ten):
 
 
 def test_decisions_of_a_tier_that_was_removed_are_left_out(cast, cohort):
-    from dataclasses import replace
-
-    from monitoring.rows.pairing import of_known_tiers, pair_decisions
-
     made = cohort([cast.Asked(reason=Reason.P_T), cast.Asked(), cast.Asked(reason=Reason.P_T), cast.Asked()])
     deeper = made.attempts.assign(tier=made.attempts["tier"].where(made.attempts["decision"] != 0, 2))
     left = of_known_tiers(deeper, made.spec)
     assert len(pair_decisions(left, made.spec, as_of=made.as_of)) == 3
     assert replace(made, attempts=left).attempts["decision"].max() == 2
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_decision_that_served_no_answer_or_two_is_named(cast, cohort, place):
+    made = cohort([cast.Asked(explored=True) for _ in range(3)])
+    assert len(pair_decisions(made.attempts, made.spec, as_of=made.as_of)) == 3
+    for role, count in (("superseded", 0), ("served", 2)):
+        attempts = made.attempts.copy()
+        of_one = attempts["decision"] == place
+        attempts.loc[of_one, "role"] = role
+        name = attempts.loc[of_one, "id"].iloc[0]
+        with pytest.raises(CohortInvalid, match=f"decision {name} has {count} served attempts, expected 1"):
+            pair_decisions(attempts, made.spec, as_of=made.as_of)
 
 
 def test_p_t_of_another_kind_is_no_p_t(cast, cohort):

@@ -12,8 +12,8 @@ from knowgate._models.calibrator import Platt
 from knowgate._models.features import Standardiser
 from knowgate._models.ood import OodStatistics
 from knowgate._models.probe import LinearProbe, ProbeKind
-from monitoring.drift import LEAST_ROWS
-from monitoring.signal_tables import (
+from monitoring.drift.drift import LEAST_ROWS
+from monitoring.drift.signal_tables import (
     LOGGED,
     MADE,
     MOST_VECTORS,
