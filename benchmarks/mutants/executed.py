@@ -47,8 +47,12 @@ class Executed:
     def tests(self, mutant: Mutant) -> list[str]:
         """Those that execute the line; at import, those of its module and of its importers."""
         lines = self._lines[mutant.file]
-        if not mutant.at_import:
-            return self._named(lines[mutant.line] or lines[mutant.statement])
+        tests = lines.get(mutant.line) or lines.get(mutant.statement)
+        if tests and not mutant.at_import:
+            return self._named(tests)
+        if tests is None and not mutant.at_import:
+            return []
+        # Of a function that modules call while they are imported, what it made is used later.
         own = _any_of(lines.values())
         near = _any_of(tests for file in self._importers(mutant.file) for tests in self._lines[file].values())
         return self._named(own) + self._named(near & ~own)
