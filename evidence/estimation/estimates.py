@@ -157,7 +157,7 @@ def clipped_inverse_propensity(
     outside = seen & ((values < low) | (values > high))
     if low > high or outside.any():
         row = int(np.argmax(outside))
-        raise InvalidInputError(f"values[{row}] is {values[row]!r}, outside [{low}, {high}]; give the range it lies in")
+        raise InvalidInputError(f"values[{row}] is {values[row]}, outside [{low}, {high}]; give the range it lies in")
     lost = np.maximum(0.0, 1.0 - largest * np.where(unlogged, stated, cut_at))
     estimate = _estimate(np.minimum(weight, largest) * values, seen, np.minimum(weight, largest), confidence)
     # Of a row that loses the share l of v the bias is −l·v; where values may be of either sign both

@@ -4,9 +4,16 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy.stats import t as student_t
 
 from evidence.errors import InvalidInputError, NotIdentifiedError
-from evidence.estimation.estimates import Estimate, doubly_robust, inverse_propensity, self_normalised
+from evidence.estimation.estimates import (
+    Estimate,
+    clipped_inverse_propensity,
+    doubly_robust,
+    inverse_propensity,
+    self_normalised,
+)
 from evidence.inputs import why_not_identified
 
 NAN = float("nan")
@@ -91,3 +98,38 @@ def test_bad_input_is_named() -> None:
         inverse_propensity([1.0, 1.0], [1], [0.5])
     with pytest.raises(InvalidInputError, match=r"observed\[0\] is 2"):
         inverse_propensity([1.0], [2], [0.5])
+
+
+@pytest.mark.parametrize("right", [0, 4, 10])
+def test_told_its_reach_a_mean_has_wilsons_interval_by_students_quantile(right: int) -> None:
+    values = [1.0] * right + [0.0] * (10 - right)
+    told = self_normalised(values, [1] * 10, [0.5] * 10, reach=(0.0, 1.0))
+    square = float(student_t.ppf(0.975, 9)) ** 2
+    centre = (right / 10 + square / 20) / (1 + square / 10)
+    half = np.sqrt(square) / (1 + square / 10) * np.sqrt(told.standard_error**2 + square / 400)
+    assert told.value == right / 10
+    assert told.lower == pytest.approx(max(min(centre - half, told.value), 0.0))
+    assert told.upper == pytest.approx(min(max(centre + half, told.value), 1.0))
+    wide = self_normalised([10 * value - 5 for value in values], [1] * 10, [0.5] * 10, reach=(-5.0, 5.0))
+    assert (wide.lower, wide.upper) == pytest.approx((10 * told.lower - 5, 10 * told.upper - 5))
+
+
+def test_one_row_alone_leaves_most_of_the_reach_open() -> None:
+    told = self_normalised([1.0, np.nan], [1, 0], [0.5, 0.5], reach=(0.0, 1.0))
+    assert told.value == 1.0 and told.lower < 0.1 and told.upper == 1.0
+
+
+@pytest.mark.parametrize("reach", [(0.0, 0.4), (0.6, 1.0), (1.0, 0.0), (0.5, 0.5)])
+def test_a_reach_that_does_not_hold_the_mean_is_refused(reach: tuple[float, float]) -> None:
+    with pytest.raises(InvalidInputError, match=rf"reach is \({reach[0]}, {reach[1]}\) for a mean of 0.5"):
+        self_normalised([1.0, 0.0], [1, 1], [1.0, 1.0], reach=reach)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("value", [-0.1, 1.1])
+def test_a_value_beyond_the_stated_range_is_named(place: int, value: float) -> None:
+    values = [0.0, 1.0, 0.5]
+    assert clipped_inverse_propensity(values, [1, 1, 1], [0.5] * 3, largest_weight=4.0).estimate.value == 1.0
+    values[place] = value
+    with pytest.raises(InvalidInputError, match=rf"values\[{place}\] is {value}, outside \[0.0, 1.0\]"):
+        clipped_inverse_propensity(values, [1, 1, 1], [0.5] * 3, largest_weight=4.0)
