@@ -61,9 +61,10 @@ class Judged:
     seconds: float
 
 
-def survey(checkout: Path, plan: Plan, unchanged: Mapping[Key, str], say: Callable[[Judged], object]) -> list[Judged]:
+def survey(
+    checkout: Path, commit: str, plan: Plan, unchanged: Mapping[Key, str], say: Callable[[Judged], object]
+) -> list[Judged]:
     """The sample, judged; `say` hears of each mutant at once."""
-    commit = commit_of(checkout)
     with tempfile.TemporaryDirectory(prefix="kg-mutants-") as folder, ThreadPoolExecutor(plan.workers) as pool:
         copies = [Copy(checkout, commit, Path(folder, str(number))) for number in range(plan.workers)]
         kept = checkout / "var" / "mutants" / f"{tree_of(checkout, commit)}{'-'.join(plan.tests).replace('/', '-')}"
@@ -171,7 +172,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where the result goes")
     options = parser.parse_args()
     plan = Plan(seed=options.seed, size=options.size, folders=options.under, tests=options.tests)
-    began = time.monotonic()
+    commit, began = commit_of(CHECKOUT), time.monotonic()
     # A shell lets what runs in the background ignore it, and the tests that it is sent to too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -181,10 +182,10 @@ def main() -> None:
         )
         sys.stdout.flush()
 
-    judged = survey(CHECKOUT, plan, read_unchanged(UNCHANGED), say)
+    judged = survey(CHECKOUT, commit, plan, read_unchanged(UNCHANGED), say)
     result: dict[str, object] = {
         "seed": plan.seed,
-        "commit": commit_of(CHECKOUT),
+        "commit": commit,
         **_counts(judged),
         "seconds": round(time.monotonic() - began),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",

@@ -17,6 +17,7 @@ from benchmarks.mutants.__main__ import (
     survey,
 )
 from benchmarks.mutants.changes import changed_source, mutants_of
+from benchmarks.mutants.trial import commit_of
 
 MODULE = """\
 def largest(a: int, b: int) -> int:
@@ -59,7 +60,7 @@ def checkout(tmp_path: Path) -> Path:
 def test_a_fault_that_a_test_notices_is_killed_by_it_and_the_checkout_stays(checkout: Path) -> None:
     unchanged = {("toy/numbers.py", "return n < 3", "3 -> 4"): "a stand-in for a reason"}
     seen = []
-    judged = survey(checkout, Plan(seed=1, size=7, folders=["toy"]), unchanged, seen.append)
+    judged = survey(checkout, commit_of(checkout), Plan(seed=1, size=7, folders=["toy"]), unchanged, seen.append)
     outcomes = {(each.line, each.change): (each.outcome, each.by) for each in judged}
     assert outcomes == {
         (2, "return max(a, b) -> return None"): (KILLED, "tests/test_toy.py::test_the_largest"),
