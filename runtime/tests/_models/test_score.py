@@ -17,24 +17,35 @@ MODELS = st.builds(
     w_p_t=WEIGHTS,
     w_p_ik=WEIGHTS,
     w_entropy=st.just(0.0) | WEIGHTS,
+    w_margin=st.just(0.0) | WEIGHTS,
     intercept=WEIGHTS,
     slices=st.dictionaries(st.sampled_from(["law", "history"]), WEIGHTS),
     calibrator=st.sampled_from([Platt(slope=1.3, intercept=0.1), Isotonic(knots=(-2, 0, 3), values=(0.1, 0.4, 0.9))]),
 )
 MAYBE = st.floats(0, 1) | st.sampled_from([None, math.nan])
 ROWS = st.lists(
-    st.tuples(MAYBE, MAYBE, st.floats(0, 3) | st.sampled_from([None, math.nan]), st.sampled_from([None, "law", "art"])),
+    st.tuples(
+        MAYBE,
+        MAYBE,
+        st.floats(0, 3) | st.sampled_from([None, math.nan]),
+        MAYBE,
+        st.sampled_from([None, "law", "art"]),
+    ),
     min_size=1,
 )
 
 
 @given(MODELS, ROWS)
 def test_one_attempt_and_many_have_the_same_score(
-    model: ScoreModel, rows: list[tuple[float | None, float | None, float | None, str | None]]
+    model: ScoreModel, rows: list[tuple[float | None, float | None, float | None, float | None, str | None]]
 ) -> None:
-    one_by_one = [model.score(p_t=p_t, p_ik=p_ik, entropy=entropy, slice=name) for p_t, p_ik, entropy, name in rows]
-    p_t, p_ik, entropy = (np.array([math.nan if row[i] is None else row[i] for row in rows]) for i in range(3))
-    many = model.scores(p_t=p_t, p_ik=p_ik, entropy=entropy, slices=[row[3] for row in rows])
+    one_by_one = [
+        model.score(p_t=p_t, p_ik=p_ik, entropy=entropy, margin=margin, slice=name)
+        for p_t, p_ik, entropy, margin, name in rows
+    ]
+    names = ("p_t", "p_ik", "entropy", "margin")
+    columns = {name: np.array([math.nan if row[i] is None else row[i] for row in rows]) for i, name in enumerate(names)}
+    many = model.scores(**columns, slices=[row[4] for row in rows])
     expected = [math.nan if score is None else score for score in one_by_one]
     assert many == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
@@ -47,6 +58,15 @@ def score_model(**changes: float) -> ScoreModel:
 def test_the_score_is_its_formula() -> None:
     total = math.log(0.8 / 0.2) + 2 * math.log(0.6 / 0.4) - 0.5 * 0.7 + 0.3 - 1.0
     assert score_model().score(p_t=0.8, p_ik=0.6, entropy=0.7, slice="law") == pytest.approx(1 / (1 + math.exp(-total)))
+
+
+def test_a_margin_counts_by_its_weight_and_is_needed_where_it_has_one() -> None:
+    model = score_model(w_margin=1.5)
+    total = math.log(0.8 / 0.2) + 2 * math.log(0.6 / 0.4) - 0.5 * 0.7 + 1.5 * 0.4 + 0.3
+    found = model.score(p_t=0.8, p_ik=0.6, entropy=0.7, margin=0.4)
+    assert found == pytest.approx(1 / (1 + math.exp(-total)))
+    assert model.score(p_t=0.8, p_ik=0.6, entropy=0.7) is None
+    assert np.isnan(model.scores(p_t=np.array([0.8]), p_ik=np.array([0.6]), entropy=np.array([0.7])))[0]
 
 
 def test_an_unknown_slice_and_no_slice_have_the_offset_zero() -> None:
@@ -76,7 +96,7 @@ def test_a_certain_model_does_not_decide_alone(p_t: float) -> None:
     assert 0 < score < 1
 
 
-@pytest.mark.parametrize("name", ["w_p_t", "w_p_ik", "w_entropy", "intercept"])
+@pytest.mark.parametrize("name", ["w_p_t", "w_p_ik", "w_entropy", "w_margin", "intercept"])
 def test_a_weight_is_finite(name: str) -> None:
     with pytest.raises(RecordInvalid, match=name):
         score_model(**{name: math.inf})
