@@ -1,5 +1,6 @@
 """A cascade rules on answers; whatever is wrong, it escalates and says why."""
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -366,3 +367,21 @@ def test_threads_that_decide_while_pairs_are_swapped_see_one_pair_each_time(
     for ruling in rulings:
         assert (ruling.bundle == strict.id) == (ruling.generation == 3)
         assert ruling.signals == expected.signals
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.1, math.nan])
+def test_a_rate_of_vectors_lies_in_0_to_1(
+    write_pair: Make, tmp_path: Path, small_bundle: Make, assignment: Make, now: datetime, rate: float
+) -> None:
+    bundle = small_bundle()
+    write_pair(tmp_path, assignment(bundle), [bundle])
+    for taken in (0.0, 1.0):
+        assert Cascade.load(tmp_path, clock=lambda: now, vector_rate=taken).name == "questions"
+    with pytest.raises(RecordInvalid, match=rf"vector_rate is {rate}: lies in \[0, 1\]"):
+        Cascade.load(tmp_path, clock=lambda: now, vector_rate=rate)
+
+
+@pytest.mark.parametrize("interval_s", [0.0, -1.0, math.nan])
+def test_seconds_between_polls_are_above_0(tmp_path: Path, now: datetime, interval_s: float) -> None:
+    with pytest.raises(RecordInvalid, match=f"interval_s is {interval_s}: seconds between polls, above 0"):
+        Cascade.watch(tmp_path, cascade="questions", clock=lambda: now, interval_s=interval_s)
