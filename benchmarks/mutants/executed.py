@@ -87,7 +87,7 @@ def _any_of(masks: Iterable[int]) -> int:
 def executed(copy: Copy, kept: Path, tests: Sequence[str], *, workers: int) -> Executed:
     """From the records in the folder `kept`, which one run of the tests fills if it is empty."""
     if not (kept / "done").exists():
-        shutil.rmtree(kept, ignore_errors=True)
+        shutil.rmtree(kept.parent, ignore_errors=True)  # of former trees: nobody asks for them again
         kept.mkdir(parents=True)
         code, output = copy.pytest(
             *("-p", "benchmarks.mutants.recorder", "-n", str(workers), "--dist", "loadfile", "-m", "not slow"),
