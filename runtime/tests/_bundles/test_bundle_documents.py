@@ -104,7 +104,7 @@ def test_a_document_fits_its_tiers() -> None:
     require_refused(DOCUMENT, "tiers", (None, None), "2 models have 1 non-last tiers")
     require_refused(DOCUMENT, "p_t_kinds", (PTKind.MEAN,) * 2, "give one for each of 1 non-last tiers")
     two = Policy.of(PolicyKind.P_T, ({"p_t": 0.5}, {"p_t": 0.5}))
-    require_refused(DOCUMENT, "policy", two, "give one rule for each of 1 tiers", field="policy.rules")
+    require_refused(DOCUMENT, "policy", two, "give the gates (or null) for each of 1 tiers", field="policy.rules")
 
 
 def test_a_document_is_of_this_schema_has_a_cascade_and_a_time_with_an_offset() -> None:
