@@ -52,14 +52,14 @@ def _pieces(reps: int) -> dict[str, Piece]:
     pieces: dict[str, Piece] = {}
     folder = recorded_data()
     if folder is not None:
-        held = {name: (recorded(folder, name), EPSILON) for name in TWO_TIERS}
-        held |= {name: (recorded(folder, name), THREE_TIER_EPSILON) for name in THREE_TIERS}
-        for name, (population, epsilon) in held.items():
+        populations = {name: (recorded(folder, name), EPSILON) for name in TWO_TIERS}
+        populations |= {name: (recorded(folder, name), THREE_TIER_EPSILON) for name in THREE_TIERS}
+        for name, (population, epsilon) in populations.items():
             for scenario in SCENARIOS:
                 for size, n in (("own_n", population.n), ("larger_n", WEIGHTED_ROWS)):
                     setting = (scenario, population, epsilon, DELTA, n, reps)
                     pieces[f"{scenario}.{size}.{name}"] = (measure_scenario, setting)
-        pieces |= {name: (halves, (population, epsilon, reps)) for name, (population, epsilon) in held.items()}
+        pieces |= {name: (halves, (population, epsilon, reps)) for name, (population, epsilon) in populations.items()}
     return pieces | {population.name: (hurting, (population, reps)) for population in synthetic(EPSILON)}
 
 

@@ -42,10 +42,10 @@ def chosen(scores, harm, thresholds, epsilon, delta):
 
 
 def main(path):
-    held = np.load(path)
+    arrays = np.load(path)
     controlled = [
-        chosen(scores, harm, np.unique(thresholds)[::-1], float(held["epsilon"]), float(held["delta"]))
-        for scores, harm, thresholds in zip(held["scores"], held["harm"], held["thresholds"], strict=True)
+        chosen(scores, harm, np.unique(thresholds)[::-1], float(arrays["epsilon"]), float(arrays["delta"]))
+        for scores, harm, thresholds in zip(arrays["scores"], arrays["harm"], arrays["thresholds"], strict=True)
     ]
     sys.stdout.write(json.dumps(controlled) + "\n")
 

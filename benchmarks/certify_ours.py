@@ -103,9 +103,9 @@ def _exact_all_along(sample: Sample, entry: npt.NDArray[np.int64], tested: int, 
     if sample.propensity is None:
         return True
     opened, weight = entry.min(axis=1), 1.0 / sample.propensity
-    held = np.cumsum(np.bincount(opened, minlength=tested + 1))[: tested + 1]
+    retained = np.cumsum(np.bincount(opened, minlength=tested + 1))[: tested + 1]
     weighed = np.cumsum(np.bincount(opened, weights=weight, minlength=tested + 1))[: tested + 1]
-    mean = weighed[held > 0] / held[held > 0]
+    mean = weighed[retained > 0] / retained[retained > 0]
     return bool((ndtri(delta) ** 2 * weight.max() <= 2.0 * np.log(1.0 / delta) * mean).all())
 
 

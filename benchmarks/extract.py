@@ -130,12 +130,12 @@ def in_turn(ways: Sequence[Callable[[], Steps]], prompts: Prompts) -> tuple[list
         rows, some = next(running[at])
         seconds[at] += time.perf_counter() - began
         cpu_seconds[at] += time.process_time() - cpu_began
-        held = vectors[at]
-        if held is None:
-            held = vectors[at] = np.empty((len(prompts), some.shape[1]), dtype=np.float32)
-        held[rows] = some
+        layer_vectors = vectors[at]
+        if layer_vectors is None:
+            layer_vectors = vectors[at] = np.empty((len(prompts), some.shape[1]), dtype=np.float32)
+        layer_vectors[rows] = some
         done[at] += sum(len(prompts[row]) for row in rows)
-    return seconds, cpu_seconds, [held for held in vectors if held is not None]
+    return seconds, cpu_seconds, [layer_vectors for layer_vectors in vectors if layer_vectors is not None]
 
 
 def lengths_of_traffic(count: int, seed: int = 0) -> Prompts:

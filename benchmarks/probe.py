@@ -146,20 +146,20 @@ def ours(path: Path, y: FloatArray, shape: Shape, layers: tuple[int, ...]) -> Fi
         tolerance=TOLERANCE,
         max_epochs=MOST_ITERATIONS,
     )
-    found: FittedLinear = fit_linear(
+    fitted: FittedLinear = fit_linear(
         StreamedRows(x=MappedBlocks(path=path, layer_first=True, end=rows, layers=layers), y=y[:rows]),
         StreamedRows(
             x=MappedBlocks(path=path, layer_first=True, first=rows, end=shape.rows, layers=layers), y=y[rows:]
         ),
         settings,
     )
-    figures = found.figures[-len(INVERSE_PENALTIES) :]
+    figures = fitted.figures[-len(INVERSE_PENALTIES) :]
     if not all(one.converged for one in figures):
         raise RuntimeError("a probe of ours did not converge, so the two cannot be compared")
     return Fitted(
         aurocs=np.array([one.auroc for one in figures]),
         log_losses=np.array([one.log_loss for one in figures]),
-        iterations=np.full(len(figures), float(found.passes[-1])),
+        iterations=np.full(len(figures), float(fitted.passes[-1])),
         seconds=np.full(len(figures), np.nan),
     )
 
@@ -199,12 +199,12 @@ def write_rows(path: Path, shape: Shape, seed: int = 0) -> FloatArray:
     draw = np.random.default_rng(seed)
     known = draw.standard_normal(shape.rows, dtype=np.float32)
     y: FloatArray = (draw.random(shape.rows) < 1.0 / (1.0 + np.exp(-2.0 * known))).astype(np.float64)
-    held = np.lib.format.open_memmap(
+    states = np.lib.format.open_memmap(
         path, mode="w+", dtype=np.float16, shape=(shape.layers, shape.rows, shape.dimension)
     )
     for layer in range(shape.layers):
-        held[layer] = layer_states(known, layer, shape, np.random.default_rng([seed, layer + 1]))
-    held.flush()
+        states[layer] = layer_states(known, layer, shape, np.random.default_rng([seed, layer + 1]))
+    states.flush()
     return y
 
 

@@ -242,9 +242,9 @@ def rows_option() -> int | None:
     """`--rows N`, taken from the command line before the common options are read."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--rows", type=int)
-    found, rest = parser.parse_known_args()
+    options, rest = parser.parse_known_args()
     sys.argv[1:] = rest
-    rows: int | None = found.rows
+    rows: int | None = options.rows
     return rows
 
 

@@ -91,10 +91,10 @@ def cost(
     read: Callable[[Path], int], path: Path, rows: int, answers: "multiprocessing.Queue[tuple[float, float]]"
 ) -> None:
     """Processor seconds and megabytes of one reading; run in a process of its own."""
-    held, began = peak_mb(), time.process_time()
+    before, began = peak_mb(), time.process_time()
     assert read(path) == rows, "all rows are read"
     seconds = time.process_time() - began
-    answers.put((seconds, peak_mb() - held))
+    answers.put((seconds, peak_mb() - before))
 
 
 def peak_mb() -> float:

@@ -194,8 +194,8 @@ def _restate(connection: Connection, cover: coverage.Cover, row: Row) -> Row:
     with Session(connection) as session, raw_reading.any_value(session):
         subject = cover.subject(states.document_of(cover, row, (), raw=True))
         (state,) = states.read_states(session, cover, [cover.key(subject)])
-    found = _rows(connection, _LEAF, f"kind = '{cover.kind}' ORDER BY revision DESC")
-    leaf = next(item for item in found if item["subject"] == subject)
+    leaves = _rows(connection, _LEAF, f"kind = '{cover.kind}' ORDER BY revision DESC")
+    leaf = next(item for item in leaves if item["subject"] == subject)
     payload = states.payload_of(state.document)
     content = merkle.content_hash(bytes.fromhex(leaf["salt"]), payload.encode())
     about = header(UUID(leaf["id"]), leaf["kind"], leaf["cascade"], leaf["subject"], leaf["revision"])
@@ -230,8 +230,8 @@ def _cut(connection: Connection, leaf: Row, *, with_row: bool) -> None:
 
 
 def _rows(connection: Connection, table: Table, where: str = "1") -> list[Row]:
-    found = connection.exec_driver_sql(f'SELECT * FROM "{table.name}" WHERE {where}').mappings()
-    return [dict(row) for row in found]
+    rows = connection.exec_driver_sql(f'SELECT * FROM "{table.name}" WHERE {where}').mappings()
+    return [dict(row) for row in rows]
 
 
 def _pick(items: Sequence[Any], rng: np.random.Generator) -> Any:

@@ -241,14 +241,14 @@ def _certified(made: Deployment) -> None:
             bundles.add_bundle(session, bundle.id, NAME, document, bundle.content, BundleStatus.CERTIFIED, made.at(2))
             _certification(made, session, attempt, bundle.id)
             why = Why(reason="it keeps the promise", check={"attempt": attempt})
-            held = assignments.assignment(session, NAME)
-            assert held is not None
+            current = assignments.assignment(session, NAME)
+            assert current is not None
             if attempt == 2:
-                rollout.refuse(session, held, bundle.id, why, now=made.at(2.2))
+                rollout.refuse(session, current, bundle.id, why, now=made.at(2.2))
             else:
-                rollout.promote(session, held, bundle.id, made.settings, why, now=made.at(2 + attempt / 10))
-        held = rollout.in_force(session, NAME, made.settings, now=made.at(2.5))
-        rollout.roll_back(session, held, made.settings, Why(reason="a person asked"), now=made.at(2.5))
+                rollout.promote(session, current, bundle.id, made.settings, why, now=made.at(2 + attempt / 10))
+        current = rollout.in_force(session, NAME, made.settings, now=made.at(2.5))
+        rollout.roll_back(session, current, made.settings, Why(reason="a person asked"), now=made.at(2.5))
         for runtime in ("a/1", "b/2"):
             last = assignments.RuntimeState(
                 cascade=NAME, runtime=runtime, generation=2, bundle=None, accepted=True, detail=None, at=made.at(2.5)
@@ -293,9 +293,9 @@ def _watched(made: Deployment) -> None:
             )
             drift_reports.put_report(session, report)
         alerts.resolve_alert(session, NAME, "savings", resolution="it rose again", now=made.at(3.2))
-        found = [_figure(made, window, name, mature) for name in ("savings", "accuracy") for mature in (False, True)]
-        figures.put_figures(session, found)
-        figures.put_figures(session, [replace(found[0], value=0.75, computed_at=made.at(3.3))])
+        rows = [_figure(made, window, name, mature) for name in ("savings", "accuracy") for mature in (False, True)]
+        figures.put_figures(session, rows)
+        figures.put_figures(session, [replace(rows[0], value=0.75, computed_at=made.at(3.3))])
         for job in ("monitor", "train", "seal"):
             claim = job_runs.claim(session, job, NAME, window, owner="one", lease=HOUR, now=made.at(3))
             assert claim is not None

@@ -104,17 +104,17 @@ def load_questions() -> tuple[Question, ...]:
     cities: list[Mapping[str, Any]] = [dict(city) for city in source.get_cities().values()]
     countries = {code: str(country["name"]) for code, country in source.get_countries().items()}
     states = {code: str(state["name"]) for code, state in source.get_us_states().items()}
-    found: dict[Family, list[Question]] = {family: [] for family in Family}
+    by_family: dict[Family, list[Question]] = {family: [] for family in Family}
     for city in cities:
         latin = _latin_name(str(city["name"]))
         country = countries.get(city["countrycode"])
         if country is not None:
-            _append(found[Family.COUNTRY_OF], Family.COUNTRY_OF, city, latin, country)
+            _append(by_family[Family.COUNTRY_OF], Family.COUNTRY_OF, city, latin, country)
             cyrillic = _cyrillic_name(city["alternatenames"])
-            _append(found[Family.COUNTRY_OF_CYRILLIC], Family.COUNTRY_OF_CYRILLIC, city, cyrillic, country)
+            _append(by_family[Family.COUNTRY_OF_CYRILLIC], Family.COUNTRY_OF_CYRILLIC, city, cyrillic, country)
         if city["countrycode"] == "US":
-            _append(found[Family.STATE_OF], Family.STATE_OF, city, latin, states.get(city["admin1code"]))
-    chosen = (_unambiguous(found[family])[: QUESTIONS_PER_FAMILY[family]] for family in Family)
+            _append(by_family[Family.STATE_OF], Family.STATE_OF, city, latin, states.get(city["admin1code"]))
+    chosen = (_unambiguous(by_family[family])[: QUESTIONS_PER_FAMILY[family]] for family in Family)
     return tuple(itertools.chain.from_iterable(chosen))
 
 

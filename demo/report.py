@@ -33,25 +33,25 @@ def story_of(summary: Summary, played: Played, decided: Sequence[PromotionRecord
 
 
 def _events(summary: Summary, played: Played, decided: Sequence[PromotionRecord]) -> list[Event]:
-    found = []
+    events = []
     start = START
     for chapter in CHAPTERS:
-        found.append(Event(at=start, what="traffic", text=chapter.title))
+        events.append(Event(at=start, what="traffic", text=chapter.title))
         start += timedelta(days=chapter.days)
-    found += [
+    events += [
         Event(at=outcome.window.end, what="trained", text=outcome.outcome)
         for outcome in played.outcomes
         if outcome.job == "train"
     ]
-    found += [
+    events += [
         Event(at=row.decided_at, what=str(row.outcome).replace("_", " "), text=f"{_short(row.bundle)}: {row.reason}")
         for row in decided
     ]
     for alert in summary.alerts:
-        found.append(Event(at=alert.opened_at, what="alert", text=f"{alert.rule}: {alert.cause}"))
+        events.append(Event(at=alert.opened_at, what="alert", text=f"{alert.rule}: {alert.cause}"))
         if alert.resolved_at is not None:
-            found.append(Event(at=alert.resolved_at, what="resolved", text=alert.rule))
-    return found
+            events.append(Event(at=alert.resolved_at, what="resolved", text=alert.rule))
+    return events
 
 
 def _charts(played: Played, promoted: Sequence[datetime]) -> tuple[Chart, ...]:
@@ -85,7 +85,7 @@ def _charts(played: Played, promoted: Sequence[datetime]) -> tuple[Chart, ...]:
         )
         for title, lines in wanted
     )
-    return tuple(found for found in drawn if found is not None)
+    return tuple(one for one in drawn if one is not None)
 
 
 def _per_day(played: Played) -> list[tuple[datetime, Truth]]:

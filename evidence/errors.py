@@ -1,9 +1,9 @@
 """What can go wrong when a figure is made, and why each case has a class of its own.
 
-    EvidenceError ├── InvalidInputError     an argument cannot be what it claims to be (empty, not
-    finite, out of range) ├── NotIdentifiedError    the data cannot answer the question, however
-    many rows there are └── OverlapError          something was learned on the rows that are to
-    certify it
+    EvidenceError
+    ├── InvalidInputError     an argument cannot be what it claims to be (empty, out of range)
+    ├── NotIdentifiedError    the data cannot answer the question, however many rows there are
+    └── OverlapError          something was learned on the rows that are to certify it
 
 A caller that prints figures catches `NotIdentifiedError` and shows "not identified"; the other two
 are faults of the caller and are meant to stop it. Every message names the argument, the value seen

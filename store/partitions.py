@@ -85,10 +85,10 @@ def ensure_partitions(session: Session, months: Iterable[date]) -> tuple[str, ..
 
 def _missing(session: Session, months: list[date]) -> list[tuple[str, date]]:
     names = {_name(table, month): (table, month) for table in PARTITIONED for month in months}
-    found = session.execute(
+    existing = session.execute(
         text("SELECT relname FROM pg_class WHERE relname = ANY(:names) AND relispartition"), {"names": list(names)}
     ).scalars()
-    for name in found:
+    for name in existing:
         names.pop(name)
     return list(names.values())
 

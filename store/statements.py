@@ -67,12 +67,14 @@ def contradicted(session: Session, rows: Sequence[Said], waiting: Sequence[Said]
     """Per arrival of a new label that contradicts a stored one or another of these: what the other
     says.
     """
-    found = _among(rows, _of_attempt, _stored(session, LabelRow, "decision_id", {row["decision_id"] for row in rows}))
+    contradictions = _among(
+        rows, _of_attempt, _stored(session, LabelRow, "decision_id", {row["decision_id"] for row in rows})
+    )
     for name in ("decision_id", "external_id"):
         named = [row for row in waiting if row[name] is not None]
-        held = _stored(session, WaitingLabelRow, name, {row[name] for row in named})
-        found |= _among(named, _of_name, (row for row in held if row["parked"] is None))
-    return found
+        stored = _stored(session, WaitingLabelRow, name, {row[name] for row in named})
+        contradictions |= _among(named, _of_name, (row for row in stored if row["parked"] is None))
+    return contradictions
 
 
 def contradicting(rows: Sequence[Said]) -> frozenset[UUID]:
@@ -80,30 +82,30 @@ def contradicting(rows: Sequence[Said]) -> frozenset[UUID]:
     return frozenset(_among(rows, _of_attempt, ()))
 
 
-def _among(rows: Sequence[Said], key: Callable[[Said], Hashable], held: Iterable[Said]) -> dict[UUID, str]:
+def _among(rows: Sequence[Said], key: Callable[[Said], Hashable], stored: Iterable[Said]) -> dict[UUID, str]:
     wanted = {key(row) for row in rows}
     before: dict[Hashable, list[Said]] = {}
-    for row in held:
+    for row in stored:
         if key(row) in wanted:
             before.setdefault(key(row), []).append(row)
     fresh = [row for row in rows if not any(_repeats(row, other) for other in before.get(key(row), ()))]
-    found = _against(fresh, key, before)
+    contradictions = _against(fresh, key, before)
     beside: dict[Hashable, list[Said]] = {}
     for row in fresh:
-        if row["arrival"] not in found:  # what a stored one speaks against speaks against no other
+        if row["arrival"] not in contradictions:  # what a stored one speaks against speaks against no other
             beside.setdefault(key(row), []).append(row)
-    return found | _against([row for row in fresh if row["arrival"] not in found], key, beside)
+    return contradictions | _against([row for row in fresh if row["arrival"] not in contradictions], key, beside)
 
 
 def _against(
     rows: Sequence[Said], key: Callable[[Said], Hashable], others: Mapping[Hashable, Sequence[Said]]
 ) -> dict[UUID, str]:
-    found = {}
+    contradictions = {}
     for row in rows:
         other = next((other for other in others.get(key(row), ()) if _differ(_said(row), _said(other))), None)
         if other is not None:
-            found[row["arrival"]] = in_words(other["correct"], other["label_propensity"], other["grader"])
-    return found
+            contradictions[row["arrival"]] = in_words(other["correct"], other["label_propensity"], other["grader"])
+    return contradictions
 
 
 def in_words(correct: float, label_propensity: float | None, grader: str | None) -> str:

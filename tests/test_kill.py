@@ -317,12 +317,12 @@ def check_nothing_is_lost(engine: Engine, acknowledged: Acknowledged) -> None:
     with reading(engine) as session:
         stored = {decision.id for decision in decisions.decisions_between(session, "killed", everything)}
         assert acknowledged.decisions and acknowledged.decisions <= stored
-        held = {
+        rows_there = {
             (label.decision_id, label.tier): label.correct
             for decision_id in acknowledged.decisions
             for label in labels.labels_of(session, decision_id)
         }
-    assert acknowledged.labels and acknowledged.labels.items() <= held.items()
+    assert acknowledged.labels and acknowledged.labels.items() <= rows_there.items()
 
 
 def check_nothing_happened_twice(engine: Engine) -> None:

@@ -49,9 +49,11 @@ def test_the_runtime_passes_its_tests_with_numpy_and_safetensors_alone(tmp_path:
             copied.write_bytes((REPOSITORY / name).read_bytes())
     constraints = REPOSITORY / "constraints.txt"
     run(python, "-m", "pip", "install", "--quiet", "--constraint", constraints, f"{runtime}[test]", cwd=tmp_path)
-    held = {row["name"].lower() for row in json.loads(run(python, "-m", "pip", "list", "--format=json", cwd=tmp_path))}
-    assert held >= OWN
-    assert held - INSTALLER - TEST_TOOLS == OWN
+    installed = {
+        row["name"].lower() for row in json.loads(run(python, "-m", "pip", "list", "--format=json", cwd=tmp_path))
+    }
+    assert installed >= OWN
+    assert installed - INSTALLER - TEST_TOOLS == OWN
     # The installed package is what is tested, not the folder beside the tests.
     (runtime / "knowgate").rename(tmp_path / "source")
     output = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", runtime / "tests", cwd=tmp_path)

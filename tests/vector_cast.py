@@ -80,18 +80,18 @@ def push(
     return [Held(id=one.id, values=value) for one, value in zip(made, values, strict=True)]
 
 
-def places(engine: Engine, held: Iterable[Held]) -> dict[UUID, VectorPlace]:
+def places(engine: Engine, pushed: Iterable[Held]) -> dict[UUID, VectorPlace]:
     """Where SQL says that their vectors lie."""
     with reading(engine) as session:
-        return vector_rows(session, "trivia", 0, [one.id for one in held])
+        return vector_rows(session, "trivia", 0, [one.id for one in pushed])
 
 
-def check_readable(engine: Engine, held: Sequence[Held]) -> None:
+def check_readable(engine: Engine, pushed: Sequence[Held]) -> None:
     """Every one of them is read where SQL says, is what was stored, and hashes to what SQL says."""
-    found = places(engine, held)
-    assert set(found) == {one.id for one in held}
+    found = places(engine, pushed)
+    assert set(found) == {one.id for one in pushed}
     by_url: dict[str, list[Held]] = {}
-    for one in held:
+    for one in pushed:
         by_url.setdefault(found[one.id].url, []).append(one)
     for url, members in by_url.items():
         rows = read_rows(url, [found[one.id].row for one in members])

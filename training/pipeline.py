@@ -290,15 +290,15 @@ def _learned(
     """What was learned, beside the rows it is judged on: the certification part, or all if nothing
     was learned.
     """
-    held = split.rows(Part.CERTIFICATION) if any(tiers) else np.ones(rows.n, dtype=bool)
+    judged = split.rows(Part.CERTIFICATION) if any(tiers) else np.ones(rows.n, dtype=bool)
     return _Learned(
         spec=spec,
         window=window,
         rows=rows,
         split=split,
         tiers=tiers,
-        judged_rows=rows.take(held),
-        judged_signals=tuple({name: values[held] for name, values in shown.items()} for shown in signals),
+        judged_rows=rows.take(judged),
+        judged_signals=tuple({name: values[judged] for name, values in shown.items()} for shown in signals),
         certified=certified,
     )
 

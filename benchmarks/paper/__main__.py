@@ -95,11 +95,11 @@ def _outcomes(options: argparse.Namespace) -> None:
     from benchmarks.paper.chain import chain_of
     from benchmarks.paper.outcome_file import write_outcome_table
 
-    found = [(name, read_answers(options.answers, options.data, name)) for name in options.chain.split(",")]
-    missing = [name for name, one in found if one is None]
+    of_models = [(name, read_answers(options.answers, options.data, name)) for name in options.chain.split(",")]
+    missing = [name for name, one in of_models if one is None]
     if missing:
         raise PaperError(f"{options.answers} has no answers of {', '.join(missing)} on {options.data}: gather them")
-    chain = chain_of([one for _, one in found if one is not None])
+    chain = chain_of([one for _, one in of_models if one is not None])
     write_outcome_table(chain, options.out)
     sys.stdout.write(f"{options.out}: {chain.n} queries, {len(chain.tiers)} tiers\n")
 

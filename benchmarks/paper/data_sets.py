@@ -43,7 +43,7 @@ def read_questions(data_set: str, path: Path, *, limit: int | None = None) -> li
     files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES) if path.is_dir() else [path]
     if not files:
         raise PaperError(f"{path} holds no {', '.join(SUFFIXES)} file: give the data set's file")
-    found: dict[str, Question] = {}
+    questions: dict[str, Question] = {}
     for file in files:
         for number, row in enumerate(_rows(data_set, file), start=1):
             try:
@@ -53,12 +53,12 @@ def read_questions(data_set: str, path: Path, *, limit: int | None = None) -> li
                     f"{file.name}, row {number}: {type(error).__name__} {error}; the columns of {data_set} are "
                     "described in benchmarks/paper/data_sets.py"
                 ) from error
-            found.setdefault(question.id, question)
-            if limit is not None and len(found) >= limit:
-                return list(found.values())
-    if not found:
+            questions.setdefault(question.id, question)
+            if limit is not None and len(questions) >= limit:
+                return list(questions.values())
+    if not questions:
         raise PaperError(f"{path} holds no question: give the data set's file")
-    return list(found.values())
+    return list(questions.values())
 
 
 def fetch(data_set: str) -> Path:

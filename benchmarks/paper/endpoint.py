@@ -98,8 +98,8 @@ def _read(question: Question, reply: Reply) -> tuple[str, float]:
         for token, probability in reply.tokens:
             if token.strip(" .():*\n") in LETTERS:
                 return token.strip(" .():*\n"), probability
-        found = next((letter for letter in LETTERS if reply.text.strip(" .():*\n").startswith(letter)), "")
-        return found, math.nan
+        letter_read = next((letter for letter in LETTERS if reply.text.strip(" .():*\n").startswith(letter)), "")
+        return letter_read, math.nan
     first = next((probability for token, probability in reply.tokens if token.strip()), math.nan)
     return reply.text.strip(), first
 

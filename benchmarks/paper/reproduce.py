@@ -54,8 +54,8 @@ def reproduce(answers: Path | None, stand_ins: Iterable[StandIn]) -> dict[str, V
             figures |= {f"{setting.key}.same.{name}": value for name, value in same.items()}
         for key in STANDS_IN.get(setting.key, ()):
             if key in measured:
-                found = _of_setting(measured[key], setting)
-                figures |= {f"{setting.key}.{key}.{name}": value for name, value in found.items()}
+                figures_of_setting = _of_setting(measured[key], setting)
+                figures |= {f"{setting.key}.{key}.{name}": value for name, value in figures_of_setting.items()}
                 figures |= _of_tuned(measured[key], setting, f"{setting.key}.{key}{TUNED}")
     for key in SWEPT_STAND_INS:
         if key in measured:
@@ -71,11 +71,11 @@ def reproduce(answers: Path | None, stand_ins: Iterable[StandIn]) -> dict[str, V
 
 def sweep_figures(source: str, taught: TaughtChain) -> dict[str, Value]:
     """The sweep over P(T), flat: `sweep.SOURCE.WITH.THRESHOLD.FIGURE`."""
-    found: dict[str, Value] = {}
+    figures: dict[str, Value] = {}
     for point in sweep(taught):
         head = f"sweep.{source}.{point.way}.{point.p_t:.2f}"
-        found[f"{head}.accuracy"], found[f"{head}.savings"] = _known(point.accuracy), _known(point.savings)
-    return found
+        figures[f"{head}.accuracy"], figures[f"{head}.savings"] = _known(point.accuracy), _known(point.savings)
+    return figures
 
 
 def taught_from_files(answers: Path, data_set: str, chain: Iterable[str], taught_on: str | None) -> TaughtChain | None:
@@ -91,20 +91,20 @@ def taught_from_files(answers: Path, data_set: str, chain: Iterable[str], taught
 
 def chain_figures(figures: ChainFigures) -> dict[str, Value]:
     """A chain's figures, flat; what is not known is left out."""
-    found: dict[str, Value] = {"n": figures.n}
+    values: dict[str, Value] = {"n": figures.n}
     for name in ChainFigures.__slots__:
         value = getattr(figures, name)
         if isinstance(value, float):
-            found[name] = _known(value)
+            values[name] = _known(value)
     for tier, one in enumerate(figures.tiers):
         for name in type(one).__slots__:
             value = getattr(one, name)
             if value is not None:
-                found[f"tier{tier}.{name}"] = value if isinstance(value, int) else _known(value)
+                values[f"tier{tier}.{name}"] = value if isinstance(value, int) else _known(value)
     if figures.tiers and figures.tiers[0].macro_f1_p_ik is not None:
-        found["macro_f1_p_ik"] = _known(figures.tiers[0].macro_f1_p_ik)
-        found["macro_f1_tuned"] = _known(figures.tiers[0].macro_f1_tuned)
-    return found
+        values["macro_f1_p_ik"] = _known(figures.tiers[0].macro_f1_p_ik)
+        values["macro_f1_tuned"] = _known(figures.tiers[0].macro_f1_tuned)
+    return values
 
 
 def _on_its_models(answers: Path, setting: Setting) -> dict[str, Value] | None:
@@ -127,24 +127,24 @@ def _of_tuned(taught: TaughtChain, setting: Setting, head: str) -> dict[str, Val
     """
     if len(setting.chain) == 1 or setting.p_ik is None or not any(taught.learned):
         return {}
-    found = chain_figures(measure(taught, Rule(p_t=setting.p_t, p_ik=setting.p_ik, tuned=True)))
-    return {f"{head}.{name}": value for name, value in found.items()}
+    figures = chain_figures(measure(taught, Rule(p_t=setting.p_t, p_ik=setting.p_ik, tuned=True)))
+    return {f"{head}.{name}": value for name, value in figures.items()}
 
 
 def _alone(answers: ModelAnswers) -> dict[str, Value]:
-    found: dict[str, Value] = {
+    figures: dict[str, Value] = {
         "n": len(answers.ids),
         "accuracy": _known(float(answers.correct.mean())),
         "hallucination": _known(float(((1.0 - answers.correct) * ~answers.abstained).mean())),
     }
     if np.isfinite(answers.tokens_out).all():
-        found["last_tokens_out"] = _known(float(answers.tokens_out.mean()))
-    return found
+        figures["last_tokens_out"] = _known(float(answers.tokens_out.mean()))
+    return figures
 
 
 def _gathered(answers: Path, data_set: str, chain: Iterable[str]) -> list[ModelAnswers] | None:
-    found = list(_each(answers, data_set, chain))
-    return None if None in found else [one for one in found if one is not None]
+    gathered = list(_each(answers, data_set, chain))
+    return None if None in gathered else [one for one in gathered if one is not None]
 
 
 def _each(answers: Path, data_set: str, chain: Iterable[str]) -> Iterator[ModelAnswers | None]:

@@ -6,8 +6,9 @@ inequality bounds how often it ever passes 1/α under "harmless". The hypothesis
 mean, because costs and errors cycle with the day, and starts lie at whole daily cycles, each with
 its share of the weight:
 
-    Y = (D − lo)/(hi − lo), m = −lo/(hi − lo), Ŷ = mean of past Y (m counts as one row), ψ(l) =
-    −log(1 − l) − l E_{s,t} = mean over l of exp(l·Σ(Y − m) − ψ(l)·Σ(Y − Ŷ)²), sums over s ≤ i ≤ t
+    Y = (D − lo)/(hi − lo), m = −lo/(hi − lo), Ŷ = mean of past Y (m counts as one row)
+    ψ(l) = −log(1 − l) − l
+    E_{s,t} = mean over l of exp(l·Σ(Y − m) − ψ(l)·Σ(Y − Ŷ)²), sums over s ≤ i ≤ t
     M_t = Σ_{s ≤ t} w_s·E_{s,t} + Σ_{s > t} w_s; alarm at M_t ≥ 1/α
 
 Ŷ is predictable and common to all starts, so both sums are differences of running totals: a block

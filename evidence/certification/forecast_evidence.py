@@ -124,10 +124,10 @@ def _plan(
     verdicts it does not show by itself how often they are wrong.
     """
     measured = rows.forecast_error is not None or among is None
-    held = np.ones(rows.n, dtype=np.bool_) if among is None else among
+    counted = np.ones(rows.n, dtype=np.bool_) if among is None else among
     if not open_rows.any():
         return Plan(bet=False, first_share=worth.share, variance_guess=worth.residual)
-    portion = float(open_rows.sum() / held.sum())
+    portion = float(open_rows.sum() / counted.sum())
     ran = rows.ran_weight[open_rows]
     # E[(A/π)²(v − λf)²] has 1/π on average, E[((R/ρ)λf)²] has 1/ρ, and the cross term is small:
     # they sum to this.
@@ -137,7 +137,7 @@ def _plan(
     )
     # How far below ε the mean has to lie: for the exact test, and for bets no larger than the rows'
     # range allows.
-    n, level = int(held.sum()), float(np.log(1.0 / delta))
+    n, level = int(counted.sum()), float(np.log(1.0 / delta))
     exact = abs(float(ndtri(delta))) * float(np.sqrt(rows.bound * worth.square * portion / n))
     size = min(float(np.sqrt(2.0 * level / (n * spread))), betting.LARGEST_BET / bound)
     bet = _BET_WIDTH * (level / (n * size) + size * spread / 2.0)

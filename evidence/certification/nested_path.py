@@ -102,9 +102,9 @@ def thinned_is_sharper(path: Sequence[Thresholds], entry: IntArray, rows: Certif
     if not rows.weighted:
         return np.full(len(path), rows.order is None)
     opened = entry.min(axis=1)
-    held = np.cumsum(np.bincount(opened, minlength=len(path) + 1))[: len(path)]
+    retained = np.cumsum(np.bincount(opened, minlength=len(path) + 1))[: len(path)]
     weight = np.cumsum(np.bincount(opened, weights=rows.row_weight, minlength=len(path) + 1))[: len(path)]
-    return rows.thinning_is_sharper(weight / np.maximum(held, 1), delta)
+    return rows.thinning_is_sharper(weight / np.maximum(retained, 1), delta)
 
 
 class _Counts:
@@ -122,14 +122,14 @@ class _Counts:
             opening = entry[:, tier]
             self.everywhere += self._span(opening, closing, opening < closing)
             x = rows.outcome(np.full(rows.n, tier, dtype=np.int64))
-            held = equal & (opening < closing)
+            opens = equal & (opening < closing)
             unknown = np.isnan(x)
-            self.retained += self._span(opening, closing, held)
-            self.unknown += self._span(opening, closing, held & unknown)
-            self.plus += self._span(opening, closing, held & (unknown | (x == 1.0)))
-            self.minus += self._span(opening, closing, held & (x == -1.0))
+            self.retained += self._span(opening, closing, opens)
+            self.unknown += self._span(opening, closing, opens & unknown)
+            self.plus += self._span(opening, closing, opens & (unknown | (x == 1.0)))
+            self.minus += self._span(opening, closing, opens & (x == -1.0))
             right = np.asarray(rows.correct, dtype=np.float64)[:, tier] == 1.0
-            self.right += self._span(opening, closing, held & right)
+            self.right += self._span(opening, closing, opens & right)
             closing = np.minimum(closing, opening)
 
     def _span(self, opening: IntArray, closing: IntArray, which: BoolArray) -> IntArray:

@@ -111,10 +111,10 @@ def _reach(scores: FloatArray, baseline: FloatArray, right: FloatArray, share: f
     rows = np.arange(n) if m == n else random.choice(n, m, replace=False)
     one, other = _Order(scores[rows], right[rows]), _Order(baseline[rows], right[rows])
     centre = _differences(one, other, np.ones(m, dtype=np.int64), share)
-    found = [
+    reached = [
         _differences(one, other, np.bincount(random.integers(m, size=m), minlength=m), share) for _ in range(RESAMPLES)
     ]
-    ends = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    ends = np.quantile(reached, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
     # A part of the rows varies more than all of them do, by the root of the ratio.
     reach: FloatArray = (ends - centre) * np.sqrt(m / n)
     return reach

@@ -100,13 +100,13 @@ def reference_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.Dat
     rows, hidden = _vectors(attempts, models.document.dimension)
     made: dict[str, FloatArray] = {}
     if len(rows):
-        held = attempts.iloc[rows]
+        chosen = attempts.iloc[rows]
         signals = models.signal_columns(
-            p_t=held["p_t"].to_numpy(dtype=np.float64),
+            p_t=chosen["p_t"].to_numpy(dtype=np.float64),
             hidden=hidden,
-            tokens_in=held["tokens_in"].to_numpy(dtype=np.float64),
-            entropy=held["entropy"].to_numpy(dtype=np.float64),
-            slices=[None if pd.isna(name) else str(name) for name in held["slice"]],
+            tokens_in=chosen["tokens_in"].to_numpy(dtype=np.float64),
+            entropy=chosen["entropy"].to_numpy(dtype=np.float64),
+            slices=[None if pd.isna(name) else str(name) for name in chosen["slice"]],
         )
         made = {name: signals[name] for name in MADE}
     return table.join(pd.DataFrame({**made, **_components(hidden, models)}, index=rows))
@@ -118,11 +118,11 @@ def _vectors(attempts: pd.DataFrame, dimension: int) -> tuple[npt.NDArray[np.int
     A shard that cannot be read, or is of another dimension, is left out of the picture, and the log
     says how many.
     """
-    held = np.flatnonzero(attempts["shard"].notna().to_numpy())
-    held = held[:: max(1, -(-len(held) // MOST_VECTORS))]
+    with_vector = np.flatnonzero(attempts["shard"].notna().to_numpy())
+    with_vector = with_vector[:: max(1, -(-len(with_vector) // MOST_VECTORS))]
     positions: list[npt.NDArray[np.int64]] = []
     vectors: list[npt.NDArray[np.float16]] = []
-    places = attempts.iloc[held]
+    places = attempts.iloc[with_vector]
     for url, group in places.groupby("shard").indices.items():
         try:
             read = read_rows(str(url), places["row"].to_numpy()[group].tolist())
@@ -133,7 +133,7 @@ def _vectors(attempts: pd.DataFrame, dimension: int) -> tuple[npt.NDArray[np.int
             warning = "%d vectors are left out of drift: %s has dimension %d, the bundle in force %d"
             log.warning(warning, len(group), url, read.shape[1], dimension)
             continue
-        positions.append(held[group])
+        positions.append(with_vector[group])
         vectors.append(read)
     if not vectors:
         return np.empty(0, dtype=np.int64), np.empty((0, dimension), dtype=np.float16)

@@ -37,21 +37,21 @@ def measured_errors(
         known = truth.get((labels.decision_id[row], int(labels.tier[row])))
         if labels.grader[row] is None or str(labels.source[row]) in strength or known is None:
             continue
-        held = counts.setdefault(str(labels.grader[row]), [0, 0, 0, 0])
+        count = counts.setdefault(str(labels.grader[row]), [0, 0, 0, 0])
         right, said = known[1] >= 0.5, bool(labels.correct[row] >= 0.5)
-        held[2 if right else 0] += 1
-        held[3 if right else 1] += said != right
+        count[2 if right else 0] += 1
+        count[3 if right else 1] += said != right
     return tuple(
         GraderError(
             grader=name,
             measured_at=measured_at,
             window=window,
-            wrong=held[0],
-            wrong_called_right=held[1],
-            right=held[2],
-            right_called_wrong=held[3],
+            wrong=count[0],
+            wrong_called_right=count[1],
+            right=count[2],
+            right_called_wrong=count[3],
         )
-        for name, held in sorted(counts.items())
+        for name, count in sorted(counts.items())
     )
 
 

@@ -48,14 +48,14 @@ class Lateness:
         made before the first window that was ever watched is history, which nobody watched.
         """
         known = sorted((window for window, mature in self.rows if not mature), key=lambda window: window.start)
-        starts, found = [window.start for window in known], set()
+        starts, touched = [window.start for window in known], set()
         for time in made:
             at = bisect_right(starts, time) - 1
             if at < 0:
                 continue
             start = _EPOCH + (time - _EPOCH) // every * every
-            found.add(known[at] if time < known[at].end else Window(start=start, end=start + every))
-        return tuple(sorted(found, key=lambda window: window.start))
+            touched.add(known[at] if time < known[at].end else Window(start=start, end=start + every))
+        return tuple(sorted(touched, key=lambda window: window.start))
 
     def counted(self, cohort: Cohort, *, watched_at: datetime | None) -> "Lateness":
         """With the cohort counted anew. `watched_at` is now where this run watches it, and None

@@ -182,9 +182,9 @@ def _at(attempts: pd.DataFrame, name: str, rows: IntArray) -> FloatArray:
 def _object_at(attempts: pd.DataFrame, name: str, rows: IntArray) -> ObjectArray:
     """A text column's values at these rows [n]; None where the row is -1."""
     values = attempts[name].to_numpy(dtype=object)
-    found = np.full(len(rows), None, dtype=object)
-    found[rows >= 0] = values[rows[rows >= 0]]
-    return found
+    column = np.full(len(rows), None, dtype=object)
+    column[rows >= 0] = values[rows[rows >= 0]]
+    return column
 
 
 def _last_reason(attempts: pd.DataFrame, n: int, retained: BoolArray) -> ObjectArray:
@@ -193,10 +193,10 @@ def _last_reason(attempts: pd.DataFrame, n: int, retained: BoolArray) -> ObjectA
     """
     reasons = attempts["reason"].to_numpy(dtype=object)
     given = np.flatnonzero([reason is not None for reason in reasons])
-    found = np.full(n, None, dtype=object)
-    found[attempts["decision"].to_numpy()[given]] = reasons[given]  # in order of tier, so that the highest stays
-    found[retained] = None
-    return found
+    column = np.full(n, None, dtype=object)
+    column[attempts["decision"].to_numpy()[given]] = reasons[given]  # in order of tier, so that the highest stays
+    column[retained] = None
+    return column
 
 
 def _difference(columns: dict[str, Any], same: BoolArray, column: str) -> tuple[FloatArray, FloatArray]:

@@ -15,9 +15,9 @@ from monitoring.rules.rules import Assessment, assess_models
 def assess_cohort_models(cohort: Cohort) -> Assessment:
     """The assessment of one window's attempts."""
     tiers = cohort.spec.tiers
-    found = cohort.attempts[undeclared_attempts(cohort.spec, cohort.attempts)]
+    undeclared = cohort.attempts[undeclared_attempts(cohort.spec, cohort.attempts)]
     counts: Counter[tuple[str, str, str]] = Counter()
-    for tier, model, revision in zip(found["tier"], found["model"], found["revision"], strict=True):
+    for tier, model, revision in zip(undeclared["tier"], undeclared["model"], undeclared["revision"], strict=True):
         declared = tiers[tier]
         same = model == declared.named_model
         key = (

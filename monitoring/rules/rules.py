@@ -280,9 +280,9 @@ def worst(assessments: Sequence[Assessment]) -> Assessment:
     'unknown'
     """
     order = (Standing.RAISED, Standing.UNKNOWN, Standing.CLEAR)
-    found = min(assessments, key=lambda assessment: order.index(assessment.standing))
+    worst_one = min(assessments, key=lambda assessment: order.index(assessment.standing))
     parts = [assessment.covers for assessment in assessments if assessment.covers is not None]
-    return replace(found, covers=frozenset().union(*parts) if parts else None)
+    return replace(worst_one, covers=frozenset().union(*parts) if parts else None)
 
 
 def _why_quiet(memory: AlarmMemory) -> str:

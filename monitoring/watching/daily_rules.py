@@ -62,7 +62,7 @@ def find_drift(reader: Reader, champion: Bundle | None, day: Cohort) -> tuple[Ti
         return ()
     start = max(training.start, training.end - REFERENCE_AT_MOST)
     reference = reader.attempts(Window(start=start, end=training.end))
-    found = []
+    drifts = []
     for tier, models in enumerate(champion.tiers):
         before = reference[reference["tier"] == tier].reset_index(drop=True)
         today = day.of_bundle(champion.id).attempts
@@ -76,8 +76,8 @@ def find_drift(reader: Reader, champion: Bundle | None, day: Cohort) -> tuple[Ti
             log.exception("no drift report on tier %d of %s", tier, day.spec.name)
             continue
         if record is not None:
-            found.append(TierDrift(tier=tier, window=day.window, record=record))
-    return tuple(found)
+            drifts.append(TierDrift(tier=tier, window=day.window, record=record))
+    return tuple(drifts)
 
 
 def assess_day(
@@ -87,7 +87,7 @@ def assess_day(
     cause needs it.
     """
     tiers = day.spec.tiers
-    records = {found.tier: found.record for found in drift}
+    records = {one.tier: one.record for one in drift}
     name = None if champion is None else champion.id
     drifting = [assess_drift(records.get(tier), tier=tiers[tier].name, champion=name) for tier in range(day.spec.last)]
     if champion is None:

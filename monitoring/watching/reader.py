@@ -105,15 +105,17 @@ class Reader:
     def champion(self) -> Champion:
         """The assignment in force, and the bundle it names."""
         with reading(self._engine) as session:
-            held = assignments.assignment(session, self.spec.name)
-            if held is None or held.champion is None:
-                return Champion(assignment=held, bundle=None)
+            assignment = assignments.assignment(session, self.spec.name)
+            if assignment is None or assignment.champion is None:
+                return Champion(assignment=assignment, bundle=None)
             try:
-                bundle = read_bundle(bundles.bundle_content(session, held.champion), expected_id=held.champion)
+                bundle = read_bundle(
+                    bundles.bundle_content(session, assignment.champion), expected_id=assignment.champion
+                )
             except (BundleUnknown, BundleDamaged, BundleRefused) as error:
                 log.warning("the champion of %s cannot be read: %s", self.spec.name, error)
                 bundle = None
-        return Champion(assignment=held, bundle=bundle)
+        return Champion(assignment=assignment, bundle=bundle)
 
     def memory(self, rule: Rule) -> AlarmMemory | None:
         """What an alarm remembers; None before its first run."""

@@ -97,18 +97,18 @@ def watch_window(
     """
     reader = Reader(engine, cascade, now=now)
     current, matured = reader.cohort(window), [reader.cohort(due) for due in reader.matured() if due != window]
-    found = _conclude(reader, current, matured)
+    conclusions = _conclude(reader, current, matured)
     with transaction(engine) as session:
         fence(session)
-        changes = _write(session, reader, found)
+        changes = _write(session, reader, conclusions)
     return WatchOutcome(
         cascade=cascade,
         window=window,
         decisions=current.size,
-        figures=len(found.figures),
+        figures=len(conclusions.figures),
         matured=tuple(cohort.window for cohort in matured),
-        again=found.again,
-        reports=len(found.drift),
+        again=conclusions.again,
+        reports=len(conclusions.drift),
         alerts=changes,
     )
 
@@ -209,14 +209,14 @@ def _week_before(reader: Reader, champion: Champion, day: Window) -> Cohort | No
     return before if before.size else None
 
 
-def _write(session: Session, reader: Reader, found: _Conclusions) -> tuple[AlertChange, ...]:
+def _write(session: Session, reader: Reader, conclusions: _Conclusions) -> tuple[AlertChange, ...]:
     spec, now = reader.spec, reader.now
-    put_figures(session, found.figures)
-    for error in found.graders:
+    put_figures(session, conclusions.figures)
+    for error in conclusions.graders:
         add_error(session, spec.name, error)
-    for memory in found.memories:
+    for memory in conclusions.memories:
         put_alarm_state(session, spec.name, memory.rule.value, memory_to_json(memory), now=now)
-    for drift in found.drift:
+    for drift in conclusions.drift:
         put_report(
             session,
             DriftReport(
@@ -228,5 +228,5 @@ def _write(session: Session, reader: Reader, found: _Conclusions) -> tuple[Alert
                 computed_at=now,
             ),
         )
-    changes = (settle(session, spec, assessment, now=now) for assessment in found.assessments)
+    changes = (settle(session, spec, assessment, now=now) for assessment in conclusions.assessments)
     return tuple(change for change in changes if change is not None)

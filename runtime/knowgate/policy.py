@@ -86,11 +86,11 @@ class Policy:
         for tier, gates in enumerate(self.rules):
             if gates is None:
                 continue
-            held = tuple(gate.signal for gate in gates)
-            fits = held == wanted or (self.kind is PolicyKind.GATES and held == wanted[:2])
-            if not (held and fits):  # a tier without gates would retain everything
+            signals = tuple(gate.signal for gate in gates)
+            fits = signals == wanted or (self.kind is PolicyKind.GATES and signals == wanted[:2])
+            if not (signals and fits):  # a tier without gates would retain everything
                 expected = ", ".join(wanted) or "no gates: use null"
-                raise RecordInvalid(f"rules[{tier}]", ", ".join(held), f"a {self.kind} policy holds {expected}")
+                raise RecordInvalid(f"rules[{tier}]", ", ".join(signals), f"a {self.kind} policy holds {expected}")
         if self.fallback is not None:
             if self.fallback.fallback is not None:
                 raise RecordInvalid("fallback", "nested", "a fallback has no fallback of its own")

@@ -118,8 +118,8 @@ class TierSpec:
 
     def price_at(self, time: datetime) -> Price | None:
         """The price in force at `time`; None before the first one."""
-        held = [price for price in self.prices if price.since <= time]
-        return held[-1] if held else None
+        valid = [price for price in self.prices if price.since <= time]
+        return valid[-1] if valid else None
 
     def gflops(self, tokens: int) -> float:
         """2 · parameters · tokens / 10⁹ (prefill and decode alike)."""

@@ -75,9 +75,11 @@ def test_whatever_is_retained_passed_every_gate_that_decided(policy: Policy, row
     assert deciding is not None
     assert deciding.rules[0]
     for gate in deciding.rules[0]:
-        outcomes = [held for held in verdict.gates if (held.gate, held.threshold) == (gate.signal, gate.threshold)]
+        outcomes = [
+            outcome for outcome in verdict.gates if (outcome.gate, outcome.threshold) == (gate.signal, gate.threshold)
+        ]
         assert outcomes
-        assert all(held.passed and held.value is not None for held in outcomes)
+        assert all(outcome.passed and outcome.value is not None for outcome in outcomes)
 
 
 @given(policies(with_fallback=False), SIGNALS)

@@ -14,9 +14,9 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 @pytest.fixture(autouse=True)
 def sigterm() -> Iterator[None]:
     """An example installs a handler of its own."""
-    held = signal.getsignal(signal.SIGTERM)
+    handler = signal.getsignal(signal.SIGTERM)
     yield
-    signal.signal(signal.SIGTERM, held)
+    signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))

@@ -193,12 +193,12 @@ def _shorter(table: OutcomeTable, rates: Sequence[TierRates], question: Question
     """Each two-tier chain of a longer one: errors add up in long chains, and fewer tiers may save
     more.
     """
-    found = []
+    shortened = []
     for tier in range(table.tiers - 1):
         tiers = (tier, table.tiers - 1)
         latencies = question.latencies_ms
         asked = replace(question, latencies_ms=None if latencies is None else tuple(latencies[at] for at in tiers))
         pair = advise(table.of_tiers(tiers), [rates[at] for at in tiers], asked)
         saved = pair.costs[0].savings.value if pair.basis == "certified" else 0.0
-        found.append(ShorterChain(tiers=tiers, status=pair.certificate.status, savings=saved))
-    return tuple(found)
+        shortened.append(ShorterChain(tiers=tiers, status=pair.certificate.status, savings=saved))
+    return tuple(shortened)

@@ -36,27 +36,27 @@ def cost_tables(
     where the last tier is free.
     """
     tokens_in, tokens_out, assumed = _tokens(table, rows)
-    found: list[CostTable] = []
+    tables: list[CostTable] = []
     if all(rate.priced for rate in rates):
         columns = [
             usd(tokens_in[:, t], tokens_out[:, t], rate.usd_per_million_in or 0.0, rate.usd_per_million_out or 0.0)
             for t, rate in enumerate(rates)
         ]
-        found.append(CostTable(unit="usd", per_tier=np.column_stack(columns)))
+        tables.append(CostTable(unit="usd", per_tier=np.column_stack(columns)))
     elif np.isfinite(table.cost_usd[rows]).all():
-        found.append(CostTable(unit="usd", per_tier=table.cost_usd[rows]))
+        tables.append(CostTable(unit="usd", per_tier=table.cost_usd[rows]))
     sizes = [rate.parameters for rate in rates]
     if all(size is not None for size in sizes):
         columns = [gflops(size or 0.0, tokens_in[:, t] + tokens_out[:, t]) for t, size in enumerate(sizes)]
-        found.append(CostTable(unit="gflops", per_tier=np.column_stack(columns)))
-    if not found:
+        tables.append(CostTable(unit="gflops", per_tier=np.column_stack(columns)))
+    if not tables:
         raise InputInvalid(
             "nothing says what the tiers cost: give --prices 0.1/0.4,2.5/10 or a cascade.toml, or --parameters 8e9,70e9"
         )
-    for cost in found:
+    for cost in tables:
         if not cost.per_tier[:, -1].sum() > 0.0:
             raise InputInvalid(f"the last tier costs 0 {cost.unit}: a free last tier leaves nothing to save")
-    return tuple(found), assumed
+    return tuple(tables), assumed
 
 
 def _tokens(table: OutcomeTable, rows: BoolArray) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:

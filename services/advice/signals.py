@@ -56,12 +56,12 @@ def signals_worth(signals: list[dict[str, FloatArray]], correct: FloatArray) -> 
     """What each signal says of its own tier's answers; a grade of a half and more
     counts as right.
     """
-    found = []
+    worths = []
     for tier, columns in enumerate(signals):
         for name, values in columns.items():
             known = np.isfinite(values)
             seen, right = values[known], correct[known, tier] >= 0.5
-            found.append(
+            worths.append(
                 SignalWorth(
                     tier=tier,
                     signal=name,
@@ -72,7 +72,7 @@ def signals_worth(signals: list[dict[str, FloatArray]], correct: FloatArray) -> 
                     else None,
                 )
             )
-    return tuple(found)
+    return tuple(worths)
 
 
 def boldest_estimated(

@@ -82,17 +82,17 @@ def leased_assignment(context: Context, name: str) -> Assignment | None:
     """
     with reading(context.engine) as session:
         cascades.cascade_version(session, name)
-        held = assignments.assignment(session, name)
-    served = leased(held, context.settings, context.now())
+        current = assignments.assignment(session, name)
+    served = leased(current, context.settings, context.now())
     key = context.settings.signing_key
     return served if served is None or key is None else signing.sign_assignment(key, served)
 
 
-def leased(held: Assignment | None, settings: Settings, now: datetime) -> Assignment | None:
+def leased(current: Assignment | None, settings: Settings, now: datetime) -> Assignment | None:
     """The assignment of the store, renewed until the end of the current lease, unsigned."""
-    if held is None:
+    if current is None:
         return None
-    return replace(held, valid_until=lease_end(now, settings.assignment_lease), signature=None)
+    return replace(current, valid_until=lease_end(now, settings.assignment_lease), signature=None)
 
 
 def lease_end(now: datetime, lease: timedelta) -> datetime:

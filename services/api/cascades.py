@@ -29,8 +29,8 @@ def get_cascades(request: Request, context: InContext) -> Response:
     """Every cascade with its tiers, its champion and its open alerts."""
     with reading(context.engine) as session:
         names = cascades.cascade_names(session)
-        found = CascadeList(cascades=tuple(summary_of(session, name) for name in names))
-    return conditional_json(request, found)
+        listed = CascadeList(cascades=tuple(summary_of(session, name) for name in names))
+    return conditional_json(request, listed)
 
 
 @router.get(
@@ -57,10 +57,10 @@ def get_cascade(request: Request, name: str, context: InContext, admin: Annotate
 
 def summary_of(session: Session, name: str) -> CascadeSummary:
     """A cascade in one line, without what cannot be read of it. Raises CascadeUnknown."""
-    version, spec, held, unreadable = cascades.cascade_version(session, name), None, None, None
+    version, spec, assignment, unreadable = cascades.cascade_version(session, name), None, None, None
     try:
         spec = cascades.cascade(session, name)
-        held = assignments.assignment(session, name)
+        assignment = assignments.assignment(session, name)
     except RecordUnreadable as error:
         unreadable = error.cure
     return CascadeSummary(
@@ -68,9 +68,9 @@ def summary_of(session: Session, name: str) -> CascadeSummary:
         version=version,
         tiers=() if spec is None else tuple(tier.name for tier in spec.tiers),
         rule=None if spec is None else spec.targets.rule,
-        generation=None if held is None else held.generation,
-        mode=None if held is None else held.mode.value,
-        champion=None if held is None else held.champion,
+        generation=None if assignment is None else assignment.generation,
+        mode=None if assignment is None else assignment.mode.value,
+        champion=None if assignment is None else assignment.champion,
         open_alerts=len(alerts.alerts(session, name, open_only=True)),
         unreadable=unreadable,
     )

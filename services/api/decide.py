@@ -57,8 +57,8 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
     require_short({**document, "hidden_base64": None})
     now = context.now()
     with reading(context.engine) as session:
-        held, models, unread = _in_force(session, asked, context, now)
-        sidecar = context.sidecars.cascade(session, asked.cascade, held, models)
+        assignment, models, unread = _in_force(session, asked, context, now)
+        sidecar = context.sidecars.cascade(session, asked.cascade, assignment, models)
     ruling = sidecar.cascade.decide(
         replace(asked, **{"hidden": _hidden(asked)} | unusable),
         tier=asked.tier,
@@ -98,14 +98,14 @@ def _in_force(
     """
     try:
         spec = cascades.cascade(session, asked.cascade)
-        held = assignments.assignment(session, asked.cascade)
+        assignment = assignments.assignment(session, asked.cascade)
     except RecordUnreadable as error:
         return None, (), str(error)
     if not 0 <= asked.tier < spec.last:
         cure = f"{spec.name} decides at tiers 0 to {spec.last - 1}; the last tier's answer is always kept"
         raise RecordInvalid("tier", asked.tier, cure)
     models = tuple(tier.named_model for tier in spec.tiers)
-    return leased(held, context.settings, now), models, None
+    return leased(assignment, context.settings, now), models, None
 
 
 def _set_aside(document: dict[str, Any]) -> dict[str, Any]:

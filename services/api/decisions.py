@@ -67,9 +67,9 @@ def post_decisions(request: Request, body: Body, context: InContext) -> Decision
     context.metrics.count_batch("decisions", receipt.stored, receipt.duplicates, len(receipt.rejected))
     if receipt.vectors_dropped:
         log.warning("%d hidden states hold NaN or infinity and are left out: see the engine", receipt.vectors_dropped)
-    for found in receipt.undeclared:
-        context.metrics.count_undeclared(found.cascade, found.tier, found.attempts)
-        log.warning("%s", found)
+    for one in receipt.undeclared:
+        context.metrics.count_undeclared(one.cascade, one.tier, one.attempts)
+        log.warning("%s", one)
     return receipt
 
 
@@ -83,8 +83,8 @@ def store_batch(context: Context, parsed: Parsed[Decision], vectors: Vectors, no
         new, dropped = _new_vectors(decisions, set(added.stored), vectors)
         settings = context.settings
         store_vectors(session, new, settings.shards_url, now=now, shard_bytes=settings.shard_bytes)
-    for found in added.ambiguous:
-        log.warning("%s", found)
+    for one in added.ambiguous:
+        log.warning("%s", one)
     return DecisionsReceipt(
         stored=len(added.stored),
         duplicates=added.duplicates,

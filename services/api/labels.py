@@ -43,6 +43,6 @@ def post_labels(body: Body, context: InContext) -> LabelsAdded:
         added = add_labels(session, parsed.records, received_at=now)
     rejected = parsed.all_rejected(added.rejected)
     context.metrics.count_batch("labels", added.stored + added.waiting, added.duplicates, len(rejected))
-    for found in added.ambiguous:
-        log.warning("%s", found)
+    for one in added.ambiguous:
+        log.warning("%s", one)
     return replace(added, rejected=rejected)

@@ -73,17 +73,17 @@ def find_decision(session: Session, name: str, cascade: str | None) -> Decision:
     except ValueError:
         pass
     known = cascades.cascade_names(session)
-    found = [
+    matches = [
         decision
         for searched in ((cascade,) if cascade else known)
         if (decision := decisions.find_decision(session, searched, name)) is not None
     ]
-    if not found:
+    if not matches:
         raise InputInvalid(f"decision is {name!r}: no decision has this id or external id; it may not have arrived yet")
-    if len(found) > 1:
-        held = ", ".join(decision.cascade for decision in found)
-        raise InputInvalid(f"decision is {name!r}: the cascades {held} all have it; add --cascade")
-    return found[0]
+    if len(matches) > 1:
+        names = ", ".join(decision.cascade for decision in matches)
+        raise InputInvalid(f"decision is {name!r}: the cascades {names} all have it; add --cascade")
+    return matches[0]
 
 
 def explain(session: Session, decision: Decision) -> Explanation:

@@ -104,25 +104,25 @@ def _signed(line: str) -> tuple[str, bytes]:
     that is none.
     """
     name, _, signed = line.removeprefix(_SIGNATURE).partition(" ")
-    if not line.startswith(_SIGNATURE) or len(held := _base64(signed)) <= _KEY_ID_BYTES:
+    if not line.startswith(_SIGNATURE) or len(signature := _base64(signed)) <= _KEY_ID_BYTES:
         raise ValueError(f"{line[:40]!r} stands where signatures do")
-    return name, held
+    return name, signature
 
 
-def check_signature(found: Findings, head: Head, public_key: str) -> None:
+def check_signature(findings: Findings, head: Head, public_key: str) -> None:
     """A head that is not signed by the key is a problem."""
     if not head.signatures:
-        found.problem("head", "head", head.batches, "it is not signed")
+        findings.problem("head", "head", head.batches, "it is not signed")
     elif not any(signing.verify(public_key, head.text.encode(), one[_KEY_ID_BYTES:].hex()) for one in head.signatures):
-        found.problem("head", "head", head.batches, "its signature is not this key's over what it says")
+        findings.problem("head", "head", head.batches, "its signature is not this key's over what it says")
 
 
-def check_head(found: Findings, sealed: Sequence[RawBatch], head: Head) -> None:
+def check_head(findings: Findings, sealed: Sequence[RawBatch], head: Head) -> None:
     """Whether the database's first batches are those that the head was made of."""
-    found.checked("head", 1)
+    findings.checked("head", 1)
     if len(sealed) < head.batches:
         missing = f"{len(sealed)} batches are there, the head was made of {head.batches}: the last ones were cut off"
-        found.problem("head", "ledger_batch", head.batches, missing)
+        findings.problem("head", "ledger_batch", head.batches, missing)
         return
     hashes = [str(batch.hash) for batch in sealed[: head.batches]]
     try:
@@ -130,7 +130,7 @@ def check_head(found: Findings, sealed: Sequence[RawBatch], head: Head) -> None:
     except ValueError:
         root = b""
     if root != head.root or (hashes and hashes[-1] != head.last):
-        found.problem("head", "ledger_batch", head.batches, "the batches up to here are not those of the head")
+        findings.problem("head", "ledger_batch", head.batches, "the batches up to here are not those of the head")
 
 
 def _key_id(public_key: str) -> bytes:

@@ -78,7 +78,7 @@ def _from_vector(decision: Decision, attempt: Attempt, bundle: Bundle, vector: F
         margin=attempt.margin,
         slice=decision.slice,
     )
-    found = [
+    differing = [
         Mismatch(tier=attempt.tier, what=name, stored=str(stored), replayed=str(again))
         for name in SIGNALS
         if not (other_kind and name == "p_t")
@@ -87,8 +87,8 @@ def _from_vector(decision: Decision, attempt: Attempt, bundle: Bundle, vector: F
     verdict = _decide(attempt, signals, bundle)
     if attempt.verdict is not None and verdict.action is not attempt.verdict.action and not _marginal(verdict):
         stored_action = str(attempt.verdict.action)
-        found.append(Mismatch(tier=attempt.tier, what="action", stored=stored_action, replayed=str(verdict.action)))
-    return found
+        differing.append(Mismatch(tier=attempt.tier, what="action", stored=stored_action, replayed=str(verdict.action)))
+    return differing
 
 
 def _met(attempt: Attempt, bundle: Bundle) -> bool:

@@ -78,7 +78,7 @@ def _vectors(session: Session, page: Sequence[Decision]) -> dict[UUID, dict[int,
         for attempt in decision.attempts:
             if attempt.verdict is not None:
                 wanted.setdefault(attempt.tier, []).append(decision.id)
-    found: dict[UUID, dict[int, Float16Array]] = {}
+    by_decision: dict[UUID, dict[int, Float16Array]] = {}
     for tier, ids in wanted.items():
         by_shard: dict[str, list[tuple[UUID, int]]] = {}
         for decision_id, place in vectors.vector_rows(session, page[0].cascade, tier, ids).items():
@@ -86,5 +86,5 @@ def _vectors(session: Session, page: Sequence[Decision]) -> dict[UUID, dict[int,
         for url, places in by_shard.items():
             rows = shards.read_rows(url, [row for _, row in places])
             for (decision_id, _), vector in zip(places, rows, strict=True):
-                found.setdefault(decision_id, {})[tier] = vector
-    return found
+                by_decision.setdefault(decision_id, {})[tier] = vector
+    return by_decision

@@ -42,44 +42,44 @@ def verify_ledger(session: Session, *, head: Head | None = None, public_key: str
 
     With `public_key`, the head must be signed by it.
     """
-    found, read = Findings(), LeavesRead()
+    findings, read = Findings(), LeavesRead()
     sealed: Sequence[RawBatch] = ()
     with any_value(session):
-        covers, ledger_is_there = _there(session, found)
+        covers, ledger_is_there = _there(session, findings)
         if ledger_is_there:
             sealed = raw_batches(session)
-            check_batches(found, sealed)
-            read = check_leaves(session, found, sealed, covers)
-            check_rows(session, found, covers, read.former_labels)
+            check_batches(findings, sealed)
+            read = check_leaves(session, findings, sealed, covers)
+            check_rows(session, findings, covers, read.former_labels)
     if head is not None:
-        check_head(found, sealed, head)
+        check_head(findings, sealed, head)
         if public_key is not None:
-            check_signature(found, head, public_key)
+            check_signature(findings, head, public_key)
     return Verification(
-        verified=not found.problems,
+        verified=not findings.problems,
         batches=len(sealed),
         entries=read.sealed,
         unsealed=read.unsealed,
         erased=read.erased,
-        checks=found.checks,
-        problems=tuple(found.problems),
+        checks=findings.checks,
+        problems=tuple(findings.problems),
     )
 
 
-def _there(session: Session, found: Findings) -> tuple[Sequence[Cover], bool]:
+def _there(session: Session, findings: Findings) -> tuple[Sequence[Cover], bool]:
     """The covered tables that are there, and whether the ledger's own are; one that is not is a
     problem.
     """
     covers = []
     for cover in coverage.COVERED:
         tables = [cover.table] if cover.part is None else [cover.table, cover.part.table]
-        if _are_there(session, found, "rows", tables):
+        if _are_there(session, findings, "rows", tables):
             covers.append(cover)
-    return covers, _are_there(session, found, "leaves", [table_of(LedgerLeafRow), table_of(LedgerBatchRow)])
+    return covers, _are_there(session, findings, "leaves", [table_of(LedgerLeafRow), table_of(LedgerBatchRow)])
 
 
-def _are_there(session: Session, found: Findings, check: str, tables: Sequence[Table]) -> bool:
+def _are_there(session: Session, findings: Findings, check: str, tables: Sequence[Table]) -> bool:
     gone = [(table, what) for table in tables if (what := what_is_gone(session, table)) is not None]
     for table, what in gone:
-        found.problem(check, table.name, "*", what)
+        findings.problem(check, table.name, "*", what)
     return not gone

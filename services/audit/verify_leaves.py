@@ -39,41 +39,43 @@ class LeavesRead:
     _former_then: int = 0  # what the upgrade says of `former`
 
 
-def check_batches(found: Findings, sealed: Sequence[RawBatch]) -> None:
+def check_batches(findings: Findings, sealed: Sequence[RawBatch]) -> None:
     """The chain: numbers from 1, each batch linked to the one before, each hash over what the batch
     says.
     """
     previous = merkle.GENESIS
     for expected, batch in enumerate(sealed, start=1):
         if batch.number != expected:
-            found.problem("batches", _BATCH, expected, f"it is missing: batch {batch.number} follows")
+            findings.problem("batches", _BATCH, expected, f"it is missing: batch {batch.number} follows")
             break
         if batch.previous != previous:
-            found.problem("batches", _BATCH, batch.number, "it is not chained to the batch before")
+            findings.problem("batches", _BATCH, batch.number, "it is not chained to the batch before")
         if (fault := batch.fault()) is not None:
-            found.problem("batches", _BATCH, batch.number, fault)
+            findings.problem("batches", _BATCH, batch.number, fault)
         previous = batch.hash
-    found.checked("batches", len(sealed))
+    findings.checked("batches", len(sealed))
 
 
-def check_leaves(session: Session, found: Findings, sealed: Sequence[RawBatch], covers: Sequence[Cover]) -> LeavesRead:
+def check_leaves(
+    session: Session, findings: Findings, sealed: Sequence[RawBatch], covers: Sequence[Cover]
+) -> LeavesRead:
     """Roots, hashes and kinds; that every leaf's row of the tables that are there is there, or was
     taken away on purpose.
     """
-    read, roots = LeavesRead(), _Roots(found, sealed)
+    read, roots = LeavesRead(), _Roots(findings, sealed)
     for page in raw_leaves(session):
         for leaf in page:
-            _check_leaf(found, read, leaf)
+            _check_leaf(findings, read, leaf)
             roots.add(leaf)
-        check_subjects(session, found, covers, page)
-        found.checked("leaves", len(page))
+        check_subjects(session, findings, covers, page)
+        findings.checked("leaves", len(page))
     roots.end()
     for leaf in read._emptied.values():
         if (fault := _why_empty_is_wrong(read, leaf)) is not None:
-            found.problem("leaves", _LEAF, leaf.id, fault)
+            findings.problem("leaves", _LEAF, leaf.id, fault)
     if read.former != read._former_then:
         said = f"{read.former} leaves are of the former version, {read._former_then} were there at the upgrade"
-        found.problem("leaves", _LEAF, "former", said)
+        findings.problem("leaves", _LEAF, "former", said)
     return read
 
 
@@ -88,13 +90,13 @@ def _why_empty_is_wrong(read: LeavesRead, leaf: RawLeaf) -> str | None:
     return None
 
 
-def _check_leaf(found: Findings, read: LeavesRead, leaf: RawLeaf) -> None:
+def _check_leaf(findings: Findings, read: LeavesRead, leaf: RawLeaf) -> None:
     if leaf.batch is None:
         read.unsealed += 1
     else:
         read.sealed += 1
     if (fault := leaf.fault()) is not None:
-        found.problem("leaves", _LEAF, leaf.id, f"the leaf of {leaf.kind} {leaf.subject} was altered: {fault}")
+        findings.problem("leaves", _LEAF, leaf.id, f"the leaf of {leaf.kind} {leaf.subject} was altered: {fault}")
         return
     if leaf.version == FORMER:
         read.former += 1
@@ -104,15 +106,15 @@ def _check_leaf(found: Findings, read: LeavesRead, leaf: RawLeaf) -> None:
     else:
         known = leaf.kind in (ERASURE, UPGRADE) or coverage.of_kind(leaf.kind) is not None
     if not known:
-        found.problem("leaves", _LEAF, leaf.id, f"its kind is {leaf.kind!r}, which there is not")
+        findings.problem("leaves", _LEAF, leaf.id, f"its kind is {leaf.kind!r}, which there is not")
     if leaf.emptied:
         read.erased += 1
         read._emptied[leaf.hash] = leaf
     else:
-        _check_payload(found, read, leaf)
+        _check_payload(findings, read, leaf)
 
 
-def _check_payload(found: Findings, read: LeavesRead, leaf: RawLeaf) -> None:
+def _check_payload(findings: Findings, read: LeavesRead, leaf: RawLeaf) -> None:
     try:
         said = json.loads(leaf.payload)
         if leaf.kind in (ERASURE, UPGRADE) and leaf.version != FORMER:
@@ -121,14 +123,14 @@ def _check_payload(found: Findings, read: LeavesRead, leaf: RawLeaf) -> None:
         if leaf.kind == UPGRADE:
             read._former_then += said["former"]
     except (ValueError, KeyError, TypeError) as error:
-        found.problem("leaves", _LEAF, leaf.id, f"its payload is none of {leaf.kind}: {error!r}")
+        findings.problem("leaves", _LEAF, leaf.id, f"its payload is none of {leaf.kind}: {error!r}")
 
 
 class _Roots:
     """Makes each batch's root of its leaves, which come one batch after the other."""
 
-    def __init__(self, found: Findings, sealed: Iterable[RawBatch]) -> None:
-        self._found = found
+    def __init__(self, findings: Findings, sealed: Iterable[RawBatch]) -> None:
+        self._found = findings
         self._open: dict[Any, RawBatch] = {batch.number: batch for batch in sealed}
         self._number: Any = None
         self._hashes: list[str] = []

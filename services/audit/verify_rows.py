@@ -22,26 +22,26 @@ _ROWS = "rows"
 MISSING = "it is in the ledger and not in its table"
 
 
-def check_rows(session: Session, found: Findings, covers: Sequence[Cover], former_labels: set[str]) -> None:
+def check_rows(session: Session, findings: Findings, covers: Sequence[Cover], former_labels: set[str]) -> None:
     """Every row of these tables against its newest leaf. `former_labels`: arrivals that former
     leaves name.
     """
     unseen = set(former_labels)
     for cover in covers:
         for page in states.pages(session, cover, PAGE):
-            found.checked(_ROWS, len(page))
-            _check_page(session, found, cover, page, former_labels)
+            findings.checked(_ROWS, len(page))
+            _check_page(session, findings, cover, page, former_labels)
             if cover.kind in ("label", "waiting_label"):
                 unseen.difference_update(str(state.document.get("arrival")) for state in page)
         for parent in states.orphans(session, cover):
             assert cover.part is not None
-            found.problem(_ROWS, cover.part.table.name, parent, f"it is of a {cover.kind} that is not there")
+            findings.problem(_ROWS, cover.part.table.name, parent, f"it is of a {cover.kind} that is not there")
     for arrival in sorted(unseen):
         if not former_leaves.same_label_stands(session, arrival):
-            found.problem(_ROWS, "label", arrival, MISSING)
+            findings.problem(_ROWS, "label", arrival, MISSING)
 
 
-def check_subjects(session: Session, found: Findings, covers: Sequence[Cover], page: Sequence[RawLeaf]) -> None:
+def check_subjects(session: Session, findings: Findings, covers: Sequence[Cover], page: Sequence[RawLeaf]) -> None:
     """Whether what the leaves of a page speak of is there, where its table is."""
     for cover, subjects in _by_table(page).items():
         if cover not in covers:
@@ -51,15 +51,15 @@ def check_subjects(session: Session, found: Findings, covers: Sequence[Cover], p
             try:
                 keys[subject] = cover.key(subject)
             except (ValueError, TypeError, OverflowError):
-                found.problem(_ROWS, cover.kind, subject, "its leaf names no row by this")
+                findings.problem(_ROWS, cover.kind, subject, "its leaf names no row by this")
         missing = keys.keys() - states.present(session, cover, list(keys.values()))
         newest = leaves.newest_of(session, cover.kind, sorted(missing))
         for subject in sorted(missing):
             if subject not in newest or newest[subject].payload != leaves.GONE:
-                found.problem(_ROWS, cover.kind, subject, MISSING)
+                findings.problem(_ROWS, cover.kind, subject, MISSING)
             elif not changes.of(cover.kind).ends:
                 what = "a leaf says that it was taken away; rows of this table are kept"
-                found.problem(_ROWS, cover.kind, subject, what)
+                findings.problem(_ROWS, cover.kind, subject, what)
 
 
 def _by_table(page: Sequence[RawLeaf]) -> dict[Cover, set[str]]:
@@ -75,17 +75,17 @@ def _by_table(page: Sequence[RawLeaf]) -> dict[Cover, set[str]]:
 
 
 def _check_page(
-    session: Session, found: Findings, cover: Cover, page: Sequence[State], former_labels: set[str]
+    session: Session, findings: Findings, cover: Cover, page: Sequence[State], former_labels: set[str]
 ) -> None:
     about = leaves_about(session, cover.kind, [state.subject for state in page])
     former = _former_labels(session, cover, page, about, former_labels)
     for state in page:
         if state.subject in about:
-            _compare(found, cover, state, about[state.subject])
+            _compare(findings, cover, state, about[state.subject])
         elif state.subject not in former:
-            found.problem(_ROWS, cover.kind, state.subject, "it has no leaf: the row was not written by knowgate")
+            findings.problem(_ROWS, cover.kind, state.subject, "it has no leaf: the row was not written by knowgate")
         if state.subject in former:
-            _compare_former(found, cover, state, former[state.subject])
+            _compare_former(findings, cover, state, former[state.subject])
 
 
 def _former_labels(
@@ -107,27 +107,29 @@ def _former_labels(
     }
 
 
-def _compare(found: Findings, cover: Cover, state: State, about: Sequence[RawLeaf]) -> None:
+def _compare(findings: Findings, cover: Cover, state: State, about: Sequence[RawLeaf]) -> None:
     ordered = sorted(about, key=lambda leaf: (leaf.version != FORMER, str(type(leaf.revision)), leaf.revision))
     numbers = [leaf.revision for leaf in ordered if leaf.version != FORMER]
     first = 1 if len(numbers) == len(ordered) else 2  # the former one counts as the first
     if numbers != list(range(first, first + len(numbers))):
-        found.problem(_ROWS, cover.kind, state.subject, f"its leaves are numbered {numbers}: one is missing or twice")
+        findings.problem(
+            _ROWS, cover.kind, state.subject, f"its leaves are numbered {numbers}: one is missing or twice"
+        )
     newest = ordered[-1]
     if ordered[0].version == FORMER and cover.kind in former_leaves.SAID:
-        _compare_former(found, cover, state, ordered[0])
-    _check_states(found, cover, state, ordered)
+        _compare_former(findings, cover, state, ordered[0])
+    _check_states(findings, cover, state, ordered)
     if newest.version == FORMER:
         return
     if newest.payload == leaves.GONE:
-        found.problem(_ROWS, cover.kind, state.subject, "it was taken away, and is there again")
+        findings.problem(_ROWS, cover.kind, state.subject, "it was taken away, and is there again")
     elif newest.emptied:
-        found.problem(_ROWS, cover.kind, state.subject, "its newest leaf is empty")
+        findings.problem(_ROWS, cover.kind, state.subject, "its newest leaf is empty")
     else:
-        _compare_documents(found, cover, state, _parsed(newest.payload), whole=True)
+        _compare_documents(findings, cover, state, _parsed(newest.payload), whole=True)
 
 
-def _check_states(found: Findings, cover: Cover, state: State, ordered: Sequence[RawLeaf]) -> None:
+def _check_states(findings: Findings, cover: Cover, state: State, ordered: Sequence[RawLeaf]) -> None:
     """Whether the states that the leaves tell of can have followed each other."""
     may, before = changes.of(cover.kind), None
     for leaf in ordered:
@@ -140,14 +142,14 @@ def _check_states(found: Findings, cover: Cover, state: State, ordered: Sequence
             after[cover.part.named] = said.get(cover.part.named)
         if before is not None and (names := may.refused(before, after)):
             what = f"leaf {leaf.revision} states another {', '.join(names)}: that never changes once it was written"
-            found.problem(_ROWS, cover.kind, state.subject, what)
+            findings.problem(_ROWS, cover.kind, state.subject, what)
         before = after
     emptied = any(leaf.emptied for leaf in ordered) and ordered[-1].version != FORMER
     if cover.kind == "decision" and emptied and state.document.get("erased_at") is None:
-        found.problem(_ROWS, cover.kind, state.subject, "its leaves were emptied, and it was not erased")
+        findings.problem(_ROWS, cover.kind, state.subject, "its leaves were emptied, and it was not erased")
 
 
-def _compare_former(found: Findings, cover: Cover, state: State, leaf: RawLeaf) -> None:
+def _compare_former(findings: Findings, cover: Cover, state: State, leaf: RawLeaf) -> None:
     if leaf.emptied:
         return  # erased before there were further leaves: nothing states what is left
     waiting = cover.kind == "waiting_label"
@@ -155,7 +157,7 @@ def _compare_former(found: Findings, cover: Cover, state: State, leaf: RawLeaf) 
         said = former_leaves.stated(cover.kind, leaf.payload, waiting=waiting)
     except (ValueError, KeyError, TypeError, AttributeError):
         said = {states.UNREADABLE: True}
-    _compare_documents(found, cover, state, said, whole=False)
+    _compare_documents(findings, cover, state, said, whole=False)
 
 
 def _parsed(payload: str) -> Document:
@@ -166,7 +168,7 @@ def _parsed(payload: str) -> Document:
     return said if isinstance(said, dict) else {}
 
 
-def _compare_documents(found: Findings, cover: Cover, state: State, said: Document, *, whole: bool) -> None:
+def _compare_documents(findings: Findings, cover: Cover, state: State, said: Document, *, whole: bool) -> None:
     """Hold a row against what is said of it; of all its columns where it is the whole row that is
     said.
     """
@@ -180,7 +182,7 @@ def _compare_documents(found: Findings, cover: Cover, state: State, said: Docume
         names += _part_differences(part, state.document[part.named], said.get(part.named), whole)
     if names:
         what = f"the row was altered: {', '.join(sorted(names))} is not what its newest leaf says"
-        found.problem(_ROWS, cover.kind, state.subject, what)
+        findings.problem(_ROWS, cover.kind, state.subject, what)
 
 
 def _part_differences(part: Part, stands: Any, said: Any, whole: bool) -> Iterator[str]:

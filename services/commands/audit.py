@@ -131,5 +131,7 @@ def export(decision: NamedDecision, cascade: InCascade = None) -> None:
     link.
     """
     with database(read_settings()) as engine, reading(engine) as session:
-        found = find_decision(session, decision, cascade)
-        print_json({"decision": codec.encode(found), "proofs": codec.encode(proofs(session, str(found.id)))})
+        decision_found = find_decision(session, decision, cascade)
+        print_json(
+            {"decision": codec.encode(decision_found), "proofs": codec.encode(proofs(session, str(decision_found.id)))}
+        )

@@ -76,5 +76,5 @@ def verify(
 def diff(first: Named, second: Named, as_json: AsJson = False) -> None:
     """Print where two bundles differ: documents key by key, tensors by their largest change."""
     with database(read_settings()) as engine, reading(engine) as session:
-        found = differences(read_named(session, first), read_named(session, second))
-    print_rows("differences", found, as_json=as_json, columns=("where", "first", "second"))
+        changes = differences(read_named(session, first), read_named(session, second))
+    print_rows("differences", changes, as_json=as_json, columns=("where", "first", "second"))

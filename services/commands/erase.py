@@ -69,7 +69,7 @@ def _named(engine: Engine, decision: str, cascade: str | None) -> UUID:
         except ValueError:
             raise InputInvalid(f"{decision!r} is no decision's id; with an external id, name its --cascade") from None
     with reading(engine) as session:
-        found = find_decision(session, cascade, decision)
-    if found is None:
+        match = find_decision(session, cascade, decision)
+    if match is None:
         raise InputInvalid(f"{cascade} has no decision with external id {decision!r}; check both")
-    return found.id
+    return match.id

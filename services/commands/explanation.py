@@ -48,9 +48,9 @@ def _attempts(explained: Explanation) -> Iterator[str]:
     for attempt in explained.decision.attempts:
         yield ""
         yield f"tier {attempt.tier} ({_name(explained, attempt.tier)}): {attempt.role}{_cost(attempt)}"
-        for found in explained.undeclared:
-            if found.tier == attempt.tier:
-                yield f"  model        {found.model}; {found.declared} is declared, so nothing is learned from it"
+        for one in explained.undeclared:
+            if one.tier == attempt.tier:
+                yield f"  model        {one.model}; {one.declared} is declared, so nothing is learned from it"
         if attempt.note is not None:
             yield f"  note         {attempt.note}"
         verdict = attempt.verdict
@@ -142,6 +142,6 @@ def _cost(attempt: Attempt) -> str:
 def _thresholds(policy: Policy) -> str:
     rules = []
     for tier, gates in enumerate(policy.thresholds):
-        held = "nothing" if gates is None else ", ".join(f"{gate} {value:.4f}" for gate, value in gates.items())
-        rules.append(f"tier {tier} keeps {held}")
+        kept = "nothing" if gates is None else ", ".join(f"{gate} {value:.4f}" for gate, value in gates.items())
+        rules.append(f"tier {tier} keeps {kept}")
     return "; ".join(rules)

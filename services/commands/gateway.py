@@ -72,15 +72,15 @@ def _require_key(host: str, key: str | None) -> None:
 
 def _files(option: str, given: Sequence[str] | None, read: Callable[[bytes], T]) -> dict[str, T]:
     """What the named files hold, by tier. Raises InputInvalid."""
-    held: dict[str, T] = {}
+    by_tier: dict[str, T] = {}
     for text in given or ():
         tier, _, path = text.partition("=")
         if not tier or not path:
             raise InputInvalid(f"{option} is {text!r}: write TIER=FILE")
-        if tier in held:
+        if tier in by_tier:
             raise InputInvalid(f"{option} is {text!r}: tier {tier} has a file already; give one per tier")
         try:
-            held[tier] = read(Path(path).read_bytes())
+            by_tier[tier] = read(Path(path).read_bytes())
         except (OSError, UnicodeDecodeError, RecordInvalid) as error:
             raise InputInvalid(f"{option} is {text!r}: the file cannot be used ({error})") from None
-    return held
+    return by_tier

@@ -57,8 +57,8 @@ def import_history(
     print_record(done, as_json=as_json)
     if done.undeclared:
         cure = f"`knowgate cascade show {cascade}` tells the declared ones; correct the column model, or cascade.toml"
-        found = f"{done.undeclared} attempts are of undeclared models: nothing is learned from them"
-        typer.echo(f"{found}; {cure}", err=True)
+        notice = f"{done.undeclared} attempts are of undeclared models: nothing is learned from them"
+        typer.echo(f"{notice}; {cure}", err=True)
 
 
 def _read_table(outcomes: Path, timezone: str | None) -> OutcomeTable:

@@ -54,19 +54,20 @@ def estimate(
     at = aware(as_of) or SystemClock().now()
     window = window_until(start, end, at)
     with database(read_settings()) as engine, reading(engine) as session:
-        found = label_estimates(session, cascade, window, as_of=at, largest_weight=largest_weight)
+        estimated = label_estimates(session, cascade, window, as_of=at, largest_weight=largest_weight)
     if as_json:
-        print_json(codec.encode(found))
+        print_json(codec.encode(estimated))
         return
-    if not found.mature:
+    if not estimated.mature:
         typer.echo("immature: labels that are still under way may change every figure", err=True)
     columns = ("figure", "method", "value", "low", "high", "decisions", "erased", "known", "effective_sample_size")
-    print_rows("estimates", found.estimates, as_json=False, columns=(*columns, "not_identified"))
-    if found.judge is not None:
+    print_rows("estimates", estimated.estimates, as_json=False, columns=(*columns, "not_identified"))
+    if estimated.judge is not None:
         rates = {
-            name: _with_interval(getattr(found.judge, name)) for name in ("wrong_called_right", "right_called_wrong")
+            name: _with_interval(getattr(estimated.judge, name))
+            for name in ("wrong_called_right", "right_called_wrong")
         }
-        row = {**rates, "compared": found.judge.compared}
+        row = {**rates, "compared": estimated.judge.compared}
         print_rows("judge", [row], as_json=False, columns=tuple(row))
 
 

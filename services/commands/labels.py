@@ -86,8 +86,8 @@ def import_labels(
         line = read.lines_of[row.index]
         place = f"row {row.index + 1}" + ("" if line is None else f" (line {line})")
         typer.echo(f"{file.name}: {place}: {row.field} is {row.value}: {row.cure}", err=True)
-    for found in added.ambiguous:
-        typer.echo(f"{file.name}: {found}", err=True)
+    for one in added.ambiguous:
+        typer.echo(f"{file.name}: {one}", err=True)
     if added.rejected:
         raise typer.Exit(1)
 

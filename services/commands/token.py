@@ -49,5 +49,5 @@ def list_tokens(as_json: AsJson = False) -> None:
     themselves.
     """
     with database(read_settings()) as engine, reading(engine) as session:
-        held = tokens(session)
-    print_rows("tokens", held, as_json=as_json, columns=("name", "role", "created_at", "last_used_at", "revoked_at"))
+        rows = tokens(session)
+    print_rows("tokens", rows, as_json=as_json, columns=("name", "role", "created_at", "last_used_at", "revoked_at"))

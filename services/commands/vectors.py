@@ -49,7 +49,7 @@ def sweep(as_json: AsJson = False) -> None:
 def verify(as_json: AsJson = False) -> None:
     """Compare every stored vector with what SQL says of it. Exits with 3 on any problem."""
     with database(read_settings()) as engine:
-        found = check_shards(engine)
-    print_record(found, as_json=as_json)
-    if not found.verified:
+        report = check_shards(engine)
+    print_record(report, as_json=as_json)
+    if not report.verified:
         raise Refused("some vectors are not what was stored: see the problems above")

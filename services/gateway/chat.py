@@ -179,15 +179,15 @@ def _messages(given: Any) -> tuple[dict[str, Any], ...]:
 
 
 def _metadata(given: Any) -> dict[str, str | None]:
-    held = {} if given is None else given
-    if not isinstance(held, dict):
+    metadata = {} if given is None else given
+    if not isinstance(metadata, dict):
         raise ApiError(400, field="metadata", value=given, cure="send an object of texts")
-    for name in held:
+    for name in metadata:
         if name not in METADATA:
             cure = f"metadata holds {' and '.join(METADATA)} alone: leave it out, or mend its name"
-            raise ApiError(400, field=f"metadata.{name}", value=held[name], cure=cure)
+            raise ApiError(400, field=f"metadata.{name}", value=metadata[name], cure=cure)
     for name in METADATA:
-        value = held.get(name)
+        value = metadata.get(name)
         if value is not None and not (isinstance(value, str) and 0 < len(value) <= 512):
             raise ApiError(400, field=f"metadata.{name}", value=value, cure="a text of 1 to 512 characters is expected")
-    return {SLICE: held.get(SLICE), EXTERNAL_ID: held.get(EXTERNAL_ID)}
+    return {SLICE: metadata.get(SLICE), EXTERNAL_ID: metadata.get(EXTERNAL_ID)}

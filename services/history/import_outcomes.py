@@ -137,8 +137,8 @@ def _import_batch(
     vectors = 0
     if hidden is not None:
         fresh = set(added.stored)
-        found = _new_vectors([row for row in batch if row.decision.id in fresh], hidden)
-        vectors = store_vectors(session, found, hidden.shards_url, now=now, shard_bytes=hidden.shard_bytes)
+        new_vectors = _new_vectors([row for row in batch if row.decision.id in fresh], hidden)
+        vectors = store_vectors(session, new_vectors, hidden.shards_url, now=now, shard_bytes=hidden.shard_bytes)
     said = [(row, label) for row in batch for label in row.labels]
     labels = add_labels(session, [label for _, label in said], received_at=now)
     _require_all(labels.rejected, [row for row, _ in said])
@@ -148,7 +148,7 @@ def _import_batch(
         duplicates=added.duplicates,
         labels=labels.stored,
         vectors=vectors,
-        undeclared=sum(found.attempts for found in added.undeclared),
+        undeclared=sum(new_vectors.attempts for new_vectors in added.undeclared),
     )
 
 

@@ -33,5 +33,5 @@ def conditional_json(request: Request, value: object) -> Response:
 
 
 def _matches(header: str, tag: str) -> bool:
-    held = {part.strip().removeprefix("W/") for part in header.split(",")}
-    return "*" in held or tag in held
+    tags = {part.strip().removeprefix("W/") for part in header.split(",")}
+    return "*" in tags or tag in tags

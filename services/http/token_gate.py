@@ -33,9 +33,9 @@ class TokenGate:
         """The token's record, or None where it is wrong or revoked."""
         digest = hashlib.sha256(plaintext.encode("utf-8", "surrogatepass")).digest()
         with self._lock:
-            held = self._known.get(digest)
-        if held is not None and self._tick() - held[0] < self._keep_s:
-            return held[1]
+            remembered = self._known.get(digest)
+        if remembered is not None and self._tick() - remembered[0] < self._keep_s:
+            return remembered[1]
         # Looked up first and noted as used after: a flood of wrong tokens must not queue for the
         # write lock.
         with reading(self._engine) as session:

@@ -30,10 +30,10 @@ class MonitorJob:
         return every_cascade(context)
 
     def due(self, context: JobContext, cascade: str) -> Iterable[Window]:
-        found = standing(context, self.name, cascade)
-        if found is None:
+        state = standing(context, self.name, cascade)
+        if state is None:
             return ()
-        spec, done_until = found
+        spec, done_until = state
 
         def next_decision(since: datetime) -> datetime | None:
             with reading(context.engine) as session:

@@ -107,28 +107,28 @@ def check_bundle(context: JobContext, bundle_id: str, *, by: str | None = None) 
     now = context.clock.now()
     with transaction(context.engine) as session:
         record = bundles.bundle(session, bundle_id)
-        held = rollout.in_force(session, record.cascade, context.settings, now=now)
+        current = rollout.in_force(session, record.cascade, context.settings, now=now)
         if record.status is not BundleStatus.CERTIFIED and record.id not in _ids_refused(session, record.cascade):
             condition = "only a certified one that nobody judged is judged"
             raise Refused(
                 f"bundle {bundle_id[:12]} is {record.status}: {condition}; `--reason` puts it in force unjudged"
             )
-        ring, stop = last_ring(session, record.cascade), stop_in_force(session, held)
+        ring, stop = last_ring(session, record.cascade), stop_in_force(session, current)
         if look is not None and (ring is None or look.rang_at != ring.rang_at):
             look = None  # it rang again meanwhile
         try:
             document = sealed_document(session, bundle_id)
         except (BundleDamaged, BundleRefused) as error:
-            check = check_damaged(held, str(error))
+            check = check_damaged(current, str(error))
         else:
-            check = check_promotion(document, held, stop=stop, ring=ring, since=look)
+            check = check_promotion(document, current, stop=stop, ring=ring, since=look)
         why = Why(reason=check.reason, check=check, by=by)
         if check.passed:
-            rollout.promote(session, held, bundle_id, context.settings, why, now=now)
+            rollout.promote(session, current, bundle_id, context.settings, why, now=now)
         elif not check.waits:
-            rollout.refuse(session, held, bundle_id, why, now=now)
+            rollout.refuse(session, current, bundle_id, why, now=now)
         elif not _said(session, record, check, ring, stop):
-            rollout.hold_back(session, held, bundle_id, why, now=now)
+            rollout.hold_back(session, current, bundle_id, why, now=now)
         else:
             return Verdict(check=check, news=False)
     return Verdict(check=check, news=True)
@@ -139,8 +139,8 @@ def _supersede(context: JobContext, waiting: tuple[BundleRecord, ...]) -> int:
     with transaction(context.engine) as session:
         for record in older:
             why = Why(reason=f"superseded by {newest.id[:12]}, which was trained later")
-            held = assignments.assignment(session, record.cascade)
-            rollout.refuse(session, held, record.id, why, now=context.clock.now())
+            current = assignments.assignment(session, record.cascade)
+            rollout.refuse(session, current, record.id, why, now=context.clock.now())
     return len(older)
 
 
@@ -153,8 +153,8 @@ def _refused_for_the_champion(session: Session, cascade: str) -> tuple[BundleRec
     """Bundles to be judged again since a risk alarm has stopped the champion, newest first; none
     where none did.
     """
-    held = assignments.assignment(session, cascade)
-    stop = None if held is None else stop_in_force(session, held)
+    current = assignments.assignment(session, cascade)
+    stop = None if current is None else stop_in_force(session, current)
     if stop is None or stop.decided_by is not None:
         return ()
     against = condemned(session, cascade)
@@ -195,9 +195,9 @@ def _look(context: JobContext, bundle_id: str) -> SinceRing | None:
     now = context.clock.now()
     with reading(context.engine) as session:
         record = bundles.bundle(session, bundle_id)
-        held = assignments.assignment(session, record.cascade)
+        current = assignments.assignment(session, record.cascade)
         ring = last_ring(session, record.cascade)
-        if held is None or ring is None or not _stands_alone(session, record, held, ring):
+        if current is None or ring is None or not _stands_alone(session, record, current, ring):
             return None
         spec = cascades.cascade(session, record.cascade)
         before = _last_look(promotions.promotions(session, record.cascade), bundle_id, ring)
@@ -218,22 +218,22 @@ def _look(context: JobContext, bundle_id: str) -> SinceRing | None:
     return look_since_ring(cohort, bundle, rang_at=ring.rang_at, look=look, level=level)
 
 
-def _stands_alone(session: Session, record: BundleRecord, held: Assignment, ring: RingRecord) -> bool:
+def _stands_alone(session: Session, record: BundleRecord, current: Assignment, ring: RingRecord) -> bool:
     """Whether the ring alone stands between the bundle and being in force."""
-    stop = stop_in_force(session, held)
+    stop = stop_in_force(session, current)
     try:
         document = read_document(record.document)
     except (BundleRefused, RecordInvalid):
         return False  # the check says so
-    return check_promotion(document, held, stop=stop, ring=ring).ground is Ground.RISK_ALARM
+    return check_promotion(document, current, stop=stop, ring=ring).ground is Ground.RISK_ALARM
 
 
 def _last_look(records: tuple[PromotionRecord, ...], bundle_id: str, ring: RingRecord) -> SinceRing | None:
     for record in reversed(records):
         if record.outcome is Outcome.HELD_BACK and record.bundle == bundle_id and record.decided_at >= ring.rang_at:
-            found = json.loads(record.check).get("since")
-            if found is not None:
-                return codec.decode(SinceRing, found)
+            look = json.loads(record.check).get("since")
+            if look is not None:
+                return codec.decode(SinceRing, look)
     return None
 
 

@@ -36,10 +36,10 @@ class TrainJob:
         return every_cascade(context)
 
     def due(self, context: JobContext, cascade: str) -> Iterable[Window]:
-        found = standing(context, self.name, cascade)
-        if found is None:
+        state = standing(context, self.name, cascade)
+        if state is None:
             return ()
-        spec, done_until = found
+        spec, done_until = state
         window = last_due_window(every=spec.schedule.train_every, done_until=done_until, now=context.clock.now())
         return () if window is None else (window,)
 

@@ -55,20 +55,20 @@ def exact_match(path: Path, *, id_column: str, answer_column: str, privacy: Priv
     columns = read_columns(path, Wanted(texts=(id_column, answer_column)))
     for name in (id_column, answer_column):
         if name not in columns.names:
-            held = ", ".join(columns.names)
+            columns_there = ", ".join(columns.names)
             raise TableInvalid(
-                f"{path.name} has no column {name}; it has {held}: name it with --id-column or --answer-column"
+                f"{path.name} has no column {name}; it has {columns_there}: name it with --id-column or --answer-column"
             )
     warning = told_of_lines(path, columns.rows, columns.source.lines)
     if warning is not None:
         log.warning(warning)
-    found: dict[str, set[str]] = {}
+    by_query: dict[str, set[str]] = {}
     for row, (name, answer) in enumerate(zip(columns.texts(id_column), columns.texts(answer_column), strict=True)):
         if name is None or answer is None:
             column = id_column if name is None else answer_column
             raise columns.fault(column, row, None, "every row needs an id and an answer; leave out the others")
-        found.setdefault(name, set()).add(answer)
-    answers = {name: frozenset(texts) for name, texts in found.items()}
+        by_query.setdefault(name, set()).add(answer)
+    answers = {name: frozenset(texts) for name, texts in by_query.items()}
     return ExactMatch(answers=answers, privacy=privacy, key=SecretKey(key))
 
 

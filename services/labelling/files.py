@@ -126,12 +126,12 @@ def _refuse_contradictions(columns: Columns, labels: Sequence[Label]) -> None:
 
 
 def _labels(columns: Columns, names: Mapping[str, str], defaults: LabelDefaults, zone: Zone) -> tuple[Label, ...]:
-    held = columns.names
+    columns_there = columns.names
     named = [name for name in (names["decision_id"], names["external_id"]) if name]
-    if not set(named) & set(held):
+    if not set(named) & set(columns_there):
         either = " or ".join(named) or "for a decision's id"
         raise columns.missing(either, "say with --map external_id=COLUMN which one names the decision")
-    if names["correct"] not in held:
+    if names["correct"] not in columns_there:
         raise columns.missing(names["correct"], "say with --map correct=COLUMN which one tells right from wrong")
     correct = columns.numbers(names["correct"], high=1.0)
     ids, externals = columns.ids(names["decision_id"]), columns.ids(names["external_id"])
@@ -162,7 +162,7 @@ def _labels(columns: Columns, names: Mapping[str, str], defaults: LabelDefaults,
             )
         except RecordInvalid as error:
             field = error.field
-            if field == "decision_id" and names[field] not in held:
+            if field == "decision_id" and names[field] not in columns_there:
                 field = "external_id"  # the file names its decisions by these alone
             raise columns.fault(names.get(field) or field, row, error.value, error.cure) from None
     return tuple(labels)

@@ -105,7 +105,7 @@ def filled(template: str, prompt: str, answer: str) -> str:
     'a {answer}? -> b'
     """
     texts = {"{prompt}": prompt, "{answer}": answer}
-    return re.sub(r"\{prompt\}|\{answer\}", lambda found: texts[found.group()], template)
+    return re.sub(r"\{prompt\}|\{answer\}", lambda match: texts[match.group()], template)
 
 
 def verdict_of(reply: str) -> float | None:

@@ -42,24 +42,24 @@ def near_misses(waiting: Collection[str], stored: Iterable[str]) -> tuple[NearMi
             mantissa = re.split("[eE]", name.strip())[0]
             digits = len(re.sub("[^0-9]", "", mantissa))
             rounded.setdefault((digits, _rounded(Decimal(name.strip().replace(",", ".")), digits)), []).append(name)
-    found: dict[str, dict[str, str]] = {}
+    misses: dict[str, dict[str, str]] = {}
     for name in stored:
         for other in folded.get(_fold(name), ()):
             if other != name:
-                _note(found, other, name, _difference(other, name))
+                _note(misses, other, name, _difference(other, name))
         if rounded and _WHOLE.fullmatch(name):
             for digits in {digits for digits, _ in rounded}:
                 for other in rounded.get((digits, _rounded(Decimal(name), digits)), ()):
-                    _note(found, other, name, "scientific notation")
+                    _note(misses, other, name, "scientific notation")
     return tuple(
         NearMiss(waiting=name, stored=other, differ_by=why)
-        for name, others in sorted(found.items())
+        for name, others in sorted(misses.items())
         for other, why in others.items()
     )
 
 
-def _note(found: dict[str, dict[str, str]], waiting: str, stored: str, why: str) -> None:
-    others = found.setdefault(waiting, {})
+def _note(misses: dict[str, dict[str, str]], waiting: str, stored: str, why: str) -> None:
+    others = misses.setdefault(waiting, {})
     if len(others) < LARGEST:
         others.setdefault(stored, why)
 
@@ -78,8 +78,8 @@ def _without_zeros(text: str) -> str:
     """A number without the zeros before it, or those that a column of floats puts behind it or
     leaves out there.
     """
-    found = re.fullmatch(r"0*([0-9]+?)(?:(\.[0-9]*?)0*)?", text)
-    return text if found is None else (found.group(1) + (found.group(2) or "")).rstrip(".")
+    match = re.fullmatch(r"0*([0-9]+?)(?:(\.[0-9]*?)0*)?", text)
+    return text if match is None else (match.group(1) + (match.group(2) or "")).rstrip(".")
 
 
 def _without_separators(text: str) -> str:

@@ -88,8 +88,8 @@ def label_queue(
         for rows in (rows[teaching[rows]] for rows in _by_decision(examples))
         if np.isnan(examples.correct[rows]).any() and (agreements or not _agree(examples, rows))
     ]
-    held = {one.id: one for one in decisions.decisions_between(session, cascade, window, as_of=as_of)}
-    of_rows = [held[examples.ids[rows[0]]] for rows in open_rows]
+    by_id = {one.id: one for one in decisions.decisions_between(session, cascade, window, as_of=as_of)}
+    of_rows = [by_id[examples.ids[rows[0]]] for rows in open_rows]
     if budget is None:
         chances = [rate or 0.0] * len(open_rows)
     else:

@@ -142,10 +142,10 @@ def _measure(engine: Engine, spec: CascadeSpec, window: Window, name: str) -> Gr
     with transaction(engine) as session:
         labels = labels_by_source(session, spec.name, window, as_of=now)
         measured = measured_errors(labels, spec.targets.trusted, window, measured_at=now)
-        found = next((error for error in measured if error.grader == name), None)
-        if found is not None:
-            add_error(session, spec.name, found)
-    return found
+        error_of = next((error for error in measured if error.grader == name), None)
+        if error_of is not None:
+            add_error(session, spec.name, error_of)
+    return error_of
 
 
 def _grader(

@@ -57,8 +57,8 @@ def refuse_untelling(table: OutcomeTable, kind: PolicyKind) -> None:
 
 def refuse_mixed_kinds(tier: int, table: OutcomeTable) -> None:
     """Raises TableInvalid where the P(T) of one tier is of several kinds."""
-    held = table.p_t_kind[np.isfinite(table.p_t[:, tier]), tier]
-    kinds = {"none said" if kind is None else str(kind) for kind in held}
+    sent = table.p_t_kind[np.isfinite(table.p_t[:, tier]), tier]
+    kinds = {"none said" if kind is None else str(kind) for kind in sent}
     if len(kinds) > 1:
         raise TableInvalid(
             f"p_t_kind of tier {tier} is {' and '.join(sorted(kinds))}: thresholds of one kind of P(T) mean nothing for"
@@ -105,9 +105,9 @@ def _refuse_a_wrong_last_tier(table: OutcomeTable) -> None:
 
 def _refuse_mixed_models(table: OutcomeTable) -> None:
     for tier in range(table.tiers):
-        held = Counter(table.model[table.ran[:, tier], tier])
-        if len(held) > 1:
-            counts = ", ".join(f"{name} on {rows} queries" for name, rows in held.most_common(4))
+        models = Counter(table.model[table.ran[:, tier], tier])
+        if len(models) > 1:
+            counts = ", ".join(f"{name} on {rows} queries" for name, rows in models.most_common(4))
             raise TableInvalid(
                 f"model of tier {tier} is not one: {counts}; a certificate speaks of one model per tier, so certify"
                 " each model's queries alone, or give one name if it is one model"

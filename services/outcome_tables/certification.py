@@ -124,13 +124,13 @@ def _prompts(table: OutcomeTable, rows: BoolArray) -> set[str]:
 def _gains(table: OutcomeTable, tested: BoolArray, signals: Signals, share: float) -> tuple[SignalGain, ...]:
     """What p_ik and score add to P(T) where the table has it too."""
     p_t, correct = table.p_t[tested], table.correct[tested]
-    found = [
+    gains = [
         gain_over(shown[name], p_t[:, tier], correct[:, tier], tier=tier, signal=name, share=share)
         for tier, shown in enumerate(signals)
         for name in ("p_ik", "score")
         if name in shown
     ]
-    return tuple(gain for gain in found if gain is not None)
+    return tuple(gain for gain in gains if gain is not None)
 
 
 def promise_of(basis: LabelBasis) -> str:

@@ -53,8 +53,8 @@ class OutcomeTable(AttemptColumns):
         """
         chosen = np.flatnonzero(self.slice == name)
         if chosen.size == 0:
-            held = ", ".join(sorted({str(other) for other in self.slice if other is not None})) or "none"
-            raise TableInvalid(f"there is no slice {name!r}; the table has {held}")
+            slices = ", ".join(sorted({str(other) for other in self.slice if other is not None})) or "none"
+            raise TableInvalid(f"there is no slice {name!r}; the table has {slices}")
         if chosen.size == 1:
             raise TableInvalid(f"slice {name!r} holds 1 query; one outcome certifies nothing: choose a larger slice")
         rows: dict[str, Any] = {column: values[chosen] for column, values in self.arrays().items()}

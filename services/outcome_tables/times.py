@@ -85,18 +85,18 @@ def _in_utc(column: Any, zone: Zone) -> TimeArray:
         return _days(column.cast(pa.date32()).cast(pa.string()), zone)
     if pa.types.is_timestamp(column.type):
         return _micros(column if column.type.tz is not None else _placed(column, zone))
-    found = np.full(len(column), np.datetime64("NaT"), dtype="datetime64[us]")
+    in_utc = np.full(len(column), np.datetime64("NaT"), dtype="datetime64[us]")
     known = pc.is_valid(column)
     left = _mask(known)
     for spelling, read in ((_OFFSET, _with_offset), (_NAIVE, _naive), (_DAY, _days)):
         chosen = left & _mask(pc.match_substring_regex(column, spelling))
         if chosen.any():
-            found[chosen] = _of(column, np.flatnonzero(chosen), read, zone)
+            in_utc[chosen] = _of(column, np.flatnonzero(chosen), read, zone)
             left &= ~chosen
     if left.any():
         row = int(np.argmax(left))
         raise TimeRefused(row, column[row].as_py(), EXPECTED)
-    return found
+    return in_utc
 
 
 def _of(column: Any, rows: npt.NDArray[np.int64], read: Any, zone: Zone) -> TimeArray:

@@ -68,11 +68,11 @@ def cascade_page(session: Session, name: str) -> CascadePage:
     rows = figures.figures(session, name)
     whole = [row for row in rows if row.tier is None and row.slice is None]
     decided = promotions.promotions(session, name)
-    held = assignments.assignment(session, name)
+    assignment = assignments.assignment(session, name)
     return CascadePage(
         summary=summary,
         spec=spec,
-        assignment=held,
+        assignment=assignment,
         tiles=tuple(shown(newest(whole, figure), figure) for figure in TILES),
         charts=_charts(rows, spec, decided),
         table=_table(rows, spec),
@@ -85,14 +85,14 @@ def cascade_page(session: Session, name: str) -> CascadePage:
         bundles=bundles.bundles(session, name),
         runtimes=assignments.acknowledgements(session, name),
         waiting=labels.waiting_count(session, name),
-        champion=_champion(session, held),
+        champion=_champion(session, assignment),
     )
 
 
-def _champion(session: Session, held: Assignment | None) -> dict[str, Any] | None:
-    if held is None or held.champion is None:
+def _champion(session: Session, assignment: Assignment | None) -> dict[str, Any] | None:
+    if assignment is None or assignment.champion is None:
         return None
-    document: dict[str, Any] = json.loads(bundles.bundle(session, held.champion).document)
+    document: dict[str, Any] = json.loads(bundles.bundle(session, assignment.champion).document)
     return document
 
 
@@ -106,18 +106,18 @@ def _charts(rows: tuple[FigureRow, ...], spec: CascadeSpec, decided: tuple[Promo
     for title, names, of in wanted:
         lines = {name: [row for row in whole if row.name == name and row.tier == of] for name in names}
         # Of several reasons, those that never occurred would only lie on the axis.
-        seen = {name: held for name, held in lines.items() if len(names) < 3 or any(row.value for row in held)}
+        seen = {name: points for name, points in lines.items() if len(names) < 3 or any(row.value for row in points)}
         drawn.append(chart(title, seen, marks, legend=len(names) > 1))
-    return tuple(found for found in drawn if found is not None)
+    return tuple(one for one in drawn if one is not None)
 
 
 def _table(rows: tuple[FigureRow, ...], spec: CascadeSpec) -> tuple[TableLine, ...]:
     keys = sorted({(-1 if row.tier is None else row.tier, row.name) for row in rows if row.slice is None})
     lines = []
     for tier, name in keys:
-        held = [row for row in rows if row.slice is None and (-1 if row.tier is None else row.tier) == tier]
+        of_tier = [row for row in rows if row.slice is None and (-1 if row.tier is None else row.tier) == tier]
         of = "the cascade" if tier < 0 else spec.tiers[tier].name if tier <= spec.last else f"tier {tier}"
-        lines.append(TableLine(of=of, figure=shown(newest(held, name), name)))
+        lines.append(TableLine(of=of, figure=shown(newest(of_tier, name), name)))
     return tuple(lines)
 
 
@@ -126,7 +126,7 @@ def _slices(rows: tuple[FigureRow, ...]) -> tuple[SliceLine, ...]:
     for row in rows:
         if row.slice is not None and row.tier is None:
             by_slice.setdefault(row.slice, []).append(row)
-    columns = [name for name in TILES if any(row.name == name for held in by_slice.values() for row in held)]
+    columns = [name for name in TILES if any(row.name == name for of_slice in by_slice.values() for row in of_slice)]
     return tuple(
         SliceLine(name=name, figures=tuple(shown(newest(by_slice[name], figure), figure) for figure in columns))
         for name in sorted(by_slice)

@@ -194,11 +194,11 @@ def _path(rows: Sequence[FigureRow], x: _Scale, y: _Scale) -> str:
 
 
 def _band(rows: Sequence[FigureRow], x: _Scale, y: _Scale) -> str:
-    held = [row for row in rows if row.low is not None and row.high is not None]
-    if len(held) < 2:
+    bounded = [row for row in rows if row.low is not None and row.high is not None]
+    if len(bounded) < 2:
         return ""
-    up = [f"{x(row.window.end.timestamp())} {y(row.high or 0.0)}" for row in held]
-    down = [f"{x(row.window.end.timestamp())} {y(row.low or 0.0)}" for row in reversed(held)]
+    up = [f"{x(row.window.end.timestamp())} {y(row.high or 0.0)}" for row in bounded]
+    down = [f"{x(row.window.end.timestamp())} {y(row.low or 0.0)}" for row in reversed(bounded)]
     return "M" + "L".join(up + down) + "Z"
 
 

@@ -70,7 +70,7 @@ def decision_page(session: Session, decision_id: UUID) -> DecisionPage:
     spec = cascades.cascade(session, decision.cascade)
     said = labels.labels_of(session, decision_id)
     record = _bundle(session, decision.bundle)
-    declared = {found.tier: found.declared for found in undeclared_models([(decision, spec)])}
+    declared = {one.tier: one.declared for one in undeclared_models([(decision, spec)])}
     return DecisionPage(
         decision=decision,
         stored=stored,

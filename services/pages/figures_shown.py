@@ -71,8 +71,8 @@ def newest(rows: Sequence[FigureRow], name: str) -> FigureRow | None:
     """The figure of the newest window that has one: a mature one first, since it will not move any
     more.
     """
-    held = [row for row in rows if row.name == name]
-    known = [row for row in held if row.value is not None] or held
+    named = [row for row in rows if row.name == name]
+    known = [row for row in named if row.value is not None] or named
     return max(known, key=lambda row: (row.mature, row.window.end), default=None)
 
 

@@ -25,8 +25,8 @@ class Line:
 
 def lines(session: Session) -> tuple[Line, ...]:
     """All cascades by name, those with open alerts first."""
-    found = [_line(session, name) for name in cascades.cascade_names(session)]
-    return tuple(sorted(found, key=lambda line: (-line.summary.open_alerts, line.summary.name)))
+    page_lines = [_line(session, name) for name in cascades.cascade_names(session)]
+    return tuple(sorted(page_lines, key=lambda line: (-line.summary.open_alerts, line.summary.name)))
 
 
 def _line(session: Session, name: str) -> Line:

@@ -37,8 +37,8 @@ def get_overview(request: Request, context: InContext) -> Response:
     if not has_page_access(request, context):
         return RedirectResponse(SIGN_IN, status_code=303)
     with reading(context.engine) as session:
-        found = overview.lines(session)
-    return _page(request, context, "overview.html", title="Cascades", lines=found)
+        page_lines = overview.lines(session)
+    return _page(request, context, "overview.html", title="Cascades", lines=page_lines)
 
 
 @router.get("/cascades/{name}")

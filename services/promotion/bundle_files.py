@@ -41,11 +41,11 @@ def bundle_bytes(session: Session, named: str) -> tuple[str | None, bytes]:
             return None, path.read_bytes()
         except OSError as error:
             raise InputInvalid(f"{path} cannot be read: {error.strerror}; check the path") from None
-    found = [record.id for record in all_bundles(session) if record.id.startswith(named)]
-    if len(found) != 1:
-        matching = "no bundle has" if not found else f"{len(found)} bundles have"
+    matches = [record.id for record in all_bundles(session) if record.id.startswith(named)]
+    if len(matches) != 1:
+        matching = "no bundle has" if not matches else f"{len(matches)} bundles have"
         raise InputInvalid(f"{matching} an id that starts with {named!r}; `knowgate bundle show` lists all")
-    return found[0], bundles.bundle_content(session, found[0])
+    return matches[0], bundles.bundle_content(session, matches[0])
 
 
 def sealed_document(session: Session, bundle_id: str) -> BundleDocument:
@@ -62,7 +62,7 @@ def differences(first: Bundle, second: Bundle) -> tuple[Difference, ...]:
     any number.
     """
     one, other = _flat(codec.encode(first.document)), _flat(codec.encode(second.document))
-    found = [
+    changed = [
         Difference(where=where, first=_text(one, where), second=_text(other, where))
         for where in sorted({*one, *other})
         if one.get(where, _ABSENT) != other.get(where, _ABSENT)
@@ -71,11 +71,11 @@ def differences(first: Bundle, second: Bundle) -> tuple[Difference, ...]:
     for name in sorted({*tensors, *others}):
         a, b = tensors.get(name), others.get(name)
         if a is None or b is None or a.shape != b.shape:
-            found.append(Difference(where=name, first=_shape(a), second=_shape(b)))
+            changed.append(Difference(where=name, first=_shape(a), second=_shape(b)))
         elif not np.array_equal(a, b):
             change = f"largest change {float(np.abs(a - b).max()):.4g}"
-            found.append(Difference(where=name, first=_shape(a), second=f"{_shape(b)}, {change}"))
-    return tuple(found)
+            changed.append(Difference(where=name, first=_shape(a), second=f"{_shape(b)}, {change}"))
+    return tuple(changed)
 
 
 def read_named(session: Session, named: str) -> Bundle:

@@ -45,17 +45,17 @@ def condemned(session: Session, cascade: str) -> dict[str, str]:
     return why
 
 
-def former_champions(session: Session, held: Assignment) -> tuple[str, ...]:
+def former_champions(session: Session, current: Assignment) -> tuple[str, ...]:
     """What was in force beneath the present champion, the newest first."""
     stack: list[str] = []
-    for record in promotions.promotions(session, held.cascade):
+    for record in promotions.promotions(session, current.cascade):
         if record.outcome is Outcome.PROMOTED and record.bundle is not None:
             if record.previous is not None and record.previous not in stack:
                 stack.append(record.previous)  # it came into force before anything was recorded
             stack.append(record.bundle)
         elif record.outcome is Outcome.ROLLED_BACK and not _is_old_stop(record):
             stack = [] if record.bundle is None else [*_beneath(stack, record.bundle, record.previous), record.bundle]
-    beneath = stack if held.champion is None else _beneath(stack, held.champion, None)
+    beneath = stack if current.champion is None else _beneath(stack, current.champion, None)
     return tuple(dict.fromkeys(reversed(beneath)))
 
 
@@ -65,11 +65,11 @@ def was_in_force(session: Session, cascade: str, bundle: str) -> bool:
     return any(bundle in (record.bundle, record.previous) for record in records if record.outcome.moves)
 
 
-def stop_in_force(session: Session, held: Assignment) -> PromotionRecord | None:
+def stop_in_force(session: Session, current: Assignment) -> PromotionRecord | None:
     """What stopped the cascade; None where it is not stopped, or nothing says so."""
-    if held.mode is not Mode.ESCALATE_ALL:
+    if current.mode is not Mode.ESCALATE_ALL:
         return None
-    for record in reversed(promotions.promotions(session, held.cascade)):
+    for record in reversed(promotions.promotions(session, current.cascade)):
         if record.outcome is Outcome.STOPPED or _is_old_stop(record):
             return record
     return None

@@ -55,8 +55,8 @@ def declare(session: Session, spec: CascadeSpec, settings: Settings, *, now: dat
     """The first assignment of a cascade, which keeps nothing; later, the cascade's changed
     exploration rate.
     """
-    held = assignments.assignment(session, spec.name)
-    if held is None:
+    current = assignments.assignment(session, spec.name)
+    if current is None:
         first = Assignment(
             cascade=spec.name,
             generation=1,
@@ -75,30 +75,30 @@ def declare(session: Session, spec: CascadeSpec, settings: Settings, *, now: dat
         "exploration_extra": spec.exploration_extra,
         "exploration_width": spec.exploration_width,
     }
-    if all(getattr(held, name) == value for name, value in exploration.items()):
-        return held
-    return _swap(session, held, now, settings.assignment_lease, **exploration)
+    if all(getattr(current, name) == value for name, value in exploration.items()):
+        return current
+    return _swap(session, current, now, settings.assignment_lease, **exploration)
 
 
 def promote(
-    session: Session, held: Assignment, bundle_id: str, settings: Settings, why: Why, *, now: datetime
+    session: Session, current: Assignment, bundle_id: str, settings: Settings, why: Why, *, now: datetime
 ) -> Assignment:
     """Make `bundle_id` the champion in place of the one in `held`, and let it decide.
 
     Raises Refused where a job would start what a person stopped, or would put a condemned bundle in
     force.
     """
-    stopped = stop_in_force(session, held)
+    stopped = stop_in_force(session, current)
     if why.by is None and stopped is not None and stopped.decided_by is not None:
-        raise Refused(f"{stopped.decided_by} stopped {held.cascade} ({stopped.reason}): a person starts it again")
-    _require_blameless(session, held.cascade, bundle_id, why, f"`--reason … --despite-alarm REASON` {_ALL_THE_SAME}")
-    if state_of(held) is State.ACTIVE and held.champion == bundle_id:
+        raise Refused(f"{stopped.decided_by} stopped {current.cascade} ({stopped.reason}): a person starts it again")
+    _require_blameless(session, current.cascade, bundle_id, why, f"`--reason … --despite-alarm REASON` {_ALL_THE_SAME}")
+    if state_of(current) is State.ACTIVE and current.champion == bundle_id:
         raise Refused(f"bundle {bundle_id[:12]} is in force already")
-    return _move(session, held, settings, Outcome.PROMOTED, why, champion=bundle_id, mode=Mode.ACTIVE, now=now)
+    return _move(session, current, settings, Outcome.PROMOTED, why, champion=bundle_id, mode=Mode.ACTIVE, now=now)
 
 
 def choose(
-    session: Session, held: Assignment, bundle_id: str, settings: Settings, why: Why, *, now: datetime
+    session: Session, current: Assignment, bundle_id: str, settings: Settings, why: Why, *, now: datetime
 ) -> Assignment:
     """Put a certified bundle in force on a person's word; what the promotion check says is kept
     beside the reason.
@@ -107,28 +107,28 @@ def choose(
     one that decides.
     """
     record = bundles.bundle(session, bundle_id)
-    if record.cascade != held.cascade:
-        raise Refused(f"bundle {bundle_id[:12]} is of cascade {record.cascade}, not of {held.cascade}")
-    check = check_promotion(sealed_document(session, bundle_id), held, ring=last_ring(session, held.cascade))
+    if record.cascade != current.cascade:
+        raise Refused(f"bundle {bundle_id[:12]} is of cascade {record.cascade}, not of {current.cascade}")
+    check = check_promotion(sealed_document(session, bundle_id), current, ring=last_ring(session, current.cascade))
     if check.ground is Ground.NOT_CERTIFIED:
         raise Refused(f"bundle {bundle_id[:12]} is not promoted: {check.reason}, and nobody's word makes up for it")
-    return promote(session, held, bundle_id, settings, replace(why, check=check), now=now)
+    return promote(session, current, bundle_id, settings, replace(why, check=check), now=now)
 
 
-def refuse(session: Session, held: Assignment | None, bundle_id: str, why: Why, *, now: datetime) -> None:
+def refuse(session: Session, current: Assignment | None, bundle_id: str, why: Why, *, now: datetime) -> None:
     """State why `bundle_id` is not promoted."""
     bundles.set_bundle_status(session, bundle_id, BundleStatus.REFUSED)
-    _record(session, held, bundle_id, Outcome.REFUSED, why, now, cascade=bundles.bundle(session, bundle_id).cascade)
+    _record(session, current, bundle_id, Outcome.REFUSED, why, now, cascade=bundles.bundle(session, bundle_id).cascade)
 
 
-def hold_back(session: Session, held: Assignment, bundle_id: str, why: Why, *, now: datetime) -> None:
+def hold_back(session: Session, current: Assignment, bundle_id: str, why: Why, *, now: datetime) -> None:
     """State what `bundle_id` waits for; it is judged again, so its status stays."""
-    _record(session, held, bundle_id, Outcome.HELD_BACK, why, now, cascade=held.cascade)
+    _record(session, current, bundle_id, Outcome.HELD_BACK, why, now, cascade=current.cascade)
 
 
 def roll_back(
     session: Session,
-    held: Assignment,
+    current: Assignment,
     settings: Settings,
     why: Why,
     *,
@@ -142,46 +142,46 @@ def roll_back(
     `to`, named. Raises Refused where there is no champion, where that one is condemned, or where
     `to` never was in force.
     """
-    cascade = held.cascade
-    if held.champion is None:
+    cascade = current.cascade
+    if current.champion is None:
         raise Refused(f"cascade {cascade} has no champion: there is nothing to roll back")
-    former = former_champions(session, held)
+    former = former_champions(session, current)
     against = condemned(session, cascade)
     blameless = next((bundle for bundle in former if bundle not in against), None)
     target = to or (blameless if past_condemned else next(iter(former), None))
-    if to is not None and (to == held.champion or not was_in_force(session, cascade, to)):
+    if to is not None and (to == current.champion or not was_in_force(session, cascade, to)):
         raise Refused(f"bundle {to[:12]} is no former champion of {cascade}: `knowgate promote` puts others in force")
     if target is not None:
         beyond = f"escalates everything to the last tier, since {_none_left(former)}"
         beyond = beyond if blameless is None else f"puts {blameless[:12]} in force"
         cure = f"`--past-condemned` {beyond}; `--to {target[:12]} --despite-alarm REASON` {_ALL_THE_SAME}"
         _require_blameless(session, cascade, target, why, cure)
-    return _move(session, held, settings, Outcome.ROLLED_BACK, why, champion=target, mode=Mode.ACTIVE, now=now)
+    return _move(session, current, settings, Outcome.ROLLED_BACK, why, champion=target, mode=Mode.ACTIVE, now=now)
 
 
-def stop(session: Session, held: Assignment, settings: Settings, why: Why, *, now: datetime) -> Assignment:
+def stop(session: Session, current: Assignment, settings: Settings, why: Why, *, now: datetime) -> Assignment:
     """Retain nothing from now on; the champion is kept, and decides again once something is
     promoted or resumed.
 
     Raises Refused where a person stopped it already.
     """
-    stopped = stop_in_force(session, held)
+    stopped = stop_in_force(session, current)
     if stopped is not None and (why.by is None or stopped.decided_by is not None):
-        raise Refused(f"cascade {held.cascade} is stopped already ({stopped.reason})")
-    champion = held.champion
-    return _move(session, held, settings, Outcome.STOPPED, why, champion=champion, mode=Mode.ESCALATE_ALL, now=now)
+        raise Refused(f"cascade {current.cascade} is stopped already ({stopped.reason})")
+    champion = current.champion
+    return _move(session, current, settings, Outcome.STOPPED, why, champion=champion, mode=Mode.ESCALATE_ALL, now=now)
 
 
-def resume(session: Session, held: Assignment, settings: Settings, why: Why, *, now: datetime) -> Assignment:
+def resume(session: Session, current: Assignment, settings: Settings, why: Why, *, now: datetime) -> Assignment:
     """Let the champion of a stopped cascade decide again.
 
     Raises Refused where nothing is stopped, and where the champion is condemned.
     """
-    if state_of(held) is not State.STOPPED:
-        raise Refused(f"cascade {held.cascade} is not stopped: there is nothing to resume")
-    if held.champion is not None:
-        _require_blameless(session, held.cascade, held.champion, why, f"`--despite-alarm REASON` {_ALL_THE_SAME}")
-    return _move(session, held, settings, Outcome.RESUMED, why, champion=held.champion, mode=Mode.ACTIVE, now=now)
+    if state_of(current) is not State.STOPPED:
+        raise Refused(f"cascade {current.cascade} is not stopped: there is nothing to resume")
+    if current.champion is not None:
+        _require_blameless(session, current.cascade, current.champion, why, f"`--despite-alarm REASON` {_ALL_THE_SAME}")
+    return _move(session, current, settings, Outcome.RESUMED, why, champion=current.champion, mode=Mode.ACTIVE, now=now)
 
 
 def in_force(session: Session, cascade: str, settings: Settings, *, now: datetime) -> Assignment:
@@ -191,8 +191,8 @@ def in_force(session: Session, cascade: str, settings: Settings, *, now: datetim
     """
     cascades.cascade_version(session, cascade)
     answer_rings(session, cascade, settings, now=now)
-    held = assignments.assignment(session, cascade)
-    return held or declare(session, cascades.cascade(session, cascade), settings, now=now)
+    current = assignments.assignment(session, cascade)
+    return current or declare(session, cascades.cascade(session, cascade), settings, now=now)
 
 
 def answer_rings(session: Session, cascade: str, settings: Settings, *, now: datetime) -> int:
@@ -205,19 +205,19 @@ def answer_rings(session: Session, cascade: str, settings: Settings, *, now: dat
     """
     stopped = 0
     for ring in rings.unanswered(session, RISK, cascade):
-        held = assignments.assignment(session, cascade)
+        current = assignments.assignment(session, cascade)
         stops = _stops(session, cascade)
         if ring.answer is not None and (not stops or _moved_since(session, ring)):
             continue
         if not stops:
             rings.answer_ring(session, ring, rings.TOLD, now=now)
-        elif held is None or state_of(held) is not State.ACTIVE:
+        elif current is None or state_of(current) is not State.ACTIVE:
             rings.answer_ring(session, ring, "nothing was kept", now=now)
         else:
             why = Why(reason=f"{STOPPED_BY_ALARM}{ring.cause}")
-            fresh = stop(session, held, settings, why, now=now)
+            fresh = stop(session, current, settings, why, now=now)
             answer = f"stopped by generation {fresh.generation}"
-            rings.answer_ring(session, ring, answer, now=now, stopped=held.champion)
+            rings.answer_ring(session, ring, answer, now=now, stopped=current.champion)
             stopped += 1
     return stopped
 
@@ -254,7 +254,7 @@ def _stops(session: Session, cascade: str) -> bool:
 
 def _move(
     session: Session,
-    held: Assignment,
+    current: Assignment,
     settings: Settings,
     outcome: Outcome,
     why: Why,
@@ -268,20 +268,20 @@ def _move(
         bundles.bundle_content(session, champion)  # a damaged one decides nothing: refused by name
         if settings.signing_key is not None:
             bundles.sign_bundle(session, champion, signing.sign_bundle(settings.signing_key, champion))
-    fresh = _swap(session, held, now, settings.assignment_lease, champion=champion, mode=mode)
-    if held.champion is not None and held.champion != champion:
-        bundles.set_bundle_status(session, held.champion, BundleStatus.RETIRED)
+    fresh = _swap(session, current, now, settings.assignment_lease, champion=champion, mode=mode)
+    if current.champion is not None and current.champion != champion:
+        bundles.set_bundle_status(session, current.champion, BundleStatus.RETIRED)
     if champion is not None and outcome in (Outcome.PROMOTED, Outcome.ROLLED_BACK):
         bundles.set_bundle_status(session, champion, BundleStatus.PROMOTED)
     decides = champion if mode is Mode.ACTIVE else None
-    _record(session, held, decides, outcome, why, now, cascade=held.cascade, generation=fresh.generation)
+    _record(session, current, decides, outcome, why, now, cascade=current.cascade, generation=fresh.generation)
     return fresh
 
 
-def _swap(session: Session, held: Assignment, now: datetime, lease: timedelta, **changes: object) -> Assignment:
+def _swap(session: Session, current: Assignment, now: datetime, lease: timedelta, **changes: object) -> Assignment:
     fresh = replace(
-        held,
-        generation=held.generation + 1,
+        current,
+        generation=current.generation + 1,
         issued_at=now,
         valid_until=now + lease,
         challenger=None,
@@ -289,13 +289,13 @@ def _swap(session: Session, held: Assignment, now: datetime, lease: timedelta, *
         signature=None,
         **changes,  # type: ignore[arg-type]
     )
-    assignments.swap_assignment(session, fresh, expected_generation=held.generation, now=now)
+    assignments.swap_assignment(session, fresh, expected_generation=current.generation, now=now)
     return fresh
 
 
 def _record(
     session: Session,
-    held: Assignment | None,
+    current: Assignment | None,
     bundle_id: str | None,
     outcome: Outcome,
     why: Why,
@@ -309,7 +309,7 @@ def _record(
         PromotionRecord(
             cascade=cascade,
             bundle=bundle_id,
-            previous=None if held is None else held.champion,
+            previous=None if current is None else current.champion,
             outcome=outcome,
             reason=why.recorded,
             check=_json(why.check),

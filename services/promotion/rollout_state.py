@@ -31,18 +31,18 @@ class Why:
         return self.reason if self.despite_alarm is None else f"{self.reason}; despite alarm: {self.despite_alarm}"
 
 
-def state_of(held: Assignment) -> State:
+def state_of(assignment: Assignment) -> State:
     """The state that an assignment is in."""
-    if held.mode is Mode.ESCALATE_ALL:
+    if assignment.mode is Mode.ESCALATE_ALL:
         return State.STOPPED
-    return State.EMPTY if held.champion is None else State.ACTIVE
+    return State.EMPTY if assignment.champion is None else State.ACTIVE
 
 
-def described(held: Assignment) -> str:
+def described(assignment: Assignment) -> str:
     """What an assignment amounts to, in words."""
-    if state_of(held) is State.EMPTY:
+    if state_of(assignment) is State.EMPTY:
         return "no bundle is in force, every query goes to the last tier"
-    name = "the cascade" if held.champion is None else f"bundle {held.champion[:12]}"
-    if state_of(held) is State.STOPPED:
+    name = "the cascade" if assignment.champion is None else f"bundle {assignment.champion[:12]}"
+    if state_of(assignment) is State.STOPPED:
         return f"{name} is stopped, every query goes to the last tier"
     return f"{name} decides"

@@ -107,10 +107,10 @@ def _tier(model: str, parameters: float, since: datetime) -> TierSpec:
 
 
 def _parameters_of(model: str) -> float:
-    found = re.search(r"(\d+(?:\.\d+)?)\s*([bm])(?![a-z])", model.lower())
-    if found is None:
+    match = re.search(r"(\d+(?:\.\d+)?)\s*([bm])(?![a-z])", model.lower())
+    if match is None:
         raise InputInvalid(f"model is {model!r}: its name does not say its size; give --parameters, e.g. 8e9,70e9")
-    return float(found[1]) * (1e9 if found[2] == "b" else 1e6)
+    return float(match[1]) * (1e9 if match[2] == "b" else 1e6)
 
 
 def _most_tokens(table: OutcomeTable) -> int:

@@ -136,18 +136,18 @@ def _put_sqlite(source: Path, target: Path) -> None:
 def _fault_of_sqlite(path: Path) -> str | None:
     try:
         with closing(sqlite3.connect(path)) as read:
-            found = str(read.execute("PRAGMA quick_check(1)").fetchone()[0])
+            verdict = str(read.execute("PRAGMA quick_check(1)").fetchone()[0])
             read.execute("SELECT version_num FROM alembic_version")
     except sqlite3.DatabaseError as error:
         return str(error)
-    return None if found == "ok" else found
+    return None if verdict == "ok" else verdict
 
 
 def _copy_shards(engine: Engine, shards_url: str, folder: Path) -> None:
     # Superseded ones too: what was merged since the snapshot is read in its old place from it.
     with reading(engine) as session:
-        held = shards(session, superseded=True)
-    for shard in held:
+        stored = shards(session, superseded=True)
+    for shard in stored:
         if shard.superseded_at is not None and not exists(shard.url):
             continue
         target = folder / SHARDS / _within(shard.url, shards_url)
@@ -214,8 +214,8 @@ def _require_empty(settings: Settings, url: URL) -> None:
             )
         return
     with closing_engine(settings.database_url) as engine, answering(engine):
-        found = schema.current(engine)
-    if found is not None:
+        revision = schema.current(engine)
+    if revision is not None:
         raise InputInvalid(f"{shown} has a schema already; a backup is restored into an empty database: make a new one")
 
 

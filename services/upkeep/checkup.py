@@ -205,8 +205,8 @@ def _declared(session: Session, name: str, settings: Settings, now: datetime) ->
 
 def _of_cascade(session: Session, spec: CascadeSpec, settings: Settings, now: datetime) -> Iterator[Finding]:
     name = spec.name
-    held = assignments.assignment(session, name)
-    generation = None if held is None else held.generation
+    assignment = assignments.assignment(session, name)
+    generation = None if assignment is None else assignment.generation
     behind = [
         said.runtime
         for said in assignments.acknowledgements(session, name)

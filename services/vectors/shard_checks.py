@@ -46,17 +46,17 @@ class ShardCheck:
 def check_shards(engine: Engine) -> ShardCheck:
     """Read every shard and compare it with what SQL says of it."""
     with reading(engine) as session:
-        held, known = shards(session), fingerprints(session)
+        stored, known = shards(session), fingerprints(session)
     problems: list[str] = []
     vectors = 0
-    for shard in held:
-        rows, found = _look(engine, shard.id, known)
+    for shard in stored:
+        rows, problems_of = _look(engine, shard.id, known)
         vectors += rows
-        problems += found
+        problems += problems_of
     return ShardCheck(
-        shards=len(held),
+        shards=len(stored),
         vectors=vectors,
-        nameless=sum(shard.fingerprint is None for shard in held),
+        nameless=sum(shard.fingerprint is None for shard in stored),
         problems=tuple(problems[:PROBLEMS_SHOWN]),
     )
 
@@ -65,9 +65,9 @@ def _look(engine: Engine, shard: UUID, known: dict[str, Fingerprint]) -> tuple[i
     """How many rows a shard has, and what is wrong with it as long as nobody changes it."""
     while True:
         record, rows = _record(engine, shard)
-        found = [] if record is None or not rows else list(_problems(record, rows, known))
-        if not found or (record, rows) == _record(engine, shard):
-            return len(rows), found
+        problems = [] if record is None or not rows else list(_problems(record, rows, known))
+        if not problems or (record, rows) == _record(engine, shard):
+            return len(rows), problems
 
 
 def _record(engine: Engine, shard: UUID) -> tuple[ShardRecord | None, tuple[LiveRow, ...]]:

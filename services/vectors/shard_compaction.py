@@ -129,8 +129,8 @@ def _tried(
             with transaction(engine) as session:
                 guard(session)
                 return _merge(session, shards_url, shard_bytes, now, left_alone)
-        except _Damaged as found:
-            return _Step(refused=(found.shard, found.why))
+        except _Damaged as damage:
+            return _Step(refused=(damage.shard, damage.why))
         except RowsMoved:
             if attempt == _TRIES - 1:
                 raise

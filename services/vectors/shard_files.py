@@ -76,14 +76,14 @@ def remove_leftovers(
     read is removed too: nobody can say that it does not hold one. So are temporary files, and
     uploads that never ended. Raises ShardRefused.
     """
-    held = {path_of(shard.url): shard for shard in shards(session, superseded=True)}
+    stored = {path_of(shard.url): shard for shard in shards(session, superseded=True)}
     spared = {path_of(url) for url in spare}
     wanted = [
         file
         for file in files_under(shards_url)
-        if file.temporary or (file.path not in spared and _unread(held.get(file.path)) and _may_hold(file, decision))
+        if file.temporary or (file.path not in spared and _unread(stored.get(file.path)) and _may_hold(file, decision))
     ]
-    gone = [shard.id for file in wanted if (shard := held.get(file.path)) is not None]
+    gone = [shard.id for file in wanted if (shard := stored.get(file.path)) is not None]
     if gone:
         forget_superseded(session, ids=gone)
     remove_files([file.url for file in wanted])
@@ -111,12 +111,12 @@ def orphans(engine: Engine, shards_url: str, *, now: datetime, older_than: timed
 def missing(engine: Engine, shards_url: str) -> tuple[str, ...]:
     """The URLs of shards that vectors are read from and whose files are gone."""
     with reading(engine) as session:
-        held = shards(session)
+        stored = shards(session)
     # Listed after the references were read: a file that comes in between is no fault. One listing
     # tells of most; only those that it does not have (another place, a shard that was just erased
     # from) are asked for one by one.
     there = {file.path for file in files_under(shards_url)}
-    gone = [shard for shard in held if path_of(shard.url) not in there and not exists(shard.url)]
+    gone = [shard for shard in stored if path_of(shard.url) not in there and not exists(shard.url)]
     if not gone:
         return ()
     with reading(engine) as session:  # as it is now: a shard that was moved meanwhile is not gone
@@ -136,12 +136,12 @@ def sweep(engine: Engine, shards_url: str, *, now: datetime, grace: timedelta, g
         # Alone, so that nobody is about to refer to a file that is removed here. Listed anew for
         # the same reason.
         hold_moves(session, alone=True)
-        found = _unreferred(session, files_under(shards_url), before=before, superseded=superseded)
-        remove_files([file.url for file in found])
+        unreferred = _unreferred(session, files_under(shards_url), before=before, superseded=superseded)
+        remove_files([file.url for file in unreferred])
         uploads = end_uploads(shards_url, before=before)
-    temporary = sum(file.temporary for file in found)
-    emptied = sum(file.path in superseded for file in found)
-    return Swept(superseded=emptied, orphans=len(found) - temporary - emptied, unfinished=temporary + uploads)
+    temporary = sum(file.temporary for file in unreferred)
+    emptied = sum(file.path in superseded for file in unreferred)
+    return Swept(superseded=emptied, orphans=len(unreferred) - temporary - emptied, unfinished=temporary + uploads)
 
 
 def _unreferred(

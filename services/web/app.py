@@ -28,16 +28,16 @@ def create_app(settings: Settings, engine: Engine, *, clock: Clock | None = None
     given.
     """
     app = FastAPI(title="knowgate", version="0.1.0", docs_url=None, redoc_url=None, default_response_class=DigestedJSON)
-    held = clock or SystemClock()
+    ticking = clock or SystemClock()
     key = hash_key(settings)
     app.state.context = Context(
         settings=settings,
         engine=engine,
-        clock=held,
+        clock=ticking,
         tokens=TokenGate(engine),
         metrics=Metrics(),
         key=SecretKey(key),
-        sidecars=Sidecars(hash_key=key, clock=held.now),
+        sidecars=Sidecars(hash_key=key, clock=ticking.now),
     )
     install_error_handlers(app)
     app.middleware("http")(_observe)

@@ -91,9 +91,9 @@ def without_nul(column: Any) -> Any:
     """The column of texts. Raises CellRefused for one with a NUL character, which no database
     column can hold.
     """
-    held = pc.fill_null(pc.match_substring(column, "\0"), False)
-    if pc.any(held).as_py():
-        index = pc.index(held, True).as_py()
+    with_nul = pc.fill_null(pc.match_substring(column, "\0"), False)
+    if pc.any(with_nul).as_py():
+        index = pc.index(with_nul, True).as_py()
         raise CellRefused(index, column[index].as_py(), str(fault_of_text("\0")))
     return column
 

@@ -56,12 +56,12 @@ class JsonlRows:
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    held = dict(pairs)
-    if len(held) != len(pairs):
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"it names {twice!r} twice")
-    return held
+    return fields
 
 
 def _whole(text: str) -> float:

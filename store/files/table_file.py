@@ -65,18 +65,18 @@ def read_table_file(path: Path, wanted: Wanted) -> TableFile:
     if path.suffix not in SUFFIXES:
         raise FileRefused(f"{path}: {path.suffix or 'no suffix'!r} is not a table; use {', '.join(SUFFIXES)}")
     try:
-        found = _parquet(path, wanted) if path.suffix == ".parquet" else _lines(path, wanted)
+        table = _parquet(path, wanted) if path.suffix == ".parquet" else _lines(path, wanted)
     except FileNotFoundError:
         raise FileRefused(f"{path} is not there; check the path") from None
     except UnicodeDecodeError:
         raise _not_utf8(path) from None
     except (pa.ArrowException, OSError) as error:
         raise FileRefused(f"{path} cannot be read: {error}; write it again as Parquet, CSV or JSONL") from error
-    if len(set(found.names)) != len(found.names):
-        raise FileRefused(f"{path} names a column twice ({shown_names(found.names)}); rename one")
-    if found.rows == 0:
+    if len(set(table.names)) != len(table.names):
+        raise FileRefused(f"{path} names a column twice ({shown_names(table.names)}); rename one")
+    if table.rows == 0:
         raise FileRefused(f"{path} has no rows; give at least one")
-    return found
+    return table
 
 
 def _parquet(path: Path, wanted: Wanted) -> TableFile:

@@ -92,33 +92,33 @@ def claim(
     return Claim(id=key, job=job, cascade=cascade, window=window, owner=owner, token=token, lease_until=now + lease)
 
 
-def heartbeat(session: Session, held: Claim, *, lease: timedelta, now: datetime) -> Claim:
+def heartbeat(session: Session, run: Claim, *, lease: timedelta, now: datetime) -> Claim:
     """Renew the lease; the claim with its new end. Raises ClaimLost when another has taken over."""
-    _change(session, held, {"lease_until": now + lease, "heartbeat_at": now})
-    return replace(held, lease_until=now + lease)
+    _change(session, run, {"lease_until": now + lease, "heartbeat_at": now})
+    return replace(run, lease_until=now + lease)
 
 
-def fence(session: Session, held: Claim) -> None:
+def fence(session: Session, run: Claim) -> None:
     """Refuse to go on unless the claim still holds, and hold its row until the transaction ends.
 
     The first statement of the effect's own transaction; `finish` is its last. Raises ClaimLost.
     """
-    query = select(JobRunRow.token, JobRunRow.finished_at).where(JobRunRow.id == held.id).with_for_update()
+    query = select(JobRunRow.token, JobRunRow.finished_at).where(JobRunRow.id == run.id).with_for_update()
     row = session.execute(query).one_or_none()
-    if row is None or row.token != held.token or row.finished_at is not None:
-        raise ClaimLost(_name(held), held.token)
+    if row is None or row.token != run.token or row.finished_at is not None:
+        raise ClaimLost(_name(run), run.token)
 
 
-def finish(session: Session, held: Claim, outcome: str, *, now: datetime) -> None:
+def finish(session: Session, run: Claim, outcome: str, *, now: datetime) -> None:
     """Say that the window is done, and with what outcome. Raises ClaimLost."""
-    _change(session, held, {"finished_at": now, "outcome": outcome})
+    _change(session, run, {"finished_at": now, "outcome": outcome})
 
 
-def release(session: Session, held: Claim, *, error: str | None, retry_at: datetime) -> None:
+def release(session: Session, run: Claim, *, error: str | None, retry_at: datetime) -> None:
     """Give the claim back unfinished; from `retry_at` on it can be taken over. `error` None: it did
     not fail, its worker was stopped. Raises ClaimLost.
     """
-    _change(session, held, {"lease_until": retry_at, "last_error": None if error is None else masked(error)})
+    _change(session, run, {"lease_until": retry_at, "last_error": None if error is None else masked(error)})
 
 
 def watermark(session: Session, job: str, cascade: str, *, until: datetime | None = None) -> datetime | None:
@@ -198,16 +198,16 @@ def _follow_clock(session: Session, job: str, cascade: str, window: Window, now:
     )
 
 
-def _change(session: Session, held: Claim, values: dict[str, object]) -> None:
+def _change(session: Session, run: Claim, values: dict[str, object]) -> None:
     result = session.execute(
         update(JobRunRow)
-        .where(JobRunRow.id == held.id, JobRunRow.token == held.token, JobRunRow.finished_at.is_(None))
+        .where(JobRunRow.id == run.id, JobRunRow.token == run.token, JobRunRow.finished_at.is_(None))
         .values(**values),
         execution_options={"synchronize_session": False},
     )
     if changed(result) != 1:
-        raise ClaimLost(_name(held), held.token)
+        raise ClaimLost(_name(run), run.token)
 
 
-def _name(held: Claim) -> str:
-    return f"job {held.job} of {held.cascade or 'all cascades'} for the window ending {held.window.end.isoformat()}"
+def _name(run: Claim) -> str:
+    return f"job {run.job} of {run.cascade or 'all cascades'} for the window ending {run.window.end.isoformat()}"

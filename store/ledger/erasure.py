@@ -123,14 +123,14 @@ def _drop_vectors(session: Session, decision_id: UUID) -> tuple[VectorPlace, ...
         .returning(VectorPlaceRow.tier, VectorPlaceRow.shard, VectorPlaceRow.row, VectorPlaceRow.sha256),
         execution_options={"synchronize_session": False},
     ).all()
-    held = {shard.id: shard for shard in held_shards(session, {row.shard for row in gone})}
+    shards = {shard.id: shard for shard in held_shards(session, {row.shard for row in gone})}
     return tuple(
         record_of(
             VectorPlace,
             row,
-            url=held[row.shard].url,
-            dimension=held[row.shard].dimension,
-            fingerprint=held[row.shard].fingerprint,
+            url=shards[row.shard].url,
+            dimension=shards[row.shard].dimension,
+            fingerprint=shards[row.shard].fingerprint,
         )
         for row in sorted(gone, key=lambda row: row.tier)
     )

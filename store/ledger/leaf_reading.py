@@ -107,14 +107,14 @@ def raw_leaves(session: Session) -> Iterator[list[RawLeaf]]:
 
 def leaves_about(session: Session, kind: str, subjects: Sequence[str]) -> dict[str, list[RawLeaf]]:
     """The leaves of one kind about these subjects."""
-    found: dict[str, list[RawLeaf]] = {}
+    by_subject: dict[str, list[RawLeaf]] = {}
     table = table_of(LedgerLeafRow)
     for start in range(0, len(subjects), PAGE):
         some = subjects[start : start + PAGE]
         query = _leaves().where(table.c.kind == kind, table.c.subject.in_(some))
         for row in session.execute(query).mappings():
-            found.setdefault(row["subject"], []).append(RawLeaf(**row))
-    return found
+            by_subject.setdefault(row["subject"], []).append(RawLeaf(**row))
+    return by_subject
 
 
 def _leaves() -> Any:

@@ -62,9 +62,9 @@ def _lenient(strict: Any) -> Any:
 
 def what_is_gone(session: Session, table: Table) -> str | None:
     """What there should be of a table in the database and is not; None where all is there."""
-    found = inspect(session.connection())
-    if not found.has_table(table.name) or table.name in found.get_view_names():
+    inspected = inspect(session.connection())
+    if not inspected.has_table(table.name) or table.name in inspected.get_view_names():
         return "the table is not there"
-    there = {column["name"] for column in found.get_columns(table.name)}
+    there = {column["name"] for column in inspected.get_columns(table.name)}
     gone = [column.name for column in table.c if column.name not in there]
     return f"the table has no column {', '.join(gone)}" if gone else None

@@ -58,9 +58,9 @@ def add_bundle(
 
     Raises BundleMismatch when `content` does not hash to `bundle_id`.
     """
-    found = hashlib.sha256(content).hexdigest()
-    if found != bundle_id:
-        raise BundleMismatch(bundle_id, found)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != bundle_id:
+        raise BundleMismatch(bundle_id, digest)
     row = row_of(
         BundleRow,
         id=bundle_id,
@@ -94,9 +94,9 @@ def bundle_content(session: Session, bundle_id: str) -> bytes:
     content = session.scalar(select(BundleRow.content).where(BundleRow.id == bundle_id))
     if content is None:
         raise BundleUnknown(bundle_id)
-    found = hashlib.sha256(content).hexdigest()
-    if found != bundle_id:
-        raise BundleDamaged(bundle_id, f"its content has the SHA-256 {found}")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != bundle_id:
+        raise BundleDamaged(bundle_id, f"its content has the SHA-256 {digest}")
     return bytes(content)
 
 

@@ -113,7 +113,7 @@ class Newest:
 
 def newest_of(session: Session, kind: str, subjects: Sequence[str]) -> dict[str, Newest]:
     """The newest leaf of each of these subjects that has one."""
-    found = {}
+    newest = {}
     for chunk in batched(subjects, _CHUNK):
         same = (LedgerLeafRow.kind == kind) & LedgerLeafRow.subject.in_(chunk)
         last = (
@@ -128,15 +128,17 @@ def newest_of(session: Session, kind: str, subjects: Sequence[str]) -> dict[str,
             .join(last, (last.c.subject == LedgerLeafRow.subject) & (last.c.revision == LedgerLeafRow.revision))
         )
         for row in session.execute(query):
-            found[row.subject] = Newest(revision=row.revision, payload=row.payload)
-    return found
+            newest[row.subject] = Newest(revision=row.revision, payload=row.payload)
+    return newest
 
 
-def note_states(session: Session, cover: Cover, found: Sequence[states.State], *, now: datetime | None = None) -> None:
+def note_states(
+    session: Session, cover: Cover, current: Sequence[states.State], *, now: datetime | None = None
+) -> None:
     """Leaves of these states, where they differ from what is stated."""
-    newest = newest_of(session, cover.kind, [state.subject for state in found])
+    newest = newest_of(session, cover.kind, [state.subject for state in current])
     entries = []
-    for state in found:
+    for state in current:
         payload = states.payload_of(state.document)
         last = newest.get(state.subject)
         if last is None or last.payload != payload:

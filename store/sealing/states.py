@@ -86,8 +86,8 @@ def present(session: Session, cover: Cover, keys: Sequence[tuple[Any, ...]]) -> 
 
 def pages(session: Session, cover: Cover, size: int) -> Iterator[list[State]]:
     """All covered rows of a table, a page at a time."""
-    found = session.execute(_select(cover.table), execution_options={"yield_per": size})
-    for page in found.mappings().partitions():
+    rows = session.execute(_select(cover.table), execution_options={"yield_per": size})
+    for page in rows.mappings().partitions():
         yield _states(session, cover, page)
 
 
@@ -97,36 +97,36 @@ def orphans(session: Session, cover: Cover) -> Iterator[str]:
         return
     parent, own = cover.part.table.c[cover.part.parent], cover.table.c[cover.keys[0]]
     query = select(_raw(parent)).distinct().where(~select(own).where(own == parent).exists())
-    yield from (str(found) for found in session.scalars(query))
+    yield from (str(name) for name in session.scalars(query))
 
 
 def _states(session: Session, cover: Cover, rows: Sequence[Row]) -> list[State]:
     raw = not is_postgresql(session)
     covered = [row for row in rows if not cover.skips(row)]
     parts = _read_parts(session, cover, covered)
-    found = []
+    states_read = []
     for row in covered:
         document = document_of(cover, row, parts.get(row[cover.keys[0]], ()), raw=raw)
         cascade = document.get("cascade", "")
-        found.append(
+        states_read.append(
             State(
                 subject=cover.subject({name: document.get(name) for name in cover.keys}),
                 cascade=cascade if isinstance(cascade, str) else "",
                 document=document,
             )
         )
-    return found
+    return states_read
 
 
 def _read_parts(session: Session, cover: Cover, rows: Sequence[Row]) -> dict[Any, list[Row]]:
-    found: dict[Any, list[Row]] = {}
+    by_parent: dict[Any, list[Row]] = {}
     if cover.part is None or not rows:
-        return found
+        return by_parent
     parent = cover.part.table.c[cover.part.parent]
     named = type_coerce(parent, NullType()).in_([row[cover.keys[0]] for row in rows])
     for part in session.execute(_select(cover.part.table).where(named)).mappings():
-        found.setdefault(part[cover.part.parent], []).append(part)
-    return found
+        by_parent.setdefault(part[cover.part.parent], []).append(part)
+    return by_parent
 
 
 def _parts(part: Part, rows: Sequence[Row], raw: bool) -> Any:
@@ -170,10 +170,10 @@ def _encoder(column: Column[Any], raw: bool) -> _Encoder:
 
 def as_uuid(value: Any) -> UUID:
     """The id that a driver gave back. Raises ValueError for what is none."""
-    found = value if isinstance(value, UUID) else UUID(value)
-    if value not in (found, found.hex):
+    read = value if isinstance(value, UUID) else UUID(value)
+    if value not in (read, read.hex):
         raise ValueError("an id in another spelling, by which no query finds it")
-    return found
+    return read
 
 
 def as_time(value: Any) -> datetime:

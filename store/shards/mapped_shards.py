@@ -161,7 +161,7 @@ class MappedShard:
         return self._open() if self._map is None else self._map
 
     def _copy_mapped(self, out: Float16Array, at: IntArray, rows: IntArray) -> None:
-        held = self._mapped()
+        mapped = self._mapped()
         consecutive = bool(len(at)) and int(at[-1]) - int(at[0]) == len(at) - 1 and bool((np.diff(at) == 1).all())
         for start in range(0, len(rows), _CHUNK):
             chunk, places = rows[start : start + _CHUNK], at[start : start + _CHUNK]
@@ -169,13 +169,13 @@ class MappedShard:
                 for row in chunk.tolist():
                     self._ask(row, row + 1)
             if consecutive:
-                np.take(held, chunk, axis=0, out=out[places[0] : places[0] + len(chunk)], mode="clip")
+                np.take(mapped, chunk, axis=0, out=out[places[0] : places[0] + len(chunk)], mode="clip")
                 continue
             if self.dimension * ITEM_BYTES >= _LONG_ROW:
-                _copy_long(out, places, held, chunk)
+                _copy_long(out, places, mapped, chunk)
                 continue
             for piece in range(0, len(chunk), _SCATTER):
-                out[places[piece : piece + _SCATTER]] = held[chunk[piece : piece + _SCATTER]]
+                out[places[piece : piece + _SCATTER]] = mapped[chunk[piece : piece + _SCATTER]]
 
     def _present(self, rows: IntArray) -> bool:
         """Whether the page cache holds these rows, as far as a few of them tell."""
@@ -206,12 +206,12 @@ class MappedShard:
         return read[np.concatenate([np.arange(first, end) for first, end in runs]).searchsorted(rows)]
 
 
-def _copy_long(out: Float16Array, at: IntArray, held: npt.NDArray[Any], rows: IntArray) -> None:
+def _copy_long(out: Float16Array, at: IntArray, source_rows: npt.NDArray[Any], rows: IntArray) -> None:
     """`out[at] = held[rows]`, each row copied once; numpy would gather them first and then scatter
     the copy.
     """
-    width = held.shape[1] * ITEM_BYTES
-    target, source = out.data.cast("B"), held.data.cast("B")
+    width = source_rows.shape[1] * ITEM_BYTES
+    target, source = out.data.cast("B"), source_rows.data.cast("B")
     for to, begin in zip((at * width).tolist(), (rows * width).tolist(), strict=True):
         target[to : to + width] = source[begin : begin + width]
 

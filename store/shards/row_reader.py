@@ -180,10 +180,10 @@ def require_stored(url: str, row: int, vector: Float16Array, sha256: str) -> Non
     """Raises ShardRefused where a row's bytes are not those that were stored, or could never have
     been.
     """
-    found = hashlib.sha256(np.ascontiguousarray(vector).data).hexdigest()
-    if found != sha256:
+    digest = hashlib.sha256(np.ascontiguousarray(vector).data).hexdigest()
+    if digest != sha256:
         raise ShardRefused(
-            f"row {row} of {url} has SHA-256 {found[:12]}…, {sha256[:12]}… was stored: "
+            f"row {row} of {url} has SHA-256 {digest[:12]}…, {sha256[:12]}… was stored: "
             f"the shard was changed or swapped; restore it from a backup"
         )
     if not np.isfinite(vector).all():

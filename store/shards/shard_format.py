@@ -79,10 +79,10 @@ def parse_header(url: str, size: int, fetch: Callable[[int, int], bytes]) -> Sha
         (name,) = tensors
         tensor = tensors[name]
         dtype, (rows, dimension), (begin, end) = tensor["dtype"], tensor["shape"], tensor["data_offsets"]
-        found = (name, dtype, *(int(number) for number in (rows, dimension, begin, end)))
+        fields = (name, dtype, *(int(number) for number in (rows, dimension, begin, end)))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ShardRefused(f"{url} is not a vector shard ({error!r}); {_RESTORE}") from error
-    return _checked(url, size, 8 + length, found, metadata)
+    return _checked(url, size, 8 + length, fields, metadata)
 
 
 def parse_ids(url: str, header: ShardHeader) -> tuple[str, ...]:
@@ -110,8 +110,8 @@ def require_fingerprint(url: str, found: Fingerprint | None, wanted: Fingerprint
     raise FingerprintDiffers(url, field, getattr(wanted, field), getattr(found, field))
 
 
-def _checked(url: str, size: int, offset: int, found: tuple[Any, ...], metadata: Any) -> ShardHeader:
-    name, dtype, rows, dimension, begin, end = found
+def _checked(url: str, size: int, offset: int, fields: tuple[Any, ...], metadata: Any) -> ShardHeader:
+    name, dtype, rows, dimension, begin, end = fields
     if name != TENSOR:
         raise ShardRefused(f"{url} holds a tensor {name!r}, {TENSOR!r} is expected: write it with write_shard")
     if dtype != "F16":

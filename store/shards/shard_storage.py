@@ -151,9 +151,9 @@ def files_under(base_url: str) -> tuple[StoredFile, ...]:
         place.filesystem.invalidate_cache()
         if not place.filesystem.exists(place.path):
             return ()
-        found: dict[str, dict[str, Any]] = place.filesystem.find(place.path, detail=True)
+        listing: dict[str, dict[str, Any]] = place.filesystem.find(place.path, detail=True)
     files = []
-    for path, info in sorted(found.items()):
+    for path, info in sorted(listing.items()):
         within = path.removeprefix(root).lstrip("/")
         temporary = _TEMPORARY.fullmatch(within) is not None
         if temporary or _SHARD.fullmatch(within):

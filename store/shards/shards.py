@@ -114,17 +114,17 @@ def blank_rows(url: str, rows: Mapping[int, str]) -> WrittenShard:
     was stored: zeros in its place would destroy another's vector and leave the one that was meant.
     """
     with MappedShard(url) as shard:
-        held, fingerprint = np.array(shard.block(0, len(shard))), shard.fingerprint
-    ids = list(shard_ids(url)) or [f"row/{row}" for row in range(len(held))]
+        vectors, fingerprint = np.array(shard.block(0, len(shard))), shard.fingerprint
+    ids = list(shard_ids(url)) or [f"row/{row}" for row in range(len(vectors))]
     for row, sha256 in rows.items():
-        if row >= len(held) or hashlib.sha256(held[row].tobytes()).hexdigest() != sha256:
+        if row >= len(vectors) or hashlib.sha256(vectors[row].tobytes()).hexdigest() != sha256:
             raise ShardRefused(
                 f"row {row} of {url} is not the vector that was stored, so it is not known what to erase: restore the "
                 "file from a backup (`knowgate vectors verify` names every such row), then erase again"
             )
-        held[row] = 0
+        vectors[row] = 0
         ids[row] = f"{ERASED}{row}"
-    return write_shard(shard_storage.base_of(url), held, ids, fingerprint=fingerprint)
+    return write_shard(shard_storage.base_of(url), vectors, ids, fingerprint=fingerprint)
 
 
 def _first_endless(rows: Float16Array) -> int | None:

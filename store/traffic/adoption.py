@@ -106,14 +106,14 @@ def ambiguous(named: Iterable[tuple[str | None, Target]]) -> tuple[Ambiguous, ..
     """The external ids (None = named by the decision's id) that stood for one of several decisions,
     each once.
     """
-    found = {
+    ambiguous_names = {
         (target.cascade, external_id, target.id): target.namesakes
         for external_id, target in named
         if external_id is not None and target.namesakes > 1
     }
     return tuple(
         Ambiguous(cascade=cascade, external_id=external_id, decision_id=decision_id, decisions=decisions)
-        for (cascade, external_id, decision_id), decisions in sorted(found.items())
+        for (cascade, external_id, decision_id), decisions in sorted(ambiguous_names.items())
     )
 
 
@@ -217,16 +217,16 @@ def _targets_by_external_id(session: Session, labels: Sequence[Label]) -> Iterat
 
 
 def _tiers(session: Session, ids: Sequence[UUID]) -> Mapping[UUID, frozenset[int]]:
-    found: dict[UUID, set[int]] = {}
+    by_id: dict[UUID, set[int]] = {}
     for chunk in batched(ids, _CHUNK):
         query = select(AttemptRow.decision_id, AttemptRow.tier).where(AttemptRow.decision_id.in_(chunk))
         for decision_id, tier in session.execute(query):
-            found.setdefault(decision_id, set()).add(tier)
-    return {key: frozenset(tiers) for key, tiers in found.items()}
+            by_id.setdefault(decision_id, set()).add(tier)
+    return {key: frozenset(tiers) for key, tiers in by_id.items()}
 
 
 def _waiting_for(session: Session, decisions: Sequence[Decision]) -> list[WaitingLabelRow]:
-    found: dict[UUID, WaitingLabelRow] = {}
+    waiting: dict[UUID, WaitingLabelRow] = {}
     for chunk in batched(decisions, _CHUNK):
         ids = [item.id for item in chunk]
         names: dict[str, list[str]] = {}
@@ -238,9 +238,9 @@ def _waiting_for(session: Session, decisions: Sequence[Decision]) -> list[Waitin
             for cascade, external_ids in names.items()
         ]
         for row in session.scalars(select(WaitingLabelRow).where(or_(WaitingLabelRow.decision_id.in_(ids), *by_name))):
-            found[row.arrival] = row
+            waiting[row.arrival] = row
             session.expunge(row)
-    return [found[key] for key in sorted(found)]
+    return [waiting[key] for key in sorted(waiting)]
 
 
 def label_row(

@@ -180,8 +180,8 @@ def find_decision(session: Session, cascade: str, external_id: str) -> Decision 
     if not (storable(cascade) and storable(external_id)):
         return None
     named = _ids(cascade).where(DecisionRow.external_id == external_id)
-    found = session.scalar(named.order_by(DecisionRow.id.desc()).limit(1))
-    return None if found is None else decision(session, found)
+    decision_id = session.scalar(named.order_by(DecisionRow.id.desc()).limit(1))
+    return None if decision_id is None else decision(session, decision_id)
 
 
 def external_ids(session: Session, cascade: str) -> Iterator[str]:
@@ -232,13 +232,13 @@ def _admit(session: Session, decisions: Sequence[Decision]) -> tuple[dict[UUID, 
     for index, item in enumerate(decisions):
         if item.cascade not in specs:
             specs[item.cascade] = _spec(session, item.cascade)
-        found = specs[item.cascade]
-        if found is None:
+        declared = specs[item.cascade]
+        if declared is None:
             known = ", ".join(cascade_names(session)) or "none"
             cure = f"no such cascade (known: {known}); run `knowgate cascade apply` first"
             rejected.append(Rejected(index=index, field="cascade", value=item.cascade, cure=cure))
             continue
-        version, spec = found
+        version, spec = declared
         fault = _fault(index, item, spec)
         if fault is not None:
             rejected.append(fault)

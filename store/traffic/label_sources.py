@@ -40,7 +40,7 @@ def labels_by_source(session: Session, cascade: str, window: Window, *, as_of: d
     of_one = (LabelRow.decision_id, LabelRow.tier, LabelRow.source)
     place = func.row_number().over(partition_by=of_one, order_by=newest_first(LabelRow))
     first = func.min(LabelRow.received_at).over(partition_by=of_one)
-    held = (
+    ranked = (
         select(
             LabelRow.decision_id,
             LabelRow.tier,
@@ -60,16 +60,16 @@ def labels_by_source(session: Session, cascade: str, window: Window, *, as_of: d
         .subquery()
     )
     query = (
-        select(held, DecisionRow.occurred_at)
-        .join(DecisionRow, DecisionRow.id == held.c.decision_id)
+        select(ranked, DecisionRow.occurred_at)
+        .join(DecisionRow, DecisionRow.id == ranked.c.decision_id)
         .where(
-            held.c.place == 1,
+            ranked.c.place == 1,
             DecisionRow.cascade == cascade,
             DecisionRow.id >= low,
             DecisionRow.id < high,
             DecisionRow.received_at <= as_of,
         )
-        .order_by(held.c.decision_id, held.c.tier, held.c.source)
+        .order_by(ranked.c.decision_id, ranked.c.tier, ranked.c.source)
     )
     rows = session.execute(query).all()
     ids, sources, by = (np.empty(len(rows), dtype=object) for _ in range(3))

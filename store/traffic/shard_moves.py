@@ -81,10 +81,10 @@ def shard_use(session: Session) -> tuple[ShardUse, ...]:
         .order_by(VectorShardRow.id)
         .execution_options(populate_existing=True)
     )
-    found = session.execute(query).all()
-    nameless = [row.id for row, _ in found if row.fingerprint is None]
+    counts = session.execute(query).all()
+    nameless = [row.id for row, _ in counts if row.fingerprint is None]
     nameable = set(session.scalars(select(VectorShardRow.id).where(VectorShardRow.id.in_(nameless), named)))
-    return tuple(ShardUse(shard=read_shard(row), live=count, nameable=row.id in nameable) for row, count in found)
+    return tuple(ShardUse(shard=read_shard(row), live=count, nameable=row.id in nameable) for row, count in counts)
 
 
 def live_rows(session: Session, shards: Iterable[UUID]) -> tuple[LiveRow, ...]:

@@ -147,8 +147,8 @@ def held_shards(session: Session, ids: Iterable[UUID]) -> tuple[ShardRecord, ...
     meanwhile.
     """
     query = select(VectorShardRow).where(VectorShardRow.id.in_(sorted(ids))).order_by(VectorShardRow.id)
-    held = session.scalars(query.with_for_update().execution_options(populate_existing=True))
-    return tuple(read_shard(row) for row in held)
+    rows = session.scalars(query.with_for_update().execution_options(populate_existing=True))
+    return tuple(read_shard(row) for row in rows)
 
 
 def move_shard(session: Session, shard: UUID, *, url: str, sha256: str, rows: int | None = None) -> None:

@@ -24,18 +24,18 @@ def population(tiers: int, n: int = 3000) -> Population:
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_the_cut_down_walk_is_held_to_the_product(scenario: str, tiers: int) -> None:
     """It raises where `certify_policy` chooses otherwise."""
-    held = population(tiers)
+    traffic = population(tiers)
     rng = np.random.default_rng(1)
     ids = tuple(str(i) for i in range(3000))
-    log = log_of(scenario, held, champion_of(held), rng.integers(0, 3000, 3000), rng)
+    log = log_of(scenario, traffic, champion_of(traffic), rng.integers(0, 3000, 3000), rng)
     assert certified(log.sample(ids, coins(ids)), 0.1, 0.1, held_to_product=True) is not None
 
 
 def test_a_walk_that_chose_otherwise_would_be_caught() -> None:
-    held = population(2)
+    traffic = population(2)
     ids = tuple(str(i) for i in range(3000))
     rng = np.random.default_rng(1)
-    log = log_of("exploration_10", held, champion_of(held), np.arange(3000), rng)
+    log = log_of("exploration_10", traffic, champion_of(traffic), np.arange(3000), rng)
     other_coins = coins(tuple(f"other-{i}" for i in range(3000)))
     log.propensity[:1500] *= 0.9  # so that the coins decide
     with pytest.raises(AssertionError, match="the cut-down walk"):
@@ -44,18 +44,18 @@ def test_a_walk_that_chose_otherwise_would_be_caught() -> None:
 
 @pytest.mark.parametrize("tiers", [2, 3])
 def test_a_champion_keeps_its_share(tiers: int) -> None:
-    held = population(tiers)
-    kept = kept_under(at_thresholds(champion_of(held)), held.p_t)
+    traffic = population(tiers)
+    kept = kept_under(at_thresholds(champion_of(traffic)), traffic.p_t)
     assert abs((kept < tiers - 1).mean() - CHAMPION) < 0.01
 
 
 def test_rivals_stop_at_their_first_failure() -> None:
-    held = population(2)
-    candidates = Candidates(rival_path(held.p_t), lambda policy: loss_under(policy, held.p_t, held.correct))
+    traffic = population(2)
+    candidates = Candidates(rival_path(traffic.p_t), lambda policy: loss_under(policy, traffic.p_t, traffic.correct))
     at = {name: candidates.boldest(passes) for name, passes in rivals(0.05, 0.1).items()}
     chosen = {name: 2.0 if policy is None else policy.thresholds[0]["p_t"] for name, policy in at.items()}  # type: ignore[index]
     assert chosen["plug_in"] < chosen["reference"] < chosen["hoeffding"]
-    bold = loss_under(at_thresholds([chosen["plug_in"]]), held.p_t, held.correct)
+    bold = loss_under(at_thresholds([chosen["plug_in"]]), traffic.p_t, traffic.correct)
     assert bold.mean() <= 0.05
 
 

@@ -159,10 +159,10 @@ def test_the_commands_go_from_a_data_set_file_to_figures_and_an_outcome_table(tm
 
 def snapshot(cache: Path, kind: str, repository: str) -> Path:
     """The folder where the cache keeps the files of a repository's main revision."""
-    held = cache / f"{kind}s--{repository.replace('/', '--')}"
-    (held / "refs").mkdir(parents=True)
-    (held / "refs" / "main").write_text(REVISION)
-    folder = held / "snapshots" / REVISION
+    folder_of_model = cache / f"{kind}s--{repository.replace('/', '--')}"
+    (folder_of_model / "refs").mkdir(parents=True)
+    (folder_of_model / "refs" / "main").write_text(REVISION)
+    folder = folder_of_model / "snapshots" / REVISION
     folder.mkdir(parents=True)
     return folder
 

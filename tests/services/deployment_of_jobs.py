@@ -112,9 +112,9 @@ class Deployment:
     @property
     def in_force(self) -> Assignment:
         with reading(self.engine) as session:
-            held = assignments.assignment(session, "quiz")
-        assert held is not None
-        return held
+            assigned = assignments.assignment(session, "quiz")
+        assert assigned is not None
+        return assigned
 
     @property
     def state(self) -> str:
@@ -201,8 +201,8 @@ class Deployment:
         them.
         """
         start = self.now.replace(minute=0)
-        held, count = self.in_force, traffic.daily // 2
-        made = [self._query(start + number * HALF / count, held, traffic) for number in range(count)]
+        assigned, count = self.in_force, traffic.daily // 2
+        made = [self._query(start + number * HALF / count, assigned, traffic) for number in range(count)]
         with transaction(self.engine) as session:
             decisions.add_decisions(session, [decision for decision, _ in made], received_at=start + HALF)
         said = [label for _, of_one in made for label in of_one]
@@ -223,9 +223,9 @@ class Deployment:
             self.half(traffic)
         raise AssertionError(f"not stopped after {at_most} half days")
 
-    def _query(self, at: datetime, held: Assignment, traffic: Traffic) -> tuple[Decision, list[Label]]:
+    def _query(self, at: datetime, assigned: Assignment, traffic: Traffic) -> tuple[Decision, list[Label]]:
         decision_id, p_t = new_id(at), float(self._rng.uniform())
-        retained = held.mode is Mode.ACTIVE and held.champion is not None and p_t >= 0.3
+        retained = assigned.mode is Mode.ACTIVE and assigned.champion is not None and p_t >= 0.3
         runs = not retained or bool(self._rng.random() < 0.5)
         action = Action.RETAIN if retained else Action.ESCALATE
         verdict = Verdict(action=action, reason=None if retained else Reason.P_T)
@@ -247,8 +247,8 @@ class Deployment:
             cascade="quiz",
             occurred_at=at,
             attempts=(small, large) if runs else (small,),
-            bundle=held.champion,
-            generation=held.generation,
+            bundle=assigned.champion,
+            generation=assigned.generation,
             exploration_rate=0.5,
         )
         right = float(self._rng.random() < traffic.small_right)

@@ -52,9 +52,9 @@ def test_the_scheduler_hands_over_its_claim_and_the_trainer_ends_it(
 ) -> None:
     monkeypatch.setenv("KNOWGATE_DATABASE_URL", sqlite_url)
     with transaction(applied) as session:
-        held = claim(session, "train", "facts", WINDOW, owner="scheduler", lease=timedelta(minutes=5), now=NOW)
-    assert held is not None
-    handed = f"--claim={codec.canonical(held).decode()}"
+        claimed = claim(session, "train", "facts", WINDOW, owner="scheduler", lease=timedelta(minutes=5), now=NOW)
+    assert claimed is not None
+    handed = f"--claim={codec.canonical(claimed).decode()}"
     assert main([*RUN, handed]) == DONE
     assert json.loads(capsys.readouterr().out)["status"] == "no_data"
     with reading(applied) as session:
@@ -133,9 +133,9 @@ def test_draining_an_outbox_loads_no_torch() -> None:
 
 def test_a_claim_is_kept_alive_while_its_run_works(applied: Engine) -> None:
     with transaction(applied) as session:
-        held = claim(session, "train", "facts", WINDOW, owner="a", lease=timedelta(seconds=0.06), now=NOW)
+        claimed = claim(session, "train", "facts", WINDOW, owner="a", lease=timedelta(seconds=0.06), now=NOW)
     later = NOW + timedelta(minutes=1)
-    with kept_alive(applied, held, lease=timedelta(seconds=0.06), clock=lambda: later):
+    with kept_alive(applied, claimed, lease=timedelta(seconds=0.06), clock=lambda: later):
         for _ in range(200):
             with reading(applied) as session:
                 (run,) = job_runs(session, "facts")
@@ -154,8 +154,8 @@ def test_a_file_of_prompts_becomes_a_file_of_states(
     written = extract_file(answerer, tmp_path / "prompts.parquet", tmp_path / f"out{suffix}")
     assert (written.queries, written.layers, written.dimension) == (2, (2,), 16)
     if suffix == ".npz":
-        with np.load(written.path) as held:
-            hidden, ids = held["hidden"], held["query_id"].tolist()
+        with np.load(written.path) as arrays:
+            hidden, ids = arrays["hidden"], arrays["query_id"].tolist()
     else:
         from safetensors import safe_open
 
@@ -189,5 +189,5 @@ def test_an_option_of_several_values_takes_all_of_them_however_they_are_given(
     command += ["--out", str(tmp_path / "out.npz"), "--states-only", *given]
     command += ["--positions", "first_token", "--positions", "last_prompt_token"]
     assert main(command) == 0
-    with np.load(tmp_path / "out.npz") as held:
-        assert held["hidden"].shape == (1, 6, 16)
+    with np.load(tmp_path / "out.npz") as arrays:
+        assert arrays["hidden"].shape == (1, 6, 16)

@@ -421,9 +421,9 @@ def test_immature_and_empty_windows_test_nothing_and_spend_nothing(seeded: Calla
 def test_the_claim_ends_in_the_publishing_transaction(seeded: Callable[..., Engine]) -> None:
     engine = seeded(spec_of(PolicyKind.P_T), Traffic(n=400))
     with transaction(engine) as session:
-        held = claim(session, "train", "facts", WINDOW, owner="a", lease=timedelta(minutes=5), now=AS_OF)
-    assert held is not None
-    outcome = _train(engine, claim=held)
+        claimed = claim(session, "train", "facts", WINDOW, owner="a", lease=timedelta(minutes=5), now=AS_OF)
+    assert claimed is not None
+    outcome = _train(engine, claim=claimed)
     with reading(engine) as session:
         (run,) = job_runs(session, "facts")
     assert run.finished_at is not None and run.outcome == str(outcome.status)

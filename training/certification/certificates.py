@@ -29,24 +29,24 @@ def certificate_of(
     """The certificate of one attempt, whatever its status; `delta` is all that the attempt has
     spent.
     """
-    found = certified.certification
+    certification = certified.certification
     kept = certified.policy.kind is not PolicyKind.ESCALATE_ALL
     aurocs = {name: quality_of(qualities, name) for name in ("p_t", "p_ik", "score")}
     values = {name: None if one is None else one.auroc.value for name, one in aurocs.items()}
     return CertificateDocument(
-        status=found.status,
+        status=certification.status,
         target=targets.kind,
         target_value=targets.value,
         delta=delta,
         delta_family=targets.delta,
         attempt=attempt,
-        test=found.test.value,
-        n=found.n,
+        test=certification.test.value,
+        n=certification.n,
         cohort=_cohort(certified),
         split=NOTHING_LEARNED if certified.learned_nothing else APART,
-        estimated_drop=found.estimated_drop if kept else None,
-        drop_upper_bound=found.drop_upper_bound if kept else None,
-        retained_share=found.retained_share,
+        estimated_drop=certification.estimated_drop if kept else None,
+        drop_upper_bound=certification.drop_upper_bound if kept else None,
+        retained_share=certification.retained_share,
         savings=None if savings is None else savings.value,
         savings_low=None if savings is None else savings.lower,
         savings_high=None if savings is None else savings.upper,

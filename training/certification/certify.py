@@ -92,9 +92,9 @@ def _certify(
     path: list[Thresholds],
     fallback: Policy | None,
 ) -> Certified | None:
-    held = rows.take(tested)
+    tested_rows = rows.take(tested)
     shown = tuple({name: values[tested] for name, values in tier.items()} for tier in signals)
-    known = _testable(held, forecast_error(logged_rows(rows.take(~tested))))
+    known = _testable(tested_rows, forecast_error(logged_rows(rows.take(~tested))))
     if known is None or not path:
         return None
     certification = certify_policy(
@@ -105,7 +105,7 @@ def _certify(
         delta,
         path=path,
         fallback=fallback,
-        ran=held.ran,
+        ran=tested_rows.ran,
         min_retained_share=targets.min_retained_share,
     )
     policy = escalate_all(len(rows.tiers))
@@ -114,9 +114,9 @@ def _certify(
     return Certified(
         policy=policy,
         certification=certification,
-        rows=held,
+        rows=tested_rows,
         signals=shown,
-        kept=kept_at(policy, held, shown),
+        kept=kept_at(policy, tested_rows, shown),
         learned_nothing=kind is PolicyKind.P_T,
     )
 

@@ -40,16 +40,16 @@ def compare_with_champion(
     """
     tested = np.isin(np.array(rows.ids), np.array(certified.rows.ids))
     signals = [
-        {name: values[tested] for name, values in _champion_signals(rows, tier, champion, held).items()}
-        for tier, held in enumerate(vectors)
+        {name: values[tested] for name, values in _champion_signals(rows, tier, champion, tested_rows).items()}
+        for tier, tested_rows in enumerate(vectors)
     ]
-    held = certified.rows
-    kept = kept_at(champion.document.policy, held, signals)
-    known = certification_rows(logged_rows(held))
+    tested_rows = certified.rows
+    kept = kept_at(champion.document.policy, tested_rows, signals)
+    known = certification_rows(logged_rows(tested_rows))
     paired = _paired_tally(known, kept, certified.kept, targets.delta).drop
     alone = tally_of(known, kept, targets.delta)
     epsilon = targets.value if targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value
-    ours, theirs = cohort_savings(held, certified.kept), cohort_savings(held, kept)
+    ours, theirs = cohort_savings(tested_rows, certified.kept), cohort_savings(tested_rows, kept)
     passed = paired.shown(epsilon, targets.delta)
     bound = paired.upper_bound(targets.delta)
     return ComparisonDocument(
@@ -62,7 +62,7 @@ def compare_with_champion(
         epsilon=epsilon,
         delta=targets.delta,
         test=paired.basis(epsilon).test.value,
-        n=held.n,
+        n=tested_rows.n,
         savings_gain=None if ours is None or theirs is None else ours.value - theirs.value,
     )
 

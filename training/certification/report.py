@@ -41,7 +41,7 @@ def signal_quality(
     both (None or 0 = a half). Signals with fewer than 20 such rows, or rows of one class, are left
     out.
     """
-    found: list[SignalQuality] = []
+    qualities: list[SignalQuality] = []
     for tier, shown in enumerate(signals):
         correct = rows.tiers[tier].correct
         for name in ("p_t", "p_ik", "score"):
@@ -51,7 +51,7 @@ def signal_quality(
             if known.sum() < LEAST_COMPARED or right.all() or not right.any():
                 continue
             figure = auroc(values[known], right)
-            found.append(
+            qualities.append(
                 SignalQuality(
                     tier=tier,
                     signal=name,
@@ -63,7 +63,7 @@ def signal_quality(
                     else gain_over(values, shown["p_t"], correct, tier=tier, signal=name, share=share),
                 )
             )
-    return tuple(found)
+    return tuple(qualities)
 
 
 def quality_of(figures: Sequence[SignalQuality], signal: str, tier: int = 0) -> SignalQuality | None:

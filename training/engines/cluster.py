@@ -61,8 +61,8 @@ def refused(refusal: str, kind: str, row: int | None) -> TrainingError:
     """The error behind a `refusal_of`."""
     if row is not None:
         return ExtractionRefused(refusal, row=row)
-    found = getattr(errors, kind, TrainingError)
-    made: TrainingError = found(refusal)
+    error_type = getattr(errors, kind, TrainingError)
+    made: TrainingError = error_type(refusal)
     return made
 
 

@@ -165,10 +165,10 @@ def _shape_in_npz(out: Path, job: str) -> tuple[int, ...] | None:
     """None for another job's file."""
     if not is_zipfile(out):
         raise BadZipFile("it is no whole archive")
-    with np.load(out) as held:
-        if "job" not in held or str(held["job"]) != job:
+    with np.load(out) as arrays:
+        if "job" not in arrays or str(arrays["job"]) != job:
             return None
-        shapes = {name: held[name].shape for name in held.files}  # all are read: so their checksums are compared
+        shapes = {name: arrays[name].shape for name in arrays.files}  # all are read: so their checksums are compared
         return tuple(shapes["hidden"])
 
 

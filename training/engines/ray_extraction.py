@@ -163,11 +163,11 @@ def item_of(part: list[Batch], work: Work) -> pa.Table:
 
 
 def _compare(planned: tuple[Fingerprint, ...], loaded: tuple[Fingerprint, ...]) -> None:
-    for wanted, found in zip(planned, loaded, strict=True):
-        if wanted != found:
-            differs = [name for name in Fingerprint.__slots__ if getattr(wanted, name) != getattr(found, name)]
+    for wanted, other in zip(planned, loaded, strict=True):
+        if wanted != other:
+            differs = [name for name in Fingerprint.__slots__ if getattr(wanted, name) != getattr(other, name)]
             raise ExtractionRefused(
                 f"node {os.uname().nodename} has another {differs[0]} of {wanted.model} "
-                f"({getattr(found, differs[0])!r}, planned was {getattr(wanted, differs[0])!r}): give all nodes the "
+                f"({getattr(other, differs[0])!r}, planned was {getattr(wanted, differs[0])!r}): give all nodes the "
                 "same files and the same versions"
             )

@@ -59,16 +59,16 @@ class PartFolder:
         made.
         """
         with self._using("kept", _CAN_BE_WRITTEN):
-            held = self._claimed_by()
-            if held != self.job and not self._names("*"):  # a job that did nothing keeps nobody out
-                held = None
-            if held is None:
+            owner = self._claimed_by()
+            if owner != self.job and not self._names("*"):  # a job that did nothing keeps nobody out
+                owner = None
+            if owner is None:
                 filesystem, path = self._place(_JOB)
                 filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
                 self._put(_JOB, self.job.encode())
-        if held not in (None, self.job):
+        if owner not in (None, self.job):
             raise ExtractionRefused(
-                f"{self.url} holds parts of another extraction (job {str(held)[:12]}, this one is {self.job[:12]}: "
+                f"{self.url} holds parts of another extraction (job {str(owner)[:12]}, this one is {self.job[:12]}: "
                 "other prompts, model, layers, positions or options): remove the folder to start over, or name another "
                 "file"
             )

@@ -36,13 +36,13 @@ def packable(blocks: Iterable[nn.Module], *, most_bytes: float | None = None) ->
     """
     if not torch._C._has_mkldnn:
         return ()
-    found = [module for block in blocks for module in block.modules() if _can_be_packed(module)]
+    modules = [module for block in blocks for module in block.modules() if _can_be_packed(module)]
     most = (
         _SHARE_OF_MEMORY * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if most_bytes is None
         else most_bytes
     )
-    return tuple(found) if sum(module.weight.nbytes for module in found) <= most else ()
+    return tuple(modules) if sum(module.weight.nbytes for module in modules) <= most else ()
 
 
 def packed(modules: Iterable[nn.Linear]) -> AbstractContextManager[None]:

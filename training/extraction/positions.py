@@ -65,7 +65,7 @@ def _position(name: str) -> Position:
         return Position(name=name, before_last=None)
     if name == LAST:
         return Position(name=name, before_last=0)
-    found = _BEFORE_LAST.fullmatch(name)
-    if found is None:
+    match = _BEFORE_LAST.fullmatch(name)
+    if match is None:
         raise ExtractionRefused(f"position is {name!r}: give {LAST}, {LAST}-K, {FIRST} or {MEAN}")
-    return Position(name=name, before_last=int(found[1]))
+    return Position(name=name, before_last=int(match[1]))

@@ -22,19 +22,19 @@ def read_prompts(path: Path) -> tuple[list[str], list[str]]:
     if path.suffix not in SUFFIXES or not path.exists():
         raise ExtractionRefused(f"prompts is {path}: name an existing {', '.join(SUFFIXES)} file")
     try:
-        found = read_table_file(path, Wanted(texts=_COLUMNS))
+        table = read_table_file(path, Wanted(texts=_COLUMNS))
     except FileRefused as error:
         raise ExtractionRefused(str(error)) from error
-    warning = told_of_lines(path, found.rows, found.lines)
+    warning = told_of_lines(path, table.rows, table.lines)
     if warning is not None:
         log.warning(warning)
     for name in _COLUMNS:
-        if name not in found.names:
-            raise ExtractionRefused(f"{path} has no column {name!r} ({', '.join(found.names)}): add it")
+        if name not in table.names:
+            raise ExtractionRefused(f"{path} has no column {name!r} ({', '.join(table.names)}): add it")
     prompts: dict[str, str] = {}
-    columns = (found.table.column(name).to_pylist() for name in _COLUMNS)
+    columns = (table.table.column(name).to_pylist() for name in _COLUMNS)
     for row, (query, prompt) in enumerate(zip(*columns, strict=True)):
-        at = found.line(row)
+        at = table.line(row)
         line = "" if at is None else f" (line {at})"
         if not query:
             raise ExtractionRefused(f"{path}: row {row + 1} has no query_id: give it one, or leave the row out{line}")

@@ -25,28 +25,28 @@ def token_ids(
     texts = [at for at, prompt in enumerate(prompts) if isinstance(prompt, str)]
     tokens = [[] if isinstance(prompt, str) else [int(token) for token in prompt] for prompt in prompts]
     asked = [loaded.prompt([{"role": "user", "content": str(prompts[at])}]) for at in texts]
-    for at, found in zip(texts, loaded.tokens_of(asked), strict=True):
-        tokens[at] = found
+    for at, ids in zip(texts, loaded.tokens_of(asked), strict=True):
+        tokens[at] = ids
     longest, vocabulary = loaded.context, loaded.vocabulary
-    for at, found in enumerate(tokens):
-        if not found:
+    for at, ids in enumerate(tokens):
+        if not ids:
             raise ExtractionRefused(f"prompt {at} ({prompts[at]!r}) has no tokens: leave empty prompts out", row=at)
-        if longest is not None and len(found) + written > longest:
+        if longest is not None and len(ids) + written > longest:
             answer = f" and an answer of up to {written} more" if written else ""
             raise ExtractionRefused(
-                f"prompt {at} has {len(found)} tokens{answer}, the context of {loaded.model} holds {longest}: shorten "
+                f"prompt {at} has {len(ids)} tokens{answer}, the context of {loaded.model} holds {longest}: shorten "
                 "the prompt or leave it out; it is not cut, since its hidden state would be another prompt's",
                 row=at,
             )
-        if len(found) < shortest:
+        if len(ids) < shortest:
             raise ExtractionRefused(
-                f"prompt {at} has {len(found)} tokens, the wanted positions need {shortest}: leave it out, or read a "
+                f"prompt {at} has {len(ids)} tokens, the wanted positions need {shortest}: leave it out, or read a "
                 "position nearer to the last token",
                 row=at,
             )
-        if min(found) < 0 or max(found) >= vocabulary:
+        if min(ids) < 0 or max(ids) >= vocabulary:
             raise ExtractionRefused(
-                f"prompt {at} has token {max(found, key=abs)}, {loaded.model} has embeddings for 0 to "
+                f"prompt {at} has token {max(ids, key=abs)}, {loaded.model} has embeddings for 0 to "
                 f"{vocabulary - 1}: use the model's own tokenizer",
                 row=at,
             )

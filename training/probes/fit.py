@@ -211,7 +211,7 @@ def _refuse_what_cannot_teach(fit: StreamedRows, validation: StreamedRows) -> No
 
 def _former(warm_start: Former | None, shape: tuple[int, int, int]) -> dict[int, FormerProbe]:
     _, layers, dimension = shape
-    found = {}
+    former = {}
     for layer, (standardiser, probe) in (warm_start or {}).items():
         if not 0 <= layer < layers or probe.dimension != dimension or standardiser.dimension != dimension:
             raise TrainingRefused(
@@ -219,10 +219,10 @@ def _former(warm_start: Former | None, shape: tuple[int, int, int]) -> dict[int,
                 f"{layers} layers of {dimension}: start from one of the same layer"
             )
         raw = probe.weight.astype(np.float64) / standardiser.scale
-        found[layer] = FormerProbe(
+        former[layer] = FormerProbe(
             weight=torch.from_numpy(raw), bias=probe.bias - float(raw @ standardiser.mean.astype(np.float64))
         )
-    return found
+    return former
 
 
 def _mlp_figures(problems: MlpProblems, validation: StreamedRows, settings: FitSettings) -> tuple[ProblemFigures, ...]:

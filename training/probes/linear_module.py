@@ -139,10 +139,10 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
         def sums(pieces: Sequence[RowBlock]) -> Sums:
             total = torch.zeros_like(self._sums[at])
             for piece, x in centred(pieces, self._shift[layer]):
-                found = torch.stack([piece.weight @ x, piece.weight @ x.square_()])
-                if not bool(torch.isfinite(found).all()):
+                moments = torch.stack([piece.weight @ x, piece.weight @ x.square_()])
+                if not bool(torch.isfinite(moments).all()):
                     raise TrainingRefused(not_finite(piece, "fit"))
-                total += found
+                total += moments
             return (total,)
 
         self._sums[at] += self._threads.sums(pieces, sums)[0]
@@ -262,12 +262,12 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
         if bool(active.any()) and int(self.passes[list(layers)].max()) < self.settings.max_epochs:
             self._descend(active)
             return
-        held = list(layers)
-        self.weight[held] = self._descent.at[..., :-1]
-        self.bias[held] = self._descent.at[..., -1].cpu()
-        self.converged[held] = self._descent.converged.cpu()
-        self.logits[held] = logits.cpu()
-        self._keep_curves(held)
+        places = list(layers)
+        self.weight[places] = self._descent.at[..., :-1]
+        self.bias[places] = self._descent.at[..., -1].cpu()
+        self.converged[places] = self._descent.converged.cpu()
+        self.logits[places] = logits.cpu()
+        self._keep_curves(places)
         self._next_group()
 
     def _next_group(self) -> None:
@@ -277,13 +277,13 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
             return
         self.next = Pass(kind=PassKind.STATISTICS, layers=self._groups[self._group])
 
-    def _keep_curves(self, held: list[int]) -> None:
+    def _keep_curves(self, places: list[int]) -> None:
         looks = max(self.curves.shape[1], len(self._looks))
         longer = torch.full((2, looks, *self.curves.shape[2:]), torch.nan)
         longer[:, : self.curves.shape[1]] = self.curves
         for at, both in enumerate(self._looks):
             for side, values in enumerate(both):
-                longer[side, at, held] = values.float()
+                longer[side, at, places] = values.float()
         self.curves = longer
 
     def _start(self) -> Tensor:

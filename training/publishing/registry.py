@@ -68,19 +68,19 @@ class Registry:
         with _reaching(self._url):
             if not self._has_model(model_name(cascade)):
                 return
-            held: dict[str, Any] = dict(self._client.get_registered_model(model_name(cascade)).aliases)
+            aliases: dict[str, Any] = dict(self._client.get_registered_model(model_name(cascade)).aliases)
             for alias, bundle in wanted.items():
                 version = None if bundle is None else self._version(cascade, bundle)
-                if version is not None and str(held.get(alias)) != version:
+                if version is not None and str(aliases.get(alias)) != version:
                     self._client.set_registered_model_alias(model_name(cascade), alias, version)
-                elif bundle is None and alias in held:
+                elif bundle is None and alias in aliases:
                     self._client.delete_registered_model_alias(model_name(cascade), alias)
 
     def _find_or_make_run(self, report: RunReport) -> str:
         experiment = self._find_or_make_experiment(model_name(report.cascade))
-        found = self._client.search_runs([experiment], f"tags.`{BUNDLE_TAG}` = '{report.bundle}'", max_results=1)
-        if found:
-            return str(found[0].info.run_id)
+        runs = self._client.search_runs([experiment], f"tags.`{BUNDLE_TAG}` = '{report.bundle}'", max_results=1)
+        if runs:
+            return str(runs[0].info.run_id)
         tags = {BUNDLE_TAG: report.bundle, "knowgate.status": report.status}
         run = self._client.create_run(
             experiment,
@@ -91,9 +91,9 @@ class Registry:
         return str(run.info.run_id)
 
     def _find_or_make_experiment(self, name: str) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
         return str(self._client.create_experiment(name, artifact_location=artifact_location(self._url, name)))
 
     def _log(self, run_id: str, report: RunReport, content: bytes) -> None:
@@ -124,8 +124,8 @@ class Registry:
 
     def _version(self, cascade: str, bundle: str) -> str | None:
         where = f"name = '{model_name(cascade)}' and tags.`{BUNDLE_TAG}` = '{bundle}'"
-        found = self._client.search_model_versions(where, max_results=1)
-        return str(found[0].version) if found else None
+        versions = self._client.search_model_versions(where, max_results=1)
+        return str(versions[0].version) if versions else None
 
     def _has_model(self, name: str) -> bool:
         return bool(self._client.search_registered_models(f"name = '{name}'", max_results=1))

@@ -58,7 +58,7 @@ def risk_coverage(scores: FloatArray, correct: FloatArray) -> tuple[RiskPoint, .
 
 def _parameters(bundle: Bundle, learned: Sequence[LearnedTier | None], settings: FitSettings) -> dict[str, str]:
     document = bundle.document
-    found = {
+    parameters = {
         "cascade": document.cascade,
         "policy": str(document.policy.kind),
         "code_version": document.code_version,
@@ -67,20 +67,20 @@ def _parameters(bundle: Bundle, learned: Sequence[LearnedTier | None], settings:
         "mlp_penalties": str(settings.mlp_penalties),
     }
     if document.training_window is not None:
-        found["window_start"] = document.training_window.start.isoformat()
-        found["window_end"] = document.training_window.end.isoformat()
-    found |= {f"rows.{name}": str(count) for name, count in document.rows.items()}
+        parameters["window_start"] = document.training_window.start.isoformat()
+        parameters["window_end"] = document.training_window.end.isoformat()
+    parameters |= {f"rows.{name}": str(count) for name, count in document.rows.items()}
     for tier, one in enumerate(learned):
         if one is None:
             continue
-        found |= {
+        parameters |= {
             f"tier{tier}.model": one.models.document.fingerprint.model,
             f"tier{tier}.layer": str(one.models.document.fingerprint.layer),
             f"tier{tier}.probe": str(one.fitted.probe.kind),
             f"tier{tier}.penalty": str(one.fitted.chosen.penalty),
             f"tier{tier}.calibrator": str(one.models.document.ik_calibrator.kind),
         }
-    return found
+    return parameters
 
 
 def _certificate_figures(bundle: Bundle) -> list[Figure]:

@@ -43,14 +43,14 @@ def own_states(answerer: Answerer, prompts: Sequence[str], folder: Path) -> Mapp
     is returned. Raises TrainingRefused where there is no room, and what the answerer raises.
     """
     different, place = np.unique(np.array(prompts, dtype=object), return_inverse=True)
-    held: npt.NDArray[Any] | None = None
+    stored_states: npt.NDArray[Any] | None = None
     path = folder / f"states-{uuid.uuid4().hex}.npy"
     for states in answerer.read(different.tolist()):
         n, layers, d = states.hidden.shape
-        if held is None:
-            held = _file(path, (layers, len(different), d))
+        if stored_states is None:
+            stored_states = _file(path, (layers, len(different), d))
         stored = stored_vector(states.hidden.reshape(n * layers, d)).reshape(n, layers, d)
-        held[:, list(states.rows)] = stored.transpose(1, 0, 2)
+        stored_states[:, list(states.rows)] = stored.transpose(1, 0, 2)
     return MappedBlocks(path=path, layer_first=True).take(place)
 
 
@@ -59,7 +59,7 @@ def _file(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[Any]:
     would be killed.
     """
     try:
-        held = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+        stored_states = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     except OSError as error:
@@ -67,4 +67,4 @@ def _file(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[Any]:
             f"states of (layers, prompts, numbers) {shape} need {2 * np.prod(shape) / 1e9:.1f} GB under {path.parent} "
             f"({error}): make room there, or name another folder (TMPDIR)"
         ) from error
-    return held
+    return stored_states

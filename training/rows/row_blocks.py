@@ -89,16 +89,18 @@ class MappedBlocks:
     def _map(self) -> npt.NDArray[Any]:
         try:
             # Copy on write: torch takes writable arrays only, and nothing is ever written.
-            held: npt.NDArray[Any] = np.load(self.path, mmap_mode="c", allow_pickle=False)
-            if not isinstance(held, np.ndarray):
+            array: npt.NDArray[Any] = np.load(self.path, mmap_mode="c", allow_pickle=False)
+            if not isinstance(array, np.ndarray):
                 raise ValueError("it is an archive of several arrays")
         except (OSError, ValueError, EOFError) as error:
             raise TrainingRefused(
                 f"{self.path} cannot be mapped ({error}): give a whole .npy file, on a cluster one that all see"
             ) from error
-        if held.ndim != 3 or held.dtype not in (np.dtype(np.float16), np.dtype(np.float32)):
-            raise TrainingRefused(f"{self.path} holds {held.dtype} {held.shape}: give float16 or float32 of three axes")
-        rows = held.transpose(1, 0, 2) if self.layer_first else held
+        if array.ndim != 3 or array.dtype not in (np.dtype(np.float16), np.dtype(np.float32)):
+            raise TrainingRefused(
+                f"{self.path} holds {array.dtype} {array.shape}: give float16 or float32 of three axes"
+            )
+        rows = array.transpose(1, 0, 2) if self.layer_first else array
         wrong = [layer for layer in self.layers if not 0 <= layer < rows.shape[1]]
         if wrong:
             raise TrainingRefused(f"layers has {wrong[0]}: {self.path} holds layers 0 to {rows.shape[1] - 1}")

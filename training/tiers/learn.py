@@ -118,8 +118,8 @@ def signal_columns(
         hidden = np.full((stop - start, models.document.dimension), np.nan, dtype=np.float32)
         here, present = slice(start, stop), vectors.present[start:stop]
         if present.any():
-            held = vectors.rows.take(number[here][present])
-            hidden[present] = next(layer_features(held, layer, size=stop - start))
+            block = vectors.rows.take(number[here][present])
+            hidden[present] = next(layer_features(block, layer, size=stop - start))
         parts.append(
             models.signal_columns(
                 p_t=columns.p_t[here],
@@ -155,8 +155,8 @@ def former_probes(former: TierModels | None, fingerprints: tuple[Fingerprint, ..
     """
     if former is None or not isinstance(former.probe, LinearProbe):
         return {}
-    held = (former.standardiser, former.probe)
-    return {at: held for at, one in enumerate(fingerprints) if one == former.document.fingerprint}
+    models = (former.standardiser, former.probe)
+    return {at: models for at, one in enumerate(fingerprints) if one == former.document.fingerprint}
 
 
 def _probe_rows(rows: CascadeRows, tier: int, vectors: TierVectors, chosen: BoolArray) -> StreamedRows:

@@ -66,8 +66,8 @@ def write_bundle(document: BundleDocument, tiers: tuple[TierModels | None, ...])
 
     Raises BundleRefused where the two do not fit, or the file is over the size limit.
     """
-    held = tuple(None if models is None else models.document for models in tiers)
-    if held != document.tiers:
+    documents = tuple(None if models is None else models.document for models in tiers)
+    if documents != document.tiers:
         raise BundleRefused("the models do not belong to the document's tiers: give each tier's models in order")
     tensors: dict[str, Float32Array] = {}
     for index, models in enumerate(tiers):
@@ -112,13 +112,13 @@ def _read_document(content: bytes) -> BundleDocument:
         if set(metadata) != {METADATA_KEY}:
             raise BundleRefused(f"__metadata__ must hold {METADATA_KEY!r} and nothing else: this is not a bundle")
         text = metadata[METADATA_KEY]
-        found = codec.parse(text)
-        if not isinstance(found, dict) or codec.canonical(found).decode() != text:
+        parsed = codec.parse(text)
+        if not isinstance(parsed, dict) or codec.canonical(parsed).decode() != text:
             raise BundleRefused("the document is not one canonical JSON object: write bundles with write_bundle")
-        document = _decoded(found)
+        document = _decoded(parsed)
         # Canonical JSON may still spell a time in another way; the id would then not be the
         # document's.
-        other = _other_form(codec.encode(document), found, "")
+        other = _other_form(codec.encode(document), parsed, "")
         if other is not None:
             raise BundleRefused(f"{other} is not written as write_bundle writes it: write the bundle anew")
         return document
@@ -134,22 +134,22 @@ def read_document(text: str | bytes) -> BundleDocument:
     return _decoded(codec.parse(text))
 
 
-def _decoded(found: dict[str, object]) -> BundleDocument:
-    return codec.decode(BundleDocument, upgrade(found))
+def _decoded(parsed: dict[str, object]) -> BundleDocument:
+    return codec.decode(BundleDocument, upgrade(parsed))
 
 
-def _other_form(written: object, found: object, path: str) -> str | None:
+def _other_form(written: object, parsed: object, path: str) -> str | None:
     """The path of the first value of `found` that this runtime would write otherwise; fields left
     out are not asked.
     """
-    if isinstance(found, dict) and isinstance(written, dict):
+    if isinstance(parsed, dict) and isinstance(written, dict):
         parts = (
-            (written.get(key), value, f"{path}.{key}".lstrip(".")) for key, value in found.items() if key != "schema"
+            (written.get(key), value, f"{path}.{key}".lstrip(".")) for key, value in parsed.items() if key != "schema"
         )
-    elif isinstance(found, list) and isinstance(written, list) and len(found) == len(written):
-        parts = ((one, value, f"{path}[{at}]") for at, (one, value) in enumerate(zip(written, found, strict=True)))
+    elif isinstance(parsed, list) and isinstance(written, list) and len(parsed) == len(written):
+        parts = ((one, value, f"{path}[{at}]") for at, (one, value) in enumerate(zip(written, parsed, strict=True)))
     else:
-        return None if written == found else path
+        return None if written == parsed else path
     return next((other for part in parts if (other := _other_form(*part)) is not None), None)
 
 
@@ -166,12 +166,12 @@ def _read_tensors(content: bytes) -> dict[str, Float32Array]:
     return tensors
 
 
-def _require_names(document: BundleDocument, held: set[str]) -> None:
+def _require_names(document: BundleDocument, names: set[str]) -> None:
     wanted: set[str] = set()
     for index, tier in enumerate(document.tiers):
         if tier is not None:
             wanted |= tensor_names(index, tier)
-    missing, extra = sorted(wanted - held), sorted(held - wanted)
+    missing, extra = sorted(wanted - names), sorted(names - wanted)
     if missing:
         raise BundleRefused(f"tensor {missing[0]} is missing: write bundles with write_bundle")
     if extra:

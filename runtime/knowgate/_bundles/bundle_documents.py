@@ -213,8 +213,8 @@ def _require_models(path: str, policy: Policy, tiers: tuple[TierDocument | None,
             made |= {Reason.SCORE} if tier.score_model is not None else set()
         for gate in gates or ():
             if gate.signal not in made:
-                held = ", ".join(sorted(made))
-                raise RecordInvalid(f"{path}.rules[{index}]", str(gate.signal), f"tier {index} makes only {held}")
+                signals = ", ".join(sorted(made))
+                raise RecordInvalid(f"{path}.rules[{index}]", str(gate.signal), f"tier {index} makes only {signals}")
 
 
 def _unit(name: str, value: float | None) -> None:

@@ -47,12 +47,12 @@ def minor_version(schema: object) -> int:
     >>> minor_version("knowgate.bundle.v1"), minor_version("knowgate.bundle.v1.3")
     (0, 3)
     """
-    found = re.fullmatch(r"knowgate\.bundle\.v([0-9]{1,6})(?:\.([0-9]{1,6}))?", str(schema))
-    if found is None:
+    match = re.fullmatch(r"knowgate\.bundle\.v([0-9]{1,6})(?:\.([0-9]{1,6}))?", str(schema))
+    if match is None:
         raise BundleRefused(f"schema is {schema!r}: this is not a bundle of knowgate; {SCHEMA} is expected")
-    if int(found[1]) != MAJOR:
+    if int(match[1]) != MAJOR:
         raise BundleRefused(f"schema is {schema!r}: this runtime reads major version {MAJOR}; upgrade one of the two")
-    return int(found[2] or 0)
+    return int(match[2] or 0)
 
 
 def upgrade(
@@ -61,13 +61,13 @@ def upgrade(
     """`document`, brought up to the minor version `current` by `steps`. Raises BundleRefused where
     it cannot be.
     """
-    held = minor_version(document.get("schema"))
-    if held > current:
+    minor_of_file = minor_version(document.get("schema"))
+    if minor_of_file > current:
         raise BundleRefused(
             f"schema is {document['schema']!r}: it is newer than this runtime, which reads minor version {current} "
             f"of {FAMILY}; upgrade the runtime"
         )
-    for minor in range(held, current):
+    for minor in range(minor_of_file, current):
         if minor not in steps:
             raise BundleRefused(
                 f"schema is {document['schema']!r}: minor version {minor} can no longer be upgraded; train a new bundle"

@@ -82,9 +82,9 @@ def _age(assignment: Assignment) -> tuple[int, float]:
 
 
 def _require_named(role: str, assignment: Assignment, wanted: str | None, bundle: Bundle | None) -> None:
-    held = None if bundle is None else bundle.id
-    if held != wanted:
-        raise BundleRefused(f"the assignment's {role} is {wanted}, but {held} was given; fetch the bundle it names")
+    given = None if bundle is None else bundle.id
+    if given != wanted:
+        raise BundleRefused(f"the assignment's {role} is {wanted}, but {given} was given; fetch the bundle it names")
     if bundle is not None and bundle.document.cascade != assignment.cascade:
         raise BundleRefused(
             f"bundle {bundle.id} is of cascade {bundle.document.cascade!r}, the assignment of {assignment.cascade!r}"

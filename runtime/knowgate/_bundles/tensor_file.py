@@ -63,7 +63,7 @@ def parse_header(written: bytes) -> TensorHeader:
     metadata = document.pop(METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise RecordInvalid(METADATA, metadata, "safetensors has an object of texts there")
-    entries = {name: _entry(name, found) for name, found in document.items()}
+    entries = {name: _entry(name, item) for name, item in document.items()}
     end = 0
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].begin, item[1].end)):
         if entry.begin != end:
@@ -91,10 +91,10 @@ def require_size(header: TensorHeader, size: int) -> None:
         raise RecordInvalid("file", f"{size} bytes", f"its header tells of {header.size}")
 
 
-def _entry(name: str, found: object) -> TensorEntry:
-    if not isinstance(found, dict) or set(found) != {"dtype", "shape", "data_offsets"}:
-        raise RecordInvalid(name, found, "a tensor has dtype, shape and data_offsets")
-    dtype, shape, offsets = found["dtype"], found["shape"], found["data_offsets"]
+def _entry(name: str, entry: object) -> TensorEntry:
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise RecordInvalid(name, entry, "a tensor has dtype, shape and data_offsets")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     item = ITEM_BYTES.get(dtype) if isinstance(dtype, str) else None
     if item is None:
         raise RecordInvalid(f"{name}.dtype", dtype, f"use one of {', '.join(ITEM_BYTES)}")

@@ -1,9 +1,10 @@
 """Which tensors a tier has in a bundle, and how they become its models again.
 
-    tier/<i>/standardiser/mean [d], scale [d] tier/<i>/probe/weight [d], bias [1]
-    a linear probe tier/<i>/probe/w1 [h, d], b1 [h], w2 [h], b2 [1]               one with a hidden
-    layer tier/<i>/ood/mean [d], components [k, d], variances [k], residual_variance [1], length
-    [2], reference [q]
+    tier/<i>/standardiser/mean [d], scale [d]
+    tier/<i>/probe/weight [d], bias [1]                a linear probe
+    tier/<i>/probe/w1 [h, d], b1 [h], w2 [h], b2 [1]   one with a hidden layer
+    tier/<i>/ood/mean [d], components [k, d], variances [k],
+                 residual_variance [1], length [2], reference [q]
 
 `length` holds the slope and the intercept of the length adjustment. All are float32; the models
 check the shapes.

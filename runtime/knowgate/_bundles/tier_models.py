@@ -45,10 +45,10 @@ class TierModels:
 
     def __post_init__(self) -> None:
         wanted = self.document.dimension
-        held = [("standardiser", self.standardiser.dimension), ("probe", self.probe.dimension)]
+        dimensions = [("standardiser", self.standardiser.dimension), ("probe", self.probe.dimension)]
         if self.ood is not None:
-            held.append(("ood", self.ood.dimension))
-        for name, dimension in held:
+            dimensions.append(("ood", self.ood.dimension))
+        for name, dimension in dimensions:
             if dimension != wanted:
                 raise RecordInvalid(f"{name}.dimension", dimension, f"the tier's document says {wanted}")
         if self.probe.kind is not self.document.probe:

@@ -69,8 +69,8 @@ def open_source(
     source = FolderSource(Path(text))
     if cascade is None:
         try:
-            found = source.assignment("")
-            cascade = None if found is None else verified_assignment(found.content).cascade
+            fetched = source.assignment("")
+            cascade = None if fetched is None else verified_assignment(fetched.content).cascade
         except (ServiceUnreachable, AssignmentRefused) as error:
             raise RecordInvalid("cascade", None, f"name the cascade to follow: {error}") from error
     return source, str(cascade)
@@ -302,8 +302,8 @@ def _generation(content: bytes) -> int | None:
     none.
     """
     try:
-        found = codec.parse(content)
+        parsed = codec.parse(content)
     except KnowgateError:
         return None
-    generation = found.get("generation") if isinstance(found, dict) else None
+    generation = parsed.get("generation") if isinstance(parsed, dict) else None
     return generation if isinstance(generation, int) and not isinstance(generation, bool) else None

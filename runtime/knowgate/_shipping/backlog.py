@@ -83,9 +83,9 @@ class Backlog:
             oldest = next((item for item in self._segments if item.shipped < item.size), None)
             if oldest is None:
                 return None
-            found = _read_entries(oldest, max_entries, max_bytes)
-            if found:
-                return Batch(entries=found, segment=oldest.path)
+            read = _read_entries(oldest, max_entries, max_bytes)
+            if read:
+                return Batch(entries=read, segment=oldest.path)
             self._repair(oldest)
 
     def acknowledge(self, batch: Batch, entries: int) -> None:
@@ -120,9 +120,9 @@ class Backlog:
             act(one)
 
     def _recovered(self, path: Path) -> OpenSegment:
-        found = recovery.recover(path)
-        self._count(path, found)
-        return OpenSegment(path=path, size=found.size, shipped=found.shipped, sealed=True)
+        recovered = recovery.recover(path)
+        self._count(path, recovered)
+        return OpenSegment(path=path, size=recovered.size, shipped=recovered.shipped, sealed=True)
 
     def _repair(self, item: OpenSegment) -> None:
         """Bytes that were once on disk cannot be read back: the disk lost them. What is whole goes
@@ -131,11 +131,11 @@ class Backlog:
         Whoever still appends to the file appends to the one that was set aside, and finds this
         segment sealed.
         """
-        found = recovery.recover(item.path, shipped=item.shipped)
-        self._count(item.path, found)
+        recovered = recovery.recover(item.path, shipped=item.shipped)
+        self._count(item.path, recovered)
         item.sealed = True
-        if found.damaged:
-            item.size, item.shipped = found.size, found.shipped
+        if recovered.damaged:
+            item.size, item.shipped = recovered.size, recovered.shipped
             self._remove_if_shipped(item)
             return
         # The bytes are as they should be, and yet no entry was read: nobody knows why, so they are
@@ -144,11 +144,11 @@ class Backlog:
         segment.remove(item.path)
         self._segments.remove(item)
 
-    def _count(self, path: Path, found: Recovered) -> None:
-        if found.torn:
-            logger.warning("%d bytes of an unfinished write at the end of %s were cut", found.torn, path)
-        self.torn_bytes += found.torn
-        self.damaged_bytes += found.damaged
+    def _count(self, path: Path, recovered: Recovered) -> None:
+        if recovered.torn:
+            logger.warning("%d bytes of an unfinished write at the end of %s were cut", recovered.torn, path)
+        self.torn_bytes += recovered.torn
+        self.damaged_bytes += recovered.damaged
 
     def _remove_if_shipped(self, item: OpenSegment) -> None:
         if item.sealed and item.shipped >= item.size and item in self._segments:
@@ -162,9 +162,9 @@ def _read_entries(item: OpenSegment, max_entries: int, max_bytes: int) -> tuple[
         file.seek(item.shipped)
         content = file.read(min(length, max_bytes))
         whole = segment.entries(content, item.shipped)
-        found = tuple(entry for _, entry in zip(range(max_entries), whole, strict=False))
-        if found or len(content) == length:
-            return found
+        taken = tuple(entry for _, entry in zip(range(max_entries), whole, strict=False))
+        if taken or len(content) == length:
+            return taken
         # The first entry alone is larger than a batch.
         content += file.read(length - len(content))
         return tuple(entry for _, entry in zip(range(1), segment.entries(content, item.shipped), strict=False))

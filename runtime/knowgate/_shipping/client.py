@@ -225,9 +225,9 @@ def _receipt(content: bytes) -> Receipt:
             stored=int(document["stored"]),
             duplicates=int(document["duplicates"]),
             waiting=int(document.get("waiting", 0)),
-            rejected=tuple(_known(Rejected, found) for found in document.get("rejected", ())),
-            undeclared=tuple(_known(Undeclared, found) for found in document.get("undeclared", ())),
-            ambiguous=tuple(str(found["external_id"]) for found in document.get("ambiguous", ())),
+            rejected=tuple(_known(Rejected, row) for row in document.get("rejected", ())),
+            undeclared=tuple(_known(Undeclared, row) for row in document.get("undeclared", ())),
+            ambiguous=tuple(str(row["external_id"]) for row in document.get("ambiguous", ())),
             vectors_dropped=int(document.get("vectors_dropped", 0)),
         )
     except (KnowgateError, ValueError, KeyError, TypeError, AttributeError) as error:

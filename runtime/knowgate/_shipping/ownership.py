@@ -54,11 +54,11 @@ def own_new(directory: Path) -> Ownership:
             return ownership
 
 
-def adopt(directory: Path, held: set[str]) -> list[Ownership]:
+def adopt(directory: Path, owned: set[str]) -> list[Ownership]:
     """Every writer of the folder whose process is gone, apart from those `held` already."""
     writers = {path.name.split(".")[0] for pattern in ("*.segment", "*.lock") for path in directory.glob(pattern)}
     adopted = []
-    for writer in sorted(writers - held):
+    for writer in sorted(writers - owned):
         ownership = _own(directory, writer)
         if ownership is None:
             continue

@@ -115,12 +115,12 @@ def next_entry(content: bytes, position: int) -> int | None:
     """Where the first whole entry at `position` or behind it begins: looked for by how every
     payload begins.
     """
-    found = content.find(_PAYLOAD_START, position)
-    while found != -1:
-        start = found - LENGTH.size - FRAME.size
+    at = content.find(_PAYLOAD_START, position)
+    while at != -1:
+        start = at - LENGTH.size - FRAME.size
         if start >= position and end_of_entry(content, start) is not None:
             return start
-        found = content.find(_PAYLOAD_START, found + 1)
+        at = content.find(_PAYLOAD_START, at + 1)
     return None
 
 

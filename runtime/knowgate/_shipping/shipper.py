@@ -237,9 +237,9 @@ class Shipper:
 
     def _tell_undeclared(self, undeclared: Sequence[Undeclared]) -> None:
         """Counts them, and logs each cause once: the next batch would only say the same."""
-        for found in undeclared:
-            self.undeclared += found.attempts
-            cause = (found.cascade, found.tier, found.model, found.declared)
+        for one in undeclared:
+            self.undeclared += one.attempts
+            cause = (one.cascade, one.tier, one.model, one.declared)
             if cause not in self._causes and len(self._causes) < MOST_CAUSES:
                 self._causes.add(cause)
                 logger.error(

@@ -283,12 +283,12 @@ def _read_text(value: Json, path: str) -> str:
 
 def _read_uuid(value: Json, path: str) -> UUID:
     try:
-        found = UUID(value) if isinstance(value, str) else None
+        parsed = UUID(value) if isinstance(value, str) else None
     except ValueError:
-        found = None
-    if found is None or str(found) != value.lower():
+        parsed = None
+    if parsed is None or str(parsed) != value.lower():
         raise RecordInvalid(path, value, "a UUID is expected, e.g. 019b76da-a800-7000-8000-000000000000")
-    return found
+    return parsed
 
 
 def _read_duration(value: Json, path: str) -> timedelta:

@@ -34,14 +34,14 @@ def is_as_sent(header: str | None, body: bytes) -> bool | None:
     """
     verdict = None
     for member in (header or "").split(","):
-        found = _MEMBER.fullmatch(member)
-        if found is None or found[1] not in _KNOWN:
+        match = _MEMBER.fullmatch(member)
+        if match is None or match[1] not in _KNOWN:
             continue
         try:
-            said = base64.b64decode(found[2].removeprefix(":").removesuffix(":"), validate=True)
+            said = base64.b64decode(match[2].removeprefix(":").removesuffix(":"), validate=True)
         except (binascii.Error, ValueError):
             return False
-        if said != _KNOWN[found[1]](body).digest():
+        if said != _KNOWN[match[1]](body).digest():
             return False
         verdict = True
     return verdict

@@ -56,7 +56,7 @@ def reachable(host: str, port: int, allowed: Sequence[str] = ()) -> tuple[str, .
     where none may be, and OSError where the name is not known.
     """
     faults: list[str] = []
-    found: list[str] = []
+    addresses: list[str] = []
     literal = _address(host)
     if literal is not None:
         names = [host]
@@ -65,10 +65,10 @@ def reachable(host: str, port: int, allowed: Sequence[str] = ()) -> tuple[str, .
     for name in dict.fromkeys(names):
         address = _address(name)
         fault = f"{name} is no address" if address is None else _fault(_within(address) or address, allowed)
-        (found if fault is None else faults).append(name if fault is None else fault)
-    if not found:
+        (addresses if fault is None else faults).append(name if fault is None else fault)
+    if not addresses:
         raise AddressRefused(f"{host} stands for an address that is refused: {'; '.join(faults)}")
-    return tuple(found)
+    return tuple(addresses)
 
 
 def is_network(text: str) -> bool:

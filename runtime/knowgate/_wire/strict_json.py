@@ -89,15 +89,15 @@ def _too_deep(field: str) -> RecordInvalid:
 def _unique_keys(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     if len(pairs) > MOST_FIELDS:
         raise RecordInvalid("document", f"an object of {len(pairs)} fields", f"an object has at most {MOST_FIELDS}")
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
         seen: set[str] = set()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise RecordInvalid(twice[:LONGEST_NAME], "given twice", "give each field once")
-    if found and max(map(len, found)) > LONGEST_NAME:
+    if fields and max(map(len, fields)) > LONGEST_NAME:
         cure = f"a field's name has at most {LONGEST_NAME} characters"
-        raise RecordInvalid("document", f"a name of {max(map(len, found))} characters", cure)
-    return found
+        raise RecordInvalid("document", f"a name of {max(map(len, fields))} characters", cure)
+    return fields
 
 
 def _refuse_constant(name: str) -> Json:

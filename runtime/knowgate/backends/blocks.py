@@ -36,20 +36,20 @@ def blocks_of(network: Any) -> nn.ModuleList:
     wanted = getattr(text, "num_hidden_layers", None)
     if wanted is None:
         raise RecordInvalid("network", kind, "its configuration counts no hidden layers: use a causal language model")
-    found: dict[str, nn.ModuleList] = {}
+    candidates: dict[str, nn.ModuleList] = {}
     for name, module in network.named_modules():
-        inside = any(name.startswith(f"{outer}.") for outer in found)
+        inside = any(name.startswith(f"{outer}.") for outer in candidates)
         if isinstance(module, nn.ModuleList) and len(module) == wanted and not inside and _are_blocks(module):
-            found[name] = module
-    if len(found) != 1:
-        names = ", ".join(found) or "none"
+            candidates[name] = module
+    if len(candidates) != 1:
+        names = ", ".join(candidates) or "none"
         raise RecordInvalid(
             "network",
             kind,
             f"it should hold one list of {wanted} blocks, there are: {names}. Hidden states are read only where the "
             "blocks are found for certain; give no layers, and serve this model with p_t alone",
         )
-    return next(iter(found.values()))
+    return next(iter(candidates.values()))
 
 
 def require_layer(network: Any, layer: int, *, of: str = "the loaded model") -> None:
@@ -73,11 +73,11 @@ def final_norm(network: Any) -> nn.Module:
     at = next(index for index, child in enumerate(children) if child is blocks)
     norms = [child for child in children if "norm" in type(child).__name__.lower()]
     after = [child for child in children[at + 1 :] if child in norms]
-    found = after if len(after) == 1 else norms
-    if len(found) != 1:
-        cure = f"it has {len(found)} norms beside its blocks, one is expected: leave normed out (--normed)"
+    candidates = after if len(after) == 1 else norms
+    if len(candidates) != 1:
+        cure = f"it has {len(candidates)} norms beside its blocks, one is expected: leave normed out (--normed)"
         raise RecordInvalid("network", type(network).__name__, cure)
-    return found[0]
+    return candidates[0]
 
 
 @contextmanager

@@ -74,9 +74,9 @@ class Endpoint:
         """
         self._thread.close(self.close_async)
         with self._lock:
-            held = tuple(self._async.items())
+            clients = tuple(self._async.items())
             self._async.clear()
-        for loop, client in held:
+        for loop, client in clients:
             self._close_on(loop, client)
 
     async def close_async(self) -> None:

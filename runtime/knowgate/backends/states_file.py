@@ -132,8 +132,8 @@ def require_folder(folder: Path) -> None:
 def _whose(path: Path) -> str:
     """Whose file this is, and what to do about it."""
     try:
-        held = path.stat()
-        said = f"it is of user {held.st_uid} with mode {held.st_mode & 0o7777:04o}"
+        status = path.stat()
+        said = f"it is of user {status.st_uid} with mode {status.st_mode & 0o7777:04o}"
     except OSError as error:
         said = f"its owner is not known ({error.strerror})"
     return f"{said}, and this process is of user {os.geteuid()}: run the server and this process as one user"

@@ -32,8 +32,8 @@ def document(**changes: object) -> dict[str, Any]:
 
 
 def test_an_assignment_comes_back_as_it_was() -> None:
-    held = assignment(challenger="b" * 64, share=0.25, signature="00")
-    assert read_assignment(codec.parse(codec.canonical(held))) == held
+    assigned = assignment(challenger="b" * 64, share=0.25, signature="00")
+    assert read_assignment(codec.parse(codec.canonical(assigned))) == assigned
 
 
 @given(st.integers(0, 1) | st.floats(0, 1), st.integers(-12, 12), st.text("0123456789abcdef", max_size=4))

@@ -116,9 +116,9 @@ def test_every_part_of_the_document_survives(
 
 def test_a_bundle_of_p_t_alone_holds_no_tensors(bundle_document: Callable[..., BundleDocument]) -> None:
     document = bundle_document((None,), policy=Policy.of(PolicyKind.P_T, ({"p_t": 0.9},)))
-    held = write_bundle(document, (None,))
-    assert load(held.content) == {}
-    assert read_bundle(held.content).document == document
+    written = write_bundle(document, (None,))
+    assert load(written.content) == {}
+    assert read_bundle(written.content).document == document
 
 
 def test_models_that_are_not_the_documents_are_not_written(
@@ -234,8 +234,8 @@ def test_a_number_that_is_not_finite_is_refused_in_every_tensor(bundle: Bundle, 
 @pytest.mark.parametrize("name", [name for name in tensor_names() if name != "ood/reference"])
 def test_a_wrong_length_is_refused_in_every_tensor(bundle: Bundle, name: str) -> None:
     tensors, document = parts(bundle)
-    held = tensors[f"tier/0/{name}"]
-    shorter = held[..., :-1] if held.shape[-1] > 1 else np.concatenate([held, held])
+    tensor = tensors[f"tier/0/{name}"]
+    shorter = tensor[..., :-1] if tensor.shape[-1] > 1 else np.concatenate([tensor, tensor])
     with pytest.raises(BundleRefused, match="tier 0"):
         read_bundle(file_of(tensors | {f"tier/0/{name}": shorter}, document))
 

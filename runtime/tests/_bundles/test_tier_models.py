@@ -24,15 +24,15 @@ KINDS = pytest.mark.parametrize("kind", list(ProbeKind))
 def test_serving_one_attempt_gives_the_signals_of_the_parts(tier_models: Make, kind: ProbeKind, ood: bool) -> None:
     models = tier_models(kind, ood=ood)
     for hidden in HIDDEN:
-        held = models.signals(p_t=0.8, hidden=hidden, tokens_in=70, entropy=0.4, slice="law")
+        signals = models.signals(p_t=0.8, hidden=hidden, tokens_in=70, entropy=0.4, slice="law")
         x = models.standardiser.apply(features(hidden))
         p_ik = models.document.ik_calibrator.probability(models.probe.logit(x))
-        assert held.p_ik == pytest.approx(p_ik, abs=REPLAY_TOLERANCE)
+        assert signals.p_ik == pytest.approx(p_ik, abs=REPLAY_TOLERANCE)
         percentile = models.ood.percentile(x, 70) if models.ood else None
-        assert held.ood == (None if percentile is None else pytest.approx(percentile, abs=REPLAY_TOLERANCE))
+        assert signals.ood == (None if percentile is None else pytest.approx(percentile, abs=REPLAY_TOLERANCE))
         assert models.document.score_model is not None
-        score = models.document.score_model.score(p_t=0.8, p_ik=held.p_ik, entropy=0.4, slice="law")
-        assert held.score == score
+        score = models.document.score_model.score(p_t=0.8, p_ik=signals.p_ik, entropy=0.4, slice="law")
+        assert signals.score == score
 
 
 @KINDS
@@ -76,29 +76,29 @@ def test_a_replay_from_the_stored_vector_is_exact(tier_models: Make, kind: Probe
 def test_a_state_that_is_not_finite_is_missing(tier_models: Make, value: float, kind: type) -> None:
     hidden = HIDDEN[0].astype(kind)
     hidden[2] = value
-    held = tier_models().signals(p_t=0.8, hidden=hidden, tokens_in=70, entropy=0.4)
-    assert (held.p_t, held.p_ik, held.score, held.ood) == (0.8, None, None, None)
+    signals = tier_models().signals(p_t=0.8, hidden=hidden, tokens_in=70, entropy=0.4)
+    assert (signals.p_t, signals.p_ik, signals.score, signals.ood) == (0.8, None, None, None)
 
 
 def test_a_large_activation_saturates_instead_of_going_missing(tier_models: Make) -> None:
     hidden = HIDDEN[0].copy()
     hidden[2] = 1e9
-    held = tier_models().signals(p_t=0.8, hidden=hidden, tokens_in=70)
-    assert held.p_ik is not None
-    assert held.ood == 1.0
-    assert held == tier_models().signals(p_t=0.8, hidden=stored_vector(hidden), tokens_in=70)
+    signals = tier_models().signals(p_t=0.8, hidden=hidden, tokens_in=70)
+    assert signals.p_ik is not None
+    assert signals.ood == 1.0
+    assert signals == tier_models().signals(p_t=0.8, hidden=stored_vector(hidden), tokens_in=70)
 
 
 def test_without_a_hidden_state_only_p_t_is_there(tier_models: Make) -> None:
-    held = tier_models().signals(p_t=0.8, tokens_in=70, entropy=0.4)
-    assert (held.p_t, held.p_ik, held.score, held.ood) == (0.8, None, None, None)
+    signals = tier_models().signals(p_t=0.8, tokens_in=70, entropy=0.4)
+    assert (signals.p_t, signals.p_ik, signals.score, signals.ood) == (0.8, None, None, None)
 
 
 def test_before_generation_p_ik_is_there_without_p_t(tier_models: Make) -> None:
-    held = tier_models().signals(hidden=HIDDEN[0], tokens_in=70)
-    assert held.p_ik is not None
-    assert held.ood is not None
-    assert (held.p_t, held.score) == (None, None)
+    signals = tier_models().signals(hidden=HIDDEN[0], tokens_in=70)
+    assert signals.p_ik is not None
+    assert signals.ood is not None
+    assert (signals.p_t, signals.score) == (None, None)
 
 
 @pytest.mark.parametrize("shape", [(23,), (1, 24), ()])

@@ -64,11 +64,11 @@ def test_a_standardiser_has_a_positive_scale_for_each_dimension() -> None:
 
 def test_a_model_owns_its_numbers() -> None:
     mean = np.zeros(2, dtype=np.float32)
-    held = Standardiser(mean=mean, scale=np.ones(2))
+    standardiser = Standardiser(mean=mean, scale=np.ones(2))
     mean[0] = 5
-    assert held.mean.tolist() == [0, 0]
+    assert standardiser.mean.tolist() == [0, 0]
     with pytest.raises(ValueError, match="read-only"):
-        held.mean[0] = 1
+        standardiser.mean[0] = 1
 
 
 def test_every_float16_number_is_its_float32_bit_for_bit() -> None:

@@ -165,11 +165,11 @@ def test_models_in_which_float32_may_overflow_have_no_stack() -> None:
     assert Stack.of(models.standardiser, models.probe, models.ood) is not None
     tiny = replace(models.standardiser, scale=np.full(models.document.dimension, 1e-20))
     assert Stack.of(tiny, models.probe, models.ood) is None
-    held = replace(models, standardiser=replace(tiny, mean=np.zeros(models.document.dimension)))
+    wide = replace(models, standardiser=replace(tiny, mean=np.zeros(models.document.dimension)))
     state = np.zeros(models.document.dimension, dtype=np.float16)
-    assert held.look(state, 40) is not None
+    assert wide.look(state, 40) is not None
     state[-1] = np.inf
-    assert held.look(state, 40) is None
+    assert wide.look(state, 40) is None
 
 
 def test_where_denormal_numbers_are_taken_for_nought_the_smallest_activations_still_count() -> None:

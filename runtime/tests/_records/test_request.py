@@ -121,8 +121,10 @@ def test_a_bundle_decides_nothing_for_other_models_or_parameters_than_it_is_cert
     retained: bool,
 ) -> None:
     policy = Policy.of(PolicyKind.P_T, ({"p_t": 0.9},))
-    held = pair(small_bundle(policy=policy, models=certified, p_t_kinds=(PTKind.FIRST_TOKEN,)), exploration_rate=0.0)
-    with Cascade("questions", held, clock=lambda: now, models=running) as cascade, cascade.open() as query:
+    in_force = pair(
+        small_bundle(policy=policy, models=certified, p_t_kinds=(PTKind.FIRST_TOKEN,)), exploration_rate=0.0
+    )
+    with Cascade("questions", in_force, clock=lambda: now, models=running) as cascade, cascade.open() as query:
         ruling = query.attempt(Observation(p_t=0.99))
         if not ruling.retained:
             query.attempt(Observation(p_t=0.99))

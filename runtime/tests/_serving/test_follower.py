@@ -407,8 +407,8 @@ def test_deciding_while_pairs_are_swapped_never_mixes_two_of_them(
 
     def swap() -> None:
         while not stop.is_set():
-            for held in pairs:
-                cascade.install(held)
+            for in_force in pairs:
+                cascade.install(in_force)
 
     thread = threading.Thread(target=swap)
     thread.start()

@@ -279,7 +279,7 @@ def vllm(
         states = np.stack(
             [np.stack([np.float32(state_at(layer, row)) for layer in sorted(layers)]) for row in range(rows)]
         )
-        held = {"hidden_states": states, "token_ids": np.arange(rows if tokens is None else tokens)} | tensors
+        contents = {"hidden_states": states, "token_ids": np.arange(rows if tokens is None else tokens)} | tensors
         lock = None
         if locks:
             lock = os.open(f"{path}.lock", os.O_CREAT | os.O_WRONLY)
@@ -290,7 +290,7 @@ def vllm(
             answer(said | (answers or {}))(handler, body)
         finally:  # it writes, whatever became of whoever asked
             time.sleep(after_s)
-            save_file({name: tensor for name, tensor in held.items() if tensor is not None}, path)
+            save_file({name: tensor for name, tensor in contents.items() if tensor is not None}, path)
             if lock is not None:
                 os.close(lock)
 

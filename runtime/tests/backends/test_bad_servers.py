@@ -65,11 +65,11 @@ def answered(
         policy = Policy.of(PolicyKind.GATES, ({"p_ik": 0.0, "p_t": 0.9, "ood": 1.0},))
         if wanted == fingerprint():
             policy = Policy.of(PolicyKind.P_T, ({"p_t": 0.9},))
-        held = pair(write_bundle(bundle_document((models,), policy=policy), (models,)), exploration_rate=0.0)
+        in_force = pair(write_bundle(bundle_document((models,), policy=policy), (models,)), exploration_rate=0.0)
         kept = Kept()
         cascade = Cascade(
             "questions",
-            held,
+            in_force,
             hash_key=key,
             spool=kept,
             clock=lambda: now,
@@ -227,12 +227,12 @@ def test_sure_numbers_of_other_tokens_or_of_no_model_keep_no_answer(
 
 
 def states(rows: int = 20, dimension: int = 24, fill: float = 0.5) -> dict[str, np.ndarray]:
-    held = np.full((rows, 1, dimension), fill, dtype=np.float32)
-    return {"hidden_states": held, "token_ids": np.arange(rows)}
+    contents = np.full((rows, 1, dimension), fill, dtype=np.float32)
+    return {"hidden_states": contents, "token_ids": np.arange(rows)}
 
 
 @pytest.mark.parametrize(
-    ("held", "named", "note"),
+    ("contents", "named", "note"),
     [
         (None, "gone.safetensors", "is not there"),
         (states(fill=np.nan), "a.safetensors", "is not finite"),
@@ -250,14 +250,14 @@ def test_a_file_of_states_that_cannot_be_used_escalates(
     fingerprint: Make,
     tmp_path: Path,
     event_loop: bool,
-    held: Any,
+    contents: Any,
     named: str,
     note: str,
 ) -> None:
     folder = tmp_path / "states"
     folder.mkdir()
-    if held is not None:
-        save_file(held, folder / named)
+    if contents is not None:
+        save_file(contents, folder / named)
     said = acts.completion("B", kv_transfer_params={"hidden_states_path": str(folder / named)})
     small, large = start(acts.answer(said)), start(acts.answer(acts.completion("LIMA")))
     of_vllm = fingerprint(engine="vllm")

@@ -55,9 +55,9 @@ def bundle_of(tier_models: Make, bundle_document: Make, fingerprint: Fingerprint
 def cascade_of(tier_models: Make, bundle_document: Make, pair: Make, key: bytes, now: datetime) -> Make:
     def made(fingerprint: Fingerprint, *backends: Any) -> tuple[Cascade, Kept]:
         kept = Kept()
-        held = pair(bundle_of(tier_models, bundle_document, fingerprint), exploration_rate=0.0)
+        in_force = pair(bundle_of(tier_models, bundle_document, fingerprint), exploration_rate=0.0)
         cascade = Cascade(
-            "questions", held, hash_key=key, spool=kept, clock=lambda: now, backends=backends, patience=PATIENCE
+            "questions", in_force, hash_key=key, spool=kept, clock=lambda: now, backends=backends, patience=PATIENCE
         )
         return cascade, kept
 

@@ -138,8 +138,8 @@ def test_a_cascade_runs_the_tiers_that_its_control_plane_declares(
     assert declared == spec
     policy = Policy.of(PolicyKind.P_T, ({"p_t": 0.9},))
     models = tuple(each.named_model for each in spec.tiers)
-    held = pair(small_bundle(policy=policy, models=models, p_t_kinds=(PTKind.MEAN,)), exploration_rate=0.0)
-    with Cascade("questions", held, hash_key=key, clock=lambda: now) as cascade:
+    in_force = pair(small_bundle(policy=policy, models=models, p_t_kinds=(PTKind.MEAN,)), exploration_rate=0.0)
+    with Cascade("questions", in_force, hash_key=key, clock=lambda: now) as cascade:
         with pytest.raises(RecordInvalid, match="run_tiers"):
             cascade.answer(QUESTION)
         cascade.run_tiers(declared)
@@ -182,8 +182,10 @@ def test_a_tier_declared_to_send_another_kind_than_the_bundles_escalates(
     small, large = start(acts.answer(acts.completion("B", p_t=0.99))), start(acts.answer(acts.completion("LIMA")))
     spec = spec_of(tier(endpoint=small.url, p_t_kind=PTKind.MEAN), tier(name="large", endpoint=large.url))
     models = tuple(each.named_model for each in spec.tiers)
-    held = pair(small_bundle(policy=Policy.of(PolicyKind.P_T, ({"p_t": 0.9},)), models=models), exploration_rate=0.0)
-    with Cascade("questions", held, hash_key=key, clock=lambda: now) as cascade:
+    in_force = pair(
+        small_bundle(policy=Policy.of(PolicyKind.P_T, ({"p_t": 0.9},)), models=models), exploration_rate=0.0
+    )
+    with Cascade("questions", in_force, hash_key=key, clock=lambda: now) as cascade:
         cascade.run_tiers(spec)
         answer = cascade.answer(QUESTION)
     assert (answer.text, answer.rulings[0].verdict.reason) == ("LIMA", "p_t_kind_mismatch")
@@ -289,8 +291,8 @@ def test_attempts_are_of_the_model_with_its_declared_parameters(
     small_model, large_model = (each.named_model for each in spec.tiers)
     known = ((("small-8b", large_model), "LIMA"), ((small_model, "another"), "LIMA"), ((small_model, large_model), "B"))
     for models, text in known:
-        held = pair(small_bundle(policy=policy, models=models), exploration_rate=0.0)
-        with Cascade("questions", held, hash_key=key, clock=lambda: now) as cascade:
+        in_force = pair(small_bundle(policy=policy, models=models), exploration_rate=0.0)
+        with Cascade("questions", in_force, hash_key=key, clock=lambda: now) as cascade:
             cascade.run_tiers(spec)
             assert cascade.answer(QUESTION).text == text
     assert small.asked[0]["model"] == "small-8b"  # the server knows it by its own name

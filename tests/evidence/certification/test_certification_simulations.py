@@ -52,9 +52,9 @@ def broken_promises(tiers: int, n: int, runs: int, chance_of: object) -> tuple[f
             seen = rng.random(n) < chance
             known[~seen] = NAN
             coins = {"propensity": chance, "observed": seen}
-        held = CertificationRows(correct=known, ids=tuple(f"{i}" for i in range(n)), **coins)
+        logged = CertificationRows(correct=known, ids=tuple(f"{i}" for i in range(n)), **coins)
         signals = [{"p_t": column} for column in p_t[rows].T]
-        answer = certify_policy(PolicyKind.P_T, signals, held, TARGET, DELTA)
+        answer = certify_policy(PolicyKind.P_T, signals, logged, TARGET, DELTA)
         shares.append(answer.retained_share)
         if answer.status is CertificateStatus.CERTIFIED:
             at = tuple(None if tier is None else {"p_t": tier[0].threshold} for tier in answer.thresholds)

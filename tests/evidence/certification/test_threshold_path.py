@@ -11,9 +11,9 @@ from tests.evidence.walks import one_gate_path
 
 
 def gates(thresholds: Thresholds, tier: int = 0) -> tuple[Gate, ...]:
-    held = thresholds[tier]
-    assert held is not None
-    return held
+    of_tier = thresholds[tier]
+    assert of_tier is not None
+    return of_tier
 
 
 def values(path: list[Thresholds], tier: int = 0, gate: int = 0) -> list[float]:

@@ -55,9 +55,9 @@ def certify(
     signals, correct = drawn(seed, tiers=tiers)
     order = np.arange(len(correct)) if rows is None else rows
     shown = [{gate: column[order] for gate, column in tier.items()} for tier in signals]
-    held = CertificationRows(correct=correct[order], ids=tuple(f"q{i}" for i in order))
+    logged = CertificationRows(correct=correct[order], ids=tuple(f"q{i}" for i in order))
     path = equal_quantile_path(signals)
-    return certify_policy(PolicyKind.P_T, shown, held, target, delta, path=path, min_retained_share=0.05, **more)  # type: ignore[arg-type]
+    return certify_policy(PolicyKind.P_T, shown, logged, target, delta, path=path, min_retained_share=0.05, **more)  # type: ignore[arg-type]
 
 
 @given(SEED, st.sampled_from([2, 3, 4]))

@@ -35,9 +35,9 @@ def test_weights_of_one_give_the_plain_mean_and_a_perfect_forecast_its_own(seed:
         assert estimate.value == pytest.approx(values.mean())
         assert estimate.lower <= estimate.value <= estimate.upper
         assert estimate.effective_sample_size == pytest.approx(n)
-    held, seen, chance = coins(seed, n)
-    assert doubly_robust(held, seen, chance, np.nan_to_num(held, nan=0.7)).value == pytest.approx(
-        np.nan_to_num(held, nan=0.7).mean()
+    values_seen, seen, chance = coins(seed, n)
+    assert doubly_robust(values_seen, seen, chance, np.nan_to_num(values_seen, nan=0.7)).value == pytest.approx(
+        np.nan_to_num(values_seen, nan=0.7).mean()
     )
 
 

@@ -54,14 +54,14 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
         return latent + random.normal(size=n), latent + 2 * random.normal(size=n), right
 
     truth = signal_gain(*drawn(np.random.default_rng(1), 400_000), share=0.4)
-    held = {"auroc": 0, "accuracy": 0, "share": 0}
+    covered = {"auroc": 0, "accuracy": 0, "share": 0}
     runs = 150
     for seed in range(runs):
         found = signal_gain(*drawn(np.random.default_rng(1000 + seed), 300), share=0.4)
-        for name in held:
+        for name in covered:
             inside = getattr(found, f"{name}_low") <= getattr(truth, name) <= getattr(found, f"{name}_high")
-            held[name] += int(inside)
-    for name, count in held.items():  # 95 % say the intervals; 3 standard errors of 150 runs are .053
+            covered[name] += int(inside)
+    for name, count in covered.items():  # 95 % say the intervals; 3 standard errors of 150 runs are .053
         assert count / runs >= 0.95 - 0.053, name
 
 

@@ -71,13 +71,13 @@ def test_a_grader_alone_makes_no_figure(cast, cohort):
 
 
 def test_the_risk_alarm_takes_verdicts_for_forecasts_and_stays_in_its_range(cast, cohort):
-    held = cohort(traffic(cast, 600), judged=True)
-    x, observed, propensity = risk_rows(held.decisions, held.spec)
-    guess, weight = risk_forecasts(held.decisions, held.spec, observed)
+    watched = cohort(traffic(cast, 600), judged=True)
+    x, observed, propensity = risk_rows(watched.decisions, watched.spec)
+    guess, weight = risk_forecasts(watched.decisions, watched.spec, observed)
     assert set(np.round(np.unique(guess), 2)) == {-FORECAST_SHARE, 0.0, FORECAST_SHARE}
     assert (weight == 1.0).all() and (propensity[observed] == 0.2).all() and observed.sum() < 200
     assert np.isnan(x[~observed]).all()
-    memory = watch_risk(None, held)
+    memory = watch_risk(None, watched)
     assert memory.forecast_share == FORECAST_SHARE
     assert (memory.families[0].watch.rule.low, memory.families[0].watch.rule.high) == pytest.approx(
         (-(1 + 0.8 * FORECAST_SHARE) - 0.2 * 0.02, 1 + 0.8 * FORECAST_SHARE - 0.2 * 0.02)
@@ -86,16 +86,16 @@ def test_the_risk_alarm_takes_verdicts_for_forecasts_and_stays_in_its_range(cast
 
 
 def test_where_every_label_is_owed_a_verdict_stands_for_none(cast, cohort):
-    held = cohort([replace(one, label_propensity=None) for one in traffic(cast, 100)], judged=True)
-    _, observed, _ = risk_rows(held.decisions, held.spec)
+    watched = cohort([replace(one, label_propensity=None) for one in traffic(cast, 100)], judged=True)
+    _, observed, _ = risk_rows(watched.decisions, watched.spec)
     assert observed.all()
-    assert not risk_forecasts(held.decisions, held.spec, observed)[0].any()
+    assert not risk_forecasts(watched.decisions, watched.spec, observed)[0].any()
 
 
 def test_a_retained_accuracy_is_watched_with_verdicts_too(cast, cohort):
-    held = cohort(traffic(cast, 200), judged=True, targets=Targets(kind=TargetKind.RETAINED_ACCURACY, value=0.9))
-    _, observed, _ = risk_rows(held.decisions, held.spec)
-    guess, _ = risk_forecasts(held.decisions, held.spec, observed)
+    watched = cohort(traffic(cast, 200), judged=True, targets=Targets(kind=TargetKind.RETAINED_ACCURACY, value=0.9))
+    _, observed, _ = risk_rows(watched.decisions, watched.spec)
+    guess, _ = risk_forecasts(watched.decisions, watched.spec, observed)
     assert set(np.unique(guess)) == {0.0, FORECAST_SHARE}  # called wrong
 
 

@@ -143,9 +143,11 @@ def test_one_cascade_that_cannot_be_read_hides_no_other_and_blames_no_caller(
     with transaction(engine) as session:
         spec = replace(cascades.cascade(session, "trivia"), name="aside")
         cascades.apply_cascade(session, spec, now=NOW)
-        held = assignments.assignment(session, "trivia")
-        assert held is not None
-        assignments.swap_assignment(session, replace(held, cascade="aside", champion=None), expected_generation=None)
+        assigned = assignments.assignment(session, "trivia")
+        assert assigned is not None
+        assignments.swap_assignment(
+            session, replace(assigned, cascade="aside", champion=None), expected_generation=None
+        )
         column = "document" if table is AssignmentRow else "spec"
         statement = update(table).where(table.cascade == "aside").values({column: {}})
         session.execute(statement, execution_options={"noted": False})

@@ -114,9 +114,9 @@ def test_the_service_and_a_runtime_rule_alike(
     client: TestClient, promoted: Bundle, engine: Engine, clock: SimulatedClock
 ) -> None:
     with transaction(engine) as session:
-        held = assignments.assignment(session, "trivia")
-    assert held is not None
-    pair = Pair(assignment=replace(held, valid_until=clock.now() + timedelta(hours=1)), champion=promoted)
+        assigned = assignments.assignment(session, "trivia")
+    assert assigned is not None
+    pair = Pair(assignment=replace(assigned, valid_until=clock.now() + timedelta(hours=1)), champion=promoted)
     runtime = Cascade("trivia", pair, hash_key=b"a hash key for tests", clock=clock.now)
     rng = np.random.default_rng(3)
     for _ in range(50):
@@ -144,10 +144,10 @@ def test_exploration_falls_at_its_rate(client: TestClient, promoted: Bundle) -> 
 def test_a_new_generation_is_in_force_at_once(client: TestClient, promoted: Bundle, engine: Engine) -> None:
     assert ask(client, p_t=0.99).json()["action"] == "retain"
     with transaction(engine) as session:
-        held = assignments.assignment(session, "trivia")
-        assert held is not None
-        new = replace(held, generation=2, mode=Mode.ESCALATE_ALL)
-        assignments.swap_assignment(session, new, expected_generation=1, now=held.issued_at)
+        assigned = assignments.assignment(session, "trivia")
+        assert assigned is not None
+        new = replace(assigned, generation=2, mode=Mode.ESCALATE_ALL)
+        assignments.swap_assignment(session, new, expected_generation=1, now=assigned.issued_at)
     answer = ask(client, p_t=0.99).json()
     assert (answer["action"], answer["reason"], answer["generation"]) == ("escalate", "escalate_all", 2)
 
@@ -221,9 +221,9 @@ def test_a_damaged_challenger_leaves_every_decision_to_the_champion(
     with transaction(engine) as session:
         bundles.add_bundle(session, challenger.id, "trivia", stored, challenger.content, status, at)
         session.execute(store, {"content": damaged(challenger.content, -5), "id": challenger.id})
-        held = assignments.assignment(session, "trivia")
-        assert held is not None
-        new = replace(held, generation=2, challenger=challenger.id, share=1.0)
+        assigned = assignments.assignment(session, "trivia")
+        assert assigned is not None
+        new = replace(assigned, generation=2, challenger=challenger.id, share=1.0)
         assignments.swap_assignment(session, new, expected_generation=1, now=at)
     ruling = ask(client, p_t=0.99).json()
     assert (ruling["action"], ruling["bundle"], ruling["generation"]) == ("retain", promoted.id, 2)

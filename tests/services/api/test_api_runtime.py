@@ -94,9 +94,9 @@ def test_an_acknowledgement_is_kept_and_shown(client: TestClient, engine: Engine
     refused = acknowledgement(promoted.id, runtime="gateway-8", accepted=False, reason="wrong signature")
     assert client.post(address, json=refused).status_code == 200
     with reading(engine) as session:
-        held = {said.runtime: said for said in assignments.acknowledgements(session, "trivia")}
-    assert held["gateway-7"].accepted
-    assert held["gateway-8"].detail == "wrong signature"
+        by_runtime = {said.runtime: said for said in assignments.acknowledgements(session, "trivia")}
+    assert by_runtime["gateway-7"].accepted
+    assert by_runtime["gateway-8"].detail == "wrong signature"
     shown = client.get("/v1/cascades/trivia").json()["runtimes"]
     assert {row["runtime"]: row["accepted"] for row in shown} == {"gateway-7": True, "gateway-8": False}
 

@@ -168,13 +168,13 @@ def test_history_without_times_or_of_an_unknown_cascade_is_told(
     def refused(*arguments: str) -> str:
         return str(run(*arguments, "--cascade", "trivia", code=2).exception)
 
-    held = outcomes_csv.read_bytes()
+    before = outcomes_csv.read_bytes()
     assert "trivia" in refused("import", str(outcomes_csv), "--start", "2026-02-01", "--end", "2026-02-02")
     run("cascade", "apply", str(cascade_toml))
     assert "--start and --end" in refused("import", str(outcomes_csv))
     assert "--end is not given" in refused("import", str(outcomes_csv), "--start", "2026-02-01")
     assert "no decision" in refused("export", str(outcomes_csv))
-    assert outcomes_csv.read_bytes() == held
+    assert outcomes_csv.read_bytes() == before
 
 
 def test_labels_are_imported_with_a_mapping(
@@ -370,9 +370,11 @@ def watched(engine: Engine, cascade: str, until: datetime) -> None:
     """One finished window of the monitor job."""
     window = Window(start=until - timedelta(hours=1), end=until)
     with transaction(engine) as session:
-        held = job_runs.claim(session, "monitor", cascade, window, owner="test", lease=timedelta(minutes=1), now=until)
-        assert held is not None
-        job_runs.finish(session, held, "watched", now=until)
+        claimed = job_runs.claim(
+            session, "monitor", cascade, window, owner="test", lease=timedelta(minutes=1), now=until
+        )
+        assert claimed is not None
+        job_runs.finish(session, claimed, "watched", now=until)
 
 
 def test_a_scheduler_that_stands_still_is_a_note_without_traffic_and_bad_with_it(
@@ -394,9 +396,9 @@ def test_a_job_that_failed_at_its_last_try_is_bad_until_a_later_window_is_done(
     now = datetime.now(UTC)
     window = Window(start=now - timedelta(hours=2), end=now - timedelta(hours=1))
     with transaction(engine) as session:
-        held = job_runs.claim(session, "monitor", trivia, window, owner="t", lease=timedelta(minutes=1), now=now)
-        assert held is not None
-        job_runs.release(session, held, error="OSError: disk is full", retry_at=now)
+        claimed = job_runs.claim(session, "monitor", trivia, window, owner="t", lease=timedelta(minutes=1), now=now)
+        assert claimed is not None
+        job_runs.release(session, claimed, error="OSError: disk is full", retry_at=now)
     bad = [row for row in printed(run("doctor", "--json", code=1))["findings"] if row["state"] == "bad"]
     assert "disk is full" in bad[0]["found"] and "monitor until" in bad[0]["found"]
     watched(engine, trivia, now)

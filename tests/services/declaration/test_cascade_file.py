@@ -406,8 +406,8 @@ def test_every_key_is_documented_with_its_default() -> None:
         elif default is None:
             assert documented == "not set", name
         else:
-            held = format_duration(default) if isinstance(default, timedelta) else default
-            shown = list(held) if isinstance(held, tuple) else held
+            written = format_duration(default) if isinstance(default, timedelta) else default
+            shown = list(written) if isinstance(written, tuple) else written
             assert documented.replace('"', "") == str(
                 [str(item) for item in shown] if isinstance(shown, list) else shown
             ).replace("'", ""), name

@@ -683,9 +683,9 @@ def gateway_process(world: World, data_dir: Path) -> Iterator[tuple[subprocess.P
 def explore_everything(world: World) -> None:
     now = datetime.now(UTC)
     with transaction(world.engine) as session:
-        held = assignments.assignment(session, "trivia")
-        assert held is not None
-        every = replace(held, generation=2, exploration_rate=1.0)
+        assigned = assignments.assignment(session, "trivia")
+        assert assigned is not None
+        every = replace(assigned, generation=2, exploration_rate=1.0)
         assignments.swap_assignment(session, every, expected_generation=1, now=now)
 
 

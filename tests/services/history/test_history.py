@@ -279,8 +279,8 @@ def test_hidden_states_that_do_not_fit_are_named(
     complete: OutcomeTable, tmp_path: Path, arrays: dict[str, Any], message: str
 ) -> None:
     path = tmp_path / "hidden.npz"
-    held: dict[str, Any] = {name: np.asarray(values) for name, values in arrays.items()}
-    np.savez(path, **held)
+    content: dict[str, Any] = {name: np.asarray(values) for name, values in arrays.items()}
+    np.savez(path, **content)
     with pytest.raises(TableInvalid, match=message):
         read_hidden_states(path, complete)
 

@@ -91,8 +91,8 @@ def spoil(engine: Engine, name: str, tokens: int = 10**26) -> None:
     with transaction(engine) as session:
         spec = cascades.cascade(session, "trivia")
         cascades.apply_cascade(session, replace(spec, name=name), now=NOW)
-        held = {**codec.encode(spec), "name": name, "alarms": {"max_tokens": tokens}}
-        spoilt = update(CascadeVersionRow).where(CascadeVersionRow.cascade == name).values(spec=held)
+        stored = {**codec.encode(spec), "name": name, "alarms": {"max_tokens": tokens}}
+        spoilt = update(CascadeVersionRow).where(CascadeVersionRow.cascade == name).values(spec=stored)
         session.execute(spoilt, execution_options={"noted": False})
 
 
@@ -293,15 +293,15 @@ def test_a_window_that_somebody_holds_is_left_to_them_until_their_lease_ends(
     job = CountingJob()
     (first, *_) = job.due(context, "trivia")
     with transaction(context.engine) as session:
-        held = job_runs.claim(
+        claimed = job_runs.claim(
             session, job.name, "trivia", first, owner="other", lease=timedelta(minutes=2), now=clock.now()
         )
-    assert held is not None
+    assert claimed is not None
     assert run_due(context, job) == ()
     clock.set(clock.now() + timedelta(minutes=3))
     assert len(run_due(context, job)) == 2
     with pytest.raises(job_runs.ClaimLost), transaction(context.engine) as session:
-        job_runs.fence(session, held)
+        job_runs.fence(session, claimed)
 
 
 @pytest.mark.usefixtures("trivia")

@@ -83,9 +83,9 @@ def stored(engine: Engine, bundle: Bundle, clock: SimulatedClock, **changes: obj
 
 def in_force(engine: Engine) -> Assignment:
     with reading(engine) as session:
-        held = assignments.assignment(session, "trivia")
-    assert held is not None
-    return held
+        assigned = assignments.assignment(session, "trivia")
+    assert assigned is not None
+    return assigned
 
 
 @pytest.mark.usefixtures("trivia")
@@ -159,20 +159,20 @@ def test_a_challenger_is_refused_with_its_reason(
     reason: str,
     clock: SimulatedClock,
 ) -> None:
-    held = assignment_of(bundle.id, clock)
+    assigned = assignment_of(bundle.id, clock)
     against = replace(comparison, **changes)  # type: ignore[arg-type]
-    check = check_promotion(replace(bundle.document, certificate=certificate, comparison=against), held)
+    check = check_promotion(replace(bundle.document, certificate=certificate, comparison=against), assigned)
     assert not check.passed and reason in check.reason
 
 
 def test_a_broken_or_stopped_champion_is_replaced_by_one_that_saves_less(
     bundle: Bundle, certificate: CertificateDocument, comparison: ComparisonDocument, clock: SimulatedClock
 ) -> None:
-    held = assignment_of(bundle.id, clock)
+    assigned = assignment_of(bundle.id, clock)
     poor = replace(comparison, savings_gain=-0.2)
     broken = replace(bundle.document, certificate=certificate, comparison=replace(poor, champion_broken=True))
-    assert check_promotion(broken, held).passed
-    stopped = replace(held, mode=Mode.ESCALATE_ALL)
+    assert check_promotion(broken, assigned).passed
+    stopped = replace(assigned, mode=Mode.ESCALATE_ALL)
     assert check_promotion(replace(bundle.document, certificate=certificate, comparison=poor), stopped).passed
     assert not check_promotion(bundle.document, stopped).passed, "without a certificate nothing is promoted"
 
@@ -182,8 +182,8 @@ def test_an_open_risk_alarm_stops_the_champion_once(
 ) -> None:
     raise_risk(engine, clock)
     assert RespondSweep().run(context) == 1
-    held = in_force(engine)
-    assert (held.mode, held.champion) == (Mode.ESCALATE_ALL, promoted.id)
+    assigned = in_force(engine)
+    assert (assigned.mode, assigned.champion) == (Mode.ESCALATE_ALL, promoted.id)
     assert RespondSweep().run(context) == 0
 
 
@@ -348,8 +348,8 @@ def test_what_saves_nothing_is_refused_by_name_whatever_is_in_force(
     bundle: Bundle, certificate: CertificateDocument, clock: SimulatedClock, savings: float | None, passed: bool
 ) -> None:
     document = replace(bundle.document, certificate=replace(certificate, savings=savings))
-    for held in (replace(assignment_of("x", clock), champion=None), stopped_assignment(clock)):
-        check = check_promotion(document, held)
+    for assigned in (replace(assignment_of("x", clock), champion=None), stopped_assignment(clock)):
+        check = check_promotion(document, assigned)
         assert check.passed is passed and ("saves nothing" in check.reason) is not passed
 
 

@@ -222,8 +222,8 @@ def test_a_challenger_refused_for_savings_alone_is_judged_again_once_the_champio
     deployment.later()
     deployment.ring(until=deployment.now)
     deployment.tick()
-    held = [record.bundle for record in deployment.history if record.outcome is Outcome.HELD_BACK]
-    assert sorted(map(str, held)) == sorted([frugal, late]), (
+    held_back = [record.bundle for record in deployment.history if record.outcome is Outcome.HELD_BACK]
+    assert sorted(map(str, held_back)) == sorted([frugal, late]), (
         "they wait for decisions since the ring, the harmful does not"
     )
     for _ in range(8):
@@ -297,8 +297,8 @@ def test_a_ring_that_nobody_has_answered_yet_condemns_already(deployment: Deploy
     roll_back(deployment)
     deployment.ring()
     with pytest.raises(Refused, match=one[:12]), transaction(deployment.engine) as session:
-        held = rollout.in_force(session, "quiz", deployment.settings, now=deployment.now)
-        rollout.resume(session, held, deployment.settings, Why(reason="quick", by="ada"), now=deployment.now)
+        assigned = rollout.in_force(session, "quiz", deployment.settings, now=deployment.now)
+        rollout.resume(session, assigned, deployment.settings, Why(reason="quick", by="ada"), now=deployment.now)
 
 
 def test_a_ring_condemns_those_it_accuses_and_only_without_any_the_champion_of_its_time(
@@ -402,14 +402,14 @@ def test_a_person_may_make_a_stop_by_the_alarm_their_own(deployment: Deployment)
     deployment.ring()
     deployment.tick()
     with transaction(deployment.engine) as session:
-        held = deployment.in_force
-        rollout.stop(session, held, deployment.settings, Why(reason="enough", by="ada"), now=deployment.later())
+        assigned = deployment.in_force
+        rollout.stop(session, assigned, deployment.settings, Why(reason="enough", by="ada"), now=deployment.later())
     deployment.certified("fresh", since=deployment.now)
     deployment.tick()
     assert deployment.state == "stopped"
     with transaction(deployment.engine) as session, pytest.raises(Refused, match="stopped already"):
-        held = deployment.in_force
-        rollout.stop(session, held, deployment.settings, Why(reason="again", by="bob"), now=deployment.now)
+        assigned = deployment.in_force
+        rollout.stop(session, assigned, deployment.settings, Why(reason="again", by="bob"), now=deployment.now)
 
 
 def test_a_person_puts_any_certified_bundle_in_force_and_only_a_certified_one(deployment: Deployment) -> None:
@@ -446,9 +446,11 @@ def test_a_bundle_of_another_cascade_is_not_put_in_force(deployment: Deployment)
     bundle = deployment.certified("of quiz")
     declare(deployment, lambda spec: replace(spec, name="other"))
     with transaction(deployment.engine) as session:
-        held = rollout.in_force(session, "other", deployment.settings, now=deployment.now)
+        assigned = rollout.in_force(session, "other", deployment.settings, now=deployment.now)
         with pytest.raises(Refused, match="is of cascade quiz"):
-            rollout.choose(session, held, bundle, deployment.settings, Why(reason="x", by="ada"), now=deployment.now)
+            rollout.choose(
+                session, assigned, bundle, deployment.settings, Why(reason="x", by="ada"), now=deployment.now
+            )
 
 
 def test_a_stop_recorded_before_stops_had_an_outcome_still_condemns(deployment: Deployment) -> None:
@@ -474,16 +476,16 @@ def in_force_one_after_the_other(deployment: Deployment, *names: str) -> list[st
         deployment.later()
         made.append(deployment.certified(name, since=deployment.now))
         with transaction(deployment.engine) as session:
-            held = rollout.in_force(session, "quiz", deployment.settings, now=deployment.now)
-            rollout.promote(session, held, made[-1], deployment.settings, Why(reason=name), now=deployment.now)
+            assigned = rollout.in_force(session, "quiz", deployment.settings, now=deployment.now)
+            rollout.promote(session, assigned, made[-1], deployment.settings, Why(reason=name), now=deployment.now)
     return made
 
 
 def roll_back(deployment: Deployment, *, why: Why | None = None, **ways: object) -> Assignment:
     with transaction(deployment.engine) as session:
         given = why or Why(reason="worse", by="ada")
-        held = rollout.in_force(session, "quiz", deployment.settings, now=deployment.now)
-        return rollout.roll_back(session, held, deployment.settings, given, now=deployment.now, **ways)  # type: ignore[arg-type]
+        assigned = rollout.in_force(session, "quiz", deployment.settings, now=deployment.now)
+        return rollout.roll_back(session, assigned, deployment.settings, given, now=deployment.now, **ways)  # type: ignore[arg-type]
 
 
 def declare(deployment: Deployment, change: object) -> None:

@@ -79,10 +79,10 @@ def erase(engine: Engine, one: Held) -> tuple[str, ...]:
 
 
 def test_small_pushes_become_bounded_shards_and_every_vector_stays_readable(trivia_engine: Engine, base: str) -> None:
-    held = [one for seed in range(9) for one in push(trivia_engine, base, 5, seed=seed)]
+    pushed = [one for seed in range(9) for one in push(trivia_engine, base, 5, seed=seed)]
     done = compact(trivia_engine, base, shard_bytes=BOUND, now=NOW)
     assert (done.merged, done.written, done.moved, done.damaged) == (8, 2, 40, ())
-    check_readable(trivia_engine, held)
+    check_readable(trivia_engine, pushed)
     assert sorted(record.rows for record in records(trivia_engine)) == [5, 20, 20]
     assert check_shards(trivia_engine).problems == ()
     for record in records(trivia_engine):
@@ -93,26 +93,26 @@ def test_small_pushes_become_bounded_shards_and_every_vector_stays_readable(triv
 
 
 def test_old_files_stay_for_their_readers_and_are_swept_after_the_grace(trivia_engine: Engine, base: str) -> None:
-    held = [one for seed in range(4) for one in push(trivia_engine, base, 5, seed=seed)]
+    pushed = [one for seed in range(4) for one in push(trivia_engine, base, 5, seed=seed)]
     old = shard_files(base)
     compact(trivia_engine, base, shard_bytes=BOUND, now=NOW)
     assert old < shard_files(base)
     assert sweep(trivia_engine, base, now=NOW + GRACE / 2, grace=GRACE).superseded == 0
     assert sweep(trivia_engine, base, now=NOW + 2 * GRACE, grace=GRACE).superseded == 4
     assert shard_files(base) == {record.url for record in records(trivia_engine)}
-    check_readable(trivia_engine, held)
+    check_readable(trivia_engine, pushed)
 
 
 def test_fingerprints_dimensions_and_cascades_are_never_mixed(trivia_engine: Engine, base: str) -> None:
     kinds = [(FINGERPRINT, 8), (DEEPER, 8), (FINGERPRINT, 4)]
-    held = []
+    pushed = []
     for seed in range(12):
         kind, dimension = kinds[seed % 3]
-        held += push(trivia_engine, base, 2, seed=seed, fingerprint=kind, shard_fingerprint=kind, dimension=dimension)
+        pushed += push(trivia_engine, base, 2, seed=seed, fingerprint=kind, shard_fingerprint=kind, dimension=dimension)
     compact(trivia_engine, base, shard_bytes=1 << 20, now=NOW)
     assert len(records(trivia_engine)) == 3
     for dimension in (8, 4):
-        check_readable(trivia_engine, [one for one in held if len(one.values) == dimension])
+        check_readable(trivia_engine, [one for one in pushed if len(one.values) == dimension])
     assert check_shards(trivia_engine).problems == ()
 
 
@@ -169,23 +169,23 @@ def test_a_shard_across_the_limit_is_written_anew_without_what_is_too_old(trivia
 
 
 def test_a_cascade_may_keep_vectors_for_another_time_than_the_deployment(trivia_engine: Engine, base: str) -> None:
-    held = push(trivia_engine, base, 4, seed=0, at=NOW - timedelta(days=50))
+    pushed = push(trivia_engine, base, 4, seed=0, at=NOW - timedelta(days=50))
     apply_trivia(trivia_engine, retention=timedelta(days=60))
     assert forget_expired(trivia_engine, timedelta(days=7), now=NOW) == 0
     assert forget_expired(trivia_engine, None, now=NOW + timedelta(days=20)) == 4
-    assert places(trivia_engine, held) == {}
+    assert places(trivia_engine, pushed) == {}
 
 
 def test_a_damaged_shard_is_named_and_left_as_it_is(trivia_engine: Engine, base: str) -> None:
-    held = [push(trivia_engine, base, 5, seed=seed) for seed in range(4)]
-    url = places(trivia_engine, held[1])[held[1][0].id].url
+    pushed = [push(trivia_engine, base, 5, seed=seed) for seed in range(4)]
+    url = places(trivia_engine, pushed[1])[pushed[1][0].id].url
     path = Path(url)
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     done = compact(trivia_engine, base, shard_bytes=BOUND, now=NOW)
     assert len(done.damaged) == 1 and url in done.damaged[0] and "row 4" in done.damaged[0]
-    check_readable(trivia_engine, [*held[0], *held[2], *held[3]])
-    assert places(trivia_engine, held[1])[held[1][0].id].url == url
+    check_readable(trivia_engine, [*pushed[0], *pushed[2], *pushed[3]])
+    assert places(trivia_engine, pushed[1])[pushed[1][0].id].url == url
     assert path.exists()
     problems = check_shards(trivia_engine).problems
     assert len(problems) == 2 and all(url in problem for problem in problems), "its row, and its file"
@@ -193,26 +193,26 @@ def test_a_damaged_shard_is_named_and_left_as_it_is(trivia_engine: Engine, base:
     assert "does not exist" in check_shards(trivia_engine).problems[0]
     path.write_bytes(content)
     assert compact(trivia_engine, base, shard_bytes=BOUND, now=NOW).damaged == ()
-    check_readable(trivia_engine, [one for push_ in held for one in push_])
+    check_readable(trivia_engine, [one for push_ in pushed for one in push_])
 
 
 def test_a_row_that_left_its_place_undoes_the_whole_move(trivia_engine: Engine, base: str) -> None:
-    held = push(trivia_engine, base, 5, seed=0)
+    pushed = push(trivia_engine, base, 5, seed=0)
     (record,) = records(trivia_engine)
     with reading(trivia_engine) as session:
         rows = live_rows(session, [record.id])
-    erase(trivia_engine, held[2])
+    erase(trivia_engine, pushed[2])
     with pytest.raises(RowsMoved, match="4 of 5"), transaction(trivia_engine) as session:
         fresh = shard_moves.put_shard(
             session, "trivia", "/x", "0" * 64, dimension=DIMENSION, rows=5, fingerprint=None, now=NOW
         )
         move_rows(session, rows, fresh)
-    check_readable(trivia_engine, [held[0], held[1], held[3], held[4]])
+    check_readable(trivia_engine, [pushed[0], pushed[1], pushed[3], pushed[4]])
 
 
 def test_two_compactors_a_writer_and_an_eraser_at_once_lose_nothing(trivia_engine: Engine, base: str) -> None:
-    held = [one for seed in range(20) for one in push(trivia_engine, base, 4, seed=seed)]
-    doomed, kept = held[::7], [one for at, one in enumerate(held) if at % 7]
+    pushed = [one for seed in range(20) for one in push(trivia_engine, base, 4, seed=seed)]
+    doomed, kept = pushed[::7], [one for at, one in enumerate(pushed) if at % 7]
     errors: list[BaseException] = []
 
     def guarded(work: object) -> None:
@@ -257,11 +257,11 @@ def context(trivia_engine: Engine, settings: Settings, clock: SimulatedClock, ba
 
 
 def test_the_job_does_it_once_an_hour_and_is_fenced(context: JobContext, base: str, clock: SimulatedClock) -> None:
-    held = [one for seed in range(4) for one in push(context.engine, base, 5, seed=seed)]
+    pushed = [one for seed in range(4) for one in push(context.engine, base, 5, seed=seed)]
     (outcome,) = run_due(context, CompactJob())
     assert outcome.outcome == "forgot 0 vectors, merged 4 shards into 1, removed 0 files"
     assert run_due(context, CompactJob()) == ()
-    held += [one for seed in range(4, 8) for one in push(context.engine, base, 5, seed=seed)]
+    pushed += [one for seed in range(4, 8) for one in push(context.engine, base, 5, seed=seed)]
     clock.set(clock.now() + timedelta(hours=1))
     (window,) = CompactJob().due(context, "*")
     lease = timedelta(minutes=2)
@@ -274,7 +274,7 @@ def test_the_job_does_it_once_an_hour_and_is_fenced(context: JobContext, base: s
     with pytest.raises(ClaimLost):
         CompactJob().run(context, lost)
     assert len(records(context.engine)) == 5, "an overtaken run moved nothing"
-    check_readable(context.engine, held)
+    check_readable(context.engine, pushed)
 
 
 def _uses(sizes: list[tuple[int, int]]) -> Iterator[ShardUse]:
@@ -326,10 +326,10 @@ def test_a_stream_of_small_shards_is_rewritten_a_logarithmic_number_of_times() -
 def test_the_sums_of_a_migrated_deployment_are_right(trivia_engine: Engine, base: str) -> None:
     from store import schema
 
-    held = push(trivia_engine, base, 5, seed=0)
+    pushed = push(trivia_engine, base, 5, seed=0)
     schema.downgrade(trivia_engine, "0014")
     schema.upgrade(trivia_engine)
     assert [record.rows for record in records(trivia_engine)] == [5]
-    check_readable(trivia_engine, held)
+    check_readable(trivia_engine, pushed)
     with trivia_engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM vector_shard WHERE superseded_at IS NULL")).scalar() == 1

@@ -136,37 +136,37 @@ def referred(engine: Engine) -> set[str]:
 
 def test_compaction_may_die_anywhere(engine: Engine, base: str, killer: Killer) -> None:
     apply_trivia(engine)
-    held: list[Held] = []
+    pushed: list[Held] = []
     fatal, died = 0, 0
     while True:
         fatal += 1
-        held += [one for seed in range(2) for one in push(engine, base, 3, seed=100 * fatal + seed)]
+        pushed += [one for seed in range(2) for one in push(engine, base, 3, seed=100 * fatal + seed)]
         killed = killer.run("compact", fatal)
-        check_readable(engine, held[-30:])
+        check_readable(engine, pushed[-30:])
         if not killed:
             break
         died += 1
     assert died >= 8, "statements, files and commits were all among the steps"
     compact(engine, base, shard_bytes=BOUND, now=NOW)
-    check_readable(engine, held)
+    check_readable(engine, pushed)
     assert check_shards(engine).problems == ()
     sweep(engine, base, now=NOW + timedelta(days=4000), grace=timedelta(hours=24))
     assert {str(path) for path in Path(base).rglob("*") if path.is_file()} == referred(engine), "leftovers are swept"
-    check_readable(engine, held)
+    check_readable(engine, pushed)
 
 
 def test_sweeping_may_die_anywhere(engine: Engine, base: str, killer: Killer) -> None:
     apply_trivia(engine)
-    held: list[Held] = []
+    pushed: list[Held] = []
     for fatal in range(1, 100):
-        held += [one for seed in range(2) for one in push(engine, base, 3, seed=100 * fatal + seed)]
+        pushed += [one for seed in range(2) for one in push(engine, base, 3, seed=100 * fatal + seed)]
         compact(engine, base, shard_bytes=BOUND, now=NOW)
         if not killer.run("sweep", fatal):
             break
-        check_readable(engine, held[-30:])
+        check_readable(engine, pushed[-30:])
     assert fatal > 5
     assert {str(path) for path in Path(base).rglob("*") if path.is_file()} == referred(engine)
-    check_readable(engine, held)
+    check_readable(engine, pushed)
 
 
 def test_an_erasure_may_die_anywhere_and_a_rerun_leaves_no_byte(engine: Engine, base: str, killer: Killer) -> None:

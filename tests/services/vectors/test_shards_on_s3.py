@@ -118,11 +118,11 @@ def test_a_large_shard_in_many_parts_is_there_whole(base: str) -> None:
 def test_pushed_merged_erased_and_swept(engine: Engine, base: str) -> None:
     apply_trivia(engine)
     now = datetime.now(UTC)
-    held = [one for seed in range(4) for one in push(engine, base, 5, seed=seed, at=now)]
+    pushed = [one for seed in range(4) for one in push(engine, base, 5, seed=seed, at=now)]
     assert compact(engine, base, shard_bytes=1 << 20, now=now).written == 1
-    check_readable(engine, held)
+    check_readable(engine, pushed)
     assert check_shards(engine).problems == ()
-    gone, kept = held[7], held[:7] + held[8:]
+    gone, kept = pushed[7], pushed[:7] + pushed[8:]
     with transaction(engine) as session:
         hold_files(session, alone=True)
         old = blank_vectors(session, erase_decision(session, gone.id, now=now).vectors)

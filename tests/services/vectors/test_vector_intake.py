@@ -53,9 +53,9 @@ def test_a_push_is_cut_into_shards_of_one_fingerprint_within_the_bound(
     small = settings.model_copy(update={"shard_bytes": 2 * 4 * 2})
     assert send(serve(small), sent, hidden).json()["stored"] == 10
     with reading(engine) as session:
-        held = vectors.shards(session)
+        stored = vectors.shards(session)
         places = vectors.vector_rows(session, "trivia", 0, [one.id for one in sent])
-    assert sorted(record.rows for record in held) == [1, 1, 2, 2, 2, 2]
+    assert sorted(record.rows for record in stored) == [1, 1, 2, 2, 2, 2]
     for index, one in enumerate(sent):
         with MappedShard(places[one.id].url, fingerprint=one.attempts[0].fingerprint) as shard:
             np.testing.assert_array_equal(shard.read([places[one.id].row])[0], hidden[index])

@@ -64,12 +64,12 @@ def test_what_a_cascade_serves_is_stored_and_what_is_assigned_reaches_it(
         assert shipper.drain(30)
         assert (shipper.shipped, shipper.rejected, spool.refused) == (5, 0, 0)
         with reading(engine) as session:
-            held = [stored_decision(session, item.id) for item in made]
-        assert [item.external_id for item in held] == [f"q{number}" for number in range(5)]
-        assert [attempt.role for attempt in held[0].attempts] == [Role.SUPERSEDED, Role.SERVED]
+            stored = [stored_decision(session, item.id) for item in made]
+        assert [item.external_id for item in stored] == [f"q{number}" for number in range(5)]
+        assert [attempt.role for attempt in stored[0].attempts] == [Role.SUPERSEDED, Role.SERVED]
         with reading(engine) as session:
             declared = [tier.model for tier in cascades.cascade(session, "trivia").tiers]
-        assert [attempt.model for attempt in held[0].attempts] == declared  # though the runtime knew of no models
+        assert [attempt.model for attempt in stored[0].attempts] == declared  # though the runtime knew of no models
         assert shipper.undeclared == 0
 
         now = datetime.now(UTC)

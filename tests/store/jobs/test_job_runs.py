@@ -36,7 +36,7 @@ def test_threads_that_claim_at_once_leave_one_winner(geo: Engine, cast: Any) -> 
         def compete(owner: str, window: int = window, barrier: Barrier = barrier, claims: Any = claims) -> None:
             barrier.wait()
             with transaction(geo) as session:
-                held = claim(
+                claimed = claim(
                     session,
                     "train",
                     "geo",
@@ -45,14 +45,14 @@ def test_threads_that_claim_at_once_leave_one_winner(geo: Engine, cast: Any) -> 
                     lease=LEASE,
                     now=cast.at(window + 1),
                 )
-            claims.append(held)
+            claims.append(claimed)
 
         threads = [Thread(target=compete, args=(f"worker-{index}",)) for index in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert sum(held is not None for held in claims) == 1
+        assert sum(claimed is not None for claimed in claims) == 1
     with reading(geo) as session:
         assert len(job_runs(session, "geo")) == 5
 
@@ -73,20 +73,20 @@ def test_a_lease_that_ran_out_is_taken_over_with_a_higher_token(session: Session
 
 
 def test_a_heartbeat_keeps_the_claim(session: Session, cast: Any) -> None:
-    held = take(session, cast, "a", 60)
-    assert held is not None
-    renewed = heartbeat(session, held, lease=LEASE, now=cast.at(64))
+    claimed = take(session, cast, "a", 60)
+    assert claimed is not None
+    renewed = heartbeat(session, claimed, lease=LEASE, now=cast.at(64))
     assert renewed.lease_until == cast.at(69)
     assert take(session, cast, "b", 66) is None
 
 
 def test_a_finished_window_is_never_claimed_again(session: Session, cast: Any) -> None:
-    held = take(session, cast, "a", 60)
-    assert held is not None
-    finish(session, held, "certified", now=cast.at(61))
+    claimed = take(session, cast, "a", 60)
+    assert claimed is not None
+    finish(session, claimed, "certified", now=cast.at(61))
     assert take(session, cast, "b", 600) is None
     with pytest.raises(ClaimLost):
-        fence(session, held)
+        fence(session, claimed)
     (run,) = job_runs(session, "geo", job="train")
     assert (run.outcome, run.finished_at) == ("certified", cast.at(61))
 
@@ -107,25 +107,25 @@ def test_a_lease_of_a_clock_that_was_set_back_ends_after_its_own_length(
 
 
 def test_a_retry_is_not_put_off_by_a_clock_that_was_set_back(session: Session, cast: Any) -> None:
-    held = take(session, cast, "a", 60)
-    assert held is not None
-    release(session, held, error="no luck", retry_at=cast.at(61))
+    claimed = take(session, cast, "a", 60)
+    assert claimed is not None
+    release(session, claimed, error="no luck", retry_at=cast.at(61))
     assert take(session, cast, "b", 0) is None
     assert take(session, cast, "b", 1) is not None
 
 
 def test_windows_of_a_later_clock_do_not_count_as_done(session: Session, cast: Any) -> None:
-    held = take(session, cast, "a", 60)
-    assert held is not None
-    finish(session, held, "certified", now=cast.at(60))
+    claimed = take(session, cast, "a", 60)
+    assert claimed is not None
+    finish(session, claimed, "certified", now=cast.at(60))
     assert watermark(session, "train", "geo", until=cast.at(59)) is None
     assert watermark(session, "train", "geo", until=cast.at(60)) == cast.at(60) == watermark(session, "train", "geo")
 
 
 def test_what_is_released_is_tried_again_at_its_time(session: Session, cast: Any) -> None:
-    held = take(session, cast, "a", 60)
-    assert held is not None
-    release(session, held, error="MLflow is down", retry_at=cast.at(62))
+    claimed = take(session, cast, "a", 60)
+    assert claimed is not None
+    release(session, claimed, error="MLflow is down", retry_at=cast.at(62))
     assert take(session, cast, "b", 61) is None
     again = take(session, cast, "b", 62)
     assert again is not None
@@ -137,10 +137,10 @@ def test_the_watermark_is_the_end_of_the_last_finished_window(session: Session, 
     assert watermark(session, "train", "geo") is None
     for first in (0, 60, 120):
         window = cast.window(first, first + 60)
-        held = claim(session, "train", "geo", window, owner="a", lease=LEASE, now=window.end)
-        assert held is not None
+        claimed = claim(session, "train", "geo", window, owner="a", lease=LEASE, now=window.end)
+        assert claimed is not None
         if first < 120:
-            finish(session, held, "done", now=window.end)
+            finish(session, claimed, "done", now=window.end)
     assert watermark(session, "train", "geo") == cast.at(120)
     assert watermark(session, "train", "other") is None
 
@@ -152,14 +152,14 @@ def test_a_worker_that_lost_its_claim_leaves_no_effect(geo: Engine, cast: Any) -
         quick = take(session, cast, "quick", 70)
     assert slow is not None
     assert quick is not None
-    for held in (quick, slow):
+    for claimed in (quick, slow):
         try:
             with transaction(geo) as session:
-                fence(session, held)
-                put_alarm_state(session, "geo", "risk", f'"{held.owner}"', now=cast.at(71))
-                finish(session, held, "done", now=cast.at(71))
+                fence(session, claimed)
+                put_alarm_state(session, "geo", "risk", f'"{claimed.owner}"', now=cast.at(71))
+                finish(session, claimed, "done", now=cast.at(71))
         except ClaimLost:
-            assert held is slow
+            assert claimed is slow
     with reading(geo) as session:
         assert alarm_state(session, "geo", "risk") == '"quick"'
 
@@ -169,8 +169,8 @@ def test_a_takeover_waits_for_the_effect_under_way_and_then_finds_it_finished(ge
     meanwhile.
     """
     with transaction(geo) as session:
-        held = take(session, cast, "slow", 60)
-    assert held is not None
+        claimed = take(session, cast, "slow", 60)
+    assert claimed is not None
     found: list[Claim | None] = []
 
     def ask() -> None:
@@ -179,10 +179,10 @@ def test_a_takeover_waits_for_the_effect_under_way_and_then_finds_it_finished(ge
 
     asking = Thread(target=ask)
     with transaction(geo) as session:
-        fence(session, held)
+        fence(session, claimed)
         asking.start()
         asking.join(timeout=0.3)
         assert asking.is_alive()
-        finish(session, held, "done", now=cast.at(91))
+        finish(session, claimed, "done", now=cast.at(91))
     asking.join()
     assert found == [None]

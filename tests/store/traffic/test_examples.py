@@ -136,8 +136,8 @@ def test_of_labels_that_say_the_same_the_one_that_tells_its_propensity_is_in_for
         assert add_labels(session, [said[index]], received_at=cast.at(61 + at)).stored == 1
     rows = labelled(session, "geo", cast.window(), as_of=cast.at(120))
     assert rows.label_propensity[0] == 0.5
-    held = labels_by_source(session, "geo", cast.window(), as_of=cast.at(120))
-    assert (held.label_propensity.tolist(), held.grader.tolist()) == ([0.5], ["anna"])
+    labels = labels_by_source(session, "geo", cast.window(), as_of=cast.at(120))
+    assert (labels.label_propensity.tolist(), labels.grader.tolist()) == ([0.5], ["anna"])
 
 
 @pytest.mark.slow

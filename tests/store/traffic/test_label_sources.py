@@ -24,15 +24,15 @@ def test_sources_stand_side_by_side_and_the_latest_of_each_counts(session: Sessi
     add_labels(session, [cast.label(sent, 10, correct=1.0, **judge)], received_at=cast.at(20))
     add_labels(session, [cast.label(sent, 11, correct=0.0, **judge)], received_at=cast.at(30))
     add_labels(session, [cast.label(sent, 12, correct=0.5, label_propensity=0.25)], received_at=cast.at(50))
-    held = labels_by_source(session, "geo", cast.window(), as_of=cast.at(60))
+    labels = labels_by_source(session, "geo", cast.window(), as_of=cast.at(60))
     rows = {
         source: (correct, propensity, delay)
         for source, correct, propensity, delay in zip(
-            held.source, held.correct, held.label_propensity, held.first_delay_s, strict=True
+            labels.source, labels.correct, labels.label_propensity, labels.first_delay_s, strict=True
         )
     }
     assert rows == {"judge": (0.0, 1.0, 1200.0), "gold": (0.5, 0.25, 3000.0)}
-    assert {(one, tier) for one, tier in zip(held.decision_id, held.tier, strict=True)} == {(sent.id, 0)}
+    assert {(one, tier) for one, tier in zip(labels.decision_id, labels.tier, strict=True)} == {(sent.id, 0)}
     earlier = labels_by_source(session, "geo", cast.window(), as_of=cast.at(25))
     assert (earlier.source.tolist(), earlier.correct.tolist()) == (["judge"], [1.0])
     assert labels_by_source(session, "other", cast.window(), as_of=cast.at(60)).source.shape == (0,)

@@ -78,8 +78,8 @@ def test_a_message_waits_for_its_alerts_earlier_ones_to_the_same_webhook_alone(s
             add_delivery(session, alert, url, event, body, now=cast.at(0))
 
     def claim(minutes: float) -> dict[str, DeliveryRecord]:
-        held = claim_due_deliveries(session, owner="a", now=cast.at(minutes), lease=LEASE)
-        return {f"{item.url[-1]} {item.event}": item for item in held}
+        claimed = claim_due_deliveries(session, owner="a", now=cast.at(minutes), lease=LEASE)
+        return {f"{item.url[-1]} {item.event}": item for item in claimed}
 
     first = claim(0)
     assert sorted(first) == ["a opened", "b opened"]
@@ -97,11 +97,11 @@ def test_a_message_that_is_given_up_lets_the_later_ones_go(session: Session, cas
     add_delivery(session, alert, "https://a", "opened", body, now=cast.at(0))
     add_delivery(session, alert, "https://a", "resolved", body, now=cast.at(0))
     for day in range(claims.MAX_ATTEMPTS):
-        (held,) = claim_due_deliveries(session, owner="a", now=cast.at(day * 1440), lease=LEASE)
-        assert held.event == "opened"
-        finish_delivery(session, held, now=cast.at(day * 1440), error="refused")
-    (held,) = claim_due_deliveries(session, owner="a", now=cast.at(day * 1440), lease=LEASE)
-    assert held.event == "resolved"
+        (claimed,) = claim_due_deliveries(session, owner="a", now=cast.at(day * 1440), lease=LEASE)
+        assert claimed.event == "opened"
+        finish_delivery(session, claimed, now=cast.at(day * 1440), error="refused")
+    (claimed,) = claim_due_deliveries(session, owner="a", now=cast.at(day * 1440), lease=LEASE)
+    assert claimed.event == "resolved"
 
 
 def test_messages_written_in_parallel_have_a_number_each(geo: Engine, cast: Any) -> None:
@@ -126,10 +126,10 @@ def test_messages_written_in_parallel_have_a_number_each(geo: Engine, cast: Any)
 def test_a_delivery_is_claimed_by_one_and_done_once(session: Session, cast: Any) -> None:
     alert = alert_of(session, cast)
     add_delivery(session, alert, "https://a", "opened", body, now=cast.at(0))
-    (held,) = claim_due_deliveries(session, owner="a", now=cast.at(0), lease=LEASE)
-    assert held.attempts == 1
+    (claimed,) = claim_due_deliveries(session, owner="a", now=cast.at(0), lease=LEASE)
+    assert claimed.attempts == 1
     assert claim_due_deliveries(session, owner="b", now=cast.at(0.5), lease=LEASE) == ()
-    finish_delivery(session, held, now=cast.at(0.6))
+    finish_delivery(session, claimed, now=cast.at(0.6))
     (stored,) = deliveries(session, alert)
     assert (stored.delivered_at, stored.due_at) == (cast.at(0.6), None)
     assert claim_due_deliveries(session, owner="b", now=cast.at(999), lease=LEASE) == ()
@@ -141,8 +141,8 @@ def test_what_fails_is_tried_ever_later_and_given_up(session: Session, cast: Any
     now = cast.at(0)
     waits = []
     for _ in range(claims.MAX_ATTEMPTS):
-        (held,) = claim_due_deliveries(session, owner="a", now=now, lease=LEASE)
-        finish_delivery(session, held, now=now, error="503")
+        (claimed,) = claim_due_deliveries(session, owner="a", now=now, lease=LEASE)
+        finish_delivery(session, claimed, now=now, error="503")
         (stored,) = deliveries(session, alert)
         if stored.due_at is not None:
             waits.append(stored.due_at - now)

@@ -211,8 +211,8 @@ def test_a_task_that_is_done_again_computes_nothing_twice(folder: Path, recipe: 
     (part,) = (folder / "parts").glob("part-*")
     before = part.stat().st_mtime_ns
     assert receipt(recipe, parts) == first and part.stat().st_mtime_ns == before
-    held = parts.read()
-    assert held is not None and held["rows"].tolist() == [0, 1, 2]
+    rows_read = parts.read()
+    assert rows_read is not None and rows_read["rows"].tolist() == [0, 1, 2]
 
 
 def test_a_cluster_that_is_not_there_is_told_with_its_cure(folder: Path, recipe: AnswererRecipe) -> None:

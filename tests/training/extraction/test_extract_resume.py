@@ -104,8 +104,8 @@ def test_what_two_workers_did_counts_once_and_another_jobs_part_never(folder: Pa
     with parts.open():
         for writer, rows in ((parts.folder, [4, 1]), (parts.folder, [4, 1]), (parts.folder, [1, 2]), (other, [3])):
             writer.write({"rows": np.array(rows), "hidden": np.array(rows, dtype=np.float16)[:, None]})
-        held = parts.folder.read()
-    assert held is not None and held["rows"].tolist() == held["hidden"][:, 0].tolist() == [1, 2, 4]
+        rows_read = parts.folder.read()
+    assert rows_read is not None and rows_read["rows"].tolist() == rows_read["hidden"][:, 0].tolist() == [1, 2, 4]
     assert len(list((folder / ".out.npz.parts").glob("part-*"))) == 3  # the same prompts are the same file
 
 
@@ -215,8 +215,8 @@ def test_a_part_that_the_disk_lost_is_asked_again(folder: Path) -> None:
         parts.folder.write({"rows": np.array([1]), "hidden": np.ones((1, 4), dtype=np.float16)})
         (torn,) = set((folder / ".out.npz.parts").glob("part-*")) - whole
         torn.write_bytes(b"torn")
-        held = parts.folder.read()
-    assert held is not None and held["rows"].tolist() == [0, 2]
+        rows_read = parts.folder.read()
+    assert rows_read is not None and rows_read["rows"].tolist() == [0, 2]
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
@@ -224,10 +224,10 @@ def test_a_complete_file_of_another_layer_is_left_as_it_is(folder: Path, suffix:
     out = folder / f"out{suffix}"
     first = extract_file(answerer_of(folder), folder / "prompts.jsonl", out)
     assert extract_file(answerer_of(folder), folder / "prompts.jsonl", out).resumed == COUNT
-    held = out.read_bytes()
+    before = out.read_bytes()
     with pytest.raises(ExtractionRefused, match="it exists, from other prompts or options"):
         extract_file(answerer_of(folder, (1, 2)), folder / "prompts.jsonl", out)
-    assert first.resumed == 0 and out.read_bytes() == held
+    assert first.resumed == 0 and out.read_bytes() == before
 
 
 def test_a_saved_encoder_is_loaded_bare_and_its_states_are_read(folder: Path, tokenizer_of_letters: Any) -> None:

@@ -114,7 +114,7 @@ def test_threads_that_share_the_rows_find_what_one_finds(precision: str) -> None
 def test_mapped_files_and_shards_give_the_probe_of_the_rows_in_memory(tmp_path: Path) -> None:
     x, y, weight = states(150)
     validation = streamed(80, seed=1)
-    held = fit_linear(StreamedRows(x=ArrayBlocks(x=x), y=y, weight=weight), validation, LINEAR)
+    by_stream = fit_linear(StreamedRows(x=ArrayBlocks(x=x), y=y, weight=weight), validation, LINEAR)
     np.save(tmp_path / "rows.npy", np.concatenate([x[:7], x]).transpose(1, 0, 2))
     mapped = MappedBlocks(path=tmp_path / "rows.npy", layer_first=True, first=7)
     one = MappedBlocks(path=tmp_path / "rows.npy", layer_first=True, first=7, layers=(2,))
@@ -127,7 +127,7 @@ def test_mapped_files_and_shards_give_the_probe_of_the_rows_in_memory(tmp_path: 
     doubled = np.repeat(np.arange(150), 2)
     for blocks in (mapped, shards, shards.take(doubled).take(np.arange(0, 300, 2))):
         again = pickle.loads(pickle.dumps(blocks))
-        assert_same(held, fit_linear(StreamedRows(x=again, y=y, weight=weight), validation, LINEAR), atol=0.0)
+        assert_same(by_stream, fit_linear(StreamedRows(x=again, y=y, weight=weight), validation, LINEAR), atol=0.0)
 
 
 def test_half_precision_ends_at_the_same_probe() -> None:

@@ -78,11 +78,11 @@ def vectors_of(rows: Any, present: npt.NDArray[np.bool_]) -> TierVectors:
 
 def test_a_tier_learned_from_shards_in_blocks_is_the_one_learned_from_memory(tmp_path: Any) -> None:
     rows, split, hidden, present = window()
-    held = hidden[present]
-    cut = len(held) // 2
+    rows_there = hidden[present]
+    cut = len(rows_there) // 2
     shards = [
         write_shard(tmp_path.as_uri(), part, [f"{at}/{row}" for row in range(len(part))])
-        for at, part in enumerate((held[:cut], held[cut:]))
+        for at, part in enumerate((rows_there[:cut], rows_there[cut:]))
     ]
     reader = RowReader(
         [shard.url for shard in shards for _ in shard.row_sha256],
@@ -91,7 +91,7 @@ def test_a_tier_learned_from_shards_in_blocks_is_the_one_learned_from_memory(tmp
     )
     asked: list[int] = []
     streamed = vectors_of(Watched(ShardBlocks(readers=(reader,)), asked), present)
-    in_memory = vectors_of(ArrayBlocks(x=held[:, None].astype(np.float32)), present)
+    in_memory = vectors_of(ArrayBlocks(x=rows_there[:, None].astype(np.float32)), present)
     learned = [learn_tier(rows, split, 0, one, SETTINGS) for one in (streamed, in_memory)]
     assert learned[0] is not None and learned[1] is not None
     assert learned[0].rows == learned[1].rows and learned[0].fitted.chosen.auroc == learned[1].fitted.chosen.auroc

@@ -96,8 +96,8 @@ def _opens(text: str, begin: int) -> bool:
 def _without(ends: re.Pattern[str], text: str) -> str:
     """`text` without the ends that a server left behind it, and without the spaces there."""
     end = _bare_end(text, len(text))
-    while found := ends.search(text, max(0, end - _LONGEST), end):
-        end = _bare_end(text, found.start())
+    while end_mark := ends.search(text, max(0, end - _LONGEST), end):
+        end = _bare_end(text, end_mark.start())
     return text[:end]
 
 
@@ -110,8 +110,8 @@ def _bare_end(text: str, end: int) -> int:
 
 def _in_words(text: str) -> tuple[str | None] | None:
     """The answer of gpt-oss without its markers; None where the text is none such."""
-    before, found, behind = text.lstrip().partition(_WORDS)
-    if found and before.startswith(_CHANNELS):
+    before, mark, behind = text.lstrip().partition(_WORDS)
+    if mark and before.startswith(_CHANNELS):
         return (behind or None,)
     return (None,) if _IN_WORDS.match(before) else None
 
