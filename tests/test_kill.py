@@ -26,13 +26,12 @@ import numpy.typing as npt
 import pytest
 from sqlalchemy import Engine
 
+from factories import make_decision, make_fingerprint, make_label
 from knowgate import (
     Attempt,
     Client,
     Decision,
-    Fingerprint,
     Label,
-    LabelSource,
     Role,
     ServiceUnreachable,
     Signals,
@@ -59,17 +58,7 @@ MOMENTS = 10  # on each database: twenty in all
 DIMENSION = 16
 BATCH = 40
 LEASE_S = 4
-FINGERPRINT = Fingerprint(
-    model="tiny",
-    revision="1",
-    dtype="float32",
-    engine="transformers",
-    engine_version="5",
-    chat_template_sha256="0" * 64,
-    layer=2,
-    position="last_prompt_token",
-    normed=False,
-)
+FINGERPRINT = make_fingerprint(model="tiny", revision="1", dtype="float32")
 
 
 def spec() -> CascadeSpec:
@@ -165,18 +154,17 @@ class Traffic(threading.Thread):
             vector=row,
         )
         large = Attempt(tier=1, role=Role.SERVED, model="huge", run_propensity=1.0, tokens_in=12, tokens_out=1)
-        decision = Decision(
+        decision = make_decision(
+            now,
             id=decision_id,
             cascade="killed",
-            occurred_at=now,
             attempts=(small, large),
             external_id=str(decision_id),
             prompt_hash=f"{self._rng.integers(2**62):x}",
         )
         said = [
-            Label(
+            make_label(
                 cascade="killed",
-                source=LabelSource.GOLD,
                 correct=correct,
                 labelled_at=now,
                 decision_id=decision_id,

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Engine
 
-from knowgate import Attempt, Decision, Fingerprint, Role, new_id
+from factories import make_decision, make_fingerprint
+from knowgate import Attempt, Decision, Fingerprint, Role
 from knowgate.spec import CascadeSpec, Privacy, TierSpec
 from services.vectors.intake import NewVector, store_vectors
 from store.engine import reading, transaction
@@ -24,17 +25,7 @@ from store.traffic.vectors import VectorPlace, hold_files, vector_rows
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 DIMENSION = 8
-FINGERPRINT = Fingerprint(
-    model="tiny",
-    revision="main",
-    dtype="float16",
-    engine="transformers",
-    engine_version="5",
-    chat_template_sha256="0" * 64,
-    layer=1,
-    position="last_prompt_token",
-    normed=False,
-)
+FINGERPRINT = make_fingerprint(model="tiny", layer=1)
 DEEPER = replace(FINGERPRINT, layer=2)
 
 
@@ -107,9 +98,4 @@ def files_with(folder: Path, values: npt.NDArray[np.float16]) -> list[Path]:
 
 def _decision(cascade: str, at: datetime, fingerprint: Fingerprint | None) -> Decision:
     small = Attempt(tier=0, role=Role.SUPERSEDED, model="tiny", fingerprint=fingerprint, vector=0)
-    return Decision(
-        id=new_id(at),
-        cascade=cascade,
-        occurred_at=at,
-        attempts=(small, Attempt(tier=1, role=Role.SERVED, model="big")),
-    )
+    return make_decision(at, cascade=cascade, attempts=(small, Attempt(tier=1, role=Role.SERVED, model="big")))

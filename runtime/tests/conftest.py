@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from factories import NOW, make_assignment, make_decision, make_fingerprint
 from knowgate._bundles import signing
-from knowgate._bundles.assignment import Assignment, Mode
+from knowgate._bundles.assignment import Assignment
 from knowgate._bundles.bundle import Bundle, BundleDocument, TierDocument, TierModels, write_bundle
 from knowgate._bundles.folder import BundleFile, keep_assignment, keep_bundle
 from knowgate._bundles.pair import Pair
@@ -23,7 +24,6 @@ from knowgate._models.features import Float16Array, Standardiser
 from knowgate._models.ood import OodStatistics
 from knowgate._models.probe import LinearProbe, MlpProbe, ProbeKind
 from knowgate._models.score import ScoreModel
-from knowgate._records.ids import new_id
 from knowgate._records.records import Attempt, Decision, Fingerprint, Role, Signals
 from knowgate._wire import codec
 from knowgate.policy import Policy, PolicyKind
@@ -35,19 +35,9 @@ settings.register_profile("knowgate", deadline=None, suppress_health_check=[Heal
 settings.load_profile("knowgate")
 
 
-def make_fingerprint(**changes: Any) -> Fingerprint:
-    fields: dict[str, Any] = {
-        "model": "small",
-        "revision": "abc",
-        "dtype": "float16",
-        "engine": "transformers",
-        "engine_version": "5",
-        "chat_template_sha256": "0" * 64,
-        "layer": 12,
-        "position": "last_prompt_token",
-        "normed": False,
-    }
-    return Fingerprint(**fields | changes)
+def probed_fingerprint(**changes: Any) -> Fingerprint:
+    """Of the states that the cast's probe reads."""
+    return make_fingerprint(**{"revision": "abc", "layer": 12} | changes)
 
 
 def make_tier_models(kind: ProbeKind = ProbeKind.LINEAR, *, ood: bool = True, dimension: int = DIMENSION) -> TierModels:
@@ -61,7 +51,7 @@ def make_tier_models(kind: ProbeKind = ProbeKind.LINEAR, *, ood: bool = True, di
         calibrator=Isotonic(knots=(-4.0, -1.0, 0.0, 1.5, 5.0), values=(0.05, 0.3, 0.4, 0.8, 0.97)),
     )
     document = TierDocument(
-        fingerprint=make_fingerprint(),
+        fingerprint=probed_fingerprint(),
         probe=kind,
         dimension=dimension,
         ik_calibrator=Platt(slope=0.9, intercept=-0.2),
@@ -123,7 +113,7 @@ def bundle_document() -> Callable[..., BundleDocument]:
 
 @pytest.fixture
 def fingerprint() -> Callable[..., Fingerprint]:
-    return make_fingerprint
+    return probed_fingerprint
 
 
 @pytest.fixture
@@ -134,7 +124,6 @@ def bundle() -> Bundle:
 
 
 KEY = b"a key for tests, 32 bytes long.."
-NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 def make_small_bundle(*, p_t: float = 0.9, policy: Policy | None = None, **changes: Any) -> Bundle:
@@ -150,23 +139,14 @@ def make_small_bundle(*, p_t: float = 0.9, policy: Policy | None = None, **chang
     return write_bundle(make_document(tiers, policy=policy, **changes), tiers)
 
 
-def make_assignment(champion: Bundle | None, challenger: Bundle | None = None, **changes: Any) -> Assignment:
-    fields: dict[str, Any] = {
-        "cascade": "questions",
-        "generation": 1,
-        "mode": Mode.ACTIVE,
-        "champion": None if champion is None else champion.id,
-        "challenger": None if challenger is None else challenger.id,
-        "exploration_rate": 0.25,
-        "issued_at": NOW,
-        "valid_until": NOW + timedelta(days=1),
-    }
-    return Assignment(**fields | changes)
+def assignment_of(champion: Bundle | None, challenger: Bundle | None = None, **changes: Any) -> Assignment:
+    ids = {name: bundle and bundle.id for name, bundle in (("champion", champion), ("challenger", challenger))}
+    return make_assignment(**ids | changes)
 
 
 def make_pair(champion: Bundle | None = None, challenger: Bundle | None = None, **changes: Any) -> Pair:
     champion = make_small_bundle() if champion is None else champion
-    return Pair(assignment=make_assignment(champion, challenger, **changes), champion=champion, challenger=challenger)
+    return Pair(assignment=assignment_of(champion, challenger, **changes), champion=champion, challenger=challenger)
 
 
 def put_pair(
@@ -190,26 +170,21 @@ def make_hidden(seed: int = 0, dimension: int = DIMENSION) -> Float16Array:
     return np.random.default_rng(seed).normal(size=dimension).astype(np.float16)
 
 
-def make_decision(*, rows: tuple[int | None, ...] = (None,), **changes: Any) -> Decision:
+def decision_with_vectors(*, rows: tuple[int | None, ...] = (None,), **changes: Any) -> Decision:
     """A decision of one attempt per entry of `rows`, which are the attempts' `vector`; the last one
     is served.
     """
-    fields: dict[str, Any] = {
-        "id": new_id(NOW),
-        "cascade": "questions",
-        "occurred_at": NOW,
-        "attempts": tuple(
-            Attempt(
-                tier=tier,
-                role=Role.SERVED if tier == len(rows) - 1 else Role.SUPERSEDED,
-                model=f"model-{tier}",
-                signals=Signals(p_t=0.5),
-                vector=row,
-            )
-            for tier, row in enumerate(rows)
-        ),
-    }
-    return Decision(**fields | changes)
+    attempts = tuple(
+        Attempt(
+            tier=tier,
+            role=Role.SERVED if tier == len(rows) - 1 else Role.SUPERSEDED,
+            model=f"model-{tier}",
+            signals=Signals(p_t=0.5),
+            vector=row,
+        )
+        for tier, row in enumerate(rows)
+    )
+    return make_decision(**{"attempts": attempts} | changes)
 
 
 @dataclass
@@ -278,7 +253,7 @@ def small_bundle() -> Callable[..., Bundle]:
 
 @pytest.fixture
 def assignment() -> Callable[..., Assignment]:
-    return make_assignment
+    return assignment_of
 
 
 @pytest.fixture
@@ -293,7 +268,7 @@ def hidden() -> Callable[..., Float16Array]:
 
 @pytest.fixture
 def decision() -> Callable[..., Decision]:
-    return make_decision
+    return decision_with_vectors
 
 
 @pytest.fixture

@@ -17,20 +17,12 @@ from benchmarks.paper.published import SETTINGS
 from benchmarks.paper.reproduce import reproduce
 from benchmarks.paper.stand_ins import StandIn
 from benchmarks.paper.table import render
-from knowgate._records.records import Fingerprint
+from factories import make_fingerprint
 from training.probes.probe_settings import FitSettings
 
 QUICK = FitSettings(penalties=(0.3,), mlp_penalties=(), max_epochs=25)
-FINGERPRINT = Fingerprint(
-    model="small",
-    revision="1",
-    dtype="float32",
-    engine="made",
-    engine_version="1",
-    chat_template_sha256="",
-    layer=4,
-    position="last_prompt_token",
-    normed=False,
+FINGERPRINT = make_fingerprint(
+    revision="1", dtype="float32", engine="made", engine_version="1", chat_template_sha256="", layer=4
 )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from knowgate._records.ids import new_id
+from factories import make_decision, make_label
 from knowgate._records.records import (
     Action,
     Attempt,
@@ -119,10 +119,9 @@ def decision_of(asked: Asked, cascade: str = "cities") -> Decision:
                 tokens_out=0,
             )
         )
-    return Decision(
-        id=new_id(asked.at),
+    return make_decision(
+        asked.at,
         cascade=cascade,
-        occurred_at=asked.at,
         attempts=tuple(attempts),
         slice=asked.slice,
         bundle=asked.bundle,
@@ -134,7 +133,7 @@ def decision_of(asked: Asked, cascade: str = "cities") -> Decision:
 def labels_of(asked: Asked, decision: Decision) -> list[Label]:
     said = [(0, asked.small), (1, asked.large)]
     judged = [
-        Label(
+        make_label(
             cascade=decision.cascade,
             source=LabelSource.JUDGE,
             correct=verdict,
@@ -147,7 +146,7 @@ def labels_of(asked: Asked, decision: Decision) -> list[Label]:
         if verdict is not None
     ]
     return judged + [
-        Label(
+        make_label(
             cascade=decision.cascade,
             source=asked.source,
             correct=correct,

@@ -14,15 +14,13 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
+from factories import make_assignment, make_decision, make_fingerprint
 from knowgate import (
-    Assignment,
     Attempt,
     Bundle,
     BundleDocument,
     Decision,
-    Fingerprint,
     LinearProbe,
-    Mode,
     Platt,
     Policy,
     PolicyKind,
@@ -34,7 +32,6 @@ from knowgate import (
     TierModels,
     Window,
     decide,
-    new_id,
     write_bundle,
 )
 from knowgate._wire import codec
@@ -75,17 +72,7 @@ parameters = 10e9
 prices = [{ since = 2026-01-01T00:00:00Z, usd_per_million_tokens_in = 10, usd_per_million_tokens_out = 20 }]
 """
 
-FINGERPRINT = Fingerprint(
-    model="tiny",
-    revision="main",
-    dtype="float16",
-    engine="transformers",
-    engine_version="5",
-    chat_template_sha256="0" * 64,
-    layer=1,
-    position="last_prompt_token",
-    normed=False,
-)
+FINGERPRINT = make_fingerprint(model="tiny", layer=1)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
@@ -154,10 +141,9 @@ def decision() -> Callable[..., Decision]:
         when = NOW - timedelta(hours=1) + timedelta(seconds=index)
         policy = Policy.of(PolicyKind.P_T, ({"p_t": 0.9},))
         signals = Signals(p_t=0.5)
-        made = Decision(
-            id=new_id(when),
+        made = make_decision(
+            when,
             cascade="trivia",
-            occurred_at=when,
             external_id=f"q{index}",
             slice="geography",
             attempts=(
@@ -234,10 +220,8 @@ def promoted(engine: Engine, trivia: str, bundle: Bundle) -> Bundle:
             BundleStatus.PROMOTED,
             NOW,
         )
-        new = Assignment(
+        new = make_assignment(
             cascade=trivia,
-            generation=1,
-            mode=Mode.ACTIVE,
             champion=bundle.id,
             exploration_rate=0.25,
             issued_at=NOW - timedelta(days=1),

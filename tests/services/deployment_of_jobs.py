@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from sqlalchemy import Engine
 
+from factories import make_decision, make_label
 from knowgate import Assignment, Mode, write_bundle
 from knowgate._bundles.bundle_documents import (
     BundleDocument,
@@ -26,7 +27,6 @@ from knowgate._records.records import (
     Attempt,
     Decision,
     Label,
-    LabelSource,
     Reason,
     Role,
     Signals,
@@ -242,19 +242,18 @@ class Deployment:
         role = Role.EXPLORATION if retained else Role.SERVED
         chance = 0.5 if retained else 1.0
         large = Attempt(tier=1, role=role, model="huge", run_propensity=chance, tokens_in=100, tokens_out=1)
-        decision = Decision(
+        decision = make_decision(
+            at,
             id=decision_id,
             cascade="quiz",
-            occurred_at=at,
             attempts=(small, large) if runs else (small,),
             bundle=assigned.champion,
             generation=assigned.generation,
             exploration_rate=0.5,
         )
         right = float(self._rng.random() < traffic.small_right)
-        bare = Label(
+        bare = make_label(
             cascade="quiz",
-            source=LabelSource.GOLD,
             correct=right,
             labelled_at=at + timedelta(minutes=1),
             decision_id=decision_id,

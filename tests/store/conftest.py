@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from factories import make_fingerprint
 from knowgate._records.ids import new_id
 from knowgate._records.records import (
     Action,
@@ -109,17 +110,7 @@ class Cast:
 
 
 def fingerprint() -> Fingerprint:
-    return Fingerprint(
-        model="small",
-        revision="main",
-        dtype="float32",
-        engine="transformers",
-        engine_version="5",
-        chat_template_sha256="0" * 64,
-        layer=2,
-        position="last_prompt_token",
-        normed=False,
-    )
+    return make_fingerprint(dtype="float32")
 
 
 @pytest.fixture

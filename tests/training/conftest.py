@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Engine
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from knowgate._records.ids import new_id
-from knowgate._records.records import Attempt, Decision, Label, LabelSource, Role, Signals
+from factories import make_decision
+from knowgate._records.records import Attempt, Label, LabelSource, Role, Signals
 from knowgate.spec import CascadeSpec
 from store.engine import open_engine, transaction
 from store.releases.cascades import apply_cascade
@@ -112,14 +112,7 @@ def _store_letters(engine: Engine, spec: CascadeSpec, start: datetime, end: date
             Attempt(tier=0, role=Role.SUPERSEDED, model=small, signals=Signals(p_t=p_t), **ran),
             Attempt(tier=1, role=Role.SERVED, model=large, run_propensity=1.0, **ran),
         )
-        decision = Decision(
-            id=new_id(at),
-            cascade=spec.name,
-            occurred_at=at,
-            attempts=attempts,
-            prompt=prompt,
-            prompt_hash=f"hash{row}",
-        )
+        decision = make_decision(at, cascade=spec.name, attempts=attempts, prompt=prompt, prompt_hash=f"hash{row}")
         decisions.append(decision)
         about = {"cascade": spec.name, "source": LabelSource.GOLD, "labelled_at": at, "decision_id": decision.id}
         labels += [Label(tier=tier, correct=correct, **about) for tier, correct in ((0, right), (1, 1.0))]

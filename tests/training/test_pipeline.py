@@ -12,15 +12,10 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, select, text, update
 
-from knowgate._bundles.assignment import Assignment, Mode
+from factories import make_assignment, make_decision, make_fingerprint, make_label
 from knowgate._bundles.bundle import CertificateDocument, read_bundle
-from knowgate._records.ids import new_id
 from knowgate._records.records import (
     Attempt,
-    Decision,
-    Fingerprint,
-    Label,
-    LabelSource,
     PTKind,
     Role,
     Signals,
@@ -61,17 +56,7 @@ END = START + timedelta(days=10)
 AS_OF = END + timedelta(days=8)
 WINDOW = Window(start=START, end=END)
 QUICK = TrainingSettings(fit=FitSettings(max_epochs=20, patience=3))
-FINGERPRINT = Fingerprint(
-    model="small",
-    revision="1",
-    dtype="float32",
-    engine="transformers",
-    engine_version="5",
-    chat_template_sha256="0" * 64,
-    layer=3,
-    position="last_prompt_token",
-    normed=False,
-)
+FINGERPRINT = make_fingerprint(revision="1", dtype="float32", layer=3)
 
 
 def spec_of(rule: PolicyKind, **changes: Any) -> CascadeSpec:
@@ -133,19 +118,17 @@ def seed_store(engine: Engine, spec: CascadeSpec, traffic: Traffic, shards: str)
             attempts.append(
                 Attempt(tier=1, role=role, model="large", run_propensity=propensity, tokens_in=20, tokens_out=1)
             )
-        decision = Decision(
-            id=new_id(at),
+        decision = make_decision(
+            at,
             cascade=spec.name,
-            occurred_at=at,
             attempts=tuple(attempts),
             prompt_hash=f"hash{row % 1300}",
             exploration_rate=traffic.exploration or 0.0,
         )
         decisions.append(decision)
         labels += [
-            Label(
+            make_label(
                 cascade=spec.name,
-                source=LabelSource.GOLD,
                 correct=float(right[row]),
                 labelled_at=at + timedelta(days=1),
                 decision_id=decision.id,
@@ -248,15 +231,7 @@ def test_a_champion_of_another_kind_would_have_kept_nothing(seeded: Callable[...
     engine = seeded(spec, Traffic(vectors=False))
     first = _train(engine)
     assert first.status is TrainingStatus.CERTIFIED and first.bundle is not None
-    given = Assignment(
-        cascade="facts",
-        generation=1,
-        mode=Mode.ACTIVE,
-        champion=first.bundle,
-        exploration_rate=0.1,
-        issued_at=AS_OF,
-        valid_until=AS_OF + timedelta(days=1),
-    )
+    given = make_assignment(cascade="facts", champion=first.bundle, exploration_rate=0.1, issued_at=AS_OF)
     with transaction(engine) as session:
         swap_assignment(session, given, expected_generation=None)
         session.execute(text("UPDATE attempt SET p_t_kind = 'mean' WHERE tier = 0"))
@@ -318,15 +293,7 @@ def test_a_challenger_is_compared_with_the_bundle_in_force(seeded: Callable[...,
     with transaction(engine) as session:
         swap_assignment(
             session,
-            Assignment(
-                cascade="facts",
-                generation=1,
-                mode=Mode.ACTIVE,
-                champion=first.bundle,
-                exploration_rate=0.1,
-                issued_at=AS_OF,
-                valid_until=AS_OF + timedelta(days=1),
-            ),
+            make_assignment(cascade="facts", champion=first.bundle, exploration_rate=0.1, issued_at=AS_OF),
             expected_generation=None,
             now=AS_OF,
         )
@@ -358,9 +325,7 @@ def test_one_absurd_run_does_not_decide_what_a_window_saves(seeded: Callable[...
         Attempt(tier=tier, role=role, model=model, run_propensity=1.0, tokens_in=2**53, tokens_out=1)
         for tier, role, model in ((0, Role.SUPERSEDED, "small"), (1, Role.SERVED, "large"))
     ]
-    decision = Decision(
-        id=new_id(at), cascade=spec.name, occurred_at=at, attempts=tuple(attempts), exploration_rate=1.0
-    )
+    decision = make_decision(at, cascade=spec.name, attempts=tuple(attempts), exploration_rate=1.0)
     with transaction(engine) as session:
         assert not add_decisions(session, [decision], received_at=END).rejected
     after = read_window(engine, spec, WINDOW, as_of=AS_OF)
@@ -553,11 +518,8 @@ def test_a_vector_of_another_size_teaches_nothing_and_stops_nothing(
     spec = spec_of(PolicyKind.SCORE)
     engine = seeded(spec, Traffic(n=40))
     at = END - timedelta(minutes=1)  # the newest of all: its size must not become the rule
-    odd = Decision(
-        id=new_id(at),
-        cascade=spec.name,
-        occurred_at=at,
-        attempts=(Attempt(tier=0, role=Role.SERVED, model="small", fingerprint=FINGERPRINT),),
+    odd = make_decision(
+        at, cascade=spec.name, attempts=(Attempt(tier=0, role=Role.SERVED, model="small", fingerprint=FINGERPRINT),)
     )
     with transaction(engine) as session:
         assert not add_decisions(session, [odd], received_at=END).rejected

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowgate._bundles.assignment import Assignment, Mode, read_assignment
+from factories import make_assignment
+from knowgate._bundles.assignment import Assignment, read_assignment
 from knowgate._wire import codec
 from knowgate.errors import AssignmentRefused, RecordInvalid
 
@@ -15,16 +16,9 @@ ISSUED = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def assignment(**changes: Any) -> Assignment:
-    fields: dict[str, Any] = {
-        "cascade": "questions",
-        "generation": 3,
-        "mode": Mode.ACTIVE,
-        "champion": "a" * 64,
-        "exploration_rate": 0.05,
-        "issued_at": ISSUED,
-        "valid_until": ISSUED + timedelta(days=1),
-    }
-    return Assignment(**fields | changes)
+    return make_assignment(
+        **{"generation": 3, "champion": "a" * 64, "exploration_rate": 0.05, "issued_at": ISSUED} | changes
+    )
 
 
 def document(**changes: object) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """A runtime with a public key refuses what is unsigned, wrongly signed, or old."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
-from knowgate._bundles.assignment import Assignment, Mode, read_assignment
+from factories import make_assignment
+from knowgate._bundles.assignment import read_assignment
 from knowgate._bundles.bundle import Bundle
 from knowgate._bundles.signing import (
     KeyPair,
@@ -24,15 +25,7 @@ from knowgate.errors import AssignmentRefused, BundleRefused, RecordInvalid
 pytest.importorskip("cryptography", reason="signatures need the extra `signing`")
 
 ISSUED = datetime(2026, 1, 2, tzinfo=UTC)
-ASSIGNMENT = Assignment(
-    cascade="questions",
-    generation=3,
-    mode=Mode.ACTIVE,
-    champion="a" * 64,
-    exploration_rate=0,
-    issued_at=ISSUED,
-    valid_until=ISSUED + timedelta(days=1),
-)
+ASSIGNMENT = make_assignment(generation=3, champion="a" * 64, exploration_rate=0, issued_at=ISSUED)
 
 
 @pytest.fixture

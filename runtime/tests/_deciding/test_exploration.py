@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from factories import make_assignment
 from knowgate._bundles.assignment import Assignment
 from knowgate._deciding.exploration import coin_falls, largest_rate, row_rate
 from knowgate._deciding.privacy import SecretKey
@@ -63,11 +64,9 @@ def test_no_rate_is_below_the_floor_or_above_the_largest(
     floor: float, extra: float, width: float, p_t: float, tau: float
 ) -> None:
     now = datetime.fromisoformat("2026-03-01T00:00:00Z")
-    assignment = Assignment(
+    assignment = make_assignment(
         cascade="c",
-        generation=1,
-        mode="active",  # type: ignore[arg-type]
-        champion=None,
+        mode="active",
         exploration_rate=floor,
         exploration_extra=extra,
         exploration_width=width,

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from factories import make_fingerprint
 from knowgate._bundles.bundle_documents import TierDocument
 from knowgate._bundles.tier_models import REPLAY_TOLERANCE, TierModels
 from knowgate._models.calibrator import Platt
@@ -17,21 +18,10 @@ from knowgate._models.features import Standardiser, stored_vector
 from knowgate._models.ood import OodStatistics
 from knowgate._models.probe import LinearProbe, MlpProbe, ProbeKind
 from knowgate._models.stack import Stack
-from knowgate._records.records import Fingerprint
 
 NOT_FINITE = np.arange(2**16, dtype=np.uint16).view(np.float16)
 NOT_FINITE = NOT_FINITE[~np.isfinite(NOT_FINITE)]
-FINGERPRINT = Fingerprint(
-    model="small",
-    revision="abc",
-    dtype="float16",
-    engine="transformers",
-    engine_version="5",
-    chat_template_sha256="0" * 64,
-    layer=12,
-    position="last_prompt_token",
-    normed=False,
-)
+FINGERPRINT = make_fingerprint(revision="abc", layer=12)
 
 
 def models_of(seed: int, *, kind: ProbeKind = ProbeKind.LINEAR, ood: bool = True, spread: float = 1.0) -> TierModels:

@@ -2,12 +2,12 @@
 
 import math
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
-from knowgate._records import ids
-from knowgate._records.records import Action, Attempt, Decision, Label, LabelSource, Role, Signals, Verdict, Window
+from factories import make_decision, make_label
+from knowgate._records.records import Action, Attempt, LabelSource, Role, Signals, Verdict, Window
 from knowgate.errors import RecordInvalid
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -15,16 +15,6 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 def served(tier: int = 0) -> Attempt:
     return Attempt(tier=tier, role=Role.SERVED, model="small")
-
-
-def decision(**changes: object) -> Decision:
-    fields: dict[str, object] = {
-        "id": ids.new_id(NOW),
-        "cascade": "questions",
-        "occurred_at": NOW,
-        "attempts": (served(),),
-    }
-    return Decision(**fields | changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("missing", [math.nan, math.inf, -math.inf, None])
@@ -41,31 +31,31 @@ def test_a_finite_signal_outside_the_unit_interval_is_refused(name: str, value: 
 
 def test_a_decision_serves_exactly_one_attempt() -> None:
     explored = Attempt(tier=1, role=Role.EXPLORATION, model="large")
-    assert decision(attempts=(served(), explored)).served.tier == 0
+    assert make_decision(attempts=(served(), explored)).served.tier == 0
     for attempts in ((), (explored,), (served(0), served(1))):
         with pytest.raises(RecordInvalid, match="exactly one attempt is served"):
-            decision(attempts=attempts)
+            make_decision(attempts=attempts)
 
 
 def test_a_tier_runs_once_within_a_decision() -> None:
     with pytest.raises(RecordInvalid, match="at most once"):
-        decision(attempts=(served(0), Attempt(tier=0, role=Role.EXPLORATION, model="small")))
+        make_decision(attempts=(served(0), Attempt(tier=0, role=Role.EXPLORATION, model="small")))
 
 
 def test_a_decision_has_a_uuid7_an_aware_time_and_a_cascade() -> None:
     with pytest.raises(RecordInvalid, match="UUIDv7"):
-        decision(id=uuid4())
+        make_decision(id=uuid4())
     with pytest.raises(RecordInvalid, match="naive"):
-        decision(occurred_at=datetime(2026, 1, 2))  # noqa: DTZ001
+        make_decision(occurred_at=datetime(2026, 1, 2))  # noqa: DTZ001
     with pytest.raises(RecordInvalid, match="name the cascade"):
-        decision(cascade="")
+        make_decision(cascade="")
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.1, math.nan])
 def test_an_exploration_rate_lies_in_the_unit_interval(rate: float) -> None:
-    assert decision(exploration_rate=0.0).exploration_rate == 0.0
+    assert make_decision(exploration_rate=0.0).exploration_rate == 0.0
     with pytest.raises(RecordInvalid, match="exploration_rate"):
-        decision(exploration_rate=rate)
+        make_decision(exploration_rate=rate)
 
 
 @pytest.mark.parametrize("propensity", [0.0, -0.5, 1.5, math.nan])
@@ -74,7 +64,7 @@ def test_a_propensity_is_above_zero_or_unknown(propensity: float) -> None:
     with pytest.raises(RecordInvalid, match="leave it out when unknown"):
         Attempt(tier=0, role=Role.SERVED, model="m", run_propensity=propensity)
     with pytest.raises(RecordInvalid, match="leave it out when unknown"):
-        label(label_propensity=propensity)
+        make_label(label_propensity=propensity)
 
 
 @pytest.mark.parametrize("name", ["tokens_in", "tokens_out", "latency_ms", "cost_usd", "entropy"])
@@ -83,34 +73,23 @@ def test_amounts_are_not_negative(name: str) -> None:
         Attempt(tier=0, role=Role.SERVED, model="m", **{name: -1})  # type: ignore[arg-type]
 
 
-def label(**changes: object) -> Label:
-    fields: dict[str, object] = {
-        "cascade": "questions",
-        "source": LabelSource.GOLD,
-        "correct": 1.0,
-        "labelled_at": NOW,
-        "decision_id": UUID(int=1),
-    }
-    return Label(**fields | changes)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("correct", [-0.1, 1.1, math.nan])
 def test_a_label_says_how_right_in_the_unit_interval(correct: float) -> None:
-    assert label(correct=0.5).correct == 0.5
+    assert make_label(correct=0.5).correct == 0.5
     with pytest.raises(RecordInvalid, match="correct"):
-        label(correct=correct)
+        make_label(correct=correct)
 
 
 def test_a_label_names_its_decision_in_exactly_one_way() -> None:
-    assert label(decision_id=None, external_id="q1").external_id == "q1"
-    for ways in ({"decision_id": None}, {"external_id": "q1"}):
+    assert make_label(decision_id=None, external_id="q1").external_id == "q1"
+    for ways in ({"decision_id": None}, {"decision_id": UUID(int=1), "external_id": "q1"}):
         with pytest.raises(RecordInvalid, match="either decision_id or external_id"):
-            label(**ways)
+            make_label(**ways)
 
 
 def test_a_label_refuses_a_naive_time() -> None:
     with pytest.raises(RecordInvalid, match="naive"):
-        label(labelled_at=datetime(2026, 1, 2))  # noqa: DTZ001
+        make_label(labelled_at=datetime(2026, 1, 2))  # noqa: DTZ001
 
 
 def test_label_sources_are_listed_by_precedence() -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load
 
+from factories import make_label
 from knowgate._records.receipts import Rejected
-from knowgate._records.records import Decision, Label, LabelSource
+from knowgate._records.records import Decision, Label
 from knowgate._shipping.client import VECTORS_MEDIA_TYPE, Acknowledgement, Client, Receipt
 from knowgate._wire import codec
 from knowgate.errors import RecordInvalid, ServiceUnreachable
@@ -58,7 +59,7 @@ def test_the_receipt_names_the_rejected_rows(control_plane: Any, decision: Make)
 
 def test_labels_may_wait_for_their_decision(control_plane: Any, now: datetime) -> None:
     control_plane.answer("POST /v1/labels", {"stored": 0, "duplicates": 0, "waiting": 1, "rejected": []})
-    label = Label(cascade="questions", source=LabelSource.GOLD, correct=1.0, labelled_at=now, external_id="q-1")
+    label = make_label(labelled_at=now, external_id="q-1")
     assert Client(control_plane.url).send_labels([label]).waiting == 1
     assert codec.decode(Label, json.loads(control_plane.asked[0][2])["labels"][0]) == label
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowgate._records.ids import new_id
+from factories import make_decision
 from knowgate._records.records import (
     Action,
     Attempt,
@@ -95,10 +95,9 @@ def decisions(draw: st.DrawFn) -> Decision:
         )
         for tier in range(tiers)
     )
-    return Decision(
-        id=new_id(),
+    return make_decision(
+        draw(times),
         cascade=draw(texts.filter(bool)),
-        occurred_at=draw(times),
         attempts=attempts,
         external_id=draw(st.none() | texts),
         slice=draw(st.none() | texts),

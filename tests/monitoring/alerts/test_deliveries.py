@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from knowgate import Assignment, Mode
+from factories import make_assignment
 from monitoring.alerts.alerts import settle
 from monitoring.alerts.deliveries import deliver_due
 from monitoring.names import Rule
@@ -220,14 +220,8 @@ def test_a_rule_that_only_stands_raised_says_it_once(engine, spec, receiver, cas
 
 def test_a_ring_says_what_decided_when_it_rang(engine, spec, cast):
     with transaction(engine) as session:
-        in_force = Assignment(
-            cascade="cities",
-            generation=7,
-            mode=Mode.ACTIVE,
-            champion="b1",
-            exploration_rate=0.5,
-            issued_at=cast.DAY,
-            valid_until=cast.DAY + timedelta(days=1),
+        in_force = make_assignment(
+            cascade="cities", generation=7, champion="b1", exploration_rate=0.5, issued_at=cast.DAY
         )
         swap_assignment(session, in_force, expected_generation=None, now=cast.DAY)
     say(engine, spec, rang("harm", cast.DAY), cast.DAY)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from knowgate._bundles.assignment import Assignment, Mode
+from factories import make_assignment
 from knowgate._records.records import Reason
 from monitoring.alarms.alarm_memory import AlarmMemory
 from monitoring.drift.drift import ColumnDrift, DriftRecord, MissingShift
@@ -52,10 +52,9 @@ def acknowledged(generation, *, accepted=True, at=NOW):
 
 
 def assigned(generation=5, issued_at=NOW - timedelta(hours=3)):
-    return Assignment(
+    return make_assignment(
         cascade="cities",
         generation=generation,
-        mode=Mode.ACTIVE,
         champion="b1",
         exploration_rate=0.1,
         issued_at=issued_at,

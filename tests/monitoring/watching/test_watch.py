@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from knowgate._bundles.assignment import Assignment, Mode
+from factories import make_assignment, make_fingerprint, make_label
 from knowgate._bundles.bundle import write_bundle
 from knowgate._bundles.bundle_documents import BundleDocument, CertificateDocument, CertificateStatus, TierDocument
 from knowgate._bundles.tier_models import TierModels
@@ -21,7 +21,7 @@ from knowgate._models.calibrator import Platt
 from knowgate._models.features import Standardiser
 from knowgate._models.ood import OodStatistics
 from knowgate._models.probe import LinearProbe, ProbeKind
-from knowgate._records.records import Fingerprint, Label, LabelSource, Reason, Window
+from knowgate._records.records import Reason, Window
 from knowgate._wire import codec
 from knowgate.policy import Policy, PolicyKind
 from knowgate.spec import Alarms, TargetKind
@@ -133,10 +133,9 @@ class Deployment:
 
     def promote(self, *, generation, savings_low):
         bundle = bundle_of(self.cast.DAY - DAY, self.cast.DAY, savings_low)
-        assignment = Assignment(
+        assignment = make_assignment(
             cascade="cities",
             generation=generation,
-            mode=Mode.ACTIVE,
             champion=bundle.id,
             exploration_rate=0.5,
             issued_at=self.cast.DAY,
@@ -200,17 +199,7 @@ def models_of():
     """A tier's models for standard normal hidden states, with the reference quantiles that such
     states really have.
     """
-    fingerprint = Fingerprint(
-        model="small-model",
-        revision="main",
-        dtype="float32",
-        engine="transformers",
-        engine_version="5",
-        chat_template_sha256="0" * 64,
-        layer=2,
-        position="last_prompt_token",
-        normed=False,
-    )
+    fingerprint = make_fingerprint(model="small-model", dtype="float32")
     document = TierDocument(
         fingerprint=fingerprint,
         probe=ProbeKind.LINEAR,
@@ -417,14 +406,8 @@ def test_a_revision_after_consumption_changes_figures_and_never_the_process(depl
     before = states(deployment)["risk"]
     revised = deployment.cast.DAY + 2 * DAY + timedelta(hours=6, minutes=2)
     labels = [
-        Label(
-            cascade="cities",
-            source=LabelSource.GOLD,
-            correct=0.0,
-            labelled_at=revised,
-            decision_id=decision.id,
-            tier=0,
-            label_propensity=1.0,
+        make_label(
+            cascade="cities", correct=0.0, labelled_at=revised, decision_id=decision.id, tier=0, label_propensity=1.0
         )
         for decision in decisions[:40]
     ]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, text
 
-from knowgate import Bundle, Decision, Label, LabelSource, Signals, decide
+from factories import make_label
+from knowgate import Bundle, Decision, Signals, decide
 from services.audit.explain import explain, find_decision, proofs
 from services.audit.replay import replay
 from services.audit.verify import verify_ledger
@@ -24,9 +25,7 @@ from store.traffic.labels import add_labels
 def sealed(engine: Engine, trivia: str, decision: Callable[..., Decision], clock: SimulatedClock) -> list[Decision]:
     """Five decisions and a label, sealed."""
     made = [decision(index) for index in range(5)]
-    label = Label(
-        cascade=trivia, source=LabelSource.GOLD, correct=1.0, labelled_at=clock.now(), decision_id=made[0].id, tier=0
-    )
+    label = make_label(cascade=trivia, labelled_at=clock.now(), decision_id=made[0].id, tier=0)
     with transaction(engine) as session:
         add_decisions(session, made, received_at=clock.now())
         add_labels(session, [label], received_at=clock.now())

@@ -16,7 +16,8 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
 from benchmarks.tampering_deployment import NAME, START, build
-from knowgate import Label, Window, new_id
+from factories import make_label
+from knowgate import Window, new_id
 from knowgate._wire import codec
 from services.audit.findings import Problem
 from services.audit.verify import verify_ledger
@@ -146,7 +147,7 @@ def _leaves(engine: Engine) -> list[dict[str, Any]]:
             if gone:
                 made.append(_leaf("erasure", str(decision.id), _canonical({"decision": str(decision.id)})))
             for label in labels_of(session, decision.id):
-                sent = Label(
+                sent = make_label(
                     cascade=NAME,
                     source=label.source,
                     correct=label.correct,

@@ -4,13 +4,14 @@ its vector.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
 
-from knowgate import Assignment, Bundle, Cascade, Decision, Mode, PTKind, Reason
+from factories import make_assignment
+from knowgate import Bundle, Cascade, Decision, PTKind, Reason
 from knowgate._bundles.pair import Pair
 from knowgate._records.observation import Observation
 from services.audit.replay import replay
@@ -30,15 +31,7 @@ class Kept:
 
 def served(bundle: Bundle, *, kind: PTKind | None, foreign: bool) -> Decision:
     kept = Kept()
-    assignment = Assignment(
-        cascade="trivia",
-        generation=1,
-        mode=Mode.ACTIVE,
-        champion=bundle.id,
-        exploration_rate=0.1,
-        issued_at=NOW,
-        valid_until=NOW + timedelta(days=1),
-    )
+    assignment = make_assignment(cascade="trivia", champion=bundle.id, exploration_rate=0.1, issued_at=NOW)
     cascade = Cascade(
         "trivia",
         Pair(assignment=assignment, champion=bundle),

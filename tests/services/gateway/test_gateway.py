@@ -27,7 +27,8 @@ import uvicorn
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
-from knowgate import Assignment, Bundle, BundleDocument, Mode, Policy, PolicyKind, write_bundle
+from factories import make_assignment
+from knowgate import Bundle, BundleDocument, Policy, PolicyKind, write_bundle
 from knowgate._wire import codec
 from services.command_line import app as command_line
 from services.command_line import exit_code_of
@@ -187,15 +188,7 @@ def declare(engine: Engine, small: str, large: str, settings: Settings) -> None:
         cascades.apply_cascade(session, spec, now=now)
         document = codec.canonical(bundle.document)
         bundles.add_bundle(session, bundle.id, "trivia", document, bundle.content, BundleStatus.PROMOTED, now)
-        first = Assignment(
-            cascade="trivia",
-            generation=1,
-            mode=Mode.ACTIVE,
-            champion=bundle.id,
-            exploration_rate=0.001,
-            issued_at=now,
-            valid_until=now + timedelta(hours=1),
-        )
+        first = make_assignment(cascade="trivia", champion=bundle.id, exploration_rate=0.001, issued_at=now)
         assignments.swap_assignment(session, first, expected_generation=None, now=now)
 
 

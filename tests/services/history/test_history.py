@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 from sqlalchemy import Engine
 
+from factories import make_fingerprint
 from knowgate import Fingerprint, LabelSource, Role, Window, decided_at
 from knowgate._deciding.privacy import SecretKey
 from services.errors import InputInvalid, TableInvalid
@@ -224,17 +225,7 @@ def test_a_table_of_more_tiers_than_the_cascade_is_refused(
 
 
 def fingerprint() -> Fingerprint:
-    return Fingerprint(
-        model="tiny",
-        revision="main",
-        dtype="float16",
-        engine="transformers",
-        engine_version="5",
-        chat_template_sha256="0" * 64,
-        layer=1,
-        position="last_prompt_token",
-        normed=False,
-    )
+    return make_fingerprint(model="tiny", layer=1)
 
 
 @pytest.mark.usefixtures("trivia")

@@ -13,13 +13,12 @@ from sqlalchemy import Engine
 
 from evidence.certification.known_outcomes import certification_rows, label_coin
 from evidence.estimation.estimates import joint_label_propensity
-from knowgate._records.ids import new_id
+from factories import make_decision, make_label
 from knowgate._records.records import (
     Action,
     Attempt,
     Decision,
     Label,
-    LabelSource,
     Reason,
     Role,
     Signals,
@@ -80,21 +79,13 @@ def retained(index: int, *, reason: Reason | None = None) -> Decision:
         tokens_in=10,
         tokens_out=1,
     )
-    return Decision(
-        id=new_id(at),
-        cascade="trivia",
-        occurred_at=at,
-        external_id=f"q{index}",
-        attempts=(small, large),
-        exploration_rate=1.0,
-    )
+    return make_decision(at, cascade="trivia", external_id=f"q{index}", attempts=(small, large), exploration_rate=1.0)
 
 
 def labels(decision: Decision, chances: Sequence[float], right: Sequence[float]) -> list[Label]:
     return [
-        Label(
+        make_label(
             cascade="trivia",
-            source=LabelSource.GOLD,
             correct=correct,
             labelled_at=decision.occurred_at + timedelta(hours=1),
             decision_id=decision.id,

@@ -17,8 +17,8 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
+from factories import make_decision, make_label
 from knowgate._deciding.privacy import Purpose, SecretKey
-from knowgate._records.ids import new_id
 from knowgate._records.records import Attempt, Decision, Label, LabelSource, Role, Signals
 from knowgate._wire.shown import shown_url
 from knowgate.policy import Policy, PolicyKind, decide
@@ -114,14 +114,8 @@ def decided(row: int, p_t: float, *, explored: bool, answers: tuple[str, str], r
         run_propensity=rate if verdict.retained else 1.0,
     )
     ran = (small, large) if explored or not verdict.retained else (small,)
-    return Decision(
-        id=new_id(at),
-        cascade="trivia",
-        occurred_at=at,
-        external_id=f"q{row}",
-        prompt=f"question {row}?",
-        attempts=ran,
-        exploration_rate=rate,
+    return make_decision(
+        at, cascade="trivia", external_id=f"q{row}", prompt=f"question {row}?", attempts=ran, exploration_rate=rate
     )
 
 
@@ -143,9 +137,8 @@ def traffic(engine: Engine, spec: CascadeSpec) -> tuple[Decision, ...]:
 
 def gold_label(decision: Decision, *, label_propensity: float) -> Label:
     """What a person says of the answer that was served."""
-    return Label(
+    return make_label(
         cascade="trivia",
-        source=LabelSource.GOLD,
         correct=float(str(decision.served.answer).casefold().startswith("yes")),
         labelled_at=NOW - timedelta(hours=1),
         decision_id=decision.id,
@@ -396,7 +389,7 @@ def test_the_weighted_drop_is_right_where_the_naive_one_is_not(
         if draw.random() >= chance:
             continue
         labels += [
-            Label(
+            make_label(
                 cascade="trivia",
                 source=LabelSource.HUMAN,
                 correct=float(str(attempt.answer).casefold().startswith("yes")),
@@ -437,9 +430,7 @@ def test_delay_curves_know_how_long_each_answer_has_been_watched(run: Run, engin
             add_decisions(session, [decision], received_at=decision.occurred_at)
         for decision in made[::2]:
             when = decision.occurred_at + timedelta(hours=30)
-            label = Label(
-                cascade="trivia", source=LabelSource.GOLD, correct=1.0, labelled_at=when, decision_id=decision.id
-            )
+            label = make_label(cascade="trivia", labelled_at=when, decision_id=decision.id)
             add_labels(session, [label], received_at=when)
     said = run("delays", "--end", as_of.isoformat(), "--as-of", as_of.isoformat())["delays"]
     points = {row["age"]: row for row in said}

@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
+from factories import make_decision, make_label
 from knowgate import new_id
-from knowgate._records.records import Attempt, Decision, Label, LabelSource, Role, Window
+from knowgate._records.records import Attempt, Decision, LabelSource, Role, Window
 from knowgate.spec import CascadeSpec, Privacy
 from services.command_line import app
 from services.declaration.cascade_file import parse_cascade
@@ -74,13 +75,8 @@ def decided(row: int, name: str | None = None, *, models: tuple[str, str] = ("ti
     at = START + timedelta(minutes=row)
     small = Attempt(tier=0, role=Role.SERVED, model=models[0], answer=f"s{row}", run_propensity=1.0)
     large = Attempt(tier=1, role=Role.EXPLORATION, model=models[1], answer=f"l{row}", run_propensity=0.5)
-    return Decision(
-        id=new_id(at),
-        cascade="trivia",
-        occurred_at=at,
-        external_id=name or f"q{row}",
-        attempts=(small, large),
-        exploration_rate=0.5,
+    return make_decision(
+        at, cascade="trivia", external_id=name or f"q{row}", attempts=(small, large), exploration_rate=0.5
     )
 
 
@@ -103,14 +99,7 @@ def test_only_answers_that_teach_are_drawn(engine: Engine, spec: CascadeSpec) ->
     said = [(half, 0), (done, 0), (done, 1)]
     with transaction(engine) as session:
         labels = [
-            Label(
-                cascade="trivia",
-                source=LabelSource.HUMAN,
-                correct=1.0,
-                labelled_at=NOW,
-                decision_id=one.id,
-                tier=tier,
-            )
+            make_label(cascade="trivia", source=LabelSource.HUMAN, labelled_at=NOW, decision_id=one.id, tier=tier)
             for one, tier in said
         ]
         assert add_labels(session, labels, received_at=NOW).stored == 3

@@ -10,7 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from knowgate import Bundle, Decision, Label, LabelSource, Window
+from factories import make_label
+from knowgate import Bundle, Decision, Window
 from services.clock import SimulatedClock
 from services.pages.charts import chart, nice_ticks, tell
 from services.pages.decision_page import story
@@ -178,7 +179,7 @@ def test_a_decisions_page_says_why_it_went_where_it_went(
     client: TestClient, engine: Engine, trivia: str, decision: Callable[..., Decision]
 ) -> None:
     sent = decision(cascade=trivia)
-    said = Label(cascade=trivia, source=LabelSource.GOLD, correct=0.0, labelled_at=NOW, decision_id=sent.id, tier=0)
+    said = make_label(cascade=trivia, correct=0.0, labelled_at=NOW, decision_id=sent.id, tier=0)
     with transaction(engine) as session:
         add_decisions(session, [sent], received_at=NOW)
         add_labels(session, [said], received_at=NOW)

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, update
 
+from factories import make_assignment
 from knowgate import Assignment, Bundle, Mode, write_bundle
 from knowgate._bundles import signing
 from knowgate._bundles.bundle_documents import CertificateDocument, CertificateStatus, ComparisonDocument
@@ -284,14 +285,8 @@ def test_a_change_based_on_an_older_generation_changes_nothing(
 
 
 def assignment_of(champion: str, clock: SimulatedClock) -> Assignment:
-    return Assignment(
-        cascade="trivia",
-        generation=3,
-        mode=Mode.ACTIVE,
-        champion=champion,
-        exploration_rate=0.1,
-        issued_at=clock.now(),
-        valid_until=clock.now() + timedelta(days=1),
+    return make_assignment(
+        cascade="trivia", generation=3, champion=champion, exploration_rate=0.1, issued_at=clock.now()
     )
 
 

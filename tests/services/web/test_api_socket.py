@@ -16,7 +16,8 @@ import pytest
 import uvicorn
 from sqlalchemy import Engine
 
-from knowgate import Bundle, Decision, Label, LabelSource, ServiceUnreachable, new_id, read_assignment
+from factories import make_label
+from knowgate import Bundle, Decision, ServiceUnreachable, new_id, read_assignment
 from knowgate._shipping.client import Acknowledgement, Client
 from services.declaration.cascade_file import parse_cascade
 from services.settings import Auth, Settings
@@ -91,10 +92,7 @@ def test_a_runtimes_whole_conversation(
     assert (receipt.stored, receipt.rejected) == (3, ())
     with reading(engine) as session:
         assert len(vectors.vector_rows(session, "trivia", 0, [row.id for row in rows])) == 3
-    said = [
-        Label(cascade="trivia", source=LabelSource.GOLD, correct=1.0, labelled_at=when, external_id=name)
-        for name in ("q0", "not-here-yet")
-    ]
+    said = [make_label(cascade="trivia", labelled_at=when, external_id=name) for name in ("q0", "not-here-yet")]
     labelled = ingest.send_labels(said)
     assert (labelled.stored, labelled.waiting) == (1, 1)
 

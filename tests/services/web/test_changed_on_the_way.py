@@ -16,7 +16,8 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from knowgate import Decision, Label, LabelSource, ServiceUnreachable
+from factories import make_label
+from knowgate import Decision, ServiceUnreachable
 from knowgate._shipping.client import Client
 from knowgate._shipping.shipper import Shipper
 from knowgate._shipping.spool import Spool
@@ -147,9 +148,7 @@ def test_a_row_that_is_bad_is_still_refused_for_good(
 
 def test_labels_and_what_is_fetched_are_checked_too(between: Network, clock: SimulatedClock) -> None:
     client = Client(f"http://127.0.0.1:{between.port}")
-    label = Label(
-        cascade="trivia", source=LabelSource.GOLD, correct=1.0, labelled_at=clock.now(), external_id="not-here-yet"
-    )
+    label = make_label(cascade="trivia", labelled_at=clock.now(), external_id="not-here-yet")
     between.flips = {(0, "there"): 0.9, (1, "back"): 0.5, (2, "back"): 0.5}
     with pytest.raises(ServiceUnreachable, match="content-digest") as caught:
         client.send_labels([label])

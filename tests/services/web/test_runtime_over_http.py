@@ -5,7 +5,7 @@ it.
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ import pytest
 import uvicorn
 from sqlalchemy import Engine
 
-from knowgate import Assignment, Cascade, Client, Mode, Reason, Role, Shipper, Spool
+from factories import make_assignment
+from knowgate import Cascade, Client, Mode, Reason, Role, Shipper, Spool
 from knowgate._bundles import signing
 from knowgate._records.observation import Observation
 from services.settings import Settings
@@ -73,15 +74,7 @@ def test_what_a_cascade_serves_is_stored_and_what_is_assigned_reaches_it(
         assert shipper.undeclared == 0
 
         now = datetime.now(UTC)
-        given = Assignment(
-            cascade="trivia",
-            generation=1,
-            mode=Mode.ESCALATE_ALL,
-            champion=None,
-            exploration_rate=0.1,
-            issued_at=now,
-            valid_until=now + timedelta(hours=1),
-        )
+        given = make_assignment(cascade="trivia", mode=Mode.ESCALATE_ALL, exploration_rate=0.1, issued_at=now)
         with transaction(engine) as session:
             assignments.swap_assignment(session, given, expected_generation=None)
         assert cascade.follower is not None

@@ -3,14 +3,15 @@
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from knowgate._bundles.assignment import Assignment, Mode
+from factories import make_assignment
+from knowgate._bundles.assignment import Assignment
 from knowgate._wire import codec
 from store.engine import reading, transaction
 from store.errors import GenerationMoved
@@ -26,14 +27,12 @@ from store.tables import AssignmentHistoryRow
 
 
 def generation(number: int, issued_at: datetime) -> Assignment:
-    return Assignment(
+    return make_assignment(
         cascade="geo",
         generation=number,
-        mode=Mode.ACTIVE,
         champion="c" * 64,
         exploration_rate=0.05,
         issued_at=issued_at,
-        valid_until=issued_at + timedelta(hours=1),
         signature="ab" * 32,
     )
 

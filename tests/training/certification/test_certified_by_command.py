@@ -14,9 +14,10 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
+from factories import make_decision, make_label
 from knowgate._bundles.bundle import Bundle, CertificateDocument, CertificateStatus, read_bundle
 from knowgate._records.ids import new_id
-from knowgate._records.records import Attempt, Decision, Label, LabelSource, Role, Signals
+from knowgate._records.records import Attempt, Role, Signals
 from knowgate.policy import PolicyKind
 from knowgate.spec import CascadeSpec, TargetKind, Targets
 from services.command_line import app
@@ -154,19 +155,18 @@ def seed_drawn_labels(engine: Engine, spec: CascadeSpec, n: int = 4000) -> None:
             answer="yes" if right[1] else "no",
             run_propensity=rate if retained else 1.0,
         )
-        decision = Decision(
+        decision = make_decision(
+            at,
             id=new_id(at, randomness=row),
             cascade=spec.name,
-            occurred_at=at,
             attempts=(small, large) if ran else (small,),
             exploration_rate=rate,
         )
         decisions.append(decision)
         coin = draw.random()
         labels += [
-            Label(
+            make_label(
                 cascade=spec.name,
-                source=LabelSource.GOLD,
                 correct=float(right[tier]),
                 labelled_at=at + timedelta(days=1),
                 decision_id=decision.id,

@@ -4,15 +4,15 @@ training read.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from factories import make_assignment
 from knowgate import Cascade
-from knowgate._bundles.assignment import Assignment, Mode
 from knowgate._bundles.bundle import Bundle, BundleDocument, TierDocument, TierModels, write_bundle
 from knowgate._bundles.pair import Pair
 from knowgate._models.calibrator import Platt
@@ -134,15 +134,7 @@ def bundle_of(fingerprint: Fingerprint, *, weight: float) -> Bundle:
 
 
 def pair_of(bundle: Bundle) -> Pair:
-    assignment = Assignment(
-        cascade="facts",
-        generation=1,
-        mode=Mode.ACTIVE,
-        champion=bundle.id,
-        exploration_rate=0.0,
-        issued_at=NOW,
-        valid_until=NOW + timedelta(days=1),
-    )
+    assignment = make_assignment(cascade="facts", champion=bundle.id, exploration_rate=0.0, issued_at=NOW)
     return Pair(assignment=assignment, champion=bundle)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knowgate._records.records import Fingerprint
+from factories import make_fingerprint
 from store.shards.shards import RowReader, write_shard
 from training.probes.probe_settings import FitSettings
 from training.rows.dataset import CascadeRows, TierColumns, TierVectors
@@ -17,17 +17,7 @@ from training.tiers.learn import learn_tier, signal_columns, spread_out
 
 N, D, NAN = 9_500, 6, float("nan")
 PARTS = np.array([str(part) for part in (Part.FIT, Part.VALIDATION, Part.CALIBRATION, Part.CERTIFICATION)])
-FINGERPRINT = Fingerprint(
-    model="small",
-    revision="1",
-    dtype="float16",
-    engine="transformers",
-    engine_version="5",
-    chat_template_sha256="0" * 64,
-    layer=3,
-    position="last_prompt_token",
-    normed=False,
-)
+FINGERPRINT = make_fingerprint(revision="1", layer=3)
 SETTINGS = FitSettings(penalties=(0.01, 0.1), mlp_penalties=(), block_mb=1)
 
 

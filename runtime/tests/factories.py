@@ -1,0 +1,71 @@
+"""One maker per record that tests need: whole and valid, with `changes` where a test cares.
+
+All tests use them, those of the control plane too.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from knowgate._bundles.assignment import Assignment, Mode
+from knowgate._records.ids import new_id
+from knowgate._records.records import Attempt, Decision, Fingerprint, Label, LabelSource, Role
+
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+def make_fingerprint(**changes: Any) -> Fingerprint:
+    fields: dict[str, Any] = {
+        "model": "small",
+        "revision": "main",
+        "dtype": "float16",
+        "engine": "transformers",
+        "engine_version": "5",
+        "chat_template_sha256": "0" * 64,
+        "layer": 2,
+        "position": "last_prompt_token",
+        "normed": False,
+    }
+    return Fingerprint(**fields | changes)
+
+
+def make_decision(at: datetime = NOW, **changes: Any) -> Decision:
+    """A decision of the cascade `questions` at this time, that its small tier's answer served."""
+    fields: dict[str, Any] = {
+        "id": new_id(at),
+        "cascade": "questions",
+        "occurred_at": at,
+        "attempts": (Attempt(tier=0, role=Role.SERVED, model="small"),),
+    }
+    return Decision(**fields | changes)
+
+
+def make_label(of: Decision | None = None, **changes: Any) -> Label:
+    """A gold label, an hour after the decision: its answer was right."""
+    about: dict[str, Any] = {}
+    if of is None and not {"decision_id", "external_id"} & changes.keys():
+        about = {"decision_id": UUID(int=1)}
+    elif of is not None:
+        about = {"cascade": of.cascade, "decision_id": of.id, "labelled_at": of.occurred_at + timedelta(hours=1)}
+    fields: dict[str, Any] = {
+        "cascade": "questions",
+        "source": LabelSource.GOLD,
+        "correct": 1.0,
+        "labelled_at": NOW,
+    }
+    return Label(**fields | about | changes)
+
+
+def make_assignment(**changes: Any) -> Assignment:
+    """The first assignment of `questions`, in force for a day from `issued_at`."""
+    issued_at = changes.get("issued_at", NOW)
+    fields: dict[str, Any] = {
+        "cascade": "questions",
+        "generation": 1,
+        "mode": Mode.ACTIVE,
+        "champion": None,
+        "exploration_rate": 0.25,
+        "issued_at": issued_at,
+        "valid_until": issued_at + timedelta(days=1),
+    }
+    return Assignment(**fields | changes)
