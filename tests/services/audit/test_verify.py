@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -411,6 +411,16 @@ def test_batches_that_were_cut_off_with_their_rows_are_found_by_the_head_alone(d
     assert deployed.after(*cut).verified
     (problem,) = deployed.after(*cut, head=deployed.head).problems
     assert problem.check == "head" and "cut off" in problem.what
+
+
+@pytest.mark.parametrize("other", [{"root": bytes(32)}, {"last": "ab" * 32}])
+def test_a_head_speaks_of_these_batches_by_its_root_and_by_its_last_batch(
+    deployed: Deployed, other: dict[str, Any]
+) -> None:
+    assert deployed.after(head=deployed.head).verified
+    (problem,) = deployed.after(head=replace(deployed.head, **other)).problems
+    assert (problem.check, problem.id) == ("head", str(deployed.head.batches))
+    assert problem.what == "the batches up to here are not those of the head"
 
 
 def test_a_head_is_a_signed_note_as_others_read_it(deployed: Deployed) -> None:
