@@ -103,20 +103,20 @@ def test_bad_input_is_named() -> None:
 @pytest.mark.parametrize("right", [0, 4, 10])
 def test_told_its_reach_a_mean_has_wilsons_interval_by_students_quantile(right: int) -> None:
     values = [1.0] * right + [0.0] * (10 - right)
-    told = self_normalised(values, [1] * 10, [0.5] * 10, reach=(0.0, 1.0))
+    estimate = self_normalised(values, [1] * 10, [0.5] * 10, reach=(0.0, 1.0))
     square = float(student_t.ppf(0.975, 9)) ** 2
     centre = (right / 10 + square / 20) / (1 + square / 10)
-    half = np.sqrt(square) / (1 + square / 10) * np.sqrt(told.standard_error**2 + square / 400)
-    assert told.value == right / 10
-    assert told.lower == pytest.approx(max(min(centre - half, told.value), 0.0))
-    assert told.upper == pytest.approx(min(max(centre + half, told.value), 1.0))
+    half = np.sqrt(square) / (1 + square / 10) * np.sqrt(estimate.standard_error**2 + square / 400)
+    assert estimate.value == right / 10
+    assert estimate.lower == pytest.approx(max(min(centre - half, estimate.value), 0.0))
+    assert estimate.upper == pytest.approx(min(max(centre + half, estimate.value), 1.0))
     wide = self_normalised([10 * value - 5 for value in values], [1] * 10, [0.5] * 10, reach=(-5.0, 5.0))
-    assert (wide.lower, wide.upper) == pytest.approx((10 * told.lower - 5, 10 * told.upper - 5))
+    assert (wide.lower, wide.upper) == pytest.approx((10 * estimate.lower - 5, 10 * estimate.upper - 5))
 
 
 def test_one_row_alone_leaves_most_of_the_reach_open() -> None:
-    told = self_normalised([1.0, np.nan], [1, 0], [0.5, 0.5], reach=(0.0, 1.0))
-    assert told.value == 1.0 and told.lower < 0.1 and told.upper == 1.0
+    estimate = self_normalised([1.0, np.nan], [1, 0], [0.5, 0.5], reach=(0.0, 1.0))
+    assert estimate.value == 1.0 and estimate.lower < 0.1 and estimate.upper == 1.0
 
 
 @pytest.mark.parametrize("reach", [(0.0, 0.4), (0.6, 1.0), (1.0, 0.0), (0.5, 0.5)])

@@ -125,9 +125,9 @@ def test_vectors_that_are_gone_or_of_another_size_are_left_out_and_counted(
     with caplog.at_level(logging.WARNING, "knowgate.monitoring"):
         table = current_table(attempts(6, shard=[wide, gone, good, wide, wide, good], row=[0, 0, 0, 1, 2, 1]), models())
     assert table["pca_1"].notna().tolist() == [False, False, True, False, False, True]
-    told = sorted(record.getMessage() for record in caplog.records)
-    assert told[0].startswith("1 vectors are left out of drift: ") and gone in told[0]
-    assert told[1].startswith(f"3 vectors are left out of drift: {wide} has dimension 7, the bundle in force 6")
+    warnings = sorted(record.getMessage() for record in caplog.records)
+    assert warnings[0].startswith("1 vectors are left out of drift: ") and gone in warnings[0]
+    assert warnings[1].startswith(f"3 vectors are left out of drift: {wide} has dimension 7, the bundle in force 6")
 
 
 @pytest.mark.parametrize(("n", "read"), [(MOST_VECTORS, MOST_VECTORS), (MOST_VECTORS + 1, MOST_VECTORS // 2 + 1)])
