@@ -57,6 +57,19 @@ def test_a_bundle_is_judged_on_what_it_would_have_kept(cast, cohort):
     assert (cautious.estimate, cautious.shown, cautious.broken) == (0.0, True, False)
 
 
+@pytest.mark.parametrize("place", [0, 10, 19])
+def test_nothing_is_estimated_without_one_verdict_on_the_last_tier(cast, cohort, place):
+    asked = [
+        cast.Asked(at=cast.DAY + timedelta(minutes=number), reason=Reason.ESCALATE_ALL, p_t=0.9, small=1.0)
+        for number in range(20)
+    ]
+    bundle = of_threshold(cast, 0.5)
+    without = look(cast, cohort(asked, targets=DROP), bundle)
+    assert (without.decisions, without.n, without.estimate, without.shown) == (20, 0, None, False)
+    asked[place] = replace(asked[place], large=1.0)
+    assert look(cast, cohort(asked, targets=DROP), bundle).estimate is not None
+
+
 def test_an_estimate_below_the_target_shows_nothing_on_few_decisions(cast, cohort):
     few = look(cast, cohort(list(stopped_traffic(cast, n=20)), targets=DROP), of_threshold(cast, 0.7))
     assert (few.estimate, few.shown, few.broken) == (0.0, False, False)
