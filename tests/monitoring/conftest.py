@@ -86,7 +86,7 @@ class Asked:
     answers: tuple[str | None, str | None] = (None, None)
     bundle: str | None = None
     generation: int | None = None
-    judge: tuple[float | None, float | None] = (None, None)  # what a grader says of either answer
+    verdicts: tuple[float | None, float | None] = (None, None)  # what a grader says of either answer
 
 
 def decision_of(asked: Asked, cascade: str = "cities") -> Decision:
@@ -142,7 +142,7 @@ def labels_of(asked: Asked, decision: Decision) -> list[Label]:
             tier=tier,
             grader="judge@1",
         )
-        for tier, verdict in enumerate(asked.judge)
+        for tier, verdict in enumerate(asked.verdicts)
         if verdict is not None
     ]
     return judged + [

@@ -48,8 +48,8 @@ class Traffic:
         last, kept = np.where(case == 3, same, last), np.where(case == 3, same, kept)
         self.truth = np.column_stack([kept, last]).astype(float)
         self.agrees = (case == 3)[:, None]
-        self.judge = judged(rng, self.truth, up=up, down=0.02)
-        self.judge[case == 3, 1] = self.judge[case == 3, 0]
+        self.verdicts = judged(rng, self.truth, up=up, down=0.02)
+        self.verdicts[case == 3, 1] = self.verdicts[case == 3, 0]
         self.drawn = rng.random(n) < rate
         self.rate, self.n = rate, n
         self.gold = np.where(self.drawn[:, None], self.truth, NAN)
@@ -57,7 +57,7 @@ class Traffic:
 
     def naive(self) -> CertificationRows:
         """Whatever label is there is taken for the truth."""
-        both = np.where(self.drawn[:, None], self.truth, self.judge)
+        both = np.where(self.drawn[:, None], self.truth, self.verdicts)
         return CertificationRows(correct=both, agrees=self.agrees, ids=self.ids)
 
     def rows(self, *, forecasts: bool) -> CertificationRows:
@@ -67,7 +67,7 @@ class Traffic:
             propensity=np.full(self.n, self.rate),
             observed=self.drawn,
             ids=self.ids,
-            forecast=self.judge if forecasts else None,
+            forecast=self.verdicts if forecasts else None,
             forecast_error=0.06 if forecasts else None,  # measured elsewhere
         )
 
@@ -101,8 +101,8 @@ def test_with_a_grader_the_certificate_is_given_more_often_than_on_gold_alone() 
     for _ in range(runs):
         traffic = Traffic(rng, 6000, 0.05, 0.045, 0.15, 0.1)
         alone = everything_kept(traffic.rows(forecasts=False), delta).drop.shown(0.03, delta)
-        judge = everything_kept(traffic.rows(forecasts=True), delta).drop.shown(0.03, delta)
-        gold, powered, both = gold + alone, powered + judge, both + (alone and judge)
+        corrected_too = everything_kept(traffic.rows(forecasts=True), delta).drop.shown(0.03, delta)
+        gold, powered, both = gold + alone, powered + corrected_too, both + (alone and corrected_too)
     only_judge, only_gold = powered - both, gold - both
     assert only_judge - only_gold > 3 * np.sqrt(only_judge + only_gold)  # McNemar, three standard errors
 
@@ -120,7 +120,7 @@ def test_its_estimate_is_unbiased_under_run_and_label_coins_whatever_the_judge()
             propensity=run_at * 0.4,
             observed=drawn,
             ids=traffic.ids,
-            forecast=np.where(ran[:, None], traffic.judge, NAN),
+            forecast=np.where(ran[:, None], traffic.verdicts, NAN),
             ran=ran,
             run_propensity=run_at,
         )
@@ -296,9 +296,9 @@ LEVELS = (0.02, 0.1, 0.2)
 
 @pytest.mark.parametrize("delta", LEVELS)
 def test_a_corrected_drop_is_tested_and_bounded_at_its_own_level(measured: CertificationRows, delta: float) -> None:
-    gold, judge = np.asarray(measured.correct), np.asarray(measured.forecast)
+    gold, verdicts = np.asarray(measured.correct), np.asarray(measured.forecast)
     weights = in_order(measured, measured.drawn_weight), in_order(measured, measured.ran_weight)
-    x, forecast = in_order(measured, gold[:, 1] - gold[:, 0]), in_order(measured, judge[:, 1] - judge[:, 0])
+    x, forecast = in_order(measured, gold[:, 1] - gold[:, 0]), in_order(measured, verdicts[:, 1] - verdicts[:, 0])
     counts, _ = corrected(x, forecast, *weights, 0.9)
     worst = np.nan_to_num(measured.outcome(EVERYTHING), nan=1.0)
     drop = corrected_drop(measured, EVERYTHING, worst, Plan(bet=True, first_share=0.9, variance_guess=0.3))
@@ -315,11 +315,11 @@ def test_a_corrected_drop_is_tested_and_bounded_at_its_own_level(measured: Certi
 
 @pytest.mark.parametrize("delta", LEVELS)
 def test_a_corrected_accuracy_is_tested_and_bounded_at_its_own_level(measured: CertificationRows, delta: float) -> None:
-    gold, judge = np.asarray(measured.correct)[:, 0], np.asarray(measured.forecast)[:, 0]
+    gold, verdicts = np.asarray(measured.correct)[:, 0], np.asarray(measured.forecast)[:, 0]
     weights = in_order(measured, measured.drawn_weight), in_order(measured, measured.ran_weight)
 
     def counts(at_least: float) -> np.ndarray:
-        return corrected(at_least - in_order(measured, gold), at_least - in_order(measured, judge), *weights, 0.9)[0]
+        return corrected(at_least - in_order(measured, gold), at_least - in_order(measured, verdicts), *weights, 0.9)[0]
 
     right = np.nan_to_num(gold, nan=0.0)
     accuracy = corrected_accuracy(measured, EVERYTHING, right, Plan(bet=True, first_share=0.9, variance_guess=0.2))
@@ -395,7 +395,7 @@ def test_a_biased_grader_raises_no_false_alarm_and_hides_no_harm() -> None:
         for plus in (0.055, 0.14):  # drop .04 = ε, and .125
             traffic = Traffic(rng, 3000, plus, 0.015 if plus < 0.1 else 0.005, 0.3, 0.2)
             x = traffic.truth[:, 1] - traffic.truth[:, 0]
-            guess = np.where(traffic.agrees[:, 0], 0.0, 0.75 * (traffic.judge[:, 1] - traffic.judge[:, 0]))
+            guess = np.where(traffic.agrees[:, 0], 0.0, 0.75 * (traffic.verdicts[:, 1] - traffic.verdicts[:, 0]))
             increments = risk_increments(
                 np.where(traffic.drawn, x, NAN), traffic.drawn, np.full(3000, 0.2), 0.04, 0.2, guess
             )

@@ -27,7 +27,7 @@ def traffic(cast, n, *, gold=0.2, up=0.2, seed=3):
     for row in range(n):
         small, large = float(rng.random() < 0.8), float(rng.random() < 0.9)
         drawn = rng.random() < gold
-        judge = tuple(truth if truth or rng.random() >= up else 1.0 for truth in (small, large))
+        verdicts = tuple(truth if truth or rng.random() >= up else 1.0 for truth in (small, large))
         asked.append(
             cast.Asked(
                 at=cast.DAY + timedelta(seconds=60 * row),
@@ -36,7 +36,7 @@ def traffic(cast, n, *, gold=0.2, up=0.2, seed=3):
                 small=small if drawn else None,
                 large=large if drawn else None,
                 label_propensity=gold,
-                judge=judge,
+                verdicts=verdicts,
             )
         )
     return asked
@@ -50,13 +50,13 @@ def named(cohort):
 def test_figures_correct_the_grader_by_the_sample_and_rates_tell_its_errors(cast, cohort):
     asked = traffic(cast, 800)
     judged = named(cohort(asked, judged=True))
-    alone = named(cohort([replace(one, judge=(None, None)) for one in asked], judged=True))
+    alone = named(cohort([replace(one, verdicts=(None, None)) for one in asked], judged=True))
     for name in ("accuracy_cascade", "accuracy_last", "drop"):
         assert judged[name].value is not None and alone[name].value is not None
         assert judged[name].high - judged[name].low < alone[name].high - alone[name].low
     width = judged["accuracy_cascade"].high - judged["accuracy_cascade"].low
     assert abs(judged["accuracy_cascade"].value - 0.8) < width  # twice the half width
-    lenient = np.mean([one.judge[0] for one in asked])
+    lenient = np.mean([one.verdicts[0] for one in asked])
     assert lenient > judged["accuracy_cascade"].high  # the grader's own mean is off by its errors
     assert judged["judge_wrong_called_right"].low <= 0.2 <= judged["judge_wrong_called_right"].high
     assert judged["judge_right_called_wrong"].value == 0.0

@@ -302,17 +302,17 @@ def test_a_day_has_one_drift_report_that_renders(deployment):
 
 def test_what_a_grader_was_measured_to_err_is_kept_when_a_day_ends(deployment):
     asked = [
-        replace(one, small=float(row % 4 > 0), judge=(float(row % 4 > 0 or row % 8 == 0), None))
+        replace(one, small=float(row % 4 > 0), verdicts=(float(row % 4 > 0 or row % 8 == 0), None))
         for row, one in enumerate(deployment.day_of_traffic(0))
     ]
     deployment.put(asked)
     for day in (0, 8):
         deployment.watch_day(day)
     with reading(deployment.engine) as session:
-        (judge,) = graders(session, "cities", as_of=deployment.cast.DAY + 11 * DAY)
-    assert judge.name == "judge@1"
-    assert judge.error is not None and judge.error.right_called_wrong == 0
-    assert judge.error.right > 2.5 * judge.error.wrong > 2.5 * judge.error.wrong_called_right > 0
+        (grader,) = graders(session, "cities", as_of=deployment.cast.DAY + 11 * DAY)
+    assert grader.name == "judge@1"
+    assert grader.error is not None and grader.error.right_called_wrong == 0
+    assert grader.error.right > 2.5 * grader.error.wrong > 2.5 * grader.error.wrong_called_right > 0
 
 
 def test_a_p_t_that_is_missing_in_every_attempt_of_a_day_is_told_and_no_later_silence_resolves_it(deployment):

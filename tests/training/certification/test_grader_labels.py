@@ -27,7 +27,7 @@ def judged_rows(*, gold: float = 0.3, up: float = 0.2) -> CascadeRows:
     tiers = []
     for tier, chance in enumerate((0.75 + 0.24 * signal, np.full(N, 0.95))):
         truth = (rng.random(N) < chance).astype(float)
-        judge = np.where((truth == 0.0) & (rng.random(N) < up), 1.0, truth)
+        verdicts = np.where((truth == 0.0) & (rng.random(N) < up), 1.0, truth)
         tiers.append(
             TierColumns(
                 ran=np.ones(N, dtype=bool),
@@ -36,7 +36,7 @@ def judged_rows(*, gold: float = 0.3, up: float = 0.2) -> CascadeRows:
                 run_propensity=np.ones(N),
                 label_propensity=np.where(drawn, gold, NAN),
                 tokens_in=np.full(N, 10.0),
-                forecast=judge,
+                forecast=verdicts,
                 label_source=np.where(drawn, LabelSource.GOLD, np.array(None)),
                 forecast_source=np.full(N, LabelSource.JUDGE, dtype=object),
             )
