@@ -65,10 +65,11 @@ def test_more_losses_never_help_the_exact_test(n: int, plus: int, minus: int, ep
 
 @settings(max_examples=40, deadline=None)
 @given(seed=SEEDS, n=st.integers(5, 200), bound=st.sampled_from([1.0, 4.0, 20.0]))
-def test_betting_bounds_enclose_zero_rows_and_are_mirror_images(seed: int, n: int, bound: float) -> None:
+def test_betting_bounds_are_mirror_images_and_lie_within_the_range(seed: int, n: int, bound: float) -> None:
     x = np.random.default_rng(seed).choice([-bound, 0.0, 0.0, bound], n)
     low, high = betting_lower_bound(x, 0.1, bound), betting_upper_bound(x, 0.1, bound)
-    assert -bound <= low <= high <= bound
+    # Each holds with its own chance, so that on rare rows the two cross.
+    assert -bound <= low <= bound and -bound <= high <= bound
     assert low == -betting_upper_bound(-x, 0.1, bound)
     assert betting_upper_bound(x, 0.05, bound) >= high - 1e-5 * bound
 
