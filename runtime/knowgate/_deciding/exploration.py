@@ -6,8 +6,8 @@ a run of the last tier tells most there. The rate is a function of the signals t
 logs and of the assignment, and the coin does not look at either, so the logged rate is exactly the
 chance that the coin fell:
 
-    rate = min(1, exploration_rate + exploration_extra * max(0, 1 - |signal - threshold| /
-    exploration_width))
+    nearness = max(0, 1 - |signal - threshold| / exploration_width)
+    rate = min(1, exploration_rate + exploration_extra * nearness)
 
 with the distance of the gate that stood nearest. It never falls below the floor `exploration_rate`,
 or what no query shows could not be estimated at all.

@@ -1,4 +1,4 @@
-"""Decision ids: UUIDv7 (RFC 9562), made where the query is served.
+"""Ids of all records: UUIDv7 (RFC 9562); a decision's is made where the query is served.
 
 The first 48 bits are the time in milliseconds, so ids sort by decision time and the large tables
 can be partitioned by month of the id alone.
