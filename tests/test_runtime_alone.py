@@ -13,7 +13,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 OWN = {"knowgate", "numpy", "safetensors"}
-TEST_TOOLS = {"pytest", "hypothesis", "iniconfig", "packaging", "pluggy", "pygments", "sortedcontainers"}
+TEST_TOOLS = {"pytest", "psutil", "hypothesis", "iniconfig", "packaging", "pluggy", "pygments", "sortedcontainers"}
 INSTALLER = {"pip", "setuptools"}
 
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from evidence.signals.calibration import ReliabilityBin
 from training.publishing.plots import reliability_plot, risk_coverage_plot
-from training.publishing.records import ReliabilityPoint, RiskPoint, SignalReport
+from training.publishing.records import RiskPoint, SignalReport
 from training.publishing.run_report import risk_coverage
 
 
@@ -34,8 +35,8 @@ ONE = SignalReport(
     tier=0,
     signal="p_t",
     reliability=(
-        ReliabilityPoint(mean_score=0.2, accuracy=0.4, n=10),
-        ReliabilityPoint(mean_score=0.8, accuracy=0.9, n=10),
+        ReliabilityBin(mean_score=0.2, accuracy=0.4, n=10),
+        ReliabilityBin(mean_score=0.8, accuracy=0.9, n=10),
     ),
     risk_coverage=(RiskPoint(retained_share=0.5, risk=0.1), RiskPoint(retained_share=1.0, risk=0.3)),
 )
