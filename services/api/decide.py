@@ -126,10 +126,10 @@ def _set_aside(document: dict[str, Any]) -> dict[str, Any]:
     return odd
 
 
-def _hidden(asked: DecideRequest) -> npt.NDArray[np.float16] | npt.NDArray[np.float32] | None:
+def _hidden(asked: DecideRequest) -> npt.NDArray[np.float16] | npt.NDArray[np.float64] | None:
     """The hidden state [d], in whichever of the two forms it was sent. Raises RecordInvalid."""
     if asked.hidden_base64 is None:
-        return None if asked.hidden is None else np.asarray(asked.hidden, dtype=np.float32)
+        return None if asked.hidden is None else np.asarray(asked.hidden, dtype=np.float64)
     if asked.hidden is not None:
         raise RecordInvalid("hidden_base64", "given beside hidden", "send the hidden state once")
     try:

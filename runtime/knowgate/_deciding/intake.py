@@ -16,7 +16,7 @@ import numpy as np
 
 from knowgate._models.features import FLOAT16, Float16Array, stored_vector
 from knowgate._records.observation import Observation
-from knowgate._records.records import LIMITS, Limit, PTKind
+from knowgate._records.records import LIMITS, Fingerprint, Limit, PTKind
 from knowgate._wire.storable import LARGEST_INTEGER
 from knowgate.errors import RecordInvalid
 
@@ -59,11 +59,17 @@ def take_in(shown: Observation) -> Intake:
     """
     notes: list[str] = []
     hidden, p_t, tokens_in = shown.hidden, shown.p_t, shown.tokens_in
+    answer, fingerprint, model, said = shown.answer, shown.fingerprint, shown.model, shown.notes
     settled = not (type(hidden) is np.ndarray and hidden.dtype == FLOAT16 and hidden.ndim == 1 and len(hidden))
     vector = _vector(hidden, notes) if settled else hidden
     # What nearly every decision is made of passes here; everything else is looked at closely.
-    plain = (p_t is None or (type(p_t) is float and 0.0 <= p_t <= 1.0)) and (
-        tokens_in is None or (type(tokens_in) is int and 0 <= tokens_in <= LARGEST_INTEGER)
+    plain = (
+        (p_t is None or (type(p_t) is float and 0.0 <= p_t <= 1.0))
+        and (tokens_in is None or (type(tokens_in) is int and 0 <= tokens_in <= LARGEST_INTEGER))
+        and (answer is None or type(answer) is str)
+        and (fingerprint is None or type(fingerprint) is Fingerprint)
+        and (model is None or type(model) is str)
+        and (type(said) is tuple and not said)
     )
     for value in _others(shown):
         if value is not None:
@@ -76,15 +82,33 @@ _others = operator.attrgetter(*(name for name in ("p_t_kind", *LIMITS) if name !
 
 def _believed(shown: Observation, notes: list[str]) -> Observation:
     """The observation with None for what cannot be believed."""
-    changes: dict[str, Any] = {"p_t": _probability("p_t", shown.p_t, notes)}
+    changes: dict[str, Any] = {"p_t": _probability("p_t", shown.p_t, notes), "notes": texts(shown.notes)}
+    for name, kind, cure in _OF_ONE_KIND:
+        value = getattr(shown, name)
+        if value is not None and not isinstance(value, kind):
+            # By its type alone: notes are kept in full where texts are not.
+            notes.append(_fault(name, type(value).__name__, cure))
+            changes[name] = None
     if shown.p_t_kind is not None:
         try:
             changes["p_t_kind"] = PTKind(shown.p_t_kind)
         except ValueError:
-            notes.append(f"p_t_kind is {shown.p_t_kind!r}: use one of {', '.join(PTKind)}; p_t is left out")
+            notes.append(_fault("p_t_kind", shown.p_t_kind, f"use one of {', '.join(PTKind)}; p_t is left out"))
             changes |= {"p_t": None, "p_t_kind": None}
     changes |= {name: _READS[limit](name, getattr(shown, name), notes) for name, limit in LIMITS.items()}
     return replace(shown, **changes)
+
+
+def texts(notes: Any) -> tuple[str, ...]:
+    """Notes as they were meant: a lone text is one note, not its letters."""
+    if notes is None:
+        return ()
+    return tuple(map(str, notes)) if isinstance(notes, (tuple, list)) else (str(notes),)
+
+
+def _fault(name: str, value: Any, cure: str) -> str:
+    """What a note says; a value that cannot be shown does no harm."""
+    return str(RecordInvalid(name, value, cure))
 
 
 def _amount(name: str, value: Any, notes: list[str]) -> float | None:
@@ -145,9 +169,11 @@ def _number(name: str, value: Any, notes: list[str]) -> float | None:
     if value is None or (type(value) is float and math.isfinite(value)):
         return value
     try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError("a truth value is no number")
         number = float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-        notes.append(f"{name} is {value!r}: not a number ({error})")
+        notes.append(_fault(name, value, f"not a number ({error})"))
         return None
     if not math.isfinite(number):
         notes.append(f"{name} is {number!r}: not finite")
@@ -155,6 +181,11 @@ def _number(name: str, value: Any, notes: list[str]) -> float | None:
     return number
 
 
+_OF_ONE_KIND = (
+    ("answer", str, "a text is expected"),
+    ("fingerprint", Fingerprint, "a Fingerprint is expected"),
+    ("model", str, "a text is expected"),
+)
 _READS: Mapping[Limit, Callable[[str, Any, list[str]], float | None]] = {
     Limit.COUNT: _whole,
     Limit.AMOUNT: _amount,

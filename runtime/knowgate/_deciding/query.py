@@ -106,7 +106,7 @@ class Query:
         role = self._role_of(tier)
         intake = take_in(shown)
         ruling = self._rule(tier, intake)
-        note = "; ".join(filter(None, (ruling.note, *shown.notes))) or None
+        note = "; ".join(filter(None, (ruling.note, *intake.seen.notes))) or None
         self._attempts.append(self._attempt(tier, role, ruling, intake, note))
         self._ruling = replace(ruling, note=note)
         if tier != self.last and ruling.retained:

@@ -28,15 +28,18 @@ def maker(record: type[T]) -> Callable[..., T]:
 
 
 def filled_open(record: type[T]) -> type[T]:
-    """Gives a slotted, keyword-only record without `__post_init__` an `__init__` at half the
-    cost.
+    """Gives a slotted, keyword-only record without `__post_init__` an `__init__` at half the cost.
+
+    What inherits it has other slots, or a dictionary: that is filled as dataclasses fill theirs.
     """
     given = [
         field.name if field.default is MISSING else f"{field.name}=defaults[{field.name!r}]"
         for field in fields(record)  # type: ignore[arg-type]
     ]
     lines = [f"self.{field.name} = {field.name}" for field in fields(record)]  # type: ignore[arg-type]
-    body = ("become(self, twin)", *lines, "self.__class__ = record")
+    passed = ", ".join(f"{field.name}={field.name}" for field in fields(record))  # type: ignore[arg-type]
+    inherited = f"if self.__class__ is not record: return plain(self, {passed})"
+    body = (inherited, "become(self, twin)", *lines, "self.__class__ = record")
     record.__init__ = _compiled(record, f"self, *, {', '.join(given)}", body)  # type: ignore[method-assign]
     return record
 
@@ -47,6 +50,7 @@ def _compiled(record: type, parameters: str, body: tuple[str, ...]) -> Any:
     scope: dict[str, Any] = {
         "twin": type("twin", record.__bases__, {"__slots__": vars(record)["__slots__"]} | free),
         "record": record,
+        "plain": vars(record).get("__init__"),
         "new": object.__new__,
         "become": vars(object)["__class__"].__set__,
         "defaults": {field.name: field.default for field in fields(record)},

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
+from knowgate._deciding.intake import texts
 from knowgate._deciding.query import Query
 from knowgate._deciding.ruling import Ruling
 from knowgate.backends.protocol import Finish, Message, Reply
@@ -32,7 +33,7 @@ def attempt(query: Query, tier: int, reply: Reply, lack: str | None = None) -> R
     shown = replace(reply.shown, answer=(reply.text or reply.refusal or "") if query.stores_texts else None)
     if lack is not None:
         none = dict.fromkeys(("p_t", "entropy", "margin", "hidden", "fingerprint"))
-        shown = replace(shown, **none, notes=(lack, *shown.notes))
+        shown = replace(shown, **none, notes=(lack, *texts(shown.notes)))
     return query.attempt(shown, tier=tier)
 
 

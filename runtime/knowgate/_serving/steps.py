@@ -11,6 +11,8 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from knowgate._deciding.intake import texts
+from knowgate._records.observation import Observation
 from knowgate._serving.replies import prompt_of
 from knowgate.backends.protocol import Backend, Message, Reply
 from knowgate.backends.steps import taken, taken_async
@@ -39,7 +41,7 @@ def drive(steps: Steps[T], messages: Sequence[Message], given_up: threading.Even
         if isinstance(step, Read):
             return _with_state(step, messages)
         try:
-            return step.backend.ask(messages, timeout_s=step.timeout_s)
+            return _reply_of(step.backend, step.backend.ask(messages, timeout_s=step.timeout_s))
         except BackendFailed as error:
             return error
         except Exception as error:  # noqa: BLE001
@@ -59,7 +61,7 @@ async def drive_async(steps: Steps[T], messages: Sequence[Message]) -> T:
             return await asyncio.to_thread(_with_state, step, messages)
         try:
             async with asyncio.timeout(step.timeout_s + GRACE_S):
-                return await step.backend.ask_async(messages, timeout_s=step.timeout_s)
+                return _reply_of(step.backend, await step.backend.ask_async(messages, timeout_s=step.timeout_s))
         except BackendFailed as error:
             return error
         except TimeoutError:
@@ -68,6 +70,15 @@ async def drive_async(steps: Steps[T], messages: Sequence[Message]) -> T:
             return _unforeseen(step.backend, error)
 
     return await taken_async(steps, act)
+
+
+def _reply_of(backend: Backend, given: object) -> Reply | BackendFailed:
+    """What a back-end returned, where that is a reply."""
+    shown = given.shown if isinstance(given, Reply) else None
+    if isinstance(given, Reply) and isinstance(shown, Observation) and isinstance(shown.answer, str | None):
+        return given
+    wanted = "give a Reply whose `shown` is an Observation with a text, or None, as its answer"
+    return BackendFailed(f"{backend.model} returned {type(given).__name__}: {wanted}", Failure.GARBAGE)
 
 
 def _with_state(step: Read, messages: Sequence[Message]) -> Reply:
@@ -79,7 +90,7 @@ def _with_state(step: Read, messages: Sequence[Message]) -> Reply:
         encoded = step.encoder(prompt_of(messages), layer=step.layer)
         shown = replace(shown, hidden=encoded.hidden, fingerprint=encoded.fingerprint)
     except Exception as error:  # noqa: BLE001  whatever an encoder raises costs a signal, not the query
-        shown = replace(shown, notes=(*shown.notes, f"the encoder gave no hidden state: {error}"))
+        shown = replace(shown, notes=(*texts(shown.notes), f"the encoder gave no hidden state: {error}"))
     return replace(step.reply, shown=shown)
 
 

@@ -2,6 +2,7 @@
 note.
 """
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,9 @@ ANYTHING = st.one_of(
 )
 
 
-@given(p_t=ANYTHING, hidden=ANYTHING, tokens_in=ANYTHING, entropy=ANYTHING)
-def test_nothing_a_caller_hands_in_raises(p_t: Any, hidden: Any, tokens_in: Any, entropy: Any) -> None:
-    intake = take_in(Observation(p_t=p_t, hidden=hidden, tokens_in=tokens_in, entropy=entropy))
+@given(values=st.fixed_dictionaries({}, optional={field.name: ANYTHING for field in fields(Observation)}))
+def test_nothing_a_caller_hands_in_raises(values: dict[str, Any]) -> None:
+    intake = take_in(Observation(**values))
     assert intake.seen.p_t is None or 0 <= intake.seen.p_t <= 1
     assert intake.seen.entropy is None or 0 <= intake.seen.entropy < float("inf")
     assert intake.seen.tokens_in is None or intake.seen.tokens_in >= 0
@@ -37,11 +38,30 @@ def test_nothing_a_caller_hands_in_raises(p_t: Any, hidden: Any, tokens_in: Any,
     assert intake.vector is None or (intake.vector.ndim == 1 and np.isfinite(intake.vector).all())
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1.7, -0.1, "high", object()])
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), 1.7, -0.1, "high", object(), True, np.True_, pytest.param(10**5000, id="huge")],
+)
 def test_a_p_t_that_is_no_probability_is_missing_and_said_to_be(value: Any) -> None:
     intake = take_in(Observation(p_t=value))
     assert intake.seen.p_t is None
     assert intake.notes[0].startswith("p_t is ")
+
+
+@pytest.mark.parametrize("name", ["answer", "fingerprint", "model"])
+@pytest.mark.parametrize("value", [0, b"B", ["B"], np.ones(2), object()])
+def test_what_is_of_another_kind_is_missing_and_said_to_be(name: str, value: Any) -> None:
+    intake = take_in(Observation(**{name: value}))
+    assert getattr(intake.seen, name) is None
+    assert intake.notes[0].startswith(f"{name} is ") and intake.notes[0].endswith(" is expected")
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [("slow", ("slow",)), (None, ()), (["slow", "cut"], ("slow", "cut")), (("slow", 3), ("slow", "3")), (3, ("3",))],
+)
+def test_a_lone_note_is_one_note_and_not_its_letters(said: Any, kept: tuple[str, ...]) -> None:
+    assert take_in(Observation(notes=said)).seen.notes == kept
 
 
 def test_a_p_t_that_float32_summed_to_just_above_one_is_one() -> None:

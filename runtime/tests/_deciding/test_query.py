@@ -347,6 +347,20 @@ def test_bad_measurements_are_left_out_and_noted_and_the_answer_is_served(
     assert ruling.note is not None and all(name in ruling.note for name in spoilt)
 
 
+def test_what_is_no_text_and_no_fingerprint_is_left_out_and_noted_and_the_query_goes_on(
+    make_cascade: Callable[..., Cascade], kept: Kept, good: dict[str, Any]
+) -> None:
+    with make_cascade().open() as query:
+        spoilt: dict[str, Any] = {"answer": b"B", "fingerprint": "small", "model": 7}
+        ruling = query.attempt(Observation(**good | {"p_t": 0.95} | spoilt, notes="slow"))  # type: ignore[arg-type]
+        assert ruling.verdict.fallback and not ruling.retained
+        query.attempt(Observation(answer="C"))
+    small = kept.rows[0][0].attempts[0]
+    assert (small.answer, small.fingerprint, small.model) == (None, None, "model-0")
+    assert small.note is not None and all(f"{name} is " in small.note for name in spoilt)
+    assert small.note.endswith("; slow") and "b'B'" not in small.note
+
+
 def test_ids_are_of_the_decisions_time_and_other_uuids_are_refused(
     make_cascade: Callable[..., Cascade], now: datetime
 ) -> None:

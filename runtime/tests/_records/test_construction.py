@@ -50,6 +50,21 @@ def test_an_observation_takes_its_fields_by_name_and_knows_no_others() -> None:
         del Observation(p_t=0.5).p_t
 
 
+def test_what_inherits_an_observation_stays_what_it_is_and_may_hold_more() -> None:
+    class Slim(Observation):
+        __slots__ = ()
+
+    class Wide(Observation):
+        pass
+
+    for kind in (Slim, Wide):
+        made = kind(p_t=0.5, notes=("cut",))
+        assert type(made) is kind
+        assert replace(made, p_t=0.6) == kind(p_t=0.6, notes=("cut",))
+        with pytest.raises(FrozenInstanceError):
+            made.p_t = 0.7  # type: ignore[misc]
+
+
 def test_every_number_that_a_tier_shows_has_limits() -> None:
     numbers = [
         name for name, hint in typing.get_type_hints(Observation).items() if {int, float} & set(typing.get_args(hint))

@@ -168,6 +168,28 @@ def test_what_a_back_end_should_not_raise_costs_an_escalation_and_not_the_query(
     assert "ZeroDivisionError" in (kept.rows[0][0].attempts[0].note or "")
 
 
+@pytest.mark.parametrize(
+    "returned",
+    [None, "Lima", Observation(answer="Lima"), Reply(shown=None), Reply(shown=Observation(answer=b"Lima"))],  # type: ignore[arg-type]
+)
+def test_what_is_no_reply_costs_an_escalation_and_of_the_last_tier_is_an_error(
+    make: Make, ask: Make, kept: Kept, returned: Any
+) -> None:
+    with make(InMemory("small", returned), InMemory("large", reply("LIMA"))) as cascade:
+        assert ask(cascade).text == "LIMA"
+    note = kept.rows[0][0].attempts[0].note or ""
+    assert note.startswith("garbage: small returned ") and "give a Reply" in note and "Lima" not in note
+    both = InMemory("small", returned), InMemory("large", returned)
+    with make(*both) as cascade, pytest.raises(NoAnswer, match=r"large returned .*give a Reply"):
+        ask(cascade)
+
+
+def test_a_lone_note_beside_what_a_reply_lacks_is_one_note(make: Make, ask: Make, kept: Kept) -> None:
+    with make(InMemory("small", reply("", notes="slow")), InMemory("large", reply("LIMA"))) as cascade:
+        ask(cascade)
+    assert (kept.rows[0][0].attempts[0].note or "").endswith("left out; slow")
+
+
 def test_when_the_last_tier_fails_there_is_a_clear_error_and_no_decision(make: Make, ask: Make, kept: Kept) -> None:
     small, large = InMemory("small", reply(p_t=0.2)), InMemory("large", failed(Failure.REFUSED))
     with make(small, large) as cascade, pytest.raises(NoAnswer, match="last tier, large, gave no answer: status 500"):

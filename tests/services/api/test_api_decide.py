@@ -110,6 +110,12 @@ def test_a_number_that_is_not_finite_in_a_json_body_counts_as_missing(client: Te
     assert "p_t" in answer["note"]
 
 
+@pytest.mark.usefixtures("promoted")
+def test_a_state_beyond_float16_saturates_as_it_does_in_a_runtime(client: TestClient) -> None:
+    answer = ask(client, p_t=0.9, hidden=[1e39, 0, 0, 0], fingerprint=PRINT).json()
+    assert (answer["action"], answer["note"]) == ("retain", None)
+
+
 def test_the_service_and_a_runtime_rule_alike(
     client: TestClient, promoted: Bundle, engine: Engine, clock: SimulatedClock
 ) -> None:
