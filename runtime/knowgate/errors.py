@@ -15,10 +15,15 @@ A message says what was wrong, with which value, and the cure.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class KnowgateError(Exception):
     """The base of every error raised by this package."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and sent between processes as it stands: a message alone does not make it."""
+        return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
 class RecordInvalid(KnowgateError, ValueError):

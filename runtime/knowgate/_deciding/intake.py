@@ -51,12 +51,14 @@ class Intake:
 
 
 def take_in(shown: Observation) -> Intake:
-    """Everything that holds of what was shown; never raises for a bad value. A P(T) of an unknown
-    kind is no P(T).
+    """Everything that holds of what was shown; never raises for a bad value, only for what is no
+    observation. A P(T) of an unknown kind is no P(T).
 
     >>> take_in(Observation(p_t=1.7, entropy=0.3)).notes
     ['p_t is 1.7: outside [0, 1]']
     """
+    if not isinstance(shown, Observation):
+        raise RecordInvalid("shown", type(shown).__name__, "give what the tier showed as an Observation(…)")
     notes: list[str] = []
     hidden, p_t, tokens_in = shown.hidden, shown.p_t, shown.tokens_in
     answer, fingerprint, model, said = shown.answer, shown.fingerprint, shown.model, shown.notes

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from knowgate._deciding.intake import take_in
 from knowgate._records.observation import Observation
+from knowgate.errors import RecordInvalid
 
 ANYTHING = st.one_of(
     st.none(),
@@ -54,6 +55,12 @@ def test_what_is_of_another_kind_is_missing_and_said_to_be(name: str, value: Any
     intake = take_in(Observation(**{name: value}))
     assert getattr(intake.seen, name) is None
     assert intake.notes[0].startswith(f"{name} is ") and intake.notes[0].endswith(" is expected")
+
+
+@pytest.mark.parametrize("value", [None, 0.9, {"p_t": 0.9}])
+def test_what_is_no_observation_is_a_mistake_in_the_program(value: Any) -> None:
+    with pytest.raises(RecordInvalid, match=r"shown is .*give what the tier showed as an Observation"):
+        take_in(value)
 
 
 @pytest.mark.parametrize(
