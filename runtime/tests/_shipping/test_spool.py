@@ -353,6 +353,13 @@ def test_a_writer_that_dies_lets_nobody_wait(tmp_path: Path, decision: Make, mon
                 spool.append(decision())
 
 
+def test_a_spool_is_read_by_its_owner_alone(tmp_path: Path, decision: Make) -> None:
+    with Spool(tmp_path) as spool:
+        spool.append(decision())
+        (segment_file,) = tmp_path.glob("*.segment")
+        assert segment_file.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_segment_size_that_could_fill_the_spool_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordInvalid, match="segment_bytes"):
         Spool(tmp_path, max_bytes=1000, segment_bytes=500)

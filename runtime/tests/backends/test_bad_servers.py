@@ -328,6 +328,7 @@ def test_what_a_server_says_is_told_in_its_words_whatever_their_shape(
         (b'{"choices": []}', "choices[0] is missing"),
         (b'{"choices": [7]}', "choices[0] is missing"),
         (b'{"choices": [{"text": "B"}]}', "choices[0].message is missing"),
+        (b'{"choices": [{"message": "B"}]}', "choices[0].message is no object"),
     ],
 )
 def test_what_is_no_completion_is_told_by_what_it_lacks(start: Any, acts: Any, sent: bytes, why: str) -> None:
