@@ -154,9 +154,11 @@ def traffic(questions: Sequence[Question], *, family_mix: Mapping[str, float], c
     `traffic_weight`.
 
     Args:
-        questions: what may be asked. family_mix: family -> weight (non-negative, need not sum to
-        one); absent families are not asked. count: how many questions to draw. seed: the same seed
-        gives the same list.
+        questions: what may be asked.
+        family_mix: family -> weight (non-negative, need not sum to one); absent families are not
+            asked.
+        count: how many questions to draw.
+        seed: the same seed gives the same list.
     """
     pools: dict[str, tuple[list[Question], list[float]]] = {}
     for family in family_mix:

@@ -23,9 +23,11 @@ class Measured:
     """How one model did on a group of questions.
 
     Attributes:
-        questions: how many were asked (repeats count). accuracy: share answered right. mean_p_t:
-        mean P(T); equals `accuracy` for a calibrated model. auroc_p_t: chance that P(T) ranks a
-        right answer above a wrong one; None where all are right or all wrong.
+        questions: how many were asked (repeats count).
+        accuracy: share answered right.
+        mean_p_t: mean P(T); equals `accuracy` for a calibrated model.
+        auroc_p_t: chance that P(T) ranks a right answer above a wrong one; None where all are right
+            or all wrong.
     """
 
     questions: int

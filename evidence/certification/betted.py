@@ -5,6 +5,7 @@ Rows seen by a coin count (A/π)·X; where a grader's forecasts are corrected by
 `evidence.certification.forecasts` says what they count.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -16,18 +17,18 @@ from evidence.inputs import FloatArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Betted:
+class _Betted(ABC):
     """A mean of counts, none beyond ± `bound`, in their fixed order."""
 
     rests_on: Basis
     bound: float
     variance_guess: float | None = None  # made without a label of these rows
 
+    @abstractmethod
     def wager(self, value: float) -> tuple[FloatArray, float]:
         """The counts [rows] that speak for or against the value promised, and what their mean is at
         most if the promise is kept.
         """
-        raise NotImplementedError
 
     def shown(self, value: float, delta: float) -> bool:
         counts, most = self.wager(value)
