@@ -15,8 +15,7 @@ def main() -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from demo.story import tell
-    from services.commands.printing import print_lines
-    from services.commands.progress import playing
+    from services.commands.progress import playing, print_lines
     from services.simulation.summary_lines import summary_lines
 
     console = Console(stderr=True)

@@ -1,6 +1,5 @@
 """`knowgate certify OUTCOMES`: thresholds with a guarantee, from an outcome table."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,14 +20,15 @@ from services.commands.options import (
     certified_kind,
     stated_target,
 )
-from services.commands.printing import print_record, tell_lines
+from services.commands.printing import print_record
+from services.commands.user_tables import read_table
 from services.database import database, require_database
 from services.errors import InputInvalid
 from services.outcome_tables.certifiable import refuse_uncertifiable
 from services.outcome_tables.certification import TRUSTED, CertifiedThresholds, certify_table
 from services.outcome_tables.delta_account import Level, at_level, cascade_level, record_attempt, stated_level
 from services.outcome_tables.of_cascade import of_cascade
-from services.outcome_tables.outcomes import OutcomeTable, read_outcomes
+from services.outcome_tables.outcomes import OutcomeTable
 from services.settings import read_settings
 from store.engine import reading, transaction
 from store.releases import cascades
@@ -80,7 +80,10 @@ def certify(
     if cascade is not None:
         _refuse_a_second_account(delta, attempt)
     trusted = tuple(source for source in LabelSource if source in TRUSTED or source in (trust or ()))
-    table = _table(outcomes, timezone, slice_name).trusting(trusted)
+    table = read_table(outcomes, timezone)
+    if slice_name is not None:
+        table = table.of_slice(slice_name)
+    table = table.trusting(trusted)
     if cascade is not None:
         spec, level = _declared(cascade)
         table = of_cascade(table, spec)
@@ -101,15 +104,6 @@ def certify(
     _tell(answer, as_json=as_json)
     if answer.status is not CertificateStatus.CERTIFIED:
         raise typer.Exit(3)
-
-
-def _table(outcomes: Path, timezone: str | None, slice_name: str | None) -> OutcomeTable:
-    """The table, or one slice of it; columns that nobody reads are named."""
-    table = read_outcomes(outcomes, timezone=timezone, now=SystemClock().now())
-    tell_lines(outcomes, table.rows_read, table.lines_in_file)
-    if table.ignored:
-        typer.echo(f"columns that nobody reads: {', '.join(table.ignored)}", err=True)
-    return table if slice_name is None else table.of_slice(slice_name)
 
 
 def _tell(answer: CertifiedThresholds, *, as_json: bool) -> None:

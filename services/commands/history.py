@@ -10,13 +10,14 @@ from knowgate._deciding.privacy import SecretKey
 from knowgate._records.records import LabelSource, Window
 from services.clock import SystemClock
 from services.commands.options import AsJson, Cascade, End, Outcomes, Start, Timezone, aware, require_folder
-from services.commands.printing import counting, print_record, tell_lines
+from services.commands.printing import counting, print_record
+from services.commands.user_tables import read_table
 from services.database import database
 from services.errors import InputInvalid
 from services.history.export_outcomes import export_outcomes
 from services.history.hidden_states import hidden_source
 from services.history.import_outcomes import import_table
-from services.outcome_tables.outcomes import OutcomeTable, read_outcomes, write_outcomes
+from services.outcome_tables.outcomes import write_outcomes
 from services.settings import hash_key, read_settings
 from store.engine import reading
 
@@ -46,7 +47,7 @@ def import_history(
     """
     settings, span = read_settings(), _span(start, end)
     _require_both("--hidden", hidden, "--fingerprint", fingerprint)
-    table, vectors = _read_table(outcomes, timezone), None
+    table, vectors = read_table(outcomes, timezone), None
     if hidden is not None and fingerprint is not None:
         vectors = hidden_source(hidden, fingerprint, table, settings.shards_url, settings.shard_bytes)
     key, now = SecretKey(hash_key(settings)), SystemClock().now()
@@ -59,14 +60,6 @@ def import_history(
         cure = f"`knowgate cascade show {cascade}` tells the declared ones; correct the column model, or cascade.toml"
         notice = f"{done.undeclared} attempts are of undeclared models: nothing is learned from them"
         typer.echo(f"{notice}; {cure}", err=True)
-
-
-def _read_table(outcomes: Path, timezone: str | None) -> OutcomeTable:
-    table = read_outcomes(outcomes, timezone=timezone, now=SystemClock().now())
-    tell_lines(outcomes, table.rows_read, table.lines_in_file)
-    if table.ignored:
-        typer.echo(f"columns that nobody reads: {', '.join(table.ignored)}", err=True)
-    return table
 
 
 def _span(start: datetime | None, end: datetime | None) -> Window | None:

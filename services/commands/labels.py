@@ -16,7 +16,8 @@ from knowgate.spec import Privacy
 from services.clock import SystemClock
 from services.commands import label_figures, label_grading
 from services.commands.options import AsJson, Cascade, End, Start, Timezone, require_folder, window_until
-from services.commands.printing import print_fields, print_json, print_rows, tell_lines
+from services.commands.printing import print_fields, print_json, print_rows
+from services.commands.user_tables import tell_lines
 from services.database import database
 from services.errors import InputInvalid
 from services.labelling.aim import Aim

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -12,8 +11,6 @@ from rich.progress import Progress
 from rich.table import Table
 
 from knowgate._wire import codec
-from services.pages.report import Line
-from store.files import told_of_lines
 
 PIPED_WIDTH = 1000  # of a table that no terminal shows: nothing is folded for a file or a pager
 
@@ -52,21 +49,6 @@ def print_rows(name: str, records: Sequence[object], *, as_json: bool, columns: 
     if not console.is_terminal:
         console.width = PIPED_WIDTH
     console.print(table)
-
-
-def print_lines(lines: Sequence[Line]) -> None:
-    """The figures of a played deployment, as a table without a head."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for line in lines:
-        table.add_row(line.name, line.value, line.note)
-    Console().print(table)
-
-
-def tell_lines(file: Path, rows: int, lines: int | None) -> None:
-    """Says, beside the output, how many lines of a file are no row of their own."""
-    warning = told_of_lines(file, rows, lines)
-    if warning is not None:
-        typer.echo(warning, err=True)
 
 
 @contextmanager

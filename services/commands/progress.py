@@ -1,12 +1,14 @@
-"""Progress on standard error while a deployment is played."""
+"""How a played deployment is shown: its progress on standard error, its figures when it is done."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from rich.table import Table
 
+from services.pages.report import Line
 from services.simulation.play import Progress
 
 QUIET = ("seal", "monitor", "compact")  # jobs whose outcomes say nothing that a spectator waits for
@@ -29,3 +31,11 @@ def playing(queries: int | None = None) -> Iterator[Callable[[Progress], None]]:
                     bars.console.print(f"{progress.at:%d %b %H:%M}  {outcome.job}: {outcome.outcome}")
 
         yield report
+
+
+def print_lines(lines: Sequence[Line]) -> None:
+    """The figures of a played deployment, as a table without a head."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for line in lines:
+        table.add_row(line.name, line.value, line.note)
+    Console().print(table)

@@ -8,8 +8,8 @@ import typer
 from knowgate.policy import PolicyKind
 from services.clock import SystemClock
 from services.commands.options import AsJson, Outcomes, Timezone, certified_kind
-from services.commands.printing import print_lines, print_record
-from services.commands.progress import playing
+from services.commands.printing import print_record
+from services.commands.progress import playing, print_lines
 from services.errors import Refused
 from services.outcome_tables.outcomes import read_outcomes
 from services.settings import read_settings

@@ -80,13 +80,18 @@ def outcomes_csv(tmp_path: Path) -> Path:
     return path
 
 
-def test_help_loads_nothing_heavy() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "command", "loaded"),
+    [(["--help"], "certify", set()), (["token", "--help"], "revoke", {"sqlalchemy"})],
+)
+def test_a_command_loads_no_more_than_it_needs(arguments: list[str], command: str, loaded: set[str]) -> None:
     code = (
-        "import sys; from services.command_line import app; app(['--help'], standalone_mode=False); print(*sys.modules)"
+        "import sys; from services.command_line import app;"
+        f" app({arguments}, standalone_mode=False); print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "certify" in done.stdout
-    assert not HEAVY & set(done.stdout.splitlines()[-1].split())
+    assert command in done.stdout
+    assert HEAVY & set(done.stdout.splitlines()[-1].split()) == loaded
 
 
 @pytest.mark.parametrize(

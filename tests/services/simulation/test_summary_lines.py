@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.commands.printing import print_lines
+from services.commands.progress import print_lines
 from services.simulation.summary import Accuracy, Audit, Auroc, Labels, Savings, Summary
 from services.simulation.summary_lines import summary_lines
 
