@@ -70,9 +70,8 @@ class TierSpec:
     options: tuple[str, ...] = ()  # the texts of the allowed answers, where they are known
     max_tokens: int = 256  # of an answer
     api_key_variable: str | None = None  # the environment variable that holds the endpoint's key; never the key
-    request: dict[str, Any] = field(
-        default_factory=dict
-    )  # what its model is given with every request (knowgate._records.request)
+    # What its model is given with every request (knowgate._records.request).
+    request: dict[str, Any] = field(default_factory=dict)
     timeout: timedelta | None = None  # of an answer, all tries together; None = what serves it says
 
     def __post_init__(self) -> None:

@@ -40,8 +40,8 @@ class SecretKey:
     process.
 
     >>> key = SecretKey(b"sixteen bytes ok")
-    >>> key.text_hash(Purpose.PROMPT, "capital of Peru?") == key.text_hash(Purpose.ANSWER,
-    ...     "capital of Peru?")
+    >>> text = "capital of Peru?"
+    >>> key.text_hash(Purpose.PROMPT, text) == key.text_hash(Purpose.ANSWER, text)
     False
     """
 

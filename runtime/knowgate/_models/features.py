@@ -100,8 +100,8 @@ def finite_states(vector: Float16Array) -> BoolArray:
 class Standardiser:
     """Centres and scales features per dimension: (features - mean) / scale.
 
-    >>> Standardiser(mean=np.array([1.0, 2.0]), scale=np.array([2.0, 4.0])).apply(features([3.0,
-    ...     2.0])).tolist()
+    >>> standardiser = Standardiser(mean=np.array([1.0, 2.0]), scale=np.array([2.0, 4.0]))
+    >>> standardiser.apply(features([3.0, 2.0])).tolist()
     [1.0, 0.0]
     """
 

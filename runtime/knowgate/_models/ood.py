@@ -6,10 +6,12 @@ variance for all remaining directions (probabilistic PCA; Tipping and Bishop 199
     raw = log( Σ_j (c_j · (x - mean))² / variances_j  +  ‖rest‖² / residual_variance )
 
 Distances of hidden states grow or shrink with the prompt's length, which would turn long prompts
-into "unknown" ones. So the part that log(tokens_in) explains is taken off: statistic = raw -
-(length_intercept + length_slope · log tokens_in). Without tokens_in there is no statistic: an
-unadjusted one would be a different quantity under the same threshold. `x` is standardised as it is
-for the probe.
+into "unknown" ones. So the part that log(tokens_in) explains is taken off:
+
+    statistic = raw - (length_intercept + length_slope · log tokens_in)
+
+Without tokens_in there is no statistic: an unadjusted one would be a different quantity under the
+same threshold. `x` is standardised as it is for the probe.
 """
 
 import math
@@ -30,8 +32,8 @@ class OodStatistics:
     """Low-rank reference distribution of one tier's standardised hidden states.
 
     >>> ood = OodStatistics(mean=np.zeros(3), components=np.float32([[1, 0, 0]]),
-    ...     variances=np.float32([4]),
-    ...                     residual_variance=1.0, length_slope=0.0, length_intercept=0.0,
+    ...                     variances=np.float32([4]), residual_variance=1.0,
+    ...                     length_slope=0.0, length_intercept=0.0,
     ...                     reference=np.float32([0, 1, 2]))
     >>> x = np.float32([2, 2, 0])
     >>> round(ood.statistic(x, tokens_in=50), 3)  # log(2²/4 + 2²/1)

@@ -74,8 +74,8 @@ class LinearProbe:
 class MlpProbe:
     """logit = w2 · relu(w1 x + b1) + b2.
 
-    >>> probe = MlpProbe(w1=np.float32([[1, 0], [0, -1]]), b1=np.float32([0, 0]), w2=np.float32([1,
-    ...     1]), b2=0.25)
+    >>> probe = MlpProbe(w1=np.float32([[1, 0], [0, -1]]), b1=np.float32([0, 0]),
+    ...                  w2=np.float32([1, 1]), b2=0.25)
     >>> probe.logit(np.float32([2.0, 5.0]))
     2.25
     """

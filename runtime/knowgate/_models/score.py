@@ -1,9 +1,11 @@
 """One calibrated probability of being right, from all that a tier shows.
 
-score = calibrator(w_p_t · logit p_t + w_p_ik · logit p_ik + w_entropy · entropy + w_margin · margin
-+ intercept + offset of the slice). Without p_t or p_ik there is no score, nor without an entropy or
-a margin that has a weight: a missing signal must reach the fallback, never a made-up number. A
-slice the model was not fitted on, or none, has the offset 0.
+    score = calibrator(w_p_t · logit p_t + w_p_ik · logit p_ik + w_entropy · entropy
+                       + w_margin · margin + intercept + offset of the slice)
+
+Without p_t or p_ik there is no score, nor without an entropy or a margin that has a weight: a
+missing signal must reach the fallback, never a made-up number. A slice the model was not fitted on,
+or none, has the offset 0.
 """
 
 import math

@@ -28,8 +28,8 @@ def is_as_sent(header: str | None, body: bytes) -> bool | None:
     """Whether a body is what its header says; None where that says nothing that can be checked
     here.
 
-    >>> is_as_sent(content_digest(b"{}"), b"{}"), is_as_sent(content_digest(b"{}"),
-    ...     b"[]"), is_as_sent("md5=:AA:", b"")
+    >>> header = content_digest(b"{}")
+    >>> is_as_sent(header, b"{}"), is_as_sent(header, b"[]"), is_as_sent("md5=:AA:", b"")
     (True, False, None)
     """
     verdict = None

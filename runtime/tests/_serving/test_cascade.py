@@ -215,9 +215,8 @@ def test_a_pair_holds_the_bundles_its_assignment_names(assignment: Make, small_b
 
 def test_a_three_tier_bundle_decides_at_its_first_two_tiers(bundle: Bundle, assignment: Make, now: datetime) -> None:
     cascade = Cascade("questions", Pair(assignment=assignment(bundle), champion=bundle), clock=lambda: now)
-    assert (
-        cascade.decide(Observation(p_t=1.0), tier=1).verdict.reason is Reason.ESCALATE_ALL
-    )  # a tier without a rule keeps nothing
+    without_gates = cascade.decide(Observation(p_t=1.0), tier=1)  # such a tier keeps nothing
+    assert without_gates.verdict.reason is Reason.ESCALATE_ALL
     with pytest.raises(RecordInvalid, match="tiers 0 to 1"):
         cascade.decide(Observation(p_t=1.0), tier=2)
 

@@ -171,10 +171,8 @@ def test_a_spoilt_bundle_is_refused_the_last_good_pair_stays_and_it_is_fetched_a
     assert following.poll() is Polled.REFUSED
     assert installed.generations == [1]
     acknowledgements = acknowledged(control_plane)
-    assert [(item.generation, item.accepted) for item in acknowledgements] == [
-        (1, True),
-        (2, False),
-    ]  # once, not per poll
+    said = [(item.generation, item.accepted) for item in acknowledgements]
+    assert said == [(1, True), (2, False)]  # once, not per poll
     publish(assignment(second, generation=2), second)
     assert following.poll() is Polled.TAKEN
     assert installed.generations == [1, 2]

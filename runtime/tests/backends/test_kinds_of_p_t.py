@@ -54,9 +54,8 @@ def test_the_three_kinds_of_one_answer_are_three_numbers(start: Any, acts: Any) 
     found = {kind: reply_of(engine.url, kind, options="ABCD") for kind in PTKind}
     assert found[PTKind.FIRST_TOKEN].shown.p_t == pytest.approx(0.6)
     assert found[PTKind.OPTION].shown.p_t == pytest.approx(0.8)
-    assert found[PTKind.MEAN].shown.p_t == pytest.approx(
-        (0.6 * 0.8 * 0.9) ** (1 / 3)
-    )  # the end is no part of the answer
+    # The end is no part of the answer.
+    assert found[PTKind.MEAN].shown.p_t == pytest.approx((0.6 * 0.8 * 0.9) ** (1 / 3))
     assert {kind: reply.shown.p_t_kind for kind, reply in found.items()} == {kind: kind for kind in PTKind}
     for reply in found.values():
         assert reply.shown.margin == pytest.approx(0.7)

@@ -250,9 +250,8 @@ def test_a_character_of_several_tokens_has_all_of_them(tokens: list[Entry]) -> N
 
 def test_bytes_of_a_tokenizer_are_read_and_other_letters_are_none() -> None:
     assert chat_of("é", entry("<0xC3>", 0.9), entry("<0xA9>", 0.4)).reply.shown.p_t == pytest.approx(0.36**0.5)
-    assert (
-        chat_of("日x本", entry("�", 0.9), entry("本", 0.9)).reply.shown.p_t is None
-    )  # an x is no part of another letter
+    # An x is no part of another letter.
+    assert chat_of("日x本", entry("�", 0.9), entry("本", 0.9)).reply.shown.p_t is None
     assert chat_of("日本", entry("�", 0.9), entry("語", 0.9)).reply.shown.p_t is None
 
 

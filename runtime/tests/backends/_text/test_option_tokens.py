@@ -96,10 +96,8 @@ def test_the_tokens_of_an_option_are_multiplied() -> None:
     assert chat.reply.shown.p_t == pytest.approx(
         math.exp(-3.8462419509887695 - 8.13610553741455 - 0.004449716303497553)
     )
-    assert (chat.reply.shown.entropy, chat.reply.shown.margin) == (
-        None,
-        None,
-    )  # the others may have anything
+    # The others may have anything.
+    assert (chat.reply.shown.entropy, chat.reply.shown.margin) == (None, None)
     assert "top_logprobs lack Madrid, Lima: entropy and margin are missing" in chat.reply.shown.notes
 
 
@@ -114,9 +112,8 @@ def test_other_ways_to_write_an_option_of_several_tokens_are_added_where_they_ar
     chat = chat_of("Lisbon", *SURE, ("", 0.9, {}), options=CITIES)
     lisbon = 0.015 + 0.98 * 0.005 + 0.98 * 0.97 * (0.999 + 1e-4)
     assert chat.reply.shown.p_t == pytest.approx(lisbon)
-    assert chat.reply.shown.margin == pytest.approx(
-        lisbon - 0.98 * 0.02, abs=0.005
-    )  # Madrid has at most what begins it
+    # Madrid has at most what begins it.
+    assert chat.reply.shown.margin == pytest.approx(lisbon - 0.98 * 0.02, abs=0.005)
     for kind, expected in ((PTKind.FIRST_TOKEN, 0.98), (PTKind.MEAN, (0.98 * 0.97 * 0.999) ** (1 / 3))):
         assert chat_of("Lisbon", *SURE, options=CITIES, kind=kind).reply.shown.p_t == pytest.approx(expected)
 
