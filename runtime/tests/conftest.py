@@ -83,15 +83,14 @@ def make_tier_models(kind: ProbeKind = ProbeKind.LINEAR, *, ood: bool = True, di
 
 
 def make_document(tiers: tuple[TierModels | None, ...], **changes: Any) -> BundleDocument:
-    rule = {"p_ik": 0.5, "p_t": 0.9, "ood": 0.99}
-    no_probe = None
+    gates = {"p_ik": 0.5, "p_t": 0.9, "ood": 0.99}
     fields: dict[str, Any] = {
         "cascade": "questions",
         "models": (*(f"model-{index}" for index in range(len(tiers))), "largest"),
         "tiers": tuple(None if models is None else models.document for models in tiers),
         "policy": Policy.of(
             PolicyKind.GATES,
-            tuple(no_probe if models is None else rule for models in tiers),
+            tuple(None if models is None else gates for models in tiers),
             fallback=Policy.of(PolicyKind.P_T, tuple({"p_t": 0.97} for _ in tiers)),
         ),
         "code_version": "0.1.0",

@@ -166,8 +166,8 @@ def test_states_of_another_template_setting_are_of_another_fingerprint(
     thinking: LoadedModel, loaded: LoadedModel
 ) -> None:
     settings: list[dict[str, object]] = [{}, {"enable_thinking": True}, {"persona": "clerk"}]
-    found = {replace(thinking, template=declared).fingerprint(1).chat_template_sha256 for declared in settings}
-    assert len(found) == 3
+    digests = {replace(thinking, template=declared).fingerprint(1).chat_template_sha256 for declared in settings}
+    assert len(digests) == 3
     said = replace(thinking, template={"enable_thinking": False})
     assert said.fingerprint(1) == thinking.fingerprint(1)  # what is the default may be said
     with pytest.raises(RecordInvalid, match="chat_template_sha256"):

@@ -139,7 +139,7 @@ def _decoded(parsed: dict[str, object]) -> BundleDocument:
 
 
 def _other_form(written: object, parsed: object, path: str) -> str | None:
-    """The path of the first value of `found` that this runtime would write otherwise; fields left
+    """The path of the first value of `parsed` that this runtime would write otherwise; fields left
     out are not asked.
     """
     if isinstance(parsed, dict) and isinstance(written, dict):

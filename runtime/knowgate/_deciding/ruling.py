@@ -24,7 +24,7 @@ from knowgate._records.records import Action, Reason, Signals, Verdict
 from knowgate.errors import KnowgateError, RecordInvalid
 from knowgate.policy import WITHHOLDING, decide, escalate_all
 
-NOTHING_HELD = escalate_all(2)
+NOTHING_IN_FORCE = escalate_all(2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +103,7 @@ def rule(
             intake.notes.append(f"p_t_kind is {seen.p_t_kind}: the bundle's thresholds are for {wanted}")
             signals = dataclasses.replace(signals, score=None)  # kept as seen, for training; compared with nothing
             fault = Reason.P_T_KIND_MISMATCH if fault is None or fault in WITHHOLDING else fault
-    policy = NOTHING_HELD if bundle is None else bundle.document.policy
+    policy = NOTHING_IN_FORCE if bundle is None else bundle.document.policy
     verdict = decide(policy, signals, tier=0 if bundle is None else tier, fault=fault)
     rate = row_rate(None if pair is None else pair.assignment, verdict)
     return _ruling(

@@ -55,7 +55,7 @@ def own_new(directory: Path) -> Ownership:
 
 
 def adopt(directory: Path, owned: set[str]) -> list[Ownership]:
-    """Every writer of the folder whose process is gone, apart from those `held` already."""
+    """Every writer of the folder whose process is gone, apart from those in `owned`."""
     writers = {path.name.split(".")[0] for pattern in ("*.segment", "*.lock") for path in directory.glob(pattern)}
     adopted = []
     for writer in sorted(writers - owned):

@@ -29,7 +29,7 @@ class LoopThread:
     def __init__(self, *, let_go_s: float = LET_GO_S) -> None:
         self._let_go_s = let_go_s
         self._lock = threading.Lock()
-        self._held: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
+        self._running: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
         self._waited_for: set[Future[Any]] = set()
         self._process = os.getpid()
 
@@ -37,7 +37,7 @@ class LoopThread:
         """What the coroutine that `make` gives returns, or raises; BackendFailed where it is closed
         meanwhile.
         """
-        with self._lock:  # handed over while the loop is held, so that closing finds it
+        with self._lock:  # handed over under the lock, so that closing finds it
             future = asyncio.run_coroutine_threadsafe(make(), self._loop())
             self._waited_for.add(future)
         try:
@@ -56,9 +56,9 @@ class LoopThread:
         starts another.
         """
         with self._lock:
-            if self._held is None or self._process != os.getpid():
+            if self._running is None or self._process != os.getpid():
                 return
-            (loop, thread), self._held = self._held, None
+            (loop, thread), self._running = self._running, None
             given_up = tuple(self._waited_for)
         try:
             asyncio.run_coroutine_threadsafe(_give_up_all_and(last, self._let_go_s), loop).result()
@@ -71,13 +71,13 @@ class LoopThread:
 
     def _loop(self) -> asyncio.AbstractEventLoop:
         """The loop, started where there is none; called with the lock held."""
-        if self._held is None or self._process != os.getpid():
+        if self._running is None or self._process != os.getpid():
             loop = asyncio.new_event_loop()
             thread = threading.Thread(target=loop.run_forever, name="knowgate-backend", daemon=True)
             thread.start()
-            self._held, self._process = (loop, thread), os.getpid()
+            self._running, self._process = (loop, thread), os.getpid()
             self._waited_for.clear()  # a parent's
-        return self._held[0]
+        return self._running[0]
 
 
 async def _give_up_all_and(last: Callable[[], Coroutine[Any, Any, None]], let_go_s: float) -> None:

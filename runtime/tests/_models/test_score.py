@@ -63,8 +63,8 @@ def test_the_score_is_its_formula() -> None:
 def test_a_margin_counts_by_its_weight_and_is_needed_where_it_has_one() -> None:
     model = score_model(w_margin=1.5)
     total = math.log(0.8 / 0.2) + 2 * math.log(0.6 / 0.4) - 0.5 * 0.7 + 1.5 * 0.4 + 0.3
-    found = model.score(p_t=0.8, p_ik=0.6, entropy=0.7, margin=0.4)
-    assert found == pytest.approx(1 / (1 + math.exp(-total)))
+    score = model.score(p_t=0.8, p_ik=0.6, entropy=0.7, margin=0.4)
+    assert score == pytest.approx(1 / (1 + math.exp(-total)))
     assert model.score(p_t=0.8, p_ik=0.6, entropy=0.7) is None
     assert np.isnan(model.scores(p_t=np.array([0.8]), p_ik=np.array([0.6]), entropy=np.array([0.7])))[0]
 

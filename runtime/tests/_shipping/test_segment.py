@@ -127,8 +127,8 @@ def test_content_cut_at_any_byte_gives_exactly_its_whole_entries(decision: Make)
     content, ends = three_entries(decision)
     start = len(segment.MAGIC)
     for length in range(start, len(content) + 1):
-        found = [entry.end for entry in segment.entries(content[start:length], start)]
-        assert found == [end for end in ends if end <= length]
+        whole = [entry.end for entry in segment.entries(content[start:length], start)]
+        assert whole == [end for end in ends if end <= length]
 
 
 def test_a_torn_file_is_cut_behind_its_last_whole_entry(tmp_path: Path, decision: Make) -> None:
@@ -138,10 +138,10 @@ def test_a_torn_file_is_cut_behind_its_last_whole_entry(tmp_path: Path, decision
     edges = [0, start, *ends]
     for length in sorted({max(0, edge + step) for edge in edges for step in (-1, 0, 1, 9)} - {len(content) + 1}):
         path.write_bytes(content[:length])
-        found = recover(path)
+        recovered = recover(path)
         kept = path.read_bytes()
         assert kept == content[: max(edge for edge in edges if edge <= length)]
-        assert (found.torn, found.damaged) == (min(length, len(content)) - len(kept), 0)
+        assert (recovered.torn, recovered.damaged) == (min(length, len(content)) - len(kept), 0)
         assert list(tmp_path.iterdir()) == [path]
 
 
@@ -199,14 +199,14 @@ def test_one_flipped_bit_costs_the_entry_it_is_in_and_no_other(tmp_path: Path, d
         spoilt = content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :]
         path.write_bytes(spoilt)
         segment.write_offset(path, ends[0])
-        found = recover(path)
+        recovered = recover(path)
         hit = next(index for index, end in enumerate(edges[1:]) if at < end)
         kept = [content[one:other] for one, other in pairwise(edges[1:])]
         if hit:
             kept.pop(hit - 1)
         assert path.read_bytes() == segment.MAGIC + b"".join(kept), at
-        assert (found.torn, found.damaged) == (0, edges[hit + 1] - edges[hit]), at
-        assert found.shipped == start + (0 if hit == 1 else ends[0] - start), at
+        assert (recovered.torn, recovered.damaged) == (0, edges[hit + 1] - edges[hit]), at
+        assert recovered.shipped == start + (0 if hit == 1 else ends[0] - start), at
         assert path.with_suffix(".corrupt").read_bytes() == spoilt
 
 

@@ -23,13 +23,13 @@ Make = Callable[..., Any]
 
 
 def read_all(spool: Spool, *, acknowledge: bool = True) -> list[Entry]:
-    found: list[Entry] = []
+    read: list[Entry] = []
     while (batch := spool.batch(max_entries=3, max_bytes=10_000)) is not None:
-        found.extend(batch.entries)
+        read.extend(batch.entries)
         if not acknowledge:
             break
         spool.acknowledge(batch, entries=len(batch.entries))
-    return found
+    return read
 
 
 def ids(entries: list[Entry]) -> list[str]:

@@ -98,10 +98,10 @@ def garbage(acts: Any) -> dict[str, Any]:
         "a list of messages": [{"message": ["B"]}],
         "a number as the content": [{"message": {"content": 4}}],
     }
-    found = {name: acts.completion() | {"choices": value} for name, value in choices.items()}
+    documents = {name: acts.completion() | {"choices": value} for name, value in choices.items()}
     page = acts.answer(b"<html><body>busy</body></html>", content_type="text/html")
     half = acts.answer(json.dumps(acts.completion()).encode()[:-40])
-    return {name: acts.answer(document) for name, document in found.items()} | {"a page": page, "half of it": half}
+    return {name: acts.answer(document) for name, document in documents.items()} | {"a page": page, "half of it": half}
 
 
 GARBAGE = [

@@ -255,9 +255,9 @@ def test_states_that_were_read_with_other_parameters_are_of_another_fingerprint(
         from_spec(tier(backend="vllm", layers=(12,), request=request), fingerprint=given, folder=tmp_path)
         for request in ({}, {"top_k": 1}, {"top_k": 2})
     ]
-    found = [backend.fingerprint for backend in made]  # type: ignore[attr-defined]
-    assert found[0] == given
-    assert len({one.chat_template_sha256 for one in found}) == 3
+    fingerprints = [backend.fingerprint for backend in made]  # type: ignore[attr-defined]
+    assert fingerprints[0] == given
+    assert len({one.chat_template_sha256 for one in fingerprints}) == 3
 
 
 def test_each_tiers_time_limit_is_its_declared_one_and_the_rest_of_its_patience_is_kept() -> None:

@@ -51,13 +51,13 @@ BOLD = (
 
 def test_the_three_kinds_of_one_answer_are_three_numbers(start: Any, acts: Any) -> None:
     engine = start(said(acts, "** B**", *BOLD))
-    found = {kind: reply_of(engine.url, kind, options="ABCD") for kind in PTKind}
-    assert found[PTKind.FIRST_TOKEN].shown.p_t == pytest.approx(0.6)
-    assert found[PTKind.OPTION].shown.p_t == pytest.approx(0.8)
+    replies = {kind: reply_of(engine.url, kind, options="ABCD") for kind in PTKind}
+    assert replies[PTKind.FIRST_TOKEN].shown.p_t == pytest.approx(0.6)
+    assert replies[PTKind.OPTION].shown.p_t == pytest.approx(0.8)
     # The end is no part of the answer.
-    assert found[PTKind.MEAN].shown.p_t == pytest.approx((0.6 * 0.8 * 0.9) ** (1 / 3))
-    assert {kind: reply.shown.p_t_kind for kind, reply in found.items()} == {kind: kind for kind in PTKind}
-    for reply in found.values():
+    assert replies[PTKind.MEAN].shown.p_t == pytest.approx((0.6 * 0.8 * 0.9) ** (1 / 3))
+    assert {kind: reply.shown.p_t_kind for kind, reply in replies.items()} == {kind: kind for kind in PTKind}
+    for reply in replies.values():
         assert reply.shown.margin == pytest.approx(0.7)
         shares = [share / 0.99 for share in (0.8, 0.1, 0.06, 0.03)]
         assert reply.shown.entropy == pytest.approx(-sum(share * math.log(share) for share in shares))
