@@ -30,8 +30,7 @@ import numpy.typing as npt
 
 from benchmarks.runtime_cascade import COMPONENTS, DIMENSION, LENGTH, Half, cascade_of, models_of
 from benchmarks.shape import FINGERPRINT, Figures, run, seconds_in_turn
-from knowgate import Cascade, LinearProbe, ProbeKind, TierModels, retain_mask
-from knowgate._records.observation import Observation
+from knowgate import Cascade, LinearProbe, Observation, ProbeKind, TierModels, retain_mask
 
 VECTORS = 64  # as many states as are asked about in rotation
 BLOCK = 50  # calls of one kind before the next kind's turn

@@ -18,7 +18,8 @@ from evidence.costs.break_even import cascade_costs
 from evidence.costs.savings import gflops, savings_of
 from evidence.errors import EvidenceError
 from evidence.signals.quality import auroc, macro_f1
-from knowgate.policy import FloatArray, IntArray, Policy, PolicyKind, kept_tiers
+from knowgate._records.arrays import FloatArray, IntArray
+from knowgate.policy import Policy, PolicyKind, kept_tiers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

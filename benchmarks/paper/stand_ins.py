@@ -20,9 +20,8 @@ from benchmarks.paper.errors import PaperError
 from benchmarks.paper.local import answer_locally, load
 from benchmarks.paper.questions import Kind, Question
 from benchmarks.shape import recorded_data
-from knowgate._records.arrays import FloatArray
+from knowgate._records.arrays import FloatArray, IntArray
 from knowgate._records.records import Fingerprint
-from knowgate.policy import IntArray
 from services.outcome_tables.outcomes import OutcomeTable, read_outcomes
 
 SEED = 7

@@ -15,16 +15,13 @@ from enum import StrEnum
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from knowgate._records.arrays import BoolArray, FloatArray, IntArray
 from knowgate._records.construction import gate_outcome, verdict
 from knowgate._records.records import Action, GateOutcome, Reason, Signals, Verdict
 from knowgate.errors import RecordInvalid
 
-Values = TypeVar("Values", float, npt.NDArray[np.float64])
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+Values = TypeVar("Values", float, FloatArray)
 
 
 class PolicyKind(StrEnum):

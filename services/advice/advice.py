@@ -24,7 +24,8 @@ from evidence.signals.signal_worth import (
     worth_of_signal,
 )
 from knowgate._bundles.bundle_documents import CertificateStatus
-from knowgate.policy import BoolArray, FloatArray, IntArray, Policy, PolicyKind, escalate_all, kept_tiers
+from knowgate._records.arrays import BoolArray, FloatArray, IntArray
+from knowgate.policy import Policy, PolicyKind, escalate_all, kept_tiers
 from knowgate.spec import TargetKind
 from services.advice.price_lists import TierRates
 from services.advice.query_costs import CostTable, cost_tables

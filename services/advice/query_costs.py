@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evidence.costs.savings import gflops, usd
-from knowgate.policy import BoolArray, FloatArray
+from knowgate._records.arrays import BoolArray, FloatArray
 from services.advice.price_lists import TierRates
 from services.errors import InputInvalid
 from services.outcome_tables.outcomes import OutcomeTable

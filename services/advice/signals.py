@@ -13,7 +13,8 @@ from evidence.certification.certificate import Target
 from evidence.certification.path import path_of
 from evidence.signals.calibration import overconfidence
 from evidence.signals.quality import Figure, auroc
-from knowgate.policy import GATES_OF, BoolArray, FloatArray, IntArray, Policy, PolicyKind, kept_tiers
+from knowgate._records.arrays import BoolArray, FloatArray, IntArray
+from knowgate.policy import GATES_OF, Policy, PolicyKind, kept_tiers
 from knowgate.spec import TargetKind
 from services.outcome_tables.outcomes import OutcomeTable
 

@@ -10,8 +10,9 @@ from datetime import datetime
 
 import numpy as np
 
+from knowgate._records.arrays import BoolArray, FloatArray
 from knowgate._records.records import Reason
-from knowgate.policy import GATES_OF, BoolArray, FloatArray, PolicyKind
+from knowgate.policy import GATES_OF, PolicyKind
 from services.errors import Refused, TableInvalid
 from services.outcome_tables.contradictions import refuse_contradictions
 from services.outcome_tables.outcomes import OutcomeTable

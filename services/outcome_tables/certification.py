@@ -24,9 +24,10 @@ from evidence.errors import NotIdentifiedError
 from evidence.signals.signal_gain import gain_over
 from knowgate._bundles.bundle import LabelBasis, SignalGain
 from knowgate._bundles.bundle_documents import CertificateStatus
+from knowgate._records.arrays import BoolArray, FloatArray
 from knowgate._records.records import LabelSource
 from knowgate._wire import codec
-from knowgate.policy import BoolArray, FloatArray, Policy, PolicyKind
+from knowgate.policy import Policy, PolicyKind
 from knowgate.spec import CERTIFIABLE_KINDS
 from services.errors import InputInvalid, Refused
 from services.outcome_tables.certifiable import signals_of

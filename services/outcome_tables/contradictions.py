@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from knowgate.policy import BoolArray, FloatArray
+from knowgate._records.arrays import BoolArray, FloatArray
 from services.errors import TableInvalid
 from services.outcome_tables.outcomes import OutcomeTable
 

@@ -13,7 +13,7 @@ import numpy as np
 from evidence.bounds.betting import thinning_coins
 from evidence.signals.score_fit import FEWEST_ROWS, SignalRows, fit_score
 from knowgate._models.score import ScoreModel
-from knowgate.policy import BoolArray, FloatArray
+from knowgate._records.arrays import BoolArray, FloatArray
 from services.errors import TableInvalid
 from services.outcome_tables.outcomes import OutcomeTable
 

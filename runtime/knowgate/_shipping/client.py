@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import numpy as np
-import numpy.typing as npt
 from safetensors.numpy import save
 
+from knowgate._models.features import Float16Array
 from knowgate._records.receipts import Rejected, Undeclared
 from knowgate._records.records import Decision, Label
 from knowgate._wire import codec
@@ -27,7 +27,6 @@ from knowgate._wire.digests import CONTENT_DIGEST, content_digest, is_as_sent
 from knowgate.errors import KnowgateError, RecordInvalid, ServiceUnreachable
 from knowgate.spec import CascadeSpec
 
-HalfArray = npt.NDArray[np.float16]
 T = TypeVar("T", Rejected, Undeclared)
 
 JSON_MEDIA_TYPE = "application/json"
@@ -91,7 +90,9 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self.url!r})"
 
-    def send_decisions(self, decisions: Sequence[Decision], vectors: Mapping[int, HalfArray] | None = None) -> Receipt:
+    def send_decisions(
+        self, decisions: Sequence[Decision], vectors: Mapping[int, Float16Array] | None = None
+    ) -> Receipt:
         """Hands over a batch; returns once the service has committed it.
 
         `vectors[tier]` is fp16 [n, d]; an attempt's `vector` is a row of its own tier's array.
