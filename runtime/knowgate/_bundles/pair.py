@@ -55,7 +55,7 @@ def verified_assignment(
             f"the assignment is of cascade {assignment.cascade!r}, not of {cascade!r}; check the url"
         )
     if public_key is not None:
-        signing.require_signed_assignment(public_key, assignment, served_generation=None)
+        signing.require_signed_assignment(public_key, assignment)
     if in_force is not None and _age(assignment) < _age(in_force):
         raise AssignmentRefused(
             f"generation {assignment.generation} of {assignment.issued_at.isoformat()} is older than generation "

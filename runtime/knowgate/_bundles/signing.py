@@ -82,20 +82,11 @@ def sign_assignment(private_key: str, assignment: Assignment) -> Assignment:
     return replace(assignment, signature=sign(private_key, assignment.signed_bytes))
 
 
-def require_signed_assignment(public_key: str, assignment: Assignment, *, served_generation: int | None) -> None:
-    """Raises AssignmentRefused unless it is signed by the key and no older than what was already
-    served.
-
-    `served_generation` is the newest generation this runtime has served; None = none yet.
-    """
-    subject = f"generation {assignment.generation} of {assignment.cascade}"
+def require_signed_assignment(public_key: str, assignment: Assignment) -> None:
+    """Raises AssignmentRefused unless it is signed by the key."""
     if not verify(public_key, assignment.signed_bytes, assignment.signature):
+        subject = f"generation {assignment.generation} of {assignment.cascade}"
         raise AssignmentRefused(f"{subject} {_fault(assignment.signature)}")
-    if served_generation is not None and assignment.generation < served_generation:
-        raise AssignmentRefused(
-            f"{subject} is older than generation {served_generation}, which was already served: an old assignment "
-            "does not come back; roll back by a new generation"
-        )
 
 
 def _fault(signature: str | None) -> str:

@@ -1,4 +1,4 @@
-"""A runtime with a public key refuses what is unsigned, wrongly signed, or old."""
+"""A runtime with a public key refuses what is unsigned or wrongly signed."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -67,22 +67,15 @@ def test_a_signed_assignment_survives_the_wire(keys: KeyPair) -> None:
     signed = sign_assignment(keys.private_key, ASSIGNMENT)
     received = read_assignment(codec.parse(codec.canonical(signed)))
     assert received == signed
-    require_signed_assignment(keys.public_key, received, served_generation=None)
-    require_signed_assignment(keys.public_key, received, served_generation=3)
+    require_signed_assignment(keys.public_key, received)
 
 
 def test_an_assignment_that_is_unsigned_or_changed_is_refused(keys: KeyPair) -> None:
     with pytest.raises(AssignmentRefused, match="not signed"):
-        require_signed_assignment(keys.public_key, ASSIGNMENT, served_generation=None)
+        require_signed_assignment(keys.public_key, ASSIGNMENT)
     signed = sign_assignment(keys.private_key, ASSIGNMENT)
     with pytest.raises(AssignmentRefused, match="not this key's"):
-        require_signed_assignment(keys.public_key, replace(signed, champion="b" * 64), served_generation=None)
-
-
-def test_an_older_generation_than_was_served_is_refused(keys: KeyPair) -> None:
-    signed = sign_assignment(keys.private_key, ASSIGNMENT)
-    with pytest.raises(AssignmentRefused, match="generation 3 of questions is older than generation 4"):
-        require_signed_assignment(keys.public_key, signed, served_generation=4)
+        require_signed_assignment(keys.public_key, replace(signed, champion="b" * 64))
 
 
 @pytest.mark.parametrize("key", ["", "abc", "G" * 64, "A" * 64, "a" * 66])
