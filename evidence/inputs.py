@@ -62,6 +62,14 @@ def flag_array(name: str, values: npt.ArrayLike) -> BoolArray:
     return array.astype(np.bool_)
 
 
+def known_where_seen(name: str, values: FloatArray, seen: BoolArray) -> None:
+    """Refuse values [n] that are NaN in a row that was observed."""
+    missing = seen & np.isnan(values)
+    if missing.any():
+        row = int(np.argmax(missing))
+        raise InvalidInputError(f"{name}[{row}] is unknown although the row was observed; give its value")
+
+
 def same_length(**arrays: Sequence[object] | npt.NDArray[np.generic]) -> int:
     """The common number of rows of the named arrays."""
     lengths = {name: len(array) for name, array in arrays.items()}

@@ -25,7 +25,16 @@ import numpy.typing as npt
 from scipy.special import stdtrit
 
 from evidence.errors import InvalidInputError, NotIdentifiedError
-from evidence.inputs import BoolArray, FloatArray, flag_array, number, propensity_array, real_array, same_length
+from evidence.inputs import (
+    BoolArray,
+    FloatArray,
+    flag_array,
+    known_where_seen,
+    number,
+    propensity_array,
+    real_array,
+    same_length,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,10 +215,7 @@ def _checked(
     values = real_array("values", values, unknown_allowed=True)
     seen, chance = flag_array("observed", observed), propensity_array("propensity", propensity)
     same_length(values=values, observed=seen, propensity=chance)
-    missing = seen & np.isnan(values)
-    if missing.any():
-        row = int(np.argmax(missing))
-        raise InvalidInputError(f"values[{row}] is unknown although the row was observed; give its value")
+    known_where_seen("values", values, seen)
     return np.where(seen, values, 0.0), seen, seen / chance
 
 
@@ -221,7 +227,7 @@ def _within_reach(estimate: Estimate, reach: tuple[float, float]) -> Estimate:
     if not low < high or not low - 1e-9 <= estimate.value <= high + 1e-9:
         raise InvalidInputError(f"reach is {reach} for a mean of {estimate.value}; give the range of the values")
     effective = max(estimate.effective_sample_size, 1.0)
-    t, width = _quantile(effective, estimate.confidence), high - low
+    t, width = student_quantile(effective, estimate.confidence), high - low
     mean = (estimate.value - low) / width
     error = estimate.standard_error / width if np.isfinite(estimate.standard_error) else 0.5
     centre = (mean + t * t / (2.0 * effective)) / (1.0 + t * t / effective)
@@ -230,7 +236,14 @@ def _within_reach(estimate: Estimate, reach: tuple[float, float]) -> Estimate:
     return replace(estimate, lower=low + width * below, upper=low + width * above)
 
 
-def _quantile(effective: float, confidence: float) -> float:
+def student_quantile(effective: float, confidence: float) -> float:
+    """How many standard errors a two-sided interval reaches, with one degree of freedom less than
+    the effective sample size.
+
+    Examples:
+        >>> round(student_quantile(10.0, 0.95), 3)
+        2.262
+    """
     return float(stdtrit(max(effective - 1.0, 1.0), 0.5 + confidence / 2.0))
 
 
@@ -240,7 +253,7 @@ def _estimate(terms: FloatArray, seen: BoolArray, weight: FloatArray, confidence
     error = float(terms.std(ddof=1) / np.sqrt(n)) if n > 1 else float("inf")
     squares = float((weight**2).sum())
     effective = float(weight.sum()) ** 2 / squares if squares > 0.0 else 0.0
-    reach = _quantile(effective, confidence) * error if np.isfinite(error) else error
+    reach = student_quantile(effective, confidence) * error if np.isfinite(error) else error
     return Estimate(
         value=mean,
         standard_error=error,

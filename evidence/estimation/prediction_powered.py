@@ -21,24 +21,35 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri
 
 from evidence.bounds.binomial import Proportion, clopper_pearson
 from evidence.errors import InvalidInputError, NotIdentifiedError
-from evidence.inputs import BoolArray, FloatArray, count, flag_array, number, propensity_array, real_array, same_length
+from evidence.estimation.estimates import student_quantile
+from evidence.inputs import (
+    BoolArray,
+    FloatArray,
+    count,
+    flag_array,
+    known_where_seen,
+    number,
+    propensity_array,
+    real_array,
+    same_length,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoweredEstimate:
-    """A mean from judge and gold labels, with its interval, and what either alone would
-    have said.
+    """A mean from a grader's and gold labels, with its interval, and what either alone would have
+    said.
     """
 
     value: float
     standard_error: float
     lower: float
     upper: float
-    n: int  # rows the mean is over, all judged
+    n: int  # rows the mean is over, all assessed by the grader
     gold: int  # of them with a gold label
     forecast_share: float  # λ: 0 = gold alone, 1 = the grader in full
     forecast_alone: float  # the grader's mean: biased by its errors
@@ -68,6 +79,27 @@ class CorrectedShare:
     lower: float
     upper: float
     confidence: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Means:
+    """What the estimate gold − λ·(forecast_on_gold − forecast) is made of, and the influence [n] of
+    each row on its two parts.
+    """
+
+    gold: float
+    forecast: float  # the grader's mean over all rows
+    forecast_on_gold: float  # and over the gold rows
+    gold_influence: FloatArray
+    forecast_influence: FloatArray  # on forecast_on_gold − forecast
+
+    def least_noisy_share(self) -> float:
+        """The λ in [0, 1] of least variance; 0 where the grader always says the same."""
+        a, b = self.gold_influence, self.forecast_influence
+        spread = float(((b - b.mean()) ** 2).mean())
+        if spread <= 1e-18:
+            return 0.0
+        return float(np.clip(((a - a.mean()) * (b - b.mean())).mean() / spread, 0.0, 1.0))
 
 
 def prediction_powered(
@@ -100,27 +132,23 @@ def prediction_powered(
     seen, chance = flag_array("observed", observed), propensity_array("propensity", propensity)
     standing = np.ones(len(forecast)) if weight is None else real_array("weight", weight, low=0.0)
     n = same_length(forecast=forecast, gold=gold, observed=seen, propensity=chance, weight=standing)
-    _gold_known(gold, seen)
-    counts = standing / standing.mean()
+    if int(seen.sum()) < 2:
+        raise NotIdentifiedError(f"{int(seen.sum())} gold labels; at least two are needed to correct the grader")
+    known_where_seen("gold", gold, seen)
     drawn = standing * seen / chance
-    share_of_all = drawn / drawn.mean()
-    true = np.where(seen, gold, 0.0)
-    gold_mean, forecast_mean, forecast_on_gold = (
-        float((share_of_all * true).mean()),
-        float((counts * forecast).mean()),
-        float((share_of_all * forecast).mean()),
+    means = _means(forecast, np.where(seen, gold, 0.0), standing, drawn)
+    used = (
+        means.least_noisy_share()
+        if forecast_share is None
+        else number("forecast_share", forecast_share, low=0.0, high=1.0)
     )
-    # Per row the influence of the gold mean, and of the grader's error on the gold rows: the
-    # estimate is a − λ·b.
-    a = share_of_all * (true - gold_mean)
-    b = share_of_all * (forecast - forecast_on_gold) - counts * (forecast - forecast_mean)
-    used = _tuned(a, b) if forecast_share is None else number("forecast_share", forecast_share, low=0.0, high=1.0)
     confidence = number("confidence", confidence, low=0.0, high=0.9999)
-    value, error = gold_mean - used * (forecast_on_gold - forecast_mean), _error(a - used * b, seen)
+    value = means.gold - used * (means.forecast_on_gold - means.forecast)
+    error = _error(means.gold_influence - used * means.forecast_influence, seen)
     effective = float(drawn.sum()) ** 2 / float((drawn**2).sum())
     # Student's t with the gold rows' degrees of freedom: a handful of them does not make a normal
     # mean.
-    reach = float(stdtrit(max(effective - 1.0, 1.0), 0.5 + confidence / 2.0)) * error
+    reach = student_quantile(effective, confidence) * error
     return PoweredEstimate(
         value=value,
         standard_error=error,
@@ -129,9 +157,9 @@ def prediction_powered(
         n=n,
         gold=int(seen.sum()),
         forecast_share=used,
-        forecast_alone=forecast_mean,
-        gold_alone=gold_mean,
-        gold_alone_error=_error(a, seen),
+        forecast_alone=means.forecast,
+        gold_alone=means.gold,
+        gold_alone_error=_error(means.gold_influence, seen),
         effective_sample_size=effective,
         confidence=confidence,
     )
@@ -200,21 +228,20 @@ def corrected_by_error_rates(
     )
 
 
-def _gold_known(gold: FloatArray, seen: BoolArray) -> None:
-    if int(seen.sum()) < 2:
-        raise NotIdentifiedError(f"{int(seen.sum())} gold labels; at least two are needed to correct the grader")
-    missing = seen & np.isnan(gold)
-    if missing.any():
-        row = int(np.argmax(missing))
-        raise InvalidInputError(f"gold[{row}] is unknown although the row was observed; give its value")
-
-
-def _tuned(a: FloatArray, b: FloatArray) -> float:
-    """The λ in [0, 1] of least variance; 0 where the grader always says the same."""
-    spread = float(((b - b.mean()) ** 2).mean())
-    if spread <= 1e-18:
-        return 0.0
-    return float(np.clip(((a - a.mean()) * (b - b.mean())).mean() / spread, 0.0, 1.0))
+def _means(forecast: FloatArray, gold: FloatArray, standing: FloatArray, drawn: FloatArray) -> _Means:
+    """`standing` [n] is what a row weighs among all rows, `drawn` [n] among the gold ones; gold [n]
+    is 0 elsewhere.
+    """
+    counts, share_of_all = standing / standing.mean(), drawn / drawn.mean()
+    gold_mean, forecast_mean = float((share_of_all * gold).mean()), float((counts * forecast).mean())
+    forecast_on_gold = float((share_of_all * forecast).mean())
+    return _Means(
+        gold=gold_mean,
+        forecast=forecast_mean,
+        forecast_on_gold=forecast_on_gold,
+        gold_influence=share_of_all * (gold - gold_mean),
+        forecast_influence=share_of_all * (forecast - forecast_on_gold) - counts * (forecast - forecast_mean),
+    )
 
 
 def _error(terms: FloatArray, seen: BoolArray) -> float:

@@ -19,7 +19,7 @@ from knowgate._records.arrays import BoolArray, FloatArray
 from knowgate._records.records import Fingerprint
 from training.probes.fit import FitProbe, FittedProbe, Former, fit_probe
 from training.probes.probe_settings import FitSettings
-from training.rows.dataset import CascadeRows, TierVectors
+from training.rows.dataset import CascadeRows, TierColumns, TierVectors
 from training.rows.row_blocks import ROWS_AT_ONCE, StreamedRows, cut, layer_features
 from training.rows.soft_labels import fitting_labels
 from training.rows.splits import Part, Split
@@ -59,38 +59,17 @@ def learn_tier(
         return None
     columns = rows.tiers[tier]
     taught, weight = fitting_labels(columns, split.rows(Part.FIT))
-    usable = vectors.present & np.isfinite(columns.correct)
-    parts = {part: usable & split.rows(part) for part in LEAST_LABELS}
-    parts[Part.FIT] = vectors.present & np.isfinite(taught) & split.rows(Part.FIT)
-    if any(int(parts[part].sum()) < least for part, least in LEAST_LABELS.items()):
+    parts = _labelled_parts(columns, split, vectors, taught)
+    if not _enough(parts, taught):
         return None
-    if any(np.unique(taught[parts[part]] >= 0.5).size < 2 for part in parts):
-        return None
+    fitting = parts[Part.FIT]
     fitted = fit(
-        StreamedRows(x=vectors.of(parts[Part.FIT]), y=taught[parts[Part.FIT]], weight=weight[parts[Part.FIT]]),
-        _probe_rows(rows, tier, vectors, parts[Part.VALIDATION]),
+        StreamedRows(x=vectors.of(fitting), y=taught[fitting], weight=weight[fitting]),
+        _probe_rows(columns, vectors, parts[Part.VALIDATION]),
         settings,
         warm_start=former_probes(former, vectors.fingerprints),
     )
-    calibrated = parts[Part.CALIBRATION]
-    calibrator = fit_calibrator(
-        fitted.logits(vectors.of(calibrated)), columns.correct[calibrated], columns.weight[calibrated]
-    )
-    # States need no label to say what traffic looks like, so any state of the part may serve as
-    # reference.
-    shaping = spread_out(vectors.present & split.rows(Part.FIT))
-    seen = spread_out(vectors.present & split.rows(Part.CALIBRATION))
-    ood = fit_ood(
-        fitted.standardised(vectors.of(shaping)), fitted.standardised(vectors.of(seen)), columns.tokens_in[seen]
-    )
-    document = TierDocument(
-        fingerprint=vectors.fingerprints[fitted.layer],
-        probe=fitted.probe.kind,
-        dimension=fitted.probe.dimension,
-        ik_calibrator=calibrator,
-        ood=ood is not None,
-    )
-    bare = TierModels(document=document, standardiser=fitted.standardiser, probe=fitted.probe, ood=ood)
+    bare = _models_without_score(columns, split, vectors, fitted, parts[Part.CALIBRATION])
     p_ik = signal_columns(rows, tier, bare, vectors, fitted.layer)["p_ik"]
     score = fit_score(
         _signal_rows(rows, tier, p_ik, split.rows(Part.VALIDATION)),
@@ -159,8 +138,51 @@ def former_probes(former: TierModels | None, fingerprints: tuple[Fingerprint, ..
     return {at: models for at, one in enumerate(fingerprints) if one == former.document.fingerprint}
 
 
-def _probe_rows(rows: CascadeRows, tier: int, vectors: TierVectors, chosen: BoolArray) -> StreamedRows:
-    columns = rows.tiers[tier]
+def _labelled_parts(
+    columns: TierColumns, split: Split, vectors: TierVectors, taught: FloatArray
+) -> dict[Part, BoolArray]:
+    """Per part that learns, which rows [n] have a vector and a label; a label to fit on is one that
+    teaches.
+    """
+    usable = vectors.present & np.isfinite(columns.correct)
+    parts = {part: usable & split.rows(part) for part in LEAST_LABELS}
+    parts[Part.FIT] = vectors.present & np.isfinite(taught) & split.rows(Part.FIT)
+    return parts
+
+
+def _enough(parts: Mapping[Part, BoolArray], taught: FloatArray) -> bool:
+    """Whether every part has labelled rows enough, and right answers as well as wrong ones."""
+    return all(
+        int(chosen.sum()) >= LEAST_LABELS[part] and np.unique(taught[chosen] >= 0.5).size == 2
+        for part, chosen in parts.items()
+    )
+
+
+def _models_without_score(
+    columns: TierColumns, split: Split, vectors: TierVectors, fitted: FittedProbe, calibrated: BoolArray
+) -> TierModels:
+    """The fitted probe, calibrated on the rows `calibrated` [n], beside what traffic looks like."""
+    calibrator = fit_calibrator(
+        fitted.logits(vectors.of(calibrated)), columns.correct[calibrated], columns.weight[calibrated]
+    )
+    # States need no label to say what traffic looks like, so any state of the part may serve as
+    # reference.
+    shaping = spread_out(vectors.present & split.rows(Part.FIT))
+    seen = spread_out(vectors.present & split.rows(Part.CALIBRATION))
+    ood = fit_ood(
+        fitted.standardised(vectors.of(shaping)), fitted.standardised(vectors.of(seen)), columns.tokens_in[seen]
+    )
+    document = TierDocument(
+        fingerprint=vectors.fingerprints[fitted.layer],
+        probe=fitted.probe.kind,
+        dimension=fitted.probe.dimension,
+        ik_calibrator=calibrator,
+        ood=ood is not None,
+    )
+    return TierModels(document=document, standardiser=fitted.standardiser, probe=fitted.probe, ood=ood)
+
+
+def _probe_rows(columns: TierColumns, vectors: TierVectors, chosen: BoolArray) -> StreamedRows:
     return StreamedRows(x=vectors.of(chosen), y=columns.correct[chosen], weight=columns.weight[chosen])
 
 
