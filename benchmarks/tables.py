@@ -2,7 +2,7 @@
 
 A million rows of an outcome table (prompts of some 80 characters, one in ten of them quoted) as
 CSV, JSON lines and Parquet; `--quick` takes fewer. Every reading has a process of its own; the two
-ways take turns. Told are the median processor time of all threads and the peak of memory beyond
+ways take turns. Printed are the median processor time of all threads and the peak of memory beyond
 what the process held before, both with the columns of an outcome table. Arrow reads CSV and JSON by
 guessing kinds: it is the measure of what strictness costs, not of the same result
 (docs/decisions/0113).

@@ -34,7 +34,7 @@ STEP = timedelta(hours=12)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Ending:
     """What the demo ends with."""
 
     summary: Summary
@@ -42,7 +42,7 @@ class Told:
     directory: Path
 
 
-def tell(directory: Path, *, answered: Callable[[int, int], object], report: Callable[[Progress], None]) -> Told:
+def tell(directory: Path, *, answered: Callable[[int, int], object], report: Callable[[Progress], None]) -> Ending:
     """Play the whole story in `directory`, which is emptied first.
 
     `answered` hears (prompts answered, prompts in all) while the models work, `report` what
@@ -68,7 +68,7 @@ def tell(directory: Path, *, answered: Callable[[int, int], object], report: Cal
         player.wait(stage.clock.now() + spec.horizon + timedelta(days=1), every=timedelta(days=1), report=step)
         summary = summarise(stage, player.played)
         _write(stage, summary, player.played, directory)
-    return Told(summary=summary, played=player.played, directory=directory)
+    return Ending(summary=summary, played=player.played, directory=directory)
 
 
 def _write(stage: Stage, summary: Summary, played: Played, directory: Path) -> None:

@@ -27,6 +27,7 @@ import numpy as np
 from sqlalchemy import Engine
 
 from evidence.bounds.spending import delta_for_attempt
+from evidence.certification.nested_path import Signals
 from knowgate._bundles.bundle import (
     Bundle,
     BundleDocument,
@@ -48,7 +49,6 @@ from store.releases.certifications import next_attempt
 from training.certification.certificates import certificate_of
 from training.certification.certify import Certified, certify_kind
 from training.certification.compare import compare_with_champion
-from training.certification.paths import Signals
 from training.certification.report import SignalQuality, cohort_savings, quality_of, signal_quality
 from training.extraction import Answerer
 from training.heartbeat import kept_alive
@@ -204,12 +204,11 @@ def _publish(
 
 
 def code_version() -> str:
-    """The version of the control plane, with the commit where the deployment names it."""
+    """The installed version of the control plane."""
     try:
-        installed = version("knowgate-control")
+        return version("knowgate-control")
     except PackageNotFoundError:
-        installed = "unknown"
-    return installed
+        return "unknown"
 
 
 def _read_state(engine: Engine, cascade: str) -> tuple[CascadeSpec, int, Bundle | None]:

@@ -12,7 +12,7 @@ _ON_TERMINAL_S, _IN_LOG_S = 0.5, 10.0
 
 
 class Progress:
-    """Told of every batch; writes now and then. `before` of the prompts were done by an earlier
+    """Hears of every batch; writes now and then. `before` of the prompts were done by an earlier
     run.
     """
 

@@ -80,8 +80,8 @@ def curvature_of(images: Tensor, directions: Tensor, traces: Tensor, rank: int) 
     half = (shifted @ axes * inverse[:, None, :]).mT  # [layers, drawn, d]
     values, vectors = torch.linalg.eigh(half @ half.mT)
     values, vectors = values.flip(-1)[:, :kept].clamp_min(1e-12), vectors.flip(-1)[:, :, :kept]
-    found_vectors = half.mT @ vectors / values.sqrt()[:, None, :]
+    leading = half.mT @ vectors / values.sqrt()[:, None, :]
     variances = (values - shift[:, None]).clamp_min(0.0)
     left = (traces.double() - variances.sum(-1)).clamp_min(0.0) / max(dimension - kept, 1)
     rest = (left + variances[:, -1]) / 2
-    return Curvature(directions=found_vectors.float().contiguous(), variances=variances.float(), rest=rest.float())
+    return Curvature(directions=leading.float().contiguous(), variances=variances.float(), rest=rest.float())

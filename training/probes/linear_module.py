@@ -300,7 +300,7 @@ class LinearProblems(lightning.LightningModule):  # type: ignore[misc]
 
     def _with_products(self, sums: Callable[[Sequence[RowBlock]], Sums]) -> Callable[[Sequence[RowBlock]], Sums]:
         """In the precision of this pass; a thread knows nothing of what its caller has
-        told torch.
+        set in torch.
         """
 
         def in_this_precision(pieces: Sequence[RowBlock]) -> Sums:

@@ -1,5 +1,4 @@
-"""Let a bundle take effect: bundle, certification and outbox message in one
-transaction, once.
+"""Let a bundle take effect: bundle, certification and outbox message in one transaction, once.
 
 The claim is checked first and ended last inside that transaction. A trainer that was killed and
 restarted, or that slept through the end of its lease, therefore publishes once or not at all. What
@@ -11,10 +10,7 @@ from datetime import datetime
 
 from sqlalchemy import Engine
 
-from knowgate._bundles.bundle import (
-    Bundle,
-    CertificateDocument,
-)
+from knowgate._bundles.bundle import Bundle, CertificateDocument
 from knowgate._wire import codec
 from store.engine import transaction
 from store.jobs.job_runs import Claim, fence, finish
