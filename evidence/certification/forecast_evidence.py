@@ -99,7 +99,7 @@ def _basis(
     return Basis(
         test=test,
         n=rows.n,
-        assumed_wrong=int((np.isnan(rows.outcome(kept)) & rows.seen).sum()),
+        assumed_wrong=rows.assumed_wrong(kept),
         rows_forecast=int(((rows.drawn_weight == 0.0) & (rows.ran_weight > 0.0) & entered).sum()),
         forecast_share=share,
     )

@@ -24,9 +24,9 @@ import numpy.typing as npt
 from evidence.errors import InvalidInputError, NotIdentifiedError
 from evidence.inputs import BoolArray, FloatArray, number
 
-ASSUMED_ERROR = (
-    0.1  # of a grader that nobody has measured: decides between tests and sizes the first bets, nothing more
-)
+# Of a grader that nobody has measured: it decides between tests and sizes the first bets, nothing
+# more.
+ASSUMED_ERROR = 0.1
 _TAUGHT_BY = 10.0  # how many trusted labels the assumption counts as
 _TOO_FAR = 4.0  # standard errors between coverage by forecasts where trusted labels are, and where they are not
 
@@ -138,5 +138,5 @@ def refuse_coin_in_forecasts(forecast: FloatArray, ran: BoolArray, drawn: BoolAr
         rest = float(has[~drawn[open_rows]].mean()) if (~drawn[open_rows]).any() else 0.0
         raise NotIdentifiedError(
             f"forecasts exist for {there:.1%} of the rows with trusted labels and for {rest:.1%} of the others; they"
-            " can be corrected only where they were made whether or not a trusted label was drawn: judge all rows"
+            " can be corrected only where they were made whether or not a trusted label was drawn: assess all rows"
         )

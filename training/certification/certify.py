@@ -22,13 +22,14 @@ from evidence.certification.certificate import Certification, Target, Thresholds
 from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.certify import certify_policy, refuse_overlap
 from evidence.certification.known_outcomes import certification_rows, forecast_error
+from evidence.certification.nested_path import Signals
 from evidence.certification.path import path_of
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.arrays import IntArray
 from knowgate.policy import Policy, PolicyKind, escalate_all, kept_tiers
 from knowgate.spec import TargetKind, Targets
 from training.certification.outcomes import logged_rows
-from training.certification.paths import Signals, learn_speed
+from training.certification.paths import learn_speed
 from training.rows.dataset import CascadeRows
 from training.rows.splits import Part, Split
 

@@ -16,13 +16,13 @@ import numpy as np
 
 from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.known_outcomes import certification_rows
+from evidence.certification.nested_path import Signals
 from evidence.certification.tally import Tally, tally_of
 from knowgate._bundles.bundle import Bundle, ComparisonDocument
 from knowgate._records.arrays import IntArray
 from knowgate.spec import TargetKind, Targets
 from training.certification.certify import Certified, kept_at
 from training.certification.outcomes import logged_rows
-from training.certification.paths import Signals
 from training.certification.report import cohort_savings
 from training.rows.dataset import CascadeRows, TierVectors
 from training.tiers.learn import signal_columns
@@ -40,8 +40,8 @@ def compare_with_champion(
     """
     tested = np.isin(np.array(rows.ids), np.array(certified.rows.ids))
     signals = [
-        {name: values[tested] for name, values in _champion_signals(rows, tier, champion, tested_rows).items()}
-        for tier, tested_rows in enumerate(vectors)
+        {name: values[tested] for name, values in _champion_signals(rows, tier, champion, stored).items()}
+        for tier, stored in enumerate(vectors)
     ]
     tested_rows = certified.rows
     kept = kept_at(champion.document.policy, tested_rows, signals)

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from evidence.certification.nested_path import entry_points
+from evidence.certification.nested_path import Signals, entry_points
 from evidence.certification.path import path_of
 from knowgate._records.arrays import FloatArray
 from knowgate.policy import Policy, PolicyKind
 
-Signals = Mapping[str, FloatArray]
 CAUTION = 1.28  # standard errors above the estimated drop, when speeds are compared
 SPEEDS: tuple[Mapping[str, float], ...] = (  # the first of those that retain equally is taken; infinity = an open gate
     {"p_ik": 1.0, "p_t": 1.0},

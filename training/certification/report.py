@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evidence.certification.nested_path import Signals
 from evidence.costs.savings import Savings, impute_last_cost, predictable_forecast, savings_of
 from evidence.signals.calibration import Calibration, calibration_of
 from evidence.signals.quality import Figure, auroc, macro_f1
 from evidence.signals.signal_gain import LEAST_COMPARED, gain_over
 from knowgate._bundles.bundle import SignalGain
 from knowgate._records.arrays import FloatArray, IntArray
-from training.certification.paths import Signals
 from training.rows.dataset import CascadeRows
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from evidence.certification.nested_path import Signals
 from knowgate._bundles.bundle import Bundle
 from knowgate._models.probe import ProbeKind
 from knowgate._records.arrays import FloatArray
-from training.certification.paths import Signals
 from training.certification.report import SignalQuality
 from training.probes.probe_settings import FitSettings
 from training.publishing.records import Curve, Figure, RiskPoint, RunReport, SignalReport

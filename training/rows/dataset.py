@@ -31,6 +31,7 @@ import numpy.typing as npt
 from sqlalchemy import Engine
 
 from evidence.costs.run_limits import Runs, bounded_runs
+from knowgate._records.arrays import BoolArray, FloatArray, IntArray
 from knowgate._records.records import Fingerprint, PTKind, Window
 from knowgate.spec import CascadeSpec, LabelCoin
 from store.engine import reading
@@ -43,9 +44,6 @@ from training.extraction import Answerer
 from training.rows.own_states import own_states
 from training.rows.row_blocks import ShardBlocks, TakenBlocks
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
 ObjectArray = npt.NDArray[np.object_]
 Texts = tuple[str | None, ...]
 LARGEST_WEIGHT = 20.0

@@ -351,7 +351,7 @@ def small(**changes: object) -> CertificationRows:
 
 def refusals() -> Iterator[tuple[type[Exception], str, dict[str, object]]]:
     only_where_gold_is_not = np.where(np.tile([True, False], 100)[:, None], NAN, np.ones((200, 2)))
-    yield NotIdentifiedError, "judge all rows", {"forecast": only_where_gold_is_not}
+    yield NotIdentifiedError, "assess all rows", {"forecast": only_where_gold_is_not}
     yield NotIdentifiedError, "known propensity", {"propensity": None, "observed": None}
     yield NotIdentifiedError, "known propensity", {"propensity": np.full(200, NAN)}
     yield InvalidInputError, "forecast has shape", {"forecast": np.ones((200, 3))}

@@ -124,7 +124,7 @@ def test_a_grader_alone_certifies_nothing_unless_it_is_trusted(tmp_path: Path) -
 def test_verdicts_that_stand_only_where_gold_does_not_are_refused(tmp_path: Path) -> None:
     code, result = run(tmp_path, in_force(judged()))
     assert code == 3
-    assert "judge all rows" in str(result.exception)
+    assert "assess all rows" in str(result.exception)
 
 
 def test_gold_labels_of_an_unknown_propensity_correct_nothing(tmp_path: Path) -> None:
