@@ -221,7 +221,7 @@ def _read_json(value: Json, path: str, *, nulls: bool = False) -> Json:
     try:
         return _checked(value, nulls)
     except RecordInvalid as error:
-        raise RecordInvalid(f"{path}{error.field}".removeprefix("."), error.value, error.cure) from None
+        raise RecordInvalid(f"{path}{error.field}".lstrip(". "), error.value, error.cure) from None
 
 
 def _checked(value: Json, nulls: bool) -> Json:

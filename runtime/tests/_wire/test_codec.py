@@ -240,6 +240,7 @@ def test_canonical_bytes_are_sorted_and_without_spaces() -> None:
     [
         ({"a": [{"b": "x\0"}]}, "a[0].b", "NUL"),
         ({"a": {"\ud800": 1}}, "a (a key)", "surrogate pair"),
+        ({"\ud800": 1}, "(a key)", "surrogate pair"),
         ([1, [2, float("inf")]], "[1][1]", "finite"),
         ({"n": 2**63}, "n", "finite|64 bits"),
         ("half \ud83d", "document", "surrogate pair"),
