@@ -172,6 +172,7 @@ def test_exploration_is_a_coin_of_the_id_at_the_rate_in_force(ask: Callable[...,
     ids = [new_id() for _ in range(2000)]
     explored = [id for id in ids if ask(decision_id=id).explore]
     assert 410 < len(explored) < 590  # 0.25, four standard errors
+    assert all(ask(decision_id=id).explore for id in explored[:20])
     assert not any(ask(decision_id=id, p_t=0.1).explore for id in explored[:20])  # escalated: the last tier runs anyway
 
 
