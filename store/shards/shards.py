@@ -58,7 +58,7 @@ def write_shard(
         raise ShardRefused(f"ids are {len(ids)} ({len(set(ids))} different) for {len(rows)} rows: give each row one id")
     first = _first_endless(rows)
     if first is not None:
-        cure = "clip with knowgate._models.features.stored_vector first"
+        cure = "clip with knowgate.stored_vector first"
         raise ShardRefused(f"hidden is not finite in float16 at row {first} ({ids[first]}): {cure}")
     parts = (memoryview(header_bytes(rows.shape, ids, fingerprint)), rows.view(np.uint8).data.cast("B"))
     with ThreadPoolExecutor(1) as pool:  # hashing lets go of the interpreter's lock: the two run side by side
