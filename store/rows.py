@@ -29,7 +29,7 @@ _Convert = Callable[[Any], Any] | None
 
 def row_of(model: type[Base], *records: Any, **given: Any) -> dict[str, Any]:
     """The row of these records, the earlier ones first, None among them says nothing; `given` goes
-    before all.
+    before all. Raises StoreError for what is given to no column, or to none that must have it.
     """
     said: dict[str, Any] = {}
     for record in reversed(records):
@@ -38,6 +38,8 @@ def row_of(model: type[Base], *records: Any, **given: Any) -> dict[str, Any]:
     if (window := said.pop("window", None)) is not None:
         said |= {"window_start": window.start, "window_end": window.end}
     said |= given
+    if strange := given.keys() - {key for key, *_ in _columns(model)}:
+        raise StoreError(f"a {model.__tablename__} has no column {', '.join(sorted(strange))}; leave it out")
     row = {}
     for key, name, nullable, json in _columns(model):
         value = said.get(key)

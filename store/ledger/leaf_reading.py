@@ -13,6 +13,7 @@ from sqlalchemy import select, type_coerce
 from sqlalchemy.orm import Session
 from sqlalchemy.types import NullType
 
+from store.batches import batched
 from store.sealing import merkle
 from store.sealing.inserts import table_of
 from store.sealing.leaves import SALT_BYTES, VERSION, header
@@ -109,8 +110,7 @@ def leaves_about(session: Session, kind: str, subjects: Sequence[str]) -> dict[s
     """The leaves of one kind about these subjects."""
     by_subject: dict[str, list[RawLeaf]] = {}
     table = table_of(LedgerLeafRow)
-    for start in range(0, len(subjects), PAGE):
-        some = subjects[start : start + PAGE]
+    for some in batched(subjects, PAGE):
         query = _leaves().where(table.c.kind == kind, table.c.subject.in_(some))
         for row in session.execute(query).mappings():
             by_subject.setdefault(row["subject"], []).append(RawLeaf(**row))

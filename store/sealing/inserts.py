@@ -16,6 +16,7 @@ from sqlalchemy import LargeBinary, Table, bindparam, column, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from store.batches import batched
 from store.errors import NaiveTime
 from store.tables.base import Base
 
@@ -36,8 +37,7 @@ def inserts(session: Session, table: Table, rows: Rows) -> Iterator[tuple[Any, A
     """Insert statements with their parameters, a page of rows each; all rows name the
     same columns.
     """
-    for start in range(0, len(rows), _PAGE):
-        page = list(rows[start : start + _PAGE])
+    for page in batched(rows, _PAGE):
         if not is_postgresql(session):
             yield sqlite.insert(table), page
         elif any(isinstance(table.c[name].type, LargeBinary) for name in page[0]):

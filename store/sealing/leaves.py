@@ -65,23 +65,15 @@ def note_new(
     now: datetime | None = None,
 ) -> None:
     """Leaves of rows that were just inserted; their parts by the row's key."""
-    made = _states(cover, rows, parts or {})
+    made = (
+        states.state_of(cover, row, (parts or {}).get(row[cover.keys[0]], ())) for row in rows if not cover.skips(row)
+    )
     append(session, [_entry(cover, state, states.payload_of(state.document), None) for state in made], now=now)
 
 
 def note_rows(session: Session, cover: Cover, rows: Rows, *, now: datetime | None = None) -> None:
     """Leaves of the states of these rows, given in full, where they differ from what is stated."""
-    note_states(session, cover, _states(cover, rows, {}), now=now)
-
-
-def _states(cover: Cover, rows: Rows, parts: Mapping[Any, Sequence[Mapping[str, Any]]]) -> list[states.State]:
-    made = []
-    for row in rows:
-        if not cover.skips(row):
-            document = states.document_of(cover, row, parts.get(row[cover.keys[0]], ()))
-            subject = cover.subject({name: document.get(name) for name in cover.keys})
-            made.append(states.State(subject=subject, cascade=str(document.get("cascade", "")), document=document))
-    return made
+    note_states(session, cover, [states.state_of(cover, row) for row in rows if not cover.skips(row)], now=now)
 
 
 def note_stored(

@@ -65,6 +65,17 @@ def document_of(cover: Cover, row: Row, parts: Sequence[Row] = (), *, raw: bool 
     return document
 
 
+def state_of(cover: Cover, row: Row, parts: Sequence[Row] = (), *, raw: bool = False) -> State:
+    """The state that `document_of` says `row` is in."""
+    document = document_of(cover, row, parts, raw=raw)
+    cascade = document.get("cascade", "")
+    return State(
+        subject=cover.subject({name: document.get(name) for name in cover.keys}),
+        cascade=cascade if isinstance(cascade, str) else "",
+        document=document,
+    )
+
+
 def payload_of(document: Document) -> str:
     """The document as a leaf's payload."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -104,18 +115,7 @@ def _states(session: Session, cover: Cover, rows: Sequence[Row]) -> list[State]:
     raw = not is_postgresql(session)
     covered = [row for row in rows if not cover.skips(row)]
     parts = _read_parts(session, cover, covered)
-    states_read = []
-    for row in covered:
-        document = document_of(cover, row, parts.get(row[cover.keys[0]], ()), raw=raw)
-        cascade = document.get("cascade", "")
-        states_read.append(
-            State(
-                subject=cover.subject({name: document.get(name) for name in cover.keys}),
-                cascade=cascade if isinstance(cascade, str) else "",
-                document=document,
-            )
-        )
-    return states_read
+    return [state_of(cover, row, parts.get(row[cover.keys[0]], ()), raw=raw) for row in covered]
 
 
 def _read_parts(session: Session, cover: Cover, rows: Sequence[Row]) -> dict[Any, list[Row]]:

@@ -58,6 +58,11 @@ def test_what_a_column_must_have_and_nobody_says_is_named() -> None:
         row_of(JobRunRow, id=ID)
 
 
+def test_what_is_given_to_no_column_is_named() -> None:
+    with pytest.raises(StoreError, match="a promotion has no column decided, why"):
+        row_of(PromotionRow, PROMOTION, id=ID, decided=AT, why="typo")
+
+
 def test_a_window_is_two_columns() -> None:
     @dataclass(frozen=True, slots=True, kw_only=True)
     class Cohort:
