@@ -26,10 +26,10 @@ from knowgate.spec import CascadeSpec, LabelCoin
 from monitoring.alarms.looks import SinceRing
 from monitoring.figures.tier_figures import undeclared_attempts
 from monitoring.rows.cohorts import Cohort
+from monitoring.rows.pairing import numbers_at
 from store.shards.shards import ShardRefused, read_rows
 
 log = logging.getLogger("knowgate.monitoring")
-
 
 MOST_DECISIONS = 20_000  # the newest of the window; their vectors are in memory at once
 
@@ -101,7 +101,7 @@ class _Columns:
             attempts=attempts,
             at=at,
             ran=at >= 0,
-            correct=_taken(attempts, "correct", at),
+            correct=numbers_at(attempts, "correct", at),
             exploration_rate=decisions["exploration_rate"].to_numpy(dtype=np.float64),
             apart=np.asarray(decisions["label_coin"] == LabelCoin.ATTEMPT, dtype=np.bool_),
         )
@@ -113,8 +113,8 @@ class _Columns:
             ran=self.ran,
             agrees=agreeing([[answers[row] for row in of_tier] for of_tier in self.at.T]),
             correct=self.correct,
-            label_propensity=_taken(self.attempts, "label_propensity", self.at),
-            run_propensity=_taken(self.attempts, "run_propensity", self.at),
+            label_propensity=numbers_at(self.attempts, "label_propensity", self.at),
+            run_propensity=numbers_at(self.attempts, "run_propensity", self.at),
             exploration_rate=self.exploration_rate,
             apart=self.apart,
         )
@@ -131,16 +131,16 @@ def _signals(columns: _Columns, tier: int, models: TierModels | None, *, same_ki
     """What the bundle would have seen at the tier, by gate, each [n]."""
     at = columns.at[:, tier]
     unknown = np.full(columns.n, np.nan)
-    p_t = _taken(columns.attempts, "p_t", at) if same_kind else unknown
+    p_t = numbers_at(columns.attempts, "p_t", at) if same_kind else unknown
     if models is None:
         return {"p_t": p_t, "p_ik": unknown, "ood": unknown, "score": unknown}
     slices = columns.attempts["slice"].to_numpy(dtype=object)
     return models.signal_columns(
         p_t=p_t,
         hidden=_hidden(columns.attempts, at, models.document.fingerprint, models.document.dimension),
-        tokens_in=_taken(columns.attempts, "tokens_in", at),
-        entropy=_taken(columns.attempts, "entropy", at),
-        margin=_taken(columns.attempts, "margin", at),
+        tokens_in=numbers_at(columns.attempts, "tokens_in", at),
+        entropy=numbers_at(columns.attempts, "entropy", at),
+        margin=numbers_at(columns.attempts, "margin", at),
         slices=[None if row < 0 or slices[row] is None else str(slices[row]) for row in at],
     )
 
@@ -162,10 +162,3 @@ def _hidden(attempts: pd.DataFrame, at: IntArray, fingerprint: Fingerprint, dime
         if read.shape[1] == dimension:
             hidden[numbers] = read
     return hidden
-
-
-def _taken(attempts: pd.DataFrame, name: str, at: IntArray) -> FloatArray:
-    """A column's values at these rows, of any shape; NaN where the row is −1."""
-    if not len(attempts):
-        return np.full(at.shape, np.nan)
-    return np.where(at >= 0, attempts[name].to_numpy(dtype=np.float64)[at], np.nan)

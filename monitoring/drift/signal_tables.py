@@ -17,7 +17,7 @@ import pandas as pd
 
 from knowgate._bundles.tier_models import TierModels
 from knowgate._models.features import features
-from knowgate._records.arrays import FloatArray
+from knowgate._records.arrays import FloatArray, IntArray
 from monitoring.drift.drift import MissingShift, missing_shift
 from store.shards.shards import ShardRefused, read_rows
 
@@ -112,7 +112,7 @@ def reference_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.Dat
     return table.join(pd.DataFrame({**made, **_components(hidden, models)}, index=rows))
 
 
-def _vectors(attempts: pd.DataFrame, dimension: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]:
+def _vectors(attempts: pd.DataFrame, dimension: int) -> tuple[IntArray, npt.NDArray[np.float16]]:
     """Positions of attempts with a vector of this dimension, and the vectors.
 
     A shard that cannot be read, or is of another dimension, is left out of the picture, and the log
@@ -120,7 +120,7 @@ def _vectors(attempts: pd.DataFrame, dimension: int) -> tuple[npt.NDArray[np.int
     """
     with_vector = np.flatnonzero(attempts["shard"].notna().to_numpy())
     with_vector = with_vector[:: max(1, -(-len(with_vector) // MOST_VECTORS))]
-    positions: list[npt.NDArray[np.int64]] = []
+    positions: list[IntArray] = []
     vectors: list[npt.NDArray[np.float16]] = []
     places = attempts.iloc[with_vector]
     for url, group in places.groupby("shard").indices.items():

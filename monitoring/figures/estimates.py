@@ -21,7 +21,7 @@ from scipy.special import ndtri
 from evidence.bounds.binomial import clopper_pearson
 from evidence.estimation.estimates import Estimate, self_normalised
 from evidence.estimation.prediction_powered import PoweredEstimate, prediction_powered
-from knowgate._records.arrays import FloatArray
+from knowgate._records.arrays import BoolArray, FloatArray
 
 CONFIDENCE = 0.95
 LEAST_GOLD = 10  # trusted labels in a stratum from which on they correct a grader there
@@ -46,7 +46,7 @@ class Forecasts:
     """
 
     values: FloatArray  # [n]
-    ran: npt.NDArray[np.bool_]  # [n]
+    ran: BoolArray  # [n]
     run_propensity: FloatArray  # [n]
 
 
@@ -148,7 +148,7 @@ def mean(values: npt.ArrayLike, reach: tuple[float, float] = (0.0, 1.0)) -> Esti
     return stratified_mean(known, np.ones(len(known)), np.zeros(len(known)), what="values", reach=reach)
 
 
-def _within(forecasts: Forecasts | None, rows: npt.NDArray[np.bool_]) -> Forecasts | None:
+def _within(forecasts: Forecasts | None, rows: BoolArray) -> Forecasts | None:
     """The forecasts of a stratum; None unless they speak of all its rows that ran, each by a known
     coin.
     """
@@ -161,7 +161,7 @@ def _within(forecasts: Forecasts | None, rows: npt.NDArray[np.bool_]) -> Forecas
 
 def _group_mean(
     values: FloatArray,
-    seen: npt.NDArray[np.bool_],
+    seen: BoolArray,
     propensity: FloatArray,
     reach: tuple[float, float],
     forecasts: Forecasts | None,

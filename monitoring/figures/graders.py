@@ -9,9 +9,9 @@ that have not looked at the verdict, so each of the two rates is a mean over a s
 from collections.abc import Collection
 from datetime import datetime
 
-import numpy as np
 import pandas as pd
 
+from knowgate._records.arrays import BoolArray
 from knowgate._records.records import LabelSource, Window
 from monitoring.figures.estimates import Estimated, exact_share
 from monitoring.names import FigureName
@@ -66,12 +66,12 @@ def grader_figures(attempts: pd.DataFrame) -> dict[FigureName, Estimated]:
     }
 
 
-def compared(attempts: pd.DataFrame) -> tuple["np.typing.NDArray[np.bool_]", "np.typing.NDArray[np.bool_]"]:
+def compared(attempts: pd.DataFrame) -> tuple[BoolArray, BoolArray]:
     """What was said and what is right, where both are known."""
     both = attempts["forecast"].notna() & attempts["correct"].notna()
     return (attempts.loc[both, "forecast"] >= 0.5).to_numpy(), (attempts.loc[both, "correct"] >= 0.5).to_numpy()
 
 
-def _rate(hits: "np.typing.NDArray[np.bool_]", of: str) -> Estimated:
+def _rate(hits: BoolArray, of: str) -> Estimated:
     nothing = f"no {of} have both a trusted label and one of a source that is not"
     return exact_share(int(hits.sum()), len(hits), nothing=nothing)

@@ -7,11 +7,11 @@ propensity; anything else is "not identified".
 """
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from evidence.estimation.estimates import Estimate
 from evidence.signals.ood_conservativeness import ood_conservativeness_of
+from knowgate._records.arrays import BoolArray
 from knowgate._records.records import Reason
 from monitoring.figures.estimates import Estimated, exact_share, unidentified
 from monitoring.names import FigureName
@@ -35,9 +35,7 @@ def ood_figures(cohort: Cohort, tier: int) -> dict[FigureName, Estimated]:
     return figures | _labelled_figures(small, last, only)
 
 
-def _labelled_figures(
-    small: pd.DataFrame, last: pd.DataFrame, only: npt.NDArray[np.bool_]
-) -> dict[FigureName, Estimated]:
+def _labelled_figures(small: pd.DataFrame, last: pd.DataFrame, only: BoolArray) -> dict[FigureName, Estimated]:
     known = (small["correct"].notna() & last["correct"].notna()).to_numpy()
     pair = both_labelled(
         small["label_propensity"].to_numpy(dtype=np.float64),
@@ -62,7 +60,7 @@ def _labelled_figures(
     }
 
 
-def _why_unknown(small: pd.DataFrame, last: pd.DataFrame, only: npt.NDArray[np.bool_]) -> str | None:
+def _why_unknown(small: pd.DataFrame, last: pd.DataFrame, only: BoolArray) -> str | None:
     if not only.any():
         return "the ood gate alone escalated nothing"
     known = (small["correct"].notna() & last["correct"].notna()).to_numpy() & only

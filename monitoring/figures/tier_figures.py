@@ -17,6 +17,7 @@ import pandas as pd
 from evidence.errors import EvidenceError
 from evidence.signals.calibration import calibration_of
 from evidence.signals.quality import auroc
+from knowgate._records.arrays import BoolArray, FloatArray
 from knowgate._records.records import Reason
 from knowgate.spec import CascadeSpec
 from monitoring.drift.signal_tables import missing_shares
@@ -49,7 +50,7 @@ def tier_figures(cohort: Cohort, tier: int) -> dict[FigureName, Estimated]:
     return figures | signal_figures(rows) | ood_figures(cohort, tier)
 
 
-def undeclared_attempts(spec: CascadeSpec, rows: pd.DataFrame) -> npt.NDArray[np.bool_]:
+def undeclared_attempts(spec: CascadeSpec, rows: pd.DataFrame) -> BoolArray:
     """[n] which of these attempts ran another model than `spec` declares for their tier."""
     return is_undeclared(rows["tier"].tolist(), rows["model"].tolist(), rows["revision"].tolist(), spec)
 
@@ -117,7 +118,7 @@ def _evenly_labelled(rows: pd.DataFrame) -> tuple[str | None, pd.DataFrame]:
     return None, rows[keep]
 
 
-def _uniform(ids: "pd.Series[Any]") -> npt.NDArray[np.float64]:
+def _uniform(ids: "pd.Series[Any]") -> FloatArray:
     """A number in [0, 1) per decision, always the same one."""
     digests = (blake2b(str(name).encode(), digest_size=8, key=b"knowgate.thinning").digest() for name in ids)
     return np.array([int.from_bytes(digest, "big") / 2**64 for digest in digests])
@@ -127,7 +128,7 @@ def _over(
     labelled: pd.DataFrame,
     signal: str,
     reason: str | None,
-    figure: Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], Estimated],
+    figure: Callable[[FloatArray, FloatArray], Estimated],
 ) -> Estimated:
     if reason is not None:
         return unidentified(reason, len(labelled))
@@ -140,16 +141,16 @@ def _over(
         return unidentified(str(error), len(rows))
 
 
-def _auroc(signal: npt.NDArray[np.float64], correct: npt.NDArray[np.float64]) -> Estimated:
+def _auroc(signal: FloatArray, correct: FloatArray) -> Estimated:
     """A half-right answer is on the side it is nearer to; exactly half counts as right."""
     result = auroc(signal, correct >= 0.5)
     return Estimated(n=result.n, value=result.value, low=result.lower, high=result.upper)
 
 
-def _ece(score: npt.NDArray[np.float64], correct: npt.NDArray[np.float64]) -> Estimated:
+def _ece(score: FloatArray, correct: FloatArray) -> Estimated:
     result = calibration_of(score, correct)
     return Estimated(n=result.n, value=result.expected_calibration_error)
 
 
-def _in_the_large(score: npt.NDArray[np.float64], correct: npt.NDArray[np.float64]) -> Estimated:
+def _in_the_large(score: FloatArray, correct: FloatArray) -> Estimated:
     return mean(correct - score, reach=(-1.0, 1.0))

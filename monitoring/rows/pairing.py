@@ -20,15 +20,12 @@ import pandas as pd
 
 from evidence.costs.run_limits import Runs, bounded_runs
 from evidence.estimation.estimates import joint_label_propensity
+from knowgate._records.arrays import BoolArray, FloatArray, IntArray
 from knowgate._records.records import Role
 from knowgate.spec import CascadeSpec, LabelCoin
 from monitoring.errors import CohortInvalid
+from store.traffic.attempt_columns import Objects, taken
 from store.traffic.examples import Examples
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-ObjectArray = npt.NDArray[np.object_]
 
 log = logging.getLogger("knowgate.monitoring")
 
@@ -88,8 +85,8 @@ def within_bounds(attempts: pd.DataFrame, spec: CascadeSpec) -> pd.DataFrame:
     (`evidence.costs.run_limits`); `cut` says which would.
     """
     names = ("tier", "tokens_in", "tokens_out", "latency_ms")
-    taken = {name: attempts[name].to_numpy(dtype=np.float64) for name in names}
-    runs = Runs(cost_usd=attempts["usd"].to_numpy(dtype=np.float64), gflops=attempts["gflops"].to_numpy(), **taken)
+    used = {name: attempts[name].to_numpy(dtype=np.float64) for name in names}
+    runs = Runs(cost_usd=attempts["usd"].to_numpy(dtype=np.float64), gflops=attempts["gflops"].to_numpy(), **used)
     bounded, cut = bounded_runs(runs, max_tokens=spec.alarms.max_tokens)
     if not cut.any():
         return attempts.assign(cut=cut)
@@ -140,16 +137,16 @@ def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime
         "last_ran": last_ran,
         "explored": last_ran & retained,
         "reason": _last_reason(attempts, n, retained),
-        "score": _at(attempts, "score", kept),
-        "prompt_tokens": _at(attempts, "tokens_in", first),
+        "score": numbers_at(attempts, "score", kept),
+        "prompt_tokens": numbers_at(attempts, "tokens_in", first),
     }
-    coin = np.where(last_ran, _at(attempts, "run_propensity", last), columns["exploration_rate"])
+    coin = np.where(last_ran, numbers_at(attempts, "run_propensity", last), columns["exploration_rate"])
     columns["run_propensity"] = np.where(retained, coin, 1.0)
     for name, rows in (("kept", kept), ("last", last)):
-        columns[f"correct_{name}"] = _at(attempts, "correct", rows)
-        columns[f"forecast_{name}"] = _at(attempts, "forecast", rows)
-        columns[f"{name}_label_propensity"] = _at(attempts, "label_propensity", rows)
-        columns[f"{name}_label_source"] = _object_at(attempts, "label_source", rows)
+        columns[f"correct_{name}"] = numbers_at(attempts, "correct", rows)
+        columns[f"forecast_{name}"] = numbers_at(attempts, "forecast", rows)
+        columns[f"{name}_label_propensity"] = numbers_at(attempts, "label_propensity", rows)
+        columns[f"{name}_label_source"] = taken(attempts["label_source"].to_numpy(dtype=object), rows)
     answers = attempts["answer"].to_numpy(dtype=object)
     same = np.array([a is not None and a == b for a, b in zip(answers[kept], answers[last], strict=True)], dtype=bool)
     columns["x"], columns["label_propensity"] = _difference(columns, same, "correct")
@@ -173,21 +170,12 @@ def _check(attempts: pd.DataFrame) -> None:
         raise CohortInvalid(f"decision {name} has {int(served[wrong])} served attempts, expected 1: send it whole")
 
 
-def _at(attempts: pd.DataFrame, name: str, rows: IntArray) -> FloatArray:
-    """A column's values at these rows [n]; NaN where the row is -1."""
-    values = attempts[name].to_numpy(dtype=np.float64)
-    return np.where(rows >= 0, values[rows], np.nan) if len(values) else np.empty(0)
+def numbers_at(attempts: pd.DataFrame, name: str, rows: IntArray) -> FloatArray:
+    """A column's numbers at these rows, in their shape; NaN where the row is −1."""
+    return taken(attempts[name].to_numpy(dtype=np.float64), rows)
 
 
-def _object_at(attempts: pd.DataFrame, name: str, rows: IntArray) -> ObjectArray:
-    """A text column's values at these rows [n]; None where the row is -1."""
-    values = attempts[name].to_numpy(dtype=object)
-    column = np.full(len(rows), None, dtype=object)
-    column[rows >= 0] = values[rows[rows >= 0]]
-    return column
-
-
-def _last_reason(attempts: pd.DataFrame, n: int, retained: BoolArray) -> ObjectArray:
+def _last_reason(attempts: pd.DataFrame, n: int, retained: BoolArray) -> Objects:
     """Per decision the reason of the highest tier that gave one, why the last tier was asked; None
     where it was not.
     """
@@ -208,7 +196,7 @@ def _difference(columns: dict[str, Any], same: BoolArray, column: str) -> tuple[
     return x, np.where(settled, 1.0, both)
 
 
-def both_labelled(kept: FloatArray, last: FloatArray, coin: ObjectArray) -> FloatArray:
+def both_labelled(kept: FloatArray, last: FloatArray, coin: Objects) -> FloatArray:
     """[n] the chance that the labels of a decision's two answers are there, drawn as its
     `label_coin` says.
     """
@@ -225,7 +213,7 @@ def _costs(
         # A sum over an unknown cost is unknown: NaN stays NaN here.
         unit: _sums(ordinal, np.where(exploration, 0.0, cost), n),
         f"exploration_{unit}": _sums(ordinal, np.where(exploration, np.nan_to_num(cost), 0.0), n),
-        f"last_{unit}": _at(attempts, unit, last),
+        f"last_{unit}": numbers_at(attempts, unit, last),
         f"expected_last_{unit}": _price_of_last(attempts.iloc[first], spec, unit),
     }
 

@@ -126,10 +126,10 @@ def unknown_like(values: npt.NDArray[Any], shape: tuple[int, ...] | int) -> npt.
 
 
 def taken(values: npt.NDArray[Any], index: Integers) -> npt.NDArray[Any]:
-    """The values at these places; unknown where the place is −1."""
-    found = unknown_like(values, len(index))
-    found[index >= 0] = values[index[index >= 0]]
-    return found
+    """The values at these places, in the places' shape; unknown where the place is −1."""
+    column, known = unknown_like(values, index.shape), index >= 0
+    column[known] = values[index[known]]
+    return column
 
 
 @cache
