@@ -33,6 +33,7 @@ def test_no_test_patches_our_modules_or_reaches_into_privates(file: Path) -> Non
         "from services.declaration import cascade_file\nmonkeypatch.setitem(cascade_file.READERS, str, str)",
         'with mock.patch("evidence.bounds.power.power"):\n    pass',
         "follower._delay(3)",
+        "from store.traffic.examples import _query",
         "from knowgate import Spool\nwith Spool(path) as spool:\n    spool._commit",
     ],
 )
@@ -55,8 +56,13 @@ def patched(tree: ast.AST) -> Iterator[str]:
 
 
 def private(tree: ast.AST) -> Iterator[str]:
-    """Attributes with a leading underscore of anything but `self` and `cls`, rooms apart."""
+    """Attributes and imports with a leading underscore, of anything but `self` and `cls`, rooms
+    apart.
+    """
     for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and _is_ours(node.module or ""):
+            names = [alias.name for alias in node.names if alias.name.startswith("_")]
+            yield from (f"line {node.lineno}: from {node.module} import {name}" for name in names)
         if not isinstance(node, ast.Attribute) or not node.attr.startswith("_") or node.attr.startswith("__"):
             continue
         owner = ast.unparse(node.value)

@@ -9,7 +9,7 @@ from threading import Barrier, Thread
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, event, inspect, text
 from sqlalchemy.orm import Session
 
 from knowgate._records.ids import new_id
@@ -18,6 +18,7 @@ from store import partitions, schema
 from store.engine import open_engine, transaction
 from store.releases.cascades import apply_cascade
 from store.traffic.decisions import add_decisions, decision
+from store.traffic.examples import labelled
 
 
 @pytest.fixture
@@ -100,14 +101,18 @@ def test_making_a_month_twice_or_at_once_makes_it_once(postgresql: Engine) -> No
 
 
 def test_a_window_reads_the_partitions_it_needs_and_no_other(postgresql: Engine, cast: Any) -> None:
-    from store.traffic.examples import _query
-
     with transaction(postgresql) as session:
         partitions.ensure_partitions(session, [date(2026, month, 1) for month in (1, 2, 3, 4)])
-        compiled = _query("geo", cast.window(), cast.at(0), (LabelSource.GOLD,)).compile(
-            session.get_bind(), compile_kwargs={"literal_binds": True}
-        )
-        plan = "\n".join(session.execute(text(f"EXPLAIN {compiled}".replace(":", r"\:"))).scalars())
+        statements: list[tuple[str, Any]] = []
+        connection = session.connection()
+
+        @event.listens_for(connection, "before_cursor_execute")
+        def keep(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            statements.append((statement, parameters))
+
+        labelled(session, "geo", cast.window(), as_of=cast.at(0), trusted=(LabelSource.GOLD,))
+        statement, parameters = statements[0]
+        plan = "\n".join(connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars())
     assert "attempt_p202603" in plan
     for other in ("202602", "202604"):
         assert [table for table in partitions.PARTITIONED if f"{table}_p{other}" in plan] == []
