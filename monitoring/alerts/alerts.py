@@ -83,12 +83,12 @@ def message(record: AlertRecord, event: Event, number: int, ring: RingRecord | N
         "event": event.value,
         "sequence": number,
         "alert": codec.encode(record) | {"details": json.loads(record.details)},
-        "ring": None if ring is None else _told_of(ring),
+        "ring": None if ring is None else _ring_document(ring),
     }
     return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _told_of(ring: RingRecord) -> dict[str, object]:
+def _ring_document(ring: RingRecord) -> dict[str, object]:
     return {
         "number": ring.number,
         "cause": ring.cause,

@@ -36,7 +36,7 @@ log = logging.getLogger("knowgate.deliveries")
 TIMEOUT_S = 10.0  # for one message, from the look-up of its host to the status
 LEASE = timedelta(minutes=5)  # far more than a batch takes when every receiver is silent
 BATCH = 20
-_TOLD_AT_MOST = 300  # characters of an error that are kept
+_ERROR_AT_MOST = 300  # characters of an error that are kept
 
 
 def deliver_due(
@@ -94,7 +94,7 @@ async def _send(
         return f"the receiver had not answered after {TIMEOUT_S:g} s"
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError) as error:
         message = f"{type(error).__name__}: {error}".replace(delivery.url, shown_url(delivery.url))
-        return masked(message)[:_TOLD_AT_MOST]
+        return masked(message)[:_ERROR_AT_MOST]
 
 
 def _finish(engine: Engine, delivery: DeliveryRecord, error: str | None, now: datetime) -> None:

@@ -6,7 +6,7 @@ import typer
 
 from services.clock import SystemClock
 from services.outcome_tables.outcomes import OutcomeTable, read_outcomes
-from store.files import told_of_lines
+from store.files import lines_without_rows
 
 
 def read_table(outcomes: Path, timezone: str | None) -> OutcomeTable:
@@ -20,6 +20,6 @@ def read_table(outcomes: Path, timezone: str | None) -> OutcomeTable:
 
 def tell_lines(file: Path, rows: int, lines: int | None) -> None:
     """Says how many lines of a file are no row of their own."""
-    warning = told_of_lines(file, rows, lines)
+    warning = lines_without_rows(file, rows, lines)
     if warning is not None:
         typer.echo(warning, err=True)

@@ -17,7 +17,7 @@ from knowgate.spec import Privacy
 from services.errors import Refused, TableInvalid
 from services.labelling.candidates import Candidate
 from services.outcome_tables.table_files import read_columns
-from store.files import Wanted, told_of_lines
+from store.files import Wanted, lines_without_rows
 
 log = logging.getLogger("knowgate.labels")
 
@@ -59,7 +59,7 @@ def exact_match(path: Path, *, id_column: str, answer_column: str, privacy: Priv
             raise TableInvalid(
                 f"{path.name} has no column {name}; it has {columns_there}: name it with --id-column or --answer-column"
             )
-    warning = told_of_lines(path, columns.rows, columns.source.lines)
+    warning = lines_without_rows(path, columns.rows, columns.source.lines)
     if warning is not None:
         log.warning(warning)
     by_query: dict[str, set[str]] = {}

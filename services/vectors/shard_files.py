@@ -25,7 +25,7 @@ from store.shards.shard_format import ERASED
 from store.shards.shard_storage import StoredFile, end_uploads, exists, files_under, path_of
 from store.shards.shards import blank_rows, remove_shard, shard_ids
 from store.traffic.shard_moves import forget_superseded, hold_moves
-from store.traffic.vectors import ShardRecord, VectorPlace, held_shards, move_shard, shards
+from store.traffic.vectors import ShardRecord, VectorPlace, locked_shards, move_shard, shards
 
 Guard = Callable[[Session], None]  # called first in every transaction that has an effect
 
@@ -54,7 +54,7 @@ def blank_vectors(session: Session, places: Sequence[VectorPlace]) -> tuple[str,
     for place in places:
         rows.setdefault(place.shard, {})[place.row] = place.sha256
     old = []
-    for shard in held_shards(session, rows):
+    for shard in locked_shards(session, rows):
         if not exists(shard.url):
             continue
         written = blank_rows(shard.url, rows[shard.id])

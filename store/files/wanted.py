@@ -55,11 +55,11 @@ def cell_fault(file: str, name: str, row: int, line: int | None, value: object, 
     return f"{file}:{at} column {name}, row {row + 1} is {shown}: {cure}"
 
 
-def told_of_lines(file: Path, rows: int, lines: int | None) -> str | None:
+def lines_without_rows(file: Path, rows: int, lines: int | None) -> str | None:
     """How many lines of a file are no row of their own, if any are: a stray quote may have eaten
     some.
 
-    >>> told_of_lines(Path("a.csv"), 1, 3)
+    >>> lines_without_rows(Path("a.csv"), 1, 3)
     'a.csv: 1 rows read, 3 lines in the file: 1 lie within quoted texts or are empty'
     """
     heads = 1 if file.suffix == ".csv" else 0

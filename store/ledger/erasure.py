@@ -28,7 +28,7 @@ from store.tables import (
     VectorPlaceRow,
     WaitingLabelRow,
 )
-from store.traffic.vectors import VectorPlace, held_shards
+from store.traffic.vectors import VectorPlace, locked_shards
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ def _drop_vectors(session: Session, decision_id: UUID) -> tuple[VectorPlace, ...
         .returning(VectorPlaceRow.tier, VectorPlaceRow.shard, VectorPlaceRow.row, VectorPlaceRow.sha256),
         execution_options={"synchronize_session": False},
     ).all()
-    shards = {shard.id: shard for shard in held_shards(session, {row.shard for row in gone})}
+    shards = {shard.id: shard for shard in locked_shards(session, {row.shard for row in gone})}
     return tuple(
         record_of(
             VectorPlace,

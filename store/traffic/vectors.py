@@ -142,8 +142,8 @@ def shard_of(session: Session, shard: UUID) -> ShardRecord | None:
     return None if row is None else read_shard(row)
 
 
-def held_shards(session: Session, ids: Iterable[UUID]) -> tuple[ShardRecord, ...]:
-    """These shards, each held until the transaction ends: nobody else points them at another file
+def locked_shards(session: Session, ids: Iterable[UUID]) -> tuple[ShardRecord, ...]:
+    """These shards, each locked until the transaction ends: nobody else points them at another file
     meanwhile.
     """
     query = select(VectorShardRow).where(VectorShardRow.id.in_(sorted(ids))).order_by(VectorShardRow.id)

@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 
 from store.errors import FileRefused
-from store.files import SUFFIXES, Wanted, read_table_file, told_of_lines
+from store.files import SUFFIXES, Wanted, lines_without_rows, read_table_file
 from training.errors import ExtractionRefused
 
 log = logging.getLogger("knowgate.training")
@@ -25,7 +25,7 @@ def read_prompts(path: Path) -> tuple[list[str], list[str]]:
         table = read_table_file(path, Wanted(texts=_COLUMNS))
     except FileRefused as error:
         raise ExtractionRefused(str(error)) from error
-    warning = told_of_lines(path, table.rows, table.lines)
+    warning = lines_without_rows(path, table.rows, table.lines)
     if warning is not None:
         log.warning(warning)
     for name in _COLUMNS:
