@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evidence.errors import InvalidInputError
-from evidence.signals.signal_gain import signal_gain
+from evidence.signals.signal_gain import LEAST_COMPARED, gain_over, signal_gain
 
 
 def test_a_small_case_by_hand() -> None:
@@ -19,6 +19,18 @@ def test_a_small_case_by_hand() -> None:
     assert gain.accuracy == 0.25  # 4 of 4 right, beside 3 of 4
     assert gain.share == 0.125  # with one wrong answer 5 of 8 are retained, beside 4 of 8
     assert gain.auroc == pytest.approx(1.0 - 11 / 16)
+
+
+def test_a_gain_names_its_tier_and_signal_and_is_over_rows_that_show_both() -> None:
+    scores, baseline = np.arange(24.0), np.arange(24.0)[::-1].copy()
+    right = np.arange(24) % 2.0
+    scores[0] = baseline[1] = right[2] = right[3] = np.nan
+    gain = gain_over(scores, baseline, right, tier=1, signal="p_ik", share=0.3)
+    assert gain is not None
+    assert (gain.tier, gain.signal, gain.n, gain.at_share) == (1, "p_ik", LEAST_COMPARED, 0.3)
+    scores[4] = np.nan
+    assert gain_over(scores, baseline, right, tier=1, signal="p_ik") is None, "19 rows are too few"
+    assert gain_over(np.arange(24.0), np.arange(24.0), np.ones(24), tier=1, signal="p_ik") is None, "of one class"
 
 
 def test_ties_are_retained_in_part() -> None:
