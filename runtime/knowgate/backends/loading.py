@@ -147,8 +147,8 @@ def load(
     RecordInvalid.
 
     `model` is the name to carry in fingerprints (the source itself if left out), `template` is as
-    in `adopt`. Without `weights` the network is a plan of itself on torch's meta
-    device: it has structure, context and fingerprints, costs no memory and computes nothing.
+    in `adopt`. Without `weights` the network is a plan of itself on torch's meta device: it has
+    structure, context and fingerprints, costs no memory and computes nothing.
     """
     folder = Path(source)
     local = folder.is_dir()
