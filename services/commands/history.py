@@ -85,8 +85,10 @@ def export_history(
         str | None, typer.Option(help="With the labels known at this time (ISO 8601); now if left out.")
     ] = None,
 ) -> None:
-    """Write a cascade's history as an outcome table; imported again, it gives the same decisions
-    and labels.
+    """Write a cascade's history as an outcome table: a row per attempt, with the label in force.
+
+    Imported again, it gives the same attempts and, of an answer's labels, the one in force. What
+    sources say that the cascade does not trust is the column forecast, and is imported as a judge's.
     """
     require_folder(file, "FILE")
     now = SystemClock().now()

@@ -49,7 +49,7 @@ def estimate(
     as_json: AsJson = False,
 ) -> None:
     """Estimate accuracy and drop from the labels: naive, weighted, clipped, with a forecast, with a
-    corrected judge.
+    corrected grader.
     """
     at = aware(as_of) or SystemClock().now()
     window = window_until(start, end, at)

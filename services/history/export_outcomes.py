@@ -1,7 +1,8 @@
 """`knowgate export`: stored history as an outcome table again.
 
 The table holds what was known as of a time: the labels in force then, each attempt's role and
-propensities. Imported again, it gives the same decisions and the same labels.
+propensities. Imported again, it gives the same attempts and, of an answer's labels, the one in
+force; what sources say that the cascade does not trust comes back as a judge's.
 """
 
 from datetime import datetime

@@ -56,8 +56,8 @@ def import_outcomes(
     hidden: HiddenSource | None = None,
     report: Callable[[int], None] = lambda _: None,
 ) -> Imported:
-    """Stores the rows as history of `cascade`; `report` hears after each batch how many queries it
-    held.
+    """Stores the rows as history of `cascade`; `report` is called after each batch with its number
+    of queries.
 
     Raises CascadeUnknown, and TableInvalid for a row that the store refuses.
     """

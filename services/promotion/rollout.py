@@ -83,7 +83,7 @@ def declare(session: Session, spec: CascadeSpec, settings: Settings, *, now: dat
 def promote(
     session: Session, current: Assignment, bundle_id: str, settings: Settings, why: Why, *, now: datetime
 ) -> Assignment:
-    """Make `bundle_id` the champion in place of the one in `held`, and let it decide.
+    """Make `bundle_id` the champion in place of the one that decides now, and let it decide.
 
     Raises Refused where a job would start what a person stopped, or would put a condemned bundle in
     force.
