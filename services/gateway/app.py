@@ -34,7 +34,7 @@ from services.gateway.chat import completion, completion_chunks, headers_of, rea
 from services.gateway.presence import CallerLeft, while_present
 from services.http.auth import bearer_of, require_loopback_host
 from services.http.bodies import read_limited
-from services.http.errors import ApiError, client_left
+from services.http.errors import ApiError, client_left, no_such
 
 THE_REQUESTS = (400, 413, 422, 429)  # statuses of the last tier that speak of the request, not of the tier
 EXPLORATIONS_END_WITHIN_S = 5.0  # supervisors kill after 10 to 30 s; an exploration less is a label less, no answer
@@ -172,7 +172,7 @@ def _error(
 
 
 async def _refused(_: Request, error: Any) -> Response:
-    return _error(error.status, str(error), "invalid_request_error", error.field)
+    return _error(error.status, str(error), "invalid_request_error", error.field, error.headers)
 
 
 async def _invalid(_: Request, error: Any) -> Response:
@@ -183,12 +183,8 @@ async def _invalid(_: Request, error: Any) -> Response:
 
 async def _no_such_address(request: Request, error: Any) -> Response:
     known = "POST /v1/chat/completions, GET /v1/models, GET /v1/models/{id} and GET /healthz"
-    field, value = ("method", request.method) if error.status_code == 405 else ("path", request.url.path)
     cures = {404: f"no such address here; there are {known}", 405: f"no such method at this address; there are {known}"}
-    refusal = ApiError(
-        error.status_code, field=field, value=value, cure=cures.get(error.status_code, str(error.detail))
-    )
-    return _error(refusal.status, str(refusal), "invalid_request_error", field, error.headers)
+    return await _refused(request, no_such(request, error, cures))
 
 
 async def _no_answer(_: Request, error: Any) -> Response:

@@ -108,14 +108,17 @@ async def _store_error(request: Request, error: Any) -> JSONResponse:
 async def _database_away(request: Request, error: Any) -> JSONResponse:
     cause = error.orig if isinstance(error, DBAPIError) else error
     log.error("the database did not answer %s: %s", request.url.path, cause)
-    cure = "nothing was stored; send the request again in a few seconds"
-    return answer(ApiError(503, field="database", value="not answering", cure=cure, headers={"Retry-After": "5"}))
+    return _later("database", "not answering")
 
 
 async def _shards_away(request: Request, error: Any) -> JSONResponse:
     log.error("shards could not be written or read for %s: %s", request.url.path, error)
+    return _later("shards", "not written")
+
+
+def _later(field: str, value: str) -> JSONResponse:
     cure = "nothing was stored; send the request again in a few seconds"
-    return answer(ApiError(503, field="shards", value="not written", cure=cure, headers={"Retry-After": "5"}))
+    return answer(ApiError(503, field=field, value=value, cure=cure, headers={"Retry-After": "5"}))
 
 
 async def _request_invalid(_: Request, error: Any) -> JSONResponse:
@@ -124,11 +127,16 @@ async def _request_invalid(_: Request, error: Any) -> JSONResponse:
     return answer(ApiError(422, field=field, value=first.get("input"), cure=first["msg"]))
 
 
-async def _http_error(request: Request, error: Any) -> JSONResponse:
-    cures = {404: "no such address; /docs lists those there are", 405: "no such method here; /docs lists them"}
+def no_such(request: Request, error: HTTPException, cures: Mapping[int, str]) -> ApiError:
+    """The refusal of an address or a method that is not there, with the cure for its status."""
     cure = cures.get(error.status_code, str(error.detail))
     field, value = ("method", request.method) if error.status_code == 405 else ("path", request.url.path)
-    return answer(ApiError(error.status_code, field=field, value=value, cure=cure, headers=error.headers))
+    return ApiError(error.status_code, field=field, value=value, cure=cure, headers=error.headers)
+
+
+async def _http_error(request: Request, error: Any) -> JSONResponse:
+    cures = {404: "no such address; /docs lists those there are", 405: "no such method here; /docs lists them"}
+    return answer(no_such(request, error, cures))
 
 
 async def client_left(request: Request, _: Any) -> Response:
