@@ -8,8 +8,10 @@ from typing import Any
 from uuid import UUID
 
 from knowgate._bundles.assignment import Assignment, Mode
+from knowgate._bundles.bundle_documents import CertificateDocument, CertificateStatus, ComparisonDocument
 from knowgate._records.ids import new_id
-from knowgate._records.records import Attempt, Decision, Fingerprint, Label, LabelSource, Role
+from knowgate._records.records import Attempt, Decision, Fingerprint, Label, LabelSource, Role, Window
+from knowgate.spec import TargetKind
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -69,3 +71,38 @@ def make_assignment(**changes: Any) -> Assignment:
         "valid_until": issued_at + timedelta(days=1),
     }
     return Assignment(**fields | changes)
+
+
+def make_certificate(**changes: Any) -> CertificateDocument:
+    """The first attempt on a drop of two points held, on the day before `NOW`."""
+    fields: dict[str, Any] = {
+        "status": CertificateStatus.CERTIFIED,
+        "target": TargetKind.MAX_ACCURACY_DROP,
+        "target_value": 0.02,
+        "delta": 0.05,
+        "delta_family": 0.1,
+        "attempt": 1,
+        "test": "exact_paired",
+        "n": 1000,
+        "cohort": Window(start=NOW - timedelta(days=1), end=NOW),
+        "split": "by prompt",
+    }
+    return CertificateDocument(**fields | changes)
+
+
+def make_comparison(champion: str, **changes: Any) -> ComparisonDocument:
+    """A challenger that is as accurate as `champion` and saves more."""
+    fields: dict[str, Any] = {
+        "champion": champion,
+        "passed": True,
+        "harmful": False,
+        "champion_broken": False,
+        "estimated_drop": 0.0,
+        "drop_upper_bound": 0.01,
+        "epsilon": 0.02,
+        "delta": 0.05,
+        "test": "exact_paired",
+        "n": 1000,
+        "savings_gain": 0.05,
+    }
+    return ComparisonDocument(**fields | changes)

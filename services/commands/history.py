@@ -88,7 +88,8 @@ def export_history(
     """Write a cascade's history as an outcome table: a row per attempt, with the label in force.
 
     Imported again, it gives the same attempts and, of an answer's labels, the one in force. What
-    sources say that the cascade does not trust is the column forecast, and is imported as a judge's.
+    sources say that the cascade does not trust is the column forecast; an import takes it for a
+    judge's.
     """
     require_folder(file, "FILE")
     now = SystemClock().now()

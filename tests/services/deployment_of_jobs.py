@@ -13,14 +13,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from sqlalchemy import Engine
 
-from factories import make_decision, make_label
+from factories import make_certificate, make_decision, make_label
 from knowgate import Assignment, Mode, write_bundle
-from knowgate._bundles.bundle_documents import (
-    BundleDocument,
-    CertificateDocument,
-    CertificateStatus,
-    ComparisonDocument,
-)
+from knowgate._bundles.bundle_documents import BundleDocument, ComparisonDocument
 from knowgate._records.ids import new_id
 from knowgate._records.records import (
     Action,
@@ -35,7 +30,6 @@ from knowgate._records.records import (
 )
 from knowgate._wire import codec
 from knowgate.policy import Policy, PolicyKind
-from knowgate.spec import TargetKind
 from services.clock import SimulatedClock
 from services.declaration.cascade_file import parse_cascade
 from services.jobs.job import JobContext, Sweep, WindowedJob
@@ -169,12 +163,14 @@ class Deployment:
         threshold: float = 0.3,
         since: datetime | None = None,
         comparison: ComparisonDocument | None = None,
-        status: CertificateStatus | None = CertificateStatus.CERTIFIED,
+        has_certificate: bool = True,
     ) -> str:
         """A certified bundle that waits to be judged; its certificate rests on decisions from
         `since` on.
         """
         since = START - timedelta(days=30) if since is None else since
+        cohort = Window(start=since, end=since + timedelta(days=1))
+        certificate = make_certificate(target_value=0.05, delta=0.2, delta_family=0.2, cohort=cohort, savings=0.3)
         document = BundleDocument(
             cascade="quiz",
             models=("tiny", "huge"),
@@ -182,7 +178,7 @@ class Deployment:
             policy=Policy.of(PolicyKind.P_T, ({"p_t": threshold},)),
             code_version=name,
             created_at=self.now,
-            certificate=None if status is None else certificate_of(Window(start=since, end=since + timedelta(days=1))),
+            certificate=certificate if has_certificate else None,
             comparison=comparison,
         )
         made = write_bundle(document, (None,))
@@ -261,37 +257,3 @@ class Deployment:
             label_propensity=1.0,
         )
         return decision, [bare, replace(bare, tier=1, correct=1.0)] if runs else [bare]
-
-
-def certificate_of(cohort: Window) -> CertificateDocument:
-    return CertificateDocument(
-        status=CertificateStatus.CERTIFIED,
-        target=TargetKind.MAX_ACCURACY_DROP,
-        target_value=0.05,
-        delta=0.2,
-        delta_family=0.2,
-        attempt=1,
-        test="exact_unconditional_score",
-        n=1000,
-        cohort=cohort,
-        split="all rows",
-        savings=0.3,
-    )
-
-
-def comparison_with(champion: str, **changes: object) -> ComparisonDocument:
-    """A challenger that is as accurate as `champion` and saves more, but for the changes."""
-    passes = ComparisonDocument(
-        champion=champion,
-        passed=True,
-        harmful=False,
-        champion_broken=False,
-        estimated_drop=0.0,
-        drop_upper_bound=0.01,
-        epsilon=0.05,
-        delta=0.2,
-        test="exact_unconditional_score",
-        n=1000,
-        savings_gain=0.05,
-    )
-    return replace(passes, **changes)  # type: ignore[arg-type]

@@ -15,12 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
+from factories import make_certificate
 from knowgate._bundles.bundle import (
     SIZE_LIMIT,
     Bundle,
     BundleDocument,
-    CertificateDocument,
-    CertificateStatus,
     TierModels,
     read_bundle,
     write_bundle,
@@ -30,7 +29,6 @@ from knowgate._records.records import Window
 from knowgate._wire import codec
 from knowgate.errors import BundleRefused, RecordInvalid
 from knowgate.policy import Policy, PolicyKind
-from knowgate.spec import TargetKind
 
 Tensors = dict[str, np.ndarray]
 Json = dict[str, Any]
@@ -86,17 +84,9 @@ def test_every_part_of_the_document_survives(
 ) -> None:
     start = datetime(2026, 2, 1, tzinfo=UTC)
     window = Window(start=start, end=start + timedelta(days=7))
-    certificate = CertificateDocument(
-        status=CertificateStatus.CERTIFIED,
-        target=TargetKind.MAX_ACCURACY_DROP,
-        target_value=0.02,
+    certificate = make_certificate(
         delta=0.0608,
-        delta_family=0.1,
-        attempt=1,
-        test="exact_paired",
-        n=412,
         cohort=window,
-        split="by prompt hash",
         estimated_drop=0.004,
         drop_upper_bound=0.018,
         retained_share=0.44,

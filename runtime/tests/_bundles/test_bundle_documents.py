@@ -2,48 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from factories import make_certificate, make_comparison
 from knowgate._bundles.bundle_documents import (
     BundleDocument,
-    CertificateDocument,
-    CertificateStatus,
-    ComparisonDocument,
 )
-from knowgate._records.records import PTKind, Window
+from knowgate._records.records import PTKind
 from knowgate.errors import BundleRefused, RecordInvalid
 from knowgate.policy import Policy, PolicyKind
-from knowgate.spec import TargetKind
 
 DAY = datetime(2026, 3, 2, tzinfo=UTC)
 INFINITE = (float("inf"), float("-inf"), float("nan"))
-CERTIFICATE = CertificateDocument(
-    status=CertificateStatus.CERTIFIED,
-    target=TargetKind.MAX_ACCURACY_DROP,
-    target_value=0.02,
-    delta=0.05,
-    delta_family=0.1,
-    attempt=1,
-    test="exact_paired",
-    n=0,
-    cohort=Window(start=DAY, end=DAY + timedelta(days=1)),
-    split="all rows",
-)
-COMPARISON = ComparisonDocument(
-    champion="a" * 64,
-    passed=True,
-    harmful=False,
-    champion_broken=False,
-    estimated_drop=0.0,
-    drop_upper_bound=0.01,
-    epsilon=0.02,
-    delta=0.05,
-    test="exact_paired",
-    n=10,
-)
+CERTIFICATE = make_certificate(n=0)
+COMPARISON = make_comparison("a" * 64)
 DOCUMENT = BundleDocument(
     cascade="quiz",
     models=("tiny", "huge"),

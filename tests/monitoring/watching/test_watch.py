@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from factories import make_assignment, make_fingerprint, make_label
+from factories import make_assignment, make_certificate, make_fingerprint, make_label
 from knowgate._bundles.bundle import write_bundle
-from knowgate._bundles.bundle_documents import BundleDocument, CertificateDocument, CertificateStatus, TierDocument
+from knowgate._bundles.bundle_documents import BundleDocument, TierDocument
 from knowgate._bundles.tier_models import TierModels
 from knowgate._models.calibrator import Platt
 from knowgate._models.features import Standardiser
@@ -24,7 +24,7 @@ from knowgate._models.probe import LinearProbe, ProbeKind
 from knowgate._records.records import Reason, Window
 from knowgate._wire import codec
 from knowgate.policy import Policy, PolicyKind
-from knowgate.spec import Alarms, TargetKind
+from knowgate.spec import Alarms
 from monitoring.alarms.since_ring import look_since_ring
 from monitoring.alerts.deliveries import deliver_due
 from monitoring.drift.drift import render_html
@@ -229,17 +229,8 @@ MODELS = models_of()
 
 
 def bundle_of(start, end, savings_low):
-    certificate = CertificateDocument(
-        status=CertificateStatus.CERTIFIED,
-        target=TargetKind.MAX_ACCURACY_DROP,
-        target_value=0.02,
-        delta=0.05,
-        delta_family=0.1,
-        attempt=1,
-        test="exact_paired",
-        n=500,
+    certificate = make_certificate(
         cohort=Window(start=start, end=end),
-        split="time",
         savings=savings_low + 0.05,
         savings_low=savings_low,
         savings_high=savings_low + 0.1,

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner, Result
 
+from factories import make_comparison
 from services.clock import SystemClock
 from services.command_line import app, exit_code_of
 from services.promotion import rollout
@@ -18,7 +19,7 @@ from services.promotion.rollout_state import Why
 from services.settings import operator, read_settings
 from store.engine import transaction
 from store.releases.promotions import Outcome
-from tests.services.deployment_of_jobs import Deployment, comparison_with
+from tests.services.deployment_of_jobs import Deployment
 
 Run = Callable[..., Result]
 
@@ -102,7 +103,7 @@ def test_past_the_condemned_the_newest_that_is_not_comes_into_force(run: Run, wo
 
 def test_a_person_puts_a_refused_bundle_in_force_by_name_and_reason(run: Run, world: Deployment) -> None:
     world.later(0.1)
-    frugal = world.certified("frugal", comparison=comparison_with(str(world.in_force.champion), savings_gain=-0.2))
+    frugal = world.certified("frugal", comparison=make_comparison(str(world.in_force.champion), savings_gain=-0.2))
     refused = run("promote", frugal[:12], code=3)
     assert "give away 20.0%" in str(refused.exception)
     again = run("promote", frugal[:12], code=3)

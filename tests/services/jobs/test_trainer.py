@@ -1,13 +1,12 @@
 """What the trainer reports: one record, and a line that a person reads."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from knowgate import Window
-from knowgate._bundles.bundle_documents import CertificateDocument, CertificateStatus, SignalGain
-from knowgate.spec import TargetKind
+from factories import make_certificate
+from knowgate._bundles.bundle_documents import SignalGain
 from services.clock import SimulatedClock
 from services.jobs.job import JobContext
 from services.jobs.train import in_words
@@ -16,7 +15,6 @@ from services.settings import Settings
 from store.engine import open_engine
 from store.jobs.trainer_reports import Drained, TrainingOutcome, TrainingStatus
 
-END = datetime(2026, 3, 1, tzinfo=UTC)
 GAIN = SignalGain(
     tier=0,
     signal="score",
@@ -33,21 +31,7 @@ GAIN = SignalGain(
     share_low=0.0,
     share_high=0.2,
 )
-CERTIFICATE = CertificateDocument(
-    status=CertificateStatus.CERTIFIED,
-    target=TargetKind.MAX_ACCURACY_DROP,
-    target_value=0.02,
-    delta=0.05,
-    delta_family=0.1,
-    attempt=3,
-    test="exact_paired",
-    n=900,
-    cohort=Window(start=END - timedelta(days=7), end=END),
-    split="by prompt",
-    drop_upper_bound=0.018,
-    retained_share=0.4,
-    gains=(GAIN,),
-)
+CERTIFICATE = make_certificate(attempt=3, n=900, drop_upper_bound=0.018, retained_share=0.4, gains=(GAIN,))
 CERTIFIED = TrainingOutcome(
     status=TrainingStatus.CERTIFIED, cascade="trivia", bundle="ab" * 32, certificate=CERTIFICATE
 )

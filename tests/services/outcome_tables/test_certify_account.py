@@ -21,24 +21,9 @@ from store.engine import reading, transaction
 from store.ledger import ledger
 from store.releases import certifications
 from store.tables import CascadeVersionRow
+from tests.services.conftest import CASCADE
 
 N = 1500
-CASCADE = """
-name = "trivia"
-[[tiers]]
-name = "small"
-model = "m0"
-parameters = 1e9
-prices = [{ since = 2026-01-01T00:00:00Z, usd_per_million_tokens_in = 1, usd_per_million_tokens_out = 2 }]
-layers = [1]
-[[tiers]]
-name = "large"
-model = "m1"
-parameters = 10e9
-prices = [{ since = 2026-01-01T00:00:00Z, usd_per_million_tokens_in = 10, usd_per_million_tokens_out = 20 }]
-[targets]
-delta = 0.2
-"""
 
 
 @pytest.fixture
@@ -51,7 +36,7 @@ def outcomes(tmp_path: Path) -> Path:
             {
                 "query_id": [f"q{i}" for i in range(N)] * 2,
                 "tier": [0] * N + [1] * N,
-                "model": ["m0"] * N + ["m1"] * N,
+                "model": ["tiny"] * N + ["huge"] * N,
                 "p_t": [*p_t.tolist(), *[None] * N],
                 "correct": [*(rng.random(N) < p_t).astype(float), *(rng.random(N) < 0.93).astype(float)],
             }
@@ -65,7 +50,7 @@ def outcomes(tmp_path: Path) -> Path:
 def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh deployment with the cascade `trivia`, whose family has δ = 0.2."""
     monkeypatch.setenv("KNOWGATE_DATA_DIR", str(tmp_path / "data"))
-    (tmp_path / "cascade.toml").write_text(CASCADE)
+    (tmp_path / "cascade.toml").write_text(f"{CASCADE}[targets]\ndelta = 0.2\n")
     assert CliRunner().invoke(app, ["cascade", "apply", str(tmp_path / "cascade.toml")]).exit_code == 0
     return tmp_path
 
@@ -162,7 +147,7 @@ def attempts() -> int:
 @pytest.mark.parametrize(
     ("columns", "fault"),
     [
-        ({"model": ["m0"] * N + ["m2"] * N}, "model of tier 1 is 'm2', and cascade 'trivia' declares 'm1'"),
+        ({"model": ["tiny"] * N + ["other"] * N}, "model of tier 1 is 'other', and cascade 'trivia' declares 'huge'"),
         (
             {"p_t_kind": ["mean"] * N + [None] * N},
             "p_t_kind of query 'q0' on tier 0 is 'mean', and cascade 'trivia' declares 'first_token'",

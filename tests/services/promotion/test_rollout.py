@@ -6,13 +6,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, update
 
-from factories import make_assignment
+from factories import make_assignment, make_certificate, make_comparison
 from knowgate import Assignment, Bundle, Mode, write_bundle
 from knowgate._bundles import signing
-from knowgate._bundles.bundle_documents import CertificateDocument, CertificateStatus, ComparisonDocument
-from knowgate._records.records import Window
+from knowgate._bundles.bundle_documents import CertificateDocument, ComparisonDocument
 from knowgate._wire import codec
-from knowgate.spec import OnRisk, TargetKind
+from knowgate.spec import OnRisk
 from services.clock import SimulatedClock
 from services.errors import Refused
 from services.jobs.job import JobContext
@@ -38,39 +37,14 @@ def context(engine: Engine, settings: Settings, clock: SimulatedClock) -> JobCon
 
 
 @pytest.fixture
-def certificate(clock: SimulatedClock) -> CertificateDocument:
-    now = clock.now()
-    return CertificateDocument(
-        status=CertificateStatus.CERTIFIED,
-        target=TargetKind.MAX_ACCURACY_DROP,
-        target_value=0.02,
-        delta=0.05,
-        delta_family=0.1,
-        attempt=1,
-        test="exact_unconditional_score",
-        n=1000,
-        cohort=Window(start=now - timedelta(days=2), end=now - timedelta(days=1)),
-        split="by time and prompt",
-        savings=0.3,
-    )
+def certificate() -> CertificateDocument:
+    return make_certificate(savings=0.3)
 
 
 @pytest.fixture
 def comparison(bundle: Bundle) -> ComparisonDocument:
     """A challenger that passes against `bundle`."""
-    return ComparisonDocument(
-        champion=bundle.id,
-        passed=True,
-        harmful=False,
-        champion_broken=False,
-        estimated_drop=0.0,
-        drop_upper_bound=0.01,
-        epsilon=0.02,
-        delta=0.1,
-        test="betting",
-        n=1000,
-        savings_gain=0.05,
-    )
+    return make_comparison(bundle.id)
 
 
 def stored(engine: Engine, bundle: Bundle, clock: SimulatedClock, **changes: object) -> Bundle:

@@ -9,6 +9,7 @@ from itertools import permutations
 import pytest
 from sqlalchemy import Engine, select, update
 
+from factories import make_comparison
 from knowgate import Assignment, CascadeSpec
 from knowgate.spec import OnRisk
 from services.errors import Refused
@@ -28,7 +29,7 @@ from store.releases.rings import Spoken
 from store.tables import AssignmentRow, BundleRow
 from store.watching import alerts
 from store.watching.alerts import AlertRecord
-from tests.services.deployment_of_jobs import Deployment, Traffic, comparison_with
+from tests.services.deployment_of_jobs import Deployment, Traffic
 
 GOOD, BROKEN = Traffic(), Traffic(small_right=0.2)
 
@@ -105,7 +106,7 @@ def test_a_ring_and_a_waiting_challenger_end_alike_in_either_order_of_the_jobs(
     champion = world.certified("champion")
     world.tick()
     world.later()
-    challenger = world.certified("challenger", comparison=comparison_with(champion))
+    challenger = world.certified("challenger", comparison=make_comparison(champion))
     world.ring()
     world.tick()
     world.tick()
@@ -156,11 +157,11 @@ def test_who_asks_to_be_told_only_is_told_of_every_ring_and_promotes_nothing_on_
         deployment.tick()
     assert (deployment.state, deployment.in_force.champion) == ("active", champion)
     assert [ring.answer for ring in deployment.rings] == ["told: alarms.on_risk is alert"] * 2
-    deployment.certified("challenger", comparison=comparison_with(champion))
+    deployment.certified("challenger", comparison=make_comparison(champion))
     deployment.tick()
     assert deployment.in_force.champion == champion
     deployment.later()
-    fresh = deployment.certified("fresh", since=deployment.now, threshold=0.4, comparison=comparison_with(champion))
+    fresh = deployment.certified("fresh", since=deployment.now, threshold=0.4, comparison=make_comparison(champion))
     deployment.tick()
     assert deployment.in_force.champion == fresh, "what was certified on decisions since the ring need not wait"
 
@@ -210,12 +211,12 @@ def test_a_challenger_refused_for_savings_alone_is_judged_again_once_the_champio
 ) -> None:
     champion = deployment.certified("champion")
     deployment.tick()
-    frugal = deployment.certified("frugal", threshold=0.9, comparison=comparison_with(champion, savings_gain=-0.2))
+    frugal = deployment.certified("frugal", threshold=0.9, comparison=make_comparison(champion, savings_gain=-0.2))
     deployment.tick()
-    late = deployment.certified("late", threshold=0.8, comparison=comparison_with("another"))
+    late = deployment.certified("late", threshold=0.8, comparison=make_comparison("another"))
     deployment.tick()
     harmful = deployment.certified(
-        "harmful", threshold=0.1, comparison=comparison_with(champion, harmful=True, passed=False)
+        "harmful", threshold=0.1, comparison=make_comparison(champion, harmful=True, passed=False)
     )
     deployment.tick()
     assert {deployment.status_of(name) for name in (frugal, late, harmful)} == {BundleStatus.REFUSED}
@@ -237,7 +238,7 @@ def test_a_challenger_refused_for_savings_alone_is_judged_again_once_the_champio
 def test_what_is_judged_again_and_found_wanting_is_not_judged_at_every_tick(deployment: Deployment) -> None:
     champion = deployment.certified("champion")
     deployment.tick()
-    refused = deployment.certified("wasteful", comparison=comparison_with(champion, harmful=True, passed=False))
+    refused = deployment.certified("wasteful", comparison=make_comparison(champion, harmful=True, passed=False))
     deployment.tick()
     before = len(deployment.history)
     for _ in range(3):
@@ -324,7 +325,7 @@ def test_who_waits_behind_a_newer_bundle_is_superseded_once_though_others_are_ju
 ) -> None:
     champion = deployment.certified("champion")
     deployment.tick()
-    deployment.certified("frugal", threshold=0.9, comparison=comparison_with(champion, savings_gain=-0.2))
+    deployment.certified("frugal", threshold=0.9, comparison=make_comparison(champion, savings_gain=-0.2))
     deployment.tick()
     deployment.later()
     deployment.ring()
@@ -351,7 +352,7 @@ def test_what_an_assignment_amounts_to_names_the_bundle_by_twelve_digits(deploym
 def test_a_champion_whose_promise_a_comparison_showed_broken_is_condemned(deployment: Deployment) -> None:
     (broken,) = in_force_one_after_the_other(deployment, "broken")
     fresh = deployment.certified(
-        "fresh", comparison=comparison_with(broken, champion_broken=True, savings_gain=-0.2), threshold=0.5
+        "fresh", comparison=make_comparison(broken, champion_broken=True, savings_gain=-0.2), threshold=0.5
     )
     deployment.tick()
     assert deployment.in_force.champion == fresh
@@ -414,7 +415,7 @@ def test_a_person_may_make_a_stop_by_the_alarm_their_own(deployment: Deployment)
 
 def test_a_person_puts_any_certified_bundle_in_force_and_only_a_certified_one(deployment: Deployment) -> None:
     champion, _ = in_force_one_after_the_other(deployment, "champion", "second")
-    refused = deployment.certified("refused", comparison=comparison_with("nobody"), threshold=0.6)
+    refused = deployment.certified("refused", comparison=make_comparison("nobody"), threshold=0.6)
     deployment.tick()
     assert deployment.status_of(refused) is BundleStatus.REFUSED
     for bundle in (refused, champion):
@@ -424,7 +425,7 @@ def test_a_person_puts_any_certified_bundle_in_force_and_only_a_certified_one(de
         record = deployment.history[-1]
         assert (deployment.in_force.champion, record.decided_by) == (bundle, "ada")
         assert record.reason == "known to be good"
-    uncertified = deployment.certified("uncertified", threshold=0.7, status=None)
+    uncertified = deployment.certified("uncertified", threshold=0.7, has_certificate=False)
     with transaction(deployment.engine) as session, pytest.raises(Refused, match="carries no certificate"):
         rollout.choose(
             session,
@@ -538,7 +539,7 @@ def test_a_waiting_bundle_that_cannot_be_read_is_refused_and_stops_no_sweep(depl
 
 def test_what_a_bundles_file_says_is_judged_and_not_what_is_written_beside_it(deployment: Deployment) -> None:
     certified = deployment.certified("certified")
-    plain = deployment.certified("plain", status=None)
+    plain = deployment.certified("plain", has_certificate=False)
     with transaction(deployment.engine) as session:
         document = session.scalar(select(BundleRow.document).where(BundleRow.id == certified))
         statement = update(BundleRow).where(BundleRow.id == plain).values(document=document)

@@ -17,10 +17,11 @@ import yaml
 from sqlalchemy import Engine
 
 from evidence.signals.calibration import ReliabilityBin
-from knowgate._bundles.bundle import Bundle, BundleDocument, CertificateDocument, CertificateStatus, write_bundle
+from factories import make_certificate
+from knowgate._bundles.bundle import Bundle, BundleDocument, write_bundle
 from knowgate._records.records import Window
 from knowgate.policy import Policy, PolicyKind
-from knowgate.spec import CascadeSpec, TargetKind, TierSpec
+from knowgate.spec import CascadeSpec, TierSpec
 from store.engine import reading, transaction
 from store.jobs.outbox import messages
 from store.jobs.trainer_reports import TrainingOutcome, TrainingStatus
@@ -86,19 +87,7 @@ def tracking(empty_tracking: Path, tmp_path: Path) -> Tracking:
 
 def bundle_of(attempt: int = 1) -> Bundle:
     window = Window(start=NOW - timedelta(days=7), end=NOW)
-    certificate = CertificateDocument(
-        status=CertificateStatus.CERTIFIED,
-        target=TargetKind.MAX_ACCURACY_DROP,
-        target_value=0.02,
-        delta=0.05,
-        delta_family=0.1,
-        attempt=attempt,
-        test="exact_unconditional_score",
-        n=1000,
-        cohort=window,
-        split="none",
-        retained_share=0.4,
-    )
+    certificate = make_certificate(attempt=attempt, cohort=window, retained_share=0.4)
     document = BundleDocument(
         cascade=SPEC.name,
         models=tuple(tier.model for tier in SPEC.tiers),
