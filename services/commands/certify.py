@@ -116,7 +116,6 @@ def _tell(answer: CertifiedThresholds, *, as_json: bool) -> None:
 
 
 def _refuse_a_second_account(delta: float | None, attempt: int | None) -> None:
-
     given = [(name, value) for name, value in (("--delta", delta), ("--attempt", attempt)) if value is not None]
     if given:
         values = " and ".join(f"{name} is {value:g}" for name, value in given)

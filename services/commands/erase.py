@@ -62,7 +62,6 @@ def erase(
 
 
 def _named(engine: Engine, decision: str, cascade: str | None) -> UUID:
-
     if cascade is None:
         try:
             return UUID(decision)

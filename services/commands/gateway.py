@@ -65,7 +65,6 @@ def gateway(
 
 
 def _require_key(host: str, key: str | None) -> None:
-
     if key is None and not is_loopback(host):
         raise InputInvalid(f"--host is {host}: set KNOWGATE_GATEWAY_KEY, or listen on 127.0.0.1: anyone could ask")
 

@@ -69,7 +69,6 @@ def _span(start: datetime | None, end: datetime | None) -> Window | None:
 
 
 def _require_both(name: str, value: object, other: str, other_value: object) -> None:
-
     if (value is None) != (other_value is None):
         missing, given = (name, other) if value is None else (other, name)
         raise InputInvalid(f"{missing} is not given, but {given} is: give both or neither")

@@ -85,7 +85,6 @@ def monitor(cascade: Cascade, as_json: AsJson = False) -> None:
 
 
 def _print_outcomes(outcomes: tuple[JobOutcome, ...], as_json: bool, nothing: str) -> None:
-
     if not outcomes and not as_json:
         typer.echo(nothing)
         return

@@ -173,7 +173,6 @@ def _what_is_kept(privacy: Privacy) -> str:
 
 
 def _require_new(out: Path) -> None:
-
     require_folder(out, "--out")
     if out.exists():
         raise InputInvalid(
@@ -182,7 +181,6 @@ def _require_new(out: Path) -> None:
 
 
 def _write_queue(rows: Sequence[QueuedAnswer], out: Path, cascade: str) -> None:
-
     write_queue(rows, out)
     typer.echo(
         f"{len(rows)} answers are in {out}: fill in `correct`, leave out rows that stay empty, and say whose labels"
