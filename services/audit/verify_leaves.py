@@ -130,7 +130,7 @@ class _Roots:
     """Makes each batch's root of its leaves, which come one batch after the other."""
 
     def __init__(self, findings: Findings, sealed: Iterable[RawBatch]) -> None:
-        self._found = findings
+        self._findings = findings
         self._open: dict[Any, RawBatch] = {batch.number: batch for batch in sealed}
         self._number: Any = None
         self._hashes: list[str] = []
@@ -147,23 +147,23 @@ class _Roots:
     def end(self) -> None:
         self._close()
         for batch in self._open.values():
-            self._found.problem("roots", _BATCH, batch.number, f"it has no leaves, it was sealed over {batch.leaves}")
+            self._findings.problem("roots", _BATCH, batch.number, f"it has no leaves, it was sealed over {batch.leaves}")
 
     def _close(self) -> None:
         hashes, self._hashes = self._hashes, []
         if self._number is None:
             return
         batch = self._open.pop(self._number, None)
-        self._found.checked("roots", 1)
+        self._findings.checked("roots", 1)
         if batch is None:
-            self._found.problem("roots", _BATCH, self._number, f"{len(hashes)} leaves name it, and it is not there")
+            self._findings.problem("roots", _BATCH, self._number, f"{len(hashes)} leaves name it, and it is not there")
             return
         if len(hashes) != batch.leaves:
             said = f"{len(hashes)} leaves name it, it was sealed over {batch.leaves}"
-            self._found.problem("roots", _BATCH, batch.number, said)
+            self._findings.problem("roots", _BATCH, batch.number, said)
         try:
             root = merkle.root([bytes.fromhex(item) for item in sorted(hashes)]).hex()
         except ValueError:
             root = None
         if root != batch.root:
-            self._found.problem("roots", _BATCH, batch.number, "its root is not over its leaves")
+            self._findings.problem("roots", _BATCH, batch.number, "its root is not over its leaves")

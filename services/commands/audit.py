@@ -131,7 +131,5 @@ def export(decision: NamedDecision, cascade: InCascade = None) -> None:
     link.
     """
     with database(read_settings()) as engine, reading(engine) as session:
-        decision_found = find_decision(session, decision, cascade)
-        print_json(
-            {"decision": codec.encode(decision_found), "proofs": codec.encode(proofs(session, str(decision_found.id)))}
-        )
+        stored = find_decision(session, decision, cascade)
+        print_json({"decision": codec.encode(stored), "proofs": codec.encode(proofs(session, str(stored.id)))})

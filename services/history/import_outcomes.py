@@ -148,7 +148,7 @@ def _import_batch(
         duplicates=added.duplicates,
         labels=labels.stored,
         vectors=vectors,
-        undeclared=sum(new_vectors.attempts for new_vectors in added.undeclared),
+        undeclared=sum(one.attempts for one in added.undeclared),
     )
 
 
