@@ -147,7 +147,8 @@ class _Roots:
     def end(self) -> None:
         self._close()
         for batch in self._open.values():
-            self._findings.problem("roots", _BATCH, batch.number, f"it has no leaves, it was sealed over {batch.leaves}")
+            what = f"it has no leaves, it was sealed over {batch.leaves}"
+            self._findings.problem("roots", _BATCH, batch.number, what)
 
     def _close(self) -> None:
         hashes, self._hashes = self._hashes, []
