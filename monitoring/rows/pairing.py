@@ -36,9 +36,10 @@ def pair_attempts(examples: Examples) -> pd.DataFrame:
     """One row per attempt, ordered by decision and tier.
 
     Columns are those of `store.traffic.examples.Examples` but for: id and usd in place of ids and
-    cost_usd; occurred_at (aware; of the id); tokens, in and out together. Times are aware.
+    cost_usd; occurred_at (aware; of the id); tokens, in and out together. Times are aware. Prompts
+    are left out: no figure reads them, and a run that keeps its cohorts would keep their texts.
     """
-    columns = {name: _column(values) for name, values in examples.arrays().items()}
+    columns = {name: _column(values) for name, values in examples.arrays().items() if name != "prompt"}
     columns["id"], columns["usd"] = columns.pop("ids"), columns.pop("cost_usd")
     columns["occurred_at"] = _decision_times(examples)
     return pd.DataFrame(columns | {"tokens": examples.tokens_in + examples.tokens_out})

@@ -2,10 +2,17 @@
 is of thin air.
 """
 
+import json
 import re
 from pathlib import Path
+from uuid import uuid4
 
+from monitoring.alerts.alerts import Event, message
+from monitoring.alerts.deliveries import headers_of
 from monitoring.names import FigureName, Rule
+from store.releases.rings import RingRecord, Spoken
+from store.watching.alerts import AlertRecord
+from store.watching.deliveries import DeliveryRecord
 
 TEXT = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text()
 ROWS = re.findall(r"^\| `([^`]+)` \|", TEXT, flags=re.MULTILINE)
@@ -17,13 +24,19 @@ def test_every_figure_and_every_rule_is_documented_once():
     assert sorted(documented) == sorted([*(name.value for name in FigureName), *(rule.value for rule in Rule)])
 
 
+def test_the_body_of_a_message_is_the_documented_one(cast):
+    record = AlertRecord(cascade="c", rule="risk", cause="", details="{}", opened_at=cast.DAY)
+    ring = RingRecord(
+        alert_id=uuid4(), number=1, cascade="c", rule="risk", cause="", details="{}", rang_at=cast.DAY, spoken=Spoken()
+    )
+    body = json.loads(message(record, Event.OPENED, 1, ring))
+    documented = TEXT.partition("with this JSON body:")[2].partition("`alert.cause`")[0]
+    named = re.findall(r'"(\w+)":', documented)
+    assert sorted(named) == sorted([*body, *body["alert"], *body["ring"]])
+
+
 def test_every_header_of_a_message_is_documented(cast):
-    from uuid import uuid4
-
-    from monitoring.alerts.deliveries import headers_of
-    from store.watching.deliveries import DeliveryRecord
-
-    message = DeliveryRecord(
+    delivery = DeliveryRecord(
         id=uuid4(),
         alert_id=uuid4(),
         url="http://127.0.0.1",
@@ -37,5 +50,5 @@ def test_every_header_of_a_message_is_documented(cast):
         failed_at=None,
         last_error=None,
     )
-    sent = headers_of(message, b"secret", cast.DAY).keys() - {"Content-Type", "User-Agent"}
+    sent = headers_of(delivery, b"secret", cast.DAY).keys() - {"Content-Type", "User-Agent"}
     assert sent == HEADERS

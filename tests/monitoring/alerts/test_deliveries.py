@@ -70,6 +70,7 @@ def test_a_receiver_checks_a_message_with_the_library_of_standard_webhooks(engin
         "it fell, by 1 €",
     )
     assert verified["alert"]["details"] == {"share": 0.41}
+    assert (verified["alert"]["opened_at"], verified["alert"]["resolved_at"]) == (cast.DAY.isoformat(), None)
     for secret, changed, more in (
         (b"another secret", body, {}),
         (SECRET, body + b" ", {}),

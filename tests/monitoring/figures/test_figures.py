@@ -305,6 +305,11 @@ def test_every_figure_name_is_produced(ten):
     assert made == {name.value for name in FigureName} - {FigureName.LATE_DECISIONS.value}
 
 
+def test_a_cohort_keeps_no_prompts(cast, cohort):
+    attempts = cohort([cast.Asked()]).attempts
+    assert {"answer", "usd", "tokens"} <= set(attempts) and "prompt" not in attempts
+
+
 def test_decisions_of_a_tier_that_was_removed_are_left_out(cast, cohort):
     made = cohort([cast.Asked(reason=Reason.P_T), cast.Asked(), cast.Asked(reason=Reason.P_T), cast.Asked()])
     deeper = made.attempts.assign(tier=made.attempts["tier"].where(made.attempts["decision"] != 0, 2))
