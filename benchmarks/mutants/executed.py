@@ -1,4 +1,4 @@
-"""Which tests execute a line, the fast ones first.
+"""Which tests execute a line: those of its own room first, of these the fast ones.
 
 One run of the tests with coverage says it; its records are kept for as long as the tree stays.
 """
@@ -48,14 +48,15 @@ class Executed:
         """Those that execute the line; at import, those of its module and of its importers."""
         lines = self._lines[mutant.file]
         tests = lines.get(mutant.line) or lines.get(mutant.statement)
+        room = _room_of_tests(mutant.file)
         if tests and not mutant.at_import:
-            return self._named(tests)
+            return self._named(tests, room)
         if tests is None and not mutant.at_import:
             return []
         # Of a function that modules call while they are imported, what it made is used later.
         own = _any_of(lines.values())
         near = _any_of(tests for file in self._importers(mutant.file) for tests in self._lines[file].values())
-        return self._named(own) + self._named(near & ~own)
+        return self._named(own, room) + self._named(near & ~own, room)
 
     def _add(self, contexts: Sequence[int], lines: Mapping[str, Mapping[str, str]]) -> None:
         known: dict[str, int] = {}  # many lines are executed by the same tests
@@ -65,14 +66,23 @@ class Executed:
                     known[executed_in] = _any_of(contexts[number] for number in _bits(int(executed_in, 16)))
                 self._lines[file][int(line)] |= known[executed_in]
 
-    def _named(self, tests: int) -> list[str]:
-        return [self._tests[number] for number in _bits(tests)]
+    def _named(self, tests: int, room: str) -> list[str]:
+        """Those of the room's folder first: they were written for the line, others only pass it."""
+        named = [self._tests[number] for number in _bits(tests)]
+        return sorted(named, key=lambda test: not test.startswith(room))
 
     def _importers(self, file: str) -> list[str]:
         package, _, name = file.removeprefix("runtime/").removesuffix(".py").removesuffix("/__init__").rpartition("/")
         package = package.replace("/", ".")
         imports = re.compile(rf"^\s*(from {package}\.{name} import|from {package} import .*\b{name}\b)", re.MULTILINE)
         return [other for other in self._lines if imports.search((self._root / other).read_text("utf-8"))]
+
+
+def _room_of_tests(file: str) -> str:
+    """The folder of tests that mirrors the file's."""
+    folder = file.rpartition("/")[0]
+    package = "runtime/knowgate"
+    return f"{folder.replace(package, 'runtime/tests', 1) if folder.startswith(package) else f'tests/{folder}'}/"
 
 
 def _bits(mask: int) -> Iterator[int]:

@@ -1,5 +1,6 @@
 """The figure of killed mutants, on a package of three functions."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from benchmarks.mutants.__main__ import (
     survey,
 )
 from benchmarks.mutants.changes import changed_source, mutants_of
+from benchmarks.mutants.executed import Executed
 from benchmarks.mutants.trial import commit_of
 
 MODULE = """\
@@ -85,6 +87,16 @@ def test_a_sample_holds_what_was_asked_for_beside_what_changes_nothing(checkout:
     assert sample(mutants, Plan(seed=1, size=2), {first})[:2] == alone
     assert len(sample(mutants, Plan(seed=1, size=2), {first})) == 3
     assert sample(list(reversed(mutants)), Plan(seed=1, size=2), ()) == alone
+
+
+def test_the_tests_of_a_room_come_first_then_the_fast_ones(tmp_path: Path) -> None:
+    (tmp_path / "store/shards").mkdir(parents=True)
+    (tmp_path / "store/shards/cut.py").write_text("def cut(n):\n    return -n\n", "utf-8")
+    seconds = {"tests/api/t.py::a": 0.1, "tests/store/shards/t.py::b": 9, "tests/store/shards/t.py::c": 2}
+    record = {"seconds": seconds, "contexts": [*seconds], "lines": {"store/shards/cut.py": {"2": "7"}}}
+    (tmp_path / "records.json").write_text(json.dumps(record), "utf-8")
+    mutant = mutants_of(tmp_path, ["store"])[0]
+    assert [test[-1] for test in Executed([tmp_path / "records.json"], tmp_path).tests(mutant)] == ["c", "b", "a"]
 
 
 @pytest.mark.parametrize(
