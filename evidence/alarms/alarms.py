@@ -1,24 +1,29 @@
 """An alarm that may be looked at any time and still rings falsely with probability ≤ α.
 
 A p-value looked at every five minutes is sure to be small some day. Here each start s of the watch
-has a wealth E_{s,t} that grows only if the increments D since s are positive on average; Ville's
-inequality bounds how often it ever passes 1/α under "harmless". The hypothesis is about the running
-mean, because costs and errors cycle with the day, and starts lie at whole daily cycles, each with
-its share of the weight:
+is a game: what it wins with bets that D since s is positive on average, E_{s,t}, starts at 1, and
+Ville's inequality bounds how often it ever passes 1/α under "harmless". The hypothesis is about the
+running mean, because costs and errors cycle with the day, and starts lie at whole daily cycles,
+each with its share w_s of the weight, Σ w_s = 1:
 
-    Y = (D − lo)/(hi − lo), m = −lo/(hi − lo), Ŷ = mean of past Y (m counts as one row)
-    ψ(l) = −log(1 − l) − l
-    E_{s,t} = mean over l of exp(l·Σ(Y − m) − ψ(l)·Σ(Y − Ŷ)²), sums over s ≤ i ≤ t
+    H0: Σ E[D_i | past] ≤ 0 over s ≤ i ≤ t, for every start s
+    Y = (D − lo)/(hi − lo), m = −lo/(hi − lo)
+    E_{s,t} = mean over bets l of Π(1 + l·(Y_i − m)) over s ≤ i ≤ t
     M_t = Σ_{s ≤ t} w_s·E_{s,t} + Σ_{s > t} w_s; alarm at M_t ≥ 1/α
 
-Ŷ is predictable and common to all starts, so both sums are differences of running totals: a block
-costs O(starts), and the state is small enough for one database row. Rows are consumed once, in
-order; the totals come out bit for bit the same however the rows are cut into blocks (M is looked at
-when a block ends).
+Every bet is constant, so that Π(1 + l·(μ_i − m)) ≤ exp(l·Σ(μ_i − m)) ≤ 1 with μ_i = E[Y_i | past]:
+the product of a start is at most a martingale wherever H0 holds of it. A bet that followed the data
+would need μ_i ≤ m at each step, which a daily cycle breaks. The bets halve from .9/m, the largest
+that no row can ruin: to second order one of them wins 8/9 of what the best constant one would.
 
-Sources: Fan, Grama & Liu, EJP 20 (2015) (the inequality); Howard et al., Annals of Statistics 49
-(2021) (ψ_E with a predictable centre); Shin, Ramdas & Rinaldo, "E-detectors" (arXiv 2203.03532)
-(mixing over starts).
+A bet's total is common to all starts, so E_{s,t} is a difference of running totals: a block costs
+O(starts), and the state is small enough for one database row. Rows are consumed once, in order; the
+totals come out bit for bit the same however the rows are cut into blocks (M is looked at when a
+block ends).
+
+Sources: Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting", JRSS B 86
+(2024) (the products); Ville, Étude critique de la notion de collectif (1939) (the inequality);
+Shin, Ramdas & Rinaldo, "E-detectors" (arXiv 2203.03532) (mixing over starts).
 """
 
 from dataclasses import dataclass, replace
@@ -30,8 +35,8 @@ from scipy.special import logsumexp
 from evidence.errors import InvalidInputError
 from evidence.inputs import FloatArray, count, level, number, real_array, same_length
 
-_BETS = np.array([0.02, 0.05, 0.1, 0.2, 0.4])
-_PSI = -np.log1p(-_BETS) - _BETS
+_LARGEST_BET = 0.9  # times 1/m: a row of the smallest D leaves a tenth
+_BETS = 8  # each half of the one before: the smallest is .7 % of the largest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,11 @@ class AlarmRule:
         if not self.low < 0.0 < self.high:
             raise InvalidInputError(f"low is {self.low}, high {self.high}, expected low < 0 < high; set the range of D")
 
+    @property
+    def harmless(self) -> float:
+        """m: where D = 0 lies in its range, from 0 to 1."""
+        return -self.low / (self.high - self.low)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmState:
@@ -62,11 +72,16 @@ class AlarmState:
     last_cycle: int | None  # of the last row consumed
     first_cycle: int | None
     growth: float  # Σ(Y − m) since the first row
-    variation: float  # Σ(Y − Ŷ)² since the first row
-    growth_at_start: tuple[float, ...]  # the two totals when each start so far was opened
-    variation_at_start: tuple[float, ...]
+    log_capital: tuple[float, ...]  # per bet Σ log(1 + l·(Y − m)) since the first row
+    growth_at_start: tuple[float, ...]  # both when each start so far was opened
+    log_capital_at_start: tuple[tuple[float, ...], ...]
     log_wealth: float  # log M_t after the last block
     alarm_row: int | None  # rows consumed when M first reached 1/α; stays
+
+    def __post_init__(self) -> None:
+        for capital in (self.log_capital, *self.log_capital_at_start):
+            if len(capital) != _BETS:
+                raise InvalidInputError(f"log_capital has {len(capital)} bets, expected {_BETS}; open a watch anew")
 
     @property
     def alarmed(self) -> bool:
@@ -91,9 +106,9 @@ def open_watch(rule: AlarmRule) -> AlarmState:
         last_cycle=None,
         first_cycle=None,
         growth=0.0,
-        variation=0.0,
+        log_capital=(0.0,) * _BETS,
         growth_at_start=(),
-        variation_at_start=(),
+        log_capital_at_start=(),
         log_wealth=0.0,
         alarm_row=None,
     )
@@ -124,7 +139,7 @@ def advance_watch(state: AlarmState, increments: npt.ArrayLike, cycles: npt.Arra
     if (steps < 0).any() or (days != np.floor(days)).any():
         row = int(np.argmax((steps < 0) | (days != np.floor(days))))
         raise InvalidInputError(f"cycles[{row}] is {days[row]}, expected whole days that never fall; consume rows once")
-    growth, variation = _running_totals(state, d)
+    growth, capital = _running_totals(state, d)
     first = int(days[0]) if state.first_cycle is None else state.first_cycle
     opened = _new_starts(state, days, first)
     moved = replace(
@@ -133,27 +148,32 @@ def advance_watch(state: AlarmState, increments: npt.ArrayLike, cycles: npt.Arra
         last_cycle=int(days[-1]),
         first_cycle=first,
         growth=float(growth[-1]),
-        variation=float(variation[-1]),
+        log_capital=tuple(float(total[-1]) for total in capital),
         growth_at_start=state.growth_at_start + tuple(float(growth[row]) for row in opened),
-        variation_at_start=state.variation_at_start + tuple(float(variation[row]) for row in opened),
+        log_capital_at_start=state.log_capital_at_start
+        + tuple(tuple(float(total[row]) for total in capital) for row in opened),
     )
     wealth = _log_wealth(moved)
     rings = wealth >= -np.log(rule.alpha)
     return replace(moved, log_wealth=wealth, alarm_row=moved.rows if rings and not state.alarmed else state.alarm_row)
 
 
-def _running_totals(state: AlarmState, d: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Totals before the first new row and after each [n + 1]; accumulated one by one, so blocks do
-    not matter.
+def _running_totals(state: AlarmState, d: FloatArray) -> tuple[FloatArray, list[FloatArray]]:
+    """Σ(Y − m), and the log capital of each bet, before the first new row and after each [n + 1];
+    accumulated one by one, so blocks do not matter.
     """
-    low, high = state.rule.low, state.rule.high
-    m = -low / (high - low)
-    deviation = (d - low) / (high - low) - m
-    growth = np.cumsum(np.concatenate([[state.growth], deviation]))
-    # Ŷ before row i = (m + ΣY_{<i}) / i, which is m + Σ(Y − m)_{<i} / i.
-    centre = np.clip(growth[:-1] / np.arange(state.rows + 1, state.rows + len(d) + 1), -m, 1.0 - m)
-    variation = np.cumsum(np.concatenate([[state.variation], (deviation - centre) ** 2]))
-    return growth, variation
+    rule = state.rule
+    deviation = (d - rule.low) / (rule.high - rule.low) - rule.harmless
+    capital = [
+        np.cumsum(np.concatenate([[before], np.log1p(bet * deviation)]))
+        for before, bet in zip(state.log_capital, _bets(rule), strict=True)
+    ]
+    return np.cumsum(np.concatenate([[state.growth], deviation])), capital
+
+
+def _bets(rule: AlarmRule) -> FloatArray:
+    """The bets, from the boldest on."""
+    return np.asarray(_LARGEST_BET / rule.harmless * 0.5 ** np.arange(_BETS))
 
 
 def _new_starts(state: AlarmState, days: FloatArray, first: int) -> list[int]:
@@ -171,10 +191,8 @@ def _new_starts(state: AlarmState, days: FloatArray, first: int) -> list[int]:
 
 
 def _log_wealth(state: AlarmState) -> float:
-    growth = state.growth - np.array(state.growth_at_start)
-    variation = state.variation - np.array(state.variation_at_start)
-    exponents = _BETS * growth[:, None] - _PSI * variation[:, None]  # [starts, bets]
-    opened = logsumexp(exponents) - np.log(len(_BETS))
-    waiting = state.rule.starts - len(growth)
+    won = np.array(state.log_capital) - np.array(state.log_capital_at_start)  # [starts, bets]
+    opened = logsumexp(won) - np.log(_BETS)
+    waiting = state.rule.starts - len(won)
     total = np.logaddexp(opened, np.log(waiting)) if waiting else opened
     return float(total - np.log(state.rule.starts))

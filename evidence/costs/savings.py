@@ -6,7 +6,8 @@ Costs may be GFLOPs, USD or tokens; they are the costs of their day, and a later
 figure of the past.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -134,29 +135,87 @@ def impute_last_cost(
     return forecast + np.where(ran, (np.where(ran, actual, 0.0) - forecast) / propensity, 0.0)
 
 
-def predictable_forecast(slices: npt.ArrayLike, cost_last: npt.ArrayLike, prior: float) -> FloatArray:
-    """[n] per row the mean C_last seen in its slice before it, rows in order of decision; `prior`
-    counts as one row.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenCosts:
+    """What the last tier cost on the rows of one slice on which it ran."""
 
-    cost_last is NaN where the last tier did not run. Looking at earlier rows only is what keeps
-    `impute_last_cost` unbiased.
+    slice: str | None  # None: of slices that are not told apart
+    cost: float = 0.0  # ΣC_last
+    size: float = 0.0  # of these rows, Σ of what C_last is forecast from
+    rows: int = 0
+
+
+def predictable_forecast(
+    slices: npt.ArrayLike,
+    cost_last: npt.ArrayLike,
+    prior: npt.ArrayLike,
+    *,
+    size: npt.ArrayLike | None = None,
+    before: Sequence[SeenCosts] = (),
+) -> FloatArray:
+    """[n] per row C_last per unit of size in its slice before it, rows in order of decision:
+    ΣC_last / Σsize, `prior` (one, or one per row) counting as a row of its own size.
+
+    A ratio of sums and not a mean of ratios: short queries on which the last tier writes much would
+    say that it writes much on long ones. Args: cost_last, NaN where the last tier did not run;
+    size, 1 each by default (the mean C_last then); before, what earlier rows than these have shown.
+    Looking at earlier rows only is what keeps `impute_last_cost` unbiased.
 
     Examples:
         >>> predictable_forecast(["a", "a", "b", "a"], [20.0, float("nan"), 5.0, 1.0],
         ...     prior=10.0).tolist()
         [10.0, 15.0, 10.0, 15.0]
+        >>> predictable_forecast(["a", "a"], [30.0, 10.0], 1.0, size=[10.0, 20.0]).tolist()
+        [1.0, 1.6666666666666667]
+    """
+    kinds, names, spent, sized, own = _of_slices(slices, cost_last, size)
+    start = real_array("prior", np.broadcast_to(np.asarray(prior, dtype=np.float64), own.shape), low=0.0)
+    known = {one.slice: one for one in before}
+    ratio = start.copy()
+    for kind, name in enumerate(names):
+        rows, seen = np.flatnonzero(kinds == kind), known.get(name, SeenCosts(slice=name))
+        cost = np.cumsum(np.concatenate([[seen.cost], spent[rows]]))[:-1] + start[rows] * own[rows]
+        weight = np.cumsum(np.concatenate([[seen.size], sized[rows]]))[:-1] + own[rows]
+        ratio[rows] = np.divide(cost, weight, out=start[rows], where=weight > 0.0)
+    return ratio
+
+
+def seen_costs(
+    slices: npt.ArrayLike, cost_last: npt.ArrayLike, size: npt.ArrayLike, before: Sequence[SeenCosts] = ()
+) -> tuple[SeenCosts, ...]:
+    """`before` and these rows together, a record per slice; added one by one, so blocks do not
+    matter.
+
+    Examples:
+        >>> seen_costs(["a", "b"], [30.0, float("nan")], [10.0, 20.0])
+        (SeenCosts(slice='a', cost=30.0, size=10.0, rows=1),)
+    """
+    kinds, names, spent, sized, _ = _of_slices(slices, cost_last, size)
+    known = {one.slice: one for one in before}
+    earlier = [known.pop(name, SeenCosts(slice=name)) for name in names]
+    costs, sizes = (np.array([getattr(one, total) for one in earlier]) for total in ("cost", "size"))
+    np.add.at(costs, kinds, spent)
+    np.add.at(sizes, kinds, sized)
+    rows = np.bincount(kinds[sized > 0.0], minlength=len(names))
+    moved = [
+        replace(one, cost=float(cost), size=float(total), rows=one.rows + int(more))
+        for one, cost, total, more in zip(earlier, costs, sizes, rows, strict=True)
+    ]
+    return (*known.values(), *(one for one in moved if one.rows))
+
+
+def _of_slices(
+    slices: npt.ArrayLike, cost_last: npt.ArrayLike, size: npt.ArrayLike | None
+) -> tuple[npt.NDArray[np.int64], list[str], FloatArray, FloatArray, FloatArray]:
+    """Each row's slice by number, the slices' names, C_last and size of the rows that show both (0
+    elsewhere), and every row's size.
     """
     actual = real_array("cost_last", cost_last, low=0.0, unknown_allowed=True)
-    prior = number("prior", prior, low=0.0)
-    kinds = np.unique(np.asarray(slices), return_inverse=True)[1]
-    same_length(slices=kinds, cost_last=actual)
-    forecast = np.empty(len(actual))
-    for kind in range(int(kinds.max()) + 1):
-        rows = kinds == kind
-        seen = ~np.isnan(actual[rows])
-        spent = np.where(seen, actual[rows], 0.0)
-        forecast[rows] = (prior + np.cumsum(spent) - spent) / (1 + np.cumsum(seen) - seen)
-    return forecast
+    own = np.ones(len(actual)) if size is None else real_array("size", size, low=0.0)
+    names, kinds = np.unique(np.asarray(slices), return_inverse=True)
+    same_length(slices=kinds, cost_last=actual, size=own)
+    seen = ~np.isnan(actual) & (own > 0.0)
+    return kinds, [str(name) for name in names], np.where(seen, actual, 0.0), np.where(seen, own, 0.0), own
 
 
 def _total_error(residual: FloatArray, strata: npt.NDArray[np.int64]) -> float:

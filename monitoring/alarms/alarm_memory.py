@@ -8,6 +8,7 @@ so that a loss at the turn of a month is not cut in two.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -15,14 +16,17 @@ import numpy.typing as npt
 
 from evidence.alarms.alarms import AlarmRule, AlarmState, advance_watch, open_watch
 from evidence.bounds.spending import alpha_for_start_month
+from evidence.costs.savings import SeenCosts
 from knowgate._wire import codec
 from knowgate.errors import RecordInvalid
 from monitoring.errors import AlarmStateInvalid
+from monitoring.figures.cost_figures import all_costs
 from monitoring.names import Rule
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # daily cycles are counted from here
 STARTS = 31  # daily cycles at whose beginning a family opens a start
 KEPT_FAMILIES = 2
+SLICES_AT_MOST = 100  # whose costs are remembered apart: a free-text slice must not fill the state
 ALARMS_SHARING_ALPHA = 2
 
 
@@ -44,13 +48,13 @@ class AlarmMemory:
     basis: str | None = None  # what is watched against: a champion's promise, or a target; a change opens a family
     unit: str | None = None  # of costs, in the savings alarm
     least_propensity: float | None = None  # of the risk alarm's rows; it scales what they count
+    coin_seen_at: datetime | None = None  # decision time of the newest row whose label was drawn by a coin
     forecast_share: float = 0.0  # of a grader's forecast that a risk alarm uses, from the first forecast on
     families_opened: int = 0
     families: tuple[Family, ...] = ()
     raised_at: datetime | None = None  # end of the block in which it rang; None = quiet, or quiet again
     harm_since: datetime | None = None  # the day from which on the last alarm's harm was seen
-    ratio: float = 1.0  # C_last beside its forecast so far
-    ratio_rows: int = 0
+    last_costs: tuple[SeenCosts, ...] = ()  # by slice, beside the last tier's price of the first attempt's tokens
     cut_rows: int = 0  # rows beyond the declared bounds, cut to them
     idle: str | None = None  # why the last block was not watched
 
@@ -58,6 +62,17 @@ class AlarmMemory:
     def log_wealth(self) -> float | None:
         """The largest log wealth among its families; None while nothing is watched."""
         return max((family.watch.log_wealth for family in self.families), default=None)
+
+    @property
+    def forecast_ratio(self) -> float:
+        """ΣC_last beside the sum of its forecasts by price, over all slices; 1 before any."""
+        seen = all_costs(self.last_costs)
+        return seen.cost / seen.size if seen.size else 1.0
+
+    @property
+    def forecast_rows(self) -> int:
+        """Rows that it rests on."""
+        return all_costs(self.last_costs).rows
 
     @property
     def rows(self) -> int:
@@ -71,13 +86,29 @@ def memory_to_json(memory: AlarmMemory) -> str:
 
 
 def memory_from_json(text: str) -> AlarmMemory:
-    """What `memory_to_json` wrote. Raises AlarmStateInvalid on anything else."""
+    """What `memory_to_json` wrote, or a former version's. Raises AlarmStateInvalid on anything
+    else.
+    """
     try:
-        return codec.decode(AlarmMemory, json.loads(text))
+        return codec.decode(AlarmMemory, _without_former(json.loads(text)))
     except (RecordInvalid, ValueError) as error:
         raise AlarmStateInvalid(
             f"the stored alarm state cannot be continued ({error}): delete it to start anew"
         ) from error
+
+
+def _without_former(document: object) -> object:
+    """The document without families that bet in the former way, by exponentials less a variance,
+    and without a mean of cost ratios.
+
+    What they had won cannot be carried over. They are closed, and what they spent stays spent: the
+    next block opens a family with the next share of α. Of the ratio the sums are not known.
+    """
+    if not isinstance(document, dict) or not isinstance(document.get("families"), list):
+        return document
+    document = {name: value for name, value in document.items() if name not in ("ratio", "ratio_rows")}
+    former = any(isinstance(one, dict) and "variation" in (one.get("watch") or ()) for one in document["families"])
+    return document | {"families": []} if former else document
 
 
 def open_family(memory: AlarmMemory, *, low: float, high: float, alpha: float, at: datetime) -> AlarmMemory:
@@ -105,6 +136,14 @@ def without_other_ranges(memory: AlarmMemory, low: float, high: float) -> AlarmM
     """
     fitting = tuple(f for f in memory.families if (f.watch.rule.low, f.watch.rule.high) == (low, high))
     return replace(memory, families=fitting)
+
+
+def with_last_costs(memory: AlarmMemory, seen: Sequence[SeenCosts]) -> AlarmMemory:
+    """With these costs of the last tier, those of all but the slices with most rows as one."""
+    ordered = sorted(seen, key=lambda one: (one.slice is not None, one.rows), reverse=True)
+    few = all_costs(ordered[SLICES_AT_MOST:])
+    rest = (replace(few, slice=None),) if few.rows else ()
+    return replace(memory, last_costs=(*ordered[:SLICES_AT_MOST], *rest))
 
 
 def consume(memory: AlarmMemory, increments: npt.ArrayLike, cycles: npt.ArrayLike, *, until: datetime) -> AlarmMemory:

@@ -2,13 +2,15 @@
 
 Savings needs no label: a window is consumed as soon as it has ended, and a loss is heard within
 hours. A retained row's C_last enters as its forecast: the last tier's price of the row's own
-tokens, times the ratio that earlier rows have shown. The inverse-weighted correction of `savings`
-figures would be unbiased, but widens the alarm's range 1/π-fold and turns hours into weeks; what
-the forecast may err by is what the declared margin is for.
+tokens, times ΣC_last / Σ of that price over earlier rows of its slice. The inverse-weighted
+correction of `savings` figures would be unbiased, but widens the alarm's range 1/π-fold and turns
+hours into weeks; what the forecast may err by is what the declared margin is for.
 
 Risk needs labels: a window is consumed once it is older than the label horizon. What counts is E[X]
 against the target, whatever champion decided. A label that is missing for unknown reasons counts as
-X = −1: it may cost an alarm its power, never raise one. A later revision of a label changes
+X = −1: it may cost an alarm its power, never raise one. Where labels are drawn by a coin, those not
+drawn are left out; that there is a coin is remembered from label to label, or an hour in which none
+fell would count as one of harmless answers. A later revision of a label changes
 figures, never an alarm that has consumed the row. What a source that is not trusted says (a grader)
 enters as a forecast g of the row's own X, three quarters of it: it was made whether or not the coin
 for trusted labels fell, so the increment's mean is that of X, however bad the grader.
@@ -24,12 +26,18 @@ import pandas as pd
 from evidence.alarms.increments import risk_increments, risk_range, savings_increments, savings_range
 from knowgate._records.arrays import BoolArray, FloatArray
 from knowgate.spec import CascadeSpec, TargetKind
-from monitoring.alarms.alarm_memory import AlarmMemory, consume, needs_family, open_family, without_other_ranges
-from monitoring.figures.cost_figures import forecast_last_cost
+from monitoring.alarms.alarm_memory import (
+    AlarmMemory,
+    consume,
+    needs_family,
+    open_family,
+    with_last_costs,
+    without_other_ranges,
+)
+from monitoring.alarms.risk_rows import labelled_rows, read_risk
+from monitoring.figures.cost_figures import forecast_last_cost, last_costs
 from monitoring.names import Rule
 from monitoring.rows.cohorts import Cohort
-
-FORECAST_SHARE = 0.75  # of a grader's forecast: about what a grader that errs on one answer in eight is worth
 
 _EPOCH = pd.Timestamp(0, tz="UTC")
 
@@ -62,9 +70,7 @@ def watch_savings(memory: AlarmMemory | None, cohort: Cohort, promise: Promise |
     if promise is None:
         return _idle(memory, until, "no champion with a certified lower bound of savings")
     if memory.basis != promise.champion:
-        memory = replace(
-            memory, basis=promise.champion, families=(), raised_at=None, ratio=1.0, ratio_rows=0, unit=None
-        )
+        memory = replace(memory, basis=promise.champion, families=(), raised_at=None, last_costs=(), unit=None)
     rows = _unconsumed(cohort, memory)
     rows = rows[rows["bundle"].isna() | (rows["bundle"] != promise.challenger)]
     if not memory.families and memory.raised_at is None:
@@ -79,8 +85,8 @@ def watch_savings(memory: AlarmMemory | None, cohort: Cohort, promise: Promise |
 
 
 def watch_risk(memory: AlarmMemory | None, cohort: Cohort, stops: Sequence[Stop] = ()) -> AlarmMemory:
-    """The memory after the rows of a mature cohort from `consumed_until` on; it starts with the
-    first retained one.
+    """The memory after the rows of a mature cohort from `consumed_until` on. Its first family
+    starts after the first label, which shows how labels are drawn, and any with a retained row.
 
     What a bundle decided between the ring that stopped it and the stop is passed over: it was acted
     on before it was old enough to be read, and would only accuse what decides now.
@@ -99,63 +105,23 @@ def watch_risk(memory: AlarmMemory | None, cohort: Cohort, stops: Sequence[Stop]
         return replace(memory, consumed_until=until)
     if (rows["explored"] & rows["run_propensity"].isna()).any():
         return _idle(memory, until, "an exploration has an unknown run propensity")
-    x, observed, propensity = risk_rows(rows, spec)
-    rate = spec.exploration_rate if spec.targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0
-    guess, weight = risk_forecasts(rows, spec, observed)
-    ran_at = 1.0 / float(weight.max(initial=1.0))
-    least = min(float(propensity[observed].min(initial=1.0)), rate, ran_at)
-    if memory.least_propensity is None or least < memory.least_propensity:
-        memory = replace(memory, least_propensity=least)
-    bound = float(memory.least_propensity or least)
-    harm = spec.targets.value if spec.targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - spec.targets.value
-    if guess.any():
-        memory = replace(memory, forecast_share=FORECAST_SHARE)
-    low, high = risk_range(harm, bound, memory.forecast_share)
-    chance = np.where(observed, propensity, 1.0)
-    increments = risk_increments(x, observed, chance, harm, bound, guess, weight)
-    return _consume(memory, increments, rows, spec, (low, high), until)
+    if memory.least_propensity is None:
+        shown = np.flatnonzero(labelled_rows(rows, spec))
+        if not len(shown):
+            return _idle(memory, until, "no label has come that shows how labels are drawn")
+        memory, rows = read_risk(memory, rows.iloc[shown[:1]], spec)[0], rows.iloc[shown[0] + 1 :]
+        if rows.empty:
+            return replace(memory, consumed_until=until)
+    memory, seen = read_risk(memory, rows, spec)
+    least, harm = float(memory.least_propensity or 1.0), _allowed_harm(spec)
+    chance = np.where(seen.observed, seen.propensity, 1.0)
+    increments = risk_increments(seen.x, seen.observed, chance, harm, least, seen.forecast, seen.weight)
+    return _consume(memory, increments, rows, spec, risk_range(harm, least, memory.forecast_share), until)
 
 
-def risk_rows(rows: pd.DataFrame, spec: CascadeSpec) -> tuple[FloatArray, BoolArray, FloatArray]:
-    """X, whether it counts, and the joint propensity, each [n], of mature rows; worst case where a
-    label is missing.
-
-    For a target of retained accuracy X is 1 − correct of the retained answer, and a missing label
-    counts as right.
-    """
-    if spec.targets.kind is TargetKind.RETAINED_ACCURACY:
-        value = 1.0 - rows["correct_kept"].to_numpy(dtype=np.float64)
-        ran, chance = np.ones(len(rows), dtype=bool), np.ones(len(rows))
-        label, harmless = rows["kept_label_propensity"].to_numpy(dtype=np.float64), 0.0
-    else:
-        value = rows["x"].to_numpy(dtype=np.float64)
-        ran, chance = rows["last_ran"].to_numpy(dtype=bool), rows["run_propensity"].to_numpy(dtype=np.float64)
-        label, harmless = rows["label_propensity"].to_numpy(dtype=np.float64), -1.0
-    known = ran & ~np.isnan(value)
-    drawn = known & ~np.isnan(label)
-    # Missing by design only where labels are drawn by a coin whose every propensity is known.
-    by_coin = bool((label[drawn] < 1.0).any()) and bool(drawn[known].all())
-    observed = known if by_coin else ran
-    x = np.where(known, value, harmless)
-    return np.where(observed, x, np.nan), observed, chance * np.where(drawn, label, 1.0)
-
-
-def risk_forecasts(rows: pd.DataFrame, spec: CascadeSpec, observed: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """g and the weight R/ρ of the run that it needed, each [n]; g is 0 where nothing was said, or
-    every label was owed.
-
-    Without a coin for labels every row that ran is observed, and a forecast would cancel out.
-    """
-    retained_accuracy = spec.targets.kind is TargetKind.RETAINED_ACCURACY
-    said = rows["forecast_kept" if retained_accuracy else "forecast_x"].to_numpy(dtype=np.float64)
-    value = 1.0 - said if retained_accuracy else said
-    ran = np.ones(len(rows), dtype=bool) if retained_accuracy else rows["last_ran"].to_numpy(dtype=bool)
-    chance = np.ones(len(rows)) if retained_accuracy else rows["run_propensity"].to_numpy(dtype=np.float64)
-    usable = ran & np.isfinite(chance)
-    if bool((observed == ran).all()):
-        return np.zeros(len(rows)), np.ones(len(rows))
-    guess = np.where(usable, FORECAST_SHARE * np.nan_to_num(value, nan=0.0), 0.0)
-    return guess, np.where(usable, 1.0 / np.where(usable, chance, 1.0), 0.0)
+def _allowed_harm(spec: CascadeSpec) -> float:
+    drop = spec.targets.kind is TargetKind.MAX_ACCURACY_DROP
+    return spec.targets.value if drop else 1.0 - spec.targets.value
 
 
 def _consume_savings(
@@ -163,7 +129,7 @@ def _consume_savings(
 ) -> AlarmMemory:
     unit = str(memory.unit)
     most, most_last = _largest_costs(spec, unit, until)
-    forecast = forecast_last_cost(rows, unit, memory.ratio)
+    forecast = forecast_last_cost(rows, unit, memory.last_costs)
     last = rows[f"last_{unit}"].to_numpy(dtype=np.float64)
     escalated = ~rows["retained"].to_numpy(dtype=bool) & ~np.isnan(last)
     expected = np.where(escalated, np.nan_to_num(last), forecast)
@@ -176,11 +142,7 @@ def _consume_savings(
         savings_increments(cost, np.minimum(expected, most_last), promise.savings_low, margin), low, high
     )
     cut = int(((expected > most_last) | (cost > most)).sum())
-    seen = ~np.isnan(last) & (rows[f"expected_last_{unit}"].to_numpy(dtype=np.float64) > 0.0)
-    ratios = last[seen] / rows[f"expected_last_{unit}"].to_numpy(dtype=np.float64)[seen]
-    total = memory.ratio * max(memory.ratio_rows, 1) + float(ratios.sum())
-    counted = max(memory.ratio_rows, 1) + len(ratios)
-    memory = replace(memory, cut_rows=memory.cut_rows + cut, ratio=total / counted, ratio_rows=counted)
+    memory = with_last_costs(replace(memory, cut_rows=memory.cut_rows + cut), last_costs(rows, unit, memory.last_costs))
     span = most_last if most_last > 0.0 else 1.0
     return _consume(memory, increments / span, rows, spec, (low / span, high / span), until)
 

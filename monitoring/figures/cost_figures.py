@@ -6,10 +6,13 @@ earlier decisions of the slice have shown. c has not seen the decision it foreca
 imputation is unbiased however poor c is (`evidence.costs.savings`).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from evidence.costs.savings import impute_last_cost, predictable_forecast, savings_of
+from evidence.costs.savings import SeenCosts, impute_last_cost, predictable_forecast, savings_of, seen_costs
 from evidence.errors import EvidenceError
 from knowgate._records.arrays import FloatArray
 from monitoring.figures.estimates import Estimated, unidentified
@@ -47,18 +50,38 @@ def exploration_cost(cohort: Cohort, unit: str) -> Estimated:
     return Estimated(n=explored, value=float(rows[f"exploration_{unit}"].sum()))
 
 
-def forecast_last_cost(rows: pd.DataFrame, unit: str, prior_ratio: float = 1.0) -> FloatArray:
+def forecast_last_cost(rows: pd.DataFrame, unit: str, before: Sequence[SeenCosts] = ()) -> FloatArray:
     """[n] c, what the last tier would cost on each decision, from earlier decisions only (rows in
     order of time).
 
-    `prior_ratio` is what ΣC_last / Σ(price of the first attempt's tokens) was before; it counts as
-    one row.
+    The price of the first attempt's tokens, times ΣC_last / Σ of that price over the earlier
+    decisions of the slice; the ratio over all slices counts as one of them, and 1 as one of those.
+    `before`: what decisions before these rows have shown.
     """
-    expected = rows[f"expected_last_{unit}"].to_numpy(dtype=np.float64)
-    safe = np.where(expected > 0.0, expected, np.nan)
-    ratio = rows[f"last_{unit}"].to_numpy(dtype=np.float64) / safe
-    seen = predictable_forecast(rows["slice"].fillna("").astype(str).to_numpy(), ratio, prior_ratio)
-    return np.asarray(np.nan_to_num(expected) * seen)
+    slices, last, expected = _shown(rows, unit)
+    everywhere = np.full(len(rows), "", dtype=object)
+    overall = predictable_forecast(everywhere, last, 1.0, size=expected, before=[all_costs(before)])
+    return np.asarray(expected * predictable_forecast(slices, last, overall, size=expected, before=before))
+
+
+def last_costs(rows: pd.DataFrame, unit: str, before: Sequence[SeenCosts]) -> tuple[SeenCosts, ...]:
+    """`before` with what these decisions have shown."""
+    return seen_costs(*_shown(rows, unit), before)
+
+
+def all_costs(seen: Sequence[SeenCosts]) -> SeenCosts:
+    """Those of all slices together, as of one without a name."""
+    cost, size = sum(one.cost for one in seen), sum(one.size for one in seen)
+    return SeenCosts(slice="", cost=float(cost), size=float(size), rows=sum(one.rows for one in seen))
+
+
+def _shown(rows: pd.DataFrame, unit: str) -> tuple[npt.NDArray[np.object_], FloatArray, FloatArray]:
+    """Per decision its slice, C_last (NaN where it did not run), and the last tier's price of the
+    first attempt's tokens (0 where unknown).
+    """
+    expected = np.nan_to_num(rows[f"expected_last_{unit}"].to_numpy(dtype=np.float64))
+    slices = rows["slice"].fillna("").astype(str).to_numpy(dtype=object)
+    return slices, rows[f"last_{unit}"].to_numpy(dtype=np.float64), expected
 
 
 def _last_cost(rows: pd.DataFrame, unit: str) -> FloatArray:

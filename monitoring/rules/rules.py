@@ -97,7 +97,7 @@ def assess_alarm(
     details |= {"basis": memory.basis} if memory.basis else {}
     details |= {"unit": memory.unit} if memory.unit else {}
     if memory.rule is Rule.SAVINGS:  # what the forecast rests on: docs/decisions/0090
-        details |= {"forecast_ratio": memory.ratio, "forecast_rows": memory.ratio_rows}
+        details |= {"forecast_ratio": memory.forecast_ratio, "forecast_rows": memory.forecast_rows}
     why = cause()
     if late:
         details |= {"late_decisions": late}

@@ -1,6 +1,8 @@
 """The alarms: quiet while all is well at every look, loud under harm, and resumable bit for bit."""
 
+import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,31 +14,64 @@ from evidence.errors import InvalidInputError, NotIdentifiedError
 from knowgate._wire import codec
 
 RULE = AlarmRule(name="risk", low=-1.0, high=1.0, alpha=0.05, starts=30)
-BETS = (0.02, 0.05, 0.1, 0.2, 0.4)
+
+
+def bets_of(rule: AlarmRule) -> np.ndarray:
+    return 0.9 / (-rule.low / (rule.high - rule.low)) / 2.0 ** np.arange(8)
 
 
 def wealth_by_definition(d: np.ndarray, days: np.ndarray, rule: AlarmRule) -> float:
-    """M_t from the formula: every start's sums from scratch."""
+    """M_t from the formula: every start's products from scratch."""
     y, m = (d - rule.low) / (rule.high - rule.low), -rule.low / (rule.high - rule.low)
-    centre = np.array([(m + y[:i].sum()) / (i + 1) for i in range(len(y))])
     total = 0.0
     for start in range(rule.starts):
         rows = np.flatnonzero(days >= days[0] + start)
-        if len(rows) == 0:
-            total += 1.0
-            continue
-        s, v = (y[rows] - m).sum(), ((y[rows] - centre[rows]) ** 2).sum()
-        total += float(np.mean([np.exp(bet * s - (-np.log(1 - bet) - bet) * v) for bet in BETS]))
+        total += float(np.mean([np.prod(1 + bet * (y[rows] - m)) for bet in bets_of(rule)]))
     return total / rule.starts
 
 
-def test_the_wealth_equals_its_definition() -> None:
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (-0.1, 3.0), (-2.0, 0.1)])
+def test_the_wealth_equals_its_definition(low: float, high: float) -> None:
     rng = np.random.default_rng(1)
-    d, days = rng.choice([-1.0, 0.0, 1.0], 400, p=[0.2, 0.5, 0.3]), np.sort(rng.integers(100, 106, 400))
+    rule = AlarmRule(name="risk", low=low, high=high, alpha=0.05, starts=30)
+    d, days = rng.choice([low, 0.0, high], 400, p=[0.2, 0.5, 0.3]), np.sort(rng.integers(100, 106, 400))
     days[0] = 100
-    state = advance_watch(open_watch(RULE), d, days)
-    assert np.exp(state.log_wealth) == pytest.approx(wealth_by_definition(d, days, RULE))
+    state = advance_watch(open_watch(rule), d, days)
+    assert np.exp(state.log_wealth) == pytest.approx(wealth_by_definition(d, days, rule))
     assert state.mean_increment == pytest.approx(d.mean())
+
+
+def test_two_rows_worked_out_by_hand() -> None:
+    """One start, m = 1/2, bets 1.8, .9 …: D = 1 makes 1 + l/2 of each, D = −1 after it
+    (1 + l/2)(1 − l/2).
+    """
+    rule = AlarmRule(name="risk", low=-1.0, high=1.0, alpha=0.05, starts=1)
+    half = [1.8 / 2.0**k / 2 for k in range(8)]
+    won = advance_watch(open_watch(rule), [1.0], [0])
+    assert np.exp(won.log_wealth) == pytest.approx(1 + 0.9 * (2 - 1 / 128) / 8)
+    lost = advance_watch(won, [-1.0], [0])
+    assert np.exp(lost.log_wealth) == pytest.approx(sum(1 - h * h for h in half) / 8)
+
+
+def test_the_smallest_increment_takes_nine_tenths_of_the_boldest_bet_and_never_all() -> None:
+    for low, high in ((-1.0, 1.0), (-0.01, 5.0), (-5.0, 0.01)):
+        rule = AlarmRule(name="risk", low=low, high=high, alpha=0.05, starts=1)
+        state = advance_watch(open_watch(rule), [low], [0])
+        assert np.exp(state.log_capital[0]) == pytest.approx(0.1)
+        assert min(state.log_capital) == state.log_capital[0]
+
+
+def test_increments_of_mean_zero_leave_every_wealth_a_fair_game() -> None:
+    """E[M] = 1 exactly: over all 3⁶ paths of six rows, whatever their spread and the days they
+    fall on.
+    """
+    values, chances = np.array([-1.0, 0.0, 2.0]), np.array([0.4, 0.4, 0.2])
+    rule = AlarmRule(name="risk", low=-1.0, high=2.0, alpha=0.05, starts=3)
+    expected = 0.0
+    for path in itertools.product(range(3), repeat=6):
+        wealth = advance_watch(open_watch(rule), values[list(path)], [0, 0, 1, 1, 1, 2]).log_wealth
+        expected += float(np.prod(chances[list(path)])) * np.exp(wealth)
+    assert expected == pytest.approx(1.0)
 
 
 def test_blocks_do_not_matter_and_a_stored_state_goes_on_bit_for_bit() -> None:
@@ -101,21 +136,15 @@ def test_a_thousand_day_cycled_months_looked_at_every_five_minutes_alarm_at_most
     """
     months, rows_a_day, days = 1000, 288, 30
     traffic = day_cycled(np.random.default_rng(5), months, rows_a_day, days)
-    bets = np.array(BETS)
-    psi = -np.log1p(-bets) - bets
-    growth, variation, mean = np.zeros((months, 1)), np.zeros((months, 1)), np.zeros(months)
-    at_start = [np.zeros((months, 0)), np.zeros((months, 0))]
+    bets = bets_of(RULE)
+    products = np.ones((0, months, len(bets)))  # [starts so far, months, bets]
     rung, wealth = np.zeros(months, dtype=bool), np.ones(months)
     for row in range(rows_a_day * days):
         if row % rows_a_day == 0:
-            at_start = [np.hstack([at_start[0], growth]), np.hstack([at_start[1], variation])]
-        deviation = traffic[:, row] / 2
-        variation = variation + ((deviation - mean) ** 2)[:, None]
-        growth = growth + deviation[:, None]
-        mean = growth[:, 0] / (row + 2)
-        s, v = growth - at_start[0], variation - at_start[1]
-        opened = sum(np.exp(bet * s - cost * v) for bet, cost in zip(bets, psi, strict=True)) / len(bets)
-        wealth = (opened.sum(axis=1) + days - opened.shape[1]) / days
+            products = np.concatenate([products, np.ones((1, months, len(bets)))])
+        products *= 1 + bets * (traffic[:, row] / 2)[:, None]
+        opened = products.sum(axis=(0, 2)) / len(bets)
+        wealth = (opened + days - len(products)) / days
         rung |= wealth >= 1 / 0.05
     shipped = advance_watch(open_watch(RULE), traffic[0], np.arange(rows_a_day * days) // rows_a_day)
     assert np.exp(shipped.log_wealth) == pytest.approx(wealth[0])
@@ -196,6 +225,9 @@ def test_bad_input_is_named() -> None:
         AlarmRule(name="risk", low=0.0, high=1.0, alpha=0.05, starts=30)
     with pytest.raises(InvalidInputError, match="alpha is 0"):
         AlarmRule(name="risk", low=-1.0, high=1.0, alpha=0.0, starts=30)
+    for capital, at_start in (((0.0,) * 7, ()), ((0.0,) * 8, ((0.0,) * 8, (0.0,) * 9))):
+        with pytest.raises(InvalidInputError, match=r"log_capital has [79] bets, expected 8"):
+            replace(watch, log_capital=capital, log_capital_at_start=at_start)
     with pytest.raises(NotIdentifiedError, match="propensity 0"):
         risk_increments([0.0], [1], [0.0], 0.02, 0.1)
     with pytest.raises(InvalidInputError, match="below least_propensity"):

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from evidence.costs.savings import gflops, impute_last_cost, predictable_forecast, savings_of, usd
+from evidence.costs.savings import (
+    SeenCosts,
+    gflops,
+    impute_last_cost,
+    predictable_forecast,
+    savings_of,
+    seen_costs,
+    usd,
+)
 from evidence.errors import InvalidInputError, NotIdentifiedError
 
 NAN = float("nan")
@@ -78,6 +86,39 @@ def test_a_forecast_looks_at_earlier_rows_only() -> None:
     assert before[:3].tolist() == changed[:3].tolist() == [10.0, 5.5, pytest.approx(13 / 3)]
 
 
+def test_a_forecast_is_a_ratio_of_sums_where_lengths_vary() -> None:
+    """Short queries on which the last tier writes three times what is expected, long ones with half
+    of it: the mean of the ratios is 1.75, of the sums 1/2 and a little.
+    """
+    rng = np.random.default_rng(4)
+    size = np.where(rng.random(4000) < 0.5, 1.0, 100.0)
+    last = np.where(size == 1.0, 3.0, 50.0)
+    ratio = predictable_forecast(np.zeros(4000), last, 1.0, size=size)[-1]
+    assert ratio == pytest.approx(last.sum() / size.sum(), abs=0.002) and ratio < 0.53
+
+
+def test_what_earlier_rows_have_shown_goes_on_bit_for_bit() -> None:
+    rng = np.random.default_rng(5)
+    slices, size = rng.choice(["a", "b", "c"], 300), rng.uniform(0, 9, 300)
+    last = np.where(rng.random(300) < 0.4, rng.uniform(0, 9, 300), NAN)
+    whole = predictable_forecast(slices, last, 2.0, size=size)
+    seen: tuple[SeenCosts, ...] = ()
+    for part in np.split(np.arange(300), [1, 40, 41, 200]):
+        forecast = predictable_forecast(slices[part], last[part], 2.0, size=size[part], before=seen)
+        assert forecast.tolist() == whole[part].tolist()
+        seen = seen_costs(slices[part], last[part], size[part], seen)
+    assert set(seen) == set(seen_costs(slices, last, size))
+    assert sum(one.rows for one in seen) == (~np.isnan(last)).sum()
+
+
+def test_rows_without_a_size_or_a_cost_show_nothing() -> None:
+    assert seen_costs(["a", "a"], [5.0, NAN], [0.0, 3.0]) == ()
+    assert predictable_forecast(["a", "a"], [5.0, NAN], 2.0, size=[0.0, 3.0]).tolist() == [2.0, 2.0]
+    others = (SeenCosts(slice=None, cost=9.0, size=3.0, rows=2),)
+    assert seen_costs(["a"], [NAN], [1.0], others) == others
+    assert predictable_forecast(["a"], [NAN], 2.0, size=[1.0], before=others).tolist() == [2.0]
+
+
 def test_a_known_last_cost_is_left_alone() -> None:
     assert impute_last_cost([3.0], [True], [1.0], [7.0]).tolist() == [7.0]
 
@@ -97,5 +138,9 @@ def test_bad_input_is_named() -> None:
         impute_last_cost([1.0, 1.0], [True, False], [0.5], [1.0, NAN])
     with pytest.raises(NotIdentifiedError, match="propensity 0"):
         impute_last_cost([1.0], [False], [0.0], [NAN])
+    with pytest.raises(InvalidInputError, match="slices has 2, cost_last has 1"):
+        predictable_forecast(["a", "b"], [1.0], 1.0)
+    with pytest.raises(InvalidInputError, match=r"size\[0\] is -1"):
+        seen_costs(["a"], [1.0], [-1.0])
     with pytest.raises(InvalidInputError, match=r"cost_last\[0\] is unknown although"):
         impute_last_cost([1.0], [True], [0.5], [NAN])

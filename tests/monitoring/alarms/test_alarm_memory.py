@@ -1,5 +1,6 @@
 """What an alarm remembers: how its level is spent, when a family ends, when it is quiet again."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from math import pi
@@ -7,6 +8,7 @@ from math import pi
 import pytest
 
 from evidence.alarms.alarms import advance_watch
+from evidence.costs.savings import SeenCosts
 from monitoring.alarms.alarm_memory import (
     EPOCH,
     AlarmMemory,
@@ -16,6 +18,7 @@ from monitoring.alarms.alarm_memory import (
     memory_to_json,
     needs_family,
     open_family,
+    with_last_costs,
     without_other_ranges,
 )
 from monitoring.errors import AlarmStateInvalid
@@ -131,3 +134,47 @@ def test_a_memory_comes_back_bit_for_bit_and_nothing_else_does() -> None:
     for text in ("", "{}", "[]", memory_to_json(memory).replace("consumed_until", "consumed")):
         with pytest.raises(AlarmStateInvalid, match=r"cannot be continued .* delete it to start anew"):
             memory_from_json(text)
+
+
+def former(memory: AlarmMemory) -> str:
+    """The memory as versions before product bets wrote it."""
+    document = json.loads(memory_to_json(memory)) | {"ratio": 1.2, "ratio_rows": 9}
+    del document["last_costs"]
+    for family in document["families"]:
+        watch = family["watch"]
+        del watch["log_capital"], watch["log_capital_at_start"]
+        watch |= {"variation": 1.5, "variation_at_start": [0.0] * len(watch["growth_at_start"])}
+    return json.dumps(document)
+
+
+def test_families_that_bet_in_the_former_way_are_closed_and_the_next_has_the_next_share_of_the_level() -> None:
+    memory = replace(fed(opened(times=2), [0.1, -0.3, 0.7], [0, 1, 2]), raised_at=day(FIRST - 3))
+    taken_over = memory_from_json(former(memory))
+    assert taken_over == replace(memory, families=()), "how far it has read, and what it spent, stand"
+    assert needs_family(taken_over, FIRST + 3)
+    newest = open_family(taken_over, low=-1.0, high=1.0, alpha=0.1, at=day(FIRST + 3)).families[-1]
+    assert newest.number == 3 and newest.watch.rule.alpha == pytest.approx(0.05 * 6 / (pi * 3) ** 2)
+
+
+def test_families_of_another_number_of_bets_are_refused() -> None:
+    text = memory_to_json(opened()).replace('"log_capital":[0.0,', '"log_capital":[')
+    with pytest.raises(AlarmStateInvalid, match=r"log_capital has 7 bets, expected 8.* delete it to start anew"):
+        memory_from_json(text)
+
+
+@pytest.mark.parametrize("families", ["[3]", "[{}]", '[{"watch": null}]', "{}", "null"])
+def test_families_that_are_none_are_refused(families: str) -> None:
+    text = json.dumps(json.loads(memory_to_json(opened(times=0))) | {"families": json.loads(families)})
+    with pytest.raises(AlarmStateInvalid, match="cannot be continued"):
+        memory_from_json(text)
+
+
+def test_costs_are_remembered_apart_for_a_hundred_slices_and_together_for_the_others() -> None:
+    seen = [SeenCosts(slice=str(n), cost=2.0 * n, size=1.0 * n, rows=n) for n in range(1, 103)]
+    memory = with_last_costs(opened(), seen)
+    assert len(memory.last_costs) == 101
+    assert memory.last_costs[-1] == SeenCosts(slice=None, cost=6.0, size=3.0, rows=3)
+    assert {one.slice for one in memory.last_costs[:-1]} == {str(n) for n in range(3, 103)}
+    assert (memory.forecast_ratio, memory.forecast_rows) == (2.0, sum(range(1, 103)))
+    assert with_last_costs(memory, memory.last_costs) == memory
+    assert (opened().forecast_ratio, opened().forecast_rows) == (1.0, 0)

@@ -11,7 +11,8 @@ import pytest
 from knowgate._records.records import Reason, Window
 from knowgate.spec import TargetKind, Targets
 from monitoring.alarms.alarm_memory import memory_from_json, memory_to_json
-from monitoring.alarms.alarms import Promise, Stop, risk_rows, watch_risk, watch_savings
+from monitoring.alarms.alarms import Promise, Stop, watch_risk, watch_savings
+from monitoring.alarms.risk_rows import COIN_REMEMBERED, risk_rows
 from monitoring.errors import AlarmStateInvalid
 from monitoring.rules.causes import accused_bundles
 from monitoring.rules.rules import assess_alarm
@@ -108,7 +109,7 @@ def test_a_query_beyond_the_declared_bound_is_cut_and_counted(cast, cohort):
 
 
 def test_rows_are_consumed_once_and_blocks_do_not_matter(cast, cohort):
-    day = cohort(traffic(cast, retained=0.6, n=200, seed=5))
+    day = cohort(traffic(cast, retained=0.6, n=200, seed=5, small=1.0, large=1.0))
     noon = cast.DAY + timedelta(hours=12)
     halves = [Window(start=cast.DAY, end=noon), Window(start=noon, end=day.window.end)]
     whole = watch_risk(None, day)
@@ -155,6 +156,71 @@ def test_labels_drawn_by_a_coin_are_weighted_and_the_rest_left_out(cast, cohort)
     assert observed.sum() == 5
     assert set(x[observed]) == {1.0}
     assert set(propensity[observed]) == {0.125}
+
+
+def drawn_harm(cast, *, hours, coin=0.2, n=24, first=0, always=()):
+    """Per hour n explored decisions that lost all their accuracy; the last of every fifth hour is
+    labelled, by coin. `always`: hours of which one decision is labelled for sure.
+    """
+    for hour in range(first, first + hours):
+        for number in range(n):
+            drawn = number == n - 1 and hour % 5 == 0
+            sure = number == 0 and hour in always
+            yield cast.Asked(
+                at=cast.DAY + timedelta(hours=hour, seconds=number),
+                explored=True,
+                run_propensity=0.5,
+                small=0.0 if drawn or sure else None,
+                large=1.0 if drawn or sure else None,
+                label_propensity=1.0 if sure else coin,
+            )
+
+
+def hourly(memory, day, hours):
+    for hour in hours:
+        start = day.window.start + timedelta(hours=hour)
+        memory = watch_risk(memory, day.between(Window(start=start, end=start + timedelta(hours=1))))
+    return memory
+
+
+def test_an_hour_in_which_no_drawn_label_fell_is_none_of_harmless_answers(cast, cohort):
+    """The wealth is the same whether the day is consumed at once or by the hour."""
+    day = cohort(list(drawn_harm(cast, hours=24, coin=0.01, always=(7, 13))))
+    by_hour, at_once = hourly(None, day, range(24)), watch_risk(None, day)
+    assert by_hour.families == at_once.families and by_hour.families[0].number == 1
+    assert by_hour.families[0].watch.mean_increment == pytest.approx(
+        (0.5 * 0.01) * ((4 / 0.005 + 2 / 0.5) / at_once.rows - 0.02)
+    )
+    assert by_hour.coin_seen_at == cast.DAY + timedelta(hours=20, seconds=23)
+
+
+def test_a_coin_is_forgotten_a_month_after_the_last_label_it_drew(cast, cohort):
+    day = cohort(list(drawn_harm(cast, hours=24)))
+    memory = hourly(None, day, range(21))
+    for gone, blind in ((COIN_REMEMBERED - timedelta(hours=5), False), (COIN_REMEMBERED, True)):
+        later = replace(memory, coin_seen_at=memory.coin_seen_at - gone)
+        (family,) = hourly(later, day, [22]).families
+        lost = family.watch.growth - memory.families[0].watch.growth
+        assert (lost < -1.0) is blind, "unlabelled rows count as the best case"
+
+
+def test_what_came_before_the_first_label_is_passed_over_and_costs_no_family(cast, cohort):
+    day = cohort(list(drawn_harm(cast, hours=20, first=2)))
+    waiting = hourly(None, day, range(5))
+    assert (waiting.families_opened, waiting.coin_seen_at) == (0, None)
+    assert waiting.idle == "no label has come that shows how labels are drawn"
+    started = hourly(waiting, day, [5])
+    assert (started.families_opened, started.least_propensity) == (0, 0.1), (
+        "the first label is the last row of its hour"
+    )
+    watching = hourly(started, day, [6])
+    assert (watching.families_opened, watching.rows, watching.idle) == (1, 24, None)
+
+
+def test_equal_answers_do_not_show_how_labels_are_drawn(cast, cohort):
+    same = [cast.Asked(explored=True, answers=("a", "a"), small=1.0, large=1.0, label_propensity=0.2)] * 3
+    assert watch_risk(None, cohort(same)).least_propensity is None
+    assert watch_risk(None, cohort([replace(one, label_propensity=1.0) for one in same])).least_propensity == 0.5
 
 
 def test_an_unlogged_exploration_coin_stops_the_risk_alarm(cast, cohort):
@@ -224,6 +290,34 @@ def test_the_alert_says_what_the_forecast_rests_on(cast, cohort):
     assert details["forecast_ratio"] == pytest.approx(1.0) and details["forecast_rows"] > 300
 
 
+def of_varying_lengths(cast, cohort, *, retained, n=2000):
+    """Short queries on which the last tier costs three times its price of their tokens, and long
+    ones on which it costs half: the ratio of the sums is .56, the mean of the ratios 1.75.
+    """
+    day = cohort(traffic(cast, retained=retained, n=n, seed=9, tokens=40))
+    rows = day.decisions
+    long = np.random.default_rng(10).random(len(rows)) < 0.5
+    price, spent = np.where(long, 400e-6, 10e-6), np.where(long, 200e-6, 30e-6)
+    ran = ~np.isnan(rows["last_usd"].to_numpy())
+    small = price / 10
+    rows = rows.assign(
+        expected_last_usd=price,
+        last_usd=np.where(ran, spent, np.nan),
+        usd=small + np.where(rows["retained"], 0.0, spent),
+    )
+    return replace(day, decisions=rows)
+
+
+def test_a_loss_is_not_hidden_where_the_last_tier_writes_much_on_short_queries_alone(cast, cohort):
+    """40 % retained save 40 − 18 = 22 points, 50 are promised; by the mean of the ratios what is
+    retained would seem to spare three times what it does.
+    """
+    lost = watch_savings(None, of_varying_lengths(cast, cohort, retained=0.4), PROMISE)
+    assert lost.raised_at is not None and lost.forecast_ratio == pytest.approx(230 / 410, abs=0.03)
+    kept = watch_savings(None, of_varying_lengths(cast, cohort, retained=0.9), PROMISE)
+    assert kept.raised_at is None
+
+
 def harm_of_day(cast, cohort, day, **changes):
     shifted = [
         replace(one, at=one.at + timedelta(days=day))
@@ -257,7 +351,10 @@ def test_what_a_stopped_bundle_decided_before_the_stop_reached_it_accuses_nobody
 def test_another_target_is_watched_from_the_start(cast, cohort):
     rung = watch_risk(None, harm_of_day(cast, cohort, 0))
     rung = replace(rung, least_propensity=0.01, forecast_share=0.5)
-    fine = [replace(one, at=one.at + timedelta(days=1)) for one in traffic(cast, retained=0.9, n=50, seed=6, small=1.0)]
+    fine = [
+        replace(one, at=one.at + timedelta(days=1))
+        for one in traffic(cast, retained=0.9, n=50, seed=6, small=1.0, large=1.0)
+    ]
     stricter = Targets(kind=TargetKind.MAX_ACCURACY_DROP, value=0.01)
     moved = watch_risk(rung, cohort(fine, day=1, targets=stricter))
     assert (moved.basis, moved.raised_at, moved.forecast_share) == ("max_accuracy_drop 0.01", None, 0.0)

@@ -11,7 +11,8 @@ import pytest
 
 from knowgate._records.records import LabelSource, Window
 from knowgate.spec import TargetKind, Targets
-from monitoring.alarms.alarms import FORECAST_SHARE, risk_forecasts, risk_rows, watch_risk
+from monitoring.alarms.alarms import watch_risk
+from monitoring.alarms.risk_rows import FORECAST_SHARE, risk_forecasts, risk_rows
 from monitoring.figures.figures import figures_of
 from monitoring.figures.graders import measured_errors
 from monitoring.rules.grader_drift import assess_grader_drift
@@ -71,11 +72,11 @@ def test_a_grader_alone_makes_no_figure(cast, cohort):
 
 
 def test_the_risk_alarm_takes_verdicts_for_forecasts_and_stays_in_its_range(cast, cohort):
-    watched = cohort(traffic(cast, 600), judged=True)
+    watched = cohort(traffic(cast, 150), judged=True)
     x, observed, propensity = risk_rows(watched.decisions, watched.spec)
     guess, weight = risk_forecasts(watched.decisions, watched.spec, observed)
     assert set(np.round(np.unique(guess), 2)) == {-FORECAST_SHARE, 0.0, FORECAST_SHARE}
-    assert (weight == 1.0).all() and (propensity[observed] == 0.2).all() and observed.sum() < 200
+    assert (weight == 1.0).all() and (propensity[observed] == 0.2).all() and observed.sum() < 50
     assert np.isnan(x[~observed]).all()
     memory = watch_risk(None, watched)
     assert memory.forecast_share == FORECAST_SHARE

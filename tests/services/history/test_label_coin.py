@@ -26,7 +26,7 @@ from knowgate._records.records import (
     Window,
 )
 from knowgate.spec import LabelCoin
-from monitoring.alarms.alarms import risk_rows
+from monitoring.alarms.risk_rows import risk_rows
 from monitoring.figures.ood_figures import ood_figures
 from monitoring.rows.cohorts import Cohort, cohort_of
 from services.declaration.cascade_file import parse_cascade
