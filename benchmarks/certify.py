@@ -4,7 +4,9 @@ Calibration rows are drawn with replacement from recorded outcomes, so the true 
 is known. Beside the product's certificate, on the same resamples: the reference betting bound, the
 plug-in choice, a Hoeffding bound, MAPIE where it applies and is at hand, and the optimum. Then
 chains of three tiers, weighted labels, and synthetic populations that were built to hurt. Seeds are
-fixed here; nothing was tuned on the files beyond mmlu_llama3, arc_gpt35 and hellaswag_llama3.
+fixed here; nothing was tuned on the files beyond mmlu_llama3, arc_gpt35 and hellaswag_llama3. The
+shares of three tiers are those of one path that opens them together; what the product's paths save
+is `chain_savings_share`, of the best pair of thresholds on the population.
 `*_errors` are Monte-Carlo standard errors above δ.
 """
 
@@ -17,6 +19,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.certify_chain import chain_savings
 from benchmarks.certify_ours import HELD_TO_PRODUCT, Sample, certified
 from benchmarks.certify_populations import THREE_TIERS, TWO_TIERS, Population, recorded, synthetic
 from benchmarks.certify_rivals import Candidates, Choice, by_mapie, kept_under, loss_under, rival_path, rivals
@@ -28,6 +31,7 @@ EPSILON, DELTA = 0.02, 0.1
 THREE_TIER_EPSILON = 0.05  # the recorded chain's small tiers are far behind its last one
 WEIGHTED_ROWS = 10_000  # the larger of the two sizes of a weighted log
 SYNTHETIC_ROWS = 1500
+CHAIN_RESAMPLES = 200  # each asks the whole product, along every path
 Flat = dict[str, float | int | str | None]
 
 
@@ -59,6 +63,7 @@ def _pieces(reps: int) -> dict[str, Piece]:
                 for size, n in (("own_n", population.n), ("larger_n", WEIGHTED_ROWS)):
                     setting = (scenario, population, epsilon, DELTA, n, reps)
                     pieces[f"{scenario}.{size}.{name}"] = (measure_scenario, setting)
+        pieces |= {f"chain.{name}": (chains, (populations[name][0], reps)) for name in THREE_TIERS}
         pieces |= {name: (halves, (population, epsilon, reps)) for name, (population, epsilon) in populations.items()}
     return pieces | {population.name: (hurting, (population, reps)) for population in synthetic(EPSILON)}
 
@@ -78,6 +83,8 @@ def _summary(figures: Flat, reps: int) -> Flat:
     return {
         "share_ratio_mean": float(np.mean(two)) if two else None,
         "share_ratio_min": min(two) if two else None,
+        "chain_savings_share": min(all_of(".chain_savings_share"), default=None),
+        "one_path_chain_savings_share": min(all_of(".one_path_chain_savings_share"), default=None),
         "chain_share_ratio_mean": float(np.mean(three)) if three else None,
         "chain_share_ratio_min": min(three) if three else None,
         "violation_max": max(violations),
@@ -103,6 +110,12 @@ def halves(population: Population, epsilon: float, reps: int) -> Flat:
     optimum = whole.boldest(rivals(epsilon, DELTA)["plug_in"])
     figures["optimum"] = float(np.mean(_retained(population, optimum)))
     return figures | {"ratio": _number(figures["share"]) / _number(figures["reference_share"])}
+
+
+def chains(population: Population, reps: int) -> Flat:
+    """What a chain saves, on the first resamples of half the population's size."""
+    rows = resamples(population, population.n // 2, min(reps, CHAIN_RESAMPLES))
+    return chain_savings(population, THREE_TIER_EPSILON, DELTA, rows)
 
 
 def hurting(population: Population, reps: int) -> Flat:

@@ -1,8 +1,9 @@
 """`python -m training`: what the scheduler starts, and what a person may. The last line is one JSON
 record of what came of it.
 
-Exit status: 0 = there is an outcome (also "infeasible" and "insufficient_evidence"), 1 = it failed,
-2 = bad usage, 3 = the claim was lost to another trainer, which makes its own outcome.
+Exit status: 0 = there is an outcome (also "infeasible", "insufficient_evidence" and
+"saves_nothing"), 1 = it failed, 2 = bad usage, 3 = the claim was lost to another trainer, which
+makes its own outcome.
 """
 
 import argparse

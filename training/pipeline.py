@@ -5,6 +5,8 @@ Decisions:
   `as_of`.
 - A cascade some of whose non-last tiers have no models of their own is certified with p_t: a rule
   needs its signals at every tier, and p_t needs none.
+- An attempt has the δ of what is promised: the whole of it where each week has its own thresholds
+  (`rolling`), its share where no week of a season may be broken (`season`).
 - Every attempt that tested something makes a bundle, also one that certified nothing: its policy
   escalates all, and what was tried can be read there. "Insufficient evidence" and "infeasible" are
   outcomes.
@@ -26,8 +28,9 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import Engine
 
-from evidence.bounds.spending import delta_for_attempt
+from evidence.bounds.spending import delta_by_promise
 from evidence.certification.nested_path import Signals
+from knowgate._bundles.assignment import Mode
 from knowgate._bundles.bundle import (
     Bundle,
     BundleDocument,
@@ -38,7 +41,7 @@ from knowgate._bundles.bundle import (
 )
 from knowgate._records.records import Window
 from knowgate.policy import PolicyKind
-from knowgate.spec import CascadeSpec, Targets
+from knowgate.spec import CascadeSpec, PromiseKind, Targets
 from store.engine import reading
 from store.jobs.job_runs import Claim
 from store.jobs.trainer_reports import TrainingOutcome, TrainingStatus
@@ -47,7 +50,7 @@ from store.releases.bundles import bundle_content
 from store.releases.cascades import cascade as read_cascade
 from store.releases.certifications import next_attempt
 from training.certification.certificates import certificate_of
-from training.certification.certify import Certified, certify_kind
+from training.certification.certify import Certified, certify_kind, outlook_on
 from training.certification.compare import compare_with_champion
 from training.certification.report import SignalQuality, cohort_savings, quality_of, signal_quality
 from training.extraction import Answerer
@@ -100,7 +103,7 @@ def train_window(
     """
     settings = settings or TrainingSettings()
     with kept_alive(engine, claim, lease=settings.lease, clock=clock), scratch_folder() as folder:
-        spec, attempt, champion = _read_state(engine, cascade)
+        spec, attempt, champion, decides = _read_state(engine, cascade)
         mature = _mature(window, as_of, spec)
         rows = None if mature is None else _read_rows(engine, spec, mature, as_of)
         if rows is not None and rows.undeclared:
@@ -115,8 +118,13 @@ def train_window(
             for tier in range(spec.last)
         ]
         signals = [_signals(rows, tier, one, vectors[tier]) for tier, one in enumerate(learned)]
-        targets, delta = spec.targets, delta_for_attempt(spec.targets.delta, attempt)
+        targets = spec.targets
+        delta = delta_by_promise(targets.delta, attempt, targets.promise)
         kind = _kind(targets, learned)
+        if decides and targets.promise is PromiseKind.ROLLING:
+            outlook = outlook_on(rows, split, signals, targets, kind=kind, delta=delta)
+            if not outlook.made:
+                return _not_attempted(engine, claim, cascade, rows, outlook.labels_needed, clock)
         certified = certify_kind(rows, split, signals, targets, kind=kind, delta=delta)
         if certified is None:
             return _no_data(engine, claim, cascade, rows, clock)
@@ -211,15 +219,16 @@ def code_version() -> str:
         return "unknown"
 
 
-def _read_state(engine: Engine, cascade: str) -> tuple[CascadeSpec, int, Bundle | None]:
-    """The cascade's spec, the attempt that comes next, and the bundle in force."""
+def _read_state(engine: Engine, cascade: str) -> tuple[CascadeSpec, int, Bundle | None, bool]:
+    """The cascade's spec, the attempt that comes next, the champion, and whether it decides."""
     with reading(engine) as session:
         spec, attempt = read_cascade(session, cascade), next_attempt(session, cascade)
         in_force = assignment(session, cascade)
         if in_force is None or in_force.champion is None:
-            return spec, attempt, None
+            return spec, attempt, None, False
         content = bundle_content(session, in_force.champion)
-        return spec, attempt, read_bundle(content, expected_id=in_force.champion)
+        champion = read_bundle(content, expected_id=in_force.champion)
+        return spec, attempt, champion, in_force.mode is Mode.ACTIVE
 
 
 def _compare(
@@ -329,6 +338,25 @@ def _left_out(rows: CascadeRows) -> dict[str, int]:
     """Decisions that the window holds beside those that were read."""
     left_out = {"undeclared": rows.undeclared, "p_t_of_another_kind": rows.of_another_kind}
     return {reason: count for reason, count in left_out.items() if count}
+
+
+def _not_attempted(
+    engine: Engine,
+    claim: Claim | None,
+    cascade: str,
+    rows: CascadeRows,
+    labels_needed: int | None,
+    clock: Callable[[], datetime],
+) -> TrainingOutcome:
+    outcome = TrainingOutcome(
+        status=TrainingStatus.NOT_ATTEMPTED,
+        cascade=cascade,
+        labels_needed=labels_needed,
+        rows={"window": rows.n} | _left_out(rows),
+    )
+    finish_without_effect(engine, claim, outcome, now=clock())
+    log.info("%s: no attempt, it waits for about %s more labels", cascade, labels_needed)
+    return outcome
 
 
 def _no_data(

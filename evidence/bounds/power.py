@@ -13,6 +13,7 @@ from scipy.special import bdtrc, ndtri
 from evidence.bounds.exact_drop import critical_value, drop_test_power
 from evidence.inputs import level, number
 
+_LEAST_PLANNED = 0.05  # what is less likely than that is not planned for
 _EXACT_UP_TO = 20_000  # beyond it the normal limit is within 1 % and the exact search slow
 
 
@@ -73,7 +74,7 @@ def approximate_rows_for_drop(
     """
     p_plus, p_minus = number("p_plus", p_plus, low=0.0, high=1.0), number("p_minus", p_minus, low=0.0, high=1.0)
     epsilon, delta = number("epsilon", epsilon, low=-1.0, high=1.0), level("delta", delta)
-    power = number("power", power, low=0.5, high=0.999)
+    power = number("power", power, low=_LEAST_PLANNED, high=0.999)
     drop = p_plus - p_minus
     if drop >= epsilon:
         return None
@@ -81,7 +82,8 @@ def approximate_rows_for_drop(
     restricted = (linear + math.sqrt(max(linear**2 + 8.0 * p_minus * epsilon * (1.0 - epsilon), 0.0))) / 4.0
     sigma_null = math.sqrt(max(2.0 * restricted + epsilon - epsilon**2, 0.0))
     sigma = math.sqrt(max(p_plus + p_minus - drop**2, 0.0))
-    return max(1, math.ceil(((-ndtri(delta) * sigma_null + ndtri(power) * sigma) / (epsilon - drop)) ** 2))
+    spread = max(-ndtri(delta) * sigma_null + ndtri(power) * sigma, 0.0)  # 0: that much power any number of rows has
+    return max(1, math.ceil((spread / (epsilon - drop)) ** 2))
 
 
 def rows_needed_for_betting(variance: float, gap: float, delta: float, power: float = 0.8) -> int | None:
@@ -95,10 +97,11 @@ def rows_needed_for_betting(variance: float, gap: float, delta: float, power: fl
         8034
     """
     variance, delta = number("variance", variance, low=0.0), level("delta", delta)
-    power, gap = number("power", power, low=0.5, high=0.999), number("gap", gap)
+    power, gap = number("power", power, low=_LEAST_PLANNED, high=0.999), number("gap", gap)
     if gap <= 0.0:
         return None
-    return max(1, math.ceil(variance * ((math.sqrt(2.0 * math.log(1.0 / delta)) + ndtri(power)) / gap) ** 2))
+    width = max(math.sqrt(2.0 * math.log(1.0 / delta)) + ndtri(power), 0.0)
+    return max(1, math.ceil(variance * (width / gap) ** 2))
 
 
 def rows_needed_for_accuracy(accuracy: float, at_least: float, delta: float, power: float = 0.8) -> int | None:
@@ -111,11 +114,11 @@ def rows_needed_for_accuracy(accuracy: float, at_least: float, delta: float, pow
     """
     accuracy = number("accuracy", accuracy, low=0.0, high=1.0)
     at_least, delta = number("at_least", at_least, low=0.0, high=1.0), level("delta", delta)
-    power = number("power", power, low=0.5, high=0.999)
+    power = number("power", power, low=_LEAST_PLANNED, high=0.999)
     if accuracy <= at_least:
         return None
     spread = -ndtri(delta) * math.sqrt(at_least * (1 - at_least)) + ndtri(power) * math.sqrt(accuracy * (1 - accuracy))
-    rough = max(10, math.ceil((spread / (accuracy - at_least)) ** 2))
+    rough = max(10, math.ceil((max(spread, 0.0) / (accuracy - at_least)) ** 2))
     n = np.unique(np.linspace(1, 3 * rough, min(3 * rough, 4000)).astype(np.int64))
     needed = np.array([_fewest_right(int(rows), at_least, delta) for rows in n])
     enough = (needed <= n) & (bdtrc(needed - 1.0, n, accuracy) >= power)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evidence.bounds import betting, power
+from evidence.bounds import betting
+from evidence.bounds.power import rows_needed_for_betting
 from evidence.certification.certificate import Basis
 from evidence.inputs import FloatArray
 
@@ -38,11 +39,11 @@ class _Betted(ABC):
         counts, most = self.wager(value)
         return counts.size > 0 and betting.drop_exceeds_by_betting(counts, most, delta, self.bound, self.variance_guess)
 
-    def rows_needed(self, value: float, delta: float, *, exact: bool) -> int | None:
+    def rows_needed(self, value: float, delta: float, *, exact: bool, power: float = 0.8) -> int | None:
         counts, most = self.wager(value)
         if counts.size == 0:
             return None
-        rows = power.rows_needed_for_betting(float(counts.var()), most - float(counts.mean()), delta)
+        rows = rows_needed_for_betting(float(counts.var()), most - float(counts.mean()), delta, power)
         return None if rows is None else int(np.ceil(rows * self.rests_on.n / counts.size))
 
 
@@ -91,7 +92,7 @@ class BettedAccuracy(_Betted):
         # As for the binomial: from where the bet would be won at half the allowed share of errors.
         half = (1.0 - at_least) / 2.0
         variance = self.bound * half * (1.0 - half) if self.variance_guess is None else self.variance_guess
-        rows = power.rows_needed_for_betting(variance, half, delta)
+        rows = rows_needed_for_betting(variance, half, delta)
         return rows is not None and self.retained >= rows
 
     def wager(self, at_least: float) -> tuple[FloatArray, float]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evidence.bounds import binomial, exact_drop, power
+from evidence.bounds import binomial, exact_drop
+from evidence.bounds.power import approximate_rows_for_drop, rows_needed_for_accuracy, rows_needed_for_drop
 from evidence.certification.certificate import Basis, CertificationTest
 
 
@@ -53,9 +54,9 @@ class CountedDrop:
     def upper_bound(self, delta: float) -> float:
         return exact_drop.drop_upper_bound(self.plus, self.minus, self.rows.n, delta)
 
-    def rows_needed(self, epsilon: float, delta: float, *, exact: bool) -> int | None:
-        rows = power.rows_needed_for_drop if exact else power.approximate_rows_for_drop
-        return rows(self.plus / self.rows.n, self.minus / self.rows.n, epsilon, delta)
+    def rows_needed(self, epsilon: float, delta: float, *, exact: bool, power: float = 0.8) -> int | None:
+        rows = rows_needed_for_drop if exact else approximate_rows_for_drop
+        return rows(self.plus / self.rows.n, self.minus / self.rows.n, epsilon, delta, power)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +90,8 @@ class CountedAccuracy:
     def upper_bound(self, delta: float) -> float:
         return binomial.proportion_upper_bound(self.right, self.retained, delta) if self.retained else 1.0
 
-    def rows_needed(self, at_least: float, delta: float, *, exact: bool) -> int | None:
+    def rows_needed(self, at_least: float, delta: float, *, exact: bool, power: float = 0.8) -> int | None:
         if self.retained == 0:
             return None
-        rows = power.rows_needed_for_accuracy(self.right / self.retained, at_least, delta)
+        rows = rows_needed_for_accuracy(self.right / self.retained, at_least, delta, power)
         return None if rows is None else int(np.ceil(rows * self.rows.n / self.retained))

@@ -87,7 +87,7 @@ def nested_tallies(
             yield tally_of(rows, first_retaining(list((entry <= at).T)), delta, thresholds)
         return
     thinned = thinned_is_sharper(path, entry, rows, delta)
-    counts = _Counts(len(path), entry, rows)
+    counts = NestedCounts(len(path), entry, rows)
     for at, thresholds in enumerate(path):
         if thinned[at]:
             yield counts.tally(at, thresholds)
@@ -107,7 +107,7 @@ def thinned_is_sharper(path: Sequence[Thresholds], entry: IntArray, rows: Certif
     return rows.thinning_is_sharper(weight / np.maximum(retained, 1), delta)
 
 
-class _Counts:
+class NestedCounts:
     """Per candidate: how many of the equally counting rows are kept, right, and so on."""
 
     def __init__(self, candidates: int, entry: IntArray, rows: CertificationRows) -> None:

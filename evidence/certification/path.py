@@ -6,6 +6,11 @@ the gates open together, at equal quantile levels of their signals, which again 
 path learned from labels is as good, if those labels are of other rows
 (`certify_policy(learned_on=…)` refuses the same ones): so gates may open at speeds of their own.
 The OOD gate does not open: it stands at a fixed percentile.
+
+A chain of three tiers and more has tiers that are not equally worth opening: along one path that
+opens them together a weak first tier spends what the drop allows. So a chain has several paths,
+fixed as one is, each of which opens every tier at a pace of its own beside the next one
+(`chain_paths`); `evidence.certification.chain` chooses among what they certify.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,16 +26,49 @@ from knowgate.policy import GATES_OF, Gate, PolicyKind
 
 GRID_POINTS = 480  # finer retains more: docs/decisions/0061-sharper-tests.md
 OOD_AT_MOST = 0.99  # of the reference distribution
+CHAIN_PACES = (1.0, 0.25, 0.0)  # of a tier beside the next one
+
+
+def chain_paths(
+    kind: PolicyKind, signals: Sequence[Mapping[str, FloatArray]], *, speed: Mapping[str, float] | None = None
+) -> list[list[Thresholds]]:
+    """The fixed paths of a chain: each tier opens as fast as the next one, a quarter as fast, or
+    not at all. Two tiers have one path.
+
+    Examples:
+        >>> shown = {"p_t": np.array([0.2, 0.8])}
+        >>> [len(chain_paths(PolicyKind.P_T, [shown] * tiers)) for tiers in (1, 2)]
+        [1, 3]
+    """
+    if len(signals) == 1:
+        return [path_of(kind, signals, speed=speed)]
+    return [path_of(kind, signals, speed=speed, pace=pace_of(each, len(signals))) for each in CHAIN_PACES]
+
+
+def pace_of(each: float, tiers: int) -> tuple[float, ...]:
+    """Per non-last tier how fast it opens beside the last of them, each `each` times as fast as the
+    next.
+
+    Examples:
+        >>> pace_of(0.25, 3), pace_of(0.0, 2)
+        ((0.0625, 0.25, 1.0), (0.0, 1.0))
+    """
+    return tuple(each ** (tiers - 1 - tier) for tier in range(tiers))
 
 
 def path_of(
-    kind: PolicyKind, signals: Sequence[Mapping[str, FloatArray]], *, speed: Mapping[str, float] | None = None
+    kind: PolicyKind,
+    signals: Sequence[Mapping[str, FloatArray]],
+    *,
+    speed: Mapping[str, float] | None = None,
+    pace: Sequence[float] | None = None,
 ) -> list[Thresholds]:
     """The candidates of a kind over signals [n] per non-last tier; empty where a tier lacks one of
     them altogether.
 
     `speed` is of gates that open faster than the path goes (1): the share that passes is min(1,
     speed · level). A gate that is open passes all that these rows show, and nothing below it.
+    `pace` likewise is of whole tiers (1 unless given); a tier of pace 0 retains nothing.
 
     Examples:
         >>> shown = {"p_ik": np.array([0.2, 0.8]), "p_t": np.array([0.3, 0.6]),
@@ -41,13 +79,16 @@ def path_of(
     looked_at = [str(gate) for gate in GATES_OF[kind] if gate is not Reason.OOD]
     if any(gate not in tier or not np.isfinite(tier[gate]).any() for tier in signals for gate in looked_at):
         return []
-    path = equal_quantile_path([{gate: tier[gate] for gate in looked_at} for tier in signals], speed=speed)
+    path = equal_quantile_path([{gate: tier[gate] for gate in looked_at} for tier in signals], speed=speed, pace=pace)
     if Reason.OOD not in GATES_OF[kind]:
         return path
     fixed = (Gate(signal=Reason.OOD, threshold=OOD_AT_MOST),)
     judged = ["ood" in tier and bool(np.isfinite(tier["ood"]).any()) for tier in signals]
     return [
-        tuple((*(gates or ()), *(fixed if has_ood else ())) for gates, has_ood in zip(at, judged, strict=True))
+        tuple(
+            None if gates is None else (*gates, *(fixed if has_ood else ()))
+            for gates, has_ood in zip(at, judged, strict=True)
+        )
         for at in path
     ]
 
@@ -57,13 +98,14 @@ def equal_quantile_path(
     points: int = GRID_POINTS,
     *,
     speed: Mapping[str, float] | None = None,
+    pace: Sequence[float] | None = None,
 ) -> list[Thresholds]:
     """Thresholds of several gates and tiers that open together: each signal [n] at the same
     quantile level.
 
     Args: per non-last tier its signals by gate (NaN = missing; those rows escalate whatever the
-    threshold); speed, of the gates whose level is a multiple of the others'. Returns at most
-    `points` distinct sets of thresholds, the most conservative first.
+    threshold); speed, of the gates whose level is a multiple of the others', pace, of the tiers
+    likewise. Returns at most `points` distinct sets of thresholds, the most conservative first.
 
     Examples:
         >>> path = equal_quantile_path([{"p_ik": [0.2, 0.8], "ood": [0.3, 0.6]}], points=2)
@@ -76,13 +118,21 @@ def equal_quantile_path(
     levels = np.arange(1, points + 1) / points
     fast = speed or {}
     grids = [
-        {gate: _grid(gate, values, np.minimum(levels * fast.get(gate, 1.0), 1.0)) for gate, values in signals.items()}
-        for signals in tiers
+        {
+            gate: _grid(gate, values, np.minimum(levels * fast.get(gate, 1.0) * own, 1.0))
+            for gate, values in signals.items()
+        }
+        if own > 0.0
+        else None
+        for signals, own in zip(tiers, [1.0] * len(tiers) if pace is None else pace, strict=True)
     ]
     path: list[Thresholds] = []
     for at in range(points):
         thresholds = tuple(
-            tuple(Gate(signal=Reason(gate), threshold=float(grid[at])) for gate, grid in tier.items()) for tier in grids
+            None
+            if grid is None
+            else tuple(Gate(signal=Reason(gate), threshold=float(at_level[at])) for gate, at_level in grid.items())
+            for grid in grids
         )
         if not path or thresholds != path[-1]:
             path.append(thresholds)

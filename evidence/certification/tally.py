@@ -45,8 +45,8 @@ class Evidence(Protocol):
 
     def upper_bound(self, delta: float) -> float: ...
 
-    def rows_needed(self, value: float, delta: float, /, *, exact: bool) -> int | None:
-        """Rows with which it would be shown with 80 % power; None where no number would do."""
+    def rows_needed(self, value: float, delta: float, /, *, exact: bool, power: float = 0.8) -> int | None:
+        """Rows with which it would be shown with this power; None where no number would do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

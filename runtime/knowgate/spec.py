@@ -34,6 +34,24 @@ class TargetKind(StrEnum):
     RETAINED_ACCURACY = "retained_accuracy"  # retained answers are right at least `value` of the time
 
 
+class PromiseKind(StrEnum):
+    """What is owed with confidence 1 − δ: that a week keeps the target, or that a season does."""
+
+    ROLLING = "rolling"
+    SEASON = "season"
+
+    @property
+    def sentence(self) -> str:
+        """The promise in words, for whoever reads δ beside it.
+
+        >>> PromiseKind.SEASON.sentence
+        'in no week of the season do the thresholds in force break the target, confidence 1 − δ'
+        """
+        if self is PromiseKind.ROLLING:
+            return "in any given week the thresholds in force keep the target, confidence 1 − δ"
+        return "in no week of the season do the thresholds in force break the target, confidence 1 − δ"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
     """What a tier's tokens cost from `since` on."""
@@ -132,6 +150,7 @@ class Targets:
     kind: TargetKind = TargetKind.MAX_ACCURACY_DROP
     value: float = 0.02
     delta: float = 0.1
+    promise: PromiseKind = PromiseKind.ROLLING
     rule: PolicyKind = PolicyKind.GATES
     min_retained_share: float = 0.05  # retaining less than this is not worth a cascade: infeasible
     # Whose labels a promise may rest on. Those of the others are forecasts, which trusted labels

@@ -83,7 +83,8 @@ def advise(table: OutcomeTable, rates: Sequence[TierRates], question: Question) 
     if not graded.any():
         raise InputInvalid(f"no query has every tier's outcome: label some first, {fewest} of them at the very least")
     costs, assumed = cost_tables(table, rates, graded)
-    certificate = _certified(table, question)
+    everything, _ = cost_tables(table, rates, np.ones(table.queries, dtype=np.bool_))
+    certificate = _certified(table, question, everything[0].per_tier)
     signals = signal_arrays(table, question.kind, graded)
     kept, basis = _kept(certificate, signals, table.correct[graded], question)
     perfect, shares = _within_reach(table.correct[graded], target)
@@ -104,7 +105,11 @@ def advise(table: OutcomeTable, rates: Sequence[TierRates], question: Question) 
     better = max(shorter, key=lambda chain: chain.savings, default=None)
     if better is not None and better.savings > max(0.0, advised[0].savings.value):
         names = " → ".join(table.models[tier] for tier in better.tiers)
-        reason += f"; the shorter chain {names} would save {better.savings:.1%}: certify that one on fresh queries"
+        recommendation = Recommendation.LABEL_FIRST
+        reason = (
+            f"the shorter chain {names} would save {better.savings:.1%}, all {table.tiers} tiers "
+            f"{max(0.0, advised[0].savings.value):.1%}: certify the shorter one on fresh queries"
+        )
     return Advice(
         recommendation=recommendation,
         reason=reason,
@@ -134,13 +139,17 @@ def told_of_cuts(runs: int) -> tuple[str, ...]:
     )
 
 
-def _certified(table: OutcomeTable, question: Question) -> CertifiedThresholds:
+def _certified(table: OutcomeTable, question: Question, costs: FloatArray) -> CertifiedThresholds:
+    """What can be certified; `costs` [queries, tiers] choose among a chain's paths. Of two tiers
+    the advice itself says what they save.
+    """
     return certify_table(
         table,
         kind=question.kind,
         target=question.target,
         delta=question.delta,
         min_retained_share=question.min_retained_share,
+        costs=costs if table.tiers > 2 else None,
     )
 
 

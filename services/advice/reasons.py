@@ -129,6 +129,8 @@ def recommended(
             "no threshold that retains enough keeps the promise: whatever the rule, at least "
             f"{certificate.least_escalation or 0.0:.1%} of the queries must escalate, with this signal far more"
         )
+    if certificate.status is CertificateStatus.SAVES_NOTHING:
+        return Recommendation.DO_NOT, "within the promised accuracy no chain of all these tiers saves anything"
     if weak.applies:
         return Recommendation.DO_NOT, f"the signal does not tell right answers from wrong ones ({weak.finding})"
     if certificate.status is CertificateStatus.CERTIFIED:

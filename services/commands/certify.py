@@ -2,13 +2,17 @@
 
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from evidence.certification.certificate import Target
 from knowgate._bundles.bundle_documents import CertificateStatus
+from knowgate._records.arrays import FloatArray
 from knowgate._records.records import LabelSource
 from knowgate.policy import PolicyKind
 from knowgate.spec import CascadeSpec
+from services.advice.price_lists import TierRates, read_rates
+from services.advice.query_costs import cost_tables
 from services.clock import SystemClock
 from services.commands.options import (
     AsJson,
@@ -42,13 +46,14 @@ def certify(
     max_accuracy_drop: MaxDrop = None,
     retained_accuracy: RetainedAccuracy = None,
     delta: Annotated[
-        float | None, typer.Option(help="The chance that the promise is broken, over all attempts; 0.1 unless given.")
+        float | None, typer.Option(help="The chance that the promise is broken; 0.1 unless given.")
     ] = None,
     attempt: Annotated[
-        int | None, typer.Option(help="Which attempt on this promise it is, from 1: it may use 6δ/(π²k²).")
+        int | None, typer.Option(help="Which attempt of a season it is, from 1: it may use 6δ/(π²k²).")
     ] = None,
     cascade: Annotated[
-        str | None, typer.Option(help="Take δ from this cascade's account, and write the attempt into the ledger.")
+        str | None,
+        typer.Option(help="Take δ and promise from this cascade, and write the attempt into the ledger."),
     ] = None,
     kind: Annotated[
         PolicyKind,
@@ -69,12 +74,18 @@ def certify(
             help="Also take this source's labels for the truth. Of a grader: the promise is agreement with it."
         ),
     ] = None,
+    parameters: Annotated[
+        str | None,
+        typer.Option(help="Each tier's parameters, e.g. 7e9,13e9,70e9: what a chain is chosen by; else cost_usd."),
+    ] = None,
     timezone: Timezone = None,
     as_json: AsJson = False,
 ) -> None:
-    """Choose the boldest thresholds that keep the promise with confidence 1 − delta.
+    """Choose the boldest thresholds that keep the promise with confidence 1 − delta; of a chain of
+    three tiers and more those that save most.
 
-    Exits with 0 when certified and with 3 when not: infeasible, or insufficient evidence.
+    Exits with 0 when certified and with 3 when not: infeasible, insufficient evidence, or nothing
+    saved.
     """
     target = stated_target(max_accuracy_drop, retained_accuracy)
     if cascade is not None:
@@ -87,7 +98,9 @@ def certify(
     if cascade is not None:
         spec, level = _declared(cascade)
         table = of_cascade(table, spec)
+        declared = tuple(TierRates(parameters=tier.parameters) for tier in spec.tiers)
     else:
+        declared = ()
         level = stated_level(0.1 if delta is None else delta, attempt)
     refuse_uncertifiable(table, kind, SystemClock().now())
     certified = certify_table(
@@ -97,6 +110,7 @@ def certify(
         delta=level.delta,
         min_retained_share=min_retained_share,
         trusted=trusted,
+        costs=_costs(table, parameters, declared),
     )
     answer = at_level(certified, level)
     if cascade is not None:
@@ -104,6 +118,16 @@ def certify(
     _tell(answer, as_json=as_json)
     if answer.status is not CertificateStatus.CERTIFIED:
         raise typer.Exit(3)
+
+
+def _costs(table: OutcomeTable, parameters: str | None, declared: tuple[TierRates, ...]) -> FloatArray | None:
+    """[queries, tiers] what each run costs, by the option or else as declared; None where neither
+    says.
+    """
+    rates = declared
+    if parameters is not None:
+        rates = read_rates(None, parameters, tiers=table.tiers, now=SystemClock().now())
+    return cost_tables(table, rates, np.ones(table.queries, dtype=np.bool_))[0][0].per_tier if rates else None
 
 
 def _tell(answer: CertifiedThresholds, *, as_json: bool) -> None:

@@ -27,7 +27,7 @@ def simulate(
         typer.Option(help="Where the deployment lies; a fresh folder under KNOWGATE_DATA_DIR/simulate by default."),
     ] = None,
     max_accuracy_drop: Annotated[float, typer.Option(help="The drop allowed against the last tier.")] = 0.02,
-    delta: Annotated[float, typer.Option(help="The chance that a promise is broken, over all attempts.")] = 0.1,
+    delta: Annotated[float, typer.Option(help="The chance that the promise is broken.")] = 0.1,
     kind: Annotated[
         PolicyKind,
         typer.Option(

@@ -1,7 +1,9 @@
 """`promote`: judges every certified bundle that nobody has judged, and puts the one that passes in
 force.
 
-- Of several that wait the newest is judged; the others are superseded.
+- Of several that wait the newest is judged; the others are superseded. So are all that are older
+  than an attempt that certified nothing, where the promise is rolling.
+- What lapses (`services.promotion.lapses`) is stopped first.
 - Once a risk alarm has stopped the champion, bundles that were refused for its sake alone are
   judged again, newest first: what they had to show against it they need not show any more.
 - A bundle that waits (for decisions since the alarm, or for a person) keeps its status and is
@@ -15,17 +17,19 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from knowgate._bundles.assignment import Assignment
+from knowgate._bundles.assignment import Assignment, Mode
 from knowgate._bundles.bundle import read_bundle, read_document
 from knowgate._wire import codec
 from knowgate.errors import BundleRefused, RecordInvalid
+from knowgate.spec import PromiseKind
 from monitoring.alarms.looks import SinceRing, next_look, next_window
 from services.errors import Refused
 from services.jobs.job import JobContext
 from services.jobs.respond import answer_waiting
 from services.promotion import rollout
 from services.promotion.bundle_files import sealed_document
-from services.promotion.champions import condemned, last_ring, stop_in_force
+from services.promotion.champions import STOPPED_BY_ALARM, condemned, last_ring, stop_in_force
+from services.promotion.lapses import CERTIFIED_NOTHING, lapse_of
 from services.promotion.promotion import (
     Ground,
     PromotionCheck,
@@ -74,10 +78,13 @@ def _check_cascade(context: JobContext, cascade: str) -> int:
     jobs is no matter.
     """
     answer_waiting(context, cascade)
+    judged = _let_lapse(context, cascade)
     with reading(context.engine) as session:
         waiting = _waiting(session, cascade)
         refused = _refused_for_the_champion(session, cascade)
-    judged = 0
+        failed = _certified_nothing_since(session, cascade, waiting)
+    if failed is not None:
+        return judged + _supersede(context, (failed, *waiting), "which was trained later and certified nothing")
     for number, record in enumerate((*waiting[:1], *refused)):
         verdict = check_bundle(context, record.id)
         if number == 0 and waiting:
@@ -134,11 +141,50 @@ def check_bundle(context: JobContext, bundle_id: str, *, by: str | None = None) 
     return Verdict(check=check, news=True)
 
 
-def _supersede(context: JobContext, waiting: tuple[BundleRecord, ...]) -> int:
+def _let_lapse(context: JobContext, cascade: str) -> int:
+    """Stop what may keep nothing any more under a rolling promise; how many."""
+    with transaction(context.engine) as session:
+        current, now = assignments.assignment(session, cascade), context.clock.now()
+        if current is None or current.champion is None or current.mode is not Mode.ACTIVE:
+            return 0
+        moves = [record for record in promotions.promotions(session, cascade) if record.outcome.moves]
+        try:
+            champion = read_document(bundles.bundle(session, current.champion).document)
+        except (BundleRefused, RecordInvalid):
+            return 0  # a damaged one decides nothing
+        lapse = lapse_of(
+            champion,
+            bundles.bundles(session, cascade),
+            in_force_since=moves[-1].decided_at if moves else current.issued_at,
+            every=cascades.cascade(session, cascade).schedule.train_every,
+            now=now,
+        )
+        if lapse is None:
+            return 0
+        rollout.stop(session, current, context.settings, Why(reason=lapse), now=now)
+    log.warning("%s keeps nothing: %s", cascade, lapse)
+    return 1
+
+
+def _certified_nothing_since(session: Session, cascade: str, waiting: tuple[BundleRecord, ...]) -> BundleRecord | None:
+    """The newest attempt, where it is newer than all that wait and certified nothing for a rolling
+    promise.
+    """
+    newest = next(iter(bundles.bundles(session, cascade)), None)
+    if not waiting or newest is None or newest.status not in CERTIFIED_NOTHING:
+        return None
+    try:
+        certificate = read_document(newest.document).certificate
+    except (BundleRefused, RecordInvalid):
+        return None
+    return newest if certificate is not None and certificate.promise is PromiseKind.ROLLING else None
+
+
+def _supersede(context: JobContext, waiting: tuple[BundleRecord, ...], how: str = "which was trained later") -> int:
     newest, *older = waiting
     with transaction(context.engine) as session:
         for record in older:
-            why = Why(reason=f"superseded by {newest.id[:12]}, which was trained later")
+            why = Why(reason=f"superseded by {newest.id[:12]}, {how}")
             current = assignments.assignment(session, record.cascade)
             rollout.refuse(session, current, record.id, why, now=context.clock.now())
     return len(older)
@@ -155,7 +201,7 @@ def _refused_for_the_champion(session: Session, cascade: str) -> tuple[BundleRec
     """
     current = assignments.assignment(session, cascade)
     stop = None if current is None else stop_in_force(session, current)
-    if stop is None or stop.decided_by is not None:
+    if stop is None or stop.decided_by is not None or not stop.reason.startswith(STOPPED_BY_ALARM):
         return ()
     against = condemned(session, cascade)
     since_then = {

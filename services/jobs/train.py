@@ -54,6 +54,8 @@ def in_words(outcome: TrainingOutcome) -> str:
     certificate = outcome.certificate
     if outcome.bundle is None or certificate is None:
         words = f"{outcome.status}, {outcome.rows.get('window', 0)} mature decisions"
+        if outcome.status is TrainingStatus.NOT_ATTEMPTED:
+            words += f": it waits for about {outcome.labels_needed} more labelled ones, and what is in force stays so"
     elif outcome.status is TrainingStatus.CERTIFIED:
         words = (
             f"{outcome.status}, bundle {outcome.bundle[:12]}: retains {certificate.retained_share:.1%}, "

@@ -4,7 +4,8 @@ The path of candidates comes from signals alone, so no row is spent on learning 
 walked from the highest threshold down, several gates or tiers open together at equal quantile
 levels. `knowgate.policy` decides which rows a candidate retains. A `score` has to be learned first:
 a hashed half of the rows teaches it and the other half certifies, and the answer says so. A label
-that is missing counts as the worst case, unless its propensity says by what chance it was seen.
+that is missing counts as the worst case, unless its propensity says by what chance it was seen. Of
+a chain of three tiers and more several such paths are walked, and what saves most is taken.
 
 Labels of a grader or of users are not the truth: they are forecasts, which trusted labels drawn by
 a known coin correct. Who trusts a grader nevertheless reads what is promised then: agreement
@@ -18,8 +19,11 @@ from typing import Any
 import numpy as np
 
 from evidence.certification.certificate import Certification, Target
-from evidence.certification.certify import certify_policy, refuse_overlap
+from evidence.certification.certify import refuse_overlap
+from evidence.certification.chain import Saves, certify_chain
 from evidence.certification.known_outcomes import LoggedRows, certification_rows, forecast_error, label_basis
+from evidence.certification.path import chain_paths
+from evidence.costs.break_even import cascade_costs
 from evidence.errors import NotIdentifiedError
 from evidence.signals.signal_gain import gain_over
 from knowgate._bundles.bundle import LabelBasis, SignalGain
@@ -28,7 +32,7 @@ from knowgate._records.arrays import BoolArray, FloatArray
 from knowgate._records.records import LabelSource
 from knowgate._wire import codec
 from knowgate.policy import Policy, PolicyKind
-from knowgate.spec import CERTIFIABLE_KINDS
+from knowgate.spec import CERTIFIABLE_KINDS, PromiseKind
 from services.errors import InputInvalid, Refused
 from services.outcome_tables.certifiable import signals_of
 from services.outcome_tables.outcomes import OutcomeTable
@@ -56,6 +60,7 @@ class CertifiedThresholds:
     retained_accuracy: float | None
     retained_accuracy_lower_bound: float | None
     rows_assumed_wrong: int  # retained without a known outcome: counted as the worst case
+    savings: float | None  # of the last tier's cost, on the tested rows; None where nothing says what tiers cost
     learned_on: int  # queries kept out of the test because they taught the score
     score: list[dict[str, Any]] | None  # per non-last tier the weights that the thresholds are on
     gains: list[dict[str, Any]]  # of each signal that the policy looks at over P(T) alone, on the labelled tested rows
@@ -63,6 +68,7 @@ class CertifiedThresholds:
     label_basis: LabelBasis  # whose labels it rests on, and how much on forecasts
     delta_family: float | None = None  # what all attempts of its family may spend together
     attempt: int | None = None  # k of the family; None where the family is this attempt alone
+    promise_kind: PromiseKind | None = None  # what δ is the chance against; None where it is of this attempt alone
     unread_columns: tuple[str, ...] = ()  # of the table, that nothing reads
 
 
@@ -74,9 +80,13 @@ def certify_table(
     delta: float,
     min_retained_share: float,
     trusted: Collection[LabelSource] = TRUSTED,
+    costs: FloatArray | None = None,
 ) -> CertifiedThresholds:
     """Certify a policy of `kind` on the table's rows, with the labels of the `trusted` sources for
     truth.
+
+    `costs` [queries, tiers] of a run are what a chain is chosen by, the recorded `cost_usd` unless
+    given; where neither says what every tier costs, what keeps most from the last tier is chosen.
 
     Raises InputInvalid for a kind that nothing in a table can certify, or whose signal is nowhere
     in the table. What else a table must not be, `services.outcome_tables.certifiable` says.
@@ -103,19 +113,34 @@ def certify_table(
         rows = certification_rows(logged, forecast_error(logged_rows(table, ~tested)))
     except NotIdentifiedError as error:
         raise Refused(f"not identified: {error}") from error
-    answer = certify_policy(
+    chosen = certify_chain(
         kind,
         signals,
         rows,
         target,
         delta,
+        paths=chain_paths(kind, signals),
+        saves=_saves((table.cost_usd if costs is None else costs)[tested]),
         ran=logged.ran,
         min_retained_share=min_retained_share,
         learned_on=() if learned is None else {str(query) for query in table.query_ids[learned.taught]},
     )
+    answer = chosen.certification
     gains = _gains(table, tested, signals, answer.retained_share)
     printed = _printed(kind, answer, learned, gains, label_basis(logged, answer, trusted))
-    return replace(printed, unread_columns=table.ignored)
+    return replace(printed, savings=chosen.savings, unread_columns=table.ignored)
+
+
+def _saves(costs: FloatArray) -> Saves:
+    """What a policy saves at these costs [n, tiers], NaN = unknown: such a run counts as its tier's
+    mean.
+    """
+    known = np.isfinite(costs)
+    if not known.any(axis=0).all() or not costs[known[:, -1], -1].sum() > 0.0:
+        return lambda _: None
+    means = np.where(known, costs, 0.0).sum(axis=0) / known.sum(axis=0)
+    filled = np.where(known, costs, means)
+    return lambda kept: 1.0 - float(cascade_costs(filled, kept).sum() / filled[:, -1].sum())
 
 
 def _prompts(table: OutcomeTable, rows: BoolArray) -> set[str]:
@@ -190,6 +215,7 @@ def _printed(
         retained_accuracy=answer.retained_accuracy,
         retained_accuracy_lower_bound=answer.retained_accuracy_lower_bound,
         rows_assumed_wrong=answer.rows_assumed_wrong,
+        savings=None,
         learned_on=0 if learned is None else int(learned.taught.sum()),
         score=None if learned is None else [codec.encode(model) for model in learned.models],
         gains=[codec.encode(gain) for gain in gains],

@@ -1,14 +1,15 @@
 """The δ that one attempt of `knowgate certify` may use, and the account it is taken from.
 
-Certifying again and again on overlapping rows breaks the promise sooner or later, so the k-th
-attempt of a family gets 6δ/(π²k²) (`evidence.bounds.spending`), failed ones counted too. Who keeps
-count of k:
+Certifying again and again on overlapping rows breaks the promise sooner or later. So where no week
+of a season may be broken the k-th attempt gets 6δ/(π²k²) (`evidence.bounds.spending`), failed ones
+counted too; where each week has its own thresholds (a rolling promise) every attempt has the whole
+δ. Who keeps count of k:
 
 - nobody: the whole δ, for a family of one attempt;
-- the caller, who states k;
+- the caller, who states k, the attempt of a season;
 - a cascade of the deployment: k follows the attempts that its trainer and this command made before,
-  δ is the one of the cascade's targets, and the attempt is a row with a leaf in the ledger,
-  whatever came of it.
+  δ and the promise are those of the cascade's targets, and the attempt is a row with a leaf in the
+  ledger, whatever came of it.
 
 A table that is refused spends nothing: no test was made.
 """
@@ -19,10 +20,11 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from sqlalchemy.orm import Session
 
-from evidence.bounds.spending import delta_for_attempt
+from evidence.bounds.spending import delta_by_promise, delta_for_attempt
 from evidence.certification.certificate import Target
 from knowgate._records.records import Window
 from knowgate._wire import codec
+from knowgate.spec import PromiseKind
 from services.errors import InputInvalid
 from services.outcome_tables.certification import CertifiedThresholds
 from services.outcome_tables.outcomes import OutcomeTable
@@ -37,6 +39,7 @@ class Level:
     delta: float
     delta_family: float  # what all attempts of its family may use together
     attempt: int | None  # k, from 1; None: the family has one attempt
+    promise: PromiseKind | None = None  # what δ is the chance against; None: of this one attempt
 
 
 def stated_level(delta: float, attempt: int | None) -> Level:
@@ -49,18 +52,24 @@ def stated_level(delta: float, attempt: int | None) -> Level:
         return Level(delta=delta, delta_family=delta, attempt=None)
     if attempt < 1:
         raise InputInvalid(f"--attempt is {attempt}: give the attempt's number, from 1, failed ones counted")
-    return Level(delta=delta_for_attempt(delta, attempt), delta_family=delta, attempt=attempt)
+    spent = delta_for_attempt(delta, attempt)
+    return Level(delta=spent, delta_family=delta, attempt=attempt, promise=PromiseKind.SEASON)
 
 
 def cascade_level(session: Session, name: str) -> Level:
     """The level of a cascade's next attempt. Raises store.errors.CascadeUnknown."""
-    family, attempt = cascade(session, name).targets.delta, next_attempt(session, name)
-    return Level(delta=delta_for_attempt(family, attempt), delta_family=family, attempt=attempt)
+    targets, attempt = cascade(session, name).targets, next_attempt(session, name)
+    return Level(
+        delta=delta_by_promise(targets.delta, attempt, targets.promise),
+        delta_family=targets.delta,
+        attempt=attempt,
+        promise=targets.promise,
+    )
 
 
 def at_level(answer: CertifiedThresholds, level: Level) -> CertifiedThresholds:
     """The answer with the account's figures beside the δ that was used."""
-    return replace(answer, attempt=level.attempt, delta_family=level.delta_family)
+    return replace(answer, attempt=level.attempt, delta_family=level.delta_family, promise_kind=level.promise)
 
 
 def record_attempt(

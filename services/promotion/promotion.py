@@ -1,12 +1,15 @@
 """The promotion check: what a certified challenger must show before it decides.
 
 1. It is certified: its own certificate keeps the target against the last tier.
-2. Against what is in force on the same rows, it loses no more accuracy than the target allows (the
-   same exact or betting test, paired), or what is in force keeps nothing, so that the certificate
-   already says so.
-3. It does not give savings away, unless the champion was stopped or has been shown to break its
-   promise.
-4. Nothing it rests on is older than the last ring of the risk alarm: either it was certified on
+2. Against what is in force on the same rows, it is not shown to lose more accuracy than the target
+   allows (the same exact or betting test, paired).
+3. Where it is bolder along the champion's own path, that it loses no more is shown: there the
+   champion is the safer one. Otherwise its own certificate is enough.
+4. Under a rolling promise it may save less: what is in force for a period is what that period
+   certified, and nothing else may choose. Under that of a season what was certified stays so, and a
+   challenger does not give savings away, unless the champion was stopped or has been shown to break
+   its promise.
+5. Nothing it rests on is older than the last ring of the risk alarm: either it was certified on
    decisions that came since, or the same test passes on them too (`monitoring.alarms.since_ring`).
    Until then it waits.
 
@@ -27,7 +30,7 @@ from knowgate._bundles.bundle_documents import (
     CertificateStatus,
     ComparisonDocument,
 )
-from knowgate.spec import TargetKind
+from knowgate.spec import PromiseKind, TargetKind
 from monitoring.alarms.looks import LEAST_DECISIONS, SinceRing
 from store.releases.promotions import PromotionRecord
 from store.releases.rings import RingRecord
@@ -122,7 +125,7 @@ def refused_for_the_champion(challenger: BundleDocument) -> bool:
     """
     against_itself, _ = _ground(challenger, None, stopped=True)
     comparison = challenger.comparison
-    accurate = comparison is None or (comparison.passed and not comparison.harmful)
+    accurate = comparison is None or (not comparison.harmful and (comparison.passed or not comparison.bolder))
     return against_itself is Ground.FIT and accurate
 
 
@@ -137,21 +140,23 @@ def _ground(challenger: BundleDocument, champion: str | None, stopped: bool) -> 
     if comparison is None or comparison.champion != champion:
         reason = f"it was not compared with champion {champion[:12]}, which came into force meanwhile"
         return Ground.NOT_COMPARED, reason
-    return _compare(comparison)
+    return _compare(comparison, certificate.promise)
 
 
-def _compare(comparison: ComparisonDocument) -> tuple[Ground, str]:
+def _compare(comparison: ComparisonDocument, promise: PromiseKind | None) -> tuple[Ground, str]:
     dropped = (
         f"{comparison.estimated_drop:+.4f} accuracy against the champion, at most {comparison.drop_upper_bound:+.4f}"
     )
     if comparison.harmful:
         reason = f"it is less accurate than the champion by more than {comparison.epsilon}: {dropped}"
         return Ground.LESS_ACCURATE, reason
-    if not comparison.passed:
+    if not comparison.passed and comparison.bolder:
         reason = f"too little evidence that it is as accurate as the champion: {dropped}, on {comparison.n} rows"
         return Ground.NOT_SHOWN_ACCURATE, reason
     if comparison.champion_broken:
         return Ground.FIT, f"the champion no longer keeps its promise, and {dropped}"
+    if promise is PromiseKind.ROLLING:
+        return Ground.FIT, f"certified for this period, and not shown to harm ({dropped})"
     if comparison.savings_gain is not None and comparison.savings_gain < -SAVINGS_TOLERANCE:
         reason = f"it would give away {-comparison.savings_gain:.1%} of the last tier's cost in savings"
         return Ground.GIVES_SAVINGS_AWAY, reason

@@ -14,6 +14,8 @@ class TrainingStatus(StrEnum):
     CERTIFIED = "certified"
     INFEASIBLE = "infeasible"
     INSUFFICIENT_EVIDENCE = "insufficient_evidence"
+    SAVES_NOTHING = "saves_nothing"
+    NOT_ATTEMPTED = "not_attempted"  # it could hardly have certified anything; what is in force stays so meanwhile
     NO_DATA = "no_data"  # not one row whose outcomes are known: nothing was tested and no δ spent
 
 
@@ -25,7 +27,9 @@ class TrainingOutcome:
     cascade: str
     bundle: str | None = None  # id; also of an attempt that certified nothing (its policy escalates all)
     certificate: CertificateDocument | None = None
-    labels_needed: int | None = None  # further labelled rows for 80 % power; None where none would do, or unknown
+    # Further labelled rows for 80 % power, or those that an attempt waits for; None where none
+    # would do, or where it is unknown.
+    labels_needed: int | None = None
     rows: dict[str, int] = field(default_factory=dict)  # decisions by purpose, as in the bundle's document
 
 

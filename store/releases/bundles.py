@@ -25,6 +25,7 @@ class BundleStatus(StrEnum):
     CERTIFIED = "certified"
     INFEASIBLE = "infeasible"
     INSUFFICIENT_EVIDENCE = "insufficient_evidence"
+    SAVES_NOTHING = "saves_nothing"
     PROMOTED = "promoted"
     REFUSED = "refused"
     RETIRED = "retired"

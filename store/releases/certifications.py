@@ -1,7 +1,7 @@
-"""Certification attempts, each of which spends its share of δ.
+"""Certification attempts, every one of them.
 
-The k-th attempt on a family of certificates may use δ_k only, whether or not the ones before it
-certified anything; so every attempt is a row, and two runs cannot spend the same k.
+Where no week of a season may be broken, the k-th attempt may use δ_k only, whether or not the ones
+before it certified anything; so every attempt is a row, and two runs cannot spend the same k.
 """
 
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ class CertificationRecord:
     cascade: str
     attempt: int  # k, from 1
     window: Window  # of the cohort
-    status: str  # certified, infeasible, insufficient_evidence
+    status: str  # certified, infeasible, insufficient_evidence, saves_nothing
     target_kind: str
     target_value: float
-    delta_family: float  # what all attempts together may spend
+    delta_family: float  # δ of the promise: what every attempt may use, or all of a season together
     delta_spent: float  # δ_k
     n: int
     document: Document  # the certificate

@@ -16,8 +16,8 @@ class BundleRow(Base):
     __table_args__ = (
         Index("ix_bundle_cascade_created_at", "cascade", "created_at"),
         CheckConstraint(
-            "status in ('candidate', 'certified', 'infeasible', 'insufficient_evidence', 'promoted', 'refused', "
-            "'retired')",
+            "status in ('candidate', 'certified', 'infeasible', 'insufficient_evidence', 'saves_nothing', 'promoted', "
+            "'refused', 'retired')",
             name="status",
         ),
     )

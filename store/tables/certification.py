@@ -1,4 +1,4 @@
-"""Certification attempts: every one spends its share of δ, also those that certified nothing."""
+"""Certification attempts, also those that certified nothing."""
 
 from datetime import datetime
 from typing import Any

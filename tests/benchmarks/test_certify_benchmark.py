@@ -5,6 +5,7 @@ say.
 import numpy as np
 import pytest
 
+from benchmarks.certify_chain import COSTS, best_pair_savings, chain_savings
 from benchmarks.certify_ours import certified, coins
 from benchmarks.certify_populations import Population, synthetic
 from benchmarks.certify_rivals import Candidates, at_thresholds, loss_under, rival_path, rivals
@@ -40,6 +41,20 @@ def test_a_walk_that_chose_otherwise_would_be_caught() -> None:
     log.propensity[:1500] *= 0.9  # so that the coins decide
     with pytest.raises(AssertionError, match="the cut-down walk"):
         certified(log.sample(ids, other_coins), 0.1, 0.1, held_to_product=True)
+
+
+def test_the_best_pair_is_the_best_of_all_pairs_and_a_certified_chain_saves_less() -> None:
+    traffic = population(3)
+    best = 0.0
+    grids = [[2.0, *np.quantile(traffic.p_t[:, tier], np.linspace(1, 0, 41)[1:])] for tier in (0, 1)]
+    for first in grids[0]:
+        for second in grids[1]:
+            kept = np.where(traffic.p_t[:, 0] >= first, 0, np.where(traffic.p_t[:, 1] >= second, 1, 2))
+            if traffic.drop_of(kept) <= 0.05:
+                best = max(best, 1.0 - float(np.cumsum(COSTS)[kept].mean() / COSTS[-1]))
+    assert best_pair_savings(traffic, 0.05) == pytest.approx(best, abs=0.02)
+    figures = chain_savings(traffic, 0.05, 0.1, [np.arange(1500)])
+    assert 0.5 < float(figures["chain_savings_share"] or 0.0) < 1.05
 
 
 @pytest.mark.parametrize("tiers", [2, 3])

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from factories import make_certificate, make_decision, make_label
 from knowgate import Assignment, Mode, write_bundle
-from knowgate._bundles.bundle_documents import BundleDocument, ComparisonDocument
+from knowgate._bundles.bundle_documents import BundleDocument, CertificateStatus, ComparisonDocument
 from knowgate._records.ids import new_id
 from knowgate._records.records import (
     Action,
@@ -30,6 +30,7 @@ from knowgate._records.records import (
 )
 from knowgate._wire import codec
 from knowgate.policy import Policy, PolicyKind
+from knowgate.spec import PromiseKind
 from services.clock import SimulatedClock
 from services.declaration.cascade_file import parse_cascade
 from services.jobs.job import JobContext, Sweep, WindowedJob
@@ -163,7 +164,8 @@ class Deployment:
         threshold: float = 0.3,
         since: datetime | None = None,
         comparison: ComparisonDocument | None = None,
-        has_certificate: bool = True,
+        status: CertificateStatus | None = CertificateStatus.CERTIFIED,
+        promise: PromiseKind | None = None,
     ) -> str:
         """A certified bundle that waits to be judged; its certificate rests on decisions from
         `since` on.
@@ -171,6 +173,7 @@ class Deployment:
         since = START - timedelta(days=30) if since is None else since
         cohort = Window(start=since, end=since + timedelta(days=1))
         certificate = make_certificate(target_value=0.05, delta=0.2, delta_family=0.2, cohort=cohort, savings=0.3)
+        certificate = replace(certificate, status=status or certificate.status, promise=promise)
         document = BundleDocument(
             cascade="quiz",
             models=("tiny", "huge"),
@@ -178,13 +181,14 @@ class Deployment:
             policy=Policy.of(PolicyKind.P_T, ({"p_t": threshold},)),
             code_version=name,
             created_at=self.now,
-            certificate=certificate if has_certificate else None,
+            certificate=None if status is None else certificate,
             comparison=comparison,
         )
         made = write_bundle(document, (None,))
         with transaction(self.engine) as session:
             text = codec.canonical(made.document)
-            bundles.add_bundle(session, made.id, "quiz", text, made.content, BundleStatus.CERTIFIED, self.now)
+            found = BundleStatus.CERTIFIED if status is None else BundleStatus(status.value)
+            bundles.add_bundle(session, made.id, "quiz", text, made.content, found, self.now)
         return made.id
 
     def tick(self) -> None:

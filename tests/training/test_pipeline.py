@@ -25,7 +25,7 @@ from knowgate._wire import codec
 from knowgate._wire.codec import decode
 from knowgate.backends.loading import adopt
 from knowgate.policy import Policy, PolicyKind
-from knowgate.spec import CascadeSpec, Price, Privacy, Targets, TierSpec
+from knowgate.spec import CascadeSpec, Price, Privacy, PromiseKind, Targets, TierSpec
 from store.engine import open_engine, reading, transaction
 from store.errors import ClaimLost
 from store.jobs.job_runs import claim, finish, job_runs
@@ -276,12 +276,17 @@ def test_the_promise_holds_on_fresh_traffic(seeded: Callable[..., Engine]) -> No
     assert (kept * (0.97 - right)).mean() <= 0.05
 
 
-def test_every_attempt_spends_less_and_is_recorded(seeded: Callable[..., Engine]) -> None:
-    engine = seeded(spec_of(PolicyKind.P_T), Traffic())
+@pytest.mark.parametrize(("promise", "share"), [(PromiseKind.SEASON, 1 / 4), (PromiseKind.ROLLING, 1)])
+def test_every_attempt_is_recorded_and_spends_what_its_promise_allows(
+    seeded: Callable[..., Engine], promise: PromiseKind, share: float
+) -> None:
+    targets = Targets(rule=PolicyKind.P_T, value=0.05, promise=promise)
+    engine = seeded(spec_of(PolicyKind.P_T, targets=targets), Traffic())
     first, second = _train(engine), _train(engine)
     assert first.certificate is not None and second.certificate is not None
     assert first.certificate.attempt == 1 and second.certificate.attempt == 2
-    assert second.certificate.delta == pytest.approx(first.certificate.delta / 4)
+    assert second.certificate.delta == pytest.approx(first.certificate.delta * share)
+    assert second.certificate.promise is promise
     assert first.bundle != second.bundle
     with reading(engine) as session:
         assert [one.attempt for one in certifications(session, "facts")] == [1, 2]
@@ -303,8 +308,8 @@ def test_a_challenger_is_compared_with_the_bundle_in_force(seeded: Callable[...,
     assert document.parent == first.bundle
     assert document.comparison is not None and document.comparison.champion == first.bundle
     assert document.comparison.passed and not document.comparison.harmful
-    # A smaller share of δ certifies a more cautious threshold, which keeps less and so saves less.
-    assert document.comparison.savings_gain is not None and document.comparison.savings_gain <= 0
+    # The same rows at the same level give the same thresholds.
+    assert document.comparison.savings_gain == 0 and not document.comparison.bolder
     third = _train(engine, settings=replace(QUICK, warm_start=True))
     with reading(engine) as session:
         cold, warm = (read_bundle(bundle_content(session, str(one.bundle))).tiers[0] for one in (second, third))
@@ -374,6 +379,26 @@ def test_few_labels_are_insufficient_evidence_with_the_number_that_would_do(seed
     outcome = _train(engine)
     assert outcome.status is TrainingStatus.INSUFFICIENT_EVIDENCE
     assert outcome.labels_needed is None or outcome.labels_needed > 0
+
+
+def test_an_attempt_that_could_hardly_win_is_not_made_while_something_is_in_force(
+    seeded: Callable[..., Engine],
+) -> None:
+    engine = seeded(spec_of(PolicyKind.P_IK), Traffic(n=1500))
+    first = _train(engine)
+    assert first.status is TrainingStatus.CERTIFIED
+    strict = spec_of(PolicyKind.P_IK, targets=Targets(rule=PolicyKind.P_IK, value=0.013))
+    with transaction(engine) as session:
+        apply_cascade(session, strict, now=AS_OF)
+        champion = make_assignment(cascade="facts", champion=first.bundle, exploration_rate=0.1, issued_at=AS_OF)
+        swap_assignment(session, champion, expected_generation=None, now=AS_OF)
+    arguments = {"as_of": AS_OF, "settings": QUICK, "clock": lambda: AS_OF}
+    outcome = train_window(engine, "facts", Window(start=END - timedelta(days=2), end=END), **arguments)
+    assert outcome.status is TrainingStatus.NOT_ATTEMPTED
+    assert outcome.bundle is None
+    assert outcome.labels_needed is not None and outcome.labels_needed > 0
+    with reading(engine) as session:
+        assert len(certifications(session, "facts")) == 1
 
 
 def test_immature_and_empty_windows_test_nothing_and_spend_nothing(seeded: Callable[..., Engine]) -> None:

@@ -54,6 +54,7 @@ def certificate_of(
         p_t_auroc=values["p_t"],
         score_auroc=values["score"],
         gains=tuple(one.gain for one in qualities if one.gain is not None),
+        promise=targets.promise,
         label_basis=label_basis(logged_rows(certified.rows), certified.certification, targets.trusted),
     )
 

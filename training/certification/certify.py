@@ -8,6 +8,12 @@ Decisions:
   certification rows only.
 - Candidates are decided by `knowgate.policy.retain_mask`, fallback included: what is certified is
   what will be served.
+- Of a chain of three tiers and more several paths are walked, each at its share of δ, and the one
+  that saves most is kept (`evidence.certification.chain`). Where rows taught, they say how fast the
+  tiers open beside each other, and that one path is walked at the whole δ. What saves nothing is
+  refused by name.
+- Where something is in force under a rolling promise, an attempt that could hardly certify anything
+  is not made (`evidence.certification.rolling`).
 - A bolder threshold needs the small tier's correctness on queries that escalate today, which is why
   the window's explored and escalated rows are labelled at both tiers.
 """
@@ -20,16 +26,19 @@ import numpy.typing as npt
 
 from evidence.certification.certificate import Certification, Target, Thresholds
 from evidence.certification.certification_rows import CertificationRows
-from evidence.certification.certify import certify_policy, refuse_overlap
+from evidence.certification.certify import refuse_overlap
+from evidence.certification.chain import certify_chain
 from evidence.certification.known_outcomes import certification_rows, forecast_error
-from evidence.certification.nested_path import Signals
-from evidence.certification.path import path_of
+from evidence.certification.nested_path import Signals, entry_points, nested_tallies
+from evidence.certification.path import chain_paths, path_of
+from evidence.certification.rolling import Outlook, outlook_of
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.arrays import IntArray
 from knowgate.policy import Policy, PolicyKind, escalate_all, kept_tiers
 from knowgate.spec import TargetKind, Targets
 from training.certification.outcomes import logged_rows
-from training.certification.paths import learn_speed
+from training.certification.paths import learn_pace, learn_speed
+from training.certification.report import cohort_savings
 from training.rows.dataset import CascadeRows
 from training.rows.splits import Part, Split
 
@@ -62,16 +71,33 @@ def certify_kind(
     """
     everything = np.ones(rows.n, dtype=bool)
     if kind is PolicyKind.P_T:
-        return _certify(rows, everything, signals, targets, kind, delta, path_of(kind, signals), None)
+        return _certify(rows, everything, signals, targets, kind, delta, chain_paths(kind, signals), None)
     fallback = certify_kind(rows, split, signals, targets, kind=PolicyKind.P_T, delta=FALLBACK_SHARE * delta)
     kept_back = fallback.policy if fallback is not None and fallback.certified else None
     tested = split.rows(Part.CERTIFICATION)
     _refuse_overlap(rows, split)
     path = _path(rows, split, signals, targets, kind)
-    main = _certify(rows, tested, signals, targets, kind, (1 - FALLBACK_SHARE) * delta, path, kept_back)
+    main = _certify(rows, tested, signals, targets, kind, (1 - FALLBACK_SHARE) * delta, [path], kept_back)
     if main is None or (fallback is not None and fallback.certified and not main.certified):
         return fallback
     return replace(main, fallback=None if fallback is None else fallback.certification)
+
+
+def outlook_on(
+    rows: CascadeRows, split: Split, signals: Sequence[Signals], targets: Targets, *, kind: PolicyKind, delta: float
+) -> Outlook:
+    """Whether an attempt to certify `kind` is worth making, by what the rows that teach show of the
+    same candidates. `p_t` learns nothing, so no rows are left that could say it: it is always made.
+    """
+    tested, taught = split.rows(Part.CERTIFICATION), split.rows(Part.VALIDATION, Part.CALIBRATION)
+    known, teaching = _testable(rows.take(tested), None), _testable(rows.take(taught), None)
+    if kind is PolicyKind.P_T or known is None or teaching is None:
+        return Outlook(made=True, labels_needed=None)
+    path = _path(rows, split, signals, targets, kind)
+    shown = [{name: values[taught] for name, values in tier.items()} for tier in signals]
+    entry = entry_points([Policy(kind=kind, rules=rules) for rules in path], shown, rows.take(taught).ran)
+    target, level = Target(kind=targets.kind, value=targets.value), (1 - FALLBACK_SHARE) * delta
+    return outlook_of(nested_tallies(path, entry, teaching, level), known, target, level, targets.min_retained_share)
 
 
 def kept_at(policy: Policy, rows: CascadeRows, signals: Sequence[Signals]) -> IntArray:
@@ -90,25 +116,26 @@ def _certify(
     targets: Targets,
     kind: PolicyKind,
     delta: float,
-    path: list[Thresholds],
+    paths: list[list[Thresholds]],
     fallback: Policy | None,
 ) -> Certified | None:
     tested_rows = rows.take(tested)
     shown = tuple({name: values[tested] for name, values in tier.items()} for tier in signals)
     known = _testable(tested_rows, forecast_error(logged_rows(rows.take(~tested))))
-    if known is None or not path:
+    if known is None or not all(paths):
         return None
-    certification = certify_policy(
+    certification = certify_chain(
         kind,
         shown,
         known,
         Target(kind=targets.kind, value=targets.value),
         delta,
-        path=path,
+        paths=paths,
+        saves=lambda kept: savings_at(tested_rows, kept),
         fallback=fallback,
         ran=tested_rows.ran,
         min_retained_share=targets.min_retained_share,
-    )
+    ).certification
     policy = escalate_all(len(rows.tiers))
     if certification.status is CertificateStatus.CERTIFIED:
         policy = Policy(kind=kind, rules=certification.thresholds, fallback=fallback)
@@ -130,18 +157,34 @@ def _testable(rows: CascadeRows, error: float | None) -> CertificationRows | Non
     return certification_rows(logged_rows(rows), error)
 
 
+def savings_at(rows: CascadeRows, kept: IntArray) -> float | None:
+    """What is saved where decision i is kept at tier kept[i]; None where costs or coins are
+    unknown.
+    """
+    savings = cohort_savings(rows, kept)
+    return None if savings is None else savings.value
+
+
 def _path(
     rows: CascadeRows, split: Split, signals: Sequence[Signals], targets: Targets, kind: PolicyKind
 ) -> list[Thresholds]:
-    tested = split.rows(Part.CERTIFICATION)
+    tested, taught = split.rows(Part.CERTIFICATION), split.rows(Part.VALIDATION, Part.CALIBRATION)
     unlabelled = [{name: values[tested] for name, values in tier.items()} for tier in signals]
+    teaching = [{name: values[taught] for name, values in tier.items()} for tier in signals]
+    allowed = targets.value if targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value
     speed = None
     if kind is PolicyKind.GATES:
-        taught = split.rows(Part.VALIDATION, Part.CALIBRATION)
-        first = {name: values[taught] for name, values in signals[0].items()}
-        allowed = targets.value if targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value
-        speed = learn_speed(first, rows.tiers[0].correct[taught], rows.tiers[-1].correct[taught], allowed)
-    return path_of(kind, unlabelled, speed=speed)
+        speed = learn_speed(teaching[0], rows.tiers[0].correct[taught], rows.tiers[-1].correct[taught], allowed)
+    if len(signals) == 1:
+        return path_of(kind, unlabelled, speed=speed)
+    taught_rows = rows.take(taught)
+    known = _testable(taught_rows, None)
+    if known is None:
+        return path_of(kind, unlabelled, speed=speed)
+    pace = learn_pace(
+        kind, teaching, known, allowed, lambda kept: savings_at(taught_rows, kept), ran=taught_rows.ran, speed=speed
+    )
+    return path_of(kind, unlabelled, speed=speed, pace=pace)
 
 
 def _refuse_overlap(rows: CascadeRows, split: Split) -> None:

@@ -6,6 +6,9 @@ Decisions:
   = 0 whatever anybody answered, so such a row needs neither a run nor a label, and counts once.
 - The level is the target's δ. A comparison is not part of the certificate's promise, which stands
   on its own.
+- Whether the challenger keeps more than the champion along the champion's own path is said beside
+  it: there, and only there, is the champion known to be the safer of the two. A probe that was
+  learned anew makes another path.
 - Whether the champion's own promise is broken on these rows is tested too: a champion that broke
   its word may be replaced by one that saves less.
 """
@@ -20,6 +23,7 @@ from evidence.certification.nested_path import Signals
 from evidence.certification.tally import Tally, tally_of
 from knowgate._bundles.bundle import Bundle, ComparisonDocument
 from knowgate._records.arrays import IntArray
+from knowgate.policy import Policy, PolicyKind
 from knowgate.spec import TargetKind, Targets
 from training.certification.certify import Certified, kept_at
 from training.certification.outcomes import logged_rows
@@ -64,7 +68,20 @@ def compare_with_champion(
         test=paired.basis(epsilon).test.value,
         n=tested_rows.n,
         savings_gain=None if ours is None or theirs is None else ours.value - theirs.value,
+        bolder=bolder_on_its_path(certified.policy, champion.document.policy),
     )
+
+
+def bolder_on_its_path(challenger: Policy, champion: Policy) -> bool:
+    """Whether the challenger opens a tier further than the champion on the same path: that of P(T),
+    which learns nothing. Rules that look at probes are learned anew with each of them.
+    """
+    if not challenger.kind is champion.kind is PolicyKind.P_T or len(challenger.rules) != len(champion.rules):
+        return False
+    for new, old in zip(challenger.rules, champion.rules, strict=True):
+        if new is not None and (old is None or new[0].threshold < old[0].threshold):
+            return True
+    return False
 
 
 def _champion_signals(rows: CascadeRows, tier: int, champion: Bundle, vectors: TierVectors | None) -> Signals:

@@ -1,19 +1,21 @@
-"""How fast the gates of the `gates` rule open beside each other, learned on rows that do not
-certify.
+"""How fast the gates of the `gates` rule, and the tiers of a chain, open beside each other, learned
+on rows that do not certify.
 
 One signal per tier has a natural order, its quantiles (`evidence.certification.path`). Two signals
 may open at different speeds, so a speed is learned on calibration and validation rows; the
 quantiles then come from the certification rows' signals, without a label.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from evidence.certification.nested_path import Signals, entry_points
-from evidence.certification.path import path_of
-from knowgate._records.arrays import FloatArray
-from knowgate.policy import Policy, PolicyKind
+from evidence.certification.certification_rows import CertificationRows
+from evidence.certification.chain import Saves
+from evidence.certification.nested_path import NestedCounts, Signals, entry_points
+from evidence.certification.path import pace_of, path_of
+from knowgate._records.arrays import BoolArray, FloatArray
+from knowgate.policy import Policy, PolicyKind, first_retaining
 
 CAUTION = 1.28  # standard errors above the estimated drop, when speeds are compared
 SPEEDS: tuple[Mapping[str, float], ...] = (  # the first of those that retain equally is taken; infinity = an open gate
@@ -26,6 +28,45 @@ SPEEDS: tuple[Mapping[str, float], ...] = (  # the first of those that retain eq
     {"p_ik": 1.0, "p_t": 2.0},
     {"p_ik": 1.0, "p_t": 4.0},
 )
+PACES = (1.0, 2.0, 0.5, 0.25, 0.125, 0.0)  # of a tier beside the next one; of equals the first is taken
+
+
+def learn_pace(
+    kind: PolicyKind,
+    signals: Sequence[Signals],
+    rows: CertificationRows,
+    target_drop: float,
+    saves: Saves,
+    *,
+    ran: BoolArray | None = None,
+    speed: Mapping[str, float] | None = None,
+) -> tuple[float, ...]:
+    """Per non-last tier the pace whose path saves most within the target on these rows [n], which
+    must not certify; what is unknown of them counts as it does in a certificate.
+
+    Where costs are unknown, what keeps most from the last tier stands for what saves most. Ties,
+    also where nothing can be retained, go to equal paces.
+    """
+    best, chosen = 0.0, pace_of(PACES[0], len(signals))
+    for each in PACES:
+        pace = pace_of(each, len(signals))
+        path = path_of(kind, signals, speed=speed, pace=pace)
+        if not path:
+            continue
+        entry = entry_points([Policy(kind=kind, rules=rules) for rules in path], signals, ran)
+        counts = NestedCounts(len(path), entry, rows)
+        if counts.n == 0:
+            continue
+        mean, square = (counts.plus - counts.minus) / counts.n, (counts.plus + counts.minus) / counts.n
+        within = mean + CAUTION * np.sqrt(np.maximum(square - mean**2, 0.0) / counts.n) <= target_drop
+        if not within.any():
+            continue
+        kept = first_retaining(list((entry <= np.flatnonzero(within)[-1]).T))
+        saved = saves(kept)
+        worth = float((kept < rows.tiers - 1).mean()) if saved is None else saved
+        if worth > best:
+            best, chosen = worth, pace
+    return chosen
 
 
 def learn_speed(

@@ -17,13 +17,14 @@ from knowgate._models.score import ScoreModel
 from knowgate._records.records import Fingerprint, LabelSource, PTKind, Reason, Window
 from knowgate.errors import RecordInvalid
 from knowgate.policy import Policy
-from knowgate.spec import TargetKind
+from knowgate.spec import PromiseKind, TargetKind
 
 
 class CertificateStatus(StrEnum):
     CERTIFIED = "certified"
     INFEASIBLE = "infeasible"
     INSUFFICIENT_EVIDENCE = "insufficient_evidence"
+    SAVES_NOTHING = "saves_nothing"  # what would keep the promise costs as much as the last tier alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +98,8 @@ class CertificateDocument:
     status: CertificateStatus
     target: TargetKind
     target_value: float  # ε, or the least retained accuracy
-    delta: float  # spent by this attempt
-    delta_family: float  # of all attempts together
+    delta: float  # used by this attempt
+    delta_family: float  # of the promise: of every attempt, or of all attempts of a season together
     attempt: int  # k, from 1
     test: str  # e.g. "exact_paired", "betting"
     n: int  # rows of the cohort
@@ -115,6 +116,7 @@ class CertificateDocument:
     score_auroc: float | None = None
     gains: tuple[SignalGain, ...] = ()  # of each learned signal over P(T) alone
     label_basis: LabelBasis | None = None  # None = a certificate made before it was recorded
+    promise: PromiseKind | None = None  # None = made before promises were declared, with δ spent over all attempts
 
     def __post_init__(self) -> None:
         for name in ("target_value", "delta", "delta_family"):
@@ -148,6 +150,7 @@ class ComparisonDocument:
     test: str
     n: int
     savings_gain: float | None = None  # challenger minus champion, in shares of the last tier's cost
+    bolder: bool = True  # on the champion's own path it keeps more, or may; False: another path, or nothing more
 
     def __post_init__(self) -> None:
         for name in ("estimated_drop", "drop_upper_bound", "savings_gain"):

@@ -14,7 +14,7 @@ import pytest
 from knowgate._records.records import LabelSource
 from knowgate.backends.endpoint import Endpoint
 from knowgate.policy import PolicyKind
-from knowgate.spec import CascadeSpec, Privacy
+from knowgate.spec import CascadeSpec, Privacy, PromiseKind
 from services.declaration.cascade_file import parse_cascade, read_cascade_file, unreadable_later
 from services.declaration.cascade_text import format_cascade
 from services.durations import format_duration, parse_duration
@@ -47,6 +47,7 @@ def test_the_smallest_file_gets_every_default() -> None:
     assert spec.exploration_rate == 0.05
     assert spec.privacy is Privacy.HASH
     assert spec.targets.rule is PolicyKind.GATES
+    assert spec.targets.promise is PromiseKind.ROLLING
 
 
 def test_the_documented_example_is_a_cascade() -> None:
@@ -437,6 +438,7 @@ def test_a_duration_is_written_as_it_was_read(text: str) -> None:
         ('trusted = ["gold", "gold"]', "targets.trusted is ['gold', 'gold']: name every source once"),
         ('rule = "abc"', "targets.rule is 'abc': use one of p_t, p_ik, gates, score"),
         ('rule = "escalate_all"', "targets.rule is 'escalate_all': use one of p_t, p_ik, gates, score"),
+        ('promise = "monthly"', "targets.promise is 'monthly': use one of rolling, season"),
         ("rule = []", "targets.rule is []: use one of p_t, p_ik, gates, score"),
     ],
 )

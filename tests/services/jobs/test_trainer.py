@@ -56,6 +56,10 @@ def test_an_outcome_without_a_promise_says_what_would_settle_it_and_what_was_lef
         "insufficient_evidence, attempt 3, n 900, about 120 more labelled decisions would settle it"
         "; 12 decisions left out, their P(T) is of another kind"
     )
+    waits = TrainingOutcome(
+        status=TrainingStatus.NOT_ATTEMPTED, cascade="trivia", labels_needed=120, rows={"window": 7}
+    )
+    assert in_words(waits).startswith("not_attempted, 7 mature decisions: it waits for about 120 more labelled ones")
     nothing = TrainingOutcome(status=TrainingStatus.NO_DATA, cascade="trivia", rows={"window": 7})
     assert in_words(nothing) == "no_data, 7 mature decisions"
 

@@ -51,6 +51,29 @@ def run(tmp_path: Path, columns: Columns, *options: str) -> tuple[int, Result]:
     return code, result
 
 
+@pytest.mark.parametrize(
+    ("parameters", "code", "status"), [("1e9,13e9,70e9", 0, "certified"), ("60e9,69e9,70e9", 3, "saves_nothing")]
+)
+def test_a_chain_is_chosen_by_what_it_saves_and_refused_by_name_where_it_saves_nothing(
+    tmp_path: Path, parameters: str, code: int, status: str
+) -> None:
+    ended, result = run(tmp_path, healthy(3), "--max-accuracy-drop", "0.05", "--parameters", parameters)
+    answer = json.loads(result.stdout)
+    assert (ended, answer["status"]) == (code, status)
+    assert (answer["savings"] > 0) == (code == 0)
+    assert any(answer["thresholds"]) == (code == 0)
+
+
+def test_recorded_costs_choose_a_chain_too_and_without_any_no_savings_are_stated(tmp_path: Path) -> None:
+    chain = healthy(3)
+    costs = np.repeat([1.0, 13.0, 70.0], N).tolist()
+    _, stated = run(tmp_path, chain, "--max-accuracy-drop", "0.05", "--parameters", "1e9,13e9,70e9")
+    _, recorded = run(tmp_path, chain | {"cost_usd": costs}, "--max-accuracy-drop", "0.05")
+    assert json.loads(recorded.stdout)["savings"] == pytest.approx(json.loads(stated.stdout)["savings"])
+    _, without = run(tmp_path, chain, "--max-accuracy-drop", "0.05")
+    assert json.loads(without.stdout)["savings"] is None
+
+
 def refusal(tmp_path: Path, columns: Columns, *options: str) -> str:
     """Why no certificate was given: the error's message, or the status printed."""
     code, result = run(tmp_path, columns, *options)

@@ -153,6 +153,7 @@ def test_the_first_page_lists_cascades_with_what_is_in_force(client: TestClient,
 
 def test_a_cascades_page_shows_figures_decisions_about_it_and_its_runtimes(client: TestClient, watched: Bundle) -> None:
     text = page(client, "/cascades/trivia")
+    assert "promise rolling (in any given week the thresholds in force keep the target, confidence 1 − δ)" in text
     for expected in (
         "traffic moved to &lt;law&gt;",
         "the first certified bundle",

@@ -11,7 +11,7 @@ from knowgate import Assignment, Bundle, Mode, write_bundle
 from knowgate._bundles import signing
 from knowgate._bundles.bundle_documents import CertificateDocument, ComparisonDocument
 from knowgate._wire import codec
-from knowgate.spec import OnRisk
+from knowgate.spec import OnRisk, PromiseKind
 from services.clock import SimulatedClock
 from services.errors import Refused
 from services.jobs.job import JobContext
@@ -310,6 +310,29 @@ def test_savings_are_given_away_only_beyond_the_tolerance(
     document = replace(bundle.document, certificate=certificate, comparison=replace(comparison, savings_gain=gain))
     check = check_promotion(document, assignment_of(bundle.id, clock))
     assert (check.passed, check.ground is Ground.GIVES_SAVINGS_AWAY) == (passed, not passed)
+
+
+@pytest.mark.parametrize(
+    ("changes", "passed"),
+    [
+        ({"savings_gain": -0.2}, True),  # what a period certified is in force for it, also where it is less bold
+        ({"passed": False, "bolder": False}, True),
+        ({"passed": False, "bolder": True}, False),  # the champion is the safer one on the same path
+        ({"harmful": True, "passed": False, "bolder": False}, False),
+    ],
+)
+def test_under_a_rolling_promise_only_harm_and_boldness_on_the_same_path_decline_a_challenger(
+    bundle: Bundle,
+    certificate: CertificateDocument,
+    comparison: ComparisonDocument,
+    clock: SimulatedClock,
+    changes: dict[str, object],
+    passed: bool,
+) -> None:
+    rolling = replace(certificate, promise=PromiseKind.ROLLING)
+    against = replace(comparison, champion=bundle.id, **changes)  # type: ignore[arg-type]
+    document = replace(bundle.document, certificate=rolling, comparison=against)
+    assert check_promotion(document, assignment_of(bundle.id, clock)).passed is passed
 
 
 @pytest.mark.parametrize(("savings", "passed"), [(0.001, True), (0.0, False), (-0.3, False), (None, True)])

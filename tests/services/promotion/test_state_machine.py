@@ -425,7 +425,7 @@ def test_a_person_puts_any_certified_bundle_in_force_and_only_a_certified_one(de
         record = deployment.history[-1]
         assert (deployment.in_force.champion, record.decided_by) == (bundle, "ada")
         assert record.reason == "known to be good"
-    uncertified = deployment.certified("uncertified", threshold=0.7, has_certificate=False)
+    uncertified = deployment.certified("uncertified", threshold=0.7, status=None)
     with transaction(deployment.engine) as session, pytest.raises(Refused, match="carries no certificate"):
         rollout.choose(
             session,
@@ -539,7 +539,7 @@ def test_a_waiting_bundle_that_cannot_be_read_is_refused_and_stops_no_sweep(depl
 
 def test_what_a_bundles_file_says_is_judged_and_not_what_is_written_beside_it(deployment: Deployment) -> None:
     certified = deployment.certified("certified")
-    plain = deployment.certified("plain", has_certificate=False)
+    plain = deployment.certified("plain", status=None)
     with transaction(deployment.engine) as session:
         document = session.scalar(select(BundleRow.document).where(BundleRow.id == certified))
         statement = update(BundleRow).where(BundleRow.id == plain).values(document=document)

@@ -75,7 +75,7 @@ def test_the_command_gets_the_trainers_thresholds(
     bundle, certificate = trained(engine)
     assert certificate.status is CertificateStatus.CERTIFIED
     promise = [f"--{target.kind.replace('_', '-')}", str(target.value)]
-    said = by_command(engine, tmp_path / f"window.{suffix}", *promise, "--delta", "0.2", "--attempt", "1")
+    said = by_command(engine, tmp_path / f"window.{suffix}", *promise, "--delta", "0.2")
     assert said["thresholds"] == list(bundle.document.policy.thresholds)
     assert (said["status"], said["test"], said["n"]) == (certificate.status, certificate.test, certificate.n)
     assert (said["retained_share"], said["estimated_drop"]) == (certificate.retained_share, certificate.estimated_drop)
@@ -189,7 +189,7 @@ def test_equal_answers_and_rates_that_differ_reach_the_command_with_the_table(
     seed_drawn_labels(engine, spec_of(PolicyKind.P_T, targets=targets))
     bundle, certificate = trained(engine)
     assert certificate.status is CertificateStatus.CERTIFIED
-    said = by_command(engine, tmp_path / "w.csv", "--max-accuracy-drop", "0.2", "--delta", "0.2", "--attempt", "1")
+    said = by_command(engine, tmp_path / "w.csv", "--max-accuracy-drop", "0.2", "--delta", "0.2")
     assert said["thresholds"] == list(bundle.document.policy.thresholds)
     assert (said["n"], said["estimated_drop"]) == (certificate.n, certificate.estimated_drop)
     assert said["drop_upper_bound"] == certificate.drop_upper_bound

@@ -3,6 +3,7 @@ target.
 """
 
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from knowgate._bundles.bundle_documents import BundleDocument
 from knowgate.policy import Policy, PolicyKind
 from knowgate.spec import TargetKind, Targets
 from training.certification.certify import certify_kind
-from training.certification.compare import compare_with_champion
+from training.certification.compare import bolder_on_its_path, compare_with_champion
 from training.rows.dataset import CascadeRows, TierColumns
 from training.rows.splits import Proportions, split_rows
 
@@ -78,3 +79,23 @@ def test_a_champion_that_breaks_its_promise_on_these_rows_is_told(
     assert found.champion_broken is broken
     assert found.passed and not found.harmful
     assert found.savings_gain is not None and (found.savings_gain < 0) is broken
+
+
+@pytest.mark.parametrize(
+    ("challenger", "champion", "bolder"),
+    [
+        (({"p_t": 0.5},), ({"p_t": 0.6},), True),
+        (({"p_t": 0.6},), ({"p_t": 0.6},), False),
+        (({"p_t": 0.7},), ({"p_t": 0.6},), False),
+        ((None, {"p_t": 0.6}), ({"p_t": 0.9}, {"p_t": 0.6}), False),
+        (({"p_t": 0.95}, {"p_t": 0.6}), (None, {"p_t": 0.6}), True),
+    ],
+)
+def test_on_one_path_what_opens_a_tier_further_is_bolder(challenger: Any, champion: Any, bolder: bool) -> None:
+    new, old = Policy.of(PolicyKind.P_T, challenger), Policy.of(PolicyKind.P_T, champion)
+    assert bolder_on_its_path(new, old) is bolder
+
+
+def test_a_rule_that_looks_at_a_probe_is_on_a_path_of_its_own() -> None:
+    new, old = (Policy.of(PolicyKind.SCORE, ({"score": at},)) for at in (0.5, 0.9))
+    assert not bolder_on_its_path(new, old)

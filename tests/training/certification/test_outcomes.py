@@ -15,9 +15,9 @@ from evidence.errors import OverlapError
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate.policy import Policy, PolicyKind, retain_mask
 from knowgate.spec import Targets
-from training.certification.certify import certify_kind, kept_at
+from training.certification.certify import certify_kind, kept_at, outlook_on, savings_at
 from training.certification.outcomes import logged_rows
-from training.certification.paths import learn_speed
+from training.certification.paths import learn_pace, learn_speed
 from training.certification.report import cohort_savings, signal_quality
 from training.rows.dataset import CascadeRows, TierColumns
 from training.rows.splits import Part, Split
@@ -253,6 +253,51 @@ def test_the_gates_open_at_the_speed_of_the_signal_that_knows() -> None:
     assert speed["p_t"] > speed["p_ik"]  # p_t knows nothing, so it opens first
 
 
+def _chain(n: int = 4000, second_cost: float = 13.0) -> tuple[CascadeRows, list[dict[str, np.ndarray]]]:
+    """Three tiers of which the first hardly knows what it knows, and the second does."""
+    draw = np.random.default_rng(4)
+    hardness = draw.random(n)
+    last = draw.random(n) < 0.9 - 0.2 * hardness
+    second = np.where(hardness < 0.7, last, draw.random(n) < 0.35)
+    scores = draw.random(n), np.clip(1.0 - hardness, 0.0, 1.0)
+    shown = [dict.fromkeys(("p_t", "p_ik", "score", "ood"), score) for score in scores]
+    correct = ((draw.random(n) < 0.45).astype(float), second.astype(float), last.astype(float))
+    tiers = [
+        tier_of(n, p_t=score, correct=right, cost_usd=np.full(n, cost))
+        for score, right, cost in zip((*scores, np.full(n, NAN)), correct, (7.0, second_cost, 70.0), strict=True)
+    ]
+    return rows_of(*tiers), shown
+
+
+def test_the_tiers_of_a_chain_open_at_the_pace_that_saves_most_on_rows_that_teach() -> None:
+    rows, signals = _chain()
+    pace = learn_pace(PolicyKind.P_T, signals, certification_rows(rows), 0.05, lambda kept: savings_at(rows, kept))
+    assert pace == (0.0, 1.0)
+    nothing_to_save = learn_pace(PolicyKind.P_T, signals, certification_rows(rows), 0.05, lambda _: -1.0)
+    assert nothing_to_save == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(("kind", "delta"), [(PolicyKind.P_T, 0.1), (PolicyKind.SCORE, 0.08)])
+def test_a_chain_is_certified_by_what_it_saves(kind: PolicyKind, delta: float) -> None:
+    rows, signals = _chain()
+    found = certify_kind(rows, _split(4000), signals, Targets(rule=kind, value=0.05), kind=kind, delta=0.1)
+    assert found is not None and found.certified
+    assert found.policy.rules[0] is None
+    assert found.certification.delta == pytest.approx(delta)
+    saved = savings_at(found.rows, found.kept)
+    assert saved is not None and saved > 0.1
+
+
+def test_a_chain_that_saves_nothing_is_refused_by_name_and_escalates_all() -> None:
+    rows, signals = _chain(second_cost=69.0)
+    targets = Targets(rule=PolicyKind.P_T, value=0.05)
+    found = certify_kind(rows, _split(4000), signals, targets, kind=PolicyKind.P_T, delta=0.1)
+    assert found is not None and not found.certified
+    assert found.certification.status is CertificateStatus.SAVES_NOTHING
+    assert found.policy.kind is PolicyKind.ESCALATE_ALL
+    assert (found.kept == 2).all()
+
+
 def _split(n: int) -> Split:
     parts = np.where(np.arange(n) % 2 == 0, str(Part.CERTIFICATION), str(Part.CALIBRATION))
     return Split(parts=parts, prompts={str(part): n // 2 for part in Part})
@@ -293,6 +338,19 @@ def test_missing_signals_are_decided_by_the_fallback_that_was_certified() -> Non
     assert threshold is not None
     expected = found.signals[0]["p_t"][missing] >= threshold["p_t"]
     assert ((found.kept == 0)[missing] == expected).all()
+
+
+def test_an_attempt_is_made_where_the_teaching_rows_show_that_it_could_win() -> None:
+    rows, signals = _known(n=4000)
+    parts = np.where(np.arange(4000) < 150, str(Part.CERTIFICATION), str(Part.CALIBRATION))
+    few = Split(parts=parts, prompts={})
+    strict, loose = (Targets(rule=PolicyKind.SCORE, value=value, min_retained_share=0.2) for value in (0.02, 0.2))
+    hardly = outlook_on(rows, few, [signals], strict, kind=PolicyKind.SCORE, delta=0.1)
+    assert not hardly.made
+    assert hardly.labels_needed is not None
+    assert outlook_on(rows, few, [signals], loose, kind=PolicyKind.SCORE, delta=0.1).made
+    assert outlook_on(rows, _split(4000), [signals], strict, kind=PolicyKind.SCORE, delta=0.1).made
+    assert outlook_on(rows, few, [signals], strict, kind=PolicyKind.P_T, delta=0.1).made
 
 
 def test_one_prompt_on_both_sides_stops_the_certification() -> None:

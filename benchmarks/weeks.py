@@ -1,0 +1,197 @@
+"""Fifty-two weeks of retraining: which promise is kept, and how much is in force?
+
+Years are drawn from recorded outcomes, so it is known in every week whether the thresholds in force
+break the target. Side by side on the same weeks: the rolling promise and that of a season, through
+the product's own functions; the former schedule, where the k-th weekly attempt on four weeks has
+6δ/(π²k²) and a challenger that gives savings away is declined; and the plug-in, which takes what
+seems to keep the target on four weeks. The window of the rolling promise is chosen by its rule.
+
+`in_force_*` are shares of the best level that truly keeps the target in that week, `bad_weeks_*` of
+the weeks that break it, `family_*` of the years in which any week does. A season needs a path that
+lasts, so it has no figures where scores are learned anew every week.
+"""
+
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from benchmarks.certify_populations import TWO_TIERS, Population, recorded
+from benchmarks.shape import Figures, recorded_data, run
+from benchmarks.weeks_world import Level, Path, Scenario, Week, year
+from evidence.bounds.exact_drop import drop_refuted
+from evidence.bounds.spending import delta_for_attempt
+from evidence.certification.certificate import Target
+from evidence.certification.certification_rows import CertificationRows
+from evidence.certification.certify import certify_policy
+from evidence.certification.nested_path import NestedCounts
+from evidence.certification.rolling import LEAST_PERIODS, certifying_periods
+from evidence.certification.season import Season, season_of, with_look, with_rows
+from knowgate._bundles.bundle_documents import CertificateStatus
+from knowgate._records.arrays import IntArray
+from knowgate.policy import PolicyKind
+from knowgate.spec import TargetKind
+
+EPSILON, DELTA = 0.02, 0.1
+FIRST = TWO_TIERS[0]  # the population that is measured in all scenarios
+TARGET = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=EPSILON)
+HELD_TO_PRODUCT = 3  # weeks of the first year whose walk is held to `certify_policy`
+GIVEN_AWAY = 0.01  # of the retained share: a challenger that keeps so much less was declined
+
+
+@dataclass(slots=True)
+class Kept:
+    """What a year has gathered so far."""
+
+    population: Population
+    window: list[IntArray] = field(default_factory=list)  # the rows of each week since the last alarm, newest first
+    season: Season | None = None
+    attempts: int = 0
+    held: int = 0  # walks still to be held to the product
+
+
+def measure(quick: bool) -> Figures:
+    folder = recorded_data()
+    if folder is None:
+        return {"skipped": "the recorded outcomes are not here; set KNOWGATE_RECORDED_DATA"}
+    years = 3 if quick else 100
+    pieces = [(FIRST, scenario, weekly) for scenario in Scenario for weekly in (3500, 350)]
+    pieces += [(name, Scenario.STATIONARY, weekly) for name in TWO_TIERS[1:] for weekly in (3500, 350)]
+    figures: dict[str, float | int | str | None] = {"epsilon": EPSILON, "delta": DELTA, "years": years}
+    with ProcessPoolExecutor(max_workers=2) as pool:
+        running = {piece: pool.submit(years_of, recorded(folder, piece[0]), *piece[1:], years) for piece in pieces}
+        for (name, scenario, weekly), piece in running.items():
+            prefix = "" if name == FIRST else f"{name}."
+            figures |= {f"{prefix}{key}": value for key, value in piece.result().items()}
+            sys.stderr.write(f"{name} {scenario} {weekly}\n")
+    figures |= {f"in_force_{weekly}": figures[f"in_force_rolling_stationary_{weekly}"] for weekly in (3500, 350)}
+    return figures
+
+
+def years_of(population: Population, scenario: Scenario, weekly: int, years: int) -> dict[str, float]:
+    """The figures of one population, scenario and number of labels a week."""
+    rng = np.random.default_rng(20260601)
+    names = [name for name in SCHEDULES if scenario is not Scenario.RETRAINED or name != "season"]
+    shares: dict[str, list[float]] = {name: [] for name in names}
+    bad: dict[str, list[list[bool]]] = {name: [] for name in names}
+    for number in range(years):
+        kept = Kept(population=population, held=HELD_TO_PRODUCT if number == 0 else 0)
+        in_force: dict[str, Level] = {}
+        for of_year in bad.values():
+            of_year.append([])
+        for week in year(population, scenario, weekly, rng):
+            if week.cut:  # nothing is in force, and nothing from before the alarm counts
+                in_force, kept = {}, Kept(population=population)
+            if week.number >= 0:
+                best = _best_share(week)
+                for name in names:
+                    level = in_force[name] = SCHEDULES[name](kept, week, in_force.get(name))
+                    shares[name].append(level.total(week.mix) / best)
+                    bad[name][-1].append(level.total(week.cost) > EPSILON)
+            _add(kept, week, names)
+    ending = f"{scenario}_{weekly}"
+    figures: dict[str, float] = {}
+    for name in names:
+        weeks = np.array(bad[name])
+        figures[f"in_force_{name}_{ending}"] = float(np.mean(shares[name]))
+        figures[f"bad_weeks_{name}_{ending}"] = float(weeks.mean())
+        figures[f"bad_weeks_error_{name}_{ending}"] = float(weeks.mean(axis=1).std() / np.sqrt(years))
+        figures[f"family_{name}_{ending}"] = float(weeks.any(axis=1).mean())
+    return figures
+
+
+def _best_share(week: Week) -> float:
+    """What the boldest level keeps that truly keeps the target in this week."""
+    keeps = np.flatnonzero(week.path.totals(week.cost) <= EPSILON)
+    return float(week.path.totals(week.mix)[keeps[-1] if keeps.size else 0])
+
+
+def _add(kept: Kept, week: Week, names: list[str]) -> None:
+    kept.window.insert(0, week.rows)
+    if "season" in names:
+        if kept.season is None:
+            kept.season = season_of(week.path.thresholds, TARGET, DELTA)
+        rows = CertificationRows(correct=kept.population.correct[week.rows])
+        kept.season = with_look(with_rows(kept.season, week.path.entry[week.rows][:, None], rows))
+
+
+def _rolling(kept: Kept, week: Week, _: Level | None) -> Level:
+    periods = certifying_periods([len(rows) for rows in kept.window])
+    return _walk(kept, week.path, periods, DELTA)
+
+
+def _season(kept: Kept, week: Week, _: Level | None) -> Level:
+    return Level(path=week.path, number=0 if kept.season is None else kept.season.certified)
+
+
+def _former(kept: Kept, week: Week, champion: Level | None) -> Level:
+    kept.attempts += 1
+    newest = _walk(kept, week.path, LEAST_PERIODS, delta_for_attempt(DELTA, kept.attempts))
+    declined = champion is not None and newest.total(week.mix) < champion.total(week.mix) - GIVEN_AWAY
+    return champion if champion is not None and declined else newest
+
+
+def _plug_in(kept: Kept, week: Week, _: Level | None) -> Level:
+    counts = _counts(kept, week.path, LEAST_PERIODS)
+    if counts is None:
+        return Level(path=week.path, number=0)
+    seems = np.flatnonzero((counts.plus - counts.minus) / counts.n <= EPSILON)
+    return Level(path=week.path, number=int(seems[-1]) + 1 if seems.size else 0)
+
+
+SCHEDULES: dict[str, Callable[[Kept, Week, Level | None], Level]] = {
+    "rolling": _rolling,
+    "season": _season,
+    "former": _former,
+    "plug_in": _plug_in,
+}
+
+
+def _counts(kept: Kept, path: Path, periods: int) -> NestedCounts | None:
+    if not kept.window or periods == 0:
+        return None
+    rows = np.concatenate(kept.window[:periods])
+    logged = CertificationRows(correct=kept.population.correct[rows])
+    return NestedCounts(len(path.thresholds), path.entry[rows][:, None], logged)
+
+
+def _walk(kept: Kept, path: Path, periods: int, delta: float) -> Level:
+    """The levels that the walk passes: the product's, without the figures that a certificate also
+    carries.
+    """
+    counts = _counts(kept, path, periods)
+    passed = 0
+    if counts is None:
+        return Level(path=path, number=passed)
+    while passed < len(path.thresholds) and drop_refuted(
+        int(counts.plus[passed]), int(counts.minus[passed]), counts.n, EPSILON, delta
+    ):
+        passed += 1
+    if kept.held > 0:
+        kept.held -= 1
+        hold_to_product(kept, path, periods, delta, passed)
+    return Level(path=path, number=passed)
+
+
+def hold_to_product(kept: Kept, path: Path, periods: int, delta: float, passed: int) -> None:
+    """Raises AssertionError where `certify_policy` chooses another level."""
+    rows = np.concatenate(kept.window[:periods])
+    answer = certify_policy(
+        PolicyKind.P_T,
+        [{"p_t": path.scores[rows]}],
+        CertificationRows(correct=kept.population.correct[rows]),
+        TARGET,
+        delta,
+        path=path.thresholds,
+        min_retained_share=0.0,
+    )
+    chosen = answer.thresholds if answer.status is CertificateStatus.CERTIFIED else None
+    ours = path.thresholds[passed - 1] if passed else None
+    if chosen != ours:
+        raise AssertionError(f"certify_policy chose {chosen}, the cut-down walk {ours}")
+
+
+if __name__ == "__main__":
+    run("weeks", measure)

@@ -1,0 +1,92 @@
+"""Under a rolling promise nothing stays in force that its own period did not certify."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine
+
+from knowgate._bundles.bundle_documents import CertificateStatus
+from knowgate.spec import PromiseKind
+from services.promotion import rollout
+from services.promotion.rollout_state import Why
+from services.settings import Settings
+from store.engine import transaction
+from store.releases.bundles import BundleStatus
+from tests.services.deployment_of_jobs import Deployment
+
+ROLLING = PromiseKind.ROLLING
+
+
+@pytest.fixture
+def deployment(engine: Engine, settings: Settings) -> Deployment:
+    return Deployment(engine, settings)
+
+
+def a_champion(deployment: Deployment, promise: PromiseKind | None) -> str:
+    champion = deployment.certified("champion", promise=promise)
+    deployment.tick()
+    assert deployment.in_force.champion == champion
+    deployment.later()
+    return champion
+
+
+@pytest.mark.parametrize("status", [s for s in CertificateStatus if s is not CertificateStatus.CERTIFIED])
+def test_an_attempt_that_certifies_nothing_ends_a_rolling_promise_until_one_does(
+    deployment: Deployment, status: CertificateStatus
+) -> None:
+    a_champion(deployment, ROLLING)
+    deployment.certified("nothing", status=status, promise=ROLLING)
+    deployment.tick()
+    assert deployment.state == "stopped"
+    assert deployment.history[-1].reason.startswith("the newest attempt certified nothing")
+    assert deployment.history[-1].reason.endswith(status.value)
+    deployment.later()
+    deployment.tick()
+    assert deployment.state == "stopped"
+    fresh = deployment.certified("fresh", threshold=0.9, promise=ROLLING)
+    deployment.tick()
+    assert (deployment.state, deployment.in_force.champion) == ("active", fresh)
+
+
+@pytest.mark.parametrize("promise", [PromiseKind.SEASON, None])
+def test_what_a_season_certified_stays_in_force_through_attempts_that_certify_nothing(
+    deployment: Deployment, promise: PromiseKind | None
+) -> None:
+    champion = a_champion(deployment, promise)
+    deployment.certified("nothing", status=CertificateStatus.INSUFFICIENT_EVIDENCE, promise=promise)
+    deployment.later(24 * 200)
+    deployment.tick()
+    assert (deployment.state, deployment.in_force.champion) == ("active", champion)
+
+
+def test_without_any_attempt_a_rolling_promise_lasts_for_twice_its_window(deployment: Deployment) -> None:
+    a_champion(deployment, ROLLING)
+    deployment.clock.set(deployment.now + timedelta(days=55))
+    deployment.tick()
+    assert deployment.state == "active"
+    deployment.clock.set(deployment.now + timedelta(days=2))
+    deployment.tick()
+    assert deployment.state == "stopped"
+    assert "twice its window" in deployment.history[-1].reason
+
+
+def test_what_waits_is_not_promoted_past_a_newer_attempt_that_certified_nothing(deployment: Deployment) -> None:
+    a_champion(deployment, ROLLING)
+    older = deployment.certified("older", threshold=0.5, promise=ROLLING)
+    deployment.later()
+    deployment.certified("nothing", status=CertificateStatus.INFEASIBLE, promise=ROLLING)
+    deployment.tick()
+    assert deployment.state == "stopped"
+    assert deployment.status_of(older) is BundleStatus.REFUSED
+
+
+def test_a_person_may_put_it_in_force_again_and_it_does_not_lapse_for_the_same_attempt(deployment: Deployment) -> None:
+    champion = a_champion(deployment, ROLLING)
+    deployment.certified("nothing", status=CertificateStatus.INFEASIBLE, promise=ROLLING)
+    deployment.tick()
+    with transaction(deployment.engine) as session:
+        why = Why(reason="seen by eye", by="ada")
+        rollout.resume(session, deployment.in_force, deployment.settings, why, now=deployment.later())
+    deployment.later()
+    deployment.tick()
+    assert (deployment.state, deployment.in_force.champion) == ("active", champion)
