@@ -88,7 +88,7 @@ class TierModels:
         if stack is None:
             return self._look_closely(vector, tokens_in)
         centred = stack.centred(vector)
-        square = centred.dot(centred).item()
+        square = float(centred.dot(centred))
         if not square < stack.finite_below and not finite_states(vector):
             return None
         products = stack.matrix.dot(centred)

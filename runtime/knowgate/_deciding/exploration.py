@@ -19,6 +19,8 @@ from knowgate._bundles.assignment import Assignment
 from knowgate._deciding.privacy import Purpose, SecretKey
 from knowgate._records.records import GateOutcome, Reason, Verdict
 
+_PURPOSE = Purpose.EXPLORATION
+
 
 def row_rate(assignment: Assignment | None, verdict: Verdict | None) -> float:
     """The chance that the last tier runs beside the answer that `verdict` retained; the floor where
@@ -49,7 +51,7 @@ def coin_falls(key: SecretKey, decision_id: UUID, rate: float) -> bool:
     """The exploration coin of this id, thrown at `rate`: a higher rate explores the same ids and
     more.
     """
-    return key.coin(Purpose.EXPLORATION, decision_id) < rate
+    return key.coin(_PURPOSE, decision_id) < rate
 
 
 def _decides(gate: GateOutcome) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from knowgate._models.features import FLOAT16, Float16Array, stored_vector
+from knowgate._records.construction import nothing_in
 from knowgate._records.observation import Observation
 from knowgate._records.records import LIMITS, Fingerprint, Limit, PTKind
 from knowgate._wire.storable import LARGEST_INTEGER
@@ -72,14 +73,12 @@ def take_in(shown: Observation) -> Intake:
         and (fingerprint is None or type(fingerprint) is Fingerprint)
         and (model is None or type(model) is str)
         and (type(said) is tuple and not said)
+        and _shows_no_more(shown)
     )
-    for value in _others(shown):
-        if value is not None:
-            plain = False
     return Intake(shown if plain else _believed(shown, notes), vector, notes, settled)
 
 
-_others = operator.attrgetter(*(name for name in ("p_t_kind", *LIMITS) if name != "tokens_in"))
+_shows_no_more = nothing_in(name for name in ("p_t_kind", *LIMITS) if name != "tokens_in")
 
 
 def _believed(shown: Observation, notes: list[str]) -> Observation:

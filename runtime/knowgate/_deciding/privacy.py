@@ -70,7 +70,7 @@ class SecretKey:
         """A number in [0, 1), uniform over decision ids, fixed for one id."""
         # A copy of the hash that has taken in key and purpose is half as dear as making one.
         coin = self._coins[purpose].copy()
-        coin.update(decision_id.bytes)
+        coin.update(decision_id.int.to_bytes(16, "big"))
         return (int.from_bytes(coin.digest(), "big") >> 11) / 2.0**53
 
     def __repr__(self) -> str:

@@ -25,6 +25,8 @@ from knowgate.errors import KnowgateError, RecordInvalid
 from knowgate.policy import WITHHOLDING, decide, escalate_all
 
 NOTHING_IN_FORCE = escalate_all(2)
+# Looked up once, not for every decision.
+_RETAIN, _ESCALATE_ALL = Action.RETAIN, Mode.ESCALATE_ALL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,7 @@ def rule(
         None if bundle is None else bundle.id,
         None if pair is None else pair.assignment.generation,
         decision_id,
-        verdict.action is Action.RETAIN and coin_falls(key, decision_id, rate),
+        verdict.action is _RETAIN and coin_falls(key, decision_id, rate),
         rate,
         "; ".join(intake.notes) if intake.notes else None,
     )
@@ -124,7 +126,7 @@ def _fault(pair: Pair | None, bundle: Bundle | None, now: datetime) -> Reason | 
         return Reason.NO_BUNDLE
     if now > pair.assignment.valid_until:
         return Reason.EXPIRED
-    if pair.assignment.mode is Mode.ESCALATE_ALL:
+    if pair.assignment.mode is _ESCALATE_ALL:
         return Reason.ESCALATE_ALL
     return Reason.NO_BUNDLE if bundle is None else None
 

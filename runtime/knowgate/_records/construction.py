@@ -7,7 +7,7 @@ assignments, which then becomes the record: what comes out is the same record, a
 other. Everything that is not made for every decision is built by calling its class.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
@@ -22,9 +22,17 @@ def maker(record: type[T]) -> Callable[..., T]:
     """
     names = [field.name for field in fields(record)]  # type: ignore[arg-type]
     lines = [f"made.{name} = {name}" for name in names]
-    body = ("made = new(twin)", *lines, "made.__class__ = record", "return made")
+    body = ("made = twin()", *lines, "made.__class__ = record", "return made")
     made: Callable[..., T] = _compiled(record, ", ".join(names), body)
     return made
+
+
+def nothing_in(names: Iterable[str]) -> Callable[[object], bool]:
+    """What tells whether all these fields of a record are None, at a third of a loop's cost."""
+    scope: dict[str, Any] = {}
+    exec(f"def nothing_in(record): return {' and '.join(f'record.{name} is None' for name in names)}", scope)
+    nothing: Callable[[object], bool] = scope["nothing_in"]
+    return nothing
 
 
 def filled_open(record: type[T]) -> type[T]:
@@ -51,7 +59,6 @@ def _compiled(record: type, parameters: str, body: tuple[str, ...]) -> Any:
         "twin": type("twin", record.__bases__, {"__slots__": vars(record)["__slots__"]} | free),
         "record": record,
         "plain": vars(record).get("__init__"),
-        "new": object.__new__,
         "become": vars(object)["__class__"].__set__,
         "defaults": {field.name: field.default for field in fields(record)},
     }
