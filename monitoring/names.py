@@ -37,6 +37,14 @@ class FigureName(StrEnum):
     EXPLORATION_COST_GFLOPS = "exploration_cost_gflops"
     EXPLORATION_COST_TOKENS = "exploration_cost_tokens"
     EXPLORED_SHARE = "explored_share"
+    UNCERTIFIED_QUERIES = "uncertified_queries"
+    UNCERTIFIED_SHARE = "uncertified_share"
+    UNCERTIFIED_COST_USD = "uncertified_cost_usd"
+    UNCERTIFIED_COST_GFLOPS = "uncertified_cost_gflops"
+    UNCERTIFIED_COST_TOKENS = "uncertified_cost_tokens"
+    SAVINGS_OF_ALL_USD = "savings_of_all_usd"
+    SAVINGS_OF_ALL_GFLOPS = "savings_of_all_gflops"
+    SAVINGS_OF_ALL_TOKENS = "savings_of_all_tokens"
     LABEL_COVERAGE = "label_coverage"
     LABELS_KNOWN = "labels_known"
     LABELS_MATURE = "labels_mature"
@@ -79,6 +87,10 @@ class Rule(StrEnum):
     UNDECLARED_MODEL = "undeclared_model"
     CONSTANT_SIGNAL = "constant_signal"
     LATE_DECISIONS = "late_decisions"
+
+
+# The one that is left out escalates nothing: no other tier was asked.
+ESCALATES = tuple(reason for reason in Reason if reason is not Reason.UNCERTIFIED_REQUEST)
 
 
 def missing_of(column: str) -> FigureName:

@@ -20,6 +20,8 @@ from monitoring.names import FigureName
 from monitoring.rows.cohorts import Cohort
 from monitoring.rows.pairing import UNITS
 
+NOTHING: FloatArray = np.empty(0)
+
 
 def cost_figures(cohort: Cohort) -> dict[FigureName, Estimated]:
     """Savings and the cost of exploration, per unit, over at least one decision."""
@@ -30,14 +32,17 @@ def cost_figures(cohort: Cohort) -> dict[FigureName, Estimated]:
     return figures
 
 
-def savings_in(cohort: Cohort, unit: str) -> Estimated:
-    """1 − ΣC / ΣC_last over the cohort; exploration is not in C."""
+def savings_in(cohort: Cohort, unit: str, *, beside: FloatArray = NOTHING) -> Estimated:
+    """1 − ΣC / ΣC_last over the cohort; exploration is not in C. `beside`: what the last tier alone
+    cost on other requests, which is in both sums.
+    """
     rows = cohort.decisions
     reason = _why_unknown(rows, unit)
     if reason is not None:
         return unidentified(reason, len(rows))
+    cost = rows[unit].to_numpy(dtype=np.float64)
     try:
-        figure = savings_of(rows[unit], _last_cost(rows, unit))
+        figure = savings_of(np.append(cost, beside), np.append(_last_cost(rows, unit), beside))
     except EvidenceError as error:
         return unidentified(str(error), len(rows))
     return Estimated(n=figure.n, value=figure.value, low=figure.lower, high=figure.upper)

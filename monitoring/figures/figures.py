@@ -8,13 +8,13 @@ figures, marked so: they are what is known today, and lean towards what is label
 from dataclasses import asdict
 from datetime import datetime
 
-from knowgate._records.records import Reason
 from monitoring.figures.accuracy_figures import accuracy_figures
 from monitoring.figures.cost_figures import cost_figures
 from monitoring.figures.estimates import Estimated, share
 from monitoring.figures.graders import grader_figures
 from monitoring.figures.tier_figures import tier_figures
-from monitoring.names import FigureName, escalated_by
+from monitoring.figures.uncertified_figures import uncertified_figures
+from monitoring.names import ESCALATES, FigureName, escalated_by
 from monitoring.rows.cohorts import Cohort
 from store.watching.figures import FigureRow
 
@@ -25,10 +25,10 @@ SLICES_AT_MOST = 100  # per window, those with most decisions: a free-text slice
 
 def figures_of(cohort: Cohort, *, computed_at: datetime) -> tuple[FigureRow, ...]:
     """All figures of a cohort: of the cascade, of each tier, of each slice. An empty one has
-    `queries` alone.
+    `queries` alone, and what no certificate covers.
     """
     if cohort.size == 0:
-        return _rows(cohort, {FigureName.QUERIES: count(0)}, computed_at)
+        return _rows(cohort, {FigureName.QUERIES: count(0)} | uncertified_figures(cohort), computed_at)
     rows = _rows(cohort, cascade_figures(cohort), computed_at)
     for tier in range(cohort.spec.last + 1):
         rows += _rows(cohort, tier_figures(cohort, tier), computed_at, tier=tier)
@@ -49,10 +49,10 @@ def cascade_figures(cohort: Cohort) -> Named:
         FigureName.EXPLORED_SHARE: share(int(decisions["explored"].sum()), n),
     }
     reasons = decisions["reason"].value_counts()
-    figures |= {escalated_by(reason): share(int(reasons.get(reason.value, 0)), n) for reason in Reason}
+    figures |= {escalated_by(reason): share(int(reasons.get(reason.value, 0)), n) for reason in ESCALATES}
     figures |= accuracy_figures(cohort) | grader_figures(cohort.attempts)
     figures[FigureName.CUT_RUNS] = count(int(cohort.attempts["cut"].sum()))
-    return figures | cost_figures(cohort) | label_figures(cohort)
+    return figures | cost_figures(cohort) | uncertified_figures(cohort) | label_figures(cohort)
 
 
 def label_figures(cohort: Cohort) -> Named:
@@ -76,7 +76,7 @@ def count(number: int) -> Estimated:
 
 def _without_silent_gates(figures: Named) -> Named:
     """A slice shows only the gates that stopped something there; there are many slices."""
-    silent = {escalated_by(reason) for reason in Reason if not figures[escalated_by(reason)].value}
+    silent = {escalated_by(reason) for reason in ESCALATES if not figures[escalated_by(reason)].value}
     return {name: figure for name, figure in figures.items() if name not in silent}
 
 

@@ -18,12 +18,11 @@ from evidence.errors import EvidenceError
 from evidence.signals.calibration import calibration_of
 from evidence.signals.quality import auroc
 from knowgate._records.arrays import BoolArray, FloatArray
-from knowgate._records.records import Reason
 from knowgate.spec import CascadeSpec
 from monitoring.drift.signal_tables import missing_shares
 from monitoring.figures.estimates import Estimated, mean, share, stratified_mean, unidentified
 from monitoring.figures.ood_figures import ood_figures
-from monitoring.names import FigureName, escalated_by, missing_of
+from monitoring.names import ESCALATES, FigureName, escalated_by, missing_of
 from monitoring.rows.cohorts import Cohort
 from store.traffic.undeclared import is_undeclared
 
@@ -45,7 +44,7 @@ def tier_figures(cohort: Cohort, tier: int) -> dict[FigureName, Estimated]:
     reasons, n, kept = decided["reason"].value_counts(), len(decided), int(decided["retained"].sum())
     figures[FigureName.RETAINED_SHARE] = share(kept, n)
     figures[FigureName.ESCALATED_SHARE] = share(n - kept, n)
-    figures |= {escalated_by(reason): share(int(reasons.get(reason.value, 0)), n) for reason in Reason}
+    figures |= {escalated_by(reason): share(int(reasons.get(reason.value, 0)), n) for reason in ESCALATES}
     figures |= {missing_of(name): share(gone, n) for name, (gone, n) in missing_shares(rows).items()}
     return figures | signal_figures(rows) | ood_figures(cohort, tier)
 

@@ -7,6 +7,7 @@ decision is older than the label horizon it is immature, and figures of correctn
 whatever is labelled first.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -14,8 +15,16 @@ import pandas as pd
 
 from knowgate._records.records import Window
 from knowgate.spec import CascadeSpec
-from monitoring.rows.pairing import of_declared_kind, of_known_tiers, pair_attempts, pair_decisions, within_bounds
+from monitoring.rows.pairing import (
+    of_declared_kind,
+    of_known_tiers,
+    pair_attempts,
+    pair_decisions,
+    uncertified_runs,
+    within_bounds,
+)
 from store.traffic.examples import Examples
+from store.traffic.uncertified import UncertifiedRuns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +38,7 @@ class Cohort:
     as_of: datetime
     decisions: pd.DataFrame  # a row per decision, in order of decision time
     attempts: pd.DataFrame  # a row per attempt
+    uncertified: pd.DataFrame | None = None  # a row per request that no certificate covers; None = was not read
 
     @property
     def mature(self) -> bool:
@@ -49,31 +59,35 @@ class Cohort:
 
     def of_slice(self, name: str) -> "Cohort":
         """The decisions of one slice."""
-        return self._where(self.decisions["slice"] == name, self.attempts["slice"] == name)
+        return self._where(lambda rows: rows["slice"] == name)
 
     def of_bundle(self, bundle: str) -> "Cohort":
         """The decisions that one bundle made."""
-        return self._where(self.decisions["bundle"] == bundle, self.attempts["bundle"] == bundle)
+        return self._where(lambda rows: rows["bundle"] == bundle)
 
     def between(self, window: Window) -> "Cohort":
         """The decisions of a shorter window."""
-        inside = [
-            (table["occurred_at"] >= window.start) & (table["occurred_at"] < window.end)
-            for table in (self.decisions, self.attempts)
-        ]
-        return replace(self._where(*inside), window=window)
+        inside = self._where(lambda rows: (rows["occurred_at"] >= window.start) & (rows["occurred_at"] < window.end))
+        return replace(inside, window=window)
 
-    def _where(self, decisions: "pd.Series[bool]", attempts: "pd.Series[bool]") -> "Cohort":
-        return replace(
-            self,
-            decisions=self.decisions[decisions].reset_index(drop=True),
-            attempts=self.attempts[attempts].reset_index(drop=True),
-        )
+    def _where(self, chosen: Callable[[pd.DataFrame], "pd.Series[bool]"]) -> "Cohort":
+        tables = (self.decisions, self.attempts, self.uncertified)
+        taken = [None if rows is None else rows[chosen(rows)].reset_index(drop=True) for rows in tables]
+        decisions, attempts, uncertified = taken
+        assert decisions is not None and attempts is not None
+        return replace(self, decisions=decisions, attempts=attempts, uncertified=uncertified)
 
 
-def cohort_of(examples: Examples, spec: CascadeSpec, window: Window, *, as_of: datetime) -> Cohort:
+def cohort_of(
+    examples: Examples,
+    spec: CascadeSpec,
+    window: Window,
+    *,
+    as_of: datetime,
+    uncertified: UncertifiedRuns | None = None,
+) -> Cohort:
     """The cohort of the attempts that `store.traffic.examples.labelled` joined for `window`, labels
-    as of `as_of`.
+    as of `as_of`; `uncertified` are the requests of it that no certificate covers.
 
     Decisions with a tier that the cascade no longer has are left out: they cannot be measured
     against its last one. A P(T) of another kind than the cascade declares counts as missing, and no
@@ -87,6 +101,7 @@ def cohort_of(examples: Examples, spec: CascadeSpec, window: Window, *, as_of: d
         as_of=as_of,
         decisions=pair_decisions(attempts, spec, as_of=as_of),
         attempts=attempts,
+        uncertified=None if uncertified is None else uncertified_runs(uncertified, spec),
     )
 
 

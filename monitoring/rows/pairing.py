@@ -11,6 +11,7 @@ to learn, not to answer.
 """
 
 import logging
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +27,7 @@ from knowgate.spec import CascadeSpec, LabelCoin
 from monitoring.errors import CohortInvalid
 from store.traffic.attempt_columns import Objects, taken
 from store.traffic.examples import Examples
+from store.traffic.uncertified import UncertifiedRuns
 
 log = logging.getLogger("knowgate.monitoring")
 
@@ -41,8 +43,17 @@ def pair_attempts(examples: Examples) -> pd.DataFrame:
     """
     columns = {name: _column(values) for name, values in examples.arrays().items() if name != "prompt"}
     columns["id"], columns["usd"] = columns.pop("ids"), columns.pop("cost_usd")
-    columns["occurred_at"] = _decision_times(examples)
+    columns["occurred_at"] = _times_of(examples.ids)
     return pd.DataFrame(columns | {"tokens": examples.tokens_in + examples.tokens_out})
+
+
+def uncertified_runs(runs: UncertifiedRuns, spec: CascadeSpec) -> pd.DataFrame:
+    """One row per request that no certificate covers: id, slice, bundle, occurred_at (aware; of the
+    id), tier, and what it took, no more than a query may take.
+    """
+    frame = pd.DataFrame({item.name: _column(getattr(runs, item.name)) for item in fields(runs)})
+    frame = frame.assign(tokens=frame["tokens_in"] + frame["tokens_out"], occurred_at=_times_of(runs.ids))
+    return within_bounds(frame, spec)
 
 
 def _column(values: npt.NDArray[Any]) -> Any:
@@ -52,11 +63,11 @@ def _column(values: npt.NDArray[Any]) -> Any:
     return pd.Series(values, dtype=object) if values.dtype == object else values
 
 
-def _decision_times(examples: Examples) -> "pd.Series[pd.Timestamp]":
+def _times_of(ids: Objects) -> "pd.Series[pd.Timestamp]":
     """The time in each decision's id: the one that windows are cut by, so that no row lies outside
     its window.
     """
-    millis = np.array([decision_id.int >> 80 for decision_id in examples.ids], dtype="datetime64[ms]")
+    millis = np.array([decision_id.int >> 80 for decision_id in ids], dtype="datetime64[ms]")
     return pd.Series(millis.astype("datetime64[us]")).dt.tz_localize("UTC")
 
 

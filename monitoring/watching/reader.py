@@ -35,6 +35,7 @@ from store.traffic.decisions import late_times
 from store.traffic.examples import labelled
 from store.traffic.graders import GraderError
 from store.traffic.label_sources import labels_by_source
+from store.traffic.uncertified import uncertified
 from store.watching.alarm_states import alarm_state
 from store.watching.figures import figures
 
@@ -83,7 +84,8 @@ class Reader:
     def _read(self, window: Window) -> Cohort:
         with reading(self._engine) as session:
             examples = labelled(session, self.spec.name, window, as_of=self.now, trusted=self.spec.targets.trusted)
-        return cohort_of(examples, self.spec, window, as_of=self.now)
+            outside = uncertified(session, self.spec.name, window, as_of=self.now)
+        return cohort_of(examples, self.spec, window, as_of=self.now, uncertified=outside)
 
     def attempts(self, window: Window) -> pd.DataFrame:
         """The attempts of a window alone, for columns that need no pairing."""

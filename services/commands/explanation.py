@@ -55,7 +55,8 @@ def _attempts(explained: Explanation) -> Iterator[str]:
             yield f"  note         {attempt.note}"
         verdict = attempt.verdict
         if verdict is None:
-            yield "  nothing is decided here"
+            uncovered = f": {attempt.fault}, no certificate covers the request" if attempt.fault is not None else ""
+            yield f"  nothing is decided here{uncovered}"
             continue
         yield f"  {verdict.action}{'' if verdict.reason is None else f', because of {verdict.reason}'}"
         if attempt.fault is not None:

@@ -99,6 +99,8 @@ def story(attempt: Attempt, decision: Decision, spec: CascadeSpec) -> str:
         return f"It ran {rate}, to learn from; its answer was not served."
     if verdict is None and attempt.role is Role.SUPERSEDED:
         return f"The query went on to {_tier_name(spec, attempt.tier + 1)}; whoever sent the decision logged no reason."
+    if attempt.fault is Reason.UNCERTIFIED_REQUEST:
+        return "No certificate covers the request, so the last tier alone answered it; the note says why."
     if verdict is None:
         return "It was the last tier to be asked, and its answer was served."
     if verdict.retained:

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from services.pages.charts import tell
 from store.watching.figures import FigureRow
 
-TILES = ("savings_usd", "savings_gflops", "drop", "accuracy_cascade", "retained_share")
+TILES = ("savings_usd", "savings_gflops", "drop", "accuracy_cascade", "retained_share", "uncertified_share")
 # A chart's title and its figures of the whole cascade.
 CHARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Savings, USD", ("savings_usd",)),
     ("Savings, GFLOPs", ("savings_gflops",)),
+    ("Savings of the whole bill, USD, uncovered requests among it", ("savings_of_all_usd",)),
+    ("Not covered by a certificate", ("uncertified_share",)),
     ("Accuracy: the cascade, and its last tier alone", ("accuracy_cascade", "accuracy_last")),
     ("Drop against the last tier", ("drop",)),
     ("Retained and escalated", ("retained_share", "escalated_share")),
@@ -37,6 +39,10 @@ NAMES = {
     "accuracy_cascade": "Accuracy",
     "accuracy_last": "Accuracy of the last tier",
     "accuracy_retained": "Accuracy of what was retained",
+    "uncertified_share": "Not covered by a certificate",
+    "uncertified_queries": "Queries not covered by a certificate",
+    "uncertified_cost_usd": "Cost of queries not covered, USD",
+    "savings_of_all_usd": "Savings of the whole bill, USD",
     "retained_share": "Retained",
     "escalated_share": "Escalated",
     "label_coverage": "Labels known",

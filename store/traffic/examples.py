@@ -9,6 +9,8 @@ same rows whenever it is made.
 Told which sources are trusted, the join takes `correct` from those alone and puts the strongest of
 the others beside it as `forecast`: a grader's verdict then stands also where a gold label does, or
 it could not be corrected by it.
+
+Requests that no certificate covers are not among them (`store.traffic.uncertified`).
 """
 
 from collections.abc import Callable, Collection
@@ -28,6 +30,7 @@ from store.statements import newest_first
 from store.tables import AttemptRow, DecisionRow, FingerprintRow, LabelRow, VectorPlaceRow, VectorShardRow
 from store.tables.base import UtcDateTime
 from store.traffic.attempt_columns import AttemptColumns, Booleans, Floats, Integers, Objects, Times, taken
+from store.traffic.uncertified import CERTIFIABLE
 
 # The tables rather than the models: nothing here needs the ORM, which would walk every row twice.
 _DECISION = dialects.table_of(DecisionRow)
@@ -172,6 +175,7 @@ def _query(cascade: str, window: Window, as_of: datetime, trusted: Collection[La
             _DECISION.c.id >= low,
             _DECISION.c.id < high,
             _DECISION.c.received_at <= as_of,
+            CERTIFIABLE,
             # Said again of the attempt, so that its partitions are pruned too.
             _ATTEMPT.c.decision_id >= low,
             _ATTEMPT.c.decision_id < high,

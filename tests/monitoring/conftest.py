@@ -36,6 +36,7 @@ from store.releases.cascades import apply_cascade
 from store.traffic.decisions import add_decisions
 from store.traffic.examples import labelled
 from store.traffic.labels import add_labels
+from store.traffic.uncertified import uncertified
 
 DAY = datetime(2026, 3, 2, tzinfo=UTC)
 EVERY = timedelta(hours=6)
@@ -87,10 +88,13 @@ class Asked:
     bundle: str | None = None
     generation: int | None = None
     verdicts: tuple[float | None, float | None] = (None, None)  # what a grader says of either answer
+    uncertified: bool = False  # the last tier alone answered it
 
 
 def decision_of(asked: Asked, cascade: str = "cities") -> Decision:
     signals = Signals(p_t=asked.p_t, p_ik=asked.p_ik, score=asked.score, ood=asked.ood)
+    if asked.uncertified:
+        return _uncertified(asked, cascade)
     retained = asked.reason is None
     verdict = Verdict(action=Action.RETAIN if retained else Action.ESCALATE, reason=asked.reason)
     attempts = [
@@ -128,6 +132,19 @@ def decision_of(asked: Asked, cascade: str = "cities") -> Decision:
         generation=asked.generation,
         exploration_rate=0.5,
     )
+
+
+def _uncertified(asked: Asked, cascade: str) -> Decision:
+    attempt = Attempt(
+        tier=1,
+        role=Role.SERVED,
+        model="large-model",
+        fault=Reason.UNCERTIFIED_REQUEST,
+        run_propensity=1.0,
+        tokens_in=asked.tokens,
+        tokens_out=0,
+    )
+    return make_decision(asked.at, cascade=cascade, attempts=(attempt,), slice=asked.slice, bundle=asked.bundle)
 
 
 def labels_of(asked: Asked, decision: Decision) -> list[Label]:
@@ -223,8 +240,9 @@ def cohort(tmp_path: Path, sqlite_template: Path) -> Callable[..., Cohort]:
         with transaction(engine) as session:
             trusted = spec.targets.trusted if judged else tuple(LabelSource)
             examples = labelled(session, spec.name, window, as_of=as_of, trusted=trusted)
+            outside = uncertified(session, spec.name, window, as_of=as_of)
         engine.dispose()
-        return cohort_of(examples, spec, window, as_of=as_of)
+        return cohort_of(examples, spec, window, as_of=as_of, uncertified=outside)
 
     return make
 

@@ -3,7 +3,8 @@
 A query sees one pair from beginning to end, whatever is swapped in meanwhile. Roles are given at
 the end: the last tier that ran in order is `served`, those before it `superseded`, and the last
 tier after a retained answer is `exploration`. Where the serving code raises before any answer could
-be served, nothing is recorded: there was no decision.
+be served, nothing is recorded: there was no decision. A request that no certificate covers is the
+last tier's alone: nothing is decided, and its one attempt says why.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from knowgate._deciding.ruling import Ruling, bundle_for, rule
 from knowgate._deciding.setting import Setting
 from knowgate._models.features import Float16Array
 from knowgate._records.observation import NOTHING_SHOWN, Observation
-from knowgate._records.records import SHOWN, Action, Attempt, Decision, Role, Signals, Verdict
+from knowgate._records.records import SHOWN, Action, Attempt, Decision, Reason, Role, Signals, Verdict
 from knowgate.errors import RecordInvalid, SpoolRefused
 
 log = logging.getLogger("knowgate.query")
@@ -45,6 +46,7 @@ class Query:
         prompt: str | None,
         external_id: str | None,
         slice: str | None,
+        uncertified: str | None = None,
     ) -> None:
         if decision_id.version != 7:
             raise RecordInvalid("decision_id", str(decision_id), "make ids with knowgate.new_id (UUIDv7)")
@@ -56,6 +58,7 @@ class Query:
         self._occurred_at = occurred_at
         self._external_id = None if external_id is None else storable(str(external_id))
         self._slice = None if slice is None else storable(str(slice))
+        self._uncertified = uncertified
         self._prompt = stored_text(prompt, privacy=setting.privacy, key=setting.key, purpose=Purpose.PROMPT)
         self._attempts: list[Attempt] = []
         self._vectors: list[Float16Array] = []
@@ -106,7 +109,7 @@ class Query:
         role = self._role_of(tier)
         intake = take_in(shown)
         ruling = self._rule(tier, intake)
-        note = "; ".join(filter(None, (ruling.note, *intake.seen.notes))) or None
+        note = "; ".join(filter(None, (self._uncertified, ruling.note, *intake.seen.notes))) or None
         self._attempts.append(self._attempt(tier, role, ruling, intake, note))
         self._ruling = replace(ruling, note=note)
         if tier != self.last and ruling.retained:
@@ -127,7 +130,7 @@ class Query:
             model=storable(seen.model or self._model(tier)),
             signals=ruling.signals,
             verdict=None if last else ruling.verdict,
-            fault=None if last else ruling.fault,
+            fault=ruling.fault,
             run_propensity=self._rate if role is Role.EXPLORATION else 1.0,
             vector=self._keep(tier, intake),
             note=None if note is None else storable(note[:LONGEST_NOTE]),
@@ -196,7 +199,7 @@ class Query:
 
     def _next_tier(self) -> int:
         if not self._attempts:
-            return 0
+            return 0 if self._uncertified is None or self.last is None else self.last
         if self.explore and self.last is not None:
             return self.last
         return self._attempts[-1].tier + 1
@@ -207,6 +210,8 @@ class Query:
             raise RecordInvalid("tier", tier, "the query is closed; open another one")
         if tier < 0 or (self.last is not None and tier > self.last):
             raise RecordInvalid("tier", tier, f"this cascade has tiers 0 to {self.last}")
+        if self._uncertified is not None and tier != self.last:
+            raise RecordInvalid("tier", tier, f"no certificate covers this request: ask the last tier, {self.last}")
         if self._attempts and tier <= self._attempts[-1].tier:
             raise RecordInvalid("tier", tier, f"tier {self._attempts[-1].tier} ran already; give a later one")
         if self._ruling is None or not self._ruling.retained:
@@ -233,7 +238,7 @@ class Query:
         return Ruling(
             verdict=Verdict(action=Action.RETAIN, reason=None),
             signals=Signals(p_t=intake.seen.p_t),
-            fault=None,
+            fault=None if self._uncertified is None else Reason.UNCERTIFIED_REQUEST,
             bundle=None if self._bundle is None else self._bundle.id,
             generation=None if self._pair is None else self._pair.assignment.generation,
             decision_id=self.decision_id,

@@ -32,9 +32,7 @@ class Role(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a tier's answer was not kept: the first gate that failed, or what made gates
-    meaningless.
-    """
+    """Why a tier's answer was not kept: the first gate that failed, or what made gates void."""
 
     P_IK = "p_ik"
     P_T = "p_t"
@@ -46,6 +44,7 @@ class Reason(StrEnum):
     NO_BUNDLE = "no_bundle"
     EXPIRED = "expired"
     ESCALATE_ALL = "escalate_all"
+    UNCERTIFIED_REQUEST = "uncertified_request"  # tools, another temperature: the last tier alone answered it
 
 
 class LabelSource(StrEnum):
@@ -221,10 +220,18 @@ class Decision:
         tiers = [attempt.tier for attempt in self.attempts]
         if len(set(tiers)) != len(tiers):
             raise RecordInvalid("attempts", tiers, "a tier runs at most once within a decision")
+        if self.uncertified and (len(tiers) > 1 or self.served.verdict is not None):
+            cure = "a request that no certificate covers is answered by the last tier alone, and nothing is decided"
+            raise RecordInvalid("attempts.fault", Reason.UNCERTIFIED_REQUEST.value, cure)
 
     @property
     def served(self) -> Attempt:
         return next(attempt for attempt in self.attempts if attempt.role is Role.SERVED)
+
+    @property
+    def uncertified(self) -> bool:
+        """Whether no certificate covers the request: it is outside every promise."""
+        return any(attempt.fault is Reason.UNCERTIFIED_REQUEST for attempt in self.attempts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

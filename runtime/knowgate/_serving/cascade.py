@@ -174,8 +174,13 @@ class Cascade:
         slice: str | None = None,
         decision_id: UUID | None = None,
         now: datetime | None = None,
+        uncertified: str | None = None,
     ) -> Query:
         """Begins a query; see `Query`.
+
+        `uncertified` says why no certificate covers the request, such as `tools` or `temperature`:
+        it is for the last tier alone, is stored with the reason `uncertified_request`, and teaches
+        nothing.
 
         Raises RecordInvalid where the prompt is to be hashed and there is no `hash_key`.
         """
@@ -188,6 +193,7 @@ class Cascade:
             prompt=prompt,
             external_id=external_id,
             slice=slice,
+            uncertified=uncertified,
         )
 
     def run_tiers(

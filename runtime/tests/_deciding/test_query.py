@@ -191,6 +191,24 @@ def test_attempts_of_no_known_model_are_warned_of_once(caplog: pytest.LogCapture
     assert "nobody says which models its tiers run" in record.getMessage()
 
 
+def test_a_request_that_no_certificate_covers_is_the_last_tiers_alone_and_decides_nothing(
+    make_cascade: Callable[..., Cascade], kept: Kept, good: dict[str, Any]
+) -> None:
+    cascade = make_cascade()
+    with cascade.open(decision_id=id_that_explores(cascade, True), uncertified="tools") as query:
+        with pytest.raises(RecordInvalid, match="ask the last tier, 1"):
+            query.attempt(Observation(**good), tier=0)
+        ruling = query.attempt(Observation(answer="Lima", p_t=0.1, tokens_in=9, tokens_out=1))
+        assert ruling.retained and not query.explore
+    [(decision, vectors)] = kept.rows
+    [attempt] = decision.attempts
+    assert (attempt.tier, attempt.role, attempt.verdict, attempt.note) == (1, Role.SERVED, None, "tools")
+    assert attempt.fault is Reason.UNCERTIFIED_REQUEST and decision.uncertified and not vectors
+    with cascade.open() as covered:
+        covered.attempt(Observation(**good))
+    assert not kept.rows[-1][0].uncertified
+
+
 def test_a_query_without_an_attempt_leaves_nothing_behind(make_cascade: Callable[..., Cascade], kept: Kept) -> None:
     with make_cascade().open() as query:
         pass

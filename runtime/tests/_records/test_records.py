@@ -1,13 +1,14 @@
 """A record that exists is a record that holds."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
 
 from factories import make_decision, make_label
-from knowgate._records.records import Action, Attempt, LabelSource, Role, Signals, Verdict, Window
+from knowgate._records.records import Action, Attempt, LabelSource, Reason, Role, Signals, Verdict, Window
 from knowgate.errors import RecordInvalid
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -40,6 +41,15 @@ def test_a_decision_serves_exactly_one_attempt() -> None:
 def test_a_tier_runs_once_within_a_decision() -> None:
     with pytest.raises(RecordInvalid, match="at most once"):
         make_decision(attempts=(served(0), Attempt(tier=0, role=Role.EXPLORATION, model="small")))
+
+
+def test_a_request_that_no_certificate_covers_has_one_attempt_without_a_verdict() -> None:
+    outside = replace(served(1), fault=Reason.UNCERTIFIED_REQUEST)
+    assert make_decision(attempts=(outside,)).uncertified and not make_decision().uncertified
+    retained = Verdict(action=Action.RETAIN, reason=None)
+    for attempts in ((served(0), replace(outside, role=Role.EXPLORATION)), (replace(outside, verdict=retained),)):
+        with pytest.raises(RecordInvalid, match="the last tier alone"):
+            make_decision(attempts=attempts)
 
 
 def test_a_decision_has_a_uuid7_an_aware_time_and_a_cascade() -> None:

@@ -299,6 +299,42 @@ def test_an_empty_window_has_one_figure(cohort):
     assert [row.name for row in figures_of(cohort([]), computed_at=cohort([]).as_of)] == ["queries"]
 
 
+def test_what_no_certificate_covers_is_in_no_promise_and_in_the_bill(cast, cohort):
+    covered = [cast.Asked(small=1.0, slice="a")] * 3 + [cast.Asked(reason=Reason.P_T, slice="b")]
+    outside = [cast.Asked(uncertified=True, tokens=30, large=0.0, slice="b")] * 2
+    alone, with_them = (named(cohort(asked)) for asked in (covered, covered + outside))
+    for name in ("queries", "retained_share", "escalated_share", "accuracy_cascade", "label_coverage", "savings_usd"):
+        assert with_them[name].value == alone[name].value, name
+    assert (with_them["uncertified_queries"].value, with_them["uncertified_queries"].n) == (2, 6)
+    assert with_them["uncertified_share"].value == pytest.approx(2 / 6)
+    assert with_them["uncertified_cost_tokens"].value == 60
+    assert with_them["uncertified_cost_usd"].value == pytest.approx(60 * 10 / 1e6)
+    # In tokens: a retained query takes 10 as the last tier would, the escalated one 20.
+    saved, last = 1.0 - 50 / 40, 40
+    assert with_them["savings_tokens"].value == pytest.approx(saved)
+    assert with_them["savings_of_all_tokens"].value == pytest.approx(saved * last / (last + 60))
+    assert with_them["savings_of_all_usd"].value == pytest.approx(alone["savings_usd"].value * 400 / 1000)
+    assert alone["savings_of_all_usd"].value == alone["savings_usd"].value
+
+
+def test_a_slice_counts_its_own_requests_that_no_certificate_covers(cast, cohort):
+    asked = [cast.Asked(slice="a"), cast.Asked(slice="b"), cast.Asked(uncertified=True, slice="b")]
+    shares = [named(cohort(asked), slice=name)["uncertified_share"].value for name in ("a", "b")]
+    assert shares == [0.0, 0.5]
+
+
+def test_a_window_of_nothing_but_uncovered_requests_tells_what_they_cost(cast, cohort):
+    figures = named(cohort([cast.Asked(uncertified=True, tokens=20)] * 3))
+    assert (figures["queries"].value, figures["uncertified_share"].value) == (0, 1.0)
+    assert figures["uncertified_cost_usd"].value == pytest.approx(60 * 10 / 1e6)
+    assert "savings_of_all_usd" not in figures and "retained_share" not in figures
+
+
+def test_one_absurd_run_is_not_the_whole_cost_of_what_no_certificate_covers(cast, cohort):
+    asked = [cast.Asked(uncertified=True, tokens=10)] * 19 + [cast.Asked(uncertified=True, tokens=2**53)]
+    assert named(cohort(asked))["uncertified_cost_tokens"].value <= 19 * 10 + 10 * 10
+
+
 def test_every_figure_name_is_produced(ten):
     made = {row.name for row in figures_of(ten, computed_at=ten.as_of)}
     # Of decisions that come late a run tells, which knows when the window was watched.

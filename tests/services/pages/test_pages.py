@@ -224,6 +224,8 @@ def test_every_way_a_decision_can_go_has_its_sentence(
     for reason in (Reason.NO_BUNDLE, Reason.EXPIRED, Reason.ESCALATE_ALL, Reason.MISSING_SIGNAL):
         assert sentence(Action.ESCALATE, reason).startswith("The query went on to large: ")
         assert "no reason" not in sentence(Action.ESCALATE, reason)
+    outside = replace(last, role=Role.SERVED, fault=Reason.UNCERTIFIED_REQUEST)
+    assert story(outside, made, spec).startswith("No certificate covers the request")
     assert "25.0%" in story(replace(last, role=Role.EXPLORATION), made, spec)
 
 

@@ -1,5 +1,6 @@
 """The join: one row per attempt, with the label in force as of a time."""
 
+from dataclasses import replace
 from datetime import UTC
 from typing import Any
 
@@ -10,12 +11,14 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from knowgate._records.records import LabelSource
+from knowgate._records.ids import new_id
+from knowgate._records.records import LabelSource, Reason
 from store.engine import transaction
 from store.traffic.decisions import add_decisions
 from store.traffic.examples import labelled
 from store.traffic.label_sources import labels_by_source
 from store.traffic.labels import add_labels
+from store.traffic.uncertified import uncertified
 from store.traffic.vectors import VectorRow, add_shard
 
 
@@ -39,6 +42,26 @@ def test_every_attempt_is_a_row_labelled_or_not(session: Session, cast: Any) -> 
     assert rows.generation.tolist() == [4, 4, -1, -1]
     assert rows.occurred_at[0].astype(object).replace(tzinfo=UTC) == cast.at(0)
     assert np.isnat(rows.labelled_at).tolist() == [False, True, True, True]
+
+
+def test_requests_that_no_certificate_covers_are_no_examples_and_their_cost_is_read_apart(
+    session: Session, cast: Any
+) -> None:
+    plain, other = cast.escalated(1), cast.escalated(2)
+    served = replace(other.served, fault=Reason.UNCERTIFIED_REQUEST, cost_usd=0.5, tokens_in=7, tokens_out=2)
+    outside = replace(other, attempts=(served,), slice="tools")
+    late = replace(outside, id=new_id(cast.at(3)), occurred_at=cast.at(3))
+    add_decisions(session, [plain, outside], received_at=cast.at(4))
+    add_decisions(session, [late], received_at=cast.at(90))
+    add_labels(session, [cast.label(outside, tier=1)], received_at=cast.at(61))
+    rows = labelled(session, "geo", cast.window(), as_of=cast.at(80))
+    assert list(rows.ids) == [plain.id, plain.id]
+    apart = uncertified(session, "geo", cast.window(), as_of=cast.at(80))
+    assert (apart.ids.tolist(), apart.slice.tolist(), apart.usd.tolist()) == ([outside.id], ["tools"], [0.5])
+    assert apart.gflops.tolist() == [cast.spec.tiers[1].gflops(9)]
+    both = uncertified(session, "geo", cast.window(), as_of=cast.at(100))
+    assert both.ids.tolist() == [outside.id, late.id]
+    assert not len(uncertified(session, "geo", cast.window(5), as_of=cast.at(100)).ids)
 
 
 def test_tiers_pair_by_decision(session: Session, cast: Any) -> None:
