@@ -11,6 +11,9 @@ command, the comparison with the champion and the look since a risk alarm.
 - Labels drawn by coin (a known propensity on every label, some below 1) weigh, those of a decision
   together as it is declared that they are drawn; a row that was not drawn then counts as not
   observed. Otherwise every label was owed, and one that is missing is the worst case.
+- Labels drawn to even out the run's coin (`knowgate labels queue`: explored rows first) leave every
+  row known with one chance; that is seen in the chances of those that were drawn. Else no row is
+  taken to have a smaller one than the smallest that was.
 - Labels of sources that are not trusted are forecasts. Trusted labels drawn by a known coin correct
   them; where no such coin is known they are left out, and it is said why.
 """
@@ -155,6 +158,10 @@ def _smallest(chances: FloatArray) -> float:
 def outcome_coin(rows: LoggedRows) -> tuple[FloatArray, BoolArray]:
     """[n] the chance that each row's outcomes are known, NaN = no known coin, and
     whether they are.
+
+    Of a row that was not drawn the label's chance is not logged. It does not weigh, but the least
+    chance of all rows is the rate of a plain sample of them (`evidence.certification.
+    certification_rows`), so a chance taken too small throws known rows away.
     """
     run, observed = run_coin(rows)
     label = label_coin(rows)
@@ -162,8 +169,28 @@ def outcome_coin(rows: LoggedRows) -> tuple[FloatArray, BoolArray]:
         return run, observed
     settled = rows.agrees.all(axis=1)  # X = 0 without any label: such a row is known as soon as its tiers have run
     drawn = np.isfinite(label)
-    label = np.where(drawn, label, label[drawn].min())
-    return np.where(settled, run, run * label), observed & (drawn | settled)
+    known = observed & drawn & ~settled
+    rate = _even_rate(rows, run, label, known)
+    least = label[known if known.any() else drawn].min()
+    undrawn = run * least if rate is None else np.minimum(run, rate)
+    return np.where(settled, run, np.where(known, run * label, undrawn)), observed & (drawn | settled)
+
+
+def _even_rate(rows: LoggedRows, run: FloatArray, label: FloatArray, known: BoolArray) -> float | None:
+    """The least of the rates by which labels evened out the run's coin, as `knowgate labels queue`
+    draws: min(1, rate / run); None where they were drawn in another way.
+
+    Rows that ran for certain tell the rates, and every labelled row that ran by a coin has to have
+    been drawn by one of them. Where no such row is labelled yet nothing tells how they are drawn.
+    """
+    whole = known & (np.isfinite(rows.correct) | ~rows.ran).all(axis=1)
+    certain, by_coin = whole & (run >= 1.0 - _SAME), whole & (run < 1.0 - _SAME)
+    if not certain.any() or not by_coin.any():
+        return None
+    rates = np.unique(label[certain])
+    even = np.minimum(run[by_coin, None], rates[None, :])
+    alike = np.isclose((run * label)[by_coin, None], even, rtol=1e-6, atol=0.0).any(axis=1)
+    return float(rates.min()) if alike.all() else None
 
 
 def label_coin(rows: LoggedRows) -> FloatArray | None:

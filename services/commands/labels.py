@@ -117,17 +117,19 @@ def waiting(cascade: Cascade, as_json: AsJson = False) -> None:
 def queue(
     cascade: Cascade,
     rate: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="The chance that a decision is drawn, the same for all.")
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="The chance that a decision becomes known; explored rows are drawn so much the likelier.",
+        ),
     ] = None,
-    budget: Annotated[
-        float | None, typer.Option(help="Or: about so many decisions, with more chance where labels tell most.")
-    ] = None,
+    budget: Annotated[float | None, typer.Option(help="Or: at the rate that costs about so many decisions.")] = None,
     aim: Annotated[
         Aim | None, typer.Option(help="What a budget is spent for; left out: what the cascade's target asks for.")
     ] = None,
     start: Start = None,
     end: End = None,
-    agreements: Annotated[bool, typer.Option(help="Also rows whose answers are all the same.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write a file that `labels import` takes once filled in.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -151,7 +153,6 @@ def queue(
             budget=budget,
             aim=aim,
             key=hash_key(settings),
-            agreements=agreements,
         )
         privacy = cascades.cascade(session, cascade).privacy
     if privacy is not Privacy.FULL:

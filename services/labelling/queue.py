@@ -2,26 +2,29 @@
 
 A label helps an estimate only when the chance that it was made is known, so rows are drawn by a
 keyed coin and not by whoever looks interesting; the propensity goes with the row and comes back
-with its label. All answers of one decision are drawn together: the drop compares them. Where every
-answer of a decision is the same text the drop is 0 whatever the truth, so such a row is left out
-unless it is asked for. Answers that a trusted source has labelled are left out too; what a grader
-has said of them waits for a trusted label to correct it. Left out as well is what teaches nothing:
-answers of models that the cascade does not declare (a decision whose first tier ran one is left out
-whole, as in training) and erased decisions.
+with its label. All answers of one decision are drawn together: the drop compares them. Answers that
+a trusted source has labelled are left out; what a grader has said of them waits for a trusted label
+to correct it. Left out as well is what teaches nothing: answers of models that the cascade does not
+declare (a decision whose first tier ran one is left out whole, as in training) and erased
+decisions.
+
+Explored rows come first. A certificate counts rows that were seen at one rate, so a coin for runs
+and a coin for labels multiply: of a retained query the last tier runs with .05, and were its labels
+drawn with .05 too, one row in 400 would count. So a row's chance is rate / run_propensity, at most
+1: what ran by a coin is labelled so much the likelier, and every decision is known with the same
+chance, min(run_propensity, rate). With a budget in place of a rate the rate is the one that costs
+about so many decisions (`evidence.estimation.label_allocation`).
+
+What tells nothing of the drop is drawn with a quarter of the rate, where the drop is asked for: a
+decision whose last tier did not run, and one whose answers are the same. They tell of accuracies
+and teach probes, which would else be learned and judged on queries alone on which the tiers differ.
 
 The coin of a decision never changes: drawn again at a higher rate, a window gives the same rows and
 more. A propensity holds for one rate per cohort, so choose it once.
-
-With a budget in place of a rate the chances differ, and are spent where labels tell most
-(`evidence.estimation.label_allocation`): an explored decision stands for 1 / run_propensity others,
-so its labels are worth that much more than those of an escalated one; and what lies near a
-threshold decides whether a bolder or a safer one would keep its promise. Where the drop is asked
-for, a decision whose last tier did not run, or ran by an unknown coin, tells nothing and is never
-drawn.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -30,8 +33,8 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy.orm import Session
 
-from evidence.estimation.label_allocation import label_propensities
-from knowgate._records.records import Decision, Reason, Window
+from evidence.estimation.label_allocation import label_rate
+from knowgate._records.records import Window
 from knowgate.spec import CascadeSpec, TargetKind
 from services.errors import InputInvalid
 from services.labelling.aim import Aim
@@ -43,7 +46,7 @@ from store.traffic.examples import Examples, labelled
 from store.traffic.undeclared import undeclared
 
 PERSON = b"kg.label"
-FAR = 0.25  # the worth of a row far from every threshold, where one at a threshold has 1
+LEVEL = 0.25  # the worth of a row that tells nothing of the drop, where one that ran for certain has 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +73,12 @@ def label_queue(
     rate: float | None = None,
     budget: float | None = None,
     aim: Aim | None = None,
-    agreements: bool = False,
 ) -> tuple[QueuedAnswer, ...]:
     """Unlabelled answers of the decisions whose coin falls below their chance, oldest first.
 
-    The chance is `rate` for all, or one of each decision's own that sum to `budget` decisions,
-    spent for `aim` (None = what the cascade's target asks for). Raises CascadeUnknown, and
-    InputInvalid unless one of the two is given.
+    The chance follows from `rate`, or from the rate that costs about `budget` decisions, spent for
+    `aim` (None = what the cascade's target asks for). Raises CascadeUnknown, and InputInvalid
+    unless one of the two is given.
     """
     if (rate is None) == (budget is None):
         raise InputInvalid("--rate and --budget: give one of the two")
@@ -86,39 +88,41 @@ def label_queue(
     open_rows = [
         rows
         for rows in (rows[teaching[rows]] for rows in _by_decision(examples))
-        if np.isnan(examples.correct[rows]).any() and (agreements or not _agree(examples, rows))
+        if np.isnan(examples.correct[rows]).any()
+    ]
+    worths = [worth(examples, rows, spec, aim or _aim_of(spec)) for rows in open_rows]
+    if budget is not None:
+        rate = label_rate(worths, budget) if worths else 0.0
+    chances = [min(1.0, (rate or 0.0) * one) for one in worths]
+    drawn = [
+        (rows, chance)
+        for rows, chance in zip(open_rows, chances, strict=True)
+        if label_coin(key, examples.ids[rows[0]]) < chance
     ]
     by_id = {one.id: one for one in decisions.decisions_between(session, cascade, window, as_of=as_of)}
-    of_rows = [by_id[examples.ids[rows[0]]] for rows in open_rows]
-    if budget is None:
-        chances = [rate or 0.0] * len(open_rows)
-    else:
-        whole = [spec.last in examples.tier[rows] for rows in open_rows]
-        chances = _chances(of_rows, whole, spec, budget, aim)
-    chosen = [
-        (rows, decision, chance)
-        for rows, decision, chance in zip(open_rows, of_rows, chances, strict=True)
-        if label_coin(key, decision.id) < chance
-    ]
     return tuple(
-        _queued(examples, row, decision.external_id, chance)
-        for rows, decision, chance in chosen
+        _queued(examples, row, by_id[examples.ids[row]].external_id, chance)
+        for rows, chance in drawn
         for row in rows
         if np.isnan(examples.correct[row])
     )
 
 
-def worth(decision: Decision, spec: CascadeSpec, aim: Aim) -> float:
-    """How much the labels of one decision tell: 0 = nothing, 1 = of an escalated one at a
-    threshold.
+def worth(examples: Examples, rows: IntArray, spec: CascadeSpec, aim: Aim) -> float:
+    """How likely one decision is to be drawn, beside one that tells of the drop and whose last tier
+    ran for certain, or by an unknown coin; `rows` are those of its attempts that teach.
     """
-    tell = FAR + (1.0 - FAR) * _nearness(decision, spec.exploration_width)
     if aim is Aim.ACCURACY:
-        return tell
-    last = next((attempt for attempt in decision.attempts if attempt.tier == spec.last), None)
-    if last is None or last.run_propensity is None or len(decision.attempts) < 2:
-        return 0.0
-    return tell / last.run_propensity
+        return 1.0
+    last = rows[examples.tier[rows] == spec.last]
+    if len(last) == 0 or len(rows) < 2 or _agree(examples, rows, spec):
+        return LEVEL
+    chance = float(examples.run_propensity[last[0]])
+    return 1.0 if np.isnan(chance) else 1.0 / chance
+
+
+def _aim_of(spec: CascadeSpec) -> Aim:
+    return Aim.DROP if spec.targets.kind is TargetKind.MAX_ACCURACY_DROP else Aim.ACCURACY
 
 
 def _teaching(session: Session, examples: Examples, spec: CascadeSpec, window: Window) -> npt.NDArray[np.bool_]:
@@ -129,36 +133,6 @@ def _teaching(session: Session, examples: Examples, spec: CascadeSpec, window: W
     erased = erased_between(session, spec.name, window)
     gone = np.fromiter((one in erased for one in examples.ids), dtype=np.bool_, count=examples.rows)
     return np.asarray(~foreign & ~gone & ~astray[examples.decision], dtype=np.bool_)
-
-
-def _chances(
-    of_rows: Sequence[Decision], whole: Sequence[bool], spec: CascadeSpec, budget: float, aim: Aim | None
-) -> list[float]:
-    """Chances that sum to the budget; `whole` says whose last tier's answer teaches: without it a
-    drop is unknown.
-    """
-    drops = spec.targets.kind is TargetKind.MAX_ACCURACY_DROP
-    sought = aim or (Aim.DROP if drops else Aim.ACCURACY)
-    worths = [
-        worth(decision, spec, sought) if last or sought is Aim.ACCURACY else 0.0
-        for decision, last in zip(of_rows, whole, strict=True)
-    ]
-    if not any(worths):
-        return [0.0] * len(of_rows)
-    chances: list[float] = label_propensities(worths, budget).tolist()
-    return chances
-
-
-def _nearness(decision: Decision, width: float) -> float:
-    """1 where a signal stands at the threshold it met, 0 from `width` on."""
-    distances = [
-        abs(gate.value - gate.threshold)
-        for attempt in decision.attempts
-        if attempt.verdict is not None
-        for gate in attempt.verdict.gates
-        if gate.value is not None and (gate.threshold < 1.0 if gate.gate is Reason.OOD else gate.threshold > 0.0)
-    ]
-    return max(0.0, 1.0 - min(distances) / width) if distances else 0.0
 
 
 def label_coin(key: bytes, decision_id: UUID) -> float:
@@ -172,9 +146,10 @@ def _by_decision(examples: Examples) -> Iterator[IntArray]:
     yield from np.split(order, np.flatnonzero(np.diff(examples.decision)) + 1) if examples.rows else ()
 
 
-def _agree(examples: Examples, rows: IntArray) -> bool:
+def _agree(examples: Examples, rows: IntArray, spec: CascadeSpec) -> bool:
+    """Whether every tier ran and gave the same answer: then the drop is 0 whatever the truth."""
     answers = set(examples.answer[rows])
-    return len(rows) > 1 and len(answers) == 1 and None not in answers
+    return len(rows) == len(spec.tiers) and len(answers) == 1 and None not in answers
 
 
 def _queued(examples: Examples, row: int, external_id: str | None, chance: float) -> QueuedAnswer:

@@ -14,8 +14,9 @@ Decisions:
 - Decisions whose P(T) is of another kind than the cascade declares now, at any tier that a rule
   decides at, are left out whole and counted: thresholds of one kind mean nothing for another, and a
   row without its P(T) would count as one that escalates.
-- Rows of a tier weigh 1 / (run_propensity · label_propensity) where known, cut at 20 so that one
-  row never rules the fit. (The cut may bias a probe a little; no certificate depends on it.)
+- Rows of a tier weigh 1 / (run_propensity · label_propensity) where known, cut at 20 times what the
+  median labelled row weighs, so that one row never rules the fit. (The cut may bias a probe a
+  little; no certificate depends on it.)
 - `correct` is what trusted sources say; what the others say stands apart as a forecast.
 """
 
@@ -46,7 +47,7 @@ from training.rows.row_blocks import ShardBlocks, TakenBlocks
 
 ObjectArray = npt.NDArray[np.object_]
 Texts = tuple[str | None, ...]
-LARGEST_WEIGHT = 20.0
+LARGEST_WEIGHT = 20.0  # as a multiple of the usual one
 _TAKEN = ("run_propensity", "tokens_in", "tokens_out", "latency_ms", "cost_usd", "gflops")  # by any model
 
 log = logging.getLogger("knowgate.training")
@@ -76,7 +77,9 @@ class TierColumns(AttemptColumns):
         """[n] how much each row counts in learning."""
         run = np.where(np.isfinite(self.run_propensity), self.run_propensity, 1.0)
         label = np.where(np.isfinite(self.label_propensity), self.label_propensity, 1.0)
-        return np.minimum(1.0 / (run * label), LARGEST_WEIGHT)
+        weight, labelled = 1.0 / (run * label), np.isfinite(self.correct)
+        usual = float(np.median(weight[labelled])) if labelled.any() else 1.0
+        return np.minimum(weight, LARGEST_WEIGHT * usual)
 
     def take(self, rows: BoolArray) -> "TierColumns":
         """The columns of the chosen decisions."""

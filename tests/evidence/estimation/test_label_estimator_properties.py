@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 from evidence.errors import NotIdentifiedError
 from evidence.estimation.delays import arrival_curve
 from evidence.estimation.estimates import clipped_inverse_propensity, doubly_robust, inverse_propensity, self_normalised
-from evidence.estimation.label_allocation import label_propensities
+from evidence.estimation.label_allocation import label_rate
 from evidence.estimation.prediction_powered import corrected_by_error_rates, prediction_powered
 from evidence.signals.calibration import calibration_of
 from evidence.signals.quality import auroc, auroc_gain, macro_f1
@@ -185,7 +185,7 @@ def test_the_arrival_curve_rises_between_0_and_1(n: int, data: st.DataObject) ->
 def test_label_chances_spend_the_budget_in_proportion_to_worth(n: int, data: st.DataObject) -> None:
     worth = data.draw(arrays.arrays(float, n, elements=st.sampled_from([0.0, 0.25, 0.5, 1.0, 20.0])))
     budget = data.draw(st.floats(0.1, n + 1.0))
-    chance = label_propensities(worth, budget)
+    chance = np.minimum(1.0, label_rate(worth, budget) * worth)
     assert ((chance >= 0) & (chance <= 1)).all()
     assert ((chance > 0) == (worth > 0)).all()
     assert chance.sum() == pytest.approx(min(budget, (worth > 0).sum()))

@@ -244,7 +244,7 @@ def _at(decision: Decision, when: datetime) -> Decision:
 def test_the_queue_draws_by_a_fixed_coin_and_leaves_out_what_is_labelled(
     run: Run, traffic: tuple[Decision, ...], tmp_path: Path
 ) -> None:
-    queue = ("labels", "queue", "--cascade", "trivia", "--json", "--rate")
+    queue = ("labels", "queue", "--cascade", "trivia", "--aim", "accuracy", "--json", "--rate")
     rows = printed(run(*queue, "0.3"))["answers"]
     drawn = {row["decision_id"] for row in rows}
     expected = {str(one.id) for one in traffic if label_coin(b"a hash key for tests", one.id) < 0.3}
@@ -254,7 +254,7 @@ def test_the_queue_draws_by_a_fixed_coin_and_leaves_out_what_is_labelled(
     assert drawn < {row["decision_id"] for row in printed(run(*queue, "0.6"))["answers"]}
 
     out = tmp_path / "queue.csv"
-    run("labels", "queue", "--cascade", "trivia", "--rate", "0.3", "--out", str(out))
+    run("labels", "queue", "--cascade", "trivia", "--aim", "accuracy", "--rate", "0.3", "--out", str(out))
     filled = out.read_text().replace(",,0.3", ",1,0.3")
     out.write_text(filled)
     now = datetime.now(UTC).isoformat(timespec="seconds")

@@ -19,15 +19,14 @@ from typer.testing import CliRunner
 
 from factories import make_decision, make_label
 from knowgate._deciding.privacy import Purpose, SecretKey
-from knowgate._records.records import Attempt, Decision, Label, LabelSource, Role, Signals
+from knowgate._records.records import Attempt, Decision, Label, LabelSource, Role, Signals, Window
 from knowgate._wire.shown import shown_url
 from knowgate.policy import Policy, PolicyKind, decide
 from knowgate.spec import CascadeSpec, Privacy
 from services.command_line import app, exit_code_of
 from services.declaration.cascade_file import parse_cascade
-from services.labelling.aim import Aim
 from services.labelling.llm_grader import verdict_of
-from services.labelling.queue import label_queue, worth
+from services.labelling.queue import label_queue
 from store.engine import reading, transaction
 from store.ledger.erasure import erase_decision
 from store.releases.cascades import apply_cascade
@@ -443,50 +442,82 @@ def test_delay_curves_know_how_long_each_answer_has_been_watched(run: Run, engin
     assert points["7d"]["share"] is None  # nothing is so old
 
 
-def test_a_budget_is_spent_where_labels_tell_most(
+def test_explored_rows_are_drawn_first_and_what_tells_of_accuracies_alone_with_a_quarter(
     run: Run, engine: Engine, spec: CascadeSpec, traffic: tuple[Decision, ...]
 ) -> None:
-    rows = run("queue", "--budget", "60")["answers"]
-    chances = {row["decision_id"]: row["label_propensity"] for row in rows}
     by_id = {str(decision.id): decision for decision in traffic}
-    assert 30 < len(chances) < 90
-    assert all(len(by_id[name].attempts) == 2 for name in chances)  # a lone answer says nothing of the drop
-    worths = {name: worth(by_id[name], spec, Aim.DROP) for name in chances}
-    open_ratios = [chances[name] / worths[name] for name in chances if chances[name] < 1.0]
-    assert open_ratios == pytest.approx([open_ratios[0]] * len(open_ratios))
-    lone = run("queue", "--budget", "60", "--aim", "accuracy")["answers"]
-    assert any(len(by_id[row["decision_id"]].attempts) == 1 for row in lone)
+    rows = run("queue", "--rate", "0.1")["answers"]
+    chances: dict[str, set[float]] = {"explored": set(), "escalated": set(), "other": set()}
+    for row in rows:
+        chances[kind_of(by_id[row["decision_id"]])].add(row["label_propensity"])
+    assert chances == {"explored": {0.5}, "escalated": {0.1}, "other": {0.025}}
+    everything = run("queue", "--rate", "1")["answers"]
+    known = {row["decision_id"] for row in everything if row["label_propensity"] == 1.0}
+    assert known == {name for name, decision in by_id.items() if kind_of(decision) != "other"}
+    of_accuracy = run("queue", "--rate", "0.1", "--aim", "accuracy")["answers"]
+    assert {row["label_propensity"] for row in of_accuracy} == {0.1}
 
 
-def test_worth_grows_near_a_threshold_and_with_what_a_row_stands_for(spec: CascadeSpec) -> None:
-    near, far = (decided(0, p_t, explored=True, answers=("a", "b")) for p_t in (0.6, 0.9))
-    escalated = decided(0, 0.59, explored=True, answers=("a", "b"))
-    assert worth(near, spec, Aim.DROP) == pytest.approx(5.0)
-    assert worth(far, spec, Aim.DROP) == pytest.approx(1.25)
-    assert worth(escalated, spec, Aim.DROP) == pytest.approx(0.25 + 0.75 * 0.9)
-    assert worth(decided(0, 0.9, explored=False, answers=("a", "b")), spec, Aim.DROP) == 0.0
+def kind_of(decision: Decision) -> str:
+    """Explored or escalated where the last tier ran and answered otherwise; other else."""
+    if len({attempt.answer for attempt in decision.attempts}) < 2:
+        return "other"
+    return "explored" if decision.served.tier == 0 else "escalated"
 
 
-def test_agreements_are_skipped_and_the_budgets_chances_are_the_coins(
+def test_a_budget_costs_what_it_says_at_one_rate_for_every_kind_of_row(
     engine: Engine, spec: CascadeSpec, traffic: tuple[Decision, ...]
 ) -> None:
-    same = [decided(row, 0.4, explored=False, answers=("yes", "yes")) for row in range(5)]
-    with transaction(engine) as session:
-        add_decisions(session, same, received_at=NOW)
-    from knowgate._records.records import Window
-
     window = Window(start=START - timedelta(days=1), end=NOW)
-    options: dict[str, Any] = {"as_of": NOW, "key": KEY.encode()}
-    counts = []
+    by_id = {decision.id: decision for decision in traffic}
+    counts, rates = [], set()
     with reading(engine) as session:
-        for key in range(40):
-            options["key"] = f"another key {key:04}".encode()
-            rows = label_queue(session, "trivia", window, budget=50, **options)
-            assert not {row.decision_id for row in rows} & {decision.id for decision in same}
+        for key in range(25):
+            coin = f"another key {key:04}".encode()
+            rows = label_queue(session, "trivia", window, as_of=NOW, key=coin, budget=50)
             counts.append(len({row.decision_id for row in rows}))
-        everything = label_queue(session, "trivia", window, rate=1.0, agreements=True, **options)
-    assert {decision.id for decision in same} <= {row.decision_id for row in everything}
-    assert abs(np.mean(counts) - 50) < 5 * np.sqrt(50 / 40)
+            worth = {"explored": 5.0, "escalated": 1.0, "other": 0.25}
+            rates |= {round(row.label_propensity / worth[kind_of(by_id[row.decision_id])], 9) for row in rows}
+    assert len(rates) == 1  # no chance was cut at 1
+    assert abs(np.mean(counts) - 50) < 5 * np.sqrt(50 / 25)
+
+
+def test_the_logged_chances_are_those_that_were_used_so_that_weighted_means_stay_true(
+    engine: Engine, spec: CascadeSpec
+) -> None:
+    """Of fifty draws the mean of the weighted means is what all labels would have said, of kept
+    answers and of the drop, to within four Monte-Carlo errors; weighed alike, they are far off.
+    """
+    draw, made = np.random.default_rng(11), []
+    for row in range(300):
+        p_t, alike = float(draw.uniform(0.3, 1.0)), bool(draw.random() < 0.4)
+        answers = ("yes", "yes") if alike else ("yes" if draw.random() < 0.5 * p_t else "no", "Yes.")
+        made.append(decided(row, p_t, explored=bool(draw.random() < 0.2), answers=answers))
+    with transaction(engine) as session:
+        apply_cascade(session, spec, now=START)
+        add_decisions(session, made, received_at=NOW)
+    right = np.array([str(one.served.answer) != "no" for one in made], dtype=float)
+    at = {one.id: row for row, one in enumerate(made)}
+    explored = np.array([kind_of(one) == "explored" for one in made])
+    weighted, alike_weighted, drops = [], [], []
+    with reading(engine) as session:
+        for key in range(50):
+            rows = label_queue(
+                session,
+                "trivia",
+                Window(start=START - timedelta(days=1), end=NOW),
+                as_of=NOW,
+                key=f"another key {key:04}".encode(),
+                rate=0.15,
+            )
+            chance = np.full(300, np.inf)
+            chance[[at[row.decision_id] for row in rows]] = [row.label_propensity for row in rows]
+            weighted.append(np.mean(right / chance))
+            alike_weighted.append(right[np.isfinite(chance)].mean())
+            drops.append(np.mean(explored * (1.0 - right) / chance / 0.2))
+    for means, truth in ((weighted, right.mean()), (drops, np.mean(explored * (1.0 - right) / 0.2))):
+        assert np.mean(means) == pytest.approx(truth, abs=4 * np.std(means) / np.sqrt(50))
+    assert abs(np.mean(alike_weighted) - right.mean()) > 8 * np.std(alike_weighted) / np.sqrt(50)
 
 
 def test_rate_or_budget_and_no_limit_on_a_budget(run: Run, traffic: tuple[Decision, ...]) -> None:

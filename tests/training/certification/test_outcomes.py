@@ -53,12 +53,14 @@ def rows_of(*tiers: TierColumns, rate: float = 0.0, **columns: Any) -> CascadeRo
     return CascadeRows(**(known | columns))
 
 
-def test_a_row_stands_for_those_that_its_coins_left_out_and_for_twenty_at_most() -> None:
+def test_a_row_stands_for_those_that_its_coins_left_out_and_for_twenty_usual_ones_at_most() -> None:
     chances = {
-        "run_propensity": np.array([NAN, 0.5, 0.5, NAN, 0.1, 0.05, 0.04]),
+        "run_propensity": np.array([NAN, 0.5, 0.5, NAN, 0.1, 0.05, 0.01]),
         "label_propensity": np.array([NAN, NAN, 0.5, 0.25, 1.0, 1.0, 0.5]),
     }
-    assert tier_of(7, **chances).weight.tolist() == [1.0, 2.0, 4.0, 4.0, 10.0, 20.0, 20.0]
+    assert tier_of(7, **chances).weight.tolist() == [1.0, 2.0, 4.0, 4.0, 10.0, 20.0, 20.0]  # nothing labelled yet
+    labelled = tier_of(7, **chances, correct=np.array([1.0, NAN, 1.0, 0.0, NAN, 1.0, 0.0]))  # the median weighs 4
+    assert labelled.weight.tolist() == [1.0, 2.0, 4.0, 4.0, 10.0, 20.0, 80.0]
 
 
 def priced(small: list[float], large: list[float], *, column: str = "cost_usd", **of_large: Any) -> CascadeRows:
