@@ -149,7 +149,7 @@ class _Estimates:
         self.truth = truth
         self.plain, self.robust, self.naive = list[float](), list[float](), list[float]()
         self.shown = list[float]()  # the figure that monitoring shows
-        self.covered, self.plain_covered = 0, 0
+        self.covered, self.intervals, self.missed = 0, 0, 0
 
     def add(self, log: Log) -> None:
         last = log.correct.shape[1] - 1
@@ -163,7 +163,9 @@ class _Estimates:
         robust = doubly_robust(np.where(log.observed, x, np.nan), log.observed, log.propensity, forecast)
         self.plain.append(weighted.value)
         self.robust.append(robust.value)
-        self.plain_covered += weighted.lower <= self.truth <= weighted.upper
+        if weighted.lower is not None and weighted.upper is not None:
+            self.intervals += 1
+            self.missed += not weighted.lower <= self.truth <= weighted.upper
         shown = _shown(log, x, last)
         if shown.value is None or shown.low is None or shown.high is None:
             return
@@ -186,7 +188,9 @@ class _Estimates:
             "figure_bias_in_errors": _in_errors(self.shown, self.truth) if self.shown else None,
             "figures_shown": len(self.shown),  # of the logs; the others say that nothing explored is known
             "coverage_of_95": self.covered / len(self.shown) if self.shown else None,
-            "coverage_of_95_inverse_propensity": self.plain_covered / len(self.plain) if known else None,
+            "intervals_inverse_propensity": self.intervals / len(self.plain) if known else None,
+            # An interval that is not given misses nothing.
+            "coverage_of_95_inverse_propensity": 1.0 - self.missed / len(self.plain) if known else None,
         }
 
 

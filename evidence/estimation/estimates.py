@@ -7,10 +7,11 @@ and is the least noisy where one exists. `clipped_inverse_propensity` trades noi
 says how large the bias can be. A propensity of zero or unknown means that no estimate exists:
 NotIdentifiedError.
 
-Intervals use Student's t with the effective sample size's degrees of freedom. Of a self-normalised
-mean of values in a known range they are Wilson's, with the effective sample size for n and a
-jackknife error: a mean of rare events seen with large weights is skew, and its normal interval
-covers far too seldom.
+Intervals use Student's t with the effective sample size's degrees of freedom, and are left out
+where fewer than 20 events were seen (`evidence.estimation.events`): a mean of rare events seen with
+large weights is skew, and its normal interval covers far too seldom. Of a self-normalised mean of
+values in a known range they are Wilson's, with the effective sample size for n and a jackknife
+error, and always there.
 
 Sources: Horvitz & Thompson, JASA 47 (1952); Hájek in Godambe & Sprott (1971); Dudík, Langford & Li
 (arXiv 1103.4601); clipping: Ionides, JCGS 17 (2008), Bottou et al., JMLR 14 (2013); effective
@@ -25,6 +26,7 @@ import numpy.typing as npt
 from scipy.special import stdtrit
 
 from evidence.errors import InvalidInputError, NotIdentifiedError
+from evidence.estimation.events import events_among, why_no_interval
 from evidence.inputs import (
     BoolArray,
     FloatArray,
@@ -39,14 +41,15 @@ from evidence.inputs import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A mean over all n rows with its interval."""
+    """A mean over all n rows with its interval, or without one (both ends None)."""
 
     value: float
     standard_error: float
-    lower: float
-    upper: float
+    lower: float | None
+    upper: float | None
     n: int  # rows the mean is over
     observed: int  # rows whose value was seen
+    events: int  # of them those whose value differs from the commonest one
     effective_sample_size: float  # (Σw)² / Σw² of the seen rows
     confidence: float
 
@@ -62,8 +65,8 @@ class ClippedEstimate:
     clipped_rows: int  # rows, seen or not, whose weight 1/π is cut
     bias_low: float  # expectation − mean is at least this
     bias_high: float  # and at most this
-    lower: float  # covers the mean: the interval moved by the worst bias on each side
-    upper: float
+    lower: float | None  # covers the mean: the interval moved by the worst bias on each side
+    upper: float | None
 
 
 def inverse_propensity(
@@ -77,7 +80,7 @@ def inverse_propensity(
         0.5
     """
     values, seen, weight = _checked(values, observed, propensity)
-    return _estimate(weight * values, seen, weight, confidence)
+    return _estimate(weight * values, values[seen], weight, confidence)
 
 
 def self_normalised(
@@ -107,7 +110,7 @@ def self_normalised(
     kept = np.where(weight < weight.sum() * (1.0 - 1e-9), 1.0 - weight / weight.sum(), 1.0)
     influence = weight * (values - mean) / weight.mean() / kept
     influence = influence - influence.mean()
-    estimate = _estimate(mean + influence, seen, weight, confidence)
+    estimate = _estimate(mean + influence, values[seen], weight, confidence)
     return estimate if reach is None else _within_reach(estimate, reach)
 
 
@@ -129,7 +132,7 @@ def doubly_robust(
     values, seen, weight = _checked(values, observed, propensity)
     forecast = real_array("forecast", forecast)
     same_length(values=values, forecast=forecast)
-    return _estimate(forecast + weight * (values - forecast), seen, weight, confidence)
+    return _estimate(forecast + weight * (values - forecast), values[seen], weight, confidence)
 
 
 def clipped_inverse_propensity(
@@ -168,7 +171,8 @@ def clipped_inverse_propensity(
         row = int(np.argmax(outside))
         raise InvalidInputError(f"values[{row}] is {values[row]}, outside [{low}, {high}]; give the range it lies in")
     lost = np.maximum(0.0, 1.0 - largest * np.where(unlogged, stated, cut_at))
-    estimate = _estimate(np.minimum(weight, largest) * values, seen, np.minimum(weight, largest), confidence)
+    cut = np.minimum(weight, largest)
+    estimate = _estimate(cut * values, values[seen], cut, confidence)
     # Of a row that loses the share l of v the bias is −l·v; where values may be of either sign both
     # ends count.
     bias_low, bias_high = -float((lost * high).mean()) + 0.0, -float((lost * low).mean()) + 0.0
@@ -180,8 +184,8 @@ def clipped_inverse_propensity(
         clipped_rows=int((lost > 0.0).sum()),
         bias_low=bias_low,
         bias_high=bias_high,
-        lower=estimate.lower - bias_high,
-        upper=estimate.upper - bias_low,
+        lower=None if estimate.lower is None else estimate.lower - bias_high,
+        upper=None if estimate.upper is None else estimate.upper - bias_low,
     )
 
 
@@ -247,20 +251,23 @@ def student_quantile(effective: float, confidence: float) -> float:
     return float(stdtrit(max(effective - 1.0, 1.0), 0.5 + confidence / 2.0))
 
 
-def _estimate(terms: FloatArray, seen: BoolArray, weight: FloatArray, confidence: float) -> Estimate:
+def _estimate(terms: FloatArray, values: FloatArray, weight: FloatArray, confidence: float) -> Estimate:
+    """The mean of the terms [n], with the interval that the seen `values` [m] allow."""
     confidence = number("confidence", confidence, low=0.0, high=0.9999)
     n, mean = len(terms), float(terms.mean())
     error = float(terms.std(ddof=1) / np.sqrt(n)) if n > 1 else float("inf")
     squares = float((weight**2).sum())
     effective = float(weight.sum()) ** 2 / squares if squares > 0.0 else 0.0
-    reach = student_quantile(effective, confidence) * error if np.isfinite(error) else error
+    events = events_among(values)
+    reach = None if why_no_interval(events) else student_quantile(effective, confidence) * error
     return Estimate(
         value=mean,
         standard_error=error,
-        lower=mean - reach,
-        upper=mean + reach,
+        lower=None if reach is None else mean - reach,
+        upper=None if reach is None else mean + reach,
         n=n,
-        observed=int(seen.sum()),
+        observed=len(values),
+        events=events,
         effective_sample_size=effective,
         confidence=confidence,
     )

@@ -26,6 +26,7 @@ from scipy.special import ndtri
 from evidence.bounds.binomial import Proportion, clopper_pearson
 from evidence.errors import InvalidInputError, NotIdentifiedError
 from evidence.estimation.estimates import student_quantile
+from evidence.estimation.events import events_among, why_no_interval
 from evidence.inputs import (
     BoolArray,
     FloatArray,
@@ -41,14 +42,15 @@ from evidence.inputs import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoweredEstimate:
-    """A mean from a grader's and gold labels, with its interval, and what either alone would have
-    said.
+    """A mean from a grader's and gold labels, with its interval or without one (both ends None),
+    and what either alone would have said.
     """
 
     value: float
     standard_error: float
-    lower: float
-    upper: float
+    lower: float | None
+    upper: float | None
+    events: int  # gold rows whose gold − λ·forecast differs from the commonest
     n: int  # rows the mean is over, all assessed by the grader
     gold: int  # of them with a gold label
     forecast_share: float  # λ: 0 = gold alone, 1 = the grader in full
@@ -113,7 +115,9 @@ def prediction_powered(
     confidence: float = 0.95,
 ) -> PoweredEstimate:
     """mean_w(gold) − λ·(mean_w(forecast) − mean(forecast)), mean_w over the gold rows with weights
-    1/π (Hájek).
+    1/π (Hájek), without an interval where fewer than 20 gold rows differ from the others in what
+    corrects the grader (`evidence.estimation.events`): a grader that was right on all of them may
+    still err.
 
     Args: forecast [n] in [0, 1], known for every row; gold [n] in [0, 1], NaN where not `observed`
     [n]; propensity [n] of a gold label, in (0, 1]; forecast_share λ, None = tuned to the least
@@ -148,12 +152,14 @@ def prediction_powered(
     effective = float(drawn.sum()) ** 2 / float((drawn**2).sum())
     # Student's t with the gold rows' degrees of freedom: a handful of them does not make a normal
     # mean.
-    reach = student_quantile(effective, confidence) * error
+    events = events_among((gold - used * forecast)[seen])
+    reach = None if why_no_interval(events) else student_quantile(effective, confidence) * error
     return PoweredEstimate(
         value=value,
         standard_error=error,
-        lower=value - reach,
-        upper=value + reach,
+        lower=None if reach is None else value - reach,
+        upper=None if reach is None else value + reach,
+        events=events,
         n=n,
         gold=int(seen.sum()),
         forecast_share=used,

@@ -59,9 +59,9 @@ def ood_conservativeness_of(
     seen = only & ~np.isnan(small) & ~np.isnan(last)
     gain = as_good = needless = None
     if seen.any():
-        gain = self_normalised((last - small)[only], seen[only], chance[only])
+        gain = self_normalised((last - small)[only], seen[only], chance[only], reach=(-1.0, 1.0))
         known = np.where(seen, (np.nan_to_num(small) >= np.nan_to_num(last)).astype(np.float64), np.nan)
-        as_good = self_normalised(known[only], seen[only], chance[only])
+        as_good = self_normalised(known[only], seen[only], chance[only], reach=(0.0, 1.0))
         needless = float(cost[only].sum()) * as_good.value
     return OodConservativeness(
         share=float(only.mean()),

@@ -54,8 +54,8 @@ def _labelled_figures(small: pd.DataFrame, last: pd.DataFrame, only: BoolArray) 
     if last["usd"][only].isna().any():
         needless = unidentified("the last tier has no cost in usd there; declare its price", result.labels)
     return {
-        FigureName.OOD_GAIN: _bounded(result.gain, result.labels, -1.0),
-        FigureName.OOD_AS_GOOD: _bounded(result.as_good, result.labels, 0.0),
+        FigureName.OOD_GAIN: _bounded(result.gain, result.labels),
+        FigureName.OOD_AS_GOOD: _bounded(result.as_good, result.labels),
         FigureName.OOD_NEEDLESS_USD: needless,
     }
 
@@ -72,9 +72,7 @@ def _why_unknown(small: pd.DataFrame, last: pd.DataFrame, only: BoolArray) -> st
     return None
 
 
-def _bounded(estimate: Estimate | None, n: int, least: float) -> Estimated:
+def _bounded(estimate: Estimate | None, n: int) -> Estimated:
     if estimate is None:
         return unidentified("no labels", n)
-    if not np.isfinite(estimate.standard_error):
-        return Estimated(n=n, value=estimate.value, low=least, high=1.0)
-    return Estimated(n=n, value=estimate.value, low=max(estimate.lower, least), high=min(estimate.upper, 1.0))
+    return Estimated(n=n, value=estimate.value, low=estimate.lower, high=estimate.upper)

@@ -61,7 +61,7 @@ def estimate(
     if not estimated.mature:
         typer.echo("immature: labels that are still under way may change every figure", err=True)
     columns = ("figure", "method", "value", "low", "high", "decisions", "erased", "known", "effective_sample_size")
-    print_rows("estimates", estimated.estimates, as_json=False, columns=(*columns, "not_identified"))
+    print_rows("estimates", estimated.estimates, as_json=False, columns=(*columns, "not_identified", "no_interval"))
     if estimated.judge is not None:
         rates = {
             name: _with_interval(getattr(estimated.judge, name))

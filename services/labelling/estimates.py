@@ -3,9 +3,9 @@ forecast, with a grader.
 
 Figures for people who choose how to label, beside those that `knowgate monitor` keeps. The naive
 mean of the labels that happen to be there stands first, since it is what one would believe
-otherwise. Where an estimate does not exist the row says "not identified" and why. Labels of a
-grader or of users are never taken for gold: a grader's enter as a forecast that the gold and human
-labels correct.
+otherwise. Where an estimate does not exist the row says "not identified" and why; where it has no
+honest interval, why it has none. Labels of a grader or of users are never taken for gold: a
+grader's enter as a forecast that the gold and human labels correct.
 """
 
 from dataclasses import dataclass, replace
@@ -25,6 +25,7 @@ from evidence.estimation.estimates import (
     inverse_propensity,
     self_normalised,
 )
+from evidence.estimation.events import why_no_interval
 from evidence.estimation.prediction_powered import (
     GraderErrors,
     corrected_by_error_rates,
@@ -40,11 +41,14 @@ from store.traffic.label_sources import SourcedLabels, labels_by_source
 
 FloatArray = npt.NDArray[np.float64]
 ACCURACY, DROP = "accuracy_cascade", "drop"
+NO_COIN = "no interval: it takes no account of which decisions have their label"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelEstimate:
-    """One figure by one way of reading the labels, with its 95 % interval, or why there is none."""
+    """One figure by one way of reading the labels, with its 95 % interval, or why there is no
+    interval, or no figure.
+    """
 
     figure: str  # accuracy_cascade or drop
     method: str
@@ -58,6 +62,7 @@ class LabelEstimate:
     bias_low: float | None = None  # of a clipped estimate: the expectation misses the truth by this at least
     bias_high: float | None = None  # and by this at most; low and high allow for it
     judge_share: float | None = None  # how much of the grader was used
+    no_interval: str | None = None  # why low and high are not there though the value is
     not_identified: str | None = None
 
 
@@ -152,7 +157,9 @@ def _readings(column: _Column, rows: pd.DataFrame, largest_weight: float) -> lis
     if not known:
         return [_none(column.figure, "naive", n, "no gold or human label tells of it")]
     naive = float(column.values[seen].mean())
-    readings = [LabelEstimate(figure=column.figure, method="naive", value=naive, decisions=n, known=known)]
+    readings = [
+        LabelEstimate(figure=column.figure, method="naive", value=naive, decisions=n, known=known, no_interval=NO_COIN)
+    ]
     # A census needs no coin. Of rows not seen the chance is not logged: the bound of the bias takes
     # none of them to have had a smaller one than the smallest that was.
     chance = np.ones(n) if seen.all() and np.isnan(column.propensity).all() else column.propensity
@@ -216,6 +223,7 @@ def _powered(gold: tuple[FloatArray, FloatArray], verdicts: FloatArray) -> Label
         known=powered.gold,
         effective_sample_size=powered.effective_sample_size,
         judge_share=powered.forecast_share,
+        no_interval=why_no_interval(powered.events),
     )
 
 
@@ -266,16 +274,16 @@ def _verdicts(rows: pd.DataFrame, labels: SourcedLabels) -> FloatArray:
 
 
 def _row(figure: str, method: str, estimate: Estimate) -> LabelEstimate:
-    finite = bool(np.isfinite(estimate.standard_error))
     return LabelEstimate(
         figure=figure,
         method=method,
         value=estimate.value,
-        low=estimate.lower if finite else None,
-        high=estimate.upper if finite else None,
+        low=estimate.lower,
+        high=estimate.upper,
         decisions=estimate.n,
         known=estimate.observed,
         effective_sample_size=estimate.effective_sample_size,
+        no_interval=None if estimate.lower is not None else why_no_interval(estimate.events),
     )
 
 

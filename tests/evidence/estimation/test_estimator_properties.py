@@ -33,7 +33,8 @@ def test_weights_of_one_give_the_plain_mean_and_a_perfect_forecast_its_own(seed:
         doubly_robust(values, everywhere, certain, np.zeros(n)),
     ):
         assert estimate.value == pytest.approx(values.mean())
-        assert estimate.lower <= estimate.value <= estimate.upper
+        assert estimate.events == n - 1 and (estimate.lower is None) == (estimate.upper is None) == (n <= 20)
+        assert estimate.lower is None or estimate.lower <= estimate.value <= estimate.upper
         assert estimate.effective_sample_size == pytest.approx(n)
     values_seen, seen, chance = coins(seed, n)
     assert doubly_robust(values_seen, seen, chance, np.nan_to_num(values_seen, nan=0.7)).value == pytest.approx(

@@ -173,6 +173,26 @@ def test_a_file_that_knows_some_queries_only_gives_labels_of_unknown_propensity(
     assert rows["naive"]["value"] is not None
 
 
+def test_an_estimate_from_few_events_has_no_interval_and_says_so(
+    run: Run, traffic: tuple[Decision, ...], tmp_path: Path
+) -> None:
+    run("grade", "--gold", str(gold_file(tmp_path, range(400))))
+    lost = sum(d.served.answer == "no" and len(d.attempts) == 2 for d in traffic)
+    assert 0 < lost < 20
+    rows = {row["method"]: row for row in run("estimate")["estimates"] if row["figure"] == "drop"}
+    for method in ("inverse_propensity", "clipped at 20"):
+        assert rows[method]["value"] > 0.0
+        assert (rows[method]["low"], rows[method]["high"]) == (None, None)
+        assert rows[method]["no_interval"] == (
+            f"no interval: {lost} of the values seen differ from the others, an honest one takes 20"
+        )
+    normalised = rows["self_normalised"]
+    assert normalised["low"] < normalised["value"] < normalised["high"] and normalised["no_interval"] is None
+    shown = CliRunner().invoke(app, ["labels", "estimate", "--cascade", "trivia"]).stdout
+    assert f"{lost} of the values seen differ from the others" in shown
+    assert "it takes no account of which decisions have their label" in shown  # beside the naive mean
+
+
 def test_hashed_answers_are_graded_by_their_hashes(run: Run, engine: Engine, spec: CascadeSpec, tmp_path: Path) -> None:
     key = SecretKey(KEY.encode())
     hashed = tuple(key.text_hash(Purpose.ANSWER, text) for text in ("YES", "no"))
@@ -265,7 +285,7 @@ def test_a_grader_is_corrected_by_a_gold_subsample(
     for tier in ("0", "1"):
         run("grade", *at(grader_server), "--tier", tier)
     draw = np.random.default_rng(8)
-    gold = [gold_label(decision, label_propensity=0.3) for decision in traffic if draw.random() < 0.3]
+    gold = [gold_label(decision, label_propensity=0.6) for decision in traffic if draw.random() < 0.6]
     with transaction(engine) as session:
         add_labels(session, gold, received_at=NOW)
     truth = np.mean([str(decision.served.answer).casefold().startswith("yes") for decision in traffic])
@@ -293,7 +313,7 @@ def test_a_grader_is_corrected_by_a_gold_subsample(
     asked = {row["decision_id"] for row in open_rows}
     assert asked - labelled  # what only a grader has labelled still waits for a trusted label
     assert run("waiting")["waiting"] == []
-    assert rows["clipped at 20"]["bias_low"] == 0.0  # no weight is above 1 / .3
+    assert rows["clipped at 20"]["bias_low"] == 0.0  # no weight is above 1 / .6
     assert rows["doubly_robust"]["not_identified"].startswith("no calibrated score")
 
 
