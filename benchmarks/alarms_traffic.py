@@ -77,7 +77,7 @@ def month(setting: Setting, days: int, rng: np.random.Generator) -> pd.DataFrame
     return pd.DataFrame(
         {
             "occurred_at": pd.Timestamp(FIRST_DAY) + pd.to_timedelta((at * 86_400e6).astype(np.int64), unit="us"),
-            "bundle": CHAMPION,
+            "bundle": np.full(n, CHAMPION, dtype=object),
             "slice": np.array(["terse", "wordy"], dtype=object)[kind],
             "retained": retained,
             "explored": explored,

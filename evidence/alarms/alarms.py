@@ -30,7 +30,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
 
 from evidence.errors import InvalidInputError
 from evidence.inputs import FloatArray, count, level, number, real_array, same_length
@@ -148,26 +147,23 @@ def advance_watch(state: AlarmState, increments: npt.ArrayLike, cycles: npt.Arra
         last_cycle=int(days[-1]),
         first_cycle=first,
         growth=float(growth[-1]),
-        log_capital=tuple(float(total[-1]) for total in capital),
+        log_capital=tuple(capital[:, -1].tolist()),
         growth_at_start=state.growth_at_start + tuple(float(growth[row]) for row in opened),
-        log_capital_at_start=state.log_capital_at_start
-        + tuple(tuple(float(total[row]) for total in capital) for row in opened),
+        log_capital_at_start=state.log_capital_at_start + tuple(tuple(capital[:, row].tolist()) for row in opened),
     )
     wealth = _log_wealth(moved)
     rings = wealth >= -np.log(rule.alpha)
     return replace(moved, log_wealth=wealth, alarm_row=moved.rows if rings and not state.alarmed else state.alarm_row)
 
 
-def _running_totals(state: AlarmState, d: FloatArray) -> tuple[FloatArray, list[FloatArray]]:
-    """Σ(Y − m), and the log capital of each bet, before the first new row and after each [n + 1];
-    accumulated one by one, so blocks do not matter.
+def _running_totals(state: AlarmState, d: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Σ(Y − m) [n + 1] and the log capital of each bet [bets, n + 1], before the first new row and
+    after each; accumulated one by one, so blocks do not matter.
     """
     rule = state.rule
     deviation = (d - rule.low) / (rule.high - rule.low) - rule.harmless
-    capital = [
-        np.cumsum(np.concatenate([[before], np.log1p(bet * deviation)]))
-        for before, bet in zip(state.log_capital, _bets(rule), strict=True)
-    ]
+    won = np.log1p(np.outer(_bets(rule), deviation))  # [bets, n]
+    capital = np.cumsum(np.column_stack([state.log_capital, won]), axis=1)
     return np.cumsum(np.concatenate([[state.growth], deviation])), capital
 
 
@@ -192,7 +188,7 @@ def _new_starts(state: AlarmState, days: FloatArray, first: int) -> list[int]:
 
 def _log_wealth(state: AlarmState) -> float:
     won = np.array(state.log_capital) - np.array(state.log_capital_at_start)  # [starts, bets]
-    opened = logsumexp(won) - np.log(_BETS)
     waiting = state.rule.starts - len(won)
-    total = np.logaddexp(opened, np.log(waiting)) if waiting else opened
-    return float(total - np.log(state.rule.starts))
+    largest = float(won.max(initial=0.0 if waiting else -np.inf))  # its exponential might overflow
+    total = np.exp(won - largest).mean(axis=1).sum() + waiting * np.exp(-largest)
+    return float(largest + np.log(total / state.rule.starts))

@@ -35,11 +35,9 @@ from monitoring.alarms.alarm_memory import (
     without_other_ranges,
 )
 from monitoring.alarms.risk_rows import labelled_rows, read_risk
-from monitoring.figures.cost_figures import forecast_last_cost, last_costs
+from monitoring.figures.cost_figures import forecast_last_cost
 from monitoring.names import Rule
 from monitoring.rows.cohorts import Cohort
-
-_EPOCH = pd.Timestamp(0, tz="UTC")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +70,14 @@ def watch_savings(memory: AlarmMemory | None, cohort: Cohort, promise: Promise |
     if memory.basis != promise.champion:
         memory = replace(memory, basis=promise.champion, families=(), raised_at=None, last_costs=(), unit=None)
     rows = _unconsumed(cohort, memory)
-    rows = rows[rows["bundle"].isna() | (rows["bundle"] != promise.challenger)]
+    if promise.challenger is not None:
+        rows = _where(rows, (rows["bundle"] != promise.challenger).to_numpy())
     if not memory.families and memory.raised_at is None:
         rows = _from_first(rows, (rows["bundle"] == promise.champion).to_numpy())
     if rows.empty:
         return replace(memory, consumed_until=until)
     memory = replace(memory, unit=memory.unit or _unit_of(rows))
-    priced = rows[_is_priced(rows, str(memory.unit))]
+    priced = _where(rows, _is_priced(rows, str(memory.unit)))
     if priced.empty:
         return _idle(memory, until, f"no decision has a known cost in {memory.unit}")
     return _consume_savings(memory, priced, cohort.spec, promise, until)
@@ -129,7 +128,7 @@ def _consume_savings(
 ) -> AlarmMemory:
     unit = str(memory.unit)
     most, most_last = _largest_costs(spec, unit, until)
-    forecast = forecast_last_cost(rows, unit, memory.last_costs)
+    forecast, seen = forecast_last_cost(rows, unit, memory.last_costs)
     last = rows[f"last_{unit}"].to_numpy(dtype=np.float64)
     escalated = ~rows["retained"].to_numpy(dtype=bool) & ~np.isnan(last)
     expected = np.where(escalated, np.nan_to_num(last), forecast)
@@ -142,7 +141,7 @@ def _consume_savings(
         savings_increments(cost, np.minimum(expected, most_last), promise.savings_low, margin), low, high
     )
     cut = int(((expected > most_last) | (cost > most)).sum())
-    memory = with_last_costs(replace(memory, cut_rows=memory.cut_rows + cut), last_costs(rows, unit, memory.last_costs))
+    memory = with_last_costs(replace(memory, cut_rows=memory.cut_rows + cut), seen)
     span = most_last if most_last > 0.0 else 1.0
     return _consume(memory, increments / span, rows, spec, (low / span, high / span), until)
 
@@ -155,7 +154,7 @@ def _consume(
     reach: tuple[float, float],
     until: datetime,
 ) -> AlarmMemory:
-    cycles = (rows["occurred_at"] - _EPOCH).dt.days.to_numpy(dtype=np.float64)
+    cycles = rows["occurred_at"].to_numpy(dtype="datetime64[D]").astype(np.float64)  # UTC days since 1970
     memory = without_other_ranges(memory, *reach)
     if needs_family(memory, int(cycles[-1])):
         memory = open_family(
@@ -165,7 +164,14 @@ def _consume(
 
 
 def _unconsumed(cohort: Cohort, memory: AlarmMemory) -> pd.DataFrame:
+    if memory.consumed_until <= cohort.window.start:
+        return cohort.decisions
     return cohort.decisions[cohort.decisions["occurred_at"] >= memory.consumed_until]
+
+
+def _where(rows: pd.DataFrame, wanted: BoolArray) -> pd.DataFrame:
+    """Those rows; not copied where they are all of them, as in most hours."""
+    return rows if wanted.all() else rows[wanted]
 
 
 def _without_stopped(rows: pd.DataFrame, stops: Sequence[Stop]) -> pd.DataFrame:
@@ -188,8 +194,9 @@ def _unit_of(rows: pd.DataFrame) -> str:
     return "usd" if _is_priced(rows, "usd").all() and (rows["expected_last_usd"] > 0.0).any() else "gflops"
 
 
-def _is_priced(rows: pd.DataFrame, unit: str) -> "pd.Series[bool]":
-    return rows[unit].notna() & (rows[f"expected_last_{unit}"].notna() | rows[f"last_{unit}"].notna())
+def _is_priced(rows: pd.DataFrame, unit: str) -> BoolArray:
+    cost, expected, last = (rows[f"{of}{unit}"].to_numpy(dtype=np.float64) for of in ("", "expected_last_", "last_"))
+    return ~np.isnan(cost) & ~(np.isnan(expected) & np.isnan(last))
 
 
 def _largest_costs(spec: CascadeSpec, unit: str, at: datetime) -> tuple[float, float]:

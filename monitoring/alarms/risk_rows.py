@@ -36,8 +36,8 @@ def read_risk(memory: AlarmMemory, rows: pd.DataFrame, spec: CascadeSpec) -> tup
     """The rows, read with what the alarm knows of the coins and with what they show of them
     themselves.
     """
-    drawn = rows["occurred_at"][labelled_rows(rows, spec) & (_label_propensity(rows, spec) < 1.0)]
-    coin_seen_at = memory.coin_seen_at if drawn.empty else drawn.iloc[-1].to_pydatetime()
+    drawn = np.flatnonzero(labelled_rows(rows, spec) & (_label_propensity(rows, spec) < 1.0))
+    coin_seen_at = rows["occurred_at"].iloc[drawn[-1]].to_pydatetime() if len(drawn) else memory.coin_seen_at
     recently = coin_seen_at is not None and rows["occurred_at"].iloc[0] - coin_seen_at < COIN_REMEMBERED
     x, observed, propensity = risk_rows(rows, spec, by_coin=recently)
     forecast, weight = risk_forecasts(rows, spec, observed)
@@ -54,12 +54,12 @@ def read_risk(memory: AlarmMemory, rows: pd.DataFrame, spec: CascadeSpec) -> tup
 
 def labelled_rows(rows: pd.DataFrame, spec: CascadeSpec) -> BoolArray:
     """[n] whether labels tell X, and not equal answers or an escalation."""
-    known = rows["correct_kept"].notna() & rows["retained"]
+    known = rows["correct_kept"].notna().to_numpy() & rows["retained"].to_numpy(dtype=np.bool_)
     if spec.targets.kind is TargetKind.MAX_ACCURACY_DROP:
-        known &= rows["explored"] & rows["correct_last"].notna()
-        least = rows[["kept_label_propensity", "last_label_propensity"]].min(axis=1, skipna=False)
-        known &= ~((rows["label_propensity"] == 1.0) & (least != 1.0))  # 0 whatever the labels say
-    return np.asarray(known, dtype=np.bool_)
+        known &= rows["explored"].to_numpy(dtype=np.bool_) & rows["correct_last"].notna().to_numpy()
+        kept, last, both = (rows[f"{of}label_propensity"].to_numpy(dtype=np.float64) for of in ("kept_", "last_", ""))
+        known &= ~((both == 1.0) & (np.minimum(kept, last) != 1.0))  # 0 whatever the labels say
+    return known
 
 
 def risk_rows(

@@ -55,9 +55,11 @@ def exploration_cost(cohort: Cohort, unit: str) -> Estimated:
     return Estimated(n=explored, value=float(rows[f"exploration_{unit}"].sum()))
 
 
-def forecast_last_cost(rows: pd.DataFrame, unit: str, before: Sequence[SeenCosts] = ()) -> FloatArray:
+def forecast_last_cost(
+    rows: pd.DataFrame, unit: str, before: Sequence[SeenCosts] = ()
+) -> tuple[FloatArray, tuple[SeenCosts, ...]]:
     """[n] c, what the last tier would cost on each decision, from earlier decisions only (rows in
-    order of time).
+    order of time); and `before` with what these decisions have shown.
 
     The price of the first attempt's tokens, times ΣC_last / Σ of that price over the earlier
     decisions of the slice; the ratio over all slices counts as one of them, and 1 as one of those.
@@ -66,12 +68,8 @@ def forecast_last_cost(rows: pd.DataFrame, unit: str, before: Sequence[SeenCosts
     slices, last, expected = _shown(rows, unit)
     everywhere = np.full(len(rows), "", dtype=object)
     overall = predictable_forecast(everywhere, last, 1.0, size=expected, before=[all_costs(before)])
-    return np.asarray(expected * predictable_forecast(slices, last, overall, size=expected, before=before))
-
-
-def last_costs(rows: pd.DataFrame, unit: str, before: Sequence[SeenCosts]) -> tuple[SeenCosts, ...]:
-    """`before` with what these decisions have shown."""
-    return seen_costs(*_shown(rows, unit), before)
+    ratio = predictable_forecast(slices, last, overall, size=expected, before=before)
+    return expected * ratio, seen_costs(slices, last, expected, before)
 
 
 def all_costs(seen: Sequence[SeenCosts]) -> SeenCosts:
@@ -85,7 +83,8 @@ def _shown(rows: pd.DataFrame, unit: str) -> tuple[npt.NDArray[np.object_], Floa
     first attempt's tokens (0 where unknown).
     """
     expected = np.nan_to_num(rows[f"expected_last_{unit}"].to_numpy(dtype=np.float64))
-    slices = rows["slice"].fillna("").astype(str).to_numpy(dtype=object)
+    slices = rows["slice"].to_numpy(dtype=object)
+    slices = np.where(pd.isna(slices), "", slices)
     return slices, rows[f"last_{unit}"].to_numpy(dtype=np.float64), expected
 
 
@@ -93,7 +92,7 @@ def _last_cost(rows: pd.DataFrame, unit: str) -> FloatArray:
     ran = rows["last_ran"].to_numpy(dtype=bool)
     # The propensity of a run that did not happen has no part in the imputation.
     propensity = np.where(ran, rows["run_propensity"].to_numpy(dtype=np.float64), 1.0)
-    return impute_last_cost(forecast_last_cost(rows, unit), ran, propensity, rows[f"last_{unit}"])
+    return impute_last_cost(forecast_last_cost(rows, unit)[0], ran, propensity, rows[f"last_{unit}"])
 
 
 def _why_unknown(rows: pd.DataFrame, unit: str) -> str | None:
