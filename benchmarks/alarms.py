@@ -5,23 +5,32 @@ They are looked at every hour by `watch_savings` and `watch_risk`, as they are s
 in traffic that was well inside (savings as promised, a drop of ε/2): savings fall, or answers get
 worse, at an hour of its own in each run. `delay_*` are median hours from the fault to the first
 ring, those of risk without the label horizon; None where fewer than half of the runs ring before
-they end. `_z` and `_ph` are rivals on the same traffic (`benchmarks.alarms_rivals`).
+they end; `_p90` are the hours within which nine in ten do. `_z`, `_ph`, `_evidently` and
+`_nannyml` are rivals on the same traffic (`benchmarks.alarms_rivals`). Ctrl-C ends the healthy
+months: `months` says how many were counted.
 
 A name reads `delay_savings_10k_10` (decisions a day, points) and `delay_risk_1k_5_e05_l20` (also
 the percentage that is explored, and of these labelled by coin); `_daily`: looked at once a day.
 """
 
+import math
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.alarms_rivals import Stream, by_page_hinkley, by_river, by_z_test, risk_stream, savings_stream
+from benchmarks.alarms_rivals import (
+    Stream,
+    by_evidently,
+    by_page_hinkley,
+    by_z_test,
+    elsewhere,
+    risk_stream,
+    savings_stream,
+)
 from benchmarks.alarms_traffic import (
     CHAMPION,
     EPSILON,
@@ -40,8 +49,9 @@ from monitoring.rows.cohorts import Cohort
 MONTH = 30  # days
 PROMISE = Promise(champion=CHAMPION, challenger=None, savings_low=PROMISED)
 LEVEL = Alarms().alpha / ALARMS_SHARING_ALPHA
-LIMIT = Setting(per_day=1_000, fault_hour=0, savings_fall=Alarms().savings_margin)
-SPANS = {1_000: (10, 28), 10_000: (7, 14), 100_000: (2, 5)}  # per decisions a day: healthy days, days of the fault
+LIMIT = Setting(per_day=1_000, exploration=0.2, label_rate=0.5, fault_hour=0, savings_fall=Alarms().savings_margin)
+SPANS = {1_000: (10, 28), 10_000: (7, 14), 100_000: (7, 3)}  # per decisions a day: healthy days, days of the fault
+HEALTHY_DAYS = 7  # of a month on the limit, that rivals compare the others with
 Rings = dict[str, list[float]]  # by watcher, days from the month's first
 Watch = Callable[[AlarmMemory | None, Cohort], AlarmMemory]
 
@@ -82,22 +92,33 @@ FAULTS = (
 def measure(quick: bool) -> Figures:
     months, runs = (4, 2) if quick else (1000, 40)
     faults = [fault for fault in FAULTS if not quick or (fault.per_day == 1_000 and fault.points == 10)]
-    pieces: dict[str, Callable[[int], Rings]] = {f"delay_{fault.name}": partial(faulty, fault) for fault in faults}
-    with ProcessPoolExecutor(max_workers=1 if quick else 2) as pool:
-        well = list(pool.map(healthy, range(months), chunksize=1 if quick else 10))
-        sys.stderr.write("healthy months\n")
-        delays: dict[str, list[Rings]] = {}
-        for name, piece in pieces.items():
-            delays[name] = list(pool.map(piece, range(runs)))
-            sys.stderr.write(f"{name}\n")
-    figures: dict[str, float | int | str | None] = {"months": months, "runs": runs, "alpha": Alarms().alpha}
-    figures["false_alarms_limit"] = Alarms().alpha + 2 * np.sqrt(Alarms().alpha * (1 - Alarms().alpha) / months)
+    delays: dict[str, list[Rings]] = {}
+    for fault in faults:
+        delays[f"delay_{fault.name}"] = [faulty(fault, number) for number in range(runs)]
+        sys.stderr.write(f"delay_{fault.name} {_hours(delays[f'delay_{fault.name}'])}\n")
+    well = _healthy_months(months)
+    counted = len(well)
+    figures: dict[str, float | int | str | None] = {"months": counted, "runs": runs, "alpha": Alarms().alpha}
+    figures["false_alarms_limit"] = Alarms().alpha + 2 * np.sqrt(Alarms().alpha * (1 - Alarms().alpha) / counted)
     figures |= {f"false_alarms_{who}": rate for who, rate in _rates(well).items()}
     river_months = 2 if quick else 20
     figures |= {"river_streams": 2 * river_months, "river_streams_alike": _as_river(river_months)}
     for name, rings in delays.items():
-        figures |= {f"{name}{who}": delay for who, delay in _medians(rings).items()}
+        figures |= {f"{name}{who}": delay for who, delay in _hours(rings).items()}
     return figures
+
+
+def _healthy_months(months: int) -> list[Rings]:
+    well: list[Rings] = []
+    try:
+        for number in range(months):
+            well.append(healthy(number))
+            if len(well) % 50 == 0:
+                sys.stderr.write(f"{len(well)} healthy months {_rates(well)}\n")
+    except KeyboardInterrupt:
+        if not well:
+            raise
+    return well
 
 
 def healthy(number: int) -> Rings:
@@ -106,7 +127,9 @@ def healthy(number: int) -> Rings:
     looks = {of: cohorts(frame, LIMIT, MONTH) for of in streams}
     rings = {"savings": rings_of(_watch_savings, looks["savings"]), "risk": rings_of(watch_risk, looks["risk"])}
     return rings | {
-        f"{of}{who}": rung for of, stream in streams.items() for who, rung in _rivals(stream, MONTH).items()
+        f"{of}{who}": rung
+        for of, stream in streams.items()
+        for who, rung in _rivals(stream, MONTH, HEALTHY_DAYS).items()
     }
 
 
@@ -124,7 +147,7 @@ def faulty(fault: Fault, number: int) -> Rings:
     frame = month(setting, days, rng)
     watch: Watch = _watch_savings if fault.alarm == "savings" else watch_risk
     stream = savings_stream(frame) if fault.alarm == "savings" else risk_stream(frame, setting)
-    rings = {"": rings_of(watch, cohorts(frame, setting, days), since=hour / 24)} | _rivals(stream, days)
+    rings = {"": rings_of(watch, cohorts(frame, setting, days), since=hour / 24)} | _rivals(stream, days, before)
     if fault.label_rate < 1.0:
         rings["_daily"] = rings_of(watch, cohorts(frame, setting, days, hours=24), since=hour / 24)
     return {who: [at - hour / 24 for at in rung if at > hour / 24] for who, rung in rings.items()}
@@ -147,19 +170,25 @@ def _watch_savings(memory: AlarmMemory | None, cohort: Cohort) -> AlarmMemory:
     return watch_savings(memory, cohort, PROMISE)
 
 
-def _rivals(stream: Stream, days: int) -> Rings:
-    return {"_z": by_z_test(stream, days, level=LEVEL), "_ph": by_page_hinkley(stream)}
+def _rivals(stream: Stream, days: int, healthy_days: int) -> Rings:
+    rings = {
+        "_z": by_z_test(stream, days, level=LEVEL),
+        "_ph": by_page_hinkley(stream),
+        "_evidently": by_evidently(stream, days, healthy_days=healthy_days),
+    }
+    nannyml = elsewhere("nannyml")
+    return rings if nannyml is None else rings | {"_nannyml": nannyml.rings(stream, healthy_days)}
 
 
 def _as_river(months: int) -> int | None:
     """Over these healthy months, on how many streams the lines of Page–Hinkley here ring as river's
     own do; None where none is at hand.
     """
+    river = elsewhere("river")
+    if river is None:
+        return None
     streams = [stream for number in range(months) for stream in _on_the_limit(number)[1].values()]
-    theirs = by_river(streams)
-    return (
-        None if theirs is None else sum(by_page_hinkley(one) == rung for one, rung in zip(streams, theirs, strict=True))
-    )
+    return sum(by_page_hinkley(one) == river.rings(one, HEALTHY_DAYS) for one in streams)
 
 
 def _rates(months: list[Rings]) -> dict[str, float]:
@@ -167,11 +196,18 @@ def _rates(months: list[Rings]) -> dict[str, float]:
     return {who: float(np.mean([bool(rings[who]) for rings in months])) for who in sorted(months[0])}
 
 
-def _medians(runs: list[Rings]) -> Mapping[str, float | None]:
-    """By watcher the median hours to its first ring; None where fewer than half of them ring."""
-    first = {who: [rings[who][0] if rings[who] else np.inf for rings in runs] for who in runs[0]}
-    middle = {who: float(np.sort(days)[(len(days) - 1) // 2]) * 24 for who, days in first.items()}
-    return {who: None if np.isinf(hours) else hours for who, hours in middle.items()}
+def _hours(runs: list[Rings]) -> Mapping[str, float | None]:
+    """By watcher the hours within which half of the runs have their first ring, and for the alarm
+    itself nine in ten (`_p90`); None where fewer ring.
+    """
+    hours = {who: _within(runs, who, 0.5) for who in runs[0]}
+    return hours | {"_p90": _within(runs, "", 0.9)}
+
+
+def _within(runs: list[Rings], who: str, share: float) -> float | None:
+    first = sorted(rings[who][0] if rings[who] else np.inf for rings in runs)
+    days = first[max(0, math.ceil(share * len(first)) - 1)]
+    return None if math.isinf(days) else round(days * 24, 2)
 
 
 if __name__ == "__main__":

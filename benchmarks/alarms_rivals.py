@@ -3,10 +3,12 @@
 - a z-test at the end of every day, of the day's mean against what is allowed, at the alarm's own
   level each day: it says nothing of how often it may be repeated;
 - Page–Hinkley with river's defaults, on single values in order;
-- river's own, in an environment of its own (`KNOWGATE_RIVER_PYTHON` names its Python): the same
-  numbers, or these lines are wrong.
+- Evidently's default drift test of each day's values against those of the healthy days;
+- NannyML's alert on each day's mean, against those of the healthy days.
 
-They are given more than the alarms see: savings with every row's true cost of the last tier.
+river and NannyML want environments of their own: `KNOWGATE_RIVER_PYTHON` and
+`KNOWGATE_NANNYML_PYTHON` name their Python. river's own is asked whether the lines here ring as it
+does. All are given more than the alarms see: savings with every row's true cost of the last tier.
 """
 
 import json
@@ -14,6 +16,7 @@ import os
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +28,7 @@ from knowgate._records.arrays import FloatArray
 from knowgate.spec import Alarms
 
 MIN_ROWS, SLACK, THRESHOLD, FADING = 30, 0.005, 50.0, 0.9999  # river's defaults
+MOST_ROWS = 50_000  # that Evidently is given on a side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -76,18 +80,55 @@ def by_page_hinkley(stream: Stream) -> list[float]:
     return rings
 
 
-def by_river(streams: list[Stream]) -> list[list[float]] | None:
-    """When river's Page–Hinkley rings; None where no environment with river is named."""
-    python = os.environ.get("KNOWGATE_RIVER_PYTHON")
-    if not python:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        for number, stream in enumerate(streams):
-            np.save(Path(folder) / f"{number}.npy", stream.value)
-        script = Path(__file__).with_name("alarms_river.py")
-        done = subprocess.run([python, str(script), folder], capture_output=True, text=True, check=True)
-    rows: list[list[int]] = json.loads(done.stdout)
-    return [[float(stream.at[row]) for row in rung] for stream, rung in zip(streams, rows, strict=True)]
+def by_evidently(stream: Stream, days: int, *, healthy_days: int) -> list[float]:
+    """The ends of the days that Evidently, by the test and threshold it takes by itself, calls
+    drifted.
+    """
+    from evidently.legacy.calculations.stattests import get_stattest  # seconds to import
+
+    edges = np.searchsorted(stream.at, np.arange(days + 1))
+    reference, rings = _thinned(stream.value[: edges[healthy_days]]), list[float]()
+    for day in range(healthy_days, days):
+        values = _thinned(stream.value[edges[day] : edges[day + 1]])
+        test = get_stattest(reference, values, "num", None)
+        if len(values) > 1 and test(reference, values, "num", None).drifted:
+            rings.append(float(day + 1))
+    return rings
+
+
+class Elsewhere:
+    """A rival in an environment of its own, asked stream by stream."""
+
+    def __init__(self, python: str, rival: str) -> None:
+        script = str(Path(__file__).with_name("alarms_elsewhere.py"))
+        self._process = subprocess.Popen(
+            [python, script, rival], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def rings(self, stream: Stream, healthy_days: int) -> list[float]:
+        """The days at which it rings."""
+        asked, answered = self._process.stdin, self._process.stdout
+        assert asked is not None and answered is not None
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "stream.npz"
+            np.savez(path, at=stream.at, value=stream.value, healthy_days=healthy_days)
+            asked.write(f"{path}\n")
+            answer = answered.readline()
+        if not answer:
+            raise RuntimeError(f"{self._process.args!r} ended with {self._process.wait()}: see what it wrote above")
+        return [float(day) for day in json.loads(answer)]
+
+
+@cache
+def elsewhere(rival: str) -> Elsewhere | None:
+    """river or nannyml; None where no environment that has it is named."""
+    python = os.environ.get(f"KNOWGATE_{rival.upper()}_PYTHON")
+    return Elsewhere(python, rival) if python else None
+
+
+def _thinned(values: FloatArray) -> "pd.Series[float]":
+    """At most 50 000 of them, evenly spaced: more change no conclusion."""
+    return pd.Series(values[:: max(1, -(-len(values) // MOST_ROWS))])
 
 
 def _days(frame: pd.DataFrame) -> FloatArray:

@@ -11,7 +11,15 @@ import pandas as pd
 import pytest
 
 from benchmarks.alarms import FAULTS, SPANS, Fault, faulty, rings_of
-from benchmarks.alarms_rivals import Stream, by_page_hinkley, by_river, by_z_test, risk_stream, savings_stream
+from benchmarks.alarms_rivals import (
+    Stream,
+    by_evidently,
+    by_page_hinkley,
+    by_z_test,
+    elsewhere,
+    risk_stream,
+    savings_stream,
+)
 from benchmarks.alarms_traffic import EPSILON, FIRST_DAY, PROMISED, Setting, cohorts, month
 from knowgate._records.records import Window
 from monitoring.alarms.alarm_memory import AlarmMemory
@@ -94,12 +102,39 @@ def test_page_hinkley_rings_where_the_sum_above_the_mean_passes_its_threshold() 
     assert by_page_hinkley(Stream(at=np.arange(1000.0), value=values[:1000])) == []
 
 
+def random_walks() -> list[Stream]:
+    rng = np.random.default_rng(7)
+    return [Stream(at=np.arange(5000.0) / 250, value=rng.normal(0.0, 1.0, 5000).cumsum() / 50) for _ in range(12)]
+
+
 @pytest.mark.skipif("KNOWGATE_RIVER_PYTHON" not in os.environ, reason="names no Python that has river")
 def test_rivers_own_page_hinkley_rings_at_the_same_rows() -> None:
-    rng = np.random.default_rng(7)
-    streams = [Stream(at=np.arange(5000.0), value=rng.normal(0.0, 1.0, 5000).cumsum() / 50) for _ in range(12)]
-    assert by_river(streams) == [by_page_hinkley(stream) for stream in streams]
-    assert any(by_page_hinkley(stream) for stream in streams)
+    river = elsewhere("river")
+    assert river is not None
+    assert [river.rings(walk, 7) for walk in random_walks()] == [by_page_hinkley(walk) for walk in random_walks()]
+    assert any(by_page_hinkley(walk) for walk in random_walks())
+
+
+def a_day_moved_by(deviations: float) -> Stream:
+    """Twelve days of 200 values, the tenth of which lies higher."""
+    rng = np.random.default_rng(8)
+    values = rng.normal(0.0, 1.0, 2400)
+    values[1800:2000] += deviations
+    return Stream(at=np.arange(2400) / 200, value=values)
+
+
+@pytest.mark.slow
+def test_evidently_rings_at_the_end_of_the_day_that_moved_and_looks_at_no_healthy_one() -> None:
+    assert by_evidently(a_day_moved_by(3.0), 12, healthy_days=8).count(10.0) == 1
+    assert all(day > 8.0 for day in by_evidently(a_day_moved_by(3.0), 12, healthy_days=8))
+
+
+@pytest.mark.skipif("KNOWGATE_NANNYML_PYTHON" not in os.environ, reason="names no Python that has NannyML")
+def test_nannyml_rings_at_the_end_of_the_day_that_moved() -> None:
+    nannyml = elsewhere("nannyml")
+    assert nannyml is not None
+    assert nannyml.rings(a_day_moved_by(3.0), 8) == [10.0]
+    assert 10.0 not in nannyml.rings(a_day_moved_by(-3.0), 8), "what falls is no harm"
 
 
 def test_a_watch_is_followed_to_its_first_ring_after_the_fault() -> None:
