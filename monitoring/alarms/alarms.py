@@ -196,7 +196,7 @@ def _unit_of(rows: pd.DataFrame) -> str:
 
 def _is_priced(rows: pd.DataFrame, unit: str) -> BoolArray:
     cost, expected, last = (rows[f"{of}{unit}"].to_numpy(dtype=np.float64) for of in ("", "expected_last_", "last_"))
-    return ~np.isnan(cost) & ~(np.isnan(expected) & np.isnan(last))
+    return np.asarray(~np.isnan(cost) & ~(np.isnan(expected) & np.isnan(last)), dtype=np.bool_)
 
 
 def _largest_costs(spec: CascadeSpec, unit: str, at: datetime) -> tuple[float, float]:

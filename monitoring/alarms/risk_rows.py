@@ -59,7 +59,7 @@ def labelled_rows(rows: pd.DataFrame, spec: CascadeSpec) -> BoolArray:
         known &= rows["explored"].to_numpy(dtype=np.bool_) & rows["correct_last"].notna().to_numpy()
         kept, last, both = (rows[f"{of}label_propensity"].to_numpy(dtype=np.float64) for of in ("kept_", "last_", ""))
         known &= ~((both == 1.0) & (np.minimum(kept, last) != 1.0))  # 0 whatever the labels say
-    return known
+    return np.asarray(known, dtype=np.bool_)
 
 
 def risk_rows(
