@@ -16,6 +16,8 @@ import numpy.typing as npt
 from evidence.errors import InvalidInputError
 from evidence.inputs import number, real_array, same_length
 
+LEVEL = 0.25  # the worth of a row that tells nothing of the drop, where one that ran for certain has 1
+
 
 def label_rate(worth: npt.ArrayLike, budget: float, rows: npt.ArrayLike | None = None) -> float:
     """c such that Σ rows · min(1, c · worth) = budget: with what chance a row of worth 1 is drawn,

@@ -27,6 +27,7 @@ from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.arrays import BoolArray, FloatArray, IntArray
 from knowgate.policy import Policy, PolicyKind, escalate_all, kept_tiers
 from knowgate.spec import TargetKind
+from services.advice.label_plan import LabelYield, yield_of
 from services.advice.price_lists import TierRates
 from services.advice.query_costs import CostTable, cost_tables
 from services.advice.reasons import Case, CostAdvice, Question, Recommendation, cases_of, recommended
@@ -61,6 +62,7 @@ class Advice:
     shares: RetainableShares
     worth: float | None  # from what a coin may retain (0) to what a perfect signal may (1)
     labels_needed: int | None  # further labelled queries; 0 when certified, None where none would do
+    labels: LabelYield | None  # what the plan yields, where one is given
     signals: tuple[SignalWorth, ...]
     costs: tuple[CostAdvice, ...]  # the first one decides
     latency: Waiting | None
@@ -123,6 +125,7 @@ def advise(table: OutcomeTable, rates: Sequence[TierRates], question: Question) 
         shares=shares,
         worth=worth_of_signal(retained, shares),
         labels_needed=labels,
+        labels=_yield(table, graded, kept, question, labels),
         signals=worth,
         costs=advised,
         latency=latency,
@@ -130,6 +133,15 @@ def advise(table: OutcomeTable, rates: Sequence[TierRates], question: Question) 
         shorter=shorter,
         assumed=(*assumed, *told_of_cuts(cut)),
     )
+
+
+def _yield(
+    table: OutcomeTable, graded: BoolArray, kept: IntArray, question: Question, labels_needed: int | None
+) -> LabelYield | None:
+    if question.plan is None:
+        return None
+    same = (table.same_answer[graded][:, :-1] == 1.0).all(axis=1)  # unknown: they may differ
+    return yield_of(question.plan, kept < table.tiers - 1, same, question.target.kind, labels_needed)
 
 
 def told_of_cuts(runs: int) -> tuple[str, ...]:

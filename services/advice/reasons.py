@@ -15,6 +15,7 @@ from evidence.costs.savings import Savings
 from evidence.signals.signal_worth import RetainableShares
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate.policy import PolicyKind
+from services.advice.label_plan import LabelPlan
 from services.advice.signals import SignalWorth
 from services.outcome_tables.certification import CertifiedThresholds
 
@@ -35,6 +36,7 @@ class Question:
     min_retained_share: float = 0.05
     max_latency_ms: float | None = None  # the longest p95 that the caller can wait
     latencies_ms: tuple[float, ...] | None = None  # per tier, where the table has none
+    plan: LabelPlan | None = None  # of what is to be explored and labelled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from knowgate._wire import codec
 from knowgate.policy import PolicyKind
 from services.advice.advice import Advice
 from services.advice.advice import advise as advice_of
+from services.advice.label_plan import LabelPlan, LabelYield
 from services.advice.price_lists import read_latencies, read_rates
 from services.advice.reasons import CostAdvice, Question, Recommendation
 from services.clock import SystemClock
@@ -22,6 +23,7 @@ from services.commands.options import (
     stated_target,
 )
 from services.commands.printing import print_json
+from services.errors import InputInvalid
 from services.outcome_tables.certifiable import refuse_mixed_kinds
 from services.outcome_tables.outcomes import read_outcomes
 
@@ -50,6 +52,14 @@ def advise(
         typer.Option("--rule", parser=certified_kind, metavar="RULE", help="p_t, p_ik or gates (p_ik and p_t)."),
     ] = PolicyKind.P_T,
     min_retained_share: MinRetainedShare = 0.05,
+    decisions_per_day: Annotated[
+        float | None, typer.Option(help="Also say how many rows that count a plan yields a week.")
+    ] = None,
+    exploration_rate: Annotated[float, typer.Option(help="Of that plan, as cascade.toml has it.")] = 0.05,
+    label_rate: Annotated[
+        float | None, typer.Option(help="Of that plan, as `labels queue` has it; the exploration rate if left out.")
+    ] = None,
+    label_budget: Annotated[float | None, typer.Option(help="Or: how many decisions are labelled a week.")] = None,
     timezone: Timezone = None,
     as_json: AsJson = False,
 ) -> None:
@@ -70,6 +80,7 @@ def advise(
         min_retained_share=min_retained_share,
         max_latency_ms=max_latency,
         latencies_ms=read_latencies(latency, tiers=table.tiers),
+        plan=_plan(decisions_per_day, exploration_rate, label_rate, label_budget),
     )
     advice = advice_of(table, rates, question)
     if as_json:
@@ -79,6 +90,21 @@ def advise(
             typer.echo(line)
     if advice.recommendation is Recommendation.DO_NOT:
         raise typer.Exit(3)
+
+
+def _plan(
+    decisions_per_day: float | None, exploration_rate: float, label_rate: float | None, label_budget: float | None
+) -> LabelPlan | None:
+    if decisions_per_day is None:
+        if label_rate is not None or label_budget is not None:
+            raise InputInvalid("--label-rate and --label-budget are of a plan: give --decisions-per-day too")
+        return None
+    return LabelPlan(
+        decisions_per_day=decisions_per_day,
+        exploration_rate=exploration_rate,
+        label_rate=label_rate,
+        label_budget=label_budget,
+    )
 
 
 _HEADS = {"cascade": "Use a cascade", "label_first": "Label first", "do_not": "Do not use a cascade here"}
@@ -97,6 +123,7 @@ def _lines(advice: Advice) -> list[str]:
         f"{1 - advice.certificate.delta:g}",
         f"thresholds    {advice.basis}",
         f"labels        {_labels(advice)}",
+        *(() if advice.labels is None else (f"plan          {_yield(advice.labels)}",)),
         f"retained      {advice.retained_share:.1%}; a coin may retain {shares.random:.1%}, a perfect signal "
         f"{shares.perfect:.1%}{worth}",
     ]
@@ -138,3 +165,13 @@ def _labels(advice: Advice) -> str:
     if advice.labels_needed is None:
         return "no number of further labels is known to help"
     return "enough" if advice.labels_needed == 0 else f"about {advice.labels_needed} further labelled queries"
+
+
+def _yield(labels: LabelYield) -> str:
+    plan = labels.plan
+    weeks = "" if labels.weeks is None else f", as many as are needed in {labels.weeks:.1f} weeks"
+    return (
+        f"{plan.decisions_per_day:g} decisions a day, explored at {plan.exploration_rate:.3g}, labelled at "
+        f"{labels.label_rate:.3g}: about {labels.counting:.0f} rows a week count, from {labels.labelled:.0f} labelled "
+        f"decisions{weeks}"
+    )

@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy.orm import Session
 
-from evidence.estimation.label_allocation import label_rate
+from evidence.estimation.label_allocation import LEVEL, label_rate
 from knowgate._records.records import Window
 from knowgate.spec import CascadeSpec, TargetKind
 from services.errors import InputInvalid
@@ -46,7 +46,6 @@ from store.traffic.examples import Examples, labelled
 from store.traffic.undeclared import undeclared
 
 PERSON = b"kg.label"
-LEVEL = 0.25  # the worth of a row that tells nothing of the drop, where one that ran for certain has 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

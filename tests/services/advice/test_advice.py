@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from evidence.certification.certificate import Target
 from knowgate.spec import TargetKind
 from services.advice.advice import Advice, advise
+from services.advice.label_plan import LabelPlan, LabelYield, yield_of
 from services.advice.price_lists import TierRates, read_latencies, read_rates
 from services.advice.reasons import Question, Recommendation
 from services.command_line import app
@@ -233,6 +234,50 @@ def test_the_command_exits_with_three_for_do_not_and_prints_one_object(tmp_path:
     refused = CliRunner().invoke(app, ["advise", path, "--prices", "3/12,2.5/10"])
     assert refused.exit_code == 3
     assert refused.stdout.startswith("Do not use a cascade here: at these prices")
+
+
+def week_of(**plan: Any) -> LabelYield:
+    """Six queries in ten retained; the tiers answer half of each side alike."""
+    retained = np.arange(20) < 12
+    same = np.arange(20) % 2 == 0
+    needed = plan.pop("needed", None)
+    kind = plan.pop("kind", TargetKind.MAX_ACCURACY_DROP)
+    return yield_of(LabelPlan(decisions_per_day=10_000, **plan), retained, same, kind, needed)
+
+
+def test_a_plan_yields_as_many_rows_as_the_smaller_of_its_two_rates_shows() -> None:
+    week = week_of()
+    assert (week.label_rate, week.counting) == (0.05, pytest.approx(3500))
+    # .3 · .05 of all is explored and labelled for certain, .2 escalated; the rest has a quarter.
+    assert week.labelled == pytest.approx(70_000 * (0.015 + 0.01 + (1 - 0.015 - 0.2) * 0.0125))
+    assert week.weeks is None and week_of(needed=7000).weeks == pytest.approx(2.0)
+    assert week_of(label_rate=0.2).counting == pytest.approx(3500)  # the last tier ran no oftener
+    assert week_of(label_rate=0.01).counting == pytest.approx(700)
+    assert week_of(exploration_rate=0.1).counting == pytest.approx(7000)
+
+
+def test_a_budget_says_the_rate_that_it_pays_for() -> None:
+    by_rate = week_of(label_rate=0.02)
+    by_budget = week_of(label_budget=by_rate.labelled)
+    assert by_budget.label_rate == pytest.approx(0.02)
+    assert by_budget.counting == pytest.approx(by_rate.counting)
+    assert week_of(label_budget=1e9).label_rate == 1.0  # it pays for more than there is
+    accurate = week_of(label_budget=700, kind=TargetKind.RETAINED_ACCURACY)
+    assert (accurate.label_rate, accurate.counting) == (pytest.approx(0.01), pytest.approx(420))
+
+
+def test_the_command_says_what_a_plan_yields(tmp_path: Path) -> None:
+    asked = ["advise", str(table(tmp_path)), "--prices", CHEAP]
+    done = CliRunner().invoke(app, [*asked, "--decisions-per-day", "10000", "--label-rate", "0.05"])
+    assert "10000 decisions a day, explored at 0.05, labelled at 0.05: about 3500 rows a week count" in done.stdout
+    assert "plan" not in CliRunner().invoke(app, asked).stdout
+    for wrong, message in (
+        (("--label-rate", "0.1"), "give --decisions-per-day too"),
+        (("--decisions-per-day", "9", "--label-rate", "0.1", "--label-budget", "5"), "give one of the two"),
+        (("--decisions-per-day", "0"), "--decisions-per-day is 0.0"),
+        (("--decisions-per-day", "9", "--exploration-rate", "0"), "--exploration-rate is 0.0: it lies in (0, 1]"),
+    ):
+        assert message in str(CliRunner().invoke(app, [*asked, *wrong]).exception)
 
 
 def test_p_t_of_several_kinds_is_not_advised_on(tmp_path: Path) -> None:
