@@ -13,7 +13,6 @@ lasts, so it has no figures where scores are learned anew every week.
 
 import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -60,12 +59,13 @@ def measure(quick: bool) -> Figures:
     pieces = [(FIRST, scenario, weekly) for scenario in Scenario for weekly in (3500, 350)]
     pieces += [(name, Scenario.STATIONARY, weekly) for name in TWO_TIERS[1:] for weekly in (3500, 350)]
     figures: dict[str, float | int | str | None] = {"epsilon": EPSILON, "delta": DELTA, "years": years}
-    with ProcessPoolExecutor(max_workers=2) as pool:
-        running = {piece: pool.submit(years_of, recorded(folder, piece[0]), *piece[1:], years) for piece in pieces}
-        for (name, scenario, weekly), piece in running.items():
-            prefix = "" if name == FIRST else f"{name}."
-            figures |= {f"{prefix}{key}": value for key, value in piece.result().items()}
-            sys.stderr.write(f"{name} {scenario} {weekly}\n")
+    for name, scenario, weekly in pieces:
+        prefix = "" if name == FIRST else f"{name}."
+        measured = {
+            f"{prefix}{key}": value for key, value in years_of(recorded(folder, name), scenario, weekly, years).items()
+        }
+        sys.stderr.write("".join(f"{key}  {value:.4g}\n" for key, value in measured.items()))
+        figures |= measured
     figures |= {f"in_force_{weekly}": figures[f"in_force_rolling_stationary_{weekly}"] for weekly in (3500, 350)}
     return figures
 

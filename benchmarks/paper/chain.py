@@ -23,7 +23,7 @@ from training.rows.row_blocks import ArrayBlocks
 from training.rows.splits import Part, Proportions, Split, split_rows
 from training.tiers.learn import LearnedTier, learn_tier, signal_columns
 
-HALVES = Proportions(recent=1.0, certification_of_recent=0.5)
+HALVES = Proportions(certification=0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -131,9 +131,7 @@ def _split(rows: CascadeRows, teaching: int | None) -> Split:
     if teaching is None:
         return split_rows(rows.ids, rows.seconds, rows.prompt_hashes, HALVES)
     taught = np.arange(rows.n) < teaching
-    parts = split_rows(
-        rows.ids, rows.seconds, rows.prompt_hashes, Proportions(recent=1.0, certification_of_recent=1e-9)
-    ).parts
+    parts = split_rows(rows.ids, rows.seconds, rows.prompt_hashes, Proportions(certification=1e-9)).parts
     return Split(parts=np.where(taught, parts, str(Part.CERTIFICATION)), prompts={})
 
 

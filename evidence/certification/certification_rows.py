@@ -177,6 +177,13 @@ class CertificationRows:
         return self._observed | np.isnan(self._propensity) if self.weighted else self.counted
 
     @property
+    def tested(self) -> BoolArray:
+        """[n] rows that a test counts: the exact tests' sample, or all that a bet is made on where
+        there is none. No label decides it.
+        """
+        return self.equal if self.equal.any() else self.counted
+
+    @property
     def tiers(self) -> int:
         return int(self._correct.shape[1])
 

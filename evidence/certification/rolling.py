@@ -121,7 +121,7 @@ def outlook_of(
         >>> outlook_of(taught, CertificationRows(correct=[[1, 1]] * 30), target, 0.1)
         Outlook(made=False, labels_needed=62)
     """
-    counted = int(rows.equal.sum()) or int(rows.counted.sum())
+    counted = int(rows.tested.sum())
     fewest: int | None = None
     for tally in taught:
         if tally.retained_share < min_retained_share:

@@ -193,7 +193,7 @@ class Schedule:
     train_every: timedelta = timedelta(days=7)
     monitor_every: timedelta = timedelta(hours=1)
     seal_every: timedelta = timedelta(minutes=10)
-    training_window: timedelta = timedelta(days=28)
+    training_window: timedelta = timedelta(days=91)  # 13 periods of a week: what certifies, and what teaches before it
 
 
 class LabelCoin(StrEnum):

@@ -6,7 +6,6 @@ import logging
 
 from services.jobs.job import JobContext
 from services.promotion import rollout
-from services.promotion.champions import RISK
 from store.engine import reading, transaction
 from store.errors import GenerationMoved, RecordUnreadable
 from store.releases import rings
@@ -21,14 +20,14 @@ class RespondSweep:
 
     def run(self, context: JobContext) -> int:
         with reading(context.engine) as session:
-            names = sorted({ring.cascade for ring in rings.unanswered(session, RISK)})
+            names = sorted({ring.cascade for ring in rings.unanswered(session, rings.RISK)})
         return sum(_answer(context, name) for name in names)
 
 
 def answer_waiting(context: JobContext, cascade: str) -> int:
     """Answer the rings of one cascade that wait; how many stopped it."""
     with reading(context.engine) as session:
-        waits = bool(rings.unanswered(session, RISK, cascade))
+        waits = bool(rings.unanswered(session, rings.RISK, cascade))
     return _answer(context, cascade) if waits else 0
 
 

@@ -17,13 +17,12 @@ from store.releases import promotions, rings
 from store.releases.promotions import Outcome, PromotionRecord
 from store.releases.rings import RingRecord
 
-RISK = "risk"  # the rule whose rings stop a cascade
 STOPPED_BY_ALARM = "risk alarm: "  # how the reason of such a stop begins
 
 
 def last_ring(session: Session, cascade: str) -> RingRecord | None:
     """The newest ring of the risk alarm."""
-    rung = rings.rings(session, cascade, RISK)
+    rung = rings.rings(session, cascade, rings.RISK)
     return rung[-1] if rung else None
 
 
@@ -36,7 +35,7 @@ def condemned(session: Session, cascade: str) -> dict[str, str]:
         comparison = json.loads(record.check).get("comparison") or {}
         if comparison.get("champion_broken"):
             why[comparison["champion"]] = f"a comparison on {comparison['n']} rows, which showed its promise broken"
-    for ring in rings.rings(session, cascade, RISK):
+    for ring in rings.rings(session, cascade, rings.RISK):
         accused = {*ring.spoken.accused, ring.stopped}
         if not ring.spoken.accused:
             accused.add(ring.spoken.champion)

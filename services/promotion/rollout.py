@@ -34,7 +34,6 @@ from knowgate.spec import CascadeSpec, OnRisk
 from services.errors import Refused
 from services.promotion.bundle_files import sealed_document
 from services.promotion.champions import (
-    RISK,
     STOPPED_BY_ALARM,
     condemned,
     former_champions,
@@ -204,7 +203,7 @@ def answer_rings(session: Session, cascade: str, settings: Settings, *, now: dat
     cascade asks for more, unless something was moved since it rang.
     """
     stopped = 0
-    for ring in rings.unanswered(session, RISK, cascade):
+    for ring in rings.unanswered(session, rings.RISK, cascade):
         current = assignments.assignment(session, cascade)
         stops = _stops(session, cascade)
         if ring.answer is not None and (not stops or _moved_since(session, ring)):

@@ -89,6 +89,7 @@ def rings(session: Session, cascade: str, rule: str) -> tuple[RingRecord, ...]:
     return tuple(_record(row) for row in session.execute(query))
 
 
+RISK = "risk"  # the rule whose rings stop a cascade, and cut off the rows that certify
 TOLD = "told: alarms.on_risk is alert"  # the answer where a cascade asks for no more
 
 

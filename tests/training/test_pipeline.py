@@ -36,11 +36,13 @@ from store.releases.assignments import swap_assignment
 from store.releases.bundles import bundle_content, bundles
 from store.releases.cascades import apply_cascade
 from store.releases.certifications import certifications
+from store.releases.rings import RISK, Spoken
 from store.shards.shards import write_shard
 from store.tables import AttemptRow
 from store.traffic.decisions import add_decisions
 from store.traffic.labels import add_labels
 from store.traffic.vectors import VectorRow, add_shard
+from store.watching.alerts import AlertRecord, open_alert
 from training.__main__ import main
 from training.certification.report import cohort_savings
 from training.extraction import Answerer
@@ -318,6 +320,28 @@ def test_a_challenger_is_compared_with_the_bundle_in_force(seeded: Callable[...,
     elsewhere = replace(cold.document.fingerprint, layer=99)
     assert set(former_probes(cold, (elsewhere, cold.document.fingerprint))) == {1}
     assert former_probes(None, (elsewhere,)) == {}
+
+
+@pytest.mark.parametrize("rule", [PolicyKind.P_T, PolicyKind.SCORE])
+def test_after_a_risk_alarm_only_decisions_that_it_had_not_read_certify(
+    seeded: Callable[..., Engine], rule: PolicyKind
+) -> None:
+    engine, read_until = seeded(spec_of(rule), Traffic()), START + timedelta(days=4)
+    with transaction(engine) as session:
+        alarm = AlertRecord(cascade="facts", rule=RISK, cause="a test", details="{}", opened_at=END)
+        open_alert(session, alarm, Spoken(until=read_until))
+    outcome = _train(engine)
+    assert outcome.certificate is not None and outcome.bundle is not None
+    assert outcome.certificate.cohort.start >= read_until
+    with reading(engine) as session:
+        rows = read_bundle(bundle_content(session, outcome.bundle)).document.rows
+    assert rows["window"] == 1500 and rows["left_out"] == pytest.approx(100, abs=30)  # 200 prompts came twice
+    if rule is PolicyKind.P_T:
+        assert rows["tested"] == 900
+    else:
+        assert rows["tested"] == rows["certification"] == pytest.approx(450, abs=60)
+        taught = rows["fit"] + rows["validation"] + rows["calibration"]
+        assert rows["tested"] + taught + rows["left_out"] == 1500
 
 
 def test_one_absurd_run_does_not_decide_what_a_window_saves(seeded: Callable[..., Engine]) -> None:

@@ -13,7 +13,9 @@ from training.certification.certify import Certified
 from training.certification.outcomes import logged_rows
 from training.certification.report import SignalQuality, quality_of
 
-APART = "rows disjoint by decision and by prompt from all that was learned; recent half of the window, 3 prompts in 4"
+APART = (
+    "rows disjoint by decision and by prompt from all that was learned; half of the prompts, the same in every period"
+)
 NOTHING_LEARNED = "p_t learns nothing, so every row of the window was tested"
 
 

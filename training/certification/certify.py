@@ -4,8 +4,8 @@ missing signals.
 Decisions:
 - A rule that looks at a probe spends 80 % of the attempt's δ; the other 20 % certify a p_t policy
   of its own. It decides where a signal is missing, and it serves alone where the rule itself could
-  not be certified. p_t learns nothing, so it is tested on every row of the window; the rule on the
-  certification rows only.
+  not be certified. p_t learns nothing, so it is tested on every row of the window that certifies;
+  the rule on the certification rows only.
 - Candidates are decided by `knowgate.policy.retain_mask`, fallback included: what is certified is
   what will be served.
 - Of a chain of three tiers and more several paths are walked, each at its share of δ, and the one
@@ -25,10 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from evidence.certification.certificate import Certification, Target, Thresholds
-from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.certify import refuse_overlap
 from evidence.certification.chain import certify_chain
-from evidence.certification.known_outcomes import certification_rows, forecast_error
+from evidence.certification.known_outcomes import forecast_error
 from evidence.certification.nested_path import Signals, entry_points, nested_tallies
 from evidence.certification.path import chain_paths, path_of
 from evidence.certification.rolling import Outlook, outlook_of
@@ -36,7 +35,7 @@ from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.arrays import IntArray
 from knowgate.policy import Policy, PolicyKind, escalate_all, kept_tiers
 from knowgate.spec import TargetKind, Targets
-from training.certification.outcomes import logged_rows
+from training.certification.outcomes import logged_rows, testable
 from training.certification.paths import learn_pace, learn_speed
 from training.certification.report import cohort_savings
 from training.rows.dataset import CascadeRows
@@ -69,9 +68,10 @@ def certify_kind(
 
     None where not one row's outcomes are known, so that nothing can be tested.
     """
-    everything = np.ones(rows.n, dtype=bool)
     if kind is PolicyKind.P_T:
-        return _certify(rows, everything, signals, targets, kind, delta, chain_paths(kind, signals), None)
+        return _certify(
+            rows, rows.seconds >= split.since, signals, targets, kind, delta, chain_paths(kind, signals), None
+        )
     fallback = certify_kind(rows, split, signals, targets, kind=PolicyKind.P_T, delta=FALLBACK_SHARE * delta)
     kept_back = fallback.policy if fallback is not None and fallback.certified else None
     tested = split.rows(Part.CERTIFICATION)
@@ -90,7 +90,7 @@ def outlook_on(
     same candidates. `p_t` learns nothing, so no rows are left that could say it: it is always made.
     """
     tested, taught = split.rows(Part.CERTIFICATION), split.rows(Part.VALIDATION, Part.CALIBRATION)
-    known, teaching = _testable(rows.take(tested), None), _testable(rows.take(taught), None)
+    known, teaching = testable(rows.take(tested)), testable(rows.take(taught))
     if kind is PolicyKind.P_T or known is None or teaching is None:
         return Outlook(made=True, labels_needed=None)
     path = _path(rows, split, signals, targets, kind)
@@ -121,7 +121,7 @@ def _certify(
 ) -> Certified | None:
     tested_rows = rows.take(tested)
     shown = tuple({name: values[tested] for name, values in tier.items()} for tier in signals)
-    known = _testable(tested_rows, forecast_error(logged_rows(rows.take(~tested))))
+    known = testable(tested_rows, forecast_error(logged_rows(rows.take(~tested))))
     if known is None or not all(paths):
         return None
     certification = certify_chain(
@@ -149,14 +149,6 @@ def _certify(
     )
 
 
-def _testable(rows: CascadeRows, error: float | None) -> CertificationRows | None:
-    """The rows as evidence sees them; None where no row's outcomes are known at all."""
-    last = rows.tiers[-1]
-    if rows.n == 0 or not (last.ran & np.isfinite(last.correct)).any():
-        return None
-    return certification_rows(logged_rows(rows), error)
-
-
 def savings_at(rows: CascadeRows, kept: IntArray) -> float | None:
     """What is saved where decision i is kept at tier kept[i]; None where costs or coins are
     unknown.
@@ -178,7 +170,7 @@ def _path(
     if len(signals) == 1:
         return path_of(kind, unlabelled, speed=speed)
     taught_rows = rows.take(taught)
-    known = _testable(taught_rows, None)
+    known = testable(taught_rows)
     if known is None:
         return path_of(kind, unlabelled, speed=speed)
     pace = learn_pace(

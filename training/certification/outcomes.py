@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from evidence.certification.known_outcomes import LoggedRows, agreeing
+from evidence.certification.certification_rows import CertificationRows
+from evidence.certification.known_outcomes import LoggedRows, agreeing, certification_rows
 from training.rows.dataset import CascadeRows
 
 
@@ -25,6 +26,18 @@ def logged_rows(rows: CascadeRows) -> LoggedRows:
         label_source=_of_tiers(rows, "label_source"),
         forecast_source=_of_tiers(rows, "forecast_source"),
     )
+
+
+def testable(rows: CascadeRows, error: float | None = None) -> CertificationRows | None:
+    """The rows as evidence sees them; None where no row's outcomes are known at all.
+
+    `error` is how often a forecast is assumed to be wrong
+    (`evidence.certification.known_outcomes.forecast_error`), from rows that do not certify.
+    """
+    last = rows.tiers[-1]
+    if rows.n == 0 or not (last.ran & np.isfinite(last.correct)).any():
+        return None
+    return certification_rows(logged_rows(rows), error)
 
 
 def _of_tiers(rows: CascadeRows, name: str) -> Any:

@@ -1,13 +1,12 @@
-"""Which rows teach and which certify: by time and by prompt, all rows of one prompt on one side.
+"""Which rows teach and which certify: by a window of time and by prompt, no prompt on both sides.
 
 Decisions:
-- Every prompt stands at the time of one of its rows, drawn by a keyed hash. A prompt asked once is
-  therefore split strictly by time; one asked often lands in the recent part with the share of its
-  rows that lie there, so that popular prompts are neither over- nor under-represented among the
-  rows that certify.
-- The recent half of the window certifies with three prompts in four: a certificate should speak of
-  what is asked now. The other prompts teach, so that new traffic reaches the probe too. Over the
-  whole window: certification 37.5 %, fit 37.5 %, validation 12.5 %, calibration 12.5 %.
+- Half of the prompts, drawn by a keyed hash of the prompt alone, certify with their rows in the
+  window that certifies (`training.certification.window` says how long it is). They are the same
+  ones in every period, so that no row teaches while it may still certify.
+- Rows from before that window teach, of whatever prompt: what a certificate speaks of is asked now.
+  Only where a prompt certifies now do its older rows neither teach nor certify (`LEFT_OUT`).
+- The other half of the window teaches too, so that new traffic reaches the probe.
 - Parts are drawn by keyed hash: the same rows give the same split, in whatever order they come.
 - Rows of one prompt are not independent of each other. Whole prompts are drawn, so `Split.prompts`
   says how many there are; where few prompts make most of the rows, that number and not the row
@@ -31,19 +30,19 @@ class Part(StrEnum):
     VALIDATION = "validation"  # when to stop, which layer, the score's weights
     CALIBRATION = "calibration"  # calibrators, the OOD reference, the path of candidates
     CERTIFICATION = "certification"  # looked at once, after everything else is fixed
+    LEFT_OUT = "left_out"  # from before the window that certifies, of prompts that certify in it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proportions:
-    """How much of the window each part gets."""
+    """How many of the prompts each part gets."""
 
-    recent: float = 0.5  # the last share of the rows, by time
-    certification_of_recent: float = 0.75  # of the prompts standing there
+    certification: float = 0.5  # of the prompts, in the window that certifies
     fit: float = 0.6  # of the prompts that teach
     validation: float = 0.2  # likewise; calibration gets the rest
 
     def __post_init__(self) -> None:
-        for name in ("recent", "certification_of_recent", "fit", "validation"):
+        for name in ("certification", "fit", "validation"):
             if not 0.0 < getattr(self, name) <= 1.0:
                 raise TrainingRefused(f"{name} is {getattr(self, name)}: give a share in (0, 1]")
         if not self.fit + self.validation < 1.0:
@@ -56,10 +55,20 @@ class Split:
 
     parts: npt.NDArray[np.str_]  # [n]
     prompts: dict[str, int]  # part -> distinct prompts
+    since: float = -np.inf  # seconds since 1970: when the window that certifies begins
 
     def rows(self, *parts: Part) -> BoolArray:
         """[n] whether each row belongs to one of these parts."""
         return np.isin(self.parts, [str(part) for part in parts])
+
+
+def certifying(ids: Sequence[str], prompt_hashes: Sequence[str | None], proportions: Proportions) -> BoolArray:
+    """[n] whether each decision is of a prompt that certifies while it is in the window.
+
+    Arguments and errors are those of `split_rows`.
+    """
+    shares = [_unit("certify", prompt) for prompt in _prompts(ids, prompt_hashes)]
+    return np.asarray(np.array(shares) < proportions.certification, dtype=np.bool_)
 
 
 def split_rows(
@@ -67,35 +76,36 @@ def split_rows(
     seconds: npt.NDArray[np.float64],
     prompt_hashes: Sequence[str | None],
     proportions: Proportions,
+    *,
+    since: float = -np.inf,
 ) -> Split:
     """Split n decisions.
 
     `ids` are the decisions' ids, `seconds` their times, `prompt_hashes` None where prompts are not
-    told apart (each decision then counts as a prompt of its own). Raises TrainingRefused for
-    lengths that differ or an id met twice.
+    told apart (each decision then counts as a prompt of its own), `since` the time at which the
+    window that certifies begins. Raises TrainingRefused for lengths that differ or an id met twice.
     """
     if not len(ids) == len(seconds) == len(prompt_hashes):
         raise TrainingRefused(f"{len(ids)} ids, {len(seconds)} times, {len(prompt_hashes)} prompts: give one of each")
+    prompts = np.array(_prompts(ids, prompt_hashes), dtype=np.object_)
+    certifies, recent = certifying(ids, prompt_hashes, proportions), np.asarray(seconds) >= since
+    now = np.isin(prompts, np.unique(prompts[certifies & recent])) if len(prompts) else certifies
+    parts = np.array([str(_teaching(prompt, proportions)) for prompt in prompts], dtype="<U13")
+    parts[now] = np.where(recent[now], str(Part.CERTIFICATION), str(Part.LEFT_OUT))
+    counts = {str(part): len(set(prompts[parts == str(part)])) for part in Part}
+    return Split(parts=parts, prompts=counts, since=since)
+
+
+def _prompts(ids: Sequence[str], prompt_hashes: Sequence[str | None]) -> list[str]:
+    """What names the prompt of each decision."""
     if len(set(ids)) != len(ids):
         raise TrainingRefused("ids hold a decision twice: give one row per decision")
-    prompts = [f"decision:{ids[row]}" if name is None else f"prompt:{name}" for row, name in enumerate(prompt_hashes)]
-    rows_of: dict[str, list[int]] = {}
-    for row in sorted(range(len(ids)), key=lambda row: (seconds[row], ids[row])):
-        rows_of.setdefault(prompts[row], []).append(row)
-    cut = float(np.quantile(seconds, 1.0 - proportions.recent)) if len(ids) else 0.0
-    parts = np.empty(len(ids), dtype="<U13")
-    counts = {str(part): 0 for part in Part}
-    for prompt, rows in rows_of.items():
-        stands_at = seconds[rows[int(_unit("stand", prompt) * len(rows))]]
-        part = _part(prompt, stands_at >= cut, proportions)
-        parts[rows] = str(part)
-        counts[str(part)] += 1
-    return Split(parts=parts, prompts=counts)
+    return [
+        f"decision:{own}" if name is None else f"prompt:{name}" for own, name in zip(ids, prompt_hashes, strict=True)
+    ]
 
 
-def _part(prompt: str, recent: bool, proportions: Proportions) -> Part:
-    if recent and _unit("certify", prompt) < proportions.certification_of_recent:
-        return Part.CERTIFICATION
+def _teaching(prompt: str, proportions: Proportions) -> Part:
     place = _unit("teach", prompt)
     if place < proportions.fit:
         return Part.FIT

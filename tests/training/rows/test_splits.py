@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.errors import TrainingRefused
-from training.rows.splits import Part, Proportions, Split, split_rows
+from training.rows.splits import Part, Proportions, Split, certifying, split_rows
 
 LEARNED = (Part.FIT, Part.VALIDATION, Part.CALIBRATION)
 
@@ -39,16 +39,37 @@ def test_the_order_in_which_rows_come_changes_nothing(prompts: list[str], shuffl
     assert parts(rows) == parts(mixed)
 
 
-def test_prompts_asked_once_certify_from_the_recent_half_only_in_the_stated_shares() -> None:
-    prompts: list[str | None] = [f"p{row}" for row in range(8000)]
-    _, split = _split(prompts)
-    certify = np.flatnonzero(split.rows(Part.CERTIFICATION))
-    assert certify.min() >= 3999
-    shares = {part: split.rows(part).mean() for part in Part}
-    assert shares[Part.CERTIFICATION] == pytest.approx(0.375, abs=0.02)
-    assert shares[Part.FIT] == pytest.approx(0.375, abs=0.02)
-    assert shares[Part.VALIDATION] == pytest.approx(0.125, abs=0.02)
-    assert shares[Part.CALIBRATION] == pytest.approx(0.125, abs=0.02)
+def test_prompts_asked_once_certify_from_the_window_only_in_the_stated_shares() -> None:
+    names, seconds = [f"p{row}" for row in range(8000)], np.arange(8000.0)
+    split = split_rows(names, seconds, names, Proportions(), since=4000.0)
+    assert np.flatnonzero(split.rows(Part.CERTIFICATION)).min() >= 4000
+    recent, before = ({part: split.rows(part)[at].mean() for part in Part} for at in (slice(4000, None), slice(4000)))
+    assert recent[Part.CERTIFICATION] == pytest.approx(0.5, abs=0.03)
+    assert before[Part.FIT] == pytest.approx(0.6, abs=0.03)
+    for part in (Part.VALIDATION, Part.CALIBRATION):
+        assert before[part] == pytest.approx(0.2, abs=0.03) and recent[part] == pytest.approx(0.1, abs=0.03)
+    assert not split.rows(Part.LEFT_OUT).any()
+
+
+@given(st.lists(st.one_of(st.none(), st.sampled_from("abcdefgh")), min_size=1, max_size=60), st.integers(0, 60))
+def test_older_rows_teach_unless_their_prompt_certifies_now(prompts: list[str | None], since: int) -> None:
+    ids, seconds = [f"id{row}" for row in range(len(prompts))], np.arange(len(prompts), dtype=float)
+    split, may = split_rows(ids, seconds, prompts, Proportions(), since=since), certifying(ids, prompts, Proportions())
+    certify, left_out = split.rows(Part.CERTIFICATION), split.rows(Part.LEFT_OUT)
+    assert (certify == (may & (seconds >= since))).all()
+    now = {prompt for prompt, yes in zip(prompts, certify, strict=True) if yes and prompt is not None}
+    assert left_out.tolist() == [at < since and prompt in now for at, prompt in enumerate(prompts)]
+    assert (split.rows(*LEARNED) ^ (certify | left_out)).all()
+
+
+def test_the_same_prompts_certify_in_every_period() -> None:
+    names, seconds = [f"p{row % 500}" for row in range(4000)], np.arange(4000.0)
+    ids = [f"id{row}" for row in range(4000)]
+    sides = []
+    for since in (0.0, 1000.0, 2000.0):
+        split = split_rows(ids, seconds, names, Proportions(), since=since)
+        sides.append({name for name, yes in zip(names, split.rows(Part.CERTIFICATION), strict=True) if yes})
+    assert sides[0] == sides[1] == sides[2] and 200 < len(sides[0]) < 300
 
 
 def test_popular_prompts_certify_as_often_as_rare_ones() -> None:
@@ -62,7 +83,7 @@ def test_popular_prompts_certify_as_often_as_rare_ones() -> None:
     assert certify[popular].mean() == pytest.approx(certify[~popular].mean(), abs=0.1)
 
 
-@pytest.mark.parametrize("name", ["recent", "certification_of_recent", "fit", "validation"])
+@pytest.mark.parametrize("name", ["certification", "fit", "validation"])
 @pytest.mark.parametrize("value", [0.0, -0.1, 1.1, float("nan")])
 def test_a_share_that_is_none_is_named(name: str, value: float) -> None:
     with pytest.raises(TrainingRefused, match=rf"^{name} is {value}: give a share in \(0, 1\]"):
@@ -70,7 +91,7 @@ def test_a_share_that_is_none_is_named(name: str, value: float) -> None:
 
 
 def test_shares_may_be_whole_but_leave_something_to_calibration() -> None:
-    assert Proportions(recent=1.0, certification_of_recent=1.0).recent == 1.0
+    assert Proportions(certification=1.0).certification == 1.0
     assert Proportions(fit=0.5, validation=0.499).validation == 0.499
     for fit, validation in ((0.5, 0.5), (0.75, 0.5)):
         with pytest.raises(
