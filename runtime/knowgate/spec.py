@@ -18,6 +18,8 @@ from knowgate.policy import PolicyKind
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 CERTIFIABLE_KINDS = (PolicyKind.P_T, PolicyKind.P_IK, PolicyKind.GATES, PolicyKind.SCORE)  # what can be certified
+# What a request asks and how it is answered: none of it can be a parameter that tiers are given.
+_NO_PARAMETERS = ("model", "messages", "stream", "stream_options", "metadata", "n", "logprobs", "top_logprobs")
 LARGEST_DELTA = 0.5  # a certificate that errs more often than a coin tells nothing
 
 
@@ -229,6 +231,27 @@ class Alarms:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySpec:
+    """Which requests a gateway answers from the cascade, beside those that say what it says."""
+
+    certified_parameters: tuple[str, ...] = ()  # go to every tier; such requests are part of what is certified
+    ignore: tuple[str, ...] = ()  # no tier gets them, as if they had not been sent
+
+    def __post_init__(self) -> None:
+        for field_name, reserved in (("certified_parameters", _NO_PARAMETERS), ("ignore", _NO_PARAMETERS[:3])):
+            names = getattr(self, field_name)
+            for name in names:
+                if not name or name in reserved:
+                    cure = f"name a request's parameter, such as temperature, and none of {', '.join(reserved)}"
+                    raise RecordInvalid(field_name, name, cure)
+            if len(set(names)) != len(names):
+                raise RecordInvalid(field_name, list(names), "name every parameter once")
+        both = sorted(set(self.certified_parameters) & set(self.ignore))
+        if both:
+            raise RecordInvalid("ignore", both[0], "it is among certified_parameters: name it once")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CascadeSpec:
     """A cascade as its owner declares it."""
 
@@ -238,6 +261,7 @@ class CascadeSpec:
     horizons: Horizons = field(default_factory=Horizons)
     schedule: Schedule = field(default_factory=Schedule)
     alarms: Alarms = field(default_factory=Alarms)
+    gateway: GatewaySpec = field(default_factory=GatewaySpec)
     exploration_rate: float = 0.05  # the floor
     exploration_extra: float = 0.0  # more of it near a threshold; knowgate._deciding.exploration says how
     exploration_width: float = 0.1

@@ -1,5 +1,5 @@
 """The server: `POST /v1/chat/completions` from a live cascade, in the shapes that OpenAI's clients
-read.
+read. What no certificate covers is passed to the last tier as it is (`services.gateway.passing`).
 
 Errors have OpenAI's shape, and name field, value and cure within it. Where no tier may answer
 nothing is recorded. What the last tier says of the request itself (too long, too many) is handed on
@@ -23,19 +23,24 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from knowgate._serving.cascade import Cascade
+from knowgate._serving.replies import prompt_of
+from knowgate._serving.serving import Answer
 from knowgate._shipping.client import JSON_MEDIA_TYPE
 from knowgate._shipping.shipper import Shipper
 from knowgate.backends.protocol import Backend
 from knowgate.errors import Failure, NoAnswer, RecordInvalid
 from knowgate.spec import CascadeSpec
 from services.gateway.abandoned import abandoned_of
+from services.gateway.asked import AskedChat, read_asked, read_chat, require_model
 from services.gateway.body import parsed_body
-from services.gateway.chat import completion, completion_chunks, headers_of, read_chat_request, require_model
+from services.gateway.chat import completion, completion_chunks, headers_of
+from services.gateway.passing import NotServed, pass_answer, pass_chat, pass_on
 from services.gateway.presence import CallerLeft, while_present
 from services.http.auth import bearer_of, require_loopback_host
 from services.http.bodies import read_limited
 from services.http.errors import ApiError, client_left, no_such
 
+EMBEDDINGS = "/embeddings"
 THE_REQUESTS = (400, 413, 422, 429)  # statuses of the last tier that speak of the request, not of the tier
 EXPLORATIONS_END_WITHIN_S = 5.0  # supervisors kill after 10 to 30 s; an exploration less is a label less, no answer
 
@@ -79,6 +84,8 @@ def create_gateway(serving: Serving) -> FastAPI:
     app.add_exception_handler(ClientDisconnect, client_left)
     app.add_exception_handler(Exception, _failed)
     app.post("/v1/chat/completions")(post_chat)
+    for path in ("/completions", "/responses", EMBEDDINGS):
+        app.post(f"/v1{path}")(post_beside)
     app.get("/v1/models")(get_models)
     app.get("/v1/models/{model:path}")(get_model)
     app.get("/healthz")(get_health)
@@ -90,9 +97,10 @@ async def post_chat(request: Request) -> Response:
     serving: Serving = request.app.state.serving
     _require_caller(request, serving.key)
     document = await parsed_body(await read_limited(request, serving.max_body_bytes))
-    asked = read_chat_request(document, serving.cascade.name)
-    work = serving.cascade.answer_async(asked.messages, slice=asked.slice, external_id=asked.external_id)
-    answer = await while_present(request, work)
+    asked = read_chat(document, request.headers, serving.spec)
+    if asked.coverage.uncovered:
+        return await pass_chat(request, serving.cascade, asked)
+    answer = await while_present(request, _answer(serving.cascade, asked))
     fields: dict[str, Any] = {
         "cascade": serving.cascade.name,
         "tiers": tuple(tier.name for tier in serving.spec.tiers),
@@ -103,6 +111,31 @@ async def post_chat(request: Request) -> Response:
         events = completion_chunks(answer, **fields, with_usage=asked.usage_in_stream)
         return StreamingResponse(events, media_type="text/event-stream", headers=headers)
     return _json(completion(answer, **fields), headers=headers)
+
+
+async def _answer(cascade: Cascade, asked: AskedChat) -> Answer:
+    assert cascade.serving is not None
+    prompt = prompt_of(asked.messages) if cascade.setting.stores_texts else None
+    query = cascade.open(prompt=prompt, external_id=asked.external_id, slice=asked.slice)
+    return await cascade.serving.answer_async(query, asked.messages, asked.coverage.parameters)
+
+
+async def post_beside(request: Request) -> Response:
+    """Passes a request at an address that a cascade does not answer to the last tier, and 404 where
+    that has none.
+    """
+    serving: Serving = request.app.state.serving
+    _require_caller(request, serving.key)
+    document = await parsed_body(await read_limited(request, serving.max_body_bytes))
+    asked = read_asked(document, request.headers)
+    path = request.url.path.removeprefix("/v1")
+    try:
+        if path == EMBEDDINGS:  # another model's work: whatever its name, no decision
+            return await pass_on(request, serving.cascade, asked, path)
+        require_model(document.get("model"), serving.cascade.name)
+        return await pass_answer(request, serving.cascade, asked, path)
+    except NotServed:
+        return _error(404, f"Invalid URL (POST {request.url.path})", "invalid_request_error")
 
 
 async def get_models(request: Request) -> Response:
@@ -182,8 +215,9 @@ async def _invalid(_: Request, error: Any) -> Response:
 
 
 async def _no_such_address(request: Request, error: Any) -> Response:
-    known = "POST /v1/chat/completions, GET /v1/models, GET /v1/models/{id} and GET /healthz"
-    cures = {404: f"no such address here; there are {known}", 405: f"no such method at this address; there are {known}"}
+    post = "/v1/chat/completions, /v1/responses, /v1/completions and /v1/embeddings"
+    known = f"there are POST {post}, GET /v1/models, GET /v1/models/{{id}} and GET /healthz"
+    cures = {404: f"no such address here; {known}", 405: f"no such method at this address; {known}"}
     return await _refused(request, no_such(request, error, cures))
 
 

@@ -1,71 +1,15 @@
-"""Chat completions in and out: what a request may ask, and how an answer is written.
+"""How an answer of the cascade is written: as a chat completion, whole or in events.
 
-A cascade answers as it is declared and certified, so a request says what is asked and nothing about
-how: `temperature` or `max_tokens` of a caller's own would be another model than the one whose
-thresholds were certified, and are refused by name. What the protocol has no word for stands in
-`knowgate`, beside the fields that every client knows.
+What the protocol has no word for stands in `knowgate`, beside the fields that every client knows.
 """
 
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from knowgate._serving.serving import Answer
 from knowgate.backends.protocol import Finish
-from services.http.errors import ApiError
-
-SLICE, EXTERNAL_ID = "slice", "external_id"
-METADATA = (SLICE, EXTERNAL_ID)
-READ = ("model", "messages", "stream", "stream_options", "metadata")
-UNHEEDED = {"n": (1, None), "user": None, "store": (False, None), "safety_identifier": None}  # None = any value
-ROLES = ("system", "developer", "user", "assistant")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chat:
-    """One request that can be answered."""
-
-    messages: tuple[dict[str, Any], ...]
-    slice: str | None
-    external_id: str | None
-    stream: bool
-    usage_in_stream: bool
-
-
-def read_chat_request(document: Any, cascade: str) -> Chat:
-    """The request in a parsed body. Raises ApiError 400, or 404 for another model than
-    the cascade.
-    """
-    if not isinstance(document, dict):
-        raise ApiError(400, field="body", value=document, cure="send a JSON object with model and messages")
-    require_model(document.get("model"), cascade)
-    for name, value in document.items():
-        if name in READ or (name in UNHEEDED and (UNHEEDED[name] is None or value in (UNHEEDED[name] or ()))):
-            continue
-        cure = "a cascade answers as it is declared and certified: leave it out"
-        raise ApiError(400, field=name, value=value, cure=cure)
-    stream, options = document.get("stream"), document.get("stream_options")
-    if stream is not None and not isinstance(stream, bool):
-        raise ApiError(400, field="stream", value=stream, cure="send true or false")
-    if options is not None and not isinstance(options, dict):
-        raise ApiError(
-            400, field="stream_options", value=options, cure='send an object, such as {"include_usage": true}'
-        )
-    return Chat(
-        messages=_messages(document.get("messages")),
-        **_metadata(document.get("metadata")),
-        stream=stream is True,
-        usage_in_stream=options is not None and options.get("include_usage") is True,
-    )
-
-
-def require_model(model: Any, cascade: str) -> None:
-    """Raises ApiError 404 for another model than the cascade."""
-    if model != cascade:
-        cure = f"this gateway serves the cascade {cascade!r}: send its name as model"
-        raise ApiError(404, field="model", value=model, cure=cure)
 
 
 def completion(answer: Answer, *, cascade: str, tiers: tuple[str, ...], model: str) -> dict[str, Any]:
@@ -164,30 +108,3 @@ def _account(answer: Answer, cascade: str, tiers: tuple[str, ...]) -> dict[str, 
             for tier, ruling in enumerate(answer.rulings)
         ],
     }
-
-
-def _messages(given: Any) -> tuple[dict[str, Any], ...]:
-    if not isinstance(given, list) or not given:
-        raise ApiError(400, field="messages", value=given, cure="send a list of at least one message")
-    for at, message in enumerate(given):
-        if not isinstance(message, dict) or message.get("role") not in ROLES:
-            raise ApiError(400, field=f"messages[{at}]", value=message, cure=f"give a role of {', '.join(ROLES)}")
-        content = message.get("content")
-        if not isinstance(content, str) and not (isinstance(content, list) and content):
-            raise ApiError(400, field=f"messages[{at}].content", value=content, cure="give text, or a list of parts")
-    return tuple(given)
-
-
-def _metadata(given: Any) -> dict[str, str | None]:
-    metadata = {} if given is None else given
-    if not isinstance(metadata, dict):
-        raise ApiError(400, field="metadata", value=given, cure="send an object of texts")
-    for name in metadata:
-        if name not in METADATA:
-            cure = f"metadata holds {' and '.join(METADATA)} alone: leave it out, or mend its name"
-            raise ApiError(400, field=f"metadata.{name}", value=metadata[name], cure=cure)
-    for name in METADATA:
-        value = metadata.get(name)
-        if value is not None and not (isinstance(value, str) and 0 < len(value) <= 512):
-            raise ApiError(400, field=f"metadata.{name}", value=value, cure="a text of 1 to 512 characters is expected")
-    return {SLICE: metadata.get(SLICE), EXTERNAL_ID: metadata.get(EXTERNAL_ID)}

@@ -91,6 +91,15 @@ class Query:
         return None if models is None else models.document.fingerprint.layer
 
     @property
+    def next_tier(self) -> int:
+        """Which tier is to run next; behind the last one where none is."""
+        if not self._attempts:
+            return 0 if self._uncertified is None or self.last is None else self.last
+        if self.explore and self.last is not None:
+            return self.last
+        return self._attempts[-1].tier + 1
+
+    @property
     def explore(self) -> bool:
         """Whether the last tier is to be run too, after a retained answer was served, to learn
         from.
@@ -105,7 +114,7 @@ class Query:
         decided: its answer is always retained. Raises RecordInvalid for a tier that neither an
         escalation nor the exploration coin called for.
         """
-        tier = self._next_tier() if tier is None else tier
+        tier = self.next_tier if tier is None else tier
         role = self._role_of(tier)
         intake = take_in(shown)
         ruling = self._rule(tier, intake)
@@ -196,13 +205,6 @@ class Query:
             attempt.tier == self.last or (attempt.verdict is not None and attempt.verdict.retained)
             for attempt in self._attempts
         )
-
-    def _next_tier(self) -> int:
-        if not self._attempts:
-            return 0 if self._uncertified is None or self.last is None else self.last
-        if self.explore and self.last is not None:
-            return self.last
-        return self._attempts[-1].tier + 1
 
     def _role_of(self, tier: int) -> Role:
         """Exploration or not; who was superseded is known only at the end."""

@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from random import Random
+from types import MappingProxyType
+from typing import Any
 from uuid import UUID
 
 from knowgate._deciding.query import Query
@@ -33,6 +35,7 @@ from knowgate.backends.tries import Patience, Read, Tier, tries
 from knowgate.errors import BackendFailed, NoAnswer, RecordInvalid
 
 EXPLORERS = 4  # threads
+NONE: Mapping[str, Any] = MappingProxyType({})
 MOST_EXPLORATIONS = 256  # waiting or running; more would mean that the last tier cannot keep up
 
 log = logging.getLogger("knowgate.answer")
@@ -105,12 +108,26 @@ class Serving:
         self._exploring: set[Future[None]] = set()
         self._given_up = threading.Event()
 
-    def steps(self, query: Query, messages: Sequence[Message] | None = None) -> Steps[Answer]:
+    def given(self, parameters: Mapping[str, Any]) -> tuple[Tier, ...]:
+        """The tiers, each sent these parameters too. Raises RecordInvalid where one cannot be."""
+        if not parameters:
+            return self.tiers
+        for tier in self.tiers:
+            if not hasattr(tier.backend, "with_parameters"):
+                raise RecordInvalid("parameters", list(parameters), f"{tier.backend.model} cannot be given any")
+        return tuple(
+            replace(tier, backend=tier.backend.with_parameters(parameters))  # type: ignore[attr-defined]
+            for tier in self.tiers
+        )
+
+    def steps(
+        self, query: Query, messages: Sequence[Message] | None = None, parameters: Mapping[str, Any] = NONE
+    ) -> Steps[Answer]:
         """The steps of answering `messages`; records an attempt per tier. Raises NoAnswer."""
         if query.last != len(self.tiers) - 1:
             raise RecordInvalid("backends", len(self.tiers), f"the bundle in force has tiers 0 to {query.last}")
         rulings: list[Ruling] = []
-        for index, tier in enumerate(self.tiers):
+        for index, tier in enumerate(self.given(parameters)):
             last = index == query.last
             began = time.perf_counter()
             try:
@@ -150,21 +167,24 @@ class Serving:
         self.finish(query, messages)
         return given
 
-    async def answer_async(self, query: Query, messages: Sequence[Message]) -> Answer:
-        """`answer` on an event loop. Cancelling is how a caller leaves: the request under way is
-        broken off, no further tier is asked, and what was spent is booked as abandoned.
+    async def answer_async(
+        self, query: Query, messages: Sequence[Message], parameters: Mapping[str, Any] = NONE
+    ) -> Answer:
+        """`answer` on an event loop, with `parameters` in the request to each tier. Cancelling is
+        how a caller leaves: the request under way is broken off, no further tier is asked, and what
+        was spent is booked as abandoned.
         """
         try:
-            given = await drive_async(self.steps(query, messages), messages)
+            given = await drive_async(self.steps(query, messages, parameters), messages)
         except asyncio.CancelledError:
             self.abandon(query)
             raise
         # Logging waits for the disk. Shielded: the answer is there, so the decision is logged even
         # where the caller has gone.
-        await asyncio.shield(asyncio.to_thread(self.finish, query, messages))
+        await asyncio.shield(asyncio.to_thread(self.finish, query, messages, parameters))
         return given
 
-    def finish(self, query: Query, messages: Sequence[Message]) -> None:
+    def finish(self, query: Query, messages: Sequence[Message], parameters: Mapping[str, Any] = NONE) -> None:
         """Logs the decision, now or once the exploration that it calls for is done."""
         if not query.explore:
             query.close()
@@ -173,7 +193,7 @@ class Serving:
             query.close()
         else:
             try:
-                exploration = self._explorers.submit(self._explore, query, messages)
+                exploration = self._explorers.submit(self._explore, query, messages, parameters)
                 self._exploring.add(exploration)
                 exploration.add_done_callback(self._exploring.discard)
             except RuntimeError:  # closed meanwhile; the answer is there all the same
@@ -196,15 +216,15 @@ class Serving:
                     tokens_in=before.tokens_in + (run.tokens_in or 0),
                     tokens_out=before.tokens_out + (run.tokens_out or 0),
                 )
-            under_way = len(attempts)  # the tier whose answer nobody waits for any more
+            under_way = query.next_tier  # whose answer nobody waits for any more
             if under_way < len(booked):
                 booked[under_way] = replace(booked[under_way], runs=booked[under_way].runs + 1)
             self.abandoned = tuple(booked)
         log.info("decision %s is abandoned at tier %d: its caller has left", query.decision_id, under_way)
 
-    def _explore(self, query: Query, messages: Sequence[Message]) -> None:
+    def _explore(self, query: Query, messages: Sequence[Message], parameters: Mapping[str, Any]) -> None:
         try:
-            steps = tries(self.tiers[-1], last=True, random=self.random, messages=messages)
+            steps = tries(self.given(parameters)[-1], last=True, random=self.random, messages=messages)
             reply = drive(steps, messages, self._given_up)
             attempt(query, len(self.tiers) - 1, reply)
         except BackendFailed as error:

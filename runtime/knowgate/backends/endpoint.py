@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -27,6 +28,7 @@ import openai
 
 from knowgate.backends.checked import CheckedTransport
 from knowgate.backends.loop_thread import LoopThread
+from knowgate.backends.opened import Opened
 from knowgate.errors import BackendFailed, Failure, RecordInvalid, ServerSaid
 
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]+)?")
@@ -35,6 +37,14 @@ MAX_ANSWER_BYTES = 64 * 2**20
 SHOWN = 300  # characters of an error that a message shows
 SHOWN_OF_SERVER = 2000  # characters of a server's own message that is handed on
 CLOSED_WITHIN_S = 5.0  # what another thread's event loop may take to close its connections
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Clients:
+    """What one event loop asks with."""
+
+    protocol: openai.AsyncOpenAI
+    http: openai.DefaultAsyncHttpxClient  # beneath it; closed with it
 
 
 class Endpoint:
@@ -47,7 +57,7 @@ class Endpoint:
         self._key = api_key or "none"  # the client insists on one; servers of one's own ask for none
         self._thread = LoopThread()
         # An event loop's connections are of no use to another one.
-        self._async: WeakKeyDictionary[asyncio.AbstractEventLoop, openai.AsyncOpenAI] = WeakKeyDictionary()
+        self._async: WeakKeyDictionary[asyncio.AbstractEventLoop, _Clients] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._closing: set[asyncio.Task[None]] = set()  # an event loop alone would not keep them
 
@@ -57,7 +67,7 @@ class Endpoint:
 
     async def post_async(self, body: Mapping[str, Any], *, deadline: float) -> bytes:
         """`post`, on the running event loop."""
-        client = self._async_client()
+        client = self._clients().protocol
         with self._wrapped():
             async with asyncio.timeout(deadline - time.monotonic()):
                 async with client.chat.completions.with_streaming_response.create(
@@ -68,23 +78,44 @@ class Endpoint:
                         self._grow(content, piece, deadline)
         return bytes(content)
 
+    async def open_async(self, path: str, body: Mapping[str, Any], *, deadline: float) -> Opened:
+        """What `url` + `path` answers to `body`, as it is: its head before `deadline`, its body
+        whenever it comes. Raises BackendFailed for an error, a redirect, and where nothing comes.
+        """
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise BackendFailed(f"{self.url}: no time was left to ask", Failure.TIMEOUT)
+        http = self._clients().http
+        head = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        timeout = httpx2.Timeout(left, connect=min(left, CONNECT_S))
+        with self._wrapped():
+            content = json.dumps(body, allow_nan=False).encode()
+            address = self.url.rstrip("/") + path
+            request = http.build_request("POST", address, content=content, headers=head, timeout=timeout)
+            async with asyncio.timeout(left):
+                answer = await http.send(request, stream=True)
+                opened = Opened(answer, self._wrapped, most_bytes=MAX_ANSWER_BYTES)
+                if answer.status_code == 200:
+                    return opened
+                raise self._refusal(answer.status_code, answer.headers, _document(await opened.content()))
+
     def close(self) -> None:
         """Closes the connections of `post`, and those that event loops still hold; what waits for
         them fails.
         """
         self._thread.close(self.close_async)
         with self._lock:
-            clients = tuple(self._async.items())
+            held = tuple(self._async.items())
             self._async.clear()
-        for loop, client in clients:
-            self._close_on(loop, client)
+        for loop, clients in held:
+            self._close_on(loop, clients.protocol)
 
     async def close_async(self) -> None:
         """Closes the connections of this event loop."""
         with self._lock:
-            client = self._async.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.close()
+            clients = self._async.pop(asyncio.get_running_loop(), None)
+        if clients is not None:
+            await clients.protocol.close()
 
     def _close_on(self, loop: asyncio.AbstractEventLoop, client: openai.AsyncOpenAI) -> None:
         """Closes `client` on the loop it belongs to; one that has ended took its
@@ -103,13 +134,13 @@ class Endpoint:
         elif here is None:
             loop.run_until_complete(client.close())
 
-    def _async_client(self) -> openai.AsyncOpenAI:
+    def _clients(self) -> "_Clients":
         loop = asyncio.get_running_loop()
         with self._lock:
             if loop not in self._async:
-                self._async[loop] = openai.AsyncOpenAI(
-                    base_url=self.url, api_key=self._key, max_retries=0, http_client=_client_of(self.url)
-                )
+                http = _client_of(self.url)
+                protocol = openai.AsyncOpenAI(base_url=self.url, api_key=self._key, max_retries=0, http_client=http)
+                self._async[loop] = _Clients(protocol=protocol, http=http)
             return self._async[loop]
 
     def _request(self, body: Mapping[str, Any], deadline: float) -> dict[str, Any]:
@@ -137,13 +168,7 @@ class Endpoint:
         try:
             yield
         except openai.APIStatusError as error:
-            words = " ".join(_words(error.body)[:SHOWN].split())  # a log's line stays one
-            raise BackendFailed(
-                f"{self.url} answered {error.status_code}: {words or 'without a word'}",
-                _failure_of_status(error.status_code),
-                retry_after_s=_retry_after_s(error.response.headers),
-                said=_said(error),
-            ) from error
+            raise self._refusal(error.status_code, error.response.headers, error.body) from error
         except (openai.APIConnectionError, httpx2.HTTPError, httpx2.StreamError) as error:
             cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
             timed_out = isinstance(cause, httpx2.TimeoutException) and not isinstance(cause, httpx2.ConnectTimeout)
@@ -156,6 +181,16 @@ class Endpoint:
             raise BackendFailed(f"{self.url} gave no answer in time", Failure.TIMEOUT) from error
         except openai.OpenAIError as error:
             raise BackendFailed(f"{self.url}: {str(error)[:SHOWN]}", Failure.GARBAGE) from error
+
+    def _refusal(self, status: int, headers: Mapping[str, str], body: Any) -> BackendFailed:
+        """An answer that is an error, as one of ours."""
+        words = " ".join(_words(body)[:SHOWN].split())  # a log's line stays one
+        return BackendFailed(
+            f"{self.url} answered {status}: {words or 'without a word'}",
+            _failure_of_status(status),
+            retry_after_s=_retry_after_s(headers),
+            said=_said(status, body),
+        )
 
 
 def _client_of(url: str) -> openai.DefaultAsyncHttpxClient:
@@ -179,7 +214,8 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 def _failure_of_status(status: int) -> Failure:
     if status in (429, 503):
         return Failure.OVERLOADED
-    return Failure.BROKEN if status >= 500 or status == 408 else Failure.REFUSED
+    broken = (status >= 500 and status != 501) or status == 408
+    return Failure.BROKEN if broken else Failure.REFUSED
 
 
 def _unsendable(error: UnicodeEncodeError) -> str:
@@ -198,11 +234,20 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _said(error: openai.APIStatusError) -> ServerSaid:
-    body = error.body if isinstance(error.body, dict) else {}
+def _document(content: bytes) -> Any:
+    """The error that a body tells of, as the official client reads it."""
+    try:
+        document = json.loads(content)
+    except ValueError:
+        return content.decode("utf-8", "replace")
+    return document.get("error", document) if isinstance(document, dict) else document
+
+
+def _said(status: int, words: Any) -> ServerSaid:
+    body = words if isinstance(words, dict) else {}
     return ServerSaid(
-        status=error.status_code,
-        message=_words(error.body)[:SHOWN_OF_SERVER] or f"the tier answered {error.status_code} without a word",
+        status=status,
+        message=_words(words)[:SHOWN_OF_SERVER] or f"the tier answered {status} without a word",
         type=_text(body.get("type")),
         param=_text(body.get("param")),
         code=_text(body.get("code")),

@@ -7,6 +7,7 @@ without an event loop.
 """
 
 import asyncio
+import copy
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,8 @@ from knowgate._records.records import PTKind
 from knowgate.backends._text.reasoning import answer_of
 from knowgate.backends.chat import Chat, read_chat
 from knowgate.backends.endpoint import Endpoint
-from knowgate.backends.protocol import Message, Reply, require_kind
+from knowgate.backends.opened import Opened
+from knowgate.backends.protocol import CHAT, Message, Reply, require_kind
 from knowgate.backends.steps import taken, taken_async
 from knowgate.errors import RecordInvalid
 
@@ -92,6 +94,23 @@ class OpenAIBackend:
             return await self._endpoint.post_async(step.body, deadline=deadline)
 
         return await taken_async(self._plan(messages, deadline), act)
+
+    def with_parameters(self, parameters: Mapping[str, Any]) -> Self:
+        """The same model at the same connections, with these parameters in every request too."""
+        if not parameters:
+            return self
+        other = copy.copy(self)
+        newer = {"max_tokens": None} if "max_completion_tokens" in parameters else {}
+        other._parameters = self._parameters | newer | dict(parameters)
+        return other
+
+    async def open_async(self, path: str, body: Mapping[str, Any], *, timeout_s: float) -> Opened:
+        """What the API's `path` answers to `body` as it is; where that says nothing, the model is
+        this one, and of a chat the parameters are its own. Raises BackendFailed.
+        """
+        own = {name: value for name, value in self._parameters.items() if value is not None}
+        asked = {"model": self.model} | (own if path == CHAT else {}) | dict(body)
+        return await self._endpoint.open_async(path, asked, deadline=time.monotonic() + timeout_s)
 
     def close(self) -> None:
         """Closes the connections of `ask` and `ask_async`; a query that waits for one fails with

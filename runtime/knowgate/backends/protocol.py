@@ -18,6 +18,7 @@ from knowgate.errors import RecordInvalid
 
 LAST_PROMPT_TOKEN = "last_prompt_token"
 MEAN_OF_PROMPT = "mean_of_prompt"
+CHAT = "/chat/completions"  # below an API's root
 Message = Mapping[str, Any]  # a message of the chat protocol: role and content
 
 

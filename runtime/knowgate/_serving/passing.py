@@ -1,0 +1,174 @@
+"""A request that no certificate covers, passed to the last tier as it is, and its answer back.
+
+Nothing is decided, so nothing is waited for: events of a stream go on as they come. The decision is
+logged when the answer has ended, before its last event is passed on; an answer that breaks off, or
+whose caller leaves, is no decision. How often and for how long the tier is tried is as for any
+other request, until the head of its answer is there.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from knowgate._deciding.query import Query
+from knowgate._deciding.ruling import Ruling
+from knowgate._serving.serving import Serving
+from knowgate._serving.steps import drive_async
+from knowgate.backends._text.passed import Events, Reading
+from knowgate.backends.opened import Opened
+from knowgate.backends.protocol import Message, Reply
+from knowgate.backends.tries import tries
+from knowgate.errors import BackendFailed, NoAnswer, RecordInvalid
+
+NOTHING_SHOWN = Reply(shown=Reading().shown(0.0))
+
+log = logging.getLogger("knowgate.answer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """An answer that came at once."""
+
+    content: bytes
+    media_type: str
+    ruling: Ruling
+    document: Any  # its JSON; None where it is none
+
+
+class _Opening:
+    """A back-end as the tries of a tier ask it: its reply is that the answer's head is there."""
+
+    def __init__(self, backend: Any, path: str, body: Mapping[str, Any]) -> None:
+        self.model: str = backend.model
+        self.opened: Opened | None = None
+        self._backend = backend
+        self._path = path
+        self._body = body
+
+    def ask(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
+        raise NotImplementedError("requests are passed on by an event loop alone")
+
+    async def ask_async(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
+        self.opened = await self._backend.open_async(self._path, self._body, timeout_s=timeout_s)
+        return NOTHING_SHOWN
+
+
+class Passing:
+    """One such request: open it, then take the answer whole or as a stream, whichever it is."""
+
+    def __init__(self, serving: Serving, query: Query) -> None:
+        self._serving = serving
+        self._query = query
+        self._began = time.perf_counter()
+        self._opened: Opened | None = None
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the answer comes in events."""
+        assert self._opened is not None
+        return self._opened.is_stream
+
+    @property
+    def media_type(self) -> str:
+        """What the tier calls its answer."""
+        assert self._opened is not None
+        return self._opened.media_type
+
+    async def open(self, path: str, body: Mapping[str, Any], messages: Sequence[Message] = ()) -> None:
+        """Asks the last tier until the head of its answer is there. Raises NoAnswer, and
+        RecordInvalid where it has no API to ask, or is not the last one any more.
+        """
+        tiers = self._serving.tiers
+        if self._query.last != len(tiers) - 1:
+            cause = f"the bundle in force has tiers 0 to {self._query.last}"
+            raise RecordInvalid("backends", len(tiers), cause)
+        try:
+            self._opened = await open_last(self._serving, path, body, messages)
+        except asyncio.CancelledError:
+            self._serving.abandon(self._query)
+            raise
+
+    async def whole(self) -> Whole:
+        """The answer, logged. Raises NoAnswer where it breaks off."""
+        assert self._opened is not None
+        reading, limit = Reading(), self._serving.tiers[-1].patience.timeout_s
+        try:
+            async with asyncio.timeout(limit):
+                content = await self._opened.content()
+        except (BackendFailed, TimeoutError) as error:
+            cause = error if isinstance(error, BackendFailed) else None
+            raise NoAnswer(
+                f"the last tier's answer broke off: {error or 'its time was up'}; ask again", cause
+            ) from error
+        except asyncio.CancelledError:
+            self._serving.abandon(self._query)
+            raise
+        document = reading.document(content)
+        ruling = await self._log(reading)
+        return Whole(content=content, media_type=self.media_type, ruling=ruling, document=document)
+
+    async def stream(self, *, hides_usage: bool = False) -> AsyncIterator[bytes]:
+        """The answer's events as they come; one that tells nothing but the usage is left out where
+        `hides_usage`. An answer that breaks off ends with an event that says so, and is not logged.
+        """
+        assert self._opened is not None
+        reading, events, ended, last = Reading(), Events(), False, b""
+        try:
+            async for piece in self._opened.pieces():
+                for event in events.feed(piece):
+                    document = reading.event(event)
+                    if reading.finished:
+                        last += event  # who has read it finds the decision logged
+                    elif not (hides_usage and _is_usage_alone(document)):
+                        yield event
+            ended = True
+            await self._log(reading)
+            yield last + events.rest()
+        except BackendFailed as error:
+            ended = True
+            log.warning(
+                "decision %s is not recorded: the last tier's stream broke off: %s", self._query.decision_id, error
+            )
+            yield broken_off(error)
+        finally:
+            if not ended:
+                await self._opened.close()
+                self._serving.abandon(self._query)
+
+    async def _log(self, reading: Reading) -> Ruling:
+        shown = reading.shown((time.perf_counter() - self._began) * 1e3)
+        shown = shown if self._query.stores_texts else replace(shown, answer=None)
+        ruling = self._query.attempt(shown)
+        await asyncio.shield(asyncio.to_thread(self._query.close))
+        return ruling
+
+
+async def open_last(serving: Serving, path: str, body: Mapping[str, Any], messages: Sequence[Message] = ()) -> Opened:
+    """The head of what the last tier's API answers to `body` at `path`, tried as often as any
+    request. Raises NoAnswer, and RecordInvalid where the tier has no API.
+    """
+    tier = serving.tiers[-1]
+    if not hasattr(tier.backend, "open_async"):
+        raise RecordInvalid("backends", tier.backend.model, "the last tier cannot be passed a request as it is")
+    opening = _Opening(tier.backend, path, body)
+    steps = tries(replace(tier, backend=opening), last=True, random=serving.random, messages=messages or None)
+    try:
+        await drive_async(steps, messages)
+    except BackendFailed as error:
+        raise NoAnswer(f"the last tier, {opening.model}, gave no answer: {error}; ask again", error) from error
+    assert opening.opened is not None
+    return opening.opened
+
+
+def broken_off(error: BackendFailed) -> bytes:
+    """The event that ends a stream which broke off, in the words of the chat protocol."""
+    said = {"message": f"the answer broke off: {error}", "type": "server_error", "param": None, "code": None}
+    return f"data: {json.dumps({'error': said})}\n\n".encode()
+
+
+def _is_usage_alone(document: Any) -> bool:
+    return isinstance(document, dict) and document.get("choices") == [] and document.get("usage") is not None
