@@ -151,7 +151,8 @@ def advance_watch(state: AlarmState, increments: npt.ArrayLike, cycles: npt.Arra
         growth_at_start=state.growth_at_start + tuple(float(growth[row]) for row in opened),
         log_capital_at_start=state.log_capital_at_start + tuple(tuple(capital[:, row].tolist()) for row in opened),
     )
-    wealth = _log_wealth(moved)
+    won = np.array(moved.log_capital) - np.array(moved.log_capital_at_start)
+    wealth = float(log_wealth(won, rule.starts))
     rings = wealth >= -np.log(rule.alpha)
     return replace(moved, log_wealth=wealth, alarm_row=moved.rows if rings and not state.alarmed else state.alarm_row)
 
@@ -162,12 +163,12 @@ def _running_totals(state: AlarmState, d: FloatArray) -> tuple[FloatArray, Float
     """
     rule = state.rule
     deviation = (d - rule.low) / (rule.high - rule.low) - rule.harmless
-    won = np.log1p(np.outer(_bets(rule), deviation))  # [bets, n]
+    won = np.log1p(np.outer(bets(rule), deviation))  # [bets, n]
     capital = np.cumsum(np.column_stack([state.log_capital, won]), axis=1)
     return np.cumsum(np.concatenate([[state.growth], deviation])), capital
 
 
-def _bets(rule: AlarmRule) -> FloatArray:
+def bets(rule: AlarmRule) -> FloatArray:
     """The bets, from the boldest on."""
     return np.asarray(_LARGEST_BET / rule.harmless * 0.5 ** np.arange(_BETS))
 
@@ -186,9 +187,11 @@ def _new_starts(state: AlarmState, days: FloatArray, first: int) -> list[int]:
     return opened
 
 
-def _log_wealth(state: AlarmState) -> float:
-    won = np.array(state.log_capital) - np.array(state.log_capital_at_start)  # [starts, bets]
-    waiting = state.rule.starts - len(won)
-    largest = float(won.max(initial=0.0 if waiting else -np.inf))  # its exponential might overflow
-    total = np.exp(won - largest).mean(axis=1).sum() + waiting * np.exp(-largest)
-    return float(largest + np.log(total / state.rule.starts))
+def log_wealth(won: FloatArray, starts: int) -> FloatArray:
+    """log M of each watch [...], from what each bet of its open starts has won [..., open, bets]
+    (logs); the planned `starts` that are not open yet keep what they began with.
+    """
+    waiting = starts - won.shape[-2]
+    largest = np.maximum(won.max(axis=(-2, -1)), 0.0 if waiting else -np.inf)  # its exponential might overflow
+    total = np.exp(won - largest[..., None, None]).mean(axis=-1).sum(axis=-1) + waiting * np.exp(-largest)
+    return np.asarray(largest + np.log(total / starts))
