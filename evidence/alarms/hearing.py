@@ -1,9 +1,9 @@
 """How soon would an alarm hear of a harm, before there is any?
 
-The watch of `evidence.alarms.alarms` is played through on rows drawn from those before and after the
-harm, as many runs at a time as fit an array: independent rows, a Poisson number of them in each
-hour, the harm at an hour of the day of its own in each run, and a look at the end of every hour.
-The rows of an hour add up to the same whatever their order, so a count of each value is enough.
+The watch of `evidence.alarms.alarms` is played through on rows drawn from those before and after
+the harm, many runs side by side: independent rows, a Poisson number of them in each hour, the harm
+at an hour of the day of its own in each run, and a look at the end of every hour. The rows of an
+hour add up to the same whatever their order, so it is enough to draw how often each value comes.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from evidence.inputs import FloatArray, count, number, real_array, same_length
 
 _HOURS = 24
 _RUNS = 240  # ten for each hour at which the harm may begin
-_VALUES = 64  # that are told apart; of more, the means of as many parts with the same share
+_VALUES = 32  # that are told apart; of more, the means of as many parts with the same share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,10 +81,8 @@ def hours_to_hear(
         day = hour // _HOURS
         if hour % _HOURS == 0:
             at_start[:, day] = capital
-        harm = hour >= begins
-        capital += np.where(
-            harm[:, None], _won(rule, harmed, rows_per_hour, rng), _won(rule, healthy, rows_per_hour, rng)
-        )
+        harm, won = hour >= begins, _won(rule, harmed, rows_per_hour, rng)
+        capital += won if harm.all() else np.where(harm[:, None], won, _won(rule, healthy, rows_per_hour, rng))
         rings = log_wealth(capital[:, None] - at_start[:, : day + 1], rule.starts) >= -np.log(rule.alpha)
         heard = np.where(rings & harm & np.isinf(heard), hour + 1.0 - begins, heard)
         if np.isfinite(heard).all():

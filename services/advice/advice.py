@@ -27,6 +27,7 @@ from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.arrays import BoolArray, FloatArray, IntArray
 from knowgate.policy import Policy, PolicyKind, escalate_all, kept_tiers
 from knowgate.spec import TargetKind
+from services.advice.hearing import Heard, heard_losses, heard_risks
 from services.advice.label_plan import LabelYield, yield_of
 from services.advice.price_lists import TierRates
 from services.advice.query_costs import CostTable, cost_tables
@@ -63,6 +64,7 @@ class Advice:
     worth: float | None  # from what a coin may retain (0) to what a perfect signal may (1)
     labels_needed: int | None  # further labelled queries; 0 when certified, None where none would do
     labels: LabelYield | None  # what the plan yields, where one is given
+    heard: tuple[Heard, ...]  # how soon the alarms would hear of harm, by the same plan
     signals: tuple[SignalWorth, ...]
     costs: tuple[CostAdvice, ...]  # the first one decides
     latency: Waiting | None
@@ -112,6 +114,7 @@ def advise(table: OutcomeTable, rates: Sequence[TierRates], question: Question) 
             f"the shorter chain {names} would save {better.savings:.1%}, all {table.tiers} tiers "
             f"{max(0.0, advised[0].savings.value):.1%}: certify the shorter one on fresh queries"
         )
+    week = _yield(table, graded, kept, question, labels)
     return Advice(
         recommendation=recommendation,
         reason=reason,
@@ -125,7 +128,8 @@ def advise(table: OutcomeTable, rates: Sequence[TierRates], question: Question) 
         shares=shares,
         worth=worth_of_signal(retained, shares),
         labels_needed=labels,
-        labels=_yield(table, graded, kept, question, labels),
+        labels=week,
+        heard=_heard(table.correct[graded], kept, costs, rates, question, advised[0], week),
         signals=worth,
         costs=advised,
         latency=latency,
@@ -142,6 +146,22 @@ def _yield(
         return None
     same = (table.same_answer[graded][:, :-1] == 1.0).all(axis=1)  # unknown: they may differ
     return yield_of(question.plan, kept < table.tiers - 1, same, question.target.kind, labels_needed)
+
+
+def _heard(
+    correct: FloatArray,
+    kept: IntArray,
+    costs: Sequence[CostTable],
+    rates: Sequence[TierRates],
+    question: Question,
+    cost: CostAdvice,
+    week: LabelYield | None,
+) -> tuple[Heard, ...]:
+    """Nothing without a plan, and where nothing is retained that could do harm."""
+    if week is None or not (kept < correct.shape[1] - 1).any():
+        return ()
+    losses = heard_losses(costs, rates, kept, cost.savings.lower, week.plan.decisions_per_day)
+    return losses + heard_risks(question.target, correct, kept, week)
 
 
 def told_of_cuts(runs: int) -> tuple[str, ...]:
@@ -219,7 +239,9 @@ def _shorter(table: OutcomeTable, rates: Sequence[TierRates], question: Question
     for tier in range(table.tiers - 1):
         tiers = (tier, table.tiers - 1)
         latencies = question.latencies_ms
-        asked = replace(question, latencies_ms=None if latencies is None else tuple(latencies[at] for at in tiers))
+        asked = replace(
+            question, latencies_ms=None if latencies is None else tuple(latencies[at] for at in tiers), plan=None
+        )
         pair = advise(table.of_tiers(tiers), [rates[at] for at in tiers], asked)
         saved = pair.costs[0].savings.value if pair.basis == "certified" else 0.0
         shortened.append(ShorterChain(tiers=tiers, status=pair.certificate.status, savings=saved))

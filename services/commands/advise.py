@@ -4,10 +4,14 @@ from typing import Annotated
 
 import typer
 
+from evidence.certification.certificate import Target
 from knowgate._wire import codec
 from knowgate.policy import PolicyKind
+from knowgate.spec import TargetKind
+from monitoring.names import Rule
 from services.advice.advice import Advice
 from services.advice.advice import advise as advice_of
+from services.advice.hearing import Heard
 from services.advice.label_plan import LabelPlan, LabelYield
 from services.advice.price_lists import read_latencies, read_rates
 from services.advice.reasons import CostAdvice, Question, Recommendation
@@ -124,6 +128,7 @@ def _lines(advice: Advice) -> list[str]:
         f"thresholds    {advice.basis}",
         f"labels        {_labels(advice)}",
         *(() if advice.labels is None else (f"plan          {_yield(advice.labels)}",)),
+        *(f"heard         {_heard(one, advice.target)}" for one in advice.heard),
         f"retained      {advice.retained_share:.1%}; a coin may retain {shares.random:.1%}, a perfect signal "
         f"{shares.perfect:.1%}{worth}",
     ]
@@ -175,3 +180,20 @@ def _yield(labels: LabelYield) -> str:
         f"{labels.label_rate:.3g}: about {labels.counting:.0f} rows a week count, from {labels.labelled:.0f} labelled "
         f"decisions{weeks}"
     )
+
+
+def _heard(one: Heard, target: Target) -> str:
+    if one.alarm is Rule.SAVINGS:
+        harm, after = f"savings {one.points} points lower", ""
+    else:
+        drop = target.kind is TargetKind.MAX_ACCURACY_DROP
+        harm = f"{one.points} points more {'drop' if drop else 'wrong answers'}"
+        after = ", after the label horizon"
+    if one.hours.median is None:
+        return f"{harm}: half of the time not within three weeks{after}"
+    often = "" if one.hours.nine_in_ten is None else f", {_span(one.hours.nine_in_ten)} nine times in ten"
+    return f"{harm}: within {_span(one.hours.median)} half of the time{often}{after}"
+
+
+def _span(hours: float) -> str:
+    return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.1f} days"
