@@ -47,7 +47,9 @@ def spec() -> CascadeSpec:
         spec_of_pair(),
         targets=replace(Targets(), value=0.1),
         horizons=Horizons(gold=timedelta(days=1)),
-        schedule=Schedule(train_every=WEEK, monitor_every=timedelta(days=1), training_window=2 * WEEK),
+        schedule=Schedule(
+            train_every=WEEK, train_pause=WEEK, monitor_every=timedelta(days=1), training_window=2 * WEEK
+        ),
     )
 
 

@@ -190,12 +190,25 @@ class Horizons:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How often each job has a window, and how much history a training window reads."""
+    """How often each job has a window, how far apart trainings are at least, and how much history
+    one reads.
+    """
 
     train_every: timedelta = timedelta(days=7)
+    train_pause: timedelta = timedelta(days=1)
     monitor_every: timedelta = timedelta(hours=1)
     seal_every: timedelta = timedelta(minutes=10)
     training_window: timedelta = timedelta(days=91)  # 13 periods of a week: what certifies, and what teaches before it
+
+    @property
+    def pause(self) -> timedelta:
+        """How long a training that is not its turn waits after another, or after the first
+        decision. As long as a period means that none is made but at its turn.
+
+        >>> str(Schedule(train_every=timedelta(hours=6)).pause)
+        '6:00:00'
+        """
+        return min(self.train_pause, self.train_every)
 
 
 class LabelCoin(StrEnum):

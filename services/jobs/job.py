@@ -35,6 +35,7 @@ from store.engine import reading, transaction
 from store.errors import ClaimLost
 from store.jobs import job_runs
 from store.jobs.job_runs import Claim
+from store.jobs.occasions import Occasion
 from store.releases import cascades
 
 log = logging.getLogger("knowgate.jobs")
@@ -54,6 +55,8 @@ class JobContext:
     clock: Clock
     owner: str  # names this process in claims
     stopping: threading.Event = field(default_factory=threading.Event)  # set: end in an orderly way, and soon
+    # Per cascade, when its labels were last counted for a training: not at every tick.
+    labels_counted: dict[str, datetime] = field(default_factory=dict)
 
 
 class JobStopped(ServicesError):
@@ -76,6 +79,14 @@ class JobOutcome:
     outcome: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """A window that is due; of a training with what it is made for."""
+
+    window: Window
+    occasion: Occasion | None = None
+
+
 @runtime_checkable
 class WindowedJob(Protocol):
     """A job that takes effect once per cascade and window."""
@@ -87,7 +98,7 @@ class WindowedJob(Protocol):
         """Whose windows there are."""
         ...
 
-    def due(self, context: JobContext, cascade: str) -> Iterable[Window]:
+    def due(self, context: JobContext, cascade: str) -> Iterable[Window | Due]:
         """The windows that have ended and were not finished, earliest first."""
         ...
 
@@ -149,28 +160,30 @@ def _run_beside_others(context: JobContext, job: WindowedJob, cascade: str) -> I
 
 
 def _run_cascade(context: JobContext, job: WindowedJob, cascade: str) -> Iterator[JobOutcome]:
-    for window in job.due(context, cascade):
+    for each in job.due(context, cascade):
         if context.stopping.is_set():
             return
-        claim = _claim(context, job.name, cascade, window)
+        due = each if isinstance(each, Due) else Due(window=each)
+        claim = _claim(context, job.name, cascade, due)
         if claim is None:
             return  # held elsewhere, or waiting for its retry: later windows wait for it
         outcome = _run_claimed(context, job, claim)
-        yield JobOutcome(job=job.name, cascade=cascade, window=window, outcome=outcome or FAILED)
+        yield JobOutcome(job=job.name, cascade=cascade, window=due.window, outcome=outcome or FAILED)
         if outcome is None:
             return
 
 
-def _claim(context: JobContext, name: str, cascade: str, window: Window) -> Claim | None:
+def _claim(context: JobContext, name: str, cascade: str, due: Due) -> Claim | None:
     with transaction(context.engine) as session:
         return job_runs.claim(
             session,
             name,
             cascade,
-            window,
+            due.window,
             owner=context.owner,
             lease=context.settings.job_lease,
             now=context.clock.now(),
+            occasion=due.occasion,
         )
 
 

@@ -11,42 +11,75 @@ its scheduler may be gone by then. A little later it is ended from here.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
 
 from knowgate import Window
 from knowgate._wire import codec
-from services.jobs.job import JobContext
-from services.jobs.timetable import every_cascade, standing
+from services.jobs.job import Due, JobContext
+from services.jobs.next_attempt import JOB, due_attempt
+from services.jobs.timetable import every_cascade
 from services.jobs.trainer import run_trainer
-from services.windows import last_due_window
 from store.engine import reading
+from store.jobs import job_runs
 from store.jobs.job_runs import Claim
+from store.jobs.occasions import Occasion
 from store.jobs.trainer_reports import TrainingOutcome, TrainingStatus
 from store.releases import cascades
 
+COUNTED_A_PAUSE = 24  # times in a pause that a cascade's labels are counted
 GRACE = timedelta(seconds=10)  # for a trainer that ends itself at its limit
 
 
 class TrainJob:
-    """Only the latest window counts: it reads all the history that the missed ones would have."""
+    """One window at a time: that of the cascade's turn, or of a need between two turns
+    (`services.jobs.next_attempt`), which ends when the need is seen.
+    """
 
-    name = "train"
+    name = JOB
 
     def cascades(self, context: JobContext) -> Sequence[str]:
         return every_cascade(context)
 
-    def due(self, context: JobContext, cascade: str) -> Iterable[Window]:
-        state = standing(context, self.name, cascade)
-        if state is None:
+    def due(self, context: JobContext, cascade: str) -> Iterable[Due]:
+        now = context.clock.now()
+        with reading(context.engine) as session:
+            spec = cascades.cascade(session, cascade)
+            counts = _counts(context, cascade, spec.schedule.pause / COUNTED_A_PAUSE)
+            coming = due_attempt(session, cascade, now=now, count_labels=counts)
+            begun = _begun(session, cascade, now)
+        if begun is not None and (coming is None or coming.occasion.key is not None):
+            return (begun,)
+        if coming is None:
             return ()
-        spec, done_until = state
-        window = last_due_window(every=spec.schedule.train_every, done_until=done_until, now=context.clock.now())
-        return () if window is None else (window,)
+        every = spec.schedule.train_every
+        end = coming.at if coming.occasion.key is None else now
+        return (Due(window=Window(start=end - every, end=end), occasion=coming.occasion),)
 
     def run(self, context: JobContext, claim: Claim) -> str:
         limit = context.settings.job_limit + GRACE
         arguments = _arguments(context, claim)
         return in_words(run_trainer(context, "run", arguments, limit=limit, reports=TrainingOutcome))
+
+
+def _begun(session: Session, cascade: str, now: datetime) -> Due | None:
+    """The training between two turns that was begun and came to no end, unless a later one did."""
+    run = next(iter(job_runs.called_for(session, JOB, cascade)), None)
+    done_until = job_runs.watermark(session, JOB, cascade, until=now)
+    if run is None or run.reason is None or (done_until is not None and run.window.end <= done_until):
+        return None
+    occasion = Occasion(reason=run.reason, why=run.why or "", key=run.occasion, asked_by=run.asked_by)
+    return Due(window=run.window, occasion=occasion)
+
+
+def _counts(context: JobContext, cascade: str, every: timedelta) -> bool:
+    """Whether it is time to count the cascade's labels again; from now on it was done."""
+    now, counted = context.clock.now(), context.labels_counted.get(cascade)
+    if counted is not None and counted <= now < counted + every:
+        return False
+    context.labels_counted[cascade] = now
+    return True
 
 
 def in_words(outcome: TrainingOutcome) -> str:

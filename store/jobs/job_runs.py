@@ -8,7 +8,9 @@
    and at its end calls `finish`. So the effect and the fact that it happened commit together or not
    at all.
 4. A window that is finished can never be claimed again. Watermarks say which windows are due.
-5. A heartbeat later than now was written before the clock was set back. Its lease lasts as long as
+5. A training has an occasion, and one that is not its turn has a key that only one run may have:
+   what called for it calls once (`store.jobs.occasions`).
+6. A heartbeat later than now was written before the clock was set back. Its lease lasts as long as
    it was to last, from now on: a live owner renews it in time, and a dead one holds nothing for as
    long as the clock went back.
 """
@@ -26,6 +28,7 @@ from knowgate._wire.shown import masked
 from store import dialects
 from store.claims import changed
 from store.errors import ClaimLost
+from store.jobs.occasions import Occasion, TrainingReason
 from store.rows import records, row_of
 from store.tables import JobRunRow
 
@@ -43,6 +46,7 @@ class Claim:
     owner: str
     token: int
     lease_until: datetime
+    occasion: Occasion | None = None  # of a training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,16 +65,31 @@ class JobRun:
     finished_at: datetime | None
     outcome: str | None
     last_error: str | None
+    reason: TrainingReason | None = None  # of a training: why it was made
+    why: str | None = None
+    occasion: str | None = None  # the key of what called for it
+    asked_by: str | None = None
+    bundle: str | None = None  # what came of it
+    labels_needed: int | None = None  # further labels that an attempt waits for
 
 
 def claim(
-    session: Session, job: str, cascade: str, window: Window, *, owner: str, lease: timedelta, now: datetime
+    session: Session,
+    job: str,
+    cascade: str,
+    window: Window,
+    *,
+    owner: str,
+    lease: timedelta,
+    now: datetime,
+    occasion: Occasion | None = None,
 ) -> Claim | None:
-    """Claim the window; None while another holds it, and for ever once it is finished. Commit
-    before working.
+    """Claim the window; None while another holds it, and for ever once it is finished, or once
+    another window was claimed for the same occasion. Commit before working.
     """
     row = row_of(
         JobRunRow,
+        occasion,
         id=new_id(now),
         job=job,
         cascade=cascade,
@@ -81,6 +100,7 @@ def claim(
         lease_until=now + lease,
         started_at=now,
         heartbeat_at=now,
+        occasion=None if occasion is None else occasion.key,
     )
     made = dialects.insert_new(session, JobRunRow, [row], returning="id")
     if not made:
@@ -89,7 +109,16 @@ def claim(
     if taken is None:
         return None
     key, token = taken
-    return Claim(id=key, job=job, cascade=cascade, window=window, owner=owner, token=token, lease_until=now + lease)
+    return Claim(
+        id=key,
+        job=job,
+        cascade=cascade,
+        window=window,
+        owner=owner,
+        token=token,
+        lease_until=now + lease,
+        occasion=occasion,
+    )
 
 
 def heartbeat(session: Session, run: Claim, *, lease: timedelta, now: datetime) -> Claim:
@@ -109,9 +138,20 @@ def fence(session: Session, run: Claim) -> None:
         raise ClaimLost(_name(run), run.token)
 
 
-def finish(session: Session, run: Claim, outcome: str, *, now: datetime) -> None:
-    """Say that the window is done, and with what outcome. Raises ClaimLost."""
-    _change(session, run, {"finished_at": now, "outcome": outcome})
+def finish(
+    session: Session,
+    run: Claim,
+    outcome: str,
+    *,
+    now: datetime,
+    bundle: str | None = None,
+    labels_needed: int | None = None,
+) -> None:
+    """Say that the window is done, with what outcome, and of a training which bundle came of it or
+    how many further labels it waits for. Raises ClaimLost.
+    """
+    done: dict[str, object] = {"finished_at": now, "outcome": outcome, "bundle": bundle, "labels_needed": labels_needed}
+    _change(session, run, done)
 
 
 def release(session: Session, run: Claim, *, error: str | None, retry_at: datetime) -> None:
@@ -145,6 +185,45 @@ def job_runs(
     if job is not None:
         query = query.where(JobRunRow.job == job)
     return records(session, JobRun, query)
+
+
+def last_finished(session: Session, job: str, cascade: str, *, until: datetime) -> JobRun | None:
+    """Of the finished runs whose windows ended by `until` (see `watermark`) the last."""
+    query = (
+        select(JobRunRow)
+        .where(
+            JobRunRow.job == job,
+            JobRunRow.cascade == cascade,
+            JobRunRow.finished_at.is_not(None),
+            JobRunRow.window_end <= until,
+        )
+        .order_by(JobRunRow.window_end.desc(), JobRunRow.finished_at.desc())
+        .limit(1)
+    )
+    return next(iter(records(session, JobRun, query)), None)
+
+
+def called_for(session: Session, job: str, cascade: str) -> tuple[JobRun, ...]:
+    """The unfinished runs that were not their turn, the one with the latest window first."""
+    query = select(JobRunRow).where(
+        JobRunRow.job == job,
+        JobRunRow.cascade == cascade,
+        JobRunRow.finished_at.is_(None),
+        JobRunRow.occasion.is_not(None),
+    )
+    return records(session, JobRun, query.order_by(JobRunRow.window_end.desc()))
+
+
+def occasion_taken(session: Session, job: str, cascade: str, key: str) -> bool:
+    """Whether a run was ever made, or begun, for what this key names."""
+    query = select(JobRunRow.id).where(JobRunRow.job == job, JobRunRow.cascade == cascade, JobRunRow.occasion == key)
+    return session.execute(query).first() is not None
+
+
+def run_of_bundle(session: Session, bundle: str) -> JobRun | None:
+    """The run that a bundle came of; None for one made by hand, or from before runs said it."""
+    query = select(JobRunRow).where(JobRunRow.bundle == bundle).limit(1)
+    return next(iter(records(session, JobRun, query)), None)
 
 
 def failing(session: Session, cascade: str) -> tuple[JobRun, ...]:
@@ -181,7 +260,7 @@ def _unfinished(job: str, cascade: str, window: Window) -> tuple[ColumnElement[b
 
 
 def _follow_clock(session: Session, job: str, cascade: str, window: Window, now: datetime) -> None:
-    """Let a lease of a later clock run from now on; see the module's point 5."""
+    """Let a lease of a later clock run from now on; see the module's point 6."""
     query = select(JobRunRow.id, JobRunRow.heartbeat_at, JobRunRow.lease_until).where(
         *_unfinished(job, cascade, window),
         JobRunRow.heartbeat_at > now + CLOCKS_DIFFER,

@@ -110,6 +110,27 @@ def declared_label_coins(session: Session, name: str) -> dict[int, str]:
     return {version: spec.label_coin.value for version, spec in _versions(session, name)}
 
 
+def models_changed_at(session: Session, name: str) -> datetime | None:
+    """When the cascade was last given other models than it had before; None where it never was.
+
+    A version that cannot be read is passed over.
+    """
+    query = (
+        select(CascadeVersionRow.spec, CascadeVersionRow.applied_at)
+        .where(CascadeVersionRow.cascade == name)
+        .order_by(CascadeVersionRow.version)
+    )
+    before: tuple[tuple[str, str], ...] | None = None
+    changed_at: datetime | None = None
+    for row in session.execute(query):
+        with suppress(RecordInvalid):
+            spec = codec.decode(CascadeSpec, row.spec)
+            models = tuple((tier.named_model, tier.revision) for tier in spec.tiers)
+            changed_at = row.applied_at if before is not None and models != before else changed_at
+            before = models
+    return changed_at
+
+
 def _versions(session: Session, name: str) -> Iterator[tuple[int, CascadeSpec]]:
     """Every version that can be read."""
     query = select(CascadeVersionRow.version, CascadeVersionRow.spec).where(CascadeVersionRow.cascade == name)

@@ -55,7 +55,7 @@ CHANGES: Mapping[str, Changes] = {
     "cohort_figure": _may(EVERY),
     "delivery": _may(*_CLAIMED, once=("delivered_at",)),
     "drift_report": _may(EVERY),
-    "job_run": _may("last_error", "outcome", once=("finished_at",)),
+    "job_run": _may("bundle", "labels_needed", "last_error", "outcome", once=("finished_at",)),
     "outbox": _may(*_CLAIMED, once=("done_at",)),
     "ring": _may("answered_at", "answer", "stopped"),
     "token": _may(once=("revoked_at",)),

@@ -49,16 +49,16 @@ def publish(
         add_certification(session, _certification(bundle, certificate, now))
         add_message(session, MLFLOW_TOPIC, bundle.id, codec.canonical(report).decode(), now=now)
         if claim is not None:
-            finish(session, claim, str(outcome.status), now=now)
+            finish(session, claim, str(outcome.status), now=now, bundle=bundle.id)
 
 
 def finish_without_effect(engine: Engine, claim: Claim | None, outcome: TrainingOutcome, *, now: datetime) -> None:
-    """End the claim of a window that had nothing to learn from. Raises store.errors.ClaimLost."""
+    """End the claim of a window of which no bundle comes. Raises store.errors.ClaimLost."""
     if claim is None:
         return
     with transaction(engine) as session:
         fence(session, claim)
-        finish(session, claim, str(outcome.status), now=now)
+        finish(session, claim, str(outcome.status), now=now, labels_needed=outcome.labels_needed)
 
 
 def _certification(bundle: Bundle, certificate: CertificateDocument, now: datetime) -> CertificationRecord:

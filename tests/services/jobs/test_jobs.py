@@ -240,8 +240,17 @@ def test_every_key_of_the_schedule_has_an_effect(
 ) -> None:
     def windows() -> object:
         """What a day of the cascade's jobs works on, and the window that training reads."""
-        (watched, *_), (learned, *_) = (list(job.due(context, "trivia")) for job in (MonitorJob(), TrainJob()))
-        return watched.length, learned.length, seal_every(context), training_window(context, "trivia", learned).length
+        (watched, *_), (due, *_) = list(MonitorJob().due(context, "trivia")), list(TrainJob().due(context, "trivia"))
+        with reading(context.engine) as session:
+            pause = cascades.cascade(session, "trivia").schedule.pause
+        learned = due.window
+        return (
+            watched.length,
+            learned.length,
+            seal_every(context),
+            training_window(context, "trivia", learned).length,
+            pause,
+        )
 
     apply(context, "trivia", "")
     with transaction(context.engine) as session:

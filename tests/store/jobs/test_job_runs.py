@@ -10,7 +10,21 @@ from sqlalchemy.orm import Session
 
 from store.engine import reading, transaction
 from store.errors import ClaimLost
-from store.jobs.job_runs import Claim, claim, fence, finish, heartbeat, job_runs, release, watermark
+from store.jobs.job_runs import (
+    Claim,
+    called_for,
+    claim,
+    fence,
+    finish,
+    heartbeat,
+    job_runs,
+    last_finished,
+    occasion_taken,
+    release,
+    run_of_bundle,
+    watermark,
+)
+from store.jobs.occasions import Occasion, TrainingReason
 from store.watching.alarm_states import alarm_state, put_alarm_state
 
 LEASE = timedelta(minutes=5)
@@ -186,3 +200,43 @@ def test_a_takeover_waits_for_the_effect_under_way_and_then_finds_it_finished(ge
         finish(session, claimed, "done", now=cast.at(91))
     asking.join()
     assert found == [None]
+
+
+def call(session: Session, cast: Any, key: str | None, minutes: float, cascade: str = "geo") -> Claim | None:
+    occasion = Occasion(reason=TrainingReason.DRIFT, why="tokens_in drifted", key=key)
+    window = cast.window(minutes - 60, minutes)
+    now = cast.at(minutes)
+    return claim(session, "train", cascade, window, owner="a", lease=LEASE, now=now, occasion=occasion)
+
+
+def test_what_called_for_a_training_calls_once_whoever_saw_it_and_when(session: Session, cast: Any) -> None:
+    first = call(session, cast, "ring:1", 60)
+    assert first is not None and first.occasion is not None and first.occasion.key == "ring:1"
+    assert call(session, cast, "ring:1", 61) is None, "another scheduler saw it a minute later"
+    assert occasion_taken(session, "train", "geo", "ring:1") and not occasion_taken(session, "train", "geo", "ring:2")
+    (waits,) = called_for(session, "train", "geo")
+    assert (waits.window, waits.reason, waits.why) == (cast.window(0, 60), TrainingReason.DRIFT, "tokens_in drifted")
+    finish(session, first, "certified", now=cast.at(62), bundle="ab" * 32)
+    assert call(session, cast, "ring:1", 600) is None and called_for(session, "train", "geo") == ()
+    assert call(session, cast, "ring:2", 600) is not None
+    made = run_of_bundle(session, "ab" * 32)
+    assert made is not None and made.window == cast.window(0, 60)
+    assert run_of_bundle(session, "cd" * 32) is None
+
+
+def test_windows_that_were_their_turn_have_no_key_and_stand_in_nobodys_way(session: Session, cast: Any) -> None:
+    for minutes in (60, 120):
+        assert call(session, cast, None, minutes) is not None
+    assert called_for(session, "train", "geo") == ()
+
+
+def test_of_several_runs_the_one_whose_window_ended_last_is_the_last(session: Session, cast: Any) -> None:
+    assert last_finished(session, "train", "geo", until=cast.at(600)) is None
+    for minutes in (60, 180, 120):
+        claimed = call(session, cast, None, minutes)
+        assert claimed is not None
+        finish(session, claimed, "not_attempted", now=cast.at(200), labels_needed=minutes)
+    last = last_finished(session, "train", "geo", until=cast.at(600))
+    assert last is not None and (last.window.end, last.labels_needed) == (cast.at(180), 180)
+    before = last_finished(session, "train", "geo", until=cast.at(179))
+    assert before is not None and before.window.end == cast.at(120)
