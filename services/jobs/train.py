@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session
 from knowgate import Window
 from knowgate._wire import codec
 from services.jobs.job import Due, JobContext
-from services.jobs.next_attempt import JOB, due_attempt
 from services.jobs.timetable import every_cascade
 from services.jobs.trainer import run_trainer
+from services.next_attempt import JOB, due_attempt
 from store.engine import reading
 from store.jobs import job_runs
 from store.jobs.job_runs import Claim
@@ -34,7 +34,7 @@ GRACE = timedelta(seconds=10)  # for a trainer that ends itself at its limit
 
 class TrainJob:
     """One window at a time: that of the cascade's turn, or of a need between two turns
-    (`services.jobs.next_attempt`), which ends when the need is seen.
+    (`services.next_attempt`), which ends when the need is seen.
     """
 
     name = JOB

@@ -14,8 +14,8 @@ from knowgate._records.records import Attempt, Role
 from services.clock import SimulatedClock
 from services.declaration.cascade_file import parse_cascade
 from services.jobs.job import JobContext, run_due
-from services.jobs.next_attempt import NextAttempt, due_attempt, next_attempt
 from services.jobs.train import TrainJob
+from services.next_attempt import NextAttempt, due_attempt, next_attempt
 from services.settings import Settings
 from store.engine import reading, transaction
 from store.jobs import job_runs
