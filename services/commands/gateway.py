@@ -12,6 +12,7 @@ from knowgate._wire import codec
 from knowgate.errors import RecordInvalid
 from services.commands.options import Cascade
 from services.errors import InputInvalid
+from services.gateway.app import MOST_IN_FLIGHT
 from services.gateway.control import control_url, declared_cascade
 from services.gateway.run import run_gateway
 from services.gateway.tiers import tier_backends
@@ -43,6 +44,9 @@ def gateway(
         typer.Option(help="TIER=FILE with the JSON that says what an engine's hidden states are; may be repeated."),
     ] = None,
     states_folder: Annotated[Path | None, typer.Option(help="Where vLLM writes hidden states, as seen here.")] = None,
+    most_in_flight: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Requests that are answered at once; more are sent away with 429.")
+    ] = MOST_IN_FLIGHT,
 ) -> None:
     """Serve POST /v1/chat/completions from a live cascade until interrupted; decisions are spooled
     and shipped.
@@ -60,8 +64,11 @@ def gateway(
     with listening(host, port, host_name="--host", port_name="--port") as bound:
         spec = declared_cascade(url, cascade, settings.token)
         backends = tier_backends(spec, keys=keys, fingerprints=said, states_folder=states_folder)
-        greeting = f"cascade {cascade} is model {cascade!r} at http://{host}:{port}/v1"
-        run_gateway(settings, url, spec, backends, bound, serves=lambda: typer.echo(greeting, err=True))
+
+        def serves() -> None:
+            typer.echo(f"cascade {cascade} is model {cascade!r} at http://{host}:{port}/v1", err=True)
+
+        run_gateway(settings, url, spec, backends, bound, serves=serves, most_in_flight=most_in_flight)
 
 
 def _require_key(host: str, key: str | None) -> None:

@@ -1,50 +1,44 @@
 """The server: `POST /v1/chat/completions` from a live cascade, in the shapes that OpenAI's clients
 read. What no certificate covers is passed to the last tier as it is (`services.gateway.passing`).
 
-Errors have OpenAI's shape, and name field, value and cure within it. Where no tier may answer
-nothing is recorded. What the last tier says of the request itself (too long, too many) is handed on
-with its status; else it is 502 or 503, and the client's own retry asks again. When a client leaves,
-the work for it ends. The decision is in the spool before the answer is sent, but for an explored
-one, which is spooled when its exploration is done, and for one that a full spool does not take.
+Where no tier may answer nothing is recorded. When a client leaves, the work for it ends; one that
+sends the same again under one name is given the same answer. The decision is in the spool before
+the answer is sent, but for an explored one, which is spooled when its exploration is done, and for
+one that a full spool does not take.
 """
 
 import hmac
-import json
-import logging
-import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from knowgate._serving.cascade import Cascade
-from knowgate._serving.replies import prompt_of
-from knowgate._serving.serving import Answer
-from knowgate._shipping.client import JSON_MEDIA_TYPE
 from knowgate._shipping.shipper import Shipper
 from knowgate.backends.protocol import Backend
-from knowgate.errors import Failure, NoAnswer, RecordInvalid
 from knowgate.spec import CascadeSpec
 from services.gateway.abandoned import abandoned_of
-from services.gateway.asked import AskedChat, read_asked, read_chat, require_model
+from services.gateway.answering import Given, answer_chat
+from services.gateway.answers import add_error_answers, error_answer, json_answer
+from services.gateway.asked import Asked, key_of, read_asked, read_chat, require_model
 from services.gateway.body import parsed_body
 from services.gateway.chat import completion, completion_chunks, headers_of
-from services.gateway.passing import NotServed, pass_answer, pass_chat, pass_on
-from services.gateway.presence import CallerLeft, while_present
+from services.gateway.metrics import GatewayMetrics
+from services.gateway.passing import NotServed, Passed, Route, pass_on, pass_stream, pass_whole, route_of, route_of_chat
+from services.gateway.presence import while_present
+from services.gateway.repeats import Repeats
+from services.gateway.traffic import Counted, Traffic
 from services.http.auth import bearer_of, require_loopback_host
 from services.http.bodies import read_limited
-from services.http.errors import ApiError, client_left, no_such
+from services.http.errors import ApiError
 
 EMBEDDINGS = "/embeddings"
-THE_REQUESTS = (400, 413, 422, 429)  # statuses of the last tier that speak of the request, not of the tier
+MOST_IN_FLIGHT = 512
 EXPLORATIONS_END_WITHIN_S = 5.0  # supervisors kill after 10 to 30 s; an exploration less is a label less, no answer
-
-log = logging.getLogger("knowgate.gateway")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +51,14 @@ class Serving:
     shipper: Shipper
     max_body_bytes: int
     key: str | None = field(repr=False)  # what callers show; None = nobody is asked, on loopback alone
+    most_in_flight: int = MOST_IN_FLIGHT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _AtWork:
+    serving: Serving
+    repeats: Repeats[Given | Passed]
+    metrics: GatewayMetrics
 
 
 def create_gateway(serving: Serving) -> FastAPI:
@@ -75,89 +77,111 @@ def create_gateway(serving: Serving) -> FastAPI:
                 await close()
 
     app = FastAPI(title="knowgate gateway", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    app.state.serving = serving
-    app.add_exception_handler(ApiError, _refused)
-    app.add_exception_handler(RecordInvalid, _invalid)
-    app.add_exception_handler(NoAnswer, _no_answer)
-    app.add_exception_handler(CallerLeft, client_left)
-    app.add_exception_handler(HTTPException, _no_such_address)
-    app.add_exception_handler(ClientDisconnect, client_left)
-    app.add_exception_handler(Exception, _failed)
+    traffic = Traffic(most=serving.most_in_flight)
+    metrics = GatewayMetrics([tier.name for tier in serving.spec.tiers], serving.cascade, serving.shipper, traffic)
+    app.state.at_work = _AtWork(serving=serving, repeats=Repeats(), metrics=metrics)
+    app.add_middleware(Counted, traffic=traffic, observed=metrics.observe)
+    add_error_answers(app)
     app.post("/v1/chat/completions")(post_chat)
     for path in ("/completions", "/responses", EMBEDDINGS):
         app.post(f"/v1{path}")(post_beside)
     app.get("/v1/models")(get_models)
     app.get("/v1/models/{model:path}")(get_model)
     app.get("/healthz")(get_health)
+    app.get("/metrics")(get_metrics)
     return app
 
 
 async def post_chat(request: Request) -> Response:
     """Answers one conversation; whole, or as events where `stream` is true."""
-    serving: Serving = request.app.state.serving
-    _require_caller(request, serving.key)
-    document = await parsed_body(await read_limited(request, serving.max_body_bytes))
+    at_work, document = await _taken(request)
+    serving = at_work.serving
     asked = read_chat(document, request.headers, serving.spec)
     if asked.coverage.uncovered:
-        return await pass_chat(request, serving.cascade, asked)
-    answer = await while_present(request, _answer(serving.cascade, asked))
+        return await _pass(request, at_work, route_of_chat(serving.cascade, asked))
+    given, repeated = await _once(request, at_work, asked, partial(answer_chat, serving.cascade, asked))
+    assert isinstance(given, Given)
+    answer = given.answer
     fields: dict[str, Any] = {
         "cascade": serving.cascade.name,
         "tiers": tuple(tier.name for tier in serving.spec.tiers),
         "model": serving.backends[answer.tier].model,
     }
-    headers = headers_of(answer)
+    headers = headers_of(answer) | given.headers | _repeated(repeated)
+    _count(at_work, headers, given, repeated)
     if asked.stream:
         events = completion_chunks(answer, **fields, with_usage=asked.usage_in_stream)
         return StreamingResponse(events, media_type="text/event-stream", headers=headers)
-    return _json(completion(answer, **fields), headers=headers)
-
-
-async def _answer(cascade: Cascade, asked: AskedChat) -> Answer:
-    assert cascade.serving is not None
-    prompt = prompt_of(asked.messages) if cascade.setting.stores_texts else None
-    query = cascade.open(prompt=prompt, external_id=asked.external_id, slice=asked.slice)
-    return await cascade.serving.answer_async(query, asked.messages, asked.coverage.parameters)
+    return json_answer(completion(answer, **fields), headers=headers)
 
 
 async def post_beside(request: Request) -> Response:
     """Passes a request at an address that a cascade does not answer to the last tier, and 404 where
     that has none.
     """
-    serving: Serving = request.app.state.serving
-    _require_caller(request, serving.key)
-    document = await parsed_body(await read_limited(request, serving.max_body_bytes))
-    asked = read_asked(document, request.headers)
+    at_work, document = await _taken(request)
+    cascade, asked = at_work.serving.cascade, read_asked(document, request.headers)
     path = request.url.path.removeprefix("/v1")
     try:
         if path == EMBEDDINGS:  # another model's work: whatever its name, no decision
-            return await pass_on(request, serving.cascade, asked, path)
-        require_model(document.get("model"), serving.cascade.name)
-        return await pass_answer(request, serving.cascade, asked, path)
+            return await pass_on(request, cascade, asked, path)
+        require_model(document.get("model"), cascade.name)
+        return await _pass(request, at_work, route_of(cascade, asked, path))
     except NotServed:
-        return _error(404, f"Invalid URL (POST {request.url.path})", "invalid_request_error")
+        return error_answer(404, f"Invalid URL (POST {request.url.path})", "invalid_request_error")
+
+
+async def _pass(request: Request, at_work: _AtWork, route: Route) -> Response:
+    """The last tier's answer, as it is."""
+    if route.asked.stream:
+        answer = await pass_stream(request, route)
+        at_work.metrics.count_answer(answer.headers["knowgate-reason"])
+        return answer
+    passed, repeated = await _once(request, at_work, route.asked, partial(pass_whole, route))
+    assert isinstance(passed, Passed)
+    headers = passed.headers | _repeated(repeated)
+    _count(at_work, headers, passed, repeated)
+    return Response(passed.content, media_type=passed.media_type, headers=headers)
+
+
+async def _once(request: Request, at_work: _AtWork, asked: Asked, work: Any) -> tuple[Given | Passed, bool]:
+    """What `work` gives while the caller is there; what it gave already, where the same is asked
+    again under one name.
+    """
+    key = key_of(request.url.path, asked, request.headers)
+    if key is None:
+        return await while_present(request, work()), False
+    return await while_present(request, at_work.repeats.once(key, work))
+
+
+def _repeated(repeated: bool) -> dict[str, str]:
+    return {"Knowgate-Repeated": "true"} if repeated else {}
+
+
+def _count(at_work: _AtWork, headers: dict[str, str], given: Given | Passed, repeated: bool) -> None:
+    at_work.metrics.count_answer(headers["Knowgate-Reason"], repeated=repeated)
+    if not repeated:
+        at_work.metrics.count_attempts(given.attempts)
 
 
 async def get_models(request: Request) -> Response:
     """The one model there is: the cascade."""
-    serving: Serving = request.app.state.serving
-    _require_caller(request, serving.key)
-    return _json({"object": "list", "data": [_model(serving)]})
+    serving = _allowed(request).serving
+    return json_answer({"object": "list", "data": [_model(serving)]})
 
 
 async def get_model(request: Request, model: str) -> Response:
     """The cascade by its name. Raises 404 for any other."""
-    serving: Serving = request.app.state.serving
-    _require_caller(request, serving.key)
+    serving = _allowed(request).serving
     require_model(model, serving.cascade.name)
-    return _json(_model(serving))
+    return json_answer(_model(serving))
 
 
 async def get_health(request: Request) -> Response:
     """What is in force, and whether decisions are shipped."""
-    serving: Serving = request.app.state.serving
+    serving: Serving = request.app.state.at_work.serving
     pair, shipper = serving.cascade.pair, serving.shipper
-    return _json(
+    return json_answer(
         {
             "generation": None if pair is None else pair.assignment.generation,
             "shipped": shipper.shipped,
@@ -170,70 +194,30 @@ async def get_health(request: Request) -> Response:
     )
 
 
-def _require_caller(request: Request, key: str | None) -> None:
-    """Raises 401 without the key; 403 where none is set and the request names another host than
-    this machine.
+async def get_metrics(request: Request) -> Response:
+    """This process's figures, for Prometheus."""
+    content, kind = _allowed(request).metrics.exposition()
+    return Response(content, media_type=kind)
+
+
+async def _taken(request: Request) -> tuple[_AtWork, Any]:
+    """What is at work, and the request's body, of a caller who may ask."""
+    at_work = _allowed(request)
+    return at_work, await parsed_body(await read_limited(request, at_work.serving.max_body_bytes))
+
+
+def _allowed(request: Request) -> _AtWork:
+    """What is at work, for a caller who may ask. Raises 401 without the key; 403 where none is set
+    and the request names another host than this machine.
     """
+    at_work: _AtWork = request.app.state.at_work
+    key = at_work.serving.key
     if key is None:
         require_loopback_host(request, "name a loopback host, or set KNOWGATE_GATEWAY_KEY")
     elif not hmac.compare_digest((bearer_of(request) or "").encode(), key.encode()):
         raise ApiError(401, field="authorization", value="(not shown)", cure="send the gateway's key as the API key")
+    return at_work
 
 
 def _model(serving: Serving) -> dict[str, Any]:
     return {"id": serving.cascade.name, "object": "model", "created": 0, "owned_by": "knowgate"}
-
-
-def _json(document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A document in ASCII, so that half a surrogate pair in a tier's answer, or in what an error
-    shows, is no fault.
-    """
-    content = json.dumps(document, allow_nan=False)
-    return Response(content, status_code=status, headers=headers, media_type=JSON_MEDIA_TYPE)
-
-
-def _error(
-    status: int,
-    message: str,
-    kind: str,
-    param: str | None = None,
-    headers: Mapping[str, str] | None = None,
-    code: str | None = None,
-) -> Response:
-    error = {"message": message, "type": kind, "param": param, "code": code}
-    return _json({"error": error}, status=status, headers=headers)
-
-
-async def _refused(_: Request, error: Any) -> Response:
-    return _error(error.status, str(error), "invalid_request_error", error.field, error.headers)
-
-
-async def _invalid(_: Request, error: Any) -> Response:
-    if error.field == "backends":  # the cascade in force has other tiers than this process was started with
-        return _error(503, f"{error}; start the gateway anew", "server_error")
-    return _error(400, str(error), "invalid_request_error", error.field)
-
-
-async def _no_such_address(request: Request, error: Any) -> Response:
-    post = "/v1/chat/completions, /v1/responses, /v1/completions and /v1/embeddings"
-    known = f"there are POST {post}, GET /v1/models, GET /v1/models/{{id}} and GET /healthz"
-    cures = {404: f"no such address here; {known}", 405: f"no such method at this address; {known}"}
-    return await _refused(request, no_such(request, error, cures))
-
-
-async def _no_answer(_: Request, error: Any) -> Response:
-    log.error("%s", error)
-    failed = error.failed
-    if failed is None:
-        return _error(502, str(error), "server_error")
-    again = {} if failed.retry_after_s is None else {"Retry-After": str(math.ceil(failed.retry_after_s))}
-    said = failed.said
-    if said is not None and said.status in THE_REQUESTS:
-        kind = said.type or ("rate_limit_error" if said.status == 429 else "invalid_request_error")
-        return _error(said.status, said.message, kind, said.param, again, said.code)
-    return _error(503 if failed.failure is Failure.OVERLOADED else 502, str(error), "server_error", headers=again)
-
-
-async def _failed(request: Request, error: Any) -> Response:
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _error(500, "this is a fault of the gateway; its log says more", "server_error")

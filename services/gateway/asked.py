@@ -4,12 +4,15 @@ Whatever a client of the protocol sends is taken. What cannot be asked at all is
 name: another model than the cascade, no messages, a slice or an external id that is no text.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from knowgate.spec import CascadeSpec
 from services.gateway.coverage import Coverage, coverage_of
+from services.gateway.repeats import Key
 from services.http.errors import ApiError
 
 SLICE, EXTERNAL_ID = "slice", "external_id"
@@ -17,6 +20,8 @@ HEADERS = {
     SLICE: "knowgate-slice",
     EXTERNAL_ID: "knowgate-external-id",
 }  # for clients that keep `metadata` to themselves
+IDEMPOTENCY, PIN = "idempotency-key", "knowgate-pin"
+HOW = ("stream", "stream_options", "metadata")  # the same may be asked again in another way
 LONGEST = 512  # characters of either
 
 
@@ -71,8 +76,24 @@ def read_chat(document: Any, headers: Mapping[str, str], spec: CascadeSpec) -> A
         stream=asked.stream,
         usage_in_stream=asked.usage_in_stream,
         messages=_messages(document.get("messages")),
-        coverage=coverage_of(document, spec),
+        coverage=_pinned(coverage_of(document, spec), headers, spec),
     )
+
+
+def key_of(path: str, asked: Asked, headers: Mapping[str, str]) -> Key | None:
+    """What tells that a request is one that came before: its `Idempotency-Key`, else its external
+    id; None where it has neither.
+    """
+    given = headers.get(IDEMPOTENCY)
+    name = asked.external_id if given is None else _text(IDEMPOTENCY, _utf8(given))
+    if name is None:
+        return None
+    said = {name: value for name, value in asked.document.items() if name not in HOW}
+    content = json.dumps([path, said], sort_keys=True).encode()
+    digest = hashlib.sha256(content).hexdigest()
+    if given is None:  # one ticket may have many questions
+        return Key(kind="the external id", name=f"{name} {digest}", request=digest)
+    return Key(kind="the Idempotency-Key", name=name, request=digest)
 
 
 def require_model(model: Any, cascade: str) -> None:
@@ -80,6 +101,19 @@ def require_model(model: Any, cascade: str) -> None:
     if model != cascade:
         cure = f"this gateway serves the cascade {cascade!r}: send its name as model"
         raise ApiError(404, field="model", value=model, cure=cure)
+
+
+def _pinned(coverage: Coverage, headers: Mapping[str, str], spec: CascadeSpec) -> Coverage:
+    """With the header that asks for the last tier, as for the rest of a conversation that it began
+    to answer: which tier answers is not the cascade's choice then.
+    """
+    pin, last = headers.get(PIN), spec.tiers[-1].name
+    if pin is None:
+        return coverage
+    if _utf8(pin) != last:
+        cure = f"name the last tier, {last}: an answer of a smaller one is served only where it is kept"
+        raise ApiError(400, field=PIN, value=_utf8(pin), cure=cure)
+    return replace(coverage, uncovered=(*coverage.uncovered, "Knowgate-Pin"))
 
 
 def _messages(given: Any) -> tuple[dict[str, Any], ...]:

@@ -26,7 +26,7 @@ from knowgate.backends import Backend, encoders_of
 from knowgate.backends.factory import patience_of
 from knowgate.spec import CascadeSpec
 from services.errors import SettingInvalid
-from services.gateway.app import Serving, create_gateway
+from services.gateway.app import MOST_IN_FLIGHT, Serving, create_gateway
 from services.serving import server_config
 from services.settings import Settings, hash_key
 
@@ -39,9 +39,10 @@ def run_gateway(
     bound: socket.socket,
     *,
     serves: Callable[[], None],
+    most_in_flight: int = MOST_IN_FLIGHT,
 ) -> None:
     """Serves until interrupted; calls `serves` once nothing but the server is left to start."""
-    with ended_by_signals(), live(settings, url, spec, backends) as serving:
+    with ended_by_signals(), live(settings, url, spec, backends, most_in_flight=most_in_flight) as serving:
         server = uvicorn.Server(server_config(create_gateway(serving)))
         serves()
         server.run(sockets=[bound])
@@ -76,7 +77,14 @@ def ended_by_signals() -> Iterator[None]:
 
 
 @contextmanager
-def live(settings: Settings, url: str, spec: CascadeSpec, backends: Sequence[Backend]) -> Iterator[Serving]:
+def live(
+    settings: Settings,
+    url: str,
+    spec: CascadeSpec,
+    backends: Sequence[Backend],
+    *,
+    most_in_flight: int = MOST_IN_FLIGHT,
+) -> Iterator[Serving]:
     """The cascade as it follows its control plane, with a spool of its own under the data folder.
 
     Raises SettingInvalid where that folder cannot be used.
@@ -115,6 +123,7 @@ def live(settings: Settings, url: str, spec: CascadeSpec, backends: Sequence[Bac
             shipper=shipper,
             max_body_bytes=settings.max_body_bytes,
             key=settings.gateway_key,
+            most_in_flight=most_in_flight,
         )
 
 

@@ -108,6 +108,11 @@ class Serving:
         self._exploring: set[Future[None]] = set()
         self._given_up = threading.Event()
 
+    @property
+    def explorations(self) -> int:
+        """How many wait or are under way."""
+        return len(self._exploring)
+
     def given(self, parameters: Mapping[str, Any]) -> tuple[Tier, ...]:
         """The tiers, each sent these parameters too. Raises RecordInvalid where one cannot be."""
         if not parameters:

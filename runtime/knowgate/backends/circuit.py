@@ -34,6 +34,11 @@ class Circuit:
         self._prompts: set[Hashable] = set()  # whose requests failed meanwhile
         self._next_try: float | None = None  # None = closed
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the back-end is left alone at the moment."""
+        return self._next_try is not None and self._clock() < self._next_try
+
     def admits(self) -> bool:
         """Whether to ask now; a True of an open circuit is the one try until `open_for_s` later."""
         with self._lock:

@@ -8,7 +8,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -234,16 +234,28 @@ def abandoned(world: World, queries: int) -> Any:
     return spent
 
 
-def left_by_its_caller(world: World, at: Tier, changes: dict[str, Any]) -> None:
-    """Asks, and closes the connection once `at` is asked, whose gate is closed."""
-    before = at.asked
+@contextmanager
+def asking(world: World, changes: dict[str, Any]) -> Iterator[None]:
+    """A request under way, whose caller leaves at the end of the block."""
     content = json.dumps({"model": "trivia", "messages": ASKED} | changes).encode()
     host, port = world.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {KEY}\r\n"
         connection.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
-        for _ in range(2000):
-            if at.asked > before:
-                return
-            time.sleep(0.01)
-    raise AssertionError(f"{at.url} was not asked")
+        yield
+
+
+def left_by_its_caller(world: World, at: Tier, changes: dict[str, Any]) -> None:
+    """Asks, and closes the connection once `at` is asked, whose gate is closed."""
+    before = at.asked
+    with asking(world, changes):
+        wait_until(lambda: at.asked > before)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Waits for what has to come; fails where it does not."""
+    for _ in range(2000):
+        if true():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not come")

@@ -1,0 +1,100 @@
+"""One answer for a request that is sent again.
+
+A client whose connection broke, or whose user pressed twice, sends the same request once more, and
+is given the same answer: the one that is under way, or that was given a few minutes ago. So one
+question is one decision, and its label finds it. What failed is forgotten, and asked anew.
+
+Work that several callers wait for ends when the last of them leaves. What is remembered is this
+process's own, and gone at its end.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from services.errors import ServicesError
+
+T = TypeVar("T")
+
+WITHIN_S = 600.0
+MOST = 4096  # answers that are remembered
+
+
+class OtherRequest(ServicesError):
+    """The key was given with another request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """What two requests have in common that are one."""
+
+    kind: str  # who named it: a header, or the external id
+    name: str
+    request: str  # digest of what is asked
+
+
+@dataclass(slots=True, kw_only=True)
+class _Remembered(Generic[T]):
+    request: str
+    until: float  # of the clock
+    task: asyncio.Task[T]
+    waiting: int = 0
+
+
+class Repeats(Generic[T]):
+    """The answers of the last minutes by their keys; of one event loop."""
+
+    def __init__(
+        self, *, within_s: float = WITHIN_S, most: int = MOST, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._within_s = within_s
+        self._most = most
+        self._clock = clock
+        self._known: OrderedDict[tuple[str, str], _Remembered[T]] = OrderedDict()
+
+    async def once(self, key: Key, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, bool]:
+        """What `work` gives, or gave to the same request; and whether it did before.
+
+        Raises OtherRequest where the key stands for another request, and what `work` raises.
+        """
+        place, now = (key.kind, key.name), self._clock()
+        known = self._known.get(place)
+        if known is not None and known.until <= now and known.task.done():
+            known = None
+        if known is not None and known.request != key.request:
+            raise OtherRequest(f"{key.kind} {key.name!r} was given with another request")
+        repeated = known is not None
+        if known is None:
+            task = asyncio.get_running_loop().create_task(work())
+            known = _Remembered(request=key.request, until=now + self._within_s, task=task)
+            self._known[place] = known
+            self._known.move_to_end(place)
+            self._forget(now)
+        return await self._wait(place, known), repeated
+
+    async def _wait(self, place: tuple[str, str], known: _Remembered[T]) -> T:
+        known.waiting += 1
+        try:
+            return await asyncio.shield(known.task)
+        except asyncio.CancelledError:
+            if known.waiting == 1 and not known.task.done():  # the last of those who wait has left
+                known.task.cancel()
+                await asyncio.gather(known.task, return_exceptions=True)
+            raise
+        finally:
+            known.waiting -= 1
+            failed = known.task.done() and (known.task.cancelled() or known.task.exception() is not None)
+            if failed and self._known.get(place) is known:
+                del self._known[place]
+
+    def _forget(self, now: float) -> None:
+        """Lets go of what is too old, and of the oldest where there are too many."""
+        for place, known in list(self._known.items()):
+            if not known.task.done():
+                continue
+            if known.until > now and len(self._known) <= self._most:
+                break
+            del self._known[place]
