@@ -43,7 +43,9 @@ _NOT_MADE = (TrainingStatus.NOT_ATTEMPTED, TrainingStatus.NO_DATA)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelsAwaited:
-    """Decisions that may certify: labelled at the first and the last tier, and old enough."""
+    """Decisions that may certify: old enough, and labelled at the first tier and, for a drop, the
+    last.
+    """
 
     known: int
     needed: int  # with so many an attempt is made before its turn
@@ -191,11 +193,12 @@ def _known(session: Session, state: _State, start: datetime, end: datetime, *, a
     if end <= start:
         return 0
     spec = state.spec
+    drops = spec.targets.kind is TargetKind.MAX_ACCURACY_DROP
     return known_decisions(
         session,
         spec.name,
         Window(start=start, end=end),
-        last=spec.last,
+        last=spec.last if drops else None,
         as_of=state.now,
         trusted=spec.targets.trusted,
         at_most=at_most,

@@ -1,4 +1,6 @@
-"""`GET /v1/cascades` and `/v1/cascades/{name}`: what is declared, and what is in force."""
+"""`GET /v1/cascades`, `/v1/cascades/{name}` and `…/labels`: what is declared, what is in force, and
+what is labelled for the next certificate.
+"""
 
 from typing import Annotated
 
@@ -10,6 +12,7 @@ from services.declaration.cascade_text import without_secrets
 from services.http.auth import is_admin, require
 from services.http.conditional import conditional_json
 from services.http.context import InContext
+from services.labelling.progress import LabelProgress, label_progress
 from store.engine import reading
 from store.errors import RecordUnreadable
 from store.releases import assignments, cascades
@@ -53,6 +56,23 @@ def get_cascade(request: Request, name: str, context: InContext, admin: Annotate
             runtimes=assignments.acknowledgements(session, name),
         )
     return conditional_json(request, detail)
+
+
+@router.get(
+    "/v1/cascades/{name}/labels",
+    summary="What is labelled for the next certificate, and about how much it needs",
+    dependencies=[Depends(require(TokenRole.READ))],
+    response_model=LabelProgress,
+)
+def get_labels(request: Request, context: InContext, name: str) -> Response:
+    """Counted now; `sentence` says it in a line.
+
+    `labelled` are decisions that may certify at the next attempt; with `needed` of them one is made
+    before its turn. All but `sentence` is null before the first decision.
+    """
+    with reading(context.engine) as session:
+        progress = label_progress(session, name, now=context.now())
+    return conditional_json(request, progress)
 
 
 def summary_of(session: Session, name: str) -> CascadeSummary:

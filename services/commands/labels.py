@@ -23,6 +23,7 @@ from services.errors import InputInvalid
 from services.labelling.aim import Aim
 from services.labelling.files import LabelDefaults, parse_mapping, read_labels
 from services.labelling.near_misses import near_misses
+from services.labelling.progress import label_progress
 from services.labelling.queue import QueuedAnswer, label_queue
 from services.labelling.queue_file import write_queue
 from services.settings import hash_key, read_settings
@@ -133,8 +134,11 @@ def queue(
     out: Annotated[Path | None, typer.Option(help="Write a file that `labels import` takes once filled in.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List answers to label next, drawn by a fixed coin; each carries the propensity that its label
-    is to carry.
+    """List answers to label next, drawn by a fixed coin, explored ones first; each carries the
+    propensity that its label is to carry. Left out, the rate is the exploration rate, with which
+    most rows count for their labels.
+
+    Says what the next certificate needs, and when it is tried.
     """
     if out is not None:
         _require_new(out)
@@ -155,13 +159,19 @@ def queue(
             key=hash_key(settings),
         )
         privacy = cascades.cascade(session, cascade).privacy
+        progress = label_progress(session, cascade, now=now)
+    if not as_json:
+        typer.echo(f"for the next certificate: {progress.sentence}", err=True)
     if privacy is not Privacy.FULL:
         typer.echo(_what_is_kept(privacy), err=True)
     if out is not None:
         _write_queue(rows, out, cascade)
         return
     columns = ("decision_id", "external_id", "tier", "model", "slice", "answer", "label_propensity")
-    print_rows("answers", rows, as_json=as_json, columns=columns)
+    if as_json:
+        print_json({"answers": codec.encode(rows), "progress": codec.encode(progress)})
+        return
+    print_rows("answers", rows, as_json=False, columns=columns)
 
 
 def _what_is_kept(privacy: Privacy) -> str:

@@ -76,10 +76,10 @@ def label_queue(
     """Unlabelled answers of the decisions whose coin falls below their chance, oldest first.
 
     The chance follows from `rate`, or from the rate that costs about `budget` decisions, spent for
-    `aim` (None = what the cascade's target asks for). Raises CascadeUnknown, and InputInvalid
-    unless one of the two is given.
+    `aim` (None = what the cascade's target asks for); with neither it is the exploration rate.
+    Raises CascadeUnknown, and InputInvalid where both are given.
     """
-    if (rate is None) == (budget is None):
+    if rate is not None and budget is not None:
         raise InputInvalid("--rate and --budget: give one of the two")
     spec = cascades.cascade(session, cascade)
     examples = labelled(session, cascade, window, as_of=as_of, trusted=spec.targets.trusted)
@@ -92,7 +92,7 @@ def label_queue(
     worths = [worth(examples, rows, spec, aim or _aim_of(spec)) for rows in open_rows]
     if budget is not None:
         rate = label_rate(worths, budget) if worths else 0.0
-    chances = [min(1.0, (rate or 0.0) * one) for one in worths]
+    chances = [min(1.0, (spec.exploration_rate if rate is None else rate) * one) for one in worths]
     drawn = [
         (rows, chance)
         for rows, chance in zip(open_rows, chances, strict=True)

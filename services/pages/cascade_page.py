@@ -4,6 +4,7 @@ runtimes say.
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -12,6 +13,7 @@ from knowgate._bundles.assignment import Assignment
 from knowgate.spec import CascadeSpec
 from services.api.cascades import summary_of
 from services.api.wire import CascadeSummary
+from services.labelling.progress import LabelProgress, label_progress
 from services.pages.charts import Chart, chart
 from services.pages.figures_shown import CHARTS, TIER_CHARTS, TILES, Shown, newest, shown
 from store.releases import assignments, bundles, cascades, certifications, promotions
@@ -58,11 +60,12 @@ class CascadePage:
     bundles: tuple[BundleRecord, ...]
     runtimes: tuple[RuntimeState, ...]
     waiting: int  # labels without their decision
+    labels: LabelProgress  # for the next certificate
     champion: dict[str, Any] | None  # the champion's document
 
 
-def cascade_page(session: Session, name: str) -> CascadePage:
-    """The page of one cascade. Raises CascadeUnknown."""
+def cascade_page(session: Session, name: str, *, now: datetime) -> CascadePage:
+    """The page of one cascade as it is `now`. Raises CascadeUnknown."""
     summary = summary_of(session, name)
     spec = cascades.cascade(session, name)
     rows = figures.figures(session, name)
@@ -85,6 +88,7 @@ def cascade_page(session: Session, name: str) -> CascadePage:
         bundles=bundles.bundles(session, name),
         runtimes=assignments.acknowledgements(session, name),
         waiting=labels.waiting_count(session, name),
+        labels=label_progress(session, name, now=now),
         champion=_champion(session, assignment),
     )
 

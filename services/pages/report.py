@@ -45,7 +45,7 @@ class Story:
 def render_report(session: Session, name: str, *, now: datetime, story: Story | None = None) -> str:
     """The HTML of cascade `name`'s report. Raises CascadeUnknown."""
     style = (FOLDER / "style.css").read_text(encoding="utf-8")
-    page = cascade_page(session, name)
+    page = cascade_page(session, name, now=now)
     return (
         templates()
         .get_template("report.html")

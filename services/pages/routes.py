@@ -48,7 +48,7 @@ def get_cascade_page(request: Request, name: str, context: InContext) -> Respons
         return RedirectResponse(SIGN_IN, status_code=303)
     try:
         with reading(context.engine) as session:
-            page = cascade_page.cascade_page(session, name)
+            page = cascade_page.cascade_page(session, name, now=context.now())
     except (CascadeUnknown, BundleDamaged) as error:
         return _problem(request, context, str(error))
     return _page(request, context, "cascade.html", title=name, page=page)

@@ -17,14 +17,14 @@ def known_decisions(
     cascade: str,
     window: Window,
     *,
-    last: int,
+    last: int | None,
     as_of: datetime,
     trusted: Collection[LabelSource],
     at_most: int | None = None,
 ) -> int:
-    """The decisions of a window of decision time whose tiers 0 and `last` were labelled by a
-    trusted source by `as_of`; counted up to `at_most`, beyond which who asks "so many?" need not
-    wait.
+    """The decisions of a window of decision time whose tier 0 and, unless it is None, tier `last`
+    were labelled by a trusted source by `as_of`; counted up to `at_most`, beyond which who asks "so
+    many?" need not wait.
     """
     low, high = partitions.first_id(window.start), partitions.first_id(window.end)
 
@@ -46,5 +46,6 @@ def known_decisions(
         DecisionRow.id < high,
         DecisionRow.received_at <= as_of,
     )
-    found: Any = select(DecisionRow.id).where(*within, labelled(last), labelled(0)).limit(at_most).subquery()
+    known = [labelled(tier) for tier in (last, 0) if tier is not None]
+    found: Any = select(DecisionRow.id).where(*within, *known).limit(at_most).subquery()
     return session.scalar(select(func.count()).select_from(found)) or 0

@@ -18,6 +18,7 @@ Decisions:
   the window's explored and escalated rows are labelled at both tiers.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -35,7 +36,7 @@ from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.arrays import IntArray
 from knowgate.policy import Policy, PolicyKind, escalate_all, kept_tiers
 from knowgate.spec import TargetKind, Targets
-from training.certification.outcomes import logged_rows, testable
+from training.certification.outcomes import labelled_decisions, logged_rows, testable
 from training.certification.paths import learn_pace, learn_speed
 from training.certification.report import cohort_savings
 from training.rows.dataset import CascadeRows
@@ -88,6 +89,9 @@ def outlook_on(
 ) -> Outlook:
     """Whether an attempt to certify `kind` is worth making, by what the rows that teach show of the
     same candidates. `p_t` learns nothing, so no rows are left that could say it: it is always made.
+
+    The labels that it waits for are decisions of the window that certifies, of prompts that teach
+    too: who labels does not know which is which, so both grow in one proportion.
     """
     tested, taught = split.rows(Part.CERTIFICATION), split.rows(Part.VALIDATION, Part.CALIBRATION)
     known, teaching = testable(rows.take(tested)), testable(rows.take(taught))
@@ -97,7 +101,11 @@ def outlook_on(
     shown = [{name: values[taught] for name, values in tier.items()} for tier in signals]
     entry = entry_points([Policy(kind=kind, rules=rules) for rules in path], shown, rows.take(taught).ran)
     target, level = Target(kind=targets.kind, value=targets.value), (1 - FALLBACK_SHARE) * delta
-    return outlook_of(nested_tallies(path, entry, teaching, level), known, target, level, targets.min_retained_share)
+    outlook = outlook_of(nested_tallies(path, entry, teaching, level), known, target, level, targets.min_retained_share)
+    if outlook.labels_needed is None:
+        return outlook
+    a_label_each = labelled_decisions(rows.take(rows.seconds >= split.since), targets.kind) / max(known.known, 1)
+    return replace(outlook, labels_needed=max(1, math.ceil(outlook.labels_needed * a_label_each)))
 
 
 def kept_at(policy: Policy, rows: CascadeRows, signals: Sequence[Signals]) -> IntArray:

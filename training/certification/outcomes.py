@@ -8,6 +8,7 @@ import numpy as np
 
 from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.known_outcomes import LoggedRows, agreeing, certification_rows
+from knowgate.spec import TargetKind
 from training.rows.dataset import CascadeRows
 
 
@@ -38,6 +39,14 @@ def testable(rows: CascadeRows, error: float | None = None) -> CertificationRows
     if rows.n == 0 or not (last.ran & np.isfinite(last.correct)).any():
         return None
     return certification_rows(logged_rows(rows), error)
+
+
+def labelled_decisions(rows: CascadeRows, kind: TargetKind) -> int:
+    """How many decisions are labelled, as `store.traffic.known` counts them: at the first tier and,
+    for a drop, the last.
+    """
+    correct = np.isfinite(_of_tiers(rows, "correct"))
+    return int((correct[:, 0] & (correct[:, -1] if kind is TargetKind.MAX_ACCURACY_DROP else True)).sum())
 
 
 def _of_tiers(rows: CascadeRows, name: str) -> Any:

@@ -37,6 +37,7 @@ ROUTES = {
     ("POST", "/v1/decide"): {"ingest", "admin"},
     ("GET", "/v1/cascades"): {"read", "runtime", "admin"},
     ("GET", "/v1/cascades/trivia"): {"read", "runtime", "admin"},
+    ("GET", "/v1/cascades/trivia/labels"): {"read", "admin"},
     ("GET", "/v1/cascades/trivia/assignment"): {"runtime", "read", "admin"},
     ("POST", "/v1/cascades/trivia/acknowledgements"): {"runtime", "admin"},
     ("GET", "/v1/bundles/00"): {"runtime", "read", "admin"},

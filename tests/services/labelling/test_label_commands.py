@@ -541,8 +541,8 @@ def test_the_logged_chances_are_those_that_were_used_so_that_weighted_means_stay
 
 
 def test_rate_or_budget_and_no_limit_on_a_budget(run: Run, traffic: tuple[Decision, ...]) -> None:
-    for drawn in ((), ("--rate", "0.5", "--budget", "5")):
-        assert "--rate" in run("queue", *drawn, code=2)
+    assert "--rate" in run("queue", "--rate", "0.5", "--budget", "5", code=2)
+    assert run("queue")["answers"] == run("queue", "--rate", "0.2")["answers"]  # the exploration rate
     for drawn in (("--budget", "5"), ("--rate", "0.5")):
         assert "No such option" in run("queue", *drawn, "--limit", "2", code=2)
 

@@ -166,6 +166,7 @@ def test_a_cascades_page_shows_figures_decisions_about_it_and_its_runtimes(clien
         "42.0 % to 46.0 %",
     ):
         assert expected in text
+    assert "no decision is stored yet, so no attempt is planned" in text
     assert text.count("<figure") == 2  # savings and drop; the figure that nobody named is in the table
     assert "promotion 07 Mar 12:00" in text
 
@@ -173,6 +174,7 @@ def test_a_cascades_page_shows_figures_decisions_about_it_and_its_runtimes(clien
 def test_a_cascade_without_anything_says_that_everything_escalates(client: TestClient, trivia: str) -> None:
     text = page(client, f"/cascades/{trivia}")
     assert "Nothing is assigned" in text and "large" in text
+    assert "For the first certificate: no decision is stored yet" in text
     page(client, "/cascades/unheard-of", status=404)
 
 

@@ -14,9 +14,9 @@ from evidence.certification.tally import tally_of
 from evidence.errors import OverlapError
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate.policy import Policy, PolicyKind, retain_mask
-from knowgate.spec import Targets
+from knowgate.spec import TargetKind, Targets
 from training.certification.certify import certify_kind, kept_at, outlook_on, savings_at
-from training.certification.outcomes import logged_rows
+from training.certification.outcomes import labelled_decisions, logged_rows
 from training.certification.paths import learn_pace, learn_speed
 from training.certification.report import cohort_savings, signal_quality
 from training.rows.dataset import CascadeRows, TierColumns
@@ -166,6 +166,14 @@ def test_labels_of_one_coin_weigh_the_smallest_chance_and_those_of_coins_apart_t
     np.testing.assert_allclose(label_coin(rows_of(small, large)), [0.2, 0.5])
     apart = rows_of(small, large, coins_apart=np.array([True, False]))
     np.testing.assert_allclose(label_coin(apart), [0.1, 0.5])
+
+
+def test_labelled_decisions_are_counted_at_both_tiers_for_a_drop_and_at_the_first_for_an_accuracy() -> None:
+    known = rows_of(
+        tier_of(4, correct=np.array([1.0, 0.0, NAN, NAN])), tier_of(4, correct=np.array([1.0, NAN, 1.0, NAN]))
+    )
+    assert labelled_decisions(known, TargetKind.MAX_ACCURACY_DROP) == 1
+    assert labelled_decisions(known, TargetKind.RETAINED_ACCURACY) == 2
 
 
 def test_labels_of_which_some_were_certain_are_drawn_by_coin_all_the_same() -> None:
