@@ -13,6 +13,7 @@ class FigureName(StrEnum):
     QUERIES = "queries"
     RETAINED_SHARE = "retained_share"
     ESCALATED_SHARE = "escalated_share"
+    SKIPPED_SHARE = "skipped_share"
     ESCALATED_BY_P_IK = "escalated_share.p_ik"
     ESCALATED_BY_P_T = "escalated_share.p_t"
     ESCALATED_BY_SCORE = "escalated_share.score"

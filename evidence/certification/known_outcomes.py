@@ -8,6 +8,10 @@ command, the comparison with the champion and the look since a risk alarm.
 - The first tier may have been run by a coin of its own. A tier in the middle is not: what came
   before it decided, so where it did not run it may have kept anything
   (`knowgate.policy.retain_mask`), outcome unknown.
+- A tier that a gate ended before it answered tells as much as it did to whoever served: under
+  thresholds that end it too X = 0; under bolder ones its outcome is unknown, unless the exploration
+  coin let it answer all the same. That coin is the one that runs the last tier, thrown once for a
+  decision, so of their chances the smallest counts, not the product.
 - Labels drawn by coin (a known propensity on every label, some below 1) weigh, those of a decision
   together as it is declared that they are drawn; a row that was not drawn then counts as not
   observed. Otherwise every label was owed, and one that is missing is the worst case.
@@ -20,7 +24,7 @@ command, the comparison with the champion and the look since a risk alarm.
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +34,7 @@ from evidence.certification.certification_rows import CertificationRows
 from evidence.estimation.estimates import joint_label_propensity
 from evidence.inputs import BoolArray, FloatArray
 from knowgate._bundles.bundle_documents import LabelBasis
-from knowgate._records.records import LabelSource
+from knowgate._records.records import LabelSource, Role
 
 ObjectArray = npt.NDArray[np.object_]
 
@@ -47,13 +51,16 @@ class LoggedRows:
     """n decisions at every tier as they were logged; NaN = unknown."""
 
     ids: tuple[str, ...]
-    ran: BoolArray  # [n, tiers]
+    ran: BoolArray  # [n, tiers] the tier answered
     agrees: BoolArray  # [n, tiers − 1] the tier's answer is the last tier's
     correct: FloatArray  # [n, tiers] what trusted sources say
     label_propensity: FloatArray  # [n, tiers] of those labels
-    run_propensity: FloatArray  # [n, tiers]
+    run_propensity: (
+        FloatArray  # [n, tiers]; where a gate ended the tier early: the chance that it answered all the same
+    )
     exploration_rate: FloatArray  # [n]
     apart: BoolArray  # [n] each answer's label was drawn by its own coin
+    early: BoolArray | None = None  # [n, tiers] a gate ended the tier before it answered; None = nowhere
     forecast: FloatArray | None = None  # [n, tiers] what the other sources say
     label_source: ObjectArray | None = None  # [n, tiers] of `correct`, None where there is no label
     forecast_source: ObjectArray | None = None  # [n, tiers] of `forecast`, likewise
@@ -133,10 +140,33 @@ def _no_forecasts(rows: LoggedRows) -> bool:
     return rows.forecast is None or not np.isfinite(rows.forecast).any()
 
 
-def run_coin(rows: LoggedRows) -> tuple[FloatArray, BoolArray]:
-    """[n] the chance that the first and the last tier ran, NaN = no known coin, and whether they
-    did.
+def ended_early(roles: ObjectArray) -> BoolArray:
+    """[n, tiers] where a gate ended a tier before it answered, whether or not it was let answer to
+    learn from; `roles` as they were logged, None where a tier did not run.
+
+    Examples:
+        >>> ended_early(np.array([["skipped", "served"], ["exploration", "served"],
+        ...     ["served", "exploration"]], dtype=object)).tolist()
+        [[True, False], [True, False], [False, False]]
     """
+    served = (roles == Role.SERVED).argmax(axis=1)
+    before = np.arange(roles.shape[1]) < served[:, None]
+    return np.asarray((roles == Role.SKIPPED) | ((roles == Role.EXPLORATION) & before), dtype=np.bool_)
+
+
+def run_coin(rows: LoggedRows) -> tuple[FloatArray, BoolArray]:
+    """[n] the chance that the tiers ran that a coin may have run, NaN = no known coin, and whether
+    they did: the first and the last, and those that were ended early.
+    """
+    if rows.early is None or not rows.early.any():
+        return _first_and_last(rows)
+    answered = replace(rows, ran=rows.ran | rows.early, run_propensity=np.where(rows.early, 1.0, rows.run_propensity))
+    chance, there = _first_and_last(answered)
+    ended = np.where(rows.early, rows.run_propensity, np.inf).min(axis=1)  # NaN where one is unknown
+    return np.minimum(chance, ended), there & (rows.ran | ~rows.early).all(axis=1)
+
+
+def _first_and_last(rows: LoggedRows) -> tuple[FloatArray, BoolArray]:
     last_ran, chance = rows.ran[:, -1], rows.run_propensity[:, -1]
     rate = np.where(np.isnan(rows.exploration_rate), _smallest(chance[last_ran]), rows.exploration_rate)
     last = np.ones(len(last_ran)) if last_ran.all() else np.where(last_ran, chance, np.where(rate > 0, rate, np.nan))

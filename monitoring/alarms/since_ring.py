@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from evidence.certification.known_outcomes import LoggedRows, agreeing, certification_rows
+from evidence.certification.known_outcomes import LoggedRows, agreeing, certification_rows, ended_early
 from evidence.certification.tally import tally_of
 from knowgate._bundles.bundle import Bundle
 from knowgate._bundles.tier_models import TierModels
 from knowgate._records.arrays import BoolArray, FloatArray, IntArray
-from knowgate._records.records import Fingerprint
+from knowgate._records.records import Fingerprint, Role
 from knowgate.policy import kept_tiers
 from knowgate.spec import CascadeSpec, LabelCoin
 from monitoring.alarms.looks import SinceRing
@@ -28,6 +28,7 @@ from monitoring.figures.tier_figures import undeclared_attempts
 from monitoring.rows.cohorts import Cohort
 from monitoring.rows.pairing import numbers_at
 from store.shards.shards import ShardRefused, read_rows
+from store.traffic.attempt_columns import taken
 
 log = logging.getLogger("knowgate.monitoring")
 
@@ -72,6 +73,7 @@ class _Columns:
     attempts: pd.DataFrame
     at: IntArray  # [n, tiers] the attempt's row
     ran: BoolArray
+    early: BoolArray  # a gate ended the tier before it answered
     correct: FloatArray
     exploration_rate: FloatArray  # [n]
     apart: BoolArray  # [n] labels of a decision's tiers were drawn by coins apart
@@ -96,11 +98,13 @@ class _Columns:
         attempts = attempts[attempts["id"].isin(decisions["id"])].reset_index(drop=True)
         at = np.full((len(decisions), cohort.spec.last + 1), -1, dtype=np.int64)
         at[place[attempts["id"]].to_numpy(), attempts["tier"].to_numpy()] = np.arange(len(attempts))
+        role = taken(attempts["role"].to_numpy(dtype=object), at)
         return _Columns(
             ids=tuple(str(name) for name in decisions["id"]),
             attempts=attempts,
             at=at,
-            ran=at >= 0,
+            ran=(at >= 0) & (role != Role.SKIPPED),
+            early=ended_early(role),
             correct=numbers_at(attempts, "correct", at),
             exploration_rate=decisions["exploration_rate"].to_numpy(dtype=np.float64),
             apart=np.asarray(decisions["label_coin"] == LabelCoin.ATTEMPT, dtype=np.bool_),
@@ -117,6 +121,7 @@ class _Columns:
             run_propensity=numbers_at(self.attempts, "run_propensity", self.at),
             exploration_rate=self.exploration_rate,
             apart=self.apart,
+            early=self.early,
         )
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 from knowgate._bundles.tier_models import TierModels
 from knowgate._models.features import features
 from knowgate._records.arrays import FloatArray, IntArray
+from knowgate._records.records import Role
 from monitoring.drift.drift import MissingShift, missing_shift
 from store.shards.shards import ShardRefused, read_rows
 
@@ -28,6 +29,7 @@ LOGGED = ("p_t", "tokens_in", "tokens_out")
 MADE = ("p_ik", "score", "ood")
 WATCHED = ("p_t", "p_ik", "score", "ood", "entropy", "tokens_in", "tokens_out")  # may go missing
 SIGNALS = ("p_t", "p_ik", "score", "ood", "entropy")  # must not be one value
+OF_ANSWERS = ("p_t", "score", "entropy", "tokens_out")  # what a tier that was skipped does not show
 LEAST_ATTEMPTS = 20  # with a signal; fewer may well be alike
 _SAME = 1e-9  # values this near to each other are one
 COMPONENTS = 5  # the leading ones; the rest is in ood
@@ -60,8 +62,12 @@ def signal_spreads(attempts: pd.DataFrame, tier: str) -> tuple[SignalSpread, ...
 
 
 def missing_shares(attempts: pd.DataFrame) -> Mapping[str, tuple[int, int]]:
-    """Per column in how many attempts it is missing, of how many."""
-    return {name: (int(attempts[name].isna().sum()), len(attempts)) for name in WATCHED}
+    """Per column in how many attempts it is missing, of how many: a skipped one owes none of an
+    answer's.
+    """
+    answered = attempts[attempts["role"] != Role.SKIPPED]
+    owed = {name: answered if name in OF_ANSWERS else attempts for name in WATCHED}
+    return {name: (int(rows[name].isna().sum()), len(rows)) for name, rows in owed.items()}
 
 
 def missing_shifts(before: pd.DataFrame, reference: pd.DataFrame, today: pd.DataFrame) -> tuple[MissingShift, ...]:
@@ -85,7 +91,8 @@ def current_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.DataF
     """Today's columns of one tier's attempts: signals as logged, PCA components where vectors are
     there.
     """
-    table = attempts[[*LOGGED, *MADE]].astype(np.float64).reset_index(drop=True)
+    table = attempts[[*LOGGED, *MADE]].astype(np.float64)
+    table = table.assign(tokens_out=table["tokens_out"].mask(attempts["role"] == Role.SKIPPED)).reset_index(drop=True)
     if models is None:
         return table
     rows, hidden = _vectors(attempts, models.document.dimension)
@@ -94,7 +101,8 @@ def current_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.DataF
 
 def reference_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.DataFrame:
     """The reference columns of one tier's attempts, made with the models that decide now."""
-    table = attempts[list(LOGGED)].astype(np.float64).reset_index(drop=True)
+    table = attempts[list(LOGGED)].astype(np.float64)
+    table = table.assign(tokens_out=table["tokens_out"].mask(attempts["role"] == Role.SKIPPED)).reset_index(drop=True)
     if models is None:
         return table
     rows, hidden = _vectors(attempts, models.document.dimension)

@@ -79,13 +79,14 @@ def all_costs(seen: Sequence[SeenCosts]) -> SeenCosts:
 
 
 def _shown(rows: pd.DataFrame, unit: str) -> tuple[npt.NDArray[np.object_], FloatArray, FloatArray]:
-    """Per decision its slice, C_last (NaN where it did not run), and the last tier's price of the
-    first attempt's tokens (0 where unknown).
+    """Per decision its slice, C_last (NaN where it did not run, or no first answer stands beside
+    it), and the last tier's price of the first attempt's tokens (0 where unknown).
     """
-    expected = np.nan_to_num(rows[f"expected_last_{unit}"].to_numpy(dtype=np.float64))
+    given = rows[f"expected_last_{unit}"].to_numpy(dtype=np.float64)
+    expected = np.nan_to_num(given)
     slices = rows["slice"].to_numpy(dtype=object)
     slices = np.where(pd.isna(slices), "", slices)
-    return slices, rows[f"last_{unit}"].to_numpy(dtype=np.float64), expected
+    return slices, np.where(np.isnan(given), np.nan, rows[f"last_{unit}"].to_numpy(dtype=np.float64)), expected
 
 
 def _last_cost(rows: pd.DataFrame, unit: str) -> FloatArray:

@@ -12,7 +12,7 @@ import pandas as pd
 from evidence.estimation.estimates import Estimate
 from evidence.signals.ood_conservativeness import ood_conservativeness_of
 from knowgate._records.arrays import BoolArray
-from knowgate._records.records import Reason
+from knowgate._records.records import Reason, Role
 from monitoring.figures.estimates import Estimated, exact_share, unidentified
 from monitoring.names import FigureName
 from monitoring.rows.cohorts import Cohort
@@ -28,6 +28,10 @@ def ood_figures(cohort: Cohort, tier: int) -> dict[FigureName, Estimated]:
     small = cohort.attempts[cohort.attempts["tier"] == tier].set_index("decision")
     last = cohort.attempts[cohort.attempts["tier"] == cohort.spec.last].set_index("decision").reindex(small.index)
     only = (small["reason"] == Reason.OOD).to_numpy()
+    early = int((only & small["role"].isin([Role.SKIPPED, Role.EXPLORATION]).to_numpy()).sum())
+    if early:
+        unknown = unidentified(f"the ood gate ended {early} attempts before their p_t was known", len(small))
+        return dict.fromkeys((FigureName.OOD_ONLY_SHARE, *_LABELLED), unknown)
     figures = {FigureName.OOD_ONLY_SHARE: exact_share(int(only.sum()), len(small))}
     reason = _why_unknown(small, last, only)
     if reason is not None:

@@ -18,6 +18,7 @@ from evidence.errors import EvidenceError
 from evidence.signals.calibration import calibration_of
 from evidence.signals.quality import auroc
 from knowgate._records.arrays import BoolArray, FloatArray
+from knowgate._records.records import Role
 from knowgate.spec import CascadeSpec
 from monitoring.drift.signal_tables import missing_shares
 from monitoring.figures.estimates import Estimated, mean, share, stratified_mean, unidentified
@@ -44,6 +45,7 @@ def tier_figures(cohort: Cohort, tier: int) -> dict[FigureName, Estimated]:
     reasons, n, kept = decided["reason"].value_counts(), len(decided), int(decided["retained"].sum())
     figures[FigureName.RETAINED_SHARE] = share(kept, n)
     figures[FigureName.ESCALATED_SHARE] = share(n - kept, n)
+    figures[FigureName.SKIPPED_SHARE] = share(int((decided["role"] == Role.SKIPPED).sum()), n)
     figures |= {escalated_by(reason): share(int(reasons.get(reason.value, 0)), n) for reason in ESCALATES}
     figures |= {missing_of(name): share(gone, n) for name, (gone, n) in missing_shares(rows).items()}
     return figures | signal_figures(rows) | ood_figures(cohort, tier)
@@ -83,16 +85,21 @@ def overconfidence(rows: pd.DataFrame) -> Estimated:
 
 def _tier_accuracy(rows: pd.DataFrame) -> Estimated:
     """P(this tier is right), over all its attempts but those run by a coin; their coin is the
-    cascade's business.
+    cascade's business. Where a gate ended it early, those that answered all the same speak for it.
     """
-    ran = rows[rows["role"] != "exploration"]
+    ran = rows[(rows["role"] != Role.EXPLORATION) | _ended_early(rows)]
     if ran.empty:
         return unidentified("the tier ran only to explore")
     return stratified_mean(ran["correct"], ran["label_propensity"], _sides(ran), what="labels")
 
 
+def _ended_early(rows: pd.DataFrame) -> "pd.Series[bool]":
+    """Whether a gate ended the tier before it answered, though it may have, to learn from."""
+    return (rows["role"] == Role.SKIPPED) | ((rows["role"] == Role.EXPLORATION) & rows["reason"].notna())
+
+
 def _sides(rows: pd.DataFrame) -> npt.NDArray[np.str_]:
-    return np.where(rows["retained"], "retained", "escalated")
+    return np.where(_ended_early(rows), "skipped", np.where(rows["retained"], "retained", "escalated"))
 
 
 def _evenly_labelled(rows: pd.DataFrame) -> tuple[str | None, pd.DataFrame]:

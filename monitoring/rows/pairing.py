@@ -133,6 +133,7 @@ def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime
     ordinal, tier = attempts["decision"].to_numpy(), attempts["tier"].to_numpy()
     role = attempts["role"].to_numpy(dtype=object)
     first = np.flatnonzero(np.diff(ordinal, prepend=-1))
+    begun = _first_answer(ordinal, (role != Role.SKIPPED) & (tier < spec.last), first, role)
     kept = np.flatnonzero(role == Role.SERVED)
     last = np.full(n, -1)
     last[ordinal[tier == spec.last]] = np.flatnonzero(tier == spec.last)
@@ -164,7 +165,7 @@ def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime
     columns["x"], columns["label_propensity"] = _difference(columns, same, "correct")
     columns["forecast_x"], _ = _difference(columns, same, "forecast")
     for unit in UNITS:
-        columns |= _costs(attempts, spec, unit, first=first, last=last, exploration=role == Role.EXPLORATION)
+        columns |= _costs(attempts, spec, unit, begun=begun, last=last, kept_tier=tier[kept])
     frame = pd.DataFrame(columns)
     received = pd.Series(attempts["label_received_at"].array[kept])
     frame["label_late"] = received > frame["occurred_at"] + spec.horizon
@@ -215,37 +216,66 @@ def both_labelled(kept: FloatArray, last: FloatArray, coin: Objects) -> FloatArr
     return joint_label_propensity(np.column_stack([kept, last]), coin == LabelCoin.ATTEMPT)
 
 
+def _first_answer(ordinal: IntArray, may_be: BoolArray, first: IntArray, role: Objects) -> IntArray:
+    """Per decision its first attempt, or, where that was skipped, the first one that may stand for
+    it; −1 where there is none.
+    """
+    answers = np.full(len(first), -1)
+    at = np.flatnonzero(may_be)[::-1]
+    answers[ordinal[at]] = at
+    return np.where(role[first] == Role.SKIPPED, answers, first)
+
+
 def _costs(
-    attempts: pd.DataFrame, spec: CascadeSpec, unit: str, *, first: IntArray, last: IntArray, exploration: BoolArray
+    attempts: pd.DataFrame, spec: CascadeSpec, unit: str, *, begun: IntArray, last: IntArray, kept_tier: IntArray
 ) -> dict[str, FloatArray]:
-    """The four cost columns of one unit, each [n]."""
+    """The four cost columns of one unit, each [n].
+
+    A tier that a gate ended, and that answered all the same to learn from, was read to decide: only
+    its answer was exploration.
+    """
     ordinal, cost = attempts["decision"].to_numpy(), attempts[unit].to_numpy(dtype=np.float64)
-    n = len(first)
+    n, exploration = len(begun), attempts["role"].to_numpy(dtype=object) == Role.EXPLORATION
+    early = exploration & (attempts["tier"].to_numpy() < kept_tier[ordinal])
+    paid_to_learn = np.where(early, 1.0 - _share_of_reading(attempts, spec, unit), exploration.astype(np.float64))
     return {
         # A sum over an unknown cost is unknown: NaN stays NaN here.
-        unit: _sums(ordinal, np.where(exploration, 0.0, cost), n),
-        f"exploration_{unit}": _sums(ordinal, np.where(exploration, np.nan_to_num(cost), 0.0), n),
+        unit: _sums(ordinal, np.where(paid_to_learn == 1.0, 0.0, cost * (1.0 - paid_to_learn)), n),
+        f"exploration_{unit}": _sums(ordinal, np.nan_to_num(cost) * paid_to_learn, n),
         f"last_{unit}": numbers_at(attempts, unit, last),
-        f"expected_last_{unit}": _price_of_last(attempts.iloc[first], spec, unit),
+        f"expected_last_{unit}": _price_of_last(attempts, begun, spec, unit),
     }
+
+
+def _share_of_reading(attempts: pd.DataFrame, spec: CascadeSpec, unit: str) -> FloatArray:
+    """[attempts] the share of each attempt's cost that its prompt took; 0 where that is unknown."""
+    tokens = attempts[["tokens_in", "tokens_out"]].to_numpy(dtype=np.float64)
+    if unit == "usd" and len(attempts):
+        at = attempts["occurred_at"].max().to_pydatetime()
+        prices = [tier.price_at(at) for tier in spec.tiers]
+        rates = [(np.nan, np.nan) if one is None else (one.cost_usd(1, 0), one.cost_usd(0, 1)) for one in prices]
+        tokens = tokens * np.array(rates)[attempts["tier"].to_numpy()]
+    total = tokens.sum(axis=1)
+    share: FloatArray = np.divide(tokens[:, 0], total, out=np.zeros(len(total)), where=total > 0.0)
+    return np.nan_to_num(share)
 
 
 def _sums(ordinal: IntArray, values: FloatArray, n: int) -> FloatArray:
     return np.bincount(ordinal, values, minlength=n).astype(np.float64)
 
 
-def _price_of_last(first: pd.DataFrame, spec: CascadeSpec, unit: str) -> FloatArray:
-    """[n] what the last tier would cost on the tokens of the first attempt; NaN without tokens or
-    price.
+def _price_of_last(attempts: pd.DataFrame, begun: IntArray, spec: CascadeSpec, unit: str) -> FloatArray:
+    """[n] what the last tier would cost on the tokens of the attempts at `begun` (−1 = none); NaN
+    without tokens or price.
     """
     tier = spec.tiers[spec.last]
-    tokens_in: FloatArray = first["tokens_in"].to_numpy(dtype=np.float64)
-    tokens_out: FloatArray = np.nan_to_num(first["tokens_out"].to_numpy(dtype=np.float64))
+    tokens_in = numbers_at(attempts, "tokens_in", begun)
+    tokens_out = np.nan_to_num(numbers_at(attempts, "tokens_out", begun))
     if unit == "tokens":
         return np.add(tokens_in, tokens_out)
     if unit == "gflops":
         return np.multiply(tokens_in + tokens_out, tier.gflops(1))
-    price = tier.price_at(first["occurred_at"].max().to_pydatetime()) if len(first) else None
+    price = tier.price_at(attempts["occurred_at"].max().to_pydatetime()) if len(begun) else None
     if price is None:
-        return np.full(len(first), np.nan)
+        return np.full(len(begun), np.nan)
     return np.add(tokens_in * price.cost_usd(1, 0), tokens_out * price.cost_usd(0, 1))

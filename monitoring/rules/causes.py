@@ -169,10 +169,11 @@ def _last_tokens(attempts: pd.DataFrame, last: int) -> TokenCount:
     ran = attempts[attempts["tier"] == last].set_index("decision").reindex(first.index)
     means = []
     for name in ("tokens_in", "tokens_out"):
-        own = ran[name].astype(np.float64)
-        spent, beside = float(own.sum()), float(first.loc[own.notna(), name].sum())
+        own, begun = ran[name].astype(np.float64), first[name].mask(first["role"] == Role.SKIPPED)
+        both = own.notna() & begun.notna()
+        spent, beside = float(own[both].sum()), float(begun[both].sum())
         ratio = spent / beside if beside > 0.0 else 1.0
-        means.append(float(own.fillna(first[name].fillna(0.0) * ratio).mean()))
+        means.append(float(own.fillna(begun.fillna(0.0) * ratio).mean()))
     return TokenCount(tokens_in=means[0], tokens_out=means[1])
 
 

@@ -33,6 +33,7 @@ class PolicyKind(StrEnum):
 
 
 _AT_MOST = Reason.OOD  # the one signal whose low values are good
+_BEFORE_AN_ANSWER = (Reason.P_IK, Reason.OOD)  # signals of the prompt alone
 _RETAIN = Action.RETAIN  # to ask an enum for its member takes 90 ns, each time
 
 # The gates of each kind, in the order in which a failing one is the reason.
@@ -124,7 +125,9 @@ def escalate_all(tiers: int) -> Policy:
     return Policy(kind=PolicyKind.ESCALATE_ALL, rules=(None,) * (tiers - 1))
 
 
-def decide(policy: Policy, signals: Signals, *, tier: int = 0, fault: Reason | None = None) -> Verdict:
+def decide(
+    policy: Policy, signals: Signals, *, tier: int = 0, fault: Reason | None = None, early: bool = False
+) -> Verdict:
     """Whether to keep the answer of non-last tier `tier`, which showed `signals`.
 
     `fault` is what the runtime found before any gate: without a bundle, expired or made to escalate
@@ -133,6 +136,9 @@ def decide(policy: Policy, signals: Signals, *, tier: int = 0, fault: Reason | N
     certified for, P(T) and score count as missing. A missing signal goes to the fallback too. A
     fault may cost money, never accuracy.
 
+    `early` = before the tier has answered, when a signal that is None may still come: a known one
+    that fails its gate escalates, anything else is `not_yet`.
+
     >>> policy = Policy.of(PolicyKind.GATES, ({"p_ik": 0.5, "p_t": 0.9, "ood": 0.99},))
     >>> decide(policy, Signals(p_t=0.95, p_ik=0.7, ood=0.3)).action
     <Action.RETAIN: 'retain'>
@@ -140,7 +146,11 @@ def decide(policy: Policy, signals: Signals, *, tier: int = 0, fault: Reason | N
     <Reason.P_IK: 'p_ik'>
     >>> decide(policy, Signals(p_t=0.95)).reason
     <Reason.MISSING_SIGNAL: 'missing_signal'>
+    >>> [str(decide(policy, Signals(p_ik=p_ik), early=True).action) for p_ik in (0.2, 0.7)]
+    ['escalate', 'not_yet']
     """
+    if early:
+        return _decide_early(policy, signals, tier, fault)
     if fault is not None:
         if fault not in WITHHOLDING:
             return Verdict(action=Action.ESCALATE, reason=fault)
@@ -158,15 +168,20 @@ def decide(policy: Policy, signals: Signals, *, tier: int = 0, fault: Reason | N
     return verdict(_RETAIN, None, outcomes, False)
 
 
+def gates_before_an_answer(policy: Policy, tier: int) -> bool:
+    """Whether some gate of non-last tier `tier` can be judged before the tier has answered."""
+    return any(gate.signal in _BEFORE_AN_ANSWER for gate in policy.rules[tier] or ())
+
+
 def retain_mask(
     policy: Policy, signals: Mapping[str, FloatArray], *, tier: int = 0, ran: BoolArray | None = None
 ) -> BoolArray:
     """`decide` over arrays: which rows tier `tier` retains.
 
     `signals` maps gate names to float64 arrays of one shape [n], NaN = missing; a gate's absent
-    array is all missing. `ran` [n] says where the tier ran, everywhere unless given: one that did
-    not may have kept anything, so it counts as having kept, if the policy lets it keep anything at
-    all.
+    array is all missing. `ran` [n] says where the tier answered, everywhere unless given: one that
+    did not may have kept anything, so it counts as having kept, unless the policy lets it keep
+    nothing at all or a signal that is known all the same fails its gate.
     """
     rows = len(next(iter(signals.values())))
     gates = policy.rules[tier]
@@ -175,13 +190,16 @@ def retain_mask(
     columns = [signals.get(str(gate.signal), np.full(rows, np.nan)) for gate in gates]
     missing = np.zeros(rows, dtype=bool)
     passed = np.ones(rows, dtype=bool)
+    failed = np.zeros(rows, dtype=bool)
     for gate, column in zip(gates, columns, strict=True):
-        missing |= ~np.isfinite(column)
-        passed &= gate.passes(column).astype(bool)
+        known, passes = np.isfinite(column), gate.passes(column).astype(bool)
+        missing |= ~known
+        passed &= passes
+        failed |= known & ~passes
     passed &= ~missing
     if policy.fallback is not None:
         passed |= missing & retain_mask(policy.fallback, signals, tier=tier)
-    return passed if ran is None else passed | ~ran
+    return passed if ran is None else np.where(ran, passed, ~failed)
 
 
 def kept_tiers(policy: Policy, signals: Sequence[Mapping[str, FloatArray]], ran: BoolArray | None = None) -> IntArray:
@@ -232,6 +250,18 @@ def _look(gates: tuple[Gate, ...], signals: Signals) -> tuple[GateOutcome, ...]:
         passed = value is not None and bool(gate.passes(value))
         outcomes.append(gate_outcome(signal, value, gate.threshold, passed))
     return tuple(outcomes)
+
+
+def _decide_early(policy: Policy, signals: Signals, tier: int, fault: Reason | None) -> Verdict:
+    """What nothing is in force for is answered all the same, as it ever was: it teaches."""
+    if fault is Reason.P_T_KIND_MISMATCH:
+        signals = replace(signals, p_t=None, score=None)
+    gates = policy.rules[tier] if fault is None or fault in WITHHOLDING else None
+    outcomes = tuple(outcome for outcome in _look(gates or (), signals) if outcome.value is not None)
+    for outcome in outcomes:
+        if not outcome.passed:
+            return Verdict(action=Action.ESCALATE, reason=outcome.gate, gates=outcomes)
+    return Verdict(action=Action.NOT_YET, reason=None, gates=outcomes)
 
 
 def _decide_without(

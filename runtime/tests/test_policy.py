@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from knowgate._records.records import Action, Reason, Signals
 from knowgate._wire import codec
 from knowgate.errors import RecordInvalid
-from knowgate.policy import GATES_OF, Gate, Policy, PolicyKind, decide, escalate_all, kept_tiers, retain_mask
+from knowgate.policy import (
+    GATES_OF,
+    WITHHOLDING,
+    Gate,
+    Policy,
+    PolicyKind,
+    decide,
+    escalate_all,
+    gates_before_an_answer,
+    kept_tiers,
+    retain_mask,
+)
 
 # A coarse grid makes values meet thresholds exactly, where >= and > differ.
 UNIT = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.floats(min_value=0, max_value=1))
@@ -166,3 +177,47 @@ def test_a_fallback_fits_its_policy_and_has_none_of_its_own() -> None:
 @given(policies())
 def test_thresholds_rebuild_the_policy(policy: Policy) -> None:
     assert Policy.of(policy.kind, policy.thresholds, fallback=policy.fallback) == policy
+
+
+@given(policies(with_fallback=False), SIGNALS, SIGNALS, st.sampled_from([None, *WITHHOLDING]))
+def test_what_escalates_before_the_answer_escalates_whatever_the_answer_shows(
+    policy: Policy, known: dict[str, float | None], later: dict[str, float | None], fault: Reason | None
+) -> None:
+    early = decide(policy, Signals(**known), fault=fault, early=True)
+    shown = {name: later[name] if value is None else value for name, value in known.items()}
+    if early.action is Action.ESCALATE:
+        assert not decide(policy, Signals(**shown), fault=fault).retained
+    else:
+        assert early.action is Action.NOT_YET and early.reason is None
+        assert all(gate.passed for gate in early.gates)
+
+
+@pytest.mark.parametrize("fault", [Reason.NO_BUNDLE, Reason.EXPIRED, Reason.ESCALATE_ALL])
+def test_a_tier_for_which_nothing_is_in_force_answers_all_the_same_since_that_teaches(fault: Reason) -> None:
+    policy = Policy.of(PolicyKind.P_IK, ({"p_ik": 0.9},))
+    assert decide(policy, Signals(p_ik=0.1), fault=fault, early=True).action is Action.NOT_YET
+    assert decide(escalate_all(2), Signals(p_ik=0.1), early=True).action is Action.NOT_YET
+
+
+def test_before_the_answer_only_known_signals_are_judged_and_listed() -> None:
+    policy = Policy.of(PolicyKind.GATES, ({"p_ik": 0.5, "p_t": 0.9, "ood": 0.9},))
+    verdict = decide(policy, Signals(p_ik=0.7, ood=0.95), early=True)
+    assert (verdict.action, verdict.reason) == (Action.ESCALATE, Reason.OOD)
+    assert [(gate.gate, gate.passed) for gate in verdict.gates] == [(Reason.P_IK, True), (Reason.OOD, False)]
+
+
+def test_a_skipped_row_counts_as_kept_only_under_thresholds_that_would_let_it_answer() -> None:
+    signals = {"p_ik": np.array([0.4, 0.4, np.nan]), "p_t": np.array([np.nan, 0.95, np.nan])}
+    ran = np.array([False, True, False])
+    masks = [
+        retain_mask(Policy.of(PolicyKind.GATES, ({"p_ik": at, "p_t": 0.9},)), signals, ran=ran).tolist()
+        for at in (0.5, 0.3)
+    ]
+    assert masks == [[False, False, True], [True, True, True]]
+
+
+def test_whether_a_policy_can_end_a_tier_before_its_answer_depends_on_its_gates() -> None:
+    two = {"p_ik": 0.5, "p_t": 0.9}
+    assert gates_before_an_answer(Policy.of(PolicyKind.GATES, (two, None)), 0)
+    assert not gates_before_an_answer(Policy.of(PolicyKind.GATES, (two, None)), 1)
+    assert not gates_before_an_answer(Policy.of(PolicyKind.P_T, ({"p_t": 0.9},)), 0)

@@ -7,9 +7,9 @@ its threshold than that tolerance.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from knowgate import Attempt, Bundle, Decision, Reason, Signals, Verdict
+from knowgate import Attempt, Bundle, Decision, Reason, Role, Signals, Verdict
 from knowgate._bundles.tier_models import REPLAY_TOLERANCE
 from knowgate.policy import Policy, decide, escalate_all
 from store.shards.shards import Float16Array
@@ -100,8 +100,16 @@ def _met(attempt: Attempt, bundle: Bundle) -> bool:
 
 
 def _decide(attempt: Attempt, signals: Signals, bundle: Bundle | None) -> Verdict:
+    """The verdict on `signals`; a tier that a gate ended early was ruled on before it answered, by
+    what it had shown by then.
+    """
     policy: Policy = escalate_all(attempt.tier + 2) if bundle is None else bundle.document.policy
-    return decide(policy, signals, tier=attempt.tier, fault=attempt.fault)
+    if attempt.role is Role.EXPLORATION and attempt.verdict is not None:
+        seen = {gate.gate.value for gate in attempt.verdict.gates}
+        signals = replace(signals, **{name: None for name in SIGNALS if name not in seen})
+    by_a_gate = attempt.verdict is not None and bool(attempt.verdict.gates)
+    early = by_a_gate and attempt.role in (Role.SKIPPED, Role.EXPLORATION)
+    return decide(policy, signals, tier=attempt.tier, fault=attempt.fault, early=early)
 
 
 def _close(stored: float | None, again: float | None) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from knowgate import Attempt, Policy
+from knowgate import Attempt, Policy, Role
 from knowgate._bundles.bundle import LabelBasis
 from services.audit.explain import Explanation, KnownGrader
 from services.audit.findings import CHECKS
@@ -59,6 +59,8 @@ def _attempts(explained: Explanation) -> Iterator[str]:
             yield f"  nothing is decided here{uncovered}"
             continue
         yield f"  {verdict.action}{'' if verdict.reason is None else f', because of {verdict.reason}'}"
+        if attempt.role in (Role.SKIPPED, Role.EXPLORATION):
+            yield "  decided before it answered"
         if attempt.fault is not None:
             yield f"  fault        {attempt.fault}"
         for gate in verdict.gates:

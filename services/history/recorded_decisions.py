@@ -15,8 +15,8 @@ What a table does not say is filled in by these rules, and by no guess beyond th
 - What the column `forecast` says is a grader's label, made when its query was served.
 - Ids: made of cascade, query and time, so that the same table imported again changes nothing.
 
-A superseded attempt carries the verdict that it had, an escalation without a bundle; a served one
-carries none, since nothing here kept it.
+A superseded or skipped attempt carries the verdict that it had, an escalation without a bundle; a
+served one carries none, since nothing here kept it.
 """
 
 import hashlib
@@ -144,14 +144,14 @@ class _Reader:
         ]
 
     def _attempt(self, row: int, tier: int, role: Role) -> Attempt:
-        superseded = role is Role.SUPERSEDED
+        escalated = role in (Role.SUPERSEDED, Role.SKIPPED)
         cells = {name: column.cell(getattr(self.table, name)[row, tier]) for name, column in _OF_ATTEMPTS.items()}
         cells |= {"role": role, "run_propensity": _known(self.run_propensity[row, tier])}
         return Attempt(
             tier=tier,
             signals=Signals(**{name: cells.pop(name) for name in _SIGNALS}),
-            verdict=UNDECIDED if superseded else None,
-            fault=Reason.NO_BUNDLE if superseded else None,
+            verdict=UNDECIDED if escalated else None,
+            fault=Reason.NO_BUNDLE if escalated else None,
             **cells,
         )
 

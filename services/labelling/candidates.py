@@ -43,6 +43,7 @@ def candidates(
     said = {(labels.decision_id[row], int(labels.tier[row])) for row in np.flatnonzero(labels.source == source.value)}
     erased = erased_between(session, cascade, window)
     externals = {one.id: one.external_id for one in decisions.decisions_between(session, cascade, window, as_of=as_of)}
+    answered = examples.answered
     return tuple(
         Candidate(
             decision_id=examples.ids[row],
@@ -52,7 +53,8 @@ def candidates(
             answer=examples.answer[row],
         )
         for row in range(examples.rows)
-        if examples.ids[row] not in erased
+        if answered[row]
+        and examples.ids[row] not in erased
         and (examples.ids[row], int(examples.tier[row])) not in said
         and tier in (None, int(examples.tier[row]))
     )

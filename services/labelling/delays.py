@@ -51,6 +51,7 @@ def delay_curves(
     if examples.rows == 0:
         return ()
     labels = labels_by_source(session, cascade, window, as_of=as_of)
+    answered = examples.answered
     watched = _seconds_since(examples.occurred_at, as_of)
     place = {key: at for at, key in enumerate(zip(examples.ids, examples.tier.tolist(), strict=True))}
     points: list[DelayPoint] = []
@@ -62,7 +63,7 @@ def delay_curves(
         for row in np.flatnonzero(of_source):
             at = place[(labels.decision_id[row], int(labels.tier[row]))]
             age[at], arrived[at] = max(labels.first_delay_s[row], 0.0), True
-        points.extend(_curve(spec, source, age, arrived, ages))
+        points.extend(_curve(spec, source, age[answered], arrived[answered], ages))
     return tuple(points)
 
 

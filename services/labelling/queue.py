@@ -34,7 +34,7 @@ import numpy.typing as npt
 from sqlalchemy.orm import Session
 
 from evidence.estimation.label_allocation import LEVEL, label_rate
-from knowgate._records.records import Window
+from knowgate._records.records import Role, Window
 from knowgate.spec import CascadeSpec, TargetKind
 from services.errors import InputInvalid
 from services.labelling.aim import Aim
@@ -113,10 +113,10 @@ def worth(examples: Examples, rows: IntArray, spec: CascadeSpec, aim: Aim) -> fl
     """
     if aim is Aim.ACCURACY:
         return 1.0
-    last = rows[examples.tier[rows] == spec.last]
-    if len(last) == 0 or len(rows) < 2 or _agree(examples, rows, spec):
+    if len(rows) < 2 or spec.last not in examples.tier[rows] or _agree(examples, rows, spec):
         return LEVEL
-    chance = float(examples.run_propensity[last[0]])
+    chosen = (examples.tier[rows] == spec.last) | (examples.role[rows] == Role.EXPLORATION)
+    chance = float(examples.run_propensity[rows[chosen]].min())  # one coin ran all that a coin ran
     return 1.0 if np.isnan(chance) else 1.0 / chance
 
 
@@ -131,7 +131,7 @@ def _teaching(session: Session, examples: Examples, spec: CascadeSpec, window: W
     astray = (begun >= 0) & foreign[begun] if examples.rows else np.zeros(0, dtype=np.bool_)
     erased = erased_between(session, spec.name, window)
     gone = np.fromiter((one in erased for one in examples.ids), dtype=np.bool_, count=examples.rows)
-    return np.asarray(~foreign & ~gone & ~astray[examples.decision], dtype=np.bool_)
+    return np.asarray(examples.answered & ~foreign & ~gone & ~astray[examples.decision], dtype=np.bool_)
 
 
 def label_coin(key: bytes, decision_id: UUID) -> float:

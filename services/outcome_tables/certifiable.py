@@ -143,7 +143,7 @@ def _refuse_unknown_coins(table: OutcomeTable) -> None:
     known: BoolArray = np.isfinite(table.run_propensity)
     some: BoolArray = np.asarray(known.any(axis=0), dtype=np.bool_)
     for tier in range(table.tiers):
-        ran: BoolArray = table.ran[:, tier]
+        ran: BoolArray = table.answered[:, tier]
         if some[tier] and not known[ran, tier].all():
             query = table.query_ids[np.flatnonzero(ran & ~known[:, tier])[0]]
             raise TableInvalid(

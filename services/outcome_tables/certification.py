@@ -21,7 +21,13 @@ import numpy as np
 from evidence.certification.certificate import Certification, Target
 from evidence.certification.certify import refuse_overlap
 from evidence.certification.chain import Saves, certify_chain
-from evidence.certification.known_outcomes import LoggedRows, certification_rows, forecast_error, label_basis
+from evidence.certification.known_outcomes import (
+    LoggedRows,
+    certification_rows,
+    ended_early,
+    forecast_error,
+    label_basis,
+)
 from evidence.certification.path import chain_paths
 from evidence.costs.break_even import cascade_costs
 from evidence.errors import NotIdentifiedError
@@ -180,7 +186,8 @@ def logged_rows(table: OutcomeTable, which: BoolArray) -> LoggedRows:
     graded = np.where(known | (table.label_source[which] == np.array(None)), "judge", sources)
     return LoggedRows(
         ids=tuple(str(query) for query in table.query_ids[which]),
-        ran=table.ran[which],
+        ran=table.answered[which],
+        early=ended_early(table.role[which]),
         agrees=table.same_answer[which, :-1] == 1.0,
         correct=table.correct[which],
         label_propensity=table.label_propensity[which],

@@ -26,7 +26,7 @@ def refuse_contradictions(table: OutcomeTable) -> None:
     everywhere: BoolArray = np.ones(table.queries, dtype=np.bool_)
     for tier in range(table.tiers):
         _refuse_no_coin("label_propensity", "is labelled", tier, table.label_propensity, table.ran[:, tier], labelled)
-        _refuse_no_coin("run_propensity", "ran", tier, table.run_propensity, everywhere, table.ran)
+        _refuse_no_coin("run_propensity", "ran", tier, table.run_propensity, everywhere, table.answered)
     _refuse_two_served(table)
     for tier in range(table.tiers - 1):
         _refuse_same_graded_apart(tier, table)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from evidence.costs.run_limits import Runs, bounded_runs
-from knowgate._records.records import LabelSource
+from knowgate._records.records import LabelSource, Role
 from knowgate.spec import LabelCoin
 from services.errors import TableInvalid
 from services.outcome_tables.columns import Columns, FloatArray, IntArray, ObjectArray
@@ -114,9 +114,14 @@ class OutcomeTable(AttemptColumns):
         return apart | silent if apart.any() and (apart | silent).all() else apart
 
     @property
+    def answered(self) -> BoolArray:
+        """[n, k] whether the tier answered the query; else it did not run, or was skipped."""
+        return np.asarray(self.ran & (self.role != Role.SKIPPED), dtype=np.bool_)
+
+    @property
     def complete(self) -> BoolArray:
-        """[n] whether every tier ran on the query."""
-        return np.asarray(self.ran.all(axis=1), dtype=np.bool_)
+        """[n] whether every tier answered the query."""
+        return np.asarray(self.answered.all(axis=1), dtype=np.bool_)
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -94,6 +94,11 @@ def decision_page(session: Session, decision_id: UUID) -> DecisionPage:
 def story(attempt: Attempt, decision: Decision, spec: CascadeSpec) -> str:
     """What happened at this attempt, in a sentence."""
     verdict = attempt.verdict
+    if attempt.role is Role.SKIPPED and verdict is not None:
+        return f"It was ended before it answered. {_onwards(attempt, spec)}."
+    if attempt.role is Role.EXPLORATION and verdict is not None:
+        chance = "by chance" if attempt.run_propensity is None else f"with a chance of {attempt.run_propensity:.1%}"
+        return f"It answered {chance}, to learn from, though a gate had ended it. {_onwards(attempt, spec)}."
     if attempt.role is Role.EXPLORATION:
         rate = f"with a chance of {decision.exploration_rate:.1%}" if decision.exploration_rate else "by chance"
         return f"It ran {rate}, to learn from; its answer was not served."
@@ -107,12 +112,17 @@ def story(attempt: Attempt, decision: Decision, spec: CascadeSpec) -> str:
         gates = "every gate passed" if verdict.gates else "no gate stood against it"
         by = " by the fallback policy, since a signal was missing" if verdict.fallback else ""
         return f"Its answer was kept{by}: {gates}."
+    return f"{_onwards(attempt, spec)}."
+
+
+def _onwards(attempt: Attempt, spec: CascadeSpec) -> str:
+    """Where the query went on to, and why."""
     onwards = f"The query went on to {_tier_name(spec, attempt.tier + 1)}"
-    reason = verdict.reason
-    failed = next((gate for gate in verdict.gates if gate.gate is reason and not gate.passed), None)
+    reason, gates = (None, ()) if attempt.verdict is None else (attempt.verdict.reason, attempt.verdict.gates)
+    failed = next((gate for gate in gates if gate.gate is reason and not gate.passed), None)
     if failed is not None:
-        return f"{onwards}: {gate_sentence(failed)}."
-    return f"{onwards}: {FAULTS.get(reason, 'no reason was logged') if reason is not None else 'no reason was logged'}."
+        return f"{onwards}: {gate_sentence(failed)}"
+    return f"{onwards}: {FAULTS.get(reason, 'no reason was logged') if reason is not None else 'no reason was logged'}"
 
 
 def gate_sentence(gate: GateOutcome) -> str:

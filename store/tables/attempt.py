@@ -19,7 +19,7 @@ class AttemptRow(Base):
 
     __tablename__ = "attempt"
     __table_args__ = (
-        CheckConstraint("role in ('served', 'superseded', 'exploration')", name="role"),
+        CheckConstraint("role in ('served', 'superseded', 'exploration', 'skipped')", name="role"),
         {"postgresql_partition_by": "RANGE (decision_id)"},
     )
 

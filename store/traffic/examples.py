@@ -22,7 +22,7 @@ import numpy as np
 from sqlalchemy import DateTime, Select, Subquery, case, func, null, select, type_coerce
 from sqlalchemy.orm import Session
 
-from knowgate._records.records import LabelSource, Window
+from knowgate._records.records import LabelSource, Role, Window
 from knowgate.spec import LabelCoin
 from store import dialects, partitions
 from store.releases.cascades import declared_label_coins, declared_p_t_kinds
@@ -81,6 +81,11 @@ class Examples(AttemptColumns):
     def decisions(self) -> int:
         """The number of decisions."""
         return int(self.decision[-1]) + 1 if self.rows else 0
+
+    @property
+    def answered(self) -> Booleans:
+        """[n] whether the attempt gave an answer: it was not skipped."""
+        return np.asarray(self.role != Role.SKIPPED, dtype=np.bool_)
 
     def at_tier(self, tier: int) -> Integers:
         """Per decision the index of its attempt at `tier`; -1 where that did not run. Shape

@@ -4,7 +4,7 @@ said and cost.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import groupby
@@ -89,6 +89,8 @@ class Asked:
     generation: int | None = None
     verdicts: tuple[float | None, float | None] = (None, None)  # what a grader says of either answer
     uncertified: bool = False  # the last tier alone answered it
+    early: bool = False  # the reason ended the small tier before it answered; explored = it did, to learn from
+    tokens_out: int = 0  # of the small tier
 
 
 def decision_of(asked: Asked, cascade: str = "cities") -> Decision:
@@ -97,18 +99,22 @@ def decision_of(asked: Asked, cascade: str = "cities") -> Decision:
         return _uncertified(asked, cascade)
     retained = asked.reason is None
     verdict = Verdict(action=Action.RETAIN if retained else Action.ESCALATE, reason=asked.reason)
+    role, chance = Role.SERVED if retained else Role.SUPERSEDED, 1.0
+    if asked.early:
+        role, chance = Role.EXPLORATION if asked.explored else Role.SKIPPED, asked.run_propensity
+    skipped = role is Role.SKIPPED
     attempts = [
         Attempt(
             tier=0,
-            role=Role.SERVED if retained else Role.SUPERSEDED,
+            role=role,
             model="small-model",
-            signals=signals,
+            signals=replace(signals, p_t=None, score=None) if skipped else signals,
             p_t_kind=asked.p_t_kind,
             verdict=verdict,
-            answer=asked.answers[0],
-            run_propensity=1.0,
+            answer=None if skipped else asked.answers[0],
+            run_propensity=chance,
             tokens_in=asked.tokens,
-            tokens_out=0,
+            tokens_out=0 if skipped else asked.tokens_out,
         )
     ]
     if not retained or asked.explored:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from evidence.certification.certification_rows import CertificationRows
-from evidence.certification.known_outcomes import LoggedRows, agreeing, certification_rows
+from evidence.certification.known_outcomes import LoggedRows, agreeing, certification_rows, ended_early
 from knowgate.spec import TargetKind
 from training.rows.dataset import CascadeRows
 
@@ -23,6 +23,7 @@ def logged_rows(rows: CascadeRows) -> LoggedRows:
         run_propensity=_of_tiers(rows, "run_propensity"),
         exploration_rate=rows.exploration_rate,
         apart=rows.coins_apart,
+        early=ended_early(_of_tiers(rows, "role")),
         forecast=_of_tiers(rows, "forecast"),
         label_source=_of_tiers(rows, "label_source"),
         forecast_source=_of_tiers(rows, "forecast_source"),

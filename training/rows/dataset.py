@@ -3,6 +3,8 @@ their shards.
 
 Decisions:
 - A window is read once. Every later step works on these arrays, so all steps see the same labels.
+- A tier that a gate ended before it answered has its signals and its vector, and counts as one that
+  did not run: nobody knows what it would have said.
 - Only one fingerprint per tier teaches: that of the latest vector. Vectors of another model, layer
   or template are other quantities, and the probe that is served next meets the latest ones. A
   vector of another size under the same fingerprint is a sender's fault: the size that most have
@@ -33,7 +35,7 @@ from sqlalchemy import Engine
 
 from evidence.costs.run_limits import Runs, bounded_runs
 from knowgate._records.arrays import BoolArray, FloatArray, IntArray
-from knowgate._records.records import Fingerprint, PTKind, Window
+from knowgate._records.records import Fingerprint, PTKind, Role, Window
 from knowgate.spec import CascadeSpec, LabelCoin
 from store.engine import reading
 from store.shards.shards import RowReader
@@ -59,7 +61,7 @@ class TierColumns(AttemptColumns):
     unknown.
     """
 
-    ran: BoolArray  # [n]
+    ran: BoolArray  # [n] it answered
     gflops: FloatArray = field(default_factory=absent)  # [n]
     answer: ObjectArray = field(default_factory=absent)  # [n]
     fingerprint: ObjectArray = field(default_factory=absent)  # [n] SHA-256 of the fingerprint
@@ -114,7 +116,7 @@ class CascadeRows:
 
     @property
     def ran(self) -> BoolArray:
-        """[n, tiers] whether each tier ran."""
+        """[n, tiers] whether each tier answered."""
         return np.column_stack([tier.ran for tier in self.tiers])
 
     def take(self, rows: BoolArray) -> "CascadeRows":
@@ -283,13 +285,15 @@ def extracted_vectors(rows: CascadeRows, tier: int, answerer: Answerer, folder: 
 
 def _tier(examples: Examples, tier: int, foreign: BoolArray, last: int) -> TierColumns:
     index = examples.at_tier(tier)
-    ran = index >= 0
-    known = np.where(ran & ~taken(foreign, index), index, -1)  # where another model ran, only what it took is known
+    ran = (index >= 0) & (taken(examples.role, index) != Role.SKIPPED)
+    known = np.where(
+        (index >= 0) & ~taken(foreign, index), index, -1
+    )  # where another model ran, only what it took is known
     names = [column.name for column in fields(TierColumns) if column.name != "ran"]
     shown: dict[str, Any] = {name: taken(getattr(examples, name), index if name in _TAKEN else known) for name in names}
     # In the middle, a tier that did not run may have kept anything; the last one's coin is known to
     # have fallen.
-    return TierColumns(ran=ran if tier == last else known >= 0, **shown)
+    return TierColumns(ran=ran if tier == last else ran & (known >= 0), **shown)
 
 
 def _chosen(values: Texts, rows: BoolArray) -> Texts:

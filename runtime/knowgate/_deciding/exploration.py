@@ -10,7 +10,8 @@ chance that the coin fell:
     rate = min(1, exploration_rate + exploration_extra * nearness)
 
 with the distance of the gate that stood nearest. It never falls below the floor `exploration_rate`,
-or what no query shows could not be estimated at all.
+or what no query shows could not be estimated at all. A tier that a gate ended before it answered
+answers all the same with the chance of the floor.
 """
 
 from uuid import UUID

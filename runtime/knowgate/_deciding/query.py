@@ -2,9 +2,11 @@
 
 A query sees one pair from beginning to end, whatever is swapped in meanwhile. Roles are given at
 the end: the last tier that ran in order is `served`, those before it `superseded`, and the last
-tier after a retained answer is `exploration`. Where the serving code raises before any answer could
-be served, nothing is recorded: there was no decision. A request that no certificate covers is the
-last tier's alone: nothing is decided, and its one attempt says why.
+tier after a retained answer is `exploration`. A tier that a gate ended before it answered is
+`skipped`, or, where the exploration coin let it answer all the same, `exploration` too: the verdict
+is the one that was made before, since that decided. Where the serving code raises before any answer
+could be served, nothing is recorded: there was no decision. A request that no certificate covers is
+the last tier's alone: nothing is decided, and its one attempt says why.
 """
 
 import contextlib
@@ -15,15 +17,18 @@ from datetime import datetime
 from uuid import UUID
 
 from knowgate._bundles.pair import Pair
+from knowgate._deciding.early import Considered
 from knowgate._deciding.exploration import coin_falls, largest_rate, row_rate
 from knowgate._deciding.intake import Intake, take_in
 from knowgate._deciding.privacy import Purpose, storable, stored_text
-from knowgate._deciding.ruling import Ruling, bundle_for, rule
+from knowgate._deciding.roles import with_roles
+from knowgate._deciding.ruling import Ruling, bundle_for, rule, rule_on_last
 from knowgate._deciding.setting import Setting
 from knowgate._models.features import Float16Array
 from knowgate._records.observation import NOTHING_SHOWN, Observation
-from knowgate._records.records import SHOWN, Action, Attempt, Decision, Reason, Role, Signals, Verdict
+from knowgate._records.records import SHOWN, Attempt, Decision, Role
 from knowgate.errors import RecordInvalid, SpoolRefused
+from knowgate.policy import gates_before_an_answer
 
 log = logging.getLogger("knowgate.query")
 
@@ -64,6 +69,7 @@ class Query:
         self._vectors: list[Float16Array] = []
         self._ruling: Ruling | None = None  # of the newest attempt
         self._retained: Ruling | None = None  # the one that kept an answer before the last tier
+        self._considered: Considered | None = None  # the tier that is to answer, where it was ruled on before
         # All that any signal could have explored: which vectors are kept must not depend on what
         # they show.
         may_explore = coin_falls(setting.key, decision_id, largest_rate(None if pair is None else pair.assignment))
@@ -72,8 +78,7 @@ class Query:
     @property
     def last(self) -> int | None:
         """The last tier; None while neither a bundle nor `models` says how many there are."""
-        models = self._models
-        return len(models) - 1 if models else None
+        return len(self._models) - 1 if self._models else None
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -101,10 +106,39 @@ class Query:
 
     @property
     def explore(self) -> bool:
-        """Whether the last tier is to be run too, after a retained answer was served, to learn
-        from.
-        """
+        """Whether the last tier is to run too, beside a retained answer, to learn from."""
         return self._ruling is not None and self._ruling.explore
+
+    def judges_early(self, tier: int) -> bool:
+        """Whether anything that the prompt alone shows can end `tier` before it has answered."""
+        if self._bundle is None or tier == self.last:
+            return False
+        in_force = self._rule(tier, take_in(NOTHING_SHOWN), early=True).fault is None
+        return in_force and gates_before_an_answer(self._bundle.document.policy, tier)
+
+    def may_answer(self, shown: Observation, *, tier: int) -> bool:
+        """What `consider` would say of a non-last tier; records nothing. For any thread."""
+        return self._rule(tier, take_in(shown), early=True).answers
+
+    def consider(self, shown: Observation, *, tier: int | None = None) -> Ruling:
+        """Rules on a non-last tier (None = the next one) before it has answered, by what it showed
+        of the prompt: its hidden state with `fingerprint` and `tokens_in`.
+
+        Where `Ruling.answers` is false nothing is to be generated: the tier is recorded as skipped,
+        with the tokens and costs in `shown`. Else hand the answer to `attempt`; the state need not
+        be shown again. Raises RecordInvalid as `attempt` does, and for the last tier.
+        """
+        tier = self.next_tier if tier is None else tier
+        if tier == self.last:
+            raise RecordInvalid("tier", tier, "the last tier always answers: call attempt()")
+        self._role_of(tier)
+        intake = take_in(shown)
+        intake.seen = replace(intake.seen, answer=None)
+        ruling = self._rule(tier, intake, early=True)
+        if ruling.answers:
+            self._considered = Considered(tier=tier, ruling=ruling, shown=shown)
+            return ruling
+        return self._record(tier, Role.SKIPPED, ruling, intake)
 
     def attempt(self, shown: Observation = NOTHING_SHOWN, *, tier: int | None = None) -> Ruling:
         """Records that `tier` ran (None = the next one in order) and what it showed, and rules on
@@ -116,23 +150,25 @@ class Query:
         """
         tier = self.next_tier if tier is None else tier
         role = self._role_of(tier)
-        intake = take_in(shown)
+        before = self._considered if self._considered is not None and self._considered.tier == tier else None
+        intake = take_in(shown if before is None else before.with_state(shown))
         ruling = self._rule(tier, intake)
-        note = "; ".join(filter(None, (self._uncertified, ruling.note, *intake.seen.notes))) or None
-        self._attempts.append(self._attempt(tier, role, ruling, intake, note))
-        self._ruling = replace(ruling, note=note)
+        if before is not None and before.ruling.explore:
+            role, ruling = Role.EXPLORATION, before.decided(ruling)
+        ruling = self._record(tier, role, ruling, intake)
         if tier != self.last and ruling.retained:
-            self._retained = self._ruling
-        return self._ruling
+            self._retained = ruling
+        return ruling
 
-    def _attempt(self, tier: int, role: Role, ruling: Ruling, intake: Intake, note: str | None) -> Attempt:
-        """The record of an observation: the one place where it is made."""
+    def _record(self, tier: int, role: Role, ruling: Ruling, intake: Intake) -> Ruling:
+        """Notes an observation: the one place where an attempt is made."""
         seen, last, setting = intake.seen, tier == self.last, self._setting
+        note = "; ".join(filter(None, (self._uncertified, ruling.note, *seen.notes))) or None
         stored = stored_text(seen.answer, privacy=setting.privacy, key=setting.key, purpose=Purpose.ANSWER)
         kept = {name: getattr(seen, name) for name in SHOWN} | {
             "answer": stored.hash if stored.text is None else stored.text
         }
-        return Attempt(
+        attempt = Attempt(
             **kept,
             tier=tier,
             role=role,
@@ -140,10 +176,13 @@ class Query:
             signals=ruling.signals,
             verdict=None if last else ruling.verdict,
             fault=ruling.fault,
-            run_propensity=self._rate if role is Role.EXPLORATION else 1.0,
+            run_propensity=self._chance(role, tier, ruling),
             vector=self._keep(tier, intake),
             note=None if note is None else storable(note[:LONGEST_NOTE]),
         )
+        self._attempts.append(attempt)
+        self._ruling = replace(ruling, note=note)
+        return self._ruling
 
     def close(self) -> Decision:
         """The decision, handed to the spool; closing again returns the same one.
@@ -157,7 +196,7 @@ class Query:
             id=self.decision_id,
             cascade=self._setting.name,
             occurred_at=self._occurred_at,
-            attempts=self._with_roles(),
+            attempts=with_roles(self._attempts, last_known=self.last is not None),
             external_id=self._external_id,
             slice=self._slice,
             prompt=self._prompt.text,
@@ -168,8 +207,7 @@ class Query:
         )
         if any(attempt.model == UNKNOWN_MODEL for attempt in self.decision.attempts):
             _warn_of_unknown_models(self._setting.name)
-        # A refusal is counted in `spool.refused`; a full disk must not take the answer away from
-        # whoever asked.
+        # A refusal is counted in `spool.refused`; a full disk must not take the answer away.
         with contextlib.suppress(SpoolRefused):
             self._setting.log.append(self.decision, self._vectors)
         return self.decision
@@ -178,7 +216,7 @@ class Query:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if self._attempts and (error is None or self._has_served()):
+        if any(attempt.role is Role.SERVED for attempt in self._attempts) and (error is None or self._has_served()):
             self.close()
 
     @property
@@ -189,6 +227,12 @@ class Query:
         if self._retained is not None:
             return self._retained.exploration_rate
         return row_rate(None if self._pair is None else self._pair.assignment, None)
+
+    def _chance(self, role: Role, tier: int, ruling: Ruling) -> float | None:
+        """The chance that the tier was to answer."""
+        if role is Role.SERVED:  # or superseded, which is known only at the end
+            return 1.0
+        return self._rate if tier == self.last else ruling.exploration_rate or None
 
     @property
     def _models(self) -> tuple[str, ...]:
@@ -224,7 +268,7 @@ class Query:
             "tier", tier, "an answer was retained; run another tier only where `explore` is True, the last"
         )
 
-    def _rule(self, tier: int, intake: Intake) -> Ruling:
+    def _rule(self, tier: int, intake: Intake, *, early: bool = False) -> Ruling:
         if tier != self.last:
             return rule(
                 self._pair,
@@ -235,17 +279,10 @@ class Query:
                 slice=self._slice,
                 now=self._occurred_at,
                 others=() if self._setting.meets(self._bundle, tier) else self._setting.models,
+                early=early,
             )
-        intake.settle()
-        return Ruling(
-            verdict=Verdict(action=Action.RETAIN, reason=None),
-            signals=Signals(p_t=intake.seen.p_t),
-            fault=None if self._uncertified is None else Reason.UNCERTIFIED_REQUEST,
-            bundle=None if self._bundle is None else self._bundle.id,
-            generation=None if self._pair is None else self._pair.assignment.generation,
-            decision_id=self.decision_id,
-            note="; ".join(intake.notes) or None,
-        )
+        uncertified = self._uncertified is not None
+        return rule_on_last(self._pair, self._bundle, self.decision_id, intake, uncertified=uncertified)
 
     def _keep(self, tier: int, intake: Intake) -> int | None:
         """The row of this attempt's vector among the decision's own; None when it is not kept."""
@@ -259,19 +296,6 @@ class Query:
             return None
         self._vectors.append(intake.vector.copy())  # the engine may reuse its buffer
         return len(self._vectors) - 1
-
-    def _with_roles(self) -> tuple[Attempt, ...]:
-        in_order = [attempt for attempt in self._attempts if attempt.role is not Role.EXPLORATION]
-        explored = [attempt for attempt in self._attempts if attempt.role is Role.EXPLORATION]
-        if not in_order:
-            raise RecordInvalid("attempts", 0, "no tier ran; call attempt() before close()")
-        *earlier, served = in_order
-        if self.last is None and earlier:
-            # Nobody said which tier is the last, but nothing came after this one: nothing was
-            # decided there.
-            served = replace(served, verdict=None, fault=None)
-        superseded = [replace(attempt, role=Role.SUPERSEDED) for attempt in earlier]
-        return (*superseded, served, *explored)
 
 
 @functools.cache

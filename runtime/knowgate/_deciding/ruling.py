@@ -26,7 +26,7 @@ from knowgate.policy import WITHHOLDING, decide, escalate_all
 
 NOTHING_IN_FORCE = escalate_all(2)
 # Looked up once, not for every decision.
-_RETAIN, _ESCALATE_ALL = Action.RETAIN, Mode.ESCALATE_ALL
+_RETAIN, _ESCALATE, _ESCALATE_ALL = Action.RETAIN, Action.ESCALATE, Mode.ESCALATE_ALL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +39,23 @@ class Ruling:
     bundle: str | None  # id of the bundle whose models and policy were asked
     generation: int | None
     decision_id: UUID
-    explore: bool = False  # retained, and the last tier is to be run too, to learn from; its answer is not served
-    exploration_rate: float = 0.0  # the chance that `explore` was to be true, had the answer been retained
+    # What the verdict leaves out is to be run too, to learn from, and is not served: the last tier
+    # beside a retained answer, or the tier's own answer where it escalated before that.
+    explore: bool = False
+    exploration_rate: float = 0.0  # the chance that `explore` was to be true, had there been something left out
     note: str | None = None  # what was dropped and why
 
     @property
     def retained(self) -> bool:
         """Whether this tier's answer is the one to serve."""
         return self.verdict.retained
+
+    @property
+    def answers(self) -> bool:
+        """Of a ruling before the tier has answered: whether it is to, since nothing speaks against
+        it yet, or to learn from it.
+        """
+        return self.explore or self.verdict.action is not _ESCALATE
 
 
 _ruling = maker(Ruling)
@@ -71,8 +80,9 @@ def rule(
     slice: str | None,
     now: datetime,
     others: tuple[str, ...] = (),
+    early: bool = False,
 ) -> Ruling:
-    """The ruling on non-last tier `tier`.
+    """The ruling on non-last tier `tier`; `early` = before it has answered.
 
     `others` = the models that run here, where they are others than the bundle was certified for. It
     is none for them: its thresholds are of the one model, its promise is measured against the
@@ -106,7 +116,7 @@ def rule(
             signals = dataclasses.replace(signals, score=None)  # kept as seen, for training; compared with nothing
             fault = Reason.P_T_KIND_MISMATCH if fault is None or fault in WITHHOLDING else fault
     policy = NOTHING_IN_FORCE if bundle is None else bundle.document.policy
-    verdict = decide(policy, signals, tier=0 if bundle is None else tier, fault=fault)
+    verdict = decide(policy, signals, tier=0 if bundle is None else tier, fault=fault, early=early)
     rate = row_rate(None if pair is None else pair.assignment, verdict)
     return _ruling(
         verdict,
@@ -115,9 +125,27 @@ def rule(
         None if bundle is None else bundle.id,
         None if pair is None else pair.assignment.generation,
         decision_id,
-        verdict.action is _RETAIN and coin_falls(key, decision_id, rate),
+        verdict.action is (_ESCALATE if early else _RETAIN) and coin_falls(key, decision_id, rate),
         rate,
         "; ".join(intake.notes) if intake.notes else None,
+    )
+
+
+def rule_on_last(
+    pair: Pair | None, bundle: Bundle | None, decision_id: UUID, intake: Intake, *, uncertified: bool
+) -> Ruling:
+    """The ruling on the last tier, whose answer is always retained; `uncertified` = no certificate
+    covers the request.
+    """
+    intake.settle()
+    return Ruling(
+        verdict=Verdict(action=_RETAIN, reason=None),
+        signals=Signals(p_t=intake.seen.p_t),
+        fault=Reason.UNCERTIFIED_REQUEST if uncertified else None,
+        bundle=None if bundle is None else bundle.id,
+        generation=None if pair is None else pair.assignment.generation,
+        decision_id=decision_id,
+        note="; ".join(intake.notes) or None,
     )
 
 

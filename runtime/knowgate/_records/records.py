@@ -19,16 +19,18 @@ from knowgate.errors import RecordInvalid
 class Action(StrEnum):
     RETAIN = "retain"
     ESCALATE = "escalate"
+    NOT_YET = "not_yet"  # before the tier answers: no gate whose signal is known speaks against it; never recorded
 
 
 class Role(StrEnum):
     """Why a tier ran: `served` its answer, was `superseded` by a larger tier, or ran as
-    `exploration`.
+    `exploration`; `skipped` = it read the query, and a gate ended it before it answered.
     """
 
     SERVED = "served"
     SUPERSEDED = "superseded"
     EXPLORATION = "exploration"
+    SKIPPED = "skipped"
 
 
 class Reason(StrEnum):
@@ -174,7 +176,7 @@ class Attempt(Shown):
     signals: Signals = field(default_factory=Signals)
     verdict: Verdict | None = None  # None on the last tier and on explorations: nothing is decided there
     fault: Reason | None = None  # what the runtime found before the gates: fingerprint_mismatch, expired, ...
-    run_propensity: float | None = None  # chance that this tier ran; None = unknown
+    run_propensity: float | None = None  # the chance that this tier ran (where skipped: answered); None = unknown
     vector: int | None = None  # row of this attempt's hidden state in the batch's vectors
     note: str | None = None  # what was dropped or failed, and why
 
@@ -186,6 +188,11 @@ class Attempt(Shown):
             if limit is Limit.SHARE and value is not None and value > 1.0:
                 raise RecordInvalid(name, value, "a share lies in [0, 1]")
         _propensity("run_propensity", self.run_propensity)
+        action = None if self.verdict is None else self.verdict.action
+        if action is Action.NOT_YET:
+            raise RecordInvalid("verdict.action", action, "log the verdict on the tier's answer")
+        if self.role is Role.SKIPPED and (action is not Action.ESCALATE or self.answer is not None):
+            raise RecordInvalid("role", self.role, "a skipped tier escalates and has no answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,8 +146,10 @@ class Cascade:
         decision_id: UUID | None = None,
         slice: str | None = None,
         now: datetime | None = None,
+        early: bool = False,
     ) -> Ruling:
-        """Whether to keep non-last tier `tier`'s answer; records nothing.
+        """Whether to keep non-last tier `tier`'s answer; records nothing. With `early`, whether it
+        is to answer at all (`Ruling.answers`), by what was shown before it did.
 
         Bad signals count as missing and never raise; `Ruling.note` says what was dropped. Raises
         RecordInvalid for a tier out of range.
@@ -164,6 +166,7 @@ class Cascade:
             slice=slice,
             now=now,
             others=() if self.setting.meets(bundle, tier) else self.setting.models,
+            early=early,
         )
 
     def open(

@@ -31,7 +31,7 @@ NOTHING = float("nan")
 
 
 def attempts(n: int = N, **columns: object) -> pd.DataFrame:
-    usual: dict[str, object] = dict.fromkeys(WATCHED, 0.5) | {"slice": None, "shard": None, "row": -1}
+    usual: dict[str, object] = dict.fromkeys(WATCHED, 0.5) | {"slice": None, "shard": None, "row": -1, "role": "served"}
     return pd.DataFrame({name: [value] * n for name, value in usual.items()} | columns)
 
 

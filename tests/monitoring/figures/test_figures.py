@@ -377,3 +377,51 @@ def test_p_t_of_another_kind_is_no_p_t(cast, cohort):
     )
     assert found.attempts["p_t"].isna().tolist() == [False, True, False]
     assert found.attempts["p_t"].dropna().tolist() == [0.2, 0.4]
+
+
+@pytest.fixture
+def early(cast, cohort):
+    """Two retained (one explored), four ended before they answered, one of which answered all the
+    same, and one that answered and was escalated.
+    """
+    ended = {"reason": Reason.P_IK, "early": True, "large": 1.0, "p_ik": 0.2, "run_propensity": 0.25}
+    asked = [
+        cast.Asked(explored=True, small=1.0, large=1.0, tokens_out=10),
+        cast.Asked(small=1.0, tokens_out=10),
+        *(cast.Asked(**ended) for _ in range(3)),
+        cast.Asked(**ended, explored=True, small=0.0, tokens_out=10),
+        cast.Asked(reason=Reason.P_T, small=1.0, large=1.0, tokens_out=10),
+    ]
+    return cohort([replace(one, at=one.at + minute * timedelta(minutes=1)) for minute, one in enumerate(asked)])
+
+
+def test_what_was_skipped_is_counted_and_owes_no_signal_of_an_answer(early):
+    small = named(early, tier=0)
+    assert (small["skipped_share"].value, small["skipped_share"].n) == (pytest.approx(3 / 7), 7)
+    assert (small["missing_share.p_t"].value, small["missing_share.p_t"].n) == (0.0, 4)
+    assert named(early)["escalated_share.p_ik"].value == pytest.approx(4 / 7)
+
+
+def test_a_skipped_tier_costs_its_prompt_and_what_answered_to_teach_costs_its_answer_apart(early):
+    costs = early.decisions[["tokens", "exploration_tokens", "last_tokens"]].to_numpy().tolist()
+    skipped, explored, answered = costs[2], costs[5], costs[6]
+    assert skipped == [10 + 10, 0, 10]
+    assert explored == [10 + 10, 10, 10]
+    assert answered == [20 + 10, 0, 10]
+    assert early.decisions["usd"][5] == pytest.approx((10 * 1 + 10 * 10) / 1e6)
+    assert early.decisions["exploration_usd"][5] == pytest.approx(10 / 1e6)
+
+
+def test_the_last_tiers_cost_is_forecast_from_first_answers_alone(early):
+    assert early.decisions["expected_last_tokens"].isna().tolist() == [False, False, True, True, True, False, False]
+    assert named(early)["savings_tokens"].not_identified is None
+
+
+def test_a_tiers_accuracy_is_not_that_of_what_it_may_answer_alone(early):
+    accuracy = named(early, tier=0)["accuracy"]
+    assert accuracy.value == pytest.approx((2 * 1.0 + 4 * 0.0 + 1 * 1.0) / 7)
+
+
+def test_how_often_the_ood_gate_alone_escalates_is_unknown_where_it_came_before_p_t(cast, cohort):
+    asked = [cast.Asked(reason=Reason.OOD, early=True, large=1.0), cast.Asked(small=1.0)]
+    assert "before their p_t was known" in named(cohort(asked), tier=0)["ood_only_share"].not_identified

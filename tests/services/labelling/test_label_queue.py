@@ -13,11 +13,12 @@ from typer.testing import CliRunner
 
 from factories import make_decision, make_label
 from knowgate import new_id
-from knowgate._records.records import Attempt, Decision, LabelSource, Role, Window
+from knowgate._records.records import Action, Attempt, Decision, LabelSource, Reason, Role, Verdict, Window
 from knowgate.spec import CascadeSpec, Privacy
 from services.command_line import app
 from services.declaration.cascade_file import parse_cascade
 from services.labelling.aim import Aim
+from services.labelling.candidates import candidates
 from services.labelling.near_misses import near_misses
 from services.labelling.queue import label_coin, label_queue
 from store.engine import open_engine, reading, transaction
@@ -111,6 +112,23 @@ def test_only_answers_that_teach_are_drawn(engine: Engine, spec: CascadeSpec) ->
     ]
     everything = drawn(engine, rate=1.0, aim=Aim.ACCURACY)
     assert everything == [("q0", 0, 1.0), ("q0", 1, 1.0), ("q1", 1, 1.0), ("q5", 0, 1.0)]
+
+
+def test_a_skipped_tier_has_no_answer_to_label_and_one_that_answered_to_teach_is_drawn_first(
+    engine: Engine, spec: CascadeSpec
+) -> None:
+    ended = Verdict(action=Action.ESCALATE, reason=Reason.P_IK)
+    last = Attempt(tier=1, role=Role.SERVED, model="huge", answer="large", run_propensity=1.0)
+    first = Attempt(tier=0, role=Role.SKIPPED, model="tiny", verdict=ended, run_propensity=0.25)
+    answered = replace(first, role=Role.EXPLORATION, answer="small")
+    skipped, explored = (replace(decided(row), attempts=(one, last)) for row, one in enumerate((first, answered)))
+    store(engine, skipped, explored)
+    chances = {(name, tier): chance for name, tier, chance in drawn(engine, rate=0.25, aim=Aim.DROP)}
+    assert {key: chance for key, chance in chances.items() if key[0] == "q1"} == {("q1", 0): 1.0, ("q1", 1): 1.0}
+    assert drawn(engine, rate=1.0, aim=Aim.ACCURACY) == [("q0", 1, 1.0), ("q1", 0, 1.0), ("q1", 1, 1.0)]
+    with reading(engine) as session:
+        graded = candidates(session, "trivia", Window(start=START, end=NOW), as_of=NOW, source=LabelSource.JUDGE)
+    assert [(one.external_id, one.tier) for one in graded] == [("q0", 1), ("q1", 0), ("q1", 1)]
 
 
 def test_a_decision_that_says_nothing_of_the_drop_is_drawn_for_accuracies_alone(

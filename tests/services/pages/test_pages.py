@@ -210,7 +210,7 @@ def test_a_decision_is_found_by_either_id(
 def test_every_way_a_decision_can_go_has_its_sentence(
     engine: Engine, trivia: str, decision: Callable[..., Decision]
 ) -> None:
-    from knowgate import Action, Reason, Role, Verdict
+    from knowgate import Action, GateOutcome, Reason, Role, Verdict
 
     made = decision(cascade=trivia)
     with transaction(engine) as session:
@@ -229,6 +229,17 @@ def test_every_way_a_decision_can_go_has_its_sentence(
     outside = replace(last, role=Role.SERVED, fault=Reason.UNCERTIFIED_REQUEST)
     assert story(outside, made, spec).startswith("No certificate covers the request")
     assert "25.0%" in story(replace(last, role=Role.EXPLORATION), made, spec)
+    ended = Verdict(
+        action=Action.ESCALATE,
+        reason=Reason.P_IK,
+        gates=(GateOutcome(gate=Reason.P_IK, value=0.2, threshold=0.5, passed=False),),
+    )
+    skipped = replace(small, role=Role.SKIPPED, verdict=ended, answer=None, run_propensity=0.1)
+    assert story(skipped, made, spec) == (
+        "It was ended before it answered. The query went on to large: p_ik was 0.2000, at least 0.5000 is needed."
+    )
+    explored = story(replace(small, role=Role.EXPLORATION, verdict=ended, run_propensity=0.1), made, spec)
+    assert explored.startswith("It answered with a chance of 10.0%") and "p_ik was 0.2000" in explored
 
 
 def test_pages_open_with_the_cookie_that_the_sign_in_page_sets(
