@@ -2,32 +2,16 @@
 
 A certificate that is renewed every week on overlapping rows breaks its promise in some week of a
 year with probability .90 if each week has the whole δ to itself. Who promises that no week is
-broken spends it: the k-th attempt gets 6δ/(π²k²), and the shares add up to δ over all attempts that
-will ever be made, failed ones counted too. Who promises it of any given week, and keeps nothing in
-force longer than to the next attempt, has the whole δ for each
-(`evidence.certification.rolling`).
+broken and tests anew each time spends it: the k-th attempt gets 6δ/(π²k²), and the shares add up to
+δ over all attempts that will ever be made, failed ones counted too. Who keeps counters
+(`evidence.certification.season`) or promises it of any given week
+(`evidence.certification.rolling`) has the whole δ.
 Source: Σ 1/k² = π²/6, union bound.
 """
 
 import math
 
 from evidence.inputs import count, level
-from knowgate.spec import PromiseKind
-
-
-def delta_by_promise(delta: float, attempt: int, promise: PromiseKind) -> float:
-    """The level of the `attempt`-th test (from 1) where this is promised.
-
-    Examples:
-        >>> round(delta_by_promise(0.1, 7, PromiseKind.ROLLING), 4)
-        0.1
-        >>> round(delta_by_promise(0.1, 7, PromiseKind.SEASON), 4)
-        0.0012
-    """
-    if promise is PromiseKind.SEASON:
-        return delta_for_attempt(delta, attempt)
-    count("attempt", attempt, low=1)
-    return level("delta", delta)
 
 
 def delta_for_attempt(delta: float, attempt: int) -> float:

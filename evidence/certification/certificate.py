@@ -24,6 +24,7 @@ class CertificationTest(StrEnum):
     THINNED_BINOMIAL = "thinned_exact_binomial"
     BETTING_ACCURACY = "betting_retained_accuracy"  # retained accuracy of weighted or fractional rows
     CORRECTED_DROP = "betting_corrected_forecasts"  # forecasts on all rows, corrected by labels drawn by coin
+    SEASON = "season"  # bets and exact tests on what a season has counted
     CORRECTED_ACCURACY = "betting_corrected_forecasts_retained_accuracy"
 
 

@@ -20,6 +20,7 @@ over constant stakes; a sequence of levels tested with e-processes as in arXiv 2
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import numpy as np
 from scipy.special import logsumexp
@@ -34,6 +35,7 @@ from evidence.errors import InvalidInputError
 from evidence.inputs import FloatArray, IntArray, level, number, same_length
 from knowgate.spec import TargetKind
 
+QUARTER = timedelta(weeks=13)  # the longest season
 STAKES = np.geomspace(0.02, 0.9, 16)
 
 

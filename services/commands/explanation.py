@@ -88,8 +88,7 @@ def _grounds(explained: Explanation) -> Iterator[str]:
                 f"attempt {certificate.attempt}, δ {certificate.delta:.4f} of {certificate.delta_family}, "
                 f"n {certificate.n}, {certificate.test}"
             )
-            if certificate.promise is not None:
-                yield f"  promise      {certificate.promise}: {certificate.promise.sentence}"
+            yield f"  promise      {certificate.sentence}"
             if certificate.label_basis is not None:
                 yield f"  rests on     {_resting(certificate.label_basis)}"
     for label in explained.labels:

@@ -2,7 +2,7 @@
 force.
 
 - Of several that wait the newest is judged; the others are superseded. So are all that are older
-  than an attempt that certified nothing, where the promise is rolling.
+  than an attempt that certified nothing, where the promise is rolling or the season another one.
 - What lapses (`services.promotion.lapses`) is stopped first.
 - Once a risk alarm has stopped the champion, bundles that were refused for its sake alone are
   judged again, newest first: what they had to show against it they need not show any more.
@@ -29,7 +29,7 @@ from services.jobs.respond import answer_waiting
 from services.promotion import rollout
 from services.promotion.bundle_files import sealed_document
 from services.promotion.champions import STOPPED_BY_ALARM, condemned, last_ring, stop_in_force
-from services.promotion.lapses import CERTIFIED_NOTHING, lapse_of
+from services.promotion.lapses import CERTIFIED_NOTHING, lapse_of, season_of
 from services.promotion.promotion import (
     Ground,
     PromotionCheck,
@@ -168,7 +168,7 @@ def _let_lapse(context: JobContext, cascade: str) -> int:
 
 def _certified_nothing_since(session: Session, cascade: str, waiting: tuple[BundleRecord, ...]) -> BundleRecord | None:
     """The newest attempt, where it is newer than all that wait and certified nothing for a rolling
-    promise.
+    promise, or for another season than the newest of them.
     """
     newest = next(iter(bundles.bundles(session, cascade)), None)
     if not waiting or newest is None or newest.status not in CERTIFIED_NOTHING:
@@ -177,7 +177,10 @@ def _certified_nothing_since(session: Session, cascade: str, waiting: tuple[Bund
         certificate = read_document(newest.document).certificate
     except (BundleRefused, RecordInvalid):
         return None
-    return newest if certificate is not None and certificate.promise is PromiseKind.ROLLING else None
+    if certificate is None:
+        return None
+    other_season = certificate.season is not None and certificate.season != season_of(waiting[0])
+    return newest if certificate.promise is PromiseKind.ROLLING or other_season else None
 
 
 def _supersede(context: JobContext, waiting: tuple[BundleRecord, ...], how: str = "which was trained later") -> int:

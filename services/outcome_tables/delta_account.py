@@ -1,15 +1,15 @@
 """The δ that one attempt of `knowgate certify` may use, and the account it is taken from.
 
-Certifying again and again on overlapping rows breaks the promise sooner or later. So where no week
-of a season may be broken the k-th attempt gets 6δ/(π²k²) (`evidence.bounds.spending`), failed ones
-counted too; where each week has its own thresholds (a rolling promise) every attempt has the whole
-δ. Who keeps count of k:
+What δ is the chance against depends on who keeps count:
 
-- nobody: the whole δ, for a family of one attempt;
-- the caller, who states k, the attempt of a season;
-- a cascade of the deployment: k follows the attempts that its trainer and this command made before,
-  δ and the promise are those of the cascade's targets, and the attempt is a row with a leaf in the
-  ledger, whatever came of it.
+- nobody: the whole δ, for a table that is the only attempt of its family;
+- the caller, who states k, the attempt of a season: certifying again and again on overlapping rows
+  breaks the promise sooner or later, so it has 6δ/(π²k²) (`evidence.bounds.spending`), failed ones
+  counted;
+- a cascade of the deployment under a rolling promise: every attempt has the whole δ of its targets,
+  and is a row with a leaf in the ledger, whatever came of it, numbered after those of its trainer.
+  The δ of a cascade's season belongs to the counters of its trainer
+  (`training.certification.seasons`), which a table cannot add to: that is refused.
 
 A table that is refused spends nothing: no test was made.
 """
@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from sqlalchemy.orm import Session
 
-from evidence.bounds.spending import delta_by_promise, delta_for_attempt
+from evidence.bounds.spending import delta_for_attempt
 from evidence.certification.certificate import Target
 from knowgate._records.records import Window
 from knowgate._wire import codec
@@ -57,10 +57,18 @@ def stated_level(delta: float, attempt: int | None) -> Level:
 
 
 def cascade_level(session: Session, name: str) -> Level:
-    """The level of a cascade's next attempt. Raises store.errors.CascadeUnknown."""
+    """The level of a cascade's next attempt.
+
+    Raises store.errors.CascadeUnknown, and InputInvalid for one that promises a season.
+    """
     targets, attempt = cascade(session, name).targets, next_attempt(session, name)
+    if targets.promise is PromiseKind.SEASON:
+        raise InputInvalid(
+            f"--cascade {name} promises a season, whose δ is spent by the trainer's counters: a table has no share of"
+            " it; certify the table at a δ of its own, with --delta, and with --attempt where it is not the only one"
+        )
     return Level(
-        delta=delta_by_promise(targets.delta, attempt, targets.promise),
+        delta=targets.delta,
         delta_family=targets.delta,
         attempt=attempt,
         promise=targets.promise,

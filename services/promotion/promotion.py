@@ -6,9 +6,9 @@
 3. Where it is bolder along the champion's own path, that it loses no more is shown: there the
    champion is the safer one. Otherwise its own certificate is enough.
 4. Under a rolling promise it may save less: what is in force for a period is what that period
-   certified, and nothing else may choose. Under that of a season what was certified stays so, and a
+   certified, and nothing else may choose. Within a season what was certified stays so, and a
    challenger does not give savings away, unless the champion was stopped or has been shown to break
-   its promise.
+   its promise. What the champion promised may have ended with its season: then it does not count.
 5. Nothing it rests on is older than the last ring of the risk alarm: either it was certified on
    decisions that came since, or the same test passes on them too (`monitoring.alarms.since_ring`).
    Until then it waits.
@@ -155,6 +155,8 @@ def _compare(comparison: ComparisonDocument, promise: PromiseKind | None) -> tup
         return Ground.NOT_SHOWN_ACCURATE, reason
     if comparison.champion_broken:
         return Ground.FIT, f"the champion no longer keeps its promise, and {dropped}"
+    if comparison.champion_ended:
+        return Ground.FIT, f"certified for this season, which the champion's promise does not reach ({dropped})"
     if promise is PromiseKind.ROLLING:
         return Ground.FIT, f"certified for this period, and not shown to harm ({dropped})"
     if comparison.savings_gain is not None and comparison.savings_gain < -SAVINGS_TOLERANCE:

@@ -16,6 +16,7 @@ from store.tables.ledger import LedgerBatchRow, LedgerLeafRow
 from store.tables.monitoring import AlarmStateRow, CohortFigureRow, DriftReportRow
 from store.tables.outbox import OutboxRow
 from store.tables.promotion import PromotionRow
+from store.tables.season import SeasonRow
 from store.tables.token import TokenRow
 from store.tables.vector import VectorPlaceRow, VectorShardRow
 
@@ -46,6 +47,7 @@ __all__ = [
     "OutboxRow",
     "PromotionRow",
     "RingRow",
+    "SeasonRow",
     "TokenRow",
     "VectorPlaceRow",
     "VectorShardRow",

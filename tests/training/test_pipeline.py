@@ -46,12 +46,13 @@ from store.watching.alerts import AlertRecord, open_alert
 from training.__main__ import main
 from training.certification.report import cohort_savings
 from training.extraction import Answerer
-from training.pipeline import TrainingSettings, train_window
+from training.pipeline import train_window
 from training.probes.probe_settings import FitSettings
 from training.publishing.publish import MLFLOW_TOPIC
 from training.publishing.records import RunReport
 from training.rows.dataset import read_window, stored_vectors
 from training.tiers.learn import former_probes
+from training.window_run import TrainingSettings
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 END = START + timedelta(days=10)
@@ -278,17 +279,13 @@ def test_the_promise_holds_on_fresh_traffic(seeded: Callable[..., Engine]) -> No
     assert (kept * (0.97 - right)).mean() <= 0.05
 
 
-@pytest.mark.parametrize(("promise", "share"), [(PromiseKind.SEASON, 1 / 4), (PromiseKind.ROLLING, 1)])
-def test_every_attempt_is_recorded_and_spends_what_its_promise_allows(
-    seeded: Callable[..., Engine], promise: PromiseKind, share: float
-) -> None:
-    targets = Targets(rule=PolicyKind.P_T, value=0.05, promise=promise)
-    engine = seeded(spec_of(PolicyKind.P_T, targets=targets), Traffic())
+def test_every_attempt_is_recorded_and_has_the_whole_delta(seeded: Callable[..., Engine]) -> None:
+    engine = seeded(spec_of(PolicyKind.P_T), Traffic())
     first, second = _train(engine), _train(engine)
     assert first.certificate is not None and second.certificate is not None
     assert first.certificate.attempt == 1 and second.certificate.attempt == 2
-    assert second.certificate.delta == pytest.approx(first.certificate.delta * share)
-    assert second.certificate.promise is promise
+    assert first.certificate.delta == second.certificate.delta == 0.2
+    assert second.certificate.promise is PromiseKind.ROLLING and second.certificate.season is None
     assert first.bundle != second.bundle
     with reading(engine) as session:
         assert [one.attempt for one in certifications(session, "facts")] == [1, 2]

@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 from evidence.certification.known_outcomes import label_basis
 from evidence.costs.savings import Savings
-from knowgate._bundles.bundle import CertificateDocument
+from knowgate._bundles.bundle_documents import CertificateDocument, SeasonMark
 from knowgate._records.records import Window
 from knowgate.policy import PolicyKind
 from knowgate.spec import Targets
+from store.releases.seasons import SeasonRecord
 from training.certification.certify import Certified
 from training.certification.outcomes import logged_rows
 from training.certification.report import SignalQuality, quality_of
@@ -23,13 +24,14 @@ def certificate_of(
     certified: Certified,
     targets: Targets,
     *,
-    delta: float,
     attempt: int,
     qualities: Sequence[SignalQuality],
     savings: Savings | None,
+    season: SeasonRecord | None = None,
 ) -> CertificateDocument:
-    """The certificate of one attempt, whatever its status; `delta` is all that the attempt has
-    spent.
+    """The certificate of one attempt, whatever its status.
+
+    δ is that of the target: of the attempt by itself, or of all attempts of its season together.
     """
     certification = certified.certification
     kept = certified.policy.kind is not PolicyKind.ESCALATE_ALL
@@ -39,12 +41,12 @@ def certificate_of(
         status=certification.status,
         target=targets.kind,
         target_value=targets.value,
-        delta=delta,
+        delta=targets.delta,
         delta_family=targets.delta,
         attempt=attempt,
         test=certification.test.value,
         n=certification.n,
-        cohort=_cohort(certified),
+        cohort=_cohort(certified, season),
         split=NOTHING_LEARNED if certified.learned_nothing else APART,
         estimated_drop=certification.estimated_drop if kept else None,
         drop_upper_bound=certification.drop_upper_bound if kept else None,
@@ -57,13 +59,16 @@ def certificate_of(
         score_auroc=values["score"],
         gains=tuple(one.gain for one in qualities if one.gain is not None),
         promise=targets.promise,
+        season=None if season is None else SeasonMark(number=season.number, opened_at=season.opened_at),
         label_basis=label_basis(logged_rows(certified.rows), certified.certification, targets.trusted),
     )
 
 
-def _cohort(certified: Certified) -> Window:
-    """The block of decision time that the tested rows span, to the microsecond."""
+def _cohort(certified: Certified, season: SeasonRecord | None) -> Window:
+    """The block of decision time that the tested rows span, to the microsecond; of a season that of
+    all it has counted.
+    """
     seconds = certified.rows.seconds
-    start = datetime.fromtimestamp(float(seconds.min()), UTC)
+    start = datetime.fromtimestamp(float(seconds.min()), UTC) if season is None else season.began_at
     end = datetime.fromtimestamp(float(seconds.max()), UTC) + timedelta(microseconds=1)
     return Window(start=start, end=end)

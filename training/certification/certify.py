@@ -77,7 +77,7 @@ def certify_kind(
     kept_back = fallback.policy if fallback is not None and fallback.certified else None
     tested = split.rows(Part.CERTIFICATION)
     _refuse_overlap(rows, split)
-    path = _path(rows, split, signals, targets, kind)
+    path = path_on(rows, split, signals, targets, kind)
     main = _certify(rows, tested, signals, targets, kind, (1 - FALLBACK_SHARE) * delta, [path], kept_back)
     if main is None or (fallback is not None and fallback.certified and not main.certified):
         return fallback
@@ -97,7 +97,7 @@ def outlook_on(
     known, teaching = testable(rows.take(tested)), testable(rows.take(taught))
     if kind is PolicyKind.P_T or known is None or teaching is None:
         return Outlook(made=True, labels_needed=None)
-    path = _path(rows, split, signals, targets, kind)
+    path = path_on(rows, split, signals, targets, kind)
     shown = [{name: values[taught] for name, values in tier.items()} for tier in signals]
     entry = entry_points([Policy(kind=kind, rules=rules) for rules in path], shown, rows.take(taught).ran)
     target, level = Target(kind=targets.kind, value=targets.value), (1 - FALLBACK_SHARE) * delta
@@ -165,7 +165,7 @@ def savings_at(rows: CascadeRows, kept: IntArray) -> float | None:
     return None if savings is None else savings.value
 
 
-def _path(
+def path_on(
     rows: CascadeRows, split: Split, signals: Sequence[Signals], targets: Targets, kind: PolicyKind
 ) -> list[Thresholds]:
     tested, taught = split.rows(Part.CERTIFICATION), split.rows(Part.VALIDATION, Part.CALIBRATION)

@@ -44,7 +44,7 @@ def compare_with_champion(
     """
     tested = np.isin(np.array(rows.ids), np.array(certified.rows.ids))
     signals = [
-        {name: values[tested] for name, values in _champion_signals(rows, tier, champion, stored).items()}
+        {name: values[tested] for name, values in signals_under(champion, rows, tier, stored).items()}
         for tier, stored in enumerate(vectors)
     ]
     tested_rows = certified.rows
@@ -84,18 +84,18 @@ def bolder_on_its_path(challenger: Policy, champion: Policy) -> bool:
     return False
 
 
-def _champion_signals(rows: CascadeRows, tier: int, champion: Bundle, vectors: TierVectors | None) -> Signals:
-    """What the champion would have seen; without vectors of its own fingerprint only P(T) is left
-    to it.
+def signals_under(bundle: Bundle, rows: CascadeRows, tier: int, vectors: TierVectors | None) -> Signals:
+    """What a bundle would have seen at a tier; without vectors of its own fingerprint only P(T) is
+    left to it.
 
     A P(T) of another kind than its own it would not have looked at.
     """
-    models = champion.tiers[tier]
+    models = bundle.tiers[tier]
     if models is None or vectors is None or models.document.fingerprint not in vectors.fingerprints:
         seen = signal_columns(rows, tier, None, None)
     else:
         seen = signal_columns(rows, tier, models, vectors, vectors.fingerprints.index(models.document.fingerprint))
-    if rows.p_t_kinds and rows.p_t_kinds[tier] is not champion.document.p_t_kinds[tier]:
+    if rows.p_t_kinds and rows.p_t_kinds[tier] is not bundle.document.p_t_kinds[tier]:
         unknown = np.full(rows.n, np.nan)
         seen |= {"p_t": unknown, "score": unknown}
     return seen

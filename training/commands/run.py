@@ -48,9 +48,10 @@ def train(options: argparse.Namespace) -> TrainingOutcome:
         # From C, so that it also ends a process that hangs in a library; where each thread stood is
         # said first.
         faulthandler.dump_traceback_later(options.limit.total_seconds(), exit=True)
-    from training.pipeline import TrainingSettings, train_window
+    from training.pipeline import train_window
     from training.probes.probe_settings import FitSettings
     from training.probes.trainer import TrainerSettings
+    from training.window_run import TrainingSettings
 
     trainer = TrainerSettings(
         accelerator=options.accelerator,

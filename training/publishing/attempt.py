@@ -6,8 +6,8 @@ certification rows after everything is decided.
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 
@@ -21,6 +21,7 @@ from knowgate._records.records import Window
 from knowgate.spec import CascadeSpec
 from store.jobs.job_runs import Claim
 from store.jobs.trainer_reports import TrainingOutcome, TrainingStatus
+from store.releases.seasons import SeasonRecord
 from training.certification.certificates import certificate_of
 from training.certification.certify import Certified
 from training.certification.report import SignalQuality, cohort_savings, quality_of, signal_quality
@@ -40,23 +41,39 @@ class Attempt:
 
     spec: CascadeSpec
     number: int  # k, from 1
-    delta: float  # all that it has spent
     as_of: datetime
     read: Window
     rows: CascadeRows
     split: Split
     signals: tuple[Signals, ...]  # of those rows, per non-last tier
-    learned: tuple[LearnedTier | None, ...]  # per non-last tier; None = it has no models of its own
+    models: tuple[TierModels | None, ...]  # per non-last tier; None = it has none of its own
+    learned: tuple[LearnedTier | None, ...]  # how they came about; None where they were not learned now
     certified: Certified
     champion: Bundle | None  # at the time
     comparison: ComparisonDocument | None  # with it
+    season: SeasonRecord | None = None  # after this attempt; its bundle is the one that is made
 
     @property
     def judged(self) -> BoolArray:
         """[n] the rows that signals are judged on: those that certify, or all if nothing was
         learned.
         """
-        return self.split.rows(Part.CERTIFICATION) if any(self.learned) else np.ones(self.rows.n, dtype=np.bool_)
+        return self.split.rows(Part.CERTIFICATION) if any(self.models) else np.ones(self.rows.n, dtype=np.bool_)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NothingToTest:
+    """Not one row whose outcomes are known and not counted yet."""
+
+    rows: CascadeRows | None = None  # that were read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NotWorthIt:
+    """An attempt could hardly certify anything."""
+
+    rows: CascadeRows
+    labels_needed: int | None  # further ones that it waits for
 
 
 def publish_attempt(
@@ -82,7 +99,8 @@ def publish_attempt(
         rows=dict(bundle.document.rows),
     )
     report = run_report(bundle, judged, judged_signals, attempt.learned, qualities, settings)
-    publish(engine, bundle, report, outcome, claim=claim, now=now)
+    season = None if attempt.season is None else replace(attempt.season, bundle=bundle.id)
+    publish(engine, bundle, report, outcome, season=season, claim=claim, now=now)
     log.info("%s: %s, bundle %s", attempt.spec.name, outcome.status, bundle.id)
     return outcome
 
@@ -92,12 +110,12 @@ def _bundle(attempt: Attempt, qualities: Sequence[SignalQuality]) -> Bundle:
     certificate = certificate_of(
         certified,
         spec.targets,
-        delta=attempt.delta,
         attempt=attempt.number,
         qualities=qualities,
         savings=cohort_savings(certified.rows, certified.kept) if certified.certified else None,
+        season=attempt.season,
     )
-    tiers = tuple(_judged(one, tier, qualities) for tier, one in enumerate(attempt.learned))
+    tiers = tuple(_judged(one, tier, qualities) for tier, one in enumerate(attempt.models))
     document = BundleDocument(
         cascade=spec.name,
         models=tuple(tier.named_model for tier in spec.tiers),
@@ -127,16 +145,12 @@ def code_version() -> str:
         return "unknown"
 
 
-def _judged(learned: LearnedTier | None, tier: int, qualities: Sequence[SignalQuality]) -> TierModels | None:
+def _judged(models: TierModels | None, tier: int, qualities: Sequence[SignalQuality]) -> TierModels | None:
     """The tier's models with their figures on rows that fitted nothing."""
-    if learned is None:
-        return None
     quality = quality_of(qualities, "p_ik", tier)
-    if quality is None:
-        return learned.models
-    return with_document(
-        learned.models, validation_auroc=quality.auroc.value, validation_macro_f1=quality.macro_f1.value
-    )
+    if models is None or quality is None:
+        return models
+    return with_document(models, validation_auroc=quality.auroc.value, validation_macro_f1=quality.macro_f1.value)
 
 
 def _counts(attempt: Attempt) -> dict[str, int]:
@@ -157,30 +171,13 @@ def _left_out(rows: CascadeRows) -> dict[str, int]:
 
 
 def end_unattempted(
-    engine: Engine,
-    claim: Claim | None,
-    cascade: str,
-    rows: CascadeRows,
-    labels_needed: int | None,
-    clock: Callable[[], datetime],
+    engine: Engine, found: NothingToTest | NotWorthIt, cascade: str, *, claim: Claim | None, now: datetime
 ) -> TrainingOutcome:
-    """End a window whose attempt could hardly certify anything."""
-    outcome = TrainingOutcome(
-        status=TrainingStatus.NOT_ATTEMPTED,
-        cascade=cascade,
-        labels_needed=labels_needed,
-        rows={"window": rows.n} | _left_out(rows),
-    )
-    finish_without_effect(engine, claim, outcome, now=clock())
-    log.info("%s: no attempt, it waits for about %s more labels", cascade, labels_needed)
-    return outcome
-
-
-def end_without_data(
-    engine: Engine, claim: Claim | None, cascade: str, rows: CascadeRows | None, clock: Callable[[], datetime]
-) -> TrainingOutcome:
-    """End a window in which nothing can be tested."""
-    counts = {"window": 0 if rows is None else rows.n} | ({} if rows is None else _left_out(rows))
+    """End a window without an attempt. Raises store.errors.ClaimLost."""
+    counts = {"window": 0} if found.rows is None else {"window": found.rows.n} | _left_out(found.rows)
     outcome = TrainingOutcome(status=TrainingStatus.NO_DATA, cascade=cascade, rows=counts)
-    finish_without_effect(engine, claim, outcome, now=clock())
+    if isinstance(found, NotWorthIt):
+        outcome = replace(outcome, status=TrainingStatus.NOT_ATTEMPTED, labels_needed=found.labels_needed)
+        log.info("%s: no attempt, it waits for about %s more labels", cascade, found.labels_needed)
+    finish_without_effect(engine, claim, outcome, now=now)
     return outcome

@@ -18,15 +18,24 @@ from store.jobs.outbox import add_message
 from store.jobs.trainer_reports import TrainingOutcome
 from store.releases.bundles import BundleStatus, add_bundle
 from store.releases.certifications import CertificationRecord, add_certification
+from store.releases.seasons import SeasonRecord, add_season
 from training.publishing.records import RunReport
 
 MLFLOW_TOPIC = "mlflow"
 
 
 def publish(
-    engine: Engine, bundle: Bundle, report: RunReport, outcome: TrainingOutcome, *, claim: Claim | None, now: datetime
+    engine: Engine,
+    bundle: Bundle,
+    report: RunReport,
+    outcome: TrainingOutcome,
+    *,
+    season: SeasonRecord | None = None,
+    claim: Claim | None,
+    now: datetime,
 ) -> None:
-    """Store bundle, certification and registry message, and end the claim: all or nothing.
+    """Store bundle, certification, what its season has counted and the registry message, and end
+    the claim: all or nothing.
 
     Raises store.errors.ClaimLost where another trainer has taken the window over, AttemptTaken
     where another run has spent this attempt's share of δ meanwhile; nothing has happened then.
@@ -47,6 +56,8 @@ def publish(
             now,
         )
         add_certification(session, _certification(bundle, certificate, now))
+        if season is not None:
+            add_season(session, season)
         add_message(session, MLFLOW_TOPIC, bundle.id, codec.canonical(report).decode(), now=now)
         if claim is not None:
             finish(session, claim, str(outcome.status), now=now, bundle=bundle.id)

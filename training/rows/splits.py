@@ -78,22 +78,35 @@ def split_rows(
     proportions: Proportions,
     *,
     since: float = -np.inf,
+    reserved: bool = False,
 ) -> Split:
     """Split n decisions.
 
     `ids` are the decisions' ids, `seconds` their times, `prompt_hashes` None where prompts are not
     told apart (each decision then counts as a prompt of its own), `since` the time at which the
-    window that certifies begins. Raises TrainingRefused for lengths that differ or an id met twice.
+    window that certifies begins. Where prompts are `reserved`, those that may certify never teach,
+    so that their rows of a later time can certify too. Raises TrainingRefused for lengths that
+    differ or an id met twice.
     """
     if not len(ids) == len(seconds) == len(prompt_hashes):
         raise TrainingRefused(f"{len(ids)} ids, {len(seconds)} times, {len(prompt_hashes)} prompts: give one of each")
     prompts = np.array(_prompts(ids, prompt_hashes), dtype=np.object_)
     certifies, recent = certifying(ids, prompt_hashes, proportions), np.asarray(seconds) >= since
-    now = np.isin(prompts, np.unique(prompts[certifies & recent])) if len(prompts) else certifies
+    now = certifies if reserved or not len(prompts) else np.isin(prompts, np.unique(prompts[certifies & recent]))
     parts = np.array([str(_teaching(prompt, proportions)) for prompt in prompts], dtype="<U13")
     parts[now] = np.where(recent[now], str(Part.CERTIFICATION), str(Part.LEFT_OUT))
-    counts = {str(part): len(set(prompts[parts == str(part)])) for part in Part}
-    return Split(parts=parts, prompts=counts, since=since)
+    return Split(parts=parts, prompts=_counted(prompts, parts), since=since)
+
+
+def split_untaught(ids: Sequence[str], prompt_hashes: Sequence[str | None], certifies: BoolArray) -> Split:
+    """The split of n decisions of which the chosen ones certify and none teaches."""
+    prompts = np.array(_prompts(ids, prompt_hashes), dtype=np.object_)
+    parts = np.where(certifies, str(Part.CERTIFICATION), str(Part.LEFT_OUT))
+    return Split(parts=parts, prompts=_counted(prompts, parts))
+
+
+def _counted(prompts: npt.NDArray[np.object_], parts: npt.NDArray[np.str_]) -> dict[str, int]:
+    return {str(part): len(set(prompts[parts == str(part)])) for part in Part}
 
 
 def _prompts(ids: Sequence[str], prompt_hashes: Sequence[str | None]) -> list[str]:

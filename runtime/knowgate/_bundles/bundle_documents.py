@@ -92,6 +92,14 @@ class LabelBasis:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeasonMark:
+    """Which season a certificate is of."""
+
+    number: int  # from 1
+    opened_at: datetime  # decision time of its first attempt: its quarter runs from then
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateDocument:
     """What the policy is guaranteed, and what was seen on the cohort that guaranteed it."""
 
@@ -117,6 +125,16 @@ class CertificateDocument:
     gains: tuple[SignalGain, ...] = ()  # of each learned signal over P(T) alone
     label_basis: LabelBasis | None = None  # None = a certificate made before it was recorded
     promise: PromiseKind | None = None  # None = made before promises were declared, with δ spent over all attempts
+    season: SeasonMark | None = None  # None = of no season that is counted; δ was spent by attempts
+
+    @property
+    def sentence(self) -> str:
+        """What δ is the chance against, in words."""
+        if self.promise is PromiseKind.ROLLING:
+            return f"{self.promise}: {self.promise.sentence}"
+        if self.season is not None:
+            return f"{PromiseKind.SEASON} {self.season.number}: {PromiseKind.SEASON.sentence}"
+        return f"of a former account: {PromiseKind.SEASON.sentence}; each attempt spent a share of δ"
 
     def __post_init__(self) -> None:
         for name in ("target_value", "delta", "delta_family"):
@@ -150,6 +168,7 @@ class ComparisonDocument:
     test: str
     n: int
     savings_gain: float | None = None  # challenger minus champion, in shares of the last tier's cost
+    champion_ended: bool = False  # what the champion promised ended with its season, or with its period
     bolder: bool = True  # on the champion's own path it keeps more, or may; False: another path, or nothing more
 
     def __post_init__(self) -> None:

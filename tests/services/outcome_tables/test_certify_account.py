@@ -85,21 +85,25 @@ def test_an_attempt_below_one_is_refused(outcomes: Path, attempt: str) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("promise", "spent"), [("season", [1.2 / (math.pi * k) ** 2 for k in (1, 2, 3)]), ("rolling", [0.2, 0.2, 0.2])]
-)
-def test_a_cascades_account_counts_failed_attempts_too_and_the_ledger_lists_them(
-    outcomes: Path, deployment: Path, promise: str, spent: list[float]
-) -> None:
-    (deployment / "cascade.toml").write_text(f'{CASCADE}[targets]\ndelta = 0.2\npromise = "{promise}"\n')
+def test_a_seasons_delta_is_the_trainers_and_no_table_gets_a_share_of_it(outcomes: Path, deployment: Path) -> None:
+    (deployment / "cascade.toml").write_text(f'{CASCADE}[targets]\npromise = "season"\n')
     assert CliRunner().invoke(app, ["cascade", "apply", str(deployment / "cascade.toml")]).exit_code == 0
+    code, message = refused(outcomes, "--cascade", "trivia")
+    assert code == 2
+    assert message.startswith("--cascade trivia promises a season") and "--delta" in message
+    with database(read_settings()) as engine, reading(engine) as session:
+        assert certifications.certifications(session, "trivia") == ()
+
+
+@pytest.mark.usefixtures("deployment")
+def test_a_cascades_account_counts_failed_attempts_too_and_the_ledger_lists_them(outcomes: Path) -> None:
     attempts = [
         certify(outcomes, "--cascade", "trivia", "--max-accuracy-drop", drop) for drop in ("0.05", "0.001", "0.05")
     ]
     assert [code for code, _ in attempts] == [0, 3, 0]
     assert [answer["attempt"] for _, answer in attempts] == [1, 2, 3]
-    assert [answer["delta"] for _, answer in attempts] == pytest.approx(spent)
-    assert {answer["promise_kind"] for _, answer in attempts} == {promise}
+    assert [answer["delta"] for _, answer in attempts] == [0.2, 0.2, 0.2]
+    assert {answer["promise_kind"] for _, answer in attempts} == {"rolling"}
     with database(read_settings()) as engine, reading(engine) as session:
         kept = certifications.certifications(session, "trivia")
         leaves = [leaf for leaf in ledger.unsealed(session) if leaf.kind == "certification"]

@@ -1,20 +1,21 @@
-"""Under a rolling promise nothing stays in force that its own period did not certify."""
+"""Nothing stays in force that its own period, or its own season, did not certify."""
 
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine
 
-from knowgate._bundles.bundle_documents import CertificateStatus
+from evidence.certification.season import QUARTER
+from knowgate._bundles.bundle_documents import CertificateStatus, SeasonMark
 from knowgate.spec import PromiseKind
 from services.promotion import rollout
 from services.promotion.rollout_state import Why
 from services.settings import Settings
 from store.engine import transaction
 from store.releases.bundles import BundleStatus
-from tests.services.deployment_of_jobs import Deployment
+from tests.services.deployment_of_jobs import START, Deployment
 
-ROLLING = PromiseKind.ROLLING
+ROLLING, SEASON = PromiseKind.ROLLING, PromiseKind.SEASON
 
 
 @pytest.fixture
@@ -22,8 +23,8 @@ def deployment(engine: Engine, settings: Settings) -> Deployment:
     return Deployment(engine, settings)
 
 
-def a_champion(deployment: Deployment, promise: PromiseKind | None) -> str:
-    champion = deployment.certified("champion", promise=promise)
+def a_champion(deployment: Deployment, promise: PromiseKind | None, season: SeasonMark | None = None) -> str:
+    champion = deployment.certified("champion", promise=promise, season=season)
     deployment.tick()
     assert deployment.in_force.champion == champion
     deployment.later()
@@ -57,6 +58,44 @@ def test_what_a_season_certified_stays_in_force_through_attempts_that_certify_no
     deployment.later(24 * 200)
     deployment.tick()
     assert (deployment.state, deployment.in_force.champion) == ("active", champion)
+
+
+def a_season(number: int) -> SeasonMark:
+    return SeasonMark(number=number, opened_at=START)
+
+
+@pytest.mark.parametrize(("number", "state"), [(1, "active"), (2, "stopped")])
+def test_a_seasons_certificate_ends_when_the_next_season_has_certified_nothing(
+    deployment: Deployment, number: int, state: str
+) -> None:
+    a_champion(deployment, SEASON, a_season(1))
+    none = CertificateStatus.INSUFFICIENT_EVIDENCE
+    deployment.certified("nothing", status=none, promise=SEASON, season=a_season(number))
+    deployment.tick()
+    assert deployment.state == state
+    if state == "stopped":
+        assert deployment.history[-1].reason.startswith("season 1 is over, and the newest attempt certified nothing")
+
+
+def test_what_waits_is_not_promoted_past_another_season_that_certified_nothing(deployment: Deployment) -> None:
+    a_champion(deployment, SEASON, a_season(1))
+    older = deployment.certified("older", threshold=0.5, promise=SEASON, season=a_season(1))
+    deployment.later()
+    nothing = CertificateStatus.INSUFFICIENT_EVIDENCE
+    deployment.certified("nothing", status=nothing, promise=SEASON, season=a_season(2))
+    deployment.tick()
+    assert deployment.status_of(older) is BundleStatus.REFUSED
+
+
+def test_without_any_attempt_a_seasons_certificate_lasts_for_two_quarters(deployment: Deployment) -> None:
+    a_champion(deployment, SEASON, a_season(1))
+    deployment.clock.set(START + 2 * QUARTER)
+    deployment.tick()
+    assert deployment.state == "active"
+    deployment.later()
+    deployment.tick()
+    assert deployment.state == "stopped"
+    assert "no attempt was made" in deployment.history[-1].reason
 
 
 def test_without_any_attempt_a_rolling_promise_lasts_for_twice_its_window(deployment: Deployment) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, update
 from factories import make_assignment, make_certificate, make_comparison
 from knowgate import Assignment, Bundle, Mode, write_bundle
 from knowgate._bundles import signing
-from knowgate._bundles.bundle_documents import CertificateDocument, ComparisonDocument
+from knowgate._bundles.bundle_documents import CertificateDocument, ComparisonDocument, SeasonMark
 from knowgate._wire import codec
 from knowgate.spec import OnRisk, PromiseKind
 from services.clock import SimulatedClock
@@ -333,6 +333,25 @@ def test_under_a_rolling_promise_only_harm_and_boldness_on_the_same_path_decline
     against = replace(comparison, champion=bundle.id, **changes)  # type: ignore[arg-type]
     document = replace(bundle.document, certificate=rolling, comparison=against)
     assert check_promotion(document, assignment_of(bundle.id, clock)).passed is passed
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_champion_whose_season_is_over_is_not_preferred_for_what_it_saves(
+    bundle: Bundle,
+    certificate: CertificateDocument,
+    comparison: ComparisonDocument,
+    clock: SimulatedClock,
+    ended: bool,
+) -> None:
+    season = replace(certificate, promise=PromiseKind.SEASON, season=SeasonMark(number=2, opened_at=clock.now()))
+    less = replace(comparison, champion=bundle.id, savings_gain=-0.2, champion_ended=ended)
+    check = check_promotion(
+        replace(bundle.document, certificate=season, comparison=less), assignment_of(bundle.id, clock)
+    )
+    assert (check.passed, check.ground is Ground.GIVES_SAVINGS_AWAY) == (ended, not ended)
+    harmful = replace(less, harmful=True, passed=False)
+    document = replace(bundle.document, certificate=season, comparison=harmful)
+    assert not check_promotion(document, assignment_of(bundle.id, clock)).passed
 
 
 @pytest.mark.parametrize(("savings", "passed"), [(0.001, True), (0.0, False), (-0.3, False), (None, True)])
