@@ -2,8 +2,9 @@
 
 Rows are simulated, so that the truth is known. Of each way to estimate and each setting it says in
 which share of the draws there is an interval (`given`), in which share of all draws one is given
-that misses the truth (`missed`, .05 at most is promised), and in which the same normal interval
-would miss it if it were always given (`missed_without_rule`).
+that misses the truth (`missed`, .05 at most is promised), and in which the interval would miss it
+without the rule that makes it honest (`missed_without_rule`): always given whatever the number of
+events, or made of the scores' spread without their calibrator's error (`cbpe`).
 """
 
 from collections.abc import Iterator
@@ -13,18 +14,23 @@ from itertools import product
 import numpy as np
 from scipy.special import ndtri
 
+from benchmarks.intervals_scores import SHAPES, scored_draws
 from benchmarks.shape import run
 from evidence.estimation.estimates import Estimate, doubly_robust, inverse_propensity, self_normalised
 from evidence.estimation.prediction_powered import PoweredEstimate, prediction_powered
 
 RUNS, QUICK_RUNS = 1000, 100
+SCORED_SHARE = 0.3  # of the draws, where each fits a score and refits its calibrator a hundred times
 CONFIDENCE = 0.95
 SIZES = (500, 2500, 20_000)  # decisions of a window
 LOSSES = (0.005, 0.02, 0.1)  # of the retained, right at the last tier and wrong here; a third as many are won
 RATES = (0.05, 0.2)  # exploration
 ACCURACIES = (0.7, 0.95, 0.99)  # of the answers that a grader judges
 GRADERS = ((0.5, 0.02), (0.1, 0.1), (0.02, 0.02))  # how often it calls wrong right, and right wrong
+WINDOWS = (500, 10_000)  # decisions whose accuracy is read off their scores
+CALIBRATED = (100, 300, 900, 3000)  # labelled rows that calibrate
 Figures = dict[str, float | int | str | None]
+Interval = tuple[float, float]
 _Z = float(ndtri(0.5 + CONFIDENCE / 2.0))
 
 
@@ -37,13 +43,13 @@ class Tally:
     missed: int = 0
     missed_without_rule: int = 0
 
-    def add(self, estimate: Estimate | PoweredEstimate, truth: float) -> None:
+    def add(self, interval: Interval | None, without_rule: Interval, truth: float) -> None:
         """One draw."""
         self.draws += 1
-        self.missed_without_rule += abs(estimate.value - truth) > _Z * estimate.standard_error
-        if estimate.lower is not None and estimate.upper is not None:
+        self.missed_without_rule += not without_rule[0] <= truth <= without_rule[1]
+        if interval is not None:
             self.given += 1
-            self.missed += not estimate.lower <= truth <= estimate.upper
+            self.missed += not interval[0] <= truth <= interval[1]
 
     def figures(self, name: str) -> Figures:
         """The three shares under a name."""
@@ -66,7 +72,16 @@ def measure(quick: bool) -> Figures:
     for at, (n, right, errs) in enumerate(product(sizes, ACCURACIES, GRADERS)):
         name = f"graded.n{n}.accuracy{right}.errs{errs[0]}_{errs[1]}"
         figures |= _over(_graded(n, right, errs, np.random.default_rng([2, at]), runs), name)
+    for at, (calibrated, n, shape) in enumerate(product(CALIBRATED, WINDOWS[:1] if quick else WINDOWS, SHAPES)):
+        rng, tally = np.random.default_rng([3, at]), Tally()
+        for by_scores, plain, truth in scored_draws(n, calibrated, shape, rng, round(SCORED_SHARE * runs)):
+            tally.add(_ends(by_scores.low, by_scores.high), _ends(plain.low, plain.high) or (0.0, 1.0), truth)
+        figures |= tally.figures(f"cbpe.calibrated{calibrated}.n{n}.{shape}")
     return _worst(figures) | figures
+
+
+def _ends(low: float | None, high: float | None) -> Interval | None:
+    return None if low is None or high is None else (low, high)
 
 
 Draws = Iterator[tuple[dict[str, Estimate | PoweredEstimate], float]]
@@ -76,7 +91,9 @@ def _over(draws: Draws, name: str) -> Figures:
     tallies: dict[str, Tally] = {}
     for estimates, truth in draws:
         for way, estimate in estimates.items():
-            tallies.setdefault(way, Tally()).add(estimate, truth)
+            reach = _Z * estimate.standard_error
+            plain = estimate.value - reach, estimate.value + reach
+            tallies.setdefault(way, Tally()).add(_ends(estimate.lower, estimate.upper), plain, truth)
     figures: Figures = {}
     for way, tally in tallies.items():
         figures |= tally.figures(f"{way}.{name}")

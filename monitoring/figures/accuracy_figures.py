@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from knowgate._records.records import LabelSource
-from monitoring.figures.estimates import Estimated, Forecasts, mean, of_part, stratified_mean, unidentified
+from monitoring.figures.estimates import Estimated, Forecasts, of_part, stratified_mean, unidentified
+from monitoring.figures.score_errors import ScoreErrors, accuracy_by_scores
 from monitoring.names import FigureName
 from monitoring.rows.cohorts import Cohort
 
@@ -26,14 +27,14 @@ MIXED = (
 _TRUSTED = [LabelSource.GOLD.value, LabelSource.HUMAN.value]
 
 
-def accuracy_figures(cohort: Cohort) -> dict[FigureName, Estimated]:
+def accuracy_figures(cohort: Cohort, score_errors: ScoreErrors) -> dict[FigureName, Estimated]:
     """Accuracies, drop, and the label-free estimate beside them, over at least one decision."""
     return {
         FigureName.ACCURACY_CASCADE: accuracy_cascade(cohort),
         FigureName.ACCURACY_LAST: accuracy_last(cohort),
         FigureName.ACCURACY_RETAINED: accuracy_retained(cohort),
         FigureName.DROP: drop(cohort),
-        FigureName.CBPE: cbpe(cohort),
+        FigureName.CBPE: accuracy_by_scores(cohort.decisions, score_errors),
     }
 
 
@@ -86,18 +87,6 @@ def drop(cohort: Cohort) -> Estimated:
         forecasts=_forecasts(retained, "forecast_x", retained["explored"]),
     )
     return of_part(inside, len(retained), len(rows))
-
-
-def cbpe(cohort: Cohort) -> Estimated:
-    """The mean calibrated score of what was retained: its accuracy as the scores themselves have
-    it.
-    """
-    kept = cohort.decisions[cohort.decisions["retained"]]
-    if kept.empty:
-        return unidentified("nothing is retained")
-    if kept["score"].isna().all():
-        return unidentified("no calibrated score is logged with the kept answers")
-    return mean(kept["score"])
 
 
 def _kept(rows: pd.DataFrame) -> Estimated:

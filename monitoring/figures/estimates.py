@@ -30,7 +30,7 @@ _Z = float(ndtri(0.5 + CONFIDENCE / 2.0))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimated:
-    """A figure with its 95 % interval, or the reason why there is none."""
+    """A figure with its 95 % interval, or why it has no value, or beside a value no interval."""
 
     n: int  # rows it rests on
     value: float | None = None

@@ -12,6 +12,7 @@ from monitoring.figures.accuracy_figures import accuracy_figures
 from monitoring.figures.cost_figures import cost_figures
 from monitoring.figures.estimates import Estimated, share
 from monitoring.figures.graders import grader_figures
+from monitoring.figures.score_errors import NONE_KNOWN, ScoreErrors
 from monitoring.figures.tier_figures import tier_figures
 from monitoring.figures.uncertified_figures import uncertified_figures
 from monitoring.names import ESCALATES, FigureName, escalated_by
@@ -23,22 +24,24 @@ Named = dict[FigureName, Estimated]
 SLICES_AT_MOST = 100  # per window, those with most decisions: a free-text slice must not fill the database
 
 
-def figures_of(cohort: Cohort, *, computed_at: datetime) -> tuple[FigureRow, ...]:
+def figures_of(
+    cohort: Cohort, *, computed_at: datetime, score_errors: ScoreErrors = NONE_KNOWN
+) -> tuple[FigureRow, ...]:
     """All figures of a cohort: of the cascade, of each tier, of each slice. An empty one has
-    `queries` alone, and what no certificate covers.
+    `queries` alone, and what no certificate covers. `score_errors` are of the bundles that decided.
     """
     if cohort.size == 0:
         return _rows(cohort, {FigureName.QUERIES: count(0)} | uncertified_figures(cohort), computed_at)
-    rows = _rows(cohort, cascade_figures(cohort), computed_at)
+    rows = _rows(cohort, cascade_figures(cohort, score_errors), computed_at)
     for tier in range(cohort.spec.last + 1):
         rows += _rows(cohort, tier_figures(cohort, tier), computed_at, tier=tier)
     for name in cohort.slices[:SLICES_AT_MOST]:
-        part = cascade_figures(cohort.of_slice(name))
+        part = cascade_figures(cohort.of_slice(name), score_errors)
         rows += _rows(cohort, _without_silent_gates(part), computed_at, slice_name=name)
     return rows
 
 
-def cascade_figures(cohort: Cohort) -> Named:
+def cascade_figures(cohort: Cohort, score_errors: ScoreErrors = NONE_KNOWN) -> Named:
     """The figures of the whole cascade over the cohort's decisions (at least one)."""
     decisions = cohort.decisions
     n, retained = len(decisions), int(decisions["retained"].sum())
@@ -50,7 +53,7 @@ def cascade_figures(cohort: Cohort) -> Named:
     }
     reasons = decisions["reason"].value_counts()
     figures |= {escalated_by(reason): share(int(reasons.get(reason.value, 0)), n) for reason in ESCALATES}
-    figures |= accuracy_figures(cohort) | grader_figures(cohort.attempts)
+    figures |= accuracy_figures(cohort, score_errors) | grader_figures(cohort.attempts)
     figures[FigureName.CUT_RUNS] = count(int(cohort.attempts["cut"].sum()))
     return figures | cost_figures(cohort) | uncertified_figures(cohort) | label_figures(cohort)
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from knowgate._bundles.assignment import Assignment
 from knowgate._bundles.bundle import Bundle, read_bundle
@@ -22,6 +23,7 @@ from knowgate.spec import CascadeSpec
 from monitoring.alarms.alarm_memory import AlarmMemory, memory_from_json
 from monitoring.alarms.alarms import Promise, Stop
 from monitoring.figures.graders import measured_errors
+from monitoring.figures.score_errors import ScoreErrors
 from monitoring.names import FigureName, Rule
 from monitoring.rows.cohorts import Cohort, cohort_of, is_mature
 from monitoring.rows.late import OVERLAP, Lateness, lateness_of
@@ -71,6 +73,7 @@ class Reader:
     def __init__(self, engine: Engine, cascade: str, *, now: datetime) -> None:
         self._engine = engine
         self._cohorts: dict[Window, Cohort] = {}  # one run asks for a window more than once
+        self._bundles: dict[str, Bundle | None] = {}
         self.now = now
         with reading(engine) as session:
             self.spec: CascadeSpec = cascade_spec(session, cascade)
@@ -110,14 +113,32 @@ class Reader:
             assignment = assignments.assignment(session, self.spec.name)
             if assignment is None or assignment.champion is None:
                 return Champion(assignment=assignment, bundle=None)
-            try:
-                bundle = read_bundle(
-                    bundles.bundle_content(session, assignment.champion), expected_id=assignment.champion
-                )
-            except (BundleUnknown, BundleDamaged, BundleRefused) as error:
-                log.warning("the champion of %s cannot be read: %s", self.spec.name, error)
-                bundle = None
+            bundle = self._bundle(session, assignment.champion)
         return Champion(assignment=assignment, bundle=bundle)
+
+    def score_errors(self, cohort: Cohort) -> ScoreErrors:
+        """How far the scores may be off of every bundle that kept an answer in the cohort, by
+        bundle and tier; of those without refits nothing.
+        """
+        kept = cohort.decisions[cohort.decisions["retained"]]
+        with reading(self._engine) as session:
+            read = {name: self._bundle(session, name) for name in kept["bundle"].dropna().unique()}
+        return {
+            (name, tier): models.resampled
+            for name, bundle in read.items()
+            for tier, models in enumerate(() if bundle is None else bundle.tiers)
+            if models is not None and models.resampled is not None
+        }
+
+    def _bundle(self, session: Session, name: str) -> Bundle | None:
+        """None where it cannot be read here; a run asks for a bundle more than once."""
+        if name not in self._bundles:
+            try:
+                self._bundles[name] = read_bundle(bundles.bundle_content(session, name), expected_id=name)
+            except (BundleUnknown, BundleDamaged, BundleRefused) as error:
+                log.warning("bundle %s of %s cannot be read: %s", name, self.spec.name, error)
+                self._bundles[name] = None
+        return self._bundles[name]
 
     def memory(self, rule: Rule) -> AlarmMemory | None:
         """What an alarm remembers; None before its first run."""

@@ -118,7 +118,7 @@ def _conclude(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Conclu
     alarms = watch_alarms(reader, current, champion, late.lateness)
     drift, daily, graders = _conclude_day(reader, current, champion, alarms)
     runtimes = assess_runtimes(champion.assignment, reader.acknowledgements(), now=reader.now)
-    figures = tuple(row for cohort in (current, *matured) for row in figures_of(cohort, computed_at=reader.now))
+    figures = tuple(row for cohort in (current, *matured) for row in _figures(reader, cohort))
     day = current.window.end - DAY
     lately = [
         row
@@ -153,10 +153,14 @@ def _compute_again(reader: Reader, current: Cohort, matured: list[Cohort]) -> _A
     for cohort in chain((current, *matured), reader.again(windows)):
         lateness = lateness.counted(cohort, watched_at=reader.now if cohort.window in first else None)
         if cohort.window not in first:
-            rows += figures_of(cohort, computed_at=reader.now)
+            rows += _figures(reader, cohort)
             raised += [said for said in _of_one_window(cohort) if said.standing is Standing.RAISED]
     rows += [row for key, row in lateness.rows.items() if known.rows.get(key) != row]
     return _Again(lateness=lateness, windows=windows, figures=tuple(rows), raised=tuple(raised))
+
+
+def _figures(reader: Reader, cohort: Cohort) -> tuple[FigureRow, ...]:
+    return figures_of(cohort, computed_at=reader.now, score_errors=reader.score_errors(cohort))
 
 
 def _of_one_window(cohort: Cohort) -> tuple[Assessment, ...]:

@@ -23,6 +23,7 @@ from knowgate._models.calibrator import Isotonic, Platt
 from knowgate._models.features import Float16Array, Standardiser
 from knowgate._models.ood import OodStatistics
 from knowgate._models.probe import LinearProbe, MlpProbe, ProbeKind
+from knowgate._models.resampled import ResampledScores
 from knowgate._models.score import ScoreModel
 from knowgate._records.records import Attempt, Decision, Fingerprint, Role, Signals
 from knowgate._wire import codec
@@ -40,7 +41,9 @@ def probed_fingerprint(**changes: Any) -> Fingerprint:
     return make_fingerprint(**{"revision": "abc", "layer": 12} | changes)
 
 
-def make_tier_models(kind: ProbeKind = ProbeKind.LINEAR, *, ood: bool = True, dimension: int = DIMENSION) -> TierModels:
+def make_tier_models(
+    kind: ProbeKind = ProbeKind.LINEAR, *, ood: bool = True, dimension: int = DIMENSION, resampled: bool = False
+) -> TierModels:
     random = np.random.default_rng(7)
     score_model = ScoreModel(
         w_p_t=0.8,
@@ -57,6 +60,7 @@ def make_tier_models(kind: ProbeKind = ProbeKind.LINEAR, *, ood: bool = True, di
         ik_calibrator=Platt(slope=0.9, intercept=-0.2),
         score_model=score_model,
         ood=ood,
+        resampled=resampled,
         validation_auroc=0.7,
     )
     linear = LinearProbe(weight=random.normal(size=dimension) / 5, bias=0.3)
@@ -78,6 +82,9 @@ def make_tier_models(kind: ProbeKind = ProbeKind.LINEAR, *, ood: bool = True, di
             reference=np.linspace(-1.0, 1.5, 21),
         )
         if ood
+        else None,
+        resampled=ResampledScores(at=np.float32([0.2, 0.8]), refits=np.float32([[0.3, 0.7], [0.1, 0.9]]))
+        if resampled
         else None,
     )
 

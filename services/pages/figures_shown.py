@@ -63,7 +63,7 @@ class Shown:
     value: str
     interval: str | None
     state: str  # mature, or not yet
-    reason: str | None  # why there is no value
+    reason: str | None  # why there is no value, or beside one no interval
 
 
 def title_of(name: str) -> str:

@@ -29,7 +29,7 @@ class CohortFigureRow(Base):
     low: Mapped[float | None]
     high: Mapped[float | None]
     n: Mapped[int]
-    not_identified: Mapped[str | None]  # why there is no value
+    not_identified: Mapped[str | None]  # why there is no value, or beside one no interval
     computed_at: Mapped[datetime]
 
 

@@ -32,7 +32,7 @@ class FigureRow:
     value: float | None = None
     low: float | None = None
     high: float | None = None
-    not_identified: str | None = None  # why there is no value
+    not_identified: str | None = None  # why there is no value, or beside one no interval
 
 
 def put_figures(session: Session, rows: Sequence[FigureRow]) -> None:

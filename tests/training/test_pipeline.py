@@ -190,6 +190,7 @@ def test_a_cold_start_window_becomes_a_certified_bundle(seeded: Callable[..., En
     assert bundle.document.policy.fallback.kind is PolicyKind.P_T
     models = bundle.tiers[0]
     assert models is not None and models.document.fingerprint == FINGERPRINT
+    assert models.resampled is not None and models.resampled.error_of_mean(np.array([0.7])) > 0
     assert record.bundle == outcome.bundle and record.attempt == 1
     assert {"bundle", "certification"} <= kinds
     report = decode(RunReport, json.loads(message.payload))

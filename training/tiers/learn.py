@@ -25,6 +25,7 @@ from training.rows.soft_labels import fitting_labels
 from training.rows.splits import Part, Split
 from training.tiers.calibrate import fit_calibrator, fit_score
 from training.tiers.ood import fit_ood
+from training.tiers.resample import resampled_scores
 
 MOST_OOD_ROWS = 8192  # states that shape, and are, the reference: 16 components and 101 quantiles need no more
 LEAST_LABELS: Mapping[Part, int] = {Part.FIT: 60, Part.VALIDATION: 20, Part.CALIBRATION: 20}
@@ -71,12 +72,13 @@ def learn_tier(
     )
     bare = _models_without_score(columns, split, vectors, fitted, parts[Part.CALIBRATION])
     p_ik = signal_columns(rows, tier, bare, vectors, fitted.layer)["p_ik"]
-    score = fit_score(
-        _signal_rows(rows, tier, p_ik, split.rows(Part.VALIDATION)),
-        _signal_rows(rows, tier, p_ik, split.rows(Part.CALIBRATION)),
-    )
+    calibration = _signal_rows(rows, tier, p_ik, split.rows(Part.CALIBRATION))
+    score = fit_score(_signal_rows(rows, tier, p_ik, split.rows(Part.VALIDATION)), calibration)
+    prompts = _prompts(rows, tier, split.rows(Part.CALIBRATION))
+    resampled = None if score is None else resampled_scores(score, calibration, prompts)
+    document = replace(bare.document, score_model=score, resampled=resampled is not None)
     return LearnedTier(
-        models=with_document(bare, score_model=score),
+        models=replace(bare, document=document, resampled=resampled),
         fitted=fitted,
         fingerprints=vectors.fingerprints,
         rows={str(part): int(chosen.sum()) for part, chosen in parts.items()},
@@ -125,7 +127,7 @@ def spread_out(chosen: BoolArray, most: int = MOST_OOD_ROWS) -> BoolArray:
 def with_document(models: TierModels, **changes: object) -> TierModels:
     """The same models under a document with these fields changed."""
     document = replace(models.document, **changes)  # type: ignore[arg-type]
-    return TierModels(document=document, standardiser=models.standardiser, probe=models.probe, ood=models.ood)
+    return replace(models, document=document)
 
 
 def former_probes(former: TierModels | None, fingerprints: tuple[Fingerprint, ...]) -> Former:
@@ -184,6 +186,12 @@ def _models_without_score(
 
 def _probe_rows(columns: TierColumns, vectors: TierVectors, chosen: BoolArray) -> StreamedRows:
     return StreamedRows(x=vectors.of(chosen), y=columns.correct[chosen], weight=columns.weight[chosen])
+
+
+def _prompts(rows: CascadeRows, tier: int, chosen: BoolArray) -> tuple[str, ...]:
+    """Of each of `_signal_rows` its prompt; a decision whose prompt is not told stands alone."""
+    kept = np.flatnonzero(chosen & np.isfinite(rows.tiers[tier].correct))
+    return tuple(rows.prompt_hashes[row] or f"decision {rows.ids[row]}" for row in kept)
 
 
 def _signal_rows(rows: CascadeRows, tier: int, p_ik: FloatArray, chosen: BoolArray) -> SignalRows:

@@ -37,12 +37,15 @@ class TierDocument:
     ik_calibrator: Calibrator  # probe logit -> p_ik
     score_model: ScoreModel | None = None
     ood: bool = True  # whether the file holds OOD statistics for this tier
+    resampled: bool = False  # whether it holds refits of the score's calibrator
     validation_auroc: float | None = None  # of p_ik, on rows that fitted nothing
     validation_macro_f1: float | None = None
 
     def __post_init__(self) -> None:
         if self.dimension < 1:
             raise RecordInvalid("dimension", self.dimension, "a hidden state has at least one dimension")
+        if self.resampled and self.score_model is None:
+            raise RecordInvalid("resampled", self.resampled, "refits are of a score's calibrator: there is no score")
         _unit("validation_auroc", self.validation_auroc)
         _unit("validation_macro_f1", self.validation_macro_f1)
 

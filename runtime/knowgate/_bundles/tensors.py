@@ -5,6 +5,7 @@
     tier/<i>/probe/w1 [h, d], b1 [h], w2 [h], b2 [1]   one with a hidden layer
     tier/<i>/ood/mean [d], components [k, d], variances [k],
                  residual_variance [1], length [2], reference [q]
+    tier/<i>/resampled/at [k], refits [b, k]
 
 `length` holds the slope and the intercept of the length adjustment. All are float32; the models
 check the shapes.
@@ -19,6 +20,7 @@ from knowgate._bundles.tier_models import TierModels
 from knowgate._models.features import Standardiser
 from knowgate._models.ood import OodStatistics
 from knowgate._models.probe import LinearProbe, MlpProbe, Probe, ProbeKind
+from knowgate._models.resampled import ResampledScores
 from knowgate._records.arrays import Float32Array
 from knowgate.errors import RecordInvalid
 
@@ -28,6 +30,7 @@ _PROBES = {
     ProbeKind.MLP: ("probe/w1", "probe/b1", "probe/w2", "probe/b2"),
 }
 _OOD = ("ood/mean", "ood/components", "ood/variances", "ood/residual_variance", "ood/length", "ood/reference")
+_RESAMPLED = ("resampled/at", "resampled/refits")
 # The tensors that hold numbers rather than arrays, and how many.
 _SCALARS = {"probe/bias": 1, "probe/b2": 1, "ood/residual_variance": 1, "ood/length": 2}
 
@@ -35,6 +38,7 @@ _SCALARS = {"probe/bias": 1, "probe/b2": 1, "ood/residual_variance": 1, "ood/len
 def tensor_names(index: int, document: TierDocument) -> set[str]:
     """The names of all tensors that tier `index` must have."""
     names = (*_STANDARDISER, *_PROBES[document.probe], *(_OOD if document.ood else ()))
+    names += _RESAMPLED if document.resampled else ()
     return {f"tier/{index}/{name}" for name in names}
 
 
@@ -56,6 +60,8 @@ def tier_tensors(index: int, models: TierModels) -> dict[str, Float32Array]:
             "ood/length": _scalars(ood.length_slope, ood.length_intercept),
             "ood/reference": ood.reference,
         }
+    if models.resampled is not None:
+        tensors |= {"resampled/at": models.resampled.at, "resampled/refits": models.resampled.refits}
     return {f"tier/{index}/{name}": tensor for name, tensor in tensors.items()}
 
 
@@ -72,6 +78,9 @@ def tier_from_tensors(index: int, document: TierDocument, tensors: Mapping[str, 
         standardiser=Standardiser(mean=own["standardiser/mean"], scale=own["standardiser/scale"]),
         probe=_probe(document.probe, own),
         ood=_ood(own) if document.ood else None,
+        resampled=ResampledScores(at=own["resampled/at"], refits=own["resampled/refits"])
+        if document.resampled
+        else None,
     )
 
 

@@ -18,6 +18,7 @@ from knowgate._bundles.bundle_documents import TierDocument
 from knowgate._models.features import FLOAT16, Float16Array, Standardiser, finite_states, stored_vector
 from knowgate._models.ood import OodStatistics
 from knowgate._models.probe import Probe
+from knowgate._models.resampled import ResampledScores
 from knowgate._models.stack import Stack
 from knowgate._records.arrays import Float32Array, FloatArray
 from knowgate._records.construction import signals
@@ -41,6 +42,7 @@ class TierModels:
     standardiser: Standardiser
     probe: Probe
     ood: OodStatistics | None = None
+    resampled: ResampledScores | None = None  # how far the score may be off; decides nothing
     _stack: Stack | None = field(init=False, repr=False)  # None = float32 may overflow: step by step
 
     def __post_init__(self) -> None:
@@ -55,6 +57,9 @@ class TierModels:
             raise RecordInvalid("probe", self.probe.kind.value, f"the tier's document says {self.document.probe}")
         if (self.ood is not None) != self.document.ood:
             raise RecordInvalid("ood", self.ood is not None, f"the tier's document says {self.document.ood}")
+        if (self.resampled is not None) != self.document.resampled:
+            said = self.document.resampled
+            raise RecordInvalid("resampled", self.resampled is not None, f"the tier's document says {said}")
         object.__setattr__(self, "_stack", Stack.of(self.standardiser, self.probe, self.ood))
 
     def signals(

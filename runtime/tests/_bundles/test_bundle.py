@@ -72,6 +72,24 @@ def test_models_from_the_file_are_bit_for_bit_those_that_were_written(
         assert read.signals(**asked) == models.signals(**asked)
 
 
+def test_refits_of_the_score_travel_with_it_and_change_no_signal(
+    tier_models: Callable[..., TierModels], bundle_document: Callable[..., BundleDocument]
+) -> None:
+    with_refits, without = tier_models(resampled=True), tier_models()
+    (read,) = write_bundle(bundle_document((with_refits,)), (with_refits,)).tiers
+    assert read is not None and read.resampled is not None and with_refits.resampled is not None
+    np.testing.assert_array_equal(read.resampled.refits, with_refits.resampled.refits)
+    asked = {"p_t": 0.7, "hidden": np.ones(24, dtype=np.float16), "tokens_in": 12, "entropy": 0.1}
+    assert read.signals(**asked) == without.signals(**asked)
+    tensors, document = parts(write_bundle(bundle_document((with_refits,)), (with_refits,)))
+    with pytest.raises(BundleRefused, match="tier/0/resampled/at is missing"):
+        read_bundle(file_of({name: t for name, t in tensors.items() if name != "tier/0/resampled/at"}, document))
+    with pytest.raises(RecordInvalid, match="there is no score"):
+        replace(with_refits.document, score_model=None)
+    with pytest.raises(RecordInvalid, match="the tier's document says"):
+        replace(without, document=with_refits.document)
+
+
 def test_equal_input_gives_equal_bytes(
     tier_models: Callable[..., TierModels], bundle_document: Callable[..., BundleDocument]
 ) -> None:

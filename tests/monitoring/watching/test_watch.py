@@ -21,6 +21,8 @@ from knowgate._models.calibrator import Platt
 from knowgate._models.features import Standardiser
 from knowgate._models.ood import OodStatistics
 from knowgate._models.probe import LinearProbe, ProbeKind
+from knowgate._models.resampled import ResampledScores
+from knowgate._models.score import ScoreModel
 from knowgate._records.records import Reason, Window
 from knowgate._wire import codec
 from knowgate.policy import Policy, PolicyKind
@@ -228,7 +230,7 @@ def models_of():
 MODELS = models_of()
 
 
-def bundle_of(start, end, savings_low):
+def bundle_of(start, end, savings_low, models=MODELS):
     certificate = make_certificate(
         cohort=Window(start=start, end=end),
         savings=savings_low + 0.05,
@@ -238,14 +240,14 @@ def bundle_of(start, end, savings_low):
     document = BundleDocument(
         cascade="cities",
         models=("small-model", "large-model"),
-        tiers=(MODELS.document,),
+        tiers=(models.document,),
         policy=Policy.of(PolicyKind.GATES, ({"p_ik": 0.3, "p_t": 0.5, "ood": 0.99},)),
         code_version="test",
         created_at=end,
         certificate=certificate,
         training_window=Window(start=start, end=end),
     )
-    return write_bundle(document, (MODELS,))
+    return write_bundle(document, (models,))
 
 
 def test_a_window_has_immature_figures_at_once_and_mature_ones_after_the_horizon(everywhere):
@@ -629,3 +631,30 @@ def test_a_bundle_is_looked_at_with_what_its_own_models_see_in_the_stored_states
     blind = cohort.attempts.assign(shard=None)
     without = look_since_ring(replace(cohort, attempts=blind), bundle, rang_at=start, look=1, level=0.1)
     assert without.estimate == 0.0, "without its states it keeps nothing, since it has no fallback"
+
+
+def test_the_accuracy_by_scores_has_an_interval_where_the_bundle_keeps_the_refits_of_its_calibrator(deployment):
+    start, score = deployment.cast.DAY, Platt(slope=1.0, intercept=0.0)
+    document = replace(
+        MODELS.document,
+        score_model=ScoreModel(w_p_t=1.0, w_p_ik=0.0, w_entropy=0.0, intercept=0.0, calibrator=score),
+        resampled=True,
+    )
+    refits = ResampledScores(at=np.float32([0.1, 0.9]), refits=np.float32([[0.0, 0.8], [0.2, 1.0]]))
+    bundle = bundle_of(start - DAY, start, 0.5, replace(MODELS, document=document, resampled=refits))
+    with transaction(deployment.engine) as session:
+        text = codec.canonical(bundle.document).decode()
+        add_bundle(session, bundle.id, "cities", text, bundle.content, BundleStatus.PROMOTED, start)
+        for quarter, names in enumerate([(bundle.id,), (bundle.id, deployment.bundle), (bundle.id, "f" * 64)]):
+            at = start + quarter * deployment.cast.EVERY
+            asked = [deployment.cast.Asked(at=at, score=0.8, bundle=name) for name in names for _ in range(50)]
+            deployment.cast.store_asked(session, asked)
+    for quarter in range(3):
+        deployment.watch(0, quarter)
+    with reading(deployment.engine) as session:
+        rows = [row for row in figures(session, "cities", names=["cbpe"]) if row.slice is None]
+    known, *lacking = rows
+    assert known.value == pytest.approx(0.8) and known.low < 0.7 and known.high > 0.9
+    for row in lacking:
+        assert (row.value, row.low, row.high) == (pytest.approx(0.8), None, None)
+        assert row.not_identified.startswith("no interval: of 50 of 100 scores")
