@@ -119,12 +119,13 @@ def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime
 
     Columns: id, occurred_at, received_at, slice, bundle, generation; kept_tier, retained (kept
     before the last tier), reason (why the last tier was asked; None where retained); last_ran,
-    explored (the last tier ran though the query was retained), run_propensity (chance that the last
-    tier ran: 1 where escalated), label_propensity (of X), correct_kept, kept_label_propensity,
-    kept_label_source, correct_last, last_label_propensity, last_label_source, x; forecast_kept,
-    forecast_last, forecast_x (what sources say that are not trusted); score (of the kept tier);
-    prompt_tokens; per unit: U (what answering cost), last_U (NaN where the last tier did not run),
-    exploration_U; expected_last_U (the last tier's price of the tokens that the first attempt used:
+    explored (the last tier ran though the query was retained), agrees (explored, and both answers
+    are the same), run_propensity (chance that the last tier ran: 1 where escalated),
+    label_propensity (of X), correct_kept, kept_label_propensity, kept_label_source, correct_last,
+    last_label_propensity, last_label_source, x; forecast_kept, forecast_last, forecast_x (what
+    sources say that are not trusted); score (of the kept tier); prompt_tokens; per unit: U (what
+    answering cost), last_U (NaN where the last tier did not run), exploration_U; expected_last_U
+    (the last tier's price of the tokens that the first attempt used:
     a forecast that has not seen the last tier); label_late (the kept answer's label came after the
     horizon), overdue (past the horizon and a label is missing).
     """
@@ -162,6 +163,7 @@ def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime
         columns[f"{name}_label_source"] = taken(attempts["label_source"].to_numpy(dtype=object), rows)
     answers = attempts["answer"].to_numpy(dtype=object)
     same = np.array([a is not None and a == b for a, b in zip(answers[kept], answers[last], strict=True)], dtype=bool)
+    columns["agrees"] = columns["explored"] & same
     columns["x"], columns["label_propensity"] = _difference(columns, same, "correct")
     columns["forecast_x"], _ = _difference(columns, same, "forecast")
     for unit in UNITS:

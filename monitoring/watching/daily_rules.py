@@ -105,17 +105,18 @@ def assess_day(
 def assess_labels(mature_day: Cohort) -> Assessment:
     """Whether the labels came that a mature day was to have.
 
-    What needs labels are the explored decisions, or, while nothing is retained, all of them. Of
-    labels drawn by a coin only the drawn share is expected; where their propensity is unknown
-    nobody can say how many there should be.
+    What needs labels are the explored decisions, or, while nothing is retained, all of them, but
+    for those whose answers are the same: they lose nothing whatever a label says. Of labels drawn
+    by a coin only the drawn share is expected, which is the harmonic mean of the chances of those
+    that were drawn; where a propensity is unknown nobody can say how many there should be.
     """
     rows = mature_day.decisions
-    needed = rows[rows["explored"]] if rows["retained"].any() else rows
+    needed = rows[rows["explored"] & ~rows["agrees"]] if rows["retained"].any() else rows
     labelled = needed["correct_kept"].notna() & (needed["correct_last"].notna() | ~needed["last_ran"])
     propensity = needed.loc[labelled, "kept_label_propensity"]
     if propensity.isna().any():
         return Assessment(rule=Rule.OVERDUE_LABELS, standing=Standing.UNKNOWN)
-    expected = len(needed) * (float(propensity.mean()) if len(propensity) else 1.0)
+    expected = len(needed) * (1.0 / float((1.0 / propensity).mean()) if len(propensity) else 1.0)
     return assess_overdue(int(labelled.sum()), expected, len(needed), mature_day.spec.horizon)
 
 

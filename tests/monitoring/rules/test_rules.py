@@ -218,6 +218,25 @@ def test_an_explored_decision_is_labelled_once_both_its_answers_are(cast, cohort
     assert assessed.cause.startswith("4 of 22 labels came for 22 explored queries older than the horizon of 48 hours")
 
 
+def test_answers_that_are_the_same_owe_no_label(cast, cohort):
+    """As `labels queue` draws: what was explored and differs for certain, what agrees seldom."""
+    differs = [cast.Asked(explored=True, small=1.0, large=0.0, answers=("a", "b"))] * 21
+    alike = [cast.Asked(explored=True, answers=("a", "a"))] * 60
+    drawn = [cast.Asked(explored=True, small=1.0, large=1.0, answers=("a", "a"), label_propensity=0.0125)]
+    assert assess_labels(cohort(differs + alike + drawn)).cause == "21 of 21 labels are there"
+    owed = [cast.Asked(explored=True, answers=("a", "b"))] * 25
+    assert assess_labels(cohort(differs + alike + owed)).details == {"labelled": 21, "expected": 46.0, "decisions": 46}
+
+
+def test_of_several_chances_the_drawn_tell_how_many_are_expected(cast, cohort):
+    """Of 20 and of 80 decisions a half and a tenth were drawn, so most have the larger chance."""
+    likely = [cast.Asked(explored=True, small=1.0, large=0.0, label_propensity=0.5)] * 10
+    seldom = [cast.Asked(explored=True, small=1.0, large=0.0, label_propensity=0.1)] * 8
+    assert (
+        assess_labels(cohort(likely + seldom + [cast.Asked(explored=True)] * 82)).cause == "18 of 18 labels are there"
+    )
+
+
 def test_where_nothing_is_retained_every_decision_owes_its_labels_and_a_coin_some_of_them(cast, cohort):
     def assessed(label_propensity):
         some = [cast.Asked(reason=Reason.P_T, small=1.0, large=1.0, label_propensity=label_propensity)] * 9
