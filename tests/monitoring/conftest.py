@@ -280,7 +280,7 @@ def _running() -> Iterator[Any]:
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), _Receiver)
     server.received, server.answers = [], []
     server.url = f"http://127.0.0.1:{server.server_address[1]}/hook"
-    thread = Thread(target=server.serve_forever, daemon=True)
+    thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield server

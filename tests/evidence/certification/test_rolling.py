@@ -157,6 +157,7 @@ def boldest(weeks: list[NestedCounts], delta: float) -> int:
     return passed
 
 
+@pytest.mark.slow
 def test_at_the_whole_delta_on_rolling_windows_at_most_delta_of_all_weeks_are_broken() -> None:
     """And what would break it, adopting only what is bolder, or starve it, spending δ over
     attempts.

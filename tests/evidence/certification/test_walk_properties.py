@@ -25,7 +25,7 @@ from knowgate.policy import Policy, PolicyKind, kept_tiers
 from knowgate.spec import TargetKind
 from tests.evidence.walks import certify_one_gate, one_gate_path, walk_candidates
 
-settings.register_profile("walks", deadline=None, max_examples=25)
+settings.register_profile("walks", deadline=None, max_examples=15)
 settings.load_profile("walks")
 
 SEED = st.integers(0, 2**32 - 1)

@@ -55,7 +55,7 @@ def test_an_estimate_depends_on_no_order_and_a_rate_stays_a_rate(seed: int, n: i
     assert 0.0 <= self_normalised(values, seen, chance).value <= 1.0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(n=st.integers(20, 120), plus=st.integers(0, 20), minus=st.integers(0, 20), epsilon=st.sampled_from([0.05, 0.2]))
 def test_more_losses_never_help_the_exact_test(n: int, plus: int, minus: int, epsilon: float) -> None:
     plus, minus = min(plus, n // 2), min(minus, n // 2 - 1)

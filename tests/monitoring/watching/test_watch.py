@@ -328,6 +328,7 @@ def test_a_p_t_that_is_missing_in_every_attempt_of_a_day_is_told_and_no_later_si
     assert "drift" not in deployment.alerts(open_only=True)
 
 
+@pytest.mark.slow
 def test_a_drift_is_not_resolved_by_a_day_on_which_its_column_was_not_there(deployment):
     deployment.put(deployment.day_of_traffic(0))
     deployment.watch_day(0)

@@ -466,7 +466,10 @@ def explore_everything(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("number", "ends", "roles"),
-    [(signal.SIGTERM, True, ["served", "exploration"]), (signal.SIGINT, False, ["served"])],
+    [
+        (signal.SIGTERM, True, ["served", "exploration"]),
+        pytest.param(signal.SIGINT, False, ["served"], marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_ends_explorations_and_drains_before_the_process_ends(
     world: World, tmp_path: Path, number: int, ends: bool, roles: list[str]
@@ -492,7 +495,14 @@ def test_a_signal_ends_explorations_and_drains_before_the_process_ends(
     assert not list((tmp_path / "own").glob("gateway/trivia/spool/*.segment"))
 
 
-@pytest.mark.parametrize("taken", ["own", "own/gateway/trivia", "own/gateway/trivia/spool"])
+@pytest.mark.parametrize(
+    "taken",
+    [
+        "own",
+        pytest.param("own/gateway/trivia", marks=pytest.mark.slow),
+        pytest.param("own/gateway/trivia/spool", marks=pytest.mark.slow),
+    ],
+)
 def test_a_data_folder_that_cannot_be_used_is_told_by_its_setting_before_anything_is_served(
     world: World, tmp_path: Path, taken: str
 ) -> None:

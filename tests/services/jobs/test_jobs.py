@@ -365,7 +365,7 @@ def test_a_head_is_posted_to_a_webhook_and_one_that_was_refused_is_made_good_by_
 
 @contextmanager
 def running_in_thread(server: HTTPServer) -> Iterator[None]:
-    thread = Thread(target=server.serve_forever, daemon=True)
+    thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield

@@ -64,6 +64,7 @@ def test_an_outcome_without_a_promise_says_what_would_settle_it_and_what_was_lef
     assert in_words(nothing) == "no_data, 7 mature decisions"
 
 
+@pytest.mark.slow
 def test_a_report_is_read_as_the_record_that_it_is_and_as_no_other(
     sqlite_url: str, settings: Settings, clock: SimulatedClock
 ) -> None:

@@ -241,7 +241,7 @@ class _Answering(BaseHTTPRequestHandler):
 @pytest.fixture
 def grader_server() -> Iterator[GraderServer]:
     with GraderServer() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         server.shutdown()
 

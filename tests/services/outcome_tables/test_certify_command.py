@@ -90,7 +90,7 @@ def refusal(tmp_path: Path, columns: Columns, *options: str) -> str:
 @pytest.mark.parametrize(
     ("rule", "gates"), [("p_t", ["p_t"]), ("p_ik", ["p_ik"]), ("gates", ["p_ik", "p_t"]), ("score", ["score"])]
 )
-@pytest.mark.parametrize("tiers", [2, 3, 5])
+@pytest.mark.parametrize("tiers", [2, 3, pytest.param(5, marks=pytest.mark.slow)])
 def test_every_rule_certifies_a_chain_of_tiers(tmp_path: Path, rule: str, gates: list[str], tiers: int) -> None:
     code, result = run(tmp_path, healthy(tiers), "--rule", rule, "--max-accuracy-drop", "0.05")
     assert code == 0, result.output

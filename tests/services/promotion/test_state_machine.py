@@ -85,6 +85,7 @@ def walk(world: Deployment) -> None:
     assert (world.state, len(world.rings)) == ("active", 3), "what the stopped one had decided accuses no other"
 
 
+@pytest.mark.slow
 def test_three_rings_stop_three_times_and_nothing_is_promoted_while_the_risk_is_above_target(
     in_sqlite: Deployment,
 ) -> None:

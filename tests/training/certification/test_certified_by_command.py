@@ -60,7 +60,10 @@ def by_command(engine: Engine, path: Path, *options: str) -> dict[str, Any]:
     return said
 
 
-@pytest.mark.parametrize(("exploration", "suffix"), [(None, "csv"), (0.3, "jsonl"), (0.3, "parquet")])
+@pytest.mark.parametrize(
+    ("exploration", "suffix"),
+    [(None, "csv"), pytest.param(0.3, "jsonl", marks=pytest.mark.slow), (0.3, "parquet")],
+)
 @pytest.mark.parametrize(
     "target", [Targets(value=0.08, delta=0.2), Targets(kind=TargetKind.RETAINED_ACCURACY, value=0.7, delta=0.2)]
 )
