@@ -49,6 +49,7 @@ class LabelsAwaited:
 
     known: int
     needed: int  # with so many an attempt is made before its turn
+    fewest: int  # with fewer nothing can be shown
     since: datetime | None = None  # older ones count no more: the risk alarm rang, or a model is another
 
 
@@ -186,7 +187,8 @@ def _labels(session: Session, state: _State, cut: _Cut | None, *, whole: bool = 
     seen_until = start if state.last is None else min(max(start, state.last.window.end - horizon), end)
     fresh = _known(session, state, seen_until, end)
     before = _known(session, state, start, seen_until, at_most=None if whole else fresh + 1)
-    return LabelsAwaited(known=before + fresh, needed=_needed(state, before), since=since)
+    fewest = _fewest(spec)
+    return LabelsAwaited(known=before + fresh, needed=_needed(state.last, before, fewest), fewest=fewest, since=since)
 
 
 def _known(session: Session, state: _State, start: datetime, end: datetime, *, at_most: int | None = None) -> int:
@@ -205,13 +207,16 @@ def _known(session: Session, state: _State, start: datetime, end: datetime, *, a
     )
 
 
-def _needed(state: _State, before: int) -> int:
-    """How many known decisions call for an attempt, where the last one had `before`."""
-    targets, last = state.spec.targets, state.last
+def _fewest(spec: CascadeSpec) -> int:
+    """How many known decisions it takes to show anything, were all of them to speak for it."""
+    targets = spec.targets
     allowed = targets.value if targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value
     fewest = fewest_rows(allowed, targets.delta)
-    if targets.rule is not PolicyKind.P_T:
-        fewest *= 2  # half of the prompts teach
+    return fewest if targets.rule is PolicyKind.P_T else 2 * fewest  # half of the prompts teach
+
+
+def _needed(last: JobRun | None, before: int, fewest: int) -> int:
+    """How many known decisions call for an attempt, where the last one had `before`."""
     if before == 0 or last is None or last.outcome == TrainingStatus.NO_DATA:
         return fewest
     if last.outcome == TrainingStatus.NOT_ATTEMPTED and last.labels_needed is not None:

@@ -5,9 +5,9 @@ Decisions:
   `as_of`.
 - A cascade some of whose non-last tiers have no models of their own is certified with p_t: a rule
   needs its signals at every tier, and p_t needs none.
-- Under a rolling promise every attempt has the whole δ on rows of its own window. Under that of a
-  season all attempts of it have the whole δ together: they add to the same counters
-  (`training.season_attempt`).
+- Under a rolling promise every attempt has the whole δ on rows of its own window, unless somebody
+  asked for it (`training.levels`). Under that of a season all attempts of it have the whole δ
+  together: they add to the same counters (`training.season_attempt`).
 - P(T) is of one kind per tier, the cascade's: the bundle names it, and a runtime that is sent
   another escalates.
 - Which rows certify is decided by time, by prompt and by how many count, before anything is learned
@@ -25,10 +25,12 @@ from sqlalchemy import Engine
 from knowgate._records.records import Window
 from knowgate.spec import CascadeSpec, PromiseKind
 from store.jobs.job_runs import Claim
+from store.jobs.occasions import TrainingReason
 from store.jobs.trainer_reports import TrainingOutcome
 from training.certification.certify import certify_kind, outlook_on
 from training.extraction import Answerer
 from training.heartbeat import kept_alive
+from training.levels import level_of
 from training.probes.fit import FitProbe, fit_probe
 from training.publishing.attempt import Attempt, NothingToTest, NotWorthIt, end_unattempted, publish_attempt
 from training.rows.own_states import scratch_folder
@@ -75,6 +77,7 @@ def train_window(
                 answerers=answerers or {},
                 folder=folder,
                 fit=fit,
+                occasion=None if claim is None else claim.occasion,
             )
             seasonal = state.spec.targets.promise is PromiseKind.SEASON
             made = attempt_of_season(run) if seasonal else _attempt_of_period(run)
@@ -88,11 +91,12 @@ def _attempt_of_period(run: WindowRun) -> Attempt | NothingToTest | NotWorthIt:
     if read.rows.n == 0:
         return NothingToTest(rows=read.rows)
     learned, targets = learn(run, read), run.targets
-    if run.state.decides:
-        outlook = outlook_on(read.rows, learned.split, learned.signals, targets, kind=learned.kind, delta=targets.delta)
+    delta = level_of(run.spec, run.occasion, run.state.asked, run.as_of)
+    if _looks_ahead(run):
+        outlook = outlook_on(read.rows, learned.split, learned.signals, targets, kind=learned.kind, delta=delta)
         if not outlook.made:
             return NotWorthIt(rows=read.rows, labels_needed=outlook.labels_needed)
-    certified = certify_kind(read.rows, learned.split, learned.signals, targets, kind=learned.kind, delta=targets.delta)
+    certified = certify_kind(read.rows, learned.split, learned.signals, targets, kind=learned.kind, delta=delta)
     if certified is None:
         return NothingToTest(rows=read.rows)
     return Attempt(
@@ -108,7 +112,17 @@ def _attempt_of_period(run: WindowRun) -> Attempt | NothingToTest | NotWorthIt:
         certified=certified,
         champion=run.state.champion,
         comparison=compared(run, read, certified),
+        delta=delta,
     )
+
+
+def _looks_ahead(run: WindowRun) -> bool:
+    """Whether an attempt that could hardly certify anything is not made: where a certificate goes
+    on deciding meanwhile, and where somebody asked who does not insist.
+    """
+    if run.occasion is not None and run.occasion.reason.of_a_person:
+        return run.occasion.reason is TrainingReason.ASKED
+    return run.state.decides
 
 
 def _mature(window: Window, as_of: datetime, spec: CascadeSpec) -> Window | None:

@@ -16,6 +16,8 @@ from knowgate._records.records import Window
 from knowgate.policy import PolicyKind
 from knowgate.spec import CascadeSpec, Targets
 from store.engine import reading
+from store.jobs.asked import AskedFor, asked_for
+from store.jobs.occasions import Occasion
 from store.releases.assignments import assignment
 from store.releases.bundles import bundle_content
 from store.releases.cascades import cascade as read_cascade
@@ -55,6 +57,7 @@ class State:
     decides: bool  # the champion is in force
     alarm: datetime | None  # decisions before it were read by the last risk alarm
     season: SeasonRecord | None  # the newest one, after its newest attempt
+    asked: AskedFor  # attempts that persons asked for since the last turn
 
 
 def read_state(engine: Engine, cascade: str) -> State:
@@ -73,6 +76,7 @@ def read_state(engine: Engine, cascade: str) -> State:
             decides=decides,
             alarm=rung[-1].read_until if rung else None,
             season=latest_season(session, cascade),
+            asked=asked_for(session, cascade),
         )
 
 
@@ -88,6 +92,7 @@ class WindowRun:
     answerers: Mapping[int, Answerer]
     folder: Path  # for scratch files
     fit: FitProbe
+    occasion: Occasion | None  # None = by hand
 
     @property
     def spec(self) -> CascadeSpec:

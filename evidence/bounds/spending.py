@@ -10,8 +10,34 @@ Source: Σ 1/k² = π²/6, union bound.
 """
 
 import math
+from collections.abc import Sequence
 
 from evidence.inputs import count, level
+
+
+def delta_asked(delta: float, asked: Sequence[float]) -> float:
+    """The level of an attempt that somebody asks for between two turns of a rolling promise, after
+    others that were asked for at these levels: δ/4, then δ/8, and so on.
+
+    Who asks may have seen what the last attempt gave, so the weeks until the next turn may be
+    broken by either; the next turn pays it back (`delta_of_turn`).
+
+    Examples:
+        >>> delta_asked(0.1, []), delta_asked(0.1, [0.025])
+        (0.025, 0.0125)
+    """
+    return level("delta", delta) / 2.0 ** (len(asked) + 2)
+
+
+def delta_of_turn(delta: float, asked: Sequence[float]) -> float:
+    """The level of an attempt that nobody asked for: δ less what was asked for since the one
+    before, so that two neighbouring ones and all between have 2δ together; never below δ/2.
+
+    Examples:
+        >>> delta_of_turn(0.1, []), round(delta_of_turn(0.1, [0.025, 0.0125]), 4)
+        (0.1, 0.0625)
+    """
+    return level("delta", delta) - sum(asked)
 
 
 def delta_for_attempt(delta: float, attempt: int) -> float:

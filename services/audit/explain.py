@@ -14,6 +14,8 @@ from knowgate.policy import Policy
 from services.audit.replay import Replay
 from services.audit.replay_stored import replay_decision
 from services.errors import InputInvalid
+from store.jobs import job_runs
+from store.jobs.occasions import Occasion
 from store.ledger import ledger
 from store.ledger.ledger import Leaf, SealedBatch
 from store.releases import bundles, cascades
@@ -57,6 +59,7 @@ class Explanation:
     certificate: CertificateDocument | None
     training_window: Window | None
     bundle_created_at: datetime | None
+    trained_for: Occasion | None  # None = by hand, or no run says it
     labels: tuple[StoredLabel, ...]
     graders: tuple[KnownGrader, ...]  # per label of a machine, what was known of it when the label came
     replay: Replay
@@ -92,6 +95,7 @@ def explain(session: Session, decision: Decision) -> Explanation:
     document = _document(session, decision.bundle)
     spec = cascades.cascade(session, decision.cascade)
     said = labels.labels_of(session, decision.id)
+    run = None if decision.bundle is None else job_runs.run_of_bundle(session, decision.bundle)
     return Explanation(
         decision=decision,
         received_at=stored.received_at,
@@ -102,6 +106,7 @@ def explain(session: Session, decision: Decision) -> Explanation:
         certificate=None if document is None else document.certificate,
         training_window=None if document is None else document.training_window,
         bundle_created_at=None if document is None else document.created_at,
+        trained_for=None if run is None else run.made_for,
         labels=said,
         graders=tuple(_known(session, decision.cascade, label) for label in said if label.grader is not None),
         replay=replay_decision(session, decision),

@@ -81,6 +81,8 @@ def _grounds(explained: Explanation) -> Iterator[str]:
         if explained.training_window is not None:
             start, end = explained.training_window.start, explained.training_window.end
             yield f"  trained on   {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+        if explained.trained_for is not None:
+            yield f"  trained for  {explained.trained_for}"
         certificate = explained.certificate
         if certificate is not None:
             yield (

@@ -11,6 +11,7 @@ from knowgate._records.records import Window
 from knowgate.policy import PolicyKind
 from knowgate.spec import CERTIFIABLE_KINDS, TargetKind
 from services.errors import InputInvalid
+from store.rejections import storable
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Cascade = Annotated[str, typer.Option("--cascade", help="The cascade's name.")]
@@ -24,6 +25,21 @@ MaxDrop = Annotated[
 ]
 RetainedAccuracy = Annotated[float | None, typer.Option(help="Instead: how often a retained answer must be right.")]
 MinRetainedShare = Annotated[float, typer.Option(help="Retaining less than this is not worth a cascade.")]
+
+
+def said(option: typer.CallbackParam, given: str | None) -> str | None:
+    """What a history keeps for ever says something. Raises InputInvalid."""
+    if given is not None and not (given.strip() and storable(given)):
+        raise InputInvalid(f"--{str(option.name).replace('_', '-')} is {given!r}: say it in words, they are kept")
+    return given
+
+
+By = Annotated[
+    str | None,
+    typer.Option(
+        callback=said, help="Who; left out, KNOWGATE_OPERATOR, else the name of the user that runs the command."
+    ),
+]
 _FORMATS = ["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d"]
 Start = Annotated[
     datetime | None, typer.Option(formats=_FORMATS, help="From this time on; a date begins at midnight UTC.")

@@ -10,7 +10,7 @@ import typer
 
 from knowgate._bundles.assignment import Assignment
 from services.commands.jobs import job_context
-from services.commands.options import AsJson, Cascade
+from services.commands.options import AsJson, By, Cascade, said
 from services.commands.printing import print_record
 from services.errors import InputInvalid, Refused
 from services.jobs.job import JobContext
@@ -20,30 +20,16 @@ from services.promotion.bundle_files import bundle_bytes
 from services.promotion.rollout_state import Why, described
 from services.settings import operator
 from store.engine import reading, transaction
-from store.rejections import storable
 from store.releases import bundles
 
 app = typer.Typer()
 
 
-def _said(option: typer.CallbackParam, given: str | None) -> str | None:
-    """What a history keeps for ever says something. Raises InputInvalid."""
-    if given is not None and not (given.strip() and storable(given)):
-        raise InputInvalid(f"--{str(option.name).replace('_', '-')} is {given!r}: say it in words, they are kept")
-    return given
-
-
-Reason = Annotated[str, typer.Option(callback=_said, help="Why; it is kept in the promotion history and the ledger.")]
-By = Annotated[
-    str | None,
-    typer.Option(
-        callback=_said, help="Who; left out, KNOWGATE_OPERATOR, else the name of the user that runs the command."
-    ),
-]
+Reason = Annotated[str, typer.Option(callback=said, help="Why; it is kept in the promotion history and the ledger.")]
 DespiteAlarm = Annotated[
     str | None,
     typer.Option(
-        callback=_said,
+        callback=said,
         help="Why a bundle that a risk alarm condemned is to decide all the same; kept beside the reason.",
     ),
 ]
@@ -55,7 +41,7 @@ def promote(
     reason: Annotated[
         str | None,
         typer.Option(
-            callback=_said,
+            callback=said,
             help="Put it in force on your word, whatever the promotion check says; kept in history and ledger.",
         ),
     ] = None,

@@ -136,6 +136,15 @@ def run_due(context: JobContext, job: WindowedJob, *, only: str | None = None) -
     return tuple(outcome for cascade in names for outcome in run(context, job, cascade))
 
 
+def run_one(context: JobContext, job: WindowedJob, cascade: str, due: Due) -> JobOutcome | None:
+    """Run one window that may not be due; None where another run has it, or has had it."""
+    claim = _claim(context, job.name, cascade, due)
+    if claim is None:
+        return None
+    outcome = _run_claimed(context, job, claim)
+    return JobOutcome(job=job.name, cascade=cascade, window=due.window, outcome=outcome or FAILED)
+
+
 def run_sweep(context: JobContext, sweep: Sweep) -> int | None:
     """Run `sweep` once; None where it failed, which is logged and leaves the rest to
     the next tick.

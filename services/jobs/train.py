@@ -16,15 +16,17 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from knowgate import Window
+from knowgate._records.ids import new_id
 from knowgate._wire import codec
-from services.jobs.job import Due, JobContext
+from services.errors import Refused
+from services.jobs.job import Due, JobContext, JobOutcome, run_one
 from services.jobs.timetable import every_cascade
 from services.jobs.trainer import run_trainer
-from services.next_attempt import JOB, due_attempt
+from services.next_attempt import JOB, NextAttempt, due_attempt, next_attempt
 from store.engine import reading
 from store.jobs import job_runs
 from store.jobs.job_runs import Claim
-from store.jobs.occasions import Occasion
+from store.jobs.occasions import Occasion, TrainingReason
 from store.jobs.trainer_reports import TrainingOutcome, TrainingStatus
 from store.releases import cascades
 
@@ -67,10 +69,9 @@ def _begun(session: Session, cascade: str, now: datetime) -> Due | None:
     """The training between two turns that was begun and came to no end, unless a later one did."""
     run = next(iter(job_runs.called_for(session, JOB, cascade)), None)
     done_until = job_runs.watermark(session, JOB, cascade, until=now)
-    if run is None or run.reason is None or (done_until is not None and run.window.end <= done_until):
+    if run is None or (done_until is not None and run.window.end <= done_until):
         return None
-    occasion = Occasion(reason=run.reason, why=run.why or "", key=run.occasion, asked_by=run.asked_by)
-    return Due(window=run.window, occasion=occasion)
+    return Due(window=run.window, occasion=run.made_for)
 
 
 def _counts(context: JobContext, cascade: str, every: timedelta) -> bool:
@@ -80,6 +81,46 @@ def _counts(context: JobContext, cascade: str, every: timedelta) -> bool:
         return False
     context.labels_counted[cascade] = now
     return True
+
+
+def train_asked(
+    context: JobContext, cascade: str, *, why: str, by: str, insist: bool, job: TrainJob | None = None
+) -> JobOutcome:
+    """A training that a person asks for, at once; `job` makes it. Raises CascadeUnknown, and
+    Refused where one is under way, or where so few decisions are labelled that nothing could be
+    shown and nobody insists.
+    """
+    now = context.clock.now()
+    with reading(context.engine) as session:
+        spec = cascades.cascade(session, cascade)
+        _refuse_second(session, cascade, now)
+        if not insist:
+            _refuse_hopeless(next_attempt(session, cascade, now=now), cascade)
+    reason = TrainingReason.INSISTED if insist else TrainingReason.ASKED
+    occasion = Occasion(reason=reason, why=why, key=f"asked:{new_id(now)}", asked_by=by)
+    window = Window(start=now - spec.schedule.train_every, end=now)
+    outcome = run_one(context, job or TrainJob(), cascade, Due(window=window, occasion=occasion))
+    if outcome is None:
+        raise Refused(f"a training of {cascade} with the same window was begun meanwhile: see `knowgate jobs`")
+    return outcome
+
+
+def _refuse_second(session: Session, cascade: str, now: datetime) -> None:
+    for run in job_runs.job_runs(session, cascade, job=JOB):
+        if run.finished_at is None and run.lease_until > now:
+            begun = f"{run.owner} began it at {run.started_at:%Y-%m-%d %H:%M} UTC"
+            raise Refused(f"a training of {cascade} is under way, or waits for its next try ({begun}): ask again later")
+
+
+def _refuse_hopeless(coming: NextAttempt | None, cascade: str) -> None:
+    awaited = None if coming is None else coming.labels
+    known, fewest = (0, 1) if awaited is None else (awaited.known, awaited.fewest)
+    if known < fewest:
+        since = "" if awaited is None or awaited.since is None else f" since {awaited.since:%Y-%m-%d %H:%M} UTC"
+        raise Refused(
+            f"an attempt for {cascade} could show nothing: {known} decisions{since} are old enough and labelled at the"
+            f" first and the last tier, {fewest} are the fewest that could; label more, or add --insist"
+        )
 
 
 def in_words(outcome: TrainingOutcome) -> str:

@@ -16,6 +16,8 @@ from services.api.wire import CascadeSummary
 from services.labelling.progress import LabelProgress, label_progress
 from services.pages.charts import Chart, chart
 from services.pages.figures_shown import CHARTS, TIER_CHARTS, TILES, Shown, newest, shown
+from store.jobs import job_runs
+from store.jobs.job_runs import JobRun
 from store.releases import assignments, bundles, cascades, certifications, promotions
 from store.releases.assignments import RuntimeState
 from store.releases.bundles import BundleRecord
@@ -25,6 +27,8 @@ from store.traffic import labels
 from store.watching import alerts, figures
 from store.watching.alerts import AlertRecord
 from store.watching.figures import FigureRow
+
+TRAININGS = 20  # that are shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,7 @@ class CascadePage:
     alerts: tuple[AlertRecord, ...]  # newest first
     promotions: tuple[PromotionRecord, ...]  # newest first
     certifications: tuple[CertificationRecord, ...]  # newest first
+    trainings: tuple[JobRun, ...]  # the latest, newest first
     bundles: tuple[BundleRecord, ...]
     runtimes: tuple[RuntimeState, ...]
     waiting: int  # labels without their decision
@@ -85,6 +90,7 @@ def cascade_page(session: Session, name: str, *, now: datetime) -> CascadePage:
         certifications=tuple(
             sorted(certifications.certifications(session, name), key=lambda row: row.attempt, reverse=True)
         ),
+        trainings=job_runs.job_runs(session, name, job="train", limit=TRAININGS),
         bundles=bundles.bundles(session, name),
         runtimes=assignments.acknowledgements(session, name),
         waiting=labels.waiting_count(session, name),

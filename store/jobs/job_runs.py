@@ -72,6 +72,13 @@ class JobRun:
     bundle: str | None = None  # what came of it
     labels_needed: int | None = None  # further labels that an attempt waits for
 
+    @property
+    def made_for(self) -> Occasion | None:
+        """What a training was made for; None of other jobs, and where a former run says nothing."""
+        if self.reason is None:
+            return None
+        return Occasion(reason=self.reason, why=self.why or "", key=self.occasion, asked_by=self.asked_by)
+
 
 def claim(
     session: Session,

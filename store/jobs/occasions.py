@@ -33,3 +33,7 @@ class Occasion:
     why: str  # in a sentence
     key: str | None = None  # names what called for it; None = its turn
     asked_by: str | None = None
+
+    def __str__(self) -> str:
+        who = "" if self.asked_by is None else f" ({self.asked_by})"
+        return f"{self.reason}: {self.why}{who}"

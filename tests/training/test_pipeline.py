@@ -28,7 +28,8 @@ from knowgate.policy import Policy, PolicyKind
 from knowgate.spec import CascadeSpec, Price, Privacy, PromiseKind, Targets, TierSpec
 from store.engine import open_engine, reading, transaction
 from store.errors import ClaimLost
-from store.jobs.job_runs import claim, finish, job_runs
+from store.jobs.job_runs import claim, finish, job_runs, run_of_bundle
+from store.jobs.occasions import Occasion, TrainingReason
 from store.jobs.outbox import messages
 from store.jobs.trainer_reports import TrainingOutcome, TrainingStatus
 from store.ledger.ledger import unsealed
@@ -421,6 +422,46 @@ def test_an_attempt_that_could_hardly_win_is_not_made_while_something_is_in_forc
     assert outcome.labels_needed is not None and outcome.labels_needed > 0
     with reading(engine) as session:
         assert len(certifications(session, "facts")) == 1
+
+
+def asked(engine: Engine, reason: TrainingReason, number: int, window: Window = WINDOW) -> TrainingOutcome:
+    """An attempt made for this reason, the `number`-th of its test."""
+    occasion = Occasion(reason=reason, why=f"a reason of {reason}", key=f"need:{number}", asked_by="ada")
+    now = AS_OF + timedelta(minutes=number)
+    own = Window(start=START, end=now)
+    lease = timedelta(minutes=5)
+    with transaction(engine) as session:
+        claimed = claim(session, "train", "facts", own, owner="a", lease=lease, now=now, occasion=occasion)
+    assert claimed is not None
+    return train_window(engine, "facts", window, as_of=now, settings=QUICK, clock=lambda: now, claim=claimed)
+
+
+def test_an_attempt_that_somebody_asks_for_borrows_its_share_from_the_next_that_nobody_does(
+    seeded: Callable[..., Engine],
+) -> None:
+    engine = seeded(spec_of(PolicyKind.P_T, targets=Targets(rule=PolicyKind.P_T, value=0.05, delta=0.1)), Traffic())
+    reasons = ("schedule", "drift", "asked", "insisted", "labels", "schedule")
+    made = [asked(engine, TrainingReason(reason), number) for number, reason in enumerate(reasons)]
+    levels = [outcome.certificate.delta for outcome in made if outcome.certificate is not None]
+    assert levels == pytest.approx([0.1, 0.1, 0.025, 0.0125, 0.0625, 0.1])
+    with reading(engine) as session:
+        reports = [codec.decode(RunReport, json.loads(sent.payload)) for sent in messages(session, MLFLOW_TOPIC)]
+        run = run_of_bundle(session, str(made[2].bundle))
+    assert [report.reason for report in reports] == list(reasons)
+    assert reports[2].why == "a reason of asked"
+    assert run is not None and run.reason is TrainingReason.ASKED and run.asked_by == "ada"
+
+
+def test_an_attempt_that_could_hardly_win_is_made_for_who_insists(seeded: Callable[..., Engine]) -> None:
+    strict = spec_of(PolicyKind.P_IK, targets=Targets(rule=PolicyKind.P_IK, value=0.013))
+    engine = seeded(strict, Traffic(n=1500))
+    days = Window(start=END - timedelta(days=2), end=END)
+    refused = asked(engine, TrainingReason.ASKED, 1, days)
+    assert refused.status is TrainingStatus.NOT_ATTEMPTED, "though nothing is in force"
+    with reading(engine) as session:
+        (run,) = job_runs(session, "facts")
+    assert run.labels_needed == refused.labels_needed is not None and run.bundle is None
+    assert asked(engine, TrainingReason.INSISTED, 2, days).certificate is not None
 
 
 def test_immature_and_empty_windows_test_nothing_and_spend_nothing(seeded: Callable[..., Engine]) -> None:

@@ -28,10 +28,12 @@ def certificate_of(
     qualities: Sequence[SignalQuality],
     savings: Savings | None,
     season: SeasonRecord | None = None,
+    delta: float | None = None,
 ) -> CertificateDocument:
     """The certificate of one attempt, whatever its status.
 
-    δ is that of the target: of the attempt by itself, or of all attempts of its season together.
+    `delta` is what the attempt had; None = that of the target, by itself or together with all
+    attempts of its season.
     """
     certification = certified.certification
     kept = certified.policy.kind is not PolicyKind.ESCALATE_ALL
@@ -41,7 +43,7 @@ def certificate_of(
         status=certification.status,
         target=targets.kind,
         target_value=targets.value,
-        delta=targets.delta,
+        delta=targets.delta if delta is None else delta,
         delta_family=targets.delta,
         attempt=attempt,
         test=certification.test.value,

@@ -52,6 +52,7 @@ class Attempt:
     champion: Bundle | None  # at the time
     comparison: ComparisonDocument | None  # with it
     season: SeasonRecord | None = None  # after this attempt; its bundle is the one that is made
+    delta: float | None = None  # that it had; None = the promise's
 
     @property
     def judged(self) -> BoolArray:
@@ -98,7 +99,8 @@ def publish_attempt(
         labels_needed=certified.certification.labels_needed,
         rows=dict(bundle.document.rows),
     )
-    report = run_report(bundle, judged, judged_signals, attempt.learned, qualities, settings)
+    occasion = None if claim is None else claim.occasion
+    report = run_report(bundle, judged, judged_signals, attempt.learned, qualities, settings, occasion)
     season = None if attempt.season is None else replace(attempt.season, bundle=bundle.id)
     publish(engine, bundle, report, outcome, season=season, claim=claim, now=now)
     log.info("%s: %s, bundle %s", attempt.spec.name, outcome.status, bundle.id)
@@ -114,6 +116,7 @@ def _bundle(attempt: Attempt, qualities: Sequence[SignalQuality]) -> Bundle:
         qualities=qualities,
         savings=cohort_savings(certified.rows, certified.kept) if certified.certified else None,
         season=attempt.season,
+        delta=attempt.delta,
     )
     tiers = tuple(_judged(one, tier, qualities) for tier, one in enumerate(attempt.models))
     document = BundleDocument(

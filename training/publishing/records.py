@@ -58,3 +58,5 @@ class RunReport:
     figures: tuple[Figure, ...]
     curves: tuple[Curve, ...]
     signals: tuple[SignalReport, ...]
+    reason: str | None = None  # why the training was made; None = by hand
+    why: str | None = None  # the same in a sentence

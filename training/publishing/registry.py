@@ -81,7 +81,9 @@ class Registry:
         runs = self._client.search_runs([experiment], f"tags.`{BUNDLE_TAG}` = '{report.bundle}'", max_results=1)
         if runs:
             return str(runs[0].info.run_id)
+        said = {"knowgate.reason": report.reason, "knowgate.why": report.why}
         tags = {BUNDLE_TAG: report.bundle, "knowgate.status": report.status}
+        tags |= {name: text for name, text in said.items() if text is not None}
         run = self._client.create_run(
             experiment,
             start_time=_millis(report.created_at),

@@ -10,6 +10,7 @@ from evidence.certification.nested_path import Signals
 from knowgate._bundles.bundle import Bundle
 from knowgate._models.probe import ProbeKind
 from knowgate._records.arrays import FloatArray
+from store.jobs.occasions import Occasion
 from training.certification.report import SignalQuality
 from training.probes.probe_settings import FitSettings
 from training.publishing.records import Curve, Figure, RiskPoint, RunReport, SignalReport
@@ -26,9 +27,10 @@ def run_report(
     learned: Sequence[LearnedTier | None],
     qualities: Sequence[SignalQuality],
     settings: FitSettings,
+    occasion: Occasion | None = None,
 ) -> RunReport:
     """Everything about one bundle; `rows` and `signals` are those that the qualities were taken
-    from.
+    from, `occasion` is what it was trained for.
     """
     document = bundle.document
     assert document.certificate is not None
@@ -41,6 +43,8 @@ def run_report(
         figures=(*_certificate_figures(bundle), *_layer_figures(learned), *_quality_figures(qualities)),
         curves=_curves(learned),
         signals=tuple(_signal(rows, signals, quality) for quality in qualities),
+        reason=None if occasion is None else occasion.reason.value,
+        why=None if occasion is None else occasion.why,
     )
 
 

@@ -2,20 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
 from sqlalchemy import Engine, text
 
 from factories import make_label
-from knowgate import Bundle, Decision, Signals, decide
+from knowgate import Bundle, Decision, Signals, Window, decide
 from services.audit.explain import explain, find_decision, proofs
 from services.audit.replay import replay
 from services.audit.verify import verify_ledger
 from services.clock import SimulatedClock
+from services.commands.explanation import explanation_lines
 from services.errors import InputInvalid
 from services.jobs.seal import seal_all
 from store.engine import reading, transaction
+from store.jobs import job_runs
+from store.jobs.occasions import Occasion, TrainingReason
 from store.sealing import merkle
 from store.traffic.decisions import add_decisions
 from store.traffic.labels import add_labels
@@ -73,6 +77,29 @@ def test_a_decision_is_explained_and_proven_to_an_outsider(engine: Engine, seale
     assert merkle.verify(bytes.fromhex(proof.leaf.hash), steps, bytes.fromhex(proof.batch.root))
     other = merkle.leaf_hash(b"salt", b"another payload")
     assert not merkle.verify(other, steps, bytes.fromhex(proof.batch.root))
+
+
+def test_an_explanation_says_what_its_bundle_was_trained_for(
+    engine: Engine, promoted: Bundle, decision: Callable[..., Decision], clock: SimulatedClock
+) -> None:
+    now, week = clock.now(), timedelta(days=7)
+    occasion = Occasion(reason=TrainingReason.ASKED, why="a new market", key="asked:1", asked_by="ada")
+    window = Window(start=now - week, end=now)
+    with transaction(engine) as session:
+        add_decisions(session, [decision(0, bundle=promoted.id)], received_at=now)
+        run = job_runs.claim(session, "train", "trivia", window, owner="t", lease=week, now=now, occasion=occasion)
+        assert run is not None
+        job_runs.finish(session, run, "certified", now=now, bundle=promoted.id)
+    with reading(engine) as session:
+        explained = explain(session, find_decision(session, "q0", None))
+        assert verify_ledger(session).verified
+    assert explained.trained_for == occasion
+    assert "  trained for  asked: a new market (ada)" in explanation_lines(explained)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE job_run SET reason = 'schedule'"))
+    with reading(engine) as session:
+        (problem,) = verify_ledger(session).problems
+    assert "job_run" in str(problem) and "reason" in str(problem)
 
 
 @pytest.mark.usefixtures("sealed")

@@ -13,8 +13,9 @@ from knowgate._records.ids import new_id
 from knowgate._records.records import Attempt, Role
 from services.clock import SimulatedClock
 from services.declaration.cascade_file import parse_cascade
+from services.errors import Refused
 from services.jobs.job import JobContext, run_due
-from services.jobs.train import TrainJob
+from services.jobs.train import TrainJob, train_asked
 from services.next_attempt import NextAttempt, due_attempt, next_attempt
 from services.settings import Settings
 from store.engine import reading, transaction
@@ -377,3 +378,51 @@ def test_a_training_of_a_clock_that_was_set_back_since_does_not_count(quiz: Depl
     with reading(quiz.engine) as session:
         due = due_attempt(session, "quiz", now=START + 14 * DAY)
     assert due is not None and due.at == START + 14 * DAY
+
+
+def ask(quiz: Deployment, *, insist: bool = False) -> str:
+    return train_asked(quiz.context, "quiz", why="a new market", by="ada", insist=insist, job=quiz.job).outcome
+
+
+def test_a_person_may_ask_at_any_time_and_who_and_why_are_kept(quiz: Deployment) -> None:
+    quiz.labelled(FEWEST)
+    quiz.at(7)
+    quiz.tick()
+    quiz.at(7.1)
+    assert [ask(quiz), ask_later(quiz, 7.2)] == ["certified", "certified"], "no pause holds a person up"
+    assert quiz.reasons == [("schedule", 7.0), ("asked", 7.1), ("asked", 7.2)]
+    made_for = quiz.runs[-1].made_for
+    assert str(made_for) == "asked: a new market (ada)"
+    quiz.at(14)
+    assert quiz.tick() == ["certified"]
+
+
+def ask_later(quiz: Deployment, days: float) -> str:
+    quiz.at(days)
+    return ask(quiz)
+
+
+def test_an_attempt_that_could_show_nothing_is_refused_unless_somebody_insists(quiz: Deployment) -> None:
+    quiz.labelled(FEWEST - 2)
+    quiz.at(2)
+    with pytest.raises(Refused, match=rf"{FEWEST - 1} decisions are old enough.*{FEWEST} are the fewest.*--insist"):
+        ask(quiz)
+    assert quiz.runs == []
+    assert ask(quiz, insist=True) == "certified" and quiz.reasons == [("insisted", 2.0)]
+
+
+def test_after_a_risk_alarm_it_says_since_when_labels_count(quiz: Deployment) -> None:
+    quiz.labelled(2 * FEWEST)
+    quiz.at(3)
+    quiz.ring("risk")
+    with pytest.raises(Refused, match=r"0 decisions since 2026-03-08 00:00 UTC are old enough"):
+        ask(quiz)
+
+
+def test_nobody_may_ask_while_a_training_is_under_way_or_waits_for_its_next_try(quiz: Deployment) -> None:
+    quiz.labelled(FEWEST)
+    quiz.at(7)
+    quiz.job.outcome = None
+    quiz.tick()
+    with pytest.raises(Refused, match=r"under way, or waits for its next try \(first began it"):
+        ask(quiz)

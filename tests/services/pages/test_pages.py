@@ -17,6 +17,8 @@ from services.pages.charts import chart, nice_ticks, tell
 from services.pages.decision_page import story
 from services.settings import Auth, Settings
 from store.engine import transaction
+from store.jobs import job_runs
+from store.jobs.occasions import Occasion, TrainingReason
 from store.releases import assignments, certifications, promotions
 from store.releases.cascades import cascade
 from store.releases.certifications import CertificationRecord
@@ -169,6 +171,24 @@ def test_a_cascades_page_shows_figures_decisions_about_it_and_its_runtimes(clien
     assert "no decision is stored yet, so no attempt is planned" in text
     assert text.count("<figure") == 2  # savings and drop; the figure that nobody named is in the table
     assert "promotion 07 Mar 12:00" in text
+
+
+def test_a_cascades_page_says_why_it_was_trained_and_what_came_of_it(
+    client: TestClient, engine: Engine, trivia: str
+) -> None:
+    day = timedelta(days=1)
+    drift = Occasion(reason=TrainingReason.DRIFT, why="drift alert: p_t moved <far>", key="ring:1")
+    asked = Occasion(reason=TrainingReason.ASKED, why="a new market", key="asked:1", asked_by="ada")
+    with transaction(engine) as session:
+        for number, occasion in enumerate((drift, asked)):
+            window = Window(start=NOW - (number + 2) * day, end=NOW - (number + 1) * day)
+            run = job_runs.claim(session, "train", trivia, window, owner="t", lease=day, now=NOW, occasion=occasion)
+            assert run is not None
+            if occasion is drift:
+                job_runs.finish(session, run, "not_attempted", now=NOW, labels_needed=321)
+    text = page(client, f"/cascades/{trivia}")
+    for expected in ("drift alert: p_t moved &lt;far&gt;", "not attempted", "321", "a new market", "ada", "under way"):
+        assert expected in text
 
 
 def test_a_cascade_without_anything_says_that_everything_escalates(client: TestClient, trivia: str) -> None:

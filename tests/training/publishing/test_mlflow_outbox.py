@@ -119,6 +119,8 @@ def report_of(bundle: Bundle) -> RunReport:
                 risk_coverage=(RiskPoint(retained_share=0.5, risk=0.1), RiskPoint(retained_share=1.0, risk=0.3)),
             ),
         ),
+        reason="drift",
+        why="p_t moved",
     )
 
 
@@ -148,6 +150,7 @@ def test_a_bundle_becomes_one_run_with_its_artifacts_and_one_model_version(
     (run,) = tracking.runs()
     assert run.info.status == "FINISHED"
     assert run.data.tags[BUNDLE_TAG] == bundle.id
+    assert (run.data.tags["knowgate.reason"], run.data.tags["knowgate.why"]) == ("drift", "p_t moved")
     assert run.data.params["tier0.layer"] == "3"
     assert run.data.metrics["tier0.p_t.auroc.high"] == 0.9
     history = tracking.client.get_metric_history(run.info.run_id, "tier0.validation_loss")
