@@ -3,6 +3,7 @@ good pair.
 """
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ import pytest
 
 from knowgate._bundles.assignment import Assignment, Mode
 from knowgate._bundles.bundle import Bundle
-from knowgate._bundles.folder import read_pair
+from knowgate._bundles.folder import ASSIGNMENT_NAME, read_pair
 from knowgate._bundles.pair import Pair
 from knowgate._records.observation import Observation
 from knowgate._records.records import Reason
@@ -375,6 +376,22 @@ def test_a_folder_is_followed_like_a_service(
     write_pair(tmp_path, assignment(missing, generation=3), [])
     assert following.poll() is Polled.REFUSED
     assert installed.generations == [1, 2]
+
+
+def test_a_file_is_read_again_only_when_its_inode_size_or_time_differ(
+    write_pair: Make, tmp_path: Path, assignment: Make, small_bundle: Make
+) -> None:
+    write_pair(tmp_path, assignment(small_bundle()), [])
+    source, file = FolderSource(tmp_path), tmp_path / ASSIGNMENT_NAME
+    first = source.assignment("questions")
+    assert first is not None and source.assignment("questions", first.etag) is None
+    before, content = file.stat(), file.read_bytes()
+    file.write_bytes(content.swapcase())
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert source.assignment("questions", first.etag) is None
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    changed = source.assignment("questions", first.etag)
+    assert changed is not None and changed.content == content.swapcase()
 
 
 def test_a_watched_cascade_changes_while_it_serves(

@@ -183,6 +183,9 @@ def test_an_offset_survives_and_a_spoilt_one_counts_from_the_start(tmp_path: Pat
     for spoilt in ["12x", "", str(ends[1] + 1), str(len(content) + 1), *flips]:
         (tmp_path / "one.offset").write_text(spoilt)
         assert recover(path).shipped in (start, ends[1] if spoilt.startswith(f"{ends[1]} ") else start), spoilt
+    (tmp_path / "one.offset").write_text(str(len(content) + 1))
+    assert recover(path).shipped == start
+    assert not (tmp_path / "one.offset").exists(), "what cannot be is not read twice"
     (tmp_path / "one.offset").write_text(str(ends[0]))  # as it was written before it had a check
     assert recover(path).shipped == ends[0]
 

@@ -18,7 +18,7 @@ from evidence.certification.certificate import Basis, CertificationTest, Target
 from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.certify import certify_policy
 from evidence.certification.forecast_evidence import Plan, corrected_accuracy, corrected_drop, plan_of_drop
-from evidence.certification.forecasts import corrected
+from evidence.certification.forecasts import ASSUMED_ERROR, corrected, worth_of_difference
 from evidence.certification.tally import Tally, tally_of
 from evidence.errors import InvalidInputError, NotIdentifiedError
 from knowgate.policy import PolicyKind
@@ -105,6 +105,27 @@ def test_with_a_grader_the_certificate_is_given_more_often_than_on_gold_alone() 
         gold, powered, both = gold + alone, powered + corrected_too, both + (alone and corrected_too)
     only_judge, only_gold = powered - both, gold - both
     assert only_judge - only_gold > 3 * np.sqrt(only_judge + only_gold)  # McNemar, three standard errors
+
+
+def test_the_weight_of_forecasts_starts_from_the_rows_whose_answers_ran() -> None:
+    traffic = Traffic(np.random.default_rng(3), 400, 0.08, 0.04, 0.3, 1.0)
+    ran = np.arange(400) % 2 == 0
+    rows = CertificationRows(
+        correct=np.where(ran[:, None], traffic.truth, NAN),
+        agrees=traffic.agrees,
+        propensity=np.full(400, 0.5),
+        observed=ran,
+        ids=traffic.ids,
+        forecast=np.where(ran[:, None], traffic.verdicts, NAN),
+        ran=ran,
+        run_propensity=np.full(400, 0.5),
+    )
+    kept = np.zeros(400, dtype=np.int64)
+    differ = traffic.verdicts[:, 1] - traffic.verdicts[:, 0]
+    square = float((differ[ran & ~rows.settled(kept)] ** 2).mean())
+    expected = worth_of_difference(square, ASSUMED_ERROR).share
+    assert plan_of_drop(rows, kept, 0.1).first_share == pytest.approx(expected)
+    assert expected != pytest.approx(worth_of_difference(square / 2, ASSUMED_ERROR).share)
 
 
 def test_its_estimate_is_unbiased_under_run_and_label_coins_whatever_the_judge() -> None:

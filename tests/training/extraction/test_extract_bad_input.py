@@ -50,6 +50,19 @@ def test_a_prompt_longer_than_the_context_is_refused_by_its_query(
     assert extract(folder, PROMPTS) == 0
 
 
+def test_a_token_without_an_embedding_is_refused_by_its_query(
+    folder: Path, model_of: Any, tokenizer_of_letters: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, tokenizer = model_of("llama"), tokenizer_of_letters()
+    last = len(tokenizer) - 1
+    model.resize_token_embeddings(last)
+    save(folder, model, tokenizer)
+    assert extract(folder, {"q1": tokenizer.decode([last - 1])}) == 0
+    assert extract(folder, {"q2": tokenizer.decode([last])}, "other.safetensors") == 1
+    errors = capsys.readouterr().err
+    assert "query 'q2'" in errors and f"has token {last}, " in errors and f"embeddings for 0 to {last - 1}" in errors
+
+
 def test_a_tokenizer_without_a_pad_token_gives_the_same_file(
     folder: Path, model_of: Any, tokenizer_of_letters: Any
 ) -> None:
