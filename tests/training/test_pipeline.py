@@ -588,9 +588,10 @@ def test_an_undeclared_last_tier_counts_as_the_worst_case(seeded: Callable[..., 
     """
     spec = spec_of(PolicyKind.P_T)
     engine = seeded(spec, Traffic(vectors=False))
-    before = _train(engine).certificate
+    before, declared = _train(engine).certificate, read_window(engine, spec, WINDOW, as_of=AS_OF)
     _rename(engine, 1, every=2)
     rows = read_window(engine, spec, WINDOW, as_of=AS_OF)
+    np.testing.assert_array_equal(rows.tiers[1].tokens_in, declared.tiers[1].tokens_in, "it was paid for all the same")
     assert rows.n == Traffic().n and int(np.isnan(rows.tiers[1].correct).sum()) == rows.n // 2
     assert rows.tiers[1].ran.all()
     after = _train(engine).certificate
