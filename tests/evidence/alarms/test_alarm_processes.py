@@ -219,6 +219,8 @@ def test_bad_input_is_named() -> None:
         advance_watch(watch, [1.5], [3])
     with pytest.raises(InvalidInputError, match=r"cycles\[0\] is 2\.0"):
         advance_watch(watch, [0.0], [2])
+    with pytest.raises(InvalidInputError, match=r"cycles\[2\] is 4\.0"):
+        advance_watch(watch, [0.0] * 4, [3, 5, 4, 6])
     with pytest.raises(InvalidInputError, match="increments is empty"):
         advance_watch(watch, [], [])
     with pytest.raises(InvalidInputError, match="low < 0 < high"):
