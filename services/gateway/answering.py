@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from knowgate._deciding.query import Query
 from knowgate._records.records import Attempt, Role
 from knowgate._serving.cascade import Cascade
 from knowgate._serving.replies import prompt_of
@@ -17,6 +18,11 @@ class Given:
     answer: Answer
     attempts: tuple[Attempt, ...]  # that led to it
 
+    @classmethod
+    def of(cls, answer: Answer, query: Query) -> "Given":
+        """The answer that a query came to."""
+        return cls(answer=answer, attempts=tuple(one for one in query.attempts if one.role is not Role.EXPLORATION))
+
     @property
     def headers(self) -> dict[str, str]:
         """What the caller waited for its tiers."""
@@ -28,10 +34,15 @@ def upstream_header(attempts: Sequence[Attempt]) -> dict[str, str]:
     return {"Knowgate-Upstream-Ms": f"{sum(attempt.latency_ms or 0.0 for attempt in attempts):.1f}"}
 
 
+def query_of(cascade: Cascade, asked: AskedChat) -> Query:
+    """The query that a conversation is."""
+    prompt = prompt_of(asked.messages) if cascade.setting.stores_texts else None
+    return cascade.open(prompt=prompt, external_id=asked.external_id, slice=asked.slice)
+
+
 async def answer_chat(cascade: Cascade, asked: AskedChat) -> Given:
     """Asks the tiers, cheapest first, until an answer is kept. Raises NoAnswer."""
     assert cascade.serving is not None
-    prompt = prompt_of(asked.messages) if cascade.setting.stores_texts else None
-    query = cascade.open(prompt=prompt, external_id=asked.external_id, slice=asked.slice)
+    query = query_of(cascade, asked)
     answer = await cascade.serving.answer_async(query, asked.messages, asked.coverage.parameters)
-    return Given(answer=answer, attempts=tuple(one for one in query.attempts if one.role is not Role.EXPLORATION))
+    return Given.of(answer, query)

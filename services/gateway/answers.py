@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from knowgate._shipping.client import JSON_MEDIA_TYPE
-from knowgate.errors import Failure, NoAnswer, RecordInvalid
+from knowgate.errors import Failure, KnowgateError, NoAnswer, RecordInvalid
 from services.gateway.presence import CallerLeft
 from services.gateway.repeats import OtherRequest
 from services.http.errors import ApiError, client_left, no_such
@@ -85,16 +85,23 @@ async def _no_such_address(request: Request, error: Any) -> Response:
 
 
 async def _no_answer(_: Request, error: Any) -> Response:
+    status, said, headers = told_of(error)
+    return json_answer({"error": said}, status=status, headers=headers)
+
+
+def told_of(error: KnowgateError) -> tuple[int, dict[str, str | None], dict[str, str]]:
+    """The status, the words and the headers that tell a caller why there is no answer."""
     log.error("%s", error)
-    failed = error.failed
+    failed = error.failed if isinstance(error, NoAnswer) else None
     if failed is None:
-        return error_answer(502, str(error), "server_error")
+        return 502, error_of(str(error), "server_error"), {}
     again = {} if failed.retry_after_s is None else {"Retry-After": str(math.ceil(failed.retry_after_s))}
     said = failed.said
     if said is not None and said.status in THE_REQUESTS:
         kind = said.type or ("rate_limit_error" if said.status == 429 else "invalid_request_error")
-        return error_answer(said.status, said.message, kind, said.param, again, said.code)
-    return error_answer(503 if failed.failure is Failure.OVERLOADED else 502, str(error), "server_error", headers=again)
+        return said.status, error_of(said.message, kind, said.param, said.code), again
+    status = 503 if failed.failure is Failure.OVERLOADED else 502
+    return status, error_of(str(error), "server_error"), again
 
 
 async def _failed(request: Request, error: Any) -> Response:

@@ -24,13 +24,14 @@ from knowgate.spec import CascadeSpec
 from services.gateway.abandoned import abandoned_of
 from services.gateway.answering import Given, answer_chat
 from services.gateway.answers import add_error_answers, error_answer, json_answer
-from services.gateway.asked import Asked, key_of, read_asked, read_chat, require_model
+from services.gateway.asked import key_of, read_asked, read_chat, require_model
 from services.gateway.body import parsed_body
-from services.gateway.chat import completion, completion_chunks, headers_of
+from services.gateway.chat import Names, completion, completion_chunks, headers_of
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.passing import NotServed, Passed, Route, pass_on, pass_stream, pass_whole, route_of, route_of_chat
 from services.gateway.presence import while_present
-from services.gateway.repeats import Repeats
+from services.gateway.repeats import Key, Repeats
+from services.gateway.streaming import EVENT_STREAM, HEAD_WITHIN_S, stream_chat
 from services.gateway.traffic import Counted, Traffic
 from services.http.auth import bearer_of, require_loopback_host
 from services.http.bodies import read_limited
@@ -52,6 +53,7 @@ class Serving:
     max_body_bytes: int
     key: str | None = field(repr=False)  # what callers show; None = nobody is asked, on loopback alone
     most_in_flight: int = MOST_IN_FLIGHT
+    head_within_s: float = HEAD_WITHIN_S  # of a stream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,7 @@ class _AtWork:
     serving: Serving
     repeats: Repeats[Given | Passed]
     metrics: GatewayMetrics
+    names: Names
 
 
 def create_gateway(serving: Serving) -> FastAPI:
@@ -79,7 +82,12 @@ def create_gateway(serving: Serving) -> FastAPI:
     app = FastAPI(title="knowgate gateway", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     traffic = Traffic(most=serving.most_in_flight)
     metrics = GatewayMetrics([tier.name for tier in serving.spec.tiers], serving.cascade, serving.shipper, traffic)
-    app.state.at_work = _AtWork(serving=serving, repeats=Repeats(), metrics=metrics)
+    names = Names(
+        cascade=serving.cascade.name,
+        tiers=tuple(tier.name for tier in serving.spec.tiers),
+        models=tuple(backend.model for backend in serving.backends),
+    )
+    app.state.at_work = _AtWork(serving=serving, repeats=Repeats(), metrics=metrics, names=names)
     app.add_middleware(Counted, traffic=traffic, observed=metrics.observe)
     add_error_answers(app)
     app.post("/v1/chat/completions")(post_chat)
@@ -99,20 +107,25 @@ async def post_chat(request: Request) -> Response:
     asked = read_chat(document, request.headers, serving.spec)
     if asked.coverage.uncovered:
         return await _pass(request, at_work, route_of_chat(serving.cascade, asked))
-    given, repeated = await _once(request, at_work, asked, partial(answer_chat, serving.cascade, asked))
+    key = key_of(request.url.path, asked, request.headers)
+    if asked.stream and not (key is not None and at_work.repeats.knows(key)):
+        given_then, within_s = partial(_streamed, at_work, key), serving.head_within_s
+        return await stream_chat(request, serving.cascade, asked, at_work.names, given_then, patience_s=within_s)
+    given, repeated = await _once(request, at_work, key, partial(answer_chat, serving.cascade, asked))
     assert isinstance(given, Given)
-    answer = given.answer
-    fields: dict[str, Any] = {
-        "cascade": serving.cascade.name,
-        "tiers": tuple(tier.name for tier in serving.spec.tiers),
-        "model": serving.backends[answer.tier].model,
-    }
-    headers = headers_of(answer) | given.headers | _repeated(repeated)
+    headers = headers_of(given.answer) | given.headers | _repeated(repeated)
     _count(at_work, headers, given, repeated)
     if asked.stream:
-        events = completion_chunks(answer, **fields, with_usage=asked.usage_in_stream)
-        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
-    return json_answer(completion(answer, **fields), headers=headers)
+        events = completion_chunks(given.answer, at_work.names, with_usage=asked.usage_in_stream)
+        return StreamingResponse(events, media_type=EVENT_STREAM, headers=headers)
+    return json_answer(completion(given.answer, at_work.names), headers=headers)
+
+
+def _streamed(at_work: _AtWork, key: Key | None, given: Given) -> None:
+    """Counts an answer that was streamed, and remembers it where it has a name and a text."""
+    _count(at_work, headers_of(given.answer), given, False)
+    if key is not None and given.answer.text:
+        at_work.repeats.remember(key, given)
 
 
 async def post_beside(request: Request) -> Response:
@@ -137,18 +150,18 @@ async def _pass(request: Request, at_work: _AtWork, route: Route) -> Response:
         answer = await pass_stream(request, route)
         at_work.metrics.count_answer(answer.headers["knowgate-reason"])
         return answer
-    passed, repeated = await _once(request, at_work, route.asked, partial(pass_whole, route))
+    key = key_of(request.url.path, route.asked, request.headers)
+    passed, repeated = await _once(request, at_work, key, partial(pass_whole, route))
     assert isinstance(passed, Passed)
     headers = passed.headers | _repeated(repeated)
     _count(at_work, headers, passed, repeated)
     return Response(passed.content, media_type=passed.media_type, headers=headers)
 
 
-async def _once(request: Request, at_work: _AtWork, asked: Asked, work: Any) -> tuple[Given | Passed, bool]:
+async def _once(request: Request, at_work: _AtWork, key: Key | None, work: Any) -> tuple[Given | Passed, bool]:
     """What `work` gives while the caller is there; what it gave already, where the same is asked
     again under one name.
     """
-    key = key_of(request.url.path, asked, request.headers)
     if key is None:
         return await while_present(request, work()), False
     return await while_present(request, at_work.repeats.once(key, work))

@@ -6,32 +6,40 @@ What the protocol has no word for stands in `knowgate`, beside the fields that e
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from knowgate._serving.serving import Answer
 from knowgate.backends.protocol import Finish
 
 
-def completion(answer: Answer, *, cascade: str, tiers: tuple[str, ...], model: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What callers know a cascade's parts by."""
+
+    cascade: str
+    tiers: tuple[str, ...]
+    models: tuple[str, ...]  # by tier
+
+
+def completion(answer: Answer, names: Names) -> dict[str, Any]:
     """The answer as a chat completion; `model` is that of the tier that answered."""
     message = {"role": "assistant"} | _said(answer)
-    document = _head(answer, "chat.completion", model)
+    document = _head(answer, "chat.completion", names)
     document["choices"] = [{"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(answer)}]
     usage = _usage(answer)
-    return document | ({} if usage is None else {"usage": usage}) | {"knowgate": _account(answer, cascade, tiers)}
+    return document | ({} if usage is None else {"usage": usage}) | {"knowgate": account_of(answer, names)}
 
 
-def completion_chunks(
-    answer: Answer, *, cascade: str, tiers: tuple[str, ...], model: str, with_usage: bool
-) -> Iterator[str]:
+def completion_chunks(answer: Answer, names: Names, *, with_usage: bool) -> Iterator[str]:
     """The same as server-sent events. The whole text is one chunk: a tier's answer is kept or not
     as a whole.
     """
-    head = _head(answer, "chat.completion.chunk", model)
+    head = _head(answer, "chat.completion.chunk", names)
     delta = {"role": "assistant"} | _said(answer)
     if "tool_calls" in delta:
         delta["tool_calls"] = [{"index": at} | call for at, call in enumerate(delta["tool_calls"])]
-    account = {"knowgate": _account(answer, cascade, tiers)}
+    account = {"knowgate": account_of(answer, names)}
     parts = [head | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} | account]
     parts.append(head | {"choices": [{"index": 0, "delta": {}, "finish_reason": _finish_reason(answer)}]})
     if with_usage:
@@ -73,8 +81,9 @@ def _finish_reason(answer: Answer) -> str:
     return str(answer.reply.finish or Finish.STOP)
 
 
-def _head(answer: Answer, kind: str, model: str) -> dict[str, Any]:
-    return {"id": f"chatcmpl-{answer.decision_id}", "object": kind, "created": int(time.time()), "model": model}
+def _head(answer: Answer, kind: str, names: Names) -> dict[str, Any]:
+    named = {"id": f"chatcmpl-{answer.decision_id}", "object": kind, "created": int(time.time())}
+    return named | {"model": names.models[answer.tier]}
 
 
 def _usage(answer: Answer) -> dict[str, int] | None:
@@ -86,13 +95,14 @@ def _usage(answer: Answer) -> dict[str, int] | None:
     return {"prompt_tokens": tokens_in, "completion_tokens": tokens_out, "total_tokens": tokens_in + tokens_out}
 
 
-def _account(answer: Answer, cascade: str, tiers: tuple[str, ...]) -> dict[str, Any]:
+def account_of(answer: Answer, names: Names) -> dict[str, Any]:
+    """Which tier answered and why, with every tier that was asked."""
     last = answer.rulings[-1]
     return {
-        "cascade": cascade,
+        "cascade": names.cascade,
         "decision_id": str(answer.decision_id),
         "tier": answer.tier,
-        "tier_name": tiers[answer.tier],
+        "tier_name": names.tiers[answer.tier],
         "reason": _reason(answer),
         "generation": last.generation,
         "bundle": last.bundle,

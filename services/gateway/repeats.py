@@ -40,7 +40,7 @@ class Key:
 class _Remembered(Generic[T]):
     request: str
     until: float  # of the clock
-    task: asyncio.Task[T]
+    task: asyncio.Future[T]
     waiting: int = 0
 
 
@@ -60,20 +60,37 @@ class Repeats(Generic[T]):
 
         Raises OtherRequest where the key stands for another request, and what `work` raises.
         """
-        place, now = (key.kind, key.name), self._clock()
-        known = self._known.get(place)
-        if known is not None and known.until <= now and known.task.done():
-            known = None
-        if known is not None and known.request != key.request:
-            raise OtherRequest(f"{key.kind} {key.name!r} was given with another request")
+        known = self._find(key)
         repeated = known is not None
         if known is None:
-            task = asyncio.get_running_loop().create_task(work())
-            known = _Remembered(request=key.request, until=now + self._within_s, task=task)
-            self._known[place] = known
-            self._known.move_to_end(place)
-            self._forget(now)
-        return await self._wait(place, known), repeated
+            known = self._put(key, asyncio.ensure_future(work()))
+        return await self._wait((key.kind, key.name), known), repeated
+
+    def knows(self, key: Key) -> bool:
+        """Whether `once` has an answer to this request, or is about to. Raises OtherRequest."""
+        return self._find(key) is not None
+
+    def remember(self, key: Key, given: T) -> None:
+        """Takes an answer that was given on another way."""
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        done.set_result(given)
+        self._put(key, done)
+
+    def _find(self, key: Key) -> _Remembered[T] | None:
+        known = self._known.get((key.kind, key.name))
+        if known is None or (known.until <= self._clock() and known.task.done()):
+            return None
+        if known.request != key.request:
+            raise OtherRequest(f"{key.kind} {key.name!r} was given with another request")
+        return known
+
+    def _put(self, key: Key, task: "asyncio.Future[T]") -> _Remembered[T]:
+        now = self._clock()
+        known = _Remembered(request=key.request, until=now + self._within_s, task=task)
+        self._known[key.kind, key.name] = known
+        self._known.move_to_end((key.kind, key.name))
+        self._forget(now)
+        return known
 
     async def _wait(self, place: tuple[str, str], known: _Remembered[T]) -> T:
         known.waiting += 1

@@ -27,6 +27,7 @@ from knowgate.backends.factory import patience_of
 from knowgate.spec import CascadeSpec
 from services.errors import SettingInvalid
 from services.gateway.app import MOST_IN_FLIGHT, Serving, create_gateway
+from services.gateway.streaming import HEAD_WITHIN_S
 from services.serving import server_config
 from services.settings import Settings, hash_key
 
@@ -84,6 +85,7 @@ def live(
     backends: Sequence[Backend],
     *,
     most_in_flight: int = MOST_IN_FLIGHT,
+    head_within_s: float = HEAD_WITHIN_S,
 ) -> Iterator[Serving]:
     """The cascade as it follows its control plane, with a spool of its own under the data folder.
 
@@ -124,6 +126,7 @@ def live(
             max_body_bytes=settings.max_body_bytes,
             key=settings.gateway_key,
             most_in_flight=most_in_flight,
+            head_within_s=head_within_s,
         )
 
 

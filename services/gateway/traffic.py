@@ -55,7 +55,7 @@ class Counted:
             await send(message)
             if message["type"] == "http.response.start":
                 status = message["status"]
-            elif first is None and message.get("body"):
+            elif first is None and message.get("body", b"")[:1] not in (b"", b":"):  # comments only keep it open
                 first = time.perf_counter() - began
 
         traffic.in_flight += 1

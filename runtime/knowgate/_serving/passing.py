@@ -10,20 +10,24 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from knowgate._deciding.query import Query
 from knowgate._deciding.ruling import Ruling
+from knowgate._serving.replies import attempt
 from knowgate._serving.serving import Serving
 from knowgate._serving.steps import drive_async
 from knowgate.backends._text.passed import Events, Reading
+from knowgate.backends.chat import read_chat
 from knowgate.backends.opened import Opened
 from knowgate.backends.protocol import Message, Reply
 from knowgate.backends.tries import tries
 from knowgate.errors import BackendFailed, NoAnswer, RecordInvalid
 
+Opens = Callable[[Any, float], Awaitable[Opened]]  # a back-end, and how long it may take
+Told = Callable[[dict[str, Any]], dict[str, Any]]
 NOTHING_SHOWN = Reply(shown=Reading().shown(0.0))
 
 log = logging.getLogger("knowgate.answer")
@@ -39,21 +43,24 @@ class Whole:
     document: Any  # its JSON; None where it is none
 
 
+def _nothing(_: Reading) -> None:
+    """Whoever asked does not want to know."""
+
+
 class _Opening:
     """A back-end as the tries of a tier ask it: its reply is that the answer's head is there."""
 
-    def __init__(self, backend: Any, path: str, body: Mapping[str, Any]) -> None:
+    def __init__(self, backend: Any, opens: Opens) -> None:
         self.model: str = backend.model
         self.opened: Opened | None = None
         self._backend = backend
-        self._path = path
-        self._body = body
+        self._opens = opens
 
     def ask(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
         raise NotImplementedError("requests are passed on by an event loop alone")
 
     async def ask_async(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
-        self.opened = await self._backend.open_async(self._path, self._body, timeout_s=timeout_s)
+        self.opened = await self._opens(self._backend, timeout_s)
         return NOTHING_SHOWN
 
 
@@ -82,38 +89,75 @@ class Passing:
         """Asks the last tier until the head of its answer is there. Raises NoAnswer, and
         RecordInvalid where it has no API to ask, or is not the last one any more.
         """
+        await self._open(_as_it_is(path, body), messages)
+
+    async def open_chat(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> None:
+        """The same with a request as the tier is declared, answered in events."""
+
+        def opens(backend: Any, timeout_s: float) -> Awaitable[Opened]:
+            opening: Awaitable[Opened] = backend.with_parameters(parameters).open_chat_async(
+                messages, timeout_s=timeout_s
+            )
+            return opening
+
+        await self._open(opens, messages)
+
+    async def _open(self, opens: Opens, messages: Sequence[Message]) -> None:
         tiers = self._serving.tiers
         if self._query.last != len(tiers) - 1:
             cause = f"the bundle in force has tiers 0 to {self._query.last}"
             raise RecordInvalid("backends", len(tiers), cause)
         try:
-            self._opened = await open_last(self._serving, path, body, messages)
+            self._opened = await _opened_by_last(self._serving, opens, messages)
         except asyncio.CancelledError:
             self._serving.abandon(self._query)
             raise
 
     async def whole(self) -> Whole:
         """The answer, logged. Raises NoAnswer where it breaks off."""
-        assert self._opened is not None
-        reading, limit = Reading(), self._serving.tiers[-1].patience.timeout_s
-        try:
-            async with asyncio.timeout(limit):
-                content = await self._opened.content()
-        except (BackendFailed, TimeoutError) as error:
-            cause = error if isinstance(error, BackendFailed) else None
-            raise NoAnswer(
-                f"the last tier's answer broke off: {error or 'its time was up'}; ask again", cause
-            ) from error
-        except asyncio.CancelledError:
-            self._serving.abandon(self._query)
-            raise
+        content, reading = await self._content(), Reading()
         document = reading.document(content)
         ruling = await self._log(reading)
         return Whole(content=content, media_type=self.media_type, ruling=ruling, document=document)
 
-    async def stream(self, *, hides_usage: bool = False) -> AsyncIterator[bytes]:
+    async def reply(self) -> Reply:
+        """The same of a chat completion, read as any tier's. Raises NoAnswer where it is none."""
+        content = await self._content()
+        try:
+            reply = read_chat(content, p_t_kind=None).reply
+        except BackendFailed as error:
+            raise NoAnswer(f"the last tier gave no answer: {error}; ask again", error) from error
+        reply = replace(reply, shown=replace(reply.shown, latency_ms=self._waited_ms))
+        attempt(self._query, self._query.next_tier, reply)
+        await asyncio.shield(asyncio.to_thread(self._query.close))
+        return reply
+
+    async def _content(self) -> bytes:
+        assert self._opened is not None
+        limit = self._serving.tiers[-1].patience.timeout_s
+        try:
+            async with asyncio.timeout(limit):
+                return await self._opened.content()
+        except (BackendFailed, TimeoutError) as error:
+            cause = error if isinstance(error, BackendFailed) else None
+            what = error if cause else "its time was up"
+            raise NoAnswer(f"the last tier's answer broke off: {what}; ask again", cause) from error
+        except asyncio.CancelledError:
+            self._serving.abandon(self._query)
+            raise
+
+    @property
+    def _waited_ms(self) -> float:
+        return (time.perf_counter() - self._began) * 1e3
+
+    async def stream(
+        self, *, hides_usage: bool = False, told: Told | None = None, ended_with: Callable[[Reading], None] = _nothing
+    ) -> AsyncIterator[bytes]:
         """The answer's events as they come; one that tells nothing but the usage is left out where
-        `hides_usage`. An answer that breaks off ends with an event that says so, and is not logged.
+        `hides_usage`, and what `told` makes of each document takes its place.
+
+        An answer that breaks off ends with an event that says so, and is not logged; of another one
+        `ended_with` hears.
         """
         assert self._opened is not None
         reading, events, ended, last = Reading(), Events(), False, b""
@@ -121,40 +165,55 @@ class Passing:
             async for piece in self._opened.pieces():
                 for event in events.feed(piece):
                     document = reading.event(event)
+                    if told is not None and isinstance(document, dict):
+                        event = _event(told(document))
                     if reading.finished:
                         last += event  # who has read it finds the decision logged
                     elif not (hides_usage and _is_usage_alone(document)):
                         yield event
             ended = True
             await self._log(reading)
+            ended_with(reading)
             yield last + events.rest()
         except BackendFailed as error:
             ended = True
             log.warning(
                 "decision %s is not recorded: the last tier's stream broke off: %s", self._query.decision_id, error
             )
-            yield broken_off(error)
+            yield broken_off(f"the answer broke off: {error}")
         finally:
             if not ended:
                 await self._opened.close()
                 self._serving.abandon(self._query)
 
     async def _log(self, reading: Reading) -> Ruling:
-        shown = reading.shown((time.perf_counter() - self._began) * 1e3)
+        shown = reading.shown(self._waited_ms)
         shown = shown if self._query.stores_texts else replace(shown, answer=None)
         ruling = self._query.attempt(shown)
         await asyncio.shield(asyncio.to_thread(self._query.close))
         return ruling
 
 
-async def open_last(serving: Serving, path: str, body: Mapping[str, Any], messages: Sequence[Message] = ()) -> Opened:
+async def open_last(serving: Serving, path: str, body: Mapping[str, Any]) -> Opened:
     """The head of what the last tier's API answers to `body` at `path`, tried as often as any
     request. Raises NoAnswer, and RecordInvalid where the tier has no API.
     """
+    return await _opened_by_last(serving, _as_it_is(path, body), ())
+
+
+def _as_it_is(path: str, body: Mapping[str, Any]) -> Opens:
+    def opens(backend: Any, timeout_s: float) -> Awaitable[Opened]:
+        opening: Awaitable[Opened] = backend.open_async(path, body, timeout_s=timeout_s)
+        return opening
+
+    return opens
+
+
+async def _opened_by_last(serving: Serving, opens: Opens, messages: Sequence[Message]) -> Opened:
     tier = serving.tiers[-1]
     if not hasattr(tier.backend, "open_async"):
         raise RecordInvalid("backends", tier.backend.model, "the last tier cannot be passed a request as it is")
-    opening = _Opening(tier.backend, path, body)
+    opening = _Opening(tier.backend, opens)
     steps = tries(replace(tier, backend=opening), last=True, random=serving.random, messages=messages or None)
     try:
         await drive_async(steps, messages)
@@ -164,10 +223,13 @@ async def open_last(serving: Serving, path: str, body: Mapping[str, Any], messag
     return opening.opened
 
 
-def broken_off(error: BackendFailed) -> bytes:
-    """The event that ends a stream which broke off, in the words of the chat protocol."""
-    said = {"message": f"the answer broke off: {error}", "type": "server_error", "param": None, "code": None}
-    return f"data: {json.dumps({'error': said})}\n\n".encode()
+def broken_off(message: str) -> bytes:
+    """The event that ends a stream which goes on no more, in the words of the chat protocol."""
+    return _event({"error": {"message": message, "type": "server_error", "param": None, "code": None}})
+
+
+def _event(document: Any) -> bytes:
+    return f"data: {json.dumps(document)}\n\n".encode()
 
 
 def _is_usage_alone(document: Any) -> bool:

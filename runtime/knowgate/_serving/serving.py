@@ -129,10 +129,18 @@ class Serving:
         self, query: Query, messages: Sequence[Message] | None = None, parameters: Mapping[str, Any] = NONE
     ) -> Steps[Answer]:
         """The steps of answering `messages`; records an attempt per tier. Raises NoAnswer."""
+        answer = yield from self.steps_before(len(self.tiers), query, messages, parameters)
+        assert isinstance(answer, Answer), "the last tier's answer is always retained"
+        return answer
+
+    def steps_before(
+        self, end: int, query: Query, messages: Sequence[Message] | None, parameters: Mapping[str, Any]
+    ) -> Steps[Answer | tuple[Ruling, ...]]:
+        """The same with the tiers before `end` alone; the rulings where none of them answers."""
         if query.last != len(self.tiers) - 1:
             raise RecordInvalid("backends", len(self.tiers), f"the bundle in force has tiers 0 to {query.last}")
         rulings: list[Ruling] = []
-        for index, tier in enumerate(self.given(parameters)):
+        for index, tier in enumerate(self.given(parameters)[:end]):
             last = index == query.last
             began = time.perf_counter()
             try:
@@ -164,7 +172,7 @@ class Serving:
                     rulings=tuple(rulings),
                     explores=query.explore,
                 )
-        raise AssertionError("the last tier's answer is always retained")
+        return tuple(rulings)
 
     def answer(self, query: Query, messages: Sequence[Message]) -> Answer:
         """Answers one query with blocking calls. Raises NoAnswer."""

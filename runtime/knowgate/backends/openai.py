@@ -104,6 +104,15 @@ class OpenAIBackend:
         other._parameters = self._parameters | newer | dict(parameters)
         return other
 
+    async def open_chat_async(self, messages: Sequence[Message], *, timeout_s: float) -> Opened:
+        """The answer to `messages` in events, asked for as `ask` does, but for log-probabilities.
+        Raises BackendFailed.
+        """
+        told = {"stream": True, "stream_options": {"include_usage": True}}
+        body = self._body(messages) | told
+        asked = {name: value for name, value in body.items() if name not in ("logprobs", "top_logprobs")}
+        return await self._endpoint.open_async(CHAT, asked, deadline=time.monotonic() + timeout_s)
+
     async def open_async(self, path: str, body: Mapping[str, Any], *, timeout_s: float) -> Opened:
         """What the API's `path` answers to `body` as it is; where that says nothing, the model is
         this one, and of a chat the parameters are its own. Raises BackendFailed.

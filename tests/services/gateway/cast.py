@@ -24,7 +24,12 @@ from factories import make_assignment
 from knowgate import Bundle, BundleDocument, Policy, PolicyKind, write_bundle
 from knowgate._wire import codec
 from services.declaration.cascade_file import parse_cascade
+from services.gateway.app import create_gateway
+from services.gateway.control import declared_cascade
+from services.gateway.run import live
+from services.gateway.tiers import tier_backends
 from services.settings import Settings
+from services.web.app import create_app
 from store.engine import reading, transaction
 from store.releases import assignments, bundles, cascades
 from store.releases.bundles import BundleStatus
@@ -141,6 +146,16 @@ def served(app: Any) -> Iterator[str]:
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
     thread.join()
+
+
+@contextmanager
+def running_gateway(settings: Settings, engine: Engine, **options: Any) -> Iterator[tuple[str, str]]:
+    """A gateway of the declared cascade, and its control plane: their addresses."""
+    with served(create_app(settings, engine)) as control:
+        spec = declared_cascade(control, "trivia", None)
+        backends = tier_backends(spec, keys={}, fingerprints={}, states_folder=None)
+        with live(settings, control, spec, backends, **options) as serving, served(create_gateway(serving)) as url:
+            yield url, control
 
 
 @dataclass

@@ -140,7 +140,7 @@ def test_metrics_say_what_is_under_way_how_long_tiers_took_and_what_became_of_re
     assert httpx2.get(f"{world.url}/metrics").status_code == 401
 
 
-@pytest.mark.parametrize("world", ["most_in_flight = 1"], indirect=True)
+@pytest.mark.parametrize("world", [{"most_in_flight": 1}], indirect=True)
 def test_more_requests_than_there_is_room_for_are_asked_to_come_back(world: World) -> None:
     world.small.gate.clear()
     first: list[httpx2.Response] = []
