@@ -93,11 +93,15 @@ class TierSpec:
     # What its model is given with every request (knowgate._records.request).
     request: dict[str, Any] = field(default_factory=dict)
     timeout: timedelta | None = None  # of an answer, all tries together; None = what serves it says
+    early: bool = False  # a gate may end it before it answers, as soon as the prompt is read
 
     def __post_init__(self) -> None:
         require_request(self.request, self.backend)
         if self.timeout is not None and not self.timeout > timedelta():
             raise RecordInvalid("timeout", self.timeout.total_seconds(), "a duration above 0 is expected")
+        if self.early and not self.layers and self.encoder is None:
+            cure = "nothing is known before the answer: name layers or an encoder, or leave early out"
+            raise RecordInvalid("early", self.early, cure)
         if self.max_tokens < 1:
             raise RecordInvalid("max_tokens", self.max_tokens, "an answer has at least one token")
         if self.options and len(set(self.options)) < max(2, len(self.options)):
@@ -310,6 +314,8 @@ class CascadeSpec:
                 kept, back = (f"{span / timedelta(days=1):g} days" for span in (self.vector_retention, needed))
                 cure = f"training reads vectors {back} back; keep them so long, or shorten schedule.training_window"
                 raise RecordInvalid("vector_retention", kept, cure)
+        if self.tiers[-1].early:
+            raise RecordInvalid(f"tiers.{names[-1]}.early", True, "the last tier always answers: leave it out")
         if self.targets.rule is PolicyKind.ESCALATE_ALL:
             raise RecordInvalid("targets.rule", self.targets.rule.value, f"use one of {', '.join(CERTIFIABLE_KINDS)}")
 

@@ -50,6 +50,12 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
     `explore` true asks for one more thing: run the last tier as well, serve what was retained, and
     log the second answer as an attempt with role `exploration`. Give the same `decision_id` for all
     tiers of one query.
+
+    With `early` it is asked before the tier has answered, by what it showed of the prompt: at
+    `escalate` nothing is to be generated (log role `skipped` with this verdict and
+    `exploration_rate` as its `run_propensity`), at `not_yet` the tier is to answer. `explore` true
+    beside `escalate` asks it to answer all the same, unserved, with role `exploration`, the same
+    verdict and the same `run_propensity`.
     """
     document = parse_json(body, finite=False)
     unusable = _set_aside(document) if isinstance(document, dict) else {}
@@ -65,6 +71,7 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
         decision_id=asked.decision_id or new_id(now),
         slice=asked.slice,
         now=now,
+        early=asked.early,
     )
     verdict = ruling.verdict
     context.metrics.count_verdict(

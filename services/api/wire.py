@@ -33,6 +33,7 @@ class DecideRequest(Observation):
     hidden: tuple[float, ...] | None = None
     hidden_base64: str | None = None
     slice: str | None = None
+    early: bool = False  # before the tier has answered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

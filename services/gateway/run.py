@@ -23,7 +23,7 @@ from knowgate._shipping.client import Client
 from knowgate._shipping.shipper import Shipper
 from knowgate._shipping.spool import Spool
 from knowgate.backends import Backend, encoders_of
-from knowgate.backends.factory import patience_of
+from knowgate.backends.factory import early_of, patience_of
 from knowgate.spec import CascadeSpec
 from services.errors import SettingInvalid
 from services.gateway.app import MOST_IN_FLIGHT, Serving, create_gateway
@@ -114,6 +114,7 @@ def live(
             spool=spool,
             backends=backends,
             encoders=encoders_of(spec),
+            early=early_of(spec),
             patience=patience_of(spec),
         ) as cascade,
         _closing(cascade, backends),

@@ -16,7 +16,9 @@ import pytest
 import torch
 
 from demo.pair import SMALL
+from knowgate._records.observation import Observation
 from knowgate._records.records import PTKind
+from knowgate.backends.blocks import blocks_of
 from knowgate.backends.loading import LoadedModel, adopt
 from knowgate.backends.protocol import Finish
 from knowgate.backends.transformers import TransformersBackend
@@ -235,3 +237,36 @@ def test_what_is_written_in_a_thought_that_the_prompt_opened_is_no_answer(tmp_pa
     assert reply.shown.notes == ("where the model's thoughts end and its answer begins is not clear: p_t is missing",)
     (answered,) = Answerer(thinking, layers=(0,), max_new_tokens=2).answer(["Lima<think>"])
     assert answered.text == reply.text and math.isnan(answered.p_t)
+
+
+def test_a_model_that_may_not_answer_stops_behind_the_layer_that_is_read(loaded: LoadedModel) -> None:
+    fingerprint = loaded.fingerprint(1)
+    backend = TransformersBackend(
+        loaded.network, loaded.tokenizer, model="small", fingerprint=fingerprint, max_new_tokens=4
+    )
+    whole = backend.ask(question("capital of Peru"), timeout_s=30.0)
+    later: list[int] = []
+    watched = blocks_of(loaded.network)[1].register_forward_hook(lambda *_: later.append(1))
+    try:
+        reply = backend.ask(question("capital of Peru"), timeout_s=30.0, may_answer=lambda _: False)
+        assert later == []
+        goes_on = backend.ask(question("capital of Peru"), timeout_s=30.0, may_answer=lambda _: True)
+        assert len(later) == goes_on.shown.tokens_out
+    finally:
+        watched.remove()
+    assert (reply.skipped, reply.text, reply.shown.tokens_out) == (True, "", 0)
+    assert (reply.shown.tokens_in, reply.shown.fingerprint) == (whole.shown.tokens_in, fingerprint)
+    assert np.array_equal(reply.shown.hidden, whole.shown.hidden)
+    assert (goes_on.text, goes_on.shown.p_t, goes_on.skipped) == (whole.text, whole.shown.p_t, False)
+    assert not _hooks(loaded)
+
+
+def test_on_an_event_loop_it_may_be_stopped_too(loaded: LoadedModel) -> None:
+    backend = TransformersBackend(
+        loaded.network, loaded.tokenizer, model="small", fingerprint=loaded.fingerprint(1), max_new_tokens=4
+    )
+    shown: list[Observation] = []
+    reply = asyncio.run(
+        backend.ask_async(question("the"), timeout_s=30.0, may_answer=lambda prompt: bool(shown.append(prompt)))
+    )
+    assert reply.skipped and reply.shown.hidden is shown[0].hidden and backend.early

@@ -19,7 +19,7 @@ class Considered:
         before = self.shown
         if before.hidden is None:
             return shown
-        tokens_in = shown.tokens_in if before.tokens_in is None else before.tokens_in
+        tokens_in = before.tokens_in or shown.tokens_in  # an encoder reads for a tier that was not asked
         return replace(shown, hidden=before.hidden, fingerprint=before.fingerprint, tokens_in=tokens_in)
 
     def decided(self, ruling: Ruling) -> Ruling:

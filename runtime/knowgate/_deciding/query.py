@@ -116,6 +116,11 @@ class Query:
         in_force = self._rule(tier, take_in(NOTHING_SHOWN), early=True).fault is None
         return in_force and gates_before_an_answer(self._bundle.document.policy, tier)
 
+    def has_state(self, tier: int) -> bool:
+        """Whether `consider` was shown a hidden state of `tier`, which is to answer."""
+        before = self._considered
+        return before is not None and before.tier == tier and before.shown.hidden is not None
+
     def may_answer(self, shown: Observation, *, tier: int) -> bool:
         """What `consider` would say of a non-last tier; records nothing. For any thread."""
         return self._rule(tier, take_in(shown), early=True).answers

@@ -52,7 +52,8 @@ class Cascade:
         if backends:
             from knowgate._serving import serving
 
-            self._serving = serving.Serving(backends, self._patience, options.get("encoders"))
+            early = options.get("early", ())
+            self._serving = serving.Serving(backends, self._patience, options.get("encoders"), early=early)
 
     @classmethod
     def load(
@@ -213,7 +214,7 @@ class Cascade:
         probe in force, so call this once the cascade has its pair. Raises RecordInvalid.
         """
         from knowgate._serving.serving import Serving
-        from knowgate.backends.factory import backends_of, encoders_of, patience_of
+        from knowgate.backends.factory import backends_of, early_of, encoders_of, patience_of
 
         if spec.name != self.name:
             raise RecordInvalid("spec.name", spec.name, f"this is cascade {self.name!r}")
@@ -221,7 +222,8 @@ class Cascade:
             raise RecordInvalid("spec", spec.name, "the cascade has its back-ends already")
         encoders = encoders_of(spec)
         backends = backends_of(spec, pair=self._pair, fingerprints=fingerprints, folder=folder)
-        self._serving = Serving(backends, patience_of(spec, self._patience), encoders, owned=True)
+        patience = patience_of(spec, self._patience)
+        self._serving = Serving(backends, patience, encoders, early=early_of(spec), owned=True)
         models = tuple(tier.named_model for tier in spec.tiers)
         self.setting = replace(self.setting, models=models, named=True)
 

@@ -1,6 +1,6 @@
 """What every way of making a cascade takes, and the setting that comes of it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypedDict
 
@@ -29,7 +29,8 @@ class CascadeOptions(TypedDict, total=False):
     Left out, `Cascade.watch` takes those that the control plane declares. `clock`: returns aware
     times. `backends`: who runs the tiers, cheapest first, for `answer`; they stay their owner's to
     close. `encoders`: by tier, what reads prompts for a probe where the back-end shows no hidden
-    states. `patience`: how long tiers are waited for, one for all or one each.
+    states. `early`: the tiers that a gate may end before they answer, as soon as the prompt is
+    read. `patience`: how long tiers are waited for, one for all or one each.
     """
 
     hash_key: bytes | None
@@ -40,6 +41,7 @@ class CascadeOptions(TypedDict, total=False):
     clock: Callable[[], datetime]
     backends: "Sequence[Backend]"
     encoders: "Mapping[int, Encoder]"
+    early: Collection[int]
     patience: "Patience | Sequence[Patience]"
 
 

@@ -5,7 +5,9 @@ A tier that fails is an escalation: it is recorded as an attempt without signals
 the missing signal and whose note says what happened, and the next tier is asked. Only where the
 last tier fails is there no answer, and an error. An answer that a gate did not pass is never served
 instead: a fault may cost money, never accuracy. So it is with an answer that was cut off, filtered
-or is empty: how sure a tier was of half an answer says nothing of the whole.
+or is empty: how sure a tier was of half an answer says nothing of the whole. A tier that is `early`
+is ruled on as soon as it has read the prompt, and writes nothing where a gate fails
+(`_serving.asking`).
 
 Exploration runs after the answer was returned, in a thread of its own; the decision is logged when
 it is done. The steps are a generator, driven by blocking calls or on an event
@@ -16,7 +18,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from random import Random
@@ -27,11 +29,12 @@ from uuid import UUID
 from knowgate._deciding.query import Query
 from knowgate._deciding.ruling import Ruling
 from knowgate._records.observation import Observation
-from knowgate._serving.replies import attempt, lack_of
+from knowgate._serving.asking import asked
+from knowgate._serving.replies import attempt
 from knowgate._serving.steps import Steps, drive, drive_async
 from knowgate.backends.circuit import Circuit
 from knowgate.backends.protocol import Backend, Encoder, Message, Reply
-from knowgate.backends.tries import Patience, Read, Tier, tries
+from knowgate.backends.tries import Patience, Tier, tries
 from knowgate.errors import BackendFailed, NoAnswer, RecordInvalid
 
 EXPLORERS = 4  # threads
@@ -77,6 +80,7 @@ class Serving:
         patience: Patience | Sequence[Patience] | None = None,
         encoders: Mapping[int, Encoder] | None = None,
         *,
+        early: Collection[int] = (),
         owned: bool = False,
     ) -> None:
         if len(backends) < 2:
@@ -89,12 +93,17 @@ class Serving:
         beyond = [tier for tier in encoders if not 0 <= tier < len(backends) - 1]
         if beyond:
             raise RecordInvalid("encoders", beyond[0], f"encoders are for the tiers 0 to {len(backends) - 2}")
+        for tier in early:
+            if not 0 <= tier < len(backends) - 1 or not (tier in encoders or hasattr(backends[tier], "early")):
+                cure = "name tiers before the last with an encoder, or with a back-end that reads first"
+                raise RecordInvalid("early", tier, cure)
         self.tiers = tuple(
             Tier(
                 backend=backend,
                 patience=patient,
                 circuit=Circuit(open_after=patient.open_after, open_for_s=patient.open_for_s),
                 encoder=encoders.get(index),
+                early=index in early,
             )
             for index, (backend, patient) in enumerate(zip(backends, patience, strict=True))
         )
@@ -144,7 +153,7 @@ class Serving:
             last = index == query.last
             began = time.perf_counter()
             try:
-                reply = yield from tries(tier, last=last, random=self.random, messages=messages)
+                ruling, reply = yield from asked(query, index, tier, messages, self.random)
             except BackendFailed as error:
                 if last:
                     raise NoAnswer(
@@ -155,16 +164,8 @@ class Serving:
                 waited, why = (time.perf_counter() - began) * 1e3, f"{error.failure}: {error}"
                 rulings.append(query.attempt(Observation(latency_ms=waited, notes=(why,)), tier=index))
                 continue
-            lack = None if last else lack_of(reply)
-            if lack is not None:
-                rulings.append(attempt(query, index, reply, lack))
-                continue
-            if tier.encoder is not None and reply.shown.hidden is None:
-                read = yield Read(encoder=tier.encoder, layer=query.probe_layer(index), reply=reply)
-                assert isinstance(read, Reply)
-                reply = read
-            rulings.append(attempt(query, index, reply))
-            if rulings[-1].retained:
+            rulings.append(ruling)
+            if ruling.retained:
                 return Answer(
                     tier=index,
                     decision_id=query.decision_id,

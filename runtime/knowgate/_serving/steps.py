@@ -41,7 +41,7 @@ def drive(steps: Steps[T], messages: Sequence[Message], given_up: threading.Even
         if isinstance(step, Read):
             return _with_state(step, messages)
         try:
-            return _reply_of(step.backend, step.backend.ask(messages, timeout_s=step.timeout_s))
+            return _reply_of(step.backend, step.backend.ask(messages, **step.options))
         except BackendFailed as error:
             return error
         except Exception as error:  # noqa: BLE001
@@ -61,7 +61,7 @@ async def drive_async(steps: Steps[T], messages: Sequence[Message]) -> T:
             return await asyncio.to_thread(_with_state, step, messages)
         try:
             async with asyncio.timeout(step.timeout_s + GRACE_S):
-                return _reply_of(step.backend, await step.backend.ask_async(messages, timeout_s=step.timeout_s))
+                return _reply_of(step.backend, await step.backend.ask_async(messages, **step.options))
         except BackendFailed as error:
             return error
         except TimeoutError:

@@ -8,8 +8,8 @@ well.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from knowgate.backends.factory import backends_of, encoders_of, from_spec
-from knowgate.backends.protocol import Backend, Encoded, Encoder, Finish, Message, Reply
+from knowgate.backends.factory import backends_of, early_of, encoders_of, from_spec
+from knowgate.backends.protocol import Backend, EarlyBackend, Encoded, Encoder, Finish, Message, Reply
 
 if TYPE_CHECKING:
     from knowgate.backends.openai import OpenAIBackend
@@ -28,6 +28,7 @@ _LAZY = {
 
 __all__ = [
     "Backend",
+    "EarlyBackend",
     "Encoded",
     "Encoder",
     "Finish",
@@ -39,6 +40,7 @@ __all__ = [
     "TransformersEncoder",
     "VLLMBackend",
     "backends_of",
+    "early_of",
     "encoders_of",
     "from_spec",
 ]

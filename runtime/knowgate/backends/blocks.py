@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from knowgate.errors import RecordInvalid
 
+ENOUGH = object()
+
 
 class _Enough(BaseException):
     """Leaves a forward pass once all that is wanted was seen; no model's own `except Exception` may
@@ -86,15 +88,14 @@ def watching(
 ) -> Iterator[None]:
     """Calls `see(layer, states [batch, tokens, d])` for each of the layers while the model runs.
 
-    With `stop` the pass ends after the topmost of them, and so does the block under `with`. Raises
-    RecordInvalid.
+    Where it returns ENOUGH the pass ends, and so does the block under `with`; with `stop` they end
+    after the topmost layer. Raises RecordInvalid.
     """
     blocks = blocks_of(network)
     top = max(layers) if stop else None
 
     def seen(layer: int, states: Tensor) -> None:
-        see(layer, states)
-        if layer == top:
+        if see(layer, states) is ENOUGH or layer == top:
             raise _Enough
 
     with ExitStack() as stack, suppress(_Enough):

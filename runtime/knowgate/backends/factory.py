@@ -120,6 +120,11 @@ def encoders_of(spec: CascadeSpec) -> dict[int, Encoder]:
     }
 
 
+def early_of(spec: CascadeSpec) -> tuple[int, ...]:
+    """The tiers that a gate may end before they answer, as they are declared."""
+    return tuple(at for at, tier in enumerate(spec.tiers) if tier.early)
+
+
 def patience_of(spec: CascadeSpec, patience: "Patience | Sequence[Patience] | None" = None) -> "Sequence[Patience]":
     """How long each tier is waited for: what is given, with the time that the tier declares."""
     from knowgate.backends.tries import Patience

@@ -13,13 +13,14 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from knowgate._records.observation import Observation
 from knowgate._records.options import option_of
 from knowgate._records.records import PTKind
 from knowgate.backends._text.reasoning import answer_of
 from knowgate.backends.chat import Chat, read_chat
 from knowgate.backends.endpoint import Endpoint
 from knowgate.backends.opened import Opened
-from knowgate.backends.protocol import CHAT, Message, Reply, require_kind
+from knowgate.backends.protocol import CHAT, MayAnswer, Message, Reply, require_kind
 from knowgate.backends.steps import taken, taken_async
 from knowgate.errors import RecordInvalid
 
@@ -75,16 +76,25 @@ class OpenAIBackend:
         self._parameters = dict(parameters or {})
         self._endpoint = Endpoint(url, api_key)
 
-    def ask(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
-        """One try, given up after `timeout_s`. Raises BackendFailed."""
+    @property
+    def early(self) -> bool:
+        """Whether a state is read before the answer is written."""
+        return False
+
+    def ask(self, messages: Sequence[Message], *, timeout_s: float, may_answer: MayAnswer | None = None) -> Reply:
+        """One try, given up after `timeout_s`; `may_answer` is asked where the engine is `early`.
+        Raises BackendFailed.
+        """
         deadline = time.monotonic() + timeout_s
 
         def act(step: Post | Work) -> Any:
             return step.run() if isinstance(step, Work) else self._endpoint.post(step.body, deadline=deadline)
 
-        return taken(self._plan(messages, deadline), act)
+        return taken(self._plan(messages, deadline, may_answer), act)
 
-    async def ask_async(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
+    async def ask_async(
+        self, messages: Sequence[Message], *, timeout_s: float, may_answer: MayAnswer | None = None
+    ) -> Reply:
         """`ask`, on the running event loop."""
         deadline = time.monotonic() + timeout_s
 
@@ -93,7 +103,7 @@ class OpenAIBackend:
                 return await asyncio.to_thread(step.run)
             return await self._endpoint.post_async(step.body, deadline=deadline)
 
-        return await taken_async(self._plan(messages, deadline), act)
+        return await taken_async(self._plan(messages, deadline, may_answer), act)
 
     def with_parameters(self, parameters: Mapping[str, Any]) -> Self:
         """The same model at the same connections, with these parameters in every request too."""
@@ -147,7 +157,7 @@ class OpenAIBackend:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._endpoint.url!r}, {self.model!r})"
 
-    def _plan(self, messages: Sequence[Message], deadline: float) -> Plan:
+    def _plan(self, messages: Sequence[Message], deadline: float, may_answer: MayAnswer | None = None) -> Plan:
         """What one try does; returns its reply. `deadline` is of time.monotonic."""
         began = time.perf_counter()
         content = yield Post(body=self._body(messages))
@@ -164,6 +174,13 @@ class OpenAIBackend:
         }
         body |= changes | self._parameters
         return {name: value for name, value in body.items() if value is not None}
+
+    def _one_token(self, messages: Sequence[Message], **changes: Any) -> dict[str, Any]:
+        """A body that has the prompt read and one token written, whatever the parameters say."""
+        body = self._body(messages, **changes)
+        body["max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"] = 1
+        body.pop("min_tokens", None)
+        return body
 
     def _top_logprobs(self) -> int:
         """How many tokens are to be listed: those of the options, or a second one, which shows that
@@ -186,6 +203,14 @@ class OpenAIBackend:
         """Whether answers are meant to be one token, which every engine calls cut off."""
         sent = {"max_tokens": self.max_tokens} | self._parameters
         return 1 in (sent.get("max_tokens"), sent.get("max_completion_tokens"))
+
+    def _skipped(self, chat: Chat, began: float, prompt: Observation, notes: Sequence[str]) -> Reply:
+        """The reply of a tier that is not to answer: what was read of its prompt, and the token
+        that reading it took.
+        """
+        latency_ms, tokens_out = (time.perf_counter() - began) * 1e3, chat.reply.shown.tokens_out
+        shown = replace(prompt, tokens_out=tokens_out, latency_ms=latency_ms, notes=tuple(notes))
+        return Reply(shown=shown, skipped=True)
 
     def _read(self, content: bytes) -> Chat:
         return read_chat(content, options=self.options, p_t_kind=self.p_t_kind, stops=self._stops())

@@ -5,7 +5,7 @@ A reply without signals is a reply: P(T) or the hidden state may be missing, a n
 the policy decides what that means. Only a text that did not come is a failure.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ LAST_PROMPT_TOKEN = "last_prompt_token"
 MEAN_OF_PROMPT = "mean_of_prompt"
 CHAT = "/chat/completions"  # below an API's root
 Message = Mapping[str, Any]  # a message of the chat protocol: role and content
+MayAnswer = Callable[[Observation], bool]  # whether a tier is to answer, by what it showed of the prompt; never raises
 
 
 class Finish(StrEnum):
@@ -39,6 +40,7 @@ class Reply:
     refusal: str | None = None  # what the model said in place of an answer
     tool_calls: tuple[Mapping[str, Any], ...] = ()  # what it wants to be run, in place of an answer or beside it
     enough: bool = False  # cut off, it says all the same what was asked for: an option, or one token
+    skipped: bool = False  # it was not to answer: what it showed is of the prompt alone
 
     @property
     def text(self) -> str:
@@ -57,6 +59,24 @@ class Backend(Protocol):
         """One try, given up after `timeout_s`; never repeats itself. Raises BackendFailed."""
 
     async def ask_async(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
+        """`ask`, without blocking the event loop."""
+
+
+class EarlyBackend(Backend, Protocol):
+    """A back-end that can be asked whether it is to answer, once it has read the prompt."""
+
+    @property
+    def early(self) -> bool:
+        """Whether it shows a state before it answers, as it is set up."""
+
+    def ask(self, messages: Sequence[Message], *, timeout_s: float, may_answer: MayAnswer | None = None) -> Reply:
+        """One try; where `may_answer` says no, nothing is generated and the reply is skipped. It
+        may be called in another thread.
+        """
+
+    async def ask_async(
+        self, messages: Sequence[Message], *, timeout_s: float, may_answer: MayAnswer | None = None
+    ) -> Reply:
         """`ask`, without blocking the event loop."""
 
 

@@ -7,7 +7,7 @@ finished answer belongs to its own last token and not to the prompt. P(IK) is re
 prompt token. So an answer of more than one token takes two requests: the first writes one token and
 carries the state, the second writes the answer on the prefix that the server has cached by then.
 P(T), entropy and margin are read from the answer that is served: only a whole one shows which of
-its tokens are the answer's.
+its tokens are the answer's. A tier that is not to answer is asked for the first request alone.
 """
 
 import time
@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from knowgate._records.arrays import Float32Array
+from knowgate._records.observation import Observation
 from knowgate._records.records import Fingerprint, PTKind
 from knowgate.backends.chat import Chat
 from knowgate.backends.openai import OpenAIBackend, Plan, Post
-from knowgate.backends.protocol import Finish, Message, require_engine
+from knowgate.backends.protocol import Finish, MayAnswer, Message, require_engine
 
 
 class SGLangBackend(OpenAIBackend):
@@ -52,20 +53,28 @@ class SGLangBackend(OpenAIBackend):
         require_engine(fingerprint, engine="sglang", normed=True)
         self.fingerprint = fingerprint
 
-    def _plan(self, messages: Sequence[Message], deadline: float) -> Plan:
+    @property
+    def early(self) -> bool:
+        """Whether a state is read before the answer is written: not where one token is all."""
+        return self.fingerprint is not None and not self._is_of_one_token()
+
+    def _plan(self, messages: Sequence[Message], deadline: float, may_answer: MayAnswer | None = None) -> Plan:
         if self.fingerprint is None:
             return (yield from super()._plan(messages, deadline))
         began = time.perf_counter()
-        content = yield Post(body=self._body(messages, max_tokens=1, return_hidden_states="last"))
+        content = yield Post(body=self._one_token(messages, return_hidden_states="last"))
         first = self._read(content)
         unread: list[str] = []
         hidden = _state(first, unread)
-        answered = first
-        if self.max_tokens > 1 and first.reply.finish is not Finish.STOP:
-            answered = self._read((yield Post(body=self._body(messages))))
         fingerprint = None if hidden is None else self.fingerprint
-        prompt = first.reply.shown.tokens_in
-        return self._reply(answered, began, hidden=hidden, fingerprint=fingerprint, tokens_in=prompt, notes=unread)
+        prompt = Observation(hidden=hidden, fingerprint=fingerprint, tokens_in=first.reply.shown.tokens_in)
+        if self.early and may_answer is not None and not may_answer(prompt):
+            return self._skipped(first, began, prompt, unread)
+        answered = first
+        if not self._is_of_one_token() and first.reply.finish is not Finish.STOP:
+            answered = self._read((yield Post(body=self._body(messages))))
+        seen = {"hidden": hidden, "fingerprint": fingerprint, "tokens_in": prompt.tokens_in}
+        return self._reply(answered, began, notes=unread, **seen)
 
 
 def _state(chat: Chat, notes: list[str]) -> Float32Array | None:

@@ -26,10 +26,10 @@ from knowgate._records.records import Fingerprint, PTKind
 from knowgate.backends._text.alignment import Ended
 from knowgate.backends._text.answer_tokens import NOT_ALIGNED, read_signals
 from knowgate.backends._text.reasoning import answer_of
-from knowgate.backends.blocks import watching
+from knowgate.backends.blocks import ENOUGH, watching
 from knowgate.backends.greedy import ends_of, greedy, processors
 from knowgate.backends.loading import LoadedModel, adopt
-from knowgate.backends.protocol import Finish, Message, Reply, require_engine, require_kind
+from knowgate.backends.protocol import Finish, MayAnswer, Message, Reply, require_engine, require_kind
 from knowgate.backends.written import LikeliestOption, decoder, ends_in_thought, spellings_of, written_tokens
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
 
@@ -68,28 +68,40 @@ class TransformersBackend:
         if fingerprint is not None:
             _require_fingerprint(self._loaded, fingerprint)
 
-    def ask(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
-        """One try; the model stops after `timeout_s`. Raises BackendFailed."""
+    @property
+    def early(self) -> bool:
+        """Whether a state is read before the answer is written."""
+        return self.fingerprint is not None
+
+    def ask(self, messages: Sequence[Message], *, timeout_s: float, may_answer: MayAnswer | None = None) -> Reply:
+        """One try; the model stops after `timeout_s`. Where `may_answer` says no, it stops behind
+        the layer that it is asked by. Raises BackendFailed.
+        """
         began = time.perf_counter()
         if not self._loaded.lock.acquire(timeout=timeout_s):
             raise BackendFailed(f"{self.model} was busy for {timeout_s:.3g} s", Failure.OVERLOADED)
         try:
-            return self._answer(messages, began, timeout_s)
+            return self._answer(messages, began, timeout_s, may_answer)
         except (RuntimeError, ValueError, IndexError, TypeError) as error:  # what torch and templates raise
             raise BackendFailed(f"{self.model} could not answer: {error}", Failure.REFUSED) from error
         finally:
             self._loaded.lock.release()
 
-    async def ask_async(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
+    async def ask_async(
+        self, messages: Sequence[Message], *, timeout_s: float, may_answer: MayAnswer | None = None
+    ) -> Reply:
         """`ask`, in a thread."""
-        return await asyncio.to_thread(self.ask, messages, timeout_s=timeout_s)
+        return await asyncio.to_thread(self.ask, messages, timeout_s=timeout_s, may_answer=may_answer)
 
     @torch.inference_mode()
-    def _answer(self, messages: Sequence[Message], began: float, timeout_s: float) -> Reply:
+    def _answer(
+        self, messages: Sequence[Message], began: float, timeout_s: float, may_answer: MayAnswer | None
+    ) -> Reply:
         ids = self._encode(messages)
         network, tokenizer = self._loaded.network, self._loaded.tokenizer
-        seen: list[torch.Tensor] = []
-        with self._watching(seen), greedy(network, tokenizer):
+        seen: list[Float32Array] = []
+        written: Any = None
+        with self._watching(seen, int(ids.shape[1]), may_answer), greedy(network, tokenizer):
             written = network.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
@@ -103,20 +115,22 @@ class TransformersBackend:
         latency_ms = (time.perf_counter() - began) * 1e3
         if latency_ms > timeout_s * 1e3:
             raise BackendFailed(f"{self.model} was still writing after {timeout_s:.3g} s", Failure.TIMEOUT)
+        prompt = self._of_prompt(seen, int(ids.shape[1]))
+        if written is None:
+            return Reply(shown=replace(prompt, tokens_out=0, latency_ms=latency_ms), skipped=True)
         tokens = written.sequences[0, ids.shape[1] :].tolist()
         text = self._decode(tokens)
         within = ends_in_thought(tokenizer, ids[0].tolist())
         finish = Finish.STOP if tokens[-1] in ends_of(network, tokenizer) else Finish.LENGTH
         notes: list[str] = []
         signals = self._signals(tokens, written.logits, text, Ended(finish=finish, within=within), notes)
-        hidden = _as_numpy(seen)
         shown = replace(
             signals,
             answer=text,
             p_t_kind=self.p_t_kind,
-            hidden=hidden,
-            fingerprint=None if hidden is None else self.fingerprint,
-            tokens_in=int(ids.shape[1]),
+            hidden=prompt.hidden,
+            fingerprint=prompt.fingerprint,
+            tokens_in=prompt.tokens_in,
             tokens_out=len(tokens),
             latency_ms=latency_ms,
             notes=tuple(notes),
@@ -162,6 +176,11 @@ class TransformersBackend:
             return {}
         return {"logits_processor": processors(LikeliestOption(self._spellings, prompt))}
 
+    def _of_prompt(self, seen: Sequence[Float32Array], tokens_in: int) -> Observation:
+        """What is known once the prompt was read."""
+        hidden = seen[0] if seen else None
+        return Observation(hidden=hidden, fingerprint=None if hidden is None else self.fingerprint, tokens_in=tokens_in)
+
     def _encode(self, messages: Sequence[Message]) -> torch.Tensor:
         """The prompt's tokens [1, n]."""
         (ids,) = self._loaded.tokens_of([self._loaded.prompt(messages)])
@@ -173,14 +192,21 @@ class TransformersBackend:
         device: torch.device = self._loaded.network.device
         return torch.tensor([ids], dtype=torch.long, device=device)
 
-    def _watching(self, seen: list[torch.Tensor]) -> AbstractContextManager[Any]:
-        """Keeps the state at the last prompt token: the first pass is the prompt's."""
+    def _watching(
+        self, seen: list[Float32Array], tokens_in: int, may_answer: MayAnswer | None
+    ) -> AbstractContextManager[Any]:
+        """Keeps the state at the last prompt token, and asks whether to go on: the first pass is
+        the prompt's.
+        """
         if self.fingerprint is None:
             return nullcontext()
 
-        def keep(_: int, states: torch.Tensor) -> None:
-            if not seen:
-                seen.append(states[0, -1])
+        def keep(_: int, states: torch.Tensor) -> object:
+            if seen:
+                return None
+            seen.append(states[0, -1].float().cpu().numpy().astype(np.float32))
+            goes_on = may_answer is None or may_answer(self._of_prompt(seen, tokens_in))
+            return None if goes_on else ENOUGH
 
         return watching(self._loaded.network, (self.fingerprint.layer,), keep)
 
@@ -193,7 +219,3 @@ def _require_fingerprint(loaded: LoadedModel, fingerprint: Fingerprint) -> None:
         if getattr(fingerprint, name) != getattr(own, name):
             cure = f"the loaded model has {getattr(own, name)!r}"
             raise RecordInvalid(f"fingerprint.{name}", getattr(fingerprint, name), cure)
-
-
-def _as_numpy(seen: list[torch.Tensor]) -> Float32Array | None:
-    return seen[0].float().cpu().numpy().astype(np.float32) if seen else None

@@ -11,10 +11,11 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from random import Random
+from typing import Any
 
 from knowgate._wire.backoff import next_delay
 from knowgate.backends.circuit import Circuit
-from knowgate.backends.protocol import Backend, Encoder, Message, Reply
+from knowgate.backends.protocol import Backend, Encoder, MayAnswer, Message, Reply
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
 
 JITTER = 0.5  # many queries fail together; they must not come back together
@@ -43,6 +44,13 @@ class Ask:
 
     backend: Backend
     timeout_s: float
+    may_answer: MayAnswer | None = None  # asked once the prompt is read, of an `EarlyBackend`
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `ask` is given beside the messages."""
+        asked = {} if self.may_answer is None else {"may_answer": self.may_answer}
+        return {"timeout_s": self.timeout_s} | asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +79,20 @@ class Tier:
     patience: Patience
     circuit: Circuit
     encoder: Encoder | None = None
+    early: bool = False  # a gate may end it before it answers
 
 
 Steps = Generator[Ask | Pause, Reply | BackendFailed | None, Reply]
 
 
-def tries(tier: Tier, *, last: bool, random: Random, messages: Sequence[Message] | None = None) -> Steps:
+def tries(
+    tier: Tier,
+    *,
+    last: bool,
+    random: Random,
+    messages: Sequence[Message] | None = None,
+    may_answer: MayAnswer | None = None,
+) -> Steps:
     """The steps of asking one tier; returns its reply. Raises BackendFailed.
 
     `messages` are those that are asked, to tell one prompt that fails from many; None = every query
@@ -89,7 +105,8 @@ def tries(tier: Tier, *, last: bool, random: Random, messages: Sequence[Message]
         raise BackendFailed(f"{tier.backend.model} failed too often just now: not asked", Failure.CIRCUIT_OPEN)
     deadline = time.monotonic() + patience.timeout_s
     for failures in count():
-        outcome = yield Ask(backend=tier.backend, timeout_s=max(0.001, deadline - time.monotonic()))
+        left = max(0.001, deadline - time.monotonic())
+        outcome = yield Ask(backend=tier.backend, timeout_s=left, may_answer=may_answer)
         if isinstance(outcome, Reply):
             circuit.succeeded()
             return outcome

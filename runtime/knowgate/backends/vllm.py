@@ -8,6 +8,10 @@ believed: it is looked up in the folder given here, so neither a mount elsewhere
 reaches another file. Layer n is what leaves block n, before the final norm; the server writes its
 layers in ascending order, whatever order it was given them in.
 
+Where a gate may end the tier before it answers, a first request writes one token and the state, and
+the answer takes a second one. The prompt is read twice then, since states are written for no token
+that comes from a prefix cache: it pays where much is skipped or answers are long.
+
 A file is written for every request, whether or not anybody wants states. So it is deleted after
 every answer, and what queries leave behind that ran out of time is swept away, at most once a
 minute.
@@ -15,18 +19,19 @@ minute.
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from knowgate._records.arrays import Float32Array
+from knowgate._records.observation import Observation
 from knowgate._records.records import Fingerprint, PTKind
 from knowgate._wire.storable import fault_of_text
 from knowgate._wire.strict_json import parse
 from knowgate.backends.chat import Chat
 from knowgate.backends.openai import OpenAIBackend, Plan, Post, Work
-from knowgate.backends.protocol import Message, require_engine
+from knowgate.backends.protocol import Finish, MayAnswer, Message, require_engine
 from knowgate.backends.states_file import (
     SUFFIX,
     StatesUnreadable,
@@ -101,24 +106,41 @@ class VLLMBackend(OpenAIBackend):
         """
         return 0 if self._folder is None else discard_left_overs(self._folder, older_than_s=older_than_s)
 
-    def _plan(self, messages: Sequence[Message], deadline: float) -> Plan:
+    @property
+    def early(self) -> bool:
+        """Whether a state can be read before the answer is written: not where one token is all."""
+        return self.fingerprint is not None and not self._is_of_one_token()
+
+    def _plan(self, messages: Sequence[Message], deadline: float, may_answer: MayAnswer | None = None) -> Plan:
         began = time.perf_counter()
         if self._folder is not None and time.monotonic() >= self._swept_at + SWEEP_EVERY_S:
             self._swept_at = time.monotonic()
             yield Work(run=partial(self.remove_left_overs, older_than_s=self._left_over_s))
-        content = yield Post(body=self._body(messages))
-        try:
-            chat = self._read(content)
-        except BackendFailed:
-            yield Work(run=partial(self._discard, _document(content)))
-            raise
+        early = self.early and may_answer is not None
+        chat = yield from self._chat(self._one_token(messages) if early else self._body(messages))
         if self.fingerprint is None:
             yield Work(run=partial(self._discard, chat.document))
             return self._reply(chat, began)
         notes: list[str] = []
         hidden = yield Work(run=partial(self._take, chat, deadline, notes))
         fingerprint = None if hidden is None else self.fingerprint
+        prompt = Observation(hidden=hidden, fingerprint=fingerprint, tokens_in=chat.reply.shown.tokens_in)
+        if early and may_answer is not None:
+            if not may_answer(prompt):
+                return self._skipped(chat, began, prompt, notes)
+            if chat.reply.finish is not Finish.STOP:
+                chat = yield from self._chat(self._body(messages))
+                yield Work(run=partial(self._discard, chat.document))
         return self._reply(chat, began, hidden=hidden, fingerprint=fingerprint, notes=notes)
+
+    def _chat(self, body: Mapping[str, Any]) -> Generator[Post | Work, Any, Chat]:
+        """The completion that a request brings; of one that cannot be read the file goes."""
+        content = yield Post(body=body)
+        try:
+            return self._read(content)
+        except BackendFailed:
+            yield Work(run=partial(self._discard, _document(content)))
+            raise
 
     def _take(self, chat: Chat, deadline: float, notes: list[str]) -> Float32Array | None:
         assert self.fingerprint is not None and self._folder is not None

@@ -377,3 +377,82 @@ def test_a_failing_second_request_fails_the_try(start: Any, acts: Any, of_sglang
         pytest.raises(BackendFailed, match="500"),
     ):
         backend.ask(QUESTION, timeout_s=5.0)
+
+
+def no(_: Any) -> bool:
+    return False
+
+
+def test_sglang_is_asked_for_no_answer_where_the_prompts_state_says_no(start: Any, acts: Any, of_sglang: Any) -> None:
+    engine, shown = start(acts.sglang()), []
+    with SGLangBackend(engine.url, "small", fingerprint=of_sglang, max_tokens=9) as backend:
+        assert backend.early
+        reply = backend.ask(QUESTION, timeout_s=5.0, may_answer=lambda prompt: bool(shown.append(prompt)))
+    (prompt,) = shown
+    assert prompt.hidden.tolist() == acts.state_of(0) and prompt.p_t is None
+    assert (reply.skipped, reply.text, reply.shown.p_t) == (True, "", None)
+    assert (reply.shown.tokens_in, reply.shown.tokens_out) == (20, 1)
+    assert reply.shown.hidden is prompt.hidden
+    assert [body["max_tokens"] for body in engine.asked] == [1]
+
+
+def test_vllm_reads_the_prompt_with_one_token_and_answers_only_where_it_may(
+    start: Any, acts: Any, of_vllm: Any, tmp_path: Path
+) -> None:
+    engine = start(acts.vllm(tmp_path, after_s=0.02))
+    with VLLMBackend(engine.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(7, 12)) as backend:
+        skipped = backend.ask(QUESTION, timeout_s=5.0, may_answer=no)
+        answered = backend.ask(QUESTION, timeout_s=5.0, may_answer=lambda prompt: prompt.tokens_in == 20)
+    assert (skipped.skipped, skipped.text, answered.skipped) == (True, "", False)
+    for reply in (skipped, answered):
+        assert reply.shown.hidden is not None and reply.shown.hidden.tolist() == acts.state_at(12, 19)
+    assert [body["max_tokens"] for body in engine.asked][:2] == [1, 1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_vllms_second_request_brings_the_answer_and_its_file_goes_too(
+    start: Any, acts: Any, of_vllm: Any, tmp_path: Path
+) -> None:
+    cut_off = {"choices": acts.completion("B", choice={"finish_reason": "length"})["choices"]}
+    engine = start(acts.vllm(tmp_path, answers=cut_off))
+    with VLLMBackend(engine.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(7, 12)) as backend:
+        reply = backend.ask(QUESTION, timeout_s=5.0, may_answer=lambda _: True)
+    assert (reply.skipped, reply.text) == (False, "B")
+    assert [body["max_tokens"] for body in engine.asked] == [1, 256]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("given", [{"max_completion_tokens": 300, "max_tokens": None}, {"max_tokens": 300}])
+def test_reading_takes_one_token_whatever_the_parameters_ask_for(
+    start: Any, acts: Any, of_vllm: Any, tmp_path: Path, given: dict[str, Any]
+) -> None:
+    engine = start(acts.vllm(tmp_path))
+    parameters = given | {"min_tokens": 5}
+    with VLLMBackend(
+        engine.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(7, 12), parameters=parameters
+    ) as backend:
+        backend.ask(QUESTION, timeout_s=5.0, may_answer=no)
+    (body,) = engine.asked
+    assert 1 in (body.get("max_tokens"), body.get("max_completion_tokens")) and 300 not in body.values()
+    assert "min_tokens" not in body
+
+
+def test_where_one_token_is_the_whole_answer_nothing_is_read_before(
+    start: Any, acts: Any, of_vllm: Any, of_sglang: Any, tmp_path: Path
+) -> None:
+    engine, other = start(acts.vllm(tmp_path)), start(acts.sglang())
+    vllm = VLLMBackend(engine.url, "s", fingerprint=of_vllm, folder=tmp_path, layers=(7, 12), max_tokens=1)
+    with vllm, SGLangBackend(other.url, "s", fingerprint=of_sglang, max_tokens=1) as sglang:
+        for backend in (vllm, sglang):
+            assert not backend.early
+            assert not backend.ask(QUESTION, timeout_s=5.0, may_answer=no).skipped
+
+
+def test_without_a_state_nothing_ends_the_tier_and_it_answers(
+    start: Any, acts: Any, of_vllm: Any, tmp_path: Path
+) -> None:
+    engine = start(acts.vllm(tmp_path, rows=19))  # not the prompt's twenty tokens
+    with VLLMBackend(engine.url, "small", fingerprint=of_vllm, folder=tmp_path, layers=(7, 12)) as backend:
+        reply = backend.ask(QUESTION, timeout_s=5.0, may_answer=lambda prompt: prompt.hidden is None)
+    assert (reply.skipped, reply.text, reply.shown.hidden) == (False, "B", None)
+    assert "the hidden state is missing" in reply.shown.notes[0]

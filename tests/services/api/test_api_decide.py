@@ -64,6 +64,49 @@ def test_the_first_gate_that_fails_is_the_reason(client: TestClient) -> None:
 
 
 @pytest.mark.usefixtures("promoted")
+def test_before_the_answer_a_gate_that_fails_ends_the_tier_and_nothing_else_does(
+    client: TestClient, hidden_base64: Hidden
+) -> None:
+    def early(state: float, **fields: Any) -> Any:
+        return ask(client, hidden_base64=hidden_base64(state), fingerprint=PRINT, early=True, **fields).json()
+
+    below, above = early(-3.0), early(2.0)
+    assert (below["action"], below["reason"], above["action"], above["reason"]) == ("escalate", "p_ik", "not_yet", None)
+    assert [gate["gate"] for gate in below["gates"]] == ["p_ik"]
+    assert below["exploration_rate"] > 0.0
+    foreign = ask(client, hidden_base64=hidden_base64(-3.0), fingerprint=PRINT | {"layer": 2}, early=True).json()
+    assert (foreign["action"], foreign["fault"]) == ("not_yet", "fingerprint_mismatch")
+
+
+@pytest.mark.usefixtures("promoted")
+def test_what_is_logged_of_a_skipped_tier_is_stored_and_one_that_contradicts_itself_is_not(
+    client: TestClient, hidden_base64: Hidden
+) -> None:
+    answer = ask(client, hidden_base64=hidden_base64(-3.0), fingerprint=PRINT, tokens_in=7, early=True).json()
+    verdict = {name: answer[name] for name in ("action", "reason", "gates", "fallback")}
+    skipped = {
+        "tier": 0,
+        "role": "skipped",
+        "model": "tiny",
+        "signals": answer["signals"],
+        "verdict": verdict,
+        "run_propensity": answer["exploration_rate"],
+        "tokens_in": 7,
+        "tokens_out": 0,
+    }
+    last = {"tier": 1, "role": "served", "model": "huge", "answer": "Lima", "run_propensity": 1.0}
+
+    def log(first: dict[str, Any], **fields: Any) -> Any:
+        decision = {"id": answer["decision_id"], "cascade": "trivia", "occurred_at": NOW.isoformat()} | fields
+        row = decision | {"attempts": [first, last], "bundle": answer["bundle"], "generation": answer["generation"]}
+        return client.post("/v1/decisions", json={"decisions": [row]}).json()
+
+    (refused,) = log(skipped | {"answer": "Cusco"})["rejected"]
+    assert refused["field"] == "attempts[0].role" and "has no answer" in refused["cure"]
+    assert log(skipped)["stored"] == 1
+
+
+@pytest.mark.usefixtures("promoted")
 def test_a_missing_or_foreign_hidden_state_goes_to_the_fallback(client: TestClient, hidden_base64: Hidden) -> None:
     kept = ask(client, p_t=0.96).json()
     assert (kept["action"], kept["fallback"]) == ("retain", True)

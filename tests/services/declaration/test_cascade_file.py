@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from knowgate._records.records import LabelSource
+from knowgate.backends import early_of
 from knowgate.backends.endpoint import Endpoint
 from knowgate.policy import PolicyKind
 from knowgate.spec import CascadeSpec, Privacy, PromiseKind
@@ -406,6 +407,8 @@ def test_every_key_is_documented_with_its_default() -> None:
             assert documented == "required", name
         elif default is None:
             assert documented == "not set", name
+        elif isinstance(default, bool):
+            assert documented == str(default).lower(), name
         else:
             written = format_duration(default) if isinstance(default, timedelta) else default
             shown = list(written) if isinstance(written, tuple) else written
@@ -457,6 +460,16 @@ timeout = "1m30s"
 request = { top_k = 1, stop = ["a", "b"], "odd name" = { deep = { yes = true, part = 0.5 } } }
 """,
 )
+
+
+def test_a_tier_may_be_ended_early_where_its_prompt_shows_anything_and_never_the_last_one() -> None:
+    head, small, large = SMALLEST.split("[[tiers]]")
+    early = "early = true\nlayers = [2]\n"
+    spec = parse_cascade(f"{head}[[tiers]]{small}{early}[[tiers]]{large}")
+    assert early_of(spec) == (0,)
+    assert parse_cascade(format_cascade(spec)) == spec
+    assert "nothing is known before the answer" in faults_of(f"{head}[[tiers]]{small}early = true\n[[tiers]]{large}")
+    assert "the last tier always answers" in faults_of(f"{SMALLEST}{early}")
 
 
 def test_request_parameters_and_a_time_limit_are_read_and_written_again() -> None:

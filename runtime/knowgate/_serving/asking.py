@@ -1,0 +1,60 @@
+"""One tier of one query: asked, recorded and ruled on, or ended by a gate before it answers.
+
+An encoder reads for a tier that is not even asked then. A back-end that reads first is asked
+whether it may answer once it has the state; what it says is asked again here, and recorded.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from random import Random
+
+from knowgate._deciding.query import Query
+from knowgate._deciding.ruling import Ruling
+from knowgate._records.observation import Observation
+from knowgate._serving.replies import attempt, lack_of
+from knowgate._serving.steps import Steps
+from knowgate.backends.protocol import Encoder, Message, Reply
+from knowgate.backends.tries import Read, Tier, tries
+
+UNASKED = Reply(shown=Observation(tokens_in=0, tokens_out=0), skipped=True)  # of a tier whose encoder reads for it
+
+
+def asked(
+    query: Query, index: int, tier: Tier, messages: Sequence[Message] | None, random: Random
+) -> Steps[tuple[Ruling, Reply]]:
+    """The steps of tier `index`: the ruling and its answer, or, where a gate ended it before, what
+    it showed of the prompt. Raises BackendFailed.
+    """
+    last, early = index == query.last, tier.early and query.judges_early(index)
+    may_answer = None
+    if early and tier.encoder is not None:
+        read = yield from _with_state(query, index, tier.encoder, UNASKED)
+        ruling = query.consider(read.shown, tier=index)
+        if not ruling.answers:
+            return ruling, read
+    elif early and getattr(tier.backend, "early", False):
+        may_answer = partial(query.may_answer, tier=index)
+    reply = yield from tries(tier, last=last, random=random, messages=messages, may_answer=may_answer)
+    if may_answer is not None:
+        ruling = query.consider(_of_prompt(reply), tier=index)
+        if not ruling.answers:
+            return ruling, reply
+    lack = None if last else lack_of(reply)
+    if lack is None and tier.encoder is not None and reply.shown.hidden is None and not query.has_state(index):
+        reply = yield from _with_state(query, index, tier.encoder, reply)
+    return attempt(query, index, reply, lack), reply
+
+
+def _with_state(query: Query, index: int, encoder: Encoder, reply: Reply) -> Steps[Reply]:
+    """The reply with the encoder's state of the prompt."""
+    read = yield Read(encoder=encoder, layer=query.probe_layer(index), reply=reply)
+    assert isinstance(read, Reply)
+    return read
+
+
+def _of_prompt(reply: Reply) -> Observation:
+    """What a reply shows that was known before the answer."""
+    shown = reply.shown
+    if reply.skipped:
+        return shown
+    return Observation(hidden=shown.hidden, fingerprint=shown.fingerprint, tokens_in=shown.tokens_in)
