@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from evidence.certification.nested_path import Signals
 from knowgate._bundles.assignment import Mode
 from knowgate._bundles.bundle import Bundle, ComparisonDocument, TierModels, read_bundle
+from knowgate._records.arrays import BoolArray
 from knowgate._records.records import Window
 from knowgate.policy import PolicyKind
 from knowgate.spec import CascadeSpec, Targets
@@ -31,7 +32,7 @@ from training.extraction import Answerer
 from training.probes.fit import FitProbe
 from training.probes.probe_settings import FitSettings
 from training.rows.dataset import CascadeRows, TierVectors, extracted_vectors, read_window, stored_vectors
-from training.rows.splits import Proportions, Split, certifying, split_rows
+from training.rows.splits import Proportions, Split, certifying, split_rows, taught_before
 from training.tiers.learn import LearnedTier, learn_tier, signal_columns
 
 log = logging.getLogger("knowgate.training")
@@ -153,13 +154,44 @@ def learn(run: WindowRun, read: ReadRows, *, reserved: bool = False) -> Learned:
 
 
 def compared(run: WindowRun, read: ReadRows, certified: Certified) -> ComparisonDocument | None:
-    """The paired comparison that the promotion check judges; None where there is nothing to
-    compare.
+    """The paired comparison that the promotion check judges, on rows of prompts from which neither
+    has learned; None where there is nothing to compare.
     """
     champion = run.state.champion
     if champion is None or not certified.certified or len(champion.tiers) != len(read.vectors):
         return None
+    unseen = ~_taught(champion, certified.rows, read.rows, run.settings.proportions)
+    if not unseen.any():
+        return None
+    if not unseen.all():
+        log.info("%s: %d of %d rows taught the champion", run.spec.name, (~unseen).sum(), len(unseen))
+        certified = replace(
+            certified,
+            rows=certified.rows.take(unseen),
+            signals=tuple({name: values[unseen] for name, values in tier.items()} for tier in certified.signals),
+            kept=certified.kept[unseen],
+        )
     return compare_with_champion(read.rows, read.vectors, certified, champion, run.targets)
+
+
+def _taught(champion: Bundle, tested: CascadeRows, read: CascadeRows, proportions: Proportions) -> BoolArray:
+    """[tested rows] whether the champion has learned from their prompts, as far as the rows that
+    were read tell. P(T) learns nothing, and what may certify in a season never teaches in it.
+    """
+    document = champion.document
+    window, certificate = document.training_window, document.certificate
+    apart = certificate is None or certificate.cohort is None or certificate.season is not None
+    if document.policy.kind is PolicyKind.P_T or window is None or certificate is None or apart:
+        return np.zeros(tested.n, dtype=np.bool_)
+    taught = taught_before(
+        read.ids,
+        read.seconds,
+        read.prompt_hashes,
+        proportions,
+        read=(window.start.timestamp(), window.end.timestamp()),
+        since=certificate.cohort.start.timestamp(),
+    )
+    return taught[np.isin(np.array(read.ids), np.array(tested.ids))]
 
 
 def _vectors(run: WindowRun, rows: CascadeRows, tier: int) -> TierVectors | None:

@@ -321,6 +321,24 @@ def test_a_challenger_is_compared_with_the_bundle_in_force(seeded: Callable[...,
     assert former_probes(None, (elsewhere,)) == {}
 
 
+def test_a_challenger_is_compared_on_rows_that_did_not_teach_the_champion(seeded: Callable[..., Engine]) -> None:
+    engine = seeded(spec_of(PolicyKind.SCORE), Traffic())
+    first = _train(engine)
+    assert first.status is TrainingStatus.CERTIFIED
+    with transaction(engine) as session:
+        champion = make_assignment(cascade="facts", champion=first.bundle, exploration_rate=0.1, issued_at=AS_OF)
+        swap_assignment(session, champion, expected_generation=None, now=AS_OF)
+    again = _train(engine)
+    with transaction(engine) as session:
+        apply_cascade(session, spec_of(PolicyKind.P_T), now=AS_OF)
+    by_p_t = _train(engine)
+    with reading(engine) as session:
+        same, other = (read_bundle(bundle_content(session, str(one.bundle))).document for one in (again, by_p_t))
+    apart = first.rows["certification"]
+    assert 0 < apart < 1000 and by_p_t.rows["tested"] == 1500
+    assert [one.comparison.n for one in (same, other) if one.comparison is not None] == [apart, apart]
+
+
 @pytest.mark.parametrize("rule", [PolicyKind.P_T, PolicyKind.SCORE])
 def test_after_a_risk_alarm_only_decisions_that_it_had_not_read_certify(
     seeded: Callable[..., Engine], rule: PolicyKind

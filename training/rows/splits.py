@@ -98,6 +98,31 @@ def split_rows(
     return Split(parts=parts, prompts=_counted(prompts, parts), since=since)
 
 
+def taught_before(
+    ids: Sequence[str],
+    seconds: npt.NDArray[np.float64],
+    prompt_hashes: Sequence[str | None],
+    proportions: Proportions,
+    *,
+    read: tuple[float, float],
+    since: float,
+) -> BoolArray:
+    """[n] whether each decision is of a prompt that taught an earlier attempt, as far as these rows
+    tell.
+
+    That attempt had `read` the decisions from one time to another, and its window that certifies
+    began at `since`, all in seconds since 1970. Other arguments and errors are those of
+    `split_rows`.
+    """
+    prompts = np.array(_prompts(ids, prompt_hashes), dtype=np.object_)
+    if not len(prompts):
+        return np.zeros(0, dtype=np.bool_)
+    was_read = (seconds >= read[0]) & (seconds < read[1])
+    certified = certifying(ids, prompt_hashes, proportions) & was_read & (seconds >= since)
+    kept_apart = np.isin(prompts, np.unique(prompts[certified]))
+    return np.asarray(np.isin(prompts, np.unique(prompts[was_read & ~kept_apart])), dtype=np.bool_)
+
+
 def split_untaught(ids: Sequence[str], prompt_hashes: Sequence[str | None], certifies: BoolArray) -> Split:
     """The split of n decisions of which the chosen ones certify and none teaches."""
     prompts = np.array(_prompts(ids, prompt_hashes), dtype=np.object_)

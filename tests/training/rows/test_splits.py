@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.errors import TrainingRefused
-from training.rows.splits import Part, Proportions, Split, certifying, split_rows
+from training.rows.splits import Part, Proportions, Split, certifying, split_rows, taught_before
 
 LEARNED = (Part.FIT, Part.VALIDATION, Part.CALIBRATION)
 
@@ -49,6 +49,24 @@ def test_prompts_asked_once_certify_from_the_window_only_in_the_stated_shares() 
     for part in (Part.VALIDATION, Part.CALIBRATION):
         assert before[part] == pytest.approx(0.2, abs=0.03) and recent[part] == pytest.approx(0.1, abs=0.03)
     assert not split.rows(Part.LEFT_OUT).any()
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.sampled_from("abcdefgh")), max_size=60),
+    st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda ends: (float(min(ends)), float(max(ends)))),
+    st.integers(0, 60),
+)
+def test_a_later_attempt_knows_whose_prompts_taught_an_earlier_one(
+    prompts: list[str | None], read: tuple[float, float], since: int
+) -> None:
+    ids, seconds = [f"id{row}" for row in range(len(prompts))], np.arange(len(prompts), dtype=float)
+    earlier = [row for row in range(len(prompts)) if read[0] <= row < read[1]]
+    names = [prompts[row] or ids[row] for row in earlier]
+    hashes = [prompts[row] for row in earlier]
+    split = split_rows([ids[row] for row in earlier], seconds[earlier], hashes, Proportions(), since=since)
+    learned = {name for name, yes in zip(names, split.rows(*LEARNED), strict=True) if yes}
+    taught = taught_before(ids, seconds, prompts, Proportions(), read=read, since=since)
+    assert taught.tolist() == [(name or own) in learned for name, own in zip(prompts, ids, strict=True)]
 
 
 @given(st.lists(st.one_of(st.none(), st.sampled_from("abcdefgh")), min_size=1, max_size=60), st.integers(0, 60))
