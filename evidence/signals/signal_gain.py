@@ -6,20 +6,30 @@ differences.
 - The share that is retained, where both retain as many wrong answers: what a target on the drop
   would allow either.
 
-AUROC looks at all orders of two rows; a cascade lives on the upper end of one. The intervals of the
-latter two are bootstrap percentiles over the rows (Efron and Tibshirani, An Introduction to the
-Bootstrap, 1993, chapter 13), drawn in pairs: both signals are looked at on the same resampled rows.
-Ties are retained in part, as a coin among them would. They are figures beside a certificate and
-promise nothing themselves.
+AUROC looks at all orders of two rows; a cascade lives on the upper end of one. Where questions of
+several kinds come mixed, most of what a probe adds is often which kind it is, and a slice tells
+that without a probe. So the difference of AUROCs is also given over orders of two rows of one
+slice, where knowing the slice helps nobody: the mean over slices by their rows, whose variances add
+up. It is what a signal adds beyond P(T) and the slice together, however P(T) is weighed in each.
+
+The intervals of the latter two are bootstrap percentiles over the rows (Efron and Tibshirani, An
+Introduction to the Bootstrap, 1993, chapter 13), drawn in pairs: both signals are looked at on the
+same resampled rows. Ties are retained in part, as a coin among them would. They are figures beside
+a certificate and promise nothing themselves.
 """
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtri
 
 from evidence.errors import InvalidInputError
-from evidence.inputs import FloatArray, IntArray, flag_array, number, real_array, same_length
+from evidence.inputs import BoolArray, FloatArray, IntArray, flag_array, number, real_array, same_length
 from evidence.signals.quality import auroc_gain
-from knowgate._bundles.bundle_documents import SignalGain
+from knowgate._bundles.bundle_documents import GainWithinSlices, SignalGain
 
 LEAST_COMPARED = 20  # labelled rows
 COMPARED_AT = 0.5  # the retained share at which signals are compared, where no certificate names one
@@ -88,9 +98,12 @@ def gain_over(
     tier: int,
     signal: str,
     share: float | None = None,
+    slices: Sequence[str | None] = (),
 ) -> SignalGain | None:
     """`signal_gain` over the labelled rows that show both signals, NaN = unknown, at the certified
     share (a half unless one is given); None where they are fewer than 20, or of one class.
+
+    `slices` [n] names each row's slice, None = none told; () = no row has one.
 
     Examples:
         >>> gain_over(np.arange(40.0), np.ones(40), np.arange(40) % 2.0, tier=0, signal="score").n
@@ -98,10 +111,56 @@ def gain_over(
     """
     known = np.isfinite(scores) & np.isfinite(baseline) & np.isfinite(correct)
     right = correct[known] >= 0.5
-    if known.sum() < LEAST_COMPARED or right.all() or not right.any():
+    if not _comparable(right):
         return None
     share = share or COMPARED_AT
-    return signal_gain(scores[known], baseline[known], right, share=share, tier=tier, signal=signal)
+    gain = signal_gain(scores[known], baseline[known], right, share=share, tier=tier, signal=signal)
+    named = [name for name, keep in zip(slices, known, strict=True) if keep] if len(slices) else []
+    return replace(gain, within_slices=gain_within_slices(scores[known], baseline[known], right, named))
+
+
+def gain_within_slices(
+    scores: npt.ArrayLike, baseline: npt.ArrayLike, correct: npt.ArrayLike, slices: Sequence[str | None]
+) -> GainWithinSlices | None:
+    """The difference of AUROCs over pairs of one slice, for correctness [n] of 0 or 1.
+
+    Slices count that have 20 rows, right ones and wrong ones; None where fewer than two do: without
+    a second one it would be the gain itself.
+
+    Examples:
+        >>> right, kind = np.arange(80) % 2, ["easy"] * 40 + ["hard"] * 40
+        >>> gain = gain_within_slices(np.repeat([0.9, 0.1], 40), right, right, kind)
+        >>> gain.slices, gain.n, gain.auroc  # the score knows the slice alone, the baseline all
+        (2, 80, -0.5)
+    """
+    scores, baseline = real_array("scores", scores), real_array("baseline", baseline)
+    right = flag_array("correct", correct)
+    if not len(slices):
+        return None
+    same_length(scores=scores, baseline=baseline, correct=right, slices=np.empty(len(slices)))
+    rows_of: dict[str, list[int]] = {}
+    for row, name in enumerate(slices):
+        if name is not None:
+            rows_of.setdefault(name, []).append(row)
+    compared = [np.array(rows) for rows in rows_of.values() if _comparable(right[rows])]
+    if len(compared) < 2:
+        return None
+    gains = [auroc_gain(scores[rows], baseline[rows], right[rows], confidence=CONFIDENCE) for rows in compared]
+    n = sum(gain.n for gain in gains)
+    value = sum(gain.n / n * gain.value for gain in gains)
+    reach = float(ndtri(0.5 + CONFIDENCE / 2.0)) * math.hypot(*(gain.n / n * gain.standard_error for gain in gains))
+    return GainWithinSlices(
+        slices=len(compared),
+        n=n,
+        auroc=value,
+        auroc_low=max(-1.0, value - reach),
+        auroc_high=min(1.0, value + reach),
+    )
+
+
+def _comparable(right: BoolArray) -> bool:
+    """Whether there are rows enough, right ones and wrong ones."""
+    return len(right) >= LEAST_COMPARED and bool(right.any()) and not right.all()
 
 
 def _reach(scores: FloatArray, baseline: FloatArray, right: FloatArray, share: float) -> FloatArray:

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from knowgate import Window
+from knowgate._bundles.bundle_documents import SignalGain
 from knowgate._records.ids import new_id
 from knowgate._wire import codec
 from services.errors import Refused
@@ -139,14 +140,25 @@ def in_words(outcome: TrainingOutcome) -> str:
         words = f"{outcome.status}, attempt {certificate.attempt}, n {certificate.n}"
         if outcome.labels_needed is not None:
             words += f", about {outcome.labels_needed} more labelled decisions would settle it"
-    for gain in () if certificate is None else certificate.gains:
-        words += (
-            f"; tier {gain.tier} {gain.signal} over P(T): AUROC {gain.auroc:+.3f} "
-            f"[{gain.auroc_low:+.3f}, {gain.auroc_high:+.3f}], accuracy of {gain.at_share:.0%} retained "
-            f"{gain.accuracy:+.3f} [{gain.accuracy_low:+.3f}, {gain.accuracy_high:+.3f}]"
-        )
+    words += "".join(f"; {gain_in_words(gain)}" for gain in (() if certificate is None else certificate.gains))
     other = outcome.rows.get("p_t_of_another_kind", 0)
     return words + (f"; {other} decisions left out, their P(T) is of another kind" if other else "")
+
+
+def gain_in_words(gain: SignalGain) -> str:
+    """What a signal adds beyond P(T), and what of it is left where the slice is known."""
+    words = (
+        f"tier {gain.tier} {gain.signal} over P(T): AUROC {gain.auroc:+.3f} "
+        f"[{gain.auroc_low:+.3f}, {gain.auroc_high:+.3f}], accuracy of {gain.at_share:.0%} retained "
+        f"{gain.accuracy:+.3f} [{gain.accuracy_low:+.3f}, {gain.accuracy_high:+.3f}]"
+    )
+    within = gain.within_slices
+    if within is None:
+        return words
+    return words + (
+        f", beyond the slice too (within {within.slices} slices) AUROC {within.auroc:+.3f} "
+        f"[{within.auroc_low:+.3f}, {within.auroc_high:+.3f}]"
+    )
 
 
 def training_window(context: JobContext, cascade: str, job_window: Window) -> Window:

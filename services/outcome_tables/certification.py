@@ -155,9 +155,9 @@ def _prompts(table: OutcomeTable, rows: BoolArray) -> set[str]:
 
 def _gains(table: OutcomeTable, tested: BoolArray, signals: Signals, share: float) -> tuple[SignalGain, ...]:
     """What p_ik and score add to P(T) where the table has it too."""
-    p_t, correct = table.p_t[tested], table.correct[tested]
+    p_t, correct, slices = table.p_t[tested], table.correct[tested], tuple(table.slice[tested].tolist())
     gains = [
-        gain_over(shown[name], p_t[:, tier], correct[:, tier], tier=tier, signal=name, share=share)
+        gain_over(shown[name], p_t[:, tier], correct[:, tier], tier=tier, signal=name, share=share, slices=slices)
         for tier, shown in enumerate(signals)
         for name in ("p_ik", "score")
         if name in shown

@@ -2,7 +2,8 @@
 
 P(T) alone always stands beside what was learned, each with an interval: a probe that adds nothing
 must look like it. The gain over P(T) is given three ways, each with an interval for two signals on
-the same rows (evidence.signals.signal_gain).
+the same rows, and once more within slices: beyond P(T) and beyond which kind of question it is
+(evidence.signals.signal_gain).
 """
 
 from collections.abc import Sequence
@@ -60,7 +61,9 @@ def signal_quality(
                     calibration=calibration_of(values[known], correct[known]),
                     gain=None
                     if name == "p_t"
-                    else gain_over(values, shown["p_t"], correct, tier=tier, signal=name, share=share),
+                    else gain_over(
+                        values, shown["p_t"], correct, tier=tier, signal=name, share=share, slices=rows.slices
+                    ),
                 )
             )
     return tuple(qualities)

@@ -138,6 +138,9 @@ def _quality_figures(qualities: Sequence[SignalQuality]) -> list[Figure]:
             with_interval["gain_over_p_t"] = gain.auroc, gain.auroc_low, gain.auroc_high
             with_interval["accuracy_gain_over_p_t"] = gain.accuracy, gain.accuracy_low, gain.accuracy_high
             with_interval["share_gain_over_p_t"] = gain.share, gain.share_low, gain.share_high
+            within = gain.within_slices
+            if within is not None:
+                with_interval["gain_over_p_t_within_slices"] = within.auroc, within.auroc_low, within.auroc_high
         for name, (value, low, high) in with_interval.items():
             figures.append(Figure(name=f"{prefix}.{name}", value=value, low=low, high=high))
         figures.append(Figure(name=f"{prefix}.ece", value=one.calibration.expected_calibration_error))

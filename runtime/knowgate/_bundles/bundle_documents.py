@@ -51,6 +51,17 @@ class TierDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GainWithinSlices:
+    """What of a gain remains where the slice is known: over pairs of rows of one slice."""
+
+    slices: int  # that have rows enough, right ones and wrong ones
+    n: int  # rows in them
+    auroc: float  # the signal's minus P(T)'s, the mean over slices by their rows
+    auroc_low: float
+    auroc_high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SignalGain:
     """What a learned signal of one tier adds to P(T) alone, on the same rows, which taught it
     nothing.
@@ -73,6 +84,7 @@ class SignalGain:
     share: float  # of the rows, retained with as many wrong ones
     share_low: float
     share_high: float
+    within_slices: GainWithinSlices | None = None  # None = fewer than two slices to compare, or not recorded then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

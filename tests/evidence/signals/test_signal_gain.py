@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evidence.errors import InvalidInputError
-from evidence.signals.signal_gain import LEAST_COMPARED, gain_over, signal_gain
+from evidence.signals.quality import auroc
+from evidence.signals.signal_gain import LEAST_COMPARED, gain_over, gain_within_slices, signal_gain
 
 
 def test_a_small_case_by_hand() -> None:
@@ -96,3 +97,80 @@ def test_what_cannot_be_compared_is_refused() -> None:
         signal_gain([1, 2], [2, 1], [1, 0], share=0.0)
     with pytest.raises(InvalidInputError):
         signal_gain([1, 2], [2, 1, 3], [1, 0], share=0.5)
+
+
+def mixture(
+    rng: np.random.Generator, n: int, within: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Three kinds of questions that are right .35, .65 and .9 of the time. P(T) knows something
+    within each; the probe knows the kind, and within it as much as `within` says.
+    """
+    kind = rng.integers(0, 3, n)
+    hardness = rng.normal(size=n)
+    right = rng.random(n) < 1 / (1 + np.exp(-(np.array([-0.7, 0.7, 2.5])[kind] - hardness)))
+    p_t = -hardness + rng.normal(0, 1.2, n)
+    probe = 2.0 * kind + within * -hardness + rng.normal(0, 0.8, n)
+    return p_t + probe, p_t, right.astype(float), tuple(f"kind {one}" for one in kind)
+
+
+def test_a_probe_that_knows_the_kind_of_question_alone_adds_nothing_beyond_the_slice() -> None:
+    score, p_t, right, slices = mixture(np.random.default_rng(3), 6000, within=0.0)
+    gain = gain_over(score, p_t, right, tier=0, signal="score", slices=slices)
+    assert gain is not None and gain.within_slices is not None
+    assert gain.auroc_low > 0.05, "beyond P(T) it adds much"
+    assert gain.within_slices.slices == 3 and gain.within_slices.n == 6000
+    assert gain.within_slices.auroc_high < 0.0, "beyond the slice it is noise"
+
+
+def test_a_probe_that_knows_more_than_the_kind_adds_beyond_the_slice() -> None:
+    score, p_t, right, slices = mixture(np.random.default_rng(4), 6000, within=1.0)
+    gain = gain_over(score, p_t, right, tier=0, signal="score", slices=slices)
+    assert gain is not None and gain.within_slices is not None
+    assert 0.0 < gain.within_slices.auroc_low < gain.within_slices.auroc < gain.auroc_low
+
+
+def test_knowing_the_slice_or_weighing_p_t_in_each_changes_nothing_within_slices() -> None:
+    _, p_t, right, slices = mixture(np.random.default_rng(5), 900, within=0.0)
+    kind = np.array([float(name[-1]) for name in slices])
+    within = gain_within_slices(3.0 * kind + (1.0 + kind) * p_t, p_t, right, slices)
+    assert within is not None
+    assert (within.auroc, within.auroc_low, within.auroc_high) == pytest.approx((0.0, 0.0, 0.0), abs=1e-12)
+
+
+def test_it_is_the_mean_over_slices_by_their_rows() -> None:
+    score, p_t, right, slices = mixture(np.random.default_rng(6), 300, within=0.5)
+    within, expected = gain_within_slices(score, p_t, right, slices), 0.0
+    for name in set(slices):
+        rows = np.array([one == name for one in slices])
+        expected += rows.mean() * (auroc(score[rows], right[rows]).value - auroc(p_t[rows], right[rows]).value)
+    assert within is not None and within.auroc == pytest.approx(expected)
+
+
+def test_slices_that_cannot_be_compared_do_not_count_and_one_alone_is_none() -> None:
+    score, p_t, right, slices = mixture(np.random.default_rng(7), 600, within=0.5)
+    two = [None if name == "kind 2" else name for name in slices]
+    within = gain_within_slices(score, p_t, right, two)
+    assert within is not None and within.slices == 2 and within.n == sum(name is not None for name in two)
+    always = np.where(np.array(slices) == "kind 0", 1.0, right)  # of one class
+    lacking = gain_within_slices(score, p_t, always, two)
+    assert lacking is None, "one slice is left"
+    rare = ["rare" if row < LEAST_COMPARED - 1 else name for row, name in enumerate(two)]
+    again = gain_within_slices(score, p_t, right, rare)
+    assert again is not None and again.slices == 2
+    assert gain_within_slices(score, p_t, right, [None] * 600) is None
+    assert gain_within_slices(score, p_t, right, ()) is None
+    plain = gain_over(score, p_t, right, tier=0, signal="score")
+    assert plain is not None and plain.within_slices is None
+    with pytest.raises(InvalidInputError, match="unequal numbers of rows"):
+        gain_within_slices(score, p_t, right, slices[:-1])
+
+
+def test_its_interval_covers() -> None:
+    truth = gain_within_slices(*mixture(np.random.default_rng(8), 400_000, within=0.4))
+    assert truth is not None
+    runs, covered = 300, 0
+    for seed in range(runs):
+        within = gain_within_slices(*mixture(np.random.default_rng(10_000 + seed), 400, within=0.4))
+        assert within is not None
+        covered += within.auroc_low <= truth.auroc <= within.auroc_high
+    assert abs(covered / runs - 0.95) < 0.01 + 3 * np.sqrt(0.05 * 0.95 / runs)

@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from factories import make_certificate
-from knowgate._bundles.bundle_documents import SignalGain
+from knowgate._bundles.bundle_documents import GainWithinSlices, SignalGain
+from knowgate._wire import codec
 from services.clock import SimulatedClock
 from services.jobs.job import JobContext
 from services.jobs.train import in_words
@@ -42,6 +43,15 @@ def test_a_certified_outcome_names_its_bundle_its_promise_and_what_signals_add()
     assert words.startswith("certified, bundle abababababab: retains 40.0%, drop at most 0.0180, n 900; tier 0 score")
     assert "score over P(T): AUROC +0.031 [+0.010, +0.052]" in words
     assert words.endswith("accuracy of 40% retained +0.020 [-0.001, +0.040]")
+
+
+def test_what_a_signal_adds_beyond_the_slice_stands_beside_what_it_adds_beyond_p_t() -> None:
+    within = GainWithinSlices(slices=3, n=800, auroc=0.004, auroc_low=-0.01, auroc_high=0.018)
+    certificate = replace(CERTIFICATE, gains=(replace(GAIN, within_slices=within),))
+    assert in_words(replace(CERTIFIED, certificate=certificate)).endswith(
+        "[-0.001, +0.040], beyond the slice too (within 3 slices) AUROC +0.004 [-0.010, +0.018]"
+    )
+    assert codec.decode(type(certificate), codec.parse(codec.canonical(certificate))) == certificate
 
 
 def test_an_outcome_without_a_promise_says_what_would_settle_it_and_what_was_left_out() -> None:

@@ -121,7 +121,7 @@ def test_what_the_score_adds_to_p_t_stands_beside_its_thresholds(tmp_path: Path,
     answer = json.loads(result.stdout)
     (gain,) = answer["gains"]
     assert (gain["tier"], gain["signal"], gain["at_share"]) == (0, "score", answer["retained_share"])
-    assert gain["n"] == answer["n"]
+    assert gain["n"] == answer["n"] and gain["within_slices"] is None
     assert 0 < gain["auroc_low"] < gain["auroc"] < gain["auroc_high"]
     assert gain["accuracy_low"] <= gain["accuracy"] <= gain["accuracy_high"]
     assert gain["share_low"] <= gain["share"] <= gain["share_high"]
