@@ -6,6 +6,7 @@ template database on PostgreSQL. PostgreSQL is a real server from a wheel, start
 test asks for it.
 """
 
+import gc
 import itertools
 import shutil
 import tempfile
@@ -23,6 +24,19 @@ from tests import servers
 
 _TEMPLATE = "knowgate_template"
 _numbers = itertools.count(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What collecting imports stays to the end: to look it all over for garbage, again and again,
+    takes half a second each time.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")

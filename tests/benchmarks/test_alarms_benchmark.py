@@ -169,7 +169,7 @@ def test_every_planted_fault_has_a_name_of_its_own() -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        Fault(alarm="savings", per_day=1_000, points=20),
+        pytest.param(Fault(alarm="savings", per_day=1_000, points=20), marks=pytest.mark.slow),
         Fault(alarm="risk", per_day=1_000, points=10, exploration=0.2, label_rate=0.5),
     ],
 )

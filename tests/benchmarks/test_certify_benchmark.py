@@ -74,6 +74,7 @@ def test_rivals_stop_at_their_first_failure() -> None:
     assert bold.mean() <= 0.05
 
 
+@pytest.mark.slow
 def test_a_scenario_tells_both_readings() -> None:
     figures = measure_scenario("missing_by_score", population(2), 0.05, 0.1, 3000, 40)
     assert abs(float(figures["bias_in_errors"] or 0.0)) < 4 < abs(float(figures["naive_off_in_errors"] or 0.0))

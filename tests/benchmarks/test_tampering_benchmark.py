@@ -5,6 +5,7 @@ covered.
 from pathlib import Path
 
 import numpy as np
+import pytest
 from sqlalchemy.orm import Session
 
 from benchmarks import tampering
@@ -15,6 +16,7 @@ from store.sealing.coverage import COVERED, NOT_COVERED, RESIDUES
 from store.sealing.states import pages
 
 
+@pytest.mark.slow
 def test_a_change_of_every_kind_on_every_table_is_found_or_listed(tmp_path: Path) -> None:
     with tampering.deployment(tmp_path) as (engine, head):
         made = tampering.tamper(engine, head, 0)

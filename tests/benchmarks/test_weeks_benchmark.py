@@ -24,6 +24,7 @@ def population() -> Population:
     return Population(name="made", p_t=p_t, correct=np.column_stack([small, rng.random(1500) < 0.93]).astype(float))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", Scenario)
 def test_a_year_measures_every_schedule_in_the_same_weeks(population: Population, scenario: Scenario) -> None:
     figures = weeks.years_of(population, scenario, 350, 1)

@@ -17,6 +17,7 @@ from evidence.signals.quality import auroc
 from knowgate.backends.loading import LoadedModel
 from training.extraction import Answered, Answerer, load_model
 
+pytestmark = pytest.mark.xdist_group("pair")  # both models answer once
 COUNT = 1_500
 NAMES = ("small", "large")
 

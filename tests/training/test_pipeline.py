@@ -168,7 +168,7 @@ def _train(engine: Engine, **changes: Any) -> TrainingOutcome:
     return train_window(engine, "facts", WINDOW, **(arguments | changes))
 
 
-@pytest.mark.parametrize("rule", [PolicyKind.SCORE, PolicyKind.GATES])
+@pytest.mark.parametrize("rule", [PolicyKind.SCORE, pytest.param(PolicyKind.GATES, marks=pytest.mark.slow)])
 def test_a_cold_start_window_becomes_a_certified_bundle(seeded: Callable[..., Engine], rule: PolicyKind) -> None:
     engine = seeded(spec_of(rule), Traffic())
     outcome = _train(engine)

@@ -161,6 +161,7 @@ def test_what_a_season_cannot_count_is_refused() -> None:
         log_evidence(np.array([3]), np.array([0]), np.array([2]), EPSILON)
 
 
+@pytest.mark.slow
 def test_a_level_of_exactly_epsilon_is_shown_on_some_day_of_a_year_in_at_most_delta_of_all_years() -> None:
     """Looked at every other day, 100 rows each time: the promise is "never", not "today"."""
     rng, years = np.random.default_rng(21), 150

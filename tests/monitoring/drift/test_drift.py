@@ -13,6 +13,8 @@ import pytest
 from monitoring.drift.drift import LEAST_ROWS, MissingShift, compare, missing_shift, render_html
 from monitoring.errors import DriftUnavailable
 
+pytestmark = pytest.mark.xdist_group("evidently")  # which takes seconds to import, in every process
+
 
 @pytest.fixture(scope="module")
 def record():

@@ -50,6 +50,7 @@ from store.watching.alerts import alerts
 from store.watching.drift_reports import reports
 from store.watching.figures import figures
 
+pytestmark = pytest.mark.xdist_group("evidently")  # which takes seconds to import, in every process
 DIMENSION = 6
 
 

@@ -200,7 +200,10 @@ def test_a_manifest_without_its_files_restores_nothing(
     restore(elsewhere, folder)
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"no database at all" * 200, None])
+NO_DATABASE = (b"\0" * 100, b"no database at all" * 200)
+
+
+@pytest.mark.parametrize("content", [b"", *(pytest.param(one, marks=pytest.mark.slow) for one in NO_DATABASE), None])
 def test_a_file_that_is_no_whole_database_is_not_put_in_place(
     sqlite_url: str, settings: Settings, tmp_path: Path, content: bytes | None
 ) -> None:

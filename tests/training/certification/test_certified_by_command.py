@@ -185,6 +185,7 @@ def seed_drawn_labels(engine: Engine, spec: CascadeSpec, n: int = 4000) -> None:
         add_labels(session, labels, received_at=END + timedelta(days=1))
 
 
+@pytest.mark.slow
 def test_equal_answers_and_rates_that_differ_reach_the_command_with_the_table(
     sqlite_engine: Engine, tmp_path: Path
 ) -> None:

@@ -39,6 +39,7 @@ from training.publishing.records import (
 )
 from training.publishing.registry import BUNDLE_TAG, Registry, artifact_location
 
+pytestmark = pytest.mark.xdist_group("mlflow")  # its tables are made once
 DEPLOY = Path(__file__).parents[3] / "deploy"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SPEC = CascadeSpec(
