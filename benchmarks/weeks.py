@@ -1,19 +1,26 @@
 """Fifty-two weeks of retraining: which promise is kept, and how much is in force?
 
 Years are drawn from recorded outcomes, so it is known in every week whether the thresholds in force
-break the target. Side by side on the same weeks: the rolling promise and that of a season, through
-the product's own functions; the former schedule, where the k-th weekly attempt on four weeks has
-6δ/(π²k²) and a challenger that gives savings away is declined; and the plug-in, which takes what
-seems to keep the target on four weeks. The window of the rolling promise is chosen by its rule.
+break the target. Side by side on the same weeks, the first three through the product's own
+functions:
+
+- `rolling`, with the window that its rule chooses;
+- `season`, one that lasts for the whole year;
+- `quarters`, four seasons, each begun on the rows of the last W weeks, as the trainer begins them;
+- `former`: the k-th weekly attempt on four weeks has 6δ/(π²k²), and a challenger that gives savings
+  away is declined;
+- `plug_in`: what seems to keep the target on four weeks.
 
 `in_force_*` are shares of the best level that truly keeps the target in that week, `bad_weeks_*` of
-the weeks that break it, `family_*` of the years in which any week does. A season needs a path that
-lasts, so it has no figures where scores are learned anew every week.
+the weeks that break it, `family_*` of the years in which any week does (of `quarters`: of the
+quarters). A season needs a path that lasts, so it has no figures where scores are learned anew
+every week.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import numpy as np
 
@@ -27,7 +34,7 @@ from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.certify import certify_policy
 from evidence.certification.nested_path import NestedCounts
 from evidence.certification.rolling import LEAST_PERIODS, certifying_periods
-from evidence.certification.season import Season, season_of, with_look, with_rows
+from evidence.certification.season import QUARTER, Season, season_of, with_look, with_rows
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.arrays import IntArray
 from knowgate.policy import PolicyKind
@@ -37,6 +44,8 @@ EPSILON, DELTA = 0.02, 0.1
 FIRST = TWO_TIERS[0]  # the population that is measured in all scenarios
 TARGET = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=EPSILON)
 HELD_TO_PRODUCT = 3  # weeks of the first year whose walk is held to `certify_policy`
+QUARTER_WEEKS = QUARTER // timedelta(weeks=1)
+OF_SEASONS = ("season", "quarters")
 GIVEN_AWAY = 0.01  # of the retained share: a challenger that keeps so much less was declined
 
 
@@ -46,7 +55,8 @@ class Kept:
 
     population: Population
     window: list[IntArray] = field(default_factory=list)  # the rows of each week since the last alarm, newest first
-    season: Season | None = None
+    season: Season | None = None  # of the whole year
+    quarter: Season | None = None  # of the quarter, begun as the trainer begins it
     attempts: int = 0
     held: int = 0  # walks still to be held to the product
 
@@ -70,10 +80,14 @@ def measure(quick: bool) -> Figures:
     return figures
 
 
-def years_of(population: Population, scenario: Scenario, weekly: int, years: int) -> dict[str, float]:
-    """The figures of one population, scenario and number of labels a week."""
+def years_of(
+    population: Population, scenario: Scenario, weekly: int, years: int, schedules: Sequence[str] = ()
+) -> dict[str, float]:
+    """The figures of one population, scenario and number of labels a week, of these schedules or of
+    all; the weeks are the same ones for whichever are asked.
+    """
     rng = np.random.default_rng(20260601)
-    names = [name for name in SCHEDULES if scenario is not Scenario.RETRAINED or name != "season"]
+    names = [name for name in schedules or SCHEDULES if scenario is not Scenario.RETRAINED or name not in OF_SEASONS]
     shares: dict[str, list[float]] = {name: [] for name in names}
     bad: dict[str, list[list[bool]]] = {name: [] for name in names}
     for number in range(years):
@@ -98,7 +112,8 @@ def years_of(population: Population, scenario: Scenario, weekly: int, years: int
         figures[f"in_force_{name}_{ending}"] = float(np.mean(shares[name]))
         figures[f"bad_weeks_{name}_{ending}"] = float(weeks.mean())
         figures[f"bad_weeks_error_{name}_{ending}"] = float(weeks.mean(axis=1).std() / np.sqrt(years))
-        figures[f"family_{name}_{ending}"] = float(weeks.any(axis=1).mean())
+        families = weeks.reshape(years, -1, QUARTER_WEEKS) if name == "quarters" else weeks
+        figures[f"family_{name}_{ending}"] = float(families.any(axis=-1).mean())
     return figures
 
 
@@ -111,10 +126,16 @@ def _best_share(week: Week) -> float:
 def _add(kept: Kept, week: Week, names: list[str]) -> None:
     kept.window.insert(0, week.rows)
     if "season" in names:
-        if kept.season is None:
-            kept.season = season_of(week.path.thresholds, TARGET, DELTA)
-        rows = CertificationRows(correct=kept.population.correct[week.rows])
-        kept.season = with_look(with_rows(kept.season, week.path.entry[week.rows][:, None], rows))
+        kept.season = _counted(kept, week.path, kept.season, week.rows)
+    if kept.quarter is not None:
+        kept.quarter = _counted(kept, week.path, kept.quarter, week.rows)
+
+
+def _counted(kept: Kept, path: Path, season: Season | None, queries: IntArray) -> Season:
+    """The season, or a new one, after these queries."""
+    season = season_of(path.thresholds, TARGET, DELTA) if season is None else season
+    rows = CertificationRows(correct=kept.population.correct[queries])
+    return with_look(with_rows(season, path.entry[queries][:, None], rows))
 
 
 def _rolling(kept: Kept, week: Week, _: Level | None) -> Level:
@@ -124,6 +145,13 @@ def _rolling(kept: Kept, week: Week, _: Level | None) -> Level:
 
 def _season(kept: Kept, week: Week, _: Level | None) -> Level:
     return Level(path=week.path, number=0 if kept.season is None else kept.season.certified)
+
+
+def _quarters(kept: Kept, week: Week, _: Level | None) -> Level:
+    if kept.window and (kept.quarter is None or week.number % QUARTER_WEEKS == 0):
+        periods = certifying_periods([len(rows) for rows in kept.window])
+        kept.quarter = _counted(kept, week.path, None, np.concatenate(kept.window[:periods]))
+    return Level(path=week.path, number=0 if kept.quarter is None else kept.quarter.certified)
 
 
 def _former(kept: Kept, week: Week, champion: Level | None) -> Level:
@@ -144,6 +172,7 @@ def _plug_in(kept: Kept, week: Week, _: Level | None) -> Level:
 SCHEDULES: dict[str, Callable[[Kept, Week, Level | None], Level]] = {
     "rolling": _rolling,
     "season": _season,
+    "quarters": _quarters,
     "former": _former,
     "plug_in": _plug_in,
 }

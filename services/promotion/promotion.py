@@ -15,9 +15,9 @@
 
 The trainer makes the paired comparison on the certification rows, the only ones that neither bundle
 has learned from; here it is judged against what is in force at this moment. If that has moved
-since, the comparison says nothing about it and the challenger is refused. A refusal for the
-champion's sake alone ends with a stop: what speaks for a champion that may keep nothing
-speaks for nobody.
+since, the comparison says nothing about it: under a rolling promise the challenger's own
+certificate is enough, otherwise it is refused. A refusal for the champion's sake alone ends with a
+stop: what speaks for a champion that may keep nothing speaks for nobody.
 """
 
 from dataclasses import dataclass
@@ -139,6 +139,8 @@ def _ground(challenger: BundleDocument, champion: str | None, stopped: bool) -> 
         return Ground.FIT, "certified, and what is in force keeps nothing"
     if comparison is None or comparison.champion != champion:
         reason = f"it was not compared with champion {champion[:12]}, which came into force meanwhile"
+        if certificate.promise is PromiseKind.ROLLING:
+            return Ground.FIT, f"certified for this period; {reason}"
         return Ground.NOT_COMPARED, reason
     return _compare(comparison, certificate.promise)
 

@@ -32,6 +32,10 @@ def test_a_year_measures_every_schedule_in_the_same_weeks(population: Population
     assert figures[f"bad_weeks_rolling_{scenario}_350"] < figures[f"bad_weeks_plug_in_{scenario}_350"]
     assert (f"in_force_season_{scenario}_350" in figures) == (scenario is not Scenario.RETRAINED)
     assert all(np.isfinite(value) for value in figures.values())
+    if scenario is not Scenario.RETRAINED:
+        alone = weeks.years_of(population, scenario, 350, 1, ["quarters"])
+        assert alone == {name: value for name, value in figures.items() if "quarters" in name}
+        assert alone[f"in_force_quarters_{scenario}_350"] > 0.0
 
 
 def test_the_mix_drifts_slowly_or_shifts_at_once_and_the_true_drop_with_it(population: Population) -> None:

@@ -319,6 +319,7 @@ def test_savings_are_given_away_only_beyond_the_tolerance(
         ({"passed": False, "bolder": False}, True),
         ({"passed": False, "bolder": True}, False),  # the champion is the safer one on the same path
         ({"harmful": True, "passed": False, "bolder": False}, False),
+        ({"champion": "another"}, True),  # of a champion that is no more nothing is known against it
     ],
 )
 def test_under_a_rolling_promise_only_harm_and_boldness_on_the_same_path_decline_a_challenger(
@@ -330,7 +331,7 @@ def test_under_a_rolling_promise_only_harm_and_boldness_on_the_same_path_decline
     passed: bool,
 ) -> None:
     rolling = replace(certificate, promise=PromiseKind.ROLLING)
-    against = replace(comparison, champion=bundle.id, **changes)  # type: ignore[arg-type]
+    against = replace(comparison, **({"champion": bundle.id} | changes))  # type: ignore[arg-type]
     document = replace(bundle.document, certificate=rolling, comparison=against)
     assert check_promotion(document, assignment_of(bundle.id, clock)).passed is passed
 
