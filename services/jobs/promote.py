@@ -29,7 +29,7 @@ from services.jobs.respond import answer_waiting
 from services.promotion import rollout
 from services.promotion.bundle_files import sealed_document
 from services.promotion.champions import STOPPED_BY_ALARM, condemned, last_ring, stop_in_force
-from services.promotion.lapses import CERTIFIED_NOTHING, lapse_of, season_of
+from services.promotion.lapses import CERTIFIED_NOTHING, certificate_of, counting, lapse_of, season_of
 from services.promotion.promotion import (
     Ground,
     PromotionCheck,
@@ -170,13 +170,10 @@ def _certified_nothing_since(session: Session, cascade: str, waiting: tuple[Bund
     """The newest attempt, where it is newer than all that wait and certified nothing for a rolling
     promise, or for another season than the newest of them.
     """
-    newest = next(iter(bundles.bundles(session, cascade)), None)
+    newest = next(counting(bundles.bundles(session, cascade)), None)
     if not waiting or newest is None or newest.status not in CERTIFIED_NOTHING:
         return None
-    try:
-        certificate = read_document(newest.document).certificate
-    except (BundleRefused, RecordInvalid):
-        return None
+    certificate = certificate_of(newest)
     if certificate is None:
         return None
     other_season = certificate.season is not None and certificate.season != season_of(waiting[0])

@@ -63,7 +63,9 @@ class TrainJob:
     def run(self, context: JobContext, claim: Claim) -> str:
         limit = context.settings.job_limit + GRACE
         arguments = _arguments(context, claim)
-        return in_words(run_trainer(context, "run", arguments, limit=limit, reports=TrainingOutcome))
+        words = in_words(run_trainer(context, "run", arguments, limit=limit, reports=TrainingOutcome))
+        needed = claim.occasion is not None and claim.occasion.key is not None
+        return f"{words}; it was made for {claim.occasion}" if needed else words
 
 
 def _begun(session: Session, cascade: str, now: datetime) -> Due | None:

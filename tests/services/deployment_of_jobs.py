@@ -166,6 +166,7 @@ class Deployment:
         comparison: ComparisonDocument | None = None,
         status: CertificateStatus | None = CertificateStatus.CERTIFIED,
         promise: PromiseKind | None = None,
+        delta: float = 0.2,
         season: SeasonMark | None = None,
     ) -> str:
         """A certified bundle that waits to be judged; its certificate rests on decisions from
@@ -173,7 +174,7 @@ class Deployment:
         """
         since = START - timedelta(days=30) if since is None else since
         cohort = Window(start=since, end=since + timedelta(days=1))
-        certificate = make_certificate(target_value=0.05, delta=0.2, delta_family=0.2, cohort=cohort, savings=0.3)
+        certificate = make_certificate(target_value=0.05, delta=delta, delta_family=0.2, cohort=cohort, savings=0.3)
         certificate = replace(certificate, status=status or certificate.status, promise=promise, season=season)
         document = BundleDocument(
             cascade="quiz",

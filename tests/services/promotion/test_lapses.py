@@ -49,6 +49,24 @@ def test_an_attempt_that_certifies_nothing_ends_a_rolling_promise_until_one_does
     assert (deployment.state, deployment.in_force.champion) == ("active", fresh)
 
 
+@pytest.mark.parametrize(("delta", "state"), [(0.05, "active"), (0.11, "stopped"), (0.2, "stopped")])
+def test_an_attempt_that_somebody_asked_for_ends_nothing_and_the_turn_that_pays_for_it_does(
+    deployment: Deployment, delta: float, state: str
+) -> None:
+    a_champion(deployment, ROLLING)
+    none = CertificateStatus.INSUFFICIENT_EVIDENCE
+    deployment.certified("nothing", status=none, promise=ROLLING, delta=delta)
+    deployment.tick()
+    assert deployment.state == state
+    if state == "active":
+        deployment.later()
+        deployment.certified("the turn before", status=none, promise=ROLLING)
+        deployment.later()
+        deployment.certified("and asked again", status=none, promise=ROLLING, delta=delta)
+        deployment.tick()
+        assert deployment.state == "stopped", "asking does not put off what a turn ended"
+
+
 @pytest.mark.parametrize("promise", [PromiseKind.SEASON, None])
 def test_what_a_season_certified_stays_in_force_through_attempts_that_certify_nothing(
     deployment: Deployment, promise: PromiseKind | None
