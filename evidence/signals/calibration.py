@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from evidence.bounds.binomial import clopper_pearson
 from evidence.inputs import BoolArray, count, flag_array, number, real_array, same_length
 
 
@@ -31,6 +32,40 @@ class Calibration:
     in_the_large: float  # mean outcome − mean score; > 0 = the scores are too modest
     reliability: tuple[ReliabilityBin, ...]
     n: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MisplacedCertainty:
+    """A score that is near 1 on most rows and far less often right."""
+
+    at_least: float  # what counts as near 1
+    share: float  # of the rows with such a score
+    accuracy: float  # among those
+    n: int  # rows
+
+
+def misplaced_certainty(
+    scores: npt.ArrayLike, correct: npt.ArrayLike, *, at_least: float = 0.9, far: float = 0.15
+) -> MisplacedCertainty | None:
+    """Whether half of the scores [n] and more are `at_least`, and the accuracy of those is lower by
+    more than `far`: the upper end of its exact 95 % interval is. None where that is not shown.
+
+    Examples:
+        >>> misplaced_certainty([0.99] * 80 + [0.3] * 20, [1, 0] * 50)
+        MisplacedCertainty(at_least=0.9, share=0.8, accuracy=0.5, n=100)
+        >>> misplaced_certainty([0.99] * 80 + [0.3] * 20, [1] * 80 + [0] * 20) is None
+        True
+    """
+    scores = real_array("scores", scores, low=0.0, high=1.0)
+    right = real_array("correct", correct, low=0.0, high=1.0) >= 0.5
+    n = same_length(scores=scores, correct=right)
+    sure = scores >= number("at_least", at_least, low=0.0, high=1.0)
+    if 2 * sure.sum() < n:
+        return None
+    accuracy = clopper_pearson(int(right[sure].sum()), int(sure.sum()))
+    if accuracy.upper >= at_least - number("far", far, low=0.0, high=1.0):
+        return None
+    return MisplacedCertainty(at_least=at_least, share=float(sure.mean()), accuracy=accuracy.value, n=n)
 
 
 def calibration_of(scores: npt.ArrayLike, correct: npt.ArrayLike, bins: int = 15) -> Calibration:

@@ -32,7 +32,7 @@ from services.advice.label_plan import LabelYield, yield_of
 from services.advice.price_lists import TierRates
 from services.advice.query_costs import CostTable, cost_tables
 from services.advice.reasons import Case, CostAdvice, Question, Recommendation, cases_of, recommended
-from services.advice.signals import SignalWorth, boldest_estimated, signal_arrays, signals_worth
+from services.advice.signals import SignalWorth, boldest_estimated, signal_arrays, signals_worth, sure_signals
 from services.errors import InputInvalid
 from services.outcome_tables.certification import CertifiedThresholds, certify_table
 from services.outcome_tables.outcomes import OutcomeTable
@@ -71,6 +71,7 @@ class Advice:
     cases: tuple[Case, ...]
     shorter: tuple[ShorterChain, ...]  # of a chain of three tiers and more
     assumed: tuple[str, ...]
+    warnings: tuple[str, ...]  # of signals that say less than they seem to, with what helps
 
 
 def advise(table: OutcomeTable, rates: Sequence[TierRates], question: Question) -> Advice:
@@ -136,6 +137,7 @@ def advise(table: OutcomeTable, rates: Sequence[TierRates], question: Question) 
         cases=cases,
         shorter=shorter,
         assumed=(*assumed, *told_of_cuts(cut)),
+        warnings=sure_signals(table, question.kind),
     )
 
 

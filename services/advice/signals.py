@@ -17,6 +17,7 @@ from knowgate._records.arrays import BoolArray, FloatArray, IntArray
 from knowgate.policy import GATES_OF, Policy, PolicyKind, kept_tiers
 from knowgate.spec import TargetKind
 from services.outcome_tables.outcomes import OutcomeTable
+from services.sure_tokens import CURE, too_sure
 
 WEAK_AUROC = 0.55  # an interval wholly below it: next to no order
 
@@ -74,6 +75,20 @@ def signals_worth(signals: list[dict[str, FloatArray]], correct: FloatArray) -> 
                 )
             )
     return tuple(worths)
+
+
+def sure_signals(table: OutcomeTable, kind: PolicyKind) -> tuple[str, ...]:
+    """What is wrong with each non-last tier's P(T), where the rule looks at it and it is near 1 on
+    answers that are mostly not right; with what helps.
+    """
+    if "p_t" not in GATES_OF[kind]:
+        return ()
+    said = []
+    for tier in range(table.tiers - 1):
+        kinds = [str(one) for one in table.p_t_kind[:, tier] if one is not None]
+        name = f"tier {tier} ({table.models[tier]})"
+        said.append(too_sure(name, kinds[0] if kinds else None, table.p_t[:, tier], table.correct[:, tier]))
+    return tuple(f"{one}: {CURE}" for one in said if one is not None)
 
 
 def boldest_estimated(

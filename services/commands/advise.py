@@ -146,6 +146,7 @@ def _lines(advice: Advice) -> list[str]:
     lines += ["", "When not to use a cascade:"]
     words = {True: "yes", False: "no", None: "unknown"}
     lines += [f"  {words[case.applies]:<8}{case.name}: {case.finding}" for case in advice.cases]
+    lines += [f"warning: {warning}" for warning in advice.warnings]
     return lines + [f"assumed: {assumption}" for assumption in advice.assumed]
 
 

@@ -103,6 +103,27 @@ def test_the_accuracy_of_what_is_retained_may_be_the_target(tmp_path: Path) -> N
     assert stricter.retained_share < given.retained_share
 
 
+def test_a_first_token_that_is_sure_of_wrong_answers_is_warned_of_with_its_cure(tmp_path: Path) -> None:
+    path = table(tmp_path)
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    for line in lines[1:]:
+        line[3] = f"{0.97 + 0.03 * float(line[3]):.5f}"  # the same order, and sure of all
+    told = [[*line, kind] for line, kind in zip(lines, ["p_t_kind", *["first_token"] * len(lines)], strict=False)]
+    for rows, seems in ((lines, True), (told, False)):
+        path.write_text("\n".join(",".join(row) for row in rows) + "\n")
+        given = advice(path)
+        (warning,) = given.warnings
+        assert "of tier 0 (m0) is 0.9 or more on 100% of 4000 labelled answers, and only 6" in warning
+        assert 'p_t_kind = "mean"' in warning and "P(IK)" in warning and ("as it seems" in warning) == seems
+        assert given.recommendation is Recommendation.CASCADE  # a warning decides nothing
+    shown = CliRunner().invoke(app, ["advise", str(path), "--prices", CHEAP]).stdout
+    assert "warning: the first token's P(T) of tier 0 (m0)" in shown
+    mean = [[*line[:-1], "mean" if row else line[-1]] for row, line in enumerate(told)]
+    path.write_text("\n".join(",".join(row) for row in mean) + "\n")
+    assert advice(path).warnings == ()
+    assert advice(table(tmp_path)).warnings == ()
+
+
 def test_an_accuracy_that_the_small_model_has_alone_needs_no_cascade(tmp_path: Path) -> None:
     given = advice(table(tmp_path), target=accuracy(0.5))
     assert given.recommendation is Recommendation.DO_NOT
