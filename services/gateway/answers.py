@@ -19,6 +19,7 @@ from knowgate._shipping.client import JSON_MEDIA_TYPE
 from knowgate.errors import Failure, KnowgateError, NoAnswer, RecordInvalid
 from services.gateway.presence import CallerLeft
 from services.gateway.repeats import OtherRequest
+from services.gateway.traffic import COME_BACK_S, NoRoom
 from services.http.errors import ApiError, client_left, no_such
 
 THE_REQUESTS = (400, 409, 413, 415, 422, 429)  # statuses of the last tier that speak of the request, not of the tier
@@ -30,6 +31,7 @@ def add_error_answers(app: FastAPI) -> None:
     """What becomes of every error that a request ends with."""
     app.add_exception_handler(ApiError, _refused)
     app.add_exception_handler(OtherRequest, _other_request)
+    app.add_exception_handler(NoRoom, _no_room)
     app.add_exception_handler(RecordInvalid, _invalid)
     app.add_exception_handler(NoAnswer, _no_answer)
     app.add_exception_handler(CallerLeft, client_left)
@@ -69,6 +71,10 @@ async def _refused(_: Request, error: Any) -> Response:
 
 async def _other_request(_: Request, error: Any) -> Response:
     return error_answer(422, f"{error}; send another key with another request", "invalid_request_error")
+
+
+async def _no_room(_: Request, error: Any) -> Response:
+    return error_answer(429, str(error), "rate_limit_error", headers={"Retry-After": str(COME_BACK_S)})
 
 
 async def _invalid(_: Request, error: Any) -> Response:

@@ -32,7 +32,7 @@ from services.gateway.passing import NotServed, Passed, Route, pass_on, pass_str
 from services.gateway.presence import while_present
 from services.gateway.repeats import Key, Repeats
 from services.gateway.streaming import EVENT_STREAM, HEAD_WITHIN_S, stream_chat
-from services.gateway.traffic import Counted, Traffic
+from services.gateway.traffic import Timed, Traffic
 from services.http.auth import bearer_of, require_loopback_host
 from services.http.bodies import read_limited
 from services.http.errors import ApiError
@@ -61,6 +61,7 @@ class _AtWork:
     serving: Serving
     repeats: Repeats[Given | Passed]
     metrics: GatewayMetrics
+    traffic: Traffic
     names: Names
 
 
@@ -87,8 +88,8 @@ def create_gateway(serving: Serving) -> FastAPI:
         tiers=tuple(tier.name for tier in serving.spec.tiers),
         models=tuple(backend.model for backend in serving.backends),
     )
-    app.state.at_work = _AtWork(serving=serving, repeats=Repeats(), metrics=metrics, names=names)
-    app.add_middleware(Counted, traffic=traffic, observed=metrics.observe)
+    app.state.at_work = _AtWork(serving=serving, repeats=Repeats(), metrics=metrics, traffic=traffic, names=names)
+    app.add_middleware(Timed, traffic=traffic, observed=metrics.observe)
     add_error_answers(app)
     app.post("/v1/chat/completions")(post_chat)
     for path in ("/completions", "/responses", EMBEDDINGS):
@@ -214,8 +215,9 @@ async def get_metrics(request: Request) -> Response:
 
 
 async def _taken(request: Request) -> tuple[_AtWork, Any]:
-    """What is at work, and the request's body, of a caller who may ask."""
+    """What is at work, and the request's body, of a caller who may ask, while there is room."""
     at_work = _allowed(request)
+    at_work.traffic.enter(request)
     return at_work, await parsed_body(await read_limited(request, at_work.serving.max_body_bytes))
 
 

@@ -95,7 +95,7 @@ class Endpoint:
             async with asyncio.timeout(left):
                 answer = await http.send(request, stream=True)
                 opened = Opened(answer, self._wrapped, most_bytes=MAX_ANSWER_BYTES)
-                if answer.status_code == 200:
+                if 200 <= answer.status_code < 300:
                     return opened
                 raise self._refusal(answer.status_code, answer.headers, _document(await opened.content()))
 

@@ -17,6 +17,7 @@ every answer, and what queries leave behind that ran out of time is swept away, 
 minute.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Generator, Mapping, Sequence
@@ -31,6 +32,7 @@ from knowgate._wire.storable import fault_of_text
 from knowgate._wire.strict_json import parse
 from knowgate.backends.chat import Chat
 from knowgate.backends.openai import OpenAIBackend, Plan, Post, Work
+from knowgate.backends.opened import Opened
 from knowgate.backends.protocol import Finish, MayAnswer, Message, require_engine
 from knowgate.backends.states_file import (
     SUFFIX,
@@ -111,10 +113,30 @@ class VLLMBackend(OpenAIBackend):
         """Whether a state can be read before the answer is written: not where one token is all."""
         return self.fingerprint is not None and not self._is_of_one_token()
 
+    async def open_async(self, path: str, body: Mapping[str, Any], *, timeout_s: float) -> Opened:
+        """As of the base; the file that such a request leaves is swept with the left-overs."""
+        await self._sweep_async()
+        return await super().open_async(path, body, timeout_s=timeout_s)
+
+    async def open_chat_async(self, messages: Sequence[Message], *, timeout_s: float) -> Opened:
+        """As of the base; the file that such a request leaves is swept with the left-overs."""
+        await self._sweep_async()
+        return await super().open_chat_async(messages, timeout_s=timeout_s)
+
+    async def _sweep_async(self) -> None:
+        if self._is_time_to_sweep():
+            await asyncio.to_thread(self.remove_left_overs, older_than_s=self._left_over_s)
+
+    def _is_time_to_sweep(self) -> bool:
+        """Whether nobody has swept for long; whoever is told so sweeps."""
+        due = self._folder is not None and time.monotonic() >= self._swept_at + SWEEP_EVERY_S
+        if due:
+            self._swept_at = time.monotonic()
+        return due
+
     def _plan(self, messages: Sequence[Message], deadline: float, may_answer: MayAnswer | None = None) -> Plan:
         began = time.perf_counter()
-        if self._folder is not None and time.monotonic() >= self._swept_at + SWEEP_EVERY_S:
-            self._swept_at = time.monotonic()
+        if self._is_time_to_sweep():
             yield Work(run=partial(self.remove_left_overs, older_than_s=self._left_over_s))
         early = self.early and may_answer is not None
         chat = yield from self._chat(self._one_token(messages) if early else self._body(messages))

@@ -335,6 +335,41 @@ def test_exploration_runs_after_the_answer_and_the_decision_is_logged_with_it(
     assert (large_one.signals.p_t, large_one.run_propensity) == (0.7, 0.25)
 
 
+class Given(InMemory):
+    """A back-end that can be given parameters, and remembers which it was asked with."""
+
+    def __init__(self, model: str, *script: Act, seen: list[Any] | None = None, told: Any = None) -> None:
+        super().__init__(model, *script)
+        self.seen = [] if seen is None else seen
+        self.told = told
+
+    def with_parameters(self, parameters: Any) -> "Given":
+        return Given(self.model, *self.script, seen=self.seen, told=dict(parameters))
+
+    def ask(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
+        self.seen.append(self.told)
+        return super().ask(messages, timeout_s=timeout_s)
+
+
+def test_declared_parameters_go_to_every_tier_and_into_the_exploration(
+    make: Make, kept: Kept, good: dict[str, Any]
+) -> None:
+    small, large = Given("small", reply(**good), reply(p_t=0.1)), Given("large", reply("Quito"))
+    with make(small, large) as cascade:
+        serving = cascade.serving
+        explored, plain = (cascade.open(decision_id=coin(cascade, explores)) for explores in (True, False))
+        asyncio.run(serving.answer_async(explored, QUESTION, {"stop": ["x"]}))
+        assert kept.arrived.wait(10)
+        asyncio.run(serving.answer_async(plain, QUESTION))
+    assert (small.seen, large.seen) == ([{"stop": ["x"]}, None], [{"stop": ["x"]}])
+
+
+def test_parameters_that_a_back_end_cannot_be_given_are_a_mistake_of_the_program(make: Make) -> None:
+    cascade = make(Given("small", reply()), InMemory("large", reply()))
+    with pytest.raises(RecordInvalid, match="large cannot be given any"):
+        asyncio.run(cascade.serving.answer_async(cascade.open(), QUESTION, {"stop": ["x"]}))
+
+
 def test_closing_waits_for_explorations(make: Make, kept: Kept, good: dict[str, Any]) -> None:
     small, large = InMemory("small", reply(**good)), InMemory("large", reply("LIMA"))
     with make(small, large) as cascade:

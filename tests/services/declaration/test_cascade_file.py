@@ -499,3 +499,27 @@ def test_a_request_that_cannot_be_sent_is_told_with_its_place(request_: str, fau
     line = next(line for line in WITH_REQUEST.splitlines() if line.startswith("request"))
     assert fault in faults_of(WITH_REQUEST.replace(line, f"request = {request_}"))
     assert "your own gateway runs this tier" in faults_of(SMALLEST + "request = { top_k = 1 }")
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ('certified_parameters = ["n"]', "gateway.certified_parameters is 'n': name a request's parameter"),
+        ('certified_parameters = ["seed", ""]', "gateway.certified_parameters is '': name a request's parameter"),
+        ('certified_parameters = ["seed", "seed"]', "['seed', 'seed']: name every parameter once"),
+        ('ignore = ["messages"]', "gateway.ignore is 'messages': name a request's parameter"),
+        ('ignore = ["a", "b"]\ncertified_parameters = ["c", "b"]', "gateway.ignore is 'b': it is among certified_"),
+        ("ignore = true", "gateway.ignore is True: a list is expected"),
+        ("ignored = []", "gateway.ignored is []: this key is not known; did you mean ignore?"),
+    ],
+)
+def test_parameters_that_a_gateway_cannot_let_through_are_refused(line: str, fault: str) -> None:
+    assert fault in faults_of(f"{SMALLEST}[gateway]\n{line}\n")
+
+
+def test_what_a_gateway_lets_through_is_read_and_written_again() -> None:
+    text = f'{SMALLEST}[gateway]\ncertified_parameters = ["response_format", "messages.image_url"]\nignore = ["n"]\n'
+    spec = parse_cascade(text)
+    assert spec.gateway.certified_parameters == ("response_format", "messages.image_url")
+    assert spec.gateway.ignore == ("n",) and parse_cascade(format_cascade(spec)) == spec
+    assert parse_cascade(SMALLEST).gateway.ignore == ()

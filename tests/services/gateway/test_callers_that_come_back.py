@@ -148,6 +148,8 @@ def test_more_requests_than_there_is_room_for_are_asked_to_come_back(world: Worl
     thread.start()
     wait_until(lambda: world.small.asked == 1)
     assert metrics(world)["knowgate_gateway_in_flight"] == 1
+    stranger = httpx2.post(f"{world.url}/v1/chat/completions", json={"model": "trivia", "messages": ASKED})
+    assert stranger.status_code == 401  # who may not ask takes up no room, and learns nothing of it
     refused = asked(world)
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
     assert refused.json()["error"]["type"] == "rate_limit_error"
