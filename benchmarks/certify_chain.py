@@ -89,7 +89,7 @@ def _certified(population: Population, drawn: IntArray, epsilon: float, delta: f
         Target(kind=TargetKind.MAX_ACCURACY_DROP, value=epsilon),
         delta,
         paths=chain_paths(PolicyKind.P_T, signals)[:paths],
-        saves=_saved if paths is None else lambda _: None,
+        saves=_saved if paths is None else lambda *_: None,
         min_retained_share=0.05,
     ).certification
     if answer.status is not CertificateStatus.CERTIFIED:
@@ -98,7 +98,7 @@ def _certified(population: Population, drawn: IntArray, epsilon: float, delta: f
     return kept_tiers(policy, [{"p_t": column} for column in population.p_t.T])
 
 
-def _saved(kept: IntArray) -> float:
+def _saved(kept: IntArray, _: Policy | None = None) -> float:
     """The share of the last tier's cost; where nothing is kept, nobody asks the others."""
     if (kept == len(COSTS) - 1).all():
         return 0.0

@@ -21,9 +21,9 @@ from evidence.inputs import BoolArray, IntArray, level
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate.policy import Policy, PolicyKind, kept_tiers
 
-Saves: TypeAlias = Callable[[IntArray], float | None]
-"""The share of the last tier's cost that is saved where row i is kept at tier kept[i]; None = costs
-are unknown."""
+Saves: TypeAlias = Callable[[IntArray, Policy], float | None]
+"""The share of the last tier's cost that is saved where row i is kept at tier kept[i], as a policy
+says; None = costs are unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ def certify_chain(
         ...     Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.02),
         ...     0.1,
         ...     paths=chain_paths(PolicyKind.P_T, signals),
-        ...     saves=lambda kept: 1.0 - float(costs[kept].mean()),
+        ...     saves=lambda kept, _: 1.0 - float(costs[kept].mean()),
         ... )
         >>> chosen.certification.retained_share, round(chosen.savings, 2)
         (1.0, 0.75)
@@ -93,8 +93,8 @@ def certify_chain(
     certified = [one for one in walked if one.status is CertificateStatus.CERTIFIED]
     if not certified:
         return ChainCertification(certification=replace(_nearest(walked), delta=delta), savings=None)
-    kept = [kept_tiers(Policy(kind=kind, rules=one.thresholds, fallback=fallback), signals, ran) for one in certified]
-    savings = [saves(at) for at in kept]
+    policies = [Policy(kind=kind, rules=one.thresholds, fallback=fallback) for one in certified]
+    savings = [saves(kept_tiers(policy, signals, ran), policy) for policy in policies]
     known = [one for one in savings if one is not None]
     best = max(range(len(certified)), key=lambda at: _worth(savings[at], certified[at]))
     chosen = replace(certified[best], delta=delta)

@@ -202,6 +202,23 @@ def retain_mask(
     return passed if ran is None else np.where(ran, passed, ~failed)
 
 
+def ended_mask(policy: Policy, signals: Mapping[str, FloatArray], *, tier: int = 0) -> BoolArray:
+    """`decide(early=True)` over arrays: on which rows [n] tier `tier` is ended before it answers,
+    by a signal of the prompt that is known and fails. `signals` are as in `retain_mask`.
+
+    >>> policy = Policy.of(PolicyKind.GATES, ({"p_ik": 0.5, "p_t": 0.9},))
+    >>> ended_mask(policy, {"p_ik": np.array([0.4, 0.6, np.nan]), "p_t": np.zeros(3)}).tolist()
+    [True, False, False]
+    """
+    rows = len(next(iter(signals.values())))
+    ended = np.zeros(rows, dtype=bool)
+    for gate in policy.rules[tier] or ():
+        if gate.signal in _BEFORE_AN_ANSWER and str(gate.signal) in signals:
+            values = signals[str(gate.signal)]
+            ended |= np.isfinite(values) & ~gate.passes(values).astype(bool)
+    return ended
+
+
 def kept_tiers(policy: Policy, signals: Sequence[Mapping[str, FloatArray]], ran: BoolArray | None = None) -> IntArray:
     """The tier whose answer each row keeps: the first that retains it, else the last.
 

@@ -143,10 +143,10 @@ def _saves(costs: FloatArray) -> Saves:
     """
     known = np.isfinite(costs)
     if not known.any(axis=0).all() or not costs[known[:, -1], -1].sum() > 0.0:
-        return lambda _: None
+        return lambda *_: None
     means = np.where(known, costs, 0.0).sum(axis=0) / known.sum(axis=0)
     filled = np.where(known, costs, means)
-    return lambda kept: 1.0 - float(cascade_costs(filled, kept).sum() / filled[:, -1].sum())
+    return lambda kept, _: 1.0 - float(cascade_costs(filled, kept).sum() / filled[:, -1].sum())
 
 
 def _prompts(table: OutcomeTable, rows: BoolArray) -> set[str]:

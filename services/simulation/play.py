@@ -11,12 +11,12 @@ estimated.
 import heapq
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 
-from knowgate import Label, LabelSource, Query, Ruling, new_id
+from knowgate import Action, Label, LabelSource, Observation, Query, new_id
 from knowgate.spec import CascadeSpec
 from services.jobs.job import JobOutcome
 from services.simulation.stage import Stage
@@ -110,23 +110,28 @@ class Player:
         decision_id = new_id(asked.at, randomness=self._ids.getrandbits(80))
         last = self.stage.spec.last
         ran: dict[int, Answer] = {}
+        ended: dict[int, Answer] = {}  # what a gate ended before it was said, or let be said to learn from
         with self.stage.cascade.open(
             prompt=asked.prompt, external_id=asked.name, slice=asked.slice, decision_id=decision_id, now=asked.at
         ) as query:
             for tier in range(last + 1):
-                ran[tier], ruling = self._attempt(query, asked, tier)
-                if ruling.retained:
+                answer = self._answering.answer(asked, tier)
+                if self.stage.spec.tiers[tier].early and query.judges_early(tier):
+                    before = query.consider(_of_prompt(answer), tier=tier)
+                    if before.verdict.action is Action.ESCALATE:
+                        ended[tier] = answer
+                    if not before.answers:
+                        continue
+                ran[tier] = answer
+                if query.attempt(answer, tier=tier).retained:
                     break
             if query.explore:
-                ran[last], _ = self._attempt(query, asked, last)
-        self._count(truth, asked, ran, served=tier)
+                ran[last] = self._answering.answer(asked, last)
+                query.attempt(ran[last], tier=last)
+        self._count(truth, asked, ran, ended, served=tier)
         if self._rng.random() < self._labelling.share:
             for each, answer in ran.items():
                 self._label_later(asked, query, each, answer)
-
-    def _attempt(self, query: Query, asked: Asked, tier: int) -> tuple[Answer, Ruling]:
-        answer = self._answering.answer(asked, tier)
-        return answer, query.attempt(answer, tier=tier)
 
     def _label_later(self, asked: Asked, query: Query, tier: int, answer: Answer) -> None:
         at = asked.at + self._labelling.delay(self._rng)
@@ -150,20 +155,27 @@ class Player:
         self.played.labels += len(due)
         return due
 
-    def _count(self, truth: Truth, asked: Asked, ran: dict[int, Answer], *, served: int) -> None:
+    def _count(
+        self, truth: Truth, asked: Asked, ran: dict[int, Answer], ended: dict[int, Answer], *, served: int
+    ) -> None:
         spec, last = self.stage.spec, self.stage.spec.last
         large = ran[last] if last in ran else self._answering.answer(asked, last)
         truth.queries += 1
         truth.retained += served < last
         truth.right_cascade += ran[served].correct
         truth.right_last += large.correct
-        truth.right_first += ran[0].correct
+        truth.right_first += (ran | ended)[0].correct
         for tier, answer in ran.items():
-            explored = tier > served
+            explored = tier > served or tier in ended
             usd, gflops = _cost(spec, tier, answer, asked.at)
             truth.exploration_usd += usd if explored else 0.0
             truth.cost_usd += 0.0 if explored else usd
             truth.gflops += 0.0 if explored else gflops
+        for tier, answer in ended.items():
+            usd, gflops = _cost(spec, tier, replace(answer, tokens_out=0), asked.at)
+            truth.exploration_usd -= usd if tier in ran else 0.0  # it was read to decide
+            truth.cost_usd += usd
+            truth.gflops += gflops
         usd, gflops = _cost(spec, last, large, asked.at)
         truth.cost_usd_last += usd
         truth.gflops_last += gflops
@@ -176,3 +188,8 @@ def _cost(spec: CascadeSpec, tier: int, answer: Answer, at: datetime) -> tuple[f
     if usd is None:
         usd = 0.0 if price is None else price.cost_usd(tokens_in, tokens_out)
     return usd, spec.tiers[tier].gflops(tokens_in + tokens_out)
+
+
+def _of_prompt(answer: Answer) -> Observation:
+    """What a tier shows before it answers."""
+    return Observation(hidden=answer.hidden, fingerprint=answer.fingerprint, tokens_in=answer.tokens_in, tokens_out=0)

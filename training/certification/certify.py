@@ -33,8 +33,8 @@ from evidence.certification.nested_path import Signals, entry_points, nested_tal
 from evidence.certification.path import chain_paths, path_of
 from evidence.certification.rolling import Outlook, outlook_of
 from knowgate._bundles.bundle_documents import CertificateStatus
-from knowgate._records.arrays import IntArray
-from knowgate.policy import Policy, PolicyKind, escalate_all, kept_tiers
+from knowgate._records.arrays import BoolArray, IntArray
+from knowgate.policy import Policy, PolicyKind, ended_mask, escalate_all, kept_tiers
 from knowgate.spec import TargetKind, Targets
 from training.certification.outcomes import labelled_decisions, logged_rows, testable
 from training.certification.paths import learn_pace, learn_speed
@@ -56,6 +56,11 @@ class Certified:
     kept: IntArray  # [tested rows] the tier that each is kept at
     learned_nothing: bool  # the rule looks at p_t alone, so every row could be tested
     fallback: Certification | None = None  # of the policy for missing signals, where it was tested apart
+
+    @property
+    def ended(self) -> BoolArray:
+        """[tested rows, tiers − 1] where the policy ends a tier before it answers."""
+        return ended_at(self.policy, self.rows, self.signals)
 
     @property
     def certified(self) -> bool:
@@ -139,7 +144,7 @@ def _certify(
         Target(kind=targets.kind, value=targets.value),
         delta,
         paths=paths,
-        saves=lambda kept: savings_at(tested_rows, kept),
+        saves=lambda kept, policy: savings_at(tested_rows, kept, ended_at(policy, tested_rows, shown)),
         fallback=fallback,
         ran=tested_rows.ran,
         min_retained_share=targets.min_retained_share,
@@ -157,11 +162,19 @@ def _certify(
     )
 
 
-def savings_at(rows: CascadeRows, kept: IntArray) -> float | None:
-    """What is saved where decision i is kept at tier kept[i]; None where costs or coins are
-    unknown.
+def ended_at(policy: Policy, rows: CascadeRows, signals: Sequence[Signals]) -> BoolArray:
+    """[n, tiers − 1] where `policy` ends a tier before it answers: those that are declared so."""
+    never = np.zeros(rows.n, dtype=np.bool_)
+    return np.column_stack(
+        [ended_mask(policy, shown, tier=at) if at in rows.early else never for at, shown in enumerate(signals)]
+    )
+
+
+def savings_at(rows: CascadeRows, kept: IntArray, ended: BoolArray | None = None) -> float | None:
+    """What is saved where decision i is kept at tier kept[i], and a tier is ended before it answers
+    where `ended` [n, tiers − 1] says so; None where costs or coins are unknown.
     """
-    savings = cohort_savings(rows, kept)
+    savings = cohort_savings(rows, kept, ended)
     return None if savings is None else savings.value
 
 
@@ -173,17 +186,21 @@ def path_on(
     teaching = [{name: values[taught] for name, values in tier.items()} for tier in signals]
     allowed = targets.value if targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value
     speed = None
+    taught_rows = rows.take(taught)
+
+    def saves(kept: IntArray, policy: Policy) -> float | None:
+        return savings_at(taught_rows, kept, ended_at(policy, taught_rows, teaching))
+
     if kind is PolicyKind.GATES:
-        speed = learn_speed(teaching[0], rows.tiers[0].correct[taught], rows.tiers[-1].correct[taught], allowed)
+        by_savings = saves if len(signals) == 1 and 0 in rows.early else None
+        first, last = taught_rows.tiers[0], taught_rows.tiers[-1]
+        speed = learn_speed(teaching[0], first.correct, last.correct, allowed, saves=by_savings, ran=taught_rows.ran)
     if len(signals) == 1:
         return path_of(kind, unlabelled, speed=speed)
-    taught_rows = rows.take(taught)
     known = testable(taught_rows)
     if known is None:
         return path_of(kind, unlabelled, speed=speed)
-    pace = learn_pace(
-        kind, teaching, known, allowed, lambda kept: savings_at(taught_rows, kept), ran=taught_rows.ran, speed=speed
-    )
+    pace = learn_pace(kind, teaching, known, allowed, saves, ran=taught_rows.ran, speed=speed)
     return path_of(kind, unlabelled, speed=speed, pace=pace)
 
 

@@ -25,7 +25,7 @@ from knowgate._bundles.bundle import Bundle, ComparisonDocument
 from knowgate._records.arrays import IntArray
 from knowgate.policy import Policy, PolicyKind
 from knowgate.spec import TargetKind, Targets
-from training.certification.certify import Certified, kept_at
+from training.certification.certify import Certified, ended_at, kept_at
 from training.certification.outcomes import logged_rows
 from training.certification.report import cohort_savings
 from training.rows.dataset import CascadeRows, TierVectors
@@ -53,7 +53,8 @@ def compare_with_champion(
     paired = _paired_tally(known, kept, certified.kept, targets.delta).drop
     alone = tally_of(known, kept, targets.delta)
     epsilon = targets.value if targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value
-    ours, theirs = cohort_savings(tested_rows, certified.kept), cohort_savings(tested_rows, kept)
+    ours = cohort_savings(tested_rows, certified.kept, certified.ended)
+    theirs = cohort_savings(tested_rows, kept, ended_at(champion.document.policy, tested_rows, signals))
     passed = paired.shown(epsilon, targets.delta)
     bound = paired.upper_bound(targets.delta)
     return ComparisonDocument(

@@ -15,7 +15,7 @@ from evidence.certification.chain import Saves
 from evidence.certification.nested_path import NestedCounts, Signals, entry_points
 from evidence.certification.path import pace_of, path_of
 from knowgate._records.arrays import BoolArray, FloatArray
-from knowgate.policy import Policy, PolicyKind, first_retaining
+from knowgate.policy import Policy, PolicyKind, first_retaining, kept_tiers
 
 CAUTION = 1.28  # standard errors above the estimated drop, when speeds are compared
 SPEEDS: tuple[Mapping[str, float], ...] = (  # the first of those that retain equally is taken; infinity = an open gate
@@ -61,8 +61,9 @@ def learn_pace(
         within = mean + CAUTION * np.sqrt(np.maximum(square - mean**2, 0.0) / counts.n) <= target_drop
         if not within.any():
             continue
-        kept = first_retaining(list((entry <= np.flatnonzero(within)[-1]).T))
-        saved = saves(kept)
+        boldest = int(np.flatnonzero(within)[-1])
+        kept = first_retaining(list((entry <= boldest).T))
+        saved = saves(kept, Policy(kind=kind, rules=path[boldest]))
         worth = float((kept < rows.tiers - 1).mean()) if saved is None else saved
         if worth > best:
             best, chosen = worth, pace
@@ -70,15 +71,22 @@ def learn_pace(
 
 
 def learn_speed(
-    signals: Signals, correct: FloatArray, correct_last: FloatArray, target_drop: float
+    signals: Signals,
+    correct: FloatArray,
+    correct_last: FloatArray,
+    target_drop: float,
+    *,
+    saves: Saves | None = None,
+    ran: BoolArray | None = None,
 ) -> Mapping[str, float]:
     """The speed whose path retains most within the target on these rows [n], which must not
-    certify.
+    certify; with `saves` the one that saves most, since a gate that ends the tier before it answers
+    saves what it would have written. `ran` [n, tiers] says for that which tiers answered.
 
     Rows without both outcomes are left out. Ties, also where nothing can be retained, go to equal
     speeds.
     """
-    known = np.isfinite(correct) & np.isfinite(correct_last)
+    known, everything = np.isfinite(correct) & np.isfinite(correct_last), signals
     signals = {name: values[known] for name, values in signals.items()}
     drop = correct_last[known] - correct[known]
     best, chosen = 0.0, SPEEDS[0]
@@ -93,6 +101,10 @@ def learn_speed(
         )
         within = mean + CAUTION * np.sqrt(np.maximum(square - mean**2, 0.0) / len(drop)) <= target_drop
         reached = float(kept[within].max(initial=0.0))
+        if saves is not None and reached > 0.0:
+            policy = Policy(kind=PolicyKind.GATES, rules=path[int(np.flatnonzero(within)[-1])])
+            saved = saves(kept_tiers(policy, [everything], ran), policy)
+            reached = reached if saved is None else saved
         if reached > best:
             best, chosen = reached, speed
     return chosen

@@ -31,7 +31,7 @@ from knowgate._records.arrays import IntArray
 from knowgate.policy import Policy, PolicyKind, escalate_all, kept_tiers
 from knowgate.spec import CascadeSpec, TargetKind, Targets
 from store.releases.seasons import SeasonRecord
-from training.certification.certify import Certified, savings_at
+from training.certification.certify import Certified, ended_at, savings_at
 from training.certification.outcomes import testable
 from training.errors import TrainingRefused
 from training.rows.dataset import CascadeRows, TierVectors
@@ -179,8 +179,9 @@ def _best(
     def worth(season: Season) -> tuple[bool, float, float | None]:
         if season.thresholds is None:
             return False, 0.0, None
-        kept = kept_tiers(Policy(kind=kind, rules=season.thresholds), signals, rows.ran)
-        saved = savings_at(rows, kept)
+        policy = Policy(kind=kind, rules=season.thresholds)
+        kept = kept_tiers(policy, signals, rows.ran)
+        saved = savings_at(rows, kept, ended_at(policy, rows, signals))
         return True, float((kept < len(rows.tiers) - 1).mean()) if saved is None else saved, saved
 
     judged = [worth(season) for season in seasons]

@@ -114,7 +114,7 @@ def _bundle(attempt: Attempt, qualities: Sequence[SignalQuality]) -> Bundle:
         spec.targets,
         attempt=attempt.number,
         qualities=qualities,
-        savings=cohort_savings(certified.rows, certified.kept) if certified.certified else None,
+        savings=cohort_savings(certified.rows, certified.kept, certified.ended) if certified.certified else None,
         season=attempt.season,
         delta=attempt.delta,
     )

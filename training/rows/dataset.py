@@ -36,7 +36,7 @@ from sqlalchemy import Engine
 from evidence.costs.run_limits import Runs, bounded_runs
 from knowgate._records.arrays import BoolArray, FloatArray, IntArray
 from knowgate._records.records import Fingerprint, PTKind, Role, Window
-from knowgate.spec import CascadeSpec, LabelCoin
+from knowgate.spec import CascadeSpec, LabelCoin, TierSpec
 from store.engine import reading
 from store.shards.shards import RowReader
 from store.traffic.attempt_columns import AttemptColumns, absent, taken
@@ -105,6 +105,8 @@ class CascadeRows:
     coins_apart: BoolArray = field(default_factory=absent)  # [n] each answer's label was drawn by its own coin
     p_t_kinds: tuple[PTKind, ...] = ()  # per non-last tier, of every P(T) here
     of_another_kind: int = 0  # decisions that were left out since their P(T) is of another kind
+    # By tier that a gate may end before it answers: what a token read costs beside one written.
+    early: Mapping[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.coins_apart.size == 0:
@@ -161,7 +163,16 @@ def read_window(engine: Engine, spec: CascadeSpec, window: Window, *, as_of: dat
         rows = cascade_rows(examples, spec, fingerprints(session))
     others = _of_another_kind(examples, kinds)
     same = np.array([name not in others for name in rows.ids], dtype=np.bool_)
-    return replace(rows.take(same), p_t_kinds=tuple(kinds), of_another_kind=int((~same).sum()))
+    early = {at: _token_read(tier, window.end) for at, tier in enumerate(spec.tiers) if tier.early}
+    return replace(rows.take(same), p_t_kinds=tuple(kinds), of_another_kind=int((~same).sum()), early=early)
+
+
+def _token_read(tier: TierSpec, at: datetime) -> float:
+    """What a token read costs beside one written; as much where no price tells."""
+    price = tier.price_at(at)
+    if price is None or not price.usd_per_million_tokens_out > 0.0:
+        return 1.0
+    return price.usd_per_million_tokens_in / price.usd_per_million_tokens_out
 
 
 def _of_another_kind(examples: Examples, kinds: Sequence[PTKind]) -> set[str]:

@@ -13,7 +13,7 @@ from evidence.certification.chain import ChainCertification, certify_chain
 from evidence.certification.path import OOD_AT_MOST, chain_paths, pace_of, path_of
 from evidence.errors import InvalidInputError
 from knowgate._bundles.bundle_documents import CertificateStatus
-from knowgate._records.arrays import FloatArray, IntArray
+from knowgate._records.arrays import FloatArray
 from knowgate.policy import Policy, PolicyKind, kept_tiers
 from knowgate.spec import TargetKind
 
@@ -22,8 +22,8 @@ DROP = Target(kind=TargetKind.MAX_ACCURACY_DROP, value=EPSILON)
 COSTS = np.array([7.0, 13.0, 70.0])  # of a run of each tier; a query pays for all up to the one that is kept
 
 
-def saves_at(costs: FloatArray) -> Callable[[IntArray], float]:
-    return lambda kept: 1.0 - float(np.cumsum(costs)[kept].mean() / costs[-1])
+def saves_at(costs: FloatArray) -> Callable[..., float]:
+    return lambda kept, *_: 1.0 - float(np.cumsum(costs)[kept].mean() / costs[-1])
 
 
 def weak_first(rng: np.random.Generator, n: int) -> tuple[FloatArray, FloatArray]:
@@ -142,7 +142,7 @@ def test_without_costs_what_keeps_most_from_the_last_tier_is_certified() -> None
     p_t, correct = weak_first(np.random.default_rng(3), 4000)
     signals = [{"p_t": column} for column in p_t.T]
     rows, paths = CertificationRows(correct=correct), chain_paths(PolicyKind.P_T, signals)
-    answer = certify_chain(PolicyKind.P_T, signals, rows, DROP, DELTA, paths=paths, saves=lambda _: None)
+    answer = certify_chain(PolicyKind.P_T, signals, rows, DROP, DELTA, paths=paths, saves=lambda *_: None)
     shares = [
         certify_policy(PolicyKind.P_T, signals, rows, DROP, DELTA / 3, path=path).retained_share for path in paths
     ]
@@ -166,7 +166,7 @@ def test_an_empty_path_is_refused() -> None:
     rows = CertificationRows(correct=np.ones((5, 3)))
     signals = [{"p_t": np.ones(5)}] * 2
     with pytest.raises(InvalidInputError, match="empty path"):
-        certify_chain(PolicyKind.P_T, signals, rows, DROP, DELTA, paths=[[]], saves=lambda _: None)
+        certify_chain(PolicyKind.P_T, signals, rows, DROP, DELTA, paths=[[]], saves=lambda *_: None)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from evidence.errors import OverlapError
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate.policy import Policy, PolicyKind, retain_mask
 from knowgate.spec import TargetKind, Targets
-from training.certification.certify import certify_kind, kept_at, outlook_on, savings_at
+from training.certification.certify import certify_kind, ended_at, kept_at, outlook_on, savings_at
 from training.certification.outcomes import labelled_decisions, logged_rows
 from training.certification.paths import learn_pace, learn_speed
 from training.certification.report import cohort_savings, signal_quality
@@ -79,6 +79,64 @@ def test_savings_by_hand_where_every_tier_ran() -> None:
         assert saved is not None and saved.value == pytest.approx(1.0 - spent / 100.0)
     skipped = cohort_savings(priced([1.0, NAN, 3.0], [10.0, 10.0, 10.0]), np.array([0, 0, 1]))
     assert skipped is not None and skipped.value == pytest.approx(1.0 - (1.0 + 2.0 + 3.0 + 10.0) / 30.0)
+
+
+def priced_early(roles: list[str], tokens_out: list[float], *, read: float = 1.0) -> CascadeRows:
+    """A first tier that a gate may end: 10 tokens in, each at `read` times the price of one out."""
+    role = np.array(roles, dtype=object)
+    n, written = len(roles), np.array(tokens_out)
+    small = tier_of(
+        n,
+        ran=role != "skipped",
+        role=role,
+        tokens_out=written,
+        cost_usd=10.0 * read + written,
+        run_propensity=np.where(role == "superseded", 1.0, 0.25),
+    )
+    return rows_of(small, tier_of(n, cost_usd=np.full(n, 100.0)), rate=0.25, early={0: read})
+
+
+def test_a_tier_that_is_ended_costs_its_prompt_and_one_that_was_ended_would_have_written_as_much_as_others() -> None:
+    rows = priced_early(["superseded", "superseded", "skipped", "exploration"], [20.0, 40.0, 0.0, 30.0])
+    kept = np.array([0, 0, 1, 1])
+    ended = np.array([[False], [False], [True], [True]])
+    as_served = cohort_savings(rows, kept, ended)
+    assert as_served is not None and as_served.value == pytest.approx(1.0 - (30 + 50 + 10 + 10 + 200) / 400)
+    bolder = cohort_savings(rows, np.array([0, 0, 0, 1]), np.array([[False], [False], [False], [True]]))
+    assert bolder is not None and bolder.value == pytest.approx(1.0 - (30 + 50 + (10 + 30) + 10 + 100) / 400)
+    answering_first = cohort_savings(rows, kept)
+    assert answering_first is not None and answering_first.value == pytest.approx(1.0 - (30 + 50 + 40 + 40 + 200) / 400)
+
+
+def test_what_a_prompt_costs_follows_from_the_prices_of_reading_and_of_writing() -> None:
+    rows = priced_early(["superseded", "superseded"], [20.0, 40.0], read=0.5)
+    ended = cohort_savings(rows, np.array([1, 1]), np.array([[True], [True]]))
+    assert ended is not None and ended.value == pytest.approx(1.0 - (5 + 5 + 200) / 200)
+
+
+def test_speeds_of_gates_are_chosen_by_what_they_save_where_a_gate_ends_the_tier() -> None:
+    rng = np.random.default_rng(9)
+    n = 4000
+    p_ik, p_t = rng.random(n), rng.random(n)
+    right = (p_ik > 0.5).astype(float)  # P(T) knows nothing
+    small = tier_of(n, correct=right, tokens_out=np.full(n, 90.0), cost_usd=np.full(n, 100.0))
+    large = tier_of(n, correct=np.ones(n), cost_usd=np.full(n, 150.0))
+    rows, signals = rows_of(small, large, rate=0.25, early={0: 1.0}), {"p_ik": p_ik, "p_t": p_t}
+
+    def saves(kept: np.ndarray, policy: Policy) -> float | None:
+        return savings_at(rows, kept, ended_at(policy, rows, [signals]))
+
+    speed = learn_speed(signals, right, np.ones(n), 0.02, saves=saves, ran=rows.ran)
+    path = path_of(PolicyKind.GATES, [signals], speed=speed)
+    assert path and speed["p_t"] > speed["p_ik"]  # what P(IK) lets answer is kept
+
+
+def test_only_tiers_that_are_declared_so_are_ended_early() -> None:
+    policy = Policy.of(PolicyKind.GATES, ({"p_ik": 0.5, "p_t": 0.5},))
+    shown = [{"p_ik": np.array([0.2, 0.8]), "p_t": np.array([0.9, 0.9])}]
+    declared = priced_early(["superseded", "superseded"], [1.0, 1.0])
+    assert ended_at(policy, declared, shown).tolist() == [[True], [False]]
+    assert not ended_at(policy, replace(declared, early={}), shown).any()
 
 
 def test_savings_are_in_gflops_where_one_run_has_no_price_and_unknown_where_nothing_tells() -> None:
@@ -281,9 +339,9 @@ def _chain(n: int = 4000, second_cost: float = 13.0) -> tuple[CascadeRows, list[
 
 def test_the_tiers_of_a_chain_open_at_the_pace_that_saves_most_on_rows_that_teach() -> None:
     rows, signals = _chain()
-    pace = learn_pace(PolicyKind.P_T, signals, certification_rows(rows), 0.05, lambda kept: savings_at(rows, kept))
+    pace = learn_pace(PolicyKind.P_T, signals, certification_rows(rows), 0.05, lambda kept, _: savings_at(rows, kept))
     assert pace == (0.0, 1.0)
-    nothing_to_save = learn_pace(PolicyKind.P_T, signals, certification_rows(rows), 0.05, lambda _: -1.0)
+    nothing_to_save = learn_pace(PolicyKind.P_T, signals, certification_rows(rows), 0.05, lambda *_: -1.0)
     assert nothing_to_save == (1.0, 1.0)
 
 
