@@ -25,7 +25,7 @@ from evidence.signals.signal_worth import (
 )
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.arrays import BoolArray, FloatArray, IntArray
-from knowgate.policy import Policy, PolicyKind, escalate_all, kept_tiers
+from knowgate.policy import Policy, PolicyKind, ended_mask, escalate_all, kept_tiers
 from knowgate.spec import TargetKind
 from services.advice.hearing import Heard, heard_losses, heard_risks
 from services.advice.label_plan import LabelYield, yield_of
@@ -91,9 +91,11 @@ def advise(table: OutcomeTable, rates: Sequence[TierRates], question: Question) 
     everything, _ = cost_tables(table, rates, np.ones(table.queries, dtype=np.bool_))
     certificate = _certified(table, question, everything[0].per_tier)
     signals = signal_arrays(table, question.kind, graded)
-    kept, basis = _kept(certificate, signals, table.correct[graded], question)
+    policy, basis = _policy(certificate, signals, table.correct[graded], question)
+    kept = kept_tiers(policy, signals)
     perfect, shares = _within_reach(table.correct[graded], target)
-    advised = tuple(_cost_advice(cost, kept, perfect) for cost in costs)
+    ended = np.column_stack([ended_mask(policy, shown, tier=tier) for tier, shown in enumerate(signals)])
+    advised = tuple(_cost_advice(cost, kept, perfect, ended) for cost in costs)
     retained = float((kept < table.tiers - 1).mean())
     worth = signals_worth(signals, table.correct[graded])
     latency = _latency(table, graded, kept, question)
@@ -201,20 +203,23 @@ def _within_reach(correct: FloatArray, target: Target) -> tuple[IntArray, Retain
     return perfect_kept_at_accuracy(correct, target.value), retainable_shares_at_accuracy(correct, target.value)
 
 
-def _kept(
+def _policy(
     certificate: CertifiedThresholds, signals: list[dict[str, FloatArray]], correct: FloatArray, question: Question
-) -> tuple[IntArray, str]:
-    """[graded] the tier that each query keeps, and whose thresholds say so."""
+) -> tuple[Policy, str]:
+    """What decides, and whose thresholds it has."""
     if certificate.status is CertificateStatus.CERTIFIED:
-        policy = Policy.of(question.kind, tuple(certificate.thresholds))
-        return kept_tiers(policy, signals), "certified"
+        return Policy.of(question.kind, tuple(certificate.thresholds)), "certified"
     estimated = boldest_estimated(question.kind, signals, correct, question.target)
-    return kept_tiers(estimated or escalate_all(correct.shape[1]), signals), "estimated"
+    return estimated or escalate_all(correct.shape[1]), "estimated"
 
 
-def _cost_advice(cost: CostTable, kept: IntArray, perfect: IntArray) -> CostAdvice:
+def _cost_advice(cost: CostTable, kept: IntArray, perfect: IntArray, ended: BoolArray) -> CostAdvice:
     values = cost.per_tier
     spent, alone = cascade_costs(values, kept), values[:, -1]
+    early = None
+    if cost.of_prompts is not None and ended.any():
+        paid = np.where(np.column_stack([ended, np.zeros(len(kept), dtype=np.bool_)]), cost.of_prompts, values)
+        early = savings_of(cascade_costs(paid, kept), alone)
     return CostAdvice(
         unit=cost.unit,
         per_query=float(spent.mean()),
@@ -222,7 +227,14 @@ def _cost_advice(cost: CostTable, kept: IntArray, perfect: IntArray) -> CostAdvi
         savings=savings_of(spent, alone),
         break_even=break_even(values, kept),
         perfect=break_even(values, perfect),
+        early=early,
+        ended_share=float(_reached(ended, kept).mean()),
     )
+
+
+def _reached(ended: BoolArray, kept: IntArray) -> BoolArray:
+    """[n] whether some tier that the query reached would have been ended before it answered."""
+    return np.asarray((ended & (np.arange(ended.shape[1]) <= kept[:, None])).any(axis=1), dtype=np.bool_)
 
 
 def _latency(table: OutcomeTable, graded: BoolArray, kept: IntArray, question: Question) -> Waiting | None:

@@ -24,6 +24,7 @@ class CostTable:
 
     unit: str
     per_tier: FloatArray  # [rows, tiers]
+    of_prompts: FloatArray | None = None  # [rows, tiers] what of it reading the prompts costs; None = unknown
 
 
 def cost_tables(
@@ -42,13 +43,16 @@ def cost_tables(
             usd(tokens_in[:, t], tokens_out[:, t], rate.usd_per_million_in or 0.0, rate.usd_per_million_out or 0.0)
             for t, rate in enumerate(rates)
         ]
-        tables.append(CostTable(unit="usd", per_tier=np.column_stack(columns)))
+        none = np.zeros(len(tokens_in))
+        reading = [usd(tokens_in[:, t], none, r.usd_per_million_in or 0.0, 0.0) for t, r in enumerate(rates)]
+        tables.append(CostTable(unit="usd", per_tier=np.column_stack(columns), of_prompts=np.column_stack(reading)))
     elif np.isfinite(table.cost_usd[rows]).all():
         tables.append(CostTable(unit="usd", per_tier=table.cost_usd[rows]))
     sizes = [rate.parameters for rate in rates]
     if all(size is not None for size in sizes):
         columns = [gflops(size or 0.0, tokens_in[:, t] + tokens_out[:, t]) for t, size in enumerate(sizes)]
-        tables.append(CostTable(unit="gflops", per_tier=np.column_stack(columns)))
+        reading = [gflops(size or 0.0, tokens_in[:, t]) for t, size in enumerate(sizes)]
+        tables.append(CostTable(unit="gflops", per_tier=np.column_stack(columns), of_prompts=np.column_stack(reading)))
     if not tables:
         raise InputInvalid(
             "nothing says what the tiers cost: give --prices 0.1/0.4,2.5/10 or a cascade.toml, or --parameters 8e9,70e9"

@@ -48,7 +48,9 @@ class CostAdvice:
     last_per_query: float  # of the last tier alone
     savings: Savings  # at the thresholds that the advice is about
     break_even: BreakEven  # at the same
-    perfect: BreakEven  # with a signal that always knew: no cascade of these tiers saves more
+    perfect: BreakEven  # with a signal that always knew: no cascade that answers first saves more
+    early: Savings | None = None  # at the same thresholds, had P(IK) ended tiers before they answered
+    ended_share: float = 0.0  # of the queries, that it would have ended at some tier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

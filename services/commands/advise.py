@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from evidence.certification.certificate import Target
+from evidence.costs.savings import Savings
 from knowgate._wire import codec
 from knowgate.policy import PolicyKind
 from knowgate.spec import TargetKind
@@ -160,11 +161,21 @@ def _cost_lines(cost: CostAdvice) -> list[str]:
     at, saved = cost.break_even, cost.savings
     factor = "" if at.price_factor is None else f", or if cheaper tiers cost {at.price_factor:.3g} times as much"
     limit = f"{at.largest_escalation_share:.1%}" if at.largest_escalation_share > 0 else "no share at all"
+    early = () if cost.early is None else (_early(cost, cost.early),)
     return [
         f"savings       {saved.value:.1%} {cost.unit} ({saved.lower:.1%} to {saved.upper:.1%}): {cost.per_query:.4g} a "
         f"query for {cost.last_per_query:.4g}; a perfect signal {cost.perfect.savings:.1%}",
+        *early,
         f"break-even    {at.escalation_share:.1%} escalate; nothing is saved above {limit}{factor}",
     ]
+
+
+def _early(cost: CostAdvice, early: Savings) -> str:
+    """What is saved where a gate ends a tier before it answers, at the same thresholds."""
+    return (
+        f"early         {early.value:.1%} {cost.unit} ({early.lower:.1%} to {early.upper:.1%}) with tiers.early: P(IK) "
+        f"ends {cost.ended_share:.1%} of the queries before the tier answers"
+    )
 
 
 def _labels(advice: Advice) -> str:

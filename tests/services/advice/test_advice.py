@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evidence.certification.certificate import Target
+from knowgate.policy import PolicyKind
 from knowgate.spec import TargetKind
 from services.advice.advice import Advice, advise
 from services.advice.label_plan import LabelPlan, LabelYield, yield_of
@@ -62,6 +63,46 @@ def test_a_good_signal_at_cheap_prices_is_worth_a_cascade(tmp_path: Path) -> Non
     assert saved.value == pytest.approx(given.costs[0].break_even.savings)
     assert saved.value < given.costs[0].perfect.savings
     assert [case.applies for case in given.cases] == [False, None, False]
+
+
+def probed(folder: Path, *, tokens_out: int = 300, n: int = 3000) -> Path:
+    """Outcomes of a small model whose P(IK) knows what it cannot, and whose answers are long."""
+    draw = np.random.default_rng(12)
+    rows = ["query_id,tier,model,p_t,p_ik,correct,tokens_in,tokens_out"]
+    for query in range(n):
+        knows = draw.random()
+        rows.append(f"q{query},0,small,{0.5 + 0.4 * draw.random():.4f},{knows:.4f},{int(knows > 0.5)},100,{tokens_out}")
+        rows.append(f"q{query},1,large,0.9,,{int(draw.random() < 0.95)},100,{tokens_out}")
+    path = folder / "probed.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def test_it_tells_what_is_saved_where_p_ik_ends_a_tier_before_it_answers(tmp_path: Path) -> None:
+    given = advice(probed(tmp_path), "1/1,5/5", kind=PolicyKind.P_IK)
+    (usd,) = given.costs
+    assert usd.early is not None and usd.ended_share == pytest.approx(1 - given.retained_share)
+    assert usd.savings.value == pytest.approx(given.retained_share - 0.2)  # a fifth of the price for every query
+    spent = 0.2 * (given.retained_share + (1 - given.retained_share) * 100 / 400)
+    assert usd.early.value == pytest.approx(given.retained_share - spent)
+    (flops,) = advise(
+        read_outcomes(probed(tmp_path)),
+        read_rates(None, "1e9,5e9", tiers=2, now=NOW),
+        Question(target=TWO_POINTS, kind=PolicyKind.P_IK),
+    ).costs
+    assert flops.early is not None and flops.early.value == pytest.approx(usd.early.value)
+
+
+def test_where_p_t_alone_decides_nothing_can_be_ended_early(tmp_path: Path) -> None:
+    (usd,) = advice(table(tmp_path)).costs
+    assert (usd.early, usd.ended_share) == (None, 0.0)
+
+
+def test_the_command_prints_what_ending_tiers_early_would_save(tmp_path: Path) -> None:
+    asked = ["advise", str(probed(tmp_path)), "--prices", "1/1,5/5", "--max-accuracy-drop", "0.02", "--rule", "p_ik"]
+    printed = CliRunner().invoke(app, asked)
+    (line,) = [line for line in printed.output.splitlines() if line.startswith("early ")]
+    assert "with tiers.early: P(IK) ends" in line
 
 
 @pytest.mark.parametrize("prices", ["2.5/10,2.5/10", "3/12,2.5/10", "1/4,0.1/0.4"])
