@@ -44,7 +44,7 @@ _NOT_MADE = (TrainingStatus.NOT_ATTEMPTED, TrainingStatus.NO_DATA)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelsAwaited:
     """Decisions that may certify: old enough, and labelled at the first tier and, for a drop, the
-    last.
+    last, or else of equal answers there.
     """
 
     known: int
