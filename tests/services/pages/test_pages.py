@@ -53,6 +53,9 @@ class Balanced(HTMLParser):
         self.open.pop()
 
 
+NO_REFITS = "no interval: of 3 of 9 scores the calibrator's own error is not known"
+
+
 def page(client: TestClient, path: str, status: int = 200) -> str:
     response = client.get(path)
     assert response.status_code == status
@@ -88,6 +91,7 @@ def watched(engine: Engine, promoted: Bundle) -> Bundle:
     rows = [figure("savings_usd", day, 0.3 + 0.01 * day, mature=day < 15) for day in range(20)]
     rows += [figure("drop", day, 0.01) for day in range(15)] + [figure("novel_figure", day, 7.0) for day in range(3)]
     rows += [figure("accuracy_last", 14, None)]
+    rows += [replace(figure("cbpe", 14, 0.875), low=None, high=None, not_identified=NO_REFITS)]
     rows += [figure("savings_usd", 14, 0.2, slice=name) for name in ("geography", "law <b>")]
     window = Window(start=NOW - timedelta(days=20), end=NOW - timedelta(days=6))
     with transaction(engine) as session:
@@ -342,3 +346,11 @@ def test_a_single_point_is_drawn_inside() -> None:
 def test_figures_are_told_as_people_read_them() -> None:
     assert tell("savings_usd", -0.051) == "−5.1 %"
     assert tell("queries", 12345.0) == "12,345"
+
+
+@pytest.mark.usefixtures("watched")
+def test_a_figure_without_an_interval_stands_with_its_value_and_the_reason(client: TestClient) -> None:
+    text = page(client, "/cascades/trivia")
+    (row,) = [line for line in text.split("<tr>") if "by its scores" in line]
+    assert ">87.5 %<" in row and "<td></td>" in row  # a value, and no interval
+    assert "no interval: of 3 of 9 scores" in row and "None" not in row

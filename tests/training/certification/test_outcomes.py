@@ -12,13 +12,17 @@ from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.path import path_of
 from evidence.certification.tally import tally_of
 from evidence.errors import OverlapError
-from knowgate._bundles.bundle_documents import CertificateStatus
+from factories import make_certificate
+from knowgate._bundles.bundle import write_bundle
+from knowgate._bundles.bundle_documents import BundleDocument, CertificateStatus
 from knowgate.policy import Policy, PolicyKind, retain_mask
 from knowgate.spec import TargetKind, Targets
 from training.certification.certify import certify_kind, ended_at, kept_at, outlook_on, savings_at
 from training.certification.outcomes import labelled_decisions, logged_rows
 from training.certification.paths import learn_pace, learn_speed
 from training.certification.report import cohort_savings, signal_quality
+from training.probes.probe_settings import FitSettings
+from training.publishing.run_report import run_report
 from training.rows.dataset import CascadeRows, TierColumns
 from training.rows.splits import Part, Split
 
@@ -464,6 +468,36 @@ def test_p_t_alone_stands_beside_every_learned_signal() -> None:
     assert useless is not None and useless.auroc_low < 0 < useless.auroc_high
     (_, p_ik, _) = signal_quality(rows, [signals], share=0.3)
     assert p_ik.gain is not None and (p_ik.gain.signal, p_ik.gain.at_share) == ("p_ik", 0.3)
+
+
+def test_a_gain_is_shown_over_p_t_and_beyond_the_slice_where_there_are_slices() -> None:
+    n, draw = 400, np.random.default_rng(3)
+    p_t = draw.random(n)
+    correct = (draw.random(n) < p_t).astype(float)
+    signals = [{"p_t": p_t, "p_ik": draw.random(n), "score": 0.5 * (p_t + correct)}]
+    policy = Policy.of(PolicyKind.P_T, ({"p_t": 0.9},))
+    certificate = make_certificate()
+    document = BundleDocument(
+        cascade="facts",
+        models=("small", "large"),
+        tiers=(None,),
+        policy=policy,
+        code_version="test",
+        created_at=certificate.cohort.end,
+        certificate=certificate,
+    )
+    bundle = write_bundle(document, (None,))
+    for slices, shown in ((("a", "b") * (n // 2), True), ((None,) * n, False)):
+        rows = replace(rows_of(tier_of(n, p_t=p_t, correct=correct), tier_of(n)), slices=slices)
+        report = run_report(bundle, rows, signals, [None], signal_quality(rows, signals), FitSettings())
+        named = {figure.name: figure for figure in report.figures}
+        over = named["tier0.score.gain_over_p_t"]
+        assert over.low is not None and over.low > 0.1
+        assert ("tier0.score.gain_over_p_t_within_slices" in named) == shown
+        if shown:
+            within = named["tier0.score.gain_over_p_t_within_slices"]
+            assert within.value == pytest.approx(over.value, abs=0.05)
+            assert within.low is not None and within.high is not None and within.low < within.value < within.high
 
 
 def test_labels_drawn_on_rows_of_equal_answers_too_break_no_promise() -> None:
