@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evidence.certification.known_outcomes import ended_early
 from evidence.certification.nested_path import Signals
 from evidence.costs.savings import Savings, impute_last_cost, predictable_forecast, savings_of
 from evidence.signals.calibration import Calibration, calibration_of
@@ -125,7 +126,25 @@ def _savings(
         whole = np.where(skipped, prompt + answer, _filled(np.where(skipped, np.nan, cost)))
         stops = np.zeros(rows.n, dtype=np.bool_) if ended is None else ended[:, tier]
         spent = spent + np.where(kept >= tier, np.where(stops, prompt, whole), 0.0)
+    weight = _weights(rows, ended)
+    spent, cost_last = spent * weight, cost_last * weight
     return savings_of(spent, cost_last, stratum=slices) if float(cost_last.sum()) > 0 else None
+
+
+def _weights(rows: CascadeRows, ended: BoolArray | None) -> FloatArray:
+    """[n] how many decisions each stands for. What a gate ended, and these thresholds would let
+    answer, is spoken for by those that answered all the same: nobody knows whether P(T) would have
+    kept the others. Without a logged chance they count as kept.
+    """
+    early = ended_early(np.column_stack([tier.role for tier in rows.tiers]))
+    weight = np.ones(rows.n)
+    for at, tier in enumerate(rows.tiers[:-1]):
+        lets = early[:, at] & np.isfinite(tier.run_propensity)
+        if ended is not None:
+            lets &= ~ended[:, at]
+        chance = np.where(lets, tier.run_propensity, 1.0)
+        weight = np.where(lets, np.where(tier.ran, np.maximum(weight, 1.0 / chance), 0.0), weight)
+    return weight
 
 
 def _filled(costs: FloatArray) -> FloatArray:

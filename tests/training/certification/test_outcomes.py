@@ -97,19 +97,33 @@ def priced_early(roles: list[str], tokens_out: list[float], *, read: float = 1.0
         cost_usd=10.0 * read + written,
         run_propensity=np.where(role == "superseded", 1.0, 0.25),
     )
-    return rows_of(small, tier_of(n, cost_usd=np.full(n, 100.0)), rate=0.25, early={0: read})
+    served = np.full(n, "served", dtype=object)
+    return rows_of(small, tier_of(n, role=served, cost_usd=np.full(n, 100.0)), rate=0.25, early={0: read})
 
 
 def test_a_tier_that_is_ended_costs_its_prompt_and_one_that_was_ended_would_have_written_as_much_as_others() -> None:
     rows = priced_early(["superseded", "superseded", "skipped", "exploration"], [20.0, 40.0, 0.0, 30.0])
+    unknown = rows_of(
+        replace(rows.tiers[0], run_propensity=np.full(4, NAN)), rows.tiers[1], rate=0.25, early=rows.early
+    )
     kept = np.array([0, 0, 1, 1])
     ended = np.array([[False], [False], [True], [True]])
     as_served = cohort_savings(rows, kept, ended)
     assert as_served is not None and as_served.value == pytest.approx(1.0 - (30 + 50 + 10 + 10 + 200) / 400)
-    bolder = cohort_savings(rows, np.array([0, 0, 0, 1]), np.array([[False], [False], [False], [True]]))
+    bolder = cohort_savings(unknown, np.array([0, 0, 0, 1]), np.array([[False], [False], [False], [True]]))
     assert bolder is not None and bolder.value == pytest.approx(1.0 - (30 + 50 + (10 + 30) + 10 + 100) / 400)
-    answering_first = cohort_savings(rows, kept)
+    answering_first = cohort_savings(unknown, kept)
     assert answering_first is not None and answering_first.value == pytest.approx(1.0 - (30 + 50 + 40 + 40 + 200) / 400)
+
+
+def test_what_answered_all_the_same_speaks_for_what_was_skipped_under_thresholds_that_would_let_both_answer() -> None:
+    rows = priced_early(["superseded", "skipped", "skipped", "exploration"], [20.0, 0.0, 0.0, 40.0])
+    lets = np.zeros((4, 1), dtype=bool)
+    for kept_of_explored, last in ((0, 0), (1, 100)):
+        saved = cohort_savings(rows, np.array([0, 0, 0, kept_of_explored]), lets)
+        assert saved is not None and saved.value == pytest.approx(1.0 - (30 + 4 * (50 + last)) / 500)
+    ended = cohort_savings(rows, np.array([0, 1, 1, 1]), ~np.array([[True], [False], [False], [False]]))
+    assert ended is not None and ended.value == pytest.approx(1.0 - (30 + 3 * (10 + 100)) / 400)
 
 
 def test_what_a_prompt_costs_follows_from_the_prices_of_reading_and_of_writing() -> None:
