@@ -24,6 +24,7 @@ from store.releases.bundles import (
 from store.releases.cascades import apply_cascade, cascade, cascade_names, cascade_version
 from store.releases.certifications import CertificationRecord, add_certification, certifications, next_attempt
 from store.releases.promotions import Outcome, PromotionRecord, add_promotion, promotions
+from store.releases.seasons import SeasonRecord, add_season, latest_season
 from store.tokens import TokenRole, create_token, revoke_token, tokens, verify_token
 
 CONTENT = b"\x00safetensors\xff"
@@ -113,6 +114,31 @@ def test_every_certification_spends_an_attempt_and_none_is_spent_twice(session: 
     key = add_certification(session, second)
     assert certifications(session, "geo") == (record, second)
     assert [leaf.kind for leaf in ledger.leaves_of(session, str(key))] == ["certification"]
+
+
+def test_a_season_is_read_back_as_its_newest_attempt_left_it_and_no_attempt_counts_twice(
+    session: Session, cast: Any
+) -> None:
+    add_bundle(session, BUNDLE, "geo", "{}", CONTENT, BundleStatus.CERTIFIED, cast.at(0))
+    assert latest_season(session, "geo") is None
+    first = SeasonRecord(
+        cascade="geo",
+        attempt=1,
+        number=1,
+        began_at=cast.at(0),
+        opened_at=cast.at(5),
+        counted_until=cast.at(5),
+        bundle=BUNDLE,
+        document='{"certified":2,"path":[0.5,0.25]}',
+    )
+    add_season(session, first)
+    with pytest.raises(AttemptTaken, match="attempt 1"):
+        add_season(session, replace(first, document="{}"))
+    assert latest_season(session, "geo") == first
+    second = replace(first, attempt=4, counted_until=cast.at(9), document='{"certified":3,"path":[0.5,0.25]}')
+    add_season(session, second)
+    assert latest_season(session, "geo") == second
+    assert [leaf.kind for leaf in ledger.leaves_of(session, "geo/4")] == ["season"]
 
 
 def test_promotions_are_a_history(session: Session, cast: Any) -> None:
