@@ -4,7 +4,8 @@
    counts, since it reads all the history that the others would have.
 2. A need between two turns, a pause (`schedule.train_pause`) after the last training, or the first
    decision, at the earliest, so that alarms that ring in a row train once a pause:
-   - drift, and the savings alarm: at once;
+   - drift, and the savings alarm: as soon as a day of what they speak of is old enough to be
+     learned from;
    - enough labels: as many as the last attempt said that it waits for, else twice as many as it
      had. They are counted, and never read;
    - the risk alarm, and another model: what was decided before counts no more, so as soon as the
@@ -26,7 +27,7 @@ from knowgate._records.records import Window
 from knowgate.policy import PolicyKind
 from knowgate.spec import CascadeSpec, TargetKind
 from monitoring.names import Rule
-from services.windows import floor_time
+from services.windows import DAY, floor_time
 from store.jobs import job_runs
 from store.jobs.job_runs import JobRun
 from store.jobs.occasions import Occasion, TrainingReason
@@ -37,7 +38,7 @@ from store.traffic.known import known_decisions
 
 JOB = "train"
 LOOKED_BACK = 13  # periods of rows that are counted: the longest window that certifies
-_AT_ONCE = ((Rule.DRIFT, TrainingReason.DRIFT), (Rule.SAVINGS, TrainingReason.SAVINGS))
+_ONCE_MATURE = ((Rule.DRIFT, TrainingReason.DRIFT), (Rule.SAVINGS, TrainingReason.SAVINGS))
 _NOT_MADE = (TrainingStatus.NOT_ATTEMPTED, TrainingStatus.NO_DATA)
 
 
@@ -149,13 +150,17 @@ def _earliest(session: Session, state: _State, cut: _Cut | None, labels: LabelsA
 
 
 def _rang(session: Session, state: _State) -> Iterator[tuple[datetime, Occasion]]:
-    """What rang since the last training and is answered at once."""
-    for rule, reason in _AT_ONCE:
+    """What rang and no training has learned from yet, with the time from which on one can: when a
+    day of what it speaks of is old enough.
+    """
+    for rule, reason in _ONCE_MATURE:
         for ring in rings.rings(session, state.spec.name, rule.value):
-            if state.done_until < ring.rang_at <= state.now:
+            began = ring.spoken.since or ring.rang_at - DAY
+            at = max(ring.rang_at, began + DAY + state.spec.horizon)
+            if ring.rang_at <= state.now and state.done_until < at:
                 key = f"ring:{ring.alert_id}:{ring.number}"
                 why = f"{reason} alert of {ring.rang_at:%Y-%m-%d %H:%M} UTC: {ring.cause}"
-                yield ring.rang_at, Occasion(reason=reason, why=why, key=key)
+                yield at, Occasion(reason=reason, why=why, key=key)
 
 
 def _cut(session: Session, cascade: str) -> _Cut | None:

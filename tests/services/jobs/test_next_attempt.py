@@ -104,9 +104,9 @@ class Deployment:
             decisions.add_decisions(session, made, received_at=now)
             labels.add_labels(session, said, received_at=now)
 
-    def ring(self, rule: str) -> None:
+    def ring(self, rule: str, *, since: datetime | None = None) -> None:
         now = self.clock.now()
-        spoken = Spoken(until=now)
+        spoken = Spoken(since=since, until=now)
         with transaction(self.engine) as session:
             waiting = [one.id for one in alerts.alerts(session, "quiz", open_only=True) if one.rule == rule]
             if waiting and waiting[0] is not None:
@@ -163,19 +163,40 @@ def test_its_turn_comes_when_a_period_has_ended_and_missed_ones_are_one(quiz: De
 
 
 @pytest.mark.parametrize("rule", ["drift", "savings"])
-def test_a_ring_trains_once_and_at_once_whoever_sees_it(quiz: Deployment, rule: str) -> None:
+def test_a_ring_trains_once_what_rang_can_be_learned_whoever_sees_it(quiz: Deployment, rule: str) -> None:
     quiz.at(7)
     quiz.tick()
     quiz.at(10)
     quiz.ring(rule)
     quiz.at(10.1)
+    assert quiz.tick() == [], "what rang is younger than the label horizon"
+    assert (quiz.coming.at, str(quiz.coming.occasion.reason)) == (START + 11 * DAY, rule)
+    quiz.at(11.1)
     assert quiz.tick() == ["certified"]
     for owner in ("second", "started again"):
         assert run_due(quiz.scheduler(owner), quiz.job) == ()
-    assert quiz.reasons == [("schedule", 7.0), (rule, 10.1)]
+    assert quiz.reasons == [("schedule", 7.0), (rule, 11.1)]
     assert quiz.runs[-1].why == f"{rule} alert of 2026-03-15 00:00 UTC: p_t moved"
     quiz.at(14)
     assert quiz.tick() == ["certified"], "the turn comes as it would have"
+
+
+def test_what_an_alarm_has_seen_for_long_can_be_learned_at_once(quiz: Deployment) -> None:
+    quiz.at(7)
+    quiz.tick()
+    quiz.at(10)
+    quiz.ring("savings", since=START + 8 * DAY)
+    assert quiz.tick() == ["certified"] and quiz.reasons[-1] == ("savings", 10.0)
+
+
+def test_a_turn_that_came_before_what_rang_could_be_learned_does_not_answer_it(quiz: Deployment) -> None:
+    quiz.at(13.5)
+    quiz.ring("drift")
+    quiz.at(14)
+    quiz.tick()
+    quiz.at(15)
+    assert quiz.tick() == ["certified"] and quiz.tick() == []
+    assert quiz.reasons == [("schedule", 14.0), ("drift", 15.0)]
 
 
 def test_two_schedulers_that_saw_the_same_ring_at_different_times_train_once(quiz: Deployment) -> None:
@@ -183,8 +204,9 @@ def test_two_schedulers_that_saw_the_same_ring_at_different_times_train_once(qui
     quiz.tick()
     quiz.at(10)
     quiz.ring("drift")
+    quiz.at(11)
     (seen,) = quiz.job.due(quiz.context, "quiz")
-    quiz.at(10.01)
+    quiz.at(11.01)
     (seen_later,) = quiz.job.due(quiz.scheduler("second"), "quiz")
     assert seen.window != seen_later.window
     claims = []
@@ -210,12 +232,13 @@ def test_a_training_that_died_is_taken_up_again_on_its_own_window(quiz: Deployme
     quiz.tick()
     quiz.at(10)
     quiz.ring("savings")
+    quiz.at(11)
     quiz.job.outcome = None
     assert quiz.tick() == ["failed"]
-    quiz.at(10.5)
+    quiz.at(11.5)
     quiz.job.outcome = "certified"
     assert [outcome.outcome for outcome in run_due(quiz.scheduler("second"), quiz.job)] == ["certified"]
-    assert quiz.reasons == [("schedule", 7.0), ("savings", 10.0)]
+    assert quiz.reasons == [("schedule", 7.0), ("savings", 11.0)]
 
 
 def test_a_training_that_dies_at_every_try_stands_in_the_way_of_no_turn(quiz: Deployment) -> None:
@@ -223,6 +246,7 @@ def test_a_training_that_dies_at_every_try_stands_in_the_way_of_no_turn(quiz: De
     quiz.tick()
     quiz.at(10)
     quiz.ring("savings")
+    quiz.at(11)
     quiz.job.outcome = None
     quiz.tick()
     quiz.at(14)
@@ -256,8 +280,9 @@ def test_a_pause_as_long_as_a_period_leaves_the_turns_alone(quiz: Deployment) ->
 def test_a_turn_that_comes_right_after_a_need_was_attempted_is_left_out(quiz: Deployment) -> None:
     quiz.at(7)
     quiz.tick()
-    quiz.at(13.5)
+    quiz.at(12.5)
     quiz.ring("drift")
+    quiz.at(13.5)
     quiz.tick()
     quiz.at(14)
     assert quiz.tick() == [] and quiz.coming.at == START + 21 * DAY
@@ -267,8 +292,9 @@ def test_a_turn_that_comes_right_after_a_need_was_attempted_is_left_out(quiz: De
 def test_and_is_made_where_the_need_was_not_attempted(quiz: Deployment, outcome: str) -> None:
     quiz.at(7)
     quiz.tick()
-    quiz.at(13.5)
+    quiz.at(12.5)
     quiz.ring("drift")
+    quiz.at(13.5)
     quiz.job.outcome = outcome
     quiz.tick()
     quiz.at(14)

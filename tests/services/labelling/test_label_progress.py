@@ -63,10 +63,10 @@ def trained(engine: Engine, outcome: str, labels_needed: int | None = None) -> N
         job_runs.finish(session, claim, outcome, now=window.end, labels_needed=labels_needed)
 
 
-def rang(engine: Engine, rule: str, read_until: datetime) -> None:
+def rang(engine: Engine, rule: str, read_until: datetime, *, since: datetime | None = None) -> None:
     alert = AlertRecord(cascade="trivia", rule=rule, cause="p_t moved", details="{}", opened_at=NOW)
     with transaction(engine) as session:
-        open_alert(session, alert, Spoken(until=read_until))
+        open_alert(session, alert, Spoken(since=since, until=read_until))
 
 
 def progress(engine: Engine) -> LabelProgress:
@@ -114,9 +114,9 @@ def test_a_risk_alarm_says_since_when_labels_count(engine: Engine, explored: lis
 
 def test_what_calls_for_an_attempt_before_its_turn_is_named(engine: Engine, explored: list[Decision]) -> None:
     trained(engine, "certified")
-    rang(engine, "drift", NOW)
+    rang(engine, "savings", NOW, since=NOW - timedelta(days=8))
     found = progress(engine)
-    assert "the next attempt is due now, for drift alert of 2026-03-10 12:00 UTC: p_t moved" in found.sentence
+    assert "the next attempt is due now, for savings alert of 2026-03-10 12:00 UTC: p_t moved" in found.sentence
     assert found.why is not None and found.why in found.sentence
 
 
