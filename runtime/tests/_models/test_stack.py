@@ -99,6 +99,14 @@ def test_one_product_is_the_steps_for_any_models(seed: int, kind: ProbeKind, ood
         assert models.look(state.copy(), 40) == seen
 
 
+def test_there_is_no_one_product_where_a_distance_would_leave_float32() -> None:
+    models = models_of(1)
+    assert models.ood is not None
+    tiny = replace(models.ood, variances=np.full_like(models.ood.variances, 1e-36))
+    assert Stack.of(models.standardiser, models.probe, models.ood) is not None
+    assert Stack.of(models.standardiser, models.probe, tiny) is None
+
+
 @given(seed=st.integers(0, 10_000), kind=st.sampled_from(list(ProbeKind)))
 def test_rows_show_what_each_shows_alone(seed: int, kind: ProbeKind) -> None:
     models = models_of(seed, kind=kind)

@@ -103,6 +103,13 @@ def test_without_prices_savings_are_watched_in_gflops(cast, cohort):
     assert memory.raised_at is not None
 
 
+def test_one_decision_that_costs_nothing_does_not_change_the_unit(cast, cohort):
+    day = cohort(traffic(cast, retained=0.1, n=400, seed=2))
+    free = day.decisions["expected_last_usd"].where(day.decisions.index != day.decisions.index[0], 0.0)
+    memory = watch_savings(None, replace(day, decisions=day.decisions.assign(expected_last_usd=free)), PROMISE)
+    assert memory.unit == "usd"
+
+
 def test_a_query_beyond_the_declared_bound_is_cut_and_counted(cast, cohort):
     asked = [*traffic(cast, retained=0.7, n=50, seed=1), cast.Asked(bundle="b1", tokens=5000, reason=Reason.P_T)]
     assert watch_savings(None, cohort(asked), PROMISE).cut_rows == 1
