@@ -29,6 +29,7 @@ def cost_figures(cohort: Cohort) -> dict[FigureName, Estimated]:
     for unit in UNITS:
         figures[FigureName(f"savings_{unit}")] = savings_in(cohort, unit)
         figures[FigureName(f"exploration_cost_{unit}")] = exploration_cost(cohort, unit)
+        figures[FigureName(f"ended_cost_{unit}")] = ended_cost(cohort, unit)
     return figures
 
 
@@ -53,6 +54,14 @@ def exploration_cost(cohort: Cohort, unit: str) -> Estimated:
     rows = cohort.decisions
     explored = int((rows[f"exploration_{unit}"] > 0).sum())
     return Estimated(n=explored, value=float(rows[f"exploration_{unit}"].sum()))
+
+
+def ended_cost(cohort: Cohort, unit: str) -> Estimated:
+    """What reading cost, in total, where a gate then ended the tier; it is part of C."""
+    paid = cohort.decisions[f"ended_{unit}"]
+    if paid.isna().any():
+        return unidentified(f"{int(paid.isna().sum())} skipped attempts have no cost in {unit}", len(paid))
+    return Estimated(n=int((paid > 0).sum()), value=float(paid.sum()))
 
 
 def forecast_last_cost(

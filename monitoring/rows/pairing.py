@@ -124,10 +124,11 @@ def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime
     label_propensity (of X), correct_kept, kept_label_propensity, kept_label_source, correct_last,
     last_label_propensity, last_label_source, x; forecast_kept, forecast_last, forecast_x (what
     sources say that are not trusted); score (of the kept tier); prompt_tokens; per unit: U (what
-    answering cost), last_U (NaN where the last tier did not run), exploration_U; expected_last_U
-    (the last tier's price of the tokens that the first attempt used:
-    a forecast that has not seen the last tier); label_late (the kept answer's label came after the
-    horizon), overdue (past the horizon and a label is missing).
+    answering cost), ended_U (of it, reading for tiers that a gate then ended), last_U (NaN where
+    the last tier did not run), exploration_U; expected_last_U (the last tier's price of the tokens
+    that the first answer took: a forecast that has not seen the last tier; NaN where there is none
+    but the last tier's); label_late (the kept answer's label came after the horizon), overdue (past
+    the horizon and a label is missing).
     """
     _check(attempts)
     n = int(attempts["decision"].iloc[-1]) + 1 if len(attempts) else 0
@@ -231,19 +232,21 @@ def _first_answer(ordinal: IntArray, may_be: BoolArray, first: IntArray, role: O
 def _costs(
     attempts: pd.DataFrame, spec: CascadeSpec, unit: str, *, begun: IntArray, last: IntArray, kept_tier: IntArray
 ) -> dict[str, FloatArray]:
-    """The four cost columns of one unit, each [n].
+    """The five cost columns of one unit, each [n].
 
     A tier that a gate ended, and that answered all the same to learn from, was read to decide: only
     its answer was exploration.
     """
     ordinal, cost = attempts["decision"].to_numpy(), attempts[unit].to_numpy(dtype=np.float64)
-    n, exploration = len(begun), attempts["role"].to_numpy(dtype=object) == Role.EXPLORATION
+    n, role = len(begun), attempts["role"].to_numpy(dtype=object)
+    exploration = role == Role.EXPLORATION
     early = exploration & (attempts["tier"].to_numpy() < kept_tier[ordinal])
     paid_to_learn = np.where(early, 1.0 - _share_of_reading(attempts, spec, unit), exploration.astype(np.float64))
     return {
         # A sum over an unknown cost is unknown: NaN stays NaN here.
         unit: _sums(ordinal, np.where(paid_to_learn == 1.0, 0.0, cost * (1.0 - paid_to_learn)), n),
         f"exploration_{unit}": _sums(ordinal, np.nan_to_num(cost) * paid_to_learn, n),
+        f"ended_{unit}": _sums(ordinal, np.where(early | (role == Role.SKIPPED), cost * (1.0 - paid_to_learn), 0.0), n),
         f"last_{unit}": numbers_at(attempts, unit, last),
         f"expected_last_{unit}": _price_of_last(attempts, begun, spec, unit),
     }

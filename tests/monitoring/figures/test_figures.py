@@ -412,6 +412,15 @@ def test_a_skipped_tier_costs_its_prompt_and_what_answered_to_teach_costs_its_an
     assert early.decisions["exploration_usd"][5] == pytest.approx(10 / 1e6)
 
 
+def test_what_reading_cost_where_a_gate_ended_the_tier_stands_apart(early):
+    figures = named(early)
+    assert (figures["ended_cost_tokens"].value, figures["ended_cost_tokens"].n) == (40.0, 4)
+    assert figures["ended_cost_usd"].value == pytest.approx(40 / 1e6)
+    assert (
+        figures["exploration_cost_tokens"].value == 10.0 + 10.0
+    )  # beside the retained answer, and the answer to teach
+
+
 def test_the_last_tiers_cost_is_forecast_from_first_answers_alone(early):
     assert early.decisions["expected_last_tokens"].isna().tolist() == [False, False, True, True, True, False, False]
     assert named(early)["savings_tokens"].not_identified is None
