@@ -4,6 +4,7 @@ Decisions:
 - The same test as for thresholds: X = correct_champion − correct_challenger of what each would have
   served, exact where rows count equally, betting where they weigh. Where both keep the same tier, X
   = 0 whatever anybody answered, so such a row needs neither a run nor a label, and counts once.
+  Where they keep tiers of the same answer, X = 0 whoever is right, so such a row needs no label.
 - The level is the target's δ. A comparison is not part of the certificate's promise, which stands
   on its own.
 - Whether the challenger keeps more than the champion along the champion's own path is said beside
@@ -109,9 +110,11 @@ def _paired_tally(known: CertificationRows, champion_kept: IntArray, challenger_
     at = np.arange(known.n)
     correct = np.asarray(known.correct, dtype=np.float64)
     same = champion_kept == challenger_kept
+    like_last = np.column_stack([np.asarray(known.agrees, dtype=np.bool_), np.ones(known.n, dtype=np.bool_)])
+    alike = like_last[at, challenger_kept] & like_last[at, champion_kept]
     pair = CertificationRows(
         correct=np.column_stack([correct[at, challenger_kept], correct[at, champion_kept]]),
-        agrees=same[:, None],
+        agrees=(same | alike)[:, None],
         propensity=np.where(same, 1.0, np.asarray(known.propensity, dtype=np.float64)),
         observed=same | np.asarray(known.observed, dtype=np.bool_),
         ids=known.ids,

@@ -2,6 +2,7 @@
 target.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -79,6 +80,33 @@ def test_a_champion_that_breaks_its_promise_on_these_rows_is_told(
     assert found.champion_broken is broken
     assert found.passed and not found.harmful
     assert found.savings_gain is not None and (found.savings_gain < 0) is broken
+
+
+def test_answers_that_are_the_same_are_no_loss_against_the_champion_though_nobody_labelled_them() -> None:
+    window = rows()
+    said = np.full(N, "an answer", dtype=object)
+    told_apart = np.where(window.tiers[0].correct > 0, said, "another")
+    labelled = np.arange(N) % 2 == 0
+    small, large = (
+        replace(
+            one,
+            answer=answer,
+            correct=np.where(labelled, one.correct, np.nan),
+            label_propensity=np.where(labelled, 0.5, np.nan),
+        )
+        for one, answer in zip(window.tiers, (told_apart, said), strict=True)
+    )
+    window = replace(window, tiers=(small, large))
+    split = split_rows(window.ids, window.seconds, window.prompt_hashes, Proportions())
+    certified = certify_kind(window, split, [{"p_t": small.p_t}], DROP, kind=PolicyKind.P_T, delta=0.1)
+    assert certified is not None and certified.certified
+    timid = champion(0.95)
+    compared = compare_with_champion(window, [None], certified, timid, DROP)
+    kept, ours = certified.certification.retained_share, certified.certification.estimated_drop
+    assert kept is not None and kept > 0.4 and ours is not None
+    # The champion keeps only what it is sure of, and loses nothing.
+    assert compared.estimated_drop == pytest.approx(ours, abs=0.01)
+    assert not compared.harmful
 
 
 @pytest.mark.parametrize(
