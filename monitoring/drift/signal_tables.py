@@ -4,7 +4,8 @@ components.
 p_t and token counts are as logged. p_ik, score and ood come from a bundle's models, and training
 rows were logged under another bundle or none; so on the reference side they are computed from the
 stored vectors with the models of the bundle that decides now. PCA components are those of the
-bundle's OOD statistics, on both sides.
+bundle's OOD statistics, on both sides. Vectors are read where they are of the bundle's own
+fingerprint: a probe that reads another layer than the one before has no vectors of earlier days.
 """
 
 import logging
@@ -15,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from knowgate._bundles.tier_models import TierModels
+from knowgate._bundles.tier_models import TierDocument, TierModels
 from knowgate._models.features import features
 from knowgate._records.arrays import FloatArray, IntArray
 from knowgate._records.records import Role
 from monitoring.drift.drift import MissingShift, missing_shift
 from store.shards.shards import ShardRefused, read_rows
+from store.traffic.decision_rows import fingerprint_id
 
 log = logging.getLogger("knowgate.monitoring")
 
@@ -95,7 +97,7 @@ def current_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.DataF
     table = table.assign(tokens_out=table["tokens_out"].mask(attempts["role"] == Role.SKIPPED)).reset_index(drop=True)
     if models is None:
         return table
-    rows, hidden = _vectors(attempts, models.document.dimension)
+    rows, hidden = _vectors(attempts, models.document)
     return table.join(pd.DataFrame(_components(hidden, models), index=rows))
 
 
@@ -105,7 +107,7 @@ def reference_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.Dat
     table = table.assign(tokens_out=table["tokens_out"].mask(attempts["role"] == Role.SKIPPED)).reset_index(drop=True)
     if models is None:
         return table
-    rows, hidden = _vectors(attempts, models.document.dimension)
+    rows, hidden = _vectors(attempts, models.document)
     made: dict[str, FloatArray] = {}
     if len(rows):
         chosen = attempts.iloc[rows]
@@ -120,13 +122,15 @@ def reference_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.Dat
     return table.join(pd.DataFrame({**made, **_components(hidden, models)}, index=rows))
 
 
-def _vectors(attempts: pd.DataFrame, dimension: int) -> tuple[IntArray, npt.NDArray[np.float16]]:
-    """Positions of attempts with a vector of this dimension, and the vectors.
+def _vectors(attempts: pd.DataFrame, document: TierDocument) -> tuple[IntArray, npt.NDArray[np.float16]]:
+    """Positions of attempts with a vector of the bundle's fingerprint and dimension, and the vectors.
 
     A shard that cannot be read, or is of another dimension, is left out of the picture, and the log
     says how many.
     """
-    with_vector = np.flatnonzero(attempts["shard"].notna().to_numpy())
+    dimension, own = document.dimension, fingerprint_id(document.fingerprint)
+    named = attempts["fingerprint"]
+    with_vector = np.flatnonzero((attempts["shard"].notna() & (named.isna() | (named == own))).to_numpy())
     with_vector = with_vector[:: max(1, -(-len(with_vector) // MOST_VECTORS))]
     positions: list[IntArray] = []
     vectors: list[npt.NDArray[np.float16]] = []

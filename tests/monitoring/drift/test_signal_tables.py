@@ -1,6 +1,7 @@
 """Which columns are compared, from which attempts and vectors, and what is missing of them."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from monitoring.drift.signal_tables import (
     reference_table,
 )
 from store.shards.shards import write_shard
+from store.traffic.decision_rows import fingerprint_id
 from tests.vector_cast import FINGERPRINT
 
 N = LEAST_ROWS
@@ -32,6 +34,7 @@ NOTHING = float("nan")
 
 def attempts(n: int = N, **columns: object) -> pd.DataFrame:
     usual: dict[str, object] = dict.fromkeys(WATCHED, 0.5) | {"slice": None, "shard": None, "row": -1, "role": "served"}
+    usual["fingerprint"] = fingerprint_id(FINGERPRINT)
     return pd.DataFrame({name: [value] * n for name, value in usual.items()} | columns)
 
 
@@ -114,6 +117,14 @@ def test_the_reference_is_made_with_the_models_that_decide_now(tmp_path: Path) -
     assert not (table["p_ik"] == 0.99).any(), "what another bundle said is no reference"
     assert list(reference_table(attempts(2), None).columns) == list(LOGGED)
     assert list(reference_table(attempts(2), models()).columns) == list(LOGGED)
+
+
+def test_states_of_another_layer_than_the_bundles_are_no_reference(tmp_path: Path) -> None:
+    url, _ = stored(tmp_path, 3)
+    other = fingerprint_id(replace(FINGERPRINT, layer=FINGERPRINT.layer + 1))
+    before = attempts(3, shard=[url] * 3, row=[0, 1, 2], fingerprint=[fingerprint_id(FINGERPRINT), other, None])
+    assert reference_table(before, models())["p_ik"].isna().tolist() == [False, True, False]
+    assert list(reference_table(before.assign(fingerprint=other), models()).columns) == list(LOGGED)
 
 
 def test_vectors_that_are_gone_or_of_another_size_are_left_out_and_counted(
