@@ -49,9 +49,7 @@ def demo_spec(parameters: tuple[float, float], layers: tuple[int, ...]) -> Casca
         ),
         targets=Targets(value=0.03, delta=0.1, rule=PolicyKind.GATES),
         horizons=Horizons(gold=HORIZON),
-        schedule=Schedule(
-            train_every=timedelta(days=7), monitor_every=timedelta(days=1), training_window=timedelta(days=14)
-        ),
+        schedule=Schedule(monitor_every=timedelta(days=1)),
         alarms=Alarms(alpha=0.05, savings_margin=0.05, max_tokens=60),
         exploration_rate=0.2,
         privacy=Privacy.FULL,  # public facts; a layer can only be searched where prompts are kept
