@@ -123,7 +123,7 @@ def reference_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.Dat
 
 
 def _vectors(attempts: pd.DataFrame, document: TierDocument) -> tuple[IntArray, npt.NDArray[np.float16]]:
-    """Positions of attempts with a vector of the bundle's fingerprint and dimension, and the vectors.
+    """Positions of attempts with a vector of the bundle's fingerprint and size, and the vectors.
 
     A shard that cannot be read, or is of another dimension, is left out of the picture, and the log
     says how many.
