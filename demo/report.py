@@ -27,31 +27,18 @@ def story_of(summary: Summary, played: Played, decided: Sequence[PromotionRecord
         title="The story of a deployment",
         lead=LEAD,
         lines=summary_lines(summary),
-        events=tuple(sorted(_events(summary, played, decided), key=lambda event: event.at)),
+        events=tuple(sorted(_events(played), key=lambda event: event.at)),
         charts=_charts(played, [row.decided_at for row in decided if row.outcome is Outcome.PROMOTED]),
     )
 
 
-def _events(summary: Summary, played: Played, decided: Sequence[PromotionRecord]) -> list[Event]:
+def _events(played: Played) -> list[Event]:
     events = []
     start = START
     for chapter in CHAPTERS:
         events.append(Event(at=start, what="traffic", text=chapter.title))
         start += timedelta(days=chapter.days)
-    events += [
-        Event(at=outcome.window.end, what="trained", text=outcome.outcome)
-        for outcome in played.outcomes
-        if outcome.job == "train"
-    ]
-    events += [
-        Event(at=row.decided_at, what=str(row.outcome).replace("_", " "), text=f"{_short(row.bundle)}: {row.reason}")
-        for row in decided
-    ]
-    for alert in summary.alerts:
-        events.append(Event(at=alert.opened_at, what="alert", text=f"{alert.rule}: {alert.cause}"))
-        if alert.resolved_at is not None:
-            events.append(Event(at=alert.resolved_at, what="resolved", text=alert.rule))
-    return events
+    return [*events, *played.events]
 
 
 def _charts(played: Played, promoted: Sequence[datetime]) -> tuple[Chart, ...]:
@@ -110,7 +97,3 @@ def _rows(name: str, days: Sequence[tuple[datetime, Truth]], value: Callable[[Tr
         )
         for end, truth in days
     ]
-
-
-def _short(bundle: str | None) -> str:
-    return "escalate all" if bundle is None else bundle[:12]

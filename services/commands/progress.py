@@ -7,16 +7,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
 
-from services.pages.report import Line
+from services.pages.report import Event, Line
 from services.simulation.play import Progress
-
-QUIET = ("seal", "monitor", "compact")  # jobs whose outcomes say nothing that a spectator waits for
 
 
 @contextmanager
 def playing(queries: int | None = None) -> Iterator[Callable[[Progress], None]]:
-    """A bar over `queries` (None = not known yet), with the simulated day and what the jobs did.
+    """A bar over `queries` (None = not known yet), with the simulated day and what happened in it.
 
     Yields what a player tells after each block.
     """
@@ -26,11 +25,19 @@ def playing(queries: int | None = None) -> Iterator[Callable[[Progress], None]]:
 
         def report(progress: Progress) -> None:
             bars.update(task, description=f"{progress.at:%d %b}", advance=progress.truth.queries)
-            for outcome in progress.outcomes:
-                if outcome.job not in QUIET:
-                    bars.console.print(f"{progress.at:%d %b %H:%M}  {outcome.job}: {outcome.outcome}")
+            if progress.events:
+                bars.console.print(_as_table(progress.events))
 
         yield report
+
+
+def _as_table(events: Sequence[Event]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(width=6)
+    table.add_column(width=9)
+    for event in events:
+        table.add_row(f"{event.at:%d %b}", event.what, Text(event.text))
+    return table
 
 
 def print_lines(lines: Sequence[Line]) -> None:

@@ -18,9 +18,11 @@ import numpy as np
 
 from knowgate import Action, Label, LabelSource, Observation, Query, new_id
 from knowgate.spec import CascadeSpec
-from services.jobs.job import JobOutcome
+from services.pages.report import Event
+from services.simulation.happened import happened
 from services.simulation.stage import Stage
 from services.simulation.traffic import Answer, Answering, Asked, Labelling, steps
+from store.engine import reading
 
 
 @dataclass(slots=True)
@@ -51,7 +53,7 @@ class Played:
 
     total: Truth = field(default_factory=Truth)
     blocks: list[tuple[datetime, Truth]] = field(default_factory=list)
-    outcomes: list[JobOutcome] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)  # earliest first
     labels: int = 0
     late_labels: int = 0  # came after the label horizon
 
@@ -62,7 +64,7 @@ class Progress:
 
     at: datetime
     truth: Truth
-    outcomes: tuple[JobOutcome, ...]
+    events: tuple[Event, ...]  # that happened in this block
 
 
 class Player:
@@ -100,11 +102,18 @@ class Player:
         self.stage.ship()
         self.stage.clock.set(end)  # a label is refused before its time has come
         self.stage.label(self._due(end))
-        outcomes = self.stage.advance(end)
+        self.stage.advance(end)
+        events = self._happened()
         self.played.total += truth
         self.played.blocks.append((end, truth))
-        self.played.outcomes += outcomes
-        report(Progress(at=end, truth=truth, outcomes=outcomes))
+        self.played.events += events
+        report(Progress(at=end, truth=truth, events=events))
+
+    def _happened(self) -> tuple[Event, ...]:
+        """What was not there at the block before."""
+        with reading(self.stage.engine) as session:
+            known = set(self.played.events)
+            return tuple(event for event in happened(session, self.stage.spec.name) if event not in known)
 
     def _serve(self, asked: Asked, truth: Truth) -> None:
         decision_id = new_id(asked.at, randomness=self._ids.getrandbits(80))

@@ -3,16 +3,16 @@ be proven.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from knowgate import Window
 from knowgate._bundles.bundle import read_document
 from knowgate._bundles.bundle_documents import CertificateDocument
 from services.audit.replay_stored import replay_window
 from services.audit.verify import verify_ledger
-from services.simulation.play import Played
+from services.simulation.play import Played, Truth
 from services.simulation.stage import Stage
-from services.windows import EPOCH
+from services.windows import EPOCH, floor_time
 from store.engine import reading, transaction
 from store.ledger import ledger
 from store.releases import assignments, bundles
@@ -47,6 +47,20 @@ class Auroc:
     p_t: float | None
     p_ik: float | None
     score: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Week:
+    """One period of trainings, counted."""
+
+    start: datetime
+    queries: int
+    retained_share: float
+    savings_usd: float  # exploration apart
+    accuracy_drop: float  # of the cascade against the last tier alone
+    trained: tuple[str, ...]  # what each training was made for, and what came of it
+    promoted: int  # bundles that were put in force
+    alerts: tuple[str, ...]  # opened or resolved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +113,7 @@ class Summary:
     alerts: tuple[AlertLine, ...]
     labels: Labels
     audit: Audit
+    weeks: tuple[Week, ...] = ()  # earliest first; those with traffic
 
 
 def summarise(stage: Stage, played: Played) -> Summary:
@@ -131,6 +146,30 @@ def summarise(stage: Stage, played: Played) -> Summary:
             mismatches=replayed.mismatches,
             verified=verification.verified,
         ),
+        weeks=_weeks(played, stage.spec.schedule.train_every),
+    )
+
+
+def _weeks(played: Played, every: timedelta) -> tuple[Week, ...]:
+    weeks: dict[datetime, Truth] = {}
+    for end, truth in played.blocks:
+        if truth.queries:
+            start = floor_time(end - timedelta(seconds=1), every)
+            weeks[start] = weeks.get(start, Truth()) + truth
+    return tuple(_week(played, start, start + every, truth) for start, truth in sorted(weeks.items()))
+
+
+def _week(played: Played, start: datetime, end: datetime, truth: Truth) -> Week:
+    happened = [event for event in played.events if start <= event.at < end]
+    return Week(
+        start=start,
+        queries=truth.queries,
+        retained_share=truth.share(truth.retained),
+        savings_usd=1.0 - truth.cost_usd / truth.cost_usd_last if truth.cost_usd_last > 0 else 0.0,
+        accuracy_drop=truth.share(truth.right_last - truth.right_cascade),
+        trained=tuple(event.text for event in happened if event.what == "trained"),
+        promoted=sum(event.what == "promoted" for event in happened),
+        alerts=tuple(f"{event.what}: {event.text}" for event in happened if event.what in ("alert", "resolved")),
     )
 
 

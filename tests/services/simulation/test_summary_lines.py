@@ -1,9 +1,12 @@
 """What `knowgate simulate` and the demo print when they are done."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from services.commands.progress import print_lines
-from services.simulation.summary import Accuracy, Audit, Auroc, Labels, Savings, Summary
+from services.simulation.summary import Accuracy, AlertLine, Audit, Auroc, Labels, Savings, Summary, Week
 from services.simulation.summary_lines import summary_lines
 
 
@@ -33,3 +36,25 @@ def test_it_is_one_readable_line_per_subject(capsys: pytest.CaptureFixture[str])
 
 def test_a_ledger_that_does_not_verify_is_named() -> None:
     assert [line.value for line in summary_lines(summary(verified=False)) if line.name == "audit"] == ["FAILED"]
+
+
+def test_a_week_says_what_was_kept_what_trainings_were_made_for_and_what_rang() -> None:
+    start = datetime(2026, 3, 26, tzinfo=UTC)
+    week = Week(
+        start=start,
+        queries=4200,
+        retained_share=0.4105,
+        savings_usd=0.352,
+        accuracy_drop=0.0123,
+        trained=("schedule (its turn): certified", "drift (p_t moved): certified", "labels (10): not attempted"),
+        promoted=2,
+        alerts=("alert: drift: p_t moved", "resolved: drift: no column drifts"),
+    )
+    drift = AlertLine(rule="drift", cause="p_t moved", opened_at=start, resolved_at=start + timedelta(days=12))
+    lines = {line.name: line for line in summary_lines(replace(summary(verified=True), weeks=(week,), alerts=(drift,)))}
+    assert (lines["26 Mar"].value, lines["26 Mar"].note) == (
+        "41.0%",
+        "kept; 35.2% saved, accuracy -1.23 points; trained for 1 schedule, 1 drift, 1 labels, 2 put in force; drift"
+        " alert; drift resolved",
+    )
+    assert lines["alerts"].note == "drift resolved after 12 days"
