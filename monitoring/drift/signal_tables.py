@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from knowgate._bundles.tier_models import TierDocument, TierModels
+from knowgate._bundles.bundle_documents import TierDocument
+from knowgate._bundles.tier_models import TierModels
 from knowgate._models.features import features
 from knowgate._records.arrays import FloatArray, IntArray
 from knowgate._records.records import Role

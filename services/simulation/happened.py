@@ -54,7 +54,8 @@ def lasted(opened_at: datetime, resolved_at: datetime | None) -> str:
 
 
 def _training(session: Session, run: JobRun) -> Event:
-    called = "" if run.reason is None else f"{run.reason} ({run.why}): "
+    why = (run.why or "").split(": ")[0]  # an alert's cause stands with the alert
+    called = "" if run.reason is None else f"{run.reason} ({why}): "
     if run.outcome is None:
         return Event(at=run.started_at, what="failed", text=f"{called}{run.last_error}")
     text = f"{called}{run.outcome.replace('_', ' ')}"

@@ -34,7 +34,7 @@ parameters = 10e9
 def test_an_alert_stands_before_the_training_that_it_called_for_and_that_before_what_came_of_it(
     engine: Engine,
 ) -> None:
-    occasion = Occasion(reason=TrainingReason.DRIFT, why="p_t moved", key="ring:1")
+    occasion = Occasion(reason=TrainingReason.DRIFT, why="drift alert of 2026-03-05: p_t moved", key="ring:1")
     with transaction(engine) as session:
         cascades.apply_cascade(session, parse_cascade(CASCADE), now=START)
         window, lease = Window(start=START - DAY, end=START), timedelta(minutes=2)
@@ -64,8 +64,8 @@ def test_an_alert_stands_before_the_training_that_it_called_for_and_that_before_
         ("alert", "drift: p_t moved"),
         (
             "trained",
-            "drift (p_t moved): not attempted: it waits for about 1,200 more labelled decisions, and what is in force"
-            " stays so",
+            "drift (drift alert of 2026-03-05): not attempted: it waits for about 1,200 more labelled decisions, and"
+            " what is in force stays so",
         ),
         ("stopped", "escalate all: it lapsed"),
         ("resolved", "drift: no column drifts"),
