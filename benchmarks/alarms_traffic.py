@@ -25,7 +25,8 @@ SMALL, LAST = (0.25, 1.0), (2.5, 10.0)  # USD per million tokens in and out
 TOKENS_IN, TOKENS_OUT, SPREAD = 400.0, 200.0, 0.5  # means, and the lognormal's sigma
 WRITES = (0.7, 1.3)  # of the last tier per slice, beside the small one
 DISAGREE, GAIN = 0.15, 0.03  # of retained answers: other than the last tier's; right where that is wrong
-CYCLE = {"rate": 0.6, "length": 0.3, "retained": 0.1, "drop": 0.5 * EPSILON}  # amplitudes
+CYCLE = {"rate": 0.6, "length": 0.3, "drop": 0.5 * EPSILON}  # amplitudes; that of retained is the setting's swing
+PHASES = ("rate", "length", "retained", "drop")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ class Setting:
     fault_hour: int | None = None  # from the month's first hour on; None: healthy
     savings_fall: float = 0.0  # by the fault
     drop_rise: float = 0.0
+    swing: float = 0.1  # by which the share retained lies above and below its mean in a day
 
 
 def spec_of(setting: Setting) -> CascadeSpec:
@@ -58,7 +60,7 @@ def _price(usd_in: float, usd_out: float) -> Price:
 
 def month(setting: Setting, days: int, rng: np.random.Generator) -> pd.DataFrame:
     """A row per decision, in order; `true_last_usd` is what no alarm sees."""
-    phase = dict(zip(CYCLE, rng.random(len(CYCLE)), strict=True))
+    phase = dict(zip(PHASES, rng.random(len(PHASES)), strict=True))
     at = _times(setting.per_day * days, days, phase["rate"], rng)
     n, broken = len(at), _after_fault(at, setting)
     length = (1.0 + _wave(at, phase["length"], CYCLE["length"])) * rng.lognormal(-(SPREAD**2) / 2, SPREAD, n)
@@ -67,7 +69,7 @@ def month(setting: Setting, days: int, rng: np.random.Generator) -> pd.DataFrame
     small = length * (TOKENS_IN * SMALL[0] + TOKENS_OUT * SMALL[1]) / 1e6
     expected = length * (TOKENS_IN * LAST[0] + TOKENS_OUT * LAST[1]) / 1e6
     last = length * (TOKENS_IN * LAST[0] + TOKENS_OUT * writes * LAST[1]) / 1e6
-    share = _share_retained(phase) + _wave(at, phase["retained"], CYCLE["retained"])
+    share = _share_retained(setting, phase) + _wave(at, phase["retained"], setting.swing)
     retained = rng.random(n) < share - setting.savings_fall * broken
     explored = retained & (rng.random(n) < setting.exploration)
     x = _losses(at, setting, phase, share, broken, rng)
@@ -126,12 +128,12 @@ def _after_fault(at: FloatArray, setting: Setting) -> BoolArray:
     return np.asarray(at >= setting.fault_hour / 24, dtype=np.bool_)
 
 
-def _share_retained(phase: dict[str, float]) -> float:
+def _share_retained(setting: Setting, phase: dict[str, float]) -> float:
     """The mean share at which a day saves what is promised: weighted by decisions and lengths."""
     at = np.arange(2880) / 2880
     weight = (1.0 + _wave(at, phase["rate"], CYCLE["rate"])) * (1.0 + _wave(at, phase["length"], CYCLE["length"]))
     small, last = (TOKENS_IN * usd[0] + TOKENS_OUT * usd[1] for usd in (SMALL, LAST))
-    return PROMISED + small / last - float(np.average(_wave(at, phase["retained"], CYCLE["retained"]), weights=weight))
+    return PROMISED + small / last - float(np.average(_wave(at, phase["retained"], setting.swing), weights=weight))
 
 
 def _losses(
