@@ -27,8 +27,8 @@ def render(figures: Figures) -> str:
     """Both tables: false alarms, and hours until faults are heard."""
     return "\n".join(
         (
-            f"{figures['months']} months on the limit at 1000 decisions a day, {figures['months_10k']} of each other kind,"
-            f" looked at hourly; allowed are both alarms together in {figures['alpha']:.0%}:",
+            f"{figures['months']} months on the limit at 1000 decisions a day, {figures['months_10k']} of each other"
+            f" kind, looked at hourly; allowed are both alarms together in {figures['alpha']:.0%}:",
             "",
             f"| months with a false alarm | the alarm | {' | '.join(RIVALS.values())} |",
             f"|{'---|' * (2 + len(RIVALS))}",
