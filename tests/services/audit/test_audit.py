@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from factories import make_label
-from knowgate import Bundle, Decision, Signals, Window, decide
+from knowgate import Bundle, Decision, Reason, Role, Signals, Window, decide
 from services.audit.explain import explain, find_decision, proofs
 from services.audit.replay import replay
 from services.audit.verify import verify_ledger
@@ -63,6 +63,24 @@ def test_whoever_changes_something_is_found_out(engine: Engine, statement: str, 
         found = verify_ledger(session)
     assert not found.verified
     assert any(problem in str(one) for one in found.problems), found.problems
+
+
+def test_a_request_that_no_certificate_covers_is_explained_and_has_nothing_to_replay(
+    engine: Engine, trivia: str, decision: Callable[..., Decision], clock: SimulatedClock
+) -> None:
+    made = decision(0)
+    fault, note = Reason.UNCERTIFIED_REQUEST, "no certificate covers tools"
+    served = replace(made.attempts[-1], role=Role.SERVED, verdict=None, fault=fault, note=note)
+    with transaction(engine) as session:
+        add_decisions(session, [replace(made, attempts=(served,))], received_at=clock.now())
+        seal_all(session, now=clock.now())
+    with reading(engine) as session:
+        explained = explain(session, find_decision(session, str(made.id), trivia))
+        assert verify_ledger(session).verified
+    lines = explanation_lines(explained)
+    assert "  nothing is decided here: uncertified_request, no certificate covers the request" in lines
+    assert f"  note         {note}" in lines
+    assert (explained.replay.attempts, explained.replay.matches) == (0, True)
 
 
 def test_a_decision_is_explained_and_proven_to_an_outsider(engine: Engine, sealed: list[Decision]) -> None:

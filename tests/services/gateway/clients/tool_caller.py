@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-MOST, MOST_OF_JSON = 24, 64  # tokens of an answer: nobody reads what the small model goes on to say
+MOST, MOST_OF_JSON = 24, 200  # tokens of an answer: nobody reads what the small model goes on to say
 
 
 @contextmanager
@@ -53,8 +53,11 @@ def calling_tools(url: str) -> Iterator[str]:
 
 
 def _asked(url: str, body: dict[str, Any]) -> tuple[int, str, bytes]:
-    most = MOST_OF_JSON if body.get("response_format") else MOST
-    limits = {} if url.endswith("/responses") else {"max_tokens": min(body.get("max_tokens") or most, most)}
+    limits: dict[str, Any] = {"max_tokens": min(body.get("max_tokens") or MOST, MOST)}
+    if body.get("response_format"):  # sampled, the small model now and then goes on with spaces
+        limits = {"max_tokens": MOST_OF_JSON, "temperature": 0}
+    elif url.endswith("/responses"):
+        limits = {"max_output_tokens": MOST}
     request = urllib.request.Request(url, json.dumps(body | limits).encode(), {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=120) as answer:
