@@ -10,7 +10,7 @@ from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.arrays import FloatArray
 from knowgate._records.records import LabelSource
 from knowgate.policy import PolicyKind
-from knowgate.spec import CascadeSpec
+from knowgate.spec import CascadeSpec, PromiseKind
 from services.advice.price_lists import TierRates, read_rates
 from services.advice.query_costs import cost_tables
 from services.clock import SystemClock
@@ -133,10 +133,21 @@ def _costs(table: OutcomeTable, parameters: str | None, declared: tuple[TierRate
 def _tell(answer: CertifiedThresholds, *, as_json: bool) -> None:
     """The answer on stdout, what it is not about beside it."""
     print_record(answer, as_json=as_json)
+    if not as_json:
+        typer.echo(f"δ = {answer.delta:.4g} {_meaning(answer)}", err=True)
     if answer.promise.startswith("agreement"):
         typer.echo(f"this is about {answer.promise}", err=True)
     if answer.label_basis.forecasts_left_out is not None:
         typer.echo(answer.label_basis.forecasts_left_out, err=True)
+
+
+def _meaning(answer: CertifiedThresholds) -> str:
+    """What δ is the chance against, in words that follow its value."""
+    if answer.promise_kind is None:
+        return "is the chance that this attempt, taken for the only one, breaks the promise"
+    if answer.promise_kind is PromiseKind.SEASON:
+        return f"is this attempt's share of {answer.delta_family:g}: {answer.promise_kind.sentence}"
+    return f"is this attempt's: {answer.promise_kind.sentence}"
 
 
 def _refuse_a_second_account(delta: float | None, attempt: int | None) -> None:

@@ -85,6 +85,23 @@ def test_an_attempt_below_one_is_refused(outcomes: Path, attempt: str) -> None:
     )
 
 
+@pytest.mark.usefixtures("deployment")
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ((), "δ = 0.1 is the chance that this attempt, taken for the only one, breaks the promise"),
+        (("--attempt", "2"), "δ = 0.0152 is this attempt's share of 0.1: in no week of the season"),
+        (("--cascade", "trivia"), "δ = 0.2 is this attempt's: in any given week the thresholds in force keep"),
+    ],
+)
+def test_what_delta_is_the_chance_against_is_said_in_a_sentence(
+    outcomes: Path, options: tuple[str, ...], sentence: str
+) -> None:
+    said = CliRunner().invoke(app, ["certify", str(outcomes), *options])
+    assert sentence in said.stderr
+    assert sentence not in CliRunner().invoke(app, ["certify", str(outcomes), "--json"]).stderr
+
+
 def test_a_seasons_delta_is_the_trainers_and_no_table_gets_a_share_of_it(outcomes: Path, deployment: Path) -> None:
     (deployment / "cascade.toml").write_text(f'{CASCADE}[targets]\npromise = "season"\n')
     assert CliRunner().invoke(app, ["cascade", "apply", str(deployment / "cascade.toml")]).exit_code == 0
