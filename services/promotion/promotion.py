@@ -146,11 +146,10 @@ def _ground(challenger: BundleDocument, champion: str | None, stopped: bool) -> 
 
 
 def _compare(comparison: ComparisonDocument, promise: PromiseKind | None) -> tuple[Ground, str]:
-    dropped = (
-        f"{comparison.estimated_drop:+.4f} accuracy against the champion, at most {comparison.drop_upper_bound:+.4f}"
-    )
+    lost, most = 100 * comparison.estimated_drop, 100 * comparison.drop_upper_bound
+    dropped = f"accuracy against the champion: {-lost:+.2f} points, at worst {-most:+.2f}"
     if comparison.harmful:
-        reason = f"it is less accurate than the champion by more than {comparison.epsilon}: {dropped}"
+        reason = f"it is less accurate than the champion by more than {100 * comparison.epsilon:g} points ({dropped})"
         return Ground.LESS_ACCURATE, reason
     if not comparison.passed and comparison.bolder:
         reason = f"too little evidence that it is as accurate as the champion: {dropped}, on {comparison.n} rows"
