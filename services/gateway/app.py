@@ -27,11 +27,12 @@ from services.gateway.answers import add_error_answers, error_answer, json_answe
 from services.gateway.asked import key_of, read_asked, read_chat, require_model
 from services.gateway.body import parsed_body
 from services.gateway.chat import Names, completion, completion_chunks, headers_of
+from services.gateway.events import EVENT_STREAM
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.passing import NotServed, Passed, Route, pass_on, pass_stream, pass_whole, route_of, route_of_chat
 from services.gateway.presence import while_present
 from services.gateway.repeats import Key, Repeats
-from services.gateway.streaming import EVENT_STREAM, HEAD_WITHIN_S, stream_chat
+from services.gateway.streaming import HEAD_WITHIN_S, stream_chat
 from services.gateway.traffic import Timed, Traffic
 from services.http.auth import bearer_of, require_loopback_host
 from services.http.bodies import read_limited

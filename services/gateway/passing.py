@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.responses import StreamingResponse
 
 from knowgate._deciding.query import Query
 from knowgate._records.records import Attempt, Reason
@@ -19,6 +18,7 @@ from knowgate.backends.protocol import CHAT
 from knowgate.errors import NoAnswer
 from services.gateway.answering import upstream_header
 from services.gateway.asked import EXTERNAL_ID, SLICE, Asked, AskedChat
+from services.gateway.events import EventResponse
 from services.gateway.presence import while_present
 
 Json = Any
@@ -86,7 +86,7 @@ async def pass_stream(request: Request, route: Route) -> Response:
     headers = _headers(query, route)
     if passing.is_stream:
         events = passing.stream(hides_usage=route.path in COUNTED and not route.asked.usage_in_stream)
-        return StreamingResponse(events, media_type=passing.media_type, headers=headers)
+        return EventResponse(events, give_up=passing.give_up, headers=headers, media_type=passing.media_type)
     whole = await while_present(request, passing.whole())
     return Response(_accounted(whole, route), media_type=whole.media_type, headers=headers)
 

@@ -9,10 +9,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.responses import StreamingResponse
 
 from knowgate._deciding.query import Query
 from knowgate._serving.cascade import Cascade
@@ -25,11 +25,11 @@ from services.gateway.answering import Given, query_of
 from services.gateway.answers import told_of
 from services.gateway.asked import AskedChat
 from services.gateway.chat import Names, account_of, completion_chunks, headers_of
+from services.gateway.events import EventResponse
 from services.gateway.presence import while_present
 
 HEAD_WITHIN_S = 5.0
 COMMENT = b": the tiers are being asked\n\n"
-EVENT_STREAM = "text/event-stream"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ async def stream_chat(
         headers, events = headers_of(streamed.answer), _events(stream, streamed)
     else:
         headers, events = {"Knowgate-Decision": str(query.decision_id)}, _late_events(stream, work)
-    return StreamingResponse(events, media_type=EVENT_STREAM, headers=headers)
+    return EventResponse(events, give_up=partial(_give_up, work), headers=headers)
 
 
 async def _is_done(work: "asyncio.Future[Streamed]", within_s: float) -> bool:
@@ -77,26 +77,25 @@ async def _is_done(work: "asyncio.Future[Streamed]", within_s: float) -> bool:
 
 
 async def _give_up(work: "asyncio.Future[Streamed]") -> None:
+    """Ends what is still asked, or still comes."""
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
+    if not work.cancelled() and work.exception() is None and (passing := work.result().passing) is not None:
+        await passing.give_up()
 
 
 async def _late_events(stream: Stream, work: "asyncio.Future[Streamed]") -> AsyncIterator[bytes]:
     """Comments while the tiers are asked, and what comes of it then."""
-    try:
+    yield COMMENT
+    while not (await asyncio.wait({work}, timeout=stream.patience_s))[0]:
         yield COMMENT
-        while not (await asyncio.wait({work}, timeout=stream.patience_s))[0]:
-            yield COMMENT
-        try:
-            streamed = work.result()
-        except KnowgateError as error:
-            yield _error_event(error)
-            return
-        async for event in _events(stream, streamed):
-            yield event
-    finally:
-        if not work.done():
-            await _give_up(work)
+    try:
+        streamed = work.result()
+    except KnowgateError as error:
+        yield _error_event(error)
+        return
+    async for event in _events(stream, streamed):
+        yield event
 
 
 async def _events(stream: Stream, streamed: Streamed) -> AsyncIterator[bytes]:

@@ -72,6 +72,7 @@ class Passing:
         self._query = query
         self._began = time.perf_counter()
         self._opened: Opened | None = None
+        self._ended = False  # the stream did, or was given up
 
     @property
     def is_stream(self) -> bool:
@@ -160,7 +161,7 @@ class Passing:
         `ended_with` hears.
         """
         assert self._opened is not None
-        reading, events, ended, last = Reading(), Events(), False, b""
+        reading, events, last = Reading(), Events(), b""
         try:
             async for piece in self._opened.pieces():
                 for event in events.feed(piece):
@@ -171,20 +172,27 @@ class Passing:
                         last += event  # who has read it finds the decision logged
                     elif not (hides_usage and _is_usage_alone(document)):
                         yield event
-            ended = True
+            self._ended = True
             await self._log(reading)
             ended_with(reading)
             yield last + events.rest()
         except BackendFailed as error:
-            ended = True
+            self._ended = True
             log.warning(
                 "decision %s is not recorded: the last tier's stream broke off: %s", self._query.decision_id, error
             )
             yield broken_off(f"the answer broke off: {error}")
         finally:
-            if not ended:
-                await self._opened.close()
-                self._serving.abandon(self._query)
+            await self.give_up()
+
+    async def give_up(self) -> None:
+        """Breaks the stream off, begun or not, and books what it took; nothing where it has
+        ended.
+        """
+        if self._opened is not None and not self._ended:
+            self._ended = True
+            self._serving.abandon(self._query)
+            await self._opened.close()
 
     async def _log(self, reading: Reading) -> Ruling:
         shown = reading.shown(self._waited_ms)

@@ -2,14 +2,16 @@
 be told, and what is stored of each.
 """
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx2
 import pytest
 
+from services.gateway.events import EventResponse
 from store.engine import reading
 from store.traffic import decisions
 from tests.services.gateway.cast import ASKED, KEY, World, abandoned, left_by_its_caller, stored, wait_until
@@ -146,3 +148,24 @@ def test_a_stream_that_ended_is_remembered_under_its_name(escalating: World) -> 
             assert (text, repeated.headers["knowgate-repeated"]) == ("Quito", "true")
             assert repeated.headers["knowgate-decision"] == answer.headers["knowgate-decision"]
     assert escalating.large.asked == 1
+
+
+def test_a_stream_whose_caller_has_left_before_its_first_event_is_given_up() -> None:
+    given_up: list[bool] = []
+
+    async def events() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    async def give_up() -> None:
+        given_up.append(True)
+
+    async def left() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def send(_: Any) -> None:
+        await asyncio.sleep(0)
+
+    response = EventResponse(events(), give_up=give_up, headers={})
+    asyncio.run(asyncio.wait_for(response({"type": "http", "method": "POST", "path": "/"}, left, send), 10))
+    assert given_up == [True]
