@@ -169,7 +169,12 @@ def _running_totals(state: AlarmState, d: FloatArray) -> tuple[FloatArray, Float
 
 
 def bets(rule: AlarmRule) -> FloatArray:
-    """The bets, from the boldest on."""
+    """The bets, from the boldest on.
+
+    Examples:
+        >>> bets(AlarmRule(name="risk", low=-1.0, high=1.0, alpha=0.05, starts=2))[:3].tolist()
+        [1.8, 0.9, 0.45]
+    """
     return np.asarray(_LARGEST_BET / rule.harmless * 0.5 ** np.arange(_BETS))
 
 
@@ -190,6 +195,10 @@ def _new_starts(state: AlarmState, days: FloatArray, first: int) -> list[int]:
 def log_wealth(won: FloatArray, starts: int) -> FloatArray:
     """log M of each watch [...], from what each bet of its open starts has won [..., open, bets]
     (logs); the planned `starts` that are not open yet keep what they began with.
+
+    Examples:
+        >>> float(np.exp(log_wealth(np.log([[3.0, 5.0]]), 2)))
+        2.5
     """
     waiting = starts - won.shape[-2]
     largest = np.maximum(won.max(axis=(-2, -1)), 0.0 if waiting else -np.inf)  # its exponential might overflow

@@ -36,7 +36,12 @@ class HearingTime:
 
 
 def increments_of(value: npt.ArrayLike, share: npt.ArrayLike | None = None) -> Increments:
-    """Values with their weights [n], scaled to shares; each the same by default."""
+    """Values with their weights [n], scaled to shares; each the same by default.
+
+    Examples:
+        >>> increments_of([0.1, -0.2], [3.0, 1.0]).share.tolist()
+        [0.75, 0.25]
+    """
     d = real_array("value", value)
     weight = np.ones(len(d)) if share is None else real_array("share", share, low=0.0)
     same_length(value=d, share=weight)
