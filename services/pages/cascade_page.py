@@ -2,7 +2,6 @@
 runtimes say.
 """
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,6 +15,7 @@ from services.api.wire import CascadeSummary
 from services.labelling.progress import LabelProgress, label_progress
 from services.pages.charts import Chart, chart
 from services.pages.figures_shown import CHARTS, TIER_CHARTS, TILES, Shown, newest, shown
+from services.pages.rendering import document_shown
 from store.jobs import job_runs
 from store.jobs.job_runs import JobRun
 from store.releases import assignments, bundles, cascades, certifications, promotions
@@ -102,8 +102,7 @@ def cascade_page(session: Session, name: str, *, now: datetime) -> CascadePage:
 def _champion(session: Session, assignment: Assignment | None) -> dict[str, Any] | None:
     if assignment is None or assignment.champion is None:
         return None
-    document: dict[str, Any] = json.loads(bundles.bundle(session, assignment.champion).document)
-    return document
+    return document_shown(bundles.bundle(session, assignment.champion).document)
 
 
 def _charts(rows: tuple[FigureRow, ...], spec: CascadeSpec, decided: tuple[PromotionRecord, ...]) -> tuple[Chart, ...]:

@@ -4,7 +4,6 @@ The sentences are made from the stored verdict alone: what the gates saw and wha
 when it happened, not what today's bundle would say.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from knowgate._records.records import Attempt, Decision, GateOutcome, Reason, Role
 from knowgate.spec import CascadeSpec
+from services.pages.rendering import document_shown
 from store.errors import BundleUnknown
 from store.ledger import ledger
 from store.ledger.ledger import Leaf
@@ -86,7 +86,7 @@ def decision_page(session: Session, decision_id: UUID) -> DecisionPage:
             for attempt, gflops in zip(decision.attempts, stored.gflops, strict=True)
         ),
         bundle=record,
-        certificate=None if record is None else json.loads(record.document).get("certificate"),
+        certificate=None if record is None else document_shown(record.document).get("certificate"),
         leaves=ledger.leaves_of(session, str(decision_id)),
     )
 
