@@ -43,7 +43,7 @@ class Plan:
     tests: Sequence[str] = ()
     """All without any."""
     workers: int = 2
-    seconds: float = 240
+    seconds: float = 120
     """The longest that one mutant is tried; one that no test has failed by then lives."""
 
 
