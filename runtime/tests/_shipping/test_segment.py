@@ -50,7 +50,7 @@ gates = st.builds(
 )
 verdicts = st.builds(
     Verdict,
-    action=st.sampled_from(Action),
+    action=st.sampled_from([Action.RETAIN, Action.ESCALATE]),
     reason=st.none() | st.sampled_from(Reason),
     gates=st.lists(gates, max_size=3).map(tuple),
     fallback=st.booleans(),
@@ -67,6 +67,7 @@ fingerprints = st.builds(
     position=texts,
     normed=st.booleans(),
 )
+FAULTS = [reason for reason in Reason if reason is not Reason.UNCERTIFIED_REQUEST]  # that one has no verdict
 vector_lists = st.lists(
     st.lists(st.floats(width=16, allow_nan=False), min_size=1, max_size=5).map(lambda row: np.array(row, np.float16)),
     max_size=3,
@@ -84,7 +85,7 @@ def decisions(draw: st.DrawFn) -> Decision:
             signals=draw(signals),
             verdict=draw(st.none() | verdicts),
             fingerprint=draw(st.none() | fingerprints),
-            fault=draw(st.none() | st.sampled_from(Reason)),
+            fault=draw(st.none() | st.sampled_from(FAULTS)),
             entropy=draw(st.none() | amounts),
             answer=draw(st.none() | texts),
             run_propensity=draw(st.none() | st.floats(1e-6, 1)),

@@ -85,11 +85,11 @@ def test_retention_that_would_starve_training_is_refused_or_told(
 ) -> None:
     head = 'name = "x"\nvector_retention = "{}"\n'
     tiers = '[[tiers]]\nname = "a"\nmodel = "m"\nparameters = 1\n[[tiers]]\nname = "b"\nmodel = "n"\nparameters = 2\n'
-    assert parse_cascade(head.format("35d") + tiers).vector_retention == timedelta(days=35)
-    with pytest.raises(CascadeFileInvalid, match=r"vector_retention.*training reads vectors 35 days"):
-        parse_cascade(head.format("34d") + tiers)
+    assert parse_cascade(head.format("98d") + tiers).vector_retention == timedelta(days=98)
+    with pytest.raises(CascadeFileInvalid, match=r"vector_retention.*training reads vectors 98 days"):
+        parse_cascade(head.format("97d") + tiers)
     url = engine.url.render_as_string(hide_password=False)
-    for days, notes in ((30, 1), (40, 0)):
+    for days, notes in ((90, 1), (100, 0)):
         keeping = settings.model_copy(update={"database_url": url, "vector_retention": timedelta(days=days)})
         found = [one for one in examine(keeping, now=clock.now()) if "training reads" in one.found]
         assert (len(found), {one.check for one in found} <= {trivia}) == (notes, True)
