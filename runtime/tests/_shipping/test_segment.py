@@ -211,6 +211,7 @@ def test_one_flipped_bit_costs_the_entry_it_is_in_and_no_other(tmp_path: Path, d
         assert path.read_bytes() == segment.MAGIC + b"".join(kept), at
         assert (recovered.torn, recovered.damaged) == (0, edges[hit + 1] - edges[hit]), at
         assert recovered.shipped == start + (0 if hit == 1 else ends[0] - start), at
+        assert (folder / "one.offset").exists() == (hit != 1), "an offset is one of the file as it was"
         assert path.with_suffix(".corrupt").read_bytes() == spoilt
 
 

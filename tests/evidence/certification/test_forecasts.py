@@ -17,7 +17,13 @@ from evidence.bounds.power import rows_needed_for_betting
 from evidence.certification.certificate import Basis, CertificationTest, Target
 from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.certify import certify_policy
-from evidence.certification.forecast_evidence import Plan, corrected_accuracy, corrected_drop, plan_of_drop
+from evidence.certification.forecast_evidence import (
+    Plan,
+    corrected_accuracy,
+    corrected_drop,
+    plan_of_accuracy,
+    plan_of_drop,
+)
 from evidence.certification.forecasts import ASSUMED_ERROR, corrected, worth_of_difference
 from evidence.certification.tally import Tally, tally_of
 from evidence.errors import InvalidInputError, NotIdentifiedError
@@ -126,6 +132,25 @@ def test_the_weight_of_forecasts_starts_from_the_rows_whose_answers_ran() -> Non
     expected = worth_of_difference(square, ASSUMED_ERROR).share
     assert plan_of_drop(rows, kept, 0.1).first_share == pytest.approx(expected)
     assert expected != pytest.approx(worth_of_difference(square / 2, ASSUMED_ERROR).share)
+
+
+def test_verdicts_on_answers_that_did_not_run_size_no_bet_on_accuracy() -> None:
+    ran = np.arange(400) % 2 == 0
+
+    def rows(elsewhere: float) -> CertificationRows:
+        return CertificationRows(
+            correct=np.where(ran[:, None], np.ones((400, 2)), NAN),
+            agrees=np.zeros((400, 1), dtype=bool),
+            propensity=np.full(400, 0.5),
+            observed=ran,
+            ids=tuple(str(row) for row in range(400)),
+            forecast=np.repeat(np.where(ran, 1.0, elsewhere)[:, None], 2, axis=1),
+            ran=ran,
+            run_propensity=np.full(400, 0.5),
+        )
+
+    kept = np.zeros(400, dtype=np.int64)
+    assert plan_of_accuracy(rows(0.0), kept, 0.1) == plan_of_accuracy(rows(1.0), kept, 0.1)
 
 
 def test_its_estimate_is_unbiased_under_run_and_label_coins_whatever_the_judge() -> None:
