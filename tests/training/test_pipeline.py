@@ -196,6 +196,8 @@ def test_a_cold_start_window_becomes_a_certified_bundle(seeded: Callable[..., En
     assert {"bundle", "certification"} <= kinds
     report = decode(RunReport, json.loads(message.payload))
     assert report.bundle == outcome.bundle
+    window = (report.parameters["window_start"], report.parameters["window_end"])
+    assert window == (WINDOW.start.isoformat(), WINDOW.end.isoformat())
     names = {figure.name for figure in report.figures if figure.low is not None}
     assert {f"tier0.score.{gain}_over_p_t" for gain in ("gain", "accuracy_gain", "share_gain")} <= names
     gains = {gain.signal: gain for gain in certificate.gains}
