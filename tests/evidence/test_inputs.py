@@ -117,6 +117,8 @@ def test_a_bad_number_is_named_with_its_range(check: Callable[[], object], named
 @PLACES
 def test_a_row_that_never_ran_or_ran_by_an_unknown_coin_identifies_nothing(place: int) -> None:
     assert why_not_identified([0.5, 1.0, 0.1]) is None
+    with pytest.raises(InvalidInputError, match=r"propensity\[1\] is 1\.5"):
+        why_not_identified([0.5, 1.5])
     assert f"row {place} has an unknown propensity" in str(why_not_identified(with_one(0.5, math.nan, place)))
     with pytest.raises(NotIdentifiedError, match=f"p: row {place} has propensity 0: such rows never run"):
         propensity_array("p", with_one(0.5, 0.0, place))
