@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from evidence.certification.nested_path import Signals
+from evidence.certification.nested_path import Signals, signals_of_rows
 from evidence.certification.path import chain_paths
 from knowgate._bundles.bundle import Bundle, ComparisonDocument, read_bundle
 from knowgate._records.arrays import BoolArray
@@ -105,11 +105,11 @@ def _first(run: WindowRun) -> Attempt | NothingToTest:
     kind, split = learned.kind, learned.split
     which = rows.seconds >= split.since if kind is PolicyKind.P_T else split.rows(Part.CERTIFICATION)
     paths = (
-        chain_paths(kind, _taken(learned.signals, which))
+        chain_paths(kind, signals_of_rows(learned.signals, which))
         if kind is PolicyKind.P_T
         else [path_on(rows, split, learned.signals, run.targets, kind)]
     )
-    document = seasons.begin(kind, run.targets, paths, rows.take(which), _taken(learned.signals, which))
+    document = seasons.begin(kind, run.targets, paths, rows.take(which), signals_of_rows(learned.signals, which))
     counted = None if document is None else _count(run, document, rows, learned.signals, which)
     if counted is None:
         return NothingToTest(rows=rows)
@@ -144,7 +144,7 @@ def _first(run: WindowRun) -> Attempt | NothingToTest:
 def _count(
     run: WindowRun, document: SeasonDocument, rows: CascadeRows, signals: tuple[Signals, ...], which: BoolArray
 ) -> tuple[SeasonDocument, Certified] | None:
-    return seasons.count(document, rows.take(which), _taken(signals, which), run.targets)
+    return seasons.count(document, rows.take(which), signals_of_rows(signals, which), run.targets)
 
 
 def _compared(run: WindowRun, read: ReadRows, certified: Certified, number: int) -> ComparisonDocument | None:
@@ -157,10 +157,6 @@ def _compared(run: WindowRun, read: ReadRows, certified: Certified, number: int)
     before = champion.document.certificate
     ended = before.promise is PromiseKind.ROLLING or (before.season is not None and before.season.number != number)
     return replace(comparison, bolder=False, champion_ended=ended)
-
-
-def _taken(signals: tuple[Signals, ...], which: BoolArray) -> tuple[Signals, ...]:
-    return tuple({name: values[which] for name, values in shown.items()} for shown in signals)
 
 
 def _written(document: SeasonDocument) -> str:

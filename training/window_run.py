@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import Engine
 
-from evidence.certification.nested_path import Signals
+from evidence.certification.nested_path import Signals, signals_of_rows
 from knowgate._bundles.assignment import Mode
 from knowgate._bundles.bundle import Bundle, ComparisonDocument, TierModels, read_bundle
 from knowgate._records.arrays import BoolArray
@@ -168,7 +168,7 @@ def compared(run: WindowRun, read: ReadRows, certified: Certified) -> Comparison
         certified = replace(
             certified,
             rows=certified.rows.take(unseen),
-            signals=tuple({name: values[unseen] for name, values in tier.items()} for tier in certified.signals),
+            signals=signals_of_rows(certified.signals, unseen),
             kept=certified.kept[unseen],
         )
     return compare_with_champion(read.rows, read.vectors, certified, champion, run.targets)

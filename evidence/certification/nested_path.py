@@ -22,6 +22,11 @@ from knowgate.policy import Gate, Policy, first_retaining, retain_mask
 Signals = Mapping[str, FloatArray]
 
 
+def signals_of_rows(signals: Sequence[Signals], which: BoolArray) -> tuple[Signals, ...]:
+    """Per non-last tier the signals [n] of the rows for which `which` [n] says so."""
+    return tuple({name: values[which] for name, values in tier.items()} for tier in signals)
+
+
 def is_nested(policies: Sequence[Policy]) -> bool:
     """Whether each policy retains, tier by tier, all that the one before it retains.
 

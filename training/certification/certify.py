@@ -29,7 +29,7 @@ from evidence.certification.certificate import Certification, Target, Thresholds
 from evidence.certification.certify import refuse_overlap
 from evidence.certification.chain import certify_chain
 from evidence.certification.known_outcomes import forecast_error
-from evidence.certification.nested_path import Signals, entry_points, nested_tallies
+from evidence.certification.nested_path import Signals, entry_points, nested_tallies, signals_of_rows
 from evidence.certification.path import chain_paths, path_of
 from evidence.certification.rolling import Outlook, outlook_of
 from knowgate._bundles.bundle_documents import CertificateStatus
@@ -103,7 +103,7 @@ def outlook_on(
     if kind is PolicyKind.P_T or known is None or teaching is None:
         return Outlook(made=True, labels_needed=None)
     path = path_on(rows, split, signals, targets, kind)
-    shown = [{name: values[taught] for name, values in tier.items()} for tier in signals]
+    shown = signals_of_rows(signals, taught)
     entry = entry_points([Policy(kind=kind, rules=rules) for rules in path], shown, rows.take(taught).ran)
     target, level = Target(kind=targets.kind, value=targets.value), (1 - FALLBACK_SHARE) * delta
     outlook = outlook_of(nested_tallies(path, entry, teaching, level), known, target, level, targets.min_retained_share)
@@ -133,7 +133,7 @@ def _certify(
     fallback: Policy | None,
 ) -> Certified | None:
     tested_rows = rows.take(tested)
-    shown = tuple({name: values[tested] for name, values in tier.items()} for tier in signals)
+    shown = signals_of_rows(signals, tested)
     known = testable(tested_rows, forecast_error(logged_rows(rows.take(~tested))))
     if known is None or not all(paths):
         return None
@@ -182,8 +182,7 @@ def path_on(
     rows: CascadeRows, split: Split, signals: Sequence[Signals], targets: Targets, kind: PolicyKind
 ) -> list[Thresholds]:
     tested, taught = split.rows(Part.CERTIFICATION), split.rows(Part.VALIDATION, Part.CALIBRATION)
-    unlabelled = [{name: values[tested] for name, values in tier.items()} for tier in signals]
-    teaching = [{name: values[taught] for name, values in tier.items()} for tier in signals]
+    unlabelled, teaching = signals_of_rows(signals, tested), signals_of_rows(signals, taught)
     allowed = targets.value if targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value
     speed = None
     taught_rows = rows.take(taught)

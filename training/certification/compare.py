@@ -20,7 +20,7 @@ import numpy as np
 
 from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.known_outcomes import certification_rows
-from evidence.certification.nested_path import Signals
+from evidence.certification.nested_path import Signals, signals_of_rows
 from evidence.certification.tally import Tally, tally_of
 from knowgate._bundles.bundle import Bundle, ComparisonDocument
 from knowgate._records.arrays import IntArray
@@ -44,10 +44,8 @@ def compare_with_champion(
     compared.
     """
     tested = np.isin(np.array(rows.ids), np.array(certified.rows.ids))
-    signals = [
-        {name: values[tested] for name, values in signals_under(champion, rows, tier, stored).items()}
-        for tier, stored in enumerate(vectors)
-    ]
+    seen = [signals_under(champion, rows, tier, stored) for tier, stored in enumerate(vectors)]
+    signals = signals_of_rows(seen, tested)
     tested_rows = certified.rows
     kept = kept_at(champion.document.policy, tested_rows, signals)
     known = certification_rows(logged_rows(tested_rows))

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 from sqlalchemy import Engine
 
-from evidence.certification.nested_path import Signals
+from evidence.certification.nested_path import Signals, signals_of_rows
 from knowgate._bundles.bundle import Bundle, BundleDocument, ComparisonDocument, TierModels, write_bundle
 from knowgate._records.arrays import BoolArray
 from knowgate._records.records import Window
@@ -84,7 +84,7 @@ def publish_attempt(
 
     Raises store.errors.ClaimLost and AttemptTaken as `training.publishing.publish` does.
     """
-    judged, judged_signals = attempt.rows.take(attempt.judged), _taken(attempt.signals, attempt.judged)
+    judged, judged_signals = attempt.rows.take(attempt.judged), signals_of_rows(attempt.signals, attempt.judged)
     certified = attempt.certified
     share = certified.certification.retained_share if certified.certified else None
     qualities = signal_quality(judged, judged_signals, share=share)
@@ -134,10 +134,6 @@ def _bundle(attempt: Attempt, qualities: Sequence[SignalQuality]) -> Bundle:
         p_t_kinds=tuple(tier.p_t_kind for tier in spec.tiers[:-1]),
     )
     return write_bundle(document, tiers)
-
-
-def _taken(signals: Sequence[Signals], chosen: BoolArray) -> tuple[Signals, ...]:
-    return tuple({name: values[chosen] for name, values in shown.items()} for shown in signals)
 
 
 def code_version() -> str:
