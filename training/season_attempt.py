@@ -14,7 +14,7 @@ import numpy as np
 
 from evidence.certification.nested_path import Signals, signals_of_rows
 from evidence.certification.path import chain_paths
-from knowgate._bundles.bundle import Bundle, ComparisonDocument, read_bundle
+from knowgate._bundles.bundle import Bundle, ComparisonDocument, TierModels, read_bundle
 from knowgate._records.arrays import BoolArray
 from knowgate._records.records import Window
 from knowgate._wire import codec
@@ -31,8 +31,9 @@ from training.certification.compare import signals_under
 from training.certification.seasons import SeasonDocument
 from training.publishing.attempt import Attempt, NothingToTest
 from training.rows.dataset import CascadeRows
-from training.rows.splits import Part, certifying, split_untaught
-from training.window_run import ReadRows, WindowRun, compared, learn, read_rows
+from training.rows.splits import Part, Split, certifying, split_untaught
+from training.tiers.learn import LearnedTier
+from training.window_run import Learned, ReadRows, WindowRun, compared, learn, read_rows
 
 log = logging.getLogger("knowgate.training")
 
@@ -79,65 +80,90 @@ def _next(
     counted = _count(run, document, rows, signals, which)
     if counted is None:
         return NothingToTest(rows=rows)
-    return Attempt(
-        spec=run.spec,
-        number=run.state.attempt,
-        as_of=run.as_of,
-        read=read.window,
-        rows=rows,
+    counters, certified = counted
+    return _attempt(
+        run,
+        read,
         split=split_untaught(rows.ids, rows.prompt_hashes, which),
         signals=signals,
         models=bundle.tiers,
         learned=(None,) * run.spec.last,
-        certified=counted[1],
-        champion=run.state.champion,
-        comparison=_compared(run, read, counted[1], record.number),
-        season=replace(record, attempt=run.state.attempt, counted_until=read.window.end, document=_written(counted[0])),
+        certified=certified,
+        season=replace(record, attempt=run.state.attempt, counted_until=read.window.end, document=_written(counters)),
     )
 
 
 def _first(run: WindowRun) -> Attempt | NothingToTest:
     read = read_rows(run, run.window)
-    rows = read.rows
-    if rows.n == 0:
-        return NothingToTest(rows=rows)
+    if read.rows.n == 0:
+        return NothingToTest(rows=read.rows)
     learned = learn(run, read, reserved=True)
+    counted = _begun(run, read.rows, learned)
+    if counted is None:
+        return NothingToTest(rows=read.rows)
+    counters, certified = counted
+    number = 1 if run.state.season is None else run.state.season.number + 1
+    log.info("%s: season %d begins", run.spec.name, number)
+    return _attempt(
+        run,
+        read,
+        split=learned.split,
+        signals=learned.signals,
+        models=tuple(None if one is None else one.models for one in learned.tiers),
+        learned=learned.tiers,
+        certified=certified,
+        season=SeasonRecord(
+            cascade=run.spec.name,
+            attempt=run.state.attempt,
+            number=number,
+            began_at=max(read.window.start, datetime.fromtimestamp(learned.split.since, UTC)),
+            opened_at=read.window.end,
+            counted_until=read.window.end,
+            bundle="",  # the one that this attempt makes
+            document=_written(counters),
+        ),
+    )
+
+
+def _begun(run: WindowRun, rows: CascadeRows, learned: Learned) -> tuple[SeasonDocument, Certified] | None:
+    """A new season after its first rows; None where it has no path, or no outcome is known."""
     kind, split = learned.kind, learned.split
     which = rows.seconds >= split.since if kind is PolicyKind.P_T else split.rows(Part.CERTIFICATION)
+    counting = signals_of_rows(learned.signals, which)
     paths = (
-        chain_paths(kind, signals_of_rows(learned.signals, which))
+        chain_paths(kind, counting)
         if kind is PolicyKind.P_T
         else [path_on(rows, split, learned.signals, run.targets, kind)]
     )
-    document = seasons.begin(kind, run.targets, paths, rows.take(which), signals_of_rows(learned.signals, which))
-    counted = None if document is None else _count(run, document, rows, learned.signals, which)
-    if counted is None:
-        return NothingToTest(rows=rows)
-    number = 1 if run.state.season is None else run.state.season.number + 1
-    log.info("%s: season %d begins", run.spec.name, number)
+    document = seasons.begin(kind, run.targets, paths, rows.take(which), counting)
+    return None if document is None else _count(run, document, rows, learned.signals, which)
+
+
+def _attempt(
+    run: WindowRun,
+    read: ReadRows,
+    *,
+    split: Split,
+    signals: tuple[Signals, ...],
+    models: tuple[TierModels | None, ...],
+    learned: tuple[LearnedTier | None, ...],
+    certified: Certified,
+    season: SeasonRecord,
+) -> Attempt:
     return Attempt(
         spec=run.spec,
         number=run.state.attempt,
         as_of=run.as_of,
         read=read.window,
-        rows=rows,
+        rows=read.rows,
         split=split,
-        signals=learned.signals,
-        models=tuple(None if one is None else one.models for one in learned.tiers),
-        learned=learned.tiers,
-        certified=counted[1],
+        signals=signals,
+        models=models,
+        learned=learned,
+        certified=certified,
         champion=run.state.champion,
-        comparison=_compared(run, read, counted[1], number),
-        season=SeasonRecord(
-            cascade=run.spec.name,
-            attempt=run.state.attempt,
-            number=number,
-            began_at=max(read.window.start, datetime.fromtimestamp(split.since, UTC)),
-            opened_at=read.window.end,
-            counted_until=read.window.end,
-            bundle="",  # the one that this attempt makes
-            document=_written(counted[0]),
-        ),
+        comparison=_compared(run, read, certified, season.number),
+        season=season,
     )
 
 
