@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+import numpy as np
+
 from evidence.certification.certificate import Certification, Target, Thresholds
 from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.certify import certify_policy
@@ -94,17 +96,32 @@ def certify_chain(
     if not certified:
         return ChainCertification(certification=replace(_nearest(walked), delta=delta), savings=None)
     policies = [Policy(kind=kind, rules=one.thresholds, fallback=fallback) for one in certified]
-    savings = [saves(kept_tiers(policy, signals, ran), policy) for policy in policies]
-    known = [one for one in savings if one is not None]
-    best = max(range(len(certified)), key=lambda at: _worth(savings[at], certified[at]))
+    best, savings = saves_most(policies, signals, saves, ran=ran)
     chosen = replace(certified[best], delta=delta)
-    if known and max(known) <= 0.0:
+    if savings is not None and savings <= 0.0:
         chosen = _refused(chosen)
-    return ChainCertification(certification=chosen, savings=savings[best])
+    return ChainCertification(certification=chosen, savings=savings)
 
 
-def _worth(savings: float | None, one: Certification) -> float:
-    return one.retained_share if savings is None else savings
+def saves_most(
+    policies: Sequence[Policy], signals: Sequence[Signals], saves: Saves, *, ran: BoolArray | None = None
+) -> tuple[int, float | None]:
+    """Which of the policies saves most on these rows, the first of equals, and what it saves; where
+    costs are unknown, which keeps most from the last tier.
+
+    Examples:
+        >>> strict, bold = (Policy.of(PolicyKind.P_T, ({"p_t": at},)) for at in (0.9, 0.5))
+        >>> saves_most([strict, bold], [{"p_t": np.array([0.95, 0.6])}], lambda *_: None)
+        (1, None)
+    """
+    worth: list[float] = []
+    savings: list[float | None] = []
+    for policy in policies:
+        kept = kept_tiers(policy, signals, ran)
+        savings.append(saves(kept, policy))
+        worth.append(float((kept < len(signals)).mean()) if savings[-1] is None else savings[-1])
+    best = int(np.argmax(worth))
+    return best, savings[best]
 
 
 def _nearest(walked: Sequence[Certification]) -> Certification:

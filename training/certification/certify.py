@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from evidence.certification.certificate import Certification, Target, Thresholds
 from evidence.certification.certify import refuse_overlap
-from evidence.certification.chain import certify_chain
+from evidence.certification.chain import Saves, certify_chain
 from evidence.certification.known_outcomes import forecast_error
 from evidence.certification.nested_path import Signals, entry_points, nested_tallies, signals_of_rows
 from evidence.certification.path import chain_paths, path_of
@@ -144,7 +144,7 @@ def _certify(
         Target(kind=targets.kind, value=targets.value),
         delta,
         paths=paths,
-        saves=lambda kept, policy: savings_at(tested_rows, kept, ended_at(policy, tested_rows, shown)),
+        saves=saves_on(tested_rows, shown),
         fallback=fallback,
         ran=tested_rows.ran,
         min_retained_share=targets.min_retained_share,
@@ -178,6 +178,11 @@ def savings_at(rows: CascadeRows, kept: IntArray, ended: BoolArray | None = None
     return None if savings is None else savings.value
 
 
+def saves_on(rows: CascadeRows, signals: Sequence[Signals]) -> Saves:
+    """What a policy saves on these rows [n]."""
+    return lambda kept, policy: savings_at(rows, kept, ended_at(policy, rows, signals))
+
+
 def path_on(
     rows: CascadeRows, split: Split, signals: Sequence[Signals], targets: Targets, kind: PolicyKind
 ) -> list[Thresholds]:
@@ -186,10 +191,7 @@ def path_on(
     allowed = targets.value if targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value
     speed = None
     taught_rows = rows.take(taught)
-
-    def saves(kept: IntArray, policy: Policy) -> float | None:
-        return savings_at(taught_rows, kept, ended_at(policy, taught_rows, teaching))
-
+    saves = saves_on(taught_rows, teaching)
     if kind is PolicyKind.GATES:
         by_savings = saves if len(signals) == 1 and 0 in rows.early else None
         first, last = taught_rows.tiers[0], taught_rows.tiers[-1]

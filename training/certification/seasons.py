@@ -21,6 +21,7 @@ import numpy as np
 
 from evidence.certification.certificate import Certification, CertificationTest, Target, Thresholds
 from evidence.certification.certification_rows import CertificationRows
+from evidence.certification.chain import saves_most
 from evidence.certification.counted import CountedDrop, CountedRows
 from evidence.certification.nested_path import Signals, entry_points
 from evidence.certification.season import QUARTER, Season, season_of, with_look, with_rows
@@ -31,7 +32,7 @@ from knowgate._records.arrays import IntArray
 from knowgate.policy import Policy, PolicyKind, escalate_all, kept_tiers
 from knowgate.spec import CascadeSpec, TargetKind, Targets
 from store.releases.seasons import SeasonRecord
-from training.certification.certify import Certified, ended_at, savings_at
+from training.certification.certify import Certified, saves_on
 from training.certification.outcomes import testable
 from training.errors import TrainingRefused
 from training.rows.dataset import CascadeRows, TierVectors
@@ -140,14 +141,12 @@ def count(
         for one in document.paths
     ]
     counted = replace(document, paths=tuple(_written(one) for one in seasons))
-    chosen, savings = _best(document.kind, seasons, rows, signals)
-    policy = escalate_all(len(rows.tiers))
+    chosen, shown, savings = _best(document.kind, seasons, rows, signals)
     status = CertificateStatus.INSUFFICIENT_EVIDENCE
-    if chosen.thresholds is not None:
+    if shown is not None:
         saves = savings is None or savings > 0.0
         status = CertificateStatus.CERTIFIED if saves else CertificateStatus.SAVES_NOTHING
-    if status is CertificateStatus.CERTIFIED and chosen.thresholds is not None:
-        policy = Policy(kind=document.kind, rules=chosen.thresholds)
+    policy = shown if shown is not None and status is CertificateStatus.CERTIFIED else escalate_all(len(rows.tiers))
     kept = kept_tiers(policy, signals, rows.ran)
     certified = Certified(
         policy=policy,
@@ -171,22 +170,16 @@ def _refuse_fractions(known: CertificationRows) -> None:
 
 def _best(
     kind: PolicyKind, seasons: Sequence[Season], rows: CascadeRows, signals: Sequence[Signals]
-) -> tuple[Season, float | None]:
+) -> tuple[Season, Policy | None, float | None]:
     """Of what the paths have certified that which saves most, or keeps most where costs are
     unknown; and what it saves.
     """
-
-    def worth(season: Season) -> tuple[bool, float, float | None]:
-        if season.thresholds is None:
-            return False, 0.0, None
-        policy = Policy(kind=kind, rules=season.thresholds)
-        kept = kept_tiers(policy, signals, rows.ran)
-        saved = savings_at(rows, kept, ended_at(policy, rows, signals))
-        return True, float((kept < len(rows.tiers) - 1).mean()) if saved is None else saved, saved
-
-    judged = [worth(season) for season in seasons]
-    best = max(range(len(seasons)), key=lambda at: judged[at][:2])
-    return seasons[best], judged[best][2]
+    certified = [(one, Policy(kind=kind, rules=one.thresholds)) for one in seasons if one.thresholds is not None]
+    if not certified:
+        return seasons[0], None, None
+    policies = [policy for _, policy in certified]
+    best, savings = saves_most(policies, signals, saves_on(rows, signals), ran=rows.ran)
+    return *certified[best], savings
 
 
 def _certification(
