@@ -215,8 +215,7 @@ def _known(session: Session, state: _State, start: datetime, end: datetime, *, a
 def _fewest(spec: CascadeSpec) -> int:
     """How many known decisions it takes to show anything, were all of them to speak for it."""
     targets = spec.targets
-    allowed = targets.value if targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value
-    fewest = fewest_rows(allowed, targets.delta)
+    fewest = fewest_rows(targets.allowed, targets.delta)
     return fewest if targets.rule is PolicyKind.P_T else 2 * fewest  # half of the prompts teach
 
 

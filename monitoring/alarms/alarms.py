@@ -112,15 +112,10 @@ def watch_risk(memory: AlarmMemory | None, cohort: Cohort, stops: Sequence[Stop]
         if rows.empty:
             return replace(memory, consumed_until=until)
     memory, seen = read_risk(memory, rows, spec)
-    least, harm = float(memory.least_propensity or 1.0), _allowed_harm(spec)
+    least, harm = float(memory.least_propensity or 1.0), spec.targets.allowed
     chance = np.where(seen.observed, seen.propensity, 1.0)
     increments = risk_increments(seen.x, seen.observed, chance, harm, least, seen.forecast, seen.weight)
     return _consume(memory, increments, rows, spec, risk_range(harm, least, memory.forecast_share), until)
-
-
-def _allowed_harm(spec: CascadeSpec) -> float:
-    drop = spec.targets.kind is TargetKind.MAX_ACCURACY_DROP
-    return spec.targets.value if drop else 1.0 - spec.targets.value
 
 
 def _consume_savings(

@@ -172,6 +172,13 @@ class Targets:
         if not self.trusted:
             raise RecordInvalid("trusted", "[]", "name at least one source of labels, e.g. gold")
 
+    @property
+    def allowed(self) -> float:
+        """The largest mean loss that keeps the promise: the drop itself, or the share of retained
+        answers that may be wrong.
+        """
+        return self.value if self.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - self.value
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Horizons:

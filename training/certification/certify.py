@@ -35,7 +35,7 @@ from evidence.certification.rolling import Outlook, outlook_of
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.arrays import BoolArray, IntArray
 from knowgate.policy import Policy, PolicyKind, ended_mask, escalate_all, kept_tiers
-from knowgate.spec import TargetKind, Targets
+from knowgate.spec import Targets
 from training.certification.outcomes import labelled_decisions, logged_rows, testable
 from training.certification.paths import learn_pace, learn_speed
 from training.certification.report import cohort_savings
@@ -186,22 +186,21 @@ def saves_on(rows: CascadeRows, signals: Sequence[Signals]) -> Saves:
 def path_on(
     rows: CascadeRows, split: Split, signals: Sequence[Signals], targets: Targets, kind: PolicyKind
 ) -> list[Thresholds]:
+    """The candidates of a rule at quantiles of the rows that certify, which are looked at without a
+    label. How fast its gates open, and the tiers of a chain, is learned on rows that teach.
+    """
     tested, taught = split.rows(Part.CERTIFICATION), split.rows(Part.VALIDATION, Part.CALIBRATION)
     unlabelled, teaching = signals_of_rows(signals, tested), signals_of_rows(signals, taught)
-    allowed = targets.value if targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value
-    speed = None
-    taught_rows = rows.take(taught)
-    saves = saves_on(taught_rows, teaching)
+    taught_rows, speed = rows.take(taught), None
+    saves, ran = saves_on(taught_rows, teaching), taught_rows.ran
     if kind is PolicyKind.GATES:
         by_savings = saves if len(signals) == 1 and 0 in rows.early else None
         first, last = taught_rows.tiers[0], taught_rows.tiers[-1]
-        speed = learn_speed(teaching[0], first.correct, last.correct, allowed, saves=by_savings, ran=taught_rows.ran)
-    if len(signals) == 1:
-        return path_of(kind, unlabelled, speed=speed)
-    known = testable(taught_rows)
+        speed = learn_speed(teaching[0], first.correct, last.correct, targets.allowed, saves=by_savings, ran=ran)
+    known = testable(taught_rows) if len(signals) > 1 else None
     if known is None:
         return path_of(kind, unlabelled, speed=speed)
-    pace = learn_pace(kind, teaching, known, allowed, saves, ran=taught_rows.ran, speed=speed)
+    pace = learn_pace(kind, teaching, known, targets.allowed, saves, ran=ran, speed=speed)
     return path_of(kind, unlabelled, speed=speed, pace=pace)
 
 

@@ -25,7 +25,7 @@ from evidence.certification.tally import Tally, tally_of
 from knowgate._bundles.bundle import Bundle, ComparisonDocument
 from knowgate._records.arrays import IntArray
 from knowgate.policy import Policy, PolicyKind
-from knowgate.spec import TargetKind, Targets
+from knowgate.spec import Targets
 from training.certification.certify import Certified, ended_at, kept_at
 from training.certification.outcomes import logged_rows
 from training.certification.report import cohort_savings
@@ -51,7 +51,7 @@ def compare_with_champion(
     known = certification_rows(logged_rows(tested_rows))
     paired = _paired_tally(known, kept, certified.kept, targets.delta).drop
     alone = tally_of(known, kept, targets.delta)
-    epsilon = targets.value if targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0 - targets.value
+    epsilon = targets.allowed
     ours = cohort_savings(tested_rows, certified.kept, certified.ended)
     theirs = cohort_savings(tested_rows, kept, ended_at(champion.document.policy, tested_rows, signals))
     passed = paired.shown(epsilon, targets.delta)
