@@ -7,10 +7,9 @@
     ├── BundleMismatch     a bundle's content does not hash to its id
     ├── BundleDamaged      a stored bundle is not what its id says
     ├── RecordUnreadable   a stored declaration or assignment cannot be read
-    ├── BundleDamaged      a stored bundle is no longer the file that it was
     ├── GenerationMoved    the assignment is no longer the one that was read
     ├── ClaimLost          another worker took the job, message or delivery over
-    ├── AttemptTaken       another run already spent this certification attempt
+    ├── AttemptTaken       another run already made this certification attempt
     ├── TokenNameTaken     a token of this name exists
     ├── NaiveTime          a time without its offset
     ├── ShardRefused       a shard that cannot be written or read as asked
@@ -111,10 +110,12 @@ class ClaimLost(StoreError):
 
 
 class AttemptTaken(StoreError):
-    """Another run already spent this certification attempt."""
+    """Another run already made this certification attempt."""
 
     def __init__(self, cascade: str, attempt: int) -> None:
-        super().__init__(f"attempt {attempt} of {cascade!r} is already spent; take next_attempt() and certify again")
+        super().__init__(
+            f"another run made attempt {attempt} of {cascade!r} meanwhile; run it again, it takes the next number"
+        )
 
 
 class TokenNameTaken(StoreError):

@@ -22,7 +22,7 @@ from store.jobs.occasions import Occasion
 from store.releases.assignments import assignment
 from store.releases.bundles import bundle_content
 from store.releases.cascades import cascade as read_cascade
-from store.releases.certifications import next_attempt
+from store.releases.certifications import next_attempt_number
 from store.releases.rings import RISK, rings
 from store.releases.seasons import SeasonRecord, latest_season
 from training.certification.certify import Certified
@@ -72,7 +72,7 @@ def read_state(engine: Engine, cascade: str) -> State:
             decides = in_force.mode is Mode.ACTIVE
         return State(
             spec=read_cascade(session, cascade),
-            attempt=next_attempt(session, cascade),
+            attempt=next_attempt_number(session, cascade),
             champion=champion,
             decides=decides,
             alarm=rung[-1].read_until if rung else None,

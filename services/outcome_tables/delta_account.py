@@ -29,7 +29,7 @@ from services.errors import InputInvalid
 from services.outcome_tables.certification import CertifiedThresholds
 from services.outcome_tables.outcomes import OutcomeTable
 from store.releases.cascades import cascade
-from store.releases.certifications import CertificationRecord, add_certification, next_attempt
+from store.releases.certifications import CertificationRecord, add_certification, next_attempt_number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ def cascade_level(session: Session, name: str) -> Level:
 
     Raises store.errors.CascadeUnknown, and InputInvalid for one that promises a season.
     """
-    targets, attempt = cascade(session, name).targets, next_attempt(session, name)
+    targets, attempt = cascade(session, name).targets, next_attempt_number(session, name)
     if targets.promise is PromiseKind.SEASON:
         raise InputInvalid(
             f"--cascade {name} promises a season, whose δ is spent by the trainer's counters: a table has no share of"
@@ -85,7 +85,7 @@ def record_attempt(
 ) -> None:
     """Write the attempt into the cascade's account and the ledger.
 
-    Raises store.errors.AttemptTaken where another run has spent this attempt's share meanwhile.
+    Raises store.errors.AttemptTaken where another run has made an attempt of this number meanwhile.
     """
     if answer.attempt is None or answer.delta_family is None:
         raise InputInvalid("the answer names no attempt: certify at the level of the cascade's account")

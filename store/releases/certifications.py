@@ -1,7 +1,7 @@
 """Certification attempts, every one of them.
 
-Where no week of a season may be broken, the k-th attempt may use δ_k only, whether or not the ones
-before it certified anything; so every attempt is a row, and two runs cannot spend the same k.
+What of δ an attempt may use can depend on those before it, whether or not they certified anything;
+so every attempt is a row with what it used, and two runs cannot have the same number.
 """
 
 from dataclasses import dataclass
@@ -30,22 +30,22 @@ class CertificationRecord:
     target_kind: str
     target_value: float
     delta_family: float  # δ of the promise: what every attempt may use, or all of a season together
-    delta_spent: float  # δ_k
+    delta_spent: float  # what of δ this attempt had
     n: int
     document: Document  # the certificate
     decided_at: datetime
     bundle: str | None = None
 
 
-def next_attempt(session: Session, cascade: str) -> int:
+def next_attempt_number(session: Session, cascade: str) -> int:
     """The k that the cascade's next certification is to use, from 1."""
     query = select(func.max(CertificationRow.attempt)).where(CertificationRow.cascade == cascade)
     return (session.execute(query).scalar_one() or 0) + 1
 
 
 def add_certification(session: Session, record: CertificationRecord) -> UUID:
-    """Store an attempt with its ledger leaf; its id. Raises AttemptTaken when another run spent
-    this k.
+    """Store an attempt with its ledger leaf; its id. Raises AttemptTaken when another run has this
+    number.
     """
     key = new_id(record.decided_at)
     row = row_of(CertificationRow, record, id=key)

@@ -18,7 +18,7 @@ class CertificationRow(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     cascade: Mapped[str] = mapped_column(ForeignKey("cascade.name"))
-    attempt: Mapped[int]  # k of δ_k, from 1
+    attempt: Mapped[int]  # k, from 1
     window_start: Mapped[datetime]
     window_end: Mapped[datetime]
     status: Mapped[str]

@@ -38,7 +38,7 @@ def publish(
     the claim: all or nothing.
 
     Raises store.errors.ClaimLost where another trainer has taken the window over, AttemptTaken
-    where another run has spent this attempt's share of δ meanwhile; nothing has happened then.
+    where another run has made an attempt of this number meanwhile; nothing has happened then.
     """
     document = bundle.document
     certificate = document.certificate

@@ -22,7 +22,7 @@ from store.releases.bundles import (
     sign_bundle,
 )
 from store.releases.cascades import apply_cascade, cascade, cascade_names, cascade_version
-from store.releases.certifications import CertificationRecord, add_certification, certifications, next_attempt
+from store.releases.certifications import CertificationRecord, add_certification, certifications, next_attempt_number
 from store.releases.promotions import Outcome, PromotionRecord, add_promotion, promotions
 from store.releases.seasons import SeasonRecord, add_season, latest_season
 from store.tokens import TokenRole, create_token, revoke_token, tokens, verify_token
@@ -105,9 +105,9 @@ def test_every_certification_spends_an_attempt_and_none_is_spent_twice(session: 
         document='{"test":"exact"}',
         decided_at=cast.at(61),
     )
-    assert next_attempt(session, "geo") == 1
+    assert next_attempt_number(session, "geo") == 1
     add_certification(session, record)
-    assert next_attempt(session, "geo") == 2
+    assert next_attempt_number(session, "geo") == 2
     with pytest.raises(AttemptTaken, match="attempt 1"):
         add_certification(session, record)
     second = replace(record, attempt=2, status="infeasible", delta_spent=0.025)
