@@ -55,9 +55,8 @@ class LoggedRows:
     agrees: BoolArray  # [n, tiers − 1] the tier's answer is the last tier's
     correct: FloatArray  # [n, tiers] what trusted sources say
     label_propensity: FloatArray  # [n, tiers] of those labels
-    run_propensity: (
-        FloatArray  # [n, tiers]; where a gate ended the tier early: the chance that it answered all the same
-    )
+    # [n, tiers]; where a gate ended the tier early: the chance that it answered all the same.
+    run_propensity: FloatArray
     exploration_rate: FloatArray  # [n]
     apart: BoolArray  # [n] each answer's label was drawn by its own coin
     early: BoolArray | None = None  # [n, tiers] a gate ended the tier before it answered; None = nowhere

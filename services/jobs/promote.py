@@ -142,7 +142,7 @@ def check_bundle(context: JobContext, bundle_id: str, *, by: str | None = None) 
 
 
 def _let_lapse(context: JobContext, cascade: str) -> int:
-    """Stop what may keep nothing any more under a rolling promise; how many."""
+    """Stop what promised for a time that is over; how many."""
     with transaction(context.engine) as session:
         current, now = assignments.assignment(session, cascade), context.clock.now()
         if current is None or current.champion is None or current.mode is not Mode.ACTIVE:

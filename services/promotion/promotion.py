@@ -13,8 +13,8 @@
    decisions that came since, or the same test passes on them too (`monitoring.alarms.since_ring`).
    Until then it waits.
 
-The trainer makes the paired comparison on the certification rows, the only ones that neither bundle
-has learned from; here it is judged against what is in force at this moment. If that has moved
+The trainer makes the paired comparison on those certification rows from whose prompts the champion
+has not learned either; here it is judged against what is in force at this moment. If that has moved
 since, the comparison says nothing about it: under a rolling promise the challenger's own
 certificate is enough, otherwise it is refused. A refusal for the champion's sake alone ends with a
 stop: what speaks for a champion that may keep nothing speaks for nobody.
