@@ -17,7 +17,9 @@ def level_of(spec: CascadeSpec, occasion: Occasion | None, asked: AskedFor, as_o
     """The level of an attempt that is made as of a time; a run by hand has no occasion and counts
     as a turn.
     """
+    delta = spec.targets.delta
+    levels = [share * delta for share in asked.shares]
     soon = asked.last_at is not None and as_of - asked.last_at < spec.schedule.train_every
     if soon and occasion is not None and occasion.reason.of_a_person:
-        return delta_asked(spec.targets.delta, asked.levels)
-    return delta_of_turn(spec.targets.delta, asked.levels)
+        return delta_asked(delta, levels)
+    return delta_of_turn(delta, levels)

@@ -1,4 +1,8 @@
-"""Which of the trainer's attempts persons asked for, and what of δ each had."""
+"""Which of the trainer's attempts persons asked for, and what of δ each had.
+
+One that is asked for a period after another borrows nothing: it has what a turn would have, more
+than half of δ, and has paid for those before it (`evidence.bounds.spending`).
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,14 +16,14 @@ from store.tables import CertificationRow, JobRunRow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedFor:
-    """The trainer's attempts that persons asked for since the last one that had the whole δ."""
+    """The trainer's attempts that persons asked for since the last one that borrowed nothing."""
 
-    levels: tuple[float, ...]  # what each had, the newest first
+    shares: tuple[float, ...]  # of the δ of its time, what each had, the newest first
     last_at: datetime | None  # when the newest attempt of the trainer was made, whoever asked
 
 
 def asked_for(session: Session, cascade: str) -> AskedFor:
-    """What was asked for since the last attempt that nobody asked for, or that had all of δ."""
+    """What was asked for since the last attempt that nobody asked for, or that borrowed nothing."""
     query = (
         select(
             CertificationRow.delta_spent, CertificationRow.delta_family, CertificationRow.decided_at, JobRunRow.reason
@@ -28,12 +32,12 @@ def asked_for(session: Session, cascade: str) -> AskedFor:
         .where(CertificationRow.cascade == cascade, CertificationRow.bundle.is_not(None))
         .order_by(CertificationRow.attempt.desc())
     )
-    levels: list[float] = []
+    shares: list[float] = []
     last_at: datetime | None = None
     for row in session.execute(query):
         last_at = last_at or row.decided_at
         asked = row.reason is not None and TrainingReason(row.reason).of_a_person
-        if not asked or row.delta_spent >= row.delta_family:
+        if not asked or row.delta_spent >= row.delta_family / 2.0:
             break
-        levels.append(row.delta_spent)
-    return AskedFor(levels=tuple(levels), last_at=last_at)
+        shares.append(row.delta_spent / row.delta_family)
+    return AskedFor(shares=tuple(shares), last_at=last_at)

@@ -48,7 +48,7 @@ def attempt(session: Session, cast: Any, number: int, reason: TrainingReason | N
 
 
 def test_before_the_first_attempt_nothing_was_asked_for(session: Session) -> None:
-    assert asked_for(session, "geo") == AskedFor(levels=(), last_at=None)
+    assert asked_for(session, "geo") == AskedFor(shares=(), last_at=None)
 
 
 def test_what_was_asked_for_since_the_last_turn_is_counted_newest_first(session: Session, cast: Any) -> None:
@@ -56,20 +56,29 @@ def test_what_was_asked_for_since_the_last_turn_is_counted_newest_first(session:
     attempt(session, cast, 2, SCHEDULE)
     attempt(session, cast, 3, ASKED, delta=0.025)
     attempt(session, cast, 4, INSISTED, delta=0.0125)
-    assert asked_for(session, "geo") == AskedFor(levels=(0.0125, 0.025), last_at=cast.at(240))
+    assert asked_for(session, "geo") == AskedFor(shares=(0.125, 0.25), last_at=cast.at(240))
     attempt(session, cast, 5, SCHEDULE, delta=0.0625)
-    assert asked_for(session, "geo") == AskedFor(levels=(), last_at=cast.at(300))
+    assert asked_for(session, "geo") == AskedFor(shares=(), last_at=cast.at(300))
 
 
 def test_one_that_had_the_whole_delta_borrowed_nothing(session: Session, cast: Any) -> None:
     attempt(session, cast, 1, SCHEDULE)
     attempt(session, cast, 2, ASKED)
     attempt(session, cast, 3, ASKED, delta=0.025)
-    assert asked_for(session, "geo").levels == (0.025,)
+    assert asked_for(session, "geo").shares == (0.25,)
+
+
+def test_one_that_was_asked_for_a_period_later_has_paid_for_those_before_it(session: Session, cast: Any) -> None:
+    attempt(session, cast, 1, SCHEDULE)
+    attempt(session, cast, 2, ASKED, delta=0.025)
+    attempt(session, cast, 3, ASKED, delta=0.075)
+    assert asked_for(session, "geo") == AskedFor(shares=(), last_at=cast.at(180))
+    attempt(session, cast, 4, ASKED, delta=0.025)
+    assert asked_for(session, "geo").shares == (0.25,)
 
 
 def test_a_training_by_hand_counts_as_a_turn_and_a_table_as_nothing(session: Session, cast: Any) -> None:
     attempt(session, cast, 1, ASKED, delta=0.025)
     attempt(session, cast, 2, None)
     attempt(session, cast, 3, None, delta=0.0)
-    assert asked_for(session, "geo") == AskedFor(levels=(), last_at=cast.at(120))
+    assert asked_for(session, "geo") == AskedFor(shares=(), last_at=cast.at(120))
