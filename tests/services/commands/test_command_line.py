@@ -38,25 +38,6 @@ Run = Callable[..., Result]
 HEAVY = {"mlflow", "evidently", "torch", "pandas", "sqlalchemy", "fastapi", "pyarrow", "scipy", "lightning"}
 
 
-@pytest.fixture
-def run(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in a deployment of this test's own; `code` is how it is to end."""
-    monkeypatch.setenv("KNOWGATE_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("KNOWGATE_DATABASE_URL", database_url)
-    monkeypatch.setenv("KNOWGATE_HASH_KEY", "a hash key for tests")
-
-    def start(*arguments: str, code: int = 0, stdin: str | None = None) -> Result:
-        result = CliRunner().invoke(app, arguments, input=stdin)
-        found: int | None = result.exit_code
-        if isinstance(result.exception, Exception) and not isinstance(result.exception, SystemExit):
-            found = exit_code_of(result.exception)
-            assert found is not None, result.exception
-        assert found == code, (result.output, result.exception)
-        return result
-
-    return start
-
-
 def printed(result: Result) -> Any:
     return json.loads(result.stdout)
 

@@ -3,38 +3,17 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from knowgate import Window
-from services.command_line import app, exit_code_of
 from store.engine import transaction
 from store.jobs import job_runs
 from store.jobs.occasions import Occasion, TrainingReason
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in a deployment of this test's own; `code` is how it is to end."""
-    monkeypatch.setenv("KNOWGATE_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("KNOWGATE_DATABASE_URL", database_url)
-    monkeypatch.setenv("KNOWGATE_HASH_KEY", "a hash key for tests")
-    monkeypatch.setenv("KNOWGATE_OPERATOR", "ada")
-
-    def start(*arguments: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(app, arguments)
-        ended: int | None = result.exit_code
-        if isinstance(result.exception, Exception) and not isinstance(result.exception, SystemExit):
-            ended = exit_code_of(result.exception)
-        assert ended == code, (result.output, result.exception)
-        return result
-
-    return start
 
 
 @pytest.mark.usefixtures("trivia")

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from factories import make_comparison
 from services.clock import SystemClock
-from services.command_line import app, exit_code_of
 from services.promotion import rollout
 from services.promotion.rollout_state import Why
 from services.settings import operator, read_settings
@@ -22,26 +21,6 @@ from store.releases.promotions import Outcome
 from tests.services.deployment_of_jobs import Deployment
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in a deployment of this test's own; `code` is how it is to end."""
-    monkeypatch.setenv("KNOWGATE_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("KNOWGATE_DATABASE_URL", database_url)
-    monkeypatch.setenv("KNOWGATE_HASH_KEY", "a hash key for tests")
-    monkeypatch.setenv("KNOWGATE_OPERATOR", "ada")
-
-    def start(*arguments: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(app, arguments)
-        found: int | None = result.exit_code
-        if isinstance(result.exception, Exception) and not isinstance(result.exception, SystemExit):
-            found = exit_code_of(result.exception)
-            assert found is not None, result.exception
-        assert found == code, (result.output, result.exception)
-        return result
-
-    return start
 
 
 @pytest.fixture
