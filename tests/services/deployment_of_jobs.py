@@ -55,10 +55,7 @@ HORIZON = timedelta(hours=12)
 DAILY = 240
 JOBS: tuple[WindowedJob | Sweep, ...] = (MonitorJob(), RespondSweep(), PromoteSweep())
 
-CASCADE = """
-name = "quiz"
-exploration_rate = 0.5
-webhooks = ["https://example.org/hook"]
+TWO_TIERS = """
 [[tiers]]
 name = "small"
 model = "tiny"
@@ -67,6 +64,12 @@ parameters = 1e9
 name = "large"
 model = "huge"
 parameters = 10e9
+"""
+CASCADE = f"""
+name = "quiz"
+exploration_rate = 0.5
+webhooks = ["https://example.org/hook"]
+{TWO_TIERS}
 [targets]
 kind = "max_accuracy_drop"
 value = 0.05

@@ -27,21 +27,15 @@ from store.releases.rings import Spoken
 from store.traffic import decisions, labels
 from store.watching import alerts
 from store.watching.alerts import AlertRecord
+from tests.services.deployment_of_jobs import TWO_TIERS
 
 DAY = timedelta(days=1)
 START = datetime(2026, 3, 5, tzinfo=UTC)  # a Thursday: weeks since the epoch begin on one
 FEWEST = 2 * 32  # (1 − .05)ⁿ ≤ .2, and half of the prompts teach
 
-CASCADE = """
+CASCADE = f"""
 name = "quiz"
-[[tiers]]
-name = "small"
-model = "tiny"
-parameters = 1e9
-[[tiers]]
-name = "large"
-model = "huge"
-parameters = 10e9
+{TWO_TIERS}
 [targets]
 value = 0.05
 delta = 0.2

@@ -14,21 +14,10 @@ from store.releases import cascades, promotions
 from store.releases.promotions import Outcome, PromotionRecord
 from store.watching import alerts
 from store.watching.alerts import AlertRecord
+from tests.services.deployment_of_jobs import TWO_TIERS
 
 DAY = timedelta(days=1)
 START = datetime(2026, 3, 5, tzinfo=UTC)
-
-CASCADE = """
-name = "quiz"
-[[tiers]]
-name = "small"
-model = "tiny"
-parameters = 1e9
-[[tiers]]
-name = "large"
-model = "huge"
-parameters = 10e9
-"""
 
 
 def test_an_alert_stands_before_the_training_that_it_called_for_and_that_before_what_came_of_it(
@@ -36,7 +25,7 @@ def test_an_alert_stands_before_the_training_that_it_called_for_and_that_before_
 ) -> None:
     occasion = Occasion(reason=TrainingReason.DRIFT, why="drift alert of 2026-03-05: p_t moved", key="ring:1")
     with transaction(engine) as session:
-        cascades.apply_cascade(session, parse_cascade(CASCADE), now=START)
+        cascades.apply_cascade(session, parse_cascade('name = "quiz"' + TWO_TIERS), now=START)
         window, lease = Window(start=START - DAY, end=START), timedelta(minutes=2)
         run = job_runs.claim(session, "train", "quiz", window, owner="a", lease=lease, now=START, occasion=occasion)
         assert run is not None
