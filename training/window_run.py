@@ -180,9 +180,11 @@ def _taught(champion: Bundle, tested: CascadeRows, read: CascadeRows, proportion
     """
     document = champion.document
     window, certificate = document.training_window, document.certificate
-    apart = certificate is None or certificate.cohort is None or certificate.season is not None
-    if document.policy.kind is PolicyKind.P_T or window is None or certificate is None or apart:
-        return np.zeros(tested.n, dtype=np.bool_)
+    nothing = np.zeros(tested.n, dtype=np.bool_)
+    if window is None or certificate is None:
+        return nothing
+    if document.policy.kind is PolicyKind.P_T or certificate.season is not None:
+        return nothing
     taught = taught_before(
         read.ids,
         read.seconds,

@@ -74,7 +74,8 @@ def hours_to_hear(
         11.0
         >>> hours_to_hear(rule, increments_of([-0.1]), increments_of([-0.1, 0.05]), 100.0).median
     """
-    number("rows_per_hour", rows_per_hour, low=0.0), count("healthy_days", healthy_days, low=0)
+    number("rows_per_hour", rows_per_hour, low=0.0)
+    count("healthy_days", healthy_days, low=0)
     rng = np.random.default_rng(seed)
     begins = _HOURS * healthy_days + np.arange(_RUNS) % _HOURS
     at_start = np.zeros((_RUNS, rule.starts, len(bets(rule))))

@@ -19,6 +19,7 @@ from knowgate import Window
 from knowgate._bundles.bundle_documents import SignalGain
 from knowgate._records.ids import new_id
 from knowgate._wire import codec
+from knowgate.spec import CascadeSpec, TargetKind
 from services.errors import Refused
 from services.jobs.job import Due, JobContext, JobOutcome, run_one
 from services.jobs.timetable import every_cascade
@@ -98,7 +99,7 @@ def train_asked(
         spec = cascades.cascade(session, cascade)
         _refuse_second(session, cascade, now)
         if not insist:
-            _refuse_hopeless(next_attempt(session, cascade, now=now), cascade)
+            _refuse_hopeless(next_attempt(session, cascade, now=now), spec)
     reason = TrainingReason.INSISTED if insist else TrainingReason.ASKED
     occasion = Occasion(reason=reason, why=why, key=f"asked:{new_id(now)}", asked_by=by)
     window = Window(start=now - spec.schedule.train_every, end=now)
@@ -115,14 +116,16 @@ def _refuse_second(session: Session, cascade: str, now: datetime) -> None:
             raise Refused(f"a training of {cascade} is under way, or waits for its next try ({begun}): ask again later")
 
 
-def _refuse_hopeless(coming: NextAttempt | None, cascade: str) -> None:
+def _refuse_hopeless(coming: NextAttempt | None, spec: CascadeSpec) -> None:
     awaited = None if coming is None else coming.labels
     known, fewest = (0, 1) if awaited is None else (awaited.known, awaited.fewest)
     if known < fewest:
         since = "" if awaited is None or awaited.since is None else f" since {awaited.since:%Y-%m-%d %H:%M} UTC"
+        drop = spec.targets.kind is TargetKind.MAX_ACCURACY_DROP
+        where = "the first and the last tier" if drop else "the first tier"
         raise Refused(
-            f"an attempt for {cascade} could show nothing: {known} decisions{since} are old enough and labelled at the"
-            f" first and the last tier, {fewest} are the fewest that could; label more, or add --insist"
+            f"an attempt for {spec.name} could show nothing: {known} decisions{since} are old enough and labelled at"
+            f" {where}, {fewest} are the fewest that could; label more, or add --insist"
         )
 
 

@@ -170,7 +170,7 @@ def _ground_since(
     certificate: CertificateDocument | None, ring: RingRecord, since: SinceRing | None, reason: str
 ) -> tuple[Ground, str]:
     """Whether the evidence of a challenger that is fit otherwise is newer than the ring."""
-    if certificate is not None and certificate.cohort is not None and certificate.cohort.start >= ring.read_until:
+    if certificate is not None and certificate.cohort.start >= ring.read_until:
         return Ground.FIT, reason
     rang = f"the risk alarm of {ring.rang_at:%Y-%m-%d %H:%M} UTC"
     if since is None or since.estimate is None:
