@@ -297,9 +297,8 @@ def extracted_vectors(rows: CascadeRows, tier: int, answerer: Answerer, folder: 
 def _tier(examples: Examples, tier: int, foreign: BoolArray, last: int) -> TierColumns:
     index = examples.at_tier(tier)
     ran = (index >= 0) & (taken(examples.role, index) != Role.SKIPPED)
-    known = np.where(
-        (index >= 0) & ~taken(foreign, index), index, -1
-    )  # where another model ran, only what it took is known
+    # Where another model ran, only what it took is known.
+    known = np.where((index >= 0) & ~taken(foreign, index), index, -1)
     names = [column.name for column in fields(TierColumns) if column.name != "ran"]
     shown: dict[str, Any] = {name: taken(getattr(examples, name), index if name in _TAKEN else known) for name in names}
     # In the middle, a tier that did not run may have kept anything; the last one's coin is known to

@@ -446,3 +446,11 @@ def test_nobody_may_ask_while_a_training_is_under_way_or_waits_for_its_next_try(
     quiz.tick()
     with pytest.raises(Refused, match=r"under way, or waits for its next try \(first began it"):
         ask(quiz)
+
+
+def test_a_training_that_has_just_ended_is_in_nobodys_way(quiz: Deployment) -> None:
+    quiz.labelled(FEWEST)
+    quiz.at(7)
+    quiz.tick()
+    quiz.at(7.001)
+    assert quiz.runs[0].lease_until > quiz.clock.now() and ask(quiz) == "certified"

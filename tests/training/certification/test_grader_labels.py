@@ -79,6 +79,13 @@ def test_forecasts_reach_the_rows_with_the_run_coin_and_an_error_of_other_rows()
     assert forecast_error(logged_rows(rows.take(np.zeros(N, dtype=bool)))) is None
 
 
+def test_a_grader_that_errs_as_often_as_a_coin_has_no_error_rate_that_could_be_used() -> None:
+    rows = judged_rows()
+    coin = np.random.default_rng(8).integers(0, 2, N).astype(float)
+    guessed = replace(rows, tiers=tuple(replace(tier, forecast=coin) for tier in rows.tiers))
+    assert forecast_error(logged_rows(guessed)) is None
+
+
 def test_without_a_known_coin_for_gold_labels_forecasts_are_left_out_and_it_is_said() -> None:
     rows = judged_rows()
     unknown = replace(rows, tiers=tuple(replace(tier, label_propensity=np.full(N, NAN)) for tier in rows.tiers))

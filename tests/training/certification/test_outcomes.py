@@ -9,14 +9,15 @@ import pytest
 
 from evidence.certification import known_outcomes
 from evidence.certification.certification_rows import CertificationRows
-from evidence.certification.path import path_of
+from evidence.certification.path import chain_paths, path_of
 from evidence.certification.tally import tally_of
 from evidence.errors import OverlapError
 from factories import make_certificate
 from knowgate._bundles.bundle import write_bundle
 from knowgate._bundles.bundle_documents import BundleDocument, CertificateStatus
 from knowgate.policy import Policy, PolicyKind, retain_mask
-from knowgate.spec import TargetKind, Targets
+from knowgate.spec import PromiseKind, TargetKind, Targets
+from training.certification import seasons
 from training.certification.certify import certify_kind, ended_at, kept_at, outlook_on, savings_at
 from training.certification.outcomes import labelled_decisions, logged_rows
 from training.certification.paths import learn_pace, learn_speed
@@ -382,6 +383,23 @@ def test_a_chain_that_saves_nothing_is_refused_by_name_and_escalates_all() -> No
     assert found.certification.status is CertificateStatus.SAVES_NOTHING
     assert found.policy.kind is PolicyKind.ESCALATE_ALL
     assert (found.kept == 2).all()
+
+
+def test_of_what_the_paths_of_a_season_have_certified_that_is_taken_which_saves_most() -> None:
+    rows, signals = _chain()
+    targets = Targets(rule=PolicyKind.P_T, value=0.05, promise=PromiseKind.SEASON)
+    begun = seasons.begin(PolicyKind.P_T, targets, chain_paths(PolicyKind.P_T, signals), rows, signals)
+    assert begun is not None
+    counted = seasons.count(begun, rows, tuple(signals), targets)
+    assert counted is not None
+    document, chosen = counted
+    certified = [one.path[one.certified - 1] for one in document.paths if one.certified]
+    policies = [Policy(kind=PolicyKind.P_T, rules=rules) for rules in certified]
+    saved = [savings_at(rows, kept_at(policy, rows, signals)) for policy in policies]
+    known = [one for one in saved if one is not None]
+    assert len(known) > 1 and max(known) > min(known)
+    assert savings_at(rows, chosen.kept) == max(known)
+    assert chosen.policy == policies[saved.index(max(known))]
 
 
 def _split(n: int) -> Split:
