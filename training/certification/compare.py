@@ -1,4 +1,4 @@
-"""A challenger beside the champion, on the rows that certified the challenger.
+"""A challenger beside the champion, on rows that certified the challenger and taught neither.
 
 Decisions:
 - The same test as for thresholds: X = correct_champion − correct_challenger of what each would have

@@ -170,13 +170,13 @@ def _left_out(rows: CascadeRows) -> dict[str, int]:
 
 
 def end_unattempted(
-    engine: Engine, found: NothingToTest | NotWorthIt, cascade: str, *, claim: Claim | None, now: datetime
+    engine: Engine, why: NothingToTest | NotWorthIt, cascade: str, *, claim: Claim | None, now: datetime
 ) -> TrainingOutcome:
     """End a window without an attempt. Raises store.errors.ClaimLost."""
-    counts = {"window": 0} if found.rows is None else {"window": found.rows.n} | _left_out(found.rows)
+    counts = {"window": 0} if why.rows is None else {"window": why.rows.n} | _left_out(why.rows)
     outcome = TrainingOutcome(status=TrainingStatus.NO_DATA, cascade=cascade, rows=counts)
-    if isinstance(found, NotWorthIt):
-        outcome = replace(outcome, status=TrainingStatus.NOT_ATTEMPTED, labels_needed=found.labels_needed)
-        log.info("%s: no attempt, it waits for about %s more labels", cascade, found.labels_needed)
+    if isinstance(why, NotWorthIt):
+        outcome = replace(outcome, status=TrainingStatus.NOT_ATTEMPTED, labels_needed=why.labels_needed)
+        log.info("%s: no attempt, it waits for about %s more labels", cascade, why.labels_needed)
     finish_without_effect(engine, claim, outcome, now=now)
     return outcome
