@@ -208,6 +208,7 @@ def test_a_cold_start_window_becomes_a_certified_bundle(seeded: Callable[..., En
     assert bundle.document.p_t_kinds == (PTKind.FIRST_TOKEN,)
 
 
+@pytest.mark.slow
 def test_decisions_whose_p_t_is_of_another_kind_are_left_out_and_counted(seeded: Callable[..., Engine]) -> None:
     spec = spec_of(PolicyKind.P_T)
     engine = seeded(spec, Traffic(vectors=False))
@@ -233,6 +234,7 @@ def test_decisions_whose_p_t_is_of_another_kind_are_left_out_and_counted(seeded:
     assert bundle.document.rows["p_t_of_another_kind"] == 1000
 
 
+@pytest.mark.slow
 def test_a_champion_of_another_kind_would_have_kept_nothing(seeded: Callable[..., Engine]) -> None:
     spec = spec_of(PolicyKind.P_T)
     engine = seeded(spec, Traffic(vectors=False))
@@ -263,6 +265,7 @@ def test_a_window_of_another_kind_altogether_tests_nothing_and_says_why(seeded: 
     assert outcome.rows == {"window": 0, "p_t_of_another_kind": 200}
 
 
+@pytest.mark.slow
 def test_the_promise_holds_on_fresh_traffic(seeded: Callable[..., Engine]) -> None:
     outcome = _train(engine := seeded(spec_of(PolicyKind.SCORE), Traffic()))
     assert outcome.bundle is not None
@@ -323,6 +326,7 @@ def test_a_challenger_is_compared_with_the_bundle_in_force(seeded: Callable[...,
     assert former_probes(None, (elsewhere,)) == {}
 
 
+@pytest.mark.slow
 def test_a_challenger_is_compared_on_rows_that_did_not_teach_the_champion(seeded: Callable[..., Engine]) -> None:
     engine = seeded(spec_of(PolicyKind.SCORE), Traffic())
     first = _train(engine)
@@ -341,7 +345,7 @@ def test_a_challenger_is_compared_on_rows_that_did_not_teach_the_champion(seeded
     assert [one.comparison.n for one in (same, other) if one.comparison is not None] == [apart, apart]
 
 
-@pytest.mark.parametrize("rule", [PolicyKind.P_T, PolicyKind.SCORE])
+@pytest.mark.parametrize("rule", [PolicyKind.P_T, pytest.param(PolicyKind.SCORE, marks=pytest.mark.slow)])
 def test_after_a_risk_alarm_only_decisions_that_it_had_not_read_certify(
     seeded: Callable[..., Engine], rule: PolicyKind
 ) -> None:
@@ -396,6 +400,7 @@ def test_a_cascade_without_hidden_states_is_certified_with_p_t_on_all_rows(seede
     assert bundle.document.policy.kind is PolicyKind.P_T
 
 
+@pytest.mark.slow
 def test_explored_rows_are_weighed_by_their_propensity(seeded: Callable[..., Engine]) -> None:
     engine = seeded(spec_of(PolicyKind.P_T), Traffic(exploration=0.5, n=2500))
     outcome = _train(engine)
@@ -403,6 +408,7 @@ def test_explored_rows_are_weighed_by_their_propensity(seeded: Callable[..., Eng
     assert outcome.certificate.test == "thinned_exact_unconditional_score"
 
 
+@pytest.mark.slow
 def test_a_hopeless_small_model_is_infeasible_and_its_bundle_escalates_all(seeded: Callable[..., Engine]) -> None:
     engine = seeded(
         spec_of(PolicyKind.P_T, targets=Targets(rule=PolicyKind.P_T, value=0.001, delta=0.2, min_retained_share=0.5)),
@@ -424,6 +430,7 @@ def test_few_labels_are_insufficient_evidence_with_the_number_that_would_do(seed
     assert outcome.labels_needed is None or outcome.labels_needed > 0
 
 
+@pytest.mark.slow
 def test_an_attempt_that_could_hardly_win_is_not_made_while_something_is_in_force(
     seeded: Callable[..., Engine],
 ) -> None:
@@ -456,6 +463,7 @@ def asked(engine: Engine, reason: TrainingReason, number: int, window: Window = 
     return train_window(engine, "facts", window, as_of=now, settings=QUICK, clock=lambda: now, claim=claimed)
 
 
+@pytest.mark.slow
 def test_an_attempt_that_somebody_asks_for_borrows_its_share_from_the_next_that_nobody_does(
     seeded: Callable[..., Engine],
 ) -> None:
@@ -472,6 +480,7 @@ def test_an_attempt_that_somebody_asks_for_borrows_its_share_from_the_next_that_
     assert run is not None and run.reason is TrainingReason.ASKED and run.asked_by == "ada"
 
 
+@pytest.mark.slow
 def test_an_attempt_that_could_hardly_win_is_made_for_who_insists(seeded: Callable[..., Engine]) -> None:
     strict = spec_of(PolicyKind.P_IK, targets=Targets(rule=PolicyKind.P_IK, value=0.013))
     engine = seeded(strict, Traffic(n=1500))
@@ -542,6 +551,7 @@ def test_a_window_gives_the_same_bundle_with_and_without_a_crash_before(
     spared.dispose()
 
 
+@pytest.mark.slow
 def test_all_layers_are_compared_where_the_model_can_be_asked_again(
     sqlite_engine: Engine, model_of: Any, tokenizer_of_letters: Any, store_letters: Callable[..., None]
 ) -> None:

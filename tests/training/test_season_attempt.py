@@ -117,6 +117,7 @@ def test_an_attempt_that_dies_has_counted_nothing_and_its_repetition_counts_once
     assert counted.paths[0].rows == 1500 and record.attempt == before[0].attempt + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [PolicyKind.SCORE, PolicyKind.GATES])
 def test_while_a_season_lasts_its_own_models_score_prompts_that_taught_nothing(seeded: Seed, rule: PolicyKind) -> None:
     engine = seeded(season_of(rule), Traffic(n=2000))
@@ -133,6 +134,7 @@ def test_while_a_season_lasts_its_own_models_score_prompts_that_taught_nothing(s
     assert first.document.rows["certification"] + tested == counted.paths[0].rows
 
 
+@pytest.mark.slow
 def test_after_a_risk_alarm_a_new_season_counts_only_what_the_alarm_has_not_read(seeded: Seed) -> None:
     engine = seeded(season_of(PolicyKind.P_T), Traffic(n=2000, vectors=False))
     attempt(engine, HALF)
@@ -146,6 +148,7 @@ def test_after_a_risk_alarm_a_new_season_counts_only_what_the_alarm_has_not_read
     assert counted.paths[0].rows == 800
 
 
+@pytest.mark.slow
 def test_another_target_begins_another_season(seeded: Seed) -> None:
     targets = season_of(PolicyKind.P_T)
     engine = seeded(targets, Traffic(vectors=False))
@@ -166,6 +169,7 @@ def test_a_season_lasts_for_a_quarter(seeded: Seed) -> None:
         assert goes_on(record, document, bundle, spec, end=HALF + QUARTER + late, alarm=None) is on
 
 
+@pytest.mark.slow
 def test_the_accuracy_of_what_is_retained_is_counted_among_what_is_retained(seeded: Seed) -> None:
     targets = season_of(PolicyKind.P_T, kind=TargetKind.RETAINED_ACCURACY, value=0.7)
     engine = seeded(targets, Traffic(n=2000, vectors=False))

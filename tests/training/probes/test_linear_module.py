@@ -93,7 +93,8 @@ def test_groups_blocks_and_looks_change_nothing(changes: dict[str, int]) -> None
     assert_same(whole, fit_linear(rows, validation, parted))
 
 
-@pytest.mark.parametrize("precision", ["32-true", pytest.param("bf16-mixed", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_threads_that_share_the_rows_find_what_one_finds(precision: str) -> None:
     wide = 4096
     piece = CACHE_VALUES // wide
