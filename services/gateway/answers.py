@@ -91,11 +91,11 @@ async def _no_such_address(request: Request, error: Any) -> Response:
 
 
 async def _no_answer(_: Request, error: Any) -> Response:
-    status, said, headers = told_of(error)
-    return json_answer({"error": said}, status=status, headers=headers)
+    status, words, headers = explained(error)
+    return json_answer({"error": words}, status=status, headers=headers)
 
 
-def told_of(error: KnowgateError) -> tuple[int, dict[str, str | None], dict[str, str]]:
+def explained(error: KnowgateError) -> tuple[int, dict[str, str | None], dict[str, str]]:
     """The status, the words and the headers that tell a caller why there is no answer."""
     log.error("%s", error)
     failed = error.failed if isinstance(error, NoAnswer) else None

@@ -3,13 +3,13 @@
 What the protocol has no word for stands in `knowgate`, beside the fields that every client knows.
 """
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from knowgate._serving.serving import Answer
+from knowgate.backends._text.passed import event_of
 from knowgate.backends.protocol import Finish
 
 
@@ -31,7 +31,7 @@ def completion(answer: Answer, names: Names) -> dict[str, Any]:
     return document | ({} if usage is None else {"usage": usage}) | {"knowgate": account_of(answer, names)}
 
 
-def completion_chunks(answer: Answer, names: Names, *, with_usage: bool) -> Iterator[str]:
+def completion_chunks(answer: Answer, names: Names, *, with_usage: bool) -> Iterator[bytes]:
     """The same as server-sent events. The whole text is one chunk: a tier's answer is kept or not
     as a whole.
     """
@@ -45,8 +45,8 @@ def completion_chunks(answer: Answer, names: Names, *, with_usage: bool) -> Iter
     if with_usage:
         parts.append(head | {"choices": [], "usage": _usage(answer)})
     for part in parts:
-        yield f"data: {json.dumps(part)}\n\n"  # ASCII: a tier may answer with half a surrogate pair
-    yield "data: [DONE]\n\n"
+        yield event_of(part)
+    yield b"data: [DONE]\n\n"
 
 
 def headers_of(answer: Answer) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Which requests the certificate covers: those that ask what the cascade is declared to answer.
 
 Thresholds were certified for the tiers as they are declared. A parameter that changes no answer, or
-says what the tiers are told anyhow, changes nothing of that and is taken. So is one that the owner
+says what the tiers are sent anyhow, changes nothing of that and is taken. So is one that the owner
 declares: `certified_parameters` go to every tier, so that such requests are part of what is logged
 and certified; `ignore` is left out. Everything else asks another model than the certified one, and
 is named here.
@@ -55,37 +55,37 @@ class Coverage:
 def coverage_of(document: Mapping[str, Json], spec: CascadeSpec) -> Coverage:
     """What of a chat request the certificate does not cover, in the request's order."""
     declared = spec.gateway.certified_parameters
-    told = tuple(_told(tier) for tier in spec.tiers)
-    heard = {
+    sent = tuple(_sent_to(tier) for tier in spec.tiers)
+    asked = {
         name: value
         for name, value in document.items()
         if value is not None and name not in (*READ, *UNHEEDED, *spec.gateway.ignore)
     }
-    beyond = [name for name, value in heard.items() if name not in declared and not _is_said(name, heard, told)]
+    beyond = [name for name, value in asked.items() if name not in declared and not _changes_nothing(name, asked, sent)]
     parts = dict.fromkeys(_parts(document.get("messages")))
     beyond += [name for name in parts if name not in (*declared, *spec.gateway.ignore)]
     return Coverage(
-        uncovered=tuple(beyond), parameters={name: value for name, value in heard.items() if name in declared}
+        uncovered=tuple(beyond), parameters={name: value for name, value in asked.items() if name in declared}
     )
 
 
-def _told(tier: TierSpec) -> dict[str, Json]:
-    """What a tier is told with every request."""
+def _sent_to(tier: TierSpec) -> dict[str, Json]:
+    """What a tier is sent with every request."""
     return {"temperature": 0, "max_tokens": tier.max_tokens} | body_of(tier.request)
 
 
-def _is_said(name: str, heard: Mapping[str, Json], told: Sequence[Mapping[str, Json]]) -> bool:
-    """Whether this parameter says nothing, or what every tier is told anyhow."""
-    value = heard[name]
+def _changes_nothing(name: str, asked: Mapping[str, Json], sent: Sequence[Mapping[str, Json]]) -> bool:
+    """Whether this parameter says nothing, or what every tier is sent anyhow."""
+    value = asked[name]
     if name in NEUTRAL and NEUTRAL[name](value):
         return True
-    if name in OF_TOOLS and not heard.get("tools") and not heard.get("functions"):
+    if name in OF_TOOLS and not asked.get("tools") and not asked.get("functions"):
         return True
     if name in LIMITS:
-        return _is_number(value) and all(value >= _limit(tier) for tier in told)
-    if name in OF_SAMPLING and all(_is_number(tier["temperature"]) and tier["temperature"] == 0 for tier in told):
+        return _is_number(value) and all(value >= _limit(tier) for tier in sent)
+    if name in OF_SAMPLING and all(_is_number(tier["temperature"]) and tier["temperature"] == 0 for tier in sent):
         return True
-    return all(name in tier and _same(tier[name], value) for tier in told)
+    return all(name in tier and _same(tier[name], value) for tier in sent)
 
 
 def _limit(tier: Mapping[str, Json]) -> Json:

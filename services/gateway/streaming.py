@@ -6,7 +6,6 @@ head goes out, comments keep the connection open, and a failure is the stream's 
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,11 +17,11 @@ from knowgate._deciding.query import Query
 from knowgate._serving.cascade import Cascade
 from knowgate._serving.serving import Answer
 from knowgate._serving.streaming import Streamed, answer_streamed
-from knowgate.backends._text.passed import Reading
+from knowgate.backends._text.passed import Reading, event_of
 from knowgate.backends.protocol import Finish, Reply
 from knowgate.errors import KnowgateError
 from services.gateway.answering import Given, query_of
-from services.gateway.answers import told_of
+from services.gateway.answers import explained
 from services.gateway.asked import AskedChat
 from services.gateway.chat import Names, account_of, completion_chunks, headers_of
 from services.gateway.events import EventResponse
@@ -92,7 +91,8 @@ async def _late_events(stream: Stream, work: "asyncio.Future[Streamed]") -> Asyn
     try:
         streamed = work.result()
     except KnowgateError as error:
-        yield _error_event(error)
+        _, words, _ = explained(error)
+        yield event_of({"error": words})
         return
     async for event in _events(stream, streamed):
         yield event
@@ -103,20 +103,20 @@ async def _events(stream: Stream, streamed: Streamed) -> AsyncIterator[bytes]:
     if passing is None:
         stream.given(Given.of(answer, stream.query))
         for event in completion_chunks(answer, stream.names, with_usage=usage):
-            yield event.encode()
+            yield event
     else:
-        told = _Told(answer, stream.names)
+        rewrite = _Rewrite(answer, stream.names)
 
         def ended_with(reading: Reading) -> None:
-            stream.given(Given.of(told.whole(reading), stream.query))
+            stream.given(Given.of(rewrite.whole(reading), stream.query))
 
-        async for chunk in passing.stream(hides_usage=not usage, told=told, ended_with=ended_with):
+        async for chunk in passing.stream(hides_usage=not usage, rewrite=rewrite, ended_with=ended_with):
             yield chunk
 
 
-class _Told:
-    """What a chunk of the last tier's says to the caller: the decision's id, and the account with
-    the first.
+class _Rewrite:
+    """Makes of each chunk of the last tier's what the caller gets: with the decision's id, and the
+    account in the first.
     """
 
     def __init__(self, answer: Answer, names: Names) -> None:
@@ -139,8 +139,3 @@ class _Told:
     def whole(self, reading: Reading) -> Answer:
         """The answer, now that its text is known."""
         return replace(self._answer, reply=Reply(shown=reading.shown(0.0), finish=self._finish))
-
-
-def _error_event(error: KnowgateError) -> bytes:
-    _, said, _ = told_of(error)
-    return f"data: {json.dumps({'error': said})}\n\n".encode()

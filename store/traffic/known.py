@@ -32,8 +32,8 @@ def known_decisions(
     known = _labelled(0, window, as_of, trusted)
     if last is not None:
         known = or_(and_(known, _labelled(last, window, as_of, trusted)), _agree(last, window))
-    found: Any = select(DecisionRow.id).where(*within, known).limit(at_most).subquery()
-    return session.scalar(select(func.count()).select_from(found)) or 0
+    counted: Any = select(DecisionRow.id).where(*within, known).limit(at_most).subquery()
+    return session.scalar(select(func.count()).select_from(counted)) or 0
 
 
 def _within(decision_id: Any, window: Window) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -7,7 +7,6 @@ other request, until the head of its answer is there.
 """
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -19,7 +18,7 @@ from knowgate._deciding.ruling import Ruling
 from knowgate._serving.replies import attempt
 from knowgate._serving.serving import Serving
 from knowgate._serving.steps import drive_async
-from knowgate.backends._text.passed import Events, Reading
+from knowgate.backends._text.passed import Events, Reading, event_of
 from knowgate.backends.chat import read_chat
 from knowgate.backends.opened import Opened
 from knowgate.backends.protocol import Message, Reply
@@ -27,7 +26,7 @@ from knowgate.backends.tries import tries
 from knowgate.errors import BackendFailed, NoAnswer, RecordInvalid
 
 Opens = Callable[[Any, float], Awaitable[Opened]]  # a back-end, and how long it may take
-Told = Callable[[dict[str, Any]], dict[str, Any]]
+Rewrite = Callable[[dict[str, Any]], dict[str, Any]]
 NOTHING_SHOWN = Reply(shown=Reading().shown(0.0))
 
 log = logging.getLogger("knowgate.answer")
@@ -152,10 +151,14 @@ class Passing:
         return (time.perf_counter() - self._began) * 1e3
 
     async def stream(
-        self, *, hides_usage: bool = False, told: Told | None = None, ended_with: Callable[[Reading], None] = _nothing
+        self,
+        *,
+        hides_usage: bool = False,
+        rewrite: Rewrite | None = None,
+        ended_with: Callable[[Reading], None] = _nothing,
     ) -> AsyncIterator[bytes]:
         """The answer's events as they come; one that tells nothing but the usage is left out where
-        `hides_usage`, and what `told` makes of each document takes its place.
+        `hides_usage`, and what `rewrite` makes of each document takes its place.
 
         An answer that breaks off ends with an event that says so, and is not logged; of another one
         `ended_with` hears.
@@ -166,8 +169,8 @@ class Passing:
             async for piece in self._opened.pieces():
                 for event in events.feed(piece):
                     document = reading.event(event)
-                    if told is not None and isinstance(document, dict):
-                        event = _event(told(document))
+                    if rewrite is not None and isinstance(document, dict):
+                        event = event_of(rewrite(document))
                     if reading.finished:
                         last += event  # who has read it finds the decision logged
                     elif not (hides_usage and _is_usage_alone(document)):
@@ -233,11 +236,7 @@ async def _opened_by_last(serving: Serving, opens: Opens, messages: Sequence[Mes
 
 def broken_off(message: str) -> bytes:
     """The event that ends a stream which goes on no more, in the words of the chat protocol."""
-    return _event({"error": {"message": message, "type": "server_error", "param": None, "code": None}})
-
-
-def _event(document: Any) -> bytes:
-    return f"data: {json.dumps(document)}\n\n".encode()
+    return event_of({"error": {"message": message, "type": "server_error", "param": None, "code": None}})
 
 
 def _is_usage_alone(document: Any) -> bool:

@@ -118,8 +118,8 @@ class OpenAIBackend:
         """The answer to `messages` in events, asked for as `ask` does, but for log-probabilities.
         Raises BackendFailed.
         """
-        told = {"stream": True, "stream_options": {"include_usage": True}}
-        body = self._body(messages) | told
+        streamed = {"stream": True, "stream_options": {"include_usage": True}}
+        body = self._body(messages) | streamed
         asked = {name: value for name, value in body.items() if name not in ("logprobs", "top_logprobs")}
         return await self._endpoint.open_async(CHAT, asked, deadline=time.monotonic() + timeout_s)
 

@@ -101,6 +101,11 @@ class Reading:
             self._size += len(text)
 
 
+def event_of(document: Json) -> bytes:
+    """The event that says `document`, in ASCII: a tier may answer with half a surrogate pair."""
+    return f"data: {json.dumps(document)}\n\n".encode()
+
+
 def _end_of(content: bytes) -> int | None:
     """Where the first event ends; None = it goes on."""
     ends = [at + len(end) for end in END if (at := content.find(end)) >= 0]
