@@ -1,7 +1,7 @@
 """The server: `POST /v1/chat/completions` from a live cascade, in the shapes that OpenAI's clients
 read. What no certificate covers is passed to the last tier as it is (`services.gateway.passing`).
 
-Where no tier may answer nothing is recorded. When a client leaves, the work for it ends; one that
+Where the last tier fails nothing is recorded. When a client leaves, the work for it ends; one that
 sends the same again under one name is given the same answer. The decision is in the spool before
 the answer is sent, but for an explored one, which is spooled when its exploration is done, and for
 one that a full spool does not take.
@@ -17,6 +17,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
+from knowgate._records.records import Attempt, Reason
 from knowgate._serving.cascade import Cascade
 from knowgate._shipping.shipper import Shipper
 from knowgate.backends.protocol import Backend
@@ -116,7 +117,7 @@ async def post_chat(request: Request) -> Response:
     given, repeated = await _once(request, at_work, key, partial(answer_chat, serving.cascade, asked))
     assert isinstance(given, Given)
     headers = headers_of(given.answer) | given.headers | _repeated(repeated)
-    _count(at_work, headers, given, repeated)
+    _count(at_work, headers["Knowgate-Reason"], given.attempts, repeated=repeated)
     if asked.stream:
         events = completion_chunks(given.answer, at_work.names, with_usage=asked.usage_in_stream)
         return StreamingResponse(events, media_type=EVENT_STREAM, headers=headers)
@@ -125,7 +126,7 @@ async def post_chat(request: Request) -> Response:
 
 def _streamed(at_work: _AtWork, key: Key | None, given: Given) -> None:
     """Counts an answer that was streamed, and remembers it where it has a name and a text."""
-    _count(at_work, headers_of(given.answer), given, False)
+    _count(at_work, headers_of(given.answer)["Knowgate-Reason"], given.attempts)
     if key is not None and given.answer.text:
         at_work.repeats.remember(key, given)
 
@@ -149,14 +150,12 @@ async def post_beside(request: Request) -> Response:
 async def _pass(request: Request, at_work: _AtWork, route: Route) -> Response:
     """The last tier's answer, as it is."""
     if route.asked.stream:
-        answer = await pass_stream(request, route)
-        at_work.metrics.count_answer(answer.headers["knowgate-reason"])
-        return answer
+        return await pass_stream(request, route, partial(_count, at_work, Reason.UNCERTIFIED_REQUEST.value))
     key = key_of(request.url.path, route.asked, request.headers)
     passed, repeated = await _once(request, at_work, key, partial(pass_whole, route))
     assert isinstance(passed, Passed)
     headers = passed.headers | _repeated(repeated)
-    _count(at_work, headers, passed, repeated)
+    _count(at_work, headers["Knowgate-Reason"], passed.attempts, repeated=repeated)
     return Response(passed.content, media_type=passed.media_type, headers=headers)
 
 
@@ -173,10 +172,11 @@ def _repeated(repeated: bool) -> dict[str, str]:
     return {"Knowgate-Repeated": "true"} if repeated else {}
 
 
-def _count(at_work: _AtWork, headers: dict[str, str], given: Given | Passed, repeated: bool) -> None:
-    at_work.metrics.count_answer(headers["Knowgate-Reason"], repeated=repeated)
+def _count(at_work: _AtWork, reason: str, attempts: Sequence[Attempt], *, repeated: bool = False) -> None:
+    """Counts an answer, and how long its tiers took where it is no earlier one."""
+    at_work.metrics.count_answer(reason, repeated=repeated)
     if not repeated:
-        at_work.metrics.count_attempts(given.attempts)
+        at_work.metrics.count_attempts(attempts)
 
 
 async def get_models(request: Request) -> Response:

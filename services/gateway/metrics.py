@@ -27,7 +27,10 @@ class GatewayMetrics:
             "knowgate_gateway_answers", "Requests answered, by what became of them.", ["reason"], registry=registry
         )
         self._requests = Counter(
-            "knowgate_gateway_requests", "Requests that asked a tier.", ["path", "status"], registry=registry
+            "knowgate_gateway_requests",
+            "Requests that ask for an answer, by what they were answered.",
+            ["path", "status"],
+            registry=registry,
         )
         self._repeated = Counter(
             "knowgate_gateway_repeated", "Requests that were given the answer of an earlier one.", registry=registry

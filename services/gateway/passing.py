@@ -3,7 +3,7 @@ addresses of the protocol that a cascade does not answer itself.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,15 +79,22 @@ async def pass_whole(route: Route) -> Passed:
     return Passed(content=content, media_type=whole.media_type, headers=headers, attempts=query.attempts)
 
 
-async def pass_stream(request: Request, route: Route) -> Response:
-    """The last tier's answer in events, or whole where it has none. Raises as `pass_whole`."""
+async def pass_stream(request: Request, route: Route, ended: Callable[[Sequence[Attempt]], Any]) -> Response:
+    """The last tier's answer in events, or whole where it has none; of what it took `ended` hears
+    once it is whole. Raises as `pass_whole`.
+    """
     query, passing = _begun(route)
     await while_present(request, _open(passing, route))
     headers = _headers(query, route)
     if passing.is_stream:
-        events = passing.stream(hides_usage=route.path in COUNTED and not route.asked.usage_in_stream)
+        events = passing.stream(
+            hides_usage=route.path in COUNTED and not route.asked.usage_in_stream,
+            ended_with=lambda _: ended(query.attempts),
+        )
         return EventResponse(events, give_up=passing.give_up, headers=headers, media_type=passing.media_type)
     whole = await while_present(request, passing.whole())
+    ended(query.attempts)
+    headers |= upstream_header(query.attempts)
     return Response(_accounted(whole, route), media_type=whole.media_type, headers=headers)
 
 

@@ -71,7 +71,7 @@ class Repeats(Generic[T]):
         return self._find(key) is not None
 
     def remember(self, key: Key, given: T) -> None:
-        """Takes an answer that was given on another way."""
+        """Remembers an answer that came without `once`, such as a stream that has ended."""
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         done.set_result(given)
         self._put(key, done)

@@ -39,6 +39,17 @@ KEY = "a-key-of-the-gateway"
 ASKED = [{"role": "user", "content": "Which city?"}]
 
 
+def chunk(text: str | None, **changes: Any) -> str:
+    """An event of a streamed completion; None = the one that says why it ends."""
+    delta = {} if text is None else {"content": text}
+    choice = {"index": 0, "delta": delta, "finish_reason": None if text else "length"}
+    return json.dumps({"id": "x", "object": "chat.completion.chunk", "model": "m", "choices": [choice]} | changes)
+
+
+USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+EVENTS = [chunk("Qui"), chunk("to"), chunk(None), chunk(None, choices=[], usage=USAGE), "[DONE]"]
+
+
 @dataclass
 class Tier:
     """A server that answers `text`, sure of it by `p_t`, once its gate is open; or fails with
@@ -247,6 +258,14 @@ def abandoned(world: World, queries: int) -> Any:
         time.sleep(0.02)
     assert spent["queries"] == queries
     return spent
+
+
+def metrics(world: World) -> dict[str, float]:
+    """The gateway's figures, by name and labels."""
+    answer = httpx2.get(f"{world.url}/metrics", headers={"Authorization": f"Bearer {KEY}"})
+    assert answer.status_code == 200
+    lines = [line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in lines}
 
 
 @contextmanager

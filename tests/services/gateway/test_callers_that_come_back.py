@@ -12,7 +12,17 @@ from sqlalchemy import func, select
 
 from store.engine import reading
 from store.tables import DecisionRow
-from tests.services.gateway.cast import ASKED, KEY, World, abandoned, asking, left_by_its_caller, stored, wait_until
+from tests.services.gateway.cast import (
+    ASKED,
+    KEY,
+    World,
+    abandoned,
+    asking,
+    left_by_its_caller,
+    metrics,
+    stored,
+    wait_until,
+)
 
 
 def asked(world: World, headers: dict[str, str] | None = None, **changes: Any) -> httpx2.Response:
@@ -112,13 +122,6 @@ def test_a_conversation_is_kept_at_the_last_tier_by_a_header_and_at_no_other(wor
     assert world.small.asked == 0
     refused = asked(world, {"Knowgate-Pin": "small"})
     assert refused.status_code == 400 and "name the last tier, large" in refused.json()["error"]["message"]
-
-
-def metrics(world: World) -> dict[str, float]:
-    answer = httpx2.get(f"{world.url}/metrics", headers={"Authorization": f"Bearer {KEY}"})
-    assert answer.status_code == 200
-    lines = [line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#")]
-    return {name: float(value) for name, value in lines}
 
 
 def test_metrics_say_what_is_under_way_how_long_tiers_took_and_what_became_of_requests(world: World) -> None:

@@ -14,18 +14,17 @@ import pytest
 from services.gateway.events import EventResponse
 from store.engine import reading
 from store.traffic import decisions
-from tests.services.gateway.cast import ASKED, KEY, World, abandoned, left_by_its_caller, stored, wait_until
-
-USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
-
-
-def chunk(text: str | None, **changes: Any) -> str:
-    delta = {} if text is None else {"content": text}
-    choice = {"index": 0, "delta": delta, "finish_reason": None if text else "length"}
-    return json.dumps({"id": "x", "object": "chat.completion.chunk", "model": "m", "choices": [choice]} | changes)
-
-
-EVENTS = [chunk("Qui"), chunk("to"), chunk(None), chunk(None, choices=[], usage=USAGE), "[DONE]"]
+from tests.services.gateway.cast import (
+    ASKED,
+    EVENTS,
+    KEY,
+    USAGE,
+    World,
+    abandoned,
+    left_by_its_caller,
+    stored,
+    wait_until,
+)
 
 
 @contextmanager
@@ -67,6 +66,11 @@ def test_the_last_tiers_tokens_reach_the_caller_while_it_writes(escalating: Worl
     [asked] = escalating.large.bodies
     assert (asked["temperature"], asked["max_tokens"], asked["stream_options"]) == (0.0, 256, {"include_usage": True})
     assert "logprobs" not in asked
+
+
+def test_an_answer_that_is_there_at_once_says_how_long_its_tiers_took(world: World) -> None:
+    with streaming(world) as answer:
+        assert (answer.headers["knowgate-tier"], float(answer.headers["knowgate-upstream-ms"]) > 0) == ("0", True)
 
 
 def test_usage_is_told_to_whoever_asks_for_it(escalating: World) -> None:
@@ -142,10 +146,10 @@ def test_a_stream_that_ended_is_remembered_under_its_name(escalating: World) -> 
     again = [streaming(escalating, **named) for _ in range(2)]
     for one in again:
         with one as repeated:
-            text = "".join(
-                event["choices"][0]["delta"].get("content") or "" for event in documents(repeated.iter_lines())
-            )
-            assert (text, repeated.headers["knowgate-repeated"]) == ("Quito", "true")
+            choices = [event["choices"][0] for event in documents(repeated.iter_lines())]
+            text = "".join(choice["delta"].get("content") or "" for choice in choices)
+            assert (text, choices[-1]["finish_reason"]) == ("Quito", "length")
+            assert repeated.headers["knowgate-repeated"] == "true"
             assert repeated.headers["knowgate-decision"] == answer.headers["knowgate-decision"]
     assert escalating.large.asked == 1
 

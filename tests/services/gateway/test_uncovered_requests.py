@@ -14,7 +14,7 @@ from knowgate.spec import CascadeSpec, GatewaySpec, TierSpec
 from services.gateway.coverage import coverage_of
 from store.engine import reading
 from store.traffic import decisions
-from tests.services.gateway.cast import ASKED, KEY, World, abandoned, left_by_its_caller, sent, stored
+from tests.services.gateway.cast import ASKED, EVENTS, KEY, World, abandoned, left_by_its_caller, metrics, sent, stored
 
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 CALL = {"id": "t1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
@@ -123,16 +123,6 @@ def test_the_official_client_reads_what_is_passed_on(world: World) -> None:
     assert world.client.chat.completions.create(model="trivia", messages=ASKED, temperature=0).model == "tiny"  # type: ignore[arg-type]
 
 
-def chunk(text: str | None, **changes: Any) -> str:
-    delta = {} if text is None else {"content": text}
-    choice = {"index": 0, "delta": delta, "finish_reason": None if text else "stop"}
-    return json.dumps({"id": "x", "object": "chat.completion.chunk", "choices": [choice]} | changes)
-
-
-USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
-EVENTS = [chunk("Qui"), chunk("to"), chunk(None), chunk(None, choices=[], usage=USAGE), "[DONE]"]
-
-
 @pytest.mark.parametrize("wanted", [False, True])
 def test_a_stream_is_passed_on_event_by_event_and_its_cost_is_known_whoever_asks_for_it(
     world: World, wanted: bool
@@ -152,6 +142,15 @@ def test_a_stream_is_passed_on_event_by_event_and_its_cost_is_known_whoever_asks
     assert sent_on["stream_options"] == {"include_usage": True}
     served = stored(world, "q-s").served
     assert (served.tokens_in, served.tokens_out, served.fault) == (5, 2, Reason.UNCERTIFIED_REQUEST)
+    counted = metrics(world)
+    assert counted['knowgate_gateway_answers_total{reason="uncertified_request"}'] == 1
+    assert counted['knowgate_gateway_upstream_seconds_count{tier="large"}'] == 1
+
+
+def test_an_answer_that_comes_whole_where_events_were_asked_for_is_passed_on_so(world: World) -> None:
+    answer = raw(world, stream=True, tools=[TOOL])
+    assert (answer.json()["model"], float(answer.headers["knowgate-upstream-ms"]) > 0) == ("m", True)
+    assert metrics(world)['knowgate_gateway_upstream_seconds_count{tier="large"}'] == 1
 
 
 def test_a_stream_that_its_caller_leaves_is_broken_off_and_no_decision(world: World) -> None:
@@ -170,6 +169,7 @@ def test_a_stream_that_breaks_off_ends_with_an_event_that_says_so_and_is_no_deci
     text = raw(world, stream=True, temperature=1.0, metadata={"external_id": "q-cut"}).text
     first, last = (json.loads(line.removeprefix("data: ")) for line in text.strip().split("\n\n"))
     assert first == json.loads(EVENTS[0]) and last["error"]["type"] == "server_error"
+    assert 'knowgate_gateway_answers_total{reason="uncertified_request"}' not in metrics(world)
     world.large.cuts = False
     raw(world, temperature=1.0, metadata={"external_id": "q-later"})
     stored(world, "q-later")
