@@ -18,8 +18,9 @@ from knowgate.policy import PolicyKind
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 CERTIFIABLE_KINDS = (PolicyKind.P_T, PolicyKind.P_IK, PolicyKind.GATES, PolicyKind.SCORE)  # what can be certified
-# What a request asks and how it is answered: none of it can be a parameter that tiers are given.
-_NO_PARAMETERS = ("model", "messages", "stream", "stream_options", "metadata", "n", "logprobs", "top_logprobs")
+_NEVER_IGNORED = ("model", "messages", "stream")  # what a request asks
+# With how it is answered: none of it can be a parameter that tiers are given.
+_NO_PARAMETERS = (*_NEVER_IGNORED, "stream_options", "metadata", "n", "logprobs", "top_logprobs")
 LARGEST_DELTA = 0.5  # a certificate that errs more often than a coin tells nothing
 
 
@@ -262,7 +263,7 @@ class GatewaySpec:
     ignore: tuple[str, ...] = ()  # no tier gets them, as if they had not been sent
 
     def __post_init__(self) -> None:
-        for field_name, reserved in (("certified_parameters", _NO_PARAMETERS), ("ignore", _NO_PARAMETERS[:3])):
+        for field_name, reserved in (("certified_parameters", _NO_PARAMETERS), ("ignore", _NEVER_IGNORED)):
             names = getattr(self, field_name)
             for name in names:
                 if not name or name in reserved:

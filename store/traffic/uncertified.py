@@ -62,7 +62,7 @@ def uncertified(session: Session, cascade: str, window: Window, *, as_of: dateti
     columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * (len(texts) + len(numbers))
     ids, slices, bundles = (_objects(values) for values in columns[: len(texts)])
     names = ("tier", "usd", "gflops", "tokens_in", "tokens_out", "latency_ms")
-    read = {name: np.array(values, dtype=np.float64) for name, values in zip(names, columns[3:], strict=True)}
+    read = {name: np.array(values, dtype=np.float64) for name, values in zip(names, columns[len(texts) :], strict=True)}
     return UncertifiedRuns(ids=ids, slice=slices, bundle=bundles, **read)
 
 

@@ -100,14 +100,12 @@ class Endpoint:
                 raise self._refusal(answer.status_code, answer.headers, _document(await opened.content()))
 
     def close(self) -> None:
-        """Closes the connections of `post`, and those that event loops still hold; what waits for
-        them fails.
-        """
+        """Closes the connections of `post`, and those of event loops; what waits for them fails."""
         self._thread.close(self.close_async)
         with self._lock:
-            held = tuple(self._async.items())
+            others = tuple(self._async.items())
             self._async.clear()
-        for loop, clients in held:
+        for loop, clients in others:
             self._close_on(loop, clients.protocol)
 
     async def close_async(self) -> None:
@@ -134,7 +132,7 @@ class Endpoint:
         elif here is None:
             loop.run_until_complete(client.close())
 
-    def _clients(self) -> "_Clients":
+    def _clients(self) -> _Clients:
         loop = asyncio.get_running_loop()
         with self._lock:
             if loop not in self._async:

@@ -138,8 +138,8 @@ class VLLMBackend(OpenAIBackend):
         began = time.perf_counter()
         if self._is_time_to_sweep():
             yield Work(run=partial(self.remove_left_overs, older_than_s=self._left_over_s))
-        early = self.early and may_answer is not None
-        chat = yield from self._chat(self._one_token(messages) if early else self._body(messages))
+        asks = may_answer if self.early else None
+        chat = yield from self._chat(self._body(messages) if asks is None else self._one_token(messages))
         if self.fingerprint is None:
             yield Work(run=partial(self._discard, chat.document))
             return self._reply(chat, began)
@@ -147,8 +147,8 @@ class VLLMBackend(OpenAIBackend):
         hidden = yield Work(run=partial(self._take, chat, deadline, notes))
         fingerprint = None if hidden is None else self.fingerprint
         prompt = Observation(hidden=hidden, fingerprint=fingerprint, tokens_in=chat.reply.shown.tokens_in)
-        if early and may_answer is not None:
-            if not may_answer(prompt):
+        if asks is not None:
+            if not asks(prompt):
                 return self._skipped(chat, began, prompt, notes)
             if chat.reply.finish is not Finish.STOP:
                 chat = yield from self._chat(self._body(messages))
