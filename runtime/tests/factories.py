@@ -1,19 +1,41 @@
-"""One maker per record that tests need: whole and valid, with `changes` where a test cares.
+"""One maker per record that tests need: whole and valid, with `changes` where a test cares; and a
+log that keeps decisions.
 
 All tests use them, those of the control plane too.
 """
 
+import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from knowgate._bundles.assignment import Assignment, Mode
 from knowgate._bundles.bundle_documents import CertificateDocument, CertificateStatus, ComparisonDocument
+from knowgate._models.features import Float16Array
 from knowgate._records.ids import new_id
 from knowgate._records.records import Attempt, Decision, Fingerprint, Label, LabelSource, Role, Window
 from knowgate.spec import TargetKind
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+class Kept:
+    """A decision log in memory."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[Decision, list[Float16Array]]] = []
+        self.arrived = threading.Event()
+
+    def append(self, decision: Decision, vectors: Sequence[Float16Array] = ()) -> None:
+        self.rows.append((decision, list(vectors)))
+        self.arrived.set()
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Of the one decision."""
+        ((decision, _),) = self.rows
+        return decision.attempts
 
 
 def make_fingerprint(**changes: Any) -> Fingerprint:

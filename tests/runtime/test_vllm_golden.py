@@ -15,12 +15,11 @@ import numpy as np
 import pytest
 
 from demo.pair import LARGE
-from factories import NOW, make_assignment, make_fingerprint
+from factories import NOW, Kept, make_assignment, make_fingerprint
 from knowgate import (
     Bundle,
     BundleDocument,
     Cascade,
-    Decision,
     Fingerprint,
     Observation,
     Policy,
@@ -132,16 +131,6 @@ class _Last:
         return self.ask(messages, timeout_s=timeout_s)
 
 
-class _Kept:
-    """A decision log in memory."""
-
-    def __init__(self) -> None:
-        self.rows: list[Decision] = []
-
-    def append(self, decision: Decision, vectors: Sequence[Any] = ()) -> None:
-        self.rows.append(decision)
-
-
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[tuple[str, Path, list[int]]]:
     asked: list[int] = []
@@ -187,7 +176,7 @@ def test_a_real_state_ends_the_tier_before_it_answers_or_lets_it(
     fingerprint = make_fingerprint(engine="vllm", layer=LAYERS[0])
     bundle = _bundle(np.asarray(expected.hidden[0], dtype=np.float64), fingerprint, sign)
     assignment = make_assignment(cascade="trivia", champion=bundle.id, exploration_rate=0.0, issued_at=NOW)
-    kept = _Kept()
+    kept = Kept()
     with VLLMBackend(url, "tiny", fingerprint=fingerprint, folder=folder, layers=LAYERS) as small:
         cascade = Cascade(
             "trivia",
@@ -199,7 +188,7 @@ def test_a_real_state_ends_the_tier_before_it_answers_or_lets_it(
             early=(0,),
         )
         answer = cascade.answer([{"role": "user", "content": "country of lima:"}])
-    first = kept.rows[0].attempts[0]
+    first = kept.attempts[0]
     assert (answer.tier, first.role) == ((1, Role.SKIPPED) if sign < 0 else (0, Role.SERVED))
     assert (first.tokens_in, seen) == (6, asked)
     assert first.signals.p_ik == pytest.approx(1 / (1 + np.exp(-sign * 5.0)), abs=1e-3)

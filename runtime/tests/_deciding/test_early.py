@@ -1,6 +1,6 @@
 """A tier that a gate ends before it answers: skipped, or let answer by the exploration coin."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -8,11 +8,11 @@ from uuid import UUID
 import numpy as np
 import pytest
 
+from factories import Kept
 from knowgate._deciding.exploration import coin_falls
-from knowgate._models.features import Float16Array
 from knowgate._records.ids import new_id
 from knowgate._records.observation import Observation
-from knowgate._records.records import Action, Attempt, Decision, Reason, Role, Signals, Verdict
+from knowgate._records.records import Action, Attempt, Reason, Role, Signals, Verdict
 from knowgate._serving.cascade import Cascade
 from knowgate._wire import codec
 from knowgate.errors import RecordInvalid
@@ -21,20 +21,6 @@ from knowgate.policy import Policy, PolicyKind
 Make = Callable[..., Any]
 STRICT = Policy.of(PolicyKind.GATES, ({"p_ik": 1.0, "p_t": 0.9},))  # no state passes this p_ik
 OPEN = Policy.of(PolicyKind.GATES, ({"p_ik": 0.0, "p_t": 0.9},))
-
-
-class Kept:
-    """A decision log in memory."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[Decision, list[Float16Array]]] = []
-
-    def append(self, decision: Decision, vectors: Sequence[Float16Array] = ()) -> None:
-        self.rows.append((decision, list(vectors)))
-
-    @property
-    def attempts(self) -> tuple[Attempt, ...]:
-        return self.rows[-1][0].attempts
 
 
 @pytest.fixture

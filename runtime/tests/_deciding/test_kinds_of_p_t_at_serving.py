@@ -2,12 +2,13 @@
 escalates.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from factories import Kept
 from knowgate._bundles.bundle import Bundle, read_bundle, read_document, write_bundle
 from knowgate._records.observation import Observation
 from knowgate._records.records import Attempt, Decision, PTKind, Reason, Signals
@@ -18,16 +19,6 @@ from knowgate.policy import Policy, PolicyKind, decide
 
 Make = Callable[..., Any]
 MISMATCH = Reason.P_T_KIND_MISMATCH
-
-
-class Kept:
-    """A decision log in memory."""
-
-    def __init__(self) -> None:
-        self.rows: list[Decision] = []
-
-    def append(self, decision: Decision, vectors: Sequence[Any] = ()) -> None:
-        self.rows.append(decision)
 
 
 @pytest.fixture
@@ -88,9 +79,9 @@ def test_the_attempt_carries_kind_and_value_and_replays(cascade_of: Make) -> Non
     with cascade.open() as query:
         query.attempt(Observation(p_t=0.99, p_t_kind="first_token", entropy=0.2, margin=0.9))
         query.attempt(Observation(p_t=0.8))
-    first, last = kept.rows[0].attempts
+    first, last = kept.attempts
     assert (first.p_t_kind, first.signals.p_t, first.margin, last.p_t_kind) == (PTKind.FIRST_TOKEN, 0.99, 0.9, None)
-    assert codec.decode(Decision, codec.parse(codec.canonical(kept.rows[0]))) == kept.rows[0]
+    assert codec.decode(Decision, codec.parse(codec.canonical(kept.rows[0][0]))) == kept.rows[0][0]
     assert decide(P_T, first.signals, fault=first.fault) == first.verdict
 
 

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import numpy as np
 import pytest
 
+from factories import Kept
 from knowgate._deciding.exploration import coin_falls
 from knowgate._deciding.privacy import Purpose, SecretKey
 from knowgate._deciding.query import Query
@@ -20,16 +21,6 @@ from knowgate.errors import RecordInvalid, SpoolRefused
 from knowgate.spec import Privacy
 
 Make = Callable[..., Any]
-
-
-class Kept:
-    """A decision log in memory."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[Decision, list[Float16Array]]] = []
-
-    def append(self, decision: Decision, vectors: Sequence[Float16Array] = ()) -> None:
-        self.rows.append((decision, list(vectors)))
 
 
 class Full:

@@ -12,6 +12,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
+from factories import Kept
 from knowgate._deciding.exploration import coin_falls
 from knowgate._models.features import Float16Array
 from knowgate._records.ids import new_id
@@ -66,18 +67,6 @@ class InMemory:
 
     async def ask_async(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
         return await asyncio.to_thread(self.ask, messages, timeout_s=timeout_s)
-
-
-class Kept:
-    """A decision log in memory."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[Decision, list[Float16Array]]] = []
-        self.arrived = threading.Event()
-
-    def append(self, decision: Decision, vectors: Sequence[Float16Array] = ()) -> None:
-        self.rows.append((decision, list(vectors)))
-        self.arrived.set()
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from uuid import UUID
 
 import pytest
 
+from factories import Kept
 from knowgate._deciding.exploration import coin_falls
-from knowgate._models.features import Float16Array
 from knowgate._records.ids import new_id
 from knowgate._records.observation import Observation
-from knowgate._records.records import Attempt, Decision, Reason, Role
+from knowgate._records.records import Reason, Role
 from knowgate._serving.cascade import Cascade
 from knowgate._serving.serving import Answer
 from knowgate.backends.protocol import Encoded, Message, Reply
@@ -61,21 +61,6 @@ class Plain:
 
     async def ask_async(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
         return self.ask(messages, timeout_s=timeout_s)
-
-
-class Kept:
-    """A decision log in memory."""
-
-    def __init__(self) -> None:
-        self.rows: list[Decision] = []
-
-    def append(self, decision: Decision, vectors: Sequence[Float16Array] = ()) -> None:
-        self.rows.append(decision)
-
-    @property
-    def attempts(self) -> tuple[Attempt, ...]:
-        (decision,) = self.rows
-        return decision.attempts
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from factories import Kept
+
 pytest.importorskip("openai")
 
 from safetensors.numpy import save_file
 
 from knowgate._bundles.bundle import write_bundle
-from knowgate._models.features import Float16Array
 from knowgate._records.records import Decision, Reason
 from knowgate._serving.cascade import Cascade
 from knowgate.backends import OpenAIBackend, VLLMBackend
@@ -33,16 +34,6 @@ Make = Callable[..., Any]
 QUESTION = [{"role": "user", "content": "Capital of Peru?"}]
 PATIENCE = Patience(timeout_s=2.0, tries=2, first_delay_s=0.001, longest_delay_s=0.002)
 SHORT = Patience(timeout_s=0.2, tries=2, first_delay_s=0.001)
-
-
-class Kept:
-    """A decision log in memory."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[Decision, list[Float16Array]]] = []
-
-    def append(self, decision: Decision, vectors: Sequence[Float16Array] = ()) -> None:
-        self.rows.append((decision, list(vectors)))
 
 
 @pytest.fixture(params=[False, True], ids=["blocking", "event loop"])

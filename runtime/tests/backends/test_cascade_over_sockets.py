@@ -3,7 +3,7 @@ above.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from factories import Kept
+
 pytest.importorskip("openai")
 
 from knowgate._bundles.bundle import Bundle, write_bundle
-from knowgate._models.features import Float16Array
-from knowgate._records.records import Decision, Fingerprint, Reason
+from knowgate._records.records import Fingerprint, Reason
 from knowgate._serving.cascade import Cascade
 from knowgate.backends import OpenAIBackend, SGLangBackend, VLLMBackend
 from knowgate.backends.tries import Patience
@@ -25,16 +26,6 @@ from knowgate.policy import Policy, PolicyKind
 Make = Callable[..., Any]
 QUESTION = [{"role": "user", "content": "Capital of Peru?"}]
 PATIENCE = Patience(timeout_s=3.0, tries=3, first_delay_s=0.001, longest_delay_s=0.002)
-
-
-class Kept:
-    """A decision log in memory."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[Decision, list[Float16Array]]] = []
-
-    def append(self, decision: Decision, vectors: Sequence[Float16Array] = ()) -> None:
-        self.rows.append((decision, list(vectors)))
 
 
 def bundle_of(tier_models: Make, bundle_document: Make, fingerprint: Fingerprint) -> Bundle:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from factories import make_assignment
+from factories import Kept, make_assignment
 from knowgate import Cascade
 from knowgate._bundles.bundle import Bundle, BundleDocument, TierDocument, TierModels, write_bundle
 from knowgate._bundles.pair import Pair
@@ -19,7 +19,7 @@ from knowgate._models.calibrator import Platt
 from knowgate._models.features import Standardiser
 from knowgate._models.probe import LinearProbe, ProbeKind
 from knowgate._records.observation import Observation
-from knowgate._records.records import Decision, Fingerprint
+from knowgate._records.records import Fingerprint
 from knowgate.backends import Encoded, Reply, TransformersBackend, TransformersEncoder, encoders_of
 from knowgate.backends.loading import adopt
 from knowgate.errors import RecordInvalid
@@ -45,16 +45,6 @@ class BlackBox:
 
     async def ask_async(self, messages: Sequence[Any], *, timeout_s: float) -> Reply:
         return self.ask(messages, timeout_s=timeout_s)
-
-
-class Kept:
-    """A decision log in memory."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[Decision, list[Any]]] = []
-
-    def append(self, decision: Decision, vectors: Sequence[Any] = ()) -> None:
-        self.rows.append((decision, list(vectors)))
 
 
 def bert(tmp_path: Path, tokenizer: Any) -> Path:
