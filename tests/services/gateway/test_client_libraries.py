@@ -72,13 +72,13 @@ def uses_of(python: Path, name: str, url: str) -> dict[str, str]:
     return results
 
 
-def table(found: dict[str, dict[str, str]]) -> str:
+def table(results: dict[str, dict[str, str]]) -> str:
     """The table of docs/gateway.md."""
     versions = dict(
         line.split("==") for line in (CLIENTS / "requirements.txt").read_text().splitlines() if "==" in line
     )
     lines = [f"| client | {' | '.join(USES)} |", f"|---|{'---|' * len(USES)}"]
-    for name, uses in found.items():
+    for name, uses in results.items():
         cells = ["" if use not in uses else "no" if uses[use] else "yes" for use in USES]
         version = versions[name.partition(" ")[0]]
         lines.append(f"| {name} {version} | {' | '.join(cells)} |")
@@ -97,13 +97,13 @@ def test_every_use_of_every_client_library_works_and_the_page_says_so(
         tiers = stack.enter_context(calling_tools(stack.enter_context(llama_cpp_server(tmp_path))))
         declare(engine, tiers, tiers)
         url, _ = stack.enter_context(running_gateway(settings, engine))
-        found = {name: uses_of(python, name, url) for name in LIBRARIES}
+        results = {name: uses_of(python, name, url) for name in LIBRARIES}
         headers = {"Authorization": f"Bearer {KEY}"}
         answers = httpx2.get(f"{url}/metrics", headers=headers).text
     with reading(engine) as session:
         named = decisions.find_decision(session, "trivia", "from-litellm")
-    failed = {f"{name}: {use}": what for name, uses in found.items() for use, what in uses.items() if what}
+    failed = {f"{name}: {use}": what for name, uses in results.items() for use, what in uses.items() if what}
     assert failed == {}
     assert named is not None and named.slice == "cities"
     assert 'knowgate_gateway_answers_total{reason="uncertified_request"}' in answers
-    assert table(found) in DOCS.read_text(encoding="utf-8"), f"docs/gateway.md should have:\n\n{table(found)}\n"
+    assert table(results) in DOCS.read_text(encoding="utf-8"), f"docs/gateway.md should have:\n\n{table(results)}\n"

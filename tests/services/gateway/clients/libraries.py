@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 QUESTION = "What is the capital of France?"
 ASKED: Any = [{"role": "user", "content": QUESTION}]
 CASCADE = "trivia"
@@ -32,26 +34,42 @@ TOOL: Any = {
 Uses = dict[str, Callable[[], Any]]
 
 
+class City(BaseModel):
+    """The city that is asked for."""
+
+    city: str
+
+
 def said(text: Any) -> None:
     """A text came."""
     assert isinstance(text, str) and text.strip(), f"no text: {text!r}"
 
 
+def plain_uses(complete: Callable[..., Any]) -> Uses:
+    """Those of a client whose answers are OpenAI's own; `complete` asks with further parameters."""
+
+    def text(**more: Any) -> None:
+        said(complete(**more).choices[0].message.content)
+
+    def streams(**more: Any) -> None:
+        chunks = [chunk for chunk in complete(stream=True, **more) if chunk.choices]
+        said("".join(chunk.choices[0].delta.content or "" for chunk in chunks))
+
+    return {
+        "plain": text,
+        "temperature 0": lambda: text(temperature=0),
+        "temperature 0.7": lambda: text(temperature=0.7),
+        "stream": lambda: (streams(), streams(temperature=0.7)),
+    }
+
+
 def openai_client(url: str, key: str) -> Uses:
     import openai
-    from pydantic import BaseModel
-
-    class City(BaseModel):
-        city: str
 
     client = openai.OpenAI(base_url=url, api_key=key)
 
     def create(**more: Any) -> Any:
         return client.chat.completions.create(model=CASCADE, messages=ASKED, **more)
-
-    def streams(**more: Any) -> None:
-        chunks = [chunk for chunk in create(stream=True, **more) if chunk.choices]
-        said("".join(chunk.choices[0].delta.content or "" for chunk in chunks))
 
     async def asynchronous() -> None:
         async with openai.AsyncOpenAI(base_url=url, api_key=key) as own:
@@ -75,12 +93,8 @@ def openai_client(url: str, key: str) -> Uses:
     def responses() -> None:
         said(client.responses.create(model=CASCADE, input=QUESTION).output_text)
 
-    return {
-        "plain": lambda: said(create().choices[0].message.content),
-        "temperature 0": lambda: said(create(temperature=0).choices[0].message.content),
-        "temperature 0.7": lambda: said(create(temperature=0.7).choices[0].message.content),
+    return plain_uses(create) | {
         "async": lambda: asyncio.run(asynchronous()),
-        "stream": lambda: (streams(), streams(temperature=0.7)),
         "tools": tools,
         "structured output": parse,
         "responses": responses,
@@ -90,12 +104,6 @@ def openai_client(url: str, key: str) -> Uses:
 def langchain(url: str, key: str) -> Uses:
     from langchain_core.tools import tool
     from langchain_openai import ChatOpenAI
-    from pydantic import BaseModel
-
-    class City(BaseModel):
-        """The city that is asked for."""
-
-        city: str
 
     @tool
     def weather(city: str) -> str:
@@ -137,9 +145,6 @@ def litellm(url: str, key: str) -> Uses:
     async def asynchronous() -> None:
         said((await library.acompletion(**asked)).choices[0].message.content)
 
-    def streams(**more: Any) -> None:
-        said("".join(chunk.choices[0].delta.content or "" for chunk in complete(stream=True, **more)))
-
     def tools() -> None:
         [call] = complete(tools=[TOOL]).choices[0].message.tool_calls
         assert "city" in json.loads(call.function.arguments)
@@ -153,12 +158,8 @@ def litellm(url: str, key: str) -> Uses:
         headers = {"Knowgate-Slice": "cities", "Knowgate-External-Id": "from-litellm"}
         said(complete(extra_headers=headers).choices[0].message.content)
 
-    return {
-        "plain": lambda: said(complete().choices[0].message.content),
-        "temperature 0": lambda: said(complete(temperature=0).choices[0].message.content),
-        "temperature 0.7": lambda: said(complete(temperature=0.7).choices[0].message.content),
+    return plain_uses(complete) | {
         "async": lambda: asyncio.run(asynchronous()),
-        "stream": lambda: (streams(), streams(temperature=0.7)),
         "tools": tools,
         "structured output": structured,
         "slice and external id": named,
@@ -169,12 +170,6 @@ def llama_index(url: str, key: str) -> Uses:
     from llama_index.core.llms import ChatMessage
     from llama_index.core.tools import FunctionTool
     from llama_index.llms.openai_like import OpenAILike
-    from pydantic import BaseModel
-
-    class City(BaseModel):
-        """The city that is asked for."""
-
-        city: str
 
     def weather(city: str) -> str:
         """The weather of a city."""
@@ -212,12 +207,6 @@ def llama_index(url: str, key: str) -> Uses:
 def instructor(url: str, key: str) -> Uses:
     import instructor as library
     import openai
-    from pydantic import BaseModel
-
-    class City(BaseModel):
-        """The city that is asked for."""
-
-        city: str
 
     def extract(mode: Any, **more: Any) -> None:
         client = library.from_openai(openai.OpenAI(base_url=url, api_key=key), mode=mode)
@@ -238,15 +227,9 @@ def instructor(url: str, key: str) -> Uses:
 
 
 def pydantic_ai(url: str, key: str) -> Uses:
-    from pydantic import BaseModel
     from pydantic_ai import Agent
     from pydantic_ai.models.openai import OpenAIChatModel
     from pydantic_ai.providers.openai import OpenAIProvider
-
-    class City(BaseModel):
-        """The city that is asked for."""
-
-        city: str
 
     model = OpenAIChatModel(CASCADE, provider=OpenAIProvider(base_url=url, api_key=key))
 
@@ -331,14 +314,14 @@ LIBRARIES: dict[str, Callable[[str, str], Uses]] = {
 
 def main(name: str, url: str, key: str) -> None:
     """Try every use of a library."""
-    found = {}
+    results = {}
     for use, run in LIBRARIES[name](url, key).items():
         try:
             run()
-            found[use] = ""
+            results[use] = ""
         except Exception as error:  # noqa: BLE001  whatever it is, the table says it
-            found[use] = f"{type(error).__name__}: {error}"[:300]
-    sys.stdout.write(json.dumps(found) + "\n")
+            results[use] = f"{type(error).__name__}: {error}"[:300]
+    sys.stdout.write(json.dumps(results) + "\n")
 
 
 if __name__ == "__main__":
