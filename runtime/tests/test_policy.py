@@ -18,6 +18,7 @@ from knowgate.policy import (
     Policy,
     PolicyKind,
     decide,
+    ended_mask,
     escalate_all,
     gates_before_an_answer,
     kept_tiers,
@@ -56,6 +57,15 @@ def columns(rows: list[dict[str, float | None]]) -> dict[str, np.ndarray]:
 def test_rows_and_arrays_are_decided_alike(policy: Policy, rows: list[dict[str, float | None]], tier: int) -> None:
     one_by_one = [decide(policy, Signals(**row), tier=tier).retained for row in rows]
     assert retain_mask(policy, columns(rows), tier=tier).tolist() == one_by_one
+
+
+@given(policies(), st.lists(SIGNALS, min_size=1, max_size=20), st.sampled_from([0, 1]))
+def test_rows_and_arrays_are_ended_before_an_answer_alike(
+    policy: Policy, rows: list[dict[str, float | None]], tier: int
+) -> None:
+    before = [Signals(p_ik=row["p_ik"], ood=row["ood"]) for row in rows]
+    one_by_one = [decide(policy, shown, tier=tier, early=True).action is Action.ESCALATE for shown in before]
+    assert ended_mask(policy, columns(rows), tier=tier).tolist() == one_by_one
 
 
 @given(policies(), st.lists(SIGNALS, min_size=1, max_size=20))

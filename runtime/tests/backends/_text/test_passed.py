@@ -94,6 +94,6 @@ def test_what_cannot_be_read_costs_a_note_and_nothing_else(content: bytes) -> No
     ],
 )
 def test_strange_shapes_are_unknown(document: object) -> None:
-    shown = whole(document).shown(1.0)
-    assert (shown.answer, shown.tokens_in, shown.tokens_out) == ("", None, None)
-    streamed(json.dumps(document))
+    for reading in (whole(document), streamed(json.dumps(document))):
+        shown = reading.shown(1.0)
+        assert (shown.answer, shown.tokens_in, shown.tokens_out) == ("", None, None)
