@@ -22,7 +22,9 @@ class KnowgateError(Exception):
     """The base of every error raised by this package."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copied and sent between processes as it stands: a message alone does not make it."""
+        """How it is copied and pickled: with its fields as they are, since many are made of more
+        than a message.
+        """
         return type(self).__new__, (type(self), *self.args), self.__dict__
 
 

@@ -1,12 +1,11 @@
 """The heart: `decide(policy, signals) -> Verdict`.
 
 Serving, replay, simulation, certification and the promotion check all decide here, and nothing else
-decides. A policy holds a list of gates per non-last tier, in the order in which
-they are reasons; a gate compares one signal with one threshold. `None` in place of gates retains
-nothing at that tier.
+decides. A policy holds a list of gates per non-last tier, in the order in which they are reasons; a
+gate compares one signal with one threshold. `None` in place of gates retains nothing at that tier.
 
-`retain_mask` is the same comparison over arrays (the property tests hold the two together): both go
-through `Gate.passes`, and NaN is how an array says "missing".
+`retain_mask` and `ended_mask` are the same comparisons over arrays (property tests hold them
+together): all go through `Gate.passes`, and NaN is how an array says "missing".
 """
 
 from collections.abc import Mapping, Sequence
@@ -270,7 +269,9 @@ def _look(gates: tuple[Gate, ...], signals: Signals) -> tuple[GateOutcome, ...]:
 
 
 def _decide_early(policy: Policy, signals: Signals, tier: int, fault: Reason | None) -> Verdict:
-    """What nothing is in force for is answered all the same, as it ever was: it teaches."""
+    """`decide` before the answer. A fault that leaves nothing in force ends no tier: its answer
+    teaches.
+    """
     if fault is Reason.P_T_KIND_MISMATCH:
         signals = replace(signals, p_t=None, score=None)
     gates = policy.rules[tier] if fault is None or fault in WITHHOLDING else None

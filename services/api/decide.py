@@ -52,10 +52,10 @@ def post_decide(body: Body, context: InContext) -> DecideAnswer:
     tiers of one query.
 
     With `early` it is asked before the tier has answered, by what it showed of the prompt: at
-    `escalate` nothing is to be generated (log role `skipped` with this verdict and
-    `exploration_rate` as its `run_propensity`), at `not_yet` the tier is to answer. `explore` true
-    beside `escalate` asks it to answer all the same, unserved, with role `exploration`, the same
-    verdict and the same `run_propensity`.
+    `escalate` nothing is to be generated (log role `skipped` with this verdict, and
+    `exploration_rate` as its `run_propensity` where that is above 0), at `not_yet` the tier is to
+    answer. `explore` true beside `escalate` asks it to answer all the same, unserved, with role
+    `exploration`, the same verdict and the same `run_propensity`.
     """
     document = parse_json(body, finite=False)
     unusable = _set_aside(document) if isinstance(document, dict) else {}

@@ -43,7 +43,7 @@ class Whole:
 
 
 def _nothing(_: Reading) -> None:
-    """Whoever asked does not want to know."""
+    """For callers that have no use for the answer's end."""
 
 
 class _Opening:
