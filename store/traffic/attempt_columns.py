@@ -5,6 +5,7 @@ list: a signal that is added to the records (`knowgate._records.records`) is a c
 by one line here. In an outcome table the order is that of the file.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import cache
@@ -123,6 +124,13 @@ def unknown_like(values: npt.NDArray[Any], shape: tuple[int, ...] | int) -> npt.
     """An array of the kind of these values in which nothing is known."""
     empty = next(empty for dtype, empty in _EMPTY.values() if np.dtype(dtype).kind == values.dtype.kind)
     return np.full(shape, empty, dtype=values.dtype)
+
+
+def objects(values: Sequence[Any]) -> Objects:
+    """These values [n] as an array, each as it is."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
 
 
 def taken(values: npt.NDArray[Any], index: Integers) -> npt.NDArray[Any]:

@@ -29,7 +29,7 @@ from store.releases.cascades import declared_label_coins, declared_p_t_kinds
 from store.statements import newest_first
 from store.tables import AttemptRow, DecisionRow, FingerprintRow, LabelRow, VectorPlaceRow, VectorShardRow
 from store.tables.base import UtcDateTime
-from store.traffic.attempt_columns import AttemptColumns, Booleans, Floats, Integers, Objects, Times, taken
+from store.traffic.attempt_columns import AttemptColumns, Booleans, Floats, Integers, Objects, Times, objects, taken
 from store.traffic.uncertified import CERTIFIABLE
 
 # The tables rather than the models: nothing here needs the ORM, which would walk every row twice.
@@ -133,7 +133,7 @@ def _label_coins(session: Session, cascade: str, versions: tuple[int, ...]) -> O
     means one coin.
     """
     declared = declared_label_coins(session, cascade) if len(versions) else {}
-    return _objects(tuple(declared.get(int(version), LabelCoin.DECISION.value) for version in versions))
+    return objects(tuple(declared.get(int(version), LabelCoin.DECISION.value) for version in versions))
 
 
 def _kinds(session: Session, cascade: str, arrays: dict[str, Any], versions: tuple[int, ...]) -> Objects:
@@ -243,12 +243,6 @@ def _floats(values: tuple[Any, ...]) -> Floats:
     return np.array(values, dtype=np.float64)  # None becomes NaN
 
 
-def _objects(values: tuple[Any, ...]) -> Objects:
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
-
-
 def _times(values: tuple[Any, ...]) -> Times:
     plain = [None if value is None else value.replace(tzinfo=None) for value in values]
     return np.array(plain, dtype="datetime64[us]")
@@ -264,7 +258,7 @@ def _booleans(values: tuple[Any, ...]) -> Booleans:
 
 _MAKE: dict[Any, Callable[[tuple[Any, ...]], Any]] = {
     Floats: _floats,
-    Objects: _objects,
+    Objects: objects,
     Times: _times,
     Integers: _integers,
     Booleans: _booleans,

@@ -17,6 +17,7 @@ from knowgate._records.records import Window
 from store import partitions
 from store.statements import newest_first
 from store.tables import DecisionRow, LabelRow
+from store.traffic.attempt_columns import objects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,15 +73,11 @@ def labels_by_source(session: Session, cascade: str, window: Window, *, as_of: d
         .order_by(ranked.c.decision_id, ranked.c.tier, ranked.c.source)
     )
     rows = session.execute(query).all()
-    ids, sources, by = (np.empty(len(rows), dtype=object) for _ in range(3))
-    ids[:] = [row.decision_id for row in rows]
-    sources[:] = [row.source for row in rows]
-    by[:] = [row.grader for row in rows]
     return SourcedLabels(
-        decision_id=ids,
+        decision_id=objects([row.decision_id for row in rows]),
         tier=np.array([row.tier for row in rows], dtype=np.int64),
-        source=sources,
-        grader=by,
+        source=objects([row.source for row in rows]),
+        grader=objects([row.grader for row in rows]),
         correct=np.array([row.correct for row in rows], dtype=np.float64),
         label_propensity=np.array([row.label_propensity for row in rows], dtype=np.float64),
         first_delay_s=np.array(

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from knowgate._records.records import Reason, Window
 from store import dialects, partitions
 from store.tables import AttemptRow, DecisionRow
-from store.traffic.attempt_columns import Floats, Objects
+from store.traffic.attempt_columns import Floats, Objects, objects
 
 _DECISION = dialects.table_of(DecisionRow)
 _ATTEMPT = dialects.table_of(AttemptRow)
@@ -60,13 +60,7 @@ def uncertified(session: Session, cascade: str, window: Window, *, as_of: dateti
         .order_by(_DECISION.c.id)
     ).all()
     columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * (len(texts) + len(numbers))
-    ids, slices, bundles = (_objects(values) for values in columns[: len(texts)])
+    ids, slices, bundles = (objects(values) for values in columns[: len(texts)])
     names = ("tier", "usd", "gflops", "tokens_in", "tokens_out", "latency_ms")
     read = {name: np.array(values, dtype=np.float64) for name, values in zip(names, columns[len(texts) :], strict=True)}
     return UncertifiedRuns(ids=ids, slice=slices, bundle=bundles, **read)
-
-
-def _objects(values: tuple[Any, ...]) -> Objects:
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
