@@ -243,10 +243,15 @@ def stored(world: World, external_id: str) -> Any:
     raise AssertionError(f"{external_id} was not shipped")
 
 
-def sent(world: World, content: str | bytes) -> httpx2.Response:
+def sent(world: World, content: str | bytes, headers: dict[str, str] | None = None) -> httpx2.Response:
     """The answer to a body as it is."""
-    headers = {"Authorization": f"Bearer {KEY}"}
-    return httpx2.post(f"{world.url}/v1/chat/completions", content=content, headers=headers)
+    allowed = {"Authorization": f"Bearer {KEY}"} | (headers or {})
+    return httpx2.post(f"{world.url}/v1/chat/completions", content=content, headers=allowed, timeout=60)
+
+
+def asked(world: World, headers: dict[str, str] | None = None, **changes: Any) -> httpx2.Response:
+    """The answer to a conversation, with these fields in its body."""
+    return sent(world, json.dumps({"model": "trivia", "messages": ASKED} | changes), headers)
 
 
 def abandoned(world: World, queries: int) -> Any:

@@ -14,21 +14,15 @@ from store.engine import reading
 from store.tables import DecisionRow
 from tests.services.gateway.cast import (
     ASKED,
-    KEY,
     World,
     abandoned,
+    asked,
     asking,
     left_by_its_caller,
     metrics,
     stored,
     wait_until,
 )
-
-
-def asked(world: World, headers: dict[str, str] | None = None, **changes: Any) -> httpx2.Response:
-    allowed = {"Authorization": f"Bearer {KEY}"}
-    body = {"model": "trivia", "messages": ASKED} | changes
-    return httpx2.post(f"{world.url}/v1/chat/completions", json=body, headers=allowed | (headers or {}), timeout=60)
 
 
 def decisions_stored(world: World) -> int:

@@ -32,7 +32,7 @@ from services.settings import Settings
 from store.engine import reading, transaction
 from store.releases import assignments
 from store.traffic import decisions
-from tests.services.gateway.cast import ASKED, KEY, World, abandoned, left_by_its_caller, sent, stored
+from tests.services.gateway.cast import ASKED, KEY, World, abandoned, asked, left_by_its_caller, sent, stored
 
 Run = Callable[..., BaseException | None]  # the command line; what it raised
 
@@ -103,7 +103,7 @@ def test_what_the_last_tier_says_of_the_request_reaches_the_caller_as_it_is(
 ) -> None:
     world.small.p_t = 0.4
     world.large.status, world.large.body, world.large.headers = status, {"error": error}, headers
-    answer = sent(world, json.dumps({"model": "trivia", "messages": ASKED}))
+    answer = asked(world)
     assert (answer.status_code, answer.json()["error"]) == (status, error)
     assert answer.headers.get("retry-after") == headers.get("Retry-After")
 
@@ -111,7 +111,7 @@ def test_what_the_last_tier_says_of_the_request_reaches_the_caller_as_it_is(
 def test_what_a_server_of_another_shape_says_of_the_request_reaches_the_caller_in_its_words(world: World) -> None:
     world.small.p_t = 0.4
     world.large.status, world.large.body = 422, {"detail": "no such image"}
-    answer = sent(world, json.dumps({"model": "trivia", "messages": ASKED}))
+    answer = asked(world)
     assert (answer.status_code, answer.json()["error"]["message"]) == (422, "no such image")
 
 
@@ -119,7 +119,7 @@ def test_a_time_to_come_back_reaches_the_caller_as_seconds(world: World) -> None
     world.small.p_t = 0.4
     at = (datetime.now(UTC) + timedelta(minutes=5)).strftime("%a, %d %b %Y %H:%M:%S GMT")
     world.large.status, world.large.body, world.large.headers = 429, {"error": {"message": "x"}}, {"Retry-After": at}
-    answer = sent(world, json.dumps({"model": "trivia", "messages": ASKED}))
+    answer = asked(world)
     assert answer.status_code == 429 and 200 < int(answer.headers["retry-after"]) <= 300
     assert answer.json()["error"]["type"] == "rate_limit_error"
 
@@ -130,7 +130,7 @@ def test_a_time_to_come_back_reaches_the_caller_as_seconds(world: World) -> None
 def test_what_is_the_last_tiers_own_fault_is_the_gateways(world: World, status: int, answered: int) -> None:
     world.small.p_t = 0.4
     world.large.status, world.large.headers = status, {"Retry-After": "60"}  # longer than a tier is waited for
-    answer = sent(world, json.dumps({"model": "trivia", "messages": ASKED}))
+    answer = asked(world)
     assert (answer.status_code, answer.json()["error"]["type"]) == (answered, "server_error")
 
 
@@ -151,8 +151,8 @@ def test_an_answer_that_is_no_text_goes_to_the_larger_tier_and_leaves_the_small_
 ) -> None:
     world.small.message = message
     for number in range(8):  # more often than failures open a circuit
-        asked = [{"role": "user", "content": f"Which city is number {number}?"}]
-        answer = world.client.chat.completions.create(model="trivia", messages=asked)  # type: ignore[arg-type]
+        question = [{"role": "user", "content": f"Which city is number {number}?"}]
+        answer = world.client.chat.completions.create(model="trivia", messages=question)  # type: ignore[arg-type]
         assert answer.choices[0].message.content == "Quito"
         assert answer.model_extra["knowgate"]["attempts"][0]["note"].startswith(note)  # type: ignore[index]
     assert world.small.asked == 8
@@ -177,7 +177,7 @@ def test_the_last_tiers_refusal_and_calls_of_tools_are_handed_on(world: World, s
 
 def said_by(world: World, stream: bool) -> dict[str, Any]:
     """The message that a caller is answered with, and why it ended."""
-    answer = sent(world, json.dumps({"model": "trivia", "messages": ASKED, "stream": stream}))
+    answer = asked(world, stream=stream)
     if not stream:
         (choice,) = answer.json()["choices"]
         return choice["message"] | {"finish_reason": choice["finish_reason"]}  # type: ignore[no-any-return]
@@ -334,7 +334,7 @@ def test_a_body_that_no_tier_can_be_sent_is_refused_with_its_place(
 def test_half_a_surrogate_pair_in_a_tiers_answer_reaches_the_caller(world: World) -> None:
     world.small.text = "\ud800x"
     for stream in (False, True):
-        answer = sent(world, json.dumps({"model": "trivia", "messages": ASKED, "stream": stream}))
+        answer = asked(world, stream=stream)
         assert answer.status_code == 200 and r"\ud800x" in answer.text
 
 

@@ -14,7 +14,7 @@ from knowgate.spec import CascadeSpec, GatewaySpec, TierSpec
 from services.gateway.coverage import coverage_of
 from store.engine import reading
 from store.traffic import decisions
-from tests.services.gateway.cast import ASKED, EVENTS, KEY, World, abandoned, left_by_its_caller, metrics, sent, stored
+from tests.services.gateway.cast import ASKED, EVENTS, KEY, World, abandoned, asked, left_by_its_caller, metrics, stored
 
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 CALL = {"id": "t1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
@@ -74,9 +74,9 @@ def test_what_asks_another_model_is_named(said: dict[str, Any], named: tuple[str
 def test_what_every_tier_is_told_anyhow_is_covered_and_what_one_is_not_told_is_not() -> None:
     warm, cold = {"temperature": 0.7, "top_p": 0.9}, {"temperature": 0}
     both, one = spec_of(None, warm, warm), spec_of(None, warm, cold)
-    asked = {"messages": ASKED, "temperature": 0.7, "top_p": 0.9}
-    assert coverage_of(asked, both).uncovered == ()
-    assert coverage_of(asked, one).uncovered == ("temperature", "top_p")
+    said = {"messages": ASKED, "temperature": 0.7, "top_p": 0.9}
+    assert coverage_of(said, both).uncovered == ()
+    assert coverage_of(said, one).uncovered == ("temperature", "top_p")
     assert coverage_of({"messages": ASKED, "seed": 1}, both).uncovered == ("seed",)
     limits = spec_of(None, {"max_completion_tokens": 9}, {"max_completion_tokens": 7})
     assert coverage_of({"messages": ASKED, "max_tokens": 9}, limits).uncovered == ()
@@ -85,19 +85,15 @@ def test_what_every_tier_is_told_anyhow_is_covered_and_what_one_is_not_told_is_n
 
 def test_what_the_owner_declares_is_covered_and_goes_to_the_tiers_or_to_none() -> None:
     declared = GatewaySpec(certified_parameters=("response_format", "messages.image_url"), ignore=("temperature",))
-    asked = {"messages": [{"role": "user", "content": [PICTURE]}], "temperature": 1.0, "seed": 3}
+    said = {"messages": [{"role": "user", "content": [PICTURE]}], "temperature": 1.0, "seed": 3}
     wanted = {"type": "json_object"}
-    coverage = coverage_of(asked | {"response_format": wanted}, spec_of(declared))
+    coverage = coverage_of(said | {"response_format": wanted}, spec_of(declared))
     assert (coverage.uncovered, coverage.parameters) == ((), {"response_format": wanted})
-
-
-def raw(world: World, **changes: Any) -> httpx2.Response:
-    return sent(world, json.dumps({"model": "trivia", "messages": ASKED} | changes))
 
 
 def test_a_request_with_tools_is_the_last_tiers_alone_as_it_is_and_its_cost_is_stored(world: World) -> None:
     world.large.message, world.large.finish_reason = {"content": None, "tool_calls": [CALL]}, "tool_calls"
-    answer = raw(world, tools=[TOOL], tool_choice="auto", temperature=0.7, user="u", metadata={"external_id": "q-t"})
+    answer = asked(world, tools=[TOOL], tool_choice="auto", temperature=0.7, user="u", metadata={"external_id": "q-t"})
     assert answer.status_code == 200 and (world.small.asked, world.large.asked) == (0, 1)
     assert world.large.bodies == [
         {"model": "huge", "messages": ASKED, "tools": [TOOL], "tool_choice": "auto", "temperature": 0.7, "user": "u"}
@@ -148,7 +144,7 @@ def test_a_stream_is_passed_on_event_by_event_and_its_cost_is_known_whoever_asks
 
 
 def test_an_answer_that_comes_whole_where_events_were_asked_for_is_passed_on_so(world: World) -> None:
-    answer = raw(world, stream=True, tools=[TOOL])
+    answer = asked(world, stream=True, tools=[TOOL])
     assert (answer.json()["model"], float(answer.headers["knowgate-upstream-ms"]) > 0) == ("m", True)
     assert metrics(world)['knowgate_gateway_upstream_seconds_count{tier="large"}'] == 1
 
@@ -166,12 +162,12 @@ def test_a_stream_that_its_caller_leaves_is_broken_off_and_no_decision(world: Wo
 def test_a_stream_that_breaks_off_ends_with_an_event_that_says_so_and_is_no_decision(world: World) -> None:
     world.large.events = [EVENTS[0]]
     world.large.cuts = True
-    text = raw(world, stream=True, temperature=1.0, metadata={"external_id": "q-cut"}).text
+    text = asked(world, stream=True, temperature=1.0, metadata={"external_id": "q-cut"}).text
     first, last = (json.loads(line.removeprefix("data: ")) for line in text.strip().split("\n\n"))
     assert first == json.loads(EVENTS[0]) and last["error"]["type"] == "server_error"
     assert 'knowgate_gateway_answers_total{reason="uncertified_request"}' not in metrics(world)
     world.large.cuts = False
-    raw(world, temperature=1.0, metadata={"external_id": "q-later"})
+    asked(world, temperature=1.0, metadata={"external_id": "q-later"})
     stored(world, "q-later")
     with reading(world.engine) as session:
         assert decisions.find_decision(session, "trivia", "q-cut") is None
@@ -181,7 +177,7 @@ def test_a_stream_that_breaks_off_ends_with_an_event_that_says_so_and_is_no_deci
 def test_an_error_of_the_last_tier_is_an_http_error_of_a_stream_too(world: World, status: int, answered: int) -> None:
     world.large.status, world.large.body = status, {"error": {"message": "no", "code": "c"}}
     world.large.headers = {"Retry-After": "60"}
-    answer = raw(world, stream=True, tools=[TOOL])
+    answer = asked(world, stream=True, tools=[TOOL])
     assert answer.status_code == answered and "error" in answer.json()
 
 
@@ -193,13 +189,13 @@ def test_an_error_of_the_last_tier_is_an_http_error_of_a_stream_too(world: World
 def test_declared_parameters_go_to_every_tier_and_ignored_ones_to_none(world: World) -> None:
     world.small.p_t = 0.4
     wanted = {"type": "json_object"}
-    answer = raw(world, response_format=wanted, max_tokens=9, temperature=1.3)
+    answer = asked(world, response_format=wanted, max_tokens=9, temperature=1.3)
     assert (answer.headers["knowgate-reason"], answer.json()["model"]) == ("p_t", "huge")
     for [body] in (world.small.bodies, world.large.bodies):
         assert (body["response_format"], body["max_tokens"], body["temperature"]) == (wanted, 9, 0.0)
-    raw(world)
+    asked(world)
     assert "response_format" not in world.small.bodies[-1] and world.small.bodies[-1]["max_tokens"] == 256
-    assert raw(world, n=2).headers["knowgate-uncertified"] == "n"
+    assert asked(world, n=2).headers["knowgate-uncertified"] == "n"
 
 
 def test_slice_and_external_id_are_read_of_headers_before_metadata(world: World) -> None:
