@@ -51,7 +51,8 @@ class DecideAnswer:
     fault: Reason | None
     generation: int | None
     bundle: str | None
-    explore: bool  # run the last tier too, as exploration, though the answer is retained
+    # Run what the verdict leaves out too, as exploration: the last tier, or with `early` this one.
+    explore: bool
     exploration_rate: float  # this row's own; a decision logs it
     note: str | None  # which inputs were dropped, and why
 
