@@ -56,7 +56,7 @@ serve: setup
 	$(BIN)/knowgate serve
 
 bench: setup
-	for name in $$(grep -l "^    run(" benchmarks/*.py | sed "s,.*/,,; s,\.py$$,,"); do $(BIN)/python -m benchmarks.$$name --json || exit 1; done
+	for name in $$(grep -l "^    run(" benchmarks/*.py benchmarks/*/__main__.py | sed "s,/__main__,,; s,\.py$$,,; s,/,.,g"); do $(BIN)/python -m $$name --json || exit 1; done
 
 clean:
 	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -128,7 +128,7 @@ NOT_COVERED: tuple[NotCovered, ...] = (
     NotCovered(table="acknowledgement", column="acknowledged_at", why="moves whenever a runtime says the same again"),
 )
 
-# What no verification can find, by a name that `benchmarks/tampering.py` uses too.
+# What no verification can find, by a name that `benchmarks/tampering/` uses too.
 RESIDUES: Mapping[str, str] = {
     "unsealed": "a row that is changed, added or taken away together with its leaf before that leaf is sealed",
     "unexported": "a ledger whose newest batches are cut off or made anew, where no head made of them was exported",

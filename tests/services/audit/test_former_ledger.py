@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
-from benchmarks.tampering_deployment import NAME, START, build
+from benchmarks.tampering.deployment import NAME, START, build
 from factories import make_label
 from knowgate import Window, new_id
 from knowgate._wire import codec

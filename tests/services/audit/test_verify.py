@@ -17,7 +17,7 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
-from benchmarks.tampering_deployment import NAME, START, build
+from benchmarks.tampering.deployment import NAME, START, build
 from knowgate._bundles import signing
 from services.audit.findings import Check, Findings
 from services.audit.heads import Head, head_of, parse_head, read_head

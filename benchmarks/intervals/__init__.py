@@ -1,0 +1,1 @@
+"""What the intervals of estimates cover: `python -m benchmarks.intervals`."""

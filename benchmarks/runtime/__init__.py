@@ -1,0 +1,1 @@
+"""What a decision in a serving process takes: `python -m benchmarks.runtime`."""

@@ -1,0 +1,1 @@
+"""Whether `audit verify` finds what was changed: `python -m benchmarks.tampering`."""

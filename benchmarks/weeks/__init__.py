@@ -1,0 +1,1 @@
+"""Years of weekly retraining: `python -m benchmarks.weeks`. `world` draws the weeks."""
