@@ -15,14 +15,14 @@ import pandas as pd
 
 from knowgate._records.records import Window
 from knowgate.spec import CascadeSpec
-from monitoring.rows.pairing import (
+from monitoring.rows.attempts import (
     of_declared_kind,
     of_known_tiers,
     pair_attempts,
-    pair_decisions,
     uncertified_runs,
     within_bounds,
 )
+from monitoring.rows.pairing import pair_decisions
 from store.traffic.examples import Examples
 from store.traffic.uncertified import UncertifiedRuns
 

@@ -10,108 +10,21 @@ Costs are counted three ways, the unit in the name. What exploration cost stands
 to learn, not to answer.
 """
 
-import logging
-from dataclasses import fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from evidence.costs.run_limits import Runs, bounded_runs
 from evidence.estimation.estimates import joint_label_propensity
 from knowgate._records.arrays import BoolArray, FloatArray, IntArray
 from knowgate._records.records import Role
 from knowgate.spec import CascadeSpec, LabelCoin
 from monitoring.errors import CohortInvalid
 from store.traffic.attempt_columns import Objects, taken
-from store.traffic.examples import Examples
-from store.traffic.uncertified import UncertifiedRuns
-
-log = logging.getLogger("knowgate.monitoring")
 
 UNITS = ("usd", "gflops", "tokens")
-
-
-def pair_attempts(examples: Examples) -> pd.DataFrame:
-    """One row per attempt, ordered by decision and tier.
-
-    Columns are those of `store.traffic.examples.Examples` but for: id and usd in place of ids and
-    cost_usd; occurred_at (aware; of the id); tokens, in and out together. Times are aware. Prompts
-    are left out: no figure reads them, and a run that keeps its cohorts would keep their texts.
-    """
-    columns = {name: _column(values) for name, values in examples.arrays().items() if name != "prompt"}
-    columns["id"], columns["usd"] = columns.pop("ids"), columns.pop("cost_usd")
-    columns["occurred_at"] = _times_of(examples.ids)
-    return pd.DataFrame(columns | {"tokens": examples.tokens_in + examples.tokens_out})
-
-
-def uncertified_runs(runs: UncertifiedRuns, spec: CascadeSpec) -> pd.DataFrame:
-    """One row per request that no certificate covers: id, slice, bundle, occurred_at (aware; of the
-    id), tier, and what it took, no more than a query may take.
-    """
-    frame = pd.DataFrame({item.name: _column(getattr(runs, item.name)) for item in fields(runs)})
-    frame = frame.assign(tokens=frame["tokens_in"] + frame["tokens_out"], occurred_at=_times_of(runs.ids))
-    return within_bounds(frame, spec)
-
-
-def _column(values: npt.NDArray[Any]) -> Any:
-    """The array as a column: times are aware, texts stay texts."""
-    if values.dtype.kind == "M":
-        return pd.Series(values).dt.tz_localize("UTC")
-    return pd.Series(values, dtype=object) if values.dtype == object else values
-
-
-def _times_of(ids: Objects) -> "pd.Series[pd.Timestamp]":
-    """The time in each decision's id: the one that windows are cut by, so that no row lies outside
-    its window.
-    """
-    millis = np.array([decision_id.int >> 80 for decision_id in ids], dtype="datetime64[ms]")
-    return pd.Series(millis.astype("datetime64[us]")).dt.tz_localize("UTC")
-
-
-def of_known_tiers(attempts: pd.DataFrame, spec: CascadeSpec) -> pd.DataFrame:
-    """The attempts of decisions that ran no tier beyond the cascade's last, their ordinals counted
-    anew.
-    """
-    beyond = attempts.loc[attempts["tier"] > spec.last, "decision"].unique()
-    if not len(beyond):
-        return attempts
-    log.warning("%d decisions of %s ran a tier it no longer has; they are left out", len(beyond), spec.name)
-    kept = attempts[~attempts["decision"].isin(beyond)].reset_index(drop=True)
-    return kept.assign(decision=np.unique(kept["decision"], return_inverse=True)[1])
-
-
-def of_declared_kind(attempts: pd.DataFrame, spec: CascadeSpec) -> pd.DataFrame:
-    """The same attempts without a P(T) of another kind than their tier declares: the two mean
-    different things.
-    """
-    declared = np.array([str(tier.p_t_kind) for tier in spec.tiers], dtype=object)[attempts["tier"].to_numpy()]
-    other = attempts["p_t_kind"].notna().to_numpy() & (attempts["p_t_kind"].to_numpy(dtype=object) != declared)
-    return attempts.assign(p_t=attempts["p_t"].mask(other)) if other.any() else attempts
-
-
-def within_bounds(attempts: pd.DataFrame, spec: CascadeSpec) -> pd.DataFrame:
-    """The same attempts, none counting for more than a query may take
-    (`evidence.costs.run_limits`); `cut` says which would.
-    """
-    names = ("tier", "tokens_in", "tokens_out", "latency_ms")
-    used = {name: attempts[name].to_numpy(dtype=np.float64) for name in names}
-    runs = Runs(cost_usd=attempts["usd"].to_numpy(dtype=np.float64), gflops=attempts["gflops"].to_numpy(), **used)
-    bounded, cut = bounded_runs(runs, max_tokens=spec.alarms.max_tokens)
-    if not cut.any():
-        return attempts.assign(cut=cut)
-    log.info("%d runs of %s take more than a query may, and count as that; see what sends them", cut.sum(), spec.name)
-    return attempts.assign(
-        cut=cut,
-        tokens_in=bounded.tokens_in,
-        tokens_out=bounded.tokens_out,
-        tokens=bounded.tokens_in + bounded.tokens_out,
-        latency_ms=bounded.latency_ms,
-        usd=bounded.cost_usd,
-        gflops=bounded.gflops,
-    )
 
 
 def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime) -> pd.DataFrame:
@@ -131,50 +44,82 @@ def pair_decisions(attempts: pd.DataFrame, spec: CascadeSpec, *, as_of: datetime
     the horizon and a label is missing).
     """
     _check(attempts)
+    at = _places(attempts, spec)
+    columns = _of_decisions(attempts, spec, at)
+    columns |= _of_answers(attempts, at, columns)
+    for unit in UNITS:
+        columns |= _costs(attempts, spec, unit, begun=at.begun, last=at.last, kept_tier=columns["kept_tier"])
+    frame = pd.DataFrame(columns)
+    received = pd.Series(attempts["label_received_at"].array[at.kept])
+    frame["label_late"] = received > frame["occurred_at"] + spec.horizon
+    missing = frame["correct_kept"].isna() | (frame["last_ran"] & frame["correct_last"].isna())
+    frame["overdue"] = missing & (frame["occurred_at"] + spec.horizon <= as_of)
+    return frame.sort_values(["occurred_at", "id"], kind="stable").reset_index(drop=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Places:
+    """Per decision the rows of four of its attempts, each [n]; −1 where there is none."""
+
+    first: IntArray
+    begun: IntArray  # the first, or, where that was skipped, the first that may stand for it
+    kept: IntArray
+    last: IntArray  # of the last tier
+
+
+def _places(attempts: pd.DataFrame, spec: CascadeSpec) -> _Places:
     n = int(attempts["decision"].iloc[-1]) + 1 if len(attempts) else 0
     ordinal, tier = attempts["decision"].to_numpy(), attempts["tier"].to_numpy()
     role = attempts["role"].to_numpy(dtype=object)
     first = np.flatnonzero(np.diff(ordinal, prepend=-1))
-    begun = _first_answer(ordinal, (role != Role.SKIPPED) & (tier < spec.last), first, role)
-    kept = np.flatnonzero(role == Role.SERVED)
     last = np.full(n, -1)
     last[ordinal[tier == spec.last]] = np.flatnonzero(tier == spec.last)
+    return _Places(
+        first=first,
+        begun=_first_answer(ordinal, (role != Role.SKIPPED) & (tier < spec.last), first, role),
+        kept=np.flatnonzero(role == Role.SERVED),
+        last=last,
+    )
+
+
+def _of_decisions(attempts: pd.DataFrame, spec: CascadeSpec, at: _Places) -> dict[str, Any]:
+    """The columns of what was decided, each [n]."""
     columns: dict[str, Any] = {
-        name: attempts[name].to_numpy()[first]
+        name: attempts[name].to_numpy()[at.first]
         for name in ("id", "slice", "bundle", "generation", "exploration_rate", "label_coin")
     }
-    retained, last_ran = tier[kept] < spec.last, last >= 0
-    columns |= {
-        "occurred_at": attempts["occurred_at"].array[first],
-        "received_at": attempts["received_at"].array[first],
-        "kept_tier": tier[kept],
+    kept_tier, last_ran = attempts["tier"].to_numpy()[at.kept], at.last >= 0
+    retained = kept_tier < spec.last
+    coin = np.where(last_ran, numbers_at(attempts, "run_propensity", at.last), columns["exploration_rate"])
+    return columns | {
+        "occurred_at": attempts["occurred_at"].array[at.first],
+        "received_at": attempts["received_at"].array[at.first],
+        "kept_tier": kept_tier,
         "retained": retained,
         "last_ran": last_ran,
         "explored": last_ran & retained,
-        "reason": _last_reason(attempts, n, retained),
-        "score": numbers_at(attempts, "score", kept),
-        "prompt_tokens": numbers_at(attempts, "tokens_in", first),
+        "reason": _last_reason(attempts, len(at.last), retained),
+        "score": numbers_at(attempts, "score", at.kept),
+        "prompt_tokens": numbers_at(attempts, "tokens_in", at.first),
+        "run_propensity": np.where(retained, coin, 1.0),
     }
-    coin = np.where(last_ran, numbers_at(attempts, "run_propensity", last), columns["exploration_rate"])
-    columns["run_propensity"] = np.where(retained, coin, 1.0)
-    for name, rows in (("kept", kept), ("last", last)):
+
+
+def _of_answers(attempts: pd.DataFrame, at: _Places, decided: dict[str, Any]) -> dict[str, Any]:
+    """The columns of what the kept and the last answer are labelled, each [n]."""
+    columns: dict[str, Any] = {}
+    for name, rows in (("kept", at.kept), ("last", at.last)):
         columns[f"correct_{name}"] = numbers_at(attempts, "correct", rows)
         columns[f"forecast_{name}"] = numbers_at(attempts, "forecast", rows)
         columns[f"{name}_label_propensity"] = numbers_at(attempts, "label_propensity", rows)
         columns[f"{name}_label_source"] = taken(attempts["label_source"].to_numpy(dtype=object), rows)
     answers = attempts["answer"].to_numpy(dtype=object)
-    same = np.array([a is not None and a == b for a, b in zip(answers[kept], answers[last], strict=True)], dtype=bool)
-    columns["agrees"] = columns["explored"] & same
-    columns["x"], columns["label_propensity"] = _difference(columns, same, "correct")
-    columns["forecast_x"], _ = _difference(columns, same, "forecast")
-    for unit in UNITS:
-        columns |= _costs(attempts, spec, unit, begun=begun, last=last, kept_tier=tier[kept])
-    frame = pd.DataFrame(columns)
-    received = pd.Series(attempts["label_received_at"].array[kept])
-    frame["label_late"] = received > frame["occurred_at"] + spec.horizon
-    missing = frame["correct_kept"].isna() | (frame["last_ran"] & frame["correct_last"].isna())
-    frame["overdue"] = missing & (frame["occurred_at"] + spec.horizon <= as_of)
-    return frame.sort_values(["occurred_at", "id"], kind="stable").reset_index(drop=True)
+    pairs = zip(answers[at.kept], answers[at.last], strict=True)
+    same = np.array([a is not None and a == b for a, b in pairs], dtype=bool)
+    columns["agrees"] = decided["explored"] & same
+    columns["x"], columns["label_propensity"] = _difference(decided | columns, same, "correct")
+    columns["forecast_x"], _ = _difference(decided | columns, same, "forecast")
+    return columns
 
 
 def _check(attempts: pd.DataFrame) -> None:

@@ -25,9 +25,9 @@ from monitoring.alarms.alarms import Promise, Stop
 from monitoring.figures.graders import measured_errors
 from monitoring.figures.score_errors import ScoreErrors
 from monitoring.names import FigureName, Rule
+from monitoring.rows.attempts import pair_attempts, within_bounds
 from monitoring.rows.cohorts import Cohort, cohort_of, is_mature
 from monitoring.rows.late import OVERLAP, Lateness, lateness_of
-from monitoring.rows.pairing import pair_attempts, within_bounds
 from store.engine import reading
 from store.errors import BundleDamaged, BundleUnknown
 from store.releases import assignments, bundles, rings

@@ -10,7 +10,8 @@ from monitoring.errors import CohortInvalid
 from monitoring.figures.estimates import share
 from monitoring.figures.figures import SLICES_AT_MOST, figures_of
 from monitoring.names import FigureName
-from monitoring.rows.pairing import of_known_tiers, pair_decisions
+from monitoring.rows.attempts import of_known_tiers
+from monitoring.rows.pairing import pair_decisions
 
 
 def named(cohort, *, tier=None, slice=None):
