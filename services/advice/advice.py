@@ -82,41 +82,26 @@ def advise(table: OutcomeTable, rates: Sequence[TierRates], question: Question) 
     if question.kind is PolicyKind.SCORE:
         raise InputInvalid("rule is score: advice looks at the table's own columns; use p_t, p_ik or gates")
     table, cut = table.within_bounds()
-    graded: BoolArray = np.asarray(np.isfinite(table.correct).all(axis=1))
-    target = question.target
-    fewest = _fewest_rows(target, question.delta)
-    if not graded.any():
-        raise InputInvalid(f"no query has every tier's outcome: label some first, {fewest} of them at the very least")
+    fewest = _fewest_rows(question.target, question.delta)
+    graded = _graded(table, fewest)
+    correct = table.correct[graded]
     costs, assumed = cost_tables(table, rates, graded)
-    everything, _ = cost_tables(table, rates, np.ones(table.queries, dtype=np.bool_))
-    certificate = _certified(table, question, everything[0].per_tier)
+    certificate = _certified(table, rates, question)
     signals = signal_arrays(table, question.kind, graded)
-    policy, basis = _policy(certificate, signals, table.correct[graded], question)
+    policy, basis = _policy(certificate, signals, correct, question)
     kept = kept_tiers(policy, signals)
-    perfect, shares = _within_reach(table.correct[graded], target)
+    retained = float((kept < table.tiers - 1).mean())
+    perfect, shares = _within_reach(correct, question.target)
     ended = np.column_stack([ended_mask(policy, shown, tier=tier) for tier, shown in enumerate(signals)])
     advised = tuple(_cost_advice(cost, kept, perfect, ended) for cost in costs)
-    retained = float((kept < table.tiers - 1).mean())
-    worth = signals_worth(signals, table.correct[graded])
+    worth = signals_worth(signals, correct)
     latency = _latency(table, graded, kept, question)
-    if latency is None and question.max_latency_ms is not None:
-        raise InputInvalid(
-            f"max_latency is {question.max_latency_ms:g} ms and no latency is known: give --latency or fill latency_ms"
-        )
-    labels = certificate.labels_needed
-    if certificate.status is CertificateStatus.INSUFFICIENT_EVIDENCE and certificate.n < fewest:
-        labels = max(labels or 0, fewest - certificate.n)
+    labels = _labels_needed(certificate, fewest)
     cases = cases_of(advised[0], worth, latency, question, shares)
-    recommendation, reason = recommended(certificate, advised[0], cases, labels, retained)
     shorter = _shorter(table, rates, question) if table.tiers > 2 else ()
-    better = max(shorter, key=lambda chain: chain.savings, default=None)
-    if better is not None and better.savings > max(0.0, advised[0].savings.value):
-        names = " → ".join(table.models[tier] for tier in better.tiers)
-        recommendation = Recommendation.LABEL_FIRST
-        reason = (
-            f"the shorter chain {names} would save {better.savings:.1%}, all {table.tiers} tiers "
-            f"{max(0.0, advised[0].savings.value):.1%}: certify the shorter one on fresh queries"
-        )
+    recommendation, reason = _shorter_instead(table, shorter, advised[0]) or recommended(
+        certificate, advised[0], cases, labels, retained
+    )
     week = _yield(table, graded, kept, question, labels)
     return Advice(
         recommendation=recommendation,
@@ -125,21 +110,55 @@ def advise(table: OutcomeTable, rates: Sequence[TierRates], question: Question) 
         graded=int(graded.sum()),
         models=table.models,
         basis=basis,
-        target=target,
+        target=question.target,
         certificate=certificate,
         retained_share=retained,
         shares=shares,
         worth=worth_of_signal(retained, shares),
         labels_needed=labels,
         labels=week,
-        heard=_heard(table.correct[graded], kept, costs, rates, question, advised[0], week),
+        heard=_heard(correct, kept, costs, rates, question, advised[0], week),
         signals=worth,
         costs=advised,
         latency=latency,
         cases=cases,
         shorter=shorter,
-        assumed=(*assumed, *told_of_cuts(cut)),
+        assumed=(*assumed, *_cut_runs(cut)),
         warnings=sure_signals(table, question.kind),
+    )
+
+
+def _graded(table: OutcomeTable, fewest: int) -> BoolArray:
+    """[queries] which of them have every tier's outcome. Raises InputInvalid where none has."""
+    graded: BoolArray = np.asarray(np.isfinite(table.correct).all(axis=1))
+    if not graded.any():
+        raise InputInvalid(f"no query has every tier's outcome: label some first, {fewest} of them at the very least")
+    return graded
+
+
+def _labels_needed(certificate: CertifiedThresholds, fewest: int) -> int | None:
+    """Further labelled queries that a certificate needs: at least the fewest that can show
+    anything.
+    """
+    if certificate.status is CertificateStatus.INSUFFICIENT_EVIDENCE and certificate.n < fewest:
+        return max(certificate.labels_needed or 0, fewest - certificate.n)
+    return certificate.labels_needed
+
+
+def _shorter_instead(
+    table: OutcomeTable, shorter: Sequence[ShorterChain], cost: CostAdvice
+) -> tuple[Recommendation, str] | None:
+    """What is advised where a shorter chain saves more than all tiers together; None where
+    none does.
+    """
+    better = max(shorter, key=lambda chain: chain.savings, default=None)
+    saved = max(0.0, cost.savings.value)
+    if better is None or better.savings <= saved:
+        return None
+    names = " → ".join(table.models[tier] for tier in better.tiers)
+    return Recommendation.LABEL_FIRST, (
+        f"the shorter chain {names} would save {better.savings:.1%}, all {table.tiers} tiers {saved:.1%}: "
+        "certify the shorter one on fresh queries"
     )
 
 
@@ -161,31 +180,32 @@ def _heard(
     cost: CostAdvice,
     week: LabelYield | None,
 ) -> tuple[Heard, ...]:
-    """Nothing without a plan, and where nothing is retained that could do harm."""
+    """Nothing without a plan, nor where nothing is retained that could do harm."""
     if week is None or not (kept < correct.shape[1] - 1).any():
         return ()
     losses = heard_losses(costs, rates, kept, cost.savings.lower, week.plan.decisions_per_day)
     return losses + heard_risks(question.target, correct, kept, week)
 
 
-def told_of_cuts(runs: int) -> tuple[str, ...]:
+def _cut_runs(runs: int) -> tuple[str, ...]:
     """What is said of runs that took more than a query may."""
     return (
         (f"{runs} runs take over ten times what nine in ten do, and count as that: see what logs them",) if runs else ()
     )
 
 
-def _certified(table: OutcomeTable, question: Question, costs: FloatArray) -> CertifiedThresholds:
-    """What can be certified; `costs` [queries, tiers] choose among a chain's paths. Of two tiers
-    the advice itself says what they save.
+def _certified(table: OutcomeTable, rates: Sequence[TierRates], question: Question) -> CertifiedThresholds:
+    """What can be certified; costs choose among a chain's paths. Of two tiers the advice itself
+    says what they save.
     """
+    everything, _ = cost_tables(table, rates, np.ones(table.queries, dtype=np.bool_))
     return certify_table(
         table,
         kind=question.kind,
         target=question.target,
         delta=question.delta,
         min_retained_share=question.min_retained_share,
-        costs=costs if table.tiers > 2 else None,
+        costs=everything[0].per_tier if table.tiers > 2 else None,
     )
 
 
@@ -238,11 +258,18 @@ def _reached(ended: BoolArray, kept: IntArray) -> BoolArray:
 
 
 def _latency(table: OutcomeTable, graded: BoolArray, kept: IntArray, question: Question) -> Waiting | None:
+    """None where no latency is known. Raises InputInvalid where one is asked about all the same."""
     if question.latencies_ms is not None:
         return waiting(np.tile(question.latencies_ms, (len(kept), 1)), kept)
     times = table.latency_ms[graded]
     known = np.isfinite(times).all(axis=1)
-    return waiting(times[known], kept[known]) if known.any() else None
+    if known.any():
+        return waiting(times[known], kept[known])
+    if question.max_latency_ms is not None:
+        raise InputInvalid(
+            f"max_latency is {question.max_latency_ms:g} ms and no latency is known: give --latency or fill latency_ms"
+        )
+    return None
 
 
 def _shorter(table: OutcomeTable, rates: Sequence[TierRates], question: Question) -> tuple[ShorterChain, ...]:
