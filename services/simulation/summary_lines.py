@@ -34,8 +34,9 @@ def summary_lines(summary: Summary) -> tuple[Line, ...]:
 def _week_line(week: Week) -> tuple[str, str, str]:
     note = f"kept; {week.savings_usd:.1%} saved, accuracy {-100 * week.accuracy_drop:+.2f} points"
     if week.trained:
-        reasons = _counted([text.split(" ")[0] for text in week.trained])
-        note += f"; trained for {reasons}, {week.promoted} put in force"
+        reasons = Counter(text.split(" ")[0] for text in week.trained)
+        called = ", ".join(reason if count == 1 else f"{reason} ×{count}" for reason, count in reasons.items())
+        note += f"; trained for {called}: {week.promoted} put in force"
     alerts = (text.split(": ")[:2] for text in week.alerts)
     for what, rule in alerts:
         note += f"; {rule} {'alert' if what == 'alert' else 'resolved'}"

@@ -46,7 +46,7 @@ def test_a_week_says_what_was_kept_what_trainings_were_made_for_and_what_rang() 
         retained_share=0.4105,
         savings_usd=0.352,
         accuracy_drop=0.0123,
-        trained=("schedule (its turn): certified", "drift (p_t moved): certified", "labels (10): not attempted"),
+        trained=("schedule (its turn): certified", "labels (10): certified", "labels (12): not attempted"),
         promoted=2,
         alerts=("alert: drift: p_t moved", "resolved: drift: no column drifts"),
     )
@@ -54,7 +54,7 @@ def test_a_week_says_what_was_kept_what_trainings_were_made_for_and_what_rang() 
     lines = {line.name: line for line in summary_lines(replace(summary(verified=True), weeks=(week,), alerts=(drift,)))}
     assert (lines["26 Mar"].value, lines["26 Mar"].note) == (
         "41.0%",
-        "kept; 35.2% saved, accuracy -1.23 points; trained for 1 schedule, 1 drift, 1 labels, 2 put in force; drift"
-        " alert; drift resolved",
+        "kept; 35.2% saved, accuracy -1.23 points; trained for schedule, labels ×2: 2 put in force; drift alert;"
+        " drift resolved",
     )
     assert lines["alerts"].note == "drift resolved after 12 days"
