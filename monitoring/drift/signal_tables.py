@@ -9,7 +9,7 @@ fingerprint: a probe that reads another layer than the one before has no vectors
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,8 +94,7 @@ def current_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.DataF
     """Today's columns of one tier's attempts: signals as logged, PCA components where vectors are
     there.
     """
-    table = attempts[[*LOGGED, *MADE]].astype(np.float64)
-    table = table.assign(tokens_out=table["tokens_out"].mask(attempts["role"] == Role.SKIPPED)).reset_index(drop=True)
+    table = _numbers(attempts, (*LOGGED, *MADE))
     if models is None:
         return table
     rows, hidden = _vectors(attempts, models.document)
@@ -104,8 +103,7 @@ def current_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.DataF
 
 def reference_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.DataFrame:
     """The reference columns of one tier's attempts, made with the models that decide now."""
-    table = attempts[list(LOGGED)].astype(np.float64)
-    table = table.assign(tokens_out=table["tokens_out"].mask(attempts["role"] == Role.SKIPPED)).reset_index(drop=True)
+    table = _numbers(attempts, LOGGED)
     if models is None:
         return table
     rows, hidden = _vectors(attempts, models.document)
@@ -121,6 +119,12 @@ def reference_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.Dat
         )
         made = {name: signals[name] for name in MADE}
     return table.join(pd.DataFrame({**made, **_components(hidden, models)}, index=rows))
+
+
+def _numbers(attempts: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """These columns as numbers; a tier that was skipped has no length of an answer."""
+    table = attempts[list(names)].astype(np.float64)
+    return table.assign(tokens_out=table["tokens_out"].mask(attempts["role"] == Role.SKIPPED)).reset_index(drop=True)
 
 
 def _vectors(attempts: pd.DataFrame, document: TierDocument) -> tuple[IntArray, npt.NDArray[np.float16]]:
