@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from knowgate._wire.networks import fault_of_host
+
 ROOT_EXPECTED = "it is a root that paths are added to: leave out what follows ? or #"
 EXPECTED = "an http:// or https:// address is expected, e.g. http://host:8000/v1"
 
@@ -49,6 +51,17 @@ def is_root(url: str) -> bool:
     a secret.
     """
     return not set(url) & set("?#")
+
+
+def fault_of_root(url: str) -> str | None:
+    """What is wrong with an address that paths are to be added to; None where nothing is.
+
+    >>> fault_of_root("http://127.0.0.1:8000/v1?key=x")
+    'it is a root that paths are added to: leave out what follows ? or #'
+    """
+    if not is_address(url):
+        return EXPECTED
+    return fault_of_host(host_of(url)) if is_root(url) else ROOT_EXPECTED
 
 
 def _is_host(host: str) -> bool:

@@ -22,6 +22,7 @@ from services.errors import ServicesError
 
 _COMMANDS = {  # name: its module in services/commands, and its line in the list of commands
     "demo": ("demo", "Play the demo into var/demo: a deployment's story with a real, tiny model pair."),
+    "init": ("init", "Ask your endpoints what they can do, and write a cascade.toml."),
     "cascade": ("cascade", "Declare cascades, look at them, stop and resume them."),
     "simulate": ("simulate", "Play an outcome table through the real service."),
     "import": ("history", "Store an outcome table as a cascade's history."),
@@ -44,6 +45,7 @@ _COMMANDS = {  # name: its module in services/commands, and its line in the list
     "vectors": ("vectors", "Compact, sweep and verify stored hidden states."),
     "serve": ("serve", "Serve the API and the pages."),
     "gateway": ("gateway", "Serve a cascade behind an OpenAI-compatible API."),
+    "fingerprint": ("fingerprint", "Print what an engine's hidden states are states of."),
     "scheduler": ("jobs", "Run the scheduler."),
     "db": ("db", "Bring the database's schema up to date, or compare it with the code."),
     "token": ("token", "Make, revoke and list the API's tokens."),

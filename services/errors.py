@@ -6,6 +6,7 @@
     │   ├── CascadeFileInvalid   a cascade.toml, with everything that is wrong in it
     │   └── TableInvalid         an outcome table or a label file
     ├── GraderFailed          1  the endpoint of a grader gave no chat completion
+    ├── EndpointFailed        1  an endpoint that was to be looked at did not answer
     └── Refused               3  the input is fine and the answer is no: a failed check, for example
 
 A message says what was wrong, with which value, and the cure.
@@ -22,6 +23,10 @@ class ServicesError(Exception):
 
 class GraderFailed(ServicesError):
     """The endpoint of a grader did not answer, or not as a chat completion does."""
+
+
+class EndpointFailed(ServicesError):
+    """An endpoint that was to be looked at did not answer, or not as the protocol says."""
 
 
 class InputInvalid(ServicesError):

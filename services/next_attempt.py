@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 from evidence.bounds.fewest_rows import fewest_rows
 from knowgate._records.records import Window
 from knowgate.policy import PolicyKind
-from knowgate.spec import CascadeSpec, TargetKind
+from knowgate.spec import CascadeSpec, TargetKind, Targets
 from monitoring.names import Rule
 from services.windows import DAY, floor_time
 from store.jobs import job_runs
@@ -192,7 +192,7 @@ def _labels(session: Session, state: _State, cut: _Cut | None, *, whole: bool = 
     seen_until = start if state.last is None else min(max(start, state.last.window.end - horizon), end)
     fresh = _known(session, state, seen_until, end)
     before = _known(session, state, start, seen_until, at_most=None if whole else fresh + 1)
-    fewest = _fewest(spec)
+    fewest = fewest_labels(spec.targets)
     return LabelsAwaited(known=before + fresh, needed=_needed(state.last, before, fewest), fewest=fewest, since=since)
 
 
@@ -212,9 +212,12 @@ def _known(session: Session, state: _State, start: datetime, end: datetime, *, a
     )
 
 
-def _fewest(spec: CascadeSpec) -> int:
-    """How many known decisions it takes to show anything, were all of them to speak for it."""
-    targets = spec.targets
+def fewest_labels(targets: Targets) -> int:
+    """How many known decisions it takes to show anything, were all of them to speak for it.
+
+    >>> fewest_labels(Targets(value=0.02, delta=0.1, rule=PolicyKind.P_T))
+    114
+    """
     fewest = fewest_rows(targets.allowed, targets.delta)
     return fewest if targets.rule is PolicyKind.P_T else 2 * fewest  # half of the prompts teach
 

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from knowgate._serving.follower import Follower
     from knowgate._serving.serving import Answer
     from knowgate._shipping.client import Client
+    from knowgate._shipping.labels import Labels
     from knowgate._shipping.shipper import Shipper
     from knowgate._shipping.spool import Overflow, Spool
     from knowgate.backends.tries import Patience
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "Answer": "knowgate._serving.serving",
     "Client": "knowgate._shipping.client",
+    "Labels": "knowgate._shipping.labels",
     "Overflow": "knowgate._shipping.spool",
     "Patience": "knowgate.backends.tries",
     "Shipper": "knowgate._shipping.shipper",
@@ -94,6 +96,7 @@ __all__ = [
     "KnowgateError",
     "Label",
     "LabelSource",
+    "Labels",
     "LinearProbe",
     "MlpProbe",
     "Mode",

@@ -10,7 +10,6 @@ import httpx2
 from sqlalchemy import Engine
 
 from knowgate._records.records import LabelSource, Window
-from knowgate._wire.networks import fault_of_host
 from knowgate._wire.shown import shown_url
 from knowgate.spec import CascadeSpec
 from monitoring.figures.graders import measured_errors
@@ -56,12 +55,9 @@ class GraderEndpoint:
             raise InputInvalid(
                 "--endpoint is (not shown): it holds user or password; set KNOWGATE_JUDGE_API_KEY instead"
             )
-        if not addresses.is_address(self.endpoint):
-            fault: str | None = addresses.EXPECTED
-        elif not addresses.is_root(self.endpoint):
-            fault = f"{addresses.ROOT_EXPECTED}; set KNOWGATE_JUDGE_API_KEY for its key"
-        else:
-            fault = fault_of_host(addresses.host_of(self.endpoint))
+        fault = addresses.fault_of_root(self.endpoint)
+        if fault == addresses.ROOT_EXPECTED:
+            fault = f"{fault}; set KNOWGATE_JUDGE_API_KEY for its key"
         if fault is not None:
             raise InputInvalid(f"--endpoint is {shown_url(self.endpoint)!r}: {fault}")
 

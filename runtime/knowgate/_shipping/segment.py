@@ -6,12 +6,12 @@ A segment is the magic `KGSPOOL1` and then entries; an entry is
     u32 length · u32 CRC-32 of (length, payload) · payload
 
 little-endian; the payload is `u32 header length · header · vectors`, the header one JSON object
-{"decision", "vectors": [d, …]}, the vectors raw little-endian float16 of those lengths, one after
-the other. The CRC covers the length too, so that a tail of zeros, which some file systems leave
-after a power cut, is no valid entry. Entries are only ever appended. What is no whole entry is
-torn, the unfinished write that a crash left at the end, or damaged, what a disk lost.
-`knowgate._shipping.recovery` takes both out; the entries behind a damaged one are as good as those
-before it.
+{"decision", "vectors": [d, …]}, or {"label", "vectors": []}, the vectors raw little-endian float16
+of those lengths, one after the other. The CRC covers the length too, so that a tail of zeros, which
+some file systems leave after a power cut, is no valid entry. Entries are only ever appended. What
+is no whole entry is torn, the unfinished write that a crash left at the end, or damaged, what a
+disk lost. `knowgate._shipping.recovery` takes both out; the entries behind a damaged one are as
+good as those before it.
 
 Beside a segment lies `<segment>.offset`: how far the service has acknowledged it, and the CRC-32 of
 that text. It is written after the acknowledgement, so a crash between the two ships entries again,
@@ -20,6 +20,7 @@ before) and at no entry's end, counts as none.
 """
 
 import json
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -30,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from knowgate._models.features import Float16Array
-from knowgate._records.records import Decision
+from knowgate._records.records import Decision, Label
 from knowgate._wire import codec
 from knowgate.errors import RecordInvalid, SpoolRefused
 
@@ -38,25 +39,27 @@ MAGIC = b"KGSPOOL1"
 FRAME = struct.Struct("<II")
 LENGTH = struct.Struct("<I")
 MAX_ENTRY_BYTES = 64 * 2**20
-_PAYLOAD_START = b'{"decision":'  # of the header, which `framed` writes so; within a text its quotes are escaped
+# How a header begins, as `framed` writes it; within a text its quotes are escaped.
+_PAYLOAD_START = re.compile(rb'\{"(?:decision|label)":')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One spooled decision as its payload; decoded only when it is shipped."""
+    """One spooled decision or label as its payload; decoded only when it is shipped."""
 
     payload: bytes
     end: int  # offset in the segment just behind this entry
 
     def document(self) -> dict[str, Any]:
-        """The decision as plain JSON. Raises RecordInvalid for a payload that another version
-        wrote.
+        """The record as plain JSON, by its kind: `decision` or `label`. Raises RecordInvalid for a
+        payload that another version wrote.
         """
-        return self._header()["decision"]  # type: ignore[no-any-return]
+        return {name: value for name, value in self._header().items() if name != "vectors"}
 
-    def decision(self) -> Decision:
+    def record(self) -> Decision | Label:
         """Raises RecordInvalid for a record this version cannot hold."""
-        return codec.decode(Decision, self.document())
+        ((kind, document),) = self.document().items()
+        return codec.decode(Label, document) if kind == "label" else codec.decode(Decision, document)
 
     def vectors(self) -> tuple[Float16Array, ...]:
         """The decision's own vectors; `Attempt.vector` indexes this. Raises RecordInvalid."""
@@ -70,24 +73,32 @@ class Entry:
     def _header(self) -> dict[str, Any]:
         (header_length,) = LENGTH.unpack_from(self.payload)
         header = json.loads(self.payload[LENGTH.size : LENGTH.size + header_length])
-        if not isinstance(header, dict) or set(header) != {"decision", "vectors"}:
+        if not isinstance(header, dict) or set(header) not in ({"decision", "vectors"}, {"label", "vectors"}):
             raise RecordInvalid("entry", "header", "another version wrote this entry; ship it with that version")
         return header
 
 
-def framed(decision: Decision, vectors: Sequence[Float16Array] = ()) -> bytes:
-    """An entry's bytes. `vectors`: float16 [d] each, lengths may differ.
+def framed(record: Decision | Label, vectors: Sequence[Float16Array] = ()) -> bytes:
+    """An entry's bytes. `vectors`: float16 [d] each, lengths may differ; of a decision alone.
 
     Raises SpoolRefused for an entry above 64 MiB.
     """
+    kind = "label" if isinstance(record, Label) else "decision"
     header = json.dumps(
-        {"decision": codec.encode(decision), "vectors": [len(vector) for vector in vectors]}, separators=(",", ":")
+        {kind: codec.encode(record), "vectors": [len(vector) for vector in vectors]}, separators=(",", ":")
     ).encode()
     raw = b"".join(np.ascontiguousarray(vector, dtype="<f2").tobytes() for vector in vectors)
     payload = LENGTH.pack(len(header)) + header + raw
     if len(payload) > MAX_ENTRY_BYTES:
-        raise SpoolRefused(f"decision {decision.id} takes {len(payload)} bytes; an entry holds {MAX_ENTRY_BYTES}")
+        raise SpoolRefused(f"{named(record)} takes {len(payload)} bytes; an entry holds {MAX_ENTRY_BYTES}")
     return FRAME.pack(len(payload), _crc(payload)) + payload
+
+
+def named(record: Decision | Label) -> str:
+    """A record as a message names it."""
+    if isinstance(record, Decision):
+        return f"decision {record.id}"
+    return f"the label of {record.decision_id or record.external_id}"
 
 
 def entries(content: bytes, offset: int) -> Iterator[Entry]:
@@ -115,12 +126,10 @@ def next_entry(content: bytes, position: int) -> int | None:
     """Where the first whole entry at `position` or behind it begins: looked for by how every
     payload begins.
     """
-    at = content.find(_PAYLOAD_START, position)
-    while at != -1:
-        start = at - LENGTH.size - FRAME.size
+    for found in _PAYLOAD_START.finditer(content, position):
+        start = found.start() - LENGTH.size - FRAME.size
         if start >= position and end_of_entry(content, start) is not None:
             return start
-        at = content.find(_PAYLOAD_START, at + 1)
     return None
 
 

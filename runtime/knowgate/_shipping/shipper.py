@@ -10,7 +10,6 @@ answer, one that was changed on its way, 401, 404, 409, 429, 5xx) is waited out,
 back-off, for as long as it takes.
 """
 
-import base64
 import json
 import logging
 import os
@@ -18,22 +17,19 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
 from typing import Protocol
 from uuid import UUID
 
-import numpy as np
-
 from knowgate._models.features import Float16Array
 from knowgate._records.receipts import Undeclared
-from knowgate._records.records import Decision
+from knowgate._records.records import Decision, Label
 from knowgate._shipping.client import Receipt
-from knowgate._shipping.segment import Entry
+from knowgate._shipping.parcels import Parcel, Refusal, fits, opened, packed, readable
 from knowgate._shipping.spool import Spool
 from knowgate._wire.backoff import next_delay
-from knowgate.errors import RecordInvalid, ServiceUnreachable
+from knowgate.errors import ServiceUnreachable
 
 logger = logging.getLogger("knowgate.shipper")
 
@@ -43,32 +39,21 @@ MOST_CAUSES = 100  # of undeclared attempts that are logged
 DRAINING_RETRY_S = 0.25
 
 
-class DecisionSink(Protocol):
+class Sink(Protocol):
     """Where batches go: `knowgate._shipping.client.Client`, or anything that answers as it does."""
 
     def send_decisions(
         self, decisions: Sequence[Decision], vectors: Mapping[int, Float16Array] | None = None
     ) -> Receipt: ...
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Parcel:
-    entry: Entry
-    decision: Decision
-    vectors: tuple[Float16Array, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Refusal:
-    entry: Entry
-    reason: str
+    def send_labels(self, labels: Sequence[Label]) -> Receipt: ...
 
 
 class Shipper:
     """Ships one spool to one service, on a thread of its own.
 
-    A batch holds at most `batch_entries` decisions and about `batch_bytes`; `linger_s` is how long
-    a first decision waits for company.
+    A batch holds at most `batch_entries` decisions or labels and about `batch_bytes`; `linger_s` is
+    how long a first one waits for company.
 
         with Spool("var/spool") as spool, Shipper(spool, Client(url, token)) as shipper:
             ...  # on SIGTERM: raise SystemExit, which leaves the block and drains
@@ -77,7 +62,7 @@ class Shipper:
     def __init__(
         self,
         spool: Spool,
-        sink: DecisionSink,
+        sink: Sink,
         *,
         batch_entries: int = 500,
         batch_bytes: int = 8 * 2**20,
@@ -94,13 +79,13 @@ class Shipper:
         self.retry_s = retry_s
         self.retry_bound_s = retry_bound_s
         self.drain_s = drain_s
-        self.shipped = 0  # decisions the service has taken since this shipper was made
-        self.rejected = 0  # decisions that went to rejected.jsonl
+        self.shipped = 0  # entries the service has taken since this shipper was made
+        self.rejected = 0  # entries that went to rejected.jsonl
         self.undeclared = 0  # attempts of other models than are declared: stored, and nothing is learned from them
         self._causes: set[tuple[str, int, str, str]] = set()  # of those, as they were logged
         self.vectors_dropped = 0  # hidden states that were not finite; their decisions were shipped without them
         self.last_error: str | None = None  # of the last try; None = it went well
-        self._blamed: Counter[UUID] = Counter()  # by answers that may not be the service's own
+        self._blamed: Counter[UUID | Label] = Counter()  # by answers that may not be the service's own
         self._random = Random()
         self._shipping = threading.Lock()
         self._stopping = threading.Event()
@@ -122,14 +107,14 @@ class Shipper:
             batch = self.spool.batch(max_entries=self.batch_entries, max_bytes=self.batch_bytes)
             if batch is None:
                 return False
-            parcels: list[_Parcel] = []
-            unreadable: list[_Refusal] = []
+            parcels: list[Parcel] = []
+            unreadable: list[Refusal] = []
             for count, entry in enumerate(batch.entries):
-                parcel = _opened(entry)
-                if isinstance(parcel, _Refusal):
+                parcel = opened(entry)
+                if isinstance(parcel, Refusal):
                     unreadable.append(parcel)
                     continue
-                if not _fits(parcels, parcel):
+                if not fits(parcels, parcel):
                     self._settle(parcels, unreadable)
                     self.spool.acknowledge(batch, entries=count)
                     parcels, unreadable = [], []
@@ -196,7 +181,7 @@ class Shipper:
         )
         self._hurried.wait(delay)
 
-    def _settle(self, parcels: Sequence[_Parcel], unreadable: Sequence[_Refusal]) -> None:
+    def _settle(self, parcels: Sequence[Parcel], unreadable: Sequence[Refusal]) -> None:
         """Delivers, and only then writes down what was refused: a batch that is tried again repeats
         no refusal.
         """
@@ -205,20 +190,20 @@ class Shipper:
             self._reject(refusal)
         self.shipped += len(parcels) + len(unreadable) - len(refused)
 
-    def _deliver(self, parcels: Sequence[_Parcel]) -> list[_Refusal]:
+    def _deliver(self, parcels: Sequence[Parcel]) -> list[Refusal]:
         """Delivers these, or raises; a batch the service blames as a whole is halved until the
         culprit is alone.
         """
         if not parcels:
             return []
         try:
-            receipt = self.sink.send_decisions(*_packed(parcels))
+            receipt = self._send(parcels)
         except ServiceUnreachable as error:
             if error.status not in POISON:
                 raise
             if len(parcels) == 1:
-                self._blame(parcels[0].decision.id, error)
-                return [_Refusal(entry=parcels[0].entry, reason=str(error))]
+                self._blame(parcels[0].key, error)
+                return [Refusal(entry=parcels[0].entry, reason=str(error))]
             middle = len(parcels) // 2
             return self._deliver(parcels[:middle]) + self._deliver(parcels[middle:])
         self._tell_undeclared(receipt.undeclared)
@@ -228,12 +213,21 @@ class Shipper:
         if any(not 0 <= rejection.index < len(parcels) for rejection in receipt.rejected):
             raise ServiceUnreachable("the receipt rejects rows that were not sent; is the url a knowgate's?")
         return [
-            _Refusal(
+            Refusal(
                 entry=parcels[rejection.index].entry,
                 reason=f"{rejection.field} is {rejection.value}: {rejection.cure}",
             )
             for rejection in receipt.rejected
         ]
+
+    def _send(self, parcels: Sequence[Parcel]) -> Receipt:
+        labels = [parcel.record for parcel in parcels if isinstance(parcel.record, Label)]
+        if not labels:
+            return self.sink.send_decisions(*packed(parcels))
+        receipt = self.sink.send_labels(labels)
+        for name in receipt.ambiguous:
+            logger.warning("several decisions share the external id %s: its label is of the newest of them", name)
+        return receipt
 
     def _tell_undeclared(self, undeclared: Sequence[Undeclared]) -> None:
         """Counts them, and logs each cause once: the next batch would only say the same."""
@@ -248,16 +242,16 @@ class Shipper:
                     *cause,
                 )
 
-    def _blame(self, decision_id: UUID, error: ServiceUnreachable) -> None:
-        """Raises `error`, so that the decision is sent again, until its blame is to be believed."""
-        self._blamed[decision_id] += 1
-        if error.unsure and self._blamed[decision_id] < BLAMED:
+    def _blame(self, key: UUID | Label, error: ServiceUnreachable) -> None:
+        """Raises `error`, so that the entry is sent again, until its blame is to be believed."""
+        self._blamed[key] += 1
+        if error.unsure and self._blamed[key] < BLAMED:
             raise error
-        del self._blamed[decision_id]
+        del self._blamed[key]
 
-    def _reject(self, refusal: _Refusal) -> None:
+    def _reject(self, refusal: Refusal) -> None:
         """Moves an entry aside, fsynced before the segment is let go."""
-        row = {"at": datetime.now(UTC).isoformat(), "reason": refusal.reason, **_readable(refusal.entry)}
+        row = {"at": datetime.now(UTC).isoformat(), "reason": refusal.reason, **readable(refusal.entry)}
         line = json.dumps(row).encode() + b"\n"
         path = self.spool.directory / "rejected.jsonl"
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -267,56 +261,4 @@ class Shipper:
         finally:
             os.close(descriptor)
         self.rejected += 1
-        logger.warning("a decision was rejected and kept in %s: %s", path, refusal.reason)
-
-
-def _opened(entry: Entry) -> _Parcel | _Refusal:
-    try:
-        parcel = _Parcel(entry=entry, decision=entry.decision(), vectors=entry.vectors())
-        _by_tier(parcel)
-        return parcel
-    except (RecordInvalid, ValueError, KeyError, IndexError) as error:
-        return _Refusal(entry=entry, reason=f"this version cannot read the entry: {error}")
-
-
-def _readable(entry: Entry) -> dict[str, object]:
-    try:
-        vectors = [base64.b64encode(vector.tobytes()).decode() for vector in entry.vectors()]
-        return {"decision": entry.document(), "vectors_float16_base64": vectors}
-    except (RecordInvalid, ValueError, KeyError):
-        return {"payload_base64": base64.b64encode(entry.payload).decode()}
-
-
-def _fits(parcels: Sequence[_Parcel], newcomer: _Parcel) -> bool:
-    """Whether a tier's vectors keep one length: a redeployed model's may differ, and needs a batch
-    of its own.
-    """
-    lengths = {tier: len(vector) for parcel in parcels for tier, vector in _by_tier(parcel)}
-    return all(lengths.get(tier, len(vector)) == len(vector) for tier, vector in _by_tier(newcomer))
-
-
-def _by_tier(parcel: _Parcel) -> list[tuple[int, Float16Array]]:
-    return [
-        (attempt.tier, parcel.vectors[attempt.vector])
-        for attempt in parcel.decision.attempts
-        if attempt.vector is not None
-    ]
-
-
-def _packed(parcels: Sequence[_Parcel]) -> tuple[list[Decision], dict[int, Float16Array]]:
-    """The decisions with `Attempt.vector` counted anew within the batch, and the vectors [n, d] per
-    tier.
-    """
-    rows: dict[int, list[Float16Array]] = {}
-    decisions = []
-    for parcel in parcels:
-        attempts = []
-        for attempt in parcel.decision.attempts:
-            row = None
-            if attempt.vector is not None:
-                of_tier = rows.setdefault(attempt.tier, [])
-                row = len(of_tier)
-                of_tier.append(parcel.vectors[attempt.vector])
-            attempts.append(replace(attempt, vector=row))
-        decisions.append(replace(parcel.decision, attempts=tuple(attempts)))
-    return decisions, {tier: np.stack(vectors) for tier, vectors in rows.items()}
+        logger.warning("an entry was rejected and kept in %s: %s", path, refusal.reason)

@@ -1,5 +1,5 @@
-"""The spool: a decision is on disk before its query counts as logged, and leaves the disk once the
-service has it.
+"""The spool: a decision is on disk before its query counts as logged, a label before it counts as
+said; both leave the disk once the service has them.
 
 Every process appends to segments of its own. One writer thread takes what has gathered, writes it
 and calls fsync once for all of it (group commit); `append` returns when that is done, so what was
@@ -28,7 +28,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from knowgate._models.features import Float16Array
-from knowgate._records.records import Decision
+from knowgate._records.records import Decision, Label
 from knowgate._shipping import segment
 from knowgate._shipping.backlog import Backlog, Batch, OpenSegment
 from knowgate.errors import RecordInvalid, SpoolRefused
@@ -89,7 +89,7 @@ class Spool:
         self.segment_seconds = segment_seconds
         self.overflow = Overflow(overflow)
         self.durable = durable
-        self.refused = 0  # decisions that were not taken since this spool was opened
+        self.refused = 0  # entries that were not taken since this spool was opened
         self._pid = os.getpid()
         # Reentrant, so that a signal handler on the main thread may drain while that thread is in
         # `append`.
@@ -139,15 +139,18 @@ class Spool:
         with self._changed:
             return self._backlog.unshipped_bytes + self._waiting_bytes
 
-    def append(self, decision: Decision, vectors: Sequence[Float16Array] = (), *, durable: bool | None = None) -> None:
-        """Takes a decision with its own vectors (float16 [d] each; `Attempt.vector` indexes them).
+    def append(
+        self, record: Decision | Label, vectors: Sequence[Float16Array] = (), *, durable: bool | None = None
+    ) -> None:
+        """Takes a label, or a decision with its own vectors (float16 [d] each; `Attempt.vector`
+        indexes them).
 
         Returns once the entry's group is on disk, or at once with `durable=False`. Raises
         SpoolRefused, counted in `refused`, when the spool is full, closed, or the disk fails.
         """
         try:
             self._require_own_process()
-            item = _Pending(segment.framed(decision, vectors), self.durable if durable is None else durable)
+            item = _Pending(segment.framed(record, vectors), self.durable if durable is None else durable)
             with self._changed:
                 self._make_room(len(item.frame))
                 self._pending.append(item)
@@ -156,7 +159,7 @@ class Spool:
                 while item.durable and not item.done and not self._finished:
                     self._changed.wait()
             if item.durable and (item.error is not None or not item.done):
-                raise SpoolRefused(f"decision {decision.id} did not reach the disk: {item.error}") from item.error
+                raise SpoolRefused(f"{segment.named(record)} did not reach the disk: {item.error}") from item.error
         except SpoolRefused:
             self.refused += 1
             raise

@@ -63,7 +63,7 @@ def from_spec(
         stamped = of_request(fingerprint.chat_template_sha256, tier.request)
         fingerprint = replace(fingerprint, chat_template_sha256=stamped)
     given: dict[str, Any] = {
-        "api_key": api_key or _key(tier, place, os.environ if environment is None else environment),
+        "api_key": api_key or key_of(tier.api_key_variable, place, environment),
         "max_tokens": tier.max_tokens,
         "options": tier.options,
         "p_t_kind": tier.p_t_kind,
@@ -194,13 +194,16 @@ def _in_process(tier: TierSpec, place: str, fingerprint: Fingerprint | None, lay
     )
 
 
-def _key(tier: TierSpec, place: str, environment: Mapping[str, str]) -> str | None:
-    name = tier.api_key_variable
+def key_of(name: str | None, place: str, environment: Mapping[str, str] | None = None) -> str | None:
+    """The key in the variable `name` of the environment (None = the process's), or in the file that
+    `…_FILE` names; None where no variable is named. `place` needs it. Raises RecordInvalid.
+    """
     if name is None:
         return None
-    file = environment.get(f"{name}_FILE")
+    variables = os.environ if environment is None else environment
+    file = variables.get(f"{name}_FILE")
     try:
-        value = Path(file).read_text(encoding="utf-8").strip() if file else environment.get(name, "")
+        value = Path(file).read_text(encoding="utf-8").strip() if file else variables.get(name, "")
     except (OSError, UnicodeDecodeError) as error:
         raise RecordInvalid(f"{name}_FILE", file, f"it cannot be read ({error}); {place} needs its key") from error
     if not value:

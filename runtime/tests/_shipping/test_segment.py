@@ -112,7 +112,7 @@ def decisions(draw: st.DrawFn) -> Decision:
 def test_an_entry_gives_back_the_decision_and_its_vectors(decision: Decision, vectors: list[Any]) -> None:
     frame = segment.framed(decision, vectors)
     (entry,) = segment.entries(frame, 8)
-    assert entry.decision() == decision
+    assert entry.record() == decision
     assert entry.end == 8 + len(frame)
     assert [vector.tobytes() for vector in entry.vectors()] == [vector.tobytes() for vector in vectors]
 
@@ -233,9 +233,9 @@ def test_an_entry_of_another_version_is_refused_by_name(decision: Make) -> None:
     crc = zlib.crc32(payload, zlib.crc32(segment.LENGTH.pack(len(payload))))
     (entry,) = segment.entries(segment.FRAME.pack(len(payload), crc) + payload, 0)
     with pytest.raises(RecordInvalid, match="another version"):
-        entry.decision()
+        entry.record()
 
 
 def test_signals_come_back_bit_for_bit(decision: Make) -> None:
     (entry,) = segment.entries(segment.framed(decision(exploration_rate=math.nextafter(0.1, 1))), 0)
-    assert entry.decision().exploration_rate == math.nextafter(0.1, 1)
+    assert entry.record().exploration_rate == math.nextafter(0.1, 1)

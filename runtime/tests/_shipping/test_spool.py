@@ -33,7 +33,7 @@ def read_all(spool: Spool, *, acknowledge: bool = True) -> list[Entry]:
 
 
 def ids(entries: list[Entry]) -> list[str]:
-    return [str(entry.decision().id) for entry in entries]
+    return [str(entry.record().id) for entry in entries]
 
 
 def test_what_was_appended_comes_back_in_order_with_its_vectors(tmp_path: Path, decision: Make) -> None:
@@ -42,7 +42,7 @@ def test_what_was_appended_comes_back_in_order_with_its_vectors(tmp_path: Path, 
         for number, item in enumerate(decisions):
             spool.append(item, [np.full(4, number, np.float16)])
         entries = read_all(spool)
-    assert [entry.decision() for entry in entries] == decisions
+    assert [entry.record() for entry in entries] == decisions
     assert [entry.vectors()[0].tolist() for entry in entries] == [[number] * 4 for number in range(8)]
 
 
@@ -212,7 +212,7 @@ def test_one_flipped_bit_in_a_dead_processs_segment_costs_one_entry_and_a_copy_i
     content[at[place]] ^= 0x04
     (tmp_path / "123-abc.000000.segment").write_bytes(content)
     with Spool(tmp_path) as spool:
-        left = [entry.decision().external_id for entry in read_all(spool)]
+        left = [entry.record().external_id for entry in read_all(spool)]
         assert left == [str(n) for n in range(3) if place == "magic" or n != victim]
         assert spool.damaged_bytes == (len(segment.MAGIC) if place == "magic" else len(frames[victim]))
         assert spool.torn_bytes == 0
@@ -225,7 +225,7 @@ def test_an_offset_that_does_not_fit_ships_again_and_loses_nothing(tmp_path: Pat
     (tmp_path / "123-abc.000000.segment").write_bytes(segment.MAGIC + b"".join(frames))
     (tmp_path / "123-abc.000000.offset").write_bytes(offset.encode("latin-1"))
     with Spool(tmp_path) as spool:
-        assert [entry.decision().external_id for entry in read_all(spool)] == ["0", "1", "2"]
+        assert [entry.record().external_id for entry in read_all(spool)] == ["0", "1", "2"]
 
 
 def test_what_lies_behind_damage_in_a_living_segment_is_shipped_and_nothing_new_is_lost(
@@ -425,7 +425,7 @@ def test_an_adopted_segment_is_shipped_from_where_its_owner_stopped(tmp_path: Pa
     path.write_bytes(segment.MAGIC + b"".join(frames))
     segment.write_offset(path, len(segment.MAGIC) + len(frames[0]))
     with Spool(tmp_path) as spool:
-        assert [entry.decision().external_id for entry in read_all(spool)] == ["1", "2"]
+        assert [entry.record().external_id for entry in read_all(spool)] == ["1", "2"]
 
 
 def test_a_forked_child_cannot_append_to_its_parents_segment(tmp_path: Path, decision: Make) -> None:
