@@ -9,15 +9,20 @@ import typer
 from knowgate._deciding.privacy import SecretKey
 from knowgate._records.records import LabelSource, Window
 from services.clock import SystemClock
-from services.commands.options import AsJson, Cascade, End, Outcomes, Start, Timezone, aware, require_folder
+from services.commands.options import AsJson, Cascade, End, Start, Timezone, aware, require_folder
 from services.commands.printing import counting, print_record
 from services.commands.user_tables import read_table
 from services.database import database
 from services.errors import InputInvalid
 from services.history.export_outcomes import export_outcomes
 from services.history.hidden_states import hidden_source
+from services.history.import_logs import SHOWN, import_log, parse_tiers
 from services.history.import_outcomes import import_table
-from services.outcome_tables.outcomes import write_outcomes
+from services.history.log_formats import FIELDS, FORMATS, LogKind
+from services.history.logged_calls import LogSource
+from services.outcome_tables.columns import parse_mapping
+from services.outcome_tables.outcomes import KNOWN, write_outcomes
+from services.outcome_tables.times import Zone
 from services.settings import hash_key, read_settings
 from store.engine import reading
 
@@ -26,8 +31,19 @@ app = typer.Typer()
 
 @app.command("import")
 def import_history(
-    outcomes: Outcomes,
+    files: Annotated[list[Path], typer.Argument(help="An outcome table; with --from any number of logs.")],
     cascade: Cascade,
+    system: Annotated[
+        LogKind | None, typer.Option("--from", help="Whose logs they are; jsonl: your own, by --map.")
+    ] = None,
+    tiers: Annotated[
+        list[str] | None,
+        typer.Option("--tier", help="With --from: MODEL=NUMBER, which tier a model is; calls of others are left out."),
+    ] = None,
+    mapping: Annotated[
+        str | None,
+        typer.Option("--map", help="field=column, with --from field=place.in.a.row; field= leaves one out."),
+    ] = None,
     hidden: Annotated[Path | None, typer.Option(help="Hidden states beside it: .npz or .safetensors.")] = None,
     fingerprint: Annotated[
         Path | None, typer.Option(help="With --hidden: a JSON file that says what they are hidden states of.")
@@ -40,14 +56,30 @@ def import_history(
     timezone: Timezone = None,
     as_json: AsJson = False,
 ) -> None:
-    """Store an outcome table as a cascade's history: decisions, labels, hidden states.
+    """Store an outcome table as a cascade's history: decisions, labels, hidden states. With --from,
+    the logs of another system: decisions alone (`labels import --from` takes its labels).
 
     Run again, it changes nothing. Without a column occurred_at, --start and --end say when the
     queries happened.
     """
     settings, span = read_settings(), _span(start, end)
+    _require_both("--from", system, "--tier", tiers)
     _require_both("--hidden", hidden, "--fingerprint", fingerprint)
-    table, vectors = read_table(outcomes, timezone), None
+    if system is not None:
+        _refuse_with_logs(("--hidden", hidden), ("--start", start), ("--end", end))
+        logs = LogSource(
+            files=files,
+            format=FORMATS[system],
+            tiers=parse_tiers(tiers or []),
+            mapping=parse_mapping(mapping, FIELDS, FIELDS),
+            zone=Zone(name=timezone, now=SystemClock().now()),
+        )
+        _import_logs(logs, cascade, as_json=as_json)
+        return
+    if len(files) > 1:
+        raise InputInvalid(f"{len(files)} files are given: an outcome table is one file; logs need --from")
+    columns = parse_mapping(mapping, KNOWN, KNOWN[2:])
+    table, vectors = read_table(files[0], timezone, columns), None
     if hidden is not None and fingerprint is not None:
         vectors = hidden_source(hidden, fingerprint, table, settings.shards_url, settings.shard_bytes)
     key, now = SecretKey(hash_key(settings)), SystemClock().now()
@@ -56,10 +88,36 @@ def import_history(
             engine, table, cascade, span=span, source=source, key=key, now=now, hidden=vectors, report=report
         )
     print_record(done, as_json=as_json)
-    if done.undeclared:
+    _tell_undeclared(done.undeclared, cascade)
+
+
+def _import_logs(source: LogSource, cascade: str, *, as_json: bool) -> None:
+    settings = read_settings()
+    key, now = SecretKey(hash_key(settings)), SystemClock().now()
+    with database(settings) as engine:
+        done = import_log(engine, source, cascade, key=key, now=now)
+    print_record(done, as_json=as_json)
+    if done.left_out:
+        typer.echo(f"calls left out: {'; '.join(map(str, done.left_out[:SHOWN]))}", err=True)
+    if done.repeated:
+        typer.echo(f"{done.repeated} calls asked a tier again for the same query: the later answer counts", err=True)
+    if done.complete:
+        cure = "where what ran was chosen by the answer, import an outcome table with run_propensity instead"
+        typer.echo(f"every tier answered every query, so each is taken to have run with certainty; {cure}", err=True)
+    _tell_undeclared(done.undeclared, cascade)
+
+
+def _tell_undeclared(attempts: int, cascade: str) -> None:
+    if attempts:
         cure = f"`knowgate cascade show {cascade}` tells the declared ones; correct the column model, or cascade.toml"
-        notice = f"{done.undeclared} attempts are of undeclared models: nothing is learned from them"
+        notice = f"{attempts} attempts are of undeclared models: nothing is learned from them"
         typer.echo(f"{notice}; {cure}", err=True)
+
+
+def _refuse_with_logs(*options: tuple[str, object]) -> None:
+    given = next((name for name, value in options if value is not None), None)
+    if given is not None:
+        raise InputInvalid(f"{given} goes with an outcome table: leave it out, or --from")
 
 
 def _span(start: datetime | None, end: datetime | None) -> Window | None:

@@ -21,7 +21,7 @@ from services.commands.user_tables import tell_lines
 from services.database import database
 from services.errors import InputInvalid
 from services.labelling.aim import Aim
-from services.labelling.files import LabelDefaults, parse_mapping, read_labels
+from services.labelling.files import LabelDefaults, label_mapping, read_labels
 from services.labelling.near_misses import near_misses
 from services.labelling.progress import label_progress
 from services.labelling.queue import QueuedAnswer, label_queue
@@ -68,7 +68,7 @@ def import_labels(
     """
     defaults = LabelDefaults(cascade=cascade, source=source, labelled_at=labelled_at, tier=tier)
     now = SystemClock().now()
-    read = read_labels(file, defaults, mapping=parse_mapping(mapping), timezone=timezone, now=now)
+    read = read_labels(file, defaults, mapping=label_mapping(mapping), timezone=timezone, now=now)
     with database(read_settings()) as engine, transaction(engine) as session:
         cascades.cascade(session, cascade)
         added = add_labels(session, read.labels, received_at=SystemClock().now())

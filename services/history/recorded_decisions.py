@@ -20,9 +20,10 @@ served one carries none, since nothing here kept it.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -95,6 +96,25 @@ def recorded_id(cascade: str, query_id: str, occurred_at: datetime) -> UUID:
     return UUID(int=value & ~(0b11 << 62) | 0b10 << 62)
 
 
+def presumed_roles(tiers: Sequence[int], *, explored: bool = False) -> list[tuple[int, Role]]:
+    """Each of the tiers that ran, in their order, with the role that it had where none is told."""
+    served = tiers[-2] if explored else tiers[-1]
+    return [
+        (tier, Role.SERVED if tier == served else Role.SUPERSEDED if tier < served else Role.EXPLORATION)
+        for tier in tiers
+    ]
+
+
+def role_fields(role: Role) -> dict[str, Any]:
+    """What an attempt of this role carries, as far as it follows from the role."""
+    escalated = role in (Role.SUPERSEDED, Role.SKIPPED)
+    return {
+        "role": role,
+        "verdict": UNDECIDED if escalated else None,
+        "fault": Reason.NO_BUNDLE if escalated else None,
+    }
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reader:
     table: OutcomeTable
@@ -137,23 +157,12 @@ class _Reader:
             return [(tier, Role(given[tier])) for tier in tiers]
         last = self.table.tiers - 1
         explored = len(tiers) > 1 and tiers[-1] == last and self.run_propensity[row, last] < 1
-        served = tiers[-2] if explored else tiers[-1]
-        return [
-            (tier, Role.SERVED if tier == served else Role.SUPERSEDED if tier < served else Role.EXPLORATION)
-            for tier in tiers
-        ]
+        return presumed_roles(tiers, explored=explored)
 
     def _attempt(self, row: int, tier: int, role: Role) -> Attempt:
-        escalated = role in (Role.SUPERSEDED, Role.SKIPPED)
         cells = {name: column.cell(getattr(self.table, name)[row, tier]) for name, column in _OF_ATTEMPTS.items()}
-        cells |= {"role": role, "run_propensity": _known(self.run_propensity[row, tier])}
-        return Attempt(
-            tier=tier,
-            signals=Signals(**{name: cells.pop(name) for name in _SIGNALS}),
-            verdict=UNDECIDED if escalated else None,
-            fault=Reason.NO_BUNDLE if escalated else None,
-            **cells,
-        )
+        cells |= role_fields(role) | {"run_propensity": _known(self.run_propensity[row, tier])}
+        return Attempt(tier=tier, signals=Signals(**{name: cells.pop(name) for name in _SIGNALS}), **cells)
 
     def _judged(self, row: int, tier: int, decision: Decision) -> Label:
         return Label(

@@ -17,8 +17,8 @@ import numpy as np
 
 from knowgate._records.records import Label, LabelSource
 from knowgate.errors import RecordInvalid
-from services.errors import InputInvalid, TableInvalid
-from services.outcome_tables.columns import Columns
+from services.errors import TableInvalid
+from services.outcome_tables.columns import Columns, parse_mapping
 from services.outcome_tables.table_files import read_columns
 from services.outcome_tables.times import Zone
 from store.files import Wanted
@@ -26,7 +26,13 @@ from store.rejections import LEAST_CHANCE
 from store.statements import contradict, in_words
 
 FIELDS = ("decision_id", "external_id", "tier", "source", "correct", "labelled_at", "label_propensity", "grader")
-MAY_BE_LEFT_OUT = ("decision_id", "external_id", "tier", "source", "labelled_at", "label_propensity", "grader")
+MAY_BE_LEFT_OUT = tuple(name for name in FIELDS if name != "correct")
+WANTED = Wanted(
+    texts=("decision_id", "external_id", "source", "grader"),
+    numbers=("tier", "label_propensity"),
+    truths=("correct",),
+    times=("labelled_at",),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,25 +54,9 @@ class LabelDefaults:
     tier: int | None = None
 
 
-def parse_mapping(text: str | None) -> dict[str, str | None]:
-    """`correct=is_right,source=` as a mapping from field to column, None for a field without one.
-
-    Raises InputInvalid.
-    """
-    mapping: dict[str, str | None] = {}
-    for part in (text or "").split(","):
-        if not part.strip():
-            continue
-        field, equals, column = (piece.strip() for piece in part.partition("="))
-        if field not in FIELDS or not equals or (not column and field not in MAY_BE_LEFT_OUT):
-            raise InputInvalid(
-                f"--map {part.strip()!r}: write field=column, the field one of {', '.join(FIELDS)}; field= leaves out"
-                f" the column of that name ({', '.join(MAY_BE_LEFT_OUT)})"
-            )
-        if field in mapping:
-            raise InputInvalid(f"--map names {field} twice; give it once")
-        mapping[field] = column or None
-    return mapping
+def label_mapping(text: str | None) -> dict[str, str | None]:
+    """`correct=is_right,source=` as a mapping from field to column. Raises InputInvalid."""
+    return parse_mapping(text, FIELDS, MAY_BE_LEFT_OUT)
 
 
 def read_labels(
@@ -82,30 +72,13 @@ def read_labels(
     Raises TableInvalid naming the column, row, line, value and cure.
     """
     zone = Zone(name=timezone, now=now)
-    path = Path(path)
-    names = {field: mapping.get(field, field) or "" for field in FIELDS}
-    columns = read_columns(path, _wanted(names))
-    missing = [column for column in mapping.values() if column is not None and column not in columns.names]
-    if missing:
-        raise columns.missing(missing[0], "correct --map")
-    labels = _labels(columns, names, defaults, zone)
+    columns = read_columns(Path(path), WANTED, mapping)
+    labels = _labels(columns, defaults, zone)
     _refuse_contradictions(columns, labels)
     return LabelFile(
         labels=labels,
         lines_of=tuple(columns.source.line(row) for row in range(columns.rows)),
         lines_in_file=columns.source.lines,
-    )
-
-
-def _wanted(names: Mapping[str, str]) -> Wanted:
-    def of(*fields: str) -> tuple[str, ...]:
-        return tuple(names[field] for field in fields if names[field])
-
-    return Wanted(
-        texts=of("decision_id", "external_id", "source", "grader"),
-        numbers=of("tier", "label_propensity"),
-        truths=of("correct"),
-        times=of("labelled_at"),
     )
 
 
@@ -125,25 +98,23 @@ def _refuse_contradictions(columns: Columns, labels: Sequence[Label]) -> None:
             )
 
 
-def _labels(columns: Columns, names: Mapping[str, str], defaults: LabelDefaults, zone: Zone) -> tuple[Label, ...]:
-    columns_there = columns.names
-    named = [name for name in (names["decision_id"], names["external_id"]) if name]
-    if not set(named) & set(columns_there):
+def _labels(columns: Columns, defaults: LabelDefaults, zone: Zone) -> tuple[Label, ...]:
+    there = columns.names
+    named = [name for field in ("decision_id", "external_id") if (name := columns.called(field))]
+    if not set(named) & set(there):
         either = " or ".join(named) or "for a decision's id"
-        raise columns.missing(either, "say with --map external_id=COLUMN which one names the decision")
-    if names["correct"] not in columns_there:
-        raise columns.missing(names["correct"], "say with --map correct=COLUMN which one tells right from wrong")
-    correct = columns.numbers(names["correct"], high=1.0)
-    ids, externals = columns.ids(names["decision_id"]), columns.ids(names["external_id"])
-    sources, graders = columns.texts(names["source"]), columns.texts(names["grader"])
-    tiers = columns.numbers(names["tier"], high=31, whole=True)
-    propensities = columns.numbers(names["label_propensity"], low=LEAST_CHANCE, high=1.0)
-    times = columns.times(names["labelled_at"], zone)
+        raise columns.absent(either, "say with --map external_id=COLUMN which one names the decision")
+    if columns.called("correct") not in there:
+        raise columns.missing("correct", "say with --map correct=COLUMN which one tells right from wrong")
+    correct = columns.numbers("correct", high=1.0)
+    ids, externals = columns.ids("decision_id"), columns.ids("external_id")
+    sources, graders = columns.texts("source"), columns.texts("grader")
+    tiers = columns.numbers("tier", high=31, whole=True)
+    propensities = columns.numbers("label_propensity", low=LEAST_CHANCE, high=1.0)
+    times = columns.times("labelled_at", zone)
     if np.isnan(correct).any():
         row = int(np.argmax(np.isnan(correct)))
-        raise columns.fault(
-            names["correct"], row, None, "a label says 0 to 1, or true or false; leave out unlabelled rows"
-        )
+        raise columns.fault("correct", row, None, "a label says 0 to 1, or true or false; leave out unlabelled rows")
     labels = []
     for row in range(columns.rows):
         try:
@@ -162,9 +133,9 @@ def _labels(columns: Columns, names: Mapping[str, str], defaults: LabelDefaults,
             )
         except RecordInvalid as error:
             field = error.field
-            if field == "decision_id" and names[field] not in columns_there:
+            if field == "decision_id" and columns.called(field) not in there:
                 field = "external_id"  # the file names its decisions by these alone
-            raise columns.fault(names.get(field) or field, row, error.value, error.cure) from None
+            raise columns.fault(field, row, error.value, error.cure) from None
     return tuple(labels)
 
 

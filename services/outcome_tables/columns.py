@@ -6,7 +6,8 @@ Every refusal names the column, the first bad row (counted from 1), its line whe
 lines, its value and the cure.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from services.errors import TableInvalid
+from services.errors import InputInvalid, TableInvalid
 from services.outcome_tables.times import TimeArray, TimeRefused, Zone, in_utc
 from store.files import TableFile
 from store.files.wanted import cell_fault, shown_names
@@ -26,9 +27,20 @@ ObjectArray = npt.NDArray[np.object_]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """A file's columns by name."""
+    """A file's columns by field: by the name of the field, or by another that a mapping gives."""
 
     source: TableFile
+    mapping: Mapping[str, str | None] = field(default_factory=dict)  # None = the field is left out
+
+    def __post_init__(self) -> None:
+        """Raises TableInvalid for a mapped column that the file has not."""
+        absent = next((name for name in self.mapping.values() if name is not None and name not in self.names), None)
+        if absent is not None:
+            raise self.absent(absent, "correct --map")
+
+    def called(self, field: str) -> str:
+        """The name of a field's column; '' where it is left out."""
+        return self.mapping.get(field, field) or ""
 
     @property
     def file(self) -> str:
@@ -46,8 +58,8 @@ class Columns:
 
     def has(self, name: str) -> bool:
         """Whether the column is there and holds anything at all."""
-        table = self.source.table
-        return name in table.column_names and table.column(name).null_count < self.rows
+        table, column = self.source.table, self.called(name)
+        return column in table.column_names and table.column(column).null_count < self.rows
 
     def texts(self, name: str, *, required: bool = False) -> ObjectArray:
         """The column as str or None [n]; an absent column is all None."""
@@ -55,7 +67,7 @@ class Columns:
             if required:
                 self._require(name)
             return np.full(self.rows, None, dtype=object)
-        column = self.source.table.column(name)
+        column = self._column(name)
         if required:
             self._refuse_nulls(name, column)
         return _objects(column)
@@ -71,7 +83,7 @@ class Columns:
     def codes(self, name: str) -> tuple[IntArray, ObjectArray]:
         """A required column of ids as (code [n], distinct ids in order of first appearance)."""
         self._require(name)
-        column = self.source.table.column(name)
+        column = self._column(name)
         column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
         self._refuse_nulls(name, column)
         encoded = column.combine_chunks().dictionary_encode()
@@ -89,7 +101,7 @@ class Columns:
         """The column as float64 [n], NaN where null; an absent column is all NaN."""
         if not self.has(name):
             return np.full(self.rows, np.nan)
-        column = self.source.table.column(name)
+        column = self._column(name)
         known = pc.is_valid(column).to_numpy(zero_copy_only=False).astype(bool)
         values = column.fill_null(0.0).to_numpy().astype(np.float64)
         self._refuse(name, known & np.isnan(values), values, "write null, or leave it empty, where it is unknown")
@@ -106,7 +118,7 @@ class Columns:
         if not self.has(name):
             return np.full(self.rows, np.datetime64("NaT"), dtype="datetime64[us]")
         try:
-            return in_utc(self.source.table.column(name), zone)
+            return in_utc(self._column(name), zone)
         except TimeRefused as fault:
             raise self.fault(name, fault.row, fault.value, fault.cure) from None
 
@@ -114,9 +126,9 @@ class Columns:
         """What is wrong with one cell, or that its column is not there; `row` counts from 0 here,
         from 1 when shown.
         """
-        if name not in self.names:
+        if self.called(name) not in self.names:
             return self.missing(name, cure)
-        return TableInvalid(cell_fault(self.file, name, row, self.source.line(row), value, cure))
+        return TableInvalid(cell_fault(self.file, self.called(name), row, self.source.line(row), value, cure))
 
     def place(self, row: int) -> str:
         """`row 3 (line 4)`, as messages name a row."""
@@ -124,14 +136,21 @@ class Columns:
         return f"row {row + 1}" + ("" if line is None else f" (line {line})")
 
     def missing(self, name: str, cure: str) -> TableInvalid:
+        """What is said of a field whose column is not there."""
+        return self.absent(self.called(name) or name, cure)
+
+    def absent(self, column: str, cure: str) -> TableInvalid:
         """What is said of a column that is not there."""
-        return TableInvalid(f"{self.file} has no column {name}; it has {shown_names(self.names)}: {cure}")
+        return TableInvalid(f"{self.file} has no column {column}; it has {shown_names(self.names)}: {cure}")
+
+    def _column(self, name: str) -> Any:
+        return self.source.table.column(self.called(name))
 
     def _require(self, name: str) -> None:
-        if name not in self.names:
-            raise self.missing(name, "add or rename it")
+        if self.called(name) not in self.names:
+            raise self.missing(name, f"add or rename it, or say with --map {name}=COLUMN which one it is")
         if not self.has(name):
-            raise TableInvalid(f"{self.file}: column {name} is empty in every row; fill it")
+            raise TableInvalid(f"{self.file}: column {self.called(name)} is empty in every row; fill it")
 
     def _refuse_nulls(self, name: str, column: Any) -> None:
         if column.null_count:
@@ -145,6 +164,27 @@ class Columns:
             row = int(np.argmax(bad))
             value = float(values[row])
             raise self.fault(name, row, int(value) if whole and value.is_integer() else value, cure)
+
+
+def parse_mapping(text: str | None, fields: Collection[str], may_be_left_out: Collection[str]) -> dict[str, str | None]:
+    """`correct=is_right,source=` as a mapping from field to column, None for a field without one.
+
+    Raises InputInvalid.
+    """
+    mapping: dict[str, str | None] = {}
+    for part in (text or "").split(","):
+        if not part.strip():
+            continue
+        field, equals, column = (piece.strip() for piece in part.partition("="))
+        if field not in fields or not equals or (not column and field not in may_be_left_out):
+            raise InputInvalid(
+                f"--map {part.strip()!r}: write field=column, the field one of {', '.join(fields)}; field= leaves out"
+                f" the column of that name ({', '.join(may_be_left_out)})"
+            )
+        if field in mapping:
+            raise InputInvalid(f"--map names {field} twice; give it once")
+        mapping[field] = column or None
+    return mapping
 
 
 def _objects(column: Any) -> ObjectArray:

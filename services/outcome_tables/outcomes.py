@@ -6,7 +6,7 @@ need an order that was fixed before labels were looked at. A tier that did not r
 `ran` False there; a tier that no query ran is a hole in the cascade and is refused.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -153,8 +153,15 @@ WANTED = Wanted(
 )
 
 
-def read_outcomes(path: str | Path, *, timezone: str | None = None, now: datetime | None = None) -> OutcomeTable:
-    """The outcome table in a Parquet, CSV or JSONL file.
+def read_outcomes(
+    path: str | Path,
+    *,
+    timezone: str | None = None,
+    now: datetime | None = None,
+    mapping: Mapping[str, str | None] | None = None,
+) -> OutcomeTable:
+    """The outcome table in a Parquet, CSV or JSONL file; `mapping` names columns that go by other
+    names than ours (None = the column of that name is left out).
 
     `timezone` (an IANA name) says where times without an offset were written; without it they are
     refused. `now` is what a date of the day that is not over stands for. Raises TableInvalid naming
@@ -162,7 +169,8 @@ def read_outcomes(path: str | Path, *, timezone: str | None = None, now: datetim
     (query, tier) given twice, a tier that is nowhere, a query with two slices.
     """
     zone = Zone(name=timezone, now=now)
-    columns = read_columns(Path(path), WANTED)
+    columns = read_columns(Path(path), WANTED, mapping)
+    read = {columns.called(name) for name in KNOWN}
     query, query_ids = columns.codes("query_id")
     tier = _tiers(columns)
     grid = Grid(query=query, tier=tier, shape=(len(query_ids), int(tier.max()) + 1))
@@ -173,7 +181,7 @@ def read_outcomes(path: str | Path, *, timezone: str | None = None, now: datetim
         query_ids=query_ids,
         ran=ran,
         **{name: read_column(columns, grid, column, zone) for name, column in COLUMNS.items()},
-        ignored=tuple(name for name in columns.names if name not in KNOWN),
+        ignored=tuple(name for name in columns.names if name not in read),
         rows_read=columns.rows,
         lines_in_file=columns.source.lines,
     )

@@ -1,6 +1,7 @@
 """A user's file as columns (`store.files` reads it), and a table of ours as a file."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,12 +15,15 @@ from store.errors import FileRefused
 from store.files import SUFFIXES, Wanted, read_table_file
 
 
-def read_columns(path: Path, wanted: Wanted) -> Columns:
-    """The file's rows. Raises TableInvalid for a file, a line or a cell that cannot be read as it
-    stands.
+def read_columns(path: Path, wanted: Wanted, mapping: Mapping[str, str | None] | None = None) -> Columns:
+    """The file's rows, `wanted` by field; `mapping` says whose columns have other names.
+
+    Raises TableInvalid for a file, a line or a cell that cannot be read as it stands, and for a
+    mapped column that is not there.
     """
+    mapping = mapping or {}
     try:
-        return Columns(source=read_table_file(path, wanted))
+        return Columns(source=read_table_file(path, wanted.called(mapping)), mapping=mapping)
     except FileRefused as error:
         raise TableInvalid(str(error)) from error
 

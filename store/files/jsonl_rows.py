@@ -1,5 +1,5 @@
 """JSON lines, one object each: what JSON does not have (NaN, a name twice) is refused with its
-line.
+line. Only logs of other systems (`nested_rows`) may hold NaN and Infinity, as log-probabilities.
 """
 
 import json
@@ -16,8 +16,9 @@ CURE = "correct the line; it holds one whole object"
 class JsonlRows:
     """The objects of an open file, a run at a time; `names` grows by what they name."""
 
-    def __init__(self, stream: TextIO, file: str) -> None:
+    def __init__(self, stream: TextIO, file: str, *, finite: bool = True) -> None:
         self.lines = 0  # read so far
+        self._decoder = decoder(finite=finite)
         self.names: list[str] = []
         self._file = file
         self._stream = stream
@@ -43,9 +44,9 @@ class JsonlRows:
 
     def _object(self, line: str) -> dict[str, Any]:
         try:
-            row = _DECODER.decode(line)
+            row = self._decoder.decode(line)
         except (ValueError, RecursionError) as error:
-            raise at_line(self._file, self.lines, f" is no JSON ({_why(error, line)}): {CURE}") from error
+            raise at_line(self._file, self.lines, f" is no JSON ({why(error, line)}): {CURE}") from error
         if not isinstance(row, dict):
             raise at_line(self._file, self.lines, f" is {str(row)[:80]}: write an object, a name for each column")
         return row
@@ -75,7 +76,7 @@ def _no_number(text: str) -> Any:
     raise ValueError(f"{text} is no number of JSON; write null where it is unknown")
 
 
-def _why(error: Exception, line: str) -> str:
+def why(error: Exception, line: str) -> str:
     """What is wrong, and where in the line: a line of a megabyte is not looked through."""
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
@@ -85,4 +86,7 @@ def _why(error: Exception, line: str) -> str:
     return f"{error.msg} at character {error.pos + 1}: {rest!r}" if rest else f"{error.msg} at its end"
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=_whole, parse_constant=_no_number)
+def decoder(*, finite: bool) -> json.JSONDecoder:
+    """What reads one object; `finite` refuses NaN and Infinity."""
+    constant = _no_number if finite else float
+    return json.JSONDecoder(object_pairs_hook=_pairs, parse_int=_whole, parse_constant=constant)

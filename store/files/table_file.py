@@ -21,7 +21,7 @@ from store.files import cells
 from store.files.csv_rows import CsvRows
 from store.files.jsonl_rows import JsonlRows
 from store.files.parquet_columns import read_parquet
-from store.files.wanted import CellRefused, Wanted, at_cell, shown_names
+from store.files.wanted import CellRefused, Wanted, at_cell, not_utf8, shown_names
 
 SUFFIXES = (".parquet", ".csv", ".jsonl", ".ndjson")
 KINDS = {"texts": pa.string(), "numbers": pa.float64(), "truths": pa.float64(), "times": pa.string()}
@@ -69,7 +69,7 @@ def read_table_file(path: Path, wanted: Wanted) -> TableFile:
     except FileNotFoundError:
         raise FileRefused(f"{path} is not there; check the path") from None
     except UnicodeDecodeError:
-        raise _not_utf8(path) from None
+        raise not_utf8(path) from None
     except (pa.ArrowException, OSError) as error:
         raise FileRefused(f"{path} cannot be read: {error}; write it again as Parquet, CSV or JSONL") from error
     if len(set(table.names)) != len(table.names):
@@ -148,16 +148,3 @@ class _Columns:
             lines=lines,
             line_of=np.concatenate(self._starts),
         )
-
-
-def _not_utf8(path: Path) -> FileRefused:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                byte = f"{line[error.start]:#04x}"
-                return FileRefused(
-                    f"{path}: line {number} holds the byte {byte}, which is not UTF-8; save the file as UTF-8"
-                )
-    return FileRefused(f"{path} is not UTF-8; save the file as UTF-8")

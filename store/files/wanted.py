@@ -1,7 +1,7 @@
 """Which columns of a user's file are read, and what is said of a place in it that cannot be."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from store.errors import FileRefused
@@ -22,6 +22,16 @@ class Wanted:
     def names(self) -> tuple[str, ...]:
         """All of them."""
         return tuple(dict.fromkeys((*self.texts, *self.numbers, *self.truths, *self.times)))
+
+    def called(self, mapping: Mapping[str, str | None]) -> "Wanted":
+        """The columns of other names in place of these; None = it is not read."""
+        kinds = {kind.name: getattr(self, kind.name) for kind in fields(self)}
+        return Wanted(
+            **{
+                kind: tuple(called for name in names if (called := mapping.get(name, name)))
+                for kind, names in kinds.items()
+            }
+        )
 
 
 class CellRefused(Exception):
@@ -53,6 +63,20 @@ def cell_fault(file: str, name: str, row: int, line: int | None, value: object, 
     at = "" if line is None else f" line {line}:"
     shown = "empty" if value is None else _short(repr(value))
     return f"{file}:{at} column {name}, row {row + 1} is {shown}: {cure}"
+
+
+def not_utf8(path: Path) -> FileRefused:
+    """What is wrong with a file of another encoding, with the line."""
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                byte = f"{line[error.start]:#04x}"
+                return FileRefused(
+                    f"{path}: line {number} holds the byte {byte}, which is not UTF-8; save the file as UTF-8"
+                )
+    return FileRefused(f"{path} is not UTF-8; save the file as UTF-8")
 
 
 def lines_without_rows(file: Path, rows: int, lines: int | None) -> str | None:

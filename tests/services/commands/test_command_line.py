@@ -33,6 +33,7 @@ from store.shards.shards import read_rows, write_shard
 from store.traffic import decisions, labels, vectors
 from store.traffic.decisions import add_decisions
 from store.traffic.vectors import VectorRow, add_shard
+from tests.services.history.logs import lines, litellm
 
 Run = Callable[..., Result]
 HEAVY = {"mlflow", "evidently", "torch", "pandas", "sqlalchemy", "fastapi", "pyarrow", "scipy", "lightning"}
@@ -146,6 +147,38 @@ def test_history_goes_in_and_comes_out(run: Run, cascade_toml: Path, outcomes_cs
     np.testing.assert_array_equal(given.correct, exported.correct)
     again = printed(run("import", str(tmp_path / "out.parquet"), "--cascade", "trivia", "--json"))
     assert (again["decisions"], again["duplicates"], again["labels"]) == (0, 20, 0)
+
+
+def test_an_outcome_table_of_other_names_is_mapped(
+    run: Run, cascade_toml: Path, outcomes_csv: Path, tmp_path: Path
+) -> None:
+    run("cascade", "apply", str(cascade_toml))
+    path = tmp_path / "ours.csv"
+    path.write_text(outcomes_csv.read_text().replace("query_id", "id", 1).replace("correct", "is_right", 1))
+    when = ("--cascade", "trivia", "--start", "2026-02-01", "--end", "2026-02-11")
+    assert "--map query_id=COLUMN" in str(run("import", str(path), *when, code=2).exception)
+    assert "no column nr" in str(run("import", str(path), *when, "--map", "query_id=nr", code=2).exception)
+    assert "--map 'tier='" in str(run("import", str(path), *when, "--map", "tier=", code=2).exception)
+    done = printed(run("import", str(path), *when, "--map", "query_id=id,correct=is_right", "--json"))
+    assert (done["decisions"], done["labels"]) == (20, 40)
+
+
+def test_logs_of_another_system_are_imported_and_what_was_left_out_is_told(
+    run: Run, cascade_toml: Path, tmp_path: Path
+) -> None:
+    run("cascade", "apply", str(cascade_toml))
+    path = lines(tmp_path / "log.jsonl", [litellm("q", "tiny", "Lima"), litellm("q", "other", "Lima", model_group="x")])
+    logs = ("import", str(path), "--cascade", "trivia", "--from", "litellm")
+    assert "--tier is not given" in str(run(*logs, code=2).exception)
+    assert "--start goes with" in str(
+        run(*logs, "--tier", "tiny=0", "--start", "2026-02-01", "--end", "2026-02-02", code=2).exception
+    )
+    result = run(*logs, "--tier", "tiny=0", "--json")
+    done = json.loads(result.stdout)
+    assert (done["rows_read"], done["decisions"], done["complete"]) == (2, 1, False)
+    assert done["left_out"] == [{"reason": "model other", "calls": 1}]
+    assert "calls left out: 1 × model other" in result.stderr
+    assert "--from" in str(run("import", str(path), str(path), "--cascade", "trivia", code=2).exception)
 
 
 def test_history_without_times_or_of_an_unknown_cascade_is_told(

@@ -10,7 +10,7 @@ import pytest
 
 from knowgate import LabelSource
 from services.errors import InputInvalid, TableInvalid
-from services.labelling.files import LabelDefaults, parse_mapping, read_labels
+from services.labelling.files import LabelDefaults, label_mapping, read_labels
 
 DEFAULTS = LabelDefaults(cascade="trivia", source=LabelSource.HUMAN)
 ID = "019b76da-a800-7000-8000-000000000000"
@@ -23,13 +23,13 @@ def write(folder: Path, text: str, name: str = "labels.csv") -> Path:
 
 def refusal(path: Path, defaults: LabelDefaults = DEFAULTS, **options: str) -> str:
     with pytest.raises(TableInvalid) as caught:
-        read_labels(path, defaults, mapping=parse_mapping(options.pop("mapping", None)), **options)
+        read_labels(path, defaults, mapping=label_mapping(options.pop("mapping", None)), **options)
     return str(caught.value)
 
 
 def test_columns_go_by_their_own_names_or_by_mapped_ones(tmp_path: Path) -> None:
     path = write(tmp_path, "id,is_right,when,p\n007,yes,2026-02-01T10:00:00Z,0.5\n".replace("yes", "true"))
-    mapping = parse_mapping("correct=is_right, external_id=id, labelled_at=when, label_propensity=p")
+    mapping = label_mapping("correct=is_right, external_id=id, labelled_at=when, label_propensity=p")
     (label,) = read_labels(path, DEFAULTS, mapping=mapping).labels
     assert (label.external_id, label.correct, label.label_propensity) == ("007", 1.0, 0.5)
     assert label.source is LabelSource.HUMAN
@@ -90,7 +90,7 @@ def test_a_mapped_column_must_be_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["correct", "right=is_right", "correct=", "correct=a,correct=b"])
 def test_a_mapping_that_is_none_is_told(text: str) -> None:
     with pytest.raises(InputInvalid, match="--map"):
-        parse_mapping(text)
+        label_mapping(text)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_no_id_is_taken_for_another_or_for_none(tmp_path: Path, name: str) -> No
 def test_a_column_that_goes_by_a_fields_name_and_means_something_else_can_be_left_out(tmp_path: Path) -> None:
     path = write(tmp_path, "external_id,correct,labelled_at,source\nq,1,2026-02-01T00:00:00Z,web\n")
     assert "leave the column out with --map source= and say --source" in refusal(path)
-    (label,) = read_labels(path, DEFAULTS, mapping=parse_mapping("source=")).labels
+    (label,) = read_labels(path, DEFAULTS, mapping=label_mapping("source=")).labels
     assert label.source is LabelSource.HUMAN
 
 
@@ -293,7 +293,7 @@ def test_an_empty_text_is_no_id(tmp_path: Path, name: str) -> None:
 def test_another_systems_column_of_decision_ids_can_be_left_out(tmp_path: Path) -> None:
     path = write(tmp_path, "decision_id,external_id,correct,labelled_at\nabc,q,1,2026-02-01T00:00:00Z\n")
     assert "a UUID is expected" in refusal(path)
-    (label,) = read_labels(path, DEFAULTS, mapping=parse_mapping("decision_id=")).labels
+    (label,) = read_labels(path, DEFAULTS, mapping=label_mapping("decision_id=")).labels
     assert (label.decision_id, label.external_id) == (None, "q")
     assert "has no column for a decision's id" in refusal(path, mapping="decision_id=,external_id=")
 
