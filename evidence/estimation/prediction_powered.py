@@ -84,6 +84,17 @@ class CorrectedShare:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Labelled:
+    """n rows that a grader assessed, some of them with a gold label."""
+
+    forecast: FloatArray
+    gold: FloatArray  # NaN where not seen
+    seen: BoolArray
+    standing: FloatArray  # what a row weighs among all rows
+    drawn: FloatArray  # and among the gold ones: 0 elsewhere
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Means:
     """What the estimate gold − λ·(forecast_on_gold − forecast) is made of, and the influence [n] of
     each row on its two parts.
@@ -131,44 +142,14 @@ def prediction_powered(
         >>> powered.forecast_alone, powered.gold_alone, powered.value
         (0.75, 0.5, 0.75)
     """
-    forecast = real_array("forecast", forecast, low=0.0, high=1.0)
-    gold = real_array("gold", gold, low=0.0, high=1.0, unknown_allowed=True)
-    seen, chance = flag_array("observed", observed), propensity_array("propensity", propensity)
-    standing = np.ones(len(forecast)) if weight is None else real_array("weight", weight, low=0.0)
-    n = same_length(forecast=forecast, gold=gold, observed=seen, propensity=chance, weight=standing)
-    if int(seen.sum()) < 2:
-        raise NotIdentifiedError(f"{int(seen.sum())} gold labels; at least two are needed to correct the grader")
-    known_where_seen("gold", gold, seen)
-    drawn = standing * seen / chance
-    means = _means(forecast, np.where(seen, gold, 0.0), standing, drawn)
+    rows = _labelled(forecast, gold, observed, propensity, weight)
+    means = _means(rows)
     used = (
         means.least_noisy_share()
         if forecast_share is None
         else number("forecast_share", forecast_share, low=0.0, high=1.0)
     )
-    confidence = number("confidence", confidence, low=0.0, high=0.9999)
-    value = means.gold - used * (means.forecast_on_gold - means.forecast)
-    error = _error(means.gold_influence - used * means.forecast_influence, seen)
-    effective = float(drawn.sum()) ** 2 / float((drawn**2).sum())
-    # Student's t with the gold rows' degrees of freedom: a handful of them does not make a normal
-    # mean.
-    events = events_among((gold - used * forecast)[seen])
-    reach = None if why_no_interval(events) else student_quantile(effective, confidence) * error
-    return PoweredEstimate(
-        value=value,
-        standard_error=error,
-        lower=None if reach is None else value - reach,
-        upper=None if reach is None else value + reach,
-        events=events,
-        n=n,
-        gold=int(seen.sum()),
-        forecast_share=used,
-        forecast_alone=means.forecast,
-        gold_alone=means.gold,
-        gold_alone_error=_error(means.gold_influence, seen),
-        effective_sample_size=effective,
-        confidence=confidence,
-    )
+    return _powered(rows, means, used, number("confidence", confidence, low=0.0, high=0.9999))
 
 
 def grader_errors(forecast: npt.ArrayLike, gold: npt.ArrayLike, *, confidence: float = 0.95) -> GraderErrors:
@@ -234,19 +215,62 @@ def corrected_by_error_rates(
     )
 
 
-def _means(forecast: FloatArray, gold: FloatArray, standing: FloatArray, drawn: FloatArray) -> _Means:
-    """`standing` [n] is what a row weighs among all rows, `drawn` [n] among the gold ones; gold [n]
-    is 0 elsewhere.
-    """
-    counts, share_of_all = standing / standing.mean(), drawn / drawn.mean()
-    gold_mean, forecast_mean = float((share_of_all * gold).mean()), float((counts * forecast).mean())
-    forecast_on_gold = float((share_of_all * forecast).mean())
+def _labelled(
+    forecast: npt.ArrayLike,
+    gold: npt.ArrayLike,
+    observed: npt.ArrayLike,
+    propensity: npt.ArrayLike,
+    weight: npt.ArrayLike | None,
+) -> _Labelled:
+    """The rows as they were given. Raises as `prediction_powered` does."""
+    forecast = real_array("forecast", forecast, low=0.0, high=1.0)
+    gold = real_array("gold", gold, low=0.0, high=1.0, unknown_allowed=True)
+    seen, chance = flag_array("observed", observed), propensity_array("propensity", propensity)
+    standing = np.ones(len(forecast)) if weight is None else real_array("weight", weight, low=0.0)
+    same_length(forecast=forecast, gold=gold, observed=seen, propensity=chance, weight=standing)
+    if int(seen.sum()) < 2:
+        raise NotIdentifiedError(f"{int(seen.sum())} gold labels; at least two are needed to correct the grader")
+    known_where_seen("gold", gold, seen)
+    return _Labelled(forecast=forecast, gold=gold, seen=seen, standing=standing, drawn=standing * seen / chance)
+
+
+def _means(rows: _Labelled) -> _Means:
+    gold = np.where(rows.seen, rows.gold, 0.0)
+    counts, share_of_all = rows.standing / rows.standing.mean(), rows.drawn / rows.drawn.mean()
+    gold_mean, forecast_mean = float((share_of_all * gold).mean()), float((counts * rows.forecast).mean())
+    forecast_on_gold = float((share_of_all * rows.forecast).mean())
     return _Means(
         gold=gold_mean,
         forecast=forecast_mean,
         forecast_on_gold=forecast_on_gold,
         gold_influence=share_of_all * (gold - gold_mean),
-        forecast_influence=share_of_all * (forecast - forecast_on_gold) - counts * (forecast - forecast_mean),
+        forecast_influence=share_of_all * (rows.forecast - forecast_on_gold) - counts * (rows.forecast - forecast_mean),
+    )
+
+
+def _powered(rows: _Labelled, means: _Means, used: float, confidence: float) -> PoweredEstimate:
+    """The estimate with the share `used` of the grader, with the interval that its events allow."""
+    value = means.gold - used * (means.forecast_on_gold - means.forecast)
+    error = _error(means.gold_influence - used * means.forecast_influence, rows.seen)
+    effective = float(rows.drawn.sum()) ** 2 / float((rows.drawn**2).sum())
+    # Student's t with the gold rows' degrees of freedom: a handful of them does not make a normal
+    # mean.
+    events = events_among((rows.gold - used * rows.forecast)[rows.seen])
+    reach = None if why_no_interval(events) else student_quantile(effective, confidence) * error
+    return PoweredEstimate(
+        value=value,
+        standard_error=error,
+        lower=None if reach is None else value - reach,
+        upper=None if reach is None else value + reach,
+        events=events,
+        n=len(rows.forecast),
+        gold=int(rows.seen.sum()),
+        forecast_share=used,
+        forecast_alone=means.forecast,
+        gold_alone=means.gold,
+        gold_alone_error=_error(means.gold_influence, rows.seen),
+        effective_sample_size=effective,
+        confidence=confidence,
     )
 
 

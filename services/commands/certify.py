@@ -1,5 +1,6 @@
 """`knowgate certify OUTCOMES`: thresholds with a guarantee, from an outcome table."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -91,33 +92,46 @@ def certify(
     if cascade is not None:
         _refuse_a_second_account(delta, attempt)
     trusted = tuple(source for source in LabelSource if source in TRUSTED or source in (trust or ()))
-    table = read_table(outcomes, timezone)
-    if slice_name is not None:
-        table = table.of_slice(slice_name)
-    table = table.trusting(trusted)
-    if cascade is not None:
-        spec, level = _declared(cascade)
-        table = of_cascade(table, spec)
-        declared = tuple(TierRates(parameters=tier.parameters) for tier in spec.tiers)
-    else:
-        declared = ()
-        level = stated_level(0.1 if delta is None else delta, attempt)
-    refuse_uncertifiable(table, kind, SystemClock().now())
+    table = _chosen_rows(read_table(outcomes, timezone), slice_name, trusted)
+    account = _account(table, cascade, delta, attempt)
+    refuse_uncertifiable(account.table, kind, SystemClock().now())
     certified = certify_table(
-        table,
+        account.table,
         kind=kind,
         target=target,
-        delta=level.delta,
+        delta=account.level.delta,
         min_retained_share=min_retained_share,
         trusted=trusted,
-        costs=_costs(table, parameters, declared),
+        costs=_costs(account.table, parameters, account.declared),
     )
-    answer = at_level(certified, level)
+    answer = at_level(certified, account.level)
     if cascade is not None:
-        _record(cascade, table, target, answer)
+        _record(cascade, account.table, target, answer)
     _tell(answer, as_json=as_json)
     if answer.status is not CertificateStatus.CERTIFIED:
         raise typer.Exit(3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Account:
+    """What an attempt may use, the rows that it is about, and what is declared of their tiers."""
+
+    table: OutcomeTable
+    level: Level
+    declared: tuple[TierRates, ...] = ()
+
+
+def _chosen_rows(table: OutcomeTable, slice_name: str | None, trusted: tuple[LabelSource, ...]) -> OutcomeTable:
+    return (table if slice_name is None else table.of_slice(slice_name)).trusting(trusted)
+
+
+def _account(table: OutcomeTable, cascade: str | None, delta: float | None, attempt: int | None) -> _Account:
+    """By the cascade's promise where one is named, else by what was stated."""
+    if cascade is None:
+        return _Account(table=table, level=stated_level(0.1 if delta is None else delta, attempt))
+    spec, level = _declared(cascade)
+    rates = tuple(TierRates(parameters=tier.parameters) for tier in spec.tiers)
+    return _Account(table=of_cascade(table, spec), level=level, declared=rates)
 
 
 def _costs(table: OutcomeTable, parameters: str | None, declared: tuple[TierRates, ...]) -> FloatArray | None:
