@@ -14,6 +14,7 @@ from evidence.certification.nested_path import Signals, entry_points, is_nested,
 from evidence.certification.path import path_of
 from evidence.certification.tally import tally_of
 from evidence.certification.walk import MIN_RETAINED_SHARE, walk_path
+from evidence.certification.worth import Saves, worth_of
 from evidence.errors import InvalidInputError, OverlapError
 from evidence.inputs import BoolArray, level, same_length
 from knowgate.policy import Policy, PolicyKind, kept_tiers
@@ -31,13 +32,15 @@ def certify_policy(
     ran: BoolArray | None = None,
     min_retained_share: float = MIN_RETAINED_SHARE,
     learned_on: Collection[str] = frozenset(),
+    saves: Saves | None = None,
 ) -> Certification:
     """Certify the thresholds of a policy of `kind`, for any number of gates and tiers.
 
     Args: signals, per non-last tier its gates' values [n], NaN = missing (the fallback decides,
     else it escalates); path, conservative first, all gates opening together at 480 equal quantile
     levels unless given (`path_of`); ran [n, tiers], where each tier ran: one that did not may have
-    kept anything, and counts as having kept.
+    kept anything, and counts as having kept; saves, where of all that is certified not the boldest
+    is taken but what saves most.
 
     Raises OverlapError where a certification row is among `learned_on`, InvalidInputError on bad
     input.
@@ -65,7 +68,13 @@ def certify_policy(
         tallies = nested_tallies(path, entry_points(policies, signals, ran), rows, delta)
     else:
         tallies = (tally_of(rows, kept_tiers(policy, signals, ran), delta, policy.rules) for policy in policies)
-    return walk_path(tallies, rows, target, delta, min_retained_share)
+    if saves is None:
+        return walk_path(tallies, rows, target, delta, min_retained_share)
+
+    def worth(thresholds: Thresholds) -> float:
+        return worth_of(Policy(kind=kind, rules=thresholds, fallback=fallback), signals, saves, ran=ran).value
+
+    return walk_path(tallies, rows, target, delta, min_retained_share, worth=worth)
 
 
 def refuse_overlap(certification_ids: Collection[str] | None, learned_on: Collection[str]) -> None:

@@ -7,25 +7,20 @@ What costs follow from no label, so savings may be looked at freely. Thresholds 
 promise and save nothing are refused by name: `saves_nothing`.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
-
-import numpy as np
+from functools import partial
 
 from evidence.certification.certificate import Certification, Target, Thresholds
 from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.certify import certify_policy
 from evidence.certification.nested_path import Signals
 from evidence.certification.walk import MIN_RETAINED_SHARE
+from evidence.certification.worth import Saves, saves_most
 from evidence.errors import InvalidInputError
-from evidence.inputs import BoolArray, IntArray, level
+from evidence.inputs import BoolArray, level
 from knowgate._bundles.bundle_documents import CertificateStatus
-from knowgate.policy import Policy, PolicyKind, kept_tiers
-
-Saves: TypeAlias = Callable[[IntArray, Policy], float | None]
-"""The share of the last tier's cost that is saved where row i is kept at tier kept[i], as a policy
-says; None = costs are unknown."""
+from knowgate.policy import Policy, PolicyKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +42,17 @@ def certify_chain(
     saves: Saves,
     fallback: Policy | None = None,
     ran: BoolArray | None = None,
+    ends_early: bool = False,
     min_retained_share: float = MIN_RETAINED_SHARE,
     learned_on: Collection[str] = frozenset(),
 ) -> ChainCertification:
     """Certify along each of the paths at an equal share of δ, and keep what saves most.
 
-    Where costs are unknown, what keeps most from the last tier is kept. Other arguments and errors
-    are those of `certify_policy`.
+    Where every tier answers before it is judged, the boldest that a path certifies saves most of
+    it. Where `ends_early`, a gate may end a tier before it answers, so what is bolder may pay for
+    answers that it does not keep: then all that a path certifies is compared. Where costs are
+    unknown, what keeps most from the last tier is kept. Other arguments and errors are those of
+    `certify_policy`.
 
     Examples:
         >>> import numpy as np
@@ -76,52 +75,27 @@ def certify_chain(
     """
     if not paths or not all(paths):
         raise InvalidInputError("paths is empty, or holds an empty path; give at least one candidate on each")
-    share = level("delta", delta) / len(paths)
-    walked = [
-        certify_policy(
-            kind,
-            signals,
-            rows,
-            target,
-            share,
-            path=path,
-            fallback=fallback,
-            ran=ran,
-            min_retained_share=min_retained_share,
-            learned_on=learned_on,
-        )
-        for path in paths
-    ]
+    walk = partial(
+        certify_policy,
+        *(kind, signals, rows, target, level("delta", delta) / len(paths)),
+        fallback=fallback,
+        ran=ran,
+        min_retained_share=min_retained_share,
+        learned_on=learned_on,
+        saves=saves if ends_early else None,
+    )
+    walked = [walk(path=path) for path in paths]
     certified = [one for one in walked if one.status is CertificateStatus.CERTIFIED]
     if not certified:
         return ChainCertification(certification=replace(_nearest(walked), delta=delta), savings=None)
     policies = [Policy(kind=kind, rules=one.thresholds, fallback=fallback) for one in certified]
     best, savings = saves_most(policies, signals, saves, ran=ran)
-    chosen = replace(certified[best], delta=delta)
-    if savings is not None and savings <= 0.0:
-        chosen = _refused(chosen)
-    return ChainCertification(certification=chosen, savings=savings)
+    return _worth_its_cost(replace(certified[best], delta=delta), savings)
 
 
-def saves_most(
-    policies: Sequence[Policy], signals: Sequence[Signals], saves: Saves, *, ran: BoolArray | None = None
-) -> tuple[int, float | None]:
-    """Which of the policies saves most on these rows, the first of equals, and what it saves; where
-    costs are unknown, which keeps most from the last tier.
-
-    Examples:
-        >>> strict, bold = (Policy.of(PolicyKind.P_T, ({"p_t": at},)) for at in (0.9, 0.5))
-        >>> saves_most([strict, bold], [{"p_t": np.array([0.95, 0.6])}], lambda *_: None)
-        (1, None)
-    """
-    worth: list[float] = []
-    savings: list[float | None] = []
-    for policy in policies:
-        kept = kept_tiers(policy, signals, ran)
-        savings.append(saves(kept, policy))
-        worth.append(float((kept < len(signals)).mean()) if savings[-1] is None else savings[-1])
-    best = int(np.argmax(worth))
-    return best, savings[best]
+def _worth_its_cost(chosen: Certification, savings: float | None) -> ChainCertification:
+    saves_nothing = savings is not None and savings <= 0.0
+    return ChainCertification(certification=_refused(chosen) if saves_nothing else chosen, savings=savings)
 
 
 def _nearest(walked: Sequence[Certification]) -> Certification:

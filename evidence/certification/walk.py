@@ -2,9 +2,10 @@
 
 1. Everything is fixed before the rows are looked at: path, grid, order of rows; and the rows taught
    nothing.
-2. Each candidate is tested at the full level δ. The first one that fails ends the walk, the last
-   one that passed is certified: a broken promise needs the first broken candidate to pass, which
-   happens with probability ≤ δ.
+2. Each candidate is tested at the full level δ. The first one that fails ends the walk, and all
+   that passed are certified: that any of them is broken needs the first broken candidate to pass,
+   which happens with probability ≤ δ. So any of them may be taken: the last one, which is the
+   boldest, or the one that is worth most, where what is bolder may cost more.
 3. Where none worth having (at least the stated share retained) passed, the rest of the path is
    tested the other way. If every candidate worth having is shown to break the target, it is
    infeasible: wrong with probability ≤ δ too, because one feasible candidate would have to fail its
@@ -18,10 +19,10 @@ section 3; the least escalation as in arXiv 2606.29054.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from evidence.certification.certificate import Basis, CandidateFigures, Certification, Target
+from evidence.certification.certificate import Basis, CandidateFigures, Certification, Target, Thresholds
 from evidence.certification.certification_rows import CertificationRows
 from evidence.certification.tally import Tally, tally_of_least_drop
 from evidence.inputs import level, number
@@ -43,7 +44,9 @@ _ESCALATE_ALL = CandidateFigures(
 class _Progress:
     """What a walk has met so far."""
 
-    passed: Tally | None = None
+    passed: Tally | None = None  # the last one
+    taken: Tally | None = None  # of those that passed
+    worth: float = -math.inf  # of the one that is taken
     stopped: Tally | None = None
     considered: int = 0  # candidates worth having, from the first failure on
     all_broken: bool = True
@@ -52,10 +55,19 @@ class _Progress:
 
 
 def walk_path(
-    tallies: Iterable[Tally], rows: CertificationRows, target: Target, delta: float, min_retained_share: float
+    tallies: Iterable[Tally],
+    rows: CertificationRows,
+    target: Target,
+    delta: float,
+    min_retained_share: float,
+    *,
+    worth: Callable[[Thresholds], float] | None = None,
 ) -> Certification:
     """The outcome of a walk over the evidence on each candidate, conservative first; see the
     module's steps.
+
+    `worth` says what each candidate worth having is chosen by, the bolder one of equals; without it
+    the boldest is taken.
     """
     delta = level("delta", delta)
     min_retained_share = number("min_retained_share", min_retained_share, low=0.0, high=1.0)
@@ -66,6 +78,10 @@ def walk_path(
         if walk.stopped is None and tally.on(target.kind).testable(target.value, delta):
             if tally.on(target.kind).shown(target.value, delta):
                 walk.passed = tally
+                if worth is None:
+                    walk.taken = tally
+                elif tally.retained_share >= min_retained_share:
+                    _take_if_worth_more(walk, tally, worth(tally.thresholds))
                 continue
             walk.stopped = tally
         if walk.passed is not None and walk.passed.retained_share >= min_retained_share:
@@ -73,6 +89,11 @@ def walk_path(
         if tally.retained_share >= min_retained_share:
             _look_for_feasibility(walk, tally, target, delta)
     return _answer(walk, rows, target, delta, min_retained_share)
+
+
+def _take_if_worth_more(walk: _Progress, tally: Tally, worth: float) -> None:
+    if worth >= walk.worth:
+        walk.taken, walk.worth = tally, worth
 
 
 def _look_for_feasibility(walk: _Progress, tally: Tally, target: Target, delta: float) -> None:
@@ -95,7 +116,7 @@ def _figures(tally: Tally, delta: float) -> CandidateFigures:
 
 
 def _answer(walk: _Progress, rows: CertificationRows, target: Target, delta: float, min_share: float) -> Certification:
-    passed = walk.passed if walk.passed is not None and walk.passed.retained_share >= min_share else None
+    passed = walk.taken if walk.taken is not None and walk.taken.retained_share >= min_share else None
     least = tally_of_least_drop(rows, delta) if passed is None else None
     looked_at = passed or walk.stopped or walk.cheapest or least
     assert looked_at is not None

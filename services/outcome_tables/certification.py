@@ -20,7 +20,7 @@ import numpy as np
 
 from evidence.certification.certificate import Certification, Target
 from evidence.certification.certify import refuse_overlap
-from evidence.certification.chain import Saves, certify_chain
+from evidence.certification.chain import certify_chain
 from evidence.certification.known_outcomes import (
     LoggedRows,
     certification_rows,
@@ -29,6 +29,7 @@ from evidence.certification.known_outcomes import (
     label_basis,
 )
 from evidence.certification.path import chain_paths
+from evidence.certification.worth import Saves
 from evidence.costs.break_even import cascade_costs
 from evidence.errors import NotIdentifiedError
 from evidence.signals.signal_gain import gain_over

@@ -45,7 +45,7 @@ from store.traffic.labels import add_labels
 from store.traffic.vectors import VectorRow, add_shard
 from store.watching.alerts import AlertRecord, open_alert
 from training.__main__ import main
-from training.certification.report import cohort_savings
+from training.certification.savings import cohort_savings
 from training.extraction import Answerer
 from training.pipeline import train_window
 from training.probes.probe_settings import FitSettings

@@ -27,18 +27,18 @@ import numpy.typing as npt
 
 from evidence.certification.certificate import Certification, Target, Thresholds
 from evidence.certification.certify import refuse_overlap
-from evidence.certification.chain import Saves, certify_chain
+from evidence.certification.chain import certify_chain
 from evidence.certification.known_outcomes import forecast_error
 from evidence.certification.nested_path import Signals, entry_points, nested_tallies, signals_of_rows
 from evidence.certification.path import chain_paths, path_of
 from evidence.certification.rolling import Outlook, outlook_of
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.arrays import BoolArray, IntArray
-from knowgate.policy import Policy, PolicyKind, ended_mask, escalate_all, kept_tiers
+from knowgate.policy import Policy, PolicyKind, escalate_all, kept_tiers
 from knowgate.spec import Targets
 from training.certification.outcomes import labelled_decisions, logged_rows, testable
 from training.certification.paths import learn_pace, learn_speed
-from training.certification.report import cohort_savings
+from training.certification.savings import ended_at, retained_share, saves_on
 from training.rows.dataset import CascadeRows
 from training.rows.splits import Part, Split
 
@@ -147,40 +147,22 @@ def _certify(
         saves=saves_on(tested_rows, shown),
         fallback=fallback,
         ran=tested_rows.ran,
+        ends_early=bool(rows.early),
         min_retained_share=targets.min_retained_share,
     ).certification
     policy = escalate_all(len(rows.tiers))
     if certification.status is CertificateStatus.CERTIFIED:
         policy = Policy(kind=kind, rules=certification.thresholds, fallback=fallback)
+    kept = kept_at(policy, tested_rows, shown)
+    share = retained_share(tested_rows, kept, ended_at(policy, tested_rows, shown))
     return Certified(
         policy=policy,
-        certification=certification,
+        certification=replace(certification, retained_share=share),
         rows=tested_rows,
         signals=shown,
-        kept=kept_at(policy, tested_rows, shown),
+        kept=kept,
         learned_nothing=kind is PolicyKind.P_T,
     )
-
-
-def ended_at(policy: Policy, rows: CascadeRows, signals: Sequence[Signals]) -> BoolArray:
-    """[n, tiers − 1] where `policy` ends a tier before it answers: those that are declared so."""
-    never = np.zeros(rows.n, dtype=np.bool_)
-    return np.column_stack(
-        [ended_mask(policy, shown, tier=at) if at in rows.early else never for at, shown in enumerate(signals)]
-    )
-
-
-def savings_at(rows: CascadeRows, kept: IntArray, ended: BoolArray | None = None) -> float | None:
-    """What is saved where decision i is kept at tier kept[i], and a tier is ended before it answers
-    where `ended` [n, tiers − 1] says so; None where costs or coins are unknown.
-    """
-    savings = cohort_savings(rows, kept, ended)
-    return None if savings is None else savings.value
-
-
-def saves_on(rows: CascadeRows, signals: Sequence[Signals]) -> Saves:
-    """What a policy saves on these rows [n]."""
-    return lambda kept, policy: savings_at(rows, kept, ended_at(policy, rows, signals))
 
 
 def path_on(
@@ -200,7 +182,8 @@ def path_on(
     known = testable(taught_rows) if len(signals) > 1 else None
     if known is None:
         return path_of(kind, unlabelled, speed=speed)
-    pace = learn_pace(kind, teaching, known, targets.allowed, saves, ran=ran, speed=speed)
+    early = bool(rows.early)
+    pace = learn_pace(kind, teaching, known, targets.allowed, saves, ran=ran, speed=speed, ends_early=early)
     return path_of(kind, unlabelled, speed=speed, pace=pace)
 
 

@@ -26,9 +26,9 @@ from knowgate._bundles.bundle import Bundle, ComparisonDocument
 from knowgate._records.arrays import IntArray
 from knowgate.policy import Policy, PolicyKind
 from knowgate.spec import Targets
-from training.certification.certify import Certified, ended_at, kept_at
+from training.certification.certify import Certified, kept_at
 from training.certification.outcomes import logged_rows
-from training.certification.report import cohort_savings
+from training.certification.savings import cohort_savings, ended_at
 from training.rows.dataset import CascadeRows, TierVectors
 from training.tiers.learn import signal_columns
 

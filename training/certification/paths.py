@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from evidence.certification.certification_rows import CertificationRows
-from evidence.certification.chain import Saves
 from evidence.certification.nested_path import NestedCounts, Signals, entry_points
 from evidence.certification.path import pace_of, path_of
+from evidence.certification.worth import Saves, worth_of
 from knowgate._records.arrays import BoolArray, FloatArray
-from knowgate.policy import Policy, PolicyKind, first_retaining, kept_tiers
+from knowgate.policy import Policy, PolicyKind
 
 CAUTION = 1.28  # standard errors above the estimated drop, when speeds are compared
 SPEEDS: tuple[Mapping[str, float], ...] = (  # the first of those that retain equally is taken; infinity = an open gate
@@ -31,6 +31,9 @@ SPEEDS: tuple[Mapping[str, float], ...] = (  # the first of those that retain eq
 PACES = (1.0, 2.0, 0.5, 0.25, 0.125, 0.0)  # of a tier beside the next one; of equals the first is taken
 
 
+SPACING = 8  # of the levels whose savings are compared in training, where the boldest need not save most
+
+
 def learn_pace(
     kind: PolicyKind,
     signals: Sequence[Signals],
@@ -40,9 +43,11 @@ def learn_pace(
     *,
     ran: BoolArray | None = None,
     speed: Mapping[str, float] | None = None,
+    ends_early: bool = False,
 ) -> tuple[float, ...]:
     """Per non-last tier the pace whose path saves most within the target on these rows [n], which
-    must not certify; what is unknown of them counts as it does in a certificate.
+    must not certify; what is unknown of them counts as it does in a certificate, and `ends_early`
+    is what `evidence.certification.chain.certify_chain` has it for.
 
     Where costs are unknown, what keeps most from the last tier stands for what saves most. Ties,
     also where nothing can be retained, go to equal paces.
@@ -61,10 +66,8 @@ def learn_pace(
         within = mean + CAUTION * np.sqrt(np.maximum(square - mean**2, 0.0) / counts.n) <= target_drop
         if not within.any():
             continue
-        boldest = int(np.flatnonzero(within)[-1])
-        kept = first_retaining(list((entry <= boldest).T))
-        saved = saves(kept, Policy(kind=kind, rules=path[boldest]))
-        worth = float((kept < rows.tiers - 1).mean()) if saved is None else saved
+        policies = [Policy(kind=kind, rules=path[at]) for at in _compared(within, ends_early)]
+        worth = max(worth_of(policy, signals, saves, ran=ran).value for policy in policies)
         if worth > best:
             best, chosen = worth, pace
     return chosen
@@ -102,9 +105,16 @@ def learn_speed(
         within = mean + CAUTION * np.sqrt(np.maximum(square - mean**2, 0.0) / len(drop)) <= target_drop
         reached = float(kept[within].max(initial=0.0))
         if saves is not None and reached > 0.0:
-            policy = Policy(kind=PolicyKind.GATES, rules=path[int(np.flatnonzero(within)[-1])])
-            saved = saves(kept_tiers(policy, [everything], ran), policy)
-            reached = reached if saved is None else saved
+            policies = [Policy(kind=PolicyKind.GATES, rules=path[at]) for at in _compared(within, True)]
+            reached = max(worth_of(policy, [everything], saves, ran=ran).value for policy in policies)
         if reached > best:
             best, chosen = reached, speed
     return chosen
+
+
+def _compared(within: BoolArray, ends_early: bool) -> list[int]:
+    """The levels whose savings are compared: the boldest within the target, and every eighth below
+    it where a gate may end a tier before it answers.
+    """
+    levels = np.flatnonzero(within)[::-1]
+    return [int(at) for at in (levels[::SPACING] if ends_early else levels[:1])]

@@ -8,7 +8,8 @@ Decisions:
   models or a fingerprint change. Then the next one begins, with counters at nothing.
 - Its certificates have no policy for missing signals: a query without them escalates.
 - A chain of which nothing teaches has several paths, each at an equal share of δ; of what they have
-  certified that is taken which saves most on the newest rows. Costs follow from no label.
+  certified that is taken which saves most on the newest rows: of each path its boldest level, or
+  any, where a gate may end a tier before it answers. Costs follow from no label.
 - The path of a retained accuracy starts where the least share worth having is retained, by scores
   alone, since each of its levels waits for rows of its own.
 """
@@ -21,19 +22,20 @@ import numpy as np
 
 from evidence.certification.certificate import Certification, CertificationTest, Target, Thresholds
 from evidence.certification.certification_rows import CertificationRows
-from evidence.certification.chain import saves_most
 from evidence.certification.counted import CountedDrop, CountedRows
 from evidence.certification.nested_path import Signals, entry_points
 from evidence.certification.season import QUARTER, Season, season_of, with_look, with_rows
 from evidence.certification.tally import tally_of
+from evidence.certification.worth import saves_most
 from knowgate._bundles.bundle import Bundle
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.arrays import IntArray
 from knowgate.policy import Policy, PolicyKind, escalate_all, kept_tiers
 from knowgate.spec import CascadeSpec, TargetKind, Targets
 from store.releases.seasons import SeasonRecord
-from training.certification.certify import Certified, saves_on
+from training.certification.certify import Certified
 from training.certification.outcomes import testable
+from training.certification.savings import ended_at, retained_share, saves_on
 from training.errors import TrainingRefused
 from training.rows.dataset import CascadeRows, TierVectors
 
@@ -148,9 +150,12 @@ def count(
         status = CertificateStatus.CERTIFIED if saves else CertificateStatus.SAVES_NOTHING
     policy = shown if shown is not None and status is CertificateStatus.CERTIFIED else escalate_all(len(rows.tiers))
     kept = kept_tiers(policy, signals, rows.ran)
+    certification = _certification(chosen, status, policy, known, kept, document.delta, targets)
     certified = Certified(
         policy=policy,
-        certification=_certification(chosen, status, policy, known, kept, document.delta, targets),
+        certification=replace(
+            certification, retained_share=retained_share(rows, kept, ended_at(policy, rows, signals))
+        ),
         rows=rows,
         signals=signals,
         kept=kept,
@@ -172,14 +177,18 @@ def _best(
     kind: PolicyKind, seasons: Sequence[Season], rows: CascadeRows, signals: Sequence[Signals]
 ) -> tuple[Season, Policy | None, float | None]:
     """Of what the paths have certified that which saves most, or keeps most where costs are
-    unknown; and what it saves.
+    unknown, as its season at that level; and what it saves.
     """
-    certified = [(one, Policy(kind=kind, rules=one.thresholds)) for one in seasons if one.thresholds is not None]
-    if not certified:
+    levels = [
+        replace(one, certified=shown)
+        for one in seasons
+        for shown in range(one.certified, 0 if rows.early else max(one.certified - 1, 0), -1)
+    ]
+    if not levels:
         return seasons[0], None, None
-    policies = [policy for _, policy in certified]
+    policies = [Policy(kind=kind, rules=one.path[one.certified - 1]) for one in levels]
     best, savings = saves_most(policies, signals, saves_on(rows, signals), ran=rows.ran)
-    return *certified[best], savings
+    return levels[best], policies[best], savings
 
 
 def _certification(

@@ -24,7 +24,8 @@ from store.jobs.trainer_reports import TrainingOutcome, TrainingStatus
 from store.releases.seasons import SeasonRecord
 from training.certification.certificates import certificate_of
 from training.certification.certify import Certified
-from training.certification.report import SignalQuality, cohort_savings, quality_of, signal_quality
+from training.certification.report import SignalQuality, quality_of, signal_quality
+from training.certification.savings import cohort_savings
 from training.probes.probe_settings import FitSettings
 from training.publishing.publish import finish_without_effect, publish
 from training.publishing.run_report import run_report

@@ -5,11 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from evidence.certification.certificate import Target, Thresholds
 from evidence.certification.certification_rows import CertificationRows
+from evidence.certification.chain import ChainCertification, certify_chain
 from evidence.certification.known_outcomes import LoggedRows, certification_rows, ended_early, run_coin
 from evidence.certification.tally import tally_of
 from evidence.inputs import FloatArray
-from knowgate.policy import Policy, PolicyKind, kept_tiers
+from knowgate.policy import Policy, PolicyKind, ended_mask, kept_tiers
+from knowgate.spec import TargetKind
 
 NAN = np.nan
 IN_FORCE, RATE = 0.5, 0.2
@@ -114,3 +117,60 @@ def test_no_more_bolder_thresholds_than_delta_are_certified_that_break_the_promi
         rows, ran = served(rng, p_ik, correct)
         given += tally_of(rows, kept_under(0.3, p_ik, ran), delta).drop.shown(epsilon, delta)
     assert given / runs <= delta + 2 * np.sqrt(delta * (1 - delta) / runs)
+
+
+def walked(p_ik: FloatArray, p_t: FloatArray, correct: FloatArray, *, ends_early: bool) -> ChainCertification:
+    """Certified along four thresholds of P(IK), where reading costs a tenth of the last tier, an
+    answer a quarter of it.
+    """
+    signals = [{"p_ik": p_ik, "p_t": p_t}]
+    path: list[Thresholds] = [
+        Policy.of(PolicyKind.GATES, ({"p_ik": at, "p_t": 0.5},)).rules for at in (0.8, 0.6, 0.4, 0.2)
+    ]
+
+    def saves(kept: Any, policy: Policy) -> float:
+        answers = ~ended_mask(policy, signals[0])
+        return 1.0 - float((0.1 + 0.25 * answers + (kept == 1)).mean())
+
+    return certify_chain(
+        PolicyKind.GATES,
+        signals,
+        CertificationRows(correct=correct),
+        Target(kind=TargetKind.MAX_ACCURACY_DROP, value=0.04),
+        0.1,
+        paths=[path],
+        saves=saves,
+        ends_early=ends_early,
+    )
+
+
+def half_sure(rng: np.random.Generator, n: int, lost: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """P(T) keeps all with a P(IK) of .6 and more, of which the share `lost` is lost from .8 down,
+    and one in ten of the others.
+    """
+    p_ik = rng.random(n)
+    p_t = np.where((p_ik >= 0.6) | (rng.random(n) < 0.1), 0.9, 0.1)
+    right = (p_ik < 0.6) | (p_ik >= 0.8) | (rng.random(n) >= lost)
+    return p_ik, p_t, np.column_stack([right, np.ones(n)]).astype(np.float64)
+
+
+def test_of_all_certified_thresholds_those_are_taken_that_save_most_where_answers_are_not_paid_for_all() -> None:
+    shown = half_sure(np.random.default_rng(8), 4000, 0.05)
+    by_savings, boldest = walked(*shown, ends_early=True), walked(*shown, ends_early=False)
+    assert [gate.threshold for gate in boldest.certification.thresholds[0] or ()] == [0.2, 0.5]
+    assert [gate.threshold for gate in by_savings.certification.thresholds[0] or ()] == [0.6, 0.5]
+    assert by_savings.savings is not None and boldest.savings is not None
+    assert by_savings.savings > boldest.savings + 0.04
+    assert by_savings.certification.stopped_at == boldest.certification.stopped_at
+    assert by_savings.certification.retained_share < boldest.certification.retained_share
+
+
+def test_thresholds_that_are_chosen_by_savings_break_the_promise_in_at_most_delta_of_all_draws() -> None:
+    """The true drop of those that save most, and of all bolder ones, is exactly ε: each certificate
+    of one of them is a violation.
+    """
+    rng, delta, runs, broken = np.random.default_rng(9), 0.1, 150, 0
+    for _ in range(runs):
+        chosen = walked(*half_sure(rng, 600, 0.2), ends_early=True).certification
+        broken += (chosen.thresholds[0] or ())[0].threshold < 0.8
+    assert 0.02 < broken / runs <= delta + 2 * np.sqrt(delta * (1 - delta) / runs)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from evidence.certification import known_outcomes
+from evidence.certification.certificate import Target
 from evidence.certification.certification_rows import CertificationRows
+from evidence.certification.certify import certify_policy
 from evidence.certification.path import chain_paths, path_of
 from evidence.certification.tally import tally_of
 from evidence.errors import OverlapError
@@ -18,10 +20,11 @@ from knowgate._bundles.bundle_documents import BundleDocument, CertificateStatus
 from knowgate.policy import Policy, PolicyKind, retain_mask
 from knowgate.spec import PromiseKind, TargetKind, Targets
 from training.certification import seasons
-from training.certification.certify import certify_kind, ended_at, kept_at, outlook_on, savings_at
+from training.certification.certify import certify_kind, kept_at, outlook_on, path_on
 from training.certification.outcomes import labelled_decisions, logged_rows
 from training.certification.paths import learn_pace, learn_speed
-from training.certification.report import cohort_savings, signal_quality
+from training.certification.report import signal_quality
+from training.certification.savings import cohort_savings, ended_at, retained_share
 from training.probes.probe_settings import FitSettings
 from training.publishing.run_report import run_report
 from training.rows.dataset import CascadeRows, TierColumns
@@ -66,6 +69,11 @@ def test_a_row_stands_for_those_that_its_coins_left_out_and_for_twenty_usual_one
     assert tier_of(7, **chances).weight.tolist() == [1.0, 2.0, 4.0, 4.0, 10.0, 20.0, 20.0]  # nothing labelled yet
     labelled = tier_of(7, **chances, correct=np.array([1.0, NAN, 1.0, 0.0, NAN, 1.0, 0.0]))  # the median weighs 4
     assert labelled.weight.tolist() == [1.0, 2.0, 4.0, 4.0, 10.0, 20.0, 80.0]
+
+
+def savings_at(rows: CascadeRows, kept: np.ndarray, ended: np.ndarray | None = None) -> float | None:
+    saved = cohort_savings(rows, kept, ended)
+    return None if saved is None else saved.value
 
 
 def priced(small: list[float], large: list[float], *, column: str = "cost_usd", **of_large: Any) -> CascadeRows:
@@ -148,6 +156,72 @@ def test_speeds_of_gates_are_chosen_by_what_they_save_where_a_gate_ends_the_tier
     speed = learn_speed(signals, right, np.ones(n), 0.02, saves=saves, ran=rows.ran)
     path = path_of(PolicyKind.GATES, [signals], speed=speed)
     assert path and speed["p_t"] > speed["p_ik"]  # what P(IK) lets answer is kept
+
+
+def _dear_to_answer(n: int = 4000) -> tuple[CascadeRows, dict[str, np.ndarray]]:
+    """P(T) knows which answers are right: nine in ten that P(IK) is sure of, and one in five of the
+    others, which are not worth an answer to find out.
+    """
+    rng = np.random.default_rng(11)
+    p_ik = rng.random(n)
+    right = rng.random(n) < np.where(p_ik > 0.5, 0.9, 0.2)
+    p_t = np.where(right, 0.9, 0.1)
+    small = tier_of(n, p_t=p_t, correct=right * 1.0, tokens_out=np.full(n, 90.0), cost_usd=np.full(n, 100.0))
+    large = tier_of(n, correct=np.ones(n), cost_usd=np.full(n, 150.0))
+    shown = {"p_ik": p_ik, "p_t": p_t, "score": p_t, "ood": np.full(n, NAN)}
+    return rows_of(small, large, rate=0.25, early={0: 1.0}), shown
+
+
+def test_of_all_that_is_certified_that_is_taken_which_saves_most_where_a_gate_ends_the_tier() -> None:
+    rows, signals = _dear_to_answer()
+    kind, split, targets = PolicyKind.GATES, _split(4000), Targets(rule=PolicyKind.GATES, value=0.02)
+    found = certify_kind(rows, split, [signals], targets, kind=kind, delta=0.1)
+    assert found is not None and found.certified
+    path = path_on(rows, split, [signals], targets, kind)
+    target, level = Target(kind=targets.kind, value=targets.value), found.certification.delta
+    boldest = certify_policy(kind, found.signals, certification_rows(found.rows), target, level, path=path)
+    policy = Policy(kind=kind, rules=boldest.thresholds)
+    kept, ended = kept_at(policy, found.rows, found.signals), ended_at(policy, found.rows, found.signals)
+    saved, of_boldest = savings_at(found.rows, found.kept, found.ended), savings_at(found.rows, kept, ended)
+    assert saved is not None and of_boldest is not None and saved > of_boldest + 0.02
+    assert found.certification.retained_share < boldest.retained_share
+
+
+def test_of_the_levels_of_a_season_that_is_taken_which_saves_most_where_a_gate_ends_the_tier() -> None:
+    rows, signals = _dear_to_answer(1000)
+    targets = Targets(rule=PolicyKind.GATES, value=0.02, promise=PromiseKind.SEASON)
+    path = path_of(PolicyKind.GATES, [signals])
+    begun = seasons.begin(PolicyKind.GATES, targets, [path], rows, [signals])
+    assert begun is not None
+    counted = seasons.count(begun, rows, (signals,), targets)
+    assert counted is not None
+    document, chosen = counted
+    certified = [Policy(kind=PolicyKind.GATES, rules=rules) for rules in path[: document.paths[0].certified]]
+    saved = [savings_at(rows, kept_at(of, rows, [signals]), ended_at(of, rows, [signals])) for of in certified]
+    known = [one for one in saved if one is not None]
+    assert savings_at(rows, chosen.kept, chosen.ended) == max(known) > known[-1] + 0.02
+    assert chosen.policy in certified[:-1]
+    assert chosen.certification.retained_share == (chosen.kept == 0).mean()
+
+
+def test_what_bolder_thresholds_would_retain_is_what_those_that_answered_all_the_same_say() -> None:
+    """P(T) of a skipped row is unknown; of ten that answer, it would keep three."""
+    rng, n, shares, naive = np.random.default_rng(12), 1000, [], []
+    policy = Policy.of(PolicyKind.GATES, ({"p_ik": 0.2, "p_t": 0.7},))
+    for _ in range(100):
+        p_ik, p_t = rng.random(n), rng.random(n)
+        skipped = (p_ik < 0.6) & (rng.random(n) >= 0.25)
+        role = np.where(skipped, "skipped", np.where(p_ik < 0.6, "exploration", "superseded")).astype(object)
+        shown = {"p_ik": p_ik, "p_t": np.where(skipped, NAN, p_t)}
+        chance = np.where(p_ik < 0.6, 0.25, 1.0)
+        small = tier_of(n, ran=~skipped, role=role, run_propensity=chance, p_t=shown["p_t"])
+        rows = rows_of(small, tier_of(n, role=np.full(n, "served", dtype=object)), rate=0.25, early={0: 1.0})
+        kept = kept_at(policy, rows, [shown])
+        shares.append(retained_share(rows, kept, ended_at(policy, rows, [shown])))
+        naive.append(float((kept == 0).mean()))
+    error = float(np.std(shares)) / np.sqrt(len(shares))
+    assert np.mean(shares) == pytest.approx(0.8 * 0.3, abs=3 * error)
+    assert np.mean(naive) > 0.24 + 0.1  # counted as retained, they are an upper bound
 
 
 def test_only_tiers_that_are_declared_so_are_ended_early() -> None:
