@@ -1,19 +1,21 @@
 """How often do the alarms ring while all is well, and how soon when it is not?
 
 Healthy months lie on the very limit, in the mean over each day: savings at what is promised less
-the margin, the drop at ε.
+the margin, the drop at ε. The share retained swings by .1 around its mean in a day.
 They are looked at every hour by `watch_savings` and `watch_risk`, as they are shipped. Then faults
 in traffic that was well inside (savings as promised, a drop of ε/2): savings fall, or answers get
 worse, at an hour of its own in each run. `delay_*` are median hours from the fault to the first
 ring, those of risk without the label horizon; None where fewer than half of the runs ring before
 they end; `_p90` are the hours within which nine in ten do. `_z`, `_ph`, `_evidently` and
-`_nannyml` are rivals on the same traffic (`benchmarks.alarms.rivals`). Ctrl-C ends the healthy
-months: `months` says how many were counted.
+`_nannyml` are rivals on the same traffic (`benchmarks.alarms.rivals`).
 
 `false_alarms_*` are of months with 1000 decisions a day, of which .2 are explored and half of these
-labelled by coin; `false_alarms_10k_*` of fewer with 10 000, of which .05 are explored. The share
-retained swings by .1 around its mean in a day, in `10k_calm` by .02: what is on the limit over the
-day is beyond it for part of the day, and with many decisions a part is heard.
+labelled by coin; `false_alarms_10k_*` of fewer with 10 000, of which .05 are explored. In `1k_week`
+and `10k_week` the share retained is lower by .1 at weekends than on other days, and savings are on
+the limit over each week alone: what the alarm does not promise to put up with. Ctrl-C ends the
+healthy months at 1000 a day, which come last: `months` says how many were counted.
+
+Two processes share the work, each run and each month from a seed of its own.
 
 A name reads `delay_savings_10k_10` (decisions a day, points) and `delay_risk_1k_5_e05_l20` (also
 the percentage that is explored, and of these labelled by coin); `_daily`: looked at once a day.
@@ -24,6 +26,10 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import Pool
+from multiprocessing.pool import Pool as PoolType
+from signal import SIG_IGN, SIGINT, signal
 
 import numpy as np
 import pandas as pd
@@ -57,10 +63,13 @@ PROMISE = Promise(champion=CHAMPION, challenger=None, savings_low=PROMISED)
 LEVEL = Alarms().alpha / ALARMS_SHARING_ALPHA
 LIMIT = Setting(per_day=1_000, exploration=0.2, label_rate=0.5, fault_hour=0, savings_fall=Alarms().savings_margin)
 SPANS = {1_000: (10, 28), 10_000: (7, 14), 100_000: (7, 3)}  # per decisions a day: healthy days, days of the fault
-LIMITS_10K = {
-    "10k": replace(LIMIT, per_day=10_000, exploration=0.05, label_rate=1.0),
-    "10k_calm": replace(LIMIT, per_day=10_000, exploration=0.05, label_rate=1.0, swing=0.02),
+LIMIT_10K = replace(LIMIT, per_day=10_000, exploration=0.05, label_rate=1.0)
+LIMITS = {
+    "10k": LIMIT_10K,
+    "10k_week": replace(LIMIT_10K, weekend=0.1),
+    "1k_week": replace(LIMIT, weekend=0.1),
 }
+PROCESSES = 2
 HEALTHY_DAYS = 7  # of a month on the limit, that rivals compare the others with
 Rings = dict[str, list[float]]  # by watcher, days from the month's first
 Watch = Callable[[AlarmMemory | None, Cohort], AlarmMemory]
@@ -100,39 +109,37 @@ FAULTS = (
 
 
 def measure(quick: bool) -> Figures:
-    months, months_10k, runs = (4, 1, 2) if quick else (1000, 20, 40)
+    months, others, runs = (4, 1, 2) if quick else (1000, 40, 40)
     faults = [fault for fault in FAULTS if not quick or (fault.per_day == 1_000 and fault.points == 10)]
-    delays: dict[str, list[Rings]] = {}
-    for fault in faults:
-        delays[f"delay_{fault.name}"] = [faulty(fault, number) for number in range(runs)]
-        sys.stderr.write(f"delay_{fault.name} {_hours(delays[f'delay_{fault.name}'])}\n")
-    larger = {name: [healthy(at, limit) for at in range(months_10k)] for name, limit in LIMITS_10K.items()}
-    well = _healthy_months(months)
-    counted = len(well)
+    with Pool(PROCESSES, initializer=signal, initargs=(SIGINT, SIG_IGN)) as pool:
+        delays = {f"delay_{fault.name}": _together(pool, partial(faulty, fault), runs) for fault in faults}
+        larger = {name: _together(pool, partial(healthy, limit=limit), others) for name, limit in LIMITS.items()}
+        well = _together(pool, healthy, months, may_end=True)
+    counted, river_months = len(well), 2 if quick else 20
     figures: dict[str, float | int | str | None] = {"months": counted, "runs": runs, "alpha": Alarms().alpha}
-    figures |= {"months_10k": months_10k}
+    figures |= {"months_others": others}
     for size, rings in larger.items():
         figures |= {f"false_alarms_{size}_{who}": rate for who, rate in _rates(rings).items()}
     figures["false_alarms_limit"] = Alarms().alpha + 2 * np.sqrt(Alarms().alpha * (1 - Alarms().alpha) / counted)
     figures |= {f"false_alarms_{who}": rate for who, rate in _rates(well).items()}
-    river_months = 2 if quick else 20
     figures |= {"river_streams": 2 * river_months, "river_streams_alike": _as_river(river_months)}
     for name, runs_of in delays.items():
         figures |= {f"{name}{who}": delay for who, delay in _hours(runs_of).items()}
     return figures
 
 
-def _healthy_months(months: int) -> list[Rings]:
-    well: list[Rings] = []
+def _together(pool: PoolType, one: Callable[[int], Rings], number: int, *, may_end: bool = False) -> list[Rings]:
+    """Of so many runs or months, in order; of fewer if they may end with Ctrl-C."""
+    done: list[Rings] = []
     try:
-        for number in range(months):
-            well.append(healthy(number))
-            if len(well) % 50 == 0:
-                sys.stderr.write(f"{len(well)} healthy months {_rates(well)}\n")
+        for rings in pool.imap(one, range(number)):
+            done.append(rings)
+            if len(done) % 40 == 0:
+                sys.stderr.write(f"{one} {len(done)}: {_hours(done) if '' in rings else _rates(done)}\n")
     except KeyboardInterrupt:
-        if not well:
+        if not may_end or not done:
             raise
-    return well
+    return done
 
 
 def healthy(number: int, limit: Setting = LIMIT) -> Rings:

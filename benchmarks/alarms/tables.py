@@ -17,7 +17,8 @@ RIVALS = {"_z": "daily z-test", "_ph": "Page–Hinkley", "_evidently": "Evidentl
 SIZES = {
     "1000 a day": "false_alarms",
     "10 000 a day": "false_alarms_10k",
-    "10 000 a day, a swing of 2 points": "false_alarms_10k_calm",
+    "1000 a day, 10 points less at weekends": "false_alarms_1k_week",
+    "10 000 a day, 10 points less at weekends": "false_alarms_10k_week",
 }
 COLUMNS = ("decisions a day", "fault", "explored", "labelled", "the alarm", "daily looks")
 Figures = Mapping[str, float | str | None]
@@ -27,7 +28,7 @@ def render(figures: Figures) -> str:
     """Both tables: false alarms, and hours until faults are heard."""
     return "\n".join(
         (
-            f"{figures['months']} months on the limit at 1000 decisions a day, {figures['months_10k']} of each other"
+            f"{figures['months']} months on the limit at 1000 decisions a day, {figures['months_others']} of each other"
             f" kind, looked at hourly; allowed are both alarms together in {figures['alpha']:.0%}:",
             "",
             f"| months with a false alarm | the alarm | {' | '.join(RIVALS.values())} |",

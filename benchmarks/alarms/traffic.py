@@ -1,9 +1,9 @@
 """Months of made-up traffic that the two alarms watch, in the tables that `monitoring` pairs.
 
 Decisions, lengths, the share retained and the drop cycle with the day, each with a phase of its
-own. What a healthy month saves and loses is exact in expectation over every day; a fault moves one
-of the two from its hour on. Two slices differ in how much the last tier writes; costs are of 600
-tokens a query in the mean where 4096 are declared.
+own. What a healthy month saves and loses is exact in expectation over every day, and over every
+week where weekends differ; a fault moves one of the two from its hour on. Two slices differ in how
+much the last tier writes; costs are of 600 tokens a query in the mean where 4096 are declared.
 """
 
 from collections.abc import Iterator
@@ -41,6 +41,7 @@ class Setting:
     savings_fall: float = 0.0  # by the fault
     drop_rise: float = 0.0
     swing: float = 0.1  # by which the share retained lies above and below its mean in a day
+    weekend: float = 0.0  # by which it is lower at weekends than on other days
 
 
 def spec_of(setting: Setting) -> CascadeSpec:
@@ -69,7 +70,7 @@ def month(setting: Setting, days: int, rng: np.random.Generator) -> pd.DataFrame
     small = length * (TOKENS_IN * SMALL[0] + TOKENS_OUT * SMALL[1]) / 1e6
     expected = length * (TOKENS_IN * LAST[0] + TOKENS_OUT * LAST[1]) / 1e6
     last = length * (TOKENS_IN * LAST[0] + TOKENS_OUT * writes * LAST[1]) / 1e6
-    share = _share_retained(setting, phase) + _wave(at, phase["retained"], setting.swing)
+    share = _share_retained(setting, phase) + _wave(at, phase["retained"], setting.swing) + _week(at, setting.weekend)
     retained = rng.random(n) < share - setting.savings_fall * broken
     explored = retained & (rng.random(n) < setting.exploration)
     x = _losses(at, setting, phase, share, broken, rng)
@@ -113,6 +114,11 @@ def cohorts(frame: pd.DataFrame, setting: Setting, days: int, *, hours: int = 1)
 
 def _wave(at: FloatArray, phase: float, amplitude: float) -> FloatArray:
     return np.asarray(amplitude * np.sin(2 * np.pi * (at + phase)))
+
+
+def _week(at: FloatArray, fall: float) -> FloatArray:
+    """0 over a week that begins on a Monday, as the first day is one."""
+    return np.asarray(np.where(at % 7 >= 5, -5 / 7, 2 / 7) * fall)
 
 
 def _times(n: int, days: int, phase: float, rng: np.random.Generator) -> FloatArray:

@@ -16,10 +16,21 @@ the product of a start is at most a martingale wherever H0 holds of it. A bet th
 would need μ_i ≤ m at each step, which a daily cycle breaks. The bets halve from .9/m, the largest
 that no row can ruin: to second order one of them wins 8/9 of what the best constant one would.
 
+**Read less often, H0 asks less.** Whatever the μ_i are, L_{s,t} = Π(1 + l·(Y_i − m))/(1 + l·(μ_i −
+m)) is a martingale that starts at 1, and E_{s,t} ≤ L_{s,t}·exp(l·Σ(μ_i − m)). At a time t at which
+no start's sum is above 0, M_t is at most Σ w_s·L_{s,t}, which by Ville's inequality ever passes 1/α
+with probability ≤ α, at whatever times it is looked at. So H0 has to hold only at the times at
+which M is read. A rule of `whole_cycles` is read when a cycle has ended and at no other time. Then
+H0 is of whole cycles: those since each start are harmless taken together, however their hours
+differ. A bad morning before a good afternoon is then no harm, while read at noon it would be one.
+The price is that nothing is heard before a cycle ends. It needs nothing of single hours and not
+that one day is like the next, but that a day's own sum is harmless; where the number of rows in an
+hour is chance (Poisson with rate λ_h), its mean: E Π(1 + l·(Y_i − m)) = exp(l·Σ_h λ_h·(μ_h − m)).
+
 A bet's total is common to all starts, so E_{s,t} is a difference of running totals: a block costs
 O(starts), and the state is small enough for one database row. Rows are consumed once, in order; the
-totals come out bit for bit the same however the rows are cut into blocks (M is looked at when a
-block ends).
+totals come out bit for bit the same however the rows are cut into blocks. M is read when a block
+ends, or at the ends of whole cycles, also of those that end within a block.
 
 Sources: Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting", JRSS B 86
 (2024) (the products); Ville, Étude critique de la notion de collectif (1939) (the inequality);
@@ -47,6 +58,7 @@ class AlarmRule:
     high: float  # the largest D possible, > 0
     alpha: float  # the false-alarm probability of this family of starts
     starts: int  # planned starts (cycles from the first on), each with weight 1 / starts
+    whole_cycles: bool = False  # M is read at the ends of cycles alone, not whenever a block ends
 
     def __post_init__(self) -> None:
         number("low", self.low), number("high", self.high), level("alpha", self.alpha)
@@ -74,7 +86,7 @@ class AlarmState:
     log_capital: tuple[float, ...]  # per bet Σ log(1 + l·(Y − m)) since the first row
     growth_at_start: tuple[float, ...]  # both when each start so far was opened
     log_capital_at_start: tuple[tuple[float, ...], ...]
-    log_wealth: float  # log M_t after the last block
+    log_wealth: float  # log M_t as it was last read
     alarm_row: int | None  # rows consumed when M first reached 1/α; stays
 
     def __post_init__(self) -> None:
@@ -118,7 +130,8 @@ def advance_watch(state: AlarmState, increments: npt.ArrayLike, cycles: npt.Arra
 
     Args: increments D [n] in [low, high]; cycles [n], the whole daily cycle each row falls in (days
     since an epoch, never falling): a start is opened at the first row of every new cycle while
-    planned starts remain.
+    planned starts remain. A rule of `whole_cycles` is read where a row shows that a cycle has ended
+    (`read_watch` reads it where no row does), any other once, after the last row.
 
     Raises InvalidInputError on an increment out of range or a cycle that goes back (the row was
     consumed before).
@@ -138,10 +151,40 @@ def advance_watch(state: AlarmState, increments: npt.ArrayLike, cycles: npt.Arra
     if (steps < 0).any() or (days != np.floor(days)).any():
         row = int(np.argmax((steps < 0) | (days != np.floor(days))))
         raise InvalidInputError(f"cycles[{row}] is {days[row]}, expected whole days that never fall; consume rows once")
+    if not rule.whole_cycles:
+        return _read(_moved(state, d, days))
+    for rows in np.split(np.arange(len(d)), np.flatnonzero(np.diff(days)) + 1):
+        state = _moved(read_watch(state, int(days[rows[0]])), d[rows], days[rows])
+    return state
+
+
+def read_watch(state: AlarmState, cycle: int) -> AlarmState:
+    """The state where no row of a cycle before `cycle` will come any more: a rule of `whole_cycles`
+    is read if that ends one.
+
+    Examples:
+        >>> rule = AlarmRule(name="a", low=-1.0, high=1.0, alpha=0.05, starts=2, whole_cycles=True)
+        >>> bad = advance_watch(open_watch(rule), [0.5] * 99, [0] * 99)
+        >>> bad.alarmed, read_watch(bad, 0).alarmed, read_watch(bad, 1).alarmed
+        (False, False, True)
+    """
+    ended = state.rule.whole_cycles and state.last_cycle is not None and cycle > state.last_cycle
+    return _read(state) if ended else state
+
+
+def _read(state: AlarmState) -> AlarmState:
+    won = np.array(state.log_capital) - np.array(state.log_capital_at_start)
+    wealth = float(log_wealth(won, state.rule.starts))
+    rings = wealth >= -np.log(state.rule.alpha)
+    return replace(state, log_wealth=wealth, alarm_row=state.rows if rings and not state.alarmed else state.alarm_row)
+
+
+def _moved(state: AlarmState, d: FloatArray, days: FloatArray) -> AlarmState:
+    """With these rows in the totals; M is not read."""
     growth, capital = _running_totals(state, d)
     first = int(days[0]) if state.first_cycle is None else state.first_cycle
     opened = _new_starts(state, days, first)
-    moved = replace(
+    return replace(
         state,
         rows=state.rows + len(d),
         last_cycle=int(days[-1]),
@@ -151,10 +194,6 @@ def advance_watch(state: AlarmState, increments: npt.ArrayLike, cycles: npt.Arra
         growth_at_start=state.growth_at_start + tuple(float(growth[row]) for row in opened),
         log_capital_at_start=state.log_capital_at_start + tuple(tuple(capital[:, row].tolist()) for row in opened),
     )
-    won = np.array(moved.log_capital) - np.array(moved.log_capital_at_start)
-    wealth = float(log_wealth(won, rule.starts))
-    rings = wealth >= -np.log(rule.alpha)
-    return replace(moved, log_wealth=wealth, alarm_row=moved.rows if rings and not state.alarmed else state.alarm_row)
 
 
 def _running_totals(state: AlarmState, d: FloatArray) -> tuple[FloatArray, FloatArray]:

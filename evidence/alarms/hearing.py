@@ -2,8 +2,9 @@
 
 The watch of `evidence.alarms.alarms` is played through on rows drawn from those before and after
 the harm, many runs side by side: independent rows, a Poisson number of them in each hour, the harm
-at an hour of the day of its own in each run, and a look at the end of every hour. The rows of an
-hour add up to the same whatever their order, so it is enough to draw how often each value comes.
+at an hour of the day of its own in each run, and a look at the end of every hour, or of every day
+where the rule is read at whole cycles. The rows of an hour add up to the same whatever their order,
+so it is enough to draw how often each value comes.
 """
 
 from dataclasses import dataclass
@@ -89,6 +90,8 @@ def hours_to_hear(
             at_start[:, day] = capital
         harm, won = hour >= begins, _won(rule, harmed, rows_per_hour, rng)
         capital += won if harm.all() else np.where(harm[:, None], won, _won(rule, healthy, rows_per_hour, rng))
+        if rule.whole_cycles and (hour + 1) % _HOURS:
+            continue
         rings = log_wealth(capital[:, None] - at_start[:, : day + 1], rule.starts) >= -np.log(rule.alpha)
         heard = np.where(rings & harm & np.isinf(heard), hour + 1.0 - begins, heard)
         if np.isfinite(heard).all():

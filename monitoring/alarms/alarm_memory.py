@@ -5,6 +5,12 @@ cascade's α is halved between the savings and the risk alarm, and the k-th fami
 opens has 6α/(π²k²) of its half: for a new month, a new champion or after an alarm a new family is
 opened, and all of them together stay within α. The month's family before the newest keeps watching,
 so that a loss at the turn of a month is not cut in two.
+
+Savings are read at the ends of whole days alone, counted in decision time from where a family
+opens: they swing with the hour, and what is read at noon would be the morning's. The risk alarm is
+read after every block, and its days are those of UTC. A day has ended when decisions have been
+consumed up to its end, whether or not any fell into its last hours; one of which hours were not
+watched would not be whole, so that a family does not go on after a hole.
 """
 
 import json
@@ -12,22 +18,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import numpy.typing as npt
 
-from evidence.alarms.alarms import AlarmRule, AlarmState, advance_watch, open_watch
+from evidence.alarms.alarms import AlarmRule, AlarmState, advance_watch, open_watch, read_watch
 from evidence.bounds.spending import alpha_for_start_month
 from evidence.costs.savings import SeenCosts
+from knowgate._records.arrays import FloatArray
 from knowgate._wire import codec
 from knowgate.errors import RecordInvalid
 from monitoring.errors import AlarmStateInvalid
 from monitoring.figures.cost_figures import all_costs
 from monitoring.names import Rule
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # daily cycles are counted from here
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # UTC days are counted from here
+DAY = timedelta(days=1)
 STARTS = 31  # daily cycles at whose beginning a family opens a start
 KEPT_FAMILIES = 2
 SLICES_AT_MOST = 100  # whose costs are remembered apart: a free-text slice must not fill the state
 ALARMS_SHARING_ALPHA = 2
+TimeArray = npt.NDArray[np.datetime64]  # UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +45,26 @@ class Family:
     """One watch with its own share of α."""
 
     number: int  # k, from 1, over the alarm's whole life
-    opened_at: datetime  # decision time of its first block's start
+    opened_at: datetime  # decision time from which on rows count
     watch: AlarmState
+
+    @property
+    def days_from(self) -> datetime:
+        """Where one of its days begins."""
+        return self.opened_at if self.watch.rule.whole_cycles else EPOCH
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When its planned starts are used up; None before its first row."""
+        first = self.watch.first_cycle
+        return None if first is None else self.days_from + (first + STARTS) * DAY
+
+    def advanced(self, increments: FloatArray, at: TimeArray, until: datetime) -> "Family":
+        """With the rows since it opened, and everything up to `until` consumed."""
+        watch, own = self.watch, at >= _naive(self.opened_at)
+        if own.any():
+            watch = advance_watch(watch, increments[own], (at[own] - _naive(self.days_from)) // np.timedelta64(1, "D"))
+        return replace(self, watch=read_watch(watch, (until - self.days_from) // DAY))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +73,7 @@ class AlarmMemory:
 
     rule: Rule
     consumed_until: datetime  # decision time up to which rows were consumed, once and in order
+    counts_from: datetime | None = None  # decision time from which on a champion's savings count; None: not yet
     basis: str | None = None  # what is watched against: a champion's promise, or a target; a change opens a family
     unit: str | None = None  # of costs, in the savings alarm
     least_propensity: float | None = None  # of the risk alarm's rows; it scales what they count
@@ -117,25 +146,37 @@ def open_family(memory: AlarmMemory, *, low: float, high: float, alpha: float, a
     """
     number = memory.families_opened + 1
     spent = alpha_for_start_month(alpha / ALARMS_SHARING_ALPHA, number)
-    rule = AlarmRule(name=memory.rule.value, low=low, high=high, alpha=spent, starts=STARTS)
+    whole_days = _read_at_whole_days(memory)
+    rule = AlarmRule(name=memory.rule.value, low=low, high=high, alpha=spent, starts=STARTS, whole_cycles=whole_days)
     family = Family(number=number, opened_at=at, watch=open_watch(rule))
     return replace(memory, families_opened=number, families=(*memory.families, family)[-KEPT_FAMILIES:])
 
 
-def needs_family(memory: AlarmMemory, cycle: int) -> bool:
-    """Whether rows of daily cycle `cycle` find no family whose planned starts reach that far."""
+def needs_family(memory: AlarmMemory, at: datetime) -> bool:
+    """Whether rows of this time find no family whose planned starts reach that far."""
     if not memory.families:
         return True
-    first = memory.families[-1].watch.first_cycle
-    return first is not None and cycle - first >= STARTS
+    ends_at = memory.families[-1].ends_at
+    return ends_at is not None and at >= ends_at
 
 
-def without_other_ranges(memory: AlarmMemory, low: float, high: float) -> AlarmMemory:
+def fitting_families(memory: AlarmMemory, low: float, high: float) -> AlarmMemory:
     """Families of another range closed: a change of prices, bounds or target changes what a row may
-    count.
+    count. So are those of former versions that were not read at whole days.
     """
-    fitting = tuple(f for f in memory.families if (f.watch.rule.low, f.watch.rule.high) == (low, high))
+    wanted = (low, high, _read_at_whole_days(memory))
+    rules = [(family, family.watch.rule) for family in memory.families]
+    fitting = tuple(family for family, rule in rules if (rule.low, rule.high, rule.whole_cycles) == wanted)
     return replace(memory, families=fitting)
+
+
+def _read_at_whole_days(memory: AlarmMemory) -> bool:
+    return memory.rule is Rule.SAVINGS
+
+
+def _naive(at: datetime) -> np.datetime64:
+    """As the times of rows are compared."""
+    return np.datetime64(at.astimezone(UTC).replace(tzinfo=None), "us")
 
 
 def with_last_costs(memory: AlarmMemory, seen: Sequence[SeenCosts]) -> AlarmMemory:
@@ -146,15 +187,17 @@ def with_last_costs(memory: AlarmMemory, seen: Sequence[SeenCosts]) -> AlarmMemo
     return replace(memory, last_costs=(*ordered[:SLICES_AT_MOST], *rest))
 
 
-def consume(memory: AlarmMemory, increments: npt.ArrayLike, cycles: npt.ArrayLike, *, until: datetime) -> AlarmMemory:
-    """Every family moved on by one block of rows. After an alarm all of them are closed."""
-    moved = tuple(replace(family, watch=advance_watch(family.watch, increments, cycles)) for family in memory.families)
-    rung = [family.watch for family in moved if family.watch.alarmed]
+def consume(memory: AlarmMemory, increments: FloatArray, at: TimeArray, *, until: datetime) -> AlarmMemory:
+    """Every family moved on by a block of rows, which may be none, up to the block's end `until`.
+    After an alarm all of them are closed.
+    """
+    moved = tuple(family.advanced(increments, at, until) for family in memory.families)
+    rung = [family for family in moved if family.watch.alarmed]
     if rung:
         return replace(
             memory, families=(), raised_at=until, harm_since=_harm_since(rung[0]), consumed_until=until, idle=None
         )
-    quiet = memory.raised_at is not None and _is_quiet(moved[-1])
+    quiet = memory.raised_at is not None and bool(moved) and _is_quiet(moved[-1])
     return replace(
         memory,
         families=moved,
@@ -164,23 +207,24 @@ def consume(memory: AlarmMemory, increments: npt.ArrayLike, cycles: npt.ArrayLik
     )
 
 
-def _harm_since(watch: AlarmState) -> datetime | None:
+def _harm_since(family: Family) -> datetime | None:
     """The day of the start since which most has accumulated: a cumulative sum's estimate of where
     the change lies.
 
     Source: Page, Biometrika 41 (1954).
     """
+    watch = family.watch
     if watch.first_cycle is None or not watch.growth_at_start:
         return None
     start = min(range(len(watch.growth_at_start)), key=lambda index: watch.growth_at_start[index])
-    return EPOCH + timedelta(days=watch.first_cycle + start)
+    return family.days_from + (watch.first_cycle + start) * DAY
 
 
 def _is_quiet(family: Family) -> bool:
-    """A family opened after an alarm that has seen more than a whole day, and no harm
-    on average.
+    """A family opened after an alarm that has seen more than a whole day, and no harm on average;
+    where it is read at whole days, up to the end of the last.
     """
     watch = family.watch
-    if watch.first_cycle is None or watch.last_cycle is None or watch.mean_increment is None:
+    if watch.first_cycle is None or watch.last_cycle is None or watch.last_cycle - watch.first_cycle < 2:
         return False
-    return watch.last_cycle - watch.first_cycle >= 2 and watch.mean_increment <= 0.0
+    return (watch.growth_at_start[-1] if watch.rule.whole_cycles else watch.growth) <= 0.0

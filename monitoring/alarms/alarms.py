@@ -1,10 +1,11 @@
 """The savings alarm and the risk alarm: which rows they consume, and what each row counts.
 
-Savings needs no label: a window is consumed as soon as it has ended, and a loss is heard within
-hours. A retained row's C_last enters as its forecast: the last tier's price of the row's own
-tokens, times ΣC_last / Σ of that price over earlier rows of its slice. The inverse-weighted
-correction of `savings` figures would be unbiased, but widens the alarm's range 1/π-fold and turns
-hours into weeks; what the forecast may err by is what the declared margin is for.
+Savings needs no label: a window is consumed as soon as it has ended. The alarm is read at the ends
+of whole days, counted from where a family opens: a loss is heard a day or so after it began. A
+retained row's C_last enters as its forecast: the last tier's price of the row's own tokens, times
+ΣC_last / Σ of that price over earlier rows of its slice. The inverse-weighted correction of
+`savings` figures would be unbiased, but widens the alarm's range 1/π-fold and turns hours into
+weeks; what the forecast may err by is what the declared margin is for.
 
 Risk needs labels: a window is consumed once it is older than the label horizon. What counts is E[X]
 against the target, whatever champion decided. A label that is missing for unknown reasons counts as
@@ -27,12 +28,15 @@ from evidence.alarms.increments import risk_increments, risk_range, savings_incr
 from knowgate._records.arrays import BoolArray, FloatArray
 from knowgate.spec import CascadeSpec, TargetKind
 from monitoring.alarms.alarm_memory import (
+    DAY,
+    EPOCH,
     AlarmMemory,
+    TimeArray,
     consume,
+    fitting_families,
     needs_family,
     open_family,
     with_last_costs,
-    without_other_ranges,
 )
 from monitoring.alarms.risk_rows import labelled_rows, read_risk
 from monitoring.figures.cost_figures import forecast_last_cost
@@ -61,26 +65,31 @@ class Stop:
 def watch_savings(memory: AlarmMemory | None, cohort: Cohort, promise: Promise | None) -> AlarmMemory:
     """The memory after the cohort's rows from `consumed_until` on.
 
-    A new champion opens a new family, which starts with the first decision it made.
+    A new champion opens a new family; its decisions count from `_counts_from` on.
     """
     until = cohort.window.end
     memory = memory or AlarmMemory(rule=Rule.SAVINGS, consumed_until=cohort.window.start)
     if promise is None:
+        memory = replace(memory, families=(), counts_from=None)  # the day that it breaks off in is not whole
         return _idle(memory, until, "no champion with a certified lower bound of savings")
-    if memory.basis != promise.champion:
-        memory = replace(memory, basis=promise.champion, families=(), raised_at=None, last_costs=(), unit=None)
+    memory = _of_champion(memory, promise.champion, cohort)
+    start = max(cohort.window.start, memory.consumed_until)
     rows = _unconsumed(cohort, memory)
     if promise.challenger is not None:
         rows = _where(rows, (rows["bundle"] != promise.challenger).to_numpy())
-    if not memory.families and memory.raised_at is None:
-        rows = _from_first(rows, (rows["bundle"] == promise.champion).to_numpy())
-    if rows.empty:
+    if memory.counts_from is None:
+        memory = replace(memory, counts_from=_counts_from(rows, promise.champion, start, until))
+    if memory.counts_from is None:
         return replace(memory, consumed_until=until)
+    rows = _where(rows, (rows["occurred_at"] >= memory.counts_from).to_numpy())
+    if rows.empty:  # the day may have ended all the same
+        return consume(memory, np.empty(0), _times(rows), until=until)
     memory = replace(memory, unit=memory.unit or _unit_of(rows))
     priced = _where(rows, _is_priced(rows, str(memory.unit)))
     if priced.empty:
-        return _idle(memory, until, f"no decision has a known cost in {memory.unit}")
-    return _consume_savings(memory, priced, cohort.spec, promise, until)
+        memory = consume(memory, np.empty(0), _times(priced), until=until)
+        return replace(memory, idle=f"no decision has a known cost in {memory.unit}")
+    return _consume_savings(memory, priced, cohort.spec, promise, start, until)
 
 
 def watch_risk(memory: AlarmMemory | None, cohort: Cohort, stops: Sequence[Stop] = ()) -> AlarmMemory:
@@ -115,11 +124,22 @@ def watch_risk(memory: AlarmMemory | None, cohort: Cohort, stops: Sequence[Stop]
     least, harm = float(memory.least_propensity or 1.0), spec.targets.allowed
     chance = np.where(seen.observed, seen.propensity, 1.0)
     increments = risk_increments(seen.x, seen.observed, chance, harm, least, seen.forecast, seen.weight)
-    return _consume(memory, increments, rows, spec, risk_range(harm, least, memory.forecast_share), until)
+    begins = rows["occurred_at"].iloc[0].to_pydatetime()
+    return _consume(memory, increments, rows, spec, risk_range(harm, least, memory.forecast_share), begins, until)
+
+
+def _of_champion(memory: AlarmMemory, champion: str, cohort: Cohort) -> AlarmMemory:
+    """Without what was watched of another champion; without families before a hole, where the day
+    that it breaks off in is not whole.
+    """
+    if memory.basis != champion:
+        memory = replace(memory, basis=champion, families=(), raised_at=None, last_costs=(), unit=None)
+        return replace(memory, counts_from=None)
+    return memory if memory.consumed_until >= cohort.window.start else replace(memory, families=())
 
 
 def _consume_savings(
-    memory: AlarmMemory, rows: pd.DataFrame, spec: CascadeSpec, promise: Promise, until: datetime
+    memory: AlarmMemory, rows: pd.DataFrame, spec: CascadeSpec, promise: Promise, start: datetime, until: datetime
 ) -> AlarmMemory:
     unit = str(memory.unit)
     most, most_last = _largest_costs(spec, unit, until)
@@ -138,7 +158,8 @@ def _consume_savings(
     cut = int(((expected > most_last) | (cost > most)).sum())
     memory = with_last_costs(replace(memory, cut_rows=memory.cut_rows + cut), seen)
     span = most_last if most_last > 0.0 else 1.0
-    return _consume(memory, increments / span, rows, spec, (low / span, high / span), until)
+    begins = max(start, memory.counts_from or start)
+    return _consume(memory, increments / span, rows, spec, (low / span, high / span), begins, until)
 
 
 def _consume(
@@ -147,15 +168,34 @@ def _consume(
     rows: pd.DataFrame,
     spec: CascadeSpec,
     reach: tuple[float, float],
+    begins: datetime,
     until: datetime,
 ) -> AlarmMemory:
-    cycles = rows["occurred_at"].to_numpy(dtype="datetime64[D]").astype(np.float64)  # UTC days since 1970
-    memory = without_other_ranges(memory, *reach)
-    if needs_family(memory, int(cycles[-1])):
-        memory = open_family(
-            memory, low=reach[0], high=reach[1], alpha=spec.alarms.alpha, at=rows["occurred_at"].iloc[0].to_pydatetime()
-        )
-    return consume(memory, increments, cycles, until=until)
+    """`begins`: where a family opens that does not follow upon another's last day."""
+    memory = fitting_families(memory, *reach)
+    if needs_family(memory, rows["occurred_at"].iloc[-1].to_pydatetime()):
+        ends_at = memory.families[-1].ends_at if memory.families else None
+        at = max(begins, ends_at or begins)
+        memory = open_family(memory, low=reach[0], high=reach[1], alpha=spec.alarms.alpha, at=at)
+    return consume(memory, increments, _times(rows), until=until)
+
+
+def _counts_from(rows: pd.DataFrame, champion: str, start: datetime, until: datetime) -> datetime | None:
+    """The time from which on decisions count for a new champion; None before it has made any.
+
+    From the start of the block where it made the block's first decision, else from the block's end
+    or that of the UTC day, whichever comes first: then its days end where blocks do.
+    """
+    made = (rows["bundle"] == champion).to_numpy()
+    if not made.any():
+        return None
+    first = int(np.argmax(made))
+    at: datetime = rows["occurred_at"].iloc[first].to_pydatetime()
+    return min(until, EPOCH + ((at - EPOCH) // DAY + 1) * DAY) if first else start
+
+
+def _times(rows: pd.DataFrame) -> TimeArray:
+    return np.asarray(rows["occurred_at"].to_numpy(dtype="datetime64[us]"))
 
 
 def _unconsumed(cohort: Cohort, memory: AlarmMemory) -> pd.DataFrame:

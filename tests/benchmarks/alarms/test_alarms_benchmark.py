@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.alarms.months import FAULTS, SPANS, Fault, faulty, rings_of
+from benchmarks.alarms.months import FAULTS, LIMIT_10K, PROMISE, SPANS, Fault, faulty, rings_of
 from benchmarks.alarms.rivals import (
     Stream,
     by_evidently,
@@ -22,7 +22,9 @@ from benchmarks.alarms.rivals import (
 )
 from benchmarks.alarms.traffic import EPSILON, FIRST_DAY, PROMISED, Setting, cohorts, month
 from knowgate._records.records import Window
+from knowgate.spec import Alarms
 from monitoring.alarms.alarm_memory import AlarmMemory
+from monitoring.alarms.alarms import watch_savings
 from monitoring.names import Rule
 from monitoring.rows.cohorts import Cohort
 
@@ -47,6 +49,13 @@ def test_a_healthy_day_saves_what_is_promised_and_loses_what_is_allowed_whatever
     drop, error = drop_and_error(frame)
     assert abs(drop - EPSILON) < 3 * error
     assert frame["occurred_at"].is_monotonic_increasing and len(frame) == 60_000
+
+
+def test_weekends_save_their_points_less_and_the_week_what_is_promised() -> None:
+    frame = month(replace(DAILY, per_day=10_000, weekend=0.1), 7, np.random.default_rng(6))
+    at_weekends = frame["occurred_at"].dt.dayofweek >= 5
+    saved = [1 - rows["usd"].sum() / rows["true_last_usd"].sum() for _, rows in frame.groupby(at_weekends)]
+    assert saved == pytest.approx([PROMISED + 0.2 / 7, PROMISED - 0.5 / 7], abs=0.012)
 
 
 def test_a_fault_costs_its_points_from_its_hour_on() -> None:
@@ -177,3 +186,27 @@ def test_a_planted_fault_is_heard_by_the_shipped_alarm(fault: Fault) -> None:
     rings = faulty(fault, 0)
     assert 0 < rings[""][0] < SPANS[1_000][1] and all(at > 0 for at in rings["_z"])
     assert ("_daily" in rings) is (fault.label_rate < 1.0)
+
+
+def watching(memory: AlarmMemory | None, cohort: Cohort) -> AlarmMemory:
+    return watch_savings(memory, cohort, PROMISE)
+
+
+def test_days_on_the_limit_whose_hours_swing_by_ten_points_do_not_ring_the_savings_alarm() -> None:
+    """10 000 decisions a day, with which a bad morning is plain to see before noon."""
+    days, runs = 6, 8
+    rung = []
+    for seed in range(runs):
+        frame = month(LIMIT_10K, days, np.random.default_rng([10, seed]))
+        rung.append(bool(rings_of(watching, cohorts(frame, LIMIT_10K, days))))
+    level = Alarms().alpha / 2
+    assert np.mean(rung) <= level + 2 * np.sqrt(level * (1 - level) / runs)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_fall_of_savings_rings_after_whole_days_alike_in_hourly_and_in_daily_windows(seed: int) -> None:
+    setting = replace(FAULTS[1].setting(24 * 3 + 9 * seed), per_day=3_000)
+    frame = month(setting, 8, np.random.default_rng(seed))
+    hourly, daily = (rings_of(watching, cohorts(frame, setting, 8, hours=hours)) for hours in (1, 24))
+    assert hourly == daily and len(daily) >= 1
+    assert hourly[0] == int(hourly[0]) and 3 < hourly[0] <= 7

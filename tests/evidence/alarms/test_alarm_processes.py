@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evidence.alarms.alarms import AlarmRule, AlarmState, advance_watch, open_watch
+from evidence.alarms.alarms import AlarmRule, AlarmState, advance_watch, open_watch, read_watch
 from evidence.alarms.increments import risk_increments, risk_range, savings_increments, savings_range
 from evidence.costs.savings import impute_last_cost
 from evidence.errors import InvalidInputError, NotIdentifiedError
 from knowgate._wire import codec
 
 RULE = AlarmRule(name="risk", low=-1.0, high=1.0, alpha=0.05, starts=30)
+DAILY = replace(RULE, whole_cycles=True)
 
 
 def bets_of(rule: AlarmRule) -> np.ndarray:
@@ -149,6 +150,57 @@ def test_a_thousand_day_cycled_months_looked_at_every_five_minutes_alarm_at_most
     shipped = advance_watch(open_watch(RULE), traffic[0], np.arange(rows_a_day * days) // rows_a_day)
     assert np.exp(shipped.log_wealth) == pytest.approx(wealth[0])
     assert rung.mean() <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / months)
+
+
+def test_whole_cycles_are_read_by_the_definition_when_they_have_ended_and_not_in_between() -> None:
+    rng = np.random.default_rng(9)
+    d, days = rng.choice([-1.0, 0.0, 1.0], 300, p=[0.2, 0.5, 0.3]), 100 + np.arange(300) // 50
+    state = open_watch(DAILY)
+    for block in np.split(np.arange(300), [20, 50, 70, 90, 100, 240]):
+        state = advance_watch(state, d[block], days[block])
+        ended = int(days[block[-1]]) - 100  # the last row shows that the days before its own have ended
+        before = days < 100 + ended
+        expected = np.log(wealth_by_definition(d[before], days[before], RULE)) if ended else 0.0
+        assert state.log_wealth == pytest.approx(expected)
+        assert read_watch(state, int(days[block[-1]])) == state
+    closed = read_watch(state, 106)
+    assert np.exp(closed.log_wealth) == pytest.approx(wealth_by_definition(d, days, RULE))
+    assert read_watch(advance_watch(open_watch(RULE), d, days), 106) == advance_watch(open_watch(RULE), d, days)
+
+
+def test_whole_cycles_ring_at_the_same_row_however_they_are_cut_into_blocks() -> None:
+    rng = np.random.default_rng(10)
+    d = rng.choice([-1.0, 0.0, 1.0], 2000, p=[0.15, 0.6, 0.25])
+    days = np.arange(2000) // 170
+    whole = read_watch(advance_watch(open_watch(DAILY), d, days), 12)
+    state = open_watch(DAILY)
+    for block in np.split(np.arange(2000), np.sort(rng.choice(2000, 60, replace=False))):
+        state = advance_watch(state, d[block], days[block]) if len(block) else state
+    assert read_watch(state, 12) == whole
+    assert whole.alarm_row is not None and whole.alarm_row % 170 == 0
+
+
+def swinging(rng: np.random.Generator, rows_a_day: int, days: int) -> np.ndarray:
+    """D ∈ {−1, 1} whose mean is 0 over each day, .15 above it in the first half and as much below
+    in the second.
+    """
+    chance = np.tile(np.repeat([0.575, 0.425], rows_a_day // 2), days)
+    return np.where(rng.random(rows_a_day * days) < chance, 1.0, -1.0)
+
+
+def test_what_swings_within_the_day_rings_at_most_at_its_level_read_at_whole_days_and_mostly_if_read_between() -> None:
+    months, rows_a_day, days = 100, 960, 8
+    rng, rings = np.random.default_rng(11), {RULE: 0, DAILY: 0}
+    cycles = np.arange(rows_a_day * days) // rows_a_day
+    for _ in range(months):
+        month = swinging(rng, rows_a_day, days)
+        for rule in rings:
+            state = open_watch(rule)
+            for rows in np.split(np.arange(len(month)), 6 * days):
+                state = advance_watch(state, month[rows], cycles[rows])
+            rings[rule] += read_watch(state, days).alarmed
+    assert rings[DAILY] / months <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / months)
+    assert rings[RULE] / months > 0.5
 
 
 def test_risk_increments_have_the_drops_mean_under_any_coin() -> None:

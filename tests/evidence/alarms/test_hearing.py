@@ -5,7 +5,7 @@ and never where no bet wins.
 import numpy as np
 import pytest
 
-from evidence.alarms.alarms import AlarmRule, advance_watch, open_watch
+from evidence.alarms.alarms import AlarmRule, advance_watch, open_watch, read_watch
 from evidence.alarms.hearing import Increments, hours_to_hear, increments_of
 from evidence.alarms.increments import risk_increments, risk_range
 from evidence.errors import InvalidInputError
@@ -14,7 +14,7 @@ from evidence.inputs import FloatArray
 EPSILON, CHANCE = 0.02, 0.2
 LOW, HIGH = risk_range(EPSILON, CHANCE)
 RISK = AlarmRule(name="risk", low=LOW, high=HIGH, alpha=0.015, starts=31)
-LOSS = AlarmRule(name="savings", low=-0.65, high=1.1, alpha=0.015, starts=31)
+LOSS = AlarmRule(name="savings", low=-0.65, high=1.1, alpha=0.015, starts=31, whole_cycles=True)
 
 
 def of_risk(drop: float) -> Increments:
@@ -41,7 +41,7 @@ def watched(
     state = open_watch(rule)
     for hour in range(24 * rule.starts):
         d = rows(harmed if hour >= begins else healthy, rows_per_hour)
-        state = advance_watch(state, d, [hour // 24] * len(d))
+        state = read_watch(advance_watch(state, d, [hour // 24] * len(d)), (hour + 1) // 24)
         if state.alarmed:
             return float(hour + 1 - begins)
     return float("inf")

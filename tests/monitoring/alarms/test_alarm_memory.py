@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from math import pi
 
+import numpy as np
 import pytest
 
 from evidence.alarms.alarms import advance_watch
@@ -14,12 +15,12 @@ from monitoring.alarms.alarm_memory import (
     AlarmMemory,
     Family,
     consume,
+    fitting_families,
     memory_from_json,
     memory_to_json,
     needs_family,
     open_family,
     with_last_costs,
-    without_other_ranges,
 )
 from monitoring.errors import AlarmStateInvalid
 from monitoring.names import Rule
@@ -31,15 +32,16 @@ def day(cycle: int):
     return EPOCH + timedelta(days=cycle)
 
 
-def opened(*, times: int = 1, low: float = -1.0, high: float = 1.0) -> AlarmMemory:
-    memory = AlarmMemory(rule=Rule.RISK, consumed_until=day(FIRST))
+def opened(*, times: int = 1, low: float = -1.0, high: float = 1.0, rule: Rule = Rule.RISK) -> AlarmMemory:
+    memory = AlarmMemory(rule=rule, consumed_until=day(FIRST))
     for number in range(times):
         memory = open_family(memory, low=low, high=high, alpha=0.1, at=day(FIRST + number))
     return memory
 
 
 def fed(memory: AlarmMemory, increments: list[float], cycles: list[int]) -> AlarmMemory:
-    return consume(memory, increments, [FIRST + cycle for cycle in cycles], until=day(FIRST + cycles[-1] + 1))
+    at = np.array([FIRST + cycle for cycle in cycles], dtype="datetime64[D]").astype("datetime64[us]")
+    return consume(memory, np.array(increments), at, until=day(FIRST + cycles[-1] + 1))
 
 
 def test_the_level_is_halved_between_two_alarms_and_spent_over_all_families() -> None:
@@ -54,15 +56,15 @@ def test_the_level_is_halved_between_two_alarms_and_spent_over_all_families() ->
 
 @pytest.mark.parametrize(("cycle", "needed"), [(0, False), (30, False), (31, True), (40, True)])
 def test_a_family_lasts_for_a_month_from_its_first_row(cycle: int, needed: bool) -> None:
-    assert needs_family(opened(times=0), FIRST)
-    assert not needs_family(opened(), FIRST + 100), "one that has seen nothing has its month before it"
-    assert needs_family(fed(opened(), [0.0], [0]), FIRST + cycle) is needed
+    assert needs_family(opened(times=0), day(FIRST))
+    assert not needs_family(opened(), day(FIRST + 100)), "one that has seen nothing has its month before it"
+    assert needs_family(fed(opened(), [0.0], [0]), day(FIRST + cycle)) is needed
 
 
 def test_the_newest_family_says_whether_another_is_needed() -> None:
     memory = fed(opened(), [0.0], [0])
     memory = fed(open_family(memory, low=-1.0, high=1.0, alpha=0.1, at=day(FIRST + 20)), [0.0], [20])
-    assert not needs_family(memory, FIRST + 50) and needs_family(memory, FIRST + 51)
+    assert not needs_family(memory, day(FIRST + 50)) and needs_family(memory, day(FIRST + 51))
     assert memory.rows == 1, "rows of the newest"
 
 
@@ -74,7 +76,7 @@ def test_a_family_of_another_range_is_closed_wherever_it_stands(place: int, othe
     memory = AlarmMemory(rule=Rule.RISK, consumed_until=day(FIRST))
     for low, high in ranges:
         memory = open_family(memory, low=low, high=high, alpha=0.1, at=day(FIRST))
-    left = without_other_ranges(memory, -1.0, 1.0)
+    left = fitting_families(memory, -1.0, 1.0)
     assert [family.number for family in left.families] == [2 - place]
     assert left.families_opened == 2, "what was spent stays spent"
 
@@ -151,7 +153,7 @@ def test_families_that_bet_in_the_former_way_are_closed_and_the_next_has_the_nex
     memory = replace(fed(opened(times=2), [0.1, -0.3, 0.7], [0, 1, 2]), raised_at=day(FIRST - 3))
     taken_over = memory_from_json(former(memory))
     assert taken_over == replace(memory, families=()), "how far it has read, and what it spent, stand"
-    assert needs_family(taken_over, FIRST + 3)
+    assert needs_family(taken_over, day(FIRST + 3))
     newest = open_family(taken_over, low=-1.0, high=1.0, alpha=0.1, at=day(FIRST + 3)).families[-1]
     assert newest.number == 3 and newest.watch.rule.alpha == pytest.approx(0.05 * 6 / (pi * 3) ** 2)
 

@@ -71,17 +71,21 @@ def test_the_alarm_is_quiet_again_after_two_days_without_harm(cast, cohort):
     assert memory.raised_at is None
 
 
-def test_a_new_champion_opens_a_family_that_starts_with_its_first_decision(cast, cohort):
-    old = traffic(cast, retained=0.7, n=100, seed=1)
-    new = [
-        replace(one, bundle="b2" if one.at.hour >= 12 else "b1") for one in traffic(cast, retained=0.7, n=100, seed=4)
+def test_a_new_champion_opens_a_family_that_starts_where_the_window_of_its_first_decision_ends(cast, cohort):
+    old = watch_savings(None, cohort(traffic(cast, retained=0.7, n=100, seed=1)), PROMISE)
+    days = [
+        [replace(one, at=one.at + timedelta(days=day), bundle=bundle(one.at.hour)) for one in asked]
+        for day, bundle, asked in (
+            (1, lambda hour: "b2" if hour >= 12 else "b1", traffic(cast, retained=0.7, n=100, seed=4)),
+            (2, lambda hour: "b2", traffic(cast, retained=0.7, n=80, seed=5)),
+        )
     ]
-    memory = watch_savings(None, cohort(old), PROMISE)
-    memory = replace(memory, consumed_until=cast.DAY)
-    moved = watch_savings(memory, cohort(new), replace(PROMISE, champion="b2"))
-    assert moved.basis == "b2"
-    assert moved.families[-1].number == 2
-    assert moved.rows == sum(one.bundle == "b2" for one in new)
+    promise = replace(PROMISE, champion="b2")
+    moved = watch_savings(old, cohort(days[0], day=1), promise)
+    assert (moved.basis, moved.families, moved.families_opened) == ("b2", (), 1)
+    watching = watch_savings(moved, cohort(days[1], day=2), promise)
+    assert (watching.families[-1].number, watching.rows) == (2, 80)
+    assert watching.families[-1].opened_at == cast.DAY + timedelta(days=2)
 
 
 def test_the_challengers_decisions_are_not_held_against_the_champion(cast, cohort):
