@@ -35,7 +35,7 @@ def parse(text: str | bytes, *, most_values: int = MOST_VALUES, finite: bool = T
     {'share': 0.5}
     """
     try:
-        _require_few_values(text, most_values)
+        opened = _require_few_values(text, most_values)
         constant = _refuse_constant if finite else float
         document = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=constant)
     except RecordInvalid:
@@ -44,20 +44,23 @@ def parse(text: str | bytes, *, most_values: int = MOST_VALUES, finite: bool = T
         raise _too_deep("document") from error
     except (ValueError, TypeError) as error:
         raise RecordInvalid("document", type(text).__name__, f"malformed JSON: {error}") from error
-    _require_shallow(document)
+    if opened >= DEEPEST:
+        _require_shallow(document)
     return document
 
 
-def _require_few_values(text: str | bytes, most: int) -> None:
+def _require_few_values(text: str | bytes, most: int) -> int:
     """Counted before anything is made of them. Commas and brackets within strings count only where
-    that decides.
+    that decides. Returns how many lists and objects there are at most.
     """
     marks: tuple[Any, ...] = (",", "[", "{") if isinstance(text, str) else (b",", b"[", b"{")
-    if sum(map(text.count, marks)) < most:
-        return
+    commas, *brackets = map(text.count, marks)
+    if commas + sum(brackets) < most:
+        return sum(brackets)
     bare: Any = re.sub(_STRING, "", text, flags=re.S) if isinstance(text, str) else _without_strings(text)
     if sum(map(bare.count, marks)) >= most:
         raise RecordInvalid("document", f"more than {most} values", "send it in parts")
+    return sum(brackets)
 
 
 def _without_strings(text: bytes) -> bytes:
@@ -68,18 +71,19 @@ def _require_shallow(document: Json) -> None:
     """Level by level, so that the check itself cannot be nested too deep."""
     parts = document.items() if isinstance(document, dict) else [("document", document)]
     for name, part in parts:
-        level = [part]
-        for _ in range(DEEPEST):
+        level = [part] if isinstance(part, (dict, list)) else []
+        for _ in range(DEEPEST - 1):
             level = [
                 item
                 for value in level
-                if isinstance(value, (dict, list))
-                for item in (value.values() if isinstance(value, dict) else value)
+                for item in (value.values() if type(value) is dict else value)
+                if type(item) is dict or type(item) is list
             ]
             if not level:
                 break
         else:
-            raise _too_deep(name)
+            if any(level):
+                raise _too_deep(name)
 
 
 def _too_deep(field: str) -> RecordInvalid:

@@ -1,10 +1,8 @@
-"""One chat endpoint over HTTP, through the official `openai` client: a body out, bytes or one kind
-of error back.
+"""One chat endpoint over HTTP: a body out, bytes or one kind of error back.
 
-The client makes the request, pools connections and names errors; its own retries are off, since
-only the cascade knows how much time a query has left. A timeout of the socket alone lets a server
-that sends one byte a second hold a query for hours, so requests run on an event loop, which can
-give one up anywhere: the caller's, or a thread's.
+Nothing is asked again here, since only the cascade knows how much time a query has left. A timeout
+of the socket alone lets a server that sends one byte a second hold a query for hours, so requests
+run on an event loop, which can give one up anywhere: the caller's, or a thread's.
 """
 
 import asyncio
@@ -16,7 +14,6 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -24,27 +21,20 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import httpx2
-import openai
 
 from knowgate.backends.checked import CheckedTransport
 from knowgate.backends.loop_thread import LoopThread
 from knowgate.backends.opened import Opened
+from knowgate.backends.protocol import CHAT
 from knowgate.errors import BackendFailed, Failure, RecordInvalid, ServerSaid
 
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]+)?")
+CONNECTIONS = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
 CONNECT_S = 5.0  # a server that accepts no connection for so long is not there
 MAX_ANSWER_BYTES = 64 * 2**20
 SHOWN = 300  # characters of an error that a message shows
 SHOWN_OF_SERVER = 2000  # characters of a server's own message that is handed on
 CLOSED_WITHIN_S = 5.0  # what another thread's event loop may take to close its connections
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Clients:
-    """What one event loop asks with."""
-
-    protocol: openai.AsyncOpenAI
-    http: openai.DefaultAsyncHttpxClient  # beneath it; closed with it
 
 
 class Endpoint:
@@ -54,10 +44,10 @@ class Endpoint:
         if not url.startswith(("http://", "https://")):
             raise RecordInvalid("url", url, "give the API's root, e.g. http://host:8000/v1")
         self.url = url
-        self._key = api_key or "none"  # the client insists on one; servers of one's own ask for none
+        self._key = api_key or "none"  # servers of one's own ask for none
         self._thread = LoopThread()
         # An event loop's connections are of no use to another one.
-        self._async: WeakKeyDictionary[asyncio.AbstractEventLoop, _Clients] = WeakKeyDictionary()
+        self._async: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx2.AsyncClient] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._closing: set[asyncio.Task[None]] = set()  # an event loop alone would not keep them
 
@@ -67,16 +57,10 @@ class Endpoint:
 
     async def post_async(self, body: Mapping[str, Any], *, deadline: float) -> bytes:
         """`post`, on the running event loop."""
-        client = self._clients().protocol
+        opened = await self.open_async(CHAT, body, deadline=deadline)
         with self._wrapped():
             async with asyncio.timeout(deadline - time.monotonic()):
-                async with client.chat.completions.with_streaming_response.create(
-                    **self._request(body, deadline)
-                ) as answer:
-                    content = bytearray()
-                    async for piece in answer.iter_bytes():
-                        self._grow(content, piece, deadline)
-        return bytes(content)
+                return await opened.content()
 
     async def open_async(self, path: str, body: Mapping[str, Any], *, deadline: float) -> Opened:
         """What `url` + `path` answers to `body`, as it is: its head before `deadline`, its body
@@ -85,15 +69,15 @@ class Endpoint:
         left = deadline - time.monotonic()
         if left <= 0:
             raise BackendFailed(f"{self.url}: no time was left to ask", Failure.TIMEOUT)
-        http = self._clients().http
+        client = self._client()
         head = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
         timeout = httpx2.Timeout(left, connect=min(left, CONNECT_S))
         with self._wrapped():
-            content = json.dumps(body, allow_nan=False).encode()
+            content = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
             address = self.url.rstrip("/") + path
-            request = http.build_request("POST", address, content=content, headers=head, timeout=timeout)
+            request = client.build_request("POST", address, content=content, headers=head, timeout=timeout)
             async with asyncio.timeout(left):
-                answer = await http.send(request, stream=True)
+                answer = await client.send(request, stream=True)
                 opened = Opened(answer, self._wrapped, most_bytes=MAX_ANSWER_BYTES)
                 if 200 <= answer.status_code < 300:
                     return opened
@@ -105,17 +89,17 @@ class Endpoint:
         with self._lock:
             others = tuple(self._async.items())
             self._async.clear()
-        for loop, clients in others:
-            self._close_on(loop, clients.protocol)
+        for loop, client in others:
+            self._close_on(loop, client)
 
     async def close_async(self) -> None:
         """Closes the connections of this event loop."""
         with self._lock:
-            clients = self._async.pop(asyncio.get_running_loop(), None)
-        if clients is not None:
-            await clients.protocol.close()
+            client = self._async.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
 
-    def _close_on(self, loop: asyncio.AbstractEventLoop, client: openai.AsyncOpenAI) -> None:
+    def _close_on(self, loop: asyncio.AbstractEventLoop, client: httpx2.AsyncClient) -> None:
         """Closes `client` on the loop it belongs to; one that has ended took its
         connections along.
         """
@@ -123,62 +107,36 @@ class Endpoint:
         if loop.is_closed():
             return
         if loop is here:  # it cannot be waited for by whoever runs on it
-            task = loop.create_task(client.close())
+            task = loop.create_task(client.aclose())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
         elif loop.is_running():
             with suppress(TimeoutError, CancelledError):
-                asyncio.run_coroutine_threadsafe(client.close(), loop).result(CLOSED_WITHIN_S)
+                asyncio.run_coroutine_threadsafe(client.aclose(), loop).result(CLOSED_WITHIN_S)
         elif here is None:
-            loop.run_until_complete(client.close())
+            loop.run_until_complete(client.aclose())
 
-    def _clients(self) -> _Clients:
+    def _client(self) -> httpx2.AsyncClient:
         loop = asyncio.get_running_loop()
         with self._lock:
             if loop not in self._async:
-                http = _client_of(self.url)
-                protocol = openai.AsyncOpenAI(base_url=self.url, api_key=self._key, max_retries=0, http_client=http)
-                self._async[loop] = _Clients(protocol=protocol, http=http)
+                self._async[loop] = _client_of(self.url)
             return self._async[loop]
-
-    def _request(self, body: Mapping[str, Any], deadline: float) -> dict[str, Any]:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise BackendFailed(f"{self.url}: no time was left to ask", Failure.TIMEOUT)
-        rest = {name: value for name, value in body.items() if name not in ("model", "messages")}
-        return {
-            "model": body["model"],
-            "messages": body["messages"],
-            "extra_body": rest,
-            "timeout": openai.Timeout(left, connect=min(left, CONNECT_S)),
-        }
-
-    def _grow(self, content: bytearray, piece: bytes, deadline: float) -> None:
-        content += piece
-        if time.monotonic() > deadline:
-            raise BackendFailed(f"{self.url}: the answer was still coming when time ran out", Failure.TIMEOUT)
-        if len(content) > MAX_ANSWER_BYTES:
-            raise BackendFailed(f"{self.url}: the answer is larger than {MAX_ANSWER_BYTES} bytes", Failure.GARBAGE)
 
     @contextmanager
     def _wrapped(self) -> Iterator[None]:
         """Every error of the client, as one of ours."""
         try:
             yield
-        except openai.APIStatusError as error:
-            raise self._refusal(error.status_code, error.response.headers, error.body) from error
-        except (openai.APIConnectionError, httpx2.HTTPError, httpx2.StreamError) as error:
-            cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
-            timed_out = isinstance(cause, httpx2.TimeoutException) and not isinstance(cause, httpx2.ConnectTimeout)
+        except (httpx2.HTTPError, httpx2.StreamError) as error:
+            timed_out = isinstance(error, httpx2.TimeoutException) and not isinstance(error, httpx2.ConnectTimeout)
             failure = Failure.TIMEOUT if timed_out else Failure.UNREACHABLE
-            reached = not isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout)
-            raise BackendFailed(f"{self.url} gave no answer ({cause!r})", failure, reached=reached) from error
+            reached = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
+            raise BackendFailed(f"{self.url} gave no answer ({error!r})", failure, reached=reached) from error
         except UnicodeEncodeError as error:
             raise BackendFailed(f"{self.url} was not asked: {_unsendable(error)}", Failure.UNSENDABLE) from error
         except TimeoutError as error:
             raise BackendFailed(f"{self.url} gave no answer in time", Failure.TIMEOUT) from error
-        except openai.OpenAIError as error:
-            raise BackendFailed(f"{self.url}: {str(error)[:SHOWN]}", Failure.GARBAGE) from error
 
     def _refusal(self, status: int, headers: Mapping[str, str], body: Any) -> BackendFailed:
         """An answer that is an error, as one of ours."""
@@ -191,15 +149,14 @@ class Endpoint:
         )
 
 
-def _client_of(url: str) -> openai.DefaultAsyncHttpxClient:
+def _client_of(url: str) -> httpx2.AsyncClient:
     """A client that follows no redirect: an answer may not send the prompt elsewhere. Where the
     environment names a proxy, that one resolves the name and connects, and is trusted to.
     """
     parts = urlsplit(url)
     if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.hostname or ""):
-        return openai.DefaultAsyncHttpxClient(follow_redirects=False)
-    transport = CheckedTransport(limits=openai.DEFAULT_CONNECTION_LIMITS)
-    return openai.DefaultAsyncHttpxClient(follow_redirects=False, transport=transport)
+        return httpx2.AsyncClient(limits=CONNECTIONS)
+    return httpx2.AsyncClient(transport=CheckedTransport(limits=CONNECTIONS))
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -233,7 +190,7 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def _document(content: bytes) -> Any:
-    """The error that a body tells of, as the official client reads it."""
+    """The error that a body tells of: what stands under `error`, else all of it."""
     try:
         document = json.loads(content)
     except ValueError:

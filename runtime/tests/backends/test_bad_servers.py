@@ -18,7 +18,7 @@ import pytest
 
 from factories import Kept
 
-pytest.importorskip("openai")
+pytest.importorskip("httpx2")
 
 from safetensors.numpy import save_file
 

@@ -13,7 +13,7 @@ import pytest
 
 from factories import Kept
 
-pytest.importorskip("openai")
+pytest.importorskip("httpx2")
 
 from knowgate._bundles.bundle import Bundle, write_bundle
 from knowgate._records.records import Fingerprint, Reason

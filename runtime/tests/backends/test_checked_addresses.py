@@ -2,6 +2,8 @@
 elsewhere.
 """
 
+import asyncio
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -9,8 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-pytest.importorskip("openai")
+pytest.importorskip("httpx2")
 
+import httpx2
+
+from knowgate.backends.checked import FRESH_S, CheckedTransport
 from knowgate.backends.endpoint import Endpoint
 from knowgate.errors import BackendFailed, Failure
 
@@ -67,3 +72,35 @@ def test_a_redirect_is_an_error_and_the_name_that_was_declared_is_the_one_that_i
     for host in ("127.0.0.1", "localhost"):
         assert "307" in str(post(f"http://{host}:{port}/v1"))
     assert asked == [(f"{host}:{port}", "/v1/chat/completions") for host in ("127.0.0.1", "localhost")]
+
+
+def test_a_name_is_looked_up_once_for_the_requests_of_a_while_and_anew_where_nobody_is_there(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, now, look_up = [], [0.0], socket.getaddrinfo
+
+    def noting(host: str, *rest: object, **named: object) -> object:
+        names.append(host)
+        return look_up(host, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", noting)
+
+    async def ask(to: int, *times: float) -> None:
+        for now[0] in times:
+            async with asyncio.timeout(20):
+                await client.post(f"http://localhost:{to}/v1", json=BODY)
+
+    async def all_of_it() -> None:
+        nonlocal client
+        async with httpx2.AsyncClient(transport=CheckedTransport(clock=lambda: now[0])) as client:
+            await ask(port, 0.0, FRESH_S - 1.0)
+            assert names == ["localhost"]
+            await ask(port, FRESH_S)
+            assert names == ["localhost"] * 2
+            for at in range(2):
+                with pytest.raises(httpx2.ConnectError):
+                    await ask(1, FRESH_S)
+                assert names == ["localhost"] * (3 + at)
+
+    client: httpx2.AsyncClient
+    asyncio.run(all_of_it())

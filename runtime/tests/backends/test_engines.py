@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-pytest.importorskip("openai")
+pytest.importorskip("httpx2")
 
 from knowgate.backends import SGLangBackend, VLLMBackend
 from knowgate.backends.states_file import StatesUnreadable, take_state

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("openai")
+pytest.importorskip("httpx2")
 
 from knowgate import Cascade, Client
 from knowgate._records.records import PTKind

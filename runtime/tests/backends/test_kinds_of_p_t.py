@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("openai")
+pytest.importorskip("httpx2")
 
 from knowgate._records.records import PTKind
 from knowgate.backends import OpenAIBackend, Reply, SGLangBackend, VLLMBackend

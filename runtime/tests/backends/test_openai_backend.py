@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("openai")
+pytest.importorskip("httpx2")
 
 from knowgate.backends import OpenAIBackend, Reply
 from knowgate.errors import BackendFailed, Failure, RecordInvalid

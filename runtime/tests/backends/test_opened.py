@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("openai")
+pytest.importorskip("httpx2")
 
 from knowgate.backends import OpenAIBackend, VLLMBackend
 from knowgate.backends.protocol import CHAT

@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from sqlalchemy import Engine
 
-pytest.importorskip("openai")
+pytest.importorskip("httpx2")
 
 from services.clock import SystemClock
 from services.declaration.cascade_file import parse_cascade

@@ -104,13 +104,12 @@ def _own(text: bytes, logprob: float, listed: Sequence[Listed]) -> int | None:
     with its number.
     """
     by_distance = sorted(range(len(listed)), key=lambda at: abs(listed[at].logprob - logprob))
-    exact = [at for at in by_distance if listed[at].text == text]
-    alike = [
-        at
-        for at in by_distance
-        if squeezed(listed[at].text) == squeezed(text) and abs(listed[at].logprob - logprob) <= SAME
-    ]
-    return next(iter(exact or alike), None)
+    exact = next((at for at in by_distance if listed[at].text == text), None)
+    if exact is not None:
+        return exact
+    bare = squeezed(text)
+    near = (at for at in by_distance if abs(listed[at].logprob - logprob) <= SAME)
+    return next((at for at in near if squeezed(listed[at].text) == bare), None)
 
 
 def _contradiction(text: bytes, logprob: float, listed: Sequence[Listed], own: int | None) -> str | None:
@@ -202,6 +201,7 @@ def _unescaped(entry: dict[str, Json]) -> bytes:
 
 def _own_bytes(entry: dict[str, Json]) -> bytes | None:
     own = entry.get("bytes")
-    if not isinstance(own, list) or not all(isinstance(byte, int) and 0 <= byte < 256 for byte in own):
+    try:
+        return bytes(own) if isinstance(own, list) else None
+    except (TypeError, ValueError):  # something in it is no byte
         return None
-    return bytes(own)
