@@ -11,9 +11,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 
 from knowgate._shipping.client import JSON_MEDIA_TYPE
 from knowgate.errors import Failure, KnowgateError, NoAnswer, RecordInvalid
@@ -27,7 +28,7 @@ THE_REQUESTS = (400, 409, 413, 415, 422, 429)  # statuses of the last tier that 
 log = logging.getLogger("knowgate.gateway")
 
 
-def add_error_answers(app: FastAPI) -> None:
+def add_error_answers(app: Starlette) -> None:
     """What becomes of every error that a request ends with."""
     app.add_exception_handler(ApiError, _refused)
     app.add_exception_handler(OtherRequest, _other_request)

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import StreamingResponse
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 
 from knowgate._records.records import Attempt, Reason
 from knowgate._serving.cascade import Cascade
@@ -67,14 +68,14 @@ class _AtWork:
     names: Names
 
 
-def create_gateway(serving: Serving) -> FastAPI:
+def create_gateway(serving: Serving) -> Starlette:
     """The application over a live cascade, which it closes at its end.
 
     Explorations ask the same back-ends, so they end first, and those are closed then.
     """
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
         await serving.cascade.close_async(within_s=EXPLORATIONS_END_WITHIN_S)
         for backend in serving.backends:
@@ -82,7 +83,7 @@ def create_gateway(serving: Serving) -> FastAPI:
             if close is not None:
                 await close()
 
-    app = FastAPI(title="knowgate gateway", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app = Starlette(lifespan=lifespan)
     traffic = Traffic(most=serving.most_in_flight)
     metrics = GatewayMetrics([tier.name for tier in serving.spec.tiers], serving.cascade, serving.shipper, traffic)
     names = Names(
@@ -93,13 +94,13 @@ def create_gateway(serving: Serving) -> FastAPI:
     app.state.at_work = _AtWork(serving=serving, repeats=Repeats(), metrics=metrics, traffic=traffic, names=names)
     app.add_middleware(Timed, traffic=traffic, observed=metrics.observe)
     add_error_answers(app)
-    app.post("/v1/chat/completions")(post_chat)
+    app.add_route("/v1/chat/completions", post_chat, methods=["POST"])
     for path in ("/completions", "/responses", EMBEDDINGS):
-        app.post(f"/v1{path}")(post_beside)
-    app.get("/v1/models")(get_models)
-    app.get("/v1/models/{model:path}")(get_model)
-    app.get("/healthz")(get_health)
-    app.get("/metrics")(get_metrics)
+        app.add_route(f"/v1{path}", post_beside, methods=["POST"])
+    for path, answered in (("/v1/models", get_models), ("/v1/models/{model:path}", get_model)):
+        app.add_route(path, answered, methods=["GET"])
+    for path, answered in (("/healthz", get_health), ("/metrics", get_metrics)):
+        app.add_route(path, answered, methods=["GET"])
     return app
 
 
@@ -185,10 +186,10 @@ async def get_models(request: Request) -> Response:
     return json_answer({"object": "list", "data": [_model(serving)]})
 
 
-async def get_model(request: Request, model: str) -> Response:
+async def get_model(request: Request) -> Response:
     """The cascade by its name. Raises 404 for any other."""
     serving = _allowed(request).serving
-    require_model(model, serving.cascade.name)
+    require_model(request.path_params["model"], serving.cascade.name)
     return json_answer(_model(serving))
 
 

@@ -3,16 +3,14 @@ all on real sockets.
 """
 
 import json
-import math
-import select
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -21,7 +19,7 @@ import uvicorn
 from sqlalchemy import Engine
 
 from factories import make_assignment
-from knowgate import Bundle, BundleDocument, Policy, PolicyKind, write_bundle
+from knowgate import Bundle, BundleDocument, Fingerprint, Policy, PolicyKind, TierModels, write_bundle
 from knowgate._wire import codec
 from services.declaration.cascade_file import parse_cascade
 from services.gateway.app import create_gateway
@@ -34,116 +32,10 @@ from store.engine import reading, transaction
 from store.releases import assignments, bundles, cascades
 from store.releases.bundles import BundleStatus
 from store.traffic import decisions
+from tests.services.gateway.small_server import Tier
 
 KEY = "a-key-of-the-gateway"
 ASKED = [{"role": "user", "content": "Which city?"}]
-
-
-def chunk(text: str | None, **changes: Any) -> str:
-    """An event of a streamed completion; None = the one that says why it ends."""
-    delta = {} if text is None else {"content": text}
-    choice = {"index": 0, "delta": delta, "finish_reason": None if text else "length"}
-    return json.dumps({"id": "x", "object": "chat.completion.chunk", "model": "m", "choices": [choice]} | changes)
-
-
-USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
-EVENTS = [chunk("Qui"), chunk("to"), chunk(None), chunk(None, choices=[], usage=USAGE), "[DONE]"]
-
-
-@dataclass
-class Tier:
-    """A server that answers `text`, sure of it by `p_t`, once its gate is open; or fails with
-    `status`.
-    """
-
-    url: str
-    text: str
-    p_t: float
-    status: int = 200
-    asked: int = 0
-    bodies: list[dict[str, Any]] = field(default_factory=list)  # that it was sent, without those of other addresses
-    paths: tuple[str, ...] = ("/v1/chat/completions",)  # that it has
-    cuts: bool = False  # breaks a stream off
-    events: list[str] | None = None  # what it answers a stream with; None = it has no streams
-    event_gate: threading.Event = field(default_factory=threading.Event)  # what comes after the first event waits
-    finish_reason: str = "stop"
-    message: dict[str, Any] | None = None  # in place of one that holds `text`
-    body: dict[str, Any] | None = None  # in place of a completion
-    headers: dict[str, str] = field(default_factory=dict)
-    gate: threading.Event = field(default_factory=threading.Event)
-    left: threading.Event = field(default_factory=threading.Event)  # whoever asked broke the request off
-
-
-@contextmanager
-def tier_server(text: str, p_t: float) -> Iterator[Tier]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            content = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.path not in tier.paths:
-                self.send_error(404)
-                return
-            tier.asked += 1
-            tier.bodies.append(json.loads(content))
-            while not tier.gate.wait(0.005):
-                if select.select([self.connection], [], [], 0)[0] and not self.connection.recv(1, socket.MSG_PEEK):
-                    tier.left.set()
-                    self.close_connection = True
-                    return
-            if tier.events is not None and tier.bodies[-1].get("stream") and tier.status == 200:
-                self.stream(tier.events)
-                return
-            token = {"token": tier.text, "logprob": math.log(tier.p_t), "bytes": None, "top_logprobs": []}
-            choice = {
-                "index": 0,
-                "message": {"role": "assistant"} | (tier.message or {"content": tier.text}),
-                "logprobs": {"content": [token]},
-                "finish_reason": tier.finish_reason,
-            }
-            usage = {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}
-            completion = {"id": "x", "object": "chat.completion", "created": 1, "model": "m"}
-            completion |= {"choices": [choice], "usage": usage}
-            content = json.dumps(completion if tier.body is None else tier.body).encode()
-            self.send_response(tier.status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            for name, value in tier.headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            with suppress(OSError):  # whoever asked may have gone
-                self.wfile.write(content)
-
-        def stream(self, events: list[str]) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/event-stream; charset=utf-8")
-            self.send_header("Content-Length" if tier.cuts else "Connection", "99999" if tier.cuts else "close")
-            self.end_headers()
-            self.close_connection = True
-            for number, event in enumerate(events):
-                while number and not tier.event_gate.wait(0.005):
-                    if select.select([self.connection], [], [], 0)[0] and not self.connection.recv(1, socket.MSG_PEEK):
-                        tier.left.set()
-                        return
-                with suppress(OSError):
-                    self.wfile.write(f"data: {event}\n\n".encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    tier = Tier(f"http://127.0.0.1:{server.server_port}/v1", text, p_t)
-    tier.gate.set()
-    tier.event_gate.set()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield tier
-    tier.gate.set()
-    tier.event_gate.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @contextmanager
@@ -160,11 +52,21 @@ def served(app: Any) -> Iterator[str]:
 
 
 @contextmanager
-def running_gateway(settings: Settings, engine: Engine, **options: Any) -> Iterator[tuple[str, str]]:
-    """A gateway of the declared cascade, and its control plane: their addresses."""
+def running_gateway(
+    settings: Settings,
+    engine: Engine,
+    *,
+    fingerprint: Fingerprint | None = None,
+    states_folder: Path | None = None,
+    **options: Any,
+) -> Iterator[tuple[str, str]]:
+    """A gateway of the declared cascade, and its control plane: their addresses. `fingerprint` is
+    of the small tier's states.
+    """
+    fingerprints = {} if fingerprint is None else {"small": fingerprint}
     with served(create_app(settings, engine)) as control:
         spec = declared_cascade(control, "trivia", None)
-        backends = tier_backends(spec, keys={}, fingerprints={}, states_folder=None)
+        backends = tier_backends(spec, keys={}, fingerprints=fingerprints, states_folder=states_folder)
         with live(settings, control, spec, backends, **options) as serving, served(create_gateway(serving)) as url:
             yield url, control
 
@@ -182,19 +84,32 @@ class World:
     settings: Settings
 
 
-def declare(engine: Engine, small: str, large: str, *, beside: str = "", privacy: str = "hash") -> None:
-    """Declares the cascade, `beside` = what else stands in its file, and puts a bundle in force."""
+def declare(
+    engine: Engine,
+    small: str,
+    large: str,
+    *,
+    beside: str = "",
+    privacy: str = "hash",
+    tier: str = 'backend = "openai"',
+    models: TierModels | None = None,
+    policy: Policy | None = None,
+    exploration_rate: float = 0.001,
+) -> None:
+    """Declares the cascade, `beside` = what else stands in its file, and `tier` in that of its
+    small tier, and puts a bundle in force: of `models` and `policy`, else of a threshold of P(T).
+    """
     now = datetime.now(UTC)
     spec = parse_cascade(
         f"""
         name = "trivia"
-        exploration_rate = 0.001
+        exploration_rate = {exploration_rate}
         privacy = "{privacy}"
         [[tiers]]
         name = "small"
         model = "tiny"
         parameters = 1e9
-        backend = "openai"
+        {tier}
         endpoint = "{small}"
         prices = [
             {{ since = 2020-01-01T00:00:00Z, usd_per_million_tokens_in = 1.0, usd_per_million_tokens_out = 2.0 }}
@@ -211,9 +126,9 @@ def declare(engine: Engine, small: str, large: str, *, beside: str = "", privacy
     bundle: Bundle = write_bundle(
         BundleDocument(
             cascade="trivia",
-            tiers=(None,),
-            models=("tiny", "huge"),
-            policy=Policy.of(PolicyKind.P_T, ({"p_t": 0.8},)),
+            tiers=(None if models is None else models.document,),
+            models=tuple(tier.named_model for tier in spec.tiers),
+            policy=policy or Policy.of(PolicyKind.P_T, ({"p_t": 0.8},)),
             certificate=None,
             training_window=None,
             rows={},
@@ -222,13 +137,13 @@ def declare(engine: Engine, small: str, large: str, *, beside: str = "", privacy
             parent=None,
             created_at=now,
         ),
-        (None,),
+        (models,),
     )
     with transaction(engine) as session:
         cascades.apply_cascade(session, spec, now=now)
         document = codec.canonical(bundle.document)
         bundles.add_bundle(session, bundle.id, "trivia", document, bundle.content, BundleStatus.PROMOTED, now)
-        first = make_assignment(cascade="trivia", champion=bundle.id, exploration_rate=0.001, issued_at=now)
+        first = make_assignment(cascade="trivia", champion=bundle.id, exploration_rate=exploration_rate, issued_at=now)
         assignments.swap_assignment(session, first, expected_generation=None, now=now)
 
 

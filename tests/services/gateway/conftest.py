@@ -8,7 +8,8 @@ import pytest
 
 from services.settings import Settings
 from store.engine import open_engine
-from tests.services.gateway.cast import KEY, World, declare, running_gateway, tier_server
+from tests.services.gateway.cast import KEY, World, declare, running_gateway
+from tests.services.gateway.small_server import tier_server
 
 
 @pytest.fixture

@@ -1,15 +1,10 @@
 """The client libraries that teams use, as they come, against a running gateway whose tiers are a
 real llama.cpp server. What comes of it is the table in docs/gateway.md.
-
-The libraries are installed once, into an environment of their own in the machine's temporary
-folder.
 """
 
-import hashlib
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +15,7 @@ import pytest
 from services.settings import Settings
 from store.engine import open_engine, reading
 from store.traffic import decisions
+from tests.client_libraries import REQUIREMENTS, LibrariesMissing, clients_python
 from tests.llama_cpp import MISSING, model_file
 from tests.servers import llama_cpp_server
 from tests.services.gateway.cast import KEY, declare, running_gateway
@@ -42,18 +38,10 @@ LIBRARIES = (
 @pytest.fixture(scope="module")
 def python() -> Path:
     """The interpreter of the libraries' environment; skips where they cannot be had."""
-    wanted = CLIENTS / "requirements.txt"
-    digest = hashlib.sha256(wanted.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    folder = Path(tempfile.gettempdir()) / f"knowgate-clients-{digest}"
-    interpreter, done = folder / "bin" / "python", folder / "done"
-    if not done.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        pip = [str(interpreter), "-m", "pip", "install", "--quiet", "--no-deps", "--requirement", str(wanted)]
-        installed = subprocess.run(pip, capture_output=True, text=True, check=False)
-        if installed.returncode:
-            pytest.skip(f"the client libraries cannot be installed: {installed.stderr.strip()[-300:]}")
-        done.touch()
-    return interpreter
+    try:
+        return clients_python()
+    except LibrariesMissing as missing:
+        pytest.skip(str(missing))
 
 
 def uses_of(python: Path, name: str, url: str) -> dict[str, str]:
@@ -74,9 +62,7 @@ def uses_of(python: Path, name: str, url: str) -> dict[str, str]:
 
 def table(results: dict[str, dict[str, str]]) -> str:
     """The table of docs/gateway.md."""
-    versions = dict(
-        line.split("==") for line in (CLIENTS / "requirements.txt").read_text().splitlines() if "==" in line
-    )
+    versions = dict(line.split("==") for line in REQUIREMENTS.read_text().splitlines() if "==" in line)
     lines = [f"| client | {' | '.join(USES)} |", f"|---|{'---|' * len(USES)}"]
     for name, uses in results.items():
         cells = ["" if use not in uses else "no" if uses[use] else "yes" for use in USES]

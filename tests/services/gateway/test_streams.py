@@ -16,15 +16,14 @@ from store.engine import reading
 from store.traffic import decisions
 from tests.services.gateway.cast import (
     ASKED,
-    EVENTS,
     KEY,
-    USAGE,
     World,
     abandoned,
     left_by_its_caller,
     stored,
     wait_until,
 )
+from tests.services.gateway.small_server import EVENTS, USAGE
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from knowgate.spec import CascadeSpec, GatewaySpec, TierSpec
 from services.gateway.coverage import coverage_of
 from store.engine import reading
 from store.traffic import decisions
-from tests.services.gateway.cast import ASKED, EVENTS, KEY, World, abandoned, asked, left_by_its_caller, metrics, stored
+from tests.services.gateway.cast import ASKED, KEY, World, abandoned, asked, left_by_its_caller, metrics, stored
+from tests.services.gateway.small_server import EVENTS
 
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 CALL = {"id": "t1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
