@@ -80,8 +80,8 @@ def certification_rows(rows: LoggedRows, forecast_error: float | None = None) ->
         observed=observed,
         ids=rows.ids,
         forecast=rows.forecast if enter else None,
-        ran=there if enter else None,
-        run_propensity=run if enter else None,
+        ran=there,
+        run_propensity=run,
         forecast_error=forecast_error,
     )
 
@@ -180,7 +180,7 @@ def _smallest(chances: FloatArray) -> float:
     """The smallest chance that a tier ran by; NaN where none is below 1, or one is unknown: there
     was no known coin.
     """
-    smallest = float(chances.min()) if chances.size else np.nan
+    smallest = float(chances.min(initial=np.inf))
     return smallest if smallest < 1.0 else np.nan
 
 

@@ -161,9 +161,11 @@ def clipped_inverse_propensity(
         (2.5, -0.25, 0.0)
     """
     stated = 0.0 if least_propensity is None else number("least_propensity", least_propensity, low=0.0, high=1.0)
-    cut_at = np.asarray(propensity, dtype=np.float64)
-    unlogged = np.isnan(cut_at) & ~flag_array("observed", observed) if cut_at.ndim == 1 else np.isnan(cut_at)
-    values, seen, weight = _checked(values, observed, np.where(unlogged, 1.0, cut_at))
+    cut_at = real_array("propensity", propensity, low=0.0, high=1.0, unknown_allowed=True)
+    seen = flag_array("observed", observed)
+    same_length(observed=seen, propensity=cut_at)
+    unlogged = np.isnan(cut_at) & ~seen
+    values, seen, weight = _checked(values, seen, np.where(unlogged, 1.0, cut_at))
     largest = number("largest_weight", largest_weight, low=1.0)
     low, high = number("low", low), number("high", high)
     outside = seen & ((values < low) | (values > high))

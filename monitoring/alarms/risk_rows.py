@@ -41,8 +41,8 @@ def read_risk(memory: AlarmMemory, rows: pd.DataFrame, spec: CascadeSpec) -> tup
     recently = coin_seen_at is not None and rows["occurred_at"].iloc[0] - coin_seen_at < COIN_REMEMBERED
     x, observed, propensity = risk_rows(rows, spec, by_coin=recently)
     forecast, weight = risk_forecasts(rows, spec, observed)
-    rate = spec.exploration_rate if spec.targets.kind is TargetKind.MAX_ACCURACY_DROP else 1.0
-    least = min(float(propensity[observed].min(initial=1.0)), rate, 1.0 / float(weight.max(initial=1.0)))
+    rate = [spec.exploration_rate] if spec.targets.kind is TargetKind.MAX_ACCURACY_DROP else []
+    least = float(np.concatenate([propensity[observed], 1.0 / weight[weight > 0.0], rate]).min())
     memory = replace(
         memory,
         coin_seen_at=coin_seen_at,

@@ -91,7 +91,7 @@ def watch_window(
 ) -> WatchOutcome:
     """Watch the decisions of `window` as known at `now`. `fence` is called first in the transaction
     that writes, and raises where the caller no longer holds the window
-    (`store.jobs.job_runs.fence`).
+    (`store.jobs.job_runs`).
 
     Raises CascadeUnknown, and whatever `fence` raises; then nothing is written.
     """

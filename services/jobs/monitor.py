@@ -53,8 +53,7 @@ class MonitorJob:
 
         now = context.clock.now()
 
-        def fence(session: Session) -> None:
-            job_runs.fence(session, claim)
+        def fence(session: Session) -> None:  # the claim is lost here, or held until all is written
             job_runs.finish(session, claim, "watched", now=now)
 
         outcome = watch_window(context.engine, claim.cascade, claim.window, now=now, fence=fence)

@@ -16,7 +16,7 @@ from evidence.certification.path import equal_quantile_path
 from evidence.certification.tally import tally_of
 from evidence.costs.break_even import break_even, waiting
 from evidence.errors import InvalidInputError, NotIdentifiedError
-from evidence.estimation.estimates import joint_label_propensity
+from evidence.estimation.estimates import clipped_inverse_propensity, joint_label_propensity
 from evidence.estimation.prediction_powered import corrected_by_error_rates, prediction_powered
 from evidence.signals.signal_gain import signal_gain
 from knowgate.policy import PolicyKind
@@ -82,6 +82,13 @@ REFUSED: dict[str, Callable[[], object]] = {
     "1 gold labels; at least two are needed": lambda: prediction_powered([1, 0, 1], [1, 0, 1], [0, 1, 0], [0.5] * 3),
     "gold[2] is unknown although the row was observed": lambda: prediction_powered(
         [1, 0, 1], [1, 0, float("nan")], [1, 1, 1], [0.5] * 3
+    ),
+    "confidence is 1.0, expected": lambda: prediction_powered([1, 0], [1, 0], [1, 1], [0.5] * 2, confidence=1.0),
+    "confidence is 1.0": lambda: corrected_by_error_rates(
+        1, 4, wrong_called_right=0.1, right_called_wrong=0.1, confidence=1.0
+    ),
+    "row 1 has an unknown propensity": lambda: clipped_inverse_propensity(
+        [1.0, 0.0, 1.0], [1, 1, 0], [0.5, float("nan"), float("nan")], largest_weight=2.0
     ),
 }
 

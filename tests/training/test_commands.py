@@ -1,5 +1,6 @@
 """The trainer as a process is used: its arguments, its exit status, its last line."""
 
+import faulthandler
 import json
 import subprocess
 import sys
@@ -62,6 +63,17 @@ def test_the_scheduler_hands_over_its_claim_and_the_trainer_ends_it(
     assert run.outcome == "no_data"
     assert main([*RUN, handed]) == CLAIM_LOST  # a second process for a window that is done
     assert "no longer held" in capsys.readouterr().err
+
+
+def test_a_training_ends_itself_at_its_limit_unless_it_has_ended_before(
+    applied: Engine, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit itself ends a process, in tests/services/jobs/test_job_limits.py."""
+    alarms: list[tuple[float, bool] | None] = []
+    monkeypatch.setattr(faulthandler, "dump_traceback_later", lambda after, exit: alarms.append((after, exit)))
+    monkeypatch.setattr(faulthandler, "cancel_dump_traceback_later", lambda: alarms.append(None))
+    assert main([*RUN, f"--database-url={sqlite_url}", "--limit=90"]) == DONE
+    assert alarms == [(90.0, True), None]
 
 
 def test_what_is_missing_or_naive_is_named(

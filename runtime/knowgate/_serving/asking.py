@@ -16,7 +16,7 @@ from knowgate._serving.steps import Steps
 from knowgate.backends.protocol import Encoder, Message, Reply
 from knowgate.backends.tries import Read, Tier, tries
 
-UNASKED = Reply(shown=Observation(tokens_in=0, tokens_out=0), skipped=True)  # of a tier whose encoder reads for it
+UNASKED = Reply(shown=Observation(tokens_in=0, tokens_out=0))  # of a tier whose encoder reads for it
 
 
 def asked(

@@ -1,6 +1,7 @@
 """A query gathers its attempts into one decision: roles, propensities, privacy, vectors."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from factories import Kept
+from knowgate._bundles.bundle import Bundle
 from knowgate._deciding.exploration import coin_falls
 from knowgate._deciding.privacy import Purpose, SecretKey
 from knowgate._deciding.query import Query
@@ -257,6 +259,15 @@ def test_the_models_an_owner_names_are_used_until_a_bundle_says_them(
         query.attempt(Observation(p_t=0.9))
         assert query.last == 1
     assert [attempt.model for attempt in kept.rows[0][0].attempts] == ["a", "b"]
+
+
+def test_of_names_that_nobody_declared_request_parameters_alone_have_to_be_the_bundles(
+    make_cascade: Callable[..., Cascade], bundle: Bundle
+) -> None:
+    called = replace(make_cascade().setting, models=("path?request=1", "path", "last", "more"), named=False)
+    assert len(bundle.document.models) == 3
+    assert [called.meets(bundle, tier) for tier in range(4)] == [False, True, True, True]
+    assert not replace(called, named=True).meets(bundle, 1)
 
 
 @pytest.mark.parametrize("privacy", list(Privacy))

@@ -19,7 +19,8 @@ from knowgate._records.ids import new_id
 from knowgate._records.observation import Observation
 from knowgate._records.records import Decision, Reason, Role
 from knowgate._serving.cascade import Cascade
-from knowgate._serving.serving import Answer
+from knowgate._serving.passing import open_last
+from knowgate._serving.serving import Answer, Serving
 from knowgate.backends.protocol import Finish, Message, Reply
 from knowgate.backends.tries import Patience
 from knowgate.errors import BackendFailed, Failure, NoAnswer, RecordInvalid, SpoolRefused
@@ -540,3 +541,19 @@ def test_a_back_end_that_forgets_its_timeout_is_given_up_on_an_event_loop(make: 
         answer = asyncio.run(cascade.answer_async(QUESTION))
     assert answer.text == "LIMA"
     assert "did not keep to" in (kept.rows[0][0].attempts[0].note or "")
+
+
+class Door(InMemory):
+    """A back-end that opens whatever it is passed, and is itself what it opens."""
+
+    async def open_async(self, path: str, body: Any, *, timeout_s: float) -> "Door":
+        self.asked += 1
+        return self
+
+
+def test_what_is_passed_on_as_it_is_goes_to_the_last_of_three_tiers() -> None:
+    small, middle, large = Door("small"), Door("middle"), Door("large")
+    assert asyncio.run(open_last(Serving((small, middle, large)), "/v1/embeddings", {})) is large
+    assert (small.asked, middle.asked, large.asked) == (0, 0, 1)
+    with pytest.raises(RecordInvalid, match=r"large.*cannot be passed a request"):
+        asyncio.run(open_last(Serving((small, middle, InMemory("large"))), "/v1/embeddings", {}))

@@ -34,7 +34,7 @@ class Service:
         self.decisions: dict[str, Decision] = {}
         self.vectors: dict[str, dict[int, list[float]]] = {}
         self.batches: list[int] = []
-        self.failures: list[int | None] = []  # statuses of the next answers; None = no answer
+        self.failures: list[int | Exception | None] = []  # statuses of the next answers; None = no answer
         self.poison: set[str] = set()  # external ids that spoil the whole batch they are in
         self.unwanted: set[str] = set()  # external ids that are rejected by index
         self.undeclared: tuple[Undeclared, ...] = ()  # that each receipt tells of
@@ -43,7 +43,8 @@ class Service:
         self, decisions: Sequence[Decision], vectors: Mapping[int, Float16Array] | None = None
     ) -> Receipt:
         if self.failures:
-            raise ServiceUnreachable("not now", status=self.failures.pop(0))
+            failure = self.failures.pop(0)
+            raise failure if isinstance(failure, Exception) else ServiceUnreachable("not now", status=failure)
         if self.poison & {str(decision.external_id) for decision in decisions}:
             raise ServiceUnreachable("the body cannot be read", status=422)
         self.batches.append(len(decisions))
@@ -242,16 +243,17 @@ def test_the_thread_ships_through_failures_and_drains_at_the_end(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("failure", "named"), [(503, "not now"), (ValueError("odd"), "ValueError('odd')")])
 def test_draining_gives_up_after_its_time_and_leaves_the_rest_to_the_next_process(
-    tmp_path: Path, service: Service, decision: Make
+    tmp_path: Path, service: Service, decision: Make, failure: int | Exception, named: str
 ) -> None:
-    service.failures = [503] * 1000
+    service.failures = [failure] * 1000
     with Spool(tmp_path) as spool:
         spool.append(decision())
         shipper = Shipper(spool, service)
         assert not shipper.drain(0.05)
         shipper.close()
-        assert shipper.last_error == "not now"
+        assert shipper.last_error == named
     service.failures = []
     with Spool(tmp_path) as spool, Shipper(spool, service):
         pass

@@ -40,6 +40,13 @@ def test_ties_are_retained_in_part() -> None:
     assert gain.share == -0.5
 
 
+def test_what_a_signal_adds_and_what_it_takes_have_one_interval() -> None:
+    random = np.random.default_rng(3)
+    one, other, right = random.normal(size=60), random.normal(size=60), np.arange(60) % 2
+    there, back = (signal_gain(*pair, right, share=0.4) for pair in ((one, other), (other, one)))
+    assert (there.accuracy_low, there.accuracy_high) == pytest.approx((-back.accuracy_high, -back.accuracy_low))
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.integers(20, 60), st.floats(0.1, 1.0))
 def test_a_signal_adds_nothing_to_itself_and_takes_what_another_adds(seed: int, n: int, share: float) -> None:

@@ -228,6 +228,13 @@ def test_what_came_before_the_first_label_is_passed_over_and_costs_no_family(cas
     assert (watching.families_opened, watching.rows, watching.idle) == (1, 24, None)
 
 
+def test_the_run_that_a_forecast_needed_counts_among_the_smallest_chances(cast, cohort):
+    said = cast.Asked(explored=True, verdicts=(1.0, 0.0))
+    drawn = replace(said, small=1.0, large=0.0, label_propensity=0.5)
+    assert watch_risk(None, cohort([said, drawn])).least_propensity == 0.25
+    assert watch_risk(None, cohort([replace(said, run_propensity=0.1), drawn])).least_propensity == 0.1
+
+
 def test_equal_answers_do_not_show_how_labels_are_drawn(cast, cohort):
     same = [cast.Asked(explored=True, answers=("a", "a"), small=1.0, large=1.0, label_propensity=0.2)] * 3
     assert watch_risk(None, cohort(same)).least_propensity is None
@@ -244,7 +251,8 @@ def test_a_target_of_retained_accuracy_watches_what_is_retained(cast, cohort):
     wrong = traffic(cast, retained=0.5, n=200, seed=6, small=0.0)
     right = traffic(cast, retained=0.5, n=200, seed=6, small=1.0)
     assert watch_risk(None, cohort(wrong, targets=targets)).raised_at is not None
-    assert watch_risk(None, cohort(right, targets=targets)).raised_at is None
+    quiet = watch_risk(None, cohort(right, targets=targets))
+    assert (quiet.raised_at, quiet.least_propensity) == (None, 1.0)
 
 
 @pytest.mark.slow

@@ -512,7 +512,9 @@ def test_decisions_that_come_after_their_window_was_watched_are_in_its_figures_a
     assert (change.rule, change.event) == (Rule.LATE_DECISIONS, "opened")
     assert "30 of 40 decisions came after their window was watched, those of 2026-03-02 00:00 to" in change.cause
     assert everywhere.state(Rule.SAVINGS)["families"] == state["families"]  # what it has passed it has passed
-    assert everywhere.watch(0, 2).again == ()
+    everywhere.put(list(everywhere.day_of_traffic(0, seed=1))[:1], received_at=second.window.end)
+    assert everywhere.watch(0, 2).again == (first.window,), "it was under way while the second one was read"
+    assert everywhere.watch(0, 3).again == ()
 
 
 def test_a_window_that_is_computed_again_rings_no_alarm_twice_and_loses_no_ring(deployment):

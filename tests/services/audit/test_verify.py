@@ -212,6 +212,16 @@ def test_a_further_leaf_makes_nothing_true_that_cannot_become_of_a_row(
     assert any(problem.table == kind and named in problem.what for problem in found), found
 
 
+def test_a_row_that_was_taken_away_and_is_there_again_is_found(deployed: Deployed) -> None:
+    def forge(session: Session) -> None:
+        cover = coverage.of_kind("vector_shard")
+        assert cover is not None
+        leaves.note_gone(session, cover, next(iter(states.pages(session, cover, 1))))
+
+    (problem,) = deployed.after(forge).problems
+    assert (problem.table, problem.what) == ("vector_shard", "it was taken away, and is there again")
+
+
 @pytest.mark.parametrize("kind", ["decision", "bundle", "label", "certification"])
 def test_an_erasure_that_was_none_is_found(deployed: Deployed, kind: str) -> None:
     def forge(session: Session) -> None:

@@ -384,10 +384,10 @@ def test_labels_are_counted_now_and_then_and_not_at_every_tick(quiz: Deployment)
     quiz.at(1.01)
     assert quiz.tick() == []
     counted = dict(quiz.context.labels_counted)
-    quiz.at(1.02)
+    quiz.at(1.01 + 0.99 / 24)  # a pause is a day
     quiz.tick()
     assert quiz.context.labels_counted == counted
-    quiz.at(1.1)
+    quiz.at(1.01 + 1.01 / 24)
     quiz.tick()
     assert quiz.context.labels_counted != counted
 

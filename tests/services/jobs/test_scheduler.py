@@ -3,6 +3,8 @@ asked to.
 """
 
 import logging
+import os
+import signal
 import sys
 import threading
 import time
@@ -45,6 +47,18 @@ class CountingSweep:
             raise RuntimeError("no luck")
         if self.busy is not None:
             self.busy.wait(30)
+        return 1
+
+
+@dataclass
+class Ending:
+    """Sends this process a signal."""
+
+    number: signal.Signals
+    name: str = "ending"
+
+    def run(self, context: JobContext) -> int:
+        os.kill(os.getpid(), self.number)
         return 1
 
 
@@ -94,6 +108,23 @@ def test_the_scheduler_is_told_of_a_clock_set_back_while_it_runs(context: JobCon
         far.stopping.set()
         thread.join()
     assert sweep.runs == 1, "and then at its interval"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_scheduler_on_the_main_thread(context: JobContext, number: signal.Signals) -> None:
+    missed: list[int] = []
+
+    def miss(*_: object) -> None:
+        missed.append(number)
+        context.stopping.set()
+
+    before = {each: signal.signal(each, miss) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        assert run_scheduler(context, ticks=(Tick(job=Ending(number=number), every=SHORT),))
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert missed == []
 
 
 def test_a_failing_sweep_ends_neither_itself_nor_the_others(

@@ -114,6 +114,28 @@ def test_a_block_is_narrowed_in_its_feed_forward_part(loaded_as: Any, family: st
     assert narrowable(block, calls[0])
 
 
+class Block(torch.nn.Module):
+    """A residual block, or (`mixes`) one whose feed-forward part sees other tokens too."""
+
+    def __init__(self, *, mixes: bool) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.attention, self.mixes = torch.nn.Bilinear(8, 8, 8, bias=False), mixes
+        self.feed = torch.nn.Linear(8, 8, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.attention(x, x)
+        added = self.feed(x)
+        return x + (added.mean(1, keepdim=True) if self.mixes else added)
+
+
+@pytest.mark.parametrize("size", [1e-4, 1.0, 1e4])
+def test_a_block_that_mixes_tokens_after_attention_runs_in_full_however_large_its_states_are(size: float) -> None:
+    call = ((size * torch.randn(1, 6, 8, generator=torch.Generator().manual_seed(2)),), {})
+    assert narrowable(Block(mixes=False), call) == ("feed",)
+    assert narrowable(Block(mixes=True), call) == ()
+
+
 @pytest.mark.parametrize("family", CAUSAL)
 def test_states_are_the_same_with_answers_without_and_with_padding_first(loaded_as: Any, family: str) -> None:
     loaded = loaded_as(family)

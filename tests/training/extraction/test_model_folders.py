@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, PreTrainedModel
 
 from knowgate.backends.loading import folder_sha256
 from tests.training.reading import extracted, states_of
@@ -87,3 +87,13 @@ def test_probabilities_that_are_none_are_refused_and_states_are_still_read(folde
 def test_devices_that_nothing_is_built_for_are_refused(device: str) -> None:
     with pytest.raises(ExtractionRefused, match="use auto, cpu or cuda"):
         chosen_device(device)
+
+
+def test_a_model_is_moved_to_the_cuda_device_where_there_is_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[str] = []
+    monkeypatch.setattr(PreTrainedModel, "to", lambda _, device: moved.append(device))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for device in ("auto", "cpu", "cuda"):
+        load_model(folder, device=device)
+    load_model(folder, device="auto", weights=False)
+    assert moved == ["cuda", "cpu", "cuda"]

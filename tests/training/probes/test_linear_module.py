@@ -18,6 +18,7 @@ from knowgate._models.probe import LinearProbe
 from store.shards.shards import RowReader, write_shard
 from training.errors import TrainingRefused
 from training.probes.block_pieces import CACHE_VALUES
+from training.probes.data_module import FIRST_ROWS, LinearRowsModule
 from training.probes.fit import FittedLinear, fit_linear, fit_probe
 from training.probes.probe_settings import FitSettings
 from training.probes.trainer import TrainerSettings
@@ -70,6 +71,13 @@ def test_every_problem_is_descended_to_its_optimum() -> None:
     assert gradients(fitted, rows, LINEAR.penalties).max() < 2 * LINEAR.tolerance
     x = rows.x.read(0, 400, 0).astype(np.float64)
     np.testing.assert_allclose(fitted.mean[0], np.average(x, axis=0, weights=rows.weight), rtol=1e-5)
+
+
+@pytest.mark.parametrize("n", [FIRST_ROWS - 1, FIRST_ROWS + 1])
+def test_a_layer_is_centred_by_its_first_rows(n: int) -> None:
+    rows = streamed(n)
+    first = LinearRowsModule(rows, streamed(5), LINEAR).first_rows(2)
+    np.testing.assert_array_equal(first.numpy(), rows.x.read(0, min(n, FIRST_ROWS), 2).astype(np.float32))
 
 
 def test_more_dimensions_than_rows_are_no_obstacle() -> None:
