@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from demo.facts import Family, Question, traffic
 from demo.pair import MODELS
 from knowgate.policy import PolicyKind
-from knowgate.spec import Alarms, CascadeSpec, Horizons, Price, Privacy, Schedule, Targets, TierSpec
+from knowgate.spec import Alarms, CascadeSpec, Horizons, Observe, Price, Privacy, Schedule, Targets, TierSpec
 from services.simulation.traffic import Asked, Labelling
 
 START = datetime(2026, 3, 5, tzinfo=UTC)  # windows are aligned to the epoch, a Thursday
@@ -52,6 +52,7 @@ def demo_spec(parameters: tuple[float, float], layers: tuple[int, ...]) -> Casca
         schedule=Schedule(monitor_every=timedelta(days=1)),
         alarms=Alarms(alpha=0.05, savings_margin=0.05, max_tokens=60),
         exploration_rate=0.2,
+        observe=Observe(rate=1.0),  # there is little traffic, and the small model costs little
         privacy=Privacy.FULL,  # public facts; a layer can only be searched where prompts are kept
     )
 

@@ -24,6 +24,7 @@ class FigureName(StrEnum):
     ESCALATED_BY_NO_BUNDLE = "escalated_share.no_bundle"
     ESCALATED_BY_EXPIRED = "escalated_share.expired"
     ESCALATED_BY_ESCALATE_ALL = "escalated_share.escalate_all"
+    ESCALATED_BY_OBSERVE = "escalated_share.observe"
     ACCURACY_CASCADE = "accuracy_cascade"
     ACCURACY_LAST = "accuracy_last"
     ACCURACY_RETAINED = "accuracy_retained"

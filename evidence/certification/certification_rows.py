@@ -38,7 +38,8 @@ class CertificationRows:
     nothing (`evidence.certification.forecasts`), with run_propensity [n], the part of the
     propensity that the tiers ran, ran [n], whether they did (both 1 where left out), and
     forecast_error, how often a verdict of the grader is assumed to be wrong: learned from other
-    rows, and no promise rests on it.
+    rows, and no promise rests on it; share_weight [n], how many rows each stands for in the share
+    that is kept (1 each unless given).
 
     Raises InvalidInputError on shapes or values out of range, NotIdentifiedError on a propensity of
     0.
@@ -60,6 +61,7 @@ class CertificationRows:
     ran: npt.ArrayLike | None = None
     run_propensity: npt.ArrayLike | None = None
     forecast_error: npt.ArrayLike | None = None  # one number
+    share_weight: npt.ArrayLike | None = None
     weighted: bool = field(init=False, default=False)  # rows count unequally; one constant coin leaves them equal
     counted: BoolArray = field(init=False)  # [n] rows the test counts: all, or those that one constant coin showed
     order: IntArray | None = field(init=False, default=None)  # of counted rows, where a test depends on it
@@ -82,6 +84,10 @@ class CertificationRows:
         self._check_forecasts(correct)
         if self.ids is not None:
             same_length(correct=correct, ids=self.ids)
+        stands_for = np.ones(len(correct)) if self.share_weight is None else self.share_weight
+        stands_for = real_array("share_weight", stands_for, low=0.0)
+        same_length(correct=correct, share_weight=stands_for)
+        object.__setattr__(self, "share_weight", stands_for if stands_for.any() else np.ones(len(correct)))
         fractional = bool(((correct > 0.0) & (correct < 1.0)).any())
         if self.weighted or fractional:
             if self.ids is None:
@@ -193,6 +199,10 @@ class CertificationRows:
         if not self.weighted:
             return 1.0
         return float(1.0 / np.nanmin(np.append(self._propensity, 1.0)))
+
+    def share_of(self, kept: BoolArray) -> float:
+        """The share of the queries for which `kept` [n] holds."""
+        return float(np.average(kept, weights=np.asarray(self.share_weight, dtype=np.float64)))
 
     def outcome(self, kept: IntArray) -> FloatArray:
         """[n] unweighted X of each row under the kept tiers, NaN = unknown."""

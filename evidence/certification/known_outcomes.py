@@ -11,7 +11,10 @@ command, the comparison with the champion and the look since a risk alarm.
 - A tier that a gate ended before it answered tells as much as it did to whoever served: under
   thresholds that end it too X = 0; under bolder ones its outcome is unknown, unless the exploration
   coin let it answer all the same. That coin is the one that runs the last tier, thrown once for a
-  decision, so of their chances the smallest counts, not the product.
+  decision, so of their chances the smallest counts, not the product. So it is with a tier that
+  nobody waited for, since nothing could be kept then, and that the coin ran beside the last one.
+- Whether such a tier that did not answer would have been kept nobody knows. Those that the coin let
+  answer speak for it in the retained share (`spoken_for`).
 - Labels drawn by coin (a known propensity on every label, some below 1) weigh, those of a decision
   together as it is declared that they are drawn; a row that was not drawn then counts as not
   observed. Otherwise every label was owed, and one that is missing is the worst case.
@@ -83,6 +86,7 @@ def certification_rows(rows: LoggedRows, forecast_error: float | None = None) ->
         ran=there,
         run_propensity=run,
         forecast_error=forecast_error,
+        share_weight=spoken_for(rows),
     )
 
 
@@ -163,6 +167,18 @@ def run_coin(rows: LoggedRows) -> tuple[FloatArray, BoolArray]:
     chance, there = _first_and_last(answered)
     ended = np.where(rows.early, rows.run_propensity, np.inf).min(axis=1)  # NaN where one is unknown
     return np.minimum(chance, ended), there & (rows.ran | ~rows.early).all(axis=1)
+
+
+def spoken_for(rows: LoggedRows) -> FloatArray | None:
+    """[n] how many decisions each stands for where it is asked what a candidate keeps; None where
+    each stands for itself. Without a logged chance a row stands for itself, and counts as kept.
+    """
+    if rows.early is None or not rows.early.any():
+        return None
+    chance = np.where(rows.early, rows.run_propensity, 1.0).min(axis=1)
+    answered = (rows.ran | ~rows.early).all(axis=1)
+    known = np.isfinite(chance)
+    return np.where(known, np.where(answered, 1.0 / np.where(known, chance, 1.0), 0.0), 1.0)
 
 
 def _first_and_last(rows: LoggedRows) -> tuple[FloatArray, BoolArray]:

@@ -9,6 +9,7 @@ points. So a million rows cost a few passes over them, for any number of gates a
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -119,13 +120,14 @@ class NestedCounts:
         self.rows, self.candidates = rows, candidates
         equal = rows.equal
         self.n = int(equal.sum())
-        self.plus, self.minus, self.right, self.unknown, self.retained, self.everywhere = np.zeros(
-            (6, candidates), dtype=np.int64
-        )
+        self.plus, self.minus, self.right, self.unknown, self.retained = np.zeros((5, candidates), dtype=np.int64)
+        self.share = np.zeros(candidates)  # of all rows, each as many as it stands for
+        stands_for = np.asarray(rows.share_weight, dtype=np.float64)
+        self.all = float(stands_for.sum())
         closing = np.full(rows.n, candidates, dtype=np.int64)  # where an earlier tier takes the row over
         for tier in range(entry.shape[1]):
             opening = entry[:, tier]
-            self.everywhere += self._span(opening, closing, opening < closing)
+            self.share += self._span(opening, closing, opening < closing, stands_for)
             x = rows.outcome(np.full(rows.n, tier, dtype=np.int64))
             opens = equal & (opening < closing)
             unknown = np.isnan(x)
@@ -137,17 +139,20 @@ class NestedCounts:
             self.right += self._span(opening, closing, opens & right)
             closing = np.minimum(closing, opening)
 
-    def _span(self, opening: IntArray, closing: IntArray, which: BoolArray) -> IntArray:
-        """[candidates] how many of the chosen rows have opening ≤ candidate < closing."""
-        change = np.bincount(opening[which], minlength=self.candidates + 1)
-        change = change - np.bincount(closing[which], minlength=self.candidates + 1)
+    def _span(self, opening: IntArray, closing: IntArray, which: BoolArray, weight: FloatArray | None = None) -> Any:
+        """[candidates] how many of the chosen rows have opening ≤ candidate < closing, or what they
+        weigh together.
+        """
+        own = None if weight is None else weight[which]
+        change = np.bincount(opening[which], own, minlength=self.candidates + 1)
+        change = change - np.bincount(closing[which], own, minlength=self.candidates + 1)
         return np.cumsum(change)[: self.candidates]
 
     def tally(self, at: int, thresholds: Thresholds) -> Tally:
         counted = CountedRows(n=self.n, assumed_wrong=int(self.unknown[at]), thinned=self.rows.weighted)
         return Tally(
             thresholds=thresholds,
-            retained_share=int(self.everywhere[at]) / self.rows.n,
+            retained_share=float(self.share[at] / self.all),
             drop=CountedDrop(rows=counted, plus=int(self.plus[at]), minus=int(self.minus[at])),
             accuracy=CountedAccuracy(rows=counted, right=int(self.right[at]), retained=int(self.retained[at])),
         )

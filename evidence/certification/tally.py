@@ -127,14 +127,14 @@ def _tally(
         right, retained = int((kept & (correct == 1.0))[equal].sum()), int(kept[equal].sum())
         return Tally(
             thresholds=thresholds,
-            retained_share=float(kept.mean()),
+            retained_share=rows.share_of(kept),
             drop=CountedDrop(rows=counted, plus=plus, minus=minus),
             accuracy=CountedAccuracy(rows=counted, right=right, retained=retained),
         )
     n, assumed_wrong = int(rows.counted.sum()), int((unknown & rows.seen).sum())
     return Tally(
         thresholds=thresholds,
-        retained_share=float(kept.mean()),
+        retained_share=rows.share_of(kept),
         drop=BettedDrop(
             rests_on=Basis(test=CertificationTest.BETTING_DROP, n=n, assumed_wrong=assumed_wrong),
             counts=rows.weigh(x)[rows.order],

@@ -25,6 +25,7 @@ from monitoring.figures.estimates import Estimated, mean, share, stratified_mean
 from monitoring.figures.ood_figures import ood_figures
 from monitoring.names import ESCALATES, FigureName, escalated_by, missing_of
 from monitoring.rows.cohorts import Cohort
+from monitoring.rows.pairing import beside_the_last
 from store.traffic.undeclared import is_undeclared
 
 OVERCONFIDENT_FROM = 0.9  # a retained answer with at least this score claims to be sure
@@ -45,7 +46,9 @@ def tier_figures(cohort: Cohort, tier: int) -> dict[FigureName, Estimated]:
     reasons, n, kept = decided["reason"].value_counts(), len(decided), int(decided["retained"].sum())
     figures[FigureName.RETAINED_SHARE] = share(kept, n)
     figures[FigureName.ESCALATED_SHARE] = share(n - kept, n)
-    figures[FigureName.SKIPPED_SHARE] = share(int((decided["role"] == Role.SKIPPED).sum()), n)
+    figures[FigureName.SKIPPED_SHARE] = share(
+        int(((decided["role"] == Role.SKIPPED) & ~beside_the_last(decided)).sum()), n
+    )
     figures |= {escalated_by(reason): share(int(reasons.get(reason.value, 0)), n) for reason in ESCALATES}
     figures |= {missing_of(name): share(gone, n) for name, (gone, n) in missing_shares(rows).items()}
     return figures | signal_figures(rows) | ood_figures(cohort, tier)

@@ -20,6 +20,7 @@ import pandas as pd
 from evidence.estimation.estimates import joint_label_propensity
 from knowgate._records.arrays import BoolArray, FloatArray, IntArray
 from knowgate._records.records import Role
+from knowgate.policy import NOTHING_KEPT
 from knowgate.spec import CascadeSpec, LabelCoin
 from monitoring.errors import CohortInvalid
 from store.traffic.attempt_columns import Objects, taken
@@ -180,21 +181,32 @@ def _costs(
     """The five cost columns of one unit, each [n].
 
     A tier that a gate ended, and that answered all the same to learn from, was read to decide: only
-    its answer was exploration.
+    its answer was exploration. One that nobody waited for was read to learn from too.
     """
     ordinal, cost = attempts["decision"].to_numpy(), attempts[unit].to_numpy(dtype=np.float64)
     n, role = len(begun), attempts["role"].to_numpy(dtype=object)
     exploration = role == Role.EXPLORATION
-    early = exploration & (attempts["tier"].to_numpy() < kept_tier[ordinal])
+    by_a_gate = ~beside_the_last(attempts)
+    early = exploration & (attempts["tier"].to_numpy() < kept_tier[ordinal]) & by_a_gate
     paid_to_learn = np.where(early, 1.0 - _share_of_reading(attempts, spec, unit), exploration.astype(np.float64))
     return {
         # A sum over an unknown cost is unknown: NaN stays NaN here.
         unit: _sums(ordinal, np.where(paid_to_learn == 1.0, 0.0, cost * (1.0 - paid_to_learn)), n),
         f"exploration_{unit}": _sums(ordinal, np.nan_to_num(cost) * paid_to_learn, n),
-        f"ended_{unit}": _sums(ordinal, np.where(early | (role == Role.SKIPPED), cost * (1.0 - paid_to_learn), 0.0), n),
+        f"ended_{unit}": _sums(
+            ordinal, np.where(early | (role == Role.SKIPPED) & by_a_gate, cost * (1.0 - paid_to_learn), 0.0), n
+        ),
         f"last_{unit}": numbers_at(attempts, unit, last),
         f"expected_last_{unit}": _price_of_last(attempts, begun, spec, unit),
     }
+
+
+def beside_the_last(attempts: pd.DataFrame) -> BoolArray:
+    """[attempts] whether nobody waited for the tier, since nothing could be kept: it ran beside the
+    last one, or did not.
+    """
+    unserved = attempts["role"].isin([Role.SKIPPED, Role.EXPLORATION])
+    return np.asarray(unserved & attempts["reason"].isin([reason.value for reason in NOTHING_KEPT]), dtype=np.bool_)
 
 
 def _share_of_reading(attempts: pd.DataFrame, spec: CascadeSpec, unit: str) -> FloatArray:

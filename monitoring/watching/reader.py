@@ -14,7 +14,7 @@ import pandas as pd
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from knowgate._bundles.assignment import Assignment
+from knowgate._bundles.assignment import Assignment, Mode
 from knowgate._bundles.bundle import Bundle, read_bundle
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.records import Window
@@ -60,6 +60,8 @@ class Champion:
         certificate = self.bundle.document.certificate if self.bundle is not None else None
         if self.assignment is None or self.bundle is None or certificate is None:
             return None
+        if self.assignment.mode is not Mode.ACTIVE:
+            return None  # it keeps nothing, so nothing is promised
         if certificate.status is not CertificateStatus.CERTIFIED or certificate.savings_low is None:
             return None
         return Promise(

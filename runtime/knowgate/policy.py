@@ -47,6 +47,8 @@ GATES_OF: Mapping[PolicyKind, tuple[Reason, ...]] = {
 
 # Faults that take some signals away and leave the rest to the gates.
 WITHHOLDING = (Reason.FINGERPRINT_MISMATCH, Reason.P_T_KIND_MISMATCH)
+# Faults that are known before any tier is asked, and with which none but the last can be kept.
+NOTHING_KEPT = (Reason.NO_BUNDLE, Reason.EXPIRED, Reason.OBSERVE, Reason.ESCALATE_ALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -255,6 +255,25 @@ class Alarms:
             raise RecordInvalid("alpha", self.alpha, "lies strictly between 0 and 1")
 
 
+class SwitchOn(StrEnum):
+    """Who ends the observing with which a cascade begins."""
+
+    CERTIFIED = "certified"  # the first certified bundle that passes the promotion check
+    PERSON = "person"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observe:
+    """How a cascade is observed while nothing of it can be kept."""
+
+    rate: float = 0.2  # share of the queries on which the tiers before the last run, beside it
+    switch_on: SwitchOn = SwitchOn.CERTIFIED
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate <= 1:
+            raise RecordInvalid("rate", self.rate, "lies in (0, 1]: at 0, nothing is ever learned")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySpec:
     """Which requests a gateway answers from the cascade, beside those that say what it says."""
@@ -287,6 +306,7 @@ class CascadeSpec:
     schedule: Schedule = field(default_factory=Schedule)
     alarms: Alarms = field(default_factory=Alarms)
     gateway: GatewaySpec = field(default_factory=GatewaySpec)
+    observe: Observe = field(default_factory=Observe)
     exploration_rate: float = 0.05  # the floor
     exploration_extra: float = 0.0  # more of it near a threshold; knowgate._deciding.exploration says how
     exploration_width: float = 0.1

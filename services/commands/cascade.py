@@ -1,4 +1,4 @@
-"""`knowgate cascade`: declare a cascade, look at one (stopping and resuming one:
+"""`knowgate cascade`: declare a cascade, look at one (observing, stopping and resuming one:
 `services.commands.rollout`).
 """
 
@@ -20,7 +20,7 @@ from services.settings import read_settings
 from store.engine import reading, transaction
 from store.releases import cascades
 
-app = typer.Typer(help="Declare cascades, look at them, stop and resume them.", no_args_is_help=True)
+app = typer.Typer(help="Declare cascades, look at them, observe, stop and resume them.", no_args_is_help=True)
 
 
 @app.command()
@@ -72,5 +72,6 @@ def show(
         typer.echo(format_cascade(spec), nl=False)
 
 
+app.command("observe")(rollout.observe)
 app.command("stop")(rollout.stop)
 app.command("resume")(rollout.resume)

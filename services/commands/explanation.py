@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from knowgate import Attempt, Policy, Role
 from knowgate._bundles.bundle import LabelBasis
+from knowgate.policy import NOTHING_KEPT
 from services.audit.explain import Explanation, KnownGrader
 from services.audit.findings import CHECKS
 from services.audit.verify import Verification
@@ -60,7 +61,8 @@ def _attempts(explained: Explanation) -> Iterator[str]:
             continue
         yield f"  {verdict.action}{'' if verdict.reason is None else f', because of {verdict.reason}'}"
         if attempt.role in (Role.SKIPPED, Role.EXPLORATION):
-            yield "  decided before it answered"
+            beside = verdict.reason in NOTHING_KEPT
+            yield f"  {'nobody waited for it' if beside else 'decided before it answered'}{_by_chance(attempt)}"
         if attempt.fault is not None:
             yield f"  fault        {attempt.fault}"
         for gate in verdict.gates:
@@ -69,6 +71,11 @@ def _attempts(explained: Explanation) -> Iterator[str]:
             yield f"  {gate.gate:<6} {seen:>9}  {sign} {gate.threshold:.6f}  {'passes' if gate.passed else 'fails'}"
         if verdict.fallback:
             yield "  a signal was missing: the certified fallback policy decided"
+
+
+def _by_chance(attempt: Attempt) -> str:
+    chance = "unknown" if attempt.run_propensity is None else f"{attempt.run_propensity:.4g}"
+    return f"; the chance that it answered all the same: {chance}"
 
 
 def _grounds(explained: Explanation) -> Iterator[str]:

@@ -1,5 +1,5 @@
-"""`knowgate promote`, `rollback`, `cascade stop`, `cascade resume`: what a person may move, with
-who and why.
+"""`knowgate promote`, `rollback`, `cascade observe`, `cascade stop`, `cascade resume`: what a
+person may move, with who and why.
 """
 
 from collections.abc import Callable
@@ -110,6 +110,16 @@ def stop(
         _move(context, name, rollout.stop, Why(reason=reason, by=_who(context, by)), as_json=as_json)
 
 
+def observe(
+    name: Annotated[str, typer.Argument(help="The cascade.")], reason: Reason, by: By = None, as_json: AsJson = False
+) -> None:
+    """Keep nothing from now on, and observe: the last tier answers at once, the others run beside
+    it on a share of the queries, until a person resumes or promotes.
+    """
+    with job_context() as context:
+        _move(context, name, rollout.observe, Why(reason=reason, by=_who(context, by)), as_json=as_json)
+
+
 def resume(
     name: Annotated[str, typer.Argument(help="The cascade.")],
     reason: Reason,
@@ -117,8 +127,10 @@ def resume(
     despite_alarm: DespiteAlarm = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let the champion of a stopped cascade decide again. Exits with 3 where a risk alarm condemned
-    it.
+    """Switch on a cascade that is observed or stopped: its champion decides again, or, where it has
+    none, the newest certified bundle.
+
+    Exits with 3 where nothing is certified, and where a risk alarm condemned it.
     """
     with job_context() as context:
         why = Why(reason=reason, by=_who(context, by), despite_alarm=despite_alarm)

@@ -106,6 +106,7 @@ class _State:
         if serving is None:
             return
         yield _gauge("explorations", "Explorations waiting or under way.", serving.explorations)
+        yield _counter("left_out", "Explorations that were called for and given up.", serving.left_out)
         yield _counter("abandoned", "Queries whose callers left before they were answered.", serving.left)
         runs = CounterMetricFamily("knowgate_gateway_abandoned_runs", "Runs of tiers for these.", labels=["tier"])
         circuit = GaugeMetricFamily(

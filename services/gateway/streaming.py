@@ -21,7 +21,7 @@ from knowgate._serving.streaming import Streamed, answer_streamed
 from knowgate.backends._text.passed import Reading, event_of
 from knowgate.backends.protocol import Finish, Reply
 from knowgate.errors import KnowgateError
-from services.gateway.answering import Given, query_of, upstream_header
+from services.gateway.answering import Given, query_of
 from services.gateway.answers import explained
 from services.gateway.asked import AskedChat
 from services.gateway.chat import Names, account_of, completion_chunks, headers_of
@@ -62,7 +62,7 @@ async def stream_chat(
         streamed = work.result()
         headers, events = headers_of(streamed.answer), _events(stream, streamed)
         if streamed.passing is None:
-            headers |= upstream_header(query.attempts)
+            headers |= Given.of(streamed.answer, query).headers
     else:
         headers, events = {"Knowgate-Decision": str(query.decision_id)}, _late_events(stream, work)
     return EventResponse(events, give_up=partial(_give_up, work), headers=headers)

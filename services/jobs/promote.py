@@ -28,7 +28,7 @@ from services.jobs.job import JobContext
 from services.jobs.respond import answer_waiting
 from services.promotion import rollout
 from services.promotion.bundle_files import sealed_document
-from services.promotion.champions import STOPPED_BY_ALARM, condemned, last_ring, stop_in_force
+from services.promotion.champions import STOPPED_BY_ALARM, condemned, last_ring, stop_in_force, waits_for_person
 from services.promotion.lapses import CERTIFIED_NOTHING, certificate_of, counting, lapse_of, season_of
 from services.promotion.promotion import (
     Ground,
@@ -128,7 +128,8 @@ def check_bundle(context: JobContext, bundle_id: str, *, by: str | None = None) 
         except (BundleDamaged, BundleRefused) as error:
             check = check_damaged(current, str(error))
         else:
-            check = check_promotion(document, current, stop=stop, ring=ring, since=look)
+            person = waits_for_person(session, current)
+            check = check_promotion(document, current, person=person, ring=ring, since=look)
         why = Why(reason=check.reason, check=check, by=by)
         if check.passed:
             rollout.promote(session, current, bundle_id, context.settings, why, now=now)
@@ -266,12 +267,12 @@ def _look(context: JobContext, bundle_id: str) -> SinceRing | None:
 
 def _stands_alone(session: Session, record: BundleRecord, current: Assignment, ring: RingRecord) -> bool:
     """Whether the ring alone stands between the bundle and being in force."""
-    stop = stop_in_force(session, current)
+    person = waits_for_person(session, current)
     try:
         document = read_document(record.document)
     except (BundleRefused, RecordInvalid):
         return False  # the check says so
-    return check_promotion(document, current, stop=stop, ring=ring).ground is Ground.RISK_ALARM
+    return check_promotion(document, current, person=person, ring=ring).ground is Ground.RISK_ALARM
 
 
 def _last_look(records: tuple[PromotionRecord, ...], bundle_id: str, ring: RingRecord) -> SinceRing | None:

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from knowgate._records.records import Attempt, Decision, GateOutcome, Reason, Role
+from knowgate.policy import NOTHING_KEPT
 from knowgate.spec import CascadeSpec
 from services.pages.rendering import document_shown
 from store.errors import BundleUnknown
@@ -32,6 +33,7 @@ GATE_NAMES = {
 FAULTS = {
     Reason.NO_BUNDLE: "no bundle was in force",
     Reason.EXPIRED: "the assignment had expired",
+    Reason.OBSERVE: "the cascade was observed, and not switched on",
     Reason.ESCALATE_ALL: "the policy keeps nothing at this tier",
     Reason.P_T_KIND_MISMATCH: "P(T) was of another kind than the thresholds are for",
     Reason.FINGERPRINT_MISMATCH: "the hidden state was not one that the probe was fitted on",
@@ -94,10 +96,16 @@ def decision_page(session: Session, decision_id: UUID) -> DecisionPage:
 def story(attempt: Attempt, decision: Decision, spec: CascadeSpec) -> str:
     """What happened at this attempt, in a sentence."""
     verdict = attempt.verdict
+    reason = None if verdict is None else verdict.reason
+    beside = FAULTS[reason] if reason in NOTHING_KEPT and reason is not None else None
+    chance = "by chance" if attempt.run_propensity is None else f"with a chance of {attempt.run_propensity:.1%}"
+    if attempt.role is Role.SKIPPED and beside is not None:
+        return f"Nobody waited for it, since {beside}; it did not run."
+    if attempt.role is Role.EXPLORATION and beside is not None:
+        return f"It ran {chance} beside the last tier, to learn from, since {beside}; its answer was not served."
     if attempt.role is Role.SKIPPED and verdict is not None:
         return f"It was ended before it answered. {_onwards(attempt, spec)}."
     if attempt.role is Role.EXPLORATION and verdict is not None:
-        chance = "by chance" if attempt.run_propensity is None else f"with a chance of {attempt.run_propensity:.1%}"
         return f"It answered {chance}, to learn from, though a gate had ended it. {_onwards(attempt, spec)}."
     if attempt.role is Role.EXPLORATION:
         rate = f"with a chance of {decision.exploration_rate:.1%}" if decision.exploration_rate else "by chance"

@@ -13,7 +13,8 @@ import json
 from sqlalchemy.orm import Session
 
 from knowgate._bundles.assignment import Assignment, Mode
-from store.releases import promotions, rings
+from knowgate.spec import SwitchOn
+from store.releases import cascades, promotions, rings
 from store.releases.promotions import Outcome, PromotionRecord
 from store.releases.rings import RingRecord
 
@@ -65,12 +66,28 @@ def was_in_force(session: Session, cascade: str, bundle: str) -> bool:
 
 
 def stop_in_force(session: Session, current: Assignment) -> PromotionRecord | None:
-    """What stopped the cascade; None where it is not stopped, or nothing says so."""
-    if current.mode is not Mode.ESCALATE_ALL:
+    """What stopped the cascade, or put it back to be observed; None where neither is in force, or
+    nothing says so.
+    """
+    if current.mode is Mode.ACTIVE:
         return None
     for record in reversed(promotions.promotions(session, current.cascade)):
-        if record.outcome is Outcome.STOPPED or _is_old_stop(record):
+        if record.outcome in (Outcome.STOPPED, Outcome.OBSERVED) or _is_old_stop(record):
             return record
+        if record.outcome.moves:
+            return None
+    return None
+
+
+def waits_for_person(session: Session, current: Assignment) -> str | None:
+    """Why no job lets anything decide; None where one may."""
+    stop = stop_in_force(session, current)
+    if stop is not None:
+        done = "put the cascade back to be observed" if stop.outcome is Outcome.OBSERVED else "stopped the cascade"
+        return None if stop.decided_by is None else f"{stop.decided_by} {done} ({stop.reason})"
+    observed = current.mode is Mode.OBSERVE
+    if observed and cascades.cascade(session, current.cascade).observe.switch_on is SwitchOn.PERSON:
+        return "observe.switch_on is person, and nobody has switched it on"
     return None
 
 

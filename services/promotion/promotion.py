@@ -32,7 +32,6 @@ from knowgate._bundles.bundle_documents import (
 )
 from knowgate.spec import PromiseKind, TargetKind
 from monitoring.alarms.looks import LEAST_DECISIONS, SinceRing
-from store.releases.promotions import PromotionRecord
 from store.releases.rings import RingRecord
 
 SAVINGS_TOLERANCE = 0.01  # of the last tier's cost: a smaller loss is noise
@@ -49,7 +48,7 @@ class Ground(StrEnum):
     LESS_ACCURATE = "less_accurate"
     NOT_SHOWN_ACCURATE = "not_shown_accurate"
     GIVES_SAVINGS_AWAY = "gives_savings_away"
-    STOPPED_BY_PERSON = "stopped_by_person"
+    STOPPED_BY_PERSON = "stopped_by_person"  # or a person is to switch it on
     RISK_ALARM = "risk_alarm"
 
 
@@ -79,19 +78,19 @@ def check_promotion(
     challenger: BundleDocument,
     in_force: Assignment,
     *,
-    stop: PromotionRecord | None = None,
+    person: str | None = None,
     ring: RingRecord | None = None,
     since: SinceRing | None = None,
 ) -> PromotionCheck:
-    """Judge `challenger` against what is in force, what stopped that, and the last ring of the risk
-    alarm.
+    """Judge `challenger` against what is in force, why it waits for a person, and the last ring of
+    the risk alarm.
 
     `since` is the newest look at it on the decisions after that ring.
     """
-    stopped = in_force.mode is Mode.ESCALATE_ALL
+    stopped = in_force.mode is not Mode.ACTIVE
     ground, reason = _ground(challenger, in_force.champion, stopped)
-    if ground is Ground.FIT and stop is not None and stop.decided_by is not None:
-        ground, reason = Ground.STOPPED_BY_PERSON, f"it waits: {stop.decided_by} stopped the cascade ({stop.reason})"
+    if ground is Ground.FIT and person is not None:
+        ground, reason = Ground.STOPPED_BY_PERSON, f"it waits: {person}"
     elif ground is Ground.FIT and ring is not None:
         ground, reason = _ground_since(challenger.certificate, ring, since, reason)
     return PromotionCheck(
@@ -112,7 +111,7 @@ def check_damaged(in_force: Assignment, found: str) -> PromotionCheck:
         passed=False,
         reason=found,
         champion=in_force.champion,
-        stopped=in_force.mode is Mode.ESCALATE_ALL,
+        stopped=in_force.mode is not Mode.ACTIVE,
         certificate=None,
         comparison=None,
         ground=Ground.DAMAGED,

@@ -1,16 +1,18 @@
 """What is in force, as one small state machine: every path that changes it is a move here, and
 nothing else is.
 
-    empty ──promote──▶ active ──stop──▶ stopped
-      ▲                 │  ▲  ▲           │  │
-      └──roll back──────┘  │  └──promote──┘  │
-      └──roll back─────────┼─────────────────┘
-                           └──────resume─────┘
+    observing ──promote, resume──▶ active ──stop──▶ stopped
+      ▲  ▲                          │  ▲              │  │
+      │  └──observe, roll back──────┘  └──promote, ───┘  │
+      │                                   resume         │
+      └──observe, roll back──────────────────────────────┘
 
-- Stop: a ring of the risk alarm, or a person. Promote: a check that passed, or a person's word.
-  Resume: a person. Roll back: a person; to the newest former champion that is not condemned, else
-  to empty.
-- Empty and stopped keep nothing. What a person stopped, no job starts again.
+- A cascade begins observing. Observe: a person. Stop: a ring of the risk alarm, or a person.
+  Promote: a check that passed, or a person's word. Resume: a person; the champion decides (again),
+  or, where there is none, the newest certified bundle. Roll back: a person; to the newest former
+  champion that is not condemned, else to observing.
+- Observing and stopped keep nothing: the last tier answers at once, the others are observed. What a
+  person stopped or put back to be observed, no job starts again.
 - Before a move is made, the rings that wait are answered: it does not matter which job or person
   comes first.
 - A condemned bundle (`services.promotion.champions`) comes into force on purpose only, with the
@@ -23,6 +25,7 @@ docs/rollout.md tells it to users; tests/services/promotion/test_state_machine.p
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -39,11 +42,13 @@ from services.promotion.champions import (
     former_champions,
     last_ring,
     stop_in_force,
+    waits_for_person,
     was_in_force,
 )
 from services.promotion.promotion import Ground, check_promotion
-from services.promotion.rollout_state import State, Why, state_of
+from services.promotion.rollout_state import State, Why, coins_of, state_of
 from services.settings import Settings
+from store.errors import RecordUnreadable
 from store.releases import assignments, bundles, cascades, promotions, rings
 from store.releases.bundles import BundleStatus
 from store.releases.promotions import Outcome, PromotionRecord
@@ -51,29 +56,21 @@ from store.releases.rings import RingRecord
 
 
 def declare(session: Session, spec: CascadeSpec, settings: Settings, *, now: datetime) -> Assignment:
-    """The first assignment of a cascade, which keeps nothing; later, the cascade's changed
-    exploration rate.
-    """
+    """The first assignment of a cascade, which observes; later, the cascade's changed rates."""
     current = assignments.assignment(session, spec.name)
     if current is None:
         first = Assignment(
             cascade=spec.name,
             generation=1,
-            mode=Mode.ACTIVE,
+            mode=Mode.OBSERVE,
             champion=None,
-            exploration_rate=spec.exploration_rate,
-            exploration_extra=spec.exploration_extra,
-            exploration_width=spec.exploration_width,
             issued_at=now,
             valid_until=now + settings.assignment_lease,
+            **coins_of(spec, Mode.OBSERVE, None),
         )
         assignments.swap_assignment(session, first, expected_generation=None, now=now)
         return first
-    exploration = {
-        "exploration_rate": spec.exploration_rate,
-        "exploration_extra": spec.exploration_extra,
-        "exploration_width": spec.exploration_width,
-    }
+    exploration = coins_of(spec, current.mode, current.champion)
     if all(getattr(current, name) == value for name, value in exploration.items()):
         return current
     return _swap(session, current, now, settings.assignment_lease, **exploration)
@@ -87,9 +84,9 @@ def promote(
     Raises Refused where a job would start what a person stopped, or would put a condemned bundle in
     force.
     """
-    stopped = stop_in_force(session, current)
-    if why.by is None and stopped is not None and stopped.decided_by is not None:
-        raise Refused(f"{stopped.decided_by} stopped {current.cascade} ({stopped.reason}): a person starts it again")
+    person = waits_for_person(session, current) if why.by is None else None
+    if person is not None:
+        raise Refused(f"{current.cascade}: {person}; a person starts it")
     _require_blameless(session, current.cascade, bundle_id, why, f"`--reason … --despite-alarm REASON` {_ALL_THE_SAME}")
     if state_of(current) is State.ACTIVE and current.champion == bundle_id:
         raise Refused(f"bundle {bundle_id[:12]} is in force already")
@@ -135,7 +132,7 @@ def roll_back(
     to: str | None = None,
     past_condemned: bool = False,
 ) -> Assignment:
-    """Put a former champion back in force; without one, nothing is retained.
+    """Put a former champion back in force; without one, the cascade is observed.
 
     It is the one before the present; with `past_condemned` the newest that is not condemned; or
     `to`, named. Raises Refused where there is no champion, where that one is condemned, or where
@@ -155,7 +152,21 @@ def roll_back(
         beyond = beyond if blameless is None else f"puts {blameless[:12]} in force"
         cure = f"`--past-condemned` {beyond}; `--to {target[:12]} --despite-alarm REASON` {_ALL_THE_SAME}"
         _require_blameless(session, cascade, target, why, cure)
-    return _move(session, current, settings, Outcome.ROLLED_BACK, why, champion=target, mode=Mode.ACTIVE, now=now)
+    mode = Mode.OBSERVE if target is None else Mode.ACTIVE
+    return _move(session, current, settings, Outcome.ROLLED_BACK, why, champion=target, mode=mode, now=now)
+
+
+def observe(session: Session, current: Assignment, settings: Settings, why: Why, *, now: datetime) -> Assignment:
+    """Keep nothing from now on, on a person's word, and observe; the champion is kept, and decides
+    again once something is promoted or resumed.
+
+    Raises Refused where a person has put it back to be observed already.
+    """
+    before = stop_in_force(session, current)
+    if current.mode is Mode.OBSERVE and before is not None:
+        raise Refused(f"cascade {current.cascade} is observed already ({before.reason})")
+    champion = current.champion
+    return _move(session, current, settings, Outcome.OBSERVED, why, champion=champion, mode=Mode.OBSERVE, now=now)
 
 
 def stop(session: Session, current: Assignment, settings: Settings, why: Why, *, now: datetime) -> Assignment:
@@ -165,22 +176,33 @@ def stop(session: Session, current: Assignment, settings: Settings, why: Why, *,
     Raises Refused where a person stopped it already.
     """
     stopped = stop_in_force(session, current)
-    if stopped is not None and (why.by is None or stopped.decided_by is not None):
+    is_stopped = state_of(current) is State.STOPPED and stopped is not None
+    if is_stopped and stopped is not None and (why.by is None or stopped.decided_by is not None):
         raise Refused(f"cascade {current.cascade} is stopped already ({stopped.reason})")
     champion = current.champion
     return _move(session, current, settings, Outcome.STOPPED, why, champion=champion, mode=Mode.ESCALATE_ALL, now=now)
 
 
 def resume(session: Session, current: Assignment, settings: Settings, why: Why, *, now: datetime) -> Assignment:
-    """Let the champion of a stopped cascade decide again.
+    """Switch a cascade on that is stopped or observed: its champion decides again, or, where it has
+    none, the newest certified bundle does.
 
-    Raises Refused where nothing is stopped, and where the champion is condemned.
+    Raises Refused where something decides, where nothing is certified, and where what would decide
+    is condemned.
     """
-    if state_of(current) is not State.STOPPED:
-        raise Refused(f"cascade {current.cascade} is not stopped: there is nothing to resume")
-    if current.champion is not None:
-        _require_blameless(session, current.cascade, current.champion, why, f"`--despite-alarm REASON` {_ALL_THE_SAME}")
-    return _move(session, current, settings, Outcome.RESUMED, why, champion=current.champion, mode=Mode.ACTIVE, now=now)
+    cascade, champion = current.cascade, current.champion
+    if state_of(current) is State.ACTIVE:
+        raise Refused(f"cascade {cascade} is not stopped, and not observed: there is nothing to resume")
+    if champion is None:
+        certified = (one for one in bundles.bundles(session, cascade) if one.status is BundleStatus.CERTIFIED)
+        newest = next(certified, None)
+        if newest is not None:
+            return choose(session, current, newest.id, settings, why, now=now)
+        if state_of(current) is State.OBSERVING:
+            raise Refused(f"cascade {cascade} has no certified bundle yet: there is nothing to switch on")
+        return _move(session, current, settings, Outcome.RESUMED, why, champion=None, mode=Mode.OBSERVE, now=now)
+    _require_blameless(session, cascade, champion, why, f"`--despite-alarm REASON` {_ALL_THE_SAME}")
+    return _move(session, current, settings, Outcome.RESUMED, why, champion=champion, mode=Mode.ACTIVE, now=now)
 
 
 def in_force(session: Session, cascade: str, settings: Settings, *, now: datetime) -> Assignment:
@@ -267,7 +289,8 @@ def _move(
         bundles.bundle_content(session, champion)  # a damaged one decides nothing: refused by name
         if settings.signing_key is not None:
             bundles.sign_bundle(session, champion, signing.sign_bundle(settings.signing_key, champion))
-    fresh = _swap(session, current, now, settings.assignment_lease, champion=champion, mode=mode)
+    coins = _coins(session, current.cascade, mode, champion)
+    fresh = _swap(session, current, now, settings.assignment_lease, champion=champion, mode=mode, **coins)
     if current.champion is not None and current.champion != champion:
         bundles.set_bundle_status(session, current.champion, BundleStatus.RETIRED)
     if champion is not None and outcome in (Outcome.PROMOTED, Outcome.ROLLED_BACK):
@@ -275,6 +298,16 @@ def _move(
     decides = champion if mode is Mode.ACTIVE else None
     _record(session, current, decides, outcome, why, now, cascade=current.cascade, generation=fresh.generation)
     return fresh
+
+
+def _coins(session: Session, cascade: str, mode: Mode, champion: str | None) -> dict[str, Any]:
+    """How much is explored from now on; as before where the declaration cannot be read, since a
+    stop must not wait for that.
+    """
+    try:
+        return coins_of(cascades.cascade(session, cascade), mode, champion)
+    except RecordUnreadable:
+        return {}
 
 
 def _swap(session: Session, current: Assignment, now: datetime, lease: timedelta, **changes: object) -> Assignment:

@@ -1,17 +1,19 @@
-"""The three states that an assignment can be in, and what a move from one to another rests on
-(`services.promotion.rollout`).
+"""The three states that an assignment can be in, how much is explored in each, and what a move from
+one to another rests on (`services.promotion.rollout`).
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from knowgate._bundles.assignment import Assignment, Mode
+from knowgate.spec import CascadeSpec
 
 
 class State(StrEnum):
     """What an assignment amounts to."""
 
-    EMPTY = "empty"  # no champion, so nothing is kept
+    OBSERVING = "observing"  # nothing is kept: not switched on yet, or put back
     ACTIVE = "active"  # the champion decides
     STOPPED = "stopped"  # nothing is kept, whatever the champion says
 
@@ -35,13 +37,27 @@ def state_of(assignment: Assignment) -> State:
     """The state that an assignment is in."""
     if assignment.mode is Mode.ESCALATE_ALL:
         return State.STOPPED
-    return State.EMPTY if assignment.champion is None else State.ACTIVE
+    kept = assignment.mode is Mode.ACTIVE and assignment.champion is not None
+    return State.ACTIVE if kept else State.OBSERVING
+
+
+def coins_of(spec: CascadeSpec, mode: Mode, champion: str | None) -> dict[str, Any]:
+    """How much is explored, by the fields of an assignment: where nothing is kept, what is
+    observed.
+    """
+    kept = mode is Mode.ACTIVE and champion is not None
+    return {
+        "exploration_rate": spec.exploration_rate if kept else spec.observe.rate,
+        "exploration_extra": spec.exploration_extra,
+        "exploration_width": spec.exploration_width,
+    }
 
 
 def described(assignment: Assignment) -> str:
     """What an assignment amounts to, in words."""
-    if state_of(assignment) is State.EMPTY:
-        return "no bundle is in force, every query goes to the last tier"
+    if state_of(assignment) is State.OBSERVING:
+        share = f"{assignment.exploration_rate:.1%} of them are observed"
+        return f"every query goes to the last tier, and {share}"
     name = "the cascade" if assignment.champion is None else f"bundle {assignment.champion[:12]}"
     if state_of(assignment) is State.STOPPED:
         return f"{name} is stopped, every query goes to the last tier"

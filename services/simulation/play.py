@@ -123,7 +123,7 @@ class Player:
         with self.stage.cascade.open(
             prompt=asked.prompt, external_id=asked.name, slice=asked.slice, decision_id=decision_id, now=asked.at
         ) as query:
-            for tier in range(last + 1):
+            for tier in range(query.next_tier, last + 1):
                 answer = self._answering.answer(asked, tier)
                 if self.stage.spec.tiers[tier].early and query.judges_early(tier):
                     before = query.consider(_of_prompt(answer), tier=tier)
@@ -134,9 +134,10 @@ class Player:
                 ran[tier] = answer
                 if query.attempt(answer, tier=tier).retained:
                     break
-            if query.explore:
-                ran[last] = self._answering.answer(asked, last)
-                query.attempt(ran[last], tier=last)
+            while query.explore:
+                beside = query.next_tier
+                ran[beside] = self._answering.answer(asked, beside)
+                query.attempt(ran[beside], tier=beside)
         self._count(truth, asked, ran, ended, served=tier)
         if self._rng.random() < self._labelling.share:
             for each, answer in ran.items():
@@ -173,9 +174,11 @@ class Player:
         truth.retained += served < last
         truth.right_cascade += ran[served].correct
         truth.right_last += large.correct
-        truth.right_first += (ran | ended)[0].correct
+        first = (ran | ended).get(0) or self._answering.answer(asked, 0)
+        truth.right_first += first.correct
+        beside = 0 not in ended and next(iter(ran)) == last  # nobody waited for the others
         for tier, answer in ran.items():
-            explored = tier > served or tier in ended
+            explored = tier > served or tier in ended or (beside and tier < served)
             usd, gflops = _cost(spec, tier, answer, asked.at)
             truth.exploration_usd += usd if explored else 0.0
             truth.cost_usd += 0.0 if explored else usd

@@ -23,6 +23,7 @@ class Outcome(StrEnum):
     ROLLED_BACK = "rolled_back"
     STOPPED = "stopped"  # nothing is retained; until 0018 a rollback to no bundle said so
     RESUMED = "resumed"
+    OBSERVED = "observed"  # likewise nothing is retained; a person put it back to be observed
 
     @property
     def moves(self) -> bool:

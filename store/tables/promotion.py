@@ -17,7 +17,8 @@ class PromotionRow(Base):
     __table_args__ = (
         Index("ix_promotion_cascade_decided_at", "cascade", "decided_at"),
         CheckConstraint(
-            "outcome in ('promoted', 'refused', 'held_back', 'rolled_back', 'stopped', 'resumed')", name="outcome"
+            "outcome in ('promoted', 'refused', 'held_back', 'rolled_back', 'stopped', 'resumed', 'observed')",
+            name="outcome",
         ),
     )
 

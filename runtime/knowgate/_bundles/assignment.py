@@ -16,8 +16,12 @@ SCHEMA = "knowgate.assignment.v1"
 
 
 class Mode(StrEnum):
-    """`active` lets the champion decide; `escalate_all` keeps nothing, whatever the bundle says."""
+    """`active` lets the champion decide. The others keep nothing, whatever the bundle says: the
+    last tier answers at once, and those before it run beside it on a share of the queries, to learn
+    from. `observe` is how a cascade begins, `escalate_all` that it was stopped.
+    """
 
+    OBSERVE = "observe"
     ACTIVE = "active"
     ESCALATE_ALL = "escalate_all"
 
@@ -30,7 +34,9 @@ class Assignment:
     generation: int
     mode: Mode
     champion: str | None  # bundle id; None = no bundle yet, so everything escalates
-    exploration_rate: float  # the floor: every retained query has at least this chance
+    # The floor: every retained query has at least this chance. Where nothing can be kept: the
+    # chance that the tiers before the last run beside it.
+    exploration_rate: float
     issued_at: datetime
     valid_until: datetime
     challenger: str | None = None

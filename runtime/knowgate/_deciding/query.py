@@ -6,7 +6,9 @@ tier after a retained answer is `exploration`. A tier that a gate ended before i
 `skipped`, or, where the exploration coin let it answer all the same, `exploration` too: the verdict
 is the one that was made before, since that decided. Where the serving code raises before any answer
 could be served, nothing is recorded: there was no decision. A request that no certificate covers is
-the last tier's alone: nothing is decided, and its one attempt says why.
+the last tier's alone: nothing is decided, and its one attempt says why. Where nothing can be kept
+the last tier is the next one from the beginning, and the others are observed
+(`knowgate._deciding.observing`).
 """
 
 import contextlib
@@ -20,6 +22,7 @@ from knowgate._bundles.pair import Pair
 from knowgate._deciding.early import Considered
 from knowgate._deciding.exploration import coin_falls, largest_rate, row_rate
 from knowgate._deciding.intake import Intake, take_in
+from knowgate._deciding.observing import GIVEN_UP, NOT_ASKED, observing_of
 from knowgate._deciding.privacy import Purpose, storable, stored_text
 from knowgate._deciding.roles import with_roles
 from knowgate._deciding.ruling import Ruling, bundle_for, rule, rule_on_last
@@ -64,6 +67,8 @@ class Query:
         self._external_id = None if external_id is None else storable(str(external_id))
         self._slice = None if slice is None else storable(str(slice))
         self._uncertified = uncertified
+        observing = observing_of(setting, pair, self._bundle, decision_id, occurred_at)
+        self._observing = observing if uncertified is None and self.last is not None else None
         self._prompt = stored_text(prompt, privacy=setting.privacy, key=setting.key, purpose=Purpose.PROMPT)
         self._attempts: list[Attempt] = []
         self._vectors: list[Float16Array] = []
@@ -97,16 +102,25 @@ class Query:
 
     @property
     def next_tier(self) -> int:
-        """Which tier is to run next; behind the last one where none is."""
+        """Which tier is to run next; behind the last one where none is. It is the last one from the
+        beginning where nothing of the others can be kept.
+        """
         if not self._attempts:
-            return 0 if self._uncertified is None or self.last is None else self.last
+            at_once = self._uncertified is not None or self._observing is not None
+            return self.last if at_once and self.last is not None else 0
+        if self._observes:
+            return min(self._unobserved, default=self._attempts[0].tier + 1)
         if self.explore and self.last is not None:
             return self.last
         return self._attempts[-1].tier + 1
 
     @property
     def explore(self) -> bool:
-        """Whether the last tier is to run too, beside a retained answer, to learn from."""
+        """Whether `next_tier` is to run too, beside the answer that is served, to learn from: the
+        last tier beside a retained answer, the others where the last one answered at once.
+        """
+        if self._observing is not None and self._observes:
+            return self._observing.drawn and bool(self._unobserved) and self.decision is None
         return self._ruling is not None and self._ruling.explore
 
     def judges_early(self, tier: int) -> bool:
@@ -133,7 +147,7 @@ class Query:
         with the tokens and costs in `shown`. Else hand the answer to `attempt`; the state need not
         be shown again. Raises RecordInvalid as `attempt` does, and for the last tier.
         """
-        tier = self.next_tier if tier is None else tier
+        tier = self._in_order if tier is None else tier
         if tier == self.last:
             raise RecordInvalid("tier", tier, "the last tier always answers: call attempt()")
         self._role_of(tier)
@@ -146,14 +160,15 @@ class Query:
         return self._record(tier, Role.SKIPPED, ruling, intake)
 
     def attempt(self, shown: Observation = NOTHING_SHOWN, *, tier: int | None = None) -> Ruling:
-        """Records that `tier` ran (None = the next one in order) and what it showed, and rules on
-        its answer.
+        """Records that `tier` ran and what it showed, and rules on its answer. None = the next one
+        in order, from the first; who asks the last tier at once, since `next_tier` says so, says
+        it.
 
         Bad values count as missing, and the ruling's note says so. On the last tier nothing is
         decided: its answer is always retained. Raises RecordInvalid for a tier that neither an
         escalation nor the exploration coin called for.
         """
-        tier = self.next_tier if tier is None else tier
+        tier = self._in_order if tier is None else tier
         role = self._role_of(tier)
         before = self._considered if self._considered is not None and self._considered.tier == tier else None
         intake = take_in(shown if before is None else before.with_state(shown))
@@ -164,6 +179,19 @@ class Query:
         if tier != self.last and ruling.retained:
             self._retained = ruling
         return ruling
+
+    def passed_over(self) -> tuple[Ruling, ...]:
+        """The rulings on the tiers that nobody waits for, since the last one is asked at once;
+        records nothing.
+        """
+        if self._observing is None or self.last is None:
+            return ()
+        return tuple(self._rule(tier, take_in(NOT_ASKED), early=True) for tier in range(self.last))
+
+    def foresee(self) -> Ruling:
+        """The ruling on the last tier's answer, whatever it will be; records nothing."""
+        assert self.last is not None, "somebody has said which tier is the last"
+        return self._rule(self.last, take_in(NOTHING_SHOWN))
 
     def _record(self, tier: int, role: Role, ruling: Ruling, intake: Intake) -> Ruling:
         """Notes an observation: the one place where an attempt is made."""
@@ -197,11 +225,15 @@ class Query:
         """
         if self.decision is not None:
             return self.decision
+        if self._observes:
+            self._leave_out()
         self.decision = Decision(
             id=self.decision_id,
             cascade=self._setting.name,
             occurred_at=self._occurred_at,
-            attempts=with_roles(self._attempts, last_known=self.last is not None),
+            attempts=with_roles(
+                sorted(self._attempts, key=lambda attempt: attempt.tier), last_known=self.last is not None
+            ),
             external_id=self._external_id,
             slice=self._slice,
             prompt=self._prompt.text,
@@ -237,7 +269,32 @@ class Query:
         """The chance that the tier was to answer."""
         if role is Role.SERVED:  # or superseded, which is known only at the end
             return 1.0
+        if role is Role.SKIPPED and self._observing is not None and self._observes and self._observing.drawn:
+            return None  # it was to run: whatever kept it from that, nobody knows its chance
         return self._rate if tier == self.last else ruling.exploration_rate or None
+
+    @property
+    def _in_order(self) -> int:
+        """Which tier comes next where each is asked in turn."""
+        return 0 if not self._attempts and self._uncertified is None else self.next_tier
+
+    @property
+    def _observes(self) -> bool:
+        """Whether the last tier answered at once, since nothing of the others can be kept."""
+        return self._observing is not None and bool(self._attempts) and self._attempts[0].tier == self.last
+
+    @property
+    def _unobserved(self) -> set[int]:
+        """The tiers before the last that have not run."""
+        return set(range(self.last or 0)) - {attempt.tier for attempt in self._attempts}
+
+    def _leave_out(self) -> None:
+        """Records that the tiers before the last did not run beside it, and by which chance."""
+        assert self._observing is not None
+        shown = GIVEN_UP if self._observing.drawn else NOT_ASKED
+        for tier in sorted(self._unobserved):
+            intake = take_in(shown)
+            self._record(tier, Role.SKIPPED, self._rule(tier, intake, early=True), intake)
 
     @property
     def _models(self) -> tuple[str, ...]:
@@ -263,6 +320,11 @@ class Query:
             raise RecordInvalid("tier", tier, f"this cascade has tiers 0 to {self.last}")
         if self._uncertified is not None and tier != self.last:
             raise RecordInvalid("tier", tier, f"no certificate covers this request: ask the last tier, {self.last}")
+        if self._observes:
+            if self.explore and tier in self._unobserved:
+                return Role.EXPLORATION
+            cure = "the last tier answered at once; run those before it only where `explore` is True, each once"
+            raise RecordInvalid("tier", tier, cure)
         if self._attempts and tier <= self._attempts[-1].tier:
             raise RecordInvalid("tier", tier, f"tier {self._attempts[-1].tier} ran already; give a later one")
         if self._ruling is None or not self._ruling.retained:
@@ -287,7 +349,10 @@ class Query:
                 early=early,
             )
         uncertified = self._uncertified is not None
-        return rule_on_last(self._pair, self._bundle, self.decision_id, intake, uncertified=uncertified)
+        ruling = rule_on_last(self._pair, self._bundle, self.decision_id, intake, uncertified=uncertified)
+        if self._observing is None or self._attempts:
+            return ruling
+        return replace(ruling, explore=self._observing.drawn, exploration_rate=self._observing.rate)
 
     def _keep(self, tier: int, intake: Intake) -> int | None:
         """The row of this attempt's vector among the decision's own; None when it is not kept."""

@@ -22,11 +22,12 @@ from knowgate._models.features import Float16Array
 from knowgate._records.construction import maker
 from knowgate._records.records import Action, Reason, Signals, Verdict
 from knowgate.errors import KnowgateError, RecordInvalid
-from knowgate.policy import WITHHOLDING, decide, escalate_all
+from knowgate.policy import NOTHING_KEPT, WITHHOLDING, decide, escalate_all
 
 NOTHING_IN_FORCE = escalate_all(2)
 # Looked up once, not for every decision.
-_RETAIN, _ESCALATE, _ESCALATE_ALL = Action.RETAIN, Action.ESCALATE, Mode.ESCALATE_ALL
+_RETAIN, _ESCALATE = Action.RETAIN, Action.ESCALATE
+_ACTIVE, _OBSERVE = Mode.ACTIVE, Mode.OBSERVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,8 @@ class Ruling:
     generation: int | None
     decision_id: UUID
     # What the verdict leaves out is to be run too, to learn from, and is not served: the last tier
-    # beside a retained answer, or the tier's own answer where it escalated before that.
+    # beside a retained answer, the tier's own answer where it escalated before that, or the tiers
+    # before the last where that one answered at once.
     explore: bool = False
     exploration_rate: float = 0.0  # the chance that `explore` was to be true, had there been something left out
     note: str | None = None  # what was dropped and why
@@ -86,14 +88,15 @@ def rule(
 
     `others` = the models that run here, where they are others than the bundle was certified for. It
     is none for them: its thresholds are of the one model, its promise is measured against the
-    other. Raises RecordInvalid for a tier out of range or a naive `now`.
+    other. Where an assignment says that nothing can be kept, no tier is waited for: before it has
+    answered it is to escalate too. Raises RecordInvalid for a tier out of range or a naive `now`.
     """
     if now.tzinfo is None:
         raise RecordInvalid("now", now.isoformat(), "the time is naive; give an aware one")
     bundle = bundle_for(pair, key, decision_id)
     if bundle is None or not 0 <= tier < len(bundle.tiers):
         _require_tier(bundle, tier)
-    fault = _fault(pair, bundle, now)
+    fault = fault_in_force(pair, bundle, now)
     if others and fault is None and bundle is not None:
         certified = ", ".join(bundle.document.models)
         intake.notes.append(f"models: the bundle is certified for {certified}; {', '.join(others)} run here")
@@ -116,7 +119,8 @@ def rule(
             signals = dataclasses.replace(signals, score=None)  # kept as seen, for training; compared with nothing
             fault = Reason.P_T_KIND_MISMATCH if fault is None or fault in WITHHOLDING else fault
     policy = NOTHING_IN_FORCE if bundle is None else bundle.document.policy
-    verdict = decide(policy, signals, tier=0 if bundle is None else tier, fault=fault, early=early)
+    waits = early and (pair is None or fault not in NOTHING_KEPT)
+    verdict = decide(policy, signals, tier=0 if bundle is None else tier, fault=fault, early=waits)
     rate = row_rate(None if pair is None else pair.assignment, verdict)
     return _ruling(
         verdict,
@@ -149,13 +153,14 @@ def rule_on_last(
     )
 
 
-def _fault(pair: Pair | None, bundle: Bundle | None, now: datetime) -> Reason | None:
+def fault_in_force(pair: Pair | None, bundle: Bundle | None, now: datetime) -> Reason | None:
+    """Why nothing can be kept, whatever any tier shows; None where something may be."""
     if pair is None:
         return Reason.NO_BUNDLE
     if now > pair.assignment.valid_until:
         return Reason.EXPIRED
-    if pair.assignment.mode is _ESCALATE_ALL:
-        return Reason.ESCALATE_ALL
+    if pair.assignment.mode is not _ACTIVE:
+        return Reason.OBSERVE if pair.assignment.mode is _OBSERVE else Reason.ESCALATE_ALL
     return Reason.NO_BUNDLE if bundle is None else None
 
 

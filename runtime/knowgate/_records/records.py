@@ -24,7 +24,8 @@ class Action(StrEnum):
 
 class Role(StrEnum):
     """Why a tier ran: `served` its answer, was `superseded` by a larger tier, or ran as
-    `exploration`; `skipped` = it read the query, and a gate ended it before it answered.
+    `exploration`; `skipped` = it was ended before it answered, by a gate, or since nothing of it
+    could be kept.
     """
 
     SERVED = "served"
@@ -46,6 +47,7 @@ class Reason(StrEnum):
     NO_BUNDLE = "no_bundle"
     EXPIRED = "expired"
     ESCALATE_ALL = "escalate_all"
+    OBSERVE = "observe"  # the cascade is watched and not switched on
     UNCERTIFIED_REQUEST = "uncertified_request"  # tools, another temperature: the last tier alone answered it
 
 

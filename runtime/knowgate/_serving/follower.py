@@ -200,7 +200,7 @@ class Follower:
                 challenger=self._bundle(assignment.challenger),
             )
         except (BundleRefused, ServiceUnreachable):
-            if assignment.mode is Mode.ESCALATE_ALL:
+            if assignment.mode is not Mode.ACTIVE:
                 self._stop(fetched.content, assignment)
             raise
 

@@ -72,6 +72,8 @@ class Passing:
         self._began = time.perf_counter()
         self._opened: Opened | None = None
         self._ended = False  # the stream did, or was given up
+        self._messages: Sequence[Message] = ()  # of a conversation as the tier is declared, and what goes with it
+        self._parameters: Mapping[str, Any] = {}
 
     @property
     def is_stream(self) -> bool:
@@ -100,6 +102,7 @@ class Passing:
             )
             return opening
 
+        self._messages, self._parameters = messages, parameters
         await self._open(opens, messages)
 
     async def _open(self, opens: Opens, messages: Sequence[Message]) -> None:
@@ -129,7 +132,7 @@ class Passing:
             raise NoAnswer(f"the last tier gave no answer: {error}; ask again", error) from error
         reply = replace(reply, shown=replace(reply.shown, latency_ms=self._waited_ms))
         attempt(self._query, self._query.next_tier, reply)
-        await asyncio.shield(asyncio.to_thread(self._query.close))
+        await self._finish()
         return reply
 
     async def _content(self) -> bytes:
@@ -200,9 +203,14 @@ class Passing:
     async def _log(self, reading: Reading) -> Ruling:
         shown = reading.shown(self._waited_ms)
         shown = shown if self._query.stores_texts else replace(shown, answer=None)
-        ruling = self._query.attempt(shown)
-        await asyncio.shield(asyncio.to_thread(self._query.close))
+        ruling = self._query.attempt(shown, tier=self._query.next_tier)
+        await self._finish()
         return ruling
+
+    async def _finish(self) -> None:
+        """Logs the decision, now or once the tiers are observed that were not waited for."""
+        finish = self._serving.finish
+        await asyncio.shield(asyncio.to_thread(finish, self._query, self._messages, self._parameters))
 
 
 async def open_last(serving: Serving, path: str, body: Mapping[str, Any]) -> Opened:

@@ -9,8 +9,9 @@ or is empty: how sure a tier was of half an answer says nothing of the whole. A 
 is ruled on as soon as it has read the prompt, and writes nothing where a gate fails
 (`_serving.asking`).
 
-Exploration runs after the answer was returned, in a thread of its own; the decision is logged when
-it is done. The steps are a generator, driven by blocking calls or on an event
+Where nothing can be kept the last tier is asked at once. Exploration, of the last tier or of those
+that were not waited for, runs after the answer was returned, in a thread of its own; the decision
+is logged when it is done. The steps are a generator, driven by blocking calls or on an event
 loop (`_serving.steps`).
 """
 
@@ -30,16 +31,15 @@ from knowgate._deciding.query import Query
 from knowgate._deciding.ruling import Ruling
 from knowgate._records.observation import Observation
 from knowgate._serving.asking import asked
-from knowgate._serving.replies import attempt
 from knowgate._serving.steps import Steps, drive, drive_async
 from knowgate.backends.circuit import Circuit
 from knowgate.backends.protocol import Backend, Encoder, Message, Reply
-from knowgate.backends.tries import Patience, Tier, tries
+from knowgate.backends.tries import Patience, Tier
 from knowgate.errors import BackendFailed, NoAnswer, RecordInvalid
 
-EXPLORERS = 4  # threads
+EXPLORERS = 16  # threads, which wait for tiers most of the time
 NONE: Mapping[str, Any] = MappingProxyType({})
-MOST_EXPLORATIONS = 256  # waiting or running; more would mean that the last tier cannot keep up
+MOST_EXPLORATIONS = 256  # waiting or running; more would mean that the tiers cannot keep up
 
 log = logging.getLogger("knowgate.answer")
 
@@ -51,8 +51,8 @@ class Answer:
     tier: int  # whose answer it is
     decision_id: UUID
     reply: Reply  # of that tier
-    rulings: tuple[Ruling, ...]  # on every tier that was asked, in order
-    explores: bool  # the last tier runs in the background; the decision is logged when it is done
+    rulings: tuple[Ruling, ...]  # on every tier to the one that answered
+    explores: bool  # other tiers run in the background; the decision is logged when they are done
 
     @property
     def text(self) -> str:
@@ -116,6 +116,7 @@ class Serving:
         self._room = threading.BoundedSemaphore(MOST_EXPLORATIONS)
         self._exploring: set[Future[None]] = set()
         self._given_up = threading.Event()
+        self.left_out = 0  # explorations that the coin called for and that were given up
 
     @property
     def explorations(self) -> int:
@@ -148,8 +149,8 @@ class Serving:
         """The same with the tiers before `end` alone; the rulings where none of them answers."""
         if query.last != len(self.tiers) - 1:
             raise RecordInvalid("backends", len(self.tiers), f"the bundle in force has tiers 0 to {query.last}")
-        rulings: list[Ruling] = []
-        for index, tier in enumerate(self.given(parameters)[:end]):
+        rulings = list(query.passed_over())
+        for index, tier in list(enumerate(self.given(parameters)[:end]))[len(rulings) :]:
             last = index == query.last
             began = time.perf_counter()
             try:
@@ -203,17 +204,21 @@ class Serving:
         if not query.explore:
             query.close()
         elif not self._room.acquire(blocking=False):
-            log.warning("exploration of %s left out: %d are waiting already", query.decision_id, MOST_EXPLORATIONS)
-            query.close()
+            self._leave_out(query, f"{MOST_EXPLORATIONS} are waiting already")
         else:
             try:
                 exploration = self._explorers.submit(self._explore, query, messages, parameters)
                 self._exploring.add(exploration)
                 exploration.add_done_callback(self._exploring.discard)
             except RuntimeError:  # closed meanwhile; the answer is there all the same
-                log.warning("exploration of %s left out: the cascade is closed", query.decision_id)
                 self._room.release()
-                query.close()
+                self._leave_out(query, "the cascade is closed")
+
+    def _leave_out(self, query: Query, why: str) -> None:
+        log.warning("exploration of %s left out: %s", query.decision_id, why)
+        with self._booking:
+            self.left_out += 1
+        query.close()
 
     def abandon(self, query: Query) -> None:
         """Books what a query took whose caller has left; it becomes no decision, since nothing was
@@ -238,14 +243,30 @@ class Serving:
 
     def _explore(self, query: Query, messages: Sequence[Message], parameters: Mapping[str, Any]) -> None:
         try:
-            steps = tries(self.given(parameters)[-1], last=True, random=self.random, messages=messages)
-            reply = drive(steps, messages, self._given_up)
-            attempt(query, len(self.tiers) - 1, reply)
-        except BackendFailed as error:
-            log.warning("exploration of %s failed: %s", query.decision_id, error)
+            tiers = self.given(parameters)
+            while query.explore and self._explored(query, query.next_tier, tiers, messages):
+                pass
         finally:
-            query.close()
             self._room.release()
+            if query.explore:
+                self._leave_out(query, "a tier gave no answer, or the cascade is closed")
+            else:
+                query.close()
+
+    def _explored(self, query: Query, index: int, tiers: Sequence[Tier], messages: Sequence[Message]) -> bool:
+        """Whether tier `index` was asked, to learn from; one before the last that fails has shown
+        nothing, as it would have to a caller.
+        """
+        began = time.perf_counter()
+        try:
+            drive(asked(query, index, tiers[index], messages, self.random), messages, self._given_up)
+        except BackendFailed as error:
+            log.warning("exploration of %s at tier %d failed: %s", query.decision_id, index, error)
+            if self._given_up.is_set() or index == query.last:
+                return False
+            waited, why = (time.perf_counter() - began) * 1e3, f"{error.failure}: {error}"
+            query.attempt(Observation(latency_ms=waited, notes=(why,)), tier=index)
+        return True
 
     def close(self, *, within_s: float | None = None) -> None:
         """Waits for the explorations under way, whose decisions are logged then, and closes the

@@ -12,7 +12,6 @@ from typing import Any
 from knowgate._deciding.query import Query
 from knowgate._deciding.ruling import Ruling
 from knowgate._records.observation import NOTHING_SHOWN
-from knowgate._records.records import Action, Signals, Verdict
 from knowgate._serving.passing import Passing
 from knowgate._serving.serving import Answer, Serving
 from knowgate._serving.steps import drive_async
@@ -55,12 +54,11 @@ async def answer_streamed(
 
 def _begun(query: Query, last: int, rulings: tuple[Ruling, ...]) -> Answer:
     """The last tier's answer of which nothing is known but that it is served."""
-    kept = Verdict(action=Action.RETAIN, reason=None)
-    served = replace(rulings[-1], verdict=kept, signals=Signals(), fault=None, explore=False, note=None)
+    served = query.foresee()
     return Answer(
         tier=last,
         decision_id=query.decision_id,
         reply=Reply(shown=NOTHING_SHOWN),
         rulings=(*rulings, served),
-        explores=False,
+        explores=served.explore,
     )

@@ -20,7 +20,7 @@ from knowgate._records.observation import Observation
 from knowgate._records.records import Decision, Reason, Role
 from knowgate._serving.cascade import Cascade
 from knowgate._serving.passing import open_last
-from knowgate._serving.serving import Answer, Serving
+from knowgate._serving.serving import EXPLORERS, Answer, Serving
 from knowgate.backends.protocol import Finish, Message, Reply
 from knowgate.backends.tries import Patience
 from knowgate.errors import BackendFailed, Failure, NoAnswer, RecordInvalid, SpoolRefused
@@ -375,12 +375,12 @@ def test_explorations_that_take_too_long_are_given_up_and_their_decisions_logged
     small, large = InMemory("small", reply(**good)), InMemory("large", failed())  # a failure that is tried again
     large.gate.clear()
     with make(small, large) as cascade:
-        for _ in range(20):
+        for _ in range(2 * EXPLORERS):
             cascade.answer(QUESTION, decision_id=coin(cascade, True))
         cascade.close(within_s=0.0)
         large.gate.set()
-    assert [len(decision.attempts) for decision, _ in kept.rows] == [1] * 20
-    assert large.asked <= 4  # those that were under way, once each
+    assert [len(decision.attempts) for decision, _ in kept.rows] == [1] * 2 * EXPLORERS
+    assert large.asked <= EXPLORERS  # those that were under way, once each
 
 
 def test_a_closed_cascade_answers_and_leaves_explorations_out(make: Make, kept: Kept, good: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ def test_a_rollback_says_what_decides_now_and_who_did_it(run: Run, world: Deploy
     assert output == f"quiz, generation 4: bundle {first[:12]} decides; before: bundle {second[:12]} decides\n"
     record = world.history[-1]
     assert (record.outcome, record.reason, record.decided_by) == (Outcome.ROLLED_BACK, "slow", "ada")
-    assert "no bundle is in force" in run("rollback", "--cascade", "quiz", "--reason", "slower").stdout
+    assert "every query goes to the last tier" in run("rollback", "--cascade", "quiz", "--reason", "slower").stdout
     run("rollback", "--cascade", "quiz", "--reason", "slowest", code=3)
     run("rollback", "--cascade", "unheard-of", "--reason", "x", code=2)
 

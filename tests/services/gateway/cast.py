@@ -21,6 +21,7 @@ from sqlalchemy import Engine
 from factories import make_assignment
 from knowgate import Bundle, BundleDocument, Fingerprint, Policy, PolicyKind, TierModels, write_bundle
 from knowgate._wire import codec
+from knowgate.spec import CascadeSpec
 from services.declaration.cascade_file import parse_cascade
 from services.gateway.app import create_gateway
 from services.gateway.control import declared_cascade
@@ -100,29 +101,7 @@ def declare(
     small tier, and puts a bundle in force: of `models` and `policy`, else of a threshold of P(T).
     """
     now = datetime.now(UTC)
-    spec = parse_cascade(
-        f"""
-        name = "trivia"
-        exploration_rate = {exploration_rate}
-        privacy = "{privacy}"
-        [[tiers]]
-        name = "small"
-        model = "tiny"
-        parameters = 1e9
-        {tier}
-        endpoint = "{small}"
-        prices = [
-            {{ since = 2020-01-01T00:00:00Z, usd_per_million_tokens_in = 1.0, usd_per_million_tokens_out = 2.0 }}
-        ]
-        [[tiers]]
-        name = "large"
-        model = "huge"
-        parameters = 1e10
-        backend = "openai"
-        endpoint = "{large}"
-        {beside}
-        """
-    )
+    spec = spec_of(small, large, beside=beside, privacy=privacy, tier=tier, exploration_rate=exploration_rate)
     bundle: Bundle = write_bundle(
         BundleDocument(
             cascade="trivia",
@@ -145,6 +124,41 @@ def declare(
         bundles.add_bundle(session, bundle.id, "trivia", document, bundle.content, BundleStatus.PROMOTED, now)
         first = make_assignment(cascade="trivia", champion=bundle.id, exploration_rate=exploration_rate, issued_at=now)
         assignments.swap_assignment(session, first, expected_generation=None, now=now)
+
+
+def spec_of(
+    small: str,
+    large: str,
+    *,
+    beside: str = "",
+    privacy: str = "hash",
+    tier: str = 'backend = "openai"',
+    exploration_rate: float = 0.001,
+) -> CascadeSpec:
+    """The cascade, with `beside` in its file, and `tier` in that of its small tier."""
+    return parse_cascade(
+        f"""
+        name = "trivia"
+        exploration_rate = {exploration_rate}
+        privacy = "{privacy}"
+        [[tiers]]
+        name = "small"
+        model = "tiny"
+        parameters = 1e9
+        {tier}
+        endpoint = "{small}"
+        prices = [
+            {{ since = 2020-01-01T00:00:00Z, usd_per_million_tokens_in = 1.0, usd_per_million_tokens_out = 2.0 }}
+        ]
+        [[tiers]]
+        name = "large"
+        model = "huge"
+        parameters = 1e10
+        backend = "openai"
+        endpoint = "{large}"
+        {beside}
+        """
+    )
 
 
 def stored(world: World, external_id: str) -> Any:

@@ -11,7 +11,7 @@ from knowgate import Assignment, Bundle, Mode, write_bundle
 from knowgate._bundles import signing
 from knowgate._bundles.bundle_documents import CertificateDocument, ComparisonDocument, SeasonMark
 from knowgate._wire import codec
-from knowgate.spec import OnRisk, PromiseKind
+from knowgate.spec import Observe, OnRisk, PromiseKind
 from services.clock import SimulatedClock
 from services.errors import Refused
 from services.jobs.job import JobContext
@@ -293,7 +293,7 @@ def test_a_changed_exploration_rate_does_not_start_what_is_stopped(
     raise_risk(engine, clock)
     RespondSweep().run(context)
     with transaction(engine) as session:
-        spec = replace(cascades.cascade(session, "trivia"), exploration_rate=0.4)
+        spec = replace(cascades.cascade(session, "trivia"), observe=Observe(rate=0.4))
         rollout.declare(session, spec, context.settings, now=clock.now())
     assert (in_force(engine).mode, in_force(engine).exploration_rate) == (Mode.ESCALATE_ALL, 0.4)
 

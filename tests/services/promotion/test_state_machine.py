@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Engine, select, update
 
 from factories import make_comparison
-from knowgate import Assignment, CascadeSpec
-from knowgate.spec import OnRisk
+from knowgate import Assignment, CascadeSpec, Mode
+from knowgate.spec import Observe, OnRisk, SwitchOn
 from services.errors import Refused
 from services.jobs.job import Sweep
 from services.jobs.promote import PromoteSweep, check_bundle
@@ -259,7 +259,7 @@ def test_a_condemned_champion_is_not_rolled_back_to_but_on_purpose(deployment: D
     assert deployment.in_force.champion == present, "a refusal changes nothing"
     assert roll_back(deployment, past_condemned=True).champion == old
     assert roll_back(deployment).champion is None
-    assert deployment.state == "empty"
+    assert deployment.state == "observing"
 
 
 def test_past_nothing_but_condemned_ones_everything_escalates(deployment: Deployment) -> None:
@@ -340,7 +340,7 @@ def test_who_waits_behind_a_newer_bundle_is_superseded_once_though_others_are_ju
 
 
 def test_what_an_assignment_amounts_to_names_the_bundle_by_twelve_digits(deployment: Deployment) -> None:
-    assert described(deployment.in_force) == "no bundle is in force, every query goes to the last tier"
+    assert described(deployment.in_force) == ("every query goes to the last tier, and 20.0% of them are observed")
     (champion,) = in_force_one_after_the_other(deployment, "champion")
     assert described(deployment.in_force) == f"bundle {champion[:12]} decides"
     with transaction(deployment.engine) as session:
@@ -386,7 +386,7 @@ def test_what_a_person_stopped_no_job_starts_and_a_person_resumes(deployment: De
     deployment.tick()
     assert deployment.state == "stopped" and deployment.status_of(waiting) is BundleStatus.CERTIFIED
     assert deployment.history[-1].reason == "it waits: ada stopped the cascade (a scandal)"
-    with transaction(deployment.engine) as session, pytest.raises(Refused, match="a person starts it again"):
+    with transaction(deployment.engine) as session, pytest.raises(Refused, match="a person starts it"):
         rollout.promote(
             session, deployment.in_force, waiting, deployment.settings, Why(reason="job"), now=deployment.now
         )
@@ -549,7 +549,7 @@ def test_what_a_bundles_file_says_is_judged_and_not_what_is_written_beside_it(de
             why = Why(reason="x", by="ada")
             rollout.choose(session, deployment.in_force, plain, deployment.settings, why, now=deployment.now)
     assert not check_bundle(deployment.context, plain).check.passed
-    assert deployment.state == "empty"
+    assert deployment.state == "observing"
 
 
 def add_beside(deployment: Deployment, name: str) -> None:
@@ -557,3 +557,66 @@ def add_beside(deployment: Deployment, name: str) -> None:
         spec = replace(cascades.cascade(session, "quiz"), name=name)
         cascades.apply_cascade(session, spec, now=deployment.now)
         rollout.declare(session, spec, deployment.settings, now=deployment.now)
+
+
+def test_a_cascade_begins_observed_and_its_first_certified_bundle_switches_it_on(deployment: Deployment) -> None:
+    first = deployment.in_force
+    assert (first.mode, first.champion, first.exploration_rate) == (Mode.OBSERVE, None, 0.2)
+    champion = deployment.certified("champion")
+    deployment.tick()
+    assert (deployment.state, deployment.in_force.champion) == ("active", champion)
+    assert deployment.in_force.exploration_rate == 0.5, "who decides is explored at the cascade's own rate"
+
+
+def test_where_a_person_is_to_switch_it_on_a_certified_bundle_waits_until_one_does(deployment: Deployment) -> None:
+    declare(deployment, lambda spec: replace(spec, observe=Observe(switch_on=SwitchOn.PERSON)))
+    with pytest.raises(Refused, match="no certified bundle yet"):
+        switch_on(deployment)
+    champion = deployment.certified("champion")
+    for _ in range(2):
+        deployment.tick()
+    assert deployment.state == "observing"
+    assert deployment.history[-1].reason.startswith("it waits: observe.switch_on is person")
+    with pytest.raises(Refused, match="a person starts it"), transaction(deployment.engine) as session:
+        why = Why(reason="a job")
+        rollout.promote(session, deployment.in_force, champion, deployment.settings, why, now=deployment.now)
+    assert switch_on(deployment).champion == champion
+    record = deployment.history[-1]
+    assert (record.outcome, record.decided_by, record.reason) == (Outcome.PROMOTED, "ada", "it saves enough")
+
+
+def test_a_person_puts_a_cascade_back_to_be_observed_and_no_job_but_a_person_ends_that(deployment: Deployment) -> None:
+    (champion,) = in_force_one_after_the_other(deployment, "champion")
+    put_back = observe(deployment)
+    assert (deployment.state, put_back.mode, put_back.champion) == ("observing", Mode.OBSERVE, champion)
+    assert put_back.exploration_rate == 0.2
+    assert (deployment.history[-1].outcome, deployment.history[-1].decided_by) == (Outcome.OBSERVED, "ada")
+    with pytest.raises(Refused, match="observed already"):
+        observe(deployment)
+    deployment.later()
+    waiting = deployment.certified("waiting", threshold=0.4)
+    deployment.tick()
+    assert deployment.state == "observing" and deployment.status_of(waiting) is BundleStatus.CERTIFIED
+    assert deployment.history[-1].reason == "it waits: ada put the cascade back to be observed (a new prompt)"
+    assert switch_on(deployment).champion == champion
+    assert (deployment.state, deployment.history[-1].outcome) == ("active", Outcome.RESUMED)
+
+
+def test_a_ring_stops_nothing_that_is_observed(deployment: Deployment) -> None:
+    in_force_one_after_the_other(deployment, "champion")
+    observe(deployment)
+    deployment.ring()
+    deployment.tick()
+    assert (deployment.state, deployment.rings[0].answer) == ("observing", "nothing was kept")
+
+
+def switch_on(deployment: Deployment) -> Assignment:
+    with transaction(deployment.engine) as session:
+        why = Why(reason="it saves enough", by="ada")
+        return rollout.resume(session, deployment.in_force, deployment.settings, why, now=deployment.later())
+
+
+def observe(deployment: Deployment) -> Assignment:
+    with transaction(deployment.engine) as session:
+        why = Why(reason="a new prompt", by="ada")
+        return rollout.observe(session, deployment.in_force, deployment.settings, why, now=deployment.later())
