@@ -48,7 +48,7 @@ def test_the_signed_bytes_are_those_of_the_reader_and_leave_the_signature_out(
         ({"exploration_rate": 1.5}, "exploration_rate is 1.5"),
         ({"share": 0.1}, "a share above 0 needs a challenger"),
         ({"share": -0.1}, "share is -0.1"),
-        ({"mode": "sleep"}, "mode is 'sleep': use one of active, escalate_all"),
+        ({"mode": "sleep"}, "mode is 'sleep': use one of observe, active, escalate_all"),
         ({"valid_until": "2026-01-03T00:00:00"}, "naive"),
         ({"valid_till": "2026-01-03T00:00:00Z"}, "not known"),
     ],
