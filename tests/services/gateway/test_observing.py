@@ -16,7 +16,6 @@ from services.settings import Settings
 from store.engine import open_engine, reading, transaction
 from store.releases import assignments, cascades
 from tests.services.gateway.cast import (
-    EVENTS,
     KEY,
     World,
     asked,
@@ -24,9 +23,9 @@ from tests.services.gateway.cast import (
     running_gateway,
     spec_of,
     stored,
-    tier_server,
     wait_until,
 )
+from tests.services.gateway.small_server import EVENTS, tier_server
 from tests.services.gateway.test_streams import streaming
 
 
