@@ -200,6 +200,7 @@ async def get_health(request: Request) -> Response:
     return json_answer(
         {
             "generation": None if pair is None else pair.assignment.generation,
+            "bundle": None if pair is None else pair.assignment.champion,
             "shipped": shipper.shipped,
             "rejected": shipper.rejected,
             "not_spooled": shipper.spool.refused,

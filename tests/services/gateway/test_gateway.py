@@ -245,7 +245,8 @@ def test_what_the_small_tier_took_before_its_caller_left_is_booked_as_abandoned(
         metadata={"external_id": "q-retried"},
     )
     assert stored(world, "q-retried").served.model == "huge"
-    assert httpx2.get(f"{world.url}/healthz").json()["shipped"] == 1
+    health = httpx2.get(f"{world.url}/healthz").json()
+    assert (health["shipped"], health["generation"], len(health["bundle"])) == (1, 1, 64)
 
 
 def test_a_stream_is_one_chunk_that_the_client_puts_together(world: World) -> None:
