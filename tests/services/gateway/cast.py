@@ -6,8 +6,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,11 +29,11 @@ from services.gateway.run import live
 from services.gateway.tiers import tier_backends
 from services.settings import Settings
 from services.web.app import create_app
-from store.engine import reading, transaction
+from store.engine import open_engine, reading, transaction
 from store.releases import assignments, bundles, cascades
 from store.releases.bundles import BundleStatus
 from store.traffic import decisions
-from tests.services.gateway.small_server import Tier
+from tests.services.gateway.small_server import Tier, tier_server
 
 KEY = "a-key-of-the-gateway"
 ASKED = [{"role": "user", "content": "Which city?"}]
@@ -107,6 +107,7 @@ def declare(
             cascade="trivia",
             tiers=(None if models is None else models.document,),
             models=tuple(tier.named_model for tier in spec.tiers),
+            p_t_kinds=tuple(tier.p_t_kind for tier in spec.tiers[:-1]),
             policy=policy or Policy.of(PolicyKind.P_T, ({"p_t": 0.8},)),
             certificate=None,
             training_window=None,
@@ -159,6 +160,20 @@ def spec_of(
         {beside}
         """
     )
+
+
+@contextmanager
+def at_work(url: str, settings: Settings, declared: Mapping[str, Any], **options: Any) -> Iterator[World]:
+    """A gateway over an empty database, of the cascade that `declared` says, with these options."""
+    settings = settings.model_copy(update={"gateway_key": KEY})
+    with ExitStack() as stack:
+        engine = open_engine(url)
+        stack.callback(engine.dispose)
+        small, large = (stack.enter_context(tier_server(text, p_t)) for text, p_t in (("Lima", 0.9), ("Quito", 0.7)))
+        declare(engine, small.url, large.url, **declared)
+        gateway, control = stack.enter_context(running_gateway(settings, engine, **options))
+        client = stack.enter_context(openai.OpenAI(base_url=f"{gateway}/v1", api_key=KEY, max_retries=0))
+        yield World(client, engine, small, large, gateway, control, settings)
 
 
 def stored(world: World, external_id: str) -> Any:

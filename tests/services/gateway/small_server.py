@@ -11,7 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
 
 
 def chunk(text: str | None, **changes: Any) -> str:
@@ -42,9 +46,10 @@ class Tier:
     events: list[str] | None = None  # what it answers a stream with; None = it has no streams
     event_gate: threading.Event = field(default_factory=threading.Event)  # what comes after the first event waits
     finish_reason: str = "stop"
-    state: list[float] | None = None  # the prompt's, as SGLang gives it where it is asked for one token
+    state: list[float] | None = None  # the prompt's, which a request of one token reads as SGLang and vLLM do it
+    states_folder: Path | None = None  # where it writes that for every request, as vLLM does
     message: dict[str, Any] | None = None  # in place of one that holds `text`
-    body: dict[str, Any] | None = None  # in place of a completion
+    body: dict[str, Any] | bytes | None = None  # in place of a completion
     headers: dict[str, str] = field(default_factory=dict)
     gate: threading.Event = field(default_factory=threading.Event)
     left: threading.Event = field(default_factory=threading.Event)  # whoever asked broke the request off
@@ -78,11 +83,14 @@ def tier_server(text: str, p_t: float) -> Iterator[Tier]:
                 "finish_reason": tier.finish_reason,
             }
             if tier.state is not None and tier.bodies[-1]["max_tokens"] == 1:
-                choice |= {"hidden_states": tier.state, "finish_reason": "length"}
+                choice["finish_reason"] = "length"
+                if tier.bodies[-1].get("return_hidden_states") == "last":
+                    choice["hidden_states"] = tier.state
             usage = {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}
             completion = {"id": "x", "object": "chat.completion", "created": 1, "model": "m"}
-            completion |= {"choices": [choice], "usage": usage}
-            content = json.dumps(completion if tier.body is None else tier.body).encode()
+            completion |= {"choices": [choice], "usage": usage} | self.states()
+            body = completion if tier.body is None else tier.body
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(tier.status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
@@ -91,6 +99,15 @@ def tier_server(text: str, p_t: float) -> Iterator[Tier]:
             self.end_headers()
             with suppress(OSError):  # whoever asked may have gone
                 self.wfile.write(content)
+
+        def states(self) -> dict[str, Any]:
+            """What vLLM says of the file that it has written."""
+            if tier.states_folder is None:
+                return {}
+            path = tier.states_folder / f"chatcmpl-{tier.asked}.safetensors"
+            states = np.array([[tier.state or [0.0]]] * 7, dtype=np.float32)  # a row for each of the prompt's tokens
+            save_file({"hidden_states": states, "token_ids": np.arange(7)}, path)
+            return {"kv_transfer_params": {"hidden_states_path": f"/in/the/container/{path.name}"}}
 
         def stream(self, events: list[str]) -> None:
             self.send_response(200)
