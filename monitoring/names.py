@@ -79,6 +79,13 @@ class FigureName(StrEnum):
     OOD_NEEDLESS_USD = "ood_needless_usd"
 
 
+class Severity(StrEnum):
+    """How soon somebody should look."""
+
+    CRITICAL = "critical"  # now: answers may be wrong that nobody would know of
+    WARNING = "warning"  # today: money is lost, or what is promised cannot be checked
+
+
 class Rule(StrEnum):
     """What may raise an alert; at most one is open per cascade and rule."""
 
@@ -93,9 +100,61 @@ class Rule(StrEnum):
     CONSTANT_SIGNAL = "constant_signal"
     LATE_DECISIONS = "late_decisions"
 
+    @property
+    def severity(self) -> Severity:
+        """How soon somebody should look at its alerts."""
+        return Severity.CRITICAL if self in (Rule.RISK, Rule.CONSTANT_SIGNAL) else Severity.WARNING
+
+    @property
+    def headline(self) -> str:
+        """What its alert says, in one sentence.
+
+        >>> Rule.RISK.headline
+        'Accuracy is worse than promised.'
+        """
+        return _HEADLINES[self]
+
+    @property
+    def advice(self) -> str:
+        """What a person should do, in short; the runbook says it at length."""
+        return _ADVICE[self]
+
+    @property
+    def runbook(self) -> str:
+        """The file of docs/runbooks that says what to check and what to do."""
+        return f"docs/runbooks/{self.value}.md"
+
+
+_HEADLINES = {
+    Rule.SAVINGS: "The cascade saves less than promised.",
+    Rule.RISK: "Accuracy is worse than promised.",
+    Rule.OOD_CONSERVATIVENESS: "Many queries escalate only because they are unlike what the probe has seen.",
+    Rule.DRIFT: "Traffic is not what the champion was trained on.",
+    Rule.OVERDUE_LABELS: "Labels stay away.",
+    Rule.JUDGE_DRIFT: "The judge is wrong more often than before.",
+    Rule.STALE_RUNTIME: "A runtime does not serve what is in force.",
+    Rule.UNDECLARED_MODEL: "Another model answers than is declared.",
+    Rule.CONSTANT_SIGNAL: "A signal tells nothing any more.",
+    Rule.LATE_DECISIONS: "Decisions arrive after they were needed.",
+}
+
 
 # The one that is left out escalates nothing: no other tier was asked.
 ESCALATES = tuple(reason for reason in Reason if reason is not Reason.UNCERTIFIED_REQUEST)
+
+
+_ADVICE = {
+    Rule.SAVINGS: "See which slice grew and which gate sends it on; a training is made by itself.",
+    Rule.RISK: "Find out what changed before anything is resumed: model, prompts, labels. Then resume, or roll back.",
+    Rule.OOD_CONSERVATIVENESS: "Label some of these queries: where the small model is right, a training opens it.",
+    Rule.DRIFT: "See which columns moved and since when; a training is made once the new traffic has labels.",
+    Rule.OVERDUE_LABELS: "Look after the source of labels: without them no harm can be heard and nothing is certified.",
+    Rule.JUDGE_DRIFT: "Look at verdicts beside gold labels, mend the judge, or take it out of use.",
+    Rule.STALE_RUNTIME: "Look at the runtime: is it cut off, or does it refuse the bundle, and why?",
+    Rule.UNDECLARED_MODEL: "Correct what the gateway sends, or declare the new model: then a training is made.",
+    Rule.CONSTANT_SIGNAL: "Stop the cascade until the signal varies again; the cause says where to look.",
+    Rule.LATE_DECISIONS: "See whether a runtime was cut off, or the service was down.",
+}
 
 
 def missing_of(column: str) -> FigureName:

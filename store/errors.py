@@ -50,6 +50,15 @@ class DecisionUnknown(StoreError):
         super().__init__(f"decision is {decision_id}: {self.cure}")
 
 
+class AlertUnknown(StoreError):
+    """No alert of this id is stored."""
+
+    def __init__(self, alert_id: UUID) -> None:
+        self.alert_id = alert_id
+        self.cure = "no such alert is stored; `knowgate alert list --all` lists those that are"
+        super().__init__(f"alert is {alert_id}: {self.cure}")
+
+
 class BundleUnknown(StoreError):
     """No bundle of this id is stored."""
 

@@ -28,6 +28,7 @@ class TokenRole(StrEnum):
     INGEST = "ingest"
     RUNTIME = "runtime"
     READ = "read"
+    OPERATOR = "operator"
     ADMIN = "admin"
 
 

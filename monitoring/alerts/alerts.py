@@ -25,8 +25,9 @@ from monitoring.names import Rule
 from monitoring.rules.rules import Assessment, Standing
 from store.releases.assignments import assignment
 from store.releases.rings import RingRecord, Spoken, add_ring, rings_of
+from store.watching.alert_acts import last_silence
 from store.watching.alerts import AlertRecord, alerts, open_alert, resolve_alert
-from store.watching.deliveries import add_delivery
+from store.watching.deliveries import add_delivery, deliveries
 
 SCHEMA = "knowgate.alert.v1"
 
@@ -68,21 +69,57 @@ def settle(session: Session, spec: CascadeSpec, assessment: Assessment, *, now: 
         resolve_alert(session, spec.name, open_now.rule, resolution=assessment.cause, now=now)
         event, record = Event.RESOLVED, replace(open_now, resolved_at=now, resolution=assessment.cause)
     else:
+        if open_now is not None:
+            _break_silence(session, spec, open_now, now)
         return None
-    for url in spec.webhooks:
-        add_delivery(
-            session, _id(record), url, event.value, lambda number: message(record, event, number, ring), now=now
-        )
+    announce(session, spec, record, event, ring, now=now)
     return AlertChange(rule=assessment.rule, event=event, cause=assessment.cause)
+
+
+def announce(
+    session: Session,
+    spec: CascadeSpec,
+    record: AlertRecord,
+    event: Event,
+    ring: RingRecord | None = None,
+    *,
+    now: datetime,
+) -> None:
+    """Write the messages about what became of an alert, one per webhook.
+
+    While its rule is silenced there are none, but that it is over: who has heard of an alert hears
+    of its end.
+    """
+    silence = last_silence(session, spec.name, record.rule)
+    silent = silence is not None and silence.until is not None and now < silence.until
+    heard = {delivery.url for delivery in deliveries(session, _id(record))} if silent else set()
+    for url in spec.webhooks:
+        if not silent or (event is Event.RESOLVED and url in heard):
+            add_delivery(
+                session, _id(record), url, event.value, lambda number: message(record, event, number, ring), now=now
+            )
+
+
+def _break_silence(session: Session, spec: CascadeSpec, record: AlertRecord, now: datetime) -> None:
+    """What opened in a silence that is over and stands on is said now, to whoever has not heard of
+    it.
+    """
+    silence = last_silence(session, spec.name, record.rule)
+    if silence is None or silence.until is None or not record.opened_at < silence.until <= now:
+        return
+    if {delivery.url for delivery in deliveries(session, _id(record))}.isdisjoint(spec.webhooks):
+        announce(session, spec, record, Event.OPENED, rings_of(session, [_id(record)])[0], now=now)
 
 
 def message(record: AlertRecord, event: Event, number: int, ring: RingRecord | None = None) -> str:
     """The JSON body of an alert's `number`-th message to one webhook, to the byte."""
+    rule = Rule(record.rule)
+    said = {"title": rule.headline, "severity": rule.severity.value, "runbook": rule.runbook}
     body = {
         "schema": SCHEMA,
         "event": event.value,
         "sequence": number,
-        "alert": codec.encode(record) | {"details": json.loads(record.details)},
+        "alert": codec.encode(record) | {"details": json.loads(record.details)} | said,
         "ring": None if ring is None else _ring_document(ring),
     }
     return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from knowgate._records.records import Decision, Label
 from knowgate._shipping.client import JSON_MEDIA_TYPE, VECTORS_MEDIA_TYPE, Acknowledgement
-from services.api.wire import DecideRequest
+from services.api.wire import ActRequest, DecideRequest
 
 ABOUT = """
 Keeps an LLM cascade honest: decisions and late labels in; verdicts, assignments and bundles out.
@@ -62,6 +62,7 @@ EXAMPLES: Mapping[str, Any] = {
         ]
     },
     "DecideRequest": {"cascade": "support", "tier": 0, "p_t": 0.97, "tokens_in": 412, "slice": "billing"},
+    "ActRequest": {"act": "silenced", "reason": "the engine is being upgraded", "duration": "4h"},
     "Acknowledgement": {
         "runtime": "gateway-7",
         "generation": 3,
@@ -91,6 +92,7 @@ BODIES: Mapping[str, type] = {
     "DecisionBatch": DecisionBatch,
     "LabelBatch": LabelBatch,
     "DecideRequest": DecideRequest,
+    "ActRequest": ActRequest,
     "Acknowledgement": Acknowledgement,
 }
 

@@ -8,7 +8,9 @@ from knowgate._records.receipts import Rejected, Undeclared
 from knowgate._records.records import Action, GateOutcome, Reason, Signals
 from knowgate.policy import PolicyKind
 from knowgate.spec import CascadeSpec
+from services.alerts import AlertStory
 from store.releases.assignments import RuntimeState
+from store.watching.alert_acts import Act
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,22 @@ class DecideAnswer:
     explore: bool
     exploration_rate: float  # this row's own; a decision logs it
     note: str | None  # which inputs were dropped, and why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertList:
+    """Alerts, oldest first."""
+
+    alerts: tuple[AlertStory, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActRequest:
+    """What a person does about an alert."""
+
+    act: Act
+    reason: str
+    duration: str | None = None  # of a silence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from knowgate._records.records import Window
 from knowgate.policy import PolicyKind
 from knowgate.spec import CERTIFIABLE_KINDS, TargetKind
 from services.errors import InputInvalid
-from store.rejections import storable
+from services.words import require_words
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Cascade = Annotated[str, typer.Option("--cascade", help="The cascade's name.")]
@@ -29,8 +29,8 @@ MinRetainedShare = Annotated[float, typer.Option(help="Retaining less than this 
 
 def said(option: typer.CallbackParam, given: str | None) -> str | None:
     """What a history keeps for ever says something. Raises InputInvalid."""
-    if given is not None and not (given.strip() and storable(given)):
-        raise InputInvalid(f"--{str(option.name).replace('_', '-')} is {given!r}: say it in words, they are kept")
+    if given is not None:
+        require_words(**{f"--{str(option.name).replace('_', '-')}": given})
     return given
 
 

@@ -21,8 +21,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from knowgate.errors import RecordInvalid
+from services.errors import InputInvalid, Refused
 from services.http.digested import DigestedJSON
 from store.errors import (
+    AlertUnknown,
     BundleDamaged,
     BundleUnknown,
     CascadeUnknown,
@@ -72,6 +74,8 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RecordInvalid, _record_invalid)
     app.add_exception_handler(StoreError, _store_error)
+    app.add_exception_handler(InputInvalid, _input_invalid)
+    app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(ShardRefused, _shards_away)
     app.add_exception_handler(OperationalError, _database_away)
     app.add_exception_handler(PoolTimeout, _database_away)
@@ -94,6 +98,8 @@ async def _store_error(request: Request, error: Any) -> JSONResponse:
         return answer(ApiError(404, field="cascade", value=error.name, cure=error.cure))
     if isinstance(error, DecisionUnknown):
         return answer(ApiError(404, field="decision", value=str(error.decision_id), cure=error.cure))
+    if isinstance(error, AlertUnknown):
+        return answer(ApiError(404, field="alert", value=str(error.alert_id), cure=error.cure))
     if isinstance(error, BundleUnknown):
         return answer(ApiError(404, field="bundle", value=error.bundle_id, cure=error.cure))
     if isinstance(error, BundleDamaged):
@@ -102,6 +108,14 @@ async def _store_error(request: Request, error: Any) -> JSONResponse:
     if isinstance(error, RecordUnreadable):
         log.error("%s %s: %s", request.method, request.url.path, error)
         return answer(ApiError(503, field=error.field, value=error.value, cure=error.cure))
+    return answer(ApiError(409, field="request", value=request.url.path, cure=str(error)))
+
+
+async def _input_invalid(request: Request, error: Any) -> JSONResponse:
+    return answer(ApiError(422, field="request", value=request.url.path, cure=str(error)))
+
+
+async def _refused(request: Request, error: Any) -> JSONResponse:
     return answer(ApiError(409, field="request", value=request.url.path, cure=str(error)))
 
 

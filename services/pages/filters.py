@@ -5,6 +5,7 @@ from datetime import datetime
 
 from markupsafe import Markup, escape
 
+from knowgate._wire.shown import shown_url
 from services.durations import format_duration
 
 
@@ -41,6 +42,11 @@ def marked(value: str) -> Markup:
     return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
 
 
+def host(value: str) -> str:
+    """An address without what is secret of it."""
+    return shown_url(value)
+
+
 FILTERS: Mapping[str, Callable[..., str]] = {
     "time": time,
     "short": short,
@@ -48,5 +54,6 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "share": share,
     "words": words,
     "marked": marked,
+    "host": host,
     "duration": format_duration,
 }

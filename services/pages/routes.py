@@ -1,25 +1,28 @@
-"""The pages' addresses. Who may not look is sent to the sign-in page; nothing here changes anything
-but the cookie.
+"""The pages' addresses. Who may not look is sent to the sign-in page; a form acts only for who may,
+and from our own pages alone (`services.http.auth`).
 """
 
 import re
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from services.http.auth import COOKIE, has_page_access, may_read
+from services.alerts import act_on, silence_until
+from services.errors import InputInvalid, Refused
+from services.http.auth import COOKIE, has_page_access, may_act, may_read, who_clicks
 from services.http.bodies import Form
 from services.http.conditional import conditional
 from services.http.context import Context, InContext
-from services.pages import cascade_page, decision_page, overview
+from services.pages import alert_page, cascade_page, decision_page, overview
 from services.pages.decision_page import GATE_NAMES
 from services.pages.rendering import FOLDER, templates
 from services.settings import Auth
-from store.engine import reading
-from store.errors import BundleDamaged, CascadeUnknown, DecisionUnknown
+from store.engine import reading, transaction
+from store.errors import AlertUnknown, BundleDamaged, CascadeUnknown, DecisionUnknown
 from store.traffic.decisions import find_decision
+from store.watching.alert_acts import Act, AlertAct
 
 router = APIRouter(include_in_schema=False)
 SIGN_IN = "/sign-in"
@@ -85,6 +88,51 @@ def get_decision_page(request: Request, decision_id: str, context: InContext) ->
     return _page(request, context, "decision.html", title="Decision", page=page, gate_names=GATE_NAMES)
 
 
+@router.get("/alerts")
+def get_alerts_page(request: Request, context: InContext) -> Response:
+    """What is wrong now."""
+    if not has_page_access(request, context):
+        return RedirectResponse(SIGN_IN, status_code=303)
+    with reading(context.engine) as session:
+        shown = alert_page.open_alerts(session)
+    return _page(request, context, "alerts.html", title="Alerts", alerts=shown)
+
+
+@router.get("/alerts/{alert_id}")
+def get_alert_page(request: Request, alert_id: str, context: InContext) -> Response:
+    """One alert."""
+    if not has_page_access(request, context):
+        return RedirectResponse(SIGN_IN, status_code=303)
+    wanted = _uuid(alert_id)
+    if wanted is None:
+        return _problem(request, context, f"{alert_id!r} is not an alert's id.")
+    try:
+        with reading(context.engine) as session:
+            page = alert_page.alert_page(session, wanted)
+    except AlertUnknown as error:
+        return _problem(request, context, str(error))
+    acts, silences = may_act(request, context), alert_page.SILENCES
+    return _page(request, context, "alert.html", title=page.story.title, page=page, acts=acts, silences=silences)
+
+
+@router.post("/alerts/{alert_id}")
+def post_alert_act(
+    request: Request, alert_id: UUID, form: Form, context: InContext, by: Annotated[str, Depends(who_clicks)]
+) -> Response:
+    """What a person does about an alert on its page."""
+    now = context.now()
+    try:
+        until = silence_until(form["duration"], now) if "duration" in form else None
+        act = AlertAct(
+            alert_id=alert_id, act=Act(form.get("act", "")), by=by, reason=form.get("reason", ""), at=now, until=until
+        )
+        with transaction(context.engine) as session:
+            act_on(session, act)
+    except (InputInvalid, Refused, AlertUnknown, ValueError) as error:
+        return _problem(request, context, str(error), status=409)
+    return RedirectResponse(f"/alerts/{alert_id}", status_code=303)
+
+
 @router.get("/docs")
 def get_reference(request: Request, context: InContext) -> Response:
     """The API's addresses, from its own description."""
@@ -143,8 +191,9 @@ def _page(
     return HTMLResponse(html, status_code=status, headers=HEADERS)
 
 
-def _problem(request: Request, context: Context, message: str) -> HTMLResponse:
-    return _page(request, context, "problem.html", status=404, title="Not found", message=message)
+def _problem(request: Request, context: Context, message: str, *, status: int = 404) -> HTMLResponse:
+    title = "Not found" if status == 404 else "Not done"
+    return _page(request, context, "problem.html", status=status, title=title, message=message)
 
 
 def _uuid(text: str) -> UUID | None:

@@ -1,6 +1,6 @@
 """All tables, one file per aggregate."""
 
-from store.tables.alert import AlertRow, DeliveryRow, RingRow
+from store.tables.alert import AlertActRow, AlertRow, DeliveryRow, RingRow
 from store.tables.assignment import AcknowledgementRow, AssignmentHistoryRow, AssignmentRow
 from store.tables.attempt import AttemptRow
 from store.tables.base import Base
@@ -23,6 +23,7 @@ from store.tables.vector import VectorPlaceRow, VectorShardRow
 __all__ = [
     "AcknowledgementRow",
     "AlarmStateRow",
+    "AlertActRow",
     "AlertRow",
     "AssignmentHistoryRow",
     "AssignmentRow",

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from store.tables.base import Base, JsonType
@@ -51,6 +51,24 @@ class RingRow(Base):
     answered_at: Mapped[datetime | None]
     answer: Mapped[str | None]  # what was done about it
     stopped: Mapped[str | None]  # the bundle that was stopped because of it
+
+
+class AlertActRow(Base):
+    """What a person did about an alert: rows are added, never changed."""
+
+    __tablename__ = "alert_act"
+    __table_args__ = (
+        Index("ix_alert_act_alert_id", "alert_id"),
+        CheckConstraint("act in ('acknowledged', 'silenced', 'resolved')", name="act"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    alert_id: Mapped[UUID] = mapped_column(ForeignKey("alert.id"))
+    act: Mapped[str]
+    by: Mapped[str]
+    reason: Mapped[str]
+    at: Mapped[datetime]
+    until: Mapped[datetime | None]  # of a silence
 
 
 class DeliveryRow(Base):

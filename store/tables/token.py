@@ -16,7 +16,7 @@ class TokenRow(Base):
     __table_args__ = (
         UniqueConstraint("name"),
         UniqueConstraint("sha256"),
-        CheckConstraint("role in ('ingest', 'runtime', 'read', 'admin')", name="role"),
+        CheckConstraint("role in ('ingest', 'runtime', 'read', 'operator', 'admin')", name="role"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

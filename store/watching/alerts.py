@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from knowgate._records.ids import new_id
 from store import dialects
+from store.errors import AlertUnknown
 from store.releases.rings import Spoken, add_ring
 from store.rows import Document, records, row_of
 from store.tables import AlertRow
@@ -58,6 +59,14 @@ def resolve_alert(session: Session, cascade: str, rule: str, *, resolution: str,
         execution_options={"synchronize_session": False},
     )
     return key
+
+
+def alert(session: Session, alert_id: UUID) -> AlertRecord:
+    """The alert of this id. Raises AlertUnknown."""
+    found = records(session, AlertRecord, select(AlertRow).where(AlertRow.id == alert_id))
+    if not found:
+        raise AlertUnknown(alert_id)
+    return found[0]
 
 
 def alerts(session: Session, cascade: str | None = None, *, open_only: bool = False) -> tuple[AlertRecord, ...]:

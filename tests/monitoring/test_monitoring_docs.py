@@ -16,12 +16,23 @@ from store.watching.deliveries import DeliveryRecord
 
 TEXT = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text()
 ROWS = re.findall(r"^\| `([^`]+)` \|", TEXT, flags=re.MULTILINE)
+RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
+PARTS = ["What was seen", "What the service does", "What to check", "What to do", "When it is over"]
 HEADERS = {name for name in ROWS if name.startswith(("Knowgate-", "webhook-"))}
 
 
 def test_every_figure_and_every_rule_is_documented_once():
     documented = [name for name in ROWS if name not in HEADERS and not name.startswith("knowgate_")]
     assert sorted(documented) == sorted([*(name.value for name in FigureName), *(rule.value for rule in Rule)])
+
+
+def test_every_rule_has_its_runbook_and_no_runbook_is_of_none():
+    books = {path.stem: path.read_text() for path in RUNBOOKS.glob("*.md")}
+    assert sorted(books) == sorted(rule.value for rule in Rule)
+    for rule in Rule:
+        assert RUNBOOKS.parents[1] / rule.runbook == RUNBOOKS / f"{rule.value}.md"
+        assert books[rule].startswith(f"# {rule.headline}\n\nRule `{rule.value}`, severity {rule.severity}.\n")
+        assert re.findall("^## (.+)", books[rule], flags=re.MULTILINE) == PARTS, rule
 
 
 def test_the_body_of_a_message_is_the_documented_one(cast):

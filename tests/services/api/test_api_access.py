@@ -31,17 +31,21 @@ from store.tokens import TokenRole, create_token, revoke_token
 from store.watching.figures import FigureRow, put_figures
 from tests.services.conftest import CASCADE, NOW
 
+ALERT = "019b76da-a800-7000-8000-000000000000"  # of nobody
 ROUTES = {
     ("POST", "/v1/decisions"): {"ingest", "runtime", "admin"},
     ("POST", "/v1/labels"): {"ingest", "admin"},
     ("POST", "/v1/decide"): {"ingest", "admin"},
-    ("GET", "/v1/cascades"): {"read", "runtime", "admin"},
-    ("GET", "/v1/cascades/trivia"): {"read", "runtime", "admin"},
-    ("GET", "/v1/cascades/trivia/labels"): {"read", "admin"},
-    ("GET", "/v1/cascades/trivia/assignment"): {"runtime", "read", "admin"},
+    ("GET", "/v1/cascades"): {"read", "runtime", "operator", "admin"},
+    ("GET", "/v1/cascades/trivia"): {"read", "runtime", "operator", "admin"},
+    ("GET", "/v1/cascades/trivia/labels"): {"read", "operator", "admin"},
+    ("GET", "/v1/cascades/trivia/assignment"): {"runtime", "read", "operator", "admin"},
     ("POST", "/v1/cascades/trivia/acknowledgements"): {"runtime", "admin"},
-    ("GET", "/v1/bundles/00"): {"runtime", "read", "admin"},
-    ("GET", "/metrics"): {"read", "admin"},
+    ("GET", "/v1/bundles/00"): {"runtime", "read", "operator", "admin"},
+    ("GET", "/v1/alerts"): {"read", "operator", "admin"},
+    ("GET", f"/v1/alerts/{ALERT}"): {"read", "operator", "admin"},
+    ("POST", f"/v1/alerts/{ALERT}/acts"): {"operator", "admin"},
+    ("GET", "/metrics"): {"read", "operator", "admin"},
 }
 
 

@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import uvicorn
@@ -13,6 +14,9 @@ from sqlalchemy import Engine
 
 from services.settings import Settings
 from services.web.app import create_app
+from store.engine import transaction
+from store.watching.alerts import AlertRecord, open_alert
+from tests.services.conftest import NOW
 
 FLAGS = [
     "--headless",
@@ -37,8 +41,9 @@ def url(engine: Engine, settings: Settings) -> Iterator[str]:
     thread.join()
 
 
-@pytest.mark.usefixtures("trivia")
-def test_a_person_finds_a_cascade(url: str) -> None:
+@pytest.fixture
+def page(url: str) -> Iterator[Any]:
+    """A page of a real browser at the first address; what it complains of fails the test."""
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("no browser here: install Debian's chromium to run the page tests")
@@ -46,14 +51,35 @@ def test_a_person_finds_a_cascade(url: str) -> None:
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_page()
+        opened = browser.new_page()
         errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.goto(url)
-        page.get_by_role("link", name="trivia").first.click()
-        assert page.url == f"{url}/cascades/trivia"
-        assert page.get_by_role("heading", name="trivia").is_visible()
-        assert page.get_by_role("heading", name="Promotions").is_visible()
+        opened.on("pageerror", lambda error: errors.append(str(error)))
+        opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        opened.goto(url)
+        yield opened
         browser.close()
     assert errors == []
+
+
+@pytest.mark.usefixtures("trivia")
+def test_a_person_finds_a_cascade(page: Any, url: str) -> None:
+    page.get_by_role("link", name="trivia").first.click()
+    assert page.url == f"{url}/cascades/trivia"
+    assert page.get_by_role("heading", name="trivia").is_visible()
+    assert page.get_by_role("heading", name="Promotions").is_visible()
+
+
+def test_a_person_acknowledges_and_resolves_an_alert(page: Any, engine: Engine, trivia: str) -> None:
+    record = AlertRecord(cascade=trivia, rule="risk", cause="answers lose 4 %", details='{"n": 120}', opened_at=NOW)
+    with transaction(engine) as session:
+        open_alert(session, record)
+    page.get_by_role("link", name="Alerts").click()
+    page.get_by_role("link", name="Accuracy is worse than promised.").click()
+    for what, done in (("Acknowledge", "acknowledged: looking"), ("Resolve", "resolved: looking")):
+        page.locator("summary", has_text=what).click()
+        page.get_by_label("Why").locator("visible=true").fill("looking")
+        page.get_by_role("button", name=what).click()
+        assert page.get_by_text(done).is_visible()
+    assert page.get_by_role("button").count() == 0  # nothing is left to do
+    page.get_by_role("link", name="Alerts").first.click()
+    assert page.get_by_text("Nothing is open.").is_visible()

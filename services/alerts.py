@@ -1,0 +1,120 @@
+"""What a person does about an alert: acknowledge it, silence its rule for a while, or say that it
+is over. Each with who and why, kept beside the alert and in the ledger.
+
+Nothing here changes what decides: that is `services.promotion.rollout`'s. The command line, the API
+and the pages all come here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from monitoring.alerts.alerts import Event, announce
+from monitoring.names import Rule, Severity
+from services.durations import parse_duration
+from services.errors import InputInvalid, Refused
+from services.words import require_words
+from store.releases.cascades import cascade
+from store.releases.rings import RingRecord, rings_of
+from store.watching.alert_acts import Act, AlertAct, acts_of, add_act, last_silence
+from store.watching.alerts import AlertRecord, alert, resolve_alert
+
+
+class AlertState(StrEnum):
+    """Where an alert is."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"  # since its last ring
+    RESOLVED = "resolved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertStory:
+    """An alert with all that became of it: what the API, `--json` and the pages show."""
+
+    alert: AlertRecord
+    title: str
+    severity: Severity
+    state: AlertState
+    runbook: str
+    silenced_until: datetime | None  # no messages about its rule until then; may be past
+    rings: tuple[RingRecord, ...]  # oldest first
+    acts: tuple[AlertAct, ...]  # oldest first
+
+
+def stories(session: Session, records: Sequence[AlertRecord]) -> tuple[AlertStory, ...]:
+    """These alerts with what became of them, in the same order."""
+    keys = [record.id for record in records if record.id is not None]
+    rings, acts = rings_of(session, keys), acts_of(session, keys)
+    return tuple(
+        _story(
+            record,
+            last_silence(session, record.cascade, record.rule),
+            tuple(ring for ring in rings if ring.alert_id == record.id),
+            tuple(act for act in acts if act.alert_id == record.id),
+        )
+        for record in records
+    )
+
+
+def story(session: Session, alert_id: UUID) -> AlertStory:
+    """One alert with what became of it. Raises AlertUnknown."""
+    return stories(session, [alert(session, alert_id)])[0]
+
+
+def silence_until(duration: str | None, now: datetime) -> datetime | None:
+    """When a silence of this duration ends. Raises InputInvalid."""
+    try:
+        return None if duration is None else now + parse_duration(duration)
+    except ValueError as error:
+        raise InputInvalid(f"duration is {duration!r}: {error}") from None
+
+
+def _story(
+    record: AlertRecord, silence: AlertAct | None, rings: tuple[RingRecord, ...], acts: tuple[AlertAct, ...]
+) -> AlertStory:
+    rule = Rule(record.rule)
+    return AlertStory(
+        alert=record,
+        title=rule.headline,
+        severity=rule.severity,
+        state=_state(record, rings, acts),
+        runbook=rule.runbook,
+        silenced_until=None if silence is None else silence.until,
+        rings=rings,
+        acts=acts,
+    )
+
+
+def _state(record: AlertRecord, rings: tuple[RingRecord, ...], acts: tuple[AlertAct, ...]) -> AlertState:
+    """A ring takes an acknowledgement back: what is new was seen by nobody."""
+    if record.resolved_at is not None:
+        return AlertState.RESOLVED
+    rang = max((ring.rang_at for ring in rings), default=record.opened_at)
+    seen = any(act.act is Act.ACKNOWLEDGED and act.at >= rang for act in acts)
+    return AlertState.ACKNOWLEDGED if seen else AlertState.OPEN
+
+
+def act_on(session: Session, act: AlertAct) -> AlertStory:
+    """Carry out one act on an alert; the alert as it is then.
+
+    Raises AlertUnknown, InputInvalid for words that say nothing and for a silence that is over
+    before it begins, and Refused where the alert is resolved already.
+    """
+    record = alert(session, act.alert_id)
+    require_words(by=act.by, reason=act.reason)
+    if act.act is Act.SILENCED and (act.until is None or act.until < act.at):
+        raise InputInvalid(f"until is {act.until}: give a time from {act.at:%Y-%m-%d %H:%M} UTC on")
+    if record.resolved_at is not None and act.act is not Act.SILENCED:
+        raise Refused(f"the alert was resolved on {record.resolved_at:%Y-%m-%d at %H:%M} UTC: nothing is left to do")
+    add_act(session, act)
+    if act.act is Act.RESOLVED:
+        said = f"{act.by}: {act.reason}"
+        resolve_alert(session, record.cascade, record.rule, resolution=said, now=act.at)
+        record = replace(record, resolved_at=act.at, resolution=said)
+        announce(session, cascade(session, record.cascade), record, Event.RESOLVED, now=act.at)
+    return stories(session, [record])[0]

@@ -1,0 +1,69 @@
+"""One alert's page: what was seen, what the service did, what people did, and what to do."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from monitoring.names import Rule
+from services.alerts import AlertStory, stories, story
+from store.watching import alerts
+from store.watching.alert_acts import Act
+from store.watching.deliveries import DeliveryRecord, deliveries
+
+SILENCES = ("1h", "4h", "1d", "7d")  # that the form offers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """One thing that happened."""
+
+    at: datetime
+    what: str
+    who: str  # a person's name, or the service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertPage:
+    """All that the page shows."""
+
+    story: AlertStory
+    advice: str
+    details: tuple[tuple[str, object], ...]  # the numbers of the last ring
+    moments: tuple[Moment, ...]  # newest first
+    messages: tuple[DeliveryRecord, ...]
+
+
+def alert_page(session: Session, alert_id: UUID) -> AlertPage:
+    """The page of one alert. Raises AlertUnknown."""
+    told = story(session, alert_id)
+    return AlertPage(
+        story=told,
+        advice=Rule(told.alert.rule).advice,
+        details=tuple(json.loads(told.rings[-1].details if told.rings else told.alert.details).items()),
+        moments=tuple(sorted(_moments(told), key=lambda moment: moment.at, reverse=True)),
+        messages=deliveries(session, alert_id),
+    )
+
+
+def open_alerts(session: Session) -> tuple[AlertStory, ...]:
+    """Those that are not resolved, critical ones first, in them those that nobody looks after."""
+    shown = stories(session, alerts.alerts(session, open_only=True))
+    return tuple(sorted(shown, key=lambda one: (one.severity, one.state == "acknowledged", one.alert.opened_at)))
+
+
+def _moments(told: AlertStory) -> list[Moment]:
+    alert, service = told.alert, "knowgate"
+    moments = [Moment(at=alert.opened_at, what="opened", who=service)]
+    moments += [Moment(at=ring.rang_at, what=f"rang again: {ring.cause}", who=service) for ring in told.rings[1:]]
+    for ring in told.rings:
+        if ring.answered_at is not None and ring.answer is not None:
+            moments.append(Moment(at=ring.answered_at, what=ring.answer, who=service))
+    moments += [Moment(at=act.at, what=act.said, who=act.by) for act in told.acts if act.act is not Act.RESOLVED]
+    if alert.resolved_at is not None:
+        by_hand = [act for act in told.acts if act.act is Act.RESOLVED]
+        said = by_hand[-1].said if by_hand else f"resolved: {alert.resolution}"
+        moments.append(Moment(at=alert.resolved_at, what=said, who=by_hand[-1].by if by_hand else service))
+    return moments
