@@ -92,7 +92,7 @@ def split_rows(
         raise TrainingRefused(f"{len(ids)} ids, {len(seconds)} times, {len(prompt_hashes)} prompts: give one of each")
     prompts = np.array(_prompts(ids, prompt_hashes), dtype=np.object_)
     certifies, recent = certifying(ids, prompt_hashes, proportions), np.asarray(seconds) >= since
-    now = certifies if reserved or not len(prompts) else np.isin(prompts, np.unique(prompts[certifies & recent]))
+    now = certifies if reserved else _of_prompts_of(prompts, certifies & recent)
     parts = np.array([str(_teaching(prompt, proportions)) for prompt in prompts], dtype="<U13")
     parts[now] = np.where(recent[now], str(Part.CERTIFICATION), str(Part.LEFT_OUT))
     return Split(parts=parts, prompts=_counted(prompts, parts), since=since)
@@ -115,12 +115,9 @@ def taught_before(
     `split_rows`.
     """
     prompts = np.array(_prompts(ids, prompt_hashes), dtype=np.object_)
-    if not len(prompts):
-        return np.zeros(0, dtype=np.bool_)
     was_read = (seconds >= read[0]) & (seconds < read[1])
     certified = certifying(ids, prompt_hashes, proportions) & was_read & (seconds >= since)
-    kept_apart = np.isin(prompts, np.unique(prompts[certified]))
-    return np.asarray(np.isin(prompts, np.unique(prompts[was_read & ~kept_apart])), dtype=np.bool_)
+    return _of_prompts_of(prompts, was_read & ~_of_prompts_of(prompts, certified))
 
 
 def split_untaught(ids: Sequence[str], prompt_hashes: Sequence[str | None], certifies: BoolArray) -> Split:
@@ -128,6 +125,15 @@ def split_untaught(ids: Sequence[str], prompt_hashes: Sequence[str | None], cert
     prompts = np.array(_prompts(ids, prompt_hashes), dtype=np.object_)
     parts = np.where(certifies, str(Part.CERTIFICATION), str(Part.LEFT_OUT))
     return Split(parts=parts, prompts=_counted(prompts, parts))
+
+
+def _of_prompts_of(prompts: npt.NDArray[np.object_], chosen: BoolArray) -> BoolArray:
+    """[n] whether each row is of a prompt that some chosen row is of.
+
+    By a set: of texts as objects `numpy.isin` compares each row with each prompt.
+    """
+    names = set(prompts[chosen].tolist())
+    return np.array([prompt in names for prompt in prompts.tolist()], dtype=np.bool_)
 
 
 def _counted(prompts: npt.NDArray[np.object_], parts: npt.NDArray[np.str_]) -> dict[str, int]:
