@@ -2,6 +2,7 @@
 each promise is kept as it is worded.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -11,7 +12,7 @@ from evidence.bounds.spending import delta_for_attempt
 from evidence.certification.path import chain_paths
 from knowgate._records.arrays import FloatArray
 from knowgate._records.records import Window
-from knowgate.policy import Policy, PolicyKind
+from knowgate.policy import Policy, PolicyKind, escalate_all, retain_mask
 from knowgate.spec import Targets
 from tests.training.certification.test_outcomes import rows_of, tier_of
 from training.certification import seasons
@@ -99,3 +100,56 @@ def test_years_of_weekly_attempts_break_each_promise_no_oftener_than_it_says() -
     assert broken["season"].any(axis=1).mean() <= DELTA + 2.0 * np.sqrt(DELTA * (1.0 - DELTA) / years)
     assert (np.diff(at["season"], axis=1) <= 0.0).all()
     assert at["rolling"].mean() < at["former"].mean()  # lower thresholds keep more
+
+
+def served_under(policy: Policy, rows: CascadeRows, rng: np.random.Generator, rate: float) -> CascadeRows:
+    """The rows as they are logged where the policy serves them: what it retains the last tier
+    answers by coin alone.
+    """
+    small, last = rows.tiers
+    kept, coin = retain_mask(policy, {"p_t": small.p_t}), rng.random(rows.n) < rate
+    ran = ~kept | coin
+    chance = np.where(kept, np.where(coin, rate, np.nan), 1.0)
+    logged = replace(last, ran=ran, correct=np.where(ran, last.correct, np.nan), run_propensity=chance)
+    return replace(rows, tiers=(small, logged), exploration_rate=np.full(rows.n, rate))
+
+
+def joined(blocks: list[CascadeRows]) -> CascadeRows:
+    """The rows of several weeks as one window's."""
+    small, last = (
+        tier_of(
+            sum(block.n for block in blocks),
+            **{
+                name: np.concatenate([getattr(block.tiers[tier], name) for block in blocks])
+                for name in ("ran", "correct", "p_t", "run_propensity")
+            },
+        )
+        for tier in (0, 1)
+    )
+    together = {
+        name: np.concatenate([getattr(block, name) for block in blocks]) for name in ("seconds", "exploration_rate")
+    }
+    return rows_of(small, last, **together)
+
+
+@pytest.mark.slow
+def test_weeks_are_broken_no_oftener_where_what_is_in_force_decides_what_is_seen() -> None:
+    """Windows overlap, and of what is retained an exploration coin shows one row in seven."""
+    years, weeks, weekly, rate = 25, 6, 600, 0.15
+    rng, broken = np.random.default_rng(20260630), np.zeros((years, weeks))
+    for year in range(years):
+        everything, blocks, policy = a_year(rng, weekly, weeks), [], escalate_all(2)
+        for week in range(weeks):
+            here, end = np.arange(everything.n) // weekly == week, START + (week + 1) * WEEK
+            blocks.append(served_under(policy, everything.take(here), rng, rate))
+            known = joined(blocks)
+            periods = Periods(read=Window(start=START, end=end), every=WEEK)
+            since = periods.certifying(known, np.ones(known.n, dtype=np.bool_))
+            split = Split(parts=np.full(known.n, str(Part.CERTIFICATION)), prompts={}, since=since)
+            signals = ({"p_t": known.tiers[0].p_t},)
+            made = certify_kind(known, split, signals, TARGETS, kind=PolicyKind.P_T, delta=DELTA)
+            assert made is not None
+            policy = made.policy
+            broken[year, week] = true_drop(threshold_of(policy)) > EPSILON
+    of_year = broken.mean(axis=1)
+    assert 0.0 < of_year.mean() <= DELTA + 2.0 * of_year.std() / np.sqrt(years)
