@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 
 from knowgate._records.records import PTKind
+from knowgate._records.request import LOGPROBS
 from knowgate.backends.chat import Chat, read_chat
 from knowgate.errors import BackendFailed
 from services.endpoints.asked import Endpoint, refusal
@@ -37,7 +38,6 @@ class Trial:
     p_t: float | None  # of the answer's first token; None = it cannot be had
     notes: tuple[str, ...]  # why it cannot
     same: bool  # asked twice at temperature 0, it answers the same
-    lists: bool  # it takes a request for log-probabilities
     states: bool  # the engine hands hidden states out
     request: Mapping[str, Any] = field(default_factory=dict)  # what the tier has to declare
     one_token: tuple[str, ...] = ()  # the options that showed as one token; the others may be or not
@@ -53,10 +53,10 @@ def tried(endpoint: Endpoint, served: Served, options: Sequence[str]) -> Trial:
         p_t=first.reply.shown.p_t,
         notes=first.reply.shown.notes,
         same=first.reply.text == again.reply.text and "temperature" not in way,
-        lists=bool(listing),
         states=_shows_states(endpoint, served, way, first),
         request={name: value for name, value in way.items() if name == "temperature"}
-        | ({"max_completion_tokens": 256} if "max_completion_tokens" in way else {}),
+        | ({"max_completion_tokens": 256} if "max_completion_tokens" in way else {})
+        | ({} if listing else {LOGPROBS: False}),
         one_token=_of_one_token(endpoint, served, way, options) if options and listing else (),
     )
 

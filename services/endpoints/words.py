@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from evidence.bounds.power import rows_needed_for_drop
+from knowgate._records.request import LOGPROBS
 from knowgate.spec import CascadeSpec
 from services.endpoints.first_file import Tier
 from services.next_attempt import fewest_labels
@@ -27,11 +28,10 @@ def _of_tier(tier: Tier) -> Iterator[str]:
     yield f"{tier.name}: {served.model} at {tier.url}, engine: {served.engine}{version}{context}"
     if trial.p_t is not None:
         yield f"  log-probabilities: yes (the first token of a test answer had {trial.p_t:.3f})"
+    elif LOGPROBS in trial.request:
+        yield "  log-probabilities: no (it refuses to be asked, and `request` says so; the last tier needs none)"
     else:
         yield f"  log-probabilities: no ({'; '.join(trial.notes) or 'the endpoint gives none'})"
-    if not trial.lists:
-        yield "  a request for them is refused, so the gateway cannot ask this endpoint: put a server before it that"
-        yield "  leaves `logprobs` out, or serve the model in another way"
     if tier.options:
         unseen = [option for option in tier.options if option not in trial.one_token]
         yield f"  options of one token: {', '.join(trial.one_token) or 'none was seen'}"

@@ -15,6 +15,7 @@ from knowgate.errors import RecordInvalid
 
 EXTRA_BODY = "extra_body"  # the official client's word for fields that the protocol does not know
 TEMPLATE = "chat_template_kwargs"
+LOGPROBS = "logprobs"  # false: none are asked for, since the server refuses to be
 THINKING = "enable_thinking"  # what chat templates call it
 MARK = "?request="  # between a model's name and the digest of its parameters
 DIGITS = 12
@@ -48,7 +49,7 @@ def require_request(request: Mapping[str, Any], backend: str) -> None:
     if not _is_shallow(request, DEEPEST):
         raise RecordInvalid("request", "nested too deep", f"lists and tables of at most {DEEPEST} levels are expected")
     for name, value in body_of(request).items():
-        if name in _OWN:
+        if name in _OWN and not (name == LOGPROBS and value is False):
             raise RecordInvalid(f"request.{name}", value, f"{_OWN[name]}: leave it out")
         if backend == "transformers" and name != TEMPLATE:
             cure = f"a model in this process answers greedily; {TEMPLATE} is all that it is given"

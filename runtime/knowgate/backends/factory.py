@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knowgate._records.records import Fingerprint
-from knowgate._records.request import TEMPLATE, THINKING, body_of, of_request, template_of
+from knowgate._records.request import LOGPROBS, TEMPLATE, THINKING, body_of, of_request, template_of
 from knowgate.backends.protocol import Backend, Encoder
 from knowgate.errors import RecordInvalid
 from knowgate.spec import CascadeSpec, TierSpec
@@ -66,7 +66,7 @@ def from_spec(
         "api_key": api_key or key_of(tier.api_key_variable, place, environment),
         "max_tokens": tier.max_tokens,
         "options": tier.options,
-        "p_t_kind": tier.p_t_kind,
+        "p_t_kind": None if LOGPROBS in body_of(tier.request) else tier.p_t_kind,  # it can only be declared false
         "parameters": _parameters(tier) | dict(parameters or {}),
     }
     if tier.backend in ("sglang", "vllm"):
@@ -147,7 +147,7 @@ def _parameters(tier: TierSpec) -> dict[str, Any]:
     vLLM and SGLang hand it to the chat template, and a template that does not know it lets it be.
     Other servers refuse fields they do not know, so there it is sent where it is declared.
     """
-    body = body_of(tier.request)
+    body = {name: value for name, value in body_of(tier.request).items() if name != LOGPROBS}
     if "max_completion_tokens" in body:  # the newer word, which some servers take in place of the older one alone
         body["max_tokens"] = None
     if tier.backend in ("vllm", "sglang"):

@@ -81,7 +81,7 @@ def test_a_fingerprint_where_it_does_not_belong_is_refused(fingerprint: Make) ->
 
 WITHOUT_EXTRA = """
 import sys
-sys.modules["openai"] = None  # as where it is not installed
+sys.modules["httpx2"] = None  # as where it is not installed
 from knowgate.backends import from_spec
 from knowgate.spec import TierSpec
 from_spec(TierSpec(name="small", model="m", parameters=1.0, backend="vllm", endpoint="http://127.0.0.1:9/v1"))
@@ -243,6 +243,8 @@ def test_what_a_tier_declares_is_sent_with_every_request(start: Any, acts: Any) 
     body = body_sent(start, acts, request=request, max_tokens=9)
     assert (body["top_k"], body["reasoning_effort"], body["cache_salt"], body["max_tokens"]) == (1, "none", "x", 9)
     assert "extra_body" not in body
+    silent = body_sent(start, acts, request={"logprobs": False})
+    assert "logprobs" not in silent and "top_logprobs" not in silent
     newer = body_sent(start, acts, request={"max_completion_tokens": 90})
     assert newer["max_completion_tokens"] == 90 and "max_tokens" not in newer
 

@@ -77,10 +77,9 @@ def test_options_are_looked_for_among_the_tokens_that_may_come_first(toml: Path)
 def test_a_first_tier_without_probabilities_is_said_to_keep_nothing(toml: Path) -> None:
     silent = Engine(LLAMA, refuses=lambda body: "logprobs are not offered" if "logprobs" in body else None)
     said = init(toml, silent, Engine(VLLM))
-    assert "log-probabilities: no" in said
-    assert "a request for them is refused" in said
+    assert "log-probabilities: no (it refuses to be asked, and `request` says so" in said
     assert "Without P(T) nothing is ever kept" in said
-    read_cascade_file(toml)
+    assert dict(read_cascade_file(toml).tiers[0].request) == {"logprobs": False}
 
 
 def test_sampled_probabilities_are_none(toml: Path) -> None:
