@@ -159,18 +159,21 @@ class Query:
             return ruling
         return self._record(tier, Role.SKIPPED, ruling, intake)
 
-    def attempt(self, shown: Observation = NOTHING_SHOWN, *, tier: int | None = None) -> Ruling:
+    def attempt(self, shown: Observation = NOTHING_SHOWN, *, tier: int | None = None, answered: bool = True) -> Ruling:
         """Records that `tier` ran and what it showed, and rules on its answer. None = the next one
         in order, from the first; who asks the last tier at once, since `next_tier` says so, says
         it.
 
         Bad values count as missing, and the ruling's note says so. On the last tier nothing is
-        decided: its answer is always retained. Raises RecordInvalid for a tier that neither an
-        escalation nor the exploration coin called for.
+        decided: its answer is always retained. False for `answered` says that no whole answer came:
+        what `consider` was shown speaks for none then. Raises RecordInvalid for a tier that neither
+        an escalation nor the exploration coin called for.
         """
         tier = self._in_order if tier is None else tier
         role = self._role_of(tier)
         before = self._considered if self._considered is not None and self._considered.tier == tier else None
+        if before is not None and not (answered or before.ruling.explore):
+            before = None
         intake = take_in(shown if before is None else before.with_state(shown))
         ruling = self._rule(tier, intake)
         if before is not None and before.ruling.explore:

@@ -34,7 +34,7 @@ def attempt(query: Query, tier: int, reply: Reply, lack: str | None = None) -> R
     if lack is not None:
         none = dict.fromkeys(("p_t", "entropy", "margin", "hidden", "fingerprint"))
         shown = replace(shown, **none, notes=(lack, *texts(shown.notes)))
-    return query.attempt(shown, tier=tier)
+    return query.attempt(shown, tier=tier, answered=lack is None)
 
 
 def prompt_of(messages: Sequence[Message]) -> str:

@@ -163,7 +163,8 @@ class Serving:
                         error,
                     ) from error
                 waited, why = (time.perf_counter() - began) * 1e3, f"{error.failure}: {error}"
-                rulings.append(query.attempt(Observation(latency_ms=waited, notes=(why,)), tier=index))
+                failed = Observation(latency_ms=waited, notes=(why,))
+                rulings.append(query.attempt(failed, tier=index, answered=False))
                 continue
             rulings.append(ruling)
             if ruling.retained:
@@ -265,7 +266,7 @@ class Serving:
             if self._given_up.is_set() or index == query.last:
                 return False
             waited, why = (time.perf_counter() - began) * 1e3, f"{error.failure}: {error}"
-            query.attempt(Observation(latency_ms=waited, notes=(why,)), tier=index)
+            query.attempt(Observation(latency_ms=waited, notes=(why,)), tier=index, answered=False)
         return True
 
     def close(self, *, within_s: float | None = None) -> None:

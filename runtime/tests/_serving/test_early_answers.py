@@ -4,6 +4,7 @@ logged.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -17,7 +18,8 @@ from knowgate._records.observation import Observation
 from knowgate._records.records import Reason, Role
 from knowgate._serving.cascade import Cascade
 from knowgate._serving.serving import Answer
-from knowgate.backends.protocol import Encoded, Message, Reply
+from knowgate.backends.protocol import Encoded, Finish, Message, Reply
+from knowgate.backends.tries import Patience
 from knowgate.errors import BackendFailed, Failure, RecordInvalid
 from knowgate.policy import Policy, PolicyKind
 
@@ -219,3 +221,36 @@ def test_the_last_tier_is_never_early(make: Make, small: Reads, early: tuple[int
 def test_a_back_end_that_cannot_read_first_is_refused(make: Make) -> None:
     with pytest.raises(RecordInvalid, match="reads first"):
         make(STRICT, Plain("small", "Cusco"), Plain("large", "Lima"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Reply(shown=Observation(answer="Cus"), finish=Finish.LENGTH),
+        Reply(shown=Observation(answer=""), refusal="I cannot help with that."),
+        BackendFailed("it broke", Failure.BROKEN),
+    ],
+    ids=["cut off", "refused", "failed"],
+)
+@pytest.mark.parametrize("reads", ["the back-end", "an encoder"])
+def test_a_state_that_passes_keeps_no_answer_that_is_none(
+    make: Make, ask: Any, prompt: Observation, kept: Kept, answer: Any, reads: str
+) -> None:
+    sure = Policy.of(PolicyKind.P_IK, ({"p_ik": 0.0},))
+    if isinstance(answer, Reply) and reads == "the back-end":
+        state = replace(answer.shown, hidden=prompt.hidden, fingerprint=prompt.fingerprint)
+        answer = replace(answer, shown=state)
+    small = Reads(prompt, answer)
+    options: dict[str, Any] = {"patience": Patience(tries=1)}
+    if reads == "an encoder":
+        small.early = False
+        encoded = Encoded(hidden=prompt.hidden, fingerprint=prompt.fingerprint)
+        options["encoders"] = {0: lambda _, *, layer: encoded}
+    given = ask(make(sure, small, Plain("large", "Lima"), **options))
+    assert (given.text, small.answered) == ("Lima", 1)
+    first, last = kept.attempts
+    assert (first.role, last.role, given.rulings[0].verdict.reason) == (
+        Role.SUPERSEDED,
+        Role.SERVED,
+        Reason.MISSING_SIGNAL,
+    )
