@@ -53,9 +53,10 @@ class Answerer:
     prompts at a time at most, `tokens` = padded tokens at a time at most (None = by the device),
     `normed` = apply the final norm to the kept states, `max_new_tokens` of an answer, `p_t_kind` =
     which probability is given as P(T) (None = `option` where there are options, else
-    `first_token`), `left` = put padding first (longer answers are written so anyway; vectors do not
-    depend on it), `compiled` = run all blocks but the topmost through `torch.compile`. Raises
-    ExtractionRefused for a layer, position or option that the model does not have.
+    `first_token`), `other_kinds` = kinds of P(T) to read of the same answers beside it, `left` =
+    put padding first (longer answers are written so anyway; vectors do not depend on it),
+    `compiled` = run all blocks but the topmost through `torch.compile`. Raises ExtractionRefused
+    for a layer, position or option that the model does not have.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Answerer:
         max_new_tokens: int = 1,
         left: bool = False,
         p_t_kind: PTKind | None = None,
+        other_kinds: Sequence[PTKind] = (),
         compiled: bool = False,
     ) -> None:
         self.loaded = loaded
@@ -84,9 +86,10 @@ class Answerer:
         self.option_texts = tuple(options or ())
         if options is not None and len(options) < 2:
             raise ExtractionRefused(f"options are {list(options)}: give at least two")
-        if p_t_kind is PTKind.OPTION and not self.option_texts:
+        if PTKind.OPTION in (p_t_kind, *other_kinds) and not self.option_texts:
             raise ExtractionRefused("p_t_kind is option: give the options, or use first_token or mean")
         self.p_t_kind = p_t_kind or (PTKind.OPTION if self.option_texts else PTKind.FIRST_TOKEN)
+        self.other_kinds = tuple(other_kinds)
         if max_new_tokens < 1:
             raise ExtractionRefused(f"max_new_tokens is {max_new_tokens}: an answer has at least 1")
         self._batch = batch
@@ -156,7 +159,9 @@ class Answerer:
         hidden = self._finite(states, batch)
         first = first_tokens(self._finite_logits(logits, batch), self._spellings)
         texts, ids, numbers = self._written(batch, first)
-        read = [self._read(*row) for row in zip(texts, ids, numbers, first.listed, self._within(batch), strict=True)]
+        answers = list(zip(texts, ids, numbers, first.listed, self._within(batch), strict=True))
+        read = [self._read(self.p_t_kind, *row) for row in answers]
+        others = [{kind: or_nan(self._read(kind, *row).p_t) for kind in self.other_kinds} for row in answers]
         latency_ms = (time.perf_counter() - began) * 1e3
         return [
             Answered(
@@ -170,6 +175,7 @@ class Answerer:
                 latency_ms=latency_ms,
                 margin=None if self._spellings is None else or_nan(read[at].margin),
                 p_t_kind=self.p_t_kind,
+                other_p_t=others[at],
             )
             for at in range(len(batch.rows))
         ]
@@ -236,9 +242,11 @@ class Answerer:
         prompts = zip(batch.input_ids, batch.attention_mask.bool(), strict=True)
         return [ends_in_thought(self.loaded.tokenizer, ids[seen].tolist()) for ids, seen in prompts]
 
-    def _read(self, text: str, ids: list[int], numbers: list[float], listed: list[float], within: bool) -> Observation:
-        """What the tokens of one answer show; `listed` are the log-probabilities of the options'
-        spellings.
+    def _read(
+        self, kind: PTKind, text: str, ids: list[int], numbers: list[float], listed: list[float], within: bool
+    ) -> Observation:
+        """What the tokens of one answer show, with a P(T) of this kind; `listed` are the
+        log-probabilities of the options' spellings.
         """
         ended = ids[-1] in ends_of(self.loaded.network, self.loaded.tokenizer)
         whole = ended or (self.max_new_tokens == 1 and self._spellings is not None)
@@ -246,7 +254,7 @@ class Answerer:
         signals = read_signals(
             written_tokens(self._decode, ids, numbers, others),
             text,
-            kind=self.p_t_kind,
+            kind=kind,
             options=self.option_texts,
             ended=Ended(finish=Finish.STOP if whole else Finish.LENGTH, within=within),
             notes=[],

@@ -1,6 +1,7 @@
 """What prompts got: hidden states, and answers with their signals."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ class Answered:
     latency_ms: float  # of the batch that this prompt was in
     margin: float | None = None  # of the likeliest option over the next one (NaN = missing); None without options
     p_t_kind: PTKind = PTKind.FIRST_TOKEN
+    other_p_t: Mapping[PTKind, float] = field(default_factory=dict)  # of the other kinds asked for; NaN = missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

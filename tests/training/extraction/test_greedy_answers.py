@@ -9,6 +9,7 @@ import pytest
 from knowgate._records.records import PTKind
 from knowgate.backends.loading import LoadedModel, adopt
 from knowgate.backends.transformers import TransformersBackend
+from training.errors import ExtractionRefused
 from training.extraction import Answerer
 
 PROMPTS = ["country of a:", "who?", "abc def ghi jkl mno:", "x", "state of bcd:"]
@@ -52,3 +53,17 @@ def test_every_token_that_ends_an_answer_ends_it_in_any_batch_and_at_serving(loa
         reply = backend.ask([{"role": "user", "content": prompt}], timeout_s=60)
         assert (reply.text, reply.shown.tokens_out) == (text, tokens_out)
         assert reply.shown.p_t == pytest.approx(p_t, abs=1e-4)
+
+
+def test_other_kinds_of_p_t_are_those_of_the_same_answers(loaded: LoadedModel) -> None:
+    def asked(kind: PTKind, *others: PTKind) -> list[Any]:
+        return Answerer(loaded, layers=[1], max_new_tokens=8, p_t_kind=kind, other_kinds=others).answer(PROMPTS)
+
+    first = asked(PTKind.FIRST_TOKEN)
+    both = asked(PTKind.MEAN, PTKind.FIRST_TOKEN)
+    assert [one.text for one in both] == [one.text for one in first]
+    assert [one.other_p_t[PTKind.FIRST_TOKEN] for one in both] == pytest.approx([one.p_t for one in first], abs=1e-6)
+    assert any(one.other_p_t[PTKind.FIRST_TOKEN] != pytest.approx(one.p_t, abs=1e-3) for one in both)
+    assert all(one.other_p_t == {} for one in first)
+    with pytest.raises(ExtractionRefused, match="give the options"):
+        asked(PTKind.MEAN, PTKind.OPTION)
