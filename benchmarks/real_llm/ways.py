@@ -19,7 +19,8 @@ from knowgate._records.arrays import BoolArray
 from knowgate._records.records import PTKind
 from knowgate.policy import PolicyKind, escalate_all
 from knowgate.spec import Targets
-from training.certification.certify import Certified, certify_kind, ended_at, kept_at, savings_at
+from training.certification.certify import Certified, certify_kind, kept_at
+from training.certification.savings import cohort_savings, ended_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,12 +82,12 @@ def tried(tiers: Sequence[Outcomes], taught: Taught, way: Way, costs: Costs, tar
         later, shown = rows.take(chosen), signals_of_rows(signals, chosen)
         kept, ended = kept_at(policy, later, shown), ended_at(policy, later, shown)
         right = np.column_stack([tier.correct for tier in later.tiers])
-        saved = savings_at(later, kept, ended)
+        saved = cohort_savings(later, kept, ended)
         return Kept(
             retained=float((kept == 0).mean()),
             skipped=float(ended.mean()),
             drop=float((right[:, -1] - right[np.arange(len(kept)), kept]).mean()),
-            savings=float("nan") if saved is None else saved,
+            savings=float("nan") if saved is None else saved.value,
         )
 
     return Tried(
