@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy.orm import Session
 
 from knowgate._records.records import LabelSource
 from knowgate._wire import codec
@@ -21,16 +22,20 @@ from services.commands.user_tables import tell_lines
 from services.database import database
 from services.errors import InputInvalid
 from services.labelling.aim import Aim
-from services.labelling.files import LabelDefaults, label_mapping, read_labels
+from services.labelling.files import LabelDefaults, LabelFile, label_mapping, read_labels
+from services.labelling.label_logs import LabelLog, LoggedLabels, of_runs, parse_values, read_label_log
+from services.labelling.log_formats import FIELDS, LabelKind
 from services.labelling.near_misses import near_misses
 from services.labelling.progress import label_progress
 from services.labelling.queue import QueuedAnswer, label_queue
 from services.labelling.queue_file import write_queue
+from services.outcome_tables.columns import parse_mapping
+from services.outcome_tables.times import Zone
 from services.settings import hash_key, read_settings
 from store.engine import reading, transaction
 from store.releases import cascades
 from store.traffic.decisions import external_ids
-from store.traffic.labels import add_labels, waiting_counts, waiting_external_ids
+from store.traffic.labels import LabelsAdded, add_labels, waiting_counts, waiting_external_ids
 
 app = typer.Typer(help="Import, grade and estimate; choose the rows to label next.", no_args_is_help=True)
 app.command("grade")(label_grading.grade)
@@ -42,12 +47,21 @@ app.command("estimate")(label_figures.estimate)
 def import_labels(
     file: Annotated[Path, typer.Argument(help="CSV, JSONL or Parquet; a row per label.")],
     cascade: Cascade,
+    system: Annotated[
+        LabelKind | None, typer.Option("--from", help="Langfuse's scores, MLflow's assessments, Phoenix's annotations.")
+    ] = None,
     mapping: Annotated[
         str | None,
         typer.Option(
             "--map",
             help="field=column for columns of other names: correct=is_right,external_id=id; field= leaves one out.",
         ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="With --from: the name of the labels that say right or wrong.")
+    ] = None,
+    values: Annotated[
+        list[str] | None, typer.Option("--value", help="With --from: WORD=NUMBER, what a value is worth, 0 to 1.")
     ] = None,
     source: Annotated[LabelSource | None, typer.Option(help="Whose labels these are, where no column says.")] = None,
     labelled_at: Annotated[
@@ -61,37 +75,63 @@ def import_labels(
     as_json: AsJson = False,
 ) -> None:
     """Store the file's labels: decision_id or external_id, correct, labelled_at, source, tier,
-    label_propensity.
+    label_propensity. With --from, what another system gathered: on a trace it is of the answer that
+    was served, on a span of that run.
 
     A bad file stores nothing; rows that the cascade cannot take are named and exit with 1, the
     others are stored.
     """
     defaults = LabelDefaults(cascade=cascade, source=source, labelled_at=labelled_at, tier=tier)
     now = SystemClock().now()
-    read = read_labels(file, defaults, mapping=label_mapping(mapping), timezone=timezone, now=now)
+    if system is None:
+        if name is not None or values:
+            raise InputInvalid("--name and --value go with --from: leave them out, or say whose labels the file holds")
+        read = read_labels(file, defaults, mapping=label_mapping(mapping), timezone=timezone, now=now)
+        logged = None
+    else:
+        log = LabelLog(
+            file=file,
+            kind=system,
+            name=name,
+            values=parse_values(values),
+            mapping=parse_mapping(mapping, FIELDS, FIELDS),
+            zone=Zone(name=timezone, now=now),
+        )
+        logged = read_label_log(log, defaults)
+        read = logged.file
     with database(read_settings()) as engine, transaction(engine) as session:
         cascades.cascade(session, cascade)
-        added = add_labels(session, read.labels, received_at=SystemClock().now())
+        added = _added(session, read, logged, cascade)
     print_fields(
         as_json=as_json,
         cascade=cascade,
-        rows_read=len(read.labels),
+        rows_read=read.rows_read,
         lines_in_file=read.lines_in_file,
         stored=added.stored,
         waiting=added.waiting,
         duplicates=added.duplicates,
         rejected=len(added.rejected),
         ambiguous=len(added.ambiguous),
+        **({} if logged is None else {"left_out": logged.left_out}),
     )
-    tell_lines(file, len(read.labels), read.lines_in_file)
+    tell_lines(file, read.rows_read, read.lines_in_file)
     for row in added.rejected:
-        line = read.lines_of[row.index]
-        place = f"row {row.index + 1}" + ("" if line is None else f" (line {line})")
-        typer.echo(f"{file.name}: {place}: {row.field} is {row.value}: {row.cure}", err=True)
+        typer.echo(f"{file.name}: {read.places[row.index]}: {row.field} is {row.value}: {row.cure}", err=True)
     for one in added.ambiguous:
         typer.echo(f"{file.name}: {one}", err=True)
     if added.rejected:
         raise typer.Exit(1)
+
+
+def _added(session: Session, read: LabelFile, logged: LoggedLabels | None, cascade: str) -> LabelsAdded:
+    """What became of the file's labels; the index of a rejected one is its place among them."""
+    now = SystemClock().now()
+    if logged is None:
+        return add_labels(session, read.labels, received_at=now)
+    labels, indexes, of_no_run = of_runs(session, logged, cascade)
+    added = add_labels(session, labels, received_at=now)
+    rejected = [replace(row, index=indexes[row.index]) for row in added.rejected]
+    return replace(added, rejected=tuple(sorted([*of_no_run, *rejected], key=lambda row: row.index)))
 
 
 @app.command()

@@ -37,7 +37,7 @@ def upstream_header(attempts: Sequence[Attempt]) -> dict[str, str]:
 def query_of(cascade: Cascade, asked: AskedChat) -> Query:
     """The query that a conversation is."""
     prompt = prompt_of(asked.messages) if cascade.setting.stores_texts else None
-    return cascade.open(prompt=prompt, external_id=asked.external_id, slice=asked.slice)
+    return cascade.open(prompt=prompt, external_id=asked.external_id, slice=asked.slice, traceparent=asked.traceparent)
 
 
 async def answer_chat(cascade: Cascade, asked: AskedChat) -> Given:

@@ -20,7 +20,7 @@ HEADERS = {
     SLICE: "knowgate-slice",
     EXTERNAL_ID: "knowgate-external-id",
 }  # for clients that keep `metadata` to themselves
-IDEMPOTENCY, PIN = "idempotency-key", "knowgate-pin"
+IDEMPOTENCY, PIN, TRACE = "idempotency-key", "knowgate-pin", "traceparent"
 HOW = ("stream", "stream_options", "metadata")  # the same may be asked again in another way
 LONGEST = 512  # characters of either
 
@@ -34,6 +34,7 @@ class Asked:
     external_id: str | None
     stream: bool
     usage_in_stream: bool
+    traceparent: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,7 @@ def read_asked(document: Any, headers: Mapping[str, str]) -> Asked:
         external_id=_named(EXTERNAL_ID, document, headers),
         stream=stream is True,
         usage_in_stream=options is not None and options.get("include_usage") is True,
+        traceparent=headers.get(TRACE),
     )
 
 
@@ -75,6 +77,7 @@ def read_chat(document: Any, headers: Mapping[str, str], spec: CascadeSpec) -> A
         external_id=asked.external_id,
         stream=asked.stream,
         usage_in_stream=asked.usage_in_stream,
+        traceparent=asked.traceparent,
         messages=_messages(document.get("messages")),
         coverage=_pinned(coverage_of(document, spec), headers, spec),
     )

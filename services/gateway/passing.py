@@ -118,6 +118,7 @@ def _begun(route: Route) -> tuple[Query, Passing]:
         external_id=route.asked.external_id,
         slice=route.asked.slice,
         uncertified=f"no certificate covers {route.why}",
+        traceparent=route.asked.traceparent,
     )
     return query, Passing(cascade.serving, query)
 

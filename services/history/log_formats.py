@@ -1,15 +1,17 @@
 """Where the logs of other systems say what a model was asked and what it answered.
 
-A format is a table: for each field the places where it may lie, looked at in order
-(`services.history.places` says how a place is written). What a format has no place for is named
-with `--map`.
+A format is a table: for each field the places where it may lie, looked at in order. What it has no
+place for is named with `--map`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
+from services.outcome_tables.nested_rows import RowFormat
+
 FIELDS = (
+    "span_id",  # of the call, by which labels may name it
     "query_id",  # which calls are of one query; the decision's external id
     "model",
     "prompt",  # a text or messages
@@ -38,19 +40,16 @@ class LogKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogFormat:
+class LogFormat(RowFormat):
     """What one system writes of a call."""
 
-    places: Mapping[str, tuple[str, ...]]  # by field
-    calls: tuple[str, ...] = ()  # where a row lists several calls; () = a row is one
-    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what an answered model call has there, if any
-    json_texts: str = ""  # what lies at places that begin so is JSON as text, down to single values
-    utc: bool = False  # times without an offset are in UTC
+    base64_spans: bool = False  # spans' ids are 8 bytes in base64; else as they stand
 
 
 LITELLM = LogFormat(  # the standard logging payload, and rows of LiteLLM_SpendLogs
     places={
         "query_id": ("trace_id", "session_id", "id", "request_id"),
+        "span_id": ("id", "request_id"),
         "model": ("model", "model_group"),
         "prompt": ("messages", "proxy_server_request.messages"),
         "answer": ("response",),
@@ -66,6 +65,7 @@ LITELLM = LogFormat(  # the standard logging payload, and rows of LiteLLM_SpendL
 OPENAI = LogFormat(  # output files of batches, their input files for the prompts, and chat completions one by one
     places={
         "query_id": ("custom_id", "id"),
+        "span_id": ("response.body.id", "id"),
         "model": ("response.body.model", "model"),
         "prompt": ("body.messages", "request.messages", "messages"),
         "answer": ("response.body", "response", "choices"),
@@ -76,6 +76,7 @@ OPENAI = LogFormat(  # output files of batches, their input files for the prompt
 LANGFUSE = LogFormat(  # observations of the API (camel case) and of exports (snake case); traces with theirs
     places={
         "query_id": ("traceId", "trace_id"),
+        "span_id": ("id",),
         "model": ("model", "providedModelName", "provided_model_name"),
         "prompt": ("input.messages", "input"),
         "answer": ("output",),
@@ -85,13 +86,14 @@ LANGFUSE = LogFormat(  # observations of the API (camel case) and of exports (sn
         "occurred_at": ("startTime", "start_time"),
         "ended_at": ("endTime", "end_time"),
     },
-    calls=("observations",),
+    lists=("observations",),
     only={"type": ("GENERATION",), "level": ("DEBUG", "DEFAULT", "WARNING")},
     utc=True,
 )
 MLFLOW = LogFormat(  # `Trace.to_json`, and what `mlflow.search_traces` returns
     places={
         "query_id": ("attributes.mlflow.traceRequestId", "info.trace_id", "trace.info.trace_id"),
+        "span_id": ("span_id",),
         "model": (
             "attributes.mlflow.llm.model",
             "attributes.mlflow.spanOutputs.model",
@@ -105,16 +107,18 @@ MLFLOW = LogFormat(  # `Trace.to_json`, and what `mlflow.search_traces` returns
         "occurred_at": ("start_time_unix_nano",),
         "ended_at": ("end_time_unix_nano",),
     },
-    calls=("data.spans", "trace.data.spans", "spans"),
+    lists=("data.spans", "trace.data.spans", "spans"),
     only={
         "attributes.mlflow.spanType": ("CHAT_MODEL", "LLM"),
         "status.code": ("STATUS_CODE_OK", "STATUS_CODE_UNSET", "OK", "UNSET"),
     },
     json_texts="attributes.",
+    base64_spans=True,
 )
 PHOENIX = LogFormat(  # spans of the API, and of `get_spans_dataframe`
     places={
         "query_id": ("context.trace_id", "trace_id"),
+        "span_id": ("context.span_id", "span_id"),
         "model": ("attributes.llm.model_name",),
         "prompt": ("attributes.llm.input_messages", "attributes.input.value"),
         "answer": ("attributes.llm.output_messages", "attributes.output.value"),

@@ -26,6 +26,7 @@ from services.errors import TableInvalid
 from services.history.logged_calls import LoggedCall
 from services.history.recorded_decisions import EPOCH, Recorded, presumed_roles, recorded_id, role_fields
 from services.outcome_tables.columns import IntArray
+from services.outcome_tables.places import trace_named
 
 
 class GatheredCalls:
@@ -61,6 +62,7 @@ class GatheredCalls:
                 cascade=self._cascade,
                 occurred_at=occurred_at,
                 external_id=query_id,
+                trace_id=trace_named(query_id),
                 slice=_first(call.slice for call in calls),
                 prompt=_first(call.prompt for call in calls),
                 attempts=tuple(

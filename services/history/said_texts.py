@@ -17,7 +17,7 @@ from knowgate.backends._text.reasoning import answer_of
 from knowgate.backends.chat import read_chat
 from knowgate.errors import BackendFailed
 from knowgate.spec import TierSpec
-from services.history.places import ValueRefused, document_of, text_of, value_at
+from services.outcome_tables.places import ValueRefused, document_of, text_of, value_at
 
 Json = Any
 AN_ANSWER = "a text, a message or a chat completion is expected; say with --map answer=PLACE where it lies"

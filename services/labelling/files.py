@@ -40,7 +40,8 @@ class LabelFile:
     """The labels of a file, in its order, and how much of it they are."""
 
     labels: tuple[Label, ...]
-    lines_of: tuple[int | None, ...]  # per label the line that its row begins at
+    places: tuple[str, ...]  # per label the row that it is, as messages name it
+    rows_read: int
     lines_in_file: int | None  # None where it has none (Parquet)
 
 
@@ -77,7 +78,8 @@ def read_labels(
     _refuse_contradictions(columns, labels)
     return LabelFile(
         labels=labels,
-        lines_of=tuple(columns.source.line(row) for row in range(columns.rows)),
+        places=tuple(columns.place(row) for row in range(columns.rows)),
+        rows_read=columns.rows,
         lines_in_file=columns.source.lines,
     )
 

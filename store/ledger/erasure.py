@@ -47,14 +47,17 @@ def erase_decision(session: Session, decision_id: UUID, *, now: datetime) -> Era
     dropped.
     """
     row = session.execute(
-        select(DecisionRow.cascade, DecisionRow.external_id, DecisionRow.erased_at).where(DecisionRow.id == decision_id)
+        select(DecisionRow.cascade, DecisionRow.external_id, DecisionRow.trace_id, DecisionRow.erased_at).where(
+            DecisionRow.id == decision_id
+        )
     ).one_or_none()
     if row is None:
         raise DecisionUnknown(decision_id)
     if row.erased_at is not None:
         return Erased(decision_id=decision_id, vectors=(), leaves=0)
     subjects = [str(decision_id), *_label_arrivals(session, decision_id)]
-    subjects += _drop_waiting(session, decision_id, row.cascade, row.external_id)
+    for name in {row.external_id, row.trace_id}:
+        subjects += _drop_waiting(session, decision_id, row.cascade, name)
     vectors = _drop_vectors(session, decision_id)
     emptied = empty_leaves(session, subjects)
     _clear(session, decision_id, now)
@@ -66,12 +69,12 @@ def erase_decision(session: Session, decision_id: UUID, *, now: datetime) -> Era
 
 def _clear(session: Session, decision_id: UUID, now: datetime) -> None:
     unnoted = {"noted": False}  # one leaf for both, and none that states what is cleared next
-    answers = update(AttemptRow).where(AttemptRow.decision_id == decision_id).values(answer=None)
+    answers = update(AttemptRow).where(AttemptRow.decision_id == decision_id).values(answer=None, span_id=None)
     session.execute(answers, execution_options=unnoted)
     personal = (
         update(DecisionRow)
         .where(DecisionRow.id == decision_id)
-        .values(prompt=None, prompt_hash=None, external_id=None, erased_at=now)
+        .values(prompt=None, prompt_hash=None, external_id=None, trace_id=None, span_id=None, erased_at=now)
     )
     session.execute(personal, execution_options=unnoted)
 
@@ -104,7 +107,9 @@ def _drop_waiting(session: Session, decision_id: UUID, cascade: str, external_id
         shared = session.scalar(
             select(DecisionRow.id)
             .where(
-                DecisionRow.cascade == cascade, DecisionRow.external_id == external_id, DecisionRow.id != decision_id
+                DecisionRow.cascade == cascade,
+                or_(DecisionRow.external_id == external_id, DecisionRow.trace_id == external_id),
+                DecisionRow.id != decision_id,
             )
             .limit(1)
         )

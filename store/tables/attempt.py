@@ -7,11 +7,11 @@ is one here.
 from typing import Any, get_type_hints
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey
+from sqlalchemy import CheckConstraint, ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from knowgate._records.records import Attempt, Signals, Verdict
-from store.tables.base import Base, JsonType, scalar_type
+from store.tables.base import Base, JsonType, scalar_type, where_known
 
 
 class AttemptRow(Base):
@@ -19,6 +19,7 @@ class AttemptRow(Base):
 
     __tablename__ = "attempt"
     __table_args__ = (
+        Index("ix_attempt_span_id", "span_id", **where_known("span_id")),
         CheckConstraint("role in ('served', 'superseded', 'exploration', 'skipped')", name="role"),
         {"postgresql_partition_by": "RANGE (decision_id)"},
     )
@@ -32,6 +33,7 @@ class AttemptRow(Base):
     fingerprint: Mapped[str | None] = mapped_column(ForeignKey("fingerprint.sha256"))
     answer: Mapped[str | None]
     gflops: Mapped[float | None]
+    span_id: Mapped[str | None]
 
 
 for _part in (Attempt, Signals, Verdict):

@@ -11,7 +11,7 @@ from types import UnionType
 from typing import Any, ClassVar, get_args
 from uuid import UUID
 
-from sqlalchemy import JSON, BigInteger, Boolean, DateTime, Dialect, Double, MetaData, Text, Uuid
+from sqlalchemy import JSON, BigInteger, Boolean, DateTime, Dialect, Double, MetaData, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -72,3 +72,9 @@ def scalar_type(hint: Any) -> TypeEngine[Any] | None:
         kind = str
     known: dict[Any, TypeEngine[Any]] = {**Base.type_annotation_map, bool: Boolean()}
     return known.get(kind)
+
+
+def where_known(column: str) -> dict[str, Any]:
+    """What keeps an index to the rows whose column is not null, on either database."""
+    known = text(f"{column} IS NOT NULL")
+    return {"postgresql_where": known, "sqlite_where": known}

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from store.tables.base import Base, JsonType
+from store.tables.base import Base, JsonType, where_known
 
 
 class DecisionRow(Base):
@@ -22,6 +22,8 @@ class DecisionRow(Base):
         Index("ix_decision_cascade_id", "cascade", "id"),
         Index("ix_decision_cascade_external_id", "cascade", "external_id"),
         Index("ix_decision_cascade_received_at", "cascade", "received_at"),
+        Index("ix_decision_cascade_trace_id", "cascade", "trace_id", **where_known("trace_id")),
+        Index("ix_decision_cascade_span_id", "cascade", "span_id", **where_known("span_id")),
         {"postgresql_partition_by": "RANGE (id)"},
     )
 
@@ -39,6 +41,8 @@ class DecisionRow(Base):
     served_tier: Mapped[int]  # what a label without a tier speaks of
     spec_version: Mapped[int]  # whose prices filled the costs
     erased_at: Mapped[datetime | None]
+    trace_id: Mapped[str | None]
+    span_id: Mapped[str | None]
 
 
 class FingerprintRow(Base):

@@ -37,6 +37,7 @@ class LabelRow(Base):
     received_at: Mapped[datetime]
     label_propensity: Mapped[float | None]
     grader: Mapped[str | None]  # a name in `grader`; without a foreign key, as labels are partitioned
+    origin: Mapped[str | None]
 
 
 class WaitingLabelRow(Base):
@@ -65,4 +66,5 @@ class WaitingLabelRow(Base):
     received_at: Mapped[datetime]
     label_propensity: Mapped[float | None]
     grader: Mapped[str | None]
+    origin: Mapped[str | None]
     parked: Mapped[str | None]  # why it will not be adopted by the decision it names; None = that is not there yet

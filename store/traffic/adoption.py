@@ -1,6 +1,7 @@
 """Which attempt a label speaks of, and labels that wait until it is there.
 
-A label names its decision by id, or by the user's external id. Where an external id was used more
+A label names its decision by id, or by the user's external id, in whose place the id of the
+caller's trace may stand. Where an external id was used more
 than once, the label speaks of the newest decision at or before the time it was made; where all are
 later, of the earliest, and as it cannot be true of that it is refused, or parked if it came first.
 Which decision was meant is a guess then, so it is reported (`Ambiguous`). A label without a tier
@@ -139,8 +140,8 @@ def adopt(session: Session, decisions: Sequence[Decision]) -> Adopted:
     targets = {item.id: _target(item) for item in decisions}
     by_external: dict[tuple[str, str], list[Target]] = {}
     for item in decisions:
-        if item.external_id is not None:
-            by_external.setdefault((item.cascade, item.external_id), []).append(targets[item.id])
+        for name in _names(item):
+            by_external.setdefault((item.cascade, name), []).append(targets[item.id])
     rows: list[dict[str, Any]] = []
     named: list[tuple[str | None, Target]] = []
     parked: dict[str, list[UUID]] = {}
@@ -208,12 +209,12 @@ def _targets_by_external_id(session: Session, labels: Sequence[Label]) -> Iterat
             named.setdefault(label.cascade, set()).add(label.external_id)
     for cascade, external_ids in sorted(named.items()):
         for chunk in batched(sorted(external_ids), _CHUNK):
-            rows = session.execute(
-                _TARGET.where(DecisionRow.cascade == cascade, DecisionRow.external_id.in_(chunk))
-            ).all()
+            named_so = or_(DecisionRow.external_id.in_(chunk), DecisionRow.trace_id.in_(chunk))
+            rows = session.execute(_TARGET.where(DecisionRow.cascade == cascade, named_so)).all()
             tiers = _tiers(session, [row.id for row in rows])
             for row in rows:
-                yield (cascade, row.external_id), _read_target(row, tiers)
+                for name in _names(row):
+                    yield (cascade, name), _read_target(row, tiers)
 
 
 def _tiers(session: Session, ids: Sequence[UUID]) -> Mapping[UUID, frozenset[int]]:
@@ -231,8 +232,7 @@ def _waiting_for(session: Session, decisions: Sequence[Decision]) -> list[Waitin
         ids = [item.id for item in chunk]
         names: dict[str, list[str]] = {}
         for item in chunk:
-            if item.external_id is not None:
-                names.setdefault(item.cascade, []).append(item.external_id)
+            names.setdefault(item.cascade, []).extend(_names(item))
         by_name = [
             (WaitingLabelRow.cascade == cascade) & WaitingLabelRow.external_id.in_(external_ids)
             for cascade, external_ids in names.items()
@@ -258,7 +258,13 @@ def label_row(
         "received_at": received_at,
         "label_propensity": said.label_propensity,
         "grader": said.grader,
+        "origin": said.origin,
     }
+
+
+def _names(item: Any) -> set[str]:
+    """What a label may call a decision by, beside its id."""
+    return {name for name in (item.external_id, item.trace_id) if name is not None}
 
 
 def _target(item: Decision) -> Target:
@@ -283,6 +289,7 @@ _TARGET = select(
     DecisionRow.id,
     DecisionRow.cascade,
     DecisionRow.external_id,
+    DecisionRow.trace_id,
     DecisionRow.occurred_at,
     DecisionRow.served_tier,
 )

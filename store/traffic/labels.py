@@ -67,6 +67,7 @@ class StoredLabel:
     received_at: datetime
     label_propensity: float | None
     grader: str | None
+    origin: str | None = None
 
 
 def add_labels(session: Session, labels: Sequence[Label], *, received_at: datetime) -> LabelsAdded:
@@ -196,6 +197,7 @@ def _inadmissible(session: Session, labels: Sequence[Label], received_at: dateti
             ("external_id", label.external_id),
             ("tier", label.tier),
             ("grader", label.grader),
+            ("origin", label.origin),
             ("label_propensity", chance),
         )
         unstorable = find_unstorable(index, named)

@@ -55,6 +55,7 @@ class Query:
         external_id: str | None,
         slice: str | None,
         uncertified: str | None = None,
+        trace: tuple[str, str] | None = None,
     ) -> None:
         if decision_id.version != 7:
             raise RecordInvalid("decision_id", str(decision_id), "make ids with knowgate.new_id (UUIDv7)")
@@ -69,6 +70,7 @@ class Query:
         self._uncertified = uncertified
         observing = observing_of(setting, pair, self._bundle, decision_id, occurred_at)
         self._observing = observing if uncertified is None and self.last is not None else None
+        self._trace = trace
         self._prompt = stored_text(prompt, privacy=setting.privacy, key=setting.key, purpose=Purpose.PROMPT)
         self._attempts: list[Attempt] = []
         self._vectors: list[Float16Array] = []
@@ -244,6 +246,8 @@ class Query:
             generation=None if self._pair is None else self._pair.assignment.generation,
             bundle=None if self._bundle is None else self._bundle.id,
             exploration_rate=self._rate,
+            trace_id=None if self._trace is None else self._trace[0],
+            span_id=None if self._trace is None else self._trace[1],
         )
         if any(attempt.model == UNKNOWN_MODEL for attempt in self.decision.attempts):
             _warn_of_unknown_models(self._setting.name)

@@ -181,6 +181,7 @@ class Attempt(Shown):
     run_propensity: float | None = None  # the chance that this tier ran (where skipped: answered); None = unknown
     vector: int | None = None  # row of this attempt's hidden state in the batch's vectors
     note: str | None = None  # what was dropped or failed, and why
+    span_id: str | None = None  # of this run, in the traces or logs that it was taken from
 
     def __post_init__(self) -> None:
         _at_least("tier", self.tier, 0)
@@ -215,6 +216,8 @@ class Decision:
     # (knowgate._deciding.exploration); the assignment's floor where no answer was retained before
     # the last tier.
     exploration_rate: float = 0.0
+    trace_id: str | None = None  # of the caller's trace: 32 hex digits where it is a W3C one
+    span_id: str | None = None  # of the caller's span, that asked
 
     def __post_init__(self) -> None:
         if self.id.version != 7:
@@ -258,6 +261,7 @@ class Label:
     tier: int | None = None  # None = the served one
     label_propensity: float | None = None  # chance that this row is labelled, given its answers; None = unknown
     grader: str | None = None  # which machine said so, in which version: "name@version"; None = unknown
+    origin: str | None = None  # the system that it was taken from, and its id there: "mlflow:a-17"
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.correct) and 0.0 <= self.correct <= 1.0):

@@ -20,6 +20,7 @@ from knowgate._deciding import ruling
 from knowgate._deciding.intake import take_in
 from knowgate._deciding.query import Query
 from knowgate._deciding.ruling import Ruling
+from knowgate._deciding.traces import trace_of
 from knowgate._records.ids import new_id
 from knowgate._records.observation import NOTHING_SHOWN, Observation
 from knowgate._records.records import Fingerprint
@@ -179,8 +180,12 @@ class Cascade:
         decision_id: UUID | None = None,
         now: datetime | None = None,
         uncertified: str | None = None,
+        traceparent: str | None = None,
     ) -> Query:
         """Begins a query; see `Query`.
+
+        `traceparent` is the header of W3C Trace Context that the caller sent: the decision keeps
+        its trace and its span. One that is none is left out.
 
         `uncertified` says why no certificate covers the request, such as `tools` or `temperature`:
         it is for the last tier alone, is stored with the reason `uncertified_request`, and teaches
@@ -198,6 +203,7 @@ class Cascade:
             external_id=external_id,
             slice=slice,
             uncertified=uncertified,
+            trace=trace_of(traceparent),
         )
 
     def run_tiers(
@@ -234,6 +240,7 @@ class Cascade:
         slice: str | None = None,
         external_id: str | None = None,
         decision_id: UUID | None = None,
+        traceparent: str | None = None,
     ) -> "Answer":
         """Asks the tiers' back-ends, cheapest first, until an answer is kept, and logs the
         decision.
@@ -242,7 +249,7 @@ class Cascade:
         the background after the answer was returned. Raises NoAnswer where the last tier fails,
         RecordInvalid without `backends`.
         """
-        serving, query = self._begin(messages, slice, external_id, decision_id)
+        serving, query = self._begin(messages, slice, external_id, decision_id, traceparent)
         return serving.answer(query, messages)
 
     async def answer_async(
@@ -252,13 +259,19 @@ class Cascade:
         slice: str | None = None,
         external_id: str | None = None,
         decision_id: UUID | None = None,
+        traceparent: str | None = None,
     ) -> "Answer":
         """`answer` on the running event loop, which it never blocks."""
-        serving, query = self._begin(messages, slice, external_id, decision_id)
+        serving, query = self._begin(messages, slice, external_id, decision_id, traceparent)
         return await serving.answer_async(query, messages)
 
     def _begin(
-        self, messages: "Sequence[Message]", slice: str | None, external_id: str | None, decision_id: UUID | None
+        self,
+        messages: "Sequence[Message]",
+        slice: str | None,
+        external_id: str | None,
+        decision_id: UUID | None,
+        traceparent: str | None,
     ) -> "tuple[Serving, Query]":
         from knowgate._serving.replies import prompt_of
 
@@ -266,7 +279,9 @@ class Cascade:
             cure = "make the cascade with backends=[…], cheapest first, or call run_tiers(spec)"
             raise RecordInvalid("backends", None, cure)
         prompt = prompt_of(messages) if self.setting.stores_texts else None
-        query = self.open(prompt=prompt, external_id=external_id, slice=slice, decision_id=decision_id)
+        query = self.open(
+            prompt=prompt, external_id=external_id, slice=slice, decision_id=decision_id, traceparent=traceparent
+        )
         return self._serving, query
 
     def close(self, *, within_s: float | None = None) -> None:

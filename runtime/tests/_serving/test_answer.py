@@ -26,6 +26,7 @@ from knowgate.backends.tries import Patience
 from knowgate.errors import BackendFailed, Failure, NoAnswer, RecordInvalid, SpoolRefused
 
 Make = Callable[..., Any]
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 QUESTION = [{"role": "user", "content": "Capital of Peru?"}]
 QUICK = Patience(timeout_s=5.0, tries=3, first_delay_s=0.001, longest_delay_s=0.002, open_after=4, open_for_s=60.0)
 Act = Reply | Exception
@@ -114,11 +115,12 @@ def test_a_kept_answer_is_the_small_tiers_and_the_large_one_is_not_asked(
 ) -> None:
     small, large = InMemory("small", reply(**good)), InMemory("large", reply("LIMA"))
     with make(small, large) as cascade:
-        answer = ask(cascade, slice="geography", external_id="q-1")
+        answer = ask(cascade, slice="geography", external_id="q-1", traceparent=TRACEPARENT)
     assert (answer.text, answer.tier, answer.explores) == ("Lima", 0, False)
     assert (small.asked, large.asked) == (1, 0)
     decision, vectors = kept.rows[0]
     assert (decision.id, decision.slice, decision.external_id) == (answer.decision_id, "geography", "q-1")
+    assert f"00-{decision.trace_id}-{decision.span_id}-01" == TRACEPARENT
     assert decision.prompt_hash is not None
     assert (decision.served.tokens_in, decision.served.tokens_out, decision.served.latency_ms) == (20, 1, 3.0)
     assert len(vectors) == 1

@@ -156,7 +156,7 @@ def test_a_changed_row_is_named_with_what_differs(deployed: Deployed, statement:
 def test_rows_that_somebody_added_are_found_in_every_table(deployed: Deployed) -> None:
     found = deployed.after(
         "INSERT INTO label SELECT decision_id, tier, 'human', digest, arrival, correct, labelled_at, received_at,"
-        " label_propensity, grader FROM label WHERE source = 'judge'",
+        " label_propensity, grader, origin FROM label WHERE source = 'judge'",
         "INSERT INTO alarm_state SELECT 'other', rule, state, updated_at FROM alarm_state",
         "INSERT INTO assignment_history SELECT cascade, 99, document, swapped_at FROM assignment_history"
         " WHERE generation = 1",

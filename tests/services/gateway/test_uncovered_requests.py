@@ -207,6 +207,17 @@ def test_slice_and_external_id_are_read_of_headers_before_metadata(world: World)
     assert stored(world, "q-h").slice == "Städte"
 
 
+@pytest.mark.parametrize("changes", [{}, {"temperature": 0.7}], ids=["cascade", "last tier alone"])
+def test_the_callers_trace_and_span_are_kept_with_the_decision(world: World, changes: dict[str, Any]) -> None:
+    trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    sent = {"Knowgate-External-Id": "q-t", "traceparent": f"00-{trace}-{span}-01"}
+    assert asked(world, sent, **changes).status_code == 200
+    decision = stored(world, "q-t")
+    assert (decision.trace_id, decision.span_id) == (trace, span)
+    assert asked(world, {"Knowgate-External-Id": "q-u", "traceparent": "of my own"}).status_code == 200
+    assert stored(world, "q-u").trace_id is None
+
+
 @pytest.mark.parametrize(("path", "said"), [("/completions", {"prompt": "x"}), ("/responses", {"input": "x"})])
 def test_addresses_that_the_last_tier_has_are_passed_to_it_and_counted(
     world: World, path: str, said: dict[str, Any]

@@ -120,3 +120,34 @@ def lines(path: Path, rows: Iterable[Json]) -> Path:
     """The rows as JSON lines."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def score(identity: str, trace: str, worth: Json, **fields: Json) -> Json:
+    """A score of Langfuse's blob storage export."""
+    return {
+        "id": identity,
+        "trace_id": trace,
+        "observation_id": None,
+        "name": "correctness",
+        "value": worth,
+        "string_value": None,
+        "data_type": "NUMERIC",
+        "source": "ANNOTATION",
+        "author_user_id": "jane",
+        "timestamp": "2026-02-02 00:00:00.000000",
+        "updated_at": "2026-02-02 00:00:00.000000",
+    } | fields
+
+
+def annotation(span: str, **fields: Json) -> Json:
+    """An annotation of Phoenix's API."""
+    return {
+        "id": "U3Bhbg==",
+        "span_id": span,
+        "name": "correctness",
+        "annotator_kind": "HUMAN",
+        "result": {"label": "correct", "score": 1.0, "explanation": None},
+        "identifier": "jane",
+        "created_at": "2026-02-02T00:00:00+00:00",
+        "updated_at": "2026-02-03T00:00:00+00:00",
+    } | fields

@@ -21,7 +21,8 @@ from store.traffic.examples import labelled
 from store.traffic.labels import add_labels, waiting_count
 from store.traffic.vectors import VectorRow, add_shard, vector_rows
 
-PERSONAL = ("Paris lies in", "aa11", "France", "q-personal")
+TRACE, SPAN, RUN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "run-of-somebody"
+PERSONAL = ("Paris lies in", "aa11", "France", "q-personal", TRACE, SPAN, RUN)
 
 
 def everything(session: Session) -> str:
@@ -31,13 +32,16 @@ def everything(session: Session) -> str:
 
 
 def test_nothing_personal_is_left_in_any_table(session: Session, cast: Any) -> None:
-    sent = cast.retained(external_id="q-personal")
+    sent = cast.retained(external_id="q-personal", trace_id=TRACE, span_id=SPAN)
+    sent = replace(sent, attempts=tuple(replace(one, span_id=RUN) for one in sent.attempts))
+    parked = cast.label(TRACE, -5, correct=0.5)
+    assert add_labels(session, [parked], received_at=cast.at(0)).waiting == 1
     add_decisions(session, [sent], received_at=cast.at(1))
     add_labels(session, [cast.label("q-personal")], received_at=cast.at(61))
     for fact in PERSONAL:
         assert fact in everything(session)
     erased = erase_decision(session, sent.id, now=cast.at(70))
-    assert erased.leaves == 1
+    assert erased.leaves == 3  # of the decision, and of the label that waited and was parked
     session.flush()
     left = everything(session)
     assert [fact for fact in PERSONAL if fact in left] == []

@@ -42,6 +42,27 @@ def test_a_label_that_repeats_exactly_changes_nothing(session: Session, cast: An
     assert [leaf.kind for leaf in ledger.unsealed(session)].count("label") == 1
 
 
+def test_the_callers_trace_may_stand_for_the_external_id(session: Session, cast: Any) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    early, late = (cast.escalated(at, external_id=f"q{at}", trace_id=trace) for at in (0, 1))
+    assert add_labels(session, [cast.label(trace)], received_at=cast.at(61)).waiting == 1
+    assert add_decisions(session, [early], received_at=cast.at(62)).adopted == 1
+    add_decisions(session, [late], received_at=cast.at(63))
+    added = add_labels(session, [cast.label(trace, correct=0.5)], received_at=cast.at(64))
+    assert (added.stored, added.waiting) == (1, 0)
+    assert [one.decisions for one in added.ambiguous] == [2]
+    assert [[label.correct for label in labels_of(session, one.id)] for one in (early, late)] == [[1.0], [0.5]]
+
+
+def test_a_label_keeps_where_it_came_from_also_while_it_waits(session: Session, cast: Any) -> None:
+    sent = cast.retained(external_id="q")
+    add_labels(session, [replace(cast.label("q"), origin="mlflow:a-1")], received_at=cast.at(61))
+    add_decisions(session, [sent], received_at=cast.at(62))
+    again = add_labels(session, [replace(cast.label("q"), origin="mlflow:a-1")], received_at=cast.at(63))
+    assert again.duplicates == 1
+    assert [label.origin for label in labels_of(session, sent.id)] == ["mlflow:a-1"]
+
+
 def test_a_label_said_twice_in_a_batch_is_stored_once(session: Session, cast: Any) -> None:
     sent = cast.retained()
     add_decisions(session, [sent], received_at=cast.at(1))

@@ -6,8 +6,10 @@ paths), and a text may be a JSON document: exporters write one and the same row 
 A null, and the NaN that pandas writes for one, say that something is unknown.
 """
 
+import base64
 import json
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +19,7 @@ import pyarrow as pa
 from services.outcome_tables.times import EXPECTED, OUT_OF_RANGE, TimeRefused, Zone, in_utc
 
 Json = Any
+TRACE = re.compile(r"(?:tr-)?([0-9a-f]{32})")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NO_EPOCH = f"{EXPECTED}, or seconds, milliseconds, microseconds or nanoseconds since 1970"
 
@@ -79,6 +82,29 @@ def text_of(value: Json) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise ValueRefused("a text is expected")
+
+
+def hex_of(name: str) -> str:
+    """The 16 hex digits of a span's id that is written in base64; any other name as it is.
+
+    >>> hex_of("o5CLh6AnA8E="), hex_of("a3908b87a02703c1")
+    ('a3908b87a02703c1', 'a3908b87a02703c1')
+    """
+    try:
+        return base64.b64decode(name, validate=True).hex() if len(name) == 12 else name
+    except ValueError:
+        return name
+
+
+def trace_named(name: str) -> str | None:
+    """The W3C id of the trace that a name is; MLflow writes `tr-` before it. None where it is
+    none.
+
+    >>> trace_named("tr-0af7651916cd43dd8448eb211c80319c")
+    '0af7651916cd43dd8448eb211c80319c'
+    """
+    match = TRACE.fullmatch(name)
+    return None if match is None else match[1]
 
 
 def number_of(value: Json) -> float | None:
