@@ -300,6 +300,5 @@ def _said(
         if began is not None and earlier.decided_at < began:
             return False
         said = json.loads(earlier.check)
-        look = None if check.since is None else codec.encode(check.since)
-        return bool(said.get("ground") == check.ground.value and said.get("since") == look)
+        return bool(said.get("ground") == check.ground.value and said.get("since") == codec.encode(check.since))
     return False

@@ -64,9 +64,8 @@ class TrainJob:
     def run(self, context: JobContext, claim: Claim) -> str:
         limit = context.settings.job_limit + GRACE
         arguments = _arguments(context, claim)
-        words = in_words(run_trainer(context, "run", arguments, limit=limit, reports=TrainingOutcome))
-        needed = claim.occasion is not None and claim.occasion.key is not None
-        return f"{words}; it was made for {claim.occasion}" if needed else words
+        outcome = run_trainer(context, "run", arguments, limit=limit, reports=TrainingOutcome)
+        return in_words(outcome, claim.occasion)
 
 
 def _begun(session: Session, cascade: str, now: datetime) -> Due | None:
@@ -129,8 +128,10 @@ def _refuse_hopeless(coming: NextAttempt | None, spec: CascadeSpec) -> None:
         )
 
 
-def in_words(outcome: TrainingOutcome) -> str:
-    """The trainer's outcome in a line; all of it is in the bundle and its certificate."""
+def in_words(outcome: TrainingOutcome, made_for: Occasion | None = None) -> str:
+    """The trainer's outcome in a line; all of it is in the bundle and its certificate. What it was
+    made for is said where that was not its turn.
+    """
     certificate = outcome.certificate
     if outcome.bundle is None or certificate is None:
         words = f"{outcome.status}, {outcome.rows.get('window', 0)} mature decisions"
@@ -147,7 +148,8 @@ def in_words(outcome: TrainingOutcome) -> str:
             words += f", about {outcome.labels_needed} more labelled decisions would settle it"
     words += "".join(f"; {gain_in_words(gain)}" for gain in (() if certificate is None else certificate.gains))
     other = outcome.rows.get("p_t_of_another_kind", 0)
-    return words + (f"; {other} decisions left out, their P(T) is of another kind" if other else "")
+    words += f"; {other} decisions left out, their P(T) is of another kind" if other else ""
+    return words if made_for is None or made_for.key is None else f"{words}; it was made for {made_for}"
 
 
 def gain_in_words(gain: SignalGain) -> str:

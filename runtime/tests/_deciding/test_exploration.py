@@ -75,6 +75,7 @@ def test_no_rate_is_below_the_floor_or_above_the_largest(
     )
     verdict = decide(Policy.of(PolicyKind.P_T, ({"p_t": tau},)), Signals(p_t=p_t))
     assert floor <= row_rate(assignment, verdict) <= largest_rate(assignment) <= 1.0
+    assert largest_rate(assignment) == min(floor + extra, 1.0)
 
 
 def test_bad_parameters_are_refused(assignment: Make) -> None:

@@ -261,6 +261,15 @@ def test_the_models_an_owner_names_are_used_until_a_bundle_says_them(
     assert [attempt.model for attempt in kept.rows[0][0].attempts] == ["a", "b"]
 
 
+def test_a_state_belongs_to_the_tier_that_showed_it(make_cascade: Callable[..., Cascade], good: dict[str, Any]) -> None:
+    with make_cascade().open() as query:
+        assert not query.has_state(0)
+        query.consider(Observation(tokens_in=3), tier=0)
+        assert not query.has_state(0)
+        query.consider(Observation(hidden=good["hidden"], fingerprint=good["fingerprint"]), tier=0)
+        assert query.has_state(0) and not query.has_state(1)
+
+
 def test_of_names_that_nobody_declared_request_parameters_alone_have_to_be_the_bundles(
     make_cascade: Callable[..., Cascade], bundle: Bundle
 ) -> None:

@@ -273,7 +273,7 @@ def test_a_caller_that_leaves_ends_the_work_records_nothing_and_what_it_took_is_
     waiting, other, serving = asyncio.run(left())
     assert (waiting.given_up, other.asked, kept.rows) == (True, at, [])
     assert (serving.left, [tier.runs for tier in serving.abandoned]) == (1, [1, at])
-    assert [tier.tokens_in for tier in serving.abandoned] == [20 * at, 0]
+    assert [(tier.tokens_in, tier.tokens_out) for tier in serving.abandoned] == [(20 * at, at), (0, 0)]
 
 
 @pytest.mark.parametrize(

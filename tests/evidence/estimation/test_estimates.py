@@ -133,3 +133,15 @@ def test_a_value_beyond_the_stated_range_is_named(place: int, value: float) -> N
     values[place] = value
     with pytest.raises(InvalidInputError, match=rf"values\[{place}\] is {value}, outside \[0.0, 1.0\]"):
         clipped_inverse_propensity(values, [1, 1, 1], [0.5] * 3, largest_weight=4.0)
+
+
+@pytest.mark.parametrize(("low", "high", "bias"), [(0.5, 1.0, (-0.25, 0.0)), (-1.0, -0.5, (0.0, 0.25))])
+def test_of_a_row_whose_chance_was_not_logged_anything_from_the_stated_cut_to_nothing_may_be_missing(
+    low: float, high: float, bias: tuple[float, float]
+) -> None:
+    """At the stated chance of .1 it would count .1 · 5 = half."""
+    rows = ([low, np.nan], [1, 0])
+    cut = clipped_inverse_propensity(*rows, [1.0, np.nan], largest_weight=5.0, low=low, high=high, least_propensity=0.1)
+    assert (cut.bias_low, cut.bias_high) == bias
+    logged = clipped_inverse_propensity(*rows, [1.0, 0.1], largest_weight=5.0, low=low, high=high)
+    assert (logged.bias_low, logged.bias_high) == (-0.25 * high, -0.25 * low)

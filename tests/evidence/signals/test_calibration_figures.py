@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from evidence.bounds.binomial import clopper_pearson
 from evidence.errors import InvalidInputError
 from evidence.signals.calibration import (
     calibration_of,
+    misplaced_certainty,
     overconfidence,
     reliability_curve,
 )
@@ -49,11 +51,34 @@ def test_overconfidence_counts_wrong_answers_of_high_scores_only() -> None:
     assert overconfidence([0.5], [0], [1]) is None
 
 
+def test_certainty_is_misplaced_where_half_of_the_rows_and_more_are_sure_and_far_fewer_are_right() -> None:
+    scores, right = [0.9] * 50 + [0.89] * 50, [1, 0] * 50
+    misplaced = misplaced_certainty(scores, right)
+    assert misplaced is not None
+    assert (misplaced.at_least, misplaced.share, misplaced.accuracy, misplaced.n) == (0.9, 0.5, 0.5, 100)
+    assert misplaced_certainty([0.89, *scores[1:]], right) is None, "49 of 100 are sure"
+    assert misplaced_certainty([0.89, *scores[1:-1]], right[:-1]) is None
+    assert misplaced_certainty([0.89, *scores[1:-2]], right[:-2]) is not None
+
+
+def test_how_far_a_certainty_is_off_is_measured_from_the_upper_end_of_its_accuracy() -> None:
+    far = 1.0 - clopper_pearson(6, 10).upper
+    right = [1, 1, 1, 1, 1, 0.5, 0.49, 0, 0, 0]  # a half counts as right
+    assert misplaced_certainty([1.0] * 10, right, at_least=1.0, far=far) is None
+    assert misplaced_certainty([1.0] * 10, right, at_least=1.0, far=far - 1e-9) is not None
+
+
 def test_bad_input_is_named() -> None:
     with pytest.raises(InvalidInputError, match=r"scores\[0\] is 1\.2"):
         calibration_of([1.2], [1])
     with pytest.raises(InvalidInputError, match=r"correct\[0\] is nan"):
         calibration_of([0.2], [float("nan")])
+    with pytest.raises(InvalidInputError, match=r"at_least is 1\.1"):
+        overconfidence([0.2], [1], [1], 1.1)
+    with pytest.raises(InvalidInputError, match=r"at_least is 1\.1"):
+        misplaced_certainty([1.0], [1], at_least=1.1)
+    with pytest.raises(InvalidInputError, match=r"far is 1\.1"):
+        misplaced_certainty([1.0], [1], far=1.1)
     with pytest.raises(InvalidInputError, match="scores is empty"):
         calibration_of([], [])
     with pytest.raises(InvalidInputError, match="scores has 2, correct has 1"):

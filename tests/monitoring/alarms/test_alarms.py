@@ -231,8 +231,11 @@ def test_what_came_before_the_first_label_is_passed_over_and_costs_no_family(cas
 def test_the_run_that_a_forecast_needed_counts_among_the_smallest_chances(cast, cohort):
     said = cast.Asked(explored=True, verdicts=(1.0, 0.0))
     drawn = replace(said, small=1.0, large=0.0, label_propensity=0.5)
-    assert watch_risk(None, cohort([said, drawn])).least_propensity == 0.25
-    assert watch_risk(None, cohort([replace(said, run_propensity=0.1), drawn])).least_propensity == 0.1
+    rare, unexplored = replace(said, run_propensity=0.1), cast.Asked()
+    assert watch_risk(None, cohort([said, drawn, unexplored], judged=True)).least_propensity == 0.25
+    assert watch_risk(None, cohort([rare, drawn, unexplored], judged=True)).least_propensity == 0.1
+    likelier = cast.Asked(explored=True, small=1.0, large=0.0, run_propensity=0.8)
+    assert watch_risk(None, cohort([likelier])).least_propensity == 0.5, "the rate, by which others will run"
 
 
 def test_equal_answers_do_not_show_how_labels_are_drawn(cast, cohort):
@@ -253,6 +256,9 @@ def test_a_target_of_retained_accuracy_watches_what_is_retained(cast, cohort):
     assert watch_risk(None, cohort(wrong, targets=targets)).raised_at is not None
     quiet = watch_risk(None, cohort(right, targets=targets))
     assert (quiet.raised_at, quiet.least_propensity) == (None, 1.0)
+    drawn = watch_risk(None, cohort([cast.Asked(small=1.0, label_propensity=0.25)], targets=targets))
+    silent = cohort([cast.Asked(at=cast.DAY + timedelta(days=1))], day=1, targets=targets)
+    assert watch_risk(drawn, silent).least_propensity == 0.25
 
 
 @pytest.mark.slow

@@ -9,11 +9,14 @@ from factories import make_certificate
 from knowgate._bundles.bundle_documents import GainWithinSlices, SignalGain
 from knowgate._wire import codec
 from services.clock import SimulatedClock
-from services.jobs.job import JobContext
+from services.jobs.job import JobContext, JobStopped
+from services.jobs.register import TOPIC, RegisterSweep
 from services.jobs.train import in_words
 from services.jobs.trainer import TrainingDied, run_trainer
 from services.settings import Settings
-from store.engine import open_engine
+from store.engine import open_engine, transaction
+from store.jobs.occasions import Occasion, TrainingReason
+from store.jobs.outbox import add_message
 from store.jobs.trainer_reports import Drained, TrainingOutcome, TrainingStatus
 
 GAIN = SignalGain(
@@ -45,6 +48,14 @@ def test_a_certified_outcome_names_its_bundle_its_promise_and_what_signals_add()
     assert words.endswith("accuracy of 40% retained +0.020 [-0.001, +0.040]")
 
 
+def test_what_a_training_between_two_turns_was_made_for_is_said() -> None:
+    turn = Occasion(reason=TrainingReason.SCHEDULE, why="a week has ended")
+    asked = Occasion(reason=TrainingReason.ASKED, why="a new market", key="asked:1", asked_by="ada")
+    words = in_words(CERTIFIED)
+    assert in_words(CERTIFIED, turn) == words and "left out" not in words
+    assert in_words(CERTIFIED, asked) == f"{words}; it was made for asked: a new market (ada)"
+
+
 def test_what_a_signal_adds_beyond_the_slice_stands_beside_what_it_adds_beyond_p_t() -> None:
     within = GainWithinSlices(slices=3, n=800, auroc=0.004, auroc_low=-0.01, auroc_high=0.018)
     certificate = replace(CERTIFICATE, gains=(replace(GAIN, within_slices=within),))
@@ -72,6 +83,20 @@ def test_an_outcome_without_a_promise_says_what_would_settle_it_and_what_was_lef
     assert in_words(waits).startswith("not_attempted, 7 mature decisions: it waits for about 120 more labelled ones")
     nothing = TrainingOutcome(status=TrainingStatus.NO_DATA, cascade="trivia", rows={"window": 7})
     assert in_words(nothing) == "no_data, 7 mature decisions"
+
+
+def test_the_process_that_registers_is_started_where_something_is_due_by_now(
+    sqlite_url: str, settings: Settings, clock: SimulatedClock
+) -> None:
+    context = JobContext(engine=open_engine(sqlite_url), settings=settings, clock=clock, owner="test")
+    context.stopping.set()  # which ends the process again
+    assert RegisterSweep().run(context) == 0
+    with transaction(context.engine) as session:
+        add_message(session, TOPIC, "later", "{}", now=clock.now() + timedelta(seconds=1))
+    assert RegisterSweep().run(context) == 0
+    clock.set(clock.now() + timedelta(seconds=1))
+    with pytest.raises(JobStopped):
+        RegisterSweep().run(context)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from store.traffic.decisions import add_decisions
 from store.traffic.examples import labelled
 from store.traffic.graders import GraderError, add_error, graders
 from store.traffic.label_sources import labels_by_source
-from store.traffic.labels import add_labels, labels_of, waiting_count, waiting_counts
+from store.traffic.labels import add_labels, labels_of, waiting_count, waiting_counts, waiting_external_ids
 
 
 def test_a_label_without_a_tier_speaks_of_the_served_one(session: Session, cast: Any) -> None:
@@ -94,6 +94,16 @@ def test_a_label_that_comes_first_waits_for_its_decision(session: Session, cast:
         None,
         True,
     ]
+
+
+def test_names_that_labels_wait_for_are_those_of_their_cascade_without_the_parked(session: Session, cast: Any) -> None:
+    waits = [cast.label("q"), cast.label("q", tier=0), cast.label("r"), cast.label("early", 8)]
+    assert add_labels(session, [*waits, cast.label(cast.retained(5))], received_at=cast.at(61)).waiting == 5
+    assert waiting_external_ids(session, "geo") == {"q", "r", "early"}
+    assert waiting_external_ids(session, "other") == set()
+    late = [cast.retained(0, external_id="r"), cast.retained(10, external_id="early")]
+    add_decisions(session, late, received_at=cast.at(63))
+    assert waiting_external_ids(session, "geo") == {"q"}
 
 
 def test_a_waiting_label_that_repeats_waits_once(session: Session, cast: Any) -> None:

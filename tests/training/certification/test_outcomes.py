@@ -320,11 +320,10 @@ def test_labels_of_one_coin_weigh_the_smallest_chance_and_those_of_coins_apart_t
 
 
 def test_labelled_decisions_are_counted_at_both_tiers_for_a_drop_and_at_the_first_for_an_accuracy() -> None:
-    known = rows_of(
-        tier_of(4, correct=np.array([1.0, 0.0, NAN, NAN])), tier_of(4, correct=np.array([1.0, NAN, 1.0, NAN]))
-    )
-    assert labelled_decisions(known, TargetKind.MAX_ACCURACY_DROP) == 1
-    assert labelled_decisions(known, TargetKind.RETAINED_ACCURACY) == 2
+    first, last = (tier_of(4, correct=np.array(said)) for said in ([1.0, 0.0, NAN, NAN], [1.0, NAN, 1.0, NAN]))
+    for known in (rows_of(first, last), rows_of(first, tier_of(4), last)):
+        assert labelled_decisions(known, TargetKind.MAX_ACCURACY_DROP) == 1
+        assert labelled_decisions(known, TargetKind.RETAINED_ACCURACY) == 2
 
 
 def test_labels_of_which_some_were_certain_are_drawn_by_coin_all_the_same() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 
 from evidence.certification.certification_rows import CertificationRows
 from knowgate.policy import Policy, PolicyKind, kept_tiers
-from training.certification.paths import learn_pace, learn_speed
+from training.certification.paths import SPEEDS, learn_pace, learn_speed
 
 N, TARGET = 1000, 0.05
 SURENESS = 1.0 - np.arange(N) / N
@@ -45,3 +45,10 @@ def test_of_speeds_and_paces_that_save_as_much_the_equal_ones_are_taken() -> Non
     assert learn_speed(shown, RIGHT, np.ones(N), TARGET, saves=Seen().saves) == {"p_ik": 1.0, "p_t": 1.0}
     rows = CertificationRows(correct=np.column_stack([RIGHT, RIGHT, np.ones(N)]))
     assert learn_pace(PolicyKind.P_T, [shown, shown], rows, TARGET, Seen().saves) == (1.0, 1.0)
+
+
+def test_each_speed_is_tried_once_whichever_gate_is_the_faster() -> None:
+    pairs = [(speed["p_ik"], speed["p_t"]) for speed in SPEEDS]
+    assert pairs[0] == (1.0, 1.0) and len(set(pairs)) == len(pairs) and {min(pair) for pair in pairs} == {1.0}
+    finite = {pair for pair in pairs if np.isfinite(pair).all()}
+    assert finite == {(p_t, p_ik) for p_ik, p_t in finite}
