@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from knowgate.spec import CascadeSpec
 from services.declaration.cascade_file import read_cascade_file
 from services.errors import InputInvalid
 
@@ -62,7 +63,11 @@ def _per_tier(text: str, option: str, what: str, cure: str, tiers: int) -> tuple
 
 
 def _declared(path: str, now: datetime) -> tuple[TierRates, ...]:
-    spec = read_cascade_file(path)
+    return rates_of(read_cascade_file(path), now)
+
+
+def rates_of(spec: CascadeSpec, now: datetime) -> tuple[TierRates, ...]:
+    """The rates that a cascade declares, by the prices in force at `now`."""
     rates = []
     for tier in spec.tiers:
         price = tier.price_at(now)

@@ -1,5 +1,6 @@
-"""`knowgate advise OUTCOMES`: is a cascade worth it here?"""
+"""`knowgate advise OUTCOMES`, `knowgate advise --cascade NAME`: is a cascade worth it here?"""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from services.advice.advice import Advice
 from services.advice.advice import advise as advice_of
 from services.advice.hearing import Heard
 from services.advice.label_plan import LabelPlan, LabelYield
+from services.advice.observed import ObservedAdvice, advise_on
 from services.advice.price_lists import read_latencies, read_rates
 from services.advice.reasons import CostAdvice, Question, Recommendation
 from services.clock import SystemClock
@@ -21,23 +23,30 @@ from services.commands.options import (
     AsJson,
     MaxDrop,
     MinRetainedShare,
-    Outcomes,
     RetainedAccuracy,
     Timezone,
     certified_kind,
     stated_target,
 )
 from services.commands.printing import print_json
+from services.database import database
 from services.errors import InputInvalid
 from services.outcome_tables.certifiable import refuse_mixed_kinds
 from services.outcome_tables.outcomes import read_outcomes
+from services.settings import read_settings
+from store.engine import reading
 
 app = typer.Typer()
 
 
 @app.command()
 def advise(
-    outcomes: Outcomes,
+    outcomes: Annotated[
+        Path | None, typer.Argument(help="An outcome table: Parquet, CSV or JSONL; or give --cascade.")
+    ] = None,
+    cascade: Annotated[
+        str | None, typer.Option(help="A deployed cascade, by what was observed of it, for what it declares.")
+    ] = None,
     prices: Annotated[
         str | None,
         typer.Option(help="USD per million tokens in/out per tier, e.g. 0.1/0.4,2.5/10; or a cascade.toml."),
@@ -73,6 +82,12 @@ def advise(
 
     Exits with 0 for a cascade or for labels to gather first, and with 3 for "do not".
     """
+    if (outcomes is None) == (cascade is None):
+        raise InputInvalid("give an outcome table or --cascade, and one of the two")
+    if cascade is not None:
+        _of_deployed(cascade, as_json=as_json)
+        return
+    assert outcomes is not None
     target = stated_target(max_accuracy_drop, retained_accuracy)
     table = read_outcomes(outcomes, timezone=timezone, now=SystemClock().now())
     for tier in range(table.tiers - 1):
@@ -95,6 +110,32 @@ def advise(
             typer.echo(line)
     if advice.recommendation is Recommendation.DO_NOT:
         raise typer.Exit(3)
+
+
+def _of_deployed(cascade: str, *, as_json: bool) -> None:
+    with database(read_settings()) as engine, reading(engine) as session:
+        observed = advise_on(session, cascade, now=SystemClock().now())
+    if as_json:
+        print_json(codec.encode(observed))
+    else:
+        for line in _observed_lines(observed):
+            typer.echo(line)
+    if observed.advice is not None and observed.advice.recommendation is Recommendation.DO_NOT:
+        raise typer.Exit(3)
+
+
+def _observed_lines(observed: ObservedAdvice) -> list[str]:
+    lines = [
+        f"cascade       {observed.cascade}, mode {observed.mode or 'none: nothing is assigned'}",
+        f"observed      {observed.observed} decisions from {observed.window.start:%Y-%m-%d %H:%M} to "
+        f"{observed.window.end:%Y-%m-%d %H:%M} UTC",
+        f"labelled      {observed.labels.sentence}",
+    ]
+    if observed.prospect is not None:
+        lines.append(f"switched on   {observed.prospect.sentence}")
+    if observed.advice is None:
+        return [*lines, f"advice        none: {observed.why_no_advice}"]
+    return [*lines, "", f"By rule {observed.rule} on these decisions:", *_lines(observed.advice)]
 
 
 def _plan(

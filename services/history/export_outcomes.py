@@ -5,6 +5,8 @@ propensities. Imported again, it gives the same attempts and, of an answer's lab
 force; what sources say that the cascade does not trust comes back as a judge's.
 """
 
+from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,14 +16,15 @@ from sqlalchemy.orm import Session
 
 from evidence.certification.known_outcomes import agreeing
 from knowgate._records.records import Window
-from knowgate.spec import LabelCoin
+from knowgate.policy import NOTHING_KEPT
+from knowgate.spec import CascadeSpec, LabelCoin
 from services.errors import InputInvalid
 from services.outcome_tables.columns import FloatArray, ObjectArray
 from services.outcome_tables.grid import Grid
 from services.outcome_tables.outcomes import COLUMNS, OutcomeTable
 from store.releases import cascades
 from store.traffic import decisions
-from store.traffic.examples import labelled
+from store.traffic.examples import Examples, labelled
 
 
 def export_outcomes(session: Session, cascade: str, window: Window, *, as_of: datetime) -> OutcomeTable:
@@ -37,7 +40,29 @@ def export_outcomes(session: Session, cascade: str, window: Window, *, as_of: da
         raise InputInvalid(
             f"{cascade} has no decision from {window.start.isoformat()} to {window.end.isoformat()}; widen the window"
         )
-    names = _names(session, cascade, window, as_of)
+    return _table(examples, spec, _names(session, cascade, window, as_of))
+
+
+def observed_outcomes(session: Session, cascade: str, window: Window, *, as_of: datetime) -> OutcomeTable | None:
+    """The same of the decisions on which nothing could be kept and every tier ran all the same: a
+    plain sample of the traffic, for as long as it was observed at one rate. None where there is
+    none.
+
+    Raises CascadeUnknown.
+    """
+    spec = cascades.cascade(session, cascade)
+    examples = labelled(session, cascade, window, as_of=as_of, trusted=spec.targets.trusted)
+    unkept = np.isin(examples.reason.astype(str), [reason.value for reason in NOTHING_KEPT]) & examples.answered
+    answers = np.bincount(examples.decision, unkept & (examples.tier < spec.last), minlength=examples.decisions)
+    chosen = (answers == spec.last)[examples.decision] if examples.rows else np.zeros(0, dtype=np.bool_)
+    if not chosen.any():
+        return None
+    columns: dict[str, Any] = {item.name: getattr(examples, item.name)[chosen] for item in fields(Examples)}
+    columns["decision"] = np.unique(columns["decision"], return_inverse=True)[1]
+    return _table(Examples(**columns), spec, _names(session, cascade, window, as_of))
+
+
+def _table(examples: Examples, spec: CascadeSpec, names: Mapping[UUID, str]) -> OutcomeTable:
     grid = Grid(query=examples.decision, tier=examples.tier, shape=(examples.decisions, len(spec.tiers)))
     said = {name: getattr(examples, name) for name in COLUMNS if name != "same_answer"}
     said["p_t_kind"] = np.where(np.isfinite(examples.p_t), examples.p_t_kind, np.array(None))

@@ -16,6 +16,8 @@ from services.labelling.progress import LabelProgress, label_progress
 from services.pages.charts import Chart, chart
 from services.pages.figures_shown import CHARTS, TIER_CHARTS, TILES, Shown, newest, shown
 from services.pages.rendering import document_shown
+from services.promotion.prospect import Prospect, prospect_of
+from services.promotion.rollout_state import State, state_of
 from store.jobs import job_runs
 from store.jobs.job_runs import JobRun
 from store.releases import assignments, bundles, cascades, certifications, promotions
@@ -67,6 +69,7 @@ class CascadePage:
     waiting: int  # labels without their decision
     labels: LabelProgress  # for the next certificate
     champion: dict[str, Any] | None  # the champion's document
+    prospect: Prospect | None  # what switching it on would do; None where something decides
 
 
 def cascade_page(session: Session, name: str, *, now: datetime) -> CascadePage:
@@ -96,7 +99,14 @@ def cascade_page(session: Session, name: str, *, now: datetime) -> CascadePage:
         waiting=labels.waiting_count(session, name),
         labels=label_progress(session, name, now=now),
         champion=_champion(session, assignment),
+        prospect=_prospect(session, assignment),
     )
+
+
+def _prospect(session: Session, assignment: Assignment | None) -> Prospect | None:
+    if assignment is None or state_of(assignment) is State.ACTIVE:
+        return None
+    return prospect_of(session, assignment)
 
 
 def _champion(session: Session, assignment: Assignment | None) -> dict[str, Any] | None:

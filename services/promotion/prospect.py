@@ -1,0 +1,84 @@
+"""What a cascade that keeps nothing would do if it were switched on, as far as its attempts say:
+the same words on its page, on the form that switches it on and in `knowgate advise --cascade`.
+
+They are those of the certificate that would be in force. Nothing looks at a label for it, so
+whoever reads it chooses between that certificate and none, and not among looks.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from knowgate._bundles.assignment import Assignment
+from knowgate._bundles.bundle_documents import CertificateDocument, CertificateStatus
+from knowgate.spec import TargetKind
+from services.promotion.lapses import certificate_of
+from store.jobs import job_runs
+from store.releases import bundles
+from store.releases.bundles import BundleRecord, BundleStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prospect:
+    """What would decide; None where nothing would."""
+
+    bundle: str | None
+    certificate: CertificateDocument | None
+    labels_needed: int | None  # further labelled decisions, by the last attempt; None = it does not say
+    sentence: str
+
+
+def prospect_of(session: Session, current: Assignment) -> Prospect:
+    """What `knowgate cascade resume` would put in force: the champion that is kept, or the newest
+    certified bundle.
+    """
+    records = bundles.bundles(session, current.cascade)
+    would = _would_decide(records, current)
+    newest = would or next(iter(records), None)
+    certificate = None if newest is None else certificate_of(newest)
+    needed = _labels_needed(session, current.cascade)
+    return Prospect(
+        bundle=None if would is None else would.id,
+        certificate=certificate,
+        labels_needed=needed,
+        sentence=_sentence(would, certificate, needed),
+    )
+
+
+def _would_decide(records: tuple[BundleRecord, ...], current: Assignment) -> BundleRecord | None:
+    if current.champion is not None:
+        return next((one for one in records if one.id == current.champion), None)
+    return next((one for one in records if one.status is BundleStatus.CERTIFIED), None)
+
+
+def _labels_needed(session: Session, cascade: str) -> int | None:
+    runs = job_runs.job_runs(session, cascade, job="train", limit=1)
+    return runs[0].labels_needed if runs else None
+
+
+def _sentence(would: BundleRecord | None, certificate: CertificateDocument | None, needed: int | None) -> str:
+    if would is not None:
+        return f"Bundle {would.id[:12]} would decide. {_promised(certificate)}"
+    missing = "" if not needed else f" About {needed} more labelled decisions are missing."
+    if certificate is None:
+        return f"Nothing was attempted yet, so nothing would be kept.{missing}"
+    ended = certificate.status.value.replace("_", " ")
+    return f"Nothing would be kept: the newest attempt ended as {ended}, on {certificate.n} decisions.{missing}"
+
+
+def _promised(certificate: CertificateDocument | None) -> str:
+    if certificate is None or certificate.status is not CertificateStatus.CERTIFIED:
+        return "It carries no certificate, so nothing is promised."
+    kept = "an unknown share" if certificate.retained_share is None else f"{certificate.retained_share:.1%}"
+    saved = "an unknown share"
+    if certificate.savings is not None:
+        saved = f"{certificate.savings:.1%}"
+        if certificate.savings_low is not None and certificate.savings_high is not None:
+            saved += f" ({certificate.savings_low:.1%} to {certificate.savings_high:.1%})"
+    drop = certificate.target is TargetKind.MAX_ACCURACY_DROP
+    what = "lose at most" if drop else "be right in what is kept in at least"
+    return (
+        f"It would keep {kept} of the queries, save {saved} of the last tier's cost, and {what} "
+        f"{certificate.target_value:.1%}{' of accuracy' if drop else ''}, with confidence {1 - certificate.delta:.1%}, "
+        f"shown on {certificate.n} decisions."
+    )
