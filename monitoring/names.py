@@ -99,6 +99,9 @@ class Rule(StrEnum):
     UNDECLARED_MODEL = "undeclared_model"
     CONSTANT_SIGNAL = "constant_signal"
     LATE_DECISIONS = "late_decisions"
+    PROMISE_AT_RISK = "promise_at_risk"
+    DEARER_THAN_LAST = "dearer_than_last"
+    OVERCONFIDENT = "overconfident"
 
     @property
     def severity(self) -> Severity:
@@ -136,6 +139,9 @@ _HEADLINES = {
     Rule.UNDECLARED_MODEL: "Another model answers than is declared.",
     Rule.CONSTANT_SIGNAL: "A signal tells nothing any more.",
     Rule.LATE_DECISIONS: "Decisions arrive after they were needed.",
+    Rule.PROMISE_AT_RISK: "The promise of accuracy is in danger.",
+    Rule.DEARER_THAN_LAST: "The cascade costs more than its last tier alone.",
+    Rule.OVERCONFIDENT: "Answers that the small model was sure of are often wrong.",
 }
 
 
@@ -154,6 +160,9 @@ _ADVICE = {
     Rule.UNDECLARED_MODEL: "Correct what the gateway sends, or declare the new model: then a training is made.",
     Rule.CONSTANT_SIGNAL: "Stop the cascade until the signal varies again; the cause says where to look.",
     Rule.LATE_DECISIONS: "See whether a runtime was cut off, or the service was down.",
+    Rule.PROMISE_AT_RISK: "Nothing is proved yet. Look at the slices now, before the risk alarm has to stop it.",
+    Rule.DEARER_THAN_LAST: "Stop it, or gate before the answer (tiers.early); see what small answers cost.",
+    Rule.OVERCONFIDENT: "See in which slice: the score was calibrated on other traffic; a training calibrates it anew.",
 }
 
 

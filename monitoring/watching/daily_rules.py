@@ -10,15 +10,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 
+from evidence.certification.certificate import Target
 from knowgate._bundles.bundle import Bundle
 from knowgate._records.records import Reason, Window
+from knowgate.spec import TargetKind
 from monitoring.drift.drift import DriftRecord, compare
 from monitoring.drift.signal_tables import current_table, missing_shifts, reference_table
 from monitoring.errors import DriftUnavailable
+from monitoring.figures.accuracy_figures import accuracy_retained, drop
+from monitoring.figures.cost_figures import savings_in
 from monitoring.figures.ood_figures import ood_figures
+from monitoring.figures.tier_figures import overconfidence
 from monitoring.names import FigureName, Rule
 from monitoring.rows.cohorts import Cohort
+from monitoring.rows.pairing import UNITS
 from monitoring.rules.causes import escalation_cause
+from monitoring.rules.day_figures import assess_dearness, assess_overconfidence, assess_promise
 from monitoring.rules.rules import Assessment, Standing, assess_drift, assess_ood, assess_overdue, worst
 from monitoring.watching.reader import Reader
 
@@ -118,6 +125,28 @@ def assess_labels(mature_day: Cohort) -> Assessment:
         return Assessment(rule=Rule.OVERDUE_LABELS, standing=Standing.UNKNOWN)
     expected = len(needed) * (1.0 / float((1.0 / propensity).mean()) if len(propensity) else 1.0)
     return assess_overdue(int(labelled.sum()), expected, len(needed), mature_day.spec.horizon)
+
+
+def assess_costs(day: Cohort) -> Assessment:
+    """Whether a day cost more than the last tier alone; in USD where prices are declared."""
+    seen = ((savings_in(day, unit), unit) for unit in UNITS)
+    savings, unit = next(((figure, unit) for figure, unit in seen if figure.value is not None), (None, ""))
+    if savings is None or not day.decisions["retained"].any():  # what keeps nothing saves nothing, on purpose
+        return Assessment(rule=Rule.DEARER_THAN_LAST, standing=Standing.UNKNOWN)
+    return assess_dearness(savings, unit)
+
+
+def assess_week(mature_week: Cohort) -> tuple[Assessment, ...]:
+    """What the labels of a mature week say of the promise, and of the scores."""
+    targets, tiers = mature_week.spec.targets, mature_week.spec.tiers
+    drop_promised = targets.kind is TargetKind.MAX_ACCURACY_DROP
+    figure = drop(mature_week) if drop_promised else accuracy_retained(mature_week)
+    attempts = mature_week.attempts
+    sure = [
+        assess_overconfidence(overconfidence(attempts[attempts["tier"] == tier]), tiers[tier].name)
+        for tier in range(mature_week.spec.last)
+    ]
+    return assess_promise(figure, Target(kind=targets.kind, value=targets.value)), worst(sure)
 
 
 def _assess_ood(decided: Cohort, tier: int, threshold: float | None, before: Callable[[], Cohort | None]) -> Assessment:

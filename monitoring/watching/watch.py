@@ -4,8 +4,9 @@
    decisions have come to after they were watched (`monitoring.rows.late`).
 2. The savings alarm consumes the window at once; the risk alarm what is older than the label
    horizon.
-3. Once a day: drift against the champion's training window, the OOD gate, labels that are overdue,
-   how often graders err and whether that got worse.
+3. Once a day: drift against the champion's training window, the OOD gate, what the day cost, labels
+   that are overdue, how often graders err and whether that got worse; and of the last mature week
+   whether the promise is in danger and scores are overconfident.
 4. Runtimes that do not serve the generation in force, and attempts of models that the cascade does
    not declare.
 5. Everything is written in one transaction behind the caller's fence: figures, reports, alarm
@@ -33,7 +34,16 @@ from monitoring.rules.grader_drift import assess_grader_drift
 from monitoring.rules.models import assess_cohort_models
 from monitoring.rules.rules import Assessment, Standing, assess_constant, assess_late, assess_runtimes
 from monitoring.watching.alarm_watch import AlarmFinding, watch_alarms
-from monitoring.watching.daily_rules import DAY, TierDrift, assess_day, assess_labels, day_of, find_drift
+from monitoring.watching.daily_rules import (
+    DAY,
+    TierDrift,
+    assess_costs,
+    assess_day,
+    assess_labels,
+    assess_week,
+    day_of,
+    find_drift,
+)
 from monitoring.watching.reader import Champion, Reader
 from store.engine import transaction
 from store.traffic.graders import GraderError, add_error
@@ -193,6 +203,7 @@ def _conclude_day(
     today = current if day == current.window else reader.cohort(day)
     drift = find_drift(reader, champion.bundle, today)
     assessments = assess_day(champion.bundle, today, drift, lambda: _week_before(reader, champion, day))
+    assessments += (assess_costs(today),)
     consumed = next((a.memory.consumed_until for a in alarms if a.memory.rule is Rule.RISK), None)
     if consumed is None:
         return drift, assessments, ()
@@ -201,6 +212,7 @@ def _conclude_day(
     assessments += (
         assess_labels(reader.cohort(Window(start=consumed - day.length, end=consumed))),
         assess_grader_drift(reader.attempts(week), reader.attempts(earlier)),
+        *assess_week(reader.cohort(week)),
     )
     return drift, assessments, reader.grader_errors(month)
 

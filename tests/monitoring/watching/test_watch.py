@@ -452,6 +452,15 @@ def test_labels_that_never_come_are_said_to_be_overdue(deployment):
     assert "0 of " in deployment.alerts()["overdue_labels"].cause
 
 
+def test_a_promise_in_danger_is_said_once_its_week_is_mature(deployment):
+    traffic = deployment.day_of_traffic(0, n=400)
+    deployment.put([replace(one, small=0.0, large=1.0) if one.explored else one for one in traffic])
+    deployment.watch_day(0)
+    assert "promise_at_risk" not in deployment.alerts()
+    deployment.watch_day(2)
+    assert "kept answers lose" in deployment.alerts()["promise_at_risk"].cause
+
+
 def test_a_cascade_without_traffic_is_watched_in_peace(deployment):
     outcome = deployment.watch(0, 0)
     assert (outcome.decisions, outcome.alerts) == (0, ())
