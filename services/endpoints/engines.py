@@ -1,7 +1,8 @@
 """Which engine serves an endpoint, and what it says of itself.
 
 Each engine has an address of its own beside the protocol: llama.cpp `/props`, vLLM `/version`,
-SGLang `/get_server_info`. What an engine does not say stays None; nothing is guessed here.
+SGLang `/server_info` (`/get_server_info` before). What an engine does not say stays None; nothing
+is guessed here.
 """
 
 from collections.abc import Mapping
@@ -81,7 +82,7 @@ def _llama_cpp(endpoint: Endpoint, entry: Mapping[str, Any]) -> dict[str, Any] |
 def _sglang(endpoint: Endpoint, owner: str | None) -> dict[str, Any] | None:
     if owner != "sglang":
         return None
-    info = endpoint.beside(("/get_server_info", "/server_info")) or {}
+    info = endpoint.beside(("/server_info", "/get_server_info")) or {}
     return {
         "engine": "sglang",
         "version": _text(info.get("version")),

@@ -37,8 +37,10 @@ def test_what_vllm_says_and_what_its_owner_says_make_the_fingerprint(tmp_path: P
     assert "never covered: quantisation" in result.stderr
 
 
-def test_what_nobody_says_is_unknown_and_named(tmp_path: Path) -> None:
-    with serving(Engine(SGLANG)) as url:
+@pytest.mark.parametrize("path", ["/server_info", "/get_server_info"])  # as it is called now, and was before
+def test_what_nobody_says_is_unknown_and_named(path: str) -> None:
+    documents = {path if old == "/get_server_info" else old: document for old, document in SGLANG.items()}
+    with serving(Engine(documents)) as url:
         result = run("fingerprint", url, "--layer", 36)
     made = json.loads(result.stdout)
     assert (made["engine"], made["engine_version"], made["normed"]) == ("sglang", "0.5.17", True)
