@@ -16,7 +16,8 @@ included; the control plane is another process.
 
 `ttft_added_ms` is of a stream that the last tier writes, a token each 5 ms, and that every way
 passes on: of the gateway a request that no certificate covers. `_kept` and `_escalated` are
-conversations that the cascade answers, the small tier having 20 tokens to write first.
+conversations that the cascade answers, the small tier having 20 tokens to write first; `_observe`
+is one while the cascade is only observed.
 Memory is that of a gateway of its own, at its start and after so many requests.
 """
 
@@ -25,7 +26,7 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from benchmarks.gateway.load import Answers, Ask, ask_for
 from benchmarks.gateway.servers import CASCADE, Target, gateway, targets, wait_until_shipped
 from benchmarks.gateway.upstream import Marks
 from benchmarks.shape import Figures
+from knowgate import Mode
 from tests.client_libraries import LibrariesMissing, clients_python
 
 CLIENTS = (1, 16, 64)
@@ -44,6 +46,7 @@ STREAMS = {
     "": Ask(model=CASCADE, stream=True, temperature=0.7, marks=(Marks.PACED,)),
     "_kept": Ask(model=CASCADE, stream=True, marks=(Marks.PACED,)),
     "_escalated": Ask(model=CASCADE, stream=True, marks=(Marks.PACED, Marks.UNSURE)),
+    "_observe": Ask(model=CASCADE, stream=True, marks=(Marks.PACED,)),
 }
 
 
@@ -94,16 +97,20 @@ def measure(quick: bool) -> Figures:
         targets(Path(folder), litellm="litellm" not in figures) as ways,
     ):
         figures["fsync_ms"] = fsync_ms(Path(folder))
-        figures |= compared(ways, size)
-        with gateway(Path(folder), ways[0].url, "memory") as alone:
+        seen = {way.name: Seen() for way in ways}
+        ask_all(ways, seen, size)
+        with gateway(Path(folder) / "observing", ways[0].url, mode=Mode.OBSERVE) as observing:
+            stream_all(ways, observing, seen, size)
+        figures |= figures_of_direct(seen["direct"])
+        for way in ways[1:]:
+            figures |= figures_of(seen[way.name], seen["direct"], "" if way.name == "gateway" else f"_{way.name}")
+        with gateway(Path(folder) / "alone", ways[0].url) as alone:
             figures |= memory(alone, size.memory_after)
     return figures
 
 
-def compared(ways: Sequence[Target], size: Size) -> dict[str, float]:
-    """The figures of all ways, asked in turn."""
-    direct = ways[0]
-    seen = {way.name: Seen() for way in ways}
+def ask_all(ways: Sequence[Target], seen: Mapping[str, Seen], size: Size) -> None:
+    """Asks all ways in turn, by all numbers of clients."""
     shipped = 0
     for way in ways:
         shipped += _shipped_by(way, _asked(way, KEPT, clients=4, requests=WARM_UP), shipped)
@@ -117,15 +124,17 @@ def compared(ways: Sequence[Target], size: Size) -> dict[str, float]:
                 shipped += _shipped_by(way, answers, shipped)
     for way in ways:
         seen[way.name].cpu_s += way.cpu_s()
+
+
+def stream_all(ways: Sequence[Target], observing: Target, seen: Mapping[str, Seen], size: Size) -> None:
+    """Asks for every kind of stream, of whom it can be asked."""
+    direct, ours = ways[:2]
     for number in range(size.rounds):
         for kind, ask in STREAMS.items():
-            for way in _turned([one for one in ways if not kind or one.name in ("direct", "gateway")], number):
+            others = (direct, observing if kind == "_observe" else ours)
+            for way in _turned(ways if not kind else others, number):
                 firsts = _asked(way, ask, clients=1, requests=size.streams).first_s
                 seen[way.name].first_ms[kind].append(statistics.median(firsts) * 1e3)
-    figures = figures_of_direct(seen[direct.name])
-    for way in ways[1:]:
-        figures |= figures_of(seen[way.name], seen[direct.name], "" if way.name == "gateway" else f"_{way.name}")
-    return figures
 
 
 def figures_of_direct(seen: Seen) -> dict[str, float]:

@@ -62,7 +62,7 @@ def targets(folder: Path, *, litellm: bool) -> Iterator[list[Target]]:
     """
     with ExitStack() as stack:
         upstream = stack.enter_context(upstream_server(folder))
-        ways = [Target(name="direct", url=upstream), stack.enter_context(gateway(folder, upstream, "gateway"))]
+        ways = [Target(name="direct", url=upstream), stack.enter_context(gateway(folder / "gateway", upstream))]
         ways += [stack.enter_context(_litellm(folder, upstream))] if litellm else []
         for name, log in (("plain", {}), ("plain_logged", {"LOG": str(folder / "plain.jsonl")})):
             command = (sys.executable, "-m", "uvicorn", "benchmarks.gateway.plain:app", "--no-access-log")
@@ -83,14 +83,15 @@ def upstream_server(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def gateway(folder: Path, upstream: str, name: str) -> Iterator[Target]:
-    """`knowgate gateway` of a cascade whose tiers are both the upstream, with `knowgate serve`."""
-    own = folder / name
-    own.mkdir()
+def gateway(folder: Path, upstream: str, *, mode: Mode = Mode.ACTIVE) -> Iterator[Target]:
+    """`knowgate gateway` and `knowgate serve` in a folder of their own, of a cascade whose tiers
+    are both the upstream.
+    """
+    folder.mkdir()
     port = free_port()
-    said = {"KNOWGATE_DATA_DIR": str(own), "KNOWGATE_AUTH": "off", "KNOWGATE_GATEWAY_KEY": KEY}
+    said = {"KNOWGATE_DATA_DIR": str(folder), "KNOWGATE_AUTH": "off", "KNOWGATE_GATEWAY_KEY": KEY}
     said |= {"KNOWGATE_HASH_KEY": secrets.token_hex(16)}
-    _declare(own, upstream)
+    _declare(folder, upstream, mode)
     with ExitStack() as stack:
         serve = stack.enter_context(
             running((*COMMAND, "serve"), environment=said | {"KNOWGATE_PORT": str(port)}, log=folder / "control.log")
@@ -98,7 +99,7 @@ def gateway(folder: Path, upstream: str, name: str) -> Iterator[Target]:
         control = f"http://127.0.0.1:{port}"
         wait_until_answering(f"{control}/healthz", serve, within_s=STARTS_WITHIN_S)
         command = (*COMMAND, "gateway", "--cascade", CASCADE, "--control", control)
-        yield stack.enter_context(_target(folder, name, command, said, "/healthz"))
+        yield stack.enter_context(_target(folder, "gateway", command, said, "/healthz"))
 
 
 def wait_until_shipped(target: Target, decisions: int) -> None:
@@ -139,7 +140,7 @@ def _target(
         yield Target(name=name, url=f"http://127.0.0.1:{port}/v1", process=psutil.Process(process.pid))
 
 
-def _declare(folder: Path, url: str) -> None:
+def _declare(folder: Path, url: str, mode: Mode) -> None:
     """The cascade, with a bundle in force that keeps what is surer than THRESHOLD."""
     now = datetime.now(UTC)
     tiers = "".join(
@@ -160,9 +161,9 @@ def _declare(folder: Path, url: str) -> None:
     assignment = Assignment(
         cascade=CASCADE,
         generation=1,
-        mode=Mode.ACTIVE,
+        mode=mode,
         champion=bundle.id,
-        exploration_rate=spec.exploration_rate,
+        exploration_rate=spec.exploration_rate if mode is Mode.ACTIVE else spec.observe.rate,
         issued_at=now,
         valid_until=now + timedelta(days=1),
     )

@@ -174,6 +174,14 @@ def gates_before_an_answer(policy: Policy, tier: int) -> bool:
     return any(gate.signal in _BEFORE_AN_ANSWER for gate in policy.rules[tier] or ())
 
 
+def decided_before_an_answer(policy: Policy, tier: int) -> bool:
+    """Whether every gate of non-last tier `tier` can be judged before the tier has answered, so
+    that what passes is kept whatever it says.
+    """
+    gates = policy.rules[tier]
+    return gates is not None and all(gate.signal in _BEFORE_AN_ANSWER for gate in gates)
+
+
 def retain_mask(
     policy: Policy, signals: Mapping[str, FloatArray], *, tier: int = 0, ran: BoolArray | None = None
 ) -> BoolArray:

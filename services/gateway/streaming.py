@@ -118,14 +118,13 @@ async def _events(stream: Stream, streamed: Streamed) -> AsyncIterator[bytes]:
 
 
 class _Rewrite:
-    """Makes of each chunk of the last tier's what the caller gets: with the decision's id, and the
+    """Makes of each chunk of a tier's what the caller gets: with the decision's id, and the
     account in the first.
     """
 
     def __init__(self, answer: Answer, names: Names) -> None:
         self._answer = answer
         self._names = names
-        self._finish: Finish | None = None
         self._first = True
 
     def __call__(self, document: dict[str, Any]) -> dict[str, Any]:
@@ -134,11 +133,15 @@ class _Rewrite:
         if self._first:
             own["knowgate"] = account_of(self._answer, self._names)
         self._first = False
-        for choice in document.get("choices") or ():
-            reason = choice.get("finish_reason") if isinstance(choice, dict) else None
-            self._finish = Finish(reason) if isinstance(reason, str) and reason in tuple(Finish) else self._finish
+        choices = document.get("choices")
+        if isinstance(choices, list):  # what was listed is for the cascade
+            own["choices"] = [
+                {name: value for name, value in one.items() if name != "logprobs"} if isinstance(one, dict) else one
+                for one in choices
+            ]
         return document | own
 
     def whole(self, reading: Reading) -> Answer:
         """The answer, now that its text is known."""
-        return replace(self._answer, reply=Reply(shown=reading.shown(0.0), finish=self._finish))
+        finish = Finish(reading.finish) if reading.finish in tuple(Finish) else None
+        return replace(self._answer, reply=Reply(shown=reading.shown(0.0), finish=finish))

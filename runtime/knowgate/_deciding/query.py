@@ -31,7 +31,7 @@ from knowgate._models.features import Float16Array
 from knowgate._records.observation import NOTHING_SHOWN, Observation
 from knowgate._records.records import SHOWN, Attempt, Decision, Role
 from knowgate.errors import RecordInvalid, SpoolRefused
-from knowgate.policy import gates_before_an_answer
+from knowgate.policy import decided_before_an_answer, gates_before_an_answer
 
 log = logging.getLogger("knowgate.query")
 
@@ -140,6 +140,16 @@ class Query:
     def may_answer(self, shown: Observation, *, tier: int) -> bool:
         """What `consider` would say of a non-last tier; records nothing. For any thread."""
         return self._rule(tier, take_in(shown), early=True).answers
+
+    def kept(self, shown: Observation, *, tier: int) -> Ruling | None:
+        """The ruling on a non-last tier's answer, whatever it will say, by what the tier showed of
+        the prompt; None where a signal of the answer is needed too, or where it is not to be kept.
+        Records nothing. For any thread.
+        """
+        if self._bundle is None or not decided_before_an_answer(self._bundle.document.policy, tier):
+            return None
+        ruling = self._rule(tier, take_in(shown))
+        return ruling if ruling.retained and ruling.fault is None and not ruling.verdict.fallback else None
 
     def consider(self, shown: Observation, *, tier: int | None = None) -> Ruling:
         """Rules on a non-last tier (None = the next one) before it has answered, by what it showed

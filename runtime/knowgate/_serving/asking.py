@@ -13,36 +13,52 @@ from knowgate._deciding.ruling import Ruling
 from knowgate._records.observation import Observation
 from knowgate._serving.replies import attempt, lack_of
 from knowgate._serving.steps import Steps
-from knowgate.backends.protocol import Encoder, Message, Reply
+from knowgate.backends.protocol import Encoder, MayAnswer, Message, Reply
 from knowgate.backends.tries import Read, Tier, tries
 
 UNASKED = Reply(shown=Observation(tokens_in=0, tokens_out=0))  # of a tier whose encoder reads for it
 
 
 def asked(
-    query: Query, index: int, tier: Tier, messages: Sequence[Message] | None, random: Random
-) -> Steps[tuple[Ruling, Reply]]:
+    query: Query,
+    index: int,
+    tier: Tier,
+    messages: Sequence[Message] | None,
+    random: Random,
+    *,
+    streams: bool = False,
+) -> Steps[tuple[Ruling, Reply | None]]:
     """The steps of tier `index`: the ruling and its answer, or, where a gate ended it before, what
-    it showed of the prompt. Raises BackendFailed.
+    it showed of the prompt. Where it `streams`, None in the place of an answer that is kept
+    whatever it says, and is still to be asked for. Raises BackendFailed.
     """
     last, early = index == query.last, tier.early and query.judges_early(index)
-    may_answer = None
+    may_answer: MayAnswer | None = None
     if early and tier.encoder is not None:
         read = yield from _with_state(query, index, tier.encoder, UNASKED)
         ruling = query.consider(read.shown, tier=index)
         if not ruling.answers:
             return ruling, read
+        if streams and (kept := query.kept(read.shown, tier=index)) is not None:
+            return kept, None
     elif early and getattr(tier.backend, "early", False):
-        may_answer = partial(query.may_answer, tier=index)
+        may_answer = partial(_may_answer_at_once if streams else Query.may_answer, query, tier=index)
     reply = yield from tries(tier, last=last, random=random, messages=messages, may_answer=may_answer)
     if may_answer is not None:
         ruling = query.consider(_of_prompt(reply), tier=index)
         if not ruling.answers:
             return ruling, reply
+        if reply.skipped and (kept := query.kept(reply.shown, tier=index)) is not None:
+            return kept, None
     lack = None if last else lack_of(reply)
     if lack is None and tier.encoder is not None and reply.shown.hidden is None and not query.has_state(index):
         reply = yield from _with_state(query, index, tier.encoder, reply)
     return attempt(query, index, reply, lack), reply
+
+
+def _may_answer_at_once(query: Query, shown: Observation, *, tier: int) -> bool:
+    """Whether a tier is to go on to its answer: not where that will be asked for as a stream."""
+    return query.may_answer(shown, tier=tier) and query.kept(shown, tier=tier) is None
 
 
 def _with_state(query: Query, index: int, encoder: Encoder, reply: Reply) -> Steps[Reply]:

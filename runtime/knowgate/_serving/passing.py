@@ -22,7 +22,7 @@ from knowgate.backends._text.passed import Events, Reading, event_of
 from knowgate.backends.chat import read_chat
 from knowgate.backends.opened import Opened
 from knowgate.backends.protocol import Message, Reply
-from knowgate.backends.tries import tries
+from knowgate.backends.tries import Tier, tries
 from knowgate.errors import BackendFailed, NoAnswer, RecordInvalid
 
 Opens = Callable[[Any, float], Awaitable[Opened]]  # a back-end, and how long it may take
@@ -71,6 +71,8 @@ class Passing:
         self._query = query
         self._began = time.perf_counter()
         self._opened: Opened | None = None
+        self._reading = Reading()  # of a stream
+        self._events = Events()
         self._ended = False  # the stream did, or was given up
         self._messages: Sequence[Message] = ()  # of a conversation as the tier is declared, and what goes with it
         self._parameters: Mapping[str, Any] = {}
@@ -167,29 +169,32 @@ class Passing:
         `ended_with` hears.
         """
         assert self._opened is not None
-        reading, events, last = Reading(), Events(), b""
+        reading, last = self._reading, b""
         try:
-            async for piece in self._opened.pieces():
-                for event in events.feed(piece):
-                    document = reading.event(event)
-                    if rewrite is not None and isinstance(document, dict):
-                        event = event_of(rewrite(document))
-                    if reading.finished:
-                        last += event  # who has read it finds the decision logged
-                    elif not (hides_usage and _is_usage_alone(document)):
-                        yield event
+            async for event, document in self._coming():
+                if rewrite is not None and isinstance(document, dict):
+                    event = event_of(rewrite(document))
+                if reading.finished:
+                    last += event  # who has read it finds the decision logged
+                elif not (hides_usage and _is_usage_alone(document)):
+                    yield event
             self._ended = True
             await self._log(reading)
             ended_with(reading)
-            yield last + events.rest()
+            yield last + self._events.rest()
         except BackendFailed as error:
             self._ended = True
-            log.warning(
-                "decision %s is not recorded: the last tier's stream broke off: %s", self._query.decision_id, error
-            )
+            log.warning("decision %s is not recorded: the stream broke off: %s", self._query.decision_id, error)
             yield broken_off(f"the answer broke off: {error}")
         finally:
             await self.give_up()
+
+    async def _coming(self) -> AsyncIterator[tuple[bytes, Any]]:
+        """The events as they come, each with its JSON."""
+        assert self._opened is not None
+        async for piece in self._opened.pieces():
+            for event in self._events.feed(piece):
+                yield event, self._reading.event(event)
 
     async def give_up(self) -> None:
         """Breaks the stream off, begun or not, and books what it took; nothing where it has
@@ -232,12 +237,17 @@ async def _opened_by_last(serving: Serving, opens: Opens, messages: Sequence[Mes
     tier = serving.tiers[-1]
     if not hasattr(tier.backend, "open_async"):
         raise RecordInvalid("backends", tier.backend.model, "the last tier cannot be passed a request as it is")
-    opening = _Opening(tier.backend, opens)
-    steps = tries(replace(tier, backend=opening), last=True, random=serving.random, messages=messages or None)
     try:
-        await drive_async(steps, messages)
+        return await opened_by(serving, tier, opens, messages, last=True)
     except BackendFailed as error:
-        raise NoAnswer(f"the last tier, {opening.model}, gave no answer: {error}; ask again", error) from error
+        raise NoAnswer(f"the last tier, {tier.backend.model}, gave no answer: {error}; ask again", error) from error
+
+
+async def opened_by(serving: Serving, tier: Tier, opens: Opens, messages: Sequence[Message], *, last: bool) -> Opened:
+    """The head of an answer, tried as often as the tier's patience allows. Raises BackendFailed."""
+    opening = _Opening(tier.backend, opens)
+    steps = tries(replace(tier, backend=opening), last=last, random=serving.random, messages=messages or None)
+    await drive_async(steps, messages)
     assert opening.opened is not None
     return opening.opened
 

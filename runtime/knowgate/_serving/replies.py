@@ -1,14 +1,16 @@
 """What a reply is worth: what it lacks, the attempt made of it, and the prompt that it answers."""
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 from knowgate._deciding.intake import texts
 from knowgate._deciding.query import Query
 from knowgate._deciding.ruling import Ruling
+from knowgate._records.observation import Observation
 from knowgate.backends.protocol import Finish, Message, Reply
-from knowgate.errors import RecordInvalid
+from knowgate.errors import BackendFailed, RecordInvalid
 
 
 def lack_of(reply: Reply) -> str | None:
@@ -35,6 +37,26 @@ def attempt(query: Query, tier: int, reply: Reply, lack: str | None = None) -> R
         none = dict.fromkeys(("p_t", "entropy", "margin", "hidden", "fingerprint"))
         shown = replace(shown, **none, notes=(lack, *texts(shown.notes)))
     return query.attempt(shown, tier=tier, answered=lack is None)
+
+
+def failed(query: Query, tier: int, error: BackendFailed, began: float) -> Ruling:
+    """Records that `tier`, asked at `began` (of time.perf_counter), did not answer: an attempt
+    without signals.
+    """
+    waited_ms = (time.perf_counter() - began) * 1e3
+    shown = Observation(latency_ms=waited_ms, notes=(f"{error.failure}: {error}",))
+    return query.attempt(shown, tier=tier, answered=False)
+
+
+def attempt_sent(query: Query, tier: int, reply: Reply) -> Ruling:
+    """Records what `tier` replied that was sent while it came, since its prompt's state decided. It
+    is served whatever it lacks, and a note says so; P(T) of half an answer is none.
+    """
+    shown, lack = replace(reply.shown, answer=reply.text if query.stores_texts else None), lack_of(reply)
+    if lack is not None:
+        notes = (f"{lack}; it had been sent by then", *texts(shown.notes))
+        shown = replace(shown, p_t=None, entropy=None, margin=None, notes=notes)
+    return query.attempt(shown, tier=tier)
 
 
 def prompt_of(messages: Sequence[Message]) -> str:

@@ -29,8 +29,8 @@ from uuid import UUID
 
 from knowgate._deciding.query import Query
 from knowgate._deciding.ruling import Ruling
-from knowgate._records.observation import Observation
 from knowgate._serving.asking import asked
+from knowgate._serving.replies import failed
 from knowgate._serving.steps import Steps, drive, drive_async
 from knowgate.backends.circuit import Circuit
 from knowgate.backends.protocol import Backend, Encoder, Message, Reply
@@ -69,6 +69,14 @@ class Abandoned:
     runs: int = 0  # one that was broken off counts, without tokens: nobody knows how many it took
     tokens_in: int = 0
     tokens_out: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """An answer that is kept whatever it says, and is still to be asked for."""
+
+    tier: int
+    rulings: tuple[Ruling, ...]  # to that tier
 
 
 class Serving:
@@ -144,17 +152,27 @@ class Serving:
         return answer
 
     def steps_before(
-        self, end: int, query: Query, messages: Sequence[Message] | None, parameters: Mapping[str, Any]
-    ) -> Steps[Answer | tuple[Ruling, ...]]:
-        """The same with the tiers before `end` alone; the rulings where none of them answers."""
+        self,
+        end: int,
+        query: Query,
+        messages: Sequence[Message] | None,
+        parameters: Mapping[str, Any],
+        *,
+        after: Sequence[Ruling] = (),
+        streams: bool = False,
+    ) -> Steps[Answer | Begun | tuple[Ruling, ...]]:
+        """The same with the tiers before `end` alone, and without those that there are rulings on;
+        all rulings where none of them answers, and Begun where one of them `streams`.
+        """
         if query.last != len(self.tiers) - 1:
             raise RecordInvalid("backends", len(self.tiers), f"the bundle in force has tiers 0 to {query.last}")
-        rulings = list(query.passed_over())
+        rulings = list(after or query.passed_over())
         for index, tier in list(enumerate(self.given(parameters)[:end]))[len(rulings) :]:
             last = index == query.last
             began = time.perf_counter()
             try:
-                ruling, reply = yield from asked(query, index, tier, messages, self.random)
+                can = streams and hasattr(tier.backend, "reply_of")
+                ruling, reply = yield from asked(query, index, tier, messages, self.random, streams=can)
             except BackendFailed as error:
                 if last:
                     raise NoAnswer(
@@ -162,11 +180,11 @@ class Serving:
                         f"decision {query.decision_id} is not recorded, ask again",
                         error,
                     ) from error
-                waited, why = (time.perf_counter() - began) * 1e3, f"{error.failure}: {error}"
-                failed = Observation(latency_ms=waited, notes=(why,))
-                rulings.append(query.attempt(failed, tier=index, answered=False))
+                rulings.append(failed(query, index, error, began))
                 continue
             rulings.append(ruling)
+            if reply is None:
+                return Begun(tier=index, rulings=tuple(rulings))
             if ruling.retained:
                 return Answer(
                     tier=index,
@@ -265,8 +283,7 @@ class Serving:
             log.warning("exploration of %s at tier %d failed: %s", query.decision_id, index, error)
             if self._given_up.is_set() or index == query.last:
                 return False
-            waited, why = (time.perf_counter() - began) * 1e3, f"{error.failure}: {error}"
-            query.attempt(Observation(latency_ms=waited, notes=(why,)), tier=index, answered=False)
+            failed(query, index, error, began)
         return True
 
     def close(self, *, within_s: float | None = None) -> None:

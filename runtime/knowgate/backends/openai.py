@@ -114,14 +114,20 @@ class OpenAIBackend:
         other._parameters = self._parameters | newer | dict(parameters)
         return other
 
-    async def open_chat_async(self, messages: Sequence[Message], *, timeout_s: float) -> Opened:
-        """The answer to `messages` in events, asked for as `ask` does, but for log-probabilities.
-        Raises BackendFailed.
+    async def open_chat_async(self, messages: Sequence[Message], *, timeout_s: float, listed: bool = False) -> Opened:
+        """The answer to `messages` in events, asked for as `ask` does, with log-probabilities where
+        they are to be `listed`. Raises BackendFailed.
         """
         streamed = {"stream": True, "stream_options": {"include_usage": True}}
-        body = self._body(messages) | streamed
-        asked = {name: value for name, value in body.items() if name not in ("logprobs", "top_logprobs")}
+        left_out = () if listed else ("logprobs", "top_logprobs")
+        asked = {name: value for name, value in (self._body(messages) | streamed).items() if name not in left_out}
         return await self._endpoint.open_async(CHAT, asked, deadline=time.monotonic() + timeout_s)
+
+    def reply_of(self, content: bytes, began: float) -> Reply:
+        """The reply that a completion, or the events of one put together, amounts to; it was asked
+        for at `began` (of time.perf_counter). Raises BackendFailed.
+        """
+        return self._reply(self._read(content), began)
 
     async def open_async(self, path: str, body: Mapping[str, Any], *, timeout_s: float) -> Opened:
         """What the API's `path` answers to `body` as it is; where that says nothing, the model is

@@ -33,7 +33,7 @@ from knowgate._wire.strict_json import parse
 from knowgate.backends.chat import Chat
 from knowgate.backends.openai import OpenAIBackend, Plan, Post, Work
 from knowgate.backends.opened import Opened
-from knowgate.backends.protocol import Finish, MayAnswer, Message, require_engine
+from knowgate.backends.protocol import Finish, MayAnswer, Message, Reply, require_engine
 from knowgate.backends.states_file import (
     SUFFIX,
     StatesUnreadable,
@@ -118,10 +118,16 @@ class VLLMBackend(OpenAIBackend):
         await self._sweep_async()
         return await super().open_async(path, body, timeout_s=timeout_s)
 
-    async def open_chat_async(self, messages: Sequence[Message], *, timeout_s: float) -> Opened:
+    async def open_chat_async(self, messages: Sequence[Message], *, timeout_s: float, listed: bool = False) -> Opened:
         """As of the base; the file that such a request leaves is swept with the left-overs."""
         await self._sweep_async()
-        return await super().open_chat_async(messages, timeout_s=timeout_s)
+        return await super().open_chat_async(messages, timeout_s=timeout_s, listed=listed)
+
+    def reply_of(self, content: bytes, began: float) -> Reply:
+        """As of the base; the file goes whose name the answer says."""
+        chat = self._read(content)
+        self._discard(chat.document)
+        return self._reply(chat, began)
 
     async def _sweep_async(self) -> None:
         if self._is_time_to_sweep():

@@ -154,3 +154,34 @@ def test_a_skipped_attempt_travels_whole_and_one_that_contradicts_itself_is_refu
         fields: dict[str, Any] = {"verdict": verdict} | changes
         with pytest.raises(RecordInvalid):
             Attempt(tier=0, role=Role.SKIPPED, model="small", **fields)
+
+
+@pytest.mark.parametrize(
+    ("policy", "states", "known"),
+    [
+        (Policy.of(PolicyKind.P_IK, ({"p_ik": 0.0},)), True, True),
+        (Policy.of(PolicyKind.P_IK, ({"p_ik": 1.0},)), True, False),
+        (Policy.of(PolicyKind.P_IK, ({"p_ik": 0.0},)), False, False),
+        (OPEN, True, False),  # P(T) is still to come
+        (
+            Policy.of(PolicyKind.GATES, ({"p_ik": 0.0, "p_t": 0.9},), Policy.of(PolicyKind.P_IK, ({"p_ik": 0.0},))),
+            True,
+            False,
+        ),
+        (Policy.of(PolicyKind.P_T, ({"p_t": 0.0},)), True, False),
+    ],
+    ids=["p_ik passes", "p_ik fails", "no state", "p_t decides too", "the fallback would keep it", "p_t decides"],
+)
+def test_that_an_answer_is_kept_whatever_it_says_is_known_where_the_prompt_alone_decides(
+    cascade_under: Make, kept: Kept, read: Observation, policy: Policy, states: bool, known: bool
+) -> None:
+    cascade = cascade_under(policy)
+    with cascade.open(decision_id=an_id(cascade, explores=False)) as query:
+        shown = read if states else Observation(tokens_in=20)
+        foreseen = query.kept(shown, tier=0)
+        assert (foreseen is not None) is known
+        query.consider(shown)
+        if foreseen is not None:
+            ruling = query.attempt(Observation(answer="Lima"))
+            assert (ruling.verdict, ruling.signals) == (foreseen.verdict, foreseen.signals)
+    assert len(kept.rows) == known

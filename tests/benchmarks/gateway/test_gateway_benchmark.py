@@ -73,4 +73,6 @@ def test_every_figure_is_there() -> None:
     for name in (*(f"{name}{way}" for name in names for way in ways), "memory_mb_start", "memory_mb_1000", "fsync_ms"):
         value = figures[name]
         assert isinstance(value, float) and math.isfinite(value), name
-    assert figures["ttft_added_ms_escalated"] > figures["ttft_added_ms"]  # type: ignore[operator]
+    # The small tier has written all of its answer by then, or is not waited for.
+    assert figures["ttft_added_ms_escalated"] > TOKENS * TOKEN_S * 1e3 - 1  # type: ignore[operator]
+    assert figures["ttft_added_ms_observe"] < figures["ttft_added_ms_escalated"]  # type: ignore[operator]

@@ -43,6 +43,9 @@ class Reading:
     def __init__(self) -> None:
         self.usage: Json = None
         self.finished = False  # the stream said that it ends
+        self.finish: Json = None  # why the answer ended, as a chat's stream says it
+        self._tokens: list[Json] = []  # that a chat's stream listed
+        self._beside: dict[str, Json] = {}  # what a chat's stream says in place of a text, or beside it
         self._text: list[str] = []
         self._size = 0
         self._read = False
@@ -75,8 +78,7 @@ class Reading:
         self._read = True
         for choice in _objects(document.get("choices")):
             if choice.get("index", 0) == 0:
-                delta = choice.get("delta")
-                self._add(delta.get("content") if isinstance(delta, dict) else choice.get("text"))
+                self._choice(choice)
         kind = document.get("type")
         if kind == "response.output_text.delta":
             self._add(document.get("delta"))
@@ -87,6 +89,18 @@ class Reading:
         self.usage = usage or self.usage
         return document
 
+    @property
+    def has_text(self) -> bool:
+        """Whether a word of the answer is there."""
+        return any(map(str.strip, self._text))
+
+    def completion(self) -> Json:
+        """The chat completion that the events so far amount to."""
+        message = {"role": "assistant", "content": "".join(self._text)} | self._beside
+        choice = {"index": 0, "message": message, "finish_reason": self.finish}
+        choice |= {"logprobs": {"content": self._tokens}} if self._tokens else {}
+        return {"choices": [choice], "usage": self.usage}
+
     def shown(self, latency_ms: float) -> Observation:
         """What is known, as an attempt has it."""
         text = "".join(self._text)
@@ -94,6 +108,19 @@ class Reading:
         tokens_in = _count(self.usage, "prompt_tokens", "input_tokens")
         tokens_out = _count(self.usage, "completion_tokens", "output_tokens")
         return Observation(answer=text, tokens_in=tokens_in, tokens_out=tokens_out, latency_ms=latency_ms, notes=notes)
+
+    def _choice(self, choice: Json) -> None:
+        delta, listed = choice.get("delta"), choice.get("logprobs")
+        self.finish = choice.get("finish_reason") or self.finish
+        if isinstance(listed, dict) and self._size < MOST_TEXT:
+            self._tokens += _objects(listed.get("content"))
+        if not isinstance(delta, dict):
+            self._add(choice.get("text"))
+            return
+        self._add(delta.get("content"))
+        if isinstance(delta.get("refusal"), str):
+            self._beside["refusal"] = self._beside.get("refusal", "") + delta["refusal"]
+        self._beside |= {name: delta[name] for name in ("tool_calls", "function_call") if delta.get(name)}
 
     def _add(self, text: Json) -> None:
         if isinstance(text, str) and self._size < MOST_TEXT:
