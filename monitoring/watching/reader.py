@@ -36,7 +36,7 @@ from store.releases.cascades import cascade as cascade_spec
 from store.traffic.decisions import late_times
 from store.traffic.examples import labelled
 from store.traffic.graders import GraderError
-from store.traffic.label_sources import labels_by_source
+from store.traffic.label_sources import labels_by_source, others_labelled
 from store.traffic.uncertified import uncertified
 from store.watching.alarm_states import alarm_state
 from store.watching.figures import figures
@@ -98,6 +98,13 @@ class Reader:
             trusted = self.spec.targets.trusted
             examples = labelled(session, self.spec.name, window, as_of=self.now, trusted=trusted)
         return within_bounds(pair_attempts(examples), self.spec)
+
+    def graders_spoke(self, window: Window) -> bool:
+        """Whether anybody who is not trusted has labelled an answer of the window, as it is known
+        now.
+        """
+        with reading(self._engine) as session:
+            return others_labelled(session, self.spec.name, window, as_of=self.now, trusted=self.spec.targets.trusted)
 
     def grader_errors(self, window: Window) -> tuple[GraderError, ...]:
         """How often each grader erred on the window's answers, as it is known now."""

@@ -208,13 +208,14 @@ def _conclude_day(
     if consumed is None:
         return drift, assessments, ()
     week, month = (Window(start=consumed - days * DAY, end=consumed) for days in (7, 28))
-    earlier = Window(start=month.start, end=week.start)
     assessments += (
         assess_labels(reader.cohort(Window(start=consumed - day.length, end=consumed))),
-        assess_grader_drift(reader.attempts(week), reader.attempts(earlier)),
         *assess_week(reader.cohort(week)),
     )
-    return drift, assessments, reader.grader_errors(month)
+    if not reader.graders_spoke(month):  # a month of rows is not read for nobody's verdicts
+        return drift, (*assessments, Assessment(rule=Rule.JUDGE_DRIFT, standing=Standing.UNKNOWN)), ()
+    graded = assess_grader_drift(reader.attempts(week), reader.attempts(Window(start=month.start, end=week.start)))
+    return drift, (*assessments, graded), reader.grader_errors(month)
 
 
 def _week_before(reader: Reader, champion: Champion, day: Window) -> Cohort | None:

@@ -5,6 +5,7 @@ right for figures; to know how often the grader errs both must be seen. Within a
 statement counts, as everywhere.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from knowgate._records.records import Window
+from knowgate._records.records import LabelSource, Window
 from store import partitions
 from store.statements import newest_first
 from store.tables import DecisionRow, LabelRow
@@ -84,3 +85,29 @@ def labels_by_source(session: Session, cascade: str, window: Window, *, as_of: d
             [(row.first_received_at - row.occurred_at).total_seconds() for row in rows], dtype=np.float64
         ),
     )
+
+
+def others_labelled(
+    session: Session, cascade: str, window: Window, *, as_of: datetime, trusted: Collection[LabelSource]
+) -> bool:
+    """Whether a source that is not trusted had labelled any answer of the window's decisions by
+    `as_of`.
+    """
+    low, high = partitions.first_id(window.start), partitions.first_id(window.end)
+    query = (
+        select(LabelRow.decision_id)
+        .join(DecisionRow, DecisionRow.id == LabelRow.decision_id)
+        .where(
+            LabelRow.source.not_in([source.value for source in trusted]),
+            LabelRow.decision_id >= low,
+            LabelRow.decision_id < high,
+            LabelRow.received_at <= as_of,
+            LabelRow.labelled_at <= as_of,
+            DecisionRow.cascade == cascade,
+            DecisionRow.id >= low,
+            DecisionRow.id < high,
+            DecisionRow.received_at <= as_of,
+        )
+        .limit(1)
+    )
+    return session.scalar(query) is not None

@@ -13,7 +13,7 @@ from knowgate._records.records import LabelSource
 from knowgate.spec import Horizons
 from store.traffic.decisions import add_decisions
 from store.traffic.examples import labelled
-from store.traffic.label_sources import labels_by_source
+from store.traffic.label_sources import labels_by_source, others_labelled
 from store.traffic.labels import add_labels
 
 
@@ -53,6 +53,22 @@ def test_the_stronger_source_is_in_force_in_whatever_order_labels_come(
         strongest = min(order[:known])
         assert examples.label_source[0] == sources[strongest].value
         assert examples.correct[0] == strongest / 4
+
+
+def test_whether_others_than_the_trusted_have_labelled_is_known_from_one_row(session: Session, cast: Any) -> None:
+    sent, window, trusted = cast.retained(), cast.window(), (LabelSource.GOLD, LabelSource.HUMAN)
+    add_decisions(session, [sent], received_at=cast.at(1))
+
+    def spoke(minutes: float, cascade: str = "geo", sources: tuple[LabelSource, ...] = trusted) -> bool:
+        return others_labelled(session, cascade, window, as_of=cast.at(minutes), trusted=sources)
+
+    add_labels(session, [cast.label(sent, 10)], received_at=cast.at(20))
+    assert not spoke(60)
+    add_labels(session, [cast.label(sent, 30, source=LabelSource.JUDGE)], received_at=cast.at(40))
+    assert spoke(60)
+    assert not spoke(39)
+    assert not spoke(60, cascade="other")
+    assert not spoke(60, sources=(LabelSource.GOLD, LabelSource.JUDGE))
 
 
 def test_a_label_made_after_the_time_asked_for_is_not_known_then(session: Session, cast: Any) -> None:
