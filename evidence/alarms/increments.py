@@ -2,9 +2,9 @@
 
 Risk asks whether the accuracy drop exceeds ε; it needs labels, so it is heard after the label
 horizon. Savings asks whether the cascade costs more than promised at promotion; it needs none, so
-it is heard within hours. Both are linear in what a row shows, so that inverse weights keep them
-unbiased; both come with the range that the alarm's bet needs. Source: knowgate's alarm definitions;
-weights as in `evidence.estimation.estimates`.
+it is heard as soon as it is read. Both are linear in what a row shows, so that inverse weights keep
+them unbiased; both come with the range that the alarm's bet needs. Source: knowgate's alarm
+definitions; weights as in `evidence.estimation.estimates`.
 """
 
 import numpy as np
