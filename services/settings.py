@@ -147,6 +147,13 @@ class Settings(BaseSettings):
         AfterValidator(_url(*_DATABASES, "http://", "https://")),
         Field(title="a tracking URI: http(s)://…, sqlite:///FILE or postgresql+psycopg://…"),
     ] = "sqlite:///{data_dir}/mlflow.db"
+    mlflow_assessments: Annotated[Literal["on", "off"], Field(title="on or off")] = "off"
+    otlp_logs_url: Annotated[
+        str | None,
+        _SHOWN_TO_NOBODY,
+        AfterValidator(_url("http://", "https://")),
+        Field(title="an http(s) address such as http://127.0.0.1:4318/v1/logs"),
+    ] = None  # labels and verdicts are given to nobody
     host: Annotated[str, Field(title="an address or a host name to bind to")] = "127.0.0.1"
     port: Annotated[int, _whole(1, 65535)] = 8420
     auth: Annotated[

@@ -21,6 +21,7 @@ from services.advice.reasons import CostAdvice, Question, Recommendation
 from services.clock import SystemClock
 from services.commands.options import (
     AsJson,
+    ColumnNames,
     MaxDrop,
     MinRetainedShare,
     RetainedAccuracy,
@@ -32,7 +33,7 @@ from services.commands.printing import print_json
 from services.database import database
 from services.errors import InputInvalid
 from services.outcome_tables.certifiable import refuse_mixed_kinds
-from services.outcome_tables.outcomes import read_outcomes
+from services.outcome_tables.outcomes import column_mapping, read_outcomes
 from services.settings import read_settings
 from store.engine import reading
 
@@ -74,6 +75,7 @@ def advise(
         float | None, typer.Option(help="Of that plan, as `labels queue` has it; the exploration rate if left out.")
     ] = None,
     label_budget: Annotated[float | None, typer.Option(help="Or: how many decisions are labelled a week.")] = None,
+    mapping: ColumnNames = None,
     timezone: Timezone = None,
     as_json: AsJson = False,
 ) -> None:
@@ -89,7 +91,7 @@ def advise(
         return
     assert outcomes is not None
     target = stated_target(max_accuracy_drop, retained_accuracy)
-    table = read_outcomes(outcomes, timezone=timezone, now=SystemClock().now())
+    table = read_outcomes(outcomes, timezone=timezone, now=SystemClock().now(), mapping=column_mapping(mapping))
     for tier in range(table.tiers - 1):
         refuse_mixed_kinds(tier, table)
     rates = read_rates(prices, parameters, tiers=table.tiers, now=SystemClock().now())

@@ -17,6 +17,7 @@ from services.advice.query_costs import cost_tables
 from services.clock import SystemClock
 from services.commands.options import (
     AsJson,
+    ColumnNames,
     MaxDrop,
     MinRetainedShare,
     Outcomes,
@@ -79,6 +80,7 @@ def certify(
         str | None,
         typer.Option(help="Each tier's parameters, e.g. 7e9,13e9,70e9: what a chain is chosen by; else cost_usd."),
     ] = None,
+    mapping: ColumnNames = None,
     timezone: Timezone = None,
     as_json: AsJson = False,
 ) -> None:
@@ -92,7 +94,7 @@ def certify(
     if cascade is not None:
         _refuse_a_second_account(delta, attempt)
     trusted = tuple(source for source in LabelSource if source in TRUSTED or source in (trust or ()))
-    table = _chosen_rows(read_table(outcomes, timezone), slice_name, trusted)
+    table = _chosen_rows(read_table(outcomes, timezone, mapping), slice_name, trusted)
     account = _account(table, cascade, delta, attempt)
     refuse_uncertifiable(account.table, kind, SystemClock().now())
     certified = certify_table(

@@ -21,7 +21,7 @@ from services.history.import_outcomes import import_table
 from services.history.log_formats import FIELDS, FORMATS, LogKind
 from services.history.logged_calls import LogSource
 from services.outcome_tables.columns import parse_mapping
-from services.outcome_tables.outcomes import KNOWN, write_outcomes
+from services.outcome_tables.outcomes import write_outcomes
 from services.outcome_tables.times import Zone
 from services.settings import hash_key, read_settings
 from store.engine import reading
@@ -78,8 +78,7 @@ def import_history(
         return
     if len(files) > 1:
         raise InputInvalid(f"{len(files)} files are given: an outcome table is one file; logs need --from")
-    columns = parse_mapping(mapping, KNOWN, KNOWN[2:])
-    table, vectors = read_table(files[0], timezone, columns), None
+    table, vectors = read_table(files[0], timezone, mapping), None
     if hidden is not None and fingerprint is not None:
         vectors = hidden_source(hidden, fingerprint, table, settings.shards_url, settings.shard_bytes)
     key, now = SecretKey(hash_key(settings)), SystemClock().now()

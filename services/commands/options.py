@@ -19,6 +19,10 @@ Timezone = Annotated[
     str | None,
     typer.Option(help="Where times without an offset were written, e.g. Europe/Paris; else they are refused."),
 ]
+ColumnNames = Annotated[
+    str | None,
+    typer.Option("--map", help="field=column for columns of other names, e.g. query_id=id; field= leaves one out."),
+]
 Outcomes = Annotated[Path, typer.Argument(help="An outcome table: Parquet, CSV or JSONL.")]
 MaxDrop = Annotated[
     float | None, typer.Option(help="The drop allowed against the last tier; 0.02 unless another target is given.")

@@ -7,11 +7,11 @@ import typer
 
 from knowgate.policy import PolicyKind
 from services.clock import SystemClock
-from services.commands.options import AsJson, Outcomes, Timezone, certified_kind
+from services.commands.options import AsJson, ColumnNames, Outcomes, Timezone, certified_kind
 from services.commands.printing import print_record
 from services.commands.progress import playing, print_lines
 from services.errors import Refused
-from services.outcome_tables.outcomes import read_outcomes
+from services.outcome_tables.outcomes import column_mapping, read_outcomes
 from services.settings import read_settings
 from services.simulation.of_table import Wanted, play_table, prepared
 from services.simulation.summary_lines import summary_lines
@@ -42,6 +42,7 @@ def simulate(
         str | None, typer.Option(help="Each tier's parameters, e.g. 8e9,70e9; else read off the models' names.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of exploration, label coins and delays.")] = 0,
+    mapping: ColumnNames = None,
     timezone: Timezone = None,
     as_json: AsJson = False,
 ) -> None:
@@ -61,7 +62,8 @@ def simulate(
         parameters=parameters,
         seed=seed,
     )
-    setting = prepared(read_outcomes(outcomes, timezone=timezone, now=SystemClock().now()), wanted, read_settings())
+    table = read_outcomes(outcomes, timezone=timezone, now=SystemClock().now(), mapping=column_mapping(mapping))
+    setting = prepared(table, wanted, read_settings())
     with playing(len(setting.queries)) as report:
         summary = play_table(setting, report)
     if as_json:

@@ -1,18 +1,17 @@
 """Users' tables as commands read them; what is odd about a file is said beside the output."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import typer
 
 from services.clock import SystemClock
-from services.outcome_tables.outcomes import OutcomeTable, read_outcomes
+from services.outcome_tables.outcomes import OutcomeTable, column_mapping, read_outcomes
 from store.files import lines_without_rows
 
 
-def read_table(outcomes: Path, timezone: str | None, mapping: Mapping[str, str | None] | None = None) -> OutcomeTable:
+def read_table(outcomes: Path, timezone: str | None, mapping: str | None = None) -> OutcomeTable:
     """The outcome table; lines that are no rows and columns that nobody reads are named."""
-    table = read_outcomes(outcomes, timezone=timezone, now=SystemClock().now(), mapping=mapping)
+    table = read_outcomes(outcomes, timezone=timezone, now=SystemClock().now(), mapping=column_mapping(mapping))
     tell_lines(outcomes, table.rows_read, table.lines_in_file)
     if table.ignored:
         typer.echo(f"columns that nobody reads: {', '.join(table.ignored)}", err=True)

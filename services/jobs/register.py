@@ -1,5 +1,5 @@
 """`register`: carries out what waits for MLflow, in a process of its own, since MLflow takes
-seconds to import.
+seconds to import: bundles that were published, and what `export` wrote down for assessments.
 
 Nothing waits for it: a bundle is trained, judged and served from our store while MLflow is down.
 """
@@ -12,6 +12,7 @@ from services.jobs.trainer import run_trainer
 from store.engine import reading
 from store.jobs import outbox
 from store.jobs.trainer_reports import Drained
+from store.traffic.evaluations import ASSESSMENTS
 
 log = logging.getLogger("knowgate.jobs")
 
@@ -27,9 +28,7 @@ class RegisterSweep:
     def run(self, context: JobContext) -> int:
         now = context.clock.now()
         with reading(context.engine) as session:
-            due = sum(
-                message.due_at is not None and message.due_at <= now for message in outbox.messages(session, TOPIC)
-            )
+            due = outbox.due_count(session, (TOPIC, ASSESSMENTS), now=now)
         if due == 0:
             return 0
         arguments = [f"--owner={context.owner}", f"--now={now.isoformat()}"]

@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.jobs.compact import CompactJob
 from services.jobs.deliver import DeliverSweep
+from services.jobs.export import ExportSweep
 from services.jobs.job import FAILED, JobContext, JobOutcome, Sweep, WindowedJob, run_due, run_sweep
 from services.jobs.monitor import MonitorJob
 from services.jobs.promote import PromoteSweep
@@ -63,6 +64,7 @@ TICKS: tuple[Tick, ...] = (
     Tick(job=RegisterSweep(), every=timedelta(seconds=30)),
     Tick(job=DeliverSweep(), every=timedelta(seconds=5)),
     Tick(job=SealJob(), every=timedelta(seconds=10)),
+    Tick(job=ExportSweep(), every=timedelta(seconds=10)),
     Tick(job=CompactJob(), every=timedelta(minutes=1)),
 )
 

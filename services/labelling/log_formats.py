@@ -8,9 +8,9 @@ from enum import StrEnum
 
 from knowgate._records.records import LabelSource
 from services.outcome_tables.nested_rows import RowFormat
+from store.traffic.evaluations import EXPORTED
 
 FIELDS = ("id", "trace_id", "span_id", "name", "correct", "source", "grader", "labelled_at")
-EXPORTED = "knowgate.label"  # names a label that knowgate itself gave away
 
 
 class LabelKind(StrEnum):

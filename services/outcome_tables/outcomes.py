@@ -20,7 +20,7 @@ from evidence.costs.run_limits import Runs, bounded_runs
 from knowgate._records.records import LabelSource, Role
 from knowgate.spec import LabelCoin
 from services.errors import TableInvalid
-from services.outcome_tables.columns import Columns, FloatArray, IntArray, ObjectArray
+from services.outcome_tables.columns import Columns, FloatArray, IntArray, ObjectArray, parse_mapping
 from services.outcome_tables.grid import Grid, read_column
 from services.outcome_tables.table_files import read_columns, write_table
 from services.outcome_tables.times import Zone
@@ -151,6 +151,11 @@ WANTED = Wanted(
     truths=TRUTHS,
     times=TIMES,
 )
+
+
+def column_mapping(text: str | None) -> dict[str, str | None]:
+    """`query_id=id,slice=` as a mapping from our columns to the file's. Raises InputInvalid."""
+    return parse_mapping(text, KNOWN, KNOWN[2:])
 
 
 def read_outcomes(

@@ -5,11 +5,12 @@ A message is carried out at least once, so its key travels with it and the recei
 it first.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from knowgate._records.ids import new_id
@@ -64,6 +65,17 @@ def finish_message(session: Session, claimed: OutboxMessage, *, now: datetime, e
     ClaimLost.
     """
     claims.finish(session, OutboxRow, claimed.id, claimed.attempts, now=now, error=error)
+
+
+def due_count(session: Session, topics: Sequence[str], *, now: datetime) -> int:
+    """How many messages of these topics are due."""
+    due = select(func.count()).where(OutboxRow.topic.in_(topics), OutboxRow.due_at <= now)
+    return session.scalar(due) or 0
+
+
+def newest_key(session: Session, topic: str) -> str | None:
+    """The last of a topic's keys, in the order of texts; None before the first message."""
+    return session.scalar(select(func.max(OutboxRow.key)).where(OutboxRow.topic == topic))
 
 
 def messages(session: Session, topic: str) -> tuple[OutboxMessage, ...]:

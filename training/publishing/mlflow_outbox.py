@@ -1,7 +1,7 @@
 """Carry out what publishing wrote down for MLflow, at least once and never twice.
 
 1. Claim the topic's due messages and commit.
-2. Register each bundle; the registry looks for its id before it makes anything.
+2. Register each bundle, log each batch's assessments; both look for what they would make first.
 3. Say how it went: done, or to be tried again later.
 4. Point the aliases at what the promotions say.
 
@@ -25,7 +25,9 @@ from store.releases.assignments import assignment
 from store.releases.bundles import bundle_content
 from store.releases.cascades import cascade_names
 from store.releases.promotions import promotions
+from store.traffic.evaluations import ASSESSMENTS, evaluations_of
 from training.errors import RegistryUnreachable
+from training.publishing.assessments import Assessments
 from training.publishing.publish import MLFLOW_TOPIC
 from training.publishing.records import RunReport
 from training.publishing.registry import CHALLENGER, CHAMPION, Registry
@@ -42,14 +44,23 @@ def drain_mlflow(
 ) -> Drained:
     """Register what is due, then set the aliases of every cascade."""
     with transaction(engine) as session:
-        claimed = claim_messages(session, MLFLOW_TOPIC, owner=owner, now=clock(), lease=LEASE, limit=limit)
+        claimed = [
+            message
+            for topic in (MLFLOW_TOPIC, ASSESSMENTS)
+            for message in claim_messages(session, topic, owner=owner, now=clock(), lease=LEASE, limit=limit)
+        ]
     try:
-        registry = Registry(url)
+        registry, assessments = Registry(url), Assessments(url)
     except RegistryUnreachable as error:
         for message in claimed:
             _finish(engine, message, clock(), str(error))
         return Drained(registered=0, failed=len(claimed), last_error=str(error))
-    errors = [_carry_out(engine, registry, message, clock) for message in claimed]
+    errors = [
+        _log(engine, assessments, message, clock)
+        if message.topic == ASSESSMENTS
+        else _carry_out(engine, registry, message, clock)
+        for message in claimed
+    ]
     failed = [error for error in errors if error is not None]
     alias_error = _project_aliases(engine, registry)
     return Drained(
@@ -66,6 +77,18 @@ def _carry_out(engine: Engine, registry: Registry, message: OutboxMessage, clock
             content = bundle_content(session, report.bundle)
         registry.register(report, content)
     except (RegistryUnreachable, BundleUnknown, BundleDamaged) as failure:
+        error = str(failure)
+    _finish(engine, message, clock(), error)
+    return error
+
+
+def _log(engine: Engine, assessments: Assessments, message: OutboxMessage, clock: Callable[[], datetime]) -> str | None:
+    """The error, or None where all that the batch says is logged."""
+    error: str | None = None
+    try:
+        with reading(engine) as session:
+            assessments.log(evaluations_of(session, int(message.payload)))
+    except RegistryUnreachable as failure:
         error = str(failure)
     _finish(engine, message, clock(), error)
     return error

@@ -41,19 +41,18 @@ class Registry:
     """
 
     def __init__(self, url: str) -> None:
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        prepare_environment()
         from mlflow.tracking import MlflowClient  # seconds of imports, paid by those who register
 
         self._url = url
-        with _reaching(url):
+        with reaching(url):
             self._client = MlflowClient(tracking_uri=url, registry_uri=url)
 
     def register(self, report: RunReport, content: bytes) -> str:
         """Record one bundle as run, artifacts and model version; the run's id. Raises
         RegistryUnreachable.
         """
-        with _reaching(self._url):
+        with reaching(self._url):
             run_id = self._find_or_make_run(report)
             if self._client.get_run(run_id).info.status != "FINISHED":
                 self._log(run_id, report, content)
@@ -65,7 +64,7 @@ class Registry:
         """Point each alias at the version of its bundle, or remove it (None). Bundles that have no
         version yet wait.
         """
-        with _reaching(self._url):
+        with reaching(self._url):
             if not self._has_model(model_name(cascade)):
                 return
             aliases: dict[str, Any] = dict(self._client.get_registered_model(model_name(cascade)).aliases)
@@ -174,8 +173,14 @@ def _millis(time: datetime) -> int:
     return int(time.timestamp() * 1000)
 
 
+def prepare_environment() -> None:
+    """What MLflow is to find in the environment, before it is imported."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
 @contextmanager
-def _reaching(url: str) -> Iterator[None]:
+def reaching(url: str) -> Iterator[None]:
     """MLflow's, the network's and its database's errors as one of ours."""
     from mlflow.exceptions import MlflowException
     from requests import RequestException

@@ -159,8 +159,12 @@ def test_an_outcome_table_of_other_names_is_mapped(
     assert "--map query_id=COLUMN" in str(run("import", str(path), *when, code=2).exception)
     assert "no column nr" in str(run("import", str(path), *when, "--map", "query_id=nr", code=2).exception)
     assert "--map 'tier='" in str(run("import", str(path), *when, "--map", "tier=", code=2).exception)
-    done = printed(run("import", str(path), *when, "--map", "query_id=id,correct=is_right", "--json"))
+    names = ("--map", "query_id=id,correct=is_right", "--json")
+    done = printed(run("import", str(path), *when, *names))
     assert (done["decisions"], done["labels"]) == (20, 40)
+    for command in ("certify", "advise", "simulate"):
+        assert "--map query_id=COLUMN" in str(run(command, str(path), code=2).exception)
+        assert "has no column" not in str(run(command, str(path), *names, code=2).exception)  # of a constant p_t
 
 
 def test_logs_of_another_system_are_imported_and_what_was_left_out_is_told(
