@@ -90,13 +90,13 @@ def test_the_page_ends_in_a_certificate(tmp_path: Path) -> None:
         large = stack.enter_context(open_book(large, ROOT / "docs" / "quickstart" / "questions.csv"))
         printed = run_all(tmp_path, {"SMALL": small, "LARGE": large} | ports)
 
-    assert "{'no_bundle': 250}" in printed and "`{'no_bundle': 250}`" in PAGE
+    assert "{'observe': 250}" in printed and "`{'observe': 250}`" in PAGE
     fewest, likely = re.search(r"takes (\d+) labelled decisions .* about (\d+) where", printed).groups()
     assert f"{fewest} labelled decisions are the fewest" in PAGE and f"about\n{likely} where" in PAGE
     assert "2 labels sent, 0 refused" in printed
     assert re.search(r"certified, bundle \w+: retains [\d.]+%, drop at most 0\.0", printed)
     later = printed.splitlines()[-40:]
-    assert any(line.startswith("{") and "'retained'" in line and "no_bundle" not in line for line in later)
+    assert any(line.startswith("{") and "'retained'" in line and "observe" not in line for line in later)
 
     spec = read_cascade_file(tmp_path / "cascade.toml")
     with closing_engine(f"sqlite:///{tmp_path / 'var' / 'knowgate.db'}") as engine, reading(engine) as session:

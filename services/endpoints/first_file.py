@@ -36,6 +36,9 @@ delta = 0.1               # with 90 % confidence
 promise = "{promise}"
 rule = "p_t"{rule}
 
+[observe]
+rate = 0.2                # share of queries on which the small model runs too, unseen, until one is certified
+
 [horizons]                # how long labels may take: a decision counts once it is older
 gold = "7d"
 sources = ["gold"]        # whose labels are waited for: gold, human, judge, feedback
