@@ -227,6 +227,9 @@ def _even_rate(rows: LoggedRows, run: FloatArray, label: FloatArray, known: Bool
 
     Rows that ran for certain tell the rates, and every labelled row that ran by a coin has to have
     been drawn by one of them. Where no such row is labelled yet nothing tells how they are drawn.
+    Which rows are labelled is looked at, never what a label says. Where a few labels only look
+    evened out, rows of a smaller chance are still to come: each of them weighs its own chance as
+    soon as it is drawn, and with the first of them this is None.
     """
     whole = known & (np.isfinite(rows.correct) | ~rows.ran).all(axis=1)
     certain, by_coin = whole & (run >= 1.0 - _SAME), whole & (run < 1.0 - _SAME)

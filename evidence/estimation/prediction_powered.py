@@ -253,10 +253,11 @@ def _powered(rows: _Labelled, means: _Means, used: float, confidence: float) -> 
     value = means.gold - used * (means.forecast_on_gold - means.forecast)
     error = _error(means.gold_influence - used * means.forecast_influence, rows.seen)
     effective = float(rows.drawn.sum()) ** 2 / float((rows.drawn**2).sum())
-    # Student's t with the gold rows' degrees of freedom: a handful of them does not make a normal
-    # mean.
     events = events_among((rows.gold - used * rows.forecast)[rows.seen])
-    reach = None if why_no_interval(events) else student_quantile(effective, confidence) * error
+    # Student's t with the degrees of freedom of the events, which the error is made of, and of the
+    # gold rows at most: a handful of either does not make a normal mean.
+    quantile = student_quantile(min(effective, events), confidence)
+    reach = None if why_no_interval(events) else quantile * error
     return PoweredEstimate(
         value=value,
         standard_error=error,
