@@ -51,7 +51,7 @@ def look_since_ring(cohort: Cohort, bundle: Bundle, *, rang_at: datetime, look: 
         log.warning("bundle %s is of another chain of tiers than %s", bundle.id[:12], cohort.spec.name)
         return bare
     columns = _Columns.of(cohort)
-    if columns.n == 0 or not (columns.ran[:, -1] & np.isfinite(columns.correct[:, -1])).any():
+    if not (columns.ran[:, -1] & np.isfinite(columns.correct[:, -1])).any():
         return bare
     kept = _kept(columns, bundle, cohort.spec)
     evidence = tally_of(certification_rows(columns.logged()), kept, level).on(targets.kind)

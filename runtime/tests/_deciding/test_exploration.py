@@ -54,7 +54,7 @@ def test_the_nearest_of_several_gates_counts_and_one_that_passes_everything_does
 
 def test_without_an_extra_the_rate_is_the_floor_everywhere(assignment: Make) -> None:
     assert {rate_at(assignment(None, exploration_rate=0.2), p_t) for p_t in (0.6, 0.61, 0.9)} == {0.2}
-    assert row_rate(None, None) == 0.0
+    assert row_rate(None, None) == largest_rate(None) == 0.0
 
 
 @given(

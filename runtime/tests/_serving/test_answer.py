@@ -559,3 +559,11 @@ def test_what_is_passed_on_as_it_is_goes_to_the_last_of_three_tiers() -> None:
     assert (small.asked, middle.asked, large.asked) == (0, 0, 1)
     with pytest.raises(RecordInvalid, match=r"large.*cannot be passed a request"):
         asyncio.run(open_last(Serving((small, middle, InMemory("large"))), "/v1/embeddings", {}))
+
+
+@pytest.mark.parametrize("tier", [-1, 2])
+def test_encoders_are_for_tiers_before_the_last(tier: int) -> None:
+    backends = [InMemory(name) for name in ("small", "middle", "large")]
+    encoders: dict[int, Any] = {tier: "never asked"}
+    with pytest.raises(RecordInvalid, match=f"encoders is {tier}.*for the tiers 0 to 1"):
+        Serving(backends, encoders=encoders)

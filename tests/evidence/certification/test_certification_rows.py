@@ -1,11 +1,13 @@
 """What rows mean to a certification: known, unknown, weighted, drawn by one coin."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from evidence.certification.certification_rows import CertificationRows
+from evidence.certification.counted import CountedAccuracy, CountedRows
 from evidence.errors import InvalidInputError, NotIdentifiedError
 
 NAN = float("nan")
@@ -120,3 +122,20 @@ def test_labels_of_answers_that_ran_by_the_same_coin_are_taken() -> None:
 def test_bad_input_is_named(fields: dict[str, Any], named: str) -> None:
     with pytest.raises(InvalidInputError, match=named):
         CertificationRows(**fields)
+
+
+@pytest.mark.parametrize("delta", [0.02, 0.1, 0.2])
+def test_a_counted_accuracy_is_shown_below_its_lower_bound_and_missed_above_its_upper_one(delta: float) -> None:
+    accuracy = CountedAccuracy(rows=CountedRows(n=200, assumed_wrong=0), right=80, retained=100)
+    lower, upper = accuracy.lower_bound(delta), accuracy.upper_bound(delta)
+    assert 0.6 < lower < 0.8 < upper < 0.9
+    assert accuracy.shown(lower - 1e-6, delta) and not accuracy.shown(lower + 1e-6, delta)
+    assert accuracy.missed(upper + 1e-6, delta) and not accuracy.missed(upper, delta)
+
+
+def test_of_nothing_retained_no_accuracy_is_known() -> None:
+    accuracy = CountedAccuracy(rows=CountedRows(n=200, assumed_wrong=0), right=0, retained=0)
+    assert accuracy.estimate is None and accuracy.rows_needed(0.9, 0.1, exact=True) is None
+    assert (accuracy.lower_bound(0.1), accuracy.upper_bound(0.1)) == (0.0, 1.0)
+    assert not accuracy.shown(0.0, 0.1) and not accuracy.missed(1.0, 0.1)
+    assert replace(accuracy, right=1, retained=1).shown(0.09, 0.1), "one that is right shows what luck would not: δ"

@@ -66,6 +66,7 @@ def test_nothing_is_estimated_without_one_verdict_on_the_last_tier(cast, cohort,
     bundle = of_threshold(cast, 0.5)
     without = look(cast, cohort(asked, targets=DROP), bundle)
     assert (without.decisions, without.n, without.estimate, without.shown) == (20, 0, None, False)
+    assert look(cast, cohort([], targets=DROP), bundle).estimate is None
     asked[place] = replace(asked[place], large=1.0)
     assert look(cast, cohort(asked, targets=DROP), bundle).estimate is not None
 

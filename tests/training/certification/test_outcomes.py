@@ -488,6 +488,29 @@ def _known(n: int = 2000, seed: int = 0) -> tuple[CascadeRows, dict[str, np.ndar
     return rows_of(small, tier_of(n, correct=np.full(n, 1.0), cost_usd=np.full(n, 10.0))), signals
 
 
+@pytest.mark.parametrize(("kind", "value"), [(TargetKind.MAX_ACCURACY_DROP, 0.1), (TargetKind.RETAINED_ACCURACY, 0.8)])
+def test_a_season_says_of_the_thresholds_that_it_certifies_what_was_counted_of_them(
+    kind: TargetKind, value: float
+) -> None:
+    rows, signals = _known()
+    targets = Targets(kind=kind, value=value, rule=PolicyKind.SCORE, promise=PromiseKind.SEASON)
+    path = path_of(PolicyKind.SCORE, [signals])
+    begun = seasons.begin(PolicyKind.SCORE, targets, [path], rows, [signals])
+    assert begun is not None
+    assert all(seasons.begin(PolicyKind.SCORE, targets, paths, rows, [signals]) is None for paths in ([], [path, []]))
+    counted = seasons.count(begun, rows, (signals,), targets)
+    assert counted is not None
+    certificate, kept, lost = counted[1].certification, counted[1].kept == 0, 1.0 - rows.tiers[0].correct
+    assert certificate.status is CertificateStatus.CERTIFIED and certificate.n == 2000
+    if kind is TargetKind.MAX_ACCURACY_DROP:
+        assert certificate.estimated_drop == pytest.approx((lost * kept).mean()) and certificate.estimated_drop > 0.05
+        assert certificate.estimated_drop < certificate.drop_upper_bound <= value
+        assert certificate.retained_accuracy is None
+    else:
+        assert certificate.retained_accuracy == pytest.approx(1.0 - lost[kept].mean())
+        assert certificate.retained_accuracy_lower_bound == value < certificate.retained_accuracy
+
+
 def test_a_rule_is_certified_on_its_own_rows_and_its_fallback_on_all_on_a_fifth_of_delta() -> None:
     rows, signals = _known()
     targets = Targets(rule=PolicyKind.SCORE, value=0.1)
