@@ -8,7 +8,6 @@ for webhooks.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -32,32 +31,37 @@ class CheckedTransport(httpx2.AsyncHTTPTransport):
         self._known: dict[tuple[str, int], tuple[float, tuple[str, ...]]] = {}  # with the time until which
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """The answer of the first address that takes the connection. Raises ConnectError where none
-        may be.
+        """The answer of the first address that takes the connection; the next request begins with
+        that one. Raises ConnectError where none may be.
         """
         host, port = request.url.host, request.url.port or (443 if request.url.scheme == "https" else 80)
-        *others, last = await self._addresses(host, port)
+        until, addresses = await self._addresses(host, port)
         request.extensions = {**request.extensions, "sni_hostname": host}  # certificates are of the name
-        for address in others:
-            request.url = request.url.copy_with(host=address)
-            with suppress(httpx2.ConnectError, httpx2.ConnectTimeout):
-                return await super().handle_async_request(request)
-        request.url = request.url.copy_with(host=last)
-        try:
-            return await super().handle_async_request(request)
-        except (httpx2.ConnectError, httpx2.ConnectTimeout):
-            self._known.pop((host, port), None)  # it may have moved
-            raise
+        failed: httpx2.TransportError | None = None
+        for at, address in enumerate(addresses):
+            if request.url.host != address:  # to make another URL takes as long as all else here
+                request.url = request.url.copy_with(host=address)
+            try:
+                answer = await super().handle_async_request(request)
+            except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+                failed = error
+                continue
+            if at:
+                self._known[host, port] = (until, (*addresses[at:], *addresses[:at]))
+            return answer
+        self._known.pop((host, port), None)  # it may have moved
+        assert failed is not None, "there is an address, or an error"
+        raise failed
 
-    async def _addresses(self, host: str, port: int) -> tuple[str, ...]:
-        """Where to connect. Looking a name up takes a thread, and most requests go over connections
-        that are there already. Raises ConnectError.
+    async def _addresses(self, host: str, port: int) -> tuple[float, tuple[str, ...]]:
+        """Where to connect, and until when that holds. Looking a name up takes a thread, and most
+        requests go over connections that are there already. Raises ConnectError.
         """
-        until, addresses = self._known.get((host, port), (0.0, ()))
-        if not addresses or self._clock() >= until:
+        known = self._known.get((host, port))
+        if known is None or self._clock() >= known[0]:
             try:
                 addresses = await asyncio.to_thread(reachable, host, port, self._networks)
             except (OSError, UnicodeError) as error:
                 raise httpx2.ConnectError(str(error)) from error
-            self._known[host, port] = (self._clock() + FRESH_S, addresses)
-        return addresses
+            known = self._known[host, port] = (self._clock() + FRESH_S, addresses)
+        return known

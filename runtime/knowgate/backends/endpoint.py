@@ -44,6 +44,7 @@ class Endpoint:
         if not url.startswith(("http://", "https://")):
             raise RecordInvalid("url", url, "give the API's root, e.g. http://host:8000/v1")
         self.url = url
+        self._addresses: dict[str, httpx2.URL] = {}  # by path; to read one takes long
         self._key = api_key or "none"  # servers of one's own ask for none
         self._thread = LoopThread()
         # An event loop's connections are of no use to another one.
@@ -74,7 +75,9 @@ class Endpoint:
         timeout = httpx2.Timeout(left, connect=min(left, CONNECT_S))
         with self._wrapped():
             content = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
-            address = self.url.rstrip("/") + path
+            address = self._addresses.get(path) or self._addresses.setdefault(
+                path, httpx2.URL(self.url.rstrip("/") + path)
+            )
             request = client.build_request("POST", address, content=content, headers=head, timeout=timeout)
             async with asyncio.timeout(left):
                 answer = await client.send(request, stream=True)

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -28,6 +29,7 @@ class Moved(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         asked.append((self.headers["Host"], self.path))
+        answered_at.append(self.server.server_address[0])
         self.send_response(307)
         self.send_header("Location", f"http://127.0.0.1:{self.server.server_address[1]}/elsewhere")
         self.send_header("Content-Length", "0")
@@ -38,18 +40,25 @@ class Moved(BaseHTTPRequestHandler):
 
 
 asked: list[tuple[str, str]] = []
+answered_at: list[object] = []
 
 
-@pytest.fixture
-def port() -> Iterator[int]:
-    asked.clear()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Moved)
+@contextmanager
+def serving(address: str, port: int = 0) -> Iterator[int]:
+    server = ThreadingHTTPServer((address, port), Moved)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield server.server_port
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    asked.clear()
+    with serving("127.0.0.1") as port:
+        yield port
 
 
 def post(url: str) -> BackendFailed:
@@ -104,3 +113,21 @@ def test_a_name_is_looked_up_once_for_the_requests_of_a_while_and_anew_where_nob
 
     client: httpx2.AsyncClient
     asyncio.run(all_of_it())
+
+
+def test_the_address_that_took_a_connection_is_asked_first_from_then_on(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered_at.clear()
+    kinds = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+    names = [(*kinds, (address, port)) for address in ("127.0.0.2", "127.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: names)
+
+    async def ask() -> None:
+        async with asyncio.timeout(20), httpx2.AsyncClient(transport=CheckedTransport()) as client:
+            await client.post(f"http://models.internal:{port}/v1", json=BODY)
+            with serving("127.0.0.2", port):  # too late
+                await client.post(f"http://models.internal:{port}/v1", json=BODY)
+
+    asyncio.run(ask())
+    assert answered_at == ["127.0.0.1", "127.0.0.1"]
