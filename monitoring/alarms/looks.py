@@ -14,7 +14,7 @@ from evidence.bounds.spending import delta_for_attempt
 from knowgate._records.records import Window
 from knowgate.spec import TargetKind
 
-LEAST_DECISIONS = 100  # at least; fewer show nothing at any usual target
+LEAST_DECISIONS = 100  # at least, on which every tier ran; fewer show nothing at any usual target
 A_DAY = timedelta(days=1)  # at least, where a look is to show that what was broken is whole again
 
 
@@ -56,15 +56,19 @@ def next_window(read_until: datetime, last: SinceRing | None, mature_until: date
     return Window(start=start, end=mature_until) if mature_until - start > least else None
 
 
-def next_look(last: SinceRing | None, decisions: int, delta: float) -> tuple[int, float] | None:
-    """The number of the look that is due at so many decisions, and its level; None while it is too
-    early.
+def next_look(
+    last: SinceRing | None, decisions: int, delta: float, *, observed: float = 1.0
+) -> tuple[int, float] | None:
+    """The number of the look that is due at so many decisions, of which every tier runs on the
+    share `observed`, and its level; None while it is too early.
 
     >>> next_look(None, 99, 0.1) is None, next_look(None, 100, 0.1)[0]
     (True, 1)
+    >>> next_look(None, 499, 0.1, observed=0.2) is None
+    True
     """
     grown = 0 if last is None or last.broken else 2 * last.decisions
-    if decisions < max(LEAST_DECISIONS, grown):
+    if decisions < grown or decisions * observed < LEAST_DECISIONS:
         return None
     look = 1 if last is None else last.look + 1
     return look, delta_for_attempt(delta, look)

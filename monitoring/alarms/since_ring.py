@@ -1,9 +1,9 @@
 """What the decisions that came after a risk alarm say of a bundle: what would it have lost on them?
 
-After a stop nothing is retained and every tier runs, so the rows say it of any bundle. The bundle's
-own policy is asked again (`knowgate.policy.kept_tiers`), with signals that its own models make of
-the stored hidden states; X and the test are those of certification: what nobody knows counts as
-wrong. A tier that did not run may have kept anything.
+After a stop nothing is retained, and every tier runs on the share that is observed, so the rows say
+it of any bundle. The bundle's own policy is asked again (`knowgate.policy.kept_tiers`), with
+signals that its own models make of the stored hidden states; X and the test are those of
+certification: what nobody knows counts as wrong. A tier that did not run may have kept anything.
 """
 
 import logging

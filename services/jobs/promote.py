@@ -250,7 +250,8 @@ def _look(context: JobContext, bundle_id: str) -> SinceRing | None:
         before = _last_look(promotions.promotions(session, record.cascade), bundle_id, ring)
         window = next_window(ring.read_until, before, now - spec.horizon)
         count = 0 if window is None else decisions.count_between(session, record.cascade, window)
-        due = next_look(before, count, spec.targets.delta)
+        observed = 1.0 if current.mode is Mode.ACTIVE else current.exploration_rate
+        due = next_look(before, count, spec.targets.delta, observed=observed)
         if window is None or due is None:
             return before
         try:

@@ -175,7 +175,10 @@ def _ground_since(
     if since is None or since.estimate is None:
         seen = "none" if since is None else f"{since.decisions}, none of them with a verdict on it,"
         finding = f"it waits: it was certified before {rang}, and of the decisions since {seen} can be judged yet"
-        return Ground.RISK_ALARM, f"{finding} ({LEAST_DECISIONS} are needed)" if since is None else finding
+        return (
+            Ground.RISK_ALARM,
+            f"{finding} ({LEAST_DECISIONS} are needed on which every tier ran)" if since is None else finding,
+        )
     if since.target is TargetKind.MAX_ACCURACY_DROP:
         finding = f"it would lose {since.estimate:+.4f} accuracy, at most {since.target_value} are promised"
     else:

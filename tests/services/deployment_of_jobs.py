@@ -69,6 +69,7 @@ CASCADE = f"""
 name = "quiz"
 exploration_rate = 0.5
 webhooks = ["https://example.org/hook"]
+observe = {{ rate = 1.0 }}
 {TWO_TIERS}
 [targets]
 kind = "max_accuracy_drop"

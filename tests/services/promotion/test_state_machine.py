@@ -340,7 +340,7 @@ def test_who_waits_behind_a_newer_bundle_is_superseded_once_though_others_are_ju
 
 
 def test_what_an_assignment_amounts_to_names_the_bundle_by_twelve_digits(deployment: Deployment) -> None:
-    assert described(deployment.in_force) == ("every query goes to the last tier, and 20.0% of them are observed")
+    assert described(deployment.in_force) == ("every query goes to the last tier, and 100.0% of them are observed")
     (champion,) = in_force_one_after_the_other(deployment, "champion")
     assert described(deployment.in_force) == f"bundle {champion[:12]} decides"
     with transaction(deployment.engine) as session:
@@ -561,7 +561,7 @@ def add_beside(deployment: Deployment, name: str) -> None:
 
 def test_a_cascade_begins_observed_and_its_first_certified_bundle_switches_it_on(deployment: Deployment) -> None:
     first = deployment.in_force
-    assert (first.mode, first.champion, first.exploration_rate) == (Mode.OBSERVE, None, 0.2)
+    assert (first.mode, first.champion, first.exploration_rate) == (Mode.OBSERVE, None, 1.0)
     champion = deployment.certified("champion")
     deployment.tick()
     assert (deployment.state, deployment.in_force.champion) == ("active", champion)
@@ -569,7 +569,7 @@ def test_a_cascade_begins_observed_and_its_first_certified_bundle_switches_it_on
 
 
 def test_where_a_person_is_to_switch_it_on_a_certified_bundle_waits_until_one_does(deployment: Deployment) -> None:
-    declare(deployment, lambda spec: replace(spec, observe=Observe(switch_on=SwitchOn.PERSON)))
+    declare(deployment, lambda spec: replace(spec, observe=Observe(rate=1.0, switch_on=SwitchOn.PERSON)))
     with pytest.raises(Refused, match="no certified bundle yet"):
         switch_on(deployment)
     champion = deployment.certified("champion")
@@ -589,7 +589,7 @@ def test_a_person_puts_a_cascade_back_to_be_observed_and_no_job_but_a_person_end
     (champion,) = in_force_one_after_the_other(deployment, "champion")
     put_back = observe(deployment)
     assert (deployment.state, put_back.mode, put_back.champion) == ("observing", Mode.OBSERVE, champion)
-    assert put_back.exploration_rate == 0.2
+    assert put_back.exploration_rate == 1.0
     assert (deployment.history[-1].outcome, deployment.history[-1].decided_by) == (Outcome.OBSERVED, "ada")
     with pytest.raises(Refused, match="observed already"):
         observe(deployment)
