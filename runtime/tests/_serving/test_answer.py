@@ -256,6 +256,16 @@ class Waiting:
             raise
 
 
+def test_a_caller_that_leaves_once_all_tiers_have_answered_left_none_under_way(make: Make) -> None:
+    with make(InMemory("small", reply()), InMemory("large", reply())) as cascade:
+        query = cascade.open()
+        for tokens_out in (2, 3):
+            query.attempt(Observation(p_t=0.1, tokens_in=20, tokens_out=tokens_out))
+        cascade.serving.abandon(query)
+    booked = [(tier.runs, tier.tokens_in, tier.tokens_out) for tier in cascade.serving.abandoned]
+    assert (cascade.serving.left, booked) == (1, [(1, 20, 2), (1, 20, 3)])
+
+
 @pytest.mark.parametrize("at", [0, 1])
 def test_a_caller_that_leaves_ends_the_work_records_nothing_and_what_it_took_is_booked(
     make: Make, kept: Kept, at: int
