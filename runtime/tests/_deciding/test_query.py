@@ -270,6 +270,18 @@ def test_a_state_belongs_to_the_tier_that_showed_it(make_cascade: Callable[..., 
         assert query.has_state(0) and not query.has_state(1)
 
 
+def test_a_state_of_the_last_tier_that_is_not_finite_is_kept_no_more_than_of_any_other(
+    make_cascade: Callable[..., Cascade], kept: Kept, good: dict[str, Any]
+) -> None:
+    spoilt = np.full_like(good["hidden"], np.nan)
+    with make_cascade().open() as query:
+        query.attempt(Observation(p_t=0.1, hidden=good["hidden"]))
+        query.attempt(Observation(hidden=spoilt))
+    ((decision, vectors),) = kept.rows
+    assert [attempt.vector for attempt in decision.attempts] == [0, None] and len(vectors) == 1
+    assert "hidden is 'not finite'" in str(decision.served.note)
+
+
 def test_of_names_that_nobody_declared_request_parameters_alone_have_to_be_the_bundles(
     make_cascade: Callable[..., Cascade], bundle: Bundle
 ) -> None:

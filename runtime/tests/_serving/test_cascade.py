@@ -315,7 +315,7 @@ def test_a_state_decides_the_same_in_whatever_form_it_comes(
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("fault", [None, "fingerprint", "no fingerprint", "no bundle"])
+@pytest.mark.parametrize("fault", [None, "fingerprint", "no fingerprint", "no bundle", "length"])
 def test_a_state_that_is_not_finite_escalates_for_the_same_reason_in_every_type(
     ask: Callable[..., Ruling], cascade: Cascade, hidden: Make, fingerprint: Make, value: float, kind: type, fault: Any
 ) -> None:
@@ -326,17 +326,19 @@ def test_a_state_that_is_not_finite_escalates_for_the_same_reason_in_every_type(
         "fingerprint": {"fingerprint": fingerprint(layer=3)},
         "no fingerprint": {"fingerprint": None},
         "no bundle": {},
+        "length": {"hidden": state[:-1]},
     }[fault]
     if fault == "no bundle":
         ruling = Cascade("questions").decide(Observation(p_t=0.95, hidden=state))
     else:
-        ruling = ask(hidden=state, **changes)
+        ruling = ask(**{"hidden": state} | changes)
     reasons = {"fingerprint": Reason.FINGERPRINT_MISMATCH, "no bundle": Reason.NO_BUNDLE}
     # The fallback looks at p_t, which is too low for it.
     assert (ruling.retained, ruling.verdict.fallback) == (False, fault != "no bundle")
     assert ruling.fault is reasons.get(fault)
     assert (ruling.signals.p_ik, ruling.signals.ood) == (None, None)
     assert ruling.note is not None and "hidden is 'not finite'" in ruling.note
+    assert "hidden.shape" not in ruling.note, "what is missing has no shape"
 
 
 def test_threads_that_decide_while_pairs_are_swapped_see_one_pair_each_time(
