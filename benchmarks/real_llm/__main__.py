@@ -1,4 +1,4 @@
-"""`python -m benchmarks.real_llm {record,report}`.
+"""`python -m benchmarks.real_llm {record,report,outcomes}`.
 
 Without a command it is `report`, so that it can be called as every other benchmark is.
 """
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from benchmarks import shape
 from benchmarks.real_llm.errors import RealModelError
-from benchmarks.real_llm.recording import FOLDER
+from benchmarks.real_llm.recording import DATA, FACTS, FOLDER, read_table
 
-COMMANDS = ("record", "report")
+COMMANDS = ("record", "report", "outcomes")
 
 
 def main(arguments: list[str]) -> int:
@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
         arguments = ["report", *arguments]
     options = _parser().parse_args(arguments)
     try:
-        {"record": _record, "report": _report}[options.command](options)
+        {"record": _record, "report": _report, "outcomes": _outcomes}[options.command](options)
     except RealModelError as error:
         sys.stderr.write(f"benchmarks.real_llm: {error}\n")
         return 1
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
 def _record(options: argparse.Namespace) -> None:
     from benchmarks.real_llm.record import Recorder
 
-    Recorder(work=options.work, out=options.out, dtype=options.dtype, limit=options.limit).record()
+    Recorder(work=options.work, out=options.out, dtype=options.dtype, limit=options.limit).record(options.data)
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -51,12 +51,21 @@ def _report(options: argparse.Namespace) -> None:
         sys.stdout.write(render(figures) + "\n")
 
 
+def _outcomes(options: argparse.Namespace) -> None:
+    from benchmarks.real_llm.outcome_file import write_outcome_table
+
+    tiers = read_table(options.recorded / FACTS).outcomes[options.form]
+    write_outcome_table(tiers, options.out)
+    sys.stdout.write(f"{options.out}: {len(tiers[0].id)} queries, {len(tiers)} tiers\n")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.real_llm")
     commands = parser.add_subparsers(dest="command", required=True)
     record = commands.add_parser("record", help="ask the model everything")
     record.add_argument("--work", type=Path, default=Path("var/real_llm"), help="where weights and parts lie meanwhile")
     record.add_argument("--out", type=Path, default=FOLDER, help="where the recording is written")
+    record.add_argument("--data", nargs="+", default=DATA, choices=DATA, help="which data sets; all by default")
     record.add_argument("--dtype", default="bfloat16", help="float32 or bfloat16")
     record.add_argument("--limit", type=int, help="so many questions of each data set only")
     report = commands.add_parser("report", help="certify on the recording")
@@ -64,6 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--quick", action="store_true", help="one draw of each kind")
     report.add_argument("--json", action="store_true", help="print one JSON object")
     report.add_argument("--markdown", type=Path, help="a page to write the tables into, between its marks")
+    outcomes = commands.add_parser("outcomes", help="one form as an outcome table")
+    outcomes.add_argument("--recorded", type=Path, default=FOLDER, help="the folder of the recording")
+    outcomes.add_argument("--form", default="short", choices=("short", "sentence"))
+    outcomes.add_argument("--out", type=Path, required=True)
     return parser
 
 

@@ -13,10 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet
 
-from knowgate._models.features import stored_vector
 from knowgate._records.arrays import FloatArray
-from knowgate._records.records import PTKind
-from training.extraction import Answered
 
 NUMBERS = ("p_t_first", "p_t_mean", "entropy", "tokens_in", "tokens_out")
 Half = npt.NDArray[np.float16]
@@ -34,22 +31,6 @@ class Answers:
     tokens_in: FloatArray  # [n]
     tokens_out: FloatArray  # [n]
     hidden: Half  # [n, layers, d]; no layers where states are not kept
-
-
-def answers_of(ids: Sequence[str], said: Sequence[Answered], *, states: bool) -> Answers:
-    """What an Answerer of the mean P(T), with the first token's beside it, gave."""
-    n, (layers, d) = len(said), said[0].hidden.shape
-    hidden = stored_vector(np.stack([one.hidden for one in said]).reshape(n * layers, d)).reshape(n, layers, d)
-    return Answers(
-        ids=tuple(ids),
-        texts=tuple(one.text.strip() for one in said),
-        p_t_first=np.array([one.other_p_t[PTKind.FIRST_TOKEN] for one in said]),
-        p_t_mean=np.array([one.p_t for one in said]),
-        entropy=np.array([one.entropy for one in said]),
-        tokens_in=np.array([float(one.tokens_in) for one in said]),
-        tokens_out=np.array([float(one.tokens_out) for one in said]),
-        hidden=hidden if states else np.empty((n, 0, d), dtype=np.float16),
-    )
 
 
 def joined(parts: Sequence[Answers]) -> Answers:

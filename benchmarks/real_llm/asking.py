@@ -1,8 +1,8 @@
 """The recording's long part: every prompt asked once, in parts that are kept as they are done.
 
-The model is read by `training.extraction.Answerer`, in one process and on one thread: answer, both
-kinds of P(T) and the states of the candidate layers in one pass. What a prompt takes when it is
-asked alone, as a served one is, is measured apart (`seconds`).
+In one process and on one thread (`reading`): answer, both kinds of P(T) and the states of the
+candidate layers in one pass. What a prompt takes when it is asked alone, as a served one is, is
+measured apart (`seconds`).
 """
 
 import logging
@@ -11,13 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.real_llm.answers import Answers, answers_of, joined, read_part, write_part
-from knowgate._records.records import PTKind
+from benchmarks.real_llm.answers import Answers, joined, read_part, write_part
+from benchmarks.real_llm.reading import Reader
 from knowgate.backends.loading import LoadedModel
-from training.extraction import Answerer
 
 PART = 80  # prompts
-BATCH = 40
 
 log = logging.getLogger(__name__)
 
@@ -31,18 +29,6 @@ class Prompts:
     texts: tuple[str, ...]
     layers: tuple[int, ...]  # to keep; none where no state is
     max_new_tokens: int
-
-
-def answerer_for(loaded: LoadedModel, prompts: Prompts) -> Answerer:
-    """What reads these prompts."""
-    return Answerer(
-        loaded,
-        layers=prompts.layers or (0,),
-        batch=BATCH,
-        max_new_tokens=prompts.max_new_tokens,
-        p_t_kind=PTKind.MEAN,
-        other_kinds=(PTKind.FIRST_TOKEN,),
-    )
 
 
 def asked(loaded: Callable[[], LoadedModel], prompts: Prompts, folder: Path) -> Answers:
@@ -61,8 +47,8 @@ def ask_part(loaded: Callable[[], LoadedModel], prompts: Prompts, folder: Path, 
         if kept.ids == ids:
             return kept
     began, used = time.perf_counter(), time.process_time()
-    said = answerer_for(loaded(), prompts).answer(texts)
-    answers = answers_of(ids, said, states=bool(prompts.layers))
+    reader = Reader(loaded=loaded(), layers=prompts.layers, max_new_tokens=prompts.max_new_tokens)
+    answers = reader.answers(ids, texts)
     write_part(answers, path)
     log.info(
         "%s: %d of %d, %.0f s of processor time in %.0f s",

@@ -5,7 +5,7 @@ About 8000 prompts. The parts lie in `--work` until they are all there.
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
@@ -19,17 +19,17 @@ import torch
 from benchmarks.paper.questions import grade
 from benchmarks.real_llm import popqa, weights
 from benchmarks.real_llm.answers import Answers
-from benchmarks.real_llm.asking import PART, Prompts, answerer_for, ask_part, asked
+from benchmarks.real_llm.asking import PART, Prompts, ask_part, asked
 from benchmarks.real_llm.facts import Fact, holds, load_facts
 from benchmarks.real_llm.forms import CANDIDATE_LAYERS, CLOSED_BOOK, MOST_TOKENS, OPEN_BOOK, SHOWN, Form, prompt_of
 from benchmarks.real_llm.layers import best_layer, choosing
-from benchmarks.real_llm.recording import FACTS, POPQA, Half, Outcomes, Table, write_table
+from benchmarks.real_llm.recording import DATA, FACTS, POPQA, Half, Outcomes, Table, write_table
 from benchmarks.real_llm.seconds import Taken, measured
 from knowgate._records.records import Fingerprint
 from knowgate.backends.loading import LoadedModel
 from training.extraction import load_model
 
-MEASURED = 80  # prompts per form and tier that are asked alone, for their processor seconds
+MEASURED = 24  # prompts per form and tier that are asked alone, for their processor seconds
 OPEN = "open"  # the form of PopQA's answers
 Load = Callable[[], LoadedModel]
 One = TypeVar("One")
@@ -46,14 +46,17 @@ class Recorder:
     dtype: str = "bfloat16"
     limit: int | None = None  # facts and PopQA questions; None = all
 
-    def record(self) -> None:
-        """Asks what is not asked yet, and writes both files. Raises RealModelError."""
+    def record(self, data: Collection[str] = DATA) -> None:
+        """Asks what is not asked yet of these data sets, and writes a file of each. Raises
+        RealModelError.
+        """
         torch.set_num_threads(1)
         load = cache(self._load)
         parts = self.work / f"parts-{self.dtype}"
-        facts = self._some(load_facts(SHOWN))
-        write_table(self._facts(load, facts, parts), self.out / FACTS)
-        write_table(self._popqa(load, self._some(popqa.load_popqa()), parts), self.out / POPQA)
+        if "popqa" in data:
+            write_table(self._popqa(load, self._some(popqa.load_popqa()), parts), self.out / POPQA)
+        if "facts" in data:
+            write_table(self._facts(load, self._some(load_facts(SHOWN)), parts), self.out / FACTS)
 
     def _load(self) -> LoadedModel:
         return load_model(weights.model_folder(self.work, dtype=self.dtype), model=weights.NAME, dtype=self.dtype)
@@ -70,7 +73,7 @@ class Recorder:
             prompts = [_prompts(facts, form, tier) for tier in (CLOSED_BOOK, OPEN_BOOK)]
             answers = [asked(load, one, parts) for one in prompts]
             tiers = [_outcomes(facts, one) for one in answers]
-            fingerprints = answerer_for(load(), prompts[0]).fingerprints
+            fingerprints = [load().fingerprint(layer) for layer in CANDIDATE_LAYERS[form]]
             first = _probed(tiers[0], answers[0].hidden, fingerprints)
             log.info("%s: layer %d", form, first.fingerprint.layer if first.fingerprint else -1)
             outcomes[str(form)] = tuple(
@@ -96,7 +99,7 @@ class Recorder:
             abstained=np.array([one.abstained for one in grades]),
             popularity=np.array([one.popularity for one in questions]),
         )
-        probed = _probed(outcomes, answers.hidden, answerer_for(load(), prompts).fingerprints)
+        probed = _probed(outcomes, answers.hidden, [load().fingerprint(layer) for layer in prompts.layers])
         timed = _timed(load(), probed, probed.fingerprint, prompts, popqa.MOST_TOKENS)
         return Table(outcomes={OPEN: (timed,)}, made=self._made())
 

