@@ -11,8 +11,8 @@ One poll, step by step:
 6. acknowledge generation and bundle; a refusal is acknowledged with its reason;
 7. where nobody named the tiers' models, take them from the declaration, once: without a bundle
    attempts would else be of no known model, and teach nothing.
-Any step may fail; then what was in force stays in force, until it expires. But a stop is obeyed
-without its bundles.
+Any step may fail; then what was in force stays in force, until it expires. But a stop, and that a
+cascade is observed, is obeyed without its bundles.
 
 The next poll comes after the interval ± 20 %; after failures the wait doubles, up to a bound.
 """
@@ -205,8 +205,8 @@ class Follower:
             raise
 
     def _stop(self, content: bytes, assignment: Assignment) -> None:
-        """A stop needs no bundle: it holds, across a restart too, though those that it names cannot
-        be had.
+        """What keeps nothing needs no bundle: it holds, across a restart too, though those that it
+        names cannot be had.
         """
         stopped = Pair(assignment=replace(assignment, champion=None, challenger=None))
         if self._pair is not None and self._pair.assignment == stopped.assignment:

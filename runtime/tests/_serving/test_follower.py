@@ -179,6 +179,7 @@ def test_a_spoilt_bundle_is_refused_the_last_good_pair_stays_and_it_is_fetched_a
     assert installed.generations == [1, 2]
 
 
+@pytest.mark.parametrize("mode", [Mode.ESCALATE_ALL, Mode.OBSERVE])
 @pytest.mark.parametrize("answer", [b"spoilt", None])
 def test_a_stop_is_obeyed_at_once_and_after_a_restart_though_its_bundle_cannot_be_had(
     publish: Make,
@@ -189,19 +190,20 @@ def test_a_stop_is_obeyed_at_once_and_after_a_restart_though_its_bundle_cannot_b
     follower: Make,
     tmp_path: Path,
     answer: bytes | None,
+    mode: Mode,
 ) -> None:
     first, second = small_bundle(), small_bundle(p_t=0.8)
     following = follower(cache=tmp_path)
     publish(assignment(first), first)
     following.poll()
-    publish(assignment(second, generation=2, mode=Mode.ESCALATE_ALL))
+    publish(assignment(second, generation=2, mode=mode))
     if answer is None:
         control_plane.answer(f"GET /v1/bundles/{second.id}", {}, status=503)
     else:
         control_plane.answer(f"GET /v1/bundles/{second.id}", answer)
     assert following.poll().failed
     assert following.poll().failed
-    assert [(pair.assignment.mode, pair.champion) for pair in installed.pairs[1:]] == [(Mode.ESCALATE_ALL, None)]
+    assert [(pair.assignment.mode, pair.champion) for pair in installed.pairs[1:]] == [(mode, None)]
     follower(cache=tmp_path)  # a new process: what the cache holds is no pair, so nothing is kept
     assert installed.generations == [1, 2]
     publish(assignment(second, generation=3), second)
