@@ -12,8 +12,6 @@ the last tier is the next one from the beginning, and the others are observed
 """
 
 import contextlib
-import functools
-import logging
 from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
@@ -25,18 +23,15 @@ from knowgate._deciding.intake import Intake, take_in
 from knowgate._deciding.observing import GIVEN_UP, NOT_ASKED, observing_of
 from knowgate._deciding.privacy import Purpose, storable, stored_text
 from knowgate._deciding.roles import with_roles
-from knowgate._deciding.ruling import Ruling, bundle_for, rule, rule_on_last
-from knowgate._deciding.setting import Setting
+from knowgate._deciding.ruling import Ruling, bundle_for, is_what_it_claims, rule, rule_on_last
+from knowgate._deciding.setting import UNKNOWN_MODEL, Setting, warn_of_unknown_models
 from knowgate._models.features import Float16Array
 from knowgate._records.observation import NOTHING_SHOWN, Observation
 from knowgate._records.records import SHOWN, Attempt, Decision, Role
 from knowgate.errors import RecordInvalid, SpoolRefused
 from knowgate.policy import decided_before_an_answer, gates_before_an_answer
 
-log = logging.getLogger("knowgate.query")
-
 LONGEST_NOTE = 1000  # characters kept with an attempt
-UNKNOWN_MODEL = "unknown"  # no bundle, no `models`, and none named with the attempt
 
 
 class Query:
@@ -85,7 +80,8 @@ class Query:
     @property
     def last(self) -> int | None:
         """The last tier; None while neither a bundle nor `models` says how many there are."""
-        return len(self._models) - 1 if self._models else None
+        models = self._setting.models_of(self._bundle)
+        return len(models) - 1 if models else None
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -220,7 +216,7 @@ class Query:
             **kept,
             tier=tier,
             role=role,
-            model=storable(seen.model or self._model(tier)),
+            model=storable(seen.model or self._setting.model_of(self._bundle, tier)),
             signals=ruling.signals,
             verdict=None if last else ruling.verdict,
             fault=ruling.fault,
@@ -260,7 +256,7 @@ class Query:
             span_id=None if self._trace is None else self._trace[1],
         )
         if any(attempt.model == UNKNOWN_MODEL for attempt in self.decision.attempts):
-            _warn_of_unknown_models(self._setting.name)
+            warn_of_unknown_models(self._setting.name)
         # A refusal is counted in `spool.refused`; a full disk must not take the answer away.
         with contextlib.suppress(SpoolRefused):
             self._setting.log.append(self.decision, self._vectors)
@@ -313,16 +309,6 @@ class Query:
             intake = take_in(shown)
             self._record(tier, Role.SKIPPED, self._rule(tier, intake, early=True), intake)
 
-    @property
-    def _models(self) -> tuple[str, ...]:
-        return self._setting.models if self._bundle is None else self._bundle.document.models
-
-    def _model(self, tier: int) -> str:
-        own = self._setting.models
-        if 0 <= tier < len(own) and not self._setting.meets(self._bundle, tier):
-            return own[tier]
-        return self._models[tier] if self._models else UNKNOWN_MODEL
-
     def _has_served(self) -> bool:
         return any(
             attempt.tier == self.last or (attempt.verdict is not None and attempt.verdict.retained)
@@ -373,24 +359,8 @@ class Query:
 
     def _keep(self, tier: int, intake: Intake) -> int | None:
         """The row of this attempt's vector among the decision's own; None when it is not kept."""
-        if intake.vector is None or not self._keeps_vectors:
-            return None
         models = None if self._bundle is None or tier == self.last else self._bundle.tiers[tier]
-        claimed = models is not None and intake.seen.fingerprint == models.document.fingerprint
-        # With another fingerprint it is a redeployed model's, which is just what retraining needs;
-        # of another length than the model it claims to come from, it is not what it claims to be.
-        if claimed and models is not None and len(intake.vector) != models.document.dimension:
+        if intake.vector is None or not self._keeps_vectors or not is_what_it_claims(intake, models):
             return None
         self._vectors.append(intake.vector.copy())  # the engine may reuse its buffer
         return len(self._vectors) - 1
-
-
-@functools.cache
-def _warn_of_unknown_models(cascade: str) -> None:
-    """Once per cascade and process: every decision would say the same."""
-    log.warning(
-        "cascade %s: nobody says which models its tiers run, so attempts are logged as of %r and teach nothing: give "
-        "models=(…), cheapest first, or follow a control plane that declares the cascade",
-        cascade,
-        UNKNOWN_MODEL,
-    )

@@ -164,6 +164,16 @@ def fault_in_force(pair: Pair | None, bundle: Bundle | None, now: datetime) -> R
     return Reason.NO_BUNDLE if bundle is None else None
 
 
+def is_what_it_claims(intake: Intake, models: TierModels | None) -> bool:
+    """Whether a vector may be kept to learn from: not one that is of another length than the model
+    of the probe, which it claims to come from. With another fingerprint it is a redeployed model's,
+    which is just what retraining needs.
+    """
+    if models is None or intake.vector is None or intake.seen.fingerprint != models.document.fingerprint:
+        return True
+    return len(intake.vector) == models.document.dimension
+
+
 def _meets(models: TierModels, intake: Intake) -> bool:
     """Whether what was seen comes from the very model, layer and token the probe was fitted on."""
     wanted, fingerprint = models.document.fingerprint, intake.seen.fingerprint
