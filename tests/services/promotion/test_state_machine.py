@@ -22,7 +22,7 @@ from services.promotion.rollout_state import Why, described
 from services.settings import Settings
 from store.engine import open_engine, transaction
 from store.errors import BundleDamaged
-from store.releases import cascades, promotions
+from store.releases import assignments, cascades, promotions
 from store.releases.bundles import BundleStatus
 from store.releases.promotions import Outcome
 from store.releases.rings import Spoken
@@ -620,3 +620,18 @@ def observe(deployment: Deployment) -> Assignment:
     with transaction(deployment.engine) as session:
         why = Why(reason="a new prompt", by="ada")
         return rollout.observe(session, deployment.in_force, deployment.settings, why, now=deployment.later())
+
+
+def test_what_was_in_force_before_cascades_were_observed_keeps_its_mode(deployment: Deployment) -> None:
+    """A cascade of an earlier revision that has no bundle yet: its mode is active."""
+    before = replace(deployment.in_force, mode=Mode.ACTIVE, generation=2, exploration_rate=0.5)
+    with transaction(deployment.engine) as session:
+        assignments.swap_assignment(session, before, expected_generation=1, now=deployment.later())
+        rollout.declare(session, cascades.cascade(session, "quiz"), deployment.settings, now=deployment.now)
+    assert (deployment.in_force.mode, deployment.in_force.exploration_rate) == (Mode.ACTIVE, 1.0)
+    assert deployment.state == "observing"
+    champion = deployment.certified("champion")
+    deployment.tick()
+    assert (deployment.state, deployment.in_force.champion) == ("active", champion)
+    declare(deployment, lambda spec: replace(spec, observe=Observe(rate=0.3)))
+    assert (deployment.state, deployment.in_force.exploration_rate) == ("active", 0.5)
