@@ -550,3 +550,46 @@ def test_the_wait_after_many_failures_is_the_bound_or_the_interval_if_that_is_lo
     delays = [following.next_poll_in(failures) for failures in (20, 100, 5000) for _ in range(50)]
     assert longest * 0.8 <= min(delays) < longest < max(delays) <= longest * 1.2
     assert max(following.next_poll_in(0) for _ in range(50)) <= interval_s * 1.2
+
+
+class Scripted(Failing):
+    """A source that can be reached, or cannot, as a script says."""
+
+    def __init__(self, *reached: bool) -> None:
+        super().__init__()
+        self.script = reached
+
+    def assignment(self, cascade: str, etag: str | None = None) -> None:
+        self.asked += 1
+        if not self.script[self.asked - 1]:
+            raise OSError("no route")
+
+
+class Counting(Follower):
+    """Waits for nothing, but at the end of the script, and writes down the failures in a row."""
+
+    def __init__(self, source: Scripted, **options: Any) -> None:
+        super().__init__(source, **options)
+        self.seen: list[int] = []
+        self.script, self.over = len(source.script), threading.Event()
+
+    def next_poll_in(self, failures: int) -> float:
+        self.seen.append(failures)
+        if len(self.seen) < self.script:
+            return 0.0
+        self.over.set()
+        return 60.0
+
+
+@pytest.mark.parametrize(
+    ("reached", "failures"),
+    [((False, False, False, True, False), [1, 2, 3, 0, 1]), ((True, True, False, True, True), [0, 0, 1, 0, 0])],
+)
+def test_failures_are_counted_in_a_row(
+    installed: Installed, now: datetime, reached: tuple[bool, ...], failures: list[int]
+) -> None:
+    following = Counting(Scripted(*reached), cascade="questions", install=installed, clock=lambda: now)
+    following.start()
+    assert following.over.wait(30)
+    following.close()
+    assert following.seen == failures
