@@ -16,7 +16,7 @@ from benchmarks.paper.answer_files import ModelAnswers, read_answers
 from benchmarks.paper.chain import TaughtChain, chain_of, teach_chain
 from benchmarks.paper.experiment import ChainFigures, Rule, measure, sweep
 from benchmarks.paper.published import SETTINGS, Setting
-from benchmarks.paper.stand_ins import StandIn
+from benchmarks.paper.stand_ins import POPQA_MODEL, StandIn
 
 Value = float | int | str | None
 THREE_TIERS = ("arc_llama2_7b_13b_70b", "hellaswag_llama2_7b_13b_70b")
@@ -30,7 +30,7 @@ STANDS_IN: Mapping[str, tuple[str, ...]] = {  # setting → the stand-ins that a
     "llama_8b_70b_p_t_50_without_p_ik": ("demo", "mmlu_llama3_8b_70b", "arc_llama3_8b_70b"),
     "gpt_4o": ("mmlu_gpt35_gpt4",),
     "llama_70b_gpt_4o": ("hellaswag_llama3_70b_gpt4", "mmlu_gpt35_gpt4", "arc_gpt35_gpt4"),
-    "popqa_70b": ("demo",),
+    "popqa_70b": ("demo", POPQA_MODEL),
     "popqa_8b_70b": ("demo",),
     "gpqa_8b_70b": ("demo_unseen_families",),
     "p_ik_3b": ("demo", "hidden_qwen25_0.5b_7b"),

@@ -1,7 +1,8 @@
 """What stands in where the paper's models are not at hand: the demo's real pair, and recorded
 outcomes of real models.
 
-The demo's pair goes the whole way (answers, states, probe, rule). Recorded outcomes carry no hidden
+The demo's pair goes the whole way (answers, states, probe, rule). SmolLM2-135M answered the paper's
+own PopQA, alone. Recorded outcomes carry no hidden
 states, so they are gated by P(T) alone, and no token counts, so compute is proportional to
 parameters. Recorded vectors carry states and no P(T): they show what P(IK) is worth.
 """
@@ -19,12 +20,15 @@ from benchmarks.paper.chain import Chain, TaughtChain, chain_of, teach_chain
 from benchmarks.paper.errors import PaperError
 from benchmarks.paper.local import answer_locally, load
 from benchmarks.paper.questions import Kind, Question
+from benchmarks.real_llm import recording as real_llm
+from benchmarks.real_llm import weights
 from benchmarks.shape import recorded_data
 from knowgate._records.arrays import FloatArray, IntArray
 from knowgate._records.records import Fingerprint
 from services.outcome_tables.outcomes import OutcomeTable, read_outcomes
 
 SEED = 7
+POPQA_MODEL = "smollm2_135m"
 SIZES: dict[str, tuple[float | None, ...]] = {  # parameters of the recorded models; None = undisclosed
     "mmlu_llama3_8b_70b": (8e9, 70e9),
     "arc_llama3_8b_70b": (8e9, 70e9),
@@ -48,6 +52,7 @@ class StandIn:
 def stand_ins(*, quick: bool) -> Iterator[StandIn]:
     """All that can be measured here; recorded data are left out where there are none."""
     yield from demo_stand_ins(quick=quick)
+    yield StandIn(key=POPQA_MODEL, taught=teach_chain(popqa_chain()))
     folder = recorded_data()
     if folder is None:
         logging.getLogger(__name__).warning("no recorded outcomes: set KNOWGATE_RECORDED_DATA to their folder")
@@ -70,6 +75,29 @@ def demo_stand_ins(*, quick: bool) -> Iterator[StandIn]:
     elsewhere = {str(Family.STATE_OF): 0.5, str(Family.COUNTRY_OF_CYRILLIC): 0.5}
     strange = _demo_chain(elsewhere, "strange_places", asked // 3, SEED + 1)
     yield StandIn(key="demo_unseen_families", taught=teach_chain(strange, taught_on=everyday))
+
+
+def popqa_chain() -> Chain:
+    """What SmolLM2-135M said to the paper's PopQA, open-ended, as `benchmarks.real_llm` recorded
+    it: one model, which answers alone.
+    """
+    ((said,),) = real_llm.read_table(real_llm.FOLDER / real_llm.POPQA).outcomes.values()
+    assert said.abstained is not None
+    bare = _bare(POPQA_MODEL, "popqa", said.id, said.correct, weights.PARAMETERS)
+    return Chain(
+        tiers=(
+            replace(
+                bare,
+                slices=said.kind,
+                prompts=said.question,
+                answers=said.answer,
+                abstained=said.abstained,
+                p_t=said.p_t_mean,
+                tokens_in=said.tokens_in,
+                tokens_out=said.tokens_out,
+            ),
+        )
+    )
 
 
 def recorded_chain(path: Path) -> Chain:

@@ -2,6 +2,6 @@
 would be promised.
 
 `python -m benchmarks.real_llm record` asks the model (extra `real-llm`) and writes `recorded/`.
-`python -m benchmarks.real_llm report` makes the figures, without model or network. Of what lies in
-no `recorded/` there are none yet.
+`python -m benchmarks.real_llm report` makes the figures, without model or network; docs/real_llm.md
+says what is recorded so far.
 """

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.real_llm.draws import teach
+from benchmarks.real_llm.draws import Taught, teach
 from benchmarks.real_llm.means import DIGITS, Means
 from benchmarks.real_llm.recording import Outcomes, Table
 from benchmarks.real_llm.worth import auroc_of, signals_of
 from evidence.signals.quality import macro_f1
+from evidence.signals.signal_gain import gain_over
 
 Value = float | int | str | None
 GROUPS = 5  # of equal size, by the subject's popularity
@@ -60,10 +61,22 @@ def _signals(outcomes: Outcomes, draws: int) -> dict[str, Value]:
         for name, signal in values.items():
             value = auroc_of(signal[taught.unseen], right)
             means.add("popqa.signal", [] if value is None else [(name, value)])
+        means.add("popqa.gain", _gain(outcomes, taught).items())
         if np.isfinite(shown["p_ik"]).all():
             figure = macro_f1(shown["p_ik"][taught.unseen] >= 0.5, right)
             means.add("popqa", [("macro_f1_p_ik", figure.value)])
     return means.flat()
+
+
+def _gain(outcomes: Outcomes, taught: Taught) -> dict[str, float]:
+    """What P(IK) adds to the mean P(T), and what of it is left within one relation."""
+    rows, kinds = taught.unseen, np.array(outcomes.kind)
+    p_ik, p_t, right = taught.signals["p_ik"][rows], outcomes.p_t_mean[rows], outcomes.correct[rows]
+    gain = gain_over(p_ik, p_t, right, tier=0, signal="p_ik", slices=list(kinds[rows]))
+    if gain is None:
+        return {}
+    within = {} if gain.within_slices is None else {"within_slices": gain.within_slices.auroc}
+    return {"auroc": gain.auroc, **within}
 
 
 def _rounded(value: float | np.floating[Any]) -> float:

@@ -158,6 +158,11 @@ def _popqa(figures: Figures) -> list[str]:
         f"hallucinated {_share(figures, 'popqa.hallucination')}, "
         f"abstained {_share(figures, 'popqa.abstained')}; macro-F1 of P(IK) at ½ "
         f"{_with_error(figures, 'popqa.macro_f1_p_ik')}, layer {_whole(figures, 'popqa.layer')}.",
+        f"The prompt up to that layer took {_number(figures, 'popqa.prompt_s', 3)} s of processor time, prompt and "
+        f"answer {_number(figures, 'popqa.answer_s', 3)} s.",
+        "",
+        f"Over the mean P(T), P(IK) adds {_with_error(figures, 'popqa.gain.auroc')} of AUROC; between questions of one "
+        f"relation {_with_error(figures, 'popqa.gain.within_slices')}.",
         "",
     ]
     groups = [
