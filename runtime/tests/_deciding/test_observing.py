@@ -1,6 +1,7 @@
 """Queries of which nothing can be kept: the last tier at once, the others beside it by a coin."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -9,8 +10,10 @@ import pytest
 
 from factories import Kept, make_assignment
 from knowgate._bundles.assignment import Mode
+from knowgate._bundles.bundle import Bundle
 from knowgate._bundles.pair import Pair
 from knowgate._deciding.exploration import coin_falls
+from knowgate._deciding.observing import observing_of
 from knowgate._deciding.privacy import SecretKey
 from knowgate._records.ids import new_id
 from knowgate._records.observation import Observation
@@ -169,3 +172,12 @@ def test_the_share_that_is_observed_is_the_coins(make: Make) -> None:
         query.attempt(LARGE, tier=1)
         drawn.append(query.explore)
     assert np.mean(drawn) == pytest.approx(RATE, abs=4 * np.sqrt(RATE * (1 - RATE) / 2000))
+
+
+@pytest.mark.parametrize(("second", "observed"), [("path", False), ("path?request=1", True)])
+def test_a_query_is_observed_where_no_tier_runs_as_the_bundle_was_certified(
+    make: Make, pair: Make, bundle: Bundle, now: Any, second: str, observed: bool
+) -> None:
+    in_force = pair(bundle)
+    setting = replace(make(in_force).setting, models=("path?request=1", second, "last"), named=False)
+    assert (observing_of(setting, in_force, bundle, new_id(now), now) is not None) is observed
