@@ -119,6 +119,18 @@ def test_a_query_beyond_the_declared_bound_is_cut_and_counted(cast, cohort):
     assert watch_savings(None, cohort(asked), PROMISE).cut_rows == 1
 
 
+def test_the_bound_of_a_cost_is_at_the_dearer_of_a_tiers_two_prices(cast, cohort):
+    def watched(read, written):
+        small, large = cast.spec_of().tiers
+        (price,) = small.prices
+        price = replace(price, usd_per_million_tokens_in=read, usd_per_million_tokens_out=written)
+        day = cohort(traffic(cast, retained=0.7, n=50, seed=1), tiers=(replace(small, prices=(price,)), large))
+        rule = watch_savings(None, day, PROMISE).families[0].watch.rule
+        return rule.low, rule.high
+
+    assert watched(1.0, 3.0) == watched(3.0, 1.0) != watched(1.0, 1.0)
+
+
 def test_rows_are_consumed_once_and_blocks_do_not_matter(cast, cohort):
     day = cohort(traffic(cast, retained=0.6, n=200, seed=5, small=1.0, large=1.0))
     noon = cast.DAY + timedelta(hours=12)
