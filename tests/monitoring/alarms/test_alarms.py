@@ -241,9 +241,10 @@ def test_what_came_before_the_first_label_is_passed_over_and_costs_no_family(cas
 
 
 def test_the_run_that_a_forecast_needed_counts_among_the_smallest_chances(cast, cohort):
-    said = cast.Asked(explored=True, verdicts=(1.0, 0.0))
-    drawn = replace(said, small=1.0, large=0.0, label_propensity=0.5)
-    rare, unexplored = replace(said, run_propensity=0.1), cast.Asked()
+    later = cast.DAY + timedelta(minutes=1)  # what comes before the first label is passed over
+    said = cast.Asked(at=later, explored=True, verdicts=(1.0, 0.0))
+    drawn = replace(said, at=cast.DAY, small=1.0, large=0.0, label_propensity=0.5)
+    rare, unexplored = replace(said, run_propensity=0.1), cast.Asked(at=later)
     assert watch_risk(None, cohort([said, drawn, unexplored], judged=True)).least_propensity == 0.25
     assert watch_risk(None, cohort([rare, drawn, unexplored], judged=True)).least_propensity == 0.1
     likelier = cast.Asked(explored=True, small=1.0, large=0.0, run_propensity=0.8)
