@@ -98,10 +98,11 @@ def ended_at(policy: Policy, rows: CascadeRows, signals: Sequence[Signals]) -> B
 
 def retained_share(rows: CascadeRows, kept: IntArray, ended: BoolArray) -> float:
     """The share that is kept before the last tier, of all n decisions. Of those that a gate ended,
-    and this policy lets answer, the ones that answered all the same speak for the others.
+    and this policy lets answer, or that a coin left out while the cascade was observed, the ones
+    that answered all the same speak for the others.
     """
     retained = kept < len(rows.tiers) - 1
-    weight = speaking(rows).weights(ended) if rows.early else np.ones(rows.n)
+    weight = speaking(rows).weights(ended)
     total = float(weight.sum())
     return float(weight[retained].sum()) / total if total > 0.0 else 0.0
 

@@ -224,6 +224,22 @@ def test_what_bolder_thresholds_would_retain_is_what_those_that_answered_all_the
     assert np.mean(naive) > 0.24 + 0.1  # counted as retained, they are an upper bound
 
 
+def test_what_observed_rows_would_retain_is_what_those_of_the_coin_say() -> None:
+    """While a cascade is observed, a coin alone lets its first tier answer."""
+    rng, n, shares = np.random.default_rng(13), 1000, []
+    policy = Policy.of(PolicyKind.P_T, ({"p_t": 0.7},))
+    for _ in range(100):
+        skipped = rng.random(n) >= 0.25
+        role = np.where(skipped, "skipped", "exploration").astype(object)
+        shown = {"p_t": np.where(skipped, NAN, rng.random(n))}
+        small = tier_of(n, ran=~skipped, role=role, run_propensity=np.full(n, 0.25), p_t=shown["p_t"])
+        rows = rows_of(small, tier_of(n, role=np.full(n, "served", dtype=object)), rate=0.25)
+        kept = kept_at(policy, rows, [shown])
+        shares.append(retained_share(rows, kept, ended_at(policy, rows, [shown])))
+    error = float(np.std(shares)) / np.sqrt(len(shares))
+    assert np.mean(shares) == pytest.approx(0.3, abs=3 * error)
+
+
 def test_only_tiers_that_are_declared_so_are_ended_early() -> None:
     policy = Policy.of(PolicyKind.GATES, ({"p_ik": 0.5, "p_t": 0.5},))
     shown = [{"p_ik": np.array([0.2, 0.8]), "p_t": np.array([0.9, 0.9])}]
