@@ -57,7 +57,8 @@ def write_part(answers: Answers, path: Path) -> None:
 
 def read_part(path: Path) -> Answers:
     table = pyarrow.parquet.read_table(path)
-    shape = (table.num_rows, int(table.schema.metadata[b"layers"]), int(table.schema.metadata[b"dimension"]))
+    layers, d = (int(table.schema.metadata[name]) for name in (b"layers", b"dimension"))
+    shape = (table.num_rows, layers, d if layers else 0)
     rows = b"".join(table["hidden"].to_pylist())
     return Answers(
         ids=tuple(table["id"].to_pylist()),

@@ -29,7 +29,7 @@ from knowgate._records.records import Fingerprint
 from knowgate.backends.loading import LoadedModel
 from training.extraction import load_model
 
-MEASURED = 24  # prompts per form and tier that are asked alone, for their processor seconds
+MEASURED = 16  # prompts per form and tier that are asked alone, for their processor seconds
 OPEN = "open"  # the form of PopQA's answers
 Load = Callable[[], LoadedModel]
 One = TypeVar("One")

@@ -20,7 +20,7 @@ from benchmarks.real_llm.ways import WAYS, Kept, Tried, Way, targets_of, tried
 from benchmarks.real_llm.worth import worth_untaught, worths
 
 Value = float | int | str | None
-DRAWS, UNTAUGHT_DRAWS = 20, 5
+DRAWS, UNTAUGHT_DRAWS = 8, 2
 EPSILONS = (0.02, 0.05)
 DELTA = 0.1
 PER_KIND = (Pricing.SEARCH, EPSILONS[-1])  # where figures are also given per kind of question
