@@ -3,6 +3,7 @@
     StoreError
     ├── CascadeUnknown     no cascade of this name was applied
     ├── DecisionUnknown    no decision of this id is stored
+    ├── AlertUnknown       no alert of this id is stored
     ├── BundleUnknown      no bundle of this id is stored
     ├── BundleMismatch     a bundle's content does not hash to its id
     ├── BundleDamaged      a stored bundle is not what its id says

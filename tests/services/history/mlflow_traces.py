@@ -18,8 +18,8 @@ TIERS = (("tiny", -0.25), ("huge", None))
 
 def main(uri: str, folder: Path) -> None:
     mlflow.set_tracking_uri(uri)
-    experiment = mlflow.create_experiment("traces", artifact_location=(folder / "artifacts").as_uri())
-    mlflow.set_experiment("traces")
+    experiment = mlflow.create_experiment(folder.name, artifact_location=(folder / "artifacts").as_uri())
+    mlflow.set_experiment(folder.name)
     for number in range(2):
         with mlflow.start_span("pipeline") as root:
             root.set_inputs({"question": number})

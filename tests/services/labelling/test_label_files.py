@@ -239,7 +239,7 @@ def test_a_column_that_goes_by_a_fields_name_and_means_something_else_can_be_lef
 def test_a_file_says_how_many_lines_its_labels_are_read_from(tmp_path: Path) -> None:
     path = write(tmp_path, 'external_id,correct,labelled_at,note\nq,1,2026-02-01T00:00:00Z,"two\nlines"\n')
     found = read_labels(path, DEFAULTS, mapping={})
-    assert (len(found.labels), found.lines_of, found.lines_in_file) == (1, (2,), 3)
+    assert (len(found.labels), found.places, found.lines_in_file) == (1, ("row 1 (line 2)",), 3)
 
 
 @pytest.mark.parametrize(

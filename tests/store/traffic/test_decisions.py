@@ -113,7 +113,7 @@ def test_prompts_are_kept_as_the_cascades_privacy_allows(session: Session, cast:
 
 
 def test_the_ledger_says_exactly_what_is_stored(session: Session, cast: Any) -> None:
-    sent = cast.retained(external_id="q-1")
+    sent = cast.retained(external_id="q-1", trace_id="a" * 32, span_id="b" * 16)
     sent = replace(sent, attempts=tuple(replace(each, p_t_kind=PTKind.MEAN) for each in sent.attempts))
     add_decisions(session, [sent], received_at=cast.at(1))
     (leaf,) = ledger.leaves_of(session, str(sent.id))
