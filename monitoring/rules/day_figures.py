@@ -1,8 +1,8 @@
 """Rules on figures of a day or a week: is the promise in danger, does the cascade cost more than it
 saves, is it surely wrong?
 
-Each is raised by the figure's interval or its value, and cleared with a margin between, so that a
-figure that sits on the line does not open and close an alert every day. None of them calls for a
+Each is raised by the figure's interval and cleared by its value, so that a figure that sits on the
+line does not open and close an alert every day. None of them calls for a
 training: what labels say must not choose when one is made (docs/decisions/0141-when-to-train.md).
 """
 
@@ -14,14 +14,14 @@ from monitoring.names import Rule
 from monitoring.rules.rules import Assessment, Standing
 
 LEAST_ROWS = 50  # that a figure rests on; with fewer its rule is silent
-WELL_WITHIN = 0.8  # of what the target allows: from there on the promise is in no danger
 
 
 def assess_promise(figure: Estimated, target: Target) -> Assessment:
     """Whether the mature week's drop (or retained accuracy) lies beyond what is promised.
 
-    The risk alarm proves harm with a false-alarm rate of its own; this is the estimate, sooner and
-    without proof. Raised beyond the target; clear at 0.8 of what it allows.
+    The risk alarm proves harm with a false-alarm rate of its own; this is likelihood, sooner and
+    without proof. Raised where the estimate less half of its 95 % interval's reach (about one
+    standard error, so 5 times in 6) lies beyond the target; clear where the estimate does not.
     """
     rule, drop = Rule.PROMISE_AT_RISK, target.kind is TargetKind.MAX_ACCURACY_DROP
     if figure.value is None or figure.low is None or figure.high is None or figure.n < LEAST_ROWS:
@@ -31,9 +31,9 @@ def assess_promise(figure: Estimated, target: Target) -> Assessment:
     least, most = (figure.low, figure.high) if drop else (1.0 - figure.high, 1.0 - figure.low)
     seen = f"kept answers {'lose' if drop else 'are wrong in'} {lost:.1%} ({least:.1%} to {most:.1%})"
     seen += f" of {allowed:.1%} allowed, over the last mature week"
-    if lost <= WELL_WITHIN * allowed:
-        return Assessment(rule=rule, standing=Standing.CLEAR, cause=seen)
     if lost <= allowed:
+        return Assessment(rule=rule, standing=Standing.CLEAR, cause=seen)
+    if (lost + least) / 2.0 <= allowed:
         return Assessment(rule=rule, standing=Standing.UNKNOWN)
     details: dict[str, str | float] = {"lost": lost, "low": least, "high": most, "allowed": allowed, "rows": figure.n}
     return Assessment(rule=rule, standing=Standing.RAISED, cause=seen, details=details)
