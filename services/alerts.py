@@ -102,13 +102,15 @@ def _state(record: AlertRecord, rings: tuple[RingRecord, ...], acts: tuple[Alert
 def act_on(session: Session, act: AlertAct) -> AlertStory:
     """Carry out one act on an alert; the alert as it is then.
 
-    Raises AlertUnknown, InputInvalid for words that say nothing and for a silence that is over
-    before it begins, and Refused where the alert is resolved already.
+    Raises AlertUnknown, InputInvalid for words that say nothing, for a silence that is over before
+    it begins and for another act with an end, and Refused where the alert is resolved already.
     """
     record = alert(session, act.alert_id)
     require_words(by=act.by, reason=act.reason)
     if act.act is Act.SILENCED and (act.until is None or act.until < act.at):
         raise InputInvalid(f"until is {act.until}: give a time from {act.at:%Y-%m-%d %H:%M} UTC on")
+    if act.act is not Act.SILENCED and act.until is not None:
+        raise InputInvalid(f"duration goes with silenced: leave it out to say {act.act}")
     if record.resolved_at is not None and act.act is not Act.SILENCED:
         raise Refused(f"the alert was resolved on {record.resolved_at:%Y-%m-%d at %H:%M} UTC: nothing is left to do")
     add_act(session, act)

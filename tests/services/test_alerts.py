@@ -131,6 +131,7 @@ def test_a_person_resolves_an_alert_once_and_the_rule_may_open_another(engine, s
     [
         (Act.ACKNOWLEDGED, {"reason": "  "}, "reason is '  ': say it in words"),
         (Act.SILENCED, {}, "until is None: give a time"),
+        (Act.ACKNOWLEDGED, {"until": NOW + HOUR}, "duration goes with silenced: leave it out to say acknowledged"),
         (Act.SILENCED, {"until": NOW - HOUR}, "give a time from 2026-03-10 12:00 UTC on"),
     ],
 )
