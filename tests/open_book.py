@@ -5,13 +5,14 @@ times the size: of two that cost the same a cascade saves nothing.
 
 import csv
 import json
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+
+from tests.servers import Answering, answering
 
 SIZE = 10
 
@@ -24,12 +25,12 @@ def open_book(url: str, file: Path) -> Iterator[str]:
     with file.open(encoding="utf-8", newline="") as rows:
         book = {row["question"]: row["answer"] for row in csv.DictReader(rows)}
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Answering, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.hand_on(None)
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = self.read_json()
             last = body["messages"][-1]
             if last["content"] in book:
                 last["content"] += f" (a {book[last['content']]})"
@@ -45,25 +46,10 @@ def open_book(url: str, file: Path) -> Iterator[str]:
                 status, kind, said = error.code, error.headers["Content-Type"], error.read()
             if self.path == "/v1/models":
                 said = _larger(said)
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(said)))
-            self.end_headers()
-            self.wfile.write(said)
+            self.answer(status, said, kind)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with answering(Handler) as root:
+        yield root
 
 
 def _larger(said: bytes) -> bytes:

@@ -2,12 +2,13 @@
 
 import json
 import math
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.servers import Answering, answering
 
 
 @dataclass
@@ -64,13 +65,13 @@ SGLANG = {
 def serving(engine: Engine) -> Iterator[str]:
     """The root of its API."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Answering, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             document = engine.documents.get(self.path)
             self.say(404 if document is None else 200, document)
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = self.read_json()
             engine.bodies.append(body)
             fault = engine.refuses(body)
             self.say(*((200, engine.completion(body)) if fault is None else (400, {"error": {"message": fault}})))
@@ -78,23 +79,7 @@ def serving(engine: Engine) -> Iterator[str]:
         def say(self, status: int, document: Any) -> None:
             if engine.key is not None and self.headers["Authorization"] != f"Bearer {engine.key}":
                 status, document = 401, {"error": {"message": "no good key"}}
-            content = json.dumps(document).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            self.answer(status, json.dumps(document).encode())
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    engine.url = f"http://127.0.0.1:{server.server_port}/v1"
-    try:
+    with answering(Handler) as engine.url:
         yield engine.url
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
