@@ -32,14 +32,14 @@ def main(arguments: list[str]) -> int:
 
 
 def _record(options: argparse.Namespace) -> None:
-    from benchmarks.real_llm.record import Recorder
+    from benchmarks.real_llm.asked.record import Recorder
 
     Recorder(work=options.work, out=options.out, dtype=options.dtype, limit=options.limit).record(options.data)
 
 
 def _report(options: argparse.Namespace) -> None:
-    from benchmarks.real_llm.report import DRAWS, UNTAUGHT_DRAWS, report
-    from benchmarks.real_llm.table import render, write_into
+    from benchmarks.real_llm.judged.report import DRAWS, UNTAUGHT_DRAWS, report
+    from benchmarks.real_llm.judged.table import render, write_into
 
     draws, untaught = (1, 1) if options.quick else (DRAWS, UNTAUGHT_DRAWS)
     figures = report(draws=draws, untaught_draws=untaught, folder=options.recorded)
@@ -52,7 +52,7 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _outcomes(options: argparse.Namespace) -> None:
-    from benchmarks.real_llm.outcome_file import write_outcome_table
+    from benchmarks.real_llm.judged.outcome_file import write_outcome_table
 
     tiers = read_table(options.recorded / FACTS).outcomes[options.form]
     write_outcome_table(tiers, options.out)

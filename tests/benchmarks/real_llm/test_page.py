@@ -7,11 +7,11 @@ import pytest
 
 from benchmarks.paper.stand_ins import popqa_chain
 from benchmarks.real_llm import weights
-from benchmarks.real_llm.forms import Form
-from benchmarks.real_llm.popqa_report import popqa_figures
+from benchmarks.real_llm.asked.forms import Form
+from benchmarks.real_llm.judged.popqa_report import popqa_figures
+from benchmarks.real_llm.judged.report import report
+from benchmarks.real_llm.judged.table import BEGIN, END, render
 from benchmarks.real_llm.recording import FACTS, FOLDER, POPQA, read_table
-from benchmarks.real_llm.report import report
-from benchmarks.real_llm.table import BEGIN, END, render
 
 ROOT = Path(__file__).parents[3]
 FIGURES = json.loads((ROOT / "benchmarks" / "results" / "real_llm.json").read_text())["figures"]

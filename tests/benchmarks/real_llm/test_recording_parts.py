@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.real_llm.asking import Prompts, asked
+from benchmarks.real_llm.asked.asking import Prompts, asked
+from benchmarks.real_llm.asked.facts import Fact, Kind, holds, load_facts
+from benchmarks.real_llm.asked.forms import CLOSED_BOOK, OPEN_BOOK, SHOWN, Form, prompt_of
+from benchmarks.real_llm.asked.layers import choosing
+from benchmarks.real_llm.asked.reading import Reader
+from benchmarks.real_llm.asked.seconds import measured
 from benchmarks.real_llm.errors import RealModelError
-from benchmarks.real_llm.facts import Fact, Kind, holds, load_facts
-from benchmarks.real_llm.forms import CLOSED_BOOK, OPEN_BOOK, SHOWN, Form, prompt_of
-from benchmarks.real_llm.layers import choosing
-from benchmarks.real_llm.reading import Reader
-from benchmarks.real_llm.seconds import measured
 from benchmarks.real_llm.weights import require_content
 from demo.pair import SMALL
 from knowgate._records.records import PTKind

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.real_llm.draws import teach
 from benchmarks.real_llm.errors import RealModelError
-from benchmarks.real_llm.means import Means
-from benchmarks.real_llm.outcome_file import MODELS, write_outcome_table
-from benchmarks.real_llm.prices import SEARCH_USD, Pricing, costs_of, token_seconds
+from benchmarks.real_llm.judged.draws import teach
+from benchmarks.real_llm.judged.means import Means
+from benchmarks.real_llm.judged.outcome_file import MODELS, write_outcome_table
+from benchmarks.real_llm.judged.prices import SEARCH_USD, Pricing, costs_of, token_seconds
+from benchmarks.real_llm.judged.report import report
+from benchmarks.real_llm.judged.table import render
+from benchmarks.real_llm.judged.ways import WAYS, targets_of, tried
+from benchmarks.real_llm.judged.worth import worths
 from benchmarks.real_llm.recording import FACTS, Outcomes, Table, read_table, write_table
-from benchmarks.real_llm.report import report
-from benchmarks.real_llm.table import render
-from benchmarks.real_llm.ways import WAYS, targets_of, tried
-from benchmarks.real_llm.worth import worths
 from factories import make_fingerprint
 from services.outcome_tables.outcomes import read_outcomes
 

@@ -17,14 +17,23 @@ import numpy as np
 import torch
 
 from benchmarks.paper.questions import grade
-from benchmarks.real_llm import popqa, weights
-from benchmarks.real_llm.answers import Answers
-from benchmarks.real_llm.asking import PART, Prompts, ask_part, asked
-from benchmarks.real_llm.facts import Fact, holds, load_facts
-from benchmarks.real_llm.forms import CANDIDATE_LAYERS, CLOSED_BOOK, MOST_TOKENS, OPEN_BOOK, SHOWN, Form, prompt_of
-from benchmarks.real_llm.layers import best_layer, choosing
+from benchmarks.real_llm import weights
+from benchmarks.real_llm.asked import popqa
+from benchmarks.real_llm.asked.answers import Answers
+from benchmarks.real_llm.asked.asking import PART, Prompts, ask_part, asked
+from benchmarks.real_llm.asked.facts import Fact, holds, load_facts
+from benchmarks.real_llm.asked.forms import (
+    CANDIDATE_LAYERS,
+    CLOSED_BOOK,
+    MOST_TOKENS,
+    OPEN_BOOK,
+    SHOWN,
+    Form,
+    prompt_of,
+)
+from benchmarks.real_llm.asked.layers import best_layer, choosing
+from benchmarks.real_llm.asked.seconds import Taken, measured
 from benchmarks.real_llm.recording import DATA, FACTS, POPQA, Half, Outcomes, Table, write_table
-from benchmarks.real_llm.seconds import Taken, measured
 from knowgate._records.records import Fingerprint
 from knowgate.backends.loading import LoadedModel
 from training.extraction import load_model

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.real_llm.draws import Taught, teach
-from benchmarks.real_llm.means import DIGITS, Means
+from benchmarks.real_llm.judged.draws import Taught, teach
+from benchmarks.real_llm.judged.means import DIGITS, Means
+from benchmarks.real_llm.judged.worth import auroc_of, signals_of
 from benchmarks.real_llm.recording import Outcomes, Table
-from benchmarks.real_llm.worth import auroc_of, signals_of
 from evidence.signals.quality import macro_f1
 from evidence.signals.signal_gain import gain_over
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.real_llm.asked.facts import Kind
+from benchmarks.real_llm.asked.forms import Form
 from benchmarks.real_llm.errors import RealModelError
-from benchmarks.real_llm.facts import Kind
-from benchmarks.real_llm.forms import Form
-from benchmarks.real_llm.popqa_report import GROUPS
-from benchmarks.real_llm.prices import Pricing
-from benchmarks.real_llm.report import EPSILONS, PER_KIND, UNTAUGHT_WAYS
-from benchmarks.real_llm.ways import WAYS
+from benchmarks.real_llm.judged.popqa_report import GROUPS
+from benchmarks.real_llm.judged.prices import Pricing
+from benchmarks.real_llm.judged.report import EPSILONS, PER_KIND, UNTAUGHT_WAYS
+from benchmarks.real_llm.judged.ways import WAYS
 
 Value = float | int | str | None
 Figures = Mapping[str, Value]

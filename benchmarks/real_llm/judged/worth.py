@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from benchmarks.real_llm.draws import Taught
+from benchmarks.real_llm.judged.draws import Taught
 from benchmarks.real_llm.recording import Outcomes
 from evidence.signals.quality import auroc
 from evidence.signals.signal_gain import LEAST_COMPARED, gain_over

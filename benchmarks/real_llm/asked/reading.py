@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.real_llm.answers import Answers
+from benchmarks.real_llm.asked.answers import Answers
 from knowgate._models.features import stored_vector
 from knowgate._records.records import PTKind
 from knowgate.backends._text.alignment import Ended

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.real_llm import weights
-from benchmarks.real_llm.prices import Pricing, costs_of
+from benchmarks.real_llm.judged.prices import Pricing, costs_of
 from benchmarks.real_llm.recording import Outcomes
 from knowgate._records.records import PTKind
 from services.outcome_tables import table_files

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.real_llm.answers import Answers, joined, read_part, write_part
-from benchmarks.real_llm.reading import Reader
+from benchmarks.real_llm.asked.answers import Answers, joined, read_part, write_part
+from benchmarks.real_llm.asked.reading import Reader
 from knowgate.backends.loading import LoadedModel
 
 PART = 80  # prompts

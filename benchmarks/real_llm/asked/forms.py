@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from benchmarks.real_llm.facts import QUESTIONS, Fact, Kind
+from benchmarks.real_llm.asked.facts import QUESTIONS, Fact, Kind
 
 CLOSED_BOOK, OPEN_BOOK = 0, 1  # the cascade's two tiers
 

@@ -11,13 +11,20 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.real_llm.draws import Taught, teach
-from benchmarks.real_llm.means import Means
-from benchmarks.real_llm.popqa_report import popqa_figures
-from benchmarks.real_llm.prices import PROCESSOR_USD_PER_HOUR, SEARCH_USD, Costs, Pricing, costs_of, token_seconds
+from benchmarks.real_llm.judged.draws import Taught, teach
+from benchmarks.real_llm.judged.means import Means
+from benchmarks.real_llm.judged.popqa_report import popqa_figures
+from benchmarks.real_llm.judged.prices import (
+    PROCESSOR_USD_PER_HOUR,
+    SEARCH_USD,
+    Costs,
+    Pricing,
+    costs_of,
+    token_seconds,
+)
+from benchmarks.real_llm.judged.ways import WAYS, Kept, Tried, Way, targets_of, tried
+from benchmarks.real_llm.judged.worth import worth_untaught, worths
 from benchmarks.real_llm.recording import FACTS, FOLDER, POPQA, Outcomes, Table, read_table
-from benchmarks.real_llm.ways import WAYS, Kept, Tried, Way, targets_of, tried
-from benchmarks.real_llm.worth import worth_untaught, worths
 
 Value = float | int | str | None
 DRAWS, UNTAUGHT_DRAWS = 8, 2

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmarks.real_llm.draws import Taught, window
-from benchmarks.real_llm.prices import Costs
+from benchmarks.real_llm.judged.draws import Taught, window
+from benchmarks.real_llm.judged.prices import Costs
 from benchmarks.real_llm.recording import Outcomes
 from benchmarks.real_llm.rows import cascade_rows
 from evidence.certification.nested_path import Signals, signals_of_rows
