@@ -36,7 +36,7 @@ from knowgate._wire import codec
 from knowgate.spec import CascadeSpec, Price, Privacy, TierSpec
 from services.audit.heads import Head, head_of
 from services.jobs.seal import seal_all
-from services.promotion import rollout
+from services.promotion import generations, ring_answers, rollout
 from services.promotion.rollout_state import Why
 from services.settings import Settings
 from store import tokens
@@ -73,13 +73,13 @@ def build(engine: Engine, settings: Settings, *, decided: int = 40, seed: int = 
     made = Deployment(engine=engine, settings=settings, rng=np.random.default_rng(seed), spec=_spec())
     with transaction(engine) as session:
         cascades.apply_cascade(session, made.spec, now=made.at(-2))
-        rollout.declare(session, made.spec, settings, now=made.at(-2))
+        generations.declare(session, made.spec, settings, now=made.at(-2))
         newer = replace(made.spec, exploration_rate=0.1)
         cascades.apply_cascade(session, newer, now=made.at(-1))
-        rollout.declare(session, newer, settings, now=made.at(-1))
+        generations.declare(session, newer, settings, now=made.at(-1))
         other = replace(made.spec, name="other")
         cascades.apply_cascade(session, other, now=made.at(-1))
-        rollout.declare(session, other, settings, now=made.at(-1))
+        generations.declare(session, other, settings, now=made.at(-1))
     sent = _traffic(made, decided)
     _seal(made, 2)
     _certified(made)
@@ -244,10 +244,10 @@ def _certified(made: Deployment) -> None:
             current = assignments.assignment(session, NAME)
             assert current is not None
             if attempt == 2:
-                rollout.refuse(session, current, bundle.id, why, now=made.at(2.2))
+                generations.refuse(session, current, bundle.id, why, now=made.at(2.2))
             else:
                 rollout.promote(session, current, bundle.id, made.settings, why, now=made.at(2 + attempt / 10))
-        current = rollout.in_force(session, NAME, made.settings, now=made.at(2.5))
+        current = ring_answers.in_force(session, NAME, made.settings, now=made.at(2.5))
         rollout.roll_back(session, current, made.settings, Why(reason="a person asked"), now=made.at(2.5))
         for runtime in ("a/1", "b/2"):
             last = assignments.RuntimeState(

@@ -15,7 +15,7 @@ from services.commands.printing import print_fields, print_json
 from services.database import database
 from services.declaration.cascade_file import read_cascade_file
 from services.declaration.cascade_text import format_cascade, without_secrets
-from services.promotion.rollout import declare
+from services.promotion.generations import declare
 from services.settings import read_settings
 from store.engine import reading, transaction
 from store.releases import cascades

@@ -15,7 +15,7 @@ from services.commands.printing import print_record
 from services.errors import InputInvalid, Refused
 from services.jobs.job import JobContext
 from services.jobs.promote import check_bundle
-from services.promotion import rollout
+from services.promotion import ring_answers, rollout
 from services.promotion.bundle_files import bundle_bytes
 from services.promotion.rollout_state import Why, described
 from services.settings import operator
@@ -141,7 +141,7 @@ def _move(context: JobContext, cascade: str, move: Callable[..., Assignment], wh
     """Makes a move of `rollout`, and says what is in force then."""
     with transaction(context.engine) as session:
         now = context.clock.now()
-        before = rollout.in_force(session, cascade, context.settings, now=now)
+        before = ring_answers.in_force(session, cascade, context.settings, now=now)
         fresh = move(session, before, settings=context.settings, why=why, now=now)
     if as_json:
         print_record(fresh, as_json=True)

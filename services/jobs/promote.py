@@ -26,7 +26,7 @@ from monitoring.alarms.looks import SinceRing, next_look, next_window
 from services.errors import Refused
 from services.jobs.job import JobContext
 from services.jobs.respond import answer_waiting
-from services.promotion import rollout
+from services.promotion import generations, ring_answers, rollout
 from services.promotion.bundle_files import sealed_document
 from services.promotion.champions import STOPPED_BY_ALARM, condemned, last_ring, stop_in_force, waits_for_person
 from services.promotion.lapses import CERTIFIED_NOTHING, certificate_of, counting, lapse_of, season_of
@@ -114,7 +114,7 @@ def check_bundle(context: JobContext, bundle_id: str, *, by: str | None = None) 
     now = context.clock.now()
     with transaction(context.engine) as session:
         record = bundles.bundle(session, bundle_id)
-        current = rollout.in_force(session, record.cascade, context.settings, now=now)
+        current = ring_answers.in_force(session, record.cascade, context.settings, now=now)
         if record.status is not BundleStatus.CERTIFIED and record.id not in _ids_refused(session, record.cascade):
             condition = "only a certified one that nobody judged is judged"
             raise Refused(
@@ -134,9 +134,9 @@ def check_bundle(context: JobContext, bundle_id: str, *, by: str | None = None) 
         if check.passed:
             rollout.promote(session, current, bundle_id, context.settings, why, now=now)
         elif not check.waits:
-            rollout.refuse(session, current, bundle_id, why, now=now)
+            generations.refuse(session, current, bundle_id, why, now=now)
         elif not _said(session, record, check, ring, stop):
-            rollout.hold_back(session, current, bundle_id, why, now=now)
+            generations.hold_back(session, current, bundle_id, why, now=now)
         else:
             return Verdict(check=check, news=False)
     return Verdict(check=check, news=True)
@@ -187,7 +187,7 @@ def _supersede(context: JobContext, waiting: tuple[BundleRecord, ...], how: str 
         for record in older:
             why = Why(reason=f"superseded by {newest.id[:12]}, {how}")
             current = assignments.assignment(session, record.cascade)
-            rollout.refuse(session, current, record.id, why, now=context.clock.now())
+            generations.refuse(session, current, record.id, why, now=context.clock.now())
     return len(older)
 
 

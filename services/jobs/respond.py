@@ -5,7 +5,7 @@ cascade is stopped.
 import logging
 
 from services.jobs.job import JobContext
-from services.promotion import rollout
+from services.promotion import ring_answers
 from store.engine import reading, transaction
 from store.errors import GenerationMoved, RecordUnreadable
 from store.releases import rings
@@ -34,7 +34,7 @@ def answer_waiting(context: JobContext, cascade: str) -> int:
 def _answer(context: JobContext, cascade: str) -> int:
     try:
         with transaction(context.engine) as session:
-            return rollout.answer_rings(session, cascade, context.settings, now=context.clock.now())
+            return ring_answers.answer_rings(session, cascade, context.settings, now=context.clock.now())
     except GenerationMoved as moved:
         log.info("%s moved while its risk alarm was answered (%s): it is answered at the next tick", cascade, moved)
         return 0

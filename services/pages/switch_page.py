@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from services.errors import InputInvalid
-from services.promotion import rollout
+from services.promotion import ring_answers, rollout
 from services.promotion.prospect import Prospect, prospect_of
 from services.promotion.rollout_state import State, Why, described, state_of
 from services.settings import Settings
@@ -52,7 +52,7 @@ def make_move(
     """
     made: Any = partial(MOVES[move], settings=settings, why=_why(form, by), now=now)
     with transaction(engine) as session:
-        made(session, rollout.in_force(session, name, settings, now=now))
+        made(session, ring_answers.in_force(session, name, settings, now=now))
 
 
 def _why(form: dict[str, str], by: str) -> Why:

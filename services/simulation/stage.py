@@ -27,7 +27,7 @@ from services.database import open_database
 from services.errors import ServicesError
 from services.jobs.job import JobContext, JobOutcome
 from services.jobs.scheduler import tick_all
-from services.promotion import rollout
+from services.promotion import generations
 from services.settings import Settings, hash_key, read_settings
 from services.web.app import create_app
 from store.engine import transaction
@@ -126,7 +126,7 @@ class Stage:
         now = self.clock.now()
         with transaction(self.engine) as session:
             cascades.apply_cascade(session, self.spec, now=now)
-            rollout.declare(session, self.spec, self.settings, now=now)
+            generations.declare(session, self.spec, self.settings, now=now)
             return create_token(session, f"simulation-{secrets.token_hex(4)}", TokenRole.ADMIN, now)
 
 

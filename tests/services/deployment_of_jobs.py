@@ -38,7 +38,8 @@ from services.jobs.monitor import MonitorJob
 from services.jobs.promote import PromoteSweep
 from services.jobs.respond import RespondSweep
 from services.jobs.scheduler import tick_job
-from services.promotion import rollout
+from services.promotion import generations
+from services.promotion.rollout_state import state_of
 from services.settings import Settings
 from store.engine import reading, transaction
 from store.releases import assignments, bundles, cascades, promotions, rings
@@ -102,7 +103,7 @@ class Deployment:
         self._rng = np.random.default_rng(20260302)
         with transaction(engine) as session:
             cascades.apply_cascade(session, parse_cascade(CASCADE), now=START)
-            rollout.declare(session, parse_cascade(CASCADE), settings, now=START)
+            generations.declare(session, parse_cascade(CASCADE), settings, now=START)
 
     @property
     def now(self) -> datetime:
@@ -117,7 +118,7 @@ class Deployment:
 
     @property
     def state(self) -> str:
-        return str(rollout.state_of(self.in_force))
+        return str(state_of(self.in_force))
 
     @property
     def rings(self) -> tuple[RingRecord, ...]:

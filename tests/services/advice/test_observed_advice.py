@@ -14,7 +14,7 @@ from knowgate._records.ids import new_id
 from knowgate.spec import CascadeSpec
 from services.advice.observed import advise_on
 from services.declaration.cascade_file import parse_cascade
-from services.promotion import rollout
+from services.promotion import generations
 from services.settings import Settings
 from store.engine import reading, transaction
 from store.releases import assignments, cascades
@@ -53,7 +53,7 @@ def spec(engine: Engine, settings: Settings) -> CascadeSpec:
     declared = parse_cascade(TOML)
     with transaction(engine) as session:
         cascades.apply_cascade(session, declared, now=START)
-        rollout.declare(session, declared, settings, now=START)
+        generations.declare(session, declared, settings, now=START)
     return declared
 
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from knowgate import Reason, Role
-from services.promotion import rollout
+from services.promotion import generations
 from services.settings import Settings
 from store.engine import open_engine, reading, transaction
 from store.releases import assignments, cascades
@@ -36,7 +36,7 @@ def observed_world(engine: Engine, settings: Settings, rate: float, stack: ExitS
     spec, now = spec_of(small.url, large.url, beside=f"[observe]\nrate = {rate}"), datetime.now(UTC)
     with transaction(engine) as session:
         cascades.apply_cascade(session, spec, now=now)
-        rollout.declare(session, spec, settings, now=now)
+        generations.declare(session, spec, settings, now=now)
     url, control = stack.enter_context(running_gateway(settings, engine))
     client = stack.enter_context(openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0))
     return World(client, engine, small, large, url, control, settings)

@@ -17,7 +17,7 @@ from services.errors import Refused
 from services.jobs.job import JobContext
 from services.jobs.promote import PromoteSweep
 from services.jobs.respond import RespondSweep
-from services.promotion import rollout
+from services.promotion import generations, rollout
 from services.promotion.promotion import Ground, check_promotion
 from services.promotion.rollout_state import Why
 from services.settings import Settings
@@ -276,12 +276,12 @@ def test_a_changed_exploration_rate_of_a_declaration_comes_into_force_and_nothin
     before = in_force(engine)
     with transaction(engine) as session:
         spec = cascades.cascade(session, "trivia")
-        assert rollout.declare(session, spec, context.settings, now=clock.now()) == before
+        assert generations.declare(session, spec, context.settings, now=clock.now()) == before
     for name, value in (("exploration_rate", 0.4), ("exploration_extra", 0.2), ("exploration_width", 0.3)):
         before = in_force(engine)
         spec = replace(spec, **{name: value})  # type: ignore[arg-type]
         with transaction(engine) as session:
-            rollout.declare(session, spec, context.settings, now=clock.now())
+            generations.declare(session, spec, context.settings, now=clock.now())
         after = in_force(engine)
         assert (getattr(after, name), after.generation) == (value, before.generation + 1)
         assert (after.champion, after.mode) == (promoted.id, Mode.ACTIVE)
@@ -294,7 +294,7 @@ def test_a_changed_exploration_rate_does_not_start_what_is_stopped(
     RespondSweep().run(context)
     with transaction(engine) as session:
         spec = replace(cascades.cascade(session, "trivia"), observe=Observe(rate=0.4))
-        rollout.declare(session, spec, context.settings, now=clock.now())
+        generations.declare(session, spec, context.settings, now=clock.now())
     assert (in_force(engine).mode, in_force(engine).exploration_rate) == (Mode.ESCALATE_ALL, 0.4)
 
 

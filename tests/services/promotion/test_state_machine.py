@@ -16,7 +16,7 @@ from services.errors import Refused
 from services.jobs.job import Sweep
 from services.jobs.promote import PromoteSweep, check_bundle
 from services.jobs.respond import RespondSweep
-from services.promotion import rollout
+from services.promotion import generations, ring_answers, rollout
 from services.promotion.champions import condemned
 from services.promotion.rollout_state import Why, described
 from services.settings import Settings
@@ -299,7 +299,7 @@ def test_a_ring_that_nobody_has_answered_yet_condemns_already(deployment: Deploy
     roll_back(deployment)
     deployment.ring()
     with pytest.raises(Refused, match=one[:12]), transaction(deployment.engine) as session:
-        assigned = rollout.in_force(session, "quiz", deployment.settings, now=deployment.now)
+        assigned = ring_answers.in_force(session, "quiz", deployment.settings, now=deployment.now)
         rollout.resume(session, assigned, deployment.settings, Why(reason="quick", by="ada"), now=deployment.now)
 
 
@@ -448,7 +448,7 @@ def test_a_bundle_of_another_cascade_is_not_put_in_force(deployment: Deployment)
     bundle = deployment.certified("of quiz")
     declare(deployment, lambda spec: replace(spec, name="other"))
     with transaction(deployment.engine) as session:
-        assigned = rollout.in_force(session, "other", deployment.settings, now=deployment.now)
+        assigned = ring_answers.in_force(session, "other", deployment.settings, now=deployment.now)
         with pytest.raises(Refused, match="is of cascade quiz"):
             rollout.choose(
                 session, assigned, bundle, deployment.settings, Why(reason="x", by="ada"), now=deployment.now
@@ -478,7 +478,7 @@ def in_force_one_after_the_other(deployment: Deployment, *names: str) -> list[st
         deployment.later()
         made.append(deployment.certified(name, since=deployment.now))
         with transaction(deployment.engine) as session:
-            assigned = rollout.in_force(session, "quiz", deployment.settings, now=deployment.now)
+            assigned = ring_answers.in_force(session, "quiz", deployment.settings, now=deployment.now)
             rollout.promote(session, assigned, made[-1], deployment.settings, Why(reason=name), now=deployment.now)
     return made
 
@@ -486,7 +486,7 @@ def in_force_one_after_the_other(deployment: Deployment, *names: str) -> list[st
 def roll_back(deployment: Deployment, *, why: Why | None = None, **ways: object) -> Assignment:
     with transaction(deployment.engine) as session:
         given = why or Why(reason="worse", by="ada")
-        assigned = rollout.in_force(session, "quiz", deployment.settings, now=deployment.now)
+        assigned = ring_answers.in_force(session, "quiz", deployment.settings, now=deployment.now)
         return rollout.roll_back(session, assigned, deployment.settings, given, now=deployment.now, **ways)  # type: ignore[arg-type]
 
 
@@ -556,7 +556,7 @@ def add_beside(deployment: Deployment, name: str) -> None:
     with transaction(deployment.engine) as session:
         spec = replace(cascades.cascade(session, "quiz"), name=name)
         cascades.apply_cascade(session, spec, now=deployment.now)
-        rollout.declare(session, spec, deployment.settings, now=deployment.now)
+        generations.declare(session, spec, deployment.settings, now=deployment.now)
 
 
 def test_a_cascade_begins_observed_and_its_first_certified_bundle_switches_it_on(deployment: Deployment) -> None:
@@ -627,7 +627,7 @@ def test_what_was_in_force_before_cascades_were_observed_keeps_its_mode(deployme
     before = replace(deployment.in_force, mode=Mode.ACTIVE, generation=2, exploration_rate=0.5)
     with transaction(deployment.engine) as session:
         assignments.swap_assignment(session, before, expected_generation=1, now=deployment.later())
-        rollout.declare(session, cascades.cascade(session, "quiz"), deployment.settings, now=deployment.now)
+        generations.declare(session, cascades.cascade(session, "quiz"), deployment.settings, now=deployment.now)
     assert (deployment.in_force.mode, deployment.in_force.exploration_rate) == (Mode.ACTIVE, 1.0)
     assert deployment.state == "observing"
     champion = deployment.certified("champion")
