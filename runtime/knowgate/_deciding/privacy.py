@@ -3,8 +3,9 @@ decision.
 
 One secret key does all of it, through BLAKE2b with a purpose of its own per use: the hash of a
 prompt says nothing about the exploration coin, and the challenger's share is independent of both.
-The coins are functions of the decision id, so every process that holds the key throws the same coin
-for the same decision, and an audit can throw it again. Without the key nobody can guess which
+The coins are functions of the decision id, the challenger's of the prompt's hash where there is
+one, so every process that holds the key throws the same coin for the same decision, and an audit
+can throw it again. Without the key nobody can guess which
 decisions are explored, nor test whether a prompt was asked.
 """
 
@@ -66,11 +67,11 @@ class SecretKey:
         digest = hashlib.blake2b(storable(text).encode(), digest_size=16, key=self._key, person=purpose)
         return digest.hexdigest()
 
-    def coin(self, purpose: Purpose, decision_id: UUID) -> float:
-        """A number in [0, 1), uniform over decision ids, fixed for one id."""
+    def coin(self, purpose: Purpose, thrown_for: UUID | str) -> float:
+        """A number in [0, 1), uniform over decision ids, or texts, and fixed for one of them."""
         # A copy of the hash that has taken in key and purpose is half as dear as making one.
         coin = self._coins[purpose].copy()
-        coin.update(decision_id.int.to_bytes(16, "big"))
+        coin.update(thrown_for.encode() if isinstance(thrown_for, str) else thrown_for.int.to_bytes(16, "big"))
         return (int.from_bytes(coin.digest(), "big") >> 11) / 2.0**53
 
     def __repr__(self) -> str:

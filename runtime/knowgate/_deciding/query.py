@@ -58,7 +58,8 @@ class Query:
         self.decision: Decision | None = None  # once closed
         self._setting = setting
         self._pair = pair
-        self._bundle = bundle_for(pair, setting.key, decision_id)
+        self._prompt = stored_text(prompt, privacy=setting.privacy, key=setting.key, purpose=Purpose.PROMPT)
+        self._bundle = bundle_for(pair, setting.key, decision_id, self._prompt.hash)
         self._occurred_at = occurred_at
         self._external_id = None if external_id is None else storable(str(external_id))
         self._slice = None if slice is None else storable(str(slice))
@@ -66,7 +67,6 @@ class Query:
         observing = observing_of(setting, pair, self._bundle, decision_id, occurred_at)
         self._observing = observing if uncertified is None and self.last is not None else None
         self._trace = trace
-        self._prompt = stored_text(prompt, privacy=setting.privacy, key=setting.key, purpose=Purpose.PROMPT)
         self._attempts: list[Attempt] = []
         self._vectors: list[Float16Array] = []
         self._ruling: Ruling | None = None  # of the newest attempt
@@ -342,6 +342,7 @@ class Query:
         if tier != self.last:
             return rule(
                 self._pair,
+                self._bundle,
                 self._setting.key,
                 tier=tier,
                 decision_id=self.decision_id,

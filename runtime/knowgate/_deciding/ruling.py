@@ -1,9 +1,9 @@
 """From what is in force and what was seen to a ruling: the runtime's side of deciding.
 
 `policy.decide` alone says retain or escalate. What is done here comes before it: which bundle
-decides this id, whether anything is in force at all, whether the hidden state and the probe belong
-to the same model, which signals can be computed. Nothing here raises for a bad signal; only a tier
-that the cascade does not decide at is refused, since that is a mistake in a program.
+decides this query, whether anything is in force at all, whether the hidden state and the probe
+belong to the same model, which signals can be computed. Nothing here raises for a bad signal; only
+a tier that the cascade does not decide at is refused, since that is a mistake in a program.
 """
 
 import dataclasses
@@ -63,17 +63,26 @@ class Ruling:
 _ruling = maker(Ruling)
 
 
-def bundle_for(pair: Pair | None, key: SecretKey, decision_id: UUID) -> Bundle | None:
-    """The champion, or, for its share of the ids, the challenger."""
+def bundle_for(pair: Pair | None, key: SecretKey, decision_id: UUID, prompt_hash: str | None = None) -> Bundle | None:
+    """The champion, or, for its share of the prompts, the challenger.
+
+    The coin is the prompt's where its hash is known, so that a question which is asked again is
+    decided by the same one; else the decision's own. A larger share takes the same prompts and
+    more.
+    """
     if pair is None:
         return None
-    if pair.challenger is not None and key.coin(Purpose.CHALLENGER, decision_id) < pair.assignment.share:
-        return pair.challenger
+    share = pair.assignment.share
+    if pair.challenger is not None and share > 0.0:
+        thrown_for = decision_id if prompt_hash is None else prompt_hash
+        if key.coin(Purpose.CHALLENGER, thrown_for) < share:
+            return pair.challenger
     return pair.champion
 
 
 def rule(
     pair: Pair | None,
+    bundle: Bundle | None,
     key: SecretKey,
     *,
     tier: int,
@@ -84,7 +93,8 @@ def rule(
     others: tuple[str, ...] = (),
     early: bool = False,
 ) -> Ruling:
-    """The ruling on non-last tier `tier`; `early` = before it has answered.
+    """The ruling on non-last tier `tier` by `bundle`, the one of the pair that decides this query;
+    `early` = before the tier has answered.
 
     `others` = the models that run here, where they are others than the bundle was certified for. It
     is none for them: its thresholds are of the one model, its promise is measured against the
@@ -93,7 +103,6 @@ def rule(
     """
     if now.tzinfo is None:
         raise RecordInvalid("now", now.isoformat(), "the time is naive; give an aware one")
-    bundle = bundle_for(pair, key, decision_id)
     if bundle is None or not 0 <= tier < len(bundle.tiers):
         _require_tier(bundle, tier)
     fault = fault_in_force(pair, bundle, now)

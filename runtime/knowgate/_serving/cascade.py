@@ -161,6 +161,7 @@ class Cascade:
         bundle = ruling.bundle_for(pair, self.setting.key, decision_id)
         return ruling.rule(
             pair,
+            bundle,
             self.setting.key,
             tier=tier,
             decision_id=decision_id,

@@ -12,7 +12,8 @@ One poll, step by step:
 7. where nobody named the tiers' models, take them from the declaration, once: without a bundle
    attempts would else be of no known model, and teach nothing.
 Any step may fail; then what was in force stays in force, until it expires. But a stop, and that a
-cascade is observed, is obeyed without its bundles.
+cascade is observed, is obeyed without its bundles; and where the challenger alone is refused, the
+champion decides its share too, so that a rollout takes nothing from it. That is said as a refusal.
 
 The next poll comes after the interval ± 20 %; after failures the wait doubles, up to a bound.
 """
@@ -176,29 +177,35 @@ class Follower:
             return Polled.UNCHANGED
         generation = _generation(fetched.content)
         try:
-            pair = self._verified(fetched)
+            pair, refused = self._verified(fetched)
         except (AssignmentRefused, BundleRefused) as error:
             # The ETag stays the old one: a download that went wrong is tried again.
             self._acknowledge(generation, None, reason=str(error))
             raise
         self._pair = pair
         self._install(pair)
+        if refused is not None:  # nor is it kept: who starts without network has the last whole pair
+            self._acknowledge(generation, pair.assignment.champion, reason=str(refused))
+            raise refused
         self._keep(fetched.content, pair.assignment)
         self._etag = fetched.etag
         self._acknowledge(pair.assignment.generation, pair.assignment.champion, reason=None)
         return Polled.TAKEN
 
-    def _verified(self, fetched: Fetched) -> Pair:
+    def _verified(self, fetched: Fetched) -> tuple[Pair, BundleRefused | None]:
+        """The pair, and why it is without its challenger, where that alone is refused."""
         in_force = None if self._pair is None else self._pair.assignment
         assignment = verified_assignment(
             fetched.content, cascade=self._cascade, public_key=self._public_key, in_force=in_force
         )
         try:
-            return Pair(
-                assignment=assignment,
-                champion=self._bundle(assignment.champion),
-                challenger=self._bundle(assignment.challenger),
-            )
+            champion = self._bundle(assignment.champion)
+            try:
+                challenger = self._bundle(assignment.challenger)
+                return Pair(assignment=assignment, champion=champion, challenger=challenger), None
+            except BundleRefused as error:
+                alone = Pair(assignment=replace(assignment, challenger=None, share=0.0), champion=champion)
+                return alone, BundleRefused(f"the challenger decides nothing, the champion its share too: {error}")
         except (BundleRefused, ServiceUnreachable):
             if assignment.mode is not Mode.ACTIVE:
                 self._stop(fetched.content, assignment)

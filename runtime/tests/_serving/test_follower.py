@@ -179,6 +179,23 @@ def test_a_spoilt_bundle_is_refused_the_last_good_pair_stays_and_it_is_fetched_a
     assert installed.generations == [1, 2]
 
 
+def test_a_spoilt_challenger_takes_nothing_from_the_champion_and_is_said_to_be_refused(
+    follower: Make, publish: Make, assignment: Make, small_bundle: Make, installed: Installed, control_plane: Any
+) -> None:
+    champion, challenger, following = small_bundle(), small_bundle(p_t=0.8), follower()
+    publish(assignment(champion, challenger, generation=2, share=0.5), champion)
+    control_plane.answer(f"GET /v1/bundles/{challenger.id}", b"spoilt")
+    assert following.poll() is Polled.REFUSED
+    (alone,) = installed.pairs
+    assert alone.champion is not None and alone.champion.id == champion.id
+    assert (alone.challenger, alone.assignment.share) == (None, 0.0)
+    said = acknowledged(control_plane)[0]
+    assert (said.generation, said.accepted) == (2, False)
+    assert said.reason is not None and said.reason.startswith("the challenger decides nothing")
+    publish(assignment(champion, generation=3))
+    assert following.poll() is Polled.TAKEN
+
+
 @pytest.mark.parametrize("mode", [Mode.ESCALATE_ALL, Mode.OBSERVE])
 @pytest.mark.parametrize("answer", [b"spoilt", None])
 def test_a_stop_is_obeyed_at_once_and_after_a_restart_though_its_bundle_cannot_be_had(
