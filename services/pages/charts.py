@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from services.pages.numbers import tell
+from services.pages.numbers import tick as tick_text
 from store.watching.figures import FigureRow
 
 WIDTH, HEIGHT = 460, 190
-SHARES = ("drop", "share", "rate", "coverage", "cbpe", "overconfidence")
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 24
 TONES = 4  # colours of the style sheet
 POINTS = 400  # more windows than this are thinned to the newest
@@ -99,27 +100,11 @@ def chart(
         title=title,
         series=tuple(_series(name, tone % TONES, rows, x, y) for tone, (name, rows) in enumerate(kept.items())),
         x_ticks=_x_ticks(x),
-        y_ticks=tuple(Tick(at=y(tick), text=tell(next(iter(kept)), tick)) for tick in ticks),
+        y_ticks=tuple(Tick(at=y(tick), text=tick_text(next(iter(kept)), tick)) for tick in ticks),
         zero=y(0.0) if ticks[0] < 0 < ticks[-1] else None,
         legend=legend,
         marks=tuple(Tick(at=x(when.timestamp()), text=f"promotion {when:%d %b %H:%M}") for when in marks),
     )
-
-
-def tell(name: str, value: float) -> str:
-    """A figure as people read it: shares in percent, all else as a number.
-
-    >>> tell("drop", 0.0123)
-    '1.2 %'
-    """
-    if is_share(name):
-        return f"{100 * value:.1f} %".replace("-", "−")
-    return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}").replace("-", "−")
-
-
-def is_share(name: str) -> bool:
-    """Whether the figure of this name is a share of 1."""
-    return name.partition(".")[0].endswith(SHARES) or name.startswith(("savings", "accuracy"))
 
 
 def nice_ticks(low: float, high: float, wanted: int = 4) -> list[float]:

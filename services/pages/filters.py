@@ -1,4 +1,4 @@
-"""How templates write times, ids and amounts."""
+"""How templates write times, ids and amounts (`services.pages.numbers`)."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -7,6 +7,7 @@ from markupsafe import Markup, escape
 
 from knowgate._wire.shown import shown_url
 from services.durations import format_duration
+from services.pages import numbers
 
 
 def time(value: datetime) -> str:
@@ -16,19 +17,7 @@ def time(value: datetime) -> str:
 
 def short(value: str | None) -> str:
     """The start of a long hash."""
-    return "–" if value is None else value[:10]
-
-
-def number(value: float | None) -> str:
-    """An amount, or a dash."""
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def share(value: float | None) -> str:
-    """A share of 1 in percent, or a dash."""
-    return "–" if value is None else f"{100 * value:.1f} %".replace("-", "−")
+    return "–" if value is None else value[:8]
 
 
 def words(value: object) -> str:
@@ -50,8 +39,14 @@ def host(value: str) -> str:
 FILTERS: Mapping[str, Callable[..., str]] = {
     "time": time,
     "short": short,
-    "number": number,
-    "share": share,
+    "number": numbers.amount,
+    "share": numbers.percent,
+    "points": numbers.points,
+    "usd": numbers.usd,
+    "milliseconds": numbers.milliseconds,
+    "thousands": numbers.count,
+    "age": numbers.age,
+    "span": numbers.span,
     "words": words,
     "marked": marked,
     "host": host,

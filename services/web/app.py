@@ -17,7 +17,7 @@ from services.http.errors import install_error_handlers
 from services.http.metrics import Metrics
 from services.http.sidecar import Sidecars
 from services.http.token_gate import TokenGate
-from services.pages.routes import router as pages
+from services.pages import routes, routes_open
 from services.settings import Settings, hash_key
 
 log = logging.getLogger("knowgate.api")
@@ -50,7 +50,8 @@ def create_app(settings: Settings, engine: Engine, *, clock: Clock | None = None
         cascades.router,
         alerts.router,
         health.router,
-        pages,
+        routes_open.router,
+        routes.router,
     ):
         app.include_router(router)
     install_openapi(app)

@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from services.settings import Settings
 from services.web.app import create_app
 from store.engine import transaction
 from store.watching.alerts import AlertRecord, open_alert
+from store.watching.figures import put_figures
 from tests.services.conftest import NOW
+from tests.services.pages.test_pages import figure
 
 FLAGS = [
     "--headless",
@@ -67,6 +70,23 @@ def test_a_person_finds_a_cascade(page: Any, url: str) -> None:
     assert page.url == f"{url}/cascades/trivia"
     assert page.get_by_role("heading", name="trivia").is_visible()
     assert page.get_by_role("heading", name="Promotions").is_visible()
+
+
+def test_a_table_sorts_filters_and_answers_keys(page: Any, engine: Engine, trivia: str) -> None:
+    values = {f"s{number}": (7 * number % 10) / 10 for number in range(10)}
+    with transaction(engine) as session:
+        put_figures(session, [figure("drop", 14, value, slice=name) for name, value in values.items()])
+    page.goto(page.url + f"cascades/{trivia}")
+    names = page.locator("table[data-name=slices] tbody tr:visible td:first-child")
+    page.get_by_role("button", name="Accuracy lost").click()
+    assert names.all_text_contents() == sorted(values, key=values.__getitem__)
+    assert page.locator("th[aria-sort=ascending]").count() == 1
+    page.keyboard.press("/")
+    page.keyboard.type("s7")
+    assert names.all_text_contents() == ["s7"]
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download CSV").last.click()
+    assert '"s7","90.0 points"' in Path(download.value.path()).read_text(encoding="utf-8").replace(" 88.0 – 92.0", "")
 
 
 def test_a_person_acknowledges_and_resolves_an_alert(page: Any, engine: Engine, trivia: str) -> None:

@@ -1,0 +1,71 @@
+"""What all pages share: who may look, the frame they stand in, and what a browser may load.
+
+A page loads one style sheet and one script, both from here, and nothing else: no line of script
+stands in a page, so text that got into one is never run.
+"""
+
+import re
+from typing import Any
+from uuid import UUID
+
+from fastapi import Depends, HTTPException, Request
+from fastapi.responses import HTMLResponse
+
+from services.http.auth import has_page_access
+from services.http.context import Context, InContext
+from services.pages.rendering import templates
+from services.settings import Auth
+
+SIGN_IN = "/sign-in"
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+# The places of the head, in its order: an address and its word.
+PLACES: tuple[tuple[str, str], ...] = (
+    ("/", "Overview"),
+    ("/alerts", "Alerts"),
+    ("/docs", "API"),
+)
+# The same of one cascade, after its address.
+PLACES_OF_A_CASCADE: tuple[tuple[str, str], ...] = (("", "Now"),)
+
+
+def require_look(request: Request, context: InContext) -> None:
+    """Sends whoever may not look to the sign-in page."""
+    if not has_page_access(request, context):
+        raise HTTPException(303, headers={"Location": SIGN_IN})
+
+
+LOOKS: Any = Depends(require_look)  # of a router whose every page asks who looks
+
+
+def framed(
+    request: Request, context: Context, template: str, *, status: int = 200, title: str, **shown: Any
+) -> HTMLResponse:
+    """A template in its frame; `shown` are its own names."""
+    frame = {
+        "title": title,
+        "now": context.now(),
+        "path": request.url.path,
+        "places": PLACES,
+        "places_of_a_cascade": PLACES_OF_A_CASCADE,
+        "signs_in": context.settings.auth is Auth.ON,
+    }
+    return HTMLResponse(templates().get_template(template).render(frame | shown), status_code=status, headers=HEADERS)
+
+
+def problem(request: Request, context: Context, message: str, *, status: int = 404) -> HTMLResponse:
+    """A page that says what is not there, or was not done."""
+    title = "Not found" if status == 404 else "Not done"
+    return framed(request, context, "problem.html", status=status, title=title, message=message)
+
+
+def uuid_of(text: str) -> UUID | None:
+    """The id that `text` writes out in full; None for all else."""
+    if not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
+        return None
+    return UUID(text)
