@@ -37,6 +37,7 @@ _COMMANDS = {  # name: its module in services/commands, and its line in the list
     "promote": ("rollout", "Judge one certified bundle now, and put it in force if it passes."),
     "rollback": ("rollout", "Put a former champion back in force."),
     "alert": ("alert", "Look at alerts; acknowledge, silence and resolve them."),
+    "deliveries": ("deliveries", "Look at messages to receivers; try one again."),
     "bundle": ("bundle", "Look at bundles, verify one, compare two."),
     "audit": ("audit", "Explain, replay, verify and prove what was decided."),
     "doctor": ("doctor", "Say what is wrong with this deployment, and what to do about it."),

@@ -186,6 +186,7 @@ class Settings(BaseSettings):
         BeforeValidator(_networks),
         Field(title="networks with commas between, such as 169.254.7.0/24"),
     ] = ()
+    delivery_age: _Duration = timedelta(hours=36)
     judge_api_key: _Bearer = None  # of the endpoint that `knowgate labels grade` asks
     token: _Bearer = None  # what `knowgate gateway` shows the control plane
     gateway_key: _Bearer = None  # what callers of `knowgate gateway` show it

@@ -25,7 +25,7 @@ Row = TypeVar("Row", DeliveryRow, OutboxRow)
 
 FIRST_RETRY = timedelta(seconds=30)
 LONGEST_RETRY = timedelta(hours=6)
-MAX_ATTEMPTS = 12  # about a day and a half of trying
+MAX_ATTEMPTS = 12  # about a day and a half of trying; from here on each would wait for LONGEST_RETRY
 CLOCKS_DIFFER = timedelta(seconds=5)  # by less, between hosts, a clock was not set back
 
 
@@ -66,15 +66,17 @@ def claim_due(
     return [rows[key] for key in claimed]
 
 
-def finish(session: Session, model: type[Row], key: UUID, attempts: int, *, now: datetime, error: str | None) -> None:
-    """Say how a claimed row went; `error` None is done. Raises ClaimLost when another has taken it
-    over.
+def finish(
+    session: Session, model: type[Row], key: UUID, attempts: int, *, now: datetime, error: str | None, last: bool
+) -> None:
+    """Say how a claimed row went; `error` None is done, with one it is tried again unless this was
+    the `last` try. Raises ClaimLost when another has taken it over.
     """
     done_at = "delivered_at" if model is DeliveryRow else "done_at"
-    values: dict[str, Any] = {"owner": None, "last_error": None if error is None else masked(error)}
+    values: dict[str, Any] = {"owner": None, "last_error": shown_error(error)}
     if error is None:
         values |= {"due_at": None, done_at: now}
-    elif attempts >= MAX_ATTEMPTS:
+    elif last:
         values |= {"due_at": None, "failed_at": now}
     else:
         values |= {"due_at": retry_at(now, attempts)}
@@ -86,6 +88,11 @@ def finish(session: Session, model: type[Row], key: UUID, attempts: int, *, now:
         raise ClaimLost(f"{model.__tablename__} {key}", attempts)
 
 
+def shown_error(error: str | None) -> str | None:
+    """An error as it is kept: its addresses show no secrets."""
+    return None if error is None else masked(error)
+
+
 def _follow_clock(session: Session, model: type[Row], now: datetime, lease: timedelta) -> None:
     """Make due what waits for longer than its attempts can have asked for; what is claimed keeps a
     whole lease.
@@ -95,6 +102,7 @@ def _follow_clock(session: Session, model: type[Row], now: datetime, lease: time
     latest = case(
         {made: literal(max(at, now + lease if made else now) + CLOCKS_DIFFER, kind) for made, at in waits.items()},
         value=model.attempts,
+        else_=literal(max(*waits.values(), now + lease) + CLOCKS_DIFFER, kind),
     )
     fresh = case((model.owner.is_(None), literal(now, kind)), else_=literal(now + lease, kind))
     session.execute(

@@ -4,6 +4,7 @@
     ├── CascadeUnknown     no cascade of this name was applied
     ├── DecisionUnknown    no decision of this id is stored
     ├── AlertUnknown       no alert of this id is stored
+    ├── DeliveryUnknown    no message of this id is stored
     ├── BundleUnknown      no bundle of this id is stored
     ├── BundleMismatch     a bundle's content does not hash to its id
     ├── BundleDamaged      a stored bundle is not what its id says
@@ -58,6 +59,15 @@ class AlertUnknown(StoreError):
         self.alert_id = alert_id
         self.cure = "no such alert is stored; `knowgate alert list --all` lists those that are"
         super().__init__(f"alert is {alert_id}: {self.cure}")
+
+
+class DeliveryUnknown(StoreError):
+    """No message of this id is stored."""
+
+    def __init__(self, delivery_id: UUID) -> None:
+        self.delivery_id = delivery_id
+        self.cure = "no such message is stored; `knowgate deliveries list --all` lists those that are"
+        super().__init__(f"delivery is {delivery_id}: {self.cure}")
 
 
 class BundleUnknown(StoreError):

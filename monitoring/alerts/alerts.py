@@ -92,7 +92,7 @@ def announce(
     """
     silence = last_silence(session, spec.name, record.rule)
     silent = silence is not None and silence.until is not None and now < silence.until
-    heard = {delivery.url for delivery in deliveries(session, _id(record))} if silent else set()
+    heard = {delivery.receiver for delivery in deliveries(session, _id(record))} if silent else set()
     for url in spec.webhooks:
         if not silent or (event is Event.RESOLVED and url in heard):
             add_delivery(
@@ -107,7 +107,7 @@ def _break_silence(session: Session, spec: CascadeSpec, record: AlertRecord, now
     silence = last_silence(session, spec.name, record.rule)
     if silence is None or silence.until is None or not record.opened_at < silence.until <= now:
         return
-    if {delivery.url for delivery in deliveries(session, _id(record))}.isdisjoint(spec.webhooks):
+    if {delivery.receiver for delivery in deliveries(session, _id(record))}.isdisjoint(spec.webhooks):
         announce(session, spec, record, Event.OPENED, rings_of(session, [_id(record)])[0], now=now)
 
 

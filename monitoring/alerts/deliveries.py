@@ -29,7 +29,7 @@ from knowgate._wire.shown import masked, shown_url
 from knowgate.backends.checked import CheckedTransport
 from store.engine import transaction
 from store.errors import ClaimLost
-from store.watching.deliveries import DeliveryRecord, claim_due_deliveries, finish_delivery
+from store.watching.deliveries import GIVE_UP_AFTER, DeliveryRecord, claim_due_deliveries, finish_delivery
 
 log = logging.getLogger("knowgate.deliveries")
 
@@ -40,7 +40,13 @@ _ERROR_AT_MOST = 300  # characters of an error that are kept
 
 
 def deliver_due(
-    engine: Engine, *, owner: str, secret: bytes | None, now: datetime, networks: Sequence[str] = ()
+    engine: Engine,
+    *,
+    owner: str,
+    secret: bytes | None,
+    now: datetime,
+    networks: Sequence[str] = (),
+    give_up_after: timedelta = GIVE_UP_AFTER,
 ) -> int:
     """Send the messages that are due at `now`; how many were received.
 
@@ -53,7 +59,7 @@ def deliver_due(
         return 0
     errors = asyncio.run(_send_all(claimed, secret, now, networks))
     for delivery, error in zip(claimed, errors, strict=True):
-        _finish(engine, delivery, error, now)
+        _finish(engine, delivery, error, now, give_up_after)
     return errors.count(None)
 
 
@@ -87,23 +93,25 @@ async def _send(
     try:
         async with (
             asyncio.timeout(TIMEOUT_S),
-            client.stream("POST", delivery.url, content=delivery.payload.encode(), headers=headers) as answer,
+            client.stream("POST", delivery.receiver, content=delivery.payload.encode(), headers=headers) as answer,
         ):
             return None if answer.is_success else f"the receiver answered {answer.status_code}"
     except TimeoutError:
         return f"the receiver had not answered after {TIMEOUT_S:g} s"
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError) as error:
-        message = f"{type(error).__name__}: {error}".replace(delivery.url, shown_url(delivery.url))
+        message = f"{type(error).__name__}: {error}".replace(delivery.receiver, shown_url(delivery.receiver))
         return masked(message)[:_ERROR_AT_MOST]
 
 
-def _finish(engine: Engine, delivery: DeliveryRecord, error: str | None, now: datetime) -> None:
+def _finish(
+    engine: Engine, delivery: DeliveryRecord, error: str | None, now: datetime, give_up_after: timedelta
+) -> None:
     if error is not None:
         log.warning(
-            "message %s to %s failed at try %d: %s", delivery.id, shown_url(delivery.url), delivery.attempts, error
+            "message %s to %s failed at try %d: %s", delivery.id, shown_url(delivery.receiver), delivery.attempts, error
         )
     try:
         with transaction(engine) as session:
-            finish_delivery(session, delivery, now=now, error=error)
+            finish_delivery(session, delivery, now=now, error=error, give_up_after=give_up_after)
     except ClaimLost:
         log.warning("message %s took longer than its lease; its new owner finishes it", delivery.id)

@@ -9,6 +9,7 @@ from knowgate._records.records import Action, GateOutcome, Reason, Signals
 from knowgate.policy import PolicyKind
 from knowgate.spec import CascadeSpec
 from services.alerts import AlertStory
+from services.deliveries import DeliveryStory
 from store.releases.assignments import RuntimeState
 from store.watching.alert_acts import Act
 
@@ -64,6 +65,13 @@ class AlertList:
     """Alerts, oldest first."""
 
     alerts: tuple[AlertStory, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryList:
+    """Messages to receivers, newest first."""
+
+    deliveries: tuple[DeliveryStory, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

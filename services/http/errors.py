@@ -29,6 +29,7 @@ from store.errors import (
     BundleUnknown,
     CascadeUnknown,
     DecisionUnknown,
+    DeliveryUnknown,
     RecordUnreadable,
     ShardRefused,
     StoreError,
@@ -100,6 +101,8 @@ async def _store_error(request: Request, error: Any) -> JSONResponse:
         return answer(ApiError(404, field="decision", value=str(error.decision_id), cure=error.cure))
     if isinstance(error, AlertUnknown):
         return answer(ApiError(404, field="alert", value=str(error.alert_id), cure=error.cure))
+    if isinstance(error, DeliveryUnknown):
+        return answer(ApiError(404, field="delivery", value=str(error.delivery_id), cure=error.cure))
     if isinstance(error, BundleUnknown):
         return answer(ApiError(404, field="bundle", value=error.bundle_id, cure=error.cure))
     if isinstance(error, BundleDamaged):

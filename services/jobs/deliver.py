@@ -17,4 +17,5 @@ class DeliverSweep:
             secret=context.settings.webhook_secret,
             now=context.clock.now(),
             networks=context.settings.webhook_networks,
+            give_up_after=context.settings.delivery_age,
         )

@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request, Response
 from sqlalchemy import Engine
 
 from knowgate._deciding.privacy import SecretKey
-from services.api import alerts, assignments, bundles, cascades, decide, decisions, health, labels
+from services.api import alerts, assignments, bundles, cascades, decide, decisions, deliveries, health, labels
 from services.api.openapi import install_openapi
 from services.clock import Clock, SystemClock
 from services.http.context import Context
@@ -49,6 +49,7 @@ def create_app(settings: Settings, engine: Engine, *, clock: Clock | None = None
         bundles.router,
         cascades.router,
         alerts.router,
+        deliveries.router,
         health.router,
         routes_open.router,
         routes.router,

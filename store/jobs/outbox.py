@@ -64,7 +64,8 @@ def finish_message(session: Session, claimed: OutboxMessage, *, now: datetime, e
     """Say how it went; with an error it is tried again later, and at last given up. Raises
     ClaimLost.
     """
-    claims.finish(session, OutboxRow, claimed.id, claimed.attempts, now=now, error=error)
+    last = claimed.attempts >= claims.MAX_ATTEMPTS
+    claims.finish(session, OutboxRow, claimed.id, claimed.attempts, now=now, error=error, last=last)
 
 
 def due_count(session: Session, topics: Sequence[str], *, now: datetime) -> int:

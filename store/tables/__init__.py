@@ -1,6 +1,6 @@
 """All tables, one file per aggregate."""
 
-from store.tables.alert import AlertActRow, AlertRow, DeliveryRow, RingRow
+from store.tables.alert import AlertActRow, AlertRow, DeliveryRow, DeliveryTryRow, RingRow
 from store.tables.assignment import AcknowledgementRow, AssignmentHistoryRow, AssignmentRow
 from store.tables.attempt import AttemptRow
 from store.tables.base import Base
@@ -36,6 +36,7 @@ __all__ = [
     "CohortFigureRow",
     "DecisionRow",
     "DeliveryRow",
+    "DeliveryTryRow",
     "DriftReportRow",
     "FingerprintRow",
     "GraderErrorRow",

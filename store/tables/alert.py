@@ -72,19 +72,25 @@ class AlertActRow(Base):
 
 
 class DeliveryRow(Base):
-    """One message about an alert to one webhook."""
+    """One message to one receiver: about an alert, or about a move of what is in force."""
 
     __tablename__ = "delivery"
     __table_args__ = (
         UniqueConstraint("alert_id", "url", "number"),
+        UniqueConstraint("promotion_id", "url"),
         Index("ix_delivery_due_at", "due_at"),
+        Index("ix_delivery_created_at", "created_at"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    alert_id: Mapped[UUID] = mapped_column(ForeignKey("alert.id"))
-    url: Mapped[str]
-    number: Mapped[int]  # of this alert's messages to this webhook, from 1: the order in which they are sent
-    event: Mapped[str]  # opened, rang_again, resolved
+    cascade: Mapped[str | None] = mapped_column(ForeignKey("cascade.name"))  # of a move; None = the alert's
+    alert_id: Mapped[UUID | None] = mapped_column(ForeignKey("alert.id"))
+    promotion_id: Mapped[UUID | None] = mapped_column(ForeignKey("promotion.id"))
+    receiver: Mapped[str] = mapped_column("url")  # a declared receiver's name, or the address of one of `webhooks`
+    # The order in which they are sent: of this alert's messages to this receiver, from 1; of moves
+    # the generation.
+    number: Mapped[int]
+    event: Mapped[str]  # opened, rang_again, resolved; of a move its outcome
     payload: Mapped[str]
     attempts: Mapped[int]  # also the token of a claim
     owner: Mapped[str | None]
@@ -93,3 +99,14 @@ class DeliveryRow(Base):
     delivered_at: Mapped[datetime | None]
     failed_at: Mapped[datetime | None]
     last_error: Mapped[str | None]
+
+
+class DeliveryTryRow(Base):
+    """How one try to send a message went: rows are added, never changed."""
+
+    __tablename__ = "delivery_try"
+
+    delivery_id: Mapped[UUID] = mapped_column(ForeignKey("delivery.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # from 1
+    at: Mapped[datetime]
+    error: Mapped[str | None]  # None = received

@@ -17,7 +17,6 @@ from monitoring.alerts.alerts import settle
 from monitoring.alerts.deliveries import deliver_due
 from monitoring.names import Rule
 from monitoring.rules.rules import Assessment, Standing
-from store.claims import MAX_ATTEMPTS
 from store.engine import reading, transaction
 from store.releases.assignments import swap_assignment
 from store.releases.cascades import apply_cascade
@@ -110,11 +109,11 @@ def test_a_poison_message_is_given_up_in_sight_and_delays_no_other(engine, cast,
     say(engine, spec, raised(), cast.DAY)
     now = cast.DAY
     assert deliver_due(engine, owner="w1", secret=None, now=now) == 1
-    for _ in range(MAX_ATTEMPTS - 1):
-        now += timedelta(hours=7)
-        deliver_due(engine, owner="w1", secret=None, now=now)
-    poison = next(m for m in messages(engine) if "nobody" in m.url)
-    assert (poison.due_at, poison.delivered_at, poison.attempts) == (None, None, MAX_ATTEMPTS)
+    for hours in (7, 36):
+        now = cast.DAY + timedelta(hours=hours)
+        deliver_due(engine, owner="w1", secret=None, now=now, give_up_after=timedelta(hours=36))
+    poison = next(m for m in messages(engine) if "nobody" in m.receiver)
+    assert (poison.due_at, poison.delivered_at, poison.attempts) == (None, None, 3)
     assert poison.failed_at == now
     assert "ConnectError" in poison.last_error
 

@@ -15,8 +15,23 @@ from store import claims
 from store.engine import transaction
 from store.errors import ClaimLost
 from store.jobs.outbox import add_message, claim_messages, finish_message, messages
+from store.releases.promotions import Outcome, PromotionRecord, add_promotion
 from store.watching.alerts import AlertRecord, alerts, open_alert, resolve_alert
-from store.watching.deliveries import DeliveryRecord, add_delivery, claim_due_deliveries, deliveries, finish_delivery
+from store.watching.deliveries import (
+    GIVE_UP_AFTER,
+    DeliveryRecord,
+    Fate,
+    Move,
+    add_delivery,
+    add_move_delivery,
+    claim_due_deliveries,
+    deliveries,
+    delivery,
+    finish_delivery,
+    newest_deliveries,
+    revive_delivery,
+    tries_of,
+)
 
 LEASE = timedelta(minutes=1)
 
@@ -63,7 +78,7 @@ def test_the_messages_of_an_alert_are_numbered_per_webhook(session: Session, cas
     alert = alert_of(session, cast)
     for url, event in (("https://a", "opened"), ("https://b", "opened"), ("https://a", "resolved")):
         add_delivery(session, alert, url, event, body, now=cast.at(0))
-    messages = [(item.url, item.number, item.event, item.payload) for item in deliveries(session, alert)]
+    messages = [(item.receiver, item.number, item.event, item.payload) for item in deliveries(session, alert)]
     assert sorted(messages) == [
         ("https://a", 1, "opened", '{"sequence":1}'),
         ("https://a", 2, "resolved", '{"sequence":2}'),
@@ -79,7 +94,7 @@ def test_a_message_waits_for_its_alerts_earlier_ones_to_the_same_webhook_alone(s
 
     def claim(minutes: float) -> dict[str, DeliveryRecord]:
         claimed = claim_due_deliveries(session, owner="a", now=cast.at(minutes), lease=LEASE)
-        return {f"{item.url[-1]} {item.event}": item for item in claimed}
+        return {f"{item.receiver[-1]} {item.event}": item for item in claimed}
 
     first = claim(0)
     assert sorted(first) == ["a opened", "b opened"]
@@ -96,7 +111,7 @@ def test_a_message_that_is_given_up_lets_the_later_ones_go(session: Session, cas
     alert = alert_of(session, cast)
     add_delivery(session, alert, "https://a", "opened", body, now=cast.at(0))
     add_delivery(session, alert, "https://a", "resolved", body, now=cast.at(0))
-    for day in range(claims.MAX_ATTEMPTS):
+    for day in range(3):  # the third try is made at two days of age
         (claimed,) = claim_due_deliveries(session, owner="a", now=cast.at(day * 1440), lease=LEASE)
         assert claimed.event == "opened"
         finish_delivery(session, claimed, now=cast.at(day * 1440), error="refused")
@@ -140,7 +155,8 @@ def test_what_fails_is_tried_ever_later_and_given_up(session: Session, cast: Any
     add_delivery(session, alert, "https://a", "opened", body, now=cast.at(0))
     now = cast.at(0)
     waits = []
-    for _ in range(claims.MAX_ATTEMPTS):
+    stored = None
+    while stored is None or stored.due_at is not None:
         (claimed,) = claim_due_deliveries(session, owner="a", now=now, lease=LEASE)
         finish_delivery(session, claimed, now=now, error="503")
         (stored,) = deliveries(session, alert)
@@ -150,7 +166,56 @@ def test_what_fails_is_tried_ever_later_and_given_up(session: Session, cast: Any
     assert waits == sorted(waits)
     assert (waits[0], waits[-1]) == (claims.FIRST_RETRY, claims.LONGEST_RETRY)
     assert (stored.failed_at, stored.delivered_at, stored.last_error) == (now, None, "503")
+    assert stored.failed_at - stored.created_at >= GIVE_UP_AFTER > now - waits[-1] - stored.created_at
     assert claim_due_deliveries(session, owner="a", now=cast.at(1e6), lease=LEASE) == ()
+    tries = tries_of(session, [stored.id])
+    assert [made.number for made in tries] == list(range(1, stored.attempts + 1))
+    assert {made.error for made in tries} == {"503"}
+
+
+def test_one_that_was_given_up_is_tried_once_more_on_request(session: Session, cast: Any) -> None:
+    alert = alert_of(session, cast)
+    key = add_delivery(session, alert, "https://a", "opened", body, now=cast.at(0))
+    assert not revive_delivery(session, key, now=cast.at(1)), "it is not given up yet"
+    for now in (cast.at(0), cast.at(3000)):
+        (claimed,) = claim_due_deliveries(session, owner="a", now=now, lease=LEASE)
+        finish_delivery(session, claimed, now=now, error="503")
+    assert delivery(session, key).fate is Fate.GIVEN_UP
+    assert revive_delivery(session, key, now=cast.at(3001))
+    (claimed,) = claim_due_deliveries(session, owner="a", now=cast.at(3001), lease=LEASE)
+    finish_delivery(session, claimed, now=cast.at(3001))
+    stored = delivery(session, key)
+    assert (stored.fate, stored.failed_at) == (Fate.RECEIVED, None)
+    assert [made.error for made in tries_of(session, [key])] == ["503", "503", None]
+
+
+def test_messages_about_moves_are_sent_in_the_order_of_generations_and_each_once(session: Session, cast: Any) -> None:
+    keys = []
+    for generation, outcome in ((2, Outcome.PROMOTED), (3, Outcome.STOPPED)):
+        record = PromotionRecord(
+            cascade="geo",
+            bundle=None,
+            previous=None,
+            outcome=outcome,
+            reason="because",
+            check="{}",
+            generation=generation,
+            decided_at=cast.at(0),
+        )
+        keys.append(add_promotion(session, record))
+    moves = [
+        Move(cascade="geo", promotion_id=keys[1], generation=3, outcome="stopped"),
+        Move(cascade="geo", promotion_id=keys[0], generation=2, outcome="promoted"),
+    ]
+    for move in (*moves, moves[0]):
+        add_move_delivery(session, move, "chat", "{}", now=cast.at(0))
+    for event in ("promoted", "stopped"):
+        (claimed,) = claim_due_deliveries(session, owner="a", now=cast.at(1), lease=LEASE)
+        assert (claimed.event, claimed.cascade, claimed.alert_id) == (event, "geo", None)
+        finish_delivery(session, claimed, now=cast.at(1))
+    assert [one.event for one in newest_deliveries(session, cascade="geo")] == ["stopped", "promoted"]
+    assert newest_deliveries(session, cascade="other") == ()
+    assert newest_deliveries(session, fates=[Fate.WAITING]) == ()
 
 
 def test_a_worker_whose_lease_ran_out_cannot_finish(session: Session, cast: Any) -> None:
@@ -205,7 +270,7 @@ def test_messages_do_not_wait_for_a_clock_that_was_set_back(session: Session, ca
 
     def claimed(minutes: float) -> dict[str, DeliveryRecord]:
         found = claim_due_deliveries(session, owner="a", now=cast.at(minutes), lease=LEASE)
-        return {delivery.url: delivery for delivery in found}
+        return {delivery.receiver: delivery for delivery in found}
 
     first = claimed(600)
     for tries in range(4):  # the first has failed four times, the second is under way, the third is sent

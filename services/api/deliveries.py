@@ -1,0 +1,52 @@
+"""`/v1/deliveries`: what became of messages, and one more try for one that was given up."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from services.api.wire import DeliveryList
+from services.deliveries import DeliveryStory, delivery_stories, retry
+from services.http.auth import require
+from services.http.conditional import conditional_json
+from services.http.context import InContext
+from store.engine import reading, transaction
+from store.tokens import TokenRole
+from store.watching.deliveries import Fate
+
+router = APIRouter(tags=["deliveries"])
+
+
+@router.get(
+    "/v1/deliveries",
+    summary="Messages to receivers",
+    dependencies=[Depends(require(TokenRole.READ))],
+    response_model=DeliveryList,
+)
+def get_deliveries(
+    request: Request,
+    context: InContext,
+    cascade: str | None = None,
+    fate: Fate | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Response:
+    """Those of one cascade or of all, newest first, each with its tries; of one fate where it is
+    given.
+    """
+    fates = tuple(Fate) if fate is None else (fate,)
+    with reading(context.engine) as session:
+        listed = DeliveryList(deliveries=delivery_stories(session, cascade=cascade, fates=fates, limit=limit))
+    return conditional_json(request, listed)
+
+
+@router.post(
+    "/v1/deliveries/{delivery_id}/retry",
+    summary="One more try for a message that was given up",
+    dependencies=[Depends(require(TokenRole.OPERATOR))],
+)
+def post_retry(context: InContext, delivery_id: UUID) -> DeliveryStory:
+    """The message as it is then. 409 where it was not given up, or a later one of the same alert
+    has reached its receiver.
+    """
+    with transaction(context.engine) as session:
+        return retry(session, delivery_id, now=context.now())
