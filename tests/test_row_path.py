@@ -134,6 +134,8 @@ def check_registered(stage: Stage, bundle_id: str, mlflow_url: str) -> None:
     """
     import mlflow
 
+    stage.settle()
+
     with reading(stage.engine) as session:
         assert all(message.done_at is not None for message in outbox.messages(session, "mlflow"))
         content = bundles.bundle_content(session, bundle_id)

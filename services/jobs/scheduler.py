@@ -16,7 +16,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -69,11 +69,11 @@ TICKS: tuple[Tick, ...] = (
 )
 
 
-def tick_all(context: JobContext) -> tuple[JobOutcome, ...]:
+def tick_all(context: JobContext, ticks: Iterable[Tick] = TICKS) -> tuple[JobOutcome, ...]:
     """Let every job look for work once, in order: what a simulated deployment does at each step of
     its clock.
     """
-    return tuple(outcome for tick in TICKS for outcome in tick_job(context, tick.job))
+    return tuple(outcome for tick in ticks for outcome in tick_job(context, tick.job))
 
 
 def tick_job(context: JobContext, job: WindowedJob | Sweep) -> tuple[JobOutcome, ...]:

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from services.clock import SimulatedClock
 from services.database import open_database
 from services.errors import ServicesError
 from services.jobs.job import JobContext, JobOutcome
-from services.jobs.scheduler import tick_all
+from services.jobs.register import RegisterSweep
+from services.jobs.scheduler import TICKS, tick_all, tick_job
 from services.promotion import generations
 from services.settings import Settings, hash_key, read_settings
 from services.web.app import create_app
@@ -38,6 +40,8 @@ LABELS_PER_REQUEST = 1000
 # The runtime is polled by the stage at every step, so its own thread only has to keep out of the
 # way.
 POLL_INTERVAL_S = 3600.0
+REGISTER = RegisterSweep()
+IN_TURN = tuple(tick for tick in TICKS if tick.job.name != REGISTER.name)
 
 
 def simulated_settings(directory: Path, *, seed: int) -> Settings:
@@ -65,11 +69,13 @@ class Stage:
         self.clock = SimulatedClock(start)
         self.engine: Engine = open_database(settings)
         self.context = JobContext(engine=self.engine, settings=settings, clock=self.clock, owner="simulation")
+        self._registering: Future[object] | None = None
         self._closing = contextlib.ExitStack()
 
     def __enter__(self) -> "Stage":
         with contextlib.ExitStack() as opened:
             opened.callback(self.engine.dispose)
+            self._beside = opened.enter_context(ThreadPoolExecutor(1, thread_name_prefix="register"))
             token = self._declare()
             url = opened.enter_context(_served(self.settings, self.engine, self.clock))
             self.client = Client(url, token, timeout_s=60.0)
@@ -117,10 +123,22 @@ class Stage:
     def advance(self, until: datetime) -> tuple[JobOutcome, ...]:
         """Move the clock, let every job look for work, and the runtime for a new assignment."""
         self.clock.set(until)
-        outcomes = tick_all(self.context)
+        outcomes = tick_all(self.context, IN_TURN)
+        self._register()
         if (follower := self.cascade.follower) is not None:
             follower.poll()
         return outcomes
+
+    def settle(self) -> None:
+        """Wait until MLflow has all that is due."""
+        if self._registering is not None:
+            self._registering.result()
+        tick_job(self.context, REGISTER)
+
+    def _register(self) -> None:
+        """Nothing waits for MLflow here either: it takes its time beside what follows."""
+        if self._registering is None or self._registering.done():
+            self._registering = self._beside.submit(tick_job, self.context, REGISTER)
 
     def _declare(self) -> str:
         now = self.clock.now()

@@ -119,6 +119,7 @@ class Summary:
 def summarise(stage: Stage, played: Played) -> Summary:
     """Seal what is open, verify the ledger, replay every decision, and put the figures together."""
     name, now = stage.spec.name, stage.clock.now()
+    stage.settle()
     with transaction(stage.engine) as session:
         while ledger.seal(session, now=now) is not None:
             pass
