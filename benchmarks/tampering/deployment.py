@@ -35,7 +35,6 @@ from knowgate import (
 from knowgate._wire import codec
 from knowgate.spec import CascadeSpec, Price, Privacy, TierSpec
 from services.audit.heads import Head, head_of
-from services.jobs.seal import seal_all
 from services.promotion import generations, ring_answers, rollout
 from services.promotion.rollout_state import Why
 from services.settings import Settings
@@ -43,6 +42,7 @@ from store import tokens
 from store.engine import reading, transaction
 from store.jobs import job_runs, job_ticks, outbox
 from store.ledger import erasure, ledger
+from store.ledger.ledger import seal_all
 from store.releases import assignments, bundles, cascades, certifications
 from store.releases.bundles import BundleStatus
 from store.shards.shards import write_shard

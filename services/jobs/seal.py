@@ -6,9 +6,8 @@ next one is written in its place: a head speaks of all batches before it.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-
-from sqlalchemy.orm import Session
+from dataclasses import dataclass
+from typing import ClassVar
 
 from knowgate import Window
 from services.audit.head_export import export_head
@@ -20,10 +19,12 @@ from store.jobs.job_runs import Claim
 from store.ledger import ledger
 
 
+@dataclass(frozen=True)
 class SealJob:
     """One chain over all cascades; a missed window is made good by the next one."""
 
-    name = "seal"
+    most: int = 50_000  # leaves of a batch
+    name: ClassVar[str] = "seal"
 
     def cascades(self, context: JobContext) -> Sequence[str]:
         return (ALL_CASCADES,)
@@ -32,19 +33,17 @@ class SealJob:
         return last_due(context, self.name, every=seal_every(context))
 
     def run(self, context: JobContext, claim: Claim) -> str:
-        now = context.clock.now()
-        with transaction(context.engine) as session:
-            job_runs.fence(session, claim)
-            sealed = seal_all(session, now=now)
-            outcome = f"sealed {sealed} leaves"
-            job_runs.finish(session, claim, outcome, now=now)
+        now, sealed = context.clock.now(), 0
+        while True:
+            # A batch a transaction: after a pause there are many, and one of them all would keep
+            # everybody else from writing leaves for minutes.
+            with transaction(context.engine) as session:
+                job_runs.fence(session, claim)
+                batch = ledger.seal(session, now=now, limit=self.most)
+                if batch is None:
+                    outcome = f"sealed {sealed} leaves"
+                    job_runs.finish(session, claim, outcome, now=now)
+                    break
+            sealed += batch.leaves
         export_head(context.engine, context.settings)
         return outcome
-
-
-def seal_all(session: Session, *, now: datetime) -> int:
-    """Seal until nothing is open; returns how many leaves were sealed."""
-    sealed = 0
-    while (batch := ledger.seal(session, now=now)) is not None:
-        sealed += batch.leaves
-    return sealed

@@ -121,8 +121,7 @@ def summarise(stage: Stage, played: Played) -> Summary:
     name, now = stage.spec.name, stage.clock.now()
     stage.settle()
     with transaction(stage.engine) as session:
-        while ledger.seal(session, now=now) is not None:
-            pass
+        ledger.seal_all(session, now=now)
     with reading(stage.engine) as session:
         verification = verify_ledger(session)
         replayed = replay_window(session, name, Window(start=EPOCH, end=now))

@@ -91,6 +91,14 @@ def seal(session: Session, *, now: datetime, limit: int = 50_000) -> SealedBatch
     return batch
 
 
+def seal_all(session: Session, *, now: datetime) -> int:
+    """Seal until nothing is open; how many leaves were sealed."""
+    sealed = 0
+    while (batch := seal(session, now=now)) is not None:
+        sealed += batch.leaves
+    return sealed
+
+
 def batches(session: Session) -> tuple[SealedBatch, ...]:
     """All sealed batches, oldest first."""
     return records(session, SealedBatch, select(LedgerBatchRow).order_by(LedgerBatchRow.number))

@@ -16,10 +16,10 @@ from services.audit.verify import verify_ledger
 from services.clock import SimulatedClock
 from services.commands.explanation import explanation_lines
 from services.errors import InputInvalid
-from services.jobs.seal import seal_all
 from store.engine import reading, transaction
 from store.jobs import job_runs
 from store.jobs.occasions import Occasion, TrainingReason
+from store.ledger.ledger import seal_all
 from store.sealing import merkle
 from store.traffic.decisions import add_decisions
 from store.traffic.labels import add_labels

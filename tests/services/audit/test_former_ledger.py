@@ -21,11 +21,11 @@ from knowgate import Window, new_id
 from knowgate._wire import codec
 from services.audit.findings import Problem
 from services.audit.verify import verify_ledger
-from services.jobs.seal import seal_all
 from services.settings import read_settings
 from store import schema
 from store.engine import reading, transaction
 from store.ledger import erasure
+from store.ledger.ledger import seal_all
 from store.sealing import coverage, leaves, merkle, states
 from store.traffic.decisions import decisions_between
 from store.traffic.labels import labels_of

@@ -24,11 +24,11 @@ from services.audit.heads import Head, head_of, parse_head, read_head
 from services.audit.verify import Verification, verify_ledger
 from services.command_line import app, exit_code_of
 from services.errors import InputInvalid
-from services.jobs.seal import seal_all
 from services.settings import Settings, read_settings
 from store import schema
 from store.engine import open_engine, reading, transaction
 from store.ledger import erasure, ledger
+from store.ledger.ledger import seal_all
 from store.sealing import coverage, leaves, merkle, states
 from store.sealing.leaves import Entry
 from store.traffic import shard_moves

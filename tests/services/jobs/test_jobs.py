@@ -326,6 +326,18 @@ def test_sealing_leaves_nothing_open(context: JobContext) -> None:
     assert verification.verified
 
 
+@pytest.mark.usefixtures("trivia")
+def test_much_is_sealed_batch_by_batch(context: JobContext) -> None:
+    with transaction(context.engine) as session:
+        ledger.seal_all(session, now=NOW)
+        for number in range(7):
+            ledger.append_leaf(session, "trivia", "note", str(number), "{}", now=NOW)
+    (outcome,) = run_due(context, SealJob(most=3))
+    assert outcome.outcome == "sealed 7 leaves"
+    with reading(context.engine) as session:
+        assert [batch.leaves for batch in ledger.batches(session)][-3:] == [3, 3, 1]
+
+
 def only_file(folder: str) -> Path:
     (file,) = Path(folder).iterdir()
     return file
