@@ -57,7 +57,9 @@ def get_assignment(request: Request, name: str, context: InContext) -> Response:
     openapi_extra=body_of("Acknowledgement"),
 )
 def post_acknowledgement(name: str, body: Body, context: InContext) -> assignments.RuntimeState:
-    """A runtime's word on an assignment: in force there, or refused and why."""
+    """A runtime's word on an assignment: in force there, or refused and why; said again, it says
+    that the runtime is there.
+    """
     document = parse_json(body)
     said = codec.decode(Acknowledgement, document)
     require_short(document)
@@ -69,6 +71,11 @@ def post_acknowledgement(name: str, body: Body, context: InContext) -> assignmen
         accepted=said.accepted,
         detail=said.reason,
         at=said.acknowledged_at,
+        version=said.version,
+        heard_at=context.now(),
+        again_s=said.again_s,
+        unshipped_bytes=said.unshipped_bytes,
+        refused_rows=said.refused_rows,
     )
     with transaction(context.engine) as session:
         cascades.cascade_version(session, name)

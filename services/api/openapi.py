@@ -70,6 +70,9 @@ EXAMPLES: Mapping[str, Any] = {
         "accepted": True,
         "reason": None,
         "acknowledged_at": "2026-01-01T00:00:05Z",
+        "again_s": 90.0,
+        "unshipped_bytes": 0,
+        "refused_rows": 0,
     },
 }
 

@@ -91,7 +91,7 @@ def _samples(session: Session) -> Iterator[Sample]:
         yield "knowgate_waiting_labels", [name], labels.waiting_count(session, name)
         yield from _figures(session, name)
         for said in assignments.acknowledgements(session, name):
-            yield "knowgate_runtime_last_seen_timestamp_seconds", [name, said.runtime], said.at
+            yield "knowgate_runtime_last_seen_timestamp_seconds", [name, said.runtime], said.seen_at
             yield "knowgate_runtime_generation", [name, said.runtime], said.generation
             yield "knowgate_runtime_refused", [name, said.runtime], not said.accepted
         for job in WINDOWED:

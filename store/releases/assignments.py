@@ -6,7 +6,7 @@ generations are kept, and what each runtime last acknowledged.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -31,7 +31,26 @@ class RuntimeState:
     bundle: str | None
     accepted: bool  # False = it refused a newer one and stays at `generation`
     detail: str | None  # why it refused
-    at: datetime
+    at: datetime  # by its own clock
+    version: str | None = None  # of the wheel
+    heard_at: datetime | None = None  # by the service's clock; None of a word from before that was kept
+    again_s: float | None = None  # so often, in seconds, it says at least that it is there; None = it does not
+    unshipped_bytes: int | None = None  # that its spool holds and the service does not have
+    refused_rows: int | None = None  # since it started: by a full spool, or by the service
+
+    @property
+    def seen_at(self) -> datetime:
+        """When it was last heard of."""
+        return self.heard_at or self.at
+
+    def silent(self, now: datetime) -> bool:
+        """Whether it has not been heard of for several times as long as it said; never of one that
+        speaks only when something changes.
+        """
+        return self.again_s is not None and now - self.seen_at > MISSED * timedelta(seconds=self.again_s)
+
+
+MISSED = 3  # so many words in a row, and a runtime is silent
 
 
 def assignment(session: Session, cascade: str) -> Assignment | None:

@@ -42,4 +42,9 @@ class AcknowledgementRow(Base):
     bundle: Mapped[str | None]
     accepted: Mapped[bool]
     detail: Mapped[str | None]
-    acknowledged_at: Mapped[datetime]
+    acknowledged_at: Mapped[datetime]  # by the runtime's clock
+    version: Mapped[str | None]  # of the wheel; what follows is null of runtimes from before they said it
+    heard_at: Mapped[datetime | None]  # by the service's clock
+    again_s: Mapped[float | None]
+    unshipped_bytes: Mapped[int | None]
+    refused_rows: Mapped[int | None]

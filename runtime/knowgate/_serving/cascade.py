@@ -90,6 +90,7 @@ class Cascade:
         for a folder that holds an assignment it may be left out.
         """
         from knowgate._serving.follower import Follower, open_source
+        from knowgate._shipping.spool import Spool
 
         opened, name = open_source(source, cascade=cascade, token=token)
         live = cls(name, **options)
@@ -103,6 +104,7 @@ class Cascade:
             runtime=runtime,
             clock=live._clock,
             declare=None if live.setting.models else live._take_models,
+            spool=live.setting.log if isinstance(live.setting.log, Spool) else None,
         )
         live._follower.start()
         return live

@@ -8,7 +8,8 @@ One poll, step by step:
    signature;
 4. swap the pair in, one attribute assignment;
 5. keep it in the cache, bundles first, so that a restart without network serves on;
-6. acknowledge generation and bundle; a refusal is acknowledged with its reason;
+6. acknowledge generation and bundle; a refusal is acknowledged with its reason; and say the same
+   again every minute or so (`knowgate._serving.last_word`);
 7. where nobody named the tiers' models, take them from the declaration, once: without a bundle
    attempts would else be of no known model, and teach nothing.
 Any step may fail; then what was in force stays in force, until it expires. But a stop, and that a
@@ -33,8 +34,10 @@ from knowgate._bundles import folder, signing
 from knowgate._bundles.assignment import Assignment, Mode
 from knowgate._bundles.bundle import Bundle
 from knowgate._bundles.pair import Pair, verified_assignment, verified_bundle
+from knowgate._serving.last_word import LastWord
 from knowgate._serving.sources import FolderSource, ServiceSource, Source
-from knowgate._shipping.client import Acknowledgement, Client, Fetched
+from knowgate._shipping.client import Client, Fetched
+from knowgate._shipping.spool import Spool
 from knowgate._wire import codec
 from knowgate._wire.backoff import next_delay
 from knowgate.errors import AssignmentRefused, BundleRefused, KnowgateError, RecordInvalid, ServiceUnreachable
@@ -82,7 +85,7 @@ class Follower:
     force.
 
     `declare`, where given, is called once with the models that the cascade's declaration names,
-    cheapest first.
+    cheapest first. `spool` is where its decisions wait to be shipped.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class Follower:
         backoff_bound_s: float = 300.0,
         runtime: str | None = None,
         declare: Callable[[tuple[str, ...]], None] | None = None,
+        spool: Spool | None = None,
     ) -> None:
         if not interval_s > 0:
             raise RecordInvalid("interval_s", interval_s, "seconds between polls, above 0")
@@ -106,7 +110,6 @@ class Follower:
         self._source = source
         self._cascade = cascade
         self._install = install
-        self._clock = clock
         self._public_key = public_key
         self._cache = cache
         self._interval_s = interval_s
@@ -116,8 +119,7 @@ class Follower:
         self._pair: Pair | None = None
         self._fetched: dict[str, folder.BundleFile] = {}  # verified, not kept yet
         self._etag: str | None = None
-        self._unsent: Acknowledgement | None = None
-        self._acknowledged: tuple[object, ...] | None = None  # what was acknowledged last
+        self._word = LastWord(self.runtime, clock=clock, interval_s=interval_s, spool=spool)
         self._polling = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -151,7 +153,9 @@ class Follower:
                 nothing = isinstance(error, ServiceUnreachable) and error.status == 404
                 polled, self.last_error = Polled.NOTHING_ASSIGNED if nothing else Polled.UNREACHABLE, str(error)
                 logger.warning("the watch goes on with what it has: %s", error)
-            self._send_acknowledgement()
+            if polled is not Polled.UNREACHABLE:
+                self._word.say_again()
+            self._word.send(self._source, self._cascade)
             if self._declare is not None and polled is not Polled.UNREACHABLE:
                 self._take_models(self._declare)
             return polled
@@ -180,16 +184,16 @@ class Follower:
             pair, refused = self._verified(fetched)
         except (AssignmentRefused, BundleRefused) as error:
             # The ETag stays the old one: a download that went wrong is tried again.
-            self._acknowledge(generation, None, reason=str(error))
+            self._word.say(generation, None, reason=str(error))
             raise
         self._pair = pair
         self._install(pair)
         if refused is not None:  # nor is it kept: who starts without network has the last whole pair
-            self._acknowledge(generation, pair.assignment.champion, reason=str(refused))
+            self._word.say(generation, pair.assignment.champion, reason=str(refused))
             raise refused
         self._keep(fetched.content, pair.assignment)
         self._etag = fetched.etag
-        self._acknowledge(pair.assignment.generation, pair.assignment.champion, reason=None)
+        self._word.say(pair.assignment.generation, pair.assignment.champion, reason=None)
         return Polled.TAKEN
 
     def _verified(self, fetched: Fetched) -> tuple[Pair, BundleRefused | None]:
@@ -279,29 +283,6 @@ class Follower:
         if models:
             declare(models)
         self._declare = None
-
-    def _acknowledge(self, generation: int | None, bundle: str | None, *, reason: str | None) -> None:
-        key = (generation, bundle, reason)
-        if generation is None or key == self._acknowledged:
-            return
-        self._acknowledged = key
-        self._unsent = Acknowledgement(
-            runtime=self.runtime,
-            generation=generation,
-            bundle=bundle,
-            accepted=reason is None,
-            reason=reason,
-            acknowledged_at=self._clock(),
-        )
-
-    def _send_acknowledgement(self) -> None:
-        if self._unsent is None:
-            return
-        try:
-            self._source.acknowledge(self._cascade, self._unsent)
-            self._unsent = None
-        except ServiceUnreachable as error:
-            logger.warning("the acknowledgement waits for the next poll: %s", error)
 
 
 def _generation(content: bytes) -> int | None:

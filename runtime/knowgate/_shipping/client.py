@@ -52,7 +52,10 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledgement:
-    """A runtime's word on one assignment: in force, or refused and why."""
+    """A runtime's word on one assignment: in force, or refused and why; and how the runtime is.
+
+    A service from before the last four fields refuses them, and is told without.
+    """
 
     runtime: str
     generation: int
@@ -60,6 +63,14 @@ class Acknowledgement:
     accepted: bool
     reason: str | None
     acknowledged_at: datetime
+    version: str | None = None  # of this wheel
+    again_s: float | None = None  # so often, in seconds, it says at least that it is there
+    unshipped_bytes: int | None = None  # that the spool holds and the service does not have
+    refused_rows: int | None = None  # since it started: by a full spool, or by the service
+
+
+_ADDED = ("version", "again_s", "unshipped_bytes", "refused_rows")
+_UNKNOWN_FIELD = frozenset({400, 422})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +152,14 @@ class Client:
 
     def acknowledge(self, cascade: str, acknowledgement: Acknowledgement) -> None:
         """Tells the service what became of an assignment here. Raises ServiceUnreachable."""
-        self._post(f"/v1/cascades/{quote(cascade, safe='')}/acknowledgements", codec.encode(acknowledgement))
+        path = f"/v1/cascades/{quote(cascade, safe='')}/acknowledgements"
+        document = codec.encode(acknowledgement)
+        try:
+            self._post(path, document)
+        except ServiceUnreachable as error:
+            if error.status not in _UNKNOWN_FIELD:
+                raise
+            self._post(path, {name: value for name, value in document.items() if name not in _ADDED})
 
     def _post(self, path: str, document: object) -> bytes:
         return self._call("POST", path, body=json.dumps(document).encode(), media_type=JSON_MEDIA_TYPE).content

@@ -80,7 +80,6 @@ class Shipper:
         self.retry_bound_s = retry_bound_s
         self.drain_s = drain_s
         self.shipped = 0  # entries the service has taken since this shipper was made
-        self.rejected = 0  # entries that went to rejected.jsonl
         self.undeclared = 0  # attempts of other models than are declared: stored, and nothing is learned from them
         self._causes: set[tuple[str, int, str, str]] = set()  # of those, as they were logged
         self.vectors_dropped = 0  # hidden states that were not finite; their decisions were shipped without them
@@ -91,6 +90,11 @@ class Shipper:
         self._stopping = threading.Event()
         self._hurried = threading.Event()
         self._thread: threading.Thread | None = None
+
+    @property
+    def rejected(self) -> int:
+        """Entries that went to rejected.jsonl since the spool was opened."""
+        return self.spool.rejected
 
     def start(self) -> "Shipper":
         """Starts the thread; starting it again does nothing."""
@@ -260,5 +264,5 @@ class Shipper:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        self.rejected += 1
+        self.spool.rejected += 1
         logger.warning("an entry was rejected and kept in %s: %s", path, refusal.reason)

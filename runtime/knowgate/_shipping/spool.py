@@ -90,6 +90,7 @@ class Spool:
         self.overflow = Overflow(overflow)
         self.durable = durable
         self.refused = 0  # entries that were not taken since this spool was opened
+        self.rejected = 0  # entries that the service did not take, which the shipper put aside
         self._pid = os.getpid()
         # Reentrant, so that a signal handler on the main thread may drain while that thread is in
         # `append`.

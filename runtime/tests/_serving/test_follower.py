@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from factories import make_label
 from knowgate._bundles.assignment import Assignment, Mode
 from knowgate._bundles.bundle import Bundle
 from knowgate._bundles.folder import ASSIGNMENT_NAME, read_pair
@@ -23,6 +24,7 @@ from knowgate._serving.cascade import Cascade
 from knowgate._serving.follower import Follower, Polled
 from knowgate._serving.sources import FolderSource, ServiceSource
 from knowgate._shipping.client import Acknowledgement, Client
+from knowgate._shipping.spool import Spool
 from knowgate._wire import codec
 from knowgate._wire.backoff import next_delay
 from knowgate.errors import RecordInvalid
@@ -113,6 +115,33 @@ def test_an_unchanged_assignment_costs_one_conditional_request(
     assert fetched_bundles(control_plane) == 1
     assert len(acknowledged(control_plane)) == 1
     assert control_plane.asked[-1][1]["If-None-Match"] == '"1"'
+
+
+def test_a_runtime_says_again_that_it_is_there_and_what_its_spool_holds(
+    follower: Make,
+    publish: Make,
+    assignment: Make,
+    small_bundle: Make,
+    control_plane: Any,
+    now: datetime,
+    tmp_path: Path,
+) -> None:
+    bundle, spool = small_bundle(), Spool(tmp_path)
+    publish(assignment(bundle), bundle)
+    times = [now, now + timedelta(seconds=30), now + timedelta(seconds=61), now - timedelta(days=1)]
+    clock = iter(times)
+    following = follower(clock=lambda: next(clock), spool=spool)
+    following.poll()
+    spool.append(make_label(labelled_at=now, external_id="q-1"))
+    spool.rejected += 2
+    for _ in range(3):
+        following.poll()
+    said = acknowledged(control_plane)
+    assert [one.acknowledged_at for one in said] == [times[0], times[2], times[3]]
+    assert [one.unshipped_bytes for one in said] == [0, spool.unshipped_bytes, spool.unshipped_bytes]
+    assert [one.refused_rows for one in said] == [0, 2, 2] and spool.unshipped_bytes > 0
+    assert all(one.again_s == 90.0 and one.version and one.bundle == bundle.id for one in said)
+    spool.close()
 
 
 def test_a_known_bundle_is_not_fetched_again_when_the_lease_is_renewed(

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -85,6 +86,21 @@ def test_an_acknowledgement_says_which_generation_and_bundle(control_plane: Any,
     )
     Client(control_plane.url).acknowledge("questions", acknowledgement)
     assert codec.decode(Acknowledgement, json.loads(control_plane.asked[0][2])) == acknowledgement
+
+
+def test_a_service_from_before_a_runtime_told_how_it_is_hears_the_rest(control_plane: Any, now: datetime) -> None:
+    refusal = {"error": {"message": "again_s is present: this field is not known; remove it"}}
+    path = "POST /v1/cascades/questions/acknowledgements"
+    control_plane.answer(path, refusal, status=422)
+    said = Acknowledgement(
+        runtime="r-1", generation=3, bundle=None, accepted=True, reason=None, acknowledged_at=now, again_s=90.0
+    )
+    with pytest.raises(ServiceUnreachable, match="not known"):  # it refuses both, and it says why
+        Client(control_plane.url).acknowledge("questions", said)
+    first, second = (json.loads(body) for body in control_plane.bodies(path))
+    assert first["again_s"] == 90.0
+    assert codec.decode(Acknowledgement, second) == replace(said, again_s=None)
+    assert second.keys() == {"runtime", "generation", "bundle", "accepted", "reason", "acknowledged_at"}
 
 
 def test_an_error_shows_the_services_own_words_and_its_status(control_plane: Any, decision: Make) -> None:

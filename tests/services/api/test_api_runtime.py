@@ -18,6 +18,7 @@ from services.clock import SimulatedClock
 from services.settings import Settings
 from store.engine import reading
 from store.releases import assignments
+from tests.services.conftest import NOW
 
 ADDRESS = "/v1/cascades/trivia/assignment"
 
@@ -92,10 +93,12 @@ def test_an_acknowledgement_is_kept_and_shown(client: TestClient, engine: Engine
     address = "/v1/cascades/trivia/acknowledgements"
     assert client.post(address, json=acknowledgement(promoted.id)).status_code == 200
     refused = acknowledgement(promoted.id, runtime="gateway-8", accepted=False, reason="wrong signature")
+    refused |= {"version": "9.9", "again_s": 90.0, "unshipped_bytes": 7, "refused_rows": 0}
     assert client.post(address, json=refused).status_code == 200
     with reading(engine) as session:
         by_runtime = {said.runtime: said for said in assignments.acknowledgements(session, "trivia")}
-    assert by_runtime["gateway-7"].accepted
+    assert by_runtime["gateway-7"].accepted and by_runtime["gateway-7"].heard_at == NOW
+    assert (by_runtime["gateway-8"].unshipped_bytes, by_runtime["gateway-7"].unshipped_bytes) == (7, None)
     assert by_runtime["gateway-8"].detail == "wrong signature"
     shown = client.get("/v1/cascades/trivia").json()["runtimes"]
     assert {row["runtime"]: row["accepted"] for row in shown} == {"gateway-7": True, "gateway-8": False}

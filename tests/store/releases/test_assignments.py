@@ -126,5 +126,22 @@ def test_a_runtimes_last_word_counts(session: Session, cast: Any) -> None:
     assert acknowledgements(session, "geo") == (later, other)
 
 
+def test_a_runtime_is_silent_when_it_has_missed_its_own_times(session: Session, cast: Any) -> None:
+    now = cast.at(10)
+    mute = RuntimeState(
+        cascade="geo", runtime="mute", generation=1, bundle=None, accepted=True, detail=None, at=cast.at(-9999)
+    )
+    lively = replace(mute, runtime="lively", again_s=60.0, heard_at=cast.at(7.1), unshipped_bytes=3, refused_rows=0)
+    gone = replace(lively, runtime="gone", heard_at=cast.at(6.9))
+    for said in (mute, lively, gone):
+        add_acknowledgement(session, said)
+    assert {one.runtime: one.silent(now) for one in acknowledgements(session, "geo")} == {
+        "mute": False,  # it speaks only when something changes
+        "lively": False,
+        "gone": True,
+    }
+    assert acknowledgements(session, "geo")[1].seen_at == cast.at(7.1)
+
+
 def _generations(session: Session) -> list[int]:
     return list(session.scalars(select(AssignmentHistoryRow.generation).order_by(AssignmentHistoryRow.generation)))
