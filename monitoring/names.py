@@ -102,6 +102,10 @@ class Rule(StrEnum):
     PROMISE_AT_RISK = "promise_at_risk"
     DEARER_THAN_LAST = "dearer_than_last"
     OVERCONFIDENT = "overconfident"
+    MISCALIBRATED = "miscalibrated"
+    MISSING_SIGNAL = "missing_signal"
+    LABEL_STARVATION = "label_starvation"
+    JOB_BEHIND = "job_behind"
 
     @property
     def severity(self) -> Severity:
@@ -142,6 +146,10 @@ _HEADLINES = {
     Rule.PROMISE_AT_RISK: "The promise of accuracy is in danger.",
     Rule.DEARER_THAN_LAST: "The cascade costs more than its last tier alone.",
     Rule.OVERCONFIDENT: "Answers that the small model was sure of are often wrong.",
+    Rule.MISCALIBRATED: "Scores are not what they say.",
+    Rule.MISSING_SIGNAL: "A signal that decides is missing.",
+    Rule.LABEL_STARVATION: "Labels are too few for a certificate.",
+    Rule.JOB_BEHIND: "A job of the service stands still.",
 }
 
 
@@ -163,6 +171,10 @@ _ADVICE = {
     Rule.PROMISE_AT_RISK: "Nothing is proved yet. Look at the slices now, before the risk alarm has to stop it.",
     Rule.DEARER_THAN_LAST: "Stop it, or gate before the answer (tiers.early); see what small answers cost.",
     Rule.OVERCONFIDENT: "See in which slice: the score was calibrated on other traffic; a training calibrates it anew.",
+    Rule.MISCALIBRATED: "See whether traffic or the model changed; a training calibrates the score anew.",
+    Rule.MISSING_SIGNAL: "Look at the engine: it no longer returns what the gates read, so queries escalate.",
+    Rule.LABEL_STARVATION: "Label more, where it tells most (knowgate labels queue), or promise less.",
+    Rule.JOB_BEHIND: "See in the scheduler's log and in knowgate doctor why the job fails, or waits.",
 }
 
 

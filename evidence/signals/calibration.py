@@ -6,6 +6,7 @@ about it. Sources: Naeini, Cooper & Hauskrecht, AAAI 2015 (ECE); Brier, Monthly 
 """
 
 from dataclasses import dataclass
+from math import pi, sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,25 @@ class Calibration:
     in_the_large: float  # mean outcome − mean score; > 0 = the scores are too modest
     reliability: tuple[ReliabilityBin, ...]
     n: int
+
+    def error_by_chance(self) -> tuple[float, float]:
+        """The calibration error that n rows would show on average, were their scores calibrated,
+        and its standard deviation.
+
+        A bin's accuracy then lies around its mean score m with variance m(1 − m)/rows at most, and
+        the error takes the distance whatever its side: that of a normal variable of deviation s is
+        s·√(2/π) on average, with variance s²·(1 − 2/π).
+
+        Examples:
+            >>> usual, spread = calibration_of([0.5] * 100, [0, 1] * 50).error_by_chance()
+            >>> round(usual, 3), round(spread, 3)
+            (0.04, 0.03)
+        """
+        spreads = [sqrt(part.mean_score * (1.0 - part.mean_score) / part.n) for part in self.reliability]
+        weights = [part.n / self.n for part in self.reliability]
+        usual = sqrt(2.0 / pi) * sum(weight * spread for weight, spread in zip(weights, spreads, strict=True))
+        varies = sum((weight * spread) ** 2 for weight, spread in zip(weights, spreads, strict=True))
+        return usual, sqrt((1.0 - 2.0 / pi) * varies)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from evidence.errors import EvidenceError
-from evidence.signals.calibration import calibration_of
+from evidence.signals.calibration import Calibration, calibration_of
 from evidence.signals.quality import auroc
 from knowgate._records.arrays import BoolArray, FloatArray
 from knowgate._records.records import Role
@@ -74,6 +74,18 @@ def signal_figures(rows: pd.DataFrame) -> dict[FigureName, Estimated]:
     figures[FigureName.BRIER] = _over(labelled, "score", reason, lambda s, c: mean((s - c) ** 2))
     figures[FigureName.OVERCONFIDENCE] = overconfidence(rows)
     return figures
+
+
+def calibration_seen(rows: pd.DataFrame) -> tuple[Calibration, Estimated] | None:
+    """How one tier's scores and labels agree, and the mean of correct − score with its interval;
+    None where labels do not tell.
+    """
+    reason, labelled = _evenly_labelled(rows)
+    known = labelled[labelled["score"].notna()]
+    if reason is not None or known.empty:
+        return None
+    score, correct = (known[name].to_numpy(dtype=np.float64) for name in ("score", "correct"))
+    return calibration_of(score, correct), _in_the_large(score, correct)
 
 
 def overconfidence(rows: pd.DataFrame) -> Estimated:

@@ -17,33 +17,50 @@ from evidence.costs.shift_share import Cause, SavingsChange, explain_savings_cha
 from evidence.errors import EvidenceError
 from knowgate._records.records import Reason, Role
 from knowgate.spec import TargetKind
-from monitoring.drift.drift import DriftRecord
+from monitoring.drift.drift import ColumnDrift, DriftRecord, MissingShift
+from monitoring.figures.accuracy_figures import accuracy_retained, drop
 from monitoring.rows.cohorts import Cohort
+from monitoring.rules.words import amount, gate_named, percent, points, signal_named, unit_named
 
 NO_SLICE = "(none)"
 OTHERS = "(other slices)"
 SLICES_NAMED = 20  # the slices with most traffic; the rest counts as one
+COLUMNS_NAMED = 3  # of those that drift; the rest is counted
+_LOSSES = {
+    Cause.TRAFFIC_MIX: "another mix of queries",
+    Cause.ESCALATION: "escalation",
+    Cause.PRICES: "prices",
+    Cause.TOKENS: "lengths",
+    Cause.EXPLORATION: "exploration",
+}
 _EXPLORED_PAIRS = 5  # fewer labelled pairs in a slice accuse it of nothing
 
 
 def escalation_cause(before: Cohort | None, after: Cohort, *, only: Reason | None = None) -> str:
-    """The slice and gate whose escalations grew most, as shares of all traffic; `only` looks at one
-    gate.
+    """The kind of query and the gate whose escalations grew most, as shares of all traffic; `only`
+    looks at one gate.
     """
     now = _escalated_shares(after, only)
     if not now:
-        return "nothing is escalated" if only is None else f"gate {only.value} escalates nothing"
+        return "nothing is escalated" if only is None else f"no query escalates because {gate_named(only.value)}"
     then = _escalated_shares(before, only) if before is not None and before.size else {}
     growth = {key: share - then.get(key, 0.0) for key, share in now.items()}
     name, gate = max(growth, key=lambda key: (growth[key], key))
-    where = "escalations" if name == NO_SLICE else f"escalations in slice {name}"
+    who = "queries" if name == NO_SLICE else f"queries of kind `{name}`"
     was, share = then.get((name, gate), 0.0), now[(name, gate)]
     if before is None or not before.size:
-        return f"{where} are {_percent(share)} of traffic; gate {gate}"
+        return f"{percent(share)} of traffic are {who} that escalate because {gate_named(gate)}"
     if share <= was:
-        return f"no gate escalates more than before; {where} are {_percent(share)} of traffic, gate {gate}"
-    sentence = f"{where} rose from {_percent(was)} to {_percent(share)} of traffic; gate {gate}"
-    return sentence + _traffic_of(before, after, name)
+        most = f"{percent(share)} of traffic are {who} that do because {gate_named(gate)}"
+        return f"no gate escalates more than before; {most}"
+    grown = _growth_of(before, after, name)
+    if grown is None:
+        return f"{who} that escalate rose from {percent(was)} to {percent(share)} of traffic: {gate_named(gate)}"
+    sent = share / grown[1]
+    return (
+        f"{who} grew from {percent(grown[0])} to {percent(grown[1])} of traffic, and {percent(sent)} of them escalate:"
+        f" {gate_named(gate)}"
+    )
 
 
 def savings_cause(before: Cohort | None, after: Cohort, unit: str) -> str:
@@ -54,32 +71,45 @@ def savings_cause(before: Cohort | None, after: Cohort, unit: str) -> str:
         change = explain_savings_change(cost_cohort(before, unit), cost_cohort(after, unit))
     except EvidenceError:
         return escalation_cause(before, after)
-    account = ", ".join(f"{_loss_named(name)} {_points(part)}" for name, part in _largest_losses(change))
-    movement = f"savings net of exploration went from {_percent(change.before)} to {_percent(change.after)} in {unit}"
-    movement += f" ({account})" if account else ""
+    account = ", ".join(f"{_loss_named(name)} {points(part, signed=True)}" for name, part in _largest_losses(change))
+    moved = "fell" if change.after < change.before else "went"
+    movement = f"savings {moved} from {percent(change.before)} to {percent(change.after)} in {unit_named(unit)},"
+    movement += " exploration paid" + (f" ({account})" if account else "")
     return f"{_main_cause(change, before, after)}; {movement}"
 
 
 def risk_cause(after: Cohort) -> str:
-    """The slice in which the last tier, where it was run to explore, is right and the retained
-    answer wrong.
+    """The kind of query in which the last tier, where it was run to explore, is right and the kept
+    answer wrong; and what all of it makes, beside what is allowed.
     """
     rows = after.decisions
     pairs = rows[rows["explored"] & rows["x"].notna()].copy()
     if pairs.empty:
-        return "retained answers are wrong more often than the target allows"
+        return "; ".join(filter(None, ("kept answers are wrong more often than the target allows", _lost(after))))
     weight = 1.0 / (pairs["run_propensity"] * pairs["label_propensity"].fillna(1.0)).to_numpy(dtype=np.float64)
     x, names = pairs["x"].to_numpy(dtype=np.float64), pairs["slice"].fillna(NO_SLICE).astype(str).to_numpy()
     inside = {name: names == name for name in sorted(set(names))}
     enough = [name for name, at in inside.items() if at.sum() >= _EXPLORED_PAIRS] or list(inside)
     worst = max(enough, key=lambda name: float((weight * x)[inside[name]].sum()))
     at = inside[worst]
-    where = "" if worst == NO_SLICE else f" in slice {worst}"
-    lost = float((weight * x)[at].sum() / weight[at].sum())
-    return (
-        f"retained answers{where} lose {_percent(lost)} of accuracy against the last tier,"
-        f" seen on {int(at.sum())} explored queries"
-    )
+    where = "kept answers" if worst == NO_SLICE else f"kept answers to queries of kind `{worst}`"
+    harm = float((weight * x)[at].sum() / weight[at].sum())
+    seen = f"{where} are right {points(harm)} points less often than the last tier's, on {int(at.sum())} explored ones"
+    return "; ".join(filter(None, (seen, _lost(after))))
+
+
+def _lost(after: Cohort) -> str:
+    """What the promise is about, over all of the rows, beside what it allows."""
+    targets = after.spec.targets
+    dropped = targets.kind is TargetKind.MAX_ACCURACY_DROP
+    figure = drop(after) if dropped else accuracy_retained(after)
+    if figure.value is None or figure.low is None or figure.high is None:
+        return ""
+    if dropped:
+        between = f"{points(figure.low)} to {points(figure.high)}"
+        return f"over all traffic {points(figure.value)} points are lost ({between}), {points(targets.value)} allowed"
+    between = f"{percent(figure.low)} to {percent(figure.high)}"
+    return f"of all kept answers {percent(figure.value)} are right ({between}), {percent(targets.value)} promised"
 
 
 def accused_bundles(after: Cohort) -> tuple[str, ...]:
@@ -111,18 +141,26 @@ def _breaks_target(cohort: Cohort) -> bool:
 
 def drift_cause(record: DriftRecord) -> str:
     """The columns that moved, furthest first."""
-    parts = [
-        f"{one.column} is missing in {one.current_share:.0%} of attempts, before in {one.reference_share:.0%}"
-        for one in record.missing
-        if one.drifted
-    ]
-    moved = [
-        f"{c.column} moved by {c.score:.2f} reference standard deviations"
-        f" (mean {c.reference_mean:.3g} → {c.current_mean:.3g})"
-        for c in record.drifted[:3]
-    ]
+    parts = [missing_cause(one) for one in record.missing if one.drifted]
+    moved = [_moved(column) for column in record.drifted[:COLUMNS_NAMED]]
     more, parts = len(record.drifted) - len(moved), parts + moved
-    return "; ".join(parts) + (f"; and {more} more columns" if more > 0 else "")
+    return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")
+
+
+def missing_cause(shift: MissingShift) -> str:
+    """How often a column is missing, beside before."""
+    now, then = percent(shift.current_share), percent(shift.reference_share)
+    return f"{signal_named(shift.column)} is missing in {now} of answers, before in {then}"
+
+
+def _moved(column: ColumnDrift) -> str:
+    """Where a column's mean went, and how far in units of what it varied by before."""
+    name = signal_named(column.column)
+    then, now = (amount(column.column, mean) for mean in (column.reference_mean, column.current_mean))
+    if then == now:
+        return f"{name} spreads otherwise around {now} than before ({column.score:.1f} of its usual spread)"
+    went = "rose" if column.current_mean > column.reference_mean else "fell"
+    return f"{name} {went} from {then} to {now} on average ({column.score:.1f} of its usual spread)"
 
 
 def cost_cohort(cohort: Cohort, unit: str) -> CostCohort:
@@ -209,12 +247,12 @@ def _escalated_shares(cohort: Cohort, only: Reason | None) -> dict[tuple[str, st
     return {key: count / len(rows) for key, count in counts.items()}
 
 
-def _traffic_of(before: Cohort | None, after: Cohort, name: str) -> str:
-    """Where the slice itself grew, that is said too: the gate may be innocent."""
-    if before is None or name == NO_SLICE:
-        return ""
+def _growth_of(before: Cohort, after: Cohort, name: str) -> tuple[float, float] | None:
+    """The slice's share of traffic before and now, where it grew: the gate may be innocent."""
+    if name == NO_SLICE:
+        return None
     was, now = (float((c.decisions["slice"] == name).mean()) for c in (before, after))
-    return f" (the slice grew from {_percent(was)} to {_percent(now)})" if now - was >= 0.05 else ""
+    return (was, now) if now - was >= 0.05 else None
 
 
 def _largest_losses(change: SavingsChange) -> list[tuple[str, float]]:
@@ -241,20 +279,12 @@ def _token_change(before: Cohort, after: Cohort) -> str:
         if was > 0.0 and now > 0.0:
             grown[tier] = (was, now)
     if not grown:
-        return "tokens per run moved"
+        return "runs take other numbers of tokens than before"
     tier = max(grown, key=lambda t: abs(np.log(grown[t][1] / grown[t][0])))
     was, now = grown[tier]
-    return f"tokens per run of tier {after.spec.tiers[tier].name} went from {was:.0f} to {now:.0f}"
+    return f"a run of tier {after.spec.tiers[tier].name} takes {now:.0f} tokens, before {was:.0f}"
 
 
 def _loss_named(name: str) -> str:
     cause, _, gate = name.partition(":")
-    return cause.replace("_", " ") + (f" by gate {gate}" if gate else "")
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if abs(share) >= 0.0995 or share == 0 else f"{100 * share:.1f} %"
-
-
-def _points(change: float) -> str:
-    return f"{'−' if change < 0 else '+'}{abs(100 * change):.1f} points"
+    return _LOSSES[Cause(cause)] if not gate else f"more escalate since {gate_named(gate)}"

@@ -10,6 +10,7 @@ from evidence.bounds.binomial import clopper_pearson
 from monitoring.figures.graders import compared
 from monitoring.names import Rule
 from monitoring.rules.rules import Assessment, Standing
+from monitoring.rules.words import percent
 
 LEAST_COMPARED = 30  # answers with both labels, on either side of a comparison
 DRIFT_CONFIDENCE = 0.99
@@ -24,7 +25,8 @@ def assess_grader_drift(recent: pd.DataFrame, earlier: pd.DataFrame) -> Assessme
             return Assessment(rule=rule, standing=Standing.UNKNOWN)
         sides.append(clopper_pearson(int((said != right).sum()), len(said), confidence=DRIFT_CONFIDENCE))
     now, before = sides
-    comparison = f"the grader errs on {now.value:.1%} of {now.n} answers, before on {before.value:.1%} of {before.n}"
+    comparison = f"the judge is wrong on {percent(now.value)} of {now.n} answers, before on {percent(before.value)}"
+    comparison += f" of {before.n}"
     if now.lower > before.upper:
         cause = f"{comparison}; look at its model and template, and label more gold until it is measured anew"
         details: dict[str, str | float] = {"error": now.value, "low": now.lower, "before": before.value}

@@ -9,7 +9,8 @@ from collections import Counter
 
 from monitoring.figures.tier_figures import undeclared_attempts
 from monitoring.rows.cohorts import Cohort
-from monitoring.rules.rules import Assessment, assess_models
+from monitoring.rules.rules import Assessment
+from monitoring.rules.service_rules import assess_models
 
 
 def assess_cohort_models(cohort: Cohort) -> Assessment:

@@ -8,7 +8,7 @@ with charts.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 
 from evidence.certification.certificate import Target
 from knowgate._bundles.bundle import Bundle
@@ -20,18 +20,22 @@ from monitoring.errors import DriftUnavailable
 from monitoring.figures.accuracy_figures import accuracy_retained, drop
 from monitoring.figures.cost_figures import savings_in
 from monitoring.figures.ood_figures import ood_figures
-from monitoring.figures.tier_figures import overconfidence
+from monitoring.figures.tier_figures import calibration_seen, overconfidence
 from monitoring.names import FigureName, Rule
 from monitoring.rows.cohorts import Cohort
 from monitoring.rows.pairing import UNITS
 from monitoring.rules.causes import escalation_cause
-from monitoring.rules.day_figures import assess_dearness, assess_overconfidence, assess_promise
-from monitoring.rules.rules import Assessment, Standing, assess_drift, assess_ood, assess_overdue, worst
+from monitoring.rules.day_figures import assess_calibration, assess_dearness, assess_overconfidence, assess_promise
+from monitoring.rules.label_rules import assess_overdue, assess_starvation
+from monitoring.rules.rules import Assessment, Standing, worst
+from monitoring.rules.signal_rules import assess_drift, assess_ood
 from monitoring.watching.reader import Reader
+from store.jobs.trainer_reports import TrainingStatus
 
 log = logging.getLogger("knowgate.monitoring")
 
 DAY = timedelta(days=1)
+STARVED_AFTER = 4  # periods of training: labels that take longer are too few
 REFERENCE_AT_MOST = timedelta(days=7)  # the end of the training window; more rows change no conclusion
 
 
@@ -142,11 +146,28 @@ def assess_week(mature_week: Cohort) -> tuple[Assessment, ...]:
     drop_promised = targets.kind is TargetKind.MAX_ACCURACY_DROP
     figure = drop(mature_week) if drop_promised else accuracy_retained(mature_week)
     attempts = mature_week.attempts
-    sure = [
-        assess_overconfidence(overconfidence(attempts[attempts["tier"] == tier]), tiers[tier].name)
-        for tier in range(mature_week.spec.last)
-    ]
-    return assess_promise(figure, Target(kind=targets.kind, value=targets.value)), worst(sure)
+    rows = {tier: attempts[attempts["tier"] == tier] for tier in range(mature_week.spec.last)}
+    right = [assess_calibration(calibration_seen(rows[tier]), tiers[tier].name) for tier in rows]
+    sure = [assess_overconfidence(overconfidence(rows[tier]), tiers[tier].name) for tier in rows]
+    return assess_promise(figure, Target(kind=targets.kind, value=targets.value)), worst(sure), worst(right)
+
+
+def assess_supply(reader: Reader, mature_until: datetime) -> Assessment:
+    """Whether the labels that come are enough for a certificate in the near future, by what the
+    last attempt lacked.
+    """
+    run, spec = reader.last_training(), reader.spec
+    if run is None or run.outcome == TrainingStatus.NO_DATA:
+        return Assessment(rule=Rule.LABEL_STARVATION, standing=Standing.UNKNOWN)
+    read_until = run.window.end - spec.horizon
+    since = Window(start=read_until, end=mature_until) if read_until < mature_until else None
+    return assess_starvation(
+        run.labels_needed,
+        0 if since is None or not run.labels_needed else reader.known(since),
+        reader.known(Window(start=mature_until - 7 * DAY, end=mature_until)) if run.labels_needed else 0,
+        near=STARVED_AFTER * spec.schedule.train_every,
+        as_of=reader.now,
+    )
 
 
 def _assess_ood(decided: Cohort, tier: int, threshold: float | None, before: Callable[[], Cohort | None]) -> Assessment:

@@ -6,7 +6,7 @@ than that.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,31 +19,39 @@ from knowgate._bundles.bundle import Bundle, read_bundle
 from knowgate._bundles.bundle_documents import CertificateStatus
 from knowgate._records.records import Window
 from knowgate.errors import BundleRefused
-from knowgate.spec import CascadeSpec
+from knowgate.spec import CascadeSpec, TargetKind
 from monitoring.alarms.alarm_memory import AlarmMemory, memory_from_json
 from monitoring.alarms.alarms import Promise, Stop
+from monitoring.drift.signal_tables import WATCHED
 from monitoring.figures.graders import measured_errors
 from monitoring.figures.score_errors import ScoreErrors
-from monitoring.names import FigureName, Rule
+from monitoring.names import FigureName, Rule, missing_of
 from monitoring.rows.attempts import pair_attempts, within_bounds
 from monitoring.rows.cohorts import Cohort, cohort_of, is_mature
 from monitoring.rows.late import OVERLAP, Lateness, lateness_of
+from monitoring.rules.patience import Looks, looks_from_json
 from store.engine import reading
 from store.errors import BundleDamaged, BundleUnknown
+from store.jobs import job_runs
+from store.jobs.job_runs import JobRun
+from store.jobs.job_ticks import JOB_PATIENCE, JobTick, job_ticks
 from store.releases import assignments, bundles, rings
 from store.releases.assignments import RuntimeState
 from store.releases.cascades import cascade as cascade_spec
 from store.traffic.decisions import late_times
 from store.traffic.examples import labelled
 from store.traffic.graders import GraderError
+from store.traffic.known import known_decisions
 from store.traffic.label_sources import labels_by_source, others_labelled
 from store.traffic.uncertified import uncertified
 from store.watching.alarm_states import alarm_state
+from store.watching.alerts import AlertRecord, alerts
 from store.watching.figures import figures
 
 log = logging.getLogger("knowgate.monitoring")
 
 LOOK_BACK = timedelta(days=14)  # beyond the horizon: how long a window may wait for its mature figures
+MISSING_WEEK = timedelta(days=7)  # what a signal is compared with that may have gone missing
 MATURED_AT_ONCE = 50  # windows per run; the rest has its turn at the next one
 
 
@@ -76,6 +84,7 @@ class Reader:
         self._engine = engine
         self._cohorts: dict[Window, Cohort] = {}  # one run asks for a window more than once
         self._bundles: dict[str, Bundle | None] = {}
+        self._open: Mapping[str, AlertRecord] | None = None
         self.now = now
         with reading(engine) as session:
             self.spec: CascadeSpec = cascade_spec(session, cascade)
@@ -154,6 +163,63 @@ class Reader:
         with reading(self._engine) as session:
             text = alarm_state(session, self.spec.name, rule.value)
         return None if text is None else memory_from_json(text)
+
+    def looks(self, rule: Rule) -> Looks | None:
+        """What a patient rule said at its last looks; None before the first."""
+        with reading(self._engine) as session:
+            text = alarm_state(session, self.spec.name, rule.value)
+        return None if text is None else looks_from_json(text)
+
+    def open_alerts(self) -> Mapping[str, AlertRecord]:
+        """The cascade's open alerts, by rule."""
+        if self._open is None:
+            with reading(self._engine) as session:
+                self._open = {one.rule: one for one in alerts(session, self.spec.name, open_only=True)}
+        return self._open
+
+    def missing_before(self, until: datetime) -> Mapping[tuple[int, str], tuple[int, int]]:
+        """In how many attempts a column was missing, of how many, in the windows of the week before
+        `until`, by tier and column; from the figures of when they were watched.
+        """
+        names = {missing_of(column).value: column for column in WATCHED}
+        with reading(self._engine) as session:
+            rows = figures(session, self.spec.name, names=list(names), since=until - MISSING_WEEK, until=until)
+        gone: dict[tuple[int, str], tuple[int, int]] = {}
+        for row in rows:
+            if row.tier is None or row.slice is not None or row.mature or row.value is None or row.window.end > until:
+                continue
+            missing, n = gone.get((row.tier, names[row.name]), (0, 0))
+            gone[row.tier, names[row.name]] = (missing + round(row.value * row.n), n + row.n)
+        return gone
+
+    def training_window(self, bundle: str) -> Window | None:
+        """What a bundle was made from; None where it does not say, or cannot be read here."""
+        with reading(self._engine) as session:
+            found = self._bundle(session, bundle)
+        return None if found is None else found.document.training_window
+
+    def jobs(self) -> tuple[tuple[JobTick, ...], frozenset[str]]:
+        """How the scheduler's jobs stand, and which of them are at work."""
+        with reading(self._engine) as session:
+            return job_ticks(session), job_runs.at_work(session, now=self.now, within=JOB_PATIENCE)
+
+    def last_training(self) -> JobRun | None:
+        """The last training that came to its end."""
+        with reading(self._engine) as session:
+            return job_runs.last_finished(session, "train", self.spec.name, until=self.now)
+
+    def known(self, window: Window) -> int:
+        """How many decisions of a window are labelled so that they may certify."""
+        drops = self.spec.targets.kind is TargetKind.MAX_ACCURACY_DROP
+        with reading(self._engine) as session:
+            return known_decisions(
+                session,
+                self.spec.name,
+                window,
+                last=self.spec.last if drops else None,
+                as_of=self.now,
+                trusted=self.spec.targets.trusted,
+            )
 
     def stops(self) -> tuple[Stop, ...]:
         """What risk alarms have stopped so far."""

@@ -7,9 +7,10 @@
 3. Once a day: drift against the champion's training window, the OOD gate, what the day cost, labels
    that are overdue, how often graders err and whether that got worse; and of the last mature week
    whether the promise is in danger and scores are overconfident.
-4. Runtimes that do not serve the generation in force, and attempts of models that the cascade does
-   not declare.
-5. Everything is written in one transaction behind the caller's fence: figures, reports, alarm
+4. What runs now: runtimes that do not serve the generation in force, jobs that stand still; and of
+   the window's attempts signals that are missing or one value, and models that nobody declared.
+5. Each rule's word is put beside what it said before (`monitoring.rules.patience`).
+6. Everything is written in one transaction behind the caller's fence: figures, reports, alarm
    states, alerts, and the messages about them. A run that lost its claim writes nothing, and one
    that is repeated writes the same again.
 """
@@ -25,14 +26,14 @@ from sqlalchemy.orm import Session
 from knowgate._records.records import Window
 from monitoring.alarms.alarm_memory import AlarmMemory, memory_to_json
 from monitoring.alerts.alerts import AlertChange, Event, settle
-from monitoring.drift.signal_tables import SignalSpread, signal_spreads
 from monitoring.figures.figures import figures_of
 from monitoring.names import Rule
 from monitoring.rows.cohorts import Cohort
 from monitoring.rows.late import Lateness
 from monitoring.rules.grader_drift import assess_grader_drift
-from monitoring.rules.models import assess_cohort_models
-from monitoring.rules.rules import Assessment, Standing, assess_constant, assess_late, assess_runtimes
+from monitoring.rules.patience import Looks, looks_to_json
+from monitoring.rules.rules import Assessment, Standing
+from monitoring.rules.service_rules import assess_late
 from monitoring.watching.alarm_watch import AlarmFinding, watch_alarms
 from monitoring.watching.daily_rules import (
     DAY,
@@ -40,11 +41,13 @@ from monitoring.watching.daily_rules import (
     assess_costs,
     assess_day,
     assess_labels,
+    assess_supply,
     assess_week,
     day_of,
     find_drift,
 )
 from monitoring.watching.reader import Champion, Reader
+from monitoring.watching.window_rules import of_now, of_one_window, superseded, with_patience
 from store.engine import transaction
 from store.traffic.graders import GraderError, add_error
 from store.watching.alarm_states import put_alarm_state
@@ -81,6 +84,7 @@ class _Conclusions:
     figures: tuple[FigureRow, ...]
     drift: tuple[TierDrift, ...]
     memories: tuple[AlarmMemory, ...]
+    looks: tuple[Looks, ...]
     assessments: tuple[Assessment, ...]
     graders: tuple[GraderError, ...]
     again: tuple[Window, ...]
@@ -127,7 +131,6 @@ def _conclude(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Conclu
     champion, late = reader.champion(), _compute_again(reader, current, matured)
     alarms = watch_alarms(reader, current, champion, late.lateness)
     drift, daily, graders = _conclude_day(reader, current, champion, alarms)
-    runtimes = assess_runtimes(champion.assignment, reader.acknowledgements(), now=reader.now)
     figures = tuple(row for cohort in (current, *matured) for row in _figures(reader, cohort))
     day = current.window.end - DAY
     lately = [
@@ -135,17 +138,21 @@ def _conclude(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Conclu
         for (window, mature), row in late.lateness.rows.items()
         if not mature and window.end <= current.window.end and (window.end > day or window in late.windows)
     ]
+    over = superseded(reader, champion)
+    said = (
+        *(finding.assessment for finding in alarms),
+        *daily,
+        *of_now(reader, current, champion),
+        *(_either(assessment, late.raised) for assessment in of_one_window(current)),
+        assess_late(lately),
+    )
+    judged, looks = with_patience(reader, said, current.window, closed=frozenset(one.rule for one in over))
     return _Conclusions(
         figures=(*figures, *late.figures),
         drift=drift,
         memories=tuple(finding.memory for finding in alarms),
-        assessments=(
-            *(finding.assessment for finding in alarms),
-            *daily,
-            runtimes,
-            *(_either(assessment, late.raised) for assessment in _of_one_window(current)),
-            assess_late(lately),
-        ),
+        looks=looks,
+        assessments=(*over, *judged),
         graders=graders,
         again=late.windows,
     )
@@ -164,18 +171,13 @@ def _compute_again(reader: Reader, current: Cohort, matured: list[Cohort]) -> _A
         lateness = lateness.counted(cohort, watched_at=reader.now if cohort.window in first else None)
         if cohort.window not in first:
             rows += _figures(reader, cohort)
-            raised += [said for said in _of_one_window(cohort) if said.standing is Standing.RAISED]
+            raised += [said for said in of_one_window(cohort) if said.standing is Standing.RAISED]
     rows += [row for key, row in lateness.rows.items() if known.rows.get(key) != row]
     return _Again(lateness=lateness, windows=windows, figures=tuple(rows), raised=tuple(raised))
 
 
 def _figures(reader: Reader, cohort: Cohort) -> tuple[FigureRow, ...]:
     return figures_of(cohort, computed_at=reader.now, score_errors=reader.score_errors(cohort))
-
-
-def _of_one_window(cohort: Cohort) -> tuple[Assessment, ...]:
-    """What the rules say that look at one window at a time."""
-    return assess_cohort_models(cohort), assess_constant(spreads_of(cohort))
 
 
 def _either(assessment: Assessment, raised: tuple[Assessment, ...]) -> Assessment:
@@ -185,13 +187,6 @@ def _either(assessment: Assessment, raised: tuple[Assessment, ...]) -> Assessmen
     if assessment.standing is Standing.RAISED:
         return assessment
     return next((late for late in raised if late.rule is assessment.rule), assessment)
-
-
-def spreads_of(cohort: Cohort) -> tuple[SignalSpread, ...]:
-    """How the signals of every non-last tier varied over a cohort."""
-    names = [tier.name for tier in cohort.spec.tiers[:-1]]
-    rows = (cohort.attempts[cohort.attempts["tier"] == tier] for tier in range(len(names)))
-    return tuple(spread for part, name in zip(rows, names, strict=True) for spread in signal_spreads(part, name))
 
 
 def _conclude_day(
@@ -210,6 +205,7 @@ def _conclude_day(
     week, month = (Window(start=consumed - days * DAY, end=consumed) for days in (7, 28))
     assessments += (
         assess_labels(reader.cohort(Window(start=consumed - day.length, end=consumed))),
+        assess_supply(reader, consumed),
         *assess_week(reader.cohort(week)),
     )
     if not reader.graders_spoke(month):  # a month of rows is not read for nobody's verdicts
@@ -233,6 +229,8 @@ def _write(session: Session, reader: Reader, conclusions: _Conclusions) -> tuple
         add_error(session, spec.name, error)
     for memory in conclusions.memories:
         put_alarm_state(session, spec.name, memory.rule.value, memory_to_json(memory), now=now)
+    for looks in conclusions.looks:
+        put_alarm_state(session, spec.name, looks.rule.value, looks_to_json(looks), now=now)
     for drift in conclusions.drift:
         put_report(
             session,

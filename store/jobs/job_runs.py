@@ -240,6 +240,16 @@ def failing(session: Session, cascade: str) -> tuple[JobRun, ...]:
     return tuple(run for run in failed if (until := done[run.job]) is None or run.window.end > until)
 
 
+def at_work(session: Session, *, now: datetime, within: timedelta) -> frozenset[str]:
+    """The jobs that hold a window now and said so within a time: a long one is not one that stands
+    still.
+    """
+    query = select(JobRunRow.job).where(
+        JobRunRow.finished_at.is_(None), JobRunRow.lease_until > now, JobRunRow.heartbeat_at >= now - within
+    )
+    return frozenset(session.scalars(query.distinct()))
+
+
 def _take_over(
     session: Session, job: str, cascade: str, window: Window, owner: str, lease: timedelta, now: datetime
 ) -> tuple[UUID, int] | None:

@@ -3,7 +3,7 @@ no windows.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -12,6 +12,8 @@ from store import dialects
 from store.claims import changed
 from store.rows import records
 from store.tables import JobTickRow
+
+JOB_PATIENCE = timedelta(minutes=15)  # each job looks at least once a minute: so many times in a row it did not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,24 @@ class JobTick:
     failed_at: datetime | None
     failures: int  # ever
     last_error: str | None
+
+    def behind(self, now: datetime) -> bool:
+        """Whether it has not come to its end for `JOB_PATIENCE`, or never and failed."""
+        if self.succeeded_at is None:
+            return self.failures > 0
+        return now - self.succeeded_at > JOB_PATIENCE
+
+    @property
+    def lateness(self) -> str:
+        """Since when it has not come to its end, and why, as far as it is known."""
+        never = f"{self.job} has never come to its end"
+        since = never if self.succeeded_at is None else f"{self.job} last came to its end at {_time(self.succeeded_at)}"
+        failed = self.failed_at is not None and (self.succeeded_at is None or self.failed_at > self.succeeded_at)
+        return f"{since}: {self.last_error}" if failed and self.last_error else since
+
+
+def _time(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"
 
 
 def put_tick(session: Session, job: str, *, owner: str, now: datetime, error: str | None) -> None:

@@ -49,8 +49,10 @@ def test_the_body_of_a_message_is_the_documented_one(cast):
 def test_every_header_of_a_message_is_documented(cast):
     delivery = DeliveryRecord(
         id=uuid4(),
+        cascade="c",
         alert_id=uuid4(),
-        url="http://127.0.0.1",
+        promotion_id=None,
+        receiver="http://127.0.0.1",
         number=1,
         event="opened",
         payload="{}",

@@ -14,17 +14,10 @@ from monitoring.drift.drift import ColumnDrift, DriftRecord, MissingShift
 from monitoring.drift.signal_tables import SignalSpread, signal_spreads
 from monitoring.figures.estimates import Estimated, unidentified
 from monitoring.names import Rule
-from monitoring.rules.rules import (
-    Standing,
-    assess_alarm,
-    assess_constant,
-    assess_drift,
-    assess_models,
-    assess_ood,
-    assess_overdue,
-    assess_runtimes,
-    worst,
-)
+from monitoring.rules.label_rules import assess_overdue
+from monitoring.rules.rules import Standing, assess_alarm, worst
+from monitoring.rules.service_rules import assess_models, assess_runtimes
+from monitoring.rules.signal_rules import assess_constant, assess_drift, assess_ood
 from monitoring.watching.daily_rules import assess_labels
 from store.releases.assignments import RuntimeState
 
@@ -33,7 +26,7 @@ NOW = datetime(2026, 3, 10, tzinfo=UTC)
 
 def drifted(*scores):
     columns = tuple(
-        ColumnDrift(column=f"c{i}", score=s, threshold=0.1, drifted=s >= 0.1, reference_mean=0.0, current_mean=s)
+        ColumnDrift(column=f"pca_{i}", score=s, threshold=0.1, drifted=s >= 0.1, reference_mean=0.0, current_mean=s)
         for i, s in enumerate(scores)
     )
     return DriftRecord(columns=columns, left_out=(), reference_rows=500, current_rows=500, document="{}")
@@ -91,8 +84,8 @@ def test_an_ood_alert_says_how_often_the_tier_was_as_good():
     good = Estimated(n=40, value=0.9, low=0.8, high=1.0)
     assessed = assess_ood(share, good, threshold=0.99, tier="small", cause=lambda: "slice b rose")
     assert assessed.cause == (
-        "slice b rose; the ood gate alone escalates 30.0% at tier small, expected 1.0%;"
-        " on 90% of them the tier was as good as the last (40 labels)"
+        "slice b rose; at tier small 30 % escalate only because they are unlike what the probe has seen (ood),"
+        " 1.0 % would by chance; in 90 % of them the tier was as good as the last (40 labelled)"
     )
 
 
@@ -119,13 +112,16 @@ def test_a_column_that_went_missing_is_told_alone_and_first():
     gone = MissingShift(column="p_t", reference_share=0.01, current_share=1.0, threshold=0.05)
     assessed = assess_drift(replace(drifted(0.02, 0.15), missing=(gone,)), tier="small", champion="b1")
     assert assessed.standing is Standing.RAISED
-    assert assessed.cause.startswith("at tier small p_t is missing in 100% of attempts, before in 1%; c1 moved by 0.15")
+    assert assessed.cause == (
+        "at tier small the probability of its answer (P(T)) is missing in 100 % of answers, before in 1.0 %;"
+        " the hidden states, direction 1 rose from 0.00 to 0.15 on average (0.1 of its usual spread)"
+    )
     assert dict(assessed.details) == {
         "champion": "b1",
         "tier": "small",
         "reference_rows": 500,
-        "columns": "small.missing.p_t, small.c1",
-        "c1": 0.15,
+        "columns": "small.missing.p_t, small.pca_1",
+        "pca_1": 0.15,
         "missing.p_t": 1.0,
     }
     steady = replace(gone, current_share=0.02)
@@ -137,14 +133,14 @@ def test_drift_that_was_raised_says_by_how_much_each_column_moved():
     assert dict(assessed.details) == {
         "tier": "small",
         "reference_rows": 500,
-        "columns": "small.c2, small.c0",
-        "c0": 0.15,
-        "c2": 0.32,
+        "columns": "small.pca_2, small.pca_0",
+        "pca_0": 0.15,
+        "pca_2": 0.32,
     }
 
 
 def test_a_clear_word_speaks_of_what_was_looked_at_alone():
-    about = {"columns": "small.c0, small.c1", "champion": "b1"}
+    about = {"columns": "small.pca_0, small.pca_1", "champion": "b1"}
     both, one = (assess_drift(drifted(*scores), tier="small", champion="b1") for scores in ((0.0, 0.0), (0.0,)))
     assert both.speaks_of(about) and not one.speaks_of(about)
     assert not assess_drift(drifted(0.0, 0.0), tier="middle", champion="b1").speaks_of(about)
@@ -160,7 +156,7 @@ def spread(signal, low, high, attempts=20):
 def test_a_signal_that_is_one_value_is_told_with_its_cure():
     assessed = assess_constant([spread("p_t", 1.0, 1.0), spread("entropy", 0.0, 0.0), spread("p_ik", 0.2, 0.9)])
     assert assessed.standing is Standing.RAISED
-    assert "p_t is 1 in all 20 attempts at tier small; entropy is 0" in assessed.cause
+    assert "(P(T)) is 1 in all 20 answers of tier small; how undecided" in assessed.cause
     assert assessed.cause.count("--logprobs-mode raw_logprobs") == 1
     assert assessed.details["columns"] == "small.p_t, small.entropy"
     state = assess_constant([spread("p_ik", 0.5, 0.5)])
@@ -274,4 +270,4 @@ def test_one_attempt_of_another_model_is_enough_and_both_models_are_named():
     assert assess_models(5, {}).standing is Standing.CLEAR
     raised = assess_models(5, {("small", "tinny", "tiny"): 2})
     assert raised.standing is Standing.RAISED
-    assert "2 attempts at tier small ran 'tinny', 'tiny' is declared" in raised.cause
+    assert "2 of 5 answers are of 'tinny' at tier small, 'tiny' is declared" in raised.cause

@@ -20,7 +20,8 @@ def test_a_day_whose_small_answers_cost_more_than_they_save_is_dear(cast, cohort
 def test_a_week_of_sure_and_wrong_answers_endangers_the_promise_and_the_score(cast, cohort) -> None:
     wrong = cast.Asked(explored=True, run_propensity=1.0, small=0.0, large=1.0, score=0.95)
     right = replace(wrong, small=1.0)
-    said = {one.rule: one.standing for one in assess_week(cohort([wrong] * 20 + [right] * 60))}
-    assert said == {Rule.PROMISE_AT_RISK: Standing.RAISED, Rule.OVERCONFIDENT: Standing.RAISED}
-    said = {one.rule: one.standing for one in assess_week(cohort([right] * 80))}
-    assert said == {Rule.PROMISE_AT_RISK: Standing.CLEAR, Rule.OVERCONFIDENT: Standing.CLEAR}
+    said = {one.rule: one.standing for one in assess_week(cohort([wrong] * 30 + [right] * 90))}
+    assert set(said) == {Rule.PROMISE_AT_RISK, Rule.OVERCONFIDENT, Rule.MISCALIBRATED}
+    assert set(said.values()) == {Standing.RAISED}
+    said = {one.rule: one.standing for one in assess_week(cohort([replace(right, score=0.97)] * 120))}
+    assert set(said.values()) == {Standing.CLEAR}

@@ -37,7 +37,7 @@ from monitoring.watching.watch import watch_window
 from store.engine import open_engine, reading, transaction
 from store.errors import ClaimLost
 from store.jobs import job_runs
-from store.releases.assignments import RuntimeState, add_acknowledgement, swap_assignment
+from store.releases.assignments import RuntimeState, add_acknowledgement, assignment, swap_assignment
 from store.releases.bundles import BundleStatus, add_bundle
 from store.releases.cascades import apply_cascade
 from store.shards.shards import write_shard
@@ -274,11 +274,10 @@ def test_a_slice_never_seen_is_detected_named_and_told(everywhere, receiver):
     changes = [change for outcome in everywhere.watch_day(1) for change in outcome.alerts]
     assert {change.rule for change in changes} == {Rule.SAVINGS, Rule.OOD_CONSERVATIVENESS, Rule.DRIFT}
     open_alerts = everywhere.alerts(open_only=True)
-    assert open_alerts["savings"].cause.startswith("escalations in slice state_of rose from 0 % to")
-    assert "gate ood" in open_alerts["savings"].cause
-    assert "savings net of exploration went from" in open_alerts["savings"].cause
-    assert "on 100% of them the tier was as good as the last" in open_alerts["ood_conservativeness"].cause
-    assert open_alerts["drift"].cause.startswith("at tier small pca_1 moved by")
+    assert open_alerts["savings"].cause.startswith("queries of kind `state_of` grew from 0 % to")
+    assert "unlike what the probe has seen (ood); savings fell from" in open_alerts["savings"].cause
+    assert "in 100 % of them the tier was as good as the last" in open_alerts["ood_conservativeness"].cause
+    assert open_alerts["drift"].cause.startswith("at tier small the hidden states, direction 1 rose from")
     assert deliver_due(everywhere.engine, owner="w", secret=b"s", now=everywhere.cast.DAY + 3 * DAY) == 3
     assert {json.loads(body)["alert"]["rule"] for _, body in receiver.received} == set(open_alerts)
 
@@ -316,7 +315,7 @@ def test_a_p_t_that_is_missing_in_every_attempt_of_a_day_is_told_and_no_later_si
     deployment.put([replace(one, p_t=None) for one in deployment.day_of_traffic(1)])
     deployment.watch_day(1)
     raised = deployment.alerts(open_only=True)["drift"]
-    assert raised.cause.startswith("at tier small p_t is missing in 100% of attempts, before in 0%")
+    assert "(P(T)) is missing in 100 % of answers, before in 0 %" in raised.cause
     with reading(deployment.engine) as session:
         shares = figures(session, "cities", names=["missing_share.p_t"])
     assert {row.value for row in shares if row.tier == 0} == {0.0, 1.0}
@@ -326,7 +325,46 @@ def test_a_p_t_that_is_missing_in_every_attempt_of_a_day_is_told_and_no_later_si
     assert "drift" in deployment.alerts(open_only=True)
     deployment.put(deployment.day_of_traffic(4))
     deployment.watch_day(4)
+    assert "drift" in deployment.alerts(open_only=True), "one quiet day is none"
+    deployment.put(deployment.day_of_traffic(5))
+    deployment.watch_day(5)
     assert "drift" not in deployment.alerts(open_only=True)
+
+
+def test_a_signal_that_is_missing_in_two_windows_of_three_is_told_with_since_when(deployment):
+    deployment.put(deployment.day_of_traffic(0, n=240))
+    deployment.watch_day(0)
+    gone = [replace(one, p_t=None, reason=Reason.MISSING_SIGNAL) for one in deployment.day_of_traffic(1, n=240)]
+    deployment.put(gone[:120])
+    deployment.put(list(deployment.day_of_traffic(1, n=240, seed=1))[120:])
+    assert deployment.watch(1, 0).alerts == (), "one window may be an engine that was started again"
+    (change,) = deployment.watch(1, 1).alerts
+    assert (change.rule, change.event) == (Rule.MISSING_SIGNAL, "opened")
+    assert change.cause == (
+        "at tier small the probability of its answer (P(T)) is missing in 100 % of answers, before in 0 %,"
+        " since 2026-03-03 00:00 UTC; 100 % of queries escalate because a signal is missing"
+    )
+    assert deployment.watch(1, 2).alerts == ()
+    assert {c.rule: c.event for c in deployment.watch(1, 3).alerts}[Rule.MISSING_SIGNAL] == "resolved"
+
+
+def test_a_drift_against_a_champion_is_superseded_by_one_made_from_newer_traffic(everywhere):
+    everywhere.put(everywhere.day_of_traffic(0))
+    everywhere.watch_day(0)
+    everywhere.put([replace(one, p_t=one.p_t / 2) for one in everywhere.day_of_traffic(1)])
+    everywhere.watch_day(1)
+    assert "drift" in everywhere.alerts(open_only=True)
+    end = everywhere.cast.DAY + 2 * DAY
+    newer = bundle_of(everywhere.cast.DAY + DAY, end, 0.5)
+    with transaction(everywhere.engine) as session:
+        document = codec.canonical(newer.document).decode()
+        add_bundle(session, newer.id, "cities", document, newer.content, BundleStatus.PROMOTED, end)
+        before = assignment(session, "cities")
+        after = replace(before, generation=2, champion=newer.id, issued_at=end)
+        swap_assignment(session, after, expected_generation=1, now=end)
+    over = {change.rule: change for change in everywhere.watch(2, 0).alerts}[Rule.DRIFT]
+    assert over.event == "resolved"
+    assert over.cause == f"superseded: bundle {newer.id[:8]} is in force, made from traffic up to 2026-03-04 00:00 UTC"
 
 
 @pytest.mark.slow
@@ -335,11 +373,11 @@ def test_a_drift_is_not_resolved_by_a_day_on_which_its_column_was_not_there(depl
     deployment.watch_day(0)
     deployment.put([replace(one, p_t=one.p_t / 2) for one in deployment.day_of_traffic(1)])
     deployment.watch_day(1)
-    assert "p_t moved by" in deployment.alerts(open_only=True)["drift"].cause
+    assert "(P(T)) fell from" in deployment.alerts(open_only=True)["drift"].cause
     few = [replace(one, p_t=one.p_t if i % 4 == 0 else None) for i, one in enumerate(deployment.day_of_traffic(2))]
     deployment.put(few)
     deployment.watch_day(2)
-    assert "p_t moved by" in deployment.alerts(open_only=True)["drift"].cause
+    assert "(P(T)) fell from" in deployment.alerts(open_only=True)["drift"].cause
 
 
 def test_a_window_of_one_value_of_p_t_is_told_within_that_window(deployment):
@@ -347,11 +385,12 @@ def test_a_window_of_one_value_of_p_t_is_told_within_that_window(deployment):
     deployment.put(steady[:40])
     (change,) = deployment.watch(0, 0).alerts
     assert (change.rule, change.event) == (Rule.CONSTANT_SIGNAL, "opened")
-    assert "p_t is 1 in all 40 attempts at tier small" in change.cause
+    assert "(P(T)) is 1 in all 40 answers of tier small" in change.cause
     assert deployment.watch(0, 1).alerts == ()  # an empty window resolves nothing
-    deployment.put(list(deployment.day_of_traffic(0))[80:120])
-    (change,) = deployment.watch(0, 2).alerts
-    assert (change.rule, change.event) == (Rule.CONSTANT_SIGNAL, "resolved")
+    deployment.put(list(deployment.day_of_traffic(0))[80:])
+    assert deployment.watch(0, 2).alerts == ()
+    over = {change.rule: change.event for change in deployment.watch(0, 3).alerts}
+    assert over[Rule.CONSTANT_SIGNAL] == "resolved"
 
 
 def test_a_run_that_lost_its_claim_writes_nothing(everywhere):
@@ -474,20 +513,22 @@ def states(deployment):
 def test_undeclared_models_are_counted_and_opened_as_an_alert_until_a_window_without_them(cast, sqlite_url):
     engine = open_engine(sqlite_url)
     spec = cast.spec_of()
-    asked = [cast.Asked(at=cast.DAY + hours * timedelta(hours=1), explored=True) for hours in range(12)]
+    asked = [cast.Asked(at=cast.DAY + hours * timedelta(hours=1), explored=True) for hours in range(18)]
     decisions = [cast.decision_of(one) for one in asked]
     small, large = decisions[0].attempts
     decisions[0] = replace(decisions[0], attempts=(replace(small, model="other"), large))
     with transaction(engine) as session:
         apply_cascade(session, spec, now=cast.DAY)
-        add_decisions(session, decisions, received_at=cast.DAY + timedelta(hours=12))
-    for start in (cast.DAY, cast.DAY + cast.EVERY):
+        add_decisions(session, decisions, received_at=cast.DAY + timedelta(hours=18))
+    for start in (cast.DAY, cast.DAY + cast.EVERY, cast.DAY + 2 * cast.EVERY):
         window = Window(start=start, end=start + cast.EVERY)
-        watch_window(engine, "cities", window, now=cast.DAY + timedelta(hours=13), fence=no_fence)
+        watch_window(engine, "cities", window, now=cast.DAY + timedelta(hours=19), fence=no_fence)
         with reading(engine) as session:
             (alert,) = [one for one in alerts(session, "cities") if one.rule == Rule.UNDECLARED_MODEL]
-        if start == cast.DAY:
-            assert alert.resolved_at is None and "tier small ran 'other', 'small-model' is declared" in alert.cause
+        if start < cast.DAY + 2 * cast.EVERY:
+            assert (
+                alert.resolved_at is None and "are of 'other' at tier small, 'small-model' is declared" in alert.cause
+            )
     assert alert.resolved_at is not None
     with reading(engine) as session:
         shares = {

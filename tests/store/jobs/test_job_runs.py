@@ -12,6 +12,7 @@ from store.engine import reading, transaction
 from store.errors import ClaimLost
 from store.jobs.job_runs import (
     Claim,
+    at_work,
     called_for,
     claim,
     fence,
@@ -32,6 +33,19 @@ LEASE = timedelta(minutes=5)
 
 def take(session: Session, cast: Any, owner: str, minutes: float, job: str = "train") -> Claim | None:
     return claim(session, job, "geo", cast.window(0, 60), owner=owner, lease=LEASE, now=cast.at(minutes))
+
+
+def test_a_job_is_at_work_while_it_holds_a_window_and_says_so(session: Session, cast: Any) -> None:
+    quarter = timedelta(minutes=15)
+    taken = take(session, cast, "a", 60)
+    assert taken is not None
+    assert at_work(session, now=cast.at(64), within=quarter) == {"train"}
+    assert at_work(session, now=cast.at(65), within=quarter) == frozenset()  # its lease has run out
+    heartbeat(session, taken, lease=10 * LEASE, now=cast.at(64))
+    assert at_work(session, now=cast.at(79), within=quarter) == {"train"}
+    assert at_work(session, now=cast.at(80), within=quarter) == frozenset()  # and nobody has said a word
+    finish(session, taken, "certified", now=cast.at(66))
+    assert at_work(session, now=cast.at(66), within=quarter) == frozenset()
 
 
 def test_a_window_is_claimed_by_one(session: Session, cast: Any) -> None:

@@ -1,0 +1,85 @@
+"""Numbers and names as alerts say them: percent and points, and signals and gates in plain words
+with their symbol beside.
+"""
+
+from knowgate._records.records import Reason
+
+_SIGNALS = {
+    "p_t": "the probability of its answer (P(T))",
+    "p_ik": "whether it knows (P(IK))",
+    "score": "how sure it is (score)",
+    "ood": "how unlike a query is to what the probe has seen (ood)",
+    "entropy": "how undecided it is between the options (entropy)",
+    "tokens_in": "the length of prompts",
+    "tokens_out": "the length of answers",
+}
+_GATES = {
+    Reason.P_IK: "the small model does not know (P(IK))",
+    Reason.P_T: "the probability of its answer is too low (P(T))",
+    Reason.SCORE: "the small model is not sure enough (score)",
+    Reason.OOD: "they are unlike what the probe has seen (ood)",
+    Reason.MISSING_SIGNAL: "a signal is missing",
+    Reason.FINGERPRINT_MISMATCH: "hidden states are of another model than the probe's",
+    Reason.P_T_KIND_MISMATCH: "P(T) is of another kind than the thresholds are for",
+    Reason.NO_BUNDLE: "there is no bundle for these models",
+    Reason.EXPIRED: "the assignment had expired",
+    Reason.OBSERVE: "the cascade is only observed",
+    Reason.ESCALATE_ALL: "nothing may be kept",
+}
+_UNITS = {"usd": "USD", "gflops": "GFLOPs", "tokens": "tokens"}
+
+
+def percent(share: float) -> str:
+    """A share, with a place more below a tenth.
+
+    >>> percent(0.412), percent(0.0312), percent(0.0), percent(-0.02)
+    ('41 %', '3.1 %', '0 %', '−2.0 %')
+    """
+    digits = 0 if abs(share) >= 0.0995 or share == 0 else 1
+    return f"{100 * share:.{digits}f} %".replace("-", "−")
+
+
+def points(change: float, *, signed: bool = False) -> str:
+    """A difference of two shares, without its unit unless it is signed.
+
+    >>> points(0.0312), points(0.02), points(-0.33, signed=True)
+    ('3.1', '2', '−33 points')
+    """
+    shown = f"{abs(100 * change):.1f}".removesuffix(".0")
+    sign = "−" if change < 0 and shown != "0" else "+" if signed else ""
+    return f"{sign}{shown}{' points' if signed else ''}"
+
+
+def signal_named(column: str) -> str:
+    """A column of attempts in plain words.
+
+    >>> signal_named("p_t"), signal_named("pca_2")
+    ('the probability of its answer (P(T))', 'the hidden states, direction 2')
+    """
+    kind, _, number = column.partition("pca_")
+    return f"the hidden states, direction {number}" if not kind else _SIGNALS[column]
+
+
+def gate_named(gate: str) -> str:
+    """Why a gate escalates, as a clause about the queries.
+
+    >>> gate_named("ood")
+    'they are unlike what the probe has seen (ood)'
+    """
+    return _GATES[Reason(gate)]
+
+
+def unit_named(unit: str) -> str:
+    """A unit of cost as people write it."""
+    return _UNITS[unit]
+
+
+def amount(column: str, mean: float) -> str:
+    """The mean of a column as people write it.
+
+    >>> amount("p_t", 0.812), amount("tokens_in", 21.4), amount("entropy", 0.5)
+    ('81 %', '21 tokens', '0.50')
+    """
+    if column in ("p_t", "p_ik", "score", "ood"):
+        return percent(mean)
+    return f"{mean:.0f} tokens" if column.startswith("tokens") else f"{mean:.2f}".replace("-", "−")
