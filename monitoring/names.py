@@ -35,6 +35,7 @@ class FigureName(StrEnum):
     SAVINGS_USD = "savings_usd"
     SAVINGS_GFLOPS = "savings_gflops"
     SAVINGS_TOKENS = "savings_tokens"
+    SAVED_USD = "saved_usd"
     EXPLORATION_COST_USD = "exploration_cost_usd"
     EXPLORATION_COST_GFLOPS = "exploration_cost_gflops"
     EXPLORATION_COST_TOKENS = "exploration_cost_tokens"

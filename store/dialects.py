@@ -9,14 +9,14 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Text, func, select, type_coerce
 from sqlalchemy.orm import Session
 
 from store.sealing import changes, coverage, leaves
 from store.sealing.inserts import Rows, inserts, is_postgresql, table_of
 from store.tables import Base
 
-__all__ = ["Rows", "insert_new", "is_postgresql", "lock", "table_of", "upsert"]
+__all__ = ["Rows", "day_of", "insert_new", "is_postgresql", "lock", "table_of", "upsert"]
 
 
 def insert_new(
@@ -82,3 +82,10 @@ def lock(session: Session, name: str, *, shared: bool = False) -> None:
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
     take = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
     session.execute(select(take(number)))
+
+
+def day_of(session: Session, column: Any) -> ColumnElement[Any]:
+    """The UTC day of a time, as something to group by."""
+    if is_postgresql(session):
+        return func.date_trunc("day", column, "UTC")
+    return func.substr(type_coerce(column, Text), 1, 10)

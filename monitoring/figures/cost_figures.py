@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.special import ndtri
 
 from evidence.costs.savings import SeenCosts, impute_last_cost, predictable_forecast, savings_of, seen_costs
 from evidence.errors import EvidenceError
 from knowgate._records.arrays import FloatArray
-from monitoring.figures.estimates import Estimated, unidentified
+from monitoring.figures.estimates import CONFIDENCE, Estimated, unidentified
 from monitoring.names import FigureName
 from monitoring.rows.cohorts import Cohort
 from monitoring.rows.pairing import UNITS
@@ -30,6 +31,7 @@ def cost_figures(cohort: Cohort) -> dict[FigureName, Estimated]:
         figures[FigureName(f"savings_{unit}")] = savings_in(cohort, unit)
         figures[FigureName(f"exploration_cost_{unit}")] = exploration_cost(cohort, unit)
         figures[FigureName(f"ended_cost_{unit}")] = ended_cost(cohort, unit)
+    figures[FigureName.SAVED_USD] = saved_usd(cohort)
     return figures
 
 
@@ -47,6 +49,20 @@ def savings_in(cohort: Cohort, unit: str, *, beside: FloatArray = NOTHING) -> Es
     except EvidenceError as error:
         return unidentified(str(error), len(rows))
     return Estimated(n=figure.n, value=figure.value, low=figure.lower, high=figure.upper)
+
+
+def saved_usd(cohort: Cohort) -> Estimated:
+    """ΣC_last − ΣC over the cohort, in USD, with a normal interval; exploration is not in C."""
+    rows = cohort.decisions
+    reason = _why_unknown(rows, "usd")
+    if reason is not None:
+        return unidentified(reason, len(rows))
+    saved = _last_cost(rows, "usd") - rows["usd"].to_numpy(dtype=np.float64)
+    total = float(saved.sum())
+    if len(saved) < 2:
+        return Estimated(n=len(saved), value=total, not_identified="no interval: of one decision there is none")
+    reach = float(ndtri(0.5 + CONFIDENCE / 2.0) * np.sqrt(len(saved)) * saved.std(ddof=1))
+    return Estimated(n=len(saved), value=total, low=total - reach, high=total + reach)
 
 
 def exploration_cost(cohort: Cohort, unit: str) -> Estimated:

@@ -7,7 +7,7 @@ The whole cascade is tier -1 and slice '' in a key, since a NULL in a key is equ
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey
+from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from store.tables.base import Base, JsonType
@@ -17,6 +17,8 @@ class CohortFigureRow(Base):
     """One figure of one cohort."""
 
     __tablename__ = "cohort_figure"
+    # The key goes by windows, of which each has a row per slice; a chart reads one of these.
+    __table_args__ = (Index("ix_cohort_figure_series", "cascade", "slice", "tier", "name", "mature", "window_start"),)
 
     cascade: Mapped[str] = mapped_column(ForeignKey("cascade.name"), primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)

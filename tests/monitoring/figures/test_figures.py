@@ -192,6 +192,9 @@ def test_savings_are_a_ratio_of_sums_against_the_last_tier(cast, cohort):
     assert figures["savings_tokens"].value == pytest.approx(1 - 60 / 40)
     assert figures["exploration_cost_usd"].value == pytest.approx(1e-4)
     assert figures["savings_usd"].low <= 0.4 <= figures["savings_usd"].high
+    saved = figures["saved_usd"]
+    assert saved.value == pytest.approx(16e-5)  # 4e-4 for the last tier alone, 24e-5 was paid
+    assert saved.low < saved.value < saved.high and saved.not_identified is None
 
 
 def test_one_absurd_run_does_not_decide_a_figure_and_is_counted(cast, cohort):
