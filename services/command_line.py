@@ -35,6 +35,8 @@ _COMMANDS = {  # name: its module in services/commands, and its line in the list
     "monitor": ("jobs", "Watch every window that is due, now."),
     "report": ("report", "Write a cascade's page as one HTML file."),
     "promote": ("rollout", "Judge one certified bundle now, and put it in force if it passes."),
+    "approve": ("rollout", "Put a challenger in force that passed the check and awaits a person."),
+    "decline": ("rollout", "Say that a challenger that waits is not to come into force."),
     "rollback": ("rollout", "Put a former champion back in force."),
     "alert": ("alert", "Look at alerts; acknowledge, silence and resolve them."),
     "deliveries": ("deliveries", "Look at messages to receivers; try one again."),

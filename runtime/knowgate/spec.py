@@ -274,6 +274,20 @@ class Observe:
             raise RecordInvalid("rate", self.rate, "lies in (0, 1]: at 0, nothing is ever learned")
 
 
+class Approval(StrEnum):
+    """Who has the last word on a challenger that passed the promotion check."""
+
+    AUTOMATIC = "automatic"  # the check: what passes comes into force
+    MANUAL = "manual"  # a person, who approves or declines it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """How a challenger comes into force."""
+
+    approval: Approval = Approval.AUTOMATIC
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySpec:
     """Which requests a gateway answers from the cascade, beside those that say what it says."""
@@ -307,6 +321,7 @@ class CascadeSpec:
     alarms: Alarms = field(default_factory=Alarms)
     gateway: GatewaySpec = field(default_factory=GatewaySpec)
     observe: Observe = field(default_factory=Observe)
+    promotion: Promotion = field(default_factory=Promotion)
     exploration_rate: float = 0.05  # the floor
     exploration_extra: float = 0.0  # more of it near a threshold; knowgate._deciding.exploration says how
     exploration_width: float = 0.1

@@ -1,4 +1,4 @@
-"""`knowgate cascade`: declare a cascade, look at one (observing, stopping and resuming one:
+"""`knowgate cascade`: declare a cascade, look at one (what else a person may do with one:
 `services.commands.rollout`).
 """
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from knowgate._wire import codec
+from services.acts import cascade_state
 from services.clock import SystemClock
 from services.commands import rollout
 from services.commands.options import AsJson
@@ -20,7 +21,7 @@ from services.settings import read_settings
 from store.engine import reading, transaction
 from store.releases import cascades
 
-app = typer.Typer(help="Declare cascades, look at them, observe, stop and resume them.", no_args_is_help=True)
+app = typer.Typer(help="Declare cascades, look at them, observe, stop, resume and freeze them.", no_args_is_help=True)
 
 
 @app.command()
@@ -64,14 +65,17 @@ def show(
                 typer.echo("\n".join(names) or "no cascade yet: `knowgate cascade apply FILE` declares one")
             return
         version, spec = cascades.cascade_version(session, name), cascades.cascade(session, name)
+        stands = cascade_state(session, name, now=SystemClock().now())
     spec = spec if secrets else without_secrets(spec)
     if as_json:
-        print_json({"version": version, "spec": codec.encode(spec)})
+        print_json({"version": version, "spec": codec.encode(spec), "state": codec.encode(stands)})
     else:
-        typer.echo(f"# version {version}")
+        typer.echo("\n".join(f"# {line}" for line in (f"version {version}", *stands.lines)))
         typer.echo(format_cascade(spec), nl=False)
 
 
 app.command("observe")(rollout.observe)
 app.command("stop")(rollout.stop)
 app.command("resume")(rollout.resume)
+app.command("freeze")(rollout.freeze)
+app.command("unfreeze")(rollout.unfreeze)

@@ -44,11 +44,11 @@ By = Annotated[
         callback=said, help="Who; left out, KNOWGATE_OPERATOR, else the name of the user that runs the command."
     ),
 ]
-_FORMATS = ["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d"]
+FORMATS = ["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d"]
 Start = Annotated[
-    datetime | None, typer.Option(formats=_FORMATS, help="From this time on; a date begins at midnight UTC.")
+    datetime | None, typer.Option(formats=FORMATS, help="From this time on; a date begins at midnight UTC.")
 ]
-End = Annotated[datetime | None, typer.Option(formats=_FORMATS, help="Until this time; a date begins at midnight UTC.")]
+End = Annotated[datetime | None, typer.Option(formats=FORMATS, help="Until this time; a date begins at midnight UTC.")]
 
 
 def require_folder(path: Path, name: str) -> None:

@@ -17,18 +17,17 @@ from sqlalchemy.orm import Session
 
 from knowgate import Window
 from knowgate._bundles.bundle_documents import SignalGain
-from knowgate._records.ids import new_id
 from knowgate._wire import codec
-from knowgate.spec import CascadeSpec, TargetKind
+from services.asked_training import ask_training, asked_occasion
 from services.errors import Refused
 from services.jobs.job import Due, JobContext, JobOutcome, run_one
 from services.jobs.timetable import every_cascade
 from services.jobs.trainer import run_trainer
-from services.next_attempt import JOB, NextAttempt, due_attempt, next_attempt
-from store.engine import reading
+from services.next_attempt import JOB, due_attempt
+from store.engine import reading, transaction
 from store.jobs import job_runs
 from store.jobs.job_runs import Claim
-from store.jobs.occasions import Occasion, TrainingReason
+from store.jobs.occasions import Occasion
 from store.jobs.trainer_reports import TrainingOutcome, TrainingStatus
 from store.releases import cascades
 
@@ -38,7 +37,7 @@ GRACE = timedelta(seconds=10)  # for a trainer that ends itself at its limit
 
 class TrainJob:
     """One window at a time: that of the cascade's turn, or of a need between two turns
-    (`services.next_attempt`), which ends when the need is seen.
+    (`services.next_attempt`), which ends when the need is seen, or one that a person asks for.
     """
 
     name = JOB
@@ -53,11 +52,14 @@ class TrainJob:
             counts = _counts(context, cascade, spec.schedule.pause / COUNTED_A_PAUSE)
             coming = due_attempt(session, cascade, now=now, count_labels=counts)
             begun = _begun(session, cascade, now)
+            asked = asked_occasion(session, cascade)
+        every = spec.schedule.train_every
         if begun is not None and (coming is None or coming.occasion.key is not None):
             return (begun,)
+        if asked is not None:
+            return (Due(window=Window(start=now - every, end=now), occasion=asked),)
         if coming is None:
             return ()
-        every = spec.schedule.train_every
         end = coming.at if coming.occasion.key is None else now
         return (Due(window=Window(start=end - every, end=end), occasion=coming.occasion),)
 
@@ -89,43 +91,18 @@ def _counts(context: JobContext, cascade: str, every: timedelta) -> bool:
 def train_asked(
     context: JobContext, cascade: str, *, why: str, by: str, insist: bool, job: TrainJob | None = None
 ) -> JobOutcome:
-    """A training that a person asks for, at once; `job` makes it. Raises CascadeUnknown, and
-    Refused where one is under way, or where so few decisions are labelled that nothing could be
-    shown and nobody insists.
+    """A training that a person asks for, at once; `job` makes it. Raises as `ask_training`, and
+    Refused where the scheduler began it in between.
     """
     now = context.clock.now()
-    with reading(context.engine) as session:
-        spec = cascades.cascade(session, cascade)
-        _refuse_second(session, cascade, now)
-        if not insist:
-            _refuse_hopeless(next_attempt(session, cascade, now=now), spec)
-    reason = TrainingReason.INSISTED if insist else TrainingReason.ASKED
-    occasion = Occasion(reason=reason, why=why, key=f"asked:{new_id(now)}", asked_by=by)
-    window = Window(start=now - spec.schedule.train_every, end=now)
-    outcome = run_one(context, job or TrainJob(), cascade, Due(window=window, occasion=occasion))
+    with transaction(context.engine) as session:
+        occasion = ask_training(session, cascade, why=why, by=by, insist=insist, now=now)
+        every = cascades.cascade(session, cascade).schedule.train_every
+    due = Due(window=Window(start=now - every, end=now), occasion=occasion)
+    outcome = run_one(context, job or TrainJob(), cascade, due)
     if outcome is None:
-        raise Refused(f"a training of {cascade} with the same window was begun meanwhile: see `knowgate jobs`")
+        raise Refused(f"a training of {cascade} was begun meanwhile: see `knowgate jobs`")
     return outcome
-
-
-def _refuse_second(session: Session, cascade: str, now: datetime) -> None:
-    for run in job_runs.job_runs(session, cascade, job=JOB):
-        if run.finished_at is None and run.lease_until > now:
-            begun = f"{run.owner} began it at {run.started_at:%Y-%m-%d %H:%M} UTC"
-            raise Refused(f"a training of {cascade} is under way, or waits for its next try ({begun}): ask again later")
-
-
-def _refuse_hopeless(coming: NextAttempt | None, spec: CascadeSpec) -> None:
-    awaited = None if coming is None else coming.labels
-    known, fewest = (0, 1) if awaited is None else (awaited.known, awaited.fewest)
-    if known < fewest:
-        since = "" if awaited is None or awaited.since is None else f" since {awaited.since:%Y-%m-%d %H:%M} UTC"
-        drop = spec.targets.kind is TargetKind.MAX_ACCURACY_DROP
-        where = "the first and the last tier" if drop else "the first tier"
-        raise Refused(
-            f"an attempt for {spec.name} could show nothing: {known} decisions{since} are old enough and labelled at"
-            f" {where}, {fewest} are the fewest that could; label more, or add --insist"
-        )
 
 
 def in_words(outcome: TrainingOutcome, made_for: Occasion | None = None) -> str:

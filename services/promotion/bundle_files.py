@@ -41,11 +41,17 @@ def bundle_bytes(session: Session, named: str) -> tuple[str | None, bytes]:
             return None, path.read_bytes()
         except OSError as error:
             raise InputInvalid(f"{path} cannot be read: {error.strerror}; check the path") from None
+    found = stored_id(session, named)
+    return found, bundles.bundle_content(session, found)
+
+
+def stored_id(session: Session, named: str) -> str:
+    """The whole id of the stored bundle whose id starts so. Raises InputInvalid."""
     matches = [record.id for record in all_bundles(session) if record.id.startswith(named)]
     if len(matches) != 1:
         matching = "no bundle has" if not matches else f"{len(matches)} bundles have"
         raise InputInvalid(f"{matching} an id that starts with {named!r}; `knowgate bundle show` lists all")
-    return matches[0], bundles.bundle_content(session, matches[0])
+    return matches[0]
 
 
 def sealed_document(session: Session, bundle_id: str) -> BundleDocument:

@@ -13,8 +13,7 @@ import json
 from sqlalchemy.orm import Session
 
 from knowgate._bundles.assignment import Assignment, Mode
-from knowgate.spec import SwitchOn
-from store.releases import cascades, promotions, rings
+from store.releases import promotions, rings
 from store.releases.promotions import Outcome, PromotionRecord
 from store.releases.rings import RingRecord
 
@@ -76,18 +75,6 @@ def stop_in_force(session: Session, current: Assignment) -> PromotionRecord | No
             return record
         if record.outcome.moves:
             return None
-    return None
-
-
-def waits_for_person(session: Session, current: Assignment) -> str | None:
-    """Why no job lets anything decide; None where one may."""
-    stop = stop_in_force(session, current)
-    if stop is not None:
-        done = "put the cascade back to be observed" if stop.outcome is Outcome.OBSERVED else "stopped the cascade"
-        return None if stop.decided_by is None else f"{stop.decided_by} {done} ({stop.reason})"
-    observed = current.mode is Mode.OBSERVE
-    if observed and cascades.cascade(session, current.cascade).observe.switch_on is SwitchOn.PERSON:
-        return "observe.switch_on is person, and nobody has switched it on"
     return None
 
 

@@ -48,11 +48,22 @@ class Ground(StrEnum):
     LESS_ACCURATE = "less_accurate"
     NOT_SHOWN_ACCURATE = "not_shown_accurate"
     GIVES_SAVINGS_AWAY = "gives_savings_away"
-    STOPPED_BY_PERSON = "stopped_by_person"  # or a person is to switch it on
+    STOPPED_BY_PERSON = "stopped_by_person"
+    FROZEN = "frozen"
     RISK_ALARM = "risk_alarm"
+    AWAITS_APPROVAL = "awaits_approval"  # it passed; a person has the last word
+    DECLINED = "declined"  # that word
 
 
-_WAITING = (Ground.STOPPED_BY_PERSON, Ground.RISK_ALARM)
+_WAITING = (Ground.STOPPED_BY_PERSON, Ground.FROZEN, Ground.RISK_ALARM, Ground.AWAITS_APPROVAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Why no job puts a challenger in force that is fit (`services.promotion.holds`)."""
+
+    ground: Ground  # STOPPED_BY_PERSON, FROZEN or AWAITS_APPROVAL
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,21 +89,23 @@ def check_promotion(
     challenger: BundleDocument,
     in_force: Assignment,
     *,
-    person: str | None = None,
+    hold: Hold | None = None,
     ring: RingRecord | None = None,
     since: SinceRing | None = None,
 ) -> PromotionCheck:
-    """Judge `challenger` against what is in force, why it waits for a person, and the last ring of
-    the risk alarm.
+    """Judge `challenger` against what is in force, what holds it back, and the last ring of the
+    risk alarm.
 
-    `since` is the newest look at it on the decisions after that ring.
+    `since` is the newest look at it on the decisions after that ring. Approval is the last word:
+    only what passes all else awaits it.
     """
     stopped = in_force.mode is not Mode.ACTIVE
     ground, reason = _ground(challenger, in_force.champion, stopped)
-    if ground is Ground.FIT and person is not None:
-        ground, reason = Ground.STOPPED_BY_PERSON, f"it waits: {person}"
-    elif ground is Ground.FIT and ring is not None:
+    held = hold is not None and hold.ground is not Ground.AWAITS_APPROVAL
+    if ground is Ground.FIT and ring is not None and not held:
         ground, reason = _ground_since(challenger.certificate, ring, since, reason)
+    if ground is Ground.FIT and hold is not None:
+        ground, reason = hold.ground, f"it waits: {hold.why}"
     return PromotionCheck(
         passed=ground is Ground.FIT,
         reason=reason,

@@ -36,10 +36,10 @@ from services.promotion.champions import (
     former_champions,
     last_ring,
     stop_in_force,
-    waits_for_person,
     was_in_force,
 )
 from services.promotion.generations import move
+from services.promotion.holds import hold_of
 from services.promotion.promotion import Ground, check_promotion
 from services.promotion.rollout_state import State, Why, state_of
 from services.settings import Settings
@@ -53,12 +53,12 @@ def promote(
 ) -> Assignment:
     """Make `bundle_id` the champion in place of the one that decides now, and let it decide.
 
-    Raises Refused where a job would start what a person stopped, or would put a condemned bundle in
-    force.
+    Raises Refused where a job would start what waits for a person (`services.promotion.holds`), or
+    would put a condemned bundle in force.
     """
-    person = waits_for_person(session, current) if why.by is None else None
-    if person is not None:
-        raise Refused(f"{current.cascade}: {person}; a person starts it")
+    hold = hold_of(session, current, now=now) if why.by is None else None
+    if hold is not None:
+        raise Refused(f"{current.cascade}: {hold.why}; a person starts it")
     _require_blameless(session, current.cascade, bundle_id, why, f"`--reason … --despite-alarm REASON` {_ALL_THE_SAME}")
     if state_of(current) is State.ACTIVE and current.champion == bundle_id:
         raise Refused(f"bundle {bundle_id[:12]} is in force already")

@@ -27,6 +27,7 @@ from knowgate import CascadeSpec
 from knowgate._bundles import signing
 from knowgate._wire.shown import masked, shown_url
 from knowgate.errors import RecordInvalid
+from services.acts import CascadeState, cascade_state
 from services.audit.head_export import missing_head
 from services.database import is_missing
 from services.settings import Auth, Settings, is_loopback, unknown_settings
@@ -218,6 +219,7 @@ def _of_cascade(session: Session, spec: CascadeSpec, settings: Settings, now: da
     late = watched is not None and now - watched > 3 * spec.schedule.monitor_every + timedelta(minutes=10)
     yield from _retention(spec, settings.vector_retention)
     yield from _cascade(name, behind, len(alerts.alerts(session, name, open_only=True)))
+    yield from _acts(name, cascade_state(session, name, now=now))
     if late and watched is not None:
         yield _unwatched(name, watched, decisions.last_time(session, name))
     yield from _failing(name, job_runs.failing(session, name))
@@ -266,6 +268,17 @@ def _cascade(name: str, behind: list[str], open_alerts: int) -> Iterator[Finding
         yield _note(name, f"{open_alerts} open alerts", "see the cascade's page")
     if not behind and not open_alerts:
         yield _ok(name, "no alerts, every runtime up to date")
+
+
+def _acts(name: str, stands: CascadeState) -> Iterator[Finding]:
+    """What waits for a person, or for a time that a person named."""
+    if stands.frozen is not None:
+        found = f"frozen until {stands.frozen.until.isoformat(timespec='minutes')} by {stands.frozen.by}"
+        cure = f"no job puts anything in force until then; `knowgate cascade unfreeze {name} --reason TEXT` ends it"
+        yield _note(name, f"{found}: {stands.frozen.reason}", cure)
+    if stands.awaiting is not None:
+        cure = "`knowgate approve` or `knowgate decline` it, with --reason"
+        yield _note(name, f"bundle {stands.awaiting[:12]} passed the check and awaits approval", cure)
 
 
 def _unwatched(name: str, watched: datetime, newest: datetime | None) -> Finding:

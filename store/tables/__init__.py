@@ -5,7 +5,7 @@ from store.tables.assignment import AcknowledgementRow, AssignmentHistoryRow, As
 from store.tables.attempt import AttemptRow
 from store.tables.base import Base
 from store.tables.bundle import BundleRow
-from store.tables.cascade import CascadeRow, CascadeVersionRow
+from store.tables.cascade import CascadeActRow, CascadeRow, CascadeVersionRow
 from store.tables.certification import CertificationRow
 from store.tables.decision import DecisionRow, FingerprintRow
 from store.tables.grader import GraderErrorRow, GraderRow
@@ -30,6 +30,7 @@ __all__ = [
     "AttemptRow",
     "Base",
     "BundleRow",
+    "CascadeActRow",
     "CascadeRow",
     "CascadeVersionRow",
     "CertificationRow",

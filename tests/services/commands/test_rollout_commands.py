@@ -1,9 +1,10 @@
-"""`knowgate promote`, `rollback`, `cascade stop`, `cascade resume`: what a person may move, told
-and recorded.
+"""`knowgate promote`, `approve`, `decline`, `rollback`, `cascade stop`, `resume`, `freeze`: what a
+person may do, told and recorded.
 """
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from sqlalchemy import Engine
 from typer.testing import Result
 
 from factories import make_comparison
+from knowgate.spec import Approval, Promotion
 from services.clock import SystemClock
 from services.promotion import rollout
 from services.promotion.rollout_state import Why
 from services.settings import operator, read_settings
 from store.engine import transaction
+from store.releases import cascades
 from store.releases.promotions import Outcome
 from tests.services.deployment_of_jobs import Deployment
 
@@ -135,3 +138,33 @@ def test_a_move_without_a_word_is_none(run: Run, world: Deployment, said: str) -
     ):
         assert "say it in words" in str(run(*command, code=2).exception)
     assert world.in_force == before
+
+
+def test_a_person_freezes_a_cascade_and_ends_it(run: Run, world: Deployment) -> None:
+    said = run("cascade", "freeze", "quiz", "--for", "2d", "--reason", "a sale").stdout
+    assert "decides; frozen until 20" in said and "UTC by ada (a sale)" in said
+    assert "# frozen until" in run("cascade", "show", "quiz").stdout
+    found = json.loads(run("doctor", "--json").stdout)["findings"]
+    assert any("frozen until" in one["found"] and "cascade unfreeze quiz" in one["cure"] for one in found)
+    for ways in ((), ("--for", "2d", "--until", "2030-01-01")):
+        assert "a freeze ends" in str(run("cascade", "freeze", "quiz", "--reason", "x", *ways, code=2).exception)
+    run("cascade", "freeze", "quiz", "--reason", "x", "--until", "2020-01-01", code=2)
+    run("cascade", "freeze", "quiz", "--reason", "x", "--for", "soon", code=2)
+    assert json.loads(run("cascade", "unfreeze", "quiz", "--reason", "over", "--json").stdout)["frozen"] is None
+    run("cascade", "unfreeze", "quiz", "--reason", "over", code=3)
+
+
+def test_a_person_answers_a_challenger_that_waits(run: Run, world: Deployment) -> None:
+    with transaction(world.engine) as session:
+        spec = replace(cascades.cascade(session, "quiz"), promotion=Promotion(approval=Approval.MANUAL))
+        cascades.apply_cascade(session, spec, now=world.now)
+    for number, command in enumerate(("decline", "approve")):
+        bundle = world.certified(command, comparison=make_comparison(str(world.in_force.champion)))
+        world.later(0.1)
+        world.tick()
+        shown = json.loads(run("cascade", "show", "quiz", "--json").stdout)["state"]
+        assert (shown["awaiting"], shown["champion"]) == (bundle, world.in_force.champion)
+        said = run(command, bundle[:12], "--reason", "seen", "--by", "grace").stdout
+        assert (f"bundle {bundle[:12]} decides" in said) is bool(number)
+        assert (world.history[-1].decided_by, world.history[-1].reason) == ("grace", "seen")
+        run(command, bundle[:12], "--reason", "again", code=3)

@@ -4,6 +4,7 @@ often.
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import Engine
@@ -11,6 +12,7 @@ from sqlalchemy import Engine
 from factories import make_decision, make_label
 from knowgate._records.ids import new_id
 from knowgate._records.records import Attempt, Role
+from services.asked_training import ask_training
 from services.clock import SimulatedClock
 from services.declaration.cascade_file import parse_cascade
 from services.errors import Refused
@@ -429,6 +431,34 @@ def test_an_attempt_that_could_show_nothing_is_refused_unless_somebody_insists(q
         ask(quiz)
     assert quiz.runs == []
     assert ask(quiz, insist=True) == "certified" and quiz.reasons == [("insisted", 2.0)]
+
+
+def test_what_is_asked_for_elsewhere_the_scheduler_begins_once(quiz: Deployment) -> None:
+    quiz.labelled(FEWEST)
+    quiz.at(2)
+    asked = partial(ask_training, cascade="quiz", why="a new market", by="ada", insist=False, now=quiz.clock.now())
+    with transaction(quiz.engine) as session:
+        asked(session)
+    with transaction(quiz.engine) as session, pytest.raises(Refused, match=r"is asked for already \(ada asked at"):
+        asked(session)
+    quiz.at(2.01)
+    assert quiz.tick() == ["certified"] and quiz.tick() == []
+    assert quiz.reasons == [("asked", 2.01)] and str(quiz.runs[-1].made_for) == "asked: a new market (ada)"
+    quiz.at(2.02)
+    assert ask(quiz) == "certified", "it may be asked again"
+    assert quiz.tick() == []
+
+
+def test_one_that_is_asked_for_and_dies_is_taken_up_again(quiz: Deployment) -> None:
+    quiz.labelled(FEWEST)
+    quiz.at(2)
+    with transaction(quiz.engine) as session:
+        ask_training(session, "quiz", why="a new market", by="ada", insist=False, now=quiz.clock.now())
+    quiz.job.outcome = None
+    quiz.tick()
+    quiz.job.outcome = "certified"
+    quiz.at(2.5)
+    assert quiz.tick() == ["certified"] and [reason for reason, _ in quiz.reasons] == ["asked"]
 
 
 def test_after_a_risk_alarm_it_says_since_when_labels_count(quiz: Deployment) -> None:
