@@ -78,6 +78,9 @@ class FigureName(StrEnum):
     OOD_GAIN = "ood_gain"
     OOD_AS_GOOD = "ood_as_good"
     OOD_NEEDLESS_USD = "ood_needless_usd"
+    OOD_MATCHED_DIFFERENCE = "ood_matched_difference"
+    OOD_MATCHED_RATIO = "ood_matched_ratio"
+    OOD_UNMATCHED_SHARE = "ood_unmatched_share"
 
 
 class Severity(StrEnum):

@@ -52,6 +52,7 @@ def test_no_folder_is_long_to_read() -> None:
         ("runtime/knowgate/_records/ids.py", "import pandas", "numpy and safetensors only"),
         ("monitoring/drift/drift.py", "import monitoring.watching.watch", "Rooms of monitoring"),
         ("monitoring/names.py", "import monitoring.watching.watch", "No circles"),
+        ("monitoring/drift/drift.py", "import evidently", "Evidently is one room's affair"),
     ],
 )
 def test_a_planted_import_breaks_a_rule(tmp_path: Path, file: str, line: str, broken: str) -> None:

@@ -5,18 +5,15 @@ holds too few rows to tell a change from chance, and a drift report per hour wou
 with charts.
 """
 
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from evidence.certification.certificate import Target
 from knowgate._bundles.bundle import Bundle
 from knowgate._records.records import Reason, Window
 from knowgate.spec import TargetKind
-from monitoring.drift.drift import DriftRecord, compare
+from monitoring.drift.drift import DriftRecord, Sides, sides_of
 from monitoring.drift.signal_tables import current_table, missing_shifts, reference_table
-from monitoring.errors import DriftUnavailable
 from monitoring.figures.accuracy_figures import accuracy_retained, drop
 from monitoring.figures.cost_figures import savings_in
 from monitoring.figures.ood_figures import ood_figures
@@ -32,20 +29,9 @@ from monitoring.rules.signal_rules import assess_drift, assess_ood
 from monitoring.watching.reader import Reader
 from store.jobs.trainer_reports import TrainingStatus
 
-log = logging.getLogger("knowgate.monitoring")
-
 DAY = timedelta(days=1)
 STARVED_AFTER = 4  # periods of training: labels that take longer are too few
 REFERENCE_AT_MOST = timedelta(days=7)  # the end of the training window; more rows change no conclusion
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TierDrift:
-    """One tier's drift on the day that `window` is."""
-
-    tier: int
-    window: Window
-    record: DriftRecord
 
 
 def day_of(window: Window) -> Window | None:
@@ -64,41 +50,33 @@ def day_of(window: Window) -> Window | None:
     return Window(start=window.end - max(DAY, window.length), end=window.end)
 
 
-def find_drift(reader: Reader, champion: Bundle | None, day: Cohort) -> tuple[TierDrift, ...]:
-    """Each non-last tier's signals on `day` against the champion's training window; empty without
-    one.
+def drift_sides(reader: Reader, champion: Bundle | None, day: Cohort) -> dict[int, Sides]:
+    """Each non-last tier's signals on `day` beside the champion's training window, by tier; empty
+    without one.
     """
     training = champion.document.training_window if champion is not None else None
     if champion is None or training is None:
-        return ()
+        return {}
     start = max(training.start, training.end - REFERENCE_AT_MOST)
     reference = reader.attempts(Window(start=start, end=training.end))
-    drifts = []
+    attempts, found = day.of_bundle(champion.id).attempts, {}
     for tier, models in enumerate(champion.tiers):
         before = reference[reference["tier"] == tier].reset_index(drop=True)
-        today = day.of_bundle(champion.id).attempts
-        today = today[today["tier"] == tier].reset_index(drop=True)
-        try:
-            table = reference_table(before, models)
-            record = compare(table, current_table(today, models), missing_shifts(before, table, today))
-        except DriftUnavailable:
-            # Figures and alarms must not wait for a chart; the rule stays as it is without a
-            # report.
-            log.exception("no drift report on tier %d of %s", tier, day.spec.name)
-            continue
-        if record is not None:
-            drifts.append(TierDrift(tier=tier, window=day.window, record=record))
-    return tuple(drifts)
+        today = attempts[attempts["tier"] == tier].reset_index(drop=True)
+        table = reference_table(before, models)
+        sides = sides_of(table, current_table(today, models), missing_shifts(before, table, today))
+        if sides is not None:
+            found[tier] = sides
+    return found
 
 
 def assess_day(
-    champion: Bundle | None, day: Cohort, drift: tuple[TierDrift, ...], before: Callable[[], Cohort | None]
+    champion: Bundle | None, day: Cohort, records: Mapping[int, DriftRecord], before: Callable[[], Cohort | None]
 ) -> tuple[Assessment, ...]:
-    """OOD conservativeness and drift of a day, over all non-last tiers; `before` is read where a
-    cause needs it.
+    """OOD conservativeness and drift of a day, over all non-last tiers, drift as the day's report
+    found it; `before` is read where a cause needs it.
     """
     tiers = day.spec.tiers
-    records = {one.tier: one.record for one in drift}
     name = None if champion is None else champion.id
     drifting = [assess_drift(records.get(tier), tier=tiers[tier].name, champion=name) for tier in range(day.spec.last)]
     if champion is None:

@@ -4,9 +4,10 @@
    decisions have come to after they were watched (`monitoring.rows.late`).
 2. The savings alarm consumes the window at once; the risk alarm what is older than the label
    horizon.
-3. Once a day: drift against the champion's training window, the OOD gate, what the day cost, labels
-   that are overdue, how often graders err and whether that got worse; and of the last mature week
-   whether the promise is in danger and scores are overconfident.
+3. Once a day: a report, with drift against the champion's training window in it
+   (`monitoring.reports`); the OOD gate, what the day cost, labels that are overdue, how often
+   graders err and whether that got worse; and of the last mature week whether the promise is in
+   danger and scores are overconfident.
 4. What runs now: runtimes that do not serve the generation in force, jobs that stand still; and of
    the window's attempts signals that are missing or one value, and models that nobody declared.
 5. Each rule's word is put beside what it said before (`monitoring.rules.patience`).
@@ -15,6 +16,8 @@
    that is repeated writes the same again.
 """
 
+import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,8 +29,10 @@ from sqlalchemy.orm import Session
 from knowgate._records.records import Window
 from monitoring.alarms.alarm_memory import AlarmMemory, memory_to_json
 from monitoring.alerts.alerts import AlertChange, Event, settle
+from monitoring.errors import DriftUnavailable
 from monitoring.figures.figures import figures_of
 from monitoring.names import Rule
+from monitoring.reports.daily_report import DailyReport, ReportParts, daily_report
 from monitoring.rows.cohorts import Cohort
 from monitoring.rows.late import Lateness
 from monitoring.rules.grader_drift import assess_grader_drift
@@ -37,24 +42,24 @@ from monitoring.rules.service_rules import assess_late
 from monitoring.watching.alarm_watch import AlarmFinding, watch_alarms
 from monitoring.watching.daily_rules import (
     DAY,
-    TierDrift,
     assess_costs,
     assess_day,
     assess_labels,
     assess_supply,
     assess_week,
     day_of,
-    find_drift,
+    drift_sides,
 )
 from monitoring.watching.reader import Champion, Reader
 from monitoring.watching.window_rules import of_now, of_one_window, superseded, with_patience
 from store.engine import transaction
+from store.jobs import outbox
 from store.traffic.graders import GraderError, add_error
 from store.watching.alarm_states import put_alarm_state
-from store.watching.drift_reports import DriftReport, put_report
+from store.watching.drift_reports import DAILY, REPORTS, DriftReport, put_report
 from store.watching.figures import FigureRow, put_figures
 
-REPORT_NAME = "drift"
+log = logging.getLogger("knowgate.monitoring")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +79,7 @@ class WatchOutcome:
         opened, again, resolved = (sum(change.event is event for change in self.alerts) for event in Event)
         return (
             f"watched {self.decisions} decisions: {self.figures} figures, {len(self.matured)} matured cohorts,"
-            f" {len(self.again)} cohorts again, {self.reports} drift reports, {opened} alerts opened,"
+            f" {len(self.again)} cohorts again, {self.reports} daily reports, {opened} alerts opened,"
             f" {again} rang again, {resolved} resolved"
         )
 
@@ -82,7 +87,7 @@ class WatchOutcome:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Conclusions:
     figures: tuple[FigureRow, ...]
-    drift: tuple[TierDrift, ...]
+    report: DailyReport | None  # where a day has ended
     memories: tuple[AlarmMemory, ...]
     looks: tuple[Looks, ...]
     assessments: tuple[Assessment, ...]
@@ -122,7 +127,7 @@ def watch_window(
         figures=len(conclusions.figures),
         matured=tuple(cohort.window for cohort in matured),
         again=conclusions.again,
-        reports=len(conclusions.drift),
+        reports=int(conclusions.report is not None),
         alerts=changes,
     )
 
@@ -130,7 +135,7 @@ def watch_window(
 def _conclude(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Conclusions:
     champion, late = reader.champion(), _compute_again(reader, current, matured)
     alarms = watch_alarms(reader, current, champion, late.lateness)
-    drift, daily, graders = _conclude_day(reader, current, champion, alarms)
+    report, daily, graders = _conclude_day(reader, current, champion, alarms)
     figures = tuple(row for cohort in (current, *matured) for row in _figures(reader, cohort))
     day = current.window.end - DAY
     lately = [
@@ -149,7 +154,7 @@ def _conclude(reader: Reader, current: Cohort, matured: list[Cohort]) -> _Conclu
     judged, looks = with_patience(reader, said, current.window, closed=frozenset(one.rule for one in over))
     return _Conclusions(
         figures=(*figures, *late.figures),
-        drift=drift,
+        report=report,
         memories=tuple(finding.memory for finding in alarms),
         looks=looks,
         assessments=(*over, *judged),
@@ -191,17 +196,18 @@ def _either(assessment: Assessment, raised: tuple[Assessment, ...]) -> Assessmen
 
 def _conclude_day(
     reader: Reader, current: Cohort, champion: Champion, alarms: tuple[AlarmFinding, ...]
-) -> tuple[tuple[TierDrift, ...], tuple[Assessment, ...], tuple[GraderError, ...]]:
+) -> tuple[DailyReport | None, tuple[Assessment, ...], tuple[GraderError, ...]]:
     day = day_of(current.window)
     if day is None:
-        return (), (), ()
+        return None, (), ()
     today = current if day == current.window else reader.cohort(day)
-    drift = find_drift(reader, champion.bundle, today)
+    consumed = next((a.memory.consumed_until for a in alarms if a.memory.rule is Rule.RISK), None)
+    report = _report(reader, champion, today, consumed)
+    drift = {} if report is None else report.drift
     assessments = assess_day(champion.bundle, today, drift, lambda: _week_before(reader, champion, day))
     assessments += (assess_costs(today),)
-    consumed = next((a.memory.consumed_until for a in alarms if a.memory.rule is Rule.RISK), None)
     if consumed is None:
-        return drift, assessments, ()
+        return report, assessments, ()
     week, month = (Window(start=consumed - days * DAY, end=consumed) for days in (7, 28))
     assessments += (
         assess_labels(reader.cohort(Window(start=consumed - day.length, end=consumed))),
@@ -209,9 +215,22 @@ def _conclude_day(
         *assess_week(reader.cohort(week)),
     )
     if not reader.graders_spoke(month):  # a month of rows is not read for nobody's verdicts
-        return drift, (*assessments, Assessment(rule=Rule.JUDGE_DRIFT, standing=Standing.UNKNOWN)), ()
+        return report, (*assessments, Assessment(rule=Rule.JUDGE_DRIFT, standing=Standing.UNKNOWN)), ()
     graded = assess_grader_drift(reader.attempts(week), reader.attempts(Window(start=month.start, end=week.start)))
-    return drift, (*assessments, graded), reader.grader_errors(month)
+    return report, (*assessments, graded), reader.grader_errors(month)
+
+
+def _report(reader: Reader, champion: Champion, day: Cohort, consumed: datetime | None) -> DailyReport | None:
+    """The day's report; None where Evidently fails: figures and alarms must not wait for a chart,
+    and the rule on drift stays as it is without one.
+    """
+    week = None if consumed is None else reader.cohort(Window(start=consumed - 7 * DAY, end=consumed))
+    sides = drift_sides(reader, champion.bundle, day)
+    try:
+        return daily_report(ReportParts(day=day, week=week, champion=champion.bundle, sides=sides))
+    except DriftUnavailable:
+        log.exception("no daily report of %s", day.spec.name)
+        return None
 
 
 def _week_before(reader: Reader, champion: Champion, day: Window) -> Cohort | None:
@@ -231,17 +250,13 @@ def _write(session: Session, reader: Reader, conclusions: _Conclusions) -> tuple
         put_alarm_state(session, spec.name, memory.rule.value, memory_to_json(memory), now=now)
     for looks in conclusions.looks:
         put_alarm_state(session, spec.name, looks.rule.value, looks_to_json(looks), now=now)
-    for drift in conclusions.drift:
-        put_report(
-            session,
-            DriftReport(
-                cascade=spec.name,
-                window=drift.window,
-                tier=drift.tier,
-                name=REPORT_NAME,
-                document=drift.record.document,
-                computed_at=now,
-            ),
+    if conclusions.report is not None:
+        window, document = conclusions.report.window, conclusions.report.document
+        report = DriftReport(
+            cascade=spec.name, window=window, tier=None, name=DAILY, document=document, computed_at=now
         )
+        put_report(session, report)
+        told = {"cascade": spec.name, "from": window.start.isoformat(), "to": window.end.isoformat()}
+        outbox.add_message(session, REPORTS, f"{spec.name} {window.end.isoformat()}", json.dumps(told), now=now)
     changes = (settle(session, spec, assessment, now=now) for assessment in conclusions.assessments)
     return tuple(change for change in changes if change is not None)

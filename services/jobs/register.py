@@ -1,5 +1,6 @@
 """`register`: carries out what waits for MLflow, in a process of its own, since MLflow takes
-seconds to import: bundles that were published, and what `export` wrote down for assessments.
+seconds to import: bundles that were published, daily reports, and what `export` wrote down for
+assessments.
 
 Nothing waits for it: a bundle is trained, judged and served from our store while MLflow is down.
 """
@@ -13,6 +14,7 @@ from store.engine import reading
 from store.jobs import outbox
 from store.jobs.trainer_reports import Drained
 from store.traffic.evaluations import ASSESSMENTS
+from store.watching.drift_reports import REPORTS
 
 log = logging.getLogger("knowgate.jobs")
 
@@ -28,7 +30,7 @@ class RegisterSweep:
     def run(self, context: JobContext) -> int:
         now = context.clock.now()
         with reading(context.engine) as session:
-            due = outbox.due_count(session, (TOPIC, ASSESSMENTS), now=now)
+            due = outbox.due_count(session, (TOPIC, REPORTS, ASSESSMENTS), now=now)
         if due == 0:
             return 0
         arguments = [f"--owner={context.owner}", f"--now={now.isoformat()}"]

@@ -1,7 +1,8 @@
 """Carry out what publishing wrote down for MLflow, at least once and never twice.
 
 1. Claim the topic's due messages and commit.
-2. Register each bundle, log each batch's assessments; both look for what they would make first.
+2. Register each bundle, log each day's report and each batch's assessments; all look first for
+   what they would make.
 3. Say how it went: done, or to be tried again later.
 4. Point the aliases at what the promotions say.
 
@@ -15,8 +16,9 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from knowgate._records.records import Window
 from knowgate._wire import codec
-from store.documents import parse
+from store.documents import parse, write
 from store.engine import reading, transaction
 from store.errors import BundleDamaged, BundleUnknown, ClaimLost
 from store.jobs.outbox import OutboxMessage, claim_messages, finish_message
@@ -26,10 +28,11 @@ from store.releases.bundles import bundle_content
 from store.releases.cascades import cascade_names
 from store.releases.promotions import promotions
 from store.traffic.evaluations import ASSESSMENTS, evaluations_of
+from store.watching.drift_reports import REPORTS, DriftReport, daily_report
 from training.errors import RegistryUnreachable
 from training.publishing.assessments import Assessments
 from training.publishing.publish import MLFLOW_TOPIC
-from training.publishing.records import RunReport
+from training.publishing.records import DayReport, Figure, RunReport
 from training.publishing.registry import CHALLENGER, CHAMPION, Registry
 
 LEASE = timedelta(minutes=10)
@@ -46,7 +49,7 @@ def drain_mlflow(
     with transaction(engine) as session:
         claimed = [
             message
-            for topic in (MLFLOW_TOPIC, ASSESSMENTS)
+            for topic in (MLFLOW_TOPIC, REPORTS, ASSESSMENTS)
             for message in claim_messages(session, topic, owner=owner, now=clock(), lease=LEASE, limit=limit)
         ]
     try:
@@ -55,12 +58,14 @@ def drain_mlflow(
         for message in claimed:
             _finish(engine, message, clock(), str(error))
         return Drained(registered=0, failed=len(claimed), last_error=str(error))
-    errors = [
-        _log(engine, assessments, message, clock)
-        if message.topic == ASSESSMENTS
-        else _carry_out(engine, registry, message, clock)
-        for message in claimed
-    ]
+    errors = []
+    for message in claimed:
+        if message.topic == ASSESSMENTS:
+            errors.append(_log(engine, assessments, message, clock))
+        elif message.topic == REPORTS:
+            errors.append(_log_day(engine, registry, message, clock))
+        else:
+            errors.append(_carry_out(engine, registry, message, clock))
     failed = [error for error in errors if error is not None]
     alias_error = _project_aliases(engine, registry)
     return Drained(
@@ -92,6 +97,44 @@ def _log(engine: Engine, assessments: Assessments, message: OutboxMessage, clock
         error = str(failure)
     _finish(engine, message, clock(), error)
     return error
+
+
+def _log_day(engine: Engine, registry: Registry, message: OutboxMessage, clock: Callable[[], datetime]) -> str | None:
+    """The error, or None where the day's report is logged, or is no longer there."""
+    error: str | None = None
+    named = parse(message.payload)
+    window = Window(start=datetime.fromisoformat(named["from"]), end=datetime.fromisoformat(named["to"]))
+    with reading(engine) as session:
+        stored = daily_report(session, named["cascade"], window)
+    try:
+        if stored is not None:
+            registry.log_day(_day_report(stored))
+    except RegistryUnreachable as failure:
+        error = str(failure)
+    _finish(engine, message, clock(), error)
+    return error
+
+
+def _day_report(stored: DriftReport) -> DayReport:
+    """What the document says: numbers named `day.savings_usd`, `week.small.ece`,
+    `day.small.drift.p_t`.
+    """
+    said = parse(stored.document)
+    numbers = {
+        ".".join(filter(None, (one["cohort"], one["tier"], name))): value
+        for one in said["figures"]
+        for name, value in one["values"].items()
+        if value is not None
+    }
+    for tier, record in said["drift"].items():
+        numbers |= {f"day.{tier}.drift.{column['column']}": column["score"] for column in record["columns"]}
+    return DayReport(
+        cascade=stored.cascade,
+        day=stored.window.start.date(),
+        ended_at=stored.window.end,
+        figures=tuple(Figure(name=name, value=value) for name, value in numbers.items()),
+        snapshot=write(said["evidently"]),
+    )
 
 
 def _finish(engine: Engine, message: OutboxMessage, now: datetime, error: str | None) -> None:

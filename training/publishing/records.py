@@ -5,7 +5,7 @@ a day later.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from evidence.signals.calibration import ReliabilityBin
 
@@ -60,3 +60,14 @@ class RunReport:
     signals: tuple[SignalReport, ...]
     reason: str | None = None  # why the training was made; None = by hand
     why: str | None = None  # the same in a sentence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayReport:
+    """What MLflow gets of a cascade's report of a day."""
+
+    cascade: str
+    day: date  # on which it begins
+    ended_at: datetime
+    figures: tuple[Figure, ...]
+    snapshot: str  # Evidently's, as JSON

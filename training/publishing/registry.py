@@ -1,5 +1,5 @@
 """The MLflow side: one run and one model version per bundle, found by the bundle's id before
-anything is made.
+anything is made; and one run per cascade for its daily reports.
 
 Decisions:
 - Every step looks first for what it would make: a run and a version carry the bundle's id as a tag
@@ -12,7 +12,7 @@ Decisions:
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -21,9 +21,10 @@ from typing import Any
 from knowgate._wire import codec
 from training.errors import RegistryUnreachable
 from training.publishing.plots import reliability_plot, risk_coverage_plot
-from training.publishing.records import RunReport
+from training.publishing.records import DayReport, Figure, RunReport
 
 BUNDLE_TAG = "knowgate.bundle"
+REPORTS_TAG = "knowgate.reports"
 CHAMPION, CHALLENGER = "champion", "challenger"
 # MLflow reads these from the environment only. A registry that is down must be distinguished from
 # one that is slow.
@@ -60,6 +61,21 @@ class Registry:
             self._find_or_make_version(report, run_id)
             return run_id
 
+    def log_day(self, report: DayReport) -> str:
+        """Log a day's report: its figures as metrics over the days, Evidently's snapshot as an
+        artifact; the id of the run, one for all reports of a cascade. Raises RegistryUnreachable.
+        """
+        from mlflow.entities import Metric
+
+        with reaching(self._url):
+            run_id = self._find_or_make_reports(report)
+            at, step = _millis(report.ended_at), report.day.toordinal()
+            metrics = [Metric(name, value, at, step) for name, value in _ends(report.figures)]
+            for start in range(0, len(metrics), 1000):
+                self._client.log_batch(run_id, metrics=metrics[start : start + 1000])
+            self._client.log_text(run_id, report.snapshot, f"reports/{report.day.isoformat()}.json")
+            return run_id
+
     def set_aliases(self, cascade: str, wanted: dict[str, str | None]) -> None:
         """Point each alias at the version of its bundle, or remove it (None). Bundles that have no
         version yet wait.
@@ -89,6 +105,16 @@ class Registry:
             tags=tags,
             run_name=f"{report.cascade} {report.bundle[:12]}",
         )
+        return str(run.info.run_id)
+
+    def _find_or_make_reports(self, report: DayReport) -> str:
+        experiment = self._find_or_make_experiment(model_name(report.cascade))
+        runs = self._client.search_runs([experiment], f"tags.`{REPORTS_TAG}` = '{report.cascade}'", max_results=1)
+        if runs:
+            return str(runs[0].info.run_id)
+        at, name = _millis(report.ended_at), f"{report.cascade} daily reports"
+        run = self._client.create_run(experiment, start_time=at, tags={REPORTS_TAG: report.cascade}, run_name=name)
+        self._client.set_terminated(run.info.run_id, status="FINISHED", end_time=at)
         return str(run.info.run_id)
 
     def _find_or_make_experiment(self, name: str) -> str:
@@ -150,15 +176,20 @@ def artifact_location(url: str, experiment: str) -> str | None:
 
 
 def _points(report: RunReport) -> Iterator[tuple[str, float, int]]:
-    for figure in report.figures:
-        yield figure.name, figure.value, 0
-        if figure.low is not None:
-            yield f"{figure.name}.low", figure.low, 0
-        if figure.high is not None:
-            yield f"{figure.name}.high", figure.high, 0
+    for name, value in _ends(report.figures):
+        yield name, value, 0
     for curve in report.curves:
         for step, value in enumerate(curve.values):
             yield curve.name, value, step
+
+
+def _ends(figures: Iterable[Figure]) -> Iterator[tuple[str, float]]:
+    for figure in figures:
+        yield figure.name, figure.value
+        if figure.low is not None:
+            yield f"{figure.name}.low", figure.low
+        if figure.high is not None:
+            yield f"{figure.name}.high", figure.high
 
 
 def _files(report: RunReport, content: bytes) -> dict[str, bytes]:

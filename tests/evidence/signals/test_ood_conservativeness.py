@@ -1,9 +1,10 @@
 """What the OOD gate costs, and where that is not identified."""
 
+import numpy as np
 import pytest
 
 from evidence.errors import InvalidInputError, NotIdentifiedError
-from evidence.signals.ood_conservativeness import ood_conservativeness_of
+from evidence.signals.ood_conservativeness import matched_escalation_of, ood_conservativeness_of
 
 NAN = float("nan")
 
@@ -37,3 +38,48 @@ def test_self_selected_labels_are_not_identified() -> None:
 def test_bad_input_is_named() -> None:
     with pytest.raises(InvalidInputError, match="unequal"):
         ood_conservativeness_of([1], [0, 1], [1], [1], [1.0], [1.0])
+
+
+def test_the_matched_comparison_by_hand() -> None:
+    # Low scores: unlike 2 of 2 escalated, like 1 of 2. High scores: unlike 1 of 2, like 0 of 4 (one
+    # of them stands for three). A wrong answer counts nowhere.
+    figure = matched_escalation_of(
+        escalated=[1, 1, 1, 0, 1, 0, 0, 0, 1],
+        unlike=[1, 1, 0, 0, 1, 0, 0, 1, 1],
+        correct_small=[1, 1, 1, 1, 1, 1, 1, 1, 0],
+        propensity=[1, 1, 1, 1, 1, 1 / 3, 1, 1, 1],
+        score=[0.1] * 4 + [0.9] * 4 + [0.9],
+        length=[10.0] * 9,
+    )
+    assert figure.unlike == pytest.approx(0.5 * 1.0 + 0.5 * 0.5)
+    assert figure.like == pytest.approx(0.5 * 0.5 + 0.5 * 0.0)
+    assert (figure.difference, figure.ratio) == (pytest.approx(0.5), pytest.approx(3.0))
+    assert (figure.uncovered, figure.labels) == (0.0, 8)
+    assert figure.difference_low < 0.5 < figure.difference_high
+
+
+def test_what_has_no_like_answer_beside_it_is_said_and_not_compared() -> None:
+    figure = matched_escalation_of([1, 0, 1], [1, 0, 1], [1, 1, 1], [1, 1, 0.5], [0.2, 0.2, 0.9], [5, 5, 5])
+    assert figure.uncovered == pytest.approx(2 / 3)
+    assert (figure.unlike, figure.like, figure.ratio) == (1.0, 0.0, None)
+    with pytest.raises(NotIdentifiedError, match="nothing to compare"):
+        matched_escalation_of([1, 0], [1, 0], [1, 1], [1, 1], [0.2, 0.9], [5, 5])
+    with pytest.raises(NotIdentifiedError, match="no right answer"):
+        matched_escalation_of([1, 0], [1, 0], [0, 1], [1, 1], [0.2, 0.9], [5, 5])
+    with pytest.raises(NotIdentifiedError, match="unknown propensity"):
+        matched_escalation_of([1, 0], [1, 0], [1, 1], [NAN, 1], [0.2, 0.9], [5, 5])
+
+
+def test_escalation_by_score_alone_is_no_conservativeness_and_its_interval_covers() -> None:
+    covered = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        unlike = rng.random(1500) < 0.3
+        score = np.clip(rng.normal(np.where(unlike, 0.45, 0.65), 0.2), 0.0, 1.0)
+        length = rng.integers(5, 400, 1500)
+        right = (rng.random(1500) < score).astype(float)
+        drawn = rng.random(1500) < 0.5
+        sent = rng.random(1500) < (1.0 - score) * 0.8  # whatever it is like
+        figure = matched_escalation_of(sent, unlike, np.where(drawn, right, NAN), np.full(1500, 0.5), score, length)
+        covered += figure.difference_low <= 0.0 <= figure.difference_high
+    assert covered >= 183  # of 200: 95 %, less two standard errors

@@ -29,14 +29,15 @@ from knowgate.policy import Policy, PolicyKind
 from knowgate.spec import Alarms
 from monitoring.alarms.since_ring import look_since_ring
 from monitoring.alerts.deliveries import deliver_due
-from monitoring.drift.drift import render_html
 from monitoring.names import Rule
+from monitoring.reports.stored_reports import render_html
 from monitoring.watching.daily_rules import DAY
 from monitoring.watching.reader import Reader
 from monitoring.watching.watch import watch_window
 from store.engine import open_engine, reading, transaction
 from store.errors import ClaimLost
 from store.jobs import job_runs
+from store.jobs.outbox import messages
 from store.releases.assignments import RuntimeState, add_acknowledgement, assignment, swap_assignment
 from store.releases.bundles import BundleStatus, add_bundle
 from store.releases.cascades import apply_cascade
@@ -47,7 +48,7 @@ from store.traffic.labels import add_labels
 from store.traffic.vectors import VectorRow, add_shard
 from store.watching.alarm_states import alarm_state
 from store.watching.alerts import alerts
-from store.watching.drift_reports import reports
+from store.watching.drift_reports import REPORTS, daily_report, daily_windows, reports
 from store.watching.figures import figures
 
 pytestmark = pytest.mark.xdist_group("evidently")  # which takes seconds to import, in every process
@@ -282,15 +283,43 @@ def test_a_slice_never_seen_is_detected_named_and_told(everywhere, receiver):
     assert {json.loads(body)["alert"]["rule"] for _, body in receiver.received} == set(open_alerts)
 
 
-def test_a_day_has_one_drift_report_that_renders(deployment):
-    deployment.put(deployment.day_of_traffic(0))
-    assert [outcome.reports for outcome in deployment.watch_day(0)] == [0, 0, 0, 1]
-    with reading(deployment.engine) as session:
+def test_a_day_has_one_report_that_renders_and_is_to_go_to_mlflow(everywhere):
+    everywhere.put(everywhere.day_of_traffic(0))
+    assert [outcome.reports for outcome in everywhere.watch_day(0)] == [0, 0, 0, 1]
+    everywhere.watch(0, 3)  # repeated: it writes the same again
+    with reading(everywhere.engine) as session:
         (report,) = reports(session, "cities")
-    columns = {column["column"] for column in json.loads(report.document)["columns"]}
+        (window,) = daily_windows(session, "cities")
+        assert daily_report(session, "cities", window) == report
+        (message,) = messages(session, REPORTS)
+    said = json.loads(report.document)
+    columns = {column["column"] for column in said["drift"]["small"]["columns"]}
     assert columns == {"p_t", "p_ik", "ood", "tokens_in", "tokens_out", "pca_1", "pca_2"}
-    assert report.tier == 0
+    assert (report.tier, report.window) == (None, Window(start=everywhere.cast.DAY, end=everywhere.cast.DAY + DAY))
+    assert json.loads(message.payload)["to"] == report.window.end.isoformat()
+    assert {one["cohort"] for one in said["figures"]} == {"day"}  # no label is mature yet
     assert "pca_1" in render_html(report.document)
+
+
+def test_a_report_says_what_labels_say_of_the_last_mature_week(deployment):
+    for day in range(3):
+        deployment.put(deployment.day_of_traffic(day, strange=0.2))
+        deployment.watch_day(day)
+    with reading(deployment.engine) as session:
+        newest = reports(session, "cities")[-1]
+        stored = figures(session, "cities", names=["ood_only_share"])
+    of_week = {
+        name: value
+        for one in json.loads(newest.document)["figures"]
+        if one["cohort"] == "week"
+        for name, value in one["values"].items()
+    }
+    first_day = [row for row in stored if row.window.end <= deployment.cast.DAY + DAY and not row.mature]
+    assert len(first_day) == 4
+    share = sum(row.value * row.n for row in first_day) / sum(row.n for row in first_day)
+    assert of_week["ood_only_share"] == pytest.approx(share, rel=1e-4)  # one day of it is mature so far
+    assert of_week["ood_gain"] == 0.0  # all answers are right here
+    assert of_week["ood_needless_usd"] > 0.0
 
 
 def test_what_a_grader_was_measured_to_err_is_kept_when_a_day_ends(deployment):

@@ -1,5 +1,6 @@
 """What MLflow gets: once per bundle, whatever dies; and nothing waits for it."""
 
+import json
 import os
 import shlex
 import shutil
@@ -23,10 +24,11 @@ from knowgate._records.records import Window
 from knowgate.policy import Policy, PolicyKind
 from knowgate.spec import CascadeSpec, TierSpec
 from store.engine import reading, transaction
-from store.jobs.outbox import messages
+from store.jobs.outbox import add_message, messages
 from store.jobs.trainer_reports import TrainingOutcome, TrainingStatus
 from store.releases.cascades import apply_cascade
 from store.releases.promotions import Outcome, PromotionRecord, add_promotion
+from store.watching.drift_reports import DAILY, REPORTS, DriftReport, put_report
 from tests import servers
 from training.publishing.mlflow_outbox import drain_mlflow
 from training.publishing.publish import MLFLOW_TOPIC, publish
@@ -37,7 +39,7 @@ from training.publishing.records import (
     RunReport,
     SignalReport,
 )
-from training.publishing.registry import BUNDLE_TAG, Registry, artifact_location
+from training.publishing.registry import BUNDLE_TAG, REPORTS_TAG, Registry, artifact_location
 
 pytestmark = pytest.mark.xdist_group("mlflow")  # its tables are made once
 DEPLOY = Path(__file__).parents[3] / "deploy"
@@ -271,3 +273,36 @@ def test_the_server_of_the_compose_file_takes_what_calls_it_by_its_name_there(
         stranger.add_header("Host", "evil.example")
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.build_opener(urllib.request.ProxyHandler({})).open(stranger, timeout=30)
+
+
+def test_the_reports_of_a_cascade_are_one_run_with_a_point_and_an_artifact_a_day(
+    sqlite_engine: Engine, published: Callable[..., Bundle], tracking: Tracking
+) -> None:
+    published()
+    days = [Window(start=NOW + timedelta(days=day), end=NOW + timedelta(days=day + 1)) for day in range(2)]
+    for saved, window in zip((0.25, 0.5), days, strict=True):
+        told = [{"cohort": "day", "tier": None, "values": {"savings_usd": saved, "savings_usd.low": None}}]
+        told += [{"cohort": "week", "tier": "s", "values": {"ece": 0.125}}]
+        drift = {"s": {"columns": [{"column": "p_t", "score": 0.75}]}}
+        document = json.dumps({"figures": told, "drift": drift, "evidently": {"name": f"{saved}"}})
+        report = DriftReport(
+            cascade="facts", window=window, tier=None, name=DAILY, document=document, computed_at=window.end
+        )
+        payload = json.dumps({"cascade": "facts", "from": window.start.isoformat(), "to": window.end.isoformat()})
+        with transaction(sqlite_engine) as session:
+            put_report(session, report)
+            for again in range(2):  # carried out twice, where a drain was killed before it said so
+                add_message(session, REPORTS, f"{window.end} {again}", payload, now=NOW)
+    assert _drain(sqlite_engine, tracking.url).registered == 5
+    (run,) = [run for run in tracking.runs() if REPORTS_TAG in run.data.tags]
+    assert run.data.metrics == {"day.savings_usd": 0.5, "week.s.ece": 0.125, "day.s.drift.p_t": 0.75}
+    points = tracking.client.get_metric_history(run.info.run_id, "day.savings_usd")
+    assert [(point.value, point.step) for point in points] == [
+        (0.25, days[0].start.toordinal()),
+        (0.5, days[1].start.toordinal()),
+    ]
+    artifacts = tracking.client.list_artifacts(run.info.run_id, "reports")
+    assert [file.path for file in artifacts] == ["reports/2026-03-01.json", "reports/2026-03-02.json"]
+    kept = Path(tracking.client.download_artifacts(run.info.run_id, artifacts[1].path)).read_text()
+    assert json.loads(kept) == {"name": "0.5"}
+    assert len(tracking.runs()) == 2  # the bundle's own beside it

@@ -1,0 +1,60 @@
+"""What becomes of a stored report: Evidently's page of it, and a workspace that `evidently ui`
+opens.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from monitoring.errors import DriftUnavailable
+from monitoring.names import FigureName
+from monitoring.reports.daily_report import quiet
+
+# What the workspace's first page draws over time: a title, and per line a metric, one of its
+# numbers, and its name there.
+PANELS = (
+    ("Saved against the last tier alone, USD", "Savings", (FigureName.SAVINGS_USD,)),
+    ("Escalated by the OOD gate alone", "OodConservativeness", (FigureName.OOD_ONLY_SHARE,)),
+    ("What the OOD gate gains", "OodConservativeness", (FigureName.OOD_GAIN, FigureName.OOD_MATCHED_DIFFERENCE)),
+    ("Calibration error of the score", "ScoreCalibration", (FigureName.ECE, FigureName.CALIBRATION_IN_THE_LARGE)),
+    ("Missing signals", "MissingSignals", (FigureName.MISSING_P_T, FigureName.MISSING_P_IK, FigureName.MISSING_OOD)),
+)
+
+
+def render_html(document: str) -> str:
+    """Evidently's page of a stored report. Raises DriftUnavailable where the document
+    is not one.
+    """
+    page: str = _snapshot(document).get_html_str(as_iframe=False)
+    return page
+
+
+def write_workspace(folder: Path, cascade: str, documents: Iterable[str]) -> int:
+    """Write a new Evidently workspace with a project of the cascade's reports; how many there are.
+
+    Raises DriftUnavailable where a document is no report.
+    """
+    snapshots = [_snapshot(document) for document in documents]  # before anything is written
+    from evidently.sdk.models import PanelMetric
+    from evidently.sdk.panels import line_plot_panel
+    from evidently.ui.workspace import Workspace
+
+    workspace = Workspace.create(str(folder))
+    project = workspace.create_project(cascade, description="Written by `knowgate evidently export`.")
+    for title, metric, numbers in PANELS:
+        values = [PanelMetric(legend=one.value, metric=metric, metric_labels={"label": one.value}) for one in numbers]
+        project.dashboard.add_panel(line_plot_panel(title, values, size="half"))
+    for snapshot in snapshots:
+        workspace.add_run(project.id, snapshot, include_data=False)
+    return len(snapshots)
+
+
+def _snapshot(document: str) -> Any:
+    quiet()
+    from evidently.core.report import Snapshot
+
+    try:
+        return Snapshot.loads(json.dumps(json.loads(document)["evidently"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DriftUnavailable(f"the stored document is no drift report ({error}); run the window again") from error
