@@ -34,6 +34,7 @@ _COMMANDS = {  # name: its module in services/commands, and its line in the list
     "jobs": ("jobs", "List what the jobs did, and why a training was made."),
     "monitor": ("jobs", "Watch every window that is due, now."),
     "report": ("report", "Write a cascade's page as one HTML file."),
+    "evidently": ("evidently", "Export the daily reports for Evidently's own pages."),
     "promote": ("rollout", "Judge one certified bundle now, and put it in force if it passes."),
     "approve": ("rollout", "Put a challenger in force that passed the check and awaits a person."),
     "decline": ("rollout", "Say that a challenger that waits is not to come into force."),

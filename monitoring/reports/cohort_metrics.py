@@ -110,7 +110,7 @@ class CohortCalculation(ByLabelCalculation[M], Generic[M], ABC):  # type: ignore
         """The numbers that are known; the table tells of all."""
         cohort: Cohort = context.additional_data[self.metric.cohort].cohort
         found = self.figures(cohort)
-        result = self.result({name: number for name, one in found.items() for name, number in _numbers(name, one)})
+        result = self.result(dict(number for item in found.items() for number in _numbers(*item)))
         about = f"{self.display_name()}, {cohort.window.start:%Y-%m-%d %H:%M} to {cohort.window.end:%Y-%m-%d %H:%M} UTC"
         result.widget = [table_data(title=about, column_names=COLUMNS, data=[_line(*item) for item in found.items()])]
         return result
@@ -139,7 +139,7 @@ class SavingsCalculation(CohortCalculation[Savings]):
     def figures(self, cohort: Cohort) -> Mapping[FigureName, Estimated]:
         wanted = [FigureName(f"{name}_{unit}") for name in ("savings", "exploration_cost") for unit in UNITS]
         found = cost_figures(cohort)
-        return {name: found[name] for name in wanted}
+        return {name: found[name] for name in (FigureName.SAVED_USD, *wanted)}
 
 
 class CalibrationCalculation(CohortCalculation[ScoreCalibration]):

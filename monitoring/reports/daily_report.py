@@ -25,13 +25,12 @@ from monitoring.errors import DriftUnavailable
 from monitoring.figures.tier_figures import OVERCONFIDENT_FROM
 from monitoring.names import FigureName, missing_of
 from monitoring.rows.cohorts import Cohort
-from monitoring.rules.rules import OOD_MARGIN
+from monitoring.rules.day_figures import CALIBRATION_MARGIN
+from monitoring.rules.signal_rules import OOD_MARGIN
 
 METHOD = "wasserstein"
-# What the report's cohorts are called.
-DAY = "the day"
-DECIDED = "the day, as the champion decided"
-WEEK = "the last mature week, as the champion decided"
+# What the report's cohorts are called; those that the champion decided where there is one.
+DAY, WEEK, DECIDED = "the day", "the last mature week", ", as the champion decided"
 _DIGITS = 5
 
 
@@ -121,36 +120,36 @@ def _own_metrics(parts: ReportParts) -> list[Any]:
 
     from monitoring.reports.cohort_metrics import MissingSignals, OodConservativeness, Savings, ScoreCalibration
 
-    cohorts = _cohorts(parts)
+    cohorts, decided = _cohorts(parts), "" if parts.champion is None else DECIDED
     metrics: list[Any] = []
-    if DAY in cohorts:
-        keeps = bool(cohorts[DAY].decisions["retained"].any())  # what keeps nothing saves nothing, on purpose
+    if parts.day.size:
+        keeps = bool(parts.day.decisions["retained"].any())  # what keeps nothing saves nothing, on purpose
         limits = {f"{FigureName.SAVINGS_USD.value}.high": [gte(0.0)]} if keeps else None
         metrics.append(Savings(cohort=DAY, tests=limits))
     for tier, declared in enumerate(parts.day.spec.tiers[:-1]):
         of: dict[str, Any] = {"tier": tier, "tier_name": declared.name}
-        if _attempted(cohorts.get(DECIDED), tier):
-            metrics.append(MissingSignals(cohort=DECIDED, tests=_missing_limits(parts.sides.get(tier)), **of))
-            metrics.append(OodConservativeness(cohort=DECIDED, tests=_ood_limits(parts.champion, tier), **of))
-        if _attempted(cohorts.get(WEEK), tier):
-            metrics.append(OodConservativeness(cohort=WEEK, **of))
-            wrong = {f"{FigureName.OVERCONFIDENCE.value}.low": [lte(1.0 - OVERCONFIDENT_FROM)]}
-            metrics.append(ScoreCalibration(cohort=WEEK, tests=wrong, **of))
+        day, week = DAY + decided, WEEK + decided
+        if _attempted(cohorts.get(day), tier):
+            metrics.append(MissingSignals(cohort=day, tests=_missing_limits(parts.sides.get(tier)), **of))
+            metrics.append(OodConservativeness(cohort=day, tests=_ood_limits(parts.champion, tier), **of))
+        if _attempted(cohorts.get(week), tier):
+            metrics.append(OodConservativeness(cohort=week, **of))
+            limits = {
+                f"{FigureName.OVERCONFIDENCE.value}.low": [lte(1.0 - OVERCONFIDENT_FROM)],
+                f"{FigureName.CALIBRATION_IN_THE_LARGE.value}.low": [lte(CALIBRATION_MARGIN)],
+                f"{FigureName.CALIBRATION_IN_THE_LARGE.value}.high": [gte(-CALIBRATION_MARGIN)],
+            }
+            metrics.append(ScoreCalibration(cohort=week, tests=limits, **of))
     return metrics
 
 
 def _cohorts(parts: ReportParts) -> dict[str, Cohort]:
-    """The report's cohorts that have any decision, by what they are called; without a champion all
-    decisions stand for its own.
-    """
-    given = {DAY: parts.day, DECIDED: _decided(parts, parts.day)}
-    if parts.week is not None:
-        given[WEEK] = _decided(parts, parts.week)
+    """The report's cohorts that have any decision, by what they are called."""
+    given = {DAY: parts.day} if parts.week is None else {DAY: parts.day, WEEK: parts.week}
+    if parts.champion is not None:
+        champion = parts.champion.id
+        given |= {f"{name}{DECIDED}": cohort.of_bundle(champion) for name, cohort in given.items()}
     return {name: cohort for name, cohort in given.items() if cohort.size}
-
-
-def _decided(parts: ReportParts, cohort: Cohort) -> Cohort:
-    return cohort if parts.champion is None else cohort.of_bundle(parts.champion.id)
 
 
 def _attempted(cohort: Cohort | None, tier: int) -> bool:
@@ -178,11 +177,12 @@ def _missing_limits(sides: Sides | None) -> dict[str, Any] | None:
 
 def _side_by_side(parts: ReportParts, which: str, wanted: Sequence[str]) -> pd.DataFrame:
     """The compared columns of all tiers in one table; shorter ones end in NaN."""
-    tables = [
-        getattr(sides, which).add_prefix(f"{parts.day.spec.tiers[tier].name}.") for tier, sides in parts.sides.items()
-    ]
     if not wanted:
         return pd.DataFrame({"decisions": [float(parts.day.size)]})
+    names = [tier.name for tier in parts.day.spec.tiers]
+    tables: list[pd.DataFrame] = [
+        getattr(sides, which).add_prefix(f"{names[tier]}.") for tier, sides in parts.sides.items()
+    ]
     return pd.concat(tables, axis=1)[list(wanted)]
 
 
@@ -197,7 +197,7 @@ def _told(metric: dict[str, Any]) -> dict[str, Any]:
     Evidently.
     """
     config = metric["config"]
-    cohort, tier = "week" if config["cohort"] == WEEK else "day", config.get("tier_name") or None
+    cohort, tier = "week" if config["cohort"].startswith(WEEK) else "day", config.get("tier_name") or None
     return {"cohort": cohort, "tier": tier, "values": _plain(metric["value"])}
 
 

@@ -35,7 +35,7 @@ def write_workspace(folder: Path, cascade: str, documents: Iterable[str]) -> int
 
     Raises DriftUnavailable where a document is no report.
     """
-    snapshots = [_snapshot(document) for document in documents]  # before anything is written
+    quiet()
     from evidently.sdk.models import PanelMetric
     from evidently.sdk.panels import line_plot_panel
     from evidently.ui.workspace import Workspace
@@ -45,9 +45,11 @@ def write_workspace(folder: Path, cascade: str, documents: Iterable[str]) -> int
     for title, metric, numbers in PANELS:
         values = [PanelMetric(legend=one.value, metric=metric, metric_labels={"label": one.value}) for one in numbers]
         project.dashboard.add_panel(line_plot_panel(title, values, size="half"))
-    for snapshot in snapshots:
-        workspace.add_run(project.id, snapshot, include_data=False)
-    return len(snapshots)
+    count = 0
+    for document in documents:
+        workspace.add_run(project.id, _snapshot(document), include_data=False)
+        count += 1
+    return count
 
 
 def _snapshot(document: str) -> Any:

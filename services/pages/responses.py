@@ -31,7 +31,10 @@ PLACES: tuple[tuple[str, str], ...] = (
     ("/docs", "API"),
 )
 # The same of one cascade, after its address.
-PLACES_OF_A_CASCADE: tuple[tuple[str, str], ...] = (("", "Now"),)
+PLACES_OF_A_CASCADE: tuple[tuple[str, str], ...] = (
+    ("", "Now"),
+    ("/reports", "Reports"),
+)
 
 
 def require_look(request: Request, context: InContext) -> None:

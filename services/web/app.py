@@ -17,7 +17,7 @@ from services.http.errors import install_error_handlers
 from services.http.metrics import Metrics
 from services.http.sidecar import Sidecars
 from services.http.token_gate import TokenGate
-from services.pages import routes, routes_open
+from services.pages import routes, routes_open, routes_reports
 from services.settings import Settings, hash_key
 
 log = logging.getLogger("knowgate.api")
@@ -52,6 +52,7 @@ def create_app(settings: Settings, engine: Engine, *, clock: Clock | None = None
         deliveries.router,
         health.router,
         routes_open.router,
+        routes_reports.router,
         routes.router,
     ):
         app.include_router(router)

@@ -169,6 +169,28 @@ def decision() -> Callable[..., Decision]:
 
 
 @pytest.fixture
+def reported(engine: Engine, trivia: str, decision: Callable[..., Decision]) -> Window:
+    """The day of twenty decisions of `trivia`, with Evidently's report on it in the store."""
+    from monitoring.reports.daily_report import ReportParts, daily_report
+    from monitoring.watching.reader import Reader
+    from store.traffic.decisions import add_decisions
+    from store.watching.drift_reports import DAILY, DriftReport, put_report
+
+    window = Window(start=floor_time(NOW, timedelta(days=1)), end=floor_time(NOW, timedelta(days=1)) + timedelta(1))
+    with transaction(engine) as session:
+        add_decisions(session, [decision(index) for index in range(20)], received_at=NOW)
+    day = Reader(engine, trivia, now=NOW).cohort(window)
+    made = daily_report(ReportParts(day=day, week=None, champion=None, sides={}))
+    assert made is not None
+    with transaction(engine) as session:
+        put_report(
+            session,
+            DriftReport(cascade=trivia, window=window, tier=None, name=DAILY, document=made.document, computed_at=NOW),
+        )
+    return window
+
+
+@pytest.fixture
 def bundle() -> Bundle:
     """A bundle that keeps what its probe and the answer's probability are sure of."""
     mean, scale = np.zeros(4, dtype=np.float32), np.ones(4, dtype=np.float32)

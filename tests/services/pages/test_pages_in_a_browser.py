@@ -13,6 +13,8 @@ import pytest
 import uvicorn
 from sqlalchemy import Engine
 
+from knowgate import Window
+from services.http.auth import COOKIE
 from services.settings import Settings
 from services.web.app import create_app
 from store.engine import transaction
@@ -103,3 +105,12 @@ def test_a_person_acknowledges_and_resolves_an_alert(page: Any, engine: Engine, 
     assert page.get_by_role("button").count() == 0  # nothing is left to do
     page.get_by_role("link", name="Alerts").first.click()
     assert page.get_by_text("Nothing is open.").is_visible()
+
+
+def test_a_daily_report_draws_itself_and_cannot_reach_the_cookie(page: Any, url: str, reported: Window) -> None:
+    page.context.add_cookies([{"name": COOKIE, "value": "secret", "url": url}])
+    page.goto(f"{url}/cascades/trivia/reports")
+    page.get_by_role("link", name=str(reported.start.date())).click()
+    page.get_by_role("rowheader", name="savings usd").wait_for()
+    with pytest.raises(Exception, match="sandboxed"):
+        page.evaluate("document.cookie")
