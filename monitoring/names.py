@@ -110,6 +110,8 @@ class Rule(StrEnum):
     MISSING_SIGNAL = "missing_signal"
     LABEL_STARVATION = "label_starvation"
     JOB_BEHIND = "job_behind"
+    SILENT_RUNTIME = "silent_runtime"
+    UNDELIVERED = "undelivered"
 
     @property
     def severity(self) -> Severity:
@@ -154,6 +156,8 @@ _HEADLINES = {
     Rule.MISSING_SIGNAL: "A signal that decides is missing.",
     Rule.LABEL_STARVATION: "Labels are too few for a certificate.",
     Rule.JOB_BEHIND: "A job of the service stands still.",
+    Rule.SILENT_RUNTIME: "A runtime has gone silent.",
+    Rule.UNDELIVERED: "Messages did not arrive and were given up.",
 }
 
 
@@ -178,6 +182,8 @@ _ADVICE = {
     Rule.MISCALIBRATED: "See whether traffic or the model changed; a training calibrates the score anew.",
     Rule.MISSING_SIGNAL: "Look at the engine: it no longer returns what the gates read, so queries escalate.",
     Rule.LABEL_STARVATION: "Label more, where it tells most (knowgate labels queue), or promise less.",
+    Rule.SILENT_RUNTIME: "See whether it still runs and reaches the service; what it decides waits in its spool.",
+    Rule.UNDELIVERED: "Mend the receiver, or declare another; what was given up can be sent once more.",
     Rule.JOB_BEHIND: "See in the scheduler's log and in knowgate doctor why the job fails, or waits.",
 }
 

@@ -51,6 +51,8 @@ _PATIENCE = {
     Rule.LATE_DECISIONS: Patience(quiet=1),  # a look sees a whole day of windows
     Rule.STALE_RUNTIME: Patience(quiet=1),  # exact: every runtime serves it, or one does not
     Rule.JOB_BEHIND: Patience(bad=2, of=2),
+    Rule.SILENT_RUNTIME: Patience(quiet=1),  # it is heard of, or it is not
+    Rule.UNDELIVERED: Patience(quiet=1),  # a look sees a whole day of messages
 }
 
 

@@ -2,14 +2,17 @@
 decisions that came late.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from knowgate._bundles.assignment import Assignment
+from knowgate._wire.shown import shown_url
 from monitoring.names import Rule
 from monitoring.rules.rules import Assessment, Standing
 from store.jobs.job_ticks import JOB_PATIENCE, JobTick
 from store.releases.assignments import RuntimeState
+from store.watching.deliveries import DeliveryRecord
 from store.watching.figures import FigureRow
 
 LATE_ROWS = 20  # decisions that came after their window was watched
@@ -95,6 +98,32 @@ def assess_models(attempts: int, undeclared: Mapping[tuple[str, str, str], int])
     )
 
 
+def assess_silence(states: Sequence[RuntimeState], *, now: datetime) -> Assessment:
+    """Raised where a runtime that says how often it speaks was not heard of for several times as
+    long.
+
+    One that speaks only when something changes is never silent, and one that has been gone for
+    seven days is gone.
+    """
+    rule = Rule.SILENT_RUNTIME
+    known = [one for one in states if one.again_s is not None and now - one.seen_at <= FORGET_RUNTIME_AFTER]
+    silent = [one for one in known if one.silent(now)]
+    if not known:
+        gone = Standing.CLEAR if states else Standing.UNKNOWN
+        return Assessment(rule=rule, standing=gone, cause="no runtime is missed")
+    if not silent:
+        return Assessment(rule=rule, standing=Standing.CLEAR, cause="every runtime was heard of")
+    latest = sorted(silent, key=lambda one: one.seen_at, reverse=True)
+    faults = [f"{one.runtime} was last heard of at {one.seen_at:%Y-%m-%d %H:%M} UTC" for one in latest]
+    others = len(known) - len(silent)
+    return Assessment(
+        rule=rule,
+        standing=Standing.RAISED,
+        cause=f"{_shortened(faults)}; {others} of {len(known)} are heard of",
+        details={"silent": len(silent), "runtimes": len(known)},
+    )
+
+
 def assess_jobs(ticks: Sequence[JobTick], *, busy: Collection[str], now: datetime) -> Assessment:
     """Raised where a job of the scheduler has not come to its end for long, while others do.
 
@@ -113,6 +142,23 @@ def assess_jobs(ticks: Sequence[JobTick], *, busy: Collection[str], now: datetim
         standing=Standing.RAISED,
         cause=_shortened([tick.lateness for tick in late]),
         details={"jobs": ", ".join(tick.job for tick in late), "failures": sum(tick.failures for tick in late)},
+    )
+
+
+def assess_deliveries(given_up: Sequence[DeliveryRecord], received: int) -> Assessment:
+    """Raised where messages of the last day were given up; `received` of them arrived."""
+    rule = Rule.UNDELIVERED
+    if not given_up:
+        clear = Standing.CLEAR if received else Standing.UNKNOWN
+        return Assessment(rule=rule, standing=clear, cause="messages of the last day were received")
+    by_receiver = Counter(one.receiver for one in given_up)
+    reason = {one.receiver: one.last_error or "no reason is known" for one in given_up}
+    faults = [f"{count} to {shown_url(name)} ({reason[name]})" for name, count in by_receiver.most_common()]
+    return Assessment(
+        rule=rule,
+        standing=Standing.RAISED,
+        cause=f"of {len(given_up) + received} messages of the last day were given up: {_shortened(faults)}",
+        details={"given_up": len(given_up), "received": received, "receivers": len(by_receiver)},
     )
 
 

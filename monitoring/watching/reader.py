@@ -46,11 +46,14 @@ from store.traffic.label_sources import labels_by_source, others_labelled
 from store.traffic.uncertified import uncertified
 from store.watching.alarm_states import alarm_state
 from store.watching.alerts import AlertRecord, alerts
+from store.watching.deliveries import DeliveryRecord, Fate, newest_deliveries
 from store.watching.figures import figures
 
 log = logging.getLogger("knowgate.monitoring")
 
 LOOK_BACK = timedelta(days=14)  # beyond the horizon: how long a window may wait for its mature figures
+MESSAGES_DAY = timedelta(days=1)
+MESSAGES_READ = 1000  # the newest; a day has fewer
 MISSING_WEEK = timedelta(days=7)  # what a signal is compared with that may have gone missing
 MATURED_AT_ONCE = 50  # windows per run; the rest has its turn at the next one
 
@@ -202,6 +205,15 @@ class Reader:
         """How the scheduler's jobs stand, and which of them are at work."""
         with reading(self._engine) as session:
             return job_ticks(session), job_runs.at_work(session, now=self.now, within=JOB_PATIENCE)
+
+    def messages(self) -> tuple[tuple[DeliveryRecord, ...], int]:
+        """The messages of the last day that were given up, and how many were received."""
+        since = self.now - MESSAGES_DAY
+        fates = (Fate.GIVEN_UP, Fate.RECEIVED)
+        with reading(self._engine) as session:
+            ended = newest_deliveries(session, cascade=self.spec.name, fates=fates, limit=MESSAGES_READ)
+        given_up = tuple(one for one in ended if one.failed_at is not None and one.failed_at >= since)
+        return given_up, sum(one.delivered_at is not None and one.delivered_at >= since for one in ended)
 
     def last_training(self) -> JobRun | None:
         """The last training that came to its end."""

@@ -14,7 +14,7 @@ from monitoring.rows.cohorts import Cohort
 from monitoring.rules.models import assess_cohort_models
 from monitoring.rules.patience import Looks, patience_of, patiently
 from monitoring.rules.rules import Assessment, Standing
-from monitoring.rules.service_rules import assess_jobs, assess_runtimes
+from monitoring.rules.service_rules import assess_deliveries, assess_jobs, assess_runtimes, assess_silence
 from monitoring.rules.signal_rules import assess_constant, assess_missing
 from monitoring.watching.reader import Champion, Reader
 
@@ -30,9 +30,12 @@ def of_one_window(cohort: Cohort) -> tuple[Assessment, ...]:
 def of_now(reader: Reader, current: Cohort, champion: Champion) -> tuple[Assessment, ...]:
     """What the rules say that compare a window with the days before, or look at what runs now."""
     ticks, busy = reader.jobs()
+    runtimes = reader.acknowledgements()
     return (
-        assess_runtimes(champion.assignment, reader.acknowledgements(), now=reader.now),
+        assess_runtimes(champion.assignment, runtimes, now=reader.now),
+        assess_silence(runtimes, now=reader.now),
         assess_jobs(ticks, busy=busy, now=reader.now),
+        assess_deliveries(*reader.messages()),
         _missing(reader, current, champion.bundle),
     )
 

@@ -9,8 +9,10 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, Response
 
 from services.http.auth import require
-from services.http.context import InContext
+from services.http.context import Context, InContext
 from services.http.errors import ApiError
+from services.http.heartbeat import heartbeat
+from store.engine import reading
 from store.tokens import TokenRole
 
 READY_WITHIN_S = 2.0  # as long as probes commonly wait is three seconds or more
@@ -28,20 +30,27 @@ async def get_healthz() -> dict[str, str]:
 @router.get("/readyz", summary="The service can do its work")
 async def get_readyz(context: InContext) -> dict[str, str]:
     """200 when the database answers within two seconds and its schema is the code's; 503 with the
-    cure otherwise.
+    cure otherwise. How the scheduler stands is said beside it, and makes nothing unready.
     """
     from store import schema
 
-    found, wanted, answered = None, schema.head(), False
+    found, wanted, answered, beat = None, schema.head(), False, ""
     with anyio.move_on_after(READY_WITHIN_S):
         found = await anyio.to_thread.run_sync(schema.current, context.engine, abandon_on_cancel=True, limiter=_lookers)
+        if found == wanted:
+            beat = await anyio.to_thread.run_sync(_beat, context, abandon_on_cancel=True, limiter=_lookers)
         answered = True
     if not answered:
         cure = "the database is busy, locked or away; the process lives and goes on when it answers"
         raise ApiError(503, field="database", value=f"silent for {READY_WITHIN_S:g} s", cure=cure)
     if found != wanted:
         raise ApiError(503, field="schema", value=found, cure=f"the code needs {wanted}: run `knowgate db upgrade`")
-    return {"status": "ready", "schema": wanted}
+    return {"status": "ready", "schema": wanted, "scheduler": beat}
+
+
+def _beat(context: Context) -> str:
+    with reading(context.engine) as session:
+        return heartbeat(session, now=context.now()).sentence
 
 
 @router.get("/metrics", summary="Figures for Prometheus", dependencies=[Depends(require(TokenRole.READ))])

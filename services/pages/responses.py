@@ -10,11 +10,14 @@ from uuid import UUID
 
 from fastapi import Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse
+from sqlalchemy.exc import SQLAlchemyError
 
 from services.http.auth import has_page_access
 from services.http.context import Context, InContext
+from services.http.heartbeat import heartbeat
 from services.pages.rendering import templates
 from services.settings import Auth
+from store.engine import reading
 
 SIGN_IN = "/sign-in"
 HEADERS = {
@@ -57,8 +60,19 @@ def framed(
         "places": PLACES,
         "places_of_a_cascade": PLACES_OF_A_CASCADE,
         "signs_in": context.settings.auth is Auth.ON,
+        "unwatched": None if request.url.path == SIGN_IN else _unwatched(context),
     }
     return HTMLResponse(templates().get_template(template).render(frame | shown), status_code=status, headers=HEADERS)
+
+
+def _unwatched(context: Context) -> str | None:
+    """What every page says where the scheduler stands still: it can raise no alert itself."""
+    try:
+        with reading(context.engine) as session:
+            beat = heartbeat(session, now=context.now())
+    except SQLAlchemyError:
+        return None  # the page is about that itself
+    return beat.sentence if beat.wrong else None
 
 
 def problem(request: Request, context: Context, message: str, *, status: int = 404) -> HTMLResponse:

@@ -1,15 +1,18 @@
 """Rules on what runs beside the answers, and on labels: where they are raised and where not."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 
 from monitoring.drift.drift import MissingShift, missing_shift
 from monitoring.rules.label_rules import assess_starvation
 from monitoring.rules.rules import Standing
-from monitoring.rules.service_rules import assess_jobs
+from monitoring.rules.service_rules import FORGET_RUNTIME_AFTER, assess_deliveries, assess_jobs, assess_silence
 from monitoring.rules.signal_rules import assess_missing
 from store.jobs.job_ticks import JOB_PATIENCE, JobTick
+from store.releases.assignments import RuntimeState
+from store.watching.deliveries import DeliveryRecord
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 RAISED, CLEAR, UNKNOWN = Standing.RAISED, Standing.CLEAR, Standing.UNKNOWN
@@ -115,3 +118,72 @@ def test_labels_that_come_too_slowly_are_told_with_how_many_are_needed():
 )
 def test_labels_starve_where_a_certificate_is_further_than_near(needed, since, week, standing):
     assert starved(needed, since, week).standing is standing
+
+
+def runtime(name, ago, *, again_s=60.0):
+    return RuntimeState(
+        cascade="c",
+        runtime=name,
+        generation=3,
+        bundle=None,
+        accepted=True,
+        detail=None,
+        at=NOW - ago,
+        heard_at=NOW - ago,
+        again_s=again_s,
+    )
+
+
+def test_a_silent_runtime_is_named_with_when_it_was_last_heard_of():
+    said = assess_silence([runtime("a", timedelta(minutes=10)), runtime("b", SECOND)], now=NOW)
+    assert said.standing is RAISED
+    assert said.cause == "a was last heard of at 2026-03-10 11:50 UTC; 1 of 2 are heard of"
+
+
+@pytest.mark.parametrize(
+    ("ago", "again_s", "standing"),
+    [
+        (timedelta(minutes=3), 60.0, CLEAR),
+        (timedelta(minutes=3, seconds=1), 60.0, RAISED),
+        (timedelta(minutes=59), 3600.0, CLEAR),  # it polls once an hour
+        (timedelta(days=3), None, CLEAR),  # it speaks only when something changes
+        (FORGET_RUNTIME_AFTER, 60.0, RAISED),
+        (FORGET_RUNTIME_AFTER + SECOND, 60.0, CLEAR),  # gone
+    ],
+)
+def test_a_runtime_is_silent_by_its_own_measure_and_not_for_ever(ago, again_s, standing):
+    assert assess_silence([runtime("a", ago, again_s=again_s)], now=NOW).standing is standing
+    assert assess_silence([], now=NOW).standing is UNKNOWN
+
+
+def given_up(receiver, error="the receiver answered 410"):
+    return DeliveryRecord(
+        id=uuid4(),
+        cascade="c",
+        alert_id=uuid4(),
+        promotion_id=None,
+        receiver=receiver,
+        number=1,
+        event="opened",
+        payload="{}",
+        attempts=12,
+        created_at=NOW,
+        due_at=None,
+        delivered_at=None,
+        failed_at=NOW,
+        last_error=error,
+    )
+
+
+def test_messages_that_were_given_up_are_told_per_receiver_without_its_secrets():
+    lost = [given_up("https://hooks.example/services/T0SECRET"), given_up("pager", "it was silent for 10 s")] * 2
+    said = assess_deliveries(lost, 3)
+    assert said.standing is RAISED
+    assert said.cause.startswith("of 7 messages of the last day were given up: 2 to https://hooks.example")
+    assert "(the receiver answered 410); 2 to pager (it was silent for 10 s)" in said.cause
+    assert "T0SECRET" not in said.cause
+
+
+@pytest.mark.parametrize(("received", "standing"), [(1, CLEAR), (0, UNKNOWN)])
+def test_only_a_message_that_arrives_says_that_messages_do(received, standing):
+    assert assess_deliveries([], received).standing is standing

@@ -115,7 +115,17 @@ def test_without_auth_the_service_answers_to_a_loopback_name_alone(client: TestC
 
 def test_the_process_lives_and_is_ready(client: TestClient) -> None:
     assert client.get("/healthz").json() == {"status": "alive"}
-    assert client.get("/readyz").json() == {"status": "ready", "schema": schema.head()}
+    ready = {"status": "ready", "schema": schema.head(), "scheduler": "No scheduler has run yet."}
+    assert client.get("/readyz").json() == ready
+
+
+def test_a_service_whose_scheduler_is_dead_stays_ready_and_says_so(client: TestClient, engine: Engine) -> None:
+    with transaction(engine) as session:
+        put_tick(session, "monitor", owner="a", now=NOW - timedelta(hours=1), error=None)
+    response = client.get("/readyz")
+    assert response.status_code == 200
+    assert response.json()["scheduler"].startswith("No scheduler has looked for work since")
+    assert 'role="alert"' in (page := client.get("/").text) and "nothing is watched, trained or sent" in page
 
 
 def test_an_old_schema_is_not_ready_and_says_what_to_run(client: TestClient, engine: Engine) -> None:
