@@ -58,5 +58,5 @@ def get_metrics(context: InContext) -> Response:
     """Counters of this process, and what the database says of every cascade, as text for
     Prometheus.
     """
-    content, kind = context.metrics.exposition(context.engine)
+    content, kind = context.metrics.exposition()
     return Response(content, headers={"Content-Type": kind})

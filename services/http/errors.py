@@ -125,6 +125,7 @@ async def _refused(request: Request, error: Any) -> JSONResponse:
 async def _database_away(request: Request, error: Any) -> JSONResponse:
     cause = error.orig if isinstance(error, DBAPIError) else error
     log.error("the database did not answer %s: %s", request.url.path, cause)
+    request.app.state.context.metrics.count_database_error()
     return _later("database", "not answering")
 
 

@@ -1,23 +1,28 @@
 """The service's figures in Prometheus' text format.
 
 Counters and times are this process's own; what is true of the deployment is
-`services.http.deployment_metrics`.
+`services.telemetry.deployment_metrics`.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from sqlalchemy import Engine
-
-from services.http.deployment_metrics import DeploymentCollector
+from prometheus_client.registry import Collector
 
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Metrics:
-    """One registry per application, so that two of them in a process do not mix."""
+    """One registry per application, so that two of them in a process do not mix. `deployment` tells
+    what all processes tell alike.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, deployment: Collector) -> None:
         self._registry = CollectorRegistry()
+        self._shared = CollectorRegistry()
+        self._shared.register(deployment)
+        self._database_errors = Counter(
+            "knowgate_database_errors", "Requests that the database did not answer.", registry=self._registry
+        )
         self._rows = Counter(
             "knowgate_rows", "Rows received, by what became of them.", ["kind", "outcome"], registry=self._registry
         )
@@ -62,9 +67,10 @@ class Metrics:
         """Counts one verdict of the sidecar call."""
         self._verdicts.labels(cascade=cascade, action=action, reason=reason).inc()
 
-    def exposition(self, engine: Engine) -> tuple[bytes, str]:
+    def count_database_error(self) -> None:
+        """Counts one request that was sent away, since the database was."""
+        self._database_errors.inc()
+
+    def exposition(self) -> tuple[bytes, str]:
         """The text and its content type."""
-        own = generate_latest(self._registry)
-        shared = CollectorRegistry()
-        shared.register(DeploymentCollector(engine))
-        return own + generate_latest(shared), CONTENT_TYPE_LATEST
+        return generate_latest(self._registry) + generate_latest(self._shared), CONTENT_TYPE_LATEST

@@ -162,13 +162,14 @@ class _Ticking:
         self._written_at = -math.inf  # on the monotonic clock
 
     def __call__(self) -> None:
+        began = time.monotonic()
         try:
             error = self._tick()
         except Exception as failure:
             log.exception("the tick of %s failed; the next one tries again", self._job.name)
             error = f"{type(failure).__name__}: {failure}"
         if error is not None or time.monotonic() - self._written_at >= WRITTEN_EVERY_S:
-            self._write(error)
+            self._write(error, time.monotonic() - began)
 
     def _tick(self) -> str | None:
         """What went wrong, in a few words."""
@@ -181,11 +182,11 @@ class _Ticking:
                 error = f"the window of {outcome.cascade} until {outcome.window.end.isoformat()} failed"
         return error
 
-    def _write(self, error: str | None) -> None:
-        context = self._context
+    def _write(self, error: str | None, took_s: float) -> None:
+        context, now = self._context, self._context.clock.now()
         try:
             with transaction(context.engine) as session:
-                put_tick(session, self._job.name, owner=context.owner, now=context.clock.now(), error=error)
+                put_tick(session, self._job.name, owner=context.owner, now=now, error=error, took_s=took_s)
             self._written_at = time.monotonic()
         except SQLAlchemyError:
             log.exception("the tick of %s could not be written down", self._job.name)

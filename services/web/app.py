@@ -19,6 +19,7 @@ from services.http.sidecar import Sidecars
 from services.http.token_gate import TokenGate
 from services.pages import routes, routes_open, routes_reports
 from services.settings import Settings, hash_key
+from services.telemetry.deployment_metrics import DeploymentCollector
 
 log = logging.getLogger("knowgate.api")
 
@@ -35,7 +36,7 @@ def create_app(settings: Settings, engine: Engine, *, clock: Clock | None = None
         engine=engine,
         clock=ticking,
         tokens=TokenGate(engine),
-        metrics=Metrics(),
+        metrics=Metrics(DeploymentCollector(engine, ticking.now)),
         key=SecretKey(key),
         sidecars=Sidecars(hash_key=key, clock=ticking.now),
     )

@@ -27,6 +27,7 @@ class JobTick:
     failed_at: datetime | None
     failures: int  # ever
     last_error: str | None
+    took_s: float | None  # the last tick; None = it was before there was this column
 
     def behind(self, now: datetime) -> bool:
         """Whether it has not come to its end for `JOB_PATIENCE`, or never and failed."""
@@ -47,11 +48,13 @@ def _time(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC"
 
 
-def put_tick(session: Session, job: str, *, owner: str, now: datetime, error: str | None) -> None:
-    """Say that `owner` let the job look for work at `now`, and that it went well, or what went
-    wrong.
+def put_tick(
+    session: Session, job: str, *, owner: str, now: datetime, error: str | None, took_s: float | None = None
+) -> None:
+    """Say that `owner` let the job look for work until `now`, how many seconds that took, and that
+    it went well, or what went wrong.
     """
-    values: dict[str, object] = {"owner": owner, "ticked_at": now}
+    values: dict[str, object] = {"owner": owner, "ticked_at": now, "took_s": took_s}
     if error is None:
         values |= {"succeeded_at": now}
     else:

@@ -58,3 +58,10 @@ def certifications(session: Session, cascade: str) -> tuple[CertificationRecord,
     """The cascade's attempts in their order."""
     query = select(CertificationRow).where(CertificationRow.cascade == cascade).order_by(CertificationRow.attempt)
     return records(session, CertificationRecord, query)
+
+
+def newest_certification(session: Session, cascade: str) -> CertificationRecord | None:
+    """The cascade's last attempt; None before the first."""
+    newest = CertificationRow.attempt.desc()
+    query = select(CertificationRow).where(CertificationRow.cascade == cascade).order_by(newest).limit(1)
+    return next(iter(records(session, CertificationRecord, query)), None)

@@ -19,3 +19,4 @@ class JobTickRow(Base):
     failed_at: Mapped[datetime | None]
     failures: Mapped[int]  # ever
     last_error: Mapped[str | None]
+    took_s: Mapped[float | None]  # the last tick

@@ -5,15 +5,18 @@ side by side.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import and_, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Boolean, ColumnElement, Text, and_, column, select, values
+from sqlalchemy.orm import Session, aliased
 
 from knowgate._records.records import Window
 from store import dialects
+from store.batches import batched
 from store.rows import record_of, row_of
 from store.tables import CohortFigureRow
 
+ASKED_AT_ONCE = 25  # names: of a hundred pairs SQLite looks at all rows instead of asking for each
 WHOLE = -1  # the tier of a figure of the whole cascade; '' is its slice
 
 
@@ -73,37 +76,40 @@ def figures(
     return tuple(_record(row) for row in session.scalars(ordered.execution_options(populate_existing=True)))
 
 
-def newest_figures(session: Session, cascade: str) -> tuple[FigureRow, ...]:
-    """The newest figures of the whole cascade that have a value, mature and immature apart, by
-    name.
+def newest_figures(session: Session, cascade: str, names: Iterable[str], *, since: datetime) -> tuple[FigureRow, ...]:
+    """The newest figures of the whole cascade that have a value, of windows that start from `since`
+    on, mature and immature apart, by name.
     """
-    whole = (
-        CohortFigureRow.cascade == cascade,
-        CohortFigureRow.tier == WHOLE,
-        CohortFigureRow.slice == "",
-        CohortFigureRow.value.is_not(None),
+    return tuple(
+        row for some in batched(names, ASKED_AT_ONCE) for row in _newest_figures(session, cascade, some, since=since)
     )
+
+
+def _newest_figures(session: Session, cascade: str, names: list[str], *, since: datetime) -> Iterable[FigureRow]:
+    pairs = [(name, mature) for name in names for mature in (False, True)]
+    asked = values(column("name", Text), column("mature", Boolean), name="asked").data(pairs).cte()
+    other = aliased(CohortFigureRow)
     last = (
-        select(CohortFigureRow.name, CohortFigureRow.mature, func.max(CohortFigureRow.window_end).label("window_end"))
-        .where(*whole)
-        .group_by(CohortFigureRow.name, CohortFigureRow.mature)
-        .subquery()
+        # From the end of an index, name by name, and not by a look at all: there are years of them.
+        select(other.window_start)
+        .where(*_whole(other, cascade), other.name == asked.c.name, other.mature == asked.c.mature)
+        .where(other.window_start >= since)
+        .order_by(other.window_start.desc())
+        .limit(1)
+        .scalar_subquery()
     )
     query = (
         select(CohortFigureRow)
-        .join(
-            last,
-            and_(
-                CohortFigureRow.name == last.c.name,
-                CohortFigureRow.mature == last.c.mature,
-                CohortFigureRow.window_end == last.c.window_end,
-            ),
-        )
-        .where(*whole)
-        .order_by(CohortFigureRow.name, CohortFigureRow.mature, CohortFigureRow.window_start)
+        .join(asked, and_(CohortFigureRow.name == asked.c.name, CohortFigureRow.mature == asked.c.mature))
+        .where(*_whole(CohortFigureRow, cascade), CohortFigureRow.window_start == last)
+        .order_by(CohortFigureRow.name, CohortFigureRow.mature, CohortFigureRow.window_end)
     )
     rows = (_record(row) for row in session.scalars(query.execution_options(populate_existing=True)))
-    return tuple({(row.name, row.mature): row for row in rows}.values())
+    return {(row.name, row.mature): row for row in rows}.values()
+
+
+def _whole(model: Any, cascade: str) -> tuple[ColumnElement[bool], ...]:
+    return model.cascade == cascade, model.tier == WHOLE, model.slice == "", model.value.is_not(None)
 
 
 def _key(row: FigureRow) -> tuple[str, str, datetime, datetime, int, str, bool]:

@@ -12,7 +12,10 @@ from sqlalchemy import Engine
 
 from services.http.metrics import Metrics
 from services.settings import SETTINGS
+from services.telemetry.deployment_metrics import DeploymentCollector
 from store.engine import open_engine
+from tests.services.conftest import NOW
+from tests.services.populated import populate
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
@@ -48,12 +51,13 @@ def test_prometheus_takes_the_rules_and_finds_no_fault_with_the_metrics(sqlite_u
     rules = DEPLOY / "prometheus" / "rules.yml"
     checked = subprocess.run(["promtool", "check", "rules", str(rules)], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    metrics = Metrics()
+    populate(open_engine(sqlite_url), NOW)
+    metrics = Metrics(DeploymentCollector(open_engine(sqlite_url), lambda: NOW))
     metrics.count_request("GET", "/healthz", 200, 0.1)
     metrics.count_batch("decisions", 1, 1, 1)
     metrics.count_verdict("trivia", "escalate", "p_t")
     metrics.count_undeclared("trivia", 0, 1)
-    content, _ = metrics.exposition(open_engine(sqlite_url))
+    content, _ = metrics.exposition()
     checked = subprocess.run(["promtool", "check", "metrics"], input=content, capture_output=True, check=False)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
 
@@ -66,7 +70,7 @@ def test_an_image_that_backs_up_postgresql_has_the_tools_of_the_servers_version(
 
 
 def test_every_metric_of_the_rules_is_exported(engine: Engine) -> None:
-    exported = Metrics().exposition(engine)[0].decode()
+    exported = Metrics(DeploymentCollector(engine, lambda: NOW)).exposition()[0].decode()
     rules = (DEPLOY / "prometheus" / "rules.yml").read_text(encoding="utf-8")
     assert yaml.safe_load(rules)["groups"]
     for metric in set(re.findall(r"\b(knowgate_[a-z_]+)", rules)):

@@ -1,34 +1,28 @@
 """Who may ask for what; health, metrics and the API's description of itself."""
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, update
 
-from knowgate import Bundle, CascadeSpec, Decision, Window
+from knowgate import CascadeSpec, Decision
 from knowgate._wire import codec
 from services.clock import SimulatedClock
 from services.declaration.cascade_file import parse_cascade
 from services.declaration.cascade_text import format_cascade, without_secrets
 from services.errors import InputInvalid
-from services.http.metrics import Metrics
 from services.http.token_gate import TokenGate
 from services.settings import Auth, Settings
 from store import schema
 from store.engine import transaction
-from store.jobs import job_runs
 from store.jobs.job_ticks import put_tick
 from store.releases import assignments, cascades
-from store.releases.assignments import RuntimeState, add_acknowledgement
 from store.tables import AssignmentRow, CascadeVersionRow
 from store.tokens import TokenRole, create_token, revoke_token
-from store.watching.figures import FigureRow, put_figures
 from tests.services.conftest import CASCADE, NOW
 
 ALERT = "019b76da-a800-7000-8000-000000000000"  # of nobody
@@ -137,20 +131,6 @@ def test_an_old_schema_is_not_ready_and_says_what_to_run(client: TestClient, eng
 
 
 @pytest.mark.usefixtures("promoted")
-def test_metrics_count_rows_and_tell_generations(client: TestClient, decision: Callable[..., Decision]) -> None:
-    row = codec.encode(decision())
-    client.post("/v1/decisions", json={"decisions": [row, {}]})
-    client.post("/v1/decide", json={"cascade": "trivia", "p_t": 0.1})
-    client.get("/v1/cascades/with/no/such/address")
-    text = client.get("/metrics").text
-    assert 'knowgate_rows_total{kind="decisions",outcome="stored"} 1.0' in text
-    assert 'knowgate_rows_total{kind="decisions",outcome="rejected"} 1.0' in text
-    assert 'knowgate_assignment_generation{cascade="trivia"} 1.0' in text
-    assert 'knowgate_verdicts_total{action="escalate",cascade="trivia",reason="p_t"} 1.0' in text
-    assert 'route="(none)",status="404"' in text and "no/such" not in text
-
-
-@pytest.mark.usefixtures("promoted")
 @pytest.mark.parametrize("table", [AssignmentRow, CascadeVersionRow])
 def test_one_cascade_that_cannot_be_read_hides_no_other_and_blames_no_caller(
     client: TestClient, engine: Engine, decision: Callable[..., Decision], table: Any
@@ -180,59 +160,6 @@ def test_one_cascade_that_cannot_be_read_hides_no_other_and_blames_no_caller(
     assert client.get("/v1/cascades/aside/assignment").status_code == (503 if unread else 200)
     sent = client.post("/v1/decisions", json={"decisions": [codec.encode(decision(cascade="aside"))]})
     assert sent.status_code == (200 if unread else 503), "a runtime keeps what 503 answers and sends it again"
-
-
-def test_metrics_say_how_old_a_figure_is_and_of_how_many_rows(
-    client: TestClient, engine: Engine, promoted: Bundle
-) -> None:
-    day = timedelta(days=1)
-    old, new = (Window(start=NOW - days * day, end=NOW - (days - 1) * day) for days in (30, 2))
-    fields: dict[str, Any] = {"cascade": "trivia", "computed_at": NOW - day}
-    accuracy: dict[str, Any] = {"name": "accuracy_retained", "mature": True}
-    said = RuntimeState(
-        cascade="trivia", runtime="host-1", generation=1, bundle=promoted.id, accepted=False, detail="why", at=NOW
-    )
-    with transaction(engine) as session:
-        put_figures(
-            session,
-            [
-                FigureRow(window=old, value=0.5, n=1, **accuracy, **fields),
-                FigureRow(window=new, n=0, not_identified="no labels", **accuracy, **fields),
-                FigureRow(window=new, value=0.1, n=7, slice="geography", **accuracy, **fields),
-                FigureRow(window=old, value=9.0, n=9, name="queries", mature=False, **fields),
-                FigureRow(window=new, value=3.0, n=3, name="queries", mature=False, **fields),
-            ],
-        )
-        add_acknowledgement(session, said)
-        put_tick(session, "monitor", owner="a", now=NOW - day, error=None)
-        put_tick(session, "monitor", owner="a", now=NOW, error="no luck")
-        run = job_runs.claim(session, "monitor", "trivia", new, owner="a", lease=day, now=NOW)
-        assert run is not None
-        job_runs.finish(session, run, "watched", now=NOW)
-    shown = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if not line.startswith("#"))
-    of = 'cascade="trivia",mature="true",name="accuracy_retained"'
-    assert float(shown[f"knowgate_figure{{{of}}}"]) == 0.5 and float(shown[f"knowgate_figure_rows{{{of}}}"]) == 1
-    assert float(shown[f"knowgate_figure_window_end_timestamp_seconds{{{of}}}"]) == old.end.timestamp()
-    assert float(shown[f"knowgate_figure_computed_timestamp_seconds{{{of}}}"]) == (NOW - day).timestamp()
-    assert float(shown['knowgate_figure{cascade="trivia",mature="false",name="queries"}']) == 3
-    assert float(shown['knowgate_assignment_mode{cascade="trivia",mode="active"}']) == 1
-    assert float(shown['knowgate_assignment_mode{cascade="trivia",mode="escalate_all"}']) == 0
-    runtime = 'cascade="trivia",runtime="host-1"'
-    assert float(shown[f"knowgate_runtime_last_seen_timestamp_seconds{{{runtime}}}"]) == NOW.timestamp()
-    assert float(shown[f"knowgate_runtime_generation{{{runtime}}}"]) == 1
-    assert float(shown[f"knowgate_runtime_refused{{{runtime}}}"]) == 1
-    assert float(shown['knowgate_job_last_tick_timestamp_seconds{job="monitor"}']) == NOW.timestamp()
-    assert float(shown['knowgate_job_last_success_timestamp_seconds{job="monitor"}']) == (NOW - day).timestamp()
-    assert float(shown['knowgate_job_failures_total{job="monitor"}']) == 1
-    done = 'knowgate_job_done_until_timestamp_seconds{cascade="trivia",job="monitor"}'
-    assert float(shown[done]) == new.end.timestamp()
-
-
-def test_the_documentation_names_every_metric_and_no_other(engine: Engine) -> None:
-    exported = re.findall(r"^# TYPE (knowgate_\w+) (\w+)$", Metrics().exposition(engine)[0].decode(), re.MULTILINE)
-    names = {name for name, kind in exported if not name.endswith("_created")}
-    section = (Path(__file__).parents[3] / "docs" / "monitoring.md").read_text().partition("## Prometheus")[2]
-    assert set(re.findall(r"^\| `(knowgate_\w+)`", section, re.MULTILINE)) == names
 
 
 def test_an_unknown_address_and_a_wrong_method_keep_the_error_shape(client: TestClient) -> None:

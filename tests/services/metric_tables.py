@@ -1,0 +1,28 @@
+"""What docs/metrics.md says of metrics, and what a server tells of the same."""
+
+import re
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+
+def documented(section: str) -> dict[str, tuple[str, set[str]]]:
+    """By name: kind and labels of a table of docs/metrics.md."""
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    table = re.search(rf"^## {section}.*?$(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+    assert table is not None
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([\w, –]*?) \|", table[1], re.MULTILINE)
+    return {name: (kind, set(re.findall(r"\w+", labels))) for name, kind, labels in rows}
+
+
+def exposed(text: str) -> dict[str, tuple[str, set[str]]]:
+    """The same of what a server told; every one has a sample."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        labels = {name for sample in family.samples for name in sample.labels} - {"le"}
+        assert family.samples, f"{family.name} has no sample"
+        assert family.documentation.endswith("."), f"{family.name} has no words"
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        if not name.endswith("_created"):
+            found[name] = (family.type, labels)
+    return found
