@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 from demo.plan import CHAPTERS, START
 from knowgate import Window
-from services.pages.charts import Chart, chart
+from services.pages.charts.chart import Chart
+from services.pages.charts.lines import chart, frame_of, values_of
 from services.pages.report import Event, Story
 from services.simulation.play import Played, Truth
 from services.simulation.summary import Summary
@@ -63,15 +64,11 @@ def _charts(played: Played, promoted: Sequence[datetime]) -> tuple[Chart, ...]:
             },
         ),
     )
-    drawn = (
-        chart(
-            title,
-            {name: _rows(name, days, value) for name, value in lines.items()},
-            promoted,
-            legend=len(lines) > 1,
-        )
-        for title, lines in wanted
-    )
+    marks = [(at, "promotion", f"promoted {at:%-d %b %H:%M} UTC") for at in promoted]
+    drawn = []
+    for title, lines in wanted:
+        values = {name: values_of(_rows(name, days, value)) for name, value in lines.items()}
+        drawn.append(chart(title, values, frame_of(values, marks)))
     return tuple(one for one in drawn if one is not None)
 
 

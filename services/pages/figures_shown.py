@@ -1,36 +1,15 @@
 """Which figures a page shows, in which order, and what they are called.
 
-A few are tiles, some are charts, and every figure that is stored is in the table at the end, the
-unknown ones too.
+Every figure that is stored is in the table at the end of a page, the unknown ones too.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.pages.numbers import between, tell
+from store.watching.figure_means import FigureMean
 from store.watching.figures import FigureRow
 
-TILES = ("savings_usd", "savings_gflops", "drop", "accuracy_cascade", "retained_share", "uncertified_share")
-# A chart's title and its figures of the whole cascade.
-CHARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Savings, USD", ("savings_usd",)),
-    ("Savings, GFLOPs", ("savings_gflops",)),
-    ("Savings of the whole bill, USD, uncovered requests among it", ("savings_of_all_usd",)),
-    ("Not covered by a certificate", ("uncertified_share",)),
-    ("Accuracy: the cascade, and its last tier alone", ("accuracy_cascade", "accuracy_last")),
-    ("Drop against the last tier", ("drop",)),
-    ("Retained and escalated", ("retained_share", "escalated_share")),
-    (
-        "Escalated by",
-        ("escalated_share.p_t", "escalated_share.p_ik", "escalated_share.score", "escalated_share.ood"),
-    ),
-    ("Labels known", ("label_coverage",)),
-)
-# The same for each non-last tier.
-TIER_CHARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("AUROC", ("auroc_p_t", "auroc_p_ik", "auroc_score")),
-    ("Calibration error", ("ece",)),
-)
 # What a person calls a figure. The name that docs, SQL and API have for it stands beside, small.
 TITLES = {
     "savings_usd": "Cost saved",
@@ -75,6 +54,9 @@ REASONS = {
     "escalate_all": "nothing is kept: stopped, or the policy says so",
     "observe": "observed, not switched on",
 }
+
+
+ESCALATIONS = tuple(f"escalated_share.{reason}" for reason in REASONS)  # figures, by why
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,3 +111,30 @@ def shown(row: FigureRow | None, name: str) -> Shown:
         state=f"{state}, n = {row.n:,}, to {row.window.end:%d %b %H:%M}",
         reason=row.not_identified,
     )
+
+
+def shown_mean(mean: FigureMean | None, name: str, *, title: str | None = None) -> Shown:
+    """A figure over many windows as text; where it has no value, a sentence says why."""
+    called = title or title_of(name)
+    if mean is None:
+        return Shown(
+            name=name,
+            title=called,
+            symbol=name,
+            value="–",
+            interval=None,
+            state="no window of this time yet",
+            reason=None,
+        )
+    return Shown(
+        name=name,
+        title=called,
+        symbol=name,
+        value="not identified" if mean.value is None else tell(name, mean.value),
+        interval=between(name, mean.low, mean.high) or None,
+        state=("" if mean.mature or name in _AT_ONCE else "not mature yet, ") + f"n = {mean.n:,}",
+        reason=mean.not_identified if mean.value is None or mean.low is None else None,
+    )
+
+
+_AT_ONCE = ("queries", "retained_share", "savings_usd", "savings_gflops", "saved_usd", "uncertified_share")

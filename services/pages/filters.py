@@ -6,18 +6,16 @@ from datetime import datetime
 from markupsafe import Markup, escape
 
 from knowgate._wire.shown import shown_url
+from monitoring.names import Rule
 from services.durations import format_duration
 from services.pages import numbers
+from services.pages.words import move_word, short
+from store.releases.promotions import Outcome
 
 
 def time(value: datetime) -> str:
     """A time in UTC to the minute."""
     return f"{value:%Y-%m-%d %H:%M} UTC"
-
-
-def short(value: str | None) -> str:
-    """The start of a long hash."""
-    return "–" if value is None else value[:8]
 
 
 def words(value: object) -> str:
@@ -36,8 +34,28 @@ def host(value: str) -> str:
     return shown_url(value)
 
 
+def day(value: datetime, now: datetime) -> str:
+    """A day as one says it this year or another, with the hour where it is today."""
+    if value.date() == now.date():
+        return f"{value:%H:%M}"
+    return f"{value:%-d %b}" if value.year == now.year else f"{value:%-d %b %Y}"
+
+
+def move(value: Outcome) -> str:
+    """What a move of what is in force is called."""
+    return move_word(value).removesuffix(" to").lower()
+
+
+def advice(rule: str) -> str:
+    """What a person should do about an alert of this rule; nothing of one that is unknown."""
+    return Rule(rule).advice if rule in set(Rule) else ""
+
+
 FILTERS: Mapping[str, Callable[..., str]] = {
     "time": time,
+    "advice": advice,
+    "day": day,
+    "move": move,
     "short": short,
     "number": numbers.amount,
     "share": numbers.percent,

@@ -125,11 +125,27 @@ function watchCharts(root) {
   });
 }
 
+// Parts that are read when they are opened ---------------------------------------------------------
+async function load(details) {
+  if (!details.open || !details.dataset.src || details.dataset.loaded) return;
+  details.dataset.loaded = "1";
+  const later = details.querySelector(".later");
+  try {
+    const response = await fetch(details.dataset.src);
+    if (!response.ok || response.redirected) throw new Error(String(response.status));
+    const part = new DOMParser().parseFromString(await response.text(), "text/html").querySelector(".part");
+    later.replaceWith(part);
+    dress(part);
+  } catch {
+    delete details.dataset.loaded;
+  }
+}
+
 // A page that is left open --------------------------------------------------------------------------
 let readLast = new Date();
 
 async function refresh(main) {
-  const busy = main.contains(document.activeElement) && document.activeElement.matches("input, select, textarea");
+  const busy = main.querySelector(":focus") || main.querySelector("th[aria-sort]") || String(getSelection());
   if (document.hidden || busy) return;
   try {
     const response = await fetch(location.href, { headers: { "X-Refresh": "1" } });
@@ -138,9 +154,9 @@ async function refresh(main) {
     if (!fresh) throw new Error("another page");
     const open = all("details[open][id]", main).map((one) => one.id);
     main.replaceChildren(...fresh.childNodes);
+    dress(main);
     open.forEach((id) => document.getElementById(id)?.setAttribute("open", ""));
     readLast = new Date();
-    dress(main);
     document.querySelector("footer span").textContent = `Read at ${readLast.toISOString().slice(0, 16).replace("T", " ")} UTC`;
   } catch {
     stale(main);
@@ -188,6 +204,7 @@ function dress(root) {
     one.addEventListener("click", () => copy(one));
   });
   all("table.sortable", root).forEach(sortable);
+  all("details[data-src]", root).forEach((one) => one.addEventListener("toggle", () => load(one)));
   watchCharts(root);
 }
 

@@ -8,8 +8,10 @@ from datetime import datetime
 from markupsafe import Markup
 from sqlalchemy.orm import Session
 
-from services.pages.cascade_page import cascade_page
-from services.pages.charts import Chart
+from services.pages.cascades.cascade_page import cascade_page
+from services.pages.cascades.sample import sample_of
+from services.pages.cascades.tables import figures_of, slices_of
+from services.pages.charts.chart import Chart
 from services.pages.rendering import FOLDER, templates
 
 
@@ -45,9 +47,14 @@ class Story:
 def render_report(session: Session, name: str, *, now: datetime, story: Story | None = None) -> str:
     """The HTML of cascade `name`'s report. Raises CascadeUnknown."""
     style = (FOLDER / "style.css").read_text(encoding="utf-8")
-    page = cascade_page(session, name, now=now)
-    return (
-        templates()
-        .get_template("report.html")
-        .render(title=name, now=now, page=page, story=story, style=Markup(style), path="", signs_in=False)
-    )
+    page = cascade_page(session, name, now=now, word="all")
+    shown = {
+        "page": page,
+        "chosen": page.chosen,
+        "sample": sample_of(session, page.spec, page.chosen, now=now),
+        "slices": slices_of(session, page.spec, page.chosen),
+        "table": figures_of(session, page.spec),
+        "places_of_a_cascade": (),
+    }
+    frame = {"title": name, "name": name, "now": now, "story": story, "style": Markup(style), "path": ""}
+    return templates().get_template("report.html").render(frame | shown | {"signs_in": False})

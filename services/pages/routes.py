@@ -13,7 +13,7 @@ from services.errors import InputInvalid, Refused
 from services.http.auth import may_act, who_clicks
 from services.http.bodies import Form
 from services.http.context import Context, InContext
-from services.pages import alert_page, cascade_page, decision_page, overview, switch_page
+from services.pages import alert_page, decision_page, switch_page
 from services.pages.decision_page import GATE_NAMES
 from services.pages.responses import LOOKS, framed, problem, uuid_of
 from store.engine import reading, transaction
@@ -22,25 +22,6 @@ from store.traffic.decisions import find_decision
 from store.watching.alert_acts import Act, AlertAct
 
 router = APIRouter(include_in_schema=False, dependencies=[LOOKS])
-
-
-@router.get("/")
-def get_overview(request: Request, context: InContext) -> Response:
-    """All cascades."""
-    with reading(context.engine) as session:
-        page_lines = overview.lines(session)
-    return framed(request, context, "overview.html", title="Cascades", lines=page_lines)
-
-
-@router.get("/cascades/{name}")
-def get_cascade_page(request: Request, name: str, context: InContext) -> Response:
-    """One cascade."""
-    try:
-        with reading(context.engine) as session:
-            page = cascade_page.cascade_page(session, name, now=context.now())
-    except (CascadeUnknown, BundleDamaged) as error:
-        return problem(request, context, str(error))
-    return framed(request, context, "cascade.html", title=name, page=page)
 
 
 @router.get("/cascades/{name}/find")

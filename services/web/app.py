@@ -17,7 +17,7 @@ from services.http.errors import install_error_handlers
 from services.http.metrics import Metrics
 from services.http.sidecar import Sidecars
 from services.http.token_gate import TokenGate
-from services.pages import routes, routes_open, routes_reports
+from services.pages import routes, routes_cascades, routes_open, routes_reports
 from services.settings import Settings, hash_key
 from services.telemetry.deployment_metrics import DeploymentCollector
 
@@ -55,6 +55,7 @@ def create_app(settings: Settings, engine: Engine, *, clock: Clock | None = None
         routes_open.router,
         routes_reports.router,
         routes.router,
+        routes_cascades.router,
     ):
         app.include_router(router)
     install_openapi(app)

@@ -131,6 +131,13 @@ def models_changed_at(session: Session, name: str) -> datetime | None:
     return changed_at
 
 
+def versions_applied(session: Session, name: str) -> tuple[tuple[int, datetime], ...]:
+    """Every version of the cascade, and when it was put in force, the first one first."""
+    query = select(CascadeVersionRow.version, CascadeVersionRow.applied_at)
+    named = query.where(CascadeVersionRow.cascade == name).order_by(CascadeVersionRow.version)
+    return tuple((row.version, row.applied_at) for row in session.execute(named))
+
+
 def _versions(session: Session, name: str) -> Iterator[tuple[int, CascadeSpec]]:
     """Every version that can be read."""
     query = select(CascadeVersionRow.version, CascadeVersionRow.spec).where(CascadeVersionRow.cascade == name)

@@ -5,9 +5,10 @@ and reaches add up as squares do, below and above apart (the MOVER of Zou & Donn
 Medicine 27, 2008). It is summed where the rows are, since a year of hours is read for a few points.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from math import sqrt
 from typing import Any
 
@@ -20,6 +21,14 @@ from store.tables import CohortFigureRow
 from store.watching.figures import WHOLE
 
 _ROW = CohortFigureRow
+
+
+class Per(StrEnum):
+    """What is put together."""
+
+    ALL = "all"
+    DAY = "day"
+    WINDOW = "window"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +44,7 @@ class FigureMean:
     value: float | None  # None where none has a value
     low: float | None = None  # None where one of them has no interval
     high: float | None = None
+    not_identified: str | None = None  # what one of the windows says of why it has no value, or no interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +59,15 @@ class Wanted:
     summed: Collection[str] = ()  # names that are summed and not averaged
 
 
-def means(session: Session, wanted: Wanted, *, daily: bool = False) -> tuple[FigureMean, ...]:
-    """Every wanted figure over the whole window, or per UTC day that a window starts in; mature and
-    immature apart, in order of time.
+def means(session: Session, wanted: Wanted, *, per: Per = Per.ALL) -> tuple[FigureMean, ...]:
+    """Every wanted figure over the whole window, per UTC day that a window starts in, or per
+    window; mature and immature apart, in order of time.
     """
-    by = (dialects.day_of(session, _ROW.window_start),) if daily else ()
+    by: tuple[Any, ...] = ()
+    if per is Per.DAY:
+        by = (dialects.day_of(session, _ROW.window_start),)
+    elif per is Per.WINDOW:
+        by = (_ROW.window_start, _ROW.window_end)
     query = _summed((_ROW.name, _ROW.mature, *by)).where(
         *_within(wanted), _ROW.slice == (wanted.slice or ""), _one_maturity(session, wanted)
     )
@@ -75,12 +89,40 @@ def slice_names(session: Session, cascade: str, window: Window) -> tuple[str, ..
     return tuple(session.scalars(query))
 
 
+def joined(parts: Sequence[FigureMean], *, summed: bool = False) -> FigureMean | None:
+    """The mean (or sum) of parts that share no window; None of nothing."""
+    known = [one for one in parts if one.value is not None]
+    if not known:
+        return parts[0] if parts else None
+    n = sum(one.n for one in known)
+    weights = [1.0 if summed else one.n / n for one in known]
+    value = sum(weight * (one.value or 0.0) for weight, one in zip(weights, known, strict=True))
+    pairs = [(weight, one) for weight, one in zip(weights, known, strict=True) if one.low is not None]
+    below = sqrt(sum((weight * ((one.value or 0.0) - (one.low or 0.0))) ** 2 for weight, one in pairs))
+    above = sqrt(sum((weight * ((one.high or 0.0) - (one.value or 0.0))) ** 2 for weight, one in pairs))
+    bounded = len(pairs) == len(known)
+    return FigureMean(
+        name=known[0].name,
+        slice=known[0].slice,
+        mature=all(one.mature for one in known),
+        window=Window(start=min(one.window.start for one in parts), end=max(one.window.end for one in parts)),
+        windows=sum(one.windows for one in parts),
+        n=n,
+        value=value,
+        low=value - below if bounded else None,
+        high=value + above if bounded else None,
+        not_identified=next((one.not_identified for one in reversed(parts) if one.not_identified), None),
+    )
+
+
 def last_watched(session: Session, cascade: str) -> datetime | None:
     """The end of the newest window that has a figure; None before the first."""
-    query = select(func.max(_ROW.window_end)).where(
-        _ROW.cascade == cascade, _ROW.name == "queries", _ROW.tier == WHOLE, _ROW.slice == ""
-    )
-    return session.scalar(query)
+    ends = []
+    for mature in (False, True):
+        of = (_ROW.cascade == cascade, _ROW.slice == "", _ROW.tier == WHOLE, _ROW.name == "queries")
+        newest = select(_ROW.window_end).where(*of, _ROW.mature.is_(mature)).order_by(_ROW.window_start.desc())
+        ends.append(session.scalar(newest.limit(1)))
+    return max((end for end in ends if end is not None), default=None)
 
 
 def _within(wanted: Wanted) -> tuple[ColumnElement[bool], ...]:
@@ -123,6 +165,7 @@ def _summed(by: tuple[Any, ...]) -> Select[Any]:
         func.sum(above * above).label("above"),
         func.sum(_ROW.n * _ROW.n * below * below).label("weighted_below"),
         func.sum(_ROW.n * _ROW.n * above * above).label("weighted_above"),
+        func.max(_ROW.not_identified).label("not_identified"),
     ).group_by(*by)
 
 
@@ -145,6 +188,7 @@ def _mean(row: Any, summed: Collection[str], of: str | None) -> FigureMean:
         value=value,
         low=low,
         high=high,
+        not_identified=row.not_identified,
     )
 
 

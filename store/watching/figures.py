@@ -112,6 +112,25 @@ def _whole(model: Any, cascade: str) -> tuple[ColumnElement[bool], ...]:
     return model.cascade == cascade, model.tier == WHOLE, model.slice == "", model.value.is_not(None)
 
 
+def latest_windows(session: Session, cascade: str) -> tuple[FigureRow, ...]:
+    """Of each figure of the cascade and of its tiers (slices apart) the newest window, mature and
+    immature, and the newest that has a value.
+    """
+    of_whole = (CohortFigureRow.cascade == cascade, CohortFigureRow.slice == "")
+    keys = session.execute(
+        select(CohortFigureRow.tier, CohortFigureRow.name, CohortFigureRow.mature).where(*of_whole).distinct()
+    ).all()
+    found: dict[tuple[str, str, datetime, datetime, int, str, bool], FigureRow] = {}
+    for tier, name, mature in keys:
+        named = (CohortFigureRow.tier == tier, CohortFigureRow.name == name, CohortFigureRow.mature == mature)
+        query = select(CohortFigureRow).where(*of_whole, *named).order_by(CohortFigureRow.window_start.desc()).limit(1)
+        rows = [_record(row) for row in session.scalars(query)]
+        if rows[0].value is None:
+            rows += [_record(row) for row in session.scalars(query.where(CohortFigureRow.value.is_not(None)))]
+        found |= {_key(row): row for row in rows}
+    return tuple(found.values())
+
+
 def _key(row: FigureRow) -> tuple[str, str, datetime, datetime, int, str, bool]:
     return (
         row.cascade,

@@ -13,7 +13,6 @@ from sqlalchemy import Engine
 from factories import make_label
 from knowgate import Bundle, Decision, Window
 from services.clock import SimulatedClock
-from services.pages.charts import chart, nice_ticks
 from services.pages.decision_page import story
 from services.settings import Auth, Settings
 from store.engine import transaction
@@ -153,30 +152,51 @@ def test_without_a_cascade_the_first_page_says_what_to_do(client: TestClient) ->
 
 def test_the_first_page_lists_cascades_with_what_is_in_force(client: TestClient, watched: Bundle) -> None:
     text = page(client, "/")
-    assert "1 open alert" in text
+    assert "The cascade saves less than promised." in text
     assert watched.id[:8] in text
-    assert "44.0 %" in text  # the newest mature savings: 0.3 + 14 days
+    assert "46.0 %" in text and "45.2 – 46.8" in text  # the mean of the last 7 days' savings, and its narrower interval
     assert "<svg" in text
+    assert "refuses what is in force" in text
+    assert "active since 7 Mar" in text
 
 
 def test_a_cascades_page_shows_figures_decisions_about_it_and_its_runtimes(client: TestClient, watched: Bundle) -> None:
-    text = page(client, "/cascades/trivia")
+    text = page(client, "/cascades/trivia?range=30d")
     assert "promise rolling (in any given week the thresholds in force keep the target, confidence 1 − δ)" in text
     for expected in (
         "traffic moved to &lt;law&gt;",
         "the first certified bundle",
         "1200",
         "wrong signature",
-        "Novel figure",
-        "geography",
-        "law &lt;b&gt;",
         "p_ik ≥ 0.6000, p_t ≥ 0.8000",
-        "42.0 – 46.0",
+        "promise kept",
+        "1.0 points lost of 2 allowed (",
+        f"Promoted {watched.id[:8]}: the first certified bundle",
+        "promised: at most 2.0 points",
     ):
-        assert expected in text
+        assert expected in text, expected
     assert "no decision is stored yet, so no attempt is planned" in text
-    assert text.count("<figure") == 2  # savings and drop; the figure that nobody named is in the table
-    assert "promotion 07 Mar 12:00" in text
+    assert text.count("<figure") == 2  # savings and drop
+    assert "7 Mar 12:00 UTC: Promoted" in text
+
+
+def test_the_long_tables_have_pages_of_their_own(client: TestClient, watched: Bundle) -> None:
+    text = page(client, "/cascades/trivia/figures")
+    assert "Novel figure" in text and "42.0 – 46.0" in text
+    text = page(client, "/cascades/trivia/slices?range=7d")
+    assert "geography" in text and "law &lt;b&gt;" in text and "?range=7d&amp;slice=law+%3Cb%3E" in text
+    text = page(client, "/cascades/trivia/how")
+    assert "No decision was made in this time." in text
+    for path in ("figures", "slices", "how"):
+        page(client, f"/cascades/nobody/{path}", status=404)
+
+
+def test_a_slice_and_a_time_are_chosen_in_the_address(client: TestClient, watched: Bundle) -> None:
+    text = page(client, "/cascades/trivia?range=30d&slice=geography")
+    assert "Over the last 30 days, geography" in text and "<option selected>geography</option>" in text
+    assert "20.0 %" in text and "46.0 %" not in text
+    assert 'href="/cascades/trivia?range=24h&amp;slice=geography"' in text
+    assert "Over the last 7 days" in page(client, "/cascades/trivia?range=nonsense")
 
 
 def test_a_cascades_page_says_why_it_was_trained_and_what_came_of_it(
@@ -307,49 +327,9 @@ def test_the_reference_lists_every_address(client: TestClient) -> None:
         assert path in text
 
 
-@pytest.mark.parametrize(
-    ("low", "high"), [(0.0, 1.0), (0.31, 0.33), (-0.02, 0.05), (5.0, 5.0), (0.0, 0.0), (1e-9, 2e-9), (0, 12345.0)]
-)
-def test_ticks_are_round_few_and_enclose_the_values(low: float, high: float) -> None:
-    ticks = nice_ticks(low, high)
-    assert ticks[0] <= low and ticks[-1] >= high
-    assert 2 <= len(ticks) <= 8
-    assert ticks == sorted(set(ticks))
-
-
-def test_a_window_without_a_value_leaves_a_gap() -> None:
-    rows = [figure("drop", day, None if day == 2 else 0.01) for day in range(5)]
-    drawn = chart("Drop", {"drop": rows})
-    assert drawn is not None
-    (series,) = drawn.series
-    assert len(series.lines) == 2 and len(series.points) == 4
-
-
-def test_what_is_not_mature_is_drawn_apart_and_gives_way_to_what_is() -> None:
-    rows = [figure("drop", day, 0.01, mature=day < 3) for day in range(5)]
-    rows.append(figure("drop", 1, 0.5, mature=False))
-    drawn = chart("Drop", {"drop": rows})
-    assert drawn is not None
-    (series,) = drawn.series
-    assert (len(series.lines), len(series.faint)) == (1, 1)
-    assert len(series.points) == 5 and not any("50.0 %" in point.tooltip for point in series.points)
-
-
-def test_a_chart_of_nothing_is_none() -> None:
-    assert chart("Drop", {"drop": []}) is None
-    assert chart("Drop", {"drop": [figure("drop", 1, None)]}) is None
-
-
-def test_a_single_point_is_drawn_inside() -> None:
-    drawn = chart("Drop", {"drop": [figure("drop", 1, 0.0)]})
-    assert drawn is not None
-    (point,) = drawn.series[0].points
-    assert drawn.left <= point.x <= drawn.right and drawn.top <= point.y <= drawn.bottom
-
-
 @pytest.mark.usefixtures("watched")
 def test_a_figure_without_an_interval_stands_with_its_value_and_the_reason(client: TestClient) -> None:
-    text = page(client, "/cascades/trivia")
+    text = page(client, "/cascades/trivia/figures")
     (row,) = [line for line in text.split("<tr>") if "answered, by its scores" in line]
     assert ">87.5 %<" in row and "<td></td>" in row  # a value, and no interval
     assert "no interval: of 3 of 9 scores" in row and "None" not in row

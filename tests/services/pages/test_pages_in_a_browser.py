@@ -14,6 +14,7 @@ import uvicorn
 from sqlalchemy import Engine
 
 from knowgate import Window
+from services.clock import SimulatedClock
 from services.http.auth import COOKIE
 from services.settings import Settings
 from services.web.app import create_app
@@ -35,7 +36,8 @@ FLAGS = [
 
 @pytest.fixture
 def url(engine: Engine, settings: Settings) -> Iterator[str]:
-    config = uvicorn.Config(create_app(settings, engine), host="127.0.0.1", port=0, log_level="warning", lifespan="off")
+    app = create_app(settings, engine, clock=SimulatedClock(NOW))
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -71,24 +73,33 @@ def test_a_person_finds_a_cascade(page: Any, url: str) -> None:
     page.get_by_role("link", name="trivia").first.click()
     assert page.url == f"{url}/cascades/trivia"
     assert page.get_by_role("heading", name="trivia").is_visible()
-    assert page.get_by_role("heading", name="Promotions").is_visible()
+    assert page.get_by_role("heading", name="What changed").is_visible()
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.name") == "id"
 
 
-def test_a_table_sorts_filters_and_answers_keys(page: Any, engine: Engine, trivia: str) -> None:
+def test_a_part_is_read_when_it_is_opened_and_its_table_sorts_and_filters(
+    page: Any, engine: Engine, trivia: str
+) -> None:
     values = {f"s{number}": (7 * number % 10) / 10 for number in range(10)}
     with transaction(engine) as session:
         put_figures(session, [figure("drop", 14, value, slice=name) for name, value in values.items()])
+        put_figures(session, [figure("drop", 14, 0.1)])
     page.goto(page.url + f"cascades/{trivia}")
+    page.locator("summary", has_text="By slice").click()
     names = page.locator("table[data-name=slices] tbody tr:visible td:first-child")
     page.get_by_role("button", name="Accuracy lost").click()
     assert names.all_text_contents() == sorted(values, key=values.__getitem__)
     assert page.locator("th[aria-sort=ascending]").count() == 1
-    page.keyboard.press("/")
-    page.keyboard.type("s7")
+    page.get_by_label("Filter slices").fill("s7")
     assert names.all_text_contents() == ["s7"]
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download CSV").last.click()
-    assert '"s7","90.0 points"' in Path(download.value.path()).read_text(encoding="utf-8").replace(" 88.0 – 92.0", "")
+        page.locator("#slices").get_by_role("button", name="Download CSV").click()
+    assert '"s7","90.0 points 88.0 – 92.0"' in Path(download.value.path()).read_text(encoding="utf-8")
+    page.get_by_label("Filter slices").blur()
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/cascades/trivia?range=7d&slice=s7")
 
 
 def test_a_person_acknowledges_and_resolves_an_alert(page: Any, engine: Engine, trivia: str) -> None:

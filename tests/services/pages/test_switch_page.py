@@ -44,7 +44,7 @@ def test_the_page_of_an_observed_cascade_says_what_is_missing_and_what_would_be_
     deployment.certified("first")
     shown = page(browser, "/cascades/quiz")
     assert "save 30.0% of the last tier" in shown and "with confidence 80.0%, shown on 1000 decisions" in shown
-    assert '<a href="/cascades/quiz/resume">' in shown
+    assert 'href="/cascades/quiz/resume"' in shown
 
 
 def test_it_is_switched_on_from_the_page_and_put_back_with_who_and_why(
@@ -55,7 +55,7 @@ def test_it_is_switched_on_from_the_page_and_put_back_with_who_and_why(
     answer = browser.post("/cascades/quiz/resume", data=FILLED)
     assert (answer.status_code, answer.headers["location"]) == (303, "/cascades/quiz")
     assert (deployment.state, deployment.in_force.champion) == ("active", champion)
-    assert '<a href="/cascades/quiz/observe">' in page(browser, "/cascades/quiz")
+    assert 'href="/cascades/quiz/observe"' in page(browser, "/cascades/quiz")
     assert "Observe" in page(browser, "/cascades/quiz/observe")
     browser.post("/cascades/quiz/observe", data=FILLED | {"reason": "a new prompt"})
     assert (deployment.state, deployment.in_force.champion) == ("observing", champion)

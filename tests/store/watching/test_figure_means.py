@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from knowgate import Window
-from store.watching.figure_means import Wanted, last_watched, means, slice_means, slice_names
+from store.watching.figure_means import Per, Wanted, joined, last_watched, means, slice_means, slice_names
 from store.watching.figures import FigureRow, put_figures
 
 DAY = 24 * 60  # minutes
@@ -41,6 +41,17 @@ def test_an_amount_is_added_up(session: Session, cast: Any) -> None:
     assert total.low == pytest.approx(8.0 - 0.6) and total.high == pytest.approx(8.0 + 1.2)
 
 
+def test_parts_are_joined_as_their_windows_would_be(session: Session, cast: Any) -> None:
+    put_figures(session, [figure(cast, hour, hour / 10, n=10 + hour) for hour in range(6)])
+    per_window = means(session, wanted(cast, "drop"), per=Per.WINDOW)
+    assert [one.value for one in per_window] == [pytest.approx(hour / 10) for hour in range(6)]
+    (whole,), put_together = means(session, wanted(cast, "drop")), joined(per_window)
+    assert put_together is not None and (put_together.n, put_together.window) == (whole.n, whole.window)
+    for name in ("value", "low", "high"):
+        assert getattr(put_together, name) == pytest.approx(getattr(whole, name))
+    assert joined(()) is None
+
+
 def test_one_window_without_an_interval_leaves_the_mean_without_one(session: Session, cast: Any) -> None:
     put_figures(session, [figure(cast, 0, 0.1), figure(cast, 1, 0.3, low=None, high=None)])
     (mean,) = means(session, wanted(cast, "drop"))
@@ -57,7 +68,7 @@ def test_per_day_and_what_is_mature_goes_before_what_is_not(session: Session, ca
     hours = range(12, 84, 6)  # tests begin at noon
     put_figures(session, [figure(cast, hour, 0.1) for hour in hours if hour < 60])
     put_figures(session, [figure(cast, hour, 0.9, mature=False) for hour in hours])
-    daily = means(session, wanted(cast, "drop"), daily=True)
+    daily = means(session, wanted(cast, "drop"), per=Per.DAY)
     assert [one.value for one in daily] == [pytest.approx(0.1), pytest.approx(0.1), pytest.approx(0.9)]
     assert [one.mature for one in daily] == [True, True, False]
     assert [one.windows for one in daily] == [4, 4, 4]

@@ -1,0 +1,32 @@
+"""Words for what the store has names for."""
+
+from store.releases.promotions import Outcome
+
+# A challenger that was declined is no harm, and no error.
+_MOVES = {
+    Outcome.PROMOTED: "Promoted",
+    Outcome.REFUSED: "Declined",
+    Outcome.HELD_BACK: "Held back",
+    Outcome.ROLLED_BACK: "Rolled back to",
+    Outcome.STOPPED: "Stopped",
+    Outcome.RESUMED: "Resumed",
+    Outcome.OBSERVED: "Put back to be observed",
+}
+
+
+def move_word(outcome: Outcome) -> str:
+    """What a move of what is in force is called.
+
+    >>> move_word(Outcome.REFUSED)
+    'Declined'
+    """
+    return _MOVES.get(outcome, str(outcome).replace("_", " ").capitalize())
+
+
+def short(value: str | None) -> str:
+    """The start of a long hash.
+
+    >>> short("0123456789abcdef"), short(None)
+    ('01234567', '–')
+    """
+    return "–" if value is None else value[:8]

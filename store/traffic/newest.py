@@ -1,0 +1,22 @@
+"""Where in time the newest decisions lie: so many are read, however dense the traffic is."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from knowgate._records.ids import decided_at
+from knowgate._records.records import Window
+from store import partitions
+from store.tables import DecisionRow
+
+
+def newest_window(session: Session, cascade: str, within: Window, *, most: int) -> Window | None:
+    """The part of a window of decision time that its newest decisions lie in, about `most` of them;
+    None where it has none.
+    """
+    low, high = partitions.first_id(within.start), partitions.first_id(within.end)
+    ids = select(DecisionRow.id).where(DecisionRow.cascade == cascade, DecisionRow.id >= low, DecisionRow.id < high)
+    newest = ids.order_by(DecisionRow.id.desc())
+    if session.scalar(newest.limit(1)) is None:
+        return None
+    first = session.scalar(newest.limit(1).offset(most - 1))
+    return within if first is None else Window(start=decided_at(first), end=within.end)
