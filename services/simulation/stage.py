@@ -121,13 +121,20 @@ class Stage:
                 raise SimulationFailed(f"{len(receipt.rejected)} labels were rejected: {receipt.rejected[0]}")
 
     def advance(self, until: datetime) -> tuple[JobOutcome, ...]:
-        """Move the clock, let every job look for work, and the runtime for a new assignment."""
+        """Move the clock, let every job look for work, and the runtime for a new assignment.
+
+        The runtime looks first, too: it has been there all the time that passed.
+        """
         self.clock.set(until)
+        self._poll()
         outcomes = tick_all(self.context, IN_TURN)
         self._register()
+        self._poll()
+        return outcomes
+
+    def _poll(self) -> None:
         if (follower := self.cascade.follower) is not None:
             follower.poll()
-        return outcomes
 
     def settle(self) -> None:
         """Wait until MLflow has all that is due."""
