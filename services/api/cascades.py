@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.orm import Session
 
+from services.acts import cascade_state
 from services.api.wire import CascadeDetail, CascadeList, CascadeSummary
 from services.declaration.cascade_text import without_secrets
 from services.http.auth import is_admin, require
@@ -52,6 +53,7 @@ def get_cascade(request: Request, name: str, context: InContext, admin: Annotate
         spec = cascades.cascade(session, name)
         detail = CascadeDetail(
             summary=summary_of(session, name),
+            state=cascade_state(session, name, now=context.now()),
             spec=spec if admin else without_secrets(spec),
             runtimes=assignments.acknowledgements(session, name),
         )

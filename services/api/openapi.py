@@ -14,7 +14,17 @@ from pydantic import TypeAdapter
 
 from knowgate._records.records import Decision, Label
 from knowgate._shipping.client import JSON_MEDIA_TYPE, VECTORS_MEDIA_TYPE, Acknowledgement
-from services.api.wire import ActRequest, DecideRequest
+from services.api.wire import (
+    ActRequest,
+    BundleActRequest,
+    CascadeActRequest,
+    DecideRequest,
+    FreezeRequest,
+    PromoteRequest,
+    ResumeRequest,
+    RollbackRequest,
+    TrainRequest,
+)
 
 ABOUT = """
 Keeps an LLM cascade honest: decisions and late labels in; verdicts, assignments and bundles out.
@@ -63,6 +73,13 @@ EXAMPLES: Mapping[str, Any] = {
     },
     "DecideRequest": {"cascade": "support", "tier": 0, "p_t": 0.97, "tokens_in": 412, "slice": "billing"},
     "ActRequest": {"act": "silenced", "reason": "the engine is being upgraded", "duration": "4h"},
+    "CascadeActRequest": {"reason": "the small model answers nonsense since the deploy"},
+    "ResumeRequest": {"reason": "the deploy is taken back", "despite_alarm": None},
+    "RollbackRequest": {"reason": "worse for billing", "to": None, "past_condemned": True, "despite_alarm": None},
+    "BundleActRequest": {"bundle": "9f2c14aa03b7", "reason": "looks right on our own questions"},
+    "PromoteRequest": {"bundle": "9f2c14aa03b7", "reason": "known to be good", "despite_alarm": None},
+    "TrainRequest": {"reason": "a new market", "insist": False},
+    "FreezeRequest": {"reason": "the sale of the year", "duration": "2d"},
     "Acknowledgement": {
         "runtime": "gateway-7",
         "generation": 3,
@@ -96,6 +113,13 @@ BODIES: Mapping[str, type] = {
     "LabelBatch": LabelBatch,
     "DecideRequest": DecideRequest,
     "ActRequest": ActRequest,
+    "CascadeActRequest": CascadeActRequest,
+    "ResumeRequest": ResumeRequest,
+    "RollbackRequest": RollbackRequest,
+    "BundleActRequest": BundleActRequest,
+    "PromoteRequest": PromoteRequest,
+    "TrainRequest": TrainRequest,
+    "FreezeRequest": FreezeRequest,
     "Acknowledgement": Acknowledgement,
 }
 

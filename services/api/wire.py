@@ -1,6 +1,7 @@
 """What the API answers, where that is no record of the runtime's or the store's."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from knowgate._records.observation import Observation
@@ -8,6 +9,7 @@ from knowgate._records.receipts import Rejected, Undeclared
 from knowgate._records.records import Action, GateOutcome, Reason, Signals
 from knowgate.policy import PolicyKind
 from knowgate.spec import CascadeSpec
+from services.acts import CascadeState
 from services.alerts import AlertStory
 from services.deliveries import DeliveryStory
 from store.releases.assignments import RuntimeState
@@ -84,6 +86,57 @@ class ActRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CascadeActRequest:
+    """What a person does with a cascade, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeRequest(CascadeActRequest):
+    """That a cascade is to decide again."""
+
+    despite_alarm: str | None = None  # why a condemned bundle is wanted all the same
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackRequest(ResumeRequest):
+    """That a former champion is to decide again."""
+
+    to: str | None = None  # its id or the start of it; None = the one before the present
+    past_condemned: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleActRequest(CascadeActRequest):
+    """What a person says of a challenger."""
+
+    bundle: str  # its id or the start of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromoteRequest(BundleActRequest):
+    """That a certified bundle is to decide."""
+
+    despite_alarm: str | None = None  # why a condemned bundle is wanted all the same
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRequest(CascadeActRequest):
+    """That a training is to be made now."""
+
+    insist: bool = False  # also where it could hardly win
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreezeRequest(CascadeActRequest):
+    """That no job is to put anything in force for a `duration`, or `until` a time."""
+
+    duration: str | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CascadeSummary:
     """A cascade in the list."""
 
@@ -110,5 +163,6 @@ class CascadeDetail:
     """A cascade with its whole specification and its runtimes."""
 
     summary: CascadeSummary
+    state: CascadeState
     spec: CascadeSpec
     runtimes: tuple[RuntimeState, ...]

@@ -2,7 +2,7 @@
 and from our own pages alone (`services.http.auth`).
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -12,12 +12,12 @@ from services.alerts import act_on, silence_until
 from services.errors import InputInvalid, Refused
 from services.http.auth import may_act, who_clicks
 from services.http.bodies import Form
-from services.http.context import Context, InContext
-from services.pages import alert_page, decision_page, switch_page
+from services.http.context import InContext
+from services.pages import alert_page, decision_page
 from services.pages.decision_page import GATE_NAMES
 from services.pages.responses import LOOKS, framed, problem, uuid_of
 from store.engine import reading, transaction
-from store.errors import AlertUnknown, BundleDamaged, CascadeUnknown, DecisionUnknown, GenerationMoved
+from store.errors import AlertUnknown, BundleDamaged, DecisionUnknown
 from store.traffic.decisions import find_decision
 from store.watching.alert_acts import Act, AlertAct
 
@@ -35,49 +35,6 @@ def find(request: Request, name: str, context: InContext, id: str = "") -> Respo
     if wanted is None:
         return problem(request, context, f"{name} has no decision with the id or external id {id!r}.")
     return RedirectResponse(f"/decisions/{wanted}", status_code=303)
-
-
-@router.get("/cascades/{name}/observe")
-@router.get("/cascades/{name}/resume")
-def get_switch_page(request: Request, name: str, context: InContext) -> Response:
-    """The form that switches a cascade on, or has it observed."""
-    return _switch(request, context, name)
-
-
-@router.post("/cascades/{name}/observe")
-@router.post("/cascades/{name}/resume")
-def post_switch(
-    request: Request, name: str, form: Form, context: InContext, by: Annotated[str, Depends(who_clicks)]
-) -> Response:
-    """Makes the move, and shows the cascade; or the form again, with what speaks against it."""
-    move = request.url.path.rpartition("/")[2]
-    try:
-        switch_page.make_move(context.engine, context.settings, name, move, form, by=by, now=context.now())
-    except CascadeUnknown as error:
-        return problem(request, context, str(error))
-    except (InputInvalid, Refused, GenerationMoved) as error:
-        status = 400 if isinstance(error, InputInvalid) else 409
-        return _switch(request, context, name, form=form, message=str(error), status=status)
-    return RedirectResponse(f"/cascades/{name}", status_code=303)
-
-
-def _switch(
-    request: Request,
-    context: Context,
-    name: str,
-    *,
-    form: dict[str, str] | None = None,
-    message: str | None = None,
-    status: int = 200,
-) -> Response:
-    try:
-        with reading(context.engine) as session:
-            page = switch_page.switch_page(session, name, request.url.path.rpartition("/")[2])
-    except CascadeUnknown as error:
-        return problem(request, context, str(error))
-    shown: dict[str, Any] = {"page": page, "reason": (form or {}).get("reason", ""), "message": message}
-    shown["acts"] = may_act(request, context)
-    return framed(request, context, "switch.html", status=status, title=name, **shown)
 
 
 @router.get("/decisions/{decision_id}")

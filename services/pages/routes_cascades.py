@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter, Request, Response
 
-from services.http.auth import may_act
 from services.http.context import InContext
+from services.pages.act_page import acts_block
 from services.pages.cascades import cascade_page, overview
 from services.pages.cascades.ranges import range_of
 from services.pages.cascades.sample import sample_of
@@ -30,9 +30,10 @@ def get_cascade_page(request: Request, name: str, context: InContext, range: str
     try:
         with reading(context.engine) as session:
             page = cascade_page.cascade_page(session, name, now=context.now(), word=range, slice=slice or None)
+            hands = acts_block(session, name, now=context.now())
     except (CascadeUnknown, BundleDamaged, RecordUnreadable) as error:
         return problem(request, context, str(error))
-    return framed(request, context, "cascade.html", title=name, page=page, acts=may_act(request, context))
+    return framed(request, context, "cascade.html", title=name, page=page, hands=hands)
 
 
 @router.get("/cascades/{name}/how")

@@ -45,6 +45,25 @@ def prospect_of(session: Session, current: Assignment) -> Prospect:
     )
 
 
+def certified_ones(session: Session, cascade: str) -> tuple[BundleRecord, ...]:
+    """The bundles that carry a certificate, newest first: what a person may put in force."""
+    return tuple(
+        one
+        for one in bundles.bundles(session, cascade)
+        if (certificate := certificate_of(one)) is not None and certificate.status is CertificateStatus.CERTIFIED
+    )
+
+
+def load_if_stopped(session: Session, current: Assignment) -> str | None:
+    """How much more the last tier would get if nothing were kept; None where nothing says so."""
+    certificate = None if current.champion is None else certificate_of(bundles.bundle(session, current.champion))
+    kept = None if certificate is None else certificate.retained_share
+    if kept is None or not 0.0 < kept < 1.0:
+        return None
+    gets = f"the last tier would get {1.0 / (1.0 - kept):.1f} times as many"
+    return f"By its certificate {kept:.1%} of the queries are kept now: {gets}."
+
+
 def _would_decide(records: tuple[BundleRecord, ...], current: Assignment) -> BundleRecord | None:
     if current.champion is not None:
         return next((one for one in records if one.id == current.champion), None)
@@ -58,7 +77,7 @@ def _labels_needed(session: Session, cascade: str) -> int | None:
 
 def _sentence(would: BundleRecord | None, certificate: CertificateDocument | None, needed: int | None) -> str:
     if would is not None:
-        return f"Bundle {would.id[:12]} would decide. {_promised(certificate)}"
+        return f"Bundle {would.id[:12]} would decide. {promised(certificate)}"
     missing = "" if not needed else f" About {needed} more labelled decisions are missing."
     if certificate is None:
         return f"Nothing was attempted yet, so nothing would be kept.{missing}"
@@ -66,7 +85,8 @@ def _sentence(would: BundleRecord | None, certificate: CertificateDocument | Non
     return f"Nothing would be kept: the newest attempt ended as {ended}, on {certificate.n} decisions.{missing}"
 
 
-def _promised(certificate: CertificateDocument | None) -> str:
+def promised(certificate: CertificateDocument | None) -> str:
+    """What a bundle with this certificate would keep, save and promise."""
     if certificate is None or certificate.status is not CertificateStatus.CERTIFIED:
         return "It carries no certificate, so nothing is promised."
     kept = "an unknown share" if certificate.retained_share is None else f"{certificate.retained_share:.1%}"

@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request, Response
 from sqlalchemy import Engine
 
 from knowgate._deciding.privacy import SecretKey
-from services.api import alerts, assignments, bundles, cascades, decide, decisions, deliveries, health, labels
+from services.api import acts, alerts, assignments, bundles, cascades, decide, decisions, deliveries, health, labels
 from services.api.openapi import install_openapi
 from services.clock import Clock, SystemClock
 from services.http.context import Context
@@ -17,7 +17,7 @@ from services.http.errors import install_error_handlers
 from services.http.metrics import Metrics
 from services.http.sidecar import Sidecars
 from services.http.token_gate import TokenGate
-from services.pages import routes, routes_cascades, routes_open, routes_reports
+from services.pages import routes, routes_acts, routes_cascades, routes_open, routes_reports
 from services.settings import Settings, hash_key
 from services.telemetry.deployment_metrics import DeploymentCollector
 
@@ -49,6 +49,7 @@ def create_app(settings: Settings, engine: Engine, *, clock: Clock | None = None
         assignments.router,
         bundles.router,
         cascades.router,
+        acts.router,
         alerts.router,
         deliveries.router,
         health.router,
@@ -56,6 +57,7 @@ def create_app(settings: Settings, engine: Engine, *, clock: Clock | None = None
         routes_reports.router,
         routes.router,
         routes_cascades.router,
+        routes_acts.router,
     ):
         app.include_router(router)
     install_openapi(app)

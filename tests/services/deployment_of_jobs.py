@@ -179,7 +179,9 @@ class Deployment:
         """
         since = START - timedelta(days=30) if since is None else since
         cohort = Window(start=since, end=since + timedelta(days=1))
-        certificate = make_certificate(target_value=0.05, delta=delta, delta_family=0.2, cohort=cohort, savings=0.3)
+        certificate = make_certificate(
+            target_value=0.05, delta=delta, delta_family=0.2, cohort=cohort, savings=0.3, retained_share=0.4
+        )
         certificate = replace(certificate, status=status or certificate.status, promise=promise, season=season)
         document = BundleDocument(
             cascade="quiz",

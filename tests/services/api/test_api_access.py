@@ -11,6 +11,7 @@ from sqlalchemy import Engine, update
 
 from knowgate import CascadeSpec, Decision
 from knowgate._wire import codec
+from services.acts import Act
 from services.clock import SimulatedClock
 from services.declaration.cascade_file import parse_cascade
 from services.declaration.cascade_text import format_cascade, without_secrets
@@ -39,6 +40,7 @@ ROUTES = {
     ("GET", "/v1/alerts"): {"read", "operator", "admin"},
     ("GET", f"/v1/alerts/{ALERT}"): {"read", "operator", "admin"},
     ("POST", f"/v1/alerts/{ALERT}/acts"): {"operator", "admin"},
+    **{("POST", f"/v1/cascades/trivia/{act}"): {"operator", "admin"} for act in Act},
     ("GET", "/metrics"): {"read", "operator", "admin"},
 }
 
