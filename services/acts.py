@@ -22,6 +22,7 @@ from services.promotion.bundle_files import stored_id
 from services.promotion.champions import stop_in_force
 from services.promotion.ring_answers import in_force
 from services.promotion.rollout_state import State, Why, described, state_of
+from services.promotion.standing import standing_of
 from services.settings import Settings
 from services.words import require_words
 from store.releases import assignments, cascades
@@ -79,6 +80,7 @@ class CascadeState:
     stopped: PromotionRecord | None  # what stopped it, or put it back to be observed, where that is in force
     frozen: Frozen | None
     awaiting: str | None  # the bundle that passed the check and awaits approval
+    rollout: str | None  # the step of the challenger that is being tried: since when, and what it waits for
     training_asked: CascadeAct | None  # that the scheduler has not begun yet
 
     @property
@@ -90,6 +92,8 @@ class CascadeState:
             said.append(f"frozen until {frozen.until:%Y-%m-%d %H:%M} UTC by {frozen.by} ({frozen.reason})")
         if self.awaiting is not None:
             said.append(f"bundle {self.awaiting[:12]} passed the check and awaits approval")
+        if self.rollout is not None:
+            said.append(self.rollout.removesuffix("."))
         if asked is not None:
             said.append(f"a training is asked for by {asked.by} ({asked.reason})")
         return tuple(said)
@@ -109,6 +113,7 @@ def cascade_state(session: Session, cascade: str, *, now: datetime) -> CascadeSt
         stopped=None if current is None else stop_in_force(session, current),
         frozen=_frozen(session, cascade, now),
         awaiting=None if awaits is None else awaits.bundle,
+        rollout=None if current is None else _rollout(session, current, now),
         training_asked=training_asked(session, cascade),
     )
 
@@ -140,6 +145,11 @@ def freeze_until(duration: str | None, until: datetime | None, now: datetime) ->
     except ValueError as error:
         raise InputInvalid(f"duration is {duration!r}: {error}") from None
     return end
+
+
+def _rollout(session: Session, current: Assignment, now: datetime) -> str | None:
+    standing = standing_of(session, current, cascades.cascade(session, current.cascade))
+    return None if standing is None else standing.sentence(now=now)
 
 
 def _frozen(session: Session, cascade: str, now: datetime) -> Frozen | None:
@@ -200,7 +210,7 @@ def _approve(session: Session, current: Assignment, settings: Settings, asked: A
 
 
 def _decline(session: Session, current: Assignment, settings: Settings, asked: Asked, now: datetime) -> None:
-    judging.decline(session, current, _named(session, asked), _why(asked), now=now)
+    judging.decline(session, current, _named(session, asked), settings, _why(asked), now=now)
 
 
 _MOVES: Mapping[Act, Callable[[Session, Assignment, Settings, Asked, datetime], None]] = {

@@ -59,7 +59,7 @@ from monitoring.alarms.alarms import Promise, watch_risk, watch_savings
 from monitoring.rows.cohorts import Cohort
 
 MONTH = 30  # days
-PROMISE = Promise(champion=CHAMPION, challenger=None, savings_low=PROMISED)
+PROMISE = Promise(champion=CHAMPION, others=frozenset(), savings_low=PROMISED)
 LEVEL = Alarms().alpha / ALARMS_SHARING_ALPHA
 LIMIT = Setting(per_day=1_000, exploration=0.2, label_rate=0.5, fault_hour=0, savings_fall=Alarms().savings_margin)
 SPANS = {1_000: (10, 28), 10_000: (7, 14), 100_000: (7, 3)}  # per decisions a day: healthy days, days of the fault

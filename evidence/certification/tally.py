@@ -88,6 +88,15 @@ def tally_of(rows: CertificationRows, kept: IntArray, delta: float, thresholds: 
     )
 
 
+def charitable_tally_of(rows: CertificationRows, kept: IntArray, delta: float) -> Tally:
+    """As `tally_of`, with what nobody knows taken as right and X = −1, and without forecasts: that
+    a promise is broken by these rows holds whatever the missing labels say.
+    """
+    outcome = np.nan_to_num(rows.outcome(kept), nan=-1.0)
+    correct = np.nan_to_num(np.asarray(rows.correct, dtype=np.float64)[np.arange(rows.n), kept], nan=1.0)
+    return _tally(rows, (), kept < rows.tiers - 1, outcome, -1.0, correct, delta)
+
+
 def tally_of_least_drop(rows: CertificationRows, delta: float) -> Tally:
     """The rows under the best tier that each query could have been kept at: no policy that retains
     all does better.

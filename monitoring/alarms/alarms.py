@@ -49,7 +49,7 @@ class Promise:
     """What the champion's certificate says of savings."""
 
     champion: str  # bundle id
-    challenger: str | None  # decides a share of the traffic; its rows are not the champion's
+    others: frozenset[str]  # in a rollout they decide, or decided, a share beside it: their rows are not its own
     savings_low: float  # s0, the lower bound at promotion
 
 
@@ -75,8 +75,8 @@ def watch_savings(memory: AlarmMemory | None, cohort: Cohort, promise: Promise |
     memory = _of_champion(memory, promise.champion, cohort)
     start = max(cohort.window.start, memory.consumed_until)
     rows = _unconsumed(cohort, memory)
-    if promise.challenger is not None:
-        rows = _where(rows, (rows["bundle"] != promise.challenger).to_numpy())
+    if promise.others:
+        rows = _where(rows, ~rows["bundle"].isin(promise.others).to_numpy())
     if memory.counts_from is None:
         memory = replace(memory, counts_from=_counts_from(rows, promise.champion, start, until))
     if memory.counts_from is None:

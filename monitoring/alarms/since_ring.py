@@ -1,38 +1,22 @@
 """What the decisions that came after a risk alarm say of a bundle: what would it have lost on them?
 
 After a stop nothing is retained, and every tier runs on the share that is observed, so the rows say
-it of any bundle. The bundle's own policy is asked again (`knowgate.policy.kept_tiers`), with
-signals that its own models make of the stored hidden states; X and the test are those of
-certification: what nobody knows counts as wrong. A tier that did not run may have kept anything.
+it of any bundle (`monitoring.alarms.logged_columns`). X and the test are those of certification:
+what nobody knows counts as wrong.
 """
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-
-from evidence.certification.known_outcomes import LoggedRows, agreeing, certification_rows, ended_early
+from evidence.certification.known_outcomes import certification_rows
 from evidence.certification.tally import tally_of
 from knowgate._bundles.bundle import Bundle
-from knowgate._bundles.tier_models import TierModels
-from knowgate._records.arrays import BoolArray, FloatArray, IntArray
-from knowgate._records.records import Fingerprint, Role
-from knowgate.policy import kept_tiers
-from knowgate.spec import CascadeSpec, LabelCoin
+from monitoring.alarms.logged_columns import LoggedColumns, kept_by
 from monitoring.alarms.looks import SinceRing
-from monitoring.figures.tier_figures import undeclared_attempts
 from monitoring.rows.cohorts import Cohort
-from monitoring.rows.pairing import numbers_at
-from store.shards.shards import ShardRefused, read_rows
-from store.traffic.attempt_columns import taken
 
 log = logging.getLogger("knowgate.monitoring")
-
-MOST_DECISIONS = 20_000  # the newest of the window; their vectors are in memory at once
 
 
 def look_since_ring(cohort: Cohort, bundle: Bundle, *, rang_at: datetime, look: int, level: float) -> SinceRing:
@@ -50,10 +34,10 @@ def look_since_ring(cohort: Cohort, bundle: Bundle, *, rang_at: datetime, look: 
     if len(bundle.tiers) != cohort.spec.last:
         log.warning("bundle %s is of another chain of tiers than %s", bundle.id[:12], cohort.spec.name)
         return bare
-    columns = _Columns.of(cohort)
-    if not (columns.ran[:, -1] & np.isfinite(columns.correct[:, -1])).any():
+    columns = LoggedColumns.of(cohort)
+    if not columns.tells:
         return bare
-    kept = _kept(columns, bundle, cohort.spec)
+    kept = kept_by(columns, bundle, cohort.spec)
     evidence = tally_of(certification_rows(columns.logged()), kept, level).on(targets.kind)
     return replace(
         bare,
@@ -61,109 +45,3 @@ def look_since_ring(cohort: Cohort, bundle: Bundle, *, rang_at: datetime, look: 
         estimate=evidence.estimate,
         shown=evidence.shown(targets.value, level),
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Columns:
-    """Per decision [n] and tier [n, tiers] what is known; −1, NaN and None where a tier did not
-    run.
-    """
-
-    ids: tuple[str, ...]
-    attempts: pd.DataFrame
-    at: IntArray  # [n, tiers] the attempt's row
-    ran: BoolArray
-    early: BoolArray  # a gate ended the tier before it answered
-    correct: FloatArray
-    exploration_rate: FloatArray  # [n]
-    apart: BoolArray  # [n] labels of a decision's tiers were drawn by coins apart
-
-    @property
-    def n(self) -> int:
-        return len(self.ids)
-
-    @staticmethod
-    def of(cohort: Cohort) -> "_Columns":
-        """The newest decisions whose first tier ran the declared model; what another model answered
-        later is unknown.
-
-        To leave the latter out too would favour what is retained.
-        """
-        attempts = cohort.attempts
-        strange = pd.Series(undeclared_attempts(cohort.spec, attempts), index=attempts.index)
-        first = attempts.loc[strange & (attempts["tier"] == 0), "id"]
-        decisions = cohort.decisions[~cohort.decisions["id"].isin(first)].tail(MOST_DECISIONS)
-        place = pd.Series(np.arange(len(decisions)), index=decisions["id"])
-        attempts = attempts.assign(correct=attempts["correct"].mask(strange))
-        attempts = attempts[attempts["id"].isin(decisions["id"])].reset_index(drop=True)
-        at = np.full((len(decisions), cohort.spec.last + 1), -1, dtype=np.int64)
-        at[place[attempts["id"]].to_numpy(), attempts["tier"].to_numpy()] = np.arange(len(attempts))
-        role = taken(attempts["role"].to_numpy(dtype=object), at)
-        return _Columns(
-            ids=tuple(str(name) for name in decisions["id"]),
-            attempts=attempts,
-            at=at,
-            ran=(at >= 0) & (role != Role.SKIPPED),
-            early=ended_early(role),
-            correct=numbers_at(attempts, "correct", at),
-            exploration_rate=decisions["exploration_rate"].to_numpy(dtype=np.float64),
-            apart=np.asarray(decisions["label_coin"] == LabelCoin.ATTEMPT, dtype=np.bool_),
-        )
-
-    def logged(self) -> LoggedRows:
-        answers = [*self.attempts["answer"].tolist(), None]  # the last place is that of a tier that did not run
-        return LoggedRows(
-            ids=self.ids,
-            ran=self.ran,
-            agrees=agreeing([[answers[row] for row in of_tier] for of_tier in self.at.T]),
-            correct=self.correct,
-            label_propensity=numbers_at(self.attempts, "label_propensity", self.at),
-            run_propensity=numbers_at(self.attempts, "run_propensity", self.at),
-            exploration_rate=self.exploration_rate,
-            apart=self.apart,
-            early=self.early,
-        )
-
-
-def _kept(columns: _Columns, bundle: Bundle, spec: CascadeSpec) -> IntArray:
-    """[n] the tier at which the bundle would have kept each decision."""
-    same_kind = [kind is tier.p_t_kind for kind, tier in zip(bundle.document.p_t_kinds, spec.tiers, strict=False)]
-    signals = [_signals(columns, tier, bundle.tiers[tier], same_kind=same_kind[tier]) for tier in range(spec.last)]
-    return kept_tiers(bundle.document.policy, signals, columns.ran)
-
-
-def _signals(columns: _Columns, tier: int, models: TierModels | None, *, same_kind: bool) -> Mapping[str, FloatArray]:
-    """What the bundle would have seen at the tier, by gate, each [n]."""
-    at = columns.at[:, tier]
-    unknown = np.full(columns.n, np.nan)
-    p_t = numbers_at(columns.attempts, "p_t", at) if same_kind else unknown
-    if models is None:
-        return {"p_t": p_t, "p_ik": unknown, "ood": unknown, "score": unknown}
-    slices = columns.attempts["slice"].to_numpy(dtype=object)
-    return models.signal_columns(
-        p_t=p_t,
-        hidden=_hidden(columns.attempts, at, models.document.fingerprint, models.document.dimension),
-        tokens_in=numbers_at(columns.attempts, "tokens_in", at),
-        entropy=numbers_at(columns.attempts, "entropy", at),
-        margin=numbers_at(columns.attempts, "margin", at),
-        slices=[None if row < 0 or slices[row] is None else str(slices[row]) for row in at],
-    )
-
-
-def _hidden(attempts: pd.DataFrame, at: IntArray, fingerprint: Fingerprint, dimension: int) -> npt.NDArray[np.float16]:
-    """[n, d] the attempts' stored states; NaN where there is none of this fingerprint."""
-    hidden = np.full((len(at), dimension), np.nan, dtype=np.float16)
-    shards, rows = attempts["shard"].to_numpy(dtype=object), attempts["row"].to_numpy(dtype=np.int64)
-    places: dict[str, list[int]] = {}
-    for number, row in enumerate(at):
-        if row >= 0 and isinstance(shards[row], str):
-            places.setdefault(shards[row], []).append(number)
-    for url, numbers in places.items():
-        try:
-            read = read_rows(url, rows[at[numbers]].tolist(), fingerprint=fingerprint)
-        except ShardRefused as error:
-            log.warning("%d vectors count as missing: %s", len(numbers), error)
-            continue
-        if read.shape[1] == dimension:
-            hidden[numbers] = read
-    return hidden

@@ -35,9 +35,10 @@ from store.errors import BundleDamaged, BundleUnknown
 from store.jobs import job_runs
 from store.jobs.job_runs import JobRun
 from store.jobs.job_ticks import JOB_PATIENCE, JobTick, job_ticks
-from store.releases import assignments, bundles, rings
+from store.releases import assignments, bundles, promotions, rings
 from store.releases.assignments import RuntimeState
 from store.releases.cascades import cascade as cascade_spec
+from store.releases.promotions import Outcome
 from store.traffic.decisions import late_times
 from store.traffic.examples import labelled
 from store.traffic.graders import GraderError
@@ -64,6 +65,7 @@ class Champion:
 
     assignment: Assignment | None
     bundle: Bundle | None  # None: none is assigned, or it cannot be read here
+    others: frozenset[str] = frozenset()  # what decided a share in a rollout, beside it or before it
 
     @property
     def promise(self) -> Promise | None:
@@ -76,7 +78,7 @@ class Champion:
         if certificate.status is not CertificateStatus.CERTIFIED or certificate.savings_low is None:
             return None
         return Promise(
-            champion=self.bundle.id, challenger=self.assignment.challenger, savings_low=certificate.savings_low
+            champion=self.bundle.id, others=self.others - {self.bundle.id}, savings_low=certificate.savings_low
         )
 
 
@@ -135,7 +137,8 @@ class Reader:
             if assignment is None or assignment.champion is None:
                 return Champion(assignment=assignment, bundle=None)
             bundle = self._bundle(session, assignment.champion)
-        return Champion(assignment=assignment, bundle=bundle)
+            others = promotions.tried(session, self.spec.name)
+        return Champion(assignment=assignment, bundle=bundle, others=others)
 
     def score_errors(self, cohort: Cohort) -> ScoreErrors:
         """How far the scores may be off of every bundle that kept an answer in the cohort, by
@@ -234,13 +237,17 @@ class Reader:
             )
 
     def stops(self) -> tuple[Stop, ...]:
-        """What risk alarms have stopped so far."""
+        """What risk alarms have stopped so far, and taken back."""
         with reading(self._engine) as session:
             rung = rings.rings(session, self.spec.name, Rule.RISK.value)
+            history = promotions.promotions(session, self.spec.name)
+        aborted = {one.decided_at: one.bundle for one in history if one.outcome is Outcome.ABORTED}
         return tuple(
-            Stop(bundle=ring.stopped, read_until=ring.read_until, at=ring.answered_at)
+            Stop(bundle=bundle, read_until=ring.read_until, at=ring.answered_at)
             for ring in rung
-            if ring.stopped is not None and ring.answered_at is not None
+            if ring.answered_at is not None
+            for bundle in (ring.stopped, aborted.get(ring.answered_at))
+            if bundle is not None
         )
 
     def acknowledgements(self) -> tuple[RuntimeState, ...]:

@@ -286,6 +286,23 @@ class Promotion:
     """How a challenger comes into force."""
 
     approval: Approval = Approval.AUTOMATIC
+    # Shares of the queries that a challenger decides, one after the other; 0 = none yet: it decides
+    # beside the champion. None at all: once it has passed the check, all of them.
+    steps: tuple[float, ...] = ()
+    dwell: timedelta = timedelta(days=1)  # a step lasts at least
+    least: int | None = None  # rows that a step must count; None = twice as many as can show the target at all
+    deadline: timedelta = timedelta(days=14)  # a step that has not shown enough by then ends the rollout
+
+    def __post_init__(self) -> None:
+        shares = list(self.steps)
+        if not all(0.0 <= share <= 1.0 for share in shares) or shares != sorted(set(shares)):
+            cure = "give shares in [0, 1], each larger than the one before, such as [0, 0.05, 0.25]"
+            raise RecordInvalid("steps", shares, cure)
+        if self.least is not None and self.least < 1:
+            raise RecordInvalid("least", self.least, "at least one row counts; leave it out for the default")
+        if self.deadline <= self.dwell:
+            cure = "a step ends before it may pass: give more than promotion.dwell"
+            raise RecordInvalid("deadline", f"{self.deadline / timedelta(days=1):g} days", cure)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -357,6 +374,12 @@ class CascadeSpec:
                 kept, back = (f"{span / timedelta(days=1):g} days" for span in (self.vector_retention, needed))
                 cure = f"training reads vectors {back} back; keep them so long, or shorten schedule.training_window"
                 raise RecordInvalid("vector_retention", kept, cure)
+        if self.promotion.steps and self.promotion.deadline <= self.horizon:
+            days = f"{self.promotion.deadline / timedelta(days=1):g} days"
+            cure = (
+                f"no decision is old enough to be judged by then: labels take {self.horizon / timedelta(days=1):g} days"
+            )
+            raise RecordInvalid("promotion.deadline", days, cure)
         if self.tiers[-1].early:
             raise RecordInvalid(f"tiers.{names[-1]}.early", True, "the last tier always answers: leave it out")
         if self.targets.rule is PolicyKind.ESCALATE_ALL:

@@ -20,6 +20,7 @@ from knowgate.spec import PromiseKind
 from monitoring.alarms.looks import SinceRing, next_look, next_window
 from services.jobs.job import JobContext
 from services.jobs.respond import answer_waiting
+from services.jobs.rollout_steps import continue_rollout
 from services.promotion import generations, rollout
 from services.promotion.champions import last_ring
 from services.promotion.judging import Verdict, judge, last_look, refused_for_its_sake, stands_alone, waiting
@@ -63,6 +64,9 @@ def _check_cascade(context: JobContext, cascade: str) -> int:
     """
     answer_waiting(context, cascade)
     judged = _let_lapse(context, cascade)
+    rolled_out = continue_rollout(context, cascade)
+    if rolled_out is not None:  # others wait until it has ended
+        return judged + rolled_out
     with reading(context.engine) as session:
         certified = waiting(session, cascade)
         refused = refused_for_its_sake(session, cascade)

@@ -4,14 +4,15 @@ never guessed.
 - Former champions lie one on top of another. A promotion puts one on top; a rollback takes the top
   away for good, so that rolling back ever again comes to an end and never toggles.
 - A bundle is condemned where a risk alarm stopped it, where its own decisions show the harm that
-  rang, or where the paired comparison showed that its promise is broken. It stays so: who wants it
-  back says so on purpose.
+  rang, and where the paired comparison or a step of its rollout showed that its promise is broken.
+  It stays so: who wants it back says so on purpose.
 """
 
 import json
 
 from sqlalchemy.orm import Session
 
+from evidence.certification.step import StepOutcome
 from knowgate._bundles.assignment import Assignment, Mode
 from store.releases import promotions, rings
 from store.releases.promotions import Outcome, PromotionRecord
@@ -32,7 +33,10 @@ def condemned(session: Session, cascade: str) -> dict[str, str]:
     for record in promotions.promotions(session, cascade):
         if _is_old_stop(record) and record.previous is not None:
             why[record.previous] = f"the {record.reason}"
-        comparison = json.loads(record.check).get("comparison") or {}
+        check = json.loads(record.check)
+        if record.outcome is Outcome.ABORTED and check.get("verdict", {}).get("outcome") == StepOutcome.HARMFUL:
+            why[str(record.bundle)] = f"its rollout, which ended as {record.reason}"
+        comparison = check.get("comparison") or {}
         if comparison.get("champion_broken"):
             why[comparison["champion"]] = f"a comparison on {comparison['n']} rows, which showed its promise broken"
     for ring in rings.rings(session, cascade, rings.RISK):
@@ -48,7 +52,7 @@ def former_champions(session: Session, current: Assignment) -> tuple[str, ...]:
     """What was in force beneath the present champion, the newest first."""
     stack: list[str] = []
     for record in promotions.promotions(session, current.cascade):
-        if record.outcome is Outcome.PROMOTED and record.bundle is not None:
+        if record.outcome in (Outcome.PROMOTED, Outcome.FELL_BACK) and record.bundle is not None:
             if record.previous is not None and record.previous not in stack:
                 stack.append(record.previous)  # it came into force before anything was recorded
             stack.append(record.bundle)

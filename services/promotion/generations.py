@@ -40,7 +40,8 @@ def declare(session: Session, spec: CascadeSpec, settings: Settings, *, now: dat
     exploration = coins_of(spec, current.mode, current.champion)
     if all(getattr(current, name) == value for name, value in exploration.items()):
         return current
-    return _swap(session, current, now, settings.assignment_lease, **exploration)
+    challenger = {"challenger": current.challenger, "share": current.share}
+    return _swap(session, current, now, settings.assignment_lease, **exploration, **challenger)
 
 
 def move(
@@ -56,17 +57,64 @@ def move(
 ) -> Assignment:
     """One move: the swap, the signature, the two bundles' statuses and the record of it."""
     if champion is not None and mode is Mode.ACTIVE:
-        bundles.bundle_content(session, champion)  # a damaged one decides nothing: refused by name
-        if settings.signing_key is not None:
-            bundles.sign_bundle(session, champion, signing.sign_bundle(settings.signing_key, champion))
+        _make_ready(session, champion, settings)
     coins = _coins(session, current.cascade, mode, champion)
     fresh = _swap(session, current, now, settings.assignment_lease, champion=champion, mode=mode, **coins)
     if current.champion is not None and current.champion != champion:
         bundles.set_bundle_status(session, current.champion, BundleStatus.RETIRED)
-    if champion is not None and outcome in (Outcome.PROMOTED, Outcome.ROLLED_BACK):
+    if champion is not None and outcome in (Outcome.PROMOTED, Outcome.ROLLED_BACK, Outcome.FELL_BACK):
         bundles.set_bundle_status(session, champion, BundleStatus.PROMOTED)
     decides = champion if mode is Mode.ACTIVE else None
     _record(session, current, decides, outcome, why, now, cascade=current.cascade, generation=fresh.generation)
+    if current.challenger not in (None, champion):  # a rollout ends with whatever else is put in force
+        ended = Why(reason=f"{outcome.value.replace('_', ' ')}: {why.recorded}", by=why.by)
+        _record_of_challenger(session, current, Outcome.ABORTED, ended, now, fresh)
+    return fresh
+
+
+def share_out(
+    session: Session,
+    current: Assignment,
+    settings: Settings,
+    why: Why,
+    *,
+    challenger: str,
+    share: float,
+    now: datetime,
+) -> Assignment:
+    """Let `challenger` decide `share` of the queries beside the champion; at 0 it only stands by.
+
+    Where nothing was kept, nothing else is: the other queries go to the last tier.
+    """
+    _make_ready(session, challenger, settings)
+    beside_nothing = share > 0.0 and current.mode is not Mode.ACTIVE
+    mode, champion = (Mode.ACTIVE, None) if beside_nothing else (current.mode, current.champion)
+    coins = _coins(session, current.cascade, mode, champion)
+    changes = {"mode": mode, "champion": champion, "challenger": challenger, "share": share}
+    fresh = _swap(session, current, now, settings.assignment_lease, **changes, **coins)
+    if current.champion is not None and champion is None:
+        bundles.set_bundle_status(session, current.champion, BundleStatus.RETIRED)
+    if current.challenger not in (None, challenger):
+        ended = Why(reason=f"bundle {challenger[:12]} is tried in its place: {why.recorded}", by=why.by)
+        _record(session, current, current.challenger, Outcome.ABORTED, ended, now, cascade=current.cascade)
+    outcome = Outcome.SHARED if share > 0.0 else Outcome.SHADOWED
+    _record_of_challenger(session, current, outcome, why, now, fresh)
+    return fresh
+
+
+def take_back(
+    session: Session, current: Assignment, settings: Settings, why: Why, *, now: datetime, refused: bool
+) -> Assignment:
+    """End the rollout: the challenger decides nothing any more, and what is in force beside it
+    stays. `refused` = it is not judged again.
+    """
+    alone = current.mode is Mode.ACTIVE and current.champion is None
+    mode = Mode.OBSERVE if alone else current.mode
+    coins = _coins(session, current.cascade, mode, current.champion)
+    fresh = _swap(session, current, now, settings.assignment_lease, mode=mode, **coins)
+    if refused and current.challenger is not None:
+        bundles.set_bundle_status(session, current.challenger, BundleStatus.REFUSED)
+    _record_of_challenger(session, current, Outcome.ABORTED, why, now, fresh)
     return fresh
 
 
@@ -79,6 +127,13 @@ def refuse(session: Session, current: Assignment | None, bundle_id: str, why: Wh
 def hold_back(session: Session, current: Assignment, bundle_id: str, why: Why, *, now: datetime) -> None:
     """State what `bundle_id` waits for; it is judged again, so its status stays."""
     _record(session, current, bundle_id, Outcome.HELD_BACK, why, now, cascade=current.cascade)
+
+
+def _make_ready(session: Session, bundle_id: str, settings: Settings) -> None:
+    """Sign what is to decide. A damaged one decides nothing: refused by name."""
+    bundles.bundle_content(session, bundle_id)
+    if settings.signing_key is not None:
+        bundles.sign_bundle(session, bundle_id, signing.sign_bundle(settings.signing_key, bundle_id))
 
 
 def _coins(session: Session, cascade: str, mode: Mode, champion: str | None) -> dict[str, Any]:
@@ -97,13 +152,19 @@ def _swap(session: Session, current: Assignment, now: datetime, lease: timedelta
         generation=current.generation + 1,
         issued_at=now,
         valid_until=now + lease,
-        challenger=None,
-        share=0.0,
         signature=None,
-        **changes,  # type: ignore[arg-type]
+        **({"challenger": None, "share": 0.0} | changes),  # type: ignore[arg-type]
     )
     assignments.swap_assignment(session, fresh, expected_generation=current.generation, now=now)
     return fresh
+
+
+def _record_of_challenger(
+    session: Session, current: Assignment, outcome: Outcome, why: Why, now: datetime, fresh: Assignment
+) -> None:
+    """What became of a rollout: of the challenger from now on, or until now."""
+    bundle = fresh.challenger or current.challenger
+    _record(session, current, bundle, outcome, why, now, cascade=current.cascade, generation=fresh.generation)
 
 
 def _record(

@@ -22,7 +22,7 @@ from knowgate._wire import codec
 from knowgate.errors import BundleRefused, RecordInvalid
 from monitoring.alarms.looks import SinceRing
 from services.errors import Refused
-from services.promotion import generations, rollout
+from services.promotion import generations
 from services.promotion.bundle_files import sealed_document
 from services.promotion.champions import STOPPED_BY_ALARM, condemned, last_ring, stop_in_force
 from services.promotion.holds import hold_of
@@ -30,12 +30,13 @@ from services.promotion.promotion import (
     Ground,
     Hold,
     PromotionCheck,
-    check_damaged,
+    check_failed,
     check_promotion,
     refused_for_the_champion,
 )
 from services.promotion.ring_answers import in_force
 from services.promotion.rollout_state import Why
+from services.promotion.steps import abort, introduce
 from services.settings import Settings
 from store.errors import BundleDamaged
 from store.releases import assignments, bundles, promotions
@@ -73,9 +74,12 @@ def judge(
     if look is not None and (ring is None or look.rang_at != ring.rang_at):
         look = None  # it rang again meanwhile
     check = _checked(session, bundle_id, current, hold_of(session, current, now=now), look)
+    against = condemned(session, record.cascade).get(bundle_id)
+    if against is not None and by is None:  # it was tried, and what it decided speaks against it
+        check = check_failed(current, Ground.CONDEMNED, f"it is condemned by {against}")
     why = Why(reason=check.reason, check=check, by=by)
     if check.passed:
-        rollout.promote(session, current, bundle_id, settings, why, now=now)
+        introduce(session, current, bundle_id, settings, why, now=now)
     elif not check.waits:
         generations.refuse(session, current, bundle_id, why, now=now)
     elif not _said(session, record, check, ring, stop):
@@ -97,16 +101,23 @@ def approve(
     if not check.passed:
         cure = f"`knowgate promote {bundle_id[:12]} --reason TEXT` puts it in force all the same"
         raise Refused(f"bundle {bundle_id[:12]} is not approved, it does not pass the check ({check.reason}): {cure}")
-    return rollout.promote(session, current, bundle_id, settings, replace(why, check=check), now=now)
+    return introduce(session, current, bundle_id, settings, replace(why, check=check), now=now)
 
 
-def decline(session: Session, current: Assignment, bundle_id: str, why: Why, *, now: datetime) -> None:
-    """State that a challenger that waits is not to come into force; no job judges it again.
+def decline(
+    session: Session, current: Assignment, bundle_id: str, settings: Settings, why: Why, *, now: datetime
+) -> None:
+    """State that a challenger that waits, or is being tried, is not to come into force; no job
+    judges it again.
 
     Raises BundleUnknown, and Refused for one of another cascade, and one that does not wait.
     """
     check = replace(_check_of_waiting(session, current, bundle_id), passed=False, ground=Ground.DECLINED)
-    generations.refuse(session, current, bundle_id, replace(why, check=check), now=now)
+    declined = replace(why, check=check)
+    if current.challenger == bundle_id:
+        abort(session, current, settings, declined, now=now)
+    else:
+        generations.refuse(session, current, bundle_id, declined, now=now)
 
 
 def awaiting(session: Session, cascade: str) -> PromotionRecord | None:
@@ -135,7 +146,7 @@ def refused_for_its_sake(session: Session, cascade: str) -> tuple[BundleRecord, 
     settled = {
         record.bundle
         for record in promotions.promotions(session, cascade)
-        if record.outcome is Outcome.REFUSED
+        if record.outcome in (Outcome.REFUSED, Outcome.ABORTED)
         and (record.decided_at > stop.decided_at or _ground_of(record) == Ground.DECLINED)
     }
     refused = [
@@ -187,7 +198,7 @@ def _checked(
     try:
         document = sealed_document(session, bundle_id)
     except (BundleDamaged, BundleRefused) as error:
-        return check_damaged(current, str(error))
+        return check_failed(current, Ground.DAMAGED, str(error))
     ring = last_ring(session, current.cascade)
     return check_promotion(document, current, hold=hold, ring=ring, since=look)
 

@@ -42,6 +42,7 @@ class Ground(StrEnum):
 
     FIT = "fit"
     DAMAGED = "damaged"
+    CONDEMNED = "condemned"
     NOT_CERTIFIED = "not_certified"
     SAVES_NOTHING = "saves_nothing"
     NOT_COMPARED = "not_compared"
@@ -118,8 +119,8 @@ def check_promotion(
     )
 
 
-def check_damaged(in_force: Assignment, found: str) -> PromotionCheck:
-    """The verdict on a challenger that cannot be read."""
+def check_failed(in_force: Assignment, ground: Ground, found: str) -> PromotionCheck:
+    """The verdict on a challenger that cannot be read, or that is condemned."""
     return PromotionCheck(
         passed=False,
         reason=found,
@@ -127,7 +128,7 @@ def check_damaged(in_force: Assignment, found: str) -> PromotionCheck:
         stopped=in_force.mode is not Mode.ACTIVE,
         certificate=None,
         comparison=None,
-        ground=Ground.DAMAGED,
+        ground=ground,
     )
 
 

@@ -13,6 +13,7 @@ from services.promotion.champions import STOPPED_BY_ALARM
 from services.promotion.generations import declare
 from services.promotion.rollout import stop
 from services.promotion.rollout_state import State, Why, state_of
+from services.promotion.steps import abort
 from services.settings import Settings
 from store.releases import assignments, cascades, promotions, rings
 from store.releases.rings import RingRecord
@@ -44,8 +45,10 @@ def answer_rings(session: Session, cascade: str, settings: Settings, *, now: dat
         if ring.answer is not None and (not stops or _moved_since(session, ring)):
             continue
         if not stops:
+            _abort_rollout(session, current, settings, ring, now=now)
             rings.answer_ring(session, ring, rings.TOLD, now=now)
         elif current is None or state_of(current) is not State.ACTIVE:
+            _abort_rollout(session, current, settings, ring, now=now)
             rings.answer_ring(session, ring, "nothing was kept", now=now)
         else:
             why = Why(reason=f"{STOPPED_BY_ALARM}{ring.cause}")
@@ -54,6 +57,17 @@ def answer_rings(session: Session, cascade: str, settings: Settings, *, now: dat
             rings.answer_ring(session, ring, answer, now=now, stopped=current.champion)
             stopped += 1
     return stopped
+
+
+def _abort_rollout(
+    session: Session, current: Assignment | None, settings: Settings, ring: RingRecord, *, now: datetime
+) -> None:
+    """What a ring does in any case. The challenger is judged again: a stop ends a rollout as well,
+    and after a ring every bundle waits for evidence since.
+    """
+    if current is not None and current.challenger is not None:
+        why = Why(reason=f"{STOPPED_BY_ALARM}{ring.cause}")
+        abort(session, current, settings, why, now=now, refused=False)
 
 
 def _moved_since(session: Session, ring: RingRecord) -> bool:
@@ -66,6 +80,6 @@ def _stops(session: Session, cascade: str) -> bool:
     other from it.
     """
     try:
-        return cascades.cascade(session, cascade).alarms.on_risk is OnRisk.ESCALATE_ALL
+        return cascades.cascade(session, cascade).alarms.on_risk is not OnRisk.ALERT
     except RecordInvalid:
         return True

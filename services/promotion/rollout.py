@@ -4,7 +4,8 @@ nothing else is.
     observing ──promote, resume──▶ active ──stop──▶ stopped
       ▲  ▲                          │  ▲              │  │
       │  └──observe, roll back──────┘  └──promote, ───┘  │
-      │                                   resume         │
+      │                                   resume,        │
+      │                                   fall back      │
       └──observe, roll back──────────────────────────────┘
 
 - A cascade begins observing. Observe: a person. Stop: a ring of the risk alarm, or a person.
@@ -17,6 +18,8 @@ nothing else is.
   does not matter which job or person comes first.
 - A condemned bundle (`services.promotion.champions`) comes into force on purpose only, with the
   reason on record.
+- In any of them a challenger may be tried in steps (`services.promotion.steps`): beside what is in
+  force, then on a share of the queries. Every other move ends that.
 - Every move is one new generation of the assignment (`services.promotion.generations`), by
   compare-and-swap, with who and why. A caller that read a generation which has moved on meanwhile
   gets GenerationMoved and changes nothing.
@@ -56,13 +59,21 @@ def promote(
     Raises Refused where a job would start what waits for a person (`services.promotion.holds`), or
     would put a condemned bundle in force.
     """
-    hold = hold_of(session, current, now=now) if why.by is None else None
-    if hold is not None:
-        raise Refused(f"{current.cascade}: {hold.why}; a person starts it")
-    _require_blameless(session, current.cascade, bundle_id, why, f"`--reason … --despite-alarm REASON` {_ALL_THE_SAME}")
+    require_startable(session, current, bundle_id, why, now=now)
     if state_of(current) is State.ACTIVE and current.champion == bundle_id:
         raise Refused(f"bundle {bundle_id[:12]} is in force already")
     return move(session, current, settings, Outcome.PROMOTED, why, champion=bundle_id, mode=Mode.ACTIVE, now=now)
+
+
+def require_startable(session: Session, current: Assignment, bundle_id: str, why: Why, *, now: datetime) -> None:
+    """Raises Refused where a job would start what waits for a person, or would let a condemned
+    bundle decide anything. One whose rollout has begun was approved before that.
+    """
+    hold = hold_of(session, current, now=now) if why.by is None else None
+    begun = current.challenger == bundle_id
+    if hold is not None and not (begun and hold.ground is Ground.AWAITS_APPROVAL):
+        raise Refused(f"{current.cascade}: {hold.why}; a person starts it")
+    _require_blameless(session, current.cascade, bundle_id, why, f"`--reason … --despite-alarm REASON` {_ALL_THE_SAME}")
 
 
 def choose(

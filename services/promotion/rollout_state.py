@@ -14,7 +14,7 @@ class State(StrEnum):
     """What an assignment amounts to."""
 
     OBSERVING = "observing"  # nothing is kept: not switched on yet, or put back
-    ACTIVE = "active"  # the champion decides
+    ACTIVE = "active"  # the champion decides, or of a share of the queries a challenger
     STOPPED = "stopped"  # nothing is kept, whatever the champion says
 
 
@@ -37,8 +37,8 @@ def state_of(assignment: Assignment) -> State:
     """The state that an assignment is in."""
     if assignment.mode is Mode.ESCALATE_ALL:
         return State.STOPPED
-    kept = assignment.mode is Mode.ACTIVE and assignment.champion is not None
-    return State.ACTIVE if kept else State.OBSERVING
+    decides = assignment.champion is not None or assignment.share > 0.0
+    return State.ACTIVE if assignment.mode is Mode.ACTIVE and decides else State.OBSERVING
 
 
 def coins_of(spec: CascadeSpec, mode: Mode, champion: str | None) -> dict[str, Any]:
@@ -55,6 +55,15 @@ def coins_of(spec: CascadeSpec, mode: Mode, champion: str | None) -> dict[str, A
 
 def described(assignment: Assignment) -> str:
     """What an assignment amounts to, in words."""
+    if assignment.challenger is None:
+        return _described(assignment)
+    name, share = f"bundle {assignment.challenger[:12]}", assignment.share
+    does = f"{name} decides {share:.1%} of the queries" if share > 0.0 else f"{name} decides beside it, of none"
+    rest = "the last tier answers the others" if assignment.champion is None and share > 0.0 else _described(assignment)
+    return f"{rest}; {does}"
+
+
+def _described(assignment: Assignment) -> str:
     if state_of(assignment) is State.OBSERVING:
         share = f"{assignment.exploration_rate:.1%} of them are observed"
         return f"every query goes to the last tier, and {share}"

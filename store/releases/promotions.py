@@ -24,11 +24,21 @@ class Outcome(StrEnum):
     STOPPED = "stopped"  # nothing is retained; until 0018 a rollback to no bundle said so
     RESUMED = "resumed"
     OBSERVED = "observed"  # likewise nothing is retained; a person put it back to be observed
+    SHADOWED = "shadowed"  # a rollout began: it decides beside what is in force
+    SHARED = "shared"  # it decides a share of the queries from now on
+    ABORTED = "aborted"  # its rollout ended, and it decides nothing any more
+    FELL_BACK = "fell_back"  # after a ring, a more cautious bundle decides
 
     @property
     def moves(self) -> bool:
-        """Whether it changed what is in force."""
-        return self not in (Outcome.REFUSED, Outcome.HELD_BACK)
+        """Whether it changed the champion, or whether anything is kept."""
+        return self not in (
+            Outcome.REFUSED,
+            Outcome.HELD_BACK,
+            Outcome.SHADOWED,
+            Outcome.SHARED,
+            Outcome.ABORTED,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +51,7 @@ class PromotionRecord:
     outcome: Outcome
     reason: str
     check: Document  # the promotion check
-    generation: int | None  # of the assignment that put it in force; None when nothing changed
+    generation: int | None  # of the assignment that it made; None when nothing changed
     decided_at: datetime
     decided_by: str | None = None  # a person's name; None = a job
 
@@ -52,6 +62,14 @@ def add_promotion(session: Session, record: PromotionRecord) -> UUID:
     row = row_of(PromotionRow, record, id=key)
     dialects.insert_new(session, PromotionRow, [row], returning="id")
     return key
+
+
+def tried(session: Session, cascade: str) -> frozenset[str]:
+    """Every bundle that decided a share of the queries in a rollout, as challenger or beside it."""
+    query = select(PromotionRow.bundle, PromotionRow.previous).where(
+        PromotionRow.cascade == cascade, PromotionRow.outcome == Outcome.SHARED.value
+    )
+    return frozenset(one for row in session.execute(query) for one in row if one is not None)
 
 
 def promotions(session: Session, cascade: str) -> tuple[PromotionRecord, ...]:

@@ -17,7 +17,8 @@ class PromotionRow(Base):
     __table_args__ = (
         Index("ix_promotion_cascade_decided_at", "cascade", "decided_at"),
         CheckConstraint(
-            "outcome in ('promoted', 'refused', 'held_back', 'rolled_back', 'stopped', 'resumed', 'observed')",
+            "outcome in ('promoted', 'refused', 'held_back', 'rolled_back', 'stopped', 'resumed', 'observed', "
+            "'shadowed', 'shared', 'aborted', 'fell_back')",
             name="outcome",
         ),
     )

@@ -168,10 +168,14 @@ def _first_time(session: Session, ids: Select[Any]) -> datetime | None:
     return None if first is None else decided_at(first)
 
 
-def count_between(session: Session, cascade: str, window: Window) -> int:
-    """How many decisions of the cascade lie in a window of decision time."""
+def count_between(session: Session, cascade: str, window: Window, *, bundle: str | None = None) -> int:
+    """How many decisions of the cascade lie in a window of decision time; with `bundle`, those that
+    it made.
+    """
     low, high = partitions.first_id(window.start), partitions.first_id(window.end)
-    within = (DecisionRow.cascade == cascade, DecisionRow.id >= low, DecisionRow.id < high)
+    within = [DecisionRow.cascade == cascade, DecisionRow.id >= low, DecisionRow.id < high]
+    if bundle is not None:
+        within.append(DecisionRow.bundle == bundle)
     return session.scalar(select(func.count()).select_from(DecisionRow).where(*within)) or 0
 
 

@@ -90,6 +90,7 @@ class Traffic:
     """How good the small tier is on a query; the large one is always right."""
 
     small_right: float = 1.0
+    low_right: float | None = None  # where P(T) is below 0.3; None = as elsewhere
     daily: int = DAILY
 
 
@@ -101,6 +102,7 @@ class Deployment:
         self.clock = SimulatedClock(START)
         self.context = JobContext(engine=engine, settings=settings, clock=self.clock, owner="test")
         self._rng = np.random.default_rng(20260302)
+        self.keeps_from: dict[str, float] = {}  # the P(T) from which on a bundle keeps, where it is not 0.3
         with transaction(engine) as session:
             cascades.apply_cascade(session, parse_cascade(CASCADE), now=START)
             generations.declare(session, parse_cascade(CASCADE), settings, now=START)
@@ -234,7 +236,9 @@ class Deployment:
 
     def _query(self, at: datetime, assigned: Assignment, traffic: Traffic) -> tuple[Decision, list[Label]]:
         decision_id, p_t = new_id(at), float(self._rng.uniform())
-        retained = assigned.mode is Mode.ACTIVE and assigned.champion is not None and p_t >= 0.3
+        tried = assigned.share > 0.0 and bool(self._rng.random() < assigned.share)
+        decides = assigned.challenger if tried else assigned.champion
+        retained = assigned.mode is Mode.ACTIVE and decides is not None and p_t >= self.keeps_from.get(decides, 0.3)
         runs = not retained or bool(self._rng.random() < 0.5)
         action = Action.RETAIN if retained else Action.ESCALATE
         verdict = Verdict(action=action, reason=None if retained else Reason.P_T)
@@ -256,11 +260,12 @@ class Deployment:
             id=decision_id,
             cascade="quiz",
             attempts=(small, large) if runs else (small,),
-            bundle=assigned.champion,
+            bundle=decides,
             generation=assigned.generation,
             exploration_rate=0.5,
         )
-        right = float(self._rng.random() < traffic.small_right)
+        low = traffic.small_right if traffic.low_right is None else traffic.low_right
+        right = float(self._rng.random() < (low if p_t < 0.3 else traffic.small_right))
         bare = make_label(
             cascade="quiz",
             correct=right,

@@ -17,7 +17,7 @@ from monitoring.errors import AlarmStateInvalid
 from monitoring.rules.causes import accused_bundles
 from monitoring.rules.rules import assess_alarm
 
-PROMISE = Promise(champion="b1", challenger=None, savings_low=0.5)
+PROMISE = Promise(champion="b1", others=frozenset(), savings_low=0.5)
 HOURS = 24
 
 
@@ -90,7 +90,7 @@ def test_a_new_champion_opens_a_family_that_starts_where_the_window_of_its_first
 
 def test_the_challengers_decisions_are_not_held_against_the_champion(cast, cohort):
     mixed = traffic(cast, retained=0.7, n=100, seed=1) + traffic(cast, retained=0.0, n=50, seed=2, bundle="b9")
-    memory = watch_savings(None, cohort(mixed), replace(PROMISE, challenger="b9"))
+    memory = watch_savings(None, cohort(mixed), replace(PROMISE, others=frozenset({"b9"})))
     assert memory.rows == 100
 
 

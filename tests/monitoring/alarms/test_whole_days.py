@@ -16,7 +16,7 @@ from monitoring.alarms.alarm_memory import AlarmMemory, memory_from_json, memory
 from monitoring.alarms.alarms import Promise, watch_savings
 from monitoring.rows.cohorts import Cohort
 
-PROMISE = Promise(champion="b1", challenger=None, savings_low=0.5)
+PROMISE = Promise(champion="b1", others=frozenset(), savings_low=0.5)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 ON_THE_LIMIT = 0.55  # share retained at which .1 + .45 of the last tier's cost is what promise and margin allow
 PER_HOUR = 40

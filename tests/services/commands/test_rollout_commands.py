@@ -15,6 +15,7 @@ from typer.testing import Result
 from factories import make_comparison
 from knowgate.spec import Approval, Promotion
 from services.clock import SystemClock
+from services.declaration.cascade_file import parse_cascade
 from services.promotion import rollout
 from services.promotion.rollout_state import Why
 from services.settings import operator, read_settings
@@ -48,6 +49,25 @@ def test_a_rollback_says_what_decides_now_and_who_did_it(run: Run, world: Deploy
     assert "every query goes to the last tier" in run("rollback", "--cascade", "quiz", "--reason", "slower").stdout
     run("rollback", "--cascade", "quiz", "--reason", "slowest", code=3)
     run("rollback", "--cascade", "unheard-of", "--reason", "x", code=2)
+
+
+def test_a_rollout_in_steps_is_told_where_the_cascade_is_shown_and_a_persons_word_skips_it(
+    run: Run, world: Deployment
+) -> None:
+    assert json.loads(run("cascade", "show", "quiz", "--json").stdout)["state"]["rollout"] is None
+    with transaction(world.engine) as session:
+        spec = replace(cascades.cascade(session, "quiz"), promotion=Promotion(steps=(0.1, 0.5), least=70))
+        cascades.apply_cascade(session, spec, now=world.now)
+    bold = world.certified("bold", threshold=0.1, comparison=make_comparison(world.in_force.champion))
+    assert json.loads(run("promote", bold[:12], "--json").stdout)["passed"] is True
+    shown = run("cascade", "show", "quiz").stdout
+    assert f"# Step 1 of 3: bundle {bold[:12]} decides 10.0% of the queries since " in shown
+    assert "0 of 70 rows count so far; it waits for 70 of 70 rows that count and the time until " in shown
+    whole = parse_cascade(run("cascade", "show", "quiz", "--secrets").stdout)
+    assert whole.promotion.steps == (0.1, 0.5), "what is said of the rollout is a comment of the file"
+    run("promote", bold[:12], "--reason", "sure of it")
+    assert (world.in_force.champion, world.in_force.challenger) == (bold, None)
+    assert "Step 1" not in run("cascade", "show", "quiz").stdout
 
 
 def test_a_rollback_onto_a_condemned_bundle_ends_with_3_and_names_both_ways_on(run: Run, world: Deployment) -> None:

@@ -101,6 +101,18 @@ def test_a_number_survives_the_round_trip(parameters: float) -> None:
         (('name = "support"', 'name = "support"\nalarms.alpha = 0.6'), "alarms.alpha is 0.6: lies above 0 and is at"),
         (('name = "support"', 'name = "support"\nhorizons.sources = ["gold", "gold"]'), "name every source once"),
         (
+            ('name = "support"', 'name = "support"\npromotion = { steps = [0.25, 0.05] }'),
+            "promotion.steps is [0.25, 0.05]: give shares in [0, 1], each larger than the one before",
+        ),
+        (
+            ('name = "support"', 'name = "support"\npromotion = { dwell = "3d", deadline = "2d" }'),
+            "promotion.deadline is '2 days': a step ends before it may pass",
+        ),
+        (
+            ('name = "support"', 'name = "support"\npromotion = { steps = [0, 0.1], deadline = "5d" }'),
+            "promotion.deadline is '5 days': no decision is old enough to be judged by then: labels take 7 days",
+        ),
+        (
             ('name = "support"', 'name = "support"\nvector_retention = "36h"'),
             "vector_retention is '1.5 days': training",
         ),
@@ -523,3 +535,10 @@ def test_what_a_gateway_lets_through_is_read_and_written_again() -> None:
     assert spec.gateway.certified_parameters == ("response_format", "messages.image_url")
     assert spec.gateway.ignore == ("n",) and parse_cascade(format_cascade(spec)) == spec
     assert parse_cascade(SMALLEST).gateway.ignore == ()
+
+
+def test_steps_of_a_rollout_are_read_as_shares_and_written_out_again() -> None:
+    spec = parse_cascade(f"{SMALLEST}\n[promotion]\nsteps = [0, 0.05, 1]\nleast = 50\n")
+    assert (spec.promotion.steps, spec.promotion.least) == ((0.0, 0.05, 1.0), 50)
+    assert parse_cascade(format_cascade(spec)) == spec
+    assert parse_cascade(SMALLEST).promotion.steps == ()
