@@ -6,6 +6,7 @@ already in force makes no new version.
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +20,15 @@ from store import dialects
 from store.errors import CascadeUnknown, RecordUnreadable
 from store.rejections import storable
 from store.tables import CascadeRow, CascadeVersionRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """One version of a cascade."""
+
+    version: int
+    applied_at: datetime
+    spec: CascadeSpec | None  # None: it holds a value that is refused by now
 
 
 def apply_cascade(session: Session, spec: CascadeSpec, *, now: datetime) -> int:
@@ -136,6 +146,18 @@ def versions_applied(session: Session, name: str) -> tuple[tuple[int, datetime],
     query = select(CascadeVersionRow.version, CascadeVersionRow.applied_at)
     named = query.where(CascadeVersionRow.cascade == name).order_by(CascadeVersionRow.version)
     return tuple((row.version, row.applied_at) for row in session.execute(named))
+
+
+def declarations(session: Session, name: str) -> tuple[Declaration, ...]:
+    """Every version of the cascade, the first one first."""
+    query = select(CascadeVersionRow).where(CascadeVersionRow.cascade == name).order_by(CascadeVersionRow.version)
+    found = []
+    for row in session.scalars(query):
+        spec = None
+        with suppress(RecordInvalid):
+            spec = codec.decode(CascadeSpec, row.spec)
+        found.append(Declaration(version=row.version, applied_at=row.applied_at, spec=spec))
+    return tuple(found)
 
 
 def _versions(session: Session, name: str) -> Iterator[tuple[int, CascadeSpec]]:

@@ -98,13 +98,21 @@ def _standing(
         return "observing", "open", "nothing is kept, so nothing is promised yet"
     if seen is None or seen.value is None or seen.low is None or seen.high is None:
         return "not yet known", "open", figure
+    word, tone = judged(spec, seen, endangered=Rule.PROMISE_AT_RISK.value in alerts)
+    return word, tone, f"{figure}: too few labels to tell" if tone == "open" else figure
+
+
+def judged(spec: CascadeSpec, seen: FigureMean, *, endangered: bool = False) -> tuple[str, str]:
+    """The word and the tone that a mature figure gives by itself; `endangered` where an alert says
+    so.
+    """
+    if seen.value is None or seen.low is None or seen.high is None:
+        return "not yet known", "open"
     lost, least, most = _lost(spec, seen.value, seen.low, seen.high)
     allowed = spec.targets.allowed
     if most <= allowed:
-        return "promise kept", "good", figure
-    if lost > allowed or least > allowed or Rule.PROMISE_AT_RISK.value in alerts:
-        return "promise at risk", "risk", figure
-    return "not yet known", "open", f"{figure}: too few labels to tell"
+        return "promise kept", "good"
+    return ("promise at risk", "risk") if lost > allowed or least > allowed or endangered else ("not yet known", "open")
 
 
 def _lost(spec: CascadeSpec, value: float, low: float, high: float) -> tuple[float, float, float]:
