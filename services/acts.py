@@ -77,6 +77,7 @@ class CascadeState:
     sentence: str  # what becomes of a query
     generation: int | None  # None = nothing is assigned yet
     champion: str | None
+    challenger: str | None  # that is being tried
     stopped: PromotionRecord | None  # what stopped it, or put it back to be observed, where that is in force
     frozen: Frozen | None
     awaiting: str | None  # the bundle that passed the check and awaits approval
@@ -110,6 +111,7 @@ def cascade_state(session: Session, cascade: str, *, now: datetime) -> CascadeSt
         sentence="every query goes to the last tier" if current is None else described(current),
         generation=None if current is None else current.generation,
         champion=None if current is None else current.champion,
+        challenger=None if current is None else current.challenger,
         stopped=None if current is None else stop_in_force(session, current),
         frozen=_frozen(session, cascade, now),
         awaiting=None if awaits is None else awaits.bundle,

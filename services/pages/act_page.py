@@ -86,7 +86,8 @@ class ActsBlock:
 def acts_block(session: Session, cascade: str, *, now: datetime) -> ActsBlock:
     """What a person may do with the cascade now. Raises CascadeUnknown and RecordUnreadable."""
     stands = cascade_state(session, cascade, now=now)
-    offered: list[Act] = [Act.APPROVE, Act.DECLINE] if stands.awaiting is not None else []
+    offered: list[Act] = [Act.APPROVE] if stands.awaiting is not None else []
+    offered += [Act.DECLINE] if _declinable(stands) else []
     offered += [] if stands.state is State.ACTIVE else [Act.RESUME]
     offered += [] if stands.state is State.STOPPED else [Act.STOP]
     offered += [] if stands.state is State.OBSERVING else [Act.OBSERVE]
@@ -167,9 +168,14 @@ def _choosable(session: Session, current: Assignment, act: Act, stands: CascadeS
     if act is Act.PROMOTE:
         in_force = current.champion if stands.state is State.ACTIVE else None
         return tuple(one.id for one in certified_ones(session, current.cascade) if one.id != in_force)[:MOST]
-    if act in (Act.APPROVE, Act.DECLINE) and stands.awaiting is not None:
+    if act is Act.APPROVE and stands.awaiting is not None:
         return (stands.awaiting,)
-    return ()
+    return _declinable(stands) if act is Act.DECLINE else ()
+
+
+def _declinable(stands: CascadeState) -> tuple[str, ...]:
+    """The challengers that wait, or are being tried."""
+    return tuple(one for one in (stands.awaiting, stands.challenger) if one is not None)
 
 
 def _then(session: Session, current: Assignment, act: Act, stands: CascadeState, now: datetime) -> tuple[str, ...]:
@@ -180,7 +186,7 @@ def _then(session: Session, current: Assignment, act: Act, stands: CascadeState,
         return (prospect_of(session, current).sentence,)
     if act is Act.ROLLBACK and not former_champions(session, current):
         return ("There is no former champion: every query would go to the last tier, and a share be observed.",)
-    if act in (Act.APPROVE, Act.DECLINE) and stands.awaiting is None:
+    if act in (Act.APPROVE, Act.DECLINE) and not _choosable(session, current, act, stands):
         return ("No challenger awaits approval.",)
     if act is Act.TRAIN:
         labels = label_progress(session, current.cascade, now=now).sentence
@@ -195,8 +201,9 @@ _NOTHING_KEPT = (
 _SENTENCES: Mapping[Act, str] = {
     Act.ROLLBACK: "The bundle chosen decides from then on; the present one is no former champion afterwards.",
     Act.PROMOTE: "The bundle chosen decides from then on; what the promotion check says is kept beside the reason.",
-    Act.APPROVE: "It passed the promotion check, which is made once more, and decides from then on.",
-    Act.DECLINE: "It is refused, and no job judges it again.",
+    Act.APPROVE: "It passed the promotion check, which is made once more. Then it takes its first step, or decides "
+    "at once where no steps are declared.",
+    Act.DECLINE: "It is refused, and no job judges it again. One that is being tried decides nothing any more.",
     Act.TRAIN: "The scheduler makes an attempt at its next tick.",
     Act.FREEZE: "What passes the promotion check waits until then. What stops a cascade acts all the same, and so "
     "does a person.",

@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from sqlalchemy import Engine
 
+from factories import make_comparison
 from knowgate.spec import Approval, Promotion
 from services.acts import Act
 from services.settings import Auth, Settings, operator
@@ -194,6 +195,22 @@ def test_a_challenger_that_waits_is_on_the_page_and_is_answered_there(
         assert "awaiting approval" in of_cascade and f'href="/cascades/quiz/{act}"' in of_cascade
         assert filled(browser, act, bundle=bundle).status_code == 303
     assert (deployment.state, deployment.in_force.champion) == ("active", bundle)
+
+
+def test_a_challenger_that_is_being_tried_is_on_the_page_and_is_taken_back_there(
+    deployment: Deployment, browser: TestClient
+) -> None:
+    champion = deployment.certified("champion")
+    filled(browser, "resume")
+    with transaction(deployment.engine) as session:
+        spec = replace(cascades.cascade(session, "quiz"), promotion=Promotion(steps=(0.3,)))
+        cascades.apply_cascade(session, spec, now=deployment.now)
+    challenger = deployment.certified("bolder", threshold=0.1, comparison=make_comparison(champion))
+    deployment.tick()
+    assert deployment.in_force.challenger == challenger
+    assert "being tried</span> Step 1 of" in page(browser, "/cascades/quiz")
+    assert filled(browser, "decline", bundle=challenger).status_code == 303
+    assert (deployment.in_force.champion, deployment.in_force.challenger) == (champion, None)
 
 
 def test_a_freeze_and_a_training_are_asked_for_and_shown(deployment: Deployment, browser: TestClient) -> None:
