@@ -6,14 +6,14 @@ themselves; a leaf of the former version has to be one of those that were there 
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from services.audit.findings import Findings
-from services.audit.verify_rows import check_subjects
+from services.audit.verify_rows import check_rows_about, check_subjects
 from store.ledger import former_leaves
 from store.ledger.leaf_reading import FORMER, RawBatch, RawLeaf, raw_leaves
 from store.ledger.upgrade_leaves import UPGRADE
@@ -39,12 +39,12 @@ class LeavesRead:
     _former_then: int = 0  # what the upgrade says of `former`
 
 
-def check_batches(findings: Findings, sealed: Sequence[RawBatch]) -> None:
-    """The chain: numbers from 1, each batch linked to the one before, each hash over what the batch
-    says.
+def check_batches(findings: Findings, sealed: Sequence[RawBatch], *, before: RawBatch | None = None) -> None:
+    """The chain: numbers from 1, or from the batch `before` on, each batch linked to the one
+    before, each hash over what the batch says.
     """
-    previous = merkle.GENESIS
-    for expected, batch in enumerate(sealed, start=1):
+    first, previous = (1, merkle.GENESIS) if before is None else (before.number + 1, before.hash)
+    for expected, batch in enumerate(sealed, start=first):
         if batch.number != expected:
             findings.problem("batches", _BATCH, expected, f"it is missing: batch {batch.number} follows")
             break
@@ -62,14 +62,9 @@ def check_leaves(
     """Roots, hashes and kinds; that every leaf's row of the tables that are there is there, or was
     taken away on purpose.
     """
-    read, roots = LeavesRead(), _Roots(findings, sealed)
-    for page in raw_leaves(session):
-        for leaf in page:
-            _check_leaf(findings, read, leaf)
-            roots.add(leaf)
+    read = LeavesRead()
+    for page in _checked(findings, read, sealed, raw_leaves(session)):
         check_subjects(session, findings, covers, page)
-        findings.checked("leaves", len(page))
-    roots.end()
     for leaf in read._emptied.values():
         if (fault := _why_empty_is_wrong(read, leaf)) is not None:
             findings.problem("leaves", _LEAF, leaf.id, fault)
@@ -77,6 +72,34 @@ def check_leaves(
         said = f"{read.former} leaves are of the former version, {read._former_then} were there at the upgrade"
         findings.problem("leaves", _LEAF, "former", said)
     return read
+
+
+def check_leaves_of(
+    session: Session, findings: Findings, sealed: Sequence[RawBatch], covers: Sequence[Cover]
+) -> LeavesRead:
+    """The same of some batches in a row, and the rows that their leaves speak of.
+
+    Whether an erasure names an empty leaf, only a pass over all leaves can say.
+    """
+    read = LeavesRead()
+    for page in _checked(findings, read, sealed, raw_leaves(session, (sealed[0].number, sealed[-1].number))):
+        check_subjects(session, findings, covers, page)
+        check_rows_about(session, findings, covers, page)
+    return read
+
+
+def _checked(
+    findings: Findings, read: LeavesRead, sealed: Sequence[RawBatch], pages: Iterable[list[RawLeaf]]
+) -> Iterator[list[RawLeaf]]:
+    """The pages, once their leaves are looked at; at the end of them the roots."""
+    roots = _Roots(findings, sealed)
+    for page in pages:
+        for leaf in page:
+            _check_leaf(findings, read, leaf)
+            roots.add(leaf)
+        yield page
+        findings.checked("leaves", len(page))
+    roots.end()
 
 
 def _why_empty_is_wrong(read: LeavesRead, leaf: RawLeaf) -> str | None:

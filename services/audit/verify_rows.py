@@ -7,11 +7,13 @@ of a row.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from services.audit.findings import Findings
+from store.batches import batched
 from store.ledger import former_leaves
 from store.ledger.leaf_reading import FORMER, PAGE, RawLeaf, leaves_about
 from store.sealing import changes, coverage, leaves, states
@@ -60,6 +62,21 @@ def check_subjects(session: Session, findings: Findings, covers: Sequence[Cover]
             elif not changes.of(cover.kind).ends:
                 what = "a leaf says that it was taken away; rows of this table are kept"
                 findings.problem(_ROWS, cover.kind, subject, what)
+
+
+def check_rows_about(session: Session, findings: Findings, covers: Sequence[Cover], page: Sequence[RawLeaf]) -> None:
+    """The rows that the leaves of a page speak of, against their newest leaves."""
+    for cover, subjects in _by_table(page).items():
+        if cover not in covers:
+            continue
+        keys = []
+        for subject in sorted(subjects):
+            with suppress(ValueError, TypeError, OverflowError):  # `check_subjects` names it
+                keys.append(cover.key(subject))
+        for some in batched(keys, PAGE):
+            stand = states.read_states(session, cover, some)
+            findings.checked(_ROWS, len(stand))
+            _check_page(session, findings, cover, stand, set())
 
 
 def _by_table(page: Sequence[RawLeaf]) -> dict[Cover, set[str]]:

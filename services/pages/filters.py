@@ -63,6 +63,7 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "usd": numbers.usd,
     "milliseconds": numbers.milliseconds,
     "thousands": numbers.count,
+    "bytes": numbers.byte_size,
     "age": numbers.age,
     "span": numbers.span,
     "words": words,

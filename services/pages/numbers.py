@@ -72,6 +72,17 @@ def count(value: float | None) -> str:
     return UNKNOWN if value is None else _minus(f"{value:,.0f}")
 
 
+def byte_size(value: int | None) -> str:
+    """How much room something takes.
+
+    >>> byte_size(0), byte_size(2048), byte_size(5_300_000)
+    ('0 B', '2.0 kB', '5.3 MB')
+    """
+    if value is None:
+        return UNKNOWN
+    return f"{_scaled(value, {'k': ' k', 'M': ' M', 'G': ' G', 'T': ' T'})}{'' if value >= 999.5 else ' '}B"
+
+
 def amount(value: float | None) -> str:
     """A number of no unit that is known here.
 

@@ -31,11 +31,18 @@ HEADERS = {
 PLACES: tuple[tuple[str, str], ...] = (
     ("/", "Overview"),
     ("/alerts", "Alerts"),
+    ("/runtimes", "Runtimes"),
+    ("/jobs", "Jobs"),
+    ("/messages", "Messages"),
+    ("/audit", "Audit"),
     ("/docs", "API"),
 )
 # The same of one cascade, after its address.
 PLACES_OF_A_CASCADE: tuple[tuple[str, str], ...] = (
     ("", "Now"),
+    ("/decisions", "Decisions"),
+    ("/bundles", "Bundles"),
+    ("/labels", "Labels"),
     ("/reports", "Reports"),
 )
 

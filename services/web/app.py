@@ -17,6 +17,8 @@ from services.http.errors import install_error_handlers
 from services.http.metrics import Metrics
 from services.http.sidecar import Sidecars
 from services.http.token_gate import TokenGate
+from services.operations import routes as operations
+from services.operations import routes_of_service
 from services.pages import routes, routes_acts, routes_cascades, routes_open, routes_reports
 from services.settings import Settings, hash_key
 from services.telemetry.deployment_metrics import DeploymentCollector
@@ -58,6 +60,8 @@ def create_app(settings: Settings, engine: Engine, *, clock: Clock | None = None
         routes.router,
         routes_cascades.router,
         routes_acts.router,
+        operations.router,
+        routes_of_service.router,
     ):
         app.include_router(router)
     install_openapi(app)

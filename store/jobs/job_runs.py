@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.orm import Session
 
 from knowgate._records.ids import new_id
@@ -192,6 +192,19 @@ def job_runs(
     if job is not None:
         query = query.where(JobRunRow.job == job)
     return records(session, JobRun, query)
+
+
+def latest_runs(session: Session) -> tuple[JobRun, ...]:
+    """The latest window of every job and cascade, by job."""
+    last = (
+        select(JobRunRow.job, JobRunRow.cascade, func.max(JobRunRow.window_end).label("window_end"))
+        .group_by(JobRunRow.job, JobRunRow.cascade)
+        .subquery()
+    )
+    same = [JobRunRow.__table__.c[name] == last.c[name] for name in ("job", "cascade", "window_end")]
+    query = select(JobRunRow).join(last, and_(*same))
+    ordered = query.order_by(JobRunRow.job, JobRunRow.cascade, JobRunRow.window_start)
+    return tuple({(run.job, run.cascade): run for run in records(session, JobRun, ordered)}.values())
 
 
 def last_finished(session: Session, job: str, cascade: str, *, until: datetime) -> JobRun | None:

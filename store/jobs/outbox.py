@@ -74,9 +74,46 @@ def due_count(session: Session, topics: Sequence[str], *, now: datetime) -> int:
     return session.scalar(due) or 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What of one topic has not left the database."""
+
+    topic: str
+    waiting: int  # to be carried out, or tried again
+    given_up: int
+    oldest: datetime  # when the first of them was written
+    last_error: str | None  # of one of them
+
+
+def backlogs(session: Session) -> tuple[Backlog, ...]:
+    """What of each topic waits or was given up, by topic; a topic of which nothing does is not
+    there.
+    """
+    query = (
+        select(
+            OutboxRow.topic,
+            func.count(OutboxRow.due_at),
+            func.count(OutboxRow.failed_at),
+            func.min(OutboxRow.created_at),
+            func.max(OutboxRow.last_error),
+        )
+        .where(OutboxRow.done_at.is_(None))
+        .group_by(OutboxRow.topic)
+        .order_by(OutboxRow.topic)
+    )
+    rows = session.execute(query)
+    return tuple(Backlog(topic=r[0], waiting=r[1], given_up=r[2], oldest=r[3], last_error=r[4]) for r in rows)
+
+
 def newest_key(session: Session, topic: str) -> str | None:
     """The last of a topic's keys, in the order of texts; None before the first message."""
     return session.scalar(select(func.max(OutboxRow.key)).where(OutboxRow.topic == topic))
+
+
+def message(session: Session, topic: str, key: str) -> OutboxMessage | None:
+    """The topic's message of this key; None where there is none."""
+    query = select(OutboxRow).where(OutboxRow.topic == topic, OutboxRow.key == key)
+    return next(iter(records(session, OutboxMessage, query)), None)
 
 
 def messages(session: Session, topic: str) -> tuple[OutboxMessage, ...]:

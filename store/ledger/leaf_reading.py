@@ -91,17 +91,24 @@ class RawBatch:
         return None if chained == self.hash else "it does not hash to what it says"
 
 
-def raw_batches(session: Session) -> tuple[RawBatch, ...]:
-    """All sealed batches, by their numbers."""
+def raw_batches(session: Session, *, since: int = 0, limit: int | None = None) -> tuple[RawBatch, ...]:
+    """The sealed batches from this number on, at most `limit`, by their numbers."""
     table = table_of(LedgerBatchRow)
-    query = select(*(type_coerce(item, NullType()).label(item.name) for item in table.c)).order_by(table.c.number)
+    columns = (type_coerce(item, NullType()).label(item.name) for item in table.c)
+    query = select(*columns).order_by(table.c.number).limit(limit)
+    if since:
+        query = query.where(table.c.number >= since)
     return tuple(RawBatch(**row) for row in session.execute(query).mappings())
 
 
-def raw_leaves(session: Session) -> Iterator[list[RawLeaf]]:
-    """All leaves, those of a batch one after the other, a page at a time."""
+def raw_leaves(session: Session, between: tuple[int, int] | None = None) -> Iterator[list[RawLeaf]]:
+    """All leaves, or those from one batch to another, those of a batch one after the other, a page
+    at a time.
+    """
     table = table_of(LedgerLeafRow)
     query = _leaves().order_by(table.c.batch)
+    if between is not None:
+        query = query.where(table.c.batch.between(*between))
     for page in session.execute(query, execution_options={"yield_per": PAGE}).mappings().partitions():
         yield [RawLeaf(**row) for row in page]
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from knowgate._records.ids import decided_at
 from store import dialects, partitions
 from store.rows import record_of, records, row_of
 from store.sealing import merkle
@@ -65,6 +66,21 @@ def unsealed(session: Session, limit: int = 1000) -> tuple[Leaf, ...]:
     return records(session, Leaf, query)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsealed:
+    """What the next batches will hold."""
+
+    leaves: int
+    oldest: datetime | None  # when the first of them was written
+
+
+def unsealed_count(session: Session) -> Unsealed:
+    """How many leaves no batch holds yet."""
+    count = session.scalar(select(func.count()).select_from(LedgerLeafRow).where(LedgerLeafRow.batch.is_(None)))
+    first = unsealed(session, limit=1)
+    return Unsealed(leaves=count or 0, oldest=decided_at(first[0].id) if first else None)
+
+
 def seal(session: Session, *, now: datetime, limit: int = 50_000) -> SealedBatch | None:
     """Seal the oldest `limit` leaves that are not sealed yet; None when there are none.
 
@@ -102,6 +118,11 @@ def seal_all(session: Session, *, now: datetime) -> int:
 def batches(session: Session) -> tuple[SealedBatch, ...]:
     """All sealed batches, oldest first."""
     return records(session, SealedBatch, select(LedgerBatchRow).order_by(LedgerBatchRow.number))
+
+
+def newest_batches(session: Session, *, limit: int) -> tuple[SealedBatch, ...]:
+    """The latest sealed batches, newest first."""
+    return records(session, SealedBatch, select(LedgerBatchRow).order_by(LedgerBatchRow.number.desc()).limit(limit))
 
 
 def batch_hashes(session: Session) -> tuple[str, ...]:

@@ -72,6 +72,12 @@ def tried(session: Session, cascade: str) -> frozenset[str]:
     return frozenset(one for row in session.execute(query) for one in row if one is not None)
 
 
+def newest_promotions(session: Session, *, limit: int) -> tuple[PromotionRecord, ...]:
+    """The latest of all cascades, newest first."""
+    query = select(PromotionRow).order_by(PromotionRow.decided_at.desc(), PromotionRow.id.desc()).limit(limit)
+    return records(session, PromotionRecord, query)
+
+
 def promotions(session: Session, cascade: str) -> tuple[PromotionRecord, ...]:
     """The cascade's promotions, oldest first; of one moment's, the moves first, in the order of
     their generations.

@@ -19,6 +19,7 @@ from store.tables.promotion import PromotionRow
 from store.tables.season import SeasonRow
 from store.tables.token import TokenRow
 from store.tables.vector import VectorPlaceRow, VectorShardRow
+from store.tables.verification import VerificationRow
 
 __all__ = [
     "AcknowledgementRow",
@@ -54,5 +55,6 @@ __all__ = [
     "TokenRow",
     "VectorPlaceRow",
     "VectorShardRow",
+    "VerificationRow",
     "WaitingLabelRow",
 ]

@@ -159,6 +159,16 @@ def last_time(session: Session, cascade: str) -> datetime | None:
     return _first_time(session, _ids(cascade).order_by(DecisionRow.id.desc()))
 
 
+def time_of_newest(session: Session, cascade: str, number: int, *, before: datetime) -> datetime | None:
+    """When the cascade's `number`-th newest decision before a time was made, its first one where
+    there are not so many; None where there is none.
+    """
+    older = _ids(cascade).where(DecisionRow.id < partitions.first_id(before)).order_by(DecisionRow.id.desc())
+    newest = older.limit(number).subquery()
+    first: UUID | None = session.scalar(select(newest.c.id).order_by(newest.c.id).limit(1))
+    return None if first is None else decided_at(first)
+
+
 def _ids(cascade: str) -> Select[Any]:
     return select(DecisionRow.id).where(DecisionRow.cascade == cascade)
 

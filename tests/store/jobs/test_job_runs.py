@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from knowgate._records.records import Window
 from store.engine import reading, transaction
 from store.errors import ClaimLost
 from store.jobs.job_runs import (
@@ -20,6 +21,7 @@ from store.jobs.job_runs import (
     heartbeat,
     job_runs,
     last_finished,
+    latest_runs,
     occasion_taken,
     release,
     run_of_bundle,
@@ -254,3 +256,12 @@ def test_of_several_runs_the_one_whose_window_ended_last_is_the_last(session: Se
     assert last is not None and (last.window.end, last.labels_needed) == (cast.at(180), 180)
     before = last_finished(session, "train", "geo", until=cast.at(179))
     assert before is not None and before.window.end == cast.at(120)
+
+
+def test_the_latest_window_of_every_job_and_cascade(session: Session, cast: Any) -> None:
+    for job, cascade, hours in (("monitor", "geo", (1, 2, 3)), ("monitor", "other", (1,)), ("seal", "*", (2, 1))):
+        for hour in hours:
+            window = Window(start=cast.at(60 * hour - 60), end=cast.at(60 * hour))
+            claim(session, job, cascade, window, owner="a", lease=timedelta(minutes=1), now=cast.at(600))
+    found = {(run.job, run.cascade): run.window.end for run in latest_runs(session)}
+    assert found == {("monitor", "geo"): cast.at(180), ("monitor", "other"): cast.at(60), ("seal", "*"): cast.at(120)}
