@@ -23,7 +23,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from services.telemetry.deployment_samples import FAILURES, GAUGES, Sample, attempt_samples, samples
+from services.telemetry.deployment_samples import FAILURES, GAUGES, OF_JOB, Sample, attempt_samples, samples
 from store.engine import reading
 
 log = logging.getLogger("knowgate.api")
@@ -46,7 +46,7 @@ class DeploymentCollector(Collector):
         families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {
             name: GaugeMetricFamily(name, about, labels=of) for name, (about, of) in GAUGES.items()
         }
-        families[FAILURES] = CounterMetricFamily(FAILURES, "Ticks of the job that failed.", labels=["job"])
+        families[FAILURES] = CounterMetricFamily(FAILURES, "Ticks of the job that failed.", labels=OF_JOB)
         told = self._told()
         for name, key, value in told or ():
             if value is not None:

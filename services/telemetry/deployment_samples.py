@@ -49,6 +49,7 @@ OF_CASCADE = ("cascade",)
 OF_FIGURE = ("cascade", "name", "mature")
 OF_RUNTIME = ("cascade", "runtime")
 OF_TOPIC = ("topic",)
+OF_JOB = ("job_name",)  # `job` is what Prometheus calls whom it scrapes, and takes for itself
 FAILURES = "knowgate_job_failures"
 NAMES = tuple(name.value for name in FigureName)
 # By name: what it says, and the labels of its samples.
@@ -77,10 +78,13 @@ GAUGES: Mapping[str, tuple[str, Sequence[str]]] = {
     "knowgate_runtime_generation": ("Generation that a runtime serves.", OF_RUNTIME),
     "knowgate_runtime_generations_behind": ("How many generations that lies behind the one in force.", OF_RUNTIME),
     "knowgate_runtime_refused": ("1 where a runtime refused the generation it was given.", OF_RUNTIME),
-    "knowgate_job_last_tick_timestamp_seconds": ("When a scheduler last let the job look.", ("job",)),
-    "knowgate_job_last_success_timestamp_seconds": ("When that last went well.", ("job",)),
-    "knowgate_job_last_duration_seconds": ("How long its last tick took.", ("job",)),
-    "knowgate_job_done_until_timestamp_seconds": ("End of its last finished window.", ("cascade", "job")),
+    "knowgate_runtime_silent": ("1 where it was not heard for several times as long as it said.", OF_RUNTIME),
+    "knowgate_runtime_unshipped_bytes": ("Bytes of its spool that the service does not have.", OF_RUNTIME),
+    "knowgate_runtime_refused_rows": ("Rows that its spool or the service refused since it started.", OF_RUNTIME),
+    "knowgate_job_last_tick_timestamp_seconds": ("When a scheduler last let the job look.", OF_JOB),
+    "knowgate_job_last_success_timestamp_seconds": ("When that last went well.", OF_JOB),
+    "knowgate_job_last_duration_seconds": ("How long its last tick took.", OF_JOB),
+    "knowgate_job_done_until_timestamp_seconds": ("End of its last finished window.", ("cascade", "job_name")),
     "knowgate_outbox_waiting": ("Effects outside the database that wait to be carried out.", OF_TOPIC),
     "knowgate_outbox_oldest_timestamp_seconds": ("When the one that waits longest was written.", OF_TOPIC),
     "knowgate_outbox_given_up": ("Effects that were given up after all their tries.", OF_TOPIC),
@@ -172,6 +176,9 @@ def _assignment(session: Session, name: str, now: datetime) -> Iterator[Sample]:
         yield "knowgate_runtime_last_seen_timestamp_seconds", key, said.seen_at
         yield "knowgate_runtime_generation", key, said.generation
         yield "knowgate_runtime_refused", key, not said.accepted
+        yield "knowgate_runtime_silent", key, said.silent(now)
+        yield "knowgate_runtime_unshipped_bytes", key, said.unshipped_bytes
+        yield "knowgate_runtime_refused_rows", key, said.refused_rows
         if in_force is not None:
             yield "knowgate_runtime_generations_behind", key, in_force.generation - said.generation
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from sqlalchemy import Engine
 
 from services.http.metrics import Metrics
 from services.settings import SETTINGS
@@ -67,11 +66,3 @@ def test_an_image_that_backs_up_postgresql_has_the_tools_of_the_servers_version(
     base = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").partition("FROM base AS")[0]
     assert f"ARG POSTGRESQL={server.removeprefix('postgres:')}\n" in base
     assert '"postgresql-client-$POSTGRESQL"' in base
-
-
-def test_every_metric_of_the_rules_is_exported(engine: Engine) -> None:
-    exported = Metrics(DeploymentCollector(engine, lambda: NOW)).exposition()[0].decode()
-    rules = (DEPLOY / "prometheus" / "rules.yml").read_text(encoding="utf-8")
-    assert yaml.safe_load(rules)["groups"]
-    for metric in set(re.findall(r"\b(knowgate_[a-z_]+)", rules)):
-        assert f"# TYPE {metric.removesuffix('_total')}" in exported, metric

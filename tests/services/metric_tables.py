@@ -26,3 +26,24 @@ def exposed(text: str) -> dict[str, tuple[str, set[str]]]:
         if not name.endswith("_created"):
             found[name] = (family.type, labels)
     return found
+
+
+OF_PROMETHEUS = {"job", "instance", "le"}  # labels that it gives itself, and a histogram's
+_ALL = documented("The API's") | documented("The gateway's") | {"up": ("gauge", set())}
+
+
+def assert_known(expression: str) -> None:
+    """Fails where a PromQL expression names a metric, or a label of one, that docs/metrics.md does
+    not tell; the servers' tests hold that page to what is really told.
+    """
+    asked = re.findall(r"\b(knowgate_\w+|up)\b(?:\{(.*?)\})?", expression)
+    assert asked, expression
+    grouped = {name.strip() for names in re.findall(r"\bby \(([^)]*)\)", expression) for name in names.split(",")}
+    labels = set[str]()
+    for name, selectors in asked:
+        metric = name if name in _ALL else re.sub("_(bucket|count|sum)$", "", name)
+        assert metric in _ALL, f"{name} is not told"
+        labels |= _ALL[metric][1]
+        named = set(re.findall(r"(\w+)\s*[=!]~?\s*\"", selectors))
+        assert named <= _ALL[metric][1] | OF_PROMETHEUS, f"{name} has no label {named - _ALL[metric][1]}"
+    assert grouped <= labels | OF_PROMETHEUS, f"nothing in {expression} has a label {grouped - labels}"

@@ -41,7 +41,16 @@ def populate(engine: Engine, now: datetime) -> None:
         kinds = [(name.value, mature) for name in FigureName for mature in (False, True)]
         put_figures(session, [FigureRow(name=name, mature=mature, **ends, **fields) for name, mature in kinds])
         said = RuntimeState(
-            cascade="trivia", runtime="host-1", generation=0, bundle=None, accepted=True, detail=None, at=now - DAY
+            cascade="trivia",
+            runtime="host-1",
+            generation=0,
+            bundle=None,
+            accepted=True,
+            detail=None,
+            at=now - DAY / 2,
+            again_s=60.0,
+            unshipped_bytes=4096,
+            refused_rows=1,
         )
         add_acknowledgement(session, said)
         for job in JOBS:

@@ -88,11 +88,11 @@ def test_metrics_say_how_old_a_figure_is_and_of_how_many_rows(
     assert told[f"knowgate_runtime_generation{runtime}"] == 1
     assert told[f"knowgate_runtime_generations_behind{runtime}"] == 0
     assert told[f"knowgate_runtime_refused{runtime}"] == 1
-    assert told['knowgate_job_last_tick_timestamp_seconds{job="monitor"}'] == NOW.timestamp()
-    assert told['knowgate_job_last_success_timestamp_seconds{job="monitor"}'] == (NOW - DAY).timestamp()
-    assert told['knowgate_job_last_duration_seconds{job="monitor"}'] == 1.5
-    assert told['knowgate_job_failures_total{job="monitor"}'] == 1
-    assert told['knowgate_job_done_until_timestamp_seconds{cascade="trivia",job="monitor"}'] == new.end.timestamp()
+    assert told['knowgate_job_last_tick_timestamp_seconds{job_name="monitor"}'] == NOW.timestamp()
+    assert told['knowgate_job_last_success_timestamp_seconds{job_name="monitor"}'] == (NOW - DAY).timestamp()
+    assert told['knowgate_job_last_duration_seconds{job_name="monitor"}'] == 1.5
+    assert told['knowgate_job_failures_total{job_name="monitor"}'] == 1
+    assert told['knowgate_job_done_until_timestamp_seconds{cascade="trivia",job_name="monitor"}'] == new.end.timestamp()
 
 
 def test_metrics_say_what_waits_what_is_promised_and_what_the_next_certificate_needs(
@@ -116,7 +116,9 @@ def test_metrics_say_what_waits_what_is_promised_and_what_the_next_certificate_n
     assert told['knowgate_attempt_labels_known{cascade="trivia"}'] == 0
     assert told['knowgate_attempt_labels_needed{cascade="trivia"}'] > 100
     assert told['knowgate_next_attempt_timestamp_seconds{cascade="trivia"}'] > (NOW - 9 * DAY).timestamp()
-    assert told['knowgate_runtime_generations_behind{cascade="trivia",runtime="host-1"}'] == 1
+    runtime = '{cascade="trivia",runtime="host-1"}'
+    for name, value in (("generations_behind", 1), ("silent", 1), ("unshipped_bytes", 4096), ("refused_rows", 1)):
+        assert told[f"knowgate_runtime_{name}{runtime}"] == value
 
 
 @pytest.mark.usefixtures("promoted")
