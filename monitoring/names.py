@@ -4,6 +4,7 @@ together.
 
 from enum import StrEnum
 
+from knowgate._records.receivers import Severity as Severity  # rules and receivers are severe in the same words
 from knowgate._records.records import Reason
 
 
@@ -81,13 +82,6 @@ class FigureName(StrEnum):
     OOD_MATCHED_DIFFERENCE = "ood_matched_difference"
     OOD_MATCHED_RATIO = "ood_matched_ratio"
     OOD_UNMATCHED_SHARE = "ood_unmatched_share"
-
-
-class Severity(StrEnum):
-    """How soon somebody should look."""
-
-    CRITICAL = "critical"  # now: answers may be wrong that nobody would know of
-    WARNING = "warning"  # today: money is lost, or what is promised cannot be checked
 
 
 class Rule(StrEnum):

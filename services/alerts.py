@@ -13,14 +13,16 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from monitoring.alerts.alerts import Event, announce
-from monitoring.names import Rule, Severity
+from knowgate._records.receivers import Severity
+from monitoring.alerts.alerts import announce, announce_silence
+from monitoring.alerts.messages import Event
+from monitoring.names import Rule
 from services.durations import parse_duration
 from services.errors import InputInvalid, Refused
 from services.words import require_words
 from store.releases.cascades import cascade
 from store.releases.rings import RingRecord, rings_of
-from store.watching.alert_acts import Act, AlertAct, acts_of, add_act, last_silence
+from store.watching.alert_acts import Act, AlertAct, acts_of, add_act, last_silence, looked_after
 from store.watching.alerts import AlertRecord, alert, resolve_alert
 
 
@@ -91,12 +93,10 @@ def _story(
 
 
 def _state(record: AlertRecord, rings: tuple[RingRecord, ...], acts: tuple[AlertAct, ...]) -> AlertState:
-    """A ring takes an acknowledgement back: what is new was seen by nobody."""
     if record.resolved_at is not None:
         return AlertState.RESOLVED
     rang = max((ring.rang_at for ring in rings), default=record.opened_at)
-    seen = any(act.act is Act.ACKNOWLEDGED and act.at >= rang for act in acts)
-    return AlertState.ACKNOWLEDGED if seen else AlertState.OPEN
+    return AlertState.OPEN if looked_after(acts, rang) is None else AlertState.ACKNOWLEDGED
 
 
 def act_on(session: Session, act: AlertAct) -> AlertStory:
@@ -114,6 +114,8 @@ def act_on(session: Session, act: AlertAct) -> AlertStory:
     if record.resolved_at is not None and act.act is not Act.SILENCED:
         raise Refused(f"the alert was resolved on {record.resolved_at:%Y-%m-%d at %H:%M} UTC: nothing is left to do")
     add_act(session, act)
+    if act.act is Act.SILENCED:
+        announce_silence(session, cascade(session, record.cascade), record, act)
     if act.act is Act.RESOLVED:
         said = f"{act.by}: {act.reason}"
         resolve_alert(session, record.cascade, record.rule, resolution=said, now=act.at)

@@ -12,3 +12,4 @@ def start_logging(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(MaskingFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler])
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would tell every address that is asked, in full

@@ -160,6 +160,9 @@ class Settings(BaseSettings):
         Auth, AfterValidator(_auth_there), Field(title="on, or off where KNOWGATE_HOST is a loopback address")
     ] = Auth.ON
     max_body_bytes: Annotated[int, _whole(1024, 1 << 30)] = 1 << 26
+    public_url: Annotated[
+        str | None, AfterValidator(_url("http://", "https://")), Field(title="an http(s) address")
+    ] = None  # messages carry no links
     assignment_lease: _Duration = timedelta(hours=24)
     job_lease: _Duration = timedelta(minutes=2)
     job_limit: _Duration = timedelta(hours=12)
@@ -186,6 +189,12 @@ class Settings(BaseSettings):
         BeforeValidator(_networks),
         Field(title="networks with commas between, such as 169.254.7.0/24"),
     ] = ()
+    ping_url: Annotated[
+        str | None,
+        _SHOWN_TO_NOBODY,
+        AfterValidator(_url("http://", "https://")),
+        Field(title="an http(s) address such as https://hc-ping.com/UUID"),
+    ] = None  # whoever is behind it hears when monitoring falls silent
     delivery_age: _Duration = timedelta(hours=36)
     judge_api_key: _Bearer = None  # of the endpoint that `knowgate labels grade` asks
     token: _Bearer = None  # what `knowgate gateway` shows the control plane

@@ -3,10 +3,10 @@
 1. A raised assessment opens the rule's alert. While one is open its first cause stands; but an
    alarm that rings again has a ring of its own, with its own cause and its own message. A ring says
    what it speaks of and what decided then.
-2. Each webhook of the cascade gets a delivery row in the same transaction; what is sent, and when,
-   is `monitoring.alerts.deliveries`' business. So no crash loses a message and none is sent for an
-   alert that does not exist. What is done about a ring is `services.promotion.rollout`'s business,
-   from the same row.
+2. Each receiver of the cascade gets a delivery row in the same transaction; what is sent, and
+   when, is the business of `monitoring.alerts.deliveries`. So no crash loses a message and none is
+   sent for an alert that does not exist. What is done about a ring is
+   `services.promotion.rollout`'s business, from the same row.
 3. A clear assessment resolves the alert, with a second message, if it looked at what the alert is
    about. An unknown one changes nothing.
 """
@@ -14,30 +14,22 @@
 import json
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from knowgate._wire import codec
+from knowgate._records.receivers import Hears
 from knowgate.spec import CascadeSpec
+from monitoring.alerts.addressees import Addressee, hearing
+from monitoring.alerts.messages import SILENCED, Event, alert_document, silence_document
 from monitoring.names import Rule
 from monitoring.rules.rules import Assessment, Standing
 from store.releases.assignments import assignment
 from store.releases.rings import RingRecord, Spoken, add_ring, rings_of
-from store.watching.alert_acts import last_silence
+from store.watching.alert_acts import AlertAct, last_silence
 from store.watching.alerts import AlertRecord, alerts, open_alert, resolve_alert
 from store.watching.deliveries import add_delivery, deliveries
-
-SCHEMA = "knowgate.alert.v1"
-
-
-class Event(StrEnum):
-    """What a message is about."""
-
-    OPENED = "opened"
-    RANG_AGAIN = "rang_again"
-    RESOLVED = "resolved"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,19 +77,25 @@ def announce(
     *,
     now: datetime,
 ) -> None:
-    """Write the messages about what became of an alert, one per webhook.
+    """Write the messages about what became of an alert, one per receiver that hears of such.
 
     While its rule is silenced there are none, but that it is over: who has heard of an alert hears
-    of its end.
+    of its end. Who keeps silences itself is told all the same.
     """
     silence = last_silence(session, spec.name, record.rule)
     silent = silence is not None and silence.until is not None and now < silence.until
-    heard = {delivery.receiver for delivery in deliveries(session, _id(record))} if silent else set()
-    for url in spec.webhooks:
-        if not silent or (event is Event.RESOLVED and url in heard):
-            add_delivery(
-                session, _id(record), url, event.value, lambda number: message(record, event, number, ring), now=now
-            )
+    heard = _heard(session, record) if silent else frozenset()
+    for one in _hearing(spec, record):
+        if not silent or one.keeps_silences or (event is Event.RESOLVED and one.key in heard):
+            _write(session, record, one, event, ring, now)
+
+
+def announce_silence(session: Session, spec: CascadeSpec, record: AlertRecord, act: AlertAct) -> None:
+    """Write the messages about a silence, to those who keep silences themselves."""
+    for one in _hearing(spec, record):
+        if one.keeps_silences:
+            document = partial(silence_document, record, act)
+            add_delivery(session, _id(record), one.key, SILENCED, document, now=act.at)
 
 
 def _break_silence(session: Session, spec: CascadeSpec, record: AlertRecord, now: datetime) -> None:
@@ -107,33 +105,28 @@ def _break_silence(session: Session, spec: CascadeSpec, record: AlertRecord, now
     silence = last_silence(session, spec.name, record.rule)
     if silence is None or silence.until is None or not record.opened_at < silence.until <= now:
         return
-    if {delivery.receiver for delivery in deliveries(session, _id(record))}.isdisjoint(spec.webhooks):
-        announce(session, spec, record, Event.OPENED, rings_of(session, [_id(record)])[0], now=now)
+    quiet = [one for one in _hearing(spec, record) if not one.keeps_silences]
+    if _heard(session, record).isdisjoint(one.key for one in quiet):
+        ring = rings_of(session, [_id(record)])[0]
+        for one in quiet:
+            _write(session, record, one, Event.OPENED, ring, now)
 
 
-def message(record: AlertRecord, event: Event, number: int, ring: RingRecord | None = None) -> str:
-    """The JSON body of an alert's `number`-th message to one webhook, to the byte."""
-    rule = Rule(record.rule)
-    said = {"title": rule.headline, "severity": rule.severity.value, "runbook": rule.runbook}
-    body = {
-        "schema": SCHEMA,
-        "event": event.value,
-        "sequence": number,
-        "alert": codec.encode(record) | {"details": json.loads(record.details)} | said,
-        "ring": None if ring is None else _ring_document(ring),
-    }
-    return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
+def _hearing(spec: CascadeSpec, record: AlertRecord) -> tuple[Addressee, ...]:
+    return hearing(spec, Hears.ALERTS, Rule(record.rule).severity)
 
 
-def _ring_document(ring: RingRecord) -> dict[str, object]:
-    return {
-        "number": ring.number,
-        "cause": ring.cause,
-        "details": json.loads(ring.details),
-        "rang_at": ring.rang_at.isoformat(),
-        "generation": ring.spoken.generation,
-        "champion": ring.spoken.champion,
-    }
+def _heard(session: Session, record: AlertRecord) -> frozenset[str]:
+    return frozenset(delivery.receiver for delivery in deliveries(session, _id(record)))
+
+
+def _write(
+    session: Session, record: AlertRecord, to: Addressee, event: Event, ring: RingRecord | None, now: datetime
+) -> None:
+    def document(number: int) -> str:
+        return alert_document(record, event, number, ring)
+
+    add_delivery(session, _id(record), to.key, event.value, document, now=now)
 
 
 def _open(session: Session, spec: CascadeSpec, assessment: Assessment, now: datetime) -> tuple[AlertRecord, RingRecord]:

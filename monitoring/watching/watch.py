@@ -28,7 +28,8 @@ from sqlalchemy.orm import Session
 
 from knowgate._records.records import Window
 from monitoring.alarms.alarm_memory import AlarmMemory, memory_to_json
-from monitoring.alerts.alerts import AlertChange, Event, settle
+from monitoring.alerts.alerts import AlertChange, settle
+from monitoring.alerts.messages import Event
 from monitoring.errors import DriftUnavailable
 from monitoring.figures.figures import figures_of
 from monitoring.names import Rule

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from knowgate._records.options import require_options
+from knowgate._records.receivers import Receiver
 from knowgate._records.records import LabelSource, PTKind
 from knowgate._records.request import named_model, require_request
 from knowgate.errors import RecordInvalid
@@ -346,13 +347,17 @@ class CascadeSpec:
     vector_retention: timedelta | None = None  # vectors of older decisions are forgotten; None = the deployment says
     privacy: Privacy = Privacy.HASH
     label_coin: LabelCoin = LabelCoin.DECISION  # as `knowgate labels queue` draws
-    webhooks: tuple[str, ...] = ()
+    webhooks: tuple[str, ...] = ()  # addresses that hear of alerts
+    receivers: tuple[Receiver, ...] = ()  # others that hear of alerts and moves, by name
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", self.name):
             raise RecordInvalid("name", self.name, "use 1 to 63 of a-z, 0-9, - and _")
         if len(self.tiers) < 2:
             raise RecordInvalid("tiers", len(self.tiers), "a cascade has at least two tiers")
+        heard = [receiver.name for receiver in self.receivers]
+        if len(set(heard)) != len(heard):
+            raise RecordInvalid("receivers", heard, "every receiver has a name of its own")
         names = [tier.name for tier in self.tiers]
         if len(set(names)) != len(names):
             raise RecordInvalid("tiers", names, "every tier has a name of its own")

@@ -1,6 +1,5 @@
 """`knowgate gateway`: a cascade behind an OpenAI-compatible API."""
 
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -56,7 +55,6 @@ def gateway(
     """
     settings = read_settings()
     start_logging(settings.log_level)
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would tell of every request to a tier
     url = control_url(control, settings)
     keys = _files("--key-file", key_file, lambda content: content.decode().strip())
     said = _files("--fingerprint", fingerprint, lambda content: codec.decode(Fingerprint, codec.parse(content)))

@@ -5,9 +5,11 @@ The records keep what every floor relies on; here is what only whoever writes a 
 right.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from knowgate._records.receivers import Receiver, ReceiverKind
 from knowgate._wire.networks import fault_of_host
 from knowgate._wire.shown import MARK, shown_url
 from knowgate.spec import Alarms, CascadeSpec, Horizons, Targets, TierSpec
@@ -57,6 +59,28 @@ def _of_webhooks(spec: CascadeSpec, networks: Sequence[str]) -> Iterator[Fault]:
             yield f"webhooks[{index}]", shown_url(url), "what follows a # is sent nowhere: leave it out"
 
 
+def _of_receiver(receiver: Receiver, networks: Sequence[str]) -> Iterator[Fault]:
+    url, instead = receiver.url, "name the environment variable that holds the address in url_variable"
+    if url is None:
+        return
+    if receiver.kind is not ReceiverKind.APPRISE:
+        yield from _of_address("url", url, instead, networks)
+        if "#" in url:
+            yield "url", shown_url(url), "what follows a # is sent nowhere: leave it out"
+        if receiver.kind is ReceiverKind.ALERTMANAGER and not addresses.is_root(url):
+            yield "url", shown_url(url), f"{addresses.ROOT_EXPECTED}; /api/v2 is added to it"
+    elif addresses.holds_credentials(url):
+        yield "url", "(not shown)", f"user and password have no place in a declaration; {instead}"
+    elif MARK in url:
+        yield "url", receiver.without_secrets().url, "this is how an address is shown: give the whole of it"
+    elif not re.fullmatch(r"[a-z0-9]+://\S+", url):
+        yield (
+            "url",
+            "(not shown)",
+            "an address of Apprise is expected, e.g. mailto://mail.internal:25?to=oncall@acme.eu",
+        )
+
+
 def _of_alarms(alarms: Alarms) -> Iterator[Fault]:
     if alarms.alpha > LARGEST_ALPHA:
         yield "alpha", alarms.alpha, f"lies above 0 and is at most {LARGEST_ALPHA}; 0.05 is usual"
@@ -95,8 +119,10 @@ def further_faults(record: object, webhook_networks: Sequence[str] = ()) -> Iter
     """The faults of one record of a cascade; none for kinds that are whole wherever they can be
     made.
 
-    `webhook_networks`: where webhooks may lie, of what is refused otherwise.
+    `webhook_networks`: where webhooks and receivers may lie, of what is refused otherwise.
     """
     if isinstance(record, CascadeSpec):
         return _of_webhooks(record, webhook_networks)
+    if isinstance(record, Receiver):
+        return _of_receiver(record, webhook_networks)
     return _OF_KIND[type(record)](record) if type(record) in _OF_KIND else iter(())

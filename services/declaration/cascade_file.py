@@ -19,6 +19,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from knowgate._records.receivers import Receiver
 from knowgate._wire import codec
 from knowgate._wire.shown import shown_url
 from knowgate.errors import RecordInvalid
@@ -91,7 +92,7 @@ class _Bad:
 
 BAD = _Bad()
 STAND_IN_URL = "http://stand-in"
-_MAY_BE_SECRET = re.compile(r"key(?!\w*_variable)|secret|token(?!s)|passw|webhook", re.IGNORECASE)
+_MAY_BE_SECRET = re.compile(r"key(?!\w*_variable)|secret|token(?!s)|passw|webhook|^url$", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +270,7 @@ def _required(field: "dataclasses.Field[Any]") -> bool:
 
 def _stand_in(kind: type, field: "dataclasses.Field[Any]", path: str) -> object:
     """A value that the field can hold, for one that was reported already."""
-    if field.name == "endpoint":
+    if field.name == "endpoint" or (kind is Receiver and field.name == "url"):
         return STAND_IN_URL  # none at all would be reported missing
     if field.default is not dataclasses.MISSING:
         return field.default
@@ -283,5 +284,7 @@ def _stand_in(kind: type, field: "dataclasses.Field[Any]", path: str) -> object:
 
 
 def _stand_in_record(kind: type, path: str) -> object:
-    needed = [field for field in dataclasses.fields(kind) if _required(field)]
+    needed = [
+        field for field in dataclasses.fields(kind) if _required(field) or (kind is Receiver and field.name == "url")
+    ]
     return kind(**{field.name: _stand_in(kind, field, path) for field in needed})

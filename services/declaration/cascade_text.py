@@ -13,8 +13,14 @@ from services.durations import format_duration
 
 
 def without_secrets(spec: CascadeSpec) -> CascadeSpec:
-    """The specification as it may be shown to anybody: of the webhooks their hosts alone."""
-    return dataclasses.replace(spec, webhooks=tuple(shown_url(url) for url in spec.webhooks))
+    """The specification as it may be shown to anybody: of the webhooks and receivers
+    their hosts alone.
+    """
+    return dataclasses.replace(
+        spec,
+        webhooks=tuple(shown_url(url) for url in spec.webhooks),
+        receivers=tuple(receiver.without_secrets() for receiver in spec.receivers),
+    )
 
 
 def format_cascade(spec: CascadeSpec) -> str:

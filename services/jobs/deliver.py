@@ -1,6 +1,11 @@
-"""`deliver`: sends the alert messages that are due."""
+"""`deliver`: sends the messages that are due; `renew`: tells each Alertmanager what is open."""
+
+from typing import TYPE_CHECKING
 
 from services.jobs.job import JobContext
+
+if TYPE_CHECKING:
+    from monitoring.alerts.deliveries import Sending
 
 
 class DeliverSweep:
@@ -11,11 +16,29 @@ class DeliverSweep:
     def run(self, context: JobContext) -> int:
         from monitoring.alerts.deliveries import deliver_due
 
-        return deliver_due(
-            context.engine,
-            owner=context.owner,
-            secret=context.settings.webhook_secret,
-            now=context.clock.now(),
-            networks=context.settings.webhook_networks,
-            give_up_after=context.settings.delivery_age,
-        )
+        return deliver_due(context.engine, sending_of(context), now=context.clock.now())
+
+
+class RenewSweep:
+    """What is open is told again at every tick: Alertmanager forgets what nobody renews."""
+
+    name = "renew"
+
+    def run(self, context: JobContext) -> int:
+        from monitoring.alerts.renewal import renew
+
+        return renew(context.engine, sending_of(context), now=context.clock.now())
+
+
+def sending_of(context: JobContext) -> "Sending":
+    """With what messages are sent."""
+    from monitoring.alerts.deliveries import Sending
+
+    settings = context.settings
+    return Sending(
+        owner=context.owner,
+        secret=settings.webhook_secret,
+        networks=settings.webhook_networks,
+        public_url=settings.public_url,
+        give_up_after=settings.delivery_age,
+    )

@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.jobs.compact import CompactJob
-from services.jobs.deliver import DeliverSweep
+from services.jobs.deliver import DeliverSweep, RenewSweep
 from services.jobs.export import ExportSweep
 from services.jobs.job import FAILED, JobContext, JobOutcome, Sweep, WindowedJob, run_due, run_sweep
 from services.jobs.monitor import MonitorJob
+from services.jobs.ping import PingSweep
 from services.jobs.promote import PromoteSweep
 from services.jobs.register import RegisterSweep
 from services.jobs.respond import RespondSweep
@@ -63,6 +64,8 @@ TICKS: tuple[Tick, ...] = (
     Tick(job=PromoteSweep(), every=timedelta(seconds=10)),
     Tick(job=RegisterSweep(), every=timedelta(seconds=30)),
     Tick(job=DeliverSweep(), every=timedelta(seconds=5)),
+    Tick(job=RenewSweep(), every=timedelta(minutes=1)),
+    Tick(job=PingSweep(), every=timedelta(seconds=30)),
     Tick(job=SealJob(), every=timedelta(seconds=10)),
     Tick(job=ExportSweep(), every=timedelta(seconds=10)),
     Tick(job=CompactJob(), every=timedelta(minutes=1)),

@@ -4,6 +4,7 @@ record of who and why. What a cascade starts with, and what is recorded without 
 Which moves there are, and what each needs, is `services.promotion.rollout`'s.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from knowgate._bundles import signing
 from knowgate._bundles.assignment import Assignment, Mode
 from knowgate._wire import codec
 from knowgate.spec import CascadeSpec
+from monitoring.alerts.moves import announce_move
 from services.promotion.rollout_state import Why, coins_of
 from services.settings import Settings
 from store.errors import RecordUnreadable
@@ -178,20 +180,20 @@ def _record(
     cascade: str,
     generation: int | None = None,
 ) -> None:
-    promotions.add_promotion(
-        session,
-        PromotionRecord(
-            cascade=cascade,
-            bundle=bundle_id,
-            previous=None if current is None else current.champion,
-            outcome=outcome,
-            reason=why.recorded,
-            check=_json(why.check),
-            generation=generation,
-            decided_at=now,
-            decided_by=why.by,
-        ),
+    record = PromotionRecord(
+        cascade=cascade,
+        bundle=bundle_id,
+        previous=None if current is None else current.champion,
+        outcome=outcome,
+        reason=why.recorded,
+        check=_json(why.check),
+        generation=generation,
+        decided_at=now,
+        decided_by=why.by,
     )
+    key = promotions.add_promotion(session, record)
+    with suppress(RecordUnreadable):  # nobody knows who hears of it, and a stop must not wait for that
+        announce_move(session, cascades.cascade(session, cascade), record, key, now=now)
 
 
 def _json(check: object) -> str:

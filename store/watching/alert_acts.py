@@ -57,6 +57,14 @@ def acts_of(session: Session, alerts: Sequence[UUID]) -> tuple[AlertAct, ...]:
     return records(session, AlertAct, query)
 
 
+def looked_after(acts: Sequence[AlertAct], rang_at: datetime) -> AlertAct | None:
+    """Who said last that somebody looks after an alert that rang last at `rang_at`; None where
+    nobody did since: a ring takes an acknowledgement back, what is new was seen by nobody.
+    """
+    seen = [act for act in acts if act.act is Act.ACKNOWLEDGED and act.at >= rang_at]
+    return seen[-1] if seen else None
+
+
 def last_silence(session: Session, cascade: str, rule: str) -> AlertAct | None:
     """The newest silence of the rule, whether or not it is over: a later one takes an earlier one's
     place, so that a silence can be ended before its time.

@@ -61,6 +61,17 @@ def test_prometheus_takes_the_rules_and_finds_no_fault_with_the_metrics(sqlite_u
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
 
 
+@pytest.mark.skipif(shutil.which("amtool") is None, reason="amtool is not installed (package prometheus-alertmanager)")
+def test_alertmanager_takes_its_configuration() -> None:
+    config = DEPLOY / "alertmanager" / "alertmanager.yml"
+    checked = subprocess.run(["amtool", "check-config", str(config)], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    routes = ["amtool", "config", "routes", "test", f"--config.file={config}", "alertname=risk", "cascade=support"]
+    for severity, receivers in (("critical", "pager,team"), ("warning", "team")):
+        found = subprocess.run([*routes, f"severity={severity}"], capture_output=True, text=True, check=True)
+        assert found.stdout.strip() == receivers
+
+
 def test_an_image_that_backs_up_postgresql_has_the_tools_of_the_servers_version() -> None:
     server = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]["database"]["image"]
     base = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").partition("FROM base AS")[0]

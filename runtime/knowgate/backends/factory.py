@@ -194,9 +194,16 @@ def _in_process(tier: TierSpec, place: str, fingerprint: Fingerprint | None, lay
     )
 
 
-def key_of(name: str | None, place: str, environment: Mapping[str, str] | None = None) -> str | None:
-    """The key in the variable `name` of the environment (None = the process's), or in the file that
-    `…_FILE` names; None where no variable is named. `place` needs it. Raises RecordInvalid.
+def key_of(
+    name: str | None,
+    place: str,
+    environment: Mapping[str, str] | None = None,
+    *,
+    field: str = "api_key_variable",
+) -> str | None:
+    """The secret in the variable `name` of the environment (None = the process's), or in the file
+    that `…_FILE` names; None where no variable is named. `place` needs it, and its `field` names
+    it. Raises RecordInvalid.
     """
     if name is None:
         return None
@@ -205,9 +212,9 @@ def key_of(name: str | None, place: str, environment: Mapping[str, str] | None =
     try:
         value = Path(file).read_text(encoding="utf-8").strip() if file else variables.get(name, "")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecordInvalid(f"{name}_FILE", file, f"it cannot be read ({error}); {place} needs its key") from error
+        raise RecordInvalid(f"{name}_FILE", file, f"it cannot be read ({error}); {place} needs it") from error
     if not value:
-        raise RecordInvalid(f"{place}.api_key_variable", name, f"set {name}, or {name}_FILE, in the environment")
+        raise RecordInvalid(f"{place}.{field}", name, f"set {name}, or {name}_FILE, in the environment")
     return value
 
 

@@ -14,7 +14,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from factories import make_assignment
 from monitoring.alerts.alerts import settle
-from monitoring.alerts.deliveries import deliver_due
+from monitoring.alerts.deliveries import Sending, deliver_due
 from monitoring.names import Rule
 from monitoring.rules.rules import Assessment, Standing
 from store.engine import reading, transaction
@@ -53,14 +53,14 @@ def test_an_alert_is_a_row_before_it_is_a_message(engine, spec, receiver, cast):
     say(engine, spec, raised(), cast.DAY)
     assert receiver.received == []
     assert [m.event for m in messages(engine)] == ["opened"]
-    assert deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY) == 1
+    assert deliver_due(engine, Sending(owner="w1", secret=SECRET), now=cast.DAY) == 1
     assert len(receiver.received) == 1
-    assert deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY + timedelta(hours=1)) == 0
+    assert deliver_due(engine, Sending(owner="w1", secret=SECRET), now=cast.DAY + timedelta(hours=1)) == 0
 
 
 def test_a_receiver_checks_a_message_with_the_library_of_standard_webhooks(engine, spec, receiver, cast):
     say(engine, spec, raised("it fell, by 1 €"), cast.DAY)
-    deliver_due(engine, owner="w1", secret=SECRET, now=datetime.now(UTC))
+    deliver_due(engine, Sending(owner="w1", secret=SECRET), now=datetime.now(UTC))
     headers, body = receiver.received[0]
     verified = Webhook(SECRET).verify(body, dict(headers))
     assert (verified["event"], verified["alert"]["rule"], verified["alert"]["cause"]) == (
@@ -82,7 +82,7 @@ def test_a_receiver_checks_a_message_with_the_library_of_standard_webhooks(engin
 
 def test_an_old_message_that_is_sent_again_is_refused(engine, spec, receiver, cast):
     say(engine, spec, raised(), cast.DAY)
-    deliver_due(engine, owner="w1", secret=SECRET, now=datetime.now(UTC) - timedelta(minutes=6))
+    deliver_due(engine, Sending(owner="w1", secret=SECRET), now=datetime.now(UTC) - timedelta(minutes=6))
     headers, body = receiver.received[0]
     with pytest.raises(WebhookVerificationError, match="too old"):
         Webhook(SECRET).verify(body, dict(headers))
@@ -91,12 +91,12 @@ def test_an_old_message_that_is_sent_again_is_refused(engine, spec, receiver, ca
 def test_a_message_is_tried_again_later_after_an_error(engine, spec, receiver, cast):
     receiver.answers = [500]
     say(engine, spec, raised(), cast.DAY)
-    assert deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY) == 0
+    assert deliver_due(engine, Sending(owner="w1", secret=SECRET), now=cast.DAY) == 0
     message = messages(engine)[0]
     assert message.last_error == "the receiver answered 500"
     assert message.due_at > cast.DAY
-    assert deliver_due(engine, owner="w1", secret=SECRET, now=message.due_at - timedelta(seconds=1)) == 0
-    assert deliver_due(engine, owner="w1", secret=SECRET, now=message.due_at) == 1
+    assert deliver_due(engine, Sending(owner="w1", secret=SECRET), now=message.due_at - timedelta(seconds=1)) == 0
+    assert deliver_due(engine, Sending(owner="w1", secret=SECRET), now=message.due_at) == 1
     first, second = receiver.received
     assert first[0]["webhook-id"] == second[0]["webhook-id"]
     assert first[1] == second[1]
@@ -108,10 +108,10 @@ def test_a_poison_message_is_given_up_in_sight_and_delays_no_other(engine, cast,
         apply_cascade(session, spec, now=cast.DAY)
     say(engine, spec, raised(), cast.DAY)
     now = cast.DAY
-    assert deliver_due(engine, owner="w1", secret=None, now=now) == 1
+    assert deliver_due(engine, Sending(owner="w1", secret=None), now=now) == 1
     for hours in (7, 36):
         now = cast.DAY + timedelta(hours=hours)
-        deliver_due(engine, owner="w1", secret=None, now=now, give_up_after=timedelta(hours=36))
+        deliver_due(engine, Sending(owner="w1", secret=None), now=now)
     poison = next(m for m in messages(engine) if "nobody" in m.receiver)
     assert (poison.due_at, poison.delivered_at, poison.attempts) == (None, None, 3)
     assert poison.failed_at == now
@@ -121,13 +121,13 @@ def test_a_poison_message_is_given_up_in_sight_and_delays_no_other(engine, cast,
 def test_a_redirect_is_an_error(engine, spec, receiver, cast):
     receiver.answers = [302]
     say(engine, spec, raised(), cast.DAY)
-    assert deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY) == 0
+    assert deliver_due(engine, Sending(owner="w1", secret=SECRET), now=cast.DAY) == 0
     assert messages(engine)[0].last_error == "the receiver answered 302"
 
 
 def test_without_a_secret_the_message_is_unsigned(engine, spec, receiver, cast):
     say(engine, spec, raised(), cast.DAY)
-    deliver_due(engine, owner="w1", secret=None, now=cast.DAY)
+    deliver_due(engine, Sending(owner="w1", secret=None), now=cast.DAY)
     assert "webhook-signature" not in receiver.received[0][0]
 
 
@@ -139,7 +139,7 @@ def test_a_rule_that_stays_raised_sends_one_message_and_its_end_another(engine, 
     clear = Assessment(rule=Rule.SAVINGS, standing=Standing.CLEAR, cause="savings are back")
     assert say(engine, spec, clear, cast.DAY + timedelta(hours=3)).event == "resolved"
     for _ in range(2):
-        assert deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY + timedelta(hours=3)) == 1
+        assert deliver_due(engine, Sending(owner="w1", secret=SECRET), now=cast.DAY + timedelta(hours=3)) == 1
     sent = [json.loads(body)["alert"] for _, body in receiver.received]
     assert {alert["cause"] for alert in sent} == {"first cause"}
     assert [m.event for m in messages(engine)] == ["opened", "resolved"]
@@ -149,11 +149,11 @@ def test_a_rule_that_stays_raised_sends_one_message_and_its_end_another(engine, 
 def test_a_receiver_that_was_down_hears_of_an_alert_in_the_order_of_events(engine, spec, receiver, cast):
     receiver.answers = [500, 200, 200]
     say(engine, spec, raised(), cast.DAY)
-    deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY)
+    deliver_due(engine, Sending(owner="w1", secret=SECRET), now=cast.DAY)
     say(engine, spec, Assessment(rule=Rule.SAVINGS, standing=Standing.CLEAR, cause="back"), cast.DAY)
-    assert deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY) == 0  # it waits for what came before
+    assert deliver_due(engine, Sending(owner="w1", secret=SECRET), now=cast.DAY) == 0  # it waits for what came before
     later = cast.DAY + timedelta(seconds=30)
-    assert [deliver_due(engine, owner="w1", secret=SECRET, now=later) for _ in range(3)] == [1, 1, 0]
+    assert [deliver_due(engine, Sending(owner="w1", secret=SECRET), now=later) for _ in range(3)] == [1, 1, 0]
     bodies = [json.loads(body) for _, body in receiver.received]
     assert [(body["event"], body["sequence"]) for body in bodies] == [("opened", 1), ("opened", 1), ("resolved", 2)]
 
@@ -165,7 +165,7 @@ def test_a_receiver_that_is_down_holds_up_its_own_messages_of_that_alert_alone(e
     for rule in (Rule.SAVINGS, Rule.DRIFT):
         for standing in (Standing.RAISED, Standing.CLEAR):
             say(engine, spec, Assessment(rule=rule, standing=standing, cause="because"), cast.DAY)
-    received = sum(deliver_due(engine, owner="w1", secret=None, now=cast.DAY) for _ in range(3))
+    received = sum(deliver_due(engine, Sending(owner="w1", secret=None), now=cast.DAY) for _ in range(3))
     assert received == 4
     bodies = [json.loads(body) for _, body in receiver.received]
     for rule in ("savings", "drift"):
@@ -179,7 +179,7 @@ def test_a_failed_message_shows_no_more_of_its_webhook_than_the_host(engine, cas
     with transaction(engine) as session:
         apply_cascade(session, spec, now=cast.DAY)
     say(engine, spec, raised(), cast.DAY)
-    deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY)
+    deliver_due(engine, Sending(owner="w1", secret=SECRET), now=cast.DAY)
     shown = caplog.text + "".join(str(message.last_error) for message in messages(engine))
     assert "http://127.0.0.1" in shown and "hunter2" not in shown
 
@@ -200,7 +200,7 @@ def test_an_alarm_that_rings_again_has_a_row_and_a_message_of_its_own_each_time(
     assert [(ring.number, ring.cause) for ring in rung] == [(1, "first"), (2, "second"), (3, "third")]
     assert [ring.spoken.since for ring in rung] == [cast.DAY + timedelta(days=number) for number in range(3)]
     for _ in range(3):
-        deliver_due(engine, owner="w", secret=SECRET, now=cast.DAY + timedelta(days=3))
+        deliver_due(engine, Sending(owner="w", secret=SECRET), now=cast.DAY + timedelta(days=3))
     bodies = [json.loads(body) for _, body in receiver.received]
     assert [(body["event"], body["sequence"], body["ring"]["number"]) for body in bodies] == [
         ("opened", 1, 1),
@@ -236,7 +236,7 @@ def test_a_message_goes_to_no_address_that_is_refused_whoever_declared_it(engine
     with transaction(engine) as session:
         apply_cascade(session, spec, now=cast.DAY)
     say(engine, spec, raised(), cast.DAY)
-    assert deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY) == 0
+    assert deliver_due(engine, Sending(owner="w1", secret=SECRET), now=cast.DAY) == 0
     (message,) = messages(engine)
     assert "refused" in message.last_error and "not asked" in message.last_error
 
@@ -247,7 +247,7 @@ def test_a_receiver_is_called_by_its_name_at_the_address_that_was_looked_at(engi
     with transaction(engine) as session:
         apply_cascade(session, spec, now=cast.DAY)
     say(engine, spec, raised(), cast.DAY)
-    assert deliver_due(engine, owner="w1", secret=SECRET, now=cast.DAY) == 1
+    assert deliver_due(engine, Sending(owner="w1", secret=SECRET), now=cast.DAY) == 1
     headers, _ = receiver.received[0]
     assert headers["Host"] == named.split("/")[2]
 
@@ -261,7 +261,7 @@ def test_an_answer_without_an_end_is_a_receipt_and_holds_up_nobody(engine, cast,
         with transaction(engine) as session:
             apply_cascade(session, spec, now=cast.DAY)
         say(engine, spec, raised(), cast.DAY)
-        assert deliver_due(engine, owner="w1", secret=None, now=cast.DAY) == 2
+        assert deliver_due(engine, Sending(owner="w1", secret=None), now=cast.DAY) == 2
         thread.join()
     assert len(receiver.received) == 1
 

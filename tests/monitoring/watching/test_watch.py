@@ -28,7 +28,7 @@ from knowgate._wire import codec
 from knowgate.policy import Policy, PolicyKind
 from knowgate.spec import Alarms
 from monitoring.alarms.since_ring import look_since_ring
-from monitoring.alerts.deliveries import deliver_due
+from monitoring.alerts.deliveries import Sending, deliver_due
 from monitoring.names import Rule
 from monitoring.reports.stored_reports import render_html
 from monitoring.watching.daily_rules import DAY
@@ -279,7 +279,7 @@ def test_a_slice_never_seen_is_detected_named_and_told(everywhere, receiver):
     assert "unlike what the probe has seen (ood); savings fell from" in open_alerts["savings"].cause
     assert "in 100 % of them the tier was as good as the last" in open_alerts["ood_conservativeness"].cause
     assert open_alerts["drift"].cause.startswith("at tier small the hidden states, direction 1 rose from")
-    assert deliver_due(everywhere.engine, owner="w", secret=b"s", now=everywhere.cast.DAY + 3 * DAY) == 3
+    assert deliver_due(everywhere.engine, Sending(owner="w", secret=b"s"), now=everywhere.cast.DAY + 3 * DAY) == 3
     assert {json.loads(body)["alert"]["rule"] for _, body in receiver.received} == set(open_alerts)
 
 

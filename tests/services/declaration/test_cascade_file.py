@@ -17,7 +17,7 @@ from knowgate.backends.endpoint import Endpoint
 from knowgate.policy import PolicyKind
 from knowgate.spec import CascadeSpec, Privacy, PromiseKind
 from services.declaration.cascade_file import parse_cascade, read_cascade_file, unreadable_later
-from services.declaration.cascade_text import format_cascade
+from services.declaration.cascade_text import format_cascade, without_secrets
 from services.durations import format_duration, parse_duration
 from services.errors import CascadeFileInvalid
 
@@ -542,3 +542,69 @@ def test_steps_of_a_rollout_are_read_as_shares_and_written_out_again() -> None:
     assert (spec.promotion.steps, spec.promotion.least) == ((0.0, 0.05, 1.0), 50)
     assert parse_cascade(format_cascade(spec)) == spec
     assert parse_cascade(SMALLEST).promotion.steps == ()
+
+
+ALERTS_PAGE = DOCS.parent / "alerts.md"
+
+
+def test_the_documented_receivers_are_taken_and_written_back() -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", ALERTS_PAGE.read_text(), re.S)
+    spec = parse_cascade(SMALLEST + example)
+    assert [(one.name, one.kind.value, one.severity.value) for one in spec.receivers] == [
+        ("alertmanager", "alertmanager", "warning"),
+        ("team", "apprise", "warning"),
+        ("pager", "apprise", "critical"),
+        ("ticketing", "webhook", "warning"),
+    ]
+    assert parse_cascade(format_cascade(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        ('url = "mailto://me:hunter2@mail"', "receivers[0].url is (not shown)"),
+        ('url = "slack://hunter2/x y"', "an address of Apprise is expected"),
+        (
+            'url = "json://h"\nurl_variable = "HUNTER2"',
+            "receivers[0].url_variable is '(not shown)': give either url, or",
+        ),
+        ("", "receivers[0].url is missing: give either url, or url_variable"),
+        ('url_variable = "slack://hunter2"', "name an environment variable, e.g. SLACK_URL"),
+        ('url = "json://h"\nseverity = "panic"', "receivers[0].severity is 'panic'"),
+        ('url = "json://h"\nhears = ["alerts", "alerts"]', "name each once"),
+        ('url = "json://h"\nurls = "hunter2"', "did you mean url?"),
+    ],
+)
+def test_a_receiver_that_could_not_be_told_is_refused_without_its_address(said: str, fault: str) -> None:
+    faults = faults_of(f'{SMALLEST}[[receivers]]\nname = "chat"\nkind = "apprise"\n{said}\n')
+    assert fault in faults
+    assert "hunter2" not in faults or "urls" in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "url", "fault"),
+    [
+        ("alertmanager", "http://h?hunter2", "receivers[0].url is 'http://h/…'"),
+        ("alertmanager", "http://169.254.169.254", "link-local"),
+        ("webhook", "http://h/x#hunter2", "what follows a # is sent nowhere"),
+        ("webhook", "slack://h/hunter2", "receivers[0].url is"),
+        ("pigeon", "http://h/hunter2", "receivers[0].kind is 'pigeon'"),
+    ],
+)
+def test_a_receivers_address_fits_its_kind(kind: str, url: str, fault: str) -> None:
+    faults = faults_of(f'{SMALLEST}[[receivers]]\nname = "there"\nkind = "{kind}"\nurl = "{url}"\n')
+    assert fault in faults and "hunter2" not in faults
+
+
+def test_receivers_have_a_name_each_and_alertmanager_hears_no_moves() -> None:
+    one = '[[receivers]]\nname = "there"\nkind = "alertmanager"\nurl = "http://h"\n'
+    assert "every receiver has a name of its own" in faults_of(SMALLEST + one + one)
+    assert "it hears alerts alone" in faults_of(SMALLEST + one + 'hears = ["moves"]\n')
+
+
+def test_of_receivers_no_more_is_shown_than_where_they_are() -> None:
+    said = (("chat", "apprise", "json://h/hunter2"), ("hook", "webhook", "https://h/hunter2?x=hunter2"))
+    tables = "".join(f'[[receivers]]\nname = "{name}"\nkind = "{kind}"\nurl = "{url}"\n' for name, kind, url in said)
+    shown = format_cascade(without_secrets(parse_cascade(SMALLEST + tables)))
+    assert "hunter2" not in shown and "json://…" in shown and "https://h/…" in shown
+    assert faults_of(shown).count("this is how an address is shown") == 2

@@ -10,9 +10,11 @@ from factories import make_assignment, make_certificate, make_comparison
 from knowgate import Assignment, Bundle, Mode, write_bundle
 from knowgate._bundles import signing
 from knowgate._bundles.bundle_documents import CertificateDocument, ComparisonDocument, SeasonMark
+from knowgate._records.receivers import Receiver, ReceiverKind
 from knowgate._wire import codec
 from knowgate.spec import Observe, OnRisk, PromiseKind
 from services.clock import SimulatedClock
+from services.declaration.cascade_file import parse_cascade
 from services.errors import Refused
 from services.jobs.job import JobContext
 from services.jobs.promote import PromoteSweep
@@ -29,6 +31,8 @@ from store.releases.promotions import Outcome
 from store.tables import BundleRow, CascadeVersionRow
 from store.watching import alerts
 from store.watching.alerts import AlertRecord
+from store.watching.deliveries import newest_deliveries
+from tests.services.conftest import CASCADE
 
 
 @pytest.fixture
@@ -404,3 +408,25 @@ def test_a_refused_bundle_is_marked_and_judged_once(
 
 def stopped_assignment(clock: SimulatedClock) -> Assignment:
     return replace(assignment_of("x", clock), mode=Mode.ESCALATE_ALL)
+
+
+def test_every_move_is_told_to_who_hears_of_moves(
+    engine: Engine, context: JobContext, bundle: Bundle, certificate: CertificateDocument, clock: SimulatedClock
+) -> None:
+    hook = Receiver(name="hook", kind=ReceiverKind.WEBHOOK, url="http://127.0.0.1:9/")
+    with transaction(engine) as session:
+        spec = replace(parse_cascade(CASCADE), receivers=(hook,))
+        cascades.apply_cascade(session, spec, now=clock.now())
+        generations.declare(session, spec, context.settings, now=clock.now())
+    stored(engine, bundle, clock, certificate=certificate)
+    PromoteSweep().run(context)
+    why = Why(reason="a deploy", by="ada")
+    for move in (rollout.stop, rollout.resume, rollout.observe):
+        with transaction(engine) as session:
+            move(session, in_force(engine), context.settings, why, now=clock.now())
+    with reading(engine) as session:
+        told = newest_deliveries(session, cascade="trivia")
+    assert [(one.receiver, one.event) for one in sorted(told, key=lambda one: one.number)] == [
+        ("hook", event) for event in ("promoted", "stopped", "resumed", "observed")
+    ]
+    assert "a deploy" in told[0].payload

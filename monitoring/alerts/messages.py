@@ -1,0 +1,217 @@
+"""What messages say: the document that is kept and that webhooks get, and the text that people
+read, which is one for all receivers.
+
+A document is written with what it speaks of, in one transaction. The text is made of it when it is
+sent, with the links of where the pages are then, and with what was done meanwhile.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from knowgate._records.receivers import Severity
+from knowgate._wire import codec
+from monitoring.names import Rule
+from store.releases.promotions import Outcome, PromotionRecord
+from store.releases.rings import RingRecord
+from store.watching.alert_acts import AlertAct
+from store.watching.alerts import AlertRecord
+
+ALERT, MOVE, SILENCE = "knowgate.alert.v1", "knowgate.move.v1", "knowgate.silence.v1"
+SILENCED = "silenced"  # the event of a message to who keeps silences itself
+_NAMED = 12  # characters of a bundle's id
+
+_MOVED = {
+    Outcome.PROMOTED: "Another bundle decides.",
+    Outcome.STOPPED: "It is stopped: nothing is kept, the last tier answers every query.",
+    Outcome.RESUMED: "It decides again.",
+    Outcome.ROLLED_BACK: "It was rolled back.",
+    Outcome.FELL_BACK: "A more cautious bundle decides.",
+    Outcome.SHADOWED: "A challenger is tried: it decides beside the champion and changes nothing.",
+    Outcome.SHARED: "A challenger decides a share of the queries.",
+    Outcome.ABORTED: "A challenger was taken back: it decides nothing any more.",
+    Outcome.OBSERVED: "It is observed: nothing is kept, the last tier answers every query.",
+}
+_AFTER = {
+    Outcome.STOPPED: "Find out what changed. `knowgate cascade resume` starts it again, `knowgate rollback` goes back.",
+}
+
+
+class Event(StrEnum):
+    """What became of an alert."""
+
+    OPENED = "opened"
+    RANG_AGAIN = "rang_again"
+    RESOLVED = "resolved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What one message says, before it has a form."""
+
+    cascade: str
+    event: str
+    severity: Severity
+    headline: str
+    cause: str  # with the numbers
+    began_at: datetime
+    page: str  # a path on our pages
+    rule: str | None = None  # None = it is about a move
+    ended_at: datetime | None = None
+    done: str | None = None  # by the service
+    advice: str | None = None
+    runbook: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A message as people read it."""
+
+    title: str  # one line
+    body: str
+
+
+def alert_document(record: AlertRecord, event: Event, number: int, ring: RingRecord | None = None) -> str:
+    """The JSON body of an alert's `number`-th message to one receiver, to the byte."""
+    rule = Rule(record.rule)
+    said = {"title": rule.headline, "severity": rule.severity.value, "advice": rule.advice, "runbook": rule.runbook}
+    alert = codec.encode(record) | {"details": json.loads(record.details)} | said
+    return _body(ALERT, event.value, number, alert=alert, ring=None if ring is None else _ring_document(ring))
+
+
+def move_document(record: PromotionRecord) -> str:
+    """The JSON body of the message about a move, to the byte."""
+    said = {name: value for name, value in codec.encode(record).items() if name != "check"}
+    said |= {"title": moved(record.outcome), "severity": move_severity(record.outcome).value}
+    return _body(MOVE, record.outcome.value, record.generation or 0, move=said)
+
+
+def silence_document(record: AlertRecord, act: AlertAct, number: int) -> str:
+    """The JSON body of the message that its rule is silenced, for who keeps silences itself."""
+    said = {"cascade": record.cascade, "rule": record.rule, **codec.encode(act)}
+    return _body(SILENCE, SILENCED, number, silence=said)
+
+
+def move_severity(outcome: Outcome) -> Severity:
+    """What follows a ring is to be looked at now, every other move today."""
+    return Severity.CRITICAL if outcome in (Outcome.STOPPED, Outcome.FELL_BACK) else Severity.WARNING
+
+
+def moved(outcome: Outcome) -> str:
+    """What a move did, in a sentence."""
+    return _MOVED.get(outcome, f"It was moved: {outcome.value.replace('_', ' ')}.")
+
+
+def told_in(document: str, done: str | None = None) -> Told:
+    """What a document about an alert or a move says; `done`: by the service meanwhile."""
+    said = json.loads(document)
+    return _told_move(said["move"]) if said["schema"] == MOVE else _told_alert(said, done)
+
+
+def told_of(record: AlertRecord, ring: RingRecord | None, done: str | None = None) -> Told:
+    """What is to be said of an alert that is open."""
+    return told_in(alert_document(record, Event.OPENED, 1, ring), done)
+
+
+def text_of(told: Sequence[Told], public_url: str | None = None) -> Text:
+    """The text about what belongs together, of one cascade: one alert or move, or a group of
+    alerts, the first of them the one that matters most. `public_url`: where our pages are.
+    """
+    first = told[0]
+    many = "" if len(told) == 1 else f" And {len(told) - 1} more."
+    title = f"[{_mark(first)}] {first.cascade}: {first.headline}{many}"
+    parts = [_lines(one, public_url, headed=len(told) > 1) for one in told]
+    return Text(title=title, body="\n\n".join("\n".join(lines) for lines in parts))
+
+
+def page_url(told: Told, public_url: str | None) -> str | None:
+    """The page that shows it; None where nobody said where our pages are."""
+    return None if public_url is None else public_url.rstrip("/") + told.page
+
+
+def _mark(told: Told) -> str:
+    if told.event == Event.OPENED:
+        return told.severity.value
+    return f"{told.severity.value}, again" if told.event == Event.RANG_AGAIN else told.event.replace("_", " ")
+
+
+def _lines(told: Told, public_url: str | None, *, headed: bool) -> list[str]:
+    page = page_url(told, public_url)
+    since = (
+        f"Since {told.began_at:%Y-%m-%d %H:%M} UTC" if told.rule is not None else f"{told.began_at:%Y-%m-%d %H:%M} UTC"
+    )
+    if told.ended_at is not None:
+        since += f" until {told.ended_at:%Y-%m-%d %H:%M} UTC"
+    said = [
+        (f"[{_mark(told)}] ", told.headline if headed else None),
+        ("", _sentence(told.cause)),
+        ("What was done: ", told.done),
+        ("What to do: ", told.advice if told.event != Event.RESOLVED else None),
+        ("", since),
+        ("Page: ", page),
+        ("Runbook: ", told.runbook if told.event != Event.RESOLVED else None),
+    ]
+    return [f"{before}{what}" for before, what in said if what]
+
+
+def _sentence(cause: str) -> str:
+    """A cause as it begins a text."""
+    return cause[:1].upper() + cause[1:]
+
+
+def _told_alert(said: Any, done: str | None) -> Told:
+    alert, ring = said["alert"], said["ring"]
+    cause = alert["resolution"] if said["event"] == Event.RESOLVED else (ring or alert)["cause"]
+    return Told(
+        cascade=alert["cascade"],
+        event=said["event"],
+        severity=Severity(alert["severity"]),
+        headline=alert["title"],
+        cause=cause,
+        began_at=datetime.fromisoformat(alert["opened_at"]),
+        ended_at=None if alert["resolved_at"] is None else datetime.fromisoformat(alert["resolved_at"]),
+        page=f"/alerts/{alert['id']}",
+        rule=alert["rule"],
+        done=done,
+        advice=alert.get("advice"),  # rows from before have none
+        runbook=alert.get("runbook"),
+    )
+
+
+def _told_move(said: Any) -> Told:
+    outcome, bundle, before = Outcome(said["outcome"]), said["bundle"], said["previous"]
+    by = said["decided_by"] or "the service"
+    tried = outcome in (Outcome.SHADOWED, Outcome.SHARED, Outcome.ABORTED)
+    decides = "the challenger is" if tried else "what decides is"
+    place = "" if bundle is None else f"; {decides} bundle {bundle[:_NAMED]}"
+    place += "" if before in (None, bundle) else f"; {'the champion is' if tried else 'before it'} {before[:_NAMED]}"
+    return Told(
+        cascade=said["cascade"],
+        event=said["outcome"],
+        severity=Severity(said["severity"]),
+        headline=said["title"],
+        cause=said["reason"],
+        began_at=datetime.fromisoformat(said["decided_at"]),
+        page=f"/cascades/{said['cascade']}",
+        done=f"generation {said['generation']}, by {by}{place}",
+        advice=_AFTER.get(outcome),
+    )
+
+
+def _body(schema: str, event: str, number: int, **said: object) -> str:
+    body = {"schema": schema, "event": event, "sequence": number, **said}
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _ring_document(ring: RingRecord) -> dict[str, object]:
+    return {
+        "number": ring.number,
+        "cause": ring.cause,
+        "details": json.loads(ring.details),
+        "rang_at": ring.rang_at.isoformat(),
+        "generation": ring.spoken.generation,
+        "champion": ring.spoken.champion,
+    }
