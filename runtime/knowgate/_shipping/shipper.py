@@ -112,18 +112,21 @@ class Shipper:
             if batch is None:
                 return False
             parcels: list[Parcel] = []
-            unreadable: list[Refusal] = []
-            for count, entry in enumerate(batch.entries):
-                parcel = opened(entry)
+            refused: list[Refusal] = []
+            # Labels after decisions, whatever their order: where they alternate, what goes at every
+            # change would be a request for each record.
+            for parcel in sorted(map(opened, batch.entries), key=_is_label):
                 if isinstance(parcel, Refusal):
-                    unreadable.append(parcel)
+                    refused.append(parcel)
                     continue
                 if not fits(parcels, parcel):
-                    self._settle(parcels, unreadable)
-                    self.spool.acknowledge(batch, entries=count)
-                    parcels, unreadable = [], []
+                    refused += self._deliver(parcels)
+                    parcels = []
                 parcels.append(parcel)
-            self._settle(parcels, unreadable)
+            refused += self._deliver(parcels)
+            for refusal in refused:  # now that all of it is delivered: one that is tried again repeats none
+                self._reject(refusal)
+            self.shipped += len(batch.entries) - len(refused)
             self.spool.acknowledge(batch, entries=len(batch.entries))
             return True
 
@@ -184,15 +187,6 @@ class Shipper:
             base_s=self.retry_s, failures=failures, bound_s=self.retry_bound_s, jitter=0.5, random=self._random
         )
         self._hurried.wait(delay)
-
-    def _settle(self, parcels: Sequence[Parcel], unreadable: Sequence[Refusal]) -> None:
-        """Delivers, and only then writes down what was refused: a batch that is tried again repeats
-        no refusal.
-        """
-        refused = [*unreadable, *self._deliver(parcels)]
-        for refusal in refused:
-            self._reject(refusal)
-        self.shipped += len(parcels) + len(unreadable) - len(refused)
 
     def _deliver(self, parcels: Sequence[Parcel]) -> list[Refusal]:
         """Delivers these, or raises; a batch the service blames as a whole is halved until the
@@ -266,3 +260,7 @@ class Shipper:
             os.close(descriptor)
         self.spool.rejected += 1
         logger.warning("an entry was rejected and kept in %s: %s", path, refusal.reason)
+
+
+def _is_label(parcel: Parcel | Refusal) -> bool:
+    return isinstance(parcel, Parcel) and isinstance(parcel.record, Label)

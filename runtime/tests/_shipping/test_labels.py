@@ -80,7 +80,7 @@ def test_a_label_without_a_time_was_said_now(tmp_path: Path) -> None:
     assert label.labelled_at.tzinfo is not None
 
 
-def test_decisions_and_labels_of_one_spool_go_apart_and_in_order(tmp_path: Path, decision: Make) -> None:
+def test_decisions_and_labels_of_one_spool_go_apart_however_they_alternate(tmp_path: Path, decision: Make) -> None:
     service = Service()
     with Spool(tmp_path) as spool:
         labels = Labels(spool, "trivia", source="gold")
@@ -92,7 +92,10 @@ def test_decisions_and_labels_of_one_spool_go_apart_and_in_order(tmp_path: Path,
         ship_all(shipper)
         assert spool.unshipped_bytes == 0
     kinds = [[type(record).__name__ for record in batch] for batch in service.batches]
-    assert kinds == [["Decision"], ["Label"], ["Decision"], ["Label", "Label", "Label"]]
+    assert kinds == [["Decision"] * 2, ["Label"] * 4]
+    assert [label.external_id for label in service.batches[1] if isinstance(label, Label)] == [
+        f"q-{number}" for number in range(4)
+    ]
     assert shipper.shipped == 6
 
 
