@@ -40,6 +40,7 @@ WITH_INTERVAL = frozenset(
         FigureName.OOD_ONLY_SHARE,
         FigureName.OVERCONFIDENCE,
         FigureName.RETAINED_SHARE,
+        FigureName.SAVED_USD,
         FigureName.SAVINGS_GFLOPS,
         FigureName.SAVINGS_TOKENS,
         FigureName.SAVINGS_USD,
