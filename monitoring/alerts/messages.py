@@ -62,6 +62,8 @@ class Told:
     rule: str | None = None  # None = it is about a move
     ended_at: datetime | None = None
     done: str | None = None  # by the service
+    root: str | None = None  # what explains it
+    consequences: tuple[str, ...] = ()  # what it explains
     advice: str | None = None
     runbook: str | None = None
 
@@ -74,12 +76,42 @@ class Text:
     body: str
 
 
-def alert_document(record: AlertRecord, event: Event, number: int, ring: RingRecord | None = None) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """What stands beside an alert in a message about it."""
+
+    ring: RingRecord | None = None
+    root: AlertRecord | None = None  # what explains it
+    below: tuple[AlertRecord, ...] = ()  # what it explains, and nobody is told of apart
+
+
+def alert_document(record: AlertRecord, event: Event, number: int, around: Around | None = None) -> str:
     """The JSON body of an alert's `number`-th message to one receiver, to the byte."""
-    rule = Rule(record.rule)
+    rule, around = Rule(record.rule), around or Around()
     said = {"title": rule.headline, "severity": rule.severity.value, "advice": rule.advice, "runbook": rule.runbook}
     alert = codec.encode(record) | {"details": json.loads(record.details)} | said
-    return _body(ALERT, event.value, number, alert=alert, ring=None if ring is None else _ring_document(ring))
+    return _body(
+        ALERT,
+        event.value,
+        number,
+        alert=alert,
+        ring=None if around.ring is None else _ring_document(around.ring),
+        root=None if around.root is None else _beside(around.root),
+        consequences=[_beside(one) for one in around.below],
+    )
+
+
+def _beside(record: AlertRecord) -> dict[str, str]:
+    """Another alert, in short."""
+    rule = Rule(record.rule)
+    return {
+        "id": str(record.id),
+        "rule": rule.value,
+        "title": rule.headline,
+        "severity": rule.severity.value,
+        "cause": record.resolution or record.cause,
+        "opened_at": record.opened_at.isoformat(),
+    }
 
 
 def move_document(record: PromotionRecord) -> str:
@@ -113,7 +145,7 @@ def told_in(document: str, done: str | None = None) -> Told:
 
 def told_of(record: AlertRecord, ring: RingRecord | None, done: str | None = None) -> Told:
     """What is to be said of an alert that is open."""
-    return told_in(alert_document(record, Event.OPENED, 1, ring), done)
+    return told_in(alert_document(record, Event.OPENED, 1, Around(ring=ring)), done)
 
 
 def text_of(told: Sequence[Told], public_url: str | None = None) -> Text:
@@ -121,7 +153,8 @@ def text_of(told: Sequence[Told], public_url: str | None = None) -> Text:
     alerts, the first of them the one that matters most. `public_url`: where our pages are.
     """
     first = told[0]
-    many = "" if len(told) == 1 else f" And {len(told) - 1} more."
+    more = len(told) - 1 + sum(len(one.consequences) for one in told)
+    many = "" if more == 0 else f" And {more} more."
     title = f"[{_mark(first)}] {first.cascade}: {first.headline}{many}"
     parts = [_lines(one, public_url, headed=len(told) > 1) for one in told]
     return Text(title=title, body="\n\n".join("\n".join(lines) for lines in parts))
@@ -148,6 +181,8 @@ def _lines(told: Told, public_url: str | None, *, headed: bool) -> list[str]:
     said = [
         (f"[{_mark(told)}] ", told.headline if headed else None),
         ("", _sentence(told.cause)),
+        ("It follows from: ", told.root),
+        *(("With it: ", consequence) for consequence in told.consequences),
         ("What was done: ", told.done),
         ("What to do: ", told.advice if told.event != Event.RESOLVED else None),
         ("", since),
@@ -176,9 +211,15 @@ def _told_alert(said: Any, done: str | None) -> Told:
         page=f"/alerts/{alert['id']}",
         rule=alert["rule"],
         done=done,
-        advice=alert.get("advice"),  # rows from before have none
+        root=None if said.get("root") is None else _named(said["root"]),  # rows from before have none
+        consequences=tuple(map(_named, said.get("consequences", ()))),
+        advice=alert.get("advice"),
         runbook=alert.get("runbook"),
     )
+
+
+def _named(other: Any) -> str:
+    return f"{other['title']} {_sentence(other['cause'])}"
 
 
 def _told_move(said: Any) -> Told:

@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 
 from knowgate._records.records import Window
 from monitoring.alarms.alarm_memory import AlarmMemory, memory_to_json
-from monitoring.alerts.alerts import AlertChange, settle
+from monitoring.alerts.alerts import AlertChange, settle_all
 from monitoring.alerts.messages import Event
 from monitoring.errors import DriftUnavailable
 from monitoring.figures.figures import figures_of
@@ -259,5 +259,4 @@ def _write(session: Session, reader: Reader, conclusions: _Conclusions) -> tuple
         put_report(session, report)
         told = {"cascade": spec.name, "from": window.start.isoformat(), "to": window.end.isoformat()}
         outbox.add_message(session, REPORTS, f"{spec.name} {window.end.isoformat()}", json.dumps(told), now=now)
-    changes = (settle(session, spec, assessment, now=now) for assessment in conclusions.assessments)
-    return tuple(change for change in changes if change is not None)
+    return settle_all(session, spec, conclusions.assessments, now=now)

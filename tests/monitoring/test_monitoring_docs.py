@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from monitoring.alerts.deliveries import headers_of
-from monitoring.alerts.messages import Event, alert_document
+from monitoring.alerts.messages import Around, Event, alert_document
 from monitoring.names import FigureName, Rule
 from store.releases.rings import RingRecord, Spoken
 from store.watching.alerts import AlertRecord
@@ -41,7 +41,7 @@ def test_the_body_of_a_message_is_the_documented_one(cast):
     ring = RingRecord(
         alert_id=uuid4(), number=1, cascade="c", rule="risk", cause="", details="{}", rang_at=cast.DAY, spoken=Spoken()
     )
-    body = json.loads(alert_document(record, Event.OPENED, 1, ring))
+    body = json.loads(alert_document(record, Event.OPENED, 1, Around(ring=ring)))
     documented = MESSAGES.partition("with this JSON body:")[2].partition("`alert.cause`")[0]
     named = re.findall(r'"(\w+)":', documented)
     assert sorted(named) == sorted([*body, *body["alert"], *body["ring"]])

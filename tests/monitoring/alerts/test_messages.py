@@ -9,7 +9,7 @@ import pytest
 from knowgate._records.receivers import Hears, Receiver, ReceiverKind, Severity
 from knowgate.errors import RecordInvalid
 from monitoring.alerts.addressees import addressee, hearing
-from monitoring.alerts.messages import Event, alert_document, move_document, text_of, told_in, told_of
+from monitoring.alerts.messages import Around, Event, alert_document, move_document, text_of, told_in, told_of
 from monitoring.names import Rule
 from store.releases.promotions import Outcome, PromotionRecord
 from store.releases.rings import RingRecord, Spoken
@@ -30,7 +30,7 @@ def ring(cast):
 
 
 def test_an_alert_says_what_was_seen_what_was_done_what_to_do_and_where_to_look(alert, ring, cast):
-    told = told_in(alert_document(alert, Event.RANG_AGAIN, 2, ring), "stopped by generation 12")
+    told = told_in(alert_document(alert, Event.RANG_AGAIN, 2, Around(ring=ring)), "stopped by generation 12")
     text = text_of([told], "https://knowgate.example/")
     assert text.title == "[critical, again] geo: Accuracy is worse than promised."
     assert text.body.splitlines() == [
