@@ -127,6 +127,11 @@ class Rule(StrEnum):
         return _ADVICE[self]
 
     @property
+    def response(self) -> str:
+        """What the service does about it by itself."""
+        return _RESPONSES.get(self, "Nothing is changed by it: queries are decided as before.")
+
+    @property
     def runbook(self) -> str:
         """The file of docs/runbooks that says what to check and what to do."""
         return f"docs/runbooks/{self.value}.md"
@@ -179,6 +184,21 @@ _ADVICE = {
     Rule.SILENT_RUNTIME: "See whether it still runs and reaches the service; what it decides waits in its spool.",
     Rule.UNDELIVERED: "Mend the receiver, or declare another; what was given up can be sent once more.",
     Rule.JOB_BEHIND: "See in the scheduler's log and in knowgate doctor why the job fails, or waits.",
+}
+
+
+_LEARNED = "A training is made once a day of it has passed the label horizon."
+_RESPONSES = {
+    Rule.RISK: "The champion is stopped, unless alarms.on_risk says to tell alone; no job puts it back.",
+    Rule.SAVINGS: _LEARNED,
+    Rule.DRIFT: _LEARNED,
+    Rule.MISSING_SIGNAL: "Queries without the signal escalate, or go to the certified fallback.",
+    Rule.UNDECLARED_MODEL: "Nothing is learned or certified from such answers.",
+    Rule.LATE_DECISIONS: "Figures of their windows are computed again.",
+    Rule.STALE_RUNTIME: "The runtime serves its last good pair until its lease ends, then escalates everything.",
+    Rule.SILENT_RUNTIME: "The runtime serves its last good pair until its lease ends, then escalates everything.",
+    Rule.JOB_BEHIND: "The job is tried again, ever later, up to once an hour.",
+    Rule.UNDELIVERED: "They are tried no more, unless somebody asks for it.",
 }
 
 

@@ -20,10 +20,20 @@ from monitoring.names import Rule
 from services.durations import parse_duration
 from services.errors import InputInvalid, Refused
 from services.words import require_words
+from store.jobs import job_runs
+from store.jobs.job_runs import JobRun
 from store.releases.cascades import cascade
 from store.releases.rings import RingRecord, rings_of
 from store.watching.alert_acts import Act, AlertAct, acts_of, add_act, last_silence, looked_after
 from store.watching.alerts import AlertRecord, alert, resolve_alert
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deed:
+    """One thing that the service did about an alert."""
+
+    at: datetime
+    what: str
 
 
 class AlertState(StrEnum):
@@ -43,21 +53,25 @@ class AlertStory:
     severity: Severity
     state: AlertState
     runbook: str
+    response: str  # what the service does about such by itself
     silenced_until: datetime | None  # no messages about its rule until then; may be past
     rings: tuple[RingRecord, ...]  # oldest first
     acts: tuple[AlertAct, ...]  # oldest first
+    deeds: tuple[Deed, ...]  # of the service, oldest first
 
 
 def stories(session: Session, records: Sequence[AlertRecord]) -> tuple[AlertStory, ...]:
     """These alerts with what became of them, in the same order."""
     keys = [record.id for record in records if record.id is not None]
     rings, acts = rings_of(session, keys), acts_of(session, keys)
+    trainings = job_runs.called_by(session, [ring.key for ring in rings])
     return tuple(
         _story(
             record,
             last_silence(session, record.cascade, record.rule),
             tuple(ring for ring in rings if ring.alert_id == record.id),
             tuple(act for act in acts if act.alert_id == record.id),
+            trainings,
         )
         for record in records
     )
@@ -77,7 +91,11 @@ def silence_until(duration: str | None, now: datetime) -> datetime | None:
 
 
 def _story(
-    record: AlertRecord, silence: AlertAct | None, rings: tuple[RingRecord, ...], acts: tuple[AlertAct, ...]
+    record: AlertRecord,
+    silence: AlertAct | None,
+    rings: tuple[RingRecord, ...],
+    acts: tuple[AlertAct, ...],
+    trainings: tuple[JobRun, ...],
 ) -> AlertStory:
     rule = Rule(record.rule)
     return AlertStory(
@@ -86,10 +104,27 @@ def _story(
         severity=rule.severity,
         state=_state(record, rings, acts),
         runbook=rule.runbook,
+        response=rule.response,
         silenced_until=None if silence is None else silence.until,
         rings=rings,
         acts=acts,
+        deeds=_deeds(rings, trainings),
     )
+
+
+def _deeds(rings: tuple[RingRecord, ...], trainings: tuple[JobRun, ...]) -> tuple[Deed, ...]:
+    """What was done about each ring, and the trainings that were made because of one."""
+    answered = [Deed(at=ring.answered_at, what=ring.answer) for ring in rings if ring.answered_at and ring.answer]
+    keys = {ring.key for ring in rings}
+    made = [Deed(at=run.started_at, what=_training(run)) for run in trainings if run.occasion in keys]
+    return tuple(sorted(answered + made, key=lambda deed: deed.at))
+
+
+def _training(run: JobRun) -> str:
+    if run.finished_at is None:
+        failed = "" if run.last_error is None else f"; its last try failed: {run.last_error}"
+        return f"a training was begun for it{failed}"
+    return f"a training was made for it: {(run.outcome or 'done').replace('_', ' ')}"
 
 
 def _state(record: AlertRecord, rings: tuple[RingRecord, ...], acts: tuple[AlertAct, ...]) -> AlertState:

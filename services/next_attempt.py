@@ -158,9 +158,8 @@ def _rang(session: Session, state: _State) -> Iterator[tuple[datetime, Occasion]
             began = ring.spoken.since or ring.rang_at - DAY
             at = max(ring.rang_at, began + DAY + state.spec.horizon)
             if ring.rang_at <= state.now and state.done_until < at:
-                key = f"ring:{ring.alert_id}:{ring.number}"
                 why = f"{reason} alert of {ring.rang_at:%Y-%m-%d %H:%M} UTC: {ring.cause}"
-                yield at, Occasion(reason=reason, why=why, key=key)
+                yield at, Occasion(reason=reason, why=why, key=ring.key)
 
 
 def _cut(session: Session, cascade: str) -> _Cut | None:
@@ -170,8 +169,7 @@ def _cut(session: Session, cascade: str) -> _Cut | None:
     if rung:
         ring = rung[-1]
         why = f"risk alarm of {ring.rang_at:%Y-%m-%d %H:%M} UTC: {ring.cause}"
-        key = f"ring:{ring.alert_id}:{ring.number}"
-        cuts.append(_Cut(at=ring.read_until, occasion=Occasion(reason=TrainingReason.RISK, why=why, key=key)))
+        cuts.append(_Cut(at=ring.read_until, occasion=Occasion(reason=TrainingReason.RISK, why=why, key=ring.key)))
     changed_at = cascades.models_changed_at(session, cascade)
     if changed_at is not None:
         why = f"other models were declared at {changed_at:%Y-%m-%d %H:%M} UTC"

@@ -62,6 +62,7 @@ class Told:
     rule: str | None = None  # None = it is about a move
     ended_at: datetime | None = None
     done: str | None = None  # by the service
+    response: str | None = None  # what the service does by itself
     root: str | None = None  # what explains it
     consequences: tuple[str, ...] = ()  # what it explains
     advice: str | None = None
@@ -88,7 +89,8 @@ class Around:
 def alert_document(record: AlertRecord, event: Event, number: int, around: Around | None = None) -> str:
     """The JSON body of an alert's `number`-th message to one receiver, to the byte."""
     rule, around = Rule(record.rule), around or Around()
-    said = {"title": rule.headline, "severity": rule.severity.value, "advice": rule.advice, "runbook": rule.runbook}
+    said = {"title": rule.headline, "severity": rule.severity.value, "runbook": rule.runbook}
+    said |= {"response": rule.response, "advice": rule.advice}
     alert = codec.encode(record) | {"details": json.loads(record.details)} | said
     return _body(
         ALERT,
@@ -184,6 +186,7 @@ def _lines(told: Told, public_url: str | None, *, headed: bool) -> list[str]:
         ("It follows from: ", told.root),
         *(("With it: ", consequence) for consequence in told.consequences),
         ("What was done: ", told.done),
+        ("What the service does: ", told.response if told.done is None and told.event != Event.RESOLVED else None),
         ("What to do: ", told.advice if told.event != Event.RESOLVED else None),
         ("", since),
         ("Page: ", page),
@@ -213,6 +216,7 @@ def _told_alert(said: Any, done: str | None) -> Told:
         done=done,
         root=None if said.get("root") is None else _named(said["root"]),  # rows from before have none
         consequences=tuple(map(_named, said.get("consequences", ()))),
+        response=alert.get("response"),
         advice=alert.get("advice"),
         runbook=alert.get("runbook"),
     )

@@ -83,13 +83,14 @@ def lines(story: AlertStory) -> list[str]:
     """An alert as the command line tells it."""
     alert = story.alert
     later = [(ring.rang_at, f"rang again: {ring.cause}") for ring in story.rings[1:]]
-    later += [(ring.answered_at, ring.answer) for ring in story.rings if ring.answered_at and ring.answer]
+    later += [(deed.at, deed.what) for deed in story.deeds]
     later += [(act.at, f"{act.by} {act.said}") for act in story.acts if act.act is not Act.RESOLVED]
     if alert.resolved_at is not None:
         later.append((alert.resolved_at, f"resolved: {alert.resolution}"))
     return [
         f"{story.title} {alert.cascade}, rule {alert.rule}, {story.severity}, {story.state}",
         *(f"  {at:%Y-%m-%d %H:%M} UTC  {what}" for at, what in [(alert.opened_at, alert.cause), *sorted(later)]),
+        f"what the service does: {story.response}",
         f"what to do: {story.runbook}",
     ]
 

@@ -58,9 +58,7 @@ def _moments(told: AlertStory) -> list[Moment]:
     alert, service = told.alert, "knowgate"
     moments = [Moment(at=alert.opened_at, what="opened", who=service)]
     moments += [Moment(at=ring.rang_at, what=f"rang again: {ring.cause}", who=service) for ring in told.rings[1:]]
-    for ring in told.rings:
-        if ring.answered_at is not None and ring.answer is not None:
-            moments.append(Moment(at=ring.answered_at, what=ring.answer, who=service))
+    moments += [Moment(at=deed.at, what=deed.what, who=service) for deed in told.deeds]
     moments += [Moment(at=act.at, what=act.said, who=act.by) for act in told.acts if act.act is not Act.RESOLVED]
     if alert.resolved_at is not None:
         by_hand = [act for act in told.acts if act.act is Act.RESOLVED]

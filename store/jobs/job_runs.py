@@ -15,6 +15,7 @@
    long as the clock went back.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -238,6 +239,12 @@ def occasion_taken(session: Session, job: str, cascade: str, key: str) -> bool:
     """Whether a run was ever made, or begun, for what this key names."""
     query = select(JobRunRow.id).where(JobRunRow.job == job, JobRunRow.cascade == cascade, JobRunRow.occasion == key)
     return session.execute(query).first() is not None
+
+
+def called_by(session: Session, keys: Sequence[str]) -> tuple[JobRun, ...]:
+    """The runs that were made, or begun, for what these keys name, earliest first."""
+    query = select(JobRunRow).where(JobRunRow.occasion.in_(keys)).order_by(JobRunRow.started_at, JobRunRow.id)
+    return records(session, JobRun, query)
 
 
 def run_of_bundle(session: Session, bundle: str) -> JobRun | None:

@@ -47,6 +47,11 @@ class RingRecord:
     stopped: str | None = None  # the bundle that was stopped because of it
 
     @property
+    def key(self) -> str:
+        """What a training names that is made because of it."""
+        return f"ring:{self.alert_id}:{self.number}"
+
+    @property
     def read_until(self) -> datetime:
         """Decisions from here on had not been read when it rang."""
         return self.spoken.until or self.rang_at

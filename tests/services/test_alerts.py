@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
+from knowgate import Window
 from knowgate.spec import CascadeSpec
 from monitoring.alerts.alerts import settle
 from monitoring.names import Rule
@@ -21,8 +22,10 @@ from services.clock import SimulatedClock
 from services.errors import InputInvalid, Refused
 from services.settings import Auth, Settings
 from store.engine import reading, transaction
+from store.jobs.job_runs import claim, finish
+from store.jobs.occasions import Occasion, TrainingReason
 from store.releases.cascades import apply_cascade, cascade
-from store.releases.rings import Spoken
+from store.releases.rings import Spoken, answer_ring
 from store.tokens import TokenRole, create_token
 from store.watching.alert_acts import Act, AlertAct
 from store.watching.alerts import alerts
@@ -193,3 +196,20 @@ def test_a_page_acts_for_who_may_act_and_from_our_own_pages_alone(
     assert "Accuracy is worse than promised." in client.get("/alerts").text
     client.post(path, data={"act": "resolved", "reason": "over"}, headers=here)
     assert "Nothing is open" in client.get("/alerts").text
+
+
+def test_what_the_service_did_is_told_with_the_alert(engine: Engine, say: Callable[..., AlertStory]) -> None:
+    opened = say(Standing.RAISED, "it loses 4 %", NOW)
+    assert opened.deeds == () and "The champion is stopped" in opened.response
+    window = Window(start=NOW - 24 * HOUR, end=NOW)
+    made_for = Occasion(reason=TrainingReason.RISK, why="it rang", key=opened.rings[0].key)
+    with transaction(engine) as session:
+        answer_ring(session, opened.rings[0], "stopped by generation 7", now=NOW + HOUR)
+        begun = claim(session, "train", "trivia", window, owner="a", lease=HOUR, now=NOW + 2 * HOUR, occasion=made_for)
+        (begun_story,) = stories(session, alerts(session))
+        assert begun is not None
+        finish(session, begun, "certified", now=NOW + 2 * HOUR)
+        (story,) = stories(session, alerts(session))
+    assert [deed.what for deed in begun_story.deeds] == ["stopped by generation 7", "a training was begun for it"]
+    assert [deed.what for deed in story.deeds][1] == "a training was made for it: certified"
+    assert [deed.at for deed in story.deeds] == [NOW + HOUR, NOW + 2 * HOUR]
