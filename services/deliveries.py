@@ -56,7 +56,7 @@ def delivery_stories(
     session: Session, *, cascade: str | None = None, fates: Sequence[Fate] = tuple(Fate), limit: int = 100
 ) -> tuple[DeliveryStory, ...]:
     """The messages of one cascade or of all that came to one of these fates, newest first."""
-    return _stories(session, newest_deliveries(session, cascade=cascade, fates=fates, limit=limit))
+    return stories_of(session, newest_deliveries(session, cascade=cascade, fates=fates, limit=limit))
 
 
 def retry(session: Session, delivery_id: UUID, *, now: datetime) -> DeliveryStory:
@@ -71,10 +71,11 @@ def retry(session: Session, delivery_id: UUID, *, now: datetime) -> DeliveryStor
     if later_received(session, found):
         raise Refused("a later message has reached this receiver: sent now, it would say what is over as if it were so")
     revive_delivery(session, delivery_id, now=now)
-    return _stories(session, (delivery(session, delivery_id),))[0]
+    return stories_of(session, (delivery(session, delivery_id),))[0]
 
 
-def _stories(session: Session, found: Sequence[DeliveryRecord]) -> tuple[DeliveryStory, ...]:
+def stories_of(session: Session, found: Sequence[DeliveryRecord]) -> tuple[DeliveryStory, ...]:
+    """These messages with their tries, in the same order."""
     tries = tries_of(session, [record.id for record in found])
     return tuple(_story(record, [made for made in tries if made.delivery_id == record.id]) for record in found)
 

@@ -1,5 +1,5 @@
 """Counts per day as upright bars, one colour per name, stacked: the geometry, which the template
-draws as SVG.
+draws as SVG. Across, places are percents; down, pixels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from services.pages.charts.chart import TONES
-from services.pages.charts.scales import Tick, nice_ticks
+from services.pages.charts.scales import HEIGHT, Scale, Tick, upward
 from services.pages.numbers import count
 
-WIDTH, HEIGHT = 720, 190
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 24
-GAP = 2.0
+GAP = 0.1  # of a day's width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +33,7 @@ class DayBars:
     bars: tuple[Bar, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
-    width: int = WIDTH
     height: int = HEIGHT
-    left: int = LEFT
-    right: int = WIDTH - RIGHT
 
 
 def day_bars(counts: Mapping[tuple[date, str], int], *, first: date, last: date) -> DayBars | None:
@@ -50,40 +45,34 @@ def day_bars(counts: Mapping[tuple[date, str], int], *, first: date, last: date)
     names = sorted({name for _, name in counts})
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
     most = max(sum(counts.get((day, name), 0) for name in names) for day in days)
-    ticks = [tick for tick in nice_ticks(0.0, float(most)) if tick == int(tick)] or [0.0, float(most)]
-    each = (WIDTH - RIGHT - LEFT) / len(days)
+    y, ticks = upward([0.0, float(most)])
+    each = 100.0 / len(days)
     bars: list[Bar] = []
     for number, day in enumerate(days):
-        bars += _of_day(day, [(name, counts.get((day, name), 0)) for name in names], LEFT + number * each, each, ticks)
+        bars += _of_day(day, [(name, counts.get((day, name), 0)) for name in names], number * each, each, y)
     shown = (0, len(days) // 2, len(days) - 1) if len(days) > 2 else tuple(range(len(days)))
     return DayBars(
         names=tuple((name, tone % TONES) for tone, name in enumerate(names)),
         bars=tuple(bars),
-        x_ticks=tuple(Tick(at=round(LEFT + (at + 0.5) * each, 2), text=f"{days[at]:%d %b}") for at in shown),
-        y_ticks=tuple(Tick(at=_y(tick, ticks), text=count(tick)) for tick in ticks),
+        x_ticks=tuple(Tick(at=round((at + 0.5) * each, 2), text=f"{days[at]:%d %b}") for at in shown),
+        y_ticks=tuple(Tick(at=y(tick), text=count(tick)) for tick in ticks if tick == int(tick)),
     )
 
 
-def _of_day(
-    day: date, counts: Sequence[tuple[str, int]], x: float, each: float, ticks: Sequence[float]
-) -> Sequence[Bar]:
+def _of_day(day: date, counts: Sequence[tuple[str, int]], x: float, each: float, y: Scale) -> Sequence[Bar]:
     below, bars = 0, []
     for tone, (name, number) in enumerate(counts):
         if number:
-            top, bottom = _y(below + number, ticks), _y(below, ticks)
+            top, bottom = y(below + number), y(below)
             below += number
             bars.append(
                 Bar(
-                    x=round(x + GAP / 2, 2),
+                    x=round(x + each * GAP / 2, 2),
                     y=top,
-                    width=round(max(1.0, each - GAP), 2),
+                    width=round(each * (1 - GAP), 2),
                     height=round(bottom - top, 2),
                     tone=tone % TONES,
                     tooltip=f"{day:%d %b}: {count(number)} of {name}",
                 )
             )
     return bars
-
-
-def _y(value: float, ticks: Sequence[float]) -> float:
-    return round(HEIGHT - BOTTOM - value / ticks[-1] * (HEIGHT - BOTTOM - TOP), 2)

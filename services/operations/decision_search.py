@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from knowgate._records.records import Action, Reason
 from knowgate.spec import CascadeSpec
 from services.errors import InputInvalid
+from services.pages.figures_shown import REASONS
 from store.engine import reading
 from store.releases import cascades
 from store.traffic.search import RIGHT, Found, Order, Place, Wanted, search
@@ -68,6 +69,7 @@ class SearchPage:
     presets: tuple[Preset, ...]
     rows: tuple[Found, ...]
     query: str  # of this page's first rows, without the place
+    ordered: Mapping[str, str]  # the same question in each order
     following: str | None  # query of the next page; None on the last one
     goes_on: bool  # this is not the first page
 
@@ -83,6 +85,7 @@ def search_page(session: Session, name: str, given: Mapping[str, str], *, now: d
     spec = cascades.cascade(session, name)
     asked = {field: given.get(field, "").strip() for field in (*FIELDS, *MORE_FIELDS)}
     asked["range"] = asked["range"] or ("all" if asked["id"] or asked["since"] or asked["until"] else "7d")
+    asked["order"] = "" if asked["order"] == Order.NEWEST else asked["order"]
     rows: tuple[Found, ...] = ()
     fault = following = None
     try:
@@ -104,6 +107,7 @@ def search_page(session: Session, name: str, given: Mapping[str, str], *, now: d
         ),
         rows=rows[:ROWS],
         query=_query(asked),
+        ordered={order.value: _query(asked | {"order": order.value}) for order in Order},
         following=following,
         goes_on=bool(given.get("after")),
     )
@@ -148,6 +152,15 @@ def csv_rows(engine: Engine, wanted: Wanted) -> Iterator[str]:
         if len(rows) < CHUNK:
             return
         after = rows[-1].place(wanted.order)
+
+
+def reason_word(reason: Reason) -> str:
+    """Why an answer was not kept, as a person says it.
+
+    >>> reason_word(Reason.NO_BUNDLE), reason_word(Reason.UNCERTIFIED_REQUEST)
+    ('no bundle', 'no certificate covers the request')
+    """
+    return REASONS.get(reason.value, "no certificate covers the request")
 
 
 def said(correct: float | None) -> str:

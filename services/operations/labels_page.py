@@ -22,6 +22,7 @@ from store.traffic.label_sources import labels_by_source
 from store.traffic.labels import Waiting
 
 DAYS = 30  # of arrivals
+LATE = timedelta(days=14)  # at least so old are the decisions whose labels are counted on the first of them
 WATCHED = 10_000  # decisions whose labels' delays are looked at: the newest that have had their time
 DRAWN_FROM = 2000  # decisions that the shown part of the queue is drawn from: the newest
 QUEUED = 50  # answers that are shown
@@ -74,7 +75,7 @@ def labels_page(session: Session, name: str, *, key: bytes, look: bool, now: dat
         cascade=name,
         tiers=tuple(tier.name for tier in spec.tiers),
         progress=label_progress(session, name, now=now),
-        arrivals=_arrivals(session, name, now),
+        arrivals=_arrivals(session, spec, now),
         delays=_delays(session, spec, now),
         waiting=labels.waiting_counts(session, name),
         near=_near(session, name) if look else None,
@@ -82,9 +83,10 @@ def labels_page(session: Session, name: str, *, key: bytes, look: bool, now: dat
     )
 
 
-def _arrivals(session: Session, name: str, now: datetime) -> DayBars | None:
+def _arrivals(session: Session, spec: CascadeSpec, now: datetime) -> DayBars | None:
     since = datetime.combine(now.date() - timedelta(days=DAYS - 1), datetime.min.time(), tzinfo=now.tzinfo)
-    rows = arrivals_per_day(session, name, since=since)
+    oldest = since - max(spec.horizon, LATE)
+    rows = arrivals_per_day(session, spec.name, since=since, decided_since=oldest)
     counts: Mapping[tuple[object, str], int] = {(row.day, row.source.value): row.labels for row in rows}
     return day_bars(counts, first=since.date(), last=now.date())  # type: ignore[arg-type]
 

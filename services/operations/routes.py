@@ -11,8 +11,7 @@ from services.errors import InputInvalid
 from services.http.context import InContext
 from services.operations import bundle_page, decision_search, labels_page
 from services.operations.bundle_page import SIGNALS, labels_by_source, rows_by_purpose, told
-from services.operations.decision_search import csv_rows, said, wanted_of
-from services.operations.words import reason_word
+from services.operations.decision_search import csv_rows, reason_word, said, wanted_of
 from services.pages.responses import HEADERS, LOOKS, framed, problem
 from services.settings import hash_key
 from store.engine import reading

@@ -7,11 +7,17 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from knowgate.errors import RecordInvalid
+from knowgate.spec import CascadeSpec
 from monitoring.names import Rule
 from services.alerts import AlertStory, stories, story
+from services.deliveries import DeliveryStory, stories_of
+from services.pages.alert_evidence import Evidence, evidence_of
+from services.pages.numbers import UNKNOWN, amount
+from store.releases.cascades import cascade
 from store.watching import alerts
 from store.watching.alert_acts import Act
-from store.watching.deliveries import DeliveryRecord, deliveries
+from store.watching.deliveries import deliveries
 
 SILENCES = ("1h", "4h", "1d", "7d")  # that the form offers
 
@@ -31,21 +37,40 @@ class AlertPage:
 
     story: AlertStory
     advice: str
-    details: tuple[tuple[str, object], ...]  # the numbers of the last ring
+    details: tuple[tuple[str, str], ...]  # the numbers of the last ring
     moments: tuple[Moment, ...]  # newest first
-    messages: tuple[DeliveryRecord, ...]
+    messages: tuple[DeliveryStory, ...]
+    evidence: Evidence
 
 
 def alert_page(session: Session, alert_id: UUID) -> AlertPage:
     """The page of one alert. Raises AlertUnknown."""
     told = story(session, alert_id)
+    details = json.loads(told.rings[-1].details if told.rings else told.alert.details)
     return AlertPage(
         story=told,
         advice=Rule(told.alert.rule).advice,
-        details=tuple(json.loads(told.rings[-1].details if told.rings else told.alert.details).items()),
+        details=tuple((name, _detail(value)) for name, value in details.items()),
         moments=tuple(sorted(_moments(told), key=lambda moment: moment.at, reverse=True)),
-        messages=deliveries(session, alert_id),
+        messages=stories_of(session, deliveries(session, alert_id)),
+        evidence=evidence_of(session, told, _declared(session, told.alert.cascade)),
     )
+
+
+def _detail(value: object) -> str:
+    """A number as people read it; all else as it is."""
+    if isinstance(value, float):
+        return amount(value)
+    if isinstance(value, list):
+        return ", ".join(_detail(one) for one in value)
+    return UNKNOWN if value is None else str(value)
+
+
+def _declared(session: Session, name: str) -> CascadeSpec | None:
+    try:
+        return cascade(session, name)
+    except RecordInvalid:
+        return None  # it cannot be read, which its own page says
 
 
 def open_alerts(session: Session) -> tuple[AlertStory, ...]:

@@ -1,7 +1,7 @@
 """How labels come in: so many a day, by whom."""
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -9,8 +9,6 @@ from sqlalchemy.orm import Session
 from knowgate._records.records import LabelSource
 from store import partitions
 from store.tables import DecisionRow, LabelRow
-
-OLDEST_DECISION = timedelta(days=90)  # before the first day; labels of older decisions are not looked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +20,13 @@ class Arrivals:
     labels: int
 
 
-def arrivals_per_day(session: Session, cascade: str, *, since: datetime) -> tuple[Arrivals, ...]:
-    """The labels of this cascade's decisions that came since then, a day and a source at a time,
-    oldest first.
+def arrivals_per_day(
+    session: Session, cascade: str, *, since: datetime, decided_since: datetime
+) -> tuple[Arrivals, ...]:
+    """The labels that came since then, of this cascade's decisions since another time, a day and a
+    source at a time, oldest first.
     """
-    low = partitions.first_id(since - OLDEST_DECISION)
+    low = partitions.first_id(decided_since)
     day = func.date(LabelRow.received_at)  # both databases count days in UTC
     query = (
         select(day, LabelRow.source, func.count())

@@ -143,12 +143,13 @@ def _within(key: Any, wanted: Wanted) -> list[ColumnElement[bool]]:
 def _narrowed(query: Select[Any], wanted: Wanted) -> Select[Any]:
     for column, value in (
         (_DECISION.c.slice, wanted.slice),
-        (_DECISION.c.external_id, wanted.external_id),
         (_DECISION.c.bundle, wanted.bundle),
         (_ATTEMPT.c.action, None if wanted.action is None else wanted.action.value),
     ):
         if value is not None:
             query = query.where(column == value)
+    if wanted.external_id is not None:
+        query = query.where(_DECISION.c.id.in_(_named(wanted.cascade, wanted.external_id)))
     if wanted.reason is not None:
         query = query.where(_for_reason(wanted.reason))
     if wanted.sure_from is not None:
@@ -161,6 +162,14 @@ def _narrowed(query: Select[Any], wanted: Wanted) -> Select[Any]:
         said = _label_in_force(_DECISION.c.id, wanted.tier)
         query = query.where(said >= RIGHT if wanted.right else said < RIGHT)
     return query
+
+
+def _named(cascade: str, external_id: str) -> Select[Any]:
+    """Found by their own index, however many others there are: SQLite would else follow the order
+    of the page, through all of them.
+    """
+    named = _DECISION.alias()
+    return select(named.c.id).where(named.c.cascade == cascade, named.c.external_id == external_id)
 
 
 def _for_reason(reason: Reason) -> ColumnElement[bool]:

@@ -69,6 +69,10 @@ def test_a_page_shows_what_came_of_a_decision_in_plain_words(client: TestClient)
     for expected in ("&lt;law&gt;", "0.91", "0.995", "wrong", "59 min ago", "small was"):
         assert expected in text
     assert "Kept and wrong, surest first" in text
+    for order, name in (("newest", "When"), ("surest", "How sure"), ("strangest", "Unlike")):
+        assert f'order={order}">{name}' in text
+    chosen = '<a href="?range=7d&amp;verdict=kept&amp;right=wrong&amp;order=surest" aria-current="true">'
+    assert chosen in page(client, "/cascades/trivia/decisions?verdict=kept&right=wrong&order=surest")
 
 
 @pytest.mark.parametrize(

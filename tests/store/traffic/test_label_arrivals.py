@@ -1,6 +1,6 @@
 """Labels as they come in, a day and a source at a time."""
 
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -22,9 +22,11 @@ def test_labels_are_counted_by_the_day_on_which_they_came(session: Session, cast
         Arrivals(day=date(2026, 3, 11), source=LabelSource.GOLD, labels=1),
         Arrivals(day=date(2026, 3, 11), source=LabelSource.JUDGE, labels=1),
     ]
-    assert list(arrivals_per_day(session, "geo", since=first - timedelta(hours=1))) == by_day
-    assert list(arrivals_per_day(session, "geo", since=second)) == by_day[1:]
-    assert arrivals_per_day(session, "other", since=first) == ()
+    early = cast.at(-60)
+    assert list(arrivals_per_day(session, "geo", since=early, decided_since=early)) == by_day
+    assert list(arrivals_per_day(session, "geo", since=second, decided_since=early)) == by_day[1:]
+    assert [one.labels for one in arrivals_per_day(session, "geo", since=early, decided_since=cast.at(1))] == [1, 1, 1]
+    assert arrivals_per_day(session, "other", since=first, decided_since=early) == ()
 
 
 def test_the_time_of_the_so_many_newest_decision(session: Session, cast: Any) -> None:
