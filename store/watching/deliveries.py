@@ -164,6 +164,12 @@ def revive_delivery(session: Session, delivery_id: UUID, *, now: datetime) -> bo
     return claims.changed(made) == 1
 
 
+def last_move_told(session: Session, cascade: str, receiver: str) -> str | None:
+    """The outcome of the last move of a cascade that there is a message about to this receiver."""
+    same = (DeliveryRow.cascade == cascade, DeliveryRow.alert_id.is_(None), DeliveryRow.receiver == receiver)
+    return session.scalar(select(DeliveryRow.event).where(*same).order_by(DeliveryRow.number.desc()).limit(1))
+
+
 def deliveries(session: Session, alert_id: UUID) -> tuple[DeliveryRecord, ...]:
     """The messages about one alert, in the order in which each receiver gets them."""
     order = (DeliveryRow.number, DeliveryRow.created_at, DeliveryRow.id)

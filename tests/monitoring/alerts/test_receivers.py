@@ -209,7 +209,8 @@ def test_moves_are_told_in_their_order_and_a_refusal_is_none(engine, cast, recei
     spec = cast.spec_of(webhooks=("http://127.0.0.1:9/alerts-alone",), receivers=(hook, pager))
     with transaction(engine) as session:
         apply_cascade(session, spec, now=cast.DAY)
-        for outcome, generation in ((Outcome.PROMOTED, 2), (Outcome.REFUSED, None), (Outcome.STOPPED, 3)):
+        moves = ((Outcome.PROMOTED, 2), (Outcome.REFUSED, None), (Outcome.STOPPED, 3), (Outcome.SHADOWED, 4))
+        for outcome, generation in (*moves, (Outcome.RESUMED, 5), (Outcome.OBSERVED, 6)):
             record = PromotionRecord(
                 cascade=spec.name,
                 bundle=None,
@@ -221,18 +222,25 @@ def test_moves_are_told_in_their_order_and_a_refusal_is_none(engine, cast, recei
                 decided_at=cast.DAY,
             )
             announce_move(session, spec, record, add_promotion(session, record), now=cast.DAY)
-    for _ in range(2):
+    for _ in range(5):
         deliver_due(engine, Sending(owner="w"), now=cast.DAY)
     with reading(engine) as session:
         sent = newest_deliveries(session)
-        assert len(tries_of(session, [one.id for one in sent])) == 3
+        assert len(tries_of(session, [one.id for one in sent])) == 7
     assert sorted((one.receiver, one.event) for one in sent) == [
+        ("hook", "observed"),
         ("hook", "promoted"),
+        ("hook", "resumed"),
+        ("hook", "shadowed"),
         ("hook", "stopped"),
+        ("pager", "resumed"),
         ("pager", "stopped"),
-    ]
+    ], "who heard of the stop hears of its end"
     bodies = [json.loads(body) for _, body in receiver.received]
-    assert [body["event"] for body in bodies if body["event"] != "stopped"] == ["promoted"]
+    to = {str(one.id): one.receiver for one in sent}
+    for name, numbers in (("hook", [2, 3, 4, 5, 6]), ("pager", [3, 5])):
+        own = [json.loads(body) for headers, body in receiver.received if to[headers["webhook-id"]] == name]
+        assert [body["sequence"] for body in own] == numbers
     assert {body["schema"] for body in bodies} == {"knowgate.move.v1"}
 
 
