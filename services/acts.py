@@ -20,6 +20,7 @@ from services.errors import InputInvalid, Refused
 from services.promotion import judging, rollout
 from services.promotion.bundle_files import stored_id
 from services.promotion.champions import stop_in_force
+from services.promotion.prospect import load_if_stopped
 from services.promotion.ring_answers import in_force
 from services.promotion.rollout_state import State, Why, described, state_of
 from services.promotion.standing import standing_of
@@ -83,6 +84,7 @@ class CascadeState:
     awaiting: str | None  # the bundle that passed the check and awaits approval
     rollout: str | None  # the step of the challenger that is being tried: since when, and what it waits for
     training_asked: CascadeAct | None  # that the scheduler has not begun yet
+    load_if_stopped: str | None  # of the last tier; None where nothing is kept now, or nobody knows
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -95,6 +97,8 @@ class CascadeState:
             said.append(f"bundle {self.awaiting[:12]} passed the check and awaits approval")
         if self.rollout is not None:
             said.append(self.rollout.removesuffix("."))
+        if self.load_if_stopped is not None:
+            said.append(f"if it were stopped: {self.load_if_stopped.removesuffix('.')}")
         if asked is not None:
             said.append(f"a training is asked for by {asked.by} ({asked.reason})")
         return tuple(said)
@@ -117,6 +121,7 @@ def cascade_state(session: Session, cascade: str, *, now: datetime) -> CascadeSt
         awaiting=None if awaits is None else awaits.bundle,
         rollout=None if current is None else _rollout(session, current, now),
         training_asked=training_asked(session, cascade),
+        load_if_stopped=None if current is None else _load(session, current),
     )
 
 
@@ -152,6 +157,10 @@ def freeze_until(duration: str | None, until: datetime | None, now: datetime) ->
 def _rollout(session: Session, current: Assignment, now: datetime) -> str | None:
     standing = standing_of(session, current, cascades.cascade(session, current.cascade))
     return None if standing is None else standing.sentence(now=now)
+
+
+def _load(session: Session, current: Assignment) -> str | None:
+    return load_if_stopped(session, current) if state_of(current) is State.ACTIVE else None
 
 
 def _frozen(session: Session, cascade: str, now: datetime) -> Frozen | None:

@@ -237,6 +237,7 @@ class OnRisk(StrEnum):
     """What a risk alarm does beside telling people."""
 
     ESCALATE_ALL = "escalate_all"  # nothing is retained until a newly certified bundle is promoted
+    FALLBACK = "fallback"  # likewise, but for what the most cautious certified bundle is shown to keep as promised
     ALERT = "alert"  # the champion goes on deciding
 
 

@@ -1,9 +1,10 @@
 """`respond`: answers every ring of the risk alarm. A fault may cost money, never accuracy: the
-cascade is stopped.
+cascade is stopped; then what it may fall back to is looked at, where that is asked for.
 """
 
 import logging
 
+from services.jobs.fall_back import fall_back
 from services.jobs.job import JobContext
 from services.promotion import ring_answers
 from store.engine import reading, transaction
@@ -21,14 +22,18 @@ class RespondSweep:
     def run(self, context: JobContext) -> int:
         with reading(context.engine) as session:
             names = sorted({ring.cascade for ring in rings.unanswered(session, rings.RISK)})
-        return sum(_answer(context, name) for name in names)
+        return sum(_answer(context, name) + fall_back(context, name) for name in names)
 
 
 def answer_waiting(context: JobContext, cascade: str) -> int:
-    """Answer the rings of one cascade that wait; how many stopped it."""
+    """Answer the rings of one cascade that wait, and fall back where that is asked for; how many
+    rings stopped it.
+    """
     with reading(context.engine) as session:
         waits = bool(rings.unanswered(session, rings.RISK, cascade))
-    return _answer(context, cascade) if waits else 0
+    stopped = _answer(context, cascade) if waits else 0
+    fall_back(context, cascade)  # also after a ring that a person's move has answered
+    return stopped
 
 
 def _answer(context: JobContext, cascade: str) -> int:

@@ -15,7 +15,7 @@ from services.errors import InputInvalid
 from services.labelling.progress import label_progress
 from services.promotion.champions import condemned, former_champions
 from services.promotion.lapses import certificate_of
-from services.promotion.prospect import certified_ones, load_if_stopped, promised, prospect_of
+from services.promotion.prospect import certified_ones, load_if_stopped, promised_with_load, prospect_of
 from services.promotion.rollout_state import State
 from services.settings import Settings
 from store.engine import transaction
@@ -109,7 +109,7 @@ def act_page(session: Session, name: str, act: Act, *, bundle: str | None = None
             bundle=record.id,
             status=record.status.value,
             created_at=record.created_at,
-            sentence=promised(certificate_of(record)),
+            sentence=promised_with_load(session, current, certificate_of(record)),
             condemned=against.get(record.id),
         )
         for record in (bundles.bundle(session, one) for one in _choosable(session, current, act, stands))

@@ -11,6 +11,10 @@ _MOVES = {
     Outcome.STOPPED: "Stopped",
     Outcome.RESUMED: "Resumed",
     Outcome.OBSERVED: "Put back to be observed",
+    Outcome.SHADOWED: "Tried in the shadow",
+    Outcome.SHARED: "Tried on a share",
+    Outcome.ABORTED: "Taken back",
+    Outcome.FELL_BACK: "Fell back to",
 }
 
 

@@ -126,8 +126,8 @@ def refuse(session: Session, current: Assignment | None, bundle_id: str, why: Wh
     _record(session, current, bundle_id, Outcome.REFUSED, why, now, cascade=bundles.bundle(session, bundle_id).cascade)
 
 
-def hold_back(session: Session, current: Assignment, bundle_id: str, why: Why, *, now: datetime) -> None:
-    """State what `bundle_id` waits for; it is judged again, so its status stays."""
+def hold_back(session: Session, current: Assignment, bundle_id: str | None, why: Why, *, now: datetime) -> None:
+    """State what `bundle_id` waits for, or what was found of it; its status stays."""
     _record(session, current, bundle_id, Outcome.HELD_BACK, why, now, cascade=current.cascade)
 
 

@@ -13,8 +13,9 @@ from knowgate._bundles.assignment import Assignment
 from knowgate._bundles.bundle_documents import CertificateDocument, CertificateStatus
 from knowgate.spec import TargetKind
 from services.promotion.lapses import certificate_of
+from services.promotion.load import load_of
 from store.jobs import job_runs
-from store.releases import bundles
+from store.releases import bundles, cascades
 from store.releases.bundles import BundleRecord, BundleStatus
 
 
@@ -41,7 +42,7 @@ def prospect_of(session: Session, current: Assignment) -> Prospect:
         bundle=None if would is None else would.id,
         certificate=certificate,
         labels_needed=needed,
-        sentence=_sentence(would, certificate, needed),
+        sentence=_sentence(certificate, needed) if would is None else _of(session, current, would),
     )
 
 
@@ -56,12 +57,18 @@ def certified_ones(session: Session, cascade: str) -> tuple[BundleRecord, ...]:
 
 def load_if_stopped(session: Session, current: Assignment) -> str | None:
     """How much more the last tier would get if nothing were kept; None where nothing says so."""
-    certificate = None if current.champion is None else certificate_of(bundles.bundle(session, current.champion))
-    kept = None if certificate is None else certificate.retained_share
-    if kept is None or not 0.0 < kept < 1.0:
-        return None
-    gets = f"the last tier would get {1.0 / (1.0 - kept):.1f} times as many"
-    return f"By its certificate {kept:.1%} of the queries are kept now: {gets}."
+    load = load_of(session, current, cascades.cascade(session, current.cascade), None)
+    return None if load is None else load.sentence
+
+
+def promised_with_load(session: Session, current: Assignment, certificate: CertificateDocument | None) -> str:
+    """What a bundle with this certificate would keep, save and promise, and what that would be for
+    the last tier.
+    """
+    if certificate is None or certificate.status is not CertificateStatus.CERTIFIED:
+        return promised(certificate)
+    load = load_of(session, current, cascades.cascade(session, current.cascade), certificate)
+    return promised(certificate) if load is None else f"{promised(certificate)} {load.sentence}"
 
 
 def _would_decide(records: tuple[BundleRecord, ...], current: Assignment) -> BundleRecord | None:
@@ -75,9 +82,11 @@ def _labels_needed(session: Session, cascade: str) -> int | None:
     return runs[0].labels_needed if runs else None
 
 
-def _sentence(would: BundleRecord | None, certificate: CertificateDocument | None, needed: int | None) -> str:
-    if would is not None:
-        return f"Bundle {would.id[:12]} would decide. {promised(certificate)}"
+def _of(session: Session, current: Assignment, would: BundleRecord) -> str:
+    return f"Bundle {would.id[:12]} would decide. {promised_with_load(session, current, certificate_of(would))}"
+
+
+def _sentence(certificate: CertificateDocument | None, needed: int | None) -> str:
     missing = "" if not needed else f" About {needed} more labelled decisions are missing."
     if certificate is None:
         return f"Nothing was attempted yet, so nothing would be kept.{missing}"

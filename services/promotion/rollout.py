@@ -177,6 +177,20 @@ def resume(session: Session, current: Assignment, settings: Settings, why: Why, 
     return move(session, current, settings, Outcome.RESUMED, why, champion=champion, mode=Mode.ACTIVE, now=now)
 
 
+def fall_back(
+    session: Session, current: Assignment, bundle_id: str, settings: Settings, why: Why, *, now: datetime
+) -> Assignment:
+    """After a ring has stopped the cascade, let a more cautious bundle decide that was shown to
+    keep the promise (`services.promotion.fallback`).
+
+    Raises Refused where the cascade is not stopped, and for a condemned bundle.
+    """
+    if state_of(current) is not State.STOPPED:
+        raise Refused(f"cascade {current.cascade} is not stopped: there is nothing to fall back from")
+    _require_blameless(session, current.cascade, bundle_id, why, "a person puts it in force, or nobody")
+    return move(session, current, settings, Outcome.FELL_BACK, why, champion=bundle_id, mode=Mode.ACTIVE, now=now)
+
+
 _ALL_THE_SAME = "puts it in force all the same"
 
 

@@ -90,7 +90,8 @@ class Traffic:
     """How good the small tier is on a query; the large one is always right."""
 
     small_right: float = 1.0
-    low_right: float | None = None  # where P(T) is below 0.3; None = as elsewhere
+    low_right: float | None = None  # where P(T) is below `low_below`; None = as elsewhere
+    low_below: float = 0.3
     daily: int = DAILY
 
 
@@ -175,6 +176,7 @@ class Deployment:
         promise: PromiseKind | None = None,
         delta: float = 0.2,
         season: SeasonMark | None = None,
+        kept: float | None = None,
     ) -> str:
         """A certified bundle that waits to be judged; its certificate rests on decisions from
         `since` on.
@@ -185,6 +187,8 @@ class Deployment:
             target_value=0.05, delta=delta, delta_family=0.2, cohort=cohort, savings=0.3, retained_share=0.4
         )
         certificate = replace(certificate, status=status or certificate.status, promise=promise, season=season)
+        if kept is not None:
+            certificate = replace(certificate, retained_share=kept)
         document = BundleDocument(
             cascade="quiz",
             models=("tiny", "huge"),
@@ -265,7 +269,7 @@ class Deployment:
             exploration_rate=0.5,
         )
         low = traffic.small_right if traffic.low_right is None else traffic.low_right
-        right = float(self._rng.random() < (low if p_t < 0.3 else traffic.small_right))
+        right = float(self._rng.random() < (low if p_t < traffic.low_below else traffic.small_right))
         bare = make_label(
             cascade="quiz",
             correct=right,

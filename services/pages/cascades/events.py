@@ -22,6 +22,8 @@ _KINDS = {
     Outcome.STOPPED: "stop",
     Outcome.RESUMED: "resume",
     Outcome.OBSERVED: "stop",
+    Outcome.SHADOWED: "promotion",
+    Outcome.SHARED: "promotion",
 }
 
 

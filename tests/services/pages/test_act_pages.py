@@ -155,7 +155,10 @@ def test_a_cascade_is_stopped_and_rolled_back_to_the_bundle_that_is_chosen(
     for bundle in (first, second):
         assert "with confidence 80.0%" in shown(browser, "promote")
         assert filled(browser, "promote", bundle=bundle).status_code == 303
-    assert "40.0% of the queries are kept now: the last tier would get 1.7 times as many" in shown(browser, "stop")
+    # 40 % are kept by the certificate, and half of those are explored.
+    assert "would answer 100.0% of the queries, 1.2 × its load today (80.0% by the certificate)" in shown(
+        browser, "stop"
+    )
     assert filled(browser, "stop").status_code == 303
     assert deployment.state == "stopped" and 'href="/cascades/quiz/resume"' in page(browser, "/cascades/quiz")
     filled(browser, "resume")
