@@ -70,7 +70,10 @@ def test_a_bundle_says_what_it_promises_and_why_it_was_declined(
         assert expected in text
     assert "gold" in text and "corrected by the others" in text
     assert f'href="/bundles/{promoted.id}"' in text and "0.912345678" not in text
-    assert "another took its place" in page(client, f"/bundles/{promoted.id}")
+    champion = page(client, f"/bundles/{promoted.id}")
+    assert "another took its place" in champion and "promote?bundle=" not in champion
+    form = f"/cascades/trivia/promote?bundle={challenger.id}"
+    assert f'href="{form}"' in text and f'value="{challenger.id}" required checked' in page(client, form)
 
 
 def test_two_bundles_are_compared_place_by_place(client: TestClient, challenger: Bundle, promoted: Bundle) -> None:
