@@ -40,11 +40,12 @@ def get_jobs(request: Request, context: InContext) -> Response:
 
 
 @router.get("/messages")
-def get_messages(
-    request: Request, context: InContext, cascade: str | None = None, fate: Fate | None = None
-) -> Response:
-    """What was sent to receivers."""
-    fates = tuple(Fate) if fate is None else (fate,)
+def get_messages(request: Request, context: InContext, cascade: str = "", fate: str = "") -> Response:
+    """What was sent to receivers; of one cascade or fate where it is named."""
+    if fate and fate not in set(Fate):
+        said = f"fate is {fate!r}: give one of {', '.join(Fate)}"
+        return problem(request, context, said, status=400)
+    fates = (Fate(fate),) if fate else tuple(Fate)
     with reading(context.engine) as session:
         stories = delivery_stories(session, cascade=cascade or None, fates=fates, limit=MESSAGES)
         names = cascades.cascade_names(session)

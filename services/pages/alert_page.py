@@ -19,6 +19,7 @@ from store.watching import alerts
 from store.watching.alert_acts import Act
 from store.watching.deliveries import deliveries
 
+MOST = 200  # alerts that are listed, resolved ones among them
 SILENCES = ("1h", "4h", "1d", "7d")  # that the form offers
 
 
@@ -77,6 +78,11 @@ def open_alerts(session: Session) -> tuple[AlertStory, ...]:
     """Those that are not resolved, critical ones first, in them those that nobody looks after."""
     shown = stories(session, alerts.alerts(session, open_only=True))
     return tuple(sorted(shown, key=lambda one: (one.severity, one.state == "acknowledged", one.alert.opened_at)))
+
+
+def newest_alerts(session: Session) -> tuple[AlertStory, ...]:
+    """The newest, resolved ones too, newest first."""
+    return stories(session, alerts.newest_alerts(session, limit=MOST))
 
 
 def _moments(told: AlertStory) -> list[Moment]:

@@ -52,11 +52,12 @@ def get_decision_page(request: Request, decision_id: str, context: InContext) ->
 
 
 @router.get("/alerts")
-def get_alerts_page(request: Request, context: InContext) -> Response:
-    """What is wrong now."""
+def get_alerts_page(request: Request, context: InContext, all: str = "") -> Response:
+    """What is wrong now; with `all`, also what was."""
     with reading(context.engine) as session:
-        shown = alert_page.open_alerts(session)
-    return framed(request, context, "alerts.html", title="Alerts", alerts=shown)
+        shown = alert_page.newest_alerts(session) if all else alert_page.open_alerts(session)
+    most = alert_page.MOST
+    return framed(request, context, "alerts.html", title="Alerts", alerts=shown, all=bool(all), most=most)
 
 
 @router.get("/alerts/{alert_id}")

@@ -69,6 +69,12 @@ def alert(session: Session, alert_id: UUID) -> AlertRecord:
     return found[0]
 
 
+def newest_alerts(session: Session, *, limit: int) -> tuple[AlertRecord, ...]:
+    """The latest of all cascades, newest first."""
+    query = select(AlertRow).order_by(AlertRow.opened_at.desc(), AlertRow.id.desc()).limit(limit)
+    return records(session, AlertRecord, query)
+
+
 def alerts(session: Session, cascade: str | None = None, *, open_only: bool = False) -> tuple[AlertRecord, ...]:
     """The alerts of one cascade or of all, oldest first."""
     query = select(AlertRow).order_by(AlertRow.opened_at, AlertRow.id)

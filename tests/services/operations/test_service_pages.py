@@ -104,9 +104,9 @@ def given_up(engine: Engine, trivia: str) -> None:
 def test_messages_say_their_fate_and_are_tried_again(client: TestClient) -> None:
     text = page(client, "/messages?fate=given_up")
     assert "it answered 500" in text and "hooks.example.com" in text and "secret" not in text
-    assert "None." in page(client, "/messages?fate=received") and "None." not in page(
-        client, "/messages?cascade=trivia"
-    )
+    assert "None." in page(client, "/messages?fate=received")
+    assert "None." not in page(client, "/messages?cascade=trivia&fate=")  # as the form asks for all
+    assert "give one of waiting" in page(client, "/messages?fate=lost", status=400)
     action = text.split('action="')[1].split('"')[0]
     assert client.post(action, headers=SAME, follow_redirects=False).status_code == 303
     assert "waits" in page(client, "/messages") and "Try again" not in page(client, "/messages")

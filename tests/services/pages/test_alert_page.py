@@ -68,6 +68,7 @@ def test_an_alert_that_is_over_has_its_end_on_the_curve(client: TestClient, engi
     with transaction(engine) as session:
         resolve_alert(session, "trivia", "risk", resolution="it is quiet", now=NOW - timedelta(days=3))
     assert "over 07 Mar 12:00" in page(client, f"/alerts/{rung}")
+    assert str(rung) not in page(client, "/alerts") and str(rung) in page(client, "/alerts?all=yes")
 
 
 @pytest.mark.parametrize("rule", list(Rule))
