@@ -52,6 +52,7 @@ class CohortMetric(ByLabelMetric):  # type: ignore[misc]
     """Figures of one of the report's cohorts, of one tier where `tier` says which."""
 
     cohort: str  # its name in the report, e.g. "the day"
+    period: str  # day or week, however the cohort is called
     tier: int | None = None
     tier_name: str = ""
 

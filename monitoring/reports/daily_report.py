@@ -125,21 +125,21 @@ def _own_metrics(parts: ReportParts) -> list[Any]:
     if parts.day.size:
         keeps = bool(parts.day.decisions["retained"].any())  # what keeps nothing saves nothing, on purpose
         limits = {f"{FigureName.SAVINGS_USD.value}.high": [gte(0.0)]} if keeps else None
-        metrics.append(Savings(cohort=DAY, tests=limits))
+        metrics.append(Savings(cohort=DAY, period="day", tests=limits))
     for tier, declared in enumerate(parts.day.spec.tiers[:-1]):
         of: dict[str, Any] = {"tier": tier, "tier_name": declared.name}
         day, week = DAY + decided, WEEK + decided
         if _attempted(cohorts.get(day), tier):
-            metrics.append(MissingSignals(cohort=day, tests=_missing_limits(parts.sides.get(tier)), **of))
-            metrics.append(OodConservativeness(cohort=day, tests=_ood_limits(parts.champion, tier), **of))
+            metrics.append(MissingSignals(cohort=day, period="day", tests=_missing_limits(parts.sides.get(tier)), **of))
+            metrics.append(OodConservativeness(cohort=day, period="day", tests=_ood_limits(parts.champion, tier), **of))
         if _attempted(cohorts.get(week), tier):
-            metrics.append(OodConservativeness(cohort=week, **of))
+            metrics.append(OodConservativeness(cohort=week, period="week", **of))
             limits = {
                 f"{FigureName.OVERCONFIDENCE.value}.low": [lte(1.0 - OVERCONFIDENT_FROM)],
                 f"{FigureName.CALIBRATION_IN_THE_LARGE.value}.low": [lte(CALIBRATION_MARGIN)],
                 f"{FigureName.CALIBRATION_IN_THE_LARGE.value}.high": [gte(-CALIBRATION_MARGIN)],
             }
-            metrics.append(ScoreCalibration(cohort=week, tests=limits, **of))
+            metrics.append(ScoreCalibration(cohort=week, period="week", tests=limits, **of))
     return metrics
 
 
@@ -197,8 +197,8 @@ def _told(metric: dict[str, Any]) -> dict[str, Any]:
     Evidently.
     """
     config = metric["config"]
-    cohort, tier = "week" if config["cohort"].startswith(WEEK) else "day", config.get("tier_name") or None
-    return {"cohort": cohort, "tier": tier, "values": _plain(metric["value"])}
+    tier = config.get("tier_name") or None
+    return {"cohort": config["period"], "tier": tier, "values": _plain(metric["value"])}
 
 
 def _plain(value: Any) -> Any:

@@ -11,14 +11,29 @@ from monitoring.errors import DriftUnavailable
 from monitoring.names import FigureName
 from monitoring.reports.daily_report import quiet
 
-# What the workspace's first page draws over time: a title, and per line a metric, one of its
-# numbers, and its name there.
+# What the workspace's first page draws over time: a title, a metric, of the day or of the last
+# mature week, and which of its numbers.
 PANELS = (
-    ("Saved against the last tier alone, USD", "Savings", (FigureName.SAVINGS_USD,)),
-    ("Escalated by the OOD gate alone", "OodConservativeness", (FigureName.OOD_ONLY_SHARE,)),
-    ("What the OOD gate gains", "OodConservativeness", (FigureName.OOD_GAIN, FigureName.OOD_MATCHED_DIFFERENCE)),
-    ("Calibration error of the score", "ScoreCalibration", (FigureName.ECE, FigureName.CALIBRATION_IN_THE_LARGE)),
-    ("Missing signals", "MissingSignals", (FigureName.MISSING_P_T, FigureName.MISSING_P_IK, FigureName.MISSING_OOD)),
+    ("Saved against the last tier alone, share", "Savings", "day", (FigureName.SAVINGS_USD,)),
+    ("Escalated by the OOD gate alone", "OodConservativeness", "day", (FigureName.OOD_ONLY_SHARE,)),
+    (
+        "What the OOD gate gains, and unlike beside like",
+        "OodConservativeness",
+        "week",
+        (FigureName.OOD_GAIN, FigureName.OOD_MATCHED_DIFFERENCE),
+    ),
+    (
+        "Calibration error of the score",
+        "ScoreCalibration",
+        "week",
+        (FigureName.ECE, FigureName.CALIBRATION_IN_THE_LARGE),
+    ),
+    (
+        "Missing signals",
+        "MissingSignals",
+        "day",
+        (FigureName.MISSING_P_T, FigureName.MISSING_P_IK, FigureName.MISSING_OOD),
+    ),
 )
 
 
@@ -42,8 +57,11 @@ def write_workspace(folder: Path, cascade: str, documents: Iterable[str]) -> int
 
     workspace = Workspace.create(str(folder))
     project = workspace.create_project(cascade, description="Written by `knowgate evidently export`.")
-    for title, metric, numbers in PANELS:
-        values = [PanelMetric(legend=one.value, metric=metric, metric_labels={"label": one.value}) for one in numbers]
+    for title, metric, period, numbers in PANELS:
+        values = [
+            PanelMetric(legend=one.value, metric=metric, metric_labels={"label": one.value, "period": period})
+            for one in numbers
+        ]
         project.dashboard.add_panel(line_plot_panel(title, values, size="half"))
     count = 0
     for document in documents:

@@ -1,7 +1,7 @@
 """The rules that need a day of traffic: OOD conservativeness, drift, overdue labels.
 
 They look at the last whole day once per day, whatever the length of a monitoring window: an hour
-holds too few rows to tell a change from chance, and a drift report per hour would fill the database
+holds too few rows to tell a change from chance, and a report per hour would fill the database
 with charts.
 """
 

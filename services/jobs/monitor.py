@@ -1,4 +1,4 @@
-"""`monitor`: turns each window of decision time into figures, drift reports and alarms."""
+"""`monitor`: turns each window of decision time into figures, a report a day, and alarms."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
