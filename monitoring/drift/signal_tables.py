@@ -51,7 +51,11 @@ class SignalSpread:
 
     @property
     def constant(self) -> bool:
-        return self.high - self.low <= _SAME
+        """Whether it tells nothing. An ood of 1 throughout does: that every query is further off
+        than any that the probe has seen; a gate keeps none of them.
+        """
+        beyond = self.signal == "ood" and self.low >= 1.0
+        return self.high - self.low <= _SAME and not beyond
 
 
 def signal_spreads(attempts: pd.DataFrame, tier: str) -> tuple[SignalSpread, ...]:

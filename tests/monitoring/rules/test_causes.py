@@ -136,7 +136,7 @@ def test_a_drift_names_its_columns_furthest_first():
         column="tokens_in", score=0.15, threshold=0.1, drifted=True, reference_mean=20.0, current_mean=22.0
     )
     far = ColumnDrift(column="p_ik", score=0.8, threshold=0.1, drifted=True, reference_mean=0.81, current_mean=0.44)
-    record = DriftRecord(columns=(near, far), left_out=(), reference_rows=500, current_rows=500, document="{}")
+    record = DriftRecord(columns=(near, far), left_out=(), reference_rows=500, current_rows=500)
     assert drift_cause(record) == (
         "whether it knows (P(IK)) fell from 81 % to 44 % on average (0.8 of its usual spread);"
         " the length of prompts rose from 20 tokens to 22 tokens on average (0.1 of its usual spread)"

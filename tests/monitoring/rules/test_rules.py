@@ -29,7 +29,7 @@ def drifted(*scores):
         ColumnDrift(column=f"pca_{i}", score=s, threshold=0.1, drifted=s >= 0.1, reference_mean=0.0, current_mean=s)
         for i, s in enumerate(scores)
     )
-    return DriftRecord(columns=columns, left_out=(), reference_rows=500, current_rows=500, document="{}")
+    return DriftRecord(columns=columns, left_out=(), reference_rows=500, current_rows=500)
 
 
 def acknowledged(generation, *, accepted=True, at=NOW):
@@ -161,6 +161,11 @@ def test_a_signal_that_is_one_value_is_told_with_its_cure():
     assert assessed.details["columns"] == "small.p_t, small.entropy"
     state = assess_constant([spread("p_ik", 0.5, 0.5)])
     assert "hidden states" in state.cause and "logprobs" not in state.cause
+
+
+def test_an_ood_of_one_throughout_is_what_drift_is_about_and_no_damage():
+    assert assess_constant([spread("ood", 1.0, 1.0)]).standing is Standing.CLEAR
+    assert assess_constant([spread("ood", 0.4, 0.4)]).standing is Standing.RAISED
 
 
 def test_signals_that_vary_resolve_alerts_about_themselves_alone():
