@@ -98,7 +98,10 @@ def share_out(
         bundles.set_bundle_status(session, current.champion, BundleStatus.RETIRED)
     if current.challenger not in (None, challenger):
         ended = Why(reason=f"bundle {challenger[:12]} is tried in its place: {why.recorded}", by=why.by)
-        _record(session, current, current.challenger, Outcome.ABORTED, ended, now, cascade=current.cascade)
+        generation, cascade = fresh.generation, current.cascade
+        _record(
+            session, current, current.challenger, Outcome.ABORTED, ended, now, cascade=cascade, generation=generation
+        )
     outcome = Outcome.SHARED if share > 0.0 else Outcome.SHADOWED
     _record_of_challenger(session, current, outcome, why, now, fresh)
     return fresh

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from conftest import KEY, make_pair, make_small_bundle
 from factories import Kept
 from knowgate._bundles.bundle import Bundle
+from knowgate._deciding.exploration import coin_falls
 from knowgate._deciding.privacy import SecretKey
 from knowgate._deciding.ruling import bundle_for
 from knowgate._records.ids import new_id
@@ -85,6 +86,17 @@ def test_a_question_asked_again_is_decided_alike_and_the_decision_says_by_which(
     decided = {prompt: asked(first, prompt).bundle for prompt in map(str, range(40))}
     assert set(decided.values()) == {CHAMPION.id, CHALLENGER.id}
     assert all(asked(second, prompt).bundle == bundle for prompt, bundle in decided.items())
+
+
+def test_the_exploration_coin_falls_as_often_in_either_arm() -> None:
+    pair, key = make_pair(CHAMPION, CHALLENGER, share=0.5, exploration_rate=0.3), SecretKey(KEY)
+    fell: dict[Bundle | None, list[bool]] = {CHAMPION: [], CHALLENGER: []}
+    for number in range(4000):
+        decision_id = new_id()
+        fell[bundle_for(pair, key, decision_id, str(number))].append(coin_falls(key, decision_id, 0.3))
+        fell[bundle_for(pair, key, decision_id)].append(coin_falls(key, decision_id, 0.3))
+    for drawn in fell.values():
+        assert abs(sum(drawn) / len(drawn) - 0.3) < 0.04, "four standard errors"
 
 
 def test_where_no_prompt_may_be_hashed_the_coin_is_the_decisions_own(cascade: Callable[..., Cascade]) -> None:

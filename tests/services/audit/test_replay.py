@@ -47,6 +47,27 @@ def answered(bundle: Bundle, *, kind: PTKind | None, foreign: bool) -> Decision:
     return kept.rows[0][0]
 
 
+def test_each_arm_of_a_rollout_replays_by_the_bundle_that_decided_it(bundle: Bundle, strict: Bundle) -> None:
+    kept, arms = Kept(), {one.id: one for one in (bundle, strict)}
+    assignment = make_assignment(
+        cascade="trivia", champion=bundle.id, challenger=strict.id, share=0.5, exploration_rate=0.5, issued_at=NOW
+    )
+    pair = Pair(assignment=assignment, champion=bundle, challenger=strict)
+    cascade = Cascade("trivia", pair, hash_key=b"a hash key for tests", clock=lambda: NOW, spool=kept)
+    for number in range(40):
+        with cascade.open(prompt=f"question {number}") as query:
+            ruling = query.attempt(replace(state_of(bundle), p_t=0.99, answer="a"))
+            if not ruling.retained or ruling.explore:
+                query.attempt(Observation(p_t=0.9, answer="b"))
+    decided = [decision for decision, _ in kept.rows]
+    assert {decision.bundle for decision in decided} == set(arms)
+    for decision in decided:
+        found = replay(decision, arms[str(decision.bundle)], {0: HIDDEN})
+        assert found.mismatches == () and found.attempts == 1
+        chances = [attempt.run_propensity for attempt in decision.attempts]
+        assert set(chances) <= {0.5, 1.0}, "an arm changes no chance"
+
+
 def considered(bundle: Bundle, *, rate: float) -> Decision:
     kept = Kept()
     with cascade_of(bundle, kept, rate=rate).open() as query:
