@@ -52,6 +52,12 @@ def add_act(session: Session, act: CascadeAct) -> UUID:
     return key
 
 
+def newest_acts(session: Session, *, limit: int) -> tuple[CascadeAct, ...]:
+    """The latest of all cascades, newest first."""
+    query = select(CascadeActRow).order_by(CascadeActRow.at.desc(), CascadeActRow.id.desc()).limit(limit)
+    return records(session, CascadeAct, query)
+
+
 def last_act(session: Session, cascade: str, kinds: tuple[CascadeActKind, ...]) -> CascadeAct | None:
     """The newest act of one of these kinds."""
     query = (

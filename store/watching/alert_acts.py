@@ -65,6 +65,12 @@ def looked_after(acts: Sequence[AlertAct], rang_at: datetime) -> AlertAct | None
     return seen[-1] if seen else None
 
 
+def newest_acts(session: Session, *, limit: int) -> tuple[AlertAct, ...]:
+    """The latest about any alert, newest first."""
+    query = select(AlertActRow).order_by(AlertActRow.at.desc(), AlertActRow.id.desc()).limit(limit)
+    return records(session, AlertAct, query)
+
+
 def last_silence(session: Session, cascade: str, rule: str) -> AlertAct | None:
     """The newest silence of the rule, whether or not it is over: a later one takes an earlier one's
     place, so that a silence can be ended before its time.

@@ -37,6 +37,7 @@ def at_work(engine: Engine, promoted: Bundle, decision: Callable[..., Decision])
     return promoted
 
 
+@pytest.mark.slow
 def test_a_person_finds_every_page_about_what_runs(page: Any, at_work: Bundle) -> None:
     page.reload()
     places = page.get_by_role("navigation", name="Places")

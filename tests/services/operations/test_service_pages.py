@@ -17,8 +17,12 @@ from store.jobs import job_runs
 from store.jobs.job_ticks import put_tick
 from store.jobs.outbox import add_message
 from store.ledger.ledger import seal
+from store.releases import cascade_acts
 from store.releases.assignments import RuntimeState, add_acknowledgement
+from store.releases.cascade_acts import CascadeAct, CascadeActKind
 from store.tokens import TokenRole, create_token
+from store.watching import alert_acts
+from store.watching.alert_acts import Act, AlertAct
 from store.watching.alerts import AlertRecord, open_alert
 from store.watching.deliveries import add_delivery, claim_due_deliveries, finish_delivery
 from tests.services.conftest import NOW
@@ -128,6 +132,20 @@ def test_what_was_sealed_is_verified_a_piece_at_a_time(client: TestClient, engin
     client.post("/audit", headers=SAME)
     assert "up to batch 2" in page(client, "/audit")
     assert client.post("/audit", headers={"Origin": "https://elsewhere.example"}).status_code == 403
+
+
+def test_what_moved_is_told_with_who_and_why(client: TestClient, engine: Engine, trivia: str) -> None:
+    record = AlertRecord(cascade=trivia, rule="risk", cause="c", details="{}", opened_at=NOW)
+    frozen = CascadeAct(cascade=trivia, act=CascadeActKind.FROZEN, by="ada", reason="a <sale>", at=NOW)
+    with transaction(engine) as session:
+        key = open_alert(session, record)
+        seen = AlertAct(alert_id=key, act=Act.ACKNOWLEDGED, by="bob", reason="on it", at=NOW + timedelta(minutes=1))
+        alert_acts.add_act(session, seen)
+        cascade_acts.add_act(session, frozen)
+    text = page(client, "/audit")
+    assert text.index("bob") < text.index("ada")
+    for expected in (f'href="/alerts/{key}">alert risk acknowledged', "on it", "frozen", "a &lt;sale&gt;"):
+        assert expected in text
 
 
 def test_a_row_that_somebody_altered_is_found_on_the_page(client: TestClient, engine: Engine, promoted: Bundle) -> None:
