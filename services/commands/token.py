@@ -23,7 +23,7 @@ def create(
         TokenRole,
         typer.Option(
             help="ingest: decisions, labels, decide; runtime: assignments, bundles, acknowledgements, decisions; "
-            "read: pages, cascades, metrics; operator: the same, and to act on alerts; admin: all."
+            "read: pages, cascades, metrics; operator: the same, and to act on cascades and alerts; admin: all."
         ),
     ],
 ) -> None:
