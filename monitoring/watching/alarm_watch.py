@@ -98,10 +98,14 @@ def _harmed(memory: AlarmMemory, opened: datetime, block: Window) -> Window:
 
 
 def _why_savings(reader: Reader, memory: AlarmMemory, opened: datetime, block: Window) -> str:
-    """The days of the harm beside the champion's days before them, since its family was opened."""
+    """The days of the harm beside the champion's days before them, since its family was opened; of
+    one that had none, beside the days before it.
+    """
     harmed = _harmed(memory, opened, block)
     start = max(opened, harmed.start - COMPARED_AT_MOST)
     before = reader.cohort(Window(start=start, end=harmed.start)) if start < harmed.start else None
     if before is not None and memory.basis is not None:
         before = before.of_bundle(memory.basis)
+    if before is None or not before.size:
+        before = reader.cohort(Window(start=harmed.start - COMPARED_AT_MOST, end=harmed.start))
     return savings_cause(before, reader.cohort(harmed), memory.unit or "usd")

@@ -520,6 +520,15 @@ def test_labels_that_never_come_are_said_to_be_overdue(deployment):
     assert "0 of " in deployment.alerts()["overdue_labels"].cause
 
 
+def test_a_loss_that_a_champion_began_with_is_told_beside_the_days_before_it(deployment):
+    deployment.put(replace(one, bundle="f" * 64) for one in deployment.day_of_traffic(0))
+    deployment.watch_day(0)
+    deployment.put(deployment.day_of_traffic(1, strange=0.7, n=400), strangeness=1.5)
+    deployment.watch_day(1)
+    cause = deployment.alerts()["savings"].cause
+    assert cause.startswith("queries of kind `state_of` grew from 0 % to") and "; savings fell from" in cause
+
+
 def test_a_promise_in_danger_is_said_once_its_week_is_mature(deployment):
     traffic = deployment.day_of_traffic(0, n=400)
     deployment.put([replace(one, small=0.0, large=1.0) if one.explored else one for one in traffic])
