@@ -20,7 +20,7 @@ from services.errors import InputInvalid, Refused
 from services.promotion import judging, rollout
 from services.promotion.bundle_files import stored_id
 from services.promotion.champions import stop_in_force
-from services.promotion.prospect import load_if_stopped
+from services.promotion.prospect import after_a_ring, load_if_stopped
 from services.promotion.ring_answers import in_force
 from services.promotion.rollout_state import State, Why, described, state_of
 from services.promotion.standing import standing_of
@@ -85,6 +85,7 @@ class CascadeState:
     rollout: str | None  # the step of the challenger that is being tried: since when, and what it waits for
     training_asked: CascadeAct | None  # that the scheduler has not begun yet
     load_if_stopped: str | None  # of the last tier; None where nothing is kept now, or nobody knows
+    after_a_ring: str | None  # what it would fall back to; None where it would not
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -98,7 +99,9 @@ class CascadeState:
         if self.rollout is not None:
             said.append(self.rollout.removesuffix("."))
         if self.load_if_stopped is not None:
-            said.append(f"if it were stopped: {self.load_if_stopped.removesuffix('.')}")
+            said.append(f"if it were stopped, {self.load_if_stopped[0].lower()}{self.load_if_stopped[1:-1]}")
+        if self.after_a_ring is not None:
+            said.append(f"{self.after_a_ring[0].lower()}{self.after_a_ring[1:-1]}")
         if asked is not None:
             said.append(f"a training is asked for by {asked.by} ({asked.reason})")
         return tuple(said)
@@ -122,6 +125,7 @@ def cascade_state(session: Session, cascade: str, *, now: datetime) -> CascadeSt
         rollout=None if current is None else _rollout(session, current, now),
         training_asked=training_asked(session, cascade),
         load_if_stopped=None if current is None else _load(session, current),
+        after_a_ring=None if current is None else after_a_ring(session, current, now=now),
     )
 
 

@@ -6,14 +6,17 @@ whoever reads it chooses between that certificate and none, and not among looks.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from knowgate._bundles.assignment import Assignment
 from knowgate._bundles.bundle_documents import CertificateDocument, CertificateStatus
-from knowgate.spec import TargetKind
+from knowgate.spec import OnRisk, TargetKind
+from services.promotion.fallback import most_cautious
 from services.promotion.lapses import certificate_of
 from services.promotion.load import load_of
+from services.promotion.rollout_state import State, state_of
 from store.jobs import job_runs
 from store.releases import bundles, cascades
 from store.releases.bundles import BundleRecord, BundleStatus
@@ -59,6 +62,21 @@ def load_if_stopped(session: Session, current: Assignment) -> str | None:
     """How much more the last tier would get if nothing were kept; None where nothing says so."""
     load = load_of(session, current, cascades.cascade(session, current.cascade), None)
     return None if load is None else load.sentence
+
+
+def after_a_ring(session: Session, current: Assignment, *, now: datetime) -> str | None:
+    """What the cascade would fall back to, if the decisions that rang show that it holds, and what
+    that would be for the last tier; None where no fallback is asked for, or nothing decides.
+    """
+    spec = cascades.cascade(session, current.cascade)
+    if spec.alarms.on_risk is not OnRisk.FALLBACK or state_of(current) is not State.ACTIVE:
+        return None
+    candidate = most_cautious(session, current, spec, now=now)
+    if candidate is None:
+        return "After a ring there is nothing to fall back to, and nothing would be kept."
+    load = load_of(session, current, spec, certificate_of(candidate))
+    told = "" if load is None else f" {load.sentence}"
+    return f"After a ring bundle {candidate.id[:12]} would be looked at, and decide if it is shown to hold.{told}"
 
 
 def promised_with_load(session: Session, current: Assignment, certificate: CertificateDocument | None) -> str:
