@@ -269,6 +269,16 @@ def unknown_settings(environ: Mapping[str, str] | None = None) -> tuple[str, ...
     return tuple(sorted(name for name in given if name.startswith(PREFIX) and name not in known))
 
 
+def traces_wanted(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether OpenTelemetry's own variables name a place for spans and do not switch them off. All
+    else that they say is the SDK's to read.
+    """
+    given = os.environ if environ is None else environ
+    named = given.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or given.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    off = given.get("OTEL_SDK_DISABLED", "").lower() == "true" or given.get("OTEL_TRACES_EXPORTER") == "none"
+    return bool(named) and not off
+
+
 def child_environment(more: Mapping[str, str]) -> dict[str, str]:
     """The environment of a process that is started here: this one's, and `more`, also in place of
     files.

@@ -17,7 +17,8 @@ from services.gateway.run import run_gateway
 from services.gateway.tiers import tier_backends
 from services.listening import listening
 from services.logs import start_logging
-from services.settings import is_loopback, read_settings
+from services.settings import is_loopback, read_settings, traces_wanted
+from services.telemetry.spans import tracing
 
 T = TypeVar("T")
 
@@ -66,7 +67,8 @@ def gateway(
         def serves() -> None:
             typer.echo(f"cascade {cascade} is model {cascade!r} at http://{host}:{port}/v1", err=True)
 
-        run_gateway(settings, url, spec, backends, bound, serves=serves, most_in_flight=most_in_flight)
+        with tracing("gateway", wanted=traces_wanted()):
+            run_gateway(settings, url, spec, backends, bound, serves=serves, most_in_flight=most_in_flight)
 
 
 def _require_key(host: str, key: str | None) -> None:

@@ -23,7 +23,8 @@ from services.jobs.promote import PromoteSweep
 from services.jobs.scheduler import run_scheduler
 from services.jobs.train import TrainJob, train_asked
 from services.logs import start_logging
-from services.settings import operator, read_settings
+from services.settings import operator, read_settings, traces_wanted
+from services.telemetry.spans import tracing
 from store.engine import reading
 from store.jobs import job_runs
 from store.jobs.trainer_reports import TrainingStatus
@@ -50,7 +51,7 @@ def scheduler() -> None:
     """Run the scheduler until interrupted. Several may run side by side: no window takes effect
     twice.
     """
-    with job_context() as context:
+    with job_context() as context, tracing("scheduler", wanted=traces_wanted()):
         ended = run_scheduler(context)
     if not ended:
         leave_now()

@@ -13,7 +13,8 @@ from services.database import open_database
 from services.listening import listening
 from services.logs import start_logging
 from services.serving import server_config
-from services.settings import Auth, Settings, read_settings
+from services.settings import Auth, Settings, read_settings, traces_wanted
+from services.telemetry.spans import tracing
 from services.web.app import create_app
 from store.engine import transaction
 from store.tokens import TokenRole, create_token, tokens
@@ -31,7 +32,8 @@ def serve() -> None:
     with listening(settings.host, settings.port, host_name="KNOWGATE_HOST", port_name="KNOWGATE_PORT") as bound:
         engine = open_database(settings)
         _greet(settings, engine)
-        uvicorn.Server(server_config(create_app(settings, engine))).run(sockets=[bound])
+        with tracing("api", wanted=traces_wanted()):
+            uvicorn.Server(server_config(create_app(settings, engine))).run(sockets=[bound])
 
 
 def _greet(settings: Settings, engine: Engine) -> None:

@@ -35,6 +35,7 @@ from services.gateway.passing import NotServed, Passed, Route, pass_on, pass_str
 from services.gateway.presence import while_present
 from services.gateway.repeats import Key, Repeats
 from services.gateway.streaming import HEAD_WITHIN_S, stream_chat
+from services.gateway.traced import Traced, note_answer
 from services.gateway.traffic import Timed, Traffic
 from services.http.auth import bearer_of, require_loopback_host
 from services.http.bodies import read_limited
@@ -93,6 +94,7 @@ def create_gateway(serving: Serving) -> Starlette:
     )
     app.state.at_work = _AtWork(serving=serving, repeats=Repeats(), metrics=metrics, traffic=traffic, names=names)
     app.add_middleware(Timed, traffic=traffic, observed=metrics.observe)
+    app.add_middleware(Traced, cascade=serving.cascade.name)
     add_error_answers(app)
     app.add_route("/v1/chat/completions", post_chat, methods=["POST"])
     for path in ("/completions", "/responses", EMBEDDINGS):
@@ -178,6 +180,7 @@ def _count(at_work: _AtWork, reason: str, attempts: Sequence[Attempt], *, repeat
     at_work.metrics.count_answer(reason, repeated=repeated)
     if not repeated:
         at_work.metrics.count_attempts(attempts)
+    note_answer(reason, attempts)
 
 
 async def get_models(request: Request) -> Response:

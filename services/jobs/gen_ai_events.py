@@ -1,7 +1,6 @@
 """Evaluations as OpenTelemetry's events `gen_ai.evaluation.result`, in OTLP's JSON.
 
-All names of the GenAI semantic conventions that knowgate writes stand here: the conventions are in
-development, and this is the one place to follow them. The decision's id is the response's id.
+The names are `services.telemetry.gen_ai`'s. The decision's id is the response's id.
 """
 
 import re
@@ -9,17 +8,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from services.telemetry import gen_ai
 from store.traffic.evaluations import EXPORTED, Evaluation
 
 Json = Any
-EVENT = "gen_ai.evaluation.result"
-NAME = "gen_ai.evaluation.name"
-VALUE = "gen_ai.evaluation.score.value"
-LABEL = "gen_ai.evaluation.score.label"
-EXPLANATION = "gen_ai.evaluation.explanation"
-RESPONSE_ID = "gen_ai.response.id"
-CASCADE, TIER, MODEL = "knowgate.cascade", "knowgate.tier", "knowgate.model"
-SOURCE, GRADER = "knowgate.label.source", "knowgate.label.grader"
 INFO = 9  # OTLP's number of the severity
 TRACE_ID, SPAN_ID = re.compile("[0-9a-f]{32}"), re.compile("[0-9a-f]{16}")
 
@@ -40,23 +32,23 @@ def logs_of(evaluations: Sequence[Evaluation], *, now: datetime) -> Json:
 
 def _record(one: Evaluation, now: datetime) -> Json:
     said = {
-        NAME: one.name.value,
-        VALUE: one.value,
-        LABEL: one.label,
-        EXPLANATION: one.explanation,
-        RESPONSE_ID: str(one.decision_id),
-        CASCADE: one.cascade,
-        TIER: one.tier,
-        MODEL: one.model,
-        SOURCE: None if one.source is None else one.source.value,
-        GRADER: one.grader,
+        gen_ai.EVALUATION_NAME: one.name.value,
+        gen_ai.EVALUATION_VALUE: one.value,
+        gen_ai.EVALUATION_LABEL: one.label,
+        gen_ai.EVALUATION_EXPLANATION: one.explanation,
+        gen_ai.RESPONSE_ID: str(one.decision_id),
+        gen_ai.CASCADE: one.cascade,
+        gen_ai.TIER: one.tier,
+        gen_ai.MODEL: one.model,
+        gen_ai.LABEL_SOURCE: None if one.source is None else one.source.value,
+        gen_ai.LABEL_GRADER: one.grader,
         EXPORTED: one.id,
     }
     record: Json = {
         "timeUnixNano": _nanos(one.at),
         "observedTimeUnixNano": _nanos(now),
         "severityNumber": INFO,
-        "eventName": EVENT,
+        "eventName": gen_ai.EVALUATION,
         "attributes": [_attribute(name, value) for name, value in said.items() if value is not None],
     }
     if one.trace_id is not None and TRACE_ID.fullmatch(one.trace_id):

@@ -31,6 +31,8 @@ from services.clock import Clock
 from services.durations import format_duration
 from services.errors import ServicesError
 from services.settings import Settings
+from services.telemetry import gen_ai, spans
+from services.telemetry.spans import Kind
 from store.engine import reading, transaction
 from store.errors import ClaimLost
 from store.jobs import job_runs
@@ -149,8 +151,12 @@ def run_sweep(context: JobContext, sweep: Sweep) -> int | None:
     """Run `sweep` once; None where it failed, which is logged and leaves the rest to
     the next tick.
     """
+    began_ns = time.time_ns()
     try:
-        return sweep.run(context)
+        done = sweep.run(context)
+        if done:  # a look that found nothing is no news
+            spans.happened(f"job {sweep.name}", {gen_ai.JOB: sweep.name, gen_ai.DONE: done}, began_ns=began_ns)
+        return done
     except JobStopped:
         log.info("sweep %s was stopped; what it left waits for the next one", sweep.name)
         return 0
@@ -198,9 +204,18 @@ def _claim(context: JobContext, name: str, cascade: str, due: Due) -> Claim | No
 
 def _run_claimed(context: JobContext, job: WindowedJob, claim: Claim) -> str | None:
     """The outcome, or None when the run came to none and its window was released."""
+    known = {
+        gen_ai.JOB: job.name,
+        gen_ai.CASCADE: claim.cascade,
+        gen_ai.WINDOW_START: claim.window.start.isoformat(),
+        gen_ai.WINDOW_END: claim.window.end.isoformat(),
+    }
     try:
-        with kept_alive(context, claim):
-            return job.run(context, claim)
+        with spans.span(f"job {job.name}", Kind.INTERNAL, known) as told, kept_alive(context, claim):
+            outcome = job.run(context, claim)
+            if told is not None:
+                told.note({gen_ai.OUTCOME: outcome})
+            return outcome
     except (JobStopped, KeyboardInterrupt) as stopped:
         log.info("%s of %s until %s was stopped", job.name, claim.cascade, claim.window.end.isoformat())
         _release(context, claim, None, retry_at=context.clock.now())

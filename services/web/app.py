@@ -21,9 +21,13 @@ from services.operations import routes as operations
 from services.operations import routes_of_service
 from services.pages import routes, routes_acts, routes_cascades, routes_open, routes_reports
 from services.settings import Settings, hash_key
+from services.telemetry import gen_ai, spans
 from services.telemetry.deployment_metrics import DeploymentCollector
+from services.telemetry.spans import Kind
 
 log = logging.getLogger("knowgate.api")
+
+LOOKED_AT = ("/metrics", "/healthz", "/readyz")  # by machines, every few seconds: a trace of each would bury the others
 
 
 def create_app(settings: Settings, engine: Engine, *, clock: Clock | None = None) -> FastAPI:
@@ -72,6 +76,20 @@ async def _observe(request: Request, proceed: Callable[[Request], Awaitable[Resp
     """Counts and times the request by its route's pattern, never by its path, which is the caller's
     to choose.
     """
+    if not spans.is_on() or request.url.path in LOOKED_AT:
+        return await _counted(request, proceed)
+    with spans.span(request.method, Kind.SERVER, {gen_ai.METHOD: request.method}, headers=request.headers) as told:
+        assert told is not None
+        response = await _counted(request, proceed)
+        route = getattr(request.scope.get("route"), "path", None)
+        told.note({gen_ai.ROUTE: route, gen_ai.STATUS: response.status_code})
+        told.named(f"{request.method} {route or ''}".rstrip())
+        if response.status_code >= 500:
+            told.failed(str(response.status_code))
+        return response
+
+
+async def _counted(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
     started = time.perf_counter()
     status = 500
     try:

@@ -14,6 +14,7 @@ from typing import TypeVar
 from knowgate._deciding.intake import texts
 from knowgate._records.observation import Observation
 from knowgate._serving.replies import prompt_of
+from knowgate._wire.tracing import WATCHED
 from knowgate.backends.protocol import Backend, Message, Reply
 from knowgate.backends.steps import taken, taken_async
 from knowgate.backends.tries import Ask, Pause, Read
@@ -59,17 +60,28 @@ async def drive_async(steps: Steps[T], messages: Sequence[Message]) -> T:
             return None
         if isinstance(step, Read):
             return await asyncio.to_thread(_with_state, step, messages)
-        try:
-            async with asyncio.timeout(step.timeout_s + GRACE_S):
-                return _reply_of(step.backend, await step.backend.ask_async(messages, **step.options))
-        except BackendFailed as error:
-            return error
-        except TimeoutError:
-            return BackendFailed(f"{step.backend.model} did not keep to {step.timeout_s:.3g} s", Failure.TIMEOUT)
-        except Exception as error:  # noqa: BLE001
-            return _unforeseen(step.backend, error)
+        watch = WATCHED.get()
+        if watch is None:
+            return await _asked(step, messages)
+        with watch(step.backend.model) as came:
+            outcome = await _asked(step, messages)
+            came(outcome)
+        return outcome
 
     return await taken_async(steps, act)
+
+
+async def _asked(step: Ask, messages: Sequence[Message]) -> Reply | BackendFailed:
+    """What one try came to."""
+    try:
+        async with asyncio.timeout(step.timeout_s + GRACE_S):
+            return _reply_of(step.backend, await step.backend.ask_async(messages, **step.options))
+    except BackendFailed as error:
+        return error
+    except TimeoutError:
+        return BackendFailed(f"{step.backend.model} did not keep to {step.timeout_s:.3g} s", Failure.TIMEOUT)
+    except Exception as error:  # noqa: BLE001
+        return _unforeseen(step.backend, error)
 
 
 def _reply_of(backend: Backend, given: object) -> Reply | BackendFailed:

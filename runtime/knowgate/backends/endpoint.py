@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 
 import httpx2
 
+from knowgate._wire.tracing import CARRIED
 from knowgate.backends.checked import CheckedTransport
 from knowgate.backends.loop_thread import LoopThread
 from knowgate.backends.opened import Opened
@@ -71,7 +72,8 @@ class Endpoint:
         if left <= 0:
             raise BackendFailed(f"{self.url}: no time was left to ask", Failure.TIMEOUT)
         client = self._client()
-        head = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        own = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        head = {**CARRIED.get(), **own}
         timeout = httpx2.Timeout(left, connect=min(left, CONNECT_S))
         with self._wrapped():
             content = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()

@@ -41,6 +41,7 @@ class Tier:
     status: int = 200
     asked: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)  # that it was sent, without those of other addresses
+    traceparents: list[str | None] = field(default_factory=list)  # of the same
     paths: tuple[str, ...] = ("/v1/chat/completions",)  # that it has
     cuts: bool = False  # breaks a stream off
     events: list[str] | None = None  # what it answers a stream with; None = it has no streams
@@ -67,6 +68,7 @@ def tier_server(text: str, p_t: float) -> Iterator[Tier]:
                 return
             tier.asked += 1
             tier.bodies.append(json.loads(content))
+            tier.traceparents.append(self.headers["traceparent"])
             while not tier.gate.wait(0.005):
                 if select.select([self.connection], [], [], 0)[0] and not self.connection.recv(1, socket.MSG_PEEK):
                     tier.left.set()
