@@ -17,7 +17,7 @@ import httpx2
 
 from knowgate._shipping.client import JSON_MEDIA_TYPE
 from monitoring.alerts.asking import NotReceived, ask
-from monitoring.alerts.messages import SILENCE, Told, page_url, text_of, told_in
+from monitoring.alerts.messages import SILENCE, Told, page_url, runbook_url, text_of, told_in
 
 RENEWED_EVERY = timedelta(minutes=1)
 ENDS_AFTER = 5 * RENEWED_EVERY  # without a word of us
@@ -81,8 +81,8 @@ def alert_of(
 ) -> Mapping[str, Any]:
     """An alert as its API takes it. What names it there are its labels: they never change."""
     text, page = text_of([told], public_url), page_url(told, public_url)
-    notes = {"summary": told.headline, "description": text.body, "runbook_url": told.runbook, "link": page}
-    notes |= {"acknowledged": acknowledged}
+    notes = {"summary": told.headline, "description": text.body, "link": page}
+    notes |= {"runbook_url": runbook_url(told, public_url), "acknowledged": acknowledged}
     alert = {
         "labels": {"alertname": told.rule, "cascade": told.cascade, "severity": told.severity.value},
         "annotations": {name: value for name, value in notes.items() if value},

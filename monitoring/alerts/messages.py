@@ -167,6 +167,13 @@ def page_url(told: Told, public_url: str | None) -> str | None:
     return None if public_url is None else public_url.rstrip("/") + told.page
 
 
+def runbook_url(told: Told, public_url: str | None) -> str | None:
+    """Where its runbook is: on our pages, or, where nobody said where these are, its file."""
+    if told.runbook is None or public_url is None:
+        return told.runbook
+    return f"{public_url.rstrip('/')}/{told.runbook}"
+
+
 def _mark(told: Told) -> str:
     if told.event == Event.OPENED:
         return told.severity.value
@@ -190,7 +197,7 @@ def _lines(told: Told, public_url: str | None, *, headed: bool) -> list[str]:
         ("What to do: ", told.advice if told.event != Event.RESOLVED else None),
         ("", since),
         ("Page: ", page),
-        ("Runbook: ", told.runbook if told.event != Event.RESOLVED else None),
+        ("Runbook: ", runbook_url(told, public_url) if told.event != Event.RESOLVED else None),
     ]
     return [f"{before}{what}" for before, what in said if what]
 

@@ -16,6 +16,7 @@ from services.http.context import InContext
 from services.pages import alert_page, decision_page
 from services.pages.decision_page import GATE_NAMES
 from services.pages.responses import LOOKS, framed, problem, uuid_of
+from services.pages.runbook_page import runbook
 from store.engine import reading, transaction
 from store.errors import AlertUnknown, BundleDamaged, DecisionUnknown
 from store.traffic.decisions import find_decision
@@ -73,6 +74,15 @@ def get_alert_page(request: Request, alert_id: str, context: InContext) -> Respo
         return problem(request, context, str(error))
     acts, silences = may_act(request, context), alert_page.SILENCES
     return framed(request, context, "alert.html", title=page.story.title, page=page, acts=acts, silences=silences)
+
+
+@router.get("/docs/runbooks/{name:path}.md")
+def get_runbook(request: Request, name: str, context: InContext) -> Response:
+    """What to check and to do about a rule, at the path that messages and alerts name it by."""
+    book = runbook(name)
+    if book is None:
+        return problem(request, context, f"There is no runbook docs/runbooks/{name}.md here.")
+    return framed(request, context, "runbook.html", title=book.title, book=book)
 
 
 @router.post("/alerts/{alert_id}")

@@ -111,7 +111,7 @@ def test_it_is_told_what_is_open_silenced_seen_and_over(engine, spec, there, rec
         }
         notes = told["risk"]["annotations"]
         assert notes["summary"] == "Accuracy is worse than promised." and "It loses 4 %" in notes["description"]
-        assert notes["runbook_url"] == "docs/runbooks/risk.md"
+        assert notes["runbook_url"] == "https://knowgate.example/docs/runbooks/risk.md"
         assert notes["link"] == told["risk"]["generatorURL"]
         assert notes["link"].startswith("https://knowgate.example/alerts/")
         until(lambda: any(b"it loses" in body or b"It loses" in body for _, body in receiver.received))

@@ -39,9 +39,10 @@ def test_an_alert_says_what_was_seen_what_was_done_what_to_do_and_where_to_look(
         f"What to do: {Rule.RISK.advice}",
         f"Since {cast.DAY:%Y-%m-%d %H:%M} UTC",
         f"Page: https://knowgate.example/alerts/{KEY}",
-        "Runbook: docs/runbooks/risk.md",
+        "Runbook: https://knowgate.example/docs/runbooks/risk.md",
     ]
-    assert "Page" not in text_of([told]).body
+    plain = text_of([told]).body
+    assert "Page" not in plain and "Runbook: docs/runbooks/risk.md" in plain
 
 
 def test_an_end_says_why_it_is_over_and_asks_nobody_to_do_anything(alert, cast):
