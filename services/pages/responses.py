@@ -40,6 +40,8 @@ PLACES: tuple[tuple[str, str], ...] = (
 # The same of one cascade, after its address.
 PLACES_OF_A_CASCADE: tuple[tuple[str, str], ...] = (
     ("", "Now"),
+    ("/how", "How it decides"),
+    ("/slices", "Slices"),
     ("/decisions", "Decisions"),
     ("/bundles", "Bundles"),
     ("/labels", "Labels"),

@@ -11,6 +11,7 @@ from services.http.auth import COOKIE, may_read
 from services.http.bodies import Form
 from services.http.conditional import conditional
 from services.http.context import InContext
+from services.pages.figures_shown import REASONS, TITLES
 from services.pages.rendering import FOLDER
 from services.pages.responses import SIGN_IN, framed
 
@@ -23,6 +24,12 @@ def get_reference(request: Request, context: InContext) -> Response:
     """The API's addresses, from its own description."""
     document = request.app.openapi()
     return framed(request, context, "reference.html", title="API", document=document)
+
+
+@router.get("/glossary")
+def get_glossary(request: Request, context: InContext) -> Response:
+    """What each figure is called, and what states mean."""
+    return framed(request, context, "glossary.html", title="Words", titles=TITLES, reasons=REASONS)
 
 
 @router.get(SIGN_IN)

@@ -5,10 +5,12 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
+from knowgate._bundles.assignment import Assignment
 from knowgate._records.records import Window
 from knowgate.spec import CascadeSpec
 from monitoring.names import Rule, Severity
 from services.labelling.progress import LabelProgress
+from services.pages import numbers
 from services.pages.cascades.checklist import Item, Known, checklist
 from services.pages.cascades.events import headline
 from services.pages.cascades.labels_counted import labels_counted
@@ -19,7 +21,7 @@ from services.pages.cascades.series import a_day
 from services.pages.charts.chart import Chart
 from services.pages.charts.lines import Value, spark
 from services.pages.figures_shown import Shown, shown_mean, title_of
-from services.promotion.prospect import Prospect, prospect_of
+from services.promotion.prospect import prospect_of
 from services.promotion.rollout_state import State
 from store.errors import RecordUnreadable
 from store.releases import assignments, cascades, promotions
@@ -51,7 +53,7 @@ class Line:
     runtimes: tuple[str, str] = ("", "")
     trend: Chart | None = None
     checklist: tuple[Item, ...] = ()
-    prospect: Prospect | None = None
+    prospect: str | None = None  # what switching it on would do; None where something decides
     watched: datetime | None = None
     stale: bool = False
 
@@ -108,10 +110,20 @@ def _readable(session: Session, spec: CascadeSpec, now: datetime) -> Line:
         runtimes=runtimes_sentence(runtimes, now),
         trend=_trend(session, name, saves, now),
         checklist=checklist(session, known, now=now),
-        prospect=prospect_of(session, assignment) if assignment is not None and mode.state != State.ACTIVE else None,
+        prospect=_would(session, assignment) if assignment is not None and mode.state != State.ACTIVE else None,
         watched=watched,
         stale=_stale(session, spec, watched, now),
     )
+
+
+def _would(session: Session, assignment: Assignment) -> str:
+    """What switching it on would do, in a line."""
+    prospect = prospect_of(session, assignment)
+    certificate = prospect.certificate
+    if prospect.bundle is None or certificate is None or certificate.savings is None:
+        return prospect.sentence
+    interval = numbers.between("savings", certificate.savings_low, certificate.savings_high)
+    return f"would save {numbers.percent(certificate.savings)}{f' ({interval})' if interval else ''} within its promise"
 
 
 def _week(session: Session, name: str, now: datetime) -> dict[str, FigureMean]:

@@ -129,7 +129,7 @@ def _figure(spec: CascadeSpec, seen: FigureMean | None) -> str:
         return "the last mature week has no label that would tell"
     interval = numbers.between(figure_of(spec).value, seen.low, seen.high)
     if spec.targets.kind is TargetKind.MAX_ACCURACY_DROP:
-        said = f"{numbers.points(seen.value)} lost of {100 * spec.targets.value:.3g} allowed"
+        said = f"{numbers.points(seen.value)} lost of {100 * spec.targets.value:.1f} allowed"
     else:
         said = f"{numbers.percent(seen.value)} right, at least {numbers.percent(spec.targets.value)} owed"
     return f"{said} ({interval})" if interval else said

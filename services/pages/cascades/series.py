@@ -18,7 +18,10 @@ from store.watching.figure_means import FigureMean, Wanted, joined, means
 
 SUMMED = ("saved_usd", "exploration_cost_usd", "queries", "uncertified_queries")
 # Figures of correctness: what is not mature of them leans to what is labelled first.
-_OF_LABELS = ("drop", "accuracy", "auroc", "ece", "brier", "overconfidence", "calibration", "ood_gain", "ood_as_good")
+_OF_LABELS = (
+    *("drop", "label_coverage", "accuracy", "auroc", "ece", "brier", "overconfidence", "calibration"),
+    *("ood_gain", "ood_as_good"),
+)
 _SAVINGS = ("savings_usd", "savings_gflops")
 _WHOLE = (
     *("queries", "retained_share", *_SAVINGS, "saved_usd", "exploration_cost_usd", "drop", "uncertified_share"),
@@ -109,7 +112,7 @@ def charts(figures: Figures, spec: CascadeSpec, frame: Frame) -> tuple[Chart, ..
     target = spec.targets.value
     drops = spec.targets.kind is TargetKind.MAX_ACCURACY_DROP
     rule = f"promised: at most {points(target)}" if drops else f"promised: at least {percent(target)}"
-    kept = {"retained_share": "kept", "explored_share": "asked of both"}
+    whys = {name: REASONS[name.partition(".")[2]] for name in ESCALATIONS}
     wanted = (
         chart(title_of(promised), figures.lines(promised), frame, rules=((target, rule),)),
         chart(
@@ -118,7 +121,8 @@ def charts(figures: Figures, spec: CascadeSpec, frame: Frame) -> tuple[Chart, ..
             frame,
             names={"savings_usd": "cost", "savings_gflops": "computation"},
         ),
-        chart(title_of("retained_share"), figures.lines("retained_share"), frame, names=kept),
+        chart(title_of("retained_share"), figures.lines("retained_share"), frame),
+        stack("Why answers are sent on", figures.lines(*ESCALATIONS), frame, names=whys),
     )
     return tuple(one for one in wanted if one is not None)
 
@@ -127,7 +131,6 @@ def folded(figures: Figures, spec: CascadeSpec, frame: Frame) -> dict[str, tuple
     """The charts below the fold, by the name of their section."""
     accuracy = {"accuracy_cascade": "cascade", "accuracy_last": f"{spec.tiers[-1].name} alone"}
     signals = {"auroc_p_t": "P(T)", "auroc_p_ik": "P(IK)", "auroc_score": "score"}
-    whys = {name: REASONS[name.partition(".")[2]] for name in ESCALATIONS}
     of_tiers = []
     for tier in range(len(figures.of_tiers)):
         of = "" if spec.last == 1 else f", {spec.tiers[tier].name}"
@@ -135,7 +138,6 @@ def folded(figures: Figures, spec: CascadeSpec, frame: Frame) -> dict[str, tuple
         of_tiers.append(chart(f"How well each signal tells right from wrong{of}", lines, frame, names=signals))
         of_tiers.append(chart(f"{title_of('ece')}{of}", figures.lines("ece", tier=tier), frame))
     sections = {
-        "why": (stack("Why answers are sent on", figures.lines(*ESCALATIONS), frame, names=whys),),
         "accuracy": (chart("Accuracy", figures.lines(*accuracy), frame, names=accuracy),),
         "signals": tuple(of_tiers),
         "labels": (chart(title_of("label_coverage"), figures.lines("label_coverage"), frame),),
@@ -165,10 +167,15 @@ def _values(rows: Sequence[FigureMean]) -> tuple[Value, ...]:
         groups = [chosen[at : at + size] for at in range(0, len(chosen), size)]
         chosen = [one for group in groups if (one := joined(group, summed=group[0].name in SUMMED)) is not None]
     return tuple(
-        Value(at=_middle(row.window), value=row.value, low=row.low, high=row.high, n=row.n, mature=row.mature)
+        Value(at=_middle(row.window), value=row.value, low=row.low, high=row.high, n=row.n, mature=_settled(row))
         for row in chosen
     )
 
 
 def _middle(window: Window) -> datetime:
     return window.start + (window.end - window.start) / 2
+
+
+def _settled(row: FigureMean) -> bool:
+    """Whether labels that are still coming in cannot move it."""
+    return row.mature or not row.name.startswith(_OF_LABELS)

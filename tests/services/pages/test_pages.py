@@ -14,6 +14,7 @@ from factories import make_label
 from knowgate import Bundle, Decision, Window
 from services.clock import SimulatedClock
 from services.pages.decision_page import story
+from services.pages.figures_shown import REASONS, TITLES
 from services.settings import Auth, Settings
 from store.engine import transaction
 from store.jobs import job_runs
@@ -170,7 +171,7 @@ def test_a_cascades_page_shows_figures_decisions_about_it_and_its_runtimes(clien
         "wrong signature",
         "p_ik ≥ 0.6000, p_t ≥ 0.8000",
         "promise kept",
-        "1.0 points lost of 2 allowed (",
+        "1.0 points lost of 2.0 allowed (",
         f"Promoted {watched.id[:8]}: the first certified bundle",
         "promised: at most 2.0 points",
     ):
@@ -189,6 +190,12 @@ def test_the_long_tables_have_pages_of_their_own(client: TestClient, watched: Bu
     assert "No decision was made in this time." in text
     for path in ("figures", "slices", "how"):
         page(client, f"/cascades/nobody/{path}", status=404)
+
+
+def test_the_page_of_words_names_every_figure_that_a_page_calls_otherwise(client: TestClient) -> None:
+    text = page(client, "/glossary")
+    assert all(f"<code>{name}</code>" in text for name in (*TITLES, *REASONS))
+    assert 'href="/glossary"' in page(client, "/")
 
 
 def test_a_slice_and_a_time_are_chosen_in_the_address(client: TestClient, watched: Bundle) -> None:
