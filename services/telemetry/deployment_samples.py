@@ -20,6 +20,7 @@ from store.errors import RecordUnreadable
 from store.jobs import job_runs
 from store.jobs.job_ticks import job_ticks
 from store.releases import assignments, cascades, certifications
+from store.releases.cascade_acts import freeze_in_force
 from store.traffic import labels
 from store.watching import alerts
 from store.watching.figures import newest_figures
@@ -51,11 +52,13 @@ OF_FIGURE = ("cascade", "name", "mature")
 OF_RUNTIME = ("cascade", "runtime")
 OF_TOPIC = ("topic",)
 OF_JOB = ("job_name",)  # `job` is what Prometheus calls whom it scrapes, and takes for itself
+FROZEN = "frozen"  # beside what the cascade is in: no job puts anything in force
 FAILURES = "knowgate_job_failures"
 NAMES = tuple(name.value for name in FigureName)
 # By name: what it says, and the labels of its samples.
 GAUGES: Mapping[str, tuple[str, Sequence[str]]] = {
     "knowgate_mode": ("1 for what the cascade is in, else 0.", ("cascade", "mode")),
+    "knowgate_challenger_share": ("Share of the queries that a challenger decides, where there is one.", OF_CASCADE),
     "knowgate_assignment_generation": ("Generation of the assignment in force.", OF_CASCADE),
     "knowgate_assignment_unreadable": ("1 where the stored assignment cannot be read.", OF_CASCADE),
     "knowgate_promise_allowed": ("Accuracy, as a share, that the promise allows to be lost.", ("cascade", "kind")),
@@ -171,6 +174,8 @@ def _assignment(session: Session, name: str, now: datetime) -> Iterator[Sample]:
         yield "knowgate_assignment_generation", [name], in_force.generation
         for state in State:
             yield "knowgate_mode", [name, state.value], state_of(in_force) is state
+        yield "knowgate_mode", [name, FROZEN], freeze_in_force(session, name, now=now) is not None
+        yield "knowgate_challenger_share", [name], None if in_force.challenger is None else in_force.share
     heard = [said for said in assignments.acknowledgements(session, name) if said.seen_at > now - HEARD_WITHIN]
     for said in sorted(heard, key=lambda one: one.seen_at, reverse=True)[:MOST_RUNTIMES]:
         key = [name, said.runtime]

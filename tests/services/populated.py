@@ -15,6 +15,7 @@ from store.jobs.job_ticks import put_tick
 from store.ledger import ledger
 from store.releases import assignments, cascades
 from store.releases.assignments import RuntimeState, add_acknowledgement
+from store.releases.cascade_acts import CascadeAct, CascadeActKind, add_act
 from store.releases.certifications import CertificationRecord, add_certification
 from store.traffic.decisions import add_decisions
 from store.watching.alerts import AlertRecord, open_alert
@@ -33,7 +34,9 @@ def populate(engine: Engine, now: datetime) -> None:
     window = Window(start=now - 2 * DAY, end=now - DAY)
     with transaction(engine) as session:
         cascades.apply_cascade(session, parse_cascade(CASCADE), now=now - 30 * DAY)
-        issued = make_assignment(cascade="trivia", champion=None, issued_at=now - DAY, valid_until=now + DAY)
+        issued = make_assignment(
+            cascade="trivia", champion=None, challenger="0" * 64, share=0.0, issued_at=now - DAY, valid_until=now + DAY
+        )
         assignments.swap_assignment(session, issued, expected_generation=None, now=now - DAY)
         add_decisions(session, [make_decision(now - 9 * DAY, cascade="trivia")], received_at=now - 9 * DAY)
         fields: dict[str, Any] = {"cascade": "trivia", "window": window, "computed_at": now - DAY, "n": 400}
@@ -62,6 +65,10 @@ def populate(engine: Engine, now: datetime) -> None:
             job_runs.finish(session, run, "done", now=now)
         outbox.add_message(session, "mlflow", "bundle:1", "{}", now=now - DAY)
         add_certification(session, _attempt(window, now))
+        frozen = CascadeAct(
+            cascade="trivia", act=CascadeActKind.FROZEN, by="ada", reason="a holiday", at=now - DAY, until=now + DAY
+        )
+        add_act(session, frozen)
     with transaction(engine) as session:
         ledger.seal(session, now=now - DAY)
         record = AlertRecord(cascade="trivia", rule=Rule.RISK.value, cause="it lost", details="{}", opened_at=now - DAY)

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, event
 from knowgate import Bundle, Decision, Window
 from knowgate._wire import codec
 from services.http.metrics import Metrics
+from services.promotion.rollout_state import State
 from services.telemetry import deployment_metrics
 from services.telemetry.deployment_metrics import DeploymentCollector
 from services.telemetry.deployment_samples import HEARD_WITHIN, MOST_RUNTIMES
@@ -101,6 +102,9 @@ def test_metrics_say_what_waits_what_is_promised_and_what_the_next_certificate_n
     populate(engine, NOW)
     told, day_ago = shown(client), (NOW - DAY).timestamp()
     assert told["knowgate_database_up"] == 1
+    modes = {mode: told[f'knowgate_mode{{cascade="trivia",mode="{mode}"}}'] for mode in (*State, "frozen")}
+    assert modes == {"observing": 1, "active": 0, "stopped": 0, "frozen": 1}
+    assert told['knowgate_challenger_share{cascade="trivia"}'] == 0
     assert told['knowgate_open_alerts{cascade="trivia",rule="risk",severity="critical"}'] == 1
     assert told['knowgate_outbox_waiting{topic="mlflow"}'] == 1
     assert told['knowgate_outbox_oldest_timestamp_seconds{topic="mlflow"}'] == day_ago

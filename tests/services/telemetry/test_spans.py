@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+import httpx2
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
@@ -80,8 +81,9 @@ def test_a_callers_trace_goes_through_the_gateway_to_each_tier(
     with traced("gateway"), at_work(sqlite_url, settings, {}) as world:
         world.small.p_t = 0.4
         answer = asked(world, CALLER, metadata={"external_id": "q1"})
-        stored(world, "q1")
         assert answer.status_code == 200
+        stored(world, "q1")
+        assert httpx2.get(f"{world.control}/v1/cascades", headers=CALLER).status_code == 200
         decision = answer.headers["knowgate-decision"]
         upstream = [world.small.traceparents[0], world.large.traceparents[0]]
     assert collector.paths == {"/v1/traces"} and collector.services == {"knowgate-gateway"}
@@ -107,7 +109,8 @@ def test_a_callers_trace_goes_through_the_gateway_to_each_tier(
     }
     said = told(small)
     assert said["gen_ai.request.model"] == "tiny" and said["gen_ai.usage.input_tokens"] == 7
-    shipped = collector.named("POST /v1/decisions")
+    listed, shipped = collector.named("GET /v1/cascades"), collector.named("POST /v1/decisions")
+    assert listed.parent_span_id.hex() == SPAN and told(listed)["http.route"] == "/v1/cascades"
     assert told(shipped)["http.response.status_code"] == 200
     assert not [span for span in collector.spans if "metrics" in span.name or "Which city" in str(span)]
 
