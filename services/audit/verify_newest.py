@@ -22,16 +22,18 @@ MOST_BATCHES = 1000
 MOST_LEAVES = 10_000  # beyond the first batch
 
 
-def verify_newest(session: Session, *, by: str, now: datetime) -> VerificationRecord | None:
+def verify_newest(
+    session: Session, *, by: str, now: datetime, most_leaves: int = MOST_LEAVES
+) -> VerificationRecord | None:
     """What was found in the batches after those that are verified; None where none is sealed
-    since. Nothing is written.
+    since. Nothing is written. Of more than `most_leaves` only the first batches are looked at.
     """
     findings, good = Findings(), last_good(session)
     done = 0 if good is None else good.last_batch
     with any_value(session):
         read = raw_batches(session, since=max(1, done), limit=MOST_BATCHES + 1)
         before = read[0] if good is not None and read else None
-        sealed = _few(read if good is None else read[1:])
+        sealed = _few(read if good is None else read[1:], most_leaves)
         if good is not None and (before is None or (before.number, before.hash) != (done, good.last_hash)):
             what = "it was verified, and is not there any more as it was then"
             findings.problem("batches", "ledger_batch", done, what)
@@ -51,12 +53,12 @@ def verify_newest(session: Session, *, by: str, now: datetime) -> VerificationRe
     )
 
 
-def _few(sealed: Sequence[RawBatch]) -> Sequence[RawBatch]:
+def _few(sealed: Sequence[RawBatch], most_leaves: int) -> Sequence[RawBatch]:
     """The first of these batches, and as many of the next as may be waited for."""
     read, taken = 0, 0
     for batch in sealed:
         leaves = batch.leaves if isinstance(batch.leaves, int) else 0
-        if taken and read + leaves > MOST_LEAVES:
+        if taken and read + leaves > most_leaves:
             break
         read, taken = read + leaves, taken + 1
     return sealed[:taken]

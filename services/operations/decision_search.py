@@ -139,7 +139,7 @@ def wanted_of(spec: CascadeSpec, asked: Mapping[str, str], *, now: datetime) -> 
     )
 
 
-def csv_rows(engine: Engine, wanted: Wanted) -> Iterator[str]:
+def csv_rows(engine: Engine, wanted: Wanted, *, chunk: int = CHUNK) -> Iterator[str]:
     """The lines of a CSV file of all decisions that are wanted, read and written a chunk at a
     time.
     """
@@ -147,9 +147,9 @@ def csv_rows(engine: Engine, wanted: Wanted) -> Iterator[str]:
     after: Place | None = None
     while True:
         with reading(engine) as session:
-            rows = search(session, wanted, limit=CHUNK, after=after)
+            rows = search(session, wanted, limit=chunk, after=after)
         yield "".join(_line(_cells(row, wanted.tier)) for row in rows)
-        if len(rows) < CHUNK:
+        if len(rows) < chunk:
             return
         after = rows[-1].place(wanted.order)
 

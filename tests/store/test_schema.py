@@ -123,7 +123,7 @@ def test_messages_from_before_they_were_numbered_keep_their_order(blank: Engine)
         connection.execute(known.tables["delivery"].insert(), rows)
     schema.upgrade(blank)
     with Session(blank) as session:
-        messages = [(item.url, item.number, item.event) for item in deliveries(session, UUID(int=1))]
+        messages = [(item.receiver, item.number, item.event) for item in deliveries(session, UUID(int=1))]
     assert sorted(messages) == [("https://a", 1, "opened"), ("https://a", 2, "resolved"), ("https://b", 1, "opened")]
 
 

@@ -6,7 +6,6 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from services.audit import verify_newest as module
 from services.audit.verify_newest import verify_newest
 from store.engine import transaction
 from store.ledger.ledger import append_leaf, seal
@@ -23,19 +22,18 @@ def sealed(engine: Engine, *sizes: int) -> None:
             seal(session, now=NOW)
 
 
-def verified(engine: Engine) -> VerificationRecord | None:
+def verified(engine: Engine, most_leaves: int = 100) -> VerificationRecord | None:
     with transaction(engine) as session:
-        made = verify_newest(session, by="ada", now=NOW)
+        made = verify_newest(session, by="ada", now=NOW, most_leaves=most_leaves)
         if made is not None:
             add_verification(session, made)
     return made
 
 
 @pytest.mark.usefixtures("trivia")
-def test_a_verification_goes_on_where_the_last_one_ended(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_LEAVES", 5)
+def test_a_verification_goes_on_where_the_last_one_ended(engine: Engine) -> None:
     sealed(engine, 9, 2, 2)
-    seen = [verified(engine), verified(engine)]
+    seen = [verified(engine, most_leaves=5), verified(engine, most_leaves=5)]
     assert [(one.first_batch, one.last_batch, one.problems) for one in seen if one] == [(1, 1, 0), (2, 3, 0)]
     assert verified(engine) is None
     with transaction(engine) as session:

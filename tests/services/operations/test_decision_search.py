@@ -17,10 +17,11 @@ from sqlalchemy import Engine
 from factories import make_label
 from knowgate import Decision, Policy, PolicyKind, Role, Signals, decide
 from services.clock import SimulatedClock
-from services.operations import decision_search
+from services.operations.decision_search import ROWS, csv_rows
 from store.engine import transaction
 from store.traffic.decisions import add_decisions
 from store.traffic.labels import add_labels
+from store.traffic.search import Wanted
 from tests.services.conftest import NOW
 from tests.services.pages.test_pages import page
 
@@ -94,25 +95,27 @@ def test_a_question_that_cannot_be_answered_says_why(client: TestClient, query: 
     assert said in page(client, f"/cascades/trivia/decisions?{query}", status=400)
 
 
-def test_pages_follow_each_other(client: TestClient, stored: list[Decision], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decision_search, "ROWS", 2)
+def test_pages_follow_each_other(
+    client: TestClient, engine: Engine, trivia: str, decision: Callable[..., Decision]
+) -> None:
+    made = [decision(index, cascade=trivia) for index in range(ROWS + 1)]
+    with transaction(engine) as session:
+        add_decisions(session, made, received_at=NOW)
     first = page(client, "/cascades/trivia/decisions?range=all")
     following = first.split('rel="next" href="?')[1].split('"')[0].replace("&amp;", "&")
     assert "after" in parse_qs(following)
     second = page(client, f"/cascades/trivia/decisions?{following}")
-    assert rows_of(first) + rows_of(second) == [str(one.id) for one in stored[::-1]]
+    assert rows_of(first) + rows_of(second) == [str(one.id) for one in made[::-1]]
     assert 'rel="next"' not in second and "First page" in second
 
 
-def test_a_file_holds_all_that_fits_a_chunk_at_a_time(
-    client: TestClient, stored: list[Decision], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decision_search, "CHUNK", 2)
+def test_a_file_holds_all_that_fits(client: TestClient, engine: Engine, stored: list[Decision]) -> None:
     response = client.get("/cascades/trivia/decisions.csv")
     assert response.headers["content-type"].startswith("text/csv") and "trivia-decisions" in str(response.headers)
     rows = list(csv.DictReader(io.StringIO(response.text)))
     assert [row["id"] for row in rows] == [str(one.id) for one in stored[::-1]]
     assert (rows[0]["verdict"], rows[0]["correct"], rows[0]["external_id"]) == ("kept", "0.0", "'=q2")
+    assert "".join(csv_rows(engine, Wanted(cascade="trivia"), chunk=2)) == response.text
     kept = client.get("/cascades/trivia/decisions.csv?verdict=kept").text
     assert len(kept.splitlines()) == 2
     assert client.get("/cascades/trivia/decisions.csv?tier=x").status_code == 400
