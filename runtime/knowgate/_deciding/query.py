@@ -298,8 +298,8 @@ class Query:
 
     @property
     def _unobserved(self) -> set[int]:
-        """The tiers before the last that have not run."""
-        return set(range(self.last or 0)) - {attempt.tier for attempt in self._attempts}
+        """The tiers before the one that answered at once that have not run."""
+        return set(range(self._attempts[0].tier)) - {attempt.tier for attempt in self._attempts}
 
     def _leave_out(self) -> None:
         """Records that the tiers before the last did not run beside it, and by which chance."""

@@ -46,8 +46,9 @@ def test_lines_parquet_and_cells_are_rows_too(tmp_path: Path) -> None:
     assert read(cells) == [{"id": "a", "usage": '{"input": 3}'}, {"id": "b", "usage": None}]
 
 
-def test_infinities_of_engines_are_let_through(tmp_path: Path) -> None:
-    path = tmp_path / "log.jsonl"
+@pytest.mark.parametrize("name", ["log.jsonl", "log.json"])
+def test_infinities_of_engines_are_let_through(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
     path.write_text('{"logprob": -Infinity}\n')
     assert read(path) == [{"logprob": -math.inf}]
 

@@ -15,6 +15,7 @@ from safetensors.numpy import save
 from knowgate._records.records import Fingerprint
 from knowgate._wire import codec
 from store.errors import FingerprintDiffers, ShardRefused
+from store.shards.shard_format import header_bytes
 from store.shards.shards import MappedShard, blank_rows, read_rows, shard_ids, write_shard
 from tests.vector_cast import DEEPER, FINGERPRINT
 
@@ -39,6 +40,16 @@ def test_any_safetensors_reader_reads_it_and_rows_begin_on_a_page(tmp_path: Path
     assert codec.decode(Fingerprint, json.loads(metadata["fingerprint"])) == FINGERPRINT
     content = Path(shard.url).read_bytes()
     assert content[4096:] == vectors().tobytes()
+
+
+def test_rows_begin_on_the_first_page_that_the_header_leaves_free() -> None:
+    lengths = set()
+    for spare in range(4096):
+        header = header_bytes((1, 5), ["x" * spare], FINGERPRINT)
+        needed = len(header.rstrip())
+        assert len(header) == -(-needed // 4096) * 4096
+        lengths.add(needed % 4096)
+    assert 0 in lengths, "also where the header fills its pages to the last byte"
 
 
 def test_a_shard_by_another_writer_is_read_too(tmp_path: Path) -> None:

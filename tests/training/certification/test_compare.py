@@ -9,14 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from knowgate import write_bundle
+from factories import make_fingerprint
+from knowgate import Fingerprint, write_bundle
 from knowgate._bundles.bundle import Bundle
 from knowgate._bundles.bundle_documents import BundleDocument
+from knowgate._bundles.tier_models import TierDocument, TierModels
+from knowgate._models.calibrator import Platt
+from knowgate._models.features import Standardiser
+from knowgate._models.probe import LinearProbe, ProbeKind
 from knowgate.policy import Policy, PolicyKind
 from knowgate.spec import TargetKind, Targets
 from training.certification.certify import certify_kind
-from training.certification.compare import bolder_on_its_path, compare_with_champion
-from training.rows.dataset import CascadeRows, TierColumns
+from training.certification.compare import bolder_on_its_path, compare_with_champion, signals_under
+from training.rows.dataset import CascadeRows, TierColumns, TierVectors
+from training.rows.row_blocks import ArrayBlocks
 from training.rows.splits import Proportions, split_rows
 
 N = 600
@@ -127,3 +133,24 @@ def test_on_one_path_what_opens_a_tier_further_is_bolder(challenger: Any, champi
 def test_a_rule_that_looks_at_a_probe_is_on_a_path_of_its_own() -> None:
     new, old = (Policy.of(PolicyKind.SCORE, ({"score": at},)) for at in (0.5, 0.9))
     assert not bolder_on_its_path(new, old)
+
+
+def test_a_bundle_sees_of_its_probe_what_vectors_of_its_own_fingerprint_show() -> None:
+    window, n = rows(), N
+    states = np.random.default_rng(2).normal(size=(n, 1, 3)).astype(np.float32)
+    own, other = make_fingerprint(layer=1), make_fingerprint(layer=2)
+    document = TierDocument(
+        fingerprint=own, probe=ProbeKind.LINEAR, dimension=3, ik_calibrator=Platt(slope=1.0, intercept=0.0), ood=False
+    )
+    flat = Standardiser(mean=np.zeros(3), scale=np.ones(3))
+    probe = LinearProbe(weight=np.array([1.0, 0.0, 0.0]), bias=0.0)
+    learned = TierModels(document=document, standardiser=flat, probe=probe, ood=None)
+    bundle = write_bundle(replace(champion(0.5).document, tiers=(document,)), (learned,))
+
+    def seen(fingerprint: Fingerprint) -> Any:
+        vectors = TierVectors(fingerprints=(fingerprint,), present=np.ones(n, dtype=bool), rows=ArrayBlocks(x=states))
+        return signals_under(bundle, window, 0, vectors)
+
+    assert seen(own)["p_ik"] == pytest.approx(1 / (1 + np.exp(-states[:, 0, 0])), abs=1e-3)
+    for blind in (seen(other), signals_under(bundle, window, 0, None), signals_under(champion(0.5), window, 0, None)):
+        assert np.isnan(blind["p_ik"]).all() and (blind["p_t"] == window.tiers[0].p_t).all()
