@@ -231,7 +231,7 @@ def test_a_child_is_given_a_value_in_place_of_a_file(monkeypatch: pytest.MonkeyP
 # being told, and the runtime, which works without a control plane and takes an endpoint's key from
 # where the tier declares it.
 SETTERS = {
-    "monitoring/drift/drift.py": "Evidently is to send nothing home",
+    "monitoring/reports/daily_report.py": "Evidently is to send nothing home",
     "services/command_line.py": "libraries are to send nothing home; the settings would slow down --help",
     "training/engines/cluster.py": "Ray is to be quiet",
     "training/publishing/registry.py": "MLflow is to send nothing home and to give up in time",

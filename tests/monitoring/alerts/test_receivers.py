@@ -3,6 +3,7 @@ heard, end in their time and show no secrets.
 """
 
 import contextlib
+import importlib.util
 import json
 import socket
 import time
@@ -15,7 +16,6 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from knowgate._records.receivers import Hears, Receiver, ReceiverKind, Severity
-from monitoring.alerts import through_apprise
 from monitoring.alerts.alerts import settle
 from monitoring.alerts.deliveries import Sending, deliver_due
 from monitoring.alerts.moves import announce_move
@@ -195,7 +195,7 @@ def test_an_address_that_is_refused_or_unknown_is_said_without_it(told, address)
 
 
 def test_without_the_library_the_error_names_the_cure(told, monkeypatch):
-    monkeypatch.setattr(through_apprise.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert "install knowgate-control with its extra `notify`" in told(ReceiverKind.APPRISE, "json://h").last_error
 
 
