@@ -58,6 +58,14 @@ def newest_acts(session: Session, *, limit: int) -> tuple[CascadeAct, ...]:
     return records(session, CascadeAct, query)
 
 
+def acts_of(session: Session, cascade: str, kinds: tuple[CascadeActKind, ...]) -> tuple[CascadeAct, ...]:
+    """The acts of these kinds, oldest first."""
+    query = select(CascadeActRow).where(
+        CascadeActRow.cascade == cascade, CascadeActRow.act.in_(kind.value for kind in kinds)
+    )
+    return records(session, CascadeAct, query.order_by(CascadeActRow.at, CascadeActRow.id))
+
+
 def last_act(session: Session, cascade: str, kinds: tuple[CascadeActKind, ...]) -> CascadeAct | None:
     """The newest act of one of these kinds."""
     query = (

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from monitoring.names import Rule
 from services.pages.words import move_word, short
 from store.releases import cascades, promotions
+from store.releases.cascade_acts import FREEZES, acts_of
 from store.releases.promotions import Outcome, PromotionRecord
 from store.watching import alerts
 from store.watching.alerts import AlertRecord
@@ -41,7 +42,7 @@ class PageEvent:
 
 def events_of(session: Session, name: str) -> tuple[PageEvent, ...]:
     """Everything so far, newest first."""
-    found = [*_moves(session, name), *_alerts(session, name), *_declarations(session, name)]
+    found = [*_moves(session, name), *_alerts(session, name), *_freezes(session, name), *_declarations(session, name)]
     return tuple(sorted(found, key=lambda event: event.at, reverse=True))
 
 
@@ -78,6 +79,13 @@ def headline(alert: AlertRecord) -> str:
         return Rule(alert.rule).headline
     except ValueError:
         return f"{alert.rule.replace('_', ' ').capitalize()}."
+
+
+def _freezes(session: Session, name: str) -> Iterator[PageEvent]:
+    for act in acts_of(session, name, FREEZES):
+        until = "" if act.until is None else f" until {act.until:%Y-%m-%d %H:%M} UTC"
+        text = f"{act.act.value.capitalize()}{until}: {act.reason}"
+        yield PageEvent(at=act.at, kind="declaration", text=text, who=act.by, word=act.act.value)
 
 
 def _declarations(session: Session, name: str) -> Iterator[PageEvent]:

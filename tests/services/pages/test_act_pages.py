@@ -222,7 +222,8 @@ def test_a_freeze_and_a_training_are_asked_for_and_shown(deployment: Deployment,
     assert filled(browser, "freeze", duration="soon").status_code == 400
     deployment.later()
     filled(browser, "unfreeze")
-    assert "frozen</span>" not in page(browser, "/cascades/quiz")
+    over = page(browser, "/cascades/quiz")
+    assert "frozen</span> until" not in over and "Unfrozen: it saves enough" in over
     refused = filled(browser, "train")
     assert refused.status_code == 409 and "could show nothing" in refused.text
     assert filled(browser, "train", insist="yes").status_code == 303
