@@ -7,16 +7,17 @@ holds the whole database.
 
 import hashlib
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, func, select, type_coerce
+from sqlalchemy import ColumnElement, Integer, Text, cast, func, literal_column, select, type_coerce
 from sqlalchemy.orm import Session
 
 from store.sealing import changes, coverage, leaves
 from store.sealing.inserts import Rows, inserts, is_postgresql, table_of
 from store.tables import Base
 
-__all__ = ["Rows", "day_of", "insert_new", "is_postgresql", "lock", "table_of", "upsert"]
+__all__ = ["Rows", "insert_new", "is_postgresql", "lock", "part_of_day", "table_of", "upsert"]
 
 
 def insert_new(
@@ -84,8 +85,11 @@ def lock(session: Session, name: str, *, shared: bool = False) -> None:
     session.execute(select(take(number)))
 
 
-def day_of(session: Session, column: Any) -> ColumnElement[Any]:
-    """The UTC day of a time, as something to group by."""
+def part_of_day(session: Session, column: Any, hours: int) -> ColumnElement[Any]:
+    """The part of a UTC day, so many hours long, that a time lies in, as something to group by."""
     if is_postgresql(session):
-        return func.date_trunc("day", column, "UTC")
-    return func.substr(type_coerce(column, Text), 1, 10)
+        return func.date_bin(func.make_interval(0, 0, 0, 0, hours), column, datetime(2000, 1, 1, tzinfo=UTC))
+    said = type_coerce(column, Text)
+    return func.substr(said, 1, 11) + cast(
+        cast(func.substr(said, 12, 2), Integer) // literal_column(str(hours), Integer), Text
+    )

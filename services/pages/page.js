@@ -203,6 +203,7 @@ function dress(root) {
     one.hidden = !navigator.clipboard;
     one.addEventListener("click", () => copy(one));
   });
+  all(".scroll", root).forEach((one) => (one.tabIndex = 0)); // what scrolls is reached by keys
   all("table.sortable", root).forEach(sortable);
   all("details[data-src]", root).forEach((one) => one.addEventListener("toggle", () => load(one)));
   watchCharts(root);

@@ -21,6 +21,8 @@ from store.tables import CohortFigureRow
 from store.watching.figures import WHOLE
 
 _ROW = CohortFigureRow
+# Not the plain column: SQLite would walk the index of slices, which is all of a cascade's time.
+_SLICE = func.coalesce(_ROW.slice, "")
 
 
 class Per(StrEnum):
@@ -28,6 +30,7 @@ class Per(StrEnum):
 
     ALL = "all"
     DAY = "day"
+    THREE_HOURS = "three hours"
     WINDOW = "window"
 
 
@@ -60,12 +63,12 @@ class Wanted:
 
 
 def means(session: Session, wanted: Wanted, *, per: Per = Per.ALL) -> tuple[FigureMean, ...]:
-    """Every wanted figure over the whole window, per UTC day that a window starts in, or per
-    window; mature and immature apart, in order of time.
+    """Every wanted figure over the whole window, per UTC day or part of one that a window starts
+    in, or per window; mature and immature apart, in order of time.
     """
     by: tuple[Any, ...] = ()
-    if per is Per.DAY:
-        by = (dialects.day_of(session, _ROW.window_start),)
+    if per in (Per.DAY, Per.THREE_HOURS):
+        by = (dialects.part_of_day(session, _ROW.window_start, 24 if per is Per.DAY else 3),)
     elif per is Per.WINDOW:
         by = (_ROW.window_start, _ROW.window_end)
     query = _summed((_ROW.name, _ROW.mature, *by)).where(
@@ -77,7 +80,7 @@ def means(session: Session, wanted: Wanted, *, per: Per = Per.ALL) -> tuple[Figu
 
 def slice_means(session: Session, wanted: Wanted) -> tuple[FigureMean, ...]:
     """The same of each slice, over the whole window, in order of their names."""
-    query = _summed((_ROW.name, _ROW.mature, _ROW.slice)).where(*_within(wanted), _ROW.slice != "")
+    query = _summed((_ROW.name, _ROW.mature, _SLICE.label("slice"))).where(*_within(wanted), _SLICE != "")
     found = [_mean(row, wanted.summed, row.slice) for row in session.execute(query)]
     return tuple(sorted(found, key=lambda one: (one.slice or "", one.name)))
 
@@ -85,8 +88,8 @@ def slice_means(session: Session, wanted: Wanted) -> tuple[FigureMean, ...]:
 def slice_names(session: Session, cascade: str, window: Window) -> tuple[str, ...]:
     """The slices that decisions of these windows belong to, sorted."""
     wanted = Wanted(cascade=cascade, names=("queries",), window=window)
-    query = select(_ROW.slice).where(*_within(wanted), _ROW.slice != "").distinct().order_by(_ROW.slice)
-    return tuple(session.scalars(query))
+    query = select(_SLICE).where(*_within(wanted), _SLICE != "").distinct()
+    return tuple(sorted(session.scalars(query)))
 
 
 def joined(parts: Sequence[FigureMean], *, summed: bool = False) -> FigureMean | None:

@@ -23,7 +23,7 @@ class Range:
     @property
     def per(self) -> Per:
         """How fine its charts are."""
-        return Per.WINDOW if self.word in ("24h", "7d") else Per.DAY
+        return {"24h": Per.WINDOW, "7d": Per.THREE_HOURS}.get(self.word, Per.DAY)
 
     @property
     def title(self) -> str:

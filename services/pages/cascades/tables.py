@@ -14,7 +14,7 @@ from services.pages.figures_shown import Shown, newest, shown, shown_mean, title
 from store.watching.figure_means import FigureMean, Wanted, joined, slice_means
 from store.watching.figures import FigureRow, latest_windows
 
-WEEK = timedelta(days=7)  # the most that the table of slices looks back
+LONGEST = timedelta(days=3)  # the most that the table of slices looks back: a hundred slices an hour add up
 _SUMMED = ("queries", "saved_usd")
 
 
@@ -45,9 +45,9 @@ class TableLine:
 
 
 def slices_of(session: Session, spec: CascadeSpec, chosen: Range) -> Slices:
-    """Every slice over the range, of a longer one over its last week."""
+    """Every slice over the range, of a longer one over its last days."""
     names = ("queries", "retained_share", "savings_usd", "saved_usd", figure_of(spec).value)
-    window = Window(start=max(chosen.window.start, chosen.window.end - WEEK), end=chosen.window.end)
+    window = Window(start=max(chosen.window.start, chosen.window.end - LONGEST), end=chosen.window.end)
     wanted = Wanted(cascade=spec.name, names=names, window=window, summed=_SUMMED)
     parts: dict[tuple[str, str], list[FigureMean]] = {}
     for row in slice_means(session, wanted):

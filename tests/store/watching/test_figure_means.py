@@ -72,6 +72,11 @@ def test_per_day_and_what_is_mature_goes_before_what_is_not(session: Session, ca
     assert [one.value for one in daily] == [pytest.approx(0.1), pytest.approx(0.1), pytest.approx(0.9)]
     assert [one.mature for one in daily] == [True, True, False]
     assert [one.windows for one in daily] == [4, 4, 4]
+    finer = means(session, wanted(cast, "drop"), per=Per.THREE_HOURS)
+    assert [one.window.start for one in finer] == [cast.at(60 * hour) for hour in hours]
+    put_figures(session, [figure(cast, 14, 0.3), figure(cast, 15, 0.7)])
+    finer = means(session, wanted(cast, "drop"), per=Per.THREE_HOURS)
+    assert [one.windows for one in finer][:3] == [2, 1, 1]
     assert [one.mature for one in means(session, wanted(cast, "drop"))] == [True, False]
 
 

@@ -1,0 +1,1 @@
+"""How fast the pages are with a year behind them; and the story that their pictures tell."""

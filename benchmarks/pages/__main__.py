@@ -1,0 +1,60 @@
+"""`python -m benchmarks.pages`: how long every page takes over a year of hourly windows of 100
+slices, and a million decisions. Asked in process, one after another: what is measured is reading,
+counting and writing the page, not the network; in processor time, so that who else works on the
+machine is not measured with it.
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from fastapi.testclient import TestClient
+
+from benchmarks.pages.served import application, fast_folder, pages_of, story_at
+from benchmarks.pages.story import Size
+from benchmarks.shape import Figures, run
+
+YEAR = Size(days=365, slices=100, decisions=1_000_000)
+QUICK = Size(days=60, slices=9, decisions=5000)
+ROUNDS, QUICK_ROUNDS = 20, 3
+
+
+def measure(quick: bool, size: Size | None = None) -> Figures:
+    """p95 of every page in ms of processor time, over `ROUNDS` visits; the first one, which counts
+    labels, is among them.
+    """
+    chosen = size or (QUICK if quick else YEAR)
+    with tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
+        engine = story_at(Path(folder) / "story.db", chosen)
+        try:
+            client = TestClient(application(engine, Path(folder)), base_url="http://127.0.0.1")
+            figures: dict[str, float | int | str | None] = {
+                "days": chosen.days,
+                "slices": chosen.slices,
+                "decisions": chosen.decisions,
+            }
+            client.get("/glossary")  # what is loaded once
+            addresses = [(page.name, page.path) for page in pages_of(engine)]
+            of = "/cascades/support"
+            addresses += [(f"cascade_{word}", f"{of}?range={word}") for word in ("24h", "7d", "all")]
+            addresses += [("cascade_slice", f"{of}?range=30d&slice=billing"), ("slices_24h", f"{of}/slices?range=24h")]
+            for name, path in addresses:
+                times = [_milliseconds(client, path) for _ in range(QUICK_ROUNDS if quick else ROUNDS)]
+                figures[f"{name.replace('-', '_')}_p95_ms"] = round(statistics.quantiles(times, n=20)[18], 1)
+        finally:
+            engine.dispose()
+    figures["worst_p95_ms"] = max(value for key, value in figures.items() if key.endswith("_p95_ms") and value)
+    return figures
+
+
+def _milliseconds(client: TestClient, path: str) -> float:
+    began = time.process_time()
+    answer = client.get(path)
+    took = 1000 * (time.process_time() - began)
+    assert answer.status_code == 200, (path, answer.status_code, answer.text[:500])
+    return took
+
+
+if __name__ == "__main__":
+    run("pages", measure)
