@@ -27,6 +27,7 @@ def tick(job, ago, *, failed=None, failures=0):
         failed_at=None if failed is None else NOW - ago,
         failures=failures,
         last_error=None if failed is None else "disk is full",
+        took_s=None,
     )
 
 
