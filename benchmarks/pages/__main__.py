@@ -33,6 +33,7 @@ def measure(quick: bool, size: Size | None = None) -> Figures:
                 "days": chosen.days,
                 "slices": chosen.slices,
                 "decisions": chosen.decisions,
+                "rounds": QUICK_ROUNDS if quick else ROUNDS,
             }
             client.get("/glossary")  # what is loaded once
             addresses = [(page.name, page.path) for page in pages_of(engine)]

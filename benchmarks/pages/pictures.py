@@ -23,7 +23,8 @@ FLAGS = [
 Look = tuple[Literal["light", "dark"], int]
 LOOKS: tuple[Look, ...] = (("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390))
 TALL = 1300  # pixels of a page that are shown
-COLOURS = 96
+COLOURS = 48
+SIZE = 0.35
 
 
 def looks(browser: Browser, url: str, page: Page) -> list[Image.Image]:
@@ -39,14 +40,14 @@ def looks(browser: Browser, url: str, page: Page) -> list[Image.Image]:
 
 
 def side_by_side(images: list[Image.Image]) -> Image.Image:
-    """One picture of half the size and few colours."""
+    """One picture, smaller and of few colours."""
     height = max(image.height for image in images)
     whole = Image.new("RGB", (sum(image.width for image in images) + 24 * (len(images) - 1), height), "#9aa3ad")
     left = 0
     for image in images:
         whole.paste(image, (left, 0))
         left += image.width + 24
-    small = whole.resize((whole.width // 2, whole.height // 2), Image.Resampling.LANCZOS)
+    small = whole.resize((int(whole.width * SIZE), int(whole.height * SIZE)), Image.Resampling.LANCZOS)
     return small.quantize(COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
 
 
