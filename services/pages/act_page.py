@@ -3,7 +3,7 @@ tick that it is meant. One template serves them all.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Engine
@@ -50,6 +50,11 @@ WORDS: Mapping[Act, Words] = {
 }
 
 
+def words_of(act: Act, state: State) -> Words:
+    """The act's names: what was stopped is resumed, what is observed is switched on."""
+    return replace(WORDS[act], do="Resume") if act is Act.RESUME and state is State.STOPPED else WORDS[act]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """A bundle that may be chosen."""
@@ -93,7 +98,7 @@ def acts_block(session: Session, cascade: str, *, now: datetime) -> ActsBlock:
     offered += [] if stands.state is State.OBSERVING else [Act.OBSERVE]
     offered += [] if stands.champion is None else [Act.ROLLBACK]
     offered += [Act.PROMOTE, Act.TRAIN, Act.FREEZE if stands.frozen is None else Act.UNFREEZE]
-    return ActsBlock(stands=stands, acts=tuple((act, WORDS[act].do) for act in offered))
+    return ActsBlock(stands=stands, acts=tuple((act, words_of(act, stands.state).do) for act in offered))
 
 
 def act_page(session: Session, name: str, act: Act, *, bundle: str | None = None, now: datetime) -> ActPage:
@@ -118,7 +123,7 @@ def act_page(session: Session, name: str, act: Act, *, bundle: str | None = None
     asked_why = act is Act.RESUME and stands.champion in against
     return ActPage(
         act=act,
-        words=WORDS[act],
+        words=words_of(act, stands.state),
         stands=stands,
         then=_then(session, current, act, stands, now),
         choices=choices,

@@ -69,6 +69,8 @@ def test_it_is_switched_on_from_the_page_and_put_back_with_who_and_why(
     assert said == [(Outcome.PROMOTED, "it saves enough"), (Outcome.OBSERVED, "a new prompt")]
     assert {record.decided_by for record in deployment.history} == {who}
     assert "a new prompt" in page(browser, "/cascades/quiz")
+    assert browser.post("/cascades/quiz/stop", data=FILLED).status_code == 303
+    assert "<h1>Resume</h1>" in page(browser, "/cascades/quiz/resume")
 
 
 @pytest.mark.parametrize(
