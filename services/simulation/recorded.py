@@ -2,7 +2,7 @@
 today's traffic.
 
 What a table lacks is assumed, and said: without token counts every query takes the same number,
-without times the queries come evenly, without prices a model costs what its parameters do, without
+without times the queries come evenly, without costs a model costs what its parameters do, without
 parameters a model's name tells them ("…70b").
 """
 
@@ -80,7 +80,7 @@ def recorded_spec(
         raise InputInvalid(f"--parameters gives {len(sizes)} sizes: the table has {table.tiers} tiers")
     return CascadeSpec(
         name=name,
-        tiers=tuple(_tier(model, size, since) for model, size in zip(table.models, sizes, strict=True)),
+        tiers=tuple(_tier(table, tier, size, since) for tier, size in enumerate(sizes)),
         targets=targets,
         horizons=Horizons(gold=horizon),
         schedule=Schedule(
@@ -100,10 +100,24 @@ def parsed_sizes(text: str) -> tuple[float, ...]:
         raise InputInvalid(f"--parameters is {text!r}: give one number per tier, e.g. 8e9,70e9") from None
 
 
-def _tier(model: str, parameters: float, since: datetime) -> TierSpec:
-    usd = USD_PER_MILLION_TOKENS_PER_BILLION_PARAMETERS * parameters / 1e9
+def _tier(table: OutcomeTable, tier: int, parameters: float, since: datetime) -> TierSpec:
+    usd, model = _usd_per_million_tokens(table, tier, parameters), table.models[tier]
     price = Price(since=since, usd_per_million_tokens_in=usd, usd_per_million_tokens_out=usd)
     return TierSpec(name=model.lower(), model=model, parameters=parameters, prices=(price,))
+
+
+def _usd_per_million_tokens(table: OutcomeTable, tier: int, parameters: float) -> float:
+    """What the tier's runs cost in the table, spread over their tokens: an alarm that reckons with
+    another price than was paid rings for nothing. By its size where the table has no costs.
+    """
+    cost = table.cost_usd[:, tier]
+    known = np.isfinite(cost)
+    if not known.any():
+        return USD_PER_MILLION_TOKENS_PER_BILLION_PARAMETERS * parameters / 1e9
+    tokens = np.nan_to_num(table.tokens_in[:, tier], nan=TOKENS_IN) + np.nan_to_num(
+        table.tokens_out[:, tier], nan=TOKENS_OUT
+    )
+    return float(1e6 * cost[known].sum() / max(tokens[known].sum(), 1.0))
 
 
 def _parameters_of(model: str) -> float:
