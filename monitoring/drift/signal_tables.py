@@ -70,10 +70,10 @@ def signal_spreads(attempts: pd.DataFrame, tier: str) -> tuple[SignalSpread, ...
 
 def missing_shares(attempts: pd.DataFrame) -> Mapping[str, tuple[int, int]]:
     """Per column in how many attempts it is missing, of how many: a skipped one owes none of an
-    answer's.
+    answer's, and one that was not even asked owes nothing.
     """
-    answered = attempts[attempts["role"] != Role.SKIPPED]
-    owed = {name: answered if name in OF_ANSWERS else attempts for name in WATCHED}
+    answered, asked = attempts[attempts["role"] != Role.SKIPPED], attempts[~_unasked(attempts)]
+    owed = {name: answered if name in OF_ANSWERS else asked for name in WATCHED}
     return {name: (int(rows[name].isna().sum()), len(rows)) for name, rows in owed.items()}
 
 
@@ -126,9 +126,20 @@ def reference_table(attempts: pd.DataFrame, models: TierModels | None) -> pd.Dat
 
 
 def _numbers(attempts: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """These columns as numbers; a tier that was skipped has no length of an answer."""
+    """These columns as numbers; a tier that was skipped has no length of an answer, and one that
+    was not even asked none of a prompt.
+    """
     table = attempts[list(names)].astype(np.float64)
-    return table.assign(tokens_out=table["tokens_out"].mask(attempts["role"] == Role.SKIPPED)).reset_index(drop=True)
+    tokens_in = table["tokens_in"].mask(_unasked(attempts))
+    tokens_out = table["tokens_out"].mask(attempts["role"] == Role.SKIPPED)
+    return table.assign(tokens_in=tokens_in, tokens_out=tokens_out).reset_index(drop=True)
+
+
+def _unasked(attempts: pd.DataFrame) -> "pd.Series[bool]":
+    """Of which nothing was read: the tier was passed over before it saw the prompt, as most are
+    while a cascade is observed.
+    """
+    return (attempts["role"] == Role.SKIPPED) & (attempts["tokens_in"] == 0)
 
 
 def _vectors(attempts: pd.DataFrame, document: TierDocument) -> tuple[IntArray, npt.NDArray[np.float16]]:

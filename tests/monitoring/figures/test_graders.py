@@ -110,7 +110,7 @@ def test_a_grader_that_gets_worse_is_told_and_one_that_does_not_is_not():
     before = attempts(30, 600)
     worse = assess_grader_drift(attempts(45, 200), before)
     assert worse.standing is Standing.RAISED
-    assert "22.5%" in worse.cause and "5.0%" in worse.cause
+    assert "on 22 % of 200 answers, before on 5.0 % of 600" in worse.cause
     assert {name: round(float(value), 3) for name, value in worse.details.items()} == {
         "error": 0.225,
         "low": 0.154,
