@@ -12,7 +12,7 @@ from services.promotion.fallback import FallbackCheck, fallback_is_due, harmed, 
 from services.promotion.generations import hold_back
 from services.promotion.rollout_state import Why
 from store.engine import reading, transaction
-from store.errors import BundleDamaged, GenerationMoved
+from store.errors import BundleDamaged, GenerationMoved, RecordUnreadable
 from store.releases import assignments, bundles, cascades
 from store.releases.rings import RingRecord
 
@@ -23,11 +23,10 @@ def fall_back(context: JobContext, cascade: str) -> int:
     """Answer a stop by a fallback where that is due; how many rows were written."""
     now = context.clock.now()
     with reading(context.engine) as session:
-        current = assignments.assignment(session, cascade)
         try:
-            spec = cascades.cascade(session, cascade)
-        except RecordInvalid:
-            return 0  # it stays stopped
+            current, spec = assignments.assignment(session, cascade), cascades.cascade(session, cascade)
+        except (RecordInvalid, RecordUnreadable):
+            return 0  # it stays stopped; what answers its rings says why
         ring = None if current is None else fallback_is_due(session, current, spec, now=now)
         if current is None or ring is None:
             return 0
