@@ -66,6 +66,8 @@ class Databases:
         schema.upgrade(engine)
         with engine.connect() as connection:
             self._shape = connection.scalar(_SHAPE)
+            self._first = _rows(connection)
+            assert not connection.scalars(_USED).all(), "a fresh database has counted nothing yet"
         engine.dispose()
         self._free: list[str] = []
         self._made = 0
@@ -107,18 +109,30 @@ class Databases:
         with engine.begin() as connection:
             whole = connection.scalar(_SHAPE) == self._shape
             if whole:
-                _empty(connection)
+                _empty(connection, self._first)
         engine.dispose()
         return whole
 
 
-def _empty(connection: Connection) -> None:
+def _rows(connection: Connection) -> dict[str, str]:
+    """What migrations have written, as JSON by table."""
+    found = {
+        table: connection.exec_driver_sql(f'SELECT json_agg(t)::text FROM ONLY "{table}" t').scalar()
+        for table in connection.scalars(_TABLES)
+    }
+    return {table: rows for table, rows in found.items() if rows is not None}
+
+
+def _empty(connection: Connection, first: dict[str, str]) -> None:
+    """Leaves the rows that migrations have written, and nothing else."""
     tables = connection.scalars(_TABLES).all()
-    sequences = connection.scalars(_USED).all()
     emptying = [f'DELETE FROM "{table}"' for table in tables]
-    restarting = [f'ALTER SEQUENCE "{sequence}" RESTART' for sequence in sequences]
+    restarting = [f'ALTER SEQUENCE "{sequence}" RESTART' for sequence in connection.scalars(_USED)]
     connection.exec_driver_sql("SET session_replication_role = replica")  # in any order, whoever refers to whom
     connection.exec_driver_sql("; ".join(emptying + restarting))
+    for table, rows in first.items():
+        insert = f'INSERT INTO "{table}" SELECT * FROM json_populate_recordset(NULL::"{table}", %s::json)'
+        connection.exec_driver_sql(insert, (rows,))
 
 
 def _run(url: URL, statement: str) -> None:
