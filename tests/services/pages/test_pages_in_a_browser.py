@@ -74,6 +74,7 @@ def test_a_person_finds_a_cascade(page: Any, url: str) -> None:
     assert page.url == f"{url}/cascades/trivia"
     assert page.get_by_role("heading", name="trivia").is_visible()
     assert page.get_by_role("heading", name="What changed").is_visible()
+    page.wait_for_load_state("load")  # the script that listens to keys is read last
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.name") == "id"
 
