@@ -11,7 +11,8 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import Engine, text
 
-from benchmarks.pages.story import NOW, Size, tell
+from benchmarks.pages.props import NOW
+from benchmarks.pages.story import Size, tell
 from services.clock import SimulatedClock
 from services.settings import read_settings
 from services.web.app import create_app

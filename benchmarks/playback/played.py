@@ -48,8 +48,8 @@ def play(world: World, *, share: float = 1.0) -> dict[str, float | int | str | N
         player.play(world.queries(SEED, share), every=STEP, report=_report)
         player.wait(stage.clock.now() + world.spec.horizon, every=STEP, report=_report)
         with reading(stage.engine) as session:
-            told = alerts(session, world.spec.name)
-    return {**_counted(player.played), **_heard(told), **_moves(player.played)}
+            raised = alerts(session, world.spec.name)
+    return {**_counted(player.played), **_heard(raised), **_moves(player.played)}
 
 
 def _report(progress: Progress) -> None:
@@ -67,10 +67,10 @@ def _counted(played: Played) -> dict[str, float | int | str | None]:
     return figures
 
 
-def _heard(told: Sequence[AlertRecord]) -> dict[str, float | int | str | None]:
+def _heard(raised: Sequence[AlertRecord]) -> dict[str, float | int | str | None]:
     """Per rule the days from the shift to its first alert after it, and why."""
-    figures: dict[str, float | int | str | None] = {"rang_before": sum(one.opened_at <= SHIFT for one in told)}
-    after = [one for one in told if one.opened_at > SHIFT]
+    figures: dict[str, float | int | str | None] = {"rang_before": sum(one.opened_at <= SHIFT for one in raised)}
+    after = [one for one in raised if one.opened_at > SHIFT]
     first = {rule: next((one for one in after if one.rule == rule), None) for rule in Rule}
     for rule, one in first.items():
         if one is not None:

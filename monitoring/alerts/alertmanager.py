@@ -17,7 +17,7 @@ import httpx2
 
 from knowgate._shipping.client import JSON_MEDIA_TYPE
 from monitoring.alerts.asking import NotReceived, ask
-from monitoring.alerts.messages import SILENCE, Told, page_url, runbook_url, text_of, told_in
+from monitoring.alerts.messages import SILENCE, Message, message_in, page_url, runbook_url, text_of
 
 RENEWED_EVERY = timedelta(minutes=1)
 ENDS_AFTER = 5 * RENEWED_EVERY  # without a word of us
@@ -40,7 +40,7 @@ class Alertmanager:
         if said["schema"] == SILENCE:
             await self._silence(said["silence"], now)
         else:
-            await self.post([alert_of(told_in(document, done), now=now, public_url=public_url)])
+            await self.post([alert_of(message_in(document, done), now=now, public_url=public_url)])
 
     async def post(self, alerts: Sequence[Mapping[str, Any]]) -> None:
         """Tell it how these alerts are. Raises NotReceived."""
@@ -52,9 +52,8 @@ class Alertmanager:
         """Make the silence of a rule there what it is here: those of ours that there are end."""
         about = {"alertname": silence["rule"], "cascade": silence["cascade"]}
         filters = "&".join(f"filter={name}%3D%22{value}%22" for name, value in about.items())
-        for one in _listed(await self._ask("GET", f"/silences?{filters}", None)):
-            if one["createdBy"].startswith(_MADE_BY) and one["status"]["state"] != "expired":
-                await self._ask("DELETE", f"/silence/{one['id']}", None)
+        for ours in _ours(await self._ask("GET", f"/silences?{filters}", None)):
+            await self._ask("DELETE", f"/silence/{ours}", None)
         if datetime.fromisoformat(silence["until"]) > now:
             matchers = [
                 {"name": name, "value": value, "isRegex": False, "isEqual": True} for name, value in about.items()
@@ -77,26 +76,28 @@ class Alertmanager:
 
 
 def alert_of(
-    told: Told, *, now: datetime, public_url: str | None, acknowledged: str | None = None
+    message: Message, *, now: datetime, public_url: str | None, acknowledged: str | None = None
 ) -> Mapping[str, Any]:
     """An alert as its API takes it. What names it there are its labels: they never change."""
-    text, page = text_of([told], public_url), page_url(told, public_url)
-    notes = {"summary": told.headline, "description": text.body, "link": page}
-    notes |= {"runbook_url": runbook_url(told, public_url), "acknowledged": acknowledged}
+    text, page = text_of([message], public_url), page_url(message, public_url)
+    notes = {"summary": message.headline, "description": text.body, "link": page}
+    notes |= {"runbook_url": runbook_url(message, public_url), "acknowledged": acknowledged}
     alert = {
-        "labels": {"alertname": told.rule, "cascade": told.cascade, "severity": told.severity.value},
+        "labels": {"alertname": message.rule, "cascade": message.cascade, "severity": message.severity.value},
         "annotations": {name: value for name, value in notes.items() if value},
-        "startsAt": told.began_at.isoformat(),
-        "endsAt": (told.ended_at or now + ENDS_AFTER).isoformat(),
+        "startsAt": message.began_at.isoformat(),
+        "endsAt": (message.ended_at or now + ENDS_AFTER).isoformat(),
     }
     return alert if page is None else alert | {"generatorURL": page}
 
 
-def _listed(answer: bytes) -> list[Any]:
+def _ours(answer: bytes) -> list[str]:
+    """The ids of the silences of ours that are not over, of those it lists."""
     try:
-        found = json.loads(answer)
-    except ValueError:
-        found = None
-    if not isinstance(found, list):
-        raise NotReceived("the answer is not Alertmanager's, which is a list: does url name its root?")
-    return found
+        return [
+            str(one["id"])
+            for one in json.loads(answer)
+            if one["createdBy"].startswith(_MADE_BY) and one["status"]["state"] != "expired"
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise NotReceived("the answer is not Alertmanager's list of silences: does url name its root?") from None

@@ -146,19 +146,19 @@ def _tell(
     for one in _hearing(spec, change.record):
         if silent and not one.keeps_silences and not (change.event is Event.RESOLVED and one.key in heard):
             continue
-        if _told_with_root(session, spec, change, changes, one, now):
+        if _goes_with_root(session, spec, change, changes, one, now):
             continue
         below = [
             other.record
             for other in changes
             if other.follows_from == change.record.rule
             and other.event is change.event
-            and _told_with_root(session, spec, other, changes, one, now)
+            and _goes_with_root(session, spec, other, changes, one, now)
         ]
         _write(session, change.record, one, change.event, Around(ring=change.ring, root=root, below=tuple(below)), now)
 
 
-def _told_with_root(
+def _goes_with_root(
     session: Session, spec: CascadeSpec, change: Change, changes: Sequence[Change], to: Addressee, now: datetime
 ) -> bool:
     """Whether one receiver is told of a change in the message about its root: which became the

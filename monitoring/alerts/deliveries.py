@@ -34,7 +34,7 @@ from knowgate.errors import RecordInvalid
 from monitoring.alerts.addressees import Addressee, addressee
 from monitoring.alerts.alertmanager import Alertmanager
 from monitoring.alerts.asking import NotReceived, ask
-from monitoring.alerts.messages import text_of, told_in
+from monitoring.alerts.messages import SILENCED, message_in, text_of
 from monitoring.alerts.through_apprise import ThroughApprise
 from store.engine import transaction
 from store.errors import ClaimLost, RecordUnreadable
@@ -155,8 +155,10 @@ class _Door:
             there = Alertmanager(client=self.client, root=address, timeout_s=timeout_s)
             await there.tell(payload, one.done, now=self.now, public_url=public_url)
         elif one.to.kind is ReceiverKind.APPRISE:
-            told = told_in(payload, one.done)
-            await self.through.send(address, text_of([told], public_url), told.severity)
+            if one.delivery.event == SILENCED:
+                return  # written for who kept silences itself, before this receiver was declared otherwise
+            message = message_in(payload, one.done)
+            await self.through.send(address, text_of([message], public_url), message.severity)
         else:
             headers = headers_of(one.delivery, self.sending.secret, self.now)
             await ask(self.client, "POST", address, timeout_s=timeout_s, content=payload.encode(), headers=headers)

@@ -49,7 +49,7 @@ class Event(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Message:
     """What one message says, before it has a form."""
 
     cascade: str
@@ -139,65 +139,70 @@ def moved(outcome: Outcome) -> str:
     return _MOVED.get(outcome, f"It was moved: {outcome.value.replace('_', ' ')}.")
 
 
-def told_in(document: str, done: str | None = None) -> Told:
+def message_in(document: str, done: str | None = None) -> Message:
     """What a document about an alert or a move says; `done`: by the service meanwhile."""
     said = json.loads(document)
-    return _told_move(said["move"]) if said["schema"] == MOVE else _told_alert(said, done)
+    return _move_message(said["move"]) if said["schema"] == MOVE else _alert_message(said, done)
 
 
-def told_of(record: AlertRecord, ring: RingRecord | None, done: str | None = None) -> Told:
+def message_of(record: AlertRecord, ring: RingRecord | None, done: str | None = None) -> Message:
     """What is to be said of an alert that is open."""
-    return told_in(alert_document(record, Event.OPENED, 1, Around(ring=ring)), done)
+    return message_in(alert_document(record, Event.OPENED, 1, Around(ring=ring)), done)
 
 
-def text_of(told: Sequence[Told], public_url: str | None = None) -> Text:
+def text_of(message: Sequence[Message], public_url: str | None = None) -> Text:
     """The text about what belongs together, of one cascade: one alert or move, or a group of
     alerts, the first of them the one that matters most. `public_url`: where our pages are.
     """
-    first = told[0]
-    more = len(told) - 1 + sum(len(one.consequences) for one in told)
+    first = message[0]
+    more = len(message) - 1 + sum(len(one.consequences) for one in message)
     many = "" if more == 0 else f" And {more} more."
     title = f"[{_mark(first)}] {first.cascade}: {first.headline}{many}"
-    parts = [_lines(one, public_url, headed=len(told) > 1) for one in told]
+    parts = [_lines(one, public_url, headed=len(message) > 1) for one in message]
     return Text(title=title, body="\n\n".join("\n".join(lines) for lines in parts))
 
 
-def page_url(told: Told, public_url: str | None) -> str | None:
+def page_url(message: Message, public_url: str | None) -> str | None:
     """The page that shows it; None where nobody said where our pages are."""
-    return None if public_url is None else public_url.rstrip("/") + told.page
+    return None if public_url is None else public_url.rstrip("/") + message.page
 
 
-def runbook_url(told: Told, public_url: str | None) -> str | None:
+def runbook_url(message: Message, public_url: str | None) -> str | None:
     """Where its runbook is: on our pages, or, where nobody said where these are, its file."""
-    if told.runbook is None or public_url is None:
-        return told.runbook
-    return f"{public_url.rstrip('/')}/{told.runbook}"
+    if message.runbook is None or public_url is None:
+        return message.runbook
+    return f"{public_url.rstrip('/')}/{message.runbook}"
 
 
-def _mark(told: Told) -> str:
-    if told.event == Event.OPENED:
-        return told.severity.value
-    return f"{told.severity.value}, again" if told.event == Event.RANG_AGAIN else told.event.replace("_", " ")
+def _mark(message: Message) -> str:
+    if message.event == Event.OPENED:
+        return message.severity.value
+    return f"{message.severity.value}, again" if message.event == Event.RANG_AGAIN else message.event.replace("_", " ")
 
 
-def _lines(told: Told, public_url: str | None, *, headed: bool) -> list[str]:
-    page = page_url(told, public_url)
+def _lines(message: Message, public_url: str | None, *, headed: bool) -> list[str]:
+    page = page_url(message, public_url)
     since = (
-        f"Since {told.began_at:%Y-%m-%d %H:%M} UTC" if told.rule is not None else f"{told.began_at:%Y-%m-%d %H:%M} UTC"
+        f"Since {message.began_at:%Y-%m-%d %H:%M} UTC"
+        if message.rule is not None
+        else f"{message.began_at:%Y-%m-%d %H:%M} UTC"
     )
-    if told.ended_at is not None:
-        since += f" until {told.ended_at:%Y-%m-%d %H:%M} UTC"
+    if message.ended_at is not None:
+        since += f" until {message.ended_at:%Y-%m-%d %H:%M} UTC"
     said = [
-        (f"[{_mark(told)}] ", told.headline if headed else None),
-        ("", _sentence(told.cause)),
-        ("It follows from: ", told.root),
-        *(("With it: ", consequence) for consequence in told.consequences),
-        ("What was done: ", told.done),
-        ("What the service does: ", told.response if told.done is None and told.event != Event.RESOLVED else None),
-        ("What to do: ", told.advice if told.event != Event.RESOLVED else None),
+        (f"[{_mark(message)}] ", message.headline if headed else None),
+        ("", _sentence(message.cause)),
+        ("It follows from: ", message.root),
+        *(("With it: ", consequence) for consequence in message.consequences),
+        ("What was done: ", message.done),
+        (
+            "What the service does: ",
+            message.response if message.done is None and message.event != Event.RESOLVED else None,
+        ),
+        ("What to do: ", message.advice if message.event != Event.RESOLVED else None),
         ("", since),
         ("Page: ", page),
-        ("Runbook: ", runbook_url(told, public_url) if told.event != Event.RESOLVED else None),
+        ("Runbook: ", runbook_url(message, public_url) if message.event != Event.RESOLVED else None),
     ]
     return [f"{before}{what}" for before, what in said if what]
 
@@ -207,10 +212,10 @@ def _sentence(cause: str) -> str:
     return cause[:1].upper() + cause[1:]
 
 
-def _told_alert(said: Any, done: str | None) -> Told:
+def _alert_message(said: Any, done: str | None) -> Message:
     alert, ring = said["alert"], said["ring"]
     cause = alert["resolution"] if said["event"] == Event.RESOLVED else (ring or alert)["cause"]
-    return Told(
+    return Message(
         cascade=alert["cascade"],
         event=said["event"],
         severity=Severity(alert["severity"]),
@@ -233,14 +238,14 @@ def _named(other: Any) -> str:
     return f"{other['title']} {_sentence(other['cause'])}"
 
 
-def _told_move(said: Any) -> Told:
+def _move_message(said: Any) -> Message:
     outcome, bundle, before = Outcome(said["outcome"]), said["bundle"], said["previous"]
     by = said["decided_by"] or "the service"
     tried = outcome in (Outcome.SHADOWED, Outcome.SHARED, Outcome.ABORTED)
     decides = "the challenger is" if tried else "what decides is"
     place = "" if bundle is None else f"; {decides} bundle {bundle[:_NAMED]}"
     place += "" if before in (None, bundle) else f"; {'the champion is' if tried else 'before it'} {before[:_NAMED]}"
-    return Told(
+    return Message(
         cascade=said["cascade"],
         event=said["outcome"],
         severity=Severity(said["severity"]),

@@ -10,7 +10,7 @@ from knowgate.spec import CascadeSpec
 from monitoring.alerts.addressees import Addressee, hearing
 from monitoring.alerts.messages import move_document, move_severity
 from store.releases.promotions import Outcome, PromotionRecord
-from store.watching.deliveries import Move, add_move_delivery, last_move_told
+from store.watching.deliveries import Move, add_move_delivery, last_move_sent
 
 
 def announce_move(
@@ -34,5 +34,5 @@ def announce_move(
 
 
 def _heard_of_a_stop(session: Session, cascade: str, to: Addressee) -> bool:
-    last = last_move_told(session, cascade, to.key)
+    last = last_move_sent(session, cascade, to.key)
     return last is not None and move_severity(Outcome(last)) is Severity.CRITICAL

@@ -20,7 +20,7 @@ from monitoring.alerts.addressees import Addressee, hearing
 from monitoring.alerts.alertmanager import Alertmanager, alert_of
 from monitoring.alerts.asking import NotReceived
 from monitoring.alerts.deliveries import Sending, checked_client
-from monitoring.alerts.messages import told_of
+from monitoring.alerts.messages import message_of
 from monitoring.names import Rule
 from store.engine import reading
 from store.errors import RecordUnreadable
@@ -56,12 +56,12 @@ def _rounds(session: Session, name: str, sending: Sending, now: datetime) -> Seq
         spec = cascade(session, name)
     except RecordUnreadable:
         return ()  # said by whatever reads it for its own sake
-    told: dict[Addressee, list[Mapping[str, Any]]] = {}
+    alerts_by_receiver: dict[Addressee, list[Mapping[str, Any]]] = {}
     for record in alerts(session, name, open_only=True):
         for to in hearing(spec, Hears.ALERTS, Rule(record.rule).severity):
             if to.keeps_silences and not _waits(session, record, to):
-                told.setdefault(to, []).append(_as_it_is(session, record, sending, now))
-    return [_Round(cascade=name, to=to, alerts=tuple(said)) for to, said in told.items()]
+                alerts_by_receiver.setdefault(to, []).append(_as_it_is(session, record, sending, now))
+    return [_Round(cascade=name, to=to, alerts=tuple(said)) for to, said in alerts_by_receiver.items()]
 
 
 def _waits(session: Session, record: AlertRecord, to: Addressee) -> bool:
@@ -75,7 +75,7 @@ def _as_it_is(session: Session, record: AlertRecord, sending: Sending, now: date
     ring = rings_of(session, [record.id])[-1]
     seen = looked_after(acts_of(session, [record.id]), ring.rang_at)
     said = None if seen is None else f"{seen.by}: {seen.reason}"
-    return alert_of(told_of(record, ring, ring.answer), now=now, public_url=sending.public_url, acknowledged=said)
+    return alert_of(message_of(record, ring, ring.answer), now=now, public_url=sending.public_url, acknowledged=said)
 
 
 async def _tell_all(rounds: Sequence[_Round], sending: Sending) -> list[int]:

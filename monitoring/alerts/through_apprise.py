@@ -70,13 +70,27 @@ class ThroughApprise:
                     return "Apprise could not be loaded"
             async with asyncio.timeout(self.timeout_s):
                 said, _ = await child.communicate(json.dumps(job).encode() + b"\n")
-            return str(found) if (found := json.loads(said or b'"Apprise ended without a word"')) is not None else None
+            return _outcome(said)
         except TimeoutError:
             return f"the receiver had not answered after {self.timeout_s:g} s"
         finally:
             if child.returncode is None:
                 child.kill()
                 await child.wait()
+
+
+def _outcome(said: bytes) -> str | None:
+    r"""What went wrong, by the last line that the process wrote; a plugin may have written before.
+
+    >>> _outcome(b"a plugin's line\nnull\n"), _outcome(b'"refused"\n'), _outcome(b"what?")
+    (None, 'refused', 'Apprise ended without a word of what became of the message')
+    """
+    lines = said.splitlines()
+    try:
+        error = json.loads(lines[-1])
+    except (IndexError, ValueError):
+        return "Apprise ended without a word of what became of the message"
+    return None if error is None else str(error)
 
 
 def without_address(error: str, address: str) -> str:

@@ -257,6 +257,6 @@ def _write(session: Session, reader: Reader, conclusions: _Conclusions) -> tuple
             cascade=spec.name, window=window, tier=None, name=DAILY, document=document, computed_at=now
         )
         put_report(session, report)
-        told = {"cascade": spec.name, "from": window.start.isoformat(), "to": window.end.isoformat()}
-        outbox.add_message(session, REPORTS, f"{spec.name} {window.end.isoformat()}", json.dumps(told), now=now)
+        period = {"cascade": spec.name, "from": window.start.isoformat(), "to": window.end.isoformat()}
+        outbox.add_message(session, REPORTS, f"{spec.name} {window.end.isoformat()}", json.dumps(period), now=now)
     return settle_all(session, spec, conclusions.assessments, now=now)

@@ -40,8 +40,8 @@ def get_alerts(request: Request, context: InContext, cascade: str | None = None,
 def get_alert(request: Request, context: InContext, alert_id: UUID) -> Response:
     """The alert, its rings, and what people did about it."""
     with reading(context.engine) as session:
-        told = story(session, alert_id)
-    return conditional_json(request, told)
+        alert_story = story(session, alert_id)
+    return conditional_json(request, alert_story)
 
 
 @router.post(

@@ -48,20 +48,20 @@ class Traced:
         known = {gen_ai.METHOD: "POST", gen_ai.CASCADE: self._cascade}
         if scope["path"].endswith(CHAT):
             known |= {gen_ai.OPERATION: gen_ai.CHAT, gen_ai.REQUEST_MODEL: self._cascade}
-        with spans.span("POST", Kind.SERVER, known, headers=headers) as told:
-            assert told is not None
+        with spans.span("POST", Kind.SERVER, known, headers=headers) as span:
+            assert span is not None
             if trace_of(headers.get(TRACEPARENT)) is None:  # so the decision is of this trace
                 scope["headers"] = [*scope["headers"], (TRACEPARENT.encode(), spans.carried()[TRACEPARENT].encode())]
 
             async def noting(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     status, answered = message["status"], Headers(raw=message["headers"])
-                    told.note({gen_ai.STATUS: status, gen_ai.RESPONSE_ID: answered.get("knowgate-decision")})
+                    span.note({gen_ai.STATUS: status, gen_ai.RESPONSE_ID: answered.get("knowgate-decision")})
                     if status not in (404, 405):  # a path that is there is nobody's to choose
-                        told.note({gen_ai.ROUTE: scope["path"]})
-                        told.named(f"POST {scope['path']}")
+                        span.note({gen_ai.ROUTE: scope["path"]})
+                        span.named(f"POST {scope['path']}")
                     if status >= 500:
-                        told.failed(str(status))
+                        span.failed(str(status))
                 await send(message)
 
             tokens = CARRIED.set(spans.carried()), WATCHED.set(_watch)
@@ -90,17 +90,17 @@ def note_answer(reason: str, attempts: Sequence[Attempt]) -> None:
 def _watch(model: str) -> Iterator[Callable[[object], None]]:
     """One call to a tier; of a stream until the head of its answer is there."""
     known = {gen_ai.OPERATION: gen_ai.CHAT, gen_ai.REQUEST_MODEL: model}
-    with spans.span(f"{gen_ai.CHAT} {model}", Kind.CLIENT, known) as told:
+    with spans.span(f"{gen_ai.CHAT} {model}", Kind.CLIENT, known) as span:
         token = CARRIED.set(spans.carried())
 
         def came(outcome: object) -> None:
-            if told is None:
+            if span is None:
                 return
             if isinstance(outcome, BackendFailed):
-                told.failed(outcome.failure.value)
+                span.failed(outcome.failure.value)
             elif isinstance(outcome, Reply):
                 shown = outcome.shown
-                told.note({gen_ai.INPUT_TOKENS: shown.tokens_in, gen_ai.OUTPUT_TOKENS: shown.tokens_out})
+                span.note({gen_ai.INPUT_TOKENS: shown.tokens_in, gen_ai.OUTPUT_TOKENS: shown.tokens_out})
 
         try:
             yield came

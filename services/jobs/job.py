@@ -211,10 +211,10 @@ def _run_claimed(context: JobContext, job: WindowedJob, claim: Claim) -> str | N
         gen_ai.WINDOW_END: claim.window.end.isoformat(),
     }
     try:
-        with spans.span(f"job {job.name}", Kind.INTERNAL, known) as told, kept_alive(context, claim):
+        with spans.span(f"job {job.name}", Kind.INTERNAL, known) as span, kept_alive(context, claim):
             outcome = job.run(context, claim)
-            if told is not None:
-                told.note({gen_ai.OUTCOME: outcome})
+            if span is not None:
+                span.note({gen_ai.OUTCOME: outcome})
             return outcome
     except (JobStopped, KeyboardInterrupt) as stopped:
         log.info("%s of %s until %s was stopped", job.name, claim.cascade, claim.window.end.isoformat())

@@ -142,7 +142,7 @@ def _how_surely(certificate: CertificateDocument) -> str:
     return f"with {100 * (1 - certificate.delta_family):.3g} % confidence {over}"
 
 
-def told(value: str | None) -> str:
+def shown_value(value: str | None) -> str:
     """A value of a document as people read it; one that is not there as a dash."""
     if value is None or value == "None":
         return numbers.UNKNOWN

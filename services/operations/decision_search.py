@@ -7,7 +7,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
 from urllib.parse import urlencode
@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from knowgate._records.records import Action, Reason
 from knowgate.spec import CascadeSpec
 from services.errors import InputInvalid
+from services.pages.cascades.ranges import LENGTHS, RANGES, USUAL
 from services.pages.figures_shown import REASONS
 from store.engine import reading
 from store.releases import cascades
@@ -28,12 +29,6 @@ Word = TypeVar("Word", bound=StrEnum)
 
 ROWS = 50  # of a page
 CHUNK = 1000  # rows of a CSV file that are read at once
-RANGES: Mapping[str, timedelta | None] = {
-    "24h": timedelta(hours=24),
-    "7d": timedelta(days=7),
-    "30d": timedelta(days=30),
-    "all": None,
-}
 FIELDS = ("range", "since", "until", "slice", "id", "verdict", "reason", "right", "sure_from", "sure_to")
 MORE_FIELDS = ("ood_from", "bundle", "tier", "order")
 VERDICTS = {"kept": Action.RETAIN, "escalated": Action.ESCALATE}
@@ -84,7 +79,7 @@ def search_page(session: Session, name: str, given: Mapping[str, str], *, now: d
     """The page that these fields of an address ask for. Raises CascadeUnknown."""
     spec = cascades.cascade(session, name)
     asked = {field: given.get(field, "").strip() for field in (*FIELDS, *MORE_FIELDS)}
-    asked["range"] = asked["range"] or ("all" if asked["id"] or asked["since"] or asked["until"] else "7d")
+    asked["range"] = asked["range"] or ("all" if asked["id"] or asked["since"] or asked["until"] else USUAL)
     asked["order"] = "" if asked["order"] == Order.NEWEST else asked["order"]
     rows: tuple[Found, ...] = ()
     fault = following = None
@@ -117,10 +112,8 @@ def wanted_of(spec: CascadeSpec, asked: Mapping[str, str], *, now: datetime) -> 
     """What these fields ask for; one that is left out or empty asks for nothing. Raises
     InputInvalid.
     """
-    lengths = RANGES.get(asked.get("range") or "all", timedelta())
-    if lengths == timedelta():
-        raise InputInvalid(f"range is {asked['range']!r}: give one of {', '.join(RANGES)}")
-    since = _time("since", asked) or (None if lengths is None else now - lengths)
+    length = LENGTHS.get(_one_of("range", asked, {word: word for word in RANGES}) or "all")
+    since = _time("since", asked) or (None if length is None else now - length)
     return Wanted(
         cascade=spec.name,
         tier=_tier(asked.get("tier") or "0", spec),

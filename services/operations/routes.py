@@ -10,7 +10,7 @@ from knowgate.errors import RecordInvalid
 from services.errors import InputInvalid
 from services.http.context import InContext
 from services.operations import bundle_page, decision_search, labels_page
-from services.operations.bundle_page import SIGNALS, labels_by_source, rows_by_purpose, told
+from services.operations.bundle_page import SIGNALS, labels_by_source, rows_by_purpose, shown_value
 from services.operations.decision_search import csv_rows, reason_word, said, wanted_of
 from services.pages.responses import HEADERS, LOOKS, framed, problem
 from services.settings import hash_key
@@ -79,7 +79,7 @@ def get_bundle(request: Request, bundle_id: str, fields: Given, context: InConte
     except UNREADABLE as error:
         return problem(request, context, str(error))
     certificate, document = page.line.certificate, page.document
-    shown: dict[str, Any] = {"page": page, "told": told, "signals": SIGNALS}
+    shown: dict[str, Any] = {"page": page, "shown_value": shown_value, "signals": SIGNALS}
     shown["labels"] = () if certificate is None else labels_by_source(certificate)
     shown["rows"] = {} if document is None else rows_by_purpose(document)
     return framed(request, context, "operations/bundle.html", title=f"Bundle {bundle_id[:8]}", **shown)

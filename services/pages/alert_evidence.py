@@ -90,21 +90,21 @@ class Evidence:
     stopped: str | None  # what a stop comes to, in a sentence
 
 
-def evidence_of(session: Session, told: AlertStory, spec: CascadeSpec | None) -> Evidence:
+def evidence_of(session: Session, story: AlertStory, spec: CascadeSpec | None) -> Evidence:
     """The evidence of one alert; `spec` None: its cascade cannot be read."""
-    alert, rule = told.alert, Rule(told.alert.rule)
-    ended = alert.resolved_at or max((ring.rang_at for ring in told.rings), default=alert.opened_at)
+    alert, rule = story.alert, Rule(story.alert.rule)
+    ended = alert.resolved_at or max((ring.rang_at for ring in story.rings), default=alert.opened_at)
     names = {name.value for name in _OF_RULE[rule]} | {FigureName.RETAINED_SHARE.value}
     rows = figures(session, alert.cascade, names=sorted(names), since=alert.opened_at - BEFORE, until=ended + AFTER)
     whole = [row for row in rows if row.slice is None]
     return Evidence(
-        charts=_charts(whole, rule, told, spec),
+        charts=_charts(whole, rule, story, spec),
         checks=tuple(Check(text=text, href=_address(alert.cascade, href)) for text, href in _CHECKS[rule]),
-        stopped=_stopped(told, whole),
+        stopped=_stopped(story, whole),
     )
 
 
-def _charts(rows: Sequence[FigureRow], rule: Rule, told: AlertStory, spec: CascadeSpec | None) -> tuple[Chart, ...]:
+def _charts(rows: Sequence[FigureRow], rule: Rule, story: AlertStory, spec: CascadeSpec | None) -> tuple[Chart, ...]:
     """One of the whole cascade, or one of each tier that has the figure."""
     drawn = []
     names = [name.value for name in _OF_RULE[rule]]
@@ -113,14 +113,14 @@ def _charts(rows: Sequence[FigureRow], rule: Rule, told: AlertStory, spec: Casca
         lines = {name: values_of([row for row in of_tier if row.name == name]) for name in names}
         called = {name: title_of(name) for name in names}
         of = "" if tier < 0 else f", {spec.tiers[tier].name if spec and tier <= spec.last else f'tier {tier}'}"
-        title = f"{called[names[0]] if len(names) == 1 else told.title.rstrip('.')}{of}"
-        drawn.append(chart(title, lines, _frame(lines, told), names=called, rules=_promise(rule, spec)))
+        title = f"{called[names[0]] if len(names) == 1 else story.title.rstrip('.')}{of}"
+        drawn.append(chart(title, lines, _frame(lines, story), names=called, rules=_promise(rule, spec)))
     return tuple(one for one in drawn if one is not None)
 
 
-def _frame(lines: Lines, told: AlertStory) -> Frame | None:
+def _frame(lines: Lines, story: AlertStory) -> Frame | None:
     """Wide enough for the alert's moments."""
-    frame, marks = frame_of(lines), _marks(told)
+    frame, marks = frame_of(lines), _marks(story)
     if frame is None:
         return None
     times = [frame.window.start, frame.window.end, *(at for at, _, _ in marks)]
@@ -128,15 +128,15 @@ def _frame(lines: Lines, told: AlertStory) -> Frame | None:
     return Frame(window=window, marks=marks_in(window, marks))
 
 
-def _marks(told: AlertStory) -> list[tuple[datetime, str, str]]:
-    rang = [(ring.rang_at, "alert", f"rang {ring.rang_at:%d %b %H:%M}") for ring in told.rings]
+def _marks(story: AlertStory) -> list[tuple[datetime, str, str]]:
+    rang = [(ring.rang_at, "alert", f"rang {ring.rang_at:%d %b %H:%M}") for ring in story.rings]
     stops = [
         (ring.answered_at, "stop", f"stopped {ring.answered_at:%d %b %H:%M}")
-        for ring in told.rings
+        for ring in story.rings
         if ring.answered_at is not None and ring.stopped is not None
     ]
-    over = told.alert.resolved_at
-    opened = (told.alert.opened_at, "alert", f"opened {told.alert.opened_at:%d %b %H:%M}")
+    over = story.alert.resolved_at
+    opened = (story.alert.opened_at, "alert", f"opened {story.alert.opened_at:%d %b %H:%M}")
     return [*(rang or [opened]), *stops, *([] if over is None else [(over, "resume", f"over {over:%d %b %H:%M}")])]
 
 
@@ -147,9 +147,9 @@ def _promise(rule: Rule, spec: CascadeSpec | None) -> tuple[tuple[float, str], .
     return ((spec.targets.value, f"promised: at most {points(spec.targets.value)}"),)
 
 
-def _stopped(told: AlertStory, rows: Sequence[FigureRow]) -> str | None:
+def _stopped(story: AlertStory, rows: Sequence[FigureRow]) -> str | None:
     """What a stop comes to: whose load grows, by how much."""
-    stops = [ring for ring in told.rings if ring.stopped is not None and ring.answered_at is not None]
+    stops = [ring for ring in story.rings if ring.stopped is not None and ring.answered_at is not None]
     if not stops or stops[0].answered_at is None:
         return None
     since = stops[0].answered_at

@@ -46,15 +46,15 @@ class AlertPage:
 
 def alert_page(session: Session, alert_id: UUID) -> AlertPage:
     """The page of one alert. Raises AlertUnknown."""
-    told = story(session, alert_id)
-    details = json.loads(told.rings[-1].details if told.rings else told.alert.details)
+    alert_story = story(session, alert_id)
+    details = json.loads(alert_story.rings[-1].details if alert_story.rings else alert_story.alert.details)
     return AlertPage(
-        story=told,
-        advice=Rule(told.alert.rule).advice,
+        story=alert_story,
+        advice=Rule(alert_story.alert.rule).advice,
         details=tuple((name, _detail(value)) for name, value in details.items()),
-        moments=tuple(sorted(_moments(told), key=lambda moment: moment.at, reverse=True)),
+        moments=tuple(sorted(_moments(alert_story), key=lambda moment: moment.at, reverse=True)),
         messages=stories_of(session, deliveries(session, alert_id)),
-        evidence=evidence_of(session, told, _declared(session, told.alert.cascade)),
+        evidence=evidence_of(session, alert_story, _declared(session, alert_story.alert.cascade)),
     )
 
 
@@ -85,14 +85,16 @@ def newest_alerts(session: Session) -> tuple[AlertStory, ...]:
     return stories(session, alerts.newest_alerts(session, limit=MOST))
 
 
-def _moments(told: AlertStory) -> list[Moment]:
-    alert, service = told.alert, "knowgate"
+def _moments(alert_story: AlertStory) -> list[Moment]:
+    alert, service = alert_story.alert, "knowgate"
     moments = [Moment(at=alert.opened_at, what="opened", who=service)]
-    moments += [Moment(at=ring.rang_at, what=f"rang again: {ring.cause}", who=service) for ring in told.rings[1:]]
-    moments += [Moment(at=deed.at, what=deed.what, who=service) for deed in told.deeds]
-    moments += [Moment(at=act.at, what=act.said, who=act.by) for act in told.acts if act.act is not Act.RESOLVED]
+    moments += [
+        Moment(at=ring.rang_at, what=f"rang again: {ring.cause}", who=service) for ring in alert_story.rings[1:]
+    ]
+    moments += [Moment(at=deed.at, what=deed.what, who=service) for deed in alert_story.deeds]
+    moments += [Moment(at=act.at, what=act.said, who=act.by) for act in alert_story.acts if act.act is not Act.RESOLVED]
     if alert.resolved_at is not None:
-        by_hand = [act for act in told.acts if act.act is Act.RESOLVED]
+        by_hand = [act for act in alert_story.acts if act.act is Act.RESOLVED]
         said = by_hand[-1].said if by_hand else f"resolved: {alert.resolution}"
         moments.append(Moment(at=alert.resolved_at, what=said, who=by_hand[-1].by if by_hand else service))
     return moments

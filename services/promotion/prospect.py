@@ -75,8 +75,10 @@ def after_a_ring(session: Session, current: Assignment, *, now: datetime) -> str
     if candidate is None:
         return "After a ring there is nothing to fall back to, and nothing would be kept."
     load = load_of(session, current, spec, certificate_of(candidate))
-    told = "" if load is None else f" {load.sentence}"
-    return f"After a ring bundle {candidate.id[:12]} would be looked at, and decide if it is shown to hold.{told}"
+    load_sentence = "" if load is None else f" {load.sentence}"
+    return (
+        f"After a ring bundle {candidate.id[:12]} would be looked at, and decide if it is shown to hold.{load_sentence}"
+    )
 
 
 def promised_with_load(session: Session, current: Assignment, certificate: CertificateDocument | None) -> str:

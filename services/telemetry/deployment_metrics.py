@@ -47,18 +47,18 @@ class DeploymentCollector(Collector):
             name: GaugeMetricFamily(name, about, labels=of) for name, (about, of) in GAUGES.items()
         }
         families[FAILURES] = CounterMetricFamily(FAILURES, "Ticks of the job that failed.", labels=OF_JOB)
-        told = self._told()
-        for name, key, value in told or ():
+        samples = self._fresh_samples()
+        for name, key, value in samples or ():
             if value is not None:
                 value = value.timestamp() if isinstance(value, datetime) else float(value)
                 families[name].add_metric(key, value)
-        yield GaugeMetricFamily(UP, "1 where the database answered; 0: nothing of it is told.", told is not None)
+        yield GaugeMetricFamily(UP, "1 where the database answered; 0: nothing of it is told.", samples is not None)
         yield from families.values()
 
     def describe(self) -> list[Metric]:
         return []  # nothing is read from the database at registration
 
-    def _told(self) -> tuple[Sample, ...] | None:
+    def _fresh_samples(self) -> tuple[Sample, ...] | None:
         """What is fresh, read anew where it is not; None where the database does not answer."""
         with self._lock:
             stale = [kept for kept in self._kept if kept.is_stale]

@@ -30,7 +30,7 @@ class Kind(Enum):
     INTERNAL = "INTERNAL"
 
 
-class Told:
+class OpenSpan:
     """One span that is under way."""
 
     def __init__(self, span: Any) -> None:
@@ -106,7 +106,7 @@ def is_on() -> bool:
 @contextmanager
 def span(
     name: str, kind: Kind, attributes: Attributes, *, headers: Mapping[str, str] | None = None
-) -> Iterator[Told | None]:
+) -> Iterator[OpenSpan | None]:
     """A span for the length of the block, within the caller's trace where `headers` name one, else
     within the span that is under way; None where there are none.
     """
@@ -125,11 +125,11 @@ def span(
         record_exception=False,
         set_status_on_exception=False,
     ) as made:
-        told = Told(made)
+        open_span = OpenSpan(made)
         try:
-            yield told
+            yield open_span
         except BaseException as error:
-            told.failed(type(error).__name__)
+            open_span.failed(type(error).__name__)
             raise
 
 

@@ -78,14 +78,14 @@ async def _observe(request: Request, proceed: Callable[[Request], Awaitable[Resp
     """
     if not spans.is_on() or request.url.path in LOOKED_AT:
         return await _counted(request, proceed)
-    with spans.span(request.method, Kind.SERVER, {gen_ai.METHOD: request.method}, headers=request.headers) as told:
-        assert told is not None
+    with spans.span(request.method, Kind.SERVER, {gen_ai.METHOD: request.method}, headers=request.headers) as span:
+        assert span is not None
         response = await _counted(request, proceed)
         route = getattr(request.scope.get("route"), "path", None)
-        told.note({gen_ai.ROUTE: route, gen_ai.STATUS: response.status_code})
-        told.named(f"{request.method} {route or ''}".rstrip())
+        span.note({gen_ai.ROUTE: route, gen_ai.STATUS: response.status_code})
+        span.named(f"{request.method} {route or ''}".rstrip())
         if response.status_code >= 500:
-            told.failed(str(response.status_code))
+            span.failed(str(response.status_code))
         return response
 
 

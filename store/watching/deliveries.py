@@ -164,7 +164,7 @@ def revive_delivery(session: Session, delivery_id: UUID, *, now: datetime) -> bo
     return claims.changed(made) == 1
 
 
-def last_move_told(session: Session, cascade: str, receiver: str) -> str | None:
+def last_move_sent(session: Session, cascade: str, receiver: str) -> str | None:
     """The outcome of the last move of a cascade that there is a message about to this receiver."""
     same = (DeliveryRow.cascade == cascade, DeliveryRow.alert_id.is_(None), DeliveryRow.receiver == receiver)
     return session.scalar(select(DeliveryRow.event).where(*same).order_by(DeliveryRow.number.desc()).limit(1))

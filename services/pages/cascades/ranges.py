@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from knowgate._records.records import Window
 from store.watching.figure_means import Per
 
-_LENGTHS = {"24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
+LENGTHS = {"24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 RANGES = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "all": "all"}
 USUAL = "7d"
 
@@ -51,5 +51,5 @@ def range_of(word: str, slice: str | None, *, first: datetime | None, now: datet
     cascade's first decision was made, where all of it begins.
     """
     chosen = word if word in RANGES else USUAL
-    start = (first or now) - timedelta(days=1) if chosen == "all" else now - _LENGTHS[chosen]
+    start = (first or now) - timedelta(days=1) if chosen == "all" else now - LENGTHS[chosen]
     return Range(word=chosen, window=Window(start=min(start, now - timedelta(days=1)), end=now), slice=slice or None)

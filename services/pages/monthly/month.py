@@ -84,7 +84,9 @@ class MonthReport:
 def month_report(session: Session, name: str, month: Window, *, now: datetime) -> MonthReport:
     """The report of a month that has begun. Raises CascadeUnknown."""
     until = min(month.end, now)
-    told = stories(session, [one for one in alerts(session, name) if _open_in(one.opened_at, one.resolved_at, month)])
+    alert_stories = stories(
+        session, [one for one in alerts(session, name) if _open_in(one.opened_at, one.resolved_at, month)]
+    )
     versions = declarations(session, name)
     figures = read(session, name, month, *_SAVED)
     current = cascade(session, name)
@@ -92,9 +94,9 @@ def month_report(session: Session, name: str, month: Window, *, now: datetime) -
     weeks = []
     for window in weeks_of(month, until=until):
         of_week = [one.spec for one in versions if one.spec is not None and one.applied_at < window.end]
-        weeks.append(week_of(session, of_week[-1] if of_week else current, window, told))
+        weeks.append(week_of(session, of_week[-1] if of_week else current, window, alert_stories))
     spec, judged = specs[-1] if specs else current, judged_of(session, name, month)
-    alarms = tuple(_alarm(one, until) for one in told)
+    alarms = tuple(_alarm(one, until) for one in alert_stories)
     return MonthReport(
         cascade=name,
         month=month,
@@ -192,8 +194,8 @@ def _short(
     judged_weeks = [week for week in weeks if week.tone != "plain"]
     if judged_weeks:
         words = [week.word for week in judged_weeks]
-        told = ", ".join(f"{word.removeprefix('promise ')} in {words.count(word)}" for word in dict.fromkeys(words))
-        said.append(f"The promise ({owed(spec)}), by weeks: {told}.")
+        listed = ", ".join(f"{word.removeprefix('promise ')} in {words.count(word)}" for word in dict.fromkeys(words))
+        said.append(f"The promise ({owed(spec)}), by weeks: {listed}.")
     said.append(_alarmed(alarms))
     if judged:
         promoted = sum(one.word == "Promoted" for one in judged)

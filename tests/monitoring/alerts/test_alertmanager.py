@@ -1,4 +1,4 @@
-"""A real Alertmanager on loopback is told what is open, what is silenced, what is seen and what is
+"""A real Alertmanager on loopback hears what is open, what is silenced, what is seen and what is
 over. Skipped where it is not installed.
 """
 
@@ -104,15 +104,15 @@ def test_it_is_told_what_is_open_silenced_seen_and_over(engine, spec, there, rec
     with there.up():
         say(engine, spec, Rule.DRIFT, Standing.RAISED, "lengths moved", now)
         say(engine, spec, Rule.RISK, Standing.RAISED, "it loses 4 %", now)
-        told = there.alerts()
-        assert {name: one["labels"]["severity"] for name, one in told.items()} == {
+        message = there.alerts()
+        assert {name: one["labels"]["severity"] for name, one in message.items()} == {
             "drift": "warning",
             "risk": "critical",
         }
-        notes = told["risk"]["annotations"]
+        notes = message["risk"]["annotations"]
         assert notes["summary"] == "Accuracy is worse than promised." and "It loses 4 %" in notes["description"]
         assert notes["runbook_url"] == "https://knowgate.example/docs/runbooks/risk.md"
-        assert notes["link"] == told["risk"]["generatorURL"]
+        assert notes["link"] == message["risk"]["generatorURL"]
         assert notes["link"].startswith("https://knowgate.example/alerts/")
         until(lambda: any(b"it loses" in body or b"It loses" in body for _, body in receiver.received))
 

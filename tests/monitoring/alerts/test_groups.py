@@ -7,7 +7,7 @@ import pytest
 
 from knowgate._records.receivers import Receiver, ReceiverKind, Severity
 from monitoring.alerts.alerts import settle_all
-from monitoring.alerts.messages import text_of, told_in
+from monitoring.alerts.messages import message_in, text_of
 from monitoring.names import Rule
 from monitoring.rules.rules import Assessment, Standing
 from store.engine import reading, transaction
@@ -45,7 +45,7 @@ class Deployment:
             act = {"act": Act.SILENCED, "by": "ada", "reason": "known", "at": self.now}
             add_act(session, AlertAct(alert_id=alert.id, until=self.now + length, **act))
 
-    def told(self):
+    def messages_sent(self):
         """Of each message since the last time that this was asked: what it is about, the rule it
         follows from and those under it.
         """
@@ -69,7 +69,7 @@ def deployment(cast, engine):
 def test_what_follows_from_one_cause_is_told_under_it_in_one_message(deployment):
     vanished = (Rule.SAVINGS, Rule.DRIFT, Rule.MISSING_SIGNAL)
     assert deployment.look(raised=vanished) == list(vanished)
-    assert deployment.told() == {("opened", "missing_signal"): (None, ["savings", "drift"])}
+    assert deployment.messages_sent() == {("opened", "missing_signal"): (None, ["savings", "drift"])}
     with reading(deployment.engine) as session:
         found = {one.rule: json.loads(one.details) for one in alerts(session, "cities", open_only=True)}
     assert found == {
@@ -78,28 +78,28 @@ def test_what_follows_from_one_cause_is_told_under_it_in_one_message(deployment)
         "missing_signal": {},
     }
     deployment.look(clear=vanished)
-    assert deployment.told() == {("resolved", "missing_signal"): (None, ["savings", "drift"])}
+    assert deployment.messages_sent() == {("resolved", "missing_signal"): (None, ["savings", "drift"])}
 
 
 def test_what_ends_later_than_its_cause_is_told_then(deployment):
     deployment.look(raised=(Rule.MISSING_SIGNAL, Rule.SAVINGS))
     deployment.look(clear=(Rule.MISSING_SIGNAL,))
-    assert deployment.told() == {("resolved", "missing_signal"): (None, [])}
+    assert deployment.messages_sent() == {("resolved", "missing_signal"): (None, [])}
     deployment.look(clear=(Rule.SAVINGS,))
-    assert list(deployment.told()) == [("resolved", "savings")]
+    assert list(deployment.messages_sent()) == [("resolved", "savings")]
 
 
 def test_what_opens_later_than_its_cause_has_a_message_that_names_it(deployment):
     deployment.look(raised=(Rule.MISSING_SIGNAL,))
     deployment.look(raised=(Rule.MISSING_SIGNAL, Rule.SAVINGS))
-    assert deployment.told() == {("opened", "savings"): ("missing_signal", [])}
+    assert deployment.messages_sent() == {("opened", "savings"): ("missing_signal", [])}
     deployment.look(clear=(Rule.MISSING_SIGNAL,), raised=(Rule.DEARER_THAN_LAST,))
-    assert deployment.told()["opened", "dearer_than_last"] == ("savings", [])  # what is over explains nothing
+    assert deployment.messages_sent()["opened", "dearer_than_last"] == ("savings", [])  # what is over explains nothing
 
 
 def test_what_is_critical_is_told_by_itself(deployment):
     deployment.look(raised=(Rule.DRIFT, Rule.RISK, Rule.OOD_CONSERVATIVENESS))
-    assert deployment.told() == {
+    assert deployment.messages_sent() == {
         ("opened", "drift"): (None, ["ood_conservativeness"]),
         ("opened", "risk"): ("drift", []),
     }
@@ -110,11 +110,11 @@ def test_under_what_is_silenced_nothing_is_told_and_what_is_silenced_is_told_und
     deployment.silence(Rule.DRIFT, 10 * HOUR)
     deployment.look(clear=(Rule.DRIFT,))
     deployment.look(raised=(Rule.DRIFT, Rule.OOD_CONSERVATIVENESS))
-    assert deployment.told() == {("opened", "ood_conservativeness"): ("drift", [])}
+    assert deployment.messages_sent() == {("opened", "ood_conservativeness"): ("drift", [])}
     deployment.silence(Rule.OOD_CONSERVATIVENESS, 10 * HOUR)
     deployment.look(clear=(Rule.DRIFT, Rule.OOD_CONSERVATIVENESS))
     deployment.look(raised=(Rule.MISSING_SIGNAL, Rule.DRIFT))
-    assert deployment.told() == {("opened", "missing_signal"): (None, [])}
+    assert deployment.messages_sent() == {("opened", "missing_signal"): (None, [])}
 
 
 def test_who_groups_by_itself_or_does_not_hear_of_the_cause_is_told_of_each(deployment, cast):
@@ -125,14 +125,16 @@ def test_who_groups_by_itself_or_does_not_hear_of_the_cause_is_told_of_each(depl
     deployment.apply()
     deployment.look(raised=(Rule.CONSTANT_SIGNAL, Rule.DRIFT, Rule.RISK))
     with reading(deployment.engine) as session:
-        told = sorted((one.receiver, json.loads(one.payload)["alert"]["rule"]) for one in newest_deliveries(session))
-    assert told == [("am", "constant_signal"), ("am", "drift"), ("am", "risk"), ("pager", "constant_signal")]
+        messages_sent = sorted(
+            (one.receiver, json.loads(one.payload)["alert"]["rule"]) for one in newest_deliveries(session)
+        )
+    assert messages_sent == [("am", "constant_signal"), ("am", "drift"), ("am", "risk"), ("pager", "constant_signal")]
 
 
 def test_the_text_names_the_cause_first_and_what_follows_under_it(deployment):
     deployment.look(raised=(Rule.SAVINGS, Rule.MISSING_SIGNAL))
     with reading(deployment.engine) as session:
         (message,) = newest_deliveries(session)
-    text = text_of([told_in(message.payload)])
+    text = text_of([message_in(message.payload)])
     assert text.title == "[warning] cities: A signal that decides is missing. And 1 more."
     assert "With it: The cascade saves less than promised. Why savings" in text.body

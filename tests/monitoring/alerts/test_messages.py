@@ -9,7 +9,7 @@ import pytest
 from knowgate._records.receivers import Hears, Receiver, ReceiverKind, Severity
 from knowgate.errors import RecordInvalid
 from monitoring.alerts.addressees import addressee, hearing
-from monitoring.alerts.messages import Around, Event, alert_document, move_document, text_of, told_in, told_of
+from monitoring.alerts.messages import Around, Event, alert_document, message_in, message_of, move_document, text_of
 from monitoring.names import Rule
 from store.releases.promotions import Outcome, PromotionRecord
 from store.releases.rings import RingRecord, Spoken
@@ -30,8 +30,8 @@ def ring(cast):
 
 
 def test_an_alert_says_what_was_seen_what_was_done_what_to_do_and_where_to_look(alert, ring, cast):
-    told = told_in(alert_document(alert, Event.RANG_AGAIN, 2, Around(ring=ring)), "stopped by generation 12")
-    text = text_of([told], "https://knowgate.example/")
+    message = message_in(alert_document(alert, Event.RANG_AGAIN, 2, Around(ring=ring)), "stopped by generation 12")
+    text = text_of([message], "https://knowgate.example/")
     assert text.title == "[critical, again] geo: Accuracy is worse than promised."
     assert text.body.splitlines() == [
         "It loses 4 %, 2 % are allowed",
@@ -41,7 +41,7 @@ def test_an_alert_says_what_was_seen_what_was_done_what_to_do_and_where_to_look(
         f"Page: https://knowgate.example/alerts/{KEY}",
         "Runbook: https://knowgate.example/docs/runbooks/risk.md",
     ]
-    plain = text_of([told]).body
+    plain = text_of([message]).body
     assert "Page" not in plain and "Runbook: docs/runbooks/risk.md" in plain
 
 
@@ -56,7 +56,7 @@ def test_an_end_says_why_it_is_over_and_asks_nobody_to_do_anything(alert, cast):
         resolved_at=cast.DAY + timedelta(hours=3),
         resolution="ada: rolled back",
     )
-    text = text_of([told_in(alert_document(over, Event.RESOLVED, 3))])
+    text = text_of([message_in(alert_document(over, Event.RESOLVED, 3))])
     assert text.title.startswith("[resolved] geo:") and text.body.startswith("Ada: rolled back\nSince")
     assert "until" in text.body and "What to do" not in text.body
 
@@ -65,7 +65,7 @@ def test_alerts_of_a_group_are_one_text(alert, ring):
     drift = AlertRecord(
         id=KEY, cascade="geo", rule="drift", cause="lengths moved", details="{}", opened_at=alert.opened_at
     )
-    text = text_of([told_of(alert, ring), told_of(drift, None)])
+    text = text_of([message_of(alert, ring), message_of(drift, None)])
     assert text.title == "[critical] geo: Accuracy is worse than promised. And 1 more."
     first, second = text.body.split("\n\n")
     assert first.startswith("[critical] Accuracy is worse") and second.startswith("[warning] Traffic is not")
@@ -86,9 +86,9 @@ def test_a_move_says_what_decides_now_why_and_by_whom(outcome, cast):
     )
     document = move_document(record)
     assert json.loads(document)["sequence"] == 12 and "check" not in json.loads(document)["move"]
-    told = told_in(document)
-    assert (told.severity is Severity.CRITICAL) == (outcome in (Outcome.STOPPED, Outcome.FELL_BACK))
-    text = text_of([told], "https://k")
+    message = message_in(document)
+    assert (message.severity is Severity.CRITICAL) == (outcome in (Outcome.STOPPED, Outcome.FELL_BACK))
+    text = text_of([message], "https://k")
     assert text.title.startswith(f"[{outcome.value.replace('_', ' ')}] geo: ")
     assert text.body.startswith("The check passed\nWhat was done: generation 12, by ada; ")
     tried = outcome in (Outcome.SHADOWED, Outcome.SHARED, Outcome.ABORTED)

@@ -70,7 +70,7 @@ def october(days: range = range(1, 32)) -> list[FigureRow]:
 
 
 @pytest.fixture
-def told(engine: Engine, trivia: str, bundle: Bundle) -> str:
+def reported(engine: Engine, trivia: str, bundle: Bundle) -> str:
     """October's figures, two alerts, a promotion, a refusal and a new declaration."""
     with transaction(engine) as session:
         put_figures(session, october())
@@ -114,9 +114,9 @@ def told(engine: Engine, trivia: str, bundle: Bundle) -> str:
     return trivia
 
 
-def test_sums_are_those_of_the_stored_figures(engine: Engine, told: str) -> None:
+def test_sums_are_those_of_the_stored_figures(engine: Engine, reported: str) -> None:
     with reading(engine) as session:
-        report = month_report(session, told, OCTOBER, now=LATER)
+        report = month_report(session, reported, OCTOBER, now=LATER)
     facts = {fact.name: fact for fact in report.facts}
     assert facts["Saved"].value == "$93.00"  # 31 · 3
     # Reaches of days add up as squares do: 4 · √31 = 22.27.
@@ -131,9 +131,11 @@ def test_sums_are_those_of_the_stored_figures(engine: Engine, told: str) -> None
     assert report.gaps == ()
 
 
-def test_each_week_says_where_the_promise_stood_under_the_declaration_of_its_time(engine: Engine, told: str) -> None:
+def test_each_week_says_where_the_promise_stood_under_the_declaration_of_its_time(
+    engine: Engine, reported: str
+) -> None:
     with reading(engine) as session:
-        report = month_report(session, told, OCTOBER, now=LATER)
+        report = month_report(session, reported, OCTOBER, now=LATER)
     first, second, third, fourth, fifth = report.weeks
     assert [week.window.start.day for week in report.weeks] == [1, 5, 12, 19, 26]  # Mondays, and the first
     assert [week.saved.value for week in report.weeks if week.saved] == [12.0, 21.0, 21.0, 21.0, 18.0]
@@ -162,9 +164,9 @@ def test_a_week_keeps_the_promise_where_all_of_its_interval_does(engine: Engine,
     ]
 
 
-def test_alerts_changes_and_judgements_are_those_of_the_month(engine: Engine, told: str, bundle: Bundle) -> None:
+def test_alerts_changes_and_judgements_are_those_of_the_month(engine: Engine, reported: str, bundle: Bundle) -> None:
     with reading(engine) as session:
-        report = month_report(session, told, OCTOBER, now=LATER)
+        report = month_report(session, reported, OCTOBER, now=LATER)
     risk, drift = report.alarms
     assert (risk.story.title, risk.state, risk.open_for) == ("Accuracy is worse than promised.", "over", "2 d")
     assert risk.done == (
@@ -189,9 +191,9 @@ def test_alerts_changes_and_judgements_are_those_of_the_month(engine: Engine, to
     assert "The promise was broken in the week from 19 October." in report.worries
 
 
-def test_the_file_needs_nothing_but_itself(engine: Engine, told: str) -> None:
+def test_the_file_needs_nothing_but_itself(engine: Engine, reported: str) -> None:
     with reading(engine) as session:
-        html = render_month(session, told, OCTOBER, now=LATER)
+        html = render_month(session, reported, OCTOBER, now=LATER)
     assert "$93.00" in html and "<style>" in html
     assert not re.search(r"<script|<link|<img|src=|href=|url\(|https?://", html)
 
@@ -212,9 +214,9 @@ def test_a_month_that_is_not_over_or_partly_watched_says_so(engine: Engine, triv
     assert {fact.value for fact in empty.facts} == {"not known"}
 
 
-def test_the_page_is_the_same_report(client: TestClient, clock: SimulatedClock, told: str) -> None:
+def test_the_page_is_the_same_report(client: TestClient, clock: SimulatedClock, reported: str) -> None:
     clock.set(LATER)
-    shown = page(client, f"/cascades/{told}/report?month=2026-10")
+    shown = page(client, f"/cascades/{reported}/report?month=2026-10")
     for said in (
         "trivia, October 2026",
         "$93.00",
@@ -223,9 +225,9 @@ def test_the_page_is_the_same_report(client: TestClient, clock: SimulatedClock, 
         "ada acknowledged: looking",
     ):
         assert said in shown
-    assert "write it as year and month, e.g. 2026-12" in page(client, f"/cascades/{told}/report?month=10", 404)
-    assert "it has not begun" in page(client, f"/cascades/{told}/report?month=2027-01", 404)
-    assert "December 2026" in page(client, f"/cascades/{told}/report")
+    assert "write it as year and month, e.g. 2026-12" in page(client, f"/cascades/{reported}/report?month=10", 404)
+    assert "it has not begun" in page(client, f"/cascades/{reported}/report?month=2027-01", 404)
+    assert "December 2026" in page(client, f"/cascades/{reported}/report")
     page(client, "/cascades/nobody/report", 404)
 
 

@@ -76,53 +76,55 @@ def test_metrics_say_how_old_a_figure_is_and_of_how_many_rows(
         run = job_runs.claim(session, "monitor", "trivia", new, owner="a", lease=DAY, now=NOW)
         assert run is not None
         job_runs.finish(session, run, "watched", now=NOW)
-    told = shown(client)
+    exposed = shown(client)
     of = '{cascade="trivia",mature="true",name="accuracy_retained"}'
-    assert [told[f"knowgate_figure{end}{of}"] for end in ("", "_low", "_high", "_rows")] == [0.5, 0.4, 0.6, 1]
-    assert told[f"knowgate_figure_window_end_timestamp_seconds{of}"] == old.end.timestamp()
-    assert told[f"knowgate_figure_computed_timestamp_seconds{of}"] == (NOW - DAY).timestamp()
-    assert told['knowgate_figure{cascade="trivia",mature="false",name="queries"}'] == 3
-    assert told['knowgate_mode{cascade="trivia",mode="active"}'] == 1
-    assert told['knowgate_mode{cascade="trivia",mode="stopped"}'] == 0
+    assert [exposed[f"knowgate_figure{end}{of}"] for end in ("", "_low", "_high", "_rows")] == [0.5, 0.4, 0.6, 1]
+    assert exposed[f"knowgate_figure_window_end_timestamp_seconds{of}"] == old.end.timestamp()
+    assert exposed[f"knowgate_figure_computed_timestamp_seconds{of}"] == (NOW - DAY).timestamp()
+    assert exposed['knowgate_figure{cascade="trivia",mature="false",name="queries"}'] == 3
+    assert exposed['knowgate_mode{cascade="trivia",mode="active"}'] == 1
+    assert exposed['knowgate_mode{cascade="trivia",mode="stopped"}'] == 0
     runtime = '{cascade="trivia",runtime="host-1"}'
-    assert told[f"knowgate_runtime_last_seen_timestamp_seconds{runtime}"] == NOW.timestamp()
-    assert told[f"knowgate_runtime_generation{runtime}"] == 1
-    assert told[f"knowgate_runtime_generations_behind{runtime}"] == 0
-    assert told[f"knowgate_runtime_refused{runtime}"] == 1
-    assert told['knowgate_job_last_tick_timestamp_seconds{job_name="monitor"}'] == NOW.timestamp()
-    assert told['knowgate_job_last_success_timestamp_seconds{job_name="monitor"}'] == (NOW - DAY).timestamp()
-    assert told['knowgate_job_last_duration_seconds{job_name="monitor"}'] == 1.5
-    assert told['knowgate_job_failures_total{job_name="monitor"}'] == 1
-    assert told['knowgate_job_done_until_timestamp_seconds{cascade="trivia",job_name="monitor"}'] == new.end.timestamp()
+    assert exposed[f"knowgate_runtime_last_seen_timestamp_seconds{runtime}"] == NOW.timestamp()
+    assert exposed[f"knowgate_runtime_generation{runtime}"] == 1
+    assert exposed[f"knowgate_runtime_generations_behind{runtime}"] == 0
+    assert exposed[f"knowgate_runtime_refused{runtime}"] == 1
+    assert exposed['knowgate_job_last_tick_timestamp_seconds{job_name="monitor"}'] == NOW.timestamp()
+    assert exposed['knowgate_job_last_success_timestamp_seconds{job_name="monitor"}'] == (NOW - DAY).timestamp()
+    assert exposed['knowgate_job_last_duration_seconds{job_name="monitor"}'] == 1.5
+    assert exposed['knowgate_job_failures_total{job_name="monitor"}'] == 1
+    assert (
+        exposed['knowgate_job_done_until_timestamp_seconds{cascade="trivia",job_name="monitor"}'] == new.end.timestamp()
+    )
 
 
 def test_metrics_say_what_waits_what_is_promised_and_what_the_next_certificate_needs(
     client: TestClient, engine: Engine
 ) -> None:
     populate(engine, NOW)
-    told, day_ago = shown(client), (NOW - DAY).timestamp()
-    assert told["knowgate_database_up"] == 1
-    modes = {mode: told[f'knowgate_mode{{cascade="trivia",mode="{mode}"}}'] for mode in (*State, "frozen")}
+    exposed, day_ago = shown(client), (NOW - DAY).timestamp()
+    assert exposed["knowgate_database_up"] == 1
+    modes = {mode: exposed[f'knowgate_mode{{cascade="trivia",mode="{mode}"}}'] for mode in (*State, "frozen")}
     assert modes == {"observing": 1, "active": 0, "stopped": 0, "frozen": 1}
-    assert told['knowgate_challenger_share{cascade="trivia"}'] == 0
-    assert told['knowgate_open_alerts{cascade="trivia",rule="risk",severity="critical"}'] == 1
-    assert told['knowgate_outbox_waiting{topic="mlflow"}'] == 1
-    assert told['knowgate_outbox_oldest_timestamp_seconds{topic="mlflow"}'] == day_ago
-    assert told['knowgate_outbox_given_up{topic="mlflow"}'] == 0
-    assert told["knowgate_deliveries_waiting"] == 1 and told["knowgate_deliveries_given_up"] == 0
-    assert told["knowgate_deliveries_oldest_timestamp_seconds"] == day_ago
-    assert told["knowgate_ledger_unsealed_leaves"] > 0
-    assert told["knowgate_ledger_oldest_unsealed_timestamp_seconds"] > day_ago  # leaves go by the machine's clock
-    assert told["knowgate_ledger_last_sealed_timestamp_seconds"] == day_ago
-    assert told['knowgate_promise_allowed{cascade="trivia",kind="max_accuracy_drop"}'] == 0.02
-    assert told['knowgate_promise_delta{cascade="trivia"}'] == 0.1
-    assert told['knowgate_attempt_delta{cascade="trivia"}'] == 0.05
-    assert told['knowgate_attempt_labels_known{cascade="trivia"}'] == 0
-    assert told['knowgate_attempt_labels_needed{cascade="trivia"}'] > 100
-    assert told['knowgate_next_attempt_timestamp_seconds{cascade="trivia"}'] > (NOW - 9 * DAY).timestamp()
+    assert exposed['knowgate_challenger_share{cascade="trivia"}'] == 0
+    assert exposed['knowgate_open_alerts{cascade="trivia",rule="risk",severity="critical"}'] == 1
+    assert exposed['knowgate_outbox_waiting{topic="mlflow"}'] == 1
+    assert exposed['knowgate_outbox_oldest_timestamp_seconds{topic="mlflow"}'] == day_ago
+    assert exposed['knowgate_outbox_given_up{topic="mlflow"}'] == 0
+    assert exposed["knowgate_deliveries_waiting"] == 1 and exposed["knowgate_deliveries_given_up"] == 0
+    assert exposed["knowgate_deliveries_oldest_timestamp_seconds"] == day_ago
+    assert exposed["knowgate_ledger_unsealed_leaves"] > 0
+    assert exposed["knowgate_ledger_oldest_unsealed_timestamp_seconds"] > day_ago  # leaves go by the machine's clock
+    assert exposed["knowgate_ledger_last_sealed_timestamp_seconds"] == day_ago
+    assert exposed['knowgate_promise_allowed{cascade="trivia",kind="max_accuracy_drop"}'] == 0.02
+    assert exposed['knowgate_promise_delta{cascade="trivia"}'] == 0.1
+    assert exposed['knowgate_attempt_delta{cascade="trivia"}'] == 0.05
+    assert exposed['knowgate_attempt_labels_known{cascade="trivia"}'] == 0
+    assert exposed['knowgate_attempt_labels_needed{cascade="trivia"}'] > 100
+    assert exposed['knowgate_next_attempt_timestamp_seconds{cascade="trivia"}'] > (NOW - 9 * DAY).timestamp()
     runtime = '{cascade="trivia",runtime="host-1"}'
     for name, value in (("generations_behind", 1), ("silent", 1), ("unshipped_bytes", 4096), ("refused_rows", 1)):
-        assert told[f"knowgate_runtime_{name}{runtime}"] == value
+        assert exposed[f"knowgate_runtime_{name}{runtime}"] == value
 
 
 @pytest.mark.usefixtures("promoted")
@@ -153,7 +155,7 @@ def test_the_database_is_read_once_for_all_that_ask_within_ten_seconds(
     later = time.monotonic() + deployment_metrics.FRESH_S
     monkeypatch.setattr(time, "monotonic", lambda: later)
     assert shown(client).keys() == first.keys() | {name for name in shown(client) if "/metrics" in name}, (
-        "the same is told, and that it was asked for"
+        "the same is exposed, and that it was asked for"
     )
     assert [statement for statement in asked if "cohort_figure" in statement]
     assert not [statement for statement in asked if "EXISTS" in statement], "labels are counted less often"

@@ -44,7 +44,7 @@ class Collector:
         return found
 
 
-def told(span: Span) -> dict[str, Any]:
+def attributes_of(span: Span) -> dict[str, Any]:
     """Its attributes."""
     return {one.key: getattr(one.value, str(one.value.WhichOneof("value"))) for one in span.attributes}
 
@@ -93,7 +93,7 @@ def test_a_callers_trace_goes_through_the_gateway_to_each_tier(
     for call, header in zip((small, large), upstream, strict=True):
         assert call.kind == Span.SPAN_KIND_CLIENT and call.parent_span_id == request.span_id
         assert header == f"00-{TRACE}-{call.span_id.hex()}-01"
-    assert told(request) == {
+    assert attributes_of(request) == {
         "http.request.method": "POST",
         "http.route": "/v1/chat/completions",
         "http.response.status_code": 200,
@@ -107,11 +107,11 @@ def test_a_callers_trace_goes_through_the_gateway_to_each_tier(
         "knowgate.tier": 1,
         "knowgate.reason": "p_t",
     }
-    said = told(small)
+    said = attributes_of(small)
     assert said["gen_ai.request.model"] == "tiny" and said["gen_ai.usage.input_tokens"] == 7
     listed, shipped = collector.named("GET /v1/cascades"), collector.named("POST /v1/decisions")
-    assert listed.parent_span_id.hex() == SPAN and told(listed)["http.route"] == "/v1/cascades"
-    assert told(shipped)["http.response.status_code"] == 200
+    assert listed.parent_span_id.hex() == SPAN and attributes_of(listed)["http.route"] == "/v1/cascades"
+    assert attributes_of(shipped)["http.response.status_code"] == 200
     assert not [span for span in collector.spans if "metrics" in span.name or "Which city" in str(span)]
 
 
@@ -123,7 +123,7 @@ def test_a_tier_that_fails_says_so_and_a_decision_without_a_caller_is_of_our_tra
         assert asked(world, metadata={"external_id": "q1"}).status_code == 200
         decision = stored(world, "q1")
     request, small = collector.named("POST /v1/chat/completions"), collector.named("chat tiny")
-    assert small.status.code == Status.STATUS_CODE_ERROR and told(small)["error.type"] == "refused"
+    assert small.status.code == Status.STATUS_CODE_ERROR and attributes_of(small)["error.type"] == "refused"
     assert request.status.code != Status.STATUS_CODE_ERROR
     assert (decision.trace_id, decision.span_id) == (request.trace_id.hex(), request.span_id.hex())
 
@@ -134,7 +134,7 @@ def test_a_stream_is_one_span_to_its_last_byte(collector: Collector, sqlite_url:
         assert "[DONE]" in asked(world, CALLER, stream=True).text
     request, large = collector.named("POST /v1/chat/completions"), collector.named("chat huge")
     assert large.parent_span_id == request.span_id and large.trace_id.hex() == TRACE
-    said = told(request)
+    said = attributes_of(request)
     assert said["knowgate.reason"] == "p_t" and said["gen_ai.response.model"] == "huge"
     assert said["gen_ai.usage.output_tokens"] == 2
 
@@ -158,14 +158,14 @@ def test_a_window_and_a_sweep_that_found_work_are_spans_and_one_that_found_none_
         for done in (3, 0):
             run_sweep(context, _Sweep(done))
     job, sweep = collector.named("job seal"), collector.named("job tidy")
-    assert told(job) == {
+    assert attributes_of(job) == {
         "knowgate.job": "seal",
         "knowgate.cascade": outcome.cascade,
         "knowgate.window.start": outcome.window.start.isoformat(),
         "knowgate.window.end": outcome.window.end.isoformat(),
         "knowgate.job.outcome": outcome.outcome,
     }
-    assert told(sweep) == {"knowgate.job": "tidy", "knowgate.job.done": 3}
+    assert attributes_of(sweep) == {"knowgate.job": "tidy", "knowgate.job.done": 3}
     assert sweep.start_time_unix_nano <= sweep.end_time_unix_nano and collector.services == {"knowgate-scheduler"}
 
 
@@ -198,9 +198,9 @@ def test_where_nobody_asks_nothing_of_the_library_is_loaded() -> None:
     asks = """
 import sys
 from services.telemetry import spans
-with spans.tracing("api", wanted=False), spans.span("x", spans.Kind.SERVER, {}) as told:
+with spans.tracing("api", wanted=False), spans.span("x", spans.Kind.SERVER, {}) as attributes_of:
     spans.note({"a": 1})
-    assert told is None and spans.carried() == {} and not spans.is_on()
+    assert attributes_of is None and spans.carried() == {} and not spans.is_on()
 assert not [name for name in sys.modules if name.startswith("opentelemetry")]
 """
     subprocess.run([sys.executable, "-c", asks], check=True)
