@@ -130,16 +130,21 @@ def _numbers(attempts: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     was not even asked none of a prompt.
     """
     table = attempts[list(names)].astype(np.float64)
-    tokens_in = table["tokens_in"].mask(_unasked(attempts))
+    tokens_in = table["tokens_in"].mask(_unread(attempts))
     tokens_out = table["tokens_out"].mask(attempts["role"] == Role.SKIPPED)
     return table.assign(tokens_in=tokens_in, tokens_out=tokens_out).reset_index(drop=True)
 
 
+def _unread(attempts: pd.DataFrame) -> "pd.Series[bool]":
+    """Whose prompt the tier did not read: it was passed over, or its encoder read for it."""
+    return (attempts["role"] == Role.SKIPPED) & (attempts["tokens_in"] == 0)
+
+
 def _unasked(attempts: pd.DataFrame) -> "pd.Series[bool]":
-    """Of which nothing was read: the tier was passed over before it saw the prompt, as most are
+    """Of which nothing is known: passed over before anything looked at the prompt, as most are
     while a cascade is observed.
     """
-    return (attempts["role"] == Role.SKIPPED) & (attempts["tokens_in"] == 0)
+    return _unread(attempts) & attempts[list(MADE)].isna().all(axis=1)
 
 
 def _vectors(attempts: pd.DataFrame, document: TierDocument) -> tuple[IntArray, npt.NDArray[np.float16]]:

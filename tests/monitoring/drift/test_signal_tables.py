@@ -45,12 +45,14 @@ def test_what_is_missing_is_counted_column_by_column(name: str) -> None:
 
 
 def test_a_tier_that_was_not_even_asked_owes_nothing_and_has_read_nothing() -> None:
-    roles, tokens = ["served", "skipped", "skipped", "exploration"], [40.0, 0.0, 30.0, 50.0]
-    rows = attempts(4, role=roles, tokens_in=tokens, p_ik=[0.5, NOTHING, 0.4, 0.5], p_t=[0.9, NOTHING, NOTHING, 0.8])
+    roles = ["served", "skipped", "skipped", "skipped", "exploration"]  # the third was read for by an encoder
+    read, made = [40.0, 0.0, 0.0, 30.0, 50.0], [0.5, NOTHING, 0.2, 0.4, 0.5]
+    p_t = [0.9, NOTHING, NOTHING, NOTHING, 0.8]
+    rows = attempts(5, role=roles, tokens_in=read, p_ik=made, score=made, ood=made, p_t=p_t)
     shares = missing_shares(rows)
-    assert (shares["p_ik"], shares["tokens_in"], shares["p_t"]) == ((0, 3), (0, 3), (0, 2))
-    np.testing.assert_array_equal(current_table(rows, None)["tokens_in"], [40.0, NOTHING, 30.0, 50.0])
-    np.testing.assert_array_equal(reference_table(rows, None)["tokens_in"], [40.0, NOTHING, 30.0, 50.0])
+    assert (shares["p_ik"], shares["ood"], shares["p_t"]) == ((0, 4), (0, 4), (0, 2))
+    for table in (current_table(rows, None), reference_table(rows, None)):
+        np.testing.assert_array_equal(table["tokens_in"], [40.0, NOTHING, NOTHING, 30.0, 50.0])
 
 
 def test_what_a_bundle_makes_is_missing_only_on_rows_where_it_could_be_made() -> None:
