@@ -20,7 +20,6 @@ LATE_SHARE = 0.01  # of the decisions of those windows; the last seconds of a wi
 ACKNOWLEDGE_WITHIN = timedelta(hours=1)  # a generation older than this is expected everywhere
 FAULTS_NAMED = 5  # the rest is counted
 MONITOR = "monitor"  # the job that asks these rules
-FORGET_RUNTIME_AFTER = timedelta(days=7)  # one that is silent for this long is gone, not stale
 
 
 def assess_late(rows: Sequence[FigureRow]) -> Assessment:
@@ -56,7 +55,7 @@ def assess_runtimes(
     rule = Rule.STALE_RUNTIME
     if assignment is None:
         return Assessment(rule=rule, standing=Standing.UNKNOWN)
-    known = [ack for ack in acknowledgements if now - ack.at <= FORGET_RUNTIME_AFTER]
+    known = [ack for ack in acknowledgements if not ack.gone(now)]
     late = now - assignment.issued_at > ACKNOWLEDGE_WITHIN
     refusing = [ack for ack in known if not ack.accepted]
     stale = [ack for ack in known if ack.accepted and ack.generation < assignment.generation and late]
@@ -106,7 +105,7 @@ def assess_silence(states: Sequence[RuntimeState], *, now: datetime) -> Assessme
     seven days is gone.
     """
     rule = Rule.SILENT_RUNTIME
-    known = [one for one in states if one.again_s is not None and now - one.seen_at <= FORGET_RUNTIME_AFTER]
+    known = [one for one in states if one.again_s is not None and not one.gone(now)]
     silent = [one for one in known if one.silent(now)]
     if not known:
         gone = Standing.CLEAR if states else Standing.UNKNOWN

@@ -27,7 +27,6 @@ WORK = {
     "export": "writes labels and verdicts for other systems",
     "compact": "puts vectors together, and lets go of old ones",
 }
-LATE = timedelta(minutes=1)  # beyond a job's own interval, before nobody looks after it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +92,7 @@ def jobs_page(session: Session, *, now: datetime) -> JobsPage:
 
 
 def _job_line(job: str, every: timedelta, tick: JobTick | None, *, busy: bool, now: datetime) -> JobLine:
-    behind = not busy and (tick is None or now - tick.ticked_at > every + LATE)
+    behind = not busy and (tick is None or tick.behind(now))
     failed_at = None if tick is None else tick.failed_at
     well_at = None if tick is None else tick.succeeded_at
     failing = failed_at is not None and (well_at is None or well_at < failed_at)

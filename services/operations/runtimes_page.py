@@ -3,7 +3,7 @@ spools.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy.orm import Session
@@ -12,8 +12,6 @@ from knowgate._bundles.assignment import Assignment
 from store.errors import RecordUnreadable
 from store.releases import assignments, cascades
 from store.releases.assignments import RuntimeState
-
-FORGOTTEN_AFTER = timedelta(days=7)  # one that is silent for this long is gone
 
 
 class Standing(StrEnum):
@@ -57,7 +55,7 @@ def runtime_lines(session: Session, *, now: datetime) -> tuple[RuntimeLine, ...]
 
 def standing_of(state: RuntimeState, current: Assignment | None, *, now: datetime) -> Standing:
     """How one runtime stands beside what is in force."""
-    if now - state.seen_at > FORGOTTEN_AFTER:
+    if state.gone(now):
         return Standing.GONE
     if state.silent(now):
         return Standing.SILENT

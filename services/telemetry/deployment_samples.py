@@ -29,7 +29,6 @@ log = logging.getLogger("knowgate.api")
 
 WINDOWED = ("monitor", "train")  # the jobs whose windows each cascade has
 MOST_RUNTIMES = 100  # per cascade
-HEARD_WITHIN = timedelta(days=7)  # a runtime that was silent for longer is gone
 SHOWN_FOR = timedelta(days=90)  # a figure that had no value for longer
 # Those that somebody is woken for: their intervals are told too.
 WITH_INTERVAL = frozenset(
@@ -176,7 +175,7 @@ def _assignment(session: Session, name: str, now: datetime) -> Iterator[Sample]:
             yield "knowgate_mode", [name, state.value], state_of(in_force) is state
         yield "knowgate_mode", [name, FROZEN], freeze_in_force(session, name, now=now) is not None
         yield "knowgate_challenger_share", [name], None if in_force.challenger is None else in_force.share
-    heard = [said for said in assignments.acknowledgements(session, name) if said.seen_at > now - HEARD_WITHIN]
+    heard = [said for said in assignments.acknowledgements(session, name) if not said.gone(now)]
     for said in sorted(heard, key=lambda one: one.seen_at, reverse=True)[:MOST_RUNTIMES]:
         key = [name, said.runtime]
         yield "knowgate_runtime_last_seen_timestamp_seconds", key, said.seen_at

@@ -49,8 +49,13 @@ class RuntimeState:
         """
         return self.again_s is not None and now - self.seen_at > MISSED * timedelta(seconds=self.again_s)
 
+    def gone(self, now: datetime) -> bool:
+        """Whether it has been silent for so long that nobody misses it."""
+        return now - self.seen_at > FORGOTTEN_AFTER
+
 
 MISSED = 3  # so many words in a row, and a runtime is silent
+FORGOTTEN_AFTER = timedelta(days=7)  # and then it is gone
 
 
 def assignment(session: Session, cascade: str) -> Assignment | None:

@@ -1,12 +1,10 @@
 """Which runtimes serve a cascade, and how long ago each was heard of."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from services.pages import numbers
 from store.releases.assignments import RuntimeState
-
-GONE = timedelta(days=7)  # not heard of for so long: it is no runtime of this cascade any more
 
 
 def runtimes_sentence(runtimes: Sequence[RuntimeState], now: datetime) -> tuple[str, str]:
@@ -15,7 +13,7 @@ def runtimes_sentence(runtimes: Sequence[RuntimeState], now: datetime) -> tuple[
     >>> runtimes_sentence((), datetime(2026, 1, 1))
     ('no runtime yet', 'open')
     """
-    known = [one for one in runtimes if now - one.seen_at < GONE]
+    known = [one for one in runtimes if not one.gone(now)]
     if not known:
         return ("no runtime yet", "open") if not runtimes else ("no runtime for a week", "risk")
     refused, silent = sum(not one.accepted for one in known), sum(one.silent(now) for one in known)

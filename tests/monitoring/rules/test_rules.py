@@ -270,6 +270,11 @@ def test_a_runtime_that_is_gone_is_forgotten():
     assert assess_runtimes(assigned(), [gone, acknowledged(5)], now=NOW).standing is Standing.CLEAR
 
 
+def test_a_runtime_whose_clock_stands_is_not_gone_while_it_is_heard_of():
+    behind = replace(acknowledged(3, at=NOW - timedelta(days=30)), heard_at=NOW - timedelta(minutes=1))
+    assert assess_runtimes(assigned(), [behind], now=NOW).standing is Standing.RAISED
+
+
 def test_one_attempt_of_another_model_is_enough_and_both_models_are_named():
     assert assess_models(0, {}).standing is Standing.UNKNOWN
     assert assess_models(5, {}).standing is Standing.CLEAR

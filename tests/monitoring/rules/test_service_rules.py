@@ -8,10 +8,10 @@ import pytest
 from monitoring.drift.drift import MissingShift, missing_shift
 from monitoring.rules.label_rules import assess_starvation
 from monitoring.rules.rules import Standing
-from monitoring.rules.service_rules import FORGET_RUNTIME_AFTER, assess_deliveries, assess_jobs, assess_silence
+from monitoring.rules.service_rules import assess_deliveries, assess_jobs, assess_silence
 from monitoring.rules.signal_rules import assess_missing
 from store.jobs.job_ticks import JOB_PATIENCE, JobTick
-from store.releases.assignments import RuntimeState
+from store.releases.assignments import FORGOTTEN_AFTER, RuntimeState
 from store.watching.deliveries import DeliveryRecord
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -148,8 +148,8 @@ def test_a_silent_runtime_is_named_with_when_it_was_last_heard_of():
         (timedelta(minutes=3, seconds=1), 60.0, RAISED),
         (timedelta(minutes=59), 3600.0, CLEAR),  # it polls once an hour
         (timedelta(days=3), None, CLEAR),  # it speaks only when something changes
-        (FORGET_RUNTIME_AFTER, 60.0, RAISED),
-        (FORGET_RUNTIME_AFTER + SECOND, 60.0, CLEAR),  # gone
+        (FORGOTTEN_AFTER, 60.0, RAISED),
+        (FORGOTTEN_AFTER + SECOND, 60.0, CLEAR),  # gone
     ],
 )
 def test_a_runtime_is_silent_by_its_own_measure_and_not_for_ever(ago, again_s, standing):
