@@ -15,12 +15,12 @@ from services.http.metrics import Metrics
 from services.promotion.rollout_state import State
 from services.telemetry import deployment_metrics
 from services.telemetry.deployment_metrics import DeploymentCollector
-from services.telemetry.deployment_samples import HEARD_WITHIN, MOST_RUNTIMES
+from services.telemetry.deployment_samples import MOST_RUNTIMES
 from store import schema
 from store.engine import open_engine, transaction
 from store.jobs import job_runs
 from store.jobs.job_ticks import put_tick
-from store.releases.assignments import RuntimeState, add_acknowledgement
+from store.releases.assignments import FORGOTTEN_AFTER, RuntimeState, add_acknowledgement
 from store.watching.figures import FigureRow, put_figures
 from tests.services.conftest import NOW
 from tests.services.metric_tables import documented, exposed
@@ -76,25 +76,25 @@ def test_metrics_say_how_old_a_figure_is_and_of_how_many_rows(
         run = job_runs.claim(session, "monitor", "trivia", new, owner="a", lease=DAY, now=NOW)
         assert run is not None
         job_runs.finish(session, run, "watched", now=NOW)
-    exposed = shown(client)
+    samples = shown(client)
     of = '{cascade="trivia",mature="true",name="accuracy_retained"}'
-    assert [exposed[f"knowgate_figure{end}{of}"] for end in ("", "_low", "_high", "_rows")] == [0.5, 0.4, 0.6, 1]
-    assert exposed[f"knowgate_figure_window_end_timestamp_seconds{of}"] == old.end.timestamp()
-    assert exposed[f"knowgate_figure_computed_timestamp_seconds{of}"] == (NOW - DAY).timestamp()
-    assert exposed['knowgate_figure{cascade="trivia",mature="false",name="queries"}'] == 3
-    assert exposed['knowgate_mode{cascade="trivia",mode="active"}'] == 1
-    assert exposed['knowgate_mode{cascade="trivia",mode="stopped"}'] == 0
+    assert [samples[f"knowgate_figure{end}{of}"] for end in ("", "_low", "_high", "_rows")] == [0.5, 0.4, 0.6, 1]
+    assert samples[f"knowgate_figure_window_end_timestamp_seconds{of}"] == old.end.timestamp()
+    assert samples[f"knowgate_figure_computed_timestamp_seconds{of}"] == (NOW - DAY).timestamp()
+    assert samples['knowgate_figure{cascade="trivia",mature="false",name="queries"}'] == 3
+    assert samples['knowgate_mode{cascade="trivia",mode="active"}'] == 1
+    assert samples['knowgate_mode{cascade="trivia",mode="stopped"}'] == 0
     runtime = '{cascade="trivia",runtime="host-1"}'
-    assert exposed[f"knowgate_runtime_last_seen_timestamp_seconds{runtime}"] == NOW.timestamp()
-    assert exposed[f"knowgate_runtime_generation{runtime}"] == 1
-    assert exposed[f"knowgate_runtime_generations_behind{runtime}"] == 0
-    assert exposed[f"knowgate_runtime_refused{runtime}"] == 1
-    assert exposed['knowgate_job_last_tick_timestamp_seconds{job_name="monitor"}'] == NOW.timestamp()
-    assert exposed['knowgate_job_last_success_timestamp_seconds{job_name="monitor"}'] == (NOW - DAY).timestamp()
-    assert exposed['knowgate_job_last_duration_seconds{job_name="monitor"}'] == 1.5
-    assert exposed['knowgate_job_failures_total{job_name="monitor"}'] == 1
+    assert samples[f"knowgate_runtime_last_seen_timestamp_seconds{runtime}"] == NOW.timestamp()
+    assert samples[f"knowgate_runtime_generation{runtime}"] == 1
+    assert samples[f"knowgate_runtime_generations_behind{runtime}"] == 0
+    assert samples[f"knowgate_runtime_refused{runtime}"] == 1
+    assert samples['knowgate_job_last_tick_timestamp_seconds{job_name="monitor"}'] == NOW.timestamp()
+    assert samples['knowgate_job_last_success_timestamp_seconds{job_name="monitor"}'] == (NOW - DAY).timestamp()
+    assert samples['knowgate_job_last_duration_seconds{job_name="monitor"}'] == 1.5
+    assert samples['knowgate_job_failures_total{job_name="monitor"}'] == 1
     assert (
-        exposed['knowgate_job_done_until_timestamp_seconds{cascade="trivia",job_name="monitor"}'] == new.end.timestamp()
+        samples['knowgate_job_done_until_timestamp_seconds{cascade="trivia",job_name="monitor"}'] == new.end.timestamp()
     )
 
 
@@ -102,29 +102,29 @@ def test_metrics_say_what_waits_what_is_promised_and_what_the_next_certificate_n
     client: TestClient, engine: Engine
 ) -> None:
     populate(engine, NOW)
-    exposed, day_ago = shown(client), (NOW - DAY).timestamp()
-    assert exposed["knowgate_database_up"] == 1
-    modes = {mode: exposed[f'knowgate_mode{{cascade="trivia",mode="{mode}"}}'] for mode in (*State, "frozen")}
+    samples, day_ago = shown(client), (NOW - DAY).timestamp()
+    assert samples["knowgate_database_up"] == 1
+    modes = {mode: samples[f'knowgate_mode{{cascade="trivia",mode="{mode}"}}'] for mode in (*State, "frozen")}
     assert modes == {"observing": 1, "active": 0, "stopped": 0, "frozen": 1}
-    assert exposed['knowgate_challenger_share{cascade="trivia"}'] == 0
-    assert exposed['knowgate_open_alerts{cascade="trivia",rule="risk",severity="critical"}'] == 1
-    assert exposed['knowgate_outbox_waiting{topic="mlflow"}'] == 1
-    assert exposed['knowgate_outbox_oldest_timestamp_seconds{topic="mlflow"}'] == day_ago
-    assert exposed['knowgate_outbox_given_up{topic="mlflow"}'] == 0
-    assert exposed["knowgate_deliveries_waiting"] == 1 and exposed["knowgate_deliveries_given_up"] == 0
-    assert exposed["knowgate_deliveries_oldest_timestamp_seconds"] == day_ago
-    assert exposed["knowgate_ledger_unsealed_leaves"] > 0
-    assert exposed["knowgate_ledger_oldest_unsealed_timestamp_seconds"] > day_ago  # leaves go by the machine's clock
-    assert exposed["knowgate_ledger_last_sealed_timestamp_seconds"] == day_ago
-    assert exposed['knowgate_promise_allowed{cascade="trivia",kind="max_accuracy_drop"}'] == 0.02
-    assert exposed['knowgate_promise_delta{cascade="trivia"}'] == 0.1
-    assert exposed['knowgate_attempt_delta{cascade="trivia"}'] == 0.05
-    assert exposed['knowgate_attempt_labels_known{cascade="trivia"}'] == 0
-    assert exposed['knowgate_attempt_labels_needed{cascade="trivia"}'] > 100
-    assert exposed['knowgate_next_attempt_timestamp_seconds{cascade="trivia"}'] > (NOW - 9 * DAY).timestamp()
+    assert samples['knowgate_challenger_share{cascade="trivia"}'] == 0
+    assert samples['knowgate_open_alerts{cascade="trivia",rule="risk",severity="critical"}'] == 1
+    assert samples['knowgate_outbox_waiting{topic="mlflow"}'] == 1
+    assert samples['knowgate_outbox_oldest_timestamp_seconds{topic="mlflow"}'] == day_ago
+    assert samples['knowgate_outbox_given_up{topic="mlflow"}'] == 0
+    assert samples["knowgate_deliveries_waiting"] == 1 and samples["knowgate_deliveries_given_up"] == 0
+    assert samples["knowgate_deliveries_oldest_timestamp_seconds"] == day_ago
+    assert samples["knowgate_ledger_unsealed_leaves"] > 0
+    assert samples["knowgate_ledger_oldest_unsealed_timestamp_seconds"] > day_ago  # leaves go by the machine's clock
+    assert samples["knowgate_ledger_last_sealed_timestamp_seconds"] == day_ago
+    assert samples['knowgate_promise_allowed{cascade="trivia",kind="max_accuracy_drop"}'] == 0.02
+    assert samples['knowgate_promise_delta{cascade="trivia"}'] == 0.1
+    assert samples['knowgate_attempt_delta{cascade="trivia"}'] == 0.05
+    assert samples['knowgate_attempt_labels_known{cascade="trivia"}'] == 0
+    assert samples['knowgate_attempt_labels_needed{cascade="trivia"}'] > 100
+    assert samples['knowgate_next_attempt_timestamp_seconds{cascade="trivia"}'] > (NOW - 9 * DAY).timestamp()
     runtime = '{cascade="trivia",runtime="host-1"}'
     for name, value in (("generations_behind", 1), ("silent", 1), ("unshipped_bytes", 4096), ("refused_rows", 1)):
-        assert exposed[f"knowgate_runtime_{name}{runtime}"] == value
+        assert samples[f"knowgate_runtime_{name}{runtime}"] == value
 
 
 @pytest.mark.usefixtures("promoted")
@@ -132,7 +132,7 @@ def test_of_many_runtimes_those_heard_last_are_told_and_of_a_dead_one_nothing(
     client: TestClient, engine: Engine
 ) -> None:
     with transaction(engine) as session:
-        add_acknowledgement(session, said_by("gone", NOW - HEARD_WITHIN - DAY))
+        add_acknowledgement(session, said_by("gone", NOW - FORGOTTEN_AFTER - DAY))
         for number in range(MOST_RUNTIMES + 5):
             add_acknowledgement(session, said_by(f"host-{number}", NOW - timedelta(minutes=number)))
     seen = {name for name in shown(client) if name.startswith("knowgate_runtime_generation{")}
@@ -155,7 +155,7 @@ def test_the_database_is_read_once_for_all_that_ask_within_ten_seconds(
     later = time.monotonic() + deployment_metrics.FRESH_S
     monkeypatch.setattr(time, "monotonic", lambda: later)
     assert shown(client).keys() == first.keys() | {name for name in shown(client) if "/metrics" in name}, (
-        "the same is exposed, and that it was asked for"
+        "the same is samples, and that it was asked for"
     )
     assert [statement for statement in asked if "cohort_figure" in statement]
     assert not [statement for statement in asked if "EXISTS" in statement], "labels are counted less often"
