@@ -79,6 +79,10 @@ def _networks(value: str) -> tuple[str, ...]:
     return networks
 
 
+def _commas(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(","))
+
+
 def _webhook_key(value: str) -> bytes:
     """The key that signs: of Standard Webhooks' own form what it encodes, of any other text its
     bytes.
@@ -142,6 +146,11 @@ class Settings(BaseSettings):
         Field(ge=timedelta(days=1), title="a duration from 1d to 3650d"),
     ] = None  # for ever
     heads_url: _Place = "{data_dir}/heads"  # of the ledger, best where the database's owner cannot write
+    witness_keys: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_commas),
+        Field(title="verifier keys (NAME+ID+KEY) with commas between"),
+    ] = ()  # nobody has to sign heads beside us
     mlflow_url: Annotated[
         _InDataDir,
         AfterValidator(_url(*_DATABASES, "http://", "https://")),

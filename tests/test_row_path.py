@@ -18,7 +18,9 @@ from knowgate._bundles.bundle_documents import BundleDocument
 from knowgate._records.records import Role
 from knowgate._wire import codec
 from knowgate.spec import CascadeSpec, Horizons, Schedule, Targets
-from services.audit.explain import explain, proofs
+from services.audit.explain import explain
+from services.audit.heads import head_of
+from services.audit.proofs import prove
 from services.audit.replay_stored import replay_window
 from services.audit.verify import verify_ledger
 from services.simulation.play import Player
@@ -201,7 +203,8 @@ def check_proven(stage: Stage, bundle_id: str) -> None:
         assert explained.replay.matches and explained.replay.vectors == 1
         assert explained.certificate is not None and explained.training_window is not None
         assert [place.proven for place in explained.ledger] == [True]
-        assert proofs(session, str(retained[0].id))[0].batch is not None
+        head = head_of(ledger.batch_hashes(session), None)
+        assert [one.sealed.batch.number for one in prove(session, str(retained[0].id), head).leaves]
         document = bundles.bundle(session, bundle_id).document
         assert codec.decode(BundleDocument, codec.parse(document)).cascade == stage.spec.name
     with stage.engine.begin() as connection:

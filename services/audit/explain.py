@@ -11,13 +11,14 @@ from knowgate._bundles.bundle import read_document
 from knowgate._bundles.bundle_documents import BundleDocument, CertificateDocument
 from knowgate._records.receipts import Undeclared
 from knowgate.policy import Policy
+from services.audit.proofs import place_of
 from services.audit.replay import Replay
 from services.audit.replay_stored import replay_decision
 from services.errors import InputInvalid
 from store.jobs import job_runs
 from store.jobs.occasions import Occasion
 from store.ledger import ledger
-from store.ledger.ledger import Leaf, SealedBatch
+from store.ledger.ledger import Leaf
 from store.releases import bundles, cascades
 from store.sealing import merkle
 from store.traffic import decisions, labels
@@ -89,6 +90,15 @@ def find_decision(session: Session, name: str, cascade: str | None) -> Decision:
     return matches[0]
 
 
+def named_subject(session: Session, name: str, cascade: str | None) -> str:
+    """What the ledger calls what a person names: a decision's id, or whatever has a leaf. Raises
+    InputInvalid.
+    """
+    if ledger.leaves_of(session, name):
+        return name
+    return str(find_decision(session, name, cascade).id)
+
+
 def explain(session: Session, decision: Decision) -> Explanation:
     """Gather everything that decided `decision`, and decide it again."""
     stored = decisions.stored_decision(session, decision.id)
@@ -114,22 +124,6 @@ def explain(session: Session, decision: Decision) -> Explanation:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
-    """What an outsider needs to check one statement without the database: the leaf, its path, the
-    chain's link.
-    """
-
-    leaf: Leaf
-    path: tuple[tuple[str, str], ...]  # (side of the sibling, its hash in hex), from the leaf up
-    batch: SealedBatch | None  # None = not sealed yet
-
-
-def proofs(session: Session, subject: str) -> tuple[Proof, ...]:
-    """The inclusion proofs of every leaf that speaks of `subject`."""
-    return tuple(_proof(session, leaf) for leaf in ledger.leaves_of(session, subject))
-
-
 def _known(session: Session, cascade: str, label: StoredLabel) -> KnownGrader:
     seen = graders(session, cascade, as_of=label.received_at)
     error = next((one.error for one in seen if one.name == label.grader), None)
@@ -143,19 +137,9 @@ def _document(session: Session, bundle_id: str | None) -> BundleDocument | None:
 
 
 def _place(session: Session, leaf: Leaf) -> LedgerPlace:
-    proof = _proof(session, leaf)
-    if proof.batch is None:
+    sealed = place_of(session, leaf)
+    if sealed is None:
         return LedgerPlace(kind=leaf.kind, hash=leaf.hash, batch=None, root=None, proven=None)
-    steps = [merkle.Step(sibling=bytes.fromhex(sibling), left=side == "left") for side, sibling in proof.path]
-    proven = merkle.verify(bytes.fromhex(leaf.hash), steps, bytes.fromhex(proof.batch.root))
-    return LedgerPlace(kind=leaf.kind, hash=leaf.hash, batch=proof.batch.number, root=proof.batch.root, proven=proven)
-
-
-def _proof(session: Session, leaf: Leaf) -> Proof:
-    if leaf.batch is None:
-        return Proof(leaf=leaf, path=(), batch=None)
-    hashes = [item.hash for item in ledger.leaves(session, leaf.batch)]
-    steps = merkle.proof([bytes.fromhex(item) for item in hashes], hashes.index(leaf.hash))
-    batch = next(batch for batch in ledger.batches(session) if batch.number == leaf.batch)
-    path = tuple(("left" if step.left else "right", step.sibling.hex()) for step in steps)
-    return Proof(leaf=leaf, path=path, batch=batch)
+    hashes = [bytes.fromhex(item) for item in ledger.leaf_hashes(session, sealed.batch.number)]
+    proven = merkle.verify(hashes[sealed.index], merkle.proof(hashes, sealed.index), bytes.fromhex(sealed.batch.root))
+    return LedgerPlace(kind=leaf.kind, hash=leaf.hash, batch=sealed.batch.number, root=sealed.batch.root, proven=proven)

@@ -2,22 +2,23 @@
 overwritten; or a webhook, whose receiver keeps what it is sent.
 """
 
+import asyncio
 import logging
 
 import fsspec
-import httpx2
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from knowgate._wire.shown import masked, shown_url
+from monitoring.alerts.asking import ask
+from monitoring.alerts.deliveries import TIMEOUT_S, checked_client
 from services.audit.heads import Head, head_of
-from services.errors import InputInvalid
+from services.errors import InputInvalid, Refused
 from services.settings import Settings
 from store.engine import reading
 from store.ledger import ledger
 
 log = logging.getLogger("knowgate.ledger")
-
-_POST_S = 10.0
 
 
 def export_head(engine: Engine, settings: Settings) -> str | None:
@@ -28,7 +29,7 @@ def export_head(engine: Engine, settings: Settings) -> str | None:
     if head is None:
         return None
     try:
-        return _put_away(head, settings.heads_url)
+        return _put_away(head, settings)
     except Exception as error:  # noqa: BLE001 whatever a file system of any kind raises: sealing must not end by it
         what = masked(str(error)).replace(settings.heads_url, shown_url(settings.heads_url))
         log.error("the head of batch %d could not be put into KNOWGATE_HEADS_URL: %s", head.batches, what)
@@ -50,10 +51,20 @@ def missing_head(engine: Engine, settings: Settings) -> str | None:
     return f"the head of batch {head.batches} is not in {shown_url(settings.heads_url)}"
 
 
+def newest_head(session: Session, settings: Settings) -> Head:
+    """The head over all batches so far. Raises Refused where nothing is sealed."""
+    hashes = ledger.batch_hashes(session)
+    if not hashes:
+        raise Refused("nothing is sealed yet, so the ledger has no head: the scheduler seals every ten minutes")
+    return head_of(hashes, settings.signing_key)
+
+
 def _newest(engine: Engine, settings: Settings) -> Head | None:
-    with reading(engine) as session:
-        hashes = ledger.batch_hashes(session)
-    return head_of(hashes, settings.signing_key) if hashes else None
+    try:
+        with reading(engine) as session:
+            return newest_head(session, settings)
+    except Refused:
+        return None
 
 
 def _is_webhook(heads_url: str) -> bool:
@@ -69,26 +80,26 @@ def _is_there(place: str) -> bool:
     return bool(filesystem.exists(path))
 
 
-def _put_away(head: Head, heads_url: str) -> str | None:
+def _put_away(head: Head, settings: Settings) -> str | None:
     """Its place; None where it is there."""
-    if _is_webhook(heads_url):
-        _post_head(head, heads_url)
-        return shown_url(heads_url)
-    place = _place(head, heads_url)
+    if _is_webhook(settings.heads_url):
+        asyncio.run(_post_head(head, settings))
+        return shown_url(settings.heads_url)
+    place = _place(head, settings.heads_url)
     if _is_there(place):
         return None
     put_head(head, place)
     return place
 
 
-def _post_head(head: Head, url: str) -> None:
-    """Send a head to a webhook. Raises InputInvalid unless it is received; the next seal sends the
-    newest again.
+async def _post_head(head: Head, settings: Settings) -> None:
+    """Send a head to a webhook, through the door of all messages. Raises NotReceived; the next seal
+    sends the newest again.
     """
     headers = {"Content-Type": "text/plain; charset=utf-8", "Knowgate-Head": head.name}
-    answer = httpx2.post(url, content=head.note.encode(), headers=headers, timeout=_POST_S, follow_redirects=False)
-    if not answer.is_success:
-        raise InputInvalid(f"{shown_url(url)} answered {answer.status_code}")
+    async with checked_client(settings.webhook_networks, TIMEOUT_S) as client:
+        content = head.note.encode()
+        await ask(client, "POST", settings.heads_url, timeout_s=TIMEOUT_S, content=content, headers=headers)
 
 
 def put_head(head: Head, place: str) -> None:

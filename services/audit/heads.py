@@ -5,7 +5,8 @@ A head is a C2SP checkpoint (tlog-checkpoint) in a signed note: the origin, the 
 batches, and the RFC 6962 root over their hashes; the signature is Ed25519 by the key that signs
 bundles. It says all that there was before it: a batch that was cut off, and a root or a row that
 was altered and its chain computed anew, no longer lead to it. Without a key the note carries no
-signature: then it is worth what its place is worth.
+signature: then it is worth what its place is worth. Whoever else looked at the ledger may add lines
+of their own (`services.audit.witnesses`).
 """
 
 import base64
@@ -23,8 +24,8 @@ from store.ledger.leaf_reading import RawBatch
 from store.sealing import merkle
 
 ORIGIN = "knowgate.ledger"  # also the name of the key
-_ED25519 = b"\x01"
-_KEY_ID_BYTES = 4
+ED25519 = b"\x01"
+KEY_ID_BYTES = 4
 _SIGNATURE = "\N{EM DASH} "
 
 
@@ -36,6 +37,7 @@ class Head:
     root: bytes  # over the batches' hashes
     last: str  # hex hash of the last batch: a head's name in its folder
     signatures: tuple[bytes, ...] = ()  # each a key's id and its signature; of more than one key where keys changed
+    others: tuple[tuple[str, bytes], ...] = ()  # the same of others, each with its name
 
     @property
     def text(self) -> str:
@@ -45,7 +47,8 @@ class Head:
     @property
     def note(self) -> str:
         """The file."""
-        signed = (f"{_SIGNATURE}{ORIGIN} {base64.b64encode(one).decode()}\n" for one in self.signatures)
+        lines = [*((ORIGIN, one) for one in self.signatures), *self.others]
+        signed = (f"{_SIGNATURE}{name} {base64.b64encode(one).decode()}\n" for name, one in lines)
         return f"{self.text}\n{''.join(signed)}"
 
     @property
@@ -63,8 +66,8 @@ def head_of(hashes: Sequence[str], signing_key: str | None) -> Head:
     if signing_key is None:
         return head
     signature = bytes.fromhex(signing.sign(signing_key, head.text.encode()))
-    key_id = _key_id(signing.public_key_of(signing_key))
-    return replace(head, signatures=(key_id + signature,))
+    named = key_id(ORIGIN, ED25519, signing.public_key_of(signing_key))
+    return replace(head, signatures=(named + signature,))
 
 
 def read_head(place: str) -> Head:
@@ -80,7 +83,7 @@ def read_head(place: str) -> Head:
 
 
 def parse_head(note: str) -> Head:
-    """The head of a note; signatures of others stay unread. Raises ValueError."""
+    """The head of a note. Raises ValueError."""
     if "\r" in note:
         raise ValueError("its lines end as another system ends them, so no signature holds: fetch it anew")
     text, separator, signatures = note.partition("\n\n")
@@ -96,6 +99,7 @@ def parse_head(note: str) -> Head:
         root=root,
         last=lines[3].removeprefix("batch "),
         signatures=tuple(one for name, one in signed if name == ORIGIN),
+        others=tuple((name, one) for name, one in signed if name != ORIGIN),
     )
 
 
@@ -104,7 +108,7 @@ def _signed(line: str) -> tuple[str, bytes]:
     that is none.
     """
     name, _, signed = line.removeprefix(_SIGNATURE).partition(" ")
-    if not line.startswith(_SIGNATURE) or len(signature := _base64(signed)) <= _KEY_ID_BYTES:
+    if not line.startswith(_SIGNATURE) or len(signature := _base64(signed)) <= KEY_ID_BYTES:
         raise ValueError(f"{line[:40]!r} stands where signatures do")
     return name, signature
 
@@ -113,7 +117,7 @@ def check_signature(findings: Findings, head: Head, public_key: str) -> None:
     """A head that is not signed by the key is a problem."""
     if not head.signatures:
         findings.problem("head", "head", head.batches, "it is not signed")
-    elif not any(signing.verify(public_key, head.text.encode(), one[_KEY_ID_BYTES:].hex()) for one in head.signatures):
+    elif not any(signing.verify(public_key, head.text.encode(), one[KEY_ID_BYTES:].hex()) for one in head.signatures):
         findings.problem("head", "head", head.batches, "its signature is not this key's over what it says")
 
 
@@ -133,9 +137,15 @@ def check_head(findings: Findings, sealed: Sequence[RawBatch], head: Head) -> No
         findings.problem("head", "ledger_batch", head.batches, "the batches up to here are not those of the head")
 
 
-def _key_id(public_key: str) -> bytes:
-    named = ORIGIN.encode() + b"\n" + _ED25519 + bytes.fromhex(public_key)
-    return hashlib.sha256(named).digest()[:_KEY_ID_BYTES]
+def key_id(name: str, kind: bytes, public_key: str) -> bytes:
+    """What stands before the signatures of a key: four bytes."""
+    return hashlib.sha256(name.encode() + b"\n" + kind + bytes.fromhex(public_key)).digest()[:KEY_ID_BYTES]
+
+
+def verifier_key(public_key: str) -> str:
+    """The public key as tools for signed notes read it."""
+    named = key_id(ORIGIN, ED25519, public_key).hex()
+    return f"{ORIGIN}+{named}+{base64.b64encode(ED25519 + bytes.fromhex(public_key)).decode()}"
 
 
 def _base64(text: str) -> bytes:

@@ -16,6 +16,7 @@ from services.audit.findings import Check, Findings, Problem
 from services.audit.heads import Head, check_head, check_signature
 from services.audit.verify_leaves import LeavesRead, check_batches, check_leaves
 from services.audit.verify_rows import check_rows
+from services.audit.witnesses import Witness, check_witness
 from store.ledger.leaf_reading import RawBatch, raw_batches
 from store.ledger.raw_reading import any_value, what_is_gone
 from store.sealing import coverage
@@ -37,10 +38,16 @@ class Verification:
     problems: tuple[Problem, ...]  # the first of each check; empty = verified
 
 
-def verify_ledger(session: Session, *, head: Head | None = None, public_key: str | None = None) -> Verification:
+def verify_ledger(
+    session: Session,
+    *,
+    head: Head | None = None,
+    public_key: str | None = None,
+    witnesses: Sequence[Witness] = (),
+) -> Verification:
     """Check all batches, leaves and rows; with `head`, also that it was made of this very database.
 
-    With `public_key`, the head must be signed by it.
+    With `public_key`, the head must be signed by it; by every one of `witnesses` too.
     """
     findings, read = Findings(), LeavesRead()
     sealed: Sequence[RawBatch] = ()
@@ -55,6 +62,8 @@ def verify_ledger(session: Session, *, head: Head | None = None, public_key: str
         check_head(findings, sealed, head)
         if public_key is not None:
             check_signature(findings, head, public_key)
+        for witness in witnesses:
+            check_witness(findings, head, witness)
     return Verification(
         verified=not findings.problems,
         batches=len(sealed),

@@ -1,6 +1,7 @@
 """`knowgate audit`: why a query went where it went, and that nobody changed the record since."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,11 +10,14 @@ from knowgate import Window
 from knowgate._bundles.signing import public_key_of
 from knowgate._wire import codec
 from services.audit import explain as explaining
-from services.audit.explain import find_decision, proofs
-from services.audit.head_export import put_head
-from services.audit.heads import head_of, read_head
+from services.audit import proofs
+from services.audit.explain import find_decision, named_subject
+from services.audit.head_export import newest_head, put_head
+from services.audit.heads import read_head, verifier_key
+from services.audit.keys import make_key
 from services.audit.replay_stored import replay_decision, replay_window
 from services.audit.verify import verify_ledger
+from services.audit.witnesses import read_witness
 from services.commands.explanation import explanation_lines, verification_lines
 from services.commands.options import AsJson, End, Start, aware
 from services.commands.printing import print_json, print_record
@@ -22,11 +26,17 @@ from services.errors import InputInvalid, Refused
 from services.settings import read_settings
 from services.windows import EPOCH
 from store.engine import reading
-from store.ledger import ledger
 from store.releases.cascades import cascade_version
 
 app = typer.Typer(help="Explain, replay, verify and prove what was decided.", no_args_is_help=True)
 
+Proven = Annotated[
+    str,
+    typer.Argument(help="A decision's id or external id; or what names a row in the ledger, such as a bundle's id."),
+]
+UnderHead = Annotated[
+    str | None, typer.Option("--head", help="An exported head to prove it under; left out, the newest.")
+]
 NamedDecision = Annotated[str, typer.Argument(help="A decision's id, or the user's own external id.")]
 InCascade = Annotated[str | None, typer.Option("--cascade", help="Where an external id is looked for.")]
 
@@ -83,19 +93,24 @@ def verify(
         str | None,
         typer.Option(help="Whose signature the head must carry, in hex; by default that of the signing key."),
     ] = None,
+    witness: Annotated[
+        list[str] | None,
+        typer.Option(help="Who must have signed it too, by a verifier key; by default all of KNOWGATE_WITNESS_KEYS."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check the whole ledger: chain, roots, leaves, and every row against its leaf. Exits with 3 on
     any problem.
     """
-    if public_key is not None and head is None:
-        raise InputInvalid("--public-key is whose signature a head must carry: give --head too")
+    if (public_key is not None or witness) and head is None:
+        raise InputInvalid("--public-key and --witness are whose signature a head must carry: give --head too")
     settings = read_settings()
     exported = None if head is None else read_head(head)
     if exported is not None and public_key is None and settings.signing_key is not None:
         public_key = public_key_of(settings.signing_key)
+    witnesses = [read_witness(written) for written in witness or settings.witness_keys]
     with database(settings) as engine, reading(engine) as session:
-        verification = verify_ledger(session, head=exported, public_key=public_key)
+        verification = verify_ledger(session, head=exported, public_key=public_key, witnesses=witnesses)
     if as_json:
         print_json(codec.encode(verification))
     else:
@@ -115,10 +130,7 @@ def head(
     """
     settings = read_settings()
     with database(settings) as engine, reading(engine) as session:
-        hashes = ledger.batch_hashes(session)
-    if not hashes:
-        raise Refused("nothing is sealed yet: the scheduler seals every ten minutes")
-    made = head_of(hashes, settings.signing_key)
+        made = newest_head(session, settings)
     if out is None:
         typer.echo(made.note, nl=False)
     else:
@@ -126,10 +138,43 @@ def head(
 
 
 @app.command()
-def export(decision: NamedDecision, cascade: InCascade = None) -> None:
-    """Print the proof of one decision as JSON: its leaf, the path to the sealed root, the chain's
-    link.
+def prove(subject: Proven, cascade: InCascade = None, under: UnderHead = None) -> None:
+    """Print the proof that the ledger states this, as JSON: the leaves and the paths to a signed
+    head. deploy/audit/verify_ledger.py checks it without a database.
     """
-    with database(read_settings()) as engine, reading(engine) as session:
-        stored = find_decision(session, decision, cascade)
-        print_json({"decision": codec.encode(stored), "proofs": codec.encode(proofs(session, str(stored.id)))})
+    settings = read_settings()
+    with database(settings) as engine, reading(engine) as session:
+        chosen = newest_head(session, settings) if under is None else read_head(under)
+        print_json(codec.encode(proofs.prove(session, named_subject(session, subject, cascade), chosen)))
+
+
+@app.command()
+def consistency(
+    older: Annotated[str, typer.Argument(help="A head that you kept: a file or an fsspec URL.")],
+    newer: Annotated[str | None, typer.Argument(help="A later one; left out, the newest.")] = None,
+) -> None:
+    """Print the proof that one head grew out of another, as JSON: nothing that the older one was
+    signed over was changed or cut off since.
+    """
+    settings = read_settings()
+    with database(settings) as engine, reading(engine) as session:
+        later = newest_head(session, settings) if newer is None else read_head(newer)
+        print_json(codec.encode(proofs.prove_consistency(session, read_head(older), later)))
+
+
+@app.command()
+def key(
+    out: Annotated[
+        Path | None, typer.Argument(help="Where to put a new private key: a file that is not there.")
+    ] = None,
+) -> None:
+    """Make the key that signs bundles and heads. It goes into a file that its owner alone can read
+    and is shown nowhere. Without a file: show the public key in force.
+    """
+    settings = read_settings()
+    if out is None and settings.signing_key is None:
+        raise InputInvalid("KNOWGATE_SIGNING_KEY is not set: `knowgate audit key FILE` makes one")
+    public = public_key_of(str(settings.signing_key)) if out is None else make_key(out)
+    typer.echo(f"public key    {public}\nverifier key  {verifier_key(public)}")
+    if out is not None:
+        typer.echo(f"the private key is in {out}: set KNOWGATE_SIGNING_KEY_FILE to it, and keep a copy elsewhere")

@@ -9,7 +9,6 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from knowgate._wire.shown import shown_url
-from services.audit.heads import Head, head_of
 from services.pages.words import move_word
 from services.settings import Settings
 from store.ledger import ledger
@@ -98,9 +97,3 @@ def _moves(session: Session) -> tuple[Moved, ...]:
         moved = Moved(at=act.at, cascade=about.cascade, what=what, why=act.reason, who=act.by, alert=act.alert_id)
         moves.append(moved)
     return tuple(sorted(moves, key=lambda move: move.at, reverse=True)[:MOVES])
-
-
-def newest_head(session: Session, settings: Settings) -> Head | None:
-    """The head over all batches so far; None where nothing is sealed."""
-    hashes = ledger.batch_hashes(session)
-    return head_of(hashes, settings.signing_key) if hashes else None

@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
+from services.audit.head_export import newest_head
 from services.audit.verify_newest import verify_newest
 from services.deliveries import delivery_stories, retry
 from services.errors import Refused
@@ -88,10 +89,11 @@ def post_verify(request: Request, context: InContext, by: Annotated[str, Depends
 @router.get("/audit/head")
 def get_head(request: Request, context: InContext) -> Response:
     """The newest head of the ledger, as a file."""
-    with reading(context.engine) as session:
-        head = audit_page.newest_head(session, context.settings)
-    if head is None:
-        return problem(request, context, "Nothing is sealed yet, so the ledger has no head.")
+    try:
+        with reading(context.engine) as session:
+            head = newest_head(session, context.settings)
+    except Refused as error:
+        return problem(request, context, str(error))
     headers = HEADERS | {"Content-Disposition": f'attachment; filename="{head.name}"'}
     return Response(head.note, media_type="text/plain; charset=utf-8", headers=headers)
 

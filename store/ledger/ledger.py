@@ -14,6 +14,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from knowgate._records.ids import decided_at
+from knowgate._records.records import Window
 from store import dialects, partitions
 from store.rows import record_of, records, row_of
 from store.sealing import merkle
@@ -128,6 +129,23 @@ def newest_batches(session: Session, *, limit: int) -> tuple[SealedBatch, ...]:
 def batch_hashes(session: Session) -> tuple[str, ...]:
     """The hashes of all sealed batches, oldest first: what a head is made of."""
     return tuple(session.scalars(select(LedgerBatchRow.hash).order_by(LedgerBatchRow.number)))
+
+
+def sealed_batch(session: Session, number: int) -> SealedBatch:
+    """The batch of that number, which is there."""
+    return records(session, SealedBatch, select(LedgerBatchRow).where(LedgerBatchRow.number == number))[0]
+
+
+def batches_between(session: Session, window: Window) -> tuple[SealedBatch, ...]:
+    """The batches that were sealed in a window, oldest first."""
+    sealed = LedgerBatchRow.sealed_at
+    query = select(LedgerBatchRow).where(sealed >= window.start, sealed < window.end)
+    return records(session, SealedBatch, query.order_by(LedgerBatchRow.number))
+
+
+def leaf_hashes(session: Session, batch: int) -> list[str]:
+    """The hashes of a batch's leaves in the order its root was made over."""
+    return sorted(session.scalars(select(LedgerLeafRow.hash).where(LedgerLeafRow.batch == batch)))
 
 
 def leaves(session: Session, batch: int) -> tuple[Leaf, ...]:

@@ -50,6 +50,15 @@ def proof(hashes: Sequence[bytes], index: int) -> tuple[Step, ...]:
     return _proof([_leaf(item) for item in hashes], index)
 
 
+def consistency(hashes: Sequence[bytes], size: int) -> tuple[bytes, ...]:
+    """What shows that the first `size` leaves are still there, unchanged (RFC 6962, section
+    2.1.2). Raises IndexError outside the leaves.
+    """
+    if not 0 < size <= len(hashes):
+        raise IndexError(f"size is {size}: there are {len(hashes)} leaves")
+    return tuple(_consistency([_leaf(item) for item in hashes], size, known=True))
+
+
 def verify(item: bytes, steps: Sequence[Step], expected_root: bytes) -> bool:
     """Whether the leaf hash `item` lies under `expected_root`, by its proof."""
     node = _leaf(item)
@@ -83,6 +92,16 @@ def _proof(nodes: list[bytes], index: int) -> tuple[Step, ...]:
         nodes = paired + ([nodes[-1]] if len(nodes) % 2 else [])
         index //= 2
     return tuple(steps)
+
+
+def _consistency(nodes: list[bytes], size: int, *, known: bool) -> list[bytes]:
+    """`known`: these nodes begin where the older tree does, whose root the reader has."""
+    if size == len(nodes):
+        return [] if known else [_root(nodes)]
+    split = 1 << (len(nodes) - 1).bit_length() - 1
+    if size <= split:
+        return [*_consistency(nodes[:split], size, known=known), _root(nodes[split:])]
+    return [*_consistency(nodes[split:], size - split, known=False), _root(nodes[:split])]
 
 
 def _leaf(item: bytes) -> bytes:
