@@ -37,8 +37,8 @@ def host_of(url: str) -> str:
 
 
 def holds_credentials(url: str) -> bool:
-    """Whether a user or a password stands before the host; told of what is no address too, since it
-    must not be shown.
+    """Whether a user or a password stands before the host; of what is no address
+    too, since that must not be shown either.
 
     >>> holds_credentials("http://user:pw@host/v1"), holds_credentials("http://host/@")
     (True, False)

@@ -21,7 +21,7 @@ def too_sure(tier: str, kind: str | None, p_t: FloatArray, correct: FloatArray) 
     """What is wrong with a tier's P(T) of this kind, where it is near 1 on most answers [n] and far
     fewer of them are right; None where it is not, or where nothing tells. NaN = unknown.
 
-    A kind that nobody told may be the first token's.
+    A kind that nobody named may be the first token's.
     """
     if kind not in (None, PTKind.FIRST_TOKEN.value):
         return None

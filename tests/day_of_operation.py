@@ -72,7 +72,7 @@ def until(look: Look, what: str, *, within_s: float = PATIENCE_S) -> Any:
 
 @contextmanager
 def hearing() -> Iterator[tuple[str, list[tuple[str, Any]]]]:
-    """A server that keeps what it is told, with the last part of the address it was told at."""
+    """A server that keeps what it receives, with the last part of the address it came to."""
     heard: list[tuple[str, Any]] = []
 
     class Handler(servers.Answering, BaseHTTPRequestHandler):
@@ -96,7 +96,7 @@ class Day:
     token: str
     page: Any
     heard: list[tuple[str, Any]]
-    told: int = field(default=0)  # of `heard`, before the present step
+    heard_before: int = field(default=0)  # of `heard`, before the present step
 
     @property
     def broken(self) -> Path:
@@ -142,7 +142,7 @@ class Day:
 
     def hears(self, where: str, what: Callable[[Any], bool], named: str) -> Any:
         """Waits for a message of the present step."""
-        fresh = self.told
+        fresh = self.heard_before
 
         def look() -> Any:
             return next((body for to, body in self.heard[fresh:] if to == where and what(body)), None)
@@ -154,7 +154,7 @@ class Day:
 
     def step(self) -> None:
         """What was heard up to now is of former steps."""
-        self.told = len(self.heard)
+        self.heard_before = len(self.heard)
 
     def challenger(self) -> str:
         """Has trainings made until one ends in a challenger that awaits a person."""

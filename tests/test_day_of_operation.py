@@ -170,14 +170,14 @@ def resolve(day: Day) -> None:
 
 
 def check_the_record(database_url: str) -> None:
-    """The ledger says of every row what it is, and MLflow has been told of every bundle."""
+    """The ledger says of every row what it is, and MLflow has heard of every bundle."""
     with closing_engine(database_url) as engine:
 
         def registered() -> bool:
             with reading(engine) as session:
-                told = outbox.messages(session, "mlflow")
-            return bool(told) and all(one.done_at is not None for one in told)
+                sent = outbox.messages(session, "mlflow")
+            return bool(sent) and all(one.done_at is not None for one in sent)
 
-        until(registered, "MLflow is told")
+        until(registered, "MLflow has heard")
         with reading(engine) as session:
             assert verify_ledger(session).problems == ()

@@ -1,6 +1,6 @@
 """The worlds played: real API, database, jobs, training and runtime on a clock that is set by hand.
 
-What rings after the shift is told in days since it, with its cause; what rang before it is a false
+What rings after the shift is given in days since it, with its cause; what rang before it is a false
 alarm. What really happened (accuracy lost, share kept, savings) is counted beside it.
 """
 

@@ -17,7 +17,7 @@ from evidence.inputs import FloatArray, count, number, real_array, same_length
 
 _HOURS = 24
 _RUNS = 240  # ten for each hour at which the harm may begin
-_VALUES = 32  # that are told apart; of more, the means of as many parts with the same share
+_VALUES = 32  # that are kept apart; of more, the means of as many parts with the same share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

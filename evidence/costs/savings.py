@@ -139,7 +139,7 @@ def impute_last_cost(
 class SeenCosts:
     """What the last tier cost on the rows of one slice on which it ran."""
 
-    slice: str | None  # None: of slices that are not told apart
+    slice: str | None  # None: of slices that are not kept apart
     cost: float = 0.0  # ΣC_last
     size: float = 0.0  # of these rows, Σ of what C_last is forecast from
     rows: int = 0

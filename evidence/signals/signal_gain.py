@@ -103,7 +103,7 @@ def gain_over(
     """`signal_gain` over the labelled rows that show both signals, NaN = unknown, at the certified
     share (a half unless one is given); None where they are fewer than 20, or of one class.
 
-    `slices` [n] names each row's slice, None = none told; () = no row has one.
+    `slices` [n] names each row's slice, None = none known; () = no row has one.
 
     Examples:
         >>> gain_over(np.arange(40.0), np.ones(40), np.arange(40) % 2.0, tier=0, signal="score").n

@@ -21,7 +21,7 @@ class Addressee:
 
     @property
     def keeps_silences(self) -> bool:
-        """Whether it is told of silences and keeps them itself, so that it is told of alerts in one
+        """Whether it knows of silences and keeps them itself, so that it hears of alerts in one
         too.
         """
         return self.kind is ReceiverKind.ALERTMANAGER
@@ -38,7 +38,7 @@ class Addressee:
 
 
 def hearing(spec: CascadeSpec, about: Hears, severity: Severity) -> tuple[Addressee, ...]:
-    """Who is told of what is `about` this and this severe."""
+    """Who hears of what is `about` this and this severe."""
     plain = spec.webhooks if about is Hears.ALERTS else ()
     named = (receiver for receiver in spec.receivers if receiver.hears_of(about, severity))
     return (*map(_plain, plain), *map(_named, named))

@@ -1,6 +1,6 @@
 """Prometheus's Alertmanager as a receiver, by its API v2.
 
-It is told what is so, not what happens: an alert that is open is sent again every minute, with an
+It hears what is so, not what happens: an alert that is open is sent again every minute, with an
 end a few minutes ahead, and with an end in the past once it is resolved. So one that lost its
 memory, or was declared later, knows what is open; and what nobody renews ends by itself there. It
 keeps silences itself: one given here is made there, so that an alert that is silenced neither

@@ -11,7 +11,7 @@
    about. An unknown one changes nothing.
 4. What opens, or is over, at one look and follows from one cause (`monitoring.rules.roots`) is told
    in one message, that of the cause. What follows from an alert that was open before has a message
-   of its own, which names it. What is critical is never told under what is not, and nothing under
+   of its own, which names it. What is critical never stands under what is not, and nothing under
    what is silenced.
 """
 
@@ -138,7 +138,7 @@ def _tell(
     now: datetime,
 ) -> None:
     """Write the messages about a change, one per receiver that hears of such: with what follows
-    from it, and without where it is told with what it follows from.
+    from it, and without where it stands with what it follows from.
     """
     silent = _silent(session, spec, change.record, now)
     heard = _heard(session, change.record) if silent else frozenset()
@@ -161,8 +161,8 @@ def _tell(
 def _goes_with_root(
     session: Session, spec: CascadeSpec, change: Change, changes: Sequence[Change], to: Addressee, now: datetime
 ) -> bool:
-    """Whether one receiver is told of a change in the message about its root: which became the
-    same at this look, is told to it, and is no less severe. Who groups by itself is told of each.
+    """Whether one receiver hears of a change in the message about its root: which became the
+    same at this look, reaches it, and is no less severe. Who groups by itself hears of each.
     """
     root = next((one for one in changes if one.record.rule == change.follows_from), None)
     if root is None or root.event is not change.event or to.keeps_silences:
@@ -184,7 +184,7 @@ def announce(
     """Write the messages about what became of one alert, one per receiver that hears of such.
 
     While its rule is silenced there are none, but that it is over: who has heard of an alert hears
-    of its end. Who keeps silences itself is told all the same.
+    of its end. Who keeps silences itself hears of it all the same.
     """
     alone = Change(record=record, event=event, ring=ring, cause=record.cause)
     _tell(session, spec, alone, [alone], {}, now)

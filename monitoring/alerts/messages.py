@@ -83,7 +83,7 @@ class Around:
 
     ring: RingRecord | None = None
     root: AlertRecord | None = None  # what explains it
-    below: tuple[AlertRecord, ...] = ()  # what it explains, and nobody is told of apart
+    below: tuple[AlertRecord, ...] = ()  # what it explains, and nobody hears of apart
 
 
 def alert_document(record: AlertRecord, event: Event, number: int, around: Around | None = None) -> str:

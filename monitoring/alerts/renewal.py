@@ -1,4 +1,4 @@
-"""Open alerts told again to each Alertmanager that hears of them.
+"""Open alerts sent again to each Alertmanager that hears of them.
 
 One that lost its memory, or was declared later, so knows what is open; and what we no longer renew,
 since we are gone, ends there by itself. An alert whose messages still wait is left to them.
@@ -35,7 +35,7 @@ log = logging.getLogger("knowgate.deliveries")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Round:
-    """What one Alertmanager is told."""
+    """What one Alertmanager hears."""
 
     cascade: str
     to: Addressee
@@ -86,7 +86,7 @@ async def _tell_all(rounds: Sequence[_Round], sending: Sending) -> list[int]:
                 root = one.to.address(sending.variables)
                 await Alertmanager(client=client, root=root, timeout_s=sending.timeout_s).post(one.alerts)
             except (NotReceived, RecordInvalid) as error:
-                log.warning("receiver %s of %s was not told what is open: %s", one.to.key, one.cascade, error)
+                log.warning("receiver %s of %s did not hear what is open: %s", one.to.key, one.cascade, error)
                 return 0
             return len(one.alerts)
 

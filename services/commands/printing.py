@@ -53,7 +53,7 @@ def print_rows(name: str, records: Sequence[object], *, as_json: bool, columns: 
 
 @contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar over `total` things; yields what is told how many more are done."""
+    """A bar over `total` things; yields a function that takes how many more are done."""
     with Progress(console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task(what, total=total)
         yield lambda count: bars.advance(task, count)

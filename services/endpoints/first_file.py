@@ -74,7 +74,7 @@ def parameters_of(served: Served, said: float | None) -> tuple[float, bool]:
     if size is None:
         raise InputInvalid(
             f"{served.model!r} does not say how many parameters it has: say it for both tiers, e.g. --parameters 8e9 "
-            "--parameters 70e9; a guess will do where it is secret, what is saved is told in operations too"
+            "--parameters 70e9; a guess will do where it is secret, what is saved is shown in operations too"
         )
     experts, count, unit = size.groups()
     return int(experts or 1) * float(count) * _MILLIONS[unit.lower()], True

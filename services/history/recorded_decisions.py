@@ -97,7 +97,7 @@ def recorded_id(cascade: str, query_id: str, occurred_at: datetime) -> UUID:
 
 
 def presumed_roles(tiers: Sequence[int], *, explored: bool = False) -> list[tuple[int, Role]]:
-    """Each of the tiers that ran, in their order, with the role that it had where none is told."""
+    """Each of the tiers that ran, in their order, with the role that it had where it has none."""
     served = tiers[-2] if explored else tiers[-1]
     return [
         (tier, Role.SERVED if tier == served else Role.SUPERSEDED if tier < served else Role.EXPLORATION)

@@ -1,4 +1,4 @@
-"""Whether a scheduler looks after the deployment: what is told where it cannot raise an alert
+"""Whether a scheduler looks after the deployment: what is shown where it cannot raise an alert
 itself, since it is the one that is dead.
 
 `/readyz` and every page say it. A service without a scheduler goes on taking decisions in and

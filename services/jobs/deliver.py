@@ -20,7 +20,7 @@ class DeliverSweep:
 
 
 class RenewSweep:
-    """What is open is told again at every tick: Alertmanager forgets what nobody renews."""
+    """What is open is sent again at every tick: Alertmanager forgets what nobody renews."""
 
     name = "renew"
 

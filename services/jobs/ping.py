@@ -23,7 +23,7 @@ class PingSweep:
     name = "ping"
 
     def __init__(self) -> None:
-        self._pinged: datetime | None = None  # the round that was told last
+        self._pinged: datetime | None = None  # the round that was reported last
 
     def run(self, context: JobContext) -> int:
         url = context.settings.ping_url

@@ -140,7 +140,7 @@ def is_share(name: str) -> bool:
 
 
 def between(name: str, low: float | None, high: float | None) -> str:
-    """An interval, its unit told once.
+    """An interval, its unit written once.
 
     >>> between("drop", 0.004, 0.019), between("latency_ms", 90, 1200), between("drop", None, 0.1)
     ('0.4 – 1.9', '90 ms – 1.2 s', '')

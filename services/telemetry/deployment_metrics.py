@@ -52,7 +52,7 @@ class DeploymentCollector(Collector):
             if value is not None:
                 value = value.timestamp() if isinstance(value, datetime) else float(value)
                 families[name].add_metric(key, value)
-        yield GaugeMetricFamily(UP, "1 where the database answered; 0: nothing of it is told.", samples is not None)
+        yield GaugeMetricFamily(UP, "1 where the database answered; 0: nothing of it is shown.", samples is not None)
         yield from families.values()
 
     def describe(self) -> list[Metric]:

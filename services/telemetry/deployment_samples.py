@@ -30,7 +30,7 @@ log = logging.getLogger("knowgate.api")
 WINDOWED = ("monitor", "train")  # the jobs whose windows each cascade has
 MOST_RUNTIMES = 100  # per cascade
 SHOWN_FOR = timedelta(days=90)  # a figure that had no value for longer
-# Those that somebody is woken for: their intervals are told too.
+# Those that somebody is woken for: their intervals are exposed too.
 WITH_INTERVAL = frozenset(
     (
         FigureName.ACCURACY_CASCADE,

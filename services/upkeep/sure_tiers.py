@@ -39,7 +39,7 @@ def _looks(session: Session, spec: CascadeSpec, now: datetime) -> Iterator[Windo
     newest = last_time(session, spec.name)
     if newest is None:
         return
-    end = min(newest, now) + timedelta(milliseconds=1)  # ids are told apart by it
+    end = min(newest, now) + timedelta(milliseconds=1)  # ids differ by it
     day = Window(start=end - spec.horizon - DAY, end=end - spec.horizon)
     many = count_between(session, spec.name, day)
     yield day if many <= MOST_DECISIONS else Window(start=day.end - DAY * MOST_DECISIONS / many, end=day.end)

@@ -64,7 +64,7 @@ def newest_batch(session: Session) -> int | None:
 def batches_after(session: Session, number: int) -> tuple[int, ...]:
     """The sealed batches behind this one that say anything of answers.
 
-    A message for a batch has a leaf of its own: were every batch told of, each would be about the
+    A message for a batch has a leaf of its own: were every batch reported, each would be about the
     one before.
     """
     query = select(LedgerLeafRow.batch).where(LedgerLeafRow.batch > number, *_OF_ANSWERS)

@@ -16,7 +16,7 @@ from store.tables import DriftReportRow
 from store.watching.figures import WHOLE
 
 DAILY = "daily"  # the name of a day's report
-REPORTS = "mlflow_reports"  # the topic under which one is told to MLflow
+REPORTS = "mlflow_reports"  # the topic under which one reaches MLflow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ def documented(section: str) -> dict[str, tuple[str, set[str]]]:
 
 
 def exposed(text: str) -> dict[str, tuple[str, set[str]]]:
-    """The same of what a server told; every one has a sample."""
+    """The same of what a server exposes; every one has a sample."""
     found = {}
     for family in text_string_to_metric_families(text):
         labels = {name for sample in family.samples for name in sample.labels} - {"le"}
@@ -34,7 +34,7 @@ _ALL = documented("The API's") | documented("The gateway's") | {"up": ("gauge", 
 
 def assert_known(expression: str) -> None:
     """Fails where a PromQL expression names a metric, or a label of one, that docs/metrics.md does
-    not tell; the servers' tests hold that page to what is really told.
+    not tell; the servers' tests hold that page to what is really exposed.
     """
     asked = re.findall(r"\b(knowgate_\w+|up)\b(?:\{(.*?)\})?", expression)
     assert asked, expression
@@ -42,7 +42,7 @@ def assert_known(expression: str) -> None:
     labels = set[str]()
     for name, selectors in asked:
         metric = name if name in _ALL else re.sub("_(bucket|count|sum)$", "", name)
-        assert metric in _ALL, f"{name} is not told"
+        assert metric in _ALL, f"{name} is not exposed"
         labels |= _ALL[metric][1]
         named = set(re.findall(r"(\w+)\s*[=!]~?\s*\"", selectors))
         assert named <= _ALL[metric][1] | OF_PROMETHEUS, f"{name} has no label {named - _ALL[metric][1]}"

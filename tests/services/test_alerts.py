@@ -1,4 +1,4 @@
-"""What a person does about an alert: kept with who and why, heard by who was told of the alert, and
+"""What a person does about an alert: kept with who and why, heard by who heard of the alert, and
 taken back by the next ring.
 """
 
@@ -40,9 +40,9 @@ WEBHOOK = "https://pager.example/alerts"
 def spec(engine: Engine, trivia: str) -> CascadeSpec:
     """A cascade whose alerts one webhook hears of."""
     with transaction(engine) as session:
-        told = replace(cascade(session, trivia), webhooks=(WEBHOOK,))
-        apply_cascade(session, told, now=NOW)
-    return told
+        with_webhook = replace(cascade(session, trivia), webhooks=(WEBHOOK,))
+        apply_cascade(session, with_webhook, now=NOW)
+    return with_webhook
 
 
 @pytest.fixture

@@ -189,7 +189,7 @@ def _probe_rows(columns: TierColumns, vectors: TierVectors, chosen: BoolArray) -
 
 
 def _prompts(rows: CascadeRows, tier: int, chosen: BoolArray) -> tuple[str, ...]:
-    """Of each of `_signal_rows` its prompt; a decision whose prompt is not told stands alone."""
+    """Of each of `_signal_rows` its prompt; a decision whose prompt is unknown stands alone."""
     kept = np.flatnonzero(chosen & np.isfinite(rows.tiers[tier].correct))
     return tuple(rows.prompt_hashes[row] or f"decision {rows.ids[row]}" for row in kept)
 

@@ -87,7 +87,7 @@ def _later(first: Outcomes, draw: int) -> BoolArray:
 
 
 def _without_slice(rows: CascadeRows, split: Split, vectors: TierVectors, fitted: FittedProbe) -> np.ndarray:
-    """[n] the score of a cascade that is not told the kind of question; the probe is the same."""
+    """[n] the score of a cascade that does not know the kind of question; the probe is the same."""
     bare = replace(rows, slices=(None,) * rows.n)
     learned = learn_tier(bare, split, 0, vectors, FitSettings(), fit=lambda *_, **__: fitted)
     return _signals(bare, learned, vectors)["score"]

@@ -32,7 +32,7 @@ class Way:
     rule: PolicyKind
     p_t: PTKind = PTKind.MEAN
     early: bool = False  # a gate on P(IK) ends the tier before it answers
-    sliced: bool = True  # the score is told the kind of question
+    sliced: bool = True  # the score knows the kind of question
 
 
 WAYS: tuple[Way, ...] = (

@@ -54,7 +54,7 @@ class Receipt:
 class Acknowledgement:
     """A runtime's word on one assignment: in force, or refused and why; and how the runtime is.
 
-    A service from before the last four fields refuses them, and is told without.
+    A service from before the last four fields refuses them, and gets the message without.
     """
 
     runtime: str

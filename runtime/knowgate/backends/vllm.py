@@ -134,7 +134,7 @@ class VLLMBackend(OpenAIBackend):
             await asyncio.to_thread(self.remove_left_overs, older_than_s=self._left_over_s)
 
     def _is_time_to_sweep(self) -> bool:
-        """Whether nobody has swept for long; whoever is told so sweeps."""
+        """Whether nobody has swept for long; whoever hears so sweeps."""
         due = self._folder is not None and time.monotonic() >= self._swept_at + SWEEP_EVERY_S
         if due:
             self._swept_at = time.monotonic()

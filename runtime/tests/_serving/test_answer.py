@@ -340,16 +340,16 @@ def test_exploration_runs_after_the_answer_and_the_decision_is_logged_with_it(
 class Given(InMemory):
     """A back-end that can be given parameters, and remembers which it was asked with."""
 
-    def __init__(self, model: str, *script: Act, seen: list[Any] | None = None, told: Any = None) -> None:
+    def __init__(self, model: str, *script: Act, seen: list[Any] | None = None, parameters_seen: Any = None) -> None:
         super().__init__(model, *script)
         self.seen = [] if seen is None else seen
-        self.told = told
+        self.parameters_seen = parameters_seen
 
     def with_parameters(self, parameters: Any) -> "Given":
-        return Given(self.model, *self.script, seen=self.seen, told=dict(parameters))
+        return Given(self.model, *self.script, seen=self.seen, parameters_seen=dict(parameters))
 
     def ask(self, messages: Sequence[Message], *, timeout_s: float) -> Reply:
-        self.seen.append(self.told)
+        self.seen.append(self.parameters_seen)
         return super().ask(messages, timeout_s=timeout_s)
 
 

@@ -49,9 +49,9 @@ def test_a_chat_in_events_is_asked_for_as_the_tier_is_declared(start: Make, acts
             return answer.is_stream
 
     assert asyncio.run(ask()) is False  # it was asked for events, and gives none
-    told = {"temperature": 0.0, "top_k": 1, "max_completion_tokens": 9, "stop": ["x"]}
+    given = {"temperature": 0.0, "top_k": 1, "max_completion_tokens": 9, "stop": ["x"]}
     streamed = {"stream": True, "stream_options": {"include_usage": True}}
-    assert engine.asked == [{"model": "huge", "messages": QUESTION} | told | streamed]
+    assert engine.asked == [{"model": "huge", "messages": QUESTION} | given | streamed]
 
 
 def test_given_parameters_are_of_the_copy_alone(start: Make, acts: Any) -> None:

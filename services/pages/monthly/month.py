@@ -52,7 +52,7 @@ class Alarm:
     """One alert that was open in the month."""
 
     story: AlertStory
-    state: str  # at the end of what is told: over, looked after, open
+    state: str  # at the end of what is reported: over, looked after, open
     open_for: str  # "3 h", "5 d so far"
     done: tuple[str, ...]  # what the service did, and what people did, in order
 
@@ -63,10 +63,10 @@ class MonthReport:
 
     cascade: str
     month: Window
-    until: datetime  # the end of what is told: the month's, or now
+    until: datetime  # the end of what is reported: the month's, or now
     spec: CascadeSpec  # in force at that end
     owed: str
-    gaps: tuple[str, ...]  # what of the month is not told, in sentences
+    gaps: tuple[str, ...]  # what of the month is not reported, in sentences
     short: tuple[str, ...]  # all of it in a few sentences
     facts: tuple[Fact, ...]
     weeks: tuple[Week, ...]
@@ -137,7 +137,7 @@ def _facts(figures: dict[FigureName, FigureMean | None]) -> list[Fact]:
     saved = figures[FigureName.SAVED_USD]
     facts = [_fact("Saved", saved, note=f"against asking the large model alone{_known_for(saved, figures)}")]
     cost, computation = figures[FigureName.SAVINGS_USD], figures[FigureName.SAVINGS_GFLOPS]
-    alike = _told(cost) == _told(computation)
+    alike = _shown(cost) == _shown(computation)
     if cost is not None and cost.value is not None:
         facts.append(_fact("Of what that would have cost", cost, note="the same of the computation" if alike else ""))
     if computation is not None and not (alike and cost is not None and cost.value is not None):
@@ -168,7 +168,7 @@ def _fact(name: str, figure: FigureMean | None, *, note: str = "") -> Fact:
     return Fact(name=name, value=tell(figure.name, figure.value), interval=interval, note=note)
 
 
-def _told(figure: FigureMean | None) -> str:
+def _shown(figure: FigureMean | None) -> str:
     return "" if figure is None else tell("savings_usd", figure.value)
 
 

@@ -27,8 +27,8 @@ def test_the_traffic_of_a_world_is_another_from_the_shift_on(make):
 
 def test_the_page_says_what_was_heard():
     figures = json.loads(RESULTS.read_text(encoding="utf-8"))["figures"]
-    told = PAGE.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0].strip()
-    assert told == render(figures)
+    shown = PAGE.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0].strip()
+    assert shown == render(figures)
     for world in ("mmlu", "qwen"):
         heard = {rule.value for rule in Rule if f"{world}.{rule}.days" in figures}
         assert heard.isdisjoint(figures[f"{world}.silent"].split(", "))

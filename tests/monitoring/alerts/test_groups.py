@@ -1,4 +1,4 @@
-"""One cause is told once: what follows from it stands under it, in one message."""
+"""One cause is reported once: what follows from it stands under it, in one message."""
 
 import json
 from datetime import timedelta
@@ -20,7 +20,7 @@ HOUR = timedelta(hours=1)
 
 
 class Deployment:
-    """A cascade with one webhook, and what it was told."""
+    """A cascade with one webhook, and what it heard."""
 
     def __init__(self, cast, engine):
         self.cast, self.engine, self.now = cast, engine, cast.DAY

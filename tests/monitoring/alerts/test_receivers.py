@@ -39,7 +39,7 @@ def database_url(sqlite_url):
 
 @pytest.fixture
 def sent_to(engine, cast):
-    """An alert of a cascade with one receiver at the given address, which then is told of it."""
+    """An alert of a cascade with one receiver at the given address, which then hears of it."""
 
     def tell(kind, address, *, timeout_s=60.0, secret=None):
         receiver = Receiver(name="there", kind=kind, url_variable="THERE")

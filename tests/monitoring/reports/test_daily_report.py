@@ -50,8 +50,8 @@ def report(parts):
 
 
 def values(report, cohort, name):
-    told = json.loads(report.document)["figures"]
-    return next(one["values"] for one in told if one["cohort"] == cohort and name in one["values"])
+    by_cohort = json.loads(report.document)["figures"]
+    return next(one["values"] for one in by_cohort if one["cohort"] == cohort and name in one["values"])
 
 
 def test_a_shifted_column_drifts_and_an_unshifted_one_does_not(report):

@@ -281,7 +281,7 @@ def test_a_slice_never_seen_is_detected_named_and_told(everywhere, receiver):
     assert open_alerts["drift"].cause.startswith("at tier small the hidden states, direction 1 rose from")
     assert deliver_due(everywhere.engine, Sending(owner="w", secret=b"s"), now=everywhere.cast.DAY + 3 * DAY) == 1
     said = json.loads(receiver.received[0][1])
-    assert said["alert"]["rule"] == "drift", "one cause is told once, with what follows from it"
+    assert said["alert"]["rule"] == "drift", "one cause is reported once, with what follows from it"
     assert {one["rule"] for one in said["consequences"]} == {"savings", "ood_conservativeness"}
 
 

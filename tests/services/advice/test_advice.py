@@ -149,8 +149,8 @@ def test_a_first_token_that_is_sure_of_wrong_answers_is_warned_of_with_its_cure(
     lines = [line.split(",") for line in path.read_text().splitlines()]
     for line in lines[1:]:
         line[3] = f"{0.97 + 0.03 * float(line[3]):.5f}"  # the same order, and sure of all
-    told = [[*line, kind] for line, kind in zip(lines, ["p_t_kind", *["first_token"] * len(lines)], strict=False)]
-    for rows, seems in ((lines, True), (told, False)):
+    with_kinds = [[*line, kind] for line, kind in zip(lines, ["p_t_kind", *["first_token"] * len(lines)], strict=False)]
+    for rows, seems in ((lines, True), (with_kinds, False)):
         path.write_text("\n".join(",".join(row) for row in rows) + "\n")
         given = advice(path)
         (warning,) = given.warnings
@@ -159,7 +159,7 @@ def test_a_first_token_that_is_sure_of_wrong_answers_is_warned_of_with_its_cure(
         assert given.recommendation is Recommendation.CASCADE  # a warning decides nothing
     shown = CliRunner().invoke(app, ["advise", str(path), "--prices", CHEAP]).stdout
     assert "warning: the first token's P(T) of tier 0 (m0)" in shown
-    mean = [[*line[:-1], "mean" if row else line[-1]] for row, line in enumerate(told)]
+    mean = [[*line[:-1], "mean" if row else line[-1]] for row, line in enumerate(with_kinds)]
     path.write_text("\n".join(",".join(row) for row in mean) + "\n")
     assert advice(path).warnings == ()
     assert advice(table(tmp_path)).warnings == ()

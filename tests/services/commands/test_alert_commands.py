@@ -1,4 +1,4 @@
-"""`knowgate alert`: what is wrong is listed and told, and acts are kept with who and why."""
+"""`knowgate alert`: what is wrong is listed and explained, and acts are kept with who and why."""
 
 import json
 from collections.abc import Callable
@@ -17,8 +17,8 @@ def test_alerts_are_listed_told_and_acted_on(run: Callable[..., Result], engine:
         end = str(open_alert(session, record))[-8:]
     listed = run("alert", "list").stdout
     assert end in listed and "critical" in listed
-    told = run("alert", "acknowledge", end, "--reason", "looking").stdout
-    assert "ada acknowledged: looking" in told and "docs/runbooks/risk.md" in told
+    printed = run("alert", "acknowledge", end, "--reason", "looking").stdout
+    assert "ada acknowledged: looking" in printed and "docs/runbooks/risk.md" in printed
     assert "silenced until" in run("alert", "silence", end, "--duration", "4h", "--reason", "deploy").stdout
     run("alert", "silence", end, "--duration", "4 hours", "--reason", "deploy", code=2)
     assert "resolved: ada: over" in run("alert", "resolve", end, "--reason", "over").stdout

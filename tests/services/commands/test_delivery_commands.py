@@ -1,4 +1,4 @@
-"""What became of messages is told without secrets, and one that was given up gets one more try."""
+"""What became of messages is listed without secrets, and one given up gets one more try."""
 
 import json
 from collections.abc import Callable
@@ -52,8 +52,8 @@ def test_the_api_tells_what_became_of_messages_and_tries_one_again(
     client.headers["Authorization"] = f"Bearer {reader}"
     answer = client.get("/v1/deliveries")
     assert "hunter2" not in answer.text and "https://hooks.example.com/…" in answer.text
-    told = answer.json()["deliveries"]
-    assert [(one["receiver"], one["event"], one["fate"], len(one["tries"])) for one in told if one["number"] == 2] == [
+    rows = answer.json()["deliveries"]
+    assert [(one["receiver"], one["event"], one["fate"], len(one["tries"])) for one in rows if one["number"] == 2] == [
         ("chat", "resolved", "received", 1)
     ]
     assert len(client.get("/v1/deliveries", params={"fate": "given_up"}).json()["deliveries"]) == 2

@@ -1,5 +1,5 @@
 """`knowgate promote`, `approve`, `decline`, `rollback`, `cascade stop`, `resume`, `freeze`: what a
-person may do, told and recorded.
+person may do, shown and recorded.
 """
 
 import json

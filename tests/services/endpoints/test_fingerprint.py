@@ -17,9 +17,9 @@ from tests.services.endpoints.test_init import run
 def test_what_vllm_says_and_what_its_owner_says_make_the_fingerprint(tmp_path: Path) -> None:
     template = tmp_path / "template.jinja"
     template.write_text("{{ messages }}\n")
-    told = ("--layer", 20, "--revision", "7" * 40, "--dtype", "bfloat16", "--chat-template", template)
+    options = ("--layer", 20, "--revision", "7" * 40, "--dtype", "bfloat16", "--chat-template", template)
     with serving(Engine(VLLM)) as url:
-        result = run("fingerprint", url, *told)
+        result = run("fingerprint", url, *options)
     assert codec.decode(Fingerprint, json.loads(result.stdout)) == Fingerprint(
         model="Qwen/Qwen3-8B",
         revision="7" * 40,

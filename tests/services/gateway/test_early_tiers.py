@@ -218,8 +218,8 @@ def test_what_was_sent_before_it_was_cut_off_is_stored_as_kept_with_a_note_and_w
 def test_where_no_word_comes_the_last_tier_answers_as_ever(start: Start, events: list[str]) -> None:
     with start(policy=SURE) as world:
         world.small.state, world.small.events, world.large.events = KNOWN, events, WRITES
-        text, tier, told = read(world, "q")
-        assert (text, tier, told[0]["knowgate"]["reason"]) == ("Lima", "1", "missing_signal")
+        text, tier, chunks = read(world, "q")
+        assert (text, tier, chunks[0]["knowgate"]["reason"]) == ("Lima", "1", "missing_signal")
         small, large = attempts_of(world, "q")
     assert (small.role, large.role, small.verdict.reason) == (Role.SUPERSEDED, Role.SERVED, Reason.MISSING_SIGNAL)
 

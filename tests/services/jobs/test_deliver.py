@@ -41,8 +41,8 @@ def test_what_is_due_is_sent_and_what_is_open_is_renewed(
         Receiver(name="prometheus", kind=ReceiverKind.ALERTMANAGER, url_variable="ALERTMANAGER_URL"),
     )
     spec = replace(parse_cascade(CASCADE), receivers=receivers)
-    told = settings.model_copy(update={"public_url": "https://knowgate.example"})
-    context = JobContext(engine=engine, settings=told, clock=clock, owner="test")
+    with_url = settings.model_copy(update={"public_url": "https://knowgate.example"})
+    context = JobContext(engine=engine, settings=with_url, clock=clock, owner="test")
     with transaction(engine) as session:
         apply_cascade(session, spec, now=NOW)
         settle(session, spec, Assessment(rule=Rule.RISK, standing=Standing.RAISED, cause="harm"), now=NOW)

@@ -47,7 +47,7 @@ gold = "1d"
 
 
 class TrainedAs(TrainJob):
-    """The job, but for the trainer: it ends as it is told to, or dies."""
+    """The job, but for the trainer: it ends as it is asked to, or dies."""
 
     def __init__(self) -> None:
         self.outcome: str | None = "certified"

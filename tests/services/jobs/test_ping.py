@@ -45,8 +45,8 @@ def watcher() -> Iterator[Any]:
 
 @pytest.fixture
 def context(engine: Engine, settings: Settings, clock: SimulatedClock, watcher: Any) -> JobContext:
-    told = settings.model_copy(update={"ping_url": f"{watcher.url}/hunter2"})
-    return JobContext(engine=engine, settings=told, clock=clock, owner="test")
+    with_ping = settings.model_copy(update={"ping_url": f"{watcher.url}/hunter2"})
+    return JobContext(engine=engine, settings=with_ping, clock=clock, owner="test")
 
 
 @pytest.fixture

@@ -117,12 +117,12 @@ def test_what_the_decisions_that_rang_speak_against_is_no_fallback(world: Deploy
 def test_what_a_ring_would_fall_back_to_is_told_before(world: Deployment) -> None:
     cautious = str(world.history[0].bundle)
     with reading(world.engine) as session:
-        told = cascade_state(session, "quiz", now=world.now).lines
-    assert told[-2] == (
+        lines = cascade_state(session, "quiz", now=world.now).lines
+    assert lines[-2] == (
         "if it were stopped, the last tier would answer 100.0% of the queries, 1.5 × its load today (65.0% by the"
         " certificate)"
     )
-    assert told[-1] == (
+    assert lines[-1] == (
         f"after a ring bundle {cautious[:12]} would be looked at, and decide if it is shown to hold. The last tier"
         " would answer 85.0% of the queries, 1.3 × its load today (65.0% by the certificate)"
     )

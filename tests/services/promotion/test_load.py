@@ -1,4 +1,4 @@
-"""What a move does to the last tier, told before it is made."""
+"""What a move does to the last tier, shown before it is made."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ def world(engine: Engine, settings: Settings) -> Deployment:
     return Deployment(engine, settings)
 
 
-def told(world: Deployment, kept: float | None) -> LastTierLoad | None:
+def load_after(world: Deployment, kept: float | None) -> LastTierLoad | None:
     """Of a bundle that keeps so many, or where nothing is kept."""
     with reading(world.engine) as session:
         spec = cascades.cascade(session, "quiz")
@@ -30,7 +30,7 @@ def told(world: Deployment, kept: float | None) -> LastTierLoad | None:
 
 
 def test_before_anything_was_watched_the_certificates_tell(world: Deployment) -> None:
-    assert told(world, 0.8) == LastTierLoad(today=1.0, measured=False, then=pytest.approx(0.6))
+    assert load_after(world, 0.8) == LastTierLoad(today=1.0, measured=False, then=pytest.approx(0.6))
     bundle = world.certified("champion", kept=0.5)
     with reading(world.engine) as session:
         would = prospect_of(session, world.in_force).sentence
@@ -39,14 +39,14 @@ def test_before_anything_was_watched_the_certificates_tell(world: Deployment) ->
     )
     with transaction(world.engine) as session:
         rollout.promote(session, world.in_force, bundle, world.settings, Why(reason="x"), now=world.later())
-    assert told(world, None) == LastTierLoad(today=pytest.approx(0.75), measured=False, then=1.0)
+    assert load_after(world, None) == LastTierLoad(today=pytest.approx(0.75), measured=False, then=1.0)
 
 
 def test_what_was_watched_in_the_last_day_is_todays_load(world: Deployment) -> None:
     world.certified("champion", kept=0.9)
     world.tick()
     world.halves(4, Traffic())  # it keeps 70 %, half of them explored
-    stopped = told(world, None)
+    stopped = load_after(world, None)
     assert stopped is not None and stopped.measured
     assert stopped.today == pytest.approx(0.65, abs=0.06)
     assert stopped.sentence.startswith("The last tier would answer 100.0% of the queries, 1.")

@@ -425,8 +425,8 @@ def test_every_move_is_told_to_who_hears_of_moves(
         with transaction(engine) as session:
             move(session, in_force(engine), context.settings, why, now=clock.now())
     with reading(engine) as session:
-        told = newest_deliveries(session, cascade="trivia")
-    assert [(one.receiver, one.event) for one in sorted(told, key=lambda one: one.number)] == [
+        messages = newest_deliveries(session, cascade="trivia")
+    assert [(one.receiver, one.event) for one in sorted(messages, key=lambda one: one.number)] == [
         ("hook", event) for event in ("promoted", "stopped", "resumed", "observed")
     ]
-    assert "a deploy" in told[0].payload
+    assert "a deploy" in messages[0].payload

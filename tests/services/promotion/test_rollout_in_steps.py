@@ -148,9 +148,9 @@ def test_what_has_not_shown_enough_by_the_deadline_is_declined_and_says_what_was
     with transaction(world.engine) as session:
         standing = standing_of(session, world.in_force, cascades.cascade(session, "quiz"))
     assert standing is not None and standing.last_look is not None
-    told = standing.sentence(now=world.now)
-    assert told.startswith(f"Step 1 of 2: bundle {challenger[:12]} decides 30.0% of the queries since 2026-03-02")
-    assert f"{standing.last_look.n} of 10000 rows count so far; it waits for " in told and "until 2026-03-06" in told
+    says = standing.sentence(now=world.now)
+    assert says.startswith(f"Step 1 of 2: bundle {challenger[:12]} decides 30.0% of the queries since 2026-03-02")
+    assert f"{standing.last_look.n} of 10000 rows count so far; it waits for " in says and "until 2026-03-06" in says
     waits = [record.reason for record in world.history if record.outcome is Outcome.HELD_BACK]
     assert waits and all(reason.startswith("inconclusive: ") for reason in waits)
     world.halves(2, Traffic(daily=100))

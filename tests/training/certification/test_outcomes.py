@@ -603,9 +603,9 @@ def test_p_t_alone_stands_beside_every_learned_signal() -> None:
     assert 0 < gain.auroc_low < gain.auroc < gain.auroc_high
     assert 0 < gain.accuracy_low < gain.accuracy < gain.accuracy_high
     assert 0 < gain.share_low < gain.share < gain.share_high
-    assert gain.within_slices is None, "no slices are told"
-    told = replace(rows, slices=tuple("ab"[row % 2] for row in range(rows.n)))
-    (_, _, sliced) = signal_quality(told, [signals])
+    assert gain.within_slices is None, "no row names a slice"
+    with_slices = replace(rows, slices=tuple("ab"[row % 2] for row in range(rows.n)))
+    (_, _, sliced) = signal_quality(with_slices, [signals])
     assert sliced.gain is not None and sliced.gain.within_slices is not None
     assert (sliced.gain.within_slices.slices, sliced.gain.within_slices.n) == (2, gain.n)
     useless = found["p_ik"].gain

@@ -1,4 +1,4 @@
-"""How prompts become batches, and what is told of how far they are."""
+"""How prompts become batches, and what is reported of how far they are."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""What a fit may be told: each number at its least, and what memory lets it hold."""
+"""What may be asked of a fit: each number at its least, and what memory lets it hold."""
 
 import re
 from typing import Any

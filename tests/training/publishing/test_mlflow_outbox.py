@@ -281,10 +281,10 @@ def test_the_reports_of_a_cascade_are_one_run_with_a_point_and_an_artifact_a_day
     published()
     days = [Window(start=NOW + timedelta(days=day), end=NOW + timedelta(days=day + 1)) for day in range(2)]
     for saved, window in zip((0.25, 0.5), days, strict=True):
-        told = [{"cohort": "day", "tier": None, "values": {"savings_usd": saved, "savings_usd.low": None}}]
-        told += [{"cohort": "week", "tier": "s", "values": {"ece": 0.125}}]
+        day_figures = [{"cohort": "day", "tier": None, "values": {"savings_usd": saved, "savings_usd.low": None}}]
+        day_figures += [{"cohort": "week", "tier": "s", "values": {"ece": 0.125}}]
         drift = {"s": {"columns": [{"column": "p_t", "score": 0.75}]}}
-        document = json.dumps({"figures": told, "drift": drift, "evidently": {"name": f"{saved}"}})
+        document = json.dumps({"figures": day_figures, "drift": drift, "evidently": {"name": f"{saved}"}})
         report = DriftReport(
             cascade="facts", window=window, tier=None, name=DAILY, document=document, computed_at=window.end
         )
