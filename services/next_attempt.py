@@ -5,7 +5,8 @@
 2. A need between two turns, a pause (`schedule.train_pause`) after the last training, or the first
    decision, at the earliest, so that alarms that ring in a row train once a pause:
    - drift, and the savings alarm: as soon as a day of what they speak of is old enough to be
-     learned from;
+     learned from; once a period each, since what is true of the window that was learned from is
+     true of one that is a day newer;
    - enough labels: as many as the last attempt said that it waits for, else twice as many as it
      had. They are counted, and never read;
    - the risk alarm, and another model: what was decided before counts no more, so as soon as the
@@ -154,12 +155,20 @@ def _rang(session: Session, state: _State) -> Iterator[tuple[datetime, Occasion]
     day of what it speaks of is old enough.
     """
     for rule, reason in _ONCE_MATURE:
+        answered_until = _answered_until(session, state, reason)
         for ring in rings.rings(session, state.spec.name, rule.value):
             began = ring.spoken.since or ring.rang_at - DAY
-            at = max(ring.rang_at, began + DAY + state.spec.horizon)
-            if ring.rang_at <= state.now and state.done_until < at:
+            mature = max(ring.rang_at, began + DAY + state.spec.horizon)
+            if ring.rang_at <= state.now and state.done_until < mature:
                 why = f"{reason} alert of {ring.rang_at:%Y-%m-%d %H:%M} UTC: {ring.cause}"
-                yield at, Occasion(reason=reason, why=why, key=ring.key)
+                yield max(mature, answered_until), Occasion(reason=reason, why=why, key=ring.key)
+
+
+def _answered_until(session: Session, state: _State, reason: TrainingReason) -> datetime:
+    """From when on a need of this kind calls again: a period after it was last attempted."""
+    last = job_runs.last_finished(session, JOB, state.spec.name, until=state.now, reason=reason)
+    made = last is not None and last.outcome not in _NOT_MADE
+    return last.window.end + state.spec.schedule.train_every if last is not None and made else state.done_until
 
 
 def _cut(session: Session, cascade: str) -> _Cut | None:

@@ -208,8 +208,12 @@ def latest_runs(session: Session) -> tuple[JobRun, ...]:
     return tuple({(run.job, run.cascade): run for run in records(session, JobRun, ordered)}.values())
 
 
-def last_finished(session: Session, job: str, cascade: str, *, until: datetime) -> JobRun | None:
-    """Of the finished runs whose windows ended by `until` (see `watermark`) the last."""
+def last_finished(
+    session: Session, job: str, cascade: str, *, until: datetime, reason: TrainingReason | None = None
+) -> JobRun | None:
+    """Of the finished runs whose windows ended by `until` (see `watermark`) the last; of those made
+    for `reason`, where one is given.
+    """
     query = (
         select(JobRunRow)
         .where(
@@ -221,6 +225,8 @@ def last_finished(session: Session, job: str, cascade: str, *, until: datetime) 
         .order_by(JobRunRow.window_end.desc(), JobRunRow.finished_at.desc())
         .limit(1)
     )
+    if reason is not None:
+        query = query.where(JobRunRow.reason == reason)
     return next(iter(records(session, JobRun, query)), None)
 
 

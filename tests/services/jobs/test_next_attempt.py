@@ -251,16 +251,30 @@ def test_a_training_that_dies_at_every_try_stands_in_the_way_of_no_turn(quiz: De
     assert [run.reason for run in quiz.runs if run.finished_at] == [TrainingReason.SCHEDULE] * 2
 
 
-def test_alarms_that_ring_in_a_row_train_once_a_pause(quiz: Deployment) -> None:
+def test_alarms_that_ring_in_a_row_train_once_a_period_each_and_a_pause_apart(quiz: Deployment) -> None:
     quiz.at(7)
     quiz.tick()
-    for hour in range(7 * 24, 10 * 24):
+    for hour in range(7 * 24, 13 * 24, 6):
         quiz.at(hour / 24 + 0.01)
-        quiz.ring("savings")
+        quiz.ring("savings" if hour < 10 * 24 else "drift")
         quiz.tick()
-    assert [round(at, 1) for _, at in quiz.reasons] == [7.0, 8.0, 9.0]
-    quiz.apply(CASCADE + '[schedule]\ntrain_pause = "3d"\n')
-    assert quiz.coming.at == quiz.runs[-1].window.end + 3 * DAY
+    assert [(reason, int(at)) for reason, at in quiz.reasons] == [("schedule", 7), ("savings", 8), ("drift", 11)]
+    assert quiz.coming.at == START + 14 * DAY, "its turn, before either calls again"
+
+
+def test_a_kind_of_alarm_calls_again_when_a_period_has_passed_since_it_was_answered(quiz: Deployment) -> None:
+    quiz.apply(CASCADE + '[schedule]\ntrain_every = "28d"\ntrain_pause = "3d"\n')
+    for day, outcome in ((7, "certified"), (10, "not_attempted"), (13, "certified")):
+        quiz.at(day)
+        quiz.job.outcome = outcome
+        quiz.ring("savings")
+        quiz.at(day + 1)
+        quiz.tick()
+    reasons = [reason for reason, _ in quiz.reasons]
+    assert reasons == ["schedule", "savings", "savings"], "the second showed nothing"
+    quiz.at(20)
+    quiz.ring("savings")
+    assert quiz.coming.at == START + 35 * DAY, "its turn: two days before the alarm calls again"
 
 
 def test_a_pause_as_long_as_a_period_leaves_the_turns_alone(quiz: Deployment) -> None:
