@@ -1,4 +1,5 @@
-"""Messages to receivers: what became of each, and what a person does about one that was given up.
+"""Messages to receivers: what became of each, what a person does about one that was given up,
+and a test of all receivers.
 
 The command line, the API and the pages all come here. An address may be a secret: what is shown of
 a receiver is its name, or the host of one of `webhooks`.
@@ -12,11 +13,15 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from knowgate._wire.shown import shown_url
+from monitoring.alerts.addressees import everybody
+from monitoring.alerts.messages import trial_document
 from services.errors import Refused
+from store.releases import cascades
 from store.watching.deliveries import (
     DeliveryRecord,
     DeliveryTry,
     Fate,
+    add_trial,
     delivery,
     later_received,
     newest_deliveries,
@@ -40,7 +45,7 @@ class DeliveryStory:
 
     id: UUID
     cascade: str
-    alert_id: UUID | None  # None = it is about a move of what is in force
+    alert_id: UUID | None  # None = it is about a move of what is in force, or a test
     receiver: str  # its name; of one of `webhooks` scheme and host
     number: int
     event: str
@@ -72,6 +77,20 @@ def retry(session: Session, delivery_id: UUID, *, now: datetime) -> DeliveryStor
         raise Refused("a later message has reached this receiver: sent now, it would say what is over as if it were so")
     revive_delivery(session, delivery_id, now=now)
     return stories_of(session, (delivery(session, delivery_id),))[0]
+
+
+def try_receivers(session: Session, cascade: str, *, by: str, now: datetime) -> tuple[DeliveryStory, ...]:
+    """Write a test message to every receiver of a cascade; the scheduler's next tick sends it, by
+    the same way as any other and with one try. `by`: who asks.
+
+    Raises CascadeUnknown, and Refused where the cascade declares no receiver.
+    """
+    to = everybody(cascades.cascade(session, cascade))
+    if not to:
+        raise Refused(f"cascade {cascade} declares no receiver: add one under [[receivers]], as docs/alerts.md shows")
+    document = trial_document(cascade, by, now)
+    made = [add_trial(session, cascade, one.key, document, now=now) for one in to]
+    return stories_of(session, [delivery(session, one) for one in made])
 
 
 def stories_of(session: Session, found: Sequence[DeliveryRecord]) -> tuple[DeliveryStory, ...]:

@@ -44,6 +44,11 @@ def hearing(spec: CascadeSpec, about: Hears, severity: Severity) -> tuple[Addres
     return (*map(_plain, plain), *map(_named, named))
 
 
+def everybody(spec: CascadeSpec) -> tuple[Addressee, ...]:
+    """Who hears of anything at all."""
+    return (*map(_plain, spec.webhooks), *map(_named, spec.receivers))
+
+
 def addressee(spec: CascadeSpec, key: str) -> Addressee | None:
     """The receiver that a message's row names; None where it is no longer declared. An address
     that was among `webhooks` is one still.

@@ -8,7 +8,7 @@ sent, with the links of where the pages are then, and with what was done meanwhi
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -19,10 +19,13 @@ from store.releases.promotions import Outcome, PromotionRecord
 from store.releases.rings import RingRecord
 from store.watching.alert_acts import AlertAct
 from store.watching.alerts import AlertRecord
+from store.watching.deliveries import TRIAL
 
 ALERT, MOVE, SILENCE = "knowgate.alert.v1", "knowgate.move.v1", "knowgate.silence.v1"
+TEST = "knowgate.test.v1"
 SILENCED = "silenced"  # the event of a message to who keeps silences itself
 _NAMED = 12  # characters of a bundle's id
+_TRIAL_LASTS = timedelta(minutes=5)  # at who keeps alerts: long enough to be passed on to people
 
 _MOVED = {
     Outcome.PROMOTED: "Another bundle decides.",
@@ -129,6 +132,12 @@ def silence_document(record: AlertRecord, act: AlertAct, number: int) -> str:
     return _body(SILENCE, SILENCED, number, silence=said)
 
 
+def trial_document(cascade: str, by: str, now: datetime) -> str:
+    """The JSON body of a message that somebody asked for to see whether it arrives."""
+    said = {"cascade": cascade, "asked_by": by, "asked_at": now.isoformat()}
+    return _body(TEST, TRIAL, 1, test=said)
+
+
 def move_severity(outcome: Outcome) -> Severity:
     """What follows a ring is to be looked at now, every other move today."""
     return Severity.CRITICAL if outcome in (Outcome.STOPPED, Outcome.FELL_BACK) else Severity.WARNING
@@ -140,8 +149,10 @@ def moved(outcome: Outcome) -> str:
 
 
 def message_in(document: str, done: str | None = None) -> Message:
-    """What a document about an alert or a move says; `done`: by the service meanwhile."""
+    """What a document says, but for a silence's; `done`: by the service meanwhile."""
     said = json.loads(document)
+    if said["schema"] == TEST:
+        return _trial_message(said["test"])
     return _move_message(said["move"]) if said["schema"] == MOVE else _alert_message(said, done)
 
 
@@ -255,6 +266,21 @@ def _move_message(said: Any) -> Message:
         page=f"/cascades/{said['cascade']}",
         done=f"generation {said['generation']}, by {by}{place}",
         advice=_AFTER.get(outcome),
+    )
+
+
+def _trial_message(said: Any) -> Message:
+    asked_at = datetime.fromisoformat(said["asked_at"])
+    return Message(
+        cascade=said["cascade"],
+        event=TRIAL,
+        severity=Severity.WARNING,
+        headline="This is a test: nothing is wrong.",
+        cause=f"{said['asked_by']} asked for it, to see that messages about this cascade arrive here.",
+        began_at=asked_at,
+        ended_at=asked_at + _TRIAL_LASTS,
+        page=f"/cascades/{said['cascade']}",
+        rule="knowgate_test",
     )
 
 

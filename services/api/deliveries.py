@@ -1,4 +1,6 @@
-"""`/v1/deliveries`: what became of messages, and one more try for one that was given up."""
+"""`/v1/deliveries`: what became of messages, one more try for one that was given up, and a test of
+all receivers of a cascade.
+"""
 
 from typing import Annotated
 from uuid import UUID
@@ -6,8 +8,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from services.api.wire import DeliveryList
-from services.deliveries import DeliveryStory, delivery_stories, retry
-from services.http.auth import require
+from services.deliveries import DeliveryStory, delivery_stories, retry, try_receivers
+from services.http.auth import require, who_asks
 from services.http.conditional import conditional_json
 from services.http.context import InContext
 from store.engine import reading, transaction
@@ -50,3 +52,17 @@ def post_retry(context: InContext, delivery_id: UUID) -> DeliveryStory:
     """
     with transaction(context.engine) as session:
         return retry(session, delivery_id, now=context.now())
+
+
+@router.post(
+    "/v1/cascades/{name}/deliveries/test",
+    summary="A test message to every receiver of a cascade",
+    status_code=202,
+    dependencies=[Depends(require(TokenRole.OPERATOR))],
+)
+def post_test(request: Request, context: InContext, name: str) -> DeliveryList:
+    """The messages, which the scheduler sends next; `GET /v1/deliveries` says how it went. 409
+    where the cascade declares no receiver.
+    """
+    with transaction(context.engine) as session:
+        return DeliveryList(deliveries=try_receivers(session, name, by=who_asks(request, context), now=context.now()))

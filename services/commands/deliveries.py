@@ -1,22 +1,28 @@
-"""`knowgate deliveries`: what became of messages to receivers, and one more try for one."""
+"""`knowgate deliveries`: what became of messages to receivers, one more try for one, and a test of
+all receivers.
+"""
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Annotated
+from uuid import UUID
 
 import typer
+from sqlalchemy import Engine
 
 from services.clock import SystemClock
-from services.commands.options import AsJson
+from services.commands.options import AsJson, By
 from services.commands.printing import print_record, print_rows
 from services.database import database
-from services.deliveries import DeliveryStory, delivery_stories, retry
-from services.errors import InputInvalid
-from services.settings import read_settings
+from services.deliveries import DeliveryStory, delivery_stories, retry, stories_of, try_receivers
+from services.errors import InputInvalid, Refused
+from services.settings import operator, read_settings
 from store.engine import reading, transaction
-from store.watching.deliveries import DeliveryRecord, Fate, newest_deliveries
+from store.watching.deliveries import DeliveryRecord, Fate, delivery, newest_deliveries
 
-app = typer.Typer(help="Messages to receivers: what became of them, and one more try.", no_args_is_help=True)
+app = typer.Typer(help="Messages to receivers: what became of them, one more try, a test.", no_args_is_help=True)
 
 SHORT = 8  # of an id's end: it begins with the time, so that messages of one day begin alike
 _MANY = 10_000
@@ -54,6 +60,46 @@ def retry_delivery(
         found = _named(newest_deliveries(session, limit=_MANY), delivery)
         story = retry(session, found.id, now=SystemClock().now())
     print_record(story, as_json=as_json)
+
+
+@app.command("test")
+def send_test(
+    cascade: Annotated[str, typer.Option(help="Whose receivers.")],
+    wait: Annotated[int, typer.Option(min=0, help="Seconds to wait for the scheduler to send it.")] = 90,
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send a test message to every receiver of a cascade, by the way of all messages.
+
+    Exits with 3 where one does not arrive.
+    """
+    settings = read_settings()
+    with database(settings) as engine:
+        with transaction(engine) as session:
+            who = by or operator(settings)
+            sent = [one.id for one in try_receivers(session, cascade, by=who, now=SystemClock().now())]
+        shown = _ended(engine, sent, wait)
+    if as_json:
+        print_rows("deliveries", shown, as_json=True, columns=())
+    else:
+        lines = [_line(one) for one in shown]
+        print_rows("deliveries", lines, as_json=False, columns=("receiver", "fate", "last_error"))
+    if any(one.fate is Fate.WAITING for one in shown):
+        raise Refused(f"nothing sent it within {wait} s: is `knowgate scheduler` running?")
+    if any(one.fate is not Fate.RECEIVED for one in shown):
+        raise Refused("a test message did not arrive: last_error says why")
+
+
+def _ended(engine: Engine, sent: Sequence[UUID], wait_s: float) -> tuple[DeliveryStory, ...]:
+    """These messages once all were tried, or when the time is over."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        with reading(engine) as session:
+            shown = stories_of(session, [delivery(session, one) for one in sent])
+        left = deadline - time.monotonic()
+        if left <= 0 or all(one.fate is not Fate.WAITING for one in shown):
+            return shown
+        time.sleep(min(1.0, left))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,7 +72,7 @@ class AlertActRow(Base):
 
 
 class DeliveryRow(Base):
-    """One message to one receiver: about an alert, or about a move of what is in force."""
+    """One message to one receiver: about an alert, about a move of what is in force, or a trial."""
 
     __tablename__ = "delivery"
     __table_args__ = (
@@ -83,14 +83,14 @@ class DeliveryRow(Base):
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    cascade: Mapped[str | None] = mapped_column(ForeignKey("cascade.name"))  # of a move; None = the alert's
+    cascade: Mapped[str | None] = mapped_column(ForeignKey("cascade.name"))  # None = the alert's
     alert_id: Mapped[UUID | None] = mapped_column(ForeignKey("alert.id"))
     promotion_id: Mapped[UUID | None] = mapped_column(ForeignKey("promotion.id"))
     receiver: Mapped[str] = mapped_column("url")  # a declared receiver's name, or the address of one of `webhooks`
     # The order in which they are sent: of this alert's messages to this receiver, from 1; of moves
-    # the generation.
+    # the generation; of a trial 1.
     number: Mapped[int]
-    event: Mapped[str]  # opened, rang_again, resolved; of a move its outcome
+    event: Mapped[str]  # opened, rang_again, resolved; of a move its outcome; test
     payload: Mapped[str]
     attempts: Mapped[int]  # also the token of a claim
     owner: Mapped[str | None]

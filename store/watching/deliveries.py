@@ -23,6 +23,7 @@ from store.rows import record_of, records, row_of
 from store.tables import AlertRow, DeliveryRow, DeliveryTryRow
 
 GIVE_UP_AFTER = timedelta(hours=36)
+TRIAL = "test"  # the event of a message that somebody asked for to see whether it arrives
 
 
 class Fate(StrEnum):
@@ -35,7 +36,7 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRecord:
-    """One message, about an alert or about a move of what is in force."""
+    """One message, about an alert or about a move of what is in force; about neither: a trial."""
 
     id: UUID
     cascade: str
@@ -123,6 +124,25 @@ def add_move_delivery(session: Session, move: Move, receiver: str, payload: str,
     dialects.insert_new(session, DeliveryRow, [row], returning="id")
 
 
+def add_trial(session: Session, cascade: str, receiver: str, payload: str, *, now: datetime) -> UUID:
+    """Write a message that is about nothing, due at once. It waits for none and holds up none."""
+    made = new_id(now)
+    row = row_of(
+        DeliveryRow,
+        id=made,
+        cascade=cascade,
+        receiver=receiver,
+        number=1,
+        event=TRIAL,
+        payload=payload,
+        attempts=0,
+        created_at=now,
+        due_at=now,
+    )
+    dialects.insert_new(session, DeliveryRow, [row], returning="id")
+    return made
+
+
 def claim_due_deliveries(
     session: Session, *, owner: str, now: datetime, lease: timedelta, limit: int = 20
 ) -> tuple[DeliveryRecord, ...]:
@@ -145,9 +165,9 @@ def finish_delivery(
     give_up_after: timedelta = GIVE_UP_AFTER,
 ) -> None:
     """Say how a try went; with an error it is tried again later, and given up once the message is
-    as old as `give_up_after`. Raises ClaimLost.
+    as old as `give_up_after`; a trial at once. Raises ClaimLost.
     """
-    last = now - claimed.created_at >= give_up_after
+    last = claimed.event == TRIAL or now - claimed.created_at >= give_up_after
     claims.finish(session, DeliveryRow, claimed.id, claimed.attempts, now=now, error=error, last=last)
     tried = DeliveryTry(delivery_id=claimed.id, number=claimed.attempts, at=now, error=claims.shown_error(error))
     dialects.insert_new(session, DeliveryTryRow, [row_of(DeliveryTryRow, tried)], returning="number")
@@ -166,7 +186,8 @@ def revive_delivery(session: Session, delivery_id: UUID, *, now: datetime) -> bo
 
 def last_move_sent(session: Session, cascade: str, receiver: str) -> str | None:
     """The outcome of the last move of a cascade that there is a message about to this receiver."""
-    same = (DeliveryRow.cascade == cascade, DeliveryRow.alert_id.is_(None), DeliveryRow.receiver == receiver)
+    of_moves = DeliveryRow.promotion_id.is_not(None)
+    same = (DeliveryRow.cascade == cascade, of_moves, DeliveryRow.receiver == receiver)
     return session.scalar(select(DeliveryRow.event).where(*same).order_by(DeliveryRow.number.desc()).limit(1))
 
 
@@ -209,7 +230,8 @@ def later_received(session: Session, record: DeliveryRecord) -> bool:
 
 def _before(earlier: Any, later: Any) -> ColumnElement[bool]:
     """Whether one message has to reach their receiver before the other."""
-    same = or_(earlier.alert_id == later.alert_id, and_(earlier.cascade == later.cascade, later.alert_id.is_(None)))
+    moves = (earlier.promotion_id.is_not(None), later.promotion_id.is_not(None))
+    same = or_(earlier.alert_id == later.alert_id, and_(earlier.cascade == later.cascade, *moves))
     return and_(same, earlier.receiver == later.receiver, earlier.number < later.number)
 
 

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,12 +12,14 @@ from sqlalchemy import Engine
 from typer.testing import Result
 
 from services.audit.verify import verify_ledger
+from services.declaration.cascade_file import parse_cascade
 from services.settings import Auth, Settings
 from store.engine import transaction
+from store.releases.cascades import apply_cascade
 from store.tokens import TokenRole, create_token
 from store.watching.alerts import AlertRecord, open_alert
 from store.watching.deliveries import add_delivery, claim_due_deliveries, finish_delivery
-from tests.services.conftest import NOW
+from tests.services.conftest import CASCADE, NOW
 
 HOOK = "https://hooks.example.com/services/hunter2"
 
@@ -82,3 +85,25 @@ def test_the_command_lists_them_and_tries_one_again(run: Callable[..., Result], 
     assert "waiting" in run("deliveries", "retry", end).stdout
     run("deliveries", "retry", end, code=3)
     run("deliveries", "retry", "ffffffff", code=2)
+
+
+def test_a_test_of_receivers_says_what_did_not_arrive(
+    serve: Callable[[Settings], TestClient], settings: Settings, engine: Engine, run: Callable[..., Result]
+) -> None:
+    plain = parse_cascade(CASCADE)
+    with transaction(engine) as session:
+        apply_cascade(session, replace(plain, webhooks=()), now=NOW)
+    assert "declares no receiver" in str(run("deliveries", "test", "--cascade", "trivia", code=3).exception)
+    with transaction(engine) as session:
+        apply_cascade(session, replace(plain, webhooks=(HOOK,)), now=NOW + timedelta(hours=1))
+    said = run("deliveries", "test", "--cascade", "trivia", "--wait", "0", code=3)
+    assert "is `knowgate scheduler` running?" in str(said.exception) and "hunter2" not in said.output
+    with transaction(engine) as session:
+        (claimed,) = claim_due_deliveries(session, owner="a", now=datetime.now(UTC), lease=timedelta(minutes=1))
+        finish_delivery(session, claimed, now=NOW, error="the receiver answered 404")
+    answer = serve(settings).post("/v1/cascades/trivia/deliveries/test")
+    assert answer.status_code == 202
+    (waiting,) = answer.json()["deliveries"]
+    assert (waiting["event"], waiting["fate"], waiting["alert_id"]) == ("test", "waiting", None)
+    fates = [one["fate"] for one in json.loads(run("deliveries", "list", "--all", "--json").stdout)["deliveries"]]
+    assert sorted(fates) == ["given_up", "waiting"], "one try each"
