@@ -6,6 +6,7 @@ import logging
 
 from knowgate._bundles.bundle import read_bundle
 from knowgate.errors import BundleRefused, RecordInvalid
+from services.errors import Refused
 from services.jobs.job import JobContext
 from services.promotion import rollout
 from services.promotion.fallback import FallbackCheck, fallback_is_due, harmed, most_cautious
@@ -39,7 +40,7 @@ def fall_back(context: JobContext, cascade: str) -> int:
                 rollout.fall_back(session, current, check.fallback, context.settings, why, now=now)
             else:
                 hold_back(session, current, check.fallback, why, now=now)
-    except GenerationMoved as moved:
+    except (GenerationMoved, Refused) as moved:
         log.info("%s moved while a fallback was looked for: %s", cascade, moved)
         return 0
     log.warning("%s: %s", cascade, why.reason)

@@ -18,6 +18,7 @@ from knowgate._bundles.bundle import read_bundle, read_document
 from knowgate.errors import BundleRefused, RecordInvalid
 from knowgate.spec import PromiseKind
 from monitoring.alarms.looks import SinceRing, next_look, next_window
+from services.errors import Refused
 from services.jobs.job import JobContext
 from services.jobs.respond import answer_waiting
 from services.jobs.rollout_steps import continue_rollout
@@ -53,7 +54,7 @@ def _check_or_leave(context: JobContext, cascade: str) -> int:
         return _check_cascade(context, cascade)
     except RecordUnreadable as error:
         log.error("no bundle of %s is judged: %s", cascade, error)
-    except GenerationMoved as moved:
+    except (GenerationMoved, Refused) as moved:
         log.info("%s moved while a bundle was judged (%s): it is judged at the next tick", cascade, moved)
     return 0
 

@@ -4,6 +4,7 @@ cascade is stopped; then what it may fall back to is looked at, where that is as
 
 import logging
 
+from services.errors import Refused
 from services.jobs.fall_back import fall_back
 from services.jobs.job import JobContext
 from services.promotion import ring_answers
@@ -40,7 +41,7 @@ def _answer(context: JobContext, cascade: str) -> int:
     try:
         with transaction(context.engine) as session:
             return ring_answers.answer_rings(session, cascade, context.settings, now=context.clock.now())
-    except GenerationMoved as moved:
+    except (GenerationMoved, Refused) as moved:
         log.info("%s moved while its risk alarm was answered (%s): it is answered at the next tick", cascade, moved)
         return 0
     except RecordUnreadable as error:
