@@ -32,6 +32,7 @@ from services.audit.head_export import missing_head
 from services.database import is_missing
 from services.settings import Auth, Settings, is_loopback, unknown_settings
 from services.sure_tokens import CURE
+from services.upkeep import receivers
 from services.upkeep.sure_tiers import sure_tiers
 from services.vectors.shard_files import missing, orphans
 from store import schema
@@ -225,6 +226,8 @@ def _of_cascade(session: Session, spec: CascadeSpec, settings: Settings, now: da
     yield from _failing(name, job_runs.failing(session, name))
     for found in sure_tiers(session, spec, now=now):
         yield _note(name, found, CURE)
+    for found in receivers.unheard(spec):
+        yield _note(name, found, receivers.CURE.format(cascade=name))
     kinds = labels.waiting_counts(session, name)
     parked = ", ".join(f"{one.labels} {one.reason}" for one in kinds if one.reason is not None)
     waiting = labels.waiting_count(session, name)
