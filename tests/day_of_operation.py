@@ -4,6 +4,7 @@ what is heard of them, and a person at a browser.
 
 import json
 import shutil
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -24,7 +25,7 @@ CASCADE = """
 name = "quiz"
 exploration_rate = 0.5
 observe = {{ rate = 1.0 }}
-promotion = {{ approval = "manual" }}
+promotion = {{ {promotion} }}
 [[tiers]]
 name = "small"
 model = "tiny"
@@ -54,6 +55,8 @@ name = "prometheus"
 kind = "alertmanager"
 url = "{alertmanager}"
 """
+AT_ONCE = 'approval = "manual"'
+IN_STEPS = 'approval = "manual", steps = [0.5], dwell = "5s", least = 60, deadline = "1h"'
 ALERTMANAGER_FILE = """
 route: {{receiver: pager, group_by: [cascade], group_wait: 0s, group_interval: 1s}}
 receivers: [{{name: pager, webhook_configs: [{{url: "{hears}/pager"}}]}}]
@@ -92,7 +95,9 @@ class Day:
 
     url: str
     alertmanager: str
+    hearer: str
     folder: Path
+    environment: dict[str, str]
     token: str
     page: Any
     heard: list[tuple[str, Any]]
@@ -101,6 +106,15 @@ class Day:
     @property
     def broken(self) -> Path:
         return self.folder / "broken"
+
+    def declare(self, promotion: str) -> None:
+        """Puts a version of the declaration in force, as a deployment's script does."""
+        file, log = self.folder / "cascade.toml", self.folder / "apply.log"
+        text = CASCADE.format(hears=self.hearer, alertmanager=self.alertmanager, promotion=promotion)
+        file.write_text(text, encoding="utf-8")
+        apply = [sys.executable, "-m", "services", "cascade", "apply", str(file)]
+        with servers.running(apply, environment=self.environment, log=log) as applied:
+            assert applied.wait(120) == 0, log.read_text(encoding="utf-8")
 
     def ask(self, path: str, body: dict[str, object] | None = None) -> tuple[int, Any]:
         """The API's status and document."""

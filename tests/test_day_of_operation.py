@@ -2,8 +2,8 @@
 scheduler, a runtime and Debian's Alertmanager, each a process on loopback, and a person at a
 browser.
 
-The small model is broken twice. What is certified, approved, stopped, refused, rolled back,
-resumed, silenced and resolved is seen on the page, and heard in a message.
+The small model is broken twice. What is certified, approved, tried on a share, taken back, stopped,
+refused, rolled back, resumed, silenced and resolved is seen on the page, and heard in a message.
 """
 
 import json
@@ -21,7 +21,18 @@ from store.engine import closing_engine, reading, transaction
 from store.jobs import outbox
 from store.tokens import TokenRole, create_token
 from tests import servers
-from tests.day_of_operation import ALERTMANAGER, CASCADE, CHROMIUM, Day, alerting, browsing, hearing, settings, until
+from tests.day_of_operation import (
+    ALERTMANAGER,
+    AT_ONCE,
+    CHROMIUM,
+    IN_STEPS,
+    Day,
+    alerting,
+    browsing,
+    hearing,
+    settings,
+    until,
+)
 
 ENOUGH = 300  # labelled decisions to begin with
 
@@ -38,10 +49,6 @@ def day(postgresql_url: str, mlflow_url: str, tmp_path: Path) -> Iterator[Day]:
     with ExitStack() as stack:
         hears, heard = stack.enter_context(hearing())
         alertmanager = stack.enter_context(alerting(tmp_path, hears))
-        (tmp_path / "cascade.toml").write_text(CASCADE.format(hears=hears, alertmanager=alertmanager), encoding="utf-8")
-        apply = [*program, "cascade", "apply", str(tmp_path / "cascade.toml")]
-        with servers.running(apply, environment=environment, log=tmp_path / "apply.log") as applied:
-            assert applied.wait(120) == 0, (tmp_path / "apply.log").read_text(encoding="utf-8")
         api = stack.enter_context(
             servers.running([*program, "serve"], environment=environment, log=tmp_path / "api.log")
         )
@@ -50,10 +57,21 @@ def day(postgresql_url: str, mlflow_url: str, tmp_path: Path) -> Iterator[Day]:
             servers.running([*program, "scheduler"], environment=environment, log=tmp_path / "scheduler.log")
         )
         page = stack.enter_context(browsing(url, person))
+        started = Day(
+            url=url,
+            alertmanager=alertmanager,
+            hearer=hears,
+            folder=tmp_path,
+            environment=environment,
+            token=person,
+            page=page,
+            heard=heard,
+        )
+        started.declare(IN_STEPS)
         command = [sys.executable, "-m", "tests.quiz_runtime", url, "quiz", str(tmp_path)]
         own = environment | {"KNOWGATE_TOKEN": serving}
         stack.enter_context(servers.running(command, environment=own, log=tmp_path / "runtime.log"))
-        yield Day(url=url, alertmanager=alertmanager, folder=tmp_path, token=person, page=page, heard=heard)
+        yield started
 
 
 @pytest.mark.slow
@@ -63,7 +81,9 @@ def day(postgresql_url: str, mlflow_url: str, tmp_path: Path) -> Iterator[Day]:
 def test_a_day_of_operation(day: Day, postgresql_url: str) -> None:
     day.sees("Observing")
     until(lambda: (day.ask("/v1/cascades/quiz/labels")[1]["labelled"] or 0) > ENOUGH, "labels come")
-    first = certify_and_approve_on_the_page(day)
+    declined = take_a_canary_back(day)
+    first = see_a_canary_through(day)
+    day.declare(AT_ONCE)
     second = certify_and_approve_by_script(day)
     break_until_it_is_stopped(day, "opened")
     refuse_what_is_condemned_and_roll_back(day, condemned=second, former=first)
@@ -74,7 +94,7 @@ def test_a_day_of_operation(day: Day, postgresql_url: str) -> None:
     acknowledge_and_silence(day)
     resume_by_a_person(day, first)
     third = certify_and_approve_on_the_page(day)
-    assert third not in (first, second)
+    assert len({declined, first, second, third}) == 4
     resolve(day)
     check_the_record(postgresql_url)
 
@@ -167,6 +187,35 @@ def resolve(day: Day) -> None:
     on_the_alert(day, "Resolve", "it holds again")
     day.sees("resolved: it holds again", path)
     day.hears("team", lambda body: body.get("event") == "resolved" and body["alert"]["rule"] == "risk", "its end")
+
+
+def begin_a_canary(day: Day) -> str:
+    """Nothing is kept yet: the challenger decides half of the queries, the last tier the others."""
+    day.step()
+    bundle = day.challenger()
+    day.sees("awaiting approval")
+    day.click("approve", "a share first")
+    assert day.hears_move("shared")["move"]["bundle"] == bundle
+    assert (day.state["champion"], day.state["challenger"]) == (None, bundle)
+    day.sees(f"bundle {bundle[:12]} decides 50.0% of the queries")
+    return bundle
+
+
+def take_a_canary_back(day: Day) -> str:
+    bundle = begin_a_canary(day)
+    status, state = day.post("decline", bundle=bundle)
+    assert status == 200 and (state["champion"], state["challenger"]) == (None, None)
+    day.hears_move("aborted")
+    day.sees("Taken back")
+    return bundle
+
+
+def see_a_canary_through(day: Day) -> str:
+    bundle = begin_a_canary(day)
+    day.hears_move("promoted")
+    assert (day.state["state"], day.state["champion"]) == ("active", bundle)
+    day.sees("it decides all")
+    return bundle
 
 
 def check_the_record(database_url: str) -> None:
